@@ -1,0 +1,202 @@
+//! A command to run somewhere, and what it left behind. Plain values: nothing here runs anything.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// How long a command may take unless it says otherwise.
+pub const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// A program with its arguments, environment and time limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables set for it; see [`Command::isolated`] for those it inherits.
+    pub env: Vec<(String, String)>,
+    /// Whether the caller's environment is kept from it (but for `PATH`).
+    pub clean_env: bool,
+    /// What it reads.
+    pub stdin: Vec<u8>,
+    /// When to give up on it.
+    pub time_limit: Duration,
+}
+
+impl Command {
+    /// A program without arguments, with the usual time limit.
+    pub fn new(program: impl Into<String>) -> Self {
+        Command {
+            argv: vec![program.into()],
+            env: Vec::new(),
+            clean_env: false,
+            stdin: Vec::new(),
+            time_limit: TIME_LIMIT,
+        }
+    }
+
+    /// A script for `sh`, with its positional parameters.
+    pub fn script(text: impl Into<String>, parameters: &[&str]) -> Self {
+        Command::new("sh").args(["-s", "--"]).args(parameters.iter().copied()).stdin(text.into())
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.argv.push(argument.into());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
+        self.argv.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// One more variable.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs with nothing of the caller's environment but `PATH`.
+    pub fn isolated(mut self) -> Self {
+        self.clean_env = true;
+        self
+    }
+
+    /// What the program reads.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// When to give up on it.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// The command as one would type it into a POSIX shell, variables first.
+    pub fn line(&self) -> String {
+        let variables = self.env.iter().map(|(name, value)| format!("{name}={}", quote(value)));
+        let prefix = self.clean_env.then(|| "env -i PATH=\"$PATH\"".to_owned());
+        prefix
+            .into_iter()
+            .chain(variables)
+            .chain(self.argv.iter().map(|word| quote(word)))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// Quotes a word for a POSIX shell, only where it needs it.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It exited with this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Status::Code(code) => write!(out, "exit code {code}"),
+            Status::Signal(signal) => write!(out, "signal {signal}"),
+        }
+    }
+}
+
+/// What a command that ended left behind.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The command as one would type it.
+    pub line: String,
+    /// How it ended.
+    pub status: Status,
+    /// What it wrote to its standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to its standard error.
+    pub stderr: Vec<u8>,
+    /// How long it took on the clock of the one who asked.
+    pub wall: Duration,
+}
+
+impl Output {
+    /// Its standard output as text; what is not UTF-8 is replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Its standard error as text; what is not UTF-8 is replaced.
+    pub fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// Whether it exited with code 0.
+    pub fn succeeded(&self) -> bool {
+        self.status == Status::Code(0)
+    }
+
+    /// Itself if it exited with code 0, else an error with its status and the end of what it wrote.
+    ///
+    /// # Errors
+    /// Any other ending.
+    pub fn success(self) -> Result<Output, Failed> {
+        match self.succeeded() {
+            true => Ok(self),
+            false => {
+                let said = if self.stderr.trim_ascii().is_empty() { self.text() } else { self.errors() };
+                Err(Failed { line: self.line, status: self.status, tail: tail(&said, 6) })
+            }
+        }
+    }
+}
+
+/// A command that ran and ended with something other than exit code 0.
+#[derive(Debug, thiserror::Error)]
+#[error("`{line}` ended with {status}: {tail}")]
+pub struct Failed {
+    line: String,
+    status: Status,
+    tail: String,
+}
+
+/// The last lines of a text, joined by line breaks, blank ones left out.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_can_be_pasted_into_a_shell() {
+        let command = Command::new("podman").args(["run", "it's here", ""]).env("HOME", "/tmp/a b");
+        assert_eq!(command.line(), r"HOME='/tmp/a b' podman run 'it'\''s here' ''");
+        assert_eq!(Command::new("id").isolated().line(), "env -i PATH=\"$PATH\" id");
+    }
+
+    #[test]
+    fn a_failed_command_tells_its_status_and_the_end_of_what_it_said() {
+        let output = Output {
+            line: "podman pull x".into(),
+            status: Status::Code(125),
+            stdout: Vec::new(),
+            stderr: b"one\n\ntwo\n".to_vec(),
+            wall: Duration::ZERO,
+        };
+        assert_eq!(output.success().unwrap_err().to_string(), "`podman pull x` ended with exit code 125: one\ntwo");
+    }
+}

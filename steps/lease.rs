@@ -1,0 +1,268 @@
+//! The ledger of everything a run creates outside its evidence folder, so that nothing survives the run.
+//!
+//! A ledger is a file that its run keeps locked. The lock goes with the process, however it ends: a ledger that can
+//! be locked by somebody else belongs to a run that is over, and what it lists is removed by whoever comes next.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+/// One thing that must not outlive its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Lease {
+    /// A process and all that is in its group.
+    Process {
+        /// Its process id, which is also its group's.
+        pid: i32,
+        /// Its start, in clock ticks since boot: a process id is used again, the pair is not.
+        started: u64,
+    },
+    /// A Podman container.
+    Container {
+        /// Its name.
+        name: String,
+    },
+    /// An image in the local Podman storage.
+    Image {
+        /// Its reference.
+        reference: String,
+    },
+    /// A file or a folder with all it holds.
+    Path {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+impl Lease {
+    /// The lease on a child that leads a process group of its own.
+    ///
+    /// # Errors
+    /// Where the child is already gone.
+    pub fn process(pid: u32) -> anyhow::Result<Lease> {
+        let pid = i32::try_from(pid).context("a process id out of range")?;
+        let (_, started) = group_and_start(pid).with_context(|| format!("process {pid} ended at once"))?;
+        Ok(Lease::Process { pid, started })
+    }
+
+    /// Removes the thing; already gone is fine. Says what was removed, if there was something to remove.
+    fn release(&self) -> anyhow::Result<Option<String>> {
+        Ok(match self {
+            Lease::Process { pid, started } => end_group(*pid, *started).then(|| format!("process {pid}")),
+            Lease::Container { name } => podman(&["rm", "--force", "--ignore", "--volumes", name])?
+                .contains(name.as_str())
+                .then(|| format!("container {name}")),
+            Lease::Image { reference } => match podman(&["image", "exists", reference]) {
+                Ok(_) => {
+                    podman(&["rmi", "--force", reference])?;
+                    Some(format!("image {reference}"))
+                }
+                Err(_) => None,
+            },
+            Lease::Path { path } => {
+                let gone = match fs::symlink_metadata(path) {
+                    Err(_) => return Ok(None),
+                    Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+                    Ok(_) => fs::remove_file(path),
+                };
+                gone.with_context(|| format!("cannot remove {}", path.display()))?;
+                Some(path.display().to_string())
+            }
+        })
+    }
+}
+
+fn podman(arguments: &[&str]) -> anyhow::Result<String> {
+    let output = std::process::Command::new("podman").args(arguments).output().context("cannot start podman")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    anyhow::ensure!(
+        output.status.success(),
+        "podman {} failed: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(said)
+}
+
+/// The process group and the start time of a process, from `/proc/PID/stat`.
+fn group_and_start(pid: i32) -> Option<(i32, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // A zombie is over: only its parent can bury it.
+    (fields.first()? != &"Z").then_some(())?;
+    Some((fields.get(2)?.parse().ok()?, fields.get(19)?.parse().ok()?))
+}
+
+/// Kills every process of a group that is not older than its leader; says whether there was one.
+fn end_group(leader: i32, started: u64) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let members: Vec<i32> = pids
+        .filter(|pid| match group_and_start(*pid) {
+            Some((_, start)) if *pid == leader => start == started,
+            Some((group, start)) => group == leader && start >= started,
+            None => false,
+        })
+        .collect();
+    for pid in &members {
+        if let Some(pid) = rustix::process::Pid::from_raw(*pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    !members.is_empty()
+}
+
+/// The ledger of one run, locked for as long as the run lives.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    open: Mutex<(File, Vec<Lease>)>,
+}
+
+impl Ledger {
+    /// Opens the ledger of a run in `folder`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written to.
+    pub fn open(folder: &Path, run: &str) -> anyhow::Result<Ledger> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join(format!("{run}.jsonl"));
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        file.try_lock().with_context(|| format!("{} is in use by another run", path.display()))?;
+        Ok(Ledger { path, open: Mutex::new((file, Vec::new())) })
+    }
+
+    /// Notes a thing; do it before the thing is made wherever its name is known before.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written to.
+    pub fn take(&self, lease: Lease) -> anyhow::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let line = serde_json::to_string(&lease)? + "\n";
+        open.0.write_all(line.as_bytes()).context("cannot write the ledger of leases")?;
+        open.1.push(lease);
+        Ok(())
+    }
+
+    /// Releases one thing before the end of the run.
+    ///
+    /// # Errors
+    /// Where it cannot be removed; it stays in the ledger then.
+    pub fn release(&self, lease: &Lease) -> anyhow::Result<()> {
+        lease.release()?;
+        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        open.1.retain(|held| held != lease);
+        Ok(())
+    }
+
+    /// Releases everything, newest first, and the ledger itself if nothing resists. Gives what could not be removed.
+    pub fn close(&self) -> Vec<String> {
+        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (_, troubles) = release_all(std::mem::take(&mut open.1));
+        if troubles.is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
+        troubles
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn release_all(leases: Vec<Lease>) -> (Vec<String>, Vec<String>) {
+    let (mut removed, mut troubles) = (Vec::new(), Vec::new());
+    for lease in leases.iter().rev() {
+        match lease.release() {
+            Ok(said) => removed.extend(said),
+            Err(error) => troubles.push(format!("{error:#}")),
+        }
+    }
+    (removed, troubles)
+}
+
+/// What a sweep found of runs that are over.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// What was removed.
+    pub removed: Vec<String>,
+    /// What could not be removed, and why.
+    pub troubles: Vec<String>,
+}
+
+/// Removes what runs that are over have left; runs that still live are not touched.
+///
+/// # Errors
+/// Where the folder of ledgers cannot be read.
+pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
+    let mut sweep = Sweep::default();
+    if !folder.exists() {
+        return Ok(sweep);
+    }
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let Ok(file) = File::open(&path) else { continue };
+        if path.extension().is_none_or(|ending| ending != "jsonl") || file.try_lock().is_err() {
+            continue;
+        }
+        // The last line may be torn by a kill: what it would have named was not made yet.
+        let leases = BufReader::new(&file).lines().map_while(Result::ok);
+        let leases = leases.filter_map(|line| serde_json::from_str(&line).ok()).collect();
+        let (removed, troubles) = release_all(leases);
+        if troubles.is_empty() {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        sweep.removed.extend(removed);
+        sweep.troubles.extend(troubles);
+    }
+    Ok(sweep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+
+    #[test]
+    fn a_run_that_was_killed_is_swept_and_a_living_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dead, alive) = (folder.path().join("dead"), folder.path().join("alive"));
+        fs::create_dir_all(dead.join("deep")).unwrap();
+        fs::create_dir_all(&alive).unwrap();
+        let ledgers = folder.path().join("ledgers");
+        let living = Ledger::open(&ledgers, "living").unwrap();
+        living.take(Lease::Path { path: alive.clone() }).unwrap();
+        let line = serde_json::to_string(&Lease::Path { path: dead.clone() }).unwrap();
+        fs::write(ledgers.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
+
+        let found = sweep(&ledgers).unwrap();
+
+        assert_eq!(found, Sweep { removed: vec![dead.display().to_string()], troubles: vec![] });
+        assert!(!dead.exists() && alive.exists());
+        assert_eq!(sweep(&ledgers).unwrap(), Sweep::default());
+        drop(living);
+        assert!(!alive.exists(), "a ledger releases what it holds when it goes");
+    }
+
+    #[test]
+    fn a_process_goes_with_its_whole_group_and_a_stranger_with_its_id_does_not() {
+        let mut child =
+            std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).process_group(0).spawn().unwrap();
+        let Lease::Process { pid, started } = Lease::process(child.id()).unwrap() else { unreachable!() };
+        assert!(!end_group(pid, started + 1), "another start time is another process");
+        assert!(end_group(pid, started));
+        child.wait().unwrap();
+        assert!(!end_group(pid, started), "nobody of the group is left");
+    }
+}

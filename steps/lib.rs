@@ -1,0 +1,17 @@
+//! assay puts the claims of a technical annex to the proof.
+//!
+//! ```text
+//! feature text → step → target → command → raw sample → measurement → verdict → evidence → report
+//! ```
+//!
+//! Each arrow is a plain value that can be printed and stored. Modules import from those above them, never from below.
+
+pub mod command;
+pub mod image;
+pub mod lease;
+pub mod registry;
+pub mod settings;
+pub mod shell;
+pub mod target;
+pub mod unit;
+pub mod wait;

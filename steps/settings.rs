@@ -1,0 +1,46 @@
+//! The only reader of environment variables: everything else is told.
+
+use std::env;
+use std::path::PathBuf;
+
+/// What the surroundings say.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The project's folder: features, guests and fixtures are found below it.
+    pub root: PathBuf,
+    /// Where machine images are kept between runs (`ASSAY_CACHE`, else `$XDG_CACHE_HOME/assay`, else `~/.cache/assay`).
+    pub cache: PathBuf,
+    /// Where runs and their evidence go: `target/assay` of the project.
+    pub runs: PathBuf,
+    /// The target, where no option names one (`ASSAY_TARGET`).
+    pub target: Option<String>,
+    /// The package mirror machines are built from (`ASSAY_MIRROR`), else the host's own.
+    pub mirror: Option<String>,
+    /// A registry's image to use (`ASSAY_REGISTRY_IMAGE`), else one is made from Debian's package.
+    pub registry_image: Option<String>,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// Where there is neither `ASSAY_CACHE` nor a home folder.
+    pub fn read() -> anyhow::Result<Settings> {
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let cache = match (variable("ASSAY_CACHE"), variable("XDG_CACHE_HOME"), variable("HOME")) {
+            (Some(own), ..) => PathBuf::from(own),
+            (_, Some(cache), _) => PathBuf::from(cache).join("assay"),
+            (.., Some(home)) => PathBuf::from(home).join(".cache/assay"),
+            _ => anyhow::bail!("there is no home folder to keep machine images in: set HOME or ASSAY_CACHE"),
+        };
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        Ok(Settings {
+            runs: root.join("target/assay"),
+            root,
+            cache,
+            target: variable("ASSAY_TARGET"),
+            mirror: variable("ASSAY_MIRROR"),
+            registry_image: variable("ASSAY_REGISTRY_IMAGE"),
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! Where commands run: over SSH, on this host, or in a test's imagination. Three verbs: run, put, get.
+//!
+//! Whatever runs is shown to a [`Witness`], so that the transcript of a run is complete by construction.
+
+mod fake;
+mod local;
+mod ssh;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use fake::Fake;
+pub use local::Local;
+pub use ssh::{Login, Ssh, new_key};
+
+use crate::command::{Command, Output, quote};
+
+/// Sees every command that runs anywhere, and how it ended.
+pub trait Witness: Send + Sync {
+    /// A command on `machine` ended, or could not be brought to an end.
+    fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>);
+}
+
+/// A witness that looks away; for tests and for tools that keep no evidence.
+#[derive(Debug, Default)]
+pub struct Nobody;
+
+impl Witness for Nobody {
+    fn saw(&self, _: &str, _: &Command, _: &Result<Output, ShellError>) {}
+}
+
+/// Why a command could not be brought to an end. Always the infrastructure's fault, never a claim's.
+#[derive(Debug, thiserror::Error)]
+pub enum ShellError {
+    /// The program is not there or cannot be started.
+    #[error("{machine}: cannot start {program}: {source}; {remedy}")]
+    Start {
+        /// Where.
+        machine: String,
+        /// What.
+        program: String,
+        /// What the system said.
+        source: std::io::Error,
+        /// What to do.
+        remedy: String,
+    },
+    /// It ran for longer than it may.
+    #[error("{machine}: `{line}` did not end within {limit:?}")]
+    TimedOut {
+        /// Where.
+        machine: String,
+        /// What.
+        line: String,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// The connection is gone, and with it the knowledge of how the command ended.
+    #[error("{machine}: connection lost during `{line}`: {detail}")]
+    Lost {
+        /// Where.
+        machine: String,
+        /// What ran.
+        line: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// No connection could be made.
+    #[error("{machine}: no SSH connection to {address}: {detail}")]
+    NoConnection {
+        /// Which machine.
+        machine: String,
+        /// Its address.
+        address: String,
+        /// What was seen, and what to do.
+        detail: String,
+    },
+}
+
+/// A place where commands run.
+#[derive(Clone)]
+pub struct Shell {
+    machine: Arc<str>,
+    witness: Arc<dyn Witness>,
+    executor: Executor,
+}
+
+#[derive(Clone)]
+enum Executor {
+    Local(Local),
+    Ssh(Arc<Ssh>),
+    Fake(Arc<Fake>),
+}
+
+impl std::fmt::Debug for Shell {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Shell({})", self.machine)
+    }
+}
+
+impl Shell {
+    /// Commands on this host.
+    pub fn local(witness: Arc<dyn Witness>) -> Shell {
+        Shell { machine: "host".into(), witness, executor: Executor::Local(Local) }
+    }
+
+    /// Commands over one kept SSH connection.
+    pub fn ssh(ssh: Ssh, witness: Arc<dyn Witness>) -> Shell {
+        Shell { machine: ssh.machine().into(), witness, executor: Executor::Ssh(Arc::new(ssh)) }
+    }
+
+    /// Commands that a test answers.
+    pub fn fake(fake: Fake) -> Shell {
+        Shell { machine: "fake".into(), witness: Arc::new(Nobody), executor: Executor::Fake(Arc::new(fake)) }
+    }
+
+    /// The name of the machine the commands run on.
+    pub fn machine(&self) -> &str {
+        &self.machine
+    }
+
+    /// Runs a command to its end, whatever its exit status.
+    ///
+    /// # Errors
+    /// Only where the command could not be brought to an end; an exit status other than 0 is no error here.
+    pub async fn run(&self, command: &Command) -> Result<Output, ShellError> {
+        let outcome = match &self.executor {
+            Executor::Local(local) => local.run(command).await,
+            Executor::Ssh(ssh) => ssh.run(command).await,
+            Executor::Fake(fake) => fake.run(command),
+        };
+        self.witness.saw(&self.machine, command, &outcome);
+        outcome
+    }
+
+    /// Runs a command that must exit with code 0, and gives what it printed.
+    ///
+    /// # Errors
+    /// Where it could not be brought to an end or exited with another code.
+    pub async fn read(&self, command: &Command) -> anyhow::Result<String> {
+        let output = self.run(command).await?.success()?;
+        Ok(output.text())
+    }
+
+    /// Writes a file, its folder too if need be.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> anyhow::Result<()> {
+        let script = format!("mkdir -p \"$(dirname {0})\" && cat > {0}", quote(path));
+        self.run(&Command::new("sh").args(["-c", &script]).stdin(bytes)).await?.success()?;
+        Ok(())
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        Ok(self.run(&Command::new("cat").arg(path)).await?.success()?.stdout)
+    }
+}

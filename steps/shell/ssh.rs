@@ -1,0 +1,185 @@
+//! Commands over one kept SSH connection, with the host's key pinned.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use russh::client::{self, AuthResult, Handle};
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{ChannelMsg, ChannelReadHalf, Disconnect, Sig};
+use tokio::sync::Semaphore;
+
+use super::ShellError;
+use crate::command::{Command, Output, Status};
+
+/// Fewer than sshd's own limit (`MaxSessions 10`), so that nothing is refused.
+const CHANNELS: usize = 8;
+/// A machine that is silent for this long, three times over, is gone.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// On an emulated CPU the handshake alone takes seconds.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// Where and as whom to log in, and the only host key to accept.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The machine's name, for messages.
+    pub machine: String,
+    /// `host:port`.
+    pub address: String,
+    /// The user.
+    pub user: String,
+    /// The user's private key.
+    pub key: PrivateKey,
+    /// The host's public key; any other is refused.
+    pub host_key: PublicKey,
+}
+
+/// One connection, kept open.
+pub struct Ssh {
+    machine: String,
+    handle: Handle<Pinned>,
+    channels: Semaphore,
+}
+
+struct Pinned(PublicKey);
+
+impl client::Handler for Pinned {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        Ok(match key {
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.key_data() == self.0.key_data(),
+            PublicKeyOrCertificate::Certificate(_) => false,
+        })
+    }
+}
+
+/// A fresh ed25519 key: the private part and its OpenSSH text.
+///
+/// # Errors
+/// Where the system gives no random bytes.
+pub fn new_key(comment: &str) -> anyhow::Result<(PrivateKey, String)> {
+    let mut seed = [0_u8; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
+    let key = PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&seed)), comment)?;
+    let text = key.to_openssh(LineEnding::LF)?.to_string();
+    Ok((key, text))
+}
+
+impl Ssh {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// Nobody answers, the host shows another key than the pinned one, or it refuses ours.
+    pub async fn connect(login: &Login) -> Result<Ssh, ShellError> {
+        let failed = |detail: String| ShellError::NoConnection {
+            machine: login.machine.clone(),
+            address: login.address.clone(),
+            detail,
+        };
+        match tokio::time::timeout(HANDSHAKE, Self::handshake(login)).await {
+            Err(_) => Err(failed(format!("no answer within {HANDSHAKE:?}"))),
+            Ok(Err(russh::Error::UnknownKey)) => {
+                Err(failed("the host shows another key than the one pinned for it".to_owned()))
+            }
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Ok(Ok((_, false))) => Err(failed(format!("the host refuses our key for user {}", login.user))),
+            Ok(Ok((handle, true))) => {
+                Ok(Ssh { machine: login.machine.clone(), handle, channels: Semaphore::new(CHANNELS) })
+            }
+        }
+    }
+
+    async fn handshake(login: &Login) -> Result<(Handle<Pinned>, bool), russh::Error> {
+        let config = client::Config {
+            nodelay: true,
+            keepalive_interval: Some(KEEPALIVE),
+            keepalive_max: 3,
+            ..client::Config::default()
+        };
+        let mut handle =
+            client::connect(Arc::new(config), login.address.as_str(), Pinned(login.host_key.clone())).await?;
+        let key = PrivateKeyWithHashAlg::new(Arc::new(login.key.clone()), None);
+        let answer = handle.authenticate_publickey(login.user.as_str(), key).await?;
+        Ok((handle, matches!(answer, AuthResult::Success)))
+    }
+
+    pub(super) fn machine(&self) -> &str {
+        &self.machine
+    }
+
+    /// Says goodbye; commands that still run are left to the machine.
+    pub async fn close(&self) {
+        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+    }
+
+    pub(super) async fn run(&self, command: &Command) -> Result<Output, ShellError> {
+        let started = Instant::now();
+        let line = command.line();
+        let lost = |detail: String| ShellError::Lost { machine: self.machine.clone(), line: line.clone(), detail };
+        let _turn = self.channels.acquire().await.map_err(|error| lost(error.to_string()))?;
+        let channel = self.handle.channel_open_session().await.map_err(|error| lost(error.to_string()))?;
+        let (reader, writer) = channel.split();
+        let talk = async {
+            writer.exec(true, line.as_str()).await?;
+            let feed = async {
+                writer.data_bytes(command.stdin.clone()).await?;
+                writer.eof().await
+            };
+            // A program that ends before it has read everything closes the channel under the feed: its status tells.
+            let (heard, _) = tokio::join!(listen(reader), feed);
+            Ok::<_, russh::Error>(heard)
+        };
+        let Ok(heard) = tokio::time::timeout(command.time_limit, talk).await else {
+            // A channel that is merely dropped leaves the process running.
+            let _ = writer.signal(Sig::KILL).await;
+            let _ = writer.close().await;
+            return Err(ShellError::TimedOut { machine: self.machine.clone(), line, limit: command.time_limit });
+        };
+        let heard = heard.map_err(|error| lost(error.to_string()))?;
+        let Some(status) = heard.status else {
+            return Err(lost("the machine did not say how it ended".to_owned()));
+        };
+        Ok(Output { line, status, stdout: heard.stdout, stderr: heard.stderr, wall: started.elapsed() })
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    status: Option<Status>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// Listens to the very end: the exit status may come before or after the last output.
+async fn listen(mut channel: ChannelReadHalf) -> Heard {
+    let mut heard = Heard::default();
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Data { data } => heard.stdout.extend_from_slice(&data),
+            ChannelMsg::ExtendedData { data, .. } => heard.stderr.extend_from_slice(&data),
+            ChannelMsg::ExitStatus { exit_status } => heard.status = Some(Status::Code(exit_status as i32)),
+            ChannelMsg::ExitSignal { signal_name, .. } => heard.status = Some(Status::Signal(number(&signal_name))),
+            _ => {}
+        }
+    }
+    heard
+}
+
+fn number(signal: &Sig) -> i32 {
+    match signal {
+        Sig::HUP => 1,
+        Sig::INT => 2,
+        Sig::QUIT => 3,
+        Sig::ILL => 4,
+        Sig::ABRT => 6,
+        Sig::FPE => 8,
+        Sig::KILL => 9,
+        Sig::SEGV => 11,
+        Sig::PIPE => 13,
+        Sig::ALRM => 14,
+        Sig::TERM => 15,
+        _ => -1,
+    }
+}

@@ -1,0 +1,173 @@
+//! Quantities with their units: "64 MB" is not "64 MiB", and a bare number is no quantity at all.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a sample is counted in. Stored with every sample, so that nobody has to guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Bytes; sizes and memory.
+    Bytes,
+    /// Seconds; durations and points in time since boot.
+    Seconds,
+    /// A proportion: 0.1 is 10 %.
+    Ratio,
+    /// Things that are counted: events, restarts, files, exit codes.
+    Count,
+    /// Degrees Celsius.
+    Celsius,
+    /// No quantity: the sample is a text.
+    Text,
+}
+
+impl Unit {
+    /// The value as people write it: `84.8 kB`, `64 MiB`, `2.01 s`, `10.4 %`.
+    pub fn show(self, value: f64) -> String {
+        match self {
+            Unit::Bytes if value >= 0.0 => show_bytes(value),
+            Unit::Seconds if value != 0.0 && value.abs() < 1.0 => format!("{} ms", trim(value * 1e3, 1)),
+            Unit::Seconds => format!("{} s", trim(value, 2)),
+            Unit::Ratio => format!("{} %", trim(value * 100.0, 1)),
+            Unit::Celsius => format!("{} °C", trim(value, 1)),
+            Unit::Bytes => format!("{} bytes", trim(value, 3)),
+            Unit::Count | Unit::Text => trim(value, 3),
+        }
+    }
+}
+
+fn show_bytes(value: f64) -> String {
+    const KIB: f64 = 1024.0;
+    for (size, name) in [(KIB * KIB * KIB, "GiB"), (KIB * KIB, "MiB")] {
+        if value >= size && (value % size == 0.0) {
+            return format!("{} {name}", trim(value / size, 0));
+        }
+    }
+    for (size, name) in [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")] {
+        if value >= size {
+            return format!("{} {name}", trim(value / size, 1));
+        }
+    }
+    format!("{} bytes", trim(value, 0))
+}
+
+fn trim(value: f64, places: usize) -> String {
+    let text = format!("{value:.places$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// A text that is no quantity of the wanted kind.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{text}\" is no {kind}: write {example}")]
+pub struct NotAQuantity {
+    text: String,
+    kind: &'static str,
+    example: &'static str,
+}
+
+/// Splits `"64 MiB"` into its number and its unit; the number must be finite and not negative.
+fn split(text: &str) -> Option<(f64, &str)> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
+    let number: f64 = text[..end].replace(',', "").parse().ok()?;
+    (number.is_finite() && number >= 0.0).then_some((number, text[end..].trim()))
+}
+
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $unit:expr, $kind:literal, $example:literal, { $($suffix:pat => $factor:expr),+ $(,)? }, $make:expr, $value:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// The number in the unit that samples of this kind are stored in.
+            pub fn value(self) -> f64 {
+                let value: fn($inner) -> f64 = $value;
+                value(self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(&$unit.show(self.value()))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAQuantity;
+
+            fn from_str(text: &str) -> Result<Self, NotAQuantity> {
+                let wrong = || NotAQuantity { text: text.to_owned(), kind: $kind, example: $example };
+                let (number, unit) = split(text).ok_or_else(wrong)?;
+                let factor: f64 = match unit { $($suffix => $factor,)+ _ => return Err(wrong()) };
+                let make: fn(f64) -> $inner = $make;
+                Ok($name(make(number * factor)))
+            }
+        }
+    };
+}
+
+quantity!(
+    /// A size. `kB`, `MB`, `GB` are powers of 1000, `KiB`, `MiB`, `GiB` powers of 1024.
+    Bytes(u64), Unit::Bytes, "size", "it as 100 kB, 64 MiB or 4 GiB",
+    { "B" | "byte" | "bytes" => 1.0, "kB" | "KB" => 1e3, "MB" => 1e6, "GB" => 1e9,
+      "KiB" => 1024.0, "MiB" => 1_048_576.0, "GiB" => 1_073_741_824.0 },
+    |number| number.round() as u64, |bytes| bytes as f64
+);
+quantity!(
+    /// A length of time in seconds.
+    Duration(f64), Unit::Seconds, "duration", "it as 500 ms, 2 s or 3 min",
+    { "ms" => 1e-3, "s" => 1.0, "min" => 60.0, "h" => 3600.0 },
+    |number| number, |seconds| seconds
+);
+quantity!(
+    /// A proportion; 10 % is 0.1.
+    Ratio(f64), Unit::Ratio, "ratio", "it as 10 %",
+    { "%" => 0.01 },
+    |number| number, |ratio| ratio
+);
+quantity!(
+    /// A number of things.
+    Count(u64), Unit::Count, "count", "it as a bare number",
+    { "" => 1.0 },
+    |number| number.round() as u64, |count| count as f64
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimal_and_binary_sizes_differ() {
+        assert_eq!("64 MB".parse(), Ok(Bytes(64_000_000)));
+        assert_eq!("64 MiB".parse(), Ok(Bytes(67_108_864)));
+        assert_eq!("100,000 bytes".parse(), Ok(Bytes(100_000)));
+        assert_eq!("89.5 kB".parse(), Ok(Bytes(89_500)));
+    }
+
+    #[test]
+    fn a_number_without_its_unit_is_refused_with_an_example() {
+        let error = "64".parse::<Bytes>().unwrap_err().to_string();
+        assert_eq!(error, "\"64\" is no size: write it as 100 kB, 64 MiB or 4 GiB");
+        assert!("-3 s".parse::<Duration>().is_err());
+        assert!("NaN %".parse::<Ratio>().is_err());
+        assert!("3 apples".parse::<Count>().is_err());
+    }
+
+    #[test]
+    fn quantities_are_shown_as_people_write_them() {
+        assert_eq!(Bytes(67_108_864).to_string(), "64 MiB");
+        assert_eq!(Bytes(84_800).to_string(), "84.8 kB");
+        assert_eq!(Bytes(12).to_string(), "12 bytes");
+        assert_eq!(Duration(2.0).to_string(), "2 s");
+        assert_eq!(Duration(0.0791).to_string(), "79.1 ms");
+        assert_eq!(Ratio(0.104).to_string(), "10.4 %");
+        assert_eq!(Unit::Bytes.show(100_000.0), "100 kB");
+        assert_eq!(Unit::Count.show(0.0), "0");
+    }
+}
