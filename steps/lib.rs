@@ -6,9 +6,11 @@
 //!
 //! Each arrow is a plain value that can be printed and stored. Modules import from those above them, never from below.
 
+pub mod artifact;
 pub mod command;
-pub mod image;
+pub mod facts;
 pub mod lease;
+pub mod progress;
 pub mod registry;
 pub mod settings;
 pub mod shell;
