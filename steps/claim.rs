@@ -1,0 +1,160 @@
+//! The register of claims: what the annex promises, what it published, and where it can be judged.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::Context;
+use serde::{Deserialize, Deserializer};
+
+/// A claim's number: `A6-4` is the fourth claim of section 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimId {
+    section: u8,
+    number: u8,
+}
+
+impl std::fmt::Display for ClaimId {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(&format!("A{}-{}", self.section, self.number))
+    }
+}
+
+impl FromStr for ClaimId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is no claim id: write it as A6-4");
+        let (section, number) = text.strip_prefix('A').and_then(|rest| rest.split_once('-')).ok_or_else(wrong)?;
+        let part = |digits: &str| digits.parse().map_err(|_| wrong());
+        Ok(ClaimId { section: part(section)?, number: part(number)? })
+    }
+}
+
+impl serde::Serialize for ClaimId {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClaimId {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Something a target must have before a claim can be judged on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// A 64-bit ARM processor, emulated or not.
+    Arm64,
+    /// A processor at native speed: elsewhere the claim is measured and recorded, not judged.
+    NativeCpu,
+    /// An AWS account.
+    Aws,
+    /// A conventional container beside the workload.
+    ConventionalContainer,
+}
+
+impl Need {
+    /// What is missing where the need is not met, and what would bring it.
+    pub fn missing(self) -> &'static str {
+        match self {
+            Need::Arm64 => "needs an arm64 machine: --target vm:arm64",
+            Need::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
+            Need::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
+            Need::ConventionalContainer => {
+                "needs a conventional container doing the same job beside it, which this version does not bring yet"
+            }
+        }
+    }
+}
+
+/// One row of the register.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Its number.
+    pub id: ClaimId,
+    /// What is claimed, in a sentence.
+    pub claim: String,
+    /// What the annex reports.
+    #[serde(default)]
+    pub published: Option<String>,
+    /// What the claim promises and is judged by.
+    pub bound: String,
+    /// The wrong subject that the same check must refuse, where there is one.
+    #[serde(default)]
+    pub control: Option<String>,
+    /// What a target must have to judge it.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+}
+
+/// All claims, by number.
+#[derive(Clone, Debug)]
+pub struct Register(BTreeMap<ClaimId, Claim>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterFile {
+    claim: Vec<Claim>,
+}
+
+impl Register {
+    /// Reads `claims.toml`.
+    ///
+    /// # Errors
+    /// The file is missing or malformed, or names a claim twice.
+    pub fn load(path: &Path) -> anyhow::Result<Register> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Register::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Reads the text of a register.
+    ///
+    /// # Errors
+    /// It is malformed or names a claim twice.
+    pub fn parse(text: &str) -> anyhow::Result<Register> {
+        let file: RegisterFile = toml::from_str(text)?;
+        let mut claims = BTreeMap::new();
+        for claim in file.claim {
+            let id = claim.id;
+            anyhow::ensure!(claims.insert(id, claim).is_none(), "claim {id} is there twice: remove one");
+        }
+        Ok(Register(claims))
+    }
+
+    /// The claim of that number.
+    pub fn get(&self, id: ClaimId) -> Option<&Claim> {
+        self.0.get(&id)
+    }
+
+    /// All claims in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Claim> {
+        self.0.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_ordered_by_number_and_not_by_letter() {
+        let mut ids: Vec<ClaimId> = ["A10-1", "A2-4", "A2-12"].iter().map(|id| id.parse().unwrap()).collect();
+        ids.sort();
+        assert_eq!(ids.iter().map(ToString::to_string).collect::<Vec<_>>(), ["A2-4", "A2-12", "A10-1"]);
+        assert!("B1-1".parse::<ClaimId>().is_err() && "A1".parse::<ClaimId>().is_err());
+    }
+
+    #[test]
+    fn a_claim_twice_and_an_unknown_key_are_refused() {
+        let row = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\n";
+        assert!(Register::parse(row).is_ok());
+        let twice = Register::parse(&row.repeat(2)).unwrap_err();
+        assert_eq!(twice.to_string(), "claim A2-1 is there twice: remove one");
+        assert!(Register::parse(&format!("{row}bounds = 3\n")).is_err());
+    }
+}

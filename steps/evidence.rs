@@ -1,0 +1,393 @@
+//! What a run leaves: one folder, written as the run goes, so that a run that is killed leaves all it had learnt.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+
+use crate::claim::ClaimId;
+use crate::command::{Command, Output};
+use crate::probe::{Reading, Sample, Value};
+use crate::shell::{ShellError, Witness};
+use crate::unit::Unit;
+use crate::verdict::{Check, Verdict};
+
+/// The version of the layout of the folder and its files.
+pub const SCHEMA: u32 = 1;
+/// Streams longer than this lie in files of their own.
+const INLINE: usize = 16 * 1024;
+
+/// Whether a claim's control was caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControlVerdict {
+    /// The check refused every wrong subject, for the right reason.
+    Discriminates,
+    /// A wrong subject passed.
+    DoesNotDiscriminate,
+    /// No control was run.
+    None,
+}
+
+/// What is known of a claim's control.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// Whether it was caught.
+    pub verdict: ControlVerdict,
+    /// Its scenario, if there is one.
+    pub scenario: Option<String>,
+    /// What was seen.
+    pub reason: Option<String>,
+}
+
+/// One claim in `verdicts.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimRecord {
+    /// The claim.
+    pub id: ClaimId,
+    /// What is claimed.
+    pub claim: String,
+    /// The scenario that puts it to the proof.
+    pub scenario: String,
+    /// Its file, relative to the project.
+    pub feature: String,
+    /// Its line in that file.
+    pub line: usize,
+    /// What is said of the claim.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// What it is judged by.
+    pub bound: String,
+    /// What the annex reports.
+    pub published: Option<String>,
+    /// The sample nearest to the bound, or the one that broke it.
+    pub value: Option<Value>,
+    /// Its unit.
+    pub unit: Option<Unit>,
+    /// How many samples the verdict rests on.
+    pub samples: usize,
+    /// The claim's control.
+    pub control: Control,
+    /// The checks that were made, to be made again by anyone.
+    pub checks: Vec<Check>,
+    /// Where the evidence lies, relative to the folder of the run.
+    pub evidence: Vec<String>,
+    /// How long the scenario took, in seconds.
+    pub seconds: f64,
+}
+
+/// `verdicts.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The run.
+    pub run: String,
+    /// Whether the run came to its end; a run that was killed leaves `false`.
+    pub complete: bool,
+    /// The exit status that the run ends with: 0, 1 or 3.
+    pub exit: u8,
+    /// All claims, in their order.
+    pub claims: Vec<ClaimRecord>,
+}
+
+/// The folder of a run, open for writing.
+#[derive(Debug)]
+pub struct Evidence {
+    run: String,
+    folder: PathBuf,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    samples: File,
+    transcript: File,
+    next_sample: u64,
+    next_command: u64,
+    facts: Json,
+    secrets: Vec<String>,
+}
+
+/// A name for a run that starts now: its time, and enough to tell two of the same second apart.
+pub fn new_run_id() -> String {
+    let now = Timestamp::now();
+    format!("{}-{:04x}", now.strftime("%Y%m%d-%H%M%S"), std::process::id() & 0xffff)
+}
+
+impl Evidence {
+    /// Creates the folder of a run below `runs` (or at `folder`, where one is named), and points `latest` to it.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, or there is something in it.
+    pub fn create(runs: &Path, folder: Option<&Path>, run: &str, facts: Json) -> anyhow::Result<Evidence> {
+        let folder = folder.map_or_else(|| runs.join(run), Path::to_path_buf);
+        let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
+        fs::create_dir_all(&folder).with_context(cannot)?;
+        if fs::read_dir(&folder).with_context(cannot)?.next().is_some() {
+            anyhow::bail!("{} is not empty: evidence is never mixed, name a new folder", folder.display());
+        }
+        let folder = folder.canonicalize().with_context(cannot)?;
+        let append = |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name));
+        let open = Open {
+            samples: append("samples.jsonl").with_context(cannot)?,
+            transcript: append("transcript.jsonl").with_context(cannot)?,
+            next_sample: 1,
+            next_command: 1,
+            facts: json!({ "schema": SCHEMA, "run": run, "started": Timestamp::now(), "ended": null }),
+            secrets: Vec::new(),
+        };
+        let evidence = Evidence { run: run.to_owned(), folder, open: Mutex::new(open) };
+        evidence.note(facts)?;
+        evidence.point_latest(runs)?;
+        Ok(evidence)
+    }
+
+    /// Replaces the link at once: nobody sees a moment without it.
+    fn point_latest(&self, runs: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+        let fresh = runs.join(format!(".latest-{}", self.run));
+        let link = std::os::unix::fs::symlink(&self.folder, &fresh);
+        link.and_then(|()| fs::rename(&fresh, runs.join("latest")))
+            .context("cannot point target/assay/latest to the run")
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The run's name.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, this text is never written: it is replaced wherever a command or its output has it.
+    pub fn hide(&self, secret: &str) {
+        if !secret.is_empty() {
+            self.open().secrets.push(secret.to_owned());
+        }
+    }
+
+    /// Adds facts to `run.json`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note(&self, facts: Json) -> anyhow::Result<()> {
+        let mut open = self.open();
+        if let (Json::Object(known), Json::Object(new)) = (&mut open.facts, facts) {
+            known.extend(new);
+        }
+        write_whole(&self.folder.join("run.json"), &pretty(&open.facts)?)
+    }
+
+    /// Makes evidence of readings: each gets its number and is written before this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record(
+        &self,
+        subject: &str,
+        machine: &str,
+        readings: impl IntoIterator<Item = (Timestamp, Reading)>,
+    ) -> anyhow::Result<Vec<Sample>> {
+        let mut open = self.open();
+        let mut samples = Vec::new();
+        let mut lines = String::new();
+        for (at, reading) in readings {
+            let Reading { probe, value, unit, raw } = reading;
+            let (subject, machine) = (subject.to_owned(), machine.to_owned());
+            let sample = Sample { id: open.next_sample, probe, subject, machine, value, unit, at, raw };
+            open.next_sample += 1;
+            lines += &(serde_json::to_string(&sample)? + "\n");
+            samples.push(sample);
+        }
+        open.samples.write_all(lines.as_bytes()).context("cannot write samples.jsonl")?;
+        Ok(samples)
+    }
+
+    /// Writes a file beside the others, e.g. the text a trial's samples were read from. Gives its relative path.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<String> {
+        let path = self.folder.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(name.to_owned())
+    }
+
+    /// Writes `verdicts.json` anew: after every scenario, so that the newest is always there.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_verdicts(&self, verdicts: &Verdicts) -> anyhow::Result<()> {
+        write_whole(&self.folder.join("verdicts.json"), &pretty(verdicts)?)
+    }
+
+    /// Closes the folder: the time of the end, and the checksums of everything in it.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn finish(&self) -> anyhow::Result<()> {
+        self.note(json!({ "ended": Timestamp::now() }))?;
+        let mut lines = String::new();
+        for file in files(&self.folder)? {
+            if file != Path::new("SHA256SUMS") {
+                let bytes = fs::read(self.folder.join(&file))?;
+                lines += &format!("{}  {}\n", hex(&Sha256::digest(&bytes)), file.display());
+            }
+        }
+        write_whole(&self.folder.join("SHA256SUMS"), lines.as_bytes())
+    }
+
+    fn stream(&self, number: u64, name: &str, bytes: &[u8], secrets: &[String]) -> Json {
+        let text = redact(String::from_utf8_lossy(bytes).into_owned(), secrets);
+        if text.len() <= INLINE {
+            return Json::String(text);
+        }
+        let path = format!("streams/{number:04}.{name}");
+        match self.keep(&path, text.as_bytes()) {
+            Ok(path) => json!({ "file": path, "bytes": text.len() }),
+            Err(error) => json!({ "lost": format!("{error:#}"), "bytes": text.len() }),
+        }
+    }
+}
+
+impl Witness for Evidence {
+    fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>) {
+        let (number, secrets) = {
+            let mut open = self.open();
+            open.next_command += 1;
+            (open.next_command - 1, open.secrets.clone())
+        };
+        let argv: Vec<String> = command.argv.iter().map(|word| redact(word.clone(), &secrets)).collect();
+        let environment: Vec<String> =
+            command.env.iter().map(|(name, value)| redact(format!("{name}={value}"), &secrets)).collect();
+        let mut entry = json!({
+            "n": number, "at": Timestamp::now(), "machine": machine, "argv": argv,
+            "env": environment, "clean_env": command.clean_env, "stdin_bytes": command.stdin.len(),
+        });
+        let told = match outcome {
+            Ok(output) => json!({
+                "status": output.status, "seconds": output.wall.as_secs_f64(),
+                "stdout": self.stream(number, "stdout", &output.stdout, &secrets),
+                "stderr": self.stream(number, "stderr", &output.stderr, &secrets),
+            }),
+            Err(error) => json!({ "error": redact(error.to_string(), &secrets) }),
+        };
+        if let (Json::Object(entry), Json::Object(told)) = (&mut entry, told) {
+            entry.extend(told);
+        }
+        // A transcript that cannot be written shows in the checks of the bundle; the run itself goes on.
+        let _ = self.open().transcript.write_all(format!("{entry}\n").as_bytes());
+    }
+}
+
+fn redact(text: String, secrets: &[String]) -> String {
+    secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "[redacted]"))
+}
+
+fn pretty(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Writes a file so that a reader sees the old one or the new one, never a part.
+fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let fresh = path.with_extension("new");
+    let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// All files below a folder, sorted, relative to it.
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next)? {
+            let entry = entry?;
+            match entry.file_type()? {
+                kind if kind.is_dir() => folders.push(entry.path()),
+                kind if kind.is_file() => found.push(entry.path().strip_prefix(folder)?.to_path_buf()),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Status;
+    use std::time::Duration;
+
+    fn evidence(folder: &Path) -> Evidence {
+        Evidence::create(folder, None, "r1", json!({ "target": "vm" })).unwrap()
+    }
+
+    #[test]
+    fn everything_is_on_disk_before_the_run_ends() {
+        let runs = tempfile::tempdir().unwrap();
+        let evidence = evidence(runs.path());
+        let reading = Reading::new("memory.peak", 7.0, Unit::Bytes, "7");
+        let samples = evidence.record("hello", "nano", [(Timestamp::now(), reading)]).unwrap();
+
+        let latest = runs.path().join("latest");
+        let line = fs::read_to_string(latest.join("samples.jsonl")).unwrap();
+        assert_eq!(serde_json::from_str::<Sample>(&line).unwrap(), samples[0]);
+        assert_eq!(samples[0].id, 1);
+        let run: Json = serde_json::from_slice(&fs::read(latest.join("run.json")).unwrap()).unwrap();
+        assert_eq!((&run["target"], &run["ended"]), (&json!("vm"), &Json::Null));
+    }
+
+    #[test]
+    fn a_secret_never_reaches_the_transcript_and_long_output_lies_beside() {
+        let runs = tempfile::tempdir().unwrap();
+        let evidence = evidence(runs.path());
+        evidence.hide("hunter2");
+        let command = Command::new("podman").args(["login", "--password=hunter2"]).env("TOKEN", "hunter2");
+        let output = Output {
+            line: command.line(),
+            status: Status::Code(0),
+            stdout: b"welcome hunter2".to_vec(),
+            stderr: vec![b'x'; INLINE + 1],
+            wall: Duration::from_secs(1),
+        };
+        evidence.saw("host", &command, &Ok(output));
+        let transcript = fs::read_to_string(evidence.folder().join("transcript.jsonl")).unwrap();
+        assert!(!transcript.contains("hunter2") && transcript.contains("welcome [redacted]"), "{transcript}");
+        assert_eq!(fs::read(evidence.folder().join("streams/0001.stderr")).unwrap().len(), INLINE + 1);
+    }
+
+    #[test]
+    fn checksums_are_those_of_sha256sum_and_old_evidence_is_never_mixed_with_new() {
+        let runs = tempfile::tempdir().unwrap();
+        let evidence = evidence(runs.path());
+        evidence.keep("trials/1.txt", b"abc").unwrap();
+        evidence.finish().unwrap();
+        let sums = fs::read_to_string(evidence.folder().join("SHA256SUMS")).unwrap();
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  trials/1.txt\n";
+        assert!(sums.contains(abc), "{sums}");
+        let again = Evidence::create(runs.path(), Some(evidence.folder()), "r2", json!({})).unwrap_err();
+        assert!(again.to_string().contains("is not empty"), "{again}");
+    }
+}

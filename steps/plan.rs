@@ -1,0 +1,255 @@
+//! What would run on a target, what would not, and why: made before anything is started.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use gherkin::{Feature, GherkinEnv, Scenario};
+
+use crate::claim::{Claim, ClaimId, Need, Register};
+
+/// What becomes of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It runs and is judged.
+    Run,
+    /// It runs, its samples are kept, and it is not judged: the reason.
+    Record(String),
+    /// It does not run: the reason.
+    Skip(String),
+}
+
+/// One scenario and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The claim it puts to the proof.
+    pub claim: ClaimId,
+    /// Its name.
+    pub scenario: String,
+    /// The file it stands in, relative to the project.
+    pub feature: String,
+    /// The line it stands at.
+    pub line: usize,
+    /// Whether it is the control of its claim: the same check on a subject that must be refused.
+    pub control: bool,
+    /// What becomes of it.
+    pub decision: Decision,
+}
+
+/// All scenarios, by claim.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// In the order of their claims, each claim before its controls.
+    pub scenarios: Vec<Planned>,
+}
+
+/// A mistake in the features: everything that is wrong with them, each with its place.
+#[derive(Debug, thiserror::Error)]
+#[error("the features cannot be run:\n{}", .0.join("\n"))]
+pub struct Mistakes(pub Vec<String>);
+
+/// A part of the scenarios, for running them on several machines: the first of three is `1/3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    part: usize,
+    of: usize,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((part, of)) if 1 <= part && part <= of => Ok(Shard { part, of }),
+            _ => Err(format!("\"{text}\" is no shard: write the first of three as 1/3")),
+        }
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}/{}", self.part, self.of)
+    }
+}
+
+/// A feature file that was read.
+#[derive(Clone, Debug)]
+pub struct FeatureFile {
+    /// Relative to the project.
+    pub path: String,
+    /// What it says.
+    pub feature: Feature,
+}
+
+/// Reads all features of a folder, in the order of their sections.
+///
+/// # Errors
+/// The folder cannot be read, or a file is no Gherkin.
+pub fn read_features(root: &Path, folder: &Path) -> anyhow::Result<Vec<FeatureFile>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "feature"));
+    paths.sort();
+    paths.into_iter().map(|path| read_feature(root, &path)).collect()
+}
+
+fn read_feature(root: &Path, path: &Path) -> anyhow::Result<FeatureFile> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let shown = path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let feature = Feature::parse(text, GherkinEnv::default()).with_context(|| format!("{shown} is no Gherkin"))?;
+    Ok(FeatureFile { path: shown, feature })
+}
+
+impl Plan {
+    /// Decides for each scenario what becomes of it on a target that meets `met` and nothing else.
+    ///
+    /// # Errors
+    /// [`Mistakes`]: a scenario without a claim, a claim nobody knows, a claim without a scenario.
+    pub fn make(
+        features: &[FeatureFile],
+        register: &Register,
+        met: &[Need],
+        wanted: impl Fn(&Feature, &Scenario) -> bool,
+        shard: Option<Shard>,
+    ) -> Result<Plan, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut scenarios = Vec::new();
+        for file in features {
+            for scenario in every_scenario(&file.feature) {
+                match the_claim(scenario, register) {
+                    Ok(claim) => {
+                        let decision = match wanted(&file.feature, scenario) {
+                            true => decide(claim, met),
+                            false => Decision::Skip("not selected by the options of this run".to_owned()),
+                        };
+                        scenarios.push(Planned {
+                            claim: claim.id,
+                            scenario: scenario.name.clone(),
+                            feature: file.path.clone(),
+                            line: scenario.position.line,
+                            control: scenario.tags.iter().any(|tag| tag == "control"),
+                            decision,
+                        });
+                    }
+                    Err(mistake) => mistakes.push(format!("  {}:{}: {mistake}", file.path, scenario.position.line)),
+                }
+            }
+        }
+        let covered: BTreeSet<ClaimId> =
+            scenarios.iter().filter(|planned| !planned.control).map(|planned| planned.claim).collect();
+        let bare = register.iter().filter(|claim| !covered.contains(&claim.id));
+        mistakes.extend(bare.map(|claim| format!("  claim {} has no scenario: tag one with @{}", claim.id, claim.id)));
+        if !mistakes.is_empty() {
+            return Err(Mistakes(mistakes));
+        }
+        scenarios.sort_by_key(|planned| (planned.claim, planned.control));
+        if let Some(shard) = shard {
+            share_out(&mut scenarios, shard);
+        }
+        Ok(Plan { scenarios })
+    }
+
+    /// The planned scenario that stands at this place.
+    pub fn at(&self, feature: &str, line: usize) -> Option<&Planned> {
+        self.scenarios.iter().find(|planned| planned.feature == feature && planned.line == line)
+    }
+}
+
+/// A claim and its controls stay in one shard: apart, neither would mean anything.
+fn share_out(scenarios: &mut [Planned], shard: Shard) {
+    let claims: BTreeSet<ClaimId> = scenarios.iter().map(|planned| planned.claim).collect();
+    let mine: BTreeSet<ClaimId> = claims.into_iter().skip(shard.part - 1).step_by(shard.of).collect();
+    for planned in scenarios.iter_mut().filter(|planned| !mine.contains(&planned.claim)) {
+        planned.decision = Decision::Skip(format!("not in shard {shard}"));
+    }
+}
+
+/// All scenarios of a feature, those within rules too.
+pub fn every_scenario(feature: &Feature) -> impl Iterator<Item = &Scenario> {
+    feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios))
+}
+
+fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Claim, String> {
+    let ids = scenario.tags.iter().filter(|tag| {
+        let mut letters = tag.chars();
+        letters.next() == Some('A') && letters.next().is_some_and(|c| c.is_ascii_digit())
+    });
+    match ids.collect::<Vec<_>>()[..] {
+        [tag] => {
+            let id: ClaimId = tag.parse()?;
+            register.get(id).ok_or_else(|| {
+                let section = tag.split('-').next().unwrap_or(tag).to_owned() + "-";
+                let near = register.iter().map(|claim| claim.id.to_string()).filter(|id| id.starts_with(&section));
+                format!(
+                    "nobody knows claim @{tag}: features/claims.toml has {}",
+                    near.reduce(|a, b| a + ", " + &b).unwrap_or_else(|| "no such section".to_owned())
+                )
+            })
+        }
+        [] => Err(format!("\"{}\" carries no claim: tag it with one, such as @A6-4", scenario.name)),
+        _ => Err(format!("\"{}\" carries more than one claim: a scenario proves one", scenario.name)),
+    }
+}
+
+fn decide(claim: &Claim, met: &[Need]) -> Decision {
+    let mut missing = claim.needs.iter().filter(|need| !met.contains(need));
+    match missing.clone().find(|need| **need != Need::NativeCpu).or_else(|| missing.next()) {
+        None => Decision::Run,
+        Some(Need::NativeCpu) => Decision::Record(Need::NativeCpu.missing().to_owned()),
+        Some(need) => Decision::Skip(need.missing().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\n\
+        [[claim]]\nid = \"A7-7\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"native-cpu\"]\n\
+        [[claim]]\nid = \"A8-5\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"aws\"]\n";
+
+    fn plan(text: &str, shard: Option<Shard>) -> Result<Plan, Mistakes> {
+        let feature = Feature::parse(text, GherkinEnv::default()).unwrap();
+        let files = [FeatureFile { path: "features/x.feature".to_owned(), feature }];
+        Plan::make(&files, &Register::parse(CLAIMS).unwrap(), &[], |_, _| true, shard)
+    }
+
+    fn scenario(tags: &str) -> String {
+        format!("  {tags}\n  Scenario: {tags}\n    Given x\n")
+    }
+
+    #[test]
+    fn what_a_target_lacks_is_planned_out_with_the_reason() {
+        let text = format!("Feature: f\n{}{}{}", scenario("@A2-1"), scenario("@A7-7"), scenario("@A8-5"));
+        let plan = plan(&text, None).unwrap();
+        assert_eq!(plan.scenarios[0].decision, Decision::Run);
+        assert!(matches!(&plan.scenarios[1].decision, Decision::Record(why) if why.contains("native speed")));
+        assert!(matches!(&plan.scenarios[2].decision, Decision::Skip(why) if why.contains("ec2")));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_place() {
+        let text = format!("Feature: f\n{}{}{}", scenario("@A2-9"), scenario("@slow"), scenario("@A2-1 @A7-7"));
+        let told = plan(&text, None).unwrap_err().to_string();
+        assert!(
+            told.contains("features/x.feature:3: nobody knows claim @A2-9: features/claims.toml has A2-1"),
+            "{told}"
+        );
+        assert!(told.contains("carries no claim") && told.contains("more than one"), "{told}");
+        assert!(told.contains("claim A8-5 has no scenario"), "{told}");
+    }
+
+    #[test]
+    fn shards_part_the_claims_without_rest_and_keep_controls_with_their_claim() {
+        let all = ["@A2-1", "@A2-1 @control", "@A7-7", "@A8-5"].map(scenario).concat();
+        let mut runs = Vec::new();
+        for shard in ["1/2", "2/2"] {
+            let plan = plan(&format!("Feature: f\n{all}"), Some(shard.parse().unwrap())).unwrap();
+            let mine = |planned: &&Planned| !matches!(&planned.decision, Decision::Skip(why) if why.contains("shard"));
+            runs.push(plan.scenarios.iter().filter(mine).map(|planned| planned.claim.to_string()).collect::<Vec<_>>());
+        }
+        assert_eq!(runs, [vec!["A2-1", "A2-1", "A8-5"], vec!["A7-7"]]);
+        assert!("0/2".parse::<Shard>().is_err() && "3/2".parse::<Shard>().is_err());
+    }
+}
