@@ -21,5 +21,6 @@ pub mod settings;
 pub mod shell;
 pub mod target;
 pub mod unit;
+pub mod deployment;
 pub mod verdict;
 pub mod wait;

@@ -50,7 +50,11 @@ fn parse_line(line: &str) -> Result<Line, Unreadable> {
         }
         _ => String::new(),
     };
-    Ok(Line { at: at / 1e6, who: entry["SYSLOG_IDENTIFIER"].as_str().unwrap_or("").to_owned(), text })
+    Ok(Line {
+        at: at / 1e6,
+        who: entry["SYSLOG_IDENTIFIER"].as_str().unwrap_or("").to_owned(),
+        text: text.trim_end().to_owned(),
+    })
 }
 
 /// What the workload of a Quadlet unit printed: podman names its container after the unit.
@@ -83,6 +87,25 @@ pub fn readings(log: &[Line]) -> Vec<Reading> {
     found
 }
 
+/// Where the time of a start went: seconds from systemd's "Starting" to podman's create, init and start, and to the
+/// workload's first line.
+pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
+    let Some(begin) = lines.iter().find(|line| line.who == "systemd" && line.text.starts_with("Starting ")) else {
+        return Vec::new();
+    };
+    let podman = |event: &'static str| {
+        let said = format!(" container {event} ");
+        lines.iter().find(move |line| line.who == "podman" && line.text.contains(&said)).map(|line| (event, line.at))
+    };
+    let output = workload(lines, unit).first().map(|line| ("output", line.at));
+    let steps = ["create", "init", "start"].into_iter().filter_map(podman).chain(output);
+    let reading = |(step, at): (&str, f64)| {
+        let raw = format!("{:.6} s to {at:.6} s", begin.at);
+        Reading::new(&format!("start.{step}"), at - begin.at, Unit::Seconds, raw)
+    };
+    steps.map(reading).collect()
+}
+
 /// The temperature in a line such as `reading 1/5: temperature=23°C timestamp=1770656082`.
 fn temperature(text: &str) -> Option<f64> {
     let (number, rest) = text.split_once("temperature=")?.1.split_once("°C")?;
@@ -107,6 +130,16 @@ mod tests {
         assert_eq!(of("log.spacing").len(), 4);
         assert_eq!(of("log.completion"), [Value::from("completed: 5 readings")]);
         assert!(matches!(of("log.duration")[0], Value::Number(seconds) if (10.0..12.0).contains(&seconds)));
+    }
+
+    #[test]
+    fn a_start_is_taken_apart_in_its_order() {
+        let steps = startup(&parse(RECORDED).unwrap(), "wasm-hello");
+        assert_eq!(
+            steps.iter().map(|reading| reading.probe.as_str()).collect::<Vec<_>>(),
+            ["start.create", "start.init", "start.start", "start.output"]
+        );
+        assert!(startup(&[], "wasm-hello").is_empty());
     }
 
     #[test]

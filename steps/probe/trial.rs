@@ -128,6 +128,13 @@ impl Trial {
         (last.at > first.at).then(|| used / 1e6 / (last.at - first.at))
     }
 
+    /// Seconds from systemd's start of the unit to podman's word that the container runs.
+    pub fn start_time(&self) -> Option<f64> {
+        let at = |key: &str| self.shown(key)?.parse::<f64>().ok().filter(|at| *at > 0.0);
+        let took = at("ActiveEnterTimestampMonotonic")? - at("InactiveExitTimestampMonotonic")?;
+        (took >= 0.0).then_some(took / 1e6)
+    }
+
     /// What systemd said last about the unit: `show.KEY`.
     pub fn shown(&self, key: &str) -> Option<&str> {
         self.last.get(&format!("show.{key}")).map(String::as_str)
@@ -138,7 +145,8 @@ impl Trial {
     /// # Errors
     /// A final value that is no number.
     pub fn readings(&self) -> Result<Vec<Reading>, Unreadable> {
-        const LAST: [(&str, &str, Unit, f64); 8] = [
+        const LAST: [(&str, &str, Unit, f64); 9] = [
+            ("show.user", "unit.uid", Unit::Count, 1.0),
             ("slice.peak", "memory.peak", Unit::Bytes, 1.0),
             ("slice.swap.peak", "memory.swap.peak", Unit::Bytes, 1.0),
             ("slice.events.max", "memory.events.max", Unit::Count, 1.0),
@@ -162,10 +170,14 @@ impl Trial {
                 Err(_) => readings.push(Reading::new("unit.signal", stop.status.as_str(), Unit::Text, raw)),
             }
         }
-        for (key, probe) in [("UID", "unit.uid"), ("LoadState", "unit.load"), ("ActiveState", "unit.state")] {
+        for (key, probe) in [("LoadState", "unit.load"), ("ActiveState", "unit.state")] {
             if let Some(seen) = self.shown(key) {
                 readings.push(Reading::text(probe, seen));
             }
+        }
+        if let Some(took) = self.start_time() {
+            let raw = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
+            readings.push(Reading::new("start.time", took, Unit::Seconds, raw));
         }
         if let Some(share) = self.cpu_share() {
             readings.push(Reading::new("cpu.share", share, Unit::Ratio, "unit.cpu.usage_usec, first and last look"));

@@ -64,8 +64,9 @@ while now; do
 done
 now
 echo "over $up"
+echo "show.user $(id -u)"
 systemctl --user show "$unit" --property=LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts \
-    --property=InvocationID,UID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
+    --property=InvocationID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
     while IFS='=' read -r key value; do echo "show.$key $value"; done
 if [ -d "$cgroup" ]; then
     systemctl --user kill --signal=KILL "$unit"

@@ -1,0 +1,170 @@
+//! A workload as a Quadlet of an unprivileged user: put there, run and watched, removed again.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::command::{Command, Output};
+use crate::probe::journal::{self, Line};
+use crate::probe::trial::{self, Trial, Until};
+use crate::shell::Shell;
+
+/// Observation without a change to the Quadlet under test: its service runs in a slice of its own that outlives it,
+/// and systemd writes down how each activation ended.
+const DROP_IN: &str = "\
+[Service]
+Slice=@SLICE@
+ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@UNIT@.stops'
+";
+
+/// A Quadlet that was put on a machine.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    shell: Shell,
+    unit: String,
+    slice: String,
+}
+
+/// A trial with all it left: what was printed, what that says, and the unit's journal.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What the trial printed.
+    pub raw: String,
+    /// What that says.
+    pub trial: Trial,
+    /// What the journal printed.
+    pub raw_journal: String,
+    /// What that says.
+    pub journal: Vec<Line>,
+}
+
+impl Deployment {
+    /// Puts a Quadlet (its `@IMAGE@` replaced by `image`) on the machine as `unit` and lets systemd take it in.
+    ///
+    /// # Errors
+    /// The files cannot be written, or systemd cannot reload. A Quadlet that systemd's generator refuses is no error
+    /// here: see [`Deployment::load_state`].
+    pub async fn install(shell: &Shell, unit: &str, quadlet: &str, image: &str) -> anyhow::Result<Deployment> {
+        // A dash in a slice's name would nest it.
+        let slice = format!("assay_{}.slice", unit.replace('-', "_"));
+        let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned(), slice };
+        shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
+        let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice).replace("@UNIT@", unit);
+        shell.put(&format!("{}/10-assay.conf", deployment.drop_in_folder()), drop_in).await?;
+        deployment.reload().await?;
+        Ok(deployment)
+    }
+
+    /// Where the Quadlet lies, relative to the user's home.
+    pub fn quadlet_path(&self) -> String {
+        format!(".config/containers/systemd/{}.container", self.unit)
+    }
+
+    fn drop_in_folder(&self) -> String {
+        format!(".config/systemd/user/{}.service.d", self.unit)
+    }
+
+    async fn reload(&self) -> anyhow::Result<()> {
+        self.shell.read(&systemctl(["daemon-reload"])).await.context("systemd cannot take in the Quadlet")?;
+        Ok(())
+    }
+
+    /// systemd's word for the unit: `loaded`, or `not-found` where the generator refused the Quadlet.
+    ///
+    /// # Errors
+    /// systemd does not answer.
+    pub async fn load_state(&self) -> anyhow::Result<String> {
+        let show = systemctl(["show", "--property=LoadState", "--value", &self.unit]);
+        Ok(self.shell.read(&show).await?.trim().to_owned())
+    }
+
+    /// Starts the unit, watches it to its end and reads its journal.
+    ///
+    /// # Errors
+    /// The machine cannot be asked, or what it prints cannot be read. A unit that fails is no error here.
+    pub async fn watch(&self, until: Until, limit: Duration) -> anyhow::Result<Watched> {
+        let since = self.shell.read(&Command::new("date").arg("+%s")).await?;
+        let since: u64 = since.trim().parse().with_context(|| format!("the machine's clock says {since:?}"))?;
+        let raw = self.shell.read(&trial::command(&self.unit, &self.slice, until, limit)).await?;
+        let trial = trial::parse(&raw)?;
+        let raw_journal = self.shell.read(&journal::command(&self.unit, since)).await?;
+        let mut journal = journal::parse(&raw_journal)?;
+        // The journal is asked by whole seconds: what was logged in that second before the start is not of this trial.
+        journal.retain(|line| line.at >= trial.begin);
+        Ok(Watched { raw, trial, raw_journal, journal })
+    }
+
+    /// Removes the unit as the annex does: stop it, remove the Quadlet, reload.
+    ///
+    /// # Errors
+    /// The machine cannot be asked.
+    pub async fn remove(&self) -> anyhow::Result<()> {
+        // A unit that is over cannot be stopped again, which is as well.
+        self.shell.run(&systemctl(["stop", &self.unit])).await?;
+        let (quadlet, drop_in) = (self.quadlet_path(), self.drop_in_folder());
+        self.shell.read(&Command::new("rm").args(["-rf", &quadlet, &drop_in])).await?;
+        self.shell.run(&systemctl(["reset-failed", &self.unit])).await?;
+        self.reload().await
+    }
+
+    /// The unit's name without its ending.
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+}
+
+fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    Command::new("systemctl").arg("--user").args(arguments)
+}
+
+/// Lets the machine forget its page cache: what runs next starts cold.
+///
+/// # Errors
+/// The machine refuses.
+pub async fn drop_caches(shell: &Shell) -> anyhow::Result<()> {
+    shell.read(&Command::new("sudo").args(["sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches"])).await?;
+    Ok(())
+}
+
+/// Pulls an image onto the machine, from a registry on the host's loopback by plain HTTP.
+///
+/// # Errors
+/// The pull fails; the machine needs the image to go on.
+pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
+    let pull = Command::new("podman").args(["pull", "--quiet", "--tls-verify=false", reference]);
+    shell.read(&pull.time_limit(Duration::from_secs(180))).await?;
+    Ok(())
+}
+
+/// Runs an image once with `podman run`, without a unit.
+///
+/// # Errors
+/// The machine cannot be asked; a workload that fails is no error here.
+pub async fn run_once(shell: &Shell, reference: &str) -> anyhow::Result<Output> {
+    let run = Command::new("podman").args(["run", "--rm", "--pull=never", reference]);
+    Ok(shell.run(&run.time_limit(Duration::from_secs(180))).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::Fake;
+
+    #[tokio::test]
+    async fn a_quadlet_is_installed_watched_from_a_slice_of_its_own_and_removed() {
+        let fake =
+            Fake::default().answer("sh -c", 0, "").answer("systemctl --user", 0, "loaded\n").answer("rm -rf", 0, "");
+        let shell = Shell::fake(fake);
+        let deployment = Deployment::install(&shell, "wasm-hello", "Image=@IMAGE@\n", "x/y:1").await.unwrap();
+        assert_eq!(deployment.slice, "assay_wasm_hello.slice");
+        assert_eq!(deployment.load_state().await.unwrap(), "loaded");
+        deployment.remove().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_systemd_that_cannot_reload_is_told() {
+        let shell = Shell::fake(Fake::default().answer("sh -c", 0, "").answer("systemctl --user", 1, "no bus"));
+        let error = Deployment::install(&shell, "wasm-hello", "", "x").await.unwrap_err();
+        assert!(format!("{error:#}").contains("systemd cannot take in the Quadlet"), "{error:#}");
+    }
+}
