@@ -1,0 +1,45 @@
+Feature: A.2 The program is built for WebAssembly
+  The annex's program is a few lines of Rust. Compiled for wasm32-wasip1 with the plain release profile, it becomes
+  one small module that asks its host for nothing but the WASI interface.
+
+  @A2-1
+  Scenario: The program builds from a clean tree
+    When the guest "hello" is built from a clean tree
+    Then the compiler exits with code 0
+    And exactly 1 module comes out
+
+  @A2-1 @control
+  Scenario: A program with a compile error does not build
+    When the guest "compile-error" is built from a clean tree
+    Then the compiler exits with code 0
+    But the check says no because of "build.status"
+
+  @A2-2
+  Scenario: The module is small
+    Given the module of the workload
+    Then the module is smaller than 100 kB
+
+  @A2-2 @control
+  Scenario: A padded module is not small
+    Given the module of the guest "padded"
+    Then the module is smaller than 100 kB
+    But the check says no because of "module.size"
+
+  @A2-3
+  Scenario: The module is a plain WASI command
+    Given the module of the workload
+    Then it imports only from "wasi_snapshot_preview1"
+    And it exports "_start"
+    And it exports "memory"
+
+  @A2-3 @control
+  Scenario: A module that asks its host for more is no plain WASI command
+    Given the module of the guest "foreign-import"
+    Then it imports only from "wasi_snapshot_preview1"
+    But the check says no because of "annex_host"
+
+  @A2-4
+  Scenario: Time works under WASI, and threads are tried
+    When the guest "capabilities" has run on the device
+    Then its clock has moved by at least 50 ms
+    And whether it could start a thread is reported

@@ -1,0 +1,45 @@
+Feature: A.8 The annex's findings
+  What the annex concludes from its figures: how much less the workload takes than a conventional container doing the
+  same job, and what the test costs.
+
+  @A8-1
+  Scenario: It takes less memory than a conventional container
+    When the workload and a conventional container have run side by side
+    Then it takes at least 3 times less memory
+
+  @A8-2
+  Scenario: It starts faster than a conventional container
+    When the workload and a conventional container have run side by side
+    Then it starts at least 2 times faster
+
+  @A8-3
+  Scenario: It takes less CPU time than a conventional container
+    When the workload and a conventional container have run side by side
+    Then it takes at least 3 times less CPU time
+
+  @A8-4
+  Scenario: The annex's own arithmetic is right
+    Then its figures bear out what it derives from them:
+      | derived                                       | from                    | as          | published   |
+      | peak below the limit                          | 17.8 MB of 64 MB        | saving      | 72 %        |
+      | peak of the limit                             | 17.8 MB of 64 MB        | share       | 27.8 %      |
+      | peak of what is available                     | 17.8 MB of 215 MB       | share       | 8.3 %       |
+      | headroom under the limit                      | 17.8 MB of 64 MB        | remainder   | 46.2 MB     |
+      | headroom at the current use                   | 17.2 MB of 64 MB        | remainder   | 46.8 MB     |
+      | left for others                               | 17.8 MB of 215 MB       | remainder   | 197.2 MB    |
+      | an image of 50 MB against it                  | 89.5 kB of 50 MB        | times       | 500 times   |
+      | an image of 500 MB against it                 | 89.5 kB of 500 MB       | times       | 5000 times  |
+      | mosquitto's image against it                  | 89.5 kB of 15.2 MB      | times       | 170 times   |
+      | Python's image against it                     | 89.5 kB of 125 MB       | times       | 1400 times  |
+
+  @A8-4 @control
+  Scenario: A wrong figure is told apart
+    Then its figures bear out what it derives from them:
+      | derived              | from             | as     | published |
+      | peak below the limit | 17.8 MB of 64 MB | saving | 82 %      |
+    But the check says no because of "peak below the limit"
+
+  @A8-5
+  Scenario: The test costs less than a cent
+    When the run has been billed
+    Then it costs less than $0.01
