@@ -34,12 +34,15 @@ Feature: A.4 The image is published
     But the check says no because of "refused"
 
   @A4-4
-  Scenario: Standard OCI operations suffice
-    Given the image of the workload in the registry
-    Then stock podman can pull and inspect it
+  Scenario: Standard OCI operations suffice: push, pull, inspect
+    When the image of the workload is pushed with the login
+    Then the push is accepted
+    When it is pulled without any credentials
+    Then the pull is accepted
+    And podman can inspect what it pulled
 
   @A4-4 @control
-  Scenario: What is no OCI image cannot be pulled
-    Given a payload that is no OCI image in the registry
-    Then stock podman can pull and inspect it
+  Scenario: What is no OCI image is not taken
+    When something that is no OCI image is pushed with the login
+    Then the push is accepted
     But the check says no because of "refused"

@@ -7,6 +7,7 @@ use anyhow::Context;
 use crate::command::{Command, Output};
 use crate::probe::journal::{self, Line};
 use crate::probe::trial::{self, Trial, Until};
+use crate::probe::{Reading, Unreadable};
 use crate::shell::Shell;
 
 /// Observation without a change to the Quadlet under test: its service runs in a slice of its own that outlives it,
@@ -36,6 +37,19 @@ pub struct Watched {
     pub raw_journal: String,
     /// What that says.
     pub journal: Vec<Line>,
+}
+
+impl Watched {
+    /// Everything that can be read off the whole of it.
+    ///
+    /// # Errors
+    /// A value that is none.
+    pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
+        let mut readings = self.trial.readings()?;
+        readings.extend(journal::readings(&journal::workload(&self.journal, unit)));
+        readings.extend(journal::startup(&self.journal, unit));
+        Ok(readings)
+    }
 }
 
 impl Deployment {
@@ -143,6 +157,35 @@ pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
 pub async fn run_once(shell: &Shell, reference: &str) -> anyhow::Result<Output> {
     let run = Command::new("podman").args(["run", "--rm", "--pull=never", reference]);
     Ok(shell.run(&run.time_limit(Duration::from_secs(180))).await?)
+}
+
+/// Removes an image from the machine.
+///
+/// # Errors
+/// The machine refuses.
+pub async fn remove_image(shell: &Shell, reference: &str) -> anyhow::Result<()> {
+    shell.read(&Command::new("podman").args(["rmi", "--force", reference])).await?;
+    Ok(())
+}
+
+/// What is left of a workload on the machine: units, Quadlets, images; a text each, `none` where nothing is.
+///
+/// # Errors
+/// The machine cannot be asked.
+pub async fn leftovers(shell: &Shell, unit: &str, reference: &str) -> anyhow::Result<Vec<Reading>> {
+    let name = reference.rsplit_once(':').map_or(reference, |(name, _)| name);
+    let questions = [
+        ("left.units", format!("systemctl --user list-units --all --plain --no-legend {unit}.service")),
+        ("left.quadlets", format!("find .config/containers/systemd -name '{unit}.container'")),
+        ("left.images", format!("podman images --noheading --format '{{{{.Repository}}}}' | grep -F {name} || :")),
+    ];
+    let mut readings = Vec::new();
+    for (probe, question) in questions {
+        let seen = shell.read(&Command::new("sh").args(["-c", &question])).await?;
+        let seen = if seen.trim().is_empty() { "none" } else { seen.trim() };
+        readings.push(Reading::text(probe, seen));
+    }
+    Ok(readings)
 }
 
 #[cfg(test)]

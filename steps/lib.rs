@@ -22,5 +22,6 @@ pub mod shell;
 pub mod target;
 pub mod unit;
 pub mod deployment;
+pub mod arithmetic;
 pub mod verdict;
 pub mod wait;

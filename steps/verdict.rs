@@ -69,6 +69,11 @@ pub enum Rule {
         /// A number in the check's unit, or a text.
         value: Value,
     },
+    /// A version, such as `5.4.2`, that is this one or newer.
+    AtLeastVersion {
+        /// As in `4.9`.
+        version: String,
+    },
     /// A text that has this in it.
     Contains {
         /// The part.
@@ -88,6 +93,7 @@ impl Rule {
             Rule::Between { low, high } => format!("{} to {}", unit.show(*low), unit.show(*high)),
             Rule::Equals { value } => format!("= {}", value.show(unit)),
             Rule::Differs { value } => format!("≠ {}", value.show(unit)),
+            Rule::AtLeastVersion { version } => format!("≥ {version}"),
             Rule::Contains { text } => format!("says \"{text}\""),
             Rule::Recorded => "reported".to_owned(),
         }
@@ -102,6 +108,7 @@ impl Rule {
             (Rule::Between { low, high }, Value::Number(number)) => low <= number && number <= high,
             (Rule::Equals { value: wanted }, seen) if same_kind(wanted, seen) => wanted == seen,
             (Rule::Differs { value: unwanted }, seen) if same_kind(unwanted, seen) => unwanted != seen,
+            (Rule::AtLeastVersion { version: wanted }, Value::Text(seen)) => version(seen)? >= version(wanted)?,
             (Rule::Contains { text }, Value::Text(seen)) => seen.contains(text.as_str()),
             (Rule::Recorded, _) => true,
             _ => return None,
@@ -116,6 +123,12 @@ impl Rule {
             _ => a > b,
         }
     }
+}
+
+/// The numbers of a version, `4.9.3+ds1` being 4, 9, 3.
+fn version(text: &str) -> Option<Vec<u64>> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    text[..end].trim_end_matches('.').split('.').map(|part| part.parse().ok()).collect()
 }
 
 fn same_kind(a: &Value, b: &Value) -> bool {
@@ -276,6 +289,14 @@ mod tests {
         assert_eq!(equals("linux/amd64"), Verdict::Fails);
         assert_eq!(check(Rule::Equals { value: 3.0.into() }).judge(&seen).verdict, Verdict::Inconclusive);
         assert_eq!(check(Rule::Contains { text: "wasm".into() }).judge(&seen).verdict, Verdict::Holds);
+        let newer = |version: &str, seen: &str| {
+            let rule = Rule::AtLeastVersion { version: version.to_owned() };
+            check(rule).judge(&[sample(1, seen, Unit::Text)]).verdict
+        };
+        assert_eq!(newer("4.9", "4.10.0"), Verdict::Holds);
+        assert_eq!(newer("4.9", "4.9"), Verdict::Holds);
+        assert_eq!(newer("4.9", "4.3.1+ds1"), Verdict::Fails);
+        assert_eq!(newer("4.9", "unknown"), Verdict::Inconclusive);
         assert_eq!(check(Rule::Below { bound: 3.0 }).judge(&seen).verdict, Verdict::Inconclusive);
     }
 

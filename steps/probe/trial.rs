@@ -182,7 +182,35 @@ impl Trial {
         if let Some(share) = self.cpu_share() {
             readings.push(Reading::new("cpu.share", share, Unit::Ratio, "unit.cpu.usage_usec, first and last look"));
         }
+        readings.extend(self.while_running());
         Ok(readings)
+    }
+
+    /// Memory while the workload was up: at each look what was in use and what was left of the limit, and over all of
+    /// them the peak of the guest's own cgroup and of its helpers'.
+    fn while_running(&self) -> Vec<Reading> {
+        let bytes = |probe: &str, value: f64, raw: String| Reading::new(probe, value, Unit::Bytes, raw);
+        let mut readings = Vec::new();
+        for look in self.workload_looks() {
+            let of = |key: &str| look.values.get(key).copied();
+            if let Some(current) = of("unit.current") {
+                readings.push(bytes("memory.running", current, format!("unit.current {current}")));
+            }
+            if let (Some(max), Some(current)) = (of("unit.max"), of("unit.current")) {
+                let raw = format!("unit.max {max} less unit.current {current}");
+                readings.push(bytes("memory.headroom", (max - current).max(0.0), raw));
+            }
+            if let Some(available) = of("available") {
+                readings.push(bytes("memory.available", available, format!("MemAvailable {available}")));
+            }
+        }
+        for (key, probe) in [("payload.peak", "memory.guest"), ("runtime.peak", "memory.helpers")] {
+            let peaks = self.workload_looks().filter_map(|look| look.values.get(key).copied());
+            if let Some(peak) = peaks.reduce(f64::max) {
+                readings.push(bytes(probe, peak, format!("{key} {peak}")));
+            }
+        }
+        readings
     }
 
     /// Each value of each look, with its time in seconds since boot.

@@ -14,7 +14,7 @@ started=$XDG_RUNTIME_DIR/$unit.started
 rm -f "$stops" "$started"
 
 now() { read -r up rest </proc/uptime; }
-number() { [ -r "$2" ] && read -r value <"$2" && echo "$1 $value"; }
+number() { [ -r "$2" ] && read -r value <"$2" && [ "$value" != max ] && echo "$1 $value"; }
 fields() {
     [ -r "$2" ] || return
     while read -r key value; do
@@ -25,6 +25,7 @@ look() {
     echo "look $up"
     number unit.current "$cgroup/memory.current"
     number unit.peak "$cgroup/memory.peak"
+    number unit.max "$cgroup/memory.max"
     fields unit "$cgroup/memory.stat"
     fields unit.cpu "$cgroup/cpu.stat"
     number runtime.current "$cgroup/runtime/memory.current"

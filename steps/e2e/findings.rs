@@ -1,0 +1,37 @@
+//! Steps about the annex's arithmetic, section A.8, and the one step that makes a scenario a control.
+
+use anyhow::{Context, ensure};
+use assay::arithmetic::Figure;
+use assay::unit::Unit;
+use assay::verdict::Verdict;
+use cucumber::gherkin::Step;
+use cucumber::then;
+
+use crate::world::Proof;
+
+#[then("its figures bear out what it derives from them:")]
+fn figures(proof: &mut Proof, step: &Step) -> anyhow::Result<()> {
+    let rows = &step.table.as_ref().context("the step needs a table of figures")?.rows;
+    let figures: anyhow::Result<Vec<Figure>> = rows.iter().skip(1).map(|row| Figure::from_row(row)).collect();
+    let figures = figures?;
+    let subject = proof.lab.arithmetic_subject(figures.iter().map(Figure::reading).collect())?;
+    proof.about(subject);
+    for figure in &figures {
+        proof.check_number(&figure.probe(), Unit::Count, 1.0)?;
+    }
+    Ok(())
+}
+
+#[then(expr = "the check says no because of {string}")]
+fn says_no(proof: &mut Proof, because: String) -> anyhow::Result<()> {
+    ensure!(proof.control, "only a scenario tagged @control may expect a refusal");
+    let refused = proof.outcomes.iter().find(|outcome| outcome.verdict == Verdict::Fails);
+    let Some(refused) = refused else { return Ok(()) };
+    ensure!(
+        refused.reason.contains(&because),
+        "the check says no, but for another reason than \"{because}\": {}",
+        refused.reason
+    );
+    proof.refusal_confirmed = true;
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Steps about guests and their modules: sections A.2 of the annex.
+
+use assay::unit::Unit;
+use assay::verdict::Rule;
+use cucumber::{given, then, when};
+
+use crate::lab::Guest;
+use crate::params::{DurationWord, SizeWord};
+use crate::world::Proof;
+
+#[when(expr = "the guest {string} is built from a clean tree")]
+async fn built(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
+    let subject = proof.lab.build_subject(&guest).await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[then(expr = "the compiler exits with code {int}")]
+fn compiler_exits(proof: &mut Proof, code: i32) -> anyhow::Result<()> {
+    proof.check_number("build.status", Unit::Count, f64::from(code))
+}
+
+#[then(expr = "exactly {int} module comes out")]
+fn modules_come_out(proof: &mut Proof, count: u32) -> anyhow::Result<()> {
+    proof.check_number("build.modules", Unit::Count, f64::from(count))
+}
+
+#[given("the module of the workload")]
+async fn workload_module(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.module_subject(&Guest::Workload).await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[given(expr = "the module of the guest {string}")]
+async fn guest_module(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
+    let subject = proof.lab.module_subject(&Guest::Named(guest)).await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[then(expr = "the module is smaller than {size}")]
+fn module_is_small(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
+    proof.check("module.size", Unit::Bytes, Rule::Below { bound: size.0.value() })
+}
+
+#[then(expr = "it imports only from {string}")]
+fn imports_only(proof: &mut Proof, namespace: String) -> anyhow::Result<()> {
+    proof.check_text("module.imports", &namespace)
+}
+
+#[then(expr = "it exports {string}")]
+fn exports(proof: &mut Proof, name: String) -> anyhow::Result<()> {
+    proof.check(&format!("module.export.{name}"), Unit::Text, Rule::Differs { value: "none".into() })
+}
+
+#[when(expr = "the guest {string} has run on the device")]
+async fn guest_ran(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
+    let subject = proof.lab.run_guest(&guest).await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[then(expr = "its clock has moved by at least {duration}")]
+fn clock_moved(proof: &mut Proof, duration: DurationWord) -> anyhow::Result<()> {
+    proof.check("guest.clock", Unit::Seconds, Rule::AtLeast { bound: duration.0.value() })
+}
+
+#[then("whether it could start a thread is reported")]
+fn thread_reported(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check("guest.threads", Unit::Text, Rule::Recorded)
+}

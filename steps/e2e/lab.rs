@@ -1,0 +1,188 @@
+//! The nouns of the features: each is made when the first scenario asks for it, once, and shared by all.
+
+mod machines;
+mod subjects;
+mod trials;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use assay::artifact::{Image, Module, Recipe, Workshop, build};
+use assay::evidence::Evidence;
+use assay::facts::Arch;
+use assay::probe::{Reading, Sample};
+use assay::progress::Progress;
+use assay::registry::{self, Local};
+use assay::settings::Settings;
+use assay::target::{Context, mirror_address};
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+
+pub use machines::{Machines, named_facts};
+pub use subjects::Door;
+pub use trials::{Condition, Limits, TrialSpec};
+
+/// What is put to the proof: its samples, and the files of the run they were read from.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
+    /// The samples.
+    pub samples: Vec<Sample>,
+    /// Relative to the folder of the run.
+    pub files: Vec<String>,
+}
+
+/// Makes a thing once per key and gives it to everybody who asks; a failure is remembered like a success.
+struct Memo<T>(Mutex<HashMap<String, Cell<T>>>);
+type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
+
+impl<T> Default for Memo<T> {
+    fn default() -> Self {
+        Memo(Mutex::default())
+    }
+}
+
+impl<T: Clone> Memo<T> {
+    async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let cell = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default().clone();
+        let made = cell.get_or_init(async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
+        made.clone().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+}
+
+/// The workload under test, or one of our guests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Guest {
+    /// What `--image` names, or `guest/hello`.
+    Workload,
+    /// A guest by its name in `guest/`.
+    Named(String),
+}
+
+impl Guest {
+    /// Its name in samples and images.
+    pub fn name(&self) -> &str {
+        match self {
+            Guest::Workload => "workload",
+            Guest::Named(name) => name,
+        }
+    }
+}
+
+/// What the lab is told at the start.
+pub struct Orders {
+    /// What the surroundings say.
+    pub settings: Settings,
+    /// The architecture of the machines.
+    pub arch: Arch,
+    /// `--image`.
+    pub image: Option<String>,
+    /// `--runs`.
+    pub runs: u32,
+}
+
+/// Everything that scenarios share.
+pub struct Lab {
+    orders: Orders,
+    evidence: Arc<Evidence>,
+    workshop: Workshop,
+    machines: Machines,
+    progress: Progress,
+    given: OnceCell<Image>,
+    modules: Memo<Arc<Module>>,
+    images: Memo<Arc<Image>>,
+    registry: Memo<Arc<Local>>,
+    published: Memo<Arc<str>>,
+    subjects: Memo<Subject>,
+}
+
+static CURRENT: OnceLock<Arc<Lab>> = OnceLock::new();
+
+impl Lab {
+    /// Opens the lab of this run.
+    pub fn open(orders: Orders, context: Context, evidence: Arc<Evidence>, workshop: Workshop) -> Arc<Lab> {
+        let progress = context.progress.clone();
+        let machines = Machines::new(context, orders.arch);
+        let lab = Lab {
+            orders,
+            evidence,
+            workshop,
+            machines,
+            progress,
+            given: OnceCell::new(),
+            modules: Memo::default(),
+            images: Memo::default(),
+            registry: Memo::default(),
+            published: Memo::default(),
+            subjects: Memo::default(),
+        };
+        CURRENT.get_or_init(|| Arc::new(lab)).clone()
+    }
+
+    /// The lab of this run.
+    pub fn current() -> Result<Arc<Lab>, String> {
+        CURRENT.get().cloned().ok_or_else(|| "the lab is not open yet".to_owned())
+    }
+
+    /// The machines of this run.
+    pub fn machines(&self) -> &Machines {
+        &self.machines
+    }
+
+    /// Loads the image that `--image` names, if one is named, before anything else is started.
+    pub async fn take_in_image(&self) -> anyhow::Result<()> {
+        if let Some(reference) = &self.orders.image {
+            let image = Image::load(&self.workshop, reference).await?;
+            let _ = self.given.set(image);
+        }
+        Ok(())
+    }
+
+    /// A guest's module: built from a clean tree, or taken out of the image under test.
+    async fn module(&self, guest: &Guest) -> anyhow::Result<Arc<Module>> {
+        let make = async {
+            if let (Guest::Workload, Some(image)) = (guest, self.given.get()) {
+                return Ok(Arc::new(image.module(&self.workshop)?));
+            }
+            let name = if *guest == Guest::Workload { "hello" } else { guest.name() };
+            let built = build(&self.workshop, &self.orders.settings.root, name).await?;
+            self.evidence.note(serde_json::json!({ "rustc": built.rustc.clone() }))?;
+            Ok(Arc::new(built.module()?))
+        };
+        self.modules.get(guest.name(), make).await
+    }
+
+    /// A guest's image, by a recipe that has a name.
+    async fn image(&self, guest: &Guest, variant: &str, recipe: &Recipe) -> anyhow::Result<Arc<Image>> {
+        let make = async {
+            if let (Guest::Workload, Some(image)) = (guest, self.given.get()) {
+                return Ok(Arc::new(image.clone()));
+            }
+            let module = self.module(guest).await?;
+            let name = format!("{}{variant}", guest.name());
+            Ok(Arc::new(Image::build(&self.workshop, &name, &module, recipe).await?))
+        };
+        self.images.get(&format!("{}{variant}", guest.name()), make).await
+    }
+
+    async fn registry(&self) -> anyhow::Result<Arc<Local>> {
+        let make = async {
+            let (settings, shop) = (&self.orders.settings, &self.workshop);
+            let mirror = mirror_address(settings);
+            let image = registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.progress).await?;
+            Ok(Arc::new(Local::start(shop, &image, &self.progress).await?))
+        };
+        self.registry.get("registry", make).await
+    }
+
+    /// Makes evidence of readings that were taken now.
+    fn record(&self, subject: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Vec<Sample>> {
+        let now = Timestamp::now();
+        self.evidence.record(subject, machine, readings.into_iter().map(|reading| (now, reading)))
+    }
+
+    /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger.
+    pub async fn close(&self) {
+        self.machines.close().await;
+    }
+}

@@ -1,0 +1,181 @@
+//! The machines of a run: the device, which only sees what the annex does to it, and spare ones of the same kind for
+//! repetitions and controls, lent to one trial at a time.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use assay::deployment;
+use assay::facts::{Arch, Facts};
+use assay::target::{Context, Definition, Machine, Vm};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+
+/// What a spare machine costs the host, the emulator's own needs included.
+const COST_MIB: u64 = 1024;
+
+/// A machine and what was already put on it.
+pub struct Bench {
+    /// The machine.
+    pub machine: Machine,
+    images: Mutex<HashSet<String>>,
+}
+
+impl Bench {
+    /// Pulls an image unless it is there already.
+    pub async fn have(&self, reference: &str) -> anyhow::Result<()> {
+        let known = || self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known().contains(reference) {
+            deployment::pull(&self.machine.shell, reference).await?;
+            known().insert(reference.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Forgets an image that was removed.
+    pub fn forget(&self, reference: &str) {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
+    }
+}
+
+/// A machine that is in one trial's hands.
+pub struct Loan<'a> {
+    bench: Option<Arc<Bench>>,
+    home: Option<&'a Mutex<Vec<Arc<Bench>>>>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl std::ops::Deref for Loan<'_> {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        match &self.bench {
+            Some(bench) => bench,
+            None => unreachable!("a loan holds its machine until it is given back"),
+        }
+    }
+}
+
+impl Loan<'_> {
+    /// Gives a spare machine back for the next trial; one that is merely dropped, after an error, is not used again.
+    pub fn give_back(mut self) {
+        if let (Some(bench), Some(home)) = (self.bench.take(), self.home) {
+            home.lock().unwrap_or_else(PoisonError::into_inner).push(bench);
+        }
+    }
+}
+
+/// All machines of a run.
+pub struct Machines {
+    context: Context,
+    arch: Arch,
+    device: OnceCell<Result<Arc<Bench>, Arc<str>>>,
+    device_turn: Semaphore,
+    spare_turns: Semaphore,
+    free: Mutex<Vec<Arc<Bench>>>,
+    made: Mutex<Vec<Arc<Bench>>>,
+    count: Mutex<usize>,
+}
+
+impl Machines {
+    /// No machine yet.
+    pub fn new(context: Context, arch: Arch) -> Machines {
+        let spares = usize::try_from(free_memory_mib() / COST_MIB).unwrap_or(1).saturating_sub(1).clamp(1, 2);
+        Machines {
+            context,
+            arch,
+            device: OnceCell::new(),
+            device_turn: Semaphore::new(1),
+            spare_turns: Semaphore::new(spares),
+            free: Mutex::default(),
+            made: Mutex::default(),
+            count: Mutex::new(0),
+        }
+    }
+
+    /// A machine of the kind that `fixtures/machines/<kind>.toml` defines.
+    async fn provision(&self, kind: &str, name: &str) -> anyhow::Result<Arc<Bench>> {
+        let mut definition = Definition::named(&self.context.settings.root, kind)?;
+        definition.name = name.to_owned();
+        let machine = Vm::provision(&definition, self.arch, &self.context).await?;
+        let bench = Arc::new(Bench { machine, images: Mutex::default() });
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
+        Ok(bench)
+    }
+
+    /// The device's facts; it is provisioned if it is not there yet.
+    pub async fn facts(&self) -> anyhow::Result<Facts> {
+        Ok(self.device_bench().await?.machine.facts.clone())
+    }
+
+    async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
+        let make = async { self.provision("nano", "nano").await.map_err(|error| Arc::from(format!("{error:#}"))) };
+        self.device.get_or_init(async { make.await }).await.clone().map_err(|error: Arc<str>| anyhow::anyhow!("{error}"))
+    }
+
+    /// The device, for one trial at a time.
+    pub async fn device(&self) -> anyhow::Result<Loan<'_>> {
+        let permit = self.device_turn.acquire().await?;
+        Ok(Loan { bench: Some(self.device_bench().await?), home: None, _permit: permit })
+    }
+
+    /// A machine of the device's kind, for one trial at a time.
+    pub async fn spare(&self) -> anyhow::Result<Loan<'_>> {
+        let permit = self.spare_turns.acquire().await?;
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let bench = match free {
+            Some(bench) => bench,
+            None => {
+                let name = format!("spare-{}", self.next());
+                self.provision("nano", &name).await?
+            }
+        };
+        Ok(Loan { bench: Some(bench), home: Some(&self.free), _permit: permit })
+    }
+
+    fn next(&self) -> usize {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count += 1;
+        *count
+    }
+
+    /// The facts of a machine of another kind, which goes again at once.
+    pub async fn glance(&self, kind: &str) -> anyhow::Result<Facts> {
+        let bench = self.provision(kind, kind).await?;
+        let facts = bench.machine.facts.clone();
+        bench.machine.save_journal().await?;
+        bench.machine.shut_down().await;
+        Ok(facts)
+    }
+
+    /// Saves the journals and shuts everything down.
+    pub async fn close(&self) {
+        let all = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        for bench in all {
+            if bench.machine.alive().is_ok() {
+                if let Err(error) = bench.machine.save_journal().await {
+                    self.context.progress.say(format!("{}: its journal is lost: {error:#}", bench.machine.name));
+                }
+                bench.machine.shut_down().await;
+            }
+        }
+    }
+}
+
+/// The facts that declarations of deviations may name.
+pub fn named_facts(facts: &Facts) -> BTreeMap<String, String> {
+    let mut named = BTreeMap::from([
+        ("distribution".to_owned(), facts.distribution.clone()),
+        ("architecture".to_owned(), facts.architecture.to_string()),
+        ("accelerator".to_owned(), facts.accelerator.to_string()),
+        ("kernel".to_owned(), facts.kernel.clone()),
+    ]);
+    let versions =
+        [("podman", &facts.podman), ("crun", &facts.crun), ("wasmedge", &facts.wasmedge), ("systemd", &facts.systemd)];
+    named.extend(versions.into_iter().filter_map(|(name, version)| Some((name.to_owned(), version.clone()?))));
+    named
+}
+
+fn free_memory_mib() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024
+}

@@ -1,0 +1,299 @@
+//! Runs of a workload on a machine, watched: each once per run of the suite, however many claims rest on it.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use assay::artifact::{Image, Recipe};
+use assay::command::{Command, Output, Status};
+use assay::deployment::{self, Deployment, Watched};
+use assay::probe::trial::Until;
+use assay::probe::{Reading, Sample};
+use assay::shell::Shell;
+use assay::unit::Unit;
+use jiff::{SignedDuration, Timestamp};
+
+use super::machines::Loan;
+use super::{Guest, Lab, Subject};
+
+/// Under which limits a workload runs: which Quadlet it is deployed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limits {
+    /// As in the annex: 64 MB and a tenth of a CPU.
+    Annex,
+    /// 64 MB, all of the CPU.
+    Memory,
+    /// None.
+    None,
+}
+
+impl Limits {
+    /// The Quadlet, and the unit it becomes.
+    fn quadlet(self) -> &'static str {
+        match self {
+            Limits::Annex => "wasm-hello",
+            Limits::Memory => "no-quota",
+            Limits::None => "no-limits",
+        }
+    }
+}
+
+/// What to run, how, how often, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TrialSpec {
+    /// The workload.
+    pub guest: Guest,
+    /// Its limits.
+    pub limits: Limits,
+    /// `None`: until it ends by itself; else so many seconds.
+    pub seconds: Option<u64>,
+    /// How often; the first with nothing in the page cache.
+    pub runs: u32,
+}
+
+impl fmt::Display for TrialSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{}", self.guest.name(), self.limits.quadlet())?;
+        self.seconds.map_or(Ok(()), |seconds| write!(out, "-{seconds}s"))
+    }
+}
+
+/// What is done to a machine before the workload is run on it by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// Nothing.
+    Complete,
+    /// The WasmEdge library is taken away.
+    WithoutLibrary,
+    /// The link from crun-wasm to crun is taken away.
+    WithoutLink,
+}
+
+impl Condition {
+    /// What to do, and what undoes it.
+    fn change(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Condition::Complete => None,
+            Condition::WithoutLibrary => Some((
+                "for file in /usr/lib/*/libwasmedge.so*; do mv \"$file\" \"$file.away\"; done; ldconfig",
+                "for file in /usr/lib/*/libwasmedge.so*.away; do mv \"$file\" \"${file%.away}\"; done; ldconfig",
+            )),
+            Condition::WithoutLink => Some((
+                "mv /usr/local/bin/crun-wasm /usr/local/bin/crun-wasm.away",
+                "mv /usr/local/bin/crun-wasm.away /usr/local/bin/crun-wasm",
+            )),
+        }
+    }
+}
+
+/// How long a trial may take on an emulated CPU under a tenth of it.
+const LIMIT: Duration = Duration::from_secs(400);
+
+impl Lab {
+    /// The run of the workload as the annex deploys it, on the device.
+    pub async fn annex_run(&self) -> anyhow::Result<Subject> {
+        self.trial(&TrialSpec { guest: Guest::Workload, limits: Limits::Annex, seconds: None, runs: 1 }).await
+    }
+
+    /// The annex's own run and its repetitions: under the same limits where the CPU is native, without the one on CPU
+    /// where it is emulated and a start would take a minute.
+    pub async fn repeated_run(&self) -> anyhow::Result<Subject> {
+        let mut all = self.annex_run().await?;
+        let repetitions = self.orders.runs - 1;
+        if repetitions > 0 {
+            let native = self.machines.facts().await?.native;
+            let limits = if native { Limits::Annex } else { Limits::Memory };
+            let spec = TrialSpec { guest: Guest::Workload, limits, seconds: None, runs: repetitions };
+            let more = self.subjects.get(&format!("again-{spec}"), self.run_trial(&spec, false)).await?;
+            all.samples.extend(more.samples);
+            all.files.extend(more.files);
+        }
+        Ok(all)
+    }
+
+    /// The workload with nothing to hold it back, cold and then warm.
+    pub async fn unlimited_run(&self) -> anyhow::Result<Subject> {
+        self.trial(&TrialSpec { guest: Guest::Workload, limits: Limits::None, seconds: None, runs: 2 }).await
+    }
+
+    /// What systemd makes of a Quadlet with a key it does not know.
+    pub async fn bad_quadlet(&self) -> anyhow::Result<Subject> {
+        let make = async {
+            let loan = self.machines.spare().await?;
+            let shell = &loan.machine.shell;
+            let deployment = Deployment::install(shell, "bad-key", &self.quadlet("bad-key")?, "localhost/none").await?;
+            let load = Reading::text("unit.load", &deployment.load_state().await?);
+            let samples = self.record("bad-key", &loan.machine.name, vec![load])?;
+            deployment.remove().await?;
+            loan.give_back();
+            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+        };
+        self.subjects.get("bad quadlet", make).await
+    }
+
+    /// What is left of the workload after the clean-up of the annex, or after one that forgets the Quadlet.
+    pub async fn cleaned_up(&self, forgetful: bool) -> anyhow::Result<Subject> {
+        let make = async {
+            let loan = self.machines.spare().await?;
+            let shell = &loan.machine.shell;
+            let image = self.image(&Guest::Workload, "", &Recipe::default()).await?;
+            let reference = self.on_machine(&loan, &image).await?;
+            let unit = "wasm-hello";
+            let deployment = Deployment::install(shell, unit, &self.quadlet("no-quota")?, &reference).await?;
+            shell.read(&Command::new("systemctl").args(["--user", "start", unit])).await?;
+            if forgetful {
+                shell.read(&Command::new("systemctl").args(["--user", "stop", unit])).await?;
+            } else {
+                deployment.remove().await?;
+            }
+            deployment::remove_image(shell, &reference).await?;
+            loan.forget(&reference);
+            let left = deployment::leftovers(shell, unit, &reference).await?;
+            let samples = self.record("clean-up", &loan.machine.name, left)?;
+            deployment.remove().await?;
+            loan.give_back();
+            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+        };
+        self.subjects.get(&format!("cleaned up, forgetful: {forgetful}"), make).await
+    }
+
+    /// A trial; it is run when it is first asked for.
+    pub async fn trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
+        self.subjects.get(&spec.to_string(), self.run_trial(spec, true)).await
+    }
+
+    async fn run_trial(&self, spec: &TrialSpec, cold: bool) -> anyhow::Result<Subject> {
+        let annex = spec.guest == Guest::Workload && spec.limits == Limits::Annex;
+        let loan = if annex { self.machines.device().await? } else { self.machines.spare().await? };
+        let shell = &loan.machine.shell;
+        let image = self.image(&spec.guest, "", &Recipe::default()).await?;
+        let reference = self.on_machine(&loan, &image).await?;
+        let unit = spec.limits.quadlet();
+        let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
+        let mut subject = Subject::default();
+        for run in 1..=spec.runs {
+            let first = run == 1 && cold;
+            if first {
+                deployment::drop_caches(shell).await?;
+            }
+            let name = format!("{spec} {} {run}", if first { "cold" } else { "warm" });
+            self.progress.say(format!("{}: {name}", loan.machine.name));
+            let until = spec.seconds.map_or(Until::Ended, |seconds| Until::Held(Duration::from_secs(seconds)));
+            let watched = deployment.watch(until, LIMIT).await;
+            let watched = watched.with_context(|| format!("{name} on {}", loan.machine.name))?;
+            self.keep_trial(&mut subject, &name, &loan.machine.name, unit, &watched)?;
+        }
+        let load = Reading::text("unit.load", &deployment.load_state().await?);
+        subject.samples.extend(self.record(&spec.to_string(), &loan.machine.name, vec![load])?);
+        deployment.remove().await?;
+        loan.give_back();
+        Ok(subject)
+    }
+
+    /// Makes evidence of a trial: its text, its journal, its samples with the time at which each was seen.
+    fn keep_trial(
+        &self,
+        subject: &mut Subject,
+        name: &str,
+        machine: &str,
+        unit: &str,
+        watched: &Watched,
+    ) -> anyhow::Result<()> {
+        let file = format!("trials/{}", name.replace(' ', "-"));
+        subject.files.push(self.evidence.keep(&format!("{file}.txt"), watched.raw.as_bytes())?);
+        subject.files.push(self.evidence.keep(&format!("{file}.journal.jsonl"), watched.raw_journal.as_bytes())?);
+        anyhow::ensure!(!watched.trial.gave_up, "{name}: the unit did not end within {LIMIT:?}");
+        subject.samples.extend(self.record(name, machine, watched.readings(unit)?)?);
+        let now = Timestamp::now();
+        let timeline = watched.trial.timeline().map(|(at, reading)| {
+            let ago = SignedDuration::try_from_secs_f64(watched.trial.over - at).unwrap_or_default();
+            (now.checked_sub(ago).unwrap_or(now), reading)
+        });
+        let timeline: Vec<Sample> = self.evidence.record(name, machine, timeline)?;
+        subject.samples.extend(timeline);
+        Ok(())
+    }
+
+    /// A Quadlet of `fixtures/quadlets`.
+    pub fn quadlet(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.orders.settings.root.join(format!("fixtures/quadlets/{name}.container"));
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Makes sure that a machine has an image, by way of the registry. Gives the reference it has it under.
+    pub async fn on_machine(&self, loan: &Loan<'_>, image: &Image) -> anyhow::Result<String> {
+        let reference = self.published(image).await?;
+        loan.have(&reference).await?;
+        Ok(reference.to_string())
+    }
+
+    /// Runs the workload once by `podman run` on a machine that lacks something.
+    pub async fn run_by_hand(&self, condition: Condition) -> anyhow::Result<Subject> {
+        let make = async {
+            let loan = self.machines.spare().await?;
+            let image = self.image(&Guest::Workload, "", &Recipe::default()).await?;
+            let reference = self.on_machine(&loan, &image).await?;
+            let output = changed(&loan.machine.shell, condition, &reference).await?;
+            let samples = self.record(&format!("{condition:?}"), &loan.machine.name, run_readings(&output))?;
+            loan.give_back();
+            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+        };
+        self.subjects.get(&format!("by hand {condition:?}"), make).await
+    }
+
+    /// Runs a guest once by `podman run`, for what it prints.
+    pub async fn run_guest(&self, name: &str) -> anyhow::Result<Subject> {
+        let make = async {
+            let loan = self.machines.spare().await?;
+            let image = self.image(&Guest::Named(name.to_owned()), "", &Recipe::default()).await?;
+            let reference = self.on_machine(&loan, &image).await?;
+            let output = deployment::run_once(&loan.machine.shell, &reference).await?;
+            let mut readings = run_readings(&output);
+            readings.extend(capabilities(&output.text()));
+            let samples = self.record(name, &loan.machine.name, readings)?;
+            loan.give_back();
+            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+        };
+        self.subjects.get(&format!("guest {name}"), make).await
+    }
+}
+
+/// Changes the machine, runs the image, and undoes the change whatever came of it.
+async fn changed(shell: &Shell, condition: Condition, reference: &str) -> anyhow::Result<Output> {
+    let root = |script: &str| Command::new("sudo").args(["sh", "-c", script]);
+    if let Some((change, _)) = condition.change() {
+        shell.read(&root(change)).await?;
+    }
+    let output = deployment::run_once(shell, reference).await;
+    if let Some((_, undo)) = condition.change() {
+        shell.read(&root(undo)).await?;
+    }
+    output
+}
+
+fn run_readings(output: &Output) -> Vec<Reading> {
+    let status = match output.status {
+        Status::Code(code) => Reading::new("run.status", f64::from(code), Unit::Count, output.status.to_string()),
+        Status::Signal(_) => Reading::text("run.signal", &output.status.to_string()),
+    };
+    vec![
+        status,
+        Reading::text("run.stdout", output.text().trim_end()),
+        Reading::text("run.stderr", output.errors().trim_end()),
+    ]
+}
+
+/// What the guest "capabilities" reports: `clock: moved by 50 ms`, `threads: refused: …`.
+fn capabilities(text: &str) -> Vec<Reading> {
+    let mut readings = Vec::new();
+    for line in text.lines() {
+        let moved = line.split_once("moved by ").and_then(|(_, rest)| rest.trim().strip_suffix(" ms"));
+        if let Some(milliseconds) = moved.and_then(|number| number.parse::<f64>().ok()) {
+            readings.push(Reading::new("guest.clock", milliseconds / 1e3, Unit::Seconds, line));
+        }
+        if let Some(said) = line.strip_prefix("threads: ") {
+            readings.push(Reading::text("guest.threads", said));
+        }
+    }
+    readings
+}

@@ -1,0 +1,152 @@
+//! Steps about the workload as a service: sections A.6 and A.10 of the annex.
+
+use assay::unit::Unit;
+use assay::verdict::Rule;
+use cucumber::{given, then, when};
+
+use crate::lab::{Guest, Limits, TrialSpec};
+use crate::params::{DurationWord, PercentWord, SizeWord};
+use crate::world::Proof;
+
+async fn about_trial(proof: &mut Proof, guest: String, limits: Limits, seconds: Option<u64>) -> anyhow::Result<()> {
+    let spec = TrialSpec { guest: Guest::Named(guest), limits, seconds, runs: 1 };
+    let subject = proof.lab.trial(&spec).await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[when("the workload has run as the annex deploys it")]
+async fn ran_as_annex(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.annex_run().await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[when(expr = "the guest {string} has run without a limit on CPU")]
+async fn ran_without_quota(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
+    about_trial(proof, guest, Limits::Memory, None).await
+}
+
+#[when(expr = "the guest {string} has run without any limit")]
+async fn ran_without_limits(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
+    about_trial(proof, guest, Limits::None, None).await
+}
+
+#[when(expr = "the guest {string} has run for {duration} as the annex deploys it")]
+async fn ran_for_as_annex(proof: &mut Proof, guest: String, time: DurationWord) -> anyhow::Result<()> {
+    about_trial(proof, guest, Limits::Annex, Some(time.0.value() as u64)).await
+}
+
+#[when(expr = "the guest {string} has run for {duration} without a limit on CPU")]
+async fn ran_for_without_quota(proof: &mut Proof, guest: String, time: DurationWord) -> anyhow::Result<()> {
+    about_trial(proof, guest, Limits::Memory, Some(time.0.value() as u64)).await
+}
+
+#[when(expr = "the guest {string} has failed for {duration}")]
+async fn failed_for(proof: &mut Proof, guest: String, time: DurationWord) -> anyhow::Result<()> {
+    about_trial(proof, guest, Limits::Memory, Some(time.0.value() as u64)).await
+}
+
+#[when("a Quadlet with an unknown key is installed")]
+async fn bad_quadlet(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.bad_quadlet().await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[then(expr = "systemd has its unit {string}")]
+fn unit_is(proof: &mut Proof, state: String) -> anyhow::Result<()> {
+    proof.check_text("unit.load", &state)
+}
+
+#[then("its user is not root")]
+fn user_is_not_root(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check("unit.uid", Unit::Count, Rule::Differs { value: 0.0.into() })
+}
+
+#[then("its log has a greeting")]
+fn has_greeting(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check("log.greeting", Unit::Text, Rule::Recorded)
+}
+
+#[then(expr = "its log has {int} readings")]
+fn has_readings(proof: &mut Proof, count: u32) -> anyhow::Result<()> {
+    proof.check_number("log.readings", Unit::Count, f64::from(count))
+}
+
+#[then(expr = "the temperatures are {string}")]
+fn temperatures_are(proof: &mut Proof, temperatures: String) -> anyhow::Result<()> {
+    proof.check_text("log.temperatures", &temperatures)
+}
+
+#[then(expr = "the readings are {duration} to {duration} apart")]
+fn spacing(proof: &mut Proof, low: DurationWord, high: DurationWord) -> anyhow::Result<()> {
+    proof.check("log.spacing", Unit::Seconds, Rule::Between { low: low.0.value(), high: high.0.value() })
+}
+
+#[then("its log has a completion")]
+fn has_completion(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check("log.completion", Unit::Text, Rule::Recorded)
+}
+
+#[then(expr = "from its first line to its last it takes {duration} to {duration}, give or take {duration}")]
+fn takes(proof: &mut Proof, low: DurationWord, high: DurationWord, jitter: DurationWord) -> anyhow::Result<()> {
+    let (low, high) = (low.0.value() - jitter.0.value(), high.0.value() + jitter.0.value());
+    proof.check("log.duration", Unit::Seconds, Rule::Between { low, high })
+}
+
+#[then(expr = "it ended with result {string}")]
+fn ended_with_result(proof: &mut Proof, result: String) -> anyhow::Result<()> {
+    proof.check_text("unit.result", &result)
+}
+
+#[then(expr = "it ended with exit code {int}")]
+fn ended_with_code(proof: &mut Proof, code: u32) -> anyhow::Result<()> {
+    proof.check_number("unit.status", Unit::Count, f64::from(code))
+}
+
+#[then(expr = "it was restarted {int} times")]
+fn was_restarted(proof: &mut Proof, count: u32) -> anyhow::Result<()> {
+    proof.check_number("unit.restarts", Unit::Count, f64::from(count))
+}
+
+#[then("it was killed for want of memory")]
+fn was_killed(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check("memory.events.oom_kill", Unit::Count, Rule::AtLeast { bound: 1.0 })
+}
+
+#[then(expr = "its peak memory is at most {size}")]
+fn peak_at_most(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
+    proof.check("memory.peak", Unit::Bytes, Rule::AtMost { bound: size.0.value() })
+}
+
+#[then(expr = "its share of a CPU is at most {percent}")]
+fn cpu_share(proof: &mut Proof, share: PercentWord) -> anyhow::Result<()> {
+    proof.check("cpu.share", Unit::Ratio, Rule::AtMost { bound: share.0.value() })
+}
+
+#[given("the workload is deployed on a device and has been started")]
+fn deployed(proof: &mut Proof) {
+    proof.condition = None;
+}
+
+#[when("it is cleaned up as the annex says")]
+async fn cleaned_up(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.cleaned_up(false).await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[when("it is cleaned up but for its Quadlet")]
+async fn cleaned_up_in_part(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.cleaned_up(true).await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[then("no unit, no Quadlet and no image of it are left")]
+fn nothing_left(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check_text("left.units", "none")?;
+    proof.check_text("left.quadlets", "none")?;
+    proof.check_text("left.images", "none")
+}
