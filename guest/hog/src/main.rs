@@ -1,0 +1,21 @@
+//! Control of A6-6, A7-1 and A7-5: takes twice the memory it is allowed, and says so if it lives to.
+
+use std::hint::black_box;
+use std::thread::sleep;
+use std::time::Duration;
+
+const STEP_MIB: usize = 4;
+const TOTAL_MIB: usize = 120;
+const HOLD: Duration = Duration::from_secs(5);
+
+fn main() {
+    let mut held = Vec::new();
+    for touched in (STEP_MIB..=TOTAL_MIB).step_by(STEP_MIB) {
+        // Not zero: every page is written to, so that it has to exist.
+        held.push(vec![1_u8; STEP_MIB << 20]);
+        println!("touched {touched} MiB");
+    }
+    sleep(HOLD);
+    black_box(&held);
+    println!("survived");
+}
