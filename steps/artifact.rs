@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 pub use guest::{Build, build};
 pub use image::{ANNOTATION, Counted, Image, PLATFORM, Recipe};
-pub(crate) use image::{PULL_LIMIT, Storage};
+pub(crate) use image::{PULL_LIMIT, Storage, tls};
 pub use layout::{Entry, Layer, Layout};
 pub use module::{Export, Import, Module};
 

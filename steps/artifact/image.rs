@@ -154,7 +154,7 @@ async fn fetch(workshop: &Workshop, name: &str) -> anyhow::Result<Layout> {
         return lay_out(workshop, &Storage::Users, name).await;
     }
     let storage = Storage::new(workshop)?;
-    let pull = storage.podman(&["pull", "--quiet", name]).time_limit(PULL_LIMIT);
+    let pull = storage.podman(&["pull", "--quiet", tls(name), name]).time_limit(PULL_LIMIT);
     workshop.shell.read(&pull).await.with_context(|| format!("image {name} can be had nowhere"))?;
     lay_out(workshop, &storage, name).await
 }
@@ -175,16 +175,27 @@ impl Storage {
     }
 
     /// A Podman command on it. The plain `vfs` driver works everywhere and mounts nothing that could be left behind.
+    /// Of its log only errors are kept: on an empty storage it warns of networks that nobody asked for.
     pub(crate) fn podman(&self, arguments: &[&str]) -> Command {
         let podman = Command::new("podman");
         let podman = match self {
             Storage::Users => podman,
             Storage::Fresh(folder) => {
                 let inside = |name: &str| folder.join(name).to_string_lossy().into_owned();
-                podman.args(["--root", &inside("root"), "--runroot", &inside("run"), "--storage-driver", "vfs"])
+                podman
+                    .args(["--root", &inside("root"), "--runroot", &inside("run"), "--storage-driver", "vfs"])
+                    .args(["--log-level", "error"])
             }
         };
         podman.args(arguments.iter().copied())
+    }
+}
+
+/// How Podman is to reach a registry: one on this host speaks plain HTTP, all others must not.
+pub(crate) fn tls(reference: &str) -> &'static str {
+    match reference.starts_with("127.0.0.1:") || reference.starts_with("localhost:") {
+        true => "--tls-verify=false",
+        false => "--tls-verify=true",
     }
 }
 
@@ -250,5 +261,12 @@ mod tests {
         fs::write(&file, "hello").unwrap();
         let error = unpack(&file, &folder.path().join("out")).unwrap_err().to_string();
         assert_eq!(error, format!("{} is no tar archive", file.display()));
+    }
+
+    #[test]
+    fn only_registries_on_this_host_may_do_without_tls() {
+        assert_eq!(tls("127.0.0.1:5000/a:1"), "--tls-verify=false");
+        assert_eq!(tls("public.ecr.aws/a/b:1"), "--tls-verify=true");
+        assert_eq!(tls("localhost.example.org/b:1"), "--tls-verify=true");
     }
 }
