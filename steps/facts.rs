@@ -1,1 +1,263 @@
-//! facts: being written.
+//! What a machine is: its CPU, memory, kernel and the versions of the software a claim may depend on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::command::Command;
+use crate::shell::Shell;
+use crate::unit::Bytes;
+
+/// A processor architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// x86-64.
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Arch {
+    /// All there are.
+    pub const ALL: [Arch; 2] = [Arch::Amd64, Arch::Arm64];
+
+    /// This host's, if it is one we know.
+    pub fn host() -> Option<Arch> {
+        Arch::from_uname(std::env::consts::ARCH)
+    }
+
+    /// Debian's name for it: `amd64`.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Arch::Amd64 => "amd64",
+            Arch::Arm64 => "arm64",
+        }
+    }
+
+    /// What `uname -m` calls it: `x86_64`.
+    pub fn uname(self) -> &'static str {
+        match self {
+            Arch::Amd64 => "x86_64",
+            Arch::Arm64 => "aarch64",
+        }
+    }
+
+    /// The architecture that `uname -m` calls so.
+    pub fn from_uname(name: &str) -> Option<Arch> {
+        Arch::ALL.into_iter().find(|arch| arch.uname() == name)
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.debian())
+    }
+}
+
+/// A name that is no architecture's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no architecture: write amd64 or arm64")]
+pub struct UnknownArch(String);
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    fn from_str(text: &str) -> Result<Arch, UnknownArch> {
+        Arch::ALL.into_iter().find(|arch| arch.debian() == text).ok_or_else(|| UnknownArch(text.to_owned()))
+    }
+}
+
+/// What runs a machine's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The host's CPU, through KVM.
+    Kvm,
+    /// QEMU's translator: right, but some fifty times slower.
+    Tcg,
+    /// Nothing stands between: it is no virtual machine of ours.
+    None,
+}
+
+impl Accelerator {
+    /// Whether the CPU runs at its own speed, so that times and CPU shares mean something.
+    pub fn native(self) -> bool {
+        self != Accelerator::Tcg
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg",
+            Accelerator::None => "none",
+        })
+    }
+}
+
+/// What a machine says of itself, and what its host knows of it. What is not installed is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Facts {
+    /// The distribution's own name for itself: `Debian GNU/Linux 13 (trixie)`.
+    pub distribution: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The architecture.
+    pub architecture: Arch,
+    /// How many CPUs are online.
+    pub cpus: u64,
+    /// `MemTotal`, in bytes.
+    pub memory: u64,
+    /// What runs the instructions.
+    pub accelerator: Accelerator,
+    /// Whether times and CPU shares mean something.
+    pub native: bool,
+    /// Podman's version.
+    pub podman: Option<String>,
+    /// crun's version.
+    pub crun: Option<String>,
+    /// What crun was built with: `+SYSTEMD`, `+WASM:wasmedge`.
+    pub crun_features: Vec<String>,
+    /// The WasmEdge library's package version.
+    pub wasmedge: Option<String>,
+    /// systemd's version.
+    pub systemd: Option<String>,
+    /// The cgroup controllers that are delegated to the user.
+    pub controllers: Vec<String>,
+    /// The version of the QEMU that runs it.
+    pub qemu: Option<String>,
+    /// The image it was started from: the hash of its definition.
+    pub image: Option<String>,
+}
+
+/// Prints everything in sections, in one go: on an emulated CPU each command costs a second.
+const GATHER: &str = r#"
+say() { printf '== %s\n' "$1"; shift; "$@" 2>/dev/null || :; }
+say distribution sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/os-release
+say kernel uname -r
+say machine uname -m
+say cpus nproc
+say memory grep MemTotal /proc/meminfo
+say podman podman --version
+say crun crun --version
+say wasmedge dpkg-query --show --showformat='${Version}\n' libwasmedge0
+say systemd systemctl --version
+say controllers cat "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/cgroup.controllers"
+"#;
+
+impl Facts {
+    /// Asks a machine, by one command.
+    ///
+    /// # Errors
+    /// Where it does not answer, or not in the expected way.
+    pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<Facts> {
+        let said = shell.read(&Command::script(GATHER, &[])).await?;
+        Facts::parse(&said, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
+    }
+
+    fn parse(said: &str, accelerator: Accelerator) -> anyhow::Result<Facts> {
+        let wanted = |name: &str| section(said, name).with_context(|| format!("it says nothing of its {name}"));
+        let machine = wanted("machine")?;
+        let memory = wanted("memory")?;
+        Ok(Facts {
+            distribution: wanted("distribution")?.to_owned(),
+            kernel: wanted("kernel")?.to_owned(),
+            architecture: Arch::from_uname(machine).with_context(|| format!("its architecture is {machine}"))?,
+            cpus: wanted("cpus")?.parse().context("its number of CPUs is none")?,
+            memory: mem_total(memory).with_context(|| format!("its memory is \"{memory}\""))?.0,
+            accelerator,
+            native: accelerator.native(),
+            podman: section(said, "podman").and_then(last_word),
+            crun: section(said, "crun").and_then(|text| last_word(text.lines().next()?)),
+            crun_features: section(said, "crun").map(crun_features).unwrap_or_default(),
+            wasmedge: section(said, "wasmedge").map(str::to_owned),
+            systemd: section(said, "systemd").and_then(systemd),
+            controllers: words(section(said, "controllers").unwrap_or_default()),
+            qemu: None,
+            image: None,
+        })
+    }
+}
+
+/// The text between `== name` and the next such line; `None` if it is empty.
+fn section<'a>(said: &'a str, name: &str) -> Option<&'a str> {
+    let parts = said.split("== ").filter_map(|part| part.split_once('\n'));
+    let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
+    Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+/// `MemTotal:  420864 kB`: the kernel says kB and means KiB.
+fn mem_total(line: &str) -> Option<Bytes> {
+    let number = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim();
+    Some(Bytes(number.parse::<u64>().ok()? * 1024))
+}
+
+fn last_word(line: &str) -> Option<String> {
+    line.split_whitespace().last().map(str::to_owned)
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// The line of `crun --version` on which every word begins with a plus sign.
+fn crun_features(text: &str) -> Vec<String> {
+    words(text.lines().find(|line| line.starts_with('+')).unwrap_or_default())
+}
+
+/// `systemd 257 (257.13-1~deb13u1)`: the full version if there is one.
+fn systemd(text: &str) -> Option<String> {
+    let line = text.lines().next()?;
+    let short = line.strip_prefix("systemd ")?;
+    let full = short.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+    Some(full.map_or(short, |(version, _)| version).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN_13: &str = include_str!("../fixtures/facts/debian-13-amd64.txt");
+
+    #[test]
+    fn a_debian_13_machine_is_read_in_full() {
+        let facts = Facts::parse(DEBIAN_13, Accelerator::Tcg).unwrap();
+        assert_eq!(facts.distribution, "Debian GNU/Linux 13 (trixie)");
+        assert_eq!(facts.architecture, Arch::Amd64);
+        assert_eq!(facts.cpus, 2);
+        assert_eq!(facts.memory / 1_048_576, 411);
+        assert!(!facts.native);
+        assert_eq!(facts.podman.as_deref(), Some("5.4.2"));
+        assert_eq!(facts.crun.as_deref(), Some("1.21"));
+        assert!(facts.crun_features.contains(&"+WASM:wasmedge".to_owned()), "{:?}", facts.crun_features);
+        assert!(facts.wasmedge.unwrap().starts_with("0.14.1"));
+        assert!(facts.systemd.unwrap().starts_with("257."));
+        assert!(facts.controllers.contains(&"memory".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_installed_is_none_and_what_must_be_there_is_named() {
+        let bare = "== distribution\nAlpine\n== kernel\n6.1\n== machine\naarch64\n== cpus\n1\n\
+                    == memory\nMemTotal: 1024 kB\n== podman\n== crun\n== wasmedge\n== systemd\n== controllers\n";
+        let facts = Facts::parse(bare, Accelerator::None).unwrap();
+        assert_eq!((facts.architecture, facts.memory, facts.native), (Arch::Arm64, 1_048_576, true));
+        assert_eq!((facts.podman, facts.crun, facts.wasmedge, facts.systemd), (None, None, None, None));
+        assert!(facts.controllers.is_empty());
+
+        let error = Facts::parse("== kernel\n6.1\n", Accelerator::None).unwrap_err().to_string();
+        assert_eq!(error, "it says nothing of its machine");
+        assert!(Facts::parse(&bare.replace("aarch64", "riscv64"), Accelerator::None).is_err());
+    }
+
+    #[test]
+    fn an_architecture_has_two_names() {
+        assert_eq!("arm64".parse(), Ok(Arch::Arm64));
+        assert_eq!(Arch::Arm64.uname(), "aarch64");
+        let error = "x86_64".parse::<Arch>().unwrap_err().to_string();
+        assert_eq!(error, "\"x86_64\" is no architecture: write amd64 or arm64");
+    }
+}

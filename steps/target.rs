@@ -1,1 +1,206 @@
-//! target: being written.
+//! Machines to put claims to the proof on: how they are asked for, and how they come to be. Provisioning only; what
+//! runs on a machine is the [`Shell`](crate::shell::Shell)'s business.
+
+mod accelerator;
+mod child;
+mod console;
+mod definition;
+mod image;
+mod keys;
+mod machine;
+mod mirror;
+mod qemu;
+mod qmp;
+mod tool;
+mod vm;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use console::Stage;
+pub use definition::{Definition, Distribution, Withheld};
+pub use image::{Image, Manifest};
+pub use machine::{Gone, Machine};
+pub use qmp::Qmp;
+pub use vm::{BootFailed, ProvisionError, Vm};
+
+pub use crate::facts::Arch;
+use crate::lease::Ledger;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::shell::Witness;
+
+/// What provisioning needs to know of the run it happens in; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// What the surroundings say.
+    pub settings: Settings,
+    /// Where everything that is made gets noted before it is made.
+    pub ledger: Arc<Ledger>,
+    /// Who sees every command.
+    pub witness: Arc<dyn Witness>,
+    /// The run's folder of evidence; it exists.
+    pub evidence: PathBuf,
+    /// The run's id; short, for it is part of the path of sockets.
+    pub run: String,
+    /// What the person who waits gets to see.
+    pub progress: Progress,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Context({})", self.run)
+    }
+}
+
+/// The kind of machine to run on, as `--target` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TargetSpec {
+    /// A virtual machine of ours, of this architecture.
+    Vm(Arch),
+    /// A container on this host.
+    Podman,
+    /// A machine that somebody else runs.
+    Ssh {
+        /// As whom to log in.
+        user: String,
+        /// Its name or address.
+        host: String,
+        /// Its SSH port.
+        port: u16,
+    },
+    /// An instance of the annex's own kind.
+    Ec2,
+}
+
+/// A text that names no target.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")]
+pub struct UnknownTarget(String);
+
+/// A target that this version cannot provide.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("target {target} is not available in this version: use vm, vm:amd64 or vm:arm64")]
+pub struct NotAvailable {
+    target: String,
+}
+
+impl TargetSpec {
+    /// Whether this version can provide it.
+    ///
+    /// # Errors
+    /// It cannot; the error names those that it can.
+    pub fn available(&self) -> Result<(), NotAvailable> {
+        match self {
+            TargetSpec::Vm(_) => Ok(()),
+            other => Err(NotAvailable { target: other.to_string() }),
+        }
+    }
+}
+
+impl FromStr for TargetSpec {
+    type Err = UnknownTarget;
+
+    fn from_str(text: &str) -> Result<TargetSpec, UnknownTarget> {
+        let unknown = || UnknownTarget(text.to_owned());
+        match text {
+            "vm" => Arch::host().map(TargetSpec::Vm).ok_or_else(unknown),
+            "podman" => Ok(TargetSpec::Podman),
+            "ec2" => Ok(TargetSpec::Ec2),
+            _ => match (text.strip_prefix("vm:"), text.strip_prefix("ssh://")) {
+                (Some(arch), _) => arch.parse().map(TargetSpec::Vm).map_err(|_| unknown()),
+                (_, Some(address)) => login(address).ok_or_else(unknown),
+                _ => Err(unknown()),
+            },
+        }
+    }
+}
+
+/// `user@host`, `user@host:2222`, `user@[::1]:22`.
+fn login(address: &str) -> Option<TargetSpec> {
+    let (user, place) = address.split_once('@')?;
+    let (host, port) = match place.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, rest) = bracketed.split_once(']')?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let port = port.map_or(Ok(22), str::parse).ok().filter(|port| *port != 0)?;
+    let plain = |word: &str| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "/@".contains(c));
+    (plain(user) && plain(host)).then(|| TargetSpec::Ssh { user: user.to_owned(), host: host.to_owned(), port })
+}
+
+impl fmt::Display for TargetSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetSpec::Vm(arch) => write!(out, "vm:{arch}"),
+            TargetSpec::Podman => out.write_str("podman"),
+            TargetSpec::Ec2 => out.write_str("ec2"),
+            TargetSpec::Ssh { user, host, port } => {
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                match port {
+                    22 => write!(out, "ssh://{user}@{host}"),
+                    port => write!(out, "ssh://{user}@{host}:{port}"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::Nobody;
+
+    /// A run of a test's own, with its ledger and evidence in a folder that stays until the process ends.
+    pub(super) fn context() -> Context {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let run = format!("test-{}-{number}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = folder.path().to_owned();
+        let ledger = Ledger::open(&evidence.join("ledgers"), &run).unwrap();
+        ledger.take(crate::lease::Lease::Path { path: folder.keep() }).unwrap();
+        Context {
+            settings: Settings { cache: evidence.join("cache"), ..Settings::read().unwrap() },
+            ledger: Arc::new(ledger),
+            witness: Arc::new(Nobody),
+            evidence,
+            run,
+            progress: Progress::to(|_| {}),
+        }
+    }
+
+    #[test]
+    fn a_target_reads_back_as_it_is_shown() {
+        for text in
+            ["vm:amd64", "vm:arm64", "podman", "ec2", "ssh://admin@10.0.0.7", "ssh://a@b:2222", "ssh://a@[::1]:23"]
+        {
+            assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
+        }
+        let ours = Arch::host().unwrap();
+        assert_eq!("vm".parse(), Ok(TargetSpec::Vm(ours)));
+    }
+
+    #[test]
+    fn what_is_no_target_is_told_all_there_are() {
+        for text in ["", "vm:riscv64", "docker", "ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"]
+        {
+            let error = text.parse::<TargetSpec>().unwrap_err().to_string();
+            assert!(error.ends_with("write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_target_of_a_later_version_says_so() {
+        assert_eq!(TargetSpec::Vm(Arch::Arm64).available(), Ok(()));
+        let error = TargetSpec::Ec2.available().unwrap_err().to_string();
+        assert_eq!(error, "target ec2 is not available in this version: use vm, vm:amd64 or vm:arm64");
+    }
+}

@@ -1,0 +1,110 @@
+//! The keys of one machine: made for it, handed over on a disk of their own, and pinned.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::shell::{Login, new_key};
+
+/// The user that images are made with.
+const USER: &str = "assay";
+/// Disks come in sectors; QEMU wants whole ones.
+const SECTOR: usize = 64 * 1024;
+
+/// The disk that carries the keys into a machine, in its folder.
+pub const DISK: &str = "keys.tar";
+
+/// Makes a user key and a host key for a machine, and leaves three files in its folder: the disk that carries them in,
+/// and the identity and the known hosts with which a person can follow by plain `ssh`. Gives the login that fits.
+///
+/// # Errors
+/// The system gives no random bytes, or the folder cannot be written to.
+pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
+    let (key, text) = new_key(&format!("assay {machine}"))?;
+    let (host, host_text) = new_key(&format!("host {machine}"))?;
+    let authorized = key.public_key().to_openssh()? + "\n";
+    let archive = archive(&host_text, &authorized).context("the keys' archive cannot be made")?;
+    let known = format!("{machine} {}\n", host.public_key().to_openssh()?);
+    write(&folder.join(DISK), &archive)?;
+    write(&folder.join("id"), text.as_bytes())?;
+    write(&folder.join("known_hosts"), known.as_bytes())?;
+    Ok(Login {
+        machine: machine.to_owned(),
+        address: String::new(),
+        user: USER.to_owned(),
+        key,
+        host_key: host.public_key().clone(),
+    })
+}
+
+/// What a person types to follow.
+pub fn command_line(machine: &str, port: u16, folder: &Path) -> String {
+    let [id, known] = ["id", "known_hosts"].map(|name| folder.join(name).display().to_string());
+    format!(
+        "ssh -F none -i {id} -o UserKnownHostsFile={known} -o HostKeyAlias={machine} -o StrictHostKeyChecking=yes \
+         -p {port} {USER}@127.0.0.1"
+    )
+}
+
+/// Writes a file that only we may read.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    open.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// A tar archive, everything owned by root, padded to whole sectors.
+fn archive(host_key: &str, authorized: &str) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut entry = |path: &str, mode: u32, kind: tar::EntryType, text: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, path, text.as_bytes())
+    };
+    entry("etc/ssh/assay_host_key", 0o600, tar::EntryType::Regular, host_key)?;
+    entry("home/assay/.ssh/", 0o700, tar::EntryType::Directory, "")?;
+    entry("home/assay/.ssh/authorized_keys", 0o600, tar::EntryType::Regular, authorized)?;
+    let mut bytes = tar.into_inner()?;
+    bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_carries_both_keys_with_their_modes() {
+        let folder = tempfile::tempdir().unwrap();
+        let login = make("nano", folder.path()).unwrap();
+        let bytes = std::fs::read(folder.path().join(DISK)).unwrap();
+        assert_eq!(bytes.len() % SECTOR, 0);
+        let mut found = Vec::new();
+        for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+            let header = entry.header();
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+            found.push((entry.path().unwrap().display().to_string(), header.mode().unwrap(), text));
+        }
+        let modes: Vec<_> = found.iter().map(|(path, mode, _)| (path.as_str(), *mode)).collect();
+        assert_eq!(
+            modes,
+            [
+                ("etc/ssh/assay_host_key", 0o600),
+                ("home/assay/.ssh/", 0o700),
+                ("home/assay/.ssh/authorized_keys", 0o600)
+            ]
+        );
+        assert!(found[0].2.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
+        assert_eq!(found[2].2.trim_end(), login.key.public_key().to_openssh().unwrap());
+    }
+}

@@ -1,0 +1,207 @@
+//! A machine that is up: what runs on it, what is known of it, and how it goes.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Mutex;
+
+use super::child::Child;
+use super::{Context, Qmp, console, keys};
+use crate::command::{Command, tail};
+use crate::facts::{Arch, Facts};
+use crate::lease::{Lease, Ledger};
+use crate::shell::Shell;
+
+/// The machine whose console and journal need no name before them: the annex's own device.
+const MAIN: &str = "nano";
+/// A socket's path may be no longer than this.
+const SOCKET: usize = 100;
+/// How long QEMU gets to end by itself.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// A machine is no longer there, and why. The infrastructure's fault, never a claim's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("machine {machine} is gone: {reason}")]
+pub struct Gone {
+    /// Its name.
+    pub machine: String,
+    /// What was seen of its end.
+    pub reason: String,
+}
+
+/// A machine that is up. Dropping it ends it and removes what it was made of.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its name: its definition's, with a number from the second one of a run on.
+    pub name: String,
+    /// Its architecture.
+    pub arch: Arch,
+    /// Where its commands run.
+    pub shell: Shell,
+    /// What it is.
+    pub facts: Facts,
+    /// From the start of QEMU to a system that is up.
+    pub boot: Duration,
+    /// What it writes to its console, among the evidence.
+    pub console: PathBuf,
+    pub(super) port: u16,
+    pub(super) qmp: Mutex<Qmp>,
+    pub(super) evidence: PathBuf,
+    // The order matters: the program goes before the folder it writes to.
+    pub(super) child: Child,
+    pub(super) work: Work,
+}
+
+impl Machine {
+    /// Whether it is still there: its QEMU runs and its kernel has not given up.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn alive(&self) -> Result<(), Gone> {
+        let gone = |reason: String| Gone { machine: self.name.clone(), reason };
+        if let Some(status) = self.child.ended() {
+            return Err(gone(format!("qemu ended with {status}: {}", self.work.qemu_said())));
+        }
+        let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
+        console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
+    }
+
+    /// Waits until it is gone; beside a step, so that its death is noticed at once.
+    pub async fn gone(&self) -> Gone {
+        let status = self.child.wait().await;
+        Gone { machine: self.name.clone(), reason: format!("qemu ended with {status}: {}", self.work.qemu_said()) }
+    }
+
+    /// Writes the system's journal beside the evidence and says where.
+    ///
+    /// # Errors
+    /// The machine does not give it, or it cannot be written.
+    pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
+        let journal = Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]);
+        let output = self.shell.run(&journal).await?.success()?;
+        let file = evidence_file(&self.evidence, &self.name, "journal.log");
+        fs::write(&file, output.stdout).with_context(|| format!("{} cannot be written", file.display()))?;
+        Ok(file)
+    }
+
+    /// What a person types to enter it while it is up.
+    pub fn command_line(&self) -> String {
+        keys::command_line(&self.name, self.port, &self.work.folder)
+    }
+
+    /// Ends it at once, without a word to the guest, and releases all it was made of. Its evidence stays.
+    pub async fn shut_down(&self) {
+        let mut qmp = self.qmp.lock().await;
+        // If QEMU does not hear us any more, it is killed.
+        let _ = tokio::time::timeout(GOODBYE, async {
+            let _ = qmp.quit().await;
+            self.child.wait().await
+        })
+        .await;
+        self.child.end();
+        self.work.remove();
+    }
+}
+
+/// A file of a machine's among the evidence: `console.log`, `mega.console.log`.
+pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathBuf {
+    match machine == MAIN {
+        true => evidence.join(what),
+        false => evidence.join(format!("{machine}.{what}")),
+    }
+}
+
+/// The folder of one machine while it lives: disk, keys, sockets. Nobody else may look into it.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The machine's name.
+    pub(super) name: String,
+    /// Where.
+    pub(super) folder: PathBuf,
+    ledger: Arc<Ledger>,
+}
+
+impl Work {
+    /// A folder for the next machine of this name.
+    pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<Work> {
+        let run = Path::new("/tmp").join(format!("assay-{}", context.run));
+        if !run.exists() {
+            context.ledger.take(Lease::Path { path: run.clone() })?;
+        }
+        let private = |path: &Path| DirBuilder::new().mode(0o700).create(path);
+        let made = private(&run).or_else(|error| match fs::symlink_metadata(&run) {
+            Ok(meta) if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() => Ok(()),
+            _ => Err(error),
+        });
+        made.with_context(|| format!("{} cannot be made", run.display()))?;
+        for number in 1..10_000 {
+            let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+            let folder = run.join(&name);
+            anyhow::ensure!(
+                folder.as_os_str().len() + "/qmp".len() <= SOCKET,
+                "{} is too long for a socket's path: give the run a shorter id",
+                folder.display()
+            );
+            match private(&folder) {
+                Ok(()) => return Ok(Work { name, folder, ledger: Arc::clone(&context.ledger) }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("{} cannot be made", folder.display())),
+            }
+        }
+        anyhow::bail!("{} holds too many machines called {name}", run.display())
+    }
+
+    /// Where QEMU's own words go.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join("qemu.log")
+    }
+
+    /// The end of QEMU's own words.
+    pub(super) fn qemu_said(&self) -> String {
+        let said = fs::read_to_string(self.log()).unwrap_or_default();
+        let end = tail(&said, 3).replace('\n', "; ");
+        if end.is_empty() { "it said nothing".to_owned() } else { end }
+    }
+
+    /// Removes it; what resists is removed with the run's folder, which is in the ledger.
+    fn remove(&self) {
+        let _ = self.ledger.release(&Lease::Path { path: self.folder.clone() });
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_main_machine_has_no_name_before_its_files() {
+        let evidence = Path::new("/e");
+        assert_eq!(evidence_file(evidence, "nano", "console.log"), Path::new("/e/console.log"));
+        assert_eq!(evidence_file(evidence, "nano-2", "journal.log"), Path::new("/e/nano-2.journal.log"));
+    }
+
+    #[test]
+    fn machines_of_one_name_are_numbered_and_their_folders_go() {
+        let context = super::super::tests::context();
+        let first = Work::make(&context, "m").unwrap();
+        let second = Work::make(&context, "m").unwrap();
+        assert_eq!((first.name.as_str(), second.name.as_str()), ("m", "m-2"));
+        let folder = first.folder.clone();
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        drop(first);
+        assert!(!folder.exists() && second.folder.exists());
+        assert_eq!(Work::make(&context, "m").unwrap().name, "m");
+        assert!(context.ledger.close().is_empty());
+        assert!(!folder.parent().unwrap().exists(), "the run's folder goes with the ledger");
+    }
+}

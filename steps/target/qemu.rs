@@ -1,0 +1,205 @@
+//! The one place that knows QEMU's command line. Pure but for asking QEMU its version.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::tool;
+use crate::command::Command;
+use crate::facts::{Accelerator, Arch};
+use crate::shell::Shell;
+
+/// Before this the translator panics today's kernels.
+const LEAST_FOR_TCG: (u32, u32) = (8, 2);
+
+/// QEMU for one architecture, as it is installed here.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// The program.
+    pub program: String,
+    /// Its version: `10.0.2`.
+    pub version: String,
+}
+
+/// What one machine's QEMU is told.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// The guest's architecture.
+    pub arch: Arch,
+    /// What runs its instructions.
+    pub accelerator: Accelerator,
+    /// How many CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory: u64,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initrd: PathBuf,
+    /// Where the console's text goes.
+    pub console: PathBuf,
+    /// What only a machine has that is to live; a probe of the accelerator has none.
+    pub devices: Option<Devices>,
+}
+
+/// Disks, network and control.
+#[derive(Clone, Debug)]
+pub struct Devices {
+    /// The root disk's overlay.
+    pub root: PathBuf,
+    /// The disk with the keys.
+    pub keys: PathBuf,
+    /// The host's port that leads to the guest's SSH server.
+    pub port: u16,
+    /// The control socket.
+    pub qmp: PathBuf,
+}
+
+impl Qemu {
+    /// The QEMU for an architecture.
+    ///
+    /// # Errors
+    /// It is not installed, or says nothing of its version.
+    pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
+        let program = tool::need(&format!("qemu-system-{}", arch.uname()), &tool::remedy(arch))?;
+        let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
+        let version =
+            version(&said).with_context(|| format!("{program} --version says no version: {}", said.trim()))?;
+        Ok(Qemu { program, version })
+    }
+
+    /// Whether it can be trusted with an accelerator.
+    ///
+    /// # Errors
+    /// It translates, and is too old for that.
+    pub fn fit(&self, accelerator: Accelerator) -> anyhow::Result<()> {
+        let (least, least_minor) = LEAST_FOR_TCG;
+        anyhow::ensure!(
+            accelerator != Accelerator::Tcg || numbers(&self.version) >= LEAST_FOR_TCG,
+            "qemu {} crashes guests where it has to emulate the cpu: install {least}.{least_minor} or newer \
+             (ci/setup takes it from bookworm-backports on Debian 12)",
+            self.version
+        );
+        Ok(())
+    }
+
+    /// The whole command line for a board.
+    pub fn argv(&self, board: &Board) -> Vec<String> {
+        let (machine, cpu, tty) = match (board.arch, board.accelerator) {
+            (Arch::Amd64, Accelerator::Tcg) => ("q35", "max,la57=off", "ttyS0"),
+            (Arch::Amd64, _) => ("q35", "host", "ttyS0"),
+            // Signing pointers in software costs more than anything else a guest does.
+            (Arch::Arm64, Accelerator::Tcg) => ("virt", "max,pauth=off", "ttyAMA0"),
+            (Arch::Arm64, _) => ("virt,gic-version=max", "host", "ttyAMA0"),
+        };
+        let accelerator = match board.accelerator {
+            Accelerator::Tcg => "tcg,thread=multi",
+            _ => "kvm",
+        };
+        let (cpus, memory) = (board.cpus.to_string(), board.memory.to_string());
+        // What the kernel does not know it hands to init as environment: the console is a file, not a terminal.
+        let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0");
+        let mut argv: Vec<String> = vec![self.program.clone()];
+        let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
+        add(&["-machine", machine, "-cpu", cpu, "-accel", accelerator, "-smp", &cpus, "-m", &memory]);
+        add(&["-nodefaults", "-no-user-config", "-display", "none"]);
+        add(&["-kernel", &board.kernel.display().to_string(), "-initrd", &board.initrd.display().to_string()]);
+        add(&["-append", &append, "-serial", &format!("file:{}", board.console.display())]);
+        if let Some(devices) = &board.devices {
+            // The overlay goes with the run: nothing in it needs to survive the host.
+            add(&["-drive", &drive("root", &devices.root, "format=qcow2,cache=unsafe,discard=unmap")]);
+            add(&["-device", "virtio-blk-pci,drive=root"]);
+            add(&["-drive", &drive("keys", &devices.keys, "format=raw,readonly=on")]);
+            add(&["-device", "virtio-blk-pci,drive=keys,serial=assay-keys"]);
+            add(&["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:22", devices.port)]);
+            add(&["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"]);
+            add(&["-qmp", &format!("unix:{},server=on,wait=off", comma(&devices.qmp.display().to_string()))]);
+        }
+        argv
+    }
+}
+
+/// Whether QEMU ended because somebody else took the port between our look and its start.
+pub fn port_was_taken(said: &str) -> bool {
+    said.contains("Could not set up host forwarding rule")
+}
+
+fn drive(id: &str, file: &std::path::Path, options: &str) -> String {
+    format!("if=none,id={id},file={},{options}", comma(&file.display().to_string()))
+}
+
+/// In QEMU's options a comma inside a value is written twice.
+fn comma(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+fn version(said: &str) -> Option<String> {
+    let rest = said.split_once("version ")?.1;
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    Some(rest[..end].to_owned()).filter(|version| version.contains('.'))
+}
+
+fn numbers(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn qemu(version: &str) -> Qemu {
+        Qemu { program: "qemu".into(), version: version.into() }
+    }
+
+    #[tokio::test]
+    async fn the_version_is_read_and_an_old_translator_refused() {
+        let said = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c) 2003-2025\n";
+        assert_eq!(version(said).as_deref(), Some("10.0.2"));
+        assert_eq!(version("QEMU emulator version 8.2\n").as_deref(), Some("8.2"));
+        assert_eq!(version("no such thing"), None);
+        assert!(qemu("10.0.2").fit(Accelerator::Tcg).is_ok());
+        assert!(qemu("8.2.0").fit(Accelerator::Tcg).is_ok());
+        assert!(qemu("7.2.17").fit(Accelerator::Kvm).is_ok());
+        let error = qemu("7.2.17").fit(Accelerator::Tcg).unwrap_err().to_string();
+        assert!(error.starts_with("qemu 7.2.17 crashes guests") && error.contains("bookworm-backports"), "{error}");
+    }
+
+    #[test]
+    fn a_board_is_spelt_out() {
+        let mut board = Board {
+            arch: Arch::Arm64,
+            accelerator: Accelerator::Tcg,
+            cpus: 2,
+            memory: 452,
+            kernel: "/i/vmlinuz".into(),
+            initrd: "/i/initrd".into(),
+            console: "/e/console.log".into(),
+            devices: Some(Devices {
+                root: "/w,1/root.qcow2".into(),
+                keys: "/w/keys.tar".into(),
+                port: 4022,
+                qmp: "/w/qmp".into(),
+            }),
+        };
+        let line = qemu("10.0.2").argv(&board).join(" ");
+        assert!(
+            line.starts_with("qemu -machine virt -cpu max,pauth=off -accel tcg,thread=multi -smp 2 -m 452 "),
+            "{line}"
+        );
+        assert!(
+            line.contains(
+                "-append root=/dev/vda rw console=ttyAMA0 TERM=dumb SYSTEMD_COLORS=0 -serial file:/e/console.log"
+            ),
+            "{line}"
+        );
+        assert!(line.contains("file=/w,,1/root.qcow2,format=qcow2"), "{line}");
+        assert!(line.contains("hostfwd=tcp:127.0.0.1:4022-:22"), "{line}");
+        board.devices = None;
+        board.arch = Arch::Amd64;
+        board.accelerator = Accelerator::Kvm;
+        let line = qemu("10.0.2").argv(&board).join(" ");
+        assert!(line.starts_with("qemu -machine q35 -cpu host -accel kvm ") && !line.contains("-drive"), "{line}");
+        assert!(port_was_taken("qemu: -netdev user: Could not set up host forwarding rule 'tcp:127.0.0.1:1-:22'"));
+    }
+}
