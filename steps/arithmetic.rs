@@ -32,8 +32,19 @@ fn last_digit(text: &str) -> anyhow::Result<f64> {
     let (number, unit) = text.split_at(end);
     let mut step = number.to_owned();
     let last = step.rfind(|c: char| ('1'..='9').contains(&c)).with_context(|| format!("\"{text}\" is nothing"))?;
-    let digits: String =
-        step.drain(..).enumerate().map(|(at, c)| if c == '.' { '.' } else if at == last { '1' } else { '0' }).collect();
+    let digits: String = step
+        .drain(..)
+        .enumerate()
+        .map(|(at, c)| {
+            if c == '.' {
+                '.'
+            } else if at == last {
+                '1'
+            } else {
+                '0'
+            }
+        })
+        .collect();
     quantity(&format!("{digits}{unit}"))
 }
 

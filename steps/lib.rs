@@ -6,22 +6,29 @@
 //!
 //! Each arrow is a plain value that can be printed and stored. Modules import from those above them, never from below.
 
-pub mod artifact;
-pub mod claim;
-pub mod command;
-pub mod deviation;
-pub mod evidence;
-pub mod facts;
-pub mod lease;
-pub mod plan;
-pub mod probe;
-pub mod progress;
-pub mod registry;
-pub mod settings;
-pub mod shell;
-pub mod target;
+// What everything is made of.
 pub mod unit;
+pub mod command;
+pub mod settings;
+pub mod progress;
+pub mod wait;
+// Where commands run, and what must not outlive a run.
+pub mod shell;
+pub mod lease;
+// What is put to the proof, and where.
+pub mod artifact;
+pub mod registry;
+pub mod facts;
+pub mod target;
+// What is seen.
+pub mod probe;
 pub mod deployment;
 pub mod arithmetic;
+// What it means: pure, from here to the verdict.
 pub mod verdict;
-pub mod wait;
+pub mod claim;
+pub mod deviation;
+pub mod plan;
+// What is left, and how it is shown.
+pub mod evidence;
+pub mod report;

@@ -55,6 +55,11 @@ impl fmt::Debug for Context {
     }
 }
 
+/// Where packages come from: the mirror that is set, else the host's own, else Debian's.
+pub fn mirror_address(settings: &Settings) -> String {
+    mirror::address(settings.mirror.as_deref(), std::path::Path::new("/etc/apt"))
+}
+
 /// The kind of machine to run on, as `--target` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetSpec {

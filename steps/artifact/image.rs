@@ -117,6 +117,11 @@ impl Image {
         Ok(Counted { bytes: Bytes(bytes), shown: shown.trim().to_owned() })
     }
 
+    /// Its name below a registry's: `assay/hello:RUN`.
+    pub fn repository(&self) -> &str {
+        self.reference.split_once('/').map_or(&self.reference, |(_, name)| name)
+    }
+
     /// A Podman command on the storage that holds it.
     pub fn podman(&self, arguments: &[&str]) -> Command {
         self.storage.podman(arguments)

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use anyhow::Context as _;
 use assay::artifact::{Image, Module, Recipe, Workshop, build};
 use assay::evidence::Evidence;
 use assay::facts::Arch;
@@ -45,7 +46,7 @@ impl<T> Default for Memo<T> {
 impl<T: Clone> Memo<T> {
     async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         let cell = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default().clone();
-        let made = cell.get_or_init(async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
+        let made = cell.get_or_init(|| async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 }
@@ -120,8 +121,8 @@ impl Lab {
     }
 
     /// The lab of this run.
-    pub fn current() -> Result<Arc<Lab>, String> {
-        CURRENT.get().cloned().ok_or_else(|| "the lab is not open yet".to_owned())
+    pub fn current() -> anyhow::Result<Arc<Lab>> {
+        CURRENT.get().cloned().context("the lab is not open yet")
     }
 
     /// The machines of this run.
@@ -146,7 +147,7 @@ impl Lab {
             }
             let name = if *guest == Guest::Workload { "hello" } else { guest.name() };
             let built = build(&self.workshop, &self.orders.settings.root, name).await?;
-            self.evidence.note(serde_json::json!({ "rustc": built.rustc.clone() }))?;
+            self.evidence.note(serde_json::json!({ "rustc": built.rustc }))?;
             Ok(Arc::new(built.module()?))
         };
         self.modules.get(guest.name(), make).await

@@ -1,2 +1,43 @@
-//! x
-fn main() {}
+//! The annex, put to the proof: plans, runs the features with cucumber, judges, and leaves the evidence.
+
+mod lab;
+mod options;
+mod params;
+mod record;
+mod run;
+mod world;
+// The steps, by subject.
+mod device;
+mod findings;
+mod guest;
+mod image;
+mod registry;
+mod resources;
+mod service;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::options::Options;
+use crate::run::{Mistake, Run};
+
+/// The options or the features are wrong.
+const USAGE: u8 = 2;
+/// The infrastructure let us down.
+const INCONCLUSIVE: u8 = 3;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let exit = Run::prepare(options).and_then(|run| match run {
+        Some(run) => run.run(),
+        None => Ok(0),
+    });
+    ExitCode::from(exit.unwrap_or_else(|mistake| {
+        eprintln!("e2e: {mistake}");
+        match mistake {
+            Mistake::Usage(_) => USAGE,
+            Mistake::Infrastructure(_) => INCONCLUSIVE,
+        }
+    }))
+}

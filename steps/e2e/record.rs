@@ -144,7 +144,9 @@ impl Record {
             let Some(ended) = self.ended(planned) else { continue };
             let (rank, verdict, reason) = match (&ended.outcome.verdict, ended.refusal_confirmed) {
                 (Verdict::Fails, true) => (0, ControlVerdict::Discriminates, ended.outcome.reason.clone()),
-                (Verdict::Holds, _) => (2, ControlVerdict::DoesNotDiscriminate, format!("passes: {}", ended.outcome.reason)),
+                (Verdict::Holds, _) => {
+                    (2, ControlVerdict::DoesNotDiscriminate, format!("passes: {}", ended.outcome.reason))
+                }
                 _ => (1, ControlVerdict::None, format!("inconclusive: {}", ended.outcome.reason)),
             };
             let said = format!("{}: {reason}", planned.scenario);

@@ -1,6 +1,7 @@
 //! What one scenario knows: the subject it is about, the checks it made, and what they came to.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use assay::claim::ClaimId;
 use assay::probe::{Sample, Value};
@@ -16,6 +17,8 @@ use crate::lab::{Lab, Subject};
 pub struct Proof {
     /// Where nouns come from.
     pub lab: Arc<Lab>,
+    /// When the scenario began.
+    pub started: Instant,
     /// The claim, once the scenario has begun.
     pub claim: Option<ClaimId>,
     /// Whether it is a control: its checks are expected to say no.
@@ -45,9 +48,10 @@ impl std::fmt::Debug for Proof {
 }
 
 impl Proof {
-    async fn new() -> Result<Proof, String> {
+    async fn new() -> anyhow::Result<Proof> {
         Ok(Proof {
             lab: Lab::current()?,
+            started: Instant::now(),
             claim: None,
             control: false,
             recorded_only: false,
@@ -63,8 +67,10 @@ impl Proof {
 
     /// From here on the scenario is about this subject.
     pub fn about(&mut self, subject: Subject) {
-        self.samples.extend(subject.samples.iter().filter(|new| !self.samples.contains(new)).cloned().collect::<Vec<_>>());
-        self.evidence.extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
+        self.samples
+            .extend(subject.samples.iter().filter(|new| !self.samples.contains(new)).cloned().collect::<Vec<_>>());
+        self.evidence
+            .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
         self.subject = subject;
     }
 
@@ -89,6 +95,12 @@ impl Proof {
             Verdict::Fails if self.control || self.recorded_only => Ok(()),
             _ => anyhow::bail!(outcome.reason),
         }
+    }
+
+    /// The unit of the value that the scenario's outcome shows: that of the check that decided.
+    pub fn headline_unit(&self) -> Option<Unit> {
+        let decided = self.outcomes.iter().position(|outcome| outcome.verdict != Verdict::Holds).unwrap_or(0);
+        self.checks.get(decided).map(|check| check.unit)
     }
 
     /// Checks a number.

@@ -106,9 +106,21 @@ impl Machines {
         Ok(self.device_bench().await?.machine.facts.clone())
     }
 
+    /// The device's facts, if it has been provisioned.
+    pub fn known_facts(&self) -> Option<Facts> {
+        self.device.get()?.as_ref().ok().map(|bench| bench.machine.facts.clone())
+    }
+
+    /// How to enter each machine that is up.
+    pub fn ways_in(&self) -> Vec<String> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let up = made.iter().filter(|bench| bench.machine.alive().is_ok());
+        up.map(|bench| format!("{}: {}", bench.machine.name, bench.machine.command_line())).collect()
+    }
+
     async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
-        let make = async { self.provision("nano", "nano").await.map_err(|error| Arc::from(format!("{error:#}"))) };
-        self.device.get_or_init(async { make.await }).await.clone().map_err(|error: Arc<str>| anyhow::anyhow!("{error}"))
+        let make = || async { self.provision("nano", "nano").await.map_err(|error| Arc::from(format!("{error:#}"))) };
+        self.device.get_or_init(make).await.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
     /// The device, for one trial at a time.

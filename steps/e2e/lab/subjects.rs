@@ -215,8 +215,7 @@ fn pull_readings(answer: &Result<Pull, Refusal>, pushed: &Pushed) -> anyhow::Res
         Reading::text("push.digest", &pushed.digest),
     ];
     if let Ok(pull) = answer {
-        let names: BTreeSet<&str> =
-            pull.environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        let names: BTreeSet<&str> = pull.environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(" ");
         readings.push(Reading::text("pull.digest", &pull.digest));
         readings.push(Reading::new("pull.environment", names.as_str(), Unit::Text, pull.environment.clone()));

@@ -1,0 +1,350 @@
+//! One run of the suite: plan first, then run, and leave nothing behind however it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assay::artifact::Workshop;
+use assay::claim::{Need, Register};
+use assay::deviation::Deviations;
+use assay::evidence::{Evidence, new_run_id};
+use assay::facts::Arch;
+use assay::lease::{Ledger, sweep};
+use assay::plan::{Decision, FeatureFile, Plan, Planned, every_scenario, read_features};
+use assay::progress::Progress;
+use assay::settings::Settings;
+use assay::shell::Shell;
+use assay::target::{Context, Definition, TargetSpec};
+use assay::{registry, report};
+use cucumber::event::ScenarioFinished;
+use cucumber::{Cucumber, World, cli};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::lab::{Lab, Orders, named_facts};
+use crate::options::Options;
+use crate::record::{Ended, Record, outcome};
+use crate::world::Proof;
+
+/// The machines that the features name.
+const MACHINES: [&str; 2] = ["nano", "mega"];
+
+/// Why a run does not come to verdicts.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
+    /// The user's to mend: exit status 2.
+    #[error("{0:#}")]
+    Usage(anyhow::Error),
+    /// The surroundings': exit status 3.
+    #[error("{0:#}")]
+    Infrastructure(anyhow::Error),
+}
+
+fn usage<E: Into<anyhow::Error>>(error: E) -> Mistake {
+    Mistake::Usage(error.into())
+}
+
+fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Mistake {
+    Mistake::Infrastructure(error.into())
+}
+
+/// A run that is planned and may begin.
+pub struct Run {
+    options: Options,
+    settings: Settings,
+    target: TargetSpec,
+    arch: Arch,
+    register: Register,
+    deviations: Deviations,
+    plan: Plan,
+}
+
+impl Run {
+    /// Reads everything and plans; `None` where the plan was all that was asked for.
+    pub fn prepare(options: Options) -> Result<Option<Run>, Mistake> {
+        let settings = Settings::read().map_err(usage)?;
+        let named = options.target.clone().or_else(|| settings.target.clone()).unwrap_or_else(|| "vm".to_owned());
+        let target: TargetSpec = named.parse().map_err(usage)?;
+        target.available().map_err(usage)?;
+        let TargetSpec::Vm(arch) = target else { unreachable!("available() lets only machines of ours pass") };
+        let folder = settings.root.join("features");
+        let register = Register::load(&folder.join("claims.toml")).map_err(usage)?;
+        let deviations = Deviations::load(&folder.join("deviations.toml")).map_err(usage)?;
+        let features = read_features(&settings.root, &folder).map_err(usage)?;
+        let met: &[Need] = if arch == Arch::Arm64 { &[Need::Arm64] } else { &[] };
+        let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
+        let plan = Plan::make(&features, &register, met, wanted, options.shard).map_err(usage)?;
+        every_step_is_written(&features, &plan).map_err(usage)?;
+        for machine in MACHINES {
+            Definition::named(&settings.root, machine).map_err(usage)?;
+        }
+        let selective = options.tags.is_some() || options.name.is_some();
+        if selective && !plan.scenarios.iter().any(|planned| runs(planned)) {
+            return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
+        }
+        if options.plan {
+            show(&plan, &target);
+            return Ok(None);
+        }
+        Ok(Some(Run { options, settings, target, arch, register, deviations, plan }))
+    }
+
+    /// Runs the plan. Gives the exit status.
+    pub fn run(self) -> Result<u8, Mistake> {
+        let id = new_run_id();
+        // Before there is any thread: see the function.
+        registry::point_testcontainers_at(&registry::socket(&id)).map_err(infrastructure)?;
+        let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+        let exit = runtime.block_on(self.in_runtime(id));
+        // A thread that hangs in a system call must not keep the process.
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        exit
+    }
+
+    async fn in_runtime(self, id: String) -> Result<u8, Mistake> {
+        let progress = Progress::to_stderr();
+        let leases = self.settings.cache.join("leases");
+        let swept = sweep(&leases).map_err(infrastructure)?;
+        for thing in &swept.removed {
+            progress.say(format!("removed what an earlier run had left: {thing}"));
+        }
+        for trouble in &swept.troubles {
+            progress.say(format!("an earlier run has left something that resists: {trouble}"));
+        }
+        let ledger = Arc::new(Ledger::open(&leases, &id).map_err(infrastructure)?);
+        let facts = self.facts();
+        let evidence = Evidence::create(&self.settings.runs, self.options.evidence.as_deref(), &id, facts);
+        let evidence = Arc::new(evidence.map_err(usage)?);
+        let record = Record::new(self.register, self.plan, self.deviations, evidence.clone());
+        let record = Arc::new(record);
+        evidence.write_verdicts(&record.verdicts(false)).map_err(infrastructure)?;
+
+        let shell = Shell::local(evidence.clone());
+        let workshop = Workshop::open(shell, ledger.clone(), &id).map_err(infrastructure)?;
+        let context = Context {
+            settings: self.settings.clone(),
+            ledger: ledger.clone(),
+            witness: evidence.clone(),
+            evidence: evidence.folder().to_owned(),
+            run: id.clone(),
+            progress: progress.clone(),
+        };
+        let orders = Orders {
+            settings: self.settings.clone(),
+            arch: self.arch,
+            image: self.options.image.clone(),
+            runs: self.options.runs,
+        };
+        let lab = Lab::open(orders, context, evidence.clone(), workshop);
+        lab.take_in_image().await.map_err(usage)?;
+        progress.say(format!("run {id} on {}; evidence in {}", self.target, evidence.folder().display()));
+
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(infrastructure)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(infrastructure)?;
+        let features = self.settings.root.join("features");
+        let complete = tokio::select! {
+            () = prove(&features, &self.options, record.clone()) => true,
+            _ = interrupt.recv() => false,
+            _ = terminate.recv() => false,
+        };
+        if !complete {
+            progress.say("interrupted: cleaning up");
+        }
+        if let Some(facts) = lab.machines().known_facts() {
+            record.learn(named_facts(&facts));
+            evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
+        }
+        let verdicts = record.verdicts(complete);
+        if self.options.keep && verdicts.exit != 0 && complete {
+            for line in lab.machines().ways_in() {
+                eprintln!("kept: {line}");
+            }
+            eprintln!("kept until you press Ctrl-C");
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        // A second signal ends the saving of journals; the ledger is closed all the same.
+        tokio::select! {
+            () = lab.close() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        for trouble in ledger.close() {
+            progress.say(format!("could not be removed: {trouble}"));
+        }
+        evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
+        evidence.finish().map_err(infrastructure)?;
+        println!("\n{}\n\n{}", report::table(&verdicts), report::summary(&verdicts, evidence.folder()));
+        Ok(verdicts.exit)
+    }
+
+    fn facts(&self) -> serde_json::Value {
+        let git = |arguments: &[&str]| {
+            let output = std::process::Command::new("git").args(arguments).current_dir(&self.settings.root).output();
+            let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+            text.map(|text| String::from_utf8_lossy(&text).trim().to_owned())
+        };
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let distribution = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        serde_json::json!({
+            "command_line": std::env::args().collect::<Vec<_>>(),
+            "target": self.target.to_string(),
+            "git": { "commit": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()) },
+            "host": {
+                "architecture": std::env::consts::ARCH,
+                "distribution": distribution.map(|name| name.trim_matches('"')),
+                "cpus": std::thread::available_parallelism().ok().map(usize::from),
+            },
+            "assay": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+fn runs(planned: &Planned) -> bool {
+    !matches!(planned.decision, Decision::Skip(_))
+}
+
+fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {
+    use cucumber::tag::Ext as _;
+    let tags = || feature.tags.iter().chain(&scenario.tags);
+    options.tags.as_ref().is_none_or(|wanted| wanted.eval(tags()))
+        && options.name.as_ref().is_none_or(|wanted| wanted.is_match(&scenario.name))
+}
+
+/// A scenario that would run has steps that somebody wrote; each that nobody wrote is told with its place.
+fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Result<()> {
+    let known = Proof::collection();
+    let mut mistakes = Vec::new();
+    for file in features {
+        for scenario in every_scenario(&file.feature) {
+            if !plan.at(&file.path, scenario.position.line).is_some_and(runs) {
+                continue;
+            }
+            for step in &scenario.steps {
+                let place =
+                    format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
+                match known.find(step) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => mistakes.push(format!("{place} is a step that nobody wrote: see steps/e2e")),
+                    Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
+                }
+            }
+        }
+    }
+    anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
+    Ok(())
+}
+
+fn show(plan: &Plan, target: &TargetSpec) {
+    println!("on {target}:");
+    for planned in &plan.scenarios {
+        let (mark, why) = match &planned.decision {
+            Decision::Run => ("run", String::new()),
+            Decision::Record(why) => ("record", format!("  ({why})")),
+            Decision::Skip(why) => ("not run", format!("  ({why})")),
+        };
+        let control = if planned.control { "control: " } else { "" };
+        println!("{mark:>8}  {:<5} {control}{}{why}", planned.claim, planned.scenario);
+    }
+    let (run, rest): (Vec<_>, Vec<_>) = plan.scenarios.iter().partition(|planned| runs(planned));
+    println!("{} scenarios would run, {} would not", run.len(), rest.len());
+}
+
+/// Gives the planned scenarios to cucumber; what each came to is recorded as it ends.
+async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record>) {
+    let cli = cli::Opts {
+        re_filter: None,
+        tags_filter: None,
+        parser: cucumber::parser::basic::Cli::default(),
+        runner: cucumber::runner::basic::Cli {
+            concurrency: Some(usize::from(options.concurrency)),
+            fail_fast: options.fail_fast,
+            ..Default::default()
+        },
+        writer: cli::Empty,
+        custom: cli::Empty,
+    };
+    let (filter, before, after) = (record.clone(), record.clone(), record);
+    let file = |feature: &gherkin::Feature| {
+        let name = feature.path.as_deref().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
+        format!("features/{}", name.unwrap_or_default())
+    };
+    Cucumber::<Proof, _, _, _, _, cli::Empty>::new()
+        .steps(Proof::collection())
+        .with_writer(Silent)
+        .with_cli(cli)
+        .before(move |feature, _, scenario, proof| {
+            if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
+                proof.claim = Some(planned.claim);
+                proof.control = planned.control;
+                proof.recorded_only = matches!(planned.decision, Decision::Record(_));
+            }
+            proof.started = Instant::now();
+            Box::pin(std::future::ready(()))
+        })
+        .after(move |feature, _, scenario, finished, proof| {
+            if let Some(planned) = after.plan().at(&file(feature), scenario.position.line) {
+                tell(&after, planned, finished, proof);
+            }
+            Box::pin(std::future::ready(()))
+        })
+        .filter_run(features.to_owned(), move |feature, _, scenario| {
+            filter.plan().at(&file(feature), scenario.position.line).is_some_and(runs)
+        })
+        .await;
+}
+
+/// A scenario has ended: records what it came to and shows it.
+fn tell(record: &Record, planned: &Planned, finished: &ScenarioFinished, proof: Option<&mut Proof>) {
+    let error = match finished {
+        ScenarioFinished::StepPassed => None,
+        ScenarioFinished::StepSkipped => Some("a step of it was never written".to_owned()),
+        ScenarioFinished::StepFailed(_, _, error) => Some(said(&error.to_string())),
+        ScenarioFinished::BeforeHookFailed(_) => Some("the framework failed before its first step".to_owned()),
+    };
+    let ended = match proof {
+        Some(proof) => {
+            if let Some(facts) = proof.lab.machines().known_facts() {
+                record.learn(named_facts(&facts));
+            }
+            Ended {
+                outcome: outcome(&proof.outcomes, error),
+                unit: proof.headline_unit(),
+                checks: proof.checks.clone(),
+                files: proof.evidence.clone(),
+                wall: proof.started.elapsed(),
+                refusal_confirmed: proof.refusal_confirmed,
+            }
+        }
+        None => Ended {
+            outcome: outcome(&[], error.or_else(|| Some("the scenario could not begin".to_owned()))),
+            unit: None,
+            checks: Vec::new(),
+            files: Vec::new(),
+            wall: Duration::ZERO,
+            refusal_confirmed: false,
+        },
+    };
+    match record.end(planned, ended) {
+        Ok(claim) => println!("{}", report::line(&claim, planned)),
+        Err(error) => eprintln!("e2e: the evidence of {} is not written: {error:#}", planned.claim),
+    }
+}
+
+/// What a step said when it failed, without the words cucumber puts around it.
+fn said(error: &str) -> String {
+    error.trim_start_matches("Step panicked. Captured output: ").trim().to_owned()
+}
+
+/// Cucumber's own output is not wanted: the hooks show what there is to show.
+struct Silent;
+
+impl<W> cucumber::Writer<W> for Silent {
+    type Cli = cli::Empty;
+
+    async fn handle_event(
+        &mut self,
+        _: cucumber::parser::Result<cucumber::Event<cucumber::event::Cucumber<W>>>,
+        _: &cli::Empty,
+    ) {
+    }
+}
+
+impl cucumber::writer::Normalized for Silent {}

@@ -1,0 +1,5 @@
+//! Reports: they read evidence and nothing else.
+
+mod console;
+
+pub use console::{line, summary, table};

@@ -1,0 +1,136 @@
+//! What the console shows: a line per claim as it goes, the table at the end, and one last line.
+
+use std::path::Path;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::evidence::{ClaimRecord, ControlVerdict, Verdicts};
+use crate::plan::Planned;
+use crate::unit::Unit;
+use crate::verdict::Verdict;
+
+/// The width of the table where nobody says how wide the console is.
+const WIDTH: u16 = 150;
+
+fn mark(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "✔",
+        Verdict::Fails => "✘",
+        Verdict::Inconclusive => "?",
+        Verdict::NotRun => "–",
+        Verdict::KnownDeviation => "≈",
+    }
+}
+
+/// One line for a scenario that has ended: its claim's verdict, or what came of the control, and why.
+pub fn line(claim: &ClaimRecord, planned: &Planned) -> String {
+    if planned.control {
+        let reason = claim.control.reason.as_deref().unwrap_or_default();
+        return format!("↳ {:<5} {:<15} {reason}", claim.id, format!("control: {}", control(claim)));
+    }
+    let verdict = claim.verdict.to_string();
+    format!("{} {:<5} {verdict:<15} {}: {}", mark(claim.verdict), claim.id, claim.scenario, claim.reason)
+}
+
+fn measured(claim: &ClaimRecord) -> String {
+    match (&claim.value, claim.unit) {
+        (Some(value), unit) => value.show(unit.unwrap_or(Unit::Text)),
+        (None, _) => String::new(),
+    }
+}
+
+fn control(claim: &ClaimRecord) -> &'static str {
+    match claim.control.verdict {
+        ControlVerdict::Discriminates => "caught",
+        ControlVerdict::DoesNotDiscriminate => "NOT CAUGHT",
+        ControlVerdict::None if claim.control.scenario.is_some() => "inconclusive",
+        ControlVerdict::None => "",
+    }
+}
+
+/// The table of all claims, and below it the reason of each that does not simply hold.
+pub fn table(verdicts: &Verdicts) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(WIDTH);
+    }
+    table.set_header(["id", "claim", "bound", "published", "measured", "control", "verdict"]);
+    for claim in &verdicts.claims {
+        table.add_row([
+            claim.id.to_string(),
+            claim.claim.clone(),
+            claim.bound.clone(),
+            claim.published.clone().unwrap_or_default(),
+            measured(claim),
+            control(claim).to_owned(),
+            format!("{} {}", mark(claim.verdict), claim.verdict),
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    for claim in verdicts.claims.iter().filter(|claim| claim.verdict != Verdict::Holds) {
+        text += &format!("\n{} {}: {}", claim.id, claim.verdict, claim.reason);
+        if claim.verdict != Verdict::NotRun {
+            text += &format!("\n      {}:{}", claim.feature, claim.line);
+        }
+    }
+    text
+}
+
+/// The last line: how many claims came to what, the exit status, and where the evidence lies.
+pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
+    let count = |verdict: Verdict| verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count();
+    format!(
+        "{} hold, {} fail, {} known deviations, {} inconclusive, {} not run; exit status {}; evidence: {}",
+        count(Verdict::Holds),
+        count(Verdict::Fails),
+        count(Verdict::KnownDeviation),
+        count(Verdict::Inconclusive),
+        count(Verdict::NotRun),
+        verdicts.exit,
+        folder.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Control;
+    use crate::probe::Value;
+
+    fn claim(id: &str, verdict: Verdict) -> ClaimRecord {
+        ClaimRecord {
+            id: id.parse().unwrap(),
+            claim: "the module is small".into(),
+            scenario: "The module is small".into(),
+            feature: "features/a2_build.feature".into(),
+            line: 21,
+            verdict,
+            reason: "module.size is 101 kB; bound < 100 kB".into(),
+            bound: "< 100 kB".into(),
+            published: Some("85 KB".into()),
+            value: Some(Value::Number(101_000.0)),
+            unit: Some(Unit::Bytes),
+            samples: 1,
+            control: Control { verdict: ControlVerdict::Discriminates, scenario: Some("x".into()), reason: None },
+            checks: Vec::new(),
+            evidence: Vec::new(),
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn the_table_shows_each_claim_and_the_place_of_each_that_does_not_hold() {
+        let claims = vec![claim("A2-1", Verdict::Holds), claim("A2-2", Verdict::Fails)];
+        let verdicts = Verdicts { schema: 1, run: "r".into(), complete: true, exit: 1, claims };
+        let text = table(&verdicts);
+        assert!(text.contains("101 kB") && text.contains("85 KB") && text.contains("caught"), "{text}");
+        assert!(text.contains("A2-2 fails: module.size is 101 kB") && text.contains("a2_build.feature:21"), "{text}");
+        assert!(!text.contains("A2-1 holds:"), "{text}");
+        let last = summary(&verdicts, Path::new("target/assay/r"));
+        assert_eq!(
+            last,
+            "1 hold, 1 fail, 0 known deviations, 0 inconclusive, 0 not run; exit status 1; evidence: target/assay/r"
+        );
+    }
+}
