@@ -5,6 +5,7 @@ mod image;
 mod layout;
 mod module;
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,7 +47,9 @@ impl Workshop {
     pub fn open(shell: Shell, ledger: Arc<Ledger>, run: &str) -> anyhow::Result<Workshop> {
         let folder = Workshop::folder(run);
         ledger.take(Lease::Path { path: folder.clone() })?;
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        // Nobody else's: it holds a login.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Workshop { shell, ledger, run: run.to_owned(), folder })
     }
 
@@ -73,4 +76,30 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// A path as an argument of a command.
 fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8: choose another folder", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::Fake;
+
+    #[test]
+    fn a_workshop_is_private_and_goes_with_its_ledger() {
+        let ledgers = tempfile::tempdir().unwrap();
+        let run = format!("test-{}", std::process::id());
+        let ledger = Arc::new(Ledger::open(ledgers.path(), &run).unwrap());
+        let workshop = Workshop::open(Shell::fake(Fake::default()), ledger, &run).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&workshop.folder.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o700);
+        assert_ne!(workshop.room("a").unwrap(), workshop.room("a").unwrap());
+        assert_eq!(workshop.reference("Hello"), format!("localhost/assay/hello:{run}"));
+        let folder = workshop.folder.clone();
+        drop(workshop);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn bytes_are_known_by_their_sha256() {
+        assert!(sha256(b"hello world").starts_with("b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee"));
+    }
 }

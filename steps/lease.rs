@@ -67,7 +67,11 @@ impl Lease {
             Lease::Path { path } => {
                 let gone = match fs::symlink_metadata(path) {
                     Err(_) => return Ok(None),
-                    Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+                    Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).or_else(|error| {
+                        // Without root an image's folders may be read-only or another user's: only Podman's
+                        // namespace gets rid of them.
+                        podman(&["unshare", "rm", "-rf", &path.to_string_lossy()]).map(drop).map_err(|_| error)
+                    }),
                     Ok(_) => fs::remove_file(path),
                 };
                 gone.with_context(|| format!("cannot remove {}", path.display()))?;

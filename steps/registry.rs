@@ -272,4 +272,24 @@ mod tests {
         assert_eq!(digests(inspected).unwrap(), ("sha256:bb".to_owned(), "sha256:aa".to_owned()));
         assert!(digests("[]").is_err());
     }
+
+    #[test]
+    fn nobody_has_nothing_that_could_hold_a_credential() {
+        let folder = tempfile::tempdir().unwrap();
+        let nobody = Nobody(folder.path().to_owned());
+        let command = nobody.runs(Command::new("podman"));
+        let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(command.clean_env, "nothing of the caller's environment");
+        assert_eq!(names, ["HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE"]);
+        assert!(command.env.iter().all(|(_, value)| Path::new(value).starts_with(folder.path())));
+    }
+
+    #[test]
+    fn a_login_is_what_podman_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let login = Login { auth_file: folder.path().join("auth.json") };
+        fs::write(&login.auth_file, r#"{"auths": {"127.0.0.1:5000": {"auth": "YTpi"}}}"#).unwrap();
+        assert_eq!(basic(&login, "127.0.0.1:5000").unwrap(), "YTpi");
+        assert_eq!(basic(&login, "other").unwrap_err().to_string(), "there is no login at other: log in first");
+    }
 }

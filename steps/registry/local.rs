@@ -290,11 +290,46 @@ fn split(image: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::Ledger;
+    use crate::shell::{Fake, Shell};
+    use std::sync::Arc;
 
     #[test]
     fn a_port_is_no_tag() {
         assert_eq!(split("localhost/assay/registry:trixie"), ("localhost/assay/registry", "trixie"));
         assert_eq!(split("localhost:5000/registry"), ("localhost:5000/registry", "latest"));
         assert_eq!(split("registry@sha256:abc"), ("registry@sha256", "abc"));
+    }
+
+    fn workshop(folder: &Path, fake: Fake) -> Workshop {
+        let ledger = Arc::new(Ledger::open(folder, "r1").unwrap());
+        Workshop { shell: Shell::fake(fake), ledger, run: "r1".into(), folder: folder.into() }
+    }
+
+    #[tokio::test]
+    async fn runc_is_taken_where_the_default_runtime_fails_and_only_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let works = workshop(folder.path(), Fake::default().answer("podman run", 0, "registry 2.8.3"));
+        assert_eq!(runtime(&works, "x", folder.path()).await.unwrap(), None);
+        drop(works);
+        let hybrid = Fake::default().answer("podman run", 126, "crun").answer("CONTAINERS_CONF=", 0, "registry 2.8.3");
+        let hybrid = workshop(folder.path(), hybrid);
+        assert_eq!(runtime(&hybrid, "x", folder.path()).await.unwrap(), Some(folder.path().join("runc.conf")));
+        drop(hybrid);
+        let error =
+            runtime(&workshop(folder.path(), Fake::default()), "x", folder.path()).await.unwrap_err().to_string();
+        assert!(error.contains("as it is set up: nobody answers podman run"), "{error}");
+        assert!(error.contains("with runc: nobody answers CONTAINERS_CONF="), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_can_be_had_nowhere_names_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let workshop = workshop(folder.path(), Fake::default());
+        let quiet = Progress::to(|_| ());
+        let error = image(&workshop, None, "http://mirror", &quiet).await.unwrap_err().to_string();
+        assert!(error.ends_with("cannot be made from http://mirror: set ASSAY_REGISTRY_IMAGE to another"), "{error}");
+        let error = image(&workshop, Some("registry:2"), "http://mirror", &quiet).await.unwrap_err().to_string();
+        assert_eq!(error, "registry image registry:2 is not to be had");
     }
 }
