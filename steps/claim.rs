@@ -14,6 +14,13 @@ pub struct ClaimId {
     number: u8,
 }
 
+impl ClaimId {
+    /// The section of the annex.
+    pub fn section(self) -> u8 {
+        self.section
+    }
+}
+
 impl std::fmt::Display for ClaimId {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.pad(&format!("A{}-{}", self.section, self.number))

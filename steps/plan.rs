@@ -19,6 +19,9 @@ pub enum Decision {
     Skip(String),
 }
 
+/// Why a scenario does not run that the user did not ask for.
+pub const NOT_SELECTED: &str = "not selected by the options of this run";
+
 /// One scenario and what becomes of it.
 #[derive(Clone, Debug)]
 pub struct Planned {
@@ -121,7 +124,7 @@ impl Plan {
                     Ok(claim) => {
                         let decision = match wanted(&file.feature, scenario) {
                             true => decide(claim, met),
-                            false => Decision::Skip("not selected by the options of this run".to_owned()),
+                            false => Decision::Skip(NOT_SELECTED.to_owned()),
                         };
                         scenarios.push(Planned {
                             claim: claim.id,

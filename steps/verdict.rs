@@ -207,8 +207,11 @@ impl Check {
     fn sentence(&self, worst: &Sample, of: usize) -> String {
         let count = if of == 1 { String::new() } else { format!(", worst of {of}") };
         let seen = worst.value.show(self.unit);
+        let kept = self.rule.accepts(&worst.value) == Some(true);
         match &self.rule {
+            // The bound would only say the same again.
             Rule::Recorded => format!("{} is {seen}{count}", self.probe),
+            Rule::Equals { .. } | Rule::Differs { .. } if kept => format!("{} is {seen}{count}", self.probe),
             rule => format!("{} is {seen}{count}; bound {}", self.probe, rule.show(self.unit)),
         }
     }

@@ -46,7 +46,8 @@ impl<T> Default for Memo<T> {
 impl<T: Clone> Memo<T> {
     async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         let cell = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default().clone();
-        let made = cell.get_or_init(|| async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
+        let made =
+            cell.get_or_init(|| async { Box::pin(make).await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 }
@@ -128,6 +129,14 @@ impl Lab {
     /// The machines of this run.
     pub fn machines(&self) -> &Machines {
         &self.machines
+    }
+
+    /// Starts at once what takes longest: the device, if it is needed, ahead of all other machines.
+    pub async fn begin(&self, device: bool) {
+        if device {
+            // Who needs the device will be told what went wrong with it.
+            let _ = self.machines.facts().await;
+        }
     }
 
     /// Loads the image that `--image` names, if one is named, before anything else is started.

@@ -27,6 +27,9 @@ use crate::world::Proof;
 /// The machines that the features name.
 const MACHINES: [&str; 2] = ["nano", "mega"];
 
+/// For the thread that runs the scenarios.
+const STACK: usize = 256 << 20;
+
 /// Why a run does not come to verdicts.
 #[derive(Debug, thiserror::Error)]
 pub enum Mistake {
@@ -77,7 +80,7 @@ impl Run {
             Definition::named(&settings.root, machine).map_err(usage)?;
         }
         let selective = options.tags.is_some() || options.name.is_some();
-        if selective && !plan.scenarios.iter().any(|planned| runs(planned)) {
+        if selective && !plan.scenarios.iter().any(runs) {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
@@ -92,11 +95,16 @@ impl Run {
         let id = new_run_id();
         // Before there is any thread: see the function.
         registry::point_testcontainers_at(&registry::socket(&id)).map_err(infrastructure)?;
-        let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-        let exit = runtime.block_on(self.in_runtime(id));
-        // A thread that hangs in a system call must not keep the process.
-        runtime.shutdown_timeout(Duration::from_secs(2));
-        exit
+        // The futures of sixty scenarios are deep, and deeper still without optimisation.
+        let whole = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+            let exit = runtime.block_on(self.in_runtime(id));
+            // A thread that hangs in a system call must not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(2));
+            exit
+        });
+        let ended = whole.map_err(infrastructure)?.join();
+        ended.unwrap_or_else(|_| Err(infrastructure(anyhow::anyhow!("the framework panicked: see above"))))
     }
 
     async fn in_runtime(self, id: String) -> Result<u8, Mistake> {
@@ -141,7 +149,7 @@ impl Run {
         let mut terminate = signal(SignalKind::terminate()).map_err(infrastructure)?;
         let features = self.settings.root.join("features");
         let complete = tokio::select! {
-            () = prove(&features, &self.options, record.clone()) => true,
+            () = async { tokio::join!(lab.begin(needs_device(record.plan())), prove(&features, &self.options, record.clone())); } => true,
             _ = interrupt.recv() => false,
             _ = terminate.recv() => false,
         };
@@ -199,6 +207,11 @@ impl Run {
 
 fn runs(planned: &Planned) -> bool {
     !matches!(planned.decision, Decision::Skip(_))
+}
+
+/// Whether a claim about the device itself is going to be judged.
+fn needs_device(plan: &Plan) -> bool {
+    plan.scenarios.iter().any(|planned| runs(planned) && !planned.control && (5..=7).contains(&planned.claim.section()))
 }
 
 fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {

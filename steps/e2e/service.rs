@@ -1,5 +1,8 @@
 //! Steps about the workload as a service: sections A.6 and A.10 of the annex.
 
+use std::time::Duration;
+
+use assay::probe::trial::Until;
 use assay::unit::Unit;
 use assay::verdict::Rule;
 use cucumber::{given, then, when};
@@ -8,11 +11,15 @@ use crate::lab::{Guest, Limits, TrialSpec};
 use crate::params::{DurationWord, PercentWord, SizeWord};
 use crate::world::Proof;
 
-async fn about_trial(proof: &mut Proof, guest: String, limits: Limits, seconds: Option<u64>) -> anyhow::Result<()> {
-    let spec = TrialSpec { guest: Guest::Named(guest), limits, seconds, runs: 1 };
+async fn about_trial(proof: &mut Proof, guest: String, limits: Limits, until: Until) -> anyhow::Result<()> {
+    let spec = TrialSpec { guest: Guest::Named(guest), limits, until, runs: 1, cold: false };
     let subject = proof.lab.trial(&spec).await?;
     proof.about(subject);
     Ok(())
+}
+
+fn held(time: DurationWord) -> Until {
+    Until::Held(Duration::from_secs_f64(time.0.value()))
 }
 
 #[when("the workload has run as the annex deploys it")]
@@ -24,27 +31,27 @@ async fn ran_as_annex(proof: &mut Proof) -> anyhow::Result<()> {
 
 #[when(expr = "the guest {string} has run without a limit on CPU")]
 async fn ran_without_quota(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
-    about_trial(proof, guest, Limits::Memory, None).await
+    about_trial(proof, guest, Limits::Memory, Until::Ended).await
 }
 
 #[when(expr = "the guest {string} has run without any limit")]
 async fn ran_without_limits(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
-    about_trial(proof, guest, Limits::None, None).await
+    about_trial(proof, guest, Limits::None, Until::Ended).await
 }
 
 #[when(expr = "the guest {string} has run for {duration} as the annex deploys it")]
 async fn ran_for_as_annex(proof: &mut Proof, guest: String, time: DurationWord) -> anyhow::Result<()> {
-    about_trial(proof, guest, Limits::Annex, Some(time.0.value() as u64)).await
+    about_trial(proof, guest, Limits::Annex, held(time)).await
 }
 
 #[when(expr = "the guest {string} has run for {duration} without a limit on CPU")]
 async fn ran_for_without_quota(proof: &mut Proof, guest: String, time: DurationWord) -> anyhow::Result<()> {
-    about_trial(proof, guest, Limits::Memory, Some(time.0.value() as u64)).await
+    about_trial(proof, guest, Limits::Memory, held(time)).await
 }
 
-#[when(expr = "the guest {string} has failed for {duration}")]
-async fn failed_for(proof: &mut Proof, guest: String, time: DurationWord) -> anyhow::Result<()> {
-    about_trial(proof, guest, Limits::Memory, Some(time.0.value() as u64)).await
+#[when(expr = "the guest {string} has ended {int} times")]
+async fn ended_times(proof: &mut Proof, guest: String, times: u32) -> anyhow::Result<()> {
+    about_trial(proof, guest, Limits::Memory, Until::Stopped(times)).await
 }
 
 #[when("a Quadlet with an unknown key is installed")]

@@ -20,16 +20,19 @@ pub enum Until {
     Ended,
     /// So long after its workload came up; it is killed then.
     Held(Duration),
+    /// It has ended so often, or stays down; it is killed then.
+    Stopped(u32),
 }
 
 /// The command that runs a trial of `unit` (without its ending) in `slice`.
 pub fn command(unit: &str, slice: &str, until: Until, limit: Duration) -> Command {
-    let hold = match until {
-        Until::Ended => 0,
-        Until::Held(time) => time.as_secs(),
+    let (hold, stops) = match until {
+        Until::Ended => (0, 0),
+        Until::Held(time) => (time.as_secs(), 0),
+        Until::Stopped(times) => (0, times),
     };
-    let (hold, seconds) = (hold.to_string(), limit.as_secs().to_string());
-    Command::script(SCRIPT, &[unit, slice, &hold, &seconds]).time_limit(limit + Duration::from_secs(60))
+    let (hold, stops, seconds) = (hold.to_string(), stops.to_string(), limit.as_secs().to_string());
+    Command::script(SCRIPT, &[unit, slice, &hold, &stops, &seconds]).time_limit(limit + Duration::from_secs(60))
 }
 
 /// One look at the unit's cgroup while it ran.

@@ -2,10 +2,11 @@
 #
 #   UNIT   without its ending; its cgroup is a child of SLICE, which outlives it
 #   HOLD   0: until the unit has ended by itself; else: that many seconds after its workload came up, then kill it
+#   STOPS  0: as HOLD says; else: until it has ended so often, or has stayed down, then kill it
 #   LIMIT  seconds after which to give up
 #
 # The loop uses the shell's builtins and one sleep: what measures must not weigh on what is measured.
-unit=$1 slice=$2 hold=$3 limit=$4
+unit=$1 slice=$2 hold=$3 wanted=$4 limit=$5
 manager=$(systemctl --user show --property=ControlGroup --value)
 tree=/sys/fs/cgroup$manager/$slice
 cgroup=$tree/$unit.service
@@ -48,11 +49,17 @@ now
 begin=${up%.*}
 echo "begin $up"
 (systemctl --user start "$unit"; echo $? >"$started") &
-up_since=
+up_since= down=0
 while now; do
-    [ -d "$cgroup" ] && look
+    down=$((down + 1))
+    [ -d "$cgroup" ] && look && down=0
     second=${up%.*}
-    if [ "$hold" -gt 0 ]; then
+    if [ "$wanted" -gt 0 ]; then
+        count=0
+        [ -r "$stops" ] && while read -r line; do count=$((count + 1)); done <"$stops"
+        [ "$count" -ge "$wanted" ] && break
+        [ -s "$started" ] && [ "$down" -ge 5 ] && break
+    elif [ "$hold" -gt 0 ]; then
         [ -n "$up_since" ] && [ $((second - up_since)) -ge "$hold" ] && break
     elif [ -s "$started" ] && [ ! -d "$cgroup" ]; then
         break

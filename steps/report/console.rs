@@ -5,9 +5,12 @@ use std::path::Path;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::evidence::{ClaimRecord, ControlVerdict, Verdicts};
-use crate::plan::Planned;
+use crate::plan::{NOT_SELECTED, Planned};
 use crate::unit::Unit;
 use crate::verdict::Verdict;
+
+/// How much of a reason a line shows; all of it is in the evidence.
+const REASON: usize = 150;
 
 /// The width of the table where nobody says how wide the console is.
 const WIDTH: u16 = 150;
@@ -25,11 +28,20 @@ fn mark(verdict: Verdict) -> &'static str {
 /// One line for a scenario that has ended: its claim's verdict, or what came of the control, and why.
 pub fn line(claim: &ClaimRecord, planned: &Planned) -> String {
     if planned.control {
-        let reason = claim.control.reason.as_deref().unwrap_or_default();
+        let reason = short(claim.control.reason.as_deref().unwrap_or_default());
         return format!("↳ {:<5} {:<15} {reason}", claim.id, format!("control: {}", control(claim)));
     }
     let verdict = claim.verdict.to_string();
-    format!("{} {:<5} {verdict:<15} {}: {}", mark(claim.verdict), claim.id, claim.scenario, claim.reason)
+    format!("{} {:<5} {verdict:<15} {}: {}", mark(claim.verdict), claim.id, claim.scenario, short(&claim.reason))
+}
+
+/// A text on one line, cut where it gets long.
+fn short(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(REASON) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 fn measured(claim: &ClaimRecord) -> String {
@@ -56,23 +68,28 @@ pub fn table(verdicts: &Verdicts) -> String {
         table.set_width(WIDTH);
     }
     table.set_header(["id", "claim", "bound", "published", "measured", "control", "verdict"]);
-    for claim in &verdicts.claims {
+    let (selected, rest): (Vec<_>, Vec<_>) =
+        verdicts.claims.iter().partition(|claim| !(claim.verdict == Verdict::NotRun && claim.reason == NOT_SELECTED));
+    for claim in &selected {
         table.add_row([
             claim.id.to_string(),
             claim.claim.clone(),
             claim.bound.clone(),
             claim.published.clone().unwrap_or_default(),
-            measured(claim),
+            short(&measured(claim)),
             control(claim).to_owned(),
             format!("{} {}", mark(claim.verdict), claim.verdict),
         ]);
     }
     let mut text = format!("{table}\n");
-    for claim in verdicts.claims.iter().filter(|claim| claim.verdict != Verdict::Holds) {
-        text += &format!("\n{} {}: {}", claim.id, claim.verdict, claim.reason);
+    for claim in selected.iter().filter(|claim| claim.verdict != Verdict::Holds) {
+        text += &format!("\n{:<5} {}: {}", claim.id, claim.verdict, claim.reason);
         if claim.verdict != Verdict::NotRun {
             text += &format!("\n      {}:{}", claim.feature, claim.line);
         }
+    }
+    if !rest.is_empty() {
+        text += &format!("\n{} other claims: {NOT_SELECTED}", rest.len());
     }
     text
 }
@@ -125,8 +142,8 @@ mod tests {
         let verdicts = Verdicts { schema: 1, run: "r".into(), complete: true, exit: 1, claims };
         let text = table(&verdicts);
         assert!(text.contains("101 kB") && text.contains("85 KB") && text.contains("caught"), "{text}");
-        assert!(text.contains("A2-2 fails: module.size is 101 kB") && text.contains("a2_build.feature:21"), "{text}");
-        assert!(!text.contains("A2-1 holds:"), "{text}");
+        assert!(text.contains("A2-2  fails: module.size is 101 kB") && text.contains("a2_build.feature:21"), "{text}");
+        assert!(!text.contains("A2-1  holds:"), "{text}");
         let last = summary(&verdicts, Path::new("target/assay/r"));
         assert_eq!(
             last,

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 const STEP_MIB: usize = 4;
-const TOTAL_MIB: usize = 120;
+const TOTAL_MIB: usize = 160;
 const HOLD: Duration = Duration::from_secs(5);
 
 fn main() {

@@ -69,6 +69,8 @@ pub struct Machines {
     arch: Arch,
     device: OnceCell<Result<Arc<Bench>, Arc<str>>>,
     device_turn: Semaphore,
+    /// Two machines that start side by side on few cores take longer than one after the other.
+    boot_turn: Semaphore,
     spare_turns: Semaphore,
     free: Mutex<Vec<Arc<Bench>>>,
     made: Mutex<Vec<Arc<Bench>>>,
@@ -84,6 +86,7 @@ impl Machines {
             arch,
             device: OnceCell::new(),
             device_turn: Semaphore::new(1),
+            boot_turn: Semaphore::new(1),
             spare_turns: Semaphore::new(spares),
             free: Mutex::default(),
             made: Mutex::default(),
@@ -95,7 +98,8 @@ impl Machines {
     async fn provision(&self, kind: &str, name: &str) -> anyhow::Result<Arc<Bench>> {
         let mut definition = Definition::named(&self.context.settings.root, kind)?;
         definition.name = name.to_owned();
-        let machine = Vm::provision(&definition, self.arch, &self.context).await?;
+        let _turn = self.boot_turn.acquire().await?;
+        let machine = Box::pin(Vm::provision(&definition, self.arch, &self.context)).await?;
         let bench = Arc::new(Bench { machine, images: Mutex::default() });
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
         Ok(bench)

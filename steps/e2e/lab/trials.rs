@@ -45,16 +45,22 @@ pub struct TrialSpec {
     pub guest: Guest,
     /// Its limits.
     pub limits: Limits,
-    /// `None`: until it ends by itself; else so many seconds.
-    pub seconds: Option<u64>,
-    /// How often; the first with nothing in the page cache.
+    /// When it is over.
+    pub until: Until,
+    /// How often.
     pub runs: u32,
+    /// Whether the first run starts with nothing in the page cache.
+    pub cold: bool,
 }
 
 impl fmt::Display for TrialSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}-{}", self.guest.name(), self.limits.quadlet())?;
-        self.seconds.map_or(Ok(()), |seconds| write!(out, "-{seconds}s"))
+        match self.until {
+            Until::Ended => Ok(()),
+            Until::Held(time) => write!(out, "-{}s", time.as_secs()),
+            Until::Stopped(times) => write!(out, "-{times}-stops"),
+        }
     }
 }
 
@@ -92,7 +98,14 @@ const LIMIT: Duration = Duration::from_secs(400);
 impl Lab {
     /// The run of the workload as the annex deploys it, on the device.
     pub async fn annex_run(&self) -> anyhow::Result<Subject> {
-        self.trial(&TrialSpec { guest: Guest::Workload, limits: Limits::Annex, seconds: None, runs: 1 }).await
+        self.trial(&TrialSpec {
+            guest: Guest::Workload,
+            limits: Limits::Annex,
+            until: Until::Ended,
+            runs: 1,
+            cold: true,
+        })
+        .await
     }
 
     /// The annex's own run and its repetitions: under the same limits where the CPU is native, without the one on CPU
@@ -103,8 +116,9 @@ impl Lab {
         if repetitions > 0 {
             let native = self.machines.facts().await?.native;
             let limits = if native { Limits::Annex } else { Limits::Memory };
-            let spec = TrialSpec { guest: Guest::Workload, limits, seconds: None, runs: repetitions };
-            let more = self.subjects.get(&format!("again-{spec}"), self.run_trial(&spec, false)).await?;
+            let spec =
+                TrialSpec { guest: Guest::Workload, limits, until: Until::Ended, runs: repetitions, cold: false };
+            let more = self.subjects.get(&format!("again-{spec}"), self.run_trial(&spec)).await?;
             all.samples.extend(more.samples);
             all.files.extend(more.files);
         }
@@ -113,7 +127,14 @@ impl Lab {
 
     /// The workload with nothing to hold it back, cold and then warm.
     pub async fn unlimited_run(&self) -> anyhow::Result<Subject> {
-        self.trial(&TrialSpec { guest: Guest::Workload, limits: Limits::None, seconds: None, runs: 2 }).await
+        self.trial(&TrialSpec {
+            guest: Guest::Workload,
+            limits: Limits::None,
+            until: Until::Ended,
+            runs: 2,
+            cold: true,
+        })
+        .await
     }
 
     /// What systemd makes of a Quadlet with a key it does not know.
@@ -159,10 +180,10 @@ impl Lab {
 
     /// A trial; it is run when it is first asked for.
     pub async fn trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
-        self.subjects.get(&spec.to_string(), self.run_trial(spec, true)).await
+        self.subjects.get(&spec.to_string(), self.run_trial(spec)).await
     }
 
-    async fn run_trial(&self, spec: &TrialSpec, cold: bool) -> anyhow::Result<Subject> {
+    async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
         let annex = spec.guest == Guest::Workload && spec.limits == Limits::Annex;
         let loan = if annex { self.machines.device().await? } else { self.machines.spare().await? };
         let shell = &loan.machine.shell;
@@ -172,14 +193,13 @@ impl Lab {
         let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
         let mut subject = Subject::default();
         for run in 1..=spec.runs {
-            let first = run == 1 && cold;
+            let first = run == 1 && spec.cold;
             if first {
                 deployment::drop_caches(shell).await?;
             }
             let name = format!("{spec} {} {run}", if first { "cold" } else { "warm" });
             self.progress.say(format!("{}: {name}", loan.machine.name));
-            let until = spec.seconds.map_or(Until::Ended, |seconds| Until::Held(Duration::from_secs(seconds)));
-            let watched = deployment.watch(until, LIMIT).await;
+            let watched = deployment.watch(spec.until, LIMIT).await;
             let watched = watched.with_context(|| format!("{name} on {}", loan.machine.name))?;
             self.keep_trial(&mut subject, &name, &loan.machine.name, unit, &watched)?;
         }
@@ -283,12 +303,12 @@ fn run_readings(output: &Output) -> Vec<Reading> {
     ]
 }
 
-/// What the guest "capabilities" reports: `clock: moved by 50 ms`, `threads: refused: …`.
+/// What the guest "capabilities" reports: `clock: moved by 50 ms (Instant)`, `threads: refused: …`.
 fn capabilities(text: &str) -> Vec<Reading> {
     let mut readings = Vec::new();
     for line in text.lines() {
-        let moved = line.split_once("moved by ").and_then(|(_, rest)| rest.trim().strip_suffix(" ms"));
-        if let Some(milliseconds) = moved.and_then(|number| number.parse::<f64>().ok()) {
+        let moved = line.strip_prefix("clock: moved by ").and_then(|rest| rest.split_once(" ms"));
+        if let Some(milliseconds) = moved.and_then(|(number, _)| number.parse::<f64>().ok()) {
             readings.push(Reading::new("guest.clock", milliseconds / 1e3, Unit::Seconds, line));
         }
         if let Some(said) = line.strip_prefix("threads: ") {
