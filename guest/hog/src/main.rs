@@ -1,4 +1,4 @@
-//! Control of A6-6, A7-1 and A7-5: takes twice the memory it is allowed, and says so if it lives to.
+//! Control of A6-6, A7-1 and A7-5: takes more memory than it is allowed, or than a small device can spare, and says so if it lives to.
 
 use std::hint::black_box;
 use std::thread::sleep;

@@ -39,7 +39,7 @@ impl Limits {
 }
 
 /// What to run, how, how often, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrialSpec {
     /// The workload.
     pub guest: Guest,
