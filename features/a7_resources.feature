@@ -11,7 +11,7 @@ Feature: A.7 What the workload takes
     Then its peak memory is below 64 MiB
 
   @A7-1 @control
-  Scenario: A guest that takes 120 MiB is told apart
+  Scenario: A guest that takes 160 MiB is told apart
     When the guest "hog" has run without a limit on CPU
     Then it never ran into its memory limit
     But the check says no because of "memory.events.max"

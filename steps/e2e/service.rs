@@ -122,9 +122,9 @@ fn was_killed(proof: &mut Proof) -> anyhow::Result<()> {
     proof.check("memory.events.oom_kill", Unit::Count, Rule::AtLeast { bound: 1.0 })
 }
 
-#[then(expr = "its peak memory is at most {size}")]
-fn peak_at_most(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
-    proof.check("memory.peak", Unit::Bytes, Rule::AtMost { bound: size.0.value() })
+#[then(expr = "it never had more than {size}")]
+fn never_more(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
+    proof.check("memory.unit.peak", Unit::Bytes, Rule::AtMost { bound: size.0.value() })
 }
 
 #[then(expr = "its share of a CPU is at most {percent}")]

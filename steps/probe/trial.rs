@@ -207,8 +207,10 @@ impl Trial {
                 readings.push(bytes("memory.available", available, format!("MemAvailable {available}")));
             }
         }
-        for (key, probe) in [("payload.peak", "memory.guest"), ("runtime.peak", "memory.helpers")] {
-            let peaks = self.workload_looks().filter_map(|look| look.values.get(key).copied());
+        let peaks =
+            [("unit.peak", "memory.unit.peak"), ("payload.peak", "memory.guest"), ("runtime.peak", "memory.helpers")];
+        for (key, probe) in peaks {
+            let peaks = self.looks.iter().filter_map(|look| look.values.get(key).copied());
             if let Some(peak) = peaks.reduce(f64::max) {
                 readings.push(bytes(probe, peak, format!("{key} {peak}")));
             }

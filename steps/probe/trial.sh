@@ -1,7 +1,7 @@
 # Starts a user unit, watches its cgroup until it has ended, and prints all that was seen as "key value" lines.
 #
 #   UNIT   without its ending; its cgroup is a child of SLICE, which outlives it
-#   HOLD   0: until the unit has ended by itself; else: that many seconds after its workload came up, then kill it
+#   HOLD   0: until the unit has ended by itself, once; else: that many seconds after its workload came up, then kill it
 #   STOPS  0: as HOLD says; else: until it has ended so often, or has stayed down, then kill it
 #   LIMIT  seconds after which to give up
 #
@@ -61,7 +61,7 @@ while now; do
         [ -s "$started" ] && [ "$down" -ge 5 ] && break
     elif [ "$hold" -gt 0 ]; then
         [ -n "$up_since" ] && [ $((second - up_since)) -ge "$hold" ] && break
-    elif [ -s "$started" ] && [ ! -d "$cgroup" ]; then
+    elif [ -s "$stops" ] || { [ -s "$started" ] && [ "$down" -ge 3 ]; }; then
         break
     fi
     if [ $((second - begin)) -ge "$limit" ]; then
