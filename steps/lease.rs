@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,10 @@ impl Lease {
             Lease::Path { path } => {
                 let gone = match fs::symlink_metadata(path) {
                     Err(_) => return Ok(None),
+                    // What is mounted there may be the host's own devices: never remove across a mount.
+                    Ok(_) if let Some(point) = mounted_below(path) => {
+                        anyhow::bail!("{} is not removed, for {point} is mounted: umount it", path.display())
+                    }
                     Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).or_else(|error| {
                         // Without root an image's folders may be read-only or another user's: only Podman's
                         // namespace gets rid of them.
@@ -79,6 +84,14 @@ impl Lease {
             }
         })
     }
+}
+
+/// A mount point at or below a path, as `/proc/self/mountinfo` has it.
+fn mounted_below(path: &Path) -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let path = fs::canonicalize(path).ok()?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    points.map(|point| point.replace("\\040", " ")).find(|point| Path::new(point).starts_with(&path))
 }
 
 fn podman(arguments: &[&str]) -> anyhow::Result<String> {
@@ -102,23 +115,34 @@ fn group_and_start(pid: i32) -> Option<(i32, u64)> {
     Some((fields.get(2)?.parse().ok()?, fields.get(19)?.parse().ok()?))
 }
 
-/// Kills every process of a group that is not older than its leader; says whether there was one.
+/// Kills every process of a group that is not older than its leader, and waits until they are over: what they were
+/// writing is removed next, and a kill takes its time. Says whether there was one.
 fn end_group(leader: i32, started: u64) -> bool {
-    let Ok(processes) = fs::read_dir("/proc") else { return false };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let members: Vec<i32> = pids
-        .filter(|pid| match group_and_start(*pid) {
-            Some((_, start)) if *pid == leader => start == started,
-            Some((group, start)) => group == leader && start >= started,
-            None => false,
-        })
-        .collect();
-    for pid in &members {
-        if let Some(pid) = rustix::process::Pid::from_raw(*pid) {
+    let mut found = false;
+    for _ in 0..200 {
+        let members = group(leader, started);
+        if members.is_empty() {
+            break;
+        }
+        found = true;
+        for pid in members.into_iter().filter_map(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
-    !members.is_empty()
+    found
+}
+
+/// The living processes of a group that are not older than its leader.
+fn group(leader: i32, started: u64) -> Vec<i32> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let member = |pid: &i32| match group_and_start(*pid) {
+        Some((_, start)) if *pid == leader => start == started,
+        Some((group, start)) => group == leader && start >= started,
+        None => false,
+    };
+    pids.filter(member).collect()
 }
 
 /// The ledger of one run, locked for as long as the run lives.
@@ -257,6 +281,14 @@ mod tests {
         assert_eq!(sweep(&ledgers).unwrap(), Sweep::default());
         drop(living);
         assert!(!alive.exists(), "a ledger releases what it holds when it goes");
+    }
+
+    #[test]
+    fn a_mount_is_seen_before_something_is_removed() {
+        assert!(mounted_below(Path::new("/")).is_some());
+        assert_eq!(mounted_below(Path::new("/proc")).as_deref(), Some("/proc"));
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(mounted_below(folder.path()), None);
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Build<'_> {
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
         progress.say(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
 
-        self.install(&programs, &mirror, &work).await?;
+        self.install(&shell, &programs, &mirror, &work).await?;
         let root = work.join("root");
         let packages = self.packages(&programs, &shell, &root).await?;
         for (link, name) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
@@ -222,6 +222,7 @@ impl Build<'_> {
             mmdebstrap: tool::need("mmdebstrap", &remedy)?,
             mke2fs: tool::need("mke2fs", &remedy)?,
             dpkg_query: tool::need("dpkg-query", &remedy)?,
+            unshare: tool::need("unshare", &remedy)?,
         };
         let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
         anyhow::ensure!(keyring.exists(), "debian-archive-keyring is not installed: {remedy} does that");
@@ -243,10 +244,15 @@ impl Build<'_> {
         Ok(programs)
     }
 
-    async fn install(&self, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
+    async fn install(&self, shell: &Shell, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
         let hooks = Hooks::of(self.definition);
         let hook = |script: &Path| format!("sh {} \"$1\"", crate::command::quote(&script.display().to_string()));
-        let argv = vec![
+        // Mounts of the host's own devices that go with the build, even if it is killed.
+        let apart = [programs.unshare.as_str(), "--mount", "--propagation", "private", "--"].map(str::to_owned);
+        let probe = Command::new(programs.unshare.as_str()).args(apart[1..].iter().cloned()).arg("true");
+        // Where that is not allowed nothing can be mounted either, and mmdebstrap does without.
+        let apart = if shell.run(&probe).await?.succeeded() { apart.to_vec() } else { Vec::new() };
+        let build = vec![
             programs.mmdebstrap.clone(),
             "--mode=root".to_owned(),
             format!("--architectures={}", self.arch),
@@ -259,6 +265,7 @@ impl Build<'_> {
             mirror.to_owned(),
         ];
         let (started, log) = (Instant::now(), work.join("build.log"));
+        let argv = [apart, build].concat();
         let child = Child::start(&argv, &log, &self.context.ledger)?;
         let read = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
         let status = loop {
@@ -298,6 +305,7 @@ struct Programs {
     mmdebstrap: String,
     mke2fs: String,
     dpkg_query: String,
+    unshare: String,
 }
 
 fn versions(listed: &str) -> BTreeMap<String, String> {

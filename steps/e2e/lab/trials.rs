@@ -80,9 +80,10 @@ impl Condition {
     fn change(self) -> Option<(&'static str, &'static str)> {
         match self {
             Condition::Complete => None,
+            // Out of the linker's sight: in its folders it would find the library under any name.
             Condition::WithoutLibrary => Some((
-                "for file in /usr/lib/*/libwasmedge.so*; do mv \"$file\" \"$file.away\"; done; ldconfig",
-                "for file in /usr/lib/*/libwasmedge.so*.away; do mv \"$file\" \"${file%.away}\"; done; ldconfig",
+                "mkdir /var/lib/away; mv /usr/lib/*/libwasmedge.so* /var/lib/away; ldconfig",
+                "mv /var/lib/away/* /usr/lib/\"$(uname -m)\"-linux-gnu; rmdir /var/lib/away; ldconfig",
             )),
             Condition::WithoutLink => Some((
                 "mv /usr/local/bin/crun-wasm /usr/local/bin/crun-wasm.away",
