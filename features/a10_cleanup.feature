@@ -12,7 +12,7 @@ Feature: A.10 Nothing is left behind
     Given the workload is deployed on a device and has been started
     When it is cleaned up but for its Quadlet
     Then no unit, no Quadlet and no image of it are left
-    But the check says no because of "wasm-hello.container"
+    But the check says no because of "wasm-hello.service"
 
   @A10-2
   Scenario: The instance and all that was made for it are gone

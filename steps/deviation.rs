@@ -21,6 +21,8 @@ pub struct Deviation {
     /// Where it fails: every one of these must be a fact of the machine, e.g. `podman = "5."` (a beginning).
     #[serde(default)]
     pub when: std::collections::BTreeMap<String, String>,
+    /// What the verdict's reason says where it is this failure and no other: one of these texts.
+    pub because: Vec<String>,
     /// Why it fails.
     pub reason: String,
     /// Who declares it.
@@ -72,6 +74,7 @@ impl Deviations {
         &self,
         claim: ClaimId,
         verdict: Verdict,
+        reason: &str,
         today: Date,
         fact: impl Fn(&str) -> Option<String>,
     ) -> (Verdict, Option<String>) {
@@ -81,6 +84,10 @@ impl Deviations {
         };
         let Some(deviation) = self.0.iter().find(applies) else { return (verdict, None) };
         match verdict {
+            Verdict::Fails if !deviation.because.iter().any(|text| reason.contains(text)) => {
+                let said = "the deviation that is declared here is another one".to_owned();
+                (Verdict::Fails, Some(said))
+            }
             Verdict::Fails if today > deviation.expires => {
                 let said = format!("its declaration as a known deviation expired on {}", deviation.expires);
                 (Verdict::Fails, Some(said))
@@ -107,15 +114,24 @@ mod tests {
 
     fn declared() -> Deviations {
         Deviations::parse(
-            "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \"5.\" }\nreason = \"podman 5 finds crun itself\"\n\
-             declared_by = \"us\"\nexpires = \"2027-01-31\"\n",
+            "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \"5.\" }\nbecause = [\"run.status is 0\"]\n\
+             reason = \"podman 5 finds crun itself\"\ndeclared_by = \"us\"\nexpires = \"2027-01-31\"\n",
         )
         .unwrap()
     }
 
     fn apply(verdict: Verdict, day: &str, podman: &str) -> Verdict {
+        applied(verdict, "run.status is 0; bound ≠ 0", day, podman)
+    }
+
+    fn applied(verdict: Verdict, reason: &str, day: &str, podman: &str) -> Verdict {
         let fact = |name: &str| (name == "podman").then(|| podman.to_owned());
-        declared().apply("A5-7".parse().unwrap(), verdict, day.parse().unwrap(), fact).0
+        declared().apply("A5-7".parse().unwrap(), verdict, reason, day.parse().unwrap(), fact).0
+    }
+
+    #[test]
+    fn another_failure_of_the_same_claim_is_no_known_deviation() {
+        assert_eq!(applied(Verdict::Fails, "run.stderr is \"no space left\"", "2026-12-01", "5.4.2"), Verdict::Fails);
     }
 
     #[test]

@@ -168,7 +168,10 @@ impl Check {
             samples.iter().filter(|sample| sample.probe == self.probe && self.samples.contains(&sample.id)).collect();
         if mine.is_empty() || mine.len() != self.samples.len() {
             let (found, wanted) = (mine.len(), self.samples.len());
-            return inconclusive(format!("{}: {found} of {wanted} samples are there", self.probe));
+            return inconclusive(match wanted {
+                0 => format!("{}: no sample of it was taken", self.probe),
+                _ => format!("{}: {found} of {wanted} samples are there", self.probe),
+            });
         }
         if let Some(sample) = mine.iter().find(|sample| !self.sane(sample)) {
             let seen = sample.value.show(sample.unit);

@@ -77,5 +77,5 @@ fn it_fails(proof: &mut Proof) -> anyhow::Result<()> {
 
 #[then(expr = "the error says {string}")]
 fn error_says(proof: &mut Proof, text: String) -> anyhow::Result<()> {
-    proof.check("run.stderr", Unit::Text, Rule::Contains { text })
+    proof.check("run.error", Unit::Text, Rule::Contains { text })
 }

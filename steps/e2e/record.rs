@@ -132,7 +132,7 @@ impl Record {
         };
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         let today = jiff::Zoned::now().date();
-        let (shown, why) = self.deviations.apply(id, verdict, today, |name| facts.get(name).cloned());
+        let (shown, why) = self.deviations.apply(id, verdict, &reason, today, |name| facts.get(name).cloned());
         (shown, why.map(|why| format!("{reason}; {why}")).unwrap_or(reason))
     }
 

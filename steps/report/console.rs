@@ -1,5 +1,6 @@
 //! What the console shows: a line per claim as it goes, the table at the end, and one last line.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -82,14 +83,20 @@ pub fn table(verdicts: &Verdicts) -> String {
         ]);
     }
     let mut text = format!("{table}\n");
-    for claim in selected.iter().filter(|claim| claim.verdict != Verdict::Holds) {
-        text += &format!("\n{:<5} {}: {}", claim.id, claim.verdict, claim.reason);
-        if claim.verdict != Verdict::NotRun {
-            text += &format!("\n      {}:{}", claim.feature, claim.line);
-        }
+    let judged = |claim: &&&ClaimRecord| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
+    for claim in selected.iter().filter(judged) {
+        text += &format!("\n{} {:<5} {}: {}", mark(claim.verdict), claim.id, claim.verdict, claim.reason);
+        text += &format!("\n        {}:{}", claim.feature, claim.line);
+    }
+    let mut unrun: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for claim in selected.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
+        unrun.entry(&claim.reason).or_default().push(claim.id.to_string());
+    }
+    for (reason, claims) in unrun {
+        text += &format!("\n– {} not run: {reason}", claims.join(", "));
     }
     if !rest.is_empty() {
-        text += &format!("\n{} other claims: {NOT_SELECTED}", rest.len());
+        text += &format!("\n– {} other claims: {NOT_SELECTED}", rest.len());
     }
     text
 }

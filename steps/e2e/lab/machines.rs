@@ -17,9 +17,15 @@ pub struct Bench {
     /// The machine.
     pub machine: Machine,
     images: Mutex<HashSet<String>>,
+    warm: OnceCell<()>,
 }
 
 impl Bench {
+    /// Has the runtime's files in the page cache, as on a machine where it has run before.
+    pub async fn warm_up(&self) -> anyhow::Result<()> {
+        self.warm.get_or_try_init(|| deployment::fill_caches(&self.machine.shell)).await.copied()
+    }
+
     /// Pulls an image unless it is there already.
     pub async fn have(&self, reference: &str) -> anyhow::Result<()> {
         let known = || self.images.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +106,7 @@ impl Machines {
         definition.name = name.to_owned();
         let _turn = self.boot_turn.acquire().await?;
         let machine = Box::pin(Vm::provision(&definition, self.arch, &self.context)).await?;
-        let bench = Arc::new(Bench { machine, images: Mutex::default() });
+        let bench = Arc::new(Bench { machine, images: Mutex::default(), warm: OnceCell::new() });
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
         Ok(bench)
     }

@@ -93,32 +93,30 @@ impl Condition {
     }
 }
 
+fn workload(limits: Limits, runs: u32, cold: bool) -> TrialSpec {
+    TrialSpec { guest: Guest::Workload, limits, until: Until::Ended, runs, cold }
+}
+
 /// How long a trial may take on an emulated CPU under a tenth of it.
 const LIMIT: Duration = Duration::from_secs(400);
 
 impl Lab {
-    /// The run of the workload as the annex deploys it, on the device.
+    /// The run of the workload as the annex deploys it, on the device. Cold where the CPU is native; where it is
+    /// emulated, a cold start under a tenth of the CPU takes longer than systemd waits for it.
     pub async fn annex_run(&self) -> anyhow::Result<Subject> {
-        self.trial(&TrialSpec {
-            guest: Guest::Workload,
-            limits: Limits::Annex,
-            until: Until::Ended,
-            runs: 1,
-            cold: true,
-        })
-        .await
+        let cold = self.machines.facts().await?.native;
+        self.trial(&workload(Limits::Annex, 1, cold)).await
     }
 
-    /// The annex's own run and its repetitions: under the same limits where the CPU is native, without the one on CPU
-    /// where it is emulated and a start would take a minute.
+    /// The annex's own run and its repetitions, the first of all of them cold. They run under the same limits where
+    /// the CPU is native, and without the one on CPU where it is emulated and a start would take a minute.
     pub async fn repeated_run(&self) -> anyhow::Result<Subject> {
         let mut all = self.annex_run().await?;
-        let repetitions = self.orders.runs - 1;
-        if repetitions > 0 {
-            let native = self.machines.facts().await?.native;
-            let limits = if native { Limits::Annex } else { Limits::Memory };
-            let spec =
-                TrialSpec { guest: Guest::Workload, limits, until: Until::Ended, runs: repetitions, cold: false };
+        let spec = match self.machines.facts().await?.native {
+            true => workload(Limits::Annex, self.orders.runs - 1, false),
+            false => workload(Limits::Memory, self.orders.runs, true),
+        };
+        if spec.runs > 0 {
             let more = self.subjects.get(&format!("again-{spec}"), self.run_trial(&spec)).await?;
             all.samples.extend(more.samples);
             all.files.extend(more.files);
@@ -128,14 +126,7 @@ impl Lab {
 
     /// The workload with nothing to hold it back, cold and then warm.
     pub async fn unlimited_run(&self) -> anyhow::Result<Subject> {
-        self.trial(&TrialSpec {
-            guest: Guest::Workload,
-            limits: Limits::None,
-            until: Until::Ended,
-            runs: 2,
-            cold: true,
-        })
-        .await
+        self.trial(&workload(Limits::None, 2, true)).await
     }
 
     /// What systemd makes of a Quadlet with a key it does not know.
@@ -195,13 +186,17 @@ impl Lab {
         let mut subject = Subject::default();
         for run in 1..=spec.runs {
             let first = run == 1 && spec.cold;
-            if first {
-                deployment::drop_caches(shell).await?;
+            match first {
+                true => deployment::drop_caches(shell).await?,
+                false => loan.warm_up().await?,
             }
             let name = format!("{spec} {} {run}", if first { "cold" } else { "warm" });
             self.progress.say(format!("{}: {name}", loan.machine.name));
             let watched = deployment.watch(spec.until, LIMIT).await;
             let watched = watched.with_context(|| format!("{name} on {}", loan.machine.name))?;
+            let late = watched.trial.stops.iter().any(|stop| stop.result == "timeout");
+            let native = loan.machine.facts.native;
+            anyhow::ensure!(native || !late, "{name}: its start took longer than systemd waits, on an emulated CPU");
             self.keep_trial(&mut subject, &name, &loan.machine.name, unit, &watched)?;
         }
         let load = Reading::text("unit.load", &deployment.load_state().await?);
@@ -297,10 +292,12 @@ fn run_readings(output: &Output) -> Vec<Reading> {
         Status::Code(code) => Reading::new("run.status", f64::from(code), Unit::Count, output.status.to_string()),
         Status::Signal(_) => Reading::text("run.signal", &output.status.to_string()),
     };
+    // crun puts the library's name in quotes of changing kinds.
+    let error = output.errors().trim_end().lines().next_back().unwrap_or_default().replace(['`', '\'', '"'], "");
     vec![
         status,
+        Reading::new("run.error", error.as_str(), Unit::Text, output.errors()),
         Reading::text("run.stdout", output.text().trim_end()),
-        Reading::text("run.stderr", output.errors().trim_end()),
     ]
 }
 
