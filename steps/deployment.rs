@@ -11,10 +11,11 @@ use crate::probe::{Reading, Unreadable};
 use crate::shell::Shell;
 
 /// Observation without a change to the Quadlet under test: its service runs in a slice of its own that outlives it,
-/// and systemd writes down how each activation ended.
+/// systemd writes down how each activation ended, and waits for its start as long as an emulated CPU may need.
 const DROP_IN: &str = "\
 [Service]
 Slice=@SLICE@
+TimeoutSec=600
 ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@UNIT@.stops'
 ";
 

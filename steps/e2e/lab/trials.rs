@@ -194,9 +194,6 @@ impl Lab {
             self.progress.say(format!("{}: {name}", loan.machine.name));
             let watched = deployment.watch(spec.until, LIMIT).await;
             let watched = watched.with_context(|| format!("{name} on {}", loan.machine.name))?;
-            let late = watched.trial.stops.iter().any(|stop| stop.result == "timeout");
-            let native = loan.machine.facts.native;
-            anyhow::ensure!(native || !late, "{name}: its start took longer than systemd waits, on an emulated CPU");
             self.keep_trial(&mut subject, &name, &loan.machine.name, unit, &watched)?;
         }
         let load = Reading::text("unit.load", &deployment.load_state().await?);
