@@ -25,6 +25,7 @@ pub mod probe;
 pub mod deployment;
 pub mod arithmetic;
 // What it means: pure, from here to the verdict.
+pub mod stats;
 pub mod verdict;
 pub mod claim;
 pub mod deviation;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::probe::{Sample, Value};
+use crate::stats::{median, range};
 use crate::unit::Unit;
 
 /// What is said of a claim.
@@ -180,6 +181,9 @@ impl Check {
         if let Some(sample) = mine.iter().find(|sample| self.rule.accepts(&sample.value).is_none()) {
             return inconclusive(format!("{}: {} cannot be compared", self.probe, sample.value.show(self.unit)));
         }
+        if let (Rule::Recorded, Some(recorded)) = (&self.rule, self.recorded(&mine)) {
+            return recorded;
+        }
         let broken: Vec<&Sample> =
             mine.iter().copied().filter(|sample| self.rule.accepts(&sample.value) == Some(false)).collect();
         let judged = if broken.is_empty() { &mine } else { &broken };
@@ -190,6 +194,24 @@ impl Check {
             false => (Verdict::Fails, format!("{sentence} ({})", worst.subject)),
         };
         Outcome { verdict, reason, value: Some(worst.value.clone()) }
+    }
+
+    /// Several numbers that are only reported: their range, and the median for a value.
+    fn recorded(&self, samples: &[&Sample]) -> Option<Outcome> {
+        let numbers: Vec<f64> = samples
+            .iter()
+            .filter_map(|sample| match sample.value {
+                Value::Number(number) => Some(number),
+                Value::Text(_) => None,
+            })
+            .collect();
+        let (middle, (low, high)) = (median(&numbers)?, range(&numbers)?);
+        let show = |number| self.unit.show(number);
+        let reason = match numbers.len() {
+            1 => format!("{} is {}", self.probe, show(middle)),
+            n => format!("{} is {} to {}, median {} of {n}", self.probe, show(low), show(high), show(middle)),
+        };
+        Some(Outcome { verdict: Verdict::Holds, reason, value: Some(Value::Number(middle)) })
     }
 
     fn sane(&self, sample: &Sample) -> bool {
@@ -284,6 +306,15 @@ mod tests {
         assert_eq!(judge(&[sample(1, 1.0, Unit::Seconds)]), Verdict::Inconclusive);
         assert_eq!(judge(&[sample(1, "small", Unit::Bytes)]), Verdict::Inconclusive);
         assert_eq!(below(64e6, &[]).judge(&[sample(1, 1.0, Unit::Bytes)]).verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn what_is_only_reported_tells_its_range_and_median() {
+        let samples = [sample(1, 3.0, Unit::Count), sample(2, 1.0, Unit::Count), sample(3, 2.0, Unit::Count)];
+        let check = Check { rule: Rule::Recorded, unit: Unit::Count, ..below(0.0, &[1, 2, 3]) };
+        let outcome = check.judge(&samples);
+        assert_eq!(outcome.reason, "memory.peak is 1 to 3, median 2 of 3");
+        assert_eq!((outcome.verdict, outcome.value), (Verdict::Holds, Some(Value::Number(2.0))));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::image::Image;
 use super::machine::{Machine, Work, evidence_file};
 use super::qemu::{Board, Devices, Qemu, port_was_taken};
 use super::{Context, Qmp, accelerator, keys, tool};
-use crate::command::Command;
+use crate::command::{Command, Status};
 use crate::facts::{Accelerator, Arch, Facts};
 use crate::shell::{Login, Shell, Ssh};
 use crate::wait::{self, Look, TooLate};
@@ -28,6 +28,9 @@ const KNOCK: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(200);
 /// A clock that is off by more than this gets set; one that was read from a battery-backed clock is off by up to 1 s.
 const SKEW: f64 = 1.5;
+/// QEMU's emulation of several CPUs now and then loses a race while the guest moves its PCI windows, and aborts
+/// (`iotlb_to_section: Assertion`); a machine is given this many starts.
+const CRASHES: u32 = 3;
 /// How much of the console an error shows.
 const LINES: usize = 10;
 
@@ -59,6 +62,8 @@ pub struct BootFailed {
     pub stage: Stage,
     /// How long after its start this was noticed.
     pub after: Duration,
+    /// Whether QEMU itself crashed.
+    pub crashed: bool,
     /// What was seen.
     pub detail: String,
     /// The last lines of its console.
@@ -85,6 +90,21 @@ impl Vm {
     /// # Errors
     /// Something is missing on this host (the error names the remedy), or the machine does not come up.
     pub async fn provision(definition: &Definition, arch: Arch, context: &Context) -> Result<Machine, ProvisionError> {
+        for crash in 1..CRASHES {
+            match Vm::attempt(definition, arch, context).await {
+                Err(ProvisionError::Boot(failed)) if failed.crashed => {
+                    context.progress.say(format!("{}: {}: starting it again", failed.machine, failed.detail));
+                    // Its console is evidence, and the next one would write over it.
+                    let kept = failed.console.with_extension(format!("crash-{crash}.log"));
+                    fs::rename(&failed.console, kept).context("a console cannot be kept")?;
+                }
+                other => return other,
+            }
+        }
+        Vm::attempt(definition, arch, context).await
+    }
+
+    async fn attempt(definition: &Definition, arch: Arch, context: &Context) -> Result<Machine, ProvisionError> {
         let host = Shell::local(context.witness.clone());
         let qemu = Qemu::installed(&host, arch).await?;
         let image = Image::provide(definition, arch, context).await?;
@@ -194,6 +214,7 @@ impl Boot<'_> {
                 machine: self.work.name.clone(),
                 stage: if at_login { Stage::Login } else { console::stage(&text) },
                 after: self.started.elapsed(),
+                crashed: matches!(child.ended(), Some(Status::Signal(_))),
                 detail,
                 tail: console::last_lines(&text, LINES),
                 console: self.console.clone(),
