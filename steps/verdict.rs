@@ -242,11 +242,14 @@ impl Check {
     }
 }
 
-/// All checks of a claim together: one that fails decides, then one that could not be made.
+/// All checks of a claim together: those that fail decide, then those that could not be made.
 pub fn together(outcomes: &[Outcome]) -> Outcome {
-    let first = |verdict| outcomes.iter().find(|outcome| outcome.verdict == verdict).cloned();
-    if let Some(decisive) = first(Verdict::Fails).or_else(|| first(Verdict::Inconclusive)) {
-        return decisive;
+    for decisive in [Verdict::Fails, Verdict::Inconclusive] {
+        let deciding: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.verdict == decisive).collect();
+        if let Some(first) = deciding.first() {
+            let reason = deciding.iter().map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>().join("; ");
+            return Outcome { verdict: decisive, reason, value: first.value.clone() };
+        }
     }
     let Some(headline) = outcomes.first() else {
         return Outcome { verdict: Verdict::Inconclusive, reason: "nothing was checked".to_owned(), value: None };

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use assay::claim::{Claim, ClaimId, Register};
 use assay::deviation::Deviations;
 use assay::evidence::{ClaimRecord, Control, ControlVerdict, Evidence, SCHEMA, Verdicts};
 use assay::plan::{Decision, Plan, Planned};
 use assay::unit::Unit;
 use assay::verdict::{Check, Outcome, Verdict, together};
+use tokio::sync::Notify;
 
 /// How a scenario ended.
 #[derive(Clone, Debug)]
@@ -36,12 +38,21 @@ pub struct Record {
     evidence: Arc<Evidence>,
     ended: Mutex<HashMap<(String, usize), Ended>>,
     facts: Mutex<BTreeMap<String, String>>,
+    failure: Notify,
 }
 
 impl Record {
     /// Begins with nothing run.
     pub fn new(register: Register, plan: Plan, deviations: Deviations, evidence: Arc<Evidence>) -> Record {
-        Record { register, plan, deviations, evidence, ended: Mutex::default(), facts: Mutex::default() }
+        Record {
+            register,
+            plan,
+            deviations,
+            evidence,
+            ended: Mutex::default(),
+            facts: Mutex::default(),
+            failure: Notify::new(),
+        }
     }
 
     /// The plan the run follows.
@@ -59,8 +70,17 @@ impl Record {
         let key = (planned.feature.clone(), planned.line);
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(key, ended);
         self.evidence.write_verdicts(&self.verdicts(false))?;
-        let claim = self.register.get(planned.claim);
-        claim.map(|claim| self.claim(claim)).ok_or_else(|| anyhow::anyhow!("claim {} left the register", planned.claim))
+        let claim = self.register.get(planned.claim).context("a claim left the register")?;
+        let claim = self.claim(claim);
+        if claim.verdict == Verdict::Fails {
+            self.failure.notify_one();
+        }
+        Ok(claim)
+    }
+
+    /// Comes when the first claim has failed.
+    pub async fn first_failure(&self) {
+        self.failure.notified().await;
     }
 
     /// Where every claim stands.

@@ -150,11 +150,12 @@ impl Run {
         let features = self.settings.root.join("features");
         let complete = tokio::select! {
             () = async { tokio::join!(lab.begin(needs_device(record.plan())), prove(&features, &self.options, record.clone())); } => true,
+            () = record.first_failure(), if self.options.fail_fast => false,
             _ = interrupt.recv() => false,
             _ = terminate.recv() => false,
         };
         if !complete {
-            progress.say("interrupted: cleaning up");
+            progress.say("stopped before the end: cleaning up");
         }
         if let Some(facts) = lab.machines().known_facts() {
             record.learn(named_facts(&facts));
@@ -268,7 +269,6 @@ async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record
         parser: cucumber::parser::basic::Cli::default(),
         runner: cucumber::runner::basic::Cli {
             concurrency: Some(usize::from(options.concurrency)),
-            fail_fast: options.fail_fast,
             ..Default::default()
         },
         writer: cli::Empty,
@@ -287,7 +287,6 @@ async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record
             if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
                 proof.claim = Some(planned.claim);
                 proof.control = planned.control;
-                proof.recorded_only = matches!(planned.decision, Decision::Record(_));
             }
             proof.started = Instant::now();
             Box::pin(std::future::ready(()))

@@ -23,8 +23,6 @@ pub struct Proof {
     pub claim: Option<ClaimId>,
     /// Whether it is a control: its checks are expected to say no.
     pub control: bool,
-    /// Whether its samples are only recorded.
-    pub recorded_only: bool,
     /// Where the current subject's machine must be changed before the workload runs.
     pub condition: Option<crate::lab::Condition>,
     /// What the current step is about.
@@ -54,7 +52,6 @@ impl Proof {
             started: Instant::now(),
             claim: None,
             control: false,
-            recorded_only: false,
             condition: None,
             subject: Subject::default(),
             samples: Vec::new(),
@@ -81,8 +78,8 @@ impl Proof {
 
     /// Checks every sample of a probe of the current subject against a rule.
     ///
-    /// A control goes on where the check says no, because that is what it is for; so does a claim that is only
-    /// recorded on this target.
+    /// A sample that breaks the rule is no error of the step: the scenario goes on, so that every one of its checks is
+    /// made, and its verdict comes of all of them. A check that cannot be made is.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         let mine = self.subject.samples.iter().filter(|sample| sample.probe == probe);
         let samples = mine.map(|sample| sample.id).collect();
@@ -90,11 +87,8 @@ impl Proof {
         let outcome = check.judge(&self.subject.samples);
         self.checks.push(check);
         self.outcomes.push(outcome.clone());
-        match outcome.verdict {
-            Verdict::Holds => Ok(()),
-            Verdict::Fails if self.control || self.recorded_only => Ok(()),
-            _ => anyhow::bail!(outcome.reason),
-        }
+        anyhow::ensure!(outcome.verdict != Verdict::Inconclusive, outcome.reason);
+        Ok(())
     }
 
     /// The unit of the value that the scenario's outcome shows: that of the check that decided.

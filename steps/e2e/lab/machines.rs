@@ -2,7 +2,9 @@
 //! repetitions and controls, lent to one trial at a time.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use assay::deployment;
 use assay::facts::{Arch, Facts};
@@ -11,6 +13,25 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 /// What a spare machine costs the host, the emulator's own needs included.
 const COST_MIB: u64 = 1024;
+
+/// How long a mere glance waits before it looks again whether others want to start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Counts itself for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A machine and what was already put on it.
 pub struct Bench {
@@ -75,6 +96,8 @@ pub struct Machines {
     arch: Arch,
     device: OnceCell<Result<Arc<Bench>, Arc<str>>>,
     device_turn: Semaphore,
+    /// How many machines are starting or wait for their turn to.
+    starting: AtomicUsize,
     /// Two machines that start side by side on few cores take longer than one after the other.
     boot_turn: Semaphore,
     spare_turns: Semaphore,
@@ -92,6 +115,7 @@ impl Machines {
             arch,
             device: OnceCell::new(),
             device_turn: Semaphore::new(1),
+            starting: AtomicUsize::new(0),
             boot_turn: Semaphore::new(1),
             spare_turns: Semaphore::new(spares),
             free: Mutex::default(),
@@ -104,6 +128,7 @@ impl Machines {
     async fn provision(&self, kind: &str, name: &str) -> anyhow::Result<Arc<Bench>> {
         let mut definition = Definition::named(&self.context.settings.root, kind)?;
         definition.name = name.to_owned();
+        let _starting = Counted::new(&self.starting);
         let _turn = self.boot_turn.acquire().await?;
         let machine = Box::pin(Vm::provision(&definition, self.arch, &self.context)).await?;
         let bench = Arc::new(Bench { machine, images: Mutex::default(), warm: OnceCell::new() });
@@ -159,8 +184,12 @@ impl Machines {
         *count
     }
 
-    /// The facts of a machine of another kind, which goes again at once.
+    /// The facts of a machine of another kind, which goes again at once. It lets those go first that work is waiting for.
     pub async fn glance(&self, kind: &str) -> anyhow::Result<Facts> {
+        tokio::time::sleep(PATIENCE).await;
+        while self.starting.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(PATIENCE).await;
+        }
         let bench = self.provision(kind, kind).await?;
         let facts = bench.machine.facts.clone();
         bench.machine.save_journal().await?;
