@@ -167,7 +167,11 @@ impl Lab {
 fn told(answer: Result<String, &Refusal>) -> anyhow::Result<(String, String)> {
     match answer {
         Ok(raw) => Ok(("accepted".to_owned(), raw)),
-        Err(Refusal::Unauthorized(text)) => Ok((format!("refused: {text}"), text.clone())),
+        Err(Refusal::Unauthorized(text)) => {
+            // The last words say why; the whole of it is kept as the raw text.
+            let why: Vec<&str> = text.trim().rsplitn(3, ": ").take(2).collect();
+            Ok((format!("refused: {}", why.into_iter().rev().collect::<Vec<_>>().join(": ")), text.clone()))
+        }
         Err(Refusal::Other(text)) => anyhow::bail!("the registry: {text}"),
     }
 }
