@@ -87,7 +87,7 @@ mod tests {
                     plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
                 };
                 assert_eq!(mine(false).count(), 1, "{} on {arch}", claim.id);
-                assert_eq!(claim.control.is_some(), mine(true).count() > 0, "control of {} on {arch}", claim.id);
+                assert!(claim.control.is_some() || mine(true).count() == 0, "control of {} is not declared", claim.id);
             }
             assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 40, "{arch}");
         }

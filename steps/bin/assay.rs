@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use assay::annex::Annex;
 use assay::evidence::new_run_id;
 use assay::facts::Arch;
-use assay::lease::{Ledger, Lease, sweep, under_way};
+use assay::lease::{Lease, Ledger, sweep, under_way};
 use assay::progress::Progress;
 use assay::report::{self, PlanRow};
 use assay::settings::Settings;

@@ -231,7 +231,9 @@ impl Run {
 
 /// Whether a claim about the device itself is going to be judged.
 fn needs_device(plan: &Plan) -> bool {
-    plan.scenarios.iter().any(|planned| planned.runs() && !planned.control && (5..=7).contains(&planned.claim.section()))
+    plan.scenarios
+        .iter()
+        .any(|planned| planned.runs() && !planned.control && (5..=7).contains(&planned.claim.section()))
 }
 
 fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {
