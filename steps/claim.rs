@@ -1,10 +1,8 @@
 //! The register of claims: what the annex promises, what it published, and where it can be judged.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::Context;
 use serde::{Deserialize, Deserializer};
 
 /// A claim's number: `A6-4` is the fourth claim of section 6.
@@ -110,16 +108,7 @@ struct RegisterFile {
 }
 
 impl Register {
-    /// Reads `claims.toml`.
-    ///
-    /// # Errors
-    /// The file is missing or malformed, or names a claim twice.
-    pub fn load(path: &Path) -> anyhow::Result<Register> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Register::parse(&text).with_context(|| path.display().to_string())
-    }
-
-    /// Reads the text of a register.
+    /// Reads the text of `claims.toml`.
     ///
     /// # Errors
     /// It is malformed or names a claim twice.

@@ -3,9 +3,6 @@
 //! A declared failure is shown as a known deviation, never as holding. A declaration that has expired, or whose claim
 //! holds where it says it fails, is itself a failure.
 
-use std::path::Path;
-
-use anyhow::Context;
 use jiff::civil::Date;
 use serde::Deserialize;
 
@@ -43,19 +40,7 @@ struct DeviationFile {
 pub struct Deviations(Vec<Deviation>);
 
 impl Deviations {
-    /// Reads `deviations.toml`; no file, no deviations.
-    ///
-    /// # Errors
-    /// The file is malformed.
-    pub fn load(path: &Path) -> anyhow::Result<Deviations> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Deviations::parse(&text).with_context(|| path.display().to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Deviations::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
-    /// Reads the text of a deviation file.
+    /// Reads the text of `deviations.toml`.
     ///
     /// # Errors
     /// It is malformed or has an unknown key.

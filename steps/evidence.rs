@@ -252,6 +252,17 @@ impl Evidence {
         write_whole(&self.folder.join("SHA256SUMS"), lines.as_bytes())
     }
 
+    /// Removes the folder and the link to it: for a run that could not even begin.
+    pub fn discard(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+        if let Some(runs) = self.folder.parent() {
+            let latest = runs.join("latest");
+            if fs::read_link(&latest).is_ok_and(|target| target == self.folder) {
+                let _ = fs::remove_file(latest);
+            }
+        }
+    }
+
     fn stream(&self, number: u64, name: &str, bytes: &[u8], secrets: &[String]) -> Json {
         let text = redact(String::from_utf8_lossy(bytes).into_owned(), secrets);
         if text.len() <= INLINE {

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -160,13 +161,16 @@ impl Ledger {
     pub fn open(folder: &Path, run: &str) -> anyhow::Result<Ledger> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(format!("{run}.jsonl"));
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        file.try_lock().with_context(|| format!("{} is in use by another run", path.display()))?;
-        Ok(Ledger { path, open: Mutex::new((file, Vec::new())) })
+        for _ in 0..20 {
+            let open = OpenOptions::new().create(true).append(true).open(&path);
+            let file = open.with_context(|| format!("cannot write {}", path.display()))?;
+            // Between the two a sweep may have taken the new ledger for one of a run that is over, and removed it.
+            if file.try_lock().is_ok() && same_file(&file, &path) {
+                return Ok(Ledger { path, open: Mutex::new((file, Vec::new())) });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        anyhow::bail!("{} is in use by another run", path.display())
     }
 
     /// Notes a thing; do it before the thing is made wherever its name is known before.
@@ -220,13 +224,41 @@ fn release_all(leases: Vec<Lease>) -> (Vec<String>, Vec<String>) {
     (removed, troubles)
 }
 
+/// Whether a path still leads to an open file.
+fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(there)) => open.dev() == there.dev() && open.ino() == there.ino(),
+        _ => false,
+    }
+}
+
 /// What a sweep found of runs that are over.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sweep {
     /// What was removed.
     pub removed: Vec<String>,
     /// What could not be removed, and why.
     pub troubles: Vec<String>,
+}
+
+/// Whether a run is under way.
+///
+/// # Errors
+/// Where the folder of ledgers cannot be read.
+pub fn under_way(folder: &Path) -> anyhow::Result<bool> {
+    let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_err());
+    Ok(ledgers(folder)?.iter().any(locked))
+}
+
+fn ledgers(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
+    paths.sort();
+    Ok(paths)
 }
 
 /// Removes what runs that are over have left; runs that still live are not touched.
@@ -235,13 +267,9 @@ pub struct Sweep {
 /// Where the folder of ledgers cannot be read.
 pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
     let mut sweep = Sweep::default();
-    if !folder.exists() {
-        return Ok(sweep);
-    }
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
+    for path in ledgers(folder)? {
         let Ok(file) = File::open(&path) else { continue };
-        if path.extension().is_none_or(|ending| ending != "jsonl") || file.try_lock().is_err() {
+        if file.try_lock().is_err() {
             continue;
         }
         // The last line may be torn by a kill: what it would have named was not made yet.
@@ -249,7 +277,11 @@ pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
         let leases = leases.filter_map(|line| serde_json::from_str(&line).ok()).collect();
         let (removed, troubles) = release_all(leases);
         if troubles.is_empty() {
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            match fs::remove_file(&path) {
+                // Another sweep was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
+            }
         }
         sweep.removed.extend(removed);
         sweep.troubles.extend(troubles);
@@ -274,6 +306,7 @@ mod tests {
         let line = serde_json::to_string(&Lease::Path { path: dead.clone() }).unwrap();
         fs::write(ledgers.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
+        assert!(under_way(&ledgers).unwrap());
         let found = sweep(&ledgers).unwrap();
 
         assert_eq!(found, Sweep { removed: vec![dead.display().to_string()], troubles: vec![] });
@@ -281,6 +314,7 @@ mod tests {
         assert_eq!(sweep(&ledgers).unwrap(), Sweep::default());
         drop(living);
         assert!(!alive.exists(), "a ledger releases what it holds when it goes");
+        assert!(!under_way(&ledgers).unwrap());
     }
 
     #[test]
@@ -296,7 +330,8 @@ mod tests {
         let mut child =
             std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).process_group(0).spawn().unwrap();
         let Lease::Process { pid, started } = Lease::process(child.id()).unwrap() else { unreachable!() };
-        assert!(!end_group(pid, started + 1), "another start time is another process");
+        // In clock ticks, of which some pass until the child has its own child.
+        assert!(!end_group(pid, started + 10_000), "another start time is another process");
         assert!(end_group(pid, started));
         child.wait().unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);

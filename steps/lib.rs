@@ -11,6 +11,7 @@ pub mod unit;
 pub mod command;
 pub mod settings;
 pub mod progress;
+pub mod tool;
 pub mod wait;
 // Where commands run, and what must not outlive a run.
 pub mod shell;
@@ -30,6 +31,8 @@ pub mod verdict;
 pub mod claim;
 pub mod deviation;
 pub mod plan;
+// The annex as its files have it.
+pub mod annex;
 // What is left, and how it is shown.
 pub mod evidence;
 pub mod report;

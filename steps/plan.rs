@@ -1,12 +1,11 @@
 //! What would run on a target, what would not, and why: made before anything is started.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use gherkin::{Feature, GherkinEnv, Scenario};
 
 use crate::claim::{Claim, ClaimId, Need, Register};
+use crate::facts::Arch;
 
 /// What becomes of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +36,13 @@ pub struct Planned {
     pub control: bool,
     /// What becomes of it.
     pub decision: Decision,
+}
+
+impl Planned {
+    /// Whether it runs, judged or not.
+    pub fn runs(&self) -> bool {
+        !matches!(self.decision, Decision::Skip(_))
+    }
 }
 
 /// All scenarios, by claim.
@@ -85,23 +91,23 @@ pub struct FeatureFile {
     pub feature: Feature,
 }
 
-/// Reads all features of a folder, in the order of their sections.
-///
-/// # Errors
-/// The folder cannot be read, or a file is no Gherkin.
-pub fn read_features(root: &Path, folder: &Path) -> anyhow::Result<Vec<FeatureFile>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|ending| ending == "feature"));
-    paths.sort();
-    paths.into_iter().map(|path| read_feature(root, &path)).collect()
+impl FeatureFile {
+    /// Reads the text of the feature file that stands at this path of the project.
+    ///
+    /// # Errors
+    /// It is no Gherkin.
+    pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
+        let feature = Feature::parse(text, GherkinEnv::default())?;
+        Ok(FeatureFile { path, feature })
+    }
 }
 
-fn read_feature(root: &Path, path: &Path) -> anyhow::Result<FeatureFile> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let shown = path.strip_prefix(root).unwrap_or(path).display().to_string();
-    let feature = Feature::parse(text, GherkinEnv::default()).with_context(|| format!("{shown} is no Gherkin"))?;
-    Ok(FeatureFile { path: shown, feature })
+/// What machines of an architecture bring that claims may need.
+pub fn met(arch: Arch) -> &'static [Need] {
+    match arch {
+        Arch::Arm64 => &[Need::Arm64],
+        Arch::Amd64 => &[],
+    }
 }
 
 impl Plan {
@@ -213,8 +219,7 @@ mod tests {
         [[claim]]\nid = \"A8-5\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"aws\"]\n";
 
     fn plan(text: &str, shard: Option<Shard>) -> Result<Plan, Mistakes> {
-        let feature = Feature::parse(text, GherkinEnv::default()).unwrap();
-        let files = [FeatureFile { path: "features/x.feature".to_owned(), feature }];
+        let files = [FeatureFile::parse("features/x.feature".to_owned(), text).unwrap()];
         Plan::make(&files, &Register::parse(CLAIMS).unwrap(), &[], |_, _| true, shard)
     }
 

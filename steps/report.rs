@@ -1,5 +1,7 @@
-//! Reports: they read evidence and nothing else.
+//! Reports: they read evidence and nothing else; and what a plan looks like before there is any.
 
 mod console;
+mod plan;
 
 pub use console::{line, summary, table};
+pub use plan::{PlanRow, plan, planned_claims};

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// What the surroundings say.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The project's folder: features, guests and fixtures are found below it.
+    /// The project's folder, which features, guests and fixtures are found below (`ASSAY_ROOT`, else the one this was
+    /// built from).
     pub root: PathBuf,
     /// Where machine images are kept between runs (`ASSAY_CACHE`, else `$XDG_CACHE_HOME/assay`, else `~/.cache/assay`).
     pub cache: PathBuf,
@@ -24,7 +25,7 @@ impl Settings {
     /// Reads the environment.
     ///
     /// # Errors
-    /// Where there is neither `ASSAY_CACHE` nor a home folder.
+    /// Where there is neither `ASSAY_CACHE` nor a home folder, or no project's folder.
     pub fn read() -> anyhow::Result<Settings> {
         let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let cache = match (variable("ASSAY_CACHE"), variable("XDG_CACHE_HOME"), variable("HOME")) {
@@ -33,7 +34,12 @@ impl Settings {
             (.., Some(home)) => PathBuf::from(home).join(".cache/assay"),
             _ => anyhow::bail!("there is no home folder to keep machine images in: set HOME or ASSAY_CACHE"),
         };
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let root = PathBuf::from(variable("ASSAY_ROOT").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned()));
+        anyhow::ensure!(
+            root.join("features").is_dir(),
+            "{} is not the project's folder, for it has no features/: set ASSAY_ROOT to the one that has",
+            root.display()
+        );
         Ok(Settings {
             runs: root.join("target/assay"),
             root,
@@ -43,4 +49,10 @@ impl Settings {
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
         })
     }
+}
+
+/// Where programs are: in `PATH`, and in the `sbin` folders, which an ordinary user's own `PATH` lacks.
+pub fn program_folders() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()
 }

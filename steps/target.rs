@@ -2,6 +2,7 @@
 //! runs on a machine is the [`Shell`](crate::shell::Shell)'s business.
 
 mod accelerator;
+mod cache;
 mod child;
 mod console;
 mod definition;
@@ -11,7 +12,6 @@ mod machine;
 mod mirror;
 mod qemu;
 mod qmp;
-mod tool;
 mod vm;
 
 use std::fmt;
@@ -19,6 +19,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
+pub use cache::unneeded;
 pub use console::Stage;
 pub use definition::{Definition, Distribution, Withheld};
 pub use image::{Image, Manifest};
@@ -31,6 +34,7 @@ use crate::lease::Ledger;
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::shell::Witness;
+use crate::tool;
 
 /// What provisioning needs to know of the run it happens in; cheap to clone.
 #[derive(Clone)]
@@ -58,6 +62,28 @@ impl fmt::Debug for Context {
 /// Where packages come from: the mirror that is set, else the host's own, else Debian's.
 pub fn mirror_address(settings: &Settings) -> String {
     mirror::address(settings.mirror.as_deref(), std::path::Path::new("/etc/apt"))
+}
+
+/// The command that installs what machines of this architecture need.
+fn remedy(arch: Arch) -> String {
+    match Arch::host() == Some(arch) {
+        true => "ci/setup".to_owned(),
+        false => format!("ci/setup vm:{arch}"),
+    }
+}
+
+/// Checks that this host can make a machine: what would be missing only once it is started is missing now.
+///
+/// # Errors
+/// Something is missing; the error names it and the remedy.
+pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<()> {
+    for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
+        tool::need(program, &remedy(arch))?;
+    }
+    match Image::kept(definition, arch, &settings.cache)? {
+        Some(_) => Ok(()),
+        None => image::check_host(arch, &settings.cache).map(drop),
+    }
 }
 
 /// The kind of machine to run on, as `--target` names it.
@@ -93,13 +119,25 @@ pub struct NotAvailable {
 }
 
 impl TargetSpec {
-    /// Whether this version can provide it.
+    /// The target to use: the one named, else `ASSAY_TARGET`, else a machine of this host's architecture.
+    ///
+    /// # Errors
+    /// There is no such target; the error lists those there are.
+    pub fn choose(named: Option<&str>, settings: &Settings) -> anyhow::Result<TargetSpec> {
+        match (named, settings.target.as_deref()) {
+            (Some(named), _) => Ok(named.parse()?),
+            (None, Some(set)) => set.parse().context("ASSAY_TARGET"),
+            (None, None) => Ok("vm".parse()?),
+        }
+    }
+
+    /// Whether this version can provide it, and if so machines of which architecture.
     ///
     /// # Errors
     /// It cannot; the error names those that it can.
-    pub fn available(&self) -> Result<(), NotAvailable> {
+    pub fn available(&self) -> Result<Arch, NotAvailable> {
         match self {
-            TargetSpec::Vm(_) => Ok(()),
+            TargetSpec::Vm(arch) => Ok(*arch),
             other => Err(NotAvailable { target: other.to_string() }),
         }
     }
@@ -204,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_target_of_a_later_version_says_so() {
-        assert_eq!(TargetSpec::Vm(Arch::Arm64).available(), Ok(()));
+        assert_eq!(TargetSpec::Vm(Arch::Arm64).available(), Ok(Arch::Arm64));
         let error = TargetSpec::Ec2.available().unwrap_err().to_string();
         assert_eq!(error, "target ec2 is not available in this version: use vm, vm:amd64 or vm:arm64");
     }

@@ -82,6 +82,15 @@ impl Image {
         Ok(Image { reference, layout, storage })
     }
 
+    /// Looks whether there can be such an image, as [`Image::load`] would take it: a folder or file is there, a name is
+    /// well formed.
+    ///
+    /// # Errors
+    /// There is none; the error says what is.
+    pub fn look_for(wanted: &str) -> anyhow::Result<()> {
+        Source::parse(wanted).map(drop)
+    }
+
     /// Takes an image from outside: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name that is known to the
     /// local storage or to a registry.
     ///

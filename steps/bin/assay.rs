@@ -1,2 +1,200 @@
-//! x
-fn main() {}
+//! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use assay::annex::Annex;
+use assay::evidence::new_run_id;
+use assay::facts::Arch;
+use assay::lease::{Lease, Ledger, sweep, under_way};
+use assay::progress::Progress;
+use assay::report::{self, PlanRow};
+use assay::settings::Settings;
+use assay::shell::Nobody;
+use assay::target::{self, Context, Definition, Image, TargetSpec};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The arguments or the project's files are wrong.
+const USAGE: u8 = 2;
+/// The surroundings let us down.
+const INFRASTRUCTURE: u8 = 3;
+
+/// Prepares what runs need, says what they would do, and tidies up after them.
+///
+/// The claims are put to the proof by `ci/e2e` or `cargo test --test e2e`.
+/// Exit status: 0 done; 2 the arguments or the project's files are wrong; 3 the surroundings let us down.
+#[derive(Debug, Parser)]
+#[command(name = "assay", version)]
+struct Assay {
+    #[command(subcommand)]
+    todo: Todo,
+}
+
+#[derive(Debug, Subcommand)]
+enum Todo {
+    /// Make the machine image of a target now, not in the first run (packages are installed by ci/setup)
+    Setup {
+        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
+        target: Option<String>,
+    },
+    /// Say what would run on a target, what would not, and why
+    Plan {
+        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
+        #[arg(long)]
+        target: Option<String>,
+        /// The claims and what they are judged by, without scenarios and controls
+        #[arg(long)]
+        claims: bool,
+        /// As a list for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what runs that are over have left; a run that is under way is not touched
+    Gc {
+        /// Remove the kept machine images too that no definition needs any more
+        #[arg(long)]
+        images: bool,
+        /// As an object for programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// An error and the exit status it stands for.
+type Exit = (u8, anyhow::Error);
+
+fn usage<E: Into<anyhow::Error>>(error: E) -> Exit {
+    (USAGE, error.into())
+}
+
+fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Exit {
+    (INFRASTRUCTURE, error.into())
+}
+
+fn main() -> ExitCode {
+    let arguments = Assay::parse();
+    let done = Settings::read().map_err(usage).and_then(|settings| match arguments.todo {
+        Todo::Setup { target } => setup(target.as_deref(), settings),
+        Todo::Plan { target, claims, json } => plan(target.as_deref(), claims, json, &settings),
+        Todo::Gc { images, json } => gc(images, json, &settings),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((status, error)) => {
+            eprintln!("assay: {error:#}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch), Exit> {
+    let target = TargetSpec::choose(target, settings).map_err(usage)?;
+    let arch = target.available().map_err(usage)?;
+    Ok((target, arch))
+}
+
+fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> Result<(), Exit> {
+    let (target, arch) = choose(target, settings)?;
+    let annex = Annex::read(&settings.root).map_err(usage)?;
+    let plan = annex.plan(arch, |_, _| true, None).map_err(usage)?;
+    if json {
+        let shown = plan.scenarios.iter().filter(|planned| !(claims && planned.control));
+        let rows: Vec<PlanRow> = shown.map(PlanRow::of).collect();
+        println!("{}", serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
+    } else if claims {
+        print!("{}", report::planned_claims(&plan, &annex.register, &target));
+    } else {
+        print!("{}", report::plan(&plan, &target));
+    }
+    Ok(())
+}
+
+fn gc(images: bool, json: bool, settings: &Settings) -> Result<(), Exit> {
+    let leases = settings.cache.join("leases");
+    let mut swept = sweep(&leases).map_err(infrastructure)?;
+    if images {
+        let unneeded = target::unneeded(&settings.root, &settings.cache).map_err(usage)?;
+        // Its machines are copies on write of an image that may be one of these.
+        let in_use = !unneeded.is_empty() && under_way(&leases).map_err(infrastructure)?;
+        for path in unneeded {
+            match in_use {
+                true => swept.troubles.push(format!("{} is left, for a run is under way", path.display())),
+                false => match std::fs::remove_dir_all(&path) {
+                    Ok(()) => swept.removed.push(path.display().to_string()),
+                    Err(error) => swept.troubles.push(format!("cannot remove {}: {error}", path.display())),
+                },
+            }
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string(&swept).map_err(infrastructure)?);
+    } else {
+        for thing in &swept.removed {
+            println!("removed {thing}");
+        }
+        if swept.removed.is_empty() && swept.troubles.is_empty() {
+            println!("nothing to remove");
+        }
+    }
+    match swept.troubles.is_empty() {
+        true => Ok(()),
+        false => Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", swept.troubles.join("; ")))),
+    }
+}
+
+fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
+    let (target, arch) = choose(target, &settings)?;
+    // Machines of the same software share one image.
+    let mut definitions = BTreeMap::new();
+    for definition in Definition::all(&settings.root).map_err(usage)? {
+        definitions.insert(Image::key(&definition, arch).map_err(usage)?, definition);
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    for definition in definitions.values() {
+        let image = runtime.block_on(provide(definition, arch, &settings)).map_err(infrastructure)?;
+        let folder = image.disk.parent().unwrap_or(&image.disk).display();
+        let made = &image.manifest;
+        println!(
+            "{target}: {} with {} packages, made {}, is in {folder} and takes {}",
+            made.distribution,
+            made.packages.len(),
+            made.built,
+            image.room()
+        );
+    }
+    Ok(())
+}
+
+/// The image of a definition, made as in a run, with a ledger and a folder that both go again.
+async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<Image> {
+    if let Some(image) = Image::kept(definition, arch, &settings.cache)? {
+        return Ok(image);
+    }
+    let (run, leases) = (new_run_id(), settings.cache.join("leases"));
+    // What a build that was killed has left stands in the way of this one.
+    sweep(&leases)?;
+    let ledger = Arc::new(Ledger::open(&leases, &run)?);
+    let evidence = std::env::temp_dir().join(format!("assay-{run}"));
+    ledger.take(Lease::Path { path: evidence.clone() })?;
+    std::fs::create_dir(&evidence).with_context(|| format!("cannot create {}", evidence.display()))?;
+    let context = Context {
+        settings: settings.clone(),
+        ledger: ledger.clone(),
+        witness: Arc::new(Nobody),
+        evidence,
+        run,
+        progress: Progress::to_stderr(),
+    };
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let image = tokio::select! {
+        image = Image::provide(definition, arch, &context) => image,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted: no image was made")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted: no image was made")),
+    };
+    let troubles = ledger.close();
+    anyhow::ensure!(troubles.is_empty(), "could not be removed: {}", troubles.join("; "));
+    image
+}

@@ -5,6 +5,7 @@ mod options;
 mod params;
 mod record;
 mod run;
+mod tools;
 mod world;
 // The steps, by subject.
 mod device;

@@ -1,15 +1,15 @@
 //! One run of the suite: plan first, then run, and leave nothing behind however it ends.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay::artifact::Workshop;
-use assay::claim::{Need, Register};
-use assay::deviation::Deviations;
-use assay::evidence::{Evidence, new_run_id};
+use assay::annex::Annex;
+use assay::artifact::{self, Workshop};
+use assay::evidence::{Evidence, Verdicts, new_run_id};
 use assay::facts::Arch;
 use assay::lease::{Ledger, sweep};
-use assay::plan::{Decision, FeatureFile, Plan, Planned, every_scenario, read_features};
+use assay::plan::{FeatureFile, Plan, Planned, every_scenario};
 use assay::progress::Progress;
 use assay::settings::Settings;
 use assay::shell::Shell;
@@ -17,15 +17,13 @@ use assay::target::{Context, Definition, TargetSpec};
 use assay::{registry, report};
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, World, cli};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Lab, Orders, named_facts};
 use crate::options::Options;
 use crate::record::{Ended, Record, outcome};
+use crate::tools;
 use crate::world::Proof;
-
-/// The machines that the features name.
-const MACHINES: [&str; 2] = ["nano", "mega"];
 
 /// For the thread that runs the scenarios.
 const STACK: usize = 256 << 20;
@@ -55,39 +53,52 @@ pub struct Run {
     settings: Settings,
     target: TargetSpec,
     arch: Arch,
-    register: Register,
-    deviations: Deviations,
+    annex: Annex,
     plan: Plan,
+}
+
+/// The signals that end a run.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    async fn any(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
+    }
 }
 
 impl Run {
     /// Reads everything and plans; `None` where the plan was all that was asked for.
     pub fn prepare(options: Options) -> Result<Option<Run>, Mistake> {
         let settings = Settings::read().map_err(usage)?;
-        let named = options.target.clone().or_else(|| settings.target.clone()).unwrap_or_else(|| "vm".to_owned());
-        let target: TargetSpec = named.parse().map_err(usage)?;
-        target.available().map_err(usage)?;
-        let TargetSpec::Vm(arch) = target else { unreachable!("available() lets only machines of ours pass") };
-        let folder = settings.root.join("features");
-        let register = Register::load(&folder.join("claims.toml")).map_err(usage)?;
-        let deviations = Deviations::load(&folder.join("deviations.toml")).map_err(usage)?;
-        let features = read_features(&settings.root, &folder).map_err(usage)?;
-        let met: &[Need] = if arch == Arch::Arm64 { &[Need::Arm64] } else { &[] };
-        let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
-        let plan = Plan::make(&features, &register, met, wanted, options.shard).map_err(usage)?;
-        every_step_is_written(&features, &plan).map_err(usage)?;
-        for machine in MACHINES {
-            Definition::named(&settings.root, machine).map_err(usage)?;
+        let target = TargetSpec::choose(options.target.as_deref(), &settings).map_err(usage)?;
+        let arch = target.available().map_err(usage)?;
+        if let Some(reference) = &options.image {
+            artifact::Image::look_for(reference).map_err(usage)?;
         }
+        let annex = Annex::read(&settings.root).map_err(usage)?;
+        let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
+        let plan = annex.plan(arch, wanted, options.shard).map_err(usage)?;
+        every_step_is_written(&annex.features, &plan).map_err(usage)?;
+        let definitions = Definition::all(&settings.root).map_err(usage)?;
         let selective = options.tags.is_some() || options.name.is_some();
-        if selective && !plan.scenarios.iter().any(runs) {
+        if selective && !plan.scenarios.iter().any(Planned::runs) {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
-            show(&plan, &target);
+            print!("{}", report::plan(&plan, &target));
             return Ok(None);
         }
-        Ok(Some(Run { options, settings, target, arch, register, deviations, plan }))
+        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, arch, &settings)
+            .map_err(infrastructure)?;
+        Ok(Some(Run { options, settings, target, arch, annex, plan }))
     }
 
     /// Runs the plan. Gives the exit status.
@@ -121,7 +132,32 @@ impl Run {
         let facts = self.facts();
         let evidence = Evidence::create(&self.settings.runs, self.options.evidence.as_deref(), &id, facts);
         let evidence = Arc::new(evidence.map_err(usage)?);
-        let record = Record::new(self.register, self.plan, self.deviations, evidence.clone());
+        let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
+        // However that ended: nothing outlives the run.
+        for trouble in ledger.close() {
+            progress.say(format!("could not be removed: {trouble}"));
+        }
+        if let Err(Mistake::Usage(_)) = &verdicts {
+            // Nothing was judged: there is no evidence of anything.
+            evidence.discard();
+        }
+        let verdicts = verdicts?;
+        evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
+        evidence.finish().map_err(infrastructure)?;
+        say(&format!("\n{}\n\n{}", report::table(&verdicts), report::summary(&verdicts, evidence.folder())));
+        Ok(verdicts.exit)
+    }
+
+    /// Runs the scenarios and says what came of them; what was made for them is still in the ledger.
+    async fn proven(
+        self,
+        id: String,
+        evidence: Arc<Evidence>,
+        ledger: Arc<Ledger>,
+        progress: Progress,
+    ) -> Result<Verdicts, Mistake> {
+        let mut signals = Signals::listen().map_err(infrastructure)?;
+        let record = Record::new(self.annex.register, self.plan, self.annex.deviations, evidence.clone());
         let record = Arc::new(record);
         evidence.write_verdicts(&record.verdicts(false)).map_err(infrastructure)?;
 
@@ -129,7 +165,7 @@ impl Run {
         let workshop = Workshop::open(shell, ledger.clone(), &id).map_err(infrastructure)?;
         let context = Context {
             settings: self.settings.clone(),
-            ledger: ledger.clone(),
+            ledger,
             witness: evidence.clone(),
             evidence: evidence.folder().to_owned(),
             run: id.clone(),
@@ -142,17 +178,17 @@ impl Run {
             runs: self.options.runs,
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
-        lab.take_in_image().await.map_err(usage)?;
+        tokio::select! {
+            taken = lab.take_in_image() => taken.map_err(usage)?,
+            () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
+        }
         progress.say(format!("run {id} on {}; evidence in {}", self.target, evidence.folder().display()));
 
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(infrastructure)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(infrastructure)?;
         let features = self.settings.root.join("features");
         let complete = tokio::select! {
             () = async { tokio::join!(lab.begin(needs_device(record.plan())), prove(&features, &self.options, record.clone())); } => true,
             () = record.first_failure(), if self.options.fail_fast => false,
-            _ = interrupt.recv() => false,
-            _ = terminate.recv() => false,
+            () = signals.any() => false,
         };
         if !complete {
             progress.say("stopped before the end: cleaning up");
@@ -167,21 +203,14 @@ impl Run {
                 eprintln!("kept: {line}");
             }
             eprintln!("kept until you press Ctrl-C");
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            signals.any().await;
         }
         // A second signal ends the saving of journals; the ledger is closed all the same.
         tokio::select! {
             () = lab.close() => {}
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = signals.any() => {}
         }
-        for trouble in ledger.close() {
-            progress.say(format!("could not be removed: {trouble}"));
-        }
-        evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
-        evidence.finish().map_err(infrastructure)?;
-        println!("\n{}\n\n{}", report::table(&verdicts), report::summary(&verdicts, evidence.folder()));
-        Ok(verdicts.exit)
+        Ok(verdicts)
     }
 
     fn facts(&self) -> serde_json::Value {
@@ -206,13 +235,11 @@ impl Run {
     }
 }
 
-fn runs(planned: &Planned) -> bool {
-    !matches!(planned.decision, Decision::Skip(_))
-}
-
 /// Whether a claim about the device itself is going to be judged.
 fn needs_device(plan: &Plan) -> bool {
-    plan.scenarios.iter().any(|planned| runs(planned) && !planned.control && (5..=7).contains(&planned.claim.section()))
+    plan.scenarios
+        .iter()
+        .any(|planned| planned.runs() && !planned.control && (5..=7).contains(&planned.claim.section()))
 }
 
 fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {
@@ -228,7 +255,7 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     let mut mistakes = Vec::new();
     for file in features {
         for scenario in every_scenario(&file.feature) {
-            if !plan.at(&file.path, scenario.position.line).is_some_and(runs) {
+            if !plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs) {
                 continue;
             }
             for step in &scenario.steps {
@@ -244,21 +271,6 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
     Ok(())
-}
-
-fn show(plan: &Plan, target: &TargetSpec) {
-    println!("on {target}:");
-    for planned in &plan.scenarios {
-        let (mark, why) = match &planned.decision {
-            Decision::Run => ("run", String::new()),
-            Decision::Record(why) => ("record", format!("  ({why})")),
-            Decision::Skip(why) => ("not run", format!("  ({why})")),
-        };
-        let control = if planned.control { "control: " } else { "" };
-        println!("{mark:>8}  {:<5} {control}{}{why}", planned.claim, planned.scenario);
-    }
-    let (run, rest): (Vec<_>, Vec<_>) = plan.scenarios.iter().partition(|planned| runs(planned));
-    println!("{} scenarios would run, {} would not", run.len(), rest.len());
 }
 
 /// Gives the planned scenarios to cucumber; what each came to is recorded as it ends.
@@ -298,7 +310,7 @@ async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record
             Box::pin(std::future::ready(()))
         })
         .filter_run(features.to_owned(), move |feature, _, scenario| {
-            filter.plan().at(&file(feature), scenario.position.line).is_some_and(runs)
+            filter.plan().at(&file(feature), scenario.position.line).is_some_and(Planned::runs)
         })
         .await;
 }
@@ -335,9 +347,14 @@ fn tell(record: &Record, planned: &Planned, finished: &ScenarioFinished, proof: 
         },
     };
     match record.end(planned, ended) {
-        Ok(claim) => println!("{}", report::line(&claim, planned)),
+        Ok(claim) => say(&report::line(&claim, planned)),
         Err(error) => eprintln!("e2e: the evidence of {} is not written: {error:#}", planned.claim),
     }
+}
+
+/// Prints a line; nobody need be reading it, as in `ci/e2e | head`.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// What a step said when it failed, without the words cucumber puts around it.

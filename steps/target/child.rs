@@ -9,9 +9,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::tool;
 use crate::command::Status;
 use crate::lease::{Lease, Ledger};
+use crate::tool;
 
 /// Where programs look for others; an ordinary user's own path lacks the `sbin` folders.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

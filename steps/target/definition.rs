@@ -110,9 +110,21 @@ impl Definition {
         let folder = root.join("fixtures/machines");
         let path = folder.join(format!("{name}.toml"));
         if !path.is_file() {
-            anyhow::bail!("machine \"{name}\" is not defined in {}: there are {}", folder.display(), known(&folder));
+            let known = names(&folder).join(", ");
+            anyhow::bail!("machine \"{name}\" is not defined in {}: there are {known}", folder.display());
         }
         Definition::load(&path)
+    }
+
+    /// All definitions below the project's folder, by name.
+    ///
+    /// # Errors
+    /// There is none, or one is not in order.
+    pub fn all(root: &Path) -> anyhow::Result<Vec<Definition>> {
+        let folder = root.join("fixtures/machines");
+        let names = names(&folder);
+        anyhow::ensure!(!names.is_empty(), "no machine is defined in {}", folder.display());
+        names.iter().map(|name| Definition::named(root, name)).collect()
     }
 
     /// Reads a definition.
@@ -223,13 +235,14 @@ fn package_name(name: &str) -> bool {
     !name.is_empty() && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
 }
 
-fn known(folder: &Path) -> String {
+/// The names of the definitions in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let definitions = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
     let mut names: Vec<String> =
         definitions.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
     names.sort();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    names
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ use sha2::{Digest, Sha256};
 
 use super::child::Child;
 use super::definition::Definition;
-use super::{Context, mirror, tool};
+use super::{Context, mirror, remedy};
 use crate::command::{Command, Status, tail};
 use crate::facts::Arch;
 use crate::lease::Lease;
 use crate::shell::Shell;
+use crate::tool;
 use crate::unit::Bytes;
 use crate::wait::{self, Look};
 
@@ -105,7 +106,14 @@ impl Image {
     /// # Errors
     /// As for [`Image::key`].
     pub fn kept(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Option<Image>> {
-        Ok(Image::open(&cache.join("machines").join(Image::key(definition, arch)?)))
+        Ok(Image::open(&folder(cache).join(Image::key(definition, arch)?)))
+    }
+
+    /// The room it takes on this host's disk: less than its files' lengths, for the disk has holes.
+    pub fn room(&self) -> Bytes {
+        use std::os::unix::fs::MetadataExt;
+        let files = [&self.disk, &self.kernel, &self.initrd];
+        Bytes(files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
     }
 
     fn open(folder: &Path) -> Option<Image> {
@@ -120,7 +128,7 @@ impl Image {
     /// It cannot be made here; the error names what is missing and the remedy.
     pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Image> {
         let key = Image::key(definition, arch)?;
-        let machines = context.settings.cache.join("machines");
+        let machines = folder(&context.settings.cache);
         let folder = machines.join(&key);
         if let Some(image) = Image::open(&folder) {
             return Ok(image);
@@ -211,22 +219,9 @@ impl Build<'_> {
 
     /// Everything that would only be noticed minutes later.
     async fn check(&self, shell: &Shell) -> anyhow::Result<Programs> {
-        let remedy = tool::remedy(self.arch);
-        anyhow::ensure!(
-            rustix::process::geteuid().is_root(),
-            "making a machine image needs root: run `sudo -E ci/e2e` once (the image is then kept in {}), \
-             or set ASSAY_CACHE to a folder that holds one",
-            self.machines.display()
-        );
-        let programs = Programs {
-            mmdebstrap: tool::need("mmdebstrap", &remedy)?,
-            mke2fs: tool::need("mke2fs", &remedy)?,
-            dpkg_query: tool::need("dpkg-query", &remedy)?,
-            unshare: tool::need("unshare", &remedy)?,
-        };
-        let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
-        anyhow::ensure!(keyring.exists(), "debian-archive-keyring is not installed: {remedy} does that");
+        let programs = check_host(self.arch, &self.context.settings.cache)?;
         if Arch::host() != Some(self.arch) {
+            let remedy = remedy(self.arch);
             let probe = Command::new(tool::need("arch-test", &remedy)?).arg(self.arch.debian());
             anyhow::ensure!(
                 shell.run(&probe).await?.succeeded(),
@@ -234,13 +229,6 @@ impl Build<'_> {
                 self.arch
             );
         }
-        let space = rustix::fs::statvfs(self.machines)?;
-        let free = Bytes(space.f_bavail.saturating_mul(space.f_frsize));
-        anyhow::ensure!(
-            free >= ROOM,
-            "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
-            self.machines.display()
-        );
         Ok(programs)
     }
 
@@ -301,11 +289,48 @@ impl Build<'_> {
     }
 }
 
-struct Programs {
+/// What images are made with.
+pub struct Programs {
     mmdebstrap: String,
     mke2fs: String,
     dpkg_query: String,
     unshare: String,
+}
+
+/// Finds what an image is made with, and checks that it may be made and has room.
+///
+/// # Errors
+/// Something is missing; the error names it and the remedy.
+pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
+    let (remedy, machines) = (remedy(arch), folder(cache));
+    let programs = Programs {
+        mmdebstrap: tool::need("mmdebstrap", &remedy)?,
+        mke2fs: tool::need("mke2fs", &remedy)?,
+        dpkg_query: tool::need("dpkg-query", &remedy)?,
+        unshare: tool::need("unshare", &remedy)?,
+    };
+    let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
+    anyhow::ensure!(keyring.exists(), "debian-archive-keyring is not installed: {remedy} does that");
+    anyhow::ensure!(
+        rustix::process::geteuid().is_root(),
+        "making a machine image needs root: run `sudo -E ci/e2e` once (the image is then kept in {}), \
+         or set ASSAY_CACHE to a folder that holds one",
+        machines.display()
+    );
+    fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
+    let space = rustix::fs::statvfs(&machines)?;
+    let free = Bytes(space.f_bavail.saturating_mul(space.f_frsize));
+    anyhow::ensure!(
+        free >= ROOM,
+        "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
+        machines.display()
+    );
+    Ok(programs)
+}
+
+/// Where images are kept, each in a folder named by its key.
+pub fn folder(cache: &Path) -> PathBuf {
+    cache.join("machines")
 }
 
 fn versions(listed: &str) -> BTreeMap<String, String> {

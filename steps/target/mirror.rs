@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::definition::Distribution;
-use super::tool;
 use crate::command::{Command, tail};
 use crate::shell::Shell;
+use crate::tool;
 
 /// Debian's own address, for hosts that are not Debian.
 const DEBIAN: &str = "http://deb.debian.org/debian";

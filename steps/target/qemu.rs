@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::tool;
 use crate::command::Command;
 use crate::facts::{Accelerator, Arch};
 use crate::shell::Shell;
+use crate::tool;
 
 /// Before this the translator panics today's kernels.
 const LEAST_FOR_TCG: (u32, u32) = (8, 2);
@@ -55,13 +55,18 @@ pub struct Devices {
     pub qmp: PathBuf,
 }
 
+/// QEMU's name for an architecture.
+pub fn program(arch: Arch) -> String {
+    format!("qemu-system-{}", arch.uname())
+}
+
 impl Qemu {
     /// The QEMU for an architecture.
     ///
     /// # Errors
     /// It is not installed, or says nothing of its version.
     pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
-        let program = tool::need(&format!("qemu-system-{}", arch.uname()), &tool::remedy(arch))?;
+        let program = tool::need(&program(arch), &super::remedy(arch))?;
         let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
         let version =
             version(&said).with_context(|| format!("{program} --version says no version: {}", said.trim()))?;

@@ -14,10 +14,11 @@ use super::definition::Definition;
 use super::image::Image;
 use super::machine::{Machine, Work, evidence_file};
 use super::qemu::{Board, Devices, Qemu, port_was_taken};
-use super::{Context, Qmp, accelerator, keys, tool};
+use super::{Context, Qmp, accelerator, keys, remedy};
 use crate::command::{Command, Status};
 use crate::facts::{Accelerator, Arch, Facts};
 use crate::shell::{Login, Shell, Ssh};
+use crate::tool;
 use crate::wait::{self, Look, TooLate};
 
 /// An emulated CPU on a busy host takes a minute.
@@ -151,7 +152,7 @@ impl Vm {
 /// A copy-on-write disk over the image's.
 async fn overlay(host: &Shell, image: &Image, arch: Arch, folder: &Path) -> anyhow::Result<PathBuf> {
     let root = folder.join("root.qcow2");
-    let create = Command::new(tool::need("qemu-img", &tool::remedy(arch))?)
+    let create = Command::new(tool::need("qemu-img", &remedy(arch))?)
         .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
         .args([image.disk.display().to_string(), root.display().to_string()]);
     host.read(&create).await?;

@@ -1,1 +1,329 @@
-//! x
+//! What people type, and what they are told: the real programs, with neither a machine nor a network.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Where this project's own files are.
+const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+/// Whatever is wrong is said within this.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The e2e program. It is a test target, so only cargo knows where it is.
+fn e2e_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args(["test", "--locked", "--quiet", "--no-run", "--test", "e2e", "--message-format=json"]);
+        let output = cargo.current_dir(PROJECT).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let path = messages.filter(|message| message["target"]["name"] == "e2e").find_map(|message| {
+            let path = message["executable"].as_str()?;
+            Some(PathBuf::from(path))
+        });
+        path.unwrap_or_else(|| panic!("e2e is not built: {}", String::from_utf8_lossy(&output.stderr)))
+    })
+}
+
+/// A copy of the project's files in a folder of the test's own, with an empty cache beside it.
+struct Project(TempDir);
+
+impl Project {
+    fn new() -> Project {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["features", "fixtures"] {
+            copy(&Path::new(PROJECT).join(part), &folder.path().join(part));
+        }
+        Project(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Changes one thing in one of the files.
+    fn change(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        assert!(text.contains(from), "{name} has no {from:?}");
+        fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
+    }
+
+    fn program(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.0.path()).timeout(LIMIT);
+        command.env("ASSAY_ROOT", self.0.path()).env("ASSAY_CACHE", self.path("cache"));
+        for name in ["ASSAY_TARGET", "ASSAY_MIRROR", "ASSAY_REGISTRY_IMAGE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn e2e(&self, arguments: &[&str]) -> Command {
+        self.program(e2e_program(), arguments)
+    }
+
+    fn assay(&self, arguments: &[&str]) -> Command {
+        self.program(Path::new(env!("CARGO_BIN_EXE_assay")), arguments)
+    }
+
+    /// A `PATH` that has these programs and no others. What they do does not matter: nothing comes so far as to
+    /// start them.
+    fn only(&self, programs: &[&str]) -> PathBuf {
+        let folder = self.path("bin");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        for program in programs {
+            fs::write(folder.join(program), "#!/bin/sh\nexit 9\n").unwrap();
+            fs::set_permissions(folder.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        folder
+    }
+}
+
+/// However a program ended, nothing of it is left outside its folder of evidence.
+impl Drop for Project {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let names =
+            |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        for run in names(self.path("target/assay")) {
+            let workshop = Path::new("/tmp").join(format!("assay-{}", run.display()));
+            assert!(!workshop.exists(), "{} is left", workshop.display());
+        }
+        assert_eq!(names(self.path("cache/leases")).count(), 0, "a ledger is left");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// Asserts how a program ended and that it said all of this; gives what it printed.
+fn told(command: &mut Command, code: i32, texts: &[&str]) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(status.code(), Some(code), "{command:?}: {status}\n{stdout}\n{stderr}");
+    for text in texts {
+        assert!(format!("{stdout}\n{stderr}").contains(text), "{command:?} does not say {text:?}:\n{stdout}\n{stderr}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stdout
+}
+
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+fn qemu() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" }
+}
+
+const TARGETS: &str = "is no target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2";
+
+#[test]
+fn a_wrong_target_is_told_which_there_are() {
+    let project = Project::new();
+    told(&mut project.e2e(&["--target", "docker"]), 2, &["e2e: \"docker\"", TARGETS]);
+    told(project.e2e(&[]).env("ASSAY_TARGET", "vm:vax"), 2, &["e2e: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
+    told(&mut project.assay(&["plan", "--target", "docker"]), 2, &["assay: \"docker\"", TARGETS]);
+    told(project.assay(&["setup"]).env("ASSAY_TARGET", "vm:vax"), 2, &["assay: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
+    let later = "target ec2 is not available in this version: use vm, vm:amd64 or vm:arm64";
+    told(&mut project.e2e(&["--target", "ec2"]), 2, &["e2e: ", later]);
+    told(&mut project.assay(&["setup", "ec2"]), 2, &["assay: ", later]);
+    told(&mut project.e2e(&["--target=ssh://a@b"]), 2, &["target ssh://a@b is not available in this version"]);
+}
+
+#[test]
+fn wrong_options_are_told_what_is_right() {
+    let project = Project::new();
+    for (arguments, said) in [
+        (&["--targt", "vm"][..], "unexpected argument '--targt'"),
+        (&["--shard", "4/3"], "\"4/3\" is no shard: write the first of three as 1/3"),
+        (&["--shard", "one"], "\"one\" is no shard"),
+        (&["--runs", "0"], "0 is not in 1..=100"),
+        (&["--concurrency", "0"], "invalid value '0'"),
+        (&["--tags", "@A6-4 or"], "invalid value '@A6-4 or'"),
+        (&["--name", "("], "invalid value '('"),
+        (&["--tags", "@A6-4", "--name", "x"], "cannot be used with"),
+        (&["--tags", "@A99-1"], "matches: --plan shows them all"),
+        (&["--name", "no such scenario"], "matches: --plan shows them all"),
+    ] {
+        told(&mut project.e2e(arguments), 2, &[said]);
+    }
+    told(&mut project.assay(&[]), 2, &["Usage: assay"]);
+    told(&mut project.assay(&["conquer"]), 2, &["unrecognized subcommand 'conquer'"]);
+    told(&mut project.assay(&["gc", "--imgs"]), 2, &["unexpected argument '--imgs'"]);
+    assert!(!project.path("target").exists() && !project.path("cache").exists(), "bad input leaves nothing");
+}
+
+#[test]
+fn an_image_that_is_none_is_refused_before_anything_runs() {
+    let project = Project::new();
+    let path = project.only(&["podman"]);
+    told(&mut project.e2e(&["--image", "oci:/nowhere"]), 2, &["there is no folder /nowhere"]);
+    told(&mut project.e2e(&["--image", "oci-archive:/nowhere.tar"]), 2, &["there is no file /nowhere.tar"]);
+    told(&mut project.e2e(&["--image", "Hello world"]), 2, &["write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG"]);
+    assert!(!project.path("target").exists());
+    // From here on a run has begun; it must leave nothing but its evidence, which the project's end checks.
+    let image = format!("oci:{}", project.path("features").display());
+    let mut folder = project.e2e(&["--tags", "@A3-1", "--image", &image]);
+    told(folder.env("PATH", &path), 2, &[&project.path("features").display().to_string(), "OCI"]);
+    let image = format!("oci-archive:{}", project.path("features/claims.toml").display());
+    let mut file = project.e2e(&["--tags", "@A3-1", "--image", &image]);
+    told(file.env("PATH", &path), 2, &["claims.toml is no tar archive"]);
+    assert!(project.path("target/assay/latest/run.json").is_file());
+}
+
+#[test]
+fn evidence_is_never_mixed() {
+    let project = Project::new();
+    told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "features"]), 2, &["is not empty", "name a new folder"]);
+    told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "features/claims.toml/x"]), 2, &["--evidence"]);
+}
+
+#[test]
+fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
+    let project = Project::new();
+    project.change("features/a2_build.feature", "Then the compiler exits with code 0", "Then the compiler is happy");
+    let step = "\"Then the compiler is happy\" is a step that nobody wrote";
+    told(&mut project.e2e(&[]), 2, &["  features/a2_build.feature:", step]);
+
+    let project = Project::new();
+    project.change("features/a5_device.feature", "@A5-4", "@A5-44");
+    let texts = ["  features/a5_device.feature:", "nobody knows claim @A5-44", "claim A5-4 has no scenario"];
+    told(&mut project.e2e(&[]), 2, &texts);
+    told(&mut project.assay(&["plan"]), 2, &texts);
+
+    let project = Project::new();
+    project.change("features/claims.toml", "bound =", "bond =");
+    told(&mut project.e2e(&[]), 2, &["features/claims.toml: ", "unknown field `bond`"]);
+
+    let project = Project::new();
+    project.change("features/deviations.toml", "expires =", "expire =");
+    told(&mut project.assay(&["plan"]), 2, &["features/deviations.toml: ", "unknown field `expire`"]);
+
+    let project = Project::new();
+    let file = project.path("fixtures/machines/nano.toml");
+    fs::write(&file, format!("colour = \"red\"\n{}", fs::read_to_string(&file).unwrap())).unwrap();
+    let texts = [file.to_str().unwrap(), "line 1: unknown field `colour`"];
+    told(&mut project.e2e(&[]), 2, &texts);
+    told(&mut project.assay(&["setup"]), 2, &texts);
+
+    fs::remove_dir_all(project.path("features")).unwrap();
+    told(&mut project.assay(&["plan"]), 2, &["is not the project's folder", "set ASSAY_ROOT"]);
+}
+
+#[test]
+fn a_missing_tool_is_told_at_once_with_its_remedy() {
+    let project = Project::new();
+    let without = |programs: &[&str], arguments: &[&str], missing: &str| {
+        let said = format!("e2e: {missing} is not installed: ci/setup does that");
+        told(project.e2e(arguments).env("PATH", project.only(programs)), 3, &[&said]);
+        assert!(!project.path("target").exists(), "it is said before a run begins");
+    };
+    let machine = [qemu(), "qemu-img", "setpriv"];
+    without(&[], &["--tags", "@A5-4"], qemu());
+    without(&["podman"], &["--tags", "@A2-4"], qemu());
+    without(&["podman"], &["--tags", "@A6-4"], qemu());
+    without(&["podman"], &["--tags", "@A10-1"], qemu());
+    without(&machine, &["--tags", "@A5-4"], "mmdebstrap");
+    without(&machine, &["--tags", "@A5-6"], "podman");
+    without(&machine, &["--tags", "@A3-1"], "podman");
+    without(&machine, &["--tags", "@A4-2"], "podman");
+    without(&[], &["--tags", "@A8-4", "--image", "localhost/hello:1"], "podman");
+    let said = "assay: mmdebstrap is not installed: ci/setup does that";
+    told(project.assay(&["setup"]).env("PATH", project.only(&machine)), 3, &[said]);
+}
+
+#[test]
+fn a_claim_that_needs_no_tool_is_judged_without_any() {
+    let project = Project::new();
+    let mut run = project.e2e(&["--tags", "@A8-4"]);
+    let said = told(run.env("PATH", project.only(&[])), 0, &["✔ A8-4"]);
+    assert!(said.trim_end().lines().last().unwrap().contains("1 hold, 0 fail"), "{said}");
+    let verdicts = fs::read(project.path("target/assay/latest/verdicts.json")).unwrap();
+    let verdicts: Value = serde_json::from_slice(&verdicts).unwrap();
+    assert_eq!((&verdicts["exit"], &verdicts["complete"]), (&Value::from(0), &Value::from(true)));
+}
+
+#[test]
+fn a_mirror_that_does_not_answer_is_told_by_its_address() {
+    let project = Project::new();
+    let needed = [qemu(), "qemu-img", "setpriv", "mmdebstrap", "mke2fs", "dpkg-query"];
+    if let Some(missing) = needed.iter().find(|program| assay::tool::find(program).is_none()) {
+        return skip(&format!("{missing} is not installed"));
+    }
+    if fs::metadata("/proc/self").is_ok_and(|own| own.uid() != 0) {
+        let root = "making a machine image needs root";
+        told(&mut project.assay(&["setup"]), 3, &[root]);
+        return skip("a machine image is made by root only");
+    }
+    let mirror = "http://127.0.0.1:9/debian";
+    let said = ["mirror http://127.0.0.1:9/debian does not give debian-13", "set ASSAY_MIRROR to one that does"];
+    told(project.assay(&["setup"]).env("ASSAY_MIRROR", mirror), 3, &said);
+    told(project.e2e(&["--tags", "@A5-4"]).env("ASSAY_MIRROR", mirror), 3, &[said[0], said[1], "1 inconclusive"]);
+}
+
+#[test]
+fn both_programs_plan_alike() {
+    let project = Project::new();
+    let plan = told(&mut project.assay(&["plan", "--target", "vm:arm64"]), 0, &["on vm:arm64:", "scenarios would run"]);
+    assert_eq!(told(&mut project.e2e(&["--plan", "--target", "vm:arm64"]), 0, &[]), plan);
+    let rows: Value = serde_json::from_str(&told(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len() + 2, plan.lines().count());
+    assert_eq!(rows[0]["claim"], "A2-1");
+    for row in rows {
+        let decision = row["decision"].as_str().unwrap();
+        assert!(["run", "record", "skip"].contains(&decision), "{row}");
+        assert_eq!(row["reason"].is_null(), decision == "run", "{row}");
+        let text = fs::read_to_string(project.path(row["feature"].as_str().unwrap())).unwrap();
+        let line = text.lines().nth(row["line"].as_u64().unwrap() as usize - 1).unwrap();
+        assert!(line.ends_with(row["scenario"].as_str().unwrap()), "{row}: {line}");
+    }
+    let claims = told(&mut project.assay(&["plan", "--claims", "--json"]), 0, &[]);
+    let claims: Vec<Value> = serde_json::from_str(&claims).unwrap();
+    assert!(claims.iter().all(|row| row["control"] == false) && claims.len() < rows.len());
+    told(&mut project.assay(&["plan", "--claims"]), 0, &["bound: ", "claims would run"]);
+    assert!(!project.path("target").exists() && !project.path("cache").exists(), "a plan leaves nothing");
+}
+
+#[test]
+fn what_runs_have_left_is_removed() {
+    let project = Project::new();
+    told(&mut project.assay(&["gc"]), 0, &["nothing to remove"]);
+    let [left, ledgers, image] = ["left", "cache/leases", "cache/machines/0123"].map(|name| project.path(name));
+    for folder in [&left, &ledgers, &image] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::write(image.join("manifest.json"), "{}").unwrap();
+    let lease = serde_json::json!({ "kind": "path", "path": left });
+    fs::write(ledgers.join("killed.jsonl"), format!("{lease}\n")).unwrap();
+
+    let said = |command: &mut Command| serde_json::from_str::<Value>(&told(command, 0, &[])).unwrap();
+    let expected = serde_json::json!({ "removed": [left], "troubles": [] });
+    assert_eq!(said(&mut project.assay(&["gc", "--json"])), expected);
+    assert!(!left.exists() && image.exists());
+    let living = assay::lease::Ledger::open(&ledgers, "living").unwrap();
+    told(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
+    drop(living);
+    let expected = serde_json::json!({ "removed": [image], "troubles": [] });
+    assert_eq!(said(&mut project.assay(&["gc", "--images", "--json"])), expected);
+    assert!(!image.exists());
+}

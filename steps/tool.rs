@@ -1,19 +1,16 @@
-//! Programs of this host that machines are made with, and what to do where they are missing.
+//! Programs of this host that the framework needs itself, and what to do where they are missing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::facts::Arch;
-
-/// Where programs are; an ordinary user's own list lacks the `sbin` folders.
-const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+use crate::settings;
 
 /// A program by its name or path.
 pub fn find(program: &str) -> Option<PathBuf> {
     match program.starts_with('/') {
         true => Some(PathBuf::from(program)).filter(|path| path.is_file()),
-        false => FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.is_file()),
+        false => settings::program_folders().iter().map(|folder| folder.join(program)).find(|path| path.is_file()),
     }
 }
 
@@ -24,14 +21,6 @@ pub fn find(program: &str) -> Option<PathBuf> {
 pub fn need(program: &str, remedy: &str) -> anyhow::Result<String> {
     let path = find(program).with_context(|| format!("{program} is not installed: {remedy} does that"))?;
     Ok(path.display().to_string())
-}
-
-/// The command that installs what machines of this architecture need.
-pub fn remedy(arch: Arch) -> String {
-    match Arch::host() == Some(arch) {
-        true => "ci/setup".to_owned(),
-        false => format!("ci/setup vm:{arch}"),
-    }
 }
 
 #[cfg(test)]

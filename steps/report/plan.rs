@@ -1,0 +1,102 @@
+//! What a plan looks like: for people, and for programs.
+
+use serde::Serialize;
+
+use crate::claim::{ClaimId, Register};
+use crate::plan::{Decision, Plan, Planned};
+use crate::target::TargetSpec;
+
+/// A planned scenario, as programs read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanRow<'a> {
+    claim: ClaimId,
+    scenario: &'a str,
+    feature: &'a str,
+    line: usize,
+    control: bool,
+    decision: &'static str,
+    reason: Option<&'a str>,
+}
+
+impl<'a> PlanRow<'a> {
+    /// The row of a scenario.
+    pub fn of(planned: &'a Planned) -> PlanRow<'a> {
+        let (decision, reason) = match &planned.decision {
+            Decision::Run => ("run", None),
+            Decision::Record(why) => ("record", Some(why.as_str())),
+            Decision::Skip(why) => ("skip", Some(why.as_str())),
+        };
+        PlanRow {
+            claim: planned.claim,
+            scenario: &planned.scenario,
+            feature: &planned.feature,
+            line: planned.line,
+            control: planned.control,
+            decision,
+            reason,
+        }
+    }
+
+    fn show(&self, what: &str) -> String {
+        let mark = if self.decision == "skip" { "not run" } else { self.decision };
+        let why = self.reason.map(|why| format!("  ({why})")).unwrap_or_default();
+        format!("{mark:>8}  {:<5} {what}{why}\n", self.claim)
+    }
+}
+
+/// Every scenario on a line of its own, and how many would run.
+pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
+    let line = |planned: &Planned| {
+        let control = if planned.control { "control: " } else { "" };
+        PlanRow::of(planned).show(&format!("{control}{}", planned.scenario))
+    };
+    let lines: String = plan.scenarios.iter().map(line).collect();
+    let run = plan.scenarios.iter().filter(|planned| planned.runs()).count();
+    format!("on {target}:\n{lines}{run} scenarios would run, {} would not\n", plan.scenarios.len() - run)
+}
+
+/// Every claim on a line of its own, with what it is judged by; controls are their claims' business.
+pub fn planned_claims(plan: &Plan, register: &Register, target: &TargetSpec) -> String {
+    let claims = || plan.scenarios.iter().filter(|planned| !planned.control);
+    let line = |planned: &Planned| {
+        let claim = register.get(planned.claim);
+        PlanRow::of(planned)
+            .show(&claim.map(|claim| format!("{}; bound: {}", claim.claim, claim.bound)).unwrap_or_default())
+    };
+    let run = claims().filter(|planned| planned.runs()).count();
+    let lines: String = claims().map(line).collect();
+    format!("on {target}:\n{lines}{run} claims would run, {} would not\n", claims().count() - run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::FeatureFile;
+
+    #[test]
+    fn a_plan_says_what_runs_and_why_the_rest_does_not() {
+        let claims = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\n\
+            [[claim]]\nid = \"A8-5\"\nclaim = \"it is cheap\"\nbound = \"< 1 $\"\nneeds = [\"aws\"]\n";
+        let text = "Feature: f\n  @A2-1\n  Scenario: Builds\n    Given x\n  @A2-1 @control\n  Scenario: Not\n    Given x\n  \
+            @A8-5\n  Scenario: Cheap\n    Given x\n";
+        let register = Register::parse(claims).unwrap();
+        let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();
+        let made = Plan::make(&[file], &register, &[], |_, _| true, None).unwrap();
+        let target: TargetSpec = "vm:arm64".parse().unwrap();
+        let why = "needs an AWS account: --target ec2, which this version does not bring yet";
+        assert_eq!(
+            plan(&made, &target),
+            format!(
+                "on vm:arm64:\n     run  A2-1  Builds\n     run  A2-1  control: Not\n not run  A8-5  Cheap  ({why})\n\
+                 2 scenarios would run, 1 would not\n"
+            )
+        );
+        let claims = planned_claims(&made, &register, &target);
+        assert!(claims.contains("     run  A2-1  it builds; bound: exit 0\n"), "{claims}");
+        assert!(claims.ends_with("1 claims would run, 1 would not\n"), "{claims}");
+        let row = serde_json::to_value(PlanRow::of(&made.scenarios[2])).unwrap();
+        let expected = serde_json::json!({ "claim": "A8-5", "scenario": "Cheap", "feature": "features/f.feature",
+            "line": 9, "control": false, "decision": "skip", "reason": why });
+        assert_eq!(row, expected);
+    }
+}
