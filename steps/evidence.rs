@@ -252,14 +252,12 @@ impl Evidence {
         write_whole(&self.folder.join("SHA256SUMS"), lines.as_bytes())
     }
 
-    /// Removes the folder and the link to it: for a run that could not even begin.
-    pub fn discard(&self) {
+    /// Removes the folder and the link to it in `runs`: for a run that could not even begin.
+    pub fn discard(&self, runs: &Path) {
         let _ = fs::remove_dir_all(&self.folder);
-        if let Some(runs) = self.folder.parent() {
-            let latest = runs.join("latest");
-            if fs::read_link(&latest).is_ok_and(|target| target == self.folder) {
-                let _ = fs::remove_file(latest);
-            }
+        let latest = runs.join("latest");
+        if fs::read_link(&latest).is_ok_and(|target| target == self.folder) {
+            let _ = fs::remove_file(latest);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -90,6 +91,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints; nobody need be reading it, as in `assay plan | head`.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch), Exit> {
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     let arch = target.available().map_err(usage)?;
@@ -103,11 +109,11 @@ fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> 
     if json {
         let shown = plan.scenarios.iter().filter(|planned| !(claims && planned.control));
         let rows: Vec<PlanRow> = shown.map(PlanRow::of).collect();
-        println!("{}", serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
+        say(&serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
     } else if claims {
-        print!("{}", report::planned_claims(&plan, &annex.register, &target));
+        say(report::planned_claims(&plan, &annex.register, &target).trim_end());
     } else {
-        print!("{}", report::plan(&plan, &target));
+        say(report::plan(&plan, &target).trim_end());
     }
     Ok(())
 }
@@ -130,13 +136,13 @@ fn gc(images: bool, json: bool, settings: &Settings) -> Result<(), Exit> {
         }
     }
     if json {
-        println!("{}", serde_json::to_string(&swept).map_err(infrastructure)?);
+        say(&serde_json::to_string(&swept).map_err(infrastructure)?);
     } else {
         for thing in &swept.removed {
-            println!("removed {thing}");
+            say(&format!("removed {thing}"));
         }
         if swept.removed.is_empty() && swept.troubles.is_empty() {
-            println!("nothing to remove");
+            say("nothing to remove");
         }
     }
     match swept.troubles.is_empty() {
@@ -157,13 +163,13 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
         let image = runtime.block_on(provide(definition, arch, &settings)).map_err(infrastructure)?;
         let folder = image.disk.parent().unwrap_or(&image.disk).display();
         let made = &image.manifest;
-        println!(
+        say(&format!(
             "{target}: {} with {} packages, made {}, is in {folder} and takes {}",
             made.distribution,
             made.packages.len(),
             made.built,
             image.room()
-        );
+        ));
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ impl Run {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
-            print!("{}", report::plan(&plan, &target));
+            say(report::plan(&plan, &target).trim_end());
             return Ok(None);
         }
         tools::check(&annex.features, &plan, options.image.is_some(), &definitions, arch, &settings)
@@ -130,7 +130,8 @@ impl Run {
         }
         let ledger = Arc::new(Ledger::open(&leases, &id).map_err(infrastructure)?);
         let facts = self.facts();
-        let evidence = Evidence::create(&self.settings.runs, self.options.evidence.as_deref(), &id, facts);
+        let runs = self.settings.runs.clone();
+        let evidence = Evidence::create(&runs, self.options.evidence.as_deref(), &id, facts);
         let evidence = Arc::new(evidence.map_err(usage)?);
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
@@ -139,7 +140,7 @@ impl Run {
         }
         if let Err(Mistake::Usage(_)) = &verdicts {
             // Nothing was judged: there is no evidence of anything.
-            evidence.discard();
+            evidence.discard(&runs);
         }
         let verdicts = verdicts?;
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;

@@ -180,14 +180,19 @@ fn an_image_that_is_none_is_refused_before_anything_runs() {
     told(&mut project.e2e(&["--image", "oci-archive:/nowhere.tar"]), 2, &["there is no file /nowhere.tar"]);
     told(&mut project.e2e(&["--image", "Hello world"]), 2, &["write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG"]);
     assert!(!project.path("target").exists());
-    // From here on a run has begun; it must leave nothing but its evidence, which the project's end checks.
+    // From here on a run has begun; it must leave nothing either.
     let image = format!("oci:{}", project.path("features").display());
     let mut folder = project.e2e(&["--tags", "@A3-1", "--image", &image]);
     told(folder.env("PATH", &path), 2, &[&project.path("features").display().to_string(), "OCI"]);
     let image = format!("oci-archive:{}", project.path("features/claims.toml").display());
     let mut file = project.e2e(&["--tags", "@A3-1", "--image", &image]);
     told(file.env("PATH", &path), 2, &["claims.toml is no tar archive"]);
-    assert!(project.path("target/assay/latest/run.json").is_file());
+    let image = format!("oci:{}", project.path("fixtures").display());
+    let mut elsewhere = project.e2e(&["--tags", "@A3-1", "--image", &image, "--evidence", "own"]);
+    told(elsewhere.env("PATH", &path), 2, &["OCI"]);
+    assert!(!project.path("own").exists());
+    let left: Vec<_> = fs::read_dir(project.path("target/assay")).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
