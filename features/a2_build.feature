@@ -7,6 +7,7 @@ Feature: A.2 The program is built for WebAssembly
     When the guest "hello" is built from a clean tree
     Then the compiler exits with code 0
     And exactly 1 module comes out
+    And a second build gives the same module
 
   @A2-1 @control
   Scenario: A program with a compile error does not build

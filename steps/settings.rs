@@ -19,6 +19,8 @@ pub struct Settings {
     pub mirror: Option<String>,
     /// A registry's image to use (`ASSAY_REGISTRY_IMAGE`), else one is made from Debian's package.
     pub registry_image: Option<String>,
+    /// Values of variables that are secrets by their names: they must never reach the evidence.
+    pub secrets: Vec<String>,
 }
 
 impl Settings {
@@ -47,12 +49,32 @@ impl Settings {
             target: variable("ASSAY_TARGET"),
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
+            secrets: env::vars_os().filter_map(|(name, value)| secret(name.to_str()?, value.to_str()?)).collect(),
         })
     }
+}
+
+/// The value of a variable whose name says that it is a secret; what is too short to be one would hide half the text.
+fn secret(name: &str, value: &str) -> Option<String> {
+    let named = ["SECRET", "TOKEN", "PASSWORD", "PRIVATE_KEY"].iter().any(|word| name.to_uppercase().contains(word));
+    (named && value.len() >= 8).then(|| value.to_owned())
 }
 
 /// Where programs are: in `PATH`, and in the `sbin` folders, which an ordinary user's own `PATH` lacks.
 pub fn program_folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_the_names_of_their_variables() {
+        assert_eq!(secret("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI"), Some("wJalrXUtnFEMI".to_owned()));
+        assert_eq!(secret("ci_registry_token", "abcdefgh"), Some("abcdefgh".to_owned()));
+        assert_eq!(secret("PATH", "/usr/bin:/bin"), None);
+        assert_eq!(secret("TOKEN", "yes"), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! Steps about guests and their modules: sections A.2 of the annex.
 
+use assay::probe::Value;
 use assay::unit::Unit;
 use assay::verdict::Rule;
 use cucumber::{given, then, when};
@@ -23,6 +24,12 @@ fn compiler_exits(proof: &mut Proof, code: i32) -> anyhow::Result<()> {
 #[then(expr = "exactly {int} module comes out")]
 fn modules_come_out(proof: &mut Proof, count: u32) -> anyhow::Result<()> {
     proof.check_number("build.modules", Unit::Count, f64::from(count))
+}
+
+#[then("a second build gives the same module")]
+fn same_module(proof: &mut Proof) -> anyhow::Result<()> {
+    let Some(Value::Text(first)) = proof.value("build.sha256").cloned() else { anyhow::bail!("no module came out") };
+    proof.check_text("build.sha256", &first)
 }
 
 #[given("the module of the workload")]

@@ -102,7 +102,6 @@ impl Record {
         let ended = planned.and_then(|planned| self.ended(planned));
         let control = self.control(mine(true));
         let (verdict, reason) = self.verdict(claim.id, planned, ended.as_ref(), &control);
-        let asked = |ended: &Ended| ended.checks.first().map(|check| check.rule.show(check.unit));
         ClaimRecord {
             id: claim.id,
             claim: claim.claim.clone(),
@@ -111,7 +110,7 @@ impl Record {
             line: planned.map(|planned| planned.line).unwrap_or_default(),
             verdict,
             reason,
-            bound: ended.as_ref().and_then(asked).unwrap_or_else(|| claim.bound.clone()),
+            bound: claim.bound.clone(),
             published: claim.published.clone(),
             value: ended.as_ref().and_then(|ended| ended.outcome.value.clone()),
             unit: ended.as_ref().and_then(|ended| ended.unit),

@@ -133,6 +133,7 @@ impl Run {
         let runs = self.settings.runs.clone();
         let evidence = Evidence::create(&runs, self.options.evidence.as_deref(), &id, facts);
         let evidence = Arc::new(evidence.map_err(usage)?);
+        self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
         for trouble in ledger.close() {

@@ -241,6 +241,9 @@ impl Build<'_> {
         // Where that is not allowed nothing can be mounted either, and mmdebstrap does without.
         let apart = if shell.run(&probe).await?.succeeded() { apart.to_vec() } else { Vec::new() };
         let build = vec![
+            // Its own temporary files go with the folder, even if it is killed.
+            "env".to_owned(),
+            format!("TMPDIR={}", work.display()),
             programs.mmdebstrap.clone(),
             "--mode=root".to_owned(),
             format!("--architectures={}", self.arch),

@@ -27,10 +27,11 @@ impl Lab {
         Ok(Subject { samples, files: vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()] })
     }
 
-    /// A guest built from a clean tree: how its compiler ended, and what came out.
+    /// A guest built from a clean tree, twice: how its compiler ended, and what came out.
     pub async fn build_subject(&self, guest: &str) -> anyhow::Result<Subject> {
         let make = async {
             let built = build(&self.workshop, &self.orders.settings.root, guest).await?;
+            let again = build(&self.workshop, &self.orders.settings.root, guest).await?;
             let code = match built.status {
                 Status::Code(code) => code,
                 Status::Signal(signal) => anyhow::bail!("the compiler was ended by signal {signal}"),
@@ -40,7 +41,8 @@ impl Lab {
                 Reading::new("build.modules", built.modules.len() as f64, Unit::Count, "files *.wasm in release/"),
                 Reading::text("build.compiler", &built.rustc),
             ];
-            readings.extend(built.modules.iter().map(|module| Reading::text("build.sha256", &module.sha256)));
+            let modules = built.modules.iter().chain(&again.modules);
+            readings.extend(modules.map(|module| Reading::text("build.sha256", &module.sha256)));
             self.subject(&format!("build of {guest}"), "host", readings)
         };
         self.subjects.get(&format!("build {guest}"), make).await
