@@ -8,6 +8,7 @@
 
 // What everything is made of.
 pub mod unit;
+pub mod stats;
 pub mod command;
 pub mod settings;
 pub mod progress;
@@ -26,7 +27,6 @@ pub mod probe;
 pub mod deployment;
 pub mod arithmetic;
 // What it means: pure, from here to the verdict.
-pub mod stats;
 pub mod verdict;
 pub mod claim;
 pub mod deviation;
