@@ -3,14 +3,12 @@ Feature: A.10 Nothing is left behind
 
   @A10-1
   Scenario: Clean-up leaves no unit, no Quadlet and no image
-    Given the workload is deployed on a device and has been started
-    When it is cleaned up as the annex says
+    When the workload has been deployed, started and cleaned up as the annex says
     Then no unit, no Quadlet and no image of it are left
 
   @A10-1 @control
   Scenario: A Quadlet that was forgotten is found
-    Given the workload is deployed on a device and has been started
-    When it is cleaned up but for its Quadlet
+    When the workload has been deployed, started and cleaned up but for its Quadlet
     Then no unit, no Quadlet and no image of it are left
     But the check says no because of "wasm-hello.service"
 

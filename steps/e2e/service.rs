@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay::probe::trial::Until;
 use assay::unit::Unit;
 use assay::verdict::Rule;
-use cucumber::{given, then, when};
+use cucumber::{then, when};
 
 use crate::lab::{Guest, Limits, TrialSpec};
 use crate::params::{DurationWord, PercentWord, SizeWord};
@@ -132,19 +132,14 @@ fn cpu_share(proof: &mut Proof, share: PercentWord) -> anyhow::Result<()> {
     proof.check("cpu.share", Unit::Ratio, Rule::AtMost { bound: share.0.value() })
 }
 
-#[given("the workload is deployed on a device and has been started")]
-fn deployed(proof: &mut Proof) {
-    proof.condition = None;
-}
-
-#[when("it is cleaned up as the annex says")]
+#[when("the workload has been deployed, started and cleaned up as the annex says")]
 async fn cleaned_up(proof: &mut Proof) -> anyhow::Result<()> {
     let subject = proof.lab.cleaned_up(false).await?;
     proof.about(subject);
     Ok(())
 }
 
-#[when("it is cleaned up but for its Quadlet")]
+#[when("the workload has been deployed, started and cleaned up but for its Quadlet")]
 async fn cleaned_up_in_part(proof: &mut Proof) -> anyhow::Result<()> {
     let subject = proof.lab.cleaned_up(true).await?;
     proof.about(subject);
