@@ -8,7 +8,7 @@ use assay::tool;
 use cucumber::gherkin::{Scenario, StepType};
 
 /// The words by which steps call for a machine.
-const MACHINE: [&str; 6] = ["device", "machine", " has run", " has ended", "run there", "Quadlet"];
+const MACHINE: [&str; 7] = ["device", "deployed", "machine", " has run", " has ended", "run there", "Quadlet"];
 /// The words by which steps call for images, which are Podman's business.
 const IMAGES: [&str; 6] = ["image", "pulled", "the workload", " has run", " has ended", "Quadlet"];
 /// What is made without an image, but named like what is not.
