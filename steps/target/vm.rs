@@ -46,7 +46,7 @@ pub enum ProvisionError {
     #[error(transparent)]
     Boot(Box<BootFailed>),
     /// It could not be started at all.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Setup(#[from] anyhow::Error),
 }
 
