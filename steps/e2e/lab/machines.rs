@@ -1,5 +1,5 @@
-//! The machines of a run: the device, which only sees what the annex does to it, and spare ones of the same kind for
-//! repetitions and controls, lent to one trial at a time.
+//! The machines of a run: the device, which only sees what the annex's own Quadlet deploys, and spare ones of the same
+//! kind for repetitions and controls, each lent to one trial at a time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -160,8 +160,8 @@ impl Machines {
 
     /// The device, for one trial at a time.
     pub async fn device(&self) -> anyhow::Result<Loan<'_>> {
-        let permit = self.device_turn.acquire().await?;
-        Ok(Loan { bench: Some(self.device_bench().await?), home: None, _permit: permit })
+        let bench = self.device_bench().await?;
+        Ok(Loan { bench: Some(bench), home: None, _permit: self.device_turn.acquire().await? })
     }
 
     /// A machine of the device's kind, for one trial at a time.

@@ -176,8 +176,10 @@ impl Lab {
     }
 
     async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
-        let annex = spec.guest == Guest::Workload && spec.limits == Limits::Annex;
-        let loan = if annex { self.machines.device().await? } else { self.machines.spare().await? };
+        let loan = match spec.limits {
+            Limits::Annex => self.machines.device().await?,
+            Limits::Memory | Limits::None => self.machines.spare().await?,
+        };
         let shell = &loan.machine.shell;
         let image = self.image(&spec.guest, "", &Recipe::default()).await?;
         let reference = self.on_machine(&loan, &image).await?;
