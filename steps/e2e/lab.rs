@@ -131,12 +131,21 @@ impl Lab {
         &self.machines
     }
 
-    /// Starts at once what takes longest: the device, if it is needed, ahead of all other machines.
-    pub async fn begin(&self, device: bool) {
-        if device {
-            // Who needs the device will be told what went wrong with it.
-            let _ = self.machines.facts().await;
-        }
+    /// Starts at once what takes longest: the device ahead of all other machines, and the runs without any limit,
+    /// which are asked for late though they depend on nothing.
+    pub async fn begin(&self, device: bool, unlimited: bool) {
+        let device = async {
+            if device {
+                // Who needs it will be told what went wrong with it; so below.
+                let _ = self.machines.facts().await;
+            }
+        };
+        let unlimited = async {
+            if unlimited {
+                let _ = self.unlimited_run().await;
+            }
+        };
+        tokio::join!(device, unlimited);
     }
 
     /// Loads the image that `--image` names, if one is named, before anything else is started.

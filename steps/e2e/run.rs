@@ -187,8 +187,12 @@ impl Run {
         progress.say(format!("run {id} on {}; evidence in {}", self.target, evidence.folder().display()));
 
         let features = self.settings.root.join("features");
+        let all_of_it = async {
+            let begin = lab.begin(needs_device(record.plan()), judges(record.plan(), "A7-1"));
+            tokio::join!(begin, prove(&features, &self.options, record.clone()));
+        };
         let complete = tokio::select! {
-            () = async { tokio::join!(lab.begin(needs_device(record.plan())), prove(&features, &self.options, record.clone())); } => true,
+            () = all_of_it => true,
             () = record.first_failure(), if self.options.fail_fast => false,
             () = signals.any() => false,
         };
@@ -235,6 +239,11 @@ impl Run {
             "assay": env!("CARGO_PKG_VERSION"),
         })
     }
+}
+
+/// Whether this claim is going to be judged.
+fn judges(plan: &Plan, claim: &str) -> bool {
+    plan.scenarios.iter().any(|planned| planned.runs() && !planned.control && planned.claim.to_string() == claim)
 }
 
 /// Whether a claim about the device itself is going to be judged.

@@ -214,12 +214,14 @@ impl Trial {
         }
         // Page cache is charged to whoever read a file first, so it says little of who takes what: memory of their own
         // does, and it stands still while the guest is at work.
+        let own = |look: &Look| look.values.get("payload.anon").copied().unwrap_or_default();
+        let most = self.looks.iter().map(own).fold(0.0, f64::max);
         for (key, probe) in [("payload.anon", "memory.guest"), ("runtime.anon", "memory.helpers")] {
-            let at_work =
-                self.looks.iter().filter(|look| look.values.get("payload.anon").is_some_and(|own| *own > 0.0));
-            let own: Vec<f64> = at_work.filter_map(|look| look.values.get(key).copied()).collect();
-            if let Some(middle) = median(&own) {
-                readings.push(bytes(probe, middle, format!("{key}, median of {} looks", own.len())));
+            // Before the guest has loaded, its control group holds the runtime that is about to become it.
+            let at_work = self.looks.iter().filter(|look| most > 0.0 && own(look) > most / 2.0);
+            let values: Vec<f64> = at_work.filter_map(|look| look.values.get(key).copied()).collect();
+            if let Some(middle) = median(&values) {
+                readings.push(bytes(probe, middle, format!("{key}, median of {} looks", values.len())));
             }
         }
         readings

@@ -17,7 +17,7 @@ use crate::lease::{Lease, Ledger};
 use crate::shell::Shell;
 
 /// The machine whose console and journal need no name before them: the annex's own device.
-const MAIN: &str = "nano";
+pub(super) const MAIN: &str = "nano";
 /// A socket's path may be no longer than this.
 const SOCKET: usize = 100;
 /// How long QEMU gets to end by itself.
