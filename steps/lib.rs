@@ -35,4 +35,5 @@ pub mod plan;
 pub mod annex;
 // What is left, and how it is shown.
 pub mod evidence;
+pub mod record;
 pub mod report;

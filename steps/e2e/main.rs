@@ -3,7 +3,6 @@
 mod lab;
 mod options;
 mod params;
-mod record;
 mod run;
 mod tools;
 mod world;

@@ -21,9 +21,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Lab, Orders, named_facts};
 use crate::options::Options;
-use crate::record::{Ended, Record, outcome};
 use crate::tools;
 use crate::world::Proof;
+use assay::record::{Ended, Record, outcome};
 
 /// For the thread that runs the scenarios.
 const STACK: usize = 256 << 20;
