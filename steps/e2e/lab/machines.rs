@@ -14,8 +14,8 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 /// What a spare machine costs the host, the emulator's own needs included.
 const COST_MIB: u64 = 1024;
 
-/// How long a mere glance waits before it looks again whether others want to start.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a mere glance waits before it looks again whether there is room for it.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Counts itself for as long as it lives.
 struct Counted<'a>(&'a AtomicUsize);
@@ -184,10 +184,11 @@ impl Machines {
         *count
     }
 
-    /// The facts of a machine of another kind, which goes again at once. It lets those go first that work is waiting for.
+    /// The facts of a machine of another kind, which goes again at once. It comes when there is room for it: nobody
+    /// waits for a machine to start, and a spare one stands idle.
     pub async fn glance(&self, kind: &str) -> anyhow::Result<Facts> {
         tokio::time::sleep(PATIENCE).await;
-        while self.starting.load(Ordering::Relaxed) > 0 {
+        while self.starting.load(Ordering::Relaxed) > 0 || self.spare_turns.available_permits() == 0 {
             tokio::time::sleep(PATIENCE).await;
         }
         let bench = self.provision(kind, kind).await?;
