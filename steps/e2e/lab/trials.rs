@@ -152,6 +152,7 @@ impl Lab {
             let image = self.image(&Guest::Workload, "", &Recipe::default()).await?;
             let reference = self.on_machine(&loan, &image).await?;
             let unit = "wasm-hello";
+            self.progress.say(format!("{}: clean-up{}", loan.machine.name, if forgetful { ", in part" } else { "" }));
             let deployment = Deployment::install(shell, unit, &self.quadlet("no-quota")?, &reference).await?;
             shell.read(&Command::new("systemctl").args(["--user", "start", unit])).await?;
             if forgetful {
@@ -248,6 +249,7 @@ impl Lab {
             let loan = self.machines.spare().await?;
             let image = self.image(&Guest::Workload, "", &Recipe::default()).await?;
             let reference = self.on_machine(&loan, &image).await?;
+            self.progress.say(format!("{}: workload by hand, {condition:?}", loan.machine.name));
             let output = changed(&loan.machine.shell, condition, &reference).await?;
             let samples = self.record(&format!("{condition:?}"), &loan.machine.name, run_readings(&output))?;
             loan.give_back();
@@ -262,6 +264,7 @@ impl Lab {
             let loan = self.machines.spare().await?;
             let image = self.image(&Guest::Named(name.to_owned()), "", &Recipe::default()).await?;
             let reference = self.on_machine(&loan, &image).await?;
+            self.progress.say(format!("{}: {name} by hand", loan.machine.name));
             let output = deployment::run_once(&loan.machine.shell, &reference).await?;
             let mut readings = run_readings(&output);
             readings.extend(capabilities(&output.text()));
