@@ -28,7 +28,7 @@ pub struct Options {
     /// Run a part of the claims: the first of three is 1/3
     #[arg(long, value_name = "M/N")]
     pub shard: Option<Shard>,
-    /// How often a measurement is repeated
+    /// How often the memory of the workload is measured, the run as the annex deploys it being the first
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
     /// The folder for the evidence; new or empty [default: target/assay/<run-id>]

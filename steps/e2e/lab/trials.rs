@@ -112,10 +112,9 @@ impl Lab {
     /// the CPU is native, and without the one on CPU where it is emulated and a start would take a minute.
     pub async fn repeated_run(&self) -> anyhow::Result<Subject> {
         let mut all = self.annex_run().await?;
-        let spec = match self.machines.facts().await?.native {
-            true => workload(Limits::Annex, self.orders.runs - 1, false),
-            false => workload(Limits::Memory, self.orders.runs, true),
-        };
+        let native = self.machines.facts().await?.native;
+        let limits = if native { Limits::Annex } else { Limits::Memory };
+        let spec = workload(limits, self.orders.runs - 1, !native);
         if spec.runs > 0 {
             let more = self.subjects.get(&format!("again-{spec}"), self.run_trial(&spec)).await?;
             all.samples.extend(more.samples);
