@@ -9,8 +9,8 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 
+use crate::artifact::sha256;
 use crate::claim::ClaimId;
 use crate::command::{Command, Output};
 use crate::probe::{Reading, Sample, Value};
@@ -246,7 +246,7 @@ impl Evidence {
         for file in files(&self.folder)? {
             if file != Path::new("SHA256SUMS") {
                 let bytes = fs::read(self.folder.join(&file))?;
-                lines += &format!("{}  {}\n", hex(&Sha256::digest(&bytes)), file.display());
+                lines += &format!("{}  {}\n", sha256(&bytes), file.display());
             }
         }
         write_whole(&self.folder.join("SHA256SUMS"), lines.as_bytes())
@@ -336,11 +336,6 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

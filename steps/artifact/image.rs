@@ -143,14 +143,6 @@ impl Image {
     pub fn module(&self, workshop: &Workshop) -> anyhow::Result<Module> {
         Module::read(&self.layout.extract_module(&workshop.room("module")?)?)
     }
-
-    /// Writes it as an OCI archive that `podman load` on any machine knows by the same name.
-    ///
-    /// # Errors
-    /// Where the file cannot be written.
-    pub fn archive(&self, file: &Path) -> anyhow::Result<()> {
-        self.layout.archive(&self.reference, file)
-    }
 }
 
 /// Writes an image as it would be pushed: with compressed layers.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay::claim::ClaimId;
-use assay::probe::{Sample, Value};
+use assay::probe::Value;
 use assay::unit::Unit;
 use assay::verdict::{Check, Outcome, Rule, Verdict};
 use cucumber::World;
@@ -27,8 +27,6 @@ pub struct Proof {
     pub condition: Option<crate::lab::Condition>,
     /// What the current step is about.
     subject: Subject,
-    /// All samples the checks rest on.
-    pub samples: Vec<Sample>,
     /// The checks, in order.
     pub checks: Vec<Check>,
     /// What they came to, in the same order.
@@ -54,7 +52,6 @@ impl Proof {
             control: false,
             condition: None,
             subject: Subject::default(),
-            samples: Vec::new(),
             checks: Vec::new(),
             outcomes: Vec::new(),
             refusal_confirmed: false,
@@ -64,8 +61,6 @@ impl Proof {
 
     /// From here on the scenario is about this subject.
     pub fn about(&mut self, subject: Subject) {
-        self.samples
-            .extend(subject.samples.iter().filter(|new| !self.samples.contains(new)).cloned().collect::<Vec<_>>());
         self.evidence
             .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
         self.subject = subject;

@@ -97,8 +97,9 @@ pub struct Local {
     pub closed: String,
     /// A login at the closed door.
     pub login: Login,
-    containers: [ContainerAsync<GenericImage>; 2],
-    service: Child,
+    // Held for as long as it runs: dropping them ends them.
+    _containers: [ContainerAsync<GenericImage>; 2],
+    _service: Child,
 }
 
 impl Local {
@@ -120,7 +121,7 @@ impl Local {
         let (closed, second) = door(workshop, image, "closed", CLOSED, 401).await?;
         let login = login(workshop, &closed, USER, &password).await?;
         progress.say(format!("registry: pulls from {open}, pushes to {closed}"));
-        Ok(Local { open, closed, login, containers: [first, second], service })
+        Ok(Local { open, closed, login, _containers: [first, second], _service: service })
     }
 
     /// Puts a text where a manifest should be, as somebody who is logged in.
@@ -138,17 +139,6 @@ impl Local {
             401 | 403 => Err(Refusal::Unauthorized(answer.body)),
             status => Err(Refusal::Other(format!("status {status}: {}", answer.body.trim()))),
         }
-    }
-
-    /// Stops it and removes its containers; what it stored goes with the workshop.
-    ///
-    /// # Errors
-    /// Where a container cannot be removed.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        for container in self.containers {
-            container.rm().await.context("cannot remove a container of the registry")?;
-        }
-        self.service.kill().await.context("cannot end the Podman service")
     }
 }
 

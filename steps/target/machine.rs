@@ -70,12 +70,6 @@ impl Machine {
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
     }
 
-    /// Waits until it is gone; beside a step, so that its death is noticed at once.
-    pub async fn gone(&self) -> Gone {
-        let status = self.child.wait().await;
-        Gone { machine: self.name.clone(), reason: format!("qemu ended with {status}: {}", self.work.qemu_said()) }
-    }
-
     /// Writes the system's journal beside the evidence and says where.
     ///
     /// # Errors

@@ -68,14 +68,6 @@ impl Qmp {
         Ok(answer["status"].as_str().context("qemu's query-status names no status")?.to_owned())
     }
 
-    /// Presses the power button; the guest then shuts down, or not.
-    ///
-    /// # Errors
-    /// As for [`Qmp::execute`].
-    pub async fn power_down(&mut self) -> anyhow::Result<()> {
-        self.execute("system_powerdown", json!({})).await.map(drop)
-    }
-
     /// Ends QEMU at once.
     ///
     /// # Errors
