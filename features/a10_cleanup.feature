@@ -17,6 +17,12 @@ Feature: A.10 Nothing is left behind
     When the run's instance has been terminated
     Then nothing that carries the run's tag is left
 
+  @A10-2 @control
+  Scenario: A key pair that was forgotten is found
+    When the run's instance has been terminated and its key pair forgotten
+    Then nothing that carries the run's tag is left
+    But the check says no because of "key-pair"
+
   @A10-3
   Scenario: The repository can be removed with its images
     When the run's repository has been deleted with its images

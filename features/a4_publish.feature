@@ -7,6 +7,12 @@ Feature: A.4 The image is published
     Given an ECR Public repository made for this run
     Then its address is public
 
+  @A4-1 @control
+  Scenario: A name that is taken already gets no address
+    Given an ECR Public repository by a name that is taken already
+    Then its address is public
+    But the check says no because of "RepositoryAlreadyExistsException"
+
   @A4-2
   Scenario: Whoever has the login can push
     When the image of the workload is pushed with the login

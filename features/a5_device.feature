@@ -19,10 +19,22 @@ Feature: A.5 The device
     Given the device
     Then its architecture is "aarch64"
 
+  @A5-2 @control
+  Scenario: An amd64 machine is told apart
+    Given an amd64 machine of the device's kind
+    Then its architecture is "aarch64"
+    But the check says no because of "x86_64"
+
   @A5-3
   Scenario: The newest Ubuntu 24.04 of Canonical is found and boots
     Given the newest Ubuntu 24.04 image for arm64 of owner "099720109477"
     Then the device has booted from it
+
+  @A5-3 @control
+  Scenario: An image that somebody else has given Canonical's name is not taken
+    Given a newer image with the name of Ubuntu 24.04 for arm64, of owner "111122223333"
+    Then the device has booted from it
+    But the check says no because of "ami.owner"
 
   @A5-4
   Scenario: Podman is new enough
@@ -33,6 +45,12 @@ Feature: A.5 The device
   Scenario: crun is built with WasmEdge
     Given the device
     Then its crun has the feature "+WASM:wasmedge"
+
+  @A5-5 @control
+  Scenario: A runtime that knows no WebAssembly is told apart
+    Given runc in place of crun
+    Then its crun has the feature "+WASM:wasmedge"
+    But the check says no because of "crun.features is none"
 
   @A5-6
   Scenario: Without the WasmEdge library the workload fails with the documented error
@@ -68,3 +86,12 @@ Feature: A.5 The device
     When the workload has run as the annex deploys it
     Then it ended with result "success"
     And its log has 5 readings
+
+  @A5-8 @control
+  Scenario: On a machine with 128 MB the workload does not work
+    Given a machine with 128 MB
+    Then its usable memory is at most 512 MiB
+    When the workload has run there as the annex deploys it
+    Then it ended with result "success"
+    And its log has 5 readings
+    But the check says no because of "for want of memory"

@@ -111,12 +111,22 @@ impl Register {
     /// Reads the text of `claims.toml`.
     ///
     /// # Errors
-    /// It is malformed or names a claim twice.
+    /// It is malformed, names a claim twice, or has a claim that leaves empty what it is judged by.
     pub fn parse(text: &str) -> anyhow::Result<Register> {
         let file: RegisterFile = toml::from_str(text)?;
         let mut claims = BTreeMap::new();
         for claim in file.claim {
             let id = claim.id;
+            let texts = [
+                ("claim", Some(&claim.claim)),
+                ("bound", Some(&claim.bound)),
+                ("published", claim.published.as_ref()),
+                ("control", claim.control.as_ref()),
+            ];
+            for (key, text) in texts {
+                let said = text.is_none_or(|text| !text.trim().is_empty());
+                anyhow::ensure!(said, "claim {id}: its {key} is empty: write what it is");
+            }
             anyhow::ensure!(claims.insert(id, claim).is_none(), "claim {id} is there twice: remove one");
         }
         Ok(Register(claims))
@@ -152,5 +162,15 @@ mod tests {
         let twice = Register::parse(&row.repeat(2)).unwrap_err();
         assert_eq!(twice.to_string(), "claim A2-1 is there twice: remove one");
         assert!(Register::parse(&format!("{row}bounds = 3\n")).is_err());
+    }
+
+    #[test]
+    fn what_a_claim_says_it_says_in_words() {
+        let row = "[[claim]]\nid = \"A2-1\"\nclaim = \"builds\"\nbound = \"zero\"\npublished = \"yes\"\ncontrol = \"no\"\n";
+        assert!(Register::parse(row).is_ok());
+        for (key, text) in [("claim", "builds"), ("bound", "zero"), ("published", "yes"), ("control", "no")] {
+            let error = Register::parse(&row.replace(text, " ")).unwrap_err().to_string();
+            assert_eq!(error, format!("claim A2-1: its {key} is empty: write what it is"));
+        }
     }
 }

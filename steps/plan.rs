@@ -21,6 +21,9 @@ pub enum Decision {
 /// Why a scenario does not run that the user did not ask for.
 pub const NOT_SELECTED: &str = "not selected by the options of this run";
 
+/// How the step begins that makes a scenario a control: without it, its check could say no and nobody would notice why.
+pub const REFUSAL: &str = "the check says no because of ";
+
 /// One scenario and what becomes of it.
 #[derive(Clone, Debug)]
 pub struct Planned {
@@ -114,7 +117,8 @@ impl Plan {
     /// Decides for each scenario what becomes of it on a target that meets `met` and nothing else.
     ///
     /// # Errors
-    /// [`Mistakes`]: a scenario without a claim, a claim nobody knows, a claim without a scenario.
+    /// [`Mistakes`]: a scenario without a claim, a claim nobody knows, a claim without a scenario; a control that is
+    /// declared and not written, or written and not declared, or that could never be caught.
     pub fn make(
         features: &[FeatureFile],
         register: &Register,
@@ -128,6 +132,9 @@ impl Plan {
             for scenario in every_scenario(&file.feature) {
                 match the_claim(scenario, register) {
                     Ok(claim) => {
+                        let control = scenario.tags.iter().any(|tag| tag == "control");
+                        let wrong = misuse(scenario, claim, control);
+                        mistakes.extend(wrong.map(|mistake| told(&file.path, scenario.position.line, &mistake)));
                         let decision = match wanted(&file.feature, scenario) {
                             true => decide(claim, met),
                             false => Decision::Skip(NOT_SELECTED.to_owned()),
@@ -137,18 +144,15 @@ impl Plan {
                             scenario: scenario.name.clone(),
                             feature: file.path.clone(),
                             line: scenario.position.line,
-                            control: scenario.tags.iter().any(|tag| tag == "control"),
+                            control,
                             decision,
                         });
                     }
-                    Err(mistake) => mistakes.push(format!("  {}:{}: {mistake}", file.path, scenario.position.line)),
+                    Err(mistake) => mistakes.push(told(&file.path, scenario.position.line, &mistake)),
                 }
             }
         }
-        let covered: BTreeSet<ClaimId> =
-            scenarios.iter().filter(|planned| !planned.control).map(|planned| planned.claim).collect();
-        let bare = register.iter().filter(|claim| !covered.contains(&claim.id));
-        mistakes.extend(bare.map(|claim| format!("  claim {} has no scenario: tag one with @{}", claim.id, claim.id)));
+        mistakes.extend(register.iter().filter_map(|claim| uncovered(claim, &scenarios)));
         if !mistakes.is_empty() {
             return Err(Mistakes(mistakes));
         }
@@ -179,6 +183,44 @@ pub fn every_scenario(feature: &Feature) -> impl Iterator<Item = &Scenario> {
     feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios))
 }
 
+fn told(file: &str, line: usize, mistake: &str) -> String {
+    format!("  {file}:{line}: {mistake}")
+}
+
+/// What is wrong with a scenario as its claim's own, or as its claim's control.
+fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
+    let (name, id) = (&scenario.name, claim.id);
+    let refusals = scenario.steps.iter().filter(|step| step.value.starts_with(REFUSAL)).count();
+    let closed = scenario.steps.last().is_some_and(|step| step.value.starts_with(REFUSAL));
+    match (control, &claim.control) {
+        (true, None) => Some(format!(
+            "\"{name}\" is a control that claim {id} does not declare: say in features/claims.toml what it is, \
+             as control = \"…\""
+        )),
+        (true, Some(_)) if !closed || refusals > 1 => {
+            Some(format!("\"{name}\" could never be caught: end it with one step: But {REFUSAL}\"…\""))
+        }
+        (false, _) if refusals > 0 => {
+            Some(format!("\"{name}\" expects a refusal and is no control: tag it @control, or leave out that step"))
+        }
+        _ => None,
+    }
+}
+
+/// What a claim of the register lacks among the scenarios.
+fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
+    let mine = |control: bool| scenarios.iter().find(|planned| planned.claim == claim.id && planned.control == control);
+    let id = claim.id;
+    match (mine(false), &claim.control) {
+        (None, _) => Some(format!("  claim {id} has no scenario: tag one with @{id}")),
+        (Some(own), Some(control)) if mine(true).is_none() => {
+            let mistake = format!("claim {id} names a control that nobody wrote ({control}): tag one with @{id} @control");
+            Some(told(&own.feature, own.line, &mistake))
+        }
+        _ => None,
+    }
+}
+
 fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Claim, String> {
     let ids = scenario.tags.iter().filter(|tag| {
         let mut letters = tag.chars();
@@ -196,6 +238,10 @@ fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Clai
                 )
             })
         }
+        [] if scenario.tags.iter().any(|tag| tag == "control") => Err(format!(
+            "\"{}\" is nobody's control: tag it with the claim that it is the control of too, such as @A6-4 @control",
+            scenario.name
+        )),
         [] => Err(format!("\"{}\" carries no claim: tag it with one, such as @A6-4", scenario.name)),
         _ => Err(format!("\"{}\" carries more than one claim: a scenario proves one", scenario.name)),
     }
@@ -214,7 +260,7 @@ fn decide(claim: &Claim, met: &[Need]) -> Decision {
 mod tests {
     use super::*;
 
-    const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\n\
+    const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\ncontrol = \"z\"\n\
         [[claim]]\nid = \"A7-7\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"native-cpu\"]\n\
         [[claim]]\nid = \"A8-5\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"aws\"]\n";
 
@@ -224,16 +270,63 @@ mod tests {
     }
 
     fn scenario(tags: &str) -> String {
-        format!("  {tags}\n  Scenario: {tags}\n    Given x\n")
+        let refusal = if tags.contains("@control") { "    But the check says no because of \"x\"\n" } else { "" };
+        format!("  {tags}\n  Scenario: {tags}\n    Given x\n{refusal}")
+    }
+
+    /// Everything that is in order but for what is added to it.
+    fn sound(more: &str) -> String {
+        format!("Feature: f\n{}{more}", ["@A2-1", "@A2-1 @control", "@A7-7", "@A8-5"].map(scenario).concat())
+    }
+
+    fn mistakes(text: &str) -> Vec<String> {
+        plan(text, None).err().map(|mistakes| mistakes.0).unwrap_or_default()
     }
 
     #[test]
     fn what_a_target_lacks_is_planned_out_with_the_reason() {
-        let text = format!("Feature: f\n{}{}{}", scenario("@A2-1"), scenario("@A7-7"), scenario("@A8-5"));
-        let plan = plan(&text, None).unwrap();
+        let plan = plan(&sound(""), None).unwrap();
         assert_eq!(plan.scenarios[0].decision, Decision::Run);
-        assert!(matches!(&plan.scenarios[1].decision, Decision::Record(why) if why.contains("native speed")));
-        assert!(matches!(&plan.scenarios[2].decision, Decision::Skip(why) if why.contains("ec2")));
+        assert!(matches!(&plan.scenarios[2].decision, Decision::Record(why) if why.contains("native speed")));
+        assert!(matches!(&plan.scenarios[3].decision, Decision::Skip(why) if why.contains("ec2")));
+    }
+
+    #[test]
+    fn a_declared_control_is_written_and_a_written_one_declared() {
+        let bare = sound("").replace(&scenario("@A2-1 @control"), "");
+        assert_eq!(
+            mistakes(&bare),
+            ["  features/x.feature:3: claim A2-1 names a control that nobody wrote (z): tag one with @A2-1 @control"]
+        );
+        let undeclared = mistakes(&sound(&scenario("@A7-7 @control")));
+        assert_eq!(undeclared.len(), 1);
+        assert!(undeclared[0].starts_with("  features/x.feature:16: \"@A7-7 @control\" is a control that claim A7-7 "));
+        assert!(undeclared[0].contains("does not declare: say in features/claims.toml"), "{undeclared:?}");
+    }
+
+    #[test]
+    fn a_control_without_a_claim_is_told_to_take_one() {
+        let told = mistakes(&sound(&scenario("@control")));
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains("is nobody's control: tag it with the claim"), "{told:?}");
+        assert!(told[0].starts_with("  features/x.feature:16: ") && told[0].ends_with("such as @A6-4 @control"));
+    }
+
+    #[test]
+    fn a_control_closes_with_its_refusal_and_nothing_else_has_one() {
+        let refusal = "    But the check says no because of \"x\"\n";
+        let without = sound("").replace(refusal, "");
+        let early = sound("").replace(&format!("    Given x\n{refusal}"), &format!("    Given x\n{refusal}    Then y\n"));
+        let twice = sound("").replace(refusal, &refusal.repeat(2));
+        for text in [without, early, twice] {
+            let told = mistakes(&text);
+            assert_eq!(told.len(), 1, "{text}");
+            assert!(told[0].starts_with("  features/x.feature:6: \"@A2-1 @control\" could never be caught: "), "{told:?}");
+        }
+        let own = sound("").replacen("Given x\n", "Given x\n    But the check says no because of \"y\"\n", 1);
+        let told = mistakes(&own);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("  features/x.feature:3: \"@A2-1\" expects a refusal and is no control"), "{told:?}");
     }
 
     #[test]

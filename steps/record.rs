@@ -222,10 +222,11 @@ mod tests {
     use crate::plan::FeatureFile;
 
     const CLAIMS: &str = "[[claim]]\nid = \"A6-4\"\nclaim = \"it ends with exit code 0\"\nbound = \"0\"\n\
+        control = \"one that does not\"\n\
         [[claim]]\nid = \"A7-7\"\nclaim = \"it starts fast\"\nbound = \"2 s\"\nneeds = [\"native-cpu\"]\n";
     const FEATURE: &str = "Feature: f\n  @A6-4\n  Scenario: it ends well\n    Given x\n\
-        \n  @A6-4 @control\n  Scenario: one that exits with 7\n    Given x\n\
-        \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n\
+        \n  @A6-4 @control\n  Scenario: one that exits with 7\n    Given x\n    But the check says no because of \"x\"\n\
+        \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But the check says no because of \"x\"\n\
         \n  @A7-7\n  Scenario: it starts\n    Given x\n";
 
     fn record(folder: &std::path::Path, deviations: &str) -> Record {

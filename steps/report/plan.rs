@@ -75,9 +75,10 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_runs_and_why_the_rest_does_not() {
-        let claims = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\n\
+        let claims = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\ncontrol = \"not\"\n\
             [[claim]]\nid = \"A8-5\"\nclaim = \"it is cheap\"\nbound = \"< 1 $\"\nneeds = [\"aws\"]\n";
-        let text = "Feature: f\n  @A2-1\n  Scenario: Builds\n    Given x\n  @A2-1 @control\n  Scenario: Not\n    Given x\n  \
+        let text = "Feature: f\n  @A2-1\n  Scenario: Builds\n    Given x\n  @A2-1 @control\n  Scenario: Not\n    Given x\n    \
+            But the check says no because of \"x\"\n  \
             @A8-5\n  Scenario: Cheap\n    Given x\n";
         let register = Register::parse(claims).unwrap();
         let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();
@@ -96,7 +97,7 @@ mod tests {
         assert!(claims.ends_with("1 claims would run, 1 would not\n"), "{claims}");
         let row = serde_json::to_value(PlanRow::of(&made.scenarios[2])).unwrap();
         let expected = serde_json::json!({ "claim": "A8-5", "scenario": "Cheap", "feature": "features/f.feature",
-            "line": 9, "control": false, "decision": "skip", "reason": why });
+            "line": 10, "control": false, "decision": "skip", "reason": why });
         assert_eq!(row, expected);
     }
 }
