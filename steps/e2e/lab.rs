@@ -1,6 +1,7 @@
 //! The nouns of the features: each is made when the first scenario asks for it, once, and shared by all.
 
 mod machines;
+mod stand_ins;
 mod subjects;
 mod trials;
 
@@ -20,7 +21,7 @@ use assay::target::{Context, mirror_address};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-pub use machines::{Machines, named_facts};
+pub use machines::{Kind, Machines, named_facts};
 pub use subjects::Door;
 pub use trials::{Condition, Limits, TrialSpec};
 

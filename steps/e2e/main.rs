@@ -7,6 +7,7 @@ mod run;
 mod tools;
 mod world;
 // The steps, by subject.
+mod by_hand;
 mod device;
 mod findings;
 mod guest;
@@ -14,6 +15,7 @@ mod image;
 mod registry;
 mod resources;
 mod service;
+mod stand_ins;
 
 use std::process::ExitCode;
 

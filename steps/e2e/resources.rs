@@ -21,6 +21,13 @@ async fn ran_without_any_limit(proof: &mut Proof) -> anyhow::Result<()> {
     Ok(())
 }
 
+#[when("the workload has run with a sleep of 3 s before its start")]
+async fn ran_after_a_sleep(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.late_run().await?;
+    proof.about(subject);
+    Ok(())
+}
+
 #[then(expr = "its peak memory is below {size}")]
 fn peak_below(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
     proof.check("memory.peak", Unit::Bytes, Rule::Below { bound: size.0.value() })

@@ -1,29 +1,41 @@
 //! What the planned scenarios need of this host: looked for before anything is started.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use assay::facts::Arch;
 use assay::plan::{FeatureFile, Plan, every_scenario};
 use assay::settings::Settings;
 use assay::target::{self, Definition};
 use assay::tool;
-use cucumber::gherkin::{Scenario, StepType};
+use cucumber::World as _;
+use cucumber::gherkin::{Step, StepType};
 
-/// The words by which steps call for a machine.
-const MACHINE: [&str; 7] = ["device", "deployed", "machine", " has run", " has ended", "run there", "Quadlet"];
-/// The words by which steps call for images, which are Podman's business.
-const IMAGES: [&str; 6] = ["image", "pulled", "the workload", " has run", " has ended", "Quadlet"];
-/// What is made without an image, but named like what is not.
-const MODULE: &str = "the module of the workload";
+use crate::world::Proof;
 
-/// Whether a step of a scenario that would run calls for one of these.
-fn called_for(words: &[&str], features: &[FeatureFile], plan: &Plan) -> bool {
-    let calls = |scenario: &Scenario| {
-        let subjects = scenario.steps.iter().filter(|step| step.ty != StepType::Then && step.value != MODULE);
-        subjects.into_iter().any(|step| words.iter().any(|word| step.value.contains(word)))
-    };
-    features.iter().any(|file| {
-        let runs = |scenario: &&Scenario| plan.at(&file.path, scenario.position.line).is_some_and(|p| p.runs());
-        every_scenario(&file.feature).filter(runs).any(calls)
-    })
+/// What a step may need, in the order in which it is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    /// Images are Podman's business.
+    Podman,
+    /// The control of a claim about crun.
+    Runc,
+    /// Machines of an architecture.
+    Machines(Arch),
+}
+
+/// What a step needs, by the module it is written in. One that only looks at what others have made needs nothing.
+fn needs(module: &str, step: &Step, arch: Arch) -> Vec<Need> {
+    let named = || step.value.split_whitespace().find_map(|word| word.parse().ok());
+    match module {
+        _ if step.ty == StepType::Then => vec![],
+        "guest" => vec![],
+        "image" | "registry" => vec![Need::Podman],
+        "device" => vec![Need::Machines(arch)],
+        "stand_ins" if step.value.contains("runc") => vec![Need::Runc],
+        "stand_ins" if named().is_some() => named().map(Need::Machines).into_iter().collect(),
+        _ => vec![Need::Podman, Need::Machines(arch)],
+    }
 }
 
 /// Looks for the programs that the plan needs.
@@ -35,12 +47,28 @@ pub fn check(
     arch: Arch,
     settings: &Settings,
 ) -> anyhow::Result<()> {
-    if given_image || called_for(&IMAGES, features, plan) {
-        tool::need("podman", "ci/setup")?;
+    let written = Proof::collection();
+    let module = |step: &Step| {
+        let (_, _, place, _) = written.find(step).ok()??;
+        Path::new(place?.path).file_stem()?.to_str()
+    };
+    let running = features.iter().flat_map(|file| {
+        let runs = |line| plan.at(&file.path, line).is_some_and(|planned| planned.runs());
+        every_scenario(&file.feature).filter(move |scenario| runs(scenario.position.line))
+    });
+    let steps = running.flat_map(|scenario| &scenario.steps);
+    let mut all: BTreeSet<Need> =
+        steps.flat_map(|step| needs(module(step).unwrap_or_default(), step, arch)).collect();
+    if given_image {
+        all.insert(Need::Podman);
     }
-    if called_for(&MACHINE, features, plan) {
-        for definition in definitions {
-            target::check_host(definition, arch, settings)?;
+    for need in all {
+        match need {
+            Need::Podman => drop(tool::need("podman", "ci/setup")?),
+            Need::Runc => drop(tool::need("runc", "ci/setup")?),
+            Need::Machines(arch) => {
+                definitions.iter().try_for_each(|definition| target::check_host(definition, arch, settings))?;
+            }
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! How far a machine has come, read from what it writes to its console. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The stations of a boot, in their order.
@@ -61,6 +62,32 @@ pub fn dead_end(console: &str) -> Option<String> {
     Some(plain(line).trim_end().to_owned())
 }
 
+/// Who went without memory, by the kernel's own words: what it killed, and what it refused an allocation. `None` where
+/// there was enough. A process that is killed for a control group's limit is not meant.
+pub fn shortage(console: &str) -> Option<String> {
+    let console = plain(console);
+    let (mut killed, mut refused) = (Vec::new(), Vec::new());
+    for line in console.lines() {
+        if let Some((_, victim)) = line.split_once("] Out of memory: Killed process ") {
+            killed.extend(between(victim, "(", ")"));
+        } else if line.contains("not enough memory for the allocation") {
+            refused.extend(between(line, "comm: ", " not enough"));
+        }
+    }
+    // One that is just becoming a program bears the number of a file.
+    killed.retain(|name| name.chars().any(|c| !c.is_ascii_digit()));
+    let said = [("killed", killed), ("refused", refused)].into_iter().filter_map(|(what, mut whom)| {
+        let mut seen = BTreeSet::new();
+        whom.retain(|name| seen.insert(*name));
+        (!whom.is_empty()).then(|| format!("the kernel {what} {}", whom.join(", ")))
+    });
+    said.reduce(|first, second| format!("{first}; {second}"))
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    Some(text.split_once(start)?.1.split_once(end)?.0)
+}
+
 /// The last lines, without colours and carriage returns.
 pub fn last_lines(console: &str, lines: usize) -> String {
     crate::command::tail(&plain(console), lines)
@@ -93,6 +120,7 @@ mod tests {
 
     const AMD64: &str = include_str!("../../fixtures/facts/console-amd64.txt");
     const ARM64: &str = include_str!("../../fixtures/facts/console-arm64.txt");
+    const TINY: &str = include_str!("../../fixtures/facts/console-tiny.txt");
 
     #[test]
     fn a_boot_goes_through_its_stages_in_order() {
@@ -119,6 +147,16 @@ mod tests {
             Some("[    5.0] Kernel panic - not syncing: System is deadlocked on memory")
         );
         assert_eq!(stage(panic), Stage::Initramfs);
+    }
+
+    #[test]
+    fn a_shortage_of_memory_is_told_in_the_kernels_words() {
+        assert_eq!(shortage(TINY).as_deref(), Some("the kernel killed systemd, podman, sshd-session"));
+        let refused = "[   39.150862] __vm_enough_memory: pid: 574, comm: pasta, bytes: 205885440 not enough memory for \
+                       the allocation\r\n";
+        assert_eq!(shortage(refused).as_deref(), Some("the kernel refused pasta, bytes: 205885440"));
+        let limit = "[   61.2] Memory cgroup out of memory: Killed process 812 (hog) total-vm:1kB\r\n";
+        assert_eq!((shortage(limit), shortage(AMD64)), (None, None), "a limit that is kept is no shortage");
     }
 
     #[test]

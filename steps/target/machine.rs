@@ -70,6 +70,11 @@ impl Machine {
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
     }
 
+    /// Who went without memory on it so far, by its kernel's words on the console; `None` where there was enough.
+    pub fn shortage(&self) -> Option<String> {
+        console::shortage(&String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()))
+    }
+
     /// Writes the system's journal beside the evidence and says where.
     ///
     /// # Errors

@@ -17,6 +17,21 @@ const COST_MIB: u64 = 1024;
 /// How long a mere glance waits before it looks again whether there is room for it.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// How long a machine may take to give its journal when it goes.
+const FAREWELL: Duration = Duration::from_secs(60);
+
+/// The kind of the device and of the spare machines, and the device's name.
+const DEVICE: &str = "nano";
+
+/// What a machine that is looked at once is, seen from the device.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind<'a> {
+    /// Of the kind that `fixtures/machines/<kind>.toml` defines.
+    Defined(&'a str),
+    /// Like the device, of this architecture.
+    Foreign(Arch),
+}
+
 /// Counts itself for as long as it lives.
 struct Counted<'a>(&'a AtomicUsize);
 
@@ -125,12 +140,12 @@ impl Machines {
     }
 
     /// A machine of the kind that `fixtures/machines/<kind>.toml` defines.
-    async fn provision(&self, kind: &str, name: &str) -> anyhow::Result<Arc<Bench>> {
+    async fn provision(&self, kind: &str, arch: Arch, name: &str) -> anyhow::Result<Arc<Bench>> {
         let mut definition = Definition::named(&self.context.settings.root, kind)?;
         definition.name = name.to_owned();
         let _starting = Counted::new(&self.starting);
         let _turn = self.boot_turn.acquire().await?;
-        let machine = Box::pin(Vm::provision(&definition, self.arch, &self.context)).await?;
+        let machine = Box::pin(Vm::provision(&definition, arch, &self.context)).await?;
         let bench = Arc::new(Bench { machine, images: Mutex::default(), warm: OnceCell::new() });
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
         Ok(bench)
@@ -154,7 +169,7 @@ impl Machines {
     }
 
     async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
-        let make = || async { self.provision("nano", "nano").await.map_err(|error| Arc::from(format!("{error:#}"))) };
+        let make = || async { self.provision(DEVICE, self.arch, DEVICE).await.map_err(|error| Arc::from(format!("{error:#}"))) };
         self.device.get_or_init(make).await.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
@@ -172,7 +187,7 @@ impl Machines {
             Some(bench) => bench,
             None => {
                 let name = format!("spare-{}", self.next());
-                self.provision("nano", &name).await?
+                self.provision(DEVICE, self.arch, &name).await?
             }
         };
         Ok(Loan { bench: Some(bench), home: Some(&self.free), _permit: permit })
@@ -184,18 +199,20 @@ impl Machines {
         *count
     }
 
-    /// The facts of a machine of another kind, which goes again at once. It comes when there is room for it: nobody
-    /// waits for a machine to start, and a spare one stands idle.
-    pub async fn glance(&self, kind: &str) -> anyhow::Result<Facts> {
+    /// A machine of another kind or architecture, which goes again after one look at it. It comes when there is room for
+    /// it: nobody waits for a machine to start, and a spare one stands idle.
+    pub async fn visit<T>(&self, kind: Kind<'_>, look: impl AsyncFnOnce(&Bench) -> T) -> anyhow::Result<T> {
         tokio::time::sleep(PATIENCE).await;
         while self.starting.load(Ordering::Relaxed) > 0 || self.spare_turns.available_permits() == 0 {
             tokio::time::sleep(PATIENCE).await;
         }
-        let bench = self.provision(kind, kind).await?;
-        let facts = bench.machine.facts.clone();
-        bench.machine.save_journal().await?;
-        bench.machine.shut_down().await;
-        Ok(facts)
+        let bench = match kind {
+            Kind::Defined(kind) => self.provision(kind, self.arch, kind).await?,
+            Kind::Foreign(arch) => self.provision(DEVICE, arch, &arch.to_string()).await?,
+        };
+        let seen = look(&bench).await;
+        self.part_from(&bench).await;
+        Ok(seen)
     }
 
     /// Saves the journals and shuts everything down.
@@ -203,12 +220,23 @@ impl Machines {
         let all = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
         for bench in all {
             if bench.machine.alive().is_ok() {
-                if let Err(error) = bench.machine.save_journal().await {
-                    self.context.progress.say(format!("{}: its journal is lost: {error:#}", bench.machine.name));
-                }
-                bench.machine.shut_down().await;
+                self.part_from(&bench).await;
             }
         }
+    }
+
+    /// Saves a machine's journal, if it still gives it, and shuts it down.
+    async fn part_from(&self, bench: &Bench) {
+        let machine = &bench.machine;
+        let why = match tokio::time::timeout(FAREWELL, machine.save_journal()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(_) => Some(format!("it did not give it within {FAREWELL:?}")),
+        };
+        if let Some(why) = why {
+            self.context.progress.say(format!("{}: its journal is lost: {why}", machine.name));
+        }
+        machine.shut_down().await;
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Door {
 }
 
 impl Lab {
-    fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Subject> {
+    pub(super) fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Subject> {
         let samples = self.record(name, machine, readings)?;
         Ok(Subject { samples, files: vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()] })
     }
@@ -153,12 +153,6 @@ impl Lab {
         self.subjects.get("device", make).await
     }
 
-    /// The facts of a machine of another kind.
-    pub async fn machine_subject(&self, kind: &str) -> anyhow::Result<Subject> {
-        let make = async { self.subject(kind, kind, machine_readings(&self.machines.glance(kind).await?)) };
-        self.subjects.get(&format!("machine {kind}"), make).await
-    }
-
     /// Samples of the annex's arithmetic: one per figure, 1 where it is right.
     pub fn arithmetic_subject(&self, readings: Vec<Reading>) -> anyhow::Result<Subject> {
         self.subject("the annex's figures", "host", readings)
@@ -232,7 +226,7 @@ fn pull_readings(answer: &Result<Pull, Refusal>, pushed: &Pushed) -> anyhow::Res
     Ok(readings)
 }
 
-fn machine_readings(facts: &Facts) -> Vec<Reading> {
+pub(super) fn machine_readings(facts: &Facts) -> Vec<Reading> {
     let cpus = facts.cpus as f64;
     let memory = facts.memory as f64;
     vec![
@@ -242,6 +236,14 @@ fn machine_readings(facts: &Facts) -> Vec<Reading> {
         Reading::text("machine.accelerator", &facts.accelerator.to_string()),
         Reading::text("podman.version", facts.podman.as_deref().unwrap_or("none")),
         Reading::text("crun.version", facts.crun.as_deref().unwrap_or("none")),
-        Reading::text("crun.features", &facts.crun_features.join(" ")),
+        features_reading(&facts.crun_features),
     ]
+}
+
+/// What a container runtime was built with.
+pub(super) fn features_reading(features: &[String]) -> Reading {
+    match features {
+        [] => Reading::text("crun.features", "none"),
+        features => Reading::text("crun.features", &features.join(" ")),
+    }
 }

@@ -13,7 +13,7 @@ use assay::shell::Shell;
 use assay::unit::Unit;
 use jiff::{SignedDuration, Timestamp};
 
-use super::machines::Loan;
+use super::machines::Bench;
 use super::{Guest, Lab, Subject};
 
 /// Under which limits a workload runs: which Quadlet it is deployed by.
@@ -25,6 +25,8 @@ pub enum Limits {
     Memory,
     /// None.
     None,
+    /// 64 MB, all of the CPU, and three seconds of sleep before the start.
+    LateStart,
 }
 
 impl Limits {
@@ -34,6 +36,7 @@ impl Limits {
             Limits::Annex => "wasm-hello",
             Limits::Memory => "no-quota",
             Limits::None => "no-limits",
+            Limits::LateStart => "late-start",
         }
     }
 }
@@ -123,6 +126,11 @@ impl Lab {
         Ok(all)
     }
 
+    /// The workload with a pause before its start, which its start does not have elsewhere.
+    pub async fn late_run(&self) -> anyhow::Result<Subject> {
+        self.trial(&workload(Limits::LateStart, 1, false)).await
+    }
+
     /// The workload with nothing to hold it back, cold and then warm.
     pub async fn unlimited_run(&self) -> anyhow::Result<Subject> {
         self.trial(&workload(Limits::None, 2, true)).await
@@ -172,13 +180,14 @@ impl Lab {
 
     /// A trial; it is run when it is first asked for.
     pub async fn trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
-        self.subjects.get(&spec.to_string(), self.run_trial(spec)).await
+        // All of the specification: two that differ in anything are two trials, and two that do not are one.
+        self.subjects.get(&format!("{spec:?}"), self.run_trial(spec)).await
     }
 
     async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
         let loan = match spec.limits {
             Limits::Annex => self.machines.device().await?,
-            Limits::Memory | Limits::None => self.machines.spare().await?,
+            Limits::Memory | Limits::None | Limits::LateStart => self.machines.spare().await?,
         };
         let shell = &loan.machine.shell;
         let image = self.image(&spec.guest, "", &Recipe::default()).await?;
@@ -236,9 +245,9 @@ impl Lab {
     }
 
     /// Makes sure that a machine has an image, by way of the registry. Gives the reference it has it under.
-    pub async fn on_machine(&self, loan: &Loan<'_>, image: &Image) -> anyhow::Result<String> {
+    pub async fn on_machine(&self, bench: &Bench, image: &Image) -> anyhow::Result<String> {
         let reference = self.published(image).await?;
-        loan.have(&reference).await?;
+        bench.have(&reference).await?;
         Ok(reference.to_string())
     }
 

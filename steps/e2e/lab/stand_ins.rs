@@ -1,0 +1,105 @@
+//! What stands in for the device, or for a part of it, in controls.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use assay::artifact::Recipe;
+use assay::command::Command;
+use assay::deployment::Deployment;
+use assay::facts::runtime_features;
+use assay::probe::trial::Until;
+use assay::probe::{Reading, Value, journal};
+use assay::shell::Shell;
+use assay::tool;
+use assay::unit::Unit;
+
+use super::machines::{Bench, Kind};
+use super::subjects::{features_reading, machine_readings};
+use super::{Guest, Lab, Subject};
+
+/// How long a machine that may have too little memory gets to deploy and run the workload.
+const ATTEMPT: Duration = Duration::from_secs(180);
+
+impl Lab {
+    /// The facts of a machine that is not of the device's kind.
+    pub async fn machine_subject(&self, kind: Kind<'_>) -> anyhow::Result<Subject> {
+        let make = async {
+            let (name, facts) = self
+                .machines
+                .visit(kind, async |bench| (bench.machine.name.clone(), bench.machine.facts.clone()))
+                .await?;
+            self.subject(&name, &name, machine_readings(&facts))
+        };
+        self.subjects.get(&format!("machine {kind:?}"), make).await
+    }
+
+    /// This host's runc, looked at as if it were the device's crun.
+    pub async fn runc_subject(&self) -> anyhow::Result<Subject> {
+        let make = async {
+            let runc = tool::need("runc", "ci/setup")?;
+            let host = Shell::local(self.evidence.clone());
+            let said = host.read(&Command::new(runc).arg("--version")).await?;
+            let version = said.lines().next().unwrap_or_default().replace(" version", "");
+            let seen = Reading { raw: said.clone(), ..features_reading(&runtime_features(&said)) };
+            self.subject(&version, "host", vec![seen])
+        };
+        self.subjects.get("runc", make).await
+    }
+
+    /// A machine of another kind on which the workload is deployed as the annex does it: its facts, how the workload
+    /// ended there, and what it said.
+    pub async fn deployed_on(&self, kind: &str) -> anyhow::Result<Subject> {
+        let make = async {
+            let visit = async |bench: &Bench| {
+                let machine = &bench.machine;
+                self.progress.say(format!("{}: workload as the annex deploys it", machine.name));
+                let attempt = tokio::time::timeout(ATTEMPT, self.deploy(bench)).await;
+                let attempt = attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("it did not end within {ATTEMPT:?}")));
+                let mut readings = machine_readings(&machine.facts);
+                readings.extend(came_of(attempt, machine.shortage())?);
+                let mut subject = self.subject(&machine.name, &machine.name, readings)?;
+                subject.files.push(format!("{}.console.log", machine.name));
+                Ok(subject)
+            };
+            self.machines.visit(Kind::Defined(kind), visit).await?
+        };
+        self.subjects.get(&format!("deployed on {kind}"), make).await
+    }
+
+    async fn deploy(&self, bench: &Bench) -> anyhow::Result<Vec<Reading>> {
+        let shell = &bench.machine.shell;
+        let image = self.image(&Guest::Workload, "", &Recipe::default()).await?;
+        let reference = self.on_machine(bench, &image).await?;
+        let unit = "wasm-hello";
+        let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
+        let watched = deployment.watch(Until::Ended, ATTEMPT).await?;
+        anyhow::ensure!(!watched.trial.gave_up, "the unit did not end within {ATTEMPT:?}");
+        Ok(watched.readings(unit)?)
+    }
+}
+
+/// What came of a deployment: its readings; where the kernel was short of memory, that as its result. An attempt that
+/// failed although there was memory enough is no answer.
+fn came_of(attempt: anyhow::Result<Vec<Reading>>, shortage: Option<String>) -> anyhow::Result<Vec<Reading>> {
+    let Some(shortage) = shortage else { return attempt.context("the workload was not deployed") };
+    let raw = |what: &str| format!("{what}; on its console: {shortage}");
+    Ok(match attempt {
+        Ok(readings) => readings
+            .into_iter()
+            .map(|seen| match (seen.probe.as_str(), &seen.value) {
+                ("unit.result", Value::Text(word)) if word != "success" => result(word, &shortage, raw(&seen.raw)),
+                _ => seen,
+            })
+            .collect(),
+        Err(error) => {
+            let mut readings = journal::readings(&[]);
+            readings.push(result("none", &shortage, raw(&format!("{error:#}"))));
+            readings
+        }
+    })
+}
+
+fn result(word: &str, shortage: &str, raw: String) -> Reading {
+    let text = format!("{word}, for want of memory: {shortage}");
+    Reading::new("unit.result", text.as_str(), Unit::Text, raw)
+}
