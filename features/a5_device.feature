@@ -88,8 +88,8 @@ Feature: A.5 The device
     And its log has 5 readings
 
   @A5-8 @control
-  Scenario: On a machine with 192 MiB the workload does not work
-    Given a machine with 192 MiB
+  Scenario: On a machine with 224 MiB the workload does not work
+    Given a machine with 224 MiB
     Then its usable memory is at most 512 MiB
     When the workload has run there as the annex deploys it
     Then it ended with result "success"

@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn what_a_claim_says_it_says_in_words() {
-        let row = "[[claim]]\nid = \"A2-1\"\nclaim = \"builds\"\nbound = \"zero\"\npublished = \"yes\"\ncontrol = \"no\"\n";
+        let row =
+            "[[claim]]\nid = \"A2-1\"\nclaim = \"builds\"\nbound = \"zero\"\npublished = \"yes\"\ncontrol = \"no\"\n";
         assert!(Register::parse(row).is_ok());
         for (key, text) in [("claim", "builds"), ("bound", "zero"), ("published", "yes"), ("control", "no")] {
             let error = Register::parse(&row.replace(text, " ")).unwrap_err().to_string();

@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn a_runtime_that_lists_no_features_has_none() {
-        let runc = "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n";
+        let runc =
+            "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n";
         assert!(runtime_features(runc).is_empty());
         let crun = "crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +SELINUX +YAJL\n";
         assert_eq!(runtime_features(crun), ["+SYSTEMD", "+SELINUX", "+YAJL"]);

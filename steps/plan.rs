@@ -214,7 +214,8 @@ fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
     match (mine(false), &claim.control) {
         (None, _) => Some(format!("  claim {id} has no scenario: tag one with @{id}")),
         (Some(own), Some(control)) if mine(true).is_none() => {
-            let mistake = format!("claim {id} names a control that nobody wrote ({control}): tag one with @{id} @control");
+            let mistake =
+                format!("claim {id} names a control that nobody wrote ({control}): tag one with @{id} @control");
             Some(told(&own.feature, own.line, &mistake))
         }
         _ => None,
@@ -316,17 +317,24 @@ mod tests {
     fn a_control_closes_with_its_refusal_and_nothing_else_has_one() {
         let refusal = "    But the check says no because of \"x\"\n";
         let without = sound("").replace(refusal, "");
-        let early = sound("").replace(&format!("    Given x\n{refusal}"), &format!("    Given x\n{refusal}    Then y\n"));
+        let early =
+            sound("").replace(&format!("    Given x\n{refusal}"), &format!("    Given x\n{refusal}    Then y\n"));
         let twice = sound("").replace(refusal, &refusal.repeat(2));
         for text in [without, early, twice] {
             let told = mistakes(&text);
             assert_eq!(told.len(), 1, "{text}");
-            assert!(told[0].starts_with("  features/x.feature:6: \"@A2-1 @control\" could never be caught: "), "{told:?}");
+            assert!(
+                told[0].starts_with("  features/x.feature:6: \"@A2-1 @control\" could never be caught: "),
+                "{told:?}"
+            );
         }
         let own = sound("").replacen("Given x\n", "Given x\n    But the check says no because of \"y\"\n", 1);
         let told = mistakes(&own);
         assert_eq!(told.len(), 1);
-        assert!(told[0].starts_with("  features/x.feature:3: \"@A2-1\" expects a refusal and is no control"), "{told:?}");
+        assert!(
+            told[0].starts_with("  features/x.feature:3: \"@A2-1\" expects a refusal and is no control"),
+            "{told:?}"
+        );
     }
 
     #[test]

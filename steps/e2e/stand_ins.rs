@@ -20,7 +20,7 @@ async fn foreign_machine(proof: &mut Proof, arch: Arch) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[given("a machine with 192 MiB")]
+#[given("a machine with 224 MiB")]
 async fn small_machine(proof: &mut Proof) -> anyhow::Result<()> {
     deployed_there(proof).await
 }

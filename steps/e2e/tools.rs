@@ -57,8 +57,7 @@ pub fn check(
         every_scenario(&file.feature).filter(move |scenario| runs(scenario.position.line))
     });
     let steps = running.flat_map(|scenario| &scenario.steps);
-    let mut all: BTreeSet<Need> =
-        steps.flat_map(|step| needs(module(step).unwrap_or_default(), step, arch)).collect();
+    let mut all: BTreeSet<Need> = steps.flat_map(|step| needs(module(step).unwrap_or_default(), step, arch)).collect();
     if given_image {
         all.insert(Need::Podman);
     }

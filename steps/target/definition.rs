@@ -266,7 +266,7 @@ mod tests {
         let [nano, mega, tiny] = ["nano", "mega", "tiny"].map(|name| Definition::named(root, name).unwrap());
         assert_eq!(nano.memory, Bytes(512 * 1_048_576));
         assert_eq!((nano.guest_memory(Arch::Amd64), mega.guest_memory(Arch::Amd64)), (459, 1024));
-        assert_eq!(tiny.guest_memory(Arch::Arm64), 192);
+        assert_eq!(tiny.guest_memory(Arch::Arm64), 216);
         assert_eq!(nano.packages, mega.packages);
         assert_eq!(nano.packages, tiny.packages);
         let error = Definition::named(root, "giga").unwrap_err().to_string();

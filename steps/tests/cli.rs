@@ -216,6 +216,22 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
     told(&mut project.assay(&["plan"]), 2, &texts);
 
     let project = Project::new();
+    project.change("features/claims.toml", "control = \"runc\"\n", "");
+    project.change("features/a5_device.feature", "But the check says no because of \"machine.memory\"", "And so on");
+    project.change("features/a6_service.feature", "@A6-1 @control", "@A6-2 @control");
+    let texts = [
+        "features/a5_device.feature:12: \"A machine with 1 GiB is told apart\" could never be caught: end it with",
+        "\"A runtime that knows no WebAssembly is told apart\" is a control that claim A5-5 does not declare",
+        "features/a6_service.feature:5: claim A6-1 names a control that nobody wrote (Quadlet with a bad key)",
+    ];
+    told(&mut project.e2e(&["--plan"]), 2, &texts);
+    told(&mut project.assay(&["plan"]), 2, &texts);
+
+    let project = Project::new();
+    project.change("features/claims.toml", "bound = \"exit 0, one .wasm, the same twice\"", "bound = \"\"");
+    told(&mut project.e2e(&[]), 2, &["features/claims.toml: claim A2-1: its bound is empty: write what it is"]);
+
+    let project = Project::new();
     project.change("features/claims.toml", "bound =", "bond =");
     told(&mut project.e2e(&[]), 2, &["features/claims.toml: ", "unknown field `bond`"]);
 
@@ -252,6 +268,13 @@ fn a_missing_tool_is_told_at_once_with_its_remedy() {
     without(&machine, &["--tags", "@A3-1"], "podman");
     without(&machine, &["--tags", "@A4-2"], "podman");
     without(&[], &["--tags", "@A8-4", "--image", "localhost/hello:1"], "podman");
+    // The control of an arm64 claim is a machine of another architecture.
+    let foreign = |tags: &str, missing: &str| {
+        let mut run = project.e2e(&["--target", "vm:arm64", "--tags", tags]);
+        told(run.env("PATH", project.only(&["podman"])), 3, &[&format!("e2e: {missing} is not installed: ci/setup")]);
+    };
+    foreign("@A5-4", "qemu-system-aarch64");
+    foreign("@A5-2", "qemu-system-x86_64");
     let said = "assay: mmdebstrap is not installed: ci/setup does that";
     told(project.assay(&["setup"]).env("PATH", project.only(&machine)), 3, &[said]);
 }

@@ -169,7 +169,9 @@ impl Machines {
     }
 
     async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
-        let make = || async { self.provision(DEVICE, self.arch, DEVICE).await.map_err(|error| Arc::from(format!("{error:#}"))) };
+        let make = || async {
+            self.provision(DEVICE, self.arch, DEVICE).await.map_err(|error| Arc::from(format!("{error:#}")))
+        };
         self.device.get_or_init(make).await.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 

@@ -73,6 +73,9 @@ impl Lab {
         let unit = "wasm-hello";
         let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
         let watched = deployment.watch(Until::Ended, ATTEMPT).await?;
+        let name = &bench.machine.name;
+        self.evidence.keep(&format!("trials/{name}.txt"), watched.raw.as_bytes())?;
+        self.evidence.keep(&format!("trials/{name}.journal.jsonl"), watched.raw_journal.as_bytes())?;
         anyhow::ensure!(!watched.trial.gave_up, "the unit did not end within {ATTEMPT:?}");
         Ok(watched.readings(unit)?)
     }
@@ -84,13 +87,16 @@ fn came_of(attempt: anyhow::Result<Vec<Reading>>, shortage: Option<String>) -> a
     let Some(shortage) = shortage else { return attempt.context("the workload was not deployed") };
     let raw = |what: &str| format!("{what}; on its console: {shortage}");
     Ok(match attempt {
-        Ok(readings) => readings
-            .into_iter()
-            .map(|seen| match (seen.probe.as_str(), &seen.value) {
-                ("unit.result", Value::Text(word)) if word != "success" => result(word, &shortage, raw(&seen.raw)),
-                _ => seen,
-            })
-            .collect(),
+        Ok(mut readings) => {
+            // Its first end: if systemd starts it again, what is watching ends that.
+            if let Some(end) = readings.iter_mut().find(|seen| seen.probe == "unit.result")
+                && let Value::Text(word) = &end.value
+                && word != "success"
+            {
+                *end = result(word, &shortage, raw(&end.raw));
+            }
+            readings
+        }
         Err(error) => {
             let mut readings = journal::readings(&[]);
             readings.push(result("none", &shortage, raw(&format!("{error:#}"))));
