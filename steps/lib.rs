@@ -14,6 +14,7 @@ pub mod settings;
 pub mod progress;
 pub mod tool;
 pub mod wait;
+pub mod memo;
 // Where commands run, and what must not outlive a run.
 pub mod shell;
 pub mod lease;

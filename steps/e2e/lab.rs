@@ -5,14 +5,13 @@ mod stand_ins;
 mod subjects;
 mod trials;
 
-use std::collections::HashMap;
-use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use assay::artifact::{Image, Module, Recipe, Workshop, build};
 use assay::evidence::Evidence;
 use assay::facts::Arch;
+use assay::memo::Memo;
 use assay::probe::{Reading, Sample};
 use assay::progress::Progress;
 use assay::registry::{self, Local};
@@ -32,25 +31,6 @@ pub struct Subject {
     pub samples: Vec<Sample>,
     /// Relative to the folder of the run.
     pub files: Vec<String>,
-}
-
-/// Makes a thing once per key and gives it to everybody who asks; a failure is remembered like a success.
-struct Memo<T>(Mutex<HashMap<String, Cell<T>>>);
-type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
-
-impl<T> Default for Memo<T> {
-    fn default() -> Self {
-        Memo(Mutex::default())
-    }
-}
-
-impl<T: Clone> Memo<T> {
-    async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        let cell = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default().clone();
-        let made =
-            cell.get_or_init(|| async { Box::pin(make).await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
-        made.clone().map_err(|error| anyhow::anyhow!("{error}"))
-    }
 }
 
 /// The workload under test, or one of our guests.
