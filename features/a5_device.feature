@@ -91,7 +91,7 @@ Feature: A.5 The device
   Scenario: On a machine with 224 MiB the workload does not work
     Given a machine with 224 MiB
     Then its usable memory is at most 512 MiB
-    When the workload has run there as the annex deploys it
+    When the workload has run there without a limit on CPU
     Then it ended with result "success"
     And its log has 5 readings
     But the check says no because of "for want of memory"

@@ -26,7 +26,7 @@ async fn small_machine(proof: &mut Proof) -> anyhow::Result<()> {
 }
 
 /// It is one machine and one visit: what it is was seen when the workload was deployed there.
-#[when("the workload has run there as the annex deploys it")]
+#[when("the workload has run there without a limit on CPU")]
 async fn deployed_there(proof: &mut Proof) -> anyhow::Result<()> {
     let subject = proof.lab.deployed_on("tiny").await?;
     proof.about(subject);
