@@ -49,8 +49,8 @@ unit.cpu.usage_usec $value"
             number payload.current "$payload/memory.current"
             memory payload "$payload"
             # A limit does not change: once is enough.
-            [ -n "$limited" ] || number unit.max "$cgroup/memory.max"
-            limited=yes
+            [ -n "$limited" ] || { read -r limited <"$cgroup/memory.max" && [ "$limited" != max ] && seen="$seen
+unit.max $limited"; }
         fi
         field MemAvailable: /proc/meminfo && seen="$seen
 available $((value * 1024))"

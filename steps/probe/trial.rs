@@ -222,11 +222,14 @@ impl Trial {
         self.looks.iter().filter(|look| look.values.contains_key("payload.current"))
     }
 
-    /// The share of one CPU that the unit used from the first to the last look at its running workload.
+    /// The share of one CPU that the unit used from the first to the last look at its running workload. A unit that was
+    /// restarted has none: its counter began anew.
     pub fn cpu_share(&self) -> Option<f64> {
-        let (first, last) = (self.workload_looks().next()?, self.workload_looks().last()?);
-        let used = last.values.get("unit.cpu.usage_usec")? - first.values.get("unit.cpu.usage_usec")?;
-        (last.at > first.at).then(|| used / 1e6 / (last.at - first.at))
+        let counter = |look: &Look| Some((look.at, *look.values.get("unit.cpu.usage_usec")?));
+        let counted: Vec<(f64, f64)> = self.workload_looks().filter_map(counter).collect();
+        let ((begin, before), (end, after)) = (*counted.first()?, *counted.last()?);
+        let went_up = counted.windows(2).all(|pair| pair[0].1 <= pair[1].1);
+        (went_up && end > begin).then(|| (after - before) / 1e6 / (end - begin))
     }
 
     /// Seconds from systemd's start of the unit to podman's word that the container runs.
@@ -382,6 +385,16 @@ mod tests {
     fn a_unit_that_never_stopped_has_no_status_to_hold_against_it() {
         let trial = trial("show.ExecMainStatus 0\nshow.Result success\n").unwrap();
         assert_eq!(value(&trial.readings().unwrap(), "unit.status"), None);
+    }
+
+    #[test]
+    fn a_unit_that_was_restarted_has_no_share_of_a_cpu() {
+        let looks = |used: [u32; 3]| {
+            let look = |(at, used)| format!("look {at}\nunit.cpu.usage_usec {used}\npayload.current 1\n");
+            trial(&(2..).zip(used).map(look).collect::<String>()).unwrap()
+        };
+        assert_eq!(looks([500_000, 600_000, 700_000]).cpu_share(), Some(0.1));
+        assert_eq!(looks([500_000, 10_000, 700_000]).cpu_share(), None);
     }
 
     #[test]
