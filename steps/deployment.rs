@@ -1,5 +1,6 @@
 //! A workload as a Quadlet of an unprivileged user: put there, run and watched, removed again.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -93,19 +94,25 @@ impl Deployment {
         Ok(self.shell.read(&show).await?.trim().to_owned())
     }
 
-    /// Starts the unit, watches it to its end and reads its journal.
+    /// Starts the unit, watches it to its end and reads its journal, on the `boot` of the machine that is meant.
     ///
     /// # Errors
-    /// The machine cannot be asked, or what it prints cannot be read. A unit that fails is no error here.
-    pub async fn watch(&self, until: Until, limit: Duration) -> anyhow::Result<Watched> {
-        let since = self.shell.read(&Command::new("date").arg("+%s")).await?;
-        let since: u64 = since.trim().parse().with_context(|| format!("the machine's clock says {since:?}"))?;
-        let raw = self.shell.read(&trial::command(&self.unit, &self.slice, until, limit)).await?;
+    /// The machine cannot be asked, or what it prints cannot be read, is not of this trial or not of this boot. A unit
+    /// that fails is no error here.
+    pub async fn watch(&self, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
+        let token = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
+        self.watch_as(token.trim(), boot, until, limit).await
+    }
+
+    async fn watch_as(&self, token: &str, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
+        let watch = trial::command(&self.unit, &self.slice, until, limit, token);
+        let output = self.shell.run(&watch).await?.success()?;
+        let raw = output.text();
         let trial = trial::parse(&raw)?;
-        let raw_journal = self.shell.read(&journal::command(&self.unit, since)).await?;
-        let mut journal = journal::parse(&raw_journal)?;
-        // The journal is asked by whole seconds: what was logged in that second before the start is not of this trial.
-        journal.retain(|line| line.at >= trial.begin);
+        trial.belongs(token, boot)?;
+        trial.kept_pace(output.wall)?;
+        let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since)).await?;
+        let journal = journal::of_trial(journal::parse(&raw_journal, boot)?, &trial)?;
         Ok(Watched { raw, trial, raw_journal, journal })
     }
 
@@ -215,6 +222,46 @@ mod tests {
         assert_eq!(deployment.slice, "assay_wasm_hello.slice");
         assert_eq!(deployment.load_state().await.unwrap(), "loaded");
         deployment.remove().await.unwrap();
+    }
+
+    const TRIAL: &str = include_str!("../fixtures/probes/trial-hello.txt");
+    const JOURNAL: &str = include_str!("../fixtures/probes/journal-hello.jsonl");
+
+    /// A machine that answers each trial by the recorded one.
+    fn recorded() -> (Deployment, Trial) {
+        let fake = Fake::default().answer("sh -s -- no-quota ", 0, TRIAL).answer("journalctl --user ", 0, JOURNAL);
+        let (unit, slice) = ("no-quota".to_owned(), "assay_no_quota.slice".to_owned());
+        (Deployment { shell: Shell::fake(fake), unit, slice }, trial::parse(TRIAL).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_trial_of_this_request_on_this_machine_is_taken() {
+        let (deployment, trial) = recorded();
+        let watched =
+            deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
+        assert_eq!((watched.raw.as_str(), watched.journal.len()), (TRIAL, JOURNAL.lines().count()));
+        assert!(watched.readings("no-quota").unwrap().iter().any(|reading| reading.probe == "log.duration"));
+    }
+
+    #[tokio::test]
+    async fn stale_output_and_another_machines_are_not_taken() {
+        let (deployment, trial) = recorded();
+        let limit = Duration::from_secs(9);
+        let stale = deployment.watch(&trial.boot, Until::Ended, limit).await.unwrap_err().to_string();
+        assert!(stale.contains("not stale output of an earlier one"), "{stale}");
+        let other = deployment.watch_as(&trial.token, "0a9f", Until::Ended, limit).await.unwrap_err().to_string();
+        assert!(other.contains("not of another or after a reboot"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn each_trial_says_a_word_of_its_own() {
+        let (deployment, trial) = recorded();
+        let mut refusals = Vec::new();
+        for _ in 0..2 {
+            let watched = deployment.watch(&trial.boot, Until::Ended, Duration::from_secs(9)).await;
+            refusals.push(watched.unwrap_err().to_string());
+        }
+        assert_ne!(refusals[0], refusals[1], "each names the word that it asked for");
     }
 
     #[tokio::test]

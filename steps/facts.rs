@@ -104,6 +104,8 @@ impl fmt::Display for Accelerator {
 pub struct Facts {
     /// The distribution's own name for itself: `Debian GNU/Linux 13 (trixie)`.
     pub distribution: String,
+    /// The kernel's name for this boot: it tells machines, and boots of one machine, apart.
+    pub boot: String,
     /// The kernel's release.
     pub kernel: String,
     /// The architecture.
@@ -138,6 +140,7 @@ pub struct Facts {
 const GATHER: &str = r#"
 say() { printf '== %s\n' "$1"; shift; "$@" 2>/dev/null || :; }
 say distribution sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/os-release
+say boot cat /proc/sys/kernel/random/boot_id
 say kernel uname -r
 say machine uname -m
 say cpus nproc
@@ -165,6 +168,7 @@ impl Facts {
         let memory = wanted("memory")?;
         Ok(Facts {
             distribution: wanted("distribution")?.to_owned(),
+            boot: wanted("boot")?.to_owned(),
             kernel: wanted("kernel")?.to_owned(),
             architecture: Arch::from_uname(machine).with_context(|| format!("its architecture is {machine}"))?,
             cpus: wanted("cpus")?.parse().context("its number of CPUs is none")?,
@@ -227,6 +231,7 @@ mod tests {
     fn a_debian_13_machine_is_read_in_full() {
         let facts = Facts::parse(DEBIAN_13, Accelerator::Tcg).unwrap();
         assert_eq!(facts.distribution, "Debian GNU/Linux 13 (trixie)");
+        assert_eq!(facts.boot, "8e4aa539-97c8-4038-94ad-91ba0db31f76");
         assert_eq!(facts.architecture, Arch::Amd64);
         assert_eq!(facts.cpus, 2);
         assert_eq!(facts.memory / 1_048_576, 411);
@@ -241,16 +246,19 @@ mod tests {
 
     #[test]
     fn what_is_not_installed_is_none_and_what_must_be_there_is_named() {
-        let bare = "== distribution\nAlpine\n== kernel\n6.1\n== machine\naarch64\n== cpus\n1\n\
+        let bare = "== distribution\nAlpine\n== boot\n6cd5\n== kernel\n6.1\n== machine\naarch64\n== cpus\n1\n\
                     == memory\nMemTotal: 1024 kB\n== podman\n== crun\n== wasmedge\n== systemd\n== controllers\n";
         let facts = Facts::parse(bare, Accelerator::None).unwrap();
         assert_eq!((facts.architecture, facts.memory, facts.native), (Arch::Arm64, 1_048_576, true));
+        assert_eq!(facts.boot, "6cd5");
         assert_eq!((facts.podman, facts.crun, facts.wasmedge, facts.systemd), (None, None, None, None));
         assert!(facts.controllers.is_empty());
 
         let error = Facts::parse("== kernel\n6.1\n", Accelerator::None).unwrap_err().to_string();
         assert_eq!(error, "it says nothing of its machine");
         assert!(Facts::parse(&bare.replace("aarch64", "riscv64"), Accelerator::None).is_err());
+        let nobody = Facts::parse(&bare.replace("6cd5", ""), Accelerator::None).unwrap_err().to_string();
+        assert_eq!(nobody, "it says nothing of its boot");
     }
 
     #[test]

@@ -38,3 +38,5 @@ pub mod annex;
 pub mod evidence;
 pub mod record;
 pub mod report;
+// What assay itself costs.
+pub mod bench;

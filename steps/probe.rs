@@ -1,5 +1,6 @@
 //! What was seen, with its unit, its time and the text it was read from. Judged later; kept always.
 
+pub mod catalogue;
 pub mod journal;
 pub mod trial;
 

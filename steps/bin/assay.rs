@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use assay::annex::Annex;
+use assay::bench;
 use assay::evidence::new_run_id;
 use assay::facts::Arch;
 use assay::lease::{Lease, Ledger, sweep, under_way};
 use assay::progress::Progress;
 use assay::report::{self, PlanRow};
 use assay::settings::Settings;
-use assay::shell::Nobody;
+use assay::shell::{Nobody, Shell};
 use assay::target::{self, Context, Definition, Image, TargetSpec};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The arguments or the project's files are wrong.
@@ -53,6 +54,14 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
+    /// Measure on this host what assay itself costs; takes half a minute
+    Bench {
+        /// Which part [default: all]
+        part: Option<Part>,
+        /// As an object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove what runs that are over have left; a run that is under way is not touched
     Gc {
         /// Remove the kept machine images too that no definition needs any more
@@ -62,6 +71,13 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Part {
+    /// What watching a workload takes from the device: CPU and memory
+    Sampler,
 }
 
 /// An error and the exit status it stands for.
@@ -80,6 +96,7 @@ fn main() -> ExitCode {
     let done = Settings::read().map_err(usage).and_then(|settings| match arguments.todo {
         Todo::Setup { target } => setup(target.as_deref(), settings),
         Todo::Plan { target, claims, json } => plan(target.as_deref(), claims, json, &settings),
+        Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
         Todo::Gc { images, json } => gc(images, json, &settings),
     });
     match done {
@@ -114,6 +131,17 @@ fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> 
         say(report::planned_claims(&plan, &annex.register, &target).trim_end());
     } else {
         say(report::plan(&plan, &target).trim_end());
+    }
+    Ok(())
+}
+
+fn bench(Part::Sampler: Part, json: bool) -> Result<(), Exit> {
+    let shell = Shell::local(Arc::new(Nobody));
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    let cost = runtime.block_on(unless_interrupted(bench::sampler::measure(&shell, 10, 3))).map_err(infrastructure)?;
+    match json {
+        true => say(&serde_json::to_string(&cost).map_err(infrastructure)?),
+        false => say(&cost.to_string()),
     }
     Ok(())
 }
@@ -194,13 +222,18 @@ async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> an
         run,
         progress: Progress::to_stderr(),
     };
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let image = tokio::select! {
-        image = Image::provide(definition, arch, &context) => image,
-        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted: no image was made")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted: no image was made")),
-    };
+    let image = unless_interrupted(Image::provide(definition, arch, &context)).await;
     let troubles = ledger.close();
     anyhow::ensure!(troubles.is_empty(), "could not be removed: {}", troubles.join("; "));
     image
+}
+
+/// Gives a thing up on Ctrl-C and SIGTERM, so that what it made goes with it.
+async fn unless_interrupted<T>(thing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        done = thing => done,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before it was done")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted before it was done")),
+    }
 }

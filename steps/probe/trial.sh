@@ -4,56 +4,44 @@
 #   HOLD   0: until the unit has ended by itself, once; else: that many seconds after its workload came up, then kill it
 #   STOPS  0: as HOLD says; else: until it has ended so often, or has stayed down, then kill it
 #   LIMIT  seconds after which to give up
-#
-# The loop uses the shell's builtins and one sleep: what measures must not weigh on what is measured.
+#   TOKEN  said again, so that nobody takes what another trial printed for this one's
 unit=$1 slice=$2 hold=$3 wanted=$4 limit=$5
+echo "token $6"
+read -r boot </proc/sys/kernel/random/boot_id
+echo "boot $boot"
 manager=$(systemctl --user show --property=ControlGroup --value)
 tree=/sys/fs/cgroup$manager/$slice
 cgroup=$tree/$unit.service
+IFS=: read -r _ _ session </proc/$$/cgroup
+session=/sys/fs/cgroup$session
 stops=$XDG_RUNTIME_DIR/$unit.stops
 started=$XDG_RUNTIME_DIR/$unit.started
 rm -f "$stops" "$started"
 
-now() { read -r up rest </proc/uptime; }
-number() { [ -r "$2" ] && read -r value <"$2" && [ "$value" != max ] && echo "$1 $value"; }
-fields() {
-    [ -r "$2" ] || return
-    while read -r key value; do
-        case $key in anon | file | kernel | usage_usec) echo "$1.$key $value" ;; esac
-    done <"$2"
-}
-look() {
-    echo "look $up"
-    number unit.current "$cgroup/memory.current"
-    number unit.peak "$cgroup/memory.peak"
-    number unit.max "$cgroup/memory.max"
-    fields unit "$cgroup/memory.stat"
-    fields unit.cpu "$cgroup/cpu.stat"
-    number runtime.current "$cgroup/runtime/memory.current"
-    number runtime.peak "$cgroup/runtime/memory.peak"
-    fields runtime "$cgroup/runtime/memory.stat"
-    for payload in "$cgroup"/libpod-payload-*; do
-        number payload.current "$payload/memory.current"
-        number payload.peak "$payload/memory.peak"
-        fields payload "$payload/memory.stat"
-        fields payload.cpu "$payload/cpu.stat"
-        [ -d "$payload" ] && up_since=${up_since:-${up%.*}}
-    done
-    while read -r key value rest; do
-        [ "$key" = MemAvailable: ] && echo "available $((value * 1024))" && break
-    done </proc/meminfo
-}
+# tell KEY FILE: a file's only number. tell_all KEY FILE: each of its names and numbers.
+tell() { [ -r "$2" ] && read -r value <"$2" && echo "$1 $value"; }
+tell_all() { [ -r "$2" ] && while read -r key value; do echo "$1.$key $value"; done <"$2"; }
 
 systemctl --user reset-failed "$unit" 2>/dev/null
+echo "since $(date +%s)"
 now
 begin=${up%.*}
 echo "begin $up"
-(systemctl --user start "$unit"; echo $? >"$started") &
+spent
+before=$used session_before=
+field usage_usec "$session/cpu.stat" && session_before=$value
+# A child of nobody's: what it costs is the start's, not the watching's.
+( (
+    systemctl --user start "$unit"
+    echo $? >"$started"
+) &)
 up_since= down=0
 while now; do
+    look
     down=$((down + 1))
-    [ -d "$cgroup" ] && look && down=0
+    [ -d "$cgroup" ] && down=0
     second=${up%.*}
+    [ -d "$payload" ] && up_since=${up_since:-$second}
     if [ "$wanted" -gt 0 ]; then
         count=0
         [ -r "$stops" ] && while read -r line; do count=$((count + 1)); done <"$stops"
@@ -69,9 +57,15 @@ while now; do
         break
     fi
     sleep 1
-done
+    # What goes while it is read is missing from the look, and that is all there is to say of it.
+done 2>/dev/null
 now
 echo "over $up"
+spent
+[ -n "$before" ] && [ -n "$used" ] && echo "sampler.usage_usec $((used - before))"
+[ -n "$session_before" ] && field usage_usec "$session/cpu.stat" &&
+    echo "session.usage_usec $((value - session_before))"
+field anon "$session/memory.stat" && echo "session.anon $value"
 echo "show.user $(id -u)"
 systemctl --user show "$unit" --property=LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts \
     --property=InvocationID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
@@ -80,13 +74,15 @@ if [ -d "$cgroup" ]; then
     systemctl --user kill --signal=KILL "$unit"
     systemctl --user stop "$unit"
 fi
-wait
-number start-status "$started"
-number slice.peak "$tree/memory.peak"
-number slice.swap.peak "$tree/memory.swap.peak"
-[ -r "$tree/memory.events" ] && while read -r key value; do echo "slice.events.$key $value"; done <"$tree/memory.events"
-[ -r "$tree/cpu.stat" ] && while read -r key value; do echo "slice.cpu.$key $value"; done <"$tree/cpu.stat"
+weigh
+while ! [ -s "$started" ]; do sleep 1; done
+tell start-status "$started"
+tell slice.peak "$tree/memory.peak"
+tell slice.swap.peak "$tree/memory.swap.peak"
+tell_all slice.events "$tree/memory.events"
+tell_all slice.cpu "$tree/cpu.stat"
 [ -r "$stops" ] && while read -r line; do echo "stop $line"; done <"$stops"
 rm -f "$stops" "$started"
 systemctl --user stop "$slice"
-echo "end"
+now
+echo "end $up"

@@ -203,7 +203,7 @@ impl Lab {
             }
             let name = format!("{spec} {} {run}", if first { "cold" } else { "warm" });
             self.progress.say(format!("{}: {name}", loan.machine.name));
-            let watched = deployment.watch(spec.until, LIMIT).await;
+            let watched = deployment.watch(&loan.machine.facts.boot, spec.until, LIMIT).await;
             let watched = watched.with_context(|| format!("{name} on {}", loan.machine.name))?;
             self.keep_trial(&mut subject, &name, &loan.machine.name, unit, &watched)?;
         }

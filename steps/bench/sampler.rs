@@ -1,0 +1,165 @@
+//! What watching a trial costs: the very look of a trial, every second, at files as a unit's control group has them.
+//! They are ordinary files, so what the kernel does to write a control group's is not in it; that is in what a trial
+//! says of itself (`session.cpu.time`).
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+
+use crate::command::Command;
+use crate::probe::trial::LOOK;
+use crate::shell::Shell;
+use crate::stats::median;
+use crate::unit::Unit;
+
+/// Every file of the control group of a unit at work, as `grep -r '' .` printed it there.
+const LISTING: &str = include_str!("../../fixtures/probes/cgroup-hello.txt");
+const PACE: &str = include_str!("sampler.sh");
+/// Bash is asked for the CPU time, for it has it from the kernel by the microsecond and `sh` by ticks.
+const OUTER: &str = "sh -s -- \"$@\" && times";
+
+/// What watching costs: the median of all repetitions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Cost {
+    /// The share of one CPU, the shell's own start included.
+    pub sampler_cpu_share: f64,
+    /// The proportional memory of the shell and its sleep, in bytes.
+    pub sampler_memory_bytes: f64,
+    /// How many looks it was measured over, all repetitions together.
+    pub looks: u32,
+    /// How often it was measured.
+    pub repetitions: u32,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (share, memory) = (self.sampler_cpu_share * 100.0, Unit::Bytes.show(self.sampler_memory_bytes));
+        let (looks, repetitions) = (self.looks, self.repetitions);
+        write!(out, "sampler: {share:.2} % of one CPU, {memory}; {looks} looks, median of {repetitions}")
+    }
+}
+
+/// One repetition.
+#[derive(Debug, PartialEq)]
+struct Once {
+    share: f64,
+    memory: f64,
+}
+
+/// Watches for so many seconds, so many times.
+///
+/// # Errors
+/// Something is missing on this host, or what is printed is not what a look prints.
+pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Result<Cost> {
+    let folder = tempfile::tempdir().context("no folder can be made for a control group")?;
+    lay_out(LISTING, folder.path())?;
+    let path = folder.path().display().to_string();
+    let limit = Duration::from_secs(60 + 3 * u64::from(looks));
+    let command = Command::new("bash").args(["-c", OUTER, "bash", &path, &looks.to_string()]);
+    let command = command.env("LC_ALL", "C").stdin(format!("{LOOK}{PACE}")).time_limit(limit);
+    let (mut shares, mut memory) = (Vec::new(), Vec::new());
+    for _ in 0..repetitions {
+        let once = parse(&shell.read(&command).await?, looks)?;
+        shares.push(once.share);
+        memory.push(once.memory);
+    }
+    let middle = |values: &[f64]| median(values).context("nothing was measured: ask for one repetition or more");
+    Ok(Cost {
+        sampler_cpu_share: middle(&shares)?,
+        sampler_memory_bytes: middle(&memory)?,
+        looks: looks * repetitions,
+        repetitions,
+    })
+}
+
+/// Makes the files of a listing, whose lines are `./PATH:LINE`.
+fn lay_out(listing: &str, folder: &Path) -> anyhow::Result<()> {
+    let mut files = std::collections::BTreeMap::<&str, String>::new();
+    for line in listing.lines() {
+        let split = line.strip_prefix("./").and_then(|line| line.split_once(':'));
+        let (path, text) = split.with_context(|| format!("\"{line}\" is no line of a listing"))?;
+        let file = files.entry(path).or_default();
+        file.push_str(text);
+        file.push('\n');
+    }
+    for (path, text) in files {
+        let path = folder.join(path);
+        let cannot = || format!("cannot write {}", path.display());
+        fs::create_dir_all(path.parent().unwrap_or(folder)).with_context(cannot)?;
+        fs::write(&path, text).with_context(cannot)?;
+    }
+    Ok(())
+}
+
+/// Reads what the script printed, and after it bash: its own times and those of its children, of user and system.
+fn parse(text: &str, looks: u32) -> anyhow::Result<Once> {
+    let number = |key: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        value.and_then(|value| value.parse::<f64>().ok()).with_context(|| format!("the sampler did not say its {key}"))
+    };
+    let seen = |key: &str| text.lines().filter(|line| line.starts_with(key)).count();
+    for key in ["look ", "unit.kernel ", "runtime.kernel ", "payload.kernel ", "available "] {
+        ensure!(seen(key) == looks as usize, "{} of {looks} looks saw \"{}\"", seen(key), key.trim());
+    }
+    let children = text.trim_end().lines().next_back().unwrap_or_default();
+    let used: Option<f64> = children.split(' ').map(clock).sum();
+    let used = used.with_context(|| format!("\"{children}\" is not what bash says of times"))?;
+    let wall = number("over")? - number("begin")?;
+    ensure!(wall > 0.0, "{looks} looks took no time");
+    Ok(Once { share: used / wall, memory: number("sampler.memory")? })
+}
+
+/// `1m0.033s`, in seconds.
+fn clock(text: &str) -> Option<f64> {
+    let (minutes, seconds) = text.strip_suffix('s')?.split_once('m')?;
+    Some(minutes.parse::<u32>().ok()? as f64 * 60.0 + seconds.parse::<f64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::shell::Nobody;
+
+    const LOOKED: &str = "look 5\nunit.kernel 1\nruntime.kernel 1\npayload.kernel 1\navailable 9\n";
+
+    #[tokio::test]
+    async fn the_look_of_a_trial_costs_little() {
+        let cost = measure(&Shell::local(Arc::new(Nobody)), 2, 1).await.unwrap();
+        assert_eq!((cost.looks, cost.repetitions), (2, 1));
+        // Two looks carry the start of the shell too, and other tests run meanwhile: the goal of 1 % is for ten.
+        assert!(cost.sampler_cpu_share > 0.0 && cost.sampler_cpu_share < 0.05, "{cost}");
+        assert!((1e5..4e6).contains(&cost.sampler_memory_bytes), "{cost}");
+    }
+
+    #[test]
+    fn cpu_time_is_bashs_word_over_the_time_of_the_looks() {
+        let text = format!("begin 5\n{LOOKED}over 15\nsampler.memory 700416\n0m0.002s 0m0.000s\n0m0.030s 0m0.020s\n");
+        assert_eq!(parse(&text, 1).unwrap(), Once { share: 0.005, memory: 700_416.0 });
+        assert_eq!(clock("2m1.500s"), Some(121.5));
+    }
+
+    #[test]
+    fn a_look_that_saw_less_and_a_cost_that_was_not_said_are_errors() {
+        let times = "0m0.002s 0m0.000s\n0m0.030s 0m0.020s\n";
+        let told = |text: &str| parse(text, 1).unwrap_err().to_string();
+        assert_eq!(told(&format!("begin 5\nlook 5\nover 6\n{times}")), "0 of 1 looks saw \"unit.kernel\"");
+        assert_eq!(told(&format!("begin 5\n{LOOKED}over 6\n{times}")), "the sampler did not say its sampler.memory");
+        let silent = format!("begin 5\n{LOOKED}over 6\nsampler.memory 1\n");
+        assert_eq!(told(&silent), "\"sampler.memory 1\" is not what bash says of times");
+        assert_eq!(told(&format!("begin 5\n{LOOKED}over 5\nsampler.memory 1\n{times}")), "1 looks took no time");
+    }
+
+    #[test]
+    fn a_listing_becomes_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        lay_out("./memory.stat:anon 5\n./memory.stat:file 6\n./runtime/memory.peak:7\n", folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join("memory.stat")).unwrap(), "anon 5\nfile 6\n");
+        assert_eq!(fs::read_to_string(folder.path().join("runtime/memory.peak")).unwrap(), "7\n");
+        assert!(lay_out("grep: cgroup.kill: Permission denied\n", folder.path()).is_err());
+    }
+}
