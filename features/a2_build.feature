@@ -30,8 +30,8 @@ Feature: A.2 The program is built for WebAssembly
   Scenario: The module is a plain WASI command
     Given the module of the workload
     Then it imports only from "wasi_snapshot_preview1"
-    And it exports "_start"
-    And it exports "memory"
+    And it exports the function "_start"
+    And it exports the memory "memory"
 
   @A2-3 @control
   Scenario: A module that asks its host for more is no plain WASI command
@@ -42,5 +42,5 @@ Feature: A.2 The program is built for WebAssembly
   @A2-4
   Scenario: Time works under WASI, and threads are tried
     When the guest "capabilities" has run on the device
-    Then its clock has moved by at least 50 ms
+    Then its clock has moved by 50 ms to 10 s
     And whether it could start a thread is reported

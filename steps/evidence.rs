@@ -1,5 +1,7 @@
 //! What a run leaves: one folder, written as the run goes, so that a run that is killed leaves all it had learnt.
 
+mod verdicts;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,96 +9,20 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::artifact::sha256;
-use crate::claim::ClaimId;
 use crate::command::{Command, Output};
-use crate::probe::{Reading, Sample, Value};
+use crate::probe::{Reading, Sample};
 use crate::shell::{ShellError, Witness};
-use crate::unit::Unit;
-use crate::verdict::{Check, Verdict};
+
+pub use verdicts::{ClaimRecord, Control, Verdicts};
 
 /// The version of the layout of the folder and its files.
 pub const SCHEMA: u32 = 1;
 /// Streams longer than this lie in files of their own.
 const INLINE: usize = 16 * 1024;
-
-/// Whether a claim's control was caught.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ControlVerdict {
-    /// The check refused every wrong subject, for the right reason.
-    Discriminates,
-    /// A wrong subject passed.
-    DoesNotDiscriminate,
-    /// No control was run.
-    None,
-}
-
-/// What is known of a claim's control.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Control {
-    /// Whether it was caught.
-    pub verdict: ControlVerdict,
-    /// Its scenario, if there is one.
-    pub scenario: Option<String>,
-    /// What was seen.
-    pub reason: Option<String>,
-}
-
-/// One claim in `verdicts.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClaimRecord {
-    /// The claim.
-    pub id: ClaimId,
-    /// What is claimed.
-    pub claim: String,
-    /// The scenario that puts it to the proof.
-    pub scenario: String,
-    /// Its file, relative to the project.
-    pub feature: String,
-    /// Its line in that file.
-    pub line: usize,
-    /// What is said of the claim.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: String,
-    /// What it is judged by.
-    pub bound: String,
-    /// What the annex reports.
-    pub published: Option<String>,
-    /// The sample nearest to the bound, or the one that broke it.
-    pub value: Option<Value>,
-    /// Its unit.
-    pub unit: Option<Unit>,
-    /// How many samples the verdict rests on.
-    pub samples: usize,
-    /// The claim's control.
-    pub control: Control,
-    /// The checks that were made, to be made again by anyone.
-    pub checks: Vec<Check>,
-    /// Where the evidence lies, relative to the folder of the run.
-    pub evidence: Vec<String>,
-    /// How long the scenario took, in seconds.
-    pub seconds: f64,
-}
-
-/// `verdicts.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Verdicts {
-    /// [`SCHEMA`].
-    pub schema: u32,
-    /// The run.
-    pub run: String,
-    /// Whether the run came to its end; a run that was killed leaves `false`.
-    pub complete: bool,
-    /// The exit status that the run ends with: 0, 1 or 3.
-    pub exit: u8,
-    /// All claims, in their order.
-    pub claims: Vec<ClaimRecord>,
-}
 
 /// The folder of a run, open for writing.
 #[derive(Debug)]
@@ -342,6 +268,7 @@ fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use crate::command::Status;
+    use crate::unit::Unit;
     use std::time::Duration;
 
     fn evidence(folder: &Path) -> Evidence {

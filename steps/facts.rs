@@ -1,5 +1,6 @@
 //! What a machine is: its CPU, memory, kernel and the versions of the software a claim may depend on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -153,6 +154,26 @@ say controllers cat "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u)
 "#;
 
 impl Facts {
+    /// The names of the facts that declarations of deviations may go by.
+    pub const NAMES: [&str; 8] =
+        ["distribution", "architecture", "accelerator", "kernel", "podman", "crun", "wasmedge", "systemd"];
+
+    /// The facts by those names; what is not installed is not there.
+    pub fn named(&self) -> BTreeMap<String, String> {
+        let values = [
+            Some(self.distribution.clone()),
+            Some(self.architecture.to_string()),
+            Some(self.accelerator.to_string()),
+            Some(self.kernel.clone()),
+            self.podman.clone(),
+            self.crun.clone(),
+            self.wasmedge.clone(),
+            self.systemd.clone(),
+        ];
+        let named = Facts::NAMES.iter().zip(values);
+        named.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
+    }
+
     /// Asks a machine, by one command.
     ///
     /// # Errors

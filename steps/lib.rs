@@ -32,11 +32,14 @@ pub mod verdict;
 pub mod claim;
 pub mod deviation;
 pub mod plan;
+pub mod conclusion;
 // The annex as its files have it.
 pub mod annex;
 // What is left, and how it is shown.
 pub mod evidence;
 pub mod record;
+pub mod bundle;
+pub mod selfcheck;
 pub mod report;
 // What assay itself costs.
 pub mod bench;

@@ -27,6 +27,17 @@ impl<T: Clone> Memo<T> {
             cell.get_or_init(|| async { Box::pin(make).await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
+
+    /// Forgets everything: what is asked for next is made anew.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Forgets what could not be made.
+    pub fn forget_failures(&self) {
+        let failed = |cell: &Cell<T>| cell.get().is_some_and(Result::is_err);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, cell| !failed(cell));
+    }
 }
 
 #[cfg(test)]
@@ -59,5 +70,17 @@ mod tests {
             assert_eq!(error.to_string(), "no room");
         }
         assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap_err().to_string(), "no room");
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_made_anew() {
+        let memo = Memo::<u32>::default();
+        memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
+        memo.forget_failures();
+        assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap(), 1);
+        memo.forget_failures();
+        assert_eq!(memo.get("hog", async { Ok(2) }).await.unwrap(), 1, "what was made is kept");
+        memo.forget();
+        assert_eq!(memo.get("hog", async { Ok(3) }).await.unwrap(), 3);
     }
 }

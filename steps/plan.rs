@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use gherkin::{Feature, GherkinEnv, Scenario};
+use serde::{Deserialize, Serialize};
 
 use crate::claim::{Claim, ClaimId, Need, Register};
 use crate::facts::Arch;
 
 /// What becomes of a scenario.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Decision {
     /// It runs and is judged.
     Run,

@@ -1,35 +1,19 @@
-//! From finished scenarios to `verdicts.json`: each claim with its control, its deviation and its place in the plan.
+//! From finished scenarios to `verdicts.json`: each claim with its controls, its deviations and its place in the plan.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use crate::claim::{Claim, ClaimId, Register};
-use crate::deviation::Deviations;
-use crate::evidence::{ClaimRecord, Control, ControlVerdict, Evidence, SCHEMA, Verdicts};
-use crate::facts::Accelerator;
-use crate::plan::{Decision, Plan, Planned};
-use crate::unit::Unit;
-use crate::verdict::{Check, Outcome, Verdict, together};
 use anyhow::Context as _;
+use jiff::civil::Date;
 use tokio::sync::Notify;
 
-/// How a scenario ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// What it came to; for a control, what its check came to.
-    pub outcome: Outcome,
-    /// The unit of the outcome's value.
-    pub unit: Option<Unit>,
-    /// The checks that were made.
-    pub checks: Vec<Check>,
-    /// The files of the run that were read.
-    pub files: Vec<String>,
-    /// How long it took.
-    pub wall: Duration,
-    /// For a control: whether the check said no for the reason the scenario names.
-    pub refusal_confirmed: bool,
-}
+use crate::claim::{Claim, Register};
+use crate::conclusion::{Attempt, Case, ControlRecord, settle};
+use crate::deviation::Deviations;
+use crate::evidence::{ClaimRecord, Control, Evidence, SCHEMA, Verdicts};
+use crate::facts::Accelerator;
+use crate::plan::{Decision, NOT_SELECTED, Plan, Planned};
+use crate::verdict::Verdict;
 
 /// All that is known of the run so far.
 pub struct Record {
@@ -37,7 +21,8 @@ pub struct Record {
     plan: Plan,
     deviations: Deviations,
     evidence: Arc<Evidence>,
-    ended: Mutex<HashMap<(String, usize), Ended>>,
+    on: Date,
+    ended: Mutex<HashMap<(String, usize), Vec<Attempt>>>,
     facts: Mutex<BTreeMap<String, String>>,
     failure: Notify,
 }
@@ -50,6 +35,7 @@ impl Record {
             plan,
             deviations,
             evidence,
+            on: jiff::Zoned::now().date(),
             ended: Mutex::default(),
             facts: Mutex::default(),
             failure: Notify::new(),
@@ -66,10 +52,14 @@ impl Record {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
     }
 
-    /// A scenario has ended: what is known now is written at once.
-    pub fn end(&self, planned: &Planned, ended: Ended) -> anyhow::Result<ClaimRecord> {
+    /// An attempt at a scenario has ended: what is known now is written at once. Gives its claim as it stands, its
+    /// controls still to come.
+    ///
+    /// # Errors
+    /// The evidence cannot be written.
+    pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<ClaimRecord> {
         let key = (planned.feature.clone(), planned.line);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(key, ended);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);
         self.evidence.write_verdicts(&self.verdicts(false))?;
         let claim = self.register.get(planned.claim).context("a claim left the register")?;
         let claim = self.claim(claim, true);
@@ -84,15 +74,41 @@ impl Record {
         self.failure.notified().await;
     }
 
+    /// Whether another attempt at a scenario may change what is said of its claim.
+    pub fn wants_another(&self, planned: &Planned) -> bool {
+        let claim = self.register.get(planned.claim).map(|claim| self.claim(claim, false));
+        let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
+        open && planned.runs() && !self.came_out_as_it_should(planned)
+    }
+
+    fn came_out_as_it_should(&self, planned: &Planned) -> bool {
+        let attempts = self.attempts(planned);
+        match planned.control {
+            true => weighed(planned, attempts).caught(),
+            false => attempts.iter().any(|attempt| attempt.outcome.verdict == Verdict::Holds),
+        }
+    }
+
+    /// How often a scenario has been tried.
+    pub fn tried(&self, planned: &Planned) -> usize {
+        self.attempts(planned).len()
+    }
+
     /// Where every claim stands.
     pub fn verdicts(&self, complete: bool) -> Verdicts {
         let claims: Vec<ClaimRecord> = self.register.iter().map(|claim| self.claim(claim, false)).collect();
-        Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), complete, exit: exit(&claims), claims }
+        let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
+        let problems = selected.flat_map(|claim| {
+            self.deviations.problems(claim.id, (claim.verdict, &claim.reason), &claim.deviations, self.on)
+        });
+        let problems: Vec<String> = problems.collect();
+        let exit = exit(&claims, &problems);
+        Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), on: self.on, complete, exit, problems, claims }
     }
 
-    fn ended(&self, planned: &Planned) -> Option<Ended> {
+    fn attempts(&self, planned: &Planned) -> Vec<Attempt> {
         let key = (planned.feature.clone(), planned.line);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default()
     }
 
     /// Where a claim stands; `on_the_way`: its controls may still come.
@@ -101,18 +117,26 @@ impl Record {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
         let planned = mine(false).next();
-        let ended = planned.and_then(|planned| self.ended(planned));
-        let control = self.control(mine(true));
-        let pending = mine(true).any(|control| control.runs() && self.ended(control).is_none());
-        let (verdict, reason) = match self.found(planned, ended.as_ref()) {
-            (Verdict::Holds, reason) if pending && on_the_way => {
-                (Verdict::Holds, format!("{reason}; its control is to come"))
-            }
-            (Verdict::Holds, reason) if pending => {
-                (Verdict::Inconclusive, format!("{reason}, but the run ended before its control"))
-            }
-            found => self.shown(claim.id, found, &control),
-        };
+        let decision = self.decision(planned);
+        let attempts = planned.map(|planned| self.attempts(planned)).unwrap_or_default();
+        // Without its control, selected or not, a claim cannot be said to hold.
+        let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+        let runs = planned.is_some_and(Planned::runs);
+        let controls: Vec<ControlRecord> = mine(true)
+            .filter(|control| control.runs() || (runs && control.decision == unselected))
+            .map(|control| weighed(control, self.attempts(control)))
+            .collect();
+        let deviations = self.deviations.applying(claim.id, |name| self.fact(name));
+        let (over, to_come): (Vec<_>, Vec<_>) =
+            controls.iter().cloned().partition(|control| !on_the_way || !control.attempts.is_empty());
+        let case =
+            Case { decision: &decision, attempts: &attempts, controls: &over, deviations: &deviations, on: self.on };
+        let (verdict, mut reason) = case.conclude();
+        if verdict == Verdict::Holds && !to_come.is_empty() {
+            reason += "; its control is to come";
+        }
+        let settled = settle(&attempts);
+        let last = attempts.last();
         ClaimRecord {
             id: claim.id,
             claim: claim.claim.clone(),
@@ -123,94 +147,46 @@ impl Record {
             reason,
             bound: claim.bound.clone(),
             published: claim.published.clone(),
-            value: ended.as_ref().and_then(|ended| ended.outcome.value.clone()),
-            unit: ended.as_ref().and_then(|ended| ended.unit),
-            samples: ended.as_ref().map_or(0, |ended| ended.checks.iter().map(|check| check.samples.len()).sum()),
-            control,
-            seconds: ended.as_ref().map_or(0.0, |ended| ended.wall.as_secs_f64()),
-            checks: ended.as_ref().map(|ended| ended.checks.clone()).unwrap_or_default(),
-            evidence: ended.map(|ended| ended.files).unwrap_or_default(),
+            typical: None,
+            value: settled.value,
+            unit: last.and_then(|attempt| attempt.unit),
+            samples: last.map_or(0, |attempt| attempt.checks.iter().map(|judged| judged.check.samples.len()).sum()),
+            control: Control::of(&controls),
+            evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
+            seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
+            decision,
+            controls,
+            attempts,
+            deviations,
         }
     }
 
-    /// What the claim's own scenario came to.
-    fn found(&self, planned: Option<&Planned>, ended: Option<&Ended>) -> (Verdict, String) {
-        let emulated = self.fact("accelerator").is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
-        match (planned.map(|planned| &planned.decision), ended) {
-            (None, _) => (Verdict::NotRun, "no scenario puts it to the proof".to_owned()),
-            (Some(Decision::Skip(why)), _) => (Verdict::NotRun, why.clone()),
-            (Some(_), None) => (Verdict::Inconclusive, "the run ended before it".to_owned()),
-            (Some(Decision::Record(why)), Some(ended))
-                if emulated && ended.outcome.verdict != Verdict::Inconclusive =>
-            {
-                (Verdict::NotRun, format!("{why}: {}", ended.outcome.reason))
-            }
-            (Some(_), Some(ended)) => (ended.outcome.verdict, ended.outcome.reason.clone()),
+    /// What the plan decided, now that the machine is known: what is only recorded on an emulated CPU is judged on
+    /// any other.
+    fn decision(&self, planned: Option<&Planned>) -> Decision {
+        let accelerator = self.fact("accelerator");
+        let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
+        match planned.map(|planned| &planned.decision) {
+            None => Decision::Skip("no scenario puts it to the proof".to_owned()),
+            Some(Decision::Record(_)) if !emulated => Decision::Run,
+            Some(decision) => decision.clone(),
         }
-    }
-
-    /// What is said of it in the light of its controls and of what was declared.
-    fn shown(&self, id: ClaimId, (verdict, reason): (Verdict, String), control: &Control) -> (Verdict, String) {
-        let why = || control.reason.clone().unwrap_or_default();
-        let (verdict, reason) = match (verdict, control.verdict) {
-            (Verdict::Holds, ControlVerdict::DoesNotDiscriminate) => {
-                (Verdict::Fails, format!("{reason}, but the check does not discriminate: {}", why()))
-            }
-            (Verdict::Holds, ControlVerdict::None) if control.scenario.is_some() => {
-                (Verdict::Inconclusive, format!("{reason}, but its control could not be judged: {}", why()))
-            }
-            (verdict, _) => (verdict, reason),
-        };
-        let today = jiff::Zoned::now().date();
-        let (shown, why) = self.deviations.apply(id, verdict, &reason, today, |name| self.fact(name));
-        (shown, why.map(|why| format!("{reason}; {why}")).unwrap_or(reason))
     }
 
     fn fact(&self, name: &str) -> Option<String> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
-
-    /// All controls of a claim together: one wrong subject that passes is enough to say so.
-    fn control<'a>(&self, controls: impl Iterator<Item = &'a Planned>) -> Control {
-        let mut all = Control { verdict: ControlVerdict::None, scenario: None, reason: None };
-        let mut worst = None;
-        for planned in controls {
-            let Some(ended) = self.ended(planned) else { continue };
-            let (rank, verdict, reason) = match (&ended.outcome.verdict, ended.refusal_confirmed) {
-                (Verdict::Fails, true) => (0, ControlVerdict::Discriminates, ended.outcome.reason.clone()),
-                (Verdict::Holds, _) => {
-                    (2, ControlVerdict::DoesNotDiscriminate, format!("passes: {}", ended.outcome.reason))
-                }
-                _ => (1, ControlVerdict::None, format!("inconclusive: {}", ended.outcome.reason)),
-            };
-            let said = format!("{}: {reason}", planned.scenario);
-            all.reason = Some(all.reason.map_or(said.clone(), |before| format!("{before}; {said}")));
-            if worst.is_none_or(|worst| rank > worst) {
-                worst = Some(rank);
-                all.verdict = verdict;
-                all.scenario = Some(planned.scenario.clone());
-            }
-        }
-        all
-    }
 }
 
-/// What a scenario came to, from its checks and from the error that ended it, if one did.
-pub fn outcome(outcomes: &[Outcome], error: Option<String>) -> Outcome {
-    let judged = together(outcomes);
-    match error {
-        Some(error) if judged.verdict != Verdict::Fails => {
-            Outcome { verdict: Verdict::Inconclusive, reason: error, value: None }
-        }
-        _ => judged,
-    }
+fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlRecord {
+    ControlRecord::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
 }
 
 /// The exit status that the verdicts amount to.
-fn exit(claims: &[ClaimRecord]) -> u8 {
+fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
     let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
     match () {
-        () if any(Verdict::Fails) => 1,
+        () if any(Verdict::Fails) || !problems.is_empty() => 1,
         () if any(Verdict::Inconclusive) => 3,
         () => 0,
     }
@@ -219,7 +195,10 @@ fn exit(claims: &[ClaimRecord]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conclusion::ControlVerdict;
     use crate::plan::FeatureFile;
+    use crate::unit::Unit;
+    use crate::verdict::{Check, Judged, Outcome, Rule};
 
     const CLAIMS: &str = "[[claim]]\nid = \"A6-4\"\nclaim = \"it ends with exit code 0\"\nbound = \"0\"\n\
         control = \"one that does not\"\n\
@@ -237,11 +216,20 @@ mod tests {
         Record::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
     }
 
-    fn end(record: &Record, scenario: &str, verdict: Verdict, refusal_confirmed: bool) -> ClaimRecord {
+    /// An attempt that comes to a verdict with the reason "seen: …"; `confirmed`: and a control says why it should.
+    fn end(record: &Record, scenario: &str, verdict: Verdict, confirmed: bool) -> ClaimRecord {
         let planned = record.plan().scenarios.iter().find(|planned| planned.scenario == scenario).unwrap().clone();
         let outcome = Outcome { verdict, reason: format!("seen: {scenario}"), value: None };
-        let (unit, checks, files, wall) = (None, Vec::new(), Vec::new(), Duration::ZERO);
-        record.end(&planned, Ended { outcome, unit, checks, files, wall, refusal_confirmed }).unwrap()
+        let check = Check {
+            probe: "x".into(),
+            unit: Unit::Count,
+            rule: Rule::Recorded,
+            sources: Vec::new(),
+            samples: Vec::new(),
+        };
+        let checks = vec![Judged { check, outcome, statistics: None }];
+        let because = Some(if confirmed { "seen" } else { "another" }.to_owned());
+        record.end(&planned, Attempt { because, ..Attempt::new(checks, None) }).unwrap()
     }
 
     fn stands(record: &Record, complete: bool) -> (Verdict, ControlVerdict, u8) {
@@ -314,8 +302,74 @@ mod tests {
 
     #[test]
     fn an_error_is_never_a_failed_claim() {
-        let holds = Outcome { verdict: Verdict::Holds, reason: "fine".into(), value: None };
-        let outcome = outcome(&[holds], Some("connection lost".into()));
-        assert_eq!((outcome.verdict, outcome.reason.as_str()), (Verdict::Inconclusive, "connection lost"));
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        let planned = record.plan().scenarios[0].clone();
+        let claim = record.end(&planned, Attempt::new(Vec::new(), Some("connection lost".into()))).unwrap();
+        assert_eq!((claim.verdict, claim.reason.as_str()), (Verdict::Inconclusive, "connection lost"));
+    }
+
+    #[test]
+    fn what_holds_only_when_tried_again_is_flaky_and_every_attempt_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        let planned = record.plan().scenarios[0].clone();
+        end(&record, "it ends well", Verdict::Fails, false);
+        end(&record, "one that exits with 7", Verdict::Fails, true);
+        end(&record, "one that traps", Verdict::Fails, true);
+        assert!(record.wants_another(&planned));
+        assert!(!record.wants_another(&record.plan().scenarios[1]), "its control was caught");
+        end(&record, "it ends well", Verdict::Holds, false);
+        assert!(!record.wants_another(&planned), "a third attempt could not make it hold");
+        let claim = record.verdicts(true).claims.remove(0);
+        assert_eq!((claim.verdict, claim.attempts.len()), (Verdict::Inconclusive, 2));
+        assert!(
+            claim.reason.starts_with("flaky: it held only at attempt 2 of 2; attempt 1: fails: "),
+            "{}",
+            claim.reason
+        );
+        assert_eq!(stands(&record, true).2, 3);
+    }
+
+    #[test]
+    fn what_fails_once_has_failed_whatever_else_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        end(&record, "one that exits with 7", Verdict::Holds, true);
+        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, "it ends well", Verdict::Fails, false);
+        end(&record, "it ends well", Verdict::Inconclusive, false);
+        let claim = record.verdicts(true).claims.remove(0);
+        assert_eq!(claim.verdict, Verdict::Fails);
+        assert!(claim.reason.contains("attempt 2: inconclusive"), "{}", claim.reason);
+        let shown: Vec<_> = claim.controls.iter().map(|control| control.verdict).collect();
+        assert_eq!(shown, [ControlVerdict::DoesNotDiscriminate, ControlVerdict::Discriminates]);
+    }
+
+    #[test]
+    fn a_control_that_is_caught_only_when_tried_again_leaves_the_claim_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        end(&record, "it ends well", Verdict::Holds, false);
+        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, "one that exits with 7", Verdict::Holds, true);
+        end(&record, "one that exits with 7", Verdict::Fails, true);
+        let claim = record.verdicts(true).claims.remove(0);
+        assert_eq!(claim.verdict, Verdict::Inconclusive);
+        assert!(claim.reason.contains("flaky: caught only at attempt 2"), "{}", claim.reason);
+    }
+
+    #[test]
+    fn a_declaration_that_has_expired_fails_the_run_even_where_its_platform_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let declared = "[[deviation]]\nclaim = \"A6-4\"\nwhen = { podman = \"4.\" }\nbecause = [\"x\"]\nreason = \"r\"\n\
+            declared_by = \"us\"\nexpires = \"2020-01-01\"\n";
+        let record = record(folder.path(), declared);
+        end(&record, "it ends well", Verdict::Holds, false);
+        end(&record, "one that exits with 7", Verdict::Fails, true);
+        end(&record, "one that traps", Verdict::Fails, true);
+        let verdicts = record.verdicts(true);
+        assert_eq!((verdicts.claims[0].verdict, verdicts.exit), (Verdict::Holds, 1));
+        assert!(verdicts.problems[0].contains("expired on 2020-01-01"), "{:?}", verdicts.problems);
     }
 }

@@ -2,6 +2,8 @@
 
 mod console;
 mod plan;
+mod workload;
 
 pub use console::{line, summary, table};
 pub use plan::{PlanRow, plan, planned_claims};
+pub use workload::{disturbance, memory};

@@ -1,33 +1,148 @@
 //! Statistics of samples that are few: no distribution is assumed.
 
+use serde::{Deserialize, Serialize};
+
 /// The middle of the values, or the mean of the two in the middle; `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let half = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(sorted[half]),
-        _ => Some((sorted[half - 1] + sorted[half]) / 2.0),
-    }
+    quantile(&sorted(values), 0.5)
 }
 
-/// The smallest and the largest value; `None` of nothing.
-pub fn range(values: &[f64]) -> Option<(f64, f64)> {
-    let smallest = values.iter().copied().reduce(f64::min)?;
-    Some((smallest, values.iter().copied().reduce(f64::max)?))
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// Linear between the two nearest of the sorted values (Hyndman and Fan's type 7).
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let place = share * last as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    Some(below + (above - below) * place.fract())
+}
+
+/// Where the true median lies, with what confidence, whatever the distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Its lower end, one of the samples.
+    pub low: f64,
+    /// Its upper end, one of the samples.
+    pub high: f64,
+    /// From 0 to 1: at least 0.95 where there are six samples or more; what the samples give where there are fewer.
+    pub confidence: f64,
+}
+
+/// The confidence that is asked for.
+const CONFIDENCE: f64 = 0.95;
+
+/// The narrowest pair of samples, as far from the smallest as from the largest, that has the true median between them
+/// with [`CONFIDENCE`]; the widest pair where none has. By the binomial distribution: each sample lies below the
+/// median with a chance of one half.
+fn interval(sorted: &[f64]) -> Option<Interval> {
+    let n = sorted.len();
+    if n < 2 {
+        return None;
+    }
+    // The logarithm of the chance that exactly `below` samples lie below the median: the chance itself underflows.
+    let mut log_chance = -(n as f64) * std::f64::consts::LN_2;
+    let mut outside = 2.0 * log_chance.exp();
+    let mut chosen = (0, 1.0 - outside);
+    for below in 1..n.div_ceil(2) {
+        log_chance += ((n - below + 1) as f64 / below as f64).ln();
+        outside += 2.0 * log_chance.exp();
+        if 1.0 - outside < CONFIDENCE {
+            break;
+        }
+        chosen = (below, 1.0 - outside);
+    }
+    let (below, confidence) = chosen;
+    Some(Interval { low: sorted[below], high: sorted[n - 1 - below], confidence })
+}
+
+/// What a series of samples amounts to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// How many there are.
+    pub n: usize,
+    /// The smallest.
+    pub min: f64,
+    /// The middle.
+    pub median: f64,
+    /// The largest.
+    pub max: f64,
+    /// Where the true median lies; of one sample nothing can be said.
+    pub interval: Option<Interval>,
+    /// The places, counted from 0, of those far from the rest: more than one and a half times the distance between the
+    /// quartiles beyond the nearer quartile (Tukey). They are pointed out and stay in everything else. Of fewer than
+    /// five samples none is far from the rest.
+    pub outliers: Vec<usize>,
+}
+
+impl Summary {
+    /// Of samples in the order in which they were taken; `None` of nothing, and of what is no number.
+    pub fn of(values: &[f64]) -> Option<Summary> {
+        if values.iter().any(|value| !value.is_finite()) {
+            return None;
+        }
+        let sorted = sorted(values);
+        let (low, high) = (quantile(&sorted, 0.25)?, quantile(&sorted, 0.75)?);
+        let reach = 1.5 * (high - low);
+        let far = |value: f64| values.len() >= 5 && (value < low - reach || value > high + reach);
+        Some(Summary {
+            n: values.len(),
+            min: *sorted.first()?,
+            median: quantile(&sorted, 0.5)?,
+            max: *sorted.last()?,
+            interval: interval(&sorted),
+            outliers: (0..values.len()).filter(|&place| far(values[place])).collect(),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn interval_of(n: usize) -> Interval {
+        Summary::of(&(1..=n).map(|value| value as f64).collect::<Vec<_>>()).unwrap().interval.unwrap()
+    }
+
     #[test]
     fn the_median_is_in_the_middle_whatever_the_order() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
-        assert_eq!(range(&[3.0, 1.0, 2.0]), Some((1.0, 3.0)));
-        assert_eq!(range(&[]), None);
+    }
+
+    #[test]
+    fn a_summary_keeps_the_ends_and_knows_nothing_of_nothing() {
+        let summary = Summary::of(&[3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((summary.n, summary.min, summary.median, summary.max), (3, 1.0, 2.0, 3.0));
+        assert_eq!(Summary::of(&[]), None);
+        assert_eq!(Summary::of(&[1.0, f64::NAN]), None);
+        assert_eq!(Summary::of(&[7.0]).unwrap().interval, None);
+    }
+
+    /// From the table of the sign test: Conover, Practical Nonparametric Statistics, 3rd edition, table A3 (p = 0.5).
+    #[test]
+    fn the_interval_of_the_median_is_that_of_the_tables() {
+        let close = |interval: Interval, low: f64, high: f64, confidence: f64| {
+            assert_eq!((interval.low, interval.high), (low, high));
+            assert!((interval.confidence - confidence).abs() < 5e-4, "{interval:?}");
+        };
+        close(interval_of(5), 1.0, 5.0, 0.9375);
+        close(interval_of(6), 1.0, 6.0, 0.9688);
+        close(interval_of(9), 2.0, 8.0, 0.9609);
+        close(interval_of(20), 6.0, 15.0, 0.9586);
+        let many = interval_of(5000);
+        assert!(many.confidence >= CONFIDENCE && many.high - many.low < 145.0, "{many:?}");
+    }
+
+    #[test]
+    fn an_outlier_is_pointed_out_and_counted_all_the_same() {
+        let summary = Summary::of(&[36.0, 37.0, 98.0, 36.5, 37.5]).unwrap();
+        assert_eq!(summary.outliers, [2]);
+        assert_eq!((summary.n, summary.max), (5, 98.0));
+        assert!(Summary::of(&[36.0, 37.0, 98.0]).unwrap().outliers.is_empty(), "three tell nothing of the usual");
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use assay::annex::Annex;
 use assay::bench;
+use assay::bundle::Bundle;
 use assay::evidence::new_run_id;
 use assay::facts::Arch;
 use assay::lease::{Lease, Ledger, sweep, under_way};
@@ -19,6 +21,8 @@ use assay::target::{self, Context, Definition, Image, TargetSpec};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What was looked for was found: something is not as it should be.
+const FOUND: u8 = 1;
 /// The arguments or the project's files are wrong.
 const USAGE: u8 = 2;
 /// The surroundings let us down.
@@ -62,6 +66,16 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
+    /// Falsify what a run saw, one thing at a time, and see that nothing falsified is reported as holding
+    ///
+    /// Exit status: 0 every mutant was caught; 1 one survived, or the run's samples do not bear out its verdicts.
+    Selfcheck {
+        /// The folder of a run, e.g. target/assay/latest [default: fixtures/selfcheck, a recorded one]
+        folder: Option<PathBuf>,
+        /// As an object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove what runs that are over have left; a run that is under way is not touched
     Gc {
         /// Remove the kept machine images too that no definition needs any more
@@ -97,6 +111,7 @@ fn main() -> ExitCode {
         Todo::Setup { target } => setup(target.as_deref(), settings),
         Todo::Plan { target, claims, json } => plan(target.as_deref(), claims, json, &settings),
         Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
+        Todo::Selfcheck { folder, json } => selfcheck(folder, json, &settings),
         Todo::Gc { images, json } => gc(images, json, &settings),
     });
     match done {
@@ -144,6 +159,21 @@ fn bench(Part::Sampler: Part, json: bool) -> Result<(), Exit> {
         false => say(&cost.to_string()),
     }
     Ok(())
+}
+
+fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result<(), Exit> {
+    let folder = folder.unwrap_or_else(|| settings.root.join("fixtures/selfcheck"));
+    let bundle = Bundle::open(&folder).map_err(usage)?;
+    let score = assay::selfcheck::selfcheck(&bundle).map_err(|error| (FOUND, error))?;
+    match json {
+        true => say(&serde_json::to_string(&score).map_err(infrastructure)?),
+        false => say(&score.show()),
+    }
+    match score.perfect() {
+        true => Ok(()),
+        false if score.mutants == 0 => Err((FOUND, anyhow::anyhow!("{}: nothing holds there", folder.display()))),
+        false => Err((FOUND, anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len()))),
+    }
 }
 
 fn gc(images: bool, json: bool, settings: &Settings) -> Result<(), Exit> {

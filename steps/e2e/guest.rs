@@ -56,14 +56,14 @@ fn imports_only(proof: &mut Proof, namespace: String) -> anyhow::Result<()> {
     proof.check_text("module.imports", &namespace)
 }
 
-#[then(expr = "it exports {string}")]
-fn exports(proof: &mut Proof, name: String) -> anyhow::Result<()> {
-    proof.check(&format!("module.export.{name}"), Unit::Text, Rule::Differs { value: "none".into() })
+#[then(expr = "it exports the {word} {string}")]
+fn exports(proof: &mut Proof, kind: String, name: String) -> anyhow::Result<()> {
+    proof.check_text(&format!("module.export.{name}"), &kind)
 }
 
-#[then(expr = "its clock has moved by at least {duration}")]
-fn clock_moved(proof: &mut Proof, duration: DurationWord) -> anyhow::Result<()> {
-    proof.check("guest.clock", Unit::Seconds, Rule::AtLeast { bound: duration.0.value() })
+#[then(expr = "its clock has moved by {duration} to {duration}")]
+fn clock_moved(proof: &mut Proof, low: DurationWord, high: DurationWord) -> anyhow::Result<()> {
+    proof.check("guest.clock", Unit::Seconds, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
 #[then("whether it could start a thread is reported")]

@@ -5,6 +5,7 @@ mod stand_ins;
 mod subjects;
 mod trials;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
@@ -17,10 +18,11 @@ use assay::progress::Progress;
 use assay::registry::{self, Local};
 use assay::settings::Settings;
 use assay::target::{Context, mirror_address};
+use assay::verdict::Source;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-pub use machines::{Kind, Machines, named_facts};
+pub use machines::{Kind, Machines};
 pub use subjects::Door;
 pub use trials::{Condition, Limits, TrialSpec};
 
@@ -29,8 +31,19 @@ pub use trials::{Condition, Limits, TrialSpec};
 pub struct Subject {
     /// The samples.
     pub samples: Vec<Sample>,
+    /// Where they are from: each of these was to give some.
+    pub sources: Vec<Source>,
     /// Relative to the folder of the run.
     pub files: Vec<String>,
+}
+
+impl Subject {
+    /// Takes in another subject: what is said is then said of both.
+    pub fn extend(&mut self, other: Subject) {
+        self.samples.extend(other.samples);
+        self.sources.extend(other.sources);
+        self.files.extend(other.files);
+    }
 }
 
 /// The workload under test, or one of our guests.
@@ -77,6 +90,8 @@ pub struct Lab {
     registry: Memo<Arc<Local>>,
     published: Memo<Arc<str>>,
     subjects: Memo<Subject>,
+    opened: Timestamp,
+    attempt: AtomicU32,
 }
 
 static CURRENT: OnceLock<Arc<Lab>> = OnceLock::new();
@@ -98,6 +113,8 @@ impl Lab {
             registry: Memo::default(),
             published: Memo::default(),
             subjects: Memo::default(),
+            opened: Timestamp::now(),
+            attempt: AtomicU32::new(1),
         };
         CURRENT.get_or_init(|| Arc::new(lab)).clone()
     }
@@ -105,6 +122,25 @@ impl Lab {
     /// The lab of this run.
     pub fn current() -> anyhow::Result<Arc<Lab>> {
         CURRENT.get().cloned().context("the lab is not open yet")
+    }
+
+    /// From here on, everything is measured anew, and what could not be made is tried again.
+    pub fn try_again(&self) {
+        self.attempt.fetch_add(1, Ordering::Relaxed);
+        self.subjects.forget();
+        self.modules.forget_failures();
+        self.images.forget_failures();
+        self.registry.forget_failures();
+        self.published.forget_failures();
+        self.machines.renew();
+    }
+
+    /// A name for something that is measured, which no other attempt uses.
+    fn named(&self, name: &str) -> String {
+        match self.attempt.load(Ordering::Relaxed) {
+            1 => name.to_owned(),
+            attempt => format!("attempt {attempt} of {name}"),
+        }
     }
 
     /// The machines of this run.
@@ -175,10 +211,13 @@ impl Lab {
         self.registry.get("registry", make).await
     }
 
-    /// Makes evidence of readings that were taken now.
-    fn record(&self, subject: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Vec<Sample>> {
-        let now = Timestamp::now();
-        self.evidence.record(subject, machine, readings.into_iter().map(|reading| (now, reading)))
+    /// Makes evidence of readings that were taken just now on a machine, and a subject of that.
+    fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Subject> {
+        let (name, now) = (self.named(name), Timestamp::now());
+        let samples = self.evidence.record(&name, machine, readings.into_iter().map(|reading| (now, reading)))?;
+        let source = Source { subject: name, machine: machine.to_owned(), since: self.opened, until: now };
+        let files = vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()];
+        Ok(Subject { samples, sources: vec![source], files })
     }
 
     /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger.

@@ -29,8 +29,11 @@ pub struct Options {
     #[arg(long, value_name = "M/N")]
     pub shard: Option<Shard>,
     /// How often the memory of the workload is measured, the run as the annex deploys it being the first
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
+    /// How often to try again what did not come out as it should; what holds only then is inconclusive, as flaky
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
+    pub retries: u32,
     /// The folder for the evidence; new or empty [default: target/assay/<run-id>]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,

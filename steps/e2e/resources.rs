@@ -63,9 +63,9 @@ fn helpers_take(proof: &mut Proof, low: SizeWord, high: SizeWord) -> anyhow::Res
     proof.check("memory.helpers", Unit::Bytes, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
-#[then(expr = "at least {size} stay available on the device")]
-fn stays_available(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
-    proof.check("memory.available", Unit::Bytes, Rule::AtLeast { bound: size.0.value() })
+#[then(expr = "{size} to {size} stay available on the device")]
+fn stays_available(proof: &mut Proof, low: SizeWord, high: SizeWord) -> anyhow::Result<()> {
+    proof.check("memory.available", Unit::Bytes, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
 #[then(expr = "its CPU time is at most {duration}")]

@@ -1,11 +1,13 @@
 //! One run of the suite: plan first, then run, and leave nothing behind however it ends.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay::annex::Annex;
 use assay::artifact::{self, Workshop};
+use assay::bundle::Bundle;
 use assay::evidence::{Evidence, Verdicts, new_run_id};
 use assay::facts::Arch;
 use assay::lease::{Ledger, sweep};
@@ -19,11 +21,12 @@ use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, World, cli};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::lab::{Lab, Orders, named_facts};
+use crate::lab::{Lab, Orders};
 use crate::options::Options;
 use crate::tools;
 use crate::world::Proof;
-use assay::record::{Ended, Record, outcome};
+use assay::conclusion::Attempt;
+use assay::record::Record;
 
 /// For the thread that runs the scenarios.
 const STACK: usize = 256 << 20;
@@ -146,7 +149,11 @@ impl Run {
         let verdicts = verdicts?;
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
         evidence.finish().map_err(infrastructure)?;
-        say(&format!("\n{}\n\n{}", report::table(&verdicts), report::summary(&verdicts, evidence.folder())));
+        let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
+        let measured = [report::memory(&bundle.samples), report::disturbance(&bundle.samples)];
+        let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();
+        parts.for_each(|part| say(&format!("\n{part}")));
+        say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
         Ok(verdicts.exit)
     }
 
@@ -189,7 +196,16 @@ impl Run {
         let features = self.settings.root.join("features");
         let all_of_it = async {
             let begin = lab.begin(needs_device(record.plan()), judges(record.plan(), "A7-1"));
-            tokio::join!(begin, prove(&features, &self.options, record.clone()));
+            tokio::join!(begin, prove(&features, &self.options, record.clone(), 0));
+            for retry in 1..=self.options.retries {
+                let open = record.plan().scenarios.iter().filter(|planned| record.wants_another(planned)).count();
+                if open == 0 {
+                    break;
+                }
+                progress.say(format!("attempt {} at what did not come out as it should: {open} scenarios", retry + 1));
+                lab.try_again();
+                prove(&features, &self.options, record.clone(), retry).await;
+            }
         };
         let complete = tokio::select! {
             () = all_of_it => true,
@@ -200,7 +216,7 @@ impl Run {
             progress.say("stopped before the end: cleaning up");
         }
         if let Some(facts) = lab.machines().known_facts() {
-            record.learn(named_facts(&facts));
+            record.learn(facts.named());
             evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
         }
         let verdicts = record.verdicts(complete);
@@ -284,8 +300,8 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     Ok(())
 }
 
-/// Gives the planned scenarios to cucumber; what each came to is recorded as it ends.
-async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record>) {
+/// Gives the planned scenarios to cucumber, or those that want a retry; what each came to is recorded as it ends.
+async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record>, retry: u32) {
     let cli = cli::Opts {
         re_filter: None,
         tags_filter: None,
@@ -297,7 +313,10 @@ async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record
         writer: cli::Empty,
         custom: cli::Empty,
     };
-    let (filter, before, after) = (record.clone(), record.clone(), record);
+    // Decided before the first of them runs: what one comes to must not change which others run.
+    let wanted = |planned: &&Planned| planned.runs() && (retry == 0 || record.wants_another(planned));
+    let wanted: HashSet<_> = record.plan().scenarios.iter().filter(wanted).map(place).collect();
+    let (before, after) = (record.clone(), record);
     let file = |feature: &gherkin::Feature| {
         let name = feature.path.as_deref().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
         format!("features/{}", name.unwrap_or_default())
@@ -321,9 +340,13 @@ async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record
             Box::pin(std::future::ready(()))
         })
         .filter_run(features.to_owned(), move |feature, _, scenario| {
-            filter.plan().at(&file(feature), scenario.position.line).is_some_and(Planned::runs)
+            wanted.contains(&(file(feature), scenario.position.line))
         })
         .await;
+}
+
+fn place(planned: &Planned) -> (String, usize) {
+    (planned.feature.clone(), planned.line)
 }
 
 /// A scenario has ended: records what it came to and shows it.
@@ -334,30 +357,16 @@ fn tell(record: &Record, planned: &Planned, finished: &ScenarioFinished, proof: 
         ScenarioFinished::StepFailed(_, _, error) => Some(said(&error.to_string())),
         ScenarioFinished::BeforeHookFailed(_) => Some("the framework failed before its first step".to_owned()),
     };
-    let ended = match proof {
+    let attempt = match proof {
         Some(proof) => {
             if let Some(facts) = proof.lab.machines().known_facts() {
-                record.learn(named_facts(&facts));
+                record.learn(facts.named());
             }
-            Ended {
-                outcome: outcome(&proof.outcomes, error),
-                unit: proof.headline_unit(),
-                checks: proof.checks.clone(),
-                files: proof.evidence.clone(),
-                wall: proof.started.elapsed(),
-                refusal_confirmed: proof.refusal_confirmed,
-            }
+            proof.attempt(error)
         }
-        None => Ended {
-            outcome: outcome(&[], error.or_else(|| Some("the scenario could not begin".to_owned()))),
-            unit: None,
-            checks: Vec::new(),
-            files: Vec::new(),
-            wall: Duration::ZERO,
-            refusal_confirmed: false,
-        },
+        None => Attempt::new(Vec::new(), error.or_else(|| Some("the scenario could not begin".to_owned()))),
     };
-    match record.end(planned, ended) {
+    match record.end(planned, attempt) {
         Ok(claim) => say(&report::line(&claim, planned)),
         Err(error) => eprintln!("e2e: the evidence of {} is not written: {error:#}", planned.claim),
     }

@@ -71,9 +71,9 @@ fn user_is_not_root(proof: &mut Proof) -> anyhow::Result<()> {
     proof.check("unit.uid", Unit::Count, Rule::Differs { value: 0.0.into() })
 }
 
-#[then("its log has a greeting")]
-fn has_greeting(proof: &mut Proof) -> anyhow::Result<()> {
-    proof.check("log.greeting", Unit::Text, Rule::Recorded)
+#[then(expr = "its log has a greeting that says {string}")]
+fn has_greeting(proof: &mut Proof, text: String) -> anyhow::Result<()> {
+    proof.check("log.greeting", Unit::Text, Rule::Contains { text })
 }
 
 #[then(expr = "its log has {int} readings")]
@@ -91,9 +91,9 @@ fn spacing(proof: &mut Proof, low: DurationWord, high: DurationWord) -> anyhow::
     proof.check("log.spacing", Unit::Seconds, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
-#[then("its log has a completion")]
-fn has_completion(proof: &mut Proof) -> anyhow::Result<()> {
-    proof.check("log.completion", Unit::Text, Rule::Recorded)
+#[then(expr = "its log has a completion that says {string}")]
+fn has_completion(proof: &mut Proof, text: String) -> anyhow::Result<()> {
+    proof.check("log.completion", Unit::Text, Rule::Contains { text })
 }
 
 #[then(expr = "from its first line to its last it takes {duration} to {duration}, give or take {duration}")]
@@ -127,9 +127,9 @@ fn never_more(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
     proof.check("memory.unit.peak", Unit::Bytes, Rule::AtMost { bound: size.0.value() })
 }
 
-#[then(expr = "its share of a CPU is at most {percent}")]
-fn cpu_share(proof: &mut Proof, share: PercentWord) -> anyhow::Result<()> {
-    proof.check("cpu.share", Unit::Ratio, Rule::AtMost { bound: share.0.value() })
+#[then(expr = "its share of a CPU is {percent} to {percent}")]
+fn cpu_share(proof: &mut Proof, low: PercentWord, high: PercentWord) -> anyhow::Result<()> {
+    proof.check("cpu.share", Unit::Ratio, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
 #[when("the workload has been deployed, started and cleaned up as the annex says")]

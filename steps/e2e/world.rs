@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay::claim::ClaimId;
+use assay::conclusion::Attempt;
 use assay::probe::Value;
 use assay::unit::Unit;
-use assay::verdict::{Check, Outcome, Rule, Verdict};
+use assay::verdict::{Check, Judged, Outcome, Rule, Verdict};
 use cucumber::World;
 
 use crate::lab::{Lab, Subject};
@@ -27,19 +28,17 @@ pub struct Proof {
     pub condition: Option<crate::lab::Condition>,
     /// What the current step is about.
     subject: Subject,
-    /// The checks, in order.
-    pub checks: Vec<Check>,
-    /// What they came to, in the same order.
-    pub outcomes: Vec<Outcome>,
-    /// Whether a control has confirmed the reason of the refusal.
-    pub refusal_confirmed: bool,
+    /// The checks that were made, in order.
+    pub checks: Vec<Judged>,
+    /// For a control: why its check is expected to say no.
+    pub because: Option<String>,
     /// Files of the run that the subject was read from.
     pub evidence: Vec<String>,
 }
 
 impl std::fmt::Debug for Proof {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Proof").field("claim", &self.claim).field("outcomes", &self.outcomes).finish_non_exhaustive()
+        out.debug_struct("Proof").field("claim", &self.claim).field("checks", &self.checks).finish_non_exhaustive()
     }
 }
 
@@ -53,8 +52,7 @@ impl Proof {
             condition: None,
             subject: Subject::default(),
             checks: Vec::new(),
-            outcomes: Vec::new(),
-            refusal_confirmed: false,
+            because: None,
             evidence: Vec::new(),
         })
     }
@@ -76,20 +74,24 @@ impl Proof {
     /// A sample that breaks the rule is no error of the step: the scenario goes on, so that every one of its checks is
     /// made, and its verdict comes of all of them. A check that cannot be made is.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
-        let mine = self.subject.samples.iter().filter(|sample| sample.probe == probe);
-        let samples = mine.map(|sample| sample.id).collect();
-        let check = Check { probe: probe.to_owned(), unit, rule, samples };
-        let outcome = check.judge(&self.subject.samples);
-        self.checks.push(check);
-        self.outcomes.push(outcome.clone());
-        anyhow::ensure!(outcome.verdict != Verdict::Inconclusive, outcome.reason);
+        let Subject { samples, sources, .. } = &self.subject;
+        let mine = samples.iter().filter(|sample| sample.probe == probe).map(|sample| sample.id).collect();
+        let check = Check { probe: probe.to_owned(), unit, rule, sources: sources.clone(), samples: mine };
+        let judged = check.judge(samples);
+        let Outcome { verdict, reason, .. } = judged.outcome.clone();
+        self.checks.push(judged);
+        anyhow::ensure!(verdict != Verdict::Inconclusive, reason);
         Ok(())
     }
 
-    /// The unit of the value that the scenario's outcome shows: that of the check that decided.
-    pub fn headline_unit(&self) -> Option<Unit> {
-        let decided = self.outcomes.iter().position(|outcome| outcome.verdict != Verdict::Holds).unwrap_or(0);
-        self.checks.get(decided).map(|check| check.unit)
+    /// What the scenario came to.
+    pub fn attempt(&self, error: Option<String>) -> Attempt {
+        Attempt {
+            because: self.because.clone(),
+            evidence: self.evidence.clone(),
+            seconds: self.started.elapsed().as_secs_f64(),
+            ..Attempt::new(self.checks.clone(), error)
+        }
     }
 
     /// Checks a number.

@@ -21,26 +21,32 @@ struct Entry {
     unit: Unit,
     low: f64,
     high: f64,
+    /// How a text may begin; any way, where this is empty.
+    begins: &'static [&'static str],
 }
 
 const fn bytes(name: &'static str, low: f64, high: f64) -> Entry {
-    Entry { name, unit: Unit::Bytes, low, high }
+    Entry { name, unit: Unit::Bytes, low, high, begins: &[] }
 }
 
 const fn seconds(name: &'static str, low: f64, high: f64) -> Entry {
-    Entry { name, unit: Unit::Seconds, low, high }
+    Entry { name, unit: Unit::Seconds, low, high, begins: &[] }
 }
 
 const fn ratio(name: &'static str, high: f64) -> Entry {
-    Entry { name, unit: Unit::Ratio, low: 0.0, high }
+    Entry { name, unit: Unit::Ratio, low: 0.0, high, begins: &[] }
 }
 
 const fn count(name: &'static str, low: f64, high: f64) -> Entry {
-    Entry { name, unit: Unit::Count, low, high }
+    Entry { name, unit: Unit::Count, low, high, begins: &[] }
 }
 
 const fn text(name: &'static str) -> Entry {
-    Entry { name, unit: Unit::Text, low: 0.0, high: 0.0 }
+    Entry { name, unit: Unit::Text, low: 0.0, high: 0.0, begins: &[] }
+}
+
+const fn words(name: &'static str, begins: &'static [&'static str]) -> Entry {
+    Entry { name, unit: Unit::Text, low: 0.0, high: 0.0, begins }
 }
 
 /// What is judged somewhere, and what is measured beside it. Exact names come before families.
@@ -79,7 +85,7 @@ const ENTRIES: &[Entry] = &[
     text("run."),
     // The guest moves its clock by 50 ms; a native clock that stands still has moved by 0.
     seconds("guest.clock", 0.0, MINUTE),
-    text("guest.threads"),
+    words("guest.threads", &["refused: ", "spawned"]),
     // How a unit ended.
     count("unit.status", 0.0, 255.0),
     count("unit.start.status", 0.0, 255.0),
@@ -141,7 +147,8 @@ pub struct Unlikely {
 /// It cannot.
 pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), Unlikely> {
     let entry = ENTRIES.iter().find(|entry| entry.is_of(probe));
-    let unlisted = Entry { name: "", unit, low: if unit == Unit::Celsius { -273.15 } else { 0.0 }, high: f64::MAX };
+    let unlisted =
+        Entry { name: "", unit, low: if unit == Unit::Celsius { -273.15 } else { 0.0 }, high: f64::MAX, begins: &[] };
     let expected = entry.unwrap_or(&unlisted);
     match expected.allows(unit, value) {
         true => Ok(()),
@@ -167,7 +174,10 @@ impl Entry {
             return false;
         }
         match value {
-            Value::Text(_) => unit == Unit::Text,
+            Value::Text(text) => {
+                let begins = self.begins.is_empty() || self.begins.iter().any(|begin| text.starts_with(begin));
+                unit == Unit::Text && !text.trim().is_empty() && begins
+            }
             Value::Number(number) => {
                 unit != Unit::Text
                     && (self.low..=self.high).contains(number)
@@ -179,7 +189,7 @@ impl Entry {
     fn show(&self) -> String {
         let kind = if self.whole() { "a whole number, " } else { "" };
         match self.unit {
-            Unit::Text => "a text".to_owned(),
+            Unit::Text => "a text that says something".to_owned(),
             unit if self.high == f64::MAX => format!("a number from {}", bound(unit, self.low)),
             unit => format!("{kind}{} to {}", bound(unit, self.low), bound(unit, self.high)),
         }
@@ -313,10 +323,18 @@ mod tests {
         let text = |probe, unit, value: &str| plausible(probe, unit, &value.into());
         assert_eq!(text("module.export._start", Unit::Text, "function"), Ok(()));
         assert_eq!(text("unit.load", Unit::Text, "loaded"), Ok(()));
-        assert_eq!(text("a.new.one", Unit::Text, ""), Ok(()));
+        assert_eq!(text("a.new.one", Unit::Text, "x"), Ok(()));
+        assert!(text("a.new.one", Unit::Text, " ").is_err(), "an empty text says nothing");
+        assert_eq!(text("guest.threads", Unit::Text, "refused: not supported"), Ok(()));
+        assert!(text("guest.threads", Unit::Text, "r?f?s?d").is_err());
         assert!(text("unit.status", Unit::Count, "7").is_err());
         assert!(text("unit.status", Unit::Text, "7").is_err(), "the family is of texts, the status is not");
-        assert!(judge("unit.load", Unit::Count, 1.0).unwrap_err().to_string().ends_with("expected a text"));
+        assert!(
+            judge("unit.load", Unit::Count, 1.0)
+                .unwrap_err()
+                .to_string()
+                .ends_with("expected a text that says something")
+        );
         assert!(judge("image.annotation.variant", Unit::Text, 1.0).is_err());
     }
 

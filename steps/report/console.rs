@@ -5,7 +5,8 @@ use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::evidence::{ClaimRecord, ControlVerdict, Verdicts};
+use crate::conclusion::{ControlRecord, ControlVerdict};
+use crate::evidence::{ClaimRecord, Verdicts};
 use crate::plan::{NOT_SELECTED, Planned};
 use crate::unit::Unit;
 use crate::verdict::Verdict;
@@ -28,11 +29,16 @@ fn mark(verdict: Verdict) -> &'static str {
 
 /// One line for a scenario that has ended: its claim's verdict, or what came of the control, and why.
 pub fn line(claim: &ClaimRecord, planned: &Planned) -> String {
-    if planned.control {
-        let reason = short(claim.control.reason.as_deref().unwrap_or_default());
-        return format!("↳ {:<5} {:<15} {reason}", claim.id, format!("control: {}", control(claim)));
+    let again = |attempts: usize| match attempts {
+        0 | 1 => String::new(),
+        _ => format!(" (attempt {attempts})"),
+    };
+    let mine = |control: &&ControlRecord| (&control.feature, control.line) == (&planned.feature, planned.line);
+    if let Some(control) = claim.controls.iter().find(mine) {
+        let verdict = format!("control: {}{}", word(control), again(control.attempts.len()));
+        return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.scenario, short(&control.reason));
     }
-    let verdict = claim.verdict.to_string();
+    let verdict = format!("{}{}", claim.verdict, again(claim.attempts.len()));
     format!("{} {:<5} {verdict:<15} {}: {}", mark(claim.verdict), claim.id, claim.scenario, short(&claim.reason))
 }
 
@@ -52,12 +58,27 @@ fn measured(claim: &ClaimRecord) -> String {
     }
 }
 
-fn control(claim: &ClaimRecord) -> &'static str {
-    match claim.control.verdict {
+fn word(control: &ControlRecord) -> &'static str {
+    match control.verdict {
         ControlVerdict::Discriminates => "caught",
         ControlVerdict::DoesNotDiscriminate => "NOT CAUGHT",
-        ControlVerdict::None if claim.control.scenario.is_some() => "inconclusive",
-        ControlVerdict::None => "",
+        ControlVerdict::None if control.attempts.is_empty() => "not run",
+        ControlVerdict::None => "inconclusive",
+    }
+}
+
+/// Each control's own word, where they differ.
+fn controls(claim: &ClaimRecord) -> String {
+    let mut words: Vec<&str> = claim.controls.iter().map(word).collect();
+    words.dedup();
+    words.join(", ")
+}
+
+fn published(claim: &ClaimRecord) -> String {
+    let published = claim.published.clone().unwrap_or_default();
+    match &claim.typical {
+        Some(typical) => format!("{published} (typical: {typical})"),
+        None => published,
     }
 }
 
@@ -76,9 +97,9 @@ pub fn table(verdicts: &Verdicts) -> String {
             claim.id.to_string(),
             claim.claim.clone(),
             claim.bound.clone(),
-            claim.published.clone().unwrap_or_default(),
+            published(claim),
             short(&measured(claim)),
-            control(claim).to_owned(),
+            controls(claim),
             format!("{} {}", mark(claim.verdict), claim.verdict),
         ]);
     }
@@ -88,12 +109,21 @@ pub fn table(verdicts: &Verdicts) -> String {
         text += &format!("\n{} {:<5} {}: {}", mark(claim.verdict), claim.id, claim.verdict, claim.reason);
         text += &format!("\n        {}:{}", claim.feature, claim.line);
     }
+    for claim in selected.iter().filter(|claim| claim.control.verdict == ControlVerdict::DoesNotDiscriminate) {
+        let passed = claim.controls.iter().filter(|control| control.verdict == ControlVerdict::DoesNotDiscriminate);
+        for control in passed {
+            text += &format!("\n↯ {:<5} does not discriminate: {}: {}", claim.id, control.scenario, control.reason);
+        }
+    }
     let mut unrun: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for claim in selected.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
         unrun.entry(&claim.reason).or_default().push(claim.id.to_string());
     }
     for (reason, claims) in unrun {
         text += &format!("\n– {} not run: {reason}", claims.join(", "));
+    }
+    for problem in &verdicts.problems {
+        text += &format!("\n✘ features/deviations.toml: {problem}");
     }
     if !rest.is_empty() {
         text += &format!("\n– {} other claims: {NOT_SELECTED}", rest.len());
@@ -119,10 +149,21 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conclusion::Attempt;
     use crate::evidence::Control;
+    use crate::plan::Decision;
     use crate::probe::Value;
 
     fn claim(id: &str, verdict: Verdict) -> ClaimRecord {
+        let control = |scenario: &str, line, verdict| ControlRecord {
+            verdict,
+            attempts: vec![Attempt::new(Vec::new(), None)],
+            ..ControlRecord::weigh(scenario, "features/a2_build.feature", line, Vec::new())
+        };
+        let controls = vec![
+            control("a padded one", 30, ControlVerdict::Discriminates),
+            control("one that passes", 35, ControlVerdict::DoesNotDiscriminate),
+        ];
         ClaimRecord {
             id: id.parse().unwrap(),
             claim: "the module is small".into(),
@@ -133,11 +174,15 @@ mod tests {
             reason: "module.size is 101 kB; bound < 100 kB".into(),
             bound: "< 100 kB".into(),
             published: Some("85 KB".into()),
+            decision: Decision::Run,
+            typical: Some("15 MB".into()),
             value: Some(Value::Number(101_000.0)),
             unit: Some(Unit::Bytes),
             samples: 1,
-            control: Control { verdict: ControlVerdict::Discriminates, scenario: Some("x".into()), reason: None },
-            checks: Vec::new(),
+            control: Control::of(&controls),
+            controls,
+            attempts: Vec::new(),
+            deviations: Vec::new(),
             evidence: Vec::new(),
             seconds: 1.0,
         }
@@ -146,9 +191,13 @@ mod tests {
     #[test]
     fn the_table_shows_each_claim_and_the_place_of_each_that_does_not_hold() {
         let claims = vec![claim("A2-1", Verdict::Holds), claim("A2-2", Verdict::Fails)];
-        let verdicts = Verdicts { schema: 1, run: "r".into(), complete: true, exit: 1, claims };
+        let (on, problems) = ("2026-11-23".parse().unwrap(), vec!["the declaration for A6-4 expired".to_owned()]);
+        let verdicts = Verdicts { schema: 1, run: "r".into(), on, complete: true, exit: 1, problems, claims };
         let text = table(&verdicts);
-        assert!(text.contains("101 kB") && text.contains("85 KB") && text.contains("caught"), "{text}");
+        assert!(text.contains("101 kB") && text.contains("85 KB"), "{text}");
+        assert!(text.contains("caught, NOT") && text.contains("(typical:"), "each control's own word: {text}");
+        assert!(text.contains("A2-1  does not discriminate: one that passes"), "{text}");
+        assert!(text.contains("✘ features/deviations.toml: the declaration for A6-4 expired"), "{text}");
         assert!(text.contains("A2-2  fails: module.size is 101 kB") && text.contains("a2_build.feature:21"), "{text}");
         assert!(!text.contains("A2-1  holds:"), "{text}");
         let last = summary(&verdicts, Path::new("target/assay/r"));

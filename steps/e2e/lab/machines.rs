@@ -1,15 +1,16 @@
 //! The machines of a run: the device, which only sees what the annex's own Quadlet deploys, and spare ones of the same
 //! kind for repetitions and controls, each lent to one trial at a time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use assay::deployment;
 use assay::facts::{Arch, Facts};
+use assay::memo::Memo;
 use assay::target::{Context, Definition, Machine, Vm};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What a spare machine costs the host, the emulator's own needs included.
 const COST_MIB: u64 = 1024;
@@ -53,13 +54,26 @@ pub struct Bench {
     /// The machine.
     pub machine: Machine,
     images: Mutex<HashSet<String>>,
-    warm: OnceCell<()>,
+    warm: tokio::sync::Mutex<bool>,
 }
 
 impl Bench {
     /// Has the runtime's files in the page cache, as on a machine where it has run before.
     pub async fn warm_up(&self) -> anyhow::Result<()> {
-        self.warm.get_or_try_init(|| deployment::fill_caches(&self.machine.shell)).await.copied()
+        let mut warm = self.warm.lock().await;
+        if !*warm {
+            deployment::fill_caches(&self.machine.shell).await?;
+            *warm = true;
+        }
+        Ok(())
+    }
+
+    /// Has nothing in the page cache, as on a machine that has just started.
+    pub async fn cool_down(&self) -> anyhow::Result<()> {
+        let mut warm = self.warm.lock().await;
+        deployment::drop_caches(&self.machine.shell).await?;
+        *warm = false;
+        Ok(())
     }
 
     /// Pulls an image unless it is there already.
@@ -109,7 +123,7 @@ impl Loan<'_> {
 pub struct Machines {
     context: Context,
     arch: Arch,
-    device: OnceCell<Result<Arc<Bench>, Arc<str>>>,
+    device: Memo<Arc<Bench>>,
     device_turn: Semaphore,
     /// How many machines are starting or wait for their turn to.
     starting: AtomicUsize,
@@ -128,7 +142,7 @@ impl Machines {
         Machines {
             context,
             arch,
-            device: OnceCell::new(),
+            device: Memo::default(),
             device_turn: Semaphore::new(1),
             starting: AtomicUsize::new(0),
             boot_turn: Semaphore::new(1),
@@ -146,7 +160,7 @@ impl Machines {
         let _starting = Counted::new(&self.starting);
         let _turn = self.boot_turn.acquire().await?;
         let machine = Box::pin(Vm::provision(&definition, arch, &self.context)).await?;
-        let bench = Arc::new(Bench { machine, images: Mutex::default(), warm: OnceCell::new() });
+        let bench = Arc::new(Bench { machine, images: Mutex::default(), warm: tokio::sync::Mutex::new(false) });
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
         Ok(bench)
     }
@@ -158,7 +172,8 @@ impl Machines {
 
     /// The device's facts, if it has been provisioned.
     pub fn known_facts(&self) -> Option<Facts> {
-        self.device.get()?.as_ref().ok().map(|bench| bench.machine.facts.clone())
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter().find(|bench| bench.machine.name == DEVICE).map(|bench| bench.machine.facts.clone())
     }
 
     /// How to enter each machine that is up.
@@ -169,10 +184,18 @@ impl Machines {
     }
 
     async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
-        let make = || async {
-            self.provision(DEVICE, self.arch, DEVICE).await.map_err(|error| Arc::from(format!("{error:#}")))
-        };
-        self.device.get_or_init(make).await.clone().map_err(|error| anyhow::anyhow!("{error}"))
+        self.device.get(DEVICE, self.provision(DEVICE, self.arch, DEVICE)).await
+    }
+
+    /// Forgets machines that are gone, or never came: who asks next gets new ones.
+    pub fn renew(&self) {
+        self.device.forget_failures();
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.iter().any(|bench| bench.machine.name == DEVICE && bench.machine.alive().is_err()) {
+            self.device.forget();
+        }
+        let alive = |bench: &Arc<Bench>| bench.machine.alive().is_ok();
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).retain(alive);
     }
 
     /// The device, for one trial at a time.
@@ -240,20 +263,6 @@ impl Machines {
         }
         machine.shut_down().await;
     }
-}
-
-/// The facts that declarations of deviations may name.
-pub fn named_facts(facts: &Facts) -> BTreeMap<String, String> {
-    let mut named = BTreeMap::from([
-        ("distribution".to_owned(), facts.distribution.clone()),
-        ("architecture".to_owned(), facts.architecture.to_string()),
-        ("accelerator".to_owned(), facts.accelerator.to_string()),
-        ("kernel".to_owned(), facts.kernel.clone()),
-    ]);
-    let versions =
-        [("podman", &facts.podman), ("crun", &facts.crun), ("wasmedge", &facts.wasmedge), ("systemd", &facts.systemd)];
-    named.extend(versions.into_iter().filter_map(|(name, version)| Some((name.to_owned(), version.clone()?))));
-    named
 }
 
 fn free_memory_mib() -> u64 {

@@ -22,11 +22,6 @@ pub enum Door {
 }
 
 impl Lab {
-    pub(super) fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Subject> {
-        let samples = self.record(name, machine, readings)?;
-        Ok(Subject { samples, files: vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()] })
-    }
-
     /// A guest built from a clean tree, twice: how its compiler ended, and what came out.
     pub async fn build_subject(&self, guest: &str) -> anyhow::Result<Subject> {
         let make = async {

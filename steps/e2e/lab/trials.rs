@@ -7,10 +7,11 @@ use anyhow::Context as _;
 use assay::artifact::{Image, Recipe};
 use assay::command::{Command, Output, Status};
 use assay::deployment::{self, Deployment, Watched};
+use assay::probe::Reading;
 use assay::probe::trial::Until;
-use assay::probe::{Reading, Sample};
 use assay::shell::Shell;
 use assay::unit::Unit;
+use assay::verdict::Source;
 use jiff::{SignedDuration, Timestamp};
 
 use super::machines::Bench;
@@ -120,8 +121,7 @@ impl Lab {
         let spec = workload(limits, self.orders.runs - 1, !native);
         if spec.runs > 0 {
             let more = self.subjects.get(&format!("again-{spec}"), self.run_trial(&spec)).await?;
-            all.samples.extend(more.samples);
-            all.files.extend(more.files);
+            all.extend(more);
         }
         Ok(all)
     }
@@ -143,10 +143,10 @@ impl Lab {
             let shell = &loan.machine.shell;
             let deployment = Deployment::install(shell, "bad-key", &self.quadlet("bad-key")?, "localhost/none").await?;
             let load = Reading::text("unit.load", &deployment.load_state().await?);
-            let samples = self.record("bad-key", &loan.machine.name, vec![load])?;
+            let subject = self.subject("bad-key", &loan.machine.name, vec![load])?;
             deployment.remove().await?;
             loan.give_back();
-            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+            Ok(subject)
         };
         self.subjects.get("bad quadlet", make).await
     }
@@ -170,10 +170,10 @@ impl Lab {
             deployment::remove_image(shell, &reference).await?;
             loan.forget(&reference);
             let left = deployment::leftovers(shell, unit, &reference).await?;
-            let samples = self.record("clean-up", &loan.machine.name, left)?;
+            let subject = self.subject("clean-up", &loan.machine.name, left)?;
             deployment.remove().await?;
             loan.give_back();
-            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+            Ok(subject)
         };
         self.subjects.get(&format!("cleaned up, forgetful: {forgetful}"), make).await
     }
@@ -198,44 +198,40 @@ impl Lab {
         for run in 1..=spec.runs {
             let first = run == 1 && spec.cold;
             match first {
-                true => deployment::drop_caches(shell).await?,
+                true => loan.cool_down().await?,
                 false => loan.warm_up().await?,
             }
-            let name = format!("{spec} {} {run}", if first { "cold" } else { "warm" });
+            let name = self.named(&format!("{spec} {} {run}", if first { "cold" } else { "warm" }));
             self.progress.say(format!("{}: {name}", loan.machine.name));
+            let since = Timestamp::now();
             let watched = deployment.watch(&loan.machine.facts.boot, spec.until, LIMIT).await;
             let watched = watched.with_context(|| format!("{name} on {}", loan.machine.name))?;
-            self.keep_trial(&mut subject, &name, &loan.machine.name, unit, &watched)?;
+            let machine = loan.machine.name.clone();
+            let source = Source { subject: name, machine, since, until: Timestamp::now() };
+            subject.extend(self.keep_trial(source, unit, &watched)?);
         }
-        let load = Reading::text("unit.load", &deployment.load_state().await?);
-        subject.samples.extend(self.record(&spec.to_string(), &loan.machine.name, vec![load])?);
         deployment.remove().await?;
         loan.give_back();
         Ok(subject)
     }
 
     /// Makes evidence of a trial: its text, its journal, its samples with the time at which each was seen.
-    fn keep_trial(
-        &self,
-        subject: &mut Subject,
-        name: &str,
-        machine: &str,
-        unit: &str,
-        watched: &Watched,
-    ) -> anyhow::Result<()> {
+    pub(super) fn keep_trial(&self, source: Source, unit: &str, watched: &Watched) -> anyhow::Result<Subject> {
+        let (name, machine) = (source.subject.clone(), source.machine.clone());
         let file = format!("trials/{}", name.replace(' ', "-"));
-        subject.files.push(self.evidence.keep(&format!("{file}.txt"), watched.raw.as_bytes())?);
-        subject.files.push(self.evidence.keep(&format!("{file}.journal.jsonl"), watched.raw_journal.as_bytes())?);
+        let files = vec![
+            self.evidence.keep(&format!("{file}.txt"), watched.raw.as_bytes())?,
+            self.evidence.keep(&format!("{file}.journal.jsonl"), watched.raw_journal.as_bytes())?,
+        ];
         anyhow::ensure!(!watched.trial.gave_up, "{name}: the unit did not end within {LIMIT:?}");
-        subject.samples.extend(self.record(name, machine, watched.readings(unit)?)?);
-        let now = Timestamp::now();
+        let over = source.until;
+        let whole = watched.readings(unit)?.into_iter().map(|reading| (over, reading));
         let timeline = watched.trial.timeline().map(|(at, reading)| {
             let ago = SignedDuration::try_from_secs_f64(watched.trial.over - at).unwrap_or_default();
-            (now.checked_sub(ago).unwrap_or(now), reading)
+            (over.checked_sub(ago).unwrap_or(over), reading)
         });
-        let timeline: Vec<Sample> = self.evidence.record(name, machine, timeline)?;
-        subject.samples.extend(timeline);
-        Ok(())
+        let samples = self.evidence.record(&name, &machine, whole.chain(timeline))?;
+        Ok(Subject { samples, sources: vec![source], files })
     }
 
     /// A Quadlet of `fixtures/quadlets`.
@@ -259,9 +255,9 @@ impl Lab {
             let reference = self.on_machine(&loan, &image).await?;
             self.progress.say(format!("{}: workload by hand, {condition:?}", loan.machine.name));
             let output = changed(&loan.machine.shell, condition, &reference).await?;
-            let samples = self.record(&format!("{condition:?}"), &loan.machine.name, run_readings(&output))?;
+            let subject = self.subject(&format!("{condition:?}"), &loan.machine.name, run_readings(&output))?;
             loan.give_back();
-            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+            Ok(subject)
         };
         self.subjects.get(&format!("by hand {condition:?}"), make).await
     }
@@ -276,9 +272,9 @@ impl Lab {
             let output = deployment::run_once(&loan.machine.shell, &reference).await?;
             let mut readings = run_readings(&output);
             readings.extend(capabilities(&output.text()));
-            let samples = self.record(name, &loan.machine.name, readings)?;
+            let subject = self.subject(name, &loan.machine.name, readings)?;
             loan.give_back();
-            Ok(Subject { samples, files: vec!["transcript.jsonl".to_owned()] })
+            Ok(subject)
         };
         self.subjects.get(&format!("guest {name}"), make).await
     }

@@ -1,0 +1,65 @@
+//! A run's folder, read again: by what is written there and nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::evidence::{SCHEMA, Verdicts};
+use crate::probe::Sample;
+
+/// What a run left.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// `verdicts.json`.
+    pub verdicts: Verdicts,
+    /// `samples.jsonl`, in its order.
+    pub samples: Vec<Sample>,
+}
+
+impl Bundle {
+    /// Reads a run's folder.
+    ///
+    /// # Errors
+    /// A file is missing, is not of this layout, or cannot be read; the error names the file and, in a list, the line.
+    pub fn open(folder: &Path) -> anyhow::Result<Bundle> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            let text = fs::read_to_string(&path);
+            text.with_context(|| {
+                format!("cannot read {}: is it the folder of a run, target/assay/<run>?", path.display())
+            })
+        };
+        let json: serde_json::Value = serde_json::from_str(&read("verdicts.json")?)
+            .with_context(|| format!("{} is no JSON", folder.join("verdicts.json").display()))?;
+        let schema = json.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        anyhow::ensure!(
+            schema == u64::from(SCHEMA),
+            "{} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it",
+            folder.display()
+        );
+        let verdicts: Verdicts = serde_json::from_value(json)
+            .with_context(|| format!("{} is not of this layout", folder.join("verdicts.json").display()))?;
+        let parse = |(place, line): (usize, &str)| {
+            serde_json::from_str(line)
+                .with_context(|| format!("{}:{}: no sample", folder.join("samples.jsonl").display(), place + 1))
+        };
+        let samples = read("samples.jsonl")?.lines().enumerate().map(parse).collect::<anyhow::Result<_>>()?;
+        Ok(Bundle { folder: folder.to_owned(), verdicts, samples })
+    }
+
+    /// Judges every claim again on the samples, and says each difference to the verdict that is stored.
+    pub fn differences(&self) -> Vec<String> {
+        let again = |claim: &crate::evidence::ClaimRecord| {
+            let fresh = claim.again(&self.samples, self.verdicts.on);
+            let same = (fresh.verdict, &fresh.reason) == (claim.verdict, &claim.reason);
+            (!same).then(|| {
+                let (id, stored, reason) = (claim.id, claim.verdict, fresh.reason);
+                format!("{id}: stored as \"{stored}\", but the samples say \"{}\": {reason}", fresh.verdict)
+            })
+        };
+        self.verdicts.claims.iter().filter_map(again).collect()
+    }
+}

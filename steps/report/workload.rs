@@ -1,0 +1,134 @@
+//! What the workload took, run by run: cold and warm, under each set of limits; and what watching it cost.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Table, presets};
+
+use crate::probe::{Sample, Value};
+use crate::stats::{Summary, median};
+use crate::unit::Unit;
+
+/// The probes that the table shows the middle of, with the heads of their columns.
+const BESIDE: [(&str, &str); 7] = [
+    ("memory.anon", "anon"),
+    ("memory.file", "file"),
+    ("memory.kernel", "kernel"),
+    ("memory.guest", "guest's own"),
+    ("memory.helpers", "helpers' own"),
+    ("memory.events.max", "limit hit"),
+    ("memory.events.oom_kill", "killed"),
+];
+
+/// The runs of one workload under one set of limits, all cold or all warm: a subject's name without its number.
+fn series(subject: &str) -> Option<&str> {
+    let (name, number) = subject.rsplit_once(' ')?;
+    number.parse::<u32>().is_ok().then_some(name)
+}
+
+/// The numbers of a probe, by series.
+fn numbers<'a>(samples: &'a [Sample], probe: &str) -> BTreeMap<&'a str, Vec<f64>> {
+    let mut all = BTreeMap::<&str, Vec<f64>>::new();
+    for sample in samples.iter().filter(|sample| sample.probe == probe) {
+        if let (Some(series), Value::Number(number)) = (series(&sample.subject), &sample.value) {
+            all.entry(series).or_default().push(*number);
+        }
+    }
+    all
+}
+
+/// A table of the workload's memory, a line per series; nothing where it was not measured.
+pub fn memory(samples: &[Sample]) -> Option<String> {
+    let mut peaks = numbers(samples, "memory.peak");
+    peaks.retain(|series, _| series.contains("workload") || series.contains("conventional"));
+    if peaks.is_empty() {
+        return None;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    let heads = ["run", "n", "peak: min", "median", "max", "confidence of the median"];
+    table.set_header(heads.into_iter().chain(BESIDE.map(|(_, head)| head)));
+    let beside = BESIDE.map(|(probe, _)| (numbers(samples, probe), unit(samples, probe)));
+    for (series, peaks) in &peaks {
+        let Some(summary) = Summary::of(peaks) else { continue };
+        let show = |bytes: f64| Unit::Bytes.show(bytes);
+        let interval = summary.interval.map_or(String::new(), |interval| {
+            format!("{} to {} ({:.0} %)", show(interval.low), show(interval.high), interval.confidence * 100.0)
+        });
+        let peak = [summary.min, summary.median, summary.max].map(show);
+        let others = beside.iter().map(|(numbers, unit)| {
+            let middle = numbers.get(series).and_then(|numbers| median(numbers));
+            middle.map_or(String::new(), |middle| unit.show(middle))
+        });
+        let row = [(*series).to_owned(), summary.n.to_string()].into_iter().chain(peak).chain([interval]).chain(others);
+        table.add_row(row);
+    }
+    Some(format!("memory of the workload; beside the peak: medians of what each run reached\n{table}"))
+}
+
+fn unit(samples: &[Sample], probe: &str) -> Unit {
+    samples.iter().find(|sample| sample.probe == probe).map_or(Unit::Count, |sample| sample.unit)
+}
+
+/// What the act of measuring cost the machines, at most; nothing where nothing was watched.
+pub fn disturbance(samples: &[Sample]) -> Option<String> {
+    let most = |probe: &str| {
+        let seen = samples.iter().filter(|sample| sample.probe == probe);
+        let worst = seen.filter_map(|sample| match &sample.value {
+            Value::Number(number) => Some((*number, sample.unit)),
+            Value::Text(_) => None,
+        });
+        worst.reduce(|most, next| if next.0 > most.0 { next } else { most }).map(|(most, unit)| unit.show(most))
+    };
+    let (cpu, memory) = (most("sampler.cpu.share")?, most("sampler.memory")?);
+    let session = most("session.memory").map_or(String::new(), |memory| format!(", its SSH session {memory}"));
+    Some(format!("watching cost a machine at most {cpu} of a CPU and {memory} of memory{session}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    fn sample(subject: &str, probe: &str, value: f64, unit: Unit) -> Sample {
+        Sample {
+            id: 1,
+            probe: probe.into(),
+            subject: subject.into(),
+            machine: "nano".into(),
+            value: value.into(),
+            unit,
+            at: Timestamp::UNIX_EPOCH,
+            raw: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_series_has_a_line_with_all_that_its_runs_reached() {
+        let peak = |subject, value| sample(subject, "memory.peak", value, Unit::Bytes);
+        let samples = [
+            peak("workload-no-quota cold 1", 67_108_864.0),
+            peak("workload-no-quota warm 2", 36e6),
+            peak("workload-no-quota warm 3", 38e6),
+            peak("hog-no-quota warm 1", 9e6),
+            sample("workload-no-quota cold 1", "memory.events.max", 792.0, Unit::Count),
+        ];
+        let text = memory(&samples).unwrap();
+        let line = |words: &str| text.lines().find(|line| line.contains(words)).unwrap_or_default().to_owned();
+        assert!(line("cold").contains("64 MiB") && line("cold").contains("792"), "{text}");
+        assert!(line("warm").contains("36 MB to 38 MB (50 %)") && line("warm").contains("37 MB"), "{text}");
+        assert!(!text.contains("hog"), "{text}");
+        assert_eq!(memory(&samples[3..4]), None);
+    }
+
+    #[test]
+    fn what_watching_costs_is_the_worst_that_was_seen() {
+        let samples = [
+            sample("a 1", "sampler.cpu.share", 0.03, Unit::Ratio),
+            sample("a 2", "sampler.cpu.share", 0.02, Unit::Ratio),
+            sample("a 1", "sampler.memory", 6e5, Unit::Bytes),
+        ];
+        let said = disturbance(&samples).unwrap();
+        assert_eq!(said, "watching cost a machine at most 3 % of a CPU and 600 kB of memory");
+        assert_eq!(disturbance(&samples[..2]), None);
+    }
+}

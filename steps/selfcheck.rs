@@ -1,0 +1,121 @@
+//! The framework under test: what a run saw is falsified in every way that is known to happen, one thing at a time, and
+//! nothing falsified may be reported as holding.
+
+mod conclusions;
+mod outputs;
+mod samples;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::claim::ClaimId;
+use crate::evidence::ClaimRecord;
+use crate::verdict::Verdict;
+
+/// One thing that was falsified, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// The claim it bears on.
+    pub claim: ClaimId,
+    /// What was falsified: `memory.peak < 64 MiB`, `trials/hello-1.txt`, a control's scenario.
+    pub what: String,
+    /// How: `over its bound`, `dropped`, …
+    pub how: &'static str,
+    /// Which one of its kind.
+    pub which: String,
+    /// What was said of it; `None` where it could not even be read.
+    pub verdict: Option<Verdict>,
+    /// Whether it was reported as holding, or excused, although it must not be.
+    pub survived: bool,
+}
+
+/// What came of all mutants.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Score {
+    /// How many there were.
+    pub mutants: usize,
+    /// How many were not reported as holding.
+    pub caught: usize,
+    /// Those that were, each in a sentence.
+    pub survivors: Vec<String>,
+    /// All of them, for the list: by claim and by what was falsified, how, and what became of how many.
+    #[serde(skip)]
+    listed: BTreeMap<(ClaimId, String), BTreeMap<&'static str, BTreeMap<String, usize>>>,
+}
+
+impl Score {
+    fn of(mutants: Vec<Mutant>) -> Score {
+        let mut score = Score { mutants: mutants.len(), ..Score::default() };
+        for mutant in mutants {
+            let Mutant { claim, what, how, which, verdict, survived } = mutant;
+            let became = verdict.map_or("unreadable".to_owned(), |verdict| verdict.to_string());
+            if survived {
+                score.survivors.push(format!("{claim} {what}: {how}: {which}: {became}"));
+            } else {
+                score.caught += 1;
+            }
+            *score.listed.entry((claim, what)).or_default().entry(how).or_default().entry(became).or_default() += 1;
+        }
+        score
+    }
+
+    /// The list of mutants and the score, for people.
+    pub fn show(&self) -> String {
+        let mut text = String::new();
+        let mut last = None;
+        for ((claim, what), ways) in &self.listed {
+            let shown = if last == Some(claim) { String::new() } else { claim.to_string() };
+            last = Some(claim);
+            text += &format!("{shown:<6} {what}\n");
+            for (how, became) in ways {
+                let became: Vec<String> = became.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
+                text += &format!("         {how:<28} {}\n", became.join(", "));
+            }
+        }
+        for survivor in &self.survivors {
+            text += &format!("SURVIVED {survivor}\n");
+        }
+        let share = 100.0 * self.caught as f64 / self.mutants.max(1) as f64;
+        text + &format!(
+            "{} mutants, {} caught, {} survived: {share:.1} %",
+            self.mutants,
+            self.caught,
+            self.survivors.len()
+        )
+    }
+
+    /// Whether there were mutants and none survived.
+    pub fn perfect(&self) -> bool {
+        self.mutants > 0 && self.caught == self.mutants
+    }
+}
+
+/// Falsifies all that a run saw.
+///
+/// # Errors
+/// Before anything is falsified, the run's own samples do not bear out its verdicts; or a trial's output cannot be read.
+pub fn selfcheck(bundle: &Bundle) -> anyhow::Result<Score> {
+    let differences = bundle.differences();
+    anyhow::ensure!(
+        differences.is_empty(),
+        "the samples in {} do not bear out the verdicts beside them:\n{}",
+        bundle.folder.display(),
+        differences.join("\n")
+    );
+    let mut mutants = Vec::new();
+    for claim in &bundle.verdicts.claims {
+        let ids = claim.sample_ids();
+        let mine: Vec<_> = bundle.samples.iter().filter(|sample| ids.contains(&sample.id)).cloned().collect();
+        mutants.extend(samples::mutants(claim, &mine, bundle.verdicts.on));
+        mutants.extend(conclusions::mutants(claim, bundle.verdicts.on));
+        mutants.extend(outputs::mutants(claim, &mine, bundle)?);
+    }
+    Ok(Score::of(mutants))
+}
+
+/// Whether a claim that is reported so counts as proven or excused.
+fn accepted(claim: &ClaimRecord) -> bool {
+    matches!(claim.verdict, Verdict::Holds | Verdict::KnownDeviation)
+}

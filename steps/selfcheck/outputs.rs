@@ -1,0 +1,142 @@
+//! What machines print, falsified before it is read: each line of each trial that a check rests on, in each way.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::Context as _;
+
+use super::Mutant;
+use crate::bundle::Bundle;
+use crate::evidence::ClaimRecord;
+use crate::probe::trial::{self, Trial};
+use crate::probe::{Reading, Sample, Unreadable};
+use crate::verdict::{Check, Verdict};
+
+/// Falsifies the output of every trial whose samples a check of the claim rests on.
+///
+/// # Errors
+/// A trial's output is missing, or cannot be read as it stands.
+pub fn mutants(claim: &ClaimRecord, samples: &[Sample], bundle: &Bundle) -> anyhow::Result<Vec<Mutant>> {
+    let checks: Vec<&Check> = claim
+        .attempts
+        .iter()
+        .flat_map(|attempt| &attempt.checks)
+        .filter(|judged| judged.outcome.verdict == Verdict::Holds)
+        .map(|judged| &judged.check)
+        .collect();
+    let files: BTreeSet<&String> = claim.evidence.iter().filter(|file| is_trial(file)).collect();
+    let mut mutants = Vec::new();
+    for file in files {
+        let path = bundle.folder.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let trial = trial::parse(&text).with_context(|| path.display().to_string())?;
+        let Some(subject) = subject(&checks, file) else { continue };
+        let whole = trial.readings().with_context(|| path.display().to_string())?;
+        let mine: Vec<&Check> = checks.iter().copied().filter(|check| is_of(&whole, check)).collect();
+        for (how, which, falsified) in falsified(&text, &trial) {
+            let read = read(&falsified, &trial);
+            let unreadable = read.is_err();
+            let readings = read.unwrap_or_default();
+            // What none of the claim's checks looks at makes no difference to it.
+            let touched: Vec<&&Check> = match unreadable {
+                true => mine.iter().collect(),
+                false => mine.iter().filter(|check| values(&whole, check) != values(&readings, check)).collect(),
+            };
+            if touched.is_empty() {
+                continue;
+            }
+            let verdicts = touched.iter().map(|check| judged(check, subject, samples, &readings));
+            let worst = verdicts.reduce(|all, one| if one == Verdict::Holds { all } else { one });
+            let survived = !unreadable && worst.is_none_or(|verdict| verdict == Verdict::Holds);
+            let verdict = if unreadable { None } else { worst };
+            mutants.push(Mutant { claim: claim.id, what: file.clone(), how, which, verdict, survived });
+        }
+    }
+    Ok(mutants)
+}
+
+fn is_trial(file: &str) -> bool {
+    file.starts_with("trials/") && file.ends_with(".txt")
+}
+
+/// The subject whose trial a file keeps.
+fn subject<'a>(checks: &[&'a Check], file: &str) -> Option<&'a str> {
+    let mut sources = checks.iter().flat_map(|check| &check.sources);
+    let kept = |subject: &str| format!("trials/{}.txt", subject.replace(' ', "-")) == file;
+    sources.find(|source| kept(&source.subject)).map(|source| source.subject.as_str())
+}
+
+fn is_of(readings: &[Reading], check: &Check) -> bool {
+    readings.iter().any(|reading| reading.probe == check.probe)
+}
+
+fn values<'a>(readings: &'a [Reading], check: &Check) -> Vec<&'a crate::probe::Value> {
+    readings.iter().filter(|reading| reading.probe == check.probe).map(|reading| &reading.value).collect()
+}
+
+/// Reads as a run does: the output must be of this trial and of this machine.
+fn read(text: &str, genuine: &Trial) -> Result<Vec<Reading>, Unreadable> {
+    let trial = trial::parse(text)?;
+    trial.belongs(&genuine.token, &genuine.boot)?;
+    trial.readings()
+}
+
+/// The check, its samples of the subject replaced by what was read now.
+fn judged(check: &Check, subject: &str, samples: &[Sample], readings: &[Reading]) -> Verdict {
+    let Some(source) = check.sources.iter().find(|source| source.subject == subject) else {
+        return Verdict::Inconclusive;
+    };
+    let of_check = samples.iter().filter(|sample| check.samples.contains(&sample.id) && sample.probe == check.probe);
+    let mut seen: Vec<Sample> = of_check.filter(|sample| sample.subject != subject).cloned().collect();
+    let next = samples.iter().map(|sample| sample.id).max().unwrap_or(0) + 1;
+    let mine = readings.iter().filter(|reading| reading.probe == check.probe);
+    seen.extend(mine.zip(next..).map(|(reading, id)| Sample {
+        id,
+        probe: reading.probe.clone(),
+        subject: subject.to_owned(),
+        machine: source.machine.clone(),
+        value: reading.value.clone(),
+        unit: reading.unit,
+        at: source.until,
+        raw: reading.raw.clone(),
+    }));
+    let list = seen.iter().map(|sample| sample.id).collect();
+    Check { samples: list, ..check.clone() }.judge(&seen).outcome.verdict
+}
+
+/// The output, falsified in each way: how, where, and what it then says.
+fn falsified(text: &str, trial: &Trial) -> Vec<(&'static str, String, String)> {
+    let whole = |how, text: String| (how, "the whole of it".to_owned(), text);
+    let mut all = vec![
+        whole("empty output", String::new()),
+        whole("output cut in half", text.chars().take(text.chars().count() / 2).collect()),
+        whole("output printed twice", format!("{text}{text}")),
+        whole("output of another trial", text.replace(&trial.token, "00000000-0000-0000-0000-000000000000")),
+        whole("output of another machine", text.replace(&trial.boot, "00000000-0000-0000-0000-000000000000")),
+        whole("an error message", "bash: line 1: systemctl: command not found\n".to_owned()),
+    ];
+    let lines: Vec<&str> = text.lines().collect();
+    for (place, line) in lines.iter().enumerate() {
+        let with = |changed: Option<String>| {
+            let kept = lines.iter().enumerate().filter_map(|(at, line)| match at == place {
+                true => changed.clone(),
+                false => Some((*line).to_owned()),
+            });
+            kept.map(|line| line + "\n").collect::<String>()
+        };
+        let which = format!("line {}: {line}", place + 1);
+        let Some((key, value)) = line.rsplit_once(' ') else { continue };
+        if value.parse::<f64>().is_ok() && !key.starts_with("stop") {
+            let of_unit = |value: &str| with(Some(format!("{key} {value}")));
+            all.push(("a line garbled", which.clone(), of_unit("4?2")));
+            all.push(("a line cut off", which.clone(), with(Some(key.to_owned()))));
+            all.push(("a line negative", which.clone(), of_unit("-5")));
+            all.push(("a line not a number", which.clone(), of_unit("nan")));
+        }
+        // How an activation ended, and what the control group says of the whole trial.
+        if key.starts_with("slice.") || key.starts_with("stop") || key.starts_with("show.") {
+            all.push(("a line dropped", which, with(None)));
+        }
+    }
+    all
+}

@@ -1,0 +1,111 @@
+//! Samples that are wrong: each sample that a check rests on, in each way.
+
+use jiff::SignedDuration;
+use jiff::civil::Date;
+
+use super::Mutant;
+use crate::evidence::ClaimRecord;
+use crate::probe::{Sample, Value};
+use crate::unit::Unit;
+use crate::verdict::{Check, Rule, Verdict};
+
+/// A sample that is put in the place of another; `None` where it is gone.
+type Falsified = (&'static str, Option<Sample>);
+
+/// Falsifies every sample of every check that holds.
+pub fn mutants(claim: &ClaimRecord, samples: &[Sample], on: Date) -> Vec<Mutant> {
+    let mut mutants = Vec::new();
+    let checks = claim.attempts.iter().flat_map(|attempt| &attempt.checks);
+    for judged in checks.filter(|judged| judged.outcome.verdict == Verdict::Holds) {
+        let check = &judged.check;
+        let what = format!("{} {}", check.probe, check.rule.show(check.unit));
+        for sample in samples.iter().filter(|sample| check.samples.contains(&sample.id)) {
+            let which = format!("sample {} of {}", sample.id, sample.subject);
+            for (how, falsified) in falsified(check, sample) {
+                let others = samples.iter().filter(|other| other.id != sample.id).cloned();
+                let seen: Vec<Sample> = others.chain(falsified).collect();
+                mutants.push(mutant(claim, check, &seen, on, (&what, how, &which)));
+            }
+            if alone(check, sample, samples) {
+                // As if the probe had never seen it: it is not in the check's list either.
+                let seen: Vec<Sample> = samples.iter().filter(|other| other.id != sample.id).cloned().collect();
+                let list = check.samples.iter().copied().filter(|id| *id != sample.id).collect();
+                let check = Check { samples: list, ..check.clone() };
+                let verdict = check.judge(&seen).outcome.verdict;
+                mutants.push(Mutant {
+                    claim: claim.id,
+                    what: what.clone(),
+                    how: "never taken",
+                    which,
+                    verdict: Some(verdict),
+                    survived: verdict == Verdict::Holds,
+                });
+            }
+        }
+    }
+    mutants
+}
+
+fn mutant(
+    claim: &ClaimRecord,
+    check: &Check,
+    seen: &[Sample],
+    on: Date,
+    (what, how, which): (&str, &'static str, &str),
+) -> Mutant {
+    let verdict = check.clone().judge(seen).outcome.verdict;
+    let whole = claim.again(seen, on);
+    let survived = verdict == Verdict::Holds || (claim.verdict == Verdict::Holds && whole.verdict == Verdict::Holds);
+    let (what, which) = (what.to_owned(), which.to_owned());
+    Mutant { claim: claim.id, what, how, which, verdict: Some(verdict), survived }
+}
+
+/// Whether a sample is the only one that its subject has given to a check.
+fn alone(check: &Check, sample: &Sample, samples: &[Sample]) -> bool {
+    let mine = samples.iter().filter(|other| other.subject == sample.subject && check.samples.contains(&other.id));
+    mine.count() == 1
+}
+
+fn falsified(check: &Check, sample: &Sample) -> Vec<Falsified> {
+    let with = |value: Value| Some(Sample { value, ..sample.clone() });
+    let mut all: Vec<Falsified> = vec![
+        ("dropped", None),
+        ("stale", Some(Sample { at: sample.at - SignedDuration::from_hours(24), ..sample.clone() })),
+        ("from the future", Some(Sample { at: sample.at + SignedDuration::from_hours(24), ..sample.clone() })),
+        ("from another machine", Some(Sample { machine: format!("{}-2", sample.machine), ..sample.clone() })),
+        ("of another subject", Some(Sample { subject: format!("{}-2", sample.subject), ..sample.clone() })),
+        ("of another probe", Some(Sample { probe: format!("{}-2", sample.probe), ..sample.clone() })),
+        ("in another unit", Some(Sample { unit: other(sample.unit), ..sample.clone() })),
+    ];
+    all.extend(check.rule.broken_by(check.unit).into_iter().map(|value| ("over its bound", with(value))));
+    match &sample.value {
+        Value::Text(text) => {
+            all.push(("empty", with("".into())));
+            all.push(("garbled", with("?".repeat(text.chars().count()).as_str().into())));
+            all.push(("a number", with(1.0.into())));
+        }
+        Value::Number(number) => {
+            all.push(("garbled", with("?".into())));
+            all.push(("negative", with((-number.abs() - 1.0).into())));
+            all.push(("not a number", with(f64::NAN.into())));
+            all.push(("infinite", with(f64::INFINITY.into())));
+            // A value that promises nothing may be anything that is plausible.
+            let scaled = matches!(sample.unit, Unit::Bytes | Unit::Seconds) && check.rule != Rule::Recorded;
+            if scaled && *number != 0.0 {
+                for factor in [1e-9, 1e-6, 1e-3, 1e3, 1e6, 1e9] {
+                    all.push(("off by a power of 1000", with((number * factor).into())));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn other(unit: Unit) -> Unit {
+    match unit {
+        Unit::Bytes => Unit::Count,
+        Unit::Count => Unit::Seconds,
+        Unit::Seconds => Unit::Ratio,
+        _ => Unit::Bytes,
+    }
+}

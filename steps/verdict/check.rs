@@ -1,0 +1,201 @@
+//! One question to the samples, and its answer.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::rule::Rule;
+use super::{Outcome, Verdict};
+use crate::probe::{Sample, Value, catalogue};
+use crate::stats::{Interval, Summary};
+use crate::unit::Unit;
+
+/// Where and when samples were to be taken: whatever is from elsewhere or from another time is no answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// What was measured: a module, an image, one run of a workload.
+    pub subject: String,
+    /// On which machine.
+    pub machine: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it was over.
+    pub until: Timestamp,
+}
+
+impl Source {
+    fn covers(&self, sample: &Sample) -> bool {
+        sample.subject == self.subject
+            && sample.machine == self.machine
+            && (self.since..=self.until).contains(&sample.at)
+    }
+}
+
+/// One question to the samples: do all of these keep this rule?
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Which probe's samples.
+    pub probe: String,
+    /// The unit they must be in.
+    pub unit: Unit,
+    /// What they must satisfy.
+    #[serde(flatten)]
+    pub rule: Rule,
+    /// Where they must be from; each of these must have given at least one.
+    pub sources: Vec<Source>,
+    /// Their numbers in `samples.jsonl`.
+    pub samples: Vec<u64>,
+}
+
+/// Statistics of a check's samples, where they are numbers and more than one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// How many there are.
+    pub n: usize,
+    /// The smallest, in the check's unit; so below.
+    pub min: f64,
+    /// The middle.
+    pub median: f64,
+    /// The largest.
+    pub max: f64,
+    /// Where the true median lies, and with what confidence, whatever the distribution.
+    pub interval: Option<Interval>,
+    /// The numbers of the samples that lie far from the rest; they are in all of the above.
+    pub outliers: Vec<u64>,
+}
+
+/// A check with its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The question.
+    #[serde(flatten)]
+    pub check: Check,
+    /// What it came to.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Statistics of its samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+}
+
+impl Check {
+    /// Judges from the samples alone; those that are not the check's are ignored.
+    pub fn judge(self, samples: &[Sample]) -> Judged {
+        let mine: Vec<&Sample> =
+            samples.iter().filter(|sample| sample.probe == self.probe && self.samples.contains(&sample.id)).collect();
+        let statistics = statistics(&mine);
+        let outcome = match self.doubt(&mine) {
+            Some(reason) => Outcome { verdict: Verdict::Inconclusive, reason, value: None },
+            None => self.outcome(&mine, statistics.as_ref()),
+        };
+        Judged { check: self, outcome, statistics }
+    }
+
+    /// Why these samples answer nothing, if they do not.
+    fn doubt(&self, samples: &[&Sample]) -> Option<String> {
+        let probe = &self.probe;
+        let (found, wanted) = (samples.len(), self.samples.len());
+        if wanted == 0 {
+            return Some(format!("{probe}: no sample of it was taken"));
+        }
+        if found != wanted {
+            return Some(format!("{probe}: {found} of {wanted} samples are there"));
+        }
+        if let Some(sample) = samples.iter().find(|sample| !self.sources.iter().any(|source| source.covers(sample))) {
+            return Some(format!("{probe}: {}", self.stray(sample)));
+        }
+        let silent = |source: &&Source| !samples.iter().any(|sample| source.covers(sample));
+        if let Some(source) = self.sources.iter().find(silent) {
+            return Some(format!("{probe}: no sample of it was taken of {} on {}", source.subject, source.machine));
+        }
+        for sample in samples {
+            let seen = sample.value.show(sample.unit);
+            if sample.unit != self.unit {
+                return Some(format!("{probe}: {seen} is in {:?}, not in {:?}", sample.unit, self.unit));
+            }
+            if let Err(unlikely) = catalogue::plausible(probe, self.unit, &sample.value) {
+                return Some(unlikely.to_string());
+            }
+            if self.rule.accepts(&sample.value).is_none() {
+                return Some(format!("{probe}: {seen} cannot be compared"));
+            }
+        }
+        None
+    }
+
+    /// Why a sample is none of this check's.
+    fn stray(&self, sample: &Sample) -> String {
+        let (subject, machine, at) = (&sample.subject, &sample.machine, sample.at);
+        match self.sources.iter().find(|source| source.subject == *subject) {
+            Some(source) if source.machine != *machine => {
+                format!("sample {} is from {machine}, not from {}", sample.id, source.machine)
+            }
+            Some(source) => format!(
+                "sample {} is of {at}, but {subject} was watched from {} to {}: it is stale, or a clock jumped",
+                sample.id, source.since, source.until
+            ),
+            None => format!("sample {} is of {subject}, which this check is not about", sample.id),
+        }
+    }
+
+    fn outcome(&self, samples: &[&Sample], statistics: Option<&Statistics>) -> Outcome {
+        let broken: Vec<&Sample> =
+            samples.iter().copied().filter(|sample| self.rule.accepts(&sample.value) != Some(true)).collect();
+        let (verdict, judged) = match broken.is_empty() {
+            true => (Verdict::Holds, samples),
+            false => (Verdict::Fails, &broken[..]),
+        };
+        let Some(worst) = judged.iter().copied().reduce(|worst, sample| self.worse(worst, sample)) else {
+            let reason = format!("{}: no sample of it was taken", self.probe);
+            return Outcome { verdict: Verdict::Inconclusive, reason, value: None };
+        };
+        if let (Rule::Recorded, Some(statistics)) = (&self.rule, statistics) {
+            let value = Some(Value::Number(statistics.median));
+            return Outcome { verdict, reason: self.range(statistics), value };
+        }
+        let mut reason = self.sentence(worst, statistics);
+        if verdict == Verdict::Fails {
+            reason += &format!(" ({})", worst.subject);
+        }
+        Outcome { verdict, reason, value: Some(worst.value.clone()) }
+    }
+
+    fn worse<'a>(&self, worst: &'a Sample, sample: &'a Sample) -> &'a Sample {
+        match (&sample.value, &worst.value) {
+            (Value::Number(a), Value::Number(b)) if self.rule.worse(*a, *b) => sample,
+            _ => worst,
+        }
+    }
+
+    fn range(&self, seen: &Statistics) -> String {
+        let [low, middle, high] = [seen.min, seen.median, seen.max].map(|number| self.unit.show(number));
+        format!("{} is {low} to {high}, median {middle} of {}", self.probe, seen.n)
+    }
+
+    fn sentence(&self, worst: &Sample, statistics: Option<&Statistics>) -> String {
+        let count = match statistics {
+            // Where all are the same, the middle says nothing new.
+            Some(seen) if seen.min == seen.max => format!(" in all {}", seen.n),
+            Some(seen) => format!(", worst of {} (median {})", seen.n, self.unit.show(seen.median)),
+            None => String::new(),
+        };
+        let seen = worst.value.show(self.unit);
+        let kept = self.rule.accepts(&worst.value) == Some(true);
+        match &self.rule {
+            // The bound would only say the same again.
+            Rule::Recorded => format!("{} is {seen}{count}", self.probe),
+            Rule::Equals { .. } | Rule::Differs { .. } if kept => format!("{} is {seen}{count}", self.probe),
+            rule => format!("{} is {seen}{count}; bound {}", self.probe, rule.show(self.unit)),
+        }
+    }
+}
+
+fn statistics(samples: &[&Sample]) -> Option<Statistics> {
+    let number = |sample: &&Sample| match sample.value {
+        Value::Number(number) => Some(number),
+        Value::Text(_) => None,
+    };
+    let numbers: Vec<f64> = samples.iter().map(number).collect::<Option<_>>()?;
+    let Summary { n, min, median, max, interval, outliers } = Summary::of(&numbers)?;
+    let outliers = outliers.into_iter().map(|place| samples[place].id).collect();
+    (n > 1).then_some(Statistics { n, min, median, max, interval, outliers })
+}
