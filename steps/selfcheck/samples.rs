@@ -19,12 +19,24 @@ pub fn mutants(claim: &ClaimRecord, samples: &[Sample], on: Date) -> Vec<Mutant>
     for judged in checks.filter(|judged| judged.outcome.verdict == Verdict::Holds) {
         let check = &judged.check;
         let what = format!("{} {}", check.probe, check.rule.show(check.unit));
-        for sample in samples.iter().filter(|sample| check.samples.contains(&sample.id)) {
+        let mine = samples.iter().filter(|sample| check.samples.contains(&sample.id));
+        for (place, sample) in mine.enumerate() {
             let which = format!("sample {} of {}", sample.id, sample.subject);
             for (how, falsified) in falsified(check, sample) {
                 let others = samples.iter().filter(|other| other.id != sample.id).cloned();
                 let seen: Vec<Sample> = others.chain(falsified).collect();
-                mutants.push(mutant(claim, check, &seen, on, (&what, how, &which)));
+                let verdict = check.clone().judge(&seen).outcome.verdict;
+                // What the claim comes to depends on that verdict, not on the sample: once for each check will do.
+                let whole = (place == 0).then(|| claim.again(&seen, on).verdict);
+                let held = claim.verdict == Verdict::Holds && whole == Some(Verdict::Holds);
+                mutants.push(Mutant {
+                    claim: claim.id,
+                    what: what.clone(),
+                    how,
+                    which: which.clone(),
+                    verdict: Some(verdict),
+                    survived: verdict == Verdict::Holds || held,
+                });
             }
             if alone(check, sample, samples) {
                 // As if the probe had never seen it: it is not in the check's list either.
@@ -44,20 +56,6 @@ pub fn mutants(claim: &ClaimRecord, samples: &[Sample], on: Date) -> Vec<Mutant>
         }
     }
     mutants
-}
-
-fn mutant(
-    claim: &ClaimRecord,
-    check: &Check,
-    seen: &[Sample],
-    on: Date,
-    (what, how, which): (&str, &'static str, &str),
-) -> Mutant {
-    let verdict = check.clone().judge(seen).outcome.verdict;
-    let whole = claim.again(seen, on);
-    let survived = verdict == Verdict::Holds || (claim.verdict == Verdict::Holds && whole.verdict == Verdict::Holds);
-    let (what, which) = (what.to_owned(), which.to_owned());
-    Mutant { claim: claim.id, what, how, which, verdict: Some(verdict), survived }
 }
 
 /// Whether a sample is the only one that its subject has given to a check.

@@ -70,7 +70,6 @@ pub struct Judged {
     #[serde(flatten)]
     pub check: Check,
     /// What it came to.
-    #[serde(flatten)]
     pub outcome: Outcome,
     /// Statistics of its samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
