@@ -2,11 +2,13 @@
 //! runs on a machine is the [`Shell`](crate::shell::Shell)'s business.
 
 mod accelerator;
+pub(crate) mod bootstrap;
 mod cache;
 mod child;
 mod console;
-mod definition;
+pub(crate) mod definition;
 mod image;
+pub(crate) mod kept;
 mod keys;
 mod machine;
 mod mirror;
@@ -21,10 +23,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+pub use bootstrap::Manifest;
 pub use cache::unneeded;
 pub use console::Stage;
 pub use definition::{Definition, Distribution, Withheld};
-pub use image::{Image, Manifest};
+pub use image::Image;
 pub use machine::{Gone, Machine};
 pub use qmp::Qmp;
 pub use vm::{BootFailed, ProvisionError, Vm};
@@ -65,7 +68,7 @@ pub fn mirror_address(settings: &Settings) -> String {
 }
 
 /// The command that installs what machines of this architecture need.
-fn remedy(arch: Arch) -> String {
+pub(crate) fn remedy(arch: Arch) -> String {
     match Arch::host() == Some(arch) {
         true => "ci/setup".to_owned(),
         false => format!("ci/setup vm:{arch}"),
@@ -82,7 +85,7 @@ pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> a
     }
     match Image::kept(definition, arch, &settings.cache)? {
         Some(_) => Ok(()),
-        None => image::check_host(arch, &settings.cache).map(drop),
+        None => image::check_host(arch, &settings.cache),
     }
 }
 

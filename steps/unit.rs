@@ -15,6 +15,10 @@ pub enum Unit {
     Seconds,
     /// A proportion: 0.1 is 10 %.
     Ratio,
+    /// How many times as much one thing is as another: 3.1 is 3.1×.
+    Times,
+    /// How many times as much: 3 is three times.
+    Times,
     /// Things that are counted: events, restarts, files, exit codes.
     Count,
     /// Degrees Celsius.
@@ -31,6 +35,9 @@ impl Unit {
             Unit::Seconds if value != 0.0 && value.abs() < 1.0 => format!("{} ms", trim(value * 1e3, 1)),
             Unit::Seconds => format!("{} s", trim(value, 2)),
             Unit::Ratio => format!("{} %", trim(value * 100.0, 1)),
+            Unit::Times => format!("{}×", trim(value, 1)),
+            Unit::Times if value >= 100.0 => format!("{}×", trim(value, 0)),
+            Unit::Times => format!("{}×", trim(value, 2)),
             Unit::Celsius => format!("{} °C", trim(value, 1)),
             Unit::Bytes => format!("{} bytes", trim(value, 3)),
             Unit::Count | Unit::Text => trim(value, 3),
@@ -132,6 +139,12 @@ quantity!(
     |number| number, |ratio| ratio
 );
 quantity!(
+    /// A factor: how many times as much one thing is as another.
+    Times(f64), Unit::Times, "factor", "it as 3 times",
+    { "times" | "×" => 1.0 },
+    |number| number, |times| times
+);
+quantity!(
     /// A number of things.
     Count(u64), Unit::Count, "count", "it as a bare number",
     { "" => 1.0 },
@@ -157,6 +170,7 @@ mod tests {
         assert!("-3 s".parse::<Duration>().is_err());
         assert!("NaN %".parse::<Ratio>().is_err());
         assert!("3 apples".parse::<Count>().is_err());
+        assert_eq!("3".parse::<Times>().unwrap_err().to_string(), "\"3\" is no factor: write it as 3 times");
     }
 
     #[test]
@@ -167,7 +181,12 @@ mod tests {
         assert_eq!(Duration(2.0).to_string(), "2 s");
         assert_eq!(Duration(0.0791).to_string(), "79.1 ms");
         assert_eq!(Ratio(0.104).to_string(), "10.4 %");
+        assert_eq!(Times(0.854).to_string(), "0.85×");
+        assert_eq!("3 times".parse::<Times>().unwrap().to_string(), "3×");
+        assert_eq!(Unit::Times.show(1363.4), "1363×");
         assert_eq!(Unit::Bytes.show(100_000.0), "100 kB");
         assert_eq!(Unit::Count.show(0.0), "0");
+        assert_eq!(Unit::Times.show(3.14), "3.1×");
+        assert_eq!(Unit::Times.show(1346.6), "1346.6×");
     }
 }

@@ -1,10 +1,9 @@
 //! The images that are kept and that no machine is defined to need any more.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Definition, Image, image};
+use super::{Definition, Image, image, kept};
 use crate::facts::Arch;
 
 /// The kept images that no definition of the project needs on any architecture.
@@ -18,19 +17,13 @@ pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
             needed.insert(Image::key(&definition, arch)?);
         }
     }
-    let kept = fs::read_dir(image::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
-    // A half-made image has a longer name and is somebody's lease; only what is whole is judged here.
-    let key = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        path.is_dir() && path.join("manifest.json").is_file() && !name.contains('.') && !needed.contains(name)
-    };
-    let mut unneeded: Vec<PathBuf> = kept.filter(key).collect();
-    unneeded.sort();
-    Ok(unneeded)
+    Ok(kept::unneeded(&image::folder(cache), &needed))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -132,12 +132,12 @@ impl Definition {
     /// # Errors
     /// It cannot be read, or says what is not understood; the error names the file, the key and what is allowed.
     pub fn load(path: &Path) -> anyhow::Result<Definition> {
-        let own = Written::read(path)?;
+        let own = read::<Written>(path)?;
         let written = match &own.like {
             None => own,
             Some(other) => {
                 let file = path.with_file_name(format!("{other}.toml"));
-                let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
+                let base = read::<Written>(&file).with_context(|| format!("{}: like", path.display()))?;
                 if base.like.is_some() {
                     anyhow::bail!("{}: like: {other} is itself like another machine: name that one", path.display());
                 }
@@ -164,14 +164,6 @@ impl Definition {
 }
 
 impl Written {
-    fn read(path: &Path) -> anyhow::Result<Written> {
-        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            anyhow::anyhow!("{}: line {line}: {}", path.display(), error.message())
-        })
-    }
-
     fn over(self, base: Written) -> Written {
         Written {
             like: None,
@@ -230,13 +222,26 @@ impl Written {
     }
 }
 
-fn package_name(name: &str) -> bool {
+/// Reads a definition's file.
+///
+/// # Errors
+/// It cannot be read, or says what is not understood; the error names the file, the line and what is allowed.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        anyhow::anyhow!("{}: line {line}: {}", path.display(), error.message())
+    })
+}
+
+/// Whether this can be a package's name; `{arch}` in it is the architecture's.
+pub(crate) fn package_name(name: &str) -> bool {
     let plain = name.replace("{arch}", "");
     !name.is_empty() && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
 }
 
 /// The names of the definitions in a folder, sorted.
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let definitions = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
     let mut names: Vec<String> =

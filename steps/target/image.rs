@@ -1,34 +1,26 @@
 //! Disk images: made once from a definition by mmdebstrap, kept under the hash of what went into them.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::child::Child;
+use super::bootstrap::{self, Bootstrap, Manifest};
 use super::definition::Definition;
-use super::{Context, mirror, remedy};
-use crate::command::{Command, Status, tail};
+use super::{Context, kept, remedy};
+use crate::command::{Command, quote};
 use crate::facts::Arch;
-use crate::lease::Lease;
 use crate::shell::Shell;
 use crate::tool;
 use crate::unit::Bytes;
-use crate::wait::{self, Look};
 
 /// Raised when the recipe below changes in a way that changes images.
 const RECIPE: &str = "1";
 /// The unpacked system, the disk made of it, and the packages in between.
 const ROOM: Bytes = Bytes(3_000_000_000);
-/// Through qemu-user on a busy host.
-const LIMIT: Duration = Duration::from_secs(45 * 60);
-/// How often a build says where it is.
-const BEAT: Duration = Duration::from_secs(5);
+/// What people see while they wait.
+const WHAT: &str = "machine image";
 
 /// A system that can be booted. Machines write to overlays of its disk, never to the disk.
 #[derive(Clone, Debug)]
@@ -41,25 +33,6 @@ pub struct Image {
     pub initrd: PathBuf,
     /// What it is made of.
     pub manifest: Manifest,
-}
-
-/// What an image is made of; `manifest.json` beside it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The hash of everything that went into it but the packages' versions.
-    pub key: String,
-    /// The distribution.
-    pub distribution: String,
-    /// The architecture's Debian name.
-    pub architecture: String,
-    /// When it was made (RFC 3339).
-    pub built: String,
-    /// How long that took, in seconds.
-    pub seconds: f64,
-    /// Where the packages came from.
-    pub mirror: String,
-    /// Every installed package and its version.
-    pub packages: BTreeMap<String, String>,
 }
 
 /// The scripts that run before the packages are unpacked and after they are installed.
@@ -84,21 +57,18 @@ impl Image {
     /// One of the scripts beside the definition cannot be read.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
         let hooks = Hooks::of(definition);
-        let mut hash = Sha256::new();
-        let mut add = |name: &str, bytes: &[u8]| {
-            hash.update(format!("{name} {}\n", bytes.len()));
-            hash.update(bytes);
-        };
-        add("recipe", RECIPE.as_bytes());
-        add("distribution", definition.distribution.name().as_bytes());
-        add("architecture", arch.debian().as_bytes());
-        add("disk", definition.disk.0.to_string().as_bytes());
-        add("packages", definition.packages(arch).join("\n").as_bytes());
+        let mut parts = vec![
+            ("recipe", RECIPE.into()),
+            ("distribution", definition.distribution.name().into()),
+            ("architecture", arch.debian().into()),
+            ("disk", definition.disk.0.to_string().into()),
+            ("packages", definition.packages(arch).join("\n").into()),
+        ];
         for script in [&hooks.setup, &hooks.customize] {
             let text = fs::read(script).with_context(|| format!("{} cannot be read", script.display()))?;
-            add("script", &text);
+            parts.push(("script", text));
         }
-        Ok(hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect())
+        Ok(kept::key(parts))
     }
 
     /// The kept image of a definition, if there is one.
@@ -117,7 +87,7 @@ impl Image {
     }
 
     fn open(folder: &Path) -> Option<Image> {
-        let manifest = serde_json::from_slice(&fs::read(folder.join("manifest.json")).ok()?).ok()?;
+        let manifest = Manifest::read(folder)?;
         let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| folder.join(name));
         (disk.is_file() && kernel.is_file() && initrd.is_file()).then_some(Image { disk, kernel, initrd, manifest })
     }
@@ -128,207 +98,61 @@ impl Image {
     /// It cannot be made here; the error names what is missing and the remedy.
     pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Image> {
         let key = Image::key(definition, arch)?;
-        let machines = folder(&context.settings.cache);
-        let folder = machines.join(&key);
-        if let Some(image) = Image::open(&folder) {
-            return Ok(image);
-        }
-        fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
-        let lock = File::create(machines.join(format!("{key}.lock"))).context("the image's lock cannot be made")?;
-        let mut told = false;
-        wait::until("another run's build of the same image", LIMIT, Duration::from_millis(500), async || {
-            match lock.try_lock() {
-                Ok(()) => Ok::<_, anyhow::Error>(Look::Done(())),
-                Err(fs::TryLockError::WouldBlock) => {
-                    if !std::mem::replace(&mut told, true) {
-                        context.progress.say(format!("image {key}: another run makes it, waiting"));
-                    }
-                    Ok(Look::Waiting("it is being made".to_owned()))
-                }
-                Err(fs::TryLockError::Error(error)) => Err(error.into()),
-            }
-        })
-        .await?;
-        match Image::open(&folder) {
-            Some(image) => Ok(image),
-            None => Build { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,
-        }
+        let make = async |work: &Path| make(definition, arch, &key, context, work).await;
+        kept::provide(context, &folder(&context.settings.cache), &key, Image::open, make).await
     }
 }
 
-/// One build.
-struct Build<'a> {
-    definition: &'a Definition,
-    arch: Arch,
-    context: &'a Context,
-    key: &'a str,
-    machines: &'a Path,
-}
-
-impl Build<'_> {
-    async fn run(&self, folder: &Path) -> anyhow::Result<Image> {
-        let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
-        let shell = Shell::local(self.context.witness.clone());
-        let programs = self.check(&shell).await?;
-        let mirror = mirror::address(self.context.settings.mirror.as_deref(), Path::new("/etc/apt"));
-        mirror::reach(&shell, &mirror, self.definition.distribution, self.machines).await?;
-
-        let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
-        let lease = Lease::Path { path: work.clone() };
-        self.context.ledger.take(lease.clone())?;
-        let _ = fs::remove_dir_all(&work);
-        fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
-        fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
-        progress.say(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
-
-        self.install(&shell, &programs, &mirror, &work).await?;
-        let root = work.join("root");
-        let packages = self.packages(&programs, &shell, &root).await?;
-        for (link, name) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
-            let target = fs::read_link(root.join(link)).with_context(|| format!("the image has no /{link}"))?;
-            let file = root.join(target.strip_prefix("/").unwrap_or(&target));
-            tokio::fs::copy(&file, work.join(name))
-                .await
-                .with_context(|| format!("{} cannot be copied", file.display()))?;
-        }
-        progress.say(format!("image {arch}: making the disk"));
-        let disk = work.join("disk.img");
-        File::create(&disk)?.set_len(self.definition.disk.0).context("the disk's file cannot be made")?;
-        let make = Command::new(programs.mke2fs.as_str())
-            .args(["-q", "-F", "-t", "ext4", "-L", "root", "-O", "^has_journal", "-d"])
-            .args([root.display().to_string(), disk.display().to_string()])
-            .time_limit(Duration::from_secs(600));
-        shell.read(&make).await?;
-        tokio::fs::remove_dir_all(&root).await.context("the unpacked system cannot be removed")?;
-        let manifest = Manifest {
-            key: self.key.to_owned(),
-            distribution: self.definition.distribution.name().to_owned(),
-            architecture: arch.debian().to_owned(),
-            built: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            seconds: started.elapsed().as_secs_f64().round(),
-            mirror,
-            packages,
-        };
-        fs::write(work.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
-        let _ = fs::remove_dir_all(folder);
-        fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
-        self.context.ledger.release(&lease)?;
-        progress.say(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
-        Image::open(folder).with_context(|| format!("{} is not complete", folder.display()))
-    }
-
-    /// Everything that would only be noticed minutes later.
-    async fn check(&self, shell: &Shell) -> anyhow::Result<Programs> {
-        let programs = check_host(self.arch, &self.context.settings.cache)?;
-        if Arch::host() != Some(self.arch) {
-            let remedy = remedy(self.arch);
-            let probe = Command::new(tool::need("arch-test", &remedy)?).arg(self.arch.debian());
-            anyhow::ensure!(
-                shell.run(&probe).await?.succeeded(),
-                "{} programs do not run on this host, which making an image of them needs: {remedy} sets up qemu-user",
-                self.arch
-            );
-        }
-        Ok(programs)
-    }
-
-    async fn install(&self, shell: &Shell, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
-        let hooks = Hooks::of(self.definition);
-        let hook = |script: &Path| format!("sh {} \"$1\"", crate::command::quote(&script.display().to_string()));
-        // Mounts of the host's own devices that go with the build, even if it is killed.
-        let apart = [programs.unshare.as_str(), "--mount", "--propagation", "private", "--"].map(str::to_owned);
-        let probe = Command::new(programs.unshare.as_str()).args(apart[1..].iter().cloned()).arg("true");
-        // Where that is not allowed nothing can be mounted either, and mmdebstrap does without.
-        let apart = if shell.run(&probe).await?.succeeded() { apart.to_vec() } else { Vec::new() };
-        let build = vec![
-            // Its own temporary files go with the folder, even if it is killed.
-            "env".to_owned(),
-            format!("TMPDIR={}", work.display()),
-            programs.mmdebstrap.clone(),
-            "--mode=root".to_owned(),
-            format!("--architectures={}", self.arch),
-            "--variant=minbase".to_owned(),
-            format!("--include={}", self.definition.packages(self.arch).join(",")),
+/// Makes an image in a folder of its own.
+async fn make(definition: &Definition, arch: Arch, key: &str, context: &Context, work: &Path) -> anyhow::Result<()> {
+    let (started, progress) = (Instant::now(), &context.progress);
+    let shell = Shell::local(context.witness.clone());
+    let mke2fs = tool::need("mke2fs", &remedy(arch))?;
+    let hooks = Hooks::of(definition);
+    let hook = |script: &Path| format!("sh {} \"$1\"", quote(&script.display().to_string()));
+    let bootstrap = Bootstrap {
+        what: WHAT,
+        key,
+        distribution: definition.distribution,
+        arch,
+        packages: definition.packages(arch),
+        options: vec![
             format!("--setup-hook={}", hook(&hooks.setup)),
             format!("--customize-hook={}", hook(&hooks.customize)),
-            self.definition.distribution.suite().to_owned(),
-            work.join("root").display().to_string(),
-            mirror.to_owned(),
-        ];
-        let (started, log) = (Instant::now(), work.join("build.log"));
-        let argv = [apart, build].concat();
-        let child = Child::start(&argv, &log, &self.context.ledger)?;
-        let read = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-        let status = loop {
-            tokio::select! {
-                status = child.wait() => break status,
-                () = tokio::time::sleep(BEAT) => {
-                    let (arch, seconds) = (self.arch, started.elapsed().as_secs_f64());
-                    self.context.progress.say(format!("image {arch}: {} ({seconds:.0} s)", stage(&read())));
-                }
-            }
-            anyhow::ensure!(
-                started.elapsed() < LIMIT,
-                "the image was not made within {LIMIT:?}; last: {}",
-                tail(&read(), 5)
-            );
-        };
-        let said = read();
-        let failed = || format!("mmdebstrap ended with {status} while {}: {}", stage(&said), tail(&said, 10));
-        anyhow::ensure!(status == Status::Code(0), failed());
-        Ok(())
+        ],
+        target: "root",
+    };
+    let manifest = bootstrap.run(context, ROOM, work).await?;
+    let root = work.join("root");
+    for (link, name) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
+        let target = fs::read_link(root.join(link)).with_context(|| format!("the image has no /{link}"))?;
+        let file = root.join(target.strip_prefix("/").unwrap_or(&target));
+        tokio::fs::copy(&file, work.join(name))
+            .await
+            .with_context(|| format!("{} cannot be copied", file.display()))?;
     }
-
-    async fn packages(
-        &self,
-        programs: &Programs,
-        shell: &Shell,
-        root: &Path,
-    ) -> anyhow::Result<BTreeMap<String, String>> {
-        let list = Command::new(programs.dpkg_query.as_str())
-            .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
-            .args(["--show", "--showformat=${Package} ${Version}\\n"]);
-        Ok(versions(&shell.read(&list).await?))
-    }
-}
-
-/// What images are made with.
-pub struct Programs {
-    mmdebstrap: String,
-    mke2fs: String,
-    dpkg_query: String,
-    unshare: String,
+    progress.say(format!("{WHAT} {arch}: making the disk"));
+    let disk = work.join("disk.img");
+    File::create(&disk)?.set_len(definition.disk.0).context("the disk's file cannot be made")?;
+    let make = Command::new(mke2fs)
+        .args(["-q", "-F", "-t", "ext4", "-L", "root", "-O", "^has_journal", "-d"])
+        .args([root.display().to_string(), disk.display().to_string()])
+        .time_limit(Duration::from_secs(600));
+    shell.read(&make).await?;
+    tokio::fs::remove_dir_all(&root).await.context("the unpacked system cannot be removed")?;
+    Manifest { seconds: started.elapsed().as_secs_f64().round(), ..manifest }.write(work)?;
+    progress.say(format!("{WHAT} {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+    Ok(())
 }
 
 /// Finds what an image is made with, and checks that it may be made and has room.
 ///
 /// # Errors
 /// Something is missing; the error names it and the remedy.
-pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
-    let (remedy, machines) = (remedy(arch), folder(cache));
-    let programs = Programs {
-        mmdebstrap: tool::need("mmdebstrap", &remedy)?,
-        mke2fs: tool::need("mke2fs", &remedy)?,
-        dpkg_query: tool::need("dpkg-query", &remedy)?,
-        unshare: tool::need("unshare", &remedy)?,
-    };
-    let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
-    anyhow::ensure!(keyring.exists(), "debian-archive-keyring is not installed: {remedy} does that");
-    anyhow::ensure!(
-        rustix::process::geteuid().is_root(),
-        "making a machine image needs root: run `sudo -E ci/e2e` once (the image is then kept in {}), \
-         or set ASSAY_CACHE to a folder that holds one",
-        machines.display()
-    );
-    fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
-    let space = rustix::fs::statvfs(&machines)?;
-    let free = Bytes(space.f_bavail.saturating_mul(space.f_frsize));
-    anyhow::ensure!(
-        free >= ROOM,
-        "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
-        machines.display()
-    );
-    Ok(programs)
+pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<()> {
+    tool::need("mmdebstrap", &remedy(arch))?;
+    tool::need("mke2fs", &remedy(arch))?;
+    bootstrap::check_host(WHAT, arch, ROOM, &folder(cache)).map(drop)
 }
 
 /// Where images are kept, each in a folder named by its key.
@@ -336,29 +160,9 @@ pub fn folder(cache: &Path) -> PathBuf {
     cache.join("machines")
 }
 
-fn versions(listed: &str) -> BTreeMap<String, String> {
-    let pairs = listed.lines().filter_map(|line| line.split_once(' '));
-    pairs.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
-}
-
-/// What mmdebstrap is at, from its own words: the last line that says so, without its dots.
-fn stage(log: &str) -> String {
-    let doing = |line: &&str| {
-        line.starts_with("I: ")
-            && ["running", "downloading", "extracting", "installing", "cleaning"]
-                .iter()
-                .any(|verb| line[3..].starts_with(verb))
-    };
-    let line = log.lines().rev().find(doing).map_or("starting", |line| &line[3..]);
-    let line = line.split(" in shell").next().unwrap_or(line);
-    line.trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LOG: &str = include_str!("../../fixtures/facts/mmdebstrap.txt");
 
     fn machines() -> [Definition; 3] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -394,19 +198,5 @@ mod tests {
         fs::write(own.join("initrd"), "").unwrap();
         let image = Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().unwrap();
         assert_eq!(image.manifest.packages["crun"], "1.21-1");
-    }
-
-    #[test]
-    fn a_build_says_what_it_is_at() {
-        let at = |end: &str| stage(&LOG[..LOG.find(end).unwrap() + end.len()]);
-        assert_eq!(stage(""), "starting");
-        assert_eq!(at("extracting archives...\n"), "extracting archives");
-        assert_eq!(
-            at("installing remaining packages inside the chroot...\n"),
-            "installing remaining packages inside the chroot"
-        );
-        assert_eq!(at("exec /root\n"), "running --setup-hook");
-        assert_eq!(stage(LOG), "cleaning package lists and apt cache");
-        assert_eq!(versions("crun 1.21-1\nbash 5.2\n")["crun"], "1.21-1");
     }
 }

@@ -72,7 +72,7 @@ impl Lab {
         let reference = self.on_machine(bench, &image).await?;
         let unit = "no-quota";
         let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
-        let watched = deployment.watch(Until::Ended, ATTEMPT).await?;
+        let watched = deployment.watch(&bench.machine.facts.boot, Until::Ended, ATTEMPT).await?;
         let name = &bench.machine.name;
         self.evidence.keep(&format!("trials/{name}.txt"), watched.raw.as_bytes())?;
         self.evidence.keep(&format!("trials/{name}.journal.jsonl"), watched.raw_journal.as_bytes())?;
