@@ -76,3 +76,10 @@ Feature: A.7 What the workload takes
     Given the image of the workload
     And images of mosquitto and of Python beside it
     Then it is 170 times smaller than mosquitto's and 1400 times smaller than Python's
+
+  @A7-9 @control
+  Scenario: The image is no smaller than itself
+    Given the image of the workload
+    And its own image in the place of both
+    Then it is 170 times smaller than mosquitto's and 1400 times smaller than Python's
+    But the check says no because of "ratio.image.size"

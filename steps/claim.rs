@@ -58,8 +58,6 @@ pub enum Need {
     NativeCpu,
     /// An AWS account.
     Aws,
-    /// A conventional container beside the workload.
-    ConventionalContainer,
 }
 
 impl Need {
@@ -69,9 +67,6 @@ impl Need {
             Need::Arm64 => "needs an arm64 machine: --target vm:arm64",
             Need::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
             Need::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
-            Need::ConventionalContainer => {
-                "needs a conventional container doing the same job beside it, which this version does not bring yet"
-            }
         }
     }
 }
@@ -87,6 +82,9 @@ pub struct Claim {
     /// What the annex reports.
     #[serde(default)]
     pub published: Option<String>,
+    /// What the annex gives as typical of conventional containers, where it compares the workload with them.
+    #[serde(default)]
+    pub typical: Option<String>,
     /// What the claim promises and is judged by.
     pub bound: String,
     /// The wrong subject that the same check must refuse, where there is one.
@@ -121,6 +119,7 @@ impl Register {
                 ("claim", Some(&claim.claim)),
                 ("bound", Some(&claim.bound)),
                 ("published", claim.published.as_ref()),
+                ("typical", claim.typical.as_ref()),
                 ("control", claim.control.as_ref()),
             ];
             for (key, text) in texts {
@@ -166,10 +165,12 @@ mod tests {
 
     #[test]
     fn what_a_claim_says_it_says_in_words() {
-        let row =
-            "[[claim]]\nid = \"A2-1\"\nclaim = \"builds\"\nbound = \"zero\"\npublished = \"yes\"\ncontrol = \"no\"\n";
-        assert!(Register::parse(row).is_ok());
-        for (key, text) in [("claim", "builds"), ("bound", "zero"), ("published", "yes"), ("control", "no")] {
+        let texts =
+            [("claim", "builds"), ("bound", "zero"), ("published", "yes"), ("typical", "much"), ("control", "no")];
+        let row = texts.map(|(key, text)| format!("{key} = \"{text}\"\n")).concat();
+        let row = format!("[[claim]]\nid = \"A2-1\"\n{row}");
+        assert!(Register::parse(&row).is_ok());
+        for (key, text) in texts {
             let error = Register::parse(&row.replace(text, " ")).unwrap_err().to_string();
             assert_eq!(error, format!("claim A2-1: its {key} is empty: write what it is"));
         }

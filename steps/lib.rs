@@ -26,6 +26,7 @@ pub mod target;
 // What is seen.
 pub mod probe;
 pub mod deployment;
+pub mod conventional;
 pub mod arithmetic;
 // What it means: pure, from here to the verdict.
 pub mod verdict;

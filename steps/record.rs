@@ -147,7 +147,7 @@ impl Record {
             reason,
             bound: claim.bound.clone(),
             published: claim.published.clone(),
-            typical: None,
+            typical: claim.typical.clone(),
             value: settled.value,
             unit: last.and_then(|attempt| attempt.unit),
             samples: last.map_or(0, |attempt| attempt.checks.iter().map(|judged| judged.check.samples.len()).sum()),

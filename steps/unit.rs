@@ -15,6 +15,8 @@ pub enum Unit {
     Seconds,
     /// A proportion: 0.1 is 10 %.
     Ratio,
+    /// How many times as much one thing is as another: 3.1 is 3.1×.
+    Times,
     /// Things that are counted: events, restarts, files, exit codes.
     Count,
     /// Degrees Celsius.
@@ -31,6 +33,8 @@ impl Unit {
             Unit::Seconds if value != 0.0 && value.abs() < 1.0 => format!("{} ms", trim(value * 1e3, 1)),
             Unit::Seconds => format!("{} s", trim(value, 2)),
             Unit::Ratio => format!("{} %", trim(value * 100.0, 1)),
+            Unit::Times if value >= 100.0 => format!("{}×", trim(value, 0)),
+            Unit::Times => format!("{}×", trim(value, 2)),
             Unit::Celsius => format!("{} °C", trim(value, 1)),
             Unit::Bytes => format!("{} bytes", trim(value, 3)),
             Unit::Count | Unit::Text => trim(value, 3),
@@ -167,6 +171,8 @@ mod tests {
         assert_eq!(Duration(2.0).to_string(), "2 s");
         assert_eq!(Duration(0.0791).to_string(), "79.1 ms");
         assert_eq!(Ratio(0.104).to_string(), "10.4 %");
+        assert_eq!(Unit::Times.show(0.854), "0.85×");
+        assert_eq!(Unit::Times.show(1363.4), "1363×");
         assert_eq!(Unit::Bytes.show(100_000.0), "100 kB");
         assert_eq!(Unit::Count.show(0.0), "0");
     }

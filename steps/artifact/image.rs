@@ -97,6 +97,14 @@ impl Image {
     /// # Errors
     /// Where there is no such image or it is none; a folder or file is looked at before Podman is asked.
     pub async fn load(workshop: &Workshop, wanted: &str) -> anyhow::Result<Image> {
+        Image::load_as(workshop, "given", wanted).await
+    }
+
+    /// As [`Image::load`], for an image beside the one under test: it goes by `name`.
+    ///
+    /// # Errors
+    /// Where there is no such image or it is none.
+    pub async fn load_as(workshop: &Workshop, name: &str, wanted: &str) -> anyhow::Result<Image> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
             Source::Archive { path, tag } => {
@@ -106,7 +114,7 @@ impl Image {
             }
             Source::Name(name) => fetch(workshop, &name).await?,
         };
-        let (storage, reference) = (Storage::new(workshop)?, workshop.reference("given"));
+        let (storage, reference) = (Storage::new(workshop)?, workshop.reference(name));
         let archive = workshop.room("archive")?.join("image.tar");
         layout.archive(&reference, &archive)?;
         workshop.shell.read(&storage.podman(&["load", "--quiet", "--input", text(&archive)?])).await?;

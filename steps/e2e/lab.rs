@@ -1,5 +1,6 @@
 //! The nouns of the features: each is made when the first scenario asks for it, once, and shared by all.
 
+mod beside;
 mod machines;
 mod stand_ins;
 mod subjects;
@@ -22,6 +23,7 @@ use assay::verdict::Source;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+pub use beside::Beside;
 pub use machines::{Kind, Machines};
 pub use subjects::Door;
 pub use trials::{Condition, Limits, TrialSpec};

@@ -7,6 +7,7 @@ mod run;
 mod tools;
 mod world;
 // The steps, by subject.
+mod beside;
 mod by_hand;
 mod device;
 mod findings;

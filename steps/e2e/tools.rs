@@ -31,6 +31,7 @@ fn needs(module: &str, step: &Step, arch: Arch) -> Vec<Need> {
         _ if step.ty == StepType::Then => vec![],
         "guest" => vec![],
         "image" | "registry" => vec![Need::Podman],
+        "beside" if step.ty == StepType::Given => vec![Need::Podman],
         "device" => vec![Need::Machines(arch)],
         "stand_ins" if step.value.contains("runc") => vec![Need::Runc],
         "stand_ins" if named().is_some() => named().map(Need::Machines).into_iter().collect(),

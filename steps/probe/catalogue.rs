@@ -37,6 +37,10 @@ const fn ratio(name: &'static str, high: f64) -> Entry {
     Entry { name, unit: Unit::Ratio, low: 0.0, high, begins: &[] }
 }
 
+const fn times(name: &'static str) -> Entry {
+    Entry { name, unit: Unit::Times, low: 1e-3, high: 1e6, begins: &[] }
+}
+
 const fn count(name: &'static str, low: f64, high: f64) -> Entry {
     Entry { name, unit: Unit::Count, low, high, begins: &[] }
 }
@@ -124,6 +128,8 @@ const ENTRIES: &[Entry] = &[
     bytes("sampler.memory", 64.0 * KIB, 64.0 * MIB),
     seconds("session.cpu.time", 0.0, TRIAL),
     bytes("session.memory", 64.0 * KIB, GIB),
+    // A conventional container beside the workload.
+    times("ratio."),
     // Right or wrong.
     count("arithmetic: ", 0.0, 1.0),
 ];
@@ -244,6 +250,7 @@ mod tests {
     #[test]
     fn every_probe_that_is_judged_is_in_the_catalogue() {
         let steps = [
+            include_str!("../e2e/beside.rs"),
             include_str!("../e2e/device.rs"),
             include_str!("../e2e/guest.rs"),
             include_str!("../e2e/image.rs"),

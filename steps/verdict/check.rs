@@ -177,7 +177,11 @@ impl Check {
             Some(seen) => format!(", worst of {} (median {})", seen.n, self.unit.show(seen.median)),
             None => String::new(),
         };
-        let seen = worst.value.show(self.unit);
+        let mut seen = worst.value.show(self.unit);
+        if self.unit == Unit::Times {
+            // A ratio says little without the two it is made of.
+            seen += &format!(" ({})", worst.raw);
+        }
         let kept = self.rule.accepts(&worst.value) == Some(true);
         match &self.rule {
             // The bound would only say the same again.

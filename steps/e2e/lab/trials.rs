@@ -102,7 +102,7 @@ fn workload(limits: Limits, runs: u32, cold: bool) -> TrialSpec {
 }
 
 /// How long a trial may take on an emulated CPU under a tenth of it.
-const LIMIT: Duration = Duration::from_secs(400);
+pub(super) const LIMIT: Duration = Duration::from_secs(400);
 
 impl Lab {
     /// The run of the workload as the annex deploys it, on the device. Cold where the CPU is native; where it is

@@ -1,0 +1,195 @@
+//! Conventional containers, to be put beside the workload: Debian's own packages as container images, made as slim
+//! images are made, with no public registry that might refuse. Made once, and kept for later runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+use crate::artifact::{Image, PULL_LIMIT, Workshop, sha256};
+use crate::command::Command;
+use crate::facts::Arch;
+use crate::lease::Lease;
+use crate::probe::Reading;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::target::{Distribution, mirror_address};
+use crate::unit::Unit;
+
+const MAKE: &str = include_str!("../fixtures/conventional/image.sh");
+const HELLO: &str = include_str!("../fixtures/conventional/hello.py");
+
+/// What is in a conventional container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// The message broker, as it comes.
+    Mosquitto,
+    /// Python with its standard library and a program that does what the annex's workload does.
+    Python,
+}
+
+impl Program {
+    /// Its name in samples and images.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Mosquitto => "mosquitto",
+            Program::Python => "python",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Program::Mosquitto => "mosquitto",
+            Program::Python => "python3",
+        }
+    }
+
+    /// The file that is put at `/`: its name and what it holds.
+    fn file(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Program::Mosquitto => None,
+            Program::Python => Some(("hello.py", HELLO)),
+        }
+    }
+
+    fn command(self) -> &'static [&'static str] {
+        match self {
+            Program::Mosquitto => &["/usr/sbin/mosquitto"],
+            Program::Python => &["/usr/bin/python3", "/hello.py"],
+        }
+    }
+
+    /// What its image is kept under: another one wherever anything that goes into it is another.
+    fn key(self, suite: &str, arch: Arch) -> String {
+        let file = self.file().map_or("", |(_, text)| text);
+        let all = [&[MAKE, self.package(), file, suite, arch.debian()], self.command()].concat();
+        sha256(all.join("\0").as_bytes())[..20].to_owned()
+    }
+}
+
+/// The image of a conventional container for machines of this architecture: kept by an earlier run, else made now.
+///
+/// # Errors
+/// Where it cannot be made or loaded.
+pub async fn image(
+    workshop: &Workshop,
+    settings: &Settings,
+    arch: Arch,
+    program: Program,
+    progress: &Progress,
+) -> anyhow::Result<Image> {
+    let suite = Distribution::Debian13.suite();
+    let folder = settings.cache.join("containers");
+    let kept = folder.join(format!("{}.tar", program.key(suite, arch)));
+    if !kept.is_file() {
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mirror = mirror_address(settings);
+        progress.say(format!("image of {}: making it from {mirror}, once", program.name()));
+        make(workshop, program, suite, arch, &mirror, &kept).await.with_context(|| {
+            format!("image of {} cannot be made from {mirror}: ci/setup installs mmdebstrap", program.name())
+        })?;
+    }
+    let wanted = format!("oci-archive:{}", kept.display());
+    let loaded = Image::load_as(workshop, program.name(), &wanted).await;
+    loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
+}
+
+async fn make(
+    workshop: &Workshop,
+    program: Program,
+    suite: &str,
+    arch: Arch,
+    mirror: &str,
+    kept: &Path,
+) -> anyhow::Result<()> {
+    let room = workshop.room("slim")?;
+    let mut given = PathBuf::new();
+    if let Some((name, text)) = program.file() {
+        given = room.join(name);
+        fs::write(&given, text).with_context(|| format!("cannot write {}", given.display()))?;
+    }
+    // Whoever makes it at the same time has another run's id; what is half made goes with the run.
+    let part = kept.with_extension(format!("{}.part", workshop.run));
+    workshop.ledger.take(Lease::Path { path: part.clone() })?;
+    let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());
+    let parameters = [&*part_text, program.package(), suite, arch.debian(), mirror, &*room, &*given];
+    let parameters = [&parameters, program.command()].concat();
+    workshop.shell.read(&Command::script(MAKE, &parameters).time_limit(PULL_LIMIT)).await?;
+    fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))
+}
+
+/// How many times as much a conventional container takes as the workload, of one kind: the two values are `unit`s.
+///
+/// # Errors
+/// Where one of the two was not measured, or is zero: no ratio can be made of it.
+pub fn ratio(probe: &str, unit: Unit, conventional: Option<f64>, workload: Option<f64>) -> anyhow::Result<Reading> {
+    let part = |whose: &str, value: Option<f64>| {
+        let value = value.with_context(|| format!("{probe}: that of {whose} was not measured"))?;
+        ensure!(value.is_finite() && value > 0.0, "{probe}: that of {whose} is {value}, which no ratio can be made of");
+        Ok(value)
+    };
+    let (conventional, workload) = (part("the conventional container", conventional)?, part("the workload", workload)?);
+    let raw = format!("conventional {} / workload {}", unit.show(conventional), unit.show(workload));
+    Ok(Reading::new(probe, conventional / workload, Unit::Times, raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::lease::Ledger;
+    use crate::probe::Value;
+    use crate::shell::{Fake, Shell};
+
+    #[test]
+    fn a_ratio_is_of_two_things_that_were_measured() {
+        let made = ratio("ratio.memory.peak", Unit::Bytes, Some(35.2e6), Some(17.6e6)).unwrap();
+        assert_eq!((made.value, made.unit), (Value::Number(2.0), Unit::Times));
+        assert_eq!(made.raw, "conventional 35.2 MB / workload 17.6 MB");
+        let error = |conventional, workload| {
+            ratio("ratio.cpu.time", Unit::Seconds, conventional, workload).unwrap_err().to_string()
+        };
+        assert_eq!(error(None, Some(1.0)), "ratio.cpu.time: that of the conventional container was not measured");
+        assert_eq!(error(Some(1.0), None), "ratio.cpu.time: that of the workload was not measured");
+        for nothing in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(error(Some(1.0), Some(nothing)).contains("no ratio can be made of"));
+            assert!(error(Some(nothing), Some(1.0)).contains("no ratio can be made of"));
+        }
+    }
+
+    #[test]
+    fn another_content_is_kept_under_another_key() {
+        let python = Program::Python.key("trixie", Arch::Amd64);
+        assert_eq!(python.len(), 20);
+        assert_eq!(python, Program::Python.key("trixie", Arch::Amd64));
+        for other in [
+            Program::Mosquitto.key("trixie", Arch::Amd64),
+            Program::Python.key("forky", Arch::Amd64),
+            Program::Python.key("trixie", Arch::Arm64),
+        ] {
+            assert_ne!(python, other);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_that_cannot_be_made_names_the_mirror_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::open(folder.path(), "r1").unwrap());
+        let workshop =
+            Workshop { shell: Shell::fake(Fake::default()), ledger, run: "r1".into(), folder: folder.path().into() };
+        let settings = Settings {
+            root: folder.path().into(),
+            cache: folder.path().join("cache"),
+            runs: folder.path().into(),
+            target: None,
+            mirror: Some("http://mirror".into()),
+            registry_image: None,
+            secrets: Vec::new(),
+        };
+        let quiet = Progress::to(|_| ());
+        let error = image(&workshop, &settings, Arch::Amd64, Program::Python, &quiet).await.unwrap_err().to_string();
+        assert!(error.starts_with("image of python cannot be made from http://mirror: "), "{error}");
+        assert_eq!(fs::read_dir(folder.path().join("cache/containers")).unwrap().count(), 0);
+    }
+}

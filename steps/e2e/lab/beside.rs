@@ -1,0 +1,168 @@
+//! The workload and conventional containers, side by side: their images, and their runs on one machine.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use assay::artifact::{Image, Recipe};
+use assay::conventional::{self, Program, ratio};
+use assay::deployment::Deployment;
+use assay::probe::trial::Until;
+use assay::probe::{Reading, Sample, Value};
+use assay::unit::Unit;
+use assay::verdict::Source;
+use jiff::Timestamp;
+
+use super::trials::LIMIT;
+use super::{Guest, Lab, Subject};
+
+/// What the workload is put beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Conventional containers.
+    Conventional,
+    /// Itself: nothing is smaller than itself.
+    Itself,
+}
+
+/// How often each of the two runs: the first time cold, then warm.
+const PAIRS: u32 = 2;
+
+/// What the two runs of a pair are compared by.
+const COMPARED: [(&str, Unit); 6] = [
+    ("memory.peak", Unit::Bytes),
+    ("memory.anon", Unit::Bytes),
+    ("memory.running", Unit::Bytes),
+    ("start.time", Unit::Seconds),
+    ("start.output", Unit::Seconds),
+    ("cpu.time", Unit::Seconds),
+];
+
+impl Lab {
+    async fn conventional(&self, program: Program) -> anyhow::Result<Arc<Image>> {
+        let make = async {
+            let (settings, arch) = (&self.orders.settings, self.orders.arch);
+            Ok(Arc::new(conventional::image(&self.workshop, settings, arch, program, &self.progress).await?))
+        };
+        self.images.get(&format!("conventional {}", program.name()), make).await
+    }
+
+    /// How many times larger than the workload's the images of mosquitto and of Python are, as Podman counts them.
+    pub async fn images_side_by_side(&self, beside: Beside) -> anyhow::Result<Subject> {
+        let make = async {
+            let workload = self.image(&Guest::Workload, "", &Recipe::default()).await?;
+            let own = workload.counted(&self.workshop).await?.bytes.value();
+            let mut readings = Vec::new();
+            for program in [Program::Mosquitto, Program::Python] {
+                let size = match beside {
+                    Beside::Itself => own,
+                    Beside::Conventional => {
+                        let image = self.conventional(program).await?;
+                        let transfer = image.layout.transfer.value();
+                        readings.push(Reading::new("image.transfer", transfer, Unit::Bytes, &*image.layout.digest));
+                        image.counted(&self.workshop).await?.bytes.value()
+                    }
+                };
+                let probe = format!("ratio.image.size.{}", program.name());
+                readings.push(ratio(&probe, Unit::Bytes, Some(size), Some(own))?);
+            }
+            self.subject(&format!("image beside {}", beside.name()), "host", readings)
+        };
+        self.subjects.get(&format!("images side by side: {beside:?}"), make).await
+    }
+
+    /// How many times more than the workload a conventional container takes that does the same job: one after the
+    /// other on the same machine, in pairs.
+    pub async fn side_by_side(&self, beside: Beside) -> anyhow::Result<Subject> {
+        let runs = self.subjects.get("runs side by side", self.run_pairs()).await?;
+        let make = async {
+            let mut readings = Vec::new();
+            for pair in 1..=PAIRS {
+                let workload = self.named(&run_name("workload", pair));
+                let other = match beside {
+                    Beside::Conventional => self.named(&run_name("conventional", pair)),
+                    Beside::Itself => workload.clone(),
+                };
+                did_the_job(&runs.samples, &workload)?;
+                did_the_job(&runs.samples, &other)?;
+                for (probe, unit) in COMPARED {
+                    let of = |name: &str| middle(&runs.samples, name, probe);
+                    readings.push(ratio(&format!("ratio.{probe}"), unit, of(&other), of(&workload))?);
+                }
+            }
+            let machine = runs.sources.first().map_or("spare", |source| &source.machine);
+            let mut subject = self.subject(&format!("workload beside {}", beside.name()), machine, readings)?;
+            subject.files.extend(runs.files.iter().cloned());
+            Ok(subject)
+        };
+        self.subjects.get(&format!("side by side: {beside:?}"), make).await
+    }
+
+    async fn run_pairs(&self) -> anyhow::Result<Subject> {
+        let workload = self.image(&Guest::Workload, "", &Recipe::default()).await?;
+        let python = self.conventional(Program::Python).await?;
+        let loan = self.machines.spare().await?;
+        let (shell, machine) = (&loan.machine.shell, &loan.machine.name);
+        let mut both = Vec::new();
+        for (who, unit, image) in [("workload", "no-limits", &workload), ("conventional", "conventional", &python)] {
+            self.progress.say(format!("{machine}: pulling the {who} that runs side by side"));
+            let reference = self.on_machine(&loan, image).await?;
+            both.push((who, Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?));
+        }
+        let mut subject = Subject::default();
+        for pair in 1..=PAIRS {
+            for (who, deployment) in &both {
+                match pair {
+                    1 => loan.cool_down().await?,
+                    _ => loan.warm_up().await?,
+                }
+                let (name, since) = (self.named(&run_name(who, pair)), Timestamp::now());
+                self.progress.say(format!("{machine}: {name}"));
+                let watched = deployment.watch(&loan.machine.facts.boot, Until::Ended, LIMIT).await;
+                let watched = watched.with_context(|| format!("{name} on {machine}"))?;
+                let source = Source { subject: name, machine: machine.clone(), since, until: Timestamp::now() };
+                subject.extend(self.keep_trial(source, deployment.unit(), &watched)?);
+            }
+        }
+        for (_, deployment) in &both {
+            deployment.remove().await?;
+        }
+        loan.give_back();
+        Ok(subject)
+    }
+}
+
+impl Beside {
+    fn name(self) -> &'static str {
+        match self {
+            Beside::Conventional => "conventional containers",
+            Beside::Itself => "itself",
+        }
+    }
+}
+
+fn run_name(who: &str, pair: u32) -> String {
+    format!("side by side {who} {} {pair}", if pair == 1 { "cold" } else { "warm" })
+}
+
+/// The value of a probe in one run; of several that were read off it, the median.
+fn middle(samples: &[Sample], run: &str, probe: &str) -> Option<f64> {
+    let mine = samples.iter().filter(|sample| sample.subject == run && sample.probe == probe);
+    let numbers: Vec<f64> = mine
+        .filter_map(|sample| match sample.value {
+            Value::Number(number) => Some(number),
+            Value::Text(_) => None,
+        })
+        .collect();
+    assay::stats::median(&numbers)
+}
+
+/// One that ended early would only seem to take little.
+fn did_the_job(samples: &[Sample], run: &str) -> anyhow::Result<()> {
+    let text = |probe: &str| samples.iter().find(|sample| sample.subject == run && sample.probe == probe);
+    let seen = |probe: &str| text(probe).map_or("nothing".to_owned(), |sample| sample.value.show(sample.unit));
+    for (probe, wanted) in [("unit.result", "\"success\""), ("log.temperatures", "\"23 26 29 32 35\"")] {
+        let saw = seen(probe);
+        anyhow::ensure!(saw == wanted, "{run}: it did not do the workload's job: {probe} is {saw}, not {wanted}");
+    }
+    Ok(())
+}
