@@ -63,3 +63,29 @@ impl Bundle {
         self.verdicts.claims.iter().filter_map(again).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error of opening a folder that holds these.
+    fn told(verdicts: &str, samples: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("verdicts.json"), verdicts).unwrap();
+        fs::write(folder.path().join("samples.jsonl"), samples).unwrap();
+        format!("{:#}", Bundle::open(folder.path()).unwrap_err())
+    }
+
+    #[test]
+    fn what_is_no_run_of_this_layout_is_told_with_its_place() {
+        let nowhere = format!("{:#}", Bundle::open(Path::new("/nowhere")).unwrap_err());
+        assert!(nowhere.starts_with("cannot read /nowhere/verdicts.json: is it the folder of a run"), "{nowhere}");
+        assert!(told("{", "").contains("verdicts.json is no JSON"));
+        assert!(told("{\"schema\": 99}", "").contains("has layout 99, and this version reads"));
+        let empty = format!(
+            "{{\"schema\":{SCHEMA},\"run\":\"r\",\"on\":\"2026-11-23\",\"complete\":true,\"exit\":0,\
+             \"problems\":[],\"claims\":[]}}"
+        );
+        assert!(told(&empty, "{}\n").contains("samples.jsonl:1: no sample: missing field"));
+    }
+}

@@ -108,7 +108,7 @@ pub struct ControlRecord {
 impl ControlRecord {
     /// Weighs the attempts at a control.
     pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlRecord {
-        let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().last() {
+        let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().next_back() {
             None => (ControlVerdict::None, "not run".to_owned()),
             Some((0, Refusal::Caught(reason))) => (ControlVerdict::Discriminates, reason),
             Some((retries, Refusal::Caught(reason))) => {

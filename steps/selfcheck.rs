@@ -42,8 +42,11 @@ pub struct Score {
     pub survivors: Vec<String>,
     /// All of them, for the list: by claim and by what was falsified, how, and what became of how many.
     #[serde(skip)]
-    listed: BTreeMap<(ClaimId, String), BTreeMap<&'static str, BTreeMap<String, usize>>>,
+    listed: BTreeMap<(ClaimId, String), Ways>,
 }
+
+/// How something was falsified, and what became of how many.
+type Ways = BTreeMap<&'static str, BTreeMap<String, usize>>;
 
 impl Score {
     fn of(mutants: Vec<Mutant>) -> Score {
@@ -118,4 +121,75 @@ pub fn selfcheck(bundle: &Bundle) -> anyhow::Result<Score> {
 /// Whether a claim that is reported so counts as proven or excused.
 fn accepted(claim: &ClaimRecord) -> bool {
     matches!(claim.verdict, Verdict::Holds | Verdict::KnownDeviation)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::probe::Value;
+    use crate::verdict::Rule;
+
+    fn recorded() -> Bundle {
+        Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()
+    }
+
+    fn claim<'a>(bundle: &'a mut Bundle, id: &str) -> &'a mut ClaimRecord {
+        bundle.verdicts.claims.iter_mut().find(|claim| claim.id.to_string() == id).unwrap()
+    }
+
+    #[test]
+    fn a_recorded_run_is_falsified_in_every_way_and_nothing_false_holds() {
+        let score = selfcheck(&recorded()).unwrap();
+        assert_eq!(score.survivors, Vec::<String>::new());
+        assert!(score.perfect() && score.mutants > 1000, "{}", score.mutants);
+        let ways: Vec<&str> = score.listed.values().flat_map(|ways| ways.keys().copied()).collect();
+        for way in [
+            "over its bound",
+            "dropped",
+            "never taken",
+            "garbled",
+            "in another unit",
+            "off by a power of 1000",
+            "stale",
+            "from another machine",
+            "output of another trial",
+            "output of another machine",
+            "a line garbled",
+            "a line dropped",
+            "the wrong subject passes",
+            "declared until yesterday",
+        ] {
+            assert!(ways.contains(&way), "no mutant is {way}");
+        }
+    }
+
+    #[test]
+    fn a_sample_that_was_changed_by_hand_is_found() {
+        let mut bundle = recorded();
+        let size = bundle.samples.iter_mut().find(|sample| sample.probe == "module.size").unwrap();
+        size.value = Value::Number(120_000.0);
+        let error = selfcheck(&bundle).unwrap_err().to_string();
+        assert!(
+            error.contains("A2-2: stored as \"holds\", but the samples say \"fails\": module.size is 120 kB"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_check_that_lets_something_false_pass_has_a_survivor() {
+        let mut bundle = recorded();
+        let available = claim(&mut bundle, "A7-5");
+        for judged in available.attempts.iter_mut().flat_map(|attempt| &mut attempt.checks) {
+            judged.check.rule = Rule::AtLeast { bound: 190.0 * 1024.0 * 1024.0 };
+        }
+        let (samples, on) = (bundle.samples.clone(), bundle.verdicts.on);
+        let fresh = claim(&mut bundle, "A7-5").again(&samples, on);
+        *claim(&mut bundle, "A7-5") = fresh;
+        let score = selfcheck(&bundle).unwrap();
+        assert!(!score.perfect() && score.caught < score.mutants);
+        assert!(score.survivors.iter().all(|one| one.starts_with("A7-5 memory.available ≥ 190 MiB: off by")));
+        assert!(score.show().contains("SURVIVED A7-5"), "{}", score.show());
+    }
 }

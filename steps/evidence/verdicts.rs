@@ -123,7 +123,7 @@ impl ClaimRecord {
 /// `verdicts.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdicts {
-    /// [`SCHEMA`].
+    /// [`SCHEMA`](super::SCHEMA).
     pub schema: u32,
     /// The run.
     pub run: String,

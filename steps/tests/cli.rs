@@ -355,3 +355,38 @@ fn what_runs_have_left_is_removed() {
     assert_eq!(said(&mut project.assay(&["gc", "--images", "--json"])), expected);
     assert!(!image.exists());
 }
+
+#[test]
+fn selfcheck_gives_its_score_and_tells_what_is_no_run() {
+    let project = Project::new();
+    let score: Value = serde_json::from_str(&told(&mut project.assay(&["selfcheck", "--json"]), 0, &[])).unwrap();
+    assert!(score["mutants"].as_u64() > Some(1000) && score["caught"] == score["mutants"], "{score}");
+    assert_eq!(score["survivors"], serde_json::json!([]));
+    told(&mut project.assay(&["selfcheck"]), 0, &["A2-2", "over its bound", "0 survived: 100.0 %"]);
+    told(&mut project.assay(&["selfcheck", "guest"]), 2, &["cannot read guest/verdicts.json", "target/assay/<run>?"]);
+    project.change("fixtures/selfcheck/samples.jsonl", "\"build.status\",", "\"build.state\",");
+    let said = ["do not bear out the verdicts", "A2-1: stored as \"holds\"", "build.status: 0 of 1 samples are there"];
+    told(&mut project.assay(&["selfcheck"]), 1, &said);
+}
+
+#[test]
+fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
+    let project = Project::new();
+    project.change("features/a8_findings.feature", "| 72 %", "| 73 %");
+    told(&mut project.e2e(&["--tags", "@A8-4"]), 1, &["✘ A8-4", "0 hold, 1 fail"]);
+    let again =
+        ["attempt 2 at what did not come out as it should: 1 scenarios", "fails (attempt 2)", "attempt 1: fails"];
+    told(&mut project.e2e(&["--tags", "@A8-4", "--retries", "1"]), 1, &again);
+    let verdicts = fs::read(project.path("target/assay/latest/verdicts.json")).unwrap();
+    let verdicts: Value = serde_json::from_slice(&verdicts).unwrap();
+    let claim = verdicts["claims"].as_array().unwrap().iter().find(|claim| claim["id"] == "A8-4").unwrap();
+    let tried = |scenario: &Value| scenario["attempts"].as_array().unwrap().len();
+    assert_eq!((tried(claim), tried(&claim["controls"][0])), (2, 1), "the control was caught the first time");
+}
+
+#[test]
+fn a_claim_without_its_control_does_not_hold() {
+    let project = Project::new();
+    let mut run = project.e2e(&["--tags", "@A8-4 and not @control"]);
+    told(&mut run, 3, &["? A8-4", "but its control was not run", "0 hold, 0 fail", "1 inconclusive"]);
+}
