@@ -131,9 +131,9 @@ impl Lab {
         self.trial(&workload(Limits::LateStart, 1, false)).await
     }
 
-    /// The workload with nothing to hold it back, cold and then warm.
+    /// The workload with nothing to hold it back, cold and then warm; as often as under its limits.
     pub async fn unlimited_run(&self) -> anyhow::Result<Subject> {
-        self.trial(&workload(Limits::None, 2, true)).await
+        self.trial(&workload(Limits::None, self.orders.runs, true)).await
     }
 
     /// What systemd makes of a Quadlet with a key it does not know.
