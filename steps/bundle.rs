@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::evidence::{SCHEMA, Verdicts};
+use crate::conclusion::Attempt;
+use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
 use crate::probe::Sample;
 
 /// What a run left.
@@ -50,18 +51,32 @@ impl Bundle {
         Ok(Bundle { folder: folder.to_owned(), verdicts, samples })
     }
 
-    /// Judges every claim again on the samples, and says each difference to the verdict that is stored.
+    /// Judges every claim again on the samples, its controls too, and says each difference to what is stored.
     pub fn differences(&self) -> Vec<String> {
-        let again = |claim: &crate::evidence::ClaimRecord| {
+        let again = |claim: &ClaimRecord| {
             let fresh = claim.again(&self.samples, self.verdicts.on);
-            let same = (fresh.verdict, &fresh.reason) == (claim.verdict, &claim.reason);
-            (!same).then(|| {
-                let (id, stored, reason) = (claim.id, claim.verdict, fresh.reason);
-                format!("{id}: stored as \"{stored}\", but the samples say \"{}\": {reason}", fresh.verdict)
-            })
+            let (id, stored) = (claim.id, conclusions(claim));
+            let differs = |(before, now): (String, String)| (before != now).then_some((before, now));
+            let (before, now) = stored.into_iter().zip(conclusions(&fresh)).find_map(differs)?;
+            Some(format!("{id}: stored as \"{before}\", but the samples say \"{now}\""))
         };
         self.verdicts.claims.iter().filter_map(again).collect()
     }
+}
+
+/// All that is said of a claim, each of its checks and each of its controls, in this order.
+fn conclusions(claim: &ClaimRecord) -> Vec<String> {
+    let attempts = |attempts: &[Attempt]| -> Vec<String> {
+        let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
+        checks.map(|judged| format!("{}: {}", judged.outcome.verdict, judged.outcome.reason)).collect()
+    };
+    let mut said = vec![format!("{}: {}", claim.verdict, claim.reason)];
+    said.extend(attempts(&claim.attempts));
+    for control in &claim.controls {
+        said.push(format!("control: {}", control.reason));
+        said.extend(attempts(&control.attempts));
+    }
+    said
 }
 
 #[cfg(test)]

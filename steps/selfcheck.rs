@@ -128,7 +128,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::probe::Value;
+    use crate::probe::{Sample, Value};
     use crate::verdict::Rule;
 
     fn recorded() -> Bundle {
@@ -167,14 +167,17 @@ mod tests {
 
     #[test]
     fn a_sample_that_was_changed_by_hand_is_found() {
-        let mut bundle = recorded();
-        let size = bundle.samples.iter_mut().find(|sample| sample.probe == "module.size").unwrap();
-        size.value = Value::Number(120_000.0);
-        let error = selfcheck(&bundle).unwrap_err().to_string();
-        assert!(
-            error.contains("A2-2: stored as \"holds\", but the samples say \"fails\": module.size is 120 kB"),
-            "{error}"
-        );
+        let changed = |subject: &str| {
+            let mut bundle = recorded();
+            let mine = |sample: &&mut Sample| sample.probe == "module.size" && sample.subject == subject;
+            bundle.samples.iter_mut().find(mine).unwrap().value = Value::Number(120_000.0);
+            selfcheck(&bundle).unwrap_err().to_string()
+        };
+        let error = changed("module of workload");
+        assert!(error.contains("A2-2: stored as \"holds: module.size is 8"), "{error}");
+        assert!(error.contains("but the samples say \"fails: module.size is 120 kB"), "{error}");
+        let error = changed("module of padded");
+        assert!(error.contains("A2-2: stored as \"control: module.size is 15"), "{error}");
     }
 
     #[test]
