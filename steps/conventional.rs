@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::artifact::{Image, PULL_LIMIT, Workshop, sha256};
+use crate::artifact::{Image, Workshop, sha256};
 use crate::command::Command;
 use crate::facts::Arch;
 use crate::lease::Lease;
@@ -18,6 +19,9 @@ use crate::unit::Unit;
 
 const MAKE: &str = include_str!("../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../fixtures/conventional/hello.py");
+
+/// Through qemu-user on a busy host.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// What is in a conventional container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +118,7 @@ async fn make(
     let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());
     let parameters = [&*part_text, program.package(), suite, arch.debian(), mirror, &*room, &*given];
     let parameters = [&parameters, program.command()].concat();
-    workshop.shell.read(&Command::script(MAKE, &parameters).time_limit(PULL_LIMIT)).await?;
+    workshop.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
     fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))
 }
 
