@@ -388,6 +388,13 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_was_seen_before_the_workload_came_up_counts_for_all_of_it() {
+        let seen = "look 2\nunit.current 100\nunit.max 500\nlook 3\nunit.current 200\npayload.current 50\n";
+        let readings = trial(seen).unwrap().readings().unwrap();
+        assert_eq!(value(&readings, "memory.headroom"), Some(Value::Number(300.0)));
+    }
+
+    #[test]
     fn a_unit_that_was_restarted_has_no_share_of_a_cpu() {
         let looks = |used: [u32; 3]| {
             let look = |(at, used)| format!("look {at}\nunit.cpu.usage_usec {used}\npayload.current 1\n");

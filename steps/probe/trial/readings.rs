@@ -68,11 +68,10 @@ impl Trial {
     fn while_running(&self) -> Vec<Reading> {
         let bytes = |probe: &str, value: f64, raw: String| Reading::new(probe, value, Unit::Bytes, raw);
         let mut readings = Vec::new();
-        let mut limit = None;
+        // It is read once, perhaps before the workload itself is up.
+        let limit = self.looks.iter().find_map(|look| look.values.get("unit.max").copied());
         for look in self.workload_looks() {
             let of = |key: &str| look.values.get(key).copied();
-            // It is read once.
-            limit = of("unit.max").or(limit);
             if let Some(current) = of("unit.current") {
                 readings.push(bytes("memory.running", current, format!("unit.current {current}")));
             }
