@@ -8,7 +8,7 @@ use crate::deviation::{self, Deviation};
 use crate::plan::Decision;
 use crate::probe::Sample;
 use crate::unit::Unit;
-use crate::verdict::{Check, Judged, Outcome, Verdict, together};
+use crate::verdict::{Judged, Outcome, Verdict, together};
 
 /// One attempt at a scenario: the checks it made, and what they came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Attempt {
 
     /// The same attempt, its checks made again on these samples and nothing else.
     pub fn again(&self, samples: &[Sample]) -> Attempt {
-        let checks = self.checks.iter().map(|judged| Check::clone(&judged.check).judge(samples)).collect();
+        let checks = self.checks.iter().map(|judged| judged.check.clone().judge(samples)).collect();
         let fresh = Attempt::new(checks, self.error.clone());
         Attempt { because: self.because.clone(), evidence: self.evidence.clone(), seconds: self.seconds, ..fresh }
     }

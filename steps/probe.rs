@@ -27,6 +27,14 @@ impl Value {
             Value::Text(text) => format!("\"{text}\""),
         }
     }
+
+    /// The number, if it is one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Value::Number(number) => Some(*number),
+            Value::Text(_) => None,
+        }
+    }
 }
 
 impl From<f64> for Value {

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use tokio::sync::Notify;
 
 use crate::claim::{Claim, Register};
-use crate::conclusion::{Attempt, Case, ControlRecord, settle};
+use crate::conclusion::{Attempt, ControlRecord};
 use crate::deviation::Deviations;
 use crate::evidence::{ClaimRecord, Control, Evidence, SCHEMA, Verdicts};
 use crate::facts::Accelerator;
@@ -89,11 +89,6 @@ impl Record {
         }
     }
 
-    /// How often a scenario has been tried.
-    pub fn tried(&self, planned: &Planned) -> usize {
-        self.attempts(planned).len()
-    }
-
     /// Where every claim stands.
     pub fn verdicts(&self, complete: bool) -> Verdicts {
         let claims: Vec<ClaimRecord> = self.register.iter().map(|claim| self.claim(claim, false)).collect();
@@ -122,45 +117,46 @@ impl Record {
         // Without its control, selected or not, a claim cannot be said to hold.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
         let runs = planned.is_some_and(Planned::runs);
-        let controls: Vec<ControlRecord> = mine(true)
+        let mut controls: Vec<ControlRecord> = mine(true)
             .filter(|control| control.runs() || (runs && control.decision == unselected))
             .map(|control| weighed(control, self.attempts(control)))
             .collect();
-        let deviations = self.deviations.applying(claim.id, |name| self.fact(name));
-        let (over, to_come): (Vec<_>, Vec<_>) =
-            controls.iter().cloned().partition(|control| !on_the_way || !control.attempts.is_empty());
-        // What is declared about a claim may be about a control that is still to come.
-        let declared = if to_come.is_empty() { &deviations[..] } else { &[] };
-        let case =
-            Case { decision: &decision, attempts: &attempts, controls: &over, deviations: declared, on: self.on };
-        let (verdict, mut reason) = case.conclude();
-        if verdict == Verdict::Holds && !to_come.is_empty() {
-            reason += "; its control is to come";
+        let mut deviations = self.deviations.applying(claim.id, |name| self.fact(name));
+        let to_come = on_the_way && controls.iter().any(|control| control.attempts.is_empty());
+        if to_come {
+            controls.retain(|control| !control.attempts.is_empty());
+            // What is declared about the claim may be about a control that is still to come.
+            deviations.clear();
         }
-        let settled = settle(&attempts);
         let last = attempts.last();
-        ClaimRecord {
+        let record = ClaimRecord {
             id: claim.id,
             claim: claim.claim.clone(),
             scenario: planned.map(|planned| planned.scenario.clone()).unwrap_or_default(),
             feature: planned.map(|planned| planned.feature.clone()).unwrap_or_default(),
             line: planned.map(|planned| planned.line).unwrap_or_default(),
-            verdict,
-            reason,
             bound: claim.bound.clone(),
             published: claim.published.clone(),
             typical: claim.typical.clone(),
-            value: settled.value,
             unit: last.and_then(|attempt| attempt.unit),
             samples: last.map_or(0, |attempt| attempt.checks.iter().map(|judged| judged.check.samples.len()).sum()),
-            control: Control::of(&controls),
             evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
             seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
+            // These four are what all the others come to.
+            verdict: Verdict::Inconclusive,
+            reason: String::new(),
+            value: None,
+            control: Control::of(&[]),
             decision,
             controls,
             attempts,
             deviations,
+        };
+        let mut record = record.concluded(self.on);
+        if record.verdict == Verdict::Holds && to_come {
+            record.reason += "; its control is to come";
         }
+        record
     }
 
     /// What the plan decided, now that the machine is known: what is only recorded on an emulated CPU is judged on

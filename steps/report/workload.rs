@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{Table, presets};
 
-use crate::probe::{Sample, Value};
+use crate::probe::Sample;
 use crate::stats::{Summary, median};
 use crate::unit::Unit;
 
@@ -29,8 +29,8 @@ fn series(subject: &str) -> Option<&str> {
 fn numbers<'a>(samples: &'a [Sample], probe: &str) -> BTreeMap<&'a str, Vec<f64>> {
     let mut all = BTreeMap::<&str, Vec<f64>>::new();
     for sample in samples.iter().filter(|sample| sample.probe == probe) {
-        if let (Some(series), Value::Number(number)) = (series(&sample.subject), &sample.value) {
-            all.entry(series).or_default().push(*number);
+        if let (Some(series), Some(number)) = (series(&sample.subject), sample.value.number()) {
+            all.entry(series).or_default().push(number);
         }
     }
     all
@@ -73,10 +73,7 @@ fn unit(samples: &[Sample], probe: &str) -> Unit {
 pub fn disturbance(samples: &[Sample]) -> Option<String> {
     let most = |probe: &str| {
         let seen = samples.iter().filter(|sample| sample.probe == probe);
-        let worst = seen.filter_map(|sample| match &sample.value {
-            Value::Number(number) => Some((*number, sample.unit)),
-            Value::Text(_) => None,
-        });
+        let worst = seen.filter_map(|sample| Some((sample.value.number()?, sample.unit)));
         worst.reduce(|most, next| if next.0 > most.0 { next } else { most }).map(|(most, unit)| unit.show(most))
     };
     let (cpu, memory) = (most("sampler.cpu.share")?, most("sampler.memory")?);

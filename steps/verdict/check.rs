@@ -193,11 +193,7 @@ impl Check {
 }
 
 fn statistics(samples: &[&Sample]) -> Option<Statistics> {
-    let number = |sample: &&Sample| match sample.value {
-        Value::Number(number) => Some(number),
-        Value::Text(_) => None,
-    };
-    let numbers: Vec<f64> = samples.iter().map(number).collect::<Option<_>>()?;
+    let numbers: Vec<f64> = samples.iter().map(|sample| sample.value.number()).collect::<Option<_>>()?;
     let Summary { n, min, median, max, interval, outliers } = Summary::of(&numbers)?;
     let outliers = outliers.into_iter().map(|place| samples[place].id).collect();
     (n > 1).then_some(Statistics { n, min, median, max, interval, outliers })

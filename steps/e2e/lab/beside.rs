@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use assay::artifact::{Image, Recipe};
 use assay::conventional::{self, Program, ratio};
 use assay::deployment::Deployment;
 use assay::probe::trial::Until;
-use assay::probe::{Reading, Sample, Value};
+use assay::probe::{Reading, Sample};
 use assay::unit::Unit;
-use assay::verdict::Source;
-use jiff::Timestamp;
 
-use super::trials::LIMIT;
+use super::trials::Run;
 use super::{Guest, Lab, Subject};
 
 /// What the workload is put beside.
@@ -26,6 +23,10 @@ pub enum Beside {
 
 /// How often each of the two runs: the first time cold, then warm.
 const PAIRS: u32 = 2;
+
+/// What the runs are called.
+const WORKLOAD: &str = "side by side workload";
+const CONVENTIONAL: &str = "side by side conventional";
 
 /// What the two runs of a pair are compared by.
 const COMPARED: [(&str, Unit); 6] = [
@@ -77,9 +78,9 @@ impl Lab {
         let make = async {
             let mut readings = Vec::new();
             for pair in 1..=PAIRS {
-                let workload = self.named(&run_name("workload", pair));
+                let workload = self.named(&run(WORKLOAD, pair).to_string());
                 let other = match beside {
-                    Beside::Conventional => self.named(&run_name("conventional", pair)),
+                    Beside::Conventional => self.named(&run(CONVENTIONAL, pair).to_string()),
                     Beside::Itself => workload.clone(),
                 };
                 did_the_job(&runs.samples, &workload)?;
@@ -103,24 +104,15 @@ impl Lab {
         let loan = self.machines.spare().await?;
         let (shell, machine) = (&loan.machine.shell, &loan.machine.name);
         let mut both = Vec::new();
-        for (who, unit, image) in [("workload", "no-limits", &workload), ("conventional", "conventional", &python)] {
-            self.progress.say(format!("{machine}: pulling the {who} that runs side by side"));
+        for (who, unit, image) in [(WORKLOAD, "no-limits", &workload), (CONVENTIONAL, "conventional", &python)] {
+            self.progress.say(format!("{machine}: pulling what runs {who}"));
             let reference = self.on_machine(&loan, image).await?;
             both.push((who, Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?));
         }
         let mut subject = Subject::default();
         for pair in 1..=PAIRS {
             for (who, deployment) in &both {
-                match pair {
-                    1 => loan.cool_down().await?,
-                    _ => loan.warm_up().await?,
-                }
-                let (name, since) = (self.named(&run_name(who, pair)), Timestamp::now());
-                self.progress.say(format!("{machine}: {name}"));
-                let watched = deployment.watch(&loan.machine.facts.boot, Until::Ended, LIMIT).await;
-                let watched = watched.with_context(|| format!("{name} on {machine}"))?;
-                let source = Source { subject: name, machine: machine.clone(), since, until: Timestamp::now() };
-                subject.extend(self.keep_trial(source, deployment.unit(), &watched)?);
+                subject.extend(self.watch(&loan, deployment, run(who, pair), Until::Ended).await?);
             }
         }
         for (_, deployment) in &both {
@@ -140,19 +132,15 @@ impl Beside {
     }
 }
 
-fn run_name(who: &str, pair: u32) -> String {
-    format!("side by side {who} {} {pair}", if pair == 1 { "cold" } else { "warm" })
+/// A run of one of the two: the first pair is cold.
+fn run(series: &str, pair: u32) -> Run<'_> {
+    Run { series, number: pair, cold: pair == 1 }
 }
 
 /// The value of a probe in one run; of several that were read off it, the median.
 fn middle(samples: &[Sample], run: &str, probe: &str) -> Option<f64> {
     let mine = samples.iter().filter(|sample| sample.subject == run && sample.probe == probe);
-    let numbers: Vec<f64> = mine
-        .filter_map(|sample| match sample.value {
-            Value::Number(number) => Some(number),
-            Value::Text(_) => None,
-        })
-        .collect();
+    let numbers: Vec<f64> = mine.filter_map(|sample| sample.value.number()).collect();
     assay::stats::median(&numbers)
 }
 

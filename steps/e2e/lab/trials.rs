@@ -68,6 +68,23 @@ impl fmt::Display for TrialSpec {
     }
 }
 
+/// One run of several.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// What it is a run of.
+    pub series: &'a str,
+    /// Which one, counted from 1.
+    pub number: u32,
+    /// Whether it starts with nothing in the page cache.
+    pub cold: bool,
+}
+
+impl fmt::Display for Run<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {} {}", self.series, if self.cold { "cold" } else { "warm" }, self.number)
+    }
+}
+
 /// What is done to a machine before the workload is run on it by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {
@@ -102,7 +119,7 @@ fn workload(limits: Limits, runs: u32, cold: bool) -> TrialSpec {
 }
 
 /// How long a trial may take on an emulated CPU under a tenth of it.
-pub(super) const LIMIT: Duration = Duration::from_secs(400);
+const LIMIT: Duration = Duration::from_secs(400);
 
 impl Lab {
     /// The run of the workload as the annex deploys it, on the device. Cold where the CPU is native; where it is
@@ -196,27 +213,37 @@ impl Lab {
         let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
         let mut subject = Subject::default();
         for run in 1..=spec.runs {
-            let first = run == 1 && spec.cold;
-            match first {
-                true => loan.cool_down().await?,
-                false => loan.warm_up().await?,
-            }
-            let name = self.named(&format!("{spec} {} {run}", if first { "cold" } else { "warm" }));
-            self.progress.say(format!("{}: {name}", loan.machine.name));
-            let since = Timestamp::now();
-            let watched = deployment.watch(&loan.machine.facts.boot, spec.until, LIMIT).await;
-            let watched = watched.with_context(|| format!("{name} on {}", loan.machine.name))?;
-            let machine = loan.machine.name.clone();
-            let source = Source { subject: name, machine, since, until: Timestamp::now() };
-            subject.extend(self.keep_trial(source, unit, &watched)?);
+            let run = Run { series: &spec.to_string(), number: run, cold: run == 1 && spec.cold };
+            subject.extend(self.watch(&loan, &deployment, run, spec.until).await?);
         }
         deployment.remove().await?;
         loan.give_back();
         Ok(subject)
     }
 
+    /// One run of what is deployed on a machine, which is made cold or warm for it.
+    pub(super) async fn watch(
+        &self,
+        bench: &Bench,
+        deployment: &Deployment,
+        run: Run<'_>,
+        until: Until,
+    ) -> anyhow::Result<Subject> {
+        match run.cold {
+            true => bench.cool_down().await?,
+            false => bench.warm_up().await?,
+        }
+        let (name, machine) = (self.named(&run.to_string()), bench.machine.name.clone());
+        self.progress.say(format!("{machine}: {name}"));
+        let since = Timestamp::now();
+        let watched = deployment.watch(&bench.machine.facts.boot, until, LIMIT).await;
+        let watched = watched.with_context(|| format!("{name} on {machine}"))?;
+        let source = Source { subject: name, machine, since, until: Timestamp::now() };
+        self.keep_trial(source, deployment.unit(), &watched)
+    }
+
     /// Makes evidence of a trial: its text, its journal, its samples with the time at which each was seen.
-    pub(super) fn keep_trial(&self, source: Source, unit: &str, watched: &Watched) -> anyhow::Result<Subject> {
+    fn keep_trial(&self, source: Source, unit: &str, watched: &Watched) -> anyhow::Result<Subject> {
         let (name, machine) = (source.subject.clone(), source.machine.clone());
         let file = format!("trials/{}", name.replace(' ', "-"));
         let files = vec![
