@@ -1,23 +1,33 @@
 //! A run's folder, read again: by what is written there and nothing else.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod folder;
+mod transcript;
+
+use std::path::Path;
 
 use anyhow::Context as _;
+use serde_json::Value as Json;
 
 use crate::conclusion::Attempt;
 use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
+use crate::plan::FeatureFile;
 use crate::probe::Sample;
+
+pub use folder::{Excerpt, Folder, Strange};
 
 /// What a run left.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     /// Its folder.
-    pub folder: PathBuf,
+    pub folder: Folder,
+    /// `run.json`.
+    pub run: Json,
     /// `verdicts.json`.
     pub verdicts: Verdicts,
     /// `samples.jsonl`, in its order.
     pub samples: Vec<Sample>,
+    /// `features/*.feature` as they were when it ran, in the order of their names.
+    pub features: Vec<FeatureFile>,
 }
 
 impl Bundle {
@@ -25,30 +35,36 @@ impl Bundle {
     ///
     /// # Errors
     /// A file is missing, is not of this layout, or cannot be read; the error names the file and, in a list, the line.
-    pub fn open(folder: &Path) -> anyhow::Result<Bundle> {
+    pub fn open(path: &Path) -> anyhow::Result<Bundle> {
+        let folder = Folder::open(path)?;
+        let shown = |name: &str| folder.path().join(name).display().to_string();
         let read = |name: &str| {
-            let path = folder.join(name);
-            let text = fs::read_to_string(&path);
-            text.with_context(|| {
-                format!("cannot read {}: is it the folder of a run, target/assay/<run>?", path.display())
-            })
+            folder.text(name).with_context(|| format!("{} is not the whole folder of a run", path.display()))
         };
-        let json: serde_json::Value = serde_json::from_str(&read("verdicts.json")?)
-            .with_context(|| format!("{} is no JSON", folder.join("verdicts.json").display()))?;
-        let schema = json.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        anyhow::ensure!(
-            schema == u64::from(SCHEMA),
-            "{} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it",
-            folder.display()
-        );
-        let verdicts: Verdicts = serde_json::from_value(json)
-            .with_context(|| format!("{} is not of this layout", folder.join("verdicts.json").display()))?;
+        let json = |name: &str| -> anyhow::Result<Json> {
+            let json: Json =
+                serde_json::from_str(&read(name)?).with_context(|| format!("{} is no JSON", shown(name)))?;
+            let schema = json.get("schema").and_then(Json::as_u64).unwrap_or(0);
+            anyhow::ensure!(
+                schema == u64::from(SCHEMA),
+                "{} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it",
+                shown(name)
+            );
+            Ok(json)
+        };
+        let verdicts: Verdicts = serde_json::from_value(json("verdicts.json")?)
+            .with_context(|| format!("{} is not of this layout", shown("verdicts.json")))?;
+        let run = json("run.json")?;
         let parse = |(place, line): (usize, &str)| {
-            serde_json::from_str(line)
-                .with_context(|| format!("{}:{}: no sample", folder.join("samples.jsonl").display(), place + 1))
+            serde_json::from_str(line).with_context(|| format!("{}:{}: no sample", shown("samples.jsonl"), place + 1))
         };
         let samples = read("samples.jsonl")?.lines().enumerate().map(parse).collect::<anyhow::Result<_>>()?;
-        Ok(Bundle { folder: folder.to_owned(), verdicts, samples })
+        let mut features = Vec::new();
+        for name in folder.names()?.iter().filter(|name| name.starts_with("features/") && name.ends_with(".feature")) {
+            let feature = FeatureFile::parse(name.clone(), &read(name)?);
+            features.push(feature.with_context(|| format!("{} is no feature", shown(name)))?);
+        }
+        Ok(Bundle { folder, run, verdicts, samples, features })
     }
 
     /// Judges every claim again on the samples, its controls too, and says each difference to what is stored.
@@ -63,7 +79,6 @@ impl Bundle {
         self.verdicts.claims.iter().filter_map(again).collect()
     }
 }
-
 /// All that is said of a claim, each of its checks and each of its controls, in this order.
 fn conclusions(claim: &ClaimRecord) -> Vec<String> {
     let attempts = |attempts: &[Attempt]| -> Vec<String> {
@@ -83,24 +98,36 @@ fn conclusions(claim: &ClaimRecord) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const RUN: &str = "{\"schema\":1,\"run\":\"r\"}";
+
+    fn empty() -> String {
+        format!(
+            "{{\"schema\":{SCHEMA},\"run\":\"r\",\"on\":\"2026-11-23\",\"complete\":true,\"exit\":0,\
+             \"problems\":[],\"claims\":[]}}"
+        )
+    }
+
     /// The error of opening a folder that holds these.
-    fn told(verdicts: &str, samples: &str) -> String {
+    fn told(run: &str, verdicts: &str, samples: &[u8]) -> String {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("verdicts.json"), verdicts).unwrap();
-        fs::write(folder.path().join("samples.jsonl"), samples).unwrap();
+        let files = [("run.json", run.as_bytes()), ("verdicts.json", verdicts.as_bytes()), ("samples.jsonl", samples)];
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         format!("{:#}", Bundle::open(folder.path()).unwrap_err())
     }
 
     #[test]
     fn what_is_no_run_of_this_layout_is_told_with_its_place() {
         let nowhere = format!("{:#}", Bundle::open(Path::new("/nowhere")).unwrap_err());
-        assert!(nowhere.starts_with("cannot read /nowhere/verdicts.json: is it the folder of a run"), "{nowhere}");
-        assert!(told("{", "").contains("verdicts.json is no JSON"));
-        assert!(told("{\"schema\": 99}", "").contains("has layout 99, and this version reads"));
-        let empty = format!(
-            "{{\"schema\":{SCHEMA},\"run\":\"r\",\"on\":\"2026-11-23\",\"complete\":true,\"exit\":0,\
-             \"problems\":[],\"claims\":[]}}"
-        );
-        assert!(told(&empty, "{}\n").contains("samples.jsonl:1: no sample: missing field"));
+        assert!(nowhere.starts_with("cannot read /nowhere: name the folder of a run"), "{nowhere}");
+        let bare = tempfile::tempdir().unwrap();
+        let missing = format!("{:#}", Bundle::open(bare.path()).unwrap_err());
+        assert!(missing.contains("is not the whole folder of a run: cannot read "), "{missing}");
+        assert!(told(RUN, "{", b"").contains("verdicts.json is no JSON"));
+        assert!(told(RUN, "{\"schema\": 99}", b"").contains("verdicts.json has layout 99, and this version reads"));
+        assert!(told("{}", &empty(), b"").contains("run.json has layout 0, and this version reads"));
+        assert!(told(RUN, &empty(), b"{}\n").contains("samples.jsonl:1: no sample: missing field"));
+        assert!(told(RUN, &empty(), b"\xff").contains("samples.jsonl is no UTF-8 text: byte 0 is none"));
     }
 }

@@ -1,6 +1,7 @@
 //! From attempts at scenarios to what is said of a claim: its own checks, its controls, what was declared about it.
 //! Pure: the same evidence comes to the same conclusion, on any day, anywhere.
 
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,23 @@ use crate::plan::Decision;
 use crate::probe::Sample;
 use crate::unit::Unit;
 use crate::verdict::{Judged, Outcome, Verdict, together};
+
+/// One step of a scenario, as it ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its line in the feature file.
+    pub line: usize,
+    /// `Given`, `When`, `Then`, `And` or `But`.
+    pub keyword: String,
+    /// What it says.
+    pub text: String,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took, in seconds; `None` where it did not come to its end: the attempt's error says why.
+    pub seconds: Option<f64>,
+    /// How many of the attempt's checks it made; those of the steps before it come first.
+    pub checks: usize,
+}
 
 /// One attempt at a scenario: the checks it made, and what they came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +46,12 @@ pub struct Attempt {
     pub evidence: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// The steps that were begun, in order; none where the scenario could not begin.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// The numbers in `transcript.jsonl` of the commands that its subjects came of.
+    #[serde(default)]
+    pub commands: Vec<u64>,
 }
 
 impl Attempt {
@@ -43,14 +67,15 @@ impl Attempt {
         };
         let decided = checks.iter().position(|judged| judged.outcome.verdict != Verdict::Holds).unwrap_or(0);
         let unit = checks.get(decided).map(|judged| judged.check.unit);
-        Attempt { outcome, unit, error, because: None, checks, evidence: Vec::new(), seconds: 0.0 }
+        let (evidence, steps, commands) = (Vec::new(), Vec::new(), Vec::new());
+        Attempt { outcome, unit, error, because: None, checks, evidence, seconds: 0.0, steps, commands }
     }
 
     /// The same attempt, its checks made again on these samples and nothing else.
     pub fn again(&self, samples: &[Sample]) -> Attempt {
         let checks = self.checks.iter().map(|judged| judged.check.clone().judge(samples)).collect();
-        let fresh = Attempt::new(checks, self.error.clone());
-        Attempt { because: self.because.clone(), evidence: self.evidence.clone(), seconds: self.seconds, ..fresh }
+        let Attempt { outcome, unit, checks, .. } = Attempt::new(checks, self.error.clone());
+        Attempt { outcome, unit, checks, ..self.clone() }
     }
 
     /// Of a control: whether the check said no, and for the reason that its scenario names.

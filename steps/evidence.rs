@@ -1,5 +1,6 @@
 //! What a run leaves: one folder, written as the run goes, so that a run that is killed leaves all it had learnt.
 
+mod transcript;
 mod verdicts;
 
 use std::fs::{self, File, OpenOptions};
@@ -14,9 +15,11 @@ use serde_json::{Value as Json, json};
 
 use crate::artifact::sha256;
 use crate::command::{Command, Output};
-use crate::probe::{Reading, Sample};
+use crate::probe::{Reading, Sample, Value};
+use crate::redact::Redactor;
 use crate::shell::{ShellError, Witness};
 
+pub use transcript::{Ran, Stream};
 pub use verdicts::{ClaimRecord, Control, Verdicts};
 
 /// The version of the layout of the folder and its files.
@@ -39,7 +42,22 @@ struct Open {
     next_sample: u64,
     next_command: u64,
     facts: Json,
-    secrets: Vec<String>,
+    redactor: Redactor,
+}
+
+tokio::task_local! {
+    /// The numbers of the commands that ran while the current future was being made.
+    static NOTED: Mutex<Vec<u64>>;
+}
+
+/// Makes something, and gives with it the numbers of the commands that ran for it. What is noted further in is noted
+/// there alone.
+pub async fn noting_commands<T>(making: impl Future<Output = T>) -> (T, Vec<u64>) {
+    let noting = async {
+        let made = making.await;
+        (made, NOTED.with(|noted| std::mem::take(&mut *noted.lock().unwrap_or_else(PoisonError::into_inner))))
+    };
+    NOTED.scope(Mutex::default(), noting).await
 }
 
 /// A name for a run that starts now: its time, and enough to tell two of the same second apart.
@@ -53,7 +71,7 @@ impl Evidence {
     ///
     /// # Errors
     /// The folder cannot be written to, or there is something in it.
-    pub fn create(runs: &Path, folder: Option<&Path>, run: &str, facts: Json) -> anyhow::Result<Evidence> {
+    pub fn create(runs: &Path, folder: Option<&Path>, run: &str) -> anyhow::Result<Evidence> {
         let folder = folder.map_or_else(|| runs.join(run), Path::to_path_buf);
         let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
         fs::create_dir_all(&folder).with_context(cannot)?;
@@ -68,10 +86,10 @@ impl Evidence {
             next_sample: 1,
             next_command: 1,
             facts: json!({ "schema": SCHEMA, "run": run, "started": Timestamp::now(), "ended": null }),
-            secrets: Vec::new(),
+            redactor: Redactor::default(),
         };
         let evidence = Evidence { run: run.to_owned(), folder, open: Mutex::new(open) };
-        evidence.note(facts)?;
+        evidence.note(json!({}))?;
         evidence.point_latest(runs)?;
         Ok(evidence)
     }
@@ -99,11 +117,9 @@ impl Evidence {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, this text is never written: it is replaced wherever a command or its output has it.
+    /// From now on, this text is never written: it is replaced wherever it stands.
     pub fn hide(&self, secret: &str) {
-        if !secret.is_empty() {
-            self.open().secrets.push(secret.to_owned());
-        }
+        self.open().redactor.hide(secret);
     }
 
     /// Adds facts to `run.json`.
@@ -115,7 +131,7 @@ impl Evidence {
         if let (Json::Object(known), Json::Object(new)) = (&mut open.facts, facts) {
             known.extend(new);
         }
-        write_whole(&self.folder.join("run.json"), &pretty(&open.facts)?)
+        write_whole(&self.folder.join("run.json"), &pretty(&open.redactor.json(open.facts.clone()))?)
     }
 
     /// Makes evidence of readings: each gets its number and is written before this returns.
@@ -133,7 +149,12 @@ impl Evidence {
         let mut lines = String::new();
         for (at, reading) in readings {
             let Reading { probe, value, unit, raw } = reading;
-            let (subject, machine) = (subject.to_owned(), machine.to_owned());
+            let (subject, machine, raw) =
+                (subject.to_owned(), machine.to_owned(), open.redactor.text(&raw).into_owned());
+            let value = match value {
+                Value::Text(text) => Value::Text(open.redactor.text(&text).into_owned()),
+                number => number,
+            };
             let sample = Sample { id: open.next_sample, probe, subject, machine, value, unit, at, raw };
             open.next_sample += 1;
             lines += &(serde_json::to_string(&sample)? + "\n");
@@ -150,8 +171,24 @@ impl Evidence {
     pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<String> {
         let path = self.folder.join(name);
         fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
-        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        let redacted = self.open().redactor.file(name, bytes).into_owned();
+        fs::write(&path, redacted).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(name.to_owned())
+    }
+
+    /// Keeps the claims, their scenarios and what is declared about them, as they are for this run, in `features/`.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn keep_features(&self, root: &Path) -> anyhow::Result<()> {
+        for entry in fs::read_dir(root.join("features"))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                let name = format!("features/{}", entry.file_name().to_string_lossy());
+                self.keep(&name, &fs::read(entry.path())?)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes `verdicts.json` anew: after every scenario, so that the newest is always there.
@@ -159,7 +196,8 @@ impl Evidence {
     /// # Errors
     /// The file cannot be written.
     pub fn write_verdicts(&self, verdicts: &Verdicts) -> anyhow::Result<()> {
-        write_whole(&self.folder.join("verdicts.json"), &pretty(verdicts)?)
+        let redacted = self.open().redactor.json(serde_json::to_value(verdicts)?);
+        write_whole(&self.folder.join("verdicts.json"), &pretty(&redacted)?)
     }
 
     /// Closes the folder: the time of the end, and the checksums of everything in it.
@@ -187,51 +225,55 @@ impl Evidence {
         }
     }
 
-    fn stream(&self, number: u64, name: &str, bytes: &[u8], secrets: &[String]) -> Json {
-        let text = redact(String::from_utf8_lossy(bytes).into_owned(), secrets);
+    fn stream(&self, number: u64, name: &str, bytes: &[u8]) -> Stream {
+        let text = self.open().redactor.text(&String::from_utf8_lossy(bytes)).into_owned();
         if text.len() <= INLINE {
-            return Json::String(text);
+            return Stream::Inline(text);
         }
-        let path = format!("streams/{number:04}.{name}");
-        match self.keep(&path, text.as_bytes()) {
-            Ok(path) => json!({ "file": path, "bytes": text.len() }),
-            Err(error) => json!({ "lost": format!("{error:#}"), "bytes": text.len() }),
+        let bytes = text.len();
+        match self.keep(&format!("streams/{number:04}.{name}"), text.as_bytes()) {
+            Ok(file) => Stream::Beside { file, bytes },
+            Err(error) => Stream::Lost { lost: format!("{error:#}"), bytes },
         }
     }
 }
 
 impl Witness for Evidence {
     fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>) {
-        let (number, secrets) = {
+        let (n, argv, env) = {
             let mut open = self.open();
             open.next_command += 1;
-            (open.next_command - 1, open.secrets.clone())
+            (open.next_command - 1, open.redactor.words(&command.argv), open.redactor.variables(&command.env))
         };
-        let argv: Vec<String> = command.argv.iter().map(|word| redact(word.clone(), &secrets)).collect();
-        let environment: Vec<String> =
-            command.env.iter().map(|(name, value)| redact(format!("{name}={value}"), &secrets)).collect();
-        let mut entry = json!({
-            "n": number, "at": Timestamp::now(), "machine": machine, "argv": argv,
-            "env": environment, "clean_env": command.clean_env, "stdin_bytes": command.stdin.len(),
-        });
-        let told = match outcome {
-            Ok(output) => json!({
-                "status": output.status, "seconds": output.wall.as_secs_f64(),
-                "stdout": self.stream(number, "stdout", &output.stdout, &secrets),
-                "stderr": self.stream(number, "stderr", &output.stderr, &secrets),
-            }),
-            Err(error) => json!({ "error": redact(error.to_string(), &secrets) }),
+        // Outside of a scope there is nobody who wants to know.
+        let _ = NOTED.try_with(|noted| noted.lock().unwrap_or_else(PoisonError::into_inner).push(n));
+        let mut ran = Ran {
+            n,
+            at: Timestamp::now(),
+            machine: machine.to_owned(),
+            argv,
+            env,
+            clean_env: command.clean_env,
+            stdin_bytes: command.stdin.len(),
+            status: None,
+            seconds: None,
+            stdout: None,
+            stderr: None,
+            error: None,
         };
-        if let (Json::Object(entry), Json::Object(told)) = (&mut entry, told) {
-            entry.extend(told);
+        match outcome {
+            Ok(output) => {
+                ran.status = Some(output.status);
+                ran.seconds = Some(output.wall.as_secs_f64());
+                ran.stdout = Some(self.stream(n, "stdout", &output.stdout));
+                ran.stderr = Some(self.stream(n, "stderr", &output.stderr));
+            }
+            Err(error) => ran.error = Some(self.open().redactor.text(&error.to_string()).into_owned()),
         }
         // A transcript that cannot be written shows in the checks of the bundle; the run itself goes on.
-        let _ = self.open().transcript.write_all(format!("{entry}\n").as_bytes());
+        let line = serde_json::to_string(&ran).map(|line| line + "\n").unwrap_or_default();
+        let _ = self.open().transcript.write_all(line.as_bytes());
     }
-}
-
-fn redact(text: String, secrets: &[String]) -> String {
-    secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "[redacted]"))
 }
 
 fn pretty(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
@@ -272,13 +314,14 @@ mod tests {
     use std::time::Duration;
 
     fn evidence(folder: &Path) -> Evidence {
-        Evidence::create(folder, None, "r1", json!({ "target": "vm" })).unwrap()
+        Evidence::create(folder, None, "r1").unwrap()
     }
 
     #[test]
     fn everything_is_on_disk_before_the_run_ends() {
         let runs = tempfile::tempdir().unwrap();
         let evidence = evidence(runs.path());
+        evidence.note(json!({ "target": "vm" })).unwrap();
         let reading = Reading::new("memory.peak", 7.0, Unit::Bytes, "7");
         let samples = evidence.record("hello", "nano", [(Timestamp::now(), reading)]).unwrap();
 
@@ -318,7 +361,7 @@ mod tests {
         let sums = fs::read_to_string(evidence.folder().join("SHA256SUMS")).unwrap();
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  trials/1.txt\n";
         assert!(sums.contains(abc), "{sums}");
-        let again = Evidence::create(runs.path(), Some(evidence.folder()), "r2", json!({})).unwrap_err();
+        let again = Evidence::create(runs.path(), Some(evidence.folder()), "r2").unwrap_err();
         assert!(again.to_string().contains("is not empty"), "{again}");
     }
 }

@@ -10,6 +10,7 @@
 pub mod unit;
 pub mod stats;
 pub mod command;
+pub mod redact;
 pub mod settings;
 pub mod progress;
 pub mod tool;

@@ -94,6 +94,8 @@ pub struct FeatureFile {
     pub path: String,
     /// What it says.
     pub feature: Feature,
+    /// Its text, to the letter.
+    pub text: String,
 }
 
 impl FeatureFile {
@@ -103,7 +105,7 @@ impl FeatureFile {
     /// It is no Gherkin.
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
         let feature = Feature::parse(text, GherkinEnv::default())?;
-        Ok(FeatureFile { path, feature })
+        Ok(FeatureFile { path, feature, text: text.to_owned() })
     }
 }
 

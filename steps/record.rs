@@ -210,7 +210,7 @@ mod tests {
         let register = Register::parse(CLAIMS).unwrap();
         let files = [FeatureFile::parse("features/f.feature".to_owned(), FEATURE).unwrap()];
         let plan = Plan::make(&files, &register, &[], |_, _| true, None).unwrap();
-        let evidence = Evidence::create(folder, None, "r", serde_json::json!({})).unwrap();
+        let evidence = Evidence::create(folder, None, "r").unwrap();
         Record::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
     }
 

@@ -104,7 +104,7 @@ pub fn selfcheck(bundle: &Bundle) -> anyhow::Result<Score> {
     anyhow::ensure!(
         differences.is_empty(),
         "the samples in {} do not bear out the verdicts beside them:\n{}",
-        bundle.folder.display(),
+        bundle.folder.path().display(),
         differences.join("\n")
     );
     let mut mutants = Vec::new();

@@ -3,6 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
+use crate::redact::secret_variable;
+
 /// What the surroundings say.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -56,8 +58,7 @@ impl Settings {
 
 /// The value of a variable whose name says that it is a secret; what is too short to be one would hide half the text.
 fn secret(name: &str, value: &str) -> Option<String> {
-    let named = ["SECRET", "TOKEN", "PASSWORD", "PRIVATE_KEY"].iter().any(|word| name.to_uppercase().contains(word));
-    (named && value.len() >= 8).then(|| value.to_owned())
+    (secret_variable(name) && value.len() >= 6).then(|| value.to_owned())
 }
 
 /// Where programs are: in `PATH`, and in the `sbin` folders, which an ordinary user's own `PATH` lacks.

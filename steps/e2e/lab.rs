@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use assay::artifact::{Image, Module, Recipe, Workshop, build};
-use assay::evidence::Evidence;
+use assay::evidence::{Evidence, noting_commands};
 use assay::facts::Arch;
 use assay::memo::Memo;
 use assay::probe::{Reading, Sample};
@@ -37,6 +37,8 @@ pub struct Subject {
     pub sources: Vec<Source>,
     /// Relative to the folder of the run.
     pub files: Vec<String>,
+    /// The numbers in the transcript of the commands it came of.
+    pub commands: Vec<u64>,
 }
 
 impl Subject {
@@ -45,6 +47,7 @@ impl Subject {
         self.samples.extend(other.samples);
         self.sources.extend(other.sources);
         self.files.extend(other.files);
+        self.commands.extend(other.commands);
     }
 }
 
@@ -193,12 +196,20 @@ impl Lab {
     /// A guest's image, by a recipe that has a name.
     async fn image(&self, guest: &Guest, variant: &str, recipe: &Recipe) -> anyhow::Result<Arc<Image>> {
         let make = async {
-            if let (Guest::Workload, Some(image)) = (guest, self.given.get()) {
-                return Ok(Arc::new(image.clone()));
+            let image = match (guest, self.given.get()) {
+                (Guest::Workload, Some(image)) => image.clone(),
+                _ => {
+                    let module = self.module(guest).await?;
+                    let name = format!("{}{variant}", guest.name());
+                    Image::build(&self.workshop, &name, &module, recipe).await?
+                }
+            };
+            if (guest, variant) == (&Guest::Workload, "") {
+                // What the whole run is about: its evidence names it once, beside what each sample says.
+                let named = self.orders.image.as_deref().unwrap_or("guest/hello");
+                self.evidence.note(serde_json::json!({ "image": { "name": named, "digest": image.layout.digest } }))?;
             }
-            let module = self.module(guest).await?;
-            let name = format!("{}{variant}", guest.name());
-            Ok(Arc::new(Image::build(&self.workshop, &name, &module, recipe).await?))
+            Ok(Arc::new(image))
         };
         self.images.get(&format!("{}{variant}", guest.name()), make).await
     }
@@ -213,13 +224,22 @@ impl Lab {
         self.registry.get("registry", make).await
     }
 
+    /// A subject, made by the first who asks for it; it knows the commands that were run for it.
+    async fn once(&self, key: &str, make: impl Future<Output = anyhow::Result<Subject>>) -> anyhow::Result<Subject> {
+        let make = async {
+            let (made, commands) = noting_commands(Box::pin(make)).await;
+            made.map(|subject| Subject { commands, ..subject })
+        };
+        self.subjects.get(key, make).await
+    }
+
     /// Makes evidence of readings that were taken just now on a machine, and a subject of that.
     fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Subject> {
         let (name, now) = (self.named(name), Timestamp::now());
         let samples = self.evidence.record(&name, machine, readings.into_iter().map(|reading| (now, reading)))?;
         let source = Source { subject: name, machine: machine.to_owned(), since: self.opened, until: now };
         let files = vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()];
-        Ok(Subject { samples, sources: vec![source], files })
+        Ok(Subject { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
     /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger.

@@ -5,6 +5,7 @@ mod options;
 mod params;
 mod run;
 mod tools;
+mod traced;
 mod world;
 // The steps, by subject.
 mod beside;

@@ -18,13 +18,13 @@ use assay::shell::Shell;
 use assay::target::{Context, Definition, TargetSpec};
 use assay::{registry, report};
 use cucumber::event::ScenarioFinished;
-use cucumber::{Cucumber, World, cli};
+use cucumber::{Cucumber, cli};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Lab, Orders};
 use crate::options::Options;
-use crate::tools;
 use crate::world::Proof;
+use crate::{tools, traced};
 use assay::conclusion::Attempt;
 use assay::record::Record;
 
@@ -132,11 +132,13 @@ impl Run {
             progress.say(format!("an earlier run has left something that resists: {trouble}"));
         }
         let ledger = Arc::new(Ledger::open(&leases, &id).map_err(infrastructure)?);
-        let facts = self.facts();
         let runs = self.settings.runs.clone();
-        let evidence = Evidence::create(&runs, self.options.evidence.as_deref(), &id, facts);
+        let evidence = Evidence::create(&runs, self.options.evidence.as_deref(), &id);
         let evidence = Arc::new(evidence.map_err(usage)?);
+        // First of all: what is written from here on has no secret of the environment in it.
         self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
+        evidence.note(self.facts()).map_err(infrastructure)?;
+        evidence.keep_features(&self.settings.root).map_err(infrastructure)?;
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
         for trouble in ledger.close() {
@@ -250,11 +252,21 @@ impl Run {
             "host": {
                 "architecture": std::env::consts::ARCH,
                 "distribution": distribution.map(|name| name.trim_matches('"')),
+                "kernel": first_line("/proc/sys/kernel/osrelease", ""),
+                "cpu": first_line("/proc/cpuinfo", "model name"),
+                "memory": first_line("/proc/meminfo", "MemTotal"),
                 "cpus": std::thread::available_parallelism().ok().map(usize::from),
             },
             "assay": env!("CARGO_PKG_VERSION"),
         })
     }
+}
+
+/// The first line of a file that begins so, without that beginning.
+fn first_line(path: &str, beginning: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(beginning))?;
+    Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
 }
 
 /// Whether this claim is going to be judged.
@@ -278,7 +290,7 @@ fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::S
 
 /// A scenario that would run has steps that somebody wrote; each that nobody wrote is told with its place.
 fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Result<()> {
-    let known = Proof::collection();
+    let known = traced::written();
     let mut mistakes = Vec::new();
     for file in features {
         for scenario in every_scenario(&file.feature) {
@@ -322,7 +334,7 @@ async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record
         format!("features/{}", name.unwrap_or_default())
     };
     Cucumber::<Proof, _, _, _, _, cli::Empty>::new()
-        .steps(Proof::collection())
+        .steps(traced::steps())
         .with_writer(Silent)
         .with_cli(cli)
         .before(move |feature, _, scenario, proof| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay::claim::ClaimId;
-use assay::conclusion::Attempt;
+use assay::conclusion::{Attempt, Step};
 use assay::probe::Value;
 use assay::unit::Unit;
 use assay::verdict::{Check, Judged, Outcome, Rule, Verdict};
@@ -34,6 +34,10 @@ pub struct Proof {
     pub because: Option<String>,
     /// Files of the run that the subject was read from.
     pub evidence: Vec<String>,
+    /// The steps that were begun, in order.
+    pub steps: Vec<Step>,
+    /// The numbers in the transcript of the commands that its subjects came of.
+    commands: Vec<u64>,
 }
 
 impl std::fmt::Debug for Proof {
@@ -54,6 +58,8 @@ impl Proof {
             checks: Vec::new(),
             because: None,
             evidence: Vec::new(),
+            steps: Vec::new(),
+            commands: Vec::new(),
         })
     }
 
@@ -61,6 +67,7 @@ impl Proof {
     pub fn about(&mut self, subject: Subject) {
         self.evidence
             .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
+        self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
         self.subject = subject;
     }
 
@@ -86,10 +93,18 @@ impl Proof {
 
     /// What the scenario came to.
     pub fn attempt(&self, error: Option<String>) -> Attempt {
+        let mut steps = self.steps.clone();
+        let ended: usize = steps.iter().map(|step| step.checks).sum();
+        if let Some(last) = steps.last_mut().filter(|last| last.seconds.is_none()) {
+            // What a step had checked when it failed is its own too.
+            last.checks = self.checks.len() - ended;
+        }
         Attempt {
             because: self.because.clone(),
             evidence: self.evidence.clone(),
             seconds: self.started.elapsed().as_secs_f64(),
+            steps,
+            commands: self.commands.clone(),
             ..Attempt::new(self.checks.clone(), error)
         }
     }

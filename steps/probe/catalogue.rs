@@ -71,6 +71,7 @@ const ENTRIES: &[Entry] = &[
     count("image.files", 0.0, 1e6),
     text("image.platform"),
     text("image.base"),
+    text("image.digest"),
     text("image.file"),
     text("image.entrypoint"),
     text("image.annotation."),

@@ -1,7 +1,6 @@
 //! What machines print, falsified before it is read: each kind of line of each trial that a check rests on, in each way.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use anyhow::Context as _;
 
@@ -27,8 +26,8 @@ pub fn mutants(claim: &ClaimRecord, samples: &[Sample], bundle: &Bundle) -> anyh
     let files: BTreeSet<&String> = claim.evidence.iter().filter(|file| is_trial(file)).collect();
     let mut mutants = Vec::new();
     for file in files {
-        let path = bundle.folder.join(file);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let path = bundle.folder.path().join(file);
+        let text = bundle.folder.text(file)?;
         let trial = trial::parse(&text).with_context(|| path.display().to_string())?;
         let Some(subject) = subject(&checks, file) else { continue };
         let whole = trial.readings().with_context(|| path.display().to_string())?;

@@ -68,13 +68,13 @@ impl Lab {
             }
             self.subject(&format!("image beside {}", beside.name()), "host", readings)
         };
-        self.subjects.get(&format!("images side by side: {beside:?}"), make).await
+        self.once(&format!("images side by side: {beside:?}"), make).await
     }
 
     /// How many times more than the workload a conventional container takes that does the same job: one after the
     /// other on the same machine, in pairs.
     pub async fn side_by_side(&self, beside: Beside) -> anyhow::Result<Subject> {
-        let runs = self.subjects.get("runs side by side", self.run_pairs()).await?;
+        let runs = self.once("runs side by side", self.run_pairs()).await?;
         let make = async {
             let mut readings = Vec::new();
             for pair in 1..=PAIRS {
@@ -95,7 +95,7 @@ impl Lab {
             subject.files.extend(runs.files.iter().cloned());
             Ok(subject)
         };
-        self.subjects.get(&format!("side by side: {beside:?}"), make).await
+        self.once(&format!("side by side: {beside:?}"), make).await
     }
 
     async fn run_pairs(&self) -> anyhow::Result<Subject> {

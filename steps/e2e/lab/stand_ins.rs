@@ -30,7 +30,7 @@ impl Lab {
                 .await?;
             self.subject(&name, &name, machine_readings(&facts))
         };
-        self.subjects.get(&format!("machine {kind:?}"), make).await
+        self.once(&format!("machine {kind:?}"), make).await
     }
 
     /// This host's runc, looked at as if it were the device's crun.
@@ -43,7 +43,7 @@ impl Lab {
             let seen = Reading { raw: said.clone(), ..features_reading(&runtime_features(&said)) };
             self.subject(&version, "host", vec![seen])
         };
-        self.subjects.get("runc", make).await
+        self.once("runc", make).await
     }
 
     /// A machine of another kind on which the workload is deployed, but for the limit on CPU, which on an emulated one
@@ -63,7 +63,7 @@ impl Lab {
             };
             self.machines.visit(Kind::Defined(kind), visit).await?
         };
-        self.subjects.get(&format!("deployed on {kind}"), make).await
+        self.once(&format!("deployed on {kind}"), make).await
     }
 
     async fn deploy(&self, bench: &Bench) -> anyhow::Result<Vec<Reading>> {

@@ -40,7 +40,7 @@ impl Lab {
             readings.extend(modules.map(|module| Reading::text("build.sha256", &module.sha256)));
             self.subject(&format!("build of {guest}"), "host", readings)
         };
-        self.subjects.get(&format!("build {guest}"), make).await
+        self.once(&format!("build {guest}"), make).await
     }
 
     /// A guest's module: its size, what it imports and exports.
@@ -49,7 +49,7 @@ impl Lab {
             let module = self.module(guest).await?;
             self.subject(&format!("module of {}", guest.name()), "host", module_readings(&module)?)
         };
-        self.subjects.get(&format!("module {}", guest.name()), make).await
+        self.once(&format!("module {}", guest.name()), make).await
     }
 
     /// A guest's image, by a recipe that has a name: what its manifest says and what podman counts.
@@ -62,7 +62,7 @@ impl Lab {
             readings.push(Reading::new("image.size", counted.bytes.value(), Unit::Bytes, shown));
             self.subject(&format!("image of {}{variant}", guest.name()), "host", readings)
         };
-        self.subjects.get(&format!("image {}{variant}", guest.name()), make).await
+        self.once(&format!("image {}{variant}", guest.name()), make).await
     }
 
     async fn workload_image(&self) -> anyhow::Result<Arc<Image>> {
@@ -99,7 +99,7 @@ impl Lab {
             let (result, raw) = told(answer.as_ref().map(|pushed| pushed.digest.clone()))?;
             self.subject("push", "host", vec![Reading::new("push.result", result.as_str(), Unit::Text, raw)])
         };
-        self.subjects.get(&format!("push with login: {with_login}"), make).await
+        self.once(&format!("push with login: {with_login}"), make).await
     }
 
     /// The workload's image in the registry: under which digest.
@@ -109,7 +109,7 @@ impl Lab {
             let pushed = self.push(&image).await?;
             self.subject("push", "host", vec![Reading::text("push.digest", &pushed.digest)])
         };
-        self.subjects.get("pushed", make).await
+        self.once("pushed", make).await
     }
 
     /// What the registry says to a pull by somebody who has no credentials anywhere.
@@ -123,7 +123,7 @@ impl Lab {
             let answer = registry::pull_anonymously(&self.workshop, &reference).await;
             self.subject("anonymous pull", "host", pull_readings(&answer, &pushed)?)
         };
-        self.subjects.get(&format!("pull {door:?}"), make).await
+        self.once(&format!("pull {door:?}"), make).await
     }
 
     /// What the registry says to something that is no OCI image.
@@ -139,13 +139,13 @@ impl Lab {
             let (result, raw) = told(answer.as_ref().map(|()| "taken".to_owned()))?;
             self.subject("payload", "host", vec![Reading::new("push.result", result.as_str(), Unit::Text, raw)])
         };
-        self.subjects.get("payload", make).await
+        self.once("payload", make).await
     }
 
     /// The device's facts.
     pub async fn device_subject(&self) -> anyhow::Result<Subject> {
         let make = async { self.subject("device", "nano", machine_readings(&self.machines.facts().await?)) };
-        self.subjects.get("device", make).await
+        self.once("device", make).await
     }
 
     /// Samples of the annex's arithmetic: one per figure, 1 where it is right.
@@ -195,6 +195,7 @@ fn image_readings(image: &Image) -> Vec<Reading> {
         ),
         count("image.layers", layout.layers.len(), layout.digest.clone()),
         count("image.files", files.len(), files.join(" ")),
+        Reading::text("image.digest", &layout.digest),
         Reading::text("image.base", layout.base().unwrap_or("none")),
         Reading::text("image.entrypoint", &layout.entrypoint.join(" ")),
         Reading::new("image.transfer", layout.transfer.value(), Unit::Bytes, layout.digest.clone()),

@@ -137,7 +137,7 @@ impl Lab {
         let limits = if native { Limits::Annex } else { Limits::Memory };
         let spec = workload(limits, self.orders.runs - 1, !native);
         if spec.runs > 0 {
-            let more = self.subjects.get(&format!("again-{spec}"), self.run_trial(&spec)).await?;
+            let more = self.once(&format!("again-{spec}"), self.run_trial(&spec)).await?;
             all.extend(more);
         }
         Ok(all)
@@ -165,7 +165,7 @@ impl Lab {
             loan.give_back();
             Ok(subject)
         };
-        self.subjects.get("bad quadlet", make).await
+        self.once("bad quadlet", make).await
     }
 
     /// What is left of the workload after the clean-up of the annex, or after one that forgets the Quadlet.
@@ -192,13 +192,13 @@ impl Lab {
             loan.give_back();
             Ok(subject)
         };
-        self.subjects.get(&format!("cleaned up, forgetful: {forgetful}"), make).await
+        self.once(&format!("cleaned up, forgetful: {forgetful}"), make).await
     }
 
     /// A trial; it is run when it is first asked for.
     pub async fn trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
         // All of the specification: two that differ in anything are two trials, and two that do not are one.
-        self.subjects.get(&format!("{spec:?}"), self.run_trial(spec)).await
+        self.once(&format!("{spec:?}"), self.run_trial(spec)).await
     }
 
     async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
@@ -258,7 +258,7 @@ impl Lab {
             (over.checked_sub(ago).unwrap_or(over), reading)
         });
         let samples = self.evidence.record(&name, &machine, whole.chain(timeline))?;
-        Ok(Subject { samples, sources: vec![source], files })
+        Ok(Subject { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
     /// A Quadlet of `fixtures/quadlets`.
@@ -286,7 +286,7 @@ impl Lab {
             loan.give_back();
             Ok(subject)
         };
-        self.subjects.get(&format!("by hand {condition:?}"), make).await
+        self.once(&format!("by hand {condition:?}"), make).await
     }
 
     /// Runs a guest once by `podman run`, for what it prints.
@@ -303,7 +303,7 @@ impl Lab {
             loan.give_back();
             Ok(subject)
         };
-        self.subjects.get(&format!("guest {name}"), make).await
+        self.once(&format!("guest {name}"), make).await
     }
 }
 

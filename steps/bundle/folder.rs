@@ -1,0 +1,232 @@
+//! A folder that somebody else may have made: nothing outside it is read, nothing in it is trusted to be small.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// How much of a file is taken into memory at most, in bytes: what programs read whole is far below.
+const WHOLE: u64 = 256 << 20;
+
+/// The folder of a run, open for reading.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+/// What lies in a folder that is neither a file nor a folder, or where a file should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Strange {
+    /// The name would lead out of the folder.
+    #[error("{0} leads out of the folder")]
+    Outside(String),
+    /// It is a link; evidence never is.
+    #[error("{0} is a symbolic link: evidence is made of plain files")]
+    Link(String),
+    /// A device, a pipe, a socket, a folder.
+    #[error("{0} is no plain file")]
+    Special(String),
+    /// It is too large to be read whole.
+    #[error("{name} has {bytes} bytes, more than the {WHOLE} that are read into memory")]
+    Large {
+        /// Which.
+        name: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// It is not there, or cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is no text.
+    #[error("{name} is no UTF-8 text: byte {at} is none")]
+    Text {
+        /// Which.
+        name: String,
+        /// The first byte that belongs to no character, counted from 0.
+        at: usize,
+    },
+}
+
+/// The beginning and the end of a file that may be long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt {
+    /// How large the file is, in bytes.
+    pub bytes: u64,
+    /// Its beginning; what is not UTF-8 is replaced.
+    pub head: String,
+    /// Its end, where something lies between the two.
+    pub tail: Option<String>,
+}
+
+impl Folder {
+    /// A folder by its path.
+    ///
+    /// # Errors
+    /// It is not there, or no folder.
+    pub fn open(path: &Path) -> anyhow::Result<Folder> {
+        let found = path.canonicalize().and_then(|found| fs::read_dir(&found).map(|_| found));
+        let wanted = || format!("cannot read {}: name the folder of a run, target/assay/<run>", path.display());
+        Ok(Folder(found.with_context(wanted)?))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A plain file of the folder by its relative name: no link on the way leads to it.
+    ///
+    /// # Errors
+    /// The name leads out of the folder or over a link, or what it names is no plain file.
+    pub fn file(&self, name: &str) -> Result<PathBuf, Strange> {
+        let relative = Path::new(name);
+        let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        if !plain || name.is_empty() {
+            return Err(Strange::Outside(name.to_owned()));
+        }
+        let mut path = self.0.clone();
+        let mut kind = None;
+        for part in relative.components() {
+            path.push(part);
+            let found = fs::symlink_metadata(&path);
+            let found = found.map_err(|source| Strange::Unreadable { path: self.0.join(name), source })?;
+            if found.is_symlink() {
+                return Err(Strange::Link(name.to_owned()));
+            }
+            kind = Some(found);
+        }
+        match kind.is_some_and(|kind| kind.is_file()) {
+            true => Ok(path),
+            false => Err(Strange::Special(name.to_owned())),
+        }
+    }
+
+    fn open_file(&self, name: &str) -> Result<(File, u64), Strange> {
+        let path = self.file(name)?;
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (bytes, file) = opened.map_err(|source| Strange::Unreadable { path, source })?;
+        Ok((file, bytes))
+    }
+
+    /// A file for reading piece by piece, however large.
+    ///
+    /// # Errors
+    /// See [`Folder::file`]; or it cannot be opened.
+    pub fn reader(&self, name: &str) -> Result<File, Strange> {
+        Ok(self.open_file(name)?.0)
+    }
+
+    /// A text as a whole.
+    ///
+    /// # Errors
+    /// See [`Folder::file`]; or it cannot be read, is too large, or no UTF-8.
+    pub fn text(&self, name: &str) -> Result<String, Strange> {
+        let (mut file, bytes) = self.open_file(name)?;
+        if bytes > WHOLE {
+            return Err(Strange::Large { name: name.to_owned(), bytes });
+        }
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(|source| Strange::Unreadable { path: self.0.join(name), source })?;
+        String::from_utf8(text)
+            .map_err(|error| Strange::Text { name: name.to_owned(), at: error.utf8_error().valid_up_to() })
+    }
+
+    /// The beginning and the end of a file, `most` bytes of each.
+    ///
+    /// # Errors
+    /// See [`Folder::file`]; or it cannot be read.
+    pub fn excerpt(&self, name: &str, most: u64) -> Result<Excerpt, Strange> {
+        let (mut file, bytes) = self.open_file(name)?;
+        let mut part = |from: u64| -> std::io::Result<String> {
+            let mut part = Vec::new();
+            file.seek(SeekFrom::Start(from))?;
+            (&mut file).take(most).read_to_end(&mut part)?;
+            Ok(String::from_utf8_lossy(&part).into_owned())
+        };
+        let parts =
+            part(0).and_then(|head| Ok((head, (bytes > most).then(|| part(most.max(bytes - most))).transpose()?)));
+        let (head, tail) = parts.map_err(|source| Strange::Unreadable { path: self.0.join(name), source })?;
+        Ok(Excerpt { bytes, head, tail })
+    }
+
+    /// The relative names of all that is in the folder and no folder itself, sorted, links and devices among them.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn names(&self) -> anyhow::Result<Vec<String>> {
+        let (mut found, mut folders) = (Vec::new(), vec![self.0.clone()]);
+        while let Some(next) = folders.pop() {
+            for entry in fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => folders.push(entry.path()),
+                    false => found.push(entry.path().strip_prefix(&self.0)?.to_string_lossy().into_owned()),
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("streams")).unwrap();
+        fs::write(folder.path().join("streams/1"), "0123456789").unwrap();
+        let open = Folder::open(folder.path()).unwrap();
+        (folder, open)
+    }
+
+    #[test]
+    fn nothing_outside_is_read_and_no_link_is_followed() {
+        let (path, folder) = folder();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "x").unwrap();
+        symlink(outside.path(), path.path().join("away")).unwrap();
+        symlink(outside.path().join("secret"), path.path().join("link")).unwrap();
+        for (name, said) in [
+            ("../x", "leads out of the folder"),
+            ("/etc/passwd", "leads out of the folder"),
+            ("streams/../../x", "leads out of the folder"),
+            ("", "leads out of the folder"),
+            ("away/secret", "is a symbolic link"),
+            ("link", "is a symbolic link"),
+            ("streams", "is no plain file"),
+            ("none", "cannot read"),
+        ] {
+            let error = folder.text(name).unwrap_err().to_string();
+            assert!(error.contains(said), "{name}: {error}");
+        }
+        assert_eq!(folder.names().unwrap(), ["away", "link", "streams/1"], "a link is listed, not entered");
+    }
+
+    #[test]
+    fn of_a_long_file_the_beginning_and_the_end_are_read() {
+        let (path, folder) = folder();
+        let of = |most| folder.excerpt("streams/1", most).unwrap();
+        assert_eq!((of(10).head.as_str(), of(10).tail), ("0123456789", None));
+        assert_eq!((of(3).head.as_str(), of(3).tail.as_deref()), ("012", Some("789")));
+        assert_eq!((of(8).head.as_str(), of(8).tail.as_deref()), ("01234567", Some("89")));
+        // A log of 10 GB, nothing of it on the disk.
+        File::create(path.path().join("huge")).unwrap().set_len(10 << 30).unwrap();
+        assert_eq!(folder.excerpt("huge", 4).unwrap().tail.unwrap().len(), 4);
+        assert!(folder.text("huge").unwrap_err().to_string().contains("huge has 10737418240 bytes, more than"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_place_and_shown_all_the_same() {
+        let (path, folder) = folder();
+        fs::write(path.path().join("bad"), b"ab\xff").unwrap();
+        assert_eq!(folder.text("bad").unwrap_err().to_string(), "bad is no UTF-8 text: byte 2 is none");
+        assert_eq!(folder.excerpt("bad", 9).unwrap().head, "ab\u{fffd}");
+    }
+}

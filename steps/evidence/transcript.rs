@@ -1,0 +1,87 @@
+//! `transcript.jsonl`: what ran, with its output; long output lies in files of its own.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, Status};
+
+/// A command that ran, as the transcript keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ran {
+    /// Its number, counted from 1 in the order in which commands ended.
+    pub n: u64,
+    /// When it had ended.
+    pub at: Timestamp,
+    /// On which machine; `host` is the one that assay runs on.
+    pub machine: String,
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Variables that were set for it, as `NAME=value`.
+    pub env: Vec<String>,
+    /// Whether it saw no others, but for `PATH`.
+    pub clean_env: bool,
+    /// How much it was given to read, in bytes.
+    pub stdin_bytes: usize,
+    /// How it ended; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// How long it took, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// What it printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<Stream>,
+    /// What it printed to its standard error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<Stream>,
+    /// Why it could not be brought to an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a command printed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Stream {
+    /// All of it.
+    Inline(String),
+    /// It lies in a file of its own.
+    Beside {
+        /// The file, relative to the folder of the run.
+        file: String,
+        /// Its size.
+        bytes: usize,
+    },
+    /// It could not be kept.
+    Lost {
+        /// Why.
+        lost: String,
+        /// How much it was.
+        bytes: usize,
+    },
+}
+
+impl Ran {
+    /// The command as one would type it.
+    pub fn line(&self) -> String {
+        let pairs = self.env.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let env = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Command { argv: self.argv.clone(), env, clean_env: self.clean_env, ..Command::new("") }.line()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_reads_as_it_was_written() {
+        let line = r#"{"n":1,"at":"2026-11-24T15:09:15Z","machine":"host","argv":["podman","pull","it's"],"env":["HOME=/x"],
+            "clean_env":true,"stdin_bytes":0,"status":{"code":125},"seconds":0.5,"stdout":"","stderr":{"file":"streams/1","bytes":20000}}"#;
+        let ran: Ran = serde_json::from_str(line).unwrap();
+        assert_eq!(ran.line(), "env -i PATH=\"$PATH\" HOME=/x podman pull 'it'\\''s'");
+        assert_eq!(ran.status, Some(Status::Code(125)));
+        assert_eq!(ran.stderr, Some(Stream::Beside { file: "streams/1".into(), bytes: 20000 }));
+        assert_eq!(ran.stdout, Some(Stream::Inline(String::new())));
+    }
+}

@@ -1,0 +1,288 @@
+//! What must never be written down: secrets that are known, and texts that look like one. Pure.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+use serde_json::Value as Json;
+
+/// What stands in a secret's place.
+pub const REDACTED: &str = "[redacted]";
+
+/// Names of things whose values are secrets, as they stand before `=`, `:` or a value of their own.
+const NAMES: &str = "(?:secret[_-]?access[_-]?key|client[_-]?secret|secret|(?:session|security|access|auth|refresh|id|identity)[_-]?token|\
+    token|password|passwd|passphrase|api[_-]?key|private[_-]?key|user[_-]?data|set-cookie|cookie|x-amz-signature)";
+
+/// A pattern and what it is replaced by: what must stay, and [`REDACTED`].
+struct Pattern {
+    seen: Regex,
+    /// Groups that stay, before and after.
+    stays: [Option<usize>; 2],
+}
+
+fn pattern(text: &str, stays: [Option<usize>; 2]) -> Pattern {
+    Pattern { seen: Regex::new(text).expect("a constant pattern"), stays }
+}
+
+/// In the order in which they are applied. Values end where a text, a JSON string or an argument ends.
+static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+    let before = [Some(1), None];
+    vec![
+        // Keys in PEM: whole, also with something before each line; then those whose end is cut off.
+        pattern(r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?-----END [A-Z0-9 ]*PRIVATE KEY-----", [None, None]),
+        pattern(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:\s|\\[rn])*[A-Za-z0-9+/=]{16,})*", [None, None]),
+        // What cloud-init is given: to its end, an empty line or the end of the string it stands in.
+        pattern(r#"#cloud-config[^\n"]*(?:\n[^\n"]+)*"#, [None, None]),
+        pattern(r#"(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^\r\n"'\\]+"#, before),
+        pattern(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]{16,}=*", before),
+        pattern(&format!(r#"(?i)({NAMES}\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&\\]{{6,}}"#), before),
+        pattern(&format!(r#"(?i)(--(?:{NAMES}|creds)[ =])[^\s"'\\]+"#), before),
+        pattern(r#"("auth"\s*:\s*")[A-Za-z0-9+/=]{8,}"#, before),
+        pattern(r"(://[^/\s:@]+:)[^/\s@]+(@)", [Some(1), Some(2)]),
+        pattern(r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}\b", [None, None]),
+        pattern(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", [None, None]),
+        pattern(
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|npm_[A-Za-z0-9]{20,})",
+            [None, None],
+        ),
+        pattern(r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35})", [None, None]),
+    ]
+});
+
+static NAMED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(&format!("(?i)(?:{NAMES}|authorization)$")).expect("a constant pattern"));
+
+/// Knows the secrets of a run, and what secrets look like.
+#[derive(Clone, Debug, Default)]
+pub struct Redactor {
+    known: Vec<String>,
+}
+
+impl Redactor {
+    /// From now on this text is a secret, in the ways in which it may be written too.
+    pub fn hide(&mut self, secret: &str) {
+        let secret = secret.trim();
+        if secret.is_empty() {
+            return;
+        }
+        let quoted = Json::from(secret).to_string();
+        let forms =
+            [secret.to_owned(), quoted[1..quoted.len() - 1].to_owned(), base64(secret.as_bytes()), percent(secret)];
+        for form in forms {
+            if !self.known.contains(&form) {
+                self.known.push(form);
+            }
+        }
+        // The longer first: what contains another secret is replaced as a whole.
+        self.known.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    }
+
+    /// A text without secrets.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut clean = Cow::Borrowed(text);
+        for known in &self.known {
+            if clean.contains(known.as_str()) {
+                clean = Cow::Owned(clean.replace(known.as_str(), REDACTED));
+            }
+        }
+        for Pattern { seen, stays } in PATTERNS.iter() {
+            let kept = |found: &Captures<'_>, which: Option<usize>| {
+                which.and_then(|group| found.get(group)).map_or("", |group| group.as_str()).to_owned()
+            };
+            let replaced = seen
+                .replace_all(&clean, |found: &Captures<'_>| kept(found, stays[0]) + REDACTED + &kept(found, stays[1]));
+            if let Cow::Owned(replaced) = replaced {
+                clean = Cow::Owned(replaced);
+            }
+        }
+        clean
+    }
+
+    /// A JSON value without secrets: in each of its strings, and in what bears the name of one.
+    pub fn json(&self, value: Json) -> Json {
+        match value {
+            Json::String(text) => Json::String(self.text(&text).into_owned()),
+            Json::Array(values) => Json::Array(values.into_iter().map(|value| self.json(value)).collect()),
+            Json::Object(fields) => {
+                let clean = |(name, value): (String, Json)| match value {
+                    Json::String(text) if NAMED.is_match(&name) && !text.is_empty() => (name, REDACTED.into()),
+                    value => (name, self.json(value)),
+                };
+                Json::Object(fields.into_iter().map(clean).collect())
+            }
+            other => other,
+        }
+    }
+
+    /// A file without secrets. One that lists JSON values, a line each, does so afterwards too.
+    pub fn file<'a>(&self, name: &str, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let text = String::from_utf8_lossy(bytes);
+        match self.text(&text) {
+            Cow::Borrowed(_) => Cow::Borrowed(bytes),
+            Cow::Owned(_) if name.ends_with(".jsonl") => {
+                let line = |line: &str| match serde_json::from_str::<Json>(line) {
+                    Ok(value) => self.json(value).to_string(),
+                    Err(_) => self.text(line).into_owned(),
+                };
+                Cow::Owned(text.lines().map(|text| line(text) + "\n").collect::<String>().into_bytes())
+            }
+            Cow::Owned(clean) => Cow::Owned(clean.into_bytes()),
+        }
+    }
+
+    /// The words of a command without secrets: the one after `--password` is one.
+    pub fn words(&self, argv: &[String]) -> Vec<String> {
+        let mut clean: Vec<String> = Vec::new();
+        for word in argv {
+            let named = clean.last().is_some_and(|last| last.starts_with("--") && NAMED.is_match(last));
+            clean.push(if named { REDACTED.to_owned() } else { self.text(word).into_owned() });
+        }
+        clean
+    }
+
+    /// Variables as `NAME=value`, without secrets.
+    pub fn variables(&self, variables: &[(String, String)]) -> Vec<String> {
+        let clean = |(name, value): &(String, String)| match secret_variable(name) {
+            true if !value.is_empty() => format!("{name}={REDACTED}"),
+            _ => self.text(&format!("{name}={value}")).into_owned(),
+        };
+        variables.iter().map(clean).collect()
+    }
+}
+
+/// Whether a variable's value is a secret by the variable's name. That of a file which holds one is none.
+pub fn secret_variable(name: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "SECRET",
+        "TOKEN",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "PRIVATE_KEY",
+        "API_KEY",
+        "ACCESS_KEY",
+        "CREDENTIAL",
+        "AUTHORIZATION",
+        "COOKIE",
+        "USER_DATA",
+    ];
+    const PLACES: [&str; 5] = ["_FILE", "_PATH", "_DIR", "_URI", "_URL"];
+    let name = name.to_uppercase();
+    WORDS.iter().any(|word| name.contains(word)) && !PLACES.iter().any(|place| name.ends_with(place))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// As in an address: everything but letters, digits and `-._~` by its number.
+fn percent(text: &str) -> String {
+    let byte = |byte: &u8| match byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+        true => char::from(*byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.as_bytes().iter().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn clean(text: &str) -> String {
+        Redactor::default().text(text).into_owned()
+    }
+
+    #[test]
+    fn a_known_secret_is_hidden_however_it_is_written() {
+        let mut redactor = Redactor::default();
+        redactor.hide("p&ss\"w rd");
+        for text in ["p&ss\"w rd", r#"p&ss\"w rd"#, "cCZzcyJ3IHJk", "p%26ss%22w%20rd"] {
+            assert_eq!(redactor.text(&format!("a {text} b")), "a [redacted] b");
+        }
+        redactor.hide(" ");
+        assert_eq!(redactor.text("a b"), "a b", "nothing is no secret");
+    }
+
+    #[test]
+    fn each_kind_of_secret_is_known_by_its_looks() {
+        // Put together here, so that no scanner takes them for real ones.
+        let key = |kind: &str, cut: bool| {
+            let end = if cut { String::new() } else { format!("-----END {kind}PRIVATE KEY-----\n") };
+            format!("-----BEGIN {kind}PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUA\n{end}")
+        };
+        let jwt = ["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NSJ9", "c2lnbmF0dXJl"].join(".");
+        for (text, secret) in [
+            (format!("id {}{} seen", "AKIA", "IOSFODNN7EXAMPLE"), "IOSFODNN7EXAMPLE"),
+            ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG".to_owned(), "wJalrXUtnFEMI"),
+            ("{\"SecretAccessKey\": \"wJalrXUtnFEMI/K7MDENG\"}".to_owned(), "wJalrXUtnFEMI"),
+            ("{\\\"SessionToken\\\":\\\"IQoJb3JpZ2lu\\\"}".to_owned(), "IQoJb3JpZ2lu"),
+            ("AWS_SESSION_TOKEN=IQoJb3JpZ2luX2Vj".to_owned(), "IQoJb3JpZ2lu"),
+            ("Authorization: Basic dXNlcjpodW50ZXIy\r\n".to_owned(), "dXNlcjpodW50ZXIy"),
+            ("> authorization: AWS4-HMAC-SHA256 Credential=x/y, Signature=fe5f80".to_owned(), "fe5f80"),
+            ("curl -H 'Proxy-Authorization: abc'".to_owned(), "abc"),
+            (format!("got Bearer {jwt}"), &jwt),
+            (format!("jwt {jwt}"), &jwt),
+            ("podman login --password hunter22 host".to_owned(), "hunter22"),
+            ("password: hunter22".to_owned(), "hunter22"),
+            ("https://user:hunter2@host/path".to_owned(), "hunter2"),
+            ("{\"auths\":{\"host\":{\"auth\":\"dXNlcjpodW50ZXIy\"}}}".to_owned(), "dXNlcjpodW50ZXIy"),
+            (format!("ghp{}", "_abcdefghijklmnopqrstuvwxyz0123"), "abcdefghijklmnop"),
+            ("user-data: I2Nsb3VkLWNvbmZpZwo=".to_owned(), "I2Nsb3Vk"),
+            ("#cloud-config\nssh_keys:\n  ed25519_private: x1y2z3\n\nafter".to_owned(), "x1y2z3"),
+            (key("OPENSSH ", false), "b3BlbnNz"),
+            (key("RSA ", true), "b3BlbnNz"),
+            (key("", false).replace('\n', "\n[   1.2] cloud-init: "), "b3BlbnNz"),
+        ] {
+            let seen = clean(&text);
+            assert!(!seen.contains(secret) && seen.contains(REDACTED), "{text:?} became {seen:?}");
+        }
+        assert!(clean("#cloud-config\na: b\n\nafter").ends_with("after"));
+        assert_eq!(clean("https://user:hunter2@host/path"), "https://user:[redacted]@host/path");
+    }
+
+    #[test]
+    fn evidence_that_is_no_secret_stays_as_it_is() {
+        for text in [
+            "token b93c7261-5a8f-4bc7-9569-548a109e88cf",
+            "sha256:7e2257e62e131ffa53483dc27af8e50e62af85f813c31543d3ffbf840f3ae29b",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7 root@nano",
+            "WWW-Authenticate: Bearer realm=\"https://host/token\",service=\"host\"",
+            "http://127.0.0.1:5000/v2/",
+            "systemd[1]: Started Forward Password Requests to Wall.",
+            "error: authentication required, no token",
+        ] {
+            assert_eq!(clean(text), text);
+        }
+    }
+
+    #[test]
+    fn json_stays_json_and_what_bears_the_name_of_a_secret_is_one() {
+        let redactor = Redactor::default();
+        let value = json!({ "password": "x", "MESSAGE": "password=hunter22\" and more", "token": "", "n": 1 });
+        let seen = redactor.json(value);
+        assert_eq!(seen["password"], REDACTED);
+        assert_eq!(seen["MESSAGE"], format!("password={REDACTED}\" and more"));
+        assert_eq!((&seen["token"], &seen["n"]), (&json!(""), &json!(1)));
+        let lines = b"{\"MESSAGE\":\"password: hunter22\\\\n\\\"\"}\n{\"a\":1}\n";
+        let file = redactor.file("trials/x.journal.jsonl", lines);
+        let text = String::from_utf8(file.into_owned()).unwrap();
+        assert!(
+            !text.contains("hunter22") && text.lines().all(|line| serde_json::from_str::<Json>(line).is_ok()),
+            "{text}"
+        );
+        assert_eq!(redactor.file("x.log", b"\xff\xfe").as_ref(), b"\xff\xfe", "what is no text stays to the byte");
+    }
+
+    #[test]
+    fn words_and_variables_of_commands_are_known_by_the_word_before() {
+        let redactor = Redactor::default();
+        let words = ["podman", "login", "--password", "abc", "--username", "me"].map(str::to_owned);
+        assert_eq!(redactor.words(&words)[3..], [REDACTED, "--username", "me"]);
+        let variables = [("AWS_SECRET_ACCESS_KEY", "x"), ("HOME", "/root"), ("REGISTRY_TOKEN_FILE", "/run/t")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let seen = redactor.variables(&variables);
+        assert_eq!(seen, ["AWS_SECRET_ACCESS_KEY=[redacted]", "HOME=/root", "REGISTRY_TOKEN_FILE=/run/t"]);
+    }
+}
