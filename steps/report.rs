@@ -1,9 +1,14 @@
 //! Reports: they read evidence and nothing else; and what a plan looks like before there is any.
 
 mod console;
+#[cfg(test)]
+mod example;
+mod junit;
 mod plan;
+mod times;
 mod workload;
 
 pub use console::{line, summary, table};
+pub use junit::junit;
 pub use plan::{PlanRow, plan, planned_claims};
 pub use workload::{disturbance, memory};
