@@ -4,11 +4,13 @@ mod console;
 #[cfg(test)]
 mod example;
 mod junit;
+mod messages;
 mod plan;
 mod times;
 mod workload;
 
 pub use console::{line, summary, table};
 pub use junit::junit;
+pub use messages::messages;
 pub use plan::{PlanRow, plan, planned_claims};
 pub use workload::{disturbance, memory};
