@@ -3,6 +3,7 @@
 mod console;
 #[cfg(test)]
 mod example;
+mod job_summary;
 mod junit;
 mod messages;
 mod oscal;
@@ -11,6 +12,7 @@ mod times;
 mod workload;
 
 pub use console::{line, summary, table};
+pub use job_summary::{job_summary, publish};
 pub use junit::junit;
 pub use messages::messages;
 pub use oscal::oscal;
