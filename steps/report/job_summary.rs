@@ -1,6 +1,5 @@
 //! `summary.md`: a run on one page of Markdown, for the page that a CI job shows.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -16,7 +15,7 @@ use crate::verdict::Verdict;
 /// How large a page may be, in bytes: GitHub shows nothing of one that is larger than 1 MiB.
 const LARGEST: usize = (1 << 20) - 1024;
 /// How much of a value is shown, in characters: all of it is in the evidence.
-const LONGEST: usize = 300;
+const LONGEST: usize = 1000;
 /// What is told of host and machine, and where in `run.json` it stands.
 const FACTS: [(&str, &str); 15] = [
     ("run", "/run"),
@@ -107,9 +106,12 @@ fn open(verdicts: &Verdicts) -> String {
 }
 
 fn not_run(claims: &[ClaimRecord]) -> String {
-    let mut reasons = BTreeMap::<&str, Vec<String>>::new();
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for claim in claims.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
-        reasons.entry(&claim.reason).or_default().push(claim.id.to_string());
+        match reasons.iter_mut().find(|(reason, _)| *reason == claim.reason) {
+            Some((_, ids)) => ids.push(claim.id.to_string()),
+            None => reasons.push((&claim.reason, vec![claim.id.to_string()])),
+        }
     }
     let line = |(reason, ids): (&str, Vec<String>)| format!("- {}: {}\n", ids.join(", "), plain(reason));
     section("What was not run, or not judged", reasons.into_iter().map(line).collect())
@@ -120,7 +122,9 @@ fn facts(run: &Json) -> String {
         let value = run.pointer(pointer).and_then(Json::as_str)?;
         Some(format!("- {name}: {}\n", plain(value)))
     };
-    section("What it was measured on", FACTS.into_iter().filter_map(fact).collect())
+    let changed = run.pointer("/git/changed").and_then(Json::as_bool) == Some(true);
+    let changed = changed.then(|| "- with changes that are not committed\n".to_owned());
+    section("What it was measured on", FACTS.into_iter().filter_map(fact).chain(changed).collect())
 }
 
 /// A list with its heading; nothing where there is nothing in it.
@@ -138,11 +142,14 @@ fn plain(text: &str) -> String {
         text.push('…');
     }
     let mut plain = String::new();
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         match c {
             // Shown as it is, and followed by nothing that one could see, it is no mention.
             '@' => plain += "&#64;&#8203;",
-            '&' | '<' | '>' | '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '#' | '$' | ':' | '!' => {
+            // It ends a word, or it begins what follows the name of a protocol or the name of a picture.
+            ':' if chars.peek().is_none_or(|next| *next == ' ') => plain.push(c),
+            ':' | '&' | '<' | '>' | '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '#' | '$' | '!' => {
                 plain += &format!("&#{};", u32::from(c));
             }
             c => plain.push(c),
@@ -196,7 +203,7 @@ mod tests {
         assert_eq!(shown, expected);
         let link = plain("![x](https://x)");
         assert_eq!(link, "&#33;&#91;x&#93;(https&#58;//x)");
-        assert_eq!(plain(&"x".repeat(1000)).chars().count(), LONGEST + 1);
+        assert_eq!(plain(&"x".repeat(2000)).chars().count(), LONGEST + 1);
     }
 
     #[test]
