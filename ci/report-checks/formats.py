@@ -69,6 +69,8 @@ def junit(folder, verdicts):
 def oscal(folder, verdicts):
     """Valid for the reference implementation, and a finding exactly for what was judged."""
     document = AssessmentResults.oscal_read(folder / "oscal-assessment-results.json")
+    if document is None:
+        return check("oscal-assessment-results.json", ["it is not there"])
     validator = validator_factory.get(argparse.Namespace(mode="all"))
     problems = [] if validator.model_is_valid(document, True) else ["not valid"]
     valid = check("oscal-assessment-results.json: valid for compliance-trestle", problems)
