@@ -82,8 +82,10 @@ def oscal(folder, verdicts):
     findings = document.results[0].findings or []
     found = {str(finding.target.target_id): finding.target.status.state.value for finding in findings}
     names = sorted(judged.keys() | found.keys())
-    problems = [f"{name}: {found.get(name)}, not {judged.get(name)}" for name in names if found.get(name) != judged.get(name)]
-    return check(f"oscal-assessment-results.json: {len(found)} findings, one for each claim that was judged", problems) and valid
+    wrong = [name for name in names if found.get(name) != judged.get(name)]
+    problems = [f"{name}: {found.get(name)}, not {judged.get(name)}" for name in wrong]
+    what = f"oscal-assessment-results.json: {len(found)} findings, one for each claim that was judged"
+    return check(what, problems) and valid
 
 
 if __name__ == "__main__":

@@ -28,8 +28,12 @@ const REGISTER: &str = "features/claims.toml";
 /// The assessment results, as JSON.
 ///
 /// # Errors
-/// They cannot be written as JSON.
+/// There is no claim, which OSCAL has no word for.
 pub fn oscal(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+    anyhow::ensure!(
+        !bundle.verdicts.claims.is_empty(),
+        "verdicts.json has no claim: there is nothing that was assessed"
+    );
     let mut results = Results { bundle, observations: Vec::new(), findings: Vec::new() };
     for claim in &bundle.verdicts.claims {
         results.claim(claim);
@@ -143,17 +147,20 @@ impl Results<'_> {
 
 /// What was put to the proof: the sections, and of them the claims that were run.
 fn reviewed(claims: &[ClaimRecord]) -> Json {
-    let run: Vec<&ClaimRecord> = claims.iter().filter(|claim| !claim.attempts.is_empty()).collect();
+    let sections = |claims: &[&ClaimRecord]| {
+        let numbers: BTreeSet<u8> = claims.iter().map(|claim| claim.id.section()).collect();
+        numbers.iter().map(|number| json!({ "control-id": section(number) })).collect::<Vec<_>>()
+    };
+    let (run, rest): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| !claim.attempts.is_empty());
     if run.is_empty() {
-        return json!({ "control-selections": [{ "description": "No claim was put to the proof." }] });
+        let none = "Of these sections, no claim was put to the proof in this run.";
+        return json!({ "control-selections": [{ "description": none, "include-controls": sections(&rest) }] });
     }
-    let sections: BTreeSet<u8> = run.iter().map(|claim| claim.id.section()).collect();
     let ids: BTreeSet<ClaimId> = run.iter().map(|claim| claim.id).collect();
-    let sections: Vec<Json> = sections.iter().map(|number| json!({ "control-id": section(number) })).collect();
-    let claims: Vec<Json> = ids.iter().map(|id| json!({ "objective-id": id.to_string() })).collect();
+    let ids: Vec<Json> = ids.iter().map(|id| json!({ "objective-id": id.to_string() })).collect();
     json!({
-        "control-selections": [{ "include-controls": sections }],
-        "control-objective-selections": [{ "include-objectives": claims }],
+        "control-selections": [{ "include-controls": sections(&run) }],
+        "control-objective-selections": [{ "include-objectives": ids }],
     })
 }
 
@@ -242,13 +249,17 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
-        let mut empty = example::bundle();
-        empty.run = Json::Null;
-        empty.verdicts.claims.clear();
-        for bundle in [example::bundle(), example::killed(), empty] {
-            let document: Json = serde_json::from_slice(&oscal(&bundle).unwrap()).unwrap();
+        let mut idle = example::bundle();
+        idle.run = Json::Null;
+        idle.verdicts.claims.retain(|claim| claim.attempts.is_empty());
+        for bundle in [&example::bundle(), &example::killed(), &idle] {
+            let document: Json = serde_json::from_slice(&oscal(bundle).unwrap()).unwrap();
             check(&document);
+            let reviewed = &document["assessment-results"]["results"][0]["reviewed-controls"];
+            assert_eq!(reviewed["control-selections"][0]["include-controls"], json!([{ "control-id": "A2" }]));
         }
+        idle.verdicts.claims.clear();
+        assert!(oscal(&idle).unwrap_err().to_string().starts_with("verdicts.json has no claim"));
     }
 
     #[test]

@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn an_outline_keeps_its_examples_and_a_language_is_told() {
-        let text = "# language: de\nFunktionalität: f\n  Szenariogrundriss: s\n    Gegeben sei <x>\n    Beispiele:\n      | x |\n      | 1 |\n";
+        let text = "# language: de\nFunktionalität: f\n  Szenariogrundriss: s\n    Gegeben sei <x>\n    Beispiele:\n\
+                  | x |\n      | 1 |\n";
         let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();
         let document = Document::of(&file, &mut Ids(0));
         assert_eq!(document.tree["feature"]["language"], "de");
