@@ -32,6 +32,8 @@ async function read() {
     const [error] = valid(message) ? [] : valid.errors
     if (error) problems.push(`line ${line}: ${error.instancePath} ${error.message}`)
   }
+  const { version } = JSON.parse(readFileSync(new URL('node_modules/@cucumber/messages/package.json', import.meta.url)))
+  if (messages[0]?.meta?.protocolVersion !== version) problems.push(`line 1: the protocol is not that of ${version}`)
   check(`messages.ndjson: ${line} messages are valid against Cucumber's schema`, problems)
   return messages
 }

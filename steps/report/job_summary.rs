@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use super::console::{controls, counts, mark, measured, published};
 use crate::bundle::Bundle;
 use crate::evidence::{ClaimRecord, Verdicts};
+use crate::plan::NOT_SELECTED;
 use crate::verdict::Verdict;
 
 /// How large a page may be, in bytes: GitHub shows nothing of one that is larger than 1 MiB.
@@ -77,7 +78,9 @@ fn head(verdicts: &Verdicts) -> String {
     format!("## {said}\n\n{}; exit status {}\n\n", counts(verdicts), verdicts.exit)
 }
 
+/// The claims, but for those that nobody asked for.
 fn table(claims: &[ClaimRecord]) -> String {
+    let wanted = |claim: &&ClaimRecord| !(claim.verdict == Verdict::NotRun && claim.reason == NOT_SELECTED);
     let row = |claim: &ClaimRecord| {
         let cells = [
             format!("{} {}", mark(claim.verdict), claim.id),
@@ -91,7 +94,7 @@ fn table(claims: &[ClaimRecord]) -> String {
         format!("| {} |\n", cells.join(" | "))
     };
     let head = "| id | claim | bound | published | measured | verdict | control |\n|---|---|---|---|---|---|---|\n";
-    format!("{head}{}", claims.iter().map(row).collect::<String>())
+    format!("{head}{}", claims.iter().filter(wanted).map(row).collect::<String>())
 }
 
 /// Each claim that was run and does not simply hold, and what is wrong beyond the claims.
@@ -217,6 +220,14 @@ mod tests {
         let rows: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(rows.len(), bundle.verdicts.claims.len() + 2);
         assert!(rows.iter().all(|row| row.matches('|').count() == 8), "{rows:?}");
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_named_below_the_table_only() {
+        let mut bundle = example::bundle();
+        bundle.verdicts.claims[3].reason = NOT_SELECTED.to_owned();
+        let page = page(&bundle);
+        assert!(!page.contains("A2-4 |") && page.contains(&format!("- A2-4: {NOT_SELECTED}\n")), "{page}");
     }
 
     #[test]

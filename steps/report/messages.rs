@@ -184,7 +184,7 @@ fn timestamp(at: Timestamp) -> Json {
 mod tests {
     use super::super::example;
     use super::*;
-    use crate::conclusion::ControlVerdict;
+    use crate::conclusion::{ControlRecord, ControlVerdict};
     use crate::verdict::Verdict;
 
     fn read(bundle: &Bundle) -> Vec<Json> {
@@ -237,6 +237,13 @@ mod tests {
         assert_eq!(statuses(&bundle, "A large one"), "PASSED |PASSED |PASSED ");
         let refused = |message: &Json| message["attachment"]["body"] == "refused, as it must be: size is 12 bytes";
         assert!(read(&bundle).iter().any(refused));
+        let mut other = bundle.clone();
+        let attempt = example::attempt("A large one", &[(Verdict::Fails, "weight is 12 kg")], None);
+        let control = &mut other.verdicts.claims[0].controls[0];
+        *control = ControlRecord::weigh(&control.scenario, &control.feature, control.line, vec![attempt]);
+        let said = statuses(&other, "A large one");
+        assert!(said.starts_with("PASSED |PASSED |UNKNOWN the check says no, but for another reason"), "{said}");
+        assert!(read(&other).iter().any(|message| message["attachment"]["body"] == "fails: weight is 12 kg"));
         assert_eq!(statuses(&bundle, "Nobody ran this"), "SKIPPED |SKIPPED |UNKNOWN not run");
         let declared = statuses(&bundle, "A wrong one passes");
         assert!(

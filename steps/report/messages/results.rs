@@ -12,7 +12,7 @@ use crate::conclusion::{Attempt, ControlRecord, ControlVerdict, Step, settle};
 use crate::deviation::Deviation;
 use crate::evidence::ClaimRecord;
 use crate::plan::Decision;
-use crate::verdict::{Judged, Verdict};
+use crate::verdict::{Judged, Outcome, Verdict};
 
 /// What a scenario is to the run.
 pub enum Subject<'a> {
@@ -86,16 +86,19 @@ impl<'a> Subject<'a> {
     /// The result of each of these steps, attempt by attempt. What was never tried is one attempt that came to nothing.
     pub fn attempts(&self, steps: &[PickleStep]) -> Vec<Vec<StepResult>> {
         let (attempts, untried) = match self {
-            Subject::Untouched(why) => return vec![self.told(untouched(steps, why))],
+            Subject::Untouched(why) => return vec![self.told(untouched(steps, why), None)],
             Subject::Claim(claim) => (&claim.attempts, &claim.reason),
             Subject::Control(_, control) => (&control.attempts, &control.reason),
         };
         if attempts.is_empty() {
             let skipped = matches!(self, Subject::Claim(ClaimRecord { decision: Decision::Skip(_), .. }));
             let came = if skipped { untouched(steps, untried) } else { unbegun(steps, untried) };
-            return vec![self.told(came)];
+            return vec![self.told(came, None)];
         }
-        attempts.iter().enumerate().map(|(place, attempt)| self.told(self.came(steps, attempt, place))).collect()
+        let told = |(place, attempt): (usize, &Attempt)| {
+            self.told(self.came(steps, attempt, place), attempt.because.as_deref())
+        };
+        attempts.iter().enumerate().map(told).collect()
     }
 
     fn came<'b>(&self, steps: &[PickleStep], attempt: &'b Attempt, place: usize) -> Vec<(Came, Option<Traced<'b>>)> {
@@ -121,7 +124,7 @@ impl<'a> Subject<'a> {
         came
     }
 
-    fn told(&self, came: Vec<(Came, Option<Traced>)>) -> Vec<StepResult> {
+    fn told(&self, came: Vec<(Came, Option<Traced>)>, because: Option<&str>) -> Vec<StepResult> {
         let told = |(came, traced): (Came, Option<Traced>)| {
             let (status, message) = match came {
                 Came::Through => self.through(traced.map(|(_, checks)| checks).unwrap_or_default()),
@@ -131,7 +134,8 @@ impl<'a> Subject<'a> {
             };
             let at = traced.map(|(step, _)| step.at);
             let took = traced.and_then(|(step, _)| step.seconds).map(times::length).unwrap_or_default();
-            StepResult { status, message, attachment: traced.and_then(|(_, checks)| self.attachment(checks)), at, took }
+            let attachment = traced.and_then(|(_, checks)| attachment(checks, because));
+            StepResult { status, message, attachment, at, took }
         };
         came.into_iter().map(told).collect()
     }
@@ -161,15 +165,20 @@ impl<'a> Subject<'a> {
             _ => ("FAILED", Some(reason)),
         }
     }
+}
 
-    /// What checks came to, a line each.
-    fn attachment(&self, checks: &[Judged]) -> Option<String> {
-        let line = |judged: &Judged| match (self, judged.outcome.verdict) {
-            (Subject::Control(..), Verdict::Fails) => format!("refused, as it must be: {}", judged.outcome.reason),
-            (_, verdict) => format!("{verdict}: {}", judged.outcome.reason),
-        };
-        (!checks.is_empty()).then(|| checks.iter().map(line).collect::<Vec<_>>().join("\n"))
-    }
+/// What checks came to, a line each. Only a control has a reason for which they must say no.
+fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
+    let line = |judged: &Judged| {
+        let Outcome { verdict, reason, .. } = &judged.outcome;
+        match because {
+            Some(because) if *verdict == Verdict::Fails && reason.contains(because) => {
+                format!("refused, as it must be: {reason}")
+            }
+            _ => format!("{verdict}: {reason}"),
+        }
+    };
+    (!checks.is_empty()).then(|| checks.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// A failure with what was declared about it.
