@@ -41,6 +41,9 @@ pub mod annex;
 pub mod evidence;
 pub mod record;
 pub mod bundle;
+pub mod seal;
+pub mod attestation;
+pub mod verify;
 pub mod selfcheck;
 pub mod report;
 // What assay itself costs.

@@ -7,3 +7,28 @@ mod workload;
 pub use console::{line, summary, table};
 pub use plan::{PlanRow, plan, planned_claims};
 pub use workload::{disturbance, memory};
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::bundle::Bundle;
+
+/// A report as a file: its name, and what makes it of a run.
+type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
+
+/// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
+pub const FILES: [Exporter; 0] = [];
+
+/// Makes all reports of a run and writes them into a folder.
+///
+/// # Errors
+/// One cannot be made or written; the error names it.
+pub fn write(bundle: &Bundle, folder: &Path) -> anyhow::Result<()> {
+    for (name, export) in FILES {
+        let bytes = export(bundle).with_context(|| format!("{name} cannot be made"))?;
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
