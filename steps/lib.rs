@@ -46,5 +46,6 @@ pub mod attestation;
 pub mod verify;
 pub mod selfcheck;
 pub mod report;
+pub mod closing;
 // What assay itself costs.
 pub mod bench;

@@ -20,13 +20,27 @@ type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
 /// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
 pub const FILES: [Exporter; 0] = [];
 
-/// Makes all reports of a run and writes them into a folder.
+/// A report that was made: its name, and its bytes.
+pub type Made = (&'static str, Vec<u8>);
+
+/// Makes all reports of a run.
 ///
 /// # Errors
-/// One cannot be made or written; the error names it.
-pub fn write(bundle: &Bundle, folder: &Path) -> anyhow::Result<()> {
-    for (name, export) in FILES {
+/// One cannot be made; the error names it.
+pub fn make(bundle: &Bundle) -> anyhow::Result<Vec<Made>> {
+    let made = |(name, export): Exporter| {
         let bytes = export(bundle).with_context(|| format!("{name} cannot be made"))?;
+        Ok((name, bytes))
+    };
+    FILES.into_iter().map(made).collect()
+}
+
+/// Writes reports into a folder.
+///
+/// # Errors
+/// One cannot be written; the error names it.
+pub fn write(reports: &[Made], folder: &Path) -> anyhow::Result<()> {
+    for (name, bytes) in reports {
         let path = folder.join(name);
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -1,5 +1,7 @@
 //! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
 
+mod reports;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -66,6 +68,24 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
+    /// Make the reports of a run again from its evidence; of several runs: compare them, claim by claim
+    ///
+    /// Exit status of a comparison: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is.
+    Report(reports::Report),
+    /// Check a run's folder: its checksums, and every verdict again by the samples alone
+    ///
+    /// Exit status: 0 everything agrees; 1 something does not: it is named.
+    Verify {
+        /// The folder of a run, e.g. target/assay/latest
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Who may have signed it: a file as in ssh-keygen(1), ALLOWED SIGNERS
+        #[arg(long, value_name = "FILE")]
+        allowed_signers: Option<PathBuf>,
+        /// As an object for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Falsify what a run saw, one thing at a time, and see that nothing falsified is reported as holding
     ///
     /// Exit status: 0 every mutant was caught; 1 one survived, or the run's samples do not bear out its verdicts.
@@ -111,6 +131,8 @@ fn main() -> ExitCode {
         Todo::Setup { target } => setup(target.as_deref(), settings),
         Todo::Plan { target, claims, json } => plan(target.as_deref(), claims, json, &settings),
         Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
+        Todo::Report(arguments) => reports::report(&arguments),
+        Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
         Todo::Selfcheck { folder, json } => selfcheck(folder, json, &settings),
         Todo::Gc { images, json } => gc(images, json, &settings),
     });
