@@ -35,6 +35,7 @@ pub mod claim;
 pub mod deviation;
 pub mod plan;
 pub mod conclusion;
+pub mod trend;
 // The annex as its files have it.
 pub mod annex;
 // What is left, and how it is shown.

@@ -2,10 +2,12 @@
 
 mod console;
 mod plan;
+mod trend;
 mod workload;
 
 pub use console::{line, summary, table};
 pub use plan::{PlanRow, plan, planned_claims};
+pub use trend::comparison;
 pub use workload::{disturbance, memory};
 
 use std::path::Path;

@@ -17,7 +17,7 @@ const REASON: usize = 150;
 /// The width of the table where nobody says how wide the console is.
 const WIDTH: u16 = 150;
 
-fn mark(verdict: Verdict) -> &'static str {
+pub(super) fn mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "✔",
         Verdict::Fails => "✘",
