@@ -1,11 +1,18 @@
 //! Reports: they read evidence and nothing else; and what a plan looks like before there is any.
 
 mod console;
+#[cfg(test)]
+mod example;
+mod junit;
+mod messages;
 mod plan;
+mod times;
 mod trend;
 mod workload;
 
 pub use console::{line, summary, table};
+pub use junit::junit;
+pub use messages::messages;
 pub use plan::{PlanRow, plan, planned_claims};
 pub use trend::comparison;
 pub use workload::{disturbance, memory};
@@ -20,7 +27,7 @@ use crate::bundle::Bundle;
 type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
 
 /// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
-pub const FILES: [Exporter; 0] = [];
+pub const FILES: [Exporter; 2] = [("junit.xml", junit), ("messages.ndjson", messages)];
 
 /// A report that was made: its name, and its bytes.
 pub type Made = (&'static str, Vec<u8>);

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use assay::attestation;
-use assay::bundle::{Bundle, Folder};
+use assay::bundle::{self, Bundle, Folder};
 use assay::closing::{self, Rebuilt};
 use assay::report;
+use assay::trend::Comparison;
 use assay::unit::Bytes;
 use assay::verify;
 use clap::Args;
@@ -37,7 +38,23 @@ pub struct Report {
 pub fn report(arguments: &Report) -> Result<(), Exit> {
     match &arguments.folders[..] {
         [folder] => rebuild(folder, arguments),
-        _ => Err(usage(anyhow::anyhow!("not yet"))),
+        folders => compare(folders, arguments),
+    }
+}
+
+fn compare(folders: &[PathBuf], arguments: &Report) -> Result<(), Exit> {
+    if arguments.out.is_some() || arguments.sign.is_some() {
+        return Err(usage(anyhow::anyhow!("runs are compared and nothing is written: leave out --out and --sign")));
+    }
+    let runs = bundle::briefs(folders).map_err(usage)?;
+    let comparison = Comparison::of(runs).map_err(usage)?;
+    match arguments.json {
+        true => say(&serde_json::to_string_pretty(&comparison).map_err(infrastructure)?),
+        false => say(report::comparison(&comparison).trim_end()),
+    }
+    match comparison.worse() {
+        true => Err((FOUND, anyhow::anyhow!("something got worse: see above"))),
+        false => Ok(()),
     }
 }
 

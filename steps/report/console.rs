@@ -51,14 +51,14 @@ fn short(text: &str) -> String {
     }
 }
 
-fn measured(claim: &ClaimRecord) -> String {
+pub(super) fn measured(claim: &ClaimRecord) -> String {
     match (&claim.value, claim.unit) {
         (Some(value), unit) => value.show(unit.unwrap_or(Unit::Text)),
         (None, _) => String::new(),
     }
 }
 
-fn word(control: &ControlRecord) -> &'static str {
+pub(super) fn word(control: &ControlRecord) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",
         ControlVerdict::DoesNotDiscriminate => "NOT CAUGHT",
@@ -68,13 +68,13 @@ fn word(control: &ControlRecord) -> &'static str {
 }
 
 /// Each control's own word, where they differ.
-fn controls(claim: &ClaimRecord) -> String {
+pub(super) fn controls(claim: &ClaimRecord) -> String {
     let mut words: Vec<&str> = claim.controls.iter().map(word).collect();
     words.dedup();
     words.join(", ")
 }
 
-fn published(claim: &ClaimRecord) -> String {
+pub(super) fn published(claim: &ClaimRecord) -> String {
     let published = claim.published.clone().unwrap_or_default();
     match &claim.typical {
         Some(typical) => format!("{published} (typical: {typical})"),
@@ -131,19 +131,22 @@ pub fn table(verdicts: &Verdicts) -> String {
     text
 }
 
-/// The last line: how many claims came to what, the exit status, and where the evidence lies.
-pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
+/// How many claims came to what.
+pub(super) fn counts(verdicts: &Verdicts) -> String {
     let count = |verdict: Verdict| verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count();
     format!(
-        "{} hold, {} fail, {} known deviations, {} inconclusive, {} not run; exit status {}; evidence: {}",
+        "{} hold, {} fail, {} known deviations, {} inconclusive, {} not run",
         count(Verdict::Holds),
         count(Verdict::Fails),
         count(Verdict::KnownDeviation),
         count(Verdict::Inconclusive),
         count(Verdict::NotRun),
-        verdicts.exit,
-        folder.display()
     )
+}
+
+/// The last line: how many claims came to what, the exit status, and where the evidence lies.
+pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
+    format!("{}; exit status {}; evidence: {}", counts(verdicts), verdicts.exit, folder.display())
 }
 
 #[cfg(test)]

@@ -1,0 +1,233 @@
+//! What each step of each attempt at a scenario came to, in Cucumber's words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::times;
+use super::documents::{Pickle, PickleStep};
+use crate::bundle::Bundle;
+use crate::conclusion::{Attempt, ControlRecord, ControlVerdict, Step, settle};
+use crate::evidence::ClaimRecord;
+use crate::plan::Decision;
+use crate::verdict::{Judged, Verdict};
+
+/// What a scenario is to the run.
+pub enum Subject<'a> {
+    /// It puts this claim to the proof.
+    Claim(&'a ClaimRecord),
+    /// It is this claim's control.
+    Control(&'a ClaimRecord, &'a ControlRecord),
+    /// It was not to be run, and why.
+    Untouched(String),
+}
+
+/// A step's result.
+pub struct StepResult {
+    /// Cucumber's word for it.
+    pub status: &'static str,
+    /// Why, where it did not simply pass.
+    pub message: Option<String>,
+    /// What its checks came to.
+    pub attachment: Option<String>,
+    /// When it began; `None` where it did not.
+    pub at: Option<Timestamp>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What a step came to, in the words of this project.
+enum Came {
+    Through,
+    Failed(String),
+    Open(String),
+    Skipped(Option<String>),
+}
+
+/// A step that was begun, with the checks that it made.
+type Traced<'a> = (&'a Step, &'a [Judged]);
+
+impl<'a> Subject<'a> {
+    /// All that was to be run, by file and line.
+    ///
+    /// # Errors
+    /// Two things are said of one scenario.
+    pub fn by_place(bundle: &'a Bundle) -> anyhow::Result<BTreeMap<(&'a str, usize), Subject<'a>>> {
+        let mut places = BTreeMap::new();
+        for claim in &bundle.verdicts.claims {
+            let own = ((claim.feature.as_str(), claim.line), Subject::Claim(claim));
+            let controls = claim.controls.iter();
+            let controls = controls.map(|each| ((each.feature.as_str(), each.line), Subject::Control(claim, each)));
+            for (place, subject) in std::iter::once(own).chain(controls) {
+                let (feature, line) = place;
+                let first = places.insert(place, subject).is_none();
+                anyhow::ensure!(
+                    first,
+                    "verdicts.json says of {feature}:{line} twice what came of it: no run does that"
+                );
+            }
+        }
+        Ok(places)
+    }
+
+    /// A scenario that nothing is said of; its claim may know why.
+    pub fn untouched(bundle: &Bundle, pickle: &Pickle) -> Subject<'a> {
+        let its = |claim: &&ClaimRecord| pickle.tags.contains(&claim.id.to_string());
+        let claim = bundle.verdicts.claims.iter().find(its);
+        let why = claim.map(|claim| match &claim.decision {
+            Decision::Skip(why) => why.clone(),
+            _ => "the run says nothing of it".to_owned(),
+        });
+        Subject::Untouched(why.unwrap_or_else(|| "it is about no claim of this run".to_owned()))
+    }
+
+    /// The result of each of these steps, attempt by attempt. What was never tried is one attempt that came to nothing.
+    pub fn attempts(&self, steps: &[PickleStep]) -> Vec<Vec<StepResult>> {
+        let (attempts, untried) = match self {
+            Subject::Untouched(why) => return vec![self.told(untouched(steps, why))],
+            Subject::Claim(claim) => (&claim.attempts, &claim.reason),
+            Subject::Control(_, control) => (&control.attempts, &control.reason),
+        };
+        if attempts.is_empty() {
+            let skipped = matches!(self, Subject::Claim(ClaimRecord { decision: Decision::Skip(_), .. }));
+            let came = if skipped { untouched(steps, untried) } else { unbegun(steps, untried) };
+            return vec![self.told(came)];
+        }
+        attempts.iter().enumerate().map(|(place, attempt)| self.told(self.came(steps, attempt, place))).collect()
+    }
+
+    fn came<'b>(&self, steps: &[PickleStep], attempt: &'b Attempt, place: usize) -> Vec<(Came, Option<Traced<'b>>)> {
+        let traced = traced(attempt);
+        let begun = |step: &PickleStep| traced.iter().find(|(begun, _)| begun.line == step.line).copied();
+        let control = matches!(self, Subject::Control(..));
+        let mut came: Vec<_> = steps.iter().map(|step| (one(attempt, begun(step), control), begun(step))).collect();
+        match self {
+            Subject::Claim(claim) => {
+                let last = place + 1 == claim.attempts.len();
+                let outcome = if last { settle(&claim.attempts) } else { attempt.outcome.clone() };
+                if shown(&came) != outcome.verdict {
+                    // What the steps alone do not show: one that holds only when tried again, or nothing was checked.
+                    conclude(
+                        &mut came,
+                        if outcome.verdict == Verdict::Fails { Came::Failed } else { Came::Open }(outcome.reason),
+                    );
+                }
+            }
+            Subject::Control(_, control) => conclude(&mut came, refusal(control, attempt, place)),
+            Subject::Untouched(_) => {}
+        }
+        came
+    }
+
+    fn told(&self, came: Vec<(Came, Option<Traced>)>) -> Vec<StepResult> {
+        let told = |(came, traced): (Came, Option<Traced>)| {
+            let (status, message) = match came {
+                Came::Through => ("PASSED", None),
+                Came::Failed(reason) => self.failed(reason),
+                Came::Open(reason) => ("UNKNOWN", Some(reason)),
+                Came::Skipped(why) => ("SKIPPED", why),
+            };
+            let at = traced.map(|(step, _)| step.at);
+            let took = traced.and_then(|(step, _)| step.seconds).map(times::length).unwrap_or_default();
+            StepResult { status, message, attachment: traced.and_then(|(_, checks)| self.attachment(checks)), at, took }
+        };
+        came.into_iter().map(told).collect()
+    }
+
+    /// A failure is one, unless somebody has declared it, or nobody judges it here.
+    fn failed(&self, reason: String) -> (&'static str, Option<String>) {
+        let (claim, declared) = match self {
+            Subject::Claim(claim) => (claim, true),
+            // Where a claim's own check fails, the declaration is about that, and not about its control.
+            Subject::Control(claim, _) => (claim, settle(&claim.attempts).verdict == Verdict::Holds),
+            Subject::Untouched(_) => return ("FAILED", Some(reason)),
+        };
+        match (claim.verdict, &claim.decision) {
+            (Verdict::KnownDeviation, _) if declared => ("PENDING", Some(format!("known deviation: {}", claim.reason))),
+            (_, Decision::Record(_)) => ("SKIPPED", Some(format!("recorded, not judged: {reason}"))),
+            _ => ("FAILED", Some(reason)),
+        }
+    }
+
+    /// What checks came to, a line each.
+    fn attachment(&self, checks: &[Judged]) -> Option<String> {
+        let line = |judged: &Judged| match (self, judged.outcome.verdict) {
+            (Subject::Control(..), Verdict::Fails) => format!("refused, as it must be: {}", judged.outcome.reason),
+            (_, verdict) => format!("{verdict}: {}", judged.outcome.reason),
+        };
+        (!checks.is_empty()).then(|| checks.iter().map(line).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// The steps that were begun, each with its checks. What is left over belongs to the last: no check is lost.
+fn traced(attempt: &Attempt) -> Vec<Traced<'_>> {
+    let mut rest = attempt.checks.as_slice();
+    let last = attempt.steps.len().saturating_sub(1);
+    let mut traced = Vec::new();
+    for (place, step) in attempt.steps.iter().enumerate() {
+        let count = if place == last { rest.len() } else { step.checks.min(rest.len()) };
+        let (mine, others) = rest.split_at(count);
+        rest = others;
+        traced.push((step, mine));
+    }
+    traced
+}
+
+/// What a step came to by itself. Of a control, a check that fails is as it should be.
+fn one(attempt: &Attempt, traced: Option<Traced>, control: bool) -> Came {
+    let Some((step, checks)) = traced else { return Came::Skipped(None) };
+    let said = |verdict: Verdict| {
+        let those = checks.iter().filter(|judged| judged.outcome.verdict == verdict);
+        let reasons: Vec<&str> = those.map(|judged| judged.outcome.reason.as_str()).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    };
+    match (said(Verdict::Fails), said(Verdict::Inconclusive)) {
+        (Some(reason), _) if !control => Came::Failed(reason),
+        _ if step.seconds.is_none() => {
+            Came::Open(attempt.error.clone().unwrap_or_else(|| "it did not come to its end".to_owned()))
+        }
+        (_, Some(reason)) => Came::Open(reason),
+        _ => Came::Through,
+    }
+}
+
+/// The verdict that the steps show.
+fn shown(came: &[(Came, Option<Traced>)]) -> Verdict {
+    let any = |which: fn(&Came) -> bool| came.iter().any(|(came, _)| which(came));
+    match () {
+        () if any(|came| matches!(came, Came::Failed(_))) => Verdict::Fails,
+        () if any(|came| matches!(came, Came::Open(_))) => Verdict::Inconclusive,
+        () => Verdict::Holds,
+    }
+}
+
+/// The last step says what the whole scenario came to.
+fn conclude(came: &mut [(Came, Option<Traced>)], conclusion: Came) {
+    if let Some((last, _)) = came.last_mut() {
+        *last = conclusion;
+    }
+}
+
+/// What an attempt at a control came to; the last one stands for all of them.
+fn refusal(control: &ControlRecord, attempt: &Attempt, place: usize) -> Came {
+    let ControlRecord { scenario, feature, line, attempts, .. } = control;
+    let alone = || ControlRecord::weigh(scenario, feature, *line, vec![attempt.clone()]);
+    let weighed = if place + 1 == attempts.len() { control.clone() } else { alone() };
+    match weighed.verdict {
+        ControlVerdict::Discriminates => Came::Through,
+        ControlVerdict::DoesNotDiscriminate => Came::Failed(format!("the wrong subject passes: {}", weighed.reason)),
+        ControlVerdict::None => Came::Open(weighed.reason),
+    }
+}
+
+fn untouched<'a>(steps: &[PickleStep], why: &str) -> Vec<(Came, Option<Traced<'a>>)> {
+    steps.iter().map(|_| (Came::Skipped(Some(why.to_owned())), None)).collect()
+}
+
+/// What was to be run and was not leaves its claim open.
+fn unbegun<'a>(steps: &[PickleStep], why: &str) -> Vec<(Came, Option<Traced<'a>>)> {
+    let mut came: Vec<_> = steps.iter().map(|_| (Came::Skipped(None), None)).collect();
+    conclude(&mut came, Came::Open(why.to_owned()));
+    came
+}

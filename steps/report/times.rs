@@ -1,0 +1,60 @@
+//! When things were, as far as the evidence says: a run that was killed, or whose files are damaged, says less.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value as Json;
+
+use crate::bundle::Bundle;
+use crate::conclusion::{Attempt, Step};
+
+fn noted(bundle: &Bundle, name: &str) -> Option<Timestamp> {
+    bundle.run.get(name).and_then(Json::as_str).and_then(|text| text.parse().ok())
+}
+
+/// When the run began: as it says, or else as its day began.
+pub fn started(bundle: &Bundle) -> Timestamp {
+    let day = || bundle.verdicts.on.to_zoned(TimeZone::UTC).map(|day| day.timestamp());
+    noted(bundle, "started").or_else(|| day().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// When the run ended: as it says, or else when the last thing ended that is known of.
+pub fn ended(bundle: &Bundle) -> Timestamp {
+    let claims = bundle.verdicts.claims.iter();
+    let attempts = claims
+        .flat_map(|claim| claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts)));
+    let last = || attempts.flat_map(|attempt| &attempt.steps).map(over).max();
+    noted(bundle, "ended").or_else(last).unwrap_or_else(|| started(bundle))
+}
+
+/// When the first step of any of these began.
+pub fn first<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Option<Timestamp> {
+    attempts.into_iter().find_map(|attempt| attempt.steps.first()).map(|step| step.at)
+}
+
+/// When a step was over; one that did not come to its end, when it began.
+pub fn over(step: &Step) -> Timestamp {
+    step.at.checked_add(length(step.seconds.unwrap_or(0.0))).unwrap_or(step.at)
+}
+
+/// A number of seconds as a length of time; nothing where it is none.
+pub fn length(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example;
+    use super::*;
+
+    #[test]
+    fn a_killed_run_ended_with_its_last_step_and_a_damaged_one_began_with_its_day() {
+        let mut killed = example::killed();
+        assert_eq!((started(&killed), ended(&example::bundle())), (example::at(0), example::at(100)));
+        assert_eq!(ended(&killed), example::at(3).checked_add(Duration::from_millis(500)).unwrap());
+        killed.run = Json::Null;
+        assert_eq!(started(&killed).to_string(), "2026-11-24T00:00:00Z");
+        assert_eq!(length(-1.0) + length(f64::NAN) + length(1e300), Duration::ZERO);
+    }
+}
