@@ -160,6 +160,7 @@ impl Run {
         let measured = [report::memory(&bundle.samples), report::disturbance(&bundle.samples)];
         let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();
         parts.for_each(|part| say(&format!("\n{part}")));
+        say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
         say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
         Ok(verdicts.exit)
     }
