@@ -1,6 +1,7 @@
 //! Reports: they read evidence and nothing else; and what a plan looks like before there is any.
 
 mod console;
+mod coverage;
 #[cfg(test)]
 mod example;
 mod junit;
@@ -11,9 +12,10 @@ mod trend;
 mod workload;
 
 pub use console::{line, summary, table};
+pub use coverage::Coverage;
 pub use junit::junit;
 pub use messages::messages;
-pub use plan::{PlanRow, plan, planned_claims};
+pub use plan::{PlanRow, plan};
 pub use trend::comparison;
 pub use workload::{disturbance, memory};
 

@@ -16,7 +16,7 @@ use assay::evidence::new_run_id;
 use assay::facts::Arch;
 use assay::lease::{Lease, Ledger, sweep, under_way};
 use assay::progress::Progress;
-use assay::report::{self, PlanRow};
+use assay::report::{self, Coverage, PlanRow};
 use assay::settings::Settings;
 use assay::shell::{Nobody, Shell};
 use assay::target::{self, Context, Definition, Image, TargetSpec};
@@ -50,10 +50,10 @@ enum Todo {
     },
     /// Say what would run on a target, what would not, and why
     Plan {
-        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
+        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET; with --claims: all there are]
         #[arg(long)]
         target: Option<String>,
-        /// The claims and what they are judged by, without scenarios and controls
+        /// Which claim is covered by which scenario, controls and targets, and what is not covered
         #[arg(long)]
         claims: bool,
         /// As a list for programs
@@ -157,17 +157,27 @@ fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch
 }
 
 fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> Result<(), Exit> {
+    if claims {
+        return coverage(target, json, settings);
+    }
     let (target, arch) = choose(target, settings)?;
-    let annex = Annex::read(&settings.root).map_err(usage)?;
-    let plan = annex.plan(arch, |_, _| true, None).map_err(usage)?;
+    let plan = Annex::read(&settings.root).map_err(usage)?.plan(arch, |_, _| true, None).map_err(usage)?;
     if json {
-        let shown = plan.scenarios.iter().filter(|planned| !(claims && planned.control));
-        let rows: Vec<PlanRow> = shown.map(PlanRow::of).collect();
+        let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
         say(&serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
-    } else if claims {
-        say(report::planned_claims(&plan, &annex.register, &target).trim_end());
     } else {
         say(report::plan(&plan, &target).trim_end());
+    }
+    Ok(())
+}
+
+fn coverage(target: Option<&str>, json: bool, settings: &Settings) -> Result<(), Exit> {
+    let only = target.map(|target| choose(Some(target), settings)).transpose()?;
+    let annex = Annex::read(&settings.root).map_err(usage)?;
+    let coverage = Coverage::of(&annex, only.as_ref().map(|(target, _)| target)).map_err(usage)?;
+    match json {
+        true => say(&coverage.json().map_err(infrastructure)?),
+        false => say(&coverage.show()),
     }
     Ok(())
 }
