@@ -17,7 +17,8 @@ const REASON: usize = 150;
 /// The width of the table where nobody says how wide the console is.
 const WIDTH: u16 = 150;
 
-fn mark(verdict: Verdict) -> &'static str {
+/// The mark that stands before a verdict, for those who cannot tell its colour.
+pub(super) fn mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "✔",
         Verdict::Fails => "✘",
@@ -58,7 +59,8 @@ fn measured(claim: &ClaimRecord) -> String {
     }
 }
 
-fn word(control: &ControlRecord) -> &'static str {
+/// What came of a control, in a word.
+pub(super) fn word(control: &ControlRecord) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",
         ControlVerdict::DoesNotDiscriminate => "NOT CAUGHT",
