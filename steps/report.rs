@@ -4,15 +4,18 @@ mod console;
 mod coverage;
 #[cfg(test)]
 mod example;
+mod html;
 mod junit;
 mod messages;
 mod plan;
+mod plot;
 mod times;
 mod trend;
 mod workload;
 
 pub use console::{line, summary, table};
 pub use coverage::Coverage;
+pub use html::html;
 pub use junit::junit;
 pub use messages::messages;
 pub use plan::{PlanRow, plan};
@@ -29,7 +32,7 @@ use crate::bundle::Bundle;
 type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
 
 /// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
-pub const FILES: [Exporter; 2] = [("junit.xml", junit), ("messages.ndjson", messages)];
+pub const FILES: [Exporter; 3] = [("report.html", html), ("junit.xml", junit), ("messages.ndjson", messages)];
 
 /// A report that was made: its name, and its bytes.
 pub type Made = (&'static str, Vec<u8>);
