@@ -17,10 +17,7 @@ const REASON: usize = 150;
 /// The width of the table where nobody says how wide the console is.
 const WIDTH: u16 = 150;
 
-<<<<<<< HEAD
-=======
 /// The mark that stands before a verdict, for those who cannot tell its colour.
->>>>>>> 0e29d603c7202580b02ef93661a673dff8f1ec83
 pub(super) fn mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "✔",
@@ -62,10 +59,7 @@ pub(super) fn measured(claim: &ClaimRecord) -> String {
     }
 }
 
-<<<<<<< HEAD
-=======
 /// What came of a control, in a word.
->>>>>>> 0e29d603c7202580b02ef93661a673dff8f1ec83
 pub(super) fn word(control: &ControlRecord) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",
