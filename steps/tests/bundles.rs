@@ -99,6 +99,27 @@ fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
     told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[killed]);
 }
 
+#[test]
+fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
+    let project = Project::new();
+    let folder = project.path("fixtures/selfcheck");
+    // Neither ended nor sealed: nobody has to read all of a log of 10 GB for its checksum.
+    project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
+    fs::File::create(folder.join("console.log")).unwrap().set_len(10 << 30).unwrap();
+    fs::write(folder.join("spare-1.console.log"), b"\xff<script>alert(1)</script>\x1b[31m").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.join("journal.log")).unwrap();
+    project.change("fixtures/selfcheck/verdicts.json", "\"trials/", "\"../../../../../../etc/passwd\", \"trials/");
+    project.change("fixtures/selfcheck/verdicts.json", "The module is small", "<img src=x onerror=alert(1)>");
+    told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["not sealed"]);
+    for name in ["report.html", "junit.xml", "messages.ndjson", "summary.md", "oscal-assessment-results.json"] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        assert!(!text.contains("root:") && text.len() < 2_000_000, "{name}: {} bytes", text.len());
+        assert!(!text.contains("<img src=x") || name.ends_with("json"), "{name} has markup of the evidence");
+    }
+    let missing = "../../../../../../etc/passwd: A";
+    told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "rests on it, and it is not there"]);
+}
+
 /// Each kind of secret, put together here so that no scanner takes it for a real one: a name for it, how it stands in
 /// a text, and what must not be found.
 fn secrets() -> Vec<(&'static str, String, String)> {
