@@ -5,8 +5,10 @@ mod coverage;
 #[cfg(test)]
 mod example;
 mod html;
+mod job_summary;
 mod junit;
 mod messages;
+mod oscal;
 mod plan;
 mod plot;
 mod times;
@@ -16,8 +18,10 @@ mod workload;
 pub use console::{line, summary, table};
 pub use coverage::Coverage;
 pub use html::html;
+pub use job_summary::{job_summary, publish};
 pub use junit::junit;
 pub use messages::messages;
+pub use oscal::oscal;
 pub use plan::{PlanRow, plan};
 pub use trend::comparison;
 pub use workload::{disturbance, memory};
@@ -32,7 +36,7 @@ use crate::bundle::Bundle;
 type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
 
 /// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
-pub const FILES: [Exporter; 3] = [("report.html", html), ("junit.xml", junit), ("messages.ndjson", messages)];
+pub const FILES: [Exporter; 5] = [("report.html", html), ("junit.xml", junit), ("messages.ndjson", messages), ("summary.md", job_summary), ("oscal-assessment-results.json", oscal)];
 
 /// A report that was made: its name, and its bytes.
 pub type Made = (&'static str, Vec<u8>);

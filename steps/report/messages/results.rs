@@ -9,6 +9,7 @@ use super::super::times;
 use super::documents::{Pickle, PickleStep};
 use crate::bundle::Bundle;
 use crate::conclusion::{Attempt, ControlRecord, ControlVerdict, Step, settle};
+use crate::deviation::Deviation;
 use crate::evidence::ClaimRecord;
 use crate::plan::Decision;
 use crate::verdict::{Judged, Verdict};
@@ -123,7 +124,7 @@ impl<'a> Subject<'a> {
     fn told(&self, came: Vec<(Came, Option<Traced>)>) -> Vec<StepResult> {
         let told = |(came, traced): (Came, Option<Traced>)| {
             let (status, message) = match came {
-                Came::Through => ("PASSED", None),
+                Came::Through => self.through(traced.map(|(_, checks)| checks).unwrap_or_default()),
                 Came::Failed(reason) => self.failed(reason),
                 Came::Open(reason) => ("UNKNOWN", Some(reason)),
                 Came::Skipped(why) => ("SKIPPED", why),
@@ -135,6 +136,17 @@ impl<'a> Subject<'a> {
         came.into_iter().map(told).collect()
     }
 
+    /// What is only recorded has not passed, even where it keeps its bound.
+    fn through(&self, checks: &[Judged]) -> (&'static str, Option<String>) {
+        match self {
+            Subject::Claim(ClaimRecord { decision: Decision::Record(_), .. }) if !checks.is_empty() => {
+                let reasons: Vec<&str> = checks.iter().map(|judged| judged.outcome.reason.as_str()).collect();
+                recorded(&reasons.join("; "))
+            }
+            _ => ("PASSED", None),
+        }
+    }
+
     /// A failure is one, unless somebody has declared it, or nobody judges it here.
     fn failed(&self, reason: String) -> (&'static str, Option<String>) {
         let (claim, declared) = match self {
@@ -144,8 +156,8 @@ impl<'a> Subject<'a> {
             Subject::Untouched(_) => return ("FAILED", Some(reason)),
         };
         match (claim.verdict, &claim.decision) {
-            (Verdict::KnownDeviation, _) if declared => ("PENDING", Some(format!("known deviation: {}", claim.reason))),
-            (_, Decision::Record(_)) => ("SKIPPED", Some(format!("recorded, not judged: {reason}"))),
+            (Verdict::KnownDeviation, _) if declared => ("PENDING", Some(deviation(claim, &reason))),
+            (_, Decision::Record(_)) => recorded(&reason),
             _ => ("FAILED", Some(reason)),
         }
     }
@@ -158,6 +170,19 @@ impl<'a> Subject<'a> {
         };
         (!checks.is_empty()).then(|| checks.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// A failure with what was declared about it.
+fn deviation(claim: &ClaimRecord, reason: &str) -> String {
+    let about = |declared: &&Deviation| declared.because.iter().any(|text| claim.reason.contains(text));
+    let declared = claim.deviations.iter().filter(about);
+    let said =
+        declared.map(|each| format!("; declared by {} until {}: {}", each.declared_by, each.expires, each.reason));
+    format!("known deviation: {reason}{}", said.collect::<String>())
+}
+
+fn recorded(reason: &str) -> (&'static str, Option<String>) {
+    ("SKIPPED", Some(format!("recorded, not judged: {reason}")))
 }
 
 /// The steps that were begun, each with its checks. What is left over belongs to the last: no check is lost.

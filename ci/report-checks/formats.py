@@ -1,0 +1,90 @@
+"""Checks a run's junit.xml and oscal-assessment-results.json with programs that read such files.
+
+usage: python formats.py DIR
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections import Counter
+
+from junitparser import Error, Failure, JUnitXml, Skipped
+from trestle.core.validator_factory import validator_factory
+from trestle.oscal.assessment_results import AssessmentResults
+
+WANTED = {
+    "holds": None,
+    "fails": Failure,
+    "inconclusive": Error,
+    "not-run": Skipped,
+    "known-deviation": Skipped,
+}
+
+
+def check(what, problems):
+    print(f"FAIL {what}: {'; '.join(problems[:5])}" if problems else f"ok {what}")
+    return not problems
+
+
+def tried(what, folder, verdicts):
+    """A report that is not there, or that cannot even be read, has failed."""
+    try:
+        return what(folder, verdicts)
+    except Exception as error:
+        return check(what.__name__, [f"{type(error).__name__}: {error}"])
+
+
+def junit(folder, verdicts):
+    """One case per claim, with the status of its verdict; counts as the file itself gives them."""
+    report = JUnitXml.fromfile(str(folder / "junit.xml"))
+    cases = {case.name: case for suite in report for case in suite}
+    problems = []
+    counts = Counter()
+    for claim in verdicts["claims"]:
+        name = f"{claim['id']} {claim['scenario']}"
+        case = cases.pop(name, None)
+        if case is None:
+            problems.append(f"no case is named {name}")
+            continue
+        found = [type(result) for result in case.result]
+        wanted = WANTED[claim["verdict"]]
+        counts[wanted] += 1
+        if found != ([wanted] if wanted else []):
+            problems.append(f"{name} {claim['verdict']}: {found}")
+    beyond = len(verdicts["problems"]) + (not verdicts["complete"])
+    if len(cases) != beyond:
+        problems.append(f"{len(cases)} cases beyond the claims, not {beyond}")
+    counts[Failure] += len(verdicts["problems"])
+    counts[Error] += not verdicts["complete"]
+    stated = (report.tests, report.failures, report.errors, report.skipped)
+    report.update_statistics()
+    counted = (report.tests, report.failures, report.errors, report.skipped)
+    wanted = (sum(counts.values()), counts[Failure], counts[Error], counts[Skipped])
+    if not stated == counted == wanted:
+        problems.append(f"tests, failures, errors, skipped: stated {stated}, counted {counted}, wanted {wanted}")
+    return check(f"junit.xml: {counted[0]} cases, each as its claim's verdict says", problems)
+
+
+def oscal(folder, verdicts):
+    """Valid for the reference implementation, and a finding exactly for what was judged."""
+    document = AssessmentResults.oscal_read(folder / "oscal-assessment-results.json")
+    validator = validator_factory.get(argparse.Namespace(mode="all"))
+    problems = [] if validator.model_is_valid(document, True) else ["not valid"]
+    valid = check("oscal-assessment-results.json: valid for compliance-trestle", problems)
+    judged = {
+        claim["id"]: "satisfied" if claim["verdict"] == "holds" else "not-satisfied"
+        for claim in verdicts["claims"]
+        if claim["verdict"] in ("holds", "fails", "known-deviation")
+    }
+    findings = document.results[0].findings or []
+    found = {str(finding.target.target_id): finding.target.status.state.value for finding in findings}
+    names = sorted(judged.keys() | found.keys())
+    problems = [f"{name}: {found.get(name)}, not {judged.get(name)}" for name in names if found.get(name) != judged.get(name)]
+    return check(f"oscal-assessment-results.json: {len(found)} findings, one for each claim that was judged", problems) and valid
+
+
+if __name__ == "__main__":
+    run = pathlib.Path(sys.argv[1])
+    said = json.loads((run / "verdicts.json").read_text(encoding="utf-8"))
+    sys.exit(0 if all([tried(junit, run, said), tried(oscal, run, said)]) else 1)

@@ -1,0 +1,253 @@
+//! `summary.md`: a run on one page of Markdown, for the page that a CI job shows.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::Value as Json;
+
+use super::console::{controls, counts, mark, measured, published};
+use crate::bundle::Bundle;
+use crate::evidence::{ClaimRecord, Verdicts};
+use crate::verdict::Verdict;
+
+/// How large a page may be, in bytes: GitHub shows nothing of one that is larger than 1 MiB.
+const LARGEST: usize = (1 << 20) - 1024;
+/// How much of a value is shown, in characters: all of it is in the evidence.
+const LONGEST: usize = 1000;
+/// What is told of host and machine, and where in `run.json` it stands.
+const FACTS: [(&str, &str); 15] = [
+    ("run", "/run"),
+    ("started", "/started"),
+    ("ended", "/ended"),
+    ("target", "/target"),
+    ("image", "/image/name"),
+    ("image's digest", "/image/digest"),
+    ("machine", "/machine/distribution"),
+    ("machine's kernel", "/machine/kernel"),
+    ("accelerator", "/machine/accelerator"),
+    ("podman", "/machine/podman"),
+    ("crun", "/machine/crun"),
+    ("WasmEdge", "/machine/wasmedge"),
+    ("systemd", "/machine/systemd"),
+    ("host", "/host/distribution"),
+    ("commit", "/git/commit"),
+];
+
+/// The page.
+///
+/// # Errors
+/// None so far: every run can be told.
+pub fn job_summary(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+    let verdicts = &bundle.verdicts;
+    let parts = [
+        head(verdicts),
+        table(&verdicts.claims),
+        open(verdicts),
+        not_run(&verdicts.claims),
+        facts(&bundle.run),
+        HOW.to_owned(),
+    ];
+    Ok(cut(parts.concat()).into_bytes())
+}
+
+/// Adds the page to the file that the CI job shows.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn publish(summary: &[u8], file: &Path) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().create(true).append(true).open(file);
+    let written = opened.and_then(|mut file| file.write_all(summary));
+    written.with_context(|| format!("cannot add the job summary to {}", file.display()))
+}
+
+/// How to check what the page says.
+const HOW: &str = "\n### May I believe it?\n\n\
+    In the folder of the run, `sha256sum -c SHA256SUMS` checks its files, and `assay verify` judges every claim again \
+    on the raw samples.\n";
+
+fn head(verdicts: &Verdicts) -> String {
+    let said = match (verdicts.complete, verdicts.exit) {
+        (false, _) => "? The run did not come to its end",
+        (true, 0) => "✔ Every claim that was judged holds, or is a declared deviation",
+        (true, 1) => "✘ The claims do not all hold",
+        (true, _) => "? Not every claim could be judged",
+    };
+    format!("## {said}\n\n{}; exit status {}\n\n", counts(verdicts), verdicts.exit)
+}
+
+fn table(claims: &[ClaimRecord]) -> String {
+    let row = |claim: &ClaimRecord| {
+        let cells = [
+            format!("{} {}", mark(claim.verdict), claim.id),
+            plain(&claim.claim),
+            plain(&claim.bound),
+            plain(&published(claim)),
+            plain(&measured(claim)),
+            claim.verdict.to_string(),
+            controls(claim),
+        ];
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let head = "| id | claim | bound | published | measured | verdict | control |\n|---|---|---|---|---|---|---|\n";
+    format!("{head}{}", claims.iter().map(row).collect::<String>())
+}
+
+/// Each claim that was run and does not simply hold, and what is wrong beyond the claims.
+fn open(verdicts: &Verdicts) -> String {
+    let open = |claim: &&ClaimRecord| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
+    let line = |claim: &ClaimRecord| {
+        format!("- {} **{}** {}: {}\n", mark(claim.verdict), claim.id, claim.verdict, plain(&claim.reason))
+    };
+    let wrong = |problem: &String| format!("- ✘ features/deviations.toml: {}\n", plain(problem));
+    let claims = verdicts.claims.iter().filter(open).map(line);
+    section("What does not simply hold", claims.chain(verdicts.problems.iter().map(wrong)).collect())
+}
+
+fn not_run(claims: &[ClaimRecord]) -> String {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for claim in claims.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
+        match reasons.iter_mut().find(|(reason, _)| *reason == claim.reason) {
+            Some((_, ids)) => ids.push(claim.id.to_string()),
+            None => reasons.push((&claim.reason, vec![claim.id.to_string()])),
+        }
+    }
+    let line = |(reason, ids): (&str, Vec<String>)| format!("- {}: {}\n", ids.join(", "), plain(reason));
+    section("What was not run, or not judged", reasons.into_iter().map(line).collect())
+}
+
+fn facts(run: &Json) -> String {
+    let fact = |(name, pointer): (&str, &str)| {
+        let value = run.pointer(pointer).and_then(Json::as_str)?;
+        Some(format!("- {name}: {}\n", plain(value)))
+    };
+    let changed = run.pointer("/git/changed").and_then(Json::as_bool) == Some(true);
+    let changed = changed.then(|| "- with changes that are not committed\n".to_owned());
+    section("What it was measured on", FACTS.into_iter().filter_map(fact).chain(changed).collect())
+}
+
+/// A list with its heading; nothing where there is nothing in it.
+fn section(heading: &str, list: String) -> String {
+    if list.is_empty() { list } else { format!("\n### {heading}\n\n{list}") }
+}
+
+/// A value as Markdown that shows it to the letter: on one line, with nothing in it that would be a table's bar, code,
+/// HTML, a link or somebody's name.
+fn plain(text: &str) -> String {
+    let text = text.replace(|c: char| c.is_control(), " ");
+    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    let mut plain = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            // Shown as it is, and followed by nothing that one could see, it is no mention.
+            '@' => plain += "&#64;&#8203;",
+            // It ends a word, or it begins what follows the name of a protocol or the name of a picture.
+            ':' if chars.peek().is_none_or(|next| *next == ' ') => plain.push(c),
+            ':' | '&' | '<' | '>' | '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '#' | '$' | '!' => {
+                plain += &format!("&#{};", u32::from(c));
+            }
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+/// The page, its end left out where it would be too large to be shown.
+fn cut(mut page: String) -> String {
+    const REST: &str = "\n\nThis page is cut here: verdicts.json has all of it.\n";
+    if page.len() > LARGEST {
+        let most = page.floor_char_boundary(LARGEST - REST.len());
+        let whole_lines = page.get(..most).and_then(|page| page.rfind('\n')).unwrap_or(0);
+        page.truncate(whole_lines);
+        page += REST;
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example;
+    use super::*;
+
+    fn page(bundle: &Bundle) -> String {
+        String::from_utf8(job_summary(bundle).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_page_says_what_came_of_each_claim_and_why() {
+        let page = page(&example::bundle());
+        assert!(page.starts_with("## ✘ The claims do not all hold\n\n1 hold, 1 fail, 2 known deviations, 2 inconclusive, 2 not run; exit status 1\n"), "{page}");
+        assert!(
+            page.contains("| ✔ A2-1 | it is small | &#60; 10 bytes | 9 bytes | 7 bytes | holds | caught |\n"),
+            "{page}"
+        );
+        assert!(page.contains("| ≈ A2-6 |") && page.contains("| known deviation | NOT CAUGHT |"), "{page}");
+        assert!(page.contains("- ? **A2-3** inconclusive: no route to host\n"), "{page}");
+        assert!(page.contains("- A2-4: needs an AWS account\n"), "{page}");
+        assert!(page.contains("- ✘ features/deviations.toml: the declaration for A9-9 expired"), "{page}");
+        assert!(page.contains("- target: vm&#58;amd64\n") && page.contains("sha256sum -c SHA256SUMS"), "{page}");
+        assert!(!page.contains("**A2-1**"), "{page}");
+    }
+
+    #[test]
+    fn what_a_workload_printed_is_shown_to_the_letter_and_does_nothing() {
+        let shown = plain(example::HOSTILE);
+        let expected = "&#60;script&#62;alert(1)&#60;/script&#62; &#124; &#96;x&#96; &#64;&#8203;everyone &#91;31m \u{fffe} \
+                        &#93;&#93;&#62; &#38; \"q\"";
+        assert_eq!(shown, expected);
+        let link = plain("![x](https://x)");
+        assert_eq!(link, "&#33;&#91;x&#93;(https&#58;//x)");
+        assert_eq!(plain(&"x".repeat(2000)).chars().count(), LONGEST + 1);
+    }
+
+    #[test]
+    fn every_row_has_all_its_cells_whatever_is_in_them() {
+        let mut bundle = example::bundle();
+        for claim in &mut bundle.verdicts.claims {
+            claim.claim = example::HOSTILE.to_owned();
+            claim.bound = "a | b\n| c".to_owned();
+        }
+        let page = page(&bundle);
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with('|')).collect();
+        assert_eq!(rows.len(), bundle.verdicts.claims.len() + 2);
+        assert!(rows.iter().all(|row| row.matches('|').count() == 8), "{rows:?}");
+    }
+
+    #[test]
+    fn a_page_is_never_larger_than_what_is_shown() {
+        let mut bundle = example::bundle();
+        let one = bundle.verdicts.claims[1].clone();
+        bundle.verdicts.claims = vec![one; 10_000];
+        let page = page(&bundle);
+        assert!(page.len() <= LARGEST && page.len() > LARGEST - 1024, "{}", page.len());
+        assert!(page.ends_with("\n\nThis page is cut here: verdicts.json has all of it.\n"));
+    }
+
+    #[test]
+    fn a_killed_run_is_not_told_as_one_that_holds() {
+        let mut killed = example::killed();
+        killed.verdicts.claims.truncate(1);
+        killed.verdicts.exit = 0;
+        assert!(page(&killed).starts_with("## ? The run did not come to its end\n"));
+        let mut held = example::bundle();
+        held.verdicts.exit = 0;
+        assert!(page(&held).starts_with("## ✔ Every claim that was judged holds, or is a declared deviation\n"));
+    }
+
+    #[test]
+    fn a_page_is_added_to_what_the_job_already_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("summary");
+        std::fs::write(&file, "before\n").unwrap();
+        publish(b"after\n", &file).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "before\nafter\n");
+        let error = publish(b"", folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot add the job summary to "), "{error}");
+    }
+}
