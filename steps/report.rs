@@ -9,5 +9,5 @@ mod workload;
 pub use console::{line, summary, table};
 pub use coverage::Coverage;
 pub use plan::{PlanRow, plan};
-pub use trend::comparison;
+pub use trend::{comparison, trend_html};
 pub use workload::{disturbance, memory};
