@@ -23,7 +23,7 @@ pub use junit::junit;
 pub use messages::messages;
 pub use oscal::oscal;
 pub use plan::{PlanRow, plan};
-pub use trend::comparison;
+pub use trend::{comparison, trend_html};
 pub use workload::{disturbance, memory};
 
 use std::path::Path;

@@ -72,7 +72,7 @@ struct Layout {
 }
 
 fn file<T: DeserializeOwned>(folder: &Folder, name: &str) -> anyhow::Result<T> {
-    let text = folder.text(name)?;
+    let text = folder.text(name).context("it is not the whole folder of a run, leave it out")?;
     serde_json::from_str(&text).or_else(|error| {
         // A newer layout may well be the reason.
         let Layout { schema } = serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))?;
@@ -300,7 +300,7 @@ mod tests {
         std::fs::write(torn.path().join("verdicts.json"), "{\"schema\": 1, \"run\": \"").unwrap();
         assert!(told(torn.path()).contains("verdicts.json is no JSON: EOF"));
         std::fs::remove_file(torn.path().join("verdicts.json")).unwrap();
-        assert!(told(torn.path()).contains("cannot read "));
+        assert!(told(torn.path()).contains("it is not the whole folder of a run, leave it out: cannot read "));
         let mixed = changed("run.json", "\"run\": \"", "\"run\": \"other-");
         assert!(told(mixed.path()).ends_with("the folder was put together"));
         let twice = changed("verdicts.json", "\"id\": \"A2-2\"", "\"id\": \"A2-1\"");

@@ -1,4 +1,6 @@
-//! What a comparison of runs looks like on the console.
+//! What a comparison of runs looks like on the console; its page is in `trend/page.rs`.
+
+mod page;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
@@ -6,6 +8,8 @@ use super::console::mark;
 use crate::probe::Value;
 use crate::trend::{Change, Comparison, Trend};
 use crate::unit::Unit;
+
+pub use page::trend_html;
 
 /// How many runs are drawn, the newest; `--json` has them all.
 const DRAWN: usize = 20;
@@ -22,14 +26,15 @@ const NOTHING: &str = "·";
 /// The runs, the table of all claims, what is to be pointed out, and one last line.
 pub fn comparison(compared: &Comparison) -> String {
     let pointed_out: Vec<String> = compared.claims.iter().filter_map(point_out).collect();
-    format!("{}\n{}\n\n{}{}", runs(compared), table(compared), pointed_out.concat(), summary(compared))
+    let drawn = if compared.runs.len() > DRAWN { format!("; the last {DRAWN} are drawn") } else { String::new() };
+    format!("{}{drawn}\n{}\n\n{}{}", runs(compared), table(compared), pointed_out.concat(), summary(compared))
 }
 
+/// How many runs there are, and from when to when.
 fn runs(compared: &Comparison) -> String {
     let (Some(first), Some(last)) = (compared.runs.first(), compared.runs.last()) else { return String::new() };
     let [first, last] = [first, last].map(|run| format!("{} ({})", plain(&run.run), run.started.strftime("%F %R")));
-    let drawn = if compared.runs.len() > DRAWN { format!("; the last {DRAWN} are drawn") } else { String::new() };
-    format!("{} runs, from {first} to {last}{drawn}", compared.runs.len())
+    format!("{} runs, from {first} to {last}", compared.runs.len())
 }
 
 fn table(compared: &Comparison) -> Table {
@@ -98,7 +103,7 @@ fn ends(trend: &Trend) -> String {
 }
 
 /// A change with its sign, in the claim's unit and in per cent.
-pub(super) fn size(change: &Change, unit: Option<Unit>) -> String {
+fn size(change: &Change, unit: Option<Unit>) -> String {
     let sign = if change.absolute < 0.0 { "−" } else { "+" };
     let absolute = match unit.unwrap_or(Unit::Count) {
         // Per cent of what would be the question.
@@ -110,7 +115,7 @@ pub(super) fn size(change: &Change, unit: Option<Unit>) -> String {
 }
 
 /// Whether a change is more than noise.
-pub(super) fn word(change: &Change) -> &'static str {
+fn word(change: &Change) -> &'static str {
     match change.exceeds_noise {
         Some(true) => "BEYOND",
         Some(false) => "within",
@@ -118,25 +123,56 @@ pub(super) fn word(change: &Change) -> &'static str {
     }
 }
 
+/// What a claim is pointed out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Matter {
+    Worse,
+    Verdict,
+    Figure,
+    Note,
+}
+
+impl Matter {
+    /// What a claim is pointed out for, if it is.
+    fn of(trend: &Trend) -> Option<Matter> {
+        let exceeds = trend.change.as_ref().filter(|change| change.absolute != 0.0).map(|change| change.exceeds_noise);
+        match () {
+            () if trend.worse() => Some(Matter::Worse),
+            () if trend.changed_verdict => Some(Matter::Verdict),
+            () if exceeds == Some(Some(true)) => Some(Matter::Figure),
+            () if exceeds == Some(None) || trend.note.is_some() => Some(Matter::Note),
+            () => None,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Matter::Worse => "✘ worse",
+            Matter::Verdict => "≠ verdict",
+            Matter::Figure => "≠ figure",
+            Matter::Note => "· note",
+        }
+    }
+}
+
 /// What is to be said of a claim below the table, if anything is.
 fn point_out(trend: &Trend) -> Option<String> {
+    let matter = Matter::of(trend)?;
+    Some(format!("{:<9} {:<5} {}\n", matter.words(), trend.id, said(trend).join("; ")))
+}
+
+/// The change of a claim's figure, unless it is noise, and what else is to be said of it.
+fn said(trend: &Trend) -> Vec<String> {
     let changed = trend.change.as_ref().filter(|change| change.absolute != 0.0 && change.exceeds_noise != Some(false));
     let changed = changed.map(|change| {
         let probe = trend.probe.as_deref().unwrap_or("its figure");
         format!("{}: {}; noise: {}", plain(probe), size(change, trend.unit), change.noise)
     });
-    let said: Vec<String> = changed.into_iter().chain(trend.note.as_deref().map(plain)).collect();
-    let sign = match (trend.worse(), trend.changed_verdict) {
-        (true, _) => "✘ worse",
-        (false, true) => "≠ verdict",
-        (false, false) if trend.change.as_ref().is_some_and(|change| change.exceeds_noise == Some(true)) => "≠ figure",
-        _ => "· note",
-    };
-    (!said.is_empty()).then(|| format!("{sign:<9} {:<5} {}\n", trend.id, said.join("; ")))
+    changed.into_iter().chain(trend.note.as_deref().map(plain)).collect()
 }
 
 /// How many claims became what.
-pub(super) fn summary(compared: &Comparison) -> String {
+fn summary(compared: &Comparison) -> String {
     let count = |is: fn(&Trend) -> bool| compared.claims.iter().filter(|trend| is(trend)).count();
     let moved = |trend: &Trend| trend.change.clone().filter(|change| change.absolute != 0.0);
     format!(
@@ -172,11 +208,11 @@ mod tests {
     use crate::trend::{About, SCHEMA};
     use crate::verdict::Verdict;
 
-    fn change(absolute: f64, exceeds_noise: Option<bool>) -> Option<Change> {
+    pub(super) fn change(absolute: f64, exceeds_noise: Option<bool>) -> Option<Change> {
         Some(Change { absolute, relative: Some(absolute / 10.0), exceeds_noise, noise: "so it was found".into() })
     }
 
-    fn trend(id: &str, verdicts: &[Verdict], values: &[f64]) -> Trend {
+    pub(super) fn trend(id: &str, verdicts: &[Verdict], values: &[f64]) -> Trend {
         Trend {
             id: id.parse().unwrap(),
             claim: "it takes about 10 s".into(),
@@ -191,6 +227,10 @@ mod tests {
     }
 
     fn shown(claims: Vec<Trend>) -> String {
+        comparison(&compared(claims))
+    }
+
+    pub(super) fn compared(claims: Vec<Trend>) -> Comparison {
         let about = |run: &str| About {
             run: run.into(),
             started: "2026-11-24T02:00:00Z".parse().unwrap(),
@@ -199,7 +239,7 @@ mod tests {
             exit: 0,
             complete: true,
         };
-        comparison(&Comparison { schema: SCHEMA, runs: vec![about("one"), about("two")], claims })
+        Comparison { schema: SCHEMA, runs: vec![about("one"), about("two")], claims }
     }
 
     #[test]
