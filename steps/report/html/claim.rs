@@ -109,7 +109,7 @@ fn own(run: &Run, claim: &ClaimRecord, room: &mut Room) -> Markup {
             @if claim.attempts.is_empty() { (room.admit("the scenario", scenario::unrun(run, &place))) }
             @for (number, attempt) in last(&claim.attempts) {
                 (attempt_head(number, &claim.attempts, attempt, room))
-                (room.admit("the scenario", scenario::own(run, &place, attempt)))
+                (room.admit("the scenario", scenario::own(run, claim, &place, attempt)))
                 (samples::figures(run, claim, attempt, room))
             }
         }

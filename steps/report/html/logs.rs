@@ -83,7 +83,7 @@ pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) 
     let logs: Vec<String> = logs.filter(|name| anchor(name).is_some()).take(12).collect();
     html! {
         @if !logs.is_empty() {
-            p { "The machines' own logs: " @for name in &logs { a href={ "#log-" (name) } { (name) } " " } }
+            p.links { "The machines' own logs: " @for name in &logs { a href={ "#log-" (name) } { (name) } " " } }
         }
     }
 }

@@ -58,7 +58,7 @@ fn row(anchor: &str, claim: &ClaimRecord, share: &mut Room, room: &mut Room) -> 
                 @if let Some(published) = &claim.published { (plain(published, CELL)) }
                 @if let Some(typical) = &claim.typical { " " span.quiet { "typical: " (plain(typical, CELL)) } }
             }
-            td data-label="measured" { (measured(claim, 80)) }
+            td data-label="measured" { (measured(claim, 48)) }
             td data-label="verdict" { (chip(claim.verdict)) }
             td data-label="control" { (controls(claim)) }
         }

@@ -6,7 +6,8 @@ use maud::{Markup, html};
 use super::Run;
 use super::words::{plain, took};
 use crate::conclusion::{Attempt, ControlRecord, ControlVerdict, Step};
-use crate::plan::every_scenario;
+use crate::evidence::ClaimRecord;
+use crate::plan::{Decision, REFUSAL, every_scenario};
 use crate::report::console::mark;
 use crate::verdict::{Judged, Verdict};
 
@@ -28,7 +29,11 @@ pub(super) struct Place<'a> {
 /// Whose scenario it is: what is expected of its checks depends on it.
 #[derive(Clone, Copy)]
 enum Of<'a> {
+    /// The claim's own.
     Claim,
+    /// The claim's own, which is measured here and not judged.
+    Recorded,
+    /// One of its controls'.
     Control(&'a ControlRecord),
 }
 
@@ -44,8 +49,9 @@ pub(super) fn unrun(run: &Run, place: &Place) -> Markup {
 }
 
 /// An attempt at a claim's own scenario.
-pub(super) fn own(run: &Run, place: &Place, attempt: &Attempt) -> Markup {
-    attempted(run, place, attempt, Of::Claim)
+pub(super) fn own(run: &Run, claim: &ClaimRecord, place: &Place, attempt: &Attempt) -> Markup {
+    let recorded = matches!(claim.decision, Decision::Record(_));
+    attempted(run, place, attempt, if recorded { Of::Recorded } else { Of::Claim })
 }
 
 /// An attempt at a control.
@@ -98,7 +104,7 @@ fn attempted(run: &Run, place: &Place, attempt: &Attempt, of: Of) -> Markup {
 
 /// A step that was begun, with its checks.
 fn ran<'a>(step: &Step, checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, of: Of) -> Markup {
-    let refusal = step.text.starts_with(crate::plan::REFUSAL);
+    let refusal = step.text.starts_with(REFUSAL);
     html! {
         (line(&step.keyword, &step.text, step.seconds))
         (results(checks, attempt, of))
@@ -134,7 +140,8 @@ fn result(judged: &Judged, attempt: &Attempt, of: Of) -> Markup {
     let (verdict, reason) = (judged.outcome.verdict, plain(&judged.outcome.reason, LINE));
     let expected = attempt.because.as_ref().is_none_or(|because| judged.outcome.reason.contains(because));
     let (class, mark, said) = match (of, verdict) {
-        (Of::Claim, verdict) => (super::words::class(verdict), mark(verdict), String::new()),
+        (Of::Recorded, Verdict::Holds | Verdict::Fails) => ("not-run", "–", "recorded, not judged: ".to_owned()),
+        (Of::Claim | Of::Recorded, verdict) => (super::words::class(verdict), mark(verdict), String::new()),
         (Of::Control(_), Verdict::Fails) if expected => ("holds", "✔", "refused, as it must be: ".to_owned()),
         (Of::Control(_), Verdict::Fails) => ("inconclusive", "?", "refused, for another reason: ".to_owned()),
         (Of::Control(control), Verdict::Holds) if control.verdict == ControlVerdict::DoesNotDiscriminate => {

@@ -46,10 +46,10 @@ pub(super) fn verdict(run: &Run, room: &mut Room) -> Markup {
             @if !verdicts.complete {
                 p.warning { strong { "The run did not come to its end." } " Here is what it had learnt until then." }
             }
-            ul.counts { @for verdict in VERDICTS {
-                li class=(class(verdict)) {
+            ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
+                li class=(if number > 0 { class(verdict) } else { "none" }) {
                     a href="#register" data-show=(class(verdict)) {
-                        span.number { (how_many(verdicts, verdict)) }
+                        span.number { (number) }
                         span.word { span aria-hidden="true" { (mark(verdict)) } " " (plural(verdict)) }
                     }
                 }

@@ -1,6 +1,6 @@
 //! Every sample of a check as a dot, against the bound and the annex's figure.
 
-use super::sheet::{LETTERS, Scale, Sheet, WIDTH, colour, fit};
+use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit, wide};
 use crate::unit::Unit;
 use crate::verdict::Rule;
 
@@ -77,7 +77,7 @@ impl Dots<'_> {
             self.lines(sheet, &scale, &bounds, bottom);
             let mut above = top;
             for (row, height) in rows.iter().zip(heights) {
-                sheet.text(&fit(&row.name), (12.0, above + 9.0), super::sheet::Side::Right, colour::INK);
+                sheet.text(&fit(&row.name), (12.0, above + 9.0), Side::Right, colour::INK);
                 strip(sheet, &scale, &row.dots, above + 17.0, above + height);
                 above += height;
             }
@@ -128,24 +128,23 @@ impl Dots<'_> {
     /// The bound and the annex's figure, each named on a line of its own.
     fn lines(&self, sheet: &Sheet, scale: &Scale, bounds: &[f64], bottom: f64) {
         let mut label = LETTERS * 0.75 + 2.0;
-        for bound in bounds {
-            sheet.line((scale.at(*bound), label - 6.0), (scale.at(*bound), bottom), colour::VERMILLION, 2.0);
+        let places: Vec<f64> = bounds.iter().map(|bound| scale.at(*bound)).collect();
+        for x in &places {
+            sheet.line((*x, label - 6.0), (*x, bottom), colour::VERMILLION, 2.0);
         }
-        if let Some(bound) = bounds.first() {
-            let text = format!("bound {}", self.rule.show(self.unit));
-            // Between two lines, if anywhere, a text could run into the second.
-            let at = bounds.last().copied().filter(|_| scale.at(*bound) > WIDTH / 2.0).unwrap_or(*bound);
-            let at = if bounds.len() > 1 { middle(scale, bounds) } else { scale.at(at) };
-            match bounds.len() > 1 {
-                true => sheet.text(&text, (at, label), super::sheet::Side::Centre, colour::INK),
-                false => sheet.beside(&text, (at, label), colour::INK),
-            }
+        let text = format!("bound {}", self.rule.show(self.unit));
+        match places[..] {
+            [] => {}
+            [x] => sheet.beside(&text, (x, label), &[]),
+            _ => sheet.text(&text, (middle(&places, &text), label), Side::Centre, colour::INK),
+        }
+        if !places.is_empty() {
             label += LETTERS * 1.5;
         }
         if let Some(published) = self.published {
             let x = scale.at(published);
             sheet.dashes((x, label - 6.0), (x, bottom), colour::PURPLE);
-            sheet.beside(&format!("annex {}", self.unit.show(published)), (x, label), colour::INK);
+            sheet.beside(&format!("annex {}", self.unit.show(published)), (x, label), &places);
         }
     }
 }
@@ -160,10 +159,10 @@ fn bounds(rule: &Rule) -> Vec<f64> {
     }
 }
 
-/// Where a text of two bounds stands: between them, as far as the sheet has room for it.
-fn middle(scale: &Scale, bounds: &[f64]) -> f64 {
-    let places = bounds.iter().map(|bound| scale.at(*bound));
-    (places.sum::<f64>() / bounds.len() as f64).clamp(110.0, WIDTH - 110.0)
+/// Where the middle of a text about several bounds is: between them, as far as the sheet has room for it.
+fn middle(places: &[f64], text: &str) -> f64 {
+    let half = wide(text).min(WIDTH) / 2.0;
+    (places.iter().sum::<f64>() / places.len() as f64).clamp(half, WIDTH - half)
 }
 
 /// Dots in a strip, those of one place beside each other.

@@ -12,7 +12,7 @@ pub(super) const WIDTH: f64 = 400.0;
 /// How much finer than its units a sheet is drawn: the crate knows whole numbers only.
 const FINE: f64 = 2.0;
 /// The height of letters, in units.
-pub(super) const LETTERS: f64 = 13.0;
+pub(super) const LETTERS: f64 = 14.0;
 /// What the crate divides a font's size by.
 const FONT: f64 = 1.24;
 /// The width of a letter, in its height: on the safe side.
@@ -170,11 +170,18 @@ impl Sheet<'_> {
         let _ = self.area.draw_text(text, &style, place(at));
     }
 
-    /// A text beside a line at `x`, on the side that has more room for it.
-    pub(super) fn beside(&self, text: &str, (x, y): (f64, f64), colour: RGBColor) {
-        match x > WIDTH / 2.0 {
-            true => self.text(text, (x - 5.0, y), Side::Left, colour),
-            false => self.text(text, (x + 5.0, y), Side::Right, colour),
+    /// A text beside a line at `x`: on the side where it has room and none of the other lines runs through it.
+    pub(super) fn beside(&self, text: &str, (x, y): (f64, f64), others: &[f64]) {
+        let free = |from: f64, to: f64| from > 0.0 && to < WIDTH && !others.iter().any(|x| (from..=to).contains(x));
+        let (left, right) = ((x - 5.0 - wide(text), x - 5.0), (x + 5.0, x + 5.0 + wide(text)));
+        let to_the_right = match (free(left.0, left.1), free(right.0, right.1)) {
+            (true, false) => false,
+            (false, true) => true,
+            _ => x < WIDTH / 2.0,
+        };
+        match to_the_right {
+            true => self.text(text, (right.0, y), Side::Right, colour::INK),
+            false => self.text(text, (left.1, y), Side::Left, colour::INK),
         }
     }
 

@@ -36,7 +36,7 @@ impl Waterfall<'_> {
             if let Some(active) = self.active {
                 sheet.dashes((scale.at(active), 4.0), (scale.at(active), bottom), colour::PURPLE);
                 let text = format!("unit active at {}", Unit::Seconds.show(active));
-                sheet.beside(&text, (scale.at(active), LETTERS * 0.75 + 2.0), colour::INK);
+                sheet.beside(&text, (scale.at(active), LETTERS * 0.75 + 2.0), &[]);
             }
             let mut begin = 0.0;
             for (place, stage) in self.stages.iter().enumerate() {
