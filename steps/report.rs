@@ -36,7 +36,13 @@ use crate::bundle::Bundle;
 type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
 
 /// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
-pub const FILES: [Exporter; 5] = [("report.html", html), ("junit.xml", junit), ("messages.ndjson", messages), ("summary.md", job_summary), ("oscal-assessment-results.json", oscal)];
+pub const FILES: [Exporter; 5] = [
+    ("report.html", html),
+    ("junit.xml", junit),
+    ("messages.ndjson", messages),
+    ("summary.md", job_summary),
+    ("oscal-assessment-results.json", oscal),
+];
 
 /// A report that was made: its name, and its bytes.
 pub type Made = (&'static str, Vec<u8>);

@@ -23,7 +23,7 @@ pub struct Report {
     /// The folder of a run, target/assay/<run>; several are compared
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Write the reports into this folder, and leave the run's own as it is
+    /// Write the reports into this folder, and leave the run's own as it is; of several runs: the comparison as a page
     #[arg(long, value_name = "FOLDER", conflicts_with = "sign")]
     out: Option<PathBuf>,
     /// Sign the run's attestation again with this SSH key
@@ -43,14 +43,20 @@ pub fn report(arguments: &Report) -> Result<(), Exit> {
 }
 
 fn compare(folders: &[PathBuf], arguments: &Report) -> Result<(), Exit> {
-    if arguments.out.is_some() || arguments.sign.is_some() {
-        return Err(usage(anyhow::anyhow!("runs are compared and nothing is written: leave out --out and --sign")));
+    if arguments.sign.is_some() {
+        return Err(usage(anyhow::anyhow!("a comparison is not signed: leave out --sign, or name one run")));
     }
     let runs = bundle::briefs(folders).map_err(usage)?;
     let comparison = Comparison::of(runs).map_err(usage)?;
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&comparison).map_err(infrastructure)?),
         false => say(report::comparison(&comparison).trim_end()),
+    }
+    if let Some(out) = &arguments.out {
+        let page = out.join("comparison.html");
+        let written =
+            std::fs::create_dir_all(out).and_then(|()| std::fs::write(&page, report::trend_html(&comparison)));
+        written.with_context(|| format!("cannot write {}", page.display())).map_err(infrastructure)?;
     }
     match comparison.worse() {
         true => Err((FOUND, anyhow::anyhow!("something got worse: see above"))),

@@ -142,7 +142,7 @@ impl Run {
         self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         evidence.note(self.facts()).map_err(infrastructure)?;
         evidence.keep_features(&self.settings.root).map_err(infrastructure)?;
-        let sign = self.options.sign.clone();
+        let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
         for trouble in ledger.close() {
@@ -157,6 +157,9 @@ impl Run {
         evidence.end().map_err(infrastructure)?;
         let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
         closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
+        if let Some(page) = &job_summary {
+            report::job_summary(&bundle).and_then(|summary| report::publish(&summary, page)).map_err(infrastructure)?;
+        }
         let measured = [report::memory(&bundle.samples), report::disturbance(&bundle.samples)];
         let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();
         parts.for_each(|part| say(&format!("\n{part}")));

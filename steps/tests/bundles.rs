@@ -116,8 +116,8 @@ fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
         assert!(!text.contains("root:") && text.len() < 2_000_000, "{name}: {} bytes", text.len());
         assert!(!text.contains("<img src=x") || name.ends_with("json"), "{name} has markup of the evidence");
     }
-    let missing = "../../../../../../etc/passwd: A";
-    told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "rests on it, and it is not there"]);
+    let missing = "✘ ../../../../../../etc/passwd: A";
+    told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "evidence of it, and it is not there"]);
 }
 
 /// Each kind of secret, put together here so that no scanner takes it for a real one: a name for it, how it stands in

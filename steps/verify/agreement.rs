@@ -1,5 +1,6 @@
 //! Whether the verdicts come of the samples: every check made again, every statistic and every conclusion.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -32,10 +33,8 @@ pub fn findings(bundle: &Bundle) -> Vec<Finding> {
         if let Some(lost) = claim.sample_ids().iter().find(|id| !known(id)) {
             findings.push(Finding::new("samples.jsonl", format!("{}: sample {lost} is not there", claim.id)));
         }
-        for file in claim.evidence.iter().filter(|file| bundle.folder.file(file).is_err()) {
-            findings.push(Finding::new(file, format!("{} rests on it, and it is not there", claim.id)));
-        }
     }
+    findings.extend(lost_files(bundle));
     let fresh = exit(&verdicts.claims, &verdicts.problems);
     if fresh != verdicts.exit {
         let problem = format!("the exit status is stored as {}, but the verdicts come to {fresh}", verdicts.exit);
@@ -47,6 +46,23 @@ pub fn findings(bundle: &Bundle) -> Vec<Finding> {
     }
     findings.extend(another_image(bundle));
     findings
+}
+
+/// Files that claims or their controls rest on and that are not there, or not in the folder.
+fn lost_files(bundle: &Bundle) -> Vec<Finding> {
+    let mut lost: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for claim in &bundle.verdicts.claims {
+        let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
+        let files = claim.evidence.iter().chain(attempts.flat_map(|attempt| &attempt.evidence));
+        for file in files.filter(|file| bundle.folder.file(file).is_err()) {
+            lost.entry(file).or_default().insert(claim.id.to_string());
+        }
+    }
+    let told = |(file, claims): (&str, BTreeSet<String>)| {
+        let claims = claims.into_iter().collect::<Vec<_>>().join(", ");
+        Finding::new(file, format!("{claims}: evidence of it, and it is not there"))
+    };
+    lost.into_iter().map(told).collect()
 }
 
 /// The image that the run says it is about, where the samples say that its workload had another.

@@ -14,9 +14,10 @@ impl Run {
     fn sealed() -> Run {
         let run = Run(tempfile::tempdir().unwrap());
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck"), run.path());
-        for claim in run.json("verdicts.json")["claims"].as_array().unwrap() {
-            for file in claim["evidence"].as_array().unwrap() {
-                let path = run.path().join(file.as_str().unwrap());
+        for claim in Bundle::open(run.path()).unwrap().verdicts.claims {
+            let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
+            for file in attempts.flat_map(|attempt| &attempt.evidence) {
+                let path = run.path().join(file);
                 if !path.exists() {
                     fs::write(path, "").unwrap();
                 }

@@ -179,14 +179,15 @@ fn problems(verdicts: &Verdicts, room: &mut Room) -> Markup {
 }
 
 fn without_trust(run: &Run) -> Markup {
-    let sums = run.bundle.folder.file("SHA256SUMS").is_ok();
+    // Not whether there are checksums: they are made after this page, of it too.
+    let ended = run.bundle.run.get("ended").is_some_and(|ended| !ended.is_null());
     html! {
         p { "This page is made from the files beside it, and from nothing else. In their folder:" }
         pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." }
         p {
             "The first finds a changed byte in any file. The second does so too, and judges every claim again from "
             code { "samples.jsonl" } " alone."
-            @if !sums { " " strong { "There is no SHA256SUMS here: the run was not closed, so nothing vouches for its files." } }
+            @if !ended { " " strong { "This run did not come to its end, so it was never sealed: nothing vouches for its files." } }
         }
     }
 }
