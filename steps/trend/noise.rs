@@ -5,6 +5,8 @@
 //!   are the medians of the lower and the upper half). If nothing had changed, and each night were like any other, the
 //!   newest of n + 1 figures would be the smallest or the largest of all with a chance of 2 in n + 1 at most: that
 //!   chance of a false alarm is said.
+//!   A step that several of them have taken already is part of how much they vary: it stood out in the run in which it
+//!   came, and the figures over all runs still show it.
 //! - With fewer, the samples within each run have to say it. A figure exceeds the noise if the interval of its median
 //!   lies wholly above or wholly below those of all earlier runs. Intervals of less than [`CONFIDENCE`] do not count;
 //!   fewer than five samples have none that does.

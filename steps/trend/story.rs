@@ -160,7 +160,7 @@ fn told(flips: &[[(&Run, &Finding); 2]]) -> Option<String> {
         many => format!("{many} changes of verdict, the last one: "),
     };
     Some(format!(
-        "{many}{} in run {}: {}; {} in run {}: {}",
+        "{many}{} in run {} ({}), {} in run {} ({})",
         held.verdict, before.about.run, held.reason, fails.verdict, after.about.run, fails.reason
     ))
 }
@@ -212,7 +212,7 @@ mod tests {
         let trend = nights(vec![held(figure(63e6)), failed()]);
         let note = trend.note.clone().unwrap();
         assert!(trend.changed_verdict && trend.worse());
-        assert_eq!(note, "holds in run night-1: so it was seen; fails in run night-2: it was 65 MB");
+        assert_eq!(note, "holds in run night-1 (so it was seen), fails in run night-2 (it was 65 MB)");
         let better = nights(vec![failed(), held(figure(63e6))]);
         assert!(better.changed_verdict && !better.worse());
         let still = nights(vec![held(figure(63e6)), failed(), failed()]);
@@ -222,7 +222,7 @@ mod tests {
         let known = finding(Verdict::KnownDeviation, "declared", None);
         assert!(nights(vec![known, finding(Verdict::Inconclusive, "no machine", None)]).worse());
         let thrice = nights(vec![held(figure(1.0)), failed(), held(figure(1.0)), failed()]).note.unwrap();
-        assert!(thrice.starts_with("3 changes of verdict, the last one: holds in run night-3: "), "{thrice}");
+        assert!(thrice.starts_with("3 changes of verdict, the last one: holds in run night-3 ("), "{thrice}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::prelude::*;
 
-use super::{DRAWN, Matter, ends, marks, said, size, summary, word};
+use super::{DRAWN, Matter, ends, marks, said, size, summary};
 use crate::trend::{About, Comparison, Trend};
 use crate::unit::Unit;
 use crate::verdict::Verdict;
@@ -27,7 +27,7 @@ pub fn trend_html(compared: &Comparison) -> String {
     let mut matters: Vec<(Matter, &Trend)> =
         compared.claims.iter().filter_map(|trend| Some((Matter::of(trend)?, trend))).collect();
     matters.sort_by_key(|(matter, trend)| (*matter, trend.id));
-    let title = format!("{} runs compared", compared.runs.len());
+    let title = "What became of the claims";
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -81,7 +81,7 @@ fn caption(trend: &Trend, runs: &[About]) -> String {
     let mut places = trend.figures().map(|(place, _)| place);
     let (first, last) = (places.next(), places.next_back());
     format!(
-        "{} in {} runs, {} to {}, from {} to {}; the band is what the runs before the last gave; \
+        "{} in {} runs, {} to {}, between {} and {}; the band is what the runs before the last gave; \
          an orange triangle is a run in which the claim fails or is inconclusive",
         trend.probe.as_deref().unwrap_or_default(),
         numbers().count(),
@@ -155,7 +155,7 @@ fn claims(trends: &[Trend]) -> Markup {
                     td.marks { (marks(trend)) }
                     td { @for line in ends(trend).lines() { div { (line) } } }
                     td { @if let Some(change) = change { (size(change, trend.unit)) } }
-                    td.text { @if let Some(change) = change { (word(change)) ": " (change.noise) } }
+                    td.text { @if let Some(change) = change { (change.noise) } }
                 }
             } }
         } }
@@ -207,7 +207,7 @@ mod tests {
         let page = trend_html(&compared(vec![same.clone(), moved.clone()]));
         assert!(page.contains("<article id=\"A6-3\">") && !page.contains("<article id=\"A6-4\">"), "{page}");
         assert!(page.contains("log.duration: +3 s (+30 %); noise: so it was found"), "{page}");
-        assert!(page.contains("log.duration in 2 runs, one to two, from 10 s to 13 s;"), "{page}");
+        assert!(page.contains("log.duration in 2 runs, one to two, between 10 s and 13 s;"), "{page}");
         assert!(page.contains("<svg viewBox=") && page.contains("<th scope=\"row\">A6-4</th>"), "{page}");
         let quiet = trend_html(&compared(vec![same]));
         assert!(quiet.contains("Nothing: every verdict is as it was") && !quiet.contains("<svg"), "{quiet}");
