@@ -100,6 +100,24 @@ fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
 }
 
 #[test]
+fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
+    let project = Project::new();
+    run(&project, &[]);
+    let compare = |folders: &[&str]| project.assay(&[&["report"], folders].concat());
+    told(&mut compare(&["run", "run"]), 2, &["is named twice: name it once"]);
+    told(&mut compare(&["run", "features"]), 2, &["features"]);
+    project.change("features/a8_findings.feature", "| 72 %", "| 82 %");
+    told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
+    told(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  holds in run", "something got worse"]);
+    assert!(fs::read_to_string(project.path("page/comparison.html")).unwrap().contains("A8-4"));
+    let json: Value = serde_json::from_str(&told(&mut compare(&["run", "later", "--json"]), 1, &[])).unwrap();
+    let claims = json["claims"].as_array().unwrap();
+    let claim = claims.iter().find(|claim| claim["id"] == "A8-4").unwrap();
+    assert_eq!((&claim["verdicts"], &claim["changed_verdict"]), (&serde_json::json!(["holds", "fails"]), &true.into()));
+    assert_eq!((json["schema"].as_u64(), claims.len()), (Some(1), 45));
+}
+
+#[test]
 fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
     let project = Project::new();
     let folder = project.path("fixtures/selfcheck");
