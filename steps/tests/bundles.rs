@@ -108,7 +108,7 @@ fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
     told(&mut compare(&["run", "features"]), 2, &["features"]);
     project.change("features/a8_findings.feature", "| 72 %", "| 82 %");
     told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
-    told(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  holds in run", "something got worse"]);
+    told(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  ", "holds in run", "got worse"]);
     assert!(fs::read_to_string(project.path("page/comparison.html")).unwrap().contains("A8-4"));
     let json: Value = serde_json::from_str(&told(&mut compare(&["run", "later", "--json"]), 1, &[])).unwrap();
     let claims = json["claims"].as_array().unwrap();
