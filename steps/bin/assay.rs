@@ -127,15 +127,19 @@ fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Exit {
 
 fn main() -> ExitCode {
     let arguments = Assay::parse();
-    let done = Settings::read().map_err(usage).and_then(|settings| match arguments.todo {
-        Todo::Setup { target } => setup(target.as_deref(), settings),
-        Todo::Plan { target, claims, json } => plan(target.as_deref(), claims, json, &settings),
-        Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
+    let settings = || Settings::read().map_err(usage);
+    let done = match arguments.todo {
+        // Whoever has a bundle needs neither the project's folder nor a home to look at it.
         Todo::Report(arguments) => reports::report(&arguments),
         Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
-        Todo::Selfcheck { folder, json } => selfcheck(folder, json, &settings),
-        Todo::Gc { images, json } => gc(images, json, &settings),
-    });
+        Todo::Setup { target } => settings().and_then(|settings| setup(target.as_deref(), settings)),
+        Todo::Plan { target, claims, json } => {
+            settings().and_then(|settings| plan(target.as_deref(), claims, json, &settings))
+        }
+        Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
+        Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
+        Todo::Gc { images, json } => settings().and_then(|settings| gc(images, json, &settings)),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err((status, error)) => {

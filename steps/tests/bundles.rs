@@ -31,6 +31,13 @@ fn a_run_is_verified_and_what_was_changed_is_named() {
     let agrees = ["as SHA256SUMS has them", "comes of the", "features/", "this image and this commit", "not signed"];
     told(&mut project.assay(&["verify", "run"]), 0, &agrees);
     told(&mut project.assay(&["report", "run"]), 0, &["as they were, to the byte"]);
+    // Whoever was given the bundle has nothing else: neither the project nor a home.
+    let mut stranger = project.assay(&["verify", "run"]);
+    told(
+        stranger.env("ASSAY_ROOT", "/nowhere").env_remove("ASSAY_CACHE").env_remove("HOME"),
+        0,
+        &["everything agrees"],
+    );
     let verdicts = fs::read_to_string(folder.join("verdicts.json")).unwrap();
     fs::write(folder.join("verdicts.json"), verdicts.replace("\"holds\"", "\"fails\"")).unwrap();
     let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails: ", "do not agree"];
