@@ -1,5 +1,6 @@
 //! A run's folder, read again: by what is written there and nothing else.
 
+mod brief;
 mod folder;
 mod transcript;
 
@@ -13,6 +14,7 @@ use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
 use crate::plan::FeatureFile;
 use crate::probe::Sample;
 
+pub use brief::briefs;
 pub use folder::{Excerpt, Folder, Strange};
 
 /// What a run left.

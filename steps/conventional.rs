@@ -189,6 +189,7 @@ mod tests {
             target: None,
             mirror: Some("http://mirror".into()),
             registry_image: None,
+            job_summary: None,
             secrets: Vec::new(),
         };
         let quiet = Progress::to(|_| ());

@@ -3,8 +3,9 @@
 mod transcript;
 mod verdicts;
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +14,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::artifact::sha256;
 use crate::command::{Command, Output};
 use crate::probe::{Reading, Sample, Value};
 use crate::redact::Redactor;
@@ -200,20 +200,48 @@ impl Evidence {
         write_whole(&self.folder.join("verdicts.json"), &pretty(&redacted)?)
     }
 
-    /// Closes the folder: the time of the end, and the checksums of everything in it.
+    /// Ends the run: nothing is measured from here on. What machines wrote into the folder themselves, their consoles
+    /// and journals, is rid of secrets now.
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub fn finish(&self) -> anyhow::Result<()> {
+    pub fn end(&self) -> anyhow::Result<()> {
         self.note(json!({ "ended": Timestamp::now() }))?;
-        let mut lines = String::new();
-        for file in files(&self.folder)? {
-            if file != Path::new("SHA256SUMS") {
-                let bytes = fs::read(self.folder.join(&file))?;
-                lines += &format!("{}  {}\n", sha256(&bytes), file.display());
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "log") {
+                self.redact_log(&path).with_context(|| format!("cannot rid {} of secrets", path.display()))?;
             }
         }
-        write_whole(&self.folder.join("SHA256SUMS"), lines.as_bytes())
+        Ok(())
+    }
+
+    /// A piece at a time, for nobody knows how long it is; a secret that two pieces share is seen in the second, which
+    /// begins where the first has a good deal left.
+    fn redact_log(&self, path: &Path) -> anyhow::Result<()> {
+        const PIECE: usize = 8 << 20;
+        const OVERLAP: usize = 64 << 10;
+        let redactor = self.open().redactor.clone();
+        let fresh = path.with_extension("new");
+        let (mut log, mut clean) = (File::open(path)?, File::create(&fresh)?);
+        let (mut held, mut changed) = (Vec::new(), false);
+        loop {
+            let read = (&mut log).take(PIECE as u64).read_to_end(&mut held)?;
+            let redacted = redactor.file("", &held);
+            changed |= matches!(redacted, Cow::Owned(_));
+            let kept = if read < PIECE { redacted.len() } else { redacted.len().saturating_sub(OVERLAP) };
+            clean.write_all(&redacted[..kept])?;
+            let rest = redacted[kept..].to_vec();
+            if read < PIECE {
+                break;
+            }
+            held = rest;
+        }
+        match changed {
+            true => fs::rename(&fresh, path)?,
+            false => fs::remove_file(&fresh)?,
+        }
+        Ok(())
     }
 
     /// Removes the folder and the link to it in `runs`: for a run that could not even begin.
@@ -289,23 +317,6 @@ fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// All files below a folder, sorted, relative to it.
-fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next)? {
-            let entry = entry?;
-            match entry.file_type()? {
-                kind if kind.is_dir() => folders.push(entry.path()),
-                kind if kind.is_file() => found.push(entry.path().strip_prefix(folder)?.to_path_buf()),
-                _ => {}
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,15 +364,28 @@ mod tests {
     }
 
     #[test]
-    fn checksums_are_those_of_sha256sum_and_old_evidence_is_never_mixed_with_new() {
+    fn old_evidence_is_never_mixed_with_new() {
         let runs = tempfile::tempdir().unwrap();
         let evidence = evidence(runs.path());
-        evidence.keep("trials/1.txt", b"abc").unwrap();
-        evidence.finish().unwrap();
-        let sums = fs::read_to_string(evidence.folder().join("SHA256SUMS")).unwrap();
-        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  trials/1.txt\n";
-        assert!(sums.contains(abc), "{sums}");
         let again = Evidence::create(runs.path(), Some(evidence.folder()), "r2").unwrap_err();
         assert!(again.to_string().contains("is not empty"), "{again}");
+    }
+
+    #[test]
+    fn a_log_that_a_machine_wrote_is_rid_of_secrets_and_otherwise_left_to_the_byte() {
+        let runs = tempfile::tempdir().unwrap();
+        let evidence = evidence(runs.path());
+        evidence.hide("hunter2");
+        let log = |name: &str| evidence.folder().join(name);
+        fs::write(log("console.log"), b"\xff boot hunter2 done").unwrap();
+        fs::write(log("journal.log"), b"\xff nothing here").unwrap();
+        let mut long = vec![b'.'; (8 << 20) - 3];
+        long.extend(b"hunter2");
+        fs::write(log("spare-1.console.log"), &long).unwrap();
+        evidence.end().unwrap();
+        assert_eq!(fs::read(log("console.log")).unwrap(), "\u{fffd} boot [redacted] done".as_bytes());
+        assert_eq!(fs::read(log("journal.log")).unwrap(), b"\xff nothing here");
+        let clean = fs::read(log("spare-1.console.log")).unwrap();
+        assert!(clean.ends_with(b"...[redacted]") && clean.len() == long.len() + 3, "across two pieces");
     }
 }

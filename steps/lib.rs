@@ -35,13 +35,18 @@ pub mod claim;
 pub mod deviation;
 pub mod plan;
 pub mod conclusion;
+pub mod trend;
 // The annex as its files have it.
 pub mod annex;
 // What is left, and how it is shown.
 pub mod evidence;
 pub mod record;
 pub mod bundle;
+pub mod seal;
+pub mod attestation;
+pub mod verify;
 pub mod selfcheck;
 pub mod report;
+pub mod closing;
 // What assay itself costs.
 pub mod bench;

@@ -23,6 +23,9 @@ pub enum Decision {
 /// Why a scenario does not run that the user did not ask for.
 pub const NOT_SELECTED: &str = "not selected by the options of this run";
 
+/// How the reason begins why a scenario does not run that is another shard's.
+pub const NOT_IN_SHARD: &str = "not in shard ";
+
 /// How the step begins that makes a scenario a control: without it, its check could say no and nobody would notice why.
 pub const REFUSAL: &str = "the check says no because of ";
 
@@ -178,7 +181,7 @@ fn share_out(scenarios: &mut [Planned], shard: Shard) {
     let claims: BTreeSet<ClaimId> = scenarios.iter().map(|planned| planned.claim).collect();
     let mine: BTreeSet<ClaimId> = claims.into_iter().skip(shard.part - 1).step_by(shard.of).collect();
     for planned in scenarios.iter_mut().filter(|planned| !mine.contains(&planned.claim)) {
-        planned.decision = Decision::Skip(format!("not in shard {shard}"));
+        planned.decision = Decision::Skip(format!("{NOT_IN_SHARD}{shard}"));
     }
 }
 

@@ -181,7 +181,7 @@ fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlRecord {
 }
 
 /// The exit status that the verdicts amount to.
-fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
+pub fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
     let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
     match () {
         () if any(Verdict::Fails) || !problems.is_empty() => 1,

@@ -1,20 +1,72 @@
 //! Reports: they read evidence and nothing else; and what a plan looks like before there is any.
 
 mod console;
+mod coverage;
 #[cfg(test)]
 mod example;
+mod html;
 mod job_summary;
 mod junit;
 mod messages;
 mod oscal;
 mod plan;
+mod plot;
 mod times;
+mod trend;
 mod workload;
 
 pub use console::{line, summary, table};
+pub use coverage::Coverage;
+pub use html::html;
 pub use job_summary::{job_summary, publish};
 pub use junit::junit;
 pub use messages::messages;
 pub use oscal::oscal;
-pub use plan::{PlanRow, plan, planned_claims};
+pub use plan::{PlanRow, plan};
+pub use trend::{comparison, trend_html};
 pub use workload::{disturbance, memory};
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::bundle::Bundle;
+
+/// A report as a file: its name, and what makes it of a run.
+type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
+
+/// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
+pub const FILES: [Exporter; 5] = [
+    ("report.html", html),
+    ("junit.xml", junit),
+    ("messages.ndjson", messages),
+    ("summary.md", job_summary),
+    ("oscal-assessment-results.json", oscal),
+];
+
+/// A report that was made: its name, and its bytes.
+pub type Made = (&'static str, Vec<u8>);
+
+/// Makes all reports of a run.
+///
+/// # Errors
+/// One cannot be made; the error names it.
+pub fn make(bundle: &Bundle) -> anyhow::Result<Vec<Made>> {
+    let made = |(name, export): Exporter| {
+        let bytes = export(bundle).with_context(|| format!("{name} cannot be made"))?;
+        Ok((name, bytes))
+    };
+    FILES.into_iter().map(made).collect()
+}
+
+/// Writes reports into a folder.
+///
+/// # Errors
+/// One cannot be written; the error names it.
+pub fn write(reports: &[Made], folder: &Path) -> anyhow::Result<()> {
+    for (name, bytes) in reports {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

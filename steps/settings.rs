@@ -21,6 +21,8 @@ pub struct Settings {
     pub mirror: Option<String>,
     /// A registry's image to use (`ASSAY_REGISTRY_IMAGE`), else one is made from Debian's package.
     pub registry_image: Option<String>,
+    /// Where a CI job's summary goes (`GITHUB_STEP_SUMMARY`).
+    pub job_summary: Option<PathBuf>,
     /// Values of variables that are secrets by their names: they must never reach the evidence.
     pub secrets: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Settings {
             target: variable("ASSAY_TARGET"),
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
+            job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
             secrets: env::vars_os().filter_map(|(name, value)| secret(name.to_str()?, value.to_str()?)).collect(),
         })
     }

@@ -1,5 +1,7 @@
 //! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
 
+mod reports;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ use assay::evidence::new_run_id;
 use assay::facts::Arch;
 use assay::lease::{Lease, Ledger, sweep, under_way};
 use assay::progress::Progress;
-use assay::report::{self, PlanRow};
+use assay::report::{self, Coverage, PlanRow};
 use assay::settings::Settings;
 use assay::shell::{Nobody, Shell};
 use assay::target::{self, Context, Definition, Image, TargetSpec};
@@ -48,10 +50,10 @@ enum Todo {
     },
     /// Say what would run on a target, what would not, and why
     Plan {
-        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
+        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET; with --claims: all there are]
         #[arg(long)]
         target: Option<String>,
-        /// The claims and what they are judged by, without scenarios and controls
+        /// Which claim is covered by which scenario, controls and targets, and what is not covered
         #[arg(long)]
         claims: bool,
         /// As a list for programs
@@ -62,6 +64,24 @@ enum Todo {
     Bench {
         /// Which part [default: all]
         part: Option<Part>,
+        /// As an object for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the reports of a run again from its evidence; of several runs: compare them, claim by claim
+    ///
+    /// Exit status of a comparison: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is.
+    Report(reports::Report),
+    /// Check a run's folder: its checksums, and every verdict again by the samples alone
+    ///
+    /// Exit status: 0 everything agrees; 1 something does not: it is named.
+    Verify {
+        /// The folder of a run, e.g. target/assay/latest
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Who may have signed it: a file as in ssh-keygen(1), ALLOWED SIGNERS
+        #[arg(long, value_name = "FILE")]
+        allowed_signers: Option<PathBuf>,
         /// As an object for programs
         #[arg(long)]
         json: bool,
@@ -107,13 +127,19 @@ fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Exit {
 
 fn main() -> ExitCode {
     let arguments = Assay::parse();
-    let done = Settings::read().map_err(usage).and_then(|settings| match arguments.todo {
-        Todo::Setup { target } => setup(target.as_deref(), settings),
-        Todo::Plan { target, claims, json } => plan(target.as_deref(), claims, json, &settings),
+    let settings = || Settings::read().map_err(usage);
+    let done = match arguments.todo {
+        // Whoever has a bundle needs neither the project's folder nor a home to look at it.
+        Todo::Report(arguments) => reports::report(&arguments),
+        Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
+        Todo::Setup { target } => settings().and_then(|settings| setup(target.as_deref(), settings)),
+        Todo::Plan { target, claims, json } => {
+            settings().and_then(|settings| plan(target.as_deref(), claims, json, &settings))
+        }
         Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
-        Todo::Selfcheck { folder, json } => selfcheck(folder, json, &settings),
-        Todo::Gc { images, json } => gc(images, json, &settings),
-    });
+        Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
+        Todo::Gc { images, json } => settings().and_then(|settings| gc(images, json, &settings)),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err((status, error)) => {
@@ -135,17 +161,27 @@ fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch
 }
 
 fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> Result<(), Exit> {
+    if claims {
+        return coverage(target, json, settings);
+    }
     let (target, arch) = choose(target, settings)?;
-    let annex = Annex::read(&settings.root).map_err(usage)?;
-    let plan = annex.plan(arch, |_, _| true, None).map_err(usage)?;
+    let plan = Annex::read(&settings.root).map_err(usage)?.plan(arch, |_, _| true, None).map_err(usage)?;
     if json {
-        let shown = plan.scenarios.iter().filter(|planned| !(claims && planned.control));
-        let rows: Vec<PlanRow> = shown.map(PlanRow::of).collect();
+        let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
         say(&serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
-    } else if claims {
-        say(report::planned_claims(&plan, &annex.register, &target).trim_end());
     } else {
         say(report::plan(&plan, &target).trim_end());
+    }
+    Ok(())
+}
+
+fn coverage(target: Option<&str>, json: bool, settings: &Settings) -> Result<(), Exit> {
+    let only = target.map(|target| choose(Some(target), settings)).transpose()?;
+    let annex = Annex::read(&settings.root).map_err(usage)?;
+    let coverage = Coverage::of(&annex, only.as_ref().map(|(target, _)| target)).map_err(usage)?;
+    match json {
+        true => say(&coverage.json().map_err(infrastructure)?),
+        false => say(&coverage.show()),
     }
     Ok(())
 }

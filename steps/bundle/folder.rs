@@ -34,12 +34,12 @@ pub enum Strange {
         bytes: u64,
     },
     /// It is not there, or cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {error}")]
     Unreadable {
         /// Where.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// It is no text.
     #[error("{name} is no UTF-8 text: byte {at} is none")]
@@ -93,7 +93,7 @@ impl Folder {
         for part in relative.components() {
             path.push(part);
             let found = fs::symlink_metadata(&path);
-            let found = found.map_err(|source| Strange::Unreadable { path: self.0.join(name), source })?;
+            let found = found.map_err(|error| Strange::Unreadable { path: self.0.join(name), error })?;
             if found.is_symlink() {
                 return Err(Strange::Link(name.to_owned()));
             }
@@ -108,7 +108,7 @@ impl Folder {
     fn open_file(&self, name: &str) -> Result<(File, u64), Strange> {
         let path = self.file(name)?;
         let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (bytes, file) = opened.map_err(|source| Strange::Unreadable { path, source })?;
+        let (bytes, file) = opened.map_err(|error| Strange::Unreadable { path, error })?;
         Ok((file, bytes))
     }
 
@@ -130,7 +130,7 @@ impl Folder {
             return Err(Strange::Large { name: name.to_owned(), bytes });
         }
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(|source| Strange::Unreadable { path: self.0.join(name), source })?;
+        file.read_to_end(&mut text).map_err(|error| Strange::Unreadable { path: self.0.join(name), error })?;
         String::from_utf8(text)
             .map_err(|error| Strange::Text { name: name.to_owned(), at: error.utf8_error().valid_up_to() })
     }
@@ -149,8 +149,17 @@ impl Folder {
         };
         let parts =
             part(0).and_then(|head| Ok((head, (bytes > most).then(|| part(most.max(bytes - most))).transpose()?)));
-        let (head, tail) = parts.map_err(|source| Strange::Unreadable { path: self.0.join(name), source })?;
+        let (head, tail) = parts.map_err(|error| Strange::Unreadable { path: self.0.join(name), error })?;
         Ok(Excerpt { bytes, head, tail })
+    }
+
+    /// How much is in all its files, in bytes.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn bytes(&self) -> anyhow::Result<u64> {
+        let size = |name: &String| fs::symlink_metadata(self.0.join(name)).map_or(0, |found| found.len());
+        Ok(self.names()?.iter().map(size).sum())
     }
 
     /// The relative names of all that is in the folder and no folder itself, sorted, links and devices among them.
@@ -219,6 +228,7 @@ mod tests {
         // A log of 10 GB, nothing of it on the disk.
         File::create(path.path().join("huge")).unwrap().set_len(10 << 30).unwrap();
         assert_eq!(folder.excerpt("huge", 4).unwrap().tail.unwrap().len(), 4);
+        assert_eq!(folder.bytes().unwrap(), (10 << 30) + 10);
         assert!(folder.text("huge").unwrap_err().to_string().contains("huge has 10737418240 bytes, more than"));
     }
 

@@ -20,13 +20,13 @@ impl Bundle {
         loop {
             let mut line = Vec::new();
             let read = (&mut lines).take(LINE).read_until(b'\n', &mut line);
-            let read = read.map_err(|source| Strange::Unreadable { path: self.folder.path().join(name), source })?;
+            let read = read.map_err(|error| Strange::Unreadable { path: self.folder.path().join(name), error })?;
             if read == 0 {
                 return Ok(unreadable);
             }
             if !line.ends_with(b"\n") && line.len() as u64 == LINE {
                 let skipped = lines.skip_until(b'\n');
-                skipped.map_err(|source| Strange::Unreadable { path: self.folder.path().join(name), source })?;
+                skipped.map_err(|error| Strange::Unreadable { path: self.folder.path().join(name), error })?;
             }
             match serde_json::from_slice(&line) {
                 Ok(ran) => each(ran),

@@ -219,7 +219,9 @@ impl Lab {
             let (settings, shop) = (&self.orders.settings, &self.workshop);
             let mirror = mirror_address(settings);
             let image = registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.progress).await?;
-            Ok(Arc::new(Local::start(shop, &image, &self.progress).await?))
+            let password = registry::password()?;
+            self.evidence.hide(&password);
+            Ok(Arc::new(Local::start(shop, &image, &password, &self.progress).await?))
         };
         self.registry.get("registry", make).await
     }

@@ -37,6 +37,9 @@ pub struct Options {
     /// The folder for the evidence; new or empty [default: target/assay/<run-id>]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
+    /// Sign the run's attestation with this SSH key (a private one, or the public one of a key in the agent)
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<PathBuf>,
     /// Only scenarios whose tags match, e.g. "@A6-4 or @A7-1"
     #[arg(long, short, value_name = "EXPR", conflicts_with = "name")]
     pub tags: Option<TagOperation>,

@@ -16,7 +16,7 @@ use assay::progress::Progress;
 use assay::settings::Settings;
 use assay::shell::Shell;
 use assay::target::{Context, Definition, TargetSpec};
-use assay::{registry, report};
+use assay::{attestation, closing, registry, report};
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, cli};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -86,6 +86,9 @@ impl Run {
         if let Some(reference) = &options.image {
             artifact::Image::look_for(reference).map_err(usage)?;
         }
+        if let Some(key) = &options.sign {
+            attestation::can_sign(key).map_err(usage)?;
+        }
         let annex = Annex::read(&settings.root).map_err(usage)?;
         let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
         let plan = annex.plan(arch, wanted, options.shard).map_err(usage)?;
@@ -139,6 +142,7 @@ impl Run {
         self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         evidence.note(self.facts()).map_err(infrastructure)?;
         evidence.keep_features(&self.settings.root).map_err(infrastructure)?;
+        let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
         for trouble in ledger.close() {
@@ -150,11 +154,16 @@ impl Run {
         }
         let verdicts = verdicts?;
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
-        evidence.finish().map_err(infrastructure)?;
+        evidence.end().map_err(infrastructure)?;
         let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
+        closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
+        if let Some(page) = &job_summary {
+            report::job_summary(&bundle).and_then(|summary| report::publish(&summary, page)).map_err(infrastructure)?;
+        }
         let measured = [report::memory(&bundle.samples), report::disturbance(&bundle.samples)];
         let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();
         parts.for_each(|part| say(&format!("\n{part}")));
+        say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
         say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
         Ok(verdicts.exit)
     }

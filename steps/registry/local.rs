@@ -103,23 +103,22 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts it; [`point_testcontainers_at`] its [`socket`] must have been called.
+    /// Starts it, to take pushes by this password; [`point_testcontainers_at`] its [`socket`] must have been called.
     ///
     /// # Errors
     /// Where this host cannot run containers or the registry does not answer.
-    pub async fn start(workshop: &Workshop, image: &str, progress: &Progress) -> anyhow::Result<Local> {
+    pub async fn start(workshop: &Workshop, image: &str, password: &str, progress: &Progress) -> anyhow::Result<Local> {
         progress.say("registry: starting");
         let folder = workshop.folder.join("registry");
         fs::create_dir_all(folder.join("storage")).with_context(|| format!("cannot create {}", folder.display()))?;
-        let password = password().context("cannot read /dev/urandom")?;
-        let hash = bcrypt::hash(&password, 5).context("cannot hash the registry's password")?;
+        let hash = bcrypt::hash(password, 5).context("cannot hash the registry's password")?;
         fs::write(folder.join("htpasswd"), format!("{USER}:{hash}\n"))?;
 
         let runtime = runtime(workshop, image, &folder).await?;
         let service = serve(workshop, runtime.as_deref()).await?;
         let (open, first) = door(workshop, image, "open", OPEN, 200).await?;
         let (closed, second) = door(workshop, image, "closed", CLOSED, 401).await?;
-        let login = login(workshop, &closed, USER, &password).await?;
+        let login = login(workshop, &closed, USER, password).await?;
         progress.say(format!("registry: pulls from {open}, pushes to {closed}"));
         Ok(Local { open, closed, login, _containers: [first, second], _service: service })
     }
@@ -142,9 +141,14 @@ impl Local {
     }
 }
 
-fn password() -> std::io::Result<String> {
+/// A password that nobody else has.
+///
+/// # Errors
+/// The host gives no random numbers.
+pub fn password() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
-    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    let read = fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    read.context("cannot read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -17,6 +17,7 @@ const REASON: usize = 150;
 /// The width of the table where nobody says how wide the console is.
 const WIDTH: u16 = 150;
 
+/// The mark that stands before a verdict, for those who cannot tell its colour.
 pub(super) fn mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "✔",
@@ -58,6 +59,7 @@ pub(super) fn measured(claim: &ClaimRecord) -> String {
     }
 }
 
+/// What came of a control, in a word.
 pub(super) fn word(control: &ControlRecord) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::claim::{ClaimId, Register};
+use crate::claim::ClaimId;
 use crate::plan::{Decision, Plan, Planned};
 use crate::target::TargetSpec;
 
@@ -21,11 +21,7 @@ pub struct PlanRow<'a> {
 impl<'a> PlanRow<'a> {
     /// The row of a scenario.
     pub fn of(planned: &'a Planned) -> PlanRow<'a> {
-        let (decision, reason) = match &planned.decision {
-            Decision::Run => ("run", None),
-            Decision::Record(why) => ("record", Some(why.as_str())),
-            Decision::Skip(why) => ("skip", Some(why.as_str())),
-        };
+        let (decision, reason) = words(&planned.decision);
         PlanRow {
             claim: planned.claim,
             scenario: &planned.scenario,
@@ -44,6 +40,15 @@ impl<'a> PlanRow<'a> {
     }
 }
 
+/// A decision as programs read it, and why it is not to judge.
+pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
+    match decision {
+        Decision::Run => ("run", None),
+        Decision::Record(why) => ("record", Some(why)),
+        Decision::Skip(why) => ("skip", Some(why)),
+    }
+}
+
 /// Every scenario on a line of its own, and how many would run.
 pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
     let line = |planned: &Planned| {
@@ -55,22 +60,10 @@ pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
     format!("on {target}:\n{lines}{run} scenarios would run, {} would not\n", plan.scenarios.len() - run)
 }
 
-/// Every claim on a line of its own, with what it is judged by; controls are their claims' business.
-pub fn planned_claims(plan: &Plan, register: &Register, target: &TargetSpec) -> String {
-    let claims = || plan.scenarios.iter().filter(|planned| !planned.control);
-    let line = |planned: &Planned| {
-        let claim = register.get(planned.claim);
-        PlanRow::of(planned)
-            .show(&claim.map(|claim| format!("{}; bound: {}", claim.claim, claim.bound)).unwrap_or_default())
-    };
-    let run = claims().filter(|planned| planned.runs()).count();
-    let lines: String = claims().map(line).collect();
-    format!("on {target}:\n{lines}{run} claims would run, {} would not\n", claims().count() - run)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim::Register;
     use crate::plan::FeatureFile;
 
     #[test]
@@ -92,9 +85,6 @@ mod tests {
                  2 scenarios would run, 1 would not\n"
             )
         );
-        let claims = planned_claims(&made, &register, &target);
-        assert!(claims.contains("     run  A2-1  it builds; bound: exit 0\n"), "{claims}");
-        assert!(claims.ends_with("1 claims would run, 1 would not\n"), "{claims}");
         let row = serde_json::to_value(PlanRow::of(&made.scenarios[2])).unwrap();
         let expected = serde_json::json!({ "claim": "A8-5", "scenario": "Cheap", "feature": "features/f.feature",
             "line": 10, "control": false, "decision": "skip", "reason": why });

@@ -36,20 +36,19 @@ fn numbers<'a>(samples: &'a [Sample], probe: &str) -> BTreeMap<&'a str, Vec<f64>
     all
 }
 
-/// A table of the workload's memory, a line per series; nothing where it was not measured.
-pub fn memory(samples: &[Sample]) -> Option<String> {
+/// The heads of the table's columns.
+pub(super) fn heads() -> impl Iterator<Item = &'static str> {
+    let heads = ["run", "n", "peak: min", "median", "max", "confidence of the median"];
+    heads.into_iter().chain(BESIDE.map(|(_, head)| head))
+}
+
+/// A row per series, in the order of [`heads`]; none where the workload's memory was not measured.
+pub(super) fn rows(samples: &[Sample]) -> Vec<Vec<String>> {
     let mut peaks = numbers(samples, "memory.peak");
     peaks.retain(|series, _| series.contains("workload") || series.contains("conventional"));
-    if peaks.is_empty() {
-        return None;
-    }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    let heads = ["run", "n", "peak: min", "median", "max", "confidence of the median"];
-    table.set_header(heads.into_iter().chain(BESIDE.map(|(_, head)| head)));
     let beside = BESIDE.map(|(probe, _)| (numbers(samples, probe), unit(samples, probe)));
-    for (series, peaks) in &peaks {
-        let Some(summary) = Summary::of(peaks) else { continue };
+    let row = |(series, peaks): (&&str, &Vec<f64>)| {
+        let summary = Summary::of(peaks)?;
         let show = |bytes: f64| Unit::Bytes.show(bytes);
         let interval = summary.interval.map_or(String::new(), |interval| {
             format!("{} to {} ({:.0} %)", show(interval.low), show(interval.high), interval.confidence * 100.0)
@@ -59,9 +58,22 @@ pub fn memory(samples: &[Sample]) -> Option<String> {
             let middle = numbers.get(series).and_then(|numbers| median(numbers));
             middle.map_or(String::new(), |middle| unit.show(middle))
         });
-        let row = [(*series).to_owned(), summary.n.to_string()].into_iter().chain(peak).chain([interval]).chain(others);
-        table.add_row(row);
+        let named = [(*series).to_owned(), summary.n.to_string()];
+        Some(named.into_iter().chain(peak).chain([interval]).chain(others).collect())
+    };
+    peaks.iter().filter_map(row).collect()
+}
+
+/// A table of the workload's memory, a line per series; nothing where it was not measured.
+pub fn memory(samples: &[Sample]) -> Option<String> {
+    let rows = rows(samples);
+    if rows.is_empty() {
+        return None;
     }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(heads());
+    table.add_rows(rows);
     Some(format!("memory of the workload; beside the peak: medians of what each run reached\n{table}"))
 }
 

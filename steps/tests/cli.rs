@@ -1,5 +1,7 @@
 //! What people type, and what they are told: the real programs, with neither a machine nor a network.
 
+mod bundles;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -325,10 +327,37 @@ fn both_programs_plan_alike() {
         let line = text.lines().nth(row["line"].as_u64().unwrap() as usize - 1).unwrap();
         assert!(line.ends_with(row["scenario"].as_str().unwrap()), "{row}: {line}");
     }
+    assert!(!project.path("target").exists() && !project.path("cache").exists(), "a plan leaves nothing");
+}
+
+#[test]
+fn every_claim_is_told_with_where_it_is_covered() {
+    let project = Project::new();
+    let rows: Value = serde_json::from_str(&told(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
+    let count = |control: bool| rows.as_array().unwrap().iter().filter(|row| row["control"] == control).count();
     let claims = told(&mut project.assay(&["plan", "--claims", "--json"]), 0, &[]);
     let claims: Vec<Value> = serde_json::from_str(&claims).unwrap();
-    assert!(claims.iter().all(|row| row["control"] == false) && claims.len() < rows.len());
-    told(&mut project.assay(&["plan", "--claims"]), 0, &["bound: ", "claims would run"]);
+    let controls = claims.iter().map(|claim| claim["controls"].as_array().unwrap().len());
+    assert_eq!((claims.len(), controls.sum::<usize>()), (count(false), count(true)));
+    assert!(claims.iter().all(|claim| claim["targets"]["vm:arm64"]["decision"].is_string()));
+    let table = told(&mut project.assay(&["plan", "--claims"]), 0, &["bound: ", "not covered: A4-1", "--target ec2"]);
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    let one = told(&mut project.assay(&["plan", "--claims", "--target", "vm:arm64"]), 0, &["judged on vm:arm64"]);
+    assert!(!one.contains("vm:amd64"), "{one}");
+    told(&mut project.assay(&["plan", "--claims", "--target", "ec2"]), 2, &["target ec2 is not available"]);
+
+    project.change("features/a5_device.feature", "@A5-4", "@A5-44");
+    project.change("features/a3_image.feature", "@A3-1", "@slow");
+    let texts = [
+        "  features/a3_image.feature:",
+        "carries no claim",
+        "  features/a5_device.feature:",
+        "nobody knows claim @A5-44",
+        "claim A3-1 has no scenario",
+        "claim A5-4 has no scenario",
+    ];
+    told(&mut project.assay(&["plan", "--claims"]), 2, &texts);
+    told(&mut project.assay(&["plan", "--claims", "--json"]), 2, &texts);
     assert!(!project.path("target").exists() && !project.path("cache").exists(), "a plan leaves nothing");
 }
 
@@ -363,7 +392,7 @@ fn selfcheck_gives_its_score_and_tells_what_is_no_run() {
     assert!(score["mutants"].as_u64() > Some(1000) && score["caught"] == score["mutants"], "{score}");
     assert_eq!(score["survivors"], serde_json::json!([]));
     told(&mut project.assay(&["selfcheck"]), 0, &["A2-2", "over its bound", "0 survived: 100.0 %"]);
-    told(&mut project.assay(&["selfcheck", "guest"]), 2, &["cannot read guest/verdicts.json", "target/assay/<run>?"]);
+    told(&mut project.assay(&["selfcheck", "guest"]), 2, &["cannot read guest", "target/assay/<run>"]);
     project.change("fixtures/selfcheck/samples.jsonl", "\"build.status\",", "\"build.state\",");
     let said = [
         "do not bear out the verdicts",

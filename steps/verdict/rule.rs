@@ -93,7 +93,7 @@ impl Rule {
     }
 
     /// Whether a value satisfies the rule; `None` where the two cannot be compared.
-    pub(super) fn accepts(&self, value: &Value) -> Option<bool> {
+    pub fn accepts(&self, value: &Value) -> Option<bool> {
         Some(match (self, value) {
             (Rule::Below { bound }, Value::Number(number)) => number < bound,
             (Rule::AtMost { bound }, Value::Number(number)) => number <= bound,

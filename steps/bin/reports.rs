@@ -1,0 +1,112 @@
+//! What reads the evidence of runs that are over: reports made again, runs compared, bundles verified.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use assay::attestation;
+use assay::bundle::{self, Bundle, Folder};
+use assay::closing::{self, Rebuilt};
+use assay::report;
+use assay::trend::Comparison;
+use assay::unit::Bytes;
+use assay::verify;
+use clap::Args;
+
+use crate::{Exit, FOUND, infrastructure, say, usage};
+
+/// Reading more than this takes more than a moment, in bytes.
+const NOTICEABLE: u64 = 500_000_000;
+
+/// Which runs, and what becomes of the reports.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The folder of a run, target/assay/<run>; several are compared
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Write the reports into this folder, and leave the run's own as it is; of several runs: the comparison as a page
+    #[arg(long, value_name = "FOLDER", conflicts_with = "sign")]
+    out: Option<PathBuf>,
+    /// Sign the run's attestation again with this SSH key
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// As an object for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes the reports of one run, or compares several.
+pub fn report(arguments: &Report) -> Result<(), Exit> {
+    match &arguments.folders[..] {
+        [folder] => rebuild(folder, arguments),
+        folders => compare(folders, arguments),
+    }
+}
+
+fn compare(folders: &[PathBuf], arguments: &Report) -> Result<(), Exit> {
+    if arguments.sign.is_some() {
+        return Err(usage(anyhow::anyhow!("a comparison is not signed: leave out --sign, or name one run")));
+    }
+    let runs = bundle::briefs(folders).map_err(usage)?;
+    let comparison = Comparison::of(runs).map_err(usage)?;
+    match arguments.json {
+        true => say(&serde_json::to_string_pretty(&comparison).map_err(infrastructure)?),
+        false => say(report::comparison(&comparison).trim_end()),
+    }
+    if let Some(out) = &arguments.out {
+        let page = out.join("comparison.html");
+        let written =
+            std::fs::create_dir_all(out).and_then(|()| std::fs::write(&page, report::trend_html(&comparison)));
+        written.with_context(|| format!("cannot write {}", page.display())).map_err(infrastructure)?;
+    }
+    match comparison.worse() {
+        true => Err((FOUND, anyhow::anyhow!("something got worse: see above"))),
+        false => Ok(()),
+    }
+}
+
+fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
+    if let Some(key) = &arguments.sign {
+        attestation::can_sign(key).map_err(usage)?;
+    }
+    let bundle = Bundle::open(folder).map_err(usage)?;
+    let (place, what) = match &arguments.out {
+        Some(out) => {
+            let reports = report::make(&bundle).map_err(infrastructure)?;
+            let made = std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()));
+            made.and_then(|()| report::write(&reports, out)).map_err(infrastructure)?;
+            (out.as_path(), "made")
+        }
+        None => {
+            let rebuilt = closing::rebuild(&bundle, arguments.sign.as_deref()).map_err(|error| (FOUND, error))?;
+            let what = match rebuilt {
+                Rebuilt::Same => "as they were, to the byte",
+                Rebuilt::Closed => "made again, the folder sealed again",
+                Rebuilt::Open => "made; the run did not come to its end, so its folder is not sealed",
+            };
+            (folder, what)
+        }
+    };
+    let files: Vec<String> = report::FILES.iter().map(|(name, _)| place.join(name).display().to_string()).collect();
+    match arguments.json {
+        true => say(&serde_json::json!({ "schema": 1, "state": what, "files": files }).to_string()),
+        false => say(&format!("{}\nreports {what}", files.join("\n"))),
+    }
+    Ok(())
+}
+
+/// Checks the folder of a run.
+pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), Exit> {
+    let bytes = Folder::open(folder).and_then(|folder| folder.bytes()).map_err(usage)?;
+    if bytes > NOTICEABLE {
+        eprintln!("assay: reading {} in {}", Bytes(bytes), folder.display());
+    }
+    let verification = verify::verify(folder, allowed).map_err(usage)?;
+    match json {
+        true => say(&serde_json::to_string_pretty(&verification).map_err(infrastructure)?),
+        false => say(&verification.show(folder)),
+    }
+    match verification.verified {
+        true => Ok(()),
+        false => Err((FOUND, anyhow::anyhow!("{} is not to be relied on: see above", folder.display()))),
+    }
+}

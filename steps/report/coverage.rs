@@ -1,0 +1,354 @@
+//! Which claim is covered where, and what is not covered: register × scenarios × controls × targets.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::plan::words;
+use crate::annex::Annex;
+use crate::claim::{Claim, ClaimId};
+use crate::facts::Arch;
+use crate::plan::{Mistakes, Plan, Planned};
+use crate::target::TargetSpec;
+
+/// The width of the table where nobody says how wide the console is.
+const WIDTH: u16 = 100;
+
+/// What becomes of every claim on every target.
+#[derive(Clone, Debug)]
+pub struct Coverage {
+    /// The targets that this version brings.
+    targets: Vec<String>,
+    /// Those that it knows and does not bring yet.
+    later: Vec<String>,
+    /// The claims in their order.
+    claims: Vec<Covered>,
+}
+
+/// What becomes of a claim on every target, as programs read it.
+#[derive(Clone, Debug, Serialize)]
+struct Covered {
+    claim: ClaimId,
+    text: String,
+    bound: String,
+    published: Option<String>,
+    feature: String,
+    line: usize,
+    scenario: String,
+    controls: Vec<Control>,
+    /// By their names.
+    targets: BTreeMap<String, Decided>,
+    /// Whether a target of this version runs it, be it that it is only recorded there.
+    covered: bool,
+}
+
+/// A control of a claim, and where it stands.
+#[derive(Clone, Debug, Serialize)]
+struct Control {
+    scenario: String,
+    feature: String,
+    line: usize,
+}
+
+/// What becomes of a claim on a target: `run`, `record` or `skip`, and why where it is not judged.
+#[derive(Clone, Debug, Serialize)]
+struct Decided {
+    decision: &'static str,
+    reason: Option<String>,
+}
+
+/// How far a claim is covered by the targets of this version.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Judged,
+    Recorded,
+    None,
+}
+
+/// Every kind of target there is; the machine of somebody else by an example.
+fn kinds() -> Vec<TargetSpec> {
+    let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: 22 };
+    let others = [TargetSpec::Podman, somebody_elses, TargetSpec::Ec2];
+    Arch::ALL.into_iter().map(TargetSpec::Vm).chain(others).collect()
+}
+
+impl Coverage {
+    /// Of an annex, on one target or on all there are.
+    ///
+    /// # Errors
+    /// The scenarios and the register do not fit each other; see [`Plan::make`].
+    pub fn of(annex: &Annex, only: Option<&TargetSpec>) -> Result<Coverage, Mistakes> {
+        let mut claims: Vec<Covered> = annex.register.iter().map(Covered::begin).collect();
+        let (mut targets, mut later) = (Vec::new(), Vec::new());
+        for target in only.map_or_else(kinds, |only| vec![only.clone()]) {
+            let name = target.to_string();
+            match target.available() {
+                Ok(arch) => {
+                    let plan = annex.plan(arch, |_, _| true, None)?;
+                    claims.iter_mut().for_each(|claim| claim.learn(&name, &plan));
+                    targets.push(name);
+                }
+                Err(missing) => {
+                    let decided = || Decided { decision: "skip", reason: Some(missing.to_string()) };
+                    claims.iter_mut().for_each(|claim| drop(claim.targets.insert(name.clone(), decided())));
+                    later.push(name);
+                }
+            }
+        }
+        Ok(Coverage { targets, later, claims })
+    }
+
+    /// As programs read it: a list of the claims.
+    ///
+    /// # Errors
+    /// None that is known; it is JSON's to say.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&self.claims)
+    }
+
+    /// As people read it: a table, why what is not judged is not, and how many claims are covered how far.
+    pub fn show(&self) -> String {
+        let reasons = self.reasons();
+        let legend: String = reasons.iter().map(|(reason, sign)| format!("({sign}) {reason}\n")).collect();
+        let later = match self.later.is_empty() {
+            true => String::new(),
+            false => format!("This version does not bring yet: {}.\n", self.later.join(", ")),
+        };
+        format!("{}\n{legend}{later}\n{}", self.table(&reasons), self.totals())
+    }
+
+    fn table(&self, reasons: &[(&str, char)]) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        if table.width().is_none() {
+            table.set_width(WIDTH);
+        }
+        let fixed = ["id", "claim", "scenario, controls"].map(str::to_owned);
+        table.set_header(fixed.into_iter().chain(self.targets.iter().cloned()));
+        for claim in &self.claims {
+            let text = format!("{}\nbound: {}", claim.text, claim.bound);
+            let cells = [claim.claim.to_string(), text, claim.places()];
+            let decided = self.targets.iter().map(|target| claim.on(target).map(|decided| decided.cell(reasons)));
+            table.add_row(cells.into_iter().chain(decided.map(Option::unwrap_or_default)));
+        }
+        // Whoever wants to open a scenario needs its place in one piece.
+        for column in table.column_iter_mut().filter(|column| column.index != 1) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        table
+    }
+
+    /// Each reason for not judging a claim on a target of this version, with its sign, in the order in which they come.
+    fn reasons(&self) -> Vec<(&str, char)> {
+        let mut reasons: Vec<&str> = Vec::new();
+        let decided = self.claims.iter().flat_map(|claim| self.targets.iter().filter_map(|target| claim.on(target)));
+        for reason in decided.filter_map(|decided| decided.reason.as_deref()) {
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        reasons.into_iter().zip('a'..).collect()
+    }
+
+    fn totals(&self) -> String {
+        let those = |extent: Extent| self.claims.iter().filter(move |claim| claim.extent(&self.targets) == extent);
+        let place = match &self.targets[..] {
+            [only] => only.clone(),
+            _ => "at least one of these targets".to_owned(),
+        };
+        let mut text = format!("{} claims: {} judged on {place}", self.claims.len(), those(Extent::Judged).count());
+        for (extent, word) in [(Extent::Recorded, "only recorded"), (Extent::None, "NOT covered")] {
+            text += &format!(", {} {word}", those(extent).count());
+        }
+        for (extent, word) in [(Extent::Recorded, "only recorded"), (Extent::None, "not covered")] {
+            let mut why: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for claim in those(extent) {
+                why.entry(claim.why(&self.targets)).or_default().push(claim.claim.to_string());
+            }
+            for (reason, claims) in why {
+                text += &format!("\n{word}: {}\n    {reason}", claims.join(", "));
+            }
+        }
+        text
+    }
+}
+
+impl Covered {
+    /// What the register says of it.
+    fn begin(claim: &Claim) -> Covered {
+        Covered {
+            claim: claim.id,
+            text: claim.claim.clone(),
+            bound: claim.bound.clone(),
+            published: claim.published.clone(),
+            feature: String::new(),
+            line: 0,
+            scenario: String::new(),
+            controls: Vec::new(),
+            targets: BTreeMap::new(),
+            covered: false,
+        }
+    }
+
+    /// What a plan says of it; where its scenarios stand is the same in all of them.
+    fn learn(&mut self, target: &str, plan: &Plan) {
+        let mine = |control: bool| {
+            let id = self.claim;
+            plan.scenarios.iter().filter(move |planned| planned.claim == id && planned.control == control)
+        };
+        let Some(own) = mine(false).next() else { return };
+        self.controls = mine(true).map(Control::of).collect();
+        (self.feature, self.line, self.scenario) = (own.feature.clone(), own.line, own.scenario.clone());
+        self.covered |= own.runs();
+        let (decision, reason) = words(&own.decision);
+        self.targets.insert(target.to_owned(), Decided { decision, reason: reason.map(str::to_owned) });
+    }
+
+    fn on(&self, target: &str) -> Option<&Decided> {
+        self.targets.get(target)
+    }
+
+    fn extent(&self, targets: &[String]) -> Extent {
+        let any =
+            |decision: &str| targets.iter().filter_map(|target| self.on(target)).any(|on| on.decision == decision);
+        match () {
+            () if any("run") => Extent::Judged,
+            () if any("record") => Extent::Recorded,
+            () => Extent::None,
+        }
+    }
+
+    /// Why it is not judged: what the first of these targets lacks that runs it, or of all where none does.
+    fn why(&self, targets: &[String]) -> &str {
+        let reasons = || targets.iter().filter_map(|target| self.on(target));
+        let recorded = reasons().find(|on| on.decision == "record");
+        recorded.or_else(|| reasons().next()).and_then(|on| on.reason.as_deref()).unwrap_or_default()
+    }
+
+    fn places(&self) -> String {
+        let controls = match self.controls.len() {
+            0 => "no control declared".to_owned(),
+            1 => "1 control".to_owned(),
+            many => format!("{many} controls"),
+        };
+        let file = self.feature.strip_prefix("features/").unwrap_or(&self.feature);
+        format!("{file}:{}\n{controls}", self.line)
+    }
+}
+
+impl Control {
+    fn of(planned: &Planned) -> Control {
+        Control { scenario: planned.scenario.clone(), feature: planned.feature.clone(), line: planned.line }
+    }
+}
+
+impl Decided {
+    fn cell(&self, reasons: &[(&str, char)]) -> String {
+        let word = match self.decision {
+            "run" => "judged",
+            "record" => "recorded",
+            _ => "not run",
+        };
+        let sign = reasons.iter().find(|(reason, _)| self.reason.as_deref() == Some(*reason));
+        sign.map_or_else(|| word.to_owned(), |(_, sign)| format!("{word} ({sign})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::Register;
+    use crate::deviation::Deviations;
+    use crate::plan::FeatureFile;
+
+    const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\npublished = \"yes\"\n\
+        control = \"a broken one\"\n\
+        [[claim]]\nid = \"A5-2\"\nclaim = \"it is arm64\"\nbound = \"equal\"\nneeds = [\"arm64\"]\n\
+        [[claim]]\nid = \"A7-7\"\nclaim = \"it is fast\"\nbound = \"1 s\"\nneeds = [\"native-cpu\"]\n\
+        [[claim]]\nid = \"A8-5\"\nclaim = \"it is cheap\"\nbound = \"< 1 $\"\nneeds = [\"aws\"]\n";
+
+    const FEATURE: &str = "Feature: f\n  @A2-1\n  Scenario: Builds\n    Given x\n\
+          @A2-1 @control\n  Scenario: Not\n    Given x\n    But the check says no because of \"x\"\n\
+          @A2-1 @control\n  Scenario: Nor\n    Given x\n    But the check says no because of \"x\"\n\
+          @A5-2\n  Scenario: Arm\n    Given x\n  @A7-7\n  Scenario: Fast\n    Given x\n\
+          @A8-5\n  Scenario: Cheap\n    Given x\n";
+
+    fn coverage(feature: &str, only: Option<&str>) -> Result<Coverage, Mistakes> {
+        let annex = Annex {
+            features: vec![FeatureFile::parse("features/f.feature".to_owned(), feature).unwrap()],
+            register: Register::parse(CLAIMS).unwrap(),
+            deviations: Deviations::default(),
+        };
+        Coverage::of(&annex, only.map(|only| only.parse().unwrap()).as_ref())
+    }
+
+    /// The cells of a claim's row.
+    fn row(shown: &str, id: &str) -> Vec<String> {
+        let line = shown.lines().find(|line| line.starts_with(&format!("│ {id}"))).unwrap();
+        line.trim_matches('│').split('┆').map(|cell| cell.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_claim_says_where_it_is_covered_and_why_not_elsewhere() {
+        let shown = coverage(FEATURE, None).unwrap().show();
+        assert_eq!(row(&shown, "A2-1"), ["A2-1", "it builds", "f.feature:3", "judged", "judged"]);
+        assert!(shown.contains("┆ bound: exit 0 ┆ 2 controls"), "{shown}");
+        assert!(shown.contains("no control declared"), "{shown}");
+        assert_eq!(row(&shown, "A5-2")[3..], ["not run (a)", "judged"]);
+        assert_eq!(row(&shown, "A7-7")[3..], ["recorded (b)", "recorded (b)"]);
+        assert_eq!(row(&shown, "A8-5")[3..], ["not run (c)", "not run (c)"]);
+        for said in [
+            "(a) needs an arm64 machine: --target vm:arm64\n",
+            "(b) needs a CPU at native speed; measured and recorded, not judged\n",
+            "(c) needs an AWS account: --target ec2, which this version does not bring yet\n",
+            "This version does not bring yet: podman, ssh://user@host, ec2.\n",
+        ] {
+            assert!(shown.contains(said), "no {said:?} in {shown}");
+        }
+        assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown}");
+    }
+
+    #[test]
+    fn the_totals_name_what_no_target_covers_and_what_would() {
+        let shown = coverage(FEATURE, None).unwrap().show();
+        let totals = "4 claims: 2 judged on at least one of these targets, 1 only recorded, 1 NOT covered\n\
+            only recorded: A7-7\n    needs a CPU at native speed; measured and recorded, not judged\n\
+            not covered: A8-5\n    needs an AWS account: --target ec2, which this version does not bring yet";
+        assert!(shown.ends_with(totals), "{shown}");
+        let one = coverage(FEATURE, Some("vm:amd64")).unwrap().show();
+        assert!(!one.contains("vm:arm64 │") && one.contains("4 claims: 1 judged on vm:amd64, "), "{one}");
+        assert!(one.contains("not covered: A5-2\n    needs an arm64 machine: --target vm:arm64"), "{one}");
+    }
+
+    #[test]
+    fn programs_read_names_that_stay() {
+        let json = coverage(FEATURE, None).unwrap().json().unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        let keys: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
+        let known =
+            ["bound", "claim", "controls", "covered", "feature", "line", "published", "scenario", "targets", "text"];
+        assert_eq!(keys, known);
+        let control = |scenario: &str, line: usize| serde_json::json!({ "scenario": scenario, "feature": "features/f.feature", "line": line });
+        assert_eq!(rows[0]["controls"], serde_json::json!([control("Not", 6), control("Nor", 10)]));
+        assert_eq!(rows[0]["targets"]["vm:amd64"], serde_json::json!({ "decision": "run", "reason": null }));
+        let covered: Vec<bool> = rows.iter().map(|row| row["covered"].as_bool().unwrap()).collect();
+        assert_eq!(covered, [true, true, true, false]);
+        assert_eq!(rows[1]["targets"]["vm:amd64"]["decision"], "skip");
+        assert_eq!(rows[2]["targets"]["vm:amd64"]["decision"], "record");
+        for later in ["podman", "ec2", "ssh://user@host"] {
+            let decided = &rows[0]["targets"][later];
+            assert_eq!(decided["decision"], "skip");
+            assert!(decided["reason"].as_str().unwrap().contains("is not available in this version"), "{decided}");
+        }
+    }
+
+    #[test]
+    fn a_claim_without_a_scenario_and_a_scenario_without_a_claim_are_refused() {
+        let wrong = FEATURE.replace("@A8-5", "@slow").replace("@A5-2", "@A5-3");
+        let said = coverage(&wrong, None).unwrap_err().to_string();
+        for text in ["carries no claim", "nobody knows claim @A5-3", "claim A5-2 has no", "claim A8-5 has no"] {
+            assert!(said.contains(text), "no {text:?} in {said}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `report.html`: all that a run tells an auditor, on one page that asks nothing of the network, in the order in which
+//! an auditor asks: what came of it, may I believe it, on what was it seen, claim by claim, what was not run.
+//!
+//! The page stays below [`MOST`] bytes whatever the run: each part has its room, and says what did not fit.
+
+mod claim;
+mod commands;
+mod facts;
+mod files;
+mod logs;
+mod published;
+mod register;
+mod room;
+mod runs;
+mod samples;
+mod scenario;
+mod verdict;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html as page};
+use sha2::{Digest as _, Sha256};
+
+use crate::bundle::Bundle;
+use crate::evidence::ClaimRecord;
+use crate::probe::Sample;
+use crate::report::workload;
+use commands::Commands;
+use room::Room;
+use words::plain;
+
+/// How large the page becomes at most, in bytes.
+const MOST: usize = 1_990_000;
+/// The room of the register's table.
+const REGISTER: usize = 460_000;
+/// The room of each of the smaller parts.
+const PART: usize = 60_000;
+/// The room of the machines' logs.
+const LOGS: usize = 120_000;
+/// How many claims are shown at most; an annex has some fifty.
+const CLAIMS: usize = 800;
+
+/// How many claims are listed under one reason.
+const LISTED: usize = 60;
+
+const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = include_str!("html/page.js");
+
+/// What the parts of the page are made from, each found in one step.
+struct Run<'a> {
+    bundle: &'a Bundle,
+    /// The claims that are shown, each with the name of its place on the page.
+    claims: Vec<(String, &'a ClaimRecord)>,
+    samples: BTreeMap<u64, &'a Sample>,
+    /// The samples of timelines and starts, by subject.
+    watched: BTreeMap<&'a str, Vec<&'a Sample>>,
+    commands: Commands,
+}
+
+impl<'a> Run<'a> {
+    fn of(bundle: &'a Bundle) -> Run<'a> {
+        let mut watched = BTreeMap::<&str, Vec<&Sample>>::new();
+        let runs = |probe: &str| probe.starts_with("timeline.unit.") || probe.starts_with("start.");
+        for sample in bundle.samples.iter().filter(|sample| runs(&sample.probe)) {
+            watched.entry(&sample.subject).or_default().push(sample);
+        }
+        let samples = bundle.samples.iter().map(|sample| (sample.id, sample)).collect();
+        let claims = anchored(&bundle.verdicts.claims);
+        let commands = Commands::of(bundle, &claims);
+        Run { bundle, claims, samples, watched, commands }
+    }
+}
+
+/// The claims that are shown, each with a name of its own: `A7-1`, and `A7-1.2` where a broken run has it twice. Where
+/// there are too many, those that hold or were not run are left out first.
+fn anchored(claims: &[ClaimRecord]) -> Vec<(String, &ClaimRecord)> {
+    let rank = |claim: &ClaimRecord| words::VERDICTS.iter().position(|verdict| *verdict == claim.verdict);
+    let mut places: Vec<usize> = (0..claims.len()).collect();
+    places.sort_by_key(|place| claims.get(*place).map(rank));
+    let shown: BTreeSet<usize> = places.into_iter().take(CLAIMS).collect();
+    let mut seen = BTreeMap::<String, usize>::new();
+    let claims = claims.iter().enumerate().filter(|(place, _)| shown.contains(place));
+    let named = claims.map(|(_, claim)| {
+        let id = claim.id.to_string();
+        let times = seen.entry(id.clone()).or_default();
+        *times += 1;
+        (if *times == 1 { id } else { format!("{id}.{times}") }, claim)
+    });
+    named.collect()
+}
+
+/// The page of a run, as bytes.
+///
+/// # Errors
+/// The folder's files cannot be listed.
+pub fn html(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+    let run = Run::of(bundle);
+    let title = format!("{} · assay", plain(&bundle.verdicts.run, 80));
+    let logs = logs::logs(&run, &mut Room::of(LOGS))?;
+    let before = page! {
+        (verdict::verdict(&run, &mut Room::of(PART)))
+        (facts::facts(&bundle.run, &mut Room::of(PART)))
+        (register::register(&run, &mut Room::of(REGISTER)))
+    };
+    let after = page! {
+        (not_run(&run, &mut Room::of(PART)))
+        (memory(&run, &mut Room::of(PART)))
+        (logs)
+    };
+    let frame = frame(&title, &page! {}).0.len() + before.0.len() + after.0.len();
+    let claims = claim::claims(&run, MOST.saturating_sub(frame));
+    Ok(frame_bytes(&title, &page! { (before) (claims) (after) }))
+}
+
+fn frame_bytes(title: &str, content: &Markup) -> Vec<u8> {
+    frame(title, content).into_string().into_bytes()
+}
+
+fn sha256(text: &str) -> String {
+    format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)))
+}
+
+/// The page around its content. Nothing runs or is fetched but what is written here.
+fn frame(title: &str, content: &Markup) -> Markup {
+    let policy = format!(
+        "default-src 'none'; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
+        sha256(STYLE),
+        sha256(SCRIPT)
+    );
+    page! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main { (content) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+}
+
+/// The claims that were not run, by reason.
+fn not_run(run: &Run, room: &mut Room) -> Markup {
+    let mut reasons = BTreeMap::<String, Vec<&(String, &ClaimRecord)>>::new();
+    for named in run.claims.iter().filter(|(_, claim)| claim.verdict == crate::verdict::Verdict::NotRun) {
+        // What was measured all the same follows the reason, and differs from claim to claim.
+        let why = match &named.1.decision {
+            crate::plan::Decision::Record(why) | crate::plan::Decision::Skip(why) => why,
+            crate::plan::Decision::Run => &named.1.reason,
+        };
+        reasons.entry(plain(why, 300)).or_default().push(named);
+    }
+    page! {
+        section #not-run aria-labelledby="not-run-head" {
+            h2 #not-run-head { "What was not run, and why" }
+            @if reasons.is_empty() { p { "Everything was run and judged." } }
+            @for (why, claims) in &reasons {
+                (room.admit("reasons", page! {
+                    div.reason {
+                        h3 { (why) " " span.quiet { "(" (words::count(claims.len(), "claim", "claims")) ")" } }
+                        ul {
+                            @for (anchor, claim) in claims.iter().take(LISTED) {
+                                li { a href={ "#" (anchor) } { (anchor) } " " (plain(&claim.claim, 160)) }
+                            }
+                            @if claims.len() > LISTED { li { "… and more: the register has them all" } }
+                        }
+                    }
+                }))
+            }
+            (room.omissions())
+        }
+    }
+}
+
+/// The workload's memory, series by series, and what watching it cost.
+fn memory(run: &Run, room: &mut Room) -> Markup {
+    let rows = workload::rows(&run.bundle.samples);
+    let table = page! {
+        p { "A line per series of runs: cold with nothing of the workload in the page cache, warm with all of it. Beside
+            the peak stand the medians of what each run reached." }
+        div.wide role="region" aria-label="Memory of the workload" tabindex="0" {
+            table.numbers {
+                thead { tr { @for head in workload::heads() { th scope="col" { (head) } } } }
+                tbody { @for row in rows.iter().take(100) { tr {
+                    @for (place, cell) in row.iter().enumerate() {
+                        @if place == 0 { th scope="row" { (plain(cell, 80)) } } @else { td { (cell) } }
+                    }
+                } } }
+            }
+        }
+    };
+    let cost = workload::disturbance(&run.bundle.samples);
+    page! {
+        @if !rows.is_empty() || cost.is_some() {
+            section #memory aria-labelledby="memory-head" {
+                h2 #memory-head { "Memory of the workload" }
+                @if !rows.is_empty() { (room.admit("the table of the workload's memory", table)) }
+                @if let Some(cost) = cost { p { "What the act of measuring cost: " (cost) "." } }
+                (room.omissions())
+            }
+        }
+    }
+}

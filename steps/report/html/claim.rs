@@ -1,0 +1,189 @@
+//! A claim, opened: its verdict and why, its scenario with the measured values in place, its controls, and all that it
+//! rests on.
+
+use maud::{Markup, html};
+
+use super::files::files;
+use super::register::measured;
+use super::room::Room;
+use super::words::{chip, class, control_chip, plain, took};
+use super::{Run, commands, logs, runs, samples, scenario};
+use crate::conclusion::{Attempt, ControlRecord};
+use crate::evidence::ClaimRecord;
+
+/// How much of a sentence is shown, in characters.
+const SENTENCE: usize = 1500;
+/// How many attempts at a scenario are shown at most: the last ones.
+const ATTEMPTS: usize = 5;
+/// What a claim takes at least, in bytes: its id, its verdict, and what was left out.
+const HEAD: usize = 1250;
+/// How many files of a claim are named.
+const FILES: usize = 30;
+
+/// All claims, each in a share of the room, a larger one where something ran: what one leaves is for those after it.
+pub(super) fn claims(run: &Run, most: usize) -> Markup {
+    let weight = |claim: &ClaimRecord| if attempts(claim).next().is_some() { 8 } else { 1 };
+    let mut weights: usize = run.claims.iter().map(|(_, claim)| weight(claim)).sum();
+    let mut left = most.saturating_sub(run.claims.len() * HEAD);
+    let mut pieces = Vec::new();
+    for (anchor, claim) in &run.claims {
+        let share = left / weights.max(1) * weight(claim);
+        weights -= weight(claim);
+        let piece = one(run, anchor, claim, &mut Room::of(HEAD + share));
+        left -= piece.0.len().saturating_sub(HEAD).min(left);
+        pieces.push(piece);
+    }
+    html! {
+        section #claims aria-labelledby="claims-head" {
+            h2 #claims-head { "Claim by claim" }
+            @for piece in pieces { (piece) }
+        }
+    }
+}
+
+/// The attempts at a claim's own scenario, then those at its controls.
+pub(super) fn attempts(claim: &ClaimRecord) -> impl Iterator<Item = &Attempt> {
+    claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts))
+}
+
+fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, room: &mut Room) -> Markup {
+    html! {
+        details id=(anchor) class={ "claim " (class(claim.verdict)) } {
+            (room.must(html! { summary {
+                h3 { span.id { (anchor) } " " span.text { (plain(&claim.claim, 120)) } }
+                (chip(claim.verdict))
+            } }))
+            (room.admit("the reason", head(claim)))
+            @if !claim.attempts.is_empty() || !claim.controls.is_empty() { (body(run, claim, room)) }
+            (room.omissions())
+        }
+    }
+}
+
+/// What is said of the claim, and what it is judged by.
+fn head(claim: &ClaimRecord) -> Markup {
+    html! {
+        p.why { (plain(&claim.reason, SENTENCE)) }
+        dl.figures {
+            div { dt { "bound" } dd { (plain(&claim.bound, SENTENCE)) } }
+            @if let Some(published) = &claim.published {
+                div { dt { "published by the annex" } dd { (plain(published, SENTENCE)) } }
+            }
+            @if let Some(typical) = &claim.typical {
+                div { dt { "typical of containers, by the annex" } dd { (plain(typical, SENTENCE)) } }
+            }
+            @if claim.value.is_some() { div { dt { "measured" } dd { (measured(claim, 240)) } } }
+        }
+        @for deviation in claim.deviations.iter().take(5) {
+            p.item {
+                b { "Declared: " } (plain(&deviation.reason, SENTENCE)) " "
+                span.quiet { "By " (plain(&deviation.declared_by, 80)) ", until " (deviation.expires) "." }
+            }
+        }
+    }
+}
+
+fn body<'a>(run: &Run<'a>, claim: &'a ClaimRecord, room: &mut Room) -> Markup {
+    html! {
+        (own(run, claim, room))
+        @for control in &claim.controls { (one_control(run, claim, control, room)) }
+        (runs::watched(run, attempts(claim), room))
+        (commands::section(run, attempts(claim), room))
+        (logs::of_runs(run, attempts(claim), room))
+        (room.admit("the list of files", html! {
+            div.part {
+                h4 { "Files" }
+                (files(&run.bundle.folder, attempts(claim).flat_map(|attempt| attempt.evidence.iter().map(String::as_str)), FILES))
+                (logs::links(run, attempts(claim)))
+            }
+        }))
+    }
+}
+
+/// The claim's own scenario, attempt by attempt.
+fn own(run: &Run, claim: &ClaimRecord, room: &mut Room) -> Markup {
+    let place = scenario::Place { feature: &claim.feature, line: claim.line, name: &claim.scenario };
+    html! {
+        div.part {
+            h4 { "The scenario" }
+            @if claim.attempts.is_empty() { (room.admit("the scenario", scenario::unrun(run, &place))) }
+            @for (number, attempt) in last(&claim.attempts) {
+                (attempt_head(number, &claim.attempts, attempt, room))
+                (room.admit("the scenario", scenario::own(run, claim, &place, attempt)))
+                (samples::figures(run, claim, attempt, room))
+            }
+        }
+    }
+}
+
+fn one_control(run: &Run, claim: &ClaimRecord, control: &ControlRecord, room: &mut Room) -> Markup {
+    let place = scenario::Place { feature: &control.feature, line: control.line, name: &control.scenario };
+    html! {
+        div.part.control {
+            (room.admit("the controls", html! {
+                h4 { "Control " (control_chip(control)) }
+                @if !control.caught() { p { (plain(&control.reason, SENTENCE)) } }
+            }))
+            @if control.attempts.is_empty() { (room.admit("the controls", scenario::unrun(run, &place))) }
+            @for (number, attempt) in last(&control.attempts) {
+                (attempt_head(number, &control.attempts, attempt, room))
+                (room.admit("the controls", scenario::of_control(run, &place, control, attempt)))
+                (samples::figures(run, claim, attempt, room))
+            }
+        }
+    }
+}
+
+/// The last attempts, with their numbers.
+fn last(attempts: &[Attempt]) -> impl Iterator<Item = (usize, &Attempt)> {
+    attempts.iter().enumerate().skip(attempts.len().saturating_sub(ATTEMPTS))
+}
+
+fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut Room) -> Markup {
+    if all.len() < 2 {
+        return html! {};
+    }
+    room.admit(
+        "the heads of attempts",
+        html! {
+            h5 {
+                "Attempt " (number + 1) " of " (all.len()) " " (chip(attempt.outcome.verdict)) " "
+                span.quiet { "took " (took(attempt.seconds)) }
+            }
+        },
+    )
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::evidence::Control;
+    use crate::plan::Decision;
+    use crate::verdict::Verdict;
+
+    /// A claim with nothing in it.
+    pub fn claim(id: &str, verdict: Verdict) -> ClaimRecord {
+        ClaimRecord {
+            id: id.parse().unwrap(),
+            claim: "the module is small".into(),
+            scenario: "The module is small".into(),
+            feature: "features/a2_build.feature".into(),
+            line: 2,
+            decision: Decision::Run,
+            verdict,
+            reason: "module.size is 81 kB".into(),
+            bound: "< 100 kB".into(),
+            published: Some("85 KB".into()),
+            typical: None,
+            value: None,
+            unit: None,
+            samples: 0,
+            control: Control::of(&[]),
+            controls: Vec::new(),
+            attempts: Vec::new(),
+            deviations: Vec::new(),
+            evidence: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The commands that ran for a claim, with what they printed: the beginning and the end of it, and where all of it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maud::{Markup, html};
+
+use super::Run;
+use super::files::file;
+use super::room::Room;
+use super::words::{count, plain, took};
+use crate::bundle::{Bundle, Folder};
+use crate::command::Status;
+use crate::conclusion::Attempt;
+use crate::evidence::{ClaimRecord, Ran, Stream};
+
+/// How many commands of a claim are shown at most.
+const MOST: usize = 60;
+/// How much of a command is shown, in characters.
+const LINE: usize = 900;
+/// How much of its beginning and of its end is shown of what a command printed, in characters.
+const PART: usize = 500;
+
+/// What is shown of the transcript.
+pub(super) struct Commands {
+    ran: BTreeMap<u64, Shown>,
+    /// Why there are none.
+    missing: Option<String>,
+}
+
+/// A command, as it is shown.
+struct Shown {
+    machine: String,
+    line: String,
+    ended: String,
+    well: bool,
+    seconds: Option<f64>,
+    printed: Vec<(&'static str, Stream)>,
+}
+
+impl Commands {
+    /// Takes from the transcript what the claims show.
+    pub(super) fn of(bundle: &Bundle, claims: &[(String, &ClaimRecord)]) -> Commands {
+        let wanted: BTreeSet<u64> =
+            claims.iter().flat_map(|(_, claim)| numbers(super::claim::attempts(claim)).0).collect();
+        let mut ran = BTreeMap::new();
+        let read = bundle.commands(|command| {
+            if wanted.contains(&command.n) {
+                ran.insert(command.n, Shown::of(command));
+            }
+        });
+        let missing = match read {
+            Err(error) => Some(error.to_string()),
+            Ok(0) => None,
+            Ok(broken) => Some(format!("{} of transcript.jsonl cannot be read", count(broken, "line", "lines"))),
+        };
+        Commands { ran, missing }
+    }
+}
+
+/// The numbers of the commands of attempts, each once, as far as they are shown; and how many there are.
+fn numbers<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> (Vec<u64>, usize) {
+    let mut seen = BTreeSet::new();
+    let mut numbers: Vec<u64> = attempts.flat_map(|attempt| attempt.commands.iter().copied()).collect();
+    numbers.retain(|number| seen.insert(*number));
+    let all = numbers.len();
+    numbers.truncate(MOST);
+    (numbers, all)
+}
+
+impl Shown {
+    fn of(ran: Ran) -> Shown {
+        let (ended, well) = match (&ran.status, &ran.error) {
+            (Some(status), _) => (status.to_string(), *status == Status::Code(0)),
+            (None, Some(error)) => (plain(error, LINE), false),
+            (None, None) => ("how it ended is not known".to_owned(), false),
+        };
+        let brief = |stream: Option<Stream>| match stream? {
+            Stream::Inline(text) if text.trim().is_empty() => None,
+            Stream::Inline(text) => Some(Stream::Inline(ends(&text))),
+            beside => Some(beside),
+        };
+        let line = plain(&ran.line(), LINE);
+        let printed = [("output", brief(ran.stdout)), ("errors", brief(ran.stderr))];
+        let printed = printed.into_iter().filter_map(|(name, stream)| Some((name, stream?))).collect();
+        Shown { machine: ran.machine, line, ended, well, seconds: ran.seconds, printed }
+    }
+}
+
+/// The beginning and the end of a text.
+fn ends(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 2 * PART {
+        return plain(text, count);
+    }
+    let tail: String = text.chars().skip(count - PART).collect();
+    let left = count - 2 * PART;
+    let head: String = text.chars().take(PART).collect();
+    format!("{}\n… {left} characters …\n{}", plain(&head, PART), plain(&tail, PART))
+}
+
+/// The commands of a claim.
+pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut Room) -> Markup {
+    let (numbers, all) = numbers(attempts);
+    if all == 0 {
+        return html! {};
+    }
+    let shown: Vec<_> =
+        numbers.iter().filter_map(|number| run.commands.ran.get(number).map(|ran| (*number, ran))).collect();
+    let head = html! {
+        h4 { "What ran" }
+        p.quiet {
+            (count(all, "command", "commands")) " of the transcript"
+            @if shown.len() < all { "; " (shown.len()) " are here, and all are in " code { "transcript.jsonl" } }
+            ", by their numbers."
+            @if let Some(missing) = &run.commands.missing { " " (missing) "." }
+        }
+    };
+    html! {
+        div.part {
+            (room.admit("the commands", head))
+            @for (number, ran) in shown { (room.admit("commands", command(&run.bundle.folder, number, ran))) }
+        }
+    }
+}
+
+fn command(folder: &Folder, number: u64, ran: &Shown) -> Markup {
+    let brief = ran.line.split_whitespace().collect::<Vec<_>>().join(" ");
+    html! {
+        details.command {
+            summary {
+                span.number { (number) } " " span.machine { (plain(&ran.machine, 40)) } " " code { (plain(&brief, 110)) } " "
+                span class=(if ran.well { "quiet" } else { "ended" }) {
+                    (plain(&ran.ended, 60)) @if let Some(seconds) = ran.seconds { ", " (took(seconds)) }
+                }
+            }
+            @if brief.chars().count() > 110 { pre { (ran.line) } }
+            @if ran.ended.chars().count() > 60 { pre { (ran.ended) } }
+            @for (name, stream) in &ran.printed { (printed(folder, name, stream)) }
+            @if ran.printed.is_empty() { p.quiet { "It printed nothing." } }
+        }
+    }
+}
+
+fn printed(folder: &Folder, name: &str, stream: &Stream) -> Markup {
+    html! {
+        @match stream {
+            Stream::Inline(text) => { p.stream { (name) } pre { (text) } }
+            Stream::Beside { file: place, bytes } => {
+                p.stream { (name) ", " (bytes) " bytes: " (file(folder, place)) }
+                @if let Ok(excerpt) = folder.excerpt(place, PART as u64) {
+                    pre { (plain(&excerpt.head, PART)) @if let Some(tail) = &excerpt.tail { "\n…\n" (plain(tail, PART)) } }
+                }
+            }
+            Stream::Lost { lost, bytes } => p.stream { (name) ", " (bytes) " bytes, could not be kept: " (plain(lost, 240)) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_output_both_ends_are_shown() {
+        assert_eq!(ends("short\u{1b}[0m"), "short");
+        let long = format!("first{}last", "x".repeat(10_000));
+        let shown = ends(&long);
+        assert!(
+            shown.starts_with("first") && shown.ends_with("last") && shown.contains("… 9009 characters …"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_command_of_two_attempts_is_shown_once() {
+        let attempt = |commands: &[u64]| Attempt { commands: commands.to_vec(), ..Attempt::new(Vec::new(), None) };
+        let all = [attempt(&[1, 2]), attempt(&[2, 3])];
+        assert_eq!(numbers(all.iter()), (vec![1, 2, 3], 3));
+        let many = [attempt(&(1..=200).collect::<Vec<_>>())];
+        assert_eq!((numbers(many.iter()).0.len(), numbers(many.iter()).1), (MOST, 200));
+    }
+}

@@ -1,0 +1,131 @@
+//! On what it was seen: times, host, machine and versions, as `run.json` has them.
+
+use maud::{Markup, html};
+use serde_json::Value as Json;
+
+use super::room::Room;
+use super::words::{plain, took};
+use crate::unit::Unit;
+
+/// How much of a fact is shown, in characters.
+const FACT: usize = 400;
+
+/// What is said in the first group, in this order: the key and its name.
+const RUN: [(&str, &str); 7] = [
+    ("run", "run"),
+    ("target", "target"),
+    ("started", "started"),
+    ("ended", "ended"),
+    ("command_line", "command line"),
+    ("assay", "assay"),
+    ("rustc", "rustc"),
+];
+
+/// The groups that have facts of their own.
+const GROUPS: [(&str, &str); 4] =
+    [("git", "The project"), ("image", "The workload's image"), ("host", "The host"), ("machine", "The device")];
+
+/// All facts of the run.
+pub(super) fn facts(run: &Json, room: &mut Room) -> Markup {
+    let known = |key: &str| RUN.iter().any(|(name, _)| *name == key) || GROUPS.iter().any(|(name, _)| *name == key);
+    let others = run.as_object().into_iter().flatten().filter(|(key, _)| !known(key) && *key != "schema");
+    html! {
+        section #facts aria-labelledby="facts-head" {
+            h2 #facts-head { "On what" }
+            @if emulated(run) { (emulation()) }
+            div.groups {
+                div.group {
+                    h3 { "The run" }
+                    dl {
+                        @for (key, name) in RUN { (room.admit("facts", fact(name, run.get(key)))) }
+                        @if let Some(seconds) = duration(run) { dt { "took" } dd { (took(seconds)) } }
+                        @for (key, value) in others { (room.admit("facts", fact(key, Some(value)))) }
+                    }
+                }
+                @for (key, title) in GROUPS {
+                    @if let Some(facts) = run.get(key).and_then(Json::as_object) {
+                        div.group {
+                            h3 { (title) }
+                            dl { @for (key, value) in facts { (room.admit("facts", fact(key, Some(value)))) } }
+                        }
+                    }
+                }
+            }
+            (room.omissions())
+        }
+    }
+}
+
+/// Whether the device's CPU was not a real one.
+pub(super) fn emulated(run: &Json) -> bool {
+    run.pointer("/machine/native").and_then(Json::as_bool) == Some(false)
+}
+
+fn emulation() -> Markup {
+    html! {
+        p.warning {
+            strong { "The device's CPU was emulated" } " (by QEMU's translator), some fifty times slower than a real one. "
+            "So times and CPU use say nothing about a real device: the claims about them were measured and recorded here, "
+            "and not judged. What does not hang on speed was judged: sizes, memory, limits, exit codes, what was printed."
+        }
+    }
+}
+
+/// How long the run took, in seconds.
+fn duration(run: &Json) -> Option<f64> {
+    let time = |key: &str| run.get(key)?.as_str()?.parse::<jiff::Timestamp>().ok();
+    Some(time("ended")?.duration_since(time("started")?).as_secs_f64()).filter(|seconds| *seconds >= 0.0)
+}
+
+fn fact(name: &str, value: Option<&Json>) -> Markup {
+    let shown = match value {
+        None => return html! {},
+        Some(Json::Null) => "not known".to_owned(),
+        Some(value) => shown(name, value),
+    };
+    html! { dt { (plain(&name.replace('_', " "), 60)) } dd { (plain(&shown, FACT)) } }
+}
+
+fn shown(name: &str, value: &Json) -> String {
+    match value {
+        Json::String(text) if matches!(name, "started" | "ended") => {
+            text.parse::<jiff::Timestamp>().map_or(text.clone(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+        }
+        Json::String(text) => text.clone(),
+        Json::Bool(true) if name == "changed" => "yes: the project had changes beyond this commit".to_owned(),
+        Json::Bool(yes) => (if *yes { "yes" } else { "no" }).to_owned(),
+        Json::Number(number) if name == "memory" => {
+            number.as_f64().map_or(number.to_string(), |bytes| Unit::Bytes.show(bytes))
+        }
+        Json::Array(parts) => parts.iter().map(|part| shown("", part)).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_emulated_cpu_is_said_plainly_and_what_follows_from_it() {
+        let run =
+            json!({ "run": "r", "machine": { "native": false, "memory": 431_398_912, "crun_features": ["+A", "+B"] } });
+        let page = facts(&run, &mut Room::of(10_000)).into_string();
+        assert!(page.contains("CPU was emulated") && page.contains("not judged"), "{page}");
+        assert!(page.contains("<dd>431.4 MB</dd>") && page.contains("<dd>+A +B</dd>"), "{page}");
+        let real = json!({ "machine": { "native": true } });
+        assert!(!facts(&real, &mut Room::of(10_000)).into_string().contains("emulated"));
+    }
+
+    #[test]
+    fn facts_that_nobody_foresaw_are_shown_and_escaped() {
+        let run = json!({ "new<b>": { "x": "<script>" }, "started": "2026-11-24T15:22:34Z", "ended": null,
+            "git": { "commit": "3c9d", "changed": true } });
+        let page = facts(&run, &mut Room::of(10_000)).into_string();
+        assert!(page.contains("<dt>new&lt;b&gt;</dt>") && page.contains("&lt;script&gt;"), "{page}");
+        assert!(page.contains("2026-11-24 15:22:34 UTC") && page.contains("not known"), "{page}");
+        assert!(page.contains("had changes beyond this commit"), "{page}");
+        assert!(facts(&json!([1]), &mut Room::of(10_000)).into_string().contains("On what"));
+    }
+}

@@ -1,0 +1,158 @@
+//! What machines and runs logged: excerpts, and links to the whole.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+use serde_json::Value as Json;
+
+use super::Run;
+use super::files::file;
+use super::room::Room;
+use super::words::plain;
+use crate::conclusion::Attempt;
+
+/// How much of the beginning and of the end of a machine's log is shown, in bytes.
+const PART: u64 = 2500;
+/// How many logs of machines are shown at most.
+const LOGS: usize = 24;
+/// How much of a run's journal is read, in bytes.
+const JOURNAL: u64 = 96 * 1024;
+/// How many of its lines are shown.
+const LINES: usize = 30;
+/// How many runs of a claim have their journal shown.
+const RUNS: usize = 2;
+
+/// The logs of all machines.
+///
+/// # Errors
+/// The folder's files cannot be listed.
+pub(super) fn logs(run: &Run, room: &mut Room) -> anyhow::Result<Markup> {
+    let names = run.bundle.folder.names()?;
+    let mut logs: Vec<&String> = names.iter().filter(|name| is_log(name)).collect();
+    // The device's own names begin with no machine's.
+    logs.sort_by_key(|name| (name.matches('.').count(), name.as_str()));
+    Ok(html! {
+        @if !logs.is_empty() {
+            section #logs aria-labelledby="logs-head" {
+                h2 #logs-head { "What the machines logged" }
+                p { "The beginning and the end of each; the names lead to the whole." }
+                @for name in logs.iter().take(LOGS) { (room.admit("logs of machines", log(run, name))) }
+                @if logs.len() > LOGS { p.omitted { (logs.len() - LOGS) " more logs are in the folder." } }
+                (room.omissions())
+            }
+        }
+    })
+}
+
+fn is_log(name: &str) -> bool {
+    !name.contains('/') && name.ends_with(".log") && (name.contains("console.") || name.contains("journal."))
+}
+
+fn log(run: &Run, name: &str) -> Markup {
+    let excerpt = run.bundle.folder.excerpt(name, PART);
+    html! {
+        details.log id=[anchor(name)] {
+            summary { h3 { (plain(name, 80)) } }
+            p { (file(&run.bundle.folder, name)) @if let Ok(excerpt) = &excerpt { ", " (excerpt.bytes) " bytes" } }
+            @match &excerpt {
+                Ok(excerpt) => pre {
+                    (plain(&excerpt.head, PART as usize))
+                    @if let Some(tail) = &excerpt.tail { "\n…\n" (plain(tail, PART as usize)) }
+                },
+                Err(error) => p { (plain(&error.to_string(), 240)) },
+            }
+        }
+    }
+}
+
+/// The place of a log on the page; none where its name would need to be rewritten for it.
+fn anchor(name: &str) -> Option<String> {
+    let harmless = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
+    (name.len() < 80 && name.chars().all(harmless)).then(|| format!("log-{name}"))
+}
+
+/// Links to the logs of the machines that attempts' samples are from.
+pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) -> Markup {
+    let sources = attempts.flat_map(|attempt| &attempt.checks).flat_map(|judged| &judged.check.sources);
+    let machines: BTreeSet<&str> = sources.map(|source| source.machine.as_str()).take(10_000).collect();
+    let names = |machine: &str| match machine {
+        "nano" => ["console.log".to_owned(), "journal.log".to_owned()],
+        other => ["console", "journal"].map(|kind| format!("{other}.{kind}.log")),
+    };
+    let logs = machines.into_iter().flat_map(names).filter(|name| run.bundle.folder.file(name).is_ok());
+    let logs: Vec<String> = logs.filter(|name| anchor(name).is_some()).take(12).collect();
+    html! {
+        @if !logs.is_empty() {
+            p.links { "The machines' own logs: " @for name in &logs { a href={ "#log-" (name) } { (name) } " " } }
+        }
+    }
+}
+
+/// What was logged in runs that were watched for a claim: of each attempt the first run's journal.
+pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut Room) -> Markup {
+    let journal = |attempt: &'a Attempt| attempt.evidence.iter().find(|name| name.ends_with(".journal.jsonl"));
+    let mut names: Vec<&String> = attempts.filter_map(journal).collect();
+    names.dedup();
+    let shown: Vec<Markup> = names
+        .into_iter()
+        .take(RUNS)
+        .filter_map(|name| journal_of(run, name))
+        .map(|journal| room.admit("journals of runs", journal))
+        .collect();
+    html! { @if !shown.is_empty() { div.part { h4 { "What was logged in the run" } @for journal in shown { (journal) } } } }
+}
+
+fn journal_of(run: &Run, name: &str) -> Option<Markup> {
+    let excerpt = run.bundle.folder.excerpt(name, JOURNAL).ok()?;
+    let lines: Vec<(f64, String)> = excerpt.head.lines().filter_map(journal_line).collect();
+    let begin = lines.first()?.0;
+    let text = lines.iter().take(LINES).map(|(at, said)| format!("{:8.3} s  {said}", at - begin));
+    Some(html! {
+        details.command {
+            summary { "the journal of " (plain(name.trim_start_matches("trials/").trim_end_matches(".journal.jsonl"), 80)) }
+            pre {
+                (text.collect::<Vec<_>>().join("\n"))
+                @if lines.len() > LINES || excerpt.tail.is_some() { "\n…" }
+            }
+            p { (file(&run.bundle.folder, name)) ", " (excerpt.bytes) " bytes" }
+        }
+    })
+}
+
+/// When a line of a journal was taken in, in seconds since boot, who said it, and what.
+fn journal_line(line: &str) -> Option<(f64, String)> {
+    let entry: Json = serde_json::from_str(line).ok()?;
+    let text = |key: &str| entry.get(key).and_then(Json::as_str);
+    let at = text("__MONOTONIC_TIMESTAMP")?.parse::<u64>().ok()? as f64 / 1e6;
+    let (who, said) = (text("SYSLOG_IDENTIFIER").unwrap_or("?"), text("MESSAGE").unwrap_or("(no text)"));
+    Some((at, format!("{}: {}", plain(who, 40), plain(said, 200))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_are_known_by_their_names() {
+        for (name, log) in [
+            ("console.log", true),
+            ("spare-1.journal.log", true),
+            ("spare-1.console.crash-1.log", true),
+            ("trials/console.log", false),
+            ("run.json", false),
+            ("notes.log", false),
+        ] {
+            assert_eq!(is_log(name), log, "{name}");
+        }
+        assert_eq!(anchor("spare-1.console.log").as_deref(), Some("log-spare-1.console.log"));
+        assert_eq!(anchor("a\"b.console.log"), None);
+    }
+
+    #[test]
+    fn a_line_of_a_journal_tells_when_who_and_what() {
+        let line = r#"{"__MONOTONIC_TIMESTAMP":"1500000","SYSLOG_IDENTIFIER":"podman","MESSAGE":"\u001b[1mx"}"#;
+        assert_eq!(journal_line(line), Some((1.5, "podman: x".to_owned())));
+        assert_eq!(journal_line("no json"), None);
+        assert_eq!(journal_line("{}"), None);
+    }
+}

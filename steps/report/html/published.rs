@@ -1,0 +1,73 @@
+//! The annex's figures, where they can be read as a quantity.
+
+use crate::unit::{Bytes, Duration, Ratio, Unit};
+
+/// The one quantity of this unit that a text of the annex names; `None` where there is none, or more than one: `17.8 MB`
+/// and `2, 411 MiB usable` name one, `17.2 / 46.7 MB` and `30-45 min` none that could be told.
+pub(super) fn quantity(text: &str, unit: Unit) -> Option<f64> {
+    if text.contains(" / ") || text.matches('/').count() > 1 {
+        return None;
+    }
+    if let Some(alone) = text.trim().parse::<f64>().ok().filter(|_| matches!(unit, Unit::Bytes | Unit::Count)) {
+        return Some(alone);
+    }
+    let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_end_matches([',', ';', ')'])).collect();
+    let pairs = words.iter().zip(words.iter().skip(1));
+    let mut found = pairs.filter_map(|(number, name)| read(&format!("{number} {name}"), unit));
+    match (found.next(), found.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+fn read(text: &str, unit: Unit) -> Option<f64> {
+    match unit {
+        Unit::Bytes => text.parse::<Bytes>().ok().map(Bytes::value),
+        Unit::Seconds => text.parse::<Duration>().ok().map(Duration::value),
+        // Milliseconds of a CPU in each second are a share of it.
+        Unit::Ratio => match text.strip_suffix(" ms/s") {
+            Some(number) => number.parse::<f64>().ok().map(|milliseconds| milliseconds / 1e3),
+            None => text.parse::<Ratio>().ok().map(Ratio::value),
+        },
+        Unit::Times | Unit::Count | Unit::Celsius | Unit::Text => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_quantity_of_the_right_unit_is_read() {
+        for (text, unit, value) in [
+            ("17.8 MB", Unit::Bytes, 17.8e6),
+            ("89.5 KB", Unit::Bytes, 89_500.0),
+            ("2, 411 MiB usable", Unit::Bytes, 411.0 * 1_048_576.0),
+            ("215 MiB available", Unit::Bytes, 215.0 * 1_048_576.0),
+            ("67108864", Unit::Bytes, 67_108_864.0),
+            ("79.1 ms", Unit::Seconds, 0.0791),
+            ("100 ms/s", Unit::Ratio, 0.1),
+            ("0", Unit::Count, 0.0),
+        ] {
+            let read = quantity(text, unit).unwrap_or(f64::NAN);
+            assert!((read - value).abs() < 1e-9 * value.max(1.0), "{text}: {read}");
+        }
+    }
+
+    #[test]
+    fn what_names_none_or_several_is_not_read() {
+        for (text, unit) in [
+            ("17.2 / 46.7 MB", Unit::Bytes),
+            ("8-10 / 4-5 / 3-4 MB", Unit::Bytes),
+            ("200/400/300/200 ms", Unit::Seconds),
+            ("30-45 min", Unit::Seconds),
+            ("17.8 MB", Unit::Times),
+            ("79.1 ms", Unit::Bytes),
+            ("10 MB or 20 MB", Unit::Bytes),
+            ("fails (4.9.3)", Unit::Count),
+            ("", Unit::Bytes),
+        ] {
+            assert_eq!(quantity(text, unit), None, "{text}");
+        }
+    }
+}

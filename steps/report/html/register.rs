@@ -1,0 +1,120 @@
+//! The register as a table: a row for each claim, to be filtered by verdict, section and words.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::Run;
+use super::room::Room;
+use super::words::{VERDICTS, chip, class, control_chip, plain};
+use crate::evidence::ClaimRecord;
+use crate::unit::Unit;
+
+/// How much of a cell is shown, in characters.
+const CELL: usize = 240;
+
+/// What was measured, as people write it.
+pub(super) fn measured(claim: &ClaimRecord, most: usize) -> String {
+    let value = claim.value.as_ref().map(|value| value.show(claim.unit.unwrap_or(Unit::Text)));
+    plain(&value.unwrap_or_default(), most)
+}
+
+/// The table of all claims, with its filter.
+pub(super) fn register(run: &Run, room: &mut Room) -> Markup {
+    let all = run.bundle.verdicts.claims.len();
+    let shown = run.claims.len();
+    html! {
+        section #register aria-labelledby="register-head" {
+            h2 #register-head { "The register" }
+            (room.must(filter(run)))
+            table.register {
+                thead { tr {
+                    @for head in ["id", "claim", "bound", "published", "measured", "verdict", "control"] {
+                        th scope="col" { (head) }
+                    }
+                } }
+                tbody { @for (place, (anchor, claim)) in run.claims.iter().enumerate() {
+                    (row(anchor, claim, &mut Room::of(room.left() / (shown - place)), room))
+                } }
+            }
+            @if all > shown {
+                p.omitted { "The run has " (all) " claims; " (shown) " are shown, and all are in verdicts.json." }
+            }
+            (room.omissions())
+        }
+    }
+}
+
+/// A claim's row, and a shorter one where there is no room for all of it.
+fn row(anchor: &str, claim: &ClaimRecord, share: &mut Room, room: &mut Room) -> Markup {
+    let id = html! { th scope="row" data-label="id" { a href={ "#" (anchor) } { (anchor) } } };
+    let section = format!("A{}", claim.id.section());
+    let full = html! {
+        tr data-verdict=(class(claim.verdict)) data-section=(section) {
+            (id)
+            td data-label="claim" { (plain(&claim.claim, CELL)) }
+            td data-label="bound" { (plain(&claim.bound, CELL)) }
+            td data-label="published" {
+                @if let Some(published) = &claim.published { (plain(published, CELL)) }
+                @if let Some(typical) = &claim.typical { " " span.quiet { "typical: " (plain(typical, CELL)) } }
+            }
+            td data-label="measured" { (measured(claim, 48)) }
+            td data-label="verdict" { (chip(claim.verdict)) }
+            td data-label="control" { (controls(claim)) }
+        }
+    };
+    match full.0.len() <= share.left() {
+        true => room.must(full),
+        false => {
+            let short = html! {
+                tr data-verdict=(class(claim.verdict)) data-section=(section) {
+                    (id) td data-label="verdict" colspan="6" { (chip(claim.verdict)) }
+                }
+            };
+            let _ = room.admit("cells of the register", full);
+            room.must(short)
+        }
+    }
+}
+
+/// What came of a claim's controls, each word once with its number.
+fn controls(claim: &ClaimRecord) -> Markup {
+    let mut chips = BTreeMap::<String, usize>::new();
+    for control in &claim.controls {
+        *chips.entry(control_chip(control).into_string()).or_default() += 1;
+    }
+    html! {
+        @if chips.is_empty() { span.quiet { "none" } }
+        @for (chip, times) in chips {
+            @if times > 1 { (times) "× " }
+            (maud::PreEscaped(chip)) " "
+        }
+    }
+}
+
+/// The filter: without script it would do nothing, so script shows it.
+fn filter(run: &Run) -> Markup {
+    let mut sections = BTreeMap::<u8, String>::new();
+    for (_, claim) in &run.claims {
+        let feature = run.bundle.features.iter().find(|file| file.path == claim.feature);
+        let name = feature.map(|file| plain(&file.feature.name, 60)).unwrap_or_default();
+        sections.entry(claim.id.section()).or_insert(name);
+    }
+    html! {
+        form #filter hidden aria-label="Filter the register" {
+            label { "Verdict " select name="verdict" {
+                option value="" { "all" }
+                @for verdict in VERDICTS { option value=(class(verdict)) { (verdict) } }
+            } }
+            label { "Section " select name="section" {
+                option value="" { "all" }
+                @for (number, name) in sections {
+                    option value={ "A" (number) } { "A" (number) @if !name.is_empty() { ": " (name) } }
+                }
+            } }
+            label { "Words " input type="search" name="words" autocomplete="off"; }
+            button type="reset" { "Show all" }
+            output name="shown" aria-live="polite" {}
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The room that a part of the page has: what does not fit is left out, and that is said.
+
+use maud::{Markup, html};
+
+/// How many bytes a part may still take, and what did not fit.
+#[derive(Debug)]
+pub(super) struct Room {
+    left: usize,
+    omitted: Vec<String>,
+}
+
+impl Room {
+    /// Room for so many bytes.
+    pub(super) fn of(bytes: usize) -> Room {
+        Room { left: bytes, omitted: Vec::new() }
+    }
+
+    /// How many bytes are left.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Takes what must be there, whether there is room or not.
+    pub(super) fn must(&mut self, piece: Markup) -> Markup {
+        self.left = self.left.saturating_sub(piece.0.len());
+        piece
+    }
+
+    /// Takes a piece if there is room for it; else its name is noted.
+    pub(super) fn admit(&mut self, name: &str, piece: Markup) -> Markup {
+        match piece.0.len() <= self.left {
+            true => self.must(piece),
+            false => {
+                if !self.omitted.iter().any(|known| known == name) {
+                    self.omitted.push(name.to_owned());
+                }
+                html! {}
+            }
+        }
+    }
+
+    /// What was left out, in a sentence; nothing where all had room.
+    pub(super) fn omissions(&self) -> Markup {
+        html! {
+            @if !self.omitted.is_empty() {
+                p.omitted {
+                    "Left out, so that this page stays small: " (self.omitted.join(", "))
+                    ". All of it is in verdicts.json, samples.jsonl and transcript.jsonl."
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_named_once() {
+        let mut room = Room::of(10);
+        assert_eq!(room.admit("a", html! { "12345" }).into_string(), "12345");
+        assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(room.left(), 5);
+        assert_eq!(room.must(html! { "123456" }).into_string(), "123456");
+        assert_eq!(room.left(), 0);
+        assert!(room.omissions().into_string().contains("stays small: plots. All of it"));
+        assert_eq!(Room::of(0).omissions().into_string(), "");
+    }
+}

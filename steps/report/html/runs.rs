@@ -1,0 +1,202 @@
+//! The runs that were watched for a claim: their memory over time, and where their start went.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use maud::{Markup, PreEscaped, html};
+
+use super::Run;
+use super::room::Room;
+use super::words::plain;
+use crate::conclusion::Attempt;
+use crate::probe::Sample;
+use crate::report::plot::{Look, Stage, Timeline, Waterfall};
+use crate::unit::Unit;
+
+/// How many runs of a claim are drawn at most.
+const MOST: usize = 6;
+/// How many of the others are named.
+const NAMED: usize = 40;
+
+/// What the events of a start end, in their order.
+const STAGES: [(&str, &str); 4] = [
+    ("start.create", "systemd, then podman create"),
+    ("start.init", "podman init"),
+    ("start.start", "podman start"),
+    ("start.output", "until the first line of output"),
+];
+
+/// The runs that attempts rest on: of each series the first is drawn, the rest is named.
+pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>, room: &mut Room) -> Markup {
+    let subjects = subjects(run, attempts);
+    if subjects.is_empty() {
+        return html! {};
+    }
+    let (drawn, named) = chosen(&subjects);
+    let figures = |room: &mut Room, name: &str, of: &dyn Fn(&str, &[&Sample]) -> Option<Markup>| {
+        let drawn = drawn.iter().filter_map(|subject| of(subject, run.watched.get(subject)?));
+        drawn.map(|figure| room.admit(name, figure)).collect::<Vec<_>>()
+    };
+    let timelines = figures(room, "memory timelines", &timeline);
+    let starts = figures(room, "start-up waterfalls", &waterfall);
+    html! {
+        div.part {
+            @if !timelines.is_empty() {
+                h4 { "Memory of the watched runs" }
+                (room.admit("the key to the timelines", html! { p.key {
+                    "From the bottom up: " span.swatch.anon {} " anon, its own memory; " span.swatch.file {} " file, page cache; "
+                    span.swatch.kernel {} " kernel. Dashed: the cap."
+                } }))
+                div.figures { @for figure in timelines { (figure) } }
+            }
+            @if !starts.is_empty() {
+                h4 { "Where the start went" }
+                div.figures { @for figure in starts { (figure) } }
+            }
+            @if !named.is_empty() { (room.admit("the names of further runs", html! {
+                p.quiet {
+                    "Also watched, and not drawn: " (named.iter().take(NAMED).map(|name| plain(name, 60)).collect::<Vec<_>>().join(", "))
+                    @if named.len() > NAMED { " and " (named.len() - NAMED) " more" }
+                    ". Their samples are in samples.jsonl."
+                }
+            })) }
+        }
+    }
+}
+
+/// The watched runs that attempts rest on, each once: those that checks are about, and those whose files were read, as
+/// where runs are compared side by side.
+fn subjects<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>) -> Vec<&'a str> {
+    let files: BTreeMap<String, &str> =
+        run.watched.keys().map(|subject| (format!("trials/{}.txt", subject.replace(' ', "-")), *subject)).collect();
+    let (mut subjects, mut seen) = (Vec::new(), BTreeSet::new());
+    for attempt in attempts {
+        let sources = attempt.checks.iter().flat_map(|judged| &judged.check.sources);
+        let sources = sources.filter_map(|source| run.watched.get_key_value(source.subject.as_str()));
+        let named = attempt.evidence.iter().filter_map(|file| files.get(file).copied());
+        subjects.extend(sources.map(|(subject, _)| *subject).chain(named).filter(|subject| seen.insert(*subject)));
+    }
+    subjects
+}
+
+/// Of each series of runs the first, at most [`MOST`]; and all others.
+fn chosen<'a>(subjects: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let mut series = BTreeSet::new();
+    subjects.iter().partition(|subject| {
+        let name = subject.rsplit_once(' ').map_or(**subject, |(name, _)| name);
+        series.len() < MOST && series.insert(name)
+    })
+}
+
+fn timeline(subject: &str, samples: &[&Sample]) -> Option<Markup> {
+    let (looks, cap) = looks(samples);
+    let name = plain(subject, 80);
+    let timeline = Timeline { name: &name, looks, cap };
+    let most = Unit::Bytes.show(timeline.most());
+    let svg = timeline.draw()?;
+    Some(html! {
+        figure {
+            figcaption {
+                b { (name) } " "
+                span.quiet {
+                    "at most " (most) " at a look, "
+                    @match cap { Some(cap) => { "cap " (Unit::Bytes.show(cap)) } None => "no cap" }
+                }
+            }
+            (PreEscaped(svg))
+        }
+    })
+}
+
+/// The looks at a run that saw all three kinds of memory, and its cap.
+fn looks(samples: &[&Sample]) -> (Vec<Look>, Option<f64>) {
+    let mut looks = BTreeMap::<Timestamp, [Option<f64>; 3]>::new();
+    let mut cap = None;
+    for sample in samples {
+        let kind = match sample.probe.as_str() {
+            "timeline.unit.anon" => 0,
+            "timeline.unit.file" => 1,
+            "timeline.unit.kernel" => 2,
+            "timeline.unit.max" => {
+                cap = sample.value.number();
+                continue;
+            }
+            _ => continue,
+        };
+        if let Some(seen) = looks.entry(sample.at).or_default().get_mut(kind) {
+            *seen = sample.value.number();
+        }
+    }
+    let begin = looks.keys().next().copied().unwrap_or_default();
+    let look = |(at, kinds): (&Timestamp, &[Option<f64>; 3])| {
+        let [Some(anon), Some(file), Some(kernel)] = *kinds else { return None };
+        Some(Look { at: at.duration_since(begin).as_secs_f64(), kinds: [anon, file, kernel] })
+    };
+    (looks.iter().filter_map(look).collect(), cap)
+}
+
+fn waterfall(subject: &str, samples: &[&Sample]) -> Option<Markup> {
+    let of = |probe: &str| samples.iter().find(|sample| sample.probe == probe)?.value.number();
+    let stages: Vec<Stage> =
+        STAGES.into_iter().filter_map(|(probe, name)| Some(Stage { name, end: of(probe)? })).collect();
+    if stages.is_empty() {
+        return None;
+    }
+    let name = plain(subject, 80);
+    let svg = Waterfall { name: &name, stages, active: of("start.time") }.draw()?;
+    Some(html! {
+        figure {
+            figcaption { b { (name) } " " span.quiet { "seconds since systemd began to start it" } }
+            (PreEscaped(svg))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(probe: &str, value: f64, second: i64) -> Sample {
+        Sample {
+            id: 1,
+            probe: probe.into(),
+            subject: "hello warm 1".into(),
+            machine: "nano".into(),
+            value: value.into(),
+            unit: Unit::Bytes,
+            at: Timestamp::from_second(second).unwrap(),
+            raw: String::new(),
+        }
+    }
+
+    #[test]
+    fn of_each_series_the_first_run_is_drawn_and_the_rest_named() {
+        let subjects = ["hello cold 1", "hello warm 2", "hello warm 3", "by hand"];
+        assert_eq!(chosen(&subjects), (vec!["hello cold 1", "hello warm 2", "by hand"], vec!["hello warm 3"]));
+        let many: Vec<String> = (0..20).map(|n| format!("run{n} warm 1")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!((chosen(&many).0.len(), chosen(&many).1.len()), (MOST, 14));
+    }
+
+    #[test]
+    fn a_look_counts_where_it_saw_all_kinds() {
+        let samples = [
+            sample("timeline.unit.anon", 1.0, 10),
+            sample("timeline.unit.file", 2.0, 10),
+            sample("timeline.unit.kernel", 3.0, 10),
+            sample("timeline.unit.anon", 1.0, 11),
+            sample("timeline.unit.max", 64.0, 10),
+        ];
+        let (looks, cap) = looks(&samples.iter().collect::<Vec<_>>());
+        assert_eq!((looks, cap), (vec![Look { at: 0.0, kinds: [1.0, 2.0, 3.0] }], Some(64.0)));
+    }
+
+    #[test]
+    fn a_start_without_events_has_no_waterfall() {
+        let samples = [sample("start.time", 1.0, 1)];
+        assert!(waterfall("x", &samples.iter().collect::<Vec<_>>()).is_none());
+        let samples = [sample("start.create", 1.0, 1), sample("start.output", 3.0, 1)];
+        let drawn = waterfall("x <y>", &samples.iter().collect::<Vec<_>>()).unwrap().into_string();
+        assert!(drawn.contains("x &lt;y&gt;") && drawn.contains("podman create: 1 s"), "{drawn}");
+    }
+}

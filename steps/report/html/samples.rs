@@ -1,0 +1,182 @@
+//! The samples of a check: numbers as a plot with their statistics, texts as a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maud::{Markup, PreEscaped, html};
+
+use super::Run;
+use super::published::quantity;
+use super::room::Room;
+use super::words::plain;
+use crate::conclusion::Attempt;
+use crate::evidence::ClaimRecord;
+use crate::probe::{Sample, Value};
+use crate::report::plot::{Dot, Dots, Row};
+use crate::unit::Unit;
+use crate::verdict::{Judged, Rule, Statistics};
+
+/// How many texts are shown at most.
+const TEXTS: usize = 20;
+/// How many checks of an attempt have their samples shown.
+const CHECKS: usize = 40;
+
+/// The samples of an attempt's checks, in their order.
+pub(super) fn figures(run: &Run, claim: &ClaimRecord, attempt: &Attempt, room: &mut Room) -> Markup {
+    let mut single = Vec::new();
+    let mut figures = Vec::new();
+    for judged in attempt.checks.iter().take(CHECKS) {
+        let samples = of(run, judged);
+        match plotted(judged, &samples) {
+            true => figures.push(room.admit("plots of samples", figure(claim, attempt, judged, &samples))),
+            false => single.push((judged, samples)),
+        }
+    }
+    html! {
+        @if !figures.is_empty() { div.figures { @for figure in figures { (figure) } } }
+        @if !single.is_empty() { (room.admit("tables of samples", texts(&single))) }
+    }
+}
+
+/// The samples that a check names, as far as they are there.
+fn of<'a>(run: &'a Run, judged: &Judged) -> Vec<&'a Sample> {
+    let named = judged.check.samples.iter().filter_map(|id| run.samples.get(id).copied());
+    named.filter(|sample| sample.probe == judged.check.probe).collect()
+}
+
+/// Whether a plot says more than a line of a table: of a number that merely is what it should be, it does not.
+fn plotted(judged: &Judged, samples: &[&Sample]) -> bool {
+    let numbers: Vec<f64> = samples.iter().filter_map(|sample| sample.value.number()).collect();
+    let alike = numbers.windows(2).all(|pair| pair.first() == pair.last());
+    let exact = matches!(judged.check.rule, Rule::Equals { .. } | Rule::Differs { .. } | Rule::Recorded);
+    numbers.len() == samples.len() && !numbers.is_empty() && !(alike && exact)
+}
+
+fn figure(claim: &ClaimRecord, attempt: &Attempt, judged: &Judged, samples: &[&Sample]) -> Markup {
+    let (check, unit) = (&judged.check, judged.check.unit);
+    let outliers: BTreeSet<u64> = judged.statistics.iter().flat_map(|seen| seen.outliers.iter().copied()).collect();
+    let mut rows = Vec::<Row>::new();
+    let mut places = BTreeMap::<&str, usize>::new();
+    for sample in samples {
+        let place = *places.entry(&sample.subject).or_insert(rows.len());
+        if place == rows.len() {
+            rows.push(Row { name: plain(&sample.subject, 80), dots: Vec::new() });
+        }
+        if let (Some(row), Value::Number(value)) = (rows.get_mut(place), &sample.value) {
+            let broken = check.rule.accepts(&sample.value) != Some(true);
+            row.dots.push(Dot { value: *value, broken, outlier: outliers.contains(&sample.id) });
+        }
+    }
+    let name = plain(&check.probe, 80);
+    let published = published(claim, attempt, judged);
+    let broken = rows.iter().flat_map(|row| &row.dots).any(|dot| dot.broken);
+    let drawn = Dots { name: &name, unit, rows, rule: &check.rule, published }.draw();
+    html! {
+        figure.samples {
+            figcaption { b { (name) } " " span.quiet { "bound: " (plain(&check.rule.show(unit), 120)) } }
+            @match &drawn {
+                Some(drawn) => {
+                    (PreEscaped(&drawn.svg))
+                    p.quiet {
+                        @if drawn.drawn < drawn.of {
+                            (drawn.drawn) " of " (drawn.of) " samples are drawn, among them the smallest, the largest and "
+                            "those far from the rest. All are in samples.jsonl. "
+                        }
+                        @if broken { "× breaks the bound. " }
+                        @if !outliers.is_empty() { "Ringed: far from the rest, and counted all the same. " }
+                    }
+                }
+                None => p.quiet { "No scale can show these numbers; they are in samples.jsonl." },
+            }
+            @if let Some(seen) = &judged.statistics { (statistics(unit, seen)) }
+        }
+    }
+}
+
+/// The annex's figure belongs to the first of the attempt's probes whose unit it has.
+fn published(claim: &ClaimRecord, attempt: &Attempt, judged: &Judged) -> Option<f64> {
+    let value = quantity(claim.published.as_deref()?, judged.check.unit)?;
+    let of_unit = |other: &&Judged| other.check.unit == judged.check.unit;
+    let first = attempt.checks.iter().find(of_unit)?;
+    (first.check.probe == judged.check.probe).then_some(value)
+}
+
+fn statistics(unit: Unit, seen: &Statistics) -> Markup {
+    let show = |value: f64| unit.show(value);
+    html! {
+        table.statistics {
+            thead { tr { th scope="col" { "n" } th scope="col" { "min" } th scope="col" { "median" } th scope="col" { "max" }
+                @if seen.interval.is_some() { th scope="col" { "median lies in" } } } }
+            tbody { tr {
+                td { (seen.n) } td { (show(seen.min)) } td { (show(seen.median)) } td { (show(seen.max)) }
+                @if let Some(interval) = &seen.interval {
+                    td { (show(interval.low)) " to " (show(interval.high)) " (" (format!("{:.1}", interval.confidence * 100.0)) " %)" }
+                }
+            } }
+        }
+    }
+}
+
+/// Samples that are texts, or numbers that are as they should be.
+fn texts(checks: &[(&Judged, Vec<&Sample>)]) -> Markup {
+    html! {
+        div.wide role="region" aria-label="Samples" tabindex="0" { table.texts {
+            thead { tr { @for head in ["probe", "seen", "bound", "of", "on"] { th scope="col" { (head) } } } }
+            tbody { @for (judged, samples) in checks {
+                @for sample in samples.iter().take(TEXTS) { tr {
+                    th scope="row" { (plain(&sample.probe, 80)) }
+                    td { (plain(&sample.value.show(sample.unit), 240)) }
+                    td { (plain(&judged.check.rule.show(judged.check.unit), 240)) }
+                    td { (plain(&sample.subject, 80)) }
+                    td { (plain(&sample.machine, 40)) }
+                } }
+                @if samples.len() > TEXTS { tr { td colspan="5" {
+                    "… and " (samples.len() - TEXTS) " more of " (plain(&judged.check.probe, 80)) " in samples.jsonl"
+                } } }
+                @if samples.is_empty() { tr { th scope="row" { (plain(&judged.check.probe, 80)) }
+                    td colspan="4" { "no sample of it is there" } } }
+            } }
+        } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conclusion::Attempt;
+    use crate::verdict::{Check, Verdict};
+
+    fn check(probe: &str, rule: Rule, unit: Unit) -> Judged {
+        Check { probe: probe.into(), unit, rule, sources: Vec::new(), samples: vec![1] }.judge(&[])
+    }
+
+    #[test]
+    fn the_annexs_figure_belongs_to_the_first_probe_of_its_unit() {
+        let claim = super::super::claim::tests::claim("A3-4", Verdict::Holds);
+        let size = check("image.size", Rule::Below { bound: 1e5 }, Unit::Bytes);
+        let transfer = check("image.transfer", Rule::Recorded, Unit::Bytes);
+        let layers = check("image.layers", Rule::Equals { value: 1.0.into() }, Unit::Count);
+        let attempt = Attempt::new(vec![layers.clone(), size.clone(), transfer.clone(), size.clone()], None);
+        assert_eq!(published(&claim, &attempt, &size), Some(85_000.0));
+        assert_eq!(published(&claim, &attempt, &transfer), None);
+        assert_eq!(published(&claim, &attempt, &layers), None);
+    }
+
+    #[test]
+    fn a_number_that_is_what_it_should_be_needs_no_plot() {
+        let sample = |value: Value| Sample {
+            id: 1,
+            probe: "p".into(),
+            subject: "s".into(),
+            machine: "m".into(),
+            value,
+            unit: Unit::Count,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            raw: String::new(),
+        };
+        let (zero, many, text) = (sample(0.0.into()), sample(816.0.into()), sample("x".into()));
+        let equals = check("p", Rule::Equals { value: 0.0.into() }, Unit::Count);
+        assert!(!plotted(&equals, &[&zero, &zero]) && plotted(&equals, &[&zero, &many]));
+        assert!(plotted(&check("p", Rule::Below { bound: 9.0 }, Unit::Count), &[&zero]));
+        assert!(!plotted(&equals, &[&text]) && !plotted(&equals, &[]));
+    }
+}

@@ -1,0 +1,218 @@
+//! What came of the run, and whether that may be believed.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+
+use super::Run;
+use super::room::Room;
+use super::words::{VERDICTS, class, control_chip, count, plain};
+use crate::conclusion::{ControlRecord, ControlVerdict};
+use crate::evidence::Verdicts;
+use crate::report::console::mark;
+use crate::verdict::Verdict;
+
+/// How many claims have that verdict.
+fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
+    verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
+}
+
+/// The whole run in a sentence.
+fn sentence(verdicts: &Verdicts) -> String {
+    let of = |verdict| how_many(verdicts, verdict);
+    let (fail, open, declared) = (of(Verdict::Fails), of(Verdict::Inconclusive), of(Verdict::KnownDeviation));
+    let judged = verdicts.claims.len() - of(Verdict::NotRun);
+    match (fail, open, declared) {
+        _ if judged == 0 => "Nothing was judged.".to_owned(),
+        (1, ..) => format!("1 of the {judged} claims that were judged fails."),
+        (2.., ..) => format!("{fail} of the {judged} claims that were judged fail."),
+        _ if !verdicts.problems.is_empty() => "No claim fails, but something else is wrong.".to_owned(),
+        (_, 1.., _) => format!("No claim fails; {open} of {judged} could not be judged."),
+        (_, _, 1..) => format!(
+            "Of {judged} claims that were judged, {} hold and {declared} fail as declared; none fails unexpectedly.",
+            of(Verdict::Holds)
+        ),
+        _ => format!("All {judged} claims that were judged hold."),
+    }
+}
+
+/// The verdict of the whole run, and what speaks for believing it.
+pub(super) fn verdict(run: &Run, room: &mut Room) -> Markup {
+    let verdicts = &run.bundle.verdicts;
+    html! {
+        header {
+            p.kicker { "assay · report of run " (plain(&verdicts.run, 80)) }
+            h1 { (sentence(verdicts)) }
+            @if !verdicts.complete {
+                p.warning { strong { "The run did not come to its end." } " Here is what it had learnt until then." }
+            }
+            ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
+                li class=(if number > 0 { class(verdict) } else { "none" }) {
+                    a href="#register" data-show=(class(verdict)) {
+                        span.number { (number) }
+                        span.word { span aria-hidden="true" { (mark(verdict)) } " " (plural(verdict)) }
+                    }
+                }
+            } }
+            p.meanings {
+                b { "Holds" } ": every sample kept its bound and every control was refused. "
+                b { "Known deviation" } ": it fails as somebody has declared; never counted as holding. "
+                b { "Inconclusive" } ": it could not be judged. "
+                b { "Not run" } ": this target cannot judge it."
+            }
+        }
+        section #belief aria-labelledby="belief-head" {
+            h2 #belief-head { "May I believe it?" }
+            dl.belief {
+                dt { "Controls" } dd { (controls(run, room)) }
+                dt { "Samples" } dd { (samples(run)) }
+                dt { "Completeness" } dd { (completeness(verdicts)) }
+                dt { "Declared deviations" } dd { (deviations(run, room)) }
+                dt { "Problems" } dd { (problems(verdicts, room)) }
+                dt { "Without trusting us" } dd { (without_trust(run)) }
+            }
+            (room.omissions())
+        }
+    }
+}
+
+fn plural(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "hold",
+        Verdict::Fails => "fail",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::NotRun => "not run",
+        Verdict::KnownDeviation => "known deviations",
+    }
+}
+
+/// How many wrong subjects were refused, and each that was not.
+fn controls(run: &Run, room: &mut Room) -> Markup {
+    let all = || run.claims.iter().flat_map(|(anchor, claim)| claim.controls.iter().map(move |of| (anchor, of)));
+    let ran = |(_, control): &(&String, &ControlRecord)| !control.attempts.is_empty();
+    let (planned, ran) = (all().count(), all().filter(ran).count());
+    let caught = all().filter(|(_, control)| control.caught()).count();
+    let bare = run.claims.iter().filter(|(_, claim)| !claim.attempts.is_empty() && claim.controls.is_empty()).count();
+    let open = all().filter(|(_, control)| !control.caught() && !control.attempts.is_empty());
+    html! {
+        p {
+            "A control is the same check on a wrong subject, which must be refused: it shows that the check can fail. "
+            strong { (caught) " of " (count(ran, "control that was run was caught", "controls that were run were caught")) }
+            @if planned > ran { "; " (planned - ran) " were not run" }
+            ". "
+            @if bare > 0 { (count(bare, "claim that was run has no control.", "claims that were run have no control.")) }
+        }
+        @for (anchor, control) in open {
+            (room.admit("controls that were not caught", html! {
+                p.item {
+                    (control_chip(control)) " " a href={ "#" (anchor) } { (anchor) } " "
+                    (plain(&control.scenario, 160)) ": " (plain(&control.reason, 240))
+                    @if control.verdict == ControlVerdict::DoesNotDiscriminate {
+                        ". So the check does not discriminate, and the claim is not counted as holding."
+                    }
+                }
+            }))
+        }
+    }
+}
+
+fn samples(run: &Run) -> Markup {
+    let samples = &run.bundle.samples;
+    let machines: BTreeSet<&str> = samples.iter().map(|sample| sample.machine.as_str()).collect();
+    let judged: BTreeSet<u64> = run.bundle.verdicts.claims.iter().flat_map(|claim| claim.sample_ids()).collect();
+    let again = run.bundle.verdicts.claims.iter().filter(|claim| claim.attempts.len() > 1).count();
+    html! {
+        p {
+            strong { (samples.len()) " raw samples" } ", each with its time, its machine and the text it was read from, from "
+            (count(machines.len(), "machine", "machines")) " and "
+            (count(run.watched.len(), "watched run", "watched runs")) ". The verdicts rest on " (judged.len()) " of them. "
+            @match again {
+                0 => "No claim was tried more than once.",
+                1 => "1 claim was tried more than once; the attempts are shown.",
+                _ => { (again) " claims were tried more than once; the attempts are shown." }
+            }
+        }
+    }
+}
+
+fn completeness(verdicts: &Verdicts) -> Markup {
+    let says = match verdicts.exit {
+        0 => "everything that ran holds or is a declared deviation",
+        1 => "a claim fails, a control was not caught, or a declaration is wrong",
+        3 => "something could not be judged",
+        _ => "an exit status that assay does not have",
+    };
+    html! {
+        p {
+            @if verdicts.complete { strong { "The run came to its end" } }
+            @else { strong { "The run did not come to its end" } }
+            ", with exit status " (verdicts.exit) ": " (says) "."
+        }
+    }
+}
+
+/// Each failure that somebody has declared for this platform: who, why, until when.
+fn deviations(run: &Run, room: &mut Room) -> Markup {
+    let all =
+        || run.claims.iter().flat_map(|(anchor, claim)| claim.deviations.iter().map(move |of| (anchor, claim, of)));
+    html! {
+        @if all().next().is_none() { p { "None is declared for this platform." } }
+        @for (anchor, claim, deviation) in all() {
+            (room.admit("declared deviations", html! {
+                p.item {
+                    (super::words::chip(claim.verdict)) " " a href={ "#" (anchor) } { (anchor) } " "
+                    (plain(&deviation.reason, 300)) " "
+                    span.quiet { "Declared by " (plain(&deviation.declared_by, 80)) " until " (deviation.expires) "." }
+                }
+            }))
+        }
+    }
+}
+
+fn problems(verdicts: &Verdicts, room: &mut Room) -> Markup {
+    html! {
+        @if verdicts.problems.is_empty() { p { "None beyond the claims." } }
+        @for problem in &verdicts.problems {
+            (room.admit("problems", html! { p.item { span.chip.fails { "✘ problem" } " " (plain(problem, 400)) } }))
+        }
+    }
+}
+
+fn without_trust(run: &Run) -> Markup {
+    // Not whether there are checksums: they are made after this page, of it too.
+    let ended = run.bundle.run.get("ended").is_some_and(|ended| !ended.is_null());
+    html! {
+        p { "This page is made from the files beside it, and from nothing else. In their folder:" }
+        pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." }
+        p {
+            "The first finds a changed byte in any file. The second does so too, and judges every claim again from "
+            code { "samples.jsonl" } " alone."
+            @if !ended { " " strong { "This run did not come to its end, so it was never sealed: nothing vouches for its files." } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdicts(of: &[Verdict]) -> Verdicts {
+        let claims = of.iter().map(|verdict| super::super::claim::tests::claim("A2-1", *verdict)).collect();
+        let on = "2026-11-24".parse().unwrap();
+        Verdicts { schema: 1, run: "r".into(), on, complete: true, exit: 0, problems: Vec::new(), claims }
+    }
+
+    #[test]
+    fn the_whole_run_is_said_in_a_sentence() {
+        use Verdict::{Fails, Holds, Inconclusive, KnownDeviation, NotRun};
+        let told = |of: &[Verdict]| sentence(&verdicts(of));
+        assert_eq!(told(&[Holds, Holds, NotRun]), "All 2 claims that were judged hold.");
+        assert_eq!(told(&[Fails, Holds, Inconclusive]), "1 of the 3 claims that were judged fails.");
+        assert_eq!(told(&[Fails, Fails]), "2 of the 2 claims that were judged fail.");
+        assert_eq!(told(&[Inconclusive, Holds]), "No claim fails; 1 of 2 could not be judged.");
+        assert!(told(&[KnownDeviation, Holds]).contains("1 hold and 1 fail as declared; none fails unexpectedly."));
+        assert_eq!(told(&[NotRun]), "Nothing was judged.");
+        let wrong = Verdicts { problems: vec!["expired".into()], ..verdicts(&[Holds]) };
+        assert_eq!(sentence(&wrong), "No claim fails, but something else is wrong.");
+    }
+}

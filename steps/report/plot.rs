@@ -1,0 +1,10 @@
+//! Plots, as SVG that stands in a page. Colours are written as attributes, which the page's style maps for dark mode.
+
+mod dots;
+mod sheet;
+mod timeline;
+mod waterfall;
+
+pub(super) use dots::{Dot, Dots, Row};
+pub(super) use timeline::{Look, Timeline};
+pub(super) use waterfall::{Stage, Waterfall};

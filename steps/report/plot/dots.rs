@@ -1,0 +1,258 @@
+//! Every sample of a check as a dot, against the bound and the annex's figure.
+
+use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit, wide};
+use crate::unit::Unit;
+use crate::verdict::Rule;
+
+/// How many dots are drawn at most.
+const MOST: usize = 240;
+/// How many rows have a line of their own; more become one.
+const ROWS: usize = 10;
+/// How many of those that lie far from the rest are always drawn.
+const FAR: usize = 40;
+
+/// A sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::report) struct Dot {
+    /// What was seen, in the plot's unit.
+    pub value: f64,
+    /// Whether it breaks the bound.
+    pub broken: bool,
+    /// Whether it lies far from the rest.
+    pub outlier: bool,
+}
+
+/// The samples of one subject.
+#[derive(Clone, Debug)]
+pub(in crate::report) struct Row {
+    /// The subject.
+    pub name: String,
+    /// In the order in which they were taken.
+    pub dots: Vec<Dot>,
+}
+
+/// Samples against a bound.
+#[derive(Clone, Debug)]
+pub(in crate::report) struct Dots<'a> {
+    /// What is shown, for those who cannot see it.
+    pub name: &'a str,
+    /// The unit of all numbers.
+    pub unit: Unit,
+    /// The samples, a row for each subject.
+    pub rows: Vec<Row>,
+    /// The bound.
+    pub rule: &'a Rule,
+    /// What the annex published.
+    pub published: Option<f64>,
+}
+
+/// A plot, and how many of its samples are in it.
+#[derive(Clone, Debug)]
+pub(in crate::report) struct Drawn {
+    /// The SVG.
+    pub svg: String,
+    /// How many dots it has.
+    pub drawn: usize,
+    /// How many samples there are.
+    pub of: usize,
+}
+
+impl Dots<'_> {
+    /// The plot; `None` where no scale can show the numbers.
+    pub fn draw(&self) -> Option<Drawn> {
+        let bounds = bounds(self.rule);
+        let values = || self.rows.iter().flat_map(|row| row.dots.iter().map(|dot| dot.value));
+        let lines = bounds.iter().copied().chain(self.published);
+        let scale = Scale::over(values().chain(lines), 12.0, WIDTH - 12.0)?;
+        let of = values().count();
+        let rows = self.thinned();
+        let drawn = rows.iter().map(|row| row.dots.len()).sum();
+        let top =
+            LETTERS * 1.5 * (usize::from(!bounds.is_empty()) + usize::from(self.published.is_some())) as f64 + 4.0;
+        let heights: Vec<f64> = rows.iter().map(|row| if row.dots.len() > 12 { 62.0 } else { 40.0 }).collect();
+        let bottom = top + heights.iter().sum::<f64>() + 4.0;
+        let svg = Sheet::draw(bottom + LETTERS * 2.0, &self.words(of), |sheet| {
+            self.forbidden(sheet, &scale, top, bottom);
+            sheet.axis(&scale, self.unit, top, bottom);
+            self.lines(sheet, &scale, &bounds, bottom);
+            let mut above = top;
+            for (row, height) in rows.iter().zip(heights) {
+                sheet.text(&fit(&row.name), (12.0, above + 9.0), Side::Right, colour::INK);
+                strip(sheet, &scale, &row.dots, above + 17.0, above + height);
+                above += height;
+            }
+        });
+        Some(Drawn { svg, drawn, of })
+    }
+
+    /// What there is to see, in words.
+    fn words(&self, of: usize) -> String {
+        let values = || self.rows.iter().flat_map(|row| &row.dots).map(|dot| dot.value);
+        let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+        let broken = self.rows.iter().flat_map(|row| &row.dots).filter(|dot| dot.broken).count();
+        let [low, high] = [low, high].map(|value| self.unit.show(value));
+        let published = self.published.map(|value| format!("; the annex: {}", self.unit.show(value)));
+        let bound = match self.rule {
+            Rule::Recorded => "; no bound".to_owned(),
+            rule => format!("; bound {}, broken by {broken}", rule.show(self.unit)),
+        };
+        format!("{}: {of} samples from {low} to {high}{bound}{}", self.name, published.unwrap_or_default())
+    }
+
+    /// The same rows with fewer dots where there are many: the ends and those far from the rest always stay.
+    fn thinned(&self) -> Vec<Row> {
+        let one_of_all = || Row {
+            name: format!("{} subjects", self.rows.len()),
+            dots: self.rows.iter().flat_map(|row| row.dots.iter().copied()).collect(),
+        };
+        let rows = if self.rows.len() > ROWS { vec![one_of_all()] } else { self.rows.clone() };
+        let most = MOST / rows.len().max(1);
+        rows.into_iter().map(|row| Row { dots: thin(&row.dots, most), ..row }).collect()
+    }
+
+    /// What is beyond the bound is shaded.
+    fn forbidden(&self, sheet: &Sheet, scale: &Scale, top: f64, bottom: f64) {
+        let (left, right) = scale.ends();
+        let shade = |from: f64, to: f64| sheet.rectangle((from, top), (to, bottom), colour::VERMILLION, 0.12);
+        match self.rule {
+            Rule::Below { bound } | Rule::AtMost { bound } => shade(scale.at(*bound), right),
+            Rule::AtLeast { bound } => shade(left, scale.at(*bound)),
+            Rule::Between { low, high } => {
+                shade(left, scale.at(*low));
+                shade(scale.at(*high), right);
+            }
+            _ => {}
+        }
+    }
+
+    /// The bound and the annex's figure, each named on a line of its own.
+    fn lines(&self, sheet: &Sheet, scale: &Scale, bounds: &[f64], bottom: f64) {
+        let mut label = LETTERS * 0.75 + 2.0;
+        let places: Vec<f64> = bounds.iter().map(|bound| scale.at(*bound)).collect();
+        for x in &places {
+            sheet.line((*x, label - 6.0), (*x, bottom), colour::VERMILLION, 2.0);
+        }
+        let text = format!("bound {}", self.rule.show(self.unit));
+        match places[..] {
+            [] => {}
+            [x] => sheet.beside(&text, (x, label), &[]),
+            _ => sheet.text(&text, (middle(&places, &text), label), Side::Centre, colour::INK),
+        }
+        if !places.is_empty() {
+            label += LETTERS * 1.5;
+        }
+        if let Some(published) = self.published {
+            let x = scale.at(published);
+            sheet.dashes((x, label - 6.0), (x, bottom), colour::PURPLE);
+            sheet.beside(&format!("annex {}", self.unit.show(published)), (x, label), &places);
+        }
+    }
+}
+
+/// The numbers of a bound.
+fn bounds(rule: &Rule) -> Vec<f64> {
+    match rule {
+        Rule::Below { bound } | Rule::AtMost { bound } | Rule::AtLeast { bound } => vec![*bound],
+        Rule::Between { low, high } => vec![*low, *high],
+        Rule::Equals { value } | Rule::Differs { value } => value.number().into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Where the middle of a text about several bounds is: between them, as far as the sheet has room for it.
+fn middle(places: &[f64], text: &str) -> f64 {
+    let half = wide(text).min(WIDTH) / 2.0;
+    (places.iter().sum::<f64>() / places.len() as f64).clamp(half, WIDTH - half)
+}
+
+/// Dots in a strip, those of one place beside each other.
+fn strip(sheet: &Sheet, scale: &Scale, dots: &[Dot], top: f64, bottom: f64) {
+    let centre = (top + bottom) / 2.0;
+    let levels = (((bottom - top) / 2.0 - 4.0) / 5.0).floor().max(0.0) as usize;
+    let mut taken = std::collections::BTreeMap::<i64, usize>::new();
+    for dot in dots {
+        let x = scale.at(dot.value);
+        let count = taken.entry((x / 8.0) as i64).or_default();
+        let level = *count % (2 * levels + 1);
+        *count += 1;
+        let away = level.div_ceil(2) as f64 * 5.0;
+        let at = (x, if level % 2 == 1 { centre - away } else { centre + away });
+        match dot.broken {
+            true => sheet.cross(at, colour::VERMILLION),
+            false => sheet.dot(at, colour::BLUE),
+        }
+        if dot.outlier {
+            sheet.ring(at, colour::INK);
+        }
+    }
+}
+
+/// At most about so many dots: the smallest, the largest and those far from the rest, and others evenly from among all.
+fn thin(dots: &[Dot], most: usize) -> Vec<Dot> {
+    if dots.len() <= most {
+        return dots.to_vec();
+    }
+    let by_value = |a: &(usize, &Dot), b: &(usize, &Dot)| a.1.value.total_cmp(&b.1.value);
+    let ends = [dots.iter().enumerate().min_by(by_value), dots.iter().enumerate().max_by(by_value)];
+    let far = dots.iter().enumerate().filter(|(_, dot)| dot.outlier).take(FAR);
+    let mut kept: Vec<usize> = ends.into_iter().flatten().chain(far).map(|(place, _)| place).collect();
+    let rest = most.saturating_sub(kept.len()).max(1);
+    kept.extend((0..rest).map(|part| part * dots.len() / rest));
+    kept.sort_unstable();
+    kept.dedup();
+    kept.into_iter().filter_map(|place| dots.get(place).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dot(value: f64) -> Dot {
+        Dot { value, broken: value >= 64.0, outlier: false }
+    }
+
+    fn draw(rows: Vec<Row>, rule: &Rule, published: Option<f64>) -> Option<Drawn> {
+        Dots { name: "start.time", unit: Unit::Seconds, rows, rule, published }.draw()
+    }
+
+    fn row(values: impl Iterator<Item = f64>) -> Row {
+        Row { name: "hello <1>".into(), dots: values.map(dot).collect() }
+    }
+
+    #[test]
+    fn every_sample_is_drawn_with_its_bound_and_the_annexs_figure() {
+        let rule = Rule::Below { bound: 64.0 };
+        let drawn = draw(vec![row([20.0, 30.0, 70.0].into_iter())], &rule, Some(17.8)).unwrap();
+        assert_eq!((drawn.drawn, drawn.of), (3, 3));
+        assert_eq!(drawn.svg.matches("<circle").count(), 2, "one breaks the bound, and is a cross");
+        for text in ["bound &lt; 64 s", "annex 17.8 s", "hello &lt;1&gt;", "3 samples from 20 s to 70 s"] {
+            assert!(drawn.svg.contains(text), "{text}: {}", drawn.svg);
+        }
+        assert!(drawn.svg.contains("broken by 1; the annex: 17.8 s"), "{}", drawn.svg);
+    }
+
+    #[test]
+    fn of_very_many_the_ends_and_the_far_ones_stay() {
+        let mut many: Vec<Dot> = (0..100_000).map(|n| dot(30.0 + f64::from(n % 7))).collect();
+        many[5000].value = 1.0;
+        many[70_001].value = 99.0;
+        many[33_333] = Dot { value: 60.0, outlier: true, broken: false };
+        let thinned = thin(&many, 200);
+        assert!(thinned.len() <= 200, "{}", thinned.len());
+        for value in [1.0, 99.0, 60.0] {
+            assert!(thinned.iter().any(|dot| dot.value == value), "{value}");
+        }
+        let rows = vec![Row { name: "x".into(), dots: many }];
+        let drawn = draw(rows, &Rule::Recorded, None).unwrap();
+        assert_eq!(drawn.of, 100_000);
+        assert!(drawn.drawn <= MOST && drawn.svg.len() < 40_000, "{} dots, {} bytes", drawn.drawn, drawn.svg.len());
+    }
+
+    #[test]
+    fn what_no_scale_can_show_is_not_drawn() {
+        assert!(draw(vec![row([1.0, f64::INFINITY].into_iter())], &Rule::Recorded, None).is_none());
+        assert!(draw(Vec::new(), &Rule::Recorded, None).is_none());
+        let many = (0..30).map(|n| row(std::iter::once(f64::from(n)))).collect();
+        assert!(draw(many, &Rule::Recorded, None).unwrap().svg.contains("30 subjects"));
+    }
+}

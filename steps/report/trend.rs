@@ -1,0 +1,303 @@
+//! What a comparison of runs looks like on the console; its page is in `trend/page.rs`.
+
+mod page;
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+
+use super::console::mark;
+use crate::probe::Value;
+use crate::trend::{Change, Comparison, Trend};
+use crate::unit::Unit;
+
+pub use page::trend_html;
+
+/// How many runs are drawn, the newest; `--json` has them all.
+const DRAWN: usize = 20;
+
+/// The width of the table where nobody says how wide the console is.
+const WIDTH: u16 = 120;
+
+/// How much of a text a cell shows, in characters.
+const CELL: usize = 30;
+
+/// What stands where a run has no verdict or no figure that could be drawn beside the others.
+const NOTHING: &str = "·";
+
+/// The runs, the table of all claims, what is to be pointed out, and one last line.
+pub fn comparison(compared: &Comparison) -> String {
+    let pointed_out: Vec<String> = compared.claims.iter().filter_map(point_out).collect();
+    let drawn = if compared.runs.len() > DRAWN { format!("; the last {DRAWN} are drawn") } else { String::new() };
+    format!("{}{drawn}\n{}\n\n{}{}", runs(compared), table(compared), pointed_out.concat(), summary(compared))
+}
+
+/// How many runs there are, and from when to when.
+fn runs(compared: &Comparison) -> String {
+    let (Some(first), Some(last)) = (compared.runs.first(), compared.runs.last()) else { return String::new() };
+    let [first, last] = [first, last].map(|run| format!("{} ({})", plain(&run.run), run.started.strftime("%F %R")));
+    format!("{} runs, from {first} to {last}", compared.runs.len())
+}
+
+fn table(compared: &Comparison) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(WIDTH);
+    }
+    table.set_header(["id", "claim", "runs", "first → last", "change from\nmedian before", "noise"]);
+    for trend in &compared.claims {
+        let change = trend.change.as_ref().filter(|change| change.absolute != 0.0);
+        table.add_row([
+            trend.id.to_string(),
+            plain(&trend.claim),
+            format!("{}\n{}", marks(trend), sparkline(trend)).trim_end().to_owned(),
+            ends(trend),
+            change.map(|change| size(change, trend.unit)).unwrap_or_default(),
+            change.map(|change| word(change).to_owned()).unwrap_or_default(),
+        ]);
+    }
+    // What is drawn is only readable on a line of its own.
+    for column in [0, 2, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table
+}
+
+/// The newest runs of a list.
+fn newest<T>(all: &[T]) -> &[T] {
+    all.get(all.len().saturating_sub(DRAWN)..).unwrap_or(all)
+}
+
+fn marks(trend: &Trend) -> String {
+    newest(&trend.verdicts).iter().map(|verdict| verdict.map_or(NOTHING, mark)).collect()
+}
+
+/// The figures as bars between the smallest and the largest of them; nothing where they do not differ.
+fn sparkline(trend: &Trend) -> String {
+    const BARS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+    let drawn: Vec<Option<f64>> = newest(&trend.values).iter().map(|value| value.as_ref()?.number()).collect();
+    let numbers = || drawn.iter().flatten().copied();
+    let (low, high) = (numbers().fold(f64::INFINITY, f64::min), numbers().fold(f64::NEG_INFINITY, f64::max));
+    if low >= high {
+        return String::new();
+    }
+    let bar = |value: f64| BARS.get(((value - low) / (high - low) * 7.0).round() as usize).copied().unwrap_or(NOTHING);
+    drawn.iter().map(|value| value.map_or(NOTHING, bar)).collect()
+}
+
+/// The probe, and the first and the last figure of it that can be compared.
+fn ends(trend: &Trend) -> String {
+    let probe = trend.probe.as_deref().map(plain).unwrap_or_default();
+    let unit = trend.unit.unwrap_or(Unit::Text);
+    let show = |value: &Value| match value {
+        Value::Number(number) => unit.show(*number),
+        Value::Text(text) => cut(&plain(text)),
+    };
+    let mut figures = trend.figures().map(|(_, value)| show(value));
+    match (figures.next(), figures.next_back()) {
+        (Some(first), Some(last)) if first != last => format!("{probe}\n{first} → {last}"),
+        (Some(only), _) => format!("{probe}\n{only}"),
+        _ => String::new(),
+    }
+}
+
+/// A change with its sign, in the claim's unit and in per cent.
+fn size(change: &Change, unit: Option<Unit>) -> String {
+    let sign = if change.absolute < 0.0 { "−" } else { "+" };
+    let absolute = match unit.unwrap_or(Unit::Count) {
+        // Per cent of what would be the question.
+        Unit::Ratio => format!("{} points", Unit::Count.show(change.absolute.abs() * 100.0)),
+        unit => unit.show(change.absolute.abs()),
+    };
+    let relative = change.relative.map(|relative| format!(" ({sign}{})", Unit::Ratio.show(relative.abs())));
+    format!("{sign}{absolute}{}", relative.unwrap_or_default())
+}
+
+/// Whether a change is more than noise.
+fn word(change: &Change) -> &'static str {
+    match change.exceeds_noise {
+        Some(true) => "BEYOND",
+        Some(false) => "within",
+        None => "unknown",
+    }
+}
+
+/// What a claim is pointed out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Matter {
+    Worse,
+    Verdict,
+    Figure,
+    Note,
+}
+
+impl Matter {
+    /// What a claim is pointed out for, if it is.
+    fn of(trend: &Trend) -> Option<Matter> {
+        let exceeds = trend.change.as_ref().filter(|change| change.absolute != 0.0).map(|change| change.exceeds_noise);
+        match () {
+            () if trend.worse() => Some(Matter::Worse),
+            () if trend.changed_verdict => Some(Matter::Verdict),
+            () if exceeds == Some(Some(true)) => Some(Matter::Figure),
+            () if exceeds == Some(None) || trend.note.is_some() => Some(Matter::Note),
+            () => None,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Matter::Worse => "✘ worse",
+            Matter::Verdict => "≠ verdict",
+            Matter::Figure => "≠ figure",
+            Matter::Note => "· note",
+        }
+    }
+}
+
+/// What is to be said of a claim below the table, if anything is.
+fn point_out(trend: &Trend) -> Option<String> {
+    let matter = Matter::of(trend)?;
+    Some(format!("{:<9} {:<5} {}\n", matter.words(), trend.id, said(trend).join("; ")))
+}
+
+/// The change of a claim's figure, unless it is noise, and what else is to be said of it.
+fn said(trend: &Trend) -> Vec<String> {
+    let changed = trend.change.as_ref().filter(|change| change.absolute != 0.0 && change.exceeds_noise != Some(false));
+    let changed = changed.map(|change| {
+        let probe = trend.probe.as_deref().unwrap_or("its figure");
+        format!("{}: {}; noise: {}", plain(probe), size(change, trend.unit), change.noise)
+    });
+    changed.into_iter().chain(trend.note.as_deref().map(plain)).collect()
+}
+
+/// How many claims became what.
+fn summary(compared: &Comparison) -> String {
+    let count = |is: fn(&Trend) -> bool| compared.claims.iter().filter(|trend| is(trend)).count();
+    let moved = |trend: &Trend| trend.change.clone().filter(|change| change.absolute != 0.0);
+    format!(
+        "{} claims: {} got worse, {} changed their verdict; figures: {} changed beyond the noise, {} within it, \
+         {} where it is unknown, {} stayed the same, {} have no two numbers to compare",
+        compared.claims.len(),
+        count(Trend::worse),
+        count(|trend| trend.changed_verdict),
+        compared.claims.iter().filter_map(moved).filter(|change| change.exceeds_noise == Some(true)).count(),
+        compared.claims.iter().filter_map(moved).filter(|change| change.exceeds_noise == Some(false)).count(),
+        compared.claims.iter().filter_map(moved).filter(|change| change.exceeds_noise.is_none()).count(),
+        count(|trend| trend.change.as_ref().is_some_and(|change| change.absolute == 0.0)),
+        count(|trend| trend.change.is_none()),
+    )
+}
+
+/// A text of a run on one line, without what would move a console's cursor.
+fn plain(text: &str) -> String {
+    let visible: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(CELL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trend::{About, SCHEMA};
+    use crate::verdict::Verdict;
+
+    pub(super) fn change(absolute: f64, exceeds_noise: Option<bool>) -> Option<Change> {
+        Some(Change { absolute, relative: Some(absolute / 10.0), exceeds_noise, noise: "so it was found".into() })
+    }
+
+    pub(super) fn trend(id: &str, verdicts: &[Verdict], values: &[f64]) -> Trend {
+        Trend {
+            id: id.parse().unwrap(),
+            claim: "it takes about 10 s".into(),
+            verdicts: verdicts.iter().copied().map(Some).collect(),
+            values: values.iter().map(|value| Some(Value::Number(*value))).collect(),
+            unit: Some(Unit::Seconds),
+            probe: Some("log.duration".into()),
+            change: None,
+            changed_verdict: false,
+            note: None,
+        }
+    }
+
+    fn shown(claims: Vec<Trend>) -> String {
+        comparison(&compared(claims))
+    }
+
+    pub(super) fn compared(claims: Vec<Trend>) -> Comparison {
+        let about = |run: &str| About {
+            run: run.into(),
+            started: "2026-11-24T02:00:00Z".parse().unwrap(),
+            target: "vm:amd64".into(),
+            commit: None,
+            exit: 0,
+            complete: true,
+        };
+        Comparison { schema: SCHEMA, runs: vec![about("one"), about("two")], claims }
+    }
+
+    #[test]
+    fn a_change_beyond_the_noise_is_pointed_out_with_its_size() {
+        let both = [Verdict::Holds; 2];
+        let moved = Trend { change: change(3.0, Some(true)), ..trend("A6-3", &both, &[10.0, 13.0]) };
+        let within = Trend { change: change(-0.5, Some(false)), ..trend("A6-7", &both, &[10.0, 9.5]) };
+        let unknown = Trend { change: change(1.0, None), ..trend("A7-6", &both, &[10.0, 11.0]) };
+        let text = shown(vec![moved, within, unknown]);
+        assert!(text.starts_with("2 runs, from one (2026-11-24 02:00) to two (2026-11-24 02:00)\n"), "{text}");
+        assert!(text.contains("≠ figure  A6-3  log.duration: +3 s (+30 %); noise: so it was found\n"), "{text}");
+        assert!(text.contains("10 s → 13 s") && text.contains("▁█") && text.contains("BEYOND"), "{text}");
+        assert!(text.contains("−500 ms (−5 %)") && !text.contains("A6-7  log.duration"), "{text}");
+        assert!(text.contains("· note    A7-6  log.duration: +1 s (+10 %); noise: so it was found\n"), "{text}");
+        assert!(text.contains("1 changed beyond the noise, 1 within it, 1 where it is unknown, 0 stayed"), "{text}");
+    }
+
+    #[test]
+    fn what_got_worse_is_told_from_what_only_changed() {
+        let worse = Trend {
+            changed_verdict: true,
+            note: Some("holds in run one: x; fails in run two: y".into()),
+            ..trend("A2-2", &[Verdict::Holds, Verdict::Fails], &[])
+        };
+        let better = Trend {
+            changed_verdict: true,
+            note: Some("fails in run one: y".into()),
+            ..trend("A2-3", &[Verdict::Fails, Verdict::Holds], &[])
+        };
+        let text = shown(vec![worse, better]);
+        assert!(text.contains("✔✘") && text.contains("✘✔"), "{text}");
+        assert!(text.contains("✘ worse   A2-2  holds in run one: x; fails in run two: y\n"), "{text}");
+        assert!(text.contains("≠ verdict A2-3  fails in run one: y\n"), "{text}");
+        assert!(text.contains("2 claims: 1 got worse, 2 changed their verdict"), "{text}");
+    }
+
+    #[test]
+    fn the_newest_of_many_runs_are_drawn() {
+        let values: Vec<f64> = (0..30).map(f64::from).collect();
+        let many = trend("A6-3", &[Verdict::Holds; 30], &values);
+        assert_eq!(marks(&many), "✔".repeat(20));
+        assert!(sparkline(&many).starts_with("▁▁▂") && sparkline(&many).ends_with("▇██"), "{}", sparkline(&many));
+        assert_eq!(sparkline(&trend("A6-3", &[], &[1.0, 1.0])), "", "what never changed draws no eye");
+        let gaps = Trend { values: vec![Some(1.0.into()), None, Some(2.0.into())], ..many };
+        assert_eq!(sparkline(&gaps), "▁·█");
+    }
+
+    #[test]
+    fn what_a_run_says_moves_no_cursor() {
+        let hostile = Trend { note: Some("\u{1b}[2Jgone\nA1-1 holds".into()), ..trend("A2-2", &[], &[]) };
+        let text = shown(vec![Trend { claim: "\u{1b}]0;title\u{7}x".into(), ..hostile }]);
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{7}') && text.contains("[2Jgone A1-1 holds"), "{text}");
+    }
+
+    #[test]
+    fn a_proportion_changes_by_points() {
+        let seen = Change { absolute: -0.013, relative: Some(-0.125), exceeds_noise: None, noise: String::new() };
+        assert_eq!(size(&seen, Some(Unit::Ratio)), "−1.3 points (−12.5 %)");
+        assert_eq!(size(&Change { relative: None, ..seen }, Some(Unit::Ratio)), "−1.3 points");
+    }
+}

@@ -1,0 +1,226 @@
+//! What a run leaves, in the hands of somebody else: verified, reported again, signed; and without a secret in it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::{Project, told};
+
+/// A run of claims that need no machine, whole and sealed.
+fn run(project: &Project, more: &[&str]) -> PathBuf {
+    let arguments = [&["--tags", "@A8-4", "--evidence", "run"], more].concat();
+    told(&mut project.e2e(&arguments), 0, &["1 hold, 0 fail"]);
+    project.path("run")
+}
+
+fn key(project: &Project, name: &str) -> (String, String) {
+    let (key, allowed) = (project.path(name), project.path(&format!("{name}.allowed")));
+    let mut make = std::process::Command::new("ssh-keygen");
+    assert!(make.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap().success());
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    fs::write(&allowed, format!("{name}@example.org {public}")).unwrap();
+    (key.display().to_string(), allowed.display().to_string())
+}
+
+#[test]
+fn a_run_is_verified_and_what_was_changed_is_named() {
+    let project = Project::new();
+    let folder = run(&project, &[]);
+    let agrees = ["as SHA256SUMS has them", "comes of the", "features/", "this image and this commit", "not signed"];
+    told(&mut project.assay(&["verify", "run"]), 0, &agrees);
+    told(&mut project.assay(&["report", "run"]), 0, &["as they were, to the byte"]);
+    // Whoever was given the bundle has nothing else: neither the project nor a home.
+    let mut stranger = project.assay(&["verify", "run"]);
+    told(
+        stranger.env("ASSAY_ROOT", "/nowhere").env_remove("ASSAY_CACHE").env_remove("HOME"),
+        0,
+        &["everything agrees"],
+    );
+    let verdicts = fs::read_to_string(folder.join("verdicts.json")).unwrap();
+    fs::write(folder.join("verdicts.json"), verdicts.replace("\"holds\"", "\"fails\"")).unwrap();
+    let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails: ", "do not agree"];
+    told(&mut project.assay(&["verify", "run"]), 1, &differs);
+    let json = told(&mut project.assay(&["verify", "run", "--json"]), 1, &[]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["verified"], &json["findings"][0]["file"]), (&false.into(), &"verdicts.json".into()));
+    let refused = "is not what was sealed, so nothing is written there: verdicts.json: changed";
+    told(&mut project.assay(&["report", "run"]), 1, &[refused]);
+    assert_eq!(fs::read_to_string(folder.join("verdicts.json")).unwrap(), verdicts.replace("\"holds\"", "\"fails\""));
+    told(&mut project.assay(&["report", "run", "--out", "elsewhere"]), 0, &["reports made"]);
+    assert!(project.path("elsewhere/junit.xml").exists());
+}
+
+#[test]
+fn reports_that_are_gone_are_made_again_to_the_byte() {
+    let project = Project::new();
+    let folder = run(&project, &[]);
+    let reports = ["report.html", "junit.xml", "messages.ndjson"].map(|name| folder.join(name));
+    let before = reports.clone().map(|path| fs::read(path).unwrap());
+    reports.iter().for_each(|path| fs::remove_file(path).unwrap());
+    told(&mut project.assay(&["verify", "run"]), 1, &["✘ report.html: is missing"]);
+    told(&mut project.assay(&["report", "run"]), 0, &["made again, the folder sealed again"]);
+    assert!(before == reports.map(|path| fs::read(path).unwrap()));
+    told(&mut project.assay(&["verify", "run"]), 0, &["everything agrees"]);
+}
+
+#[test]
+fn a_run_is_signed_by_choice_and_the_signature_is_never_lost_unsaid() {
+    let project = Project::new();
+    let (alice, allows_alice) = key(&project, "alice");
+    let (bob, allows_bob) = key(&project, "bob");
+    let folder = run(&project, &["--sign", &alice]);
+    let by = |allowed: &str| project.assay(&["verify", "run", "--allowed-signers", allowed]);
+    told(&mut by(&allows_alice), 0, &["✔ signed by alice@example.org: Good \"assay\" signature"]);
+    told(&mut by(&allows_bob), 1, &["✘ attestation.json.sig: attestation.json.sig is of nobody in"]);
+    told(&mut project.assay(&["verify", "run"]), 0, &["signed by a key that nobody vouches for"]);
+    fs::write(folder.join("junit.xml"), "").unwrap();
+    told(&mut project.assay(&["report", "run"]), 1, &["is signed", "--sign KEY", "--out FOLDER"]);
+    told(&mut project.assay(&["report", "run", "--sign", &bob]), 0, &["sealed again"]);
+    told(&mut by(&allows_bob), 0, &["✔ signed by bob@example.org"]);
+    let none = "cannot read the signing key /nowhere: name an SSH key's file";
+    told(&mut project.assay(&["report", "run", "--sign", "/nowhere"]), 2, &[none]);
+    told(&mut project.e2e(&["--tags", "@A8-4", "--sign", "/nowhere"]), 2, &[none]);
+}
+
+#[test]
+fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
+    let project = Project::new();
+    for what in ["verify", "report"] {
+        told(&mut project.assay(&[what, "nowhere"]), 2, &["cannot read nowhere", "target/assay/<run>"]);
+    }
+    told(&mut project.assay(&["report", "guest"]), 2, &["cannot read guest"]);
+    told(
+        &mut project.assay(&["report", "features"]),
+        2,
+        &["features is not the whole folder of a run", "verdicts.json"],
+    );
+    told(&mut project.assay(&["verify", "features"]), 1, &["SHA256SUMS: there is none", "nothing can be judged again"]);
+    // As a run that is killed leaves it: neither ended nor sealed.
+    project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
+    told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not come to its end", "not sealed"]);
+    assert!(project.path("fixtures/selfcheck/junit.xml").exists());
+    assert!(!project.path("fixtures/selfcheck/SHA256SUMS").exists());
+    let killed = "SHA256SUMS: there is none: the run was killed before it was sealed, or the file was removed";
+    told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[killed]);
+}
+
+#[test]
+fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
+    let project = Project::new();
+    run(&project, &[]);
+    let compare = |folders: &[&str]| project.assay(&[&["report"], folders].concat());
+    told(&mut compare(&["run", "run"]), 2, &["is named twice: name it once"]);
+    told(&mut compare(&["run", "features"]), 2, &["features"]);
+    project.change("features/a8_findings.feature", "| 72 %", "| 82 %");
+    told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
+    told(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  ", "holds in run", "got worse"]);
+    assert!(fs::read_to_string(project.path("page/comparison.html")).unwrap().contains("A8-4"));
+    let json: Value = serde_json::from_str(&told(&mut compare(&["run", "later", "--json"]), 1, &[])).unwrap();
+    let claims = json["claims"].as_array().unwrap();
+    let claim = claims.iter().find(|claim| claim["id"] == "A8-4").unwrap();
+    assert_eq!((&claim["verdicts"], &claim["changed_verdict"]), (&serde_json::json!(["holds", "fails"]), &true.into()));
+    assert_eq!((json["schema"].as_u64(), claims.len()), (Some(1), 45));
+}
+
+#[test]
+fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
+    let project = Project::new();
+    let folder = project.path("fixtures/selfcheck");
+    // Neither ended nor sealed: nobody has to read all of a log of 10 GB for its checksum.
+    project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
+    fs::File::create(folder.join("console.log")).unwrap().set_len(10 << 30).unwrap();
+    fs::write(folder.join("spare-1.console.log"), b"\xff<script>alert(1)</script>\x1b[31m").unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", folder.join("journal.log")).unwrap();
+    project.change("fixtures/selfcheck/verdicts.json", "\"trials/", "\"../../../../../../etc/passwd\", \"trials/");
+    project.change("fixtures/selfcheck/verdicts.json", "The module is small", "<img src=x onerror=alert(1)>");
+    told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["not sealed"]);
+    for name in ["report.html", "junit.xml", "messages.ndjson", "summary.md", "oscal-assessment-results.json"] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        assert!(!text.contains("root:") && text.len() < 2_000_000, "{name}: {} bytes", text.len());
+        assert!(!text.contains("<img src=x") || name.ends_with("json"), "{name} has markup of the evidence");
+    }
+    let missing = "✘ ../../../../../../etc/passwd: A";
+    told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "evidence of it, and it is not there"]);
+}
+
+/// Each kind of secret, put together here so that no scanner takes it for a real one: a name for it, how it stands in
+/// a text, and what must not be found.
+fn secrets() -> Vec<(&'static str, String, String)> {
+    let jwt = ["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NSJ9", "c2lnbmF0dXJlLXBhcnQ"].join(".");
+    let begin = |kind: &str| format!("-----BEGIN {kind} PRIVATE KEY-----");
+    let pem = format!("{}\nb3BlbnNzaC1rZXktdjEAAAAABG5v\n-----END OPENSSH PRIVATE KEY-----", begin("OPENSSH"));
+    vec![
+        ("access key", format!("key {}{}", "AKIA", "QWERTYUIOPASDFGH"), "QWERTYUIOPASDFGH".into()),
+        ("secret key", "aws_secret_access_key = wJalrXUtnFEMIK7MDENG".into(), "wJalrXUtnFEMI".into()),
+        ("session token", "{\"SessionToken\": \"IQoJb3JpZ2luX2VjEXAMPLE\"}".into(), "IQoJb3JpZ2lu".into()),
+        ("token", format!("token=gh{}", "p_abcdefghijklmnopqrstuvwxyz0123"), "abcdefghijklmnopq".into()),
+        ("JWT", format!("got {jwt}"), jwt.clone()),
+        ("password", "logging in with --password correcthorse".into(), "correcthorse".into()),
+        ("basic", "Authorization: Basic Y29ycmVjdDpob3JzZQ==".into(), "Y29ycmVjdDpob3JzZQ".into()),
+        ("bearer", format!("authorization: Bearer {jwt}"), jwt),
+        ("address", "pulling https://me:batterystaple@registry.example/v2/".into(), "batterystaple".into()),
+        ("private key", pem, "b3BlbnNzaC1rZXktdjE".into()),
+        ("cut off key", format!("{}\nMIIEpAIBAAKCAQEA7bqT", begin("RSA")), "MIIEpAIBAAKCAQEA7bqT".into()),
+        (
+            "user data",
+            "#cloud-config\nssh_keys:\n  ed25519_private: stapleofuserdata".into(),
+            "stapleofuserdata".into(),
+        ),
+        ("login file", "{\"auths\":{\"x\":{\"auth\":\"bWU6YmF0dGVyeQ==\"}}}".into(), "bWU6YmF0dGVyeQ".into()),
+    ]
+}
+
+/// Variables that hold secrets, whatever these look like.
+const VARIABLES: [(&str, &str); 5] = [
+    ("AWS_SECRET_ACCESS_KEY", "plantedvariable/one+1"),
+    ("GITHUB_TOKEN", "plantedvariable two\"2"),
+    ("REGISTRY_PASSWORD", "plantedvariable:three"),
+    ("ASSAY_TEST_PRIVATE_KEY", "plantedvariable\nfour"),
+    ("EC2_USER_DATA", "plantedvariable&five"),
+];
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (inner, mut found): (Vec<_>, Vec<_>) =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).partition(|path| path.is_dir());
+    found.extend(inner.iter().flat_map(|inner| files(inner)));
+    found
+}
+
+#[test]
+fn a_secret_in_the_environment_the_output_or_an_error_reaches_no_file_of_the_bundle() {
+    let planted: String = secrets().into_iter().map(|(_, text, _)| text + "\n\n").collect();
+    for status in [0, 1] {
+        let project = Project::new();
+        fs::write(project.path("planted"), &planted).unwrap();
+        let path = project.only(&[]);
+        let variables: String = VARIABLES.iter().map(|(name, _)| format!("echo \"saw ${name}\"; ")).collect();
+        let text = project.path("planted");
+        // The control of A5-5 asks the host's runc for its version; this one tells all it knows, on both streams.
+        let script = format!(
+            "#!/bin/sh\ntell() {{ echo version; {variables} cat {}; }}\ntell; tell >&2; exit {status}\n",
+            text.display()
+        );
+        fs::write(path.join("runc"), script).unwrap();
+        fs::set_permissions(path.join("runc"), fs::Permissions::from_mode(0o755)).unwrap();
+        let all = format!("{}:/usr/bin:/bin", path.display());
+        let mut run = project.e2e(&["--name", "A runtime that knows no WebAssembly", "--evidence", "run"]);
+        run.env("PATH", all).envs(VARIABLES);
+        run.output().unwrap();
+
+        let mut seen = String::new();
+        for file in files(&project.path("run")) {
+            let bytes = fs::read(&file).unwrap();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            for (kind, _, secret) in secrets() {
+                assert!(!text.contains(&secret), "{kind} is in {}", file.display());
+            }
+            assert!(!text.contains("plantedvariable"), "a variable's value is in {}", file.display());
+            seen += &text;
+        }
+        // What was printed did come to the bundle, or this test would say nothing.
+        assert!(seen.contains("saw [redacted]"), "{seen}");
+        assert!(seen.matches("[redacted]").count() > secrets().len(), "each was there, and was replaced");
+    }
+}
