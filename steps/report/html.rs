@@ -57,6 +57,8 @@ struct Run<'a> {
     samples: BTreeMap<u64, &'a Sample>,
     /// The samples of timelines and starts, by subject.
     watched: BTreeMap<&'a str, Vec<&'a Sample>>,
+    /// The subjects of watched runs, by the file that a run's text lies in.
+    trials: BTreeMap<String, &'a str>,
     commands: Commands,
 }
 
@@ -70,7 +72,9 @@ impl<'a> Run<'a> {
         let samples = bundle.samples.iter().map(|sample| (sample.id, sample)).collect();
         let claims = anchored(&bundle.verdicts.claims);
         let commands = Commands::of(bundle, &claims);
-        Run { bundle, claims, samples, watched, commands }
+        let file = |subject: &&'a str| (format!("trials/{}.txt", subject.replace(' ', "-")), *subject);
+        let trials = watched.keys().map(file).collect();
+        Run { bundle, claims, samples, watched, trials, commands }
     }
 }
 
@@ -211,3 +215,6 @@ fn memory(run: &Run, room: &mut Room) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ const SENTENCE: usize = 1500;
 const ATTEMPTS: usize = 5;
 /// What a claim takes at least, in bytes: its id, its verdict, and what was left out.
 const HEAD: usize = 1250;
+/// What the frames of a claim's parts take of that, in bytes, and the sentence about what was left out.
+const TRIM: usize = 1150;
 /// How many files of a claim are named.
 const FILES: usize = 30;
 
@@ -29,7 +31,7 @@ pub(super) fn claims(run: &Run, most: usize) -> Markup {
     for (anchor, claim) in &run.claims {
         let share = left / weights.max(1) * weight(claim);
         weights -= weight(claim);
-        let piece = one(run, anchor, claim, &mut Room::of(HEAD + share));
+        let piece = one(run, anchor, claim, HEAD + share);
         left -= piece.0.len().saturating_sub(HEAD).min(left);
         pieces.push(piece);
     }
@@ -46,16 +48,31 @@ pub(super) fn attempts(claim: &ClaimRecord) -> impl Iterator<Item = &Attempt> {
     claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts))
 }
 
-fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, room: &mut Room) -> Markup {
-    html! {
-        details id=(anchor) class={ "claim " (class(claim.verdict)) } {
-            (room.must(html! { summary {
-                h3 { span.id { (anchor) } " " span.text { (plain(&claim.claim, 120)) } }
-                (chip(claim.verdict))
-            } }))
-            (room.admit("the reason", head(claim)))
-            @if !claim.attempts.is_empty() || !claim.controls.is_empty() { (body(run, claim, room)) }
-            (room.omissions())
+/// A claim in so many bytes, if need be its head alone.
+fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, most: usize) -> Markup {
+    let whole = |inner: Markup| {
+        html! {
+            details id=(anchor) class={ "claim " (class(claim.verdict)) } {
+                summary {
+                    h3 { span.id { (anchor) } " " span.text { (plain(&claim.claim, 120)) } }
+                    (chip(claim.verdict))
+                }
+                (inner)
+            }
+        }
+    };
+    let mut room = Room::of(most.saturating_sub(TRIM));
+    let full = whole(html! {
+        (room.admit("the reason", head(claim)))
+        @if attempts(claim).next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut room)) }
+        (room.omissions())
+    });
+    match full.0.len() <= most {
+        true => full,
+        false => {
+            let mut room = Room::of(0);
+            let _ = room.admit("all but its verdict", full);
+            whole(room.omissions())
         }
     }
 }

@@ -125,7 +125,7 @@ fn journal_line(line: &str) -> Option<(f64, String)> {
     let text = |key: &str| entry.get(key).and_then(Json::as_str);
     let at = text("__MONOTONIC_TIMESTAMP")?.parse::<u64>().ok()? as f64 / 1e6;
     let (who, said) = (text("SYSLOG_IDENTIFIER").unwrap_or("?"), text("MESSAGE").unwrap_or("(no text)"));
-    Some((at, format!("{}: {}", plain(who, 40), plain(said, 200))))
+    Some((at, format!("{}: {}", plain(who, 40), plain(said.trim_end(), 200))))
 }
 
 #[cfg(test)]

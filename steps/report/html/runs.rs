@@ -67,13 +67,11 @@ pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Atte
 /// The watched runs that attempts rest on, each once: those that checks are about, and those whose files were read, as
 /// where runs are compared side by side.
 fn subjects<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>) -> Vec<&'a str> {
-    let files: BTreeMap<String, &str> =
-        run.watched.keys().map(|subject| (format!("trials/{}.txt", subject.replace(' ', "-")), *subject)).collect();
     let (mut subjects, mut seen) = (Vec::new(), BTreeSet::new());
     for attempt in attempts {
         let sources = attempt.checks.iter().flat_map(|judged| &judged.check.sources);
         let sources = sources.filter_map(|source| run.watched.get_key_value(source.subject.as_str()));
-        let named = attempt.evidence.iter().filter_map(|file| files.get(file).copied());
+        let named = attempt.evidence.iter().filter_map(|file| run.trials.get(file).copied());
         subjects.extend(sources.map(|(subject, _)| *subject).chain(named).filter(|subject| seen.insert(*subject)));
     }
     subjects

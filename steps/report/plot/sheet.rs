@@ -22,6 +22,7 @@ const LETTER: f64 = 0.58;
 pub(super) mod colour {
     use plotters::style::RGBColor;
 
+    pub const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
     pub const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
     pub const FAINT: RGBColor = RGBColor(0xD8, 0xD8, 0xD4);
     pub const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
@@ -179,10 +180,13 @@ impl Sheet<'_> {
             (false, true) => true,
             _ => x < WIDTH / 2.0,
         };
-        match to_the_right {
-            true => self.text(text, (right.0, y), Side::Right, colour::INK),
-            false => self.text(text, (left.1, y), Side::Left, colour::INK),
+        let ((from, to), at, side) =
+            if to_the_right { (right, right.0, Side::Right) } else { (left, left.1, Side::Left) };
+        if !free(from, to) {
+            let half = LETTERS * 0.6;
+            self.rectangle((from, y - half), (to.min(WIDTH), y + half), colour::PAPER, 1.0);
         }
+        self.text(text, (at, y), side, colour::INK);
     }
 
     /// The axis of a scale that lies along the bottom: faint lines from `top` to `bottom`, and their values below.
