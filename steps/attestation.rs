@@ -5,6 +5,7 @@
 //! it is made with the keys that people have, also those in an agent or on a token, and checked with what they have.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -144,9 +145,13 @@ pub fn signer(folder: &Folder, allowed: Option<&Path>) -> anyhow::Result<String>
         let said = fits(Command::new(PROGRAM).args(["-Y", "check-novalidate"]))?;
         return Ok(format!("signed by a key that nobody vouches for (name --allowed-signers FILE): {said}"));
     };
-    File::open(allowed).with_context(|| format!("cannot read the allowed signers in {}", allowed.display()))?;
+    // Read once: it may be a pipe, and is asked twice.
+    let signers = std::fs::read(allowed);
+    let signers = signers.with_context(|| format!("cannot read the allowed signers in {}", allowed.display()))?;
+    let mut copy = tempfile::NamedTempFile::new().context("cannot copy the allowed signers")?;
+    copy.write_all(&signers).context("cannot copy the allowed signers")?;
     let mut find = Command::new(PROGRAM);
-    find.args(["-Y", "find-principals", "-s"]).arg(&signature).arg("-f").arg(allowed);
+    find.args(["-Y", "find-principals", "-s"]).arg(&signature).arg("-f").arg(copy.path());
     let found = find.stdin(Stdio::null()).output().map_err(missing)?;
     let names = String::from_utf8_lossy(&found.stdout).into_owned();
     let mut last = anyhow::anyhow!(
@@ -155,7 +160,7 @@ pub fn signer(folder: &Folder, allowed: Option<&Path>) -> anyhow::Result<String>
         String::from_utf8_lossy(&found.stderr).trim()
     );
     for name in names.lines().filter(|_| found.status.success()) {
-        match fits(Command::new(PROGRAM).args(["-Y", "verify", "-I", name, "-f"]).arg(allowed)) {
+        match fits(Command::new(PROGRAM).args(["-Y", "verify", "-I", name, "-f"]).arg(copy.path())) {
             Ok(said) => return Ok(format!("signed by {name}: {said}")),
             Err(error) => last = error,
         }

@@ -165,6 +165,17 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
     run.told("verdicts.json", "the exit status is stored as 1, but the verdicts come to 0");
 }
 
+#[test]
+fn numbers_that_differ_in_their_last_digit_are_the_same_and_no_others() {
+    let differ = |a: f64, b: f64| agreement::difference(&json!({ "x": a }), &json!({ "x": b })).is_some();
+    assert!(!differ(0.961_522_691_715_799_6, 0.961_522_691_715_799_7) && !differ(0.0, 0.0));
+    assert!(differ(0.961_522_691_7, 0.961_522_692) && differ(0.0, 1e-300) && differ(1.0, -1.0));
+    // Nothing is lost by writing a number down and reading it again.
+    for number in [0.961_522_691_715_799_6, 1.0 / 3.0, 6.02e23, 5e-324] {
+        assert_eq!(serde_json::from_str::<f64>(&serde_json::to_string(&number).unwrap()).unwrap(), number);
+    }
+}
+
 /// What holds by the samples alone may still be about something else than the features say.
 #[test]
 fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
