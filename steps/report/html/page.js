@@ -46,10 +46,10 @@
   });
   open();
 
-  // On paper nothing can be opened: everything is, and is as it was afterwards.
+  // On paper nothing can be opened: every claim is, and is as it was afterwards.
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
+    folded = [...document.querySelectorAll("details.claim:not([open])")];
     folded.forEach((part) => { part.open = true; });
   });
   addEventListener("afterprint", () => folded.forEach((part) => { part.open = false; }));
