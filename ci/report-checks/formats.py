@@ -23,7 +23,7 @@ WANTED = {
 
 
 def check(what, problems):
-    print(f"FAIL {what}: {'; '.join(problems[:5])}" if problems else f"ok {what}")
+    print(f"FAIL {what}: {'; '.join(problems[:5])}" if problems else f"ok   {what}")
     return not problems
 
 
