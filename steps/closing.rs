@@ -11,12 +11,15 @@ use crate::bundle::Bundle;
 use crate::report::{self, Made};
 use crate::seal::{self, SUMS};
 
-/// Closes the folder of a run that has ended; its statement is signed by a key, where one is named.
+/// Closes the folder of a run that has ended; its statement is signed by a key, where one is named. Gives what could not
+/// be reported: the evidence is sealed all the same.
 ///
 /// # Errors
-/// A report cannot be made, a file cannot be read or written, or the key does not sign.
-pub fn close(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<()> {
-    finish(bundle, &report::make(bundle)?, key)
+/// A file cannot be read or written, or the key does not sign.
+pub fn close(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    let (reports, troubles) = report::make(bundle);
+    finish(bundle, &reports, key)?;
+    Ok(troubles)
 }
 
 fn finish(bundle: &Bundle, reports: &[Made], key: Option<&Path>) -> anyhow::Result<()> {
@@ -36,12 +39,12 @@ pub enum Rebuilt {
     Open,
 }
 
-/// Makes the reports of a run again from its evidence, in its folder.
+/// Makes the reports of a run again from its evidence, in its folder. Gives what could not be reported, too.
 ///
 /// # Errors
 /// The evidence is not what was sealed: nothing is written, or a change would be sealed with it. A signature would be
-/// lost. A report cannot be made, a file cannot be written, or the key does not sign.
-pub fn rebuild(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<Rebuilt> {
+/// lost. A file cannot be written, or the key does not sign.
+pub fn rebuild(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<(Rebuilt, Vec<String>)> {
     let (folder, path) = (&bundle.folder, bundle.folder.path().display());
     let sealed = folder.file(SUMS).is_ok();
     let is_report = |name: &str| report::FILES.iter().any(|(report, _)| *report == name);
@@ -54,14 +57,14 @@ pub fn rebuild(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<Rebuilt> {
             changed.problem
         );
     }
-    let reports = report::make(bundle)?;
+    let (reports, troubles) = report::make(bundle);
     let same = |(name, bytes): &Made| fs::read(folder.path().join(name)).is_ok_and(|stored| stored == *bytes);
     if sealed && broken.is_empty() && key.is_none() && folder.file(STATEMENT).is_ok() && reports.iter().all(same) {
-        return Ok(Rebuilt::Same);
+        return Ok((Rebuilt::Same, troubles));
     }
     if bundle.run.get("ended").is_none_or(Json::is_null) {
         report::write(&reports, folder.path())?;
-        return Ok(Rebuilt::Open);
+        return Ok((Rebuilt::Open, troubles));
     }
     anyhow::ensure!(
         key.is_some() || folder.file(SIGNATURE).is_err(),
@@ -69,5 +72,5 @@ pub fn rebuild(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<Rebuilt> {
          reports elsewhere with --out FOLDER"
     );
     finish(bundle, &reports, key)?;
-    Ok(Rebuilt::Closed)
+    Ok((Rebuilt::Closed, troubles))
 }

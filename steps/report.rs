@@ -47,16 +47,16 @@ pub const FILES: [Exporter; 5] = [
 /// A report that was made: its name, and its bytes.
 pub type Made = (&'static str, Vec<u8>);
 
-/// Makes all reports of a run.
-///
-/// # Errors
-/// One cannot be made; the error names it.
-pub fn make(bundle: &Bundle) -> anyhow::Result<Vec<Made>> {
-    let made = |(name, export): Exporter| {
-        let bytes = export(bundle).with_context(|| format!("{name} cannot be made"))?;
-        Ok((name, bytes))
-    };
-    FILES.into_iter().map(made).collect()
+/// Makes all reports of a run: those that can be made, and why the others cannot.
+pub fn make(bundle: &Bundle) -> (Vec<Made>, Vec<String>) {
+    let (mut reports, mut troubles) = (Vec::new(), Vec::new());
+    for (name, export) in FILES {
+        match export(bundle) {
+            Ok(bytes) => reports.push((name, bytes)),
+            Err(error) => troubles.push(format!("{name} cannot be made: {error:#}")),
+        }
+    }
+    (reports, troubles)
 }
 
 /// Writes reports into a folder.

@@ -49,7 +49,7 @@ const open = async (options = {}, hash = "") => {
 const openAll = (page) => page.evaluate(() => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
 const rows = (page) => page.$$eval("table.register tbody tr", (all) =>
   all.filter((row) => row.checkVisibility()).map((row) => ({ ...row.dataset, text: row.textContent.toLowerCase() })));
-const picture = async (page, name) => screenshots && page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+const picture = async (what, name, more) => screenshots && what.screenshot({ path: join(screenshots, `${name}.png`), ...more });
 
 const bytes = statSync(report).size;
 check(`it is small: ${bytes} bytes of 2000000`, bytes >= 2_000_000 && "too large");
@@ -130,6 +130,10 @@ check(`it is small: ${bytes} bytes of 2000000`, bytes >= 2_000_000 && "too large
     return { open: part.open, top: part.getBoundingClientRect().top, height: innerHeight };
   }, hash);
   check(`an address with #${hash} opens it and goes there`, (!at.open || at.top < -5 || at.top > at.height) && JSON.stringify(at));
+  await page.evaluate(() => scrollTo(0, 0));
+  const { x, y, width, height } = await page.locator(`[id="${hash}"]`).boundingBox();
+  await picture(page, "claim", { fullPage: true, clip: { x, y, width, height: Math.min(height, 1800) } });
+  await picture(page, "head");
   await close();
 }
 
@@ -137,7 +141,7 @@ for (const colorScheme of ["light", "dark"]) {
   for (const viewport of [DESKTOP, PHONE]) {
     const { page, said, close } = await open({ colorScheme, viewport });
     const name = `${viewport.width}-${colorScheme}`;
-    await picture(page, `${name}-closed`);
+    await picture(page, `${name}-closed`, { fullPage: true });
     await openAll(page);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     check(`${name}: it does not scroll sideways`, wide > 0 && `${wide} px too wide`);

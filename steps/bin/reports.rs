@@ -11,6 +11,7 @@ use assay::trend::Comparison;
 use assay::unit::Bytes;
 use assay::verify;
 use clap::Args;
+use serde_json::json;
 
 use crate::{Exit, FOUND, infrastructure, say, usage};
 
@@ -69,29 +70,34 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
         attestation::can_sign(key).map_err(usage)?;
     }
     let bundle = Bundle::open(folder).map_err(usage)?;
-    let (place, what) = match &arguments.out {
+    let (place, what, troubles) = match &arguments.out {
         Some(out) => {
-            let reports = report::make(&bundle).map_err(infrastructure)?;
+            let (reports, troubles) = report::make(&bundle);
             let made = std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()));
             made.and_then(|()| report::write(&reports, out)).map_err(infrastructure)?;
-            (out.as_path(), "made")
+            (out.as_path(), "made", troubles)
         }
         None => {
-            let rebuilt = closing::rebuild(&bundle, arguments.sign.as_deref()).map_err(|error| (FOUND, error))?;
+            let key = arguments.sign.as_deref();
+            let (rebuilt, troubles) = closing::rebuild(&bundle, key).map_err(|error| (FOUND, error))?;
             let what = match rebuilt {
                 Rebuilt::Same => "as they were, to the byte",
                 Rebuilt::Closed => "made again, the folder sealed again",
                 Rebuilt::Open => "made; the run did not come to its end, so its folder is not sealed",
             };
-            (folder, what)
+            (folder, what, troubles)
         }
     };
-    let files: Vec<String> = report::FILES.iter().map(|(name, _)| place.join(name).display().to_string()).collect();
+    let files = report::FILES.iter().map(|(name, _)| place.join(name)).filter(|path| path.exists());
+    let files: Vec<String> = files.map(|path| path.display().to_string()).collect();
     match arguments.json {
-        true => say(&serde_json::json!({ "schema": 1, "state": what, "files": files }).to_string()),
+        true => say(&json!({ "schema": 1, "state": what, "files": files, "troubles": troubles }).to_string()),
         false => say(&format!("{}\nreports {what}", files.join("\n"))),
     }
-    Ok(())
+    match troubles.is_empty() {
+        true => Ok(()),
+        false => Err((FOUND, anyhow::anyhow!("{}", troubles.join("\n")))),
+    }
 }
 
 /// Checks the folder of a run.

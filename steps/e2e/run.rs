@@ -156,7 +156,7 @@ impl Run {
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
         evidence.end().map_err(infrastructure)?;
         let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
-        closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
+        let unreported = closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
         if let Some(page) = &job_summary {
             report::job_summary(&bundle).and_then(|summary| report::publish(&summary, page)).map_err(infrastructure)?;
         }
@@ -165,7 +165,10 @@ impl Run {
         parts.for_each(|part| say(&format!("\n{part}")));
         say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
         say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
-        Ok(verdicts.exit)
+        match unreported.is_empty() {
+            true => Ok(verdicts.exit),
+            false => Err(infrastructure(anyhow::anyhow!("{}", unreported.join("\n")))),
+        }
     }
 
     /// Runs the scenarios and says what came of them; what was made for them is still in the ledger.

@@ -107,6 +107,16 @@ fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
 }
 
 #[test]
+fn what_cannot_be_reported_is_told_and_the_rest_is_reported() {
+    let project = Project::new();
+    fs::remove_dir_all(project.path("fixtures/selfcheck/features")).unwrap();
+    let arguments = ["report", "fixtures/selfcheck", "--out", "reports"];
+    let said = ["messages.ndjson cannot be made: no scenario stands at features/", "reports/report.html"];
+    told(&mut project.assay(&arguments), 1, &said);
+    assert!(project.path("reports/junit.xml").exists() && !project.path("reports/messages.ndjson").exists());
+}
+
+#[test]
 fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
     let project = Project::new();
     run(&project, &[]);

@@ -17,23 +17,22 @@ const SENTENCE: usize = 1500;
 const ATTEMPTS: usize = 5;
 /// What a claim takes at least, in bytes: its id, its verdict, and what was left out.
 const HEAD: usize = 1250;
+/// The part of all claims' room that one takes at most: one in so many.
+const LARGEST: usize = 6;
 /// What the frames of a claim's parts take of that, in bytes, and the sentence about what was left out.
 const TRIM: usize = 1150;
 /// How many files of a claim are named.
 const FILES: usize = 30;
 
-/// All claims, each in a share of the room, a larger one where something ran: what one leaves is for those after it.
+/// All claims. Where they do not all have room, the largest of them are cut, all to the same size.
 pub(super) fn claims(run: &Run, most: usize) -> Markup {
-    let weight = |claim: &ClaimRecord| if attempts(claim).next().is_some() { 8 } else { 1 };
-    let mut weights: usize = run.claims.iter().map(|(_, claim)| weight(claim)).sum();
-    let mut left = most.saturating_sub(run.claims.len() * HEAD);
-    let mut pieces = Vec::new();
-    for (anchor, claim) in &run.claims {
-        let share = left / weights.max(1) * weight(claim);
-        weights -= weight(claim);
-        let piece = one(run, anchor, claim, HEAD + share);
-        left -= piece.0.len().saturating_sub(HEAD).min(left);
-        pieces.push(piece);
+    // No claim needs more than a good part of the page, and nobody waits for one that would.
+    let whole = run.claims.iter().map(|(anchor, claim)| one(run, anchor, claim, HEAD + most / LARGEST));
+    let mut pieces: Vec<Markup> = whole.collect();
+    let sizes: Vec<usize> = pieces.iter().map(|piece| piece.0.len()).collect();
+    let cap = fair(&sizes, most).max(HEAD);
+    for ((anchor, claim), piece) in run.claims.iter().zip(&mut pieces).filter(|(_, piece)| piece.0.len() > cap) {
+        *piece = one(run, anchor, claim, cap);
     }
     html! {
         section #claims aria-labelledby="claims-head" {
@@ -41,6 +40,21 @@ pub(super) fn claims(run: &Run, most: usize) -> Markup {
             @for piece in pieces { (piece) }
         }
     }
+}
+
+/// The size that none may exceed, so that all together do not exceed `most`.
+fn fair(sizes: &[usize], most: usize) -> usize {
+    let mut sorted = sizes.to_vec();
+    sorted.sort_unstable();
+    let mut left = most;
+    for (place, size) in sorted.iter().enumerate() {
+        let share = left / (sorted.len() - place);
+        if *size > share {
+            return share;
+        }
+        left -= size;
+    }
+    usize::MAX
 }
 
 /// The attempts at a claim's own scenario, then those at its controls.
@@ -202,5 +216,15 @@ pub(super) mod tests {
             evidence: Vec::new(),
             seconds: 0.0,
         }
+    }
+
+    #[test]
+    fn only_the_largest_claims_are_cut_and_all_to_the_same_size() {
+        let total = |sizes: &[usize], most| sizes.iter().map(|size| (*size).min(fair(sizes, most))).sum::<usize>();
+        assert_eq!(fair(&[10, 20, 30], 60), usize::MAX, "there is room for all");
+        assert_eq!(fair(&[100, 10, 100], 110), 50);
+        assert_eq!(total(&[100, 10, 100], 110), 110);
+        assert_eq!(fair(&[100, 100], 0), 0);
+        assert_eq!(fair(&[], 0), usize::MAX);
     }
 }

@@ -226,7 +226,7 @@ fn a_killed_run_and_one_from_before_steps_were_kept_are_shown_as_far_as_they_go(
     }
     let page = String::from_utf8(html(&bundle).unwrap()).unwrap();
     assert!(page.contains("The run did not come to its end."));
-    assert!(page.contains("There is no SHA256SUMS here"));
+    assert!(page.contains("so it was never sealed: nothing vouches for its files"));
     assert!(page.contains("size is 33.9 MB, worst of 40"), "its checks are there without steps");
     assert!(page.contains("nobody asked"));
     assert!(page.contains("cannot read"), "that there is no transcript is said");
