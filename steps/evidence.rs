@@ -60,6 +60,11 @@ pub async fn noting_commands<T>(making: impl Future<Output = T>) -> (T, Vec<u64>
     NOTED.scope(Mutex::default(), noting).await
 }
 
+/// The file, relative to the folder of a run, that keeps what a watched run of a workload printed.
+pub fn trial_file(subject: &str) -> String {
+    format!("trials/{}.txt", subject.replace(' ', "-"))
+}
+
 /// A name for a run that starts now: its time, and enough to tell two of the same second apart.
 pub fn new_run_id() -> String {
     let now = Timestamp::now();

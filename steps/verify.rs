@@ -3,6 +3,7 @@
 
 mod agreement;
 mod origin;
+mod reread;
 
 use std::path::Path;
 
@@ -105,6 +106,9 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
                      verdicts.json has it"
                 )
             });
+            let (reread, strange) = reread::findings(&bundle);
+            verification
+                .take(strange, || format!("{reread} samples of watched runs are what the texts in trials/ say"));
             verification.take(origin::findings(&bundle), || {
                 "the claims, scenarios, controls and declarations are those in features/".to_owned()
             });

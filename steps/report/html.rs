@@ -25,7 +25,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html as page};
 use sha2::{Digest as _, Sha256};
 
 use crate::bundle::Bundle;
-use crate::evidence::ClaimRecord;
+use crate::evidence::{ClaimRecord, trial_file};
 use crate::probe::Sample;
 use crate::report::workload;
 use commands::Commands;
@@ -72,8 +72,7 @@ impl<'a> Run<'a> {
         let samples = bundle.samples.iter().map(|sample| (sample.id, sample)).collect();
         let claims = anchored(&bundle.verdicts.claims);
         let commands = Commands::of(bundle, &claims);
-        let file = |subject: &&'a str| (format!("trials/{}.txt", subject.replace(' ', "-")), *subject);
-        let trials = watched.keys().map(file).collect();
+        let trials = watched.keys().map(|subject| (trial_file(subject), *subject)).collect();
         Run { bundle, claims, samples, watched, trials, commands }
     }
 }

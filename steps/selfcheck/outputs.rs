@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::Mutant;
 use crate::bundle::Bundle;
-use crate::evidence::ClaimRecord;
+use crate::evidence::{ClaimRecord, trial_file};
 use crate::probe::trial::{self, Trial};
 use crate::probe::{Reading, Sample, Unreadable};
 use crate::verdict::{Check, Verdict};
@@ -61,8 +61,7 @@ fn is_trial(file: &str) -> bool {
 /// The subject whose trial a file keeps.
 fn subject<'a>(checks: &[&'a Check], file: &str) -> Option<&'a str> {
     let mut sources = checks.iter().flat_map(|check| &check.sources);
-    let kept = |subject: &str| format!("trials/{}.txt", subject.replace(' ', "-")) == file;
-    sources.find(|source| kept(&source.subject)).map(|source| source.subject.as_str())
+    sources.find(|source| trial_file(&source.subject) == file).map(|source| source.subject.as_str())
 }
 
 fn is_of(readings: &[Reading], check: &Check) -> bool {

@@ -87,7 +87,7 @@ fn a_run_that_nobody_touched_agrees_wherever_it_lies() {
     let run = Run::sealed();
     let verification = verify(run.path(), None).unwrap();
     assert_eq!(verification.findings, []);
-    assert!(verification.verified && verification.agrees.len() == 4, "{verification:?}");
+    assert!(verification.verified && verification.agrees.len() == 5, "{verification:?}");
     assert!(verification.show(run.path()).ends_with(": everything agrees"));
     let elsewhere = tempfile::tempdir().unwrap();
     copy(run.path(), elsewhere.path());
@@ -163,6 +163,26 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
     run.change("verdicts.json", |verdicts| verdicts["exit"] = 1.into());
     run.seal(None);
     run.told("verdicts.json", "the exit status is stored as 1, but the verdicts come to 0");
+}
+
+/// Whoever makes up samples and judges them anew has still what was printed against them.
+#[test]
+fn a_sample_that_its_own_text_does_not_bear_out_is_found() {
+    let run = Run::sealed();
+    let path = run.path().join("samples.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let mine = |line: &&str| line.contains("\"memory.peak\"") && line.contains("workload-no-limits warm 3");
+    let line = text.lines().find(mine).unwrap();
+    let mut sample: Json = serde_json::from_str(line).unwrap();
+    // So little that no sentence shows it.
+    sample["value"] = (sample["value"].as_f64().unwrap() + 4096.0).into();
+    fs::write(&path, text.replace(line, &sample.to_string())).unwrap();
+    run.seal(None);
+    run.told("trials/workload-no-limits-warm-3.txt", "says that memory.peak is 3");
+    let torn = Run::sealed();
+    fs::write(torn.path().join("trials/workload-no-limits-warm-3.txt"), "look 1\n").unwrap();
+    torn.seal(None);
+    torn.told("trials/workload-no-limits-warm-3.txt", "trial cannot be read: expected output that closes with");
 }
 
 #[test]

@@ -73,9 +73,8 @@ impl Lab {
         let unit = "no-quota";
         let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
         let watched = deployment.watch(&bench.machine.facts.boot, Until::Ended, ATTEMPT).await?;
-        let name = &bench.machine.name;
-        self.evidence.keep(&format!("trials/{name}.txt"), watched.raw.as_bytes())?;
-        self.evidence.keep(&format!("trials/{name}.journal.jsonl"), watched.raw_journal.as_bytes())?;
+        // Named for the run, not for the machine: what the machine's samples say came of it, its console says too.
+        self.keep_texts(&format!("workload on {}", bench.machine.name), &watched)?;
         anyhow::ensure!(!watched.trial.gave_up, "the unit did not end within {ATTEMPT:?}");
         Ok(watched.readings(unit)?)
     }

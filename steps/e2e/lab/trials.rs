@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use assay::artifact::{Image, Recipe};
 use assay::command::{Command, Output, Status};
 use assay::deployment::{self, Deployment, Watched};
+use assay::evidence::trial_file;
 use assay::probe::Reading;
 use assay::probe::trial::Until;
 use assay::shell::Shell;
@@ -242,14 +243,18 @@ impl Lab {
         self.keep_trial(source, deployment.unit(), &watched)
     }
 
+    /// Keeps what a watched run printed, and its journal. Gives the files.
+    pub(super) fn keep_texts(&self, name: &str, watched: &Watched) -> anyhow::Result<Vec<String>> {
+        let file = trial_file(name);
+        let journal = file.replace(".txt", ".journal.jsonl");
+        let texts = [(file, &watched.raw), (journal, &watched.raw_journal)];
+        texts.iter().map(|(file, text)| self.evidence.keep(file, text.as_bytes())).collect()
+    }
+
     /// Makes evidence of a trial: its text, its journal, its samples with the time at which each was seen.
     fn keep_trial(&self, source: Source, unit: &str, watched: &Watched) -> anyhow::Result<Subject> {
         let (name, machine) = (source.subject.clone(), source.machine.clone());
-        let file = format!("trials/{}", name.replace(' ', "-"));
-        let files = vec![
-            self.evidence.keep(&format!("{file}.txt"), watched.raw.as_bytes())?,
-            self.evidence.keep(&format!("{file}.journal.jsonl"), watched.raw_journal.as_bytes())?,
-        ];
+        let files = self.keep_texts(&name, watched)?;
         anyhow::ensure!(!watched.trial.gave_up, "{name}: the unit did not end within {LIMIT:?}");
         let over = source.until;
         let whole = watched.readings(unit)?.into_iter().map(|reading| (over, reading));
