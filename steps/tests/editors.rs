@@ -49,15 +49,16 @@ fn mistakes(text: &str) -> Vec<(usize, String)> {
         if line.ends_with([' ', '\t']) {
             wrong("ends with a blank".to_owned());
         }
-        if words.is_empty() && above.is_empty() {
+        if words.is_empty() && above.is_empty() && !quoted {
             wrong("is a blank line too many".to_owned());
         }
-        if (titled
-            || words.starts_with('@')
-            || is_step(words) && !is_step(above) && !belongs_to_step(above) && !is_title(above))
-            && !above.is_empty()
-            && !(titled && above.starts_with('@'))
-        {
+        let joined = match () {
+            () if quoted || above.is_empty() || above.starts_with('#') => true,
+            () if titled || words.starts_with('@') => above.starts_with('@'),
+            () if is_step(words) => is_step(above) || belongs_to_step(above) || is_title(above),
+            () => true,
+        };
+        if !joined {
             wrong("needs a blank line before it".to_owned());
         }
         let examples =
@@ -128,6 +129,9 @@ fn what_is_laid_out_otherwise_is_told_with_its_line() {
     let good = "Feature: f\n  What it is about.\n\n  @A1-1\n  Scenario: s\n    Given x\n    Then y:\n      | a | b   |\n      \
         | c |   2 |\n      | d | 300 |\n";
     assert_eq!(mistakes(good), []);
+    let more = "\n  # Why.\n  @A1-2\n  @control\n  Scenario Outline: o\n    # How.\n    Given <x>\n      \"\"\"\n      Given\n\n\n      \
+        \"\"\"\n\n    Examples:\n      | x |\n      | 1 |\n";
+    assert_eq!(mistakes(&format!("{good}{more}")), []);
     for (from, to, line, what) in [
         ("    Given", "   Given", 6, "is not indented by 4"),
         ("  What", "What", 2, "is not indented by 2"),
