@@ -1,6 +1,7 @@
 //! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
 
 mod reports;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -96,6 +97,8 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
+    /// List every step that features may use, with what it takes and an example (builds the e2e binary, which has them)
+    Steps(steps::Steps),
     /// Remove what runs that are over have left; a run that is under way is not touched
     Gc {
         /// Remove the kept machine images too that no definition needs any more
@@ -138,6 +141,7 @@ fn main() -> ExitCode {
         }
         Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
         Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
+        Todo::Steps(arguments) => steps::steps(&arguments),
         Todo::Gc { images, json } => settings().and_then(|settings| gc(images, json, &settings)),
     };
     match done {

@@ -1,5 +1,6 @@
 //! The annex, put to the proof: plans, runs the features with cucumber, judges, and leaves the evidence.
 
+mod catalogue;
 mod lab;
 mod options;
 mod params;

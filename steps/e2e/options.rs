@@ -22,6 +22,12 @@ pub struct Options {
     /// Say what would run, what would not, and why; run nothing
     #[arg(long)]
     pub plan: bool,
+    /// List every step that features may use, with what it takes and an example; run nothing
+    #[arg(long, conflicts_with = "plan")]
+    pub steps: bool,
+    /// With --steps: as an object for programs
+    #[arg(long, requires = "steps")]
+    pub json: bool,
     /// Leave the machines up where something did not hold, and say how to enter them
     #[arg(long)]
     pub keep: bool,

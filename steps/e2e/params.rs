@@ -4,33 +4,55 @@ use std::str::FromStr;
 
 use assay::unit::{Bytes, Duration, NotAQuantity, Ratio};
 use cucumber::Parameter;
+use serde::Serialize;
 
-macro_rules! parameter {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $word:literal, $regex:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Parameter)]
-        #[param(name = $word, regex = $regex)]
-        pub struct $name(pub $inner);
+/// A kind of words, as `assay steps` and the settings of editors say what it is.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Kind {
+    /// How expressions call it: `{size}`.
+    pub name: &'static str,
+    /// What it looks like.
+    pub regexp: &'static str,
+    /// What it is, in words.
+    pub takes: &'static str,
+}
 
-        impl FromStr for $name {
-            type Err = NotAQuantity;
+/// A type for each kind, and [`KINDS`], which says of all of them what their comments say.
+macro_rules! kinds {
+    ($(#[doc = $takes:literal] $type:ident($inner:ty), $name:literal, $regexp:literal;)+) => {
+        $(
+            #[doc = $takes]
+            #[derive(Clone, Copy, Debug, Parameter)]
+            #[param(name = $name, regex = $regexp)]
+            pub struct $type(pub $inner);
 
-            fn from_str(text: &str) -> Result<Self, NotAQuantity> {
-                text.parse().map($name)
+            impl FromStr for $type {
+                type Err = NotAQuantity;
+
+                fn from_str(text: &str) -> Result<Self, NotAQuantity> {
+                    text.parse().map($type)
+                }
             }
-        }
+        )+
+
+        /// The kinds of our own.
+        pub const KINDS: &[Kind] = &[$(Kind { name: $name, regexp: $regexp, takes: $takes.trim_ascii_start() }),+];
     };
 }
 
-parameter!(
-    /// `{size}`: 100 kB, 64 MiB.
-    SizeWord(Bytes), "size", r"[\d.,]+ (?:bytes|B|kB|KB|MB|GB|KiB|MiB|GiB)"
-);
-parameter!(
-    /// `{duration}`: 500 ms, 2 s.
-    DurationWord(Duration), "duration", r"[\d.]+ (?:ms|s|min|h)"
-);
-parameter!(
-    /// `{percent}`: 11 %.
-    PercentWord(Ratio), "percent", r"[\d.]+ %"
-);
+kinds! {
+    /// a size with its unit, such as 100 kB or 64 MiB
+    SizeWord(Bytes), "size", r"[\d.,]+ (?:bytes|B|kB|KB|MB|GB|KiB|MiB|GiB)";
+    /// a time with its unit, such as 500 ms or 2 s
+    DurationWord(Duration), "duration", r"[\d.]+ (?:ms|s|min|h)";
+    /// a share in per cent, such as 11 %
+    PercentWord(Ratio), "percent", r"[\d.]+ %";
+}
+
+/// What the kinds take that cucumber brings: by name.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("string", "text in quotes, such as \"hello\""),
+    ("int", "a whole number, such as 3"),
+    ("float", "a number with a decimal point, such as 0.5"),
+    ("word", "one word"),
+];

@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::lab::{Lab, Orders};
 use crate::options::Options;
 use crate::world::Proof;
-use crate::{tools, traced};
+use crate::{catalogue, tools, traced};
 use assay::conclusion::Attempt;
 use assay::record::Record;
 
@@ -78,9 +78,13 @@ impl Signals {
 }
 
 impl Run {
-    /// Reads everything and plans; `None` where the plan was all that was asked for.
+    /// Reads everything and plans; `None` where the plan, or the list of steps, was all that was asked for.
     pub fn prepare(options: Options) -> Result<Option<Run>, Mistake> {
         let settings = Settings::read().map_err(usage)?;
+        if options.steps {
+            say(catalogue::listed(&settings.root, options.json).map_err(usage)?.trim_end());
+            return Ok(None);
+        }
         let target = TargetSpec::choose(options.target.as_deref(), &settings).map_err(usage)?;
         let arch = target.available().map_err(usage)?;
         if let Some(reference) = &options.image {
@@ -314,7 +318,9 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
                     format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
                 match known.find(step) {
                     Ok(Some(_)) => {}
-                    Ok(None) => mistakes.push(format!("{place} is a step that nobody wrote: see steps/e2e")),
+                    Ok(None) => {
+                        mistakes.push(format!("{place} is a step that nobody wrote: {}", catalogue::instead_of(step)))
+                    }
                     Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
                 }
             }

@@ -1,6 +1,8 @@
 //! What people type, and what they are told: the real programs, with neither a machine nor a network.
 
 mod bundles;
+mod editors;
+mod steps;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -405,7 +407,7 @@ fn selfcheck_gives_its_score_and_tells_what_is_no_run() {
 #[test]
 fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
     let project = Project::new();
-    project.change("features/a8_findings.feature", "| 72 %", "| 82 %");
+    project.change("features/a8_findings.feature", "72 %", "82 %");
     told(&mut project.e2e(&["--tags", "@A8-4"]), 1, &["✘ A8-4", "0 hold, 1 fail"]);
     let again =
         ["attempt 2 at what did not come out as it should: 1 scenarios", "fails (attempt 2)", "attempt 1: fails"];

@@ -1,0 +1,230 @@
+//! What steps there are: what each takes, an example of it, and how much the features use it.
+
+mod source;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use assay::annex::Annex;
+use assay::plan::{FeatureFile, every_scenario};
+use cucumber::gherkin::Step;
+use cucumber::step::Location;
+use regex::{NoExpand, Regex};
+use serde::Serialize;
+
+use crate::params::{BUILT_IN, KINDS, Kind};
+use crate::traced;
+use source::{Form, Source};
+
+/// How like a step must be to what was typed, to be meant: 1 is the same.
+const NEAR: f64 = 0.55;
+/// What is less like it than the nearest one by this much is not offered beside it.
+const FAR: f64 = 0.25;
+/// As many are offered at most.
+const OFFERED: usize = 3;
+
+/// All steps, for programs.
+#[derive(Debug, Serialize)]
+struct Catalogue {
+    schema: u32,
+    steps: Vec<Entry>,
+    /// The kinds of parameters that are our own.
+    parameter_types: &'static [Kind],
+}
+
+/// A step.
+#[derive(Debug, Serialize)]
+struct Entry {
+    /// Given, When or Then.
+    keyword: &'static str,
+    /// As written: a text, a cucumber expression, or a regular expression from `^` to `$`.
+    expression: String,
+    /// The file it stands in, without folder and ending.
+    module: String,
+    /// What the module says of itself.
+    #[serde(skip)]
+    about: String,
+    /// File and line.
+    place: String,
+    parameters: Vec<Parameter>,
+    /// What it does, where that is more than it says.
+    does: Option<String>,
+    /// The first use of it in the features.
+    example: Option<Example>,
+    /// How many scenarios use it.
+    uses: usize,
+}
+
+/// What a step takes at one place of its text, or below it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Parameter {
+    name: String,
+    takes: String,
+}
+
+/// A step as a feature has it, without its keyword.
+#[derive(Clone, Debug, Serialize)]
+struct Example {
+    text: String,
+    /// File and line.
+    place: String,
+}
+
+/// All steps, as text or as JSON.
+///
+/// # Errors
+/// The features or the sources cannot be read, or the sources are no longer what this program was built from.
+pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
+    let mut uses = uses(&Annex::read(root)?.features);
+    let entry = |source: Source| Entry::of(&source, uses.remove(&source.place));
+    let steps = source::all()?.into_iter().map(entry).collect::<anyhow::Result<_>>()?;
+    let catalogue = Catalogue { schema: 1, steps, parameter_types: KINDS };
+    match json {
+        true => Ok(serde_json::to_string_pretty(&catalogue)?),
+        false => Ok(catalogue.show()),
+    }
+}
+
+/// How the features use one step.
+struct Uses {
+    first: Example,
+    /// What the first use has below its text.
+    below: Option<Parameter>,
+    scenarios: usize,
+}
+
+/// The steps that the features use, by their places in the code.
+fn uses(features: &[FeatureFile]) -> HashMap<Location, Uses> {
+    let mut uses: HashMap<Location, Uses> = HashMap::new();
+    for file in features {
+        for scenario in every_scenario(&file.feature) {
+            let mut seen = Vec::new();
+            for step in &scenario.steps {
+                let Ok(Some((_, _, Some(place), _))) = traced::written().find(step) else { continue };
+                if seen.contains(&place) {
+                    continue;
+                }
+                seen.push(place);
+                let first =
+                    || Example { text: step.value.clone(), place: format!("{}:{}", file.path, step.position.line) };
+                let new = || Uses { first: first(), below: below(step), scenarios: 0 };
+                uses.entry(place).or_insert_with(new).scenarios += 1;
+            }
+        }
+    }
+    uses
+}
+
+fn below(step: &Step) -> Option<Parameter> {
+    let heads = step.table.as_ref()?.rows.first()?.join(", ");
+    Some(Parameter { name: "table".to_owned(), takes: format!("a table below the step: {heads}") })
+}
+
+impl Entry {
+    fn of(source: &Source, uses: Option<Uses>) -> anyhow::Result<Entry> {
+        let parameter = |name: String| takes(source, name).with_context(|| source.place.to_string());
+        let mut parameters = source.parameters().into_iter().map(parameter).collect::<anyhow::Result<Vec<_>>>()?;
+        let (scenarios, example, below) = match uses {
+            Some(uses) => (uses.scenarios, Some(uses.first), uses.below),
+            None => (0, None, None),
+        };
+        parameters.extend(below);
+        Ok(Entry {
+            keyword: source.keyword,
+            expression: source.expression.clone(),
+            module: source.module(),
+            about: source.about.clone(),
+            place: format!("{}:{}", source.place.path, source.place.line),
+            parameters,
+            does: source.does.clone(),
+            example,
+            uses: scenarios,
+        })
+    }
+}
+
+fn takes(source: &Source, name: String) -> anyhow::Result<Parameter> {
+    let ours = KINDS.iter().map(|kind| (kind.name, kind.takes));
+    let takes = match source.form {
+        Form::Pattern => "what matches the brackets of its pattern",
+        _ => {
+            let known = ours.chain(BUILT_IN.iter().copied()).find(|(known, _)| *known == name);
+            known.with_context(|| format!("nobody says what {{{name}}} takes: see steps/e2e/params.rs"))?.1
+        }
+    };
+    Ok(Parameter { takes: takes.to_owned(), name })
+}
+
+impl Catalogue {
+    /// A paragraph for each step, below what its module is about.
+    fn show(&self) -> String {
+        let mut out = String::new();
+        let mut module = "";
+        for step in &self.steps {
+            if step.module != module {
+                module = &step.module;
+                let gap = if out.is_empty() { "" } else { "\n" };
+                let _ = writeln!(out, "{gap}{module}: {}", step.about);
+            }
+            let _ = writeln!(out, "\n  {} {}", step.keyword, step.expression);
+            let mut line = |label: &str, text: &str| writeln!(out, "      {label:<8} {text}");
+            if let Some(does) = &step.does {
+                let _ = line("does", does);
+            }
+            for (index, parameter) in step.parameters.iter().enumerate() {
+                if !step.parameters[..index].contains(parameter) {
+                    let _ = line("takes", &format!("{{{}}}: {}", parameter.name, parameter.takes));
+                }
+            }
+            let used = match &step.example {
+                Some(example) => {
+                    // A step without parameters is its own example.
+                    if example.text != step.expression {
+                        let _ = line("example", &format!("{} {}", step.keyword, example.text));
+                    }
+                    let many = if step.uses == 1 { "scenario" } else { "scenarios" };
+                    format!("by {} {many}, first at {}", step.uses, example.place)
+                }
+                None => "by no feature".to_owned(),
+            };
+            let _ = line("used", &used);
+            let _ = line("written", &step.place);
+        }
+        let unused = self.steps.iter().filter(|step| step.uses == 0).count();
+        let _ = writeln!(out, "\n{} steps, {unused} of them used by no feature", self.steps.len());
+        out
+    }
+}
+
+/// What to write instead of a step that nobody wrote.
+pub fn instead_of(step: &Step) -> String {
+    // Where the sources are not at hand, there is nothing to offer.
+    let sources = source::all().unwrap_or_default();
+    let typed = without_values(&step.value);
+    let likeness = |step: &str| strsim::normalized_damerau_levenshtein(&typed, &without_values(step));
+    let offer = |source: &Source| {
+        let step = source.expression.trim_matches(['^', '$']);
+        (likeness(step), format!("\"{} {step}\"", source.keyword))
+    };
+    let mut near: Vec<_> = sources.iter().map(offer).collect();
+    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    let nearest = near.first().map_or(0.0, |(likeness, _)| *likeness);
+    near.retain(|(likeness, _)| *likeness >= NEAR.max(nearest - FAR));
+    let near = near.into_iter().take(OFFERED).map(|(_, step)| step);
+    match near.reduce(|all, next| format!("{all} or {next}")) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "`cargo run -- steps` lists those that there are".to_owned(),
+    }
+}
+
+/// A step's text with the kinds of its values in their place: what they are does not make steps alike or unlike.
+fn without_values(text: &str) -> String {
+    let quoted = [("string", "\"[^\"]*\"")].into_iter();
+    let kinds = quoted.chain(KINDS.iter().map(|kind| (kind.name, kind.regexp))).chain([("int", r"\d+")]);
+    kinds.fold(text.to_owned(), |text, (name, pattern)| match Regex::new(pattern) {
+        Ok(pattern) => pattern.replace_all(&text, NoExpand(&format!("{{{name}}}"))).into_owned(),
+        Err(_) => text,
+    })
+}

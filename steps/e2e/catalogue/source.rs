@@ -1,0 +1,166 @@
+//! Steps as their sources have them.
+//!
+//! The program knows its steps by the patterns they were compiled to and by their places. What is written there is
+//! compiled again, and must give the same pattern: so no step is missed, and none is told as it is not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use anyhow::Context as _;
+use cucumber::codegen::{Expression, ParametersProvider, Spanned, StepConstructor, WorldInventory, inventory};
+use cucumber::step::Location;
+use regex::Regex;
+
+use crate::params::KINDS;
+use crate::world::Proof;
+
+/// How a step says what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// To the letter.
+    Text,
+    /// As a cucumber expression: with parameters in braces.
+    Expression,
+    /// As a regular expression.
+    Pattern,
+}
+
+/// A step as it was written.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Given, When or Then.
+    pub keyword: &'static str,
+    /// Where it stands.
+    pub place: Location,
+    /// How to read [`Source::expression`].
+    pub form: Form,
+    /// What it matches, as written.
+    pub expression: String,
+    /// What the comment above it says.
+    pub does: Option<String>,
+    /// What its module says of itself.
+    pub about: String,
+}
+
+/// All steps that this program has, by module, as they stand there.
+///
+/// # Errors
+/// A source cannot be read, or is no longer what this program was built from.
+pub fn all() -> anyhow::Result<Vec<Source>> {
+    let mut registered: Vec<_> = registered::<<Proof as WorldInventory>::Given>("Given")
+        .chain(registered::<<Proof as WorldInventory>::When>("When"))
+        .chain(registered::<<Proof as WorldInventory>::Then>("Then"))
+        .collect();
+    registered.sort_by_key(|(_, place, _)| *place);
+    let mut texts = BTreeMap::new();
+    let mut sources = Vec::new();
+    for (keyword, place, pattern) in registered {
+        let text = match texts.entry(place.path) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => new.insert(read(place.path)?),
+        };
+        let source = written(keyword, place, text).filter(|source| source.pattern().as_deref() == Some(&pattern));
+        let stale = || format!("{place} is not the step that this program was built from: build it again");
+        sources.push(source.with_context(stale)?);
+    }
+    Ok(sources)
+}
+
+fn registered<S>(keyword: &'static str) -> impl Iterator<Item = (&'static str, Location, String)>
+where
+    S: inventory::Collect + StepConstructor<Proof>,
+{
+    inventory::iter::<S>.into_iter().map(move |step| {
+        let (place, pattern, _) = step.inner();
+        (keyword, place, pattern().as_str().to_owned())
+    })
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The step whose attribute begins at a place.
+fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source> {
+    static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
+        let literal = r##"r"(?<raw>[^"]*)"|r#"(?<hashed>.*?)"#|(?<plain>"(?:[^"\\]|\\.)*")"##;
+        Regex::new(&format!(r"(?s)^\s*#\[\w+\(\s*(?:(?<form>expr|regex)\s*=\s*)?(?:{literal})\s*\)\]"))
+            .expect("it is a pattern")
+    });
+    let before = usize::try_from(place.line).ok()?.checked_sub(1)?;
+    let start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
+    let found = ATTRIBUTE.captures(text.get(start..)?)?;
+    let form = match found.name("form").map(|form| form.as_str()) {
+        None => Form::Text,
+        Some("expr") => Form::Expression,
+        Some(_) => Form::Pattern,
+    };
+    let expression = match (found.name("raw").or(found.name("hashed")), found.name("plain")) {
+        (Some(raw), _) => raw.as_str().to_owned(),
+        // Of what Rust escapes in a text, steps have quotes and backslashes only: JSON has the same.
+        (None, plain) => serde_json::from_str(plain?.as_str()).ok()?,
+    };
+    let above: Vec<&str> = text.lines().take(before).collect();
+    let comment = above.iter().rev().map_while(|line| line.trim_start().strip_prefix("///"));
+    let mut comment: Vec<&str> = comment.map(str::trim).collect();
+    comment.reverse();
+    let about = text.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default();
+    Some(Source {
+        keyword,
+        place,
+        form,
+        expression,
+        does: (!comment.is_empty()).then(|| comment.join(" ")),
+        about: about.to_owned(),
+    })
+}
+
+impl Source {
+    /// The pattern that cucumber makes of it.
+    fn pattern(&self) -> Option<String> {
+        match self.form {
+            Form::Text => Some(format!("^{}$", regex::escape(&self.expression))),
+            Form::Expression => {
+                Expression::regex_with_parameters(&self.expression, Ours).ok().map(|pattern| pattern.to_string())
+            }
+            Form::Pattern => Some(self.expression.clone()),
+        }
+    }
+
+    /// The file it stands in, without folder and ending.
+    pub fn module(&self) -> String {
+        Path::new(self.place.path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The parameters of its expression, in order.
+    pub fn parameters(&self) -> Vec<String> {
+        static PARAMETER: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r"\\.|\{(?<name>\w*)\}").expect("it is a pattern"));
+        match self.form {
+            Form::Text => Vec::new(),
+            Form::Expression => {
+                let found = PARAMETER.captures_iter(&self.expression).filter_map(|found| found.name("name"));
+                found.map(|name| name.as_str().to_owned()).collect()
+            }
+            Form::Pattern => {
+                let groups = Regex::new(&self.expression).map_or(0, |pattern| pattern.captures_len() - 1);
+                (1..=groups).map(|group| group.to_string()).collect()
+            }
+        }
+    }
+}
+
+/// What our own parameters look like, for cucumber's compiler of expressions.
+#[derive(Clone, Copy)]
+struct Ours;
+
+impl<'s> ParametersProvider<Spanned<'s>> for Ours {
+    type Item = char;
+    type Value = &'static str;
+
+    fn get(&self, name: &Spanned<'s>) -> Option<&'static str> {
+        KINDS.iter().find(|kind| kind.name == *name.fragment()).map(|kind| kind.regexp)
+    }
+}
