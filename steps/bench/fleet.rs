@@ -228,11 +228,11 @@ mod tests {
             servers.push(Server::start(&key, odd).await.unwrap());
         }
         let logins = servers.iter().enumerate().map(|(number, server)| server.login(&format!("machine {number}")));
-        let limits = Limits { at_once: 4, each: Duration::from_secs(20) };
+        let limits = Limits { at_once: 4, each: Duration::from_secs(10) };
         let ended = fleet::run(logins.collect(), limits, put_to_the_proof).await;
         for (number, outcome) in ended.into_iter().enumerate() {
             match number {
-                3 => assert_eq!(outcome.unwrap_err().to_string(), "it did not end within 20s"),
+                3 => assert_eq!(outcome.unwrap_err().to_string(), "it did not end within 10s"),
                 6 => assert!(
                     outcome.unwrap_err().to_string().starts_with("machine 6: `sh -s --` printed more than 1 MB")
                 ),

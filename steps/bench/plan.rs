@@ -93,7 +93,7 @@ fn annex(scenarios: usize) -> anyhow::Result<Annex> {
 fn check(scenario: u64) -> (Check, Vec<Sample>) {
     let at = Timestamp::UNIX_EPOCH;
     let (probe, subject, machine) = ("memory.peak".to_owned(), format!("subject {scenario}"), "nano".to_owned());
-    let memory = if scenario % 2 == 0 { 40e6 } else { 80e6 };
+    let memory = if scenario.is_multiple_of(2) { 40e6 } else { 80e6 };
     let sample = |place: u64| Sample {
         id: scenario * SAMPLES + place + 1,
         probe: probe.clone(),
