@@ -1,3 +1,66 @@
 //! What assay itself costs, measured on this host at its own speed: the device of a run is often an emulated one.
+//!
+//! Each part measures several times and keeps the median; ratios are of one run, on one host.
 
+pub mod fleet;
+pub mod plan;
+pub mod report;
 pub mod sampler;
+pub mod ssh;
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use crate::stats::Summary;
+use crate::unit::Unit;
+
+/// How this program was built: a debug build is several times slower.
+pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+/// Seconds that something took, time after time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Times(Summary);
+
+impl Times {
+    /// # Errors
+    /// There are none.
+    fn of(seconds: &[f64]) -> anyhow::Result<Times> {
+        Summary::of(seconds).map(Times).context("nothing was measured: ask for one repetition or more")
+    }
+
+    /// The middle of them, in seconds.
+    pub fn median(&self) -> f64 {
+        self.0.median
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let show = |seconds: f64| Unit::Seconds.show(seconds);
+        let Summary { n, min, median, max, .. } = self.0;
+        write!(out, "{} ({} to {}, n = {n})", show(median), show(min), show(max))
+    }
+}
+
+/// Does something on a thread for what blocks, and says what came of it and how many seconds it took.
+async fn timed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<(T, f64)> {
+    let timed = move || {
+        let started = Instant::now();
+        let done = work();
+        (done, started.elapsed().as_secs_f64())
+    };
+    tokio::task::spawn_blocking(timed).await.context("the measurement did not come to its end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_by_their_median_and_range() {
+        let times = Times::of(&[2.0, 0.5, 3.0]).unwrap();
+        assert_eq!(times.to_string(), "2 s (500 ms to 3 s, n = 3)");
+        assert!(Times::of(&[]).is_err());
+    }
+}

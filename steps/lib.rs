@@ -18,6 +18,7 @@ pub mod wait;
 pub mod memo;
 // Where commands run, and what must not outlive a run.
 pub mod shell;
+pub mod fleet;
 pub mod lease;
 // What is put to the proof, and where.
 pub mod artifact;

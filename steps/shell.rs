@@ -4,6 +4,7 @@
 
 mod fake;
 mod local;
+mod server;
 mod ssh;
 
 use std::sync::Arc;
@@ -11,9 +12,11 @@ use std::time::Duration;
 
 pub use fake::Fake;
 pub use local::Local;
+pub use server::{Answer, Reply, Server};
 pub use ssh::{Login, Ssh, new_key};
 
 use crate::command::{Command, Output, quote};
+use crate::unit::Bytes;
 
 /// Sees every command that runs anywhere, and how it ended.
 pub trait Witness: Send + Sync {
@@ -53,6 +56,16 @@ pub enum ShellError {
         line: String,
         /// How long it had.
         limit: Duration,
+    },
+    /// It printed more than it may.
+    #[error("{machine}: `{line}` printed more than {limit}, and was cut off: have it print less")]
+    TooMuch {
+        /// Where.
+        machine: String,
+        /// What.
+        line: String,
+        /// How much each of its streams may have.
+        limit: Bytes,
     },
     /// The connection is gone, and with it the knowledge of how the command ended.
     #[error("{machine}: connection lost during `{line}`: {detail}")]

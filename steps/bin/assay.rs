@@ -1,5 +1,6 @@
 //! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
 
+mod bench;
 mod reports;
 mod steps;
 
@@ -11,7 +12,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use assay::annex::Annex;
-use assay::bench;
 use assay::bundle::Bundle;
 use assay::evidence::new_run_id;
 use assay::facts::Arch;
@@ -19,9 +19,9 @@ use assay::lease::{Lease, Ledger, sweep, under_way};
 use assay::progress::Progress;
 use assay::report::{self, Coverage, PlanRow};
 use assay::settings::Settings;
-use assay::shell::{Nobody, Shell};
+use assay::shell::Nobody;
 use assay::target::{self, Context, Definition, Image, TargetSpec};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What was looked for was found: something is not as it should be.
@@ -61,14 +61,8 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
-    /// Measure on this host what assay itself costs; takes half a minute
-    Bench {
-        /// Which part [default: all]
-        part: Option<Part>,
-        /// As an object for programs
-        #[arg(long)]
-        json: bool,
-    },
+    /// Measure on this host what assay itself costs; all parts take minutes
+    Bench(bench::Bench),
     /// Make the reports of a run again from its evidence; of several runs: compare them, claim by claim
     ///
     /// Exit status of a comparison: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is.
@@ -110,13 +104,6 @@ enum Todo {
     },
 }
 
-/// What can be measured.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Part {
-    /// What watching a workload takes from the device: CPU and memory
-    Sampler,
-}
-
 /// An error and the exit status it stands for.
 type Exit = (u8, anyhow::Error);
 
@@ -139,7 +126,7 @@ fn main() -> ExitCode {
         Todo::Plan { target, claims, json } => {
             settings().and_then(|settings| plan(target.as_deref(), claims, json, &settings))
         }
-        Todo::Bench { part, json } => bench(part.unwrap_or(Part::Sampler), json),
+        Todo::Bench(arguments) => bench::bench(&arguments),
         Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
         Todo::Steps(arguments) => steps::steps(&arguments),
         Todo::Gc { images, json } => settings().and_then(|settings| gc(images, json, &settings)),
@@ -186,17 +173,6 @@ fn coverage(target: Option<&str>, json: bool, settings: &Settings) -> Result<(),
     match json {
         true => say(&coverage.json().map_err(infrastructure)?),
         false => say(&coverage.show()),
-    }
-    Ok(())
-}
-
-fn bench(Part::Sampler: Part, json: bool) -> Result<(), Exit> {
-    let shell = Shell::local(Arc::new(Nobody));
-    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let cost = runtime.block_on(unless_interrupted(bench::sampler::measure(&shell, 10, 3))).map_err(infrastructure)?;
-    match json {
-        true => say(&serde_json::to_string(&cost).map_err(infrastructure)?),
-        false => say(&cost.to_string()),
     }
     Ok(())
 }

@@ -7,11 +7,12 @@ use russh::client::{self, AuthResult, Handle};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{ChannelMsg, ChannelReadHalf, Disconnect, Sig};
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig};
 use tokio::sync::Semaphore;
 
 use super::ShellError;
 use crate::command::{Command, Output, Status};
+use crate::unit::Bytes;
 
 /// Fewer than sshd's own limit (`MaxSessions 10`), so that nothing is refused.
 const CHANNELS: usize = 8;
@@ -19,6 +20,8 @@ const CHANNELS: usize = 8;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// On an emulated CPU the handshake alone takes seconds.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+/// More than any command here has to say, on each of its streams, in bytes.
+const OUTPUT: usize = 64 * 1024 * 1024;
 
 /// Where and as whom to log in, and the only host key to accept.
 #[derive(Clone, Debug)]
@@ -40,6 +43,7 @@ pub struct Ssh {
     machine: String,
     handle: Handle<Pinned>,
     channels: Semaphore,
+    output: usize,
 }
 
 struct Pinned(PublicKey);
@@ -86,7 +90,8 @@ impl Ssh {
             Ok(Err(error)) => Err(failed(error.to_string())),
             Ok(Ok((_, false))) => Err(failed(format!("the host refuses our key for user {}", login.user))),
             Ok(Ok((handle, true))) => {
-                Ok(Ssh { machine: login.machine.clone(), handle, channels: Semaphore::new(CHANNELS) })
+                let (machine, channels) = (login.machine.clone(), Semaphore::new(CHANNELS));
+                Ok(Ssh { machine, handle, channels, output: OUTPUT })
             }
         }
     }
@@ -103,6 +108,11 @@ impl Ssh {
         let key = PrivateKeyWithHashAlg::new(Arc::new(login.key.clone()), None);
         let answer = handle.authenticate_publickey(login.user.as_str(), key).await?;
         Ok((handle, matches!(answer, AuthResult::Success)))
+    }
+
+    /// Cuts commands off that print more than so many bytes on one of their streams; else at 64 MiB.
+    pub fn output_limit(self, bytes: usize) -> Ssh {
+        Ssh { output: bytes, ..self }
     }
 
     pub(super) fn machine(&self) -> &str {
@@ -128,16 +138,17 @@ impl Ssh {
                 writer.eof().await
             };
             // A program that ends before it has read everything closes the channel under the feed: its status tells.
-            let (heard, _) = tokio::join!(listen(reader), feed);
+            let (heard, _) = tokio::join!(listen(reader, self.output), feed);
             Ok::<_, russh::Error>(heard)
         };
         let Ok(heard) = tokio::time::timeout(command.time_limit, talk).await else {
-            // A channel that is merely dropped leaves the process running.
-            let _ = writer.signal(Sig::KILL).await;
-            let _ = writer.close().await;
+            end(&writer).await;
             return Err(ShellError::TimedOut { machine: self.machine.clone(), line, limit: command.time_limit });
         };
-        let heard = heard.map_err(|error| lost(error.to_string()))?;
+        let Some(heard) = heard.map_err(|error| lost(error.to_string()))? else {
+            end(&writer).await;
+            return Err(ShellError::TooMuch { machine: self.machine.clone(), line, limit: Bytes(self.output as u64) });
+        };
         let Some(status) = heard.status else {
             return Err(lost("the machine did not say how it ended".to_owned()));
         };
@@ -152,8 +163,15 @@ struct Heard {
     stderr: Vec<u8>,
 }
 
-/// Listens to the very end: the exit status may come before or after the last output.
-async fn listen(mut channel: ChannelReadHalf) -> Heard {
+/// Ends a command: a channel that is merely dropped leaves its process running.
+async fn end(channel: &ChannelWriteHalf<client::Msg>) {
+    let _ = channel.signal(Sig::KILL).await;
+    let _ = channel.close().await;
+}
+
+/// Listens to the very end: the exit status may come before or after the last output. `None` of a stream that has more
+/// than `limit` bytes.
+async fn listen(mut channel: ChannelReadHalf, limit: usize) -> Option<Heard> {
     let mut heard = Heard::default();
     while let Some(message) = channel.wait().await {
         match message {
@@ -163,8 +181,11 @@ async fn listen(mut channel: ChannelReadHalf) -> Heard {
             ChannelMsg::ExitSignal { signal_name, .. } => heard.status = Some(Status::Signal(number(&signal_name))),
             _ => {}
         }
+        if heard.stdout.len().max(heard.stderr.len()) > limit {
+            return None;
+        }
     }
-    heard
+    Some(heard)
 }
 
 fn number(signal: &Sig) -> i32 {

@@ -1,5 +1,6 @@
 //! What people type, and what they are told: the real programs, with neither a machine nor a network.
 
+mod benches;
 mod bundles;
 mod editors;
 mod steps;

@@ -1,0 +1,139 @@
+//! What it takes to plan and to judge a large annex: all of its scenarios, each with one check of a few samples.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Times, timed};
+use crate::claim::Register;
+use crate::conclusion::Attempt;
+use crate::plan::{FeatureFile, Plan, REFUSAL};
+use crate::probe::Sample;
+use crate::progress::Progress;
+use crate::unit::Unit;
+use crate::verdict::{Check, Rule, Source, Verdict};
+
+/// Claims of a section; each has a scenario of its own and a control.
+const SECTION: usize = 100;
+/// Samples of a check.
+const SAMPLES: u64 = 5;
+
+/// What planning and judging take.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// For 10,000 scenarios, in seconds: the median.
+    pub plan_10k_s: f64,
+    /// What a scenario of 10,000 takes over what one of 1,000 takes.
+    pub plan_cost_ratio: f64,
+    #[serde(skip)]
+    times: Times,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ratio = Unit::Times.show(self.plan_cost_ratio);
+        write!(out, "plan: 10,000 scenarios planned and judged in {}; a scenario costs {ratio} of 1,000's", self.times)
+    }
+}
+
+/// Plans and judges so many times.
+///
+/// # Errors
+/// What is planned or judged is not what it should come to.
+pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
+    let few = series(1_000, repetitions, progress).await?;
+    let many = series(10_000, repetitions, progress).await?;
+    let ratio = many.median() / few.median() / 10.0;
+    Ok(Cost { plan_10k_s: many.median(), plan_cost_ratio: ratio, times: many })
+}
+
+async fn series(scenarios: usize, repetitions: usize, progress: &Progress) -> anyhow::Result<Times> {
+    progress.say(format!("plan: writing and reading an annex of {scenarios} scenarios"));
+    let annex = Arc::new(timed(move || annex(scenarios)).await?.0?);
+    progress.say(format!("plan: planning and judging it {repetitions} times"));
+    let mut seconds = Vec::new();
+    for _ in 0..repetitions {
+        let annex = annex.clone();
+        let (held, took) = timed(move || plan_and_judge(&annex)).await?;
+        let held = held?;
+        ensure!(held == scenarios / 2, "{held} of {scenarios} scenarios hold, not every other one");
+        seconds.push(took);
+    }
+    Times::of(&seconds)
+}
+
+/// An annex, and for each of its scenarios the check that its steps would make, with the samples they would take.
+struct Annex {
+    features: Vec<FeatureFile>,
+    register: Register,
+    checks: Vec<(Check, Vec<Sample>)>,
+}
+
+fn annex(scenarios: usize) -> anyhow::Result<Annex> {
+    let (mut register, mut features) = (String::new(), Vec::new());
+    for section in 1..=scenarios / 2 / SECTION {
+        let mut feature = format!("Feature: Section {section}\n");
+        for number in 1..=SECTION {
+            let id = format!("A{section}-{number}");
+            writeln!(register, "[[claim]]\nid = \"{id}\"\nclaim = \"x\"\nbound = \"< 64 MB\"\ncontrol = \"y\"")?;
+            writeln!(feature, "  @{id}\n  Scenario: {id} holds\n    Then its memory stays below 64 MB")?;
+            writeln!(feature, "  @{id} @control\n  Scenario: {id} can fail\n    Then its memory stays below 64 MB")?;
+            writeln!(feature, "    But {REFUSAL}\"memory\"")?;
+        }
+        features.push(FeatureFile::parse(format!("features/a{section}.feature"), &feature)?);
+    }
+    let checks = (0..scenarios as u64).map(check).collect();
+    Ok(Annex { features, register: Register::parse(&register)?, checks })
+}
+
+/// The check of one scenario; of every other one, a control, it fails.
+fn check(scenario: u64) -> (Check, Vec<Sample>) {
+    let at = Timestamp::UNIX_EPOCH;
+    let (probe, subject, machine) = ("memory.peak".to_owned(), format!("subject {scenario}"), "nano".to_owned());
+    let memory = if scenario.is_multiple_of(2) { 40e6 } else { 80e6 };
+    let sample = |place: u64| Sample {
+        id: scenario * SAMPLES + place + 1,
+        probe: probe.clone(),
+        subject: subject.clone(),
+        machine: machine.clone(),
+        value: (memory + place as f64).into(),
+        unit: Unit::Bytes,
+        at,
+        raw: "slice.peak".to_owned(),
+    };
+    let samples: Vec<Sample> = (0..SAMPLES).map(sample).collect();
+    let mine = samples.iter().map(|sample| sample.id).collect();
+    let sources = vec![Source { subject: subject.clone(), machine: machine.clone(), since: at, until: at }];
+    let rule = Rule::Below { bound: 64e6 };
+    (Check { probe: probe.clone(), unit: Unit::Bytes, rule, sources, samples: mine }, samples)
+}
+
+/// How many scenarios hold, judged as a run judges them: each on the samples of its own subject.
+fn plan_and_judge(annex: &Annex) -> anyhow::Result<usize> {
+    let plan =
+        Plan::make(&annex.features, &annex.register, &[], |_, _| true, None).context("the annex is not planned")?;
+    let judge = |(check, samples): &(Check, Vec<Sample>)| Attempt::new(vec![check.clone().judge(samples)], None);
+    let attempts = plan.scenarios.iter().zip(&annex.checks).map(|(_, check)| judge(check));
+    Ok(attempts.filter(|attempt| attempt.outcome.verdict == Verdict::Holds).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_planned_and_every_other_one_holds() {
+        let annex = annex(400).unwrap();
+        assert_eq!((annex.features.len(), annex.checks.len()), (2, 400));
+        assert_eq!(plan_and_judge(&annex).unwrap(), 200);
+    }
+
+    #[tokio::test]
+    async fn nothing_measured_is_an_error() {
+        let error = series(200, 0, &Progress::to(|_| ())).await.unwrap_err();
+        assert!(error.to_string().contains("ask for one repetition or more"), "{error}");
+    }
+}

@@ -1,0 +1,120 @@
+//! What it takes to hold a year of nights against each other: a recorded run, copied to a folder for each night.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::{Times, timed};
+use crate::bundle;
+use crate::progress::Progress;
+use crate::report;
+use crate::trend::Comparison;
+use crate::unit::Unit;
+
+/// The two files of a run that a comparison reads.
+const RUN: &str = include_str!("../../fixtures/selfcheck/run.json");
+const VERDICTS: &str = include_str!("../../fixtures/selfcheck/verdicts.json");
+const YEAR: usize = 365;
+const MONTH: usize = 30;
+
+/// What comparing runs takes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// To read 365 runs, compare them and make the page of it, in seconds: the median.
+    pub report_365_s: f64,
+    /// What a run of 365 takes over what one of 30 takes.
+    pub report_cost_ratio: f64,
+    #[serde(skip)]
+    times: Times,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ratio = Unit::Times.show(self.report_cost_ratio);
+        write!(
+            out,
+            "report: 365 runs read and compared, with a page of it, in {}; a run costs {ratio} of 30's",
+            self.times
+        )
+    }
+}
+
+/// Compares so many times.
+///
+/// # Errors
+/// There is no room for the copies, or they are not read as what they are.
+pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
+    let folder = tempfile::tempdir().context("no folder can be made for runs")?;
+    progress
+        .say(format!("report: copying a recorded run of {} kB to {YEAR} folders", (RUN.len() + VERDICTS.len()) / 1000));
+    let nights = copies(folder.path(), YEAR)?;
+    progress.say(format!("report: comparing them {repetitions} times"));
+    let month = series(nights.iter().take(MONTH).cloned().collect(), repetitions).await?;
+    let year = series(nights, repetitions).await?;
+    let ratio = year.median() / month.median() * MONTH as f64 / YEAR as f64;
+    Ok(Cost { report_365_s: year.median(), report_cost_ratio: ratio, times: year })
+}
+
+async fn series(nights: Vec<PathBuf>, repetitions: usize) -> anyhow::Result<Times> {
+    let mut seconds = Vec::new();
+    for _ in 0..repetitions {
+        let again = nights.clone();
+        let (compared, took) = timed(move || compare(&again)).await?;
+        let compared = compared?;
+        ensure!(compared == nights.len(), "{compared} of {} runs were compared", nights.len());
+        seconds.push(took);
+    }
+    Times::of(&seconds)
+}
+
+/// How many runs are in the comparison.
+fn compare(nights: &[PathBuf]) -> anyhow::Result<usize> {
+    let comparison = Comparison::of(bundle::briefs(nights)?)?;
+    let page = report::trend_html(&comparison);
+    ensure!(page.contains("</html>"), "the comparison has no page");
+    Ok(comparison.runs.len())
+}
+
+/// Copies of the recorded run, each with a name and a night of its own.
+fn copies(folder: &Path, nights: usize) -> anyhow::Result<Vec<PathBuf>> {
+    let mut run: Json = serde_json::from_str(RUN).context("the recorded run is not read")?;
+    let name = run.get("run").and_then(Json::as_str).context("the recorded run has no name")?.to_owned();
+    let first: Timestamp = serde_json::from_value(run.get("started").cloned().context("it has no time")?)?;
+    let copy = |night: usize| -> anyhow::Result<PathBuf> {
+        let (copy, own) = (folder.join(format!("{night:03}")), format!("night-{night:03}"));
+        let started = first + SignedDuration::from_hours(24 * night as i64);
+        if let Some(run) = run.as_object_mut() {
+            run.insert("run".to_owned(), own.as_str().into());
+            run.insert("started".to_owned(), started.to_string().into());
+        }
+        let cannot = || format!("cannot write {}", copy.display());
+        fs::create_dir(&copy).with_context(cannot)?;
+        fs::write(copy.join("run.json"), run.to_string()).with_context(cannot)?;
+        fs::write(copy.join("verdicts.json"), VERDICTS.replace(&name, &own)).with_context(cannot)?;
+        Ok(copy)
+    };
+    (0..nights).map(copy).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_runs_of_their_own_and_say_of_each_claim_what_the_recorded_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let nights = copies(folder.path(), 3).unwrap();
+        let comparison = Comparison::of(bundle::briefs(&nights).unwrap()).unwrap();
+        assert_eq!(
+            comparison.runs.iter().map(|run| run.run.as_str()).collect::<Vec<_>>(),
+            ["night-000", "night-001", "night-002"]
+        );
+        assert!(comparison.claims.len() > 40 && !comparison.worse());
+        assert!(comparison.claims.iter().all(|trend| trend.verdicts[0] == trend.verdicts[2]));
+        assert_eq!(compare(&nights).unwrap(), 3);
+    }
+}

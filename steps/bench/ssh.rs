@@ -1,0 +1,168 @@
+//! What a command costs over SSH: on a connection that is held, as assay does it, and by OpenSSH's `ssh`, started for each
+//! command, with a connection of its own or with the one that another `ssh` holds (`ControlMaster`).
+//!
+//! All three talk to the same server, on loopback and in this process, which runs nothing: what is measured is the way
+//! there and back. It is kind to a fresh connection, for a real `sshd` starts processes and a session for each.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
+
+use super::Times;
+use crate::command::{Command, Output};
+use crate::progress::Progress;
+use crate::shell::{Nobody, Reply, Server, Shell, Ssh, new_key};
+use crate::unit::Unit;
+use crate::wait::{self, Look};
+
+const HELLO: &str = "echo hello";
+
+/// What a command costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// On a held connection, in milliseconds: the median; so below.
+    pub ssh_held_ms: f64,
+    /// By an `ssh` that connects for it.
+    pub ssh_spawn_ms: f64,
+    /// By an `ssh` that uses the connection of another.
+    pub ssh_control_ms: f64,
+    #[serde(skip)]
+    times: [Times; 3],
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [held, spawned, shared] = &self.times;
+        let ratio = |times: &Times| Unit::Times.show(times.median() / held.median());
+        write!(
+            out,
+            "ssh: a command over the held connection takes {held}; by a fresh ssh {spawned}, {} of that; ",
+            ratio(spawned)
+        )?;
+        write!(out, "by ssh with ControlMaster {shared}, {}", ratio(shared))
+    }
+}
+
+/// Runs a command in all three ways, round by round.
+///
+/// # Errors
+/// There is no `ssh` on this host, or a command is not answered.
+pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost> {
+    let host = Shell::local(Arc::new(Nobody));
+    let client = host.run(&Command::new("ssh").arg("-V")).await;
+    client.context("the commands of bench ssh need OpenSSH's client: install openssh-client")?;
+    progress.say(format!("ssh: {rounds} commands in each of three ways"));
+    let (key, text) = new_key("bench")?;
+    let answer = |line: &str| match line {
+        HELLO => Reply::Ends(0, b"hello\n".to_vec()),
+        _ => Reply::Ends(127, Vec::new()),
+    };
+    let server = Server::start(&key, Arc::new(answer)).await?;
+    let held = Shell::ssh(Ssh::connect(&server.login("loopback")).await?, Arc::new(Nobody));
+    let folder = tempfile::tempdir().context("no folder can be made for a key")?;
+    let client = Client::new(folder.path(), &text, &server)?;
+    let master = client.command(&["-o", "ControlMaster=yes", "-N"], &[]).time_limit(Duration::from_secs(600));
+    // The connection that is shared goes with the one who waits for its end.
+    tokio::select! {
+        ended = host.run(&master) => bail!("the ssh that shares its connection ended: {}", ended?.errors().trim()),
+        cost = rounds_of(rounds, &host, &held, &client) => cost,
+    }
+}
+
+async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -> anyhow::Result<Cost> {
+    let check = client.command(&["-O", "check"], &[]);
+    let ready = async || {
+        let output = host.run(&check).await?;
+        Ok::<_, anyhow::Error>(match output.succeeded() {
+            true => Look::Done(()),
+            false => Look::Waiting(output.errors().trim().to_owned()),
+        })
+    };
+    wait::until("a connection to share", Duration::from_secs(60), Duration::from_millis(50), ready).await?;
+    let direct = Command::new("echo").arg("hello");
+    let fresh = client.command(&["-o", "ControlPath=none"], &["echo", "hello"]);
+    let shared = client.command(&[], &["echo", "hello"]);
+    let mut seconds = [const { Vec::new() }; 3];
+    for _ in 0..rounds {
+        for (way, (shell, command)) in [(held, &direct), (host, &fresh), (host, &shared)].into_iter().enumerate() {
+            seconds[way].push(answered(shell.run(command).await?)?);
+        }
+    }
+    let [held, spawned, shared] = &seconds;
+    let times = [Times::of(held)?, Times::of(spawned)?, Times::of(shared)?];
+    let [ssh_held_ms, ssh_spawn_ms, ssh_control_ms] =
+        [&times[0], &times[1], &times[2]].map(|times| times.median() * 1e3);
+    Ok(Cost { ssh_held_ms, ssh_spawn_ms, ssh_control_ms, times })
+}
+
+/// How long it took, where it is the right answer.
+fn answered(output: Output) -> anyhow::Result<f64> {
+    let seconds = output.wall.as_secs_f64();
+    let text = output.success()?.text();
+    ensure!(text == "hello\n", "{HELLO} was answered by {text:?}");
+    Ok(seconds)
+}
+
+/// OpenSSH's `ssh`, told by its command line alone where to go, as whom, and which host key to accept.
+struct Client {
+    options: Vec<String>,
+}
+
+impl Client {
+    fn new(folder: &Path, key: &str, server: &Server) -> anyhow::Result<Client> {
+        let (identity, known) = (folder.join("key"), folder.join("known_hosts"));
+        // A key that others may read is none to ssh.
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&identity)?;
+        file.write_all(key.as_bytes())?;
+        fs::write(&known, server.known_host()?)?;
+        let settings = [
+            format!("IdentityFile={}", identity.display()),
+            format!("UserKnownHostsFile={}", known.display()),
+            format!("ControlPath={}", folder.join("control").display()),
+            format!("Port={}", server.port()),
+        ];
+        let fixed =
+            ["IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "BatchMode=yes", "User=assay"].map(str::to_owned);
+        let options = settings.into_iter().chain(fixed).flat_map(|setting| ["-o".to_owned(), setting]);
+        Ok(Client { options: ["-F".to_owned(), "none".to_owned()].into_iter().chain(options).collect() })
+    }
+
+    /// Of options that are there twice the first one counts.
+    fn command(&self, options: &[&str], remote: &[&str]) -> Command {
+        let command = Command::new("ssh").args(options.iter().copied()).args(self.options.iter().cloned());
+        command.arg("127.0.0.1").args(remote.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_three_ways_are_answered() {
+        let cost = measure(2, &Progress::to(|_| ())).await.unwrap();
+        assert!(cost.times.iter().all(|times| times.median() > 0.0), "{cost}");
+        let said = serde_json::to_value(&cost).unwrap();
+        let names: Vec<&str> = said.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["ssh_control_ms", "ssh_held_ms", "ssh_spawn_ms"]);
+    }
+
+    #[test]
+    fn a_wrong_answer_is_no_measurement() {
+        let output = |stdout: &str| Output {
+            line: HELLO.into(),
+            status: crate::command::Status::Code(0),
+            stdout: stdout.into(),
+            stderr: Vec::new(),
+            wall: Duration::from_millis(250),
+        };
+        assert_eq!(answered(output("hello\n")).unwrap(), 0.25);
+        assert_eq!(answered(output("")).unwrap_err().to_string(), "echo hello was answered by \"\"");
+    }
+}

@@ -1,0 +1,100 @@
+//! What assay itself costs, part by part.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use assay::bench::{PROFILE, fleet, plan, report, sampler, ssh};
+use assay::progress::Progress;
+use assay::shell::{Nobody, Shell};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{Exit, infrastructure, say, unless_interrupted, usage};
+
+/// How often the ways of ssh are gone.
+const ROUNDS: usize = 20;
+/// How often everything else is measured.
+const REPETITIONS: usize = 3;
+
+/// Which part, and for whom.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Which part [default: all]
+    part: Option<Part>,
+    /// Of the fleet: run one of so many machines in this process, once
+    #[arg(long, value_name = "N")]
+    machines: Option<usize>,
+    /// As an object for programs: flat, and of a part its names alone
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What watching a workload takes from the device: CPU and memory
+    Sampler,
+    /// A command over SSH: on the held connection, by a fresh ssh, by ssh with ControlMaster
+    Ssh,
+    /// Planning and judging 10,000 scenarios
+    Plan,
+    /// Comparing the runs of a year
+    Report,
+    /// Deploying, watching and judging on 1,000 machines, simulated on loopback
+    Fleet,
+}
+
+/// What one part came to: for people, and by name for programs.
+type Told = (String, Map<String, Value>);
+
+/// Measures, and says it.
+pub fn bench(arguments: &Bench) -> Result<(), Exit> {
+    if arguments.machines.is_some() && arguments.part != Some(Part::Fleet) {
+        return Err(usage(anyhow::anyhow!("--machines is of the fleet: write assay bench fleet --machines N")));
+    }
+    let parts = arguments.part.as_ref().map_or(Part::value_variants(), std::slice::from_ref);
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    let told = runtime.block_on(unless_interrupted(all(parts, arguments)));
+    // What was given up computes to its end otherwise.
+    runtime.shutdown_background();
+    let told = told.map_err(infrastructure)?;
+    match arguments.json {
+        true => say(&Value::Object(told.into_iter().flat_map(|(_, names)| names).collect()).to_string()),
+        false => told.iter().for_each(|(text, _)| say(text)),
+    }
+    Ok(())
+}
+
+async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
+    let progress = Progress::to_stderr();
+    if !arguments.json {
+        say(&format!("a {PROFILE} build; medians, with the least and the most"));
+    }
+    let mut told = Vec::new();
+    for part in parts {
+        told.push(match (part, arguments.machines) {
+            (Part::Sampler, _) => {
+                progress.say("sampler: 10 looks, 3 times");
+                tell(sampler::measure(&Shell::local(Arc::new(Nobody)), 10, 3).await?)?
+            }
+            (Part::Ssh, _) => tell(ssh::measure(ROUNDS, &progress).await?)?,
+            (Part::Plan, _) => tell(plan::measure(REPETITIONS, &progress).await?)?,
+            (Part::Report, _) => tell(report::measure(REPETITIONS, &progress).await?)?,
+            (Part::Fleet, Some(machines)) => tell(fleet::one(machines).await?)?,
+            (Part::Fleet, None) => {
+                let program = std::env::current_exe().context("this program cannot be found")?;
+                tell(fleet::measure(&program, REPETITIONS, &progress).await?)?
+            }
+        });
+    }
+    Ok(told)
+}
+
+fn tell(cost: impl Serialize + std::fmt::Display) -> anyhow::Result<Told> {
+    let text = cost.to_string();
+    match serde_json::to_value(cost)? {
+        Value::Object(names) => Ok((text, names)),
+        other => anyhow::bail!("{other} has no names"),
+    }
+}

@@ -1,0 +1,40 @@
+//! What `assay bench` says of itself: the cheap parts of it, and what is wrong with its arguments and surroundings.
+
+use serde_json::Value;
+
+use crate::{Project, told};
+
+/// The names of what a part measures.
+fn names(project: &Project, arguments: &[&str]) -> Vec<String> {
+    let said: Value = serde_json::from_str(&told(&mut project.assay(arguments), 0, &[])).unwrap();
+    assert!(said.as_object().unwrap().values().all(|value| value.as_f64().unwrap() > 0.0), "{said}");
+    said.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn a_part_gives_its_own_names_and_no_others() {
+    let project = Project::new();
+    assert_eq!(names(&project, &["bench", "plan", "--json"]), ["plan_10k_s", "plan_cost_ratio"]);
+    let fleet = ["bench", "fleet", "--machines", "2", "--json"];
+    assert_eq!(names(&project, &fleet), ["cpu_s", "machines", "peak_mib", "wall_s"]);
+}
+
+#[test]
+fn people_are_told_how_the_program_was_built() {
+    let project = Project::new();
+    told(&mut project.assay(&["bench", "fleet", "--machines", "1"]), 0, &["build; medians", "fleet: 1 machines in "]);
+}
+
+#[test]
+fn the_number_of_machines_is_the_fleets_alone() {
+    let project = Project::new();
+    told(&mut project.assay(&["bench", "--machines", "2"]), 2, &["write assay bench fleet --machines N"]);
+    told(&mut project.assay(&["bench", "boots"]), 2, &["sampler, ssh, plan, report, fleet"]);
+}
+
+#[test]
+fn without_ssh_the_package_is_named_that_brings_it() {
+    let project = Project::new();
+    let path = project.only(&[]);
+    told(project.assay(&["bench", "ssh"]).env("PATH", path), 3, &["install openssh-client"]);
+}
