@@ -48,5 +48,6 @@ pub mod verify;
 pub mod selfcheck;
 pub mod report;
 pub mod closing;
-// What assay itself costs.
+// What assay itself costs, and what it needs.
 pub mod bench;
+pub mod doctor;
