@@ -1,6 +1,7 @@
 //! What people type, and what they are told: the real programs, with neither a machine nor a network.
 
 mod bundles;
+mod doctor;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
