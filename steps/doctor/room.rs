@@ -47,7 +47,7 @@ fn nearest(path: &Path) -> &Path {
 fn writable(cache: &Path) -> Finding {
     match tempfile::tempdir_in(nearest(cache)) {
         Ok(_) => Finding::works(cache.display().to_string()),
-        Err(error) => Finding::fails(format!("{} cannot be written to: {error}", cache.display())),
+        Err(error) => Finding::fails(format!("{} cannot be written to: {}", cache.display(), error.kind())),
     }
 }
 

@@ -27,7 +27,10 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
         Try::needed("Rust", &toolchain, compiler(host.clone(), channel.clone())),
         Try::needed("cargo", &toolchain, {
             let (host, channel) = (host.clone(), channel.clone());
-            async move { by_version(host.ask("rustup", with("cargo", channel.as_deref()).arg("--version")).await) }
+            async move {
+                let said = host.ask("rustup", with("cargo", channel.as_deref()).arg("--version")).await;
+                by_version(said.map_err(without))
+            }
         }),
         Try::needed(format!("Rust for {WASM}"), target, compiles(host.clone(), channel, Some(WASM))),
         Try::needed("C linker", linker, compiles(host.clone(), pinned, None)),
@@ -50,18 +53,19 @@ fn with(program: &str, channel: Option<&str>) -> Command {
 }
 
 /// What was found where a program of Rust did not start: without rustup, that comes first.
-fn without(finding: Finding, rest: Option<String>) -> Finding {
+fn without(finding: Finding) -> Finding {
     match finding.found == "not installed" {
-        true => finding.remedy("install rustup as https://rustup.rs says; the toolchain follows by itself"),
+        true => Finding::fails("Rust is not installed")
+            .remedy("install rustup as https://rustup.rs says; the toolchain follows by itself"),
         // What rustup says is about toolchains, not about packages.
-        false => Finding { remedy: rest, ..finding },
+        false => Finding { remedy: None, ..finding },
     }
 }
 
 async fn compiler(host: Arc<Host>, channel: Option<String>) -> Finding {
     let said = match host.ask("rustup", with("rustc", channel.as_deref()).arg("--version")).await {
         Ok(said) => said,
-        Err(finding) => return without(finding, None),
+        Err(finding) => return without(finding),
     };
     match (version(&said), channel) {
         (None, _) => Finding::fails(format!("rustc says no version: {}", said.trim())),
@@ -85,7 +89,7 @@ async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>
     let command = command.args(["-o", &to.display().to_string(), "-"]).stdin("fn main() {}\n");
     let output = match host.start("rustup", command).await {
         Ok(output) => output,
-        Err(finding) => return without(finding, None),
+        Err(finding) => return without(finding),
     };
     match output.succeeded() && to.is_file() {
         true => Finding::works("compiles an empty program"),
