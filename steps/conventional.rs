@@ -20,6 +20,9 @@ use crate::unit::Unit;
 const MAKE: &str = include_str!("../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../fixtures/conventional/hello.py");
 
+/// What the packages are of.
+const DISTRIBUTION: Distribution = Distribution::Debian13;
+
 /// Through qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
@@ -33,6 +36,9 @@ pub enum Program {
 }
 
 impl Program {
+    /// All there are.
+    pub const ALL: [Program; 2] = [Program::Mosquitto, Program::Python];
+
     /// Its name in samples and images.
     pub fn name(self) -> &'static str {
         match self {
@@ -71,6 +77,15 @@ impl Program {
     }
 }
 
+/// The file in which the image of a conventional container is kept, once there is one.
+pub fn kept(cache: &Path, arch: Arch, program: Program) -> PathBuf {
+    folder(cache).join(format!("{}.tar", program.key(DISTRIBUTION.suite(), arch)))
+}
+
+fn folder(cache: &Path) -> PathBuf {
+    cache.join("containers")
+}
+
 /// The image of a conventional container for machines of this architecture: kept by an earlier run, else made now.
 ///
 /// # Errors
@@ -82,14 +97,13 @@ pub async fn image(
     program: Program,
     progress: &Progress,
 ) -> anyhow::Result<Image> {
-    let suite = Distribution::Debian13.suite();
-    let folder = settings.cache.join("containers");
-    let kept = folder.join(format!("{}.tar", program.key(suite, arch)));
+    let kept = kept(&settings.cache, arch, program);
     if !kept.is_file() {
+        let folder = folder(&settings.cache);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mirror = mirror_address(settings);
         progress.say(format!("image of {}: making it from {mirror}, once", program.name()));
-        make(workshop, program, suite, arch, &mirror, &kept).await.with_context(|| {
+        make(workshop, program, DISTRIBUTION.suite(), arch, &mirror, &kept).await.with_context(|| {
             format!("image of {} cannot be made from {mirror}: ci/setup installs mmdebstrap", program.name())
         })?;
     }

@@ -250,6 +250,15 @@ pub fn under_way(folder: &Path) -> anyhow::Result<bool> {
     Ok(ledgers(folder)?.iter().any(locked))
 }
 
+/// How many runs are over and have left something.
+///
+/// # Errors
+/// Where the folder of ledgers cannot be read.
+pub fn left(folder: &Path) -> anyhow::Result<usize> {
+    let free = |path: &&PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
+    Ok(ledgers(folder)?.iter().filter(free).count())
+}
+
 fn ledgers(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !folder.exists() {
         return Ok(Vec::new());
@@ -307,6 +316,7 @@ mod tests {
         fs::write(ledgers.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
         assert!(under_way(&ledgers).unwrap());
+        assert_eq!(left(&ledgers).unwrap(), 1);
         let found = sweep(&ledgers).unwrap();
 
         assert_eq!(found, Sweep { removed: vec![dead.display().to_string()], troubles: vec![] });
@@ -315,6 +325,7 @@ mod tests {
         drop(living);
         assert!(!alive.exists(), "a ledger releases what it holds when it goes");
         assert!(!under_way(&ledgers).unwrap());
+        assert_eq!(left(&ledgers).unwrap(), 0);
     }
 
     #[test]

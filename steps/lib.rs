@@ -49,5 +49,6 @@ pub mod verify;
 pub mod selfcheck;
 pub mod report;
 pub mod closing;
-// What assay itself costs.
+// What assay itself costs, and what it needs.
 pub mod bench;
+pub mod doctor;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Deserialize;
 
-pub use local::{Local, image, password, point_testcontainers_at, socket};
+pub use local::{Local, MADE, image, password, point_testcontainers_at, runtime, socket, trial};
 
 use crate::artifact::{Image, PULL_LIMIT, Storage, Workshop, tls};
 use crate::command::{Command, Output, tail};

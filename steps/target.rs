@@ -1,5 +1,5 @@
 //! Machines to put claims to the proof on: how they are asked for, and how they come to be. Provisioning only; what
-//! runs on a machine is the [`Shell`](crate::shell::Shell)'s business.
+//! runs on a machine is the [`Shell`]'s business.
 
 mod accelerator;
 mod cache;
@@ -24,8 +24,9 @@ use anyhow::Context as _;
 pub use cache::unneeded;
 pub use console::Stage;
 pub use definition::{Definition, Distribution, Withheld};
-pub use image::{Image, Manifest};
+pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
 pub use machine::{Gone, Machine};
+pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
 pub use vm::{BootFailed, ProvisionError, Vm};
 
@@ -33,7 +34,7 @@ pub use crate::facts::Arch;
 use crate::lease::Ledger;
 use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::shell::Witness;
+use crate::shell::{Shell, Witness};
 use crate::tool;
 
 /// What provisioning needs to know of the run it happens in; cheap to clone.
@@ -64,8 +65,33 @@ pub fn mirror_address(settings: &Settings) -> String {
     mirror::address(settings.mirror.as_deref(), std::path::Path::new("/etc/apt"))
 }
 
+/// Asks the mirror for a distribution's release file, by way of a folder; gives the mirror's address.
+///
+/// # Errors
+/// It does not answer within seconds, or does not have the distribution.
+pub async fn reach_mirror(
+    shell: &Shell,
+    settings: &Settings,
+    distribution: Distribution,
+    folder: &std::path::Path,
+) -> anyhow::Result<String> {
+    let mirror = mirror_address(settings);
+    mirror::reach(shell, &mirror, distribution, folder).await?;
+    Ok(mirror)
+}
+
+/// Whether a guest of this image starts on KVM here, which can be opened.
+///
+/// # Errors
+/// It does not; the error says why.
+pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(), String> {
+    let shell = Shell::local(context.witness.clone());
+    let qemu = Qemu::installed(&shell, arch).await.map_err(|error| format!("{error:#}"))?;
+    accelerator::try_kvm(context, &qemu, image, arch, &context.evidence).await
+}
+
 /// The command that installs what machines of this architecture need.
-fn remedy(arch: Arch) -> String {
+pub fn remedy(arch: Arch) -> String {
     match Arch::host() == Some(arch) {
         true => "ci/setup".to_owned(),
         false => format!("ci/setup vm:{arch}"),

@@ -1,6 +1,7 @@
 //! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
 
 mod bench;
+mod doctor;
 mod reports;
 mod steps;
 
@@ -44,6 +45,10 @@ struct Assay {
 
 #[derive(Debug, Subcommand)]
 enum Todo {
+    /// Try all that a target needs on this host, and say how to get what is missing
+    ///
+    /// Exit status: 0 the target would work; 1 something is missing: it is named, with the command that brings it.
+    Doctor(doctor::Doctor),
     /// Make the machine image of a target now, not in the first run (packages are installed by ci/setup)
     Setup {
         /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
@@ -122,6 +127,7 @@ fn main() -> ExitCode {
         // Whoever has a bundle needs neither the project's folder nor a home to look at it.
         Todo::Report(arguments) => reports::report(&arguments),
         Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
+        Todo::Doctor(arguments) => settings().and_then(|settings| doctor::doctor(&arguments, &settings)),
         Todo::Setup { target } => settings().and_then(|settings| setup(target.as_deref(), settings)),
         Todo::Plan { target, claims, json } => {
             settings().and_then(|settings| plan(target.as_deref(), claims, json, &settings))

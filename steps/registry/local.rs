@@ -24,7 +24,7 @@ use crate::wait::{Look, until};
 const SUITE: &str = "trixie";
 
 /// What a registry made from that package is called in the user's storage, where it is kept for later runs.
-const MADE: &str = "localhost/assay/registry:trixie";
+pub const MADE: &str = "localhost/assay/registry:trixie";
 
 const MAKE: &str = include_str!("../../fixtures/registry/image.sh");
 const RUNC: &str = include_str!("../../fixtures/registry/runc.conf");
@@ -152,10 +152,24 @@ pub fn password() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// The name of the container by which a run tries how this host runs containers.
+pub fn trial(run: &str) -> String {
+    format!("assay-{run}-trial")
+}
+
 /// Finds out by trying how this host runs containers: as it is set up, or with runc; gives the configuration it takes.
-async fn runtime(workshop: &Workshop, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let try_it =
-        Command::new("podman").args(["run", "--rm", "--network", "host", "--pull", "never", image, "--version"]);
+///
+/// # Errors
+/// It runs none either way.
+pub async fn runtime(workshop: &Workshop, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&workshop.run)]).args([
+        "--network",
+        "host",
+        "--pull",
+        "never",
+        image,
+        "--version",
+    ]);
     let as_it_is = workshop.shell.run(&try_it).await?;
     if as_it_is.succeeded() {
         return Ok(None);

@@ -26,13 +26,22 @@ struct Finding {
     why: String,
 }
 
-/// What guests of this architecture run on here, by a finding that is kept for as long as it is good.
+/// What guests of this architecture run on here.
 pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Accelerator {
     // A node that may not be opened is no finding to keep: the user may be let in a minute from now.
     let device = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
     if Arch::host() != Some(arch) || device.is_err() {
         return Accelerator::Tcg;
     }
+    match try_kvm(context, qemu, image, arch, work).await {
+        Ok(()) => Accelerator::Kvm,
+        Err(_) => Accelerator::Tcg,
+    }
+}
+
+/// Whether guests start on the KVM that can be opened, by a finding that is kept for as long as it is good; if not,
+/// why.
+pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Result<(), String> {
     let kept = context.settings.cache.join("kvm.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<Finding>(&text).ok());
@@ -52,7 +61,7 @@ pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, w
             finding
         }
     };
-    if finding.works { Accelerator::Kvm } else { Accelerator::Tcg }
+    if finding.works { Ok(()) } else { Err(finding.why) }
 }
 
 /// Starts the real kernel for a moment and waits for its first word.

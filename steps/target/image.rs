@@ -24,7 +24,9 @@ use crate::wait::{self, Look};
 /// Raised when the recipe below changes in a way that changes images.
 const RECIPE: &str = "1";
 /// The unpacked system, the disk made of it, and the packages in between.
-const ROOM: Bytes = Bytes(3_000_000_000);
+pub const ROOM: Bytes = Bytes(3_000_000_000);
+/// What packages are checked by while a disk is made.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Through qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 /// How often a build says where it is.
@@ -312,8 +314,7 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
         dpkg_query: tool::need("dpkg-query", &remedy)?,
         unshare: tool::need("unshare", &remedy)?,
     };
-    let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
-    anyhow::ensure!(keyring.exists(), "debian-archive-keyring is not installed: {remedy} does that");
+    anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
     anyhow::ensure!(
         rustix::process::geteuid().is_root(),
         "making a machine image needs root: run `sudo -E ci/e2e` once (the image is then kept in {}), \
@@ -321,14 +322,22 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
         machines.display()
     );
     fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
-    let space = rustix::fs::statvfs(&machines)?;
-    let free = Bytes(space.f_bavail.saturating_mul(space.f_frsize));
+    let free = room_left(&machines)?;
     anyhow::ensure!(
         free >= ROOM,
         "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
         machines.display()
     );
     Ok(programs)
+}
+
+/// The space that is left on the disk of a folder.
+///
+/// # Errors
+/// There is no such folder.
+pub fn room_left(folder: &Path) -> std::io::Result<Bytes> {
+    let space = rustix::fs::statvfs(folder)?;
+    Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
 }
 
 /// Where images are kept, each in a folder named by its key.

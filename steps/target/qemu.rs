@@ -88,6 +88,19 @@ impl Qemu {
         Ok(())
     }
 
+    /// Starts a machine that has nothing but our kind of network card, and ends before its first instruction.
+    pub fn bare(&self, arch: Arch) -> Command {
+        let machine = match arch {
+            Arch::Amd64 => "q35",
+            Arch::Arm64 => "virt",
+        };
+        Command::new(self.program.as_str())
+            .args(["-machine", machine, "-accel", "tcg", "-m", "64", "-S"])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "stdio"])
+            .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"])
+            .stdin("quit\n")
+    }
+
     /// The whole command line for a board.
     pub fn argv(&self, board: &Board) -> Vec<String> {
         let (machine, cpu, tty) = match (board.arch, board.accelerator) {

@@ -2,6 +2,7 @@
 
 mod benches;
 mod bundles;
+mod doctor;
 mod editors;
 mod steps;
 

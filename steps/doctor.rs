@@ -1,0 +1,283 @@
+//! What a target needs on this host, found out by use: each thing is tried, not merely looked for.
+
+mod containers;
+mod distribution;
+mod host;
+mod machines;
+mod programs;
+mod room;
+mod rust;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::facts::Arch;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::target::{Definition, TargetSpec};
+use host::Host;
+
+/// What has not answered by then counts as not working.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Whoever waits for longer than this is told for what.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How a thing was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It works.
+    Ok,
+    /// It is not there or does not work, and the target needs it.
+    Missing,
+    /// The target works all the same, but somebody should know.
+    Warning,
+}
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What it is.
+    pub name: String,
+    /// How it was found.
+    pub state: State,
+    /// Its version, or what is wrong with it.
+    pub found: String,
+    /// What to do; `None` where it works.
+    pub remedy: Option<String>,
+}
+
+/// All that was tried for one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnosis {
+    schema: u32,
+    /// The target, as `--target` names it.
+    pub target: String,
+    /// Whether a run on it would work.
+    pub works: bool,
+    /// What was tried, in the order of need.
+    pub checks: Vec<Check>,
+    /// The command that installs what can be installed.
+    #[serde(skip)]
+    setup: String,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+struct Finding {
+    state: State,
+    found: String,
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn works(found: impl Into<String>) -> Finding {
+        Finding { state: State::Ok, found: found.into(), remedy: None }
+    }
+
+    fn fails(found: impl Into<String>) -> Finding {
+        Finding { state: State::Missing, found: found.into(), remedy: None }
+    }
+
+    fn worth_knowing(found: impl Into<String>) -> Finding {
+        Finding { state: State::Warning, found: found.into(), remedy: None }
+    }
+
+    /// What to do, where that is not what its [`Try`] says.
+    fn remedy(self, remedy: impl Into<String>) -> Finding {
+        Finding { remedy: Some(remedy.into()), ..self }
+    }
+}
+
+/// A thing to try: its name, the way to try it, and what to do where it does not work.
+struct Try {
+    name: String,
+    remedy: String,
+    needed: bool,
+    attempt: Pin<Box<dyn Future<Output = Finding>>>,
+}
+
+impl Try {
+    /// Something without which the target does not work.
+    fn needed(
+        name: impl Into<String>,
+        remedy: impl Into<String>,
+        attempt: impl Future<Output = Finding> + 'static,
+    ) -> Try {
+        Try { name: name.into(), remedy: remedy.into(), needed: true, attempt: Box::pin(attempt) }
+    }
+
+    /// Something without which the target works too.
+    fn optional(
+        name: impl Into<String>,
+        remedy: impl Into<String>,
+        attempt: impl Future<Output = Finding> + 'static,
+    ) -> Try {
+        Try { needed: false, ..Try::needed(name, remedy, attempt) }
+    }
+
+    async fn settle(self, limit: Duration) -> Check {
+        let late = |_| Finding::fails(format!("gives no answer within {} s", limit.as_secs_f64()));
+        let finding = tokio::time::timeout(limit, self.attempt).await.unwrap_or_else(late);
+        let state = match finding.state {
+            State::Missing if !self.needed => State::Warning,
+            state => state,
+        };
+        let remedy = (state != State::Ok).then(|| finding.remedy.unwrap_or(self.remedy));
+        Check { name: self.name, state, found: finding.found, remedy }
+    }
+}
+
+/// Tries all that a target needs on this host. Leaves nothing behind but what is kept of the accelerator.
+///
+/// # Errors
+/// A machine's scripts cannot be read, or there is no folder to try anything in.
+pub async fn examine(
+    target: &TargetSpec,
+    arch: Arch,
+    definitions: &[Definition],
+    settings: &Settings,
+    progress: &Progress,
+) -> anyhow::Result<Diagnosis> {
+    let host = Arc::new(Host::new(arch, definitions, settings)?);
+    let tries = [
+        rust::tries(&host),
+        programs::tries(&host),
+        containers::tries(&host),
+        machines::tries(&host),
+        room::tries(&host),
+    ];
+    let tries = tries.into_iter().flatten().collect();
+    let checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
+    Ok(Diagnosis::of(target, host.setup(), checks))
+}
+
+/// Tries everything at once, and gives what came of it in the order in which it was given.
+async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> anyhow::Result<Vec<Check>> {
+    let mut pending: BTreeMap<usize, String> = tries.iter().map(|thing| thing.name.clone()).enumerate().collect();
+    let mut running = JoinSet::new();
+    for (number, thing) in tries.into_iter().enumerate() {
+        running.spawn_local(async move { (number, thing.settle(limit).await) });
+    }
+    let mut done = BTreeMap::new();
+    loop {
+        match tokio::time::timeout(PATIENCE, running.join_next()).await {
+            Ok(None) => return Ok(done.into_values().collect()),
+            Ok(Some(ended)) => {
+                let (number, check) = ended?;
+                pending.remove(&number);
+                done.insert(number, check);
+            }
+            Err(_) => {
+                let names: Vec<&str> = pending.values().map(String::as_str).collect();
+                progress.say(format!("trying: {}", names.join(", ")));
+            }
+        }
+    }
+}
+
+impl Diagnosis {
+    fn of(target: &TargetSpec, setup: String, checks: Vec<Check>) -> Diagnosis {
+        let works = checks.iter().all(|check| check.state != State::Missing);
+        Diagnosis { schema: 1, target: target.to_string(), works, checks, setup }
+    }
+
+    fn count(&self, state: State) -> usize {
+        self.checks.iter().filter(|check| check.state == state).count()
+    }
+
+    /// A line for each thing; what to do stands below what does not work.
+    pub fn show(&self) -> String {
+        let width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for Check { name, state, found, remedy } in &self.checks {
+            let mark = match state {
+                State::Ok => '✔',
+                State::Missing => '✘',
+                State::Warning => '!',
+            };
+            let remedy = remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            text.push_str(&format!("{mark} {name:width$}  {found}{remedy}\n"));
+        }
+        text
+    }
+
+    /// The last line: whether the target works, and if not how much is missing.
+    pub fn conclusion(&self) -> String {
+        let (target, plural) = (&self.target, |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        });
+        match (self.count(State::Missing), self.count(State::Warning)) {
+            (0, 0) => format!("target {target} works here"),
+            (0, warnings) => format!("target {target} works here; {} above", plural(warnings, "warning")),
+            (missing, _) => format!(
+                "target {target} does not work here: {} missing (✘ above); what can be installed, {} installs",
+                plural(missing, "thing"),
+                self.setup
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn settled(thing: Try) -> Check {
+        thing.settle(Duration::from_millis(20)).await
+    }
+
+    #[tokio::test]
+    async fn what_hangs_is_given_up_and_named() {
+        let check = settled(Try::needed("podman", "restart it", std::future::pending())).await;
+        assert_eq!((check.state, check.found.as_str()), (State::Missing, "gives no answer within 0.02 s"));
+        assert_eq!(check.remedy.as_deref(), Some("restart it"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_needed_is_a_warning_and_what_works_has_no_remedy() {
+        let broken = || std::future::ready(Finding::fails("broken"));
+        assert_eq!(settled(Try::needed("x", "mend it", broken())).await.state, State::Missing);
+        assert_eq!(settled(Try::optional("x", "mend it", broken())).await.state, State::Warning);
+        let own = std::future::ready(Finding::fails("old").remedy("renew it"));
+        assert_eq!(settled(Try::needed("x", "mend it", own)).await.remedy.as_deref(), Some("renew it"));
+        let works = settled(Try::needed("x", "mend it", std::future::ready(Finding::works("1.0")))).await;
+        assert_eq!((works.state, works.remedy), (State::Ok, None));
+    }
+
+    #[tokio::test]
+    async fn the_order_is_that_of_need_and_not_of_speed() {
+        let after = |name: &str, millis| {
+            Try::needed(name, "", async move {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                Finding::works("")
+            })
+        };
+        let tries = vec![after("slow", 30), after("quick", 0)];
+        let quiet = Progress::to(|_| {});
+        let checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, &quiet)).await.unwrap();
+        assert_eq!(checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>(), ["slow", "quick"]);
+    }
+
+    #[test]
+    fn the_last_line_counts_what_is_missing() {
+        let check = |state| Check { name: "crun".into(), state, found: "1.8".into(), remedy: None };
+        let of = |states: &[State]| {
+            let checks = states.iter().map(|state| check(*state)).collect();
+            Diagnosis::of(&TargetSpec::Vm(Arch::Arm64), "ci/setup vm:arm64".into(), checks)
+        };
+        assert_eq!(of(&[State::Ok]).conclusion(), "target vm:arm64 works here");
+        assert_eq!(of(&[State::Ok, State::Warning]).conclusion(), "target vm:arm64 works here; 1 warning above");
+        let broken = of(&[State::Missing, State::Warning, State::Missing]);
+        assert!(!broken.works);
+        let said = "target vm:arm64 does not work here: 2 things missing (✘ above); what can be installed, \
+                    ci/setup vm:arm64 installs";
+        assert_eq!(broken.conclusion(), said);
+    }
+}

@@ -1,0 +1,72 @@
+//! Podman and what it runs containers with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::host::Host;
+use super::programs::tried;
+use super::{Finding, Try};
+use crate::command::Command;
+use crate::registry;
+
+/// How long a container may take to run.
+const TRIAL: Duration = Duration::from_secs(11);
+/// How long it may take to remove one that took longer.
+const REMOVAL: Duration = Duration::from_secs(3);
+
+/// Tries Podman, its runtimes, and a container where there is an image to run.
+pub fn tries(host: &Arc<Host>) -> Vec<Try> {
+    let install = |package| host.distribution.install(&[package]);
+    let runc = tried(host.clone(), "runc", "runc", "--version");
+    let crun = tried(host.clone(), "crun", "crun", "--version");
+    let mut tries = vec![
+        Try::needed("podman", install("podman"), podman(host.clone())),
+        Try::needed("runc", install("runc"), runc),
+        Try::optional("crun", install("crun"), crun),
+        Try::needed("containers run", install("runc"), container(host.clone())),
+    ];
+    if !rustix::process::geteuid().is_root() {
+        tries.push(Try::needed("podman without root", install("uidmap"), rootless(host.clone())));
+    }
+    tries
+}
+
+async fn podman(host: Arc<Host>) -> Finding {
+    let format = "{{.Version.Version}}, storage {{.Store.GraphDriverName}}, cgroups {{.Host.CgroupsVersion}}";
+    match host.ask("podman", Command::new("podman").args(["info", "--format", format])).await {
+        Ok(said) => Finding::works(said.lines().next().unwrap_or_default()),
+        Err(finding) => finding,
+    }
+}
+
+async fn rootless(host: Arc<Host>) -> Finding {
+    match host.ask("uidmap", Command::new("podman").args(["unshare", "true"])).await {
+        Ok(_) => Finding::works("has user ids of its own"),
+        Err(finding) => finding,
+    }
+}
+
+/// Runs the registry's image for a moment, as a run does to find out by which runtime.
+async fn container(host: Arc<Host>) -> Finding {
+    if !host.has_registry_image().await {
+        let image = host.registry_image();
+        return Finding::worth_knowing(format!("not tried: {image} is not here yet"))
+            .remedy("the first run gets it and tries it");
+    }
+    let workshop = match host.workshop() {
+        Ok(workshop) => workshop,
+        Err(error) => return Finding::fails(format!("{error:#}")),
+    };
+    let trial = registry::runtime(&workshop, host.registry_image(), &workshop.folder);
+    match tokio::time::timeout(TRIAL, trial).await {
+        Ok(Ok(None)) => Finding::works("as Podman is set up"),
+        Ok(Ok(Some(_))) => Finding::works("with runc, not as Podman is set up"),
+        Ok(Err(error)) => Finding::fails(format!("{error:#}")),
+        Err(_) => {
+            let remove = ["rm", "--force", "--ignore", &registry::trial(&workshop.run)];
+            let _ = host.start("podman", Command::new("podman").args(remove).time_limit(REMOVAL)).await;
+            let said = format!("a container did not run within {} s", TRIAL.as_secs());
+            Finding::fails(said).remedy(format!("see what `podman run --rm {}` does", host.registry_image()))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! How packages are installed on this host. Pure.
+
+/// This host's distribution, as its `os-release` has it.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    name: String,
+    codename: String,
+    apt: bool,
+    root: bool,
+}
+
+impl Distribution {
+    /// Reads an `os-release`; `root` is whether the user needs no sudo.
+    pub fn of(release: &str, root: bool) -> Distribution {
+        let value = |key: &str| {
+            let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_default().trim_matches('"').to_owned()
+        };
+        let family = format!("{} {}", value("ID"), value("ID_LIKE"));
+        let apt = family.split(' ').any(|id| id == "debian" || id == "ubuntu");
+        let name = Some(value("PRETTY_NAME")).filter(|name| !name.is_empty());
+        Distribution {
+            name: name.unwrap_or_else(|| "this distribution".to_owned()),
+            codename: value("VERSION_CODENAME"),
+            apt,
+            root,
+        }
+    }
+
+    /// The command that installs packages, by Debian's names.
+    pub fn install(&self, packages: &[&str]) -> String {
+        self.apt("install", packages)
+    }
+
+    /// The command that puts packages right that are installed and do not work.
+    pub fn reinstall(&self, packages: &[&str]) -> String {
+        self.apt("install --reinstall", packages)
+    }
+
+    /// The command that installs packages which Debian 12 has too old; `setup` is what adds their source.
+    pub fn install_newer(&self, packages: &[&str], setup: &str) -> String {
+        match self.codename == "bookworm" && self.apt {
+            true => {
+                format!("{} ({setup} adds that source)", self.apt("install -t bookworm-backports", packages))
+            }
+            false => self.install(packages),
+        }
+    }
+
+    fn apt(&self, verb: &str, packages: &[&str]) -> String {
+        let packages = packages.join(" ");
+        match self.apt {
+            true => format!("{}apt-get {verb} {packages}", if self.root { "" } else { "sudo " }),
+            false => format!("install on {} what Debian calls {packages}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOKWORM: &str = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+
+    #[test]
+    fn the_command_is_that_of_the_distribution_and_the_user() {
+        assert_eq!(Distribution::of(BOOKWORM, true).install(&["runc"]), "apt-get install runc");
+        assert_eq!(Distribution::of(BOOKWORM, false).install(&["crun", "runc"]), "sudo apt-get install crun runc");
+        let mint = Distribution::of("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", true);
+        assert_eq!(mint.reinstall(&["podman"]), "apt-get install --reinstall podman");
+        let fedora = Distribution::of("PRETTY_NAME=\"Fedora Linux 42\"\nID=fedora\n", true);
+        assert_eq!(fedora.install(&["mmdebstrap"]), "install on Fedora Linux 42 what Debian calls mmdebstrap");
+        assert_eq!(Distribution::of("", true).install(&["git"]), "install on this distribution what Debian calls git");
+    }
+
+    #[test]
+    fn debian_12_takes_qemu_from_its_backports() {
+        let newer = |release: &str| Distribution::of(release, true).install_newer(&["qemu-system-x86"], "ci/setup");
+        let from_backports = "apt-get install -t bookworm-backports qemu-system-x86 (ci/setup adds that source)";
+        assert_eq!(newer(BOOKWORM), from_backports);
+        assert_eq!(newer("ID=debian\nVERSION_CODENAME=trixie\n"), "apt-get install qemu-system-x86");
+    }
+}

@@ -1,0 +1,226 @@
+//! What virtual machines run on, and what their disks are made with where none is kept.
+
+use std::sync::Arc;
+
+use super::host::{Disk, Host};
+use super::programs::{by_version, tried};
+use super::{Finding, State, Try};
+use crate::command::Command;
+use crate::facts::{Accelerator, Arch};
+use crate::target::{self, Distribution, KEYRING, Qemu};
+
+/// What disks are made with, besides mmdebstrap: the program, its package, and how it tells its version.
+const MAKERS: [(&str, &str, &str); 4] = [
+    ("mke2fs", "e2fsprogs", "-V"),
+    ("dpkg-query", "dpkg", "--version"),
+    ("unshare", "util-linux", "--version"),
+    ("mount", "mount", "--version"),
+];
+
+/// What is said of a CPU that is emulated.
+const EMULATED: &str = "the cpu is emulated: claims about time are recorded, not judged";
+
+/// Tries QEMU, the accelerator, the disks, and what those are made with.
+pub fn tries(host: &Arc<Host>) -> Vec<Try> {
+    let mut tries = Vec::new();
+    for arch in host.arches.iter().copied() {
+        let newer = host.distribution.install_newer(&emulator(arch), &host.setup());
+        let rom = host.distribution.install(&["ipxe-qemu"]);
+        tries.push(Try::needed(target::emulator(arch), &newer, qemu(host.clone(), arch, newer.clone())));
+        tries.push(Try::needed(format!("network card of {arch} machines"), rom, card(host.clone(), arch)));
+        let elsewhere = "a host whose CPUs do KVM judges them";
+        tries.push(Try::optional(format!("acceleration of {arch}"), elsewhere, acceleration(host.clone(), arch)));
+    }
+    let utils = host.distribution.install(&["qemu-utils"]);
+    tries.push(Try::needed("qemu-img", utils, tried(host.clone(), "qemu-img", "qemu-utils", "--version")));
+    for number in 0..host.disks.len() {
+        if let Some(disk) = host.disks.get(number) {
+            let make = format!("cargo run -- setup vm:{}", disk.arch);
+            let name = format!("disk of {} machines", disk.arch);
+            tries.push(Try::needed(name, make, std::future::ready(disk_of(disk))));
+        }
+    }
+    tries.extend(makers(host));
+    tries
+}
+
+/// The packages of QEMU for an architecture.
+fn emulator(arch: Arch) -> [&'static str; 3] {
+    let system = match arch {
+        Arch::Amd64 => "qemu-system-x86",
+        Arch::Arm64 => "qemu-system-arm",
+    };
+    [system, "qemu-utils", "ipxe-qemu"]
+}
+
+async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> Finding {
+    let said = host.ask(emulator(arch)[0], Command::new(target::emulator(arch)).arg("--version")).await;
+    if said.is_err() {
+        // By what name it is installed depends on the version that the distribution has.
+        return said.map_or_else(|finding| finding.remedy(newer), Finding::works);
+    }
+    let installed = match Qemu::installed(&host.shell, arch).await {
+        Ok(qemu) => qemu,
+        Err(error) => return Finding::fails(format!("{error:#}")),
+    };
+    match installed.fit(Accelerator::Tcg) {
+        Ok(()) => Finding::works(installed.version),
+        Err(error) => Finding::fails(format!("too old: {error}")),
+    }
+}
+
+/// Starts a machine that only has the network card of ours, and has it end before its first instruction.
+async fn card(host: Arc<Host>, arch: Arch) -> Finding {
+    let command = Qemu { program: target::emulator(arch), version: String::new() }.bare(arch);
+    match host.start(emulator(arch)[0], command).await {
+        Err(finding) => finding,
+        Ok(output) if output.succeeded() => Finding::works("starts"),
+        Ok(output) => {
+            let errors = output.errors();
+            let first = errors.lines().next().unwrap_or("and says nothing");
+            Finding::fails(format!("does not start ({}): {first}", output.status))
+        }
+    }
+}
+
+async fn acceleration(host: Arc<Host>, arch: Arch) -> Finding {
+    if Arch::host() != Some(arch) {
+        return Finding::worth_knowing(format!("another architecture than this host's: {EMULATED}"));
+    }
+    if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        let finding = Finding::worth_knowing(format!("/dev/kvm: {error}: {EMULATED}"));
+        return match error.kind() {
+            std::io::ErrorKind::PermissionDenied => finding.remedy("sudo adduser \"$USER\" kvm, and log in again"),
+            _ => finding,
+        };
+    }
+    let Some(image) = host.disks.iter().find(|disk| disk.arch == arch).and_then(|disk| disk.kept.as_ref()) else {
+        return Finding::worth_knowing("KVM can be opened; whether a guest starts on it was not tried without a disk")
+            .remedy("the first run tries it");
+    };
+    let tried = match host.context() {
+        Ok(context) => target::try_kvm(&context, image, arch).await.map_err(|why| format!("KVM does not work ({why})")),
+        Err(error) => Err(format!("KVM cannot be tried ({error:#})")),
+    };
+    match tried {
+        Ok(()) => Finding::works("KVM: a guest starts on it"),
+        Err(why) => Finding::worth_knowing(format!("{why}: {EMULATED}")),
+    }
+}
+
+fn disk_of(disk: &Disk) -> Finding {
+    let name = disk.definition.distribution.name();
+    match &disk.kept {
+        Some(image) => {
+            Finding::works(format!("{name}, {} packages, made {}", image.manifest.packages.len(), image.manifest.built))
+        }
+        None if rustix::process::geteuid().is_root() => {
+            Finding::worth_knowing(format!("{name} is not made yet: the first run does that"))
+        }
+        None => Finding::fails(format!("{name} is not made yet, and making it needs root"))
+            .remedy(format!("sudo -E ci/e2e once, sudo -E target/debug/assay setup vm:{}, or ASSAY_CACHE", disk.arch)),
+    }
+}
+
+/// What disks and containers' images are made with: needed for as long as one of them is not kept.
+fn makers(host: &Arc<Host>) -> Vec<Try> {
+    let needed = host.makes_disks();
+    let install = |package| host.distribution.install(&[package]);
+    let mut tries = vec![Try::needed("mmdebstrap", install("mmdebstrap"), {
+        let host = host.clone();
+        async move {
+            let finding = tried(host.clone(), "mmdebstrap", "mmdebstrap", "--version").await;
+            only_if_made(&host, finding).await
+        }
+    })];
+    let with_need = |thing: Try| Try { needed, ..thing };
+    for (program, package, option) in MAKERS {
+        tries.push(with_need(Try::needed(program, install(package), {
+            let host = host.clone();
+            async move { noted(tried(host, program, package, option).await, needed) }
+        })));
+    }
+    let keyring = install("debian-archive-keyring");
+    tries.push(with_need(Try::needed("gpg and Debian's keys", keyring, {
+        let host = host.clone();
+        async move { noted(keys(host).await, needed) }
+    })));
+    for arch in host.arches.iter().copied().filter(|arch| Arch::host() != Some(*arch)) {
+        let needed = host.unmade().contains(&arch);
+        let remedy = format!("{} (installs qemu-user-static, tells the kernel of it)", host.setup());
+        let emulation = Try::needed(format!("{arch} programs"), remedy, {
+            let host = host.clone();
+            async move { noted(programs_of(host, arch).await, needed) }
+        });
+        tries.push(Try { needed, ..emulation });
+    }
+    tries.push(Try::needed("package mirror", "set ASSAY_MIRROR to one that can be reached", mirror(host.clone())));
+    tries
+}
+
+/// Adds to what does not work that nothing needs it now.
+fn noted(finding: Finding, needed: bool) -> Finding {
+    match finding.state {
+        State::Missing if !needed => {
+            Finding { found: format!("{} (only needed to make disks, and those are kept)", finding.found), ..finding }
+        }
+        _ => finding,
+    }
+}
+
+/// Makes what does not work a warning where all that is made of packages is kept.
+async fn only_if_made(host: &Host, finding: Finding) -> Finding {
+    match finding.state {
+        State::Missing if !host.makes_images().await => {
+            let found = format!("{} (only needed to make images, and those are kept)", finding.found);
+            Finding { state: State::Warning, found, ..finding }
+        }
+        _ => finding,
+    }
+}
+
+/// Reads the keys that packages are checked by.
+async fn keys(host: Arc<Host>) -> Finding {
+    if !std::path::Path::new(KEYRING).exists() {
+        return Finding::fails(format!("{KEYRING} is not there"));
+    }
+    let home = host.folder().display().to_string();
+    let show = ["--homedir", &home, "--batch", "--no-autostart", "--quiet", "--show-keys", KEYRING];
+    match host.ask("gpg", Command::new("gpg").args(show)).await {
+        Ok(_) => by_version(host.ask("gpg", Command::new("gpg").arg("--version")).await),
+        Err(finding) => finding,
+    }
+}
+
+/// Whether programs of another architecture run here.
+async fn programs_of(host: Arc<Host>, arch: Arch) -> Finding {
+    match host.start("arch-test", Command::new("arch-test").arg(arch.debian())).await {
+        Err(finding) => finding,
+        Ok(output) if output.succeeded() => Finding::works("run, through qemu-user"),
+        Ok(_) => Finding::fails("do not run here"),
+    }
+}
+
+/// Asks the mirror for a release file.
+async fn mirror(host: Arc<Host>) -> Finding {
+    let distributions = host.disks.iter().map(|disk| disk.definition.distribution);
+    let distribution = distributions.into_iter().next().unwrap_or(Distribution::Debian13);
+    let finding = match target::reach_mirror(&host.shell, &host.settings, distribution, host.folder()).await {
+        Ok(mirror) => Finding::works(format!("{mirror} has {}", distribution.name())),
+        Err(error) => Finding::fails(format!("{error:#}")),
+    };
+    only_if_made(&host, finding).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_needs_now_is_said_to_be_so() {
+        let found = |needed| noted(Finding::fails("not installed"), needed).found;
+        assert_eq!(found(true), "not installed");
+        assert_eq!(found(false), "not installed (only needed to make disks, and those are kept)");
+        assert_eq!(noted(Finding::works("1.0"), false).found, "1.0");
+    }
+}

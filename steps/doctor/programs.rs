@@ -1,0 +1,74 @@
+//! Programs that only have to start, and the version that each says it has.
+
+use std::sync::Arc;
+
+use super::host::Host;
+use super::{Finding, Try};
+use crate::command::Command;
+
+/// The first word of a text that is a version: `2.39.5` of `git version 2.39.5`.
+pub fn version(said: &str) -> Option<&str> {
+    let mut words = said.split(|c: char| c.is_whitespace() || "(),".contains(c));
+    words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')).map(|word| {
+        let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(word.len());
+        word[..end].trim_end_matches('.')
+    })
+}
+
+/// A finding of what a program said of itself.
+pub fn by_version(said: Result<String, Finding>) -> Finding {
+    match said {
+        Ok(said) => Finding::works(version(&said).unwrap_or("works, but says no version")),
+        Err(finding) => finding,
+    }
+}
+
+/// A program of a package that must say its version.
+pub async fn tried(host: Arc<Host>, program: &'static str, package: &'static str, option: &'static str) -> Finding {
+    by_version(host.ask(package, Command::new(program).arg(option)).await)
+}
+
+/// What is neither about Rust, nor containers, nor machines.
+pub fn tries(host: &Arc<Host>) -> Vec<Try> {
+    let install = |package| host.distribution.install(&[package]);
+    let git = tried(host.clone(), "git", "git", "--version");
+    vec![
+        Try::optional("git (notes the commit)", install("git"), git),
+        Try::optional("ssh-keygen (for --sign)", install("openssh-client"), ssh_keygen(host.clone())),
+        Try::needed("setpriv", install("util-linux"), tried(host.clone(), "setpriv", "util-linux", "--version")),
+    ]
+}
+
+/// It has no harmless option: it says how it is used, and fails.
+async fn ssh_keygen(host: Arc<Host>) -> Finding {
+    match host.start("openssh-client", Command::new("ssh-keygen").arg("-?")).await {
+        Err(finding) => finding,
+        Ok(output) if output.errors().contains("-Y sign") => Finding::works("can sign"),
+        Ok(_) => Finding::fails("cannot sign: it is older than OpenSSH 8.2, or no OpenSSH"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_its_own_way_to_say_its_version() {
+        for (said, found) in [
+            ("git version 2.39.5\n", Some("2.39.5")),
+            ("crun version 1.8.1\ncommit: f8a096b\nspec: 1.0.0\n", Some("1.8.1")),
+            ("runc version 1.1.5+ds1\n", Some("1.1.5")),
+            ("qemu-img version 10.0.2 (Debian 1:10.0.2+ds-2)", Some("10.0.2")),
+            ("mke2fs 1.47.0 (5-Feb-2023)\n\tUsing EXT2FS Library version 1.47.0\n", Some("1.47.0")),
+            ("unshare from util-linux 2.38.1", Some("2.38.1")),
+            ("Debian dpkg-query package management program version 1.21.22 (amd64).", Some("1.21.22")),
+            ("gpg (GnuPG) 2.2.40\n", Some("2.2.40")),
+            ("rustc 1.95.0-nightly (0aced202c 2026-04-01)", Some("1.95.0")),
+            ("podman version 5.0.0-rc1.\n", Some("5.0.0")),
+            ("usage: true\n", None),
+            ("", None),
+        ] {
+            assert_eq!(version(said), found, "{said}");
+        }
+    }
+}
