@@ -8,7 +8,7 @@ use crate::evidence::trial_file;
 use crate::probe::trial::{self, Trial};
 use crate::probe::{Reading, Sample, Unreadable, Value};
 
-/// How many samples were read off texts that are there, and every one that its text does not bear out.
+/// How many samples were read off texts that are there and are borne out by them, and what is wrong with the others.
 pub fn findings(bundle: &Bundle) -> (usize, Vec<Finding>) {
     let mut runs: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
     for sample in &bundle.samples {
@@ -20,10 +20,9 @@ pub fn findings(bundle: &Bundle) -> (usize, Vec<Finding>) {
         let Ok(text) = bundle.folder.text(&file) else { continue };
         match trial::parse(&text).and_then(|trial| readings(&trial)) {
             Ok(readings) => {
-                let wrong: Vec<Finding> =
-                    strange(&samples, &readings).map(|problem| Finding::new(&file, problem)).collect();
-                borne_out += samples.len() - wrong.len();
-                findings.extend(wrong);
+                let (read, problems) = strange(&samples, &readings);
+                borne_out += read - problems.len();
+                findings.extend(problems.into_iter().map(|problem| Finding::new(&file, problem)));
             }
             Err(error) => findings.push(Finding::new(&file, error.to_string())),
         }
@@ -37,8 +36,8 @@ fn readings(trial: &Trial) -> Result<Vec<Reading>, Unreadable> {
     Ok(readings)
 }
 
-/// The samples of a run that are of a probe which its text has, but of no value that it has of it.
-fn strange<'a>(samples: &'a [&Sample], readings: &'a [Reading]) -> impl Iterator<Item = String> + 'a {
+/// How many samples of a run are of a probe that its text has, and those of them that are of no value it has of it.
+fn strange(samples: &[&Sample], readings: &[Reading]) -> (usize, Vec<String>) {
     // Numbers by their bits: what was read twice from one text is the same.
     let key = |probe: &str, value: &Value| match value {
         Value::Number(number) => (probe.to_owned(), number.to_bits().to_string()),
@@ -46,9 +45,11 @@ fn strange<'a>(samples: &'a [&Sample], readings: &'a [Reading]) -> impl Iterator
     };
     let probes: BTreeSet<&str> = readings.iter().map(|reading| reading.probe.as_str()).collect();
     let seen: BTreeSet<(String, String)> = readings.iter().map(|reading| key(&reading.probe, &reading.value)).collect();
-    let of_text = samples.iter().filter(move |sample| probes.contains(sample.probe.as_str()));
-    of_text.filter(move |sample| !seen.contains(&key(&sample.probe, &sample.value))).map(|sample| {
+    let read: Vec<&&Sample> = samples.iter().filter(|sample| probes.contains(sample.probe.as_str())).collect();
+    let told = |sample: &&&Sample| {
         let Sample { id, probe, .. } = sample;
         format!("sample {id} says that {probe} is {}, and this text does not", sample.value.show(sample.unit))
-    })
+    };
+    let problems = read.iter().filter(|sample| !seen.contains(&key(&sample.probe, &sample.value))).map(told).collect();
+    (read.len(), problems)
 }
