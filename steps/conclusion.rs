@@ -78,6 +78,11 @@ impl Attempt {
         Attempt { outcome, unit, checks, ..self.clone() }
     }
 
+    /// How many samples its checks rest on.
+    pub fn samples(&self) -> usize {
+        self.checks.iter().map(|judged| judged.check.samples.len()).sum()
+    }
+
     /// Of a control: whether the check said no, and for the reason that its scenario names.
     fn refusal(&self) -> Refusal {
         let reason = &self.outcome.reason;

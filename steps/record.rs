@@ -139,7 +139,7 @@ impl Record {
             published: claim.published.clone(),
             typical: claim.typical.clone(),
             unit: last.and_then(|attempt| attempt.unit),
-            samples: last.map_or(0, |attempt| attempt.checks.iter().map(|judged| judged.check.samples.len()).sum()),
+            samples: last.map_or(0, Attempt::samples),
             evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
             seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
             // These four are what all the others come to.

@@ -8,10 +8,9 @@ use assay::plan::{FeatureFile, Plan, every_scenario};
 use assay::settings::Settings;
 use assay::target::{self, Definition};
 use assay::tool;
-use cucumber::World as _;
 use cucumber::gherkin::{Step, StepType};
 
-use crate::world::Proof;
+use crate::traced;
 
 /// What a step may need, in the order in which it is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +47,7 @@ pub fn check(
     arch: Arch,
     settings: &Settings,
 ) -> anyhow::Result<()> {
-    let written = Proof::collection();
+    let written = traced::written();
     let module = |step: &Step| {
         let (_, _, place, _) = written.find(step).ok()??;
         Path::new(place?.path).file_stem()?.to_str()

@@ -7,6 +7,7 @@ use serde_json::{Number, Value as Json};
 
 use super::Finding;
 use crate::bundle::Bundle;
+use crate::conclusion::Attempt;
 use crate::evidence::ClaimRecord;
 use crate::record::exit;
 
@@ -78,7 +79,7 @@ fn another_image(bundle: &Bundle) -> Option<Finding> {
 fn deeper(claim: &ClaimRecord, bundle: &Bundle) -> Option<Finding> {
     let mut fresh = claim.again(&bundle.samples, bundle.verdicts.on);
     let last = claim.attempts.last();
-    fresh.samples = last.map_or(0, |attempt| attempt.checks.iter().map(|judged| judged.check.samples.len()).sum());
+    fresh.samples = last.map_or(0, Attempt::samples);
     fresh.unit = last.and_then(|attempt| attempt.unit);
     let json = |claim: &ClaimRecord| serde_json::to_value(claim).unwrap_or_default();
     let difference = difference(&json(claim), &json(&fresh))?;
