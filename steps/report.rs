@@ -18,7 +18,8 @@ mod workload;
 pub use console::{line, summary, table};
 pub use coverage::Coverage;
 pub use html::html;
-pub use job_summary::{job_summary, publish};
+use job_summary::job_summary;
+pub use job_summary::publish;
 pub use junit::junit;
 pub use messages::messages;
 pub use oscal::oscal;
@@ -35,12 +36,15 @@ use crate::bundle::Bundle;
 /// A report as a file: its name, and what makes it of a run.
 type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
 
+/// The report that a CI job shows on its page.
+pub const SUMMARY: &str = "summary.md";
+
 /// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
 pub const FILES: [Exporter; 5] = [
     ("report.html", html),
     ("junit.xml", junit),
     ("messages.ndjson", messages),
-    ("summary.md", job_summary),
+    (SUMMARY, job_summary),
     ("oscal-assessment-results.json", oscal),
 ];
 

@@ -7,6 +7,7 @@ use std::io::{self, BufReader, Read};
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 
+use crate::artifact::hex;
 use crate::bundle::Folder;
 
 /// The file with the checksums, as `sha256sum -c` reads it.
@@ -21,7 +22,7 @@ pub const ABOUT: [&str; 3] = [SUMS, crate::attestation::STATEMENT, crate::attest
 pub fn sha256_of(reader: impl Read) -> io::Result<String> {
     let (mut reader, mut digest) = (BufReader::with_capacity(1 << 20, reader), Sha256::new());
     io::copy(&mut reader, &mut Updates(&mut digest))?;
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&digest.finalize()))
 }
 
 struct Updates<'a>(&'a mut Sha256);

@@ -161,8 +161,9 @@ impl Run {
         evidence.end().map_err(infrastructure)?;
         let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
         let unreported = closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
-        if let Some(page) = &job_summary {
-            report::job_summary(&bundle).and_then(|summary| report::publish(&summary, page)).map_err(infrastructure)?;
+        // One that could not be made is told with what else was not reported.
+        if let (Some(page), Ok(summary)) = (&job_summary, bundle.folder.text(report::SUMMARY)) {
+            report::publish(summary.as_bytes(), page).map_err(infrastructure)?;
         }
         let measured = [report::memory(&bundle.samples), report::disturbance(&bundle.samples)];
         let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();

@@ -14,7 +14,7 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::process::Child;
 
 use super::{Login, Refusal, basic, http, login};
-use crate::artifact::{PULL_LIMIT, Workshop};
+use crate::artifact::{PULL_LIMIT, Workshop, hex};
 use crate::command::{Command, tail};
 use crate::lease::Lease;
 use crate::progress::Progress;
@@ -149,7 +149,7 @@ pub fn password() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
     let read = fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
     read.context("cannot read /dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// The name of the container by which a run tries how this host runs containers.

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::child::Child;
 use super::definition::Definition;
 use super::{Context, mirror, remedy};
+use crate::artifact::hex;
 use crate::command::{Command, Status, tail};
 use crate::facts::Arch;
 use crate::lease::Lease;
@@ -100,7 +101,7 @@ impl Image {
             let text = fs::read(script).with_context(|| format!("{} cannot be read", script.display()))?;
             add("script", &text);
         }
-        Ok(hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()[..10]))
     }
 
     /// The kept image of a definition, if there is one.
