@@ -20,6 +20,8 @@ pub mod memo;
 pub mod shell;
 pub mod fleet;
 pub mod lease;
+// What a machine in the cloud is, and what it costs.
+pub mod cloud;
 // What is put to the proof, and where.
 pub mod artifact;
 pub mod registry;

@@ -1,5 +1,7 @@
 //! Pushing to a registry and pulling from it with stock Podman: with a login, and provably without one.
 
+#[cfg(feature = "aws")]
+pub mod ecr;
 mod http;
 mod local;
 

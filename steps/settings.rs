@@ -5,6 +5,25 @@ use std::path::PathBuf;
 
 use crate::redact::secret_variable;
 
+/// What stands in for AWS where there is no account: a server of the API that hands out no machines, and an address at
+/// which there is one all the same. The SDK itself reads `AWS_ENDPOINT_URL` and its like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandIn {
+    /// Where the API is asked instead of AWS (`AWS_ENDPOINT_URL_EC2`, else `AWS_ENDPOINT_URL`).
+    pub endpoint: Option<String>,
+    /// The SSH server of the one instance, as `host:port` (`ASSAY_EC2_SSH`).
+    pub ssh: Option<String>,
+    /// The registry behind `public.ecr.aws`, as `host:port` (`ASSAY_ECR_REGISTRY`).
+    pub registry: Option<String>,
+}
+
+impl StandIn {
+    /// Whether anything here is not AWS's own.
+    pub fn any(&self) -> bool {
+        self != &StandIn::default()
+    }
+}
+
 /// What the surroundings say.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,6 +42,8 @@ pub struct Settings {
     pub registry_image: Option<String>,
     /// Where a CI job's summary goes (`GITHUB_STEP_SUMMARY`).
     pub job_summary: Option<PathBuf>,
+    /// What stands in for AWS, in tests of this project.
+    pub stand_in: StandIn,
     /// Values of variables that are secrets by their names: they must never reach the evidence.
     pub secrets: Vec<String>,
 }
@@ -54,6 +75,11 @@ impl Settings {
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            stand_in: StandIn {
+                endpoint: variable("AWS_ENDPOINT_URL_EC2").or_else(|| variable("AWS_ENDPOINT_URL")),
+                ssh: variable("ASSAY_EC2_SSH"),
+                registry: variable("ASSAY_ECR_REGISTRY"),
+            },
             secrets: env::vars_os().filter_map(|(name, value)| secret(name.to_str()?, value.to_str()?)).collect(),
         })
     }

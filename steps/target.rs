@@ -6,6 +6,8 @@ mod cache;
 mod child;
 mod console;
 mod definition;
+#[cfg(feature = "aws")]
+pub mod ec2;
 mod image;
 mod keys;
 mod machine;

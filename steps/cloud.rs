@@ -1,0 +1,42 @@
+//! What a run orders in the cloud: plain values, which can be told and priced without an account or its SDK.
+
+use std::time::Duration;
+
+/// The tag that carries the id of the run that made a thing.
+pub const RUN: &str = "assay:run";
+
+/// The tag that says when a thing may be removed by whoever finds it: seconds since 1970, in decimal.
+pub const EXPIRES: &str = "assay:expires";
+
+/// What everything that a run makes in the cloud is called: `assay-<run>`.
+pub fn name(run: &str) -> String {
+    format!("assay-{run}")
+}
+
+/// The machine that a run orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The kind of instance: `t4g.nano`.
+    pub instance_type: String,
+    /// The size of its disk, in GiB.
+    pub disk_gib: u32,
+    /// Whether at the price of the moment, with the risk that it is taken away.
+    pub spot: bool,
+    /// The subnet to start it in; the default VPC's, else.
+    pub subnet: Option<String>,
+    /// After this it is shut down, by a timer of its own, and is gone with it.
+    pub time_limit: Duration,
+}
+
+impl Default for Order {
+    /// The annex's: a t4g.nano with 8 GiB, for an hour at most.
+    fn default() -> Order {
+        Order {
+            instance_type: "t4g.nano".to_owned(),
+            disk_gib: 8,
+            spot: false,
+            subnet: None,
+            time_limit: Duration::from_secs(60 * 60),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The cloud, against a stand-in that fails on demand.
