@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// The tag that carries the id of the run that made a thing.
 pub const RUN: &str = "assay:run";
 
 /// The tag that says when a thing may be removed by whoever finds it: seconds since 1970, in decimal.
 pub const EXPIRES: &str = "assay:expires";
+
+/// Canonical's account, which Ubuntu's own images belong to.
+pub const CANONICAL: &str = "099720109477";
 
 /// What everything that a run makes in the cloud is called: `assay-<run>`.
 pub fn name(run: &str) -> String {
@@ -39,4 +44,32 @@ impl Default for Order {
             time_limit: Duration::from_secs(60 * 60),
         }
     }
+}
+
+/// A machine image, as EC2 describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ami {
+    /// Its id: `ami-…`.
+    pub id: String,
+    /// Its name, which ends with a date.
+    pub name: String,
+    /// The account that it belongs to.
+    pub owner: String,
+    /// When it was made, as EC2 writes it: `2026-02-09T12:00:00.000Z`.
+    pub created: String,
+    /// The device that its root disk is: `/dev/sda1`.
+    pub root: String,
+}
+
+/// An instance that was launched, for the bill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Its id.
+    pub id: String,
+    /// What it was started from, by EC2's own word.
+    pub image: String,
+    /// When EC2 took the order.
+    pub since: Timestamp,
+    /// When it was seen to be gone.
+    pub until: Option<Timestamp>,
 }

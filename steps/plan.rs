@@ -26,6 +26,9 @@ pub const NOT_SELECTED: &str = "not selected by the options of this run";
 /// How the reason begins why a scenario does not run that is another shard's.
 pub const NOT_IN_SHARD: &str = "not in shard ";
 
+/// The tag of scenarios that come after all others.
+const CLOSING: &str = "closing";
+
 /// How the step begins that makes a scenario a control: without it, its check could say no and nobody would notice why.
 pub const REFUSAL: &str = "the check says no because of ";
 
@@ -42,6 +45,8 @@ pub struct Planned {
     pub line: usize,
     /// Whether it is the control of its claim: the same check on a subject that must be refused.
     pub control: bool,
+    /// Whether it comes after all others, for it ends the machine.
+    pub closing: bool,
     /// What becomes of it.
     pub decision: Decision,
 }
@@ -152,6 +157,7 @@ impl Plan {
                             feature: file.path.clone(),
                             line: scenario.position.line,
                             control,
+                            closing: scenario.tags.iter().any(|tag| tag == CLOSING),
                             decision,
                         });
                     }

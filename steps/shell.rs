@@ -77,6 +77,21 @@ pub enum ShellError {
         /// What was seen.
         detail: String,
     },
+    /// Somebody answers who is not the machine that was meant.
+    #[error(
+        "{machine}: {address} shows another host key ({shown}) than the one pinned for it ({pinned}): it is not that machine, \
+         and nothing was sent to it"
+    )]
+    OtherHost {
+        /// Which machine was meant.
+        machine: String,
+        /// Its address.
+        address: String,
+        /// The fingerprint of the key that was shown.
+        shown: String,
+        /// The fingerprint of the key that belongs to it.
+        pinned: String,
+    },
     /// No connection could be made.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
     NoConnection {

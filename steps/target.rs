@@ -6,7 +6,7 @@ mod cache;
 mod child;
 mod console;
 mod definition;
-#[cfg(feature = "aws")]
+#[cfg_attr(not(feature = "aws"), path = "target/no_ec2.rs")]
 pub mod ec2;
 mod image;
 mod keys;
@@ -27,7 +27,7 @@ pub use cache::unneeded;
 pub use console::Stage;
 pub use definition::{Definition, Distribution, Withheld};
 pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
-pub use machine::{Gone, Machine};
+pub use machine::{Gone, Machine, SetupStep};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
 pub use vm::{BootFailed, ProvisionError, Vm};

@@ -1,6 +1,7 @@
 //! The nouns of the features: each is made when the first scenario asks for it, once, and shared by all.
 
 mod beside;
+mod cloud;
 mod machines;
 mod stand_ins;
 mod subjects;
@@ -18,6 +19,7 @@ use assay::probe::{Reading, Sample};
 use assay::progress::Progress;
 use assay::registry::{self, Local};
 use assay::settings::Settings;
+use assay::target::ec2::Cloud;
 use assay::target::{Context, mirror_address};
 use assay::verdict::Source;
 use jiff::Timestamp;
@@ -76,6 +78,8 @@ pub struct Orders {
     pub settings: Settings,
     /// The architecture of the machines.
     pub arch: Arch,
+    /// Where the device is, if that is the cloud.
+    pub cloud: Option<Arc<Cloud>>,
     /// `--image`.
     pub image: Option<String>,
     /// `--runs`.
@@ -105,7 +109,7 @@ impl Lab {
     /// Opens the lab of this run.
     pub fn open(orders: Orders, context: Context, evidence: Arc<Evidence>, workshop: Workshop) -> Arc<Lab> {
         let progress = context.progress.clone();
-        let machines = Machines::new(context, orders.arch);
+        let machines = Machines::new(context, orders.arch, orders.cloud.clone());
         let lab = Lab {
             orders,
             evidence,
@@ -155,12 +159,16 @@ impl Lab {
 
     /// Starts at once what takes longest: the device ahead of all other machines, and the runs without any limit,
     /// which are asked for late though they depend on nothing.
-    pub async fn begin(&self, device: bool, unlimited: bool) {
+    pub async fn begin(&self, device: bool, annex_run: bool, unlimited: bool) {
         let device = async {
             if device {
                 // Who needs it will be told what went wrong with it; so below.
                 let _ = self.machines.facts().await;
             }
+            if annex_run && self.machines.cloud().is_some() {
+                let _ = self.annex_run().await;
+            }
+            self.machines.lend();
         };
         let unlimited = async {
             if unlimited {
@@ -244,7 +252,8 @@ impl Lab {
         Ok(Subject { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
-    /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger.
+    /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger, or is removed
+    /// from the cloud by who opened it.
     pub async fn close(&self) {
         self.machines.close().await;
     }

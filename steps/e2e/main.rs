@@ -4,6 +4,7 @@ mod catalogue;
 mod lab;
 mod options;
 mod params;
+mod prove;
 mod run;
 mod tools;
 mod traced;
@@ -11,6 +12,7 @@ mod world;
 // The steps, by subject.
 mod beside;
 mod by_hand;
+mod cloud;
 mod device;
 mod findings;
 mod guest;

@@ -1,13 +1,12 @@
 //! One run of the suite: plan first, then run, and leave nothing behind however it ends.
 
-use std::collections::HashSet;
-use std::io::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use assay::annex::Annex;
 use assay::artifact::{self, Workshop};
 use assay::bundle::Bundle;
+use assay::cloud::Order;
 use assay::evidence::{Evidence, Verdicts, new_run_id};
 use assay::facts::Arch;
 use assay::lease::{Ledger, sweep};
@@ -15,17 +14,15 @@ use assay::plan::{FeatureFile, Plan, Planned, every_scenario};
 use assay::progress::Progress;
 use assay::settings::Settings;
 use assay::shell::Shell;
+use assay::target::ec2::{Cloud, Patience};
 use assay::target::{Context, Definition, TargetSpec};
 use assay::{attestation, closing, registry, report};
-use cucumber::event::ScenarioFinished;
-use cucumber::{Cucumber, cli};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Lab, Orders};
 use crate::options::Options;
-use crate::world::Proof;
+use crate::prove::{Part, prove, say};
 use crate::{catalogue, tools, traced};
-use assay::conclusion::Attempt;
 use assay::record::Record;
 
 /// For the thread that runs the scenarios.
@@ -199,9 +196,16 @@ impl Run {
             run: id.clone(),
             progress: progress.clone(),
         };
+        let cloud = tokio::select! {
+            cloud = open_cloud(&self.target, record.plan(), &context) => cloud?,
+            () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
+        };
+        // Should anything below panic or return early, nothing stays that is paid for.
+        let _keeper = cloud.as_ref().map(Cloud::keeper);
         let orders = Orders {
             settings: self.settings.clone(),
             arch: self.arch,
+            cloud: cloud.clone(),
             image: self.options.image.clone(),
             runs: self.options.runs,
         };
@@ -214,16 +218,22 @@ impl Run {
 
         let features = self.settings.root.join("features");
         let all_of_it = async {
-            let begin = lab.begin(needs_device(record.plan()), judges(record.plan(), "A7-1"));
-            tokio::join!(begin, prove(&features, &self.options, record.clone(), 0));
+            let (device, annex_run) = (needs_device(record.plan()), needs_annex_run(record.plan()));
+            let begin = lab.begin(device, annex_run, judges(record.plan(), "A7-1"));
+            tokio::join!(begin, prove(&features, &self.options, record.clone(), Part::Body));
             for retry in 1..=self.options.retries {
-                let open = record.plan().scenarios.iter().filter(|planned| record.wants_another(planned)).count();
+                let open = |planned: &&Planned| !planned.closing && record.wants_another(planned);
+                let open = record.plan().scenarios.iter().filter(open).count();
                 if open == 0 {
                     break;
                 }
                 progress.say(format!("attempt {} at what did not come out as it should: {open} scenarios", retry + 1));
                 lab.try_again();
-                prove(&features, &self.options, record.clone(), retry).await;
+                prove(&features, &self.options, record.clone(), Part::Again).await;
+            }
+            // What is to be kept is not ended.
+            if !self.options.keep || record.verdicts(false).exit == 0 {
+                prove(&features, &self.options, record.clone(), Part::Close).await;
             }
         };
         let complete = tokio::select! {
@@ -250,6 +260,10 @@ impl Run {
         tokio::select! {
             () = lab.close() => {}
             () = signals.any() => {}
+        }
+        if let Some(cloud) = cloud {
+            progress.say("ec2: removing what the run has made");
+            cloud.close().await.map_err(infrastructure)?;
         }
         Ok(verdicts)
     }
@@ -279,6 +293,15 @@ impl Run {
     }
 }
 
+/// The cloud, where that is the target and the plan needs a machine in it.
+async fn open_cloud(target: &TargetSpec, plan: &Plan, context: &Context) -> Result<Option<Arc<Cloud>>, Mistake> {
+    if *target != TargetSpec::Ec2 || !needs_cloud(plan) {
+        return Ok(None);
+    }
+    let cloud = Cloud::open(Order::default(), Patience::default(), context).await.map_err(infrastructure)?;
+    Ok(Some(Arc::new(cloud)))
+}
+
 /// The first line of a file that begins so, without that beginning.
 fn first_line(path: &str, beginning: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
@@ -291,11 +314,25 @@ fn judges(plan: &Plan, claim: &str) -> bool {
     plan.scenarios.iter().any(|planned| planned.runs() && !planned.control && planned.claim.to_string() == claim)
 }
 
+/// Whether a claim of these sections is going to be judged.
+fn judges_any(plan: &Plan, sections: std::ops::RangeInclusive<u8>) -> bool {
+    let mut running = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
+    running.any(|planned| sections.contains(&planned.claim.section()))
+}
+
 /// Whether a claim about the device itself is going to be judged.
 fn needs_device(plan: &Plan) -> bool {
-    plan.scenarios
-        .iter()
-        .any(|planned| planned.runs() && !planned.control && (5..=7).contains(&planned.claim.section()))
+    judges_any(plan, 5..=7)
+}
+
+/// Whether a claim about the workload as the annex deploys it is going to be judged.
+fn needs_annex_run(plan: &Plan) -> bool {
+    judges_any(plan, 6..=7) || judges(plan, "A5-8")
+}
+
+/// Whether the device is needed at all: for what is built here, and what it is put into, it is not.
+fn needs_cloud(plan: &Plan) -> bool {
+    judges_any(plan, 5..=11)
 }
 
 fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {
@@ -330,101 +367,3 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
     Ok(())
 }
-
-/// Gives the planned scenarios to cucumber, or those that want a retry; what each came to is recorded as it ends.
-async fn prove(features: &std::path::Path, options: &Options, record: Arc<Record>, retry: u32) {
-    let cli = cli::Opts {
-        re_filter: None,
-        tags_filter: None,
-        parser: cucumber::parser::basic::Cli::default(),
-        runner: cucumber::runner::basic::Cli {
-            concurrency: Some(usize::from(options.concurrency)),
-            ..Default::default()
-        },
-        writer: cli::Empty,
-        custom: cli::Empty,
-    };
-    // Decided before the first of them runs: what one comes to must not change which others run.
-    let wanted = |planned: &&Planned| planned.runs() && (retry == 0 || record.wants_another(planned));
-    let wanted: HashSet<_> = record.plan().scenarios.iter().filter(wanted).map(place).collect();
-    let (before, after) = (record.clone(), record);
-    let file = |feature: &gherkin::Feature| {
-        let name = feature.path.as_deref().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
-        format!("features/{}", name.unwrap_or_default())
-    };
-    Cucumber::<Proof, _, _, _, _, cli::Empty>::new()
-        .steps(traced::steps())
-        .with_writer(Silent)
-        .with_cli(cli)
-        .before(move |feature, _, scenario, proof| {
-            if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
-                proof.claim = Some(planned.claim);
-                proof.control = planned.control;
-            }
-            proof.started = Instant::now();
-            Box::pin(std::future::ready(()))
-        })
-        .after(move |feature, _, scenario, finished, proof| {
-            if let Some(planned) = after.plan().at(&file(feature), scenario.position.line) {
-                tell(&after, planned, finished, proof);
-            }
-            Box::pin(std::future::ready(()))
-        })
-        .filter_run(features.to_owned(), move |feature, _, scenario| {
-            wanted.contains(&(file(feature), scenario.position.line))
-        })
-        .await;
-}
-
-fn place(planned: &Planned) -> (String, usize) {
-    (planned.feature.clone(), planned.line)
-}
-
-/// A scenario has ended: records what it came to and shows it.
-fn tell(record: &Record, planned: &Planned, finished: &ScenarioFinished, proof: Option<&mut Proof>) {
-    let error = match finished {
-        ScenarioFinished::StepPassed => None,
-        ScenarioFinished::StepSkipped => Some("a step of it was never written".to_owned()),
-        ScenarioFinished::StepFailed(_, _, error) => Some(said(&error.to_string())),
-        ScenarioFinished::BeforeHookFailed(_) => Some("the framework failed before its first step".to_owned()),
-    };
-    let attempt = match proof {
-        Some(proof) => {
-            if let Some(facts) = proof.lab.machines().known_facts() {
-                record.learn(facts.named());
-            }
-            proof.attempt(error)
-        }
-        None => Attempt::new(Vec::new(), error.or_else(|| Some("the scenario could not begin".to_owned()))),
-    };
-    match record.end(planned, attempt) {
-        Ok(claim) => say(&report::line(&claim, planned)),
-        Err(error) => eprintln!("e2e: the evidence of {} is not written: {error:#}", planned.claim),
-    }
-}
-
-/// Prints a line; nobody need be reading it, as in `ci/e2e | head`.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// What a step said when it failed, without the words cucumber puts around it.
-fn said(error: &str) -> String {
-    error.trim_start_matches("Step panicked. Captured output: ").trim().to_owned()
-}
-
-/// Cucumber's own output is not wanted: the hooks show what there is to show.
-struct Silent;
-
-impl<W> cucumber::Writer<W> for Silent {
-    type Cli = cli::Empty;
-
-    async fn handle_event(
-        &mut self,
-        _: cucumber::parser::Result<cucumber::Event<cucumber::event::Cucumber<W>>>,
-        _: &cli::Empty,
-    ) {
-    }
-}
-
-impl cucumber::writer::Normalized for Silent {}

@@ -85,6 +85,10 @@ const ENTRIES: &[Entry] = &[
     text("machine."),
     text("podman.version"),
     text("crun."),
+    // What it was started from, and what was done to it.
+    count("ami.newer", 0.0, 1e4),
+    text("ami."),
+    seconds("setup.", 0.0, HOUR),
     // A run by hand.
     count("run.status", 0.0, 255.0),
     text("run."),

@@ -1,12 +1,12 @@
 //! Commands over one kept SSH connection, with the host's key pinned.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig};
 use tokio::sync::Semaphore;
 
@@ -46,17 +46,27 @@ pub struct Ssh {
     output: usize,
 }
 
-struct Pinned(PublicKey);
+struct Pinned {
+    key: PublicKey,
+    /// The fingerprint of the key that was shown.
+    shown: Arc<OnceLock<String>>,
+}
 
 impl client::Handler for Pinned {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        Ok(match key {
-            PublicKeyOrCertificate::PublicKey { key, .. } => key.key_data() == self.0.key_data(),
-            PublicKeyOrCertificate::Certificate(_) => false,
-        })
+        let (shown, pinned) = match key {
+            PublicKeyOrCertificate::PublicKey { key, .. } => (fingerprint(key), key.key_data() == self.key.key_data()),
+            PublicKeyOrCertificate::Certificate(_) => ("a certificate".to_owned(), false),
+        };
+        let _ = self.shown.set(shown);
+        Ok(pinned)
     }
+}
+
+fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
 }
 
 /// A fresh ed25519 key: the private part and its OpenSSH text.
@@ -82,11 +92,15 @@ impl Ssh {
             address: login.address.clone(),
             detail,
         };
-        match tokio::time::timeout(HANDSHAKE, Self::handshake(login)).await {
+        let shown = Arc::new(OnceLock::new());
+        match tokio::time::timeout(HANDSHAKE, Self::handshake(login, shown.clone())).await {
             Err(_) => Err(failed(format!("no answer within {HANDSHAKE:?}"))),
-            Ok(Err(russh::Error::UnknownKey)) => {
-                Err(failed("the host shows another key than the one pinned for it".to_owned()))
-            }
+            Ok(Err(russh::Error::UnknownKey)) => Err(ShellError::OtherHost {
+                machine: login.machine.clone(),
+                address: login.address.clone(),
+                shown: shown.get().cloned().unwrap_or_default(),
+                pinned: fingerprint(&login.host_key),
+            }),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Ok(Ok((_, false))) => Err(failed(format!("the host refuses our key for user {}", login.user))),
             Ok(Ok((handle, true))) => {
@@ -96,15 +110,15 @@ impl Ssh {
         }
     }
 
-    async fn handshake(login: &Login) -> Result<(Handle<Pinned>, bool), russh::Error> {
+    async fn handshake(login: &Login, shown: Arc<OnceLock<String>>) -> Result<(Handle<Pinned>, bool), russh::Error> {
         let config = client::Config {
             nodelay: true,
             keepalive_interval: Some(KEEPALIVE),
             keepalive_max: 3,
             ..client::Config::default()
         };
-        let mut handle =
-            client::connect(Arc::new(config), login.address.as_str(), Pinned(login.host_key.clone())).await?;
+        let pinned = Pinned { key: login.host_key.clone(), shown };
+        let mut handle = client::connect(Arc::new(config), login.address.as_str(), pinned).await?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(login.key.clone()), None);
         let answer = handle.authenticate_publickey(login.user.as_str(), key).await?;
         Ok((handle, matches!(answer, AuthResult::Success)))

@@ -1,10 +1,363 @@
 //! Instances in EC2, and all that is made for them: nothing of it outlives its run.
 
+pub mod error;
+mod instance;
+mod launch;
+mod setup;
+mod teardown;
 pub mod things;
+mod user_data;
 
-use aws_config::SdkConfig;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_ec2::Client;
+use jiff::Timestamp;
+
+pub use instance::Instance;
+
+use teardown::teardown;
+
+use super::machine::{Body, Machine, Work, evidence_file};
+use super::{Context, keys};
+use crate::cloud::{Ami, CANONICAL, Order, Used};
+use crate::command::Command;
+use crate::facts::{Accelerator, Facts};
+use crate::lease::Lease;
+use crate::settings::Settings;
+use crate::shell::{Login, Shell, ShellError, Ssh};
+use crate::tool;
+use crate::wait::{self, Look, TooLate};
+
+/// After what an order's things may be removed by whoever finds them, counted from its time limit.
+const GRACE: Duration = Duration::from_secs(15 * 60);
+/// How often somebody knocks at the SSH server of a new instance.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long is waited for what EC2 takes its time for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For one answer of EC2's; the SDK asks again where it may.
+    pub answer: Duration,
+    /// From the order to an instance that runs.
+    pub running: Duration,
+    /// From there to an SSH server that lets us in.
+    pub login: Duration,
+}
+
+impl Default for Patience {
+    /// What a slow day at AWS takes, and a stand-in on an emulated CPU.
+    fn default() -> Patience {
+        Patience {
+            answer: Duration::from_secs(30),
+            running: Duration::from_secs(5 * 60),
+            login: Duration::from_secs(8 * 60),
+        }
+    }
+}
 
 /// The SDK's configuration, by its own chain: region, profile, credentials, endpoint.
-pub async fn configuration() -> SdkConfig {
-    aws_config::load_from_env().await
+pub async fn configuration(patience: Patience) -> SdkConfig {
+    let time = TimeoutConfig::builder().operation_attempt_timeout(patience.answer).build();
+    // Throttling lasts for seconds, not for milliseconds.
+    let retry = RetryConfig::standard().with_max_attempts(6);
+    aws_config::defaults(BehaviorVersion::latest()).timeout_config(time).retry_config(retry).load().await
 }
+
+/// What a run has in the cloud.
+pub struct Cloud {
+    client: Client,
+    region: String,
+    order: Order,
+    patience: Patience,
+    context: Context,
+    /// The newest of Canonical's images, and those beside it.
+    images: Vec<Ami>,
+    places: Vec<launch::Place>,
+    caller: Ipv4Addr,
+    expires: Timestamp,
+    lease: Lease,
+    used: Mutex<Vec<Used>>,
+    closed: tokio::sync::Mutex<bool>,
+}
+
+impl std::fmt::Debug for Cloud {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Cloud({})", self.region)
+    }
+}
+
+impl Cloud {
+    /// Looks whether the order can be placed: region, credentials, an image, a zone, this host's own address. Makes
+    /// nothing yet but the note in the ledger that there may be something soon.
+    ///
+    /// # Errors
+    /// Something is missing, or AWS does not answer; the error names the remedy.
+    pub async fn open(order: Order, patience: Patience, context: &Context) -> anyhow::Result<Cloud> {
+        let config = configuration(patience).await;
+        let region =
+            config.region().context("no region is set: set AWS_REGION, or one in your AWS profile")?.to_string();
+        let client = Client::new(&config);
+        let images = launch::images(&client, CANONICAL).await?;
+        let newest = images.first();
+        let newest =
+            newest.with_context(|| format!("Canonical ({CANONICAL}) has no Ubuntu 24.04 for arm64 in {region}"))?;
+        context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
+        let places = launch::places(&client, &order).await?;
+        let caller = caller(&context.settings, context).await?;
+        let lease = Lease::Cloud {
+            run: context.run.clone(),
+            region: region.clone(),
+            endpoint: context.settings.stand_in.endpoint.clone(),
+        };
+        context.ledger.take(lease.clone())?;
+        Ok(Cloud {
+            expires: Timestamp::now() + order.time_limit + GRACE,
+            client,
+            region,
+            order,
+            patience,
+            context: context.clone(),
+            images,
+            places,
+            caller,
+            lease,
+            used: Mutex::default(),
+            closed: tokio::sync::Mutex::new(false),
+        })
+    }
+
+    /// The region it is in.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// When everything of it may be removed by whoever finds it.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// Canonical's images, the newest, which instances are started from, first.
+    pub fn images(&self) -> &[Ami] {
+        &self.images
+    }
+
+    /// The instances so far.
+    pub fn used(&self) -> Vec<Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts an instance as ordered, enters it, and makes it the annex's device.
+    ///
+    /// # Errors
+    /// EC2 refuses, it does not come up, another host answers in its place, or a step of its set-up fails. What was
+    /// made by then goes when the cloud is closed.
+    pub async fn provision(&self, name: &str) -> anyhow::Result<Machine> {
+        let started = Instant::now();
+        let work = Work::make(&self.context, name)?;
+        let keys::Pair { login, host_text } = keys::pair(&work.name, setup::USER, &work.folder)?;
+        let launch = self.launch();
+        let ami = self.images.first().context("there is no image to start from")?;
+        let place = self.places.first().context("there is no place to start it in")?;
+        let public_key = login.key.public_key().to_openssh()?;
+        let key_pair = launch.key_pair(&public_key).await?;
+        let group = launch.group(place, self.caller).await?;
+        let user_data = user_data::text(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
+        self.say(&work.name, "ordering the instance");
+        let launched = launch.instance(ami, &self.places, &group, &key_pair, &user_data).await?;
+        self.take_up(&launched.id);
+        self.say(&work.name, &format!("{} in {} is starting", launched.id, launched.zone));
+        let console = evidence_file(&self.context.evidence, &work.name, "console.log");
+        let entered = self.enter(login, &launched.id).await;
+        let (shell, address) = match entered {
+            Ok(entered) => entered,
+            Err(error) => {
+                // What it printed says why; that it says nothing is no second error.
+                let _ = instance::save_console(&self.client, &launched.id, &console).await;
+                return Err(error.context(format!("{}: instance {} did not come up", work.name, launched.id)));
+            }
+        };
+        let setup = setup::set_up(&shell, &self.context.progress).await?;
+        let mut facts = Facts::gather(&shell, accelerator(&shell).await?).await?;
+        facts.image = Some(ami.id.clone());
+        let boot = started.elapsed();
+        self.say(&work.name, &format!("up after {:.1} s", boot.as_secs_f64()));
+        Ok(Machine {
+            name: work.name.clone(),
+            arch: facts.architecture,
+            shell,
+            facts,
+            boot,
+            console: console.clone(),
+            setup,
+            evidence: self.context.evidence.clone(),
+            body: Body::Ec2(Box::new(Instance {
+                client: self.client.clone(),
+                id: launched.id,
+                address,
+                console,
+                work,
+                progress: self.context.progress.clone(),
+                over: Mutex::default(),
+            })),
+        })
+    }
+
+    /// Waits until the instance runs and its SSH server, with the key that was given to it, lets us in.
+    async fn enter(&self, login: Login, id: &str) -> anyhow::Result<(Shell, String)> {
+        let running = launch::running(&self.client, id, self.patience.running).await?;
+        self.bill(|used| {
+            used.iter_mut().filter(|one| one.id == id).for_each(|one| one.image.clone_from(&running.image))
+        });
+        let address = match &self.context.settings.stand_in.ssh {
+            Some(stand_in) => stand_in.clone(),
+            None => format!("{}:22", running.address.context("it has no public address: is its subnet a public one?")?),
+        };
+        self.say(&login.machine, &format!("it runs; waiting for SSH at {address}"));
+        let login = Login { address: address.clone(), ..login };
+        let knock = wait::until("a login", self.patience.login, PAUSE, async || match Ssh::connect(&login).await {
+            Ok(ssh) => Ok(Look::Done(ssh)),
+            // Never a second try: somebody else answers there.
+            Err(error @ ShellError::OtherHost { .. }) => Err(Knock::Refused(error)),
+            Err(error) => Ok(Look::Waiting(error.to_string())),
+        });
+        let ssh = knock.await?;
+        Ok((Shell::ssh(ssh, self.context.witness.clone()), address))
+    }
+
+    /// Removes everything that carries the run's tag, and looks until a listing finds nothing more.
+    ///
+    /// # Errors
+    /// Something resists: what, and the command that removes it. The ledger keeps the note of it.
+    pub async fn close(&self) -> anyhow::Result<()> {
+        let mut closed = self.closed.lock().await;
+        if *closed {
+            return Ok(());
+        }
+        self.sweep().await?;
+        *closed = true;
+        Ok(())
+    }
+
+    async fn sweep(&self) -> anyhow::Result<()> {
+        let known: Vec<String> = self.used().into_iter().map(|one| one.id).collect();
+        teardown(&self.client, &self.context.run, &known, &self.context.progress).await?;
+        let now = Timestamp::now();
+        self.bill(|used| used.iter_mut().for_each(|one| one.until = one.until.or(Some(now))));
+        self.context.ledger.forget(&self.lease)
+    }
+
+    /// What a listing finds that carries the run's tag: each by its kind and its id.
+    ///
+    /// # Errors
+    /// EC2 does not say.
+    pub async fn left(&self) -> anyhow::Result<Vec<String>> {
+        let things = things::list(&self.client, Some(&self.context.run)).await?;
+        Ok(things.iter().map(|thing| format!("{} {}", thing.kind, thing.id)).collect())
+    }
+
+    /// What a listing finds after all was removed but a key pair; that goes too, then.
+    ///
+    /// # Errors
+    /// EC2 does not do what it is asked.
+    pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
+        self.close().await?;
+        let _closed = self.closed.lock().await;
+        self.context.ledger.take(self.lease.clone())?;
+        let (key, _) = crate::shell::new_key("forgotten")?;
+        self.launch().key_pair(&key.public_key().to_openssh()?).await?;
+        let left = self.left().await;
+        self.sweep().await?;
+        left
+    }
+
+    /// Sees to it that the cloud is closed, should whoever holds the keeper not come to it.
+    pub fn keeper(self: &Arc<Self>) -> Keeper {
+        Keeper(Arc::clone(self))
+    }
+
+    fn launch(&self) -> launch::Launch<'_> {
+        launch::Launch {
+            client: &self.client,
+            order: &self.order,
+            run: &self.context.run,
+            expires: self.expires.as_second(),
+            progress: &self.context.progress,
+        }
+    }
+
+    fn take_up(&self, id: &str) {
+        let new = Used { id: id.to_owned(), image: String::new(), since: Timestamp::now(), until: None };
+        self.bill(|used| used.push(new));
+    }
+
+    fn bill(&self, change: impl FnOnce(&mut Vec<Used>)) {
+        change(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn say(&self, machine: &str, what: &str) {
+        self.context.progress.say(format!("{machine}: {what}"));
+    }
+}
+
+/// Closes a cloud that nobody has closed: after a panic, or an early return.
+pub struct Keeper(Arc<Cloud>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let open = self.0.closed.try_lock().map_or(true, |closed| !*closed);
+        if !open {
+            return;
+        }
+        let cloud = Arc::clone(&self.0);
+        // In a thread of its own: this one may be in the middle of a runtime that is going down.
+        let closing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(cloud.close())
+        });
+        if let Ok(Err(error)) = closing.join() {
+            self.0.context.progress.say(format!("ec2: {error:#}"));
+        }
+    }
+}
+
+/// Whether a CPU is a real one, as the machine itself sees it: QEMU without an accelerator says so.
+async fn accelerator(shell: &Shell) -> anyhow::Result<Accelerator> {
+    let said = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
+    Ok(match said.trim() {
+        "qemu" => Accelerator::Tcg,
+        _ => Accelerator::None,
+    })
+}
+
+/// What ends the knocking.
+#[derive(Debug, thiserror::Error)]
+enum Knock {
+    #[error(transparent)]
+    Refused(ShellError),
+    #[error(transparent)]
+    Late(#[from] TooLate),
+}
+
+/// The address of this host as the cloud sees it.
+async fn caller(settings: &Settings, context: &Context) -> anyhow::Result<Ipv4Addr> {
+    if let Some(set) = &settings.caller {
+        return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));
+    }
+    if settings.stand_in.ssh.is_some() {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
+    let curl = Command::new(tool::need("curl", "ci/setup ec2")?).args(["-fsS", "--max-time", "20", CHECK]);
+    let said = Shell::local(context.witness.clone()).read(&curl).await;
+    let said =
+        said.context("this host's address, which alone is to be let in, cannot be found: set ASSAY_EC2_CALLER")?;
+    said.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", said.trim()))
+}
+
+/// AWS's own answer to "which address do I come from".
+const CHECK: &str = "https://checkip.amazonaws.com";

@@ -10,42 +10,60 @@ use anyhow::Context as _;
 use crate::shell::{Login, new_key};
 
 /// The user that images are made with.
-const USER: &str = "assay";
+pub const USER: &str = "assay";
 /// Disks come in sectors; QEMU wants whole ones.
 const SECTOR: usize = 64 * 1024;
 
 /// The disk that carries the keys into a machine, in its folder.
 pub const DISK: &str = "keys.tar";
 
-/// Makes a user key and a host key for a machine, and leaves three files in its folder: the disk that carries them in,
-/// and the identity and the known hosts with which a person can follow by plain `ssh`. Gives the login that fits.
+/// The two keys of a machine, made for it.
+pub struct Pair {
+    /// The login that fits, but for the address.
+    pub login: Login,
+    /// The host's private key, as OpenSSH writes it.
+    pub host_text: String,
+}
+
+/// Makes a user key and a host key for a machine, and leaves in its folder the identity and the known hosts with which
+/// a person can follow by plain `ssh`.
+///
+/// # Errors
+/// The system gives no random bytes, or the folder cannot be written to.
+pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
+    let (key, text) = new_key(&format!("assay {machine}"))?;
+    let (host, host_text) = new_key(&format!("host {machine}"))?;
+    let known = format!("{machine} {}\n", host.public_key().to_openssh()?);
+    write(&folder.join("id"), text.as_bytes())?;
+    write(&folder.join("known_hosts"), known.as_bytes())?;
+    let login = Login {
+        machine: machine.to_owned(),
+        address: String::new(),
+        user: user.to_owned(),
+        key,
+        host_key: host.public_key().clone(),
+    };
+    Ok(Pair { login, host_text })
+}
+
+/// Makes the keys of a machine of ours, and leaves in its folder the disk too that carries them in. Gives the login.
 ///
 /// # Errors
 /// The system gives no random bytes, or the folder cannot be written to.
 pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
-    let (key, text) = new_key(&format!("assay {machine}"))?;
-    let (host, host_text) = new_key(&format!("host {machine}"))?;
-    let authorized = key.public_key().to_openssh()? + "\n";
+    let Pair { login, host_text } = pair(machine, USER, folder)?;
+    let authorized = login.key.public_key().to_openssh()? + "\n";
     let archive = archive(&host_text, &authorized).context("the keys' archive cannot be made")?;
-    let known = format!("{machine} {}\n", host.public_key().to_openssh()?);
     write(&folder.join(DISK), &archive)?;
-    write(&folder.join("id"), text.as_bytes())?;
-    write(&folder.join("known_hosts"), known.as_bytes())?;
-    Ok(Login {
-        machine: machine.to_owned(),
-        address: String::new(),
-        user: USER.to_owned(),
-        key,
-        host_key: host.public_key().clone(),
-    })
+    Ok(login)
 }
 
 /// What a person types to follow.
-pub fn command_line(machine: &str, port: u16, folder: &Path) -> String {
+pub fn command_line(machine: &str, user: &str, host: &str, port: u16, folder: &Path) -> String {
     let [id, known] = ["id", "known_hosts"].map(|name| folder.join(name).display().to_string());
     format!(
         "ssh -F none -i {id} -o UserKnownHostsFile={known} -o HostKeyAlias={machine} -o StrictHostKeyChecking=yes \
-         -p {port} {USER}@127.0.0.1"
+         -p {port} {user}@{host}"
     )
 }
 

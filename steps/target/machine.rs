@@ -48,23 +48,58 @@ pub struct Machine {
     pub boot: Duration,
     /// What it writes to its console, among the evidence.
     pub console: PathBuf,
+    /// What was done to make it the annex's device, and how long each of it took; nothing where its image has it all.
+    pub setup: Vec<SetupStep>,
+    pub(super) evidence: PathBuf,
+    pub(super) body: Body,
+}
+
+/// One of the things that the annex does to a machine before it can run the workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetupStep {
+    /// Its name in samples: `podman`, of `setup.podman`.
+    pub name: &'static str,
+    /// What was typed.
+    pub line: String,
+    /// How long it took.
+    pub wall: Duration,
+}
+
+/// What a machine runs on.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// QEMU on this host.
+    Qemu(Box<Emulated>),
+    /// An instance in EC2.
+    #[cfg(feature = "aws")]
+    Ec2(Box<super::ec2::Instance>),
+}
+
+/// A machine of ours.
+#[derive(Debug)]
+pub(super) struct Emulated {
     pub(super) port: u16,
     pub(super) qmp: Mutex<Qmp>,
-    pub(super) evidence: PathBuf,
     // The order matters: the program goes before the folder it writes to.
     pub(super) child: Child,
     pub(super) work: Work,
 }
 
 impl Machine {
-    /// Whether it is still there: its QEMU runs and its kernel has not given up.
+    /// Whether it is still there, as far as is known: its QEMU runs, and its kernel has not given up.
     ///
     /// # Errors
     /// It is gone.
     pub fn alive(&self) -> Result<(), Gone> {
         let gone = |reason: String| Gone { machine: self.name.clone(), reason };
-        if let Some(status) = self.child.ended() {
-            return Err(gone(format!("qemu ended with {status}: {}", self.work.qemu_said())));
+        match &self.body {
+            Body::Qemu(emulated) => {
+                if let Some(status) = emulated.child.ended() {
+                    return Err(gone(format!("qemu ended with {status}: {}", emulated.work.qemu_said())));
+                }
+            }
+            #[cfg(feature = "aws")]
+            Body::Ec2(instance) => instance.alive().map_err(gone)?,
         }
         let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
@@ -89,11 +124,27 @@ impl Machine {
 
     /// What a person types to enter it while it is up.
     pub fn command_line(&self) -> String {
-        keys::command_line(&self.name, self.port, &self.work.folder)
+        match &self.body {
+            Body::Qemu(emulated) => {
+                keys::command_line(&self.name, keys::USER, "127.0.0.1", emulated.port, &emulated.work.folder)
+            }
+            #[cfg(feature = "aws")]
+            Body::Ec2(instance) => instance.command_line(),
+        }
     }
 
     /// Ends it at once, without a word to the guest, and releases all it was made of. Its evidence stays.
     pub async fn shut_down(&self) {
+        match &self.body {
+            Body::Qemu(emulated) => emulated.shut_down().await,
+            #[cfg(feature = "aws")]
+            Body::Ec2(instance) => instance.shut_down().await,
+        }
+    }
+}
+
+impl Emulated {
+    async fn shut_down(&self) {
         let mut qmp = self.qmp.lock().await;
         // If QEMU does not hear us any more, it is killed.
         let _ = tokio::time::timeout(GOODBYE, async {

@@ -12,7 +12,7 @@ use super::child::Child;
 use super::console::{self, Stage};
 use super::definition::Definition;
 use super::image::Image;
-use super::machine::{MAIN, Machine, Work, evidence_file};
+use super::machine::{Body, Emulated, MAIN, Machine, Work, evidence_file};
 use super::qemu::{Board, Devices, Qemu, port_was_taken};
 use super::{Context, Qmp, accelerator, keys, remedy};
 use crate::command::{Command, Status};
@@ -140,11 +140,9 @@ impl Vm {
             facts,
             boot: boot_time,
             console: boot.console,
-            port,
-            qmp: Mutex::new(qmp),
+            setup: Vec::new(),
             evidence: context.evidence.clone(),
-            child,
-            work,
+            body: Body::Qemu(Box::new(Emulated { port, qmp: Mutex::new(qmp), child, work })),
         })
     }
 }

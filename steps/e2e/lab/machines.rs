@@ -9,7 +9,8 @@ use std::time::Duration;
 use assay::deployment;
 use assay::facts::{Arch, Facts};
 use assay::memo::Memo;
-use assay::target::{Context, Definition, Machine, Vm};
+use assay::target::ec2::Cloud;
+use assay::target::{Context, Definition, Machine, SetupStep, Vm};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What a spare machine costs the host, the emulator's own needs included.
@@ -119,10 +120,14 @@ impl Loan<'_> {
     }
 }
 
-/// All machines of a run.
+/// All machines of a run. In the cloud there is one, the device, which is paid for: what spare machines do elsewhere it
+/// does too, once the annex's own run on it is over. Machines of other kinds are always this host's.
 pub struct Machines {
     context: Context,
     arch: Arch,
+    cloud: Option<Arc<Cloud>>,
+    /// Without permits until the annex's own run on the one machine is over.
+    annex_first: Semaphore,
     device: Memo<Arc<Bench>>,
     device_turn: Semaphore,
     /// How many machines are starting or wait for their turn to.
@@ -137,11 +142,13 @@ pub struct Machines {
 
 impl Machines {
     /// No machine yet.
-    pub fn new(context: Context, arch: Arch) -> Machines {
+    pub fn new(context: Context, arch: Arch, cloud: Option<Arc<Cloud>>) -> Machines {
         let spares = usize::try_from(free_memory_mib() / COST_MIB).unwrap_or(1).saturating_sub(1).clamp(1, 2);
         Machines {
             context,
             arch,
+            annex_first: Semaphore::new(if cloud.is_some() { 0 } else { 1 }),
+            cloud,
             device: Memo::default(),
             device_turn: Semaphore::new(1),
             starting: AtomicUsize::new(0),
@@ -160,9 +167,31 @@ impl Machines {
         let _starting = Counted::new(&self.starting);
         let _turn = self.boot_turn.acquire().await?;
         let machine = Box::pin(Vm::provision(&definition, arch, &self.context)).await?;
+        Ok(self.taken_in(machine))
+    }
+
+    fn taken_in(&self, machine: Machine) -> Arc<Bench> {
         let bench = Arc::new(Bench { machine, images: Mutex::default(), warm: tokio::sync::Mutex::new(false) });
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
-        Ok(bench)
+        bench
+    }
+
+    /// What is in the cloud, if the device is.
+    pub fn cloud(&self) -> Option<&Arc<Cloud>> {
+        self.cloud.as_ref()
+    }
+
+    /// From here on the one machine of the cloud is lent for everything.
+    pub fn lend(&self) {
+        self.annex_first.add_permits(1);
+    }
+
+    /// The architecture of machines that are this host's.
+    fn home(&self) -> Arch {
+        match self.cloud {
+            Some(_) => Arch::host().unwrap_or(self.arch),
+            None => self.arch,
+        }
     }
 
     /// The device's facts; it is provisioned if it is not there yet.
@@ -172,8 +201,17 @@ impl Machines {
 
     /// The device's facts, if it has been provisioned.
     pub fn known_facts(&self) -> Option<Facts> {
+        self.of_the_device(|machine| machine.facts.clone())
+    }
+
+    /// What was done to the device to make it the annex's; nothing where its image has it all.
+    pub fn set_up(&self) -> Vec<SetupStep> {
+        self.of_the_device(|machine| machine.setup.clone()).unwrap_or_default()
+    }
+
+    fn of_the_device<T>(&self, look: impl FnOnce(&Machine) -> T) -> Option<T> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter().find(|bench| bench.machine.name == DEVICE).map(|bench| bench.machine.facts.clone())
+        made.iter().find(|bench| bench.machine.name == DEVICE).map(|bench| look(&bench.machine))
     }
 
     /// How to enter each machine that is up.
@@ -184,7 +222,13 @@ impl Machines {
     }
 
     async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
-        self.device.get(DEVICE, self.provision(DEVICE, self.arch, DEVICE)).await
+        let make = async {
+            match &self.cloud {
+                Some(cloud) => Ok(self.taken_in(Box::pin(cloud.provision(DEVICE)).await?)),
+                None => self.provision(DEVICE, self.arch, DEVICE).await,
+            }
+        };
+        self.device.get(DEVICE, make).await
     }
 
     /// Forgets machines that are gone, or never came: who asks next gets new ones.
@@ -206,6 +250,10 @@ impl Machines {
 
     /// A machine of the device's kind, for one trial at a time.
     pub async fn spare(&self) -> anyhow::Result<Loan<'_>> {
+        if self.cloud.is_some() {
+            drop(self.annex_first.acquire().await?);
+            return self.device().await;
+        }
         let permit = self.spare_turns.acquire().await?;
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bench = match free {
@@ -232,7 +280,7 @@ impl Machines {
             tokio::time::sleep(PATIENCE).await;
         }
         let bench = match kind {
-            Kind::Defined(kind) => self.provision(kind, self.arch, kind).await?,
+            Kind::Defined(kind) => self.provision(kind, self.home(), kind).await?,
             Kind::Foreign(arch) => self.provision(DEVICE, arch, &arch.to_string()).await?,
         };
         let seen = look(&bench).await;
@@ -242,7 +290,7 @@ impl Machines {
 
     /// Saves the journals and shuts everything down.
     pub async fn close(&self) {
-        let all = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for bench in all {
             if bench.machine.alive().is_ok() {
                 self.part_from(&bench).await;

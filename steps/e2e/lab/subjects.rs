@@ -144,7 +144,13 @@ impl Lab {
 
     /// The device's facts.
     pub async fn device_subject(&self) -> anyhow::Result<Subject> {
-        let make = async { self.subject("device", "nano", machine_readings(&self.machines.facts().await?)) };
+        let make = async {
+            let mut readings = machine_readings(&self.machines.facts().await?);
+            readings.extend(self.machines.set_up().iter().map(|step| {
+                Reading::new(&format!("setup.{}", step.name), step.wall.as_secs_f64(), Unit::Seconds, step.line.clone())
+            }));
+            self.subject("device", "nano", readings)
+        };
         self.once("device", make).await
     }
 

@@ -1,0 +1,93 @@
+//! The device's place in the cloud: what it was started from, what is left of it when it is gone, how long it all took.
+
+use anyhow::Context as _;
+use assay::cloud::{Ami, CANONICAL};
+use assay::probe::Reading;
+use assay::target::ec2::Cloud;
+use assay::unit::Unit;
+use jiff::Timestamp;
+
+use super::{Lab, Subject};
+
+impl Lab {
+    fn cloud(&self) -> anyhow::Result<&Cloud> {
+        Ok(self.machines.cloud().context("the device is not in the cloud: use --target ec2")?)
+    }
+
+    /// The newest image of an owner, and what the device was started from.
+    pub async fn newest_image(&self, owner: &str) -> anyhow::Result<Subject> {
+        anyhow::ensure!(owner == CANONICAL, "owner {owner} is not Canonical: that is {CANONICAL}");
+        let make = async {
+            self.machines.facts().await?;
+            let cloud = self.cloud()?;
+            let newest = cloud.images().first().context("there is no image")?;
+            let readings = self.image_of_the_device(newest)?;
+            self.subject("image of the device", "nano", readings)
+        };
+        self.once("newest image", make).await
+    }
+
+    /// What the device was started from, as if somebody else had made it since under the same name.
+    pub async fn lookalike_image(&self, owner: &str) -> anyhow::Result<Subject> {
+        let make = async {
+            self.machines.facts().await?;
+            let newest = self.cloud()?.images().first().context("there is no image")?;
+            let lookalike = Ami { owner: owner.to_owned(), created: Timestamp::now().to_string(), ..newest.clone() };
+            self.subject("image of somebody else", "nano", self.image_of_the_device(&lookalike)?)
+        };
+        self.once(&format!("image of {owner}"), make).await
+    }
+
+    fn image_of_the_device(&self, image: &Ami) -> anyhow::Result<Vec<Reading>> {
+        let cloud = self.cloud()?;
+        let newer = cloud.images().iter().filter(|other| other.created > image.created).count();
+        let used = cloud.used();
+        let started_from = &used.last().context("no instance was started")?.image;
+        Ok(vec![
+            Reading::text("ami.id", &image.id),
+            Reading::text("ami.name", &image.name),
+            Reading::text("ami.owner", &image.owner),
+            Reading::text("ami.created", &image.created),
+            Reading::new("ami.newer", newer as f64, Unit::Count, format!("of {} images", cloud.images().len())),
+            Reading::text("machine.ami", started_from),
+        ])
+    }
+
+    /// Ends the device, once: what it had to say is kept, and nothing of it is left that the run knows of.
+    async fn wind_up(&self) -> anyhow::Result<()> {
+        let end = async {
+            // Without one there would be nothing to be gone.
+            self.machines.facts().await?;
+            self.machines.close().await;
+            self.cloud()?.close().await?;
+            Ok(Subject::default())
+        };
+        self.once("wind up", end).await.map(drop)
+    }
+
+    /// What a listing finds of the run after its end, or after one at which a key pair was forgotten.
+    pub async fn left_in_the_cloud(&self, forgetful: bool) -> anyhow::Result<Subject> {
+        let make = async {
+            self.wind_up().await?;
+            let cloud = self.cloud()?;
+            let left = match forgetful {
+                true => cloud.left_by_the_forgetful().await?,
+                false => cloud.left().await?,
+            };
+            let text = if left.is_empty() { "nothing".to_owned() } else { left.join(", ") };
+            self.subject("what is left", "host", vec![Reading::text("left.cloud", &text)])
+        };
+        self.once(&format!("left in the cloud, forgetful: {forgetful}"), make).await
+    }
+
+    /// How long the whole run has taken, from its first moment to the end of its device.
+    pub async fn whole_run(&self) -> anyhow::Result<Subject> {
+        let make = async {
+            self.wind_up().await?;
+            let took = Timestamp::now().duration_since(self.opened).as_secs_f64();
+            let raw = format!("since {}", self.opened);
+            self.subject("the whole run", "host", vec![Reading::new("run.time", took, Unit::Seconds, raw)])
+        };
+        self.once("the whole run", make).await
+    }
+}

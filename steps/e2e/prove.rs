@@ -1,0 +1,131 @@
+//! Planned scenarios, run by cucumber, and what each came to.
+
+use std::collections::HashSet;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use assay::conclusion::Attempt;
+use assay::plan::Planned;
+use assay::record::Record;
+use assay::report;
+use cucumber::event::ScenarioFinished;
+use cucumber::{Cucumber, cli};
+
+use crate::options::Options;
+use crate::traced;
+use crate::world::Proof;
+
+/// Which of the planned scenarios are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All but those at the close.
+    Body,
+    /// Of these, what did not come out as it should.
+    Again,
+    /// Those that end the machine.
+    Close,
+}
+
+/// Gives planned scenarios to cucumber; what each came to is recorded as it ends.
+pub async fn prove(features: &Path, options: &Options, record: Arc<Record>, part: Part) {
+    let cli = cli::Opts {
+        re_filter: None,
+        tags_filter: None,
+        parser: cucumber::parser::basic::Cli::default(),
+        runner: cucumber::runner::basic::Cli {
+            concurrency: Some(usize::from(options.concurrency)),
+            ..Default::default()
+        },
+        writer: cli::Empty,
+        custom: cli::Empty,
+    };
+    // Decided before the first of them runs: what one comes to must not change which others run.
+    let wanted = |planned: &&Planned| match part {
+        Part::Body => planned.runs() && !planned.closing,
+        Part::Again => planned.runs() && !planned.closing && record.wants_another(planned),
+        Part::Close => planned.runs() && planned.closing,
+    };
+    let wanted: HashSet<_> = record.plan().scenarios.iter().filter(wanted).map(place).collect();
+    let (before, after) = (record.clone(), record);
+    let file = |feature: &gherkin::Feature| {
+        let name = feature.path.as_deref().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
+        format!("features/{}", name.unwrap_or_default())
+    };
+    Cucumber::<Proof, _, _, _, _, cli::Empty>::new()
+        .steps(traced::steps())
+        .with_writer(Silent)
+        .with_cli(cli)
+        .before(move |feature, _, scenario, proof| {
+            if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
+                proof.claim = Some(planned.claim);
+                proof.control = planned.control;
+            }
+            proof.started = Instant::now();
+            Box::pin(std::future::ready(()))
+        })
+        .after(move |feature, _, scenario, finished, proof| {
+            if let Some(planned) = after.plan().at(&file(feature), scenario.position.line) {
+                tell(&after, planned, finished, proof);
+            }
+            Box::pin(std::future::ready(()))
+        })
+        .filter_run(features.to_owned(), move |feature, _, scenario| {
+            wanted.contains(&(file(feature), scenario.position.line))
+        })
+        .await;
+}
+
+fn place(planned: &Planned) -> (String, usize) {
+    (planned.feature.clone(), planned.line)
+}
+
+/// A scenario has ended: records what it came to and shows it.
+fn tell(record: &Record, planned: &Planned, finished: &ScenarioFinished, proof: Option<&mut Proof>) {
+    let error = match finished {
+        ScenarioFinished::StepPassed => None,
+        ScenarioFinished::StepSkipped => Some("a step of it was never written".to_owned()),
+        ScenarioFinished::StepFailed(_, _, error) => Some(said(&error.to_string())),
+        ScenarioFinished::BeforeHookFailed(_) => Some("the framework failed before its first step".to_owned()),
+    };
+    let attempt = match proof {
+        Some(proof) => {
+            if let Some(facts) = proof.lab.machines().known_facts() {
+                record.learn(facts.named());
+            }
+            proof.attempt(error)
+        }
+        None => Attempt::new(Vec::new(), error.or_else(|| Some("the scenario could not begin".to_owned()))),
+    };
+    match record.end(planned, attempt) {
+        Ok(claim) => say(&report::line(&claim, planned)),
+        Err(error) => eprintln!("e2e: the evidence of {} is not written: {error:#}", planned.claim),
+    }
+}
+
+/// Prints a line; nobody need be reading it, as in `ci/e2e | head`.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// What a step said when it failed, without the words cucumber puts around it.
+fn said(error: &str) -> String {
+    error.trim_start_matches("Step panicked. Captured output: ").trim().to_owned()
+}
+
+/// Cucumber's own output is not wanted: the hooks show what there is to show.
+struct Silent;
+
+impl<W> cucumber::Writer<W> for Silent {
+    type Cli = cli::Empty;
+
+    async fn handle_event(
+        &mut self,
+        _: cucumber::parser::Result<cucumber::Event<cucumber::event::Cucumber<W>>>,
+        _: &cli::Empty,
+    ) {
+    }
+}
+
+impl cucumber::writer::Normalized for Silent {}

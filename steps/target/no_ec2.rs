@@ -1,0 +1,86 @@
+//! What there is of EC2 in a build without its SDK: nothing, which the types say.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Context, Machine};
+use crate::cloud::{Ami, Order, Used};
+
+/// What a run has in the cloud: none can be.
+#[derive(Debug)]
+pub enum Cloud {}
+
+/// How long is waited: for nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience;
+
+/// Closes a cloud: none can be open.
+pub struct Keeper;
+
+impl Cloud {
+    /// Opens none.
+    ///
+    /// # Errors
+    /// Always: this build has no SDK.
+    pub async fn open(_: Order, _: Patience, _: &Context) -> anyhow::Result<Cloud> {
+        anyhow::bail!("this build knows no EC2: use ci/e2e --target ec2, or cargo test --features aws")
+    }
+
+    /// The region it is in.
+    pub fn region(&self) -> &str {
+        match *self {}
+    }
+
+    /// When everything of it may be removed.
+    pub fn expires(&self) -> Timestamp {
+        match *self {}
+    }
+
+    /// Canonical's images.
+    pub fn images(&self) -> &[Ami] {
+        match *self {}
+    }
+
+    /// The instances so far.
+    pub fn used(&self) -> Vec<Used> {
+        match *self {}
+    }
+
+    /// Starts an instance.
+    ///
+    /// # Errors
+    /// Never: there is no cloud to start one in; so below.
+    pub async fn provision(&self, _: &str) -> anyhow::Result<Machine> {
+        match *self {}
+    }
+
+    /// Removes everything of it.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn close(&self) -> anyhow::Result<()> {
+        match *self {}
+    }
+
+    /// What is left of it.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn left(&self) -> anyhow::Result<Vec<String>> {
+        match *self {}
+    }
+
+    /// What is left where a key pair was forgotten.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
+        match *self {}
+    }
+
+    /// Sees to it that it is closed.
+    pub fn keeper(self: &Arc<Self>) -> Keeper {
+        match **self {}
+    }
+}
