@@ -123,7 +123,7 @@ pub async fn one(machines: usize) -> anyhow::Result<Fleet> {
     for _ in 0..machines {
         servers.push(Server::start(&key, recorded.clone()).await?);
     }
-    let logins = servers.iter().enumerate().map(|(number, server)| server.login(&format!("machine {number}")));
+    let logins = servers.iter().enumerate().map(|(number, server)| server.login(&format!("machine {number}"), &key));
     let logins: Vec<Login> = logins.collect();
     let (started, used) = (Instant::now(), cpu_time());
     let ended = fleet::run(logins, LIMITS, put_to_the_proof).await;
@@ -227,7 +227,8 @@ mod tests {
             };
             servers.push(Server::start(&key, odd).await.unwrap());
         }
-        let logins = servers.iter().enumerate().map(|(number, server)| server.login(&format!("machine {number}")));
+        let logins =
+            servers.iter().enumerate().map(|(number, server)| server.login(&format!("machine {number}"), &key));
         let limits = Limits { at_once: 4, each: Duration::from_secs(10) };
         let ended = fleet::run(logins.collect(), limits, put_to_the_proof).await;
         for (number, outcome) in ended.into_iter().enumerate() {

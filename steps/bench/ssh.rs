@@ -64,7 +64,7 @@ pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost>
         _ => Reply::Ends(127, Vec::new()),
     };
     let server = Server::start(&key, Arc::new(answer)).await?;
-    let held = Shell::ssh(Ssh::connect(&server.login("loopback")).await?, Arc::new(Nobody));
+    let held = Shell::ssh(Ssh::connect(&server.login("loopback", &key)).await?, Arc::new(Nobody));
     let folder = tempfile::tempdir().context("no folder can be made for a key")?;
     let client = Client::new(folder.path(), &text, &server)?;
     let master = client.command(&["-o", "ControlMaster=yes", "-N"], &[]).time_limit(Duration::from_secs(600));

@@ -34,7 +34,6 @@ pub type Answer = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 pub struct Server {
     address: SocketAddr,
     host_key: PublicKey,
-    user_key: PrivateKey,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -45,8 +44,23 @@ impl Server {
     /// The system has no port or no random bytes.
     pub async fn start(user_key: &PrivateKey, answer: Answer) -> anyhow::Result<Server> {
         let (host, _) = new_key("host")?;
+        Server::listen(0, host, user_key.public_key().clone(), answer).await
+    }
+
+    /// Listens on a port as a machine that was told which host key to show and whom to let in: OpenSSH's texts of the
+    /// private and the public key.
+    ///
+    /// # Errors
+    /// The port is taken, or a text is no key.
+    pub async fn start_as(port: u16, host_key: &str, user_key: &str, answer: Answer) -> anyhow::Result<Server> {
+        let host = PrivateKey::from_openssh(host_key).context("the host key is none")?;
+        let user = PublicKey::from_openssh(user_key).context("the user's key is none")?;
+        Server::listen(port, host, user, answer).await
+    }
+
+    async fn listen(port: u16, host: PrivateKey, allowed: PublicKey, answer: Answer) -> anyhow::Result<Server> {
         let host_key = host.public_key().clone();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port is free for an SSH server")?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.context("no port is free for an SSH server")?;
         let address = listener.local_addr()?;
         let config = server::Config {
             keys: vec![host],
@@ -55,18 +69,17 @@ impl Server {
             auth_rejection_time: Duration::ZERO,
             ..server::Config::default()
         };
-        let guest = Guest { allowed: user_key.public_key().clone(), answer };
-        let accepting = tokio::spawn(accept(listener, Arc::new(config), guest));
-        Ok(Server { address, host_key, user_key: user_key.clone(), accepting })
+        let accepting = tokio::spawn(accept(listener, Arc::new(config), Guest { allowed, answer }));
+        Ok(Server { address, host_key, accepting })
     }
 
-    /// How to log in, as the machine of this name.
-    pub fn login(&self, machine: &str) -> Login {
+    /// How to log in with a key, as the machine of this name.
+    pub fn login(&self, machine: &str, user_key: &PrivateKey) -> Login {
         Login {
             machine: machine.to_owned(),
             address: self.address.to_string(),
             user: "assay".to_owned(),
-            key: self.user_key.clone(),
+            key: user_key.clone(),
             host_key: self.host_key.clone(),
         }
     }
@@ -173,18 +186,19 @@ mod tests {
     use crate::command::{Command, Status};
     use crate::shell::{Nobody, Shell, Ssh};
 
-    async fn server() -> Server {
+    async fn server() -> (Server, PrivateKey) {
         let answer: Answer = Arc::new(|line| match line {
             "echo hello" => Reply::Ends(0, b"hello\n".to_vec()),
             "yes" => Reply::Floods,
             "sleep 1d" => Reply::Hangs,
             _ => Reply::Ends(127, Vec::new()),
         });
-        Server::start(&new_key("user").unwrap().0, answer).await.unwrap()
+        let (user, _) = new_key("user").unwrap();
+        (Server::start(&user, answer).await.unwrap(), user)
     }
 
-    async fn connect(server: &Server) -> Ssh {
-        Ssh::connect(&server.login("far")).await.unwrap()
+    async fn connect((server, user): &(Server, PrivateKey)) -> Ssh {
+        Ssh::connect(&server.login("far", user)).await.unwrap()
     }
 
     #[tokio::test]
@@ -198,12 +212,12 @@ mod tests {
 
     #[tokio::test]
     async fn another_host_key_and_another_users_key_are_refused() {
-        let server = server().await;
+        let (server, user) = server().await;
         let told = async |login: Login| Ssh::connect(&login).await.map(|_| ()).unwrap_err().to_string();
         let (stranger, _) = new_key("stranger").unwrap();
-        let forged = Login { host_key: stranger.public_key().clone(), ..server.login("far") };
+        let forged = Login { host_key: stranger.public_key().clone(), ..server.login("far", &user) };
         assert!(told(forged).await.contains("another key than the one pinned"));
-        let refused = told(Login { key: stranger, ..server.login("far") }).await;
+        let refused = told(Login { key: stranger, ..server.login("far", &user) }).await;
         assert!(refused.contains("refuses our key for user assay"), "{refused}");
     }
 
