@@ -1,0 +1,401 @@
+//! Instances against a stand-in that fails on demand: whatever happens, nothing is left, by the stand-in's own listing.
+//!
+//! Each order is placed by a process of its own, as a run is: this very program, told by its standard input to place it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assay::cloud::Order;
+use assay::lease::Ledger;
+use assay::progress::Progress;
+use assay::settings::Settings;
+use assay::shell::{Nobody, Reply, Server, new_key};
+use assay::target::Context;
+use assay::target::ec2::{Cloud, Patience};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::stand_in::StandIn;
+
+/// What a process is to order.
+#[derive(Serialize, Deserialize)]
+struct Job {
+    run: String,
+    folder: std::path::PathBuf,
+    /// Seconds for the instance to run, and then for the login.
+    running: u64,
+    login: u64,
+    /// What it does with the machine once it has it.
+    then: Then,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+enum Then {
+    /// It looks once, and closes.
+    Close,
+    /// It panics.
+    Panic,
+    /// It measures for a minute.
+    Measure,
+}
+
+/// Placed by a test of this file, never by itself: without a job there is nothing to do.
+#[test]
+#[ignore = "the process that the tests of this file start"]
+fn an_order_is_placed() {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).unwrap();
+    let Ok(job) = serde_json::from_str::<Job>(&text) else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    match runtime.block_on(place(job)) {
+        Ok(said) => println!("OUTCOME ok: {said}"),
+        Err(error) => println!("OUTCOME error: {error:#}"),
+    }
+}
+
+async fn place(job: Job) -> anyhow::Result<String> {
+    let leases = job.folder.join("cache/leases");
+    let context = Context {
+        settings: Settings { cache: job.folder.join("cache"), ..Settings::read()? },
+        ledger: Arc::new(Ledger::open(&leases, &job.run)?),
+        witness: Arc::new(Nobody),
+        evidence: job.folder.clone(),
+        run: job.run.clone(),
+        progress: Progress::to_stderr(),
+    };
+    let patience = Patience {
+        answer: Duration::from_secs(3),
+        running: Duration::from_secs(job.running),
+        login: Duration::from_secs(job.login),
+    };
+    let cloud = Arc::new(Cloud::open(Order::default(), patience, &context).await?);
+    let _keeper = cloud.keeper();
+    let machine = cloud.provision("nano").await;
+    let said = match machine {
+        Ok(_) if job.then == Then::Panic => panic!("as ordered"),
+        Ok(machine) => {
+            let look = match job.then {
+                Then::Measure => "measure",
+                Then::Close | Then::Panic => "look",
+            };
+            let seen = machine.shell.read(&assay::command::Command::new(look)).await;
+            machine.shut_down().await;
+            seen.map(|_| format!("{} has booted from {}", machine.name, machine.facts.image.clone().unwrap_or_default()))
+        }
+        Err(error) => Err(error),
+    };
+    cloud.close().await?;
+    said
+}
+
+/// A process that places an order at a stand-in, and the machine that the stand-in has none of.
+struct Ordering {
+    child: Child,
+    run: String,
+    folder: tempfile::TempDir,
+}
+
+/// The recorded answers of a machine to what its facts are gathered by.
+const FACTS: &str = include_str!("../../../fixtures/facts/debian-13-amd64.txt");
+
+fn answer(line: &str) -> Reply {
+    match line {
+        _ if line.starts_with("cloud-init") => Reply::Ends(0, b"status: done\n".to_vec()),
+        _ if line.starts_with("sh -s") => Reply::Ends(0, FACTS.as_bytes().to_vec()),
+        _ if line.starts_with("systemd-detect-virt") => Reply::Ends(0, b"amazon\n".to_vec()),
+        "measure" => Reply::Hangs,
+        _ => Reply::Ends(0, Vec::new()),
+    }
+}
+
+impl Ordering {
+    fn start(cloud: &StandIn, ssh: u16, then: Then, change: impl FnOnce(&mut Command)) -> Ordering {
+        let folder = tempfile::tempdir().unwrap();
+        let run = format!("t{}-{ssh}", std::process::id());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "provision::an_order_is_placed", "--ignored", "--nocapture"]);
+        command.env("AWS_ENDPOINT_URL", cloud.endpoint()).env("AWS_REGION", "us-east-1");
+        command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
+        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", folder.path());
+        command.env("ASSAY_EC2_SSH", format!("127.0.0.1:{ssh}"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let job = Job { run: run.clone(), folder: folder.path().to_owned(), running: 8, login: 12, then };
+        let text = serde_json::to_string(&job).unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        Ordering { child, run, folder }
+    }
+
+    /// Waits for its end; what it came to.
+    fn outcome(self) -> (String, tempfile::TempDir, String) {
+        let output = self.child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let outcome = said.lines().find_map(|line| line.split_once("OUTCOME ").map(|(_, outcome)| outcome.to_owned()));
+        let all = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        (outcome.unwrap_or(all), self.folder, self.run)
+    }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Whose host key the machine shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    TheOneItWasGiven,
+    AnotherOne,
+}
+
+/// Plays the machine at a port, as soon as the stand-in has taken an order, for as long as it is held.
+fn machine(cloud: &StandIn, port: u16, shows: Shows) -> tokio::runtime::Runtime {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let instance = loop {
+        if let Some(instance) = cloud.instances().into_iter().next() {
+            break instance;
+        }
+        assert!(Instant::now() < deadline, "nobody orders an instance");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let user_data = instance["user_data"].as_str().unwrap();
+    let given: String = user_data
+        .lines()
+        .skip_while(|line| !line.contains("ed25519_private"))
+        .skip(1)
+        .take_while(|line| line.starts_with("    "))
+        .map(|line| format!("{}\n", line.trim()))
+        .collect();
+    let host_key = match shows {
+        Shows::TheOneItWasGiven => given,
+        Shows::AnotherOne => new_key("another").unwrap().1,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let user = instance["public_key"].as_str().unwrap().to_owned();
+    let server = runtime.block_on(Server::start_as(port, &host_key, &user, Arc::new(answer))).unwrap();
+    runtime.spawn(async move {
+        let _server = server;
+        std::future::pending::<()>().await;
+    });
+    runtime
+}
+
+#[test]
+fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
+    let cloud = StandIn::start(&[]);
+    let port = free_port();
+    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
+    let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.starts_with("ok: nano has booted from ami-"), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    let calls = cloud.calls();
+    let order = calls.iter().find(|call| call["action"] == "RunInstances").expect("an order");
+    let told = |name: &str| order["parameters"][name].as_str().unwrap_or_default().to_owned();
+    for (name, value) in [
+        ("InstanceType", "t4g.nano"),
+        ("MetadataOptions.HttpTokens", "required"),
+        ("InstanceInitiatedShutdownBehavior", "terminate"),
+        ("BlockDeviceMapping.1.Ebs.VolumeType", "gp3"),
+        ("BlockDeviceMapping.1.Ebs.Encrypted", "true"),
+        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+        ("NetworkInterface.1.AssociatePublicIpAddress", "true"),
+    ] {
+        assert_eq!(told(name), value, "{name}");
+    }
+    assert!(told("ClientToken").starts_with(&format!("assay-{run}")), "{order}");
+    let ingress = calls.iter().find(|call| call["action"] == "AuthorizeSecurityGroupIngress").expect("a way in");
+    let text = ingress["parameters"].to_string();
+    assert!(text.contains("127.0.0.1/32") && !text.contains("0.0.0.0/0"), "{text}");
+    drop(machine);
+}
+
+#[test]
+fn another_host_key_is_refused_at_once_and_nothing_is_left() {
+    let cloud = StandIn::start(&[]);
+    let port = free_port();
+    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
+    let _machine = machine(&cloud, port, Shows::AnotherOne);
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.contains("shows another host key (SHA256:"), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
+    let cloud = StandIn::start(&[]);
+    let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
+    assert!(outcome.contains("a login did not happen within 12 s; last seen: nano: no SSH connection"), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    cloud.faults(&json!([{ "action": "DescribeInstances", "state": "pending", "times": 1000 }]));
+    let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
+    assert!(outcome.contains("does not run within 8s: it is pending"), "{outcome}");
+    cloud.faults(&json!([]));
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_that_dies_while_it_is_measured_is_told_and_removed() {
+    let cloud = StandIn::start(&[]);
+    let port = free_port();
+    let ordering = Ordering::start(&cloud, port, Then::Measure, |_| {});
+    let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
+    std::thread::sleep(Duration::from_secs(4));
+    machine.shutdown_background();
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.contains("nano: connection lost during `measure`"), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+}
+
+#[test]
+fn a_panic_leaves_nothing() {
+    let cloud = StandIn::start(&[]);
+    let port = free_port();
+    let ordering = Ordering::start(&cloud, port, Then::Panic, |_| {});
+    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.contains("as ordered"), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_zone_is_passed_over_and_full_zones_everywhere_are_told() {
+    let cloud = StandIn::start(&[]);
+    let full = json!({ "action": "RunInstances", "status": 400, "code": "InsufficientInstanceCapacity",
+        "message": "We currently do not have sufficient capacity" });
+    let times = |times: u32| {
+        let mut fault = full.clone();
+        fault["times"] = json!(times);
+        json!([fault])
+    };
+    cloud.faults(&times(1));
+    let port = free_port();
+    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
+    let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.starts_with("ok: "), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    drop(machine);
+    cloud.faults(&times(1000));
+    let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
+    assert!(outcome.starts_with("error: there is no room for a t4g.nano in us-east-1a, "), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+}
+
+#[test]
+fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_instance() {
+    let cloud = StandIn::start(&[]);
+    cloud.faults(&json!([
+        { "action": "*", "once_each": true, "status": 503, "code": "RequestLimitExceeded", "message": "slow down" },
+        { "action": "RunInstances", "times": 1, "lose_answer": true, "delay": 0 },
+    ]));
+    let port = free_port();
+    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
+    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.starts_with("ok: "), "{outcome}");
+    assert_eq!(cloud.instances().len(), 1, "one order, one instance");
+    let asked = cloud.calls().iter().filter(|call| call["action"] == "RunInstances").count();
+    assert!(asked >= 2, "the answer was lost, so it was asked again: {asked}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+}
+
+#[test]
+fn a_termination_that_is_refused_once_is_tried_again() {
+    let cloud = StandIn::start(&[]);
+    cloud.faults(&json!([{ "action": "TerminateInstances", "times": 2, "status": 400, "code": "OperationNotPermitted",
+        "message": "The instance may not be terminated" }]));
+    let port = free_port();
+    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
+    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.starts_with("ok: "), "{outcome}");
+    assert_eq!(cloud.left(&run), Vec::<String>::new());
+}
+
+#[test]
+fn credentials_that_are_missing_expired_or_without_permission_are_told_with_the_remedy() {
+    let cloud = StandIn::start(&[]);
+    let told = |change: &dyn Fn(&mut Command)| {
+        let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, change).outcome();
+        assert_eq!(cloud.left(&run), Vec::<String>::new());
+        outcome
+    };
+    let missing = told(&|command| drop(command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")));
+    assert!(missing.contains("AWS_PROFILE"), "{missing}");
+    let expired = told(&|command| drop(command.env("AWS_ACCESS_KEY_ID", "EXPIRED1")));
+    assert!(expired.contains("expired"), "{expired}");
+    let nowhere = told(&|command| drop(command.env_remove("AWS_REGION")));
+    assert!(nowhere.starts_with("error: no region is set: set AWS_REGION"), "{nowhere}");
+    cloud.faults(&json!([{ "action": "ImportKeyPair", "times": 9, "status": 403, "code": "UnauthorizedOperation",
+        "message": "You are not authorized to perform this operation." }]));
+    let forbidden = told(&|_| {});
+    assert!(forbidden.contains("ec2:ImportKeyPair") && forbidden.contains("ci/aws/policy.json"), "{forbidden}");
+}
+
+/// A run that is killed at a call: carried out or not, what there is by then goes with `assay gc`.
+fn killed_at(action: &str) {
+    for fault in ["hold", "lose_answer"] {
+        let cloud = StandIn::start(&[]);
+        cloud.faults(&json!([{ "action": action, "times": 99, fault: true, "delay": 100 }]));
+        let port = free_port();
+        let mut ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
+        let late = ["DescribeInstances", "TerminateInstances", "GetConsoleOutput"].contains(&action);
+        let _machine = late.then(|| machine(&cloud, port, Shows::TheOneItWasGiven));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !cloud.calls().iter().any(|call| call["action"] == action) {
+            assert!(Instant::now() < deadline, "{action} is never called");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        ordering.child.kill().unwrap();
+        ordering.child.wait().unwrap();
+        cloud.faults(&json!([]));
+        let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
+        gc.arg("gc").env("ASSAY_CACHE", ordering.folder.path().join("cache")).env("HOME", ordering.folder.path());
+        gc.env("AWS_ENDPOINT_URL", cloud.endpoint()).env("AWS_REGION", "us-east-1");
+        gc.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
+        let output = gc.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap();
+        assert!(output.status.success(), "{action}, {fault}: {output:?}");
+        assert_eq!(cloud.left(&ordering.run), Vec::<String>::new(), "{action}, {fault}");
+    }
+}
+
+#[test]
+fn a_run_killed_at_its_key_pair_leaves_nothing_that_gc_does_not_find() {
+    killed_at("ImportKeyPair");
+}
+
+#[test]
+fn a_run_killed_at_its_group_leaves_nothing_that_gc_does_not_find() {
+    killed_at("CreateSecurityGroup");
+}
+
+#[test]
+fn a_run_killed_at_the_door_of_its_group_leaves_nothing_that_gc_does_not_find() {
+    killed_at("AuthorizeSecurityGroupIngress");
+}
+
+#[test]
+fn a_run_killed_at_its_order_leaves_nothing_that_gc_does_not_find() {
+    killed_at("RunInstances");
+}
+
+#[test]
+fn a_run_killed_while_its_instance_starts_leaves_nothing_that_gc_does_not_find() {
+    killed_at("DescribeInstances");
+}
+
+#[test]
+fn a_run_killed_at_its_console_leaves_nothing_that_gc_does_not_find() {
+    killed_at("GetConsoleOutput");
+}
+
+#[test]
+fn a_run_killed_at_its_termination_leaves_nothing_that_gc_does_not_find() {
+    killed_at("TerminateInstances");
+}
