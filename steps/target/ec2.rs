@@ -1,5 +1,6 @@
 //! Instances in EC2, and all that is made for them: nothing of it outlives its run.
 
+pub mod error;
 pub mod things;
 
 use aws_config::SdkConfig;

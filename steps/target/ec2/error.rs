@@ -1,0 +1,280 @@
+//! What AWS or its SDK says when something does not go, in words that name the remedy, and in classes to act on.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+
+/// What kind of trouble it is, for whoever acts on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// There are no credentials, or AWS does not know them.
+    NoCredentials,
+    /// The credentials were good once.
+    Expired,
+    /// No region is set.
+    NoRegion,
+    /// The credentials are good, but do not allow an action.
+    Forbidden {
+        /// The action that is missing, as IAM writes it: `ec2:CreateTags`. It may be another than the one asked for.
+        action: String,
+    },
+    /// Asked too often; the SDK's own tries are used up.
+    Throttled,
+    /// There is no such machine in this zone now, or never; another zone may have it.
+    Capacity,
+    /// The account may not have more of these; another zone does not help.
+    Quota,
+    /// The thing asked about is not there: gone already, or not there yet.
+    NotFound,
+    /// No answer, or none that says anything: what was asked for may have been done or not.
+    NoAnswer,
+    /// Something else; the code says what.
+    Other,
+}
+
+/// A call to AWS that did not go.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Trouble {
+    /// What kind of trouble it is.
+    pub class: Class,
+    /// AWS's own code: `InsufficientInstanceCapacity`; there is none where AWS did not answer.
+    pub code: Option<String>,
+    text: String,
+}
+
+impl Trouble {
+    /// Whether AWS gave this code.
+    pub fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+}
+
+/// Says what a failed call of an SDK means; `action` is the call as IAM writes it: `ec2:RunInstances`,
+/// `ecr-public:DeleteRepository`.
+///
+/// ```text
+/// client.run_instances().send().await.map_err(|error| explain("ec2:RunInstances", &error))?
+/// ```
+pub fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> Trouble
+where
+    E: Error + ProvideErrorMetadata + 'static,
+    R: Debug,
+{
+    let told = match (error.code(), error) {
+        (Some(code), _) => Told::Code { code, message: error.message().unwrap_or_default() },
+        // An answer without a code: a gateway's or a proxy's.
+        (None, SdkError::ServiceError(_) | SdkError::ResponseError(_) | SdkError::TimeoutError(_)) => {
+            Told::Nothing(chain(error))
+        }
+        (None, _) => Told::Here(chain(error)),
+    };
+    let class = told.class(action);
+    let happened = match &told {
+        Told::Code { code, message } => format!("{code}: {}", without_blob(message)),
+        Told::Nothing(said) | Told::Here(said) => said.clone(),
+    };
+    let code = match told {
+        Told::Code { code, .. } => Some(code.to_owned()),
+        Told::Nothing(_) | Told::Here(_) => None,
+    };
+    let text = match remedy(&class) {
+        Some(remedy) => format!("{action} failed: {happened}; {remedy}"),
+        None => format!("{action} failed: {happened}"),
+    };
+    Trouble { class, code, text }
+}
+
+/// What can be read off an SDK's error.
+enum Told<'a> {
+    /// AWS answered with a code.
+    Code { code: &'a str, message: &'a str },
+    /// The request went out, and nothing came back that can be read.
+    Nothing(String),
+    /// It failed in the SDK, maybe before anything was sent.
+    Here(String),
+}
+
+impl Told<'_> {
+    fn class(&self, action: &str) -> Class {
+        match self {
+            Told::Code { code, message } => answered(action, code, message),
+            Told::Nothing(_) => Class::NoAnswer,
+            Told::Here(said) => {
+                let said = said.to_lowercase();
+                let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+                match () {
+                    () if has(&["credential", "sso", "profile", "identity", "token"]) && has(&["expired"]) => {
+                        Class::Expired
+                    }
+                    () if has(&["credential", "no identity", "identity resolver"]) => Class::NoCredentials,
+                    () if has(&["missing region", "region must be set", "no region"]) => Class::NoRegion,
+                    () => Class::NoAnswer,
+                }
+            }
+        }
+    }
+}
+
+/// The class of an answer with a code.
+fn answered(action: &str, code: &str, message: &str) -> Class {
+    match code {
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Class::Expired,
+        "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "IncompleteSignature"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch" => Class::NoCredentials,
+        // The code stands for two things, and only the message tells them apart.
+        "AuthFailure" if message.contains("credentials") || message.contains("sign") => Class::NoCredentials,
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
+            Class::Forbidden { action: "iam:CreateServiceLinkedRole".to_owned() }
+        }
+        "AuthFailure" | "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+            Class::Forbidden { action: missing(message).unwrap_or(action).to_owned() }
+        }
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "EC2ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "SlowDown" => Class::Throttled,
+        "InsufficientInstanceCapacity" | "InsufficientCapacity" | "InsufficientHostCapacity" | "SpotMaxPriceTooLow" => {
+            Class::Capacity
+        }
+        // "Your requested instance type (t4g.nano) is not supported in your requested Availability Zone".
+        "Unsupported" if message.contains("Availability Zone") => Class::Capacity,
+        "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "ServerException"
+        | "ServiceUnavailable"
+        | "Unavailable" => Class::NoAnswer,
+        _ if code.ends_with("LimitExceeded") || code.ends_with("LimitExceededException") => Class::Quota,
+        "MaxSpotInstanceCountExceeded" => Class::Quota,
+        _ if code.ends_with(".NotFound") || code.ends_with("NotFoundException") => Class::NotFound,
+        _ => Class::Other,
+    }
+}
+
+/// The action that a refusal names: "User: … is not authorized to perform: ec2:CreateTags on resource: …".
+fn missing(message: &str) -> Option<&str> {
+    let action = message.split_once("not authorized to perform: ")?.1.split_whitespace().next()?;
+    action.contains(':').then_some(action)
+}
+
+/// A refusal's message without its encoded part, which fills the screen and says nothing to a person.
+fn without_blob(message: &str) -> &str {
+    message.split("Encoded authorization failure message").next().unwrap_or(message).trim_end_matches([' ', '.'])
+}
+
+fn remedy(class: &Class) -> Option<String> {
+    Some(match class {
+        Class::NoCredentials => {
+            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of a role: AWS_SESSION_TOKEN too), or log \
+             in with `aws sso login`"
+                .to_owned()
+        }
+        Class::Expired => {
+            "log in again (`aws sso login`, or new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN), and \
+             see that this host's clock is right"
+                .to_owned()
+        }
+        Class::NoRegion => "set AWS_REGION, or `region` of the profile".to_owned(),
+        Class::Forbidden { action } => {
+            format!("the credentials must allow {action}: see ci/aws/policy.json")
+        }
+        Class::Throttled => "the account asks AWS too often: try again in a minute".to_owned(),
+        Class::Capacity => "another zone or kind of instance may be had".to_owned(),
+        Class::Quota => {
+            "the account's quota is used up: end what is not needed, or ask AWS for more (Service Quotas)".to_owned()
+        }
+        Class::NoAnswer => {
+            "whether it was done is not known: see that AWS, or what AWS_ENDPOINT_URL names, can be reached".to_owned()
+        }
+        Class::NotFound | Class::Other => return None,
+    })
+}
+
+/// An error and all that it came from; an SDK's own words are in its sources.
+fn chain(error: &dyn Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = error.to_string();
+        // Some errors repeat what they came from.
+        if !said.last().is_some_and(|last| last.contains(&words)) {
+            said.push(words);
+        }
+        next = error.source();
+    }
+    said.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_ec2::error::ErrorMetadata;
+
+    fn answer(action: &str, code: &str, message: &str) -> Trouble {
+        let error = ErrorMetadata::builder().code(code).message(message).build();
+        explain(action, &SdkError::service_error(error, ()))
+    }
+
+    #[test]
+    fn a_refusal_names_the_action_that_is_missing_and_where_it_is_allowed() {
+        let said = "You are not authorized to perform this operation. User: arn:aws:iam::123:user/ci is not authorized to \
+                    perform: ec2:CreateTags on resource: arn:aws:ec2:us-east-1:123:instance/* because no identity-based \
+                    policy allows the ec2:CreateTags action. Encoded authorization failure message: AbCdEf";
+        let trouble = answer("ec2:RunInstances", "UnauthorizedOperation", said);
+        assert_eq!(trouble.class, Class::Forbidden { action: "ec2:CreateTags".to_owned() });
+        assert!(trouble.is("UnauthorizedOperation"));
+        let text = trouble.to_string();
+        assert!(text.starts_with("ec2:RunInstances failed: UnauthorizedOperation: You are not"), "{text}");
+        assert!(text.ends_with("the credentials must allow ec2:CreateTags: see ci/aws/policy.json"), "{text}");
+        assert!(!text.contains("AbCdEf"), "{text}");
+
+        let terse = answer("ec2:RunInstances", "UnauthorizedOperation", "You are not authorized.");
+        assert_eq!(terse.class, Class::Forbidden { action: "ec2:RunInstances".to_owned() });
+    }
+
+    #[test]
+    fn codes_fall_into_the_classes_that_are_acted_on() {
+        let class = |code: &str, message: &str| answer("ec2:RunInstances", code, message).class;
+        assert_eq!(class("RequestExpired", "Request has expired."), Class::Expired);
+        let unknown = "AWS was not able to validate the provided access credentials";
+        assert_eq!(class("AuthFailure", unknown), Class::NoCredentials);
+        assert!(matches!(class("AuthFailure", "Not authorized for images: [ami-1]"), Class::Forbidden { .. }));
+        assert_eq!(class("RequestLimitExceeded", ""), Class::Throttled, "not a quota");
+        assert_eq!(class("VcpuLimitExceeded", ""), Class::Quota);
+        assert_eq!(class("InsufficientInstanceCapacity", ""), Class::Capacity);
+        let zone = "Your requested instance type (t4g.nano) is not supported in your requested Availability Zone";
+        assert_eq!(class("Unsupported", zone), Class::Capacity);
+        assert_eq!(class("Unsupported", "The requested configuration is not supported"), Class::Other);
+        assert_eq!(class("InvalidInstanceID.NotFound", ""), Class::NotFound);
+        assert_eq!(class("RepositoryNotFoundException", ""), Class::NotFound);
+        assert_eq!(class("ServiceUnavailable", ""), Class::NoAnswer);
+        assert_eq!(class("DependencyViolation", ""), Class::Other);
+    }
+
+    #[test]
+    fn what_failed_before_or_after_the_wire_is_told_apart() {
+        let error = |said: &str| {
+            let failure = SdkError::<ErrorMetadata, ()>::construction_failure(said.to_owned());
+            explain("ec2:DescribeInstances", &failure)
+        };
+        assert_eq!(error("the credential provider was not enabled").class, Class::NoCredentials);
+        assert_eq!(error("the SSO token has expired and cannot be refreshed").class, Class::Expired);
+        assert_eq!(error("Invalid Configuration: Missing Region").class, Class::NoRegion);
+        let slow = SdkError::<ErrorMetadata, ()>::timeout_error("operation timeout".to_owned());
+        let slow = explain("ec2:RunInstances", &slow);
+        assert_eq!((slow.class.clone(), slow.code.clone()), (Class::NoAnswer, None));
+        assert!(slow.to_string().contains("operation timeout"), "{slow}");
+    }
+}
