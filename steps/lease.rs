@@ -3,6 +3,9 @@
 //! A ledger is a file that its run keeps locked. The lock goes with the process, however it ends: a ledger that can
 //! be locked by somebody else belongs to a run that is over, and what it lists is removed by whoever comes next.
 
+mod removal;
+
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
@@ -39,6 +42,33 @@ pub enum Lease {
         /// Where.
         path: PathBuf,
     },
+    /// Whatever carries a run's tag in a region of AWS. Only who can ask AWS knows what there is, and removes it.
+    Cloud {
+        /// The run's id.
+        run: String,
+        /// The region: `us-east-1`.
+        region: String,
+        /// What stood in for AWS.
+        endpoint: Option<String>,
+    },
+}
+
+/// The command that removes what is left in the cloud; a build without AWS cannot.
+pub const GC: &str = "cargo run --features aws -- gc";
+
+impl fmt::Display for Lease {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lease::Process { pid, .. } => write!(out, "process {pid}"),
+            Lease::Container { name } => write!(out, "container {name}"),
+            Lease::Image { reference } => write!(out, "image {reference}"),
+            Lease::Path { path } => write!(out, "{}", path.display()),
+            Lease::Cloud { run, region, endpoint } => {
+                write!(out, "what run {run} made in {region}")?;
+                endpoint.iter().try_for_each(|endpoint| write!(out, " at {endpoint}"))
+            }
+        }
+    }
 }
 
 impl Lease {
@@ -48,102 +78,36 @@ impl Lease {
     /// Where the child is already gone.
     pub fn process(pid: u32) -> anyhow::Result<Lease> {
         let pid = i32::try_from(pid).context("a process id out of range")?;
-        let (_, started) = group_and_start(pid).with_context(|| format!("process {pid} ended at once"))?;
+        let (_, started) = removal::group_and_start(pid).with_context(|| format!("process {pid} ended at once"))?;
         Ok(Lease::Process { pid, started })
     }
-
-    /// Removes the thing; already gone is fine. Says what was removed, if there was something to remove.
-    fn release(&self) -> anyhow::Result<Option<String>> {
-        Ok(match self {
-            Lease::Process { pid, started } => end_group(*pid, *started).then(|| format!("process {pid}")),
-            Lease::Container { name } => podman(&["rm", "--force", "--ignore", "--volumes", name])?
-                .contains(name.as_str())
-                .then(|| format!("container {name}")),
-            Lease::Image { reference } => match podman(&["image", "exists", reference]) {
-                Ok(_) => {
-                    podman(&["rmi", "--force", reference])?;
-                    Some(format!("image {reference}"))
-                }
-                Err(_) => None,
-            },
-            Lease::Path { path } => {
-                let gone = match fs::symlink_metadata(path) {
-                    Err(_) => return Ok(None),
-                    // What is mounted there may be the host's own devices: never remove across a mount.
-                    Ok(_) if let Some(point) = mounted_below(path) => {
-                        anyhow::bail!("{} is not removed, for {point} is mounted: umount it", path.display())
-                    }
-                    Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).or_else(|error| {
-                        // Without root an image's folders may be read-only or another user's: only Podman's
-                        // namespace gets rid of them.
-                        podman(&["unshare", "rm", "-rf", &path.to_string_lossy()]).map(drop).map_err(|_| error)
-                    }),
-                    Ok(_) => fs::remove_file(path),
-                };
-                gone.with_context(|| format!("cannot remove {}", path.display()))?;
-                Some(path.display().to_string())
-            }
-        })
-    }
 }
 
-/// A mount point at or below a path, as `/proc/self/mountinfo` has it.
-fn mounted_below(path: &Path) -> Option<String> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let path = fs::canonicalize(path).ok()?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    points.map(|point| point.replace("\\040", " ")).find(|point| Path::new(point).starts_with(&path))
+/// A line of a ledger: a thing that was taken, or one that is seen to be over.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Over { over: Lease },
+    Taken(Lease),
 }
 
-fn podman(arguments: &[&str]) -> anyhow::Result<String> {
-    let output = std::process::Command::new("podman").args(arguments).output().context("cannot start podman")?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    anyhow::ensure!(
-        output.status.success(),
-        "podman {} failed: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(said)
+fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
+    let line = serde_json::to_string(line)? + "\n";
+    file.write_all(line.as_bytes()).context("cannot write the ledger of leases")
 }
 
-/// The process group and the start time of a process, from `/proc/PID/stat`.
-fn group_and_start(pid: i32) -> Option<(i32, u64)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    // A zombie is over: only its parent can bury it.
-    (fields.first()? != &"Z").then_some(())?;
-    Some((fields.get(2)?.parse().ok()?, fields.get(19)?.parse().ok()?))
-}
-
-/// Kills every process of a group that is not older than its leader, and waits until they are over: what they were
-/// writing is removed next, and a kill takes its time. Says whether there was one.
-fn end_group(leader: i32, started: u64) -> bool {
-    let mut found = false;
-    for _ in 0..200 {
-        let members = group(leader, started);
-        if members.is_empty() {
-            break;
+/// What a ledger still lists.
+fn read(file: &File) -> Vec<Lease> {
+    let mut leases = Vec::new();
+    // The last line may be torn by a kill: what it would have named was not made yet.
+    for line in BufReader::new(file).lines().map_while(Result::ok) {
+        match serde_json::from_str(&line) {
+            Ok(Line::Taken(lease)) => leases.push(lease),
+            Ok(Line::Over { over }) => leases.retain(|lease| lease != &over),
+            Err(_) => {}
         }
-        found = true;
-        for pid in members.into_iter().filter_map(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-        std::thread::sleep(Duration::from_millis(10));
     }
-    found
-}
-
-/// The living processes of a group that are not older than its leader.
-fn group(leader: i32, started: u64) -> Vec<i32> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let member = |pid: &i32| match group_and_start(*pid) {
-        Some((_, start)) if *pid == leader => start == started,
-        Some((group, start)) => group == leader && start >= started,
-        None => false,
-    };
-    pids.filter(member).collect()
+    leases
 }
 
 /// The ledger of one run, locked for as long as the run lives.
@@ -179,9 +143,19 @@ impl Ledger {
     /// Where the ledger cannot be written to.
     pub fn take(&self, lease: Lease) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let line = serde_json::to_string(&lease)? + "\n";
-        open.0.write_all(line.as_bytes()).context("cannot write the ledger of leases")?;
+        append(&open.0, &Line::Taken(lease.clone()))?;
         open.1.push(lease);
+        Ok(())
+    }
+
+    /// Strikes a thing that its owner has seen to be gone: of what is in the cloud only the owner can see it.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be written to.
+    pub fn forget(&self, lease: &Lease) -> anyhow::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        append(&open.0, &Line::Over { over: lease.clone() })?;
+        open.1.retain(|held| held != lease);
         Ok(())
     }
 
@@ -196,14 +170,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// Releases everything, newest first, and the ledger itself if nothing resists. Gives what could not be removed.
+    /// Releases everything, newest first, and the ledger itself if nothing resists. Gives what could not be removed: it
+    /// stays in the ledger.
     pub fn close(&self) -> Vec<String> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (_, troubles) = release_all(std::mem::take(&mut open.1));
-        if troubles.is_empty() {
+        let released = release_all(std::mem::take(&mut open.1));
+        open.1 = released.left;
+        if open.1.is_empty() {
             let _ = fs::remove_file(&self.path);
         }
-        troubles
+        released.troubles
     }
 }
 
@@ -213,15 +189,26 @@ impl Drop for Ledger {
     }
 }
 
-fn release_all(leases: Vec<Lease>) -> (Vec<String>, Vec<String>) {
-    let (mut removed, mut troubles) = (Vec::new(), Vec::new());
-    for lease in leases.iter().rev() {
+/// What came of a release.
+#[derive(Default)]
+struct Released {
+    removed: Vec<String>,
+    troubles: Vec<String>,
+    left: Vec<Lease>,
+}
+
+fn release_all(leases: Vec<Lease>) -> Released {
+    let mut all = Released::default();
+    for lease in leases.into_iter().rev() {
         match lease.release() {
-            Ok(said) => removed.extend(said),
-            Err(error) => troubles.push(format!("{error:#}")),
+            Ok(said) => all.removed.extend(said),
+            Err(error) => {
+                all.troubles.push(format!("{error:#}"));
+                all.left.insert(0, lease);
+            }
         }
     }
-    (removed, troubles)
+    all
 }
 
 /// Whether a path still leads to an open file.
@@ -246,8 +233,41 @@ pub struct Sweep {
 /// # Errors
 /// Where the folder of ledgers cannot be read.
 pub fn under_way(folder: &Path) -> anyhow::Result<bool> {
+    Ok(!living(folder)?.is_empty())
+}
+
+/// The runs that are under way.
+///
+/// # Errors
+/// Where the folder of ledgers cannot be read.
+pub fn living(folder: &Path) -> anyhow::Result<Vec<String>> {
     let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_err());
-    Ok(ledgers(folder)?.iter().any(locked))
+    let runs = ledgers(folder)?.into_iter().filter(locked);
+    Ok(runs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
+}
+
+/// Everything that runs which are over have left, as their ledgers have it: some of it may be gone.
+///
+/// # Errors
+/// Where the folder of ledgers cannot be read.
+pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Lease>> {
+    let free = ledgers(folder)?.into_iter().filter_map(|path| File::open(path).ok());
+    Ok(free.filter(|file| file.try_lock().is_ok()).flat_map(|file| read(&file)).collect())
+}
+
+/// Strikes something that is gone from the ledgers of runs that are over; the next sweep removes those that list nothing else.
+///
+/// # Errors
+/// Where a ledger cannot be written to.
+pub fn strike(folder: &Path, lease: &Lease) -> anyhow::Result<()> {
+    for path in ledgers(folder)? {
+        let open = OpenOptions::new().read(true).append(true).open(&path);
+        let file = open.with_context(|| format!("cannot write {}", path.display()))?;
+        if file.try_lock().is_ok() && read(&file).contains(lease) {
+            append(&file, &Line::Over { over: lease.clone() })?;
+        }
+    }
+    Ok(())
 }
 
 /// How many runs are over and have left something.
@@ -281,19 +301,16 @@ pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
         if file.try_lock().is_err() {
             continue;
         }
-        // The last line may be torn by a kill: what it would have named was not made yet.
-        let leases = BufReader::new(&file).lines().map_while(Result::ok);
-        let leases = leases.filter_map(|line| serde_json::from_str(&line).ok()).collect();
-        let (removed, troubles) = release_all(leases);
-        if troubles.is_empty() {
+        let released = release_all(read(&file));
+        if released.left.is_empty() {
             match fs::remove_file(&path) {
                 // Another sweep was faster.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
             }
         }
-        sweep.removed.extend(removed);
-        sweep.troubles.extend(troubles);
+        sweep.removed.extend(released.removed);
+        sweep.troubles.extend(released.troubles);
     }
     Ok(sweep)
 }
@@ -301,7 +318,6 @@ pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::CommandExt;
 
     #[test]
     fn a_run_that_was_killed_is_swept_and_a_living_one_is_not() {
@@ -327,27 +343,48 @@ mod tests {
         assert!(!under_way(&ledgers).unwrap());
         assert_eq!(left(&ledgers).unwrap(), 0);
     }
-
     #[test]
-    fn a_mount_is_seen_before_something_is_removed() {
-        assert!(mounted_below(Path::new("/")).is_some());
-        assert_eq!(mounted_below(Path::new("/proc")).as_deref(), Some("/proc"));
+    fn what_is_in_the_cloud_stays_in_the_ledger_until_somebody_has_seen_it_gone() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(mounted_below(folder.path()), None);
+        let (ledgers, beside) = (folder.path().join("ledgers"), folder.path().join("beside"));
+        let cloud = |run: &str| Lease::Cloud { run: run.to_owned(), region: "us-east-1".to_owned(), endpoint: None };
+        fs::write(&beside, "").unwrap();
+        let ledger = Ledger::open(&ledgers, "one").unwrap();
+        ledger.take(cloud("one")).unwrap();
+        ledger.take(Lease::Path { path: beside.clone() }).unwrap();
+        assert!(ledger.release(&cloud("one")).is_err());
+        assert_eq!(leftovers(&ledgers).unwrap(), [], "the run lives");
+        assert_eq!(living(&ledgers).unwrap(), ["one"]);
+        strike(&ledgers, &cloud("one")).unwrap();
+        let troubles = ledger.close();
+        assert!(!beside.exists() && troubles.len() == 1, "{troubles:?}");
+        drop(ledger);
+
+        for _ in 0..2 {
+            let found = sweep(&ledgers).unwrap();
+            let told =
+                "what run one made in us-east-1 may be left: `cargo run --features aws -- gc` looks and removes it";
+            assert_eq!(found, Sweep { removed: vec![], troubles: vec![told.to_owned()] });
+        }
+        assert!(leftovers(&ledgers).unwrap().contains(&cloud("one")), "a living run's ledger is not written by others");
+        strike(&ledgers, &cloud("another")).unwrap();
+        assert!(leftovers(&ledgers).unwrap().contains(&cloud("one")));
+        strike(&ledgers, &cloud("one")).unwrap();
+        assert_eq!(sweep(&ledgers).unwrap(), Sweep::default());
+        assert_eq!(left(&ledgers).unwrap(), 0);
     }
 
     #[test]
-    fn a_process_goes_with_its_whole_group_and_a_stranger_with_its_id_does_not() {
-        let mut child =
-            std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).process_group(0).spawn().unwrap();
-        let Lease::Process { pid, started } = Lease::process(child.id()).unwrap() else { unreachable!() };
-        // In clock ticks, of which some pass until the child has its own child.
-        assert!(!end_group(pid, started + 10_000), "another start time is another process");
-        assert!(end_group(pid, started));
-        child.wait().unwrap();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        while end_group(pid, started) {
-            assert!(std::time::Instant::now() < deadline, "somebody of the group is left");
-        }
+    fn what_was_forgotten_is_not_asked_for_after_a_kill() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = Lease::Cloud { run: "one".to_owned(), region: "us-east-1".to_owned(), endpoint: None };
+        let ledger = Ledger::open(folder.path(), "one").unwrap();
+        ledger.take(cloud.clone()).unwrap();
+        ledger.forget(&cloud).unwrap();
+        fs::copy(folder.path().join("one.jsonl"), folder.path().join("killed.jsonl")).unwrap();
+        assert_eq!(sweep(folder.path()).unwrap(), Sweep::default());
+        assert!(!folder.path().join("killed.jsonl").exists());
+        assert_eq!(ledger.close(), Vec::<String>::new());
+        assert!(!folder.path().join("one.jsonl").exists());
     }
 }

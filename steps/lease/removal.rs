@@ -1,0 +1,134 @@
+//! How each kind of thing that a ledger lists is removed.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::{GC, Lease};
+
+impl Lease {
+    /// Removes the thing; already gone is fine. Says what was removed, if there was something to remove.
+    pub(super) fn release(&self) -> anyhow::Result<Option<String>> {
+        Ok(match self {
+            Lease::Process { pid, started } => end_group(*pid, *started).then(|| format!("process {pid}")),
+            Lease::Container { name } => podman(&["rm", "--force", "--ignore", "--volumes", name])?
+                .contains(name.as_str())
+                .then(|| format!("container {name}")),
+            Lease::Image { reference } => match podman(&["image", "exists", reference]) {
+                Ok(_) => {
+                    podman(&["rmi", "--force", reference])?;
+                    Some(format!("image {reference}"))
+                }
+                Err(_) => None,
+            },
+            Lease::Path { path } => {
+                let gone = match fs::symlink_metadata(path) {
+                    Err(_) => return Ok(None),
+                    // What is mounted there may be the host's own devices: never remove across a mount.
+                    Ok(_) if let Some(point) = mounted_below(path) => {
+                        anyhow::bail!("{} is not removed, for {point} is mounted: umount it", path.display())
+                    }
+                    Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).or_else(|error| {
+                        // Without root an image's folders may be read-only or another user's: only Podman's
+                        // namespace gets rid of them.
+                        podman(&["unshare", "rm", "-rf", &path.to_string_lossy()]).map(drop).map_err(|_| error)
+                    }),
+                    Ok(_) => fs::remove_file(path),
+                };
+                gone.with_context(|| format!("cannot remove {}", path.display()))?;
+                Some(path.display().to_string())
+            }
+            Lease::Cloud { .. } => anyhow::bail!("{self} may be left: `{GC}` looks and removes it"),
+        })
+    }
+}
+
+/// A mount point at or below a path, as `/proc/self/mountinfo` has it.
+fn mounted_below(path: &Path) -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let path = fs::canonicalize(path).ok()?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    points.map(|point| point.replace("\\040", " ")).find(|point| Path::new(point).starts_with(&path))
+}
+
+fn podman(arguments: &[&str]) -> anyhow::Result<String> {
+    let output = std::process::Command::new("podman").args(arguments).output().context("cannot start podman")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    anyhow::ensure!(
+        output.status.success(),
+        "podman {} failed: {}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(said)
+}
+
+/// The process group and the start time of a process, from `/proc/PID/stat`.
+pub(super) fn group_and_start(pid: i32) -> Option<(i32, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // A zombie is over: only its parent can bury it.
+    (fields.first()? != &"Z").then_some(())?;
+    Some((fields.get(2)?.parse().ok()?, fields.get(19)?.parse().ok()?))
+}
+
+/// Kills every process of a group that is not older than its leader, and waits until they are over: what they were
+/// writing is removed next, and a kill takes its time. Says whether there was one.
+fn end_group(leader: i32, started: u64) -> bool {
+    let mut found = false;
+    for _ in 0..200 {
+        let members = group(leader, started);
+        if members.is_empty() {
+            break;
+        }
+        found = true;
+        for pid in members.into_iter().filter_map(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    found
+}
+
+/// The living processes of a group that are not older than its leader.
+fn group(leader: i32, started: u64) -> Vec<i32> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let member = |pid: &i32| match group_and_start(*pid) {
+        Some((_, start)) if *pid == leader => start == started,
+        Some((group, start)) => group == leader && start >= started,
+        None => false,
+    };
+    pids.filter(member).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+
+    #[test]
+    fn a_mount_is_seen_before_something_is_removed() {
+        assert!(mounted_below(Path::new("/")).is_some());
+        assert_eq!(mounted_below(Path::new("/proc")).as_deref(), Some("/proc"));
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(mounted_below(folder.path()), None);
+    }
+
+    #[test]
+    fn a_process_goes_with_its_whole_group_and_a_stranger_with_its_id_does_not() {
+        let mut child =
+            std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).process_group(0).spawn().unwrap();
+        let Lease::Process { pid, started } = Lease::process(child.id()).unwrap() else { unreachable!() };
+        // In clock ticks, of which some pass until the child has its own child.
+        assert!(!end_group(pid, started + 10_000), "another start time is another process");
+        assert!(end_group(pid, started));
+        child.wait().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while end_group(pid, started) {
+            assert!(std::time::Instant::now() < deadline, "somebody of the group is left");
+        }
+    }
+}
