@@ -204,6 +204,7 @@ impl Run {
             arch: self.arch,
             image: self.options.image.clone(),
             runs: self.options.runs,
+            ecr: None,
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
         tokio::select! {
