@@ -2,8 +2,13 @@
 
 #[cfg(feature = "aws")]
 pub mod ecr;
+// Who has no account still compiles what would use one.
+#[cfg(not(feature = "aws"))]
+#[path = "registry/no_ecr.rs"]
+pub mod ecr;
 mod http;
 mod local;
+mod repository;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,11 +18,16 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Deserialize;
 
+pub use ecr::Ecr;
 pub use local::{Local, MADE, image, password, point_testcontainers_at, runtime, socket, trial};
+pub use repository::{NotMade, PUBLIC, Repository};
 
 use crate::artifact::{Image, PULL_LIMIT, Storage, Workshop, tls};
 use crate::command::{Command, Output, tail};
 use crate::shell::ShellError;
+
+/// How long to wait before each further attempt, where a registry was asked too often.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// Why a registry's operation did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +41,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the registry was asked more often than it allows: nothing is wrong with what was asked for.
+    fn too_often(&self) -> bool {
+        let Refusal::Other(text) = self else { return false };
+        ["toomanyrequests", "too many requests"].iter().any(|sign| text.to_lowercase().contains(sign))
+    }
+
     /// Tells by what Podman said.
     fn of(said: &str) -> Refusal {
         const SIGNS: [&str; 7] = [
@@ -42,7 +58,9 @@ impl Refusal {
             "403 (forbidden)",
             "code: 405",
         ];
-        let text = tail(said, 1);
+        // What it logs beside that is no answer, though it may come last.
+        let text: Vec<&str> = said.lines().filter(|line| !line.starts_with("time=\"")).collect();
+        let text = tail(&text.join("\n"), 1);
         // This host's own file permissions are no answer of a registry.
         let told = text.to_lowercase().replace("permission denied", "");
         match SIGNS.iter().any(|sign| told.contains(sign)) {
@@ -94,6 +112,8 @@ pub struct Pull {
     pub environment: String,
     /// What the one file held in which Podman looked for credentials.
     pub auth_file: String,
+    /// Whether Podman found credentials all the same, and who gave it the token it pulled with.
+    pub token: String,
     /// How long the pull took.
     pub wall: Duration,
 }
@@ -124,10 +144,25 @@ pub async fn push(workshop: &Workshop, image: &Image, login: &Login, reference: 
 /// # Errors
 /// [`Refusal::Unauthorized`] where the registry does not allow it, as it should not.
 pub async fn push_anonymously(workshop: &Workshop, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
-    let nobody = Nobody::new(workshop)?;
-    let pushed = push_by(workshop, image, reference, |command| nobody.runs(command)).await;
-    nobody.leave(workshop).await;
-    pushed
+    patiently(async || {
+        let nobody = Nobody::new(workshop)?;
+        let pushed = push_by(workshop, image, reference, |command| nobody.runs(command)).await;
+        nobody.leave(workshop).await;
+        pushed
+    })
+    .await
+}
+
+/// Asks again, later and later, where a registry was asked too often: ECR Public answers those without credentials
+/// once a second.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    for pause in PAUSES {
+        match ask().await {
+            Err(refusal) if refusal.too_often() => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 async fn push_by(
@@ -149,16 +184,21 @@ async fn push_by(
 /// # Errors
 /// [`Refusal::Unauthorized`] where the registry demands a login.
 pub async fn pull_anonymously(workshop: &Workshop, reference: &str) -> Result<Pull, Refusal> {
-    let nobody = Nobody::new(workshop)?;
-    let pull = pull_by(workshop, &nobody, reference).await;
-    nobody.leave(workshop).await;
-    pull
+    patiently(async || {
+        let nobody = Nobody::new(workshop)?;
+        let pull = pull_by(workshop, &nobody, reference).await;
+        nobody.leave(workshop).await;
+        pull
+    })
+    .await
 }
 
 async fn pull_by(workshop: &Workshop, nobody: &Nobody, reference: &str) -> Result<Pull, Refusal> {
     let storage = Storage::new(workshop)?;
     let environment = workshop.shell.read(&nobody.runs(Command::new("env"))).await?;
-    let pull = storage.podman(&["pull", "--quiet", tls(reference), reference]).time_limit(PULL_LIMIT);
+    // Its log tells where it looked for credentials, and whom it asked for a token.
+    let pull = storage.podman(&["--log-level=debug", "pull", "--quiet", tls(reference), reference]);
+    let pull = pull.time_limit(PULL_LIMIT);
     let pulled = accepted(workshop.shell.run(&nobody.runs(pull)).await?)?;
     let inspect = storage.podman(&["image", "inspect", reference]);
     let inspected = workshop.shell.read(&nobody.runs(inspect)).await?;
@@ -170,6 +210,7 @@ async fn pull_by(workshop: &Workshop, nobody: &Nobody, reference: &str) -> Resul
         inspected,
         environment,
         auth_file: fs::read_to_string(nobody.auth_file()).context("cannot read the empty auth file")?,
+        token: token(&pulled.errors()),
         wall: pulled.wall,
     })
 }
@@ -178,6 +219,17 @@ fn accepted(output: Output) -> Result<Output, Refusal> {
     match output.succeeded() {
         true => Ok(output),
         false => Err(Refusal::of(&output.errors())),
+    }
+}
+
+/// How Podman came to pull, by the log of it.
+fn token(log: &str) -> String {
+    let found = if log.contains("No credentials for ") { "no credentials" } else { "perhaps credentials" };
+    // All else that it asks for is below /v2/.
+    let asked = log.lines().filter_map(|line| Some(line.split_once("msg=\"GET ")?.1.split_once('"')?.0));
+    match asked.into_iter().find(|url| !url.contains("/v2/")) {
+        Some(url) => format!("{found}; token from {url}"),
+        None => format!("{found}; no token"),
     }
 }
 
@@ -266,6 +318,42 @@ mod tests {
         for said in other {
             assert!(matches!(Refusal::of(said), Refusal::Other(_)), "{said}");
         }
+    }
+
+    #[test]
+    fn what_podman_logs_is_no_answer_of_a_registry() {
+        let said = "time=\"x\" level=debug msg=\"GET /v2/\"\nError: denied: Not Authorized\ntime=\"x\" level=debug msg=\"over\"\n";
+        assert_eq!(Refusal::of(said), Refusal::Unauthorized("Error: denied: Not Authorized".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn who_was_asked_too_often_is_asked_again_and_nobody_else() {
+        let asked = std::cell::Cell::new(0);
+        let told = patiently(async || {
+            asked.set(asked.get() + 1);
+            Err::<(), _>(match asked.get() {
+                1 => Refusal::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),
+                2 => Refusal::of(
+                    "Error: initializing source docker://public.ecr.aws/a/b:1: too many requests to registry",
+                ),
+                _ => Refusal::of("Error: reading manifest 1 in public.ecr.aws/a/b: name unknown: no such repository"),
+            })
+        });
+        assert!(matches!(told.await, Err(Refusal::Other(text)) if text.contains("name unknown")));
+        assert_eq!(asked.get(), 3);
+        assert!(!Refusal::Unauthorized("too many requests".to_owned()).too_often());
+    }
+
+    #[test]
+    fn the_log_of_a_pull_tells_of_credentials_and_of_the_token() {
+        let line = |text: &str| format!("time=\"x\" level=debug msg=\"{text}\"\n");
+        let none = line("No credentials for public.ecr.aws/a/b found");
+        let asked =
+            line("GET https://public.ecr.aws/v2/") + &line("GET https://public.ecr.aws/token/?service=public.ecr.aws");
+        let url = "https://public.ecr.aws/token/?service=public.ecr.aws";
+        assert_eq!(token(&(none.clone() + &asked)), format!("no credentials; token from {url}"));
+        assert_eq!(token(&asked), format!("perhaps credentials; token from {url}"));
+        assert_eq!(token(&(none + &line("GET http://127.0.0.1:5000/v2/a/manifests/1"))), "no credentials; no token");
     }
 
     #[test]

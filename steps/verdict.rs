@@ -193,6 +193,33 @@ mod tests {
     }
 
     #[test]
+    fn an_address_has_a_shape_or_it_has_not() {
+        let rule = Rule::Shape { shape: "public.ecr.aws/*/*".to_owned() };
+        let accepts = |seen: &str| rule.accepts(&seen.into());
+        for public in ["public.ecr.aws/x1y2z3a4/assay-20261123-040232-114c", "public.ecr.aws/a/b.c_d"] {
+            assert_eq!(accepts(public), Some(true), "{public}");
+        }
+        for other in [
+            "RepositoryAlreadyExistsException: the name is taken",
+            "https://public.ecr.aws/a/b",
+            "public.ecr.aws/a",
+            "public.ecr.aws/a/b/c",
+            "public.ecr.aws/a/",
+            "public.ecr.aws//b",
+            "public.ecr.aws/A/b",
+            "public.ecr.aws/a/b:1",
+            "public.ecr.aws/a/-b",
+            "public.ecr.aws.example.org/a/b",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com/b",
+        ] {
+            assert_eq!(accepts(other), Some(false), "{other}");
+        }
+        assert_eq!(rule.accepts(&1.0.into()), None);
+        assert!(rule.broken_by(Unit::Text).iter().all(|value| rule.accepts(value) == Some(false)));
+        assert_eq!(rule.show(Unit::Text), "as public.ecr.aws/*/*");
+    }
+
+    #[test]
     fn one_check_that_fails_decides_and_no_check_at_all_is_inconclusive() {
         let outcome = |verdict| Outcome { verdict, reason: verdict.to_string(), value: None };
         let of = |verdicts: &[Verdict]| {

@@ -3,6 +3,7 @@
 mod beside;
 mod cloud;
 mod machines;
+mod publishing;
 mod stand_ins;
 mod subjects;
 mod trials;
@@ -17,7 +18,7 @@ use assay::facts::Arch;
 use assay::memo::Memo;
 use assay::probe::{Reading, Sample};
 use assay::progress::Progress;
-use assay::registry::{self, Local};
+use assay::registry::{self, Ecr, Local};
 use assay::settings::Settings;
 use assay::target::ec2::Cloud;
 use assay::target::{Context, mirror_address};
@@ -27,7 +28,8 @@ use tokio::sync::OnceCell;
 
 pub use beside::Beside;
 pub use machines::{Kind, Machines};
-pub use subjects::Door;
+pub use publishing::Door;
+use publishing::Public;
 pub use trials::{Condition, Limits, TrialSpec};
 
 /// What is put to the proof: its samples, and the files of the run they were read from.
@@ -84,6 +86,9 @@ pub struct Orders {
     pub image: Option<String>,
     /// `--runs`.
     pub runs: u32,
+    /// ECR Public, where images are published to instead of a registry on this host, and when whoever finds the run's
+    /// repository there may remove it.
+    pub ecr: Option<(Ecr, Timestamp)>,
 }
 
 /// Everything that scenarios share.
@@ -97,6 +102,7 @@ pub struct Lab {
     modules: Memo<Arc<Module>>,
     images: Memo<Arc<Image>>,
     registry: Memo<Arc<Local>>,
+    public: Memo<Arc<Public>>,
     published: Memo<Arc<str>>,
     subjects: Memo<Subject>,
     opened: Timestamp,
@@ -120,6 +126,7 @@ impl Lab {
             modules: Memo::default(),
             images: Memo::default(),
             registry: Memo::default(),
+            public: Memo::default(),
             published: Memo::default(),
             subjects: Memo::default(),
             opened: Timestamp::now(),
@@ -140,6 +147,7 @@ impl Lab {
         self.modules.forget_failures();
         self.images.forget_failures();
         self.registry.forget_failures();
+        self.public.forget_failures();
         self.published.forget_failures();
         self.machines.renew();
     }
@@ -252,9 +260,9 @@ impl Lab {
         Ok(Subject { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
-    /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger, or is removed
-    /// from the cloud by who opened it.
+    /// Saves what the machines have to say and shuts them down, and removes what was published; what else was made goes
+    /// with the ledger, or is removed from the cloud by who opened it.
     pub async fn close(&self) {
-        self.machines.close().await;
+        tokio::join!(self.machines.close(), self.unpublish());
     }
 }

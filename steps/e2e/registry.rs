@@ -1,4 +1,4 @@
-//! Steps about publishing: section A.4 of the annex.
+//! Steps about publishing: section A.4 of the annex, and what is left of it in the end.
 
 use assay::probe::Value;
 use assay::unit::Unit;
@@ -7,6 +7,38 @@ use cucumber::{given, then, when};
 
 use crate::lab::Door;
 use crate::world::Proof;
+
+#[given("an ECR Public repository made for this run")]
+async fn own_repository(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.repository_subject().await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[given("an ECR Public repository by a name that is taken already")]
+async fn taken_repository(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.taken_repository_subject().await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[then("its address is public")]
+fn address_is_public(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check("ecr.uri", Unit::Text, Rule::Shape { shape: "public.ecr.aws/*/*".to_owned() })
+}
+
+#[when("the run's repository has been deleted with its images")]
+async fn repository_deleted(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.deleted_repository_subject().await?;
+    proof.about(subject);
+    Ok(())
+}
+
+#[then("the repository is gone")]
+fn repository_is_gone(proof: &mut Proof) -> anyhow::Result<()> {
+    proof.check_text("repository.state", "RepositoryNotFoundException")?;
+    proof.check("repository.pull", Unit::Text, Rule::Contains { text: "name unknown".to_owned() })
+}
 
 #[when(expr = "the image of the workload is pushed with the login")]
 async fn pushed_with_login(proof: &mut Proof) -> anyhow::Result<()> {
@@ -62,7 +94,8 @@ fn same_digest(proof: &mut Proof) -> anyhow::Result<()> {
 #[then("there were no credentials to use")]
 fn no_credentials(proof: &mut Proof) -> anyhow::Result<()> {
     proof.check_text("pull.auth-file", "{}")?;
-    proof.check_text("pull.environment", "HOME PATH REGISTRY_AUTH_FILE XDG_RUNTIME_DIR")
+    proof.check_text("pull.environment", "HOME PATH REGISTRY_AUTH_FILE XDG_RUNTIME_DIR")?;
+    proof.check("pull.token", Unit::Text, Rule::Contains { text: "no credentials".to_owned() })
 }
 
 #[when("something that is no OCI image is pushed with the login")]

@@ -208,6 +208,7 @@ impl Run {
             cloud: cloud.clone(),
             image: self.options.image.clone(),
             runs: self.options.runs,
+            ecr: None,
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
         tokio::select! {

@@ -79,6 +79,10 @@ const ENTRIES: &[Entry] = &[
     text("push."),
     seconds("pull.time", 1e-3, HOUR),
     text("pull."),
+    // A repository in ECR Public.
+    words("ecr.uri", &["public.ecr.aws/", "RepositoryAlreadyExistsException: "]),
+    words("repository.state", &["public.ecr.aws/", "RepositoryNotFoundException"]),
+    words("repository.pull", &["refused: ", "pulled "]),
     // The machine.
     count("machine.cpus", 1.0, 4096.0),
     bytes("machine.memory", 16.0 * MIB, 64.0 * TIB),

@@ -1,1 +1,4 @@
 //! The cloud, against a stand-in that fails on demand.
+
+#[path = "aws/ecr.rs"]
+mod ecr;

@@ -51,6 +51,12 @@ pub enum Rule {
         /// The part.
         text: String,
     },
+    /// An address of this shape: as many parts between slashes, the same ones but for `*`, which is any name of lower-case
+    /// letters, digits and, between them, `.`, `_` and `-`.
+    Shape {
+        /// As in `public.ecr.aws/*/*`.
+        shape: String,
+    },
     /// Nothing: the value is reported, the claim promises no bound.
     Recorded,
 }
@@ -67,6 +73,7 @@ impl Rule {
             Rule::Differs { value } => format!("≠ {}", value.show(unit)),
             Rule::AtLeastVersion { version } => format!("≥ {version}"),
             Rule::Contains { text } => format!("says \"{text}\""),
+            Rule::Shape { shape } => format!("as {shape}"),
             Rule::Recorded => "reported".to_owned(),
         }
     }
@@ -88,6 +95,12 @@ impl Rule {
             Rule::Differs { value } => vec![value.clone()],
             Rule::AtLeastVersion { .. } => vec!["0.0.1".into()],
             Rule::Contains { .. } => vec!["something else".into()],
+            Rule::Shape { shape } => {
+                let shaped = shape.replace('*', "a");
+                ["something else".into(), format!("{shaped}/a"), shaped.to_uppercase()]
+                    .map(|text| text.as_str().into())
+                    .to_vec()
+            }
             Rule::Recorded => Vec::new(),
         }
     }
@@ -103,6 +116,7 @@ impl Rule {
             (Rule::Differs { value: unwanted }, seen) if same_kind(unwanted, seen) => unwanted != seen,
             (Rule::AtLeastVersion { version: wanted }, Value::Text(seen)) => version(seen)? >= version(wanted)?,
             (Rule::Contains { text }, Value::Text(seen)) => seen.contains(text.as_str()),
+            (Rule::Shape { shape }, Value::Text(seen)) => shaped(shape, seen),
             (Rule::Recorded, _) => true,
             _ => return None,
         })
@@ -122,6 +136,17 @@ impl Rule {
 fn version(text: &str) -> Option<Vec<u64>> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text[..end].trim_end_matches('.').split('.').map(|part| part.parse().ok()).collect()
+}
+
+/// Whether an address has this shape.
+fn shaped(shape: &str, seen: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let name = |part: &str| {
+        part.starts_with(plain) && part.ends_with(plain) && part.chars().all(|c| plain(c) || "._-".contains(c))
+    };
+    let (wanted, parts): (Vec<&str>, Vec<&str>) = (shape.split('/').collect(), seen.split('/').collect());
+    let same = |(wanted, part): (&&str, &&str)| if *wanted == "*" { name(part) } else { wanted == part };
+    wanted.len() == parts.len() && wanted.iter().zip(&parts).all(same)
 }
 
 fn same_kind(a: &Value, b: &Value) -> bool {

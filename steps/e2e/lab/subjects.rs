@@ -1,25 +1,14 @@
-//! Subjects that need no machine: builds, modules, images, what a registry says to whom; and the machine's own facts.
+//! Subjects that need no machine: builds, modules, images; and the machine's own facts.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use assay::artifact::{Image, Module, Recipe, build};
 use assay::command::Status;
 use assay::facts::Facts;
 use assay::probe::Reading;
-use assay::registry::{self, Pull, Pushed, Refusal};
 use assay::unit::Unit;
 
 use super::{Guest, Lab, Subject};
-
-/// Which of the registry's doors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// Serves pulls to anybody.
-    Open,
-    /// Demands a login for everything.
-    Closed,
-}
 
 impl Lab {
     /// A guest built from a clean tree, twice: how its compiler ended, and what came out.
@@ -65,83 +54,6 @@ impl Lab {
         self.once(&format!("image {}{variant}", guest.name()), make).await
     }
 
-    async fn workload_image(&self) -> anyhow::Result<Arc<Image>> {
-        self.image(&Guest::Workload, "", &Recipe::default()).await
-    }
-
-    async fn push(&self, image: &Image) -> anyhow::Result<Pushed> {
-        let door = self.registry().await?;
-        let reference = format!("{}/{}", door.closed, image.repository());
-        Ok(registry::push(&self.workshop, image, &door.login, &reference).await?)
-    }
-
-    /// Where machines pull an image from; it is pushed when the first of them asks.
-    pub(super) async fn published(&self, image: &Image) -> anyhow::Result<Arc<str>> {
-        let make = async {
-            self.push(image).await?;
-            let port = self.registry().await?.open.rsplit(':').next().unwrap_or_default().to_owned();
-            // A machine reaches the host's loopback at this address of its user-mode network.
-            Ok(Arc::from(format!("10.0.2.2:{port}/{}", image.repository())))
-        };
-        self.published.get(&image.reference, make).await
-    }
-
-    /// What the registry says to a push of the workload's image, with the login or without.
-    pub async fn push_subject(&self, with_login: bool) -> anyhow::Result<Subject> {
-        let make = async {
-            let image = self.workload_image().await?;
-            let door = self.registry().await?;
-            let reference = format!("{}/{}", door.closed, image.repository());
-            let answer = match with_login {
-                true => registry::push(&self.workshop, &image, &door.login, &reference).await,
-                false => registry::push_anonymously(&self.workshop, &image, &reference).await,
-            };
-            let (result, raw) = told(answer.as_ref().map(|pushed| pushed.digest.clone()))?;
-            self.subject("push", "host", vec![Reading::new("push.result", result.as_str(), Unit::Text, raw)])
-        };
-        self.once(&format!("push with login: {with_login}"), make).await
-    }
-
-    /// The workload's image in the registry: under which digest.
-    pub async fn pushed_subject(&self) -> anyhow::Result<Subject> {
-        let make = async {
-            let image = self.workload_image().await?;
-            let pushed = self.push(&image).await?;
-            self.subject("push", "host", vec![Reading::text("push.digest", &pushed.digest)])
-        };
-        self.once("pushed", make).await
-    }
-
-    /// What the registry says to a pull by somebody who has no credentials anywhere.
-    pub async fn pull_subject(&self, door: Door) -> anyhow::Result<Subject> {
-        let make = async {
-            let image = self.workload_image().await?;
-            let pushed = self.push(&image).await?;
-            let registry = self.registry().await?;
-            let host = if door == Door::Open { &registry.open } else { &registry.closed };
-            let reference = format!("{host}/{}", image.repository());
-            let answer = registry::pull_anonymously(&self.workshop, &reference).await;
-            self.subject("anonymous pull", "host", pull_readings(&answer, &pushed)?)
-        };
-        self.once(&format!("pull {door:?}"), make).await
-    }
-
-    /// What the registry says to something that is no OCI image.
-    pub async fn payload_subject(&self) -> anyhow::Result<Subject> {
-        let make = async {
-            let registry = self.registry().await?;
-            let answer = registry.put_text("assay/payload", "1", "this is no OCI manifest").await;
-            // Here a refusal for what it is, not for who brings it, is an answer too.
-            let answer = answer.map_err(|refusal| match refusal {
-                Refusal::Other(text) if text.starts_with("status 4") => Refusal::Unauthorized(text),
-                other => other,
-            });
-            let (result, raw) = told(answer.as_ref().map(|()| "taken".to_owned()))?;
-            self.subject("payload", "host", vec![Reading::new("push.result", result.as_str(), Unit::Text, raw)])
-        };
-        self.once("payload", make).await
-    }
-
     /// The device's facts.
     pub async fn device_subject(&self) -> anyhow::Result<Subject> {
         let make = async {
@@ -157,19 +69,6 @@ impl Lab {
     /// Samples of the annex's arithmetic: one per figure, 1 where it is right.
     pub fn arithmetic_subject(&self, readings: Vec<Reading>) -> anyhow::Result<Subject> {
         self.subject("the annex's figures", "host", readings)
-    }
-}
-
-/// A registry's answer as a text: `accepted`, or `refused: …`; anything else is trouble and no answer.
-fn told(answer: Result<String, &Refusal>) -> anyhow::Result<(String, String)> {
-    match answer {
-        Ok(raw) => Ok(("accepted".to_owned(), raw)),
-        Err(Refusal::Unauthorized(text)) => {
-            // The last words say why; the whole of it is kept as the raw text.
-            let why: Vec<&str> = text.trim().rsplitn(3, ": ").take(2).collect();
-            Ok((format!("refused: {}", why.into_iter().rev().collect::<Vec<_>>().join(": ")), text.clone()))
-        }
-        Err(Refusal::Other(text)) => anyhow::bail!("the registry: {text}"),
     }
 }
 
@@ -208,24 +107,6 @@ fn image_readings(image: &Image) -> Vec<Reading> {
     ];
     readings.extend(files.iter().map(|file| Reading::text("image.file", file)));
     readings
-}
-
-fn pull_readings(answer: &Result<Pull, Refusal>, pushed: &Pushed) -> anyhow::Result<Vec<Reading>> {
-    let (result, raw) = told(answer.as_ref().map(|pull| pull.digest.clone()))?;
-    let mut readings = vec![
-        Reading::new("pull.result", result.as_str(), Unit::Text, raw),
-        Reading::text("push.digest", &pushed.digest),
-    ];
-    if let Ok(pull) = answer {
-        let names: BTreeSet<&str> = pull.environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
-        let names = names.into_iter().collect::<Vec<_>>().join(" ");
-        readings.push(Reading::text("pull.digest", &pull.digest));
-        readings.push(Reading::new("pull.environment", names.as_str(), Unit::Text, pull.environment.clone()));
-        readings.push(Reading::text("pull.auth-file", pull.auth_file.trim()));
-        readings.push(Reading::text("pull.inspected", &pull.config_digest));
-        readings.push(Reading::new("pull.time", pull.wall.as_secs_f64(), Unit::Seconds, "wall time"));
-    }
-    Ok(readings)
 }
 
 pub(super) fn machine_readings(facts: &Facts) -> Vec<Reading> {

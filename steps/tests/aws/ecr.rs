@@ -1,0 +1,249 @@
+//! ECR Public, against what stands in for it: the SDK and Podman are the real ones, and so is all that is between.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use assay::artifact::{Image, Module, Recipe, Workshop};
+use assay::evidence::Evidence;
+use assay::lease::Ledger;
+use assay::registry::{self, Ecr, NotMade, Refusal, Repository};
+use assay::settings::StandIn;
+use assay::shell::Shell;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_ecrpublic::config::Credentials;
+use jiff::Timestamp;
+
+/// Where this project's own files are.
+const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// ECR Public's stand-in, for as long as it is held.
+struct Cloud {
+    child: Child,
+    host: String,
+}
+
+impl Cloud {
+    fn start() -> Cloud {
+        let python = Path::new(PROJECT).join("target/cloud-python/bin/python");
+        let mut command = Command::new(&python);
+        command.arg(Path::new(PROJECT).join("fixtures/cloud/ecr.py")).arg("0");
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", python.display()));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let host = line.trim().strip_prefix("http://").expect("it says where it is").to_owned();
+        Cloud { child, host }
+    }
+
+    /// The SDK, set up for quite another region: ECR Public is in one alone.
+    async fn ecr(&self) -> Ecr {
+        let configuration = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::from_static("eu-west-1"))
+            .endpoint_url(format!("http://{}", self.host))
+            .credentials_provider(Credentials::new("AKIDEXAMPLE", "example", None, None, "test"))
+            .load();
+        let stand_in = StandIn { registry: Some(self.host.clone()), ..StandIn::default() };
+        Ecr::open(&configuration.await, &stand_in)
+    }
+
+    /// Posts to the stand-in as nobody's SDK does; gives the answer's status.
+    fn post(&self, path: &str, headers: &str, body: &str) -> u16 {
+        let length = body.len();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}", self.host);
+        let mut stream = TcpStream::connect(&self.host).unwrap();
+        write!(stream, "{head}\r\n{headers}\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// A repository that somebody made by hand: no run's tags are on it.
+    fn made_by_hand(&self, name: &str) {
+        let headers = "X-Amz-Target: SpencerFrontendService.CreateRepository\r\n\
+            Authorization: AWS4-HMAC-SHA256 Credential=a/20261124/us-east-1/ecr-public/aws4_request\r\n";
+        assert_eq!(self.post("/", headers, &format!(r#"{{"repositoryName": "{name}"}}"#)), 200);
+    }
+
+    /// The next so many who ask without credentials hear that it was too often.
+    fn too_many(&self, count: u32) {
+        assert_eq!(self.post("/stand-in/ecr", "", &format!(r#"{{"too_many": {count}}}"#)), 204);
+    }
+
+    /// The API's next answer to a request for this action is this error.
+    fn fault(&self, action: &str, kind: &str) {
+        let wanted = format!(r#"{{"faults": {{"{action}": ["{kind}"]}}}}"#);
+        assert_eq!(self.post("/stand-in/ecr", "", &wanted), 204);
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A workshop with an image in it, and the evidence that all of it is noted in.
+struct Shop {
+    workshop: Workshop,
+    evidence: Arc<Evidence>,
+    image: Image,
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    async fn open(name: &str) -> Shop {
+        let folder = tempfile::tempdir().unwrap();
+        let run = format!("{name}-{}", std::process::id());
+        let evidence = Arc::new(Evidence::create(&folder.path().join("runs"), None, &run).unwrap());
+        let ledger = Arc::new(Ledger::open(&folder.path().join("leases"), &run).unwrap());
+        let workshop = Workshop::open(Shell::local(evidence.clone()), ledger, &run).unwrap();
+        let file = folder.path().join("a.wasm");
+        std::fs::write(&file, b"\0asm\x01\0\0\0").unwrap();
+        let module = Module::read(&file).unwrap();
+        let image = Image::build(&workshop, "a", &module, &Recipe::default()).await.unwrap();
+        Shop { workshop, evidence, image, folder }
+    }
+
+    async fn repository(&self, ecr: &Ecr) -> Repository {
+        ecr.create(&self.workshop.run, later()).await.unwrap()
+    }
+
+    fn transcript(&self) -> String {
+        std::fs::read_to_string(self.evidence.folder().join("transcript.jsonl")).unwrap()
+    }
+}
+
+fn later() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn runs(repositories: &[Repository]) -> Vec<&str> {
+    repositories.iter().map(|repository| repository.run.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_repository_is_made_found_by_its_tags_and_removed_and_nobody_elses_is_touched() {
+    let cloud = Cloud::start();
+    let ecr = cloud.ecr().await;
+    assert_eq!(ecr.list().await.unwrap(), []);
+    cloud.made_by_hand("assay-of-somebody");
+    cloud.made_by_hand("x");
+    let mut made = Vec::new();
+    for run in ["r1", "r2", "r3"] {
+        made.push(ecr.create(run, later()).await.unwrap());
+    }
+    assert_eq!((made[0].name.as_str(), made[0].uri.as_str()), ("assay-r1", "public.ecr.aws/x1y2z3a4/assay-r1"));
+    assert_eq!((made[0].run.as_str(), made[0].expires), ("r1", Some(later())));
+    assert!(made[0].created.is_some_and(|at| (Timestamp::now() - at).get_seconds().abs() < 60));
+    assert_eq!(ecr.list().await.unwrap(), made, "with all its pages, and no other");
+    assert_eq!(ecr.find("r2").await.unwrap().as_ref(), Some(&made[1]));
+    assert_eq!(ecr.find("of-somebody").await.unwrap(), None, "its name alone does not make it a run's");
+    assert_eq!(ecr.state("assay-r2").await.unwrap(), made[1].uri);
+
+    assert!(ecr.remove("assay-r2").await.unwrap());
+    assert!(!ecr.remove("assay-r2").await.unwrap(), "already gone is fine");
+    assert_eq!(ecr.state("assay-r2").await.unwrap(), "RepositoryNotFoundException");
+    assert_eq!(ecr.find("r2").await.unwrap(), None);
+    assert_eq!(runs(&ecr.list().await.unwrap()), ["r1", "r3"]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_told_apart_and_a_runs_own_is_taken_up_again() {
+    let cloud = Cloud::start();
+    let ecr = cloud.ecr().await;
+    let first = ecr.have("r1", later()).await.unwrap();
+    let taken = ecr.create("r1", later()).await.unwrap_err();
+    assert!(
+        matches!(&taken, NotMade::Taken(said) if said.starts_with("RepositoryAlreadyExistsException: ")),
+        "{taken}"
+    );
+    assert_eq!(ecr.have("r1", later()).await.unwrap(), first, "as after an answer that was lost");
+    cloud.made_by_hand("assay-r2");
+    let taken = ecr.have("r2", later()).await.unwrap_err();
+    assert!(matches!(taken, NotMade::Taken(_)), "{taken}");
+    let wrong = ecr.create("NO NAME", later()).await.unwrap_err();
+    assert!(matches!(&wrong, NotMade::Other(said) if said.starts_with("InvalidParameterException: ")), "{wrong}");
+}
+
+#[tokio::test]
+async fn who_has_the_login_pushes_and_anybody_pulls_until_it_is_deleted() {
+    let (cloud, shop) = (Cloud::start(), Shop::open("ecr-push").await);
+    let ecr = cloud.ecr().await;
+    let repository = shop.repository(&ecr).await;
+    assert_eq!(ecr.host(), cloud.host);
+    assert_eq!(ecr.host_for_machines(), cloud.host.replace("127.0.0.1", "10.0.2.2"));
+    let reference = format!("{}:a", repository.at(ecr.host()));
+
+    let refused = registry::push_anonymously(&shop.workshop, &shop.image, &reference).await.unwrap_err();
+    assert!(matches!(&refused, Refusal::Unauthorized(said) if said.ends_with("denied: Not Authorized")), "{refused}");
+    let refused = registry::login(&shop.workshop, ecr.host(), "AWS", "a guess").await.unwrap_err();
+    assert!(matches!(refused, Refusal::Unauthorized(_)), "{refused}");
+
+    let password = ecr.login_password().await.unwrap();
+    shop.evidence.hide(&password);
+    let login = registry::login(&shop.workshop, ecr.host(), "AWS", &password).await.unwrap();
+    let pushed = registry::push(&shop.workshop, &shop.image, &login, &reference).await.unwrap();
+    let pull = registry::pull_anonymously(&shop.workshop, &reference).await.unwrap();
+    assert_eq!((&pull.digest, pull.auth_file.trim()), (&pushed.digest, "{}"));
+    assert!(
+        pull.token.starts_with(&format!("no credentials; token from http://{}/token/?", cloud.host)),
+        "{}",
+        pull.token
+    );
+    assert!(!shop.transcript().contains(&password));
+
+    let refused = ecr.put_text(&repository.name, "b", "this is no manifest").await.unwrap_err();
+    assert!(
+        matches!(&refused, Refusal::Unauthorized(said) if said.starts_with("InvalidParameterException: ")),
+        "{refused}"
+    );
+    let other = ecr.put_text("assay-none", "b", "this is no manifest").await.unwrap_err();
+    assert!(matches!(&other, Refusal::Other(said) if said.starts_with("RepositoryNotFoundException: ")), "{other}");
+
+    assert!(ecr.remove(&repository.name).await.unwrap(), "though there is an image in it");
+    let by_digest = format!("{}@{}", repository.at(ecr.host()), pushed.digest);
+    let gone = registry::pull_anonymously(&shop.workshop, &by_digest).await.unwrap_err();
+    assert!(matches!(&gone, Refusal::Other(said) if said.contains("name unknown")), "{gone}");
+    drop(shop.folder);
+}
+
+#[tokio::test]
+async fn being_asked_too_often_is_waited_for_and_in_the_end_no_refusal() {
+    let (cloud, shop) = (Cloud::start(), Shop::open("ecr-often").await);
+    let ecr = cloud.ecr().await;
+    let reference = format!("{}:a", shop.repository(&ecr).await.at(ecr.host()));
+    let password = ecr.login_password().await.unwrap();
+    let login = registry::login(&shop.workshop, ecr.host(), "AWS", &password).await.unwrap();
+    let pushed = registry::push(&shop.workshop, &shop.image, &login, &reference).await.unwrap();
+
+    cloud.too_many(2);
+    let pull = registry::pull_anonymously(&shop.workshop, &reference).await.unwrap();
+    assert_eq!(pull.digest, pushed.digest);
+    cloud.too_many(1000);
+    let trouble = registry::pull_anonymously(&shop.workshop, &reference).await.unwrap_err();
+    assert!(matches!(&trouble, Refusal::Other(said) if said.contains("too many requests")), "{trouble}");
+}
+
+#[tokio::test]
+async fn what_the_api_does_not_do_is_told_with_what_mends_it_and_throttling_is_waited_for() {
+    let cloud = Cloud::start();
+    let ecr = cloud.ecr().await;
+    cloud.fault("CreateRepository", "ThrottlingException");
+    let made = ecr.create("r1", later()).await.unwrap();
+    cloud.fault("DeleteRepository", "AccessDeniedException");
+    let error = ecr.remove(&made.name).await.unwrap_err().to_string();
+    let remedy = "; allow ecr-public:DeleteRepository in the role's policy";
+    assert!(error.starts_with("AccessDeniedException: ") && error.ends_with(remedy), "{error}");
+    cloud.fault("DescribeRepositories", "ExpiredTokenException");
+    let error = ecr.find("r1").await.unwrap_err().to_string();
+    assert!(error.ends_with("; the credentials have expired: log in again"), "{error}");
+    assert!(ecr.remove(&made.name).await.unwrap());
+    drop(cloud);
+    let error = ecr.list().await.unwrap_err().to_string();
+    assert!(error.starts_with("ECR Public does not answer DescribeRepositories: "), "{error}");
+}
