@@ -11,6 +11,7 @@ mod world;
 // The steps, by subject.
 mod beside;
 mod by_hand;
+mod cost;
 mod device;
 mod findings;
 mod guest;
