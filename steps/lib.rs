@@ -20,7 +20,7 @@ pub mod memo;
 pub mod shell;
 pub mod fleet;
 pub mod lease;
-// What a machine in the cloud is, and what it costs.
+// What a machine in the cloud is.
 pub mod cloud;
 // What is put to the proof, and where.
 pub mod artifact;
@@ -32,6 +32,7 @@ pub mod probe;
 pub mod deployment;
 pub mod conventional;
 pub mod arithmetic;
+pub mod cost;
 // What it means: pure, from here to the verdict.
 pub mod verdict;
 pub mod claim;

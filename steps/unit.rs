@@ -21,12 +21,14 @@ pub enum Unit {
     Count,
     /// Degrees Celsius.
     Celsius,
+    /// US dollars, as AWS bills them: before taxes.
+    Dollars,
     /// No quantity: the sample is a text.
     Text,
 }
 
 impl Unit {
-    /// The value as people write it: `84.8 kB`, `64 MiB`, `2.01 s`, `10.4 %`.
+    /// The value as people write it: `84.8 kB`, `64 MiB`, `2.01 s`, `10.4 %`, `$0.0042`.
     pub fn show(self, value: f64) -> String {
         match self {
             Unit::Bytes if value >= 0.0 => show_bytes(value),
@@ -36,6 +38,7 @@ impl Unit {
             Unit::Times if value >= 100.0 => format!("{}×", trim(value, 0)),
             Unit::Times => format!("{}×", trim(value, 2)),
             Unit::Celsius => format!("{} °C", trim(value, 1)),
+            Unit::Dollars => show_dollars(value),
             Unit::Bytes => format!("{} bytes", trim(value, 3)),
             Unit::Count | Unit::Text => trim(value, 3),
         }
@@ -55,6 +58,19 @@ fn show_bytes(value: f64) -> String {
         }
     }
     format!("{} bytes", trim(value, 0))
+}
+
+/// Cents, and below a dollar three digits that say something: nothing that costs something is shown as $0.00.
+fn show_dollars(value: f64) -> String {
+    let (sign, size) = (if value < 0.0 { "-" } else { "" }, value.abs());
+    if size == 0.0 || !size.is_finite() || size >= 1.0 {
+        return format!("{sign}${size:.2}");
+    }
+    // Places after the point to the third digit that is not a leading zero.
+    let places = (2.0 - size.log10().floor()) as usize;
+    let text = format!("{size:.places$}");
+    let digits = text.trim_end_matches('0').len().max("0.00".len());
+    format!("{sign}${}", &text[..digits])
 }
 
 fn trim(value: f64, places: usize) -> String {
@@ -142,6 +158,42 @@ quantity!(
     |number| number.round() as u64, |count| count as f64
 );
 
+/// An amount of US dollars; fractions of a cent count.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Dollars(pub f64);
+
+impl Dollars {
+    /// The number in the unit that samples of this kind are stored in.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl std::iter::Sum for Dollars {
+    fn sum<I: Iterator<Item = Dollars>>(amounts: I) -> Dollars {
+        Dollars(amounts.map(Dollars::value).sum())
+    }
+}
+
+impl fmt::Display for Dollars {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(&Unit::Dollars.show(self.0))
+    }
+}
+
+impl FromStr for Dollars {
+    type Err = NotAQuantity;
+
+    /// Reads `$0.05` and `0.05`: no sign, and a comma neither, for nobody could say what it means.
+    fn from_str(text: &str) -> Result<Dollars, NotAQuantity> {
+        let wrong =
+            || NotAQuantity { text: text.to_owned(), kind: "amount of dollars", example: "it as 0.05 or $0.05" };
+        let digits = text.trim().strip_prefix('$').unwrap_or(text.trim());
+        let plain = digits.chars().all(|c| c.is_ascii_digit() || c == '.');
+        digits.parse().ok().filter(|_| plain).map(Dollars).ok_or_else(wrong)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +227,36 @@ mod tests {
         assert_eq!(Unit::Times.show(1363.4), "1363×");
         assert_eq!(Unit::Bytes.show(100_000.0), "100 kB");
         assert_eq!(Unit::Count.show(0.0), "0");
+    }
+
+    #[test]
+    fn an_amount_that_is_not_nothing_is_never_shown_as_nothing() {
+        for (amount, shown) in [
+            (0.0, "$0.00"),
+            (0.0042, "$0.0042"),
+            (0.000_876_712, "$0.000877"),
+            (0.000_000_123_4, "$0.000000123"),
+            (0.010_076, "$0.0101"),
+            (0.009_999_9, "$0.01"),
+            (0.05, "$0.05"),
+            (0.5, "$0.50"),
+            (0.999_9, "$1.00"),
+            (12.345, "$12.35"),
+            (-0.02, "-$0.02"),
+        ] {
+            assert_eq!(Dollars(amount).to_string(), shown);
+        }
+        assert!(Unit::Dollars.show(1e-300).trim_matches(['$', '0', '.']).starts_with('1'));
+        assert_eq!(format!("{:>9}", Dollars(0.0042)), "  $0.0042");
+    }
+
+    #[test]
+    fn an_amount_of_dollars_is_read_with_its_sign_and_without_and_nothing_else_is_one() {
+        assert_eq!("0.05".parse(), Ok(Dollars(0.05)));
+        assert_eq!("$0.05".parse(), Ok(Dollars(0.05)));
+        for text in ["", "$", ".", "-1", "$-1", "+1", "NaN", "inf", "1e3", "0,05", "5 ct", "$$1", "1.2.3"] {
+            let error = text.parse::<Dollars>().unwrap_err().to_string();
+            assert_eq!(error, format!("\"{text}\" is no amount of dollars: write it as 0.05 or $0.05"));
+        }
     }
 }

@@ -13,6 +13,7 @@ mod world;
 mod beside;
 mod by_hand;
 mod cloud;
+mod cost;
 mod device;
 mod findings;
 mod guest;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use assay::unit::{Bytes, Duration, NotAQuantity, Ratio};
+use assay::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
 use cucumber::Parameter;
 use serde::Serialize;
 
@@ -47,6 +47,8 @@ kinds! {
     DurationWord(Duration), "duration", r"[\d.]+ (?:ms|s|min|h)";
     /// a share in per cent, such as 11 %
     PercentWord(Ratio), "percent", r"[\d.]+ %";
+    /// an amount of US dollars, such as $0.01
+    DollarsWord(Dollars), "dollars", r"\$[\d.]+";
 }
 
 /// What the kinds take that cucumber brings: by name.

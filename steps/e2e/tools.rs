@@ -28,7 +28,7 @@ fn needs(module: &str, step: &Step, arch: Arch) -> Vec<Need> {
     let named = || step.value.split_whitespace().find_map(|word| word.parse().ok());
     match module {
         _ if step.ty == StepType::Then => vec![],
-        "guest" => vec![],
+        "guest" | "cost" => vec![],
         "image" | "registry" => vec![Need::Podman],
         "beside" if step.ty == StepType::Given => vec![Need::Podman],
         "device" => vec![Need::Machines(arch)],

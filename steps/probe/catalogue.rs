@@ -45,6 +45,10 @@ const fn count(name: &'static str, low: f64, high: f64) -> Entry {
     Entry { name, unit: Unit::Count, low, high, begins: &[] }
 }
 
+const fn dollars(name: &'static str, low: f64, high: f64) -> Entry {
+    Entry { name, unit: Unit::Dollars, low, high, begins: &[] }
+}
+
 const fn text(name: &'static str) -> Entry {
     Entry { name, unit: Unit::Text, low: 0.0, high: 0.0, begins: &[] }
 }
@@ -95,6 +99,8 @@ const ENTRIES: &[Entry] = &[
     seconds("setup.", 0.0, HOUR),
     // A run by hand.
     count("run.status", 0.0, 255.0),
+    // The whole of a run in the cloud: less than it takes there to start an instance is none.
+    seconds("run.time", 10.0, 12.0 * HOUR),
     text("run."),
     // The guest moves its clock by 50 ms; a native clock that stands still has moved by 0.
     seconds("guest.clock", 0.0, MINUTE),
@@ -139,6 +145,12 @@ const ENTRIES: &[Entry] = &[
     bytes("session.memory", 64.0 * KIB, GIB),
     // A conventional container beside the workload.
     times("ratio."),
+    // What it cost. AWS bills a minute at least; a minute of the smallest instance is what the total begins with.
+    seconds("cost.billed", MINUTE, 12.0 * HOUR),
+    dollars("cost.total", 5e-5, 10.0),
+    dollars("cost.instance", 1e-5, 10.0),
+    dollars("cost.address", 1e-5, 1.0),
+    dollars("cost.disk", 1e-6, 10.0),
     // Right or wrong.
     count("arithmetic: ", 0.0, 1.0),
 ];
@@ -260,6 +272,7 @@ mod tests {
     fn every_probe_that_is_judged_is_in_the_catalogue() {
         let steps = [
             include_str!("../e2e/beside.rs"),
+            include_str!("../e2e/cost.rs"),
             include_str!("../e2e/device.rs"),
             include_str!("../e2e/guest.rs"),
             include_str!("../e2e/image.rs"),
@@ -308,6 +321,8 @@ mod tests {
             ("log.spacing", Unit::Seconds, 2.0, [1e3, 1e6, 1e9]),
             ("log.duration", Unit::Seconds, 10.0, [1e3, 1e6, 1e9]),
             ("cpu.share", Unit::Ratio, 0.1, [1e2, 1e3, 1e6]),
+            ("cost.total", Unit::Dollars, 0.0042, [1e-3, 1e-6, 1e6]),
+            ("run.time", Unit::Seconds, 2700.0, [1e-3, 1e3, 1e6]),
         ] {
             assert_eq!(judge(probe, unit, published), Ok(()));
             for factor in factors {

@@ -88,7 +88,8 @@ fn falsified(check: &Check, sample: &Sample) -> Vec<Falsified> {
             all.push(("not a number", with(f64::NAN.into())));
             all.push(("infinite", with(f64::INFINITY.into())));
             // A value that promises nothing may be anything that is plausible.
-            let scaled = matches!(sample.unit, Unit::Bytes | Unit::Seconds) && check.rule != Rule::Recorded;
+            let scaled =
+                matches!(sample.unit, Unit::Bytes | Unit::Seconds | Unit::Dollars) && check.rule != Rule::Recorded;
             if scaled && *number != 0.0 {
                 for factor in [1e-9, 1e-6, 1e-3, 1e3, 1e6, 1e9] {
                     all.push(("off by a power of 1000", with((number * factor).into())));
@@ -104,6 +105,8 @@ fn other(unit: Unit) -> Unit {
         Unit::Bytes => Unit::Count,
         Unit::Count => Unit::Seconds,
         Unit::Seconds => Unit::Ratio,
+        // A quantity of the same size means something else.
+        Unit::Dollars => Unit::Seconds,
         _ => Unit::Bytes,
     }
 }

@@ -1,6 +1,6 @@
 //! The annex's figures, where they can be read as a quantity.
 
-use crate::unit::{Bytes, Duration, Ratio, Unit};
+use crate::unit::{Bytes, Dollars, Duration, Ratio, Unit};
 
 /// The one quantity of this unit that a text of the annex names; `None` where there is none, or more than one: `17.8 MB`
 /// and `2, 411 MiB usable` name one, `17.2 / 46.7 MB` and `30-45 min` none that could be told.
@@ -10,6 +10,10 @@ pub(super) fn quantity(text: &str, unit: Unit) -> Option<f64> {
     }
     if let Some(alone) = text.trim().parse::<f64>().ok().filter(|_| matches!(unit, Unit::Bytes | Unit::Count)) {
         return Some(alone);
+    }
+    if unit == Unit::Dollars {
+        // Its unit stands before the number, and with no blank between them.
+        return text.trim().parse().ok().filter(|_| text.contains('$')).map(Dollars::value);
     }
     let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_end_matches([',', ';', ')'])).collect();
     let pairs = words.iter().zip(words.iter().skip(1));
@@ -29,7 +33,7 @@ fn read(text: &str, unit: Unit) -> Option<f64> {
             Some(number) => number.parse::<f64>().ok().map(|milliseconds| milliseconds / 1e3),
             None => text.parse::<Ratio>().ok().map(Ratio::value),
         },
-        Unit::Times | Unit::Count | Unit::Celsius | Unit::Text => None,
+        Unit::Times | Unit::Count | Unit::Celsius | Unit::Dollars | Unit::Text => None,
     }
 }
 
@@ -48,6 +52,7 @@ mod tests {
             ("79.1 ms", Unit::Seconds, 0.0791),
             ("100 ms/s", Unit::Ratio, 0.1),
             ("0", Unit::Count, 0.0),
+            ("$0.0042", Unit::Dollars, 0.0042),
         ] {
             let read = quantity(text, unit).unwrap_or(f64::NAN);
             assert!((read - value).abs() < 1e-9 * value.max(1.0), "{text}: {read}");
@@ -62,6 +67,9 @@ mod tests {
             ("200/400/300/200 ms", Unit::Seconds),
             ("30-45 min", Unit::Seconds),
             ("17.8 MB", Unit::Times),
+            ("0.0042", Unit::Dollars),
+            ("$0.01 or $0.02", Unit::Dollars),
+            ("$$1", Unit::Dollars),
             ("79.1 ms", Unit::Bytes),
             ("10 MB or 20 MB", Unit::Bytes),
             ("fails (4.9.3)", Unit::Count),
