@@ -208,7 +208,7 @@ impl Run {
             cloud: cloud.clone(),
             image: self.options.image.clone(),
             runs: self.options.runs,
-            ecr: None,
+            ecr: cloud.as_ref().map(|cloud| (cloud.ecr().clone(), cloud.expires())),
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
         tokio::select! {
@@ -331,9 +331,9 @@ fn needs_annex_run(plan: &Plan) -> bool {
     judges_any(plan, 6..=7) || judges(plan, "A5-8")
 }
 
-/// Whether the device is needed at all: for what is built here, and what it is put into, it is not.
+/// Whether the cloud is needed at all: for what is built here, and what it is put into, it is not.
 fn needs_cloud(plan: &Plan) -> bool {
-    judges_any(plan, 5..=11)
+    judges_any(plan, 4..=11)
 }
 
 fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {

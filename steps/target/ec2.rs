@@ -9,6 +9,7 @@ pub mod things;
 mod user_data;
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,10 +26,11 @@ use teardown::teardown;
 
 use super::machine::{Body, Machine, Work, evidence_file};
 use super::{Context, keys};
-use crate::cloud::{Ami, CANONICAL, Order, Used};
+use crate::cloud::{self, Ami, CANONICAL, Order, Used};
 use crate::command::Command;
 use crate::facts::{Accelerator, Facts};
 use crate::lease::Lease;
+use crate::registry::Ecr;
 use crate::settings::Settings;
 use crate::shell::{Login, Shell, ShellError, Ssh};
 use crate::tool;
@@ -83,7 +85,11 @@ pub struct Cloud {
     expires: Timestamp,
     lease: Lease,
     used: Mutex<Vec<Used>>,
-    closed: tokio::sync::Mutex<bool>,
+    orders: AtomicU32,
+    ecr: Ecr,
+    /// Held by whoever removes things, or has some for a moment.
+    ending: tokio::sync::Mutex<()>,
+    closed: AtomicBool,
 }
 
 impl std::fmt::Debug for Cloud {
@@ -128,7 +134,10 @@ impl Cloud {
             caller,
             lease,
             used: Mutex::default(),
-            closed: tokio::sync::Mutex::new(false),
+            orders: AtomicU32::new(0),
+            ecr: Ecr::open(&config, &context.settings.stand_in),
+            ending: tokio::sync::Mutex::default(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -230,18 +239,13 @@ impl Cloud {
         Ok((Shell::ssh(ssh, self.context.witness.clone()), address))
     }
 
-    /// Removes everything that carries the run's tag, and looks until a listing finds nothing more.
+    /// Removes every instance and all that was made for it, and looks until a listing finds nothing more.
     ///
     /// # Errors
     /// Something resists: what, and the command that removes it. The ledger keeps the note of it.
-    pub async fn close(&self) -> anyhow::Result<()> {
-        let mut closed = self.closed.lock().await;
-        if *closed {
-            return Ok(());
-        }
-        self.sweep().await?;
-        *closed = true;
-        Ok(())
+    pub async fn end(&self) -> anyhow::Result<()> {
+        let _turn = self.ending.lock().await;
+        self.sweep().await
     }
 
     async fn sweep(&self) -> anyhow::Result<()> {
@@ -249,7 +253,28 @@ impl Cloud {
         teardown(&self.client, &self.context.run, &known, &self.context.progress).await?;
         let now = Timestamp::now();
         self.bill(|used| used.iter_mut().for_each(|one| one.until = one.until.or(Some(now))));
-        self.context.ledger.forget(&self.lease)
+        Ok(())
+    }
+
+    /// Removes everything of the run, its repository too. What has been seen to be gone is struck from the ledger.
+    ///
+    /// # Errors
+    /// Something resists, as in [`Cloud::end`].
+    pub async fn close(&self) -> anyhow::Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&cloud::name(&self.context.run)));
+        ended?;
+        removed?;
+        self.context.ledger.forget(&self.lease)?;
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The account's ECR Public.
+    pub fn ecr(&self) -> &Ecr {
+        &self.ecr
     }
 
     /// What a listing finds that carries the run's tag: each by its kind and its id.
@@ -266,9 +291,7 @@ impl Cloud {
     /// # Errors
     /// EC2 does not do what it is asked.
     pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
-        self.close().await?;
-        let _closed = self.closed.lock().await;
-        self.context.ledger.take(self.lease.clone())?;
+        let _turn = self.ending.lock().await;
         let (key, _) = crate::shell::new_key("forgotten")?;
         self.launch().key_pair(&key.public_key().to_openssh()?).await?;
         let left = self.left().await;
@@ -282,7 +305,13 @@ impl Cloud {
     }
 
     fn launch(&self) -> launch::Launch<'_> {
+        // A second machine, after the first was lost, has a key, a group and an order of its own.
+        let name = match self.orders.fetch_add(1, Ordering::Relaxed) {
+            0 => cloud::name(&self.context.run),
+            before => format!("{}-{}", cloud::name(&self.context.run), before + 1),
+        };
         launch::Launch {
+            name,
             client: &self.client,
             order: &self.order,
             run: &self.context.run,
@@ -310,8 +339,7 @@ pub struct Keeper(Arc<Cloud>);
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let open = self.0.closed.try_lock().map_or(true, |closed| !*closed);
-        if !open {
+        if self.0.closed.load(Ordering::Acquire) {
             return;
         }
         let cloud = Arc::clone(&self.0);

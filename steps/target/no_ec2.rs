@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Context, Machine};
 use crate::cloud::{Ami, Order, Used};
+use crate::registry::Ecr;
 
 /// What a run has in the cloud: none can be.
 #[derive(Debug)]
@@ -52,6 +53,19 @@ impl Cloud {
     /// # Errors
     /// Never: there is no cloud to start one in; so below.
     pub async fn provision(&self, _: &str) -> anyhow::Result<Machine> {
+        match *self {}
+    }
+
+    /// Removes its instances.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn end(&self) -> anyhow::Result<()> {
+        match *self {}
+    }
+
+    /// The account's ECR Public.
+    pub fn ecr(&self) -> &Ecr {
         match *self {}
     }
 

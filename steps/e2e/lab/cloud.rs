@@ -59,7 +59,7 @@ impl Lab {
             // Without one there would be nothing to be gone.
             self.machines.facts().await?;
             self.machines.close().await;
-            self.cloud()?.close().await?;
+            self.cloud()?.end().await?;
             Ok(Subject::default())
         };
         self.once("wind up", end).await.map(drop)

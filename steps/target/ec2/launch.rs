@@ -101,6 +101,8 @@ async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, Tr
 /// What is made for an instance, and carries these tags.
 pub(super) struct Launch<'a> {
     pub client: &'a Client,
+    /// What they are called.
+    pub name: String,
     pub order: &'a Order,
     pub run: &'a str,
     /// As seconds since 1970.
@@ -120,7 +122,7 @@ impl Launch<'_> {
         let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
         TagSpecification::builder()
             .resource_type(what)
-            .tags(tag("Name", cloud::name(self.run)))
+            .tags(tag("Name", self.name.clone()))
             .tags(tag(cloud::RUN, self.run.to_owned()))
             .tags(tag(cloud::EXPIRES, self.expires.to_string()))
             .build()
@@ -128,17 +130,16 @@ impl Launch<'_> {
 
     /// Tells EC2 the public half of the run's key; the private one never leaves this host.
     pub async fn key_pair(&self, public_key: &str) -> Result<String, Trouble> {
-        let name = cloud::name(self.run);
-        let import = self.client.import_key_pair().key_name(&name);
+        let import = self.client.import_key_pair().key_name(&self.name);
         let import = import.public_key_material(aws_sdk_ec2::primitives::Blob::new(public_key.as_bytes()));
         let import = import.tag_specifications(self.tagged(ResourceType::KeyPair));
         import.send().await.map_err(|error| explain("ec2:ImportKeyPair", &error))?;
-        Ok(name)
+        Ok(self.name.clone())
     }
 
     /// A security group that lets one address in, to one port.
     pub async fn group(&self, place: &Place, caller: Ipv4Addr) -> anyhow::Result<String> {
-        let create = self.client.create_security_group().group_name(cloud::name(self.run)).vpc_id(&place.vpc);
+        let create = self.client.create_security_group().group_name(&self.name).vpc_id(&place.vpc);
         let create = create.description("SSH from the one machine that runs assay");
         let create = create.tag_specifications(self.tagged(ResourceType::SecurityGroup));
         let made = create.send().await.map_err(|error| explain("ec2:CreateSecurityGroup", &error))?;
@@ -212,7 +213,7 @@ impl Launch<'_> {
             .client
             .run_instances()
             // A repetition of this very order, by the SDK or by us, gives the same instance.
-            .client_token(format!("{}-{}", cloud::name(self.run), place.zone))
+            .client_token(format!("{}-{}", self.name, place.zone))
             .image_id(&ami.id)
             .instance_type(InstanceType::from(self.order.instance_type.as_str()))
             .min_count(1)
