@@ -182,17 +182,21 @@ impl Cloud {
         self.take_up(&launched.id);
         self.say(&work.name, &format!("{} in {} is starting", launched.id, launched.zone));
         let console = evidence_file(&self.context.evidence, &work.name, "console.log");
-        let entered = self.enter(login, &launched.id).await;
-        let (shell, address) = match entered {
-            Ok(entered) => entered,
+        let up = async {
+            let (shell, address) = self.enter(login, &launched.id).await.context("it did not come up")?;
+            let setup = setup::set_up(&shell, &self.context.progress).await?;
+            let facts = Facts::gather(&shell, accelerator(&shell).await?).await?;
+            anyhow::Ok((shell, address, setup, facts))
+        };
+        let (shell, address, setup, mut facts) = match Box::pin(up).await {
+            Ok(up) => up,
             Err(error) => {
-                // What it printed says why; that it says nothing is no second error.
+                // What it printed says why; that it says nothing is no second error. Nobody pays for it any longer.
                 let _ = instance::save_console(&self.client, &launched.id, &console).await;
-                return Err(error.context(format!("{}: instance {} did not come up", work.name, launched.id)));
+                let _ = self.client.terminate_instances().instance_ids(&launched.id).send().await;
+                return Err(error.context(format!("{}: instance {}", work.name, launched.id)));
             }
         };
-        let setup = setup::set_up(&shell, &self.context.progress).await?;
-        let mut facts = Facts::gather(&shell, accelerator(&shell).await?).await?;
         facts.image = Some(ami.id.clone());
         let boot = started.elapsed();
         self.say(&work.name, &format!("up after {:.1} s", boot.as_secs_f64()));
@@ -264,7 +268,8 @@ impl Cloud {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&cloud::name(&self.context.run)));
+        let repository = cloud::name(&self.context.run);
+        let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
         ended?;
         removed?;
         self.context.ledger.forget(&self.lease)?;
