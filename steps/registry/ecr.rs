@@ -210,7 +210,9 @@ where
     let Some(code) = error.code() else {
         let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
         let causes: Vec<String> = causes.map(ToString::to_string).collect();
-        return format!("ECR Public does not answer {action}: {}", causes.join(": "));
+        let why = causes.join(": ");
+        let remedy = if why.contains("credentials") { "; log in, or name a profile in AWS_PROFILE" } else { "" };
+        return format!("ECR Public does not answer {action}: {why}{remedy}");
     };
     let remedy = match code {
         "AccessDeniedException" | "AccessDenied" => format!("; allow ecr-public:{action} in the role's policy"),

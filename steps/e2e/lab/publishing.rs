@@ -228,18 +228,20 @@ impl Lab {
                 tokio::time::sleep(BETWEEN).await;
                 continue;
             }
-            let (result, raw) = told(pulled.as_ref().map(Clone::clone))?;
-            let result = pulled.as_ref().map_or(result.as_str(), String::as_str);
+            let (result, raw) = match &pulled {
+                Ok(said) => (said.clone(), reference.to_owned()),
+                Err(refusal) => told(Err(refusal))?,
+            };
             return Ok(vec![
                 Reading::text("repository.state", &state),
-                Reading::new("repository.pull", result, Unit::Text, raw),
+                Reading::new("repository.pull", result.as_str(), Unit::Text, raw),
             ]);
         }
     }
 
-    /// Removes what was published in ECR Public, with the repository; where the run has none, there is nothing to do.
+    /// Removes what was published in ECR Public, with the repository, if the run ever wanted one.
     pub(super) async fn unpublish(&self) {
-        let Some((ecr, _)) = &self.orders.ecr else { return };
+        let Some((ecr, _)) = self.orders.ecr.as_ref().filter(|_| self.public.asked()) else { return };
         let removed = async {
             match ecr.find(&self.workshop.run).await? {
                 Some(repository) => ecr.remove(&repository.name).await,
