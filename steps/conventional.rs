@@ -204,6 +204,7 @@ mod tests {
             mirror: Some("http://mirror".into()),
             registry_image: None,
             job_summary: None,
+            region: None,
             stand_in: crate::settings::StandIn::default(),
             secrets: Vec::new(),
         };

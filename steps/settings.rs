@@ -42,6 +42,9 @@ pub struct Settings {
     pub registry_image: Option<String>,
     /// Where a CI job's summary goes (`GITHUB_STEP_SUMMARY`).
     pub job_summary: Option<PathBuf>,
+    /// The region of AWS that the surroundings name (`AWS_REGION`, else `AWS_DEFAULT_REGION`). The SDK may know another
+    /// one by its profile.
+    pub region: Option<String>,
     /// What stands in for AWS, in tests of this project.
     pub stand_in: StandIn,
     /// Values of variables that are secrets by their names: they must never reach the evidence.
@@ -75,6 +78,7 @@ impl Settings {
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
             stand_in: StandIn {
                 endpoint: variable("AWS_ENDPOINT_URL_EC2").or_else(|| variable("AWS_ENDPOINT_URL")),
                 ssh: variable("ASSAY_EC2_SSH"),
