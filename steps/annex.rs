@@ -7,8 +7,7 @@ use gherkin::{Feature, Scenario};
 
 use crate::claim::Register;
 use crate::deviation::Deviations;
-use crate::facts::Arch;
-use crate::plan::{self, FeatureFile, Mistakes, Plan, Shard};
+use crate::plan::{FeatureFile, Met, Mistakes, Plan, Shard};
 
 /// The annex: its claims, the scenarios that put them to the proof, and the failures that somebody has declared.
 #[derive(Clone, Debug)]
@@ -48,17 +47,17 @@ impl Annex {
         Ok(Annex { features, register, deviations })
     }
 
-    /// What would run on machines of an architecture; see [`Plan::make`].
+    /// What would run on a target that brings `met`; see [`Plan::make`].
     ///
     /// # Errors
     /// The scenarios and the register do not fit each other.
     pub fn plan(
         &self,
-        arch: Arch,
+        met: &Met,
         wanted: impl Fn(&Feature, &Scenario) -> bool,
         shard: Option<Shard>,
     ) -> Result<Plan, Mistakes> {
-        Plan::make(&self.features, &self.register, plan::met(arch), wanted, shard)
+        Plan::make(&self.features, &self.register, met, wanted, shard)
     }
 }
 
@@ -76,20 +75,22 @@ fn shown(root: &Path, path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::plan::Decision;
+    use crate::settings::StandIn;
 
     #[test]
-    fn the_annex_is_in_order_and_every_claim_is_planned_on_every_architecture() {
+    fn the_annex_is_in_order_and_every_claim_is_planned_on_every_target() {
         let annex = Annex::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        for arch in Arch::ALL {
-            let plan = annex.plan(arch, |_, _| true, None).unwrap();
+        for target in ["vm:amd64", "vm:arm64", "ec2"] {
+            let met = Met::by(&target.parse().unwrap(), &StandIn::default()).unwrap();
+            let plan = annex.plan(&met, |_, _| true, None).unwrap();
             for claim in annex.register.iter() {
                 let mine = |control: bool| {
                     plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
                 };
-                assert_eq!(mine(false).count(), 1, "{} on {arch}", claim.id);
+                assert_eq!(mine(false).count(), 1, "{} on {target}", claim.id);
                 assert!(claim.control.is_some() || mine(true).count() == 0, "control of {} is not declared", claim.id);
             }
-            assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 40, "{arch}");
+            assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 40, "{target}");
         }
     }
 

@@ -66,8 +66,17 @@ impl Need {
         match self {
             Need::Arm64 => "needs an arm64 machine: --target vm:arm64",
             Need::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
-            Need::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
+            Need::Aws => "needs an AWS account: ci/e2e --target ec2",
         }
+    }
+
+    /// Whether this is what a run says, or an earlier version's run said, where the need is not met.
+    pub fn is_missing_by(self, why: &str) -> bool {
+        let once = match self {
+            Need::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
+            Need::Arm64 | Need::NativeCpu => self.missing(),
+        };
+        why == self.missing() || why == once
     }
 }
 

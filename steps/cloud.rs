@@ -1,5 +1,6 @@
 //! What a run orders in the cloud: plain values, which can be told and priced without an account or its SDK.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +18,12 @@ pub const CANONICAL: &str = "099720109477";
 pub fn name(run: &str) -> String {
     format!("assay-{run}")
 }
+
+/// For how many minutes an instance may be ordered.
+pub const MINUTES: RangeInclusive<u64> = 10..=360;
+
+/// For how long an instance is there if all goes as the annex has it, whose third party takes no longer.
+pub const EXPECTED: Duration = Duration::from_secs(45 * 60);
 
 /// The machine that a run orders.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -205,8 +205,8 @@ impl Case<'_> {
         let settled = settle(self.attempts);
         let (verdict, reason) = match self.decision {
             Decision::Skip(why) => return (Verdict::NotRun, why.clone()),
-            Decision::Record(why) if !self.attempts.is_empty() && settled.verdict != Verdict::Inconclusive => {
-                return (Verdict::NotRun, format!("{why}: {}", settled.reason));
+            Decision::Record(unjudged) if !self.attempts.is_empty() && settled.verdict != Verdict::Inconclusive => {
+                return (Verdict::NotRun, format!("{}: {}", unjudged.why(), settled.reason));
             }
             _ => self.in_the_light_of_controls(settled),
         };

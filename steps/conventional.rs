@@ -205,6 +205,7 @@ mod tests {
             registry_image: None,
             job_summary: None,
             caller: None,
+            region: None,
             stand_in: crate::settings::StandIn::default(),
             secrets: Vec::new(),
         };

@@ -219,6 +219,13 @@ pub fn readings(bill: &Bill) -> Vec<Reading> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget(pub Dollars);
 
+impl Default for Budget {
+    /// Five cents: the annex's machine for an hour, and more than once.
+    fn default() -> Budget {
+        Budget(Dollars(0.05))
+    }
+}
+
 /// An order that could cost more than it may.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{minutes} minutes cost up to {cost}, and the budget is {budget}: {remedy}")]

@@ -40,8 +40,9 @@ pub mod deviation;
 pub mod plan;
 pub mod conclusion;
 pub mod trend;
-// The annex as its files have it.
+// The annex and the prices, as their files have them.
 pub mod annex;
+pub mod quote;
 // What is left, and how it is shown.
 pub mod evidence;
 pub mod record;

@@ -12,7 +12,7 @@ use crate::conclusion::{Attempt, ControlRecord};
 use crate::deviation::Deviations;
 use crate::evidence::{ClaimRecord, Control, Evidence, SCHEMA, Verdicts};
 use crate::facts::Accelerator;
-use crate::plan::{Decision, NOT_SELECTED, Plan, Planned};
+use crate::plan::{Decision, NOT_SELECTED, Plan, Planned, Unjudged};
 use crate::verdict::Verdict;
 
 /// All that is known of the run so far.
@@ -160,13 +160,13 @@ impl Record {
     }
 
     /// What the plan decided, now that the machine is known: what is only recorded on an emulated CPU is judged on
-    /// any other.
+    /// any other. No machine makes a stand-in AWS.
     fn decision(&self, planned: Option<&Planned>) -> Decision {
         let accelerator = self.fact("accelerator");
         let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
         match planned.map(|planned| &planned.decision) {
             None => Decision::Skip("no scenario puts it to the proof".to_owned()),
-            Some(Decision::Record(_)) if !emulated => Decision::Run,
+            Some(Decision::Record(Unjudged::EmulatedCpu)) if !emulated => Decision::Run,
             Some(decision) => decision.clone(),
         }
     }
@@ -194,7 +194,9 @@ pub fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
 mod tests {
     use super::*;
     use crate::conclusion::ControlVerdict;
-    use crate::plan::FeatureFile;
+    use crate::plan::{FeatureFile, Met};
+    use crate::settings::StandIn;
+    use crate::target::TargetSpec;
     use crate::unit::Unit;
     use crate::verdict::{Check, Judged, Outcome, Rule};
 
@@ -209,7 +211,7 @@ mod tests {
     fn record(folder: &std::path::Path, deviations: &str) -> Record {
         let register = Register::parse(CLAIMS).unwrap();
         let files = [FeatureFile::parse("features/f.feature".to_owned(), FEATURE).unwrap()];
-        let plan = Plan::make(&files, &register, &[], |_, _| true, None).unwrap();
+        let plan = Plan::make(&files, &register, &Met::default(), |_, _| true, None).unwrap();
         let evidence = Evidence::create(folder, None, "r").unwrap();
         Record::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
     }
@@ -297,6 +299,28 @@ mod tests {
             end(&record, "it starts", Verdict::Fails, false);
             assert_eq!(record.verdicts(true).claims[1].verdict, verdict, "{accelerator}");
         }
+    }
+
+    #[test]
+    fn what_a_stand_in_for_aws_does_is_recorded_on_whatever_machine() {
+        let claims =
+            format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
+        let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
+        let register = Register::parse(&claims).unwrap();
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), &feature).unwrap()];
+        let stand_in = StandIn { ssh: Some("127.0.0.1:22".into()), ..StandIn::default() };
+        let met = Met::by(&TargetSpec::Ec2, &stand_in).unwrap();
+        let plan = Plan::make(&files, &register, &met, |_, _| true, None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = Evidence::create(folder.path(), None, "r").unwrap();
+        let record = Record::new(register, plan, Deviations::default(), Arc::new(evidence));
+        record.learn(BTreeMap::from([("accelerator".to_owned(), "kvm".to_owned())]));
+        end(&record, "it starts", Verdict::Fails, false);
+        end(&record, "it is cheap", Verdict::Fails, false);
+        let claims = record.verdicts(true).claims;
+        assert_eq!(claims[1].verdict, Verdict::Fails, "the CPU turned out to be native");
+        assert_eq!(claims[2].verdict, Verdict::NotRun);
+        assert_eq!(claims[2].reason, "measured on a stand-in for AWS: recorded, not judged: seen: it is cheap");
     }
 
     #[test]

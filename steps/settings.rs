@@ -44,6 +44,9 @@ pub struct Settings {
     pub job_summary: Option<PathBuf>,
     /// The address that instances in the cloud let in (`ASSAY_EC2_CALLER`), else the one AWS sees this host under.
     pub caller: Option<String>,
+    /// The region of AWS that the surroundings name (`AWS_REGION`, else `AWS_DEFAULT_REGION`). The SDK may know another
+    /// one by its profile.
+    pub region: Option<String>,
     /// What stands in for AWS, in tests of this project.
     pub stand_in: StandIn,
     /// Values of variables that are secrets by their names: they must never reach the evidence.
@@ -78,6 +81,7 @@ impl Settings {
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
             caller: variable("ASSAY_EC2_CALLER"),
+            region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
             stand_in: StandIn {
                 endpoint: variable("AWS_ENDPOINT_URL_EC2").or_else(|| variable("AWS_ENDPOINT_URL")),
                 ssh: variable("ASSAY_EC2_SSH"),

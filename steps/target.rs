@@ -35,7 +35,7 @@ pub use vm::{BootFailed, ProvisionError, Vm};
 pub use crate::facts::Arch;
 use crate::lease::Ledger;
 use crate::progress::Progress;
-use crate::settings::Settings;
+use crate::settings::{Settings, StandIn};
 use crate::shell::{Shell, Witness};
 use crate::tool;
 
@@ -139,11 +139,21 @@ pub enum TargetSpec {
 #[error("\"{0}\" is no target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")]
 pub struct UnknownTarget(String);
 
-/// A target that this version cannot provide.
+/// A target that cannot be provided.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("target {target} is not available in this version: use vm, vm:amd64 or vm:arm64")]
-pub struct NotAvailable {
-    target: String,
+pub enum NotAvailable {
+    /// By this version.
+    #[error("target {0} is not available in this version: use vm, vm:amd64, vm:arm64 or ec2")]
+    Later(String),
+    /// By this build, which has no SDK for it.
+    #[error(
+        "target ec2 is not in this build, for AWS's SDK takes minutes to compile: use ci/e2e --target ec2, or \
+         cargo test --features aws --test e2e -- --target ec2"
+    )]
+    NotBuilt,
+    /// By this host.
+    #[error("target {0} is no machine of this host: use vm, vm:amd64 or vm:arm64")]
+    Elsewhere(String),
 }
 
 impl TargetSpec {
@@ -159,14 +169,41 @@ impl TargetSpec {
         }
     }
 
-    /// Whether this version can provide it, and if so machines of which architecture.
+    /// The architecture of its machines: the annex's in EC2, this host's where something stands in for AWS.
     ///
     /// # Errors
-    /// It cannot; the error names those that it can.
-    pub fn available(&self) -> Result<Arch, NotAvailable> {
+    /// This version does not bring it; the error names what it does.
+    pub fn arch(&self, stand_in: &StandIn) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
-            other => Err(NotAvailable { target: other.to_string() }),
+            TargetSpec::Ec2 if stand_in.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
+            TargetSpec::Ec2 => Ok(Arch::Arm64),
+            later => Err(NotAvailable::Later(later.to_string())),
+        }
+    }
+
+    /// Whether this build can run something on it; what would run can be told of targets that it cannot run on.
+    ///
+    /// # Errors
+    /// It cannot; the error says what can.
+    pub fn available(&self) -> Result<(), NotAvailable> {
+        match self {
+            TargetSpec::Vm(_) => Ok(()),
+            TargetSpec::Ec2 if cfg!(feature = "aws") => Ok(()),
+            TargetSpec::Ec2 => Err(NotAvailable::NotBuilt),
+            later => Err(NotAvailable::Later(later.to_string())),
+        }
+    }
+
+    /// The architecture of its machines, where they are this host's own.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn on_this_host(&self) -> Result<Arch, NotAvailable> {
+        match self {
+            TargetSpec::Vm(arch) => Ok(*arch),
+            TargetSpec::Ec2 => Err(NotAvailable::Elsewhere(self.to_string())),
+            later => Err(NotAvailable::Later(later.to_string())),
         }
     }
 }
@@ -270,8 +307,25 @@ mod tests {
 
     #[test]
     fn a_target_of_a_later_version_says_so() {
-        assert_eq!(TargetSpec::Vm(Arch::Arm64).available(), Ok(Arch::Arm64));
-        let error = TargetSpec::Ec2.available().unwrap_err().to_string();
-        assert_eq!(error, "target ec2 is not available in this version: use vm, vm:amd64 or vm:arm64");
+        let none = StandIn::default();
+        let vm = TargetSpec::Vm(Arch::Arm64);
+        assert_eq!((vm.arch(&none), vm.available(), vm.on_this_host()), (Ok(Arch::Arm64), Ok(()), Ok(Arch::Arm64)));
+        let said = "target podman is not available in this version: use vm, vm:amd64, vm:arm64 or ec2";
+        assert_eq!(TargetSpec::Podman.available().unwrap_err().to_string(), said);
+        assert_eq!(TargetSpec::Podman.arch(&none).unwrap_err().to_string(), said);
+    }
+
+    #[test]
+    fn ec2_is_planned_in_every_build_and_run_on_where_its_sdk_is_built_in() {
+        let stand_in = StandIn { endpoint: Some("http://127.0.0.1:5000".into()), ..StandIn::default() };
+        assert_eq!(TargetSpec::Ec2.arch(&StandIn::default()), Ok(Arch::Arm64));
+        assert_eq!(TargetSpec::Ec2.arch(&stand_in).ok(), Arch::host());
+        assert_eq!(TargetSpec::Ec2.available().is_ok(), cfg!(feature = "aws"));
+        assert!(TargetSpec::Ec2.on_this_host().is_err());
+        let said = NotAvailable::NotBuilt.to_string();
+        assert!(
+            said.contains("use ci/e2e --target ec2, or cargo test --features aws --test e2e -- --target ec2"),
+            "{said}"
+        );
     }
 }

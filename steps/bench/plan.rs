@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Times, timed};
 use crate::claim::Register;
 use crate::conclusion::Attempt;
-use crate::plan::{FeatureFile, Plan, REFUSAL};
+use crate::plan::{FeatureFile, Met, Plan, REFUSAL};
 use crate::probe::Sample;
 use crate::progress::Progress;
 use crate::unit::Unit;
@@ -113,8 +113,8 @@ fn check(scenario: u64) -> (Check, Vec<Sample>) {
 
 /// How many scenarios hold, judged as a run judges them: each on the samples of its own subject.
 fn plan_and_judge(annex: &Annex) -> anyhow::Result<usize> {
-    let plan =
-        Plan::make(&annex.features, &annex.register, &[], |_, _| true, None).context("the annex is not planned")?;
+    let plan = Plan::make(&annex.features, &annex.register, &Met::default(), |_, _| true, None)
+        .context("the annex is not planned")?;
     let judge = |(check, samples): &(Check, Vec<Sample>)| Attempt::new(vec![check.clone().judge(samples)], None);
     let attempts = plan.scenarios.iter().zip(&annex.checks).map(|(_, check)| judge(check));
     Ok(attempts.filter(|attempt| attempt.outcome.verdict == Verdict::Holds).count())

@@ -14,10 +14,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use assay::annex::Annex;
 use assay::bundle::Bundle;
+use assay::cloud::Order;
+use assay::cost::Budget;
 use assay::evidence::new_run_id;
 use assay::facts::Arch;
 use assay::lease::{Lease, Ledger, sweep, under_way};
+use assay::plan::Met;
 use assay::progress::Progress;
+use assay::quote::Quote;
 use assay::report::{self, Coverage, PlanRow};
 use assay::settings::Settings;
 use assay::shell::Nobody;
@@ -56,7 +60,7 @@ enum Todo {
     },
     /// Say what would run on a target, what would not, and why
     Plan {
-        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET; with --claims: all there are]
+        /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET; with --claims: all there are]
         #[arg(long)]
         target: Option<String>,
         /// Which claim is covered by which scenario, controls and targets, and what is not covered
@@ -151,9 +155,10 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// A target whose machines are this host's.
 fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch), Exit> {
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
-    let arch = target.available().map_err(usage)?;
+    let arch = target.on_this_host().map_err(usage)?;
     Ok((target, arch))
 }
 
@@ -161,21 +166,30 @@ fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> 
     if claims {
         return coverage(target, json, settings);
     }
-    let (target, arch) = choose(target, settings)?;
-    let plan = Annex::read(&settings.root).map_err(usage)?.plan(arch, |_, _| true, None).map_err(usage)?;
+    let target = TargetSpec::choose(target, settings).map_err(usage)?;
+    let met = Met::by(&target, &settings.stand_in).map_err(usage)?;
+    let plan = Annex::read(&settings.root).map_err(usage)?.plan(&met, |_, _| true, None).map_err(usage)?;
     if json {
         let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
         say(&serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
     } else {
+        if target == TargetSpec::Ec2 {
+            let (order, budget) = (Order::default(), Budget::default());
+            let quote = Quote::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
+            say(report::order(&quote).trim_end());
+        }
         say(report::plan(&plan, &target).trim_end());
     }
     Ok(())
 }
 
 fn coverage(target: Option<&str>, json: bool, settings: &Settings) -> Result<(), Exit> {
-    let only = target.map(|target| choose(Some(target), settings)).transpose()?;
+    let only = target.map(|target| TargetSpec::choose(Some(target), settings)).transpose().map_err(usage)?;
+    if let Some(only) = &only {
+        only.arch(&settings.stand_in).map_err(usage)?;
+    }
     let annex = Annex::read(&settings.root).map_err(usage)?;
-    let coverage = Coverage::of(&annex, only.as_ref().map(|(target, _)| target)).map_err(usage)?;
+    let coverage = Coverage::of(&annex, only.as_ref(), &settings.stand_in).map_err(usage)?;
     match json {
         true => say(&coverage.json().map_err(infrastructure)?),
         false => say(&coverage.show()),

@@ -1,8 +1,15 @@
 //! What users type after `cargo test --test e2e --`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use assay::cloud::{MINUTES, Order};
+use assay::cost::Budget;
 use assay::plan::Shard;
+use assay::quote::Quote;
+use assay::settings::Settings;
+use assay::target::TargetSpec;
+use assay::unit::Dollars;
 use clap::Parser;
 use cucumber::gherkin::tagexpr::TagOperation;
 
@@ -43,6 +50,18 @@ pub struct Options {
     /// The folder for the evidence; new or empty [default: target/assay/<run-id>]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
+    /// With ec2: what the run may cost, in dollars; it is not begun if it could cost more [default: 0.05]
+    #[arg(long, value_name = "DOLLARS")]
+    pub max_cost: Option<Dollars>,
+    /// With ec2: the instance ends itself after so many minutes [default: 60]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(MINUTES))]
+    pub time_limit: Option<u64>,
+    /// With ec2: an instance at the price of the moment, which may be taken away
+    #[arg(long)]
+    pub spot: bool,
+    /// With ec2: where to start the instance [default: the default VPC]
+    #[arg(long, value_name = "ID", value_parser = subnet)]
+    pub subnet: Option<String>,
     /// Sign the run's attestation with this SSH key (a private one, or the public one of a key in the agent)
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,
@@ -58,4 +77,44 @@ pub struct Options {
     /// Stop after the first scenario that does not hold
     #[arg(long)]
     pub fail_fast: bool,
+}
+
+impl Options {
+    /// What a run on this target orders in the cloud, priced; `None` where it orders nothing.
+    ///
+    /// # Errors
+    /// What is ordered has no price or costs too much; or an option is about what this target does not order.
+    pub fn quote(&self, target: &TargetSpec, settings: &Settings) -> anyhow::Result<Option<Quote>> {
+        if *target != TargetSpec::Ec2 {
+            let given = [
+                ("--max-cost", self.max_cost.is_some()),
+                ("--time-limit", self.time_limit.is_some()),
+                ("--spot", self.spot),
+                ("--subnet", self.subnet.is_some()),
+            ];
+            let misplaced = given.iter().find(|(_, given)| *given);
+            if let Some((option, _)) = misplaced {
+                anyhow::bail!("{option} is about what is paid for, and {target} costs nothing: it is for --target ec2");
+            }
+            return Ok(None);
+        }
+        let usual = Order::default();
+        let order = Order {
+            spot: self.spot,
+            subnet: self.subnet.clone(),
+            time_limit: self.time_limit.map_or(usual.time_limit, |minutes| Duration::from_secs(minutes * 60)),
+            ..usual
+        };
+        let budget = self.max_cost.map_or_else(Budget::default, Budget);
+        Quote::make(&settings.root, settings.region.as_deref(), order, budget).map(Some)
+    }
+}
+
+/// The id of a subnet, as AWS writes it.
+fn subnet(text: &str) -> Result<String, String> {
+    let digits = text.strip_prefix("subnet-").filter(|digits| !digits.is_empty());
+    match digits.is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("\"{text}\" is no subnet: write its id, as subnet-0123456789abcdef0")),
+    }
 }

@@ -10,7 +10,7 @@ use assay::cloud::Order;
 use assay::evidence::{Evidence, Verdicts, new_run_id};
 use assay::facts::Arch;
 use assay::lease::{Ledger, sweep};
-use assay::plan::{FeatureFile, Plan, Planned, every_scenario};
+use assay::plan::{FeatureFile, Met, Plan, Planned, every_scenario};
 use assay::progress::Progress;
 use assay::settings::Settings;
 use assay::shell::Shell;
@@ -83,7 +83,12 @@ impl Run {
             return Ok(None);
         }
         let target = TargetSpec::choose(options.target.as_deref(), &settings).map_err(usage)?;
-        let arch = target.available().map_err(usage)?;
+        let met = Met::by(&target, &settings.stand_in).map_err(usage)?;
+        let arch = target.arch(&settings.stand_in).map_err(usage)?;
+        let quote = options.quote(&target, &settings).map_err(usage)?;
+        if !options.plan {
+            target.available().map_err(usage)?;
+        }
         if let Some(reference) = &options.image {
             artifact::Image::look_for(reference).map_err(usage)?;
         }
@@ -92,7 +97,7 @@ impl Run {
         }
         let annex = Annex::read(&settings.root).map_err(usage)?;
         let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
-        let plan = annex.plan(arch, wanted, options.shard).map_err(usage)?;
+        let plan = annex.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&annex.features, &plan).map_err(usage)?;
         let definitions = Definition::all(&settings.root).map_err(usage)?;
         let selective = options.tags.is_some() || options.name.is_some();
@@ -100,6 +105,7 @@ impl Run {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
+            quote.iter().for_each(|quote| say(report::order(quote).trim_end()));
             say(report::plan(&plan, &target).trim_end());
             return Ok(None);
         }
@@ -280,6 +286,7 @@ impl Run {
         serde_json::json!({
             "command_line": std::env::args().collect::<Vec<_>>(),
             "target": self.target.to_string(),
+            "stand_in": self.target == TargetSpec::Ec2 && self.settings.stand_in.any(),
             "git": { "commit": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()) },
             "host": {
                 "architecture": std::env::consts::ARCH,

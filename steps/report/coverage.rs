@@ -9,7 +9,8 @@ use super::plan::words;
 use crate::annex::Annex;
 use crate::claim::{Claim, ClaimId};
 use crate::facts::Arch;
-use crate::plan::{Mistakes, Plan, Planned};
+use crate::plan::{Met, Mistakes, Plan, Planned};
+use crate::settings::StandIn;
 use crate::target::TargetSpec;
 
 /// The width of the table where nobody says how wide the console is.
@@ -69,23 +70,23 @@ enum Extent {
 /// Every kind of target there is; the machine of somebody else by an example.
 fn kinds() -> Vec<TargetSpec> {
     let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: 22 };
-    let others = [TargetSpec::Podman, somebody_elses, TargetSpec::Ec2];
+    let others = [TargetSpec::Ec2, TargetSpec::Podman, somebody_elses];
     Arch::ALL.into_iter().map(TargetSpec::Vm).chain(others).collect()
 }
 
 impl Coverage {
-    /// Of an annex, on one target or on all there are.
+    /// Of an annex, on one target or on all there are; `stand_in` is what stands in for AWS.
     ///
     /// # Errors
     /// The scenarios and the register do not fit each other; see [`Plan::make`].
-    pub fn of(annex: &Annex, only: Option<&TargetSpec>) -> Result<Coverage, Mistakes> {
+    pub fn of(annex: &Annex, only: Option<&TargetSpec>, stand_in: &StandIn) -> Result<Coverage, Mistakes> {
         let mut claims: Vec<Covered> = annex.register.iter().map(Covered::begin).collect();
         let (mut targets, mut later) = (Vec::new(), Vec::new());
         for target in only.map_or_else(kinds, |only| vec![only.clone()]) {
             let name = target.to_string();
-            match target.available() {
-                Ok(arch) => {
-                    let plan = annex.plan(arch, |_, _| true, None)?;
+            match Met::by(&target, stand_in) {
+                Ok(met) => {
+                    let plan = annex.plan(&met, |_, _| true, None)?;
                     claims.iter_mut().for_each(|claim| claim.learn(&name, &plan));
                     targets.push(name);
                 }
@@ -280,7 +281,7 @@ mod tests {
             register: Register::parse(CLAIMS).unwrap(),
             deviations: Deviations::default(),
         };
-        Coverage::of(&annex, only.map(|only| only.parse().unwrap()).as_ref())
+        Coverage::of(&annex, only.map(|only| only.parse().unwrap()).as_ref(), &StandIn::default())
     }
 
     /// The cells of a claim's row.
@@ -292,17 +293,17 @@ mod tests {
     #[test]
     fn every_claim_says_where_it_is_covered_and_why_not_elsewhere() {
         let shown = coverage(FEATURE, None).unwrap().show();
-        assert_eq!(row(&shown, "A2-1"), ["A2-1", "it builds", "f.feature:3", "judged", "judged"]);
+        assert_eq!(row(&shown, "A2-1"), ["A2-1", "it builds", "f.feature:3", "judged", "judged", "judged"]);
         assert!(shown.contains("┆ bound: exit 0 ┆ 2 controls"), "{shown}");
         assert!(shown.contains("no control declared"), "{shown}");
-        assert_eq!(row(&shown, "A5-2")[3..], ["not run (a)", "judged"]);
-        assert_eq!(row(&shown, "A7-7")[3..], ["recorded (b)", "recorded (b)"]);
-        assert_eq!(row(&shown, "A8-5")[3..], ["not run (c)", "not run (c)"]);
+        assert_eq!(row(&shown, "A5-2")[3..], ["not run (a)", "judged", "judged"]);
+        assert_eq!(row(&shown, "A7-7")[3..], ["recorded (b)", "recorded (b)", "judged"]);
+        assert_eq!(row(&shown, "A8-5")[3..], ["not run (c)", "not run (c)", "judged"]);
         for said in [
             "(a) needs an arm64 machine: --target vm:arm64\n",
             "(b) needs a CPU at native speed; measured and recorded, not judged\n",
-            "(c) needs an AWS account: --target ec2, which this version does not bring yet\n",
-            "This version does not bring yet: podman, ssh://user@host, ec2.\n",
+            "(c) needs an AWS account: ci/e2e --target ec2\n",
+            "This version does not bring yet: podman, ssh://user@host.\n",
         ] {
             assert!(shown.contains(said), "no {said:?} in {shown}");
         }
@@ -311,11 +312,14 @@ mod tests {
 
     #[test]
     fn the_totals_name_what_no_target_covers_and_what_would() {
-        let shown = coverage(FEATURE, None).unwrap().show();
-        let totals = "4 claims: 2 judged on at least one of these targets, 1 only recorded, 1 NOT covered\n\
+        let shown = coverage(FEATURE, Some("vm:arm64")).unwrap().show();
+        let totals = "4 claims: 2 judged on vm:arm64, 1 only recorded, 1 NOT covered\n\
             only recorded: A7-7\n    needs a CPU at native speed; measured and recorded, not judged\n\
-            not covered: A8-5\n    needs an AWS account: --target ec2, which this version does not bring yet";
+            not covered: A8-5\n    needs an AWS account: ci/e2e --target ec2";
         assert!(shown.ends_with(totals), "{shown}");
+        let all = coverage(FEATURE, None).unwrap().show();
+        let totals = "4 claims: 4 judged on at least one of these targets, 0 only recorded, 0 NOT covered";
+        assert!(all.ends_with(totals), "{all}");
         let one = coverage(FEATURE, Some("vm:amd64")).unwrap().show();
         assert!(!one.contains("vm:arm64 │") && one.contains("4 claims: 1 judged on vm:amd64, "), "{one}");
         assert!(one.contains("not covered: A5-2\n    needs an arm64 machine: --target vm:arm64"), "{one}");
@@ -333,10 +337,11 @@ mod tests {
         assert_eq!(rows[0]["controls"], serde_json::json!([control("Not", 6), control("Nor", 10)]));
         assert_eq!(rows[0]["targets"]["vm:amd64"], serde_json::json!({ "decision": "run", "reason": null }));
         let covered: Vec<bool> = rows.iter().map(|row| row["covered"].as_bool().unwrap()).collect();
-        assert_eq!(covered, [true, true, true, false]);
+        assert_eq!(covered, [true, true, true, true]);
+        assert_eq!(rows[3]["targets"]["ec2"]["decision"], "run");
         assert_eq!(rows[1]["targets"]["vm:amd64"]["decision"], "skip");
         assert_eq!(rows[2]["targets"]["vm:amd64"]["decision"], "record");
-        for later in ["podman", "ec2", "ssh://user@host"] {
+        for later in ["podman", "ssh://user@host"] {
             let decided = &rows[0]["targets"][later];
             assert_eq!(decided["decision"], "skip");
             assert!(decided["reason"].as_str().unwrap().contains("is not available in this version"), "{decided}");

@@ -182,7 +182,7 @@ fn claims() -> Vec<ClaimRecord> {
     let (holds, fails) = ((Verdict::Holds, "size is 7 bytes"), (Verdict::Fails, "size is 12 bytes"));
     let own = |name: &str, check| attempt(name, &[check], None);
     let skip = Decision::Skip("needs an AWS account".to_owned());
-    let record = Decision::Record("needs a native CPU".to_owned());
+    let record = Decision::Record("needs a native CPU".to_owned().into());
     let hostile = format!("size is {HOSTILE}");
     let error = attempt("It cannot be judged", &[], Some("no route to host"));
     let wrong = |name: &str, check| vec![control(name, vec![own(name, check)])];

@@ -158,7 +158,8 @@ fn not_run(run: &Run, room: &mut Room) -> Markup {
     for named in run.claims.iter().filter(|(_, claim)| claim.verdict == crate::verdict::Verdict::NotRun) {
         // What was measured all the same follows the reason, and differs from claim to claim.
         let why = match &named.1.decision {
-            crate::plan::Decision::Record(why) | crate::plan::Decision::Skip(why) => why,
+            crate::plan::Decision::Record(unjudged) => unjudged.why(),
+            crate::plan::Decision::Skip(why) => why,
             crate::plan::Decision::Run => &named.1.reason,
         };
         reasons.entry(plain(why, 300)).or_default().push(named);

@@ -44,7 +44,7 @@ impl<'a> PlanRow<'a> {
 pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
     match decision {
         Decision::Run => ("run", None),
-        Decision::Record(why) => ("record", Some(why)),
+        Decision::Record(unjudged) => ("record", Some(unjudged.why())),
         Decision::Skip(why) => ("skip", Some(why)),
     }
 }
@@ -64,7 +64,7 @@ pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
 mod tests {
     use super::*;
     use crate::claim::Register;
-    use crate::plan::FeatureFile;
+    use crate::plan::{FeatureFile, Met};
 
     #[test]
     fn a_plan_says_what_runs_and_why_the_rest_does_not() {
@@ -75,9 +75,9 @@ mod tests {
             @A8-5\n  Scenario: Cheap\n    Given x\n";
         let register = Register::parse(claims).unwrap();
         let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();
-        let made = Plan::make(&[file], &register, &[], |_, _| true, None).unwrap();
+        let made = Plan::make(&[file], &register, &Met::default(), |_, _| true, None).unwrap();
         let target: TargetSpec = "vm:arm64".parse().unwrap();
-        let why = "needs an AWS account: --target ec2, which this version does not bring yet";
+        let why = "needs an AWS account: ci/e2e --target ec2";
         assert_eq!(
             plan(&made, &target),
             format!(

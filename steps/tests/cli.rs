@@ -4,6 +4,7 @@ mod benches;
 mod bundles;
 mod doctor;
 mod editors;
+mod plans;
 mod steps;
 
 use std::fs;
@@ -28,6 +29,9 @@ fn e2e_program() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let mut cargo = std::process::Command::new(env!("CARGO"));
         cargo.args(["test", "--locked", "--quiet", "--no-run", "--test", "e2e", "--message-format=json"]);
+        if cfg!(feature = "aws") {
+            cargo.args(["--features", "aws"]);
+        }
         let output = cargo.current_dir(PROJECT).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -66,7 +70,9 @@ impl Project {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.0.path()).timeout(LIMIT);
         command.env("ASSAY_ROOT", self.0.path()).env("ASSAY_CACHE", self.path("cache"));
-        for name in ["ASSAY_TARGET", "ASSAY_MIRROR", "ASSAY_REGISTRY_IMAGE"] {
+        let ours = ["ASSAY_TARGET", "ASSAY_MIRROR", "ASSAY_REGISTRY_IMAGE", "ASSAY_EC2_SSH", "ASSAY_ECR_REGISTRY"];
+        let of_aws = ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2"];
+        for name in ours.into_iter().chain(of_aws) {
             command.env_remove(name);
         }
         command
@@ -149,10 +155,17 @@ fn a_wrong_target_is_told_which_there_are() {
     told(project.e2e(&[]).env("ASSAY_TARGET", "vm:vax"), 2, &["e2e: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
     told(&mut project.assay(&["plan", "--target", "docker"]), 2, &["assay: \"docker\"", TARGETS]);
     told(project.assay(&["setup"]).env("ASSAY_TARGET", "vm:vax"), 2, &["assay: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
-    let later = "target ec2 is not available in this version: use vm, vm:amd64 or vm:arm64";
-    told(&mut project.e2e(&["--target", "ec2"]), 2, &["e2e: ", later]);
-    told(&mut project.assay(&["setup", "ec2"]), 2, &["assay: ", later]);
-    told(&mut project.e2e(&["--target=ssh://a@b"]), 2, &["target ssh://a@b is not available in this version"]);
+    let elsewhere = "assay: target ec2 is no machine of this host: use vm, vm:amd64 or vm:arm64";
+    told(&mut project.assay(&["setup", "ec2"]), 2, &[elsewhere]);
+    told(&mut project.assay(&["doctor", "--target", "ec2"]), 2, &[elsewhere]);
+    let later = "is not available in this version: use vm, vm:amd64, vm:arm64 or ec2";
+    for target in ["podman", "ssh://a@b"] {
+        told(&mut project.e2e(&["--target", target]), 2, &["e2e: ", later]);
+        told(&mut project.e2e(&["--target", target, "--plan"]), 2, &["e2e: ", later]);
+        told(&mut project.assay(&["plan", "--target", target]), 2, &["assay: ", later]);
+        told(&mut project.assay(&["plan", "--claims", "--target", target]), 2, &["assay: ", later]);
+        told(&mut project.assay(&["setup", target]), 2, &["assay: ", later]);
+    }
 }
 
 #[test]
@@ -344,11 +357,14 @@ fn every_claim_is_told_with_where_it_is_covered() {
     let controls = claims.iter().map(|claim| claim["controls"].as_array().unwrap().len());
     assert_eq!((claims.len(), controls.sum::<usize>()), (count(false), count(true)));
     assert!(claims.iter().all(|claim| claim["targets"]["vm:arm64"]["decision"].is_string()));
-    let table = told(&mut project.assay(&["plan", "--claims"]), 0, &["bound: ", "not covered: A4-1", "--target ec2"]);
+    let table = told(&mut project.assay(&["plan", "--claims"]), 0, &["bound: ", "0 NOT covered"]);
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
     let one = told(&mut project.assay(&["plan", "--claims", "--target", "vm:arm64"]), 0, &["judged on vm:arm64"]);
+    assert!(one.contains("not covered: A4-1") && one.contains("needs an AWS account: ci/e2e --target ec2"), "{one}");
     assert!(!one.contains("vm:amd64"), "{one}");
-    told(&mut project.assay(&["plan", "--claims", "--target", "ec2"]), 2, &["target ec2 is not available"]);
+    let all =
+        told(&mut project.assay(&["plan", "--claims", "--target", "ec2"]), 0, &["judged on ec2, 0 only recorded"]);
+    assert!(all.contains("0 NOT covered"), "{all}");
 
     project.change("features/a5_device.feature", "@A5-4", "@A5-44");
     project.change("features/a3_image.feature", "@A3-1", "@slow");

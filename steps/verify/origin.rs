@@ -14,7 +14,7 @@ use crate::conclusion::Attempt;
 use crate::deviation::Deviations;
 use crate::evidence::ClaimRecord;
 use crate::facts::Facts;
-use crate::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Plan, every_scenario};
+use crate::plan::{Decision, Met, NOT_IN_SHARD, NOT_SELECTED, Plan, Unjudged, every_scenario};
 
 const FILE: &str = "verdicts.json";
 const REGISTER: &str = "features/claims.toml";
@@ -35,7 +35,7 @@ pub fn findings(bundle: &Bundle) -> Vec<Finding> {
         Ok(deviations) => deviations,
         Err(error) => return vec![Finding::new(DECLARED, format!("{error:#}"))],
     };
-    let plan = match Plan::make(&bundle.features, &register, &[], |_, _| true, None) {
+    let plan = match Plan::make(&bundle.features, &register, &Met::default(), |_, _| true, None) {
         Ok(plan) => plan,
         Err(mistakes) => return vec![Finding::new("features/", mistakes.to_string())],
     };
@@ -135,13 +135,17 @@ fn scenarios(bundle: &Bundle) -> BTreeMap<(&str, usize), &Scenario> {
 fn decided(record: &ClaimRecord, claim: &Claim, run: &Json) -> Option<String> {
     match &record.decision {
         Decision::Run => None,
-        Decision::Record(why) => {
-            let native = run.pointer("/machine/native").and_then(Json::as_bool) == Some(true);
-            let needs = claim.needs.contains(&Need::NativeCpu) && *why == Need::NativeCpu.missing();
-            (!needs || native).then(|| format!("it was to be judged, not only recorded: \"{why}\" is not so"))
+        Decision::Record(unjudged) => {
+            let says = |pointer: &str| run.pointer(pointer).and_then(Json::as_bool) == Some(true);
+            let so = match unjudged {
+                Unjudged::EmulatedCpu => claim.needs.contains(&Need::NativeCpu) && !says("/machine/native"),
+                Unjudged::StandIn => claim.needs.contains(&Need::Aws) && says("/stand_in"),
+                Unjudged::Other(_) => false,
+            };
+            (!so).then(|| format!("it was to be judged, not only recorded: \"{}\" is not so", unjudged.why()))
         }
         Decision::Skip(why) => {
-            let missing = claim.needs.iter().any(|need| *why == need.missing());
+            let missing = claim.needs.iter().any(|need| need.is_missing_by(why));
             let left_out = why == NOT_SELECTED || why.starts_with(NOT_IN_SHARD);
             let ran = !record.attempts.is_empty();
             (ran || !(missing || left_out)).then(|| format!("it cannot have been left out: \"{why}\" is not so"))
