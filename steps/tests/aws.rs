@@ -2,3 +2,5 @@
 
 #[path = "aws/ecr.rs"]
 mod ecr;
+#[path = "aws/policy.rs"]
+mod policy;

@@ -1,0 +1,132 @@
+//! What the role of the nightly may do: exactly what the code asks AWS for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+use serde_json::Value;
+
+/// What AWS asks a permission for though no call is named like it, with what needs it.
+const IMPLIED: [(&str, &str); 7] = [
+    ("ec2:CreateTags", "tags that are given as a thing is made"),
+    ("ecr-public:BatchCheckLayerAvailability", "a push, by the registry's own protocol"),
+    ("ecr-public:CompleteLayerUpload", "a push"),
+    ("ecr-public:InitiateLayerUpload", "a push"),
+    ("ecr-public:TagResource", "tags that a repository is made with"),
+    ("ecr-public:UploadLayerPart", "a push"),
+    ("sts:GetServiceBearerToken", "the login to ECR Public"),
+];
+
+/// What is named like a call to AWS and is none.
+const NO_CALLS: [&str; 1] = ["create_time"];
+
+/// The actions that the SDK's calls in a text need, by the service that the text is about.
+fn actions(service: &str, text: &str) -> BTreeSet<String> {
+    let verbs = "accept|allocate|associate|attach|authorize|batch|cancel|complete|copy|create|delete|deregister|describe|\
+                 detach|disassociate|get|import|initiate|list|modify|put|reboot|register|release|replace|request|reset|\
+                 restore|revoke|run|send|start|stop|tag|terminate|untag|upload";
+    let call = Regex::new(&format!(r"\.\s*((?:{verbs})_[a-z0-9_]+)\(\)")).unwrap();
+    let waiter = Regex::new(r"\.\s*wait_until_([a-z]+)_[a-z_]+\(\)").unwrap();
+    let called = call.captures_iter(text).map(|found| found[1].to_owned()).filter(|name| !NO_CALLS.contains(&&**name));
+    let waited = waiter.captures_iter(text).map(|found| format!("describe_{}s", &found[1]));
+    called.chain(waited).map(|name| format!("{service}:{}", camel(&name))).collect()
+}
+
+/// `run_instances` is `RunInstances` to AWS.
+fn camel(name: &str) -> String {
+    let words = name.split('_').filter(|word| !word.is_empty());
+    words.map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+/// The files of a module of this project: its own, and those in its folder.
+fn sources(folder: &str, module: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut left = vec![folder];
+    let mut found = Vec::new();
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.to_string_lossy().contains(module) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{module} is not where it was");
+    found
+}
+
+/// Everything that the code asks AWS for.
+fn asked_for() -> BTreeSet<String> {
+    let of = |service, folder, module| {
+        let files = sources(folder, module).into_iter();
+        files.flat_map(move |file| actions(service, &fs::read_to_string(file).unwrap()))
+    };
+    of("ec2", "steps/target", "/target/ec2").chain(of("ecr-public", "steps/registry", "/registry/ecr")).collect()
+}
+
+fn policy() -> Vec<Value> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/aws/policy.json");
+    let policy: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    policy["Statement"].as_array().unwrap().clone()
+}
+
+/// One string, or several: IAM takes either.
+fn strings(value: &Value) -> Vec<String> {
+    let all = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    all.iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+fn allowed() -> BTreeSet<String> {
+    policy().iter().flat_map(|statement| strings(&statement["Action"])).collect()
+}
+
+#[test]
+fn a_call_is_found_however_it_is_laid_out() {
+    let text = "let made = self.client\n    .run_instances()\n    .min_count(1);\nthing.create_time();\nlist.get_or_insert(1);\n\
+                client.wait_until_instance_running().instance_ids(id);";
+    let expected = ["ec2:DescribeInstances", "ec2:RunInstances"].map(str::to_owned);
+    assert_eq!(actions("ec2", text), BTreeSet::from(expected));
+}
+
+#[test]
+fn the_role_may_do_all_that_the_code_asks_for() {
+    let allowed = allowed();
+    let missing: Vec<_> = asked_for().into_iter().filter(|action| !allowed.contains(action)).collect();
+    assert!(missing.is_empty(), "ci/aws/policy.json does not allow {missing:?}");
+}
+
+#[test]
+fn the_role_may_do_nothing_that_the_code_never_asks_for() {
+    let mut needed = asked_for();
+    needed.extend(IMPLIED.map(|(action, _)| action.to_owned()));
+    let idle: Vec<_> = allowed().into_iter().filter(|action| !needed.contains(action)).collect();
+    assert!(idle.is_empty(), "ci/aws/policy.json allows what nothing asks for: {idle:?}");
+}
+
+#[test]
+fn no_permission_is_a_pattern() {
+    for action in allowed() {
+        assert!(!action.contains(['*', '?']), "{action} allows more than it names");
+    }
+}
+
+#[test]
+fn the_role_can_only_remove_what_carries_our_tag_or_name() {
+    let removes = ["ec2:Cancel", "ec2:Delete", "ec2:Release", "ec2:Terminate", "ecr-public:Delete"];
+    let mut seen = 0;
+    for statement in policy() {
+        let removing =
+            strings(&statement["Action"]).iter().any(|action| removes.iter().any(|verb| action.starts_with(verb)));
+        if removing {
+            seen += 1;
+            let tagged = statement["Condition"]["Null"]["aws:ResourceTag/assay:run"] == "false";
+            let named =
+                strings(&statement["Resource"]).iter().all(|resource| resource.ends_with(":repository/assay-*"));
+            assert!(tagged || named, "{} removes what is not ours", statement["Sid"]);
+        }
+    }
+    assert!(seen >= 2, "EC2 and ECR Public are both removed from");
+}
