@@ -2,10 +2,17 @@
 
 use assay::unit::Unit;
 use assay::verdict::Rule;
-use cucumber::then;
+use cucumber::{then, when};
 
 use crate::params::{DollarsWord, DurationWord};
 use crate::world::Proof;
+
+#[when("the run has been billed")]
+async fn billed(proof: &mut Proof) -> anyhow::Result<()> {
+    let subject = proof.lab.billed_subject().await?;
+    proof.about(subject);
+    Ok(())
+}
 
 #[then(expr = "it costs less than {dollars}")]
 fn costs_less(proof: &mut Proof, amount: DollarsWord) -> anyhow::Result<()> {

@@ -18,15 +18,15 @@ use assay::facts::Arch;
 use assay::memo::Memo;
 use assay::probe::{Reading, Sample};
 use assay::progress::Progress;
-use assay::registry::{self, Ecr, Local};
+use assay::registry::{self, Local};
 use assay::settings::Settings;
-use assay::target::ec2::Cloud;
 use assay::target::{Context, mirror_address};
 use assay::verdict::Source;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 pub use beside::Beside;
+pub use cloud::Rented;
 pub use machines::{Kind, Machines};
 pub use publishing::Door;
 use publishing::Public;
@@ -81,14 +81,11 @@ pub struct Orders {
     /// The architecture of the machines.
     pub arch: Arch,
     /// Where the device is, if that is the cloud.
-    pub cloud: Option<Arc<Cloud>>,
+    pub rented: Option<Rented>,
     /// `--image`.
     pub image: Option<String>,
     /// `--runs`.
     pub runs: u32,
-    /// ECR Public, where images are published to instead of a registry on this host, and when whoever finds the run's
-    /// repository there may remove it.
-    pub ecr: Option<(Ecr, Timestamp)>,
 }
 
 /// Everything that scenarios share.
@@ -115,7 +112,7 @@ impl Lab {
     /// Opens the lab of this run.
     pub fn open(orders: Orders, context: Context, evidence: Arc<Evidence>, workshop: Workshop) -> Arc<Lab> {
         let progress = context.progress.clone();
-        let machines = Machines::new(context, orders.arch, orders.cloud.clone());
+        let machines = Machines::new(context, orders.arch, orders.rented.as_ref().map(|rented| rented.cloud.clone()));
         let lab = Lab {
             orders,
             evidence,
@@ -260,9 +257,9 @@ impl Lab {
         Ok(Subject { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
-    /// Saves what the machines have to say and shuts them down, and removes what was published; what else was made goes
-    /// with the ledger, or is removed from the cloud by who opened it.
+    /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger, or is removed
+    /// from the cloud by who opened it.
     pub async fn close(&self) {
-        tokio::join!(self.machines.close(), self.unpublish());
+        self.machines.close().await;
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use assay::annex::Annex;
 use assay::artifact::{self, Workshop};
 use assay::bundle::Bundle;
-use assay::cloud::Order;
 use assay::evidence::{Evidence, Verdicts, new_run_id};
 use assay::facts::Arch;
 use assay::lease::{Ledger, sweep};
 use assay::plan::{FeatureFile, Met, Plan, Planned, every_scenario};
 use assay::progress::Progress;
+use assay::quote::Quote;
 use assay::settings::Settings;
 use assay::shell::Shell;
 use assay::target::ec2::{Cloud, Patience};
@@ -19,7 +19,7 @@ use assay::target::{Context, Definition, TargetSpec};
 use assay::{attestation, closing, registry, report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::lab::{Lab, Orders};
+use crate::lab::{Lab, Orders, Rented};
 use crate::options::Options;
 use crate::prove::{Part, prove, say};
 use crate::{catalogue, tools, traced};
@@ -55,6 +55,7 @@ pub struct Run {
     arch: Arch,
     annex: Annex,
     plan: Plan,
+    quote: Option<Quote>,
 }
 
 /// The signals that end a run.
@@ -111,7 +112,7 @@ impl Run {
         }
         tools::check(&annex.features, &plan, options.image.is_some(), &definitions, arch, &settings)
             .map_err(infrastructure)?;
-        Ok(Some(Run { options, settings, target, arch, annex, plan }))
+        Ok(Some(Run { options, settings, target, arch, annex, plan, quote }))
     }
 
     /// Runs the plan. Gives the exit status.
@@ -203,25 +204,29 @@ impl Run {
             progress: progress.clone(),
         };
         let cloud = tokio::select! {
-            cloud = open_cloud(&self.target, record.plan(), &context) => cloud?,
+            cloud = open_cloud(self.quote, record.plan(), &context) => cloud?,
             () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
         };
         // Should anything below panic or return early, nothing stays that is paid for.
-        let _keeper = cloud.as_ref().map(Cloud::keeper);
+        let _keeper = cloud.as_ref().map(|rented| rented.cloud.keeper());
+        if let Some(rented) = &cloud {
+            evidence.note(rented.facts(&self.settings.stand_in)).map_err(infrastructure)?;
+        }
         let orders = Orders {
             settings: self.settings.clone(),
             arch: self.arch,
-            cloud: cloud.clone(),
+            rented: cloud.clone(),
             image: self.options.image.clone(),
             runs: self.options.runs,
-            ecr: cloud.as_ref().map(|cloud| (cloud.ecr().clone(), cloud.expires())),
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
         tokio::select! {
             taken = lab.take_in_image() => taken.map_err(usage)?,
             () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
         }
-        progress.say(format!("run {id} on {}; evidence in {}", self.target, evidence.folder().display()));
+        let stand_in = self.settings.stand_in.endpoint.as_ref().filter(|_| self.target == TargetSpec::Ec2);
+        let stand_in = stand_in.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
+        progress.say(format!("run {id} on {}{stand_in}; evidence in {}", self.target, evidence.folder().display()));
 
         let features = self.settings.root.join("features");
         let all_of_it = async {
@@ -246,6 +251,10 @@ impl Run {
         let complete = tokio::select! {
             () = all_of_it => true,
             () = record.first_failure(), if self.options.fail_fast => false,
+            () = spent(cloud.as_ref()) => {
+                progress.say("ec2: going on would cost more than --max-cost allows");
+                false
+            }
             () = signals.any() => false,
         };
         if !complete {
@@ -268,9 +277,9 @@ impl Run {
             () = lab.close() => {}
             () = signals.any() => {}
         }
-        if let Some(cloud) = cloud {
+        if let Some(rented) = cloud {
             progress.say("ec2: removing what the run has made");
-            cloud.close().await.map_err(infrastructure)?;
+            rented.cloud.close().await.map_err(infrastructure)?;
         }
         Ok(verdicts)
     }
@@ -301,13 +310,21 @@ impl Run {
     }
 }
 
-/// The cloud, where that is the target and the plan needs a machine in it.
-async fn open_cloud(target: &TargetSpec, plan: &Plan, context: &Context) -> Result<Option<Arc<Cloud>>, Mistake> {
-    if *target != TargetSpec::Ec2 || !needs_cloud(plan) {
-        return Ok(None);
+/// The cloud, where that is the target and the plan needs something of it.
+async fn open_cloud(quote: Option<Quote>, plan: &Plan, context: &Context) -> Result<Option<Rented>, Mistake> {
+    let Some(quote) = quote.filter(|_| needs_cloud(plan)) else { return Ok(None) };
+    let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await.map_err(infrastructure)?;
+    // Only the SDK knows the region for certain.
+    let quote = Quote::make(&context.settings.root, Some(cloud.region()), quote.order, quote.budget).map_err(usage)?;
+    Ok(Some(Rented { cloud: Arc::new(cloud), quote }))
+}
+
+/// Waits until going on would cost more than the budget.
+async fn spent(rented: Option<&Rented>) {
+    let Some(rented) = rented else { return std::future::pending().await };
+    while rented.may_go_on() {
+        tokio::time::sleep(Duration::from_secs(5)).await;
     }
-    let cloud = Cloud::open(Order::default(), Patience::default(), context).await.map_err(infrastructure)?;
-    Ok(Some(Arc::new(cloud)))
 }
 
 /// The first line of a file that begins so, without that beginning.

@@ -1,17 +1,70 @@
 //! The device's place in the cloud: what it was started from, what is left of it when it is gone, how long it all took.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::Context as _;
-use assay::cloud::{Ami, CANONICAL};
+use assay::cloud::{Ami, CANONICAL, Used};
+use assay::cost::{self, Bill};
 use assay::probe::Reading;
+use assay::quote::Quote;
+use assay::settings::StandIn;
 use assay::target::ec2::Cloud;
 use assay::unit::Unit;
 use jiff::Timestamp;
 
 use super::{Lab, Subject};
 
+/// How much of the budget is kept for the time that removing things takes.
+const FAREWELL: Duration = Duration::from_secs(120);
+
+/// The cloud, and what it may cost.
+#[derive(Clone, Debug)]
+pub struct Rented {
+    /// What the run has there.
+    pub cloud: Arc<Cloud>,
+    /// What was ordered, at the prices of its region.
+    pub quote: Quote,
+}
+
+impl Rented {
+    /// What is billed until now, or until the end of what is over.
+    fn bill(&self) -> Bill {
+        let now = Timestamp::now();
+        let there = |used: &Used| used.until.unwrap_or(now).duration_since(used.since).unsigned_abs();
+        Bill::of(&self.quote.items, self.cloud.used().iter().map(there).sum())
+    }
+
+    /// Whether the budget has room for more than the time in which everything is removed.
+    pub fn may_go_on(&self) -> bool {
+        self.cloud.used().is_empty() || self.quote.budget.left(&self.bill()).is_some_and(|left| left > FAREWELL)
+    }
+
+    /// What `run.json` says of it.
+    pub fn facts(&self, stand_in: &StandIn) -> serde_json::Value {
+        serde_json::json!({ "cloud": {
+            "region": self.cloud.region(),
+            "instance_type": self.quote.order.instance_type,
+            "image": self.cloud.images().first().map(|ami| &ami.id),
+            "prices_of": self.quote.date.to_string(),
+            "max_cost": self.quote.budget.0.value(),
+            "stand_in": stand_in.any().then(|| serde_json::json!({
+                "endpoint": stand_in.endpoint,
+                "ssh": stand_in.ssh,
+                "registry": stand_in.registry,
+            })),
+        }})
+    }
+}
+
 impl Lab {
+    /// The cloud, and what it may cost.
+    pub(super) fn rented(&self) -> anyhow::Result<&Rented> {
+        self.orders.rented.as_ref().context("this run has no AWS account: --target ec2 has one")
+    }
+
     fn cloud(&self) -> anyhow::Result<&Cloud> {
-        Ok(self.machines.cloud().context("the device is not in the cloud: use --target ec2")?)
+        Ok(&self.rented()?.cloud)
     }
 
     /// The newest image of an owner, and what the device was started from.
@@ -78,6 +131,15 @@ impl Lab {
             self.subject("what is left", "host", vec![Reading::text("left.cloud", &text)])
         };
         self.once(&format!("left in the cloud, forgetful: {forgetful}"), make).await
+    }
+
+    /// What the run's instances have cost, from the order of each to its end.
+    pub async fn billed_subject(&self) -> anyhow::Result<Subject> {
+        let make = async {
+            self.wind_up().await?;
+            self.subject("the bill", "host", cost::readings(&self.rented()?.bill()))
+        };
+        self.once("the bill", make).await
     }
 
     /// How long the whole run has taken, from its first moment to the end of its device.

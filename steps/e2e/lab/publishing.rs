@@ -47,15 +47,16 @@ impl Lab {
         self.image(&Guest::Workload, "", &Recipe::default()).await
     }
 
-    fn ecr(&self) -> anyhow::Result<&(Ecr, Timestamp)> {
-        self.orders.ecr.as_ref().context("this run has no AWS account: --target ec2 has one")
+    fn ecr(&self) -> anyhow::Result<(&Ecr, Timestamp)> {
+        let cloud = &self.rented()?.cloud;
+        Ok((cloud.ecr(), cloud.expires()))
     }
 
     /// The run's repository in ECR Public, made and logged in to when first asked for.
     async fn public(&self) -> anyhow::Result<Arc<Public>> {
         let make = async {
             let (ecr, expires) = self.ecr()?;
-            let repository = ecr.have(&self.workshop.run, *expires).await?;
+            let repository = ecr.have(&self.workshop.run, expires).await?;
             self.progress.say(format!("ECR Public: {}", repository.uri));
             let password = ecr.login_password().await?;
             self.evidence.hide(&password);
@@ -68,7 +69,7 @@ impl Lab {
     }
 
     async fn place(&self, image: &Image) -> anyhow::Result<Place> {
-        let Some((ecr, _)) = &self.orders.ecr else {
+        let Ok((ecr, _)) = self.ecr() else {
             let local = self.registry().await?;
             let port = local.open.rsplit(':').next().unwrap_or_default();
             let path = image.repository();
@@ -145,9 +146,9 @@ impl Lab {
     pub async fn payload_subject(&self) -> anyhow::Result<Subject> {
         const TEXT: &str = "this is no OCI manifest";
         let make = async {
-            let answer = match &self.orders.ecr {
-                Some((ecr, _)) => ecr.put_text(&self.public().await?.repository.name, "payload", TEXT).await,
-                None => {
+            let answer = match self.ecr() {
+                Ok((ecr, _)) => ecr.put_text(&self.public().await?.repository.name, "payload", TEXT).await,
+                Err(_) => {
                     let answer = self.registry().await?.put_text("assay/payload", "1", TEXT).await;
                     // Here a refusal for what it is, not for who brings it, is an answer too.
                     answer.map_err(|refusal| match refusal {
@@ -179,7 +180,7 @@ impl Lab {
             // It is taken only once the repository is there.
             self.public().await?;
             let (ecr, expires) = self.ecr()?;
-            let said = match ecr.create(&self.workshop.run, *expires).await {
+            let said = match ecr.create(&self.workshop.run, expires).await {
                 Ok(repository) => repository.uri,
                 Err(NotMade::Taken(said)) => said,
                 Err(other) => return Err(other.into()),
@@ -239,20 +240,6 @@ impl Lab {
         }
     }
 
-    /// Removes what was published in ECR Public, with the repository, if the run ever wanted one.
-    pub(super) async fn unpublish(&self) {
-        let Some((ecr, _)) = self.orders.ecr.as_ref().filter(|_| self.public.asked()) else { return };
-        let removed = async {
-            match ecr.find(&self.workshop.run).await? {
-                Some(repository) => ecr.remove(&repository.name).await,
-                None => Ok(false),
-            }
-        };
-        if let Err(error) = removed.await {
-            let name = cloud::name(&self.workshop.run);
-            self.progress.say(format!("ECR Public: {name} is not removed: {error:#}; assay gc will try again"));
-        }
-    }
 }
 
 /// An image's own name, by which it is told from the run's others in one repository.
