@@ -1,6 +1,8 @@
 //! Instances in EC2, and all that is made for them: nothing of it outlives its run.
 
 pub mod error;
+pub mod gc;
+pub mod teardown;
 pub mod things;
 
 use aws_config::SdkConfig;
