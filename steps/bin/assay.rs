@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod gc;
 mod reports;
 mod steps;
 
@@ -18,14 +19,14 @@ use assay::cloud::Order;
 use assay::cost::Budget;
 use assay::evidence::new_run_id;
 use assay::facts::Arch;
-use assay::lease::{Lease, Ledger, sweep, under_way};
+use assay::lease::{Lease, Ledger, sweep};
 use assay::plan::Met;
 use assay::progress::Progress;
 use assay::quote::Quote;
 use assay::report::{self, Coverage, PlanRow};
 use assay::settings::Settings;
 use assay::shell::Nobody;
-use assay::target::{self, Context, Definition, Image, TargetSpec};
+use assay::target::{Context, Definition, Image, TargetSpec};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -103,14 +104,12 @@ enum Todo {
     /// List every step that features may use, with what it takes and an example (builds the e2e binary, which has them)
     Steps(steps::Steps),
     /// Remove what runs that are over have left; a run that is under way is not touched
-    Gc {
-        /// Remove the kept machine images too that no definition needs any more
-        #[arg(long)]
-        images: bool,
-        /// As an object for programs
-        #[arg(long)]
-        json: bool,
-    },
+    ///
+    /// Of what is in the cloud, it tells first what carries the tag of a run, and then removes what is expired or of a
+    /// run of this machine that is over. What has no such tag is never touched.
+    ///
+    /// Exit status: 0 nothing is left that should go; 3 something resisted: it is named.
+    Gc(gc::Gc),
 }
 
 /// An error and the exit status it stands for.
@@ -139,7 +138,7 @@ fn main() -> ExitCode {
         Todo::Bench(arguments) => bench::bench(&arguments),
         Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
         Todo::Steps(arguments) => steps::steps(&arguments),
-        Todo::Gc { images, json } => settings().and_then(|settings| gc(images, json, &settings)),
+        Todo::Gc(arguments) => settings().and_then(|settings| gc::gc(&arguments, &settings)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -209,39 +208,6 @@ fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result
         true => Ok(()),
         false if score.mutants == 0 => Err((FOUND, anyhow::anyhow!("{}: nothing holds there", folder.display()))),
         false => Err((FOUND, anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len()))),
-    }
-}
-
-fn gc(images: bool, json: bool, settings: &Settings) -> Result<(), Exit> {
-    let leases = settings.cache.join("leases");
-    let mut swept = sweep(&leases).map_err(infrastructure)?;
-    if images {
-        let unneeded = target::unneeded(&settings.root, &settings.cache).map_err(usage)?;
-        // Its machines are copies on write of an image that may be one of these.
-        let in_use = !unneeded.is_empty() && under_way(&leases).map_err(infrastructure)?;
-        for path in unneeded {
-            match in_use {
-                true => swept.troubles.push(format!("{} is left, for a run is under way", path.display())),
-                false => match std::fs::remove_dir_all(&path) {
-                    Ok(()) => swept.removed.push(path.display().to_string()),
-                    Err(error) => swept.troubles.push(format!("cannot remove {}: {error}", path.display())),
-                },
-            }
-        }
-    }
-    if json {
-        say(&serde_json::to_string(&swept).map_err(infrastructure)?);
-    } else {
-        for thing in &swept.removed {
-            say(&format!("removed {thing}"));
-        }
-        if swept.removed.is_empty() && swept.troubles.is_empty() {
-            say("nothing to remove");
-        }
-    }
-    match swept.troubles.is_empty() {
-        true => Ok(()),
-        false => Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", swept.troubles.join("; ")))),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cloud::{self, EXPIRES, RUN};
 use crate::settings::StandIn;
 
 /// There is one API for the whole world, and it is there.
-const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 
 /// What the API says of a repository that is not there.
 const NOT_FOUND: &str = "RepositoryNotFoundException";
@@ -33,7 +33,12 @@ pub struct Ecr {
 impl Ecr {
     /// That of the account which the SDK's configuration names, whatever region that is for. Nothing is asked yet.
     pub fn open(configuration: &SdkConfig, stand_in: &StandIn) -> Ecr {
-        let own = Builder::from(configuration).region(Region::from_static(REGION)).build();
+        Ecr::of(Builder::from(configuration), stand_in)
+    }
+
+    /// That which a configuration of its own leads to.
+    pub(crate) fn of(configuration: Builder, stand_in: &StandIn) -> Ecr {
+        let own = configuration.region(Region::from_static(REGION)).build();
         Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
     }
 

@@ -1,10 +1,11 @@
 //! Instances in EC2, and all that is made for them: nothing of it outlives its run.
 
 pub mod error;
+pub mod gc;
 mod instance;
 mod launch;
 mod setup;
-mod teardown;
+pub mod teardown;
 pub mod things;
 mod user_data;
 
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 
 pub use instance::Instance;
 
-use teardown::teardown;
+use teardown::{Pauses, teardown};
 
 use super::machine::{Body, Machine, Work, evidence_file};
 use super::{Context, keys};
@@ -254,7 +255,8 @@ impl Cloud {
 
     async fn sweep(&self) -> anyhow::Result<()> {
         let known: Vec<String> = self.used().into_iter().map(|one| one.id).collect();
-        teardown(&self.client, &self.context.run, &known, &self.context.progress).await?;
+        let pauses = Pauses::of(self.context.settings.stand_in.endpoint.as_deref());
+        teardown(&self.client, &self.context.run, &known, &pauses, &self.context.progress).await?;
         let now = Timestamp::now();
         self.bill(|used| used.iter_mut().for_each(|one| one.until = one.until.or(Some(now))));
         Ok(())

@@ -239,7 +239,6 @@ impl Lab {
             ]);
         }
     }
-
 }
 
 /// An image's own name, by which it is told from the run's others in one repository.

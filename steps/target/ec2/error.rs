@@ -49,6 +49,11 @@ impl Trouble {
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
+
+    /// Whether another call may go all the same; without credentials or a region none does.
+    pub fn of_one_call(&self) -> bool {
+        !matches!(self.class, Class::NoCredentials | Class::Expired | Class::NoRegion)
+    }
 }
 
 /// Says what a failed call of an SDK means; `action` is the call as IAM writes it: `ec2:RunInstances`,
@@ -207,10 +212,13 @@ fn chain(error: &dyn Error) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let words = error.to_string();
-        // Some errors repeat what they came from.
-        if !said.last().is_some_and(|last| last.contains(&words)) {
-            said.push(words);
+        let all = error.to_string();
+        // Where credentials were looked for, one source a line: none had any.
+        let words = all.split("Attempted:").next().unwrap_or_default().trim_end_matches([' ', '.', '\n']);
+        // Some errors repeat what they came from, or say nothing.
+        let new = !said.last().is_some_and(|last| last.contains(words));
+        if new && !["dispatch failure", "other", "service error"].contains(&words) {
+            said.push(words.to_owned());
         }
         next = error.source();
     }

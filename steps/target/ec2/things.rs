@@ -110,6 +110,11 @@ pub struct Thing {
 }
 
 impl Thing {
+    /// An instance of which nothing but its id is known.
+    pub(super) fn instance(id: &str) -> Thing {
+        thing(Kind::Instance, Some(id), &[])
+    }
+
     /// Whether AWS removes it already.
     pub fn going(&self) -> bool {
         matches!(self.state.as_str(), "shutting-down" | "deleting")
@@ -165,11 +170,25 @@ impl Which<'_> {
 /// # Errors
 /// Where one of the types cannot be listed.
 pub async fn list(client: &Client, run: Option<&str>) -> Result<Vec<Thing>, Trouble> {
-    let mut things = Vec::new();
-    for kind in Kind::ALL {
-        things.extend(list_kind(client, kind, run.map_or(Which::AnyRun, Which::Run)).await?);
+    let (things, troubles) = look(client, &Kind::ALL, run.map_or(Which::AnyRun, Which::Run)).await;
+    match troubles.into_iter().next() {
+        None => Ok(things),
+        Some(trouble) => Err(trouble),
     }
-    Ok(things)
+}
+
+/// Lists what there is of some types, and says which could not be listed: one that is forbidden does not hide the others.
+pub(super) async fn look(client: &Client, kinds: &[Kind], which: Which<'_>) -> (Vec<Thing>, Vec<Trouble>) {
+    let (mut things, mut troubles) = (Vec::new(), Vec::new());
+    for kind in kinds {
+        match list_kind(client, *kind, which).await {
+            Ok(found) => things.extend(found),
+            // The same would be said of every type.
+            Err(trouble) if !trouble.of_one_call() => return (things, vec![trouble]),
+            Err(trouble) => troubles.push(trouble),
+        }
+    }
+    (things, troubles)
 }
 
 /// Lists the things of one type, all pages.

@@ -83,7 +83,9 @@ async fn place(job: Job) -> anyhow::Result<String> {
             };
             let seen = machine.shell.read(&assay::command::Command::new(look)).await;
             machine.shut_down().await;
-            seen.map(|_| format!("{} has booted from {}", machine.name, machine.facts.image.clone().unwrap_or_default()))
+            seen.map(|_| {
+                format!("{} has booted from {}", machine.name, machine.facts.image.clone().unwrap_or_default())
+            })
         }
         Err(error) => Err(error),
     };

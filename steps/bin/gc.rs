@@ -1,0 +1,197 @@
+//! Tidying up after runs that are over: on this machine, and in the cloud.
+
+use std::path::PathBuf;
+
+use assay::lease::{Lease, leftovers, sweep, under_way};
+use assay::settings::Settings;
+use assay::target;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{Exit, infrastructure, say, usage};
+
+/// What to remove, and where.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Remove the kept machine images too that no definition needs any more
+    #[arg(long)]
+    images: bool,
+    /// As an object for programs
+    #[arg(long)]
+    json: bool,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Look in AWS, in the region of its own settings, though no run of this machine has left anything there
+    #[arg(long)]
+    aws: bool,
+    /// Look in this region of AWS; may be given again
+    #[arg(long, value_name = "REGION")]
+    region: Vec<String>,
+    /// Remove everything in AWS that carries the tag of a run, expired or not, but not of a run under way here
+    #[arg(long)]
+    all: bool,
+}
+
+impl Gc {
+    fn asks_for_aws(&self) -> bool {
+        self.aws || self.all || !self.region.is_empty()
+    }
+}
+
+/// What came of it, as programs read it.
+#[derive(Debug, Default, Serialize)]
+struct Told {
+    removed: Vec<String>,
+    troubles: Vec<String>,
+    /// What would be removed, if it is still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    would_remove: Vec<String>,
+    /// What carries the tag of a run in the cloud, where that was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud: Option<Value>,
+}
+
+/// Removes what runs that are over have left.
+pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
+    let mut told = Told::default();
+    // First: what is seen to be gone in the cloud is not told again by the ledgers.
+    cloud::gc(arguments, settings, &mut told)?;
+    let leases = settings.cache.join("leases");
+    let unneeded = match arguments.images {
+        true => target::unneeded(&settings.root, &settings.cache).map_err(usage)?,
+        false => Vec::new(),
+    };
+    if arguments.dry_run {
+        let left = leftovers(&leases).map_err(infrastructure)?;
+        let here = left.iter().filter(|lease| !matches!(lease, Lease::Cloud { .. }));
+        told.would_remove.extend(here.map(ToString::to_string));
+        told.would_remove.extend(unneeded.iter().map(|path| path.display().to_string()));
+    } else {
+        let swept = sweep(&leases).map_err(infrastructure)?;
+        told.removed.extend(swept.removed);
+        told.troubles.extend(swept.troubles);
+        // Its machines are copies on write of an image that may be one of these.
+        let in_use = !unneeded.is_empty() && under_way(&leases).map_err(infrastructure)?;
+        unneeded.into_iter().for_each(|path| remove(path, in_use, &mut told));
+    }
+    show(&told, arguments)?;
+    match told.troubles.is_empty() {
+        true => Ok(()),
+        false => Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", told.troubles.join("; ")))),
+    }
+}
+
+fn remove(path: PathBuf, in_use: bool, told: &mut Told) {
+    match in_use {
+        true => told.troubles.push(format!("{} is left, for a run is under way", path.display())),
+        false => match std::fs::remove_dir_all(&path) {
+            Ok(()) => told.removed.push(path.display().to_string()),
+            Err(error) => told.troubles.push(format!("cannot remove {}: {error}", path.display())),
+        },
+    }
+}
+
+fn show(told: &Told, arguments: &Gc) -> Result<(), Exit> {
+    if arguments.json {
+        say(&serde_json::to_string(told).map_err(infrastructure)?);
+        return Ok(());
+    }
+    told.removed.iter().for_each(|thing| say(&format!("removed {thing}")));
+    told.would_remove.iter().for_each(|thing| say(&format!("would remove {thing}")));
+    if told.removed.is_empty() && told.would_remove.is_empty() && told.troubles.is_empty() {
+        say("nothing to remove");
+    }
+    Ok(())
+}
+
+/// A build without AWS's SDK says which one has it.
+#[cfg(not(feature = "aws"))]
+mod cloud {
+    use assay::lease::GC;
+
+    use super::{Exit, Gc, Settings, Told, usage};
+
+    pub fn gc(arguments: &Gc, _: &Settings, _: &mut Told) -> Result<(), Exit> {
+        match arguments.asks_for_aws() {
+            true => Err(usage(anyhow::anyhow!("this build has no AWS: `{GC}` does (its first build takes minutes)"))),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(feature = "aws")]
+mod cloud {
+    use assay::progress::Progress;
+    use assay::target::ec2::gc::{Fate, Found, Request, Row, find, may_be_left};
+    use assay::target::ec2::teardown::Pauses;
+    use comfy_table::{ContentArrangement, Table, presets};
+    use jiff::Timestamp;
+
+    use super::{Exit, Gc, Settings, Told, infrastructure, say};
+
+    pub fn gc(arguments: &Gc, settings: &Settings, told: &mut Told) -> Result<(), Exit> {
+        let leases = settings.cache.join("leases");
+        if !arguments.asks_for_aws() && !may_be_left(&leases).map_err(infrastructure)? {
+            return Ok(());
+        }
+        let endpoint = settings.stand_in.endpoint.as_deref();
+        let request = Request {
+            leases: &leases,
+            regions: &arguments.region,
+            own_region: arguments.aws || arguments.all,
+            all: arguments.all,
+            endpoint,
+        };
+        let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+        let found = runtime.block_on(find(&request, |_| None)).map_err(infrastructure)?;
+        told.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
+        match found.rows.is_empty() {
+            _ if arguments.json => {}
+            // Where it could not be looked, nobody knows.
+            true if !found.troubles.is_empty() => {}
+            true => say("nothing there carries the tag of a run"),
+            false => say(&table(&found)),
+        }
+        if arguments.dry_run {
+            let going = found.rows.iter().filter(|row| row.fate.goes());
+            told.would_remove.extend(going.map(|row| format!("{} {}", row.kind, row.id)));
+            told.troubles.extend(found.troubles);
+            return Ok(());
+        }
+        let pauses = Pauses::of(endpoint);
+        let removed = runtime.block_on(found.remove(&Progress::to_stderr(), &pauses));
+        told.removed.extend(removed.removed);
+        told.troubles.extend(removed.troubles);
+        Ok(())
+    }
+
+    /// What carries the tag of a run, and what comes of it.
+    fn table(found: &Found) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["what", "where", "of run", "since", "expires", "state", "$ per hour", ""]);
+        table.add_rows(found.rows.iter().map(cells));
+        let text = table.to_string();
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+
+    fn cells(row: &Row) -> [String; 8] {
+        let time = |time: Option<Timestamp>, none: &str| match time {
+            Some(time) => time.strftime("%Y-%m-%d %H:%MZ").to_string(),
+            None => none.to_owned(),
+        };
+        let over = if row.fate == Fate::Expired { " (over)" } else { "" };
+        [
+            format!("{} {}", row.kind, row.name.as_deref().unwrap_or(&row.id)),
+            row.region.clone(),
+            row.run.clone(),
+            time(row.created, "not kept"),
+            format!("{}{over}", time(row.expires, "never")),
+            row.state.clone(),
+            row.per_hour.map_or("not known".to_owned(), |dollars| format!("{dollars:.4}")),
+            row.fate.to_string(),
+        ]
+    }
+}

@@ -1,0 +1,201 @@
+//! Tidying up in the cloud, by the real program: from this machine, and from another that has no ledger.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use assay::lease::{Lease, Ledger};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::stand_in::{REGION, StandIn, tagged};
+
+const LONG_AGO: &str = "1000000000";
+const LATER: &str = "4102444800";
+
+/// A machine with a cache of its own, and an account.
+struct Machine {
+    cache: TempDir,
+    endpoint: String,
+}
+
+impl Machine {
+    fn with(stand_in: &StandIn) -> Machine {
+        Machine { cache: tempfile::tempdir().unwrap(), endpoint: stand_in.endpoint.clone() }
+    }
+
+    fn leases(&self) -> PathBuf {
+        self.cache.path().join("leases")
+    }
+
+    fn gc(&self, arguments: &[&str]) -> Command {
+        let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
+        gc.arg("gc").args(arguments).env("ASSAY_ROOT", env!("CARGO_MANIFEST_DIR"));
+        // Nothing of this host's own account, and no search for a role.
+        for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_EC2"] {
+            gc.env_remove(name);
+        }
+        gc.env("ASSAY_CACHE", self.cache.path()).env("HOME", self.cache.path());
+        gc.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ENDPOINT_URL", &self.endpoint);
+        gc.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        gc
+    }
+
+    /// The ledger of a run that was killed, with a lease on what it made in the cloud.
+    fn killed(&self, run: &str) {
+        fs::create_dir_all(self.leases()).unwrap();
+        let mut ledger = fs::File::create(self.leases().join(format!("{run}.jsonl"))).unwrap();
+        writeln!(ledger, "{}", serde_json::to_string(&self.lease(run)).unwrap()).unwrap();
+    }
+
+    fn lease(&self, run: &str) -> Lease {
+        Lease::Cloud { run: run.to_owned(), region: REGION.to_owned(), endpoint: Some(self.endpoint.clone()) }
+    }
+}
+
+/// Runs it, and gives what it said.
+fn told(command: &mut Command, status: i32, texts: &[&str]) -> String {
+    let Output { status: ended, stdout, stderr } = command.output().unwrap();
+    let said = format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert_eq!(ended.code(), Some(status), "{said}");
+    texts.iter().for_each(|text| assert!(said.contains(text), "no {text:?} in {said}"));
+    said
+}
+
+fn answer(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn another_machine_removes_what_is_expired_and_everything_only_when_it_is_told() {
+    let stand_in = StandIn::start(&[]);
+    let machine = Machine::with(&stand_in);
+    stand_in.everything("old", LONG_AGO);
+    stand_in.repository("assay/old", "old", LONG_AGO);
+    stand_in.everything("new", LATER);
+    stand_in.repository("assay/new", "new", LATER);
+    stand_in.ec2("CreateKeyPair", &[("KeyName", "somebodys")], "keyPairId");
+    let region = ["--region", REGION];
+
+    let before = (stand_in.left("old"), stand_in.left("new"));
+    let dry = machine.gc(&[&region[..], &["--dry-run"]].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&dry.stdout);
+    for text in
+        ["key-pair assay-old", "goes: it is expired", "stays until it expires", "would remove security-group sg-"]
+    {
+        assert!(said.contains(text), "{said}");
+    }
+    assert!(dry.status.success() && !said.contains("somebodys"), "{said}");
+    assert_eq!(before, (stand_in.left("old"), stand_in.left("new")), "a dry run removes nothing");
+    assert_eq!(stand_in.repositories(), ["assay/new", "assay/old"]);
+
+    let found = answer(&mut machine.gc(&[&region[..], &["--json"]].concat()));
+    let rows = found["cloud"].as_array().unwrap();
+    let of = |run: &str, kind: &str| rows.iter().find(|row| row["run"] == run && row["kind"] == kind).unwrap();
+    assert_eq!(of("old", "instance")["fate"], "expired");
+    assert_eq!(of("new", "repository")["fate"], "not-expired");
+    assert!(rows.iter().all(|row| row["run"] == "old" || row["run"] == "new"), "{found}");
+    assert_eq!(stand_in.left("old"), []);
+    assert_eq!(stand_in.left("new"), before.1);
+    assert_eq!(stand_in.repositories(), ["assay/new"]);
+
+    told(&mut machine.gc(&["--region", REGION]), 0, &["nothing to remove"]);
+    told(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["goes, as everything", "removed repository assay/new"]);
+    assert_eq!(stand_in.left("new"), []);
+    assert_eq!(stand_in.repositories(), Vec::<String>::new());
+    stand_in.ec2("DescribeKeyPairs", &[("KeyName.1", "somebodys")], "keyPairId");
+}
+
+#[test]
+fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
+    let stand_in = StandIn::start(&[]);
+    let machine = Machine::with(&stand_in);
+    machine.killed("killed");
+    stand_in.everything("killed", LATER);
+    stand_in.repository("assay/killed", "killed", LATER);
+    stand_in.everything("elsewhere", LATER);
+    let elsewhere = stand_in.left("elsewhere");
+
+    let kept = assay::lease::sweep(&machine.leases()).unwrap();
+    let says = "what run killed made in us-east-1 at http";
+    assert!(kept.troubles[0].contains(says) && kept.troubles[0].contains("--features aws -- gc"), "{kept:?}");
+    told(&mut machine.gc(&["--dry-run"]), 0, &["goes: its run is over"]);
+    assert_eq!(assay::lease::left(&machine.leases()).unwrap(), 1);
+
+    told(&mut machine.gc(&[]), 0, &["removed instance i-", "removed repository assay/killed"]);
+    assert_eq!(stand_in.left("killed"), []);
+    assert_eq!(stand_in.repositories(), Vec::<String>::new());
+    assert_eq!(stand_in.left("elsewhere"), elsewhere);
+    assert_eq!(assay::lease::left(&machine.leases()).unwrap(), 0, "nothing is left that the lease could be on");
+    let calls = stand_in.calls().len();
+    told(&mut machine.gc(&[]), 0, &["nothing to remove"]);
+    assert_eq!(stand_in.calls().len(), calls, "without a lease, AWS is not asked");
+}
+
+#[test]
+fn what_a_run_under_way_here_has_is_never_touched() {
+    let stand_in = StandIn::start(&[]);
+    let machine = Machine::with(&stand_in);
+    let ledger = Ledger::open(&machine.leases(), "living").unwrap();
+    ledger.take(machine.lease("living")).unwrap();
+    stand_in.everything("living", LONG_AGO);
+    let before = stand_in.left("living");
+    told(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["its run is under way here"]);
+    assert_eq!(stand_in.left("living"), before);
+    ledger.forget(&machine.lease("living")).unwrap();
+    assert_eq!(ledger.close(), Vec::<String>::new());
+}
+
+#[test]
+fn what_resists_is_named_and_its_lease_is_kept() {
+    let stand_in = StandIn::start(&[]);
+    let machine = Machine::with(&stand_in);
+    machine.killed("killed");
+    stand_in.key("killed", LATER);
+    stand_in.instance(&stand_in.group("other", LATER), &tagged("instance", "killed", LATER));
+    let refused = json!([{
+        "action": "TerminateInstances", "times": 1000, "status": 403, "code": "UnauthorizedOperation",
+        "message": "not authorized to perform: ec2:TerminateInstances on resource: *"
+    }]);
+    stand_in.faults(&refused);
+    told(&mut machine.gc(&[]), 3, &["is left: ec2:TerminateInstances failed", "see ci/aws/policy.json"]);
+    assert!(!stand_in.kinds_left("killed").contains(&"key-pair".to_owned()), "what may go is gone");
+    assert_eq!(assay::lease::left(&machine.leases()).unwrap(), 1);
+}
+
+#[test]
+fn without_credentials_it_says_what_to_set_and_keeps_the_lease() {
+    let stand_in = StandIn::start(&[]);
+    let machine = Machine::with(&stand_in);
+    machine.killed("killed");
+    let with = |key: Option<&str>| {
+        let mut gc = machine.gc(&[]);
+        match key {
+            Some(key) => gc.env("AWS_ACCESS_KEY_ID", key),
+            None => gc.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY"),
+        };
+        gc
+    };
+    let said = told(&mut with(None), 3, &["set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]);
+    assert_eq!(said.matches("set AWS_PROFILE").count(), 1, "it is said once: {said}");
+    told(&mut with(Some("INVALIDKEY")), 3, &["AuthFailure", "set AWS_PROFILE"]);
+    told(&mut with(Some("EXPIREDKEY")), 3, &["RequestExpired", "log in again"]);
+    assert_eq!(assay::lease::left(&machine.leases()).unwrap(), 1);
+    let nowhere = Machine::with(&stand_in);
+    told(nowhere.gc(&["--aws"]).env_remove("AWS_ENDPOINT_URL"), 3, &["set AWS_REGION"]);
+}
+
+#[test]
+fn what_is_in_aws_itself_is_not_taken_for_gone_because_a_stand_in_has_nothing() {
+    let stand_in = StandIn::start(&[]);
+    let machine = Machine::with(&stand_in);
+    machine.killed("killed");
+    let ledger = machine.leases().join("killed.jsonl");
+    let real = Lease::Cloud { run: "killed".to_owned(), region: REGION.to_owned(), endpoint: None };
+    fs::write(&ledger, serde_json::to_string(&real).unwrap() + "\n").unwrap();
+    told(&mut machine.gc(&[]), 3, &["AWS_ENDPOINT_URL names something else: unset it"]);
+    assert!(ledger.exists());
+}

@@ -1,0 +1,194 @@
+//! What stands in for AWS: started for one test, asked over plain HTTP, so that nothing of assay's own bears witness.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// The region of all tests that do not say another.
+pub const REGION: &str = "us-east-1";
+
+/// A stand-in that ends with the test.
+pub struct StandIn {
+    child: Child,
+    /// Where it is: `http://127.0.0.1:4566`.
+    pub endpoint: String,
+}
+
+/// Something that lives, as the stand-in has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub kind: String,
+    pub id: String,
+}
+
+impl StandIn {
+    /// Starts one, and waits until it answers.
+    pub fn start(arguments: &[&str]) -> StandIn {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
+        let mut start = Command::new(&program);
+        // It ends when its standard input does, however the test does.
+        start.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = start.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let ready: Value =
+            serde_json::from_str(&ready).expect("ci/cloud says where it is: run it by hand to see why not");
+        StandIn { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned() }
+    }
+
+    /// Faults to come, as ci/cloud takes them.
+    pub fn faults(&self, faults: &Value) {
+        self.ask("POST", "/stand-in/faults", "application/json", &faults.to_string());
+    }
+
+    /// What of a run lives.
+    pub fn left(&self, run: &str) -> Vec<Left> {
+        let text = |thing: &Value, key: &str| thing[key].as_str().unwrap().to_owned();
+        let left = self.list(&format!("left?run={run}"));
+        left.iter().map(|thing| Left { kind: text(thing, "kind"), id: text(thing, "id") }).collect()
+    }
+
+    /// The kinds of what of a run lives, sorted.
+    pub fn kinds_left(&self, run: &str) -> Vec<String> {
+        let mut kinds: Vec<String> = self.left(run).into_iter().map(|thing| thing.kind).collect();
+        kinds.sort();
+        kinds
+    }
+
+    /// The actions that it was asked for, in their order.
+    pub fn calls(&self) -> Vec<String> {
+        self.list("calls").iter().filter_map(|call| call["action"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Every instance, whatever its state.
+    pub fn instances(&self) -> Vec<Value> {
+        self.list("instances")
+    }
+
+    /// Whether an instance is there and not ending.
+    pub fn lives(&self, id: &str) -> bool {
+        let instance = self.instances().into_iter().find(|instance| instance["id"] == id);
+        instance.is_some_and(|instance| instance["state"] == "pending" || instance["state"] == "running")
+    }
+
+    /// Calls EC2 without assay and without the SDK, and gives what the answer has in an element.
+    pub fn ec2(&self, action: &str, parameters: &[(&str, &str)], element: &str) -> String {
+        let parameters = parameters.iter().map(|(name, value)| format!("&{name}={value}")).collect::<String>();
+        let form = format!("Action={action}&Version=2016-11-15{parameters}");
+        let said = self.ask("POST", "/", "application/x-www-form-urlencoded", &form);
+        let (start, end) = (format!("<{element}>"), format!("</{element}>"));
+        let inner = said.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
+        inner.unwrap_or_else(|| panic!("{action} gave no {element}: {said}")).0.to_owned()
+    }
+
+    /// A repository of ECR Public.
+    pub fn repository(&self, name: &str, run: &str, expires: &str) {
+        let tag = |key: &str, value: &str| serde_json::json!({ "Key": key, "Value": value });
+        let tags = [tag("assay:run", run), tag("assay:expires", expires)];
+        self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name, "tags": tags }));
+    }
+
+    /// The names of all repositories, sorted.
+    pub fn repositories(&self) -> Vec<String> {
+        let said = self.ecr("DescribeRepositories", &serde_json::json!({}));
+        let repositories = said["repositories"].as_array().unwrap();
+        let mut names: Vec<String> =
+            repositories.iter().map(|each| each["repositoryName"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn ecr(&self, action: &str, parameters: &Value) -> Value {
+        let kind = format!("application/x-amz-json-1.1\r\nX-Amz-Target: SpencerFrontendService.{action}");
+        serde_json::from_str(&self.ask("POST", "/", &kind, &parameters.to_string())).unwrap()
+    }
+
+    fn list(&self, what: &str) -> Vec<Value> {
+        serde_json::from_str(&self.ask("GET", &format!("/stand-in/{what}"), "application/json", "")).unwrap()
+    }
+
+    fn ask(&self, method: &str, path: &str, kind: &str, body: &str) -> String {
+        let host = self.endpoint.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(host).unwrap();
+        let length = body.len();
+        let credential = format!(
+            "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: {credential}\r\nContent-Type: {kind}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.split(' ').nth(1) == Some("200"), "{method} {path}: {said}");
+        body.to_owned()
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Tags as EC2's parameters have them.
+pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'static str, &'a str)> {
+    vec![
+        ("TagSpecification.1.ResourceType", kind),
+        ("TagSpecification.1.Tag.1.Key", "assay:run"),
+        ("TagSpecification.1.Tag.1.Value", run),
+        ("TagSpecification.1.Tag.2.Key", "assay:expires"),
+        ("TagSpecification.1.Tag.2.Value", expires),
+    ]
+}
+
+impl StandIn {
+    /// A key pair.
+    pub fn key(&self, run: &str, expires: &str) -> String {
+        let mut parameters = tagged("key-pair", run, expires);
+        let name = format!("assay-{run}");
+        parameters.push(("KeyName", &name));
+        self.ec2("CreateKeyPair", &parameters, "keyPairId")
+    }
+
+    /// A security group.
+    pub fn group(&self, run: &str, expires: &str) -> String {
+        let mut parameters = tagged("security-group", run, expires);
+        let name = format!("assay-{run}");
+        parameters.extend([("GroupName", name.as_str()), ("GroupDescription", "test")]);
+        self.ec2("CreateSecurityGroup", &parameters, "groupId")
+    }
+
+    /// An instance in a group.
+    pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
+        let image = self.ec2("DescribeImages", &[], "imageId");
+        let mut parameters = tags.to_vec();
+        let own = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t4g.nano")];
+        parameters.extend(own);
+        parameters.push(("SecurityGroupId.1", group));
+        self.ec2("RunInstances", &parameters, "instanceId")
+    }
+
+    /// Everything that a run may have: a key pair, a group, an instance in it, a disk, a network interface, an address.
+    pub fn everything(&self, run: &str, expires: &str) -> String {
+        self.key(run, expires);
+        let group = self.group(run, expires);
+        let instance = self.instance(&group, &tagged("instance", run, expires));
+        let mut volume = tagged("volume", run, expires);
+        volume.extend([("AvailabilityZone", "us-east-1a"), ("Size", "8")]);
+        self.ec2("CreateVolume", &volume, "volumeId");
+        self.ec2("AllocateAddress", &tagged("elastic-ip", run, expires), "allocationId");
+        let subnet = self.ec2("DescribeSubnets", &[], "subnetId");
+        let mut interface = tagged("network-interface", run, expires);
+        interface.push(("SubnetId", &subnet));
+        self.ec2("CreateNetworkInterface", &interface, "networkInterfaceId");
+        instance
+    }
+}
