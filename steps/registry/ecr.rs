@@ -11,8 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::repository::{host, host_for_machines};
-use super::{NotMade, Refusal, Repository};
+use super::{NotMade, PUBLIC, Refusal, Repository};
 use crate::cloud::{self, EXPIRES, RUN};
 use crate::settings::StandIn;
 
@@ -186,6 +185,20 @@ impl Ecr {
     }
 }
 
+/// The host, and the port where it needs one, by which this host reaches the registry behind the public address.
+fn host(stand_in: &StandIn) -> String {
+    stand_in.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
+}
+
+/// The same, for a machine. One that stands in for an instance reaches this host's loopback at an address of its own.
+fn host_for_machines(stand_in: &StandIn) -> String {
+    let host = host(stand_in);
+    match host.split_once(':') {
+        Some(("127.0.0.1" | "localhost", port)) => format!("10.0.2.2:{port}"),
+        _ => host,
+    }
+}
+
 /// What the API describes, without what only its tags say.
 fn known(described: &Described) -> Option<Repository> {
     let time = |at: &DateTime| Timestamp::from_millisecond(at.to_millis().ok()?).ok();
@@ -241,5 +254,17 @@ mod tests {
         ] {
             assert_eq!(format!("{:#}", password(token).unwrap_err()), wrong);
         }
+    }
+
+    #[test]
+    fn only_what_stands_in_for_the_registry_is_looked_for_elsewhere() {
+        let hosts = |registry: Option<&str>| {
+            let stand_in = StandIn { registry: registry.map(str::to_owned), ..StandIn::default() };
+            (host(&stand_in), host_for_machines(&stand_in))
+        };
+        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(hosts(None), both(PUBLIC, PUBLIC));
+        assert_eq!(hosts(Some("127.0.0.1:5000")), both("127.0.0.1:5000", "10.0.2.2:5000"));
+        assert_eq!(hosts(Some("192.0.2.1:5000")), both("192.0.2.1:5000", "192.0.2.1:5000"));
     }
 }

@@ -2,8 +2,6 @@
 
 use jiff::Timestamp;
 
-use crate::settings::StandIn;
-
 /// The registry that every address in ECR Public begins with.
 pub const PUBLIC: &str = "public.ecr.aws";
 
@@ -45,20 +43,6 @@ pub enum NotMade {
     Other(String),
 }
 
-/// The host, and the port where it needs one, by which this host reaches the registry behind the public address.
-pub(super) fn host(stand_in: &StandIn) -> String {
-    stand_in.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
-}
-
-/// The same, for a machine. One that stands in for an instance reaches this host's loopback at an address of its own.
-pub(super) fn host_for_machines(stand_in: &StandIn) -> String {
-    let host = host(stand_in);
-    match host.split_once(':') {
-        Some(("127.0.0.1" | "localhost", port)) => format!("10.0.2.2:{port}"),
-        _ => host,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,17 +61,5 @@ mod tests {
         assert_eq!(repository.at("127.0.0.1:5000"), "127.0.0.1:5000/x1y2z3a4/assay-r1");
         let elsewhere = Repository { uri: "registry.example.org/assay-r1".to_owned(), ..repository };
         assert_eq!(elsewhere.at("127.0.0.1:5000"), elsewhere.uri, "what is not there is not looked for there");
-    }
-
-    #[test]
-    fn only_what_stands_in_for_the_registry_is_looked_for_elsewhere() {
-        let hosts = |registry: Option<&str>| {
-            let stand_in = StandIn { registry: registry.map(str::to_owned), ..StandIn::default() };
-            (host(&stand_in), host_for_machines(&stand_in))
-        };
-        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(hosts(None), both(PUBLIC, PUBLIC));
-        assert_eq!(hosts(Some("127.0.0.1:5000")), both("127.0.0.1:5000", "10.0.2.2:5000"));
-        assert_eq!(hosts(Some("192.0.2.1:5000")), both("192.0.2.1:5000", "192.0.2.1:5000"));
     }
 }
