@@ -1,64 +1,15 @@
 //! What would run on a target, what would not, and why: made before anything is started.
 
+mod decision;
+
 use std::collections::BTreeSet;
 
 use gherkin::{Feature, GherkinEnv, Scenario};
-use serde::{Deserialize, Serialize};
 
-use crate::claim::{Claim, ClaimId, Need, Register};
-use crate::facts::Arch;
-use crate::settings::StandIn;
-use crate::target::{NotAvailable, TargetSpec};
+pub use decision::{Decision, Met, Unjudged};
 
-/// What becomes of a scenario.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// It runs and is judged.
-    Run,
-    /// It runs, its samples are kept, and it is not judged: the reason.
-    Record(Unjudged),
-    /// It does not run: the reason.
-    Skip(String),
-}
-
-/// Why what is measured is not judged. Stored as the text that people read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum Unjudged {
-    /// Its CPU is taken to be emulated. Where the machine turns out to have one at native speed, it is judged.
-    EmulatedCpu,
-    /// Something stands in for AWS: what it does says nothing about AWS, on whatever machine.
-    StandIn,
-    /// For a reason that this version does not know.
-    Other(String),
-}
-
-impl Unjudged {
-    /// The reason, as people read it.
-    pub fn why(&self) -> &str {
-        match self {
-            Unjudged::EmulatedCpu => Need::NativeCpu.missing(),
-            Unjudged::StandIn => "measured on a stand-in for AWS: recorded, not judged",
-            Unjudged::Other(why) => why,
-        }
-    }
-}
-
-impl From<String> for Unjudged {
-    fn from(why: String) -> Unjudged {
-        [Unjudged::EmulatedCpu, Unjudged::StandIn]
-            .into_iter()
-            .find(|known| known.why() == why)
-            .unwrap_or(Unjudged::Other(why))
-    }
-}
-
-impl From<Unjudged> for String {
-    fn from(unjudged: Unjudged) -> String {
-        unjudged.why().to_owned()
-    }
-}
+use crate::claim::{Claim, ClaimId, Register};
+use decision::decide;
 
 /// Why a scenario does not run that the user did not ask for.
 pub const NOT_SELECTED: &str = "not selected by the options of this run";
@@ -154,34 +105,6 @@ impl FeatureFile {
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
         let feature = Feature::parse(text, GherkinEnv::default())?;
         Ok(FeatureFile { path, feature, text: text.to_owned() })
-    }
-}
-
-/// What a target brings that claims may need.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Met {
-    needs: Vec<Need>,
-    /// Whether AWS is only stood in for.
-    stand_in: bool,
-}
-
-impl Met {
-    /// By a target; `stand_in` is what stands in for AWS, if something does: then the instance is a machine of this
-    /// host's kind.
-    ///
-    /// # Errors
-    /// This version does not bring such a target.
-    pub fn by(target: &TargetSpec, stand_in: &StandIn) -> Result<Met, NotAvailable> {
-        let arch = target.arch(stand_in)?;
-        let stand_in = *target == TargetSpec::Ec2 && stand_in.any();
-        let mut needs = Vec::new();
-        if arch == Arch::Arm64 {
-            needs.push(Need::Arm64);
-        }
-        if *target == TargetSpec::Ec2 && !stand_in {
-            needs.extend([Need::Aws, Need::NativeCpu]);
-        }
-        Ok(Met { needs, stand_in })
     }
 }
 
@@ -321,18 +244,6 @@ fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Clai
     }
 }
 
-/// What cannot run is left out; what can is recorded for the reason that stays, whatever the machine turns out to be.
-fn decide(claim: &Claim, met: &Met) -> Decision {
-    let missing: Vec<Need> = claim.needs.iter().copied().filter(|need| !met.needs.contains(need)).collect();
-    let stood_in = |need: Need| need == Need::Aws && met.stand_in;
-    match missing.iter().find(|need| **need != Need::NativeCpu && !stood_in(**need)) {
-        Some(need) => Decision::Skip(need.missing().to_owned()),
-        None if missing.contains(&Need::Aws) => Decision::Record(Unjudged::StandIn),
-        None if missing.contains(&Need::NativeCpu) => Decision::Record(Unjudged::EmulatedCpu),
-        None => Decision::Run,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,48 +277,6 @@ mod tests {
         assert_eq!(plan.scenarios[0].decision, Decision::Run);
         assert_eq!(plan.scenarios[2].decision, Decision::Record(Unjudged::EmulatedCpu));
         assert!(matches!(&plan.scenarios[3].decision, Decision::Skip(why) if why.contains("ec2")));
-    }
-
-    #[test]
-    fn what_a_target_brings_is_the_machines_and_in_ec2_the_account_too() {
-        let claims = format!("{CLAIMS}[[claim]]\nid = \"A5-2\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"arm64\"]\n");
-        let register = Register::parse(&claims).unwrap();
-        let decided = |target: &str, stand_in: &StandIn| {
-            let met = Met::by(&target.parse().unwrap(), stand_in).unwrap();
-            ["A2-1", "A5-2", "A7-7", "A8-5"].map(|id| decide(register.get(id.parse().unwrap()).unwrap(), &met))
-        };
-        let (emulated, skip) =
-            (Decision::Record(Unjudged::EmulatedCpu), |need: Need| Decision::Skip(need.missing().into()));
-        let (run, none) = (Decision::Run, StandIn::default());
-        let [no_arm, no_aws] = [Need::Arm64, Need::Aws].map(skip);
-        assert_eq!(decided("vm:amd64", &none), [run.clone(), no_arm.clone(), emulated.clone(), no_aws.clone()]);
-        assert_eq!(decided("vm:arm64", &none), [run.clone(), run.clone(), emulated.clone(), no_aws.clone()]);
-        assert_eq!(decided("ec2", &none), [(); 4].map(|()| run.clone()));
-        // A stand-in's instance is a machine of this host's kind; what is set for it is no matter to a virtual machine.
-        let stand_in = StandIn { ssh: Some("127.0.0.1:22".into()), ..none };
-        let arm = if Arch::host() == Some(Arch::Arm64) { run.clone() } else { no_arm.clone() };
-        assert_eq!(
-            decided("ec2", &stand_in),
-            [run.clone(), arm, emulated.clone(), Decision::Record(Unjudged::StandIn)]
-        );
-        assert_eq!(decided("vm:amd64", &stand_in), [run, no_arm, emulated, no_aws]);
-        for later in ["podman", "ssh://a@b"] {
-            assert!(Met::by(&later.parse().unwrap(), &stand_in).is_err(), "{later}");
-        }
-    }
-
-    #[test]
-    fn why_something_is_not_judged_is_stored_as_it_is_told() {
-        for (unjudged, text) in [
-            (Unjudged::EmulatedCpu, "needs a CPU at native speed; measured and recorded, not judged"),
-            (Unjudged::StandIn, "measured on a stand-in for AWS: recorded, not judged"),
-            (Unjudged::Other("of another version".into()), "of another version"),
-        ] {
-            let decision = Decision::Record(unjudged);
-            let stored = serde_json::json!({ "record": text });
-            assert_eq!(serde_json::to_value(&decision).unwrap(), stored);
-            assert_eq!(serde_json::from_value::<Decision>(stored).unwrap(), decision);
-        }
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> 
         if target == TargetSpec::Ec2 {
             let (order, budget) = (Order::default(), Budget::default());
             let quote = Quote::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
-            say(report::order(&quote).trim_end());
+            say(report::order(&quote, &settings.stand_in).trim_end());
         }
         say(report::plan(&plan, &target).trim_end());
     }

@@ -106,7 +106,7 @@ impl Run {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
-            quote.iter().for_each(|quote| say(report::order(quote).trim_end()));
+            quote.iter().for_each(|quote| say(report::order(quote, &settings.stand_in).trim_end()));
             say(report::plan(&plan, &target).trim_end());
             return Ok(None);
         }

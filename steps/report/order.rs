@@ -3,9 +3,11 @@
 use crate::cloud::EXPECTED;
 use crate::cost::{Bill, Billed, DEFAULT_REGION, FILE, Item};
 use crate::quote::Quote;
+use crate::settings::StandIn;
 
 /// A line for each thing that would be made, with its price by the hour and at most; the sum of them, and the budget.
-pub fn order(quote: &Quote) -> String {
+/// What stands in for AWS is paid nothing.
+pub fn order(quote: &Quote, stand_in: &StandIn) -> String {
     let Quote { order, items, budget, at_most, surplus, date, .. } = quote;
     let region = match &quote.region {
         Some(region) => format!("in {region}"),
@@ -21,12 +23,13 @@ pub fn order(quote: &Quote) -> String {
     lines.push(free("repository in ECR Public, removed with its images (AWS gives 50 GB a month)"));
     let all: String = lines.into_iter().map(|line| format!("  {line}\n")).collect();
     let spot = if order.spot { "; Spot costs what the moment asks, and never more than this" } else { "" };
+    let nobody = if stand_in.any() { "something stands in for AWS: nobody is paid\n" } else { "" };
     let subnet = order.subnet.as_deref().map_or_else(String::new, |subnet| format!(", in {subnet}"));
     format!(
         "would be made, for {minutes} minutes at most{subnet}, and removed at the end of the run:\n{all}\
          costs {} in {} minutes, {} at most{spot}; the budget is {}\n\
          prices of {date}: {FILE}; a vCPU-hour beyond the instance's baseline adds {surplus} where its CPU credits are \
-         unlimited\n",
+         unlimited\n{nobody}",
         expected.total(),
         expected.seconds.div_ceil(60),
         at_most.total(),
@@ -65,7 +68,7 @@ mod tests {
 
     fn shown(region: Option<&str>, ordered: Order) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        order(&Quote::make(root, region, ordered, Budget::default()).unwrap())
+        order(&Quote::make(root, region, ordered, Budget::default()).unwrap(), &StandIn::default())
     }
 
     #[test]

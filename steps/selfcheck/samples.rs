@@ -110,3 +110,37 @@ fn other(unit: Unit) -> Unit {
         _ => Unit::Bytes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::Dollars;
+    use crate::verdict::Source;
+
+    #[test]
+    fn an_amount_of_dollars_is_falsified_in_every_way_and_every_time_caught() {
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let (subject, machine) = ("run".to_owned(), "ec2".to_owned());
+        let sample = Sample {
+            id: 1,
+            probe: "cost.total".to_owned(),
+            subject: subject.clone(),
+            machine: machine.clone(),
+            value: Dollars(0.0042).value().into(),
+            unit: Unit::Dollars,
+            at,
+            raw: "$0.0042".to_owned(),
+        };
+        let sources = vec![Source { subject, machine, since: at, until: at }];
+        let rule = Rule::Below { bound: 0.01 };
+        let check = Check { probe: "cost.total".to_owned(), unit: Unit::Dollars, rule, sources, samples: vec![1] };
+        let verdict = |sample: Option<Sample>| check.clone().judge(&Vec::from_iter(sample)).outcome.verdict;
+        assert_eq!(verdict(Some(sample.clone())), Verdict::Holds);
+        let falsified = falsified(&check, &sample);
+        let scaled = falsified.iter().filter(|(how, _)| *how == "off by a power of 1000").count();
+        assert_eq!(scaled, 6);
+        for (how, falsified) in falsified {
+            assert_ne!(verdict(falsified), Verdict::Holds, "{how}");
+        }
+    }
+}

@@ -55,7 +55,7 @@ fn what_a_stand_in_for_aws_is_asked_is_planned_as_recorded() {
     let project = Project::new();
     let why = "(measured on a stand-in for AWS: recorded, not judged)";
     let mut plan = project.assay(&["plan", "--target", "ec2"]);
-    let said = told(plan.env("ASSAY_EC2_SSH", "127.0.0.1:2222"), 0, &["     run  A6-4  "]);
+    let said = told(plan.env("ASSAY_EC2_SSH", "127.0.0.1:2222"), 0, &["     run  A6-4  ", "nobody is paid\n"]);
     for claim in ["A4-1", "A5-3", "A8-5", "A10-2", "A10-3", "A11-1"] {
         let line = said.lines().find(|line| line.contains(&format!("  record  {claim:<5} ")));
         assert!(line.is_some_and(|line| line.ends_with(why)), "{claim}: {said}");

@@ -196,6 +196,19 @@ fn numbers_that_differ_in_their_last_digit_are_the_same_and_no_others() {
     }
 }
 
+/// What is only recorded on a stand-in for AWS is so for claims that need AWS, in a run that had one.
+#[test]
+fn a_stand_in_for_aws_excuses_nothing_else() {
+    for (id, stand_in, found) in [("A8-5", true, false), ("A8-5", false, true), ("A2-2", true, true)] {
+        let run = Run::sealed();
+        run.change("run.json", |facts| facts["stand_in"] = stand_in.into());
+        let why = "measured on a stand-in for AWS: recorded, not judged";
+        run.change_claim(id, |claim| claim["decision"] = json!({ "record": why }));
+        let problem = format!("{id}: it was to be judged, not only recorded: \"{why}\" is not so");
+        assert_eq!(run.findings().iter().any(|finding| finding.problem == problem), found, "{id}, {stand_in}");
+    }
+}
+
 /// What holds by the samples alone may still be about something else than the features say.
 #[test]
 fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
