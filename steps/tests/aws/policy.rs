@@ -19,7 +19,7 @@ const IMPLIED: [(&str, &str); 7] = [
 ];
 
 /// What is named like a call to AWS and is none.
-const NO_CALLS: [&str; 1] = ["create_time"];
+const NO_CALLS: [&str; 2] = ["create_time", "tag_set"];
 
 /// The actions that the SDK's calls in a text need, by the service that the text is about.
 fn actions(service: &str, text: &str) -> BTreeSet<String> {
@@ -95,7 +95,7 @@ fn a_call_is_found_however_it_is_laid_out() {
 fn the_role_may_do_all_that_the_code_asks_for() {
     let allowed = allowed();
     let missing: Vec<_> = asked_for().into_iter().filter(|action| !allowed.contains(action)).collect();
-    assert!(missing.is_empty(), "ci/aws/policy.json does not allow {missing:?}");
+    assert!(missing.is_empty(), "ci/aws/policy.json does not allow {missing:?} (what is no call belongs in NO_CALLS)");
 }
 
 #[test]
