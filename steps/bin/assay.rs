@@ -8,7 +8,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -58,6 +58,9 @@ enum Todo {
     Setup {
         /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
         target: Option<String>,
+        /// The definition of a machine that no target has: its image alone is made, and said as JSON
+        #[arg(long, hide = true)]
+        definition: Option<PathBuf>,
     },
     /// Say what would run on a target, what would not, and why
     Plan {
@@ -131,7 +134,10 @@ fn main() -> ExitCode {
         Todo::Report(arguments) => reports::report(&arguments),
         Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
         Todo::Doctor(arguments) => settings().and_then(|settings| doctor::doctor(&arguments, &settings)),
-        Todo::Setup { target } => settings().and_then(|settings| setup(target.as_deref(), settings)),
+        Todo::Setup { target, definition: None } => settings().and_then(|settings| setup(target.as_deref(), settings)),
+        Todo::Setup { target, definition: Some(file) } => {
+            settings().and_then(|settings| setup_of(&file, target.as_deref(), &settings))
+        }
         Todo::Plan { target, claims, json } => {
             settings().and_then(|settings| plan(target.as_deref(), claims, json, &settings))
         }
@@ -231,6 +237,24 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
             image.room()
         ));
     }
+    Ok(())
+}
+
+/// Makes the image of one definition and says where its parts are.
+fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<(), Exit> {
+    let (_, arch) = choose(target, settings)?;
+    let definition = Definition::load(file).map_err(usage)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    let image = runtime.block_on(provide(&definition, arch, settings)).map_err(infrastructure)?;
+    let parts = serde_json::json!({
+        "disk": image.disk,
+        "kernel": image.kernel,
+        "initrd": image.initrd,
+        "cpus": definition.cpus,
+        "memory": definition.guest_memory(arch),
+        "mirror": image.manifest.mirror,
+    });
+    say(&parts.to_string());
     Ok(())
 }
 

@@ -79,6 +79,8 @@ pub struct Definition {
     pub disk: Bytes,
     /// The packages that are installed, with those they need; `{arch}` is the architecture's Debian name.
     pub packages: Vec<String>,
+    /// The script that runs before the packages are unpacked; `setup.sh` beside the definition if that names none.
+    pub setup: PathBuf,
 }
 
 /// The file. Everything is optional, for it may be said by the one that this one is like.
@@ -92,6 +94,7 @@ struct Written {
     cpus: Option<u32>,
     disk: Option<String>,
     packages: Option<Vec<String>>,
+    setup: Option<PathBuf>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -166,10 +169,12 @@ impl Definition {
 impl Written {
     fn read(path: &Path) -> anyhow::Result<Written> {
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        toml::from_str(&text).map_err(|error| {
+        let written: Written = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             anyhow::anyhow!("{}: line {line}: {}", path.display(), error.message())
-        })
+        })?;
+        // A script is beside the file that names it, not beside one that is like that.
+        Ok(Written { setup: written.setup.map(|script| path.with_file_name(script)), ..written })
     }
 
     fn over(self, base: Written) -> Written {
@@ -181,6 +186,7 @@ impl Written {
             cpus: self.cpus.or(base.cpus),
             disk: self.disk.or(base.disk),
             packages: self.packages.or(base.packages),
+            setup: self.setup.or(base.setup),
         }
     }
 
@@ -226,6 +232,7 @@ impl Written {
             cpus,
             disk,
             packages,
+            setup: self.setup.unwrap_or_else(|| path.with_file_name("setup.sh")),
         })
     }
 }
@@ -279,6 +286,21 @@ mod tests {
         assert_eq!((new.memory, new.cpus, new.name.as_str()), (Bytes(1 << 30), 2, "new"));
         assert_eq!(new.packages(Arch::Arm64), ["crun", "linux-image-cloud-arm64"]);
         assert!(load("like = \"nobody\"\n").unwrap_err().contains("nobody.toml cannot be read"));
+    }
+
+    #[test]
+    fn a_script_is_beside_the_file_that_names_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let nano = Definition::named(root, "nano").unwrap();
+        let cloud = Definition::load(&root.join("fixtures/cloud/machine.toml")).unwrap();
+        for arch in Arch::ALL {
+            assert_eq!(cloud.guest_memory(arch), nano.guest_memory(arch));
+        }
+        assert!(!cloud.packages(Arch::Amd64).contains(&"podman".to_owned()));
+        let [of_cloud, of_nano] = [&cloud, &nano].map(|machine| fs::canonicalize(&machine.setup).unwrap());
+        assert_eq!(of_cloud, of_nano);
+        let beside = load("like = \"whole\"\n").unwrap();
+        assert_eq!(beside.setup, beside.path.with_file_name("setup.sh"));
     }
 
     #[test]

@@ -73,10 +73,7 @@ struct Hooks {
 
 impl Hooks {
     fn of(definition: &Definition) -> Hooks {
-        Hooks {
-            setup: definition.path.with_file_name("setup.sh"),
-            customize: definition.path.with_file_name("customize.sh"),
-        }
+        Hooks { setup: definition.setup.clone(), customize: definition.path.with_file_name("customize.sh") }
     }
 }
 
