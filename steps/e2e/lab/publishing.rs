@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use assay::artifact::{Image, Recipe};
-use assay::cloud;
 use assay::probe::Reading;
 use assay::registry::{self, Ecr, Login, NotMade, Pull, Pushed, Refusal, Repository};
 use assay::unit::Unit;

@@ -119,7 +119,7 @@ impl Ordering {
         let run = format!("t{}-{ssh}", std::process::id());
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "provision::an_order_is_placed", "--ignored", "--nocapture"]);
-        command.env("AWS_ENDPOINT_URL", cloud.endpoint()).env("AWS_REGION", "us-east-1");
+        command.env("AWS_ENDPOINT_URL", &cloud.endpoint).env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", folder.path());
         command.env("ASSAY_EC2_SSH", format!("127.0.0.1:{ssh}"));
@@ -194,8 +194,8 @@ fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
     let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.starts_with("ok: nano has booted from ami-"), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
-    let calls = cloud.calls();
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
+    let calls = cloud.requests();
     let order = calls.iter().find(|call| call["action"] == "RunInstances").expect("an order");
     let told = |name: &str| order["parameters"][name].as_str().unwrap_or_default().to_owned();
     for (name, value) in [
@@ -224,7 +224,7 @@ fn another_host_key_is_refused_at_once_and_nothing_is_left() {
     let _machine = machine(&cloud, port, Shows::AnotherOne);
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.contains("shows another host key (SHA256:"), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -232,12 +232,12 @@ fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
     let cloud = StandIn::start(&[]);
     let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
     assert!(outcome.contains("a login did not happen within 12 s; last seen: nano: no SSH connection"), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
     cloud.faults(&json!([{ "action": "DescribeInstances", "state": "pending", "times": 1000 }]));
     let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
     assert!(outcome.contains("does not run within 8s: it is pending"), "{outcome}");
     cloud.faults(&json!([]));
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_machine_that_dies_while_it_is_measured_is_told_and_removed() {
     machine.shutdown_background();
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.contains("nano: connection lost during `measure`"), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_panic_leaves_nothing() {
     let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.contains("as ordered"), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -280,12 +280,12 @@ fn a_full_zone_is_passed_over_and_full_zones_everywhere_are_told() {
     let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.starts_with("ok: "), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
     drop(machine);
     cloud.faults(&times(1000));
     let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
     assert!(outcome.starts_with("error: there is no room for a t4g.nano in us-east-1a, "), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -301,9 +301,9 @@ fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_inst
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.starts_with("ok: "), "{outcome}");
     assert_eq!(cloud.instances().len(), 1, "one order, one instance");
-    let asked = cloud.calls().iter().filter(|call| call["action"] == "RunInstances").count();
+    let asked = cloud.calls().iter().filter(|call| *call == "RunInstances").count();
     assert!(asked >= 2, "the answer was lost, so it was asked again: {asked}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_termination_that_is_refused_once_is_tried_again() {
     let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.starts_with("ok: "), "{outcome}");
-    assert_eq!(cloud.left(&run), Vec::<String>::new());
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -324,14 +324,20 @@ fn credentials_that_are_missing_expired_or_without_permission_are_told_with_the_
     let cloud = StandIn::start(&[]);
     let told = |change: &dyn Fn(&mut Command)| {
         let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, change).outcome();
-        assert_eq!(cloud.left(&run), Vec::<String>::new());
+        assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
         outcome
     };
-    let missing = told(&|command| drop(command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")));
+    let missing = told(&|command| {
+        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    });
     assert!(missing.contains("AWS_PROFILE"), "{missing}");
-    let expired = told(&|command| drop(command.env("AWS_ACCESS_KEY_ID", "EXPIRED1")));
+    let expired = told(&|command| {
+        command.env("AWS_ACCESS_KEY_ID", "EXPIRED1");
+    });
     assert!(expired.contains("expired"), "{expired}");
-    let nowhere = told(&|command| drop(command.env_remove("AWS_REGION")));
+    let nowhere = told(&|command| {
+        command.env_remove("AWS_REGION");
+    });
     assert!(nowhere.starts_with("error: no region is set: set AWS_REGION"), "{nowhere}");
     cloud.faults(&json!([{ "action": "ImportKeyPair", "times": 9, "status": 403, "code": "UnauthorizedOperation",
         "message": "You are not authorized to perform this operation." }]));
@@ -349,7 +355,7 @@ fn killed_at(action: &str) {
         let late = ["DescribeInstances", "TerminateInstances", "GetConsoleOutput"].contains(&action);
         let _machine = late.then(|| machine(&cloud, port, Shows::TheOneItWasGiven));
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !cloud.calls().iter().any(|call| call["action"] == action) {
+        while !cloud.calls().iter().any(|call| call == action) {
             assert!(Instant::now() < deadline, "{action} is never called");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -359,11 +365,11 @@ fn killed_at(action: &str) {
         cloud.faults(&json!([]));
         let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
         gc.arg("gc").env("ASSAY_CACHE", ordering.folder.path().join("cache")).env("HOME", ordering.folder.path());
-        gc.env("AWS_ENDPOINT_URL", cloud.endpoint()).env("AWS_REGION", "us-east-1");
+        gc.env("AWS_ENDPOINT_URL", &cloud.endpoint).env("AWS_REGION", "us-east-1");
         gc.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
         let output = gc.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap();
         assert!(output.status.success(), "{action}, {fault}: {output:?}");
-        assert_eq!(cloud.left(&ordering.run), Vec::<String>::new(), "{action}, {fault}");
+        assert_eq!(cloud.kinds_left(&ordering.run), Vec::<String>::new(), "{action}, {fault}");
     }
 }
 

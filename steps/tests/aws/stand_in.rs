@@ -60,7 +60,12 @@ impl StandIn {
 
     /// The actions that it was asked for, in their order.
     pub fn calls(&self) -> Vec<String> {
-        self.list("calls").iter().filter_map(|call| call["action"].as_str().map(str::to_owned)).collect()
+        self.requests().iter().filter_map(|call| call["action"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// What it was asked for, in order, with all parameters.
+    pub fn requests(&self) -> Vec<Value> {
+        self.list("calls")
     }
 
     /// Every instance, whatever its state.
