@@ -397,10 +397,12 @@ fn a_build_without_aws_says_which_command_looks_there() {
     let project = Project::new();
     let command = "`cargo run --features aws -- gc`";
     told(&mut project.assay(&["gc", "--region", "us-east-1"]), 2, &["this build has no AWS", command]);
-    let ledger = project.path("cache/leases/killed.jsonl");
+    let cache = project.path("another");
+    let ledger = cache.join("leases/killed.jsonl");
     fs::create_dir_all(ledger.parent().unwrap()).unwrap();
     fs::write(&ledger, "{\"kind\":\"cloud\",\"run\":\"killed\",\"region\":\"us-east-1\",\"endpoint\":null}\n").unwrap();
-    told(&mut project.assay(&["gc"]), 3, &["what run killed made in us-east-1 may be left", command]);
+    let mut gc = project.assay(&["gc"]);
+    told(gc.env("ASSAY_CACHE", &cache), 3, &["what run killed made in us-east-1 may be left", command]);
     assert!(ledger.exists());
 }
 
