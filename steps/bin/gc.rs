@@ -190,7 +190,11 @@ mod cloud {
             time(row.created, "not kept"),
             format!("{}{over}", time(row.expires, "never")),
             row.state.clone(),
-            row.per_hour.map_or("not known".to_owned(), |dollars| format!("{dollars:.4}")),
+            match row.per_hour {
+                Some(0.0) => "0".to_owned(),
+                Some(dollars) => format!("{dollars:.4}"),
+                None => "not known".to_owned(),
+            },
             row.fate.to_string(),
         ]
     }

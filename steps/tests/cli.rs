@@ -393,6 +393,8 @@ fn what_runs_have_left_is_removed() {
     let lease = serde_json::json!({ "kind": "path", "path": left });
     fs::write(ledgers.join("killed.jsonl"), format!("{lease}\n")).unwrap();
 
+    told(&mut project.assay(&["gc", "--images", "--dry-run"]), 0, &["would remove ", "/left", "/cache/machines/0123"]);
+    assert!(left.exists() && image.exists());
     let said = |command: &mut Command| serde_json::from_str::<Value>(&told(command, 0, &[])).unwrap();
     let expected = serde_json::json!({ "removed": [left], "troubles": [] });
     assert_eq!(said(&mut project.assay(&["gc", "--json"])), expected);
@@ -403,6 +405,21 @@ fn what_runs_have_left_is_removed() {
     let expected = serde_json::json!({ "removed": [image], "troubles": [] });
     assert_eq!(said(&mut project.assay(&["gc", "--images", "--json"])), expected);
     assert!(!image.exists());
+}
+
+#[cfg(not(feature = "aws"))]
+#[test]
+fn a_build_without_aws_says_which_command_looks_there() {
+    let project = Project::new();
+    let command = "`cargo run --features aws -- gc`";
+    told(&mut project.assay(&["gc", "--region", "us-east-1"]), 2, &["this build has no AWS", command]);
+    let cache = project.path("another");
+    let ledger = cache.join("leases/killed.jsonl");
+    fs::create_dir_all(ledger.parent().unwrap()).unwrap();
+    fs::write(&ledger, "{\"kind\":\"cloud\",\"run\":\"killed\",\"region\":\"us-east-1\",\"endpoint\":null}\n").unwrap();
+    let mut gc = project.assay(&["gc"]);
+    told(gc.env("ASSAY_CACHE", &cache), 3, &["what run killed made in us-east-1 may be left", command]);
+    assert!(ledger.exists());
 }
 
 #[test]

@@ -50,9 +50,13 @@ impl Trouble {
         self.code.as_deref() == Some(code)
     }
 
-    /// Whether another call may go all the same; without credentials or a region none does.
+    /// Whether another call may go all the same; without credentials, a region or a connection none does.
     pub fn of_one_call(&self) -> bool {
-        !matches!(self.class, Class::NoCredentials | Class::Expired | Class::NoRegion)
+        match self.class {
+            Class::NoCredentials | Class::Expired | Class::NoRegion => false,
+            Class::NoAnswer => self.code.is_some(),
+            _ => true,
+        }
     }
 }
 
@@ -282,7 +286,7 @@ mod tests {
         assert_eq!(error("Invalid Configuration: Missing Region").class, Class::NoRegion);
         let slow = SdkError::<ErrorMetadata, ()>::timeout_error("operation timeout".to_owned());
         let slow = explain("ec2:RunInstances", &slow);
-        assert_eq!((slow.class.clone(), slow.code.clone()), (Class::NoAnswer, None));
+        assert_eq!((slow.class.clone(), slow.code.clone(), slow.of_one_call()), (Class::NoAnswer, None, false));
         assert!(slow.to_string().contains("operation timeout"), "{slow}");
     }
 }

@@ -353,7 +353,7 @@ fn row(thing: &Thing, per_hour: Option<f64>, rule: &Rule) -> Row {
         created: thing.created,
         expires: thing.expires,
         state: thing.state.clone(),
-        per_hour,
+        per_hour: if thing.kind.is_free() { Some(0.0) } else { per_hour },
         fate: rule.fate(&thing.run, thing.expires),
     }
 }

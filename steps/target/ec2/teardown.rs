@@ -173,7 +173,7 @@ impl Removal<'_> {
                 return if row < clean { Ok(Look::Waiting("nothing, once".to_owned())) } else { Ok(Look::Done(())) };
             }
             row = 0;
-            self.remove(things).await;
+            let begun = self.remove(things).await;
             // What nobody may list or remove does not change by waiting.
             hopeless = match things.iter().all(|thing| self.resists(thing)) && unseen.iter().all(lasting) {
                 true if !unseen.iter().all(Trouble::of_one_call) => TRIES,
@@ -184,7 +184,13 @@ impl Removal<'_> {
             if hopeless >= TRIES {
                 return Err(Ended::Refused);
             }
-            Ok(Look::Waiting(self.tell(things, unseen)))
+            let last = waiting(things, unseen);
+            // What was just begun is not waited for yet.
+            if !begun && last != self.said {
+                self.progress.say(&last);
+                self.said.clone_from(&last);
+            }
+            Ok(Look::Waiting(last))
         });
         let Err(Ended::Late | Ended::Refused) = ended.await else { return Ok(()) };
         let (things, unseen) = last;
@@ -192,7 +198,7 @@ impl Removal<'_> {
         Err(NotGone {
             region: self.client.config().region().map(ToString::to_string).unwrap_or_default(),
             left: things.into_iter().map(|thing| Left { why: why(&thing), thing }).collect(),
-            unseen: unseen.iter().map(ToString::to_string).collect(),
+            unseen: unseen.iter().map(|trouble| format!("what is left could not be listed: {trouble}")).collect(),
         })
     }
 
@@ -232,10 +238,13 @@ impl Removal<'_> {
         self.refused.get(&thing.id).is_some_and(|(times, _)| *times >= TRIES)
     }
 
-    async fn remove(&mut self, things: &[Thing]) {
+    /// Removes things, and says whether one of them is new.
+    async fn remove(&mut self, things: &[Thing]) -> bool {
+        let before = self.seen.len();
         for thing in things {
-            if self.seen.insert(thing.id.clone(), thing.clone()).is_none() {
+            if !self.seen.contains_key(&thing.id) {
                 self.progress.say(format!("removing {thing}"));
+                self.seen.insert(thing.id.clone(), Thing { state: String::new(), ..thing.clone() });
             }
             if thing.going() {
                 continue;
@@ -245,19 +254,16 @@ impl Removal<'_> {
             *times += usize::from(lasting(&trouble));
             *why = trouble.to_string();
         }
+        self.seen.len() > before
     }
+}
 
-    /// Says what is waited for, where that has changed.
-    fn tell(&mut self, things: &[Thing], unseen: &[Trouble]) -> String {
-        let names = things.iter().map(ToString::to_string);
-        let said: Vec<String> = names.chain(unseen.iter().map(ToString::to_string)).collect();
-        let said = said.join(", ");
-        if said != self.said {
-            self.progress.say(format!("waiting for the end of {said}"));
-            self.said.clone_from(&said);
-        }
-        said
-    }
+/// What is waited for.
+fn waiting(things: &[Thing], unseen: &[Trouble]) -> String {
+    let things: Vec<String> = things.iter().map(ToString::to_string).collect();
+    let ends = (!things.is_empty()).then(|| format!("waiting for the end of {}", things.join(", ")));
+    let again = unseen.iter().map(|trouble| format!("trying again: {trouble}"));
+    ends.into_iter().chain(again).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether it is no use to wait: the thing is not in use, and AWS has answered.

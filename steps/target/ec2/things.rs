@@ -45,6 +45,11 @@ impl Kind {
         Kind::SecurityGroup,
     ];
 
+    /// Whether AWS bills nothing for it.
+    pub fn is_free(self) -> bool {
+        matches!(self, Kind::SpotRequest | Kind::NetworkInterface | Kind::KeyPair | Kind::SecurityGroup)
+    }
+
     /// The codes with which AWS says that there is no such thing (any more).
     fn gone(self) -> &'static [&'static str] {
         match self {
