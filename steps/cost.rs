@@ -32,6 +32,8 @@ pub struct Prices {
     pub date: Date,
     /// A vCPU-hour beyond an instance's baseline, where its credits are unlimited.
     surplus_vcpu: f64,
+    /// What an instance earns in an hour, by its type: vCPU-minutes.
+    credits: BTreeMap<String, f64>,
     region: BTreeMap<String, Region>,
 }
 
@@ -158,9 +160,17 @@ impl Prices {
         things.into_iter().map(item).collect()
     }
 
-    /// What AWS adds for an hour of one vCPU beyond the baseline of an instance whose CPU credits are unlimited.
-    pub fn surplus(&self) -> Dollars {
-        Dollars(self.surplus_vcpu)
+    /// What AWS adds for CPU time beyond the baseline of an instance of this type, whose CPU credits are unlimited unless
+    /// somebody says otherwise.
+    ///
+    /// # Errors
+    /// Nobody knows what it earns; the error names those that are known.
+    pub fn surplus(&self, kind: &str) -> Result<Surplus, NoPrice> {
+        let credits = *self.credits.get(kind).ok_or_else(|| NoPrice {
+            what: format!("CPU credits of {kind}"),
+            known: self.credits.keys().cloned().collect(),
+        })?;
+        Ok(Surplus { per_hour: Dollars(self.surplus_vcpu), earned: credits * 60.0 / HOUR })
     }
 
     fn region(&self, region: &str) -> Result<&Region, NoPrice> {
@@ -171,20 +181,42 @@ impl Prices {
     }
 }
 
+/// What is billed for CPU time that no credits are there for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Surplus {
+    /// A vCPU-hour of it.
+    pub per_hour: Dollars,
+    /// The vCPU time that an instance earns, by the time that it is there: 0.1 is a tenth of one vCPU.
+    pub earned: f64,
+}
+
 /// What everything that was there for some time costs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bill {
-    /// What is billed.
+    /// What is billed by the time.
     pub items: Vec<Item>,
     /// For how many seconds: each that was begun, and a minute at least.
     pub seconds: u64,
+    /// What is billed beside it for CPU time, and in which words: nothing, unless somebody has measured it.
+    pub surplus: Option<(Dollars, String)>,
 }
 
 impl Bill {
     /// The bill for things that were there for so long.
     pub fn of(items: &[Item], there: Duration) -> Bill {
         let begun = there.as_secs() + u64::from(there.subsec_nanos() > 0);
-        Bill { items: items.to_vec(), seconds: begun.max(MINIMUM) }
+        Bill { items: items.to_vec(), seconds: begun.max(MINIMUM), surplus: None }
+    }
+
+    /// The same, for an instance that kept its vCPUs busy for so many seconds together.
+    pub fn with_busy(self, busy: f64, surplus: Surplus) -> Bill {
+        let beyond = (busy - surplus.earned * self.seconds as f64).max(0.0);
+        let dollars = Dollars(beyond / HOUR * surplus.per_hour.value());
+        let words = format!(
+            "{busy:.1} s of vCPU time in {} s, of which {} s a second are earned: {beyond:.1} s at {} an hour",
+            self.seconds, surplus.earned, surplus.per_hour
+        );
+        Bill { surplus: Some((dollars, words)), ..self }
     }
 
     /// What one thing costs.
@@ -194,7 +226,7 @@ impl Bill {
 
     /// What all of them cost.
     pub fn total(&self) -> Dollars {
-        self.items.iter().map(|item| self.cost(item)).sum()
+        self.items.iter().map(|item| self.cost(item)).chain(self.surplus.iter().map(|(dollars, _)| *dollars)).sum()
     }
 }
 
@@ -207,7 +239,11 @@ pub fn readings(bill: &Bill) -> Vec<Reading> {
         Reading::new(billed.probe(), bill.cost(item).value(), Unit::Dollars, raw)
     };
     let mut readings: Vec<Reading> = bill.items.iter().map(of_item).collect();
-    let sum: Vec<String> = bill.items.iter().map(|item| bill.cost(item).to_string()).collect();
+    let mut sum: Vec<String> = bill.items.iter().map(|item| bill.cost(item).to_string()).collect();
+    if let Some((dollars, words)) = &bill.surplus {
+        readings.push(Reading::new("cost.surplus", dollars.value(), Unit::Dollars, words.clone()));
+        sum.push(dollars.to_string());
+    }
     let raw = format!("{} for {seconds} s", sum.join(" + "));
     readings.push(Reading::new("cost.total", bill.total().value(), Unit::Dollars, raw));
     let raw = format!("{seconds} s, each second that was begun, and {MINIMUM} at least");
@@ -297,7 +333,8 @@ mod tests {
                 assert_eq!(things, [&format!("instance {kind}"), "public IPv4 address", "gp3 disk of 8 GiB"]);
             }
         }
-        assert!(prices.surplus().value() > 0.0);
+        assert!(prices.surplus("t4g.nano").unwrap().per_hour.value() > 0.0);
+        assert!(prices.surplus("t4g.huge").unwrap_err().to_string().contains("no price of CPU credits of t4g.huge"));
         assert!(prices.of(DEFAULT_REGION, &Order::default()).is_ok());
     }
 
@@ -349,7 +386,7 @@ mod tests {
             let error = Prices::parse(&text.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
-        assert!(Prices::parse("date = \"2026-11-24\"\nsurplus_vcpu = 0.04\n[region]\n").is_err());
+        assert!(Prices::parse("date = \"2026-11-24\"\nsurplus_vcpu = 0.04\n[credits]\n[region]\n").is_err());
     }
 
     #[test]
@@ -392,6 +429,21 @@ mod tests {
         let none = covers(0.0001, 60).unwrap_err().to_string();
         assert!(none.ends_with("the budget is $0.0001: allow it with --max-cost 0.0101"), "{none}");
         assert!(covers(0.0, 60).is_err());
+    }
+
+    #[test]
+    fn cpu_time_beyond_what_is_earned_is_billed_and_less_is_not() {
+        let surplus = Surplus { per_hour: Dollars(0.04), earned: 0.1 };
+        let hour = Bill::of(&[], Duration::from_secs(3600));
+        let busy = |seconds: f64| hour.clone().with_busy(seconds, surplus);
+        assert_eq!(busy(360.0).total(), Dollars(0.0));
+        assert!((busy(360.0 + 1800.0).total().value() - 0.02).abs() < 1e-12);
+        let readings = readings(&busy(2160.0));
+        let mine = readings.iter().find(|reading| reading.probe == "cost.surplus").expect("a reading");
+        assert_eq!(
+            mine.raw,
+            "2160.0 s of vCPU time in 3600 s, of which 0.1 s a second are earned: 1800.0 s at $0.04 an hour"
+        );
     }
 
     #[test]

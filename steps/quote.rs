@@ -6,8 +6,7 @@ use anyhow::Context as _;
 use jiff::civil::Date;
 
 use crate::cloud::{MINUTES, Order};
-use crate::cost::{Bill, Budget, DEFAULT_REGION, FILE, Item, Prices};
-use crate::unit::Dollars;
+use crate::cost::{Bill, Budget, DEFAULT_REGION, FILE, Item, Prices, Surplus};
 
 /// An order with its price, which its budget covers.
 #[derive(Clone, Debug)]
@@ -22,8 +21,8 @@ pub struct Quote {
     pub budget: Budget,
     /// What it costs if it is there until its time limit.
     pub at_most: Bill,
-    /// A vCPU-hour beyond the instance's baseline, which no sum here has in it.
-    pub surplus: Dollars,
+    /// What CPU time beyond the instance's baseline costs, which no sum here has in it.
+    pub surplus: Surplus,
     /// The day of the prices.
     pub date: Date,
 }
@@ -35,15 +34,23 @@ impl Quote {
     /// # Errors
     /// The file cannot be read, has no price of something, or the budget does not cover it; the error says what would.
     pub fn make(root: &Path, region: Option<&str>, order: Order, budget: Budget) -> anyhow::Result<Quote> {
-        let path = root.join(FILE);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let prices = Prices::parse(&text).context(FILE)?;
+        let prices = read(root)?;
         let items = prices.of(region.unwrap_or(DEFAULT_REGION), &order)?;
         let least = std::time::Duration::from_secs(MINUTES.start() * 60);
         let at_most = budget.covers(&items, order.time_limit, least)?;
-        let (region, surplus, date) = (region.map(str::to_owned), prices.surplus(), prices.date);
+        let (region, surplus, date) = (region.map(str::to_owned), prices.surplus(&order.instance_type)?, prices.date);
         Ok(Quote { order, region, items, budget, at_most, surplus, date })
     }
+}
+
+/// The prices of the project's file.
+///
+/// # Errors
+/// It cannot be read, or is malformed.
+pub fn read(root: &Path) -> anyhow::Result<Prices> {
+    let path = root.join(FILE);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Prices::parse(&text).context(FILE)
 }
 
 #[cfg(test)]

@@ -123,13 +123,16 @@ mod cloud {
 
 #[cfg(feature = "aws")]
 mod cloud {
+    use assay::cost::{Billed, Prices};
     use assay::progress::Progress;
+    use assay::quote;
     use assay::target::ec2::gc::{Fate, Found, Request, Row, find, may_be_left};
     use assay::target::ec2::teardown::Pauses;
+    use assay::target::ec2::things::{Kind, Thing};
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 
-    use super::{Exit, Gc, Settings, Told, infrastructure, say};
+    use super::{Exit, Gc, Settings, Told, infrastructure, say, usage};
 
     pub fn gc(arguments: &Gc, settings: &Settings, told: &mut Told) -> Result<(), Exit> {
         let leases = settings.cache.join("leases");
@@ -145,7 +148,8 @@ mod cloud {
             endpoint,
         };
         let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-        let found = runtime.block_on(find(&request, |_| None)).map_err(infrastructure)?;
+        let prices = quote::read(&settings.root).map_err(usage)?;
+        let found = runtime.block_on(find(&request, |thing| price(&prices, thing))).map_err(infrastructure)?;
         told.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
         match found.rows.is_empty() {
             _ if arguments.json => {}
@@ -165,6 +169,19 @@ mod cloud {
         told.removed.extend(removed.removed);
         told.troubles.extend(removed.troubles);
         Ok(())
+    }
+
+    /// What an hour of a thing costs, in dollars; nothing where nobody has a price of it.
+    fn price(prices: &Prices, thing: &Thing) -> Option<f64> {
+        let hourly = |billed: Billed| Some(prices.hourly(&thing.region, &billed).ok()?.value());
+        let detail = &thing.detail;
+        let address = || if detail.public_ipv4.is_some() { hourly(Billed::Address) } else { Some(0.0) };
+        match thing.kind {
+            Kind::Instance => Some(hourly(Billed::Instance(detail.model.clone()?))? + address()?),
+            Kind::Address => hourly(Billed::Address),
+            Kind::Volume => hourly(Billed::Disk(detail.gib?)),
+            Kind::SpotRequest | Kind::NetworkInterface | Kind::KeyPair | Kind::SecurityGroup => Some(0.0),
+        }
     }
 
     /// What carries the tag of a run, and what comes of it.

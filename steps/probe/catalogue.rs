@@ -151,6 +151,8 @@ const ENTRIES: &[Entry] = &[
     dollars("cost.instance", 1e-5, 10.0),
     dollars("cost.address", 1e-5, 1.0),
     dollars("cost.disk", 1e-6, 10.0),
+    dollars("cost.surplus", 0.0, 10.0),
+    seconds("cost.cpu", 0.0, 48.0 * HOUR),
     // Right or wrong.
     count("arithmetic: ", 0.0, 1.0),
 ];

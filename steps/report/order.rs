@@ -28,12 +28,12 @@ pub fn order(quote: &Quote, stand_in: &StandIn) -> String {
     format!(
         "would be made, for {minutes} minutes at most{subnet}, and removed at the end of the run:\n{all}\
          costs {} in {} minutes, {} at most{spot}; the budget is {}\n\
-         prices of {date}: {FILE}; a vCPU-hour beyond the instance's baseline adds {surplus} where its CPU credits are \
-         unlimited\n{nobody}",
+         prices of {date}: {FILE}; CPU time beyond the instance's baseline is billed too, {} for a vCPU-hour\n{nobody}",
         expected.total(),
         expected.seconds.div_ceil(60),
         at_most.total(),
         budget.0,
+        surplus.per_hour,
     )
 }
 

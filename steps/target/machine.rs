@@ -14,7 +14,9 @@ use super::{Context, Qmp, console, keys};
 use crate::command::{Command, tail};
 use crate::facts::{Arch, Facts};
 use crate::lease::{Lease, Ledger};
+use crate::probe::Reading;
 use crate::shell::Shell;
+use crate::unit::Unit;
 
 /// The machine whose console and journal need no name before them: the annex's own device.
 pub(super) const MAIN: &str = "nano";
@@ -122,6 +124,17 @@ impl Machine {
         Ok(file)
     }
 
+    /// For how long its CPUs were busy since it started, all of them together, in seconds.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub async fn busy(&self) -> anyhow::Result<Reading> {
+        let look = Command::script("getconf CLK_TCK; head -n 1 /proc/stat", &[]);
+        let raw = self.shell.read(&look).await?;
+        let seconds = busy(&raw).with_context(|| format!("{}: \"{raw}\" is no account of its CPUs", self.name))?;
+        Ok(Reading::new("cost.cpu", seconds, Unit::Seconds, raw.trim_end()))
+    }
+
     /// What a person types to enter it while it is up.
     pub fn command_line(&self) -> String {
         match &self.body {
@@ -155,6 +168,15 @@ impl Emulated {
         self.child.end();
         self.work.remove();
     }
+}
+
+/// The seconds that CPUs were neither idle nor waiting: ticks in a second, and the first line of `/proc/stat`, whose
+/// numbers are user, nice, system, idle, iowait, irq, softirq, steal.
+fn busy(text: &str) -> Option<f64> {
+    let (ticks, line) = text.split_once('\n')?;
+    let counts: Vec<f64> = line.strip_prefix("cpu ")?.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let busy = counts.get(..3)?.iter().sum::<f64>() + counts.get(5..8)?.iter().sum::<f64>();
+    Some(busy / ticks.trim().parse::<f64>().ok()?)
 }
 
 /// A file of a machine's among the evidence: `console.log`, `mega.console.log`.
@@ -232,6 +254,13 @@ impl Drop for Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpus_are_busy_when_they_neither_idle_nor_wait() {
+        assert_eq!(busy("100\ncpu  10 20 30 5000 400 1 2 37 0 0\ncpu0 1"), Some(1.0));
+        assert_eq!(busy("100\ncpu  10 20\n"), None);
+        assert_eq!(busy(""), None);
+    }
 
     #[test]
     fn only_the_main_machine_has_no_name_before_its_files() {

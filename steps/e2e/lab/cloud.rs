@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use assay::cloud::{Ami, CANONICAL, Used};
 use assay::cost::{self, Bill};
-use assay::probe::Reading;
+use assay::probe::{Reading, Value};
 use assay::quote::Quote;
 use assay::settings::StandIn;
 use assay::target::ec2::Cloud;
@@ -106,16 +106,20 @@ impl Lab {
         ])
     }
 
-    /// Ends the device, once: what it had to say is kept, and nothing of it is left that the run knows of.
-    async fn wind_up(&self) -> anyhow::Result<()> {
+    /// Ends the device, once: what it had to say is kept, and nothing of it is left that the run knows of. Gives the time
+    /// for which its CPUs were busy, which is billed too.
+    async fn wind_up(&self) -> anyhow::Result<Subject> {
         let end = async {
             // Without one there would be nothing to be gone.
             self.machines.facts().await?;
+            let busy = self.machines.device().await?.machine.busy().await;
             self.machines.close().await;
             self.cloud()?.end().await?;
-            Ok(Subject::default())
+            // A machine that is lost has used what nobody can say.
+            let readings = busy.map_or_else(|_| Vec::new(), |busy| vec![busy]);
+            self.subject("the device at its end", "nano", readings)
         };
-        self.once("wind up", end).await.map(drop)
+        self.once("wind up", end).await
     }
 
     /// What a listing finds of the run after its end, or after one at which a key pair was forgotten.
@@ -136,8 +140,14 @@ impl Lab {
     /// What the run's instances have cost, from the order of each to its end.
     pub async fn billed_subject(&self) -> anyhow::Result<Subject> {
         let make = async {
-            self.wind_up().await?;
-            self.subject("the bill", "host", cost::readings(&self.rented()?.bill()))
+            let end = self.wind_up().await?;
+            let rented = self.rented()?;
+            let busy = end.samples.iter().find(|sample| sample.probe == "cost.cpu");
+            let Some(Value::Number(busy)) = busy.map(|sample| &sample.value) else {
+                anyhow::bail!("nobody knows for how long the device's CPUs were busy, and that is billed too")
+            };
+            let bill = rented.bill().with_busy(*busy, rented.quote.surplus);
+            self.subject("the bill", "host", cost::readings(&bill))
         };
         self.once("the bill", make).await
     }

@@ -6,14 +6,16 @@ use std::time::Duration;
 const QUIET: [&str; 3] = ["apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"];
 
 /// The text of the user-data. The timer is started before anything else, and needs nothing but the instance itself: it
-/// shuts it down after `time_limit`, and with that it is terminated.
+/// shuts it down after `time_limit`, and with that it is terminated. It waits for nothing that the boot does: cloud-init
+/// waits for these commands, and the boot for cloud-init.
 pub fn text(host_key: &str, host_public: &str, time_limit: Duration) -> String {
     let private: String = host_key.trim_end().lines().map(|line| format!("    {line}\n")).collect();
     format!(
         "#cloud-config\n\
          bootcmd:\n\
-         - [systemd-run, --unit=assay-expiry, --on-active={}s, systemctl, poweroff]\n\
-         - [systemctl, mask, --now, {}]\n\
+         - [systemd-run, --no-block, --unit=assay-expiry, --timer-property=DefaultDependencies=no, \
+         --property=DefaultDependencies=no, --on-active={}s, systemctl, poweroff]\n\
+         - [systemctl, mask, {}]\n\
          ssh_deletekeys: true\n\
          ssh_keys:\n\
          \x20 ed25519_private: |\n\
@@ -35,7 +37,11 @@ mod tests {
     #[test]
     fn the_host_key_stands_in_it_as_a_block_and_the_timer_before_it() {
         let text = text("-----BEGIN\nAAAA\n-----END\n", "ssh-ed25519 BBBB host\n", Duration::from_secs(3600));
-        assert!(text.starts_with("#cloud-config\nbootcmd:\n- [systemd-run, --unit=assay-expiry, --on-active=3600s, "));
+        assert!(text.starts_with("#cloud-config\nbootcmd:\n- [systemd-run, --no-block, --unit=assay-expiry, "));
+        assert!(
+            text.contains(" --on-active=3600s, systemctl, poweroff]\n- [systemctl, mask, apt-daily.timer, "),
+            "{text}"
+        );
         assert!(
             text.contains(
                 "\nssh_keys:\n  ed25519_private: |\n    -----BEGIN\n    AAAA\n    -----END\n  ed25519_public: \

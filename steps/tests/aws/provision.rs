@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use assay::cloud::Order;
@@ -154,8 +155,14 @@ enum Shows {
     AnotherOne,
 }
 
+/// A machine that is played: gone with its runtime. It hands on each command that it is asked to run.
+struct Played {
+    runtime: tokio::runtime::Runtime,
+    asked: Receiver<String>,
+}
+
 /// Plays the machine at a port, as soon as the stand-in has taken an order, for as long as it is held.
-fn machine(cloud: &StandIn, port: u16, shows: Shows) -> tokio::runtime::Runtime {
+fn machine(cloud: &StandIn, port: u16, shows: Shows) -> Played {
     let deadline = Instant::now() + Duration::from_secs(30);
     let instance = loop {
         if let Some(instance) = cloud.instances().into_iter().next() {
@@ -178,12 +185,17 @@ fn machine(cloud: &StandIn, port: u16, shows: Shows) -> tokio::runtime::Runtime 
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let user = instance["public_key"].as_str().unwrap().to_owned();
+    let (tell, asked) = channel();
+    let answer = move |line: &str| {
+        let _ = tell.send(line.to_owned());
+        answer(line)
+    };
     let server = runtime.block_on(Server::start_as(port, &host_key, &user, Arc::new(answer))).unwrap();
     runtime.spawn(async move {
         let _server = server;
         std::future::pending::<()>().await;
     });
-    runtime
+    Played { runtime, asked }
 }
 
 #[test]
@@ -236,7 +248,7 @@ fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
     cloud.faults(&json!([{ "action": "DescribeInstances", "state": "pending", "times": 1000 }]));
     let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
     assert!(outcome.contains("does not run within 8s: it is pending"), "{outcome}");
-    cloud.faults(&json!([]));
+    cloud.no_faults();
     assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
@@ -246,8 +258,8 @@ fn a_machine_that_dies_while_it_is_measured_is_told_and_removed() {
     let port = free_port();
     let ordering = Ordering::start(&cloud, port, Then::Measure, |_| {});
     let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
-    std::thread::sleep(Duration::from_secs(4));
-    machine.shutdown_background();
+    while machine.asked.recv_timeout(Duration::from_secs(60)).expect("it is never measured") != "measure" {}
+    machine.runtime.shutdown_background();
     let (outcome, _folder, run) = ordering.outcome();
     assert!(outcome.contains("nano: connection lost during `measure`"), "{outcome}");
     assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
@@ -362,7 +374,7 @@ fn killed_at(action: &str) {
         std::thread::sleep(Duration::from_millis(200));
         ordering.child.kill().unwrap();
         ordering.child.wait().unwrap();
-        cloud.faults(&json!([]));
+        cloud.no_faults();
         let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
         gc.arg("gc").env("ASSAY_CACHE", ordering.folder.path().join("cache")).env("HOME", ordering.folder.path());
         gc.env("AWS_ENDPOINT_URL", &cloud.endpoint).env("AWS_REGION", "us-east-1");
