@@ -22,7 +22,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::lab::{Lab, Orders, Rented};
 use crate::options::Options;
 use crate::prove::{Part, prove, say};
-use crate::{catalogue, tools, traced};
+use crate::tools::{self, Home};
+use crate::{catalogue, traced};
 use assay::record::Record;
 
 /// For the thread that runs the scenarios.
@@ -110,7 +111,11 @@ impl Run {
             say(report::plan(&plan, &target).trim_end());
             return Ok(None);
         }
-        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, arch, &settings)
+        let home = match target {
+            TargetSpec::Ec2 => Home { arch: Arch::host().unwrap_or(arch), device: false },
+            _ => Home { arch, device: true },
+        };
+        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings)
             .map_err(infrastructure)?;
         Ok(Some(Run { options, settings, target, arch, annex, plan, quote }))
     }

@@ -23,18 +23,31 @@ enum Need {
     Machines(Arch),
 }
 
+/// Where the device and the machines beside it are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The architecture of this host's machines.
+    pub arch: Arch,
+    /// Whether the device is one of them; else it is in the cloud.
+    pub device: bool,
+}
+
 /// What a step needs, by the module it is written in. One that only looks at what others have made needs nothing.
-fn needs(module: &str, step: &Step, arch: Arch) -> Vec<Need> {
+fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     let named = || step.value.split_whitespace().find_map(|word| word.parse().ok());
+    let machines = Need::Machines(home.arch);
     match module {
         _ if step.ty == StepType::Then => vec![],
-        "guest" | "cost" => vec![],
+        "guest" | "cost" | "cloud" => vec![],
         "image" | "registry" => vec![Need::Podman],
         "beside" if step.ty == StepType::Given => vec![Need::Podman],
-        "device" => vec![Need::Machines(arch)],
+        "device" if step.value == "the device" && !home.device => vec![],
+        "device" => vec![machines],
         "stand_ins" if step.value.contains("runc") => vec![Need::Runc],
         "stand_ins" if named().is_some() => named().map(Need::Machines).into_iter().collect(),
-        _ => vec![Need::Podman, Need::Machines(arch)],
+        "stand_ins" => vec![Need::Podman, machines],
+        _ if home.device => vec![Need::Podman, machines],
+        _ => vec![Need::Podman],
     }
 }
 
@@ -44,7 +57,7 @@ pub fn check(
     plan: &Plan,
     given_image: bool,
     definitions: &[Definition],
-    arch: Arch,
+    home: Home,
     settings: &Settings,
 ) -> anyhow::Result<()> {
     let written = traced::written();
@@ -57,7 +70,7 @@ pub fn check(
         every_scenario(&file.feature).filter(move |scenario| runs(scenario.position.line))
     });
     let steps = running.flat_map(|scenario| &scenario.steps);
-    let mut all: BTreeSet<Need> = steps.flat_map(|step| needs(module(step).unwrap_or_default(), step, arch)).collect();
+    let mut all: BTreeSet<Need> = steps.flat_map(|step| needs(module(step).unwrap_or_default(), step, home)).collect();
     if given_image {
         all.insert(Need::Podman);
     }

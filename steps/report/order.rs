@@ -86,8 +86,8 @@ costs $0.00756 in 45 minutes, $0.0101 at most; the budget is $0.05
 ";
         let (things, prices) = told.split_at(told.find("prices of ").unwrap());
         assert_eq!(things, expected);
-        assert!(prices.starts_with("prices of 2026-11-24: fixtures/prices/aws.toml; a vCPU-hour beyond "), "{prices}");
-        assert!(prices.contains("adds $0.04 where"), "{prices}");
+        assert!(prices.starts_with("prices of 2026-11-24: fixtures/prices/aws.toml; CPU time beyond "), "{prices}");
+        assert!(prices.contains("is billed too, $0.04 for a vCPU-hour\n"), "{prices}");
     }
 
     #[test]
