@@ -14,7 +14,7 @@ pub enum Cloud {}
 
 /// How long is waited: for nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patience;
+pub struct Patience(());
 
 /// Closes a cloud: none can be open.
 pub struct Keeper;
