@@ -59,6 +59,13 @@ pub struct Run {
     quote: Option<Quote>,
 }
 
+/// What a run came to.
+struct Outcome {
+    verdicts: Verdicts,
+    /// What is left in the cloud, and how to remove it.
+    resists: Option<String>,
+}
+
 /// The signals that end a run.
 struct Signals {
     interrupt: Signal,
@@ -165,11 +172,11 @@ impl Run {
             // Nothing was judged: there is no evidence of anything.
             evidence.discard(&runs);
         }
-        let verdicts = verdicts?;
+        let Outcome { verdicts, resists } = verdicts?;
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
         evidence.end().map_err(infrastructure)?;
         let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
-        let unreported = closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
+        let mut unreported = closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
         // One that could not be made is told with what else was not reported.
         if let (Some(page), Ok(summary)) = (&job_summary, bundle.folder.text(report::SUMMARY)) {
             report::publish(summary.as_bytes(), page).map_err(infrastructure)?;
@@ -179,6 +186,8 @@ impl Run {
         parts.for_each(|part| say(&format!("\n{part}")));
         say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
         say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
+        // The last thing that is said, for it costs money.
+        unreported.extend(resists);
         match unreported.is_empty() {
             true => Ok(verdicts.exit),
             false => Err(infrastructure(anyhow::anyhow!("{}", unreported.join("\n")))),
@@ -192,7 +201,7 @@ impl Run {
         evidence: Arc<Evidence>,
         ledger: Arc<Ledger>,
         progress: Progress,
-    ) -> Result<Verdicts, Mistake> {
+    ) -> Result<Outcome, Mistake> {
         let mut signals = Signals::listen().map_err(infrastructure)?;
         let record = Record::new(self.annex.register, self.plan, self.annex.deviations, evidence.clone());
         let record = Arc::new(record);
@@ -282,11 +291,12 @@ impl Run {
             () = lab.close() => {}
             () = signals.any() => {}
         }
+        let mut resists = None;
         if let Some(rented) = cloud {
             progress.say("ec2: removing what the run has made");
-            rented.cloud.close().await.map_err(infrastructure)?;
+            resists = rented.cloud.close().await.err().map(|error| format!("{error:#}"));
         }
-        Ok(verdicts)
+        Ok(Outcome { verdicts, resists })
     }
 
     fn facts(&self) -> serde_json::Value {

@@ -31,6 +31,8 @@ struct Job {
     login: u64,
     /// What it does with the machine once it has it.
     then: Then,
+    /// A subnet of the user's own, and the price of the moment.
+    spot_in: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
@@ -72,7 +74,8 @@ async fn place(job: Job) -> anyhow::Result<String> {
         running: Duration::from_secs(job.running),
         login: Duration::from_secs(job.login),
     };
-    let cloud = Arc::new(Cloud::open(Order::default(), patience, &context).await?);
+    let order = Order { spot: job.spot_in.is_some(), subnet: job.spot_in, ..Order::default() };
+    let cloud = Arc::new(Cloud::open(order, patience, &context).await?);
     let _keeper = cloud.keeper();
     let machine = cloud.provision("nano").await;
     let said = match machine {
@@ -116,6 +119,16 @@ fn answer(line: &str) -> Reply {
 
 impl Ordering {
     fn start(cloud: &StandIn, ssh: u16, then: Then, change: impl FnOnce(&mut Command)) -> Ordering {
+        Ordering::start_in(cloud, ssh, then, None, change)
+    }
+
+    fn start_in(
+        cloud: &StandIn,
+        ssh: u16,
+        then: Then,
+        spot_in: Option<String>,
+        change: impl FnOnce(&mut Command),
+    ) -> Ordering {
         let folder = tempfile::tempdir().unwrap();
         let run = format!("t{}-{ssh}", std::process::id());
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -127,7 +140,7 @@ impl Ordering {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().unwrap();
-        let job = Job { run: run.clone(), folder: folder.path().to_owned(), running: 8, login: 12, then };
+        let job = Job { run: run.clone(), folder: folder.path().to_owned(), running: 8, login: 12, then, spot_in };
         let text = serde_json::to_string(&job).unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         Ordering { child, run, folder }
@@ -226,6 +239,24 @@ fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
     let text = ingress["parameters"].to_string();
     assert!(text.contains("127.0.0.1/32") && !text.contains("0.0.0.0/0"), "{text}");
     drop(machine);
+}
+
+#[test]
+fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
+    let cloud = StandIn::start(&[]);
+    // Not the first one, which would be taken anyway.
+    let zone = [("Filter.1.Name", "availability-zone"), ("Filter.1.Value.1", "us-east-1c")];
+    let subnet = cloud.ec2("DescribeSubnets", &zone, "subnetId");
+    let port = free_port();
+    let ordering = Ordering::start_in(&cloud, port, Then::Close, Some(subnet.clone()), |_| {});
+    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
+    let (outcome, _folder, run) = ordering.outcome();
+    assert!(outcome.starts_with("ok: "), "{outcome}");
+    let requests = cloud.requests();
+    let order = requests.iter().find(|call| call["action"] == "RunInstances").expect("an order");
+    assert_eq!(order["parameters"]["InstanceMarketOptions.MarketType"], "spot", "{order}");
+    assert_eq!(order["parameters"]["NetworkInterface.1.SubnetId"], subnet.as_str(), "{order}");
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]

@@ -124,8 +124,9 @@ impl StandIn {
         let host = self.endpoint.trim_start_matches("http://");
         let mut stream = TcpStream::connect(host).unwrap();
         let length = body.len();
+        let service = if kind.contains("SpencerFrontendService") { "ecr-public" } else { "ec2" };
         let credential = format!(
-            "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host, Signature=0"
+            "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
         );
         write!(
             stream,
