@@ -1,9 +1,7 @@
 //! ECR Public, against what stands in for it: the SDK and Podman are the real ones, and so is all that is between.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use assay::artifact::{Image, Module, Recipe, Workshop};
@@ -16,26 +14,18 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecrpublic::config::Credentials;
 use jiff::Timestamp;
 
-/// Where this project's own files are.
-const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
+use super::stand_in::StandIn as AwsStandIn;
 
 /// ECR Public's stand-in, for as long as it is held.
 struct Cloud {
-    child: Child,
     host: String,
+    _stand_in: AwsStandIn,
 }
 
 impl Cloud {
     fn start() -> Cloud {
-        let python = Path::new(PROJECT).join("target/cloud-python/bin/python");
-        let mut command = Command::new(&python);
-        command.arg(Path::new(PROJECT).join("fixtures/cloud/ecr.py")).arg("0");
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", python.display()));
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let host = line.trim().strip_prefix("http://").expect("it says where it is").to_owned();
-        Cloud { child, host }
+        let stand_in = AwsStandIn::start(&[]);
+        Cloud { host: stand_in.endpoint.trim_start_matches("http://").to_owned(), _stand_in: stand_in }
     }
 
     /// The SDK, set up for quite another region: ECR Public is in one alone.
@@ -77,13 +67,6 @@ impl Cloud {
     fn fault(&self, action: &str, kind: &str) {
         let wanted = format!(r#"{{"faults": {{"{action}": ["{kind}"]}}}}"#);
         assert_eq!(self.post("/stand-in/ecr", "", &wanted), 204);
-    }
-}
-
-impl Drop for Cloud {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
