@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::command::{Command, Output};
+use crate::command::{Command, Output, quote};
 use crate::probe::journal::{self, Line};
 use crate::probe::trial::{self, Trial, Until};
 use crate::probe::{Reading, Unreadable};
@@ -195,11 +195,11 @@ pub async fn remove_image(shell: &Shell, reference: &str) -> anyhow::Result<()> 
 /// # Errors
 /// The machine cannot be asked.
 pub async fn leftovers(shell: &Shell, unit: &str, reference: &str) -> anyhow::Result<Vec<Reading>> {
-    let name = reference.rsplit_once(':').map_or(reference, |(name, _)| name);
+    let images = "podman images --noheading --format '{{.Repository}}:{{.Tag}}'";
     let questions = [
         ("left.units", format!("systemctl --user list-units --all --plain --no-legend {unit}.service")),
         ("left.quadlets", format!("find .config/containers/systemd -name '{unit}.container'")),
-        ("left.images", format!("podman images --noheading --format '{{{{.Repository}}}}' | grep -F {name} || :")),
+        ("left.images", format!("{images} | grep -Fx {} || :", quote(reference))),
     ];
     let mut readings = Vec::new();
     for (probe, question) in questions {

@@ -289,6 +289,11 @@ impl Cloud {
     /// # Errors
     /// EC2 does not say.
     pub async fn left(&self) -> anyhow::Result<Vec<String>> {
+        let _turn = self.ending.lock().await;
+        self.listed().await
+    }
+
+    async fn listed(&self) -> anyhow::Result<Vec<String>> {
         let things = things::list(&self.client, Some(&self.context.run)).await?;
         Ok(things.iter().map(|thing| format!("{} {}", thing.kind, thing.id)).collect())
     }
@@ -301,7 +306,7 @@ impl Cloud {
         let _turn = self.ending.lock().await;
         let (key, _) = crate::shell::new_key("forgotten")?;
         self.launch().key_pair(&key.public_key().to_openssh()?).await?;
-        let left = self.left().await;
+        let left = self.listed().await;
         self.sweep().await?;
         left
     }
