@@ -216,7 +216,7 @@ mod tests {
         let told = async |login: Login| Ssh::connect(&login).await.map(|_| ()).unwrap_err().to_string();
         let (stranger, _) = new_key("stranger").unwrap();
         let forged = Login { host_key: stranger.public_key().clone(), ..server.login("far", &user) };
-        assert!(told(forged).await.contains("another key than the one pinned"));
+        assert!(told(forged).await.contains("shows another host key (SHA256:"));
         let refused = told(Login { key: stranger, ..server.login("far", &user) }).await;
         assert!(refused.contains("refuses our key for user assay"), "{refused}");
     }

@@ -22,8 +22,13 @@ const RUN: [(&str, &str); 7] = [
 ];
 
 /// The groups that have facts of their own.
-const GROUPS: [(&str, &str); 4] =
-    [("git", "The project"), ("image", "The workload's image"), ("host", "The host"), ("machine", "The device")];
+const GROUPS: [(&str, &str); 5] = [
+    ("git", "The project"),
+    ("image", "The workload's image"),
+    ("host", "The host"),
+    ("cloud", "The cloud"),
+    ("machine", "The device"),
+];
 
 /// All facts of the run.
 pub(super) fn facts(run: &Json, room: &mut Room) -> Markup {
@@ -32,7 +37,8 @@ pub(super) fn facts(run: &Json, room: &mut Room) -> Markup {
     html! {
         section #facts aria-labelledby="facts-head" {
             h2 #facts-head { "On what" }
-            @if emulated(run) { (emulation()) }
+            @if is(run, "/stand_in", true) { (stand_in()) }
+            @if is(run, "/machine/native", false) { (emulation()) }
             div.groups {
                 div.group {
                     h3 { "The run" }
@@ -56,9 +62,18 @@ pub(super) fn facts(run: &Json, room: &mut Room) -> Markup {
     }
 }
 
-/// Whether the device's CPU was not a real one.
-pub(super) fn emulated(run: &Json) -> bool {
-    run.pointer("/machine/native").and_then(Json::as_bool) == Some(false)
+/// Whether a fact is known, and is this.
+fn is(run: &Json, fact: &str, value: bool) -> bool {
+    run.pointer(fact).and_then(Json::as_bool) == Some(value)
+}
+
+fn stand_in() -> Markup {
+    html! {
+        p.warning {
+            strong { "This was not AWS." } " Something stood in for it, and for its instance: this is no evidence about AWS. "
+            "What only AWS can judge was measured and recorded here, and not judged."
+        }
+    }
 }
 
 fn emulation() -> Markup {
@@ -116,6 +131,13 @@ mod tests {
         assert!(page.contains("<dd>431.4 MB</dd>") && page.contains("<dd>+A +B</dd>"), "{page}");
         let real = json!({ "machine": { "native": true } });
         assert!(!facts(&real, &mut Room::of(10_000)).into_string().contains("emulated"));
+    }
+
+    #[test]
+    fn what_stood_in_for_aws_is_said_plainly() {
+        let page = |run: Json| facts(&run, &mut Room::of(10_000)).into_string();
+        assert!(page(json!({ "target": "ec2", "stand_in": true })).contains("This was not AWS."));
+        assert!(!page(json!({ "target": "ec2", "stand_in": false })).contains("not AWS"));
     }
 
     #[test]
