@@ -28,11 +28,6 @@ impl<T: Clone> Memo<T> {
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    /// Whether anything was asked for that is not forgotten.
-    pub fn asked(&self) -> bool {
-        !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     /// Forgets everything: what is asked for next is made anew.
     pub fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -170,7 +170,7 @@ impl Lab {
                 // Who needs it will be told what went wrong with it; so below.
                 let _ = self.machines.facts().await;
             }
-            if annex_run && self.machines.cloud().is_some() {
+            if annex_run && self.orders.rented.is_some() {
                 let _ = self.annex_run().await;
             }
             self.machines.lend();

@@ -32,7 +32,6 @@ use crate::command::Command;
 use crate::facts::{Accelerator, Facts};
 use crate::lease::Lease;
 use crate::registry::Ecr;
-use crate::settings::Settings;
 use crate::shell::{Login, Shell, ShellError, Ssh};
 use crate::tool;
 use crate::wait::{self, Look, TooLate};
@@ -116,7 +115,7 @@ impl Cloud {
             newest.with_context(|| format!("Canonical ({CANONICAL}) has no Ubuntu 24.04 for arm64 in {region}"))?;
         context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
-        let caller = caller(&context.settings, context).await?;
+        let caller = caller(context).await?;
         let lease = Lease::Cloud {
             run: context.run.clone(),
             region: region.clone(),
@@ -385,7 +384,8 @@ enum Knock {
 }
 
 /// The address of this host as the cloud sees it.
-async fn caller(settings: &Settings, context: &Context) -> anyhow::Result<Ipv4Addr> {
+async fn caller(context: &Context) -> anyhow::Result<Ipv4Addr> {
+    let settings = &context.settings;
     if let Some(set) = &settings.caller {
         return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));
     }

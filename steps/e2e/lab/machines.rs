@@ -176,11 +176,6 @@ impl Machines {
         bench
     }
 
-    /// What is in the cloud, if the device is.
-    pub fn cloud(&self) -> Option<&Arc<Cloud>> {
-        self.cloud.as_ref()
-    }
-
     /// From here on the one machine of the cloud is lent for everything.
     pub fn lend(&self) {
         self.annex_first.add_permits(1);

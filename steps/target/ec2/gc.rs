@@ -231,9 +231,7 @@ fn client(shared: &SdkConfig, region: &str) -> Client {
     if !region.is_empty() {
         config = config.region(Region::new(region.to_owned()));
     }
-    let patient = shared.timeout_config().cloned().unwrap_or_else(|| TimeoutConfig::builder().build());
-    let attempt = patient.operation_attempt_timeout().unwrap_or(ATTEMPT);
-    Client::from_conf(config.timeout_config(patient.to_builder().operation_attempt_timeout(attempt).build()).build())
+    Client::from_conf(config.build())
 }
 
 fn public(shared: &SdkConfig, endpoint: Option<&str>) -> Ecr {

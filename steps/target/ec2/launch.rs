@@ -18,7 +18,7 @@ use crate::cloud::{self, Ami, Order};
 use crate::progress::Progress;
 
 /// What Ubuntu 24.04 for arm64 is called, but for its date.
-pub const UBUNTU: &str = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*";
+const UBUNTU: &str = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*";
 
 fn ami(image: &Image) -> Option<Ami> {
     Some(Ami {
@@ -34,7 +34,7 @@ fn ami(image: &Image) -> Option<Ami> {
 ///
 /// # Errors
 /// EC2 does not say.
-pub async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, Trouble> {
+pub(super) async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, Trouble> {
     let wanted = [
         ("name", UBUNTU),
         ("state", ImageState::Available.as_str()),
@@ -49,7 +49,7 @@ pub async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, Trouble> {
     Ok(images)
 }
 
-pub(super) fn filter(name: &str, value: &str) -> Filter {
+fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 

@@ -12,38 +12,21 @@ use crate::target::SetupStep;
 /// How long one step may take; on a t4g.nano the longest takes a minute or two, on an emulated CPU ten times as long.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// Waits for whoever else has the package manager, as a new machine's own first start may.
+const LOCK: &str = "DPkg::Lock::Timeout=300";
+
 /// The steps by their names. The user's lingering is the one thing the annex does not have: it stays logged in instead.
-const STEPS: [(&str, &[&str]); 5] = [
-    ("update", &["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "update"]),
-    (
-        "podman",
-        &[
-            "env",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "-qy",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "install",
-            "podman",
-        ],
-    ),
-    (
-        "wasmedge",
-        &[
-            "env",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "-qy",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "install",
-            "libwasmedge0",
-        ],
-    ),
-    ("link", &["ln", "-s", "/usr/bin/crun", "/usr/local/bin/crun-wasm"]),
-    ("linger", &["loginctl", "enable-linger", USER]),
-];
+fn steps() -> [(&'static str, Vec<&'static str>); 5] {
+    let install =
+        |package| vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "-o", LOCK, "install", package];
+    [
+        ("update", vec!["apt-get", "-q", "-o", LOCK, "update"]),
+        ("podman", install("podman")),
+        ("wasmedge", install("libwasmedge0")),
+        ("link", vec!["ln", "-s", "/usr/bin/crun", "/usr/local/bin/crun-wasm"]),
+        ("linger", vec!["loginctl", "enable-linger", USER]),
+    ]
+}
 
 /// The user that Ubuntu's images have.
 pub const USER: &str = "ubuntu";
@@ -60,9 +43,9 @@ pub async fn set_up(shell: &Shell, progress: &Progress) -> anyhow::Result<Vec<Se
     let done = status.text().lines().any(|line| line.trim() == "status: done");
     anyhow::ensure!(done, "{}: cloud-init did not end well: {}", shell.machine(), tail(&status.text(), 8));
     let mut steps = vec![SetupStep { name: "cloud-init", line: status.line.clone(), wall: started.elapsed() }];
-    for (name, argv) in STEPS {
+    for (name, argv) in self::steps() {
         progress.say(format!("{}: set-up: {name}", shell.machine()));
-        let command = Command::new("sudo").args(argv.iter().copied()).time_limit(LIMIT);
+        let command = Command::new("sudo").args(argv).time_limit(LIMIT);
         let output = shell.run(&command).await?;
         let (line, wall) = (output.line.clone(), output.wall);
         output.success().with_context(|| format!("{}: its set-up fails at \"{name}\"", shell.machine()))?;
