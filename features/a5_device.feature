@@ -2,7 +2,7 @@ Feature: A.5 The device
   A t4g.nano: two virtual CPUs, 512 MB of memory of which the system can use 411 MiB, Ubuntu or Debian, Podman, crun
   and WasmEdge.
 
-  @A5-1
+  @A5-1 @shared
   Scenario: The device has two CPUs and 512 MB
     Given the device
     Then it has 2 CPUs
@@ -14,7 +14,7 @@ Feature: A.5 The device
     Then its usable memory is at most 512 MiB
     But the check says no because of "machine.memory"
 
-  @A5-2
+  @A5-2 @shared
   Scenario: The device is an arm64 machine
     Given the device
     Then its architecture is "aarch64"
@@ -36,12 +36,12 @@ Feature: A.5 The device
     Then the device has booted from it
     But the check says no because of "ami.owner"
 
-  @A5-4
+  @A5-4 @shared
   Scenario: Podman is new enough
     Given the device
     Then its Podman is version 4.9 or newer
 
-  @A5-5
+  @A5-5 @shared
   Scenario: crun is built with WasmEdge
     Given the device
     Then its crun has the feature "+WASM:wasmedge"
@@ -59,7 +59,7 @@ Feature: A.5 The device
     Then it fails
     And the error says "could not load libwasmedge.so.0"
 
-  @A5-6 @control
+  @A5-6 @control @shared
   Scenario: With the WasmEdge library it works
     Given a device with everything the annex installs
     When the workload is run there by hand
@@ -72,14 +72,14 @@ Feature: A.5 The device
     When the workload is run there by hand
     Then it fails
 
-  @A5-7 @control
+  @A5-7 @control @shared
   Scenario: With the crun-wasm link it works
     Given a device with everything the annex installs
     When the workload is run there by hand
     Then it fails
     But the check says no because of "run.status"
 
-  @A5-8
+  @A5-8 @shared
   Scenario: The workload works on this device
     Given the device
     Then its usable memory is at most 512 MiB

@@ -1,7 +1,7 @@
 Feature: A.6 The workload is a service
   A Quadlet makes a user service of the image: no root, restarted on failure only, held to 64 MB and a tenth of a CPU.
 
-  @A6-1
+  @A6-1 @shared
   Scenario: The Quadlet becomes a user service
     When the workload has run as the annex deploys it
     Then systemd has its unit "loaded"
@@ -13,7 +13,7 @@ Feature: A.6 The workload is a service
     Then systemd has its unit "loaded"
     But the check says no because of "unit.load"
 
-  @A6-2
+  @A6-2 @shared
   Scenario: The log shows the greeting, five readings and the completion
     When the workload has run as the annex deploys it
     Then its log has a greeting that says "from WebAssembly"
@@ -28,7 +28,7 @@ Feature: A.6 The workload is a service
     Then its log has 5 readings
     But the check says no because of "log.readings"
 
-  @A6-3
+  @A6-3 @shared
   Scenario: The workload takes about ten seconds
     When the workload has run as the annex deploys it
     Then from its first line to its last it takes 10 s to 12 s, give or take 500 ms
@@ -39,7 +39,7 @@ Feature: A.6 The workload is a service
     Then from its first line to its last it takes 10 s to 12 s, give or take 500 ms
     But the check says no because of "log.duration"
 
-  @A6-4
+  @A6-4 @shared
   Scenario: The workload ends with exit code 0
     When the workload has run as the annex deploys it
     Then it ended with result "success"
@@ -51,30 +51,30 @@ Feature: A.6 The workload is a service
     Then it ended with exit code 0
     But the check says no because of "unit.status"
 
-  @A6-4 @control
+  @A6-4 @control @shared
   Scenario: A guest that traps does not end with exit code 0
     When the guest "trap" has ended 2 times
     Then it ended with exit code 0
     But the check says no because of "unit.status"
 
-  @A6-5
+  @A6-5 @shared
   Scenario: The workload is not restarted after success
     When the workload has run as the annex deploys it
     Then it was restarted 0 times
 
-  @A6-5 @control
+  @A6-5 @control @shared
   Scenario: A guest that traps is restarted
     When the guest "trap" has ended 2 times
     Then it was restarted 0 times
     But the check says no because of "unit.restarts"
 
-  @A6-6
+  @A6-6 @shared
   Scenario: 64 MB is a hard limit
     When the guest "hog" has run without a limit on CPU
     Then it was killed for want of memory
     And it never had more than 64 MiB
 
-  @A6-6 @control
+  @A6-6 @control @shared
   Scenario: Without the limit the same guest survives
     When the guest "hog" has run without any limit
     Then it was killed for want of memory
@@ -85,7 +85,7 @@ Feature: A.6 The workload is a service
     When the guest "spinner" has run for 12 s as the annex deploys it
     Then its share of a CPU is 5 % to 11 %
 
-  @A6-7 @control
+  @A6-7 @control @shared
   Scenario: Without the limit the same guest takes more
     When the guest "spinner" has run for 12 s without a limit on CPU
     Then its share of a CPU is 5 % to 11 %

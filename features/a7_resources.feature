@@ -1,3 +1,4 @@
+@shared
 Feature: A.7 What the workload takes
   Memory, CPU and time, from the machine's own control groups. Every run is kept: the first with nothing of the
   workload in the page cache, the others with all of it.

@@ -1,3 +1,4 @@
+@shared
 Feature: A.8 The annex's findings
   What the annex concludes from its figures: how much less the workload takes than a conventional container doing the
   same job, and what the test costs.

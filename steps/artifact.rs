@@ -5,6 +5,7 @@ mod image;
 mod layout;
 mod module;
 
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +72,29 @@ impl Workshop {
 /// The SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// The SHA-256 of all that a reader gives, in hexadecimal.
+///
+/// # Errors
+/// The reader fails.
+pub fn sha256_of(reader: impl Read) -> io::Result<String> {
+    let (mut reader, mut digest) = (BufReader::with_capacity(1 << 20, reader), Sha256::new());
+    io::copy(&mut reader, &mut Updates(&mut digest))?;
+    Ok(hex(&digest.finalize()))
+}
+
+struct Updates<'a>(&'a mut Sha256);
+
+impl io::Write for Updates<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Bytes in hexadecimal, two digits each.

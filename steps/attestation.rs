@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use serde_json::{Value as Json, json};
 
+use crate::artifact::sha256_of;
 use crate::bundle::{Bundle, Folder};
-use crate::seal::{SUMS, sha256_of};
+use crate::seal::SUMS;
 use crate::verdict::Verdict;
 
 /// The file with the statement.

@@ -5,14 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 use crate::shell::Shell;
 use crate::unit::Bytes;
 
 /// A processor architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// x86-64.
@@ -72,7 +72,7 @@ impl FromStr for Arch {
 }
 
 /// What runs a machine's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
     /// The host's CPU, through KVM.
@@ -101,7 +101,7 @@ impl fmt::Display for Accelerator {
 }
 
 /// What a machine says of itself, and what its host knows of it. What is not installed is `None`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// The distribution's own name for itself: `Debian GNU/Linux 13 (trixie)`.
     pub distribution: String,
@@ -135,6 +135,8 @@ pub struct Facts {
     pub qemu: Option<String>,
     /// The image it was started from: the hash of its definition.
     pub image: Option<String>,
+    /// The boot it was started from, frozen: the hash of what that rests on, and when it was.
+    pub snapshot: Option<String>,
 }
 
 /// Prints everything in sections, in one go: on an emulated CPU each command costs a second.
@@ -204,6 +206,7 @@ impl Facts {
             controllers: words(section(said, "controllers").unwrap_or_default()),
             qemu: None,
             image: None,
+            snapshot: None,
         })
     }
 }

@@ -29,6 +29,7 @@ pub mod facts;
 pub mod target;
 // What is seen.
 pub mod probe;
+pub mod inventory;
 pub mod deployment;
 pub mod conventional;
 pub mod arithmetic;

@@ -19,6 +19,8 @@ pub const NOT_IN_SHARD: &str = "not in shard ";
 
 /// The tag of scenarios that come after all others.
 const CLOSING: &str = "closing";
+/// The tag of scenarios that share what they measure, and the machine that they look at.
+const SHARED: &str = "shared";
 
 /// How the step begins that makes a scenario a control: without it, its check could say no and nobody would notice why.
 pub const REFUSAL: &str = "the check says no because of ";
@@ -38,11 +40,19 @@ pub struct Planned {
     pub control: bool,
     /// Whether it comes after all others, for it ends the machine.
     pub closing: bool,
+    /// Whether it shares what it measures with all others that do, instead of measuring for itself on clean machines.
+    pub shared: bool,
     /// What becomes of it.
     pub decision: Decision,
 }
 
 impl Planned {
+    /// Where it stands, in short: `a6_service:77`.
+    pub fn place(&self) -> String {
+        let name = self.feature.rsplit('/').next().unwrap_or(&self.feature);
+        format!("{}:{}", name.strip_suffix(".feature").unwrap_or(name), self.line)
+    }
+
     /// Whether it runs, judged or not.
     pub fn runs(&self) -> bool {
         !matches!(self.decision, Decision::Skip(_))
@@ -141,6 +151,7 @@ impl Plan {
                             line: scenario.position.line,
                             control,
                             closing: scenario.tags.iter().any(|tag| tag == CLOSING),
+                            shared: file.feature.tags.iter().chain(&scenario.tags).any(|tag| tag == SHARED),
                             decision,
                         });
                     }

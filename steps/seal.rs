@@ -2,41 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufReader, Read};
 
 use anyhow::Context as _;
-use sha2::{Digest, Sha256};
 
-use crate::artifact::hex;
+use crate::artifact::sha256_of;
 use crate::bundle::Folder;
 
 /// The file with the checksums, as `sha256sum -c` reads it.
 pub const SUMS: &str = "SHA256SUMS";
 /// What is said about the checksums, and so cannot be among them.
 pub const ABOUT: [&str; 3] = [SUMS, crate::attestation::STATEMENT, crate::attestation::SIGNATURE];
-
-/// The SHA-256 of all that a reader gives, in hexadecimal.
-///
-/// # Errors
-/// The reader fails.
-pub fn sha256_of(reader: impl Read) -> io::Result<String> {
-    let (mut reader, mut digest) = (BufReader::with_capacity(1 << 20, reader), Sha256::new());
-    io::copy(&mut reader, &mut Updates(&mut digest))?;
-    Ok(hex(&digest.finalize()))
-}
-
-struct Updates<'a>(&'a mut Sha256);
-
-impl io::Write for Updates<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Writes the checksums of all that is in a folder.
 ///

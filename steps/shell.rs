@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use fake::Fake;
 pub use local::Local;
 pub use server::{Answer, Reply, Server};
-pub use ssh::{Login, Ssh, new_key};
+pub use ssh::{Login, Ssh, new_key, old_keys};
 
 use crate::command::{Command, Output, quote};
 use crate::unit::Bytes;

@@ -2,6 +2,7 @@
 //! runs on a machine is the [`Shell`]'s business.
 
 mod accelerator;
+mod boot;
 mod cache;
 mod child;
 mod console;
@@ -14,6 +15,8 @@ mod machine;
 mod mirror;
 mod qemu;
 mod qmp;
+mod snapshot;
+mod thaw;
 mod vm;
 
 use std::fmt;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+pub use boot::BootFailed;
 pub use cache::unneeded;
 pub use console::Stage;
 pub use definition::{Definition, Distribution, Withheld};
@@ -30,7 +34,7 @@ pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
 pub use machine::{Gone, Machine, SetupStep};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
-pub use vm::{BootFailed, ProvisionError, Vm};
+pub use vm::{ProvisionError, Vm};
 
 pub use crate::facts::Arch;
 use crate::lease::Ledger;

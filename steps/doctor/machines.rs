@@ -71,7 +71,7 @@ async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> Finding {
 
 /// Starts a machine that only has the network card of ours, and has it end before its first instruction.
 async fn card(host: Arc<Host>, arch: Arch) -> Finding {
-    let command = Qemu { program: target::emulator(arch), version: String::new() }.bare(arch);
+    let command = Qemu { program: target::emulator(arch), version: String::new(), build: String::new() }.bare(arch);
     match host.start(emulator(arch)[0], command).await {
         Err(finding) => finding,
         Ok(output) if output.succeeded() => Finding::works("starts"),

@@ -4,12 +4,15 @@ mod beside;
 mod cloud;
 mod machines;
 mod publishing;
+mod room;
 mod stand_ins;
 mod subjects;
 mod trials;
 
+use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 use assay::artifact::{Image, Module, Recipe, Workshop, build};
@@ -27,9 +30,11 @@ use tokio::sync::OnceCell;
 
 pub use beside::Beside;
 pub use cloud::Rented;
-pub use machines::{Kind, Machines};
+pub use machines::{Job, Kind, Machines};
 pub use publishing::Door;
 use publishing::Public;
+use room::Room;
+pub use room::Share;
 pub use trials::{Condition, Limits, TrialSpec};
 
 /// What is put to the proof: its samples, and the files of the run they were read from.
@@ -86,10 +91,46 @@ pub struct Orders {
     pub image: Option<String>,
     /// `--runs`.
     pub runs: u32,
+    /// `--keep`.
+    pub keep: bool,
+    /// How many jobs may be under way at once; as many as this host has room for if nobody says.
+    pub concurrency: Option<u16>,
 }
 
-/// Everything that scenarios share.
+/// What is going to be asked for by scenarios that share it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// The device.
+    pub device: bool,
+    /// The workload's run as the annex deploys it.
+    pub annex_run: bool,
+    /// Its repetitions.
+    pub repeated: bool,
+    /// Its runs without any limit.
+    pub unlimited: bool,
+    /// Its runs beside a conventional container's.
+    pub beside: bool,
+}
+
+/// Where the nouns of a scenario come from: what it measures on machines is its own, or that of all scenarios with the
+/// tag `@shared`; everything else is there once in a run.
+#[derive(Clone)]
 pub struct Lab {
+    hall: Arc<Hall>,
+    /// The scenario that measures for itself: `a6_service:77`.
+    scenario: Option<Arc<str>>,
+}
+
+impl Deref for Lab {
+    type Target = Hall;
+
+    fn deref(&self) -> &Hall {
+        &self.hall
+    }
+}
+
+/// What there is once in a run.
+pub struct Hall {
     orders: Orders,
     evidence: Arc<Evidence>,
     workshop: Workshop,
@@ -102,18 +143,23 @@ pub struct Lab {
     public: Memo<Arc<Public>>,
     published: Memo<Arc<str>>,
     subjects: Memo<Subject>,
+    /// Which scenario has a name for something that it measured.
+    names: Mutex<HashMap<String, Option<Arc<str>>>>,
     opened: Timestamp,
     attempt: AtomicU32,
 }
 
-static CURRENT: OnceLock<Arc<Lab>> = OnceLock::new();
+static CURRENT: OnceLock<Lab> = OnceLock::new();
 
 impl Lab {
     /// Opens the lab of this run.
-    pub fn open(orders: Orders, context: Context, evidence: Arc<Evidence>, workshop: Workshop) -> Arc<Lab> {
+    pub fn open(orders: Orders, context: Context, evidence: Arc<Evidence>, workshop: Workshop) -> Lab {
         let progress = context.progress.clone();
-        let machines = Machines::new(context, orders.arch, orders.rented.as_ref().map(|rented| rented.cloud.clone()));
-        let lab = Lab {
+        let room = Room::measured(orders.concurrency);
+        progress.say(format!("this host has room for {}", room.told()));
+        let cloud = orders.rented.as_ref().map(|rented| rented.cloud.clone());
+        let machines = Machines::new(context, orders.arch, cloud, room, orders.keep);
+        let hall = Hall {
             orders,
             evidence,
             workshop,
@@ -126,15 +172,26 @@ impl Lab {
             public: Memo::default(),
             published: Memo::default(),
             subjects: Memo::default(),
+            names: Mutex::default(),
             opened: Timestamp::now(),
             attempt: AtomicU32::new(1),
         };
-        CURRENT.get_or_init(|| Arc::new(lab)).clone()
+        CURRENT.get_or_init(|| Lab { hall: Arc::new(hall), scenario: None }).clone()
     }
 
-    /// The lab of this run.
-    pub fn current() -> anyhow::Result<Arc<Lab>> {
+    /// The lab of this run, for all scenarios that share what they measure.
+    pub fn current() -> anyhow::Result<Lab> {
         CURRENT.get().cloned().context("the lab is not open yet")
+    }
+
+    /// The same lab for a scenario that measures for itself.
+    pub fn of_its_own(&self, scenario: &str) -> Lab {
+        Lab { hall: self.hall.clone(), scenario: Some(scenario.into()) }
+    }
+
+    /// Whether what is measured here is that of all scenarios that share it.
+    fn is_shared(&self) -> bool {
+        self.scenario.is_none()
     }
 
     /// From here on, everything is measured anew, and what could not be made is tried again.
@@ -149,10 +206,17 @@ impl Lab {
         self.machines.renew();
     }
 
-    /// A name for something that is measured, which no other attempt uses.
+    /// A name for something that is measured, which no other attempt uses, and no other scenario that measures the same
+    /// for itself.
     fn named(&self, name: &str) -> String {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = names.entry(name.to_owned()).or_insert_with(|| self.scenario.clone());
+        let name = match &self.scenario {
+            Some(scenario) if *owner != self.scenario => format!("{name} for {scenario}"),
+            _ => name.to_owned(),
+        };
         match self.attempt.load(Ordering::Relaxed) {
-            1 => name.to_owned(),
+            1 => name,
             attempt => format!("attempt {attempt} of {name}"),
         }
     }
@@ -162,25 +226,35 @@ impl Lab {
         &self.machines
     }
 
-    /// Starts at once what takes longest: the device ahead of all other machines, and the runs without any limit,
-    /// which are asked for late though they depend on nothing.
-    pub async fn begin(&self, device: bool, annex_run: bool, unlimited: bool) {
+    /// Starts at once what takes longest of what is shared, ahead of all that is not: the device and the annex's own run,
+    /// and then the runs of several in a row.
+    pub async fn begin(&self, ahead: Ahead) {
         let device = async {
-            if device {
+            if ahead.device {
                 // Who needs it will be told what went wrong with it; so below.
                 let _ = self.machines.facts().await;
             }
-            if annex_run && self.orders.rented.is_some() {
+            if ahead.annex_run {
                 let _ = self.annex_run().await;
             }
             self.machines.lend();
         };
         let unlimited = async {
-            if unlimited {
+            if ahead.unlimited {
                 let _ = self.unlimited_run().await;
             }
         };
-        tokio::join!(device, unlimited);
+        let beside = async {
+            if ahead.beside {
+                let _ = self.side_by_side(Beside::Conventional).await;
+            }
+        };
+        let repeated = async {
+            if ahead.repeated {
+                let _ = self.repeated_run().await;
+            }
+        };
+        tokio::join!(device, unlimited, beside, repeated);
     }
 
     /// Loads the image that `--image` names, if one is named, before anything else is started.
@@ -237,6 +311,18 @@ impl Lab {
             Ok(Arc::new(Local::start(shop, &image, &password, &self.progress).await?))
         };
         self.registry.get("registry", make).await
+    }
+
+    /// What is measured on a machine: once for all that share it, once for each scenario that does not.
+    async fn measured(
+        &self,
+        key: &str,
+        make: impl Future<Output = anyhow::Result<Subject>>,
+    ) -> anyhow::Result<Subject> {
+        match &self.scenario {
+            Some(scenario) => self.once(&format!("{key} for {scenario}"), make).await,
+            None => self.once(key, make).await,
+        }
     }
 
     /// A subject, made by the first who asks for it; it knows the commands that were run for it.

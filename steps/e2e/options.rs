@@ -71,9 +71,9 @@ pub struct Options {
     /// Only scenarios whose name matches
     #[arg(long, short, value_name = "REGEX")]
     pub name: Option<regex::Regex>,
-    /// How many scenarios may be under way at once
-    #[arg(long, short, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
-    pub concurrency: u16,
+    /// How many scenarios, and machines at work, may be under way at once [default: what this host has room for]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: Option<u16>,
     /// Stop after the first scenario that does not hold
     #[arg(long)]
     pub fail_fast: bool,

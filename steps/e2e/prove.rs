@@ -35,7 +35,7 @@ pub async fn prove(features: &Path, options: &Options, record: Arc<Record>, part
         tags_filter: None,
         parser: cucumber::parser::basic::Cli::default(),
         runner: cucumber::runner::basic::Cli {
-            concurrency: Some(usize::from(options.concurrency)),
+            concurrency: Some(usize::from(options.concurrency.unwrap_or(u16::MAX))),
             ..Default::default()
         },
         writer: cli::Empty,
@@ -61,6 +61,9 @@ pub async fn prove(features: &Path, options: &Options, record: Arc<Record>, part
             if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
                 proof.claim = Some(planned.claim);
                 proof.control = planned.control;
+                if !planned.shared {
+                    proof.lab = proof.lab.of_its_own(&planned.place());
+                }
             }
             proof.started = Instant::now();
             Box::pin(std::future::ready(()))

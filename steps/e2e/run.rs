@@ -19,7 +19,7 @@ use assay::target::{Context, Definition, TargetSpec};
 use assay::{attestation, closing, registry, report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::lab::{Lab, Orders, Rented};
+use crate::lab::{Ahead, Lab, Orders, Rented};
 use crate::options::Options;
 use crate::prove::{Part, prove, say};
 use crate::tools::{self, Home};
@@ -232,6 +232,8 @@ impl Run {
             rented: cloud.clone(),
             image: self.options.image.clone(),
             runs: self.options.runs,
+            keep: self.options.keep,
+            concurrency: self.options.concurrency,
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
         tokio::select! {
@@ -244,9 +246,7 @@ impl Run {
 
         let features = self.settings.root.join("features");
         let all_of_it = async {
-            let (device, annex_run) = (needs_device(record.plan()), needs_annex_run(record.plan()));
-            let begin = lab.begin(device, annex_run, judges(record.plan(), "A7-1"));
-            tokio::join!(begin, prove(&features, &self.options, record.clone(), Part::Body));
+            tokio::join!(lab.begin(ahead(record.plan())), prove(&features, &self.options, record.clone(), Part::Body));
             for retry in 1..=self.options.retries {
                 let open = |planned: &&Planned| !planned.closing && record.wants_another(planned);
                 let open = record.plan().scenarios.iter().filter(open).count();
@@ -280,7 +280,7 @@ impl Run {
         }
         let verdicts = record.verdicts(complete);
         if self.options.keep && verdicts.exit != 0 && complete {
-            for line in lab.machines().ways_in() {
+            for line in lab.machines().ways_in().await {
                 eprintln!("kept: {line}");
             }
             eprintln!("kept until you press Ctrl-C");
@@ -349,25 +349,24 @@ fn first_line(path: &str, beginning: &str) -> Option<String> {
     Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
 }
 
-/// Whether this claim is going to be judged.
-fn judges(plan: &Plan, claim: &str) -> bool {
-    plan.scenarios.iter().any(|planned| planned.runs() && !planned.control && planned.claim.to_string() == claim)
+/// What scenarios that share it are going to ask for.
+fn ahead(plan: &Plan) -> Ahead {
+    let running = || plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control && planned.shared);
+    let judges = |claims: &[&str]| running().any(|planned| claims.contains(&planned.claim.to_string().as_str()));
+    let annex_run = running().any(|planned| [6, 7].contains(&planned.claim.section())) || judges(&["A5-8"]);
+    Ahead {
+        device: judges_any(plan, 5..=7),
+        annex_run,
+        repeated: judges(&["A7-1", "A7-4"]),
+        unlimited: judges(&["A7-1"]),
+        beside: judges(&["A8-1", "A8-2", "A8-3"]),
+    }
 }
 
 /// Whether a claim of these sections is going to be judged.
 fn judges_any(plan: &Plan, sections: std::ops::RangeInclusive<u8>) -> bool {
     let mut running = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
     running.any(|planned| sections.contains(&planned.claim.section()))
-}
-
-/// Whether a claim about the device itself is going to be judged.
-fn needs_device(plan: &Plan) -> bool {
-    judges_any(plan, 5..=7)
-}
-
-/// Whether a claim about the workload as the annex deploys it is going to be judged.
-fn needs_annex_run(plan: &Plan) -> bool {
-    judges_any(plan, 6..=7) || judges(plan, "A5-8")
 }
 
 /// Whether the cloud is needed at all: for what is built here, and what it is put into, it is not.

@@ -1,6 +1,5 @@
 //! What one scenario knows: the subject it is about, the checks it made, and what they came to.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use assay::claim::ClaimId;
@@ -17,7 +16,7 @@ use crate::lab::{Lab, Subject};
 #[world(init = Self::new)]
 pub struct Proof {
     /// Where nouns come from.
-    pub lab: Arc<Lab>,
+    pub lab: Lab,
     /// When the scenario began.
     pub started: Instant,
     /// The claim, once the scenario has begun.

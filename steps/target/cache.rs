@@ -1,13 +1,41 @@
-//! The images that are kept and that no machine is defined to need any more.
+//! What is kept between runs: who may make it, and what no machine is defined to need any more.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{Definition, Image, image};
+use anyhow::Context as _;
+
+use super::{Definition, Image, image, snapshot};
 use crate::facts::Arch;
+use crate::progress::Progress;
+use crate::wait::{self, Look};
 
-/// The kept images that no definition of the project needs on any architecture.
+/// Waits for its turn to make something that is kept: held for as long as the file that it gives.
+///
+/// # Errors
+/// The lock cannot be made, or somebody holds it for longer than `limit`.
+pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Progress) -> anyhow::Result<File> {
+    let file = File::create(lock).with_context(|| format!("{} cannot be made", lock.display()))?;
+    let mut told = false;
+    wait::until(format!("the end of another run's work on {what}"), limit, Duration::from_millis(500), async || {
+        match file.try_lock() {
+            Ok(()) => Ok::<_, anyhow::Error>(Look::Done(())),
+            Err(fs::TryLockError::WouldBlock) => {
+                if !std::mem::replace(&mut told, true) {
+                    progress.say(format!("{what} is being made, waiting"));
+                }
+                Ok(Look::Waiting("it is being made".to_owned()))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error.into()),
+        }
+    })
+    .await?;
+    Ok(file)
+}
+
+/// The kept images that no definition of the project needs on any architecture, and the snapshots of machines with them.
 ///
 /// # Errors
 /// A definition is not in order: what it needs is not known then.
@@ -25,6 +53,12 @@ pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
         path.is_dir() && path.join("manifest.json").is_file() && !name.contains('.') && !needed.contains(name)
     };
     let mut unneeded: Vec<PathBuf> = kept.filter(key).collect();
+    let frozen = fs::read_dir(snapshot::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_none = |path: &PathBuf| {
+        let needs = |path: &Path| snapshot::image_of(path).is_some_and(|image| needed.contains(&image));
+        path.is_dir() && snapshot::whole_name(path) && !needs(path)
+    };
+    unneeded.extend(frozen.filter(of_none));
     unneeded.sort();
     Ok(unneeded)
 }

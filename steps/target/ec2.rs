@@ -209,6 +209,7 @@ impl Cloud {
             console: console.clone(),
             setup,
             evidence: self.context.evidence.clone(),
+            since: None,
             body: Body::Ec2(Box::new(Instance {
                 client: self.client.clone(),
                 id: launched.id,

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::child::Child;
 use super::definition::Definition;
-use super::{Context, mirror, remedy};
+use super::{Context, cache, mirror, remedy};
 use crate::artifact::hex;
 use crate::command::{Command, Status, tail};
 use crate::facts::Arch;
@@ -20,7 +20,6 @@ use crate::lease::Lease;
 use crate::shell::Shell;
 use crate::tool;
 use crate::unit::Bytes;
-use crate::wait::{self, Look};
 
 /// Raised when the recipe below changes in a way that changes images.
 const RECIPE: &str = "1";
@@ -134,21 +133,8 @@ impl Image {
             return Ok(image);
         }
         fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
-        let lock = File::create(machines.join(format!("{key}.lock"))).context("the image's lock cannot be made")?;
-        let mut told = false;
-        wait::until("another run's build of the same image", LIMIT, Duration::from_millis(500), async || {
-            match lock.try_lock() {
-                Ok(()) => Ok::<_, anyhow::Error>(Look::Done(())),
-                Err(fs::TryLockError::WouldBlock) => {
-                    if !std::mem::replace(&mut told, true) {
-                        context.progress.say(format!("image {key}: another run makes it, waiting"));
-                    }
-                    Ok(Look::Waiting("it is being made".to_owned()))
-                }
-                Err(fs::TryLockError::Error(error)) => Err(error.into()),
-            }
-        })
-        .await?;
+        let lock = machines.join(format!("{key}.lock"));
+        let _turn = cache::turn(&lock, &format!("image {key}"), LIMIT, &context.progress).await?;
         match Image::open(&folder) {
             Some(image) => Ok(image),
             None => Build { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,

@@ -1,13 +1,13 @@
 //! The keys of one machine: made for it, handed over on a disk of their own, and pinned.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::shell::{Login, new_key};
+use crate::shell::{Login, new_key, old_keys};
 
 /// The user that images are made with.
 pub const USER: &str = "assay";
@@ -16,6 +16,10 @@ const SECTOR: usize = 64 * 1024;
 
 /// The disk that carries the keys into a machine, in its folder.
 pub const DISK: &str = "keys.tar";
+/// The user's private key, in a machine's folder.
+pub const IDENTITY: &str = "id";
+/// The host's public key, in a machine's folder.
+pub const KNOWN: &str = "known_hosts";
 
 /// The two keys of a machine, made for it.
 pub struct Pair {
@@ -34,8 +38,8 @@ pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
     let (key, text) = new_key(&format!("assay {machine}"))?;
     let (host, host_text) = new_key(&format!("host {machine}"))?;
     let known = format!("{machine} {}\n", host.public_key().to_openssh()?);
-    write(&folder.join("id"), text.as_bytes())?;
-    write(&folder.join("known_hosts"), known.as_bytes())?;
+    write(&folder.join(IDENTITY), text.as_bytes())?;
+    write(&folder.join(KNOWN), known.as_bytes())?;
     let login = Login {
         machine: machine.to_owned(),
         address: String::new(),
@@ -58,9 +62,27 @@ pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
     Ok(login)
 }
 
+/// The keys of a machine that comes of another, whose folder is `from`: the same, under its own name. Gives the login.
+///
+/// # Errors
+/// They cannot be read, or the machine's folder cannot be written to.
+pub fn again(machine: &str, from: &Path, folder: &Path) -> anyhow::Result<Login> {
+    let read = |name: &str| {
+        let path = from.join(name);
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
+    };
+    let (text, known) = (read(IDENTITY)?, read(KNOWN)?);
+    let (_, host) = known.trim_end().split_once(' ').context("the known host has no key")?;
+    write(&folder.join(IDENTITY), text.as_bytes())?;
+    write(&folder.join(KNOWN), format!("{machine} {host}\n").as_bytes())?;
+    let (key, host_key) = old_keys(&text, host)?;
+    let (machine, user) = (machine.to_owned(), USER.to_owned());
+    Ok(Login { machine, address: String::new(), user, key, host_key })
+}
+
 /// What a person types to follow.
 pub fn command_line(machine: &str, user: &str, host: &str, port: u16, folder: &Path) -> String {
-    let [id, known] = ["id", "known_hosts"].map(|name| folder.join(name).display().to_string());
+    let [id, known] = [IDENTITY, KNOWN].map(|name| folder.join(name).display().to_string());
     format!(
         "ssh -F none -i {id} -o UserKnownHostsFile={known} -o HostKeyAlias={machine} -o StrictHostKeyChecking=yes \
          -p {port} {user}@{host}"
@@ -97,6 +119,18 @@ fn archive(host_key: &str, authorized: &str) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_that_comes_of_another_has_its_keys() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let frozen = make("nano-boot", first.path()).unwrap();
+        let thawed = again("nano", first.path(), second.path()).unwrap();
+        assert_eq!(thawed.key.public_key(), frozen.key.public_key());
+        assert_eq!(thawed.host_key, frozen.host_key);
+        assert!(fs::read_to_string(second.path().join(KNOWN)).unwrap().starts_with("nano ssh-ed25519 "));
+        fs::remove_file(first.path().join(KNOWN)).unwrap();
+        assert!(again("nano-2", first.path(), second.path()).is_err());
+    }
 
     #[test]
     fn the_disk_carries_both_keys_with_their_modes() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::child::Child;
@@ -46,13 +47,15 @@ pub struct Machine {
     pub shell: Shell,
     /// What it is.
     pub facts: Facts,
-    /// From the start of QEMU to a system that is up.
+    /// From the start of QEMU to a system that is up, whether booted or thawed.
     pub boot: Duration,
     /// What it writes to its console, among the evidence.
     pub console: PathBuf,
     /// What was done to make it the annex's device, and how long each of it took; nothing where its image has it all.
     pub setup: Vec<SetupStep>,
     pub(super) evidence: PathBuf,
+    /// When it came of a snapshot: what its journal says of before is every such machine's.
+    pub(super) since: Option<Timestamp>,
     pub(super) body: Body,
 }
 
@@ -107,6 +110,23 @@ impl Machine {
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
     }
 
+    /// Its QEMU, if it is one of this host's.
+    pub(super) fn emulated(&self) -> Option<&Emulated> {
+        match &self.body {
+            Body::Qemu(emulated) => Some(emulated),
+            #[cfg(feature = "aws")]
+            Body::Ec2(_) => None,
+        }
+    }
+
+    /// Comes to its end when the machine does: its QEMU has ended. One in the cloud is asked by who needs to know.
+    pub async fn gone(&self) -> Gone {
+        let Some(emulated) = self.emulated() else { return std::future::pending().await };
+        let status = emulated.child.wait().await;
+        let reason = format!("qemu ended with {status}: {}", emulated.work.qemu_said());
+        Gone { machine: self.name.clone(), reason }
+    }
+
     /// Who went without memory on it so far, by its kernel's words on the console; `None` where there was enough.
     pub fn shortage(&self) -> Option<String> {
         console::shortage(&String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()))
@@ -117,7 +137,11 @@ impl Machine {
     /// # Errors
     /// The machine does not give it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
-        let journal = Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]);
+        let mut journal =
+            Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]);
+        if let Some(since) = self.since.filter(|_| self.name != MAIN) {
+            journal = journal.arg(format!("--since=@{}", since.as_second()));
+        }
         let output = self.shell.run(&journal).await?.success()?;
         let file = evidence_file(&self.evidence, &self.name, "journal.log");
         fs::write(&file, output.stdout).with_context(|| format!("{} cannot be written", file.display()))?;
@@ -133,6 +157,27 @@ impl Machine {
         let raw = self.shell.read(&look).await?;
         let seconds = busy(&raw).with_context(|| format!("{}: \"{raw}\" is no account of its CPUs", self.name))?;
         Ok(Reading::new("cost.cpu", seconds, Unit::Seconds, raw.trim_end()))
+    }
+
+    /// Has it stand still, so that it takes memory and nothing else; one in the cloud goes on.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        self.control("stop").await
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub async fn resume(&self) -> anyhow::Result<()> {
+        self.control("cont").await
+    }
+
+    async fn control(&self, verb: &str) -> anyhow::Result<()> {
+        let Some(emulated) = self.emulated() else { return Ok(()) };
+        emulated.qmp.lock().await.execute(verb, serde_json::json!({})).await.map(drop)
     }
 
     /// What a person types to enter it while it is up.

@@ -19,6 +19,8 @@ pub struct Qemu {
     pub program: String,
     /// Its version: `10.0.2`.
     pub version: String,
+    /// All that it says of its version, its package's included: what one build froze another may not thaw.
+    pub build: String,
 }
 
 /// What one machine's QEMU is told.
@@ -42,9 +44,22 @@ pub struct Board {
     pub devices: Option<Devices>,
 }
 
-/// Disks, network and control.
+/// Where a machine's memory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// QEMU's own affair.
+    Anonymous,
+    /// In a file, in which it stays when QEMU ends.
+    Kept(PathBuf),
+    /// As it was frozen in a file, which is not written to: the machine comes with the state that belongs to it.
+    Frozen(PathBuf),
+}
+
+/// Disks, memory, network and control.
 #[derive(Clone, Debug)]
 pub struct Devices {
+    /// The memory.
+    pub ram: Memory,
     /// The root disk's overlay.
     pub root: PathBuf,
     /// The disk with the keys.
@@ -60,6 +75,19 @@ pub fn program(arch: Arch) -> String {
     format!("qemu-system-{}", arch.uname())
 }
 
+impl Memory {
+    /// QEMU's words for it, of so many MiB; what is frozen is mapped, and what a machine changes of it is its own.
+    fn object(&self, size: u64) -> Option<String> {
+        let (file, sharing) = match self {
+            Memory::Anonymous => return None,
+            Memory::Kept(file) => (file, "share=on"),
+            Memory::Frozen(file) => (file, "share=off,readonly=on,rom=off"),
+        };
+        let file = comma(&file.display().to_string());
+        Some(format!("memory-backend-file,id=ram,size={size}M,mem-path={file},{sharing}"))
+    }
+}
+
 impl Qemu {
     /// The QEMU for an architecture.
     ///
@@ -70,7 +98,8 @@ impl Qemu {
         let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
         let version =
             version(&said).with_context(|| format!("{program} --version says no version: {}", said.trim()))?;
-        Ok(Qemu { program, version })
+        let build = said.lines().next().unwrap_or_default().trim().to_owned();
+        Ok(Qemu { program, version, build })
     }
 
     /// Whether it can be trusted with an accelerator.
@@ -117,13 +146,23 @@ impl Qemu {
         let (cpus, memory) = (board.cpus.to_string(), board.memory.to_string());
         // What the kernel does not know it hands to init as environment: the console is a file, not a terminal.
         let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0");
+        let ram = board.devices.as_ref().and_then(|devices| devices.ram.object(board.memory));
+        let machine = format!("{machine}{}", if ram.is_some() { ",memory-backend=ram" } else { "" });
         let mut argv: Vec<String> = vec![self.program.clone()];
         let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
-        add(&["-machine", machine, "-cpu", cpu, "-accel", accelerator, "-smp", &cpus, "-m", &memory]);
+        add(&["-machine", &machine, "-cpu", cpu, "-accel", accelerator, "-smp", &cpus, "-m", &memory]);
         add(&["-nodefaults", "-no-user-config", "-display", "none"]);
         add(&["-kernel", &board.kernel.display().to_string(), "-initrd", &board.initrd.display().to_string()]);
-        add(&["-append", &append, "-serial", &format!("file:{}", board.console.display())]);
+        let console = comma(&board.console.display().to_string());
+        add(&["-append", &append, "-chardev", &format!("file,id=console,path={console},append=on")]);
+        add(&["-serial", "chardev:console"]);
+        if let Some(ram) = &ram {
+            add(&["-object", ram]);
+        }
         if let Some(devices) = &board.devices {
+            if matches!(devices.ram, Memory::Frozen(_)) {
+                add(&["-incoming", "defer"]);
+            }
             // The overlay goes with the run: nothing in it needs to survive the host.
             add(&["-drive", &drive("root", &devices.root, "format=qcow2,cache=unsafe,discard=unmap")]);
             add(&["-device", "virtio-blk-pci,drive=root"]);
@@ -167,7 +206,7 @@ mod tests {
     use super::*;
 
     fn qemu(version: &str) -> Qemu {
-        Qemu { program: "qemu".into(), version: version.into() }
+        Qemu { program: "qemu".into(), version: version.into(), build: version.into() }
     }
 
     #[tokio::test]
@@ -194,6 +233,7 @@ mod tests {
             initrd: "/i/initrd".into(),
             console: "/e/console.log".into(),
             devices: Some(Devices {
+                ram: Memory::Anonymous,
                 root: "/w,1/root.qcow2".into(),
                 keys: "/w/keys.tar".into(),
                 port: 4022,
@@ -207,12 +247,22 @@ mod tests {
         );
         assert!(
             line.contains(
-                "-append root=/dev/vda rw console=ttyAMA0 TERM=dumb SYSTEMD_COLORS=0 -serial file:/e/console.log"
+                "-append root=/dev/vda rw console=ttyAMA0 TERM=dumb SYSTEMD_COLORS=0 -chardev file,id=console,path=/e/console.log,append=on -serial chardev:console"
             ),
             "{line}"
         );
         assert!(line.contains("file=/w,,1/root.qcow2,format=qcow2"), "{line}");
         assert!(line.contains("hostfwd=tcp:127.0.0.1:4022-:22"), "{line}");
+        let mut with = |ram: Memory| {
+            board.devices.as_mut().unwrap().ram = ram;
+            qemu("10.0.2").argv(&board).join(" ")
+        };
+        let kept = with(Memory::Kept("/s/r,am".into()));
+        assert!(kept.contains("-machine virt,memory-backend=ram "), "{kept}");
+        assert!(kept.contains("-object memory-backend-file,id=ram,size=452M,mem-path=/s/r,,am,share=on "), "{kept}");
+        assert!(!kept.contains("-incoming"), "{kept}");
+        let frozen = with(Memory::Frozen("/s/ram".into()));
+        assert!(frozen.contains("mem-path=/s/ram,share=off,readonly=on,rom=off -incoming defer"), "{frozen}");
         board.devices = None;
         board.arch = Arch::Amd64;
         board.accelerator = Accelerator::Kvm;

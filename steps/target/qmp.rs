@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::wait::{self, Look};
+
 /// QEMU answers at once, unless its main loop is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -66,6 +68,34 @@ impl Qmp {
     pub async fn status(&mut self) -> anyhow::Result<String> {
         let answer = self.execute("query-status", json!({})).await?;
         Ok(answer["status"].as_str().context("qemu's query-status names no status")?.to_owned())
+    }
+
+    /// Has the next migration, out or in, leave alone what memory lies in a file.
+    ///
+    /// # Errors
+    /// As for [`Qmp::execute`].
+    pub async fn leave_memory_in_its_file(&mut self) -> anyhow::Result<()> {
+        let capability = json!({ "capability": "x-ignore-shared", "state": true });
+        self.execute("migrate-set-capabilities", json!({ "capabilities": [capability] })).await.map(drop)
+    }
+
+    /// Waits until the migration, out or in, is over, and looks every `pause`.
+    ///
+    /// # Errors
+    /// It fails, or is not over within `limit`; else as for [`Qmp::execute`].
+    pub async fn migrated(&mut self, limit: Duration, pause: Duration) -> anyhow::Result<()> {
+        let migrated: anyhow::Result<()> = wait::until("a migration's end", limit, pause, async || {
+            let answer = self.execute("query-migrate", json!({})).await?;
+            match answer["status"].as_str() {
+                Some("completed") => Ok(Look::Done(())),
+                Some("failed" | "cancelled") => {
+                    anyhow::bail!("the migration failed: {}", answer["error-desc"].as_str().unwrap_or("without a word"))
+                }
+                other => Ok(Look::Waiting(format!("{other:?}"))),
+            }
+        })
+        .await;
+        migrated
     }
 
     /// Ends QEMU at once.

@@ -9,8 +9,9 @@ use assay::probe::trial::Until;
 use assay::probe::{Reading, Sample};
 use assay::unit::Unit;
 
+use super::machines::Bench;
 use super::trials::Run;
-use super::{Guest, Lab, Subject};
+use super::{Guest, Job, Lab, Share, Subject};
 
 /// What the workload is put beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Lab {
     /// How many times more than the workload a conventional container takes that does the same job: one after the
     /// other on the same machine, in pairs.
     pub async fn side_by_side(&self, beside: Beside) -> anyhow::Result<Subject> {
-        let runs = self.once("runs side by side", self.run_pairs()).await?;
+        let runs = self.measured("runs side by side", self.run_pairs()).await?;
         let make = async {
             let mut readings = Vec::new();
             for pair in 1..=PAIRS {
@@ -95,31 +96,36 @@ impl Lab {
             subject.files.extend(runs.files.iter().cloned());
             Ok(subject)
         };
-        self.once(&format!("side by side: {beside:?}"), make).await
+        self.measured(&format!("side by side: {beside:?}"), make).await
     }
 
     async fn run_pairs(&self) -> anyhow::Result<Subject> {
         let workload = self.image(&Guest::Workload, "", &Recipe::default()).await?;
         let python = self.conventional(Program::Python).await?;
-        let loan = self.machines.spare().await?;
-        let (shell, machine) = (&loan.machine.shell, &loan.machine.name);
-        let mut both = Vec::new();
-        for (who, unit, image) in [(WORKLOAD, "no-limits", &workload), (CONVENTIONAL, "conventional", &python)] {
-            self.progress.say(format!("{machine}: pulling what runs {who}"));
-            let reference = self.on_machine(&loan, image).await?;
-            both.push((who, Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?));
-        }
-        let mut subject = Subject::default();
-        for pair in 1..=PAIRS {
-            for (who, deployment) in &both {
-                subject.extend(self.watch(&loan, deployment, run(who, pair), Until::Ended).await?);
+        self.published(&workload).await?;
+        self.published(&python).await?;
+        let work = async |bench: &Bench| {
+            let (shell, machine) = (&bench.machine.shell, &bench.machine.name);
+            let mut both = Vec::new();
+            for (who, unit, image) in [(WORKLOAD, "no-limits", &workload), (CONVENTIONAL, "conventional", &python)] {
+                self.progress.say(format!("{machine}: pulling what runs {who}"));
+                let reference = self.on_machine(bench, image).await?;
+                both.push((who, Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?));
             }
-        }
-        for (_, deployment) in &both {
-            deployment.remove().await?;
-        }
-        loan.give_back();
-        Ok(subject)
+            let mut subject = Subject::default();
+            for pair in 1..=PAIRS {
+                for (who, deployment) in &both {
+                    subject.extend(self.watch(bench, deployment, run(who, pair), Until::Ended).await?);
+                }
+            }
+            for (_, deployment) in &both {
+                deployment.remove().await?;
+            }
+            Ok(subject)
+        };
+        let native = self.machines.facts().await?.native;
+        let share = if native { Share::Alone } else { Share::Turn };
+        self.machines.work(Job { share, ..Job::named("side by side") }, work).await
     }
 }
 

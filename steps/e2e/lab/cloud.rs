@@ -112,7 +112,7 @@ impl Lab {
         let end = async {
             // Without one there would be nothing to be gone.
             self.machines.facts().await?;
-            let busy = self.machines.device().await?.machine.busy().await;
+            let busy = self.machines.busy().await;
             self.machines.close().await;
             self.cloud()?.end().await?;
             // A machine that is lost has used what nobody can say.

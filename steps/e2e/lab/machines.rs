@@ -1,52 +1,55 @@
-//! The machines of a run: the device, which only sees what the annex's own Quadlet deploys, and spare ones of the same
-//! kind for repetitions and controls, each lent to one trial at a time.
+//! The machines of a run. Each job gets a clean one, which goes again with it; one machine is the device, which all may
+//! look at and nobody may change.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use assay::deployment;
 use assay::facts::{Arch, Facts};
+use assay::inventory::Inventory;
 use assay::memo::Memo;
+use assay::probe::Reading;
 use assay::target::ec2::Cloud;
 use assay::target::{Context, Definition, Machine, SetupStep, Vm};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
-/// What a spare machine costs the host, the emulator's own needs included.
-const COST_MIB: u64 = 1024;
-
-/// How long a mere glance waits before it looks again whether there is room for it.
-const PATIENCE: Duration = Duration::from_secs(6);
+use super::room::{Room, Share};
 
 /// How long a machine may take to give its journal when it goes.
 const FAREWELL: Duration = Duration::from_secs(60);
 
-/// The kind of the device and of the spare machines, and the device's name.
+/// The kind of the device and of those that stand in for it, and the device's name.
 const DEVICE: &str = "nano";
 
-/// What a machine that is looked at once is, seen from the device.
+/// What a machine is, seen from the device.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind<'a> {
+    /// Of the device's own kind.
+    Device,
     /// Of the kind that `fixtures/machines/<kind>.toml` defines.
     Defined(&'a str),
     /// Like the device, of this architecture.
     Foreign(Arch),
 }
 
-/// Counts itself for as long as it lives.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Counted(count)
-    }
+/// What a machine is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Job<'a> {
+    /// What it is called, and the machine with it.
+    pub name: &'a str,
+    /// On what kind of machine it is done.
+    pub kind: Kind<'a>,
+    /// What it takes of this host.
+    pub share: Share,
+    /// Whether it is the annex's own run, which comes first where there is one machine for everything.
+    pub first: bool,
 }
 
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl<'a> Job<'a> {
+    /// Something that is done on a machine of the device's kind, beside others.
+    pub fn named(name: &'a str) -> Job<'a> {
+        Job { name, kind: Kind::Device, share: Share::Turn, first: false }
     }
 }
 
@@ -59,6 +62,12 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// A machine that comes of a snapshot is warm: that is how it was frozen.
+    fn new(machine: Machine) -> Bench {
+        let warm = machine.facts.snapshot.is_some();
+        Bench { machine, images: Mutex::default(), warm: tokio::sync::Mutex::new(warm) }
+    }
+
     /// Has the runtime's files in the page cache, as on a machine where it has run before.
     pub async fn warm_up(&self) -> anyhow::Result<()> {
         let mut warm = self.warm.lock().await;
@@ -93,100 +102,69 @@ impl Bench {
     }
 }
 
-/// A machine that is in one trial's hands.
-pub struct Loan<'a> {
-    bench: Option<Arc<Bench>>,
-    home: Option<&'a Mutex<Vec<Arc<Bench>>>>,
-    _permit: SemaphorePermit<'a>,
-}
-
-impl std::ops::Deref for Loan<'_> {
-    type Target = Bench;
-
-    fn deref(&self) -> &Bench {
-        match &self.bench {
-            Some(bench) => bench,
-            None => unreachable!("a loan holds its machine until it is given back"),
-        }
-    }
-}
-
-impl Loan<'_> {
-    /// Gives a spare machine back for the next trial; one that is merely dropped, after an error, is not used again.
-    pub fn give_back(mut self) {
-        if let (Some(bench), Some(home)) = (self.bench.take(), self.home) {
-            home.lock().unwrap_or_else(PoisonError::into_inner).push(bench);
-        }
-    }
-}
-
-/// All machines of a run. In the cloud there is one, the device, which is paid for: what spare machines do elsewhere it
-/// does too, once the annex's own run on it is over. Machines of other kinds are always this host's.
+/// All machines of a run. In the cloud there is one, the device, which is paid for: whatever is done elsewhere on clean
+/// machines is done there, once the annex's own run on it is over. Machines of other kinds are always this host's.
 pub struct Machines {
     context: Context,
     arch: Arch,
     cloud: Option<Arc<Cloud>>,
+    keep: bool,
     /// Without permits until the annex's own run on the one machine is over.
     annex_first: Semaphore,
+    room: Room,
+    kinds: Memo<Arc<Vm>>,
     device: Memo<Arc<Bench>>,
     device_turn: Semaphore,
-    /// How many machines are starting or wait for their turn to.
-    starting: AtomicUsize,
-    /// Two machines that start side by side on few cores take longer than one after the other.
-    boot_turn: Semaphore,
-    spare_turns: Semaphore,
-    free: Mutex<Vec<Arc<Bench>>>,
-    made: Mutex<Vec<Arc<Bench>>>,
-    count: Mutex<usize>,
+    /// The machines that are up.
+    up: Mutex<Vec<Arc<Bench>>>,
 }
 
 impl Machines {
-    /// No machine yet.
-    pub fn new(context: Context, arch: Arch, cloud: Option<Arc<Cloud>>) -> Machines {
-        let spares = usize::try_from(free_memory_mib() / COST_MIB).unwrap_or(1).saturating_sub(1).clamp(1, 2);
+    /// No machine yet; they stay when their job is done if they are to be kept.
+    pub fn new(context: Context, arch: Arch, cloud: Option<Arc<Cloud>>, room: Room, keep: bool) -> Machines {
         Machines {
             context,
             arch,
             annex_first: Semaphore::new(if cloud.is_some() { 0 } else { 1 }),
             cloud,
+            keep,
+            room,
+            kinds: Memo::default(),
             device: Memo::default(),
             device_turn: Semaphore::new(1),
-            starting: AtomicUsize::new(0),
-            boot_turn: Semaphore::new(1),
-            spare_turns: Semaphore::new(spares),
-            free: Mutex::default(),
-            made: Mutex::default(),
-            count: Mutex::new(0),
+            up: Mutex::default(),
         }
     }
 
-    /// A machine of the kind that `fixtures/machines/<kind>.toml` defines.
-    async fn provision(&self, kind: &str, arch: Arch, name: &str) -> anyhow::Result<Arc<Bench>> {
-        let mut definition = Definition::named(&self.context.settings.root, kind)?;
-        definition.name = name.to_owned();
-        let _starting = Counted::new(&self.starting);
-        let _turn = self.boot_turn.acquire().await?;
-        let machine = Box::pin(Vm::provision(&definition, arch, &self.context)).await?;
-        Ok(self.taken_in(machine))
+    /// The machines of a kind.
+    async fn vm(&self, kind: Kind<'_>) -> anyhow::Result<Arc<Vm>> {
+        // In the cloud, what is not the device is this host's.
+        let home = if self.cloud.is_some() { Arch::host().unwrap_or(self.arch) } else { self.arch };
+        let (kind, arch) = match kind {
+            Kind::Device => (DEVICE, self.arch),
+            Kind::Defined(kind) => (kind, home),
+            Kind::Foreign(arch) => (DEVICE, arch),
+        };
+        let make = async {
+            let definition = Definition::named(&self.context.settings.root, kind)?;
+            Ok(Arc::new(Box::pin(Vm::of(&definition, arch, &self.context)).await?))
+        };
+        self.kinds.get(&format!("{kind} {arch}"), make).await
     }
 
     fn taken_in(&self, machine: Machine) -> Arc<Bench> {
-        let bench = Arc::new(Bench { machine, images: Mutex::default(), warm: tokio::sync::Mutex::new(false) });
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(bench.clone());
+        let bench = Arc::new(Bench::new(machine));
+        self.everything_up().push(bench.clone());
         bench
+    }
+
+    fn everything_up(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Bench>>> {
+        self.up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From here on the one machine of the cloud is lent for everything.
     pub fn lend(&self) {
         self.annex_first.add_permits(1);
-    }
-
-    /// The architecture of machines that are this host's.
-    fn home(&self) -> Arch {
-        match self.cloud {
-            Some(_) => Arch::host().unwrap_or(self.arch),
-            None => self.arch,
-        }
     }
 
     /// The device's facts; it is provisioned if it is not there yet.
@@ -205,111 +183,148 @@ impl Machines {
     }
 
     fn of_the_device<T>(&self, look: impl FnOnce(&Machine) -> T) -> Option<T> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.iter().find(|bench| bench.machine.name == DEVICE).map(|bench| look(&bench.machine))
+        self.everything_up().iter().find(|bench| bench.machine.name == DEVICE).map(|bench| look(&bench.machine))
     }
 
-    /// How to enter each machine that is up.
-    pub fn ways_in(&self) -> Vec<String> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let up = made.iter().filter(|bench| bench.machine.alive().is_ok());
-        up.map(|bench| format!("{}: {}", bench.machine.name, bench.machine.command_line())).collect()
+    /// How to enter each machine that is up, those that stood still until now included.
+    pub async fn ways_in(&self) -> Vec<String> {
+        let mut ways = Vec::new();
+        let up = self.everything_up().clone();
+        for bench in up.iter().filter(|bench| bench.machine.alive().is_ok()) {
+            let stands = bench.machine.resume().await.err().map(|error| format!(" (it stands still: {error:#})"));
+            let (name, line) = (&bench.machine.name, bench.machine.command_line());
+            ways.push(format!("{name}: {line}{}", stands.unwrap_or_default()));
+        }
+        ways
     }
 
     async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
         let make = async {
-            match &self.cloud {
-                Some(cloud) => Ok(self.taken_in(Box::pin(cloud.provision(DEVICE)).await?)),
-                None => self.provision(DEVICE, self.arch, DEVICE).await,
-            }
+            let machine = match &self.cloud {
+                Some(cloud) => Box::pin(cloud.provision(DEVICE)).await?,
+                None => {
+                    let vm = self.vm(Kind::Device).await?;
+                    let _room = self.room.of(Share::Memory, vm.takes()).await?;
+                    Box::pin(vm.machine(DEVICE)).await?
+                }
+            };
+            Ok(self.taken_in(machine))
         };
         self.device.get(DEVICE, make).await
     }
 
     /// Forgets machines that are gone, or never came: who asks next gets new ones.
     pub fn renew(&self) {
+        self.kinds.forget_failures();
         self.device.forget_failures();
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.iter().any(|bench| bench.machine.name == DEVICE && bench.machine.alive().is_err()) {
+        if self.of_the_device(|machine| machine.alive().is_err()) == Some(true) {
             self.device.forget();
         }
-        let alive = |bench: &Arc<Bench>| bench.machine.alive().is_ok();
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).retain(alive);
+        self.everything_up().retain(|bench| bench.machine.alive().is_ok());
     }
 
-    /// The device, for one trial at a time.
-    pub async fn device(&self) -> anyhow::Result<Loan<'_>> {
+    /// Looks at the device, which all have in common. Whoever changes it has spoilt it for all others: that is an error.
+    pub async fn look<T>(&self, look: impl AsyncFnOnce(&Bench) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let bench = self.device_bench().await?;
-        Ok(Loan { bench: Some(bench), home: None, _permit: self.device_turn.acquire().await? })
+        let _turn = self.device_turn.acquire().await?;
+        let before = Inventory::take(&bench.machine.shell).await?;
+        let seen = while_up(&bench, look).await;
+        let changes = before.changes(&Inventory::take(&bench.machine.shell).await?);
+        if let Some(changes) = changes {
+            self.device.forget();
+            anyhow::bail!(
+                "the scenario changed the machine that it shares with others ({changes}): without the tag @shared it \
+                 has one of its own"
+            );
+        }
+        seen
     }
 
-    /// A machine of the device's kind, for one trial at a time.
-    pub async fn spare(&self) -> anyhow::Result<Loan<'_>> {
-        if self.cloud.is_some() {
-            drop(self.annex_first.acquire().await?);
-            return self.device().await;
-        }
-        let permit = self.spare_turns.acquire().await?;
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let bench = match free {
-            Some(bench) => bench,
-            None => {
-                let name = format!("spare-{}", self.next());
-                self.provision(DEVICE, self.arch, &name).await?
+    /// Does a job on a clean machine, which goes again with the job; one that goes before that ends the job. In the cloud
+    /// it is done on the device.
+    pub async fn work<T>(
+        &self,
+        job: Job<'_>,
+        work: impl AsyncFnOnce(&Bench) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        if self.cloud.is_some() && matches!(job.kind, Kind::Device) {
+            if !job.first {
+                drop(self.annex_first.acquire().await?);
             }
-        };
-        Ok(Loan { bench: Some(bench), home: Some(&self.free), _permit: permit })
-    }
-
-    fn next(&self) -> usize {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        *count += 1;
-        *count
-    }
-
-    /// A machine of another kind or architecture, which goes again after one look at it. It comes when there is room for
-    /// it: nobody waits for a machine to start, and a spare one stands idle.
-    pub async fn visit<T>(&self, kind: Kind<'_>, look: impl AsyncFnOnce(&Bench) -> T) -> anyhow::Result<T> {
-        tokio::time::sleep(PATIENCE).await;
-        while self.starting.load(Ordering::Relaxed) > 0 || self.spare_turns.available_permits() == 0 {
-            tokio::time::sleep(PATIENCE).await;
+            let bench = self.device_bench().await?;
+            let _turn = self.device_turn.acquire().await?;
+            return while_up(&bench, work).await;
         }
-        let bench = match kind {
-            Kind::Defined(kind) => self.provision(kind, self.home(), kind).await?,
-            Kind::Foreign(arch) => self.provision(DEVICE, arch, &arch.to_string()).await?,
-        };
-        let seen = look(&bench).await;
-        self.part_from(&bench).await;
-        Ok(seen)
+        if !matches!(job.kind, Kind::Device) {
+            // Where nothing is frozen yet, the device's boot is not to wait for that of another kind.
+            drop(self.vm(Kind::Device).await?.facts().await);
+        }
+        let vm = self.vm(job.kind).await?;
+        let _room = self.room.of(job.share, vm.takes()).await?;
+        let bench = self.taken_in(Box::pin(vm.machine(&machine_name(job.name))).await?);
+        let done = while_up(&bench, work).await;
+        if self.keep && bench.machine.alive().is_ok() && self.room.has_more_than(vm.takes()) {
+            bench.machine.pause().await?;
+        } else {
+            self.part_from(&bench).await;
+        }
+        done
+    }
+
+    /// For how long the device's CPUs were busy since it started, in seconds.
+    pub async fn busy(&self) -> anyhow::Result<Reading> {
+        let bench = self.device_bench().await?;
+        let _turn = self.device_turn.acquire().await?;
+        bench.machine.busy().await
     }
 
     /// Saves the journals and shuts everything down.
     pub async fn close(&self) {
-        let all = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let all = self.everything_up().clone();
         for bench in all {
-            if bench.machine.alive().is_ok() {
-                self.part_from(&bench).await;
-            }
+            self.part_from(&bench).await;
         }
     }
 
     /// Saves a machine's journal, if it still gives it, and shuts it down.
-    async fn part_from(&self, bench: &Bench) {
+    async fn part_from(&self, bench: &Arc<Bench>) {
         let machine = &bench.machine;
-        let why = match tokio::time::timeout(FAREWELL, machine.save_journal()).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(format!("{error:#}")),
-            Err(_) => Some(format!("it did not give it within {FAREWELL:?}")),
-        };
-        if let Some(why) = why {
-            self.context.progress.say(format!("{}: its journal is lost: {why}", machine.name));
+        if machine.alive().is_ok() {
+            // One that stands still gives nothing.
+            let _ = machine.resume().await;
+            let why = match tokio::time::timeout(FAREWELL, machine.save_journal()).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(format!("{error:#}")),
+                Err(_) => Some(format!("it did not give it within {FAREWELL:?}")),
+            };
+            if let Some(why) = why {
+                self.context.progress.say(format!("{}: its journal is lost: {why}", machine.name));
+            }
         }
         machine.shut_down().await;
+        if machine.name != DEVICE {
+            self.everything_up().retain(|other| !Arc::ptr_eq(other, bench));
+        }
     }
 }
 
-fn free_memory_mib() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024
+/// Works on a machine until that is done, or the machine is gone: nobody waits for an answer that cannot come.
+async fn while_up<T>(bench: &Bench, work: impl AsyncFnOnce(&Bench) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    tokio::select! {
+        done = Box::pin(work(bench)) => match done {
+            Ok(done) => Ok(done),
+            // Why it was not done, if that is why.
+            Err(error) => match bench.machine.alive() {
+                Ok(()) => Err(error),
+                Err(gone) => Err(error.context(gone)),
+            }
+        },
+        gone = bench.machine.gone() => Err(gone.into()),
+    }
+}
+
+/// A job's name as a machine's, which is part of paths.
+fn machine_name(job: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    job.chars().map(plain).take(40).collect()
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use assay::artifact::Recipe;
 use assay::command::Command;
 use assay::deployment::Deployment;
-use assay::facts::runtime_features;
+use assay::facts::{Facts, runtime_features};
 use assay::probe::trial::Until;
 use assay::probe::{Reading, Value, journal};
 use assay::shell::Shell;
@@ -15,7 +15,7 @@ use assay::unit::Unit;
 
 use super::machines::{Bench, Kind};
 use super::subjects::{features_reading, machine_readings};
-use super::{Guest, Lab, Subject};
+use super::{Guest, Job, Lab, Subject};
 
 /// How long a machine that may have too little memory gets to deploy and run the workload.
 const ATTEMPT: Duration = Duration::from_secs(90);
@@ -24,13 +24,18 @@ impl Lab {
     /// The facts of a machine that is not of the device's kind.
     pub async fn machine_subject(&self, kind: Kind<'_>) -> anyhow::Result<Subject> {
         let make = async {
-            let (name, facts) = self
-                .machines
-                .visit(kind, async |bench| (bench.machine.name.clone(), bench.machine.facts.clone()))
-                .await?;
-            self.subject(&name, &name, machine_readings(&facts))
+            let name = match kind {
+                Kind::Device => "a device".to_owned(),
+                Kind::Defined(name) => name.to_owned(),
+                Kind::Foreign(arch) => arch.to_string(),
+            };
+            let look = async |bench: &Bench| {
+                let facts = Facts::gather(&bench.machine.shell, bench.machine.facts.accelerator).await?;
+                self.subject(&name, &bench.machine.name, machine_readings(&facts))
+            };
+            self.machines.work(Job { kind, ..Job::named(&name) }, look).await
         };
-        self.once(&format!("machine {kind:?}"), make).await
+        self.measured(&format!("machine {kind:?}"), make).await
     }
 
     /// This host's runc, looked at as if it were the device's crun.
@@ -49,21 +54,19 @@ impl Lab {
     /// A machine of another kind on which the workload is deployed, but for the limit on CPU, which on an emulated one
     /// would only make it a minute longer: its facts, how the workload ended there, and what it said.
     pub async fn deployed_on(&self, kind: &str) -> anyhow::Result<Subject> {
-        let make = async {
-            let visit = async |bench: &Bench| {
-                let machine = &bench.machine;
-                self.progress.say(format!("{}: workload without a limit on CPU", machine.name));
-                let attempt = tokio::time::timeout(ATTEMPT, self.deploy(bench)).await;
-                let attempt = attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("it did not end within {ATTEMPT:?}")));
-                let mut readings = machine_readings(&machine.facts);
-                readings.extend(came_of(attempt, machine.shortage())?);
-                let mut subject = self.subject(&machine.name, &machine.name, readings)?;
-                subject.files.push(format!("{}.console.log", machine.name));
-                Ok(subject)
-            };
-            self.machines.visit(Kind::Defined(kind), visit).await?
+        let work = async |bench: &Bench| {
+            let machine = &bench.machine;
+            self.progress.say(format!("{}: workload without a limit on CPU", machine.name));
+            let attempt = tokio::time::timeout(ATTEMPT, self.deploy(bench)).await;
+            let attempt = attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("it did not end within {ATTEMPT:?}")));
+            let mut readings = machine_readings(&machine.facts);
+            readings.extend(came_of(attempt, machine.shortage())?);
+            let mut subject = self.subject(kind, &machine.name, readings)?;
+            subject.files.push(format!("{}.console.log", machine.name));
+            Ok(subject)
         };
-        self.once(&format!("deployed on {kind}"), make).await
+        let job = Job { kind: Kind::Defined(kind), ..Job::named(kind) };
+        self.measured(&format!("deployed on {kind}"), self.machines.work(job, work)).await
     }
 
     async fn deploy(&self, bench: &Bench) -> anyhow::Result<Vec<Reading>> {

@@ -8,7 +8,8 @@ use assay::facts::Facts;
 use assay::probe::Reading;
 use assay::unit::Unit;
 
-use super::{Guest, Lab, Subject};
+use super::machines::Bench;
+use super::{Guest, Job, Lab, Subject};
 
 impl Lab {
     /// A guest built from a clean tree, twice: how its compiler ended, and what came out.
@@ -54,16 +55,21 @@ impl Lab {
         self.once(&format!("image {}{variant}", guest.name()), make).await
     }
 
-    /// The device's facts.
+    /// The device's facts, as it says them now.
     pub async fn device_subject(&self) -> anyhow::Result<Subject> {
+        let look = async |bench: &Bench| Facts::gather(&bench.machine.shell, bench.machine.facts.accelerator).await;
         let make = async {
-            let mut readings = machine_readings(&self.machines.facts().await?);
+            let facts = match self.is_shared() {
+                true => self.machines.look(look).await?,
+                false => self.machines.work(Job::named("a device"), look).await?,
+            };
+            let mut readings = machine_readings(&facts);
             readings.extend(self.machines.set_up().iter().map(|step| {
                 Reading::new(&format!("setup.{}", step.name), step.wall.as_secs_f64(), Unit::Seconds, step.line.clone())
             }));
             self.subject("device", "nano", readings)
         };
-        self.once("device", make).await
+        self.measured("device", make).await
     }
 
     /// Samples of the annex's arithmetic: one per figure, 1 where it is right.

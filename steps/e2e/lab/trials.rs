@@ -16,7 +16,7 @@ use assay::verdict::Source;
 use jiff::{SignedDuration, Timestamp};
 
 use super::machines::Bench;
-use super::{Guest, Lab, Subject};
+use super::{Guest, Job, Lab, Share, Subject};
 
 /// Under which limits a workload runs: which Quadlet it is deployed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -138,7 +138,7 @@ impl Lab {
         let limits = if native { Limits::Annex } else { Limits::Memory };
         let spec = workload(limits, self.orders.runs - 1, !native);
         if spec.runs > 0 {
-            let more = self.once(&format!("again-{spec}"), self.run_trial(&spec)).await?;
+            let more = self.measured(&format!("again-{spec}"), self.run_trial(&spec)).await?;
             all.extend(more);
         }
         Ok(all)
@@ -156,70 +156,89 @@ impl Lab {
 
     /// What systemd makes of a Quadlet with a key it does not know.
     pub async fn bad_quadlet(&self) -> anyhow::Result<Subject> {
-        let make = async {
-            let loan = self.machines.spare().await?;
-            let shell = &loan.machine.shell;
+        let work = async |bench: &Bench| {
+            let shell = &bench.machine.shell;
             let deployment = Deployment::install(shell, "bad-key", &self.quadlet("bad-key")?, "localhost/none").await?;
             let load = Reading::text("unit.load", &deployment.load_state().await?);
-            let subject = self.subject("bad-key", &loan.machine.name, vec![load])?;
             deployment.remove().await?;
-            loan.give_back();
-            Ok(subject)
+            self.subject("bad-key", &bench.machine.name, vec![load])
         };
-        self.once("bad quadlet", make).await
+        self.measured("bad quadlet", self.machines.work(Job::named("bad-key"), work)).await
     }
 
     /// What is left of the workload after the clean-up of the annex, or after one that forgets the Quadlet.
     pub async fn cleaned_up(&self, forgetful: bool) -> anyhow::Result<Subject> {
-        let make = async {
-            let loan = self.machines.spare().await?;
-            let shell = &loan.machine.shell;
-            let image = self.image(&Guest::Workload, "", &Recipe::default()).await?;
-            let reference = self.on_machine(&loan, &image).await?;
-            let unit = "wasm-hello";
-            self.progress.say(format!("{}: clean-up{}", loan.machine.name, if forgetful { ", in part" } else { "" }));
-            let deployment = Deployment::install(shell, unit, &self.quadlet("no-quota")?, &reference).await?;
+        let work = async |bench: &Bench, reference: &str| {
+            let (shell, unit) = (&bench.machine.shell, "wasm-hello");
+            self.progress.say(format!("{}: clean-up{}", bench.machine.name, if forgetful { ", in part" } else { "" }));
+            let deployment = Deployment::install(shell, unit, &self.quadlet("no-quota")?, reference).await?;
             shell.read(&Command::new("systemctl").args(["--user", "start", unit])).await?;
             if forgetful {
                 shell.read(&Command::new("systemctl").args(["--user", "stop", unit])).await?;
             } else {
                 deployment.remove().await?;
             }
-            deployment::remove_image(shell, &reference).await?;
-            loan.forget(&reference);
-            let left = deployment::leftovers(shell, unit, &reference).await?;
-            let subject = self.subject("clean-up", &loan.machine.name, left)?;
+            deployment::remove_image(shell, reference).await?;
+            bench.forget(reference);
+            let left = deployment::leftovers(shell, unit, reference).await?;
+            let subject = self.subject("clean-up", &bench.machine.name, left)?;
             deployment.remove().await?;
-            loan.give_back();
             Ok(subject)
         };
-        self.once(&format!("cleaned up, forgetful: {forgetful}"), make).await
+        let job = if forgetful { "clean-up in part" } else { "clean-up" };
+        let made = self.with_image(Job::named(job), &Guest::Workload, work);
+        self.measured(&format!("cleaned up, forgetful: {forgetful}"), made).await
+    }
+
+    /// Does a job on a machine that has a guest's image.
+    async fn with_image(
+        &self,
+        job: Job<'_>,
+        guest: &Guest,
+        work: impl AsyncFnOnce(&Bench, &str) -> anyhow::Result<Subject>,
+    ) -> anyhow::Result<Subject> {
+        // Made and pushed before there is a machine that would wait for it.
+        let image = self.image(guest, "", &Recipe::default()).await?;
+        self.published(&image).await?;
+        let work = async |bench: &Bench| {
+            let reference = self.on_machine(bench, &image).await?;
+            work(bench, &reference).await
+        };
+        self.machines.work(job, work).await
     }
 
     /// A trial; it is run when it is first asked for.
     pub async fn trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
         // All of the specification: two that differ in anything are two trials, and two that do not are one.
-        self.once(&format!("{spec:?}"), self.run_trial(spec)).await
+        self.measured(&format!("{spec:?}"), self.run_trial(spec)).await
     }
 
     async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
-        let loan = match spec.limits {
-            Limits::Annex => self.machines.device().await?,
-            Limits::Memory | Limits::None | Limits::LateStart => self.machines.spare().await?,
+        let name = spec.to_string();
+        let job = Job { share: self.share(spec).await?, first: spec.limits == Limits::Annex, ..Job::named(&name) };
+        let work = async |bench: &Bench, reference: &str| {
+            let unit = spec.limits.quadlet();
+            let deployment = Deployment::install(&bench.machine.shell, unit, &self.quadlet(unit)?, reference).await?;
+            let mut subject = Subject::default();
+            for run in 1..=spec.runs {
+                let run = Run { series: &name, number: run, cold: run == 1 && spec.cold };
+                subject.extend(self.watch(bench, &deployment, run, spec.until).await?);
+            }
+            deployment.remove().await?;
+            Ok(subject)
         };
-        let shell = &loan.machine.shell;
-        let image = self.image(&spec.guest, "", &Recipe::default()).await?;
-        let reference = self.on_machine(&loan, &image).await?;
-        let unit = spec.limits.quadlet();
-        let deployment = Deployment::install(shell, unit, &self.quadlet(unit)?, &reference).await?;
-        let mut subject = Subject::default();
-        for run in 1..=spec.runs {
-            let run = Run { series: &spec.to_string(), number: run, cold: run == 1 && spec.cold };
-            subject.extend(self.watch(&loan, &deployment, run, spec.until).await?);
-        }
-        deployment.remove().await?;
-        loan.give_back();
-        Ok(subject)
+        self.with_image(job, &spec.guest, work).await
+    }
+
+    /// What a trial takes of this host. Where time and CPU can be judged, what is measured of them is measured alone;
+    /// where they cannot, a workload that is held to a tenth of a CPU is in nobody's way.
+    async fn share(&self, spec: &TrialSpec) -> anyhow::Result<Share> {
+        let of_time = matches!(spec.limits, Limits::Annex | Limits::LateStart) || matches!(spec.until, Until::Held(_));
+        Ok(match (self.machines.facts().await?.native, spec.limits) {
+            (true, _) if of_time => Share::Alone,
+            (false, Limits::Annex) => Share::Memory,
+            _ => Share::Turn,
+        })
     }
 
     /// One run of what is deployed on a machine, which is made cold or warm for it.
@@ -281,34 +300,27 @@ impl Lab {
 
     /// Runs the workload once by `podman run` on a machine that lacks something.
     pub async fn run_by_hand(&self, condition: Condition) -> anyhow::Result<Subject> {
-        let make = async {
-            let loan = self.machines.spare().await?;
-            let image = self.image(&Guest::Workload, "", &Recipe::default()).await?;
-            let reference = self.on_machine(&loan, &image).await?;
-            self.progress.say(format!("{}: workload by hand, {condition:?}", loan.machine.name));
-            let output = changed(&loan.machine.shell, condition, &reference).await?;
-            let subject = self.subject(&format!("{condition:?}"), &loan.machine.name, run_readings(&output))?;
-            loan.give_back();
-            Ok(subject)
+        let name = format!("{condition:?}");
+        let work = async |bench: &Bench, reference: &str| {
+            self.progress.say(format!("{}: workload by hand", bench.machine.name));
+            let output = changed(&bench.machine.shell, condition, reference).await?;
+            self.subject(&name, &bench.machine.name, run_readings(&output))
         };
-        self.once(&format!("by hand {condition:?}"), make).await
+        let made = self.with_image(Job::named(&name), &Guest::Workload, work);
+        self.measured(&format!("by hand {condition:?}"), made).await
     }
 
     /// Runs a guest once by `podman run`, for what it prints.
     pub async fn run_guest(&self, name: &str) -> anyhow::Result<Subject> {
-        let make = async {
-            let loan = self.machines.spare().await?;
-            let image = self.image(&Guest::Named(name.to_owned()), "", &Recipe::default()).await?;
-            let reference = self.on_machine(&loan, &image).await?;
-            self.progress.say(format!("{}: {name} by hand", loan.machine.name));
-            let output = deployment::run_once(&loan.machine.shell, &reference).await?;
+        let work = async |bench: &Bench, reference: &str| {
+            self.progress.say(format!("{}: by hand", bench.machine.name));
+            let output = deployment::run_once(&bench.machine.shell, reference).await?;
             let mut readings = run_readings(&output);
             readings.extend(capabilities(&output.text()));
-            let subject = self.subject(name, &loan.machine.name, readings)?;
-            loan.give_back();
-            Ok(subject)
+            self.subject(name, &bench.machine.name, readings)
         };
-        self.once(&format!("guest {name}"), make).await
+        let guest = Guest::Named(name.to_owned());
+        self.measured(&format!("guest {name}"), self.with_image(Job::named(name), &guest, work)).await
     }
 }
 

@@ -1,0 +1,249 @@
+//! A boot, frozen once it was over: memory, disk and what else makes a machine, kept on this host and known by its sums.
+//!
+//! Every machine of a snapshot shares its identity: boot, machine and host keys. They are this host's alone: reached
+//! over loopback, and never given to anybody.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::image::room_left;
+use super::machine::{Machine, Work};
+use super::qemu::{Devices, Memory};
+use super::vm::{ProvisionError, Vm};
+use super::{cache, keys};
+use crate::artifact::{hex, sha256_of};
+use crate::command::Command;
+use crate::facts::{Accelerator, Facts};
+use crate::lease::Lease;
+use crate::unit::Bytes;
+
+/// Raised when what is frozen changes, or how.
+const RECIPE: &str = "1";
+/// The state without the memory is a megabyte.
+const FREEZING: Duration = Duration::from_secs(60);
+/// A few boots on a busy host, one after the other.
+const LIMIT: Duration = Duration::from_secs(900);
+/// What lies beside memory and disk, and what the disk may grow by until it is frozen.
+const BESIDE: u64 = 200 << 20;
+
+/// What is known of a snapshot; `manifest.json` beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// The hash of everything that it rests on.
+    pub(super) key: String,
+    /// The kind of machine, its architecture and the hash of its image: of these, one snapshot is kept.
+    kind: String,
+    /// When it was frozen (RFC 3339).
+    frozen: String,
+    /// How long the boot took, in seconds.
+    pub(super) boot: f64,
+    /// What the machine said of itself.
+    pub(super) facts: Facts,
+    /// The SHA-256 of each of its files.
+    sums: BTreeMap<String, String>,
+}
+
+/// A snapshot that is whole.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) folder: PathBuf,
+    /// Whether it was made just now: what is wrong with it would be wrong with the next one.
+    pub(super) new: bool,
+    pub(super) manifest: Manifest,
+}
+
+impl Snapshot {
+    /// The machine's memory, mapped by every machine that comes of it.
+    pub(super) const MEMORY: &str = "ram";
+    /// Everything else that is not on disk.
+    pub(super) const STATE: &str = "state";
+    /// The disk, over the image's.
+    pub(super) const DISK: &str = "root.qcow2";
+    /// What the boot wrote to its console.
+    pub(super) const CONSOLE: &str = "console.log";
+
+    const MANIFEST: &str = "manifest.json";
+    const FILES: [&str; 7] =
+        [Self::MEMORY, Self::STATE, Self::DISK, Self::CONSOLE, keys::DISK, keys::IDENTITY, keys::KNOWN];
+
+    /// The snapshot of a machine: the kept one if it is whole, or one that is made now. Two runs do not make the same
+    /// one twice.
+    pub(super) async fn provide(vm: &Vm) -> Result<Snapshot, ProvisionError> {
+        let (key, kind) = (key(vm)?, kind(vm));
+        let snapshots = folder(&vm.context.settings.cache);
+        let own = snapshots.join(&key);
+        if let Some(snapshot) = Snapshot::whole(vm, &own).await? {
+            return Ok(snapshot);
+        }
+        fs::create_dir_all(&snapshots).with_context(|| format!("{} cannot be made", snapshots.display()))?;
+        // One lock for all of them: two boots side by side on few cores take longer than one after the other.
+        let _turn = cache::turn(&snapshots.join("making.lock"), "a snapshot", LIMIT, &vm.context.progress).await?;
+        if let Some(snapshot) = Snapshot::whole(vm, &own).await? {
+            return Ok(snapshot);
+        }
+        let part = snapshots.join(format!("{key}.{}.part", vm.context.run));
+        let lease = Lease::Path { path: part.clone() };
+        vm.context.ledger.take(lease.clone())?;
+        vm.context.progress.say(format!("snapshot {kind}: made once, of a boot"));
+        make(vm, &key, &kind, &part).await?;
+        remove_others(&snapshots, &kind);
+        let _ = fs::remove_dir_all(&own);
+        fs::rename(&part, &own).with_context(|| format!("{} cannot be put into place", own.display()))?;
+        vm.context.ledger.release(&lease)?;
+        let snapshot = Snapshot::open(&own).with_context(|| format!("{} is not complete", own.display()))?;
+        Ok(Snapshot { new: true, ..snapshot })
+    }
+
+    fn open(folder: &Path) -> Option<Snapshot> {
+        let manifest = serde_json::from_slice(&fs::read(folder.join(Self::MANIFEST)).ok()?).ok()?;
+        Some(Snapshot { folder: folder.to_owned(), new: false, manifest })
+    }
+
+    /// The snapshot in a folder, if each of its files is as it was frozen; of one that is damaged, it is said.
+    async fn whole(vm: &Vm, folder: &Path) -> anyhow::Result<Option<Snapshot>> {
+        let Some(snapshot) = Snapshot::open(folder) else { return Ok(None) };
+        let (folder, known) = (snapshot.folder.clone(), snapshot.manifest.sums.clone());
+        // Half a gigabyte: not on a thread that others wait for.
+        let seen = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")?;
+        let problem = match seen {
+            Ok(seen) if seen == known => return Ok(Some(snapshot)),
+            Ok(seen) => {
+                let changed = known.iter().find(|(name, sum)| seen.get(*name) != Some(sum));
+                format!("{} is not as it was frozen", changed.map_or("something", |(name, _)| name))
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        vm.context.progress.say(format!("snapshot {}: {problem}: it is made anew", snapshot.manifest.kind));
+        snapshot.discard();
+        Ok(None)
+    }
+
+    /// Removes it. Machines that came of it keep what they have.
+    pub(super) fn discard(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Where snapshots are kept, each in a folder named by its key.
+pub(super) fn folder(cache: &Path) -> PathBuf {
+    cache.join("snapshots")
+}
+
+/// The image that a kept snapshot is of, by its key.
+pub(super) fn image_of(folder: &Path) -> Option<String> {
+    Snapshot::open(folder)?.manifest.facts.image
+}
+
+fn kind(vm: &Vm) -> String {
+    format!("{} ({}, image {})", vm.definition.name, vm.arch, vm.image.manifest.key)
+}
+
+/// The hash of everything that a frozen machine depends on: its image, the whole of QEMU's command line but for the
+/// places of files, QEMU's build, what is run before the freezing, and the host's CPU where that is the guest's.
+fn key(vm: &Vm) -> anyhow::Result<String> {
+    let mut hash = Sha256::new();
+    let mut add = |name: &str, bytes: &[u8]| {
+        hash.update(format!("{name} {}\n", bytes.len()));
+        hash.update(bytes);
+    };
+    let place = |name: &str| PathBuf::from(name);
+    let ram = Memory::Frozen(place("ram"));
+    let devices = Devices { ram, root: place("root"), keys: place("keys"), port: 0, qmp: place("qmp") };
+    add("recipe", RECIPE.as_bytes());
+    add("qemu", vm.qemu.build.as_bytes());
+    add("argv", vm.qemu.argv(&vm.board(Path::new("console"), Some(devices))).join("\n").as_bytes());
+    add("image", &serde_json::to_vec(&vm.image.manifest)?);
+    add("before", before(vm)?.as_bytes());
+    if vm.accelerator != Accelerator::Tcg {
+        for file in ["/proc/cpuinfo", "/proc/sys/kernel/osrelease"] {
+            let text = fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
+            // Clock rates change from look to look.
+            text.lines().filter(|line| !line.contains("MHz")).for_each(|line| add("host", line.as_bytes()));
+        }
+    }
+    Ok(hex(&hash.finalize()[..10]))
+}
+
+/// What is run on a machine before it is frozen.
+fn before(vm: &Vm) -> anyhow::Result<String> {
+    let script = vm.definition.path.with_file_name("freeze.sh");
+    fs::read_to_string(&script).with_context(|| format!("{} cannot be read", script.display()))
+}
+
+/// Boots a machine in a folder, and freezes it there.
+async fn make(vm: &Vm, key: &str, kind: &str, part: &Path) -> Result<(), ProvisionError> {
+    let started = Instant::now();
+    let (room, free) =
+        (Bytes((vm.memory() << 20) + BESIDE), room_left(part.parent().unwrap_or(part)).unwrap_or(Bytes(0)));
+    let place = part.parent().unwrap_or(part).display();
+    if free < room {
+        return Err(anyhow::anyhow!(
+            "{place} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE"
+        )
+        .into());
+    }
+    let machine = vm.booted(|| {
+        let _ = fs::remove_dir_all(part);
+        DirBuilder::new().mode(0o700).create(part).with_context(|| format!("{} cannot be made", part.display()))?;
+        let work = Work::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
+        Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
+    });
+    let machine = machine.await?;
+    machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
+    let frozen = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    freeze(&machine, &part.join(Snapshot::STATE)).await.context("the machine does not let itself be frozen")?;
+    fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
+    let folder = part.to_owned();
+    let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;
+    let facts = Facts { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
+    let boot = machine.boot.as_secs_f64();
+    let manifest = Manifest { key: key.to_owned(), kind: kind.to_owned(), frozen, boot, facts, sums };
+    let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
+    fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")?;
+    vm.context.progress.say(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// Stops a machine, writes down its state and ends it; memory and disk are in their files already.
+async fn freeze(machine: &Machine, state: &Path) -> anyhow::Result<()> {
+    let mut qmp = machine.emulated().context("only what runs on this host is frozen")?.qmp.lock().await;
+    qmp.execute("stop", json!({})).await?;
+    qmp.leave_memory_in_its_file().await?;
+    qmp.execute("migrate", json!({ "uri": format!("file:{}", state.display()) })).await?;
+    qmp.migrated(FREEZING, Duration::from_millis(10)).await?;
+    drop(qmp);
+    machine.shut_down().await;
+    Ok(())
+}
+
+fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let sum = |name: &str| -> io::Result<String> { sha256_of(File::open(folder.join(name))?) };
+    let named = Snapshot::FILES.iter().map(|name| {
+        let sum = sum(name).with_context(|| format!("{name} cannot be read"))?;
+        Ok(((*name).to_owned(), sum))
+    });
+    named.collect()
+}
+
+/// Removes the kept snapshots of a kind: what they rested on has changed, or they were damaged.
+fn remove_others(snapshots: &Path, kind: &str) {
+    for entry in fs::read_dir(snapshots).into_iter().flatten().flatten() {
+        if Snapshot::open(&entry.path()).is_some_and(|kept| kept.manifest.kind == kind && whole_name(&entry.path())) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether a folder is a snapshot in its place: one that is being made has a longer name.
+pub(super) fn whole_name(folder: &Path) -> bool {
+    folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.contains('.'))
+}

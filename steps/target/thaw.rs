@@ -1,0 +1,140 @@
+//! From a frozen boot to a machine on which a command has run.
+
+use std::fmt;
+use std::fs;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::boot::{SKEW, Trouble, now, overlay, start};
+use super::machine::{Body, Emulated, Machine, Work, evidence_file};
+use super::qemu::{Devices, Memory};
+use super::snapshot::Snapshot;
+use super::vm::Vm;
+use super::{Qmp, keys};
+use crate::command::{Command, Status};
+use crate::shell::{Login, Shell, Ssh};
+use crate::wait::{self, Look};
+
+/// Two seconds on an idle host; a busy one may take its time.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often it is looked whether the state is loaded, and whether somebody answers.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What every machine of a snapshot would have in common, made its own: the state of the random numbers (fed, and taken
+/// over at once: RNDRESEEDCRNG) and the time. Then which boot it is, and what its clock says.
+const ARRIVE: &str = r#"
+cat >/dev/urandom
+perl -e 'open(RANDOM, ">", "/dev/urandom") && ioctl(RANDOM, 0x5207, 0) || die "no fresh random numbers: $!\n"'
+date --set "@$1" >/dev/null
+cat /proc/sys/kernel/random/boot_id
+date +%s.%N
+"#;
+
+/// A machine that did not come up from a snapshot.
+#[derive(Debug)]
+pub(super) struct NotThawed {
+    detail: String,
+    /// Whether QEMU itself crashed: that says nothing of the snapshot.
+    pub(super) crashed: bool,
+}
+
+impl fmt::Display for NotThawed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "it did not come up from its snapshot: {}", self.detail)
+    }
+}
+
+impl From<anyhow::Error> for NotThawed {
+    fn from(error: anyhow::Error) -> NotThawed {
+        NotThawed { detail: format!("{error:#}"), crashed: false }
+    }
+}
+
+impl NotThawed {
+    pub(super) fn into_error(self, snapshot: &Snapshot) -> anyhow::Error {
+        anyhow::anyhow!("snapshot {}: {self}", snapshot.manifest.key)
+    }
+}
+
+/// Starts a machine from a snapshot. What a call that is given up has made goes with it.
+pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str) -> Result<Machine, NotThawed> {
+    let started = Instant::now();
+    let work = Work::make(&vm.context, name)?;
+    let login = keys::again(&work.name, &snapshot.folder, &work.folder)?;
+    let root = overlay(vm, &snapshot.folder.join(Snapshot::DISK), "qcow2", &work.folder).await?;
+    let console = evidence_file(&vm.context.evidence, &work.name, "console.log");
+    // A machine's console begins with its boot, whoever saw that.
+    fs::copy(snapshot.folder.join(Snapshot::CONSOLE), &console).context("the console of the boot cannot be copied")?;
+    let devices = Devices {
+        ram: Memory::Frozen(snapshot.folder.join(Snapshot::MEMORY)),
+        root,
+        keys: snapshot.folder.join(keys::DISK),
+        port: 0,
+        qmp: PathBuf::new(),
+    };
+    let since = Timestamp::now();
+    let (child, mut qmp, port) = start(vm, &console, devices, &work).await?;
+    let login = Login { address: format!("127.0.0.1:{port}"), ..login };
+    let arrived = tokio::select! {
+        arrived = arrive(vm, snapshot, &mut qmp, &login) => arrived,
+        status = child.wait() => Err(Trouble(format!("qemu ended with {status}: {}", work.qemu_said()))),
+    };
+    let shell = arrived
+        .map_err(|Trouble(detail)| NotThawed { detail, crashed: matches!(child.ended(), Some(Status::Signal(_))) })?;
+    let boot = started.elapsed();
+    vm.context.progress.say(format!("{}: up after {:.1} s", work.name, boot.as_secs_f64()));
+    Ok(Machine {
+        name: work.name.clone(),
+        arch: vm.arch,
+        shell,
+        facts: vm.completed(snapshot.manifest.facts.clone()),
+        boot,
+        console,
+        setup: Vec::new(),
+        evidence: vm.context.evidence.clone(),
+        since: Some(since),
+        body: Body::Qemu(Box::new(Emulated { port, qmp: Mutex::new(qmp), child, work })),
+    })
+}
+
+async fn arrive(vm: &Vm, snapshot: &Snapshot, qmp: &mut Qmp, login: &Login) -> Result<Shell, Trouble> {
+    let state = format!("file:{}", snapshot.folder.join(Snapshot::STATE).display());
+    qmp.leave_memory_in_its_file().await?;
+    qmp.execute("migrate-incoming", json!({ "uri": state })).await?;
+    // One that is told to go on before all of it is loaded stays stopped for ever.
+    qmp.migrated(LIMIT, PAUSE).await?;
+    qmp.execute("cont", json!({})).await?;
+    let ssh = wait::until("a login", LIMIT, PAUSE, async || match Ssh::connect(login).await {
+        Ok(ssh) => Ok::<_, Trouble>(Look::Done(ssh)),
+        Err(error) => Ok(Look::Waiting(error.to_string())),
+    });
+    let shell = Shell::ssh(ssh.await?, vm.context.witness.clone());
+    // On a host that is very busy the time that was sent is long past when it is set.
+    for _ in 0..5 {
+        let sent = now();
+        let said = shell.read(&arrival(sent)?).await.map_err(anyhow::Error::from)?;
+        let mut lines = said.lines();
+        let (boot, clock) = (lines.next().unwrap_or_default(), lines.next().and_then(|text| text.parse::<f64>().ok()));
+        if boot != snapshot.manifest.facts.boot {
+            let frozen = &snapshot.manifest.facts.boot;
+            return Err(Trouble(format!("its boot is \"{boot}\", and the one that was frozen is {frozen}")));
+        }
+        let clock = clock.ok_or_else(|| Trouble(format!("its clock does not say the time: {said}")))?;
+        if sent - clock <= SKEW && now() - clock <= SKEW {
+            return Ok(shell);
+        }
+    }
+    Err(Trouble("its clock does not let itself be set".to_owned()))
+}
+
+fn arrival(now: f64) -> anyhow::Result<Command> {
+    let mut seed = vec![0; 64];
+    fs::File::open("/dev/urandom")?.read_exact(&mut seed).context("this host gives no random numbers")?;
+    Ok(Command::new("sudo").args(["sh", "-ec", ARRIVE, "arrive", &format!("{now:.3}")]).stdin(seed))
+}
