@@ -5,8 +5,10 @@
 pub mod fleet;
 pub mod plan;
 pub mod report;
+pub mod restore;
 pub mod sampler;
 pub mod ssh;
+pub mod suite;
 
 use std::time::Instant;
 

@@ -15,6 +15,7 @@ pub mod settings;
 pub mod progress;
 pub mod tool;
 pub mod wait;
+pub mod schedule;
 pub mod memo;
 // Where commands run, and what must not outlive a run.
 pub mod shell;

@@ -2,17 +2,25 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-/// Makes a thing once per key and gives it to everybody who asks; a failure is remembered like a success.
-pub struct Memo<T>(Mutex<HashMap<String, Cell<T>>>);
+use crate::schedule::{Schedule, needing};
+
+/// Makes a thing once per key and gives it to everybody who asks; a failure is remembered like a success. What is made is
+/// work that the schedule has, under its kind's name and its key.
+pub struct Memo<T> {
+    made: Mutex<HashMap<String, Cell<T>>>,
+    kind: &'static str,
+    schedule: Arc<Schedule>,
+}
 type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
 
-impl<T> Default for Memo<T> {
-    fn default() -> Self {
-        Memo(Mutex::default())
+impl<T> Memo<T> {
+    /// Nothing yet, of this kind.
+    pub fn of(kind: &'static str, schedule: &Arc<Schedule>) -> Memo<T> {
+        Memo { made: Mutex::default(), kind, schedule: schedule.clone() }
     }
 }
 
@@ -22,21 +30,26 @@ impl<T: Clone> Memo<T> {
     /// # Errors
     /// It could not be made, now or when it was first asked for.
     pub async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        let cell = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default().clone();
-        let made =
-            cell.get_or_init(|| async { Box::pin(make).await.map_err(|error| Arc::from(format!("{error:#}"))) }).await;
+        let cell = self.cells().entry(key.to_owned()).or_default().clone();
+        let name = format!("{} {key}", self.kind);
+        let make = async { Box::pin(make).await.map_err(|error| Arc::from(format!("{error:#}"))) };
+        let made = needing(&name, cell.get_or_init(|| self.schedule.work(&name, make))).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    fn cells(&self) -> MutexGuard<'_, HashMap<String, Cell<T>>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets everything: what is asked for next is made anew.
     pub fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cells().clear();
     }
 
     /// Forgets what could not be made.
     pub fn forget_failures(&self) {
         let failed = |cell: &Cell<T>| cell.get().is_some_and(Result::is_err);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, cell| !failed(cell));
+        self.cells().retain(|_, cell| !failed(cell));
     }
 }
 
@@ -48,7 +61,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_several_ask_for_at_once_is_made_once() {
-        let (memo, made) = (Memo::default(), AtomicU32::new(0));
+        let (memo, made) = (Memo::of("guest", &Arc::default()), AtomicU32::new(0));
         let trial = |key: &'static str| {
             memo.get(key, async {
                 tokio::task::yield_now().await;
@@ -64,7 +77,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_not_tried_again() {
-        let memo = Memo::<u32>::default();
+        let memo = Memo::<u32>::of("guest", &Arc::default());
         for _ in 0..2 {
             let error = memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
             assert_eq!(error.to_string(), "no room");
@@ -74,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_forgotten_is_made_anew() {
-        let memo = Memo::<u32>::default();
+        let memo = Memo::<u32>::of("guest", &Arc::default());
         memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
         memo.forget_failures();
         assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap(), 1);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use assay::bench::{PROFILE, fleet, plan, report, sampler, ssh};
+use assay::bench::{PROFILE, fleet, plan, report, restore, sampler, ssh, suite};
 use assay::progress::Progress;
 use assay::shell::{Nobody, Shell};
 use clap::{Args, ValueEnum};
@@ -16,6 +16,8 @@ use crate::{Exit, infrastructure, say, unless_interrupted, usage};
 const ROUNDS: usize = 20;
 /// How often everything else is measured.
 const REPETITIONS: usize = 3;
+/// How many machines are restored.
+const RESTORES: usize = 10;
 
 /// Which part, and for whom.
 #[derive(Debug, Args)]
@@ -25,6 +27,9 @@ pub struct Bench {
     /// Of the fleet: run one of so many machines in this process, once
     #[arg(long, value_name = "N")]
     machines: Option<usize>,
+    /// Of restore: restore so many machines, one after the other, beside one boot
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    times: Option<u16>,
     /// As an object for programs: flat, and of a part its names alone
     #[arg(long)]
     json: bool,
@@ -33,6 +38,8 @@ pub struct Bench {
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// The first command on a machine: from its snapshot, and by a boot
+    Restore,
     /// What watching a workload takes from the device: CPU and memory
     Sampler,
     /// A command over SSH: on the held connection, by a fresh ssh, by ssh with ControlMaster
@@ -43,6 +50,8 @@ enum Part {
     Report,
     /// Deploying, watching and judging on 1,000 machines, simulated on loopback
     Fleet,
+    /// A run of the suite, against its critical path
+    Suite,
 }
 
 /// What one part came to: for people, and by name for programs.
@@ -52,6 +61,9 @@ type Told = (String, Map<String, Value>);
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     if arguments.machines.is_some() && arguments.part != Some(Part::Fleet) {
         return Err(usage(anyhow::anyhow!("--machines is of the fleet: write assay bench fleet --machines N")));
+    }
+    if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
+        return Err(usage(anyhow::anyhow!("--times is of restoring: write assay bench restore --times N")));
     }
     let parts = arguments.part.as_ref().map_or(Part::value_variants(), std::slice::from_ref);
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
@@ -78,6 +90,14 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
                 progress.say("sampler: 10 looks, 3 times");
                 tell(sampler::measure(&Shell::local(Arc::new(Nobody)), 10, 3).await?)?
             }
+            (Part::Restore, _) => {
+                let (boots, restores) = match arguments.times {
+                    Some(times) => (1, usize::from(times)),
+                    None => (REPETITIONS, RESTORES),
+                };
+                tell(restore::measure(boots, restores, &progress).await?)?
+            }
+            (Part::Suite, _) => tell(suite::measure(&progress).await?)?,
             (Part::Ssh, _) => tell(ssh::measure(ROUNDS, &progress).await?)?,
             (Part::Plan, _) => tell(plan::measure(REPETITIONS, &progress).await?)?,
             (Part::Report, _) => tell(report::measure(REPETITIONS, &progress).await?)?,

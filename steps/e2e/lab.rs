@@ -22,6 +22,7 @@ use assay::memo::Memo;
 use assay::probe::{Reading, Sample};
 use assay::progress::Progress;
 use assay::registry::{self, Local};
+use assay::schedule::{Schedule, Summary};
 use assay::settings::Settings;
 use assay::target::{Context, mirror_address};
 use assay::verdict::Source;
@@ -136,6 +137,7 @@ pub struct Hall {
     workshop: Workshop,
     machines: Machines,
     progress: Progress,
+    schedule: Arc<Schedule>,
     given: OnceCell<Image>,
     modules: Memo<Arc<Module>>,
     images: Memo<Arc<Image>>,
@@ -158,7 +160,8 @@ impl Lab {
         let room = Room::measured(orders.concurrency);
         progress.say(format!("this host has room for {}", room.told()));
         let cloud = orders.rented.as_ref().map(|rented| rented.cloud.clone());
-        let machines = Machines::new(context, orders.arch, cloud, room, orders.keep);
+        let schedule = Arc::new(Schedule::default());
+        let machines = Machines::new(context, orders.arch, cloud, room, &schedule, orders.keep);
         let hall = Hall {
             orders,
             evidence,
@@ -166,12 +169,13 @@ impl Lab {
             machines,
             progress,
             given: OnceCell::new(),
-            modules: Memo::default(),
-            images: Memo::default(),
-            registry: Memo::default(),
-            public: Memo::default(),
-            published: Memo::default(),
-            subjects: Memo::default(),
+            modules: Memo::of("module", &schedule),
+            images: Memo::of("image", &schedule),
+            registry: Memo::of("registry", &schedule),
+            public: Memo::of("repository", &schedule),
+            published: Memo::of("push", &schedule),
+            subjects: Memo::of("measuring", &schedule),
+            schedule,
             names: Mutex::default(),
             opened: Timestamp::now(),
             attempt: AtomicU32::new(1),
@@ -219,6 +223,11 @@ impl Lab {
             1 => name,
             attempt => format!("attempt {attempt} of {name}"),
         }
+    }
+
+    /// What the time went into until now.
+    pub fn time(&self) -> Summary {
+        self.schedule.summary()
     }
 
     /// The machines of this run.

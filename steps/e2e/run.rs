@@ -12,6 +12,7 @@ use assay::lease::{Ledger, sweep};
 use assay::plan::{FeatureFile, Met, Plan, Planned, every_scenario};
 use assay::progress::Progress;
 use assay::quote::Quote;
+use assay::schedule::Summary;
 use assay::settings::Settings;
 use assay::shell::Shell;
 use assay::target::ec2::{Cloud, Patience};
@@ -62,6 +63,8 @@ pub struct Run {
 /// What a run came to.
 struct Outcome {
     verdicts: Verdicts,
+    /// What its time went into.
+    time: Summary,
     /// What is left in the cloud, and how to remove it.
     resists: Option<String>,
 }
@@ -172,7 +175,7 @@ impl Run {
             // Nothing was judged: there is no evidence of anything.
             evidence.discard(&runs);
         }
-        let Outcome { verdicts, resists } = verdicts?;
+        let Outcome { verdicts, time, resists } = verdicts?;
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
         evidence.end().map_err(infrastructure)?;
         let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
@@ -184,6 +187,7 @@ impl Run {
         let measured = [report::memory(&bundle.samples), report::disturbance(&bundle.samples)];
         let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();
         parts.for_each(|part| say(&format!("\n{part}")));
+        say(&format!("\n{time}"));
         say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
         say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
         // The last thing that is said, for it costs money.
@@ -278,6 +282,8 @@ impl Run {
             record.learn(facts.named());
             evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
         }
+        let time = lab.time();
+        evidence.note(serde_json::json!({ "time": time })).map_err(infrastructure)?;
         let verdicts = record.verdicts(complete);
         if self.options.keep && verdicts.exit != 0 && complete {
             for line in lab.machines().ways_in().await {
@@ -296,7 +302,7 @@ impl Run {
             progress.say("ec2: removing what the run has made");
             resists = rented.cloud.close().await.err().map(|error| format!("{error:#}"));
         }
-        Ok(Outcome { verdicts, resists })
+        Ok(Outcome { verdicts, time, resists })
     }
 
     fn facts(&self) -> serde_json::Value {

@@ -27,7 +27,9 @@ const KNOCK: Duration = Duration::from_secs(90);
 /// How often the console is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
 /// A clock that is off by more than this gets set; one that was read from a battery-backed clock is off by up to 1 s.
-pub(super) const SKEW: f64 = 1.5;
+const SKEW: f64 = 1.5;
+/// The socket, in a machine's folder, at which it is told what is to be its own once it is thawed.
+pub(super) const ARRIVAL: &str = "arrival";
 /// How much of the console an error shows.
 const LINES: usize = 10;
 
@@ -77,7 +79,8 @@ pub(super) async fn boot(vm: &Vm, work: Work, files: &Path, ram: Memory) -> Resu
     let login = keys::make(&work.name, files)?;
     let console = super::machine::evidence_file(&vm.context.evidence, &work.name, "console.log");
     let started = Instant::now();
-    let devices = Devices { ram, root, keys: files.join(keys::DISK), port: 0, qmp: PathBuf::new() };
+    let devices =
+        Devices { ram, root, keys: files.join(keys::DISK), port: 0, qmp: PathBuf::new(), arrival: PathBuf::new() };
     let (child, qmp, port) = start(vm, &console, devices, &work).await?;
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let boot = Boot { vm, work: &work, login, console, started };
@@ -121,7 +124,8 @@ pub(super) async fn start(vm: &Vm, console: &Path, devices: Devices, work: &Work
     let socket = work.folder.join("qmp");
     for _ in 0..5 {
         let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).map(|at| at.port())?;
-        let devices = Devices { port, qmp: socket.clone(), ..devices.clone() };
+        let arrival = work.folder.join(ARRIVAL);
+        let devices = Devices { port, qmp: socket.clone(), arrival, ..devices.clone() };
         let board = vm.board(console, Some(devices));
         let argv = after_main(&work.name, vm.qemu.argv(&board));
         let child = Child::start(&argv, &work.log(), &vm.context.ledger)?;
@@ -253,6 +257,6 @@ impl Boot<'_> {
 }
 
 /// Seconds since 1970, by this host's clock.
-pub(super) fn now() -> f64 {
+fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

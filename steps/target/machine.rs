@@ -259,7 +259,7 @@ impl Work {
             let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
             let folder = run.join(&name);
             anyhow::ensure!(
-                folder.as_os_str().len() + "/qmp".len() <= SOCKET,
+                folder.as_os_str().len() + "/arrival".len() <= SOCKET,
                 "{} is too long for a socket's path: give the run a shorter id",
                 folder.display()
             );

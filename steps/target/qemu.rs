@@ -68,6 +68,8 @@ pub struct Devices {
     pub port: u16,
     /// The control socket.
     pub qmp: PathBuf,
+    /// The socket at which a thawed machine is told what is to be its own.
+    pub arrival: PathBuf,
 }
 
 /// QEMU's name for an architecture.
@@ -170,7 +172,10 @@ impl Qemu {
             add(&["-device", "virtio-blk-pci,drive=keys,serial=assay-keys"]);
             add(&["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:22", devices.port)]);
             add(&["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"]);
-            add(&["-qmp", &format!("unix:{},server=on,wait=off", comma(&devices.qmp.display().to_string()))]);
+            let [qmp, arrival] = [&devices.qmp, &devices.arrival].map(|path| comma(&path.display().to_string()));
+            add(&["-qmp", &format!("unix:{qmp},server=on,wait=off")]);
+            add(&["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=arrival,name=assay.arrival"]);
+            add(&["-chardev", &format!("socket,id=arrival,path={arrival},server=on,wait=off")]);
         }
         argv
     }
@@ -238,6 +243,7 @@ mod tests {
                 keys: "/w/keys.tar".into(),
                 port: 4022,
                 qmp: "/w/qmp".into(),
+                arrival: "/w/arrival".into(),
             }),
         };
         let line = qemu("10.0.2").argv(&board).join(" ");

@@ -157,7 +157,8 @@ fn key(vm: &Vm) -> anyhow::Result<String> {
     };
     let place = |name: &str| PathBuf::from(name);
     let ram = Memory::Frozen(place("ram"));
-    let devices = Devices { ram, root: place("root"), keys: place("keys"), port: 0, qmp: place("qmp") };
+    let (root, keys, qmp, arrival) = (place("root"), place("keys"), place("qmp"), place("arrival"));
+    let devices = Devices { ram, root, keys, port: 0, qmp, arrival };
     add("recipe", RECIPE.as_bytes());
     add("qemu", vm.qemu.build.as_bytes());
     add("argv", vm.qemu.argv(&vm.board(Path::new("console"), Some(devices))).join("\n").as_bytes());

@@ -4,19 +4,22 @@ use std::fmt;
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-use super::boot::{SKEW, Trouble, now, overlay, start};
+use super::boot::{ARRIVAL, Trouble, overlay, start};
 use super::machine::{Body, Emulated, Machine, Work, evidence_file};
 use super::qemu::{Devices, Memory};
 use super::snapshot::Snapshot;
 use super::vm::Vm;
 use super::{Qmp, keys};
+use crate::artifact::hex;
 use crate::command::{Command, Status};
 use crate::shell::{Login, Shell, Ssh};
 use crate::wait::{self, Look};
@@ -25,16 +28,6 @@ use crate::wait::{self, Look};
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often it is looked whether the state is loaded, and whether somebody answers.
 const PAUSE: Duration = Duration::from_millis(5);
-
-/// What every machine of a snapshot would have in common, made its own: the state of the random numbers (fed, and taken
-/// over at once: RNDRESEEDCRNG) and the time. Then which boot it is, and what its clock says.
-const ARRIVE: &str = r#"
-cat >/dev/urandom
-perl -e 'open(RANDOM, ">", "/dev/urandom") && ioctl(RANDOM, 0x5207, 0) || die "no fresh random numbers: $!\n"'
-date --set "@$1" >/dev/null
-cat /proc/sys/kernel/random/boot_id
-date +%s.%N
-"#;
 
 /// A machine that did not come up from a snapshot.
 #[derive(Debug)]
@@ -77,12 +70,13 @@ pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str) -> Result<Mac
         keys: snapshot.folder.join(keys::DISK),
         port: 0,
         qmp: PathBuf::new(),
+        arrival: PathBuf::new(),
     };
     let since = Timestamp::now();
     let (child, mut qmp, port) = start(vm, &console, devices, &work).await?;
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let arrived = tokio::select! {
-        arrived = arrive(vm, snapshot, &mut qmp, &login) => arrived,
+        arrived = arrive(vm, snapshot, &mut qmp, &login, &work) => arrived,
         status = child.wait() => Err(Trouble(format!("qemu ended with {status}: {}", work.qemu_said()))),
     };
     let shell = arrived
@@ -103,38 +97,41 @@ pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str) -> Result<Mac
     })
 }
 
-async fn arrive(vm: &Vm, snapshot: &Snapshot, qmp: &mut Qmp, login: &Login) -> Result<Shell, Trouble> {
+async fn arrive(vm: &Vm, snapshot: &Snapshot, qmp: &mut Qmp, login: &Login, work: &Work) -> Result<Shell, Trouble> {
     let state = format!("file:{}", snapshot.folder.join(Snapshot::STATE).display());
     qmp.leave_memory_in_its_file().await?;
     qmp.execute("migrate-incoming", json!({ "uri": state })).await?;
     // One that is told to go on before all of it is loaded stays stopped for ever.
     qmp.migrated(LIMIT, PAUSE).await?;
+    let mut port = UnixStream::connect(work.folder.join(ARRIVAL)).await.context("its port does not open")?;
+    port.write_all(its_own()?.as_bytes()).await.context("its port takes nothing")?;
     qmp.execute("cont", json!({})).await?;
-    let ssh = wait::until("a login", LIMIT, PAUSE, async || match Ssh::connect(login).await {
+    let here = async {
+        let mut said = String::new();
+        let heard = tokio::time::timeout(LIMIT, BufReader::new(port).read_line(&mut said)).await;
+        match heard {
+            Ok(Ok(_)) if said == "here\n" => Ok(()),
+            _ => Err(Trouble(format!("it did not take in the time and fresh random numbers: \"{}\"", said.trim_end()))),
+        }
+    };
+    let knock = wait::until("a login", LIMIT, PAUSE, async || match Ssh::connect(login).await {
         Ok(ssh) => Ok::<_, Trouble>(Look::Done(ssh)),
         Err(error) => Ok(Look::Waiting(error.to_string())),
     });
-    let shell = Shell::ssh(ssh.await?, vm.context.witness.clone());
-    // On a host that is very busy the time that was sent is long past when it is set.
-    for _ in 0..5 {
-        let sent = now();
-        let said = shell.read(&arrival(sent)?).await.map_err(anyhow::Error::from)?;
-        let mut lines = said.lines();
-        let (boot, clock) = (lines.next().unwrap_or_default(), lines.next().and_then(|text| text.parse::<f64>().ok()));
-        if boot != snapshot.manifest.facts.boot {
-            let frozen = &snapshot.manifest.facts.boot;
-            return Err(Trouble(format!("its boot is \"{boot}\", and the one that was frozen is {frozen}")));
-        }
-        let clock = clock.ok_or_else(|| Trouble(format!("its clock does not say the time: {said}")))?;
-        if sent - clock <= SKEW && now() - clock <= SKEW {
-            return Ok(shell);
-        }
+    // Both cost the emulated CPUs time, and there are two of them.
+    let ((), ssh) = tokio::try_join!(here, knock)?;
+    let shell = Shell::ssh(ssh, vm.context.witness.clone());
+    let boot = shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id")).await?;
+    match boot.trim_end() == snapshot.manifest.facts.boot {
+        true => Ok(shell),
+        false => Err(Trouble(format!("its boot is {}, not {}", boot.trim_end(), snapshot.manifest.facts.boot))),
     }
-    Err(Trouble("its clock does not let itself be set".to_owned()))
 }
 
-fn arrival(now: f64) -> anyhow::Result<Command> {
-    let mut seed = vec![0; 64];
+/// What a machine is told that goes on: the time, in seconds and nanoseconds, and random bytes in hexadecimal.
+fn its_own() -> anyhow::Result<String> {
+    let mut seed = [0; 64];
     fs::File::open("/dev/urandom")?.read_exact(&mut seed).context("this host gives no random numbers")?;
-    Ok(Command::new("sudo").args(["sh", "-ec", ARRIVE, "arrive", &format!("{now:.3}")]).stdin(seed))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{} {} {}\n", now.as_secs(), now.subsec_nanos(), hex(&seed)))
 }

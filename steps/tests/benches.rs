@@ -26,10 +26,11 @@ fn people_are_told_how_the_program_was_built() {
 }
 
 #[test]
-fn the_number_of_machines_is_the_fleets_alone() {
+fn a_number_is_of_the_part_that_it_is_for() {
     let project = Project::new();
     told(&mut project.assay(&["bench", "--machines", "2"]), 2, &["write assay bench fleet --machines N"]);
-    told(&mut project.assay(&["bench", "boots"]), 2, &["sampler, ssh, plan, report, fleet"]);
+    told(&mut project.assay(&["bench", "ssh", "--times", "2"]), 2, &["write assay bench restore --times N"]);
+    told(&mut project.assay(&["bench", "boots"]), 2, &["restore, sampler, ssh, plan, report, fleet, suite"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use assay::facts::{Arch, Facts};
 use assay::inventory::Inventory;
 use assay::memo::Memo;
 use assay::probe::Reading;
+use assay::schedule::{Schedule, queueing};
 use assay::target::ec2::Cloud;
 use assay::target::{Context, Definition, Machine, SetupStep, Vm};
 use tokio::sync::Semaphore;
@@ -112,6 +113,7 @@ pub struct Machines {
     /// Without permits until the annex's own run on the one machine is over.
     annex_first: Semaphore,
     room: Room,
+    schedule: Arc<Schedule>,
     kinds: Memo<Arc<Vm>>,
     device: Memo<Arc<Bench>>,
     device_turn: Semaphore,
@@ -121,7 +123,14 @@ pub struct Machines {
 
 impl Machines {
     /// No machine yet; they stay when their job is done if they are to be kept.
-    pub fn new(context: Context, arch: Arch, cloud: Option<Arc<Cloud>>, room: Room, keep: bool) -> Machines {
+    pub fn new(
+        context: Context,
+        arch: Arch,
+        cloud: Option<Arc<Cloud>>,
+        room: Room,
+        schedule: &Arc<Schedule>,
+        keep: bool,
+    ) -> Machines {
         Machines {
             context,
             arch,
@@ -129,8 +138,9 @@ impl Machines {
             cloud,
             keep,
             room,
-            kinds: Memo::default(),
-            device: Memo::default(),
+            kinds: Memo::of("kind of machine", schedule),
+            device: Memo::of("machine", schedule),
+            schedule: schedule.clone(),
             device_turn: Semaphore::new(1),
             up: Mutex::default(),
         }
@@ -204,7 +214,7 @@ impl Machines {
                 Some(cloud) => Box::pin(cloud.provision(DEVICE)).await?,
                 None => {
                     let vm = self.vm(Kind::Device).await?;
-                    let _room = self.room.of(Share::Memory, vm.takes()).await?;
+                    let _room = queueing(self.room.of(Share::Memory, vm.takes())).await?;
                     Box::pin(vm.machine(DEVICE)).await?
                 }
             };
@@ -249,10 +259,10 @@ impl Machines {
     ) -> anyhow::Result<T> {
         if self.cloud.is_some() && matches!(job.kind, Kind::Device) {
             if !job.first {
-                drop(self.annex_first.acquire().await?);
+                drop(queueing(self.annex_first.acquire()).await?);
             }
             let bench = self.device_bench().await?;
-            let _turn = self.device_turn.acquire().await?;
+            let _turn = queueing(self.device_turn.acquire()).await?;
             return while_up(&bench, work).await;
         }
         if !matches!(job.kind, Kind::Device) {
@@ -260,8 +270,10 @@ impl Machines {
             drop(self.vm(Kind::Device).await?.facts().await);
         }
         let vm = self.vm(job.kind).await?;
-        let _room = self.room.of(job.share, vm.takes()).await?;
-        let bench = self.taken_in(Box::pin(vm.machine(&machine_name(job.name))).await?);
+        let _room = queueing(self.room.of(job.share, vm.takes())).await?;
+        let name = machine_name(job.name);
+        let machine = self.schedule.work(&format!("machine {name}"), Box::pin(vm.machine(&name))).await?;
+        let bench = self.taken_in(machine);
         let done = while_up(&bench, work).await;
         if self.keep && bench.machine.alive().is_ok() && self.room.has_more_than(vm.takes()) {
             bench.machine.pause().await?;

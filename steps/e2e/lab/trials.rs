@@ -58,13 +58,18 @@ pub struct TrialSpec {
     pub cold: bool,
 }
 
+/// Its name; the alternate form says all of it: two that differ in anything differ in this.
 impl fmt::Display for TrialSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}-{}", self.guest.name(), self.limits.quadlet())?;
         match self.until {
-            Until::Ended => Ok(()),
-            Until::Held(time) => write!(out, "-{}s", time.as_secs()),
-            Until::Stopped(times) => write!(out, "-{times}-stops"),
+            Until::Ended => {}
+            Until::Held(time) => write!(out, "-{}s", time.as_secs())?,
+            Until::Stopped(times) => write!(out, "-{times}-stops")?,
+        }
+        match (out.alternate(), self.runs, self.cold) {
+            (false, ..) | (true, 1, false) => Ok(()),
+            (true, runs, cold) => write!(out, " ×{runs}{}", if cold { ", the first cold" } else { "" }),
         }
     }
 }
@@ -133,14 +138,16 @@ impl Lab {
     /// The annex's own run and its repetitions, the first of all of them cold. They run under the same limits where
     /// the CPU is native, and without the one on CPU where it is emulated and a start would take a minute.
     pub async fn repeated_run(&self) -> anyhow::Result<Subject> {
-        let mut all = self.annex_run().await?;
         let native = self.machines.facts().await?.native;
         let limits = if native { Limits::Annex } else { Limits::Memory };
         let spec = workload(limits, self.orders.runs - 1, !native);
-        if spec.runs > 0 {
-            let more = self.measured(&format!("again-{spec}"), self.run_trial(&spec)).await?;
-            all.extend(more);
+        if spec.runs == 0 {
+            return self.annex_run().await;
         }
+        let again = async { self.measured(&format!("again {spec:#}"), self.run_trial(&spec)).await };
+        let (annex, again) = tokio::join!(self.annex_run(), again);
+        let mut all = annex?;
+        all.extend(again?);
         Ok(all)
     }
 
@@ -209,8 +216,7 @@ impl Lab {
 
     /// A trial; it is run when it is first asked for.
     pub async fn trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
-        // All of the specification: two that differ in anything are two trials, and two that do not are one.
-        self.measured(&format!("{spec:?}"), self.run_trial(spec)).await
+        self.measured(&format!("{spec:#}"), self.run_trial(spec)).await
     }
 
     async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {

@@ -1,0 +1,164 @@
+//! What a machine costs: by a boot, and from the snapshot of one.
+//!
+//! Both end when a command has run on the machine over a connection of its own. The snapshot is there, and its sums have
+//! been checked, before anything is measured: a run of the suite does that once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+
+use super::Times;
+use crate::command::Command;
+use crate::evidence::new_run_id;
+use crate::facts::Arch;
+use crate::lease::Ledger;
+use crate::progress::Progress;
+use crate::settings::Settings;
+use crate::shell::Nobody;
+use crate::target::{Context, Definition, Machine, Vm};
+use crate::unit::Unit;
+
+/// The kind of machine.
+const KIND: &str = "nano";
+/// What this process may hold more of at the end, in MiB: allocators do not give everything back.
+const GROWTH: u64 = 64;
+
+/// What a machine costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    /// From nothing to the first command by a boot, in seconds: the median; so below.
+    pub boot_s: f64,
+    /// From its snapshot.
+    pub restore_s: f64,
+    /// How many times longer the boot takes.
+    pub restore_ratio: f64,
+    /// How many machines came up from the snapshot, each with random numbers of its own.
+    pub restores: usize,
+    #[serde(skip)]
+    times: [Times; 2],
+    #[serde(skip)]
+    accelerator: String,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([boot, restore], ratio) = (&self.times, Unit::Times.show(self.restore_ratio));
+        write!(
+            out,
+            "restore: the first command on a machine ({}) takes {restore} from the snapshot, and {boot} by a boot, {ratio} of \
+             that; of {} restored machines nothing is left",
+            self.accelerator, self.restores
+        )
+    }
+}
+
+/// What a process holds of its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    memory: u64,
+}
+
+impl Held {
+    /// By this process: its open files, sockets and pipes; its memory in MiB.
+    fn now() -> anyhow::Result<Held> {
+        let descriptors = fs::read_dir("/proc/self/fd").context("/proc/self/fd cannot be read")?.count();
+        let status = fs::read_to_string("/proc/self/status").context("/proc/self/status cannot be read")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")?;
+        Ok(Held { descriptors, memory: kilobytes / 1024 })
+    }
+}
+
+/// Boots so many machines and restores so many, one after the other, and checks that nothing of them is left.
+///
+/// # Errors
+/// A machine does not come up; two have the same random numbers; something of them is left.
+pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<Cost> {
+    let settings = Settings::read()?;
+    let run = new_run_id();
+    let ledger = Arc::new(Ledger::open(&settings.cache.join("leases"), &run)?);
+    let evidence = tempfile::tempdir().context("there is no room for a temporary folder")?;
+    let context = Context {
+        settings,
+        ledger: ledger.clone(),
+        witness: Arc::new(Nobody),
+        evidence: evidence.path().to_owned(),
+        run: run.clone(),
+        progress: progress.clone(),
+    };
+    let measured = rounds(boots, restores, &context).await;
+    let troubles = ledger.close();
+    let cost = measured?;
+    ensure!(troubles.is_empty(), "not everything could be removed: {}", troubles.join("; "));
+    let folder = Path::new("/tmp").join(format!("assay-{run}"));
+    ensure!(!folder.exists(), "{} is left", folder.display());
+    Ok(cost)
+}
+
+async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Result<Cost> {
+    let arch = Arch::host().context("this host is of no architecture that machines are made of")?;
+    let definition = Definition::named(&context.settings.root, KIND)?;
+    let vm = Vm::of(&definition, arch, context).await?;
+    let accelerator = vm.facts().await?.accelerator.to_string();
+    let mut seconds = [const { Vec::new() }; 2];
+    let mut numbers = BTreeSet::new();
+    for boot in 1..=boots {
+        context.progress.say(format!("restore: boot {boot} of {boots}"));
+        let machine = Box::pin(vm.boot(&format!("boot-{boot}"))).await?;
+        seconds[0].push(machine.boot.as_secs_f64());
+        machine.shut_down().await;
+    }
+    // The first one opens what stays open: a thread, a connection to nothing of the machine's.
+    let mut before = None;
+    for restore in 1..=restores {
+        let machine = Box::pin(vm.machine(&format!("restore-{restore}"))).await?;
+        seconds[1].push(machine.boot.as_secs_f64());
+        numbers.insert(random_number(&machine).await?);
+        machine.shut_down().await;
+        drop(machine);
+        before.get_or_insert(Held::now()?);
+    }
+    ensure!(numbers.len() == restores, "of {restores} machines only {} had random numbers of their own", numbers.len());
+    if let Some(before) = before {
+        grown(&before, &Held::now()?)?;
+    }
+    let times = [Times::of(&seconds[0])?, Times::of(&seconds[1])?];
+    let [boot_s, restore_s] = [times[0].median(), times[1].median()];
+    Ok(Cost { boot_s, restore_s, restore_ratio: boot_s / restore_s, restores, times, accelerator })
+}
+
+/// A number from the machine's kernel that no other machine has.
+async fn random_number(machine: &Machine) -> anyhow::Result<String> {
+    machine.shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/uuid")).await
+}
+
+/// Whether more is held than before.
+fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
+    // Connections and children are closed by other threads: a few may be on their way.
+    let (descriptors, more) = (after.descriptors.saturating_sub(before.descriptors), 8);
+    ensure!(descriptors <= more, "{descriptors} more files, sockets or pipes are open than after the first machine");
+    let memory = after.memory.saturating_sub(before.memory);
+    ensure!(memory <= GROWTH, "this process takes {memory} MiB more than after the first machine");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_machines_is_found() {
+        let before = Held::now().unwrap();
+        assert!(before.descriptors > 2 && before.memory > 0, "{before:?}");
+        grown(&before, &before).unwrap();
+        let open = Held { descriptors: before.descriptors + 200, ..before.clone() };
+        assert!(grown(&before, &open).unwrap_err().to_string().starts_with("200 more files, sockets or pipes"));
+        let large = Held { memory: before.memory + 300, ..before.clone() };
+        assert!(grown(&before, &large).unwrap_err().to_string().starts_with("this process takes 300 MiB more"));
+    }
+}

@@ -1,0 +1,269 @@
+//! What a run's time went into: pieces of work, what each waited for, and the longest chain of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// How many pieces of the work are told of.
+const TOLD: usize = 5;
+
+tokio::task_local! {
+    /// The piece of work that is under way here.
+    static UNDER_WAY: Arc<Mutex<UnderWay>>;
+}
+
+/// What is noted of a piece of work while it is under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    needs: BTreeSet<String>,
+    /// From when to when it waited for other work, and for a place on the host.
+    waits: Vec<Wait>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    from: Instant,
+    to: Instant,
+    for_room: bool,
+}
+
+/// A piece of work that is done. Times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// Its name.
+    pub name: String,
+    /// When it began, since the run did.
+    pub began: f64,
+    /// How long it took, without what it waited for.
+    pub took: f64,
+    /// How long it waited for a place on the host.
+    pub queued: f64,
+    /// What it needed: the names of other work.
+    pub needs: BTreeSet<String>,
+}
+
+/// Notes the work of a run as it is done.
+#[derive(Debug)]
+pub struct Schedule {
+    started: Instant,
+    done: Mutex<Vec<Work>>,
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule { started: Instant::now(), done: Mutex::default() }
+    }
+}
+
+impl Schedule {
+    /// Does a piece of work, and notes it; to work that it is a part of, it is something to wait for.
+    pub async fn work<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
+        let noted = async {
+            let (began, own) = (Instant::now(), Arc::new(Mutex::new(UnderWay::default())));
+            let done = UNDER_WAY.scope(own.clone(), work).await;
+            let ended = Instant::now();
+            let own = std::mem::take(&mut *own.lock().unwrap_or_else(PoisonError::into_inner));
+            let waited = seconds_of(own.waits.iter());
+            let queued = seconds_of(own.waits.iter().filter(|wait| wait.for_room));
+            let work = Work {
+                name: name.to_owned(),
+                began: (began - self.started).as_secs_f64(),
+                took: ((ended - began).as_secs_f64() - waited).max(0.0),
+                queued,
+                needs: own.needs,
+            };
+            self.done.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+            done
+        };
+        needing(name, noted).await
+    }
+
+    /// What it all came to.
+    pub fn summary(&self) -> Summary {
+        let work = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Summary::of(work, self.started.elapsed().as_secs_f64())
+    }
+}
+
+/// Waits for other work, which somebody does, and notes that it was needed.
+pub async fn needing<T>(name: &str, work: impl Future<Output = T>) -> T {
+    wait(Some(name), work).await
+}
+
+/// Waits for a place on the host: a matter of what else is going on, not of the work.
+pub async fn queueing<T>(wait_for: impl Future<Output = T>) -> T {
+    wait(None, wait_for).await
+}
+
+async fn wait<T>(needed: Option<&str>, work: impl Future<Output = T>) -> T {
+    let Ok(own) = UNDER_WAY.try_with(Arc::clone) else { return work.await };
+    let from = Instant::now();
+    let done = work.await;
+    let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+    own.needs.extend(needed.map(str::to_owned));
+    own.waits.push(Wait { from, to: Instant::now(), for_room: needed.is_none() });
+    done
+}
+
+/// The seconds that waits cover, those that overlap once.
+fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
+    let mut waits: Vec<&Wait> = waits.collect();
+    waits.sort_by_key(|wait| wait.from);
+    let mut until: Option<Instant> = None;
+    let mut seconds = 0.0;
+    for wait in waits {
+        let from = until.map_or(wait.from, |until| until.max(wait.from));
+        if wait.to > from {
+            seconds += (wait.to - from).as_secs_f64();
+            until = Some(wait.to);
+        }
+    }
+    seconds
+}
+
+/// What a run's time went into. Times in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// From the first piece of work to the end of the last.
+    pub wall: f64,
+    /// The longest chain of work of which each piece needs the one before: what no host can do faster side by side.
+    pub critical: f64,
+    /// That chain, from its beginning.
+    pub path: Vec<Step>,
+    /// All of the work, in the order of its end.
+    pub work: Vec<Work>,
+}
+
+/// A piece of work on the longest chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// How long it took.
+    pub took: f64,
+}
+
+impl Summary {
+    /// What the work came to, of a run that took `wall` seconds.
+    pub fn of(work: Vec<Work>, wall: f64) -> Summary {
+        let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
+        // Work is noted when it ends, and so after all that it needed.
+        for piece in &work {
+            let needed = piece.needs.iter().filter_map(|name| Some((name.as_str(), longest.get(name.as_str())?.0)));
+            let before = needed.max_by(|one, other| one.1.total_cmp(&other.1));
+            let chain = piece.took + before.map_or(0.0, |(_, seconds)| seconds);
+            longest.insert(&piece.name, (chain, before.map(|(name, _)| name)));
+        }
+        let last = longest.iter().max_by(|one, other| one.1.0.total_cmp(&other.1.0));
+        let critical = last.map_or(0.0, |(_, (seconds, _))| *seconds);
+        let mut path = Vec::new();
+        let mut at = last.map(|(name, _)| *name);
+        while let Some(name) = at {
+            let took = work.iter().rev().find(|piece| piece.name == name).map_or(0.0, |piece| piece.took);
+            path.insert(0, Step { name: name.to_owned(), took });
+            at = longest.get(name).and_then(|(_, before)| *before);
+        }
+        Summary { wall, critical, path, work }
+    }
+
+    /// How many times the longest chain the whole took.
+    pub fn ratio(&self) -> Option<f64> {
+        (self.critical > 0.0).then(|| self.wall / self.critical)
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(ratio) = self.ratio() else { return write!(out, "the run took {:.0} s", self.wall) };
+        writeln!(
+            out,
+            "the run took {:.0} s, {ratio:.2} times its critical path of {:.0} s, the longest chain of work that needs the work before:",
+            self.wall, self.critical
+        )?;
+        let shown = self.path.iter().filter(|step| step.took >= 0.05);
+        let chain: Vec<String> = shown.map(|step| format!("{} {:.1} s", step.name, step.took)).collect();
+        writeln!(out, "  {}", chain.join(" → "))?;
+        let mut largest: Vec<&Work> = self.work.iter().collect();
+        largest.sort_by(|one, other| other.took.total_cmp(&one.took));
+        let told: Vec<String> =
+            largest.iter().take(TOLD).map(|work| format!("{} {:.0} s", work.name, work.took)).collect();
+        let (all, queued): (f64, f64) =
+            self.work.iter().fold((0.0, 0.0), |(all, queued), work| (all + work.took, queued + work.queued));
+        write!(
+            out,
+            "  {:.0} s of work side by side, {queued:.0} s of waiting for a place; most of it: {}",
+            all,
+            told.join(", ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn work(name: &str, took: f64, needs: &[&str]) -> Work {
+        let needs = needs.iter().map(|name| (*name).to_owned()).collect();
+        Work { name: name.to_owned(), began: 0.0, took, queued: 1.0, needs }
+    }
+
+    #[test]
+    fn the_longest_chain_is_found_not_the_longest_piece() {
+        let all = vec![
+            work("image", 3.0, &[]),
+            work("machine", 2.0, &[]),
+            work("series", 8.0, &["machine"]),
+            work("annex run", 9.0, &["image", "machine"]),
+        ];
+        let summary = Summary::of(all, 15.0);
+        assert_eq!((summary.critical, summary.ratio()), (12.0, Some(1.25)));
+        let names: Vec<&str> = summary.path.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["image", "annex run"]);
+        let said = summary.to_string();
+        assert!(said.starts_with("the run took 15 s, 1.25 times its critical path of 12 s"), "{said}");
+        assert!(said.contains("\n  image 3.0 s → annex run 9.0 s\n"), "{said}");
+        assert!(said.contains("22 s of work side by side, 4 s of waiting for a place"), "{said}");
+    }
+
+    #[test]
+    fn a_run_without_work_has_no_chain() {
+        let summary = Summary::of(Vec::new(), 1.0);
+        assert_eq!((summary.critical, summary.ratio()), (0.0, None));
+        assert_eq!(summary.to_string(), "the run took 1 s");
+    }
+
+    #[tokio::test]
+    async fn what_work_waits_for_is_not_its_own() {
+        let schedule = Schedule::default();
+        let sleep = |millis| async move { std::thread::sleep(Duration::from_millis(millis)) };
+        schedule
+            .work("trial", async {
+                schedule.work("machine", sleep(60)).await;
+                queueing(sleep(40)).await;
+                sleep(5).await;
+            })
+            .await;
+        let summary = schedule.summary();
+        let of = |name: &str| summary.work.iter().find(|work| work.name == name).unwrap().clone();
+        let (machine, trial) = (of("machine"), of("trial"));
+        assert!(machine.took >= 0.06 && trial.took < machine.took, "{summary:?}");
+        assert!(trial.queued >= 0.04 && machine.queued == 0.0, "{summary:?}");
+        assert_eq!(trial.needs.iter().collect::<Vec<_>>(), ["machine"]);
+        assert!(summary.critical >= 0.065 && summary.critical < summary.wall, "{summary:?}");
+    }
+
+    #[test]
+    fn waits_that_overlap_are_counted_once() {
+        let now = Instant::now();
+        let wait = |from: u64, to: u64| Wait {
+            from: now + Duration::from_secs(from),
+            to: now + Duration::from_secs(to),
+            for_room: false,
+        };
+        assert_eq!(seconds_of([wait(5, 9), wait(0, 4), wait(2, 6), wait(7, 8)].iter()), 9.0);
+    }
+}
