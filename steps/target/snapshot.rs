@@ -24,6 +24,7 @@ use crate::artifact::{hex, sha256_of};
 use crate::command::Command;
 use crate::facts::{Accelerator, Facts};
 use crate::lease::Lease;
+use crate::progress::Progress;
 use crate::unit::Bytes;
 
 /// Raised when what is frozen changes, or how.
@@ -81,13 +82,13 @@ impl Snapshot {
         let (key, kind) = (key(vm)?, kind(vm));
         let snapshots = folder(&vm.context.settings.cache);
         let own = snapshots.join(&key);
-        if let Some(snapshot) = Snapshot::whole(vm, &own).await? {
+        if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
             return Ok(snapshot);
         }
         fs::create_dir_all(&snapshots).with_context(|| format!("{} cannot be made", snapshots.display()))?;
         // One lock for all of them: two boots side by side on few cores take longer than one after the other.
         let _turn = cache::turn(&snapshots.join("making.lock"), "a snapshot", LIMIT, &vm.context.progress).await?;
-        if let Some(snapshot) = Snapshot::whole(vm, &own).await? {
+        if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
             return Ok(snapshot);
         }
         let part = snapshots.join(format!("{key}.{}.part", vm.context.run));
@@ -109,7 +110,7 @@ impl Snapshot {
     }
 
     /// The snapshot in a folder, if each of its files is as it was frozen; of one that is damaged, it is said.
-    async fn whole(vm: &Vm, folder: &Path) -> anyhow::Result<Option<Snapshot>> {
+    async fn whole(folder: &Path, progress: &Progress) -> anyhow::Result<Option<Snapshot>> {
         let Some(snapshot) = Snapshot::open(folder) else { return Ok(None) };
         let (folder, known) = (snapshot.folder.clone(), snapshot.manifest.sums.clone());
         // Half a gigabyte: not on a thread that others wait for.
@@ -122,7 +123,7 @@ impl Snapshot {
             }
             Err(error) => format!("{error:#}"),
         };
-        vm.context.progress.say(format!("snapshot {}: {problem}: it is made anew", snapshot.manifest.kind));
+        progress.say(format!("snapshot {}: {problem}: it is made anew", snapshot.manifest.kind));
         snapshot.discard();
         Ok(None)
     }
@@ -247,4 +248,111 @@ fn remove_others(snapshots: &Path, kind: &str) {
 /// Whether a folder is a snapshot in its place: one that is being made has a longer name.
 pub(super) fn whole_name(folder: &Path) -> bool {
     folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::facts::Arch;
+    use crate::target::{Definition, Image, Qemu, tests::context};
+
+    /// A folder that is a snapshot, as far as can be seen from outside.
+    fn frozen(kind: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in Snapshot::FILES {
+            fs::write(folder.path().join(name), format!("what is in {name}")).unwrap();
+        }
+        let manifest = Manifest {
+            key: "k".into(),
+            kind: kind.into(),
+            frozen: "2026-01-01T00:00:00Z".into(),
+            boot: 23.0,
+            facts: Facts { snapshot: Some("k of 2026".into()), ..crate::facts::recorded() },
+            sums: sums(folder.path()).unwrap(),
+        };
+        fs::write(folder.path().join(Snapshot::MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        folder
+    }
+
+    async fn whole(folder: &Path) -> (Option<Snapshot>, String) {
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
+        let progress = Progress::to(move |line| *heard.lock().unwrap() += line);
+        let snapshot = Snapshot::whole(folder, &progress).await.unwrap();
+        let said = said.lock().unwrap().clone();
+        (snapshot, said)
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_is_as_it_was_frozen_is_used() {
+        let folder = frozen("nano");
+        let (snapshot, said) = whole(folder.path()).await;
+        assert_eq!((snapshot.unwrap().manifest.boot, said.as_str()), (23.0, ""));
+        assert!(whole(&folder.path().join("none")).await.0.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_of_which_any_file_was_changed_or_lost_is_removed() {
+        for name in Snapshot::FILES {
+            let folder = frozen("nano");
+            fs::write(folder.path().join(name), "something else").unwrap();
+            let (snapshot, said) = whole(folder.path()).await;
+            assert!(snapshot.is_none() && !folder.path().exists());
+            assert!(
+                said.ends_with(&format!("snapshot nano: {name} is not as it was frozen: it is made anew")),
+                "{said}"
+            );
+            let folder = frozen("nano");
+            fs::remove_file(folder.path().join(name)).unwrap();
+            let (snapshot, said) = whole(folder.path()).await;
+            assert!(snapshot.is_none() && said.contains(&format!("{name} cannot be read")), "{said}");
+        }
+    }
+
+    #[test]
+    fn of_a_kind_one_snapshot_is_kept() {
+        let all = tempfile::tempdir().unwrap();
+        for (name, kind) in [("one", "nano"), ("two", "mega"), ("three.run.part", "nano")] {
+            fs::rename(frozen(kind).keep(), all.path().join(name)).unwrap();
+        }
+        remove_others(all.path(), "nano");
+        let mut left: Vec<_> = fs::read_dir(all.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["three.run.part", "two"]);
+    }
+
+    fn machines(change: impl FnOnce(&mut Vm)) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let image = Image {
+            disk: "/i/disk.img".into(),
+            kernel: "/i/vmlinuz".into(),
+            initrd: "/i/initrd".into(),
+            manifest: crate::target::Manifest {
+                key: "i".into(),
+                distribution: "debian-13".into(),
+                architecture: "amd64".into(),
+                built: "2026-01-01T00:00:00Z".into(),
+                seconds: 33.0,
+                mirror: "http://m".into(),
+                packages: BTreeMap::new(),
+            },
+        };
+        let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
+        let mut vm = Vm::assembled(Definition::named(root, "nano").unwrap(), Arch::Amd64, qemu, image, context());
+        change(&mut vm);
+        key(&vm).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_is_stale_when_anything_it_rests_on_has_changed() {
+        let now = machines(|_| ());
+        assert_eq!(now, machines(|_| ()), "the same machine has the same one");
+        assert_ne!(now, machines(|vm| vm.qemu.build = "QEMU 10.0.2 (Debian 2)".into()), "another build of QEMU");
+        assert_ne!(now, machines(|vm| vm.definition.cpus = 1), "another command line");
+        assert_ne!(now, machines(|vm| vm.definition.memory = Bytes(1 << 30)), "another machine");
+        assert_ne!(now, machines(|vm| vm.image.manifest.built = "2026-01-02T00:00:00Z".into()), "another image");
+        assert_ne!(now, machines(|vm| vm.accelerator = Accelerator::Kvm), "another CPU");
+    }
 }

@@ -57,8 +57,13 @@ impl Vm {
         let trial = tempfile::tempdir().context("there is no room for a temporary folder")?;
         let accelerator = accelerator::choose(context, &qemu, &image, arch, trial.path()).await;
         qemu.fit(accelerator)?;
-        let (definition, context) = (definition.clone(), context.clone());
-        Ok(Vm { definition, arch, qemu, image, accelerator, context, snapshot: Mutex::new(None) })
+        Ok(Vm { accelerator, ..Vm::assembled(definition.clone(), arch, qemu, image, context.clone()) })
+    }
+
+    /// What is found out is put together, for a CPU that is emulated.
+    pub(super) fn assembled(definition: Definition, arch: Arch, qemu: Qemu, image: Image, context: Context) -> Vm {
+        let accelerator = Accelerator::Tcg;
+        Vm { definition, arch, qemu, image, accelerator, context, snapshot: Mutex::new(None) }
     }
 
     /// A clean machine: one that was up a moment ago, when it was frozen. The snapshot is made if there is none that is
