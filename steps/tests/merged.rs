@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -157,14 +158,26 @@ fn interrupted(project: &Project, arguments: &[&str], path: &str, until: &str) -
     run.current_dir(project.path("")).env("ASSAY_ROOT", project.path("")).env("ASSAY_CACHE", project.path("cache"));
     let said = fs::File::create(project.path("said")).unwrap();
     let mut run = run.env("PATH", path).stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
+    let pid = Pid::from_child(&run);
     let heard = || fs::read_to_string(project.path("said")).unwrap();
-    let begun = Instant::now();
-    while !heard().contains(until) && !project.path(until).exists() {
-        assert!(begun.elapsed() < crate::LIMIT && run.try_wait().unwrap().is_none(), "{}", heard());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
-    (run.wait().unwrap().code(), heard())
+    let mut wait = |done: &mut dyn FnMut(Option<ExitStatus>) -> bool| {
+        let begun = Instant::now();
+        while !done(run.try_wait().unwrap()) {
+            if begun.elapsed() > crate::LIMIT {
+                run.kill().unwrap();
+                panic!("nothing comes of it: {}", heard());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait(&mut |ended| ended.is_some() || heard().contains(until) || project.path(until).exists());
+    kill_process(pid, Signal::INT).unwrap();
+    let mut status = None;
+    wait(&mut |ended| {
+        status = ended.and_then(|ended| ended.code());
+        ended.is_some()
+    });
+    (status, heard())
 }
 
 #[test]
