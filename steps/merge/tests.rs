@@ -38,7 +38,8 @@ fn merged(parts: Vec<Part>) -> Merged {
 }
 
 fn refused(parts: Vec<Part>) -> String {
-    format!("{:#}", Merged::of("whole".to_owned(), &[], parts).unwrap_err())
+    let refused = Merged::of("whole".to_owned(), &[], parts).map(|merged| merged.run);
+    format!("{:#}", refused.unwrap_err())
 }
 
 fn of<'a>(verdicts: &'a mut Verdicts, verdict: Verdict) -> &'a mut ClaimRecord {
