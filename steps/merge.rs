@@ -43,7 +43,7 @@ impl Part {
         let path = || bundle.folder.path().display();
         let target = bundle.run.get("target").and_then(Json::as_str);
         let target = target.with_context(|| format!("{}/run.json does not say where it ran", path()))?.to_owned();
-        let shards: BTreeSet<Shard> = bundle.verdicts.claims.iter().filter_map(|claim| elsewhere(claim)).collect();
+        let shards: BTreeSet<Shard> = bundle.verdicts.claims.iter().filter_map(elsewhere).collect();
         anyhow::ensure!(shards.len() < 2, "{} says that it is of more than one shard: it was put together", path());
         let shard = shards.first().copied();
         Ok(Part { name: part_name(&target, shard), target, shard, bundle })

@@ -42,7 +42,7 @@ fn refused(parts: Vec<Part>) -> String {
     format!("{:#}", refused.unwrap_err())
 }
 
-fn of<'a>(verdicts: &'a mut Verdicts, verdict: Verdict) -> &'a mut ClaimRecord {
+fn of(verdicts: &mut Verdicts, verdict: Verdict) -> &mut ClaimRecord {
     verdicts.claims.iter_mut().find(|claim| claim.verdict == verdict).unwrap()
 }
 

@@ -48,7 +48,7 @@ pub(super) fn unrun<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<(String, Ve
             if claim.verdict != Verdict::NotRun {
                 continue;
             }
-            match all.iter_mut().find(|(why, of, _)| (&*why, &*of) == (&claim.reason, &targets)) {
+            match all.iter_mut().find(|(why, of, _)| *why == claim.reason && *of == targets) {
                 Some((_, _, claims)) => claims.push(claim.id),
                 None => all.push((claim.reason.clone(), targets, vec![claim.id])),
             }
