@@ -41,7 +41,7 @@ pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
     folders.iter().map(read).collect()
 }
 
-/// Whether a merged bundle can be made there: in a new or empty folder, and in none of its parts.
+/// Whether a merged bundle can be made there: in a new or empty folder, and within no run.
 ///
 /// # Errors
 /// It cannot.
@@ -57,12 +57,11 @@ pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
     }
     let whole = std::path::absolute(out).with_context(|| format!("{} is no path", what()))?;
     let known = whole.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
-    let inside = parts.iter().find(|part| known.starts_with(part.bundle.folder.path()));
-    match inside.map(|part| part.bundle.folder.path().display()) {
+    let taken =
+        |folder: &&Path| folder.join(SUMS).exists() || parts.iter().any(|part| part.bundle.folder.path() == *folder);
+    match known.ancestors().find(taken).map(Path::display) {
         None => Ok(()),
-        Some(part) => {
-            anyhow::bail!("{} is inside of {part}, which is to be a part of it: name a folder elsewhere", what())
-        }
+        Some(sealed) => anyhow::bail!("{} is inside of {sealed}, which is sealed: name a folder elsewhere", what()),
     }
 }
 

@@ -112,6 +112,7 @@ fn runs_are_merged_into_a_new_folder_and_what_does_not_go_together_leaves_nothin
     assert_eq!((&facts["targets"], &facts["parts"][0]["target"]), (&json!(["vm:amd64"]), &json!("vm:amd64")));
     told(&mut merge("out/new", &[amd64, arm64]), 2, &["out/new is not empty: runs are merged into a new folder"]);
     told(&mut merge("both/parts/vm-amd64/in", &[amd64, arm64]), 2, &["is inside of ", "name a folder elsewhere"]);
+    told(&mut merge("out/new/parts/more", &[amd64, arm64]), 2, &["out/new, which is sealed: name a folder elsewhere"]);
     told(&mut merge("none", &[amd64, amd64]), 2, &["are both run ", "name it once"]);
     told(&mut merge("none", &[amd64, "features"]), 2, &["features is not the whole folder of a run"]);
     told(&mut merge("none", &[amd64, "both"]), 2, &["is merged of several runs: name one of them"]);
