@@ -103,6 +103,10 @@ fn copy(from: &Folder, to: &Path) -> anyhow::Result<()> {
 pub fn close(folder: &Path, run: &str, asked: &[String], parts: &[String]) -> anyhow::Result<Merged> {
     let folder = Folder::open(folder)?;
     let merged = Merged::within(&folder, run.to_owned(), asked, parts)?;
+    // One that was killed could make no reports of itself; what cannot be made of it is told where its own are made again.
+    for part in merged.parts.iter().filter(|part| !part.ended()) {
+        report::write(&report::make(&part.bundle).0, part.bundle.folder.path())?;
+    }
     for (name, json) in [("run.json", merged.facts()), ("verdicts.json", merged.verdicts()?)] {
         fs::write(folder.path().join(name), text(&json)?).with_context(|| format!("cannot write {name}"))?;
     }

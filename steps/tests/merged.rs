@@ -133,6 +133,20 @@ fn runs_are_merged_into_a_new_folder_and_what_does_not_go_together_leaves_nothin
 }
 
 #[test]
+fn a_run_that_was_killed_is_merged_as_far_as_it_came() {
+    let project = Project::new();
+    project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
+    project.change("fixtures/selfcheck/verdicts.json", "\"complete\": true", "\"complete\": false");
+    let mut merge = project.assay(&["report", "--merge", "out", "fixtures/selfcheck"]);
+    told(&mut merge, 3, &["did not come to its end", "exit status 3; evidence: out"]);
+    assert!(project.path("out/parts/vm-amd64/report.html").exists(), "the page of the whole leads there");
+    assert!(!project.path("fixtures/selfcheck/report.html").exists(), "what is merged is left as it is");
+    assert_eq!(json(&project.path("out/run.json"))["ended"], Value::Null);
+    let killed = "parts/vm-amd64/SHA256SUMS: there is none: the run was killed";
+    told(&mut project.assay(&["verify", "out"]), 1, &[killed]);
+}
+
+#[test]
 fn the_worst_of_the_targets_is_the_exit_status_and_a_mistake_leaves_nothing() {
     let project = Project::new();
     project.change("features/a8_findings.feature", "72 %", "82 %");
