@@ -39,6 +39,7 @@ impl Bundle {
     /// A file is missing, is not of this layout, or cannot be read; the error names the file and, in a list, the line.
     pub fn open(path: &Path) -> anyhow::Result<Bundle> {
         let folder = Folder::open(path)?;
+        one_run(&folder)?;
         let shown = |name: &str| folder.path().join(name).display().to_string();
         let read = |name: &str| {
             folder.text(name).with_context(|| format!("{} is not the whole folder of a run", path.display()))
@@ -81,6 +82,23 @@ impl Bundle {
         self.verdicts.claims.iter().filter_map(again).collect()
     }
 }
+
+/// The names of the runs that a merged bundle is made of, in its order, as its `run.json` has them; `None` where the
+/// folder is of one run, or of none.
+pub fn parts(folder: &Folder) -> Option<Vec<String>> {
+    let run: Json = serde_json::from_str(&folder.text("run.json").ok()?).ok()?;
+    let parts = run.get("parts")?.as_array()?.iter();
+    Some(parts.map(|part| part.get("name").and_then(Json::as_str).unwrap_or_default().to_owned()).collect())
+}
+
+/// A merged bundle is not taken for a run: its parts are runs.
+fn one_run(folder: &Folder) -> anyhow::Result<()> {
+    let Some(parts) = parts(folder) else { return Ok(()) };
+    let path = folder.path().display();
+    let parts: Vec<String> = parts.iter().map(|part| format!("{path}/parts/{part}")).collect();
+    anyhow::bail!("{path} is merged of several runs: name one of them, {}", parts.join(" or "))
+}
+
 /// All that is said of a claim, each of its checks and each of its controls, in this order.
 fn conclusions(claim: &ClaimRecord) -> Vec<String> {
     let attempts = |attempts: &[Attempt]| -> Vec<String> {

@@ -1,6 +1,8 @@
 //! What turns a folder of evidence into a bundle to hand on: its reports, then checksums over all of it, then a statement
 //! about those.
 
+pub mod merged;
+
 use std::fs;
 use std::path::Path;
 

@@ -77,13 +77,8 @@ impl Evidence {
     /// # Errors
     /// The folder cannot be written to, or there is something in it.
     pub fn create(runs: &Path, folder: Option<&Path>, run: &str) -> anyhow::Result<Evidence> {
-        let folder = folder.map_or_else(|| runs.join(run), Path::to_path_buf);
-        let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
-        fs::create_dir_all(&folder).with_context(cannot)?;
-        if fs::read_dir(&folder).with_context(cannot)?.next().is_some() {
-            anyhow::bail!("{} is not empty: evidence is never mixed, name a new folder", folder.display());
-        }
-        let folder = folder.canonicalize().with_context(cannot)?;
+        let folder = new_or_empty(&folder.map_or_else(|| runs.join(run), Path::to_path_buf))?;
+        let cannot = || format!("cannot write evidence to {}", folder.display());
         let append = |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name));
         let open = Open {
             samples: append("samples.jsonl").with_context(cannot)?,
@@ -95,17 +90,8 @@ impl Evidence {
         };
         let evidence = Evidence { run: run.to_owned(), folder, open: Mutex::new(open) };
         evidence.note(json!({}))?;
-        evidence.point_latest(runs)?;
+        point_latest(runs, &evidence.folder, run)?;
         Ok(evidence)
-    }
-
-    /// Replaces the link at once: nobody sees a moment without it.
-    fn point_latest(&self, runs: &Path) -> anyhow::Result<()> {
-        fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
-        let fresh = runs.join(format!(".latest-{}", self.run));
-        let link = std::os::unix::fs::symlink(&self.folder, &fresh);
-        link.and_then(|()| fs::rename(&fresh, runs.join("latest")))
-            .context("cannot point target/assay/latest to the run")
     }
 
     /// The folder.
@@ -307,6 +293,30 @@ impl Witness for Evidence {
         let line = serde_json::to_string(&ran).map(|line| line + "\n").unwrap_or_default();
         let _ = self.open().transcript.write_all(line.as_bytes());
     }
+}
+
+/// A folder that evidence may be put into: it is made where there is none, and its path is whole.
+///
+/// # Errors
+/// It cannot be written to, or there is something in it.
+pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
+    let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
+    fs::create_dir_all(folder).with_context(cannot)?;
+    if fs::read_dir(folder).with_context(cannot)?.next().is_some() {
+        anyhow::bail!("{} is not empty: evidence is never mixed, name a new folder", folder.display());
+    }
+    folder.canonicalize().with_context(cannot)
+}
+
+/// Points `latest` in `runs` to the folder of a run. The link is replaced at once: nobody sees a moment without it.
+///
+/// # Errors
+/// The link cannot be made.
+pub fn point_latest(runs: &Path, folder: &Path, run: &str) -> anyhow::Result<()> {
+    fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    let fresh = runs.join(format!(".latest-{run}"));
+    let link = std::os::unix::fs::symlink(folder, &fresh);
+    link.and_then(|()| fs::rename(&fresh, runs.join("latest"))).context("cannot point target/assay/latest to the run")
 }
 
 fn pretty(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {

@@ -49,6 +49,7 @@ pub mod quote;
 pub mod evidence;
 pub mod record;
 pub mod bundle;
+pub mod merge;
 pub mod seal;
 pub mod attestation;
 pub mod verify;

@@ -72,7 +72,7 @@ pub struct Plan {
 pub struct Mistakes(pub Vec<String>);
 
 /// A part of the scenarios, for running them on several machines: the first of three is `1/3`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     part: usize,
     of: usize,
@@ -87,6 +87,18 @@ impl std::str::FromStr for Shard {
             Some((part, of)) if 1 <= part && part <= of => Ok(Shard { part, of }),
             _ => Err(format!("\"{text}\" is no shard: write the first of three as 1/3")),
         }
+    }
+}
+
+impl Shard {
+    /// Which part, counted from 1, of how many.
+    pub fn numbers(self) -> (usize, usize) {
+        (self.part, self.of)
+    }
+
+    /// The shard that a reason names, as the one why a scenario does not run that is another shard's.
+    pub fn of_reason(reason: &str) -> Option<Shard> {
+        reason.strip_prefix(NOT_IN_SHARD)?.parse().ok()
     }
 }
 

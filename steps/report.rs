@@ -7,6 +7,7 @@ mod example;
 mod html;
 mod job_summary;
 mod junit;
+mod merged;
 mod messages;
 mod order;
 mod oscal;
@@ -18,10 +19,11 @@ mod workload;
 
 pub use console::{line, summary, table};
 pub use coverage::Coverage;
-pub use html::html;
+pub use html::{html, merged_html};
 use job_summary::job_summary;
 pub use job_summary::publish;
-pub use junit::junit;
+pub use junit::{junit, merged_junit};
+pub use merged::{merged_summary, merged_table};
 pub use messages::messages;
 pub use order::order;
 pub use oscal::oscal;
@@ -34,6 +36,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::bundle::Bundle;
+use crate::merge::Merged;
 
 /// A report as a file: its name, and what makes it of a run.
 type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
@@ -63,6 +66,17 @@ pub fn make(bundle: &Bundle) -> (Vec<Made>, Vec<String>) {
         }
     }
     (reports, troubles)
+}
+
+/// Makes the reports of a merged bundle: `report.html` and `junit.xml`. The others lie with each of its parts.
+///
+/// # Errors
+/// One cannot be made; the error names it.
+pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
+    Ok(vec![
+        ("report.html", merged_html(merged)),
+        ("junit.xml", merged_junit(merged).context("junit.xml cannot be made")?),
+    ])
 }
 
 /// Writes reports into a folder.

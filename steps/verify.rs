@@ -2,6 +2,7 @@
 //! that is stored is taken for one.
 
 mod agreement;
+mod merged;
 mod origin;
 mod reread;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::attestation::{self, SIGNATURE, STATEMENT};
-use crate::bundle::{Bundle, Folder};
+use crate::bundle::{self, Bundle, Folder};
 use crate::seal::{self, Broken, SUMS};
 
 /// What came of it.
@@ -79,24 +80,18 @@ impl Verification {
 }
 
 /// Checks a run's folder: its checksums; that its verdicts come of its samples; that they are about the claims, scenarios
-/// and declarations it holds; that its statement is about it; and, by `allowed` signers, who signed that.
+/// and declarations it holds; that its statement is about it; and, by `allowed` signers, who signed that. Of a merged
+/// bundle: each of its parts so, and that what is said of them together is what they say.
 ///
 /// # Errors
 /// The folder cannot be read. Whatever is wrong within it is a finding.
 pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let folder = Folder::open(path)?;
-    let mut verification = Verification { schema: 1, ..Verification::default() };
-    match seal::check(&folder) {
-        Ok((files, broken)) => {
-            let broken = broken.into_iter().map(Finding::from).collect();
-            verification.take(broken, || format!("all {files} files are as {SUMS} has them, and there are no others"));
-        }
-        Err(error) if folder.file(SUMS).is_err() => verification.findings.push(Finding::new(
-            SUMS,
-            format!("there is none: the run was killed before it was sealed, or the file was removed ({error:#})"),
-        )),
-        Err(error) => verification.findings.push(Finding::new(SUMS, format!("{error:#}"))),
+    if let Some(parts) = bundle::parts(&folder) {
+        return merged::merged(&folder, &parts, allowed);
     }
+    let mut verification = Verification { schema: 1, ..Verification::default() };
+    sealed(&folder, &mut verification);
     match Bundle::open(path) {
         Ok(bundle) => {
             let (samples, claims) = (bundle.samples.len(), bundle.verdicts.claims.len());
@@ -137,6 +132,21 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
     }
     verification.verified = verification.findings.is_empty();
     Ok(verification)
+}
+
+/// Whether the files are as they were sealed.
+fn sealed(folder: &Folder, verification: &mut Verification) {
+    match seal::check(folder) {
+        Ok((files, broken)) => {
+            let broken = broken.into_iter().map(Finding::from).collect();
+            verification.take(broken, || format!("all {files} files are as {SUMS} has them, and there are no others"));
+        }
+        Err(error) if folder.file(SUMS).is_err() => verification.findings.push(Finding::new(
+            SUMS,
+            format!("there is none: the run was killed before it was sealed, or the file was removed ({error:#})"),
+        )),
+        Err(error) => verification.findings.push(Finding::new(SUMS, format!("{error:#}"))),
+    }
 }
 
 /// What the statement says that is not so: each of its subjects, and what it says of the claims.

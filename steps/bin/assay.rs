@@ -76,9 +76,11 @@ enum Todo {
     },
     /// Measure on this host what assay itself costs; all parts take minutes
     Bench(bench::Bench),
-    /// Make the reports of a run again from its evidence; of several runs: compare them, claim by claim
+    /// Make the reports of a run again from its evidence; of several runs: compare them, claim by claim, or merge them
     ///
-    /// Exit status of a comparison: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is.
+    /// Exit status of a comparison: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is. Of
+    /// merging: the worst of the runs (1 a claim fails, 3 something could not be judged or is missing); 2 they do not go
+    /// together, and nothing is written.
     Report(reports::Report),
     /// Check a run's folder: its checksums, and every verdict again by the samples alone
     ///

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use assay::attestation;
 use assay::bundle::{self, Bundle, Folder};
-use assay::closing::{self, Rebuilt};
+use assay::closing::{self, Rebuilt, merged};
+use assay::evidence::new_run_id;
+use assay::merge::Merged;
 use assay::report;
 use assay::trend::Comparison;
 use assay::unit::Bytes;
@@ -21,12 +23,15 @@ const NOTICEABLE: u64 = 500_000_000;
 /// Which runs, and what becomes of the reports.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The folder of a run, target/assay/<run>; several are compared
+    /// The folder of a run, target/assay/<run>; several are compared, or merged
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
     /// Write the reports into this folder, and leave the run's own as it is; of several runs: the comparison as a page
     #[arg(long, value_name = "FOLDER", conflicts_with = "sign")]
     out: Option<PathBuf>,
+    /// Put the runs together in this folder, new or empty: shards of a target, or targets side by side
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "sign"])]
+    merge: Option<PathBuf>,
     /// Sign the run's attestation again with this SSH key
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
@@ -35,12 +40,64 @@ pub struct Report {
     json: bool,
 }
 
-/// Makes the reports of one run, or compares several.
+/// Makes the reports of one run, or compares several, or merges them.
 pub fn report(arguments: &Report) -> Result<(), Exit> {
+    if let Some(out) = &arguments.merge {
+        return merge(out, arguments);
+    }
     match &arguments.folders[..] {
+        [folder] if is_merged(folder) => rebuild_merged(folder, arguments),
         [folder] => rebuild(folder, arguments),
         folders => compare(folders, arguments),
     }
+}
+
+fn is_merged(folder: &Path) -> bool {
+    Folder::open(folder).is_ok_and(|folder| bundle::parts(&folder).is_some())
+}
+
+/// Puts runs together; the exit status is what they come to.
+fn merge(out: &Path, arguments: &Report) -> Result<(), Exit> {
+    let parts = merged::read(&arguments.folders).map_err(usage)?;
+    merged::room_for(&parts, out).map_err(usage)?;
+    let whole = Merged::of(new_run_id(), &[], parts).map_err(usage)?;
+    let whole = merged::put_together(&whole, out).map_err(infrastructure)?;
+    match arguments.json {
+        true => say(&serde_json::to_string_pretty(&whole.facts()).map_err(infrastructure)?),
+        false => say(&format!("{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, out))),
+    }
+    match whole.exit {
+        0 => Ok(()),
+        FOUND => Err((FOUND, anyhow::anyhow!("a claim fails, or a declaration is wrong: see above"))),
+        exit => Err((exit, anyhow::anyhow!("something could not be judged, or is missing: see above"))),
+    }
+}
+
+/// Makes the reports of a merged bundle; its parts keep theirs.
+fn rebuild_merged(folder: &Path, arguments: &Report) -> Result<(), Exit> {
+    if arguments.sign.is_some() {
+        let runs = "a merged bundle is not signed, its parts are: sign the runs, then merge them";
+        return Err(usage(anyhow::anyhow!(runs)));
+    }
+    let (place, what) = match &arguments.out {
+        Some(out) => {
+            let whole = Merged::open(folder).map_err(usage)?;
+            let made = std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()));
+            let reports = made.and_then(|()| report::make_merged(&whole)).map_err(infrastructure)?;
+            report::write(&reports, out).map_err(infrastructure)?;
+            (out.as_path(), "made")
+        }
+        None => match merged::rebuild(folder).map_err(|error| (FOUND, error))? {
+            Rebuilt::Same => (folder, "as they were, to the byte"),
+            Rebuilt::Closed | Rebuilt::Open => (folder, "made again, the folder sealed again"),
+        },
+    };
+    let files = ["report.html", "junit.xml"].map(|name| place.join(name).display().to_string());
+    match arguments.json {
+        true => say(&json!({ "schema": 1, "state": what, "files": files, "troubles": [] }).to_string()),
+        false => say(&format!("{}\nreports of the whole {what}; its parts keep theirs", files.join("\n"))),
+    }
+    Ok(())
 }
 
 fn compare(folders: &[PathBuf], arguments: &Report) -> Result<(), Exit> {

@@ -57,6 +57,7 @@ pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
 fn brief(path: &Path) -> anyhow::Result<Run> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = Folder::open(path).with_context(cannot)?;
+    super::one_run(&folder).with_context(cannot)?;
     let (run, verdicts) = read(&folder).with_context(cannot)?;
     assemble(run, verdicts).with_context(cannot)
 }

@@ -6,6 +6,7 @@ mod options;
 mod params;
 mod prove;
 mod run;
+mod several;
 mod tools;
 mod traced;
 mod world;
@@ -37,10 +38,11 @@ const INCONCLUSIVE: u8 = 3;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let exit = Run::prepare(options).and_then(|run| match run {
-        Some(run) => run.run(),
-        None => Ok(0),
-    });
+    let exit = match options.target.len() {
+        0 | 1 => Run::prepare(options).and_then(|run| run.map_or(Ok(0), Run::run)),
+        _ if options.steps => Run::prepare(options).map(|_| 0),
+        _ => several::prove(&options),
+    };
     ExitCode::from(exit.unwrap_or_else(|mistake| {
         eprintln!("e2e: {mistake}");
         match mistake {

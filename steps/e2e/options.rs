@@ -20,9 +20,10 @@ use cucumber::gherkin::tagexpr::TagOperation;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "e2e", version)]
 pub struct Options {
-    /// Where to run: vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port], ec2 [default: vm; env: ASSAY_TARGET]
+    /// Where to run: vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port], ec2; several are run one after the other
+    /// and reported side by side [default: vm; env: ASSAY_TARGET]
     #[arg(long)]
-    pub target: Option<String>,
+    pub target: Vec<String>,
     /// The workload under test: oci:FOLDER, oci-archive:FILE or a registry's reference [default: built from guest/hello]
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,

@@ -41,11 +41,13 @@ pub enum Mistake {
     Infrastructure(anyhow::Error),
 }
 
-fn usage<E: Into<anyhow::Error>>(error: E) -> Mistake {
+/// An error of whoever started the run.
+pub fn usage<E: Into<anyhow::Error>>(error: E) -> Mistake {
     Mistake::Usage(error.into())
 }
 
-fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Mistake {
+/// An error of the surroundings.
+pub fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Mistake {
     Mistake::Infrastructure(error.into())
 }
 
@@ -70,18 +72,19 @@ struct Outcome {
 }
 
 /// The signals that end a run.
-struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Signals> {
+    /// From now on they do not end the process.
+    pub fn listen() -> std::io::Result<Signals> {
         Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Waits for the next one.
-    async fn any(&mut self) {
+    pub async fn any(&mut self) {
         tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
     }
 }
@@ -94,7 +97,7 @@ impl Run {
             say(catalogue::listed(&settings.root, options.json).map_err(usage)?.trim_end());
             return Ok(None);
         }
-        let target = TargetSpec::choose(options.target.as_deref(), &settings).map_err(usage)?;
+        let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
         let met = Met::by(&target, &settings.stand_in).map_err(usage)?;
         let arch = target.arch(&settings.stand_in).map_err(usage)?;
         let quote = options.quote(&target, &settings).map_err(usage)?;

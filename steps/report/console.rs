@@ -15,7 +15,7 @@ use crate::verdict::Verdict;
 const REASON: usize = 150;
 
 /// The width of the table where nobody says how wide the console is.
-const WIDTH: u16 = 150;
+pub(super) const WIDTH: u16 = 150;
 
 /// The mark that stands before a verdict, for those who cannot tell its colour.
 pub(super) fn mark(verdict: Verdict) -> &'static str {
@@ -44,7 +44,7 @@ pub fn line(claim: &ClaimRecord, planned: &Planned) -> String {
 }
 
 /// A text on one line, cut where it gets long.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(REASON) {
         Some((end, _)) => format!("{}…", &line[..end]),

@@ -8,6 +8,7 @@ mod commands;
 mod facts;
 mod files;
 mod logs;
+mod merged;
 mod published;
 mod register;
 mod room;
@@ -29,6 +30,7 @@ use crate::evidence::{ClaimRecord, trial_file};
 use crate::probe::Sample;
 use crate::report::workload;
 use commands::Commands;
+pub use merged::merged_html;
 use room::Room;
 use words::plain;
 

@@ -11,7 +11,8 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, X
 use super::console::{measured, word};
 use super::times;
 use crate::bundle::Bundle;
-use crate::evidence::ClaimRecord;
+use crate::evidence::{ClaimRecord, Verdicts};
+use crate::merge::Merged;
 use crate::verdict::Verdict;
 
 /// The report as XML: a test suite per feature file, in the order of the claims.
@@ -23,25 +24,56 @@ pub fn junit(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
     report.timestamp = times::started(bundle).to_string().parse().ok();
     report.time = times::ended(bundle).duration_since(times::started(bundle)).try_into().ok();
     let mut names = BTreeSet::new();
+    report.add_test_suites(suites(&bundle.verdicts, "", &mut names));
+    report.add_test_suites(beyond(&bundle.verdicts, "", &mut names));
+    written(&report)
+}
+
+/// The report of several runs as XML: a test suite per target and feature file.
+///
+/// # Errors
+/// It cannot be written as XML.
+pub fn merged_junit(merged: &Merged) -> anyhow::Result<Vec<u8>> {
+    let mut report = Report::new(text(&format!("assay {}", merged.run)));
+    let bundles = || merged.parts.iter().map(|part| &part.bundle);
+    if let (Some(from), Some(to)) = (bundles().map(times::started).min(), bundles().map(times::ended).max()) {
+        report.timestamp = from.to_string().parse().ok();
+        report.time = to.duration_since(from).try_into().ok();
+    }
+    let mut names = BTreeSet::new();
+    for column in &merged.columns {
+        let target = format!("{} ", column.target);
+        report.add_test_suites(suites(&column.verdicts, &target, &mut names));
+        report.add_test_suites(beyond(&column.verdicts, &target, &mut names));
+    }
+    report.add_test_suites(missing(&merged.missing, &mut names));
+    written(&report)
+}
+
+fn written(report: &Report) -> anyhow::Result<Vec<u8>> {
+    let mut xml = Vec::new();
+    report.serialize(&mut xml).context("the run cannot be told as JUnit XML")?;
+    Ok(xml)
+}
+
+/// A suite per feature file, in the order of the claims; what tells it from others stands before each name.
+fn suites(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Vec<TestSuite> {
     let mut features: Vec<(&str, Vec<&ClaimRecord>)> = Vec::new();
-    for claim in &bundle.verdicts.claims {
+    for claim in &verdicts.claims {
         match features.iter_mut().find(|(feature, _)| *feature == claim.feature) {
             Some((_, claims)) => claims.push(claim),
             None => features.push((&claim.feature, vec![claim])),
         }
     }
-    for (feature, claims) in features {
-        let mut suite = TestSuite::new(text(feature));
+    let suite = |(feature, claims): (&str, Vec<&ClaimRecord>)| {
+        let mut suite = TestSuite::new(text(&format!("{before}{feature}")));
         suite.timestamp =
             times::first(claims.iter().flat_map(|claim| &claim.attempts)).and_then(|at| at.to_string().parse().ok());
         suite.time = Some(claims.iter().map(|claim| times::length(claim.seconds)).sum());
-        suite.add_test_cases(claims.iter().map(|claim| case(claim, &mut names)));
-        report.add_test_suite(suite);
-    }
-    report.add_test_suites(beyond(bundle, &mut names));
-    let mut xml = Vec::new();
-    report.serialize(&mut xml).context("the run cannot be told as JUnit XML")?;
-    Ok(xml)
+        suite.add_test_cases(claims.iter().map(|claim| case(claim, before, names)));
+        suite
+    };
+    features.into_iter().map(suite).collect()
 }
 
 /// XML has no way to write some characters. Most of them are dropped when this becomes a part of the report; these two
@@ -58,9 +90,10 @@ fn unique(name: String, names: &mut BTreeSet<String>) -> XmlString {
     text(&free)
 }
 
-fn case(claim: &ClaimRecord, names: &mut BTreeSet<String>) -> TestCase {
-    let mut case = TestCase::new(unique(format!("{} {}", claim.id, claim.scenario), names), status(claim));
-    case.set_classname(text(claim.feature.trim_start_matches("features/").trim_end_matches(".feature")));
+fn case(claim: &ClaimRecord, before: &str, names: &mut BTreeSet<String>) -> TestCase {
+    let mut case = TestCase::new(unique(format!("{before}{} {}", claim.id, claim.scenario), names), status(claim));
+    let class = claim.feature.trim_start_matches("features/").trim_end_matches(".feature");
+    case.set_classname(text(&format!("{before}{class}")));
     case.timestamp = times::first(&claim.attempts).and_then(|at| at.to_string().parse().ok());
     case.set_time(times::length(claim.seconds));
     let told = told(claim);
@@ -113,25 +146,33 @@ fn told(claim: &ClaimRecord) -> Vec<(&'static str, String)> {
 }
 
 /// What is wrong beyond the claims: declarations, and an end that the run did not come to.
-fn beyond(bundle: &Bundle, names: &mut BTreeSet<String>) -> Vec<TestSuite> {
+fn beyond(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Vec<TestSuite> {
     let mut suites = Vec::new();
-    let mut suite = |name: &str, kind, class, reasons: &[String]| {
-        let mut suite = TestSuite::new(name);
-        suite.add_test_cases(reasons.iter().map(|reason| {
-            let mut case = TestCase::new(unique(reason.clone(), names), failed(kind, class, reason));
-            case.set_classname(name);
-            case
-        }));
-        suites.push(suite);
-    };
-    if !bundle.verdicts.problems.is_empty() {
-        suite("features/deviations.toml", NonSuccessKind::Failure, "fails", &bundle.verdicts.problems);
+    if !verdicts.problems.is_empty() {
+        let name = format!("{before}features/deviations.toml");
+        suites.push(suite(&name, NonSuccessKind::Failure, "fails", &verdicts.problems, names));
     }
-    if !bundle.verdicts.complete {
+    if !verdicts.complete {
         let killed = "the run did not come to its end: it was killed, and says nothing of what it had not yet judged";
-        suite("the run", NonSuccessKind::Error, "inconclusive", &[killed.to_owned()]);
+        let name = format!("{before}the run");
+        suites.push(suite(&name, NonSuccessKind::Error, "inconclusive", &[killed.to_owned()], names));
     }
     suites
+}
+
+/// A case for each run that was to be there and is not.
+fn missing(missing: &[String], names: &mut BTreeSet<String>) -> Option<TestSuite> {
+    (!missing.is_empty()).then(|| suite("the runs", NonSuccessKind::Error, "inconclusive", missing, names))
+}
+
+fn suite(name: &str, kind: NonSuccessKind, class: &str, reasons: &[String], names: &mut BTreeSet<String>) -> TestSuite {
+    let mut suite = TestSuite::new(text(name));
+    suite.add_test_cases(reasons.iter().map(|reason| {
+        let mut case = TestCase::new(unique(reason.clone(), names), failed(kind, class, reason));
+        case.set_classname(text(name));
+        case
+    }));
+    suite
 }
 
 #[cfg(test)]
@@ -217,5 +258,17 @@ mod tests {
         let (_, report) = read(&holding);
         assert_eq!((report.tests, report.errors), (2, 1));
         assert!(message(&report, "the run did not").starts_with("Error: the run did not come to its end"));
+    }
+
+    #[test]
+    fn several_runs_have_a_suite_for_each_target_and_what_is_missing_is_an_error() {
+        let (_folder, merged) = super::super::merged::tests::side_by_side();
+        let xml = String::from_utf8(merged_junit(&merged).unwrap()).unwrap();
+        let report = Report::deserialize_from_str(&xml).unwrap();
+        let suites: Vec<&str> = report.test_suites.iter().map(|suite| suite.name.as_str()).collect();
+        assert_eq!(suites.iter().filter(|name| name.starts_with("vm:arm64 features/a2")).count(), 1, "{suites:?}");
+        assert!(message(&report, "vm:amd64 A2-2").starts_with("Failure: size is"));
+        assert_eq!(message(&report, "vm:arm64 A2-2"), "passed");
+        assert_eq!(message(&report, "ec2: no run"), "Error: ec2: no run on it is here");
     }
 }

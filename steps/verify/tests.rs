@@ -8,10 +8,10 @@ use tempfile::TempDir;
 use super::*;
 
 /// A recorded run, sealed as a run is; what a claim rests on and was not recorded is there, and empty.
-struct Run(TempDir);
+pub(super) struct Run(TempDir);
 
 impl Run {
-    fn sealed() -> Run {
+    pub(super) fn sealed() -> Run {
         let run = Run(tempfile::tempdir().unwrap());
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck"), run.path());
         for claim in Bundle::open(run.path()).unwrap().verdicts.claims {
@@ -27,12 +27,12 @@ impl Run {
         run
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Seals it (again), as somebody would who has changed it and wants nobody to know.
-    fn seal(&self, key: Option<&Path>) {
+    pub(super) fn seal(&self, key: Option<&Path>) {
         seal::seal(&Folder::open(self.path()).unwrap()).unwrap();
         if let Ok(bundle) = Bundle::open(self.path()) {
             attestation::attest(&bundle, key).unwrap();
@@ -43,7 +43,7 @@ impl Run {
         serde_json::from_str(&fs::read_to_string(self.path().join(name)).unwrap()).unwrap()
     }
 
-    fn change(&self, name: &str, change: impl FnOnce(&mut Json)) {
+    pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Json)) {
         let mut json = self.json(name);
         let before = json.clone();
         change(&mut json);
@@ -68,7 +68,7 @@ impl Run {
     }
 }
 
-fn claim<'a>(verdicts: &'a mut Json, id: &str) -> &'a mut Json {
+pub(super) fn claim<'a>(verdicts: &'a mut Json, id: &str) -> &'a mut Json {
     verdicts["claims"].as_array_mut().unwrap().iter_mut().find(|claim| claim["id"] == id).unwrap()
 }
 

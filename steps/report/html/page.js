@@ -10,7 +10,7 @@
     const section = form.elements.section.value;
     let shown = 0;
     rows.forEach((row, place) => {
-      const fits = (!verdict || row.dataset.verdict === verdict) && (!section || row.dataset.section === section) &&
+      const fits = (!verdict || row.dataset.verdict.split(" ").includes(verdict)) && (!section || row.dataset.section === section) &&
         wanted.every((word) => words[place].includes(word));
       row.hidden = !fits;
       shown += fits ? 1 : 0;

@@ -8,6 +8,7 @@ use super::Run;
 use super::room::Room;
 use super::words::{VERDICTS, chip, class, control_chip, plain};
 use crate::evidence::ClaimRecord;
+use crate::plan::FeatureFile;
 use crate::unit::Unit;
 
 /// How much of a cell is shown, in characters.
@@ -26,7 +27,7 @@ pub(super) fn register(run: &Run, room: &mut Room) -> Markup {
     html! {
         section #register aria-labelledby="register-head" {
             h2 #register-head { "The register" }
-            (room.must(filter(run)))
+            (room.must(filter(&sections(run))))
             table.register {
                 thead { tr {
                     @for head in ["id", "claim", "bound", "published", "measured", "verdict", "control"] {
@@ -78,7 +79,7 @@ fn row(anchor: &str, claim: &ClaimRecord, share: &mut Room, room: &mut Room) -> 
 }
 
 /// What came of a claim's controls, each word once with its number.
-fn controls(claim: &ClaimRecord) -> Markup {
+pub(super) fn controls(claim: &ClaimRecord) -> Markup {
     let mut chips = BTreeMap::<String, usize>::new();
     for control in &claim.controls {
         *chips.entry(control_chip(control).into_string()).or_default() += 1;
@@ -92,14 +93,27 @@ fn controls(claim: &ClaimRecord) -> Markup {
     }
 }
 
-/// The filter: without script it would do nothing, so script shows it.
-fn filter(run: &Run) -> Markup {
+/// The sections of the annex that are shown, each with its name.
+fn sections(run: &Run) -> BTreeMap<u8, String> {
+    named_sections(run.claims.iter().map(|(_, claim)| *claim), &run.bundle.features)
+}
+
+/// The sections of these claims, each with the name of its feature.
+pub(super) fn named_sections<'a>(
+    claims: impl Iterator<Item = &'a ClaimRecord>,
+    features: &[FeatureFile],
+) -> BTreeMap<u8, String> {
     let mut sections = BTreeMap::<u8, String>::new();
-    for (_, claim) in &run.claims {
-        let feature = run.bundle.features.iter().find(|file| file.path == claim.feature);
+    for claim in claims {
+        let feature = features.iter().find(|file| file.path == claim.feature);
         let name = feature.map(|file| plain(&file.feature.name, 60)).unwrap_or_default();
         sections.entry(claim.id.section()).or_insert(name);
     }
+    sections
+}
+
+/// The filter: without script it would do nothing, so script shows it.
+pub(super) fn filter(sections: &BTreeMap<u8, String>) -> Markup {
     html! {
         form #filter hidden aria-label="Filter the register" {
             label { "Verdict " select name="verdict" {

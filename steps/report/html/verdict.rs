@@ -13,12 +13,12 @@ use crate::report::console::mark;
 use crate::verdict::Verdict;
 
 /// How many claims have that verdict.
-fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
+pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
     verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
 }
 
 /// The whole run in a sentence.
-fn sentence(verdicts: &Verdicts) -> String {
+pub(super) fn sentence(verdicts: &Verdicts) -> String {
     let of = |verdict| how_many(verdicts, verdict);
     let (fail, open, declared) = (of(Verdict::Fails), of(Verdict::Inconclusive), of(Verdict::KnownDeviation));
     let judged = verdicts.claims.len() - of(Verdict::NotRun);
@@ -76,7 +76,7 @@ pub(super) fn verdict(run: &Run, room: &mut Room) -> Markup {
     }
 }
 
-fn plural(verdict: Verdict) -> &'static str {
+pub(super) fn plural(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "hold",
         Verdict::Fails => "fail",

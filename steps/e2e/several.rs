@@ -1,0 +1,201 @@
+//! Several targets in one run: this program once for each, one after the other, and their bundles merged into one.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use assay::closing::merged;
+use assay::evidence::{new_or_empty, new_run_id, point_latest};
+use assay::merge::{PARTS, Part, part_name};
+use assay::progress::Progress;
+use assay::settings::Settings;
+use assay::target::TargetSpec;
+use assay::{report, tool};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::options::Options;
+use crate::prove::say;
+use crate::run::{Mistake, Run, Signals, infrastructure, usage};
+use crate::{INCONCLUSIVE, USAGE};
+
+/// How long what a run has printed is waited for when it is over: something that it started may still hold the pipe.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Options that each run is given its own of; they have a value.
+const OWN: [&str; 2] = ["--target", "--evidence"];
+/// Options about what is paid for: only a run on EC2 is given them.
+const PAID: [&str; 3] = ["--max-cost", "--time-limit", "--subnet"];
+/// The same, without a value.
+const PAID_FLAG: &str = "--spot";
+
+/// Puts the claims to the proof on each of the targets. Gives the exit status: the worst of them.
+pub fn prove(options: &Options) -> Result<u8, Mistake> {
+    let settings = Settings::read().map_err(usage)?;
+    let targets = targets(options, &settings).map_err(usage)?;
+    // A mistake about the last of them is told before the first runs.
+    for (place, target) in targets.iter().enumerate() {
+        if options.plan && place > 0 {
+            say("");
+        }
+        Run::prepare(of_target(options, target, &targets))?;
+    }
+    if options.plan {
+        return Ok(0);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(infrastructure)?;
+    runtime.block_on(in_turn(options, &settings, &targets))
+}
+
+/// The targets that are named, each once.
+fn targets(options: &Options, settings: &Settings) -> anyhow::Result<Vec<TargetSpec>> {
+    let mut targets: Vec<TargetSpec> = Vec::new();
+    for name in &options.target {
+        let target = TargetSpec::choose(Some(name), settings)?;
+        anyhow::ensure!(!targets.contains(&target), "target {target} is named twice: name each once");
+        targets.push(target);
+    }
+    Ok(targets)
+}
+
+/// The options of the run on one of the targets.
+fn of_target(options: &Options, target: &TargetSpec, all: &[TargetSpec]) -> Options {
+    let mut own = Options { target: vec![target.to_string()], ..options.clone() };
+    if !is_paid(target, all) {
+        own = Options { max_cost: None, time_limit: None, spot: false, subnet: None, ..own };
+    }
+    own
+}
+
+/// Whether options about what is paid for are for this target: where there is no EC2 among them, they are for each, and
+/// each says that they are misplaced.
+fn is_paid(target: &TargetSpec, all: &[TargetSpec]) -> bool {
+    *target == TargetSpec::Ec2 || !all.contains(&TargetSpec::Ec2)
+}
+
+/// The arguments that a run of its own is given too.
+fn handed_on(arguments: impl Iterator<Item = String>, paid: bool) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut arguments = arguments.peekable();
+    while let Some(argument) = arguments.next() {
+        let (name, joined) = argument.split_once('=').map_or((argument.as_str(), false), |(name, _)| (name, true));
+        let valued = OWN.contains(&name) || (!paid && PAID.contains(&name));
+        match valued || (!paid && name == PAID_FLAG) {
+            true if valued && !joined => drop(arguments.next()),
+            true => {}
+            false => kept.push(argument),
+        }
+    }
+    kept
+}
+
+async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec]) -> Result<u8, Mistake> {
+    let progress = Progress::to_stderr();
+    let mut signals = Signals::listen().map_err(infrastructure)?;
+    let (id, runs) = (new_run_id(), &settings.runs);
+    let named = options.evidence.clone().unwrap_or_else(|| runs.join(&id));
+    let folder = new_or_empty(&named).map_err(usage)?;
+    let (mut statuses, mut parts) = (BTreeSet::new(), Vec::new());
+    for (place, target) in targets.iter().enumerate() {
+        progress.say(format!("{target}: target {} of {}", place + 1, targets.len()));
+        let name = part_name(&target.to_string(), options.shard);
+        let evidence = folder.join(PARTS).join(&name);
+        let child = start(target, &evidence, is_paid(target, targets)).map_err(infrastructure)?;
+        let (status, interrupted) = watch(child, target, &mut signals).await.map_err(infrastructure)?;
+        statuses.insert(status);
+        if interrupted {
+            statuses.insert(INCONCLUSIVE);
+        }
+        match Part::open(&evidence) {
+            Ok(_) => parts.push(name),
+            Err(error) => progress.say(format!("{target}: left nothing to be judged by: {error:#}")),
+        }
+        if interrupted || status == USAGE {
+            let left: Vec<String> = targets.iter().skip(place + 1).map(TargetSpec::to_string).collect();
+            if !left.is_empty() {
+                progress.say(format!("stopped before {}", left.join(", ")));
+            }
+            break;
+        }
+    }
+    if parts.is_empty() {
+        // There is no evidence of anything. What a killed run may have left all the same stays.
+        let _ = std::fs::remove_dir(folder.join(PARTS)).and_then(|()| std::fs::remove_dir(&folder));
+        return Ok(worst(&statuses));
+    }
+    let asked: Vec<String> = targets.iter().map(TargetSpec::to_string).collect();
+    let whole = merged::close(&folder, &id, &asked, &parts).map_err(infrastructure)?;
+    point_latest(runs, &folder, &id).map_err(infrastructure)?;
+    say(&format!("\n{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, &folder)));
+    statuses.insert(whole.exit);
+    Ok(worst(&statuses))
+}
+
+/// Of several exit statuses the worst: a claim fails, a mistake, something could not be judged. Another one is a run that
+/// was killed.
+fn worst(statuses: &BTreeSet<u8>) -> u8 {
+    let order = [1, USAGE, INCONCLUSIVE];
+    let other = || if statuses.iter().all(|status| *status == 0) { 0 } else { INCONCLUSIVE };
+    order.into_iter().find(|status| statuses.contains(status)).unwrap_or_else(other)
+}
+
+/// Starts the run on a target. It leads a process group of its own, so that Ctrl-C reaches it once, through us; and it is
+/// told to end should we be killed.
+fn start(target: &TargetSpec, evidence: &Path, paid: bool) -> anyhow::Result<Child> {
+    let own = std::env::current_exe().context("this program cannot find itself")?;
+    let mut command = match tool::find("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "TERM", "--"]).arg(&own);
+            command
+        }
+        None => Command::new(&own),
+    };
+    command.args(handed_on(std::env::args().skip(1), paid));
+    command.arg("--target").arg(target.to_string()).arg("--evidence").arg(evidence);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.spawn().with_context(|| format!("the run on {target} cannot be started"))
+}
+
+/// Waits for the end of a run, shows what it prints, and hands it every signal. Gives its exit status, and whether there
+/// was a signal.
+async fn watch(mut child: Child, target: &TargetSpec, signals: &mut Signals) -> anyhow::Result<(u8, bool)> {
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let shown = [
+        child.stdout.take().map(|out| tokio::spawn(relay(out, target.clone(), |line| say(&line)))),
+        child.stderr.take().map(|err| tokio::spawn(relay(err, target.clone(), note))),
+    ];
+    let mut interrupted = false;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status?,
+            () = signals.any() => {
+                interrupted = true;
+                // One that is over meanwhile needs no signal.
+                let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+            }
+        }
+    };
+    for lines in shown.into_iter().flatten() {
+        let _ = tokio::time::timeout(LAST_WORDS, lines).await;
+    }
+    let status = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(INCONCLUSIVE);
+    Ok((status, interrupted))
+}
+
+/// Each line with the target before it.
+async fn relay(from: impl AsyncRead + Unpin, target: TargetSpec, show: fn(String)) {
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        show(format!("[{target}] {line}").trim_end().to_owned());
+    }
+}
+
+/// A line on standard error; nobody need be reading it.
+fn note(line: String) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
