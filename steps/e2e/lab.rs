@@ -16,7 +16,7 @@ use assay::artifact::{Image, Module, Recipe, Workshop, build};
 use assay::evidence::{Evidence, noting_commands};
 use assay::facts::Arch;
 use assay::memo::Memo;
-use assay::probe::{Reading, Sample};
+use assay::probe::Reading;
 use assay::progress::Progress;
 use assay::registry::{self, Local};
 use assay::settings::Settings;
@@ -25,35 +25,13 @@ use assay::verdict::Source;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+pub use assay::subject::Subject;
 pub use beside::Beside;
 pub use cloud::Rented;
 pub use machines::{Kind, Machines};
 pub use publishing::Door;
 use publishing::Public;
 pub use trials::{Condition, Limits, TrialSpec};
-
-/// What is put to the proof: its samples, and the files of the run they were read from.
-#[derive(Clone, Debug, Default)]
-pub struct Subject {
-    /// The samples.
-    pub samples: Vec<Sample>,
-    /// Where they are from: each of these was to give some.
-    pub sources: Vec<Source>,
-    /// Relative to the folder of the run.
-    pub files: Vec<String>,
-    /// The numbers in the transcript of the commands it came of.
-    pub commands: Vec<u64>,
-}
-
-impl Subject {
-    /// Takes in another subject: what is said is then said of both.
-    pub fn extend(&mut self, other: Subject) {
-        self.samples.extend(other.samples);
-        self.sources.extend(other.sources);
-        self.files.extend(other.files);
-        self.commands.extend(other.commands);
-    }
-}
 
 /// The workload under test, or one of our guests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
