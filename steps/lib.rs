@@ -91,6 +91,7 @@ pub mod conclusion;
 pub mod trend;
 // The annex and the prices, as their files have them.
 pub mod annex;
+pub mod workload;
 pub mod quote;
 // What is left, and how it is shown.
 pub mod evidence;

@@ -3,6 +3,7 @@
 mod beside;
 mod cloud;
 mod machines;
+mod own;
 mod publishing;
 mod stand_ins;
 mod subjects;
@@ -13,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use assay::artifact::{Image, Module, Recipe, Workshop, build};
+use assay::conventional;
 use assay::evidence::{Evidence, noting_commands};
 use assay::facts::Arch;
 use assay::memo::Memo;
@@ -22,6 +24,7 @@ use assay::registry::{self, Local};
 use assay::settings::Settings;
 use assay::target::{Context, mirror_address};
 use assay::verdict::Source;
+use assay::workload::Workload;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
@@ -64,6 +67,8 @@ pub struct Orders {
     pub image: Option<String>,
     /// `--runs`.
     pub runs: u32,
+    /// What `--features` names.
+    pub own: Option<Workload>,
 }
 
 /// Everything that scenarios share.
@@ -164,7 +169,10 @@ impl Lab {
     /// Loads the image that `--image` names, if one is named, before anything else is started.
     pub async fn take_in_image(&self) -> anyhow::Result<()> {
         if let Some(reference) = &self.orders.image {
-            let image = Image::load(&self.workshop, reference).await?;
+            let image = match conventional::named(reference) {
+                Some(program) => self.conventional_image(program?).await?,
+                None => Image::load(&self.workshop, reference).await?,
+            };
             let _ = self.given.set(image);
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! One run of the suite: plan first, then run, and leave nothing behind however it ends.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay::annex::Annex;
-use assay::artifact::{self, Workshop};
+use assay::artifact::Workshop;
 use assay::bundle::Bundle;
 use assay::evidence::{Evidence, Verdicts, new_run_id};
 use assay::facts::Arch;
@@ -16,7 +17,8 @@ use assay::settings::Settings;
 use assay::shell::Shell;
 use assay::target::ec2::{Cloud, Patience};
 use assay::target::{Context, Definition, TargetSpec};
-use assay::{attestation, closing, registry, report};
+use assay::workload::Workload;
+use assay::{attestation, closing, conventional, registry, report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Lab, Orders, Rented};
@@ -54,6 +56,9 @@ pub struct Run {
     settings: Settings,
     target: TargetSpec,
     arch: Arch,
+    /// What has the features.
+    folder: PathBuf,
+    own: Option<Workload>,
     annex: Annex,
     plan: Plan,
     quote: Option<Quote>,
@@ -85,10 +90,11 @@ impl Signals {
 
 impl Run {
     /// Reads everything and plans; `None` where the plan, or the list of steps, was all that was asked for.
-    pub fn prepare(options: Options) -> Result<Option<Run>, Mistake> {
+    pub fn prepare(mut options: Options) -> Result<Option<Run>, Mistake> {
         let settings = Settings::read().map_err(usage)?;
+        let (folder, own) = options.folder(&settings).map_err(usage)?;
         if options.steps {
-            say(catalogue::listed(&settings.root, options.json).map_err(usage)?.trim_end());
+            say(catalogue::listed(&folder, options.json).map_err(usage)?.trim_end());
             return Ok(None);
         }
         let target = TargetSpec::choose(options.target.as_deref(), &settings).map_err(usage)?;
@@ -99,12 +105,12 @@ impl Run {
             target.available().map_err(usage)?;
         }
         if let Some(reference) = &options.image {
-            artifact::Image::look_for(reference).map_err(usage)?;
+            conventional::look_for(reference).map_err(usage)?;
         }
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;
         }
-        let annex = Annex::read(&settings.root).map_err(usage)?;
+        let annex = Annex::read(&folder).map_err(usage)?;
         let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
         let plan = annex.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&annex.features, &plan).map_err(usage)?;
@@ -124,7 +130,7 @@ impl Run {
         };
         tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings)
             .map_err(infrastructure)?;
-        Ok(Some(Run { options, settings, target, arch, annex, plan, quote }))
+        Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote }))
     }
 
     /// Runs the plan. Gives the exit status.
@@ -161,7 +167,7 @@ impl Run {
         // First of all: what is written from here on has no secret of the environment in it.
         self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         evidence.note(self.facts()).map_err(infrastructure)?;
-        evidence.keep_features(&self.settings.root).map_err(infrastructure)?;
+        evidence.keep_features(&self.folder).map_err(infrastructure)?;
         let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
@@ -232,6 +238,7 @@ impl Run {
             rented: cloud.clone(),
             image: self.options.image.clone(),
             runs: self.options.runs,
+            own: self.own,
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
         tokio::select! {
@@ -242,10 +249,11 @@ impl Run {
         let stand_in = stand_in.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
         progress.say(format!("run {id} on {}{stand_in}; evidence in {}", self.target, evidence.folder().display()));
 
-        let features = self.settings.root.join("features");
+        let features = self.folder.join("features");
+        let of_annex = self.options.features.is_none();
         let all_of_it = async {
             let (device, annex_run) = (needs_device(record.plan()), needs_annex_run(record.plan()));
-            let begin = lab.begin(device, annex_run, judges(record.plan(), "A7-1"));
+            let begin = lab.begin(device, of_annex && annex_run, of_annex && judges(record.plan(), "A7-1"));
             tokio::join!(begin, prove(&features, &self.options, record.clone(), Part::Body));
             for retry in 1..=self.options.retries {
                 let open = |planned: &&Planned| !planned.closing && record.wants_another(planned);

@@ -4,6 +4,7 @@ mod benches;
 mod bundles;
 mod doctor;
 mod editors;
+mod own;
 mod plans;
 mod steps;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use assay::artifact::{Image, Recipe};
-use assay::conventional::{self, Program, ratio};
+use assay::conventional::{Program, ratio};
 use assay::deployment::Deployment;
 use assay::probe::trial::Until;
 use assay::probe::{Reading, Sample};
@@ -40,10 +40,7 @@ const COMPARED: [(&str, Unit); 6] = [
 
 impl Lab {
     async fn conventional(&self, program: Program) -> anyhow::Result<Arc<Image>> {
-        let make = async {
-            let (settings, arch) = (&self.orders.settings, self.orders.arch);
-            Ok(Arc::new(conventional::image(&self.workshop, settings, arch, program, &self.progress).await?))
-        };
+        let make = async { Ok(Arc::new(self.conventional_image(program).await?)) };
         self.images.get(&format!("conventional {}", program.name()), make).await
     }
 
