@@ -77,6 +77,31 @@ impl Program {
     }
 }
 
+/// How a reference begins that asks for an image made of Debian's package, as `debian-package:mosquitto`.
+const SCHEME: &str = "debian-package:";
+
+/// The program of which an image is to be made, if that is what a reference asks for.
+///
+/// # Errors
+/// There is no such program.
+pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
+    let name = reference.strip_prefix(SCHEME)?;
+    let known = Program::ALL.into_iter().find(|program| program.name() == name);
+    Some(
+        known.with_context(|| {
+            format!("image {reference} cannot be made: there are {SCHEME}mosquitto and {SCHEME}python")
+        }),
+    )
+}
+
+/// Looks whether there can be an image by this reference: one of a Debian package, or one that [`Image::look_for`] knows.
+///
+/// # Errors
+/// There is none; the error says what is.
+pub fn look_for(reference: &str) -> anyhow::Result<()> {
+    named(reference).map_or_else(|| Image::look_for(reference), |program| program.map(drop))
+}
+
 /// The file in which the image of a conventional container is kept, once there is one.
 pub fn kept(cache: &Path, arch: Arch, program: Program) -> PathBuf {
     folder(cache).join(format!("{}.tar", program.key(DISTRIBUTION.suite(), arch)))
@@ -174,6 +199,18 @@ mod tests {
             assert!(error(Some(1.0), Some(nothing)).contains("no ratio can be made of"));
             assert!(error(Some(nothing), Some(1.0)).contains("no ratio can be made of"));
         }
+    }
+
+    #[test]
+    fn a_program_is_known_by_the_name_of_its_image_and_another_is_told_which_there_are() {
+        assert_eq!(named("debian-package:mosquitto").unwrap().unwrap(), Program::Mosquitto);
+        assert_eq!(named("debian-package:python").unwrap().unwrap(), Program::Python);
+        assert!(named("public.ecr.aws/debian-package:mosquitto").is_none());
+        assert_eq!(
+            look_for("debian-package:nginx").unwrap_err().to_string(),
+            "image debian-package:nginx cannot be made: there are debian-package:mosquitto and debian-package:python"
+        );
+        assert!(look_for("oci:/there/is/none").unwrap_err().to_string().contains("does not exist"));
     }
 
     #[test]

@@ -48,7 +48,9 @@ impl Watched {
     /// A value that is none.
     pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = self.trial.readings()?;
-        readings.extend(journal::readings(&journal::workload(&self.journal, unit)));
+        let log = journal::workload(&self.journal, unit);
+        readings.push(journal::text(&log));
+        readings.extend(journal::readings(&log));
         readings.extend(journal::startup(&self.journal, unit));
         Ok(readings)
     }

@@ -6,11 +6,11 @@ use crate::command::Command;
 use crate::shell::Shell;
 
 /// Everything on the machine's own file systems but what changes by itself: logs, the clocks of systemd's timers, the
-/// seed of the next boot. Then the units that somebody made, and the images of the user.
+/// seed of the next boot; and locks, which change for who looks. Then the units that somebody made, and the images of the user.
 const SCRIPT: &str = r#"
 find / -xdev \( -path /var/log -o -path /tmp -o -path /run -o -path /var/tmp -o -path /var/lib/systemd \
     -o -path /var/cache/ldconfig -o -path /var/lib/private \) -prune \
-    -o -not -type d -printf 'file %p\t%y %s %m %U %T@\n' 2>/dev/null
+    -o -not -type d -not -name '*.lock' -printf 'file %p\t%y %s %m %U %T@\n' 2>/dev/null
 { systemctl list-unit-files --no-legend --plain; systemctl --user list-unit-files --no-legend --plain; } |
     awk '$1 !~ /\.(scope|device|mount)$/ { print "unit " $1 "\t" $2 }'
 podman images --noheading --no-trunc --format 'image {{.Repository}}:{{.Tag}}	{{.ID}}'

@@ -5,6 +5,54 @@
 //! ```
 //!
 //! Each arrow is a plain value that can be printed and stored. Modules import from those above them, never from below.
+//!
+//! # In another crate
+//!
+//! What the annex's own steps rest on is public: [`target`] provisions machines, a [`shell::Shell`] runs commands there,
+//! [`probe`] says what a reading is, [`verdict::Rule`] what it is judged by, and [`run::Run`] ties them together and leaves
+//! evidence that `assay verify` and `assay report` take as they take ours. cucumber is not needed; whoever likes it calls
+//! the same from its steps.
+//!
+//! ```no_run
+//! use assay::command::Command;
+//! use assay::probe::{Reading, Unreadable};
+//! use assay::progress::Progress;
+//! use assay::run::Run;
+//! use assay::settings::Settings;
+//! use assay::target::Definition;
+//! use assay::unit::Unit;
+//! use assay::verdict::Rule;
+//!
+//! // A probe is a command, and a pure function that reads what it printed.
+//! fn read_load(printed: &str) -> Result<Reading, Unreadable> {
+//!     let number = printed.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+//!     let load = number.ok_or_else(|| Unreadable::new("load.minute", "a number first", printed))?;
+//!     Ok(Reading::new("load.minute", load, Unit::Count, printed))
+//! }
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let settings = Settings::read()?;
+//! let device = Definition::named(&settings.root, "nano")?;
+//! // Below "my-claims" lie features/claims.toml and features/*.feature.
+//! let run = Run::begin("my-claims".as_ref(), &"vm".parse()?, settings, Progress::to_stderr())?;
+//! let machine = run.machine(&device).await?;
+//! for planned in run.scenarios() {
+//!     if planned.control {
+//!         // The same check on a wrong subject: here a machine that is busy.
+//!         machine.shell.run(&Command::new("timeout").args(["60", "sh", "-c", "yes >/dev/null"])).await?;
+//!     }
+//!     let load = Command::new("cat").arg("/proc/loadavg");
+//!     let look = async { Ok(vec![read_load(&machine.shell.read(&load).await?)?]) };
+//!     let subject = run.look(&planned.scenario, &machine.name, look).await?;
+//!     let idle = Rule::Between { low: 0.0, high: 0.2 };
+//!     run.prove(&planned, async |proof| proof.check(&subject, "load.minute", Unit::Count, idle)).await?;
+//! }
+//! machine.shut_down().await;
+//! let (verdicts, evidence) = run.end()?;
+//! println!("exit status {}; evidence: {}", verdicts.exit, evidence.display());
+//! # Ok(())
+//! # }
+//! ```
 
 // What everything is made of.
 pub mod unit;
@@ -37,6 +85,7 @@ pub mod arithmetic;
 pub mod cost;
 // What it means: pure, from here to the verdict.
 pub mod verdict;
+pub mod subject;
 pub mod claim;
 pub mod deviation;
 pub mod plan;
@@ -44,6 +93,7 @@ pub mod conclusion;
 pub mod trend;
 // The annex and the prices, as their files have them.
 pub mod annex;
+pub mod workload;
 pub mod quote;
 // What is left, and how it is shown.
 pub mod evidence;
@@ -56,6 +106,8 @@ pub mod verify;
 pub mod selfcheck;
 pub mod report;
 pub mod closing;
+// All of it, for other programs.
+pub mod run;
 // What assay itself costs, and what it needs.
 pub mod bench;
 pub mod doctor;

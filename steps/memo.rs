@@ -30,9 +30,11 @@ impl<T: Clone> Memo<T> {
     /// # Errors
     /// It could not be made, now or when it was first asked for.
     pub async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        // In a box at once: a future is as large as all that it is made of, and more than once at each step.
+        let make = Box::pin(make);
         let cell = self.cells().entry(key.to_owned()).or_default().clone();
         let name = format!("{} {key}", self.kind);
-        let make = async { Box::pin(make).await.map_err(|error| Arc::from(format!("{error:#}"))) };
+        let make = async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) };
         let made = needing(&name, cell.get_or_init(|| self.schedule.work(&name, make))).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }

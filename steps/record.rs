@@ -101,6 +101,11 @@ impl Record {
         Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), on: self.on, complete, exit, problems, claims }
     }
 
+    /// Whether a scenario has come to an end at least once.
+    pub fn tried(&self, planned: &Planned) -> bool {
+        !self.attempts(planned).is_empty()
+    }
+
     fn attempts(&self, planned: &Planned) -> Vec<Attempt> {
         let key = (planned.feature.clone(), planned.line);
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default()

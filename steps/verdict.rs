@@ -180,6 +180,10 @@ mod tests {
         assert_eq!(equals("linux/amd64"), Verdict::Fails);
         assert_eq!(judge(check(Rule::Equals { value: 3.0.into() }), &seen).verdict, Verdict::Inconclusive);
         assert_eq!(judge(check(Rule::Contains { text: "wasm".into() }), &seen).verdict, Verdict::Holds);
+        let log = [text("starting\nlistening on 1883\nrunning")];
+        let says = |text: &str| judge(check(Rule::Contains { text: text.into() }), &log).reason;
+        assert_eq!(says("listening"), "image.platform is \"listening on 1883\"; bound says \"listening\"");
+        assert!(says("ended").starts_with("image.platform is \"running (the last of 3 lines)\"; bound says \"ended\""));
         let newer = |version: &str, seen: &str| {
             let rule = Rule::AtLeastVersion { version: version.to_owned() };
             judge(check(rule), &[text(seen)]).verdict

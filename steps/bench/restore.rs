@@ -19,7 +19,7 @@ use crate::lease::Ledger;
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::shell::Nobody;
-use crate::target::{Context, Definition, Machine, Vm};
+use crate::target::{Context, Definition, Machine, Urgency, Vm};
 use crate::unit::Unit;
 
 /// The kind of machine.
@@ -116,7 +116,7 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
     // The first one opens what stays open: a thread, a connection to nothing of the machine's.
     let mut before = None;
     for restore in 1..=restores {
-        let machine = Box::pin(vm.machine(&format!("restore-{restore}"))).await?;
+        let machine = Box::pin(vm.machine(&format!("restore-{restore}"), Urgency::First)).await?;
         seconds[1].push(machine.boot.as_secs_f64());
         numbers.insert(random_number(&machine).await?);
         machine.shut_down().await;

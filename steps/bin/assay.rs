@@ -3,6 +3,7 @@
 mod bench;
 mod doctor;
 mod gc;
+mod init;
 mod reports;
 mod steps;
 
@@ -27,6 +28,7 @@ use assay::report::{self, Coverage, PlanRow};
 use assay::settings::Settings;
 use assay::shell::Nobody;
 use assay::target::{Context, Definition, Image, TargetSpec};
+use assay::workload::Workload;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,6 +69,9 @@ enum Todo {
         /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET; with --claims: all there are]
         #[arg(long)]
         target: Option<String>,
+        /// The folder of a workload of your own, as `assay init` makes one [default: the annex]
+        #[arg(long, value_name = "DIR")]
+        features: Option<PathBuf>,
         /// Which claim is covered by which scenario, controls and targets, and what is not covered
         #[arg(long)]
         claims: bool,
@@ -74,6 +79,8 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
+    /// Write the folder of a workload of your own: claims, scenarios with their controls, a Quadlet
+    Init(init::Init),
     /// Measure on this host what assay itself costs; all parts take minutes
     Bench(bench::Bench),
     /// Make the reports of a run again from its evidence; of several runs: compare them, claim by claim, or merge them
@@ -140,9 +147,10 @@ fn main() -> ExitCode {
         Todo::Setup { target, definition: Some(file) } => {
             settings().and_then(|settings| setup_of(&file, target.as_deref(), &settings))
         }
-        Todo::Plan { target, claims, json } => {
-            settings().and_then(|settings| plan(target.as_deref(), claims, json, &settings))
+        Todo::Plan { target, features, claims, json } => {
+            settings().and_then(|settings| plan(target.as_deref(), features, claims, json, &settings))
         }
+        Todo::Init(arguments) => settings().and_then(|settings| init::init(&arguments, &settings)),
         Todo::Bench(arguments) => bench::bench(&arguments),
         Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
         Todo::Steps(arguments) => steps::steps(&arguments),
@@ -169,13 +177,23 @@ fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch
     Ok((target, arch))
 }
 
-fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> Result<(), Exit> {
+fn plan(
+    target: Option<&str>,
+    features: Option<PathBuf>,
+    claims: bool,
+    json: bool,
+    settings: &Settings,
+) -> Result<(), Exit> {
+    if let Some(folder) = &features {
+        Workload::read(folder).map_err(usage)?;
+    }
+    let annex = Annex::read(features.as_ref().unwrap_or(&settings.root)).map_err(usage)?;
     if claims {
-        return coverage(target, json, settings);
+        return coverage(&annex, target, json, settings);
     }
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     let met = Met::by(&target, &settings.stand_in).map_err(usage)?;
-    let plan = Annex::read(&settings.root).map_err(usage)?.plan(&met, |_, _| true, None).map_err(usage)?;
+    let plan = annex.plan(&met, |_, _| true, None).map_err(usage)?;
     if json {
         let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
         say(&serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
@@ -190,13 +208,12 @@ fn plan(target: Option<&str>, claims: bool, json: bool, settings: &Settings) -> 
     Ok(())
 }
 
-fn coverage(target: Option<&str>, json: bool, settings: &Settings) -> Result<(), Exit> {
+fn coverage(annex: &Annex, target: Option<&str>, json: bool, settings: &Settings) -> Result<(), Exit> {
     let only = target.map(|target| TargetSpec::choose(Some(target), settings)).transpose().map_err(usage)?;
     if let Some(only) = &only {
         only.arch(&settings.stand_in).map_err(usage)?;
     }
-    let annex = Annex::read(&settings.root).map_err(usage)?;
-    let coverage = Coverage::of(&annex, only.as_ref(), &settings.stand_in).map_err(usage)?;
+    let coverage = Coverage::of(annex, only.as_ref(), &settings.stand_in).map_err(usage)?;
     match json {
         true => say(&coverage.json().map_err(infrastructure)?),
         false => say(&coverage.show()),

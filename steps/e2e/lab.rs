@@ -3,6 +3,7 @@
 mod beside;
 mod cloud;
 mod machines;
+mod own;
 mod publishing;
 mod room;
 mod stand_ins;
@@ -16,19 +17,22 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 use assay::artifact::{Image, Module, Recipe, Workshop, build};
+use assay::conventional;
 use assay::evidence::{Evidence, noting_commands};
 use assay::facts::Arch;
 use assay::memo::Memo;
-use assay::probe::{Reading, Sample};
+use assay::probe::Reading;
 use assay::progress::Progress;
 use assay::registry::{self, Local};
 use assay::schedule::{Schedule, Summary};
 use assay::settings::Settings;
 use assay::target::{Context, mirror_address};
 use assay::verdict::Source;
+use assay::workload::Workload;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+pub use assay::subject::Subject;
 pub use beside::Beside;
 pub use cloud::Rented;
 pub use machines::{Job, Kind, Machines};
@@ -37,29 +41,6 @@ use publishing::Public;
 use room::Room;
 pub use room::Share;
 pub use trials::{Condition, Limits, TrialSpec};
-
-/// What is put to the proof: its samples, and the files of the run they were read from.
-#[derive(Clone, Debug, Default)]
-pub struct Subject {
-    /// The samples.
-    pub samples: Vec<Sample>,
-    /// Where they are from: each of these was to give some.
-    pub sources: Vec<Source>,
-    /// Relative to the folder of the run.
-    pub files: Vec<String>,
-    /// The numbers in the transcript of the commands it came of.
-    pub commands: Vec<u64>,
-}
-
-impl Subject {
-    /// Takes in another subject: what is said is then said of both.
-    pub fn extend(&mut self, other: Subject) {
-        self.samples.extend(other.samples);
-        self.sources.extend(other.sources);
-        self.files.extend(other.files);
-        self.commands.extend(other.commands);
-    }
-}
 
 /// The workload under test, or one of our guests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +77,8 @@ pub struct Orders {
     pub keep: bool,
     /// How many jobs may be under way at once; as many as this host has room for if nobody says.
     pub concurrency: Option<u16>,
+    /// What `--features` names.
+    pub own: Option<Workload>,
 }
 
 /// What is going to be asked for by scenarios that share it.
@@ -263,13 +246,16 @@ impl Lab {
                 let _ = self.repeated_run().await;
             }
         };
-        tokio::join!(device, unlimited, beside, repeated);
+        tokio::join!(Box::pin(device), Box::pin(unlimited), Box::pin(beside), Box::pin(repeated));
     }
 
     /// Loads the image that `--image` names, if one is named, before anything else is started.
     pub async fn take_in_image(&self) -> anyhow::Result<()> {
         if let Some(reference) = &self.orders.image {
-            let image = Image::load(&self.workshop, reference).await?;
+            let image = match conventional::named(reference) {
+                Some(program) => self.conventional_image(program?).await?,
+                None => Image::load(&self.workshop, reference).await?,
+            };
             let _ = self.given.set(image);
         }
         Ok(())
@@ -328,16 +314,16 @@ impl Lab {
         key: &str,
         make: impl Future<Output = anyhow::Result<Subject>>,
     ) -> anyhow::Result<Subject> {
-        match &self.scenario {
-            Some(scenario) => self.once(&format!("{key} for {scenario}"), make).await,
-            None => self.once(key, make).await,
-        }
+        let key = self.scenario.as_ref().map_or(key.to_owned(), |scenario| format!("{key} for {scenario}"));
+        self.once(&key, Box::pin(make)).await
     }
 
     /// A subject, made by the first who asks for it; it knows the commands that were run for it.
     async fn once(&self, key: &str, make: impl Future<Output = anyhow::Result<Subject>>) -> anyhow::Result<Subject> {
+        // As in the memo.
+        let make = Box::pin(make);
         let make = async {
-            let (made, commands) = noting_commands(Box::pin(make)).await;
+            let (made, commands) = noting_commands(make).await;
             made.map(|subject| Subject { commands, ..subject })
         };
         self.subjects.get(key, make).await

@@ -19,6 +19,7 @@ mod device;
 mod findings;
 mod guest;
 mod image;
+mod own;
 mod registry;
 mod resources;
 mod service;

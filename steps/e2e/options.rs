@@ -10,6 +10,7 @@ use assay::quote::Quote;
 use assay::settings::Settings;
 use assay::target::TargetSpec;
 use assay::unit::Dollars;
+use assay::workload::Workload;
 use clap::Parser;
 use cucumber::gherkin::tagexpr::TagOperation;
 
@@ -24,7 +25,11 @@ pub struct Options {
     /// and reported side by side [default: vm; env: ASSAY_TARGET]
     #[arg(long)]
     pub target: Vec<String>,
-    /// The workload under test: oci:FOLDER, oci-archive:FILE or a registry's reference [default: built from guest/hello]
+    /// The folder of a workload of your own, as `assay init` makes one: run what it claims [default: the annex]
+    #[arg(long, value_name = "DIR")]
+    pub features: Option<PathBuf>,
+    /// The workload under test: oci:FOLDER, oci-archive:FILE or a registry's reference, or debian-package:mosquitto
+    /// [default: built from guest/hello, or what the folder of --features names]
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
     /// Say what would run, what would not, and why; run nothing
@@ -81,6 +86,18 @@ pub struct Options {
 }
 
 impl Options {
+    /// The folder whose `features/` are run: the project's own, or that of a workload, which also says which image that
+    /// is, unless an option does.
+    ///
+    /// # Errors
+    /// It is no workload's.
+    pub fn folder(&mut self, settings: &Settings) -> anyhow::Result<(PathBuf, Option<Workload>)> {
+        let Some(folder) = self.features.clone() else { return Ok((settings.root.clone(), None)) };
+        let workload = Workload::read(&folder)?;
+        self.image.get_or_insert_with(|| workload.image.clone());
+        Ok((folder, Some(workload)))
+    }
+
     /// What a run on this target orders in the cloud, priced; `None` where it orders nothing.
     ///
     /// # Errors

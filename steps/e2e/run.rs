@@ -1,10 +1,11 @@
 //! One run of the suite: plan first, then run, and leave nothing behind however it ends.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay::annex::Annex;
-use assay::artifact::{self, Workshop};
+use assay::artifact::Workshop;
 use assay::bundle::Bundle;
 use assay::evidence::{Evidence, Verdicts, new_run_id};
 use assay::facts::Arch;
@@ -17,7 +18,8 @@ use assay::settings::Settings;
 use assay::shell::Shell;
 use assay::target::ec2::{Cloud, Patience};
 use assay::target::{Context, Definition, TargetSpec};
-use assay::{attestation, closing, registry, report};
+use assay::workload::Workload;
+use assay::{attestation, closing, conventional, registry, report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Ahead, Lab, Orders, Rented};
@@ -57,6 +59,9 @@ pub struct Run {
     settings: Settings,
     target: TargetSpec,
     arch: Arch,
+    /// What has the features.
+    folder: PathBuf,
+    own: Option<Workload>,
     annex: Annex,
     plan: Plan,
     quote: Option<Quote>,
@@ -91,10 +96,11 @@ impl Signals {
 
 impl Run {
     /// Reads everything and plans; `None` where the plan, or the list of steps, was all that was asked for.
-    pub fn prepare(options: Options) -> Result<Option<Run>, Mistake> {
+    pub fn prepare(mut options: Options) -> Result<Option<Run>, Mistake> {
         let settings = Settings::read().map_err(usage)?;
+        let (folder, own) = options.folder(&settings).map_err(usage)?;
         if options.steps {
-            say(catalogue::listed(&settings.root, options.json).map_err(usage)?.trim_end());
+            say(catalogue::listed(&folder, options.json).map_err(usage)?.trim_end());
             return Ok(None);
         }
         let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
@@ -105,12 +111,12 @@ impl Run {
             target.available().map_err(usage)?;
         }
         if let Some(reference) = &options.image {
-            artifact::Image::look_for(reference).map_err(usage)?;
+            conventional::look_for(reference).map_err(usage)?;
         }
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;
         }
-        let annex = Annex::read(&settings.root).map_err(usage)?;
+        let annex = Annex::read(&folder).map_err(usage)?;
         let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
         let plan = annex.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&annex.features, &plan).map_err(usage)?;
@@ -130,7 +136,7 @@ impl Run {
         };
         tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings)
             .map_err(infrastructure)?;
-        Ok(Some(Run { options, settings, target, arch, annex, plan, quote }))
+        Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote }))
     }
 
     /// Runs the plan. Gives the exit status.
@@ -167,7 +173,7 @@ impl Run {
         // First of all: what is written from here on has no secret of the environment in it.
         self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         evidence.note(self.facts()).map_err(infrastructure)?;
-        evidence.keep_features(&self.settings.root).map_err(infrastructure)?;
+        evidence.keep_features(&self.folder).map_err(infrastructure)?;
         let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
@@ -241,6 +247,7 @@ impl Run {
             runs: self.options.runs,
             keep: self.options.keep,
             concurrency: self.options.concurrency,
+            own: self.own,
         };
         let lab = Lab::open(orders, context, evidence.clone(), workshop);
         tokio::select! {
@@ -251,9 +258,13 @@ impl Run {
         let stand_in = stand_in.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
         progress.say(format!("run {id} on {}{stand_in}; evidence in {}", self.target, evidence.folder().display()));
 
-        let features = self.settings.root.join("features");
+        let features = self.folder.join("features");
+        let of_annex = self.options.features.is_none();
         let all_of_it = async {
-            tokio::join!(lab.begin(ahead(record.plan())), prove(&features, &self.options, record.clone(), Part::Body));
+            tokio::join!(
+                lab.begin(ahead(record.plan(), of_annex)),
+                prove(&features, &self.options, record.clone(), Part::Body)
+            );
             for retry in 1..=self.options.retries {
                 let open = |planned: &&Planned| !planned.closing && record.wants_another(planned);
                 let open = record.plan().scenarios.iter().filter(open).count();
@@ -358,13 +369,14 @@ fn first_line(path: &str, beginning: &str) -> Option<String> {
     Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
 }
 
-/// What scenarios that share it are going to ask for.
-fn ahead(plan: &Plan) -> Ahead {
-    let running = || plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control && planned.shared);
+/// What scenarios that share it are going to ask for; of other claims than the annex's, nobody knows.
+fn ahead(plan: &Plan, of_annex: bool) -> Ahead {
+    let running =
+        || plan.scenarios.iter().filter(|planned| of_annex && planned.runs() && !planned.control && planned.shared);
     let judges = |claims: &[&str]| running().any(|planned| claims.contains(&planned.claim.to_string().as_str()));
     let annex_run = running().any(|planned| [6, 7].contains(&planned.claim.section())) || judges(&["A5-8"]);
     Ahead {
-        device: judges_any(plan, 5..=7),
+        device: !of_annex || judges_any(plan, 5..=7),
         annex_run,
         repeated: judges(&["A7-1", "A7-4"]),
         unlimited: judges(&["A7-1"]),

@@ -6,7 +6,7 @@ use assay::claim::ClaimId;
 use assay::conclusion::{Attempt, Step};
 use assay::probe::Value;
 use assay::unit::Unit;
-use assay::verdict::{Check, Judged, Outcome, Rule, Verdict};
+use assay::verdict::{Judged, Outcome, Rule, Verdict};
 use cucumber::World;
 
 use crate::lab::{Lab, Subject};
@@ -80,10 +80,7 @@ impl Proof {
     /// A sample that breaks the rule is no error of the step: the scenario goes on, so that every one of its checks is
     /// made, and its verdict comes of all of them. A check that cannot be made is.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
-        let Subject { samples, sources, .. } = &self.subject;
-        let mine = samples.iter().filter(|sample| sample.probe == probe).map(|sample| sample.id).collect();
-        let check = Check { probe: probe.to_owned(), unit, rule, sources: sources.clone(), samples: mine };
-        let judged = check.judge(samples);
+        let judged = self.subject.check(probe, unit, rule);
         let Outcome { verdict, reason, .. } = judged.outcome.clone();
         self.checks.push(judged);
         anyhow::ensure!(verdict != Verdict::Inconclusive, reason);

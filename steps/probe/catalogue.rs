@@ -117,6 +117,9 @@ const ENTRIES: &[Entry] = &[
     seconds("log.spacing", 0.0, TRIAL),
     seconds("log.duration", 0.0, TRIAL),
     text("log."),
+    // What it may take.
+    bytes("limit.memory", 4.0 * KIB, 64.0 * TIB),
+    ratio("limit.cpu", 4096.0),
     // What it took. Podman alone has more than the lower bounds of memory; whoever starts it needs more than 10 ms.
     bytes("memory.peak", 256.0 * KIB, TIB),
     bytes("memory.unit.peak", 256.0 * KIB, TIB),
@@ -278,6 +281,7 @@ mod tests {
             include_str!("../e2e/device.rs"),
             include_str!("../e2e/guest.rs"),
             include_str!("../e2e/image.rs"),
+            include_str!("../e2e/own.rs"),
             include_str!("../e2e/registry.rs"),
             include_str!("../e2e/resources.rs"),
             include_str!("../e2e/service.rs"),

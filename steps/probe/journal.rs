@@ -102,6 +102,18 @@ pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
     lines.iter().filter(|line| line.who == container && !line.text.trim().is_empty()).cloned().collect()
 }
 
+/// All that the workload said, line by line, up to so many bytes: a probe's value is no place for more.
+const LOG: usize = 16 << 10;
+
+/// What the workload's log says, as it stands: `(nothing)` where it was silent.
+pub fn text(log: &[Line]) -> Reading {
+    let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
+    let (text, raw) = (lines.join("\n"), format!("{} lines", lines.len()));
+    let kept = text.floor_char_boundary(LOG);
+    let text = if text.is_empty() { "(nothing)" } else { &text[..kept] };
+    Reading::new("log.text", text, Unit::Text, raw)
+}
+
 /// What the workload's log says: greeting, temperatures, spacing of the readings, completion, and how long it took.
 pub fn readings(log: &[Line]) -> Vec<Reading> {
     let mut found = Vec::new();
@@ -181,6 +193,15 @@ mod tests {
         assert_eq!(of("log.spacing").len(), 4);
         assert_eq!(of("log.completion"), [Value::from("completed: 5 readings")]);
         assert!(matches!(of("log.duration")[0], Value::Number(seconds) if (9.9..12.1).contains(&seconds)));
+    }
+
+    #[test]
+    fn a_log_is_told_as_it_stands_up_to_a_length() {
+        let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into() };
+        assert_eq!(text(&[line("one"), line("two")]), Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines"));
+        assert_eq!(text(&[]).value, Value::from("(nothing)"));
+        let Value::Text(long) = text(&[line(&"é".repeat(LOG))]).value else { panic!("it is a text") };
+        assert_eq!(long.len(), LOG);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub const STANDSTILL: f64 = 60.0;
 pub enum Until {
     /// The unit has ended by itself.
     Ended,
-    /// So long after its workload came up; it is killed then.
+    /// So long after its workload came up, unless it has ended before; it is killed then.
     Held(Duration),
     /// It has ended so often, or stays down; it is killed then.
     Stopped(u32),
@@ -379,6 +379,20 @@ mod tests {
         assert!(error.ends_with("saw \"a trial of 8 s by its clock, of 300 s by ours\""), "{error}");
         let jumped = Trial { end: 500.0, ..trial };
         assert!(jumped.kept_pace(Duration::from_secs(12)).is_err());
+    }
+
+    #[test]
+    fn limits_are_read_as_systemd_shows_them() {
+        let limits = |memory: &str, cpu: &str| {
+            let readings =
+                trial(&format!("show.MemoryMax {memory}\nshow.CPUQuotaPerSecUSec {cpu}\n")).unwrap().readings();
+            readings.map(|readings| ["limit.memory", "limit.cpu"].map(|probe| value(&readings, probe)))
+        };
+        assert_eq!(limits("33554432", "100ms"), Ok([Some(33_554_432.0.into()), Some(0.1.into())]));
+        assert_eq!(limits("infinity", "1s 500ms"), Ok([None, Some(1.5.into())]));
+        assert_eq!(limits("infinity", "infinity"), Ok([None, None]));
+        assert!(limits("much", "1s").unwrap_err().to_string().starts_with("limit.memory cannot be read"));
+        assert!(limits("1", "100").unwrap_err().to_string().starts_with("limit.cpu cannot be read"));
     }
 
     #[test]

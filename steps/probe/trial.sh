@@ -1,7 +1,8 @@
 # Starts a user unit, watches its cgroup until it has ended, and prints all that was seen as "key value" lines.
 #
 #   UNIT   without its ending; its cgroup is a child of SLICE, which outlives it
-#   HOLD   0: until the unit has ended by itself, once; else: that many seconds after its workload came up, then kill it
+#   HOLD   0: until the unit has ended by itself, once; else: that many seconds after its workload came up at most, then
+#          kill it
 #   STOPS  0: as HOLD says; else: until it has ended so often, or has stayed down, then kill it
 #   LIMIT  seconds after which to give up
 #   TOKEN  said again, so that nobody takes what another trial printed for this one's
@@ -47,8 +48,8 @@ while now; do
         [ -r "$stops" ] && while read -r line; do count=$((count + 1)); done <"$stops"
         [ "$count" -ge "$wanted" ] && break
         [ -s "$started" ] && [ "$down" -ge 5 ] && break
-    elif [ "$hold" -gt 0 ]; then
-        [ -n "$up_since" ] && [ $((second - up_since)) -ge "$hold" ] && break
+    elif [ "$hold" -gt 0 ] && [ -n "$up_since" ] && [ $((second - up_since)) -ge "$hold" ]; then
+        break
     elif [ -s "$stops" ] || { [ -s "$started" ] && [ "$down" -ge 3 ]; }; then
         break
     fi
@@ -68,7 +69,7 @@ spent
 field anon "$session/memory.stat" && echo "session.anon $value"
 echo "show.user $(id -u)"
 systemctl --user show "$unit" --property=LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts \
-    --property=InvocationID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
+    --property=MemoryMax,CPUQuotaPerSecUSec,InvocationID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
     while IFS='=' read -r key value; do echo "show.$key $value"; done
 if [ -d "$cgroup" ]; then
     systemctl --user kill --signal=KILL "$unit"

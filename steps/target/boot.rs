@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::console::{self, Stage};
-use super::machine::{Body, Emulated, MAIN, Machine, Work};
+use super::machine::{Body, Emulated, Machine, Work};
 use super::qemu::{Devices, Memory, port_was_taken};
-use super::vm::{ProvisionError, Vm};
+use super::vm::{ProvisionError, Urgency, Vm};
 use super::{Context, Qmp, keys, remedy};
 use crate::command::{Command, Status};
 use crate::facts::Facts;
@@ -81,7 +81,7 @@ pub(super) async fn boot(vm: &Vm, work: Work, files: &Path, ram: Memory) -> Resu
     let started = Instant::now();
     let devices =
         Devices { ram, root, keys: files.join(keys::DISK), port: 0, qmp: PathBuf::new(), arrival: PathBuf::new() };
-    let (child, qmp, port) = start(vm, &console, devices, &work).await?;
+    let (child, qmp, port) = start(vm, &console, devices, &work, Urgency::First).await?;
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let boot = Boot { vm, work: &work, login, console, started };
     let (shell, facts) = boot.watch(&child).await?;
@@ -111,23 +111,29 @@ pub(super) async fn overlay(vm: &Vm, base: &Path, format: &str, folder: &Path) -
     Ok(root)
 }
 
-/// All machines but the main one give way to it: what is measured there is not to wait for what happens elsewhere.
-fn after_main(name: &str, argv: Vec<String>) -> Vec<String> {
-    match name == MAIN {
-        true => argv,
-        false => ["nice", "-n", "10"].into_iter().map(str::to_owned).chain(argv).collect(),
+/// All machines but those that come first give way: what is measured there is not to wait for what happens elsewhere.
+fn in_turn(urgency: Urgency, argv: Vec<String>) -> Vec<String> {
+    match urgency {
+        Urgency::First => argv,
+        Urgency::Usual => ["nice", "-n", "10"].into_iter().map(str::to_owned).chain(argv).collect(),
     }
 }
 
 /// Starts QEMU on a free port and says hello to it.
-pub(super) async fn start(vm: &Vm, console: &Path, devices: Devices, work: &Work) -> anyhow::Result<(Child, Qmp, u16)> {
+pub(super) async fn start(
+    vm: &Vm,
+    console: &Path,
+    devices: Devices,
+    work: &Work,
+    urgency: Urgency,
+) -> anyhow::Result<(Child, Qmp, u16)> {
     let socket = work.folder.join("qmp");
     for _ in 0..5 {
         let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).map(|at| at.port())?;
         let arrival = work.folder.join(ARRIVAL);
         let devices = Devices { port, qmp: socket.clone(), arrival, ..devices.clone() };
         let board = vm.board(console, Some(devices));
-        let argv = after_main(&work.name, vm.qemu.argv(&board));
+        let argv = in_turn(urgency, vm.qemu.argv(&board));
         let child = Child::start(&argv, &work.log(), &vm.context.ledger)?;
         let hello =
             wait::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {

@@ -17,7 +17,7 @@ use super::boot::{ARRIVAL, Trouble, overlay, start};
 use super::machine::{Body, Emulated, Machine, Work, evidence_file};
 use super::qemu::{Devices, Memory};
 use super::snapshot::Snapshot;
-use super::vm::Vm;
+use super::vm::{Urgency, Vm};
 use super::{Qmp, keys};
 use crate::artifact::hex;
 use crate::command::{Command, Status};
@@ -56,7 +56,7 @@ impl NotThawed {
 }
 
 /// Starts a machine from a snapshot. What a call that is given up has made goes with it.
-pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str) -> Result<Machine, NotThawed> {
+pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urgency) -> Result<Machine, NotThawed> {
     let started = Instant::now();
     let work = Work::make(&vm.context, name)?;
     let login = keys::again(&work.name, &snapshot.folder, &work.folder)?;
@@ -73,7 +73,7 @@ pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str) -> Result<Mac
         arrival: PathBuf::new(),
     };
     let since = Timestamp::now();
-    let (child, mut qmp, port) = start(vm, &console, devices, &work).await?;
+    let (child, mut qmp, port) = start(vm, &console, devices, &work, urgency).await?;
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let arrived = tokio::select! {
         arrived = arrive(vm, snapshot, &mut qmp, &login, &work) => arrived,

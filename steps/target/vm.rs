@@ -35,6 +35,15 @@ pub struct Vm {
     snapshot: Mutex<Option<Arc<Snapshot>>>,
 }
 
+/// Which machines the host's CPUs are given to where there are not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Before all others: what is measured there is not to wait for what happens elsewhere.
+    First,
+    /// As all others.
+    Usual,
+}
+
 /// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
@@ -71,10 +80,10 @@ impl Vm {
     ///
     /// # Errors
     /// Something is missing on this host (the error names the remedy), or no machine comes up.
-    pub async fn machine(&self, name: &str) -> Result<Machine, ProvisionError> {
+    pub async fn machine(&self, name: &str, urgency: Urgency) -> Result<Machine, ProvisionError> {
         let mut snapshot = self.snapshot().await?;
         for crash in 1..=CRASHES {
-            let failed = match thaw(self, &snapshot, name).await {
+            let failed = match thaw(self, &snapshot, name, urgency).await {
                 Ok(machine) => return Ok(machine),
                 Err(failed) => failed,
             };

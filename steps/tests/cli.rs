@@ -5,6 +5,7 @@ mod bundles;
 mod doctor;
 mod editors;
 mod merged;
+mod own;
 mod plans;
 mod steps;
 

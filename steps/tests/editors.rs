@@ -35,7 +35,7 @@ fn the_cucumber_extension_is_told_of_our_features_steps_and_kinds_of_words() {
 /// What is not as Cucumber's own formatter lays a feature out, by line: two spaces for each level; one blank line before
 /// tags, before what has none, and between a description and the steps below it; in tables, columns as wide as their
 /// widest cell, with what begins with a digit on the right.
-fn mistakes(text: &str) -> Vec<(usize, String)> {
+pub fn mistakes(text: &str) -> Vec<(usize, String)> {
     let mut mistakes = Vec::new();
     let lines: Vec<&str> = text.lines().collect();
     let mut quoted = false;

@@ -61,12 +61,12 @@ fn a_step_is_listed_with_what_it_takes_an_example_and_its_uses() {
         "\n  Then its peak memory is below {size}\n      takes    {size}: a size with its unit, such as 100 kB or 64 MiB\n      \
          example  Then its peak memory is below 64 MiB\n      used     by 1 scenario, first at features/a7_resources.feature:",
         "takes    {table}: a table below the step: derived, from, as, published\n",
-        " steps, 0 of them used by no feature\n",
+        " steps, 9 of them used by no feature\n",
     ];
     told(&mut project.e2e(&["--steps"]), 0, &listed);
     project.change("features/a7_resources.feature", "Then it used no swap", "Then its peak memory is below 1,5 kB");
     let more = ["used     by 2 scenarios, first at features/a7_resources.feature:", "used     by no feature\n"];
-    told(&mut project.e2e(&["--steps"]), 0, &[more[0], more[1], " steps, 1 of them used by no feature\n"]);
+    told(&mut project.e2e(&["--steps"]), 0, &[more[0], more[1], " steps, 10 of them used by no feature\n"]);
     assert!(!project.path("target").exists() && !project.path("cache").exists(), "a list leaves nothing");
     told(&mut project.e2e(&["--json"]), 2, &["--steps"]);
     told(&mut project.e2e(&["--steps", "--plan"]), 2, &["cannot be used with"]);

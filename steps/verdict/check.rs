@@ -177,7 +177,7 @@ impl Check {
             Some(seen) => format!(", worst of {} (median {})", seen.n, self.unit.show(seen.median)),
             None => String::new(),
         };
-        let mut seen = worst.value.show(self.unit);
+        let mut seen = self.rule.excerpt(&worst.value).show(self.unit);
         if self.unit == Unit::Times {
             // A ratio says little without the two it is made of.
             seen += &format!(" ({})", worst.raw);

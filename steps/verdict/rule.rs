@@ -122,6 +122,20 @@ impl Rule {
         })
     }
 
+    /// The part of a text of several lines that says what the rule asks for, or how much there is that does not: nobody
+    /// wants to read all of a log in a sentence.
+    pub(super) fn excerpt(&self, value: &Value) -> Value {
+        match (self, value) {
+            (Rule::Contains { text }, Value::Text(seen)) if seen.contains('\n') => {
+                let said = seen.lines().find(|line| line.contains(text.as_str())).map(str::to_owned);
+                let last = seen.lines().next_back().unwrap_or_default();
+                let silent = || format!("{last} (the last of {} lines)", seen.lines().count());
+                Value::Text(said.unwrap_or_else(silent))
+            }
+            _ => value.clone(),
+        }
+    }
+
     /// Whether `a` is nearer to breaking the rule than `b`.
     pub(super) fn worse(&self, a: f64, b: f64) -> bool {
         match self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use assay::artifact::{Image, Recipe};
-use assay::conventional::{self, Program, ratio};
+use assay::conventional::{Program, ratio};
 use assay::deployment::Deployment;
 use assay::probe::trial::Until;
 use assay::probe::{Reading, Sample};
@@ -41,10 +41,7 @@ const COMPARED: [(&str, Unit); 6] = [
 
 impl Lab {
     async fn conventional(&self, program: Program) -> anyhow::Result<Arc<Image>> {
-        let make = async {
-            let (settings, arch) = (&self.orders.settings, self.orders.arch);
-            Ok(Arc::new(conventional::image(&self.workshop, settings, arch, program, &self.progress).await?))
-        };
+        let make = async { Ok(Arc::new(self.conventional_image(program).await?)) };
         self.images.get(&format!("conventional {}", program.name()), make).await
     }
 
@@ -75,7 +72,7 @@ impl Lab {
     /// How many times more than the workload a conventional container takes that does the same job: one after the
     /// other on the same machine, in pairs.
     pub async fn side_by_side(&self, beside: Beside) -> anyhow::Result<Subject> {
-        let runs = self.measured("runs side by side", self.run_pairs()).await?;
+        let runs = self.measured("runs side by side", Box::pin(self.run_pairs())).await?;
         let make = async {
             let mut readings = Vec::new();
             for pair in 1..=PAIRS {
@@ -119,7 +116,7 @@ impl Lab {
                 }
             }
             for (_, deployment) in &both {
-                deployment.remove().await?;
+                bench.clear(deployment).await?;
             }
             Ok(subject)
         };

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use assay::deployment;
+use assay::deployment::{self, Deployment};
 use assay::facts::{Arch, Facts};
 use assay::inventory::Inventory;
 use assay::memo::Memo;
 use assay::probe::Reading;
 use assay::schedule::{Schedule, queueing};
 use assay::target::ec2::Cloud;
-use assay::target::{Context, Definition, Machine, SetupStep, Vm};
+use assay::target::{Context, Definition, Machine, SetupStep, Urgency, Vm};
 use tokio::sync::Semaphore;
 
 use super::room::{Room, Share};
@@ -67,6 +67,19 @@ impl Bench {
     fn new(machine: Machine) -> Bench {
         let warm = machine.facts.snapshot.is_some();
         Bench { machine, images: Mutex::default(), warm: tokio::sync::Mutex::new(warm) }
+    }
+
+    /// Whether it goes with the job that is done on it: what that has put there need not be removed.
+    fn goes_with_its_job(&self) -> bool {
+        self.machine.facts.snapshot.is_some()
+    }
+
+    /// Removes what was deployed on it, unless it goes itself.
+    pub async fn clear(&self, deployment: &Deployment) -> anyhow::Result<()> {
+        match self.goes_with_its_job() {
+            true => Ok(()),
+            false => deployment.remove().await,
+        }
     }
 
     /// Has the runtime's files in the page cache, as on a machine where it has run before.
@@ -215,7 +228,7 @@ impl Machines {
                 None => {
                     let vm = self.vm(Kind::Device).await?;
                     let _room = queueing(self.room.of(Share::Memory, vm.takes())).await?;
-                    Box::pin(vm.machine(DEVICE)).await?
+                    Box::pin(vm.machine(DEVICE, Urgency::First)).await?
                 }
             };
             Ok(self.taken_in(machine))
@@ -272,7 +285,8 @@ impl Machines {
         let vm = self.vm(job.kind).await?;
         let _room = queueing(self.room.of(job.share, vm.takes())).await?;
         let name = machine_name(job.name);
-        let machine = self.schedule.work(&format!("machine {name}"), Box::pin(vm.machine(&name))).await?;
+        let urgency = if job.first { Urgency::First } else { Urgency::Usual };
+        let machine = self.schedule.work(&format!("machine {name}"), Box::pin(vm.machine(&name, urgency))).await?;
         let bench = self.taken_in(machine);
         let done = while_up(&bench, work).await;
         if self.keep && bench.machine.alive().is_ok() && self.room.has_more_than(vm.takes()) {

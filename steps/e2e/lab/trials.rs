@@ -144,8 +144,8 @@ impl Lab {
         if spec.runs == 0 {
             return self.annex_run().await;
         }
-        let again = async { self.measured(&format!("again {spec:#}"), self.run_trial(&spec)).await };
-        let (annex, again) = tokio::join!(self.annex_run(), again);
+        let again = async { self.measured(&format!("again {spec:#}"), Box::pin(self.run_trial(&spec))).await };
+        let (annex, again) = tokio::join!(Box::pin(self.annex_run()), Box::pin(again));
         let mut all = annex?;
         all.extend(again?);
         Ok(all)
@@ -167,7 +167,7 @@ impl Lab {
             let shell = &bench.machine.shell;
             let deployment = Deployment::install(shell, "bad-key", &self.quadlet("bad-key")?, "localhost/none").await?;
             let load = Reading::text("unit.load", &deployment.load_state().await?);
-            deployment.remove().await?;
+            bench.clear(&deployment).await?;
             self.subject("bad-key", &bench.machine.name, vec![load])
         };
         self.measured("bad quadlet", self.machines.work(Job::named("bad-key"), work)).await
@@ -189,7 +189,7 @@ impl Lab {
             bench.forget(reference);
             let left = deployment::leftovers(shell, unit, reference).await?;
             let subject = self.subject("clean-up", &bench.machine.name, left)?;
-            deployment.remove().await?;
+            bench.clear(&deployment).await?;
             Ok(subject)
         };
         let job = if forgetful { "clean-up in part" } else { "clean-up" };
@@ -198,7 +198,7 @@ impl Lab {
     }
 
     /// Does a job on a machine that has a guest's image.
-    async fn with_image(
+    pub(super) async fn with_image(
         &self,
         job: Job<'_>,
         guest: &Guest,
@@ -211,12 +211,12 @@ impl Lab {
             let reference = self.on_machine(bench, &image).await?;
             work(bench, &reference).await
         };
-        self.machines.work(job, work).await
+        Box::pin(self.machines.work(job, work)).await
     }
 
     /// A trial; it is run when it is first asked for.
     pub async fn trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
-        self.measured(&format!("{spec:#}"), self.run_trial(spec)).await
+        self.measured(&format!("{spec:#}"), Box::pin(self.run_trial(spec))).await
     }
 
     async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
@@ -230,7 +230,7 @@ impl Lab {
                 let run = Run { series: &name, number: run, cold: run == 1 && spec.cold };
                 subject.extend(self.watch(bench, &deployment, run, spec.until).await?);
             }
-            deployment.remove().await?;
+            bench.clear(&deployment).await?;
             Ok(subject)
         };
         self.with_image(job, &spec.guest, work).await

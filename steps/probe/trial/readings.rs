@@ -3,7 +3,7 @@
 use super::{Look, Trial, number};
 use crate::probe::{Reading, Unreadable};
 use crate::stats::median;
-use crate::unit::Unit;
+use crate::unit::{Duration, Unit};
 
 impl Trial {
     /// The facts of the whole trial, one reading each.
@@ -47,6 +47,7 @@ impl Trial {
                 readings.push(Reading::text(probe, seen));
             }
         }
+        readings.extend(self.limits()?);
         if let Some(took) = self.start_time() {
             let raw = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
             readings.push(Reading::new("start.time", took, Unit::Seconds, raw));
@@ -60,6 +61,23 @@ impl Trial {
         }
         readings.extend(self.while_running());
         readings.extend(self.by_kind());
+        Ok(readings)
+    }
+
+    /// The limits that systemd holds the unit to; none where it has none.
+    fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
+        let mut readings = Vec::new();
+        let shown = |key: &str| self.shown(key).filter(|raw| *raw != "infinity");
+        if let Some(raw) = shown("MemoryMax") {
+            let wrong = |_| Unreadable::new("limit.memory", "a number that is not negative", raw);
+            readings.push(Reading::new("limit.memory", number(raw, raw).map_err(wrong)?, Unit::Bytes, raw));
+        }
+        if let Some(raw) = shown("CPUQuotaPerSecUSec") {
+            let wrong = || Unreadable::new("limit.cpu", "a time such as 100ms or 1s 500ms", raw);
+            let words = raw.split(' ').map(|word| word.parse::<Duration>().ok().map(Duration::value));
+            let seconds = words.sum::<Option<f64>>().ok_or_else(wrong)?;
+            readings.push(Reading::new("limit.cpu", seconds, Unit::Ratio, raw));
+        }
         Ok(readings)
     }
 

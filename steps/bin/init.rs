@@ -1,0 +1,81 @@
+//! The folder of a workload of one's own, written from what is known of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use assay::conventional;
+use assay::settings::Settings;
+use assay::unit::{Bytes, Duration, Ratio};
+use assay::workload::{Kind, Scaffold, check_name};
+use clap::Args;
+
+use crate::{Exit, say, usage};
+
+/// What is known of the workload; all of it can be edited in what is written.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder to write; new or empty
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// What the workload is called, and its unit: lower-case letters, digits and dashes [default: the folder's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Its image: oci:FOLDER, oci-archive:FILE or a registry's reference, or debian-package:mosquitto [default:
+    /// localhost/NAME:latest]
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
+    /// The image holds a WebAssembly module
+    #[arg(long)]
+    wasm: bool,
+    /// It stays up; else it is a job, which ends
+    #[arg(long)]
+    service: bool,
+    /// The limit on its memory
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    memory: Bytes,
+    /// The limit on its CPU, of one CPU
+    #[arg(long, value_name = "SHARE", default_value = "10%")]
+    cpu: Ratio,
+    /// What a line of its log has in it [default: nothing is claimed of its log]
+    #[arg(long, value_name = "TEXT")]
+    output: Option<String>,
+    /// How long a job takes from its first line to its last; how long a service is watched
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    duration: Duration,
+}
+
+/// Writes the folder and says what to do next.
+pub fn init(arguments: &Init, settings: &Settings) -> Result<(), Exit> {
+    let scaffold = arguments.scaffold().map_err(usage)?;
+    let folder = &arguments.folder;
+    let files = scaffold.write(folder).map_err(usage)?;
+    files.iter().for_each(|file| say(&folder.join(file).display().to_string()));
+    // ci/e2e takes names from the project's folder on.
+    let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+    let shown = shown.strip_prefix(&settings.root).unwrap_or(&shown).display();
+    say(&format!("\nwhat would run:      ci/e2e --features {shown} --plan"));
+    say(&format!("put it to the proof: ci/e2e --features {shown}"));
+    Ok(())
+}
+
+impl Init {
+    fn scaffold(&self) -> anyhow::Result<Scaffold> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => of_folder(&self.folder)?,
+        };
+        check_name(&name).context("say with --name what it is called")?;
+        let image = self.image.clone().unwrap_or_else(|| format!("localhost/{name}:latest"));
+        conventional::look_for(&image)?;
+        let (memory, cpu, duration) = (self.memory, self.cpu, self.duration);
+        let kind = if self.service { Kind::Service } else { Kind::Job };
+        Ok(Scaffold { name, image, wasm: self.wasm, kind, memory, cpu, output: self.output.clone(), duration })
+    }
+}
+
+/// The name of a folder, which need not be there yet.
+fn of_folder(folder: &Path) -> anyhow::Result<String> {
+    let whole = std::path::absolute(folder)?;
+    let name = whole.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).context("the folder has no name: say with --name what the workload is called")
+}

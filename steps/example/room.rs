@@ -1,0 +1,58 @@
+//! Another program's claim, put to the proof by steps and a probe of its own, with no cucumber: on a machine of ours, with
+//! our verdicts and our evidence. `docs/library.md` walks through it.
+//!
+//! usage: cargo run --example room
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use assay::command::Command;
+use assay::plan::Planned;
+use assay::probe::{Reading, Unreadable};
+use assay::progress::Progress;
+use assay::report;
+use assay::run::{Proof, Run};
+use assay::settings::Settings;
+use assay::target::{Definition, Machine};
+use assay::unit::Unit;
+use assay::verdict::Rule;
+
+/// A probe is a command …
+fn free() -> Command {
+    Command::new("df").args(["--block-size=1", "--output=avail", "/"])
+}
+
+/// … and a pure function that reads what it printed, or says what it cannot read.
+fn read_free(printed: &str) -> Result<Reading, Unreadable> {
+    let number = printed.lines().nth(1).and_then(|line| line.trim().parse::<u64>().ok());
+    let bytes = number.ok_or_else(|| Unreadable::new("disk.free", "a heading, and a number of bytes", printed))?;
+    Ok(Reading::new("disk.free", bytes as f64, Unit::Bytes, printed))
+}
+
+/// One scenario: the right subject, or for its control the wrong one, and the same check on both.
+async fn room(run: &Run, machine: &Machine, planned: &Planned, proof: &mut Proof) -> anyhow::Result<()> {
+    if planned.control {
+        machine.shell.read(&Command::new("fallocate").args(["--length", "2GB", "filler"])).await?;
+    }
+    let look = async { Ok(vec![read_free(&machine.shell.read(&free()).await?)?]) };
+    let subject = run.look(&planned.scenario, &machine.name, look).await?;
+    // Nobody but us knows what of this probe can be true: more than all of the disk is none.
+    proof.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4_294_967_296.0 })
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    // Below this folder lie features/claims.toml and features/*.feature.
+    let claims = Path::new(env!("CARGO_MANIFEST_DIR")).join("steps/example");
+    let settings = Settings::read()?;
+    let device = Definition::named(&settings.root, "nano")?;
+    let run = Run::begin(&claims, &"vm".parse()?, settings, Progress::to_stderr())?;
+    let machine = run.machine(&device).await?;
+    for planned in run.scenarios() {
+        run.prove(&planned, async |proof| room(&run, &machine, &planned, proof).await).await?;
+    }
+    machine.shut_down().await;
+    let (verdicts, evidence) = run.end()?;
+    println!("{}\n{}", report::table(&verdicts), report::summary(&verdicts, &evidence));
+    Ok(ExitCode::from(verdicts.exit))
+}
