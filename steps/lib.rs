@@ -64,6 +64,7 @@ pub mod progress;
 pub mod tool;
 pub mod wait;
 pub mod schedule;
+pub mod room;
 pub mod memo;
 // Where commands run, and what must not outlive a run.
 pub mod shell;

@@ -5,7 +5,6 @@ mod cloud;
 mod machines;
 mod own;
 mod publishing;
-mod room;
 mod stand_ins;
 mod subjects;
 mod trials;
@@ -24,6 +23,7 @@ use assay::memo::Memo;
 use assay::probe::Reading;
 use assay::progress::Progress;
 use assay::registry::{self, Local};
+use assay::room::{Room, Share};
 use assay::schedule::{Schedule, Summary};
 use assay::settings::Settings;
 use assay::target::{Context, mirror_address};
@@ -38,8 +38,6 @@ pub use cloud::Rented;
 pub use machines::{Job, Kind, Machines};
 pub use publishing::Door;
 use publishing::Public;
-use room::Room;
-pub use room::Share;
 pub use trials::{Condition, Limits, TrialSpec};
 
 /// The workload under test, or one of our guests.
@@ -216,6 +214,14 @@ impl Lab {
     /// The machines of this run.
     pub fn machines(&self) -> &Machines {
         &self.machines
+    }
+
+    /// Has what machines of this host come of, if some are going to be asked for, so that places on the host are given in the
+    /// order in which they are asked for. Who asks will be told what went wrong with it.
+    pub async fn get_ready(&self, ahead: Ahead) {
+        if ahead.device && self.orders.rented.is_none() {
+            let _ = self.machines.native().await;
+        }
     }
 
     /// Starts at once what takes longest of what is shared, ahead of all that is not: the device and the annex's own run,

@@ -261,10 +261,10 @@ impl Run {
         let features = self.folder.join("features");
         let of_annex = self.options.features.is_none();
         let all_of_it = async {
-            tokio::join!(
-                lab.begin(ahead(record.plan(), of_annex)),
-                prove(&features, &self.options, record.clone(), Part::Body)
-            );
+            let ahead = ahead(record.plan(), of_annex);
+            lab.get_ready(ahead).await;
+            let begin = Box::pin(lab.begin(ahead));
+            tokio::join!(begin, prove(&features, &self.options, record.clone(), Part::Body));
             for retry in 1..=self.options.retries {
                 let open = |planned: &&Planned| !planned.closing && record.wants_another(planned);
                 let open = record.plan().scenarios.iter().filter(open).count();

@@ -61,13 +61,15 @@ pub fn mistakes(text: &str) -> Vec<(usize, String)> {
         if !joined {
             wrong("needs a blank line before it".to_owned());
         }
-        let examples =
-            words.starts_with('@') && lines.get(index + 1).is_some_and(|next| next.trim().starts_with("Examples:"));
+        // Tags stand where what they are of stands.
+        let of = |what: &str| {
+            words.starts_with('@') && lines.get(index + 1).is_some_and(|next| next.trim().starts_with(what))
+        };
         let level = match () {
             () if quoted && !fence || words.is_empty() || words.starts_with('#') => None,
-            () if named(&["Feature"]) => Some(0),
+            () if named(&["Feature"]) || of("Feature:") => Some(0),
             () if belongs_to_step(words) => Some(3),
-            () if is_step(words) || named(&["Examples"]) || examples => Some(2),
+            () if is_step(words) || named(&["Examples"]) || of("Examples:") => Some(2),
             () => Some(1),
         };
         if let Some(level) = level.filter(|level| line.len() - line.trim_start().len() != level * 2) {

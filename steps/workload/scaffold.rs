@@ -125,7 +125,7 @@ impl Scaffold {
     }
 
     fn feature(&self, section: u8, what: &str, claims: &[Claim]) -> String {
-        let mut out = format!("Feature: A.{section} {} {what}\n", self.name);
+        let mut out = format!("@shared\nFeature: A.{section} {} {what}\n", self.name);
         for Claim { id, claim, control, subject, wrong, checks, refused, .. } in claims {
             let sentence = |text: &str| {
                 let mut letters = text.chars();

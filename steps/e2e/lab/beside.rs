@@ -97,11 +97,8 @@ impl Lab {
     }
 
     async fn run_pairs(&self) -> anyhow::Result<Subject> {
-        let workload = self.image(&Guest::Workload, "", &Recipe::default()).await?;
-        let python = self.conventional(Program::Python).await?;
-        self.published(&workload).await?;
-        self.published(&python).await?;
         let work = async |bench: &Bench| {
+            let (workload, python) = (self.workload_image().await?, self.conventional(Program::Python).await?);
             let (shell, machine) = (&bench.machine.shell, &bench.machine.name);
             let mut both = Vec::new();
             for (who, unit, image) in [(WORKLOAD, "no-limits", &workload), (CONVENTIONAL, "conventional", &python)] {
@@ -120,9 +117,13 @@ impl Lab {
             }
             Ok(subject)
         };
-        let native = self.machines.facts().await?.native;
-        let share = if native { Share::Alone } else { Share::Turn };
-        self.machines.work(Job { share, ..Job::named("side by side") }, work).await
+        let job = Job { share: Share::Timed, ..Job::named("side by side") };
+        let pushed = async {
+            let (workload, python) = (self.workload_image().await?, self.conventional(Program::Python).await?);
+            tokio::try_join!(self.published(&workload), self.published(&python))
+        };
+        let (_, done) = tokio::join!(Box::pin(pushed), Box::pin(self.machines.work(job, work)));
+        done
     }
 }
 

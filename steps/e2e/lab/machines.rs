@@ -10,12 +10,11 @@ use assay::facts::{Arch, Facts};
 use assay::inventory::Inventory;
 use assay::memo::Memo;
 use assay::probe::Reading;
+use assay::room::{Room, Share};
 use assay::schedule::{Schedule, queueing};
 use assay::target::ec2::Cloud;
 use assay::target::{Context, Definition, Machine, SetupStep, Urgency, Vm};
 use tokio::sync::Semaphore;
-
-use super::room::{Room, Share};
 
 /// How long a machine may take to give its journal when it goes.
 const FAREWELL: Duration = Duration::from_secs(60);
@@ -190,6 +189,14 @@ impl Machines {
         self.annex_first.add_permits(1);
     }
 
+    /// Whether times and CPU shares mean something on the device.
+    pub async fn native(&self) -> anyhow::Result<bool> {
+        match &self.cloud {
+            Some(_) => Ok(self.facts().await?.native),
+            None => Ok(self.vm(Kind::Device).await?.facts().await?.native),
+        }
+    }
+
     /// The device's facts; it is provisioned if it is not there yet.
     pub async fn facts(&self) -> anyhow::Result<Facts> {
         Ok(self.device_bench().await?.machine.facts.clone())
@@ -227,7 +234,7 @@ impl Machines {
                 Some(cloud) => Box::pin(cloud.provision(DEVICE)).await?,
                 None => {
                     let vm = self.vm(Kind::Device).await?;
-                    let _room = queueing(self.room.of(Share::Memory, vm.takes())).await?;
+                    let _room = queueing(self.room.of(Share::Idle, vm.takes(), false)).await?;
                     Box::pin(vm.machine(DEVICE, Urgency::First)).await?
                 }
             };
@@ -283,7 +290,8 @@ impl Machines {
             drop(self.vm(Kind::Device).await?.facts().await);
         }
         let vm = self.vm(job.kind).await?;
-        let _room = queueing(self.room.of(job.share, vm.takes())).await?;
+        let native = vm.facts().await?.native;
+        let _room = queueing(self.room.of(job.share, vm.takes(), native)).await?;
         let name = machine_name(job.name);
         let urgency = if job.first { Urgency::First } else { Urgency::Usual };
         let machine = self.schedule.work(&format!("machine {name}"), Box::pin(vm.machine(&name, urgency))).await?;

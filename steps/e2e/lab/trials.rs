@@ -58,6 +58,17 @@ pub struct TrialSpec {
     pub cold: bool,
 }
 
+impl TrialSpec {
+    /// What it takes of this host.
+    fn share(&self) -> Share {
+        match (self.limits, self.until) {
+            (Limits::Annex, _) => Share::Tenth,
+            (Limits::LateStart, _) | (_, Until::Held(_)) => Share::Timed,
+            _ => Share::Turn,
+        }
+    }
+}
+
 /// Its name; the alternate form says all of it: two that differ in anything differ in this.
 impl fmt::Display for TrialSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,14 +142,14 @@ impl Lab {
     /// The run of the workload as the annex deploys it, on the device. Cold where the CPU is native; where it is
     /// emulated, a cold start under a tenth of the CPU takes longer than systemd waits for it.
     pub async fn annex_run(&self) -> anyhow::Result<Subject> {
-        let cold = self.machines.facts().await?.native;
+        let cold = self.machines.native().await?;
         self.trial(&workload(Limits::Annex, 1, cold)).await
     }
 
     /// The annex's own run and its repetitions, the first of all of them cold. They run under the same limits where
     /// the CPU is native, and without the one on CPU where it is emulated and a start would take a minute.
     pub async fn repeated_run(&self) -> anyhow::Result<Subject> {
-        let native = self.machines.facts().await?.native;
+        let native = self.machines.native().await?;
         let limits = if native { Limits::Annex } else { Limits::Memory };
         let spec = workload(limits, self.orders.runs - 1, !native);
         if spec.runs == 0 {
@@ -204,14 +215,18 @@ impl Lab {
         guest: &Guest,
         work: impl AsyncFnOnce(&Bench, &str) -> anyhow::Result<Subject>,
     ) -> anyhow::Result<Subject> {
-        // Made and pushed before there is a machine that would wait for it.
-        let image = self.image(guest, "", &Recipe::default()).await?;
-        self.published(&image).await?;
+        let pushed = async {
+            let image = self.image(guest, "", &Recipe::default()).await?;
+            self.published(&image).await
+        };
         let work = async |bench: &Bench| {
+            let image = self.image(guest, "", &Recipe::default()).await?;
             let reference = self.on_machine(bench, &image).await?;
             work(bench, &reference).await
         };
-        Box::pin(self.machines.work(job, work)).await
+        // Side by side. If there is no image, the machine is told.
+        let (_, done) = tokio::join!(Box::pin(pushed), Box::pin(self.machines.work(job, work)));
+        done
     }
 
     /// A trial; it is run when it is first asked for.
@@ -221,7 +236,7 @@ impl Lab {
 
     async fn run_trial(&self, spec: &TrialSpec) -> anyhow::Result<Subject> {
         let name = spec.to_string();
-        let job = Job { share: self.share(spec).await?, first: spec.limits == Limits::Annex, ..Job::named(&name) };
+        let job = Job { share: spec.share(), first: spec.limits == Limits::Annex, ..Job::named(&name) };
         let work = async |bench: &Bench, reference: &str| {
             let unit = spec.limits.quadlet();
             let deployment = Deployment::install(&bench.machine.shell, unit, &self.quadlet(unit)?, reference).await?;
@@ -234,17 +249,6 @@ impl Lab {
             Ok(subject)
         };
         self.with_image(job, &spec.guest, work).await
-    }
-
-    /// What a trial takes of this host. Where time and CPU can be judged, what is measured of them is measured alone;
-    /// where they cannot, a workload that is held to a tenth of a CPU is in nobody's way.
-    async fn share(&self, spec: &TrialSpec) -> anyhow::Result<Share> {
-        let of_time = matches!(spec.limits, Limits::Annex | Limits::LateStart) || matches!(spec.until, Until::Held(_));
-        Ok(match (self.machines.facts().await?.native, spec.limits) {
-            (true, _) if of_time => Share::Alone,
-            (false, Limits::Annex) => Share::Memory,
-            _ => Share::Turn,
-        })
     }
 
     /// One run of what is deployed on a machine, which is made cold or warm for it.
