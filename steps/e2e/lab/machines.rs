@@ -19,6 +19,9 @@ use tokio::sync::Semaphore;
 /// How long a machine may take to give its journal when it goes.
 const FAREWELL: Duration = Duration::from_secs(60);
 
+/// How long the news that a machine is gone may take.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// The kind of the device and of those that stand in for it, and the device's name.
 const DEVICE: &str = "nano";
 
@@ -350,10 +353,10 @@ async fn while_up<T>(bench: &Bench, work: impl AsyncFnOnce(&Bench) -> anyhow::Re
     tokio::select! {
         done = Box::pin(work(bench)) => match done {
             Ok(done) => Ok(done),
-            // Why it was not done, if that is why.
-            Err(error) => match bench.machine.alive() {
-                Ok(()) => Err(error),
-                Err(gone) => Err(error.context(gone)),
+            // A connection is lost a moment before its machine is seen to be gone.
+            Err(error) => match tokio::time::timeout(NEWS, bench.machine.gone()).await {
+                Ok(gone) => Err(error.context(gone)),
+                Err(_) => Err(error),
             }
         },
         gone = bench.machine.gone() => Err(gone.into()),
