@@ -14,7 +14,7 @@ use crate::conclusion::Attempt;
 /// How much of the beginning and of the end of a machine's log is shown, in bytes.
 const PART: u64 = 2500;
 /// How many logs of machines are shown at most.
-const LOGS: usize = 24;
+const LOGS: usize = 20;
 /// How much of a run's journal is read, in bytes.
 const JOURNAL: u64 = 96 * 1024;
 /// How many of its lines are shown.
@@ -27,10 +27,7 @@ const RUNS: usize = 2;
 /// # Errors
 /// The folder's files cannot be listed.
 pub(super) fn logs(run: &Run, room: &mut Room) -> anyhow::Result<Markup> {
-    let names = run.bundle.folder.names()?;
-    let mut logs: Vec<&String> = names.iter().filter(|name| is_log(name)).collect();
-    // The device's own names begin with no machine's.
-    logs.sort_by_key(|name| (name.matches('.').count(), name.as_str()));
+    let logs = in_order(run.bundle.folder.names()?);
     Ok(html! {
         @if !logs.is_empty() {
             section #logs aria-labelledby="logs-head" {
@@ -42,6 +39,13 @@ pub(super) fn logs(run: &Run, room: &mut Room) -> anyhow::Result<Markup> {
             }
         }
     })
+}
+
+/// The logs among the names of files: the device's first, which begin with no machine's name.
+fn in_order(names: Vec<String>) -> Vec<String> {
+    let mut logs: Vec<String> = names.into_iter().filter(|name| is_log(name)).collect();
+    logs.sort_by_key(|name| (name.matches('.').count(), name.clone()));
+    logs
 }
 
 fn is_log(name: &str) -> bool {
@@ -81,9 +85,17 @@ pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) 
     };
     let logs = machines.into_iter().flat_map(names).filter(|name| run.bundle.folder.file(name).is_ok());
     let logs: Vec<String> = logs.filter(|name| anchor(name).is_some()).take(12).collect();
+    let all = run.bundle.folder.names().map(in_order).unwrap_or_default();
+    let shown = &all[..all.len().min(LOGS)];
     html! {
         @if !logs.is_empty() {
-            p.links { "The machines' own logs: " @for name in &logs { a href={ "#log-" (name) } { (name) } " " } }
+            p.links {
+                "The machines' own logs: "
+                @for name in &logs {
+                    @if shown.contains(name) { a href={ "#log-" (name) } { (name) } } @else { (file(&run.bundle.folder, name)) }
+                    " "
+                }
+            }
         }
     }
 }
