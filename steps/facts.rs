@@ -8,8 +8,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
+use crate::kernel;
 use crate::shell::Shell;
-use crate::unit::Bytes;
 
 /// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -195,7 +195,7 @@ impl Facts {
             kernel: wanted("kernel")?.to_owned(),
             architecture: Arch::from_uname(machine).with_context(|| format!("its architecture is {machine}"))?,
             cpus: wanted("cpus")?.parse().context("its number of CPUs is none")?,
-            memory: mem_total(memory).with_context(|| format!("its memory is \"{memory}\""))?.0,
+            memory: kernel::size(memory, "MemTotal").with_context(|| format!("its memory is \"{memory}\""))?.0,
             accelerator,
             native: accelerator.native(),
             podman: section(said, "podman").and_then(last_word),
@@ -216,12 +216,6 @@ fn section<'a>(said: &'a str, name: &str) -> Option<&'a str> {
     let parts = said.split("== ").filter_map(|part| part.split_once('\n'));
     let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
     Some(text.trim()).filter(|text| !text.is_empty())
-}
-
-/// `MemTotal:  420864 kB`: the kernel says kB and means KiB.
-fn mem_total(line: &str) -> Option<Bytes> {
-    let number = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim();
-    Some(Bytes(number.parse::<u64>().ok()? * 1024))
 }
 
 fn last_word(line: &str) -> Option<String> {

@@ -62,6 +62,7 @@ pub mod redact;
 pub mod settings;
 pub mod progress;
 pub mod tool;
+pub mod kernel;
 pub mod wait;
 pub mod schedule;
 pub mod room;

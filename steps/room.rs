@@ -4,6 +4,7 @@ use std::num::NonZero;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::kernel;
 use crate::unit::Bytes;
 
 /// What a job takes of this host besides its machine's memory.
@@ -84,8 +85,7 @@ impl Room {
 
 fn free_mib() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) / 1024
+    kernel::size(&text, "MemAvailable").map_or(0, |free| free.0 >> 20)
 }
 
 #[cfg(test)]

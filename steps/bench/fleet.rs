@@ -18,6 +18,7 @@ use crate::command::Command;
 use crate::deployment::Deployment;
 use crate::facts::{Accelerator, Facts};
 use crate::fleet::{self, Limits};
+use crate::kernel;
 use crate::probe::Sample;
 use crate::probe::trial::{self, Until};
 use crate::progress::Progress;
@@ -153,9 +154,7 @@ fn cpu_time() -> f64 {
 fn peak_memory() -> anyhow::Result<f64> {
     let status =
         std::fs::read_to_string("/proc/self/status").context("the system does not say what this process holds")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let size = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    Ok(size.context("/proc/self/status has no VmHWM")? * 1024.0)
+    Ok(kernel::size(&status, "VmHWM").context("/proc/self/status has no VmHWM")?.value())
 }
 
 /// What the recorded machine said to such a command; of a trial, with the word that it was asked to say.

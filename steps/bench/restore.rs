@@ -15,6 +15,7 @@ use super::Times;
 use crate::command::Command;
 use crate::evidence::new_run_id;
 use crate::facts::Arch;
+use crate::kernel;
 use crate::lease::Ledger;
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -68,9 +69,8 @@ impl Held {
     fn now() -> anyhow::Result<Held> {
         let descriptors = fs::read_dir("/proc/self/fd").context("/proc/self/fd cannot be read")?.count();
         let status = fs::read_to_string("/proc/self/status").context("/proc/self/status cannot be read")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")?;
-        Ok(Held { descriptors, memory: kilobytes / 1024 })
+        let memory = kernel::size(&status, "VmRSS").context("/proc/self/status has no VmRSS")?;
+        Ok(Held { descriptors, memory: memory.0 >> 20 })
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::host::Host;
 use super::{Finding, Try};
 use crate::artifact::Workshop;
+use crate::kernel;
 use crate::lease;
 use crate::target::{ROOM, room_left};
 use crate::unit::Bytes;
@@ -61,9 +62,7 @@ fn space_for(cache: &Path, needed: Bytes) -> Finding {
 
 /// Whether there is memory for machines, by `/proc/meminfo`.
 fn memory(meminfo: &str) -> Finding {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    let Some(free) = kilobytes.map(|kilobytes| Bytes(kilobytes.saturating_mul(1024))) else {
+    let Some(free) = kernel::size(meminfo, "MemAvailable") else {
         return Finding::worth_knowing("/proc/meminfo does not say how much is free");
     };
     let wanted = Bytes(MACHINE.0 * MACHINES);

@@ -16,6 +16,7 @@ use tokio::process::Child;
 use super::{Login, Refusal, basic, http, login};
 use crate::artifact::{PULL_LIMIT, Workshop, hex};
 use crate::command::{Command, tail};
+use crate::kernel;
 use crate::lease::Lease;
 use crate::progress::Progress;
 use crate::wait::{Look, until};
@@ -146,10 +147,7 @@ impl Local {
 /// # Errors
 /// The host gives no random numbers.
 pub fn password() -> anyhow::Result<String> {
-    let mut bytes = [0; 16];
-    let read = fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
-    read.context("cannot read /dev/urandom")?;
-    Ok(hex(&bytes))
+    Ok(hex(&kernel::random::<16>()?))
 }
 
 /// The name of the container by which a run tries how this host runs containers.

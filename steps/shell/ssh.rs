@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::ShellError;
 use crate::command::{Command, Output, Status};
+use crate::kernel;
 use crate::unit::Bytes;
 
 /// Fewer than sshd's own limit (`MaxSessions 10`), so that nothing is refused.
@@ -74,9 +75,7 @@ fn fingerprint(key: &PublicKey) -> String {
 /// # Errors
 /// Where the system gives no random bytes.
 pub fn new_key(comment: &str) -> anyhow::Result<(PrivateKey, String)> {
-    let mut seed = [0_u8; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut seed)?;
-    let key = PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&seed)), comment)?;
+    let key = PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&kernel::random()?)), comment)?;
     let text = key.to_openssh(LineEnding::LF)?.to_string();
     Ok((key, text))
 }

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
 
 use super::{Definition, Image, image, snapshot};
+use crate::artifact::hex;
 use crate::facts::Arch;
 use crate::progress::Progress;
 use crate::wait::{self, Look};
@@ -35,6 +37,28 @@ pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Pr
     Ok(file)
 }
 
+/// Whether something that is kept is in its place: what is half made has a longer name, and is somebody's lease.
+pub(super) fn in_place(folder: &Path) -> bool {
+    folder.is_dir() && folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.contains('.'))
+}
+
+/// By what something that is kept is known: the hash of all that it rests on.
+#[derive(Default)]
+pub(super) struct Key(Sha256);
+
+impl Key {
+    /// Something that it rests on.
+    pub(super) fn add(&mut self, name: &str, bytes: &[u8]) {
+        self.0.update(format!("{name} {}\n", bytes.len()));
+        self.0.update(bytes);
+    }
+
+    /// Twenty digits.
+    pub(super) fn finish(self) -> String {
+        hex(&self.0.finalize()[..10])
+    }
+}
+
 /// The kept images that no definition of the project needs on any architecture, and the snapshots of machines with them.
 ///
 /// # Errors
@@ -47,16 +71,15 @@ pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     let kept = fs::read_dir(image::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
-    // A half-made image has a longer name and is somebody's lease; only what is whole is judged here.
     let key = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        path.is_dir() && path.join("manifest.json").is_file() && !name.contains('.') && !needed.contains(name)
+        in_place(path) && path.join("manifest.json").is_file() && !needed.contains(name)
     };
     let mut unneeded: Vec<PathBuf> = kept.filter(key).collect();
     let frozen = fs::read_dir(snapshot::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
     let of_none = |path: &PathBuf| {
         let needs = |path: &Path| snapshot::image_of(path).is_some_and(|image| needed.contains(&image));
-        path.is_dir() && snapshot::whole_name(path) && !needs(path)
+        in_place(path) && !needs(path)
     };
     unneeded.extend(frozen.filter(of_none));
     unneeded.sort();

@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::child::Child;
 use super::definition::Definition;
 use super::{Context, cache, mirror, remedy};
-use crate::artifact::hex;
 use crate::command::{Command, Status, tail};
 use crate::facts::Arch;
 use crate::lease::Lease;
@@ -83,21 +81,17 @@ impl Image {
     /// One of the scripts beside the definition cannot be read.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
         let hooks = Hooks::of(definition);
-        let mut hash = Sha256::new();
-        let mut add = |name: &str, bytes: &[u8]| {
-            hash.update(format!("{name} {}\n", bytes.len()));
-            hash.update(bytes);
-        };
-        add("recipe", RECIPE.as_bytes());
-        add("distribution", definition.distribution.name().as_bytes());
-        add("architecture", arch.debian().as_bytes());
-        add("disk", definition.disk.0.to_string().as_bytes());
-        add("packages", definition.packages(arch).join("\n").as_bytes());
+        let mut key = cache::Key::default();
+        key.add("recipe", RECIPE.as_bytes());
+        key.add("distribution", definition.distribution.name().as_bytes());
+        key.add("architecture", arch.debian().as_bytes());
+        key.add("disk", definition.disk.0.to_string().as_bytes());
+        key.add("packages", definition.packages(arch).join("\n").as_bytes());
         for script in [&hooks.setup, &hooks.customize] {
             let text = fs::read(script).with_context(|| format!("{} cannot be read", script.display()))?;
-            add("script", &text);
+            key.add("script", &text);
         }
-        Ok(hex(&hash.finalize()[..10]))
+        Ok(key.finish())
     }
 
     /// The kept image of a definition, if there is one.

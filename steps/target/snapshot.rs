@@ -13,14 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::image::room_left;
 use super::machine::{Machine, Work};
 use super::qemu::{Devices, Memory};
 use super::vm::{ProvisionError, Vm};
 use super::{cache, keys};
-use crate::artifact::{hex, sha256_of};
+use crate::artifact::sha256_of;
 use crate::command::Command;
 use crate::facts::{Accelerator, Facts};
 use crate::lease::Lease;
@@ -151,28 +150,24 @@ fn kind(vm: &Vm) -> String {
 /// The hash of everything that a frozen machine depends on: its image, the whole of QEMU's command line but for the
 /// places of files, QEMU's build, what is run before the freezing, and the host's CPU where that is the guest's.
 fn key(vm: &Vm) -> anyhow::Result<String> {
-    let mut hash = Sha256::new();
-    let mut add = |name: &str, bytes: &[u8]| {
-        hash.update(format!("{name} {}\n", bytes.len()));
-        hash.update(bytes);
-    };
+    let mut key = cache::Key::default();
     let place = |name: &str| PathBuf::from(name);
     let ram = Memory::Frozen(place("ram"));
     let (root, keys, qmp, arrival) = (place("root"), place("keys"), place("qmp"), place("arrival"));
     let devices = Devices { ram, root, keys, port: 0, qmp, arrival };
-    add("recipe", RECIPE.as_bytes());
-    add("qemu", vm.qemu.build.as_bytes());
-    add("argv", vm.qemu.argv(&vm.board(Path::new("console"), Some(devices))).join("\n").as_bytes());
-    add("image", &serde_json::to_vec(&vm.image.manifest)?);
-    add("before", before(vm)?.as_bytes());
+    key.add("recipe", RECIPE.as_bytes());
+    key.add("qemu", vm.qemu.build.as_bytes());
+    key.add("argv", vm.qemu.argv(&vm.board(Path::new("console"), Some(devices))).join("\n").as_bytes());
+    key.add("image", &serde_json::to_vec(&vm.image.manifest)?);
+    key.add("before", before(vm)?.as_bytes());
     if vm.accelerator != Accelerator::Tcg {
         for file in ["/proc/cpuinfo", "/proc/sys/kernel/osrelease"] {
             let text = fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
             // Clock rates change from look to look.
-            text.lines().filter(|line| !line.contains("MHz")).for_each(|line| add("host", line.as_bytes()));
+            text.lines().filter(|line| !line.contains("MHz")).for_each(|line| key.add("host", line.as_bytes()));
         }
     }
-    Ok(hex(&hash.finalize()[..10]))
+    Ok(key.finish())
 }
 
 /// What is run on a machine before it is frozen.
@@ -184,10 +179,10 @@ fn before(vm: &Vm) -> anyhow::Result<String> {
 /// Boots a machine in a folder, and freezes it there.
 async fn make(vm: &Vm, key: &str, kind: &str, part: &Path) -> Result<(), ProvisionError> {
     let started = Instant::now();
-    let (room, free) =
-        (Bytes((vm.memory() << 20) + BESIDE), room_left(part.parent().unwrap_or(part)).unwrap_or(Bytes(0)));
-    let place = part.parent().unwrap_or(part).display();
+    let place = part.parent().unwrap_or(part);
+    let (room, free) = (Bytes((vm.memory() << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
     if free < room {
+        let place = place.display();
         return Err(anyhow::anyhow!(
             "{place} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE"
         )
@@ -239,15 +234,12 @@ fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 /// Removes the kept snapshots of a kind: what they rested on has changed, or they were damaged.
 fn remove_others(snapshots: &Path, kind: &str) {
     for entry in fs::read_dir(snapshots).into_iter().flatten().flatten() {
-        if Snapshot::open(&entry.path()).is_some_and(|kept| kept.manifest.kind == kind && whole_name(&entry.path())) {
+        if Snapshot::open(&entry.path())
+            .is_some_and(|kept| kept.manifest.kind == kind && cache::in_place(&entry.path()))
+        {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// Whether a folder is a snapshot in its place: one that is being made has a longer name.
-pub(super) fn whole_name(folder: &Path) -> bool {
-    folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.contains('.'))
 }
 
 #[cfg(test)]

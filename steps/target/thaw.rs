@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +20,7 @@ use super::vm::{Urgency, Vm};
 use super::{Qmp, keys};
 use crate::artifact::hex;
 use crate::command::{Command, Status};
+use crate::kernel;
 use crate::shell::{Login, Shell, Ssh};
 use crate::wait::{self, Look};
 
@@ -130,8 +130,7 @@ async fn arrive(vm: &Vm, snapshot: &Snapshot, qmp: &mut Qmp, login: &Login, work
 
 /// What a machine is told that goes on: the time, in seconds and nanoseconds, and random bytes in hexadecimal.
 fn its_own() -> anyhow::Result<String> {
-    let mut seed = [0; 64];
-    fs::File::open("/dev/urandom")?.read_exact(&mut seed).context("this host gives no random numbers")?;
+    let seed = kernel::random::<64>()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(format!("{} {} {}\n", now.as_secs(), now.subsec_nanos(), hex(&seed)))
 }
