@@ -135,8 +135,8 @@ impl Qemu {
     /// The whole command line for a board.
     pub fn argv(&self, board: &Board) -> Vec<String> {
         let (machine, cpu, tty) = match (board.arch, board.accelerator) {
-            // A CPU that can do little is emulated faster than one that can do everything: a boot and four starts of Podman
-            // take 35 s of this host's CPU instead of 42 s. What images are unpacked and checked with, it can do.
+            // A CPU that can do little is emulated faster than one that can do everything: a boot and some starts of Podman
+            // took 38 s and 39 s of a host's CPU instead of 42 s. What images are unpacked and checked with, it can do.
             (Arch::Amd64, Accelerator::Tcg) => ("q35", "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed", "ttyS0"),
             (Arch::Amd64, _) => ("q35", "host", "ttyS0"),
             // Signing pointers in software costs more than anything else a guest does.
