@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn the_annex_is_in_order_and_every_claim_is_planned_on_every_target() {
         let annex = Annex::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        for target in ["vm:amd64", "vm:arm64", "ec2"] {
-            let met = Met::by(&target.parse().unwrap(), &StandIn::default()).unwrap();
+        for target in ["vm:amd64", "vm:arm64", "ec2", "ssh://a@b", "podman"] {
+            let met = Met::by(&target.parse().unwrap(), &StandIn::default(), None);
             let plan = annex.plan(&met, |_, _| true, None).unwrap();
             for claim in annex.register.iter() {
                 let mine = |control: bool| {
@@ -90,7 +90,7 @@ mod tests {
                 assert_eq!(mine(false).count(), 1, "{} on {target}", claim.id);
                 assert!(claim.control.is_some() || mine(true).count() == 0, "control of {} is not declared", claim.id);
             }
-            assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 40, "{target}");
+            assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 30, "{target}");
         }
     }
 

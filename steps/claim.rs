@@ -58,6 +58,12 @@ pub enum Need {
     NativeCpu,
     /// An AWS account.
     Aws,
+    /// A machine that stands for the annex's device.
+    Device,
+    /// A machine from which something may be taken away for a moment.
+    OwnMachine,
+    /// Root on the machine.
+    Root,
 }
 
 impl Need {
@@ -67,6 +73,11 @@ impl Need {
             Need::Arm64 => "needs an arm64 machine: --target vm:arm64",
             Need::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
             Need::Aws => "needs an AWS account: ci/e2e --target ec2",
+            Need::Device => "needs the device itself: --target vm, ssh://user@host or ec2",
+            Need::OwnMachine => {
+                "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
+            }
+            Need::Root => "needs root on the machine, to empty its page cache: let its user run sudo without a password",
         }
     }
 
@@ -74,7 +85,7 @@ impl Need {
     pub fn is_missing_by(self, why: &str) -> bool {
         let once = match self {
             Need::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
-            Need::Arm64 | Need::NativeCpu => self.missing(),
+            _ => self.missing(),
         };
         why == self.missing() || why == once
     }

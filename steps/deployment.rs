@@ -1,6 +1,8 @@
 //! A workload as a Quadlet of an unprivileged user: put there, run and watched, removed again.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,13 +14,27 @@ use crate::probe::{Reading, Unreadable};
 use crate::shell::Shell;
 
 /// Observation without a change to the Quadlet under test: its service runs in a slice of its own that outlives it,
-/// systemd writes down how each activation ended, and waits for its start as long as an emulated CPU may need.
+/// systemd writes down how each activation ended, and waits for its start as long as an emulated CPU may need. On a machine
+/// of somebody else's it finds the run's own images.
 const DROP_IN: &str = "\
 [Service]
-Slice=@SLICE@
+@ENVIRONMENT@Slice=@SLICE@
 TimeoutSec=600
 ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@UNIT@.stops'
 ";
+
+/// The names that a run gives to units: those of its Quadlets, and that of a workload of one's own.
+///
+/// # Errors
+/// The project's Quadlets cannot be listed.
+pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let folder = root.join("fixtures/quadlets");
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let units = names.filter_map(|name| name.strip_suffix(".container").map(str::to_owned));
+    let units: BTreeSet<String> = units.chain(own.map(str::to_owned)).collect();
+    Ok(units.into_iter().collect())
+}
 
 /// A Quadlet that was put on a machine.
 #[derive(Clone, Debug)]
@@ -68,6 +84,8 @@ impl Deployment {
         let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned(), slice };
         shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
         let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice).replace("@UNIT@", unit);
+        let environment = shell.variables().iter().map(|(name, value)| format!("Environment=\"{name}={value}\"\n"));
+        let drop_in = drop_in.replace("@ENVIRONMENT@", &environment.collect::<String>());
         shell.put(&format!("{}/10-assay.conf", deployment.drop_in_folder()), drop_in).await?;
         deployment.reload().await?;
         Ok(deployment)
@@ -167,8 +185,9 @@ pub async fn fill_caches(shell: &Shell) -> anyhow::Result<()> {
 /// # Errors
 /// The pull fails; the machine needs the image to go on.
 pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
-    // The address at which a virtual machine finds its host's loopback.
-    let tls = if reference.starts_with("10.0.2.2:") { "--tls-verify=false" } else { "--tls-verify=true" };
+    // The address at which a virtual machine finds its host's loopback, and that of what is carried there by SSH.
+    let near = ["10.0.2.2:", "127.0.0.1:"].iter().any(|near| reference.starts_with(near));
+    let tls = if near { "--tls-verify=false" } else { "--tls-verify=true" };
     let pull = Command::new("podman").args(["pull", "--quiet", tls, reference]);
     shell.read(&pull.time_limit(Duration::from_secs(180))).await?;
     Ok(())

@@ -1,7 +1,7 @@
 //! What a target needs on this host, found out by use: each thing is tried, not merely looked for.
 
 mod containers;
-mod distribution;
+
 mod host;
 mod machines;
 mod programs;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 use crate::kernel;
-use crate::shell::Shell;
+use crate::shell::{Shell, ShellError};
 
 /// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,6 +84,19 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// What runs the instructions of a machine of somebody else's, as it sees it itself: QEMU without an accelerator says
+    /// so.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn of(shell: &Shell) -> Result<Accelerator, ShellError> {
+        let said = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
+        Ok(match said.trim() {
+            "qemu" => Accelerator::Tcg,
+            _ => Accelerator::None,
+        })
+    }
+
     /// Whether the CPU runs at its own speed, so that times and CPU shares mean something.
     pub fn native(self) -> bool {
         self != Accelerator::Tcg
@@ -212,7 +225,7 @@ impl Facts {
 }
 
 /// The text between `== name` and the next such line; `None` if it is empty.
-fn section<'a>(said: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn section<'a>(said: &'a str, name: &str) -> Option<&'a str> {
     let parts = said.split("== ").filter_map(|part| part.split_once('\n'));
     let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
     Some(text.trim()).filter(|text| !text.is_empty())

@@ -51,6 +51,15 @@ pub enum Lease {
         /// What stood in for AWS.
         endpoint: Option<String>,
     },
+    /// What a run put on a machine of somebody else's. Only who enters it knows what there is, and removes it.
+    Found {
+        /// The run's id.
+        run: String,
+        /// The machine, as `--target` names it.
+        target: String,
+        /// The fingerprint of its host key, where one was named.
+        host_key: Option<String>,
+    },
 }
 
 /// The command that removes what is left in the cloud; a build without AWS cannot.
@@ -67,6 +76,7 @@ impl fmt::Display for Lease {
                 write!(out, "what run {run} made in {region}")?;
                 endpoint.iter().try_for_each(|endpoint| write!(out, " at {endpoint}"))
             }
+            Lease::Found { run, target, .. } => write!(out, "what run {run} has put on {target}"),
         }
     }
 }

@@ -62,6 +62,7 @@ pub mod redact;
 pub mod settings;
 pub mod progress;
 pub mod tool;
+pub mod distribution;
 pub mod kernel;
 pub mod wait;
 pub mod schedule;
@@ -77,6 +78,7 @@ pub mod cloud;
 pub mod artifact;
 pub mod registry;
 pub mod facts;
+pub mod survey;
 pub mod target;
 // What is seen.
 pub mod probe;

@@ -314,7 +314,7 @@ mod tests {
         let register = Register::parse(&claims).unwrap();
         let files = [FeatureFile::parse("features/f.feature".to_owned(), &feature).unwrap()];
         let stand_in = StandIn { ssh: Some("127.0.0.1:22".into()), ..StandIn::default() };
-        let met = Met::by(&TargetSpec::Ec2, &stand_in).unwrap();
+        let met = Met::by(&TargetSpec::Ec2, &stand_in, None);
         let plan = Plan::make(&files, &register, &met, |_, _| true, None).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let evidence = Evidence::create(folder.path(), None, "r").unwrap();

@@ -80,7 +80,7 @@ impl Run {
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
         let annex = Annex::read(folder)?;
-        let plan = annex.plan(&Met::by(target, &settings.stand_in)?, |_, _| true, None)?;
+        let plan = annex.plan(&Met::by(target, &settings.stand_in, None), |_, _| true, None)?;
         let (run, leases) = (new_run_id(), settings.cache.join("leases"));
         for trouble in sweep(&leases)?.troubles {
             progress.say(format!("an earlier run has left something that resists: {trouble}"));

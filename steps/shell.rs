@@ -109,6 +109,8 @@ pub enum ShellError {
 pub struct Shell {
     machine: Arc<str>,
     witness: Arc<dyn Witness>,
+    /// What is set for each command.
+    variables: Arc<[(String, String)]>,
     executor: Executor,
 }
 
@@ -128,17 +130,46 @@ impl std::fmt::Debug for Shell {
 impl Shell {
     /// Commands on this host.
     pub fn local(witness: Arc<dyn Witness>) -> Shell {
-        Shell { machine: "host".into(), witness, executor: Executor::Local(Local) }
+        Shell { machine: "host".into(), witness, variables: Arc::default(), executor: Executor::Local(Local) }
     }
 
     /// Commands over one kept SSH connection.
     pub fn ssh(ssh: Ssh, witness: Arc<dyn Witness>) -> Shell {
-        Shell { machine: ssh.machine().into(), witness, executor: Executor::Ssh(Arc::new(ssh)) }
+        let machine = ssh.machine().into();
+        Shell { machine, witness, variables: Arc::default(), executor: Executor::Ssh(Arc::new(ssh)) }
     }
 
     /// Commands that a test answers.
     pub fn fake(fake: Fake) -> Shell {
-        Shell { machine: "fake".into(), witness: Arc::new(Nobody), executor: Executor::Fake(Arc::new(fake)) }
+        let executor = Executor::Fake(Arc::new(fake));
+        Shell { machine: "fake".into(), witness: Arc::new(Nobody), variables: Arc::default(), executor }
+    }
+
+    /// The same, with another name of the machine in what is said of its commands.
+    pub fn named(self, machine: &str) -> Shell {
+        Shell { machine: machine.into(), ..self }
+    }
+
+    /// The same, with variables that are set for each command.
+    pub fn with_variables(self, variables: impl IntoIterator<Item = (String, String)>) -> Shell {
+        Shell { variables: variables.into_iter().collect(), ..self }
+    }
+
+    /// The variables that are set for each command.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// Has the machine carry connections to a port of its loopback back to an address here; gives the port. On this host
+    /// it is the same one.
+    ///
+    /// # Errors
+    /// The machine's SSH server does not do that.
+    pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
+        match &self.executor {
+            Executor::Ssh(ssh) => ssh.forward_back(&format!("127.0.0.1:{port}")).await,
+            Executor::Local(_) | Executor::Fake(_) => Ok(port),
+        }
     }
 
     /// The name of the machine the commands run on.
@@ -151,6 +182,15 @@ impl Shell {
     /// # Errors
     /// Only where the command could not be brought to an end; an exit status other than 0 is no error here.
     pub async fn run(&self, command: &Command) -> Result<Output, ShellError> {
+        let with_variables;
+        let command = match self.variables.is_empty() {
+            true => command,
+            false => {
+                let env = self.variables.iter().cloned().chain(command.env.iter().cloned()).collect();
+                with_variables = Command { env, ..command.clone() };
+                &with_variables
+            }
+        };
         let outcome = match &self.executor {
             Executor::Local(local) => local.run(command).await,
             Executor::Ssh(ssh) => ssh.run(command).await,

@@ -9,6 +9,7 @@ mod console;
 mod definition;
 #[cfg_attr(not(feature = "aws"), path = "target/no_ec2.rs")]
 pub mod ec2;
+mod found;
 mod image;
 mod keys;
 mod machine;
@@ -30,6 +31,7 @@ pub use boot::BootFailed;
 pub use cache::unneeded;
 pub use console::Stage;
 pub use definition::{Definition, Distribution, Withheld};
+pub use found::{Found, Lacking, Way};
 pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
 pub use machine::{Gone, Machine, SetupStep};
 pub use qemu::{Qemu, program as emulator};
@@ -123,7 +125,7 @@ pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> a
 pub enum TargetSpec {
     /// A virtual machine of ours, of this architecture.
     Vm(Arch),
-    /// A container on this host.
+    /// This host, by its own Podman.
     Podman,
     /// A machine that somebody else runs.
     Ssh {
@@ -131,8 +133,8 @@ pub enum TargetSpec {
         user: String,
         /// Its name or address.
         host: String,
-        /// Its SSH port.
-        port: u16,
+        /// Its SSH port, where one is named.
+        port: Option<u16>,
     },
     /// An instance of the annex's own kind.
     Ec2,
@@ -146,9 +148,9 @@ pub struct UnknownTarget(String);
 /// A target that cannot be provided.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotAvailable {
-    /// By this version.
-    #[error("target {0} is not available in this version: use vm, vm:amd64, vm:arm64 or ec2")]
-    Later(String),
+    /// Before somebody has looked at it.
+    #[error("what {0} is is known once somebody has looked at it: ci/e2e --target {0} --plan does")]
+    Unseen(String),
     /// By this build, which has no SDK for it.
     #[error(
         "target ec2 is not in this build, for AWS's SDK takes minutes to compile: use ci/e2e --target ec2, or \
@@ -156,7 +158,7 @@ pub enum NotAvailable {
     )]
     NotBuilt,
     /// By this host.
-    #[error("target {0} is no machine of this host: use vm, vm:amd64 or vm:arm64")]
+    #[error("target {0} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64")]
     Elsewhere(String),
 }
 
@@ -176,14 +178,19 @@ impl TargetSpec {
     /// The architecture of its machines: the annex's in EC2, this host's where something stands in for AWS.
     ///
     /// # Errors
-    /// This version does not bring it; the error names what it does.
+    /// It is somebody else's machine: [`Found`] knows.
     pub fn arch(&self, stand_in: &StandIn) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
             TargetSpec::Ec2 if stand_in.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
             TargetSpec::Ec2 => Ok(Arch::Arm64),
-            later => Err(NotAvailable::Later(later.to_string())),
+            TargetSpec::Podman | TargetSpec::Ssh { .. } => Err(NotAvailable::Unseen(self.to_string())),
         }
+    }
+
+    /// Whether its machine is somebody else's, which is looked at before anything is planned.
+    pub fn is_found(&self) -> bool {
+        matches!(self, TargetSpec::Podman | TargetSpec::Ssh { .. })
     }
 
     /// Whether this build can run something on it; what would run can be told of targets that it cannot run on.
@@ -192,10 +199,8 @@ impl TargetSpec {
     /// It cannot; the error says what can.
     pub fn available(&self) -> Result<(), NotAvailable> {
         match self {
-            TargetSpec::Vm(_) => Ok(()),
-            TargetSpec::Ec2 if cfg!(feature = "aws") => Ok(()),
-            TargetSpec::Ec2 => Err(NotAvailable::NotBuilt),
-            later => Err(NotAvailable::Later(later.to_string())),
+            TargetSpec::Ec2 if !cfg!(feature = "aws") => Err(NotAvailable::NotBuilt),
+            _ => Ok(()),
         }
     }
 
@@ -206,8 +211,7 @@ impl TargetSpec {
     pub fn on_this_host(&self) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
-            TargetSpec::Ec2 => Err(NotAvailable::Elsewhere(self.to_string())),
-            later => Err(NotAvailable::Later(later.to_string())),
+            _ => Err(NotAvailable::Elsewhere(self.to_string())),
         }
     }
 }
@@ -243,7 +247,7 @@ fn login(address: &str) -> Option<TargetSpec> {
             None => (place, None),
         },
     };
-    let port = port.map_or(Ok(22), str::parse).ok().filter(|port| *port != 0)?;
+    let port = port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or(())).transpose().ok()?;
     let plain = |word: &str| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "/@".contains(c));
     (plain(user) && plain(host)).then(|| TargetSpec::Ssh { user: user.to_owned(), host: host.to_owned(), port })
 }
@@ -256,10 +260,8 @@ impl fmt::Display for TargetSpec {
             TargetSpec::Ec2 => out.write_str("ec2"),
             TargetSpec::Ssh { user, host, port } => {
                 let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-                match port {
-                    22 => write!(out, "ssh://{user}@{host}"),
-                    port => write!(out, "ssh://{user}@{host}:{port}"),
-                }
+                write!(out, "ssh://{user}@{host}")?;
+                port.iter().try_for_each(|port| write!(out, ":{port}"))
             }
         }
     }
@@ -310,13 +312,18 @@ mod tests {
     }
 
     #[test]
-    fn a_target_of_a_later_version_says_so() {
+    fn a_machine_of_somebody_else_is_unknown_until_it_was_looked_at() {
         let none = StandIn::default();
         let vm = TargetSpec::Vm(Arch::Arm64);
         assert_eq!((vm.arch(&none), vm.available(), vm.on_this_host()), (Ok(Arch::Arm64), Ok(()), Ok(Arch::Arm64)));
-        let said = "target podman is not available in this version: use vm, vm:amd64, vm:arm64 or ec2";
-        assert_eq!(TargetSpec::Podman.available().unwrap_err().to_string(), said);
-        assert_eq!(TargetSpec::Podman.arch(&none).unwrap_err().to_string(), said);
+        for text in ["podman", "ssh://a@b"] {
+            let found: TargetSpec = text.parse().unwrap();
+            assert!(found.is_found() && found.available().is_ok());
+            let said = found.arch(&none).unwrap_err().to_string();
+            assert!(said.ends_with(&format!("ci/e2e --target {text} --plan does")), "{said}");
+            let said = found.on_this_host().unwrap_err().to_string();
+            assert_eq!(said, format!("target {text} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64"));
+        }
     }
 
     #[test]

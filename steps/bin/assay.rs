@@ -192,7 +192,9 @@ fn plan(
         return coverage(&annex, target, json, settings);
     }
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
-    let met = Met::by(&target, &settings.stand_in).map_err(usage)?;
+    // What somebody else's machine brings is not known here.
+    target.arch(&settings.stand_in).map_err(usage)?;
+    let met = Met::by(&target, &settings.stand_in, None);
     let plan = annex.plan(&met, |_, _| true, None).map_err(usage)?;
     if json {
         let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
@@ -210,9 +212,6 @@ fn plan(
 
 fn coverage(annex: &Annex, target: Option<&str>, json: bool, settings: &Settings) -> Result<(), Exit> {
     let only = target.map(|target| TargetSpec::choose(Some(target), settings)).transpose().map_err(usage)?;
-    if let Some(only) = &only {
-        only.arch(&settings.stand_in).map_err(usage)?;
-    }
     let coverage = Coverage::of(annex, only.as_ref(), &settings.stand_in).map_err(usage)?;
     match json {
         true => say(&coverage.json().map_err(infrastructure)?),

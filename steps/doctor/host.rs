@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::Finding;
-use super::distribution::Distribution;
+use crate::distribution::Distribution;
 use crate::artifact::Workshop;
 use crate::command::{Command, Output, tail};
 use crate::conventional::{self, Program};

@@ -26,7 +26,7 @@ use assay::registry::{self, Local};
 use assay::room::{Room, Share};
 use assay::schedule::{Schedule, Summary};
 use assay::settings::Settings;
-use assay::target::{Context, mirror_address};
+use assay::target::{Context, Found, mirror_address};
 use assay::verdict::Source;
 use assay::workload::Workload;
 use jiff::Timestamp;
@@ -35,7 +35,7 @@ use tokio::sync::OnceCell;
 pub use assay::subject::Subject;
 pub use beside::Beside;
 pub use cloud::Rented;
-pub use machines::{Job, Kind, Machines};
+pub use machines::{Job, Kind, Machines, Place};
 pub use publishing::Door;
 use publishing::Public;
 pub use trials::{Condition, Limits, TrialSpec};
@@ -67,6 +67,8 @@ pub struct Orders {
     pub arch: Arch,
     /// Where the device is, if that is the cloud.
     pub rented: Option<Rented>,
+    /// Where the device is, if that is somebody else's machine.
+    pub found: Option<Found>,
     /// `--image`.
     pub image: Option<String>,
     /// `--runs`.
@@ -140,9 +142,13 @@ impl Lab {
         let progress = context.progress.clone();
         let room = Room::measured(orders.concurrency);
         progress.say(format!("this host has room for {}", room.told()));
-        let cloud = orders.rented.as_ref().map(|rented| rented.cloud.clone());
+        let place = match (&orders.rented, &orders.found) {
+            (Some(rented), _) => Place::Rented(rented.cloud.clone()),
+            (None, Some(found)) => Place::Found(Box::new(found.clone())),
+            (None, None) => Place::Here,
+        };
         let schedule = Arc::new(Schedule::default());
-        let machines = Machines::new(context, orders.arch, cloud, room, &schedule, orders.keep);
+        let machines = Machines::new(context, orders.arch, place, room, &schedule, orders.keep);
         let hall = Hall {
             orders,
             evidence,
@@ -219,7 +225,7 @@ impl Lab {
     /// Has what machines of this host come of, if some are going to be asked for, so that places on the host are given in the
     /// order in which they are asked for. Who asks will be told what went wrong with it.
     pub async fn get_ready(&self, ahead: Ahead) {
-        if ahead.device && self.orders.rented.is_none() {
+        if ahead.device && self.machines.come_of_here() {
             let _ = self.machines.native().await;
         }
     }

@@ -8,7 +8,7 @@ use assay::cost::Budget;
 use assay::plan::Shard;
 use assay::quote::Quote;
 use assay::settings::Settings;
-use assay::target::TargetSpec;
+use assay::target::{TargetSpec, Way};
 use assay::unit::Dollars;
 use assay::workload::Workload;
 use clap::Parser;
@@ -68,6 +68,12 @@ pub struct Options {
     /// With ec2: where to start the instance [default: the default VPC]
     #[arg(long, value_name = "ID", value_parser = subnet)]
     pub subnet: Option<String>,
+    /// With ssh://…: the fingerprint of its host key, as SHA256:…, where no known_hosts has the key
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub host_key: Option<String>,
+    /// With ssh://…: install there what the run needs, and remove it again at the end
+    #[arg(long)]
+    pub provision: bool,
     /// Sign the run's attestation with this SSH key (a private one, or the public one of a key in the agent)
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,
@@ -96,6 +102,19 @@ impl Options {
         let workload = Workload::read(&folder)?;
         self.image.get_or_insert_with(|| workload.image.clone());
         Ok((folder, Some(workload)))
+    }
+
+    /// The way to a machine that somebody else runs; `None` where the target is none.
+    ///
+    /// # Errors
+    /// An option is about such a machine, and the target is none.
+    pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<Way>> {
+        let remote = matches!(target, TargetSpec::Ssh { .. });
+        for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
+            anyhow::ensure!(remote || !given, "{option} is about somebody else's machine: it is for --target ssh://…");
+        }
+        let way = || Way { target: target.clone(), host_key: self.host_key.clone() };
+        Ok(target.is_found().then(way))
     }
 
     /// What a run on this target orders in the cloud, priced; `None` where it orders nothing.

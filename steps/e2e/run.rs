@@ -15,11 +15,11 @@ use assay::progress::Progress;
 use assay::quote::Quote;
 use assay::schedule::Summary;
 use assay::settings::Settings;
-use assay::shell::Shell;
+use assay::shell::{Nobody, Shell};
 use assay::target::ec2::{Cloud, Patience};
-use assay::target::{Context, Definition, TargetSpec};
+use assay::target::{Context, Definition, Found, TargetSpec};
 use assay::workload::Workload;
-use assay::{attestation, closing, conventional, registry, report};
+use assay::{attestation, closing, conventional, deployment, registry, report};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Ahead, Lab, Orders, Rented};
@@ -65,6 +65,8 @@ pub struct Run {
     annex: Annex,
     plan: Plan,
     quote: Option<Quote>,
+    /// The machine of somebody else's that it runs on.
+    found: Option<Found>,
 }
 
 /// What a run came to.
@@ -104,8 +106,13 @@ impl Run {
             return Ok(None);
         }
         let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
-        let met = Met::by(&target, &settings.stand_in).map_err(usage)?;
-        let arch = target.arch(&settings.stand_in).map_err(usage)?;
+        let found = look(&options, own.as_ref(), &target, &settings)?;
+        let survey = found.as_ref().map(|found| &found.survey);
+        let met = Met::by(&target, &settings.stand_in, survey);
+        let arch = match survey {
+            Some(survey) => survey.facts.architecture,
+            None => target.arch(&settings.stand_in).map_err(usage)?,
+        };
         let quote = options.quote(&target, &settings).map_err(usage)?;
         if !options.plan {
             target.available().map_err(usage)?;
@@ -131,12 +138,12 @@ impl Run {
             return Ok(None);
         }
         let home = match target {
-            TargetSpec::Ec2 => Home { arch: Arch::host().unwrap_or(arch), device: false },
-            _ => Home { arch, device: true },
+            TargetSpec::Vm(_) => Home { arch, device: true },
+            _ => Home { arch: Arch::host().unwrap_or(arch), device: false },
         };
         tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings)
             .map_err(infrastructure)?;
-        Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote }))
+        Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote, found }))
     }
 
     /// Runs the plan. Gives the exit status.
@@ -243,6 +250,7 @@ impl Run {
             settings: self.settings.clone(),
             arch: self.arch,
             rented: cloud.clone(),
+            found: self.found,
             image: self.options.image.clone(),
             runs: self.options.runs,
             keep: self.options.keep,
@@ -343,6 +351,23 @@ impl Run {
             "assay": env!("CARGO_PKG_VERSION"),
         })
     }
+}
+
+/// Looks at the machine of somebody else's that is the target, if it is one: what is planned rests on what is there.
+fn look(
+    options: &Options,
+    own: Option<&Workload>,
+    target: &TargetSpec,
+    settings: &Settings,
+) -> Result<Option<Found>, Mistake> {
+    let Some(way) = options.way(target).map_err(usage)? else { return Ok(None) };
+    let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    let found = runtime.block_on(way.look(units, settings, Arc::new(Nobody))).map_err(infrastructure)?;
+    if !options.plan {
+        found.check().map_err(infrastructure)?;
+    }
+    Ok(Some(found))
 }
 
 /// The cloud, where that is the target and the plan needs something of it.

@@ -40,6 +40,7 @@ impl Lease {
                 gone.with_context(|| format!("cannot remove {}", path.display()))?;
                 Some(path.display().to_string())
             }
+            Lease::Found { .. } => anyhow::bail!("{self} may be left: `cargo run -- gc` looks and removes it"),
             Lease::Cloud { .. } => anyhow::bail!("{self} may be left: `{GC}` looks and removes it"),
         })
     }

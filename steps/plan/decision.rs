@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::claim::{Claim, Need};
 use crate::facts::Arch;
 use crate::settings::StandIn;
-use crate::target::{NotAvailable, TargetSpec};
+use crate::survey::{Root, Survey};
+use crate::target::TargetSpec;
 
 /// What becomes of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,21 +68,22 @@ pub struct Met {
 
 impl Met {
     /// By a target; `stand_in` is what stands in for AWS, if something does: then the instance is a machine of this
-    /// host's kind.
-    ///
-    /// # Errors
-    /// This version does not bring such a target.
-    pub fn by(target: &TargetSpec, stand_in: &StandIn) -> Result<Met, NotAvailable> {
-        let arch = target.arch(stand_in)?;
-        let stand_in = *target == TargetSpec::Ec2 && stand_in.any();
-        let mut needs = Vec::new();
-        if arch == Arch::Arm64 {
-            needs.push(Need::Arm64);
-        }
-        if *target == TargetSpec::Ec2 && !stand_in {
-            needs.extend([Need::Aws, Need::NativeCpu]);
-        }
-        Ok(Met { needs, stand_in })
+    /// host's kind. Of a machine of somebody else's, `survey` is what was seen; before anybody has looked, it is taken to
+    /// bring all that one may.
+    pub fn by(target: &TargetSpec, stand_in: &StandIn, survey: Option<&Survey>) -> Met {
+        let unseen = target.is_found() && survey.is_none();
+        let arm64 = survey.map_or_else(|| target.arch(stand_in), |survey| Ok(survey.facts.architecture));
+        let aws = *target == TargetSpec::Ec2 && !stand_in.any();
+        let needs = [
+            (Need::Arm64, unseen || arm64 == Ok(Arch::Arm64)),
+            (Need::Aws, aws),
+            (Need::NativeCpu, unseen || aws || survey.is_some_and(|survey| survey.facts.native)),
+            (Need::Device, *target != TargetSpec::Podman),
+            (Need::OwnMachine, !target.is_found()),
+            (Need::Root, survey.is_none_or(|survey| survey.root != Root::Never)),
+        ];
+        let needs = needs.into_iter().filter_map(|(need, met)| met.then_some(need)).collect();
+        Met { needs, stand_in: *target == TargetSpec::Ec2 && stand_in.any() }
     }
 }
 
@@ -108,7 +110,7 @@ mod tests {
         let needs = [("A2-1", ""), ("A5-2", "\"arm64\""), ("A7-7", "\"native-cpu\""), ("A8-5", "\"aws\"")];
         let register = Register::parse(&needs.map(row).concat()).unwrap();
         let decided = |target: &str, stand_in: &StandIn| {
-            let met = Met::by(&target.parse().unwrap(), stand_in).unwrap();
+            let met = Met::by(&target.parse().unwrap(), stand_in, None);
             ["A2-1", "A5-2", "A7-7", "A8-5"].map(|id| decide(register.get(id.parse().unwrap()).unwrap(), &met))
         };
         let (emulated, skip) =
@@ -126,9 +128,29 @@ mod tests {
             [run.clone(), arm, emulated.clone(), Decision::Record(Unjudged::StandIn)]
         );
         assert_eq!(decided("vm:amd64", &stand_in), [run, no_arm, emulated, no_aws]);
-        for later in ["podman", "ssh://a@b"] {
-            assert!(Met::by(&later.parse().unwrap(), &stand_in).is_err(), "{later}");
-        }
+    }
+
+    #[test]
+    fn a_machine_of_somebody_else_keeps_what_it_has_and_is_judged_by_what_was_seen() {
+        let needs = ["\"device\"", "\"own-machine\"", "\"root\"", "\"native-cpu\""];
+        let row = |(number, needs)| {
+            format!("[[claim]]\nid = \"A5-{number}\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{needs}]\n")
+        };
+        let rows: String = needs.into_iter().enumerate().map(row).collect();
+        let register = Register::parse(&rows).unwrap();
+        let decided = |target: &str, survey: Option<&Survey>| {
+            let met = Met::by(&target.parse().unwrap(), &StandIn::default(), survey);
+            register.iter().map(|claim| decide(claim, &met)).collect::<Vec<_>>()
+        };
+        let skip = |need: Need| Decision::Skip(need.missing().into());
+        let [no_device, not_ours, no_root] = [Need::Device, Need::OwnMachine, Need::Root].map(skip);
+        let (run, emulated) = (Decision::Run, Decision::Record(Unjudged::EmulatedCpu));
+        assert_eq!(decided("ssh://a@b", None), [run.clone(), not_ours.clone(), run.clone(), run.clone()]);
+        assert_eq!(decided("podman", None), [no_device.clone(), not_ours.clone(), run.clone(), run.clone()]);
+        let survey = crate::survey::recorded();
+        assert_eq!(decided("ssh://a@b", Some(&survey)), [run.clone(), not_ours.clone(), run, emulated.clone()]);
+        let meek = Survey { root: Root::Never, ..survey };
+        assert_eq!(decided("podman", Some(&meek)), [no_device, not_ours, no_root, emulated]);
     }
 
     #[test]

@@ -21,8 +21,6 @@ const WIDTH: u16 = 100;
 pub struct Coverage {
     /// The targets that this version brings.
     targets: Vec<String>,
-    /// Those that it knows and does not bring yet.
-    later: Vec<String>,
     /// The claims in their order.
     claims: Vec<Covered>,
 }
@@ -69,7 +67,7 @@ enum Extent {
 
 /// Every kind of target there is; the machine of somebody else by an example.
 fn kinds() -> Vec<TargetSpec> {
-    let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: 22 };
+    let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: None };
     let others = [TargetSpec::Ec2, TargetSpec::Podman, somebody_elses];
     Arch::ALL.into_iter().map(TargetSpec::Vm).chain(others).collect()
 }
@@ -81,23 +79,14 @@ impl Coverage {
     /// The scenarios and the register do not fit each other; see [`Plan::make`].
     pub fn of(annex: &Annex, only: Option<&TargetSpec>, stand_in: &StandIn) -> Result<Coverage, Mistakes> {
         let mut claims: Vec<Covered> = annex.register.iter().map(Covered::begin).collect();
-        let (mut targets, mut later) = (Vec::new(), Vec::new());
+        let mut targets = Vec::new();
         for target in only.map_or_else(kinds, |only| vec![only.clone()]) {
             let name = target.to_string();
-            match Met::by(&target, stand_in) {
-                Ok(met) => {
-                    let plan = annex.plan(&met, |_, _| true, None)?;
-                    claims.iter_mut().for_each(|claim| claim.learn(&name, &plan));
-                    targets.push(name);
-                }
-                Err(missing) => {
-                    let decided = || Decided { decision: "skip", reason: Some(missing.to_string()) };
-                    claims.iter_mut().for_each(|claim| drop(claim.targets.insert(name.clone(), decided())));
-                    later.push(name);
-                }
-            }
+            let plan = annex.plan(&Met::by(&target, stand_in, None), |_, _| true, None)?;
+            claims.iter_mut().for_each(|claim| claim.learn(&name, &plan));
+            targets.push(name);
         }
-        Ok(Coverage { targets, later, claims })
+        Ok(Coverage { targets, claims })
     }
 
     /// As programs read it: a list of the claims.
@@ -112,11 +101,7 @@ impl Coverage {
     pub fn show(&self) -> String {
         let reasons = self.reasons();
         let legend: String = reasons.iter().map(|(reason, sign)| format!("({sign}) {reason}\n")).collect();
-        let later = match self.later.is_empty() {
-            true => String::new(),
-            false => format!("This version does not bring yet: {}.\n", self.later.join(", ")),
-        };
-        format!("{}\n{legend}{later}\n{}", self.table(&reasons), self.totals())
+        format!("{}\n{legend}\n{}", self.table(&reasons), self.totals())
     }
 
     fn table(&self, reasons: &[(&str, char)]) -> Table {

@@ -185,7 +185,7 @@ impl Cloud {
         let up = async {
             let (shell, address) = self.enter(login, &launched.id).await.context("it did not come up")?;
             let setup = setup::set_up(&shell, &self.context.progress).await?;
-            let facts = Facts::gather(&shell, accelerator(&shell).await?).await?;
+            let facts = Facts::gather(&shell, Accelerator::of(&shell).await?).await?;
             anyhow::Ok((shell, address, setup, facts))
         };
         let (shell, address, setup, mut facts) = match Box::pin(up).await {
@@ -364,15 +364,6 @@ impl Drop for Keeper {
             self.0.context.progress.say(format!("ec2: {error:#}"));
         }
     }
-}
-
-/// Whether a CPU is a real one, as the machine itself sees it: QEMU without an accelerator says so.
-async fn accelerator(shell: &Shell) -> anyhow::Result<Accelerator> {
-    let said = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
-    Ok(match said.trim() {
-        "qemu" => Accelerator::Tcg,
-        _ => Accelerator::None,
-    })
 }
 
 /// What ends the knocking.

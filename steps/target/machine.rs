@@ -78,6 +78,8 @@ pub(super) enum Body {
     /// An instance in EC2.
     #[cfg(feature = "aws")]
     Ec2(Box<super::ec2::Instance>),
+    /// A machine that somebody else runs.
+    Found(Box<super::found::Loan>),
 }
 
 /// A machine of ours.
@@ -105,6 +107,7 @@ impl Machine {
             }
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.alive().map_err(gone)?,
+            Body::Found(loan) => loan.alive().map_err(gone)?,
         }
         let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
@@ -116,6 +119,7 @@ impl Machine {
             Body::Qemu(emulated) => Some(emulated),
             #[cfg(feature = "aws")]
             Body::Ec2(_) => None,
+            Body::Found(_) => None,
         }
     }
 
@@ -132,13 +136,16 @@ impl Machine {
         console::shortage(&String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()))
     }
 
-    /// Writes the system's journal beside the evidence and says where.
+    /// Writes the system's journal beside the evidence and says where; of a machine of somebody else's, only what the run's
+    /// own units have said.
     ///
     /// # Errors
     /// The machine does not give it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
-        let mut journal =
-            Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]);
+        let mut journal = match &self.body {
+            Body::Found(loan) => loan.journal(),
+            _ => Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]),
+        };
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
             journal = journal.arg(format!("--since=@{}", since.as_second()));
         }
@@ -157,6 +164,22 @@ impl Machine {
         let raw = self.shell.read(&look).await?;
         let seconds = busy(&raw).with_context(|| format!("{}: \"{raw}\" is no account of its CPUs", self.name))?;
         Ok(Reading::new("cost.cpu", seconds, Unit::Seconds, raw.trim_end()))
+    }
+
+    /// An address, or what begins with one, that this host serves on its loopback, as the machine reaches it; any other
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// The machine's SSH server does not carry connections back.
+    pub async fn as_seen_there(&self, address: &str) -> anyhow::Result<String> {
+        let Some(local) = address.strip_prefix("127.0.0.1:") else { return Ok(address.to_owned()) };
+        match &self.body {
+            // That of the host in QEMU's user-mode network.
+            Body::Qemu(_) => Ok(format!("10.0.2.2:{local}")),
+            #[cfg(feature = "aws")]
+            Body::Ec2(_) => Ok(address.to_owned()),
+            Body::Found(loan) => loan.as_seen_there(local).await,
+        }
     }
 
     /// Has it stand still, so that it takes memory and nothing else; one in the cloud goes on.
@@ -188,15 +211,18 @@ impl Machine {
             }
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.command_line(),
+            Body::Found(loan) => loan.command_line(),
         }
     }
 
-    /// Ends it at once, without a word to the guest, and releases all it was made of. Its evidence stays.
+    /// Ends it at once, without a word to the guest, and releases all it was made of; one of somebody else's is given back
+    /// as it was. Its evidence stays.
     pub async fn shut_down(&self) {
         match &self.body {
             Body::Qemu(emulated) => emulated.shut_down().await,
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.shut_down().await,
+            Body::Found(loan) => loan.give_back().await,
         }
     }
 }

@@ -12,8 +12,9 @@ use assay::memo::Memo;
 use assay::probe::Reading;
 use assay::room::{Room, Share};
 use assay::schedule::{Schedule, queueing};
+use assay::survey::Root;
 use assay::target::ec2::Cloud;
-use assay::target::{Context, Definition, Machine, SetupStep, Urgency, Vm};
+use assay::target::{Context, Definition, Found, Machine, SetupStep, Urgency, Vm};
 use tokio::sync::Semaphore;
 
 /// How long a machine may take to give its journal when it goes.
@@ -118,12 +119,23 @@ impl Bench {
     }
 }
 
-/// All machines of a run. In the cloud there is one, the device, which is paid for: whatever is done elsewhere on clean
-/// machines is done there, once the annex's own run on it is over. Machines of other kinds are always this host's.
+/// Where the device is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// It is a virtual machine of this host, of which there are as many as are asked for.
+    Here,
+    /// It is an instance in the cloud, which is paid for.
+    Rented(Arc<Cloud>),
+    /// It is a machine of somebody else's.
+    Found(Box<Found>),
+}
+
+/// All machines of a run. Where the device is not this host's there is one: whatever is done elsewhere on clean machines is
+/// done there, once the annex's own run on it is over. Machines of other kinds are always this host's.
 pub struct Machines {
     context: Context,
     arch: Arch,
-    cloud: Option<Arc<Cloud>>,
+    place: Place,
     keep: bool,
     /// Without permits until the annex's own run on the one machine is over.
     annex_first: Semaphore,
@@ -141,7 +153,7 @@ impl Machines {
     pub fn new(
         context: Context,
         arch: Arch,
-        cloud: Option<Arc<Cloud>>,
+        place: Place,
         room: Room,
         schedule: &Arc<Schedule>,
         keep: bool,
@@ -149,8 +161,8 @@ impl Machines {
         Machines {
             context,
             arch,
-            annex_first: Semaphore::new(if cloud.is_some() { 0 } else { 1 }),
-            cloud,
+            annex_first: Semaphore::new(if matches!(place, Place::Here) { 1 } else { 0 }),
+            place,
             keep,
             room,
             kinds: Memo::of("kind of machine", schedule),
@@ -163,8 +175,8 @@ impl Machines {
 
     /// The machines of a kind.
     async fn vm(&self, kind: Kind<'_>) -> anyhow::Result<Arc<Vm>> {
-        // In the cloud, what is not the device is this host's.
-        let home = if self.cloud.is_some() { Arch::host().unwrap_or(self.arch) } else { self.arch };
+        // Elsewhere, what is not the device is this host's.
+        let home = if self.come_of_here() { self.arch } else { Arch::host().unwrap_or(self.arch) };
         let (kind, arch) = match kind {
             Kind::Device => (DEVICE, self.arch),
             Kind::Defined(kind) => (kind, home),
@@ -187,16 +199,30 @@ impl Machines {
         self.up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From here on the one machine of the cloud is lent for everything.
+    /// Whether the device is one of this host's virtual machines.
+    pub fn come_of_here(&self) -> bool {
+        matches!(self.place, Place::Here)
+    }
+
+    /// Whether commands on the device may become root's, as emptying its page cache takes.
+    pub fn let_root_in(&self) -> bool {
+        match &self.place {
+            Place::Found(found) => found.survey.root != Root::Never,
+            Place::Here | Place::Rented(_) => true,
+        }
+    }
+
+    /// From here on the one machine is lent for everything, where there is one.
     pub fn lend(&self) {
         self.annex_first.add_permits(1);
     }
 
     /// Whether times and CPU shares mean something on the device.
     pub async fn native(&self) -> anyhow::Result<bool> {
-        match &self.cloud {
-            Some(_) => Ok(self.facts().await?.native),
-            None => Ok(self.vm(Kind::Device).await?.facts().await?.native),
+        match &self.place {
+            Place::Here => Ok(self.vm(Kind::Device).await?.facts().await?.native),
+            Place::Rented(_) => Ok(self.facts().await?.native),
+            Place::Found(found) => Ok(found.survey.facts.native),
         }
     }
 
@@ -233,9 +259,10 @@ impl Machines {
 
     async fn device_bench(&self) -> anyhow::Result<Arc<Bench>> {
         let make = async {
-            let machine = match &self.cloud {
-                Some(cloud) => Box::pin(cloud.provision(DEVICE)).await?,
-                None => {
+            let machine = match &self.place {
+                Place::Rented(cloud) => Box::pin(cloud.provision(DEVICE)).await?,
+                Place::Found(found) => Box::pin(found.lend(DEVICE, &self.context)).await?,
+                Place::Here => {
                     let vm = self.vm(Kind::Device).await?;
                     let _room = queueing(self.room.of(Share::Idle, vm.takes(), false)).await?;
                     Box::pin(vm.machine(DEVICE, Urgency::First)).await?
@@ -260,7 +287,7 @@ impl Machines {
     pub async fn look<T>(&self, look: impl AsyncFnOnce(&Bench) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let bench = self.device_bench().await?;
         let _turn = self.device_turn.acquire().await?;
-        if self.cloud.is_some() {
+        if !self.come_of_here() {
             // Everything is done there, and its system looks after itself.
             return while_up(&bench, look).await;
         }
@@ -276,14 +303,14 @@ impl Machines {
         seen
     }
 
-    /// Does a job on a clean machine, which goes again with the job; one that goes before that ends the job. In the cloud
-    /// it is done on the device.
+    /// Does a job on a clean machine, which goes again with the job; one that goes before that ends the job. Where
+    /// there is one machine, it is done there.
     pub async fn work<T>(
         &self,
         job: Job<'_>,
         work: impl AsyncFnOnce(&Bench) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        if self.cloud.is_some() && matches!(job.kind, Kind::Device) {
+        if !self.come_of_here() && matches!(job.kind, Kind::Device) {
             if !job.first {
                 drop(queueing(self.annex_first.acquire()).await?);
             }
@@ -291,7 +318,7 @@ impl Machines {
             let _turn = queueing(self.device_turn.acquire()).await?;
             return while_up(&bench, work).await;
         }
-        if !matches!(job.kind, Kind::Device) {
+        if self.come_of_here() && !matches!(job.kind, Kind::Device) {
             // Where nothing is frozen yet, the device's boot is not to wait for that of another kind.
             drop(self.vm(Kind::Device).await?.facts().await);
         }

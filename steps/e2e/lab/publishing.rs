@@ -69,15 +69,10 @@ impl Lab {
     async fn place(&self, image: &Image) -> anyhow::Result<Place> {
         let Ok((ecr, _)) = self.ecr() else {
             let local = self.registry().await?;
-            let port = local.open.rsplit(':').next().unwrap_or_default();
             let path = image.repository();
-            return Ok(Place {
-                login: local.login.clone(),
-                push: format!("{}/{path}", local.closed),
-                pull: format!("{}/{path}", local.open),
-                // A machine reaches the host's loopback at this address of its user-mode network.
-                machines_pull: format!("10.0.2.2:{port}/{path}"),
-            });
+            let pull = format!("{}/{path}", local.open);
+            let push = format!("{}/{path}", local.closed);
+            return Ok(Place { login: local.login.clone(), push, machines_pull: pull.clone(), pull });
         };
         let (public, tag) = (self.public().await?, tag(image));
         let here = format!("{}:{tag}", public.repository.at(ecr.host()));
@@ -90,7 +85,8 @@ impl Lab {
         Ok(registry::push(&self.workshop, image, &place.login, &place.push).await?)
     }
 
-    /// Where machines pull an image from; it is pushed when the first of them asks.
+    /// Where machines pull an image from, at this host's own address where that is this host; it is pushed when the first
+    /// of them asks.
     pub(super) async fn published(&self, image: &Image) -> anyhow::Result<Arc<str>> {
         let make = async {
             self.push(image).await?;

@@ -142,7 +142,7 @@ impl Lab {
     /// The run of the workload as the annex deploys it, on the device. Cold where the CPU is native; where it is
     /// emulated, a cold start under a tenth of the CPU takes longer than systemd waits for it.
     pub async fn annex_run(&self) -> anyhow::Result<Subject> {
-        let cold = self.machines.native().await?;
+        let cold = self.machines.native().await? && self.machines.let_root_in();
         self.trial(&workload(Limits::Annex, 1, cold)).await
     }
 
@@ -303,9 +303,10 @@ impl Lab {
 
     /// Makes sure that a machine has an image, by way of the registry. Gives the reference it has it under.
     pub async fn on_machine(&self, bench: &Bench, image: &Image) -> anyhow::Result<String> {
-        let reference = self.published(image).await?;
+        let published = self.published(image).await?;
+        let reference = bench.machine.as_seen_there(&published).await?;
         bench.have(&reference).await?;
-        Ok(reference.to_string())
+        Ok(reference)
     }
 
     /// Runs the workload once by `podman run` on a machine that lacks something.

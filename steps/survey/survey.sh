@@ -1,0 +1,48 @@
+# What there is on somebody's machine of what a run needs there, in sections. Changes nothing: the folder that shows that
+# the home can be written to goes again at once.
+#
+#   UNIT...  the names that a run would give to its units
+say() {
+    printf '== %s\n' "$1"
+    shift
+    "$@" || :
+}
+seen() { say "$@" 2>/dev/null; }
+told() { say "$@" 2>&1; }
+
+root() { if [ "$(id -u)" = 0 ]; then echo root; else sudo -n true && echo sudo; fi; }
+init() { if [ -d /run/systemd/system ]; then echo systemd; else cat /proc/1/comm; fi; }
+home() { folder=$(mktemp -d "$HOME/.assay-XXXXXX") && rmdir "$folder" && echo "writable $HOME"; }
+room() { df -Pk "$HOME" | tail -n 1; }
+link() { command -v crun-wasm || ls /usr/local/bin/crun-wasm; }
+library() { PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -m 1 -o 'libwasmedge\.so\.0'; }
+generator() { find /usr/lib/systemd/user-generators /usr/local/lib/systemd/user-generators -name podman-user-generator; }
+ids() { grep -q -e "^$(id -un):" -e "^$(id -u):" /etc/subuid && command -v newuidmap; }
+lingers() { loginctl show-user "$(id -un)" --property=Linger --value || ls "/var/lib/systemd/linger/$(id -un)"; }
+taken() {
+    for unit; do
+        find "$HOME/.config/containers/systemd" /etc/containers/systemd -name "$unit.container"
+        find "$HOME/.config/systemd/user" -name "$unit.service*"
+        [ "$(systemctl --user show --property=LoadState --value "$unit.service")" = not-found ] || echo "$unit.service"
+    done
+}
+
+seen release cat /etc/os-release
+seen user id -un
+seen uid id -u
+seen clock date +%s
+seen root root
+seen init init
+seen cgroup stat -f -c %T /sys/fs/cgroup
+seen unified stat -f -c %T /sys/fs/cgroup/unified
+told manager systemctl --user is-system-running
+seen runtime echo "$XDG_RUNTIME_DIR"
+seen lingers lingers
+told home home
+seen free room
+seen generator generator
+seen library library
+seen link link
+seen ids ids
+[ -d /run/systemd/system ] && seen taken taken "$@"
+seen left ls -d "$HOME"/.assay-*

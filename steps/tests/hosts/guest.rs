@@ -1,0 +1,149 @@
+//! A user on a virtual machine that stands for somebody else's, and a run of the suite there.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use assay::command::Command;
+use assay::facts::Arch;
+use assay::lease::{Lease, Ledger};
+use assay::progress::Progress;
+use assay::settings::Settings;
+use assay::shell::{Nobody, new_key};
+use assay::target::{Context, Definition, Machine, Urgency, Vm};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// What the user of somebody else's machine has, before a test takes something away.
+const USER: &str = r#"
+set -eu
+useradd --create-home --shell /bin/bash guest
+printf 'guest ALL=(ALL) NOPASSWD: ALL\n' >/etc/sudoers.d/guest
+install -d -m 700 -o guest -g guest /home/guest/.ssh
+printf '%s\n' "$1" >/home/guest/.ssh/authorized_keys
+chown guest:guest /home/guest/.ssh/authorized_keys
+loginctl enable-linger guest
+"#;
+
+/// All that there is on the machine: files but for logs and what its system writes by itself, what lies in memory for the
+/// user, the user's units, and what runs on of Podman.
+const LISTING: &str = r#"
+find / -xdev \( -path /var/log -o -path /run -o -path /var/lib/systemd -o -path /var/lib/private -o -path /proc \) -prune \
+    -o -not -type d -printf '%p %y %s %m %U %T@\n' -o -printf '%p %y %m %U\n'
+user=$(id -u guest)
+find /run/user/"$user" /dev/shm -printf '%p %y\n'
+su guest -c "XDG_RUNTIME_DIR=/run/user/$user; export XDG_RUNTIME_DIR; systemctl --user list-unit-files --no-legend --plain
+    systemctl --user list-units --all --no-legend --plain --type=service,slice" | sed 's/  */ /g'
+pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /'
+"#;
+
+/// How long a whole run may take.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// Somebody's machine, and how we get there.
+pub struct Guest {
+    machine: Machine,
+    before: Vec<String>,
+    /// The home of who runs the suite: the key and the known host are in it.
+    home: TempDir,
+    port: u16,
+}
+
+/// The e2e program, which only cargo knows the place of.
+fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let cargo = std::process::Command::new(env!("CARGO"))
+            .args(["test", "--locked", "--quiet", "--no-run", "--test", "e2e", "--message-format=json"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&cargo.stdout).into_owned();
+        let messages = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let ours = messages.filter(|message| message["target"]["name"] == "e2e");
+        let path = ours.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).next();
+        path.unwrap_or_else(|| panic!("e2e is not built: {}", String::from_utf8_lossy(&cargo.stderr)))
+    })
+}
+
+/// What all machines of this program come of.
+async fn machines() -> &'static (Context, Vm) {
+    static MACHINES: OnceCell<(Context, Vm)> = OnceCell::const_new();
+    let make = async || {
+        let settings = Settings::read().unwrap();
+        let run = format!("hosts-{}", std::process::id());
+        let evidence = std::env::temp_dir().join(format!("assay-{run}-evidence"));
+        fs::create_dir(&evidence).unwrap();
+        let ledger = Ledger::open(&settings.cache.join("leases"), &run).unwrap();
+        ledger.take(Lease::Path { path: evidence.clone() }).unwrap();
+        let definition = Definition::named(&settings.root, "nano").unwrap();
+        let progress = Progress::to_stderr();
+        let context = Context { settings, ledger: Arc::new(ledger), witness: Arc::new(Nobody), evidence, run, progress };
+        let vm = Box::pin(Vm::of(&definition, Arch::host().unwrap(), &context)).await.unwrap();
+        (context, vm)
+    };
+    MACHINES.get_or_init(make).await
+}
+
+impl Guest {
+    /// A machine with a user who may do all that a run needs; then `change` is run there as root.
+    pub async fn on(name: &str, change: &str) -> Guest {
+        let (_, vm) = machines().await;
+        let machine = Box::pin(vm.machine(name, Urgency::First)).await.unwrap();
+        let (key, text) = new_key("guest").unwrap();
+        let public = key.public_key().to_openssh().unwrap();
+        as_root(&machine, USER, &[&public]).await;
+        as_root(&machine, change, &[]).await;
+        let host = as_root(&machine, "ssh-keygen -y -f /etc/ssh/assay_host_key", &[]).await;
+        let line = machine.command_line();
+        let port = line.split("-p ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let ssh = home.path().join(".ssh");
+        fs::create_dir(&ssh).unwrap();
+        fs::write(ssh.join("id_ed25519"), text).unwrap();
+        fs::set_permissions(ssh.join("id_ed25519"), Permissions::from_mode(0o600)).unwrap();
+        fs::write(ssh.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
+        let before = listing(&machine).await;
+        Guest { machine, before, home, port }
+    }
+
+    /// The machine, as `--target` names it.
+    pub fn target(&self) -> String {
+        format!("ssh://guest@127.0.0.1:{}", self.port)
+    }
+
+    /// Runs the suite there, and asserts how it ended; gives all that it said.
+    pub async fn run(&self, arguments: &[&str], code: i32) -> String {
+        let mut command = tokio::process::Command::new(program());
+        let evidence = self.home.path().join("evidence");
+        command.args(["--target", &self.target(), "--evidence"]).arg(&evidence).args(arguments);
+        command.env("HOME", self.home.path()).env("ASSAY_CACHE", &machines().await.0.settings.cache);
+        command.env_remove("SSH_AUTH_SOCK").env_remove("ASSAY_TARGET");
+        let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output()).await.unwrap().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    }
+
+    /// Asserts that there is on the machine what was there before, and that it is over with it.
+    pub async fn unchanged(self) {
+        let after = listing(&self.machine).await;
+        let new: Vec<&String> = after.iter().filter(|line| !self.before.contains(line)).collect();
+        let gone: Vec<&String> = self.before.iter().filter(|line| !after.contains(line)).collect();
+        assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}");
+        self.machine.shut_down().await;
+    }
+}
+
+async fn as_root(machine: &Machine, script: &str, parameters: &[&str]) -> String {
+    let command = Command::new("sudo").args(["sh", "-s", "--"]).args(parameters.iter().copied());
+    machine.shell.read(&command.stdin(script)).await.unwrap()
+}
+
+async fn listing(machine: &Machine) -> Vec<String> {
+    let mut lines: Vec<String> = as_root(machine, LISTING, &[]).await.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
