@@ -237,6 +237,8 @@ mod tests {
             root: folder.path().into(),
             cache: folder.path().join("cache"),
             runs: folder.path().into(),
+            home: None,
+            agent: None,
             target: None,
             mirror: Some("http://mirror".into()),
             registry_image: None,

@@ -34,6 +34,10 @@ pub struct Settings {
     pub cache: PathBuf,
     /// Where runs and their evidence go: `target/assay` of the project.
     pub runs: PathBuf,
+    /// The user's home folder (`HOME`), with the `.ssh` by which somebody else's machine is entered.
+    pub home: Option<PathBuf>,
+    /// The socket of the user's SSH agent (`SSH_AUTH_SOCK`).
+    pub agent: Option<PathBuf>,
     /// The target, where no option names one (`ASSAY_TARGET`).
     pub target: Option<String>,
     /// The package mirror machines are built from (`ASSAY_MIRROR`), else the host's own.
@@ -76,6 +80,8 @@ impl Settings {
             runs: root.join("target/assay"),
             root,
             cache,
+            home: variable("HOME").map(PathBuf::from),
+            agent: variable("SSH_AUTH_SOCK").map(PathBuf::from),
             target: variable("ASSAY_TARGET"),
             mirror: variable("ASSAY_MIRROR"),
             registry_image: variable("ASSAY_REGISTRY_IMAGE"),

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use fake::Fake;
 pub use local::Local;
 pub use server::{Answer, Reply, Server};
-pub use ssh::{Login, Ssh, new_key, old_keys};
+pub use ssh::{EnterError, Entrance, Login, Ssh, new_key, old_keys};
 
 use crate::command::{Command, Output, quote};
 use crate::unit::Bytes;
@@ -100,6 +100,29 @@ pub enum ShellError {
         /// Its address.
         address: String,
         /// What was seen, and what to do.
+        detail: String,
+    },
+    /// Somebody else's machine let the user in, but did not run the command.
+    #[error("{machine}: `{line}` did not come to run; instead the machine printed {said}")]
+    NoShell {
+        /// Where.
+        machine: String,
+        /// What should have run.
+        line: String,
+        /// What was printed instead, and how that ended.
+        said: String,
+    },
+    /// A port of the machine cannot lead back to this host.
+    #[error(
+        "{machine}: no port there leads back to {local} here: {detail}; its sshd_config needs `AllowTcpForwarding yes` (or \
+         `remote`), no `DisableForwarding yes`, and no PermitListen that leaves it out"
+    )]
+    NoForward {
+        /// Which machine.
+        machine: String,
+        /// Where on this host it should lead.
+        local: String,
+        /// What was seen.
         detail: String,
     },
 }

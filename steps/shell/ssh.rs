@@ -1,15 +1,30 @@
-//! Commands over one kept SSH connection, with the host's key pinned.
+//! Commands over one kept SSH connection: to a machine of ours with its host's key pinned, or to somebody else's.
 
-use std::sync::{Arc, OnceLock};
+mod arrival;
+mod config;
+mod entrance;
+mod forward;
+mod keys;
+mod known;
+mod login_shell;
+mod peer;
+mod route;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use russh::client::{self, AuthResult, Handle};
+use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, Sig, kex};
-use tokio::sync::Semaphore;
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, Sig, kex};
+use tokio::sync::{Mutex, Semaphore};
 
+pub use entrance::{EnterError, Entrance};
+
+use self::login_shell::Mark;
+use self::peer::{Peer, Seen, fingerprint};
+use self::route::Route;
 use super::ShellError;
 use crate::command::{Command, Output, Status};
 use crate::kernel;
@@ -42,32 +57,22 @@ pub struct Login {
 /// One connection, kept open.
 pub struct Ssh {
     machine: String,
-    handle: Handle<Pinned>,
+    wire: Mutex<Arc<Wire>>,
+    foreign: Option<Foreign>,
     channels: Semaphore,
     output: usize,
 }
 
-struct Pinned {
-    key: PublicKey,
-    /// The fingerprint of the key that was shown.
-    shown: Arc<OnceLock<String>>,
+/// An open connection, with those that it leads through.
+struct Wire {
+    handle: Handle<Peer>,
+    _behind: Vec<Handle<Peer>>,
 }
 
-impl client::Handler for Pinned {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let (shown, pinned) = match key {
-            PublicKeyOrCertificate::PublicKey { key, .. } => (fingerprint(key), key.key_data() == self.key.key_data()),
-            PublicKeyOrCertificate::Certificate(_) => ("a certificate".to_owned(), false),
-        };
-        let _ = self.shown.set(shown);
-        Ok(pinned)
-    }
-}
-
-fn fingerprint(key: &PublicKey) -> String {
-    key.fingerprint(HashAlg::Sha256).to_string()
+/// What a machine of somebody else's needs: the way to it, should the connection be lost, and through its login shell.
+struct Foreign {
+    route: Route,
+    mark: Mark,
 }
 
 /// A fresh ed25519 key: the private part and its OpenSSH text.
@@ -99,6 +104,17 @@ fn preferred(address: &str) -> Preferred {
     Preferred { kex: usual.kex.iter().filter(|name| !slow(name)).copied().collect(), ..usual }
 }
 
+/// How a server is spoken to.
+fn talk(preferred: Preferred) -> client::Config {
+    client::Config {
+        nodelay: true,
+        preferred,
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: 3,
+        ..client::Config::default()
+    }
+}
+
 impl Ssh {
     /// Connects and logs in.
     ///
@@ -110,37 +126,57 @@ impl Ssh {
             address: login.address.clone(),
             detail,
         };
-        let shown = Arc::new(OnceLock::new());
-        match tokio::time::timeout(HANDSHAKE, Self::handshake(login, shown.clone())).await {
+        let seen = Seen::default();
+        match tokio::time::timeout(HANDSHAKE, Self::handshake(login, seen.clone())).await {
             Err(_) => Err(failed(format!("no answer within {HANDSHAKE:?}"))),
             Ok(Err(russh::Error::UnknownKey)) => Err(ShellError::OtherHost {
                 machine: login.machine.clone(),
                 address: login.address.clone(),
-                shown: shown.get().cloned().unwrap_or_default(),
+                shown: seen.key().map_or_else(|| "a certificate".to_owned(), fingerprint),
                 pinned: fingerprint(&login.host_key),
             }),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Ok(Ok((_, false))) => Err(failed(format!("the host refuses our key for user {}", login.user))),
             Ok(Ok((handle, true))) => {
-                let (machine, channels) = (login.machine.clone(), Semaphore::new(CHANNELS));
-                Ok(Ssh { machine, handle, channels, output: OUTPUT })
+                let wire = Wire { handle, _behind: Vec::new() };
+                Ok(Ssh::over(login.machine.clone(), wire, None))
             }
         }
     }
 
-    async fn handshake(login: &Login, shown: Arc<OnceLock<String>>) -> Result<(Handle<Pinned>, bool), russh::Error> {
-        let config = client::Config {
-            nodelay: true,
-            preferred: preferred(&login.address),
-            keepalive_interval: Some(KEEPALIVE),
-            keepalive_max: 3,
-            ..client::Config::default()
-        };
-        let pinned = Pinned { key: login.host_key.clone(), shown };
-        let mut handle = client::connect(Arc::new(config), login.address.as_str(), pinned).await?;
+    async fn handshake(login: &Login, seen: Seen) -> Result<(Handle<Peer>, bool), russh::Error> {
+        let pinned = login.host_key.clone();
+        let peer = Peer::new(seen, move |key| key.key_data() == pinned.key_data());
+        let config = Arc::new(talk(preferred(&login.address)));
+        let mut handle = client::connect(config, login.address.as_str(), peer).await?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(login.key.clone()), None);
         let answer = handle.authenticate_publickey(login.user.as_str(), key).await?;
         Ok((handle, matches!(answer, AuthResult::Success)))
+    }
+
+    /// Enters a machine that somebody else runs, by the user's own ssh_config, known hosts, keys and agent, and sees that
+    /// commands run there.
+    ///
+    /// # Errors
+    /// Nobody answers, its host key is not known or is another one, it refuses the user's keys, or runs no command.
+    pub async fn enter(entrance: &Entrance) -> Result<Ssh, EnterError> {
+        let route = Route::find(entrance).await?;
+        let (machine, user) = (route.machine.clone(), route.user().to_owned());
+        let said = |said: String| EnterError::NoShell { machine: machine.clone(), user: user.clone(), said };
+        let mark = Mark::new()
+            .map_err(|error| EnterError::Config { host: entrance.host.clone(), detail: error.to_string() })?;
+        let wire = route.go().await?;
+        let ssh = Ssh::over(machine.clone(), wire, Some(Foreign { route, mark }));
+        match ssh.run(&Command::new("true").time_limit(HANDSHAKE)).await {
+            Ok(_) => Ok(ssh),
+            Err(ShellError::NoShell { said: instead, .. }) => Err(said(instead)),
+            Err(error) => Err(said(format!("nothing ({error})"))),
+        }
+    }
+
+    fn over(machine: String, wire: Wire, foreign: Option<Foreign>) -> Ssh {
+        let (wire, channels) = (Mutex::new(Arc::new(wire)), Semaphore::new(CHANNELS));
+        Ssh { machine, wire, foreign, channels, output: OUTPUT }
     }
 
     /// Cuts commands off that print more than so many bytes on one of their streams; else at 64 MiB.
@@ -154,7 +190,7 @@ impl Ssh {
 
     /// Says goodbye; commands that still run are left to the machine.
     pub async fn close(&self) {
-        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "en").await;
+        let _ = self.wire.lock().await.handle.disconnect(Disconnect::ByApplication, "", "en").await;
     }
 
     pub(super) async fn run(&self, command: &Command) -> Result<Output, ShellError> {
@@ -162,10 +198,10 @@ impl Ssh {
         let line = command.line();
         let lost = |detail: String| ShellError::Lost { machine: self.machine.clone(), line: line.clone(), detail };
         let _turn = self.channels.acquire().await.map_err(|error| lost(error.to_string()))?;
-        let channel = self.handle.channel_open_session().await.map_err(|error| lost(error.to_string()))?;
-        let (reader, writer) = channel.split();
+        let (reader, writer) = self.channel(&lost).await?.split();
+        let sent = self.foreign.as_ref().map_or_else(|| line.clone(), |foreign| foreign.mark.line(command));
         let talk = async {
-            writer.exec(true, line.as_str()).await?;
+            writer.exec(true, sent.as_str()).await?;
             let feed = async {
                 writer.data_bytes(command.stdin.clone()).await?;
                 writer.eof().await
@@ -185,7 +221,30 @@ impl Ssh {
         let Some(status) = heard.status else {
             return Err(lost("the machine did not say how it ended".to_owned()));
         };
-        Ok(Output { line, status, stdout: heard.stdout, stderr: heard.stderr, wall: started.elapsed() })
+        let output = Output { line, status, stdout: heard.stdout, stderr: heard.stderr, wall: started.elapsed() };
+        match &self.foreign {
+            None => Ok(output),
+            Some(foreign) => {
+                let line = output.line.clone();
+                let machine = self.machine.clone();
+                foreign.mark.own(output).map_err(|said| ShellError::NoShell { machine, line, said })
+            }
+        }
+    }
+
+    /// A channel for one command. Nothing was sent of it before there is one, so that somebody else's machine is entered
+    /// anew, once, if the connection turns out to be gone.
+    async fn channel(&self, lost: &impl Fn(String) -> ShellError) -> Result<Channel<Msg>, ShellError> {
+        let wire = self.wire.lock().await.clone();
+        match wire.handle.channel_open_session().await {
+            Ok(channel) => Ok(channel),
+            Err(error) if matches!(error, russh::Error::ChannelOpenFailure(_)) => Err(lost(error.to_string())),
+            Err(error) => {
+                let Some(foreign) = &self.foreign else { return Err(lost(error.to_string())) };
+                let wire = self.again(foreign, &wire).await?;
+                wire.handle.channel_open_session().await.map_err(|error| lost(error.to_string()))
+            }
+        }
     }
 }
 

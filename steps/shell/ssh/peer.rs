@@ -1,0 +1,125 @@
+//! What a server may do to us: show its host key, say why it hangs up, and bring connections to a forwarded port.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg, Session};
+use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelOpenFailure};
+use tokio::net::TcpStream;
+
+/// Whether a host key will do.
+type Judge = Box<dyn Fn(&PublicKey) -> bool + Send + Sync>;
+
+/// The machine's ports that lead to this host, and where to: shared by a connection and the one that follows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forwards(Arc<Mutex<BTreeMap<u32, String>>>);
+
+impl Forwards {
+    pub(super) fn add(&self, port: u32, local: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(port, local.to_owned());
+    }
+
+    pub(super) fn all(&self) -> Vec<(u32, String)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(port, local)| (*port, local.clone())).collect()
+    }
+}
+
+/// What is learnt of a server while it is spoken to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    key: Arc<OnceLock<PublicKey>>,
+    farewell: Arc<OnceLock<String>>,
+}
+
+impl Seen {
+    /// The host key that was shown.
+    pub(super) fn key(&self) -> Option<&PublicKey> {
+        self.key.get()
+    }
+
+    /// Why it hung up, in its own words.
+    pub(super) fn farewell(&self) -> Option<&str> {
+        self.farewell.get().map(String::as_str)
+    }
+}
+
+/// This side of a connection.
+pub(super) struct Peer {
+    judge: Judge,
+    seen: Seen,
+    forwards: Forwards,
+}
+
+impl Peer {
+    /// One that goes on only with a server whose key is judged to be its own.
+    pub(super) fn new(seen: Seen, judge: impl Fn(&PublicKey) -> bool + Send + Sync + 'static) -> Peer {
+        Peer { judge: Box::new(judge), seen, forwards: Forwards::default() }
+    }
+
+    /// Brings connections to these ports of the machine to this host.
+    pub(super) fn forwards(self, forwards: Forwards) -> Peer {
+        Peer { forwards, ..self }
+    }
+}
+
+impl client::Handler for Peer {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                let _ = self.seen.key.set(key.clone());
+                Ok((self.judge)(key))
+            }
+            // None was asked for.
+            PublicKeyOrCertificate::Certificate(_) => Ok(false),
+        }
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        _: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let local = self.forwards.all().into_iter().find_map(|(from, local)| (from == port).then_some(local));
+        tokio::spawn(async move {
+            let Some(local) = local else {
+                return reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+            };
+            let Ok(mut socket) = TcpStream::connect(local).await else {
+                return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            };
+            reply.accept().await;
+            // One that breaks off is broken for both sides, which tell by themselves.
+            let _ = tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut socket).await;
+        });
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(said) => {
+                let _ = self.seen.farewell.set(said.message);
+                Ok(())
+            }
+            DisconnectReason::Error(error) => Err(error),
+        }
+    }
+}
+
+/// `SHA256:…`
+pub(super) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+/// The kind of a key and its fingerprint.
+pub(super) fn described(key: &PublicKey) -> String {
+    format!("{} {}", key.algorithm(), fingerprint(key))
+}
