@@ -77,7 +77,9 @@ impl Need {
             Need::OwnMachine => {
                 "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
             }
-            Need::Root => "needs root on the machine, to empty its page cache: let its user run sudo without a password",
+            Need::Root => {
+                "needs root on the machine, to empty its page cache: let its user run sudo without a password"
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a target needs on this host, found out by use: each thing is tried, not merely looked for.
 
 mod containers;
+mod found;
 
 mod host;
 mod machines;
@@ -19,7 +20,7 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::facts::Arch;
 use crate::progress::Progress;
 use crate::settings::Settings;
-use crate::target::{Definition, TargetSpec};
+use crate::target::{Definition, TargetSpec, Way};
 use host::Host;
 
 /// What has not answered by then counts as not working.
@@ -133,27 +134,30 @@ impl Try {
     }
 }
 
-/// Tries all that a target needs on this host. Leaves nothing behind but what is kept of the accelerator.
+/// Tries all that a target needs on this host, and there where it is a machine of somebody else's, whose host key may be
+/// named by its fingerprint; the architecture is that of this host's machines. Leaves nothing behind but what is kept of the
+/// accelerator.
 ///
 /// # Errors
 /// A machine's scripts cannot be read, or there is no folder to try anything in.
 pub async fn examine(
     target: &TargetSpec,
+    host_key: Option<String>,
     arch: Arch,
     definitions: &[Definition],
     settings: &Settings,
     progress: &Progress,
 ) -> anyhow::Result<Diagnosis> {
     let host = Arc::new(Host::new(arch, definitions, settings)?);
-    let tries = [
-        rust::tries(&host),
-        programs::tries(&host),
-        containers::tries(&host),
-        machines::tries(&host),
-        room::tries(&host),
-    ];
-    let tries = tries.into_iter().flatten().collect();
-    let checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
+    let tries = [rust::tries(&host), programs::tries(&host), containers::tries(&host)];
+    // The controls of a machine over SSH are virtual machines.
+    let machines = if *target == TargetSpec::Podman { Vec::new() } else { machines::tries(&host) };
+    let tries = tries.into_iter().flatten().chain(machines).chain(room::tries(&host)).collect();
+    let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
+    if target.is_found() {
+        progress.say(format!("looking at {target}"));
+        checks.extend(found::checks(Way { target: target.clone(), host_key, provision: false }, settings).await?);
+    }
     Ok(Diagnosis::of(target, host.setup(), checks))
 }
 

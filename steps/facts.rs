@@ -161,8 +161,12 @@ say kernel uname -r
 say machine uname -m
 say cpus nproc
 say memory grep MemTotal /proc/meminfo
-say podman podman --version
-say crun crun --version
+# They make folders in the user's home and below /run even for that; here they make them elsewhere.
+elsewhere=$(mktemp -d)
+aside() { HOME=$elsewhere XDG_CONFIG_HOME=$elsewhere XDG_RUNTIME_DIR=$elsewhere "$@"; }
+say podman aside podman --version
+say crun aside crun --version
+rm -rf "$elsewhere"
 say wasmedge dpkg-query --show --showformat='${Version}\n' libwasmedge0
 say systemd systemctl --version
 say controllers cat "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/cgroup.controllers"

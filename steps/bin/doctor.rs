@@ -1,19 +1,23 @@
 //! What a target needs and this host lacks.
 
 use assay::doctor;
+use assay::facts::Arch;
 use assay::progress::Progress;
 use assay::settings::Settings;
-use assay::target::Definition;
+use assay::target::{Definition, TargetSpec};
 use clap::Args;
 
-use crate::{Exit, FOUND, choose, infrastructure, say, unless_interrupted, usage};
+use crate::{Exit, FOUND, infrastructure, say, unless_interrupted, usage};
 
 /// Which target, and for whom.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
+    /// vm, vm:amd64, vm:arm64, ssh://user@host[:port] or podman [default: vm; env: ASSAY_TARGET]
     #[arg(long)]
     target: Option<String>,
+    /// With ssh://…: the fingerprint of its host key, as SHA256:…, where no known_hosts has the key
+    #[arg(long, value_name = "FINGERPRINT")]
+    host_key: Option<String>,
     /// As an object for programs
     #[arg(long)]
     json: bool,
@@ -21,11 +25,15 @@ pub struct Doctor {
 
 /// Tries all that a target needs, and tells what is missing.
 pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
-    let (target, arch) = choose(arguments.target.as_deref(), settings)?;
+    let target = TargetSpec::choose(arguments.target.as_deref(), settings).map_err(usage)?;
+    let arch = match Arch::host() {
+        Some(host) if target.is_found() => host,
+        _ => target.on_this_host().map_err(usage)?,
+    };
     let definitions = Definition::all(&settings.root).map_err(usage)?;
     let progress = Progress::to_stderr();
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let examined = doctor::examine(&target, arch, &definitions, settings, &progress);
+    let examined = doctor::examine(&target, arguments.host_key.clone(), arch, &definitions, settings, &progress);
     let diagnosis = runtime.block_on(unless_interrupted(examined)).map_err(infrastructure)?;
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&diagnosis).map_err(infrastructure)?),

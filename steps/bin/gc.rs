@@ -1,10 +1,12 @@
 //! Tidying up after runs that are over: on this machine, and in the cloud.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use assay::lease::{Lease, leftovers, sweep, under_way};
+use assay::lease::{Lease, leftovers, strike, sweep, under_way};
 use assay::settings::Settings;
-use assay::target;
+use assay::shell::Nobody;
+use assay::target::{self, Way};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -58,6 +60,9 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     let mut told = Told::default();
     // First: what is seen to be gone in the cloud is not told again by the ledgers.
     cloud::gc(arguments, settings, &mut told)?;
+    if !arguments.dry_run {
+        on_machines(settings, &mut told)?;
+    }
     let leases = settings.cache.join("leases");
     let unneeded = match arguments.images {
         true => target::unneeded(&settings.root, &settings.cache).map_err(usage)?,
@@ -81,6 +86,28 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
         true => Ok(()),
         false => Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", told.troubles.join("; ")))),
     }
+}
+
+/// Removes what runs have left on machines of somebody else's. What cannot be removed stays in its ledger, and is told by
+/// the sweep.
+fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
+    let leases = settings.cache.join("leases");
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    for lease in leftovers(&leases).map_err(infrastructure)? {
+        let Lease::Found { run, target, host_key } = &lease else { continue };
+        let way = target
+            .parse()
+            .map(|target| Way { target, host_key: host_key.clone(), provision: false })
+            .map_err(infrastructure)?;
+        match runtime.block_on(way.leave(run, settings, Arc::new(Nobody))) {
+            Ok(()) => {
+                strike(&leases, &lease).map_err(infrastructure)?;
+                told.removed.push(lease.to_string());
+            }
+            Err(error) => told.troubles.push(format!("{error:#}")),
+        }
+    }
+    Ok(())
 }
 
 fn remove(path: PathBuf, in_use: bool, told: &mut Told) {

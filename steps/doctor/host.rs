@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::Finding;
-use crate::distribution::Distribution;
 use crate::artifact::Workshop;
 use crate::command::{Command, Output, tail};
 use crate::conventional::{self, Program};
+use crate::distribution::Distribution;
 use crate::evidence::new_run_id;
 use crate::facts::Arch;
 use crate::lease::Ledger;

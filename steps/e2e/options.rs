@@ -113,7 +113,7 @@ impl Options {
         for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
             anyhow::ensure!(remote || !given, "{option} is about somebody else's machine: it is for --target ssh://…");
         }
-        let way = || Way { target: target.clone(), host_key: self.host_key.clone() };
+        let way = || Way { target: target.clone(), host_key: self.host_key.clone(), provision: self.provision };
         Ok(target.is_found().then(way))
     }
 

@@ -15,7 +15,7 @@ init() { if [ -d /run/systemd/system ]; then echo systemd; else cat /proc/1/comm
 home() { folder=$(mktemp -d "$HOME/.assay-XXXXXX") && rmdir "$folder" && echo "writable $HOME"; }
 room() { df -Pk "$HOME" | tail -n 1; }
 link() { command -v crun-wasm || ls /usr/local/bin/crun-wasm; }
-library() { PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -m 1 -o 'libwasmedge\.so\.0'; }
+library() { PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libwasmedge\.so\.0' && echo there; }
 generator() { find /usr/lib/systemd/user-generators /usr/local/lib/systemd/user-generators -name podman-user-generator; }
 ids() { grep -q -e "^$(id -un):" -e "^$(id -u):" /etc/subuid && command -v newuidmap; }
 lingers() { loginctl show-user "$(id -un)" --property=Linger --value || ls "/var/lib/systemd/linger/$(id -un)"; }

@@ -8,16 +8,20 @@ use anyhow::Context as _;
 use super::machine::{Body, Machine, evidence_file};
 use super::{Context, TargetSpec};
 use crate::command::{Command, tail};
+use crate::facts::Facts;
 use crate::lease::{Lease, Ledger};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::shell::{Entrance, Shell, Ssh, Witness};
-use crate::survey::{Point, Survey};
+use crate::survey::{Point, Provision, Root, Survey};
 
 const SETTLE: &str = include_str!("found/settle.sh");
+const PROVISION: &str = include_str!("found/provision.sh");
 const LEAVE: &str = include_str!("found/leave.sh");
+/// How long installing what is lacking may take, on a slow board with a slow mirror.
+const INSTALLING: Duration = Duration::from_secs(20 * 60);
 /// How long it may take to remove everything: images have many files.
-const LEAVING: Duration = Duration::from_secs(180);
+const LEAVING: Duration = Duration::from_secs(10 * 60);
 
 /// The way to a machine that somebody else runs.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct Way {
     pub target: TargetSpec,
     /// The fingerprint of its host key, where one is named: `SHA256:…`.
     pub host_key: Option<String>,
+    /// Whether what it lacks may be installed there for the time of the run.
+    pub provision: bool,
 }
 
 /// A machine that was looked at.
@@ -54,8 +60,8 @@ fn list(points: &[Point]) -> String {
 }
 
 fn hint(points: &[Point]) -> &'static str {
-    match points.iter().all(|point| point.by.is_some()) {
-        true => "; with --provision a run brings it, and takes it away again",
+    match points.iter().any(|point| point.by.is_some()) {
+        true => "; with --provision a run brings packages, lingering and the link, and takes them away again",
         false => "",
     }
 }
@@ -68,7 +74,7 @@ impl Way {
     async fn enter(&self, settings: &Settings, witness: Arc<dyn Witness>) -> anyhow::Result<Shell> {
         match &self.target {
             TargetSpec::Ssh { user, host, port } => {
-                let entrance = Entrance::of(user, host, *port, self.host_key.clone(), settings);
+                let entrance = Entrance::new(user, host, *port, self.host_key.as_deref(), settings)?;
                 Ok(Shell::ssh(Ssh::enter(&entrance).await?, witness))
             }
             _ => Ok(Shell::local(witness)),
@@ -91,7 +97,8 @@ impl Way {
         witness: Arc<dyn Witness>,
     ) -> anyhow::Result<Found> {
         let shell = self.enter(settings, witness).await?;
-        let survey = Survey::take(&shell, &units).await.with_context(|| format!("{} cannot be looked at", self.target))?;
+        let survey =
+            Survey::take(&shell, &units).await.with_context(|| format!("{} cannot be looked at", self.target))?;
         Ok(Found { way: self, survey, units })
     }
 
@@ -113,21 +120,40 @@ async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
 }
 
 impl Found {
-    /// What is in the way of a run.
+    /// What is in the way of a run, and is not brought by it.
     ///
     /// # Errors
     /// [`Lacking`] names all of it, with what brings it.
     pub fn check(&self) -> Result<(), Lacking> {
-        let points: Vec<Point> = self.survey.points().into_iter().filter(Point::is_in_the_way).collect();
+        let brings = self.way.provision && self.survey.root != Root::Never;
+        let stays = |point: &Point| point.is_in_the_way() && !(brings && point.by.is_some());
+        let points: Vec<Point> = self.survey.points().into_iter().filter(stays).collect();
         match points.is_empty() {
             true => Ok(()),
             false => Err(Lacking { target: self.way.target.to_string(), points }),
         }
     }
 
-    /// Whether the machine is reached over SSH, so that it finds this host's registry through the connection.
-    pub fn is_remote(&self) -> bool {
-        matches!(self.way.target, TargetSpec::Ssh { .. })
+    /// What the machine lacks that provisioning brings, as its script calls it.
+    fn lacking(&self) -> Vec<&'static str> {
+        let points = self.survey.points().into_iter().filter(Point::is_in_the_way);
+        points.filter_map(|point| point.by.map(Provision::word)).collect()
+    }
+
+    /// Brings what is lacking. Gives what the machine is then.
+    async fn provision(&self, shell: &Shell, lacking: &[&str], context: &Context) -> anyhow::Result<Facts> {
+        let target = &self.way.target;
+        context.progress.say(format!("{target}: bringing {}, for the time of the run", lacking.join(", ")));
+        let parameters: Vec<&str> = [context.run.as_str()].into_iter().chain(lacking.iter().copied()).collect();
+        let bring = Command::script(PROVISION, &parameters).time_limit(INSTALLING);
+        shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;
+        let survey = Survey::take(shell, &[]).await?;
+        let brought = self.survey.points().into_iter().filter(|point| point.by.is_some()).map(|point| point.name);
+        let brought: Vec<&str> = brought.collect();
+        let mut points = survey.points();
+        points.retain(|point| point.is_in_the_way() && brought.contains(&point.name));
+        anyhow::ensure!(points.is_empty(), Lacking { target: target.to_string(), points });
+        Ok(survey.facts)
     }
 
     /// Enters the machine for a run, and makes the one folder that the run has there.
@@ -142,11 +168,14 @@ impl Found {
         let parameters: Vec<&str> =
             [context.run.as_str()].into_iter().chain(self.units.iter().map(String::as_str)).collect();
         let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
+        let facts = match self.lacking() {
+            lacking if lacking.is_empty() => self.survey.facts.clone(),
+            lacking => Box::pin(self.provision(&shell, &lacking, context)).await?,
+        };
         let shell = shell.with_variables([
             ("CONTAINERS_STORAGE_CONF".to_owned(), format!("{folder}/storage.conf")),
             ("XDG_DATA_HOME".to_owned(), format!("{folder}/data")),
         ]);
-        let facts = self.survey.facts.clone();
         context.progress.say(format!("{name}: {} lends itself: {}", self.way.target, facts.distribution));
         Ok(Machine {
             name: name.to_owned(),

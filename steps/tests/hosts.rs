@@ -6,9 +6,157 @@ mod guest;
 
 use guest::Guest;
 
+/// One claim, which is quickly judged.
+const QUICK: [&str; 2] = ["--tags", "@A6-1"];
+
+/// Asserts that a run of the suite on such a machine is refused with these words, at once, and leaves nothing.
+async fn refused(name: &str, change: &str, words: &[&str]) {
+    let guest = Guest::on(name, change).await;
+    let said = guest.run(&QUICK, 3).await;
+    for words in words {
+        assert!(said.contains(words), "it does not say {words:?}: {said}");
+    }
+    assert!(!said.contains("evidence in"), "it was not refused before it began: {said}");
+    guest.unchanged().await;
+}
+
+/// In a namespace of its own the SSH server sees another `/sys/fs/cgroup`, or another first process.
+fn server_in(namespaces: &str, change: &str) -> String {
+    format!(
+        "systemctl stop ssh.socket ssh.service; mkdir -p /run/sshd
+        setsid unshare --mount {namespaces} sh -c 'set -e; {change}
+        exec /usr/sbin/sshd -D' >/dev/null 2>&1 </dev/null &
+        until ss -tln | grep -q ':22 '; do sleep 0.2; done"
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_machine_like_the_device_is_taken() {
+async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
     let guest = Guest::on("plain", "").await;
-    let said = guest.run(&["--plan"], 0).await;
+    let said = guest.run(&["--tags", "@A6-1 or @A6-4 or @A10-1"], 0).await;
+    assert!(said.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
+    guest.unchanged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_is_not_let_in() {
+    let guest = Guest::on("user", "").await;
+    let said = guest.run_as("ghost", &QUICK, 3).await;
+    assert!(said.contains("ghost"), "{said}");
+    guest.unchanged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint() {
+    let guest = Guest::on("stranger", "").await;
+    guest.forget_the_host();
+    let said = guest.run(&QUICK, 3).await;
+    let fingerprint = said.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
+    let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
+    let said = guest.run(&["--plan", "--host-key", fingerprint], 0).await;
     assert!(said.contains("would run"), "{said}");
+    guest.unchanged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sudo_what_needs_root_is_not_run_and_the_rest_is() {
+    let guest = Guest::on("meek", "rm /etc/sudoers.d/guest").await;
+    let plan = guest.run(&["--plan"], 0).await;
+    let skipped = |claim: &str| {
+        let line = plan.lines().find(|line| line.contains(claim)).unwrap();
+        line.starts_with(" not run") && line.contains("let its user run sudo without a password")
+    };
+    assert!(skipped(" A7-1 ") && skipped(" A8-1 ") && !skipped(" A6-1 "), "{plan}");
+    let said = guest.run(&QUICK, 0).await;
+    assert!(said.contains("1 hold, 0 fail"), "{said}");
+    guest.unchanged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_systemd_there_are_no_units() {
+    let change = server_in("--pid --fork --mount-proc", "mount -t tmpfs tmpfs /run/systemd");
+    refused("bare", &change, &["systemd: it was started by sshd, not by systemd; take a machine that systemd runs"])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cgroups_of_the_first_version_are_told() {
+    let legacy = "mount -t tmpfs tmpfs /sys/fs/cgroup; mkdir /sys/fs/cgroup/systemd
+        mount -t cgroup -o none,name=old old /sys/fs/cgroup/systemd";
+    refused("legacy", &server_in("", legacy), &["cgroup v2: cgroups are v1; boot it without"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cgroups_of_both_versions_are_told() {
+    let hybrid = "mount -t tmpfs tmpfs /sys/fs/cgroup; mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
+        mount -t cgroup -o none,name=old old /sys/fs/cgroup/systemd; mount -t cgroup2 new /sys/fs/cgroup/unified";
+    refused("hybrid", &server_in("", hybrid), &["cgroup v2: cgroups are hybrid, v1 with v2 beside it; boot it"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_cannot_be_written_to_is_told() {
+    let change = "mount --bind /home/guest /home/guest; mount -o remount,bind,ro /home/guest";
+    refused("sealed", change, &["home: it cannot be written to: ", "Read-only file system; see to it"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told() {
+    let change = "fallocate -l $(($(df --output=avail -B1 / | tail -n 1) - 30000000)) /filler";
+    refused("full", change, &["room in the home: ", "MB are free; free some: a run takes up to "]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_that_would_end_with_the_login_are_told() {
+    let words = ["lingering: units of guest end with the last login; sudo loginctl enable-linger guest"];
+    refused("fleeting", "loginctl disable-linger guest", &words).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_far_off_is_told() {
+    let words = ["clock: it is ", " behind this host's; set it: sudo timedatectl set-ntp true"];
+    refused("slow", "date --set '-3 hours' >/dev/null", &words).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_of_that_name_is_left_alone() {
+    let change = "folder=/home/guest/.config/containers/systemd; mkdir -p $folder
+        printf '[Container]\\nImage=localhost/mine\\n' >$folder/wasm-hello.container
+        chown -R guest:guest /home/guest/.config";
+    let path = "names of units: there already: /home/guest/.config/containers/systemd/wasm-hello.container";
+    refused("taken", change, &[path, "nothing of yours is overwritten"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_told_with_the_package_that_brings_it() {
+    let change = "rm /usr/lib/*/libwasmedge.so.0* && ldconfig; mv /usr/bin/newuidmap /usr/bin/elsewhere";
+    let words = [
+        "WasmEdge library: no libwasmedge.so.0; sudo apt-get install libwasmedge0",
+        "podman without root: ",
+        "sudo apt-get install uidmap",
+        "cargo run -- doctor --target ssh://guest@127.0.0.1:",
+    ];
+    refused("poor", change, &words).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_shell_that_prints_something_first_changes_nothing() {
+    let change = "sed -i '1i echo Welcome to the machine; echo mind the gap >&2' /home/guest/.bashrc";
+    let guest = Guest::on("chatty", change).await;
+    let said = guest.run(&QUICK, 0).await;
+    assert!(said.contains("1 hold, 0 fail"), "{said}");
+    guest.unchanged().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_behind() {
+    let guest = Guest::on("lost", "").await;
+    let run = guest.run(&["--name", "Without the limit the same guest survives"], 3);
+    let cut = guest.once(
+        "systemd-run --quiet --unit=cut sh -c 'until pgrep -u guest -f hog >/dev/null; do sleep 0.2; done
+        sleep 1; pkill -KILL -u guest sshd-session'",
+    );
+    let (said, ()) = tokio::join!(run, cut);
+    assert!(said.contains("connection lost during"), "{said}");
+    assert!(said.contains("0 hold, 0 fail, 0 known deviations, 1 inconclusive"), "{said}");
+    guest.unchanged().await;
 }

@@ -9,23 +9,42 @@ export CONTAINERS_STORAGE_CONF="$run/storage.conf" XDG_DATA_HOME="$run/data"
 while read -r unit; do
     quadlet=$HOME/.config/containers/systemd/$unit.container
     drop_in=$HOME/.config/systemd/user/$unit.service.d
-    # Both names were free when the run came.
+    # All of these names were free when the run came.
+    rm -f "$runtime/$unit.stops" "$runtime/$unit.started"
     [ -e "$quadlet" ] || [ -e "$drop_in" ] || continue
     systemctl --user stop "$unit.service"
     rm -rf "$quadlet" "$drop_in"
-    rm -f "$runtime/$unit.stops" "$runtime/$unit.started"
     systemctl --user reset-failed "$unit.service"
 done <"$run/units" 2>/dev/null
 systemctl --user stop 'assay_*.slice' 2>/dev/null
+# Podman's generator has each of its services want it.
+grep -qx podman-user-wait-network-online "$run/absent" &&
+    systemctl --user stop podman-user-wait-network-online.service
 systemctl --user daemon-reload
 if command -v podman >/dev/null && [ -e "$run/data/containers" ]; then
     podman rm --all --force --time 0 >/dev/null
     # Its layers belong to other user ids.
     podman unshare sh -c 'umount "$1/overlay"; rm -rf "$1"' - "$run/data/containers/storage" 2>/dev/null
-    if grep -qx "$runtime/libpod" "$run/absent" && read -r pause <"$runtime/libpod/tmp/pause.pid"; then
-        kill "$pause"
+    if grep -qx "$runtime/libpod" "$run/absent"; then
+        kill "$(cat "$runtime/libpod/tmp/pause.pid")"
     fi
 fi 2>&1
+# What was brought, the newest first; packages with all that came with them.
+root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+if [ -e "$run/packages" ]; then
+    new=$(dpkg-query --show --showformat='${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii *//p' | sort |
+        comm -13 "$run/packages" -)
+    # One package of the list is one word.
+    # shellcheck disable=SC2086
+    [ -z "$new" ] || root env DEBIAN_FRONTEND=noninteractive apt-get -qy -o DPkg::Lock::Timeout=300 purge $new >/dev/null ||
+        exit
+fi
+while read -r thing; do
+    case $thing in
+        linger) root loginctl disable-linger "$(id -un)" ;;
+        link) root rm -f /usr/local/bin/crun-wasm ;;
+    esac || exit
+done <"$run/provisioned"
 absent=$(cat "$run/absent")
 rm -rf "$run" "${runtime:?}/assay-$1"
 # Folders of the user's home go only where nobody has put anything else into them since.
@@ -33,7 +52,7 @@ printf '%s\n' "$absent" | sort -r | while read -r thing; do
     case $thing in
         "$HOME"/*) rmdir "$thing" ;;
         # Podman's, which the user may have begun to use too.
-        ?*) pgrep -u "$(id -u)" -x conmon >/dev/null || rm -rf "$thing" ;;
+        /*) pgrep -u "$(id -u)" -x conmon >/dev/null || rm -rf "$thing" ;;
     esac
 done 2>/dev/null
 left=$(ls -d "$run" "$runtime/assay-$1" 2>/dev/null)

@@ -11,6 +11,7 @@ mkdir "$run"
 name=$1
 shift
 printf '%s\n' "$@" >"$run/units"
+: >"$run/provisioned"
 # What is not there yet: it goes again.
 for folder in .cache .cache/containers .config .config/containers .config/containers/systemd .config/systemd \
     .config/systemd/user .local .local/share .local/share/containers; do
@@ -20,6 +21,8 @@ for thing in "$runtime/containers" "$runtime/crun" "$runtime/libpod" "$runtime/n
     "$runtime/containers/systemd" "/dev/shm/libpod_rootless_lock_$(id -u)"; do
     [ -e "$thing" ] || echo "$thing"
 done >>"$run/absent"
+waits=podman-user-wait-network-online
+systemctl --user --quiet is-active "$waits.service" || echo "$waits" >>"$run/absent"
 # Its images are nobody else's: no name of the user's can be in the way, and none is touched.
 mkdir "$run/data"
 cat >"$run/storage.conf" <<TEXT

@@ -28,14 +28,15 @@ loginctl enable-linger guest
 "#;
 
 /// All that there is on the machine: files but for logs and what its system writes by itself, what lies in memory for the
-/// user, the user's units, and what runs on of Podman.
+/// user but for what each login's first word to the user's systemd makes there, the user's units, and what runs on of
+/// Podman.
 const LISTING: &str = r#"
 find / -xdev \( -path /var/log -o -path /run -o -path /var/lib/systemd -o -path /var/lib/private -o -path /proc \) -prune \
     -o -not -type d -printf '%p %y %s %m %U %T@\n' -o -printf '%p %y %m %U\n'
 user=$(id -u guest)
-find /run/user/"$user" /dev/shm -printf '%p %y\n'
+find /run/user/"$user" /dev/shm \( -name systemd -o -name dbus-1 \) -prune -o -printf '%p %y\n' 2>/dev/null
 su guest -c "XDG_RUNTIME_DIR=/run/user/$user; export XDG_RUNTIME_DIR; systemctl --user list-unit-files --no-legend --plain
-    systemctl --user list-units --all --no-legend --plain --type=service,slice" | sed 's/  */ /g'
+    systemctl --user list-units --all --no-legend --plain --type=service,slice,scope" 2>/dev/null | sed 's/  */ /g' | grep -vE '^(dbus.service|session.slice|user.slice) '
 pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /'
 "#;
 
@@ -80,7 +81,8 @@ async fn machines() -> &'static (Context, Vm) {
         ledger.take(Lease::Path { path: evidence.clone() }).unwrap();
         let definition = Definition::named(&settings.root, "nano").unwrap();
         let progress = Progress::to_stderr();
-        let context = Context { settings, ledger: Arc::new(ledger), witness: Arc::new(Nobody), evidence, run, progress };
+        let context =
+            Context { settings, ledger: Arc::new(ledger), witness: Arc::new(Nobody), evidence, run, progress };
         let vm = Box::pin(Vm::of(&definition, Arch::host().unwrap(), &context)).await.unwrap();
         (context, vm)
     };
@@ -109,16 +111,27 @@ impl Guest {
         Guest { machine, before, home, port }
     }
 
-    /// The machine, as `--target` names it.
-    pub fn target(&self) -> String {
-        format!("ssh://guest@127.0.0.1:{}", self.port)
+    /// From now on whoever runs the suite does not know the machine's key.
+    pub fn forget_the_host(&self) {
+        fs::remove_file(self.home.path().join(".ssh/known_hosts")).unwrap();
+    }
+
+    /// Runs a script there as root.
+    pub async fn once(&self, script: &str) {
+        as_root(&self.machine, script, &[]).await;
     }
 
     /// Runs the suite there, and asserts how it ended; gives all that it said.
     pub async fn run(&self, arguments: &[&str], code: i32) -> String {
+        self.run_as("guest", arguments, code).await
+    }
+
+    /// The same as another user.
+    pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
+        let target = format!("ssh://{user}@127.0.0.1:{}", self.port);
         let mut command = tokio::process::Command::new(program());
-        let evidence = self.home.path().join("evidence");
-        command.args(["--target", &self.target(), "--evidence"]).arg(&evidence).args(arguments);
+        let evidence = tempfile::tempdir_in(&self.home).unwrap();
+        command.args(["--target", &target, "--evidence"]).arg(evidence.path()).args(arguments);
         command.env("HOME", self.home.path()).env("ASSAY_CACHE", &machines().await.0.settings.cache);
         command.env_remove("SSH_AUTH_SOCK").env_remove("ASSAY_TARGET");
         let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output()).await.unwrap().unwrap();

@@ -1,0 +1,42 @@
+//! A machine of somebody else's: whether it lets us in, and what it has of what a run needs there.
+
+use std::sync::Arc;
+
+use super::{Check, State};
+use crate::deployment;
+use crate::settings::Settings;
+use crate::shell::Nobody;
+use crate::survey::Point;
+use crate::target::Way;
+
+/// Enters the machine and looks at it. What is there is told after where it is: it stands beside what this host has.
+///
+/// # Errors
+/// The project's own files cannot be read.
+pub async fn checks(way: Way, settings: &Settings) -> anyhow::Result<Vec<Check>> {
+    let units = deployment::units(&settings.root, None)?;
+    let target = way.target.to_string();
+    let login = |state, found: String, remedy| Check { name: format!("{target}: login"), state, found, remedy };
+    Ok(match way.look(units, settings, Arc::new(Nobody)).await {
+        Err(error) => {
+            let said = format!("{error:#}");
+            let (found, remedy) = said.rsplit_once(": ").unwrap_or((&said, "see above"));
+            vec![login(State::Missing, found.to_owned(), Some(remedy.to_owned()))]
+        }
+        Ok(found) => {
+            let facts = &found.survey.facts;
+            let what = format!("{}, {}, Linux {}", facts.distribution, facts.architecture, facts.kernel);
+            let points = found.survey.points().into_iter().map(|point| check(&target, point));
+            [login(State::Ok, what, None)].into_iter().chain(points).collect()
+        }
+    })
+}
+
+fn check(target: &str, point: Point) -> Check {
+    let state = match (&point.remedy, point.needed) {
+        (None, _) => State::Ok,
+        (Some(_), true) => State::Missing,
+        (Some(_), false) => State::Warning,
+    };
+    Check { name: format!("{target}: {}", point.name), state, found: point.found, remedy: point.remedy }
+}
