@@ -19,9 +19,7 @@ pub async fn checks(way: Way, settings: &Settings) -> anyhow::Result<Vec<Check>>
     let login = |state, found: String, remedy| Check { name: format!("{target}: login"), state, found, remedy };
     Ok(match way.look(units, settings, Arc::new(Nobody)).await {
         Err(error) => {
-            let said = format!("{error:#}");
-            let (found, remedy) = said.rsplit_once(": ").unwrap_or((&said, "see above"));
-            vec![login(State::Missing, found.to_owned(), Some(remedy.to_owned()))]
+            vec![login(State::Missing, format!("{error:#}"), Some("then ask again".to_owned()))]
         }
         Ok(found) => {
             let facts = &found.survey.facts;

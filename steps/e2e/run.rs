@@ -15,7 +15,7 @@ use assay::progress::Progress;
 use assay::quote::Quote;
 use assay::schedule::Summary;
 use assay::settings::Settings;
-use assay::shell::{Nobody, Shell};
+use assay::shell::{EnterError, Nobody, Shell};
 use assay::target::ec2::{Cloud, Patience};
 use assay::target::{Context, Definition, Found, TargetSpec};
 use assay::workload::Workload;
@@ -363,7 +363,12 @@ fn look(
     let Some(way) = options.way(target).map_err(usage)? else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let found = runtime.block_on(way.look(units, settings, Arc::new(Nobody))).map_err(infrastructure)?;
+    let found = runtime.block_on(way.look(units, settings, Arc::new(Nobody))).map_err(|error| {
+        match error.downcast_ref::<EnterError>() {
+            Some(EnterError::HostKeyOption { .. } | EnterError::Config { .. }) => usage(error),
+            _ => infrastructure(error),
+        }
+    })?;
     if !options.plan {
         found.check().map_err(infrastructure)?;
     }

@@ -157,17 +157,40 @@ fn a_wrong_target_is_told_which_there_are() {
     told(project.e2e(&[]).env("ASSAY_TARGET", "vm:vax"), 2, &["e2e: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
     told(&mut project.assay(&["plan", "--target", "docker"]), 2, &["assay: \"docker\"", TARGETS]);
     told(project.assay(&["setup"]).env("ASSAY_TARGET", "vm:vax"), 2, &["assay: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
-    let elsewhere = "assay: target ec2 is no machine of this host: use vm, vm:amd64 or vm:arm64";
+    let elsewhere = "assay: target ec2 is no virtual machine of this host: use vm, vm:amd64 or vm:arm64";
     told(&mut project.assay(&["setup", "ec2"]), 2, &[elsewhere]);
     told(&mut project.assay(&["doctor", "--target", "ec2"]), 2, &[elsewhere]);
-    let later = "is not available in this version: use vm, vm:amd64, vm:arm64 or ec2";
     for target in ["podman", "ssh://a@b"] {
-        told(&mut project.e2e(&["--target", target]), 2, &["e2e: ", later]);
-        told(&mut project.e2e(&["--target", target, "--plan"]), 2, &["e2e: ", later]);
-        told(&mut project.assay(&["plan", "--target", target]), 2, &["assay: ", later]);
-        told(&mut project.assay(&["plan", "--claims", "--target", target]), 2, &["assay: ", later]);
-        told(&mut project.assay(&["setup", target]), 2, &["assay: ", later]);
+        let unseen = format!("assay: what {target} is is known once somebody has looked at it: ci/e2e --target {target}");
+        told(&mut project.assay(&["plan", "--target", target]), 2, &[&unseen]);
+        told(&mut project.assay(&["setup", target]), 2, &[&elsewhere.replace("ec2", target)]);
+        told(&mut project.assay(&["plan", "--claims", "--target", target]), 0, &[target, "needs an AWS account"]);
     }
+}
+
+#[test]
+fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
+    let project = Project::new();
+    // A port of this test's own, on which nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let target = format!("ssh://nobody@127.0.0.1:{port}");
+    for more in [&["--plan"][..], &[]] {
+        let mut run = project.e2e(&[&["--target", target.as_str()], more].concat());
+        told(&mut run, 3, &[&format!("e2e: nobody@127.0.0.1:{port}: no SSH connection to 127.0.0.1:{port}: ")]);
+    }
+    let mut doctor = project.assay(&["doctor", "--target", &target]);
+    told(&mut doctor, 1, &[&format!("✘ {target}: login"), "no SSH connection to ", "does not work here: "]);
+    assert!(!project.path("target/assay").exists(), "there is evidence of nothing");
+}
+
+#[test]
+fn what_is_about_somebody_elses_machine_is_for_no_other() {
+    let project = Project::new();
+    let said = "is about somebody else's machine: it is for --target ssh://…";
+    told(&mut project.e2e(&["--provision"]), 2, &["--provision", said]);
+    told(&mut project.e2e(&["--target", "podman", "--host-key", "SHA256:x"]), 2, &["--host-key", said]);
+    let wrong = ["--target", "ssh://a@127.0.0.1:1", "--host-key", "MD5:00", "--plan"];
+    told(&mut project.e2e(&wrong), 2, &["e2e: --host-key MD5:00 is no fingerprint: give SHA256: and 43 characters"]);
 }
 
 #[test]

@@ -207,12 +207,3 @@ fn the_object_for_programs_has_its_layout() {
         assert_eq!(check["remedy"].is_null(), check["state"] == "ok", "{check}");
     }
 }
-
-#[test]
-fn a_target_that_cannot_be_had_is_no_illness() {
-    let project = Project::new();
-    let later = "is not available in this version: use vm, vm:amd64, vm:arm64 or ec2";
-    for target in ["podman", "ssh://a@b"] {
-        told(&mut project.assay(&["doctor", "--target", target]), 2, &[&format!("assay: target {target} {later}")]);
-    }
-}

@@ -2,7 +2,8 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,10 +12,13 @@ use assay::facts::Arch;
 use assay::lease::{Lease, Ledger};
 use assay::progress::Progress;
 use assay::settings::Settings;
-use assay::shell::{Nobody, new_key};
+use assay::shell::{Entrance, Nobody, Shell, Ssh, new_key};
 use assay::target::{Context, Definition, Machine, Urgency, Vm};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::OnceCell;
+
+use crate::inside;
 
 /// What the user of somebody else's machine has, before a test takes something away.
 const USER: &str = r#"
@@ -69,7 +73,7 @@ fn program() -> &'static PathBuf {
     })
 }
 
-/// What all machines of this program come of.
+/// What the machines of this program come of.
 async fn machines() -> &'static (Context, Vm) {
     static MACHINES: OnceCell<(Context, Vm)> = OnceCell::const_new();
     let make = async || {
@@ -121,6 +125,12 @@ impl Guest {
         as_root(&self.machine, script, &[]).await;
     }
 
+    /// Has the user's systemd end, which nothing keeps any more.
+    pub async fn log_out(&self) {
+        let wait = "loginctl terminate-user guest; while [ -e /run/user/$(id -u guest) ]; do sleep 0.2; done";
+        self.once(wait).await;
+    }
+
     /// Runs the suite there, and asserts how it ended; gives all that it said.
     pub async fn run(&self, arguments: &[&str], code: i32) -> String {
         self.run_as("guest", arguments, code).await
@@ -129,22 +139,77 @@ impl Guest {
     /// The same as another user.
     pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
         let target = format!("ssh://{user}@127.0.0.1:{}", self.port);
-        let mut command = tokio::process::Command::new(program());
         let evidence = tempfile::tempdir_in(&self.home).unwrap();
+        let mut command = self.command(program()).await;
         command.args(["--target", &target, "--evidence"]).arg(evidence.path()).args(arguments);
-        command.env("HOME", self.home.path()).env("ASSAY_CACHE", &machines().await.0.settings.cache);
-        command.env_remove("SSH_AUTH_SOCK").env_remove("ASSAY_TARGET");
-        let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output()).await.unwrap().unwrap();
+        let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         assert_eq!(output.status.code(), Some(code), "{said}");
         said
     }
 
-    /// Asserts that there is on the machine what was there before, and that it is over with it.
-    pub async fn unchanged(self) {
+    /// Takes the suite in, for its user to run it there; from now on that is what there was before.
+    pub async fn take_in_the_suite(&mut self) {
+        let unpack = Command::new("sudo").args(["sh", "-c", &inside::unpack()]);
+        let unpack = unpack.stdin(inside::archive(program())).time_limit(LIMIT);
+        self.machine.shell.read(&unpack).await.unwrap();
+        self.before = listing(&self.machine).await;
+    }
+
+    /// Runs the suite there as its user, by the machine's own Podman; gives all that it said.
+    pub async fn run_inside(&self, tags: &str) -> String {
+        let settings = Settings { home: Some(self.home.path().to_owned()), ..machines().await.0.settings.clone() };
+        let entrance = Entrance::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
+        let shell = Shell::ssh(Ssh::enter(&entrance).await.unwrap(), Arc::new(Nobody));
+        let output = shell.run(&Command::script(inside::line(tags), &[]).time_limit(LIMIT)).await.unwrap();
+        let said = output.text();
+        assert!(output.succeeded(), "{}: {said}{}", output.status, output.errors());
+        said
+    }
+
+    /// A program of ours, as its user starts it.
+    async fn command(&self, program: &Path) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(program);
+        command.env("HOME", self.home.path()).env("ASSAY_CACHE", &machines().await.0.settings.cache);
+        command.env_remove("SSH_AUTH_SOCK").env_remove("ASSAY_TARGET").kill_on_drop(true);
+        command
+    }
+
+    /// Runs the suite there until it has said something, and kills it then.
+    pub async fn kill_a_run(&self, arguments: &[&str], said: &str) {
+        let evidence = tempfile::tempdir_in(&self.home).unwrap();
+        let target = format!("ssh://guest@127.0.0.1:{}", self.port);
+        let mut command = self.command(program()).await;
+        command.args(["--target", &target, "--evidence"]).arg(evidence.path()).args(arguments);
+        let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
+        let seen = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains(said) {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(tokio::time::timeout(LIMIT, seen).await.unwrap(), "it never said {said:?}");
+        run.kill().await.unwrap();
+    }
+
+    /// Removes what runs that are over have left.
+    pub async fn tidy_up(&self) -> String {
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_assay"))).await;
+        let output = tokio::time::timeout(LIMIT, command.arg("gc").output()).await.unwrap().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
+    /// Asserts that there is on the machine what was there before, but for what lies at these places; it is over with it.
+    pub async fn unchanged(self, but: &[&str]) {
         let after = listing(&self.machine).await;
-        let new: Vec<&String> = after.iter().filter(|line| !self.before.contains(line)).collect();
-        let gone: Vec<&String> = self.before.iter().filter(|line| !after.contains(line)).collect();
+        let counts = |line: &&String| !but.iter().any(|place| line.starts_with(place));
+        let new: Vec<&String> = after.iter().filter(|line| !self.before.contains(line)).filter(counts).collect();
+        let gone: Vec<&String> = self.before.iter().filter(|line| !after.contains(line)).filter(counts).collect();
         assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}");
         self.machine.shut_down().await;
     }
