@@ -28,10 +28,33 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Options that each run is given its own of; they have a value.
 const OWN: [&str; 2] = ["--target", "--evidence"];
-/// Options about what is paid for: only a run on EC2 is given them.
-const PAID: [&str; 3] = ["--max-cost", "--time-limit", "--subnet"];
-/// The same, without a value.
-const PAID_FLAG: &str = "--spot";
+
+/// Options that targets of one kind alone are given.
+struct Special {
+    is: fn(&TargetSpec) -> bool,
+    /// Those that have a value.
+    valued: &'static [&'static str],
+    flag: &'static str,
+    /// The same run without them.
+    without: fn(Options) -> Options,
+}
+
+const SPECIAL: [Special; 2] = [
+    // What is paid for.
+    Special {
+        is: |target| *target == TargetSpec::Ec2,
+        valued: &["--max-cost", "--time-limit", "--subnet"],
+        flag: "--spot",
+        without: |options| Options { max_cost: None, time_limit: None, spot: false, subnet: None, ..options },
+    },
+    // Somebody else's machine.
+    Special {
+        is: |target| matches!(target, TargetSpec::Ssh { .. }),
+        valued: &["--host-key"],
+        flag: "--provision",
+        without: |options| Options { host_key: None, provision: false, ..options },
+    },
+];
 
 /// Puts the claims to the proof on each of the targets. Gives the exit status: the worst of them.
 pub fn prove(options: &Options) -> Result<u8, Mistake> {
@@ -64,27 +87,24 @@ fn targets(options: &Options, settings: &Settings) -> anyhow::Result<Vec<TargetS
 
 /// The options of the run on one of the targets.
 fn of_target(options: &Options, target: &TargetSpec, all: &[TargetSpec]) -> Options {
-    let mut own = Options { target: vec![target.to_string()], ..options.clone() };
-    if !is_paid(target, all) {
-        own = Options { max_cost: None, time_limit: None, spot: false, subnet: None, ..own };
-    }
-    own
+    let own = Options { target: vec![target.to_string()], ..options.clone() };
+    not_for(target, all).into_iter().fold(own, |own, special| (special.without)(own))
 }
 
-/// Whether options about what is paid for are for this target: where there is no EC2 among them, they are for each, and
-/// each says that they are misplaced.
-fn is_paid(target: &TargetSpec, all: &[TargetSpec]) -> bool {
-    *target == TargetSpec::Ec2 || !all.contains(&TargetSpec::Ec2)
+/// The options that are for others of the targets: where they are for none of them, they are for each, and each says that
+/// they are misplaced.
+fn not_for(target: &TargetSpec, all: &[TargetSpec]) -> Vec<&'static Special> {
+    SPECIAL.iter().filter(|special| !(special.is)(target) && all.iter().any(special.is)).collect()
 }
 
 /// The arguments that a run of its own is given too.
-fn handed_on(arguments: impl Iterator<Item = String>, paid: bool) -> Vec<String> {
+fn handed_on(arguments: impl Iterator<Item = String>, not_for: &[&Special]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         let (name, joined) = argument.split_once('=').map_or((argument.as_str(), false), |(name, _)| (name, true));
-        let valued = OWN.contains(&name) || (!paid && PAID.contains(&name));
-        match valued || (!paid && name == PAID_FLAG) {
+        let valued = OWN.contains(&name) || not_for.iter().any(|special| special.valued.contains(&name));
+        match valued || not_for.iter().any(|special| special.flag == name) {
             true if valued && !joined => drop(arguments.next()),
             true => {}
             false => kept.push(argument),
@@ -104,7 +124,7 @@ async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec])
         progress.say(format!("{target}: target {} of {}", place + 1, targets.len()));
         let name = part_name(&target.to_string(), options.shard);
         let evidence = folder.join(PARTS).join(&name);
-        let child = start(target, &evidence, is_paid(target, targets)).map_err(infrastructure)?;
+        let child = start(target, &evidence, &not_for(target, targets)).map_err(infrastructure)?;
         let (status, interrupted) = watch(child, target, &mut signals).await.map_err(infrastructure)?;
         statuses.insert(status);
         if interrupted {
@@ -145,7 +165,7 @@ fn worst(statuses: &BTreeSet<u8>) -> u8 {
 
 /// Starts the run on a target. It leads a process group of its own, so that Ctrl-C reaches it once, through us; and it is
 /// told to end should we be killed.
-fn start(target: &TargetSpec, evidence: &Path, paid: bool) -> anyhow::Result<Child> {
+fn start(target: &TargetSpec, evidence: &Path, not_for: &[&Special]) -> anyhow::Result<Child> {
     let own = std::env::current_exe().context("this program cannot find itself")?;
     let mut command = match tool::find("setpriv") {
         Some(setpriv) => {
@@ -155,7 +175,7 @@ fn start(target: &TargetSpec, evidence: &Path, paid: bool) -> anyhow::Result<Chi
         }
         None => Command::new(&own),
     };
-    command.args(handed_on(std::env::args().skip(1), paid));
+    command.args(handed_on(std::env::args().skip(1), not_for));
     command.arg("--target").arg(target.to_string()).arg("--evidence").arg(evidence);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.spawn().with_context(|| format!("the run on {target} cannot be started"))

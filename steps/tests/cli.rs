@@ -161,7 +161,8 @@ fn a_wrong_target_is_told_which_there_are() {
     told(&mut project.assay(&["setup", "ec2"]), 2, &[elsewhere]);
     told(&mut project.assay(&["doctor", "--target", "ec2"]), 2, &[elsewhere]);
     for target in ["podman", "ssh://a@b"] {
-        let unseen = format!("assay: what {target} is is known once somebody has looked at it: ci/e2e --target {target}");
+        let unseen =
+            format!("assay: what {target} is is known once somebody has looked at it: ci/e2e --target {target}");
         told(&mut project.assay(&["plan", "--target", target]), 2, &[&unseen]);
         told(&mut project.assay(&["setup", target]), 2, &[&elsewhere.replace("ec2", target)]);
         told(&mut project.assay(&["plan", "--claims", "--target", target]), 0, &[target, "needs an AWS account"]);

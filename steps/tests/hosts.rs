@@ -40,7 +40,10 @@ async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
     guest.unchanged(&[]).await;
 }
 
-/// What the suite comes to for claims about the service, wherever the machine is.
+/// Lets the user's units end with the last login, and nothing of them is there before the run.
+const FLEETING: &str = "loginctl disable-linger guest; while [ -e /run/user/$(id -u guest) ]; do sleep 0.2; done";
+
+/// Claims about the service, wherever the machine is.
 const SERVICE: &str = "@A6-1 or @A6-2 or @A6-3 or @A6-4 or @A10-1";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +125,7 @@ async fn a_full_disk_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn units_that_would_end_with_the_login_are_told() {
-    let guest = Guest::on("fleeting", "loginctl disable-linger guest").await;
+    let guest = Guest::on("fleeting", FLEETING).await;
     let said = guest.run(&QUICK, 3).await;
     let words = "lingering: units of guest end with the last login; sudo loginctl enable-linger guest";
     assert!(said.contains(words), "{said}");
@@ -132,8 +135,8 @@ async fn units_that_would_end_with_the_login_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
-    let change = "dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1; loginctl disable-linger guest";
-    let guest = Guest::on("empty", change).await;
+    let change = "dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1";
+    let guest = Guest::on("empty", &format!("{change}\n{FLEETING}")).await;
     let said = guest.run(&["--provision", QUICK[0], QUICK[1]], 0).await;
     assert!(said.contains("bringing linger, libwasmedge0, for the time of the run"), "{said}");
     assert!(said.contains("1 hold, 0 fail"), "{said}");
@@ -182,7 +185,9 @@ async fn a_login_shell_that_prints_something_first_changes_nothing() {
 async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_behind() {
     let guest = Guest::on("lost", "").await;
     let run = guest.run(&["--tags", "@A6-6"], 3);
-    let cut = "systemd-run --quiet sh -c 'until pgrep -u guest conmon; do sleep 0.2; done; pkill -KILL -u guest sshd-session'";
+    let cut =
+        "systemd-run --quiet --unit=cut sh -c 'until pgrep -u guest -f \"sh -s -- no-quota \"; do sleep 0.2; done
+        sleep 2; pkill -KILL -u guest sshd-session'";
     let (said, ()) = tokio::join!(run, guest.once(cut));
     assert!(said.contains("connection lost during"), "{said}");
     assert!(said.contains("0 hold, 0 fail, 0 known deviations, 1 inconclusive"), "{said}");

@@ -9,12 +9,13 @@ export CONTAINERS_STORAGE_CONF="$run/storage.conf" XDG_DATA_HOME="$run/data"
 while read -r unit; do
     quadlet=$HOME/.config/containers/systemd/$unit.container
     drop_in=$HOME/.config/systemd/user/$unit.service.d
-    # All of these names were free when the run came.
+    # All of these names were free when the run came. What a unit says at its end it says when it is stopped.
+    if [ -e "$quadlet" ] || [ -e "$drop_in" ]; then
+        systemctl --user stop "$unit.service"
+        rm -rf "$quadlet" "$drop_in"
+        systemctl --user reset-failed "$unit.service"
+    fi
     rm -f "$runtime/$unit.stops" "$runtime/$unit.started"
-    [ -e "$quadlet" ] || [ -e "$drop_in" ] || continue
-    systemctl --user stop "$unit.service"
-    rm -rf "$quadlet" "$drop_in"
-    systemctl --user reset-failed "$unit.service"
 done <"$run/units" 2>/dev/null
 systemctl --user stop 'assay_*.slice' 2>/dev/null
 # Podman's generator has each of its services want it.
@@ -50,6 +51,8 @@ rm -rf "$run" "${runtime:?}/assay-$1"
 # Folders of the user's home go only where nobody has put anything else into them since.
 printf '%s\n' "$absent" | sort -r | while read -r thing; do
     case $thing in
+        # conmon's, where a container went without memory.
+        "$HOME"/oom) rm -f "$thing" ;;
         "$HOME"/*) rmdir "$thing" ;;
         # Podman's, which the user may have begun to use too.
         /*) pgrep -u "$(id -u)" -x conmon >/dev/null || rm -rf "$thing" ;;

@@ -14,7 +14,7 @@ printf '%s\n' "$@" >"$run/units"
 : >"$run/provisioned"
 # What is not there yet: it goes again.
 for folder in .cache .cache/containers .config .config/containers .config/containers/systemd .config/systemd \
-    .config/systemd/user .local .local/share .local/share/containers; do
+    .config/systemd/user oom .local .local/share .local/share/containers; do
     [ -e "$HOME/$folder" ] || echo "$HOME/$folder"
 done >"$run/absent"
 for thing in "$runtime/containers" "$runtime/crun" "$runtime/libpod" "$runtime/netns" "$runtime/networks" \

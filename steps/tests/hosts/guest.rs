@@ -29,6 +29,7 @@ install -d -m 700 -o guest -g guest /home/guest/.ssh
 printf '%s\n' "$1" >/home/guest/.ssh/authorized_keys
 chown guest:guest /home/guest/.ssh/authorized_keys
 loginctl enable-linger guest
+systemctl start "user@$(id -u guest).service"
 "#;
 
 /// All that there is on the machine: files but for logs and what its system writes by itself, what lies in memory for the

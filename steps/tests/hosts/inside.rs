@@ -41,7 +41,10 @@ pub fn archive(program: &Path) -> Vec<u8> {
         fs::write(at("bin").join(name), COMPILER).unwrap();
         fs::set_permissions(at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    run(Command::new("podman").args(["save", "--quiet", "--output"]).arg(at("registry.tar")).arg(assay::registry::MADE));
+    run(Command::new("podman")
+        .args(["save", "--quiet", "--output"])
+        .arg(at("registry.tar"))
+        .arg(assay::registry::MADE));
     let tar = Command::new("tar").args(["-C", stage.path().to_str().unwrap(), "-cz", "."]).output().unwrap();
     assert!(tar.status.success());
     tar.stdout
