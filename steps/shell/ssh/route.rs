@@ -120,7 +120,7 @@ impl Route {
         let known = Arc::new(known.map_err(|detail| EnterError::Config { host: stop.asked.host.clone(), detail })?);
         let mut algorithms = known.order(&Preferred::DEFAULT.key);
         if let Some(accepted) = stop.accepted.get() {
-            algorithms.retain(|one| same_kind(one, &accepted.algorithm()));
+            algorithms.sort_by_key(|one| !same_kind(one, &accepted.algorithm()));
         }
         let mut shown = Vec::new();
         loop {
