@@ -36,6 +36,8 @@ const CHANNELS: usize = 8;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// On an emulated CPU the handshake alone takes seconds.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+/// Between two tries to open a channel where there are too many.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long somebody else's machine may take to end a command that is given up.
 const KILLED: Duration = Duration::from_secs(10);
 /// More than any command here has to say, on each of its streams, in bytes.
@@ -255,14 +257,29 @@ impl Ssh {
     /// A channel for one command. Nothing was sent of it before there is one, so that somebody else's machine is entered
     /// anew, once, if the connection turns out to be gone.
     async fn channel(&self, lost: &impl Fn(String) -> ShellError) -> Result<Channel<Msg>, ShellError> {
-        let wire = self.wire.lock().await.clone();
-        match wire.handle.channel_open_session().await {
-            Ok(channel) => Ok(channel),
-            Err(error) if matches!(error, russh::Error::ChannelOpenFailure(_)) => Err(lost(error.to_string())),
-            Err(error) => {
-                let Some(foreign) = &self.foreign else { return Err(lost(error.to_string())) };
-                let wire = self.again(foreign, &wire).await?;
-                wire.handle.channel_open_session().await.map_err(|error| lost(error.to_string()))
+        let mut wire = self.wire.lock().await.clone();
+        let mut made_again = false;
+        loop {
+            let error = match wire.handle.channel_open_session().await {
+                Ok(channel) => return Ok(channel),
+                Err(error) => error,
+            };
+            let Some(foreign) = &self.foreign else { return Err(lost(error.to_string())) };
+            match error {
+                // A MaxSessions below the usual: another command is under way, and ends some time.
+                russh::Error::ChannelOpenFailure(_) if self.channels.available_permits() + 1 < CHANNELS => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                russh::Error::ChannelOpenFailure(_) => {
+                    return Err(lost(format!(
+                        "it opens no session ({error}): what is MaxSessions in its sshd_config?"
+                    )));
+                }
+                error if made_again => return Err(lost(error.to_string())),
+                _ => {
+                    wire = self.again(foreign, &wire).await?;
+                    made_again = true;
+                }
             }
         }
     }

@@ -133,3 +133,12 @@ async fn hashed_names_are_known_and_revoked_keys_are_not() {
     let error = refusal(&home.port(sshd.port)).await;
     assert_says(&error, &["line 2, revokes it", "nothing was sent to it"]);
 }
+
+#[tokio::test]
+async fn a_certificate_authority_in_known_hosts_is_said_to_count_for_nothing() {
+    let home = Home::new();
+    let sshd = Sshd::start(&[home.key("id_ed25519")], "");
+    home.append("known_hosts", &format!("@cert-authority * {}\n", home.key("authority")));
+    let error = refusal(&home.port(sshd.port)).await;
+    assert_says(&error, &["line 1, trusts a certificate authority with it, which assay does not go by"]);
+}

@@ -114,6 +114,29 @@ async fn a_server_that_takes_no_keys_is_told() {
     assert_says(&error, &["it takes password only", "PubkeyAuthentication yes"]);
 }
 
+#[tokio::test]
+async fn a_server_that_wants_more_than_a_key_is_told() {
+    let (home, sshd) = Home::with_server("PasswordAuthentication yes\nAuthenticationMethods publickey,password");
+    let error = refusal(&home.port(sshd.port)).await;
+    assert_says(&error, &["it accepts the key ssh-ed25519", "and then wants password, which a program cannot give"]);
+}
+
+#[tokio::test]
+async fn a_certificate_in_the_agent_opens() {
+    let home = Home::new();
+    let authority = home.key("authority");
+    home.key("certified");
+    let sign =
+        ["-q", "-s", &home.path("authority").display().to_string(), "-I", "test", "-n", &me()].map(str::to_owned);
+    said(Command::new("ssh-keygen").args(sign).arg(home.path("certified.pub")));
+    home.append("authorities", &authority);
+    let sshd = Sshd::start(&[], &format!("TrustedUserCAKeys {}", home.path("authorities").display()));
+    home.knows(&sshd);
+    let (agent, _running) = agent(&home);
+    said(Command::new("ssh-add").arg(home.path("certified")).env("SSH_AUTH_SOCK", &agent));
+    enter(&Entrance { agent: Some(agent), ..home.port(sshd.port) }).await;
+}
+
 /// A home with so many keys that a server does not want.
 fn many_keys(number: usize, lines: &str) -> (Home, Sshd) {
     let home = Home::new();

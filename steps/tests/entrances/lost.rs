@@ -108,3 +108,40 @@ async fn a_port_that_leads_to_nobody_here_closes() {
     let port = ssh.forward_back(&closed).await.unwrap();
     assert_eq!(asks(&Shell::ssh(ssh, Arc::new(Nobody)), port).await, "");
 }
+
+#[tokio::test]
+async fn a_port_that_was_taken_meanwhile_is_told() {
+    let (home, sshd) = Home::with_server("");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    let port = ssh.forward_back(&echo()).await.unwrap();
+    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    sshd.end_sessions();
+    let taken = loop {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(taken) => break taken,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+        }
+    };
+    let error = shell.run(&Command::new("true")).await.unwrap_err().to_string();
+    assert_says(&error, &[&format!("port {port} cannot be had again after the connection was lost")]);
+    drop(taken);
+    assert_eq!(asks(&shell, port).await, "hello\n");
+}
+
+#[tokio::test]
+async fn commands_side_by_side_make_a_lost_connection_again_once() {
+    let (home, sshd) = Home::with_server("LogLevel VERBOSE");
+    let shell = enter(&home.port(sshd.port)).await;
+    sshd.end_sessions();
+    let said = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
+    assert_eq!(said, ("a\n".into(), "b\n".into(), "c\n".into()));
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
+}
+
+#[tokio::test]
+async fn a_server_with_few_sessions_runs_commands_one_after_another() {
+    let (home, sshd) = Home::with_server("MaxSessions 1");
+    let shell = enter(&home.port(sshd.port)).await;
+    let said = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
+    assert_eq!(said, ("a\n".into(), "b\n".into(), "c\n".into()));
+}

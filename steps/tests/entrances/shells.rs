@@ -111,3 +111,15 @@ async fn a_command_that_is_given_up_runs_no_more() {
     assert_says(&error.to_string(), &["did not end within 1s"]);
     prints(&shell, &format!("while kill -0 $(cat {file}) 2>/dev/null; do sleep 0.1; done")).await;
 }
+
+#[tokio::test]
+async fn a_command_that_prints_without_end_is_cut_off_and_runs_no_more() {
+    let (home, sshd) = with_shell("#!/bin/bash\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    let shell = Shell::ssh(ssh.output_limit(100_000), Arc::new(Nobody));
+    let file = home.path("pid").display().to_string();
+    let script = format!("trap '' PIPE; echo $$ > {file}; while :; do echo more; done");
+    let error = shell.run(&Command::new("sh").args(["-c", &script])).await.unwrap_err();
+    assert_says(&error.to_string(), &["printed more than", "have it print less"]);
+    prints(&shell, &format!("while kill -0 $(cat {file}) 2>/dev/null; do sleep 0.1; done")).await;
+}
