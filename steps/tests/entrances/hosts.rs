@@ -142,3 +142,12 @@ async fn a_certificate_authority_in_known_hosts_is_said_to_count_for_nothing() {
     let error = refusal(&home.port(sshd.port)).await;
     assert_says(&error, &["line 1, trusts a certificate authority with it, which assay does not go by"]);
 }
+
+#[tokio::test]
+async fn where_no_known_hosts_are_kept_the_option_is_what_is_left() {
+    let (home, sshd) = Home::with_server("");
+    home.append("config", "Host *\n  UserKnownHostsFile /dev/null\n  StrictHostKeyChecking no\n");
+    let error = refusal(&home.port(sshd.port)).await;
+    let option = format!("then accept it with `--host-key {}`", fingerprint(&sshd.host_key("ed25519")));
+    assert!(error.ends_with(&option), "{error}");
+}
