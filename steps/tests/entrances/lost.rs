@@ -9,7 +9,7 @@ use assay::shell::ShellError;
 use crate::sshd::fingerprint;
 
 /// Something on this host that answers every line with itself.
-fn echo() -> String {
+pub fn echo() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -24,7 +24,7 @@ fn echo() -> String {
 }
 
 /// Asks what listens on a port of the machine, from there.
-async fn asks(shell: &Shell, port: u16) -> String {
+pub async fn asks(shell: &Shell, port: u16) -> String {
     let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3; head -n 1 <&3");
     shell.run(&Command::new("bash").args(["-c", &script])).await.unwrap_or_else(|error| panic!("{error}")).text()
 }

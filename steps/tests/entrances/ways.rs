@@ -1,6 +1,7 @@
 //! What ssh_config says of the way to a machine.
 
 use super::*;
+use crate::lost::{asks, echo};
 use crate::sshd::fingerprint;
 
 #[tokio::test]
@@ -45,6 +46,28 @@ async fn a_machine_behind_another_is_entered_through_it_and_both_must_be_known()
     assert!(gate.log().contains("Accepted publickey"), "{}", gate.log());
     gate.end_sessions();
     assert_eq!(prints(&shell, "echo again").await, "again\n");
+}
+
+#[tokio::test]
+async fn a_way_over_two_hosts_is_gone_host_by_host_and_a_port_leads_all_the_way_back() {
+    let home = Home::new();
+    let key = home.key("id_ed25519");
+    let [first, second, farm] = [(); 3].map(|()| Sshd::start(std::slice::from_ref(&key), "LogLevel VERBOSE"));
+    let host = |name: &str, sshd: &Sshd| format!("Host {name}\n  HostName 127.0.0.1\n  Port {}\n", sshd.port);
+    let hosts = [host("first", &first), host("second", &second), host("farm", &farm)].concat();
+    home.append("config", &(hosts + "  ProxyJump first,second\n"));
+    for sshd in [&first, &second, &farm] {
+        home.knows(sshd);
+    }
+    let ssh = Ssh::enter(&home.alias("farm")).await.unwrap_or_else(|error| panic!("{error}"));
+    let port = ssh.forward_back(&echo()).await.unwrap();
+    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    assert_eq!(asks(&shell, port).await, "hello\n");
+    for sshd in [&first, &second, &farm] {
+        assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    }
+    second.end_sessions();
+    assert_eq!(asks(&shell, port).await, "hello\n");
 }
 
 #[tokio::test]
