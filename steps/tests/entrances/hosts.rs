@@ -7,6 +7,9 @@ use std::process::Command;
 use super::*;
 use crate::sshd::{fingerprint, said};
 
+/// The kinds of host keys that OpenSSH makes.
+const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
+
 #[tokio::test]
 async fn a_port_that_nothing_listens_on_is_told_with_what_to_look_at() {
     let home = Home::new();
@@ -75,8 +78,8 @@ async fn an_unknown_host_key_is_refused_with_both_ways_to_accept_it() {
 #[tokio::test]
 async fn a_fingerprint_that_was_given_is_found_among_the_keys_of_the_host() {
     let home = Home::new();
-    let sshd = Sshd::start(&[home.key("id_ed25519")], "");
-    for kind in ["ed25519", "ecdsa", "rsa"] {
+    let sshd = Sshd::with_keys(&KINDS, &[home.key("id_ed25519")], "");
+    for kind in KINDS {
         let host_key = Some(fingerprint(&sshd.host_key(kind)));
         let shell = enter(&Entrance { host_key, ..home.port(sshd.port) }).await;
         assert_eq!(prints(&shell, "echo in").await, "in\n");
@@ -85,10 +88,11 @@ async fn a_fingerprint_that_was_given_is_found_among_the_keys_of_the_host() {
 
 #[tokio::test]
 async fn a_fingerprint_that_no_key_has_is_refused_with_those_that_were_shown() {
-    let (home, sshd) = Home::with_server("");
+    let home = Home::new();
+    let sshd = Sshd::with_keys(&KINDS, &[home.key("id_ed25519")], "");
     let given = fingerprint(&home.path("id_ed25519"));
     let error = refusal(&Entrance { host_key: Some(given.clone()), ..home.port(sshd.port) }).await;
-    let [one, two, three] = ["ed25519", "ecdsa", "rsa"].map(|kind| fingerprint(&sshd.host_key(kind)));
+    let [one, two, three] = KINDS.map(|kind| fingerprint(&sshd.host_key(kind)));
     assert_says(&error, &[&one, &two, &three, &format!("but --host-key names {given}"), "nothing was sent to it"]);
 }
 
@@ -116,7 +120,7 @@ async fn a_changed_host_key_is_refused_with_the_line_that_has_the_old_one() {
 #[tokio::test]
 async fn a_host_is_asked_for_the_kind_of_key_that_is_known() {
     let home = Home::new();
-    let sshd = Sshd::start(&[home.key("id_ed25519")], "");
+    let sshd = Sshd::with_keys(&KINDS, &[home.key("id_ed25519")], "");
     for kind in ["ecdsa", "rsa"] {
         fs::write(home.path("known_hosts"), sshd.known_line(kind)).unwrap();
         enter(&home.port(sshd.port)).await;

@@ -5,7 +5,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -42,17 +41,6 @@ pub fn public(path: &Path) -> String {
 pub fn fingerprint(path: &Path) -> String {
     let line = said(Command::new("ssh-keygen").arg("-lf").arg(path));
     line.split(' ').nth(1).unwrap().to_owned()
-}
-
-/// A folder with an RSA key, which takes long to make: all servers have the same.
-fn slow_key() -> &'static Path {
-    static KEY: OnceLock<TempDir> = OnceLock::new();
-    let made = KEY.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        new_key(&folder.path().join("rsa"), "rsa", "");
-        folder
-    });
-    made.path()
 }
 
 /// Writes a program.
@@ -132,25 +120,24 @@ pub struct Sshd {
 impl Sshd {
     /// Starts one that lets in whoever has a key in `authorized`, with these lines in its configuration.
     pub fn start(authorized: &[String], lines: &str) -> Sshd {
+        Sshd::with_keys(&["ed25519", "ecdsa"], authorized, lines)
+    }
+
+    /// One with host keys of these kinds.
+    pub fn with_keys(kinds: &[&str], authorized: &[String], lines: &str) -> Sshd {
         let folder = tempfile::tempdir().unwrap();
-        for kind in ["ed25519", "ecdsa"] {
+        let mut host_keys = String::new();
+        for kind in kinds {
             new_key(&folder.path().join(kind), kind, "");
-        }
-        for name in ["rsa", "rsa.pub"] {
-            fs::copy(slow_key().join(name), folder.path().join(name)).unwrap();
+            host_keys += &format!("HostKey {}\n", folder.path().join(kind).display());
         }
         fs::write(folder.path().join("authorized"), authorized.join("\n") + "\n").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let at = |name: &str| folder.path().join(name).display().to_string();
         // What stands first counts.
         let config = format!(
             "{lines}\nListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nPermitRootLogin yes\nUsePAM no\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nAuthorizedKeysFile {}\n\
-             HostKey {}\nHostKey {}\nHostKey {}\n",
-            at("authorized"),
-            at("ed25519"),
-            at("ecdsa"),
-            at("rsa")
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nAuthorizedKeysFile {}\n{host_keys}",
+            folder.path().join("authorized").display()
         );
         fs::write(folder.path().join("config"), config).unwrap();
         // Root's sshd wants this folder of Debian's service, which is not there where no service was ever started.
