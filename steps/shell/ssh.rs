@@ -36,6 +36,10 @@ const CHANNELS: usize = 8;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// On an emulated CPU the handshake alone takes seconds.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+/// Between two tries to open a channel where there are too many.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long somebody else's machine may take to end a command that is given up.
+const KILLED: Duration = Duration::from_secs(10);
 /// More than any command here has to say, on each of its streams, in bytes.
 const OUTPUT: usize = 64 * 1024 * 1024;
 
@@ -200,6 +204,7 @@ impl Ssh {
         let _turn = self.channels.acquire().await.map_err(|error| lost(error.to_string()))?;
         let (reader, writer) = self.channel(&lost).await?.split();
         let sent = self.foreign.as_ref().map_or_else(|| line.clone(), |foreign| foreign.mark.line(command));
+        let mut heard = Heard::default();
         let talk = async {
             writer.exec(true, sent.as_str()).await?;
             let feed = async {
@@ -207,17 +212,17 @@ impl Ssh {
                 writer.eof().await
             };
             // A program that ends before it has read everything closes the channel under the feed: its status tells.
-            let (heard, _) = tokio::join!(listen(reader, self.output), feed);
-            Ok::<_, russh::Error>(heard)
+            let (whole, _) = tokio::join!(listen(reader, self.output, &mut heard), feed);
+            Ok::<_, russh::Error>(whole)
         };
-        let Ok(heard) = tokio::time::timeout(command.time_limit, talk).await else {
-            end(&writer).await;
+        let Ok(whole) = tokio::time::timeout(command.time_limit, talk).await else {
+            self.end(&writer, &heard).await;
             return Err(ShellError::TimedOut { machine: self.machine.clone(), line, limit: command.time_limit });
         };
-        let Some(heard) = heard.map_err(|error| lost(error.to_string()))? else {
-            end(&writer).await;
+        if !whole.map_err(|error| lost(error.to_string()))? {
+            self.end(&writer, &heard).await;
             return Err(ShellError::TooMuch { machine: self.machine.clone(), line, limit: Bytes(self.output as u64) });
-        };
+        }
         let Some(status) = heard.status else {
             return Err(lost("the machine did not say how it ended".to_owned()));
         };
@@ -232,17 +237,49 @@ impl Ssh {
         }
     }
 
+    /// Ends a command: a channel that is merely dropped leaves its process running, and so may a signal that somebody
+    /// else's sshd is asked to send.
+    async fn end(&self, channel: &ChannelWriteHalf<Msg>, heard: &Heard) {
+        let _ = channel.signal(Sig::KILL).await;
+        let _ = channel.close().await;
+        let Some(line) = self.foreign.as_ref().and_then(|foreign| foreign.mark.end(&heard.stdout)) else { return };
+        let wire = self.wire.lock().await.clone();
+        let kill = async {
+            let (reader, writer) = wire.handle.channel_open_session().await?.split();
+            writer.exec(true, line).await?;
+            listen(reader, self.output, &mut Heard::default()).await;
+            Ok::<_, russh::Error>(())
+        };
+        // With the connection gone there is nobody to ask, and sshd ends what it started.
+        let _ = tokio::time::timeout(KILLED, kill).await;
+    }
+
     /// A channel for one command. Nothing was sent of it before there is one, so that somebody else's machine is entered
     /// anew, once, if the connection turns out to be gone.
     async fn channel(&self, lost: &impl Fn(String) -> ShellError) -> Result<Channel<Msg>, ShellError> {
-        let wire = self.wire.lock().await.clone();
-        match wire.handle.channel_open_session().await {
-            Ok(channel) => Ok(channel),
-            Err(error) if matches!(error, russh::Error::ChannelOpenFailure(_)) => Err(lost(error.to_string())),
-            Err(error) => {
-                let Some(foreign) = &self.foreign else { return Err(lost(error.to_string())) };
-                let wire = self.again(foreign, &wire).await?;
-                wire.handle.channel_open_session().await.map_err(|error| lost(error.to_string()))
+        let mut wire = self.wire.lock().await.clone();
+        let mut made_again = false;
+        loop {
+            let error = match wire.handle.channel_open_session().await {
+                Ok(channel) => return Ok(channel),
+                Err(error) => error,
+            };
+            let Some(foreign) = &self.foreign else { return Err(lost(error.to_string())) };
+            match error {
+                // A MaxSessions below the usual: another command is under way, and ends some time.
+                russh::Error::ChannelOpenFailure(_) if self.channels.available_permits() + 1 < CHANNELS => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                russh::Error::ChannelOpenFailure(_) => {
+                    return Err(lost(format!(
+                        "it opens no session ({error}): what is MaxSessions in its sshd_config?"
+                    )));
+                }
+                error if made_again => return Err(lost(error.to_string())),
+                _ => {
+                    wire = self.again(foreign, &wire).await?;
+                    made_again = true;
+                }
             }
         }
     }
@@ -255,16 +292,9 @@ struct Heard {
     stderr: Vec<u8>,
 }
 
-/// Ends a command: a channel that is merely dropped leaves its process running.
-async fn end(channel: &ChannelWriteHalf<client::Msg>) {
-    let _ = channel.signal(Sig::KILL).await;
-    let _ = channel.close().await;
-}
-
-/// Listens to the very end: the exit status may come before or after the last output. `None` of a stream that has more
+/// Listens to the very end: the exit status may come before or after the last output. Not so far where a stream has more
 /// than `limit` bytes.
-async fn listen(mut channel: ChannelReadHalf, limit: usize) -> Option<Heard> {
-    let mut heard = Heard::default();
+async fn listen(mut channel: ChannelReadHalf, limit: usize, heard: &mut Heard) -> bool {
     while let Some(message) = channel.wait().await {
         match message {
             ChannelMsg::Data { data } => heard.stdout.extend_from_slice(&data),
@@ -274,10 +304,10 @@ async fn listen(mut channel: ChannelReadHalf, limit: usize) -> Option<Heard> {
             _ => {}
         }
         if heard.stdout.len().max(heard.stderr.len()) > limit {
-            return None;
+            return false;
         }
     }
-    Some(heard)
+    true
 }
 
 fn number(signal: &Sig) -> i32 {

@@ -39,7 +39,9 @@ pub(super) async fn reach(host: &Resolved, via: Option<&Handle<Peer>>) -> Result
         )
     };
     let Some(via) = via else {
-        let socket = tokio::time::timeout(limit, straight(host)).await.map_err(silent)??;
+        let found = tokio::time::timeout(limit, addresses(host)).await;
+        let addresses = found.unwrap_or_else(|_| Err(unknown(&format!("no answer within {limit:?}"))))?;
+        let socket = tokio::time::timeout(limit, straight(&addresses, host.port)).await.map_err(silent)??;
         return Ok(Box::new(socket));
     };
     let open = via.channel_open_direct_tcpip(host.host.as_str(), host.port.into(), "127.0.0.1", 0);
@@ -55,21 +57,26 @@ pub(super) async fn reach(host: &Resolved, via: Option<&Handle<Peer>>) -> Result
     }
 }
 
-async fn straight(host: &Resolved) -> Result<TcpStream, String> {
-    let unknown = |error: io::Error| {
-        format!("the name is not known here ({error}): is it right? A HostName in ~/.ssh/config can say where it is")
-    };
+async fn addresses(host: &Resolved) -> Result<Vec<SocketAddr>, String> {
     let wanted = |address: &SocketAddr| host.ipv4.is_none_or(|ipv4| address.is_ipv4() == ipv4);
-    let addresses = lookup_host((host.host.as_str(), host.port)).await.map_err(unknown)?;
+    let all = lookup_host((host.host.as_str(), host.port)).await.map_err(|error| unknown(&error.to_string()))?;
+    Ok(all.filter(wanted).collect())
+}
+
+fn unknown(why: &str) -> String {
+    format!("the name is not known here ({why}): is it right? A HostName in ~/.ssh/config can say where it is")
+}
+
+async fn straight(addresses: &[SocketAddr], port: u16) -> Result<TcpStream, String> {
     let mut outcome = Err("it has no address of the kind that AddressFamily in ssh_config asks for".to_owned());
-    for address in addresses.filter(wanted) {
+    for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
                 // Without it, every command waits for the one before to be acknowledged.
                 socket.set_nodelay(true).map_err(|error| error.to_string())?;
                 return Ok(socket);
             }
-            Err(error) => outcome = Err(absent(&error, host.port)),
+            Err(error) => outcome = Err(absent(&error, port)),
         }
     }
     outcome

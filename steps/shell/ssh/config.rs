@@ -87,6 +87,10 @@ impl Asked {
 /// # Errors
 /// The configuration is broken, asks for what cannot be done here, or is there without the program that reads it.
 pub(super) async fn resolve(asked: &Asked, whose: &Whose<'_>) -> Result<Resolved, EnterError> {
+    ask("ssh", asked, whose).await
+}
+
+async fn ask(openssh: &str, asked: &Asked, whose: &Whose<'_>) -> Result<Resolved, EnterError> {
     let failed = |detail: String| EnterError::Config { host: asked.host.clone(), detail };
     let plain = |text: &str| !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace);
     if !plain(&asked.host) || !asked.user.as_deref().is_none_or(plain) {
@@ -96,7 +100,7 @@ pub(super) async fn resolve(asked: &Asked, whose: &Whose<'_>) -> Result<Resolved
     let frame = tempfile::Builder::new().prefix("assay-ssh-config").tempfile();
     let frame = frame.and_then(|file| std::fs::write(file.path(), framed(whose.home)).map(|()| file));
     let frame = frame.map_err(|error| failed(format!("no temporary file: {error}")))?;
-    let mut command = Command::new("ssh").args(["-G", "-F", &frame.path().to_string_lossy()]).time_limit(LIMIT);
+    let mut command = Command::new(openssh).args(["-G", "-F", &frame.path().to_string_lossy()]).time_limit(LIMIT);
     if let Some(user) = &asked.user {
         command = command.args(["-l", user]);
     }
@@ -255,6 +259,29 @@ mod tests {
         assert_eq!(resolved.identities[0], Path::new("/home/ann/.ssh/id_ed25519"));
         assert_eq!(resolved.known_hosts[0], Path::new("/home/ann/.ssh/known_hosts"));
         assert_eq!(resolved.agent, Some(PathBuf::from("/run/agent")));
+    }
+
+    #[tokio::test]
+    async fn without_openssh_a_configuration_is_not_passed_over() {
+        let home = tempfile::tempdir().unwrap();
+        let asked = Asked { user: Some("ann".into()), host: "build".into(), port: Some(2200) };
+        let whose = Whose { home: home.path(), agent: None };
+        let resolved = ask("no-such-openssh", &asked, &whose).await.unwrap();
+        assert_eq!((resolved.user.as_str(), resolved.host.as_str(), resolved.port), ("ann", "build", 2200));
+        std::fs::create_dir(home.path().join(".ssh")).unwrap();
+        std::fs::write(home.path().join(".ssh/config"), "Host build\n  Port 22\n").unwrap();
+        let error = ask("no-such-openssh", &asked, &whose).await.unwrap_err().to_string();
+        assert!(error.contains("which is not installed here: apt-get install openssh-client"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_name_never_reaches_a_command_line() {
+        let whose = Whose { home: Path::new("/home/ann"), agent: None };
+        for (user, host) in [("ann", "-oProxyCommand=id"), ("-l", "build"), ("ann", "a b"), ("ann", "")] {
+            let asked = Asked { user: Some(user.into()), host: host.into(), port: None };
+            let error = ask("no-such-openssh", &asked, &whose).await.unwrap_err().to_string();
+            assert!(error.contains("no name of a user and a host: give ssh://user@host"), "{error}");
+        }
     }
 
     #[test]

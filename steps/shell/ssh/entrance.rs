@@ -172,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn the_surroundings_give_the_home_and_the_agent() {
+        let settings = Settings { agent: Some("/run/agent".into()), ..Settings::read().unwrap() };
+        let ours = Settings { home: Some("/home/ann".into()), ..settings.clone() };
+        let found = Entrance::new("ann", "build", None, None, &ours).unwrap();
+        assert_eq!(found, Entrance { agent: Some("/run/agent".into()), ..entrance("build", None, None) });
+        let error = Entrance::new("ann", "build", None, None, &Settings { home: None, ..settings }).unwrap_err();
+        assert_eq!(error.to_string(), "build: there is no home folder with keys and known hosts: set HOME");
+    }
+
+    #[test]
     fn a_malformed_fingerprint_is_told_with_an_example_that_is_one() {
         let example = "SHA256:uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU";
         assert!(entrance("build", None, Some(example)).fingerprint().unwrap().is_some());

@@ -22,11 +22,13 @@ impl Ssh {
         let Some(foreign) = &self.foreign else {
             return Err(self.no_forward(local, "it is a machine of our own, which has other ways here".to_owned()));
         };
-        let mut wire = self.wire.lock().await.clone();
-        if wire.handle.is_closed() {
-            wire = self.again(foreign, &wire).await?;
-        }
-        let port = wire.handle.tcpip_forward(LOOPBACK, 0).await;
+        let wire = self.wire.lock().await.clone();
+        let port = match wire.handle.tcpip_forward(LOOPBACK, 0).await {
+            Err(error) if !matches!(error, russh::Error::RequestDenied) => {
+                self.again(foreign, &wire).await?.handle.tcpip_forward(LOOPBACK, 0).await
+            }
+            answer => answer,
+        };
         let port = port.map_err(|error| self.no_forward(local, error.to_string()))?;
         foreign.route.forwards.add(port, local);
         u16::try_from(port).map_err(|error| self.no_forward(local, error.to_string()))

@@ -16,6 +16,8 @@ use super::peer::{Peer, Seen, described};
 
 /// A server hangs up at so many refusals, unless its MaxAuthTries says otherwise.
 const TRIES: usize = 6;
+/// Kinds of keys that OpenSSH looks for, and nobody needs to be told of.
+const RARE: [&str; 4] = ["_sk", "_xmss", "_dsa", "_mldsa44-ed25519"];
 /// An agent on this host answers at once, unless it hangs.
 const AGENT: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,9 @@ fn read_private(path: &Path, text: &str) -> Result<PrivateKey, String> {
     let path = path.display();
     match russh::keys::decode_secret_key(text, None) {
         Ok(key) if key.is_encrypted() => Err(locked(&path.to_string())),
+        Ok(key) if matches!(key.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256) => {
+            Err(format!("{path} is on a security key: add it to the agent with `ssh-add {path}`"))
+        }
         Ok(key) => Ok(key),
         Err(russh::keys::Error::KeyIsEncrypted) => Err(locked(&path.to_string())),
         Err(_) if text.contains("ENCRYPTED") => Err(locked(&path.to_string())),
@@ -118,7 +123,8 @@ impl Ring {
             }
         }
         if ring.candidates.is_empty() && ring.notes.is_empty() {
-            let looked: Vec<String> = host.identities.iter().map(|path| path.display().to_string()).collect();
+            let looked = host.identities.iter().map(|path| path.display().to_string());
+            let looked: Vec<String> = looked.filter(|path| !RARE.iter().any(|kind| path.ends_with(kind))).collect();
             let agent = if host.agent.is_some() { "the agent has no key for it" } else { "there is no agent" };
             ring.notes.push(format!("{agent}, and there is no key in {}", looked.join(", ")));
         }
@@ -222,12 +228,14 @@ impl Ring {
 
     fn hung_up(&self, tried: &[String], total: usize, seen: &Seen) -> String {
         let words = seen.farewell().map(|said| format!(" ({said:?})")).unwrap_or_default();
-        format!(
-            "it hung up{words} at key {} of {total}, its MaxAuthTries; tried: {}; name the right one in ~/.ssh/config, with \
-             IdentityFile and `IdentitiesOnly yes`",
-            tried.len(),
-            tried.join(", ")
-        )
+        let tries = tried.len();
+        let why = match tries {
+            1 => "its sshd's log says why (`journalctl -u ssh`)",
+            _ => {
+                "its MaxAuthTries, it seems: name the right one in ~/.ssh/config, with IdentityFile and `IdentitiesOnly yes`"
+            }
+        };
+        format!("it hung up{words} at key {tries} of {total}, having refused {}; {why}", tried.join(", "))
     }
 
     fn refused(&self, tried: &[String], total: usize, host: &Resolved) -> String {
@@ -245,14 +253,19 @@ impl Ring {
         parts.extend(self.notes.iter().cloned());
         let port = if host.port == 22 { String::new() } else { format!("-p {} ", host.port) };
         let to = format!("{port}{}@{}", host.user, host.host);
-        parts.push(match &self.file {
-            Some(file) => format!("`ssh-copy-id -i {} {to}` installs a key there", file.display()),
-            None if tried.is_empty() => {
-                format!("`ssh-keygen -t ed25519` makes a key, and `ssh-copy-id {to}` installs it there")
+        match &self.file {
+            Some(file) if !tried.is_empty() => {
+                parts.push(format!("`ssh-copy-id -i {} {to}` installs a key there", file.display()));
             }
-            None => format!("`ssh-copy-id {to}` installs the agent's keys there"),
-        });
-        parts.push("is it the right user?".to_owned());
+            None if !tried.is_empty() => parts.push(format!("`ssh-copy-id {to}` installs the agent's keys there")),
+            None => {
+                parts.push(format!("`ssh-keygen -t ed25519` makes a key, and `ssh-copy-id {to}` installs it there"))
+            }
+            Some(_) => {}
+        }
+        if !tried.is_empty() {
+            parts.push("is it the right user? Its sshd's log says why (`journalctl -u ssh`)".to_owned());
+        }
         parts.join("; ")
     }
 }

@@ -29,7 +29,7 @@ impl Mark {
             (false, false) => "env ",
             (false, true) => "",
         };
-        let script = format!("echo {left}\"\"{right}; echo {left}\"\"{right} >&2; exec {environment}\"$@\"");
+        let script = format!("echo {left}\"\"{right} $$; echo {left}\"\"{right} $$ >&2; exec {environment}\"$@\"");
         let mut line = format!("exec sh -c {} sh", anywhere(&script));
         let variables = command.env.iter().map(|(name, value)| format!("{name}={value}"));
         for word in variables.chain(command.argv.iter().cloned()) {
@@ -52,10 +52,24 @@ impl Mark {
         Ok(Output { stdout, stderr, ..output })
     }
 
+    /// The line that ends a command, by what it has printed so far: sshd passes no signals on for root, nor to forced commands.
+    pub(super) fn end(&self, stdout: &[u8]) -> Option<String> {
+        let (pid, _) = self.split(stdout)?;
+        let pid: u32 = std::str::from_utf8(pid).ok()?.parse().ok()?;
+        Some(format!("exec sh -c {}", anywhere(&format!("kill -s KILL -- -{pid} || kill -s KILL {pid}"))))
+    }
+
     fn after<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
-        let mark = format!("{}{}\n", self.left, self.right);
+        Some(self.split(stream)?.1)
+    }
+
+    /// The process that the mark names, and what follows.
+    fn split<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let mark = format!("{}{} ", self.left, self.right);
         let at = stream.windows(mark.len()).position(|window| window == mark.as_bytes())?;
-        Some(&stream[at + mark.len()..])
+        let rest = &stream[at + mark.len()..];
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        Some((&rest[..end], &rest[end + 1..]))
     }
 }
 
@@ -95,15 +109,22 @@ mod tests {
     fn a_line_hands_over_and_never_holds_the_whole_mark() {
         let line = MARK().line(&Command::new("printf").args(["it's", r"a\b", "", "=x"]).env("A", "b c"));
         let words = r#"sh 'A=b c' printf 'it'"'"'s' 'a'"\\"'b' '' '=x'"#;
-        assert_eq!(line, format!(r#"exec sh -c 'echo le""ri; echo le""ri >&2; exec env "$@"' {words}"#));
+        assert_eq!(line, format!(r#"exec sh -c 'echo le""ri $$; echo le""ri $$ >&2; exec env "$@"' {words}"#));
         let clean = MARK().line(&Command::new("id").isolated());
-        assert_eq!(clean, r#"exec sh -c 'echo le""ri; echo le""ri >&2; exec env -i PATH="$PATH" "$@"' sh id"#);
+        assert_eq!(clean, r#"exec sh -c 'echo le""ri $$; echo le""ri $$ >&2; exec env -i PATH="$PATH" "$@"' sh id"#);
     }
 
     #[test]
     fn what_was_printed_before_the_mark_is_not_the_commands() {
-        let own = MARK().own(output("Welcome! leri\nuid=0\nleri\n", "\nleri\n")).unwrap();
-        assert_eq!((own.text().as_str(), own.errors().as_str()), ("uid=0\nleri\n", ""));
+        let own = MARK().own(output("Welcome! leri 12\nuid=0\nleri 12\n", "\nleri 12\n")).unwrap();
+        assert_eq!((own.text().as_str(), own.errors().as_str()), ("uid=0\nleri 12\n", ""));
+    }
+
+    #[test]
+    fn a_command_is_ended_by_the_process_that_its_mark_names() {
+        let line = MARK().end(b"Welcome! leri 12\nuid=0\n");
+        assert_eq!(line.as_deref(), Some("exec sh -c 'kill -s KILL -- -12 || kill -s KILL 12'"));
+        assert_eq!(MARK().end(b"Welcome! leri 1"), None);
     }
 
     #[test]

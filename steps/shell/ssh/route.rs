@@ -1,6 +1,6 @@
 //! The way to somebody else's machine: over hosts in between, if ssh_config says so, each with its own key and login.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ impl Route {
         let known = Arc::new(known.map_err(|detail| EnterError::Config { host: stop.asked.host.clone(), detail })?);
         let mut algorithms = known.order(&Preferred::DEFAULT.key);
         if let Some(accepted) = stop.accepted.get() {
-            algorithms.retain(|one| same_kind(one, &accepted.algorithm()));
+            algorithms.sort_by_key(|one| !same_kind(one, &accepted.algorithm()));
         }
         let mut shown = Vec::new();
         loop {
@@ -217,18 +217,21 @@ impl Route {
 
     /// How to accept a key: by its fingerprint, or for good.
     fn ways(&self, stop: &Stop, last: bool, key: &PublicKey) -> String {
-        let option = if last { format!("with `--host-key {}` or ", fingerprint(key)) } else { String::new() };
-        let Resolved { host, port, key_alias: None, jumps, known_hosts, .. } = &stop.host else {
-            return format!("{option}with `{}`, once", stop.by_hand());
-        };
-        let Some(file) = known_hosts.first().filter(|_| jumps.is_empty() && self.stops.len() == 1) else {
-            return format!("{option}with `{}`, once", stop.by_hand());
-        };
-        let file = match file.strip_prefix(&self.home) {
-            Ok(below) => format!("~/{}", below.display()),
-            Err(_) => file.display().to_string(),
-        };
-        format!("{option}with `ssh-keyscan -p {port} {host} >> {file}`")
+        let Resolved { host, port, key_alias, known_hosts, .. } = &stop.host;
+        let option = last.then(|| format!("with `--host-key {}`", fingerprint(key)));
+        let file = known_hosts.first().filter(|file| *file != Path::new("/dev/null"));
+        let lasting = file.map(|file| match file.strip_prefix(&self.home) {
+            // Straight, and under its own name: else only OpenSSH itself knows how to ask, and what to write.
+            below if self.stops.len() == 1 && key_alias.is_none() => {
+                let file = below.map_or_else(|_| file.display().to_string(), |below| format!("~/{}", below.display()));
+                format!("with `ssh-keyscan -p {port} {host} >> {file}`")
+            }
+            _ => format!("with `{}`, once", stop.by_hand()),
+        });
+        let lasting =
+            lasting.or_else(|| option.is_none().then(|| "with a UserKnownHostsFile in ssh_config".to_owned()));
+        let ways: Vec<String> = option.into_iter().chain(lasting).collect();
+        ways.join(" or ")
     }
 }
 

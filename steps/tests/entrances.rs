@@ -1,0 +1,98 @@
+//! Entering a machine that somebody else runs, as its user would: over real OpenSSH servers, with a home folder of each
+//! test's own.
+
+#[path = "entrances/hosts.rs"]
+mod hosts;
+#[path = "entrances/keys.rs"]
+mod keys;
+#[path = "entrances/lost.rs"]
+mod lost;
+#[path = "entrances/shells.rs"]
+mod shells;
+#[path = "entrances/sshd.rs"]
+mod sshd;
+#[path = "entrances/ways.rs"]
+mod ways;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use assay::command::Command;
+use assay::shell::{Entrance, Nobody, Shell, Ssh};
+use tempfile::TempDir;
+
+use crate::sshd::{Sshd, me, new_key};
+
+/// A user's home folder.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Home {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(".ssh")).unwrap();
+        Home(folder)
+    }
+
+    /// One with an ed25519 key, and a server that lets it in and is known.
+    fn with_server(lines: &str) -> (Home, Sshd) {
+        let home = Home::new();
+        let key = home.key("id_ed25519");
+        let sshd = Sshd::start(&[key], lines);
+        home.knows(&sshd);
+        (home, sshd)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(".ssh").join(name)
+    }
+
+    /// Makes a key, and gives its public part.
+    fn key(&self, name: &str) -> String {
+        new_key(&self.path(name), "ed25519", "")
+    }
+
+    fn knows(&self, sshd: &Sshd) {
+        self.append("known_hosts", &sshd.known_line("ed25519"));
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let old = fs::read_to_string(self.path(name)).unwrap_or_default();
+        fs::write(self.path(name), old + text).unwrap();
+    }
+
+    /// How to enter a host by its name in ssh_config.
+    fn alias(&self, host: &str) -> Entrance {
+        Entrance { user: me(), host: host.into(), port: None, host_key: None, home: self.0.path().into(), agent: None }
+    }
+
+    /// How to enter what listens on this port.
+    fn port(&self, port: u16) -> Entrance {
+        Entrance { port: Some(port), ..self.alias("127.0.0.1") }
+    }
+}
+
+/// Enters, and gives a shell there.
+async fn enter(entrance: &Entrance) -> Shell {
+    let ssh = Ssh::enter(entrance).await.unwrap_or_else(|error| panic!("{error}"));
+    Shell::ssh(ssh, Arc::new(Nobody))
+}
+
+/// Why it cannot be entered.
+async fn refusal(entrance: &Entrance) -> String {
+    match Ssh::enter(entrance).await {
+        Ok(_) => panic!("{entrance:?} was entered"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// What a script prints there.
+async fn prints(shell: &Shell, text: &str) -> String {
+    shell.read(&Command::new("sh").args(["-c", text])).await.unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+fn assert_says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "{part:?} is not said in: {error}");
+    }
+}

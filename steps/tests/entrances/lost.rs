@@ -1,0 +1,147 @@
+//! Connections that are lost, and ports that lead back here, before and after.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+
+use super::*;
+use assay::shell::ShellError;
+
+use crate::sshd::fingerprint;
+
+/// Something on this host that answers every line with itself.
+pub fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut line = String::new();
+            BufReader::new(client.try_clone().unwrap()).read_line(&mut line).unwrap();
+            let _ = write!(client, "{line}");
+        }
+    });
+    address
+}
+
+/// Asks what listens on a port of the machine, from there.
+pub async fn asks(shell: &Shell, port: u16) -> String {
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3; head -n 1 <&3");
+    shell.run(&Command::new("bash").args(["-c", &script])).await.unwrap_or_else(|error| panic!("{error}")).text()
+}
+
+#[tokio::test]
+async fn a_connection_that_is_found_lost_is_made_again_with_its_port() {
+    let (home, sshd) = Home::with_server("");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    let port = ssh.forward_back(&echo()).await.unwrap();
+    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    assert_eq!(asks(&shell, port).await, "hello\n");
+    for _ in 0..2 {
+        sshd.end_sessions();
+        assert_eq!(asks(&shell, port).await, "hello\n");
+    }
+}
+
+#[tokio::test]
+async fn a_port_can_be_had_after_the_connection_was_lost() {
+    let (home, sshd) = Home::with_server("");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    sshd.end_sessions();
+    let port = ssh.forward_back(&echo()).await.unwrap();
+    assert_eq!(asks(&Shell::ssh(ssh, Arc::new(Nobody)), port).await, "hello\n");
+}
+
+#[tokio::test]
+async fn a_command_whose_connection_is_lost_is_not_tried_again() {
+    let (home, sshd) = Home::with_server("");
+    let shell = enter(&home.port(sshd.port)).await;
+    let file = home.path("runs");
+    let script = format!("echo run >> {}; exec sleep 600", file.display());
+    let command = Command::new("sh").args(["-c", &script]);
+    let end = async {
+        while !file.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        sshd.end_sessions();
+    };
+    let (outcome, ()) = tokio::join!(shell.run(&command), end);
+    assert!(matches!(outcome, Err(ShellError::Lost { .. })), "{outcome:?}");
+    assert_eq!(prints(&shell, "echo next").await, "next\n");
+    assert_eq!(fs::read_to_string(file).unwrap(), "run\n");
+}
+
+#[tokio::test]
+async fn a_machine_that_comes_back_with_another_key_is_not_entered_again() {
+    let (home, mut sshd) = Home::with_server("");
+    home.append("known_hosts", &sshd.known_line("ecdsa"));
+    let shell = enter(&home.port(sshd.port)).await;
+    let [first, second] = ["ed25519", "ecdsa"].map(|kind| fingerprint(&sshd.host_key(kind)));
+    sshd.come_back_without("ed25519");
+    let error = shell.run(&Command::new("true")).await.unwrap_err().to_string();
+    assert_says(&error, &["it was lost, and cannot be made again", &second]);
+    assert_says(&error, &[&format!("but it had ssh-ed25519 {first} when it was entered"), "nothing was sent to it"]);
+    enter(&home.port(sshd.port)).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_gone_for_good_is_told() {
+    let (home, sshd) = Home::with_server("");
+    let shell = enter(&home.port(sshd.port)).await;
+    drop(sshd);
+    let error = shell.run(&Command::new("true")).await.unwrap_err().to_string();
+    assert_says(&error, &["it was lost, and cannot be made again", "nothing listens on port"]);
+}
+
+#[tokio::test]
+async fn a_server_that_forwards_nothing_is_told_with_the_setting() {
+    let (home, sshd) = Home::with_server("AllowTcpForwarding no");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    let error = ssh.forward_back("127.0.0.1:5000").await.unwrap_err().to_string();
+    assert_says(&error, &["no port there leads back to 127.0.0.1:5000 here", "`AllowTcpForwarding yes`"]);
+}
+
+#[tokio::test]
+async fn a_port_that_leads_to_nobody_here_closes() {
+    let (home, sshd) = Home::with_server("");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let port = ssh.forward_back(&closed).await.unwrap();
+    assert_eq!(asks(&Shell::ssh(ssh, Arc::new(Nobody)), port).await, "");
+}
+
+#[tokio::test]
+async fn a_port_that_was_taken_meanwhile_is_told() {
+    let (home, sshd) = Home::with_server("");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    let port = ssh.forward_back(&echo()).await.unwrap();
+    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    sshd.end_sessions();
+    let taken = loop {
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(taken) => break taken,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+        }
+    };
+    let error = shell.run(&Command::new("true")).await.unwrap_err().to_string();
+    assert_says(&error, &[&format!("port {port} cannot be had again after the connection was lost")]);
+    drop(taken);
+    assert_eq!(asks(&shell, port).await, "hello\n");
+}
+
+#[tokio::test]
+async fn commands_side_by_side_make_a_lost_connection_again_once() {
+    let (home, sshd) = Home::with_server("LogLevel VERBOSE");
+    let shell = enter(&home.port(sshd.port)).await;
+    sshd.end_sessions();
+    let said = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
+    assert_eq!(said, ("a\n".into(), "b\n".into(), "c\n".into()));
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
+}
+
+#[tokio::test]
+async fn a_server_with_few_sessions_runs_commands_one_after_another() {
+    let (home, sshd) = Home::with_server("MaxSessions 1");
+    let shell = enter(&home.port(sshd.port)).await;
+    let said = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
+    assert_eq!(said, ("a\n".into(), "b\n".into(), "c\n".into()));
+}

@@ -1,0 +1,125 @@
+//! Whatever login shell the user has there, a command is the same command.
+
+use super::*;
+use assay::command::Status;
+
+use crate::sshd::script;
+
+/// Words that shells read in their own ways.
+const WORDS: [&str; 12] = [
+    "it's",
+    r"a\b\\",
+    r"\'",
+    "$HOME `id` $(id)",
+    "",
+    "=ls",
+    "%self",
+    "!!",
+    "~",
+    "{a,b}*?[x]",
+    "\"two\nlines\"",
+    "(;&|#<>)^",
+];
+
+/// A home folder, and a server whose user has this login shell.
+fn with_shell(text: &str) -> (Home, Sshd) {
+    let home = Home::new();
+    let shell = home.path("shell");
+    script(&shell, text);
+    let sshd = Sshd::start(&[home.key("id_ed25519")], &format!("ForceCommand {}", shell.display()));
+    home.knows(&sshd);
+    (home, sshd)
+}
+
+/// Arguments, variables, input, output, exit codes and signals come through as they are.
+async fn same_in(login_shell: &str) {
+    let (home, sshd) = with_shell(login_shell);
+    let shell = enter(&home.port(sshd.port)).await;
+    let count = shell.read(&Command::new("printf").arg("<%s>\\n").args(WORDS)).await.unwrap();
+    assert_eq!(count, WORDS.map(|word| format!("<{word}>\n")).concat(), "{login_shell}");
+
+    let command = Command::new("sh").args(["-c", "printf %s \"$A\"; cat; echo \"on errors\" >&2; exit 7"]);
+    let output = shell.run(&command.env("A", "it's \\ $x").stdin("read\n")).await.unwrap();
+    assert_eq!(
+        (output.text().as_str(), output.errors().as_str()),
+        ("it's \\ $xread\n", "on errors\n"),
+        "{login_shell}"
+    );
+    assert_eq!(output.status, Status::Code(7));
+
+    let output = shell.run(&Command::new("sh").args(["-c", "kill -9 $$"])).await.unwrap();
+    assert_eq!(output.status, Status::Signal(9), "{login_shell}");
+    let output = shell.run(&Command::new("no-such-program")).await.unwrap();
+    assert_eq!(output.status, Status::Code(127), "{login_shell}");
+    let output = shell.read(&Command::new("env").isolated().env("B", "2")).await.unwrap();
+    assert!(output.starts_with("PATH=") && output.ends_with("\nB=2\n"), "{output}");
+}
+
+#[tokio::test]
+async fn commands_are_the_same_through_bash() {
+    same_in("#!/bin/sh\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
+}
+
+#[tokio::test]
+async fn commands_are_the_same_through_dash() {
+    same_in("#!/bin/sh\nexec dash -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
+}
+
+#[tokio::test]
+async fn commands_are_the_same_through_zsh() {
+    same_in("#!/bin/sh\nexec zsh -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
+}
+
+#[tokio::test]
+async fn commands_are_the_same_through_fish() {
+    same_in("#!/bin/sh\nexec fish -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
+}
+
+#[tokio::test]
+async fn what_start_up_files_print_is_not_the_commands() {
+    let greeting = "printf 'Welcome to the farm'; echo 'it is noon' >&2";
+    same_in(&format!("#!/bin/bash\n{greeting}\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n")).await;
+    same_in(&format!("#!/bin/bash\n{greeting}\nexec bash -vxc \"$SSH_ORIGINAL_COMMAND\"\n")).await;
+}
+
+#[tokio::test]
+async fn a_file_is_put_and_got_whatever_is_printed_before() {
+    let (home, sshd) = with_shell("#!/bin/sh\necho hello\nexec sh -c \"$SSH_ORIGINAL_COMMAND\"\n");
+    let shell = enter(&home.port(sshd.port)).await;
+    let path = home.path("it's here/file").display().to_string();
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    shell.put(&path, bytes.clone()).await.unwrap();
+    assert!(shell.get(&path).await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_user_without_a_shell_is_told_with_what_was_printed_instead() {
+    let (home, sshd) = with_shell("#!/bin/sh\nexec /usr/sbin/nologin\n");
+    let error = refusal(&home.port(sshd.port)).await;
+    let printed = "\"This account is currently not available.\", and ended with exit code 1";
+    assert_says(&error, &[&format!("no command runs there for user {}: instead it printed {printed}", me()), "chsh"]);
+}
+
+#[tokio::test]
+async fn a_command_that_is_given_up_runs_no_more() {
+    let (home, sshd) = Home::with_server("");
+    let shell = enter(&home.port(sshd.port)).await;
+    let file = home.path("pid").display().to_string();
+    let script = format!("echo $$ > {file}; exec sleep 600");
+    let limit = std::time::Duration::from_secs(1);
+    let error = shell.run(&Command::new("sh").args(["-c", &script]).time_limit(limit)).await.unwrap_err();
+    assert_says(&error.to_string(), &["did not end within 1s"]);
+    prints(&shell, &format!("while kill -0 $(cat {file}) 2>/dev/null; do sleep 0.1; done")).await;
+}
+
+#[tokio::test]
+async fn a_command_that_prints_without_end_is_cut_off_and_runs_no_more() {
+    let (home, sshd) = with_shell("#!/bin/bash\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n");
+    let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
+    let shell = Shell::ssh(ssh.output_limit(100_000), Arc::new(Nobody));
+    let file = home.path("pid").display().to_string();
+    let script = format!("trap '' PIPE; echo $$ > {file}; while :; do echo more; done");
+    let error = shell.run(&Command::new("sh").args(["-c", &script])).await.unwrap_err();
+    assert_says(&error.to_string(), &["printed more than", "have it print less"]);
+    prints(&shell, &format!("while kill -0 $(cat {file}) 2>/dev/null; do sleep 0.1; done")).await;
+}

@@ -1,0 +1,128 @@
+//! What ssh_config says of the way to a machine.
+
+use super::*;
+use crate::lost::{asks, echo};
+use crate::sshd::fingerprint;
+
+#[tokio::test]
+async fn an_alias_leads_to_its_host_port_and_key() {
+    let home = Home::new();
+    let sshd = Sshd::start(&[home.key("farm_key")], "");
+    home.append(
+        "config",
+        &format!(
+            "Host other\n  Port 1\nHost farm*\n  HostName 127.0.0.1\n  Port {}\n  User nobody-of-that-name\n  IdentityFile {}\n  \
+             HostKeyAlias the-farm\n",
+            sshd.port,
+            home.path("farm_key").display()
+        ),
+    );
+    let error = refusal(&home.alias("farm1")).await;
+    assert_says(&error, &[&format!("with `ssh {}@farm1 true`, once", me()), "nothing here vouches for"]);
+    home.append("known_hosts", &sshd.known_line("ed25519").replace(&format!("[127.0.0.1]:{}", sshd.port), "the-farm"));
+    let shell = enter(&home.alias("farm1")).await;
+    assert_eq!(prints(&shell, "id -un").await.trim(), me());
+    assert_eq!(shell.machine(), format!("{}@farm1", me()));
+}
+
+#[tokio::test]
+async fn a_machine_behind_another_is_entered_through_it_and_both_must_be_known() {
+    let home = Home::new();
+    let key = home.key("id_ed25519");
+    let (gate, farm) = (Sshd::start(std::slice::from_ref(&key), "LogLevel VERBOSE"), Sshd::start(&[key], ""));
+    home.append("config", &behind(&gate, &farm));
+    let error = refusal(&home.alias("farm")).await;
+    let shown = fingerprint(&gate.host_key("ed25519"));
+    assert_says(&error, &[&format!("127.0.0.1:{} shows the key ssh-ed25519 {shown}", gate.port), "@gate true`, once"]);
+    assert!(!error.contains("--host-key"), "the option is the machine's: {error}");
+    home.knows(&gate);
+    let error = refusal(&home.alias("farm")).await;
+    let shown = fingerprint(&farm.host_key("ed25519"));
+    assert_says(&error, &[&format!("127.0.0.1:{} shows the key ssh-ed25519 {shown}", farm.port), "@farm true`, once"]);
+    home.knows(&farm);
+    let shell = enter(&home.alias("farm")).await;
+    let connection = prints(&shell, "echo $SSH_CONNECTION").await;
+    assert!(connection.trim().ends_with(&farm.port.to_string()), "{connection}");
+    assert!(gate.log().contains("Accepted publickey"), "{}", gate.log());
+    gate.end_sessions();
+    assert_eq!(prints(&shell, "echo again").await, "again\n");
+}
+
+#[tokio::test]
+async fn a_way_over_two_hosts_is_gone_host_by_host_and_a_port_leads_all_the_way_back() {
+    let home = Home::new();
+    let key = home.key("id_ed25519");
+    let [first, second, farm] = [(); 3].map(|()| Sshd::start(std::slice::from_ref(&key), "LogLevel VERBOSE"));
+    let host = |name: &str, sshd: &Sshd| format!("Host {name}\n  HostName 127.0.0.1\n  Port {}\n", sshd.port);
+    let hosts = [host("first", &first), host("second", &second), host("farm", &farm)].concat();
+    home.append("config", &(hosts + "  ProxyJump first,second\n"));
+    for sshd in [&first, &second, &farm] {
+        home.knows(sshd);
+    }
+    let ssh = Ssh::enter(&home.alias("farm")).await.unwrap_or_else(|error| panic!("{error}"));
+    let port = ssh.forward_back(&echo()).await.unwrap();
+    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    assert_eq!(asks(&shell, port).await, "hello\n");
+    for sshd in [&first, &second, &farm] {
+        assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    }
+    second.end_sessions();
+    assert_eq!(asks(&shell, port).await, "hello\n");
+}
+
+#[tokio::test]
+async fn a_host_in_between_that_forwards_nothing_is_told_with_the_setting() {
+    let home = Home::new();
+    let key = home.key("id_ed25519");
+    let (gate, farm) = (Sshd::start(std::slice::from_ref(&key), "AllowTcpForwarding no"), Sshd::start(&[key], ""));
+    home.append("config", &behind(&gate, &farm));
+    home.knows(&gate);
+    let error = refusal(&home.alias("farm")).await;
+    assert_says(&error, &["the host before it forwards nothing: set `AllowTcpForwarding yes`", &farm.port.to_string()]);
+}
+
+#[tokio::test]
+async fn hosts_that_lie_behind_each_other_are_told() {
+    let home = Home::new();
+    home.append("config", "Host one\n  ProxyJump two\nHost two\n  ProxyJump one\n");
+    assert_says(&refusal(&home.alias("one")).await, &["does a ProxyJump of ssh_config lead in a circle?"]);
+}
+
+#[tokio::test]
+async fn a_proxy_command_is_refused_and_not_passed_over() {
+    let (home, sshd) = Home::with_server("");
+    home.append("config", "Host *\n  ProxyCommand nc %h %p\n");
+    let error = refusal(&home.port(sshd.port)).await;
+    assert_says(&error, &["proxycommand nc", "which assay does not do: use ProxyJump"]);
+}
+
+#[tokio::test]
+async fn a_configuration_with_a_mistake_is_told_with_its_line() {
+    let home = Home::new();
+    home.append("config", "Host *\n  Prot 22\n");
+    let error = refusal(&home.alias("farm")).await;
+    assert_says(&error, &[&format!("{}: line 2: Bad configuration option: prot", home.path("config").display())]);
+}
+
+#[tokio::test]
+async fn conditions_and_included_files_are_honoured() {
+    let (home, sshd) = Home::with_server("");
+    home.append(
+        "config",
+        &format!("Include {}\nMatch host farm exec \"true\"\n  Port {}\n", home.path("more").display(), sshd.port),
+    );
+    home.append("more", "Host farm\n  HostName 127.0.0.1\nMatch host 127.0.0.1 exec \"false\"\n  Port 1\n");
+    // The first names the host, the second is of the name that it has then.
+    home.append("config", &format!("Match host 127.0.0.1 exec \"true\"\n  Port {}\n", sshd.port));
+    let shell = enter(&home.alias("farm")).await;
+    assert_eq!(prints(&shell, "echo in").await, "in\n");
+}
+
+fn behind(gate: &Sshd, farm: &Sshd) -> String {
+    format!(
+        "Host gate\n  HostName 127.0.0.1\n  Port {}\nHost farm\n  HostName 127.0.0.1\n  Port {}\n  ProxyJump {}@gate\n",
+        gate.port,
+        farm.port,
+        me()
+    )
+}
