@@ -7,6 +7,7 @@ mod local;
 mod server;
 mod ssh;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,7 +154,14 @@ impl std::fmt::Debug for Shell {
 impl Shell {
     /// Commands on this host.
     pub fn local(witness: Arc<dyn Witness>) -> Shell {
-        Shell { machine: "host".into(), witness, variables: Arc::default(), executor: Executor::Local(Local) }
+        let executor = Executor::Local(Local::default());
+        Shell { machine: "host".into(), witness, variables: Arc::default(), executor }
+    }
+
+    /// Commands on this host that begin in a folder, as those of a login begin in the user's home.
+    pub fn local_in(folder: PathBuf, witness: Arc<dyn Witness>) -> Shell {
+        let executor = Executor::Local(Local { folder: Some(folder) });
+        Shell { executor, ..Shell::local(witness) }
     }
 
     /// Commands over one kept SSH connection.

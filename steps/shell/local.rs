@@ -1,5 +1,6 @@
 //! Commands on this host, as child processes that die with us.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -9,8 +10,11 @@ use super::ShellError;
 use crate::command::{Command, Output, Status};
 
 /// This host.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Local;
+#[derive(Clone, Debug, Default)]
+pub struct Local {
+    /// The folder in which commands run; ours, else.
+    pub folder: Option<PathBuf>,
+}
 
 impl Local {
     pub(super) async fn run(&self, command: &Command) -> Result<Output, ShellError> {
@@ -22,7 +26,7 @@ impl Local {
             program: program.clone(),
             source,
         };
-        let mut child = spawn(command).map_err(cannot)?;
+        let mut child = spawn(command, self.folder.as_deref()).map_err(cannot)?;
         let mut group = Group(child.id());
         let mut stdin = child.stdin.take();
         let input = command.stdin.clone();
@@ -63,8 +67,11 @@ impl Drop for Group {
     }
 }
 
-fn spawn(command: &Command) -> std::io::Result<tokio::process::Child> {
+fn spawn(command: &Command, folder: Option<&Path>) -> std::io::Result<tokio::process::Child> {
     let mut process = tokio::process::Command::new(&command.argv[0]);
+    if let Some(folder) = folder {
+        process.current_dir(folder);
+    }
     process.args(&command.argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A group of its own: Ctrl-C reaches us, and we decide what becomes of our children.
     process.process_group(0);

@@ -77,7 +77,10 @@ impl Way {
                 let entrance = Entrance::new(user, host, *port, self.host_key.as_deref(), settings)?;
                 Ok(Shell::ssh(Ssh::enter(&entrance).await?, witness))
             }
-            _ => Ok(Shell::local(witness)),
+            _ => {
+                let home = settings.home.clone().context("there is no home folder to put units in: set HOME")?;
+                Ok(Shell::local_in(home, witness))
+            }
         }
     }
 

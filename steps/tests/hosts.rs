@@ -40,6 +40,17 @@ async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
     guest.unchanged(&[]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes twenty minutes: ci/hosts --ignored"]
+async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
+    let guest = Guest::on("whole", "").await;
+    let both = guest.both().await;
+    assert!(both.len() > 25, "{both:#?}");
+    let other: Vec<_> = both.iter().filter(|(_, [here, there])| here != there).collect();
+    assert!(other.is_empty(), "{other:#?}");
+    guest.unchanged(&[]).await;
+}
+
 /// Lets the user's units end with the last login, and nothing of them is there before the run.
 const FLEETING: &str = "loginctl disable-linger guest; while [ -e /run/user/$(id -u guest) ]; do sleep 0.2; done";
 
@@ -185,8 +196,7 @@ async fn a_login_shell_that_prints_something_first_changes_nothing() {
 async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_behind() {
     let guest = Guest::on("lost", "").await;
     let run = guest.run(&["--tags", "@A6-6"], 3);
-    let cut =
-        "systemd-run --quiet --unit=cut sh -c 'until pgrep -u guest -f \"sh -s -- no-quota \"; do sleep 0.2; done
+    let cut = "systemd-run --quiet --unit=cut sh -c 'until pgrep -u guest -f \"sh -s -- no-quota \"; do sleep 0.2; done
         sleep 2; pkill -KILL -u guest sshd-session'";
     let (said, ()) = tokio::join!(run, guest.once(cut));
     assert!(said.contains("connection lost during"), "{said}");

@@ -107,7 +107,7 @@ async fn ask(openssh: &str, asked: &Asked, whose: &Whose<'_>) -> Result<Resolved
     if let Some(port) = asked.port {
         command = command.args(["-p", &port.to_string()]);
     }
-    match Local.run(&command.args(["--", &asked.host])).await {
+    match Local::default().run(&command.args(["--", &asked.host])).await {
         Ok(output) if output.succeeded() => parse(&output.text(), asked, whose),
         Ok(output) => Err(failed(output.errors().trim().to_owned())),
         Err(ShellError::Start { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {

@@ -1,5 +1,6 @@
 //! A user on a virtual machine that stands for somebody else's, and a run of the suite there.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use assay::progress::Progress;
 use assay::settings::Settings;
 use assay::shell::{Entrance, Nobody, Shell, Ssh, new_key};
 use assay::target::{Context, Definition, Machine, Urgency, Vm};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::OnceCell;
@@ -67,7 +69,7 @@ fn program() -> &'static PathBuf {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&cargo.stdout).into_owned();
-        let messages = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let ours = messages.filter(|message| message["target"]["name"] == "e2e");
         let path = ours.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).next();
         path.unwrap_or_else(|| panic!("e2e is not built: {}", String::from_utf8_lossy(&cargo.stderr)))
@@ -139,14 +141,32 @@ impl Guest {
 
     /// The same as another user.
     pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
-        let target = format!("ssh://{user}@127.0.0.1:{}", self.port);
+        self.run_on(&format!("ssh://{user}@127.0.0.1:{}", self.port), arguments, code).await.0
+    }
+
+    /// Runs the whole suite there, and on virtual machines of this host: the verdict on each claim, here and there. What one
+    /// of them does not judge is left out.
+    pub async fn both(&self) -> BTreeMap<String, [String; 2]> {
+        let there = self.run_on(&format!("ssh://guest@127.0.0.1:{}", self.port), &[], 0).await.1;
+        let here = self.run_on("vm", &[], 0).await.1;
+        here.into_iter().filter_map(|(claim, here)| Some((claim.clone(), [here, there.get(&claim)?.clone()]))).collect()
+    }
+
+    /// Runs the suite on a target, and asserts how it ended; gives all that it said, and its verdicts by their claims.
+    async fn run_on(&self, target: &str, arguments: &[&str], code: i32) -> (String, BTreeMap<String, String>) {
         let evidence = tempfile::tempdir_in(&self.home).unwrap();
         let mut command = self.command(program()).await;
-        command.args(["--target", &target, "--evidence"]).arg(evidence.path()).args(arguments);
+        command.args(["--target", target, "--evidence"]).arg(evidence.path()).args(arguments);
         let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         assert_eq!(output.status.code(), Some(code), "{said}");
-        said
+        let verdicts = fs::read(evidence.path().join("verdicts.json")).unwrap_or_default();
+        let verdicts: Value = serde_json::from_slice(&verdicts).unwrap_or_default();
+        let judged = verdicts["claims"].as_array().into_iter().flatten().filter_map(|claim| {
+            let (id, verdict) = (claim["id"].as_str()?, claim["verdict"].as_str()?);
+            (verdict != "not-run").then(|| (id.to_owned(), verdict.to_owned()))
+        });
+        (said, judged.collect())
     }
 
     /// Takes the suite in, for its user to run it there; from now on that is what there was before.
