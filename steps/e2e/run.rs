@@ -135,6 +135,8 @@ impl Run {
         if options.plan {
             quote.iter().for_each(|quote| say(report::order(quote, &settings.stand_in).trim_end()));
             say(report::plan(&plan, &target).trim_end());
+            // What it lacks, all of that rests on.
+            found.iter().try_for_each(Found::check).map_err(infrastructure)?;
             return Ok(None);
         }
         let home = match target {
