@@ -53,6 +53,8 @@ pub enum Memory {
     Kept(PathBuf),
     /// As it was frozen in a file, which is not written to: the machine comes with the state that belongs to it.
     Frozen(PathBuf),
+    /// As it was frozen, in a file of the machine's own, in which it is to be frozen once more.
+    Thawed(PathBuf),
 }
 
 /// Disks, memory, network and control.
@@ -82,7 +84,7 @@ impl Memory {
     fn object(&self, size: u64) -> Option<String> {
         let (file, sharing) = match self {
             Memory::Anonymous => return None,
-            Memory::Kept(file) => (file, "share=on"),
+            Memory::Kept(file) | Memory::Thawed(file) => (file, "share=on"),
             Memory::Frozen(file) => (file, "share=off,readonly=on,rom=off"),
         };
         let file = comma(&file.display().to_string());
@@ -177,7 +179,7 @@ impl Qemu {
             add(&["-object", ram]);
         }
         if let Some(devices) = &board.devices {
-            if matches!(devices.ram, Memory::Frozen(_)) {
+            if matches!(devices.ram, Memory::Frozen(_) | Memory::Thawed(_)) {
                 add(&["-incoming", "defer"]);
             }
             // The overlay goes with the run: nothing in it needs to survive the host.
@@ -284,6 +286,8 @@ mod tests {
         assert!(!kept.contains("-incoming"), "{kept}");
         let frozen = with(Memory::Frozen("/s/ram".into()));
         assert!(frozen.contains("mem-path=/s/ram,share=off,readonly=on,rom=off -incoming defer"), "{frozen}");
+        let thawed = with(Memory::Thawed("/s/ram".into()));
+        assert!(thawed.contains("mem-path=/s/ram,share=on -incoming defer"), "{thawed}");
         board.devices = None;
         board.arch = Arch::Amd64;
         board.accelerator = Accelerator::Kvm;
