@@ -193,6 +193,17 @@ pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Pulls an image onto the machine, where it goes by another name only.
+///
+/// # Errors
+/// As for [`pull`].
+pub async fn pull_as(shell: &Shell, reference: &str, name: &str) -> anyhow::Result<()> {
+    pull(shell, reference).await?;
+    shell.read(&Command::new("podman").args(["tag", reference, name])).await?;
+    shell.read(&Command::new("podman").args(["untag", reference, reference])).await?;
+    Ok(())
+}
+
 /// Runs an image once with `podman run`, without a unit.
 ///
 /// # Errors

@@ -36,6 +36,7 @@ pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
 pub use machine::{Gone, Machine, SetupStep};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
+pub use snapshot::Preparation;
 pub use vm::{ProvisionError, Urgency, Vm};
 
 pub use crate::facts::Arch;

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::image::room_left;
 use super::machine::{Machine, Work};
 use super::qemu::{Devices, Memory};
+use super::thaw::thaw_into;
 use super::vm::{ProvisionError, Vm};
 use super::{cache, keys};
 use crate::artifact::sha256_of;
@@ -40,7 +41,8 @@ const BESIDE: u64 = 200 << 20;
 pub(super) struct Manifest {
     /// The hash of everything that it rests on.
     pub(super) key: String,
-    /// The kind of machine, its architecture and the hash of its image: of these, one snapshot is kept.
+    /// The kind of machine, its architecture and the hash of its image, and what was done to it: of these, one snapshot is
+    /// kept.
     kind: String,
     /// When it was frozen (RFC 3339).
     frozen: String,
@@ -50,6 +52,15 @@ pub(super) struct Manifest {
     pub(super) facts: Facts,
     /// The SHA-256 of each of its files.
     sums: BTreeMap<String, String>,
+}
+
+/// What is done to a machine that came of a snapshot, before it is frozen once more.
+#[derive(Clone, Copy, Debug)]
+pub struct Preparation<'a> {
+    /// What the machine has then, in words: of these, one snapshot is kept for a kind of machine.
+    pub name: &'a str,
+    /// What that rests on besides the machine: if it changes, there is another snapshot.
+    pub rests_on: &'a str,
 }
 
 /// A snapshot that is whole.
@@ -75,12 +86,53 @@ impl Snapshot {
     const FILES: [&str; 7] =
         [Self::MEMORY, Self::STATE, Self::DISK, Self::CONSOLE, keys::DISK, keys::IDENTITY, keys::KNOWN];
 
-    /// The snapshot of a machine: the kept one if it is whole, or one that is made now. Two runs do not make the same
-    /// one twice.
+    /// The snapshot of a machine: the kept one if it is whole, or one that is made now.
     pub(super) async fn provide(vm: &Vm) -> Result<Snapshot, ProvisionError> {
         let (key, kind) = (key(vm)?, kind(vm));
+        let boot = async |part: &Path| {
+            let booted = vm.booted(|| {
+                let _ = fs::remove_dir_all(part);
+                private(part)?;
+                let work = Work::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
+                Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
+            });
+            let machine = booted.await?;
+            let boot = machine.boot;
+            Ok((machine, boot.as_secs_f64()))
+        };
+        Snapshot::kept_or_made(vm, &key, &kind, boot).await
+    }
+
+    /// The snapshot of a machine that came of another snapshot, and to which something was done: the kept one if it is
+    /// whole, or one that is made now.
+    pub(super) async fn prepared(
+        vm: &Vm,
+        from: &Snapshot,
+        preparation: &Preparation<'_>,
+        prepare: impl AsyncFnOnce(&Machine) -> anyhow::Result<()>,
+    ) -> Result<Snapshot, ProvisionError> {
+        let key = key_of_prepared(&from.manifest, preparation);
+        let kind = format!("{}, {}", kind(vm), preparation.name);
+        let thaw = async |part: &Path| {
+            private(part)?;
+            let name = format!("{}-prepared", vm.definition.name);
+            let machine = thaw_into(vm, from, &name, part).await.map_err(|failed| failed.into_error(from))?;
+            prepare(&machine).await?;
+            Ok((machine, from.manifest.boot))
+        };
+        Snapshot::kept_or_made(vm, &key, &kind, thaw).await
+    }
+
+    /// The snapshot of a key, if it is kept and whole, or one that is made now, of a machine with its files in the folder
+    /// that `start` is told; that says how long its boot took too. Two runs do not make the same one twice.
+    async fn kept_or_made(
+        vm: &Vm,
+        key: &str,
+        kind: &str,
+        start: impl AsyncFnOnce(&Path) -> Result<(Machine, f64), ProvisionError>,
+    ) -> Result<Snapshot, ProvisionError> {
         let snapshots = folder(&vm.context.settings.cache);
-        let own = snapshots.join(&key);
+        let own = snapshots.join(key);
         if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
             return Ok(snapshot);
         }
@@ -93,9 +145,13 @@ impl Snapshot {
         let part = snapshots.join(format!("{key}.{}.part", vm.context.run));
         let lease = Lease::Path { path: part.clone() };
         vm.context.ledger.take(lease.clone())?;
-        vm.context.progress.say(format!("snapshot {kind}: made once, of a boot"));
-        make(vm, &key, &kind, &part).await?;
-        remove_others(&snapshots, &kind);
+        let started = Instant::now();
+        vm.context.progress.say(format!("snapshot {kind}: made once"));
+        there_is_room(vm, kind, &snapshots)?;
+        let (machine, boot) = Box::pin(start(&part)).await?;
+        keep(vm, machine, boot, (key, kind), &part).await?;
+        vm.context.progress.say(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+        remove_others(&snapshots, kind);
         let _ = fs::remove_dir_all(&own);
         fs::rename(&part, &own).with_context(|| format!("{} cannot be put into place", own.display()))?;
         vm.context.ledger.release(&lease)?;
@@ -176,38 +232,47 @@ fn before(vm: &Vm) -> anyhow::Result<String> {
     fs::read_to_string(&script).with_context(|| format!("{} cannot be read", script.display()))
 }
 
-/// Boots a machine in a folder, and freezes it there.
-async fn make(vm: &Vm, key: &str, kind: &str, part: &Path) -> Result<(), ProvisionError> {
-    let started = Instant::now();
-    let place = part.parent().unwrap_or(part);
+/// The hash of everything that a machine depends on that was frozen once more: which snapshot it came of, and what it was
+/// given.
+fn key_of_prepared(from: &Manifest, preparation: &Preparation<'_>) -> String {
+    let mut key = cache::Key::default();
+    key.add("from", from.key.as_bytes());
+    // It lies over that one's disk: another one of the same key is not the same.
+    key.add("disk", from.sums.get(Snapshot::DISK).map_or(&[], |sum| sum.as_bytes()));
+    key.add("preparation", preparation.name.as_bytes());
+    key.add("rests on", preparation.rests_on.as_bytes());
+    key.finish()
+}
+
+/// A folder that nobody else may look into.
+fn private(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().mode(0o700).create(folder);
+    made.with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
     let (room, free) = (Bytes((vm.memory() << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
-    if free < room {
-        let place = place.display();
-        return Err(anyhow::anyhow!(
-            "{place} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE"
-        )
-        .into());
-    }
-    let machine = vm.booted(|| {
-        let _ = fs::remove_dir_all(part);
-        DirBuilder::new().mode(0o700).create(part).with_context(|| format!("{} cannot be made", part.display()))?;
-        let work = Work::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
-        Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
-    });
-    let machine = machine.await?;
+    anyhow::ensure!(
+        free >= room,
+        "{} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE",
+        place.display()
+    );
+    Ok(())
+}
+
+/// Freezes a machine in the folder where its files are, and says there of what key and kind it is.
+async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
     machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
     let frozen = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     freeze(&machine, &part.join(Snapshot::STATE)).await.context("the machine does not let itself be frozen")?;
     fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
     let folder = part.to_owned();
     let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;
+    let (key, kind) = (known.0.to_owned(), known.1.to_owned());
     let facts = Facts { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
-    let boot = machine.boot.as_secs_f64();
-    let manifest = Manifest { key: key.to_owned(), kind: kind.to_owned(), frozen, boot, facts, sums };
+    let manifest = Manifest { key, kind, frozen, boot, facts, sums };
     let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
-    fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")?;
-    vm.context.progress.say(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
-    Ok(())
+    fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
 }
 
 /// Stops a machine, writes down its state and ends it; memory and disk are in their files already.
@@ -335,6 +400,22 @@ mod tests {
         let mut vm = Vm::assembled(Definition::named(root, "nano").unwrap(), Arch::Amd64, qemu, image, context());
         change(&mut vm);
         key(&vm).unwrap()
+    }
+
+    #[test]
+    fn a_prepared_machine_is_stale_when_what_it_came_of_or_was_given_has_changed() {
+        let key = |change: fn(&mut Manifest), name: &str, rests_on: &str| {
+            let mut from = Snapshot::open(frozen("nano").path()).unwrap().manifest;
+            change(&mut from);
+            key_of_prepared(&from, &Preparation { name, rests_on })
+        };
+        let now = key(|_| (), "with python", "sha256:1");
+        assert_eq!(now, key(|_| (), "with python", "sha256:1"));
+        assert_ne!(now, key(|_| (), "with python", "sha256:2"), "another image");
+        assert_ne!(now, key(|_| (), "with mosquitto", "sha256:1"), "another preparation");
+        assert_ne!(now, key(|from| from.key = "l".into(), "with python", "sha256:1"), "another machine");
+        let other_disk = |from: &mut Manifest| drop(from.sums.insert(Snapshot::DISK.into(), "0".into()));
+        assert_ne!(now, key(other_disk, "with python", "sha256:1"), "another one of the same machine");
     }
 
     #[test]

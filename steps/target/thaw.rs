@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -57,15 +57,42 @@ impl NotThawed {
 
 /// Starts a machine from a snapshot. What a call that is given up has made goes with it.
 pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urgency) -> Result<Machine, NotThawed> {
-    let started = Instant::now();
     let work = Work::make(&vm.context, name)?;
-    let login = keys::again(&work.name, &snapshot.folder, &work.folder)?;
-    let root = overlay(vm, &snapshot.folder.join(Snapshot::DISK), "qcow2", &work.folder).await?;
+    let (files, ram) = (work.folder.clone(), Memory::Frozen(snapshot.folder.join(Snapshot::MEMORY)));
+    start_from(vm, snapshot, work, &files, ram, urgency).await
+}
+
+/// Starts a machine from a snapshot that is to be frozen once more, in a folder where all that it needs for that is its
+/// own.
+pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &Path) -> Result<Machine, NotThawed> {
+    let work = Work::make(&vm.context, name)?;
+    let (from, own) = (snapshot.folder.clone(), part.to_owned());
+    let copy = move || {
+        let mut names = [Snapshot::MEMORY, keys::DISK].into_iter();
+        names.try_for_each(|name| fs::copy(from.join(name), own.join(name)).map(drop))
+    };
+    // Half a gigabyte: not on a thread that others wait for.
+    let copied = tokio::task::spawn_blocking(copy).await.context("nothing was copied")?;
+    copied.with_context(|| format!("{} cannot be copied", snapshot.folder.display()))?;
+    start_from(vm, snapshot, work, part, Memory::Thawed(part.join(Snapshot::MEMORY)), Urgency::First).await
+}
+
+async fn start_from(
+    vm: &Vm,
+    snapshot: &Snapshot,
+    work: Work,
+    files: &Path,
+    ram: Memory,
+    urgency: Urgency,
+) -> Result<Machine, NotThawed> {
+    let started = Instant::now();
+    let login = keys::again(&work.name, &snapshot.folder, files)?;
+    let root = overlay(vm, &snapshot.folder.join(Snapshot::DISK), "qcow2", files).await?;
     let console = evidence_file(&vm.context.evidence, &work.name, "console.log");
     // A machine's console begins with its boot, whoever saw that.
     fs::copy(snapshot.folder.join(Snapshot::CONSOLE), &console).context("the console of the boot cannot be copied")?;
     let devices = Devices {
-        ram: Memory::Frozen(snapshot.folder.join(Snapshot::MEMORY)),
+        ram,
         root,
         keys: snapshot.folder.join(keys::DISK),
         port: 0,

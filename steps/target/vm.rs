@@ -12,7 +12,7 @@ use super::definition::Definition;
 use super::image::Image;
 use super::machine::{Machine, Work};
 use super::qemu::{Board, Devices, Memory, Qemu};
-use super::snapshot::Snapshot;
+use super::snapshot::{Preparation, Snapshot};
 use super::thaw::thaw;
 use super::{Context, accelerator};
 use crate::facts::{Accelerator, Arch, Facts};
@@ -94,6 +94,35 @@ impl Vm {
             if !failed.crashed {
                 self.renounce(&snapshot).await;
                 snapshot = self.snapshot().await?;
+            }
+        }
+        Err(anyhow::anyhow!("{name}: no machine was started").into())
+    }
+
+    /// A clean machine to which something was done before it was frozen once more: what takes long is done once. It is done
+    /// if there is no such snapshot that is whole, and done anew if no machine comes up from it.
+    ///
+    /// # Errors
+    /// As for [`Vm::machine`], or what is to be done fails.
+    pub async fn prepared(
+        &self,
+        name: &str,
+        urgency: Urgency,
+        preparation: Preparation<'_>,
+        prepare: impl AsyncFn(&Machine) -> anyhow::Result<()>,
+    ) -> Result<Machine, ProvisionError> {
+        for _ in 1..=CRASHES {
+            let from = self.snapshot().await?;
+            let snapshot = Box::pin(Snapshot::prepared(self, &from, &preparation, &prepare)).await?;
+            match thaw(self, &snapshot, name, urgency).await {
+                Ok(machine) => return Ok(machine),
+                Err(failed) if snapshot.new && !failed.crashed => return Err(failed.into_error(&snapshot).into()),
+                Err(failed) => {
+                    self.context.progress.say(format!("{name}: {failed}: starting another"));
+                    if !failed.crashed {
+                        snapshot.discard();
+                    }
+                }
             }
         }
         Err(anyhow::anyhow!("{name}: no machine was started").into())

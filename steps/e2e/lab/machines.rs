@@ -310,6 +310,17 @@ impl Machines {
         job: Job<'_>,
         work: impl AsyncFnOnce(&Bench) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
+        let clean = async |vm: &Vm, name: &str, urgency| Ok(Box::pin(vm.machine(name, urgency)).await?);
+        self.work_on(job, clean, work).await
+    }
+
+    /// The same, on a machine that `provide` has of its kind.
+    pub async fn work_on<T>(
+        &self,
+        job: Job<'_>,
+        provide: impl AsyncFnOnce(&Vm, &str, Urgency) -> anyhow::Result<Machine>,
+        work: impl AsyncFnOnce(&Bench) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         if !self.come_of_here() && matches!(job.kind, Kind::Device) {
             if !job.first {
                 drop(queueing(self.annex_first.acquire()).await?);
@@ -327,7 +338,7 @@ impl Machines {
         let _room = queueing(self.room.of(job.share, vm.takes(), native)).await?;
         let name = machine_name(job.name);
         let urgency = if job.first { Urgency::First } else { Urgency::Usual };
-        let machine = self.schedule.work(&format!("machine {name}"), Box::pin(vm.machine(&name, urgency))).await?;
+        let machine = self.schedule.work(&format!("machine {name}"), Box::pin(provide(&vm, &name, urgency))).await?;
         let bench = self.taken_in(machine);
         let done = while_up(&bench, work).await;
         if self.keep && bench.machine.alive().is_ok() && self.room.has_more_than(vm.takes()) {
