@@ -24,8 +24,9 @@ use crate::kernel;
 use crate::shell::{Login, Shell, Ssh};
 use crate::wait::{self, Look};
 
-/// Two seconds on an idle host; a busy one may take its time.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Two seconds on an idle host; a busy one took more than a minute, and a snapshot that is whole is not to be given up for
+/// that.
+const LIMIT: Duration = Duration::from_secs(180);
 /// How often it is looked whether the state is loaded, and whether somebody answers.
 const PAUSE: Duration = Duration::from_millis(5);
 
