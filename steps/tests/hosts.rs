@@ -64,7 +64,9 @@ async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
     let said = guest.run_inside(SERVICE).await;
     assert!(said.contains("4 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
     // Its user's own Podman has run the registry, and has books of that.
-    guest.unchanged(&["/opt/assay", "/home/guest/.local/share/containers"]).await;
+    let books =
+        ["/opt/assay", "/home/guest/.local/share/containers", "/run/user/1001/containers", "/run/user/1001/netns"];
+    guest.unchanged(&books).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

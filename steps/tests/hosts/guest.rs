@@ -174,15 +174,21 @@ impl Guest {
         let unpack = Command::new("sudo").args(["sh", "-c", &inside::unpack()]);
         let unpack = unpack.stdin(inside::archive(program())).time_limit(LIMIT);
         self.machine.shell.read(&unpack).await.unwrap();
+        self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
 
     /// Runs the suite there as its user, by the machine's own Podman; gives all that it said.
     pub async fn run_inside(&self, tags: &str) -> String {
+        self.type_there(&inside::line(tags)).await
+    }
+
+    /// Runs a line as the machine's user; gives what it printed.
+    async fn type_there(&self, line: &str) -> String {
         let settings = Settings { home: Some(self.home.path().to_owned()), ..machines().await.0.settings.clone() };
         let entrance = Entrance::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
         let shell = Shell::ssh(Ssh::enter(&entrance).await.unwrap(), Arc::new(Nobody));
-        let output = shell.run(&Command::script(inside::line(tags), &[]).time_limit(LIMIT)).await.unwrap();
+        let output = shell.run(&Command::script(line, &[]).time_limit(LIMIT)).await.unwrap();
         let said = output.text();
         assert!(output.succeeded(), "{}: {said}{}", output.status, output.errors());
         said

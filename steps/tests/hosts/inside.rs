@@ -74,10 +74,15 @@ pub fn unpack() -> String {
     format!("mkdir {PLACE} && tar -C {PLACE} -xz && mkdir {PLACE}/cache && chown -R guest:guest {PLACE}")
 }
 
+/// What its user types first, so that it has a Podman in use and the image of the registry.
+pub fn load() -> String {
+    format!("podman load --quiet --input {PLACE}/registry.tar")
+}
+
 /// What its user types to run it.
 pub fn line(tags: &str) -> String {
     format!(
-        "podman load --quiet --input {PLACE}/registry.tar >/dev/null && cd {PLACE} &&
-        PATH={PLACE}/bin:$PATH ASSAY_ROOT={PLACE}/root ASSAY_CACHE={PLACE}/cache ./e2e --target podman --tags '{tags}' 2>&1"
+        "cd {PLACE} && PATH={PLACE}/bin:$PATH ASSAY_ROOT={PLACE}/root ASSAY_CACHE={PLACE}/cache \
+        ./e2e --target podman --tags '{tags}' 2>&1"
     )
 }
