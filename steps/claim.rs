@@ -64,6 +64,8 @@ pub enum Need {
     OwnMachine,
     /// Root on the machine.
     Root,
+    /// A systemd that makes units of the user's Quadlets.
+    Units,
 }
 
 impl Need {
@@ -77,6 +79,7 @@ impl Need {
             Need::OwnMachine => {
                 "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
             }
+            Need::Units => "needs a systemd that makes units of Quadlets, which the user does not have there",
             Need::Root => {
                 "needs root on the machine, to empty its page cache: let its user run sudo without a password"
             }

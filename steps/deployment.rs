@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::command::{Command, Output, quote};
+use crate::probe::hand::{self, ByHand};
 use crate::probe::journal::{self, Line};
 use crate::probe::trial::{self, Trial, Until};
 use crate::probe::{Reading, Unreadable};
@@ -120,8 +121,7 @@ impl Deployment {
     /// The machine cannot be asked, or what it prints cannot be read, is not of this trial or not of this boot. A unit
     /// that fails is no error here.
     pub async fn watch(&self, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
-        let token = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
-        self.watch_as(token.trim(), boot, until, limit).await
+        self.watch_as(&token()?, boot, until, limit).await
     }
 
     async fn watch_as(&self, token: &str, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
@@ -153,6 +153,29 @@ impl Deployment {
     pub fn unit(&self) -> &str {
         &self.unit
     }
+}
+
+/// A word that nobody has said before.
+fn token() -> anyhow::Result<String> {
+    let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
+    Ok(uuid.trim().to_owned())
+}
+
+/// Runs an image by `podman run` as `unit`, under the limits of a Quadlet, where there are no units; on the `boot` of the
+/// machine that is meant. Gives what that printed, too.
+///
+/// # Errors
+/// The machine cannot be asked, or no container can be run. A workload that fails is no error here.
+pub async fn run_by_hand(
+    shell: &Shell,
+    unit: &str,
+    quadlet: &str,
+    image: &str,
+    (boot, until, limit): (&str, Until, Duration),
+) -> anyhow::Result<(ByHand, String)> {
+    let token = token()?;
+    let raw = shell.read(&hand::command(unit, quadlet, image, until, limit, &token)?).await?;
+    Ok((hand::parse(&raw, unit, &token, boot)?, raw))
 }
 
 fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {

@@ -1,6 +1,7 @@
 //! What was seen, with its unit, its time and the text it was read from. Judged later; kept always.
 
 pub mod catalogue;
+pub mod hand;
 pub mod journal;
 pub mod trial;
 

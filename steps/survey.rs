@@ -24,6 +24,13 @@ const PODMAN: (u64, u64) = (4, 4);
 /// The first Podman that finds WebAssembly's runtime without the link `crun-wasm`.
 const WITHOUT_LINK: (u64, u64) = (5, 0);
 
+/// The names of what units rest on.
+const SYSTEMD: &str = "systemd";
+const MANAGER: &str = "systemd of the user";
+const LINGERING: &str = "lingering";
+const DELEGATION: &str = "cgroup delegation";
+const QUADLET: &str = "Quadlet";
+
 /// As whom commands run there may become root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
@@ -150,6 +157,18 @@ impl Survey {
         self.word("user")
     }
 
+    /// Whether there is a systemd that makes units of the user's Quadlets.
+    pub fn has_units(&self) -> bool {
+        [self.systemd_point(), self.manager(), self.generator()].iter().all(|point| point.remedy.is_none())
+    }
+
+    /// What a run does without where it may run the workload by `podman run`: what units rest on.
+    pub fn points_by_hand(&self) -> Vec<Point> {
+        let of_units = [SYSTEMD, MANAGER, LINGERING, DELEGATION, QUADLET];
+        let points = self.points().into_iter();
+        points.map(|point| if of_units.contains(&point.name) { point.optional() } else { point }).collect()
+    }
+
     /// What is in the way of a run, and what is not: in the order in which it is needed.
     pub fn points(&self) -> Vec<Point> {
         let user = match self.word("uid") {
@@ -176,10 +195,10 @@ impl Survey {
 
     fn systemd_point(&self) -> Point {
         match self.systemd {
-            true => Point::there("systemd", self.facts.systemd.clone().unwrap_or_default()),
+            true => Point::there(SYSTEMD, self.facts.systemd.clone().unwrap_or_default()),
             false => {
                 let found = format!("it was started by {}, not by systemd", self.word("init"));
-                Point::lacking("systemd", found, "take a machine that systemd runs: units are what is claimed about")
+                Point::lacking(SYSTEMD, found, "take a machine that systemd runs: units are what is claimed about")
             }
         }
     }
@@ -196,7 +215,7 @@ impl Survey {
     }
 
     fn manager(&self) -> Point {
-        let (name, said) = ("systemd of the user", self.word("manager"));
+        let (name, said) = (MANAGER, self.word("manager"));
         match said {
             "running" | "degraded" | "starting" if self.runtime.is_some() => Point::there(name, said),
             _ => {
@@ -211,14 +230,14 @@ impl Survey {
             "" | "no" => {
                 let found = format!("units of {} end with the last login", self.user());
                 let remedy = format!("sudo loginctl enable-linger {}", self.user());
-                Point::lacking("lingering", found, remedy).by(Provision::Linger)
+                Point::lacking(LINGERING, found, remedy).by(Provision::Linger)
             }
-            _ => Point::there("lingering", "units live on without a login"),
+            _ => Point::there(LINGERING, "units live on without a login"),
         }
     }
 
     fn controllers(&self) -> Point {
-        let (name, has) = ("cgroup delegation", &self.facts.controllers);
+        let (name, has) = (DELEGATION, &self.facts.controllers);
         let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|one| !has.iter().any(|other| other == one)).collect();
         match lacks.is_empty() {
             true => Point::there(name, has.join(" ")),
@@ -244,10 +263,10 @@ impl Survey {
     fn generator(&self) -> Point {
         match self.word("generator") {
             "" if self.facts.podman.is_none() => {
-                Point::lacking("Quadlet", "podman brings it", self.install("podman")).by(Provision::Package("podman"))
+                Point::lacking(QUADLET, "podman brings it", self.install("podman")).by(Provision::Package("podman"))
             }
-            "" => Point::lacking("Quadlet", "podman's generator for user units is not there", self.install("podman")),
-            path => Point::there("Quadlet", path),
+            "" => Point::lacking(QUADLET, "podman's generator for user units is not there", self.install("podman")),
+            path => Point::there(QUADLET, path),
         }
     }
 

@@ -17,14 +17,14 @@ pub async fn checks(way: Way, settings: &Settings) -> anyhow::Result<Vec<Check>>
     let units = deployment::units(&settings.root, None)?;
     let target = way.target.to_string();
     let login = |state, found: String, remedy| Check { name: format!("{target}: login"), state, found, remedy };
-    Ok(match way.look(units, settings, Arc::new(Nobody)).await {
+    Ok(match way.clone().look(units, settings, Arc::new(Nobody)).await {
         Err(error) => {
             vec![login(State::Missing, format!("{error:#}"), Some("then ask again".to_owned()))]
         }
         Ok(found) => {
             let facts = &found.survey.facts;
             let what = format!("{}, {}, Linux {}", facts.distribution, facts.architecture, facts.kernel);
-            let points = found.survey.points().into_iter().map(|point| check(&target, point));
+            let points = way.points(&found.survey).into_iter().map(|point| check(&target, point));
             [login(State::Ok, what, None)].into_iter().chain(points).collect()
         }
     })

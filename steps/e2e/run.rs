@@ -143,12 +143,15 @@ impl Run {
             TargetSpec::Vm(_) => Home { arch, device: true },
             _ => Home { arch: Arch::host().unwrap_or(arch), device: false },
         };
-        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings).map_err(|error| {
-            // What EC2 takes on this host is not examined.
-            let asks = target != TargetSpec::Ec2;
-            let doctor = asks.then(|| format!("; `cargo run -- doctor --target {target}` tells all that is missing"));
-            infrastructure(anyhow::anyhow!("{error:#}{}", doctor.unwrap_or_default()))
-        })?;
+        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings).map_err(
+            |error| {
+                // What EC2 takes on this host is not examined.
+                let asks = target != TargetSpec::Ec2;
+                let doctor =
+                    asks.then(|| format!("; `cargo run -- doctor --target {target}` tells all that is missing"));
+                infrastructure(anyhow::anyhow!("{error:#}{}", doctor.unwrap_or_default()))
+            },
+        )?;
         Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote, found }))
     }
 

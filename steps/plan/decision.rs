@@ -80,6 +80,7 @@ impl Met {
             (Need::NativeCpu, unseen || aws || survey.is_some_and(|survey| survey.facts.native)),
             (Need::Device, *target != TargetSpec::Podman),
             (Need::OwnMachine, !target.is_found()),
+            (Need::Units, survey.is_none_or(Survey::has_units)),
             (Need::Root, survey.is_none_or(|survey| survey.root != Root::Never)),
         ];
         let needs = needs.into_iter().filter_map(|(need, met)| met.then_some(need)).collect();

@@ -84,6 +84,14 @@ impl Way {
         }
     }
 
+    /// What a run needs there: over SSH units too, for which such a machine is taken; on this host it may do without.
+    pub fn points(&self, survey: &Survey) -> Vec<Point> {
+        match self.target {
+            TargetSpec::Podman => survey.points_by_hand(),
+            _ => survey.points(),
+        }
+    }
+
     /// What a run's ledger says of it.
     fn lease(&self, run: &str) -> Lease {
         Lease::Found { run: run.to_owned(), target: self.target.to_string(), host_key: self.host_key.clone() }
@@ -130,7 +138,7 @@ impl Found {
     pub fn check(&self) -> Result<(), Lacking> {
         let brings = self.way.provision && self.survey.root != Root::Never;
         let stays = |point: &Point| point.is_in_the_way() && !(brings && point.by.is_some());
-        let points: Vec<Point> = self.survey.points().into_iter().filter(stays).collect();
+        let points: Vec<Point> = self.way.points(&self.survey).into_iter().filter(stays).collect();
         match points.is_empty() {
             true => Ok(()),
             false => Err(Lacking { target: self.way.target.to_string(), points }),
@@ -175,10 +183,13 @@ impl Found {
             lacking if lacking.is_empty() => self.survey.facts.clone(),
             lacking => Box::pin(self.provision(&shell, &lacking, context)).await?,
         };
-        let shell = shell.with_variables([
+        // Podman wants such a folder, and who was not logged in by systemd has none.
+        let runtime = self.survey.runtime.is_none().then(|| ("XDG_RUNTIME_DIR".to_owned(), format!("{folder}/run")));
+        let variables = [
             ("CONTAINERS_STORAGE_CONF".to_owned(), format!("{folder}/storage.conf")),
             ("XDG_DATA_HOME".to_owned(), format!("{folder}/data")),
-        ]);
+        ];
+        let shell = shell.with_variables(variables.into_iter().chain(runtime));
         context.progress.say(format!("{name}: {} lends itself: {}", self.way.target, facts.distribution));
         Ok(Machine {
             name: name.to_owned(),

@@ -70,6 +70,15 @@ async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
+    let mut guest = Guest::on("alone", "").await;
+    guest.take_in_the_suite().await;
+    let said = guest.run_inside_without_systemd("@A6-1 or @A6-2 or @A6-3 or @A6-4").await;
+    assert!(said.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
+    assert!(said.contains(" by podman run") && said.contains("needs a systemd that makes units of Quadlets"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_not_let_in() {
     let guest = Guest::on("user", "").await;
     let said = guest.run_as("ghost", &QUICK, 3).await;

@@ -204,6 +204,14 @@ impl Machines {
         matches!(self.place, Place::Here)
     }
 
+    /// Whether systemd makes units of Quadlets on the device.
+    pub fn has_units(&self) -> bool {
+        match &self.place {
+            Place::Found(found) => found.survey.has_units(),
+            Place::Here | Place::Rented(_) => true,
+        }
+    }
+
     /// Whether commands on the device may become root's, as emptying its page cache takes.
     pub fn let_root_in(&self) -> bool {
         match &self.place {

@@ -142,7 +142,7 @@ impl Lab {
     /// The run of the workload as the annex deploys it, on the device. Cold where the CPU is native; where it is
     /// emulated, a cold start under a tenth of the CPU takes longer than systemd waits for it.
     pub async fn annex_run(&self) -> anyhow::Result<Subject> {
-        let cold = self.machines.native().await? && self.machines.let_root_in();
+        let cold = self.machines.native().await? && self.machines.let_root_in() && self.machines.has_units();
         self.trial(&workload(Limits::Annex, 1, cold)).await
     }
 
@@ -238,6 +238,9 @@ impl Lab {
         let name = spec.to_string();
         let job = Job { share: spec.share(), first: spec.limits == Limits::Annex, ..Job::named(&name) };
         let work = async |bench: &Bench, reference: &str| {
+            if !self.machines.has_units() {
+                return self.by_hand(bench, &name, spec, reference).await;
+            }
             let unit = spec.limits.quadlet();
             let deployment = Deployment::install(&bench.machine.shell, unit, &self.quadlet(unit)?, reference).await?;
             let mut subject = Subject::default();
@@ -249,6 +252,20 @@ impl Lab {
             Ok(subject)
         };
         self.with_image(job, &spec.guest, work).await
+    }
+
+    /// A run of a workload by `podman run`, where there are no units.
+    async fn by_hand(&self, bench: &Bench, series: &str, spec: &TrialSpec, reference: &str) -> anyhow::Result<Subject> {
+        bench.warm_up().await?;
+        let (machine, unit) = (&bench.machine, spec.limits.quadlet());
+        let name = self.named(&Run { series, number: 1, cold: false }.to_string());
+        self.progress.say(format!("{}: {name}, by podman run", machine.name));
+        let how = (machine.facts.boot.as_str(), spec.until, LIMIT);
+        let ran = deployment::run_by_hand(&machine.shell, unit, &self.quadlet(unit)?, reference, how).await;
+        let (ran, raw) = ran.with_context(|| format!("{name} on {}", machine.name))?;
+        let mut subject = self.subject(&name, &machine.name, ran.readings(unit))?;
+        subject.files.push(self.evidence.keep(&format!("by-hand/{}.txt", name.replace(' ', "-")), raw.as_bytes())?);
+        Ok(subject)
     }
 
     /// One run of what is deployed on a machine, which is made cold or warm for it.

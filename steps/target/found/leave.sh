@@ -3,7 +3,7 @@
 #
 #   RUN  its id
 run=$HOME/.assay-$1
-runtime=$XDG_RUNTIME_DIR
+runtime=${XDG_RUNTIME_DIR:-$run/run}
 [ -d "$run" ] || exit 0
 export CONTAINERS_STORAGE_CONF="$run/storage.conf" XDG_DATA_HOME="$run/data"
 while read -r unit; do
@@ -21,7 +21,7 @@ systemctl --user stop 'assay_*.slice' 2>/dev/null
 # Podman's generator has each of its services want it.
 grep -qx podman-user-wait-network-online "$run/absent" &&
     systemctl --user stop podman-user-wait-network-online.service
-systemctl --user daemon-reload
+[ -d /run/systemd/system ] && systemctl --user daemon-reload
 if command -v podman >/dev/null && [ -e "$run/data/containers" ]; then
     podman rm --all --force --time 0 >/dev/null
     # Its layers belong to other user ids.

@@ -6,8 +6,9 @@
 set -eu
 umask 077
 run=$HOME/.assay-$1
-runtime=$XDG_RUNTIME_DIR
+runtime=${XDG_RUNTIME_DIR:-$run/run}
 mkdir "$run"
+mkdir -p "$runtime"
 name=$1
 shift
 printf '%s\n' "$@" >"$run/units"
@@ -22,7 +23,9 @@ for thing in "$runtime/containers" "$runtime/crun" "$runtime/libpod" "$runtime/n
     [ -e "$thing" ] || echo "$thing"
 done >>"$run/absent"
 waits=podman-user-wait-network-online
-systemctl --user --quiet is-active "$waits.service" || echo "$waits" >>"$run/absent"
+if [ -d /run/systemd/system ]; then
+    systemctl --user --quiet is-active "$waits.service" || echo "$waits" >>"$run/absent"
+fi
 # Its images are nobody else's: no name of the user's can be in the way, and none is touched.
 mkdir "$run/data"
 cat >"$run/storage.conf" <<TEXT

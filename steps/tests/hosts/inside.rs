@@ -79,6 +79,20 @@ pub fn load() -> String {
     format!("podman load --quiet --input {PLACE}/registry.tar")
 }
 
+/// Runs a line as the machine's user, in a namespace that shows no systemd and none of its user's folders below `/run`, and in
+/// a control group of the user's.
+pub const WITHOUT_SYSTEMD: &str = r#"
+lent=/sys/fs/cgroup/lent
+mkdir $lent $lent/own
+chown -R guest $lent
+echo $$ >$lent/own/cgroup.procs
+for group in /sys/fs/cgroup $lent; do
+    echo "+cpu +memory +pids" >$group/cgroup.subtree_control
+done
+exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/systemd; mount -t tmpfs tmpfs /run/user
+    exec setpriv --reuid guest --regid guest --init-groups env -i HOME=/home/guest USER=guest PATH="$PATH" sh -c "$1"' - "$1"
+"#;
+
 /// What its user types to run it.
 pub fn line(tags: &str) -> String {
     format!(
