@@ -148,6 +148,8 @@ impl Guest {
     /// of them does not judge is left out.
     pub async fn both(&self) -> BTreeMap<String, [String; 2]> {
         let there = self.run_on(&format!("ssh://guest@127.0.0.1:{}", self.port), &[], 0).await.1;
+        // Whatever becomes of the other run, this one was seen.
+        println!("{there:#?}");
         let here = self.run_on("vm", &[], 0).await.1;
         here.into_iter().filter_map(|(claim, here)| Some((claim.clone(), [here, there.get(&claim)?.clone()]))).collect()
     }
