@@ -132,7 +132,7 @@ impl Lab {
             let preparation = Preparation { name: "with the image of python", rests_on: &python.layout.digest };
             let pull = async |machine: &Machine| {
                 self.progress.say(format!("{}: pulling what runs {CONVENTIONAL}", machine.name));
-                let reference = machine.as_seen_there(&*self.published(&python).await?).await?;
+                let reference = machine.as_seen_there(&self.published(&python).await?).await?;
                 deployment::pull_as(&machine.shell, &reference, KEPT).await
             };
             Ok(Box::pin(vm.prepared(name, urgency, preparation, pull)).await?)
