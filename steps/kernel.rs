@@ -1,7 +1,8 @@
-//! What a kernel has to give and to tell: random bytes, and the sizes in its accounts.
+//! What a kernel has to give and to tell: random bytes, the time, and the sizes in its accounts.
 
 use std::fs::File;
 use std::io::Read as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 
@@ -24,6 +25,11 @@ pub fn size(account: &str, name: &str) -> Option<Bytes> {
     let line = account.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(Bytes(kibibytes.saturating_mul(1024)))
+}
+
+/// Seconds since 1970, by this host's clock.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]

@@ -4,14 +4,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Context as _;
 use jiff::SignedDuration;
 
 use crate::command::Command;
 use crate::distribution::Distribution;
 use crate::facts::{Accelerator, Facts, section};
+use crate::kernel::now;
 use crate::shell::Shell;
 use crate::unit::Bytes;
 
@@ -395,11 +394,6 @@ impl Survey {
             Root::Sudo => Point::there("sudo", "without a password").optional(),
         }
     }
-}
-
-/// Seconds since 1970, by this host's clock.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn last_line(text: &str) -> &str {

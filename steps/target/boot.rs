@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
@@ -16,6 +16,7 @@ use super::vm::{ProvisionError, Urgency, Vm};
 use super::{Context, Qmp, keys, remedy};
 use crate::command::{Command, Status};
 use crate::facts::Facts;
+use crate::kernel::now;
 use crate::shell::{Login, Shell, Ssh};
 use crate::tool;
 use crate::wait::{self, Look, TooLate};
@@ -260,9 +261,4 @@ impl Boot<'_> {
     fn console_text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
     }
-}
-
-/// Seconds since 1970, by this host's clock.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
