@@ -1,8 +1,8 @@
 //! What a kernel has to give and to tell: random bytes, the time, and the sizes in its accounts.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 
@@ -27,6 +27,20 @@ pub fn size(account: &str, name: &str) -> Option<Bytes> {
     Some(Bytes(kibibytes.saturating_mul(1024)))
 }
 
+/// The CPU time that a process and its threads have taken so far; `None` where there is no such process.
+pub fn cpu_time(pid: i32) -> Option<Duration> {
+    busy(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The CPU time in an account as `/proc/self/stat` is: its 14th and 15th word, in hundredths of a second whatever the
+/// kernel's own clock.
+fn busy(account: &str) -> Option<Duration> {
+    // The second word is the program's name in brackets, in which anything may be.
+    let words = account.rsplit_once(") ")?.1.split(' ').skip(11).take(2);
+    let ticks: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+    (ticks.len() == 2).then(|| Duration::from_millis(10 * ticks.iter().sum::<u64>()))
+}
+
 /// Seconds since 1970, by this host's clock.
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
@@ -43,6 +57,15 @@ mod tests {
         assert_eq!(size(account, "VmRSS"), Some(Bytes(2048)));
         assert_eq!(size(account, "HugePages_Total"), None, "it is no size");
         assert_eq!(size(account, "MemFree"), None);
+    }
+
+    #[test]
+    fn cpu_time_is_that_of_user_and_system() {
+        let account = "4242 (qemu) 7 (x) S 1 4242 4242 0 -1 4194304 5 0 6 0 231 12 0 0 20 0 5 0 100 9 9";
+        assert_eq!(busy(account), Some(Duration::from_millis(2430)));
+        assert_eq!(busy("4242 (qemu) S 1 4242 4242 0 -1 4194304 5 0 6 0 231"), None);
+        assert!(cpu_time(std::process::id().cast_signed()).is_some());
+        assert_eq!(cpu_time(i32::MAX), None);
     }
 
     #[test]

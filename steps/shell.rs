@@ -203,6 +203,13 @@ impl Shell {
         }
     }
 
+    /// Logs out, where there was a login: no command can be run any more.
+    pub async fn close(&self) {
+        if let Executor::Ssh(ssh) = &self.executor {
+            ssh.close().await;
+        }
+    }
+
     /// The name of the machine the commands run on.
     pub fn machine(&self) -> &str {
         &self.machine

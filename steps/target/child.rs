@@ -5,11 +5,13 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::command::Status;
+use crate::kernel;
 use crate::lease::{Lease, Ledger};
 use crate::tool;
 
@@ -71,6 +73,14 @@ impl Child {
         ended.unwrap_or(Status::Code(-1))
     }
 
+    /// The CPU time that it has taken so far; `None` once it is over.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        match self.lease {
+            Some(Lease::Process { pid, .. }) => kernel::cpu_time(pid),
+            _ => None,
+        }
+    }
+
     /// Ends it and all that is in its group; already over is fine.
     pub fn end(&self) {
         // A process that cannot be ended stays in the ledger, and the ledger tells.
@@ -128,6 +138,7 @@ mod tests {
         let script = words(&["sh", "-c", "echo one; echo two >&2; sleep 0.1; exit 3"]);
         let child = Child::start(&script, &log, &ledger).unwrap();
         assert_eq!(child.ended(), None);
+        assert!(child.cpu_time().is_some());
         assert_eq!(child.wait().await, Status::Code(3));
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
         let child = Child::start(&words(&["false"]), &log, &ledger).unwrap();

@@ -26,13 +26,19 @@ use crate::facts::{Accelerator, Facts};
 use crate::lease::Lease;
 use crate::progress::Progress;
 use crate::unit::Bytes;
+use crate::wait::{self, Look};
 
 /// Raised when what is frozen changes, or how.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 /// The state without the memory is a megabyte.
 const FREEZING: Duration = Duration::from_secs(60);
 /// A few boots on a busy host, one after the other.
 const LIMIT: Duration = Duration::from_secs(900);
+/// How long it may take a machine to come to rest, and of how much of a CPU in a second one is at rest: an emulated one that
+/// has nothing to do takes 10 ms to 80 ms.
+const REST: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_millis(120);
 /// What lies beside memory and disk, and what the disk may grow by until it is frozen.
 const BESIDE: u64 = 200 << 20;
 
@@ -263,6 +269,7 @@ fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
 /// Freezes a machine in the folder where its files are, and says there of what key and kind it is.
 async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
     machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
+    come_to_rest(&machine).await?;
     let frozen = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     freeze(&machine, &part.join(Snapshot::STATE)).await.context("the machine does not let itself be frozen")?;
     fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
@@ -273,6 +280,23 @@ async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &
     let manifest = Manifest { key, kind, frozen, boot, facts, sums };
     let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
+}
+
+/// Logs out of a machine and waits until nothing is done there any more: whatever is still to be done when it is frozen, each
+/// machine that comes of it would do for itself.
+async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
+    let qemu = &machine.emulated().context("only what runs on this host is frozen")?.child;
+    machine.shell.close().await;
+    let mut before = None;
+    let rest = wait::until("a machine at rest", REST, SECOND, async || {
+        let now = qemu.cpu_time().context("its qemu has ended")?;
+        let took = before.replace(now).map(|before| now.saturating_sub(before));
+        Ok::<_, anyhow::Error>(match took {
+            Some(took) if took < IDLE => Look::Done(()),
+            _ => Look::Waiting(format!("it took {took:?} of a CPU in a second")),
+        })
+    });
+    rest.await
 }
 
 /// Stops a machine, writes down its state and ends it; memory and disk are in their files already.

@@ -63,13 +63,15 @@ pub struct Bench {
     pub machine: Machine,
     images: Mutex<HashSet<String>>,
     warm: tokio::sync::Mutex<bool>,
+    /// What there was on it after the last look at it.
+    seen: tokio::sync::Mutex<Option<Inventory>>,
 }
 
 impl Bench {
     /// A machine that comes of a snapshot is warm: that is how it was frozen.
     fn new(machine: Machine) -> Bench {
         let warm = machine.facts.snapshot.is_some();
-        Bench { machine, images: Mutex::default(), warm: tokio::sync::Mutex::new(warm) }
+        Bench { machine, images: Mutex::default(), warm: tokio::sync::Mutex::new(warm), seen: Default::default() }
     }
 
     /// Whether it goes with the job that is done on it: what that has put there need not be removed.
@@ -299,9 +301,15 @@ impl Machines {
             // Everything is done there, and its system looks after itself.
             return while_up(&bench, look).await;
         }
-        let before = Inventory::take(&bench.machine.shell).await?;
+        // Between two looks nobody does anything there: what there was after one is what there is before the next.
+        let mut inventory = bench.seen.lock().await;
+        let before = match inventory.take() {
+            Some(before) => before,
+            None => Inventory::take(&bench.machine.shell).await?,
+        };
         let seen = while_up(&bench, look).await;
-        if let Some(changes) = before.changes(&Inventory::take(&bench.machine.shell).await?) {
+        let after = inventory.insert(Inventory::take(&bench.machine.shell).await?);
+        if let Some(changes) = before.changes(after) {
             self.device.forget();
             anyhow::bail!(
                 "the scenario changed the machine that it shares with others ({changes}): without the tag @shared it \
