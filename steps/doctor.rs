@@ -171,7 +171,7 @@ pub async fn examine(
         tries.push(sdk::room());
     }
     let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
-    let setup = checks.iter().any(|check| check.state == State::Missing).then(|| host.setup());
+    let of_host = checks.len();
     if *target == TargetSpec::Ec2 {
         checks.extend(cloud::checks(settings, progress).await);
     }
@@ -179,6 +179,9 @@ pub async fn examine(
         progress.say(format!("looking at {target}"));
         checks.extend(found::checks(Way { target: target.clone(), host_key, provision: false }, settings).await?);
     }
+    let here = if *target == TargetSpec::Podman { checks.len() } else { of_host };
+    let lacks = checks.iter().take(here).any(|check| check.state == State::Missing);
+    let setup = lacks.then(|| host.setup());
     Ok(Diagnosis::of(target, setup, checks))
 }
 
@@ -226,7 +229,8 @@ impl Diagnosis {
                 State::Missing => '✘',
                 State::Warning => '!',
             };
-            let remedy = remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            let apart = if found.ends_with('?') { " " } else { "; " };
+            let remedy = remedy.as_ref().map(|remedy| format!("{apart}{remedy}")).unwrap_or_default();
             text.push_str(&format!("{mark} {name:width$}  {found}{remedy}\n"));
         }
         text

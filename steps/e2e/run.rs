@@ -371,7 +371,8 @@ fn look(
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let found = runtime.block_on(way.look(units, settings, Arc::new(Nobody))).map_err(|error| {
         match error.downcast_ref::<EnterError>() {
-            Some(EnterError::HostKeyOption { .. } | EnterError::Config { .. }) => usage(error),
+            Some(EnterError::HostKeyOption { .. }) => usage(error),
+            Some(EnterError::Config { .. }) => usage(target.unusable(error)),
             _ => infrastructure(target.unusable(error)),
         }
     })?;

@@ -181,7 +181,8 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
         told(&mut run, 3, &[&said, &format!("; `cargo run -- doctor --target {target}` tries all that a run needs")]);
     }
     let mut doctor = project.assay(&["doctor", "--target", &target]);
-    told(&mut doctor, 1, &[&format!("✘ {target}: login"), "no SSH connection to ", "does not work here: "]);
+    let said = told(&mut doctor, 1, &[&format!("✘ {target}: login"), "no SSH connection to ", "does not work here: "]);
+    assert!(said.contains("is that its port? then ask again"), "{said}");
     assert!(!project.path("target/assay").exists(), "there is evidence of nothing");
 }
 
