@@ -80,3 +80,14 @@ pub struct Used {
     /// When it was seen to be gone.
     pub until: Option<Timestamp>,
 }
+
+/// What keeps a run in the cloud from beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// What was seen, in AWS's own words where it has said something.
+    pub found: String,
+    /// What mends it, where what was seen does not say that.
+    pub remedy: Option<String>,
+    /// Whether another question may be answered all the same.
+    pub only_here: bool,
+}

@@ -78,6 +78,12 @@ impl Attempt {
         Attempt { outcome, unit, checks, ..self.clone() }
     }
 
+    /// Whether an error ended it that is none of its checks: nobody knows what it would have come to.
+    pub fn broke_off(&self) -> bool {
+        let unjudged = |judged: &Judged| judged.outcome.verdict == Verdict::Inconclusive;
+        self.outcome.verdict == Verdict::Inconclusive && self.error.is_some() && !self.checks.iter().any(unjudged)
+    }
+
     /// How many samples its checks rest on.
     pub fn samples(&self) -> usize {
         self.checks.iter().map(|judged| judged.check.samples.len()).sum()

@@ -1,13 +1,14 @@
 //! What a target needs on this host, found out by use: each thing is tried, not merely looked for.
 
+mod cloud;
 mod containers;
 mod found;
-
 mod host;
 mod machines;
 mod programs;
 mod room;
 mod rust;
+mod sdk;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -63,9 +64,9 @@ pub struct Diagnosis {
     pub works: bool,
     /// What was tried, in the order of need.
     pub checks: Vec<Check>,
-    /// The command that installs what can be installed.
+    /// The command that installs what this host lacks and can be installed, if it lacks anything.
     #[serde(skip)]
-    setup: String,
+    setup: Option<String>,
 }
 
 /// What came of an attempt.
@@ -87,6 +88,21 @@ impl Finding {
 
     fn worth_knowing(found: impl Into<String>) -> Finding {
         Finding { state: State::Warning, found: found.into(), remedy: None }
+    }
+
+    fn late(limit: Duration) -> Finding {
+        Finding::fails(format!("gives no answer within {} s", limit.as_secs_f64()))
+    }
+
+    /// What is told of it: of what the target works without, that it does not work is a warning; `remedy` is what to do
+    /// where it does not say that itself.
+    fn of(self, name: String, remedy: String, needed: bool) -> Check {
+        let state = match self.state {
+            State::Missing if !needed => State::Warning,
+            state => state,
+        };
+        let remedy = (state != State::Ok).then(|| self.remedy.unwrap_or(remedy));
+        Check { name, state, found: self.found, remedy }
     }
 
     /// What to do, where that is not what its [`Try`] says.
@@ -123,20 +139,14 @@ impl Try {
     }
 
     async fn settle(self, limit: Duration) -> Check {
-        let late = |_| Finding::fails(format!("gives no answer within {} s", limit.as_secs_f64()));
-        let finding = tokio::time::timeout(limit, self.attempt).await.unwrap_or_else(late);
-        let state = match finding.state {
-            State::Missing if !self.needed => State::Warning,
-            state => state,
-        };
-        let remedy = (state != State::Ok).then(|| finding.remedy.unwrap_or(self.remedy));
-        Check { name: self.name, state, found: finding.found, remedy }
+        let finding = tokio::time::timeout(limit, self.attempt).await;
+        finding.unwrap_or_else(|_| Finding::late(limit)).of(self.name, self.remedy, self.needed)
     }
 }
 
 /// Tries all that a target needs on this host, and there where it is a machine of somebody else's, whose host key may be
-/// named by its fingerprint; the architecture is that of this host's machines. Leaves nothing behind but what is kept of the
-/// accelerator.
+/// named by its fingerprint, or where it is AWS; the architecture is that of this host's machines. Leaves nothing behind but
+/// what is kept of the accelerator, and makes nothing there.
 ///
 /// # Errors
 /// A machine's scripts cannot be read, or there is no folder to try anything in.
@@ -148,17 +158,31 @@ pub async fn examine(
     settings: &Settings,
     progress: &Progress,
 ) -> anyhow::Result<Diagnosis> {
-    let host = Arc::new(Host::new(arch, definitions, settings)?);
-    let tries = [rust::tries(&host), programs::tries(&host), containers::tries(&host)];
-    // The controls of a machine over SSH are virtual machines.
-    let machines = if *target == TargetSpec::Podman { Vec::new() } else { machines::tries(&host) };
-    let tries = tries.into_iter().flatten().chain(machines).chain(room::tries(&host)).collect();
+    let host = Arc::new(Host::new(target, arch, definitions, settings)?);
+    let tries = [rust::tries(&host), programs::tries(&host, target), containers::tries(&host)];
+    let mut tries: Vec<Try> = tries.into_iter().flatten().collect();
+    // The controls of a machine that is elsewhere are virtual machines.
+    let machines = *target != TargetSpec::Podman;
+    if machines {
+        tries.extend(machines::tries(&host));
+    }
+    tries.extend(room::tries(&host, machines));
+    if *target == TargetSpec::Ec2 {
+        tries.push(sdk::room());
+    }
     let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
+    let of_host = checks.len();
+    if *target == TargetSpec::Ec2 {
+        checks.extend(cloud::checks(settings, progress).await);
+    }
     if target.is_found() {
         progress.say(format!("looking at {target}"));
         checks.extend(found::checks(Way { target: target.clone(), host_key, provision: false }, settings).await?);
     }
-    Ok(Diagnosis::of(target, host.setup(), checks))
+    let here = if *target == TargetSpec::Podman { checks.len() } else { of_host };
+    let lacks = checks.iter().take(here).any(|check| check.state == State::Missing);
+    let setup = lacks.then(|| host.setup());
+    Ok(Diagnosis::of(target, setup, checks))
 }
 
 /// Tries everything at once, and gives what came of it in the order in which it was given.
@@ -186,7 +210,7 @@ async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> 
 }
 
 impl Diagnosis {
-    fn of(target: &TargetSpec, setup: String, checks: Vec<Check>) -> Diagnosis {
+    fn of(target: &TargetSpec, setup: Option<String>, checks: Vec<Check>) -> Diagnosis {
         let works = checks.iter().all(|check| check.state != State::Missing);
         Diagnosis { schema: 1, target: target.to_string(), works, checks, setup }
     }
@@ -205,7 +229,8 @@ impl Diagnosis {
                 State::Missing => '✘',
                 State::Warning => '!',
             };
-            let remedy = remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            let apart = if found.ends_with('?') { " " } else { "; " };
+            let remedy = remedy.as_ref().map(|remedy| format!("{apart}{remedy}")).unwrap_or_default();
             text.push_str(&format!("{mark} {name:width$}  {found}{remedy}\n"));
         }
         text
@@ -220,11 +245,11 @@ impl Diagnosis {
         match (self.count(State::Missing), self.count(State::Warning)) {
             (0, 0) => format!("target {target} works here"),
             (0, warnings) => format!("target {target} works here; {} above", plural(warnings, "warning")),
-            (missing, _) => format!(
-                "target {target} does not work here: {} missing (✘ above); what can be installed, {} installs",
-                plural(missing, "thing"),
-                self.setup
-            ),
+            (missing, _) => {
+                let installs = self.setup.as_ref().map(|setup| format!("; what can be installed, {setup} installs"));
+                let (missing, installs) = (plural(missing, "thing"), installs.unwrap_or_default());
+                format!("target {target} does not work here: {missing} missing (✘ above){installs}")
+            }
         }
     }
 }
@@ -274,7 +299,7 @@ mod tests {
         let check = |state| Check { name: "crun".into(), state, found: "1.8".into(), remedy: None };
         let of = |states: &[State]| {
             let checks = states.iter().map(|state| check(*state)).collect();
-            Diagnosis::of(&TargetSpec::Vm(Arch::Arm64), "ci/setup vm:arm64".into(), checks)
+            Diagnosis::of(&TargetSpec::Vm(Arch::Arm64), Some("ci/setup vm:arm64".into()), checks)
         };
         assert_eq!(of(&[State::Ok]).conclusion(), "target vm:arm64 works here");
         assert_eq!(of(&[State::Ok, State::Warning]).conclusion(), "target vm:arm64 works here; 1 warning above");
@@ -283,5 +308,7 @@ mod tests {
         let said = "target vm:arm64 does not work here: 2 things missing (✘ above); what can be installed, \
                     ci/setup vm:arm64 installs";
         assert_eq!(broken.conclusion(), said);
+        let elsewhere = Diagnosis { setup: None, ..of(&[State::Missing]) };
+        assert_eq!(elsewhere.conclusion(), "target vm:arm64 does not work here: 1 thing missing (✘ above)");
     }
 }

@@ -17,7 +17,7 @@ mod times;
 mod trend;
 mod workload;
 
-pub use console::{line, summary, table};
+pub use console::{advice, line, summary, table};
 pub use coverage::Coverage;
 pub use html::{html, merged_html};
 use job_summary::job_summary;

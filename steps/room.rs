@@ -51,7 +51,8 @@ impl Room {
         Room::new(free_mib().saturating_sub(RESERVE), u32::try_from(turns).unwrap_or(u32::MAX))
     }
 
-    fn new(memory: u64, turns: u32) -> Room {
+    /// A host of this size: its memory for machines, in MiB, and its turns.
+    pub(crate) fn new(memory: u64, turns: u32) -> Room {
         let whole = u32::try_from(memory).unwrap_or(u32::MAX);
         let permits = |number: u32| Semaphore::new(usize::try_from(number).unwrap_or(Semaphore::MAX_PERMITS));
         Room { memory: permits(whole), whole, turns: permits(turns), all_turns: turns }
@@ -77,9 +78,19 @@ impl Room {
         free_mib() > RESERVE + (memory.0 >> 20)
     }
 
+    /// The memory there is for machines.
+    pub fn memory(&self) -> Bytes {
+        Bytes(u64::from(self.whole) << 20)
+    }
+
+    /// How many machines that take so much can be up and at work at once, without any that gets less.
+    pub fn machines(&self, each: Bytes) -> u64 {
+        (self.memory().0 / each.0.max(1)).min(u64::from(self.all_turns))
+    }
+
     /// What it is, for people.
     pub fn told(&self) -> String {
-        format!("{} at once, {} of memory for their machines", self.all_turns, Bytes(u64::from(self.whole) << 20))
+        format!("{} at once, {} of memory for their machines", self.all_turns, self.memory())
     }
 }
 
@@ -129,6 +140,8 @@ mod tests {
         let first = at_once(&room, Share::Turn, false).await.unwrap();
         assert!(at_once(&room, Share::Idle, false).await.is_none());
         drop(first);
+        assert_eq!([0, 599, 600, 1300].map(|memory| Room::new(memory, 8).machines(MACHINE)), [0, 0, 1, 2]);
+        assert_eq!(Room::new(100_000, 8).machines(MACHINE), 8, "no more are at work than there are turns");
         // One that asks for more than there is gets all of it.
         assert!(Room::new(100, 1).of(Share::Turn, MACHINE, false).await.is_ok());
     }

@@ -30,7 +30,7 @@ use anyhow::Context as _;
 pub use boot::BootFailed;
 pub use cache::unneeded;
 pub use console::Stage;
-pub use definition::{Definition, Distribution, Withheld};
+pub use definition::{DEVICE, Definition, Distribution, Withheld};
 pub use found::{Found, Lacking, Way};
 pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
 pub use machine::{Gone, Machine, SetupStep};
@@ -205,6 +205,24 @@ impl TargetSpec {
         }
     }
 
+    /// The command that tries all that a run on it needs.
+    pub fn doctor(&self) -> String {
+        let sdk = if *self == TargetSpec::Ec2 { "--features aws " } else { "" };
+        format!("cargo run {sdk}-- doctor --target {self}")
+    }
+
+    /// An error for which it cannot be used, with the command that tells more, unless that is named already.
+    pub fn unusable(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
+        let error = error.into();
+        let said = format!("{error:#}");
+        if said.contains("-- doctor") {
+            return error;
+        }
+        // What ends with a machine's console has lines.
+        let apart = if said.contains('\n') { "\n" } else { "; " };
+        anyhow::anyhow!("{said}{apart}`{}` tries all that a run needs", self.doctor())
+    }
+
     /// The architecture of its machines, where they are this host's own.
     ///
     /// # Errors
@@ -325,6 +343,22 @@ mod tests {
             let said = found.on_this_host().unwrap_err().to_string();
             assert_eq!(said, format!("target {text} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64"));
         }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_with_the_command_that_tells_more_and_once() {
+        let vm = TargetSpec::Vm(Arch::Arm64);
+        let said = vm.unusable(anyhow::anyhow!("no such file").context("no machine")).to_string();
+        assert_eq!(
+            said,
+            "no machine: no such file; `cargo run -- doctor --target vm:arm64` tries all that a run needs"
+        );
+        assert_eq!(vm.unusable(anyhow::anyhow!(said.clone())).to_string(), said);
+        let lines = TargetSpec::Ec2.unusable(anyhow::anyhow!("console:\npanic")).to_string();
+        assert!(lines.starts_with("console:\npanic\n`cargo run --features aws -- doctor --target ec2` "), "{lines}");
+        let point = Lacking { target: "ssh://a@b".to_owned(), points: Vec::new() };
+        let lacking = "ssh://a@b".parse::<TargetSpec>().unwrap().unusable(point).to_string();
+        assert_eq!(lacking.matches("cargo run -- doctor --target ssh://a@b").count(), 1, "{lacking}");
     }
 
     #[test]

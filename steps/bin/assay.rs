@@ -244,7 +244,8 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
     }
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for definition in definitions.values() {
-        let image = runtime.block_on(provide(definition, arch, &settings)).map_err(infrastructure)?;
+        let image = runtime.block_on(provide(definition, arch, &settings));
+        let image = image.map_err(|error| unmade(&target, error))?;
         let folder = image.disk.parent().unwrap_or(&image.disk).display();
         let made = &image.manifest;
         say(&format!(
@@ -260,10 +261,10 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
 
 /// Makes the image of one definition and says where its parts are.
 fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<(), Exit> {
-    let (_, arch) = choose(target, settings)?;
+    let (target, arch) = choose(target, settings)?;
     let definition = Definition::load(file).map_err(usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let image = runtime.block_on(provide(&definition, arch, settings)).map_err(infrastructure)?;
+    let image = runtime.block_on(provide(&definition, arch, settings)).map_err(|error| unmade(&target, error))?;
     let parts = serde_json::json!({
         "disk": image.disk,
         "kernel": image.kernel,
@@ -302,12 +303,22 @@ async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> an
     image
 }
 
+/// Somebody did not want it any longer.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted before it was done")]
+struct Interrupted;
+
+/// Why a target has no image of its machines.
+fn unmade(target: &TargetSpec, error: anyhow::Error) -> Exit {
+    infrastructure(if error.is::<Interrupted>() { error } else { target.unusable(error) })
+}
+
 /// Gives a thing up on Ctrl-C and SIGTERM, so that what it made goes with it.
 async fn unless_interrupted<T>(thing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         done = thing => done,
-        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before it was done")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("interrupted before it was done")),
+        _ = interrupt.recv() => Err(Interrupted.into()),
+        _ = terminate.recv() => Err(Interrupted.into()),
     }
 }

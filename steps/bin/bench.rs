@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use assay::bench::{PROFILE, fleet, plan, report, restore, sampler, ssh, suite};
 use assay::progress::Progress;
 use assay::shell::{Nobody, Shell};
+use assay::target::TargetSpec;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -95,7 +96,8 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
                     Some(times) => (1, usize::from(times)),
                     None => (REPETITIONS, RESTORES),
                 };
-                tell(restore::measure(boots, restores, &progress).await?)?
+                let measured = restore::measure(boots, restores, &progress).await;
+                tell(measured.or_else(|error| Err("vm".parse::<TargetSpec>()?.unusable(error)))?)?
             }
             (Part::Suite, _) => tell(suite::measure(&progress).await?)?,
             (Part::Ssh, _) => tell(ssh::measure(ROUNDS, &progress).await?)?,

@@ -12,7 +12,8 @@ use crate::{Exit, FOUND, infrastructure, say, unless_interrupted, usage};
 /// Which target, and for whom.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// vm, vm:amd64, vm:arm64, ssh://user@host[:port] or podman [default: vm; env: ASSAY_TARGET]
+    /// vm, vm:amd64, vm:arm64, ssh://user@host[:port], podman, or ec2 (its SDK is in builds with --features aws)
+    /// [default: vm; env: ASSAY_TARGET]
     #[arg(long)]
     target: Option<String>,
     /// With ssh://…: the fingerprint of its host key, as SHA256:…, where no known_hosts has the key
@@ -27,7 +28,7 @@ pub struct Doctor {
 pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
     let target = TargetSpec::choose(arguments.target.as_deref(), settings).map_err(usage)?;
     let arch = match Arch::host() {
-        Some(host) if target.is_found() => host,
+        Some(host) if !matches!(target, TargetSpec::Vm(_)) => host,
         _ => target.on_this_host().map_err(usage)?,
     };
     let definitions = Definition::all(&settings.root).map_err(usage)?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use assay::lease::{Lease, leftovers, strike, sweep, under_way};
 use assay::settings::Settings;
-use assay::shell::Nobody;
-use assay::target::{self, Way};
+use assay::shell::{EnterError, Nobody};
+use assay::target::{self, TargetSpec, Way};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -95,15 +95,14 @@ fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for lease in leftovers(&leases).map_err(infrastructure)? {
         let Lease::Found { run, target, host_key } = &lease else { continue };
-        let way = target
-            .parse()
-            .map(|target| Way { target, host_key: host_key.clone(), provision: false })
-            .map_err(infrastructure)?;
+        let target: TargetSpec = target.parse().map_err(infrastructure)?;
+        let way = Way { target: target.clone(), host_key: host_key.clone(), provision: false };
         match runtime.block_on(way.leave(run, settings, Arc::new(Nobody))) {
             Ok(()) => {
                 strike(&leases, &lease).map_err(infrastructure)?;
                 told.removed.push(lease.to_string());
             }
+            Err(error) if error.is::<EnterError>() => told.troubles.push(format!("{:#}", target.unusable(error))),
             Err(error) => told.troubles.push(format!("{error:#}")),
         }
     }

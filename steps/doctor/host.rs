@@ -20,8 +20,9 @@ use crate::progress::Progress;
 use crate::registry;
 use crate::settings::Settings;
 use crate::shell::{Nobody, Shell};
-use crate::target::{self, Context, Definition, Image};
+use crate::target::{self, Context, DEVICE, Definition, Image, TargetSpec};
 use crate::tool;
+use crate::unit::Bytes;
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -42,25 +43,35 @@ pub struct Disk {
 pub struct Host {
     /// What the surroundings say.
     pub settings: Settings,
-    /// The architectures of the machines that the target takes, that of its device first.
+    /// The architectures of this host's machines that the target takes, the usual one first.
     pub arches: Vec<Arch>,
+    /// The architecture that conventional containers are made for: the device's, where that is known.
+    pub device: Arch,
+    /// What the largest part of the machines takes of this host's memory.
+    pub machine: Bytes,
     /// The disks of those machines.
     pub disks: Vec<Disk>,
     /// How packages are installed here.
     pub distribution: Distribution,
     /// Commands on this host.
     pub shell: Shell,
+    target: TargetSpec,
     run: String,
     registry: OnceCell<bool>,
     folder: TempDir,
 }
 
 impl Host {
-    /// Gets ready to try things for machines of this architecture.
+    /// Gets ready to try things for a target, whose machines on this host are of this architecture.
     ///
     /// # Errors
     /// A machine's scripts cannot be read, or no folder can be made.
-    pub fn new(arch: Arch, definitions: &[Definition], settings: &Settings) -> anyhow::Result<Host> {
+    pub fn new(
+        target: &TargetSpec,
+        arch: Arch,
+        definitions: &[Definition],
+        settings: &Settings,
+    ) -> anyhow::Result<Host> {
         // The control of an arm64 claim is an amd64 machine.
         let arches = if arch == Arch::Arm64 { vec![Arch::Arm64, Arch::Amd64] } else { vec![arch] };
         let mut disks: Vec<(String, Disk)> = Vec::new();
@@ -73,6 +84,8 @@ impl Host {
                 }
             }
         }
+        let device = definitions.iter().find(|definition| definition.name == DEVICE);
+        let device = device.with_context(|| format!("no machine is called {DEVICE}: see fixtures/machines"))?;
         let run = new_run_id();
         // As short as a run's own, for sockets lie in it; elsewhere only where that is impossible.
         let short = tempfile::Builder::new().prefix("assay-").tempdir_in("/tmp");
@@ -81,9 +94,12 @@ impl Host {
         Ok(Host {
             settings: settings.clone(),
             arches,
+            device: target.arch(&settings.stand_in).unwrap_or(arch),
+            machine: device.takes(arch),
             disks: disks.into_iter().map(|(_, disk)| disk).collect(),
             distribution: Distribution::of(&release, rustix::process::geteuid().is_root()),
             shell: Shell::local(Arc::new(Nobody)),
+            target: target.clone(),
             run,
             registry: OnceCell::new(),
             folder,
@@ -95,14 +111,17 @@ impl Host {
         self.folder.path()
     }
 
-    /// The architecture of the device.
-    pub fn arch(&self) -> Arch {
-        self.arches[0]
+    /// Whether the device is a machine of this host; else only controls run on machines of it.
+    pub fn has_the_device(&self) -> bool {
+        matches!(self.target, TargetSpec::Vm(_))
     }
 
-    /// The command that installs all that the target needs.
+    /// The command that installs all that the target needs of packages.
     pub fn setup(&self) -> String {
-        target::remedy(self.arch())
+        match &self.target {
+            TargetSpec::Vm(arch) => target::remedy(*arch),
+            other => format!("ci/setup {other}"),
+        }
     }
 
     /// A workshop as runs have one, that goes with this host's folder.
@@ -181,8 +200,8 @@ impl Host {
     /// The architectures of which a disk or a container's image has yet to be made.
     pub fn unmade(&self) -> Vec<Arch> {
         let disks = self.disks.iter().filter(|disk| disk.kept.is_none()).map(|disk| disk.arch);
-        let kept = |program: &Program| conventional::kept(&self.settings.cache, self.arch(), *program).is_file();
-        let containers = (!Program::ALL.iter().all(kept)).then(|| self.arch());
+        let kept = |program: &Program| conventional::kept(&self.settings.cache, self.device, *program).is_file();
+        let containers = (!Program::ALL.iter().all(kept)).then_some(self.device);
         disks.chain(containers).collect()
     }
 

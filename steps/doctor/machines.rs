@@ -17,9 +17,6 @@ const MAKERS: [(&str, &str, &str); 4] = [
     ("mount", "mount", "--version"),
 ];
 
-/// What is said of a CPU that is emulated.
-const EMULATED: &str = "the cpu is emulated: claims about time are recorded, not judged";
-
 /// Tries QEMU, the accelerator, the disks, and what those are made with.
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let mut tries = Vec::new();
@@ -28,7 +25,10 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
         let rom = host.distribution.install(&["ipxe-qemu"]);
         tries.push(Try::needed(target::emulator(arch), &newer, qemu(host.clone(), arch, newer.clone())));
         tries.push(Try::needed(format!("network card of {arch} machines"), rom, card(host.clone(), arch)));
-        let elsewhere = "a host whose CPUs do KVM judges them";
+        let elsewhere = match host.has_the_device() {
+            true => "a host whose CPUs do KVM judges them",
+            false => "a host whose CPUs do KVM is faster",
+        };
         tries.push(Try::optional(format!("acceleration of {arch}"), elsewhere, acceleration(host.clone(), arch)));
     }
     let utils = host.distribution.install(&["qemu-utils"]);
@@ -84,11 +84,15 @@ async fn card(host: Arc<Host>, arch: Arch) -> Finding {
 }
 
 async fn acceleration(host: Arc<Host>, arch: Arch) -> Finding {
+    let emulated = match host.has_the_device() {
+        true => "the cpu is emulated: claims about time are recorded, not judged",
+        false => "the cpu is emulated: controls take long",
+    };
     if Arch::host() != Some(arch) {
-        return Finding::worth_knowing(format!("another architecture than this host's: {EMULATED}"));
+        return Finding::worth_knowing(format!("another architecture than this host's: {emulated}"));
     }
     if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-        let finding = Finding::worth_knowing(format!("/dev/kvm: {error}: {EMULATED}"));
+        let finding = Finding::worth_knowing(format!("/dev/kvm: {error}: {emulated}"));
         return match error.kind() {
             std::io::ErrorKind::PermissionDenied => finding.remedy("sudo adduser \"$USER\" kvm, and log in again"),
             _ => finding,
@@ -104,7 +108,7 @@ async fn acceleration(host: Arc<Host>, arch: Arch) -> Finding {
     };
     match tried {
         Ok(()) => Finding::works("KVM: a guest starts on it"),
-        Err(why) => Finding::worth_knowing(format!("{why}: {EMULATED}")),
+        Err(why) => Finding::worth_knowing(format!("{why}: {emulated}")),
     }
 }
 
@@ -145,7 +149,10 @@ fn makers(host: &Arc<Host>) -> Vec<Try> {
         let host = host.clone();
         async move { noted(keys(host).await, needed) }
     })));
-    for arch in host.arches.iter().copied().filter(|arch| Arch::host() != Some(*arch)) {
+    let mut foreign: Vec<Arch> = host.arches.iter().copied().chain([host.device]).collect();
+    foreign.retain(|arch| Arch::host() != Some(*arch));
+    foreign.dedup();
+    for arch in foreign {
         let needed = host.unmade().contains(&arch);
         let remedy = format!("{} (installs qemu-user-static, tells the kernel of it)", host.setup());
         let emulation = Try::needed(format!("{arch} programs"), remedy, {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::host::Host;
 use super::{Finding, Try};
 use crate::command::Command;
+use crate::target::TargetSpec;
 
 /// The first word of a text that is a version: `2.39.5` of `git version 2.39.5`.
 pub fn version(said: &str) -> Option<&str> {
@@ -29,14 +30,21 @@ pub async fn tried(host: Arc<Host>, program: &'static str, package: &'static str
 }
 
 /// What is neither about Rust, nor containers, nor machines.
-pub fn tries(host: &Arc<Host>) -> Vec<Try> {
+pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
     let install = |package| host.distribution.install(&[package]);
     let git = tried(host.clone(), "git", "git", "--version");
-    vec![
+    let mut tries = vec![
         Try::optional("git (notes the commit)", install("git"), git),
         Try::optional("ssh-keygen (for --sign)", install("openssh-client"), ssh_keygen(host.clone())),
         Try::needed("setpriv", install("util-linux"), tried(host.clone(), "setpriv", "util-linux", "--version")),
-    ]
+    ];
+    // Whoever says which address AWS sees need not ask AWS for it.
+    let settings = &host.settings;
+    if *target == TargetSpec::Ec2 && settings.caller.is_none() && settings.stand_in.ssh.is_none() {
+        let curl = tried(host.clone(), "curl", "curl", "--version");
+        tries.push(Try::needed("curl (asks for this host's address)", install("curl"), curl));
+    }
+    tries
 }
 
 /// It has no harmless option: it says how it is used, and fails.

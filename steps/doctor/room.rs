@@ -1,6 +1,5 @@
 //! Room for a run: on the disk, in memory, for sockets; and who else takes some of it.
 
-use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,35 +7,36 @@ use std::sync::Arc;
 use super::host::Host;
 use super::{Finding, Try};
 use crate::artifact::Workshop;
-use crate::kernel;
 use crate::lease;
+use crate::room::Room;
 use crate::target::{ROOM, room_left};
 use crate::unit::Bytes;
 
-/// What one machine costs, the emulator's own needs included, as runs reckon.
-const MACHINE: Bytes = Bytes(1 << 30);
-/// The device, and one spare machine.
-const MACHINES: u64 = 2;
 /// What a run writes where all disks are kept: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
 
-/// Tries the cache, the disk, memory and sockets, and looks for other runs.
-pub fn tries(host: &Arc<Host>) -> Vec<Try> {
+/// Tries the cache, the disk, sockets, memory where there are machines, and looks for other runs.
+pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let cache = &host.settings.cache;
     let other = "set ASSAY_CACHE to a folder that can be written to";
     let space = format!("free some space on {}, or set ASSAY_CACHE", cache.display());
     let needed = if host.makes_disks() { ROOM } else { LITTLE };
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let leases = cache.join("leases");
     let now = std::future::ready::<Finding>;
-    vec![
+    let mut tries = vec![
         Try::needed("cache", other, now(writable(cache))),
         Try::needed("disk space", space, now(space_for(cache, needed))),
-        Try::needed("free memory", "end other programs", now(memory(&meminfo))),
+    ];
+    if machines {
+        let memory = now(memory(&Room::measured(None), host.machine));
+        tries.push(Try::needed("memory for machines", "end other programs", memory));
+    }
+    tries.extend([
         Try::needed("sockets below /tmp", "make /tmp writable: mode 1777", now(sockets())),
         Try::optional("other runs", "wait for its end: it takes memory and CPU", now(under_way(&leases))),
         Try::optional("leftovers", "cargo run -- gc", now(leftovers(&leases))),
-    ]
+    ]);
+    tries
 }
 
 /// The nearest folder at or above a path that is there.
@@ -60,18 +60,14 @@ fn space_for(cache: &Path, needed: Bytes) -> Finding {
     }
 }
 
-/// Whether there is memory for machines, by `/proc/meminfo`.
-fn memory(meminfo: &str) -> Finding {
-    let Some(free) = kernel::size(meminfo, "MemAvailable") else {
-        return Finding::worth_knowing("/proc/meminfo does not say how much is free");
-    };
-    let wanted = Bytes(MACHINE.0 * MACHINES);
-    match free {
-        free if free >= wanted => Finding::works(format!("{free}, {MACHINE} for each machine")),
-        free if free >= MACHINE => {
-            Finding::worth_knowing(format!("{free}, and a run has {MACHINES} machines of {MACHINE}"))
-        }
-        free => Finding::fails(format!("{free}, and a machine takes {MACHINE}")),
+/// Whether there is memory for machines, each of which takes so much at most: as a run reckons it.
+fn memory(room: &Room, each: Bytes) -> Finding {
+    let room_for = format!("room for {}, {each} for each at most", room.told());
+    match room.machines(each) {
+        0 if room.memory() == Bytes(0) => Finding::fails("what is free is left to everything else on this host"),
+        0 => Finding::worth_knowing(format!("{room_for}: only machines that take less fit")),
+        1 => Finding::worth_knowing(format!("{room_for}: one is up at a time, and a run takes long")),
+        _ => Finding::works(room_for),
     }
 }
 
@@ -104,16 +100,22 @@ fn leftovers(leases: &Path) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::State;
     use super::*;
 
     #[test]
-    fn memory_is_enough_for_two_machines_or_one_or_none() {
-        let state = |kilobytes: u64| memory(&format!("MemTotal: 9 kB\nMemAvailable: {kilobytes} kB\n")).state;
-        assert_eq!(state(2 * 1024 * 1024), State::Ok);
-        assert_eq!(state(2 * 1024 * 1024 - 1), State::Warning);
-        assert_eq!(state(1024 * 1024 - 1), State::Missing);
-        assert_eq!(memory("").state, State::Warning);
+    fn memory_is_reckoned_as_a_run_does() {
+        let each = Bytes(600 << 20);
+        let told = |mib: u64, turns: u32| memory(&Room::new(mib, turns), each);
+        assert_eq!([1200, 1199, 599, 0].map(|mib| told(mib, 4).state), {
+            [State::Ok, State::Warning, State::Warning, State::Missing]
+        });
+        let room = Room::new(9000, 6);
+        let said = memory(&room, each).found;
+        assert!(said.contains(&format!("room for {}", room.told())) && said.contains("6 at once"), "{said}");
+        assert!(told(1199, 4).found.ends_with("one is up at a time, and a run takes long"));
     }
 
     #[test]

@@ -143,15 +143,8 @@ impl Run {
             TargetSpec::Vm(_) => Home { arch, device: true },
             _ => Home { arch: Arch::host().unwrap_or(arch), device: false },
         };
-        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings).map_err(
-            |error| {
-                // What EC2 takes on this host is not examined.
-                let asks = target != TargetSpec::Ec2;
-                let doctor =
-                    asks.then(|| format!("; `cargo run -- doctor --target {target}` tells all that is missing"));
-                infrastructure(anyhow::anyhow!("{error:#}{}", doctor.unwrap_or_default()))
-            },
-        )?;
+        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings)
+            .map_err(|error| infrastructure(target.unusable(error)))?;
         Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote, found }))
     }
 
@@ -175,14 +168,15 @@ impl Run {
     async fn in_runtime(self, id: String) -> Result<u8, Mistake> {
         let progress = Progress::to_stderr();
         let leases = self.settings.cache.join("leases");
-        let swept = sweep(&leases).map_err(infrastructure)?;
+        let swept = sweep(&leases).map_err(|error| infrastructure(self.target.unusable(error)))?;
         for thing in &swept.removed {
             progress.say(format!("removed what an earlier run had left: {thing}"));
         }
         for trouble in &swept.troubles {
             progress.say(format!("an earlier run has left something that resists: {trouble}"));
         }
-        let ledger = Arc::new(Ledger::open(&leases, &id).map_err(infrastructure)?);
+        let ledger = Ledger::open(&leases, &id).map_err(|error| infrastructure(self.target.unusable(error)))?;
+        let ledger = Arc::new(ledger);
         let runs = self.settings.runs.clone();
         let evidence = Evidence::create(&runs, self.options.evidence.as_deref(), &id);
         let evidence = Arc::new(evidence.map_err(usage)?);
@@ -191,6 +185,7 @@ impl Run {
         evidence.note(self.facts()).map_err(infrastructure)?;
         evidence.keep_features(&self.folder).map_err(infrastructure)?;
         let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
+        let target = self.target.clone();
         let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
         for trouble in ledger.close() {
@@ -213,6 +208,7 @@ impl Run {
         let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();
         parts.for_each(|part| say(&format!("\n{part}")));
         say(&format!("\n{time}"));
+        report::advice(&verdicts, &target).iter().for_each(|advice| say(&format!("\n{advice}")));
         say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
         say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
         // The last thing that is said, for it costs money.
@@ -237,7 +233,8 @@ impl Run {
         evidence.write_verdicts(&record.verdicts(false)).map_err(infrastructure)?;
 
         let shell = Shell::local(evidence.clone());
-        let workshop = Workshop::open(shell, ledger.clone(), &id).map_err(infrastructure)?;
+        let workshop = Workshop::open(shell, ledger.clone(), &id);
+        let workshop = workshop.map_err(|error| infrastructure(self.target.unusable(error)))?;
         let context = Context {
             settings: self.settings.clone(),
             ledger,
@@ -374,8 +371,9 @@ fn look(
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let found = runtime.block_on(way.look(units, settings, Arc::new(Nobody))).map_err(|error| {
         match error.downcast_ref::<EnterError>() {
-            Some(EnterError::HostKeyOption { .. } | EnterError::Config { .. }) => usage(error),
-            _ => infrastructure(error),
+            Some(EnterError::HostKeyOption { .. }) => usage(error),
+            Some(EnterError::Config { .. }) => usage(target.unusable(error)),
+            _ => infrastructure(target.unusable(error)),
         }
     })?;
     if !options.plan {
@@ -387,7 +385,8 @@ fn look(
 /// The cloud, where that is the target and the plan needs something of it.
 async fn open_cloud(quote: Option<Quote>, plan: &Plan, context: &Context) -> Result<Option<Rented>, Mistake> {
     let Some(quote) = quote.filter(|_| needs_cloud(plan)) else { return Ok(None) };
-    let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await.map_err(infrastructure)?;
+    let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await;
+    let cloud = cloud.map_err(|error| infrastructure(TargetSpec::Ec2.unusable(error)))?;
     // Only the SDK knows the region for certain.
     let quote = Quote::make(&context.settings.root, Some(cloud.region()), quote.order, quote.budget).map_err(usage)?;
     Ok(Some(Rented { cloud: Arc::new(cloud), quote }))

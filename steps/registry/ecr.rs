@@ -229,15 +229,21 @@ where
         let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
         let causes: Vec<String> = causes.map(ToString::to_string).collect();
         let why = causes.join(": ");
-        let remedy = if why.contains("credentials") { "; log in, or name a profile in AWS_PROFILE" } else { "" };
-        return format!("ECR Public does not answer {action}: {why}{remedy}");
+        let remedy = match why.contains("credentials") {
+            true => "log in, or name a profile in AWS_PROFILE",
+            false => "see that AWS, or what AWS_ENDPOINT_URL names, can be reached",
+        };
+        return format!("ECR Public does not answer {action}: {why}; {remedy}");
     };
     let remedy = match code {
         "AccessDeniedException" | "AccessDenied" => format!("; allow ecr-public:{action} in the role's policy"),
         "ExpiredTokenException" | "ExpiredToken" => "; the credentials have expired: log in again".to_owned(),
+        "UnrecognizedClientException" | "InvalidSignatureException" | "IncompleteSignatureException" => {
+            "; AWS does not know the credentials: log in, or name another profile in AWS_PROFILE".to_owned()
+        }
         _ => String::new(),
     };
-    format!("{code}: {}{remedy}", error.message().unwrap_or(action))
+    format!("{code}: {}{remedy}", error.message().unwrap_or(action).trim_end_matches('.'))
 }
 
 #[cfg(test)]

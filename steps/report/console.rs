@@ -5,9 +5,10 @@ use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::conclusion::{ControlRecord, ControlVerdict};
+use crate::conclusion::{Attempt, ControlRecord, ControlVerdict};
 use crate::evidence::{ClaimRecord, Verdicts};
 use crate::plan::{NOT_SELECTED, Planned};
+use crate::target::TargetSpec;
 use crate::unit::Unit;
 use crate::verdict::Verdict;
 
@@ -133,6 +134,19 @@ pub fn table(verdicts: &Verdicts) -> String {
     text
 }
 
+/// Where errors have ended scenarios before anything could be judged: which command may know why.
+pub fn advice(verdicts: &Verdicts, target: &TargetSpec) -> Option<String> {
+    let last = |attempts: &[Attempt]| attempts.last().is_some_and(Attempt::broke_off);
+    let controls = verdicts.claims.iter().flat_map(|claim| &claim.controls).map(|control| last(&control.attempts));
+    let own = verdicts.claims.iter().map(|claim| last(&claim.attempts));
+    let many = match own.chain(controls).filter(|broke_off| *broke_off).count() {
+        0 => return None,
+        1 => "1 scenario was ended by an error".to_owned(),
+        many => format!("{many} scenarios were ended by errors"),
+    };
+    Some(format!("{many}, not by a check: `{}` tries all that a run needs", target.doctor()))
+}
+
 /// How many claims came to what.
 pub(super) fn counts(verdicts: &Verdicts) -> String {
     let count = |verdict: Verdict| verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count();
@@ -154,7 +168,6 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conclusion::Attempt;
     use crate::evidence::Control;
     use crate::plan::Decision;
     use crate::probe::Value;
@@ -191,6 +204,34 @@ mod tests {
             evidence: Vec::new(),
             seconds: 1.0,
         }
+    }
+
+    #[test]
+    fn what_errors_ended_is_told_once_with_the_command_that_may_know_why() {
+        let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(str::to_owned));
+        let advice = |attempts: [Vec<Attempt>; 2]| {
+            let [own, wrong] = attempts;
+            let mut claim = ClaimRecord { attempts: own, ..claim("A2-1", Verdict::Inconclusive) };
+            claim.controls[0].attempts = wrong;
+            let on = "2026-11-23".parse().unwrap();
+            let verdicts = Verdicts {
+                schema: 1,
+                run: "r".into(),
+                on,
+                complete: true,
+                exit: 3,
+                problems: Vec::new(),
+                claims: vec![claim],
+            };
+            super::advice(&verdicts, &"vm:arm64".parse().unwrap())
+        };
+        let lost = || attempt(Some("connection lost"));
+        let said = advice([vec![lost(), lost()], vec![lost()]]).unwrap();
+        let doctor = "`cargo run -- doctor --target vm:arm64` tries all that a run needs";
+        assert_eq!(said, format!("2 scenarios were ended by errors, not by a check: {doctor}"));
+        assert!(advice([vec![lost()], vec![]]).unwrap().starts_with("1 scenario was ended by an error, "));
+        assert_eq!(advice([vec![lost(), attempt(None)], vec![]]), None, "it came to its end the second time");
+        assert_eq!(advice([vec![], vec![]]), None, "it was not run");
     }
 
     #[test]

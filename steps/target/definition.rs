@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Arch;
 use crate::unit::Bytes;
 
+/// The kind of machine that the device is, and those that stand in for it.
+pub const DEVICE: &str = "nano";
+
 /// Below this no kernel of ours reaches its init: it is a slip of the pen, not a small machine.
 const LEAST_MEMORY: Bytes = Bytes(96 * 1_048_576);
 /// Below this the packages do not fit.
@@ -155,6 +158,12 @@ impl Definition {
     /// The memory that the guest is given, in whole MiB.
     pub fn guest_memory(&self, arch: Arch) -> u64 {
         self.memory.0.saturating_sub(self.withheld.on(arch).0) / 1_048_576
+    }
+
+    /// What one machine takes of this host's memory, at most: its own, and what the emulator needs.
+    pub fn takes(&self, arch: Arch) -> Bytes {
+        const EMULATOR: u64 = 200 << 20;
+        Bytes((self.guest_memory(arch) << 20) + EMULATOR)
     }
 
     /// The names of the packages for an architecture, sorted, each once.

@@ -1,9 +1,11 @@
 //! Instances in EC2, and all that is made for them: nothing of it outlives its run.
 
+mod caller;
 pub mod error;
 pub mod gc;
 mod instance;
 mod launch;
+mod outlook;
 mod setup;
 pub mod teardown;
 pub mod things;
@@ -22,18 +24,17 @@ use aws_sdk_ec2::Client;
 use jiff::Timestamp;
 
 pub use instance::Instance;
+pub use outlook::Outlook;
 
 use teardown::{Pauses, teardown};
 
 use super::machine::{Body, Machine, Work, evidence_file};
 use super::{Context, keys};
-use crate::cloud::{self, Ami, CANONICAL, Order, Used};
-use crate::command::Command;
+use crate::cloud::{self, Ami, Order, Used};
 use crate::facts::{Accelerator, Facts};
 use crate::lease::Lease;
 use crate::registry::Ecr;
 use crate::shell::{Login, Shell, ShellError, Ssh};
-use crate::tool;
 use crate::wait::{self, Look, TooLate};
 
 /// After what an order's things may be removed by whoever finds them, counted from its time limit.
@@ -109,13 +110,10 @@ impl Cloud {
         let region =
             config.region().context("no region is set: set AWS_REGION, or one in your AWS profile")?.to_string();
         let client = Client::new(&config);
-        let images = launch::images(&client, CANONICAL).await?;
-        let newest = images.first();
-        let newest =
-            newest.with_context(|| format!("Canonical ({CANONICAL}) has no Ubuntu 24.04 for arm64 in {region}"))?;
+        let (newest, images) = launch::canonicals(&client, &region).await?;
         context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
-        let caller = caller(context).await?;
+        let caller = caller::address(&context.settings, context.witness.clone()).await?;
         let lease = Lease::Cloud {
             run: context.run.clone(),
             region: region.clone(),
@@ -374,22 +372,3 @@ enum Knock {
     #[error(transparent)]
     Late(#[from] TooLate),
 }
-
-/// The address of this host as the cloud sees it.
-async fn caller(context: &Context) -> anyhow::Result<Ipv4Addr> {
-    let settings = &context.settings;
-    if let Some(set) = &settings.caller {
-        return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));
-    }
-    if settings.stand_in.ssh.is_some() {
-        return Ok(Ipv4Addr::LOCALHOST);
-    }
-    let curl = Command::new(tool::need("curl", "ci/setup ec2")?).args(["-fsS", "--max-time", "20", CHECK]);
-    let said = Shell::local(context.witness.clone()).read(&curl).await;
-    let said =
-        said.context("this host's address, which alone is to be let in, cannot be found: set ASSAY_EC2_CALLER")?;
-    said.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", said.trim()))
-}
-
-/// AWS's own answer to "which address do I come from".
-const CHECK: &str = "https://checkip.amazonaws.com";

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Context, Machine};
-use crate::cloud::{Ami, Order, Used};
+use crate::cloud::{Ami, Obstacle, Order, Used};
 use crate::registry::Ecr;
+use crate::settings::Settings;
 
 /// What a run has in the cloud: none can be.
 #[derive(Debug)]
@@ -96,5 +97,69 @@ impl Cloud {
     /// Sees to it that it is closed.
     pub fn keeper(self: &Arc<Self>) -> Keeper {
         match **self {}
+    }
+}
+
+/// What there is to see of the cloud before a run: nothing.
+#[derive(Debug)]
+pub enum Outlook {}
+
+impl Outlook {
+    /// There is none.
+    pub async fn open(_: &Order, _: &Settings) -> Option<Outlook> {
+        None
+    }
+
+    /// The region that is set.
+    pub fn region(&self) -> Option<&str> {
+        match *self {}
+    }
+
+    /// Who AWS would be asked as.
+    ///
+    /// # Errors
+    /// Never: there is nobody to ask; so below.
+    pub async fn credentials(&self) -> Result<String, Obstacle> {
+        match *self {}
+    }
+
+    /// The image that an instance would be started from.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn image(&self) -> Result<String, Obstacle> {
+        match *self {}
+    }
+
+    /// The zones in which an instance might be started.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn places(&self) -> Result<String, Obstacle> {
+        match *self {}
+    }
+
+    /// Whether EC2 would make a key pair and a security group.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn making(&self) -> Result<String, Obstacle> {
+        match *self {}
+    }
+
+    /// Whether ECR Public lets us in.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn repositories(&self) -> Result<String, Obstacle> {
+        match *self {}
+    }
+
+    /// This host's address.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn address(&self) -> Result<String, Obstacle> {
+        match *self {}
     }
 }

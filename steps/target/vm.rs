@@ -170,10 +170,9 @@ impl Vm {
         }
     }
 
-    /// What one machine takes of this host's memory, at most: its own, and what the emulator needs.
+    /// What one machine takes of this host's memory, at most.
     pub fn takes(&self) -> Bytes {
-        const EMULATOR: u64 = 200 << 20;
-        Bytes((self.memory() << 20) + EMULATOR)
+        self.definition.takes(self.arch)
     }
 
     /// The guest's memory in MiB.

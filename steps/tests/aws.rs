@@ -1,5 +1,7 @@
 //! The cloud, against a stand-in that fails on demand.
 
+#[path = "aws/doctor.rs"]
+mod doctor;
 #[path = "aws/ecr.rs"]
 mod ecr;
 #[path = "aws/gc.rs"]

@@ -207,3 +207,40 @@ fn the_object_for_programs_has_its_layout() {
         assert_eq!(check["remedy"].is_null(), check["state"] == "ok", "{check}");
     }
 }
+
+#[cfg(not(feature = "aws"))]
+#[test]
+fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
+    let project = Project::new();
+    let (status, diagnosis) = examined(&project, &without(&project, ""), "ec2");
+    assert_eq!((status, &diagnosis["works"]), (1, &false.into()));
+    let sdk = found(&diagnosis, "ec2: AWS's SDK");
+    assert_eq!(
+        (&sdk["state"], &sdk["found"]),
+        (&"missing".into(), &"not in this build: nothing of AWS's was tried".into())
+    );
+    assert_eq!(sdk["remedy"], "`cargo run --features aws -- doctor --target ec2` tries that, too");
+    // The controls run on machines of this host, which asks AWS where it is.
+    assert_eq!(
+        (&found(&diagnosis, "podman")["state"], &found(&diagnosis, qemu())["state"]),
+        (&"ok".into(), &"ok".into())
+    );
+    let curl = found(&diagnosis, "curl (asks for this host's address)");
+    assert!(curl["remedy"].as_str().unwrap().ends_with("apt-get install curl"), "{curl}");
+    assert_ne!(found(&diagnosis, "room to compile AWS's SDK")["state"], "missing");
+    let mut command = project.assay(&["doctor", "--target", "ec2"]);
+    let said = ["ci/setup ec2 installs", "✘ ec2: AWS's SDK"];
+    told(command.env("PATH", without(&project, "curl")).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian"), 1, &said);
+}
+
+#[test]
+fn a_doctor_reckons_memory_as_a_run_does() {
+    let project = Project::new();
+    let memory = check(&project, &without(&project, ""), "memory for machines");
+    let turns = 2 * std::thread::available_parallelism().unwrap().get();
+    let said = memory["found"].as_str().unwrap();
+    assert!(
+        said.starts_with(&format!("room for {turns} at once, ")) && said.contains("of memory for their"),
+        "{memory}"
+    );
+}

@@ -14,7 +14,7 @@ use assay::room::{Room, Share};
 use assay::schedule::{Schedule, queueing};
 use assay::survey::Root;
 use assay::target::ec2::Cloud;
-use assay::target::{Context, Definition, Found, Machine, SetupStep, Urgency, Vm};
+use assay::target::{Context, DEVICE, Definition, Found, Machine, SetupStep, Urgency, Vm};
 use tokio::sync::Semaphore;
 
 /// How long a machine may take to give its journal when it goes.
@@ -22,9 +22,6 @@ const FAREWELL: Duration = Duration::from_secs(60);
 
 /// How long the news that a machine is gone may take.
 const NEWS: Duration = Duration::from_secs(1);
-
-/// The kind of the device and of those that stand in for it, and the device's name.
-const DEVICE: &str = "nano";
 
 /// What a machine is, seen from the device.
 #[derive(Clone, Copy, Debug)]

@@ -35,16 +35,26 @@ pub enum Class {
 
 /// A call to AWS that did not go.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{text}")]
+#[error("{happened}{}", remedy(class).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct Trouble {
     /// What kind of trouble it is.
     pub class: Class,
     /// AWS's own code: `InsufficientInstanceCapacity`; there is none where AWS did not answer.
     pub code: Option<String>,
-    text: String,
+    happened: String,
 }
 
 impl Trouble {
+    /// The call, and what became of it in AWS's own words.
+    pub fn happened(&self) -> &str {
+        &self.happened
+    }
+
+    /// What mends it, where that is known.
+    pub fn remedy(&self) -> Option<String> {
+        remedy(&self.class)
+    }
+
     /// Whether AWS gave this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
@@ -88,11 +98,7 @@ where
         Told::Code { code, .. } => Some(code.to_owned()),
         Told::Nothing(_) | Told::Here(_) => None,
     };
-    let text = match remedy(&class) {
-        Some(remedy) => format!("{action} failed: {happened}; {remedy}"),
-        None => format!("{action} failed: {happened}"),
-    };
-    Trouble { class, code, text }
+    Trouble { class, code, happened: format!("{action} failed: {happened}") }
 }
 
 /// What can be read off an SDK's error.
@@ -221,7 +227,7 @@ fn chain(error: &dyn Error) -> String {
         let words = all.split("Attempted:").next().unwrap_or_default().trim_end_matches([' ', '.', '\n']);
         // Some errors repeat what they came from, or say nothing.
         let new = !said.last().is_some_and(|last| last.contains(words));
-        if new && !["dispatch failure", "other", "service error"].contains(&words) {
+        if new && !["dispatch failure", "failed to construct request", "other", "service error"].contains(&words) {
             said.push(words.to_owned());
         }
         next = error.source();

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::client::Waiters as _;
+use aws_sdk_ec2::operation::create_security_group::builders::CreateSecurityGroupFluentBuilder;
+use aws_sdk_ec2::operation::import_key_pair::builders::ImportKeyPairFluentBuilder;
 use aws_sdk_ec2::types::{
     ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, Image, ImageState,
     InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
@@ -14,7 +16,7 @@ use aws_sdk_ec2::types::{
 use base64::Engine as _;
 
 use super::error::{Class, Trouble, explain};
-use crate::cloud::{self, Ami, Order};
+use crate::cloud::{self, Ami, CANONICAL, Order};
 use crate::progress::Progress;
 
 /// What Ubuntu 24.04 for arm64 is called, but for its date.
@@ -30,11 +32,23 @@ fn ami(image: &Image) -> Option<Ami> {
     })
 }
 
+/// Canonical's images of Ubuntu 24.04 for arm64, the newest, which instances are started from, first.
+///
+/// # Errors
+/// EC2 does not say, or there is none.
+pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<(Ami, Vec<Ami>)> {
+    let images = images(client, CANONICAL).await?;
+    let newest = images.first().cloned();
+    let newest =
+        newest.with_context(|| format!("Canonical ({CANONICAL}) has no Ubuntu 24.04 for arm64 in {region}"))?;
+    Ok((newest, images))
+}
+
 /// The images of Ubuntu 24.04 for arm64 that an owner has, the newest first.
 ///
 /// # Errors
 /// EC2 does not say.
-pub(super) async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, Trouble> {
+async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, Trouble> {
     let wanted = [
         ("name", UBUNTU),
         ("state", ImageState::Available.as_str()),
@@ -57,7 +71,7 @@ fn filter(name: &str, value: &str) -> Filter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     subnet: String,
-    zone: String,
+    pub(super) zone: String,
     vpc: String,
 }
 
@@ -82,6 +96,11 @@ pub(super) async fn places(client: &Client, order: &Order) -> anyhow::Result<Vec
         "there is no default VPC in this region: name a subnet with --subnet, or make one (aws ec2 create-default-vpc)"
     );
     let offered = offered(client, &order.instance_type).await?;
+    anyhow::ensure!(
+        !offered.is_empty(),
+        "no zone of this region has a {}: take another region (AWS_REGION)",
+        order.instance_type
+    );
     if order.subnet.is_none() && places.iter().any(|place| offered.contains(&place.zone)) {
         places.retain(|place| offered.contains(&place.zone));
     }
@@ -96,6 +115,17 @@ async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, Tr
     let answer = answer.map_err(|error| explain("ec2:DescribeInstanceTypeOfferings", &error))?;
     let zones = answer.instance_type_offerings().iter();
     Ok(zones.filter_map(|offering| offering.location().map(str::to_owned)).collect())
+}
+
+/// What EC2 says to whoever may do what was only asked about.
+const WOULD_DO: &str = "DryRunOperation";
+
+/// Whether an answer to what was only asked about says that it may be done.
+fn allowed<T>(answer: Result<T, Trouble>) -> Result<(), Trouble> {
+    match answer {
+        Err(trouble) if !trouble.is(WOULD_DO) => Err(trouble),
+        _ => Ok(()),
+    }
 }
 
 /// What is made for an instance, and carries these tags.
@@ -130,25 +160,39 @@ impl Launch<'_> {
 
     /// Tells EC2 the public half of the run's key; the private one never leaves this host.
     pub async fn key_pair(&self, public_key: &str) -> Result<String, Trouble> {
+        self.import(public_key).send().await.map_err(|error| explain("ec2:ImportKeyPair", &error))?;
+        Ok(self.name.clone())
+    }
+
+    fn import(&self, public_key: &str) -> ImportKeyPairFluentBuilder {
         let import = self.client.import_key_pair().key_name(&self.name);
         let import = import.public_key_material(aws_sdk_ec2::primitives::Blob::new(public_key.as_bytes()));
-        let import = import.tag_specifications(self.tagged(ResourceType::KeyPair));
-        import.send().await.map_err(|error| explain("ec2:ImportKeyPair", &error))?;
-        Ok(self.name.clone())
+        import.tag_specifications(self.tagged(ResourceType::KeyPair))
+    }
+
+    /// Asks whether the key pair and the group might be made, which is all that EC2 then says.
+    pub async fn may_make(&self, place: &Place, public_key: &str) -> Result<(), Trouble> {
+        let key = self.import(public_key).dry_run(true).send().await;
+        allowed(key.map_err(|error| explain("ec2:ImportKeyPair", &error)))?;
+        let group = self.create_group(place).dry_run(true).send().await;
+        allowed(group.map_err(|error| explain("ec2:CreateSecurityGroup", &error)))
     }
 
     /// A security group that lets one address in, to one port.
     pub async fn group(&self, place: &Place, caller: Ipv4Addr) -> anyhow::Result<String> {
-        let create = self.client.create_security_group().group_name(&self.name).vpc_id(&place.vpc);
-        let create = create.description("SSH from the one machine that runs assay");
-        let create = create.tag_specifications(self.tagged(ResourceType::SecurityGroup));
-        let made = create.send().await.map_err(|error| explain("ec2:CreateSecurityGroup", &error))?;
+        let made = self.create_group(place).send().await.map_err(|error| explain("ec2:CreateSecurityGroup", &error))?;
         let group = made.group_id().context("EC2 made a security group and does not say which")?.to_owned();
         let from = IpRange::builder().cidr_ip(format!("{caller}/32")).description("assay").build();
         let ssh = IpPermission::builder().ip_protocol("tcp").from_port(22).to_port(22).ip_ranges(from).build();
         let open = self.client.authorize_security_group_ingress().group_id(&group).ip_permissions(ssh);
         open.send().await.map_err(|error| explain("ec2:AuthorizeSecurityGroupIngress", &error))?;
         Ok(group)
+    }
+
+    fn create_group(&self, place: &Place) -> CreateSecurityGroupFluentBuilder {
+        let create = self.client.create_security_group().group_name(&self.name).vpc_id(&place.vpc);
+        let create = create.description("SSH from the one machine that runs assay");
+        create.tag_specifications(self.tagged(ResourceType::SecurityGroup))
     }
 
     /// Orders the instance in the first of the places that has room for it.

@@ -1,0 +1,144 @@
+//! AWS: whether it would let a run begin there. It is asked what a run asks first, and nothing is made.
+
+use super::{Check, Finding, LIMIT, State};
+use crate::cloud::{Obstacle, Order};
+use crate::cost::Budget;
+use crate::progress::Progress;
+use crate::quote::Quote;
+use crate::settings::Settings;
+use crate::target::TargetSpec;
+use crate::target::ec2::Outlook;
+
+/// What is to be done where what was found says what mends it.
+const THEN: &str = "then ask again";
+
+/// Asks AWS, as far as this build can.
+pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
+    let order = Order::default();
+    let Ok(opened) = tokio::time::timeout(LIMIT, Outlook::open(&order, settings)).await else {
+        let late = format!("its settings cannot be read within {} s", LIMIT.as_secs());
+        return vec![check("AWS", Finding::fails(late), "see what `aws configure list` says")];
+    };
+    let Some(outlook) = opened else {
+        let remedy = format!("`{}` tries that, too", TargetSpec::Ec2.doctor());
+        return vec![check("AWS's SDK", Finding::fails("not in this build: nothing of AWS's was tried"), &remedy)];
+    };
+    progress.say("asking AWS");
+    let mut checks = vec![check("AWS's SDK", Finding::works("in this build"), THEN)];
+    if let Some(endpoint) = &settings.stand_in.endpoint {
+        let found = Finding::worth_knowing(format!("none: {endpoint} stands in for it"));
+        checks.push(check("AWS", found, "unset AWS_ENDPOINT_URL to ask AWS itself"));
+    }
+    checks.extend(place(outlook.region(), &order, settings));
+    let (account, address) = tokio::join!(account(&outlook, &order), ask("this host's address", outlook.address()));
+    checks.extend(account.into_iter().chain([address.0]));
+    checks
+}
+
+/// The region, and whether there is a price for what is ordered there.
+fn place(region: Option<&str>, order: &Order, settings: &Settings) -> Vec<Check> {
+    let remedy = "set AWS_REGION, or `region` of your AWS profile";
+    let Some(region) = region else {
+        return vec![check("region", Finding::fails("none is set"), remedy)];
+    };
+    let from = match settings.region.as_deref() == Some(region) {
+        true => "by AWS_REGION or AWS_DEFAULT_REGION",
+        false => "by the AWS profile, or by the machine this is",
+    };
+    let price = match Quote::make(&settings.root, Some(region), order.clone(), Budget::default()) {
+        Ok(quote) => {
+            let minutes = order.time_limit.as_secs() / 60;
+            Finding::works(format!("{} at most, for {minutes} minutes", quote.at_most.total()))
+        }
+        Err(error) => Finding::fails(format!("{error:#}")),
+    };
+    vec![
+        check("region", Finding::works(format!("{region} ({from})")), remedy),
+        check("price of a run", price, "or take a region that has one (AWS_REGION)"),
+    ]
+}
+
+/// Who we are, and what that may have of EC2 and of ECR Public.
+async fn account(outlook: &Outlook, order: &Order) -> Vec<Check> {
+    let not_tried =
+        |name, why: &str| check(name, Finding::worth_knowing(format!("not tried: {why}")), "mend that first");
+    let (credentials, known) = ask("credentials", outlook.credentials()).await;
+    if !known {
+        return vec![credentials, not_tried("EC2 and ECR Public", "there are no credentials")];
+    }
+    let ec2 = async {
+        if outlook.region().is_none() {
+            return vec![not_tried("EC2", "there is no region")];
+        }
+        let (image, answers) = ask("Ubuntu 24.04 for arm64", outlook.image()).await;
+        if !answers {
+            return vec![image, not_tried("the rest of EC2", "EC2 has not answered that")];
+        }
+        let zones = format!("zones with a {}", order.instance_type);
+        let (places, _) = ask(&zones, outlook.places()).await;
+        let making = match places.state {
+            State::Ok => ask("may make things", outlook.making()).await.0,
+            _ => not_tried("may make things", "there is no zone to make them in"),
+        };
+        vec![image, places, making]
+    };
+    let (ec2, public) = tokio::join!(ec2, ask("ECR Public", outlook.repositories()));
+    [credentials].into_iter().chain(ec2).chain([public.0]).collect()
+}
+
+/// An answer, and whether another question may be answered.
+async fn ask(name: &str, answer: impl Future<Output = Result<String, Obstacle>>) -> (Check, bool) {
+    let (finding, others) = match tokio::time::timeout(LIMIT, answer).await {
+        Ok(Ok(found)) => (Finding::works(found), true),
+        Ok(Err(Obstacle { found, remedy, only_here })) => (Finding { remedy, ..Finding::fails(found) }, only_here),
+        Err(_) => (Finding::late(LIMIT), false),
+    };
+    (check(name, finding, THEN), others)
+}
+
+/// What AWS has is told beside what this host has.
+fn check(name: &str, finding: Finding, remedy: &str) -> Check {
+    finding.of(format!("ec2: {name}"), remedy.to_owned(), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_obstacle_is_told_with_its_own_remedy_or_with_the_words_it_has() {
+        let obstacle = |remedy: Option<&str>, only_here| Obstacle {
+            found: "AccessDenied".to_owned(),
+            remedy: remedy.map(str::to_owned),
+            only_here,
+        };
+        let (named, others) = ask("x", std::future::ready(Err(obstacle(Some("allow it"), true)))).await;
+        assert_eq!(
+            (named.name.as_str(), named.state, named.remedy.as_deref()),
+            ("ec2: x", State::Missing, Some("allow it"))
+        );
+        assert!(others);
+        let (unnamed, others) = ask("x", std::future::ready(Err(obstacle(None, false)))).await;
+        assert_eq!((unnamed.found.as_str(), unnamed.remedy.as_deref(), others), ("AccessDenied", Some(THEN), false));
+        let (fine, others) = ask("x", std::future::ready(Ok("ami-1".to_owned()))).await;
+        assert_eq!((fine.state, fine.remedy, others), (State::Ok, None, true));
+    }
+
+    #[test]
+    fn a_region_that_is_not_set_or_has_no_price_is_missing() {
+        let settings = Settings { region: Some("eu-central-1".to_owned()), ..Settings::read().unwrap() };
+        let told = |region: Option<&str>| place(region, &Order::default(), &settings);
+        let there = told(Some("eu-central-1"));
+        assert!(there.iter().all(|check| check.state == State::Ok), "{there:?}");
+        assert_eq!(there[0].found, "eu-central-1 (by AWS_REGION or AWS_DEFAULT_REGION)");
+        assert_eq!(told(Some("us-east-1"))[0].found, "us-east-1 (by the AWS profile, or by the machine this is)");
+        let mars = told(Some("mars-1")).remove(1);
+        assert_eq!(mars.state, State::Missing);
+        assert!(mars.found.contains("no price of anything in mars-1"), "{mars:?}");
+        let none = told(None).remove(0);
+        assert_eq!(
+            (none.state, none.remedy.as_deref()),
+            (State::Missing, Some("set AWS_REGION, or `region` of your AWS profile"))
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! AWS's SDK: whether it can be compiled here, where it is not yet.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, Try};
+use crate::kernel;
+use crate::target::room_left;
+use crate::unit::Bytes;
+
+/// What one compiler of aws-sdk-ec2 takes at its peak, with something for those beside it; `ci/setup` asks for it, too.
+const MEMORY: Bytes = Bytes(9000 << 20);
+/// What a cold build with the SDK leaves in `target/`.
+const DISK: Bytes = Bytes(3_100_000_000);
+/// Where the memory of everything in this container may be limited: with cgroups v2 and v1.
+const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+
+/// Looks whether there is room to compile it.
+pub fn room() -> Try {
+    let elsewhere = "use a machine with 16 GB, add swap, or free space: once, for it is kept";
+    Try::optional("room to compile AWS's SDK", elsewhere, async {
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/"));
+        let folder = program.parent().unwrap_or(&program);
+        if cfg!(feature = "aws") || compiled(&folder.join("deps")) {
+            return Finding::works("not needed: it is compiled");
+        }
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let limits = LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+        enough(memory(&meminfo, limits), room_left(folder).ok())
+    })
+}
+
+/// Whether an earlier build has left it.
+fn compiled(folder: &Path) -> bool {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name.to_string_lossy().starts_with("libaws_sdk_ec2-"))
+}
+
+/// The memory and swap that are free, as far as limits let anybody have them.
+fn memory(meminfo: &str, limits: impl Iterator<Item = u64>) -> Bytes {
+    let size = |name| kernel::size(meminfo, name).unwrap_or(Bytes(0)).0;
+    Bytes(limits.fold(size("MemAvailable") + size("SwapFree"), u64::min))
+}
+
+fn enough(memory: Bytes, disk: Option<Bytes>) -> Finding {
+    let memory_told = format!("{memory} of memory and swap free, {MEMORY} needed");
+    match disk {
+        _ if memory < MEMORY => Finding::fails(memory_told),
+        Some(disk) if disk < DISK => Finding::fails(format!("{disk} free on the disk, {DISK} needed")),
+        _ => Finding::works(memory_told),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn the_sdk_is_compiled_where_there_is_memory_for_it_and_a_disk() {
+        let room = |memory: u64, disk: u64| enough(Bytes(memory << 20), Some(Bytes(disk))).state;
+        assert_eq!(room(9000, 3_100_000_000), State::Ok);
+        assert_eq!(room(8999, 3_100_000_000), State::Missing);
+        assert_eq!(room(9000, 3_000_000_000), State::Missing);
+    }
+
+    #[test]
+    fn swap_counts_and_a_limit_cuts() {
+        let meminfo = "MemAvailable: 1024 kB\nSwapFree: 1024 kB\n";
+        assert_eq!(memory(meminfo, std::iter::empty()), Bytes(2 << 20));
+        assert_eq!(memory(meminfo, [u64::MAX, 1 << 20].into_iter()), Bytes(1 << 20));
+    }
+
+    #[test]
+    fn what_an_earlier_build_has_left_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!compiled(folder.path()) && !compiled(Path::new("/nowhere")));
+        fs::write(folder.path().join("libaws_sdk_ec2-0123.rlib"), "").unwrap();
+        assert!(compiled(folder.path()));
+    }
+}

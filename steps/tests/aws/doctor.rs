@@ -1,0 +1,146 @@
+//! A doctor who asks the stand-in what a run asks AWS first: each obstacle is told with what mends it, and nothing is made.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::stand_in::{REGION, StandIn};
+
+/// What a doctor of EC2 said, and with which exit status.
+struct Told {
+    status: i32,
+    diagnosis: Value,
+}
+
+impl Told {
+    /// Examines this host, with some variables set otherwise, or not at all.
+    fn by(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Told {
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_assay"));
+        doctor.args(["doctor", "--target", "ec2", "--json"]).env("AWS_REGION", REGION);
+        doctor.env("AWS_ENDPOINT_URL", endpoint).env_remove("AWS_ENDPOINT_URL_EC2").env_remove("AWS_DEFAULT_REGION");
+        doctor.env("AWS_ENDPOINT_URL_ECR_PUBLIC", endpoint).env_remove("AWS_PROFILE");
+        doctor.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
+        doctor.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        doctor.env("AWS_EC2_METADATA_DISABLED", "true").env("ASSAY_EC2_CALLER", "192.0.2.7");
+        for (name, value) in otherwise {
+            match value {
+                Some(value) => doctor.env(name, value),
+                None => doctor.env_remove(name),
+            };
+        }
+        let output = doctor.output().unwrap();
+        let diagnosis = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        Told { status: output.status.code().unwrap(), diagnosis }
+    }
+
+    /// The same, where nothing of this host is worth a look: it has no programs.
+    fn of_aws(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Told {
+        Told::by(endpoint, &[otherwise, &[("PATH", Some("/nowhere"))]].concat())
+    }
+
+    fn checks(&self) -> &Vec<Value> {
+        self.diagnosis["checks"].as_array().unwrap()
+    }
+
+    /// How a thing of AWS's was found, and what was said of it.
+    fn of(&self, name: &str) -> (&str, String) {
+        let name = format!("ec2: {name}");
+        let check = self.checks().iter().find(|check| check["name"] == name.as_str());
+        let check = check.unwrap_or_else(|| panic!("no {name} in {}", self.diagnosis));
+        let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
+        (check["state"].as_str().unwrap(), format!("{}; {}", text("found"), text("remedy")))
+    }
+
+    fn missing(&self, name: &str, texts: &[&str]) {
+        let (state, said) = self.of(name);
+        assert_eq!((state, self.status), ("missing", 1), "{said}");
+        texts.iter().for_each(|text| assert!(said.contains(text), "{name} does not say {text:?}: {said}"));
+    }
+}
+
+#[test]
+fn a_cloud_that_answers_works_if_this_host_does_and_nothing_is_made_there() {
+    let cloud = StandIn::start(&[]);
+    let told = Told::by(&cloud.endpoint, &[]);
+    for name in ["AWS's SDK", "region", "price of a run", "credentials", "ECR Public", "this host's address"] {
+        assert_eq!(told.of(name).0, "ok", "{}", told.diagnosis);
+    }
+    assert!(told.of("Ubuntu 24.04 for arm64").1.starts_with("ami-"), "{}", told.diagnosis);
+    assert!(told.of("zones with a t4g.nano").1.starts_with("us-east-1a, "), "{}", told.diagnosis);
+    assert!(told.of("credentials").1.contains("ends with TEST"), "{}", told.diagnosis);
+    assert_eq!(told.of("AWS").0, "warning", "what stands in for AWS is told");
+    let missing: Vec<_> = told.checks().iter().filter(|check| check["state"] == "missing").collect();
+    assert_eq!((told.status, &told.diagnosis["works"]), (i32::from(!missing.is_empty()), &missing.is_empty().into()));
+    assert!(missing.iter().all(|check| !check["name"].as_str().unwrap().starts_with("ec2: ")), "{missing:?}");
+
+    assert!(cloud.kinds_left("doctor").is_empty() && cloud.instances().is_empty());
+    for call in cloud.requests() {
+        let action = call["action"].as_str().unwrap();
+        let looks = action.starts_with("Describe") || action == "GetAuthorizationToken";
+        assert!(looks || call["parameters"]["DryRun"] == "true", "{call}");
+    }
+}
+
+#[test]
+fn a_region_that_is_not_set_or_unknown_is_told_with_the_setting() {
+    let cloud = StandIn::start(&[]);
+    let none = Told::of_aws(&cloud.endpoint, &[("AWS_REGION", None)]);
+    none.missing("region", &["none is set; set AWS_REGION"]);
+    assert_eq!(none.of("EC2").1, "not tried: there is no region; mend that first");
+    assert_eq!(none.of("ECR Public").0, "ok", "it has a region of its own");
+    let mars = Told::of_aws(&cloud.endpoint, &[("AWS_REGION", Some("mars-1"))]);
+    mars.missing("price of a run", &["no price of anything in mars-1", "take a region that has one (AWS_REGION)"]);
+}
+
+#[test]
+fn credentials_that_are_missing_expired_or_unknown_are_told_with_the_remedy() {
+    let cloud = StandIn::start(&[]);
+    let none = Told::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", None), ("AWS_SECRET_ACCESS_KEY", None)]);
+    none.missing("credentials", &["no credentials found", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]);
+    assert_eq!(none.of("EC2 and ECR Public").0, "warning");
+    for (key, said, of_ecr) in [
+        ("EXPIRED1", "RequestExpired: Request has expired; log in again", "expired: log in again"),
+        ("INVALID1", "AuthFailure: AWS was not able to validate", "AWS does not know the credentials"),
+    ] {
+        let told = Told::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", Some(key))]);
+        told.missing("Ubuntu 24.04 for arm64", &[said]);
+        told.missing("ECR Public", &[of_ecr]);
+        assert!(told.of("the rest of EC2").1.starts_with("not tried: "));
+    }
+}
+
+#[test]
+fn what_the_credentials_do_not_allow_is_told_by_the_action() {
+    let cloud = StandIn::start(&[]);
+    let refused = |action: &str, code: &str| json!({ "action": action, "times": 99, "status": 403, "code": code, "message": "You are not authorized." });
+    cloud.faults(&json!([
+        refused("CreateSecurityGroup", "UnauthorizedOperation"),
+        refused("GetAuthorizationToken", "AccessDeniedException"),
+    ]));
+    let told = Told::of_aws(&cloud.endpoint, &[]);
+    assert_eq!(told.of("zones with a t4g.nano").0, "ok");
+    told.missing("may make things", &["the credentials must allow ec2:CreateSecurityGroup: see ci/aws/policy.json"]);
+    told.missing("ECR Public", &["allow ecr-public:GetAuthorizationToken in the role's policy"]);
+    cloud.faults(&json!([refused("DescribeSubnets", "UnauthorizedOperation")]));
+    let told = Told::of_aws(&cloud.endpoint, &[]);
+    told.missing("zones with a t4g.nano", &["the credentials must allow ec2:DescribeSubnets"]);
+    assert!(told.of("may make things").1.starts_with("not tried: "));
+}
+
+#[test]
+fn an_endpoint_that_is_dead_or_never_answers_is_told_with_its_address() {
+    let dead = Told::of_aws("http://127.0.0.1:9", &[]);
+    let way = ["DescribeImages failed", "Connection refused", "see that http://127.0.0.1:9 can be reached"];
+    dead.missing("Ubuntu 24.04 for arm64", &way);
+    dead.missing("ECR Public", &["see that AWS, or what AWS_ENDPOINT_URL names, can be reached"]);
+    let cloud = StandIn::start(&[]);
+    cloud.faults(&json!([{ "action": "DescribeImages", "times": 99, "hold": true }]));
+    let told = Told::of_aws(&cloud.endpoint, &[]);
+    told.missing("Ubuntu 24.04 for arm64", &["DescribeImages failed", &format!("{} can be reached", cloud.endpoint)]);
+}
+
+#[test]
+fn an_address_that_is_none_is_told_with_its_setting() {
+    let told = Told::of_aws("http://127.0.0.1:9", &[("ASSAY_EC2_CALLER", Some("here"))]);
+    told.missing("this host's address", &["ASSAY_EC2_CALLER: \"here\" is no IPv4 address"]);
+}
