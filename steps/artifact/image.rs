@@ -73,7 +73,9 @@ impl Image {
         fs::write(context.join("Containerfile"), containerfile)?;
 
         let (storage, reference) = (Storage::new(workshop)?, workshop.reference(name));
-        let mut command = storage.podman(&["build", "--quiet", "--platform", &recipe.platform, "--tag", &reference]);
+        // Of the same module the same image comes, whenever it is built.
+        let mut command = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
+        command = command.args(["--tag", &reference]);
         if let Some(annotation) = &recipe.annotation {
             command = command.args(["--annotation", annotation]);
         }

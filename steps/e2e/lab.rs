@@ -2,6 +2,7 @@
 
 mod beside;
 mod cloud;
+mod kept;
 mod machines;
 mod own;
 mod publishing;

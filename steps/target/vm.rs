@@ -1,8 +1,9 @@
 //! Virtual machines of ours: of one definition, booted once, frozen, and thawed as often as one is wanted.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
@@ -32,8 +33,13 @@ pub struct Vm {
     pub(super) image: Image,
     pub(super) accelerator: Accelerator,
     pub(super) context: Context,
-    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    frozen: Slot,
+    /// What was frozen a second time, by what was done before.
+    prepared: std::sync::Mutex<BTreeMap<String, Slot>>,
 }
+
+/// A snapshot, once somebody has asked for it.
+type Slot = Arc<Mutex<Option<Arc<Snapshot>>>>;
 
 /// Which machines the host's CPUs are given to where there are not enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +78,16 @@ impl Vm {
     /// What is found out is put together, for a CPU that is emulated.
     pub(super) fn assembled(definition: Definition, arch: Arch, qemu: Qemu, image: Image, context: Context) -> Vm {
         let accelerator = Accelerator::Tcg;
-        Vm { definition, arch, qemu, image, accelerator, context, snapshot: Mutex::new(None) }
+        Vm {
+            definition,
+            arch,
+            qemu,
+            image,
+            accelerator,
+            context,
+            frozen: Slot::default(),
+            prepared: Default::default(),
+        }
     }
 
     /// A clean machine: one that was up a moment ago, when it was frozen. The snapshot is made if there is none that is
@@ -81,22 +96,7 @@ impl Vm {
     /// # Errors
     /// Something is missing on this host (the error names the remedy), or no machine comes up.
     pub async fn machine(&self, name: &str, urgency: Urgency) -> Result<Machine, ProvisionError> {
-        let mut snapshot = self.snapshot().await?;
-        for crash in 1..=CRASHES {
-            let failed = match thaw(self, &snapshot, name, urgency).await {
-                Ok(machine) => return Ok(machine),
-                Err(failed) => failed,
-            };
-            if crash == CRASHES || (snapshot.new && !failed.crashed) {
-                return Err(failed.into_error(&snapshot).into());
-            }
-            self.context.progress.say(format!("{name}: {failed}: starting another"));
-            if !failed.crashed {
-                self.renounce(&snapshot).await;
-                snapshot = self.snapshot().await?;
-            }
-        }
-        Err(anyhow::anyhow!("{name}: no machine was started").into())
+        self.thawed(&self.frozen, name, urgency, async || Box::pin(Snapshot::provide(self)).await).await
     }
 
     /// A clean machine to which something was done before it was frozen once more: what takes long is done once. It is done
@@ -111,18 +111,38 @@ impl Vm {
         preparation: Preparation<'_>,
         prepare: impl AsyncFn(&Machine) -> anyhow::Result<()>,
     ) -> Result<Machine, ProvisionError> {
-        for _ in 1..=CRASHES {
+        let slot = {
+            let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+            prepared.entry(format!("{}: {}", preparation.name, preparation.rests_on)).or_default().clone()
+        };
+        let provide = async || {
             let from = self.snapshot().await?;
-            let snapshot = Box::pin(Snapshot::prepared(self, &from, &preparation, &prepare)).await?;
-            match thaw(self, &snapshot, name, urgency).await {
+            Box::pin(Snapshot::prepared(self, &from, &preparation, &prepare)).await
+        };
+        self.thawed(&slot, name, urgency, provide).await
+    }
+
+    /// A machine that comes up from a snapshot, if need be at the second or third attempt.
+    async fn thawed(
+        &self,
+        slot: &Slot,
+        name: &str,
+        urgency: Urgency,
+        provide: impl AsyncFn() -> Result<Snapshot, ProvisionError>,
+    ) -> Result<Machine, ProvisionError> {
+        let mut snapshot = held(slot, &provide).await?;
+        for crash in 1..=CRASHES {
+            let failed = match thaw(self, &snapshot, name, urgency).await {
                 Ok(machine) => return Ok(machine),
-                Err(failed) if snapshot.new && !failed.crashed => return Err(failed.into_error(&snapshot).into()),
-                Err(failed) => {
-                    self.context.progress.say(format!("{name}: {failed}: starting another"));
-                    if !failed.crashed {
-                        snapshot.discard();
-                    }
-                }
+                Err(failed) => failed,
+            };
+            if crash == CRASHES || (snapshot.new && !failed.crashed) {
+                return Err(failed.into_error(&snapshot).into());
+            }
+            self.context.progress.say(format!("{name}: {failed}: starting another"));
+            if !failed.crashed {
+                renounce(slot, &snapshot).await;
+                snapshot = held(slot, &provide).await?;
             }
         }
         Err(anyhow::anyhow!("{name}: no machine was started").into())
@@ -198,23 +218,31 @@ impl Vm {
         Facts { qemu: Some(self.qemu.version.clone()), image: Some(self.image.manifest.key.clone()), ..facts }
     }
 
-    /// The snapshot, found whole or made when it is first asked for.
+    /// The snapshot that all machines come of.
     async fn snapshot(&self) -> Result<Arc<Snapshot>, ProvisionError> {
-        let mut held = self.snapshot.lock().await;
-        if let Some(snapshot) = &*held {
-            return Ok(snapshot.clone());
-        }
-        let snapshot = Arc::new(Box::pin(Snapshot::provide(self)).await?);
-        *held = Some(snapshot.clone());
-        Ok(snapshot)
+        held(&self.frozen, &async || Box::pin(Snapshot::provide(self)).await).await
     }
+}
 
-    /// Gives up a snapshot from which no machine comes up, unless somebody has already.
-    async fn renounce(&self, snapshot: &Arc<Snapshot>) {
-        let mut held = self.snapshot.lock().await;
-        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, snapshot)) {
-            snapshot.discard();
-            *held = None;
-        }
+/// The snapshot in a slot, found whole or made when it is first asked for.
+async fn held(
+    slot: &Slot,
+    provide: &impl AsyncFn() -> Result<Snapshot, ProvisionError>,
+) -> Result<Arc<Snapshot>, ProvisionError> {
+    let mut held = slot.lock().await;
+    if let Some(snapshot) = &*held {
+        return Ok(snapshot.clone());
+    }
+    let snapshot = Arc::new(provide().await?);
+    *held = Some(snapshot.clone());
+    Ok(snapshot)
+}
+
+/// Gives up a snapshot from which no machine comes up, unless somebody has already.
+async fn renounce(slot: &Slot, snapshot: &Arc<Snapshot>) {
+    let mut held = slot.lock().await;
+    if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, snapshot)) {
+        snapshot.discard();
+        *held = None;
     }
 }

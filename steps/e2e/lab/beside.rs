@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use assay::artifact::{Image, Recipe};
 use assay::conventional::{Program, ratio};
-use assay::deployment::{self, Deployment};
+use assay::deployment::Deployment;
 use assay::probe::trial::Until;
 use assay::probe::{Reading, Sample};
-use assay::target::{Machine, Preparation, Vm};
+use assay::target::Vm;
 use assay::unit::Unit;
 
+use super::kept::kept;
 use super::machines::Bench;
 use super::trials::Run;
 use super::{Guest, Job, Lab, Share, Subject};
@@ -25,9 +26,6 @@ pub enum Beside {
 
 /// How often each of the two runs: the first time cold, then warm.
 const PAIRS: u32 = 2;
-
-/// What the conventional container's image is called on a machine that comes with it: where it was had from is no more.
-const KEPT: &str = "localhost/assay/python:kept";
 
 /// What the runs are called.
 const WORKLOAD: &str = "side by side workload";
@@ -109,7 +107,7 @@ impl Lab {
             self.progress.say(format!("{machine}: pulling what runs {WORKLOAD}"));
             let workload = self.on_machine(bench, &*self.workload_image().await?).await?;
             let python = match prepared {
-                true => KEPT.to_owned(),
+                true => kept(Program::Python.name()),
                 false => self.on_machine(bench, &*self.conventional(Program::Python).await?).await?,
             };
             let mut both = Vec::new();
@@ -129,13 +127,7 @@ impl Lab {
         };
         let provide = async |vm: &Vm, name: &str, urgency| {
             let python = self.conventional(Program::Python).await?;
-            let preparation = Preparation { name: "with the image of python", rests_on: &python.layout.digest };
-            let pull = async |machine: &Machine| {
-                self.progress.say(format!("{}: pulling what runs {CONVENTIONAL}", machine.name));
-                let reference = machine.as_seen_there(&self.published(&python).await?).await?;
-                deployment::pull_as(&machine.shell, &reference, KEPT).await
-            };
-            Ok(Box::pin(vm.prepared(name, urgency, preparation, pull)).await?)
+            self.machine_with((vm, name, urgency), Program::Python.name(), &python).await
         };
         let job = Job { share: Share::Timed, ..Job::named("side by side") };
         let pushed = async { self.published(&*self.workload_image().await?).await };

@@ -11,10 +11,12 @@ use assay::evidence::trial_file;
 use assay::probe::Reading;
 use assay::probe::trial::Until;
 use assay::shell::Shell;
+use assay::target::Vm;
 use assay::unit::Unit;
 use assay::verdict::Source;
 use jiff::{SignedDuration, Timestamp};
 
+use super::kept::kept;
 use super::machines::Bench;
 use super::{Guest, Job, Lab, Share, Subject};
 
@@ -215,17 +217,31 @@ impl Lab {
         guest: &Guest,
         work: impl AsyncFnOnce(&Bench, &str) -> anyhow::Result<Subject>,
     ) -> anyhow::Result<Subject> {
-        let pushed = async {
+        let comes_with_it = self.comes_with_image(job, guest);
+        let made = async {
             let image = self.image(guest, "", &Recipe::default()).await?;
-            self.published(&image).await
+            if !comes_with_it {
+                self.published(&image).await?;
+            }
+            anyhow::Ok(())
+        };
+        let provide = async |vm: &Vm, name: &str, urgency| {
+            if !comes_with_it {
+                return Ok(Box::pin(vm.machine(name, urgency)).await?);
+            }
+            let image = self.image(guest, "", &Recipe::default()).await?;
+            self.machine_with((vm, name, urgency), guest.name(), &image).await
         };
         let work = async |bench: &Bench| {
+            if comes_with_it {
+                return work(bench, &kept(guest.name())).await;
+            }
             let image = self.image(guest, "", &Recipe::default()).await?;
             let reference = self.on_machine(bench, &image).await?;
             work(bench, &reference).await
         };
         // Side by side. If there is no image, the machine is told.
-        let (_, done) = tokio::join!(Box::pin(pushed), Box::pin(self.machines.work(job, work)));
+        let (_, done) = tokio::join!(Box::pin(made), Box::pin(self.machines.work_on(job, provide, work)));
         done
     }
 
