@@ -70,7 +70,7 @@ async fn every_claim_that_the_podman_inside_judges_comes_to_the_same_verdict() {
     // First here: it puts the images of conventional containers into the cache, to be taken along.
     let here = guest.verdicts_here().await;
     guest.take_in_the_suite(Compiler::Real).await;
-    println!("{}", guest.run_inside("").await);
+    println!("{}", guest.run_inside("-c 2").await);
     same_verdicts(&guest.verdicts_inside().await, &here, 20);
     guest.unchanged(&BOOKS).await;
 }
