@@ -35,6 +35,9 @@ const CLOSED: &str = include_str!("../../fixtures/registry/closed.yml");
 /// The user who may push.
 const USER: &str = "assay";
 
+/// How long it may take to start: the CPU may be an emulated one that compiles meanwhile.
+const START: Duration = Duration::from_secs(240);
+
 /// How often another port is tried where one turned out to be taken.
 const ATTEMPTS: usize = 5;
 
@@ -239,6 +242,7 @@ async fn door(
             .with_mount(Mount::bind_mount(folder.join("storage").to_string_lossy(), "/var/lib/registry"))
             .with_mount(Mount::bind_mount(folder.to_string_lossy(), "/etc/assay"))
             .with_security_opt("label=disable")
+            .with_startup_timeout(START)
             // The host's network: 127.0.0.1 is then the host's own, and neither netavark nor a firewall is needed.
             .with_host_config_modifier(|host| {
                 host.network_mode = Some("host".to_owned());

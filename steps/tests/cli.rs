@@ -8,13 +8,13 @@ mod editors;
 mod merged;
 mod own;
 mod plans;
+mod program;
 mod steps;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -25,26 +25,6 @@ use tempfile::TempDir;
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 /// Whatever is wrong is said within this.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// The e2e program. It is a test target, so only cargo knows where it is.
-fn e2e_program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.args(["test", "--locked", "--quiet", "--no-run", "--test", "e2e", "--message-format=json"]);
-        if cfg!(feature = "aws") {
-            cargo.args(["--features", "aws"]);
-        }
-        let output = cargo.current_dir(PROJECT).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let path = messages.filter(|message| message["target"]["name"] == "e2e").find_map(|message| {
-            let path = message["executable"].as_str()?;
-            Some(PathBuf::from(path))
-        });
-        path.unwrap_or_else(|| panic!("e2e is not built: {}", String::from_utf8_lossy(&output.stderr)))
-    })
-}
 
 /// A copy of the project's files in a folder of the test's own, with an empty cache beside it.
 struct Project(TempDir);
@@ -82,7 +62,7 @@ impl Project {
     }
 
     fn e2e(&self, arguments: &[&str]) -> Command {
-        self.program(e2e_program(), arguments)
+        self.program(program::e2e(), arguments)
     }
 
     fn assay(&self, arguments: &[&str]) -> Command {

@@ -166,7 +166,7 @@ fn the_worst_of_the_targets_is_the_exit_status_and_a_mistake_leaves_nothing() {
 
 /// Starts a run, interrupts it once it has said this, and gives its exit status and all that it said.
 fn interrupted(project: &Project, arguments: &[&str], path: &str, until: &str) -> (Option<i32>, String) {
-    let mut run = std::process::Command::new(crate::e2e_program());
+    let mut run = std::process::Command::new(crate::program::e2e());
     run.args(["--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "run"]).args(arguments);
     run.current_dir(project.path("")).env("ASSAY_ROOT", project.path("")).env("ASSAY_CACHE", project.path("cache"));
     let said = fs::File::create(project.path("said")).unwrap();

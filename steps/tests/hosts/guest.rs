@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,13 +14,15 @@ use assay::lease::{Lease, Ledger};
 use assay::progress::Progress;
 use assay::settings::Settings;
 use assay::shell::{Entrance, Nobody, Shell, Ssh, new_key};
-use assay::target::{Context, Definition, Machine, Urgency, Vm};
+use assay::target::{Context, Definition, Distribution, Machine, Urgency, Vm, mirror_address};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::OnceCell;
 
-use crate::inside;
+use crate::fish;
+use crate::inside::{self, Compiler};
+use crate::program;
 
 /// What the user of somebody else's machine has, before a test takes something away.
 const USER: &str = r#"
@@ -42,13 +44,13 @@ find / -xdev \( -path /var/log -o -path /run -o -path /var/lib/systemd -o -path 
     -o -not -type d -printf '%p %y %s %m %U %T@\n' -o -printf '%p %y %m %U\n'
 user=$(id -u guest)
 find /run/user/"$user" /dev/shm \( -name systemd -o -name dbus-1 \) -prune -o -printf '%p %y\n' 2>/dev/null
-su guest -c "XDG_RUNTIME_DIR=/run/user/$user; export XDG_RUNTIME_DIR; systemctl --user list-unit-files --no-legend --plain
+su --shell /bin/sh guest -c "XDG_RUNTIME_DIR=/run/user/$user; export XDG_RUNTIME_DIR; systemctl --user list-unit-files --no-legend --plain
     systemctl --user list-units --all --no-legend --plain --type=service,slice,scope" 2>/dev/null | sed 's/  */ /g' | grep -vE '^(dbus.service|session.slice|user.slice) '
 pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /'
 "#;
 
 /// How long a whole run may take.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(3600);
 
 /// Somebody's machine, and how we get there.
 pub struct Guest {
@@ -59,63 +61,57 @@ pub struct Guest {
     port: u16,
 }
 
-/// The e2e program, which only cargo knows the place of.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let cargo = std::process::Command::new(env!("CARGO"))
-            .args(["test", "--locked", "--quiet", "--no-run", "--test", "e2e", "--message-format=json"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&cargo.stdout).into_owned();
-        let messages = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let ours = messages.filter(|message| message["target"]["name"] == "e2e");
-        let path = ours.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).next();
-        path.unwrap_or_else(|| panic!("e2e is not built: {}", String::from_utf8_lossy(&cargo.stderr)))
-    })
-}
-
-/// What the machines of this program come of.
-async fn machines() -> &'static (Context, Vm) {
-    static MACHINES: OnceCell<(Context, Vm)> = OnceCell::const_new();
-    let make = async || {
+/// What the machines of this program are made with.
+fn context() -> &'static Context {
+    static CONTEXT: OnceLock<Context> = OnceLock::new();
+    CONTEXT.get_or_init(|| {
         let settings = Settings::read().unwrap();
         let run = format!("hosts-{}", std::process::id());
         let evidence = std::env::temp_dir().join(format!("assay-{run}-evidence"));
         fs::create_dir(&evidence).unwrap();
         let ledger = Ledger::open(&settings.cache.join("leases"), &run).unwrap();
         ledger.take(Lease::Path { path: evidence.clone() }).unwrap();
-        let definition = Definition::named(&settings.root, "nano").unwrap();
         let progress = Progress::to_stderr();
-        let context =
-            Context { settings, ledger: Arc::new(ledger), witness: Arc::new(Nobody), evidence, run, progress };
-        let vm = Box::pin(Vm::of(&definition, Arch::host().unwrap(), &context)).await.unwrap();
-        (context, vm)
-    };
-    MACHINES.get_or_init(make).await
+        Context { settings, ledger: Arc::new(ledger), witness: Arc::new(Nobody), evidence, run, progress }
+    })
+}
+
+/// Machines by the name of their definition.
+async fn machines(definition: &str) -> Vm {
+    let definition = Definition::named(&context().settings.root, definition).unwrap();
+    Box::pin(Vm::of(&definition, Arch::host().unwrap(), context())).await.unwrap()
 }
 
 impl Guest {
-    /// A machine with a user who may do all that a run needs; then `change` is run there as root.
+    /// A machine like the device with a user who may do all that a run needs; then `change` is run there as root.
     pub async fn on(name: &str, change: &str) -> Guest {
-        let (_, vm) = machines().await;
-        let machine = Box::pin(vm.machine(name, Urgency::First)).await.unwrap();
-        let (key, text) = new_key("guest").unwrap();
-        let public = key.public_key().to_openssh().unwrap();
-        as_root(&machine, USER, &[&public]).await;
-        as_root(&machine, change, &[]).await;
+        static DEVICES: OnceCell<Vm> = OnceCell::const_new();
+        Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name, change).await
+    }
+
+    /// The same with twice the memory, which a compiler wants beside the workload.
+    pub async fn on_a_larger_one(name: &str) -> Guest {
+        Guest::of(&machines("mega").await, name, "").await
+    }
+
+    async fn of(machines: &Vm, name: &str, change: &str) -> Guest {
+        let machine = Box::pin(machines.machine(name, Urgency::First)).await.unwrap();
         let host = as_root(&machine, "ssh-keygen -y -f /etc/ssh/assay_host_key", &[]).await;
         let line = machine.command_line();
         let port = line.split("-p ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
         let home = tempfile::tempdir().unwrap();
         let ssh = home.path().join(".ssh");
         fs::create_dir(&ssh).unwrap();
-        fs::write(ssh.join("id_ed25519"), text).unwrap();
-        fs::set_permissions(ssh.join("id_ed25519"), Permissions::from_mode(0o600)).unwrap();
         fs::write(ssh.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
+        as_root(&machine, USER, &[&key_in(&home)]).await;
+        as_root(&machine, change, &[]).await;
         let before = listing(&machine).await;
         Guest { machine, before, home, port }
+    }
+
+    /// From now on whoever runs the suite has a key that the machine does not know.
+    pub fn take_another_key(&self) {
+        key_in(&self.home);
     }
 
     /// From now on whoever runs the suite does not know the machine's key.
@@ -141,84 +137,95 @@ impl Guest {
 
     /// The same as another user.
     pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
-        self.run_on(&format!("ssh://{user}@127.0.0.1:{}", self.port), arguments, code).await.0
+        self.run_on(&self.target(user), arguments, code).await.0
     }
 
-    /// Runs the whole suite there, and on virtual machines of this host: the verdict on each claim, here and there. What one
-    /// of them does not judge is left out.
-    pub async fn both(&self) -> BTreeMap<String, [String; 2]> {
-        let there = self.run_on(&format!("ssh://guest@127.0.0.1:{}", self.port), &[], 0).await.1;
-        // Whatever becomes of the other run, this one was seen.
-        println!("{there:#?}");
-        let here = self.run_on("vm", &[], 0).await.1;
-        here.into_iter().filter_map(|(claim, here)| Some((claim.clone(), [here, there.get(&claim)?.clone()]))).collect()
+    /// Runs the whole suite there; gives its verdicts.
+    pub async fn verdicts_there(&self) -> Verdicts {
+        self.run_on(&self.target("guest"), &[], 0).await.1
     }
 
-    /// Runs the suite on a target, and asserts how it ended; gives all that it said, and its verdicts by their claims.
-    async fn run_on(&self, target: &str, arguments: &[&str], code: i32) -> (String, BTreeMap<String, String>) {
+    /// Runs the whole suite on virtual machines of this host; gives its verdicts.
+    pub async fn verdicts_here(&self) -> Verdicts {
+        self.run_on("vm", &[], 0).await.1
+    }
+
+    /// The machine, as whoever runs the suite names it.
+    fn target(&self, user: &str) -> String {
+        format!("ssh://{user}@127.0.0.1:{}", self.port)
+    }
+
+    /// A run of the suite, with a folder for its evidence.
+    fn suite(&self, target: &str, arguments: &[&str]) -> (tokio::process::Command, TempDir) {
         let evidence = tempfile::tempdir_in(&self.home).unwrap();
-        let mut command = self.command(program()).await;
+        let mut command = self.command(program::e2e());
         command.args(["--target", target, "--evidence"]).arg(evidence.path()).args(arguments);
+        (command, evidence)
+    }
+
+    /// Runs the suite on a target, and asserts how it ended; gives all that it said, and its verdicts.
+    async fn run_on(&self, target: &str, arguments: &[&str], code: i32) -> (String, Verdicts) {
+        let (mut command, evidence) = self.suite(target, arguments);
         let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         assert_eq!(output.status.code(), Some(code), "{said}");
-        let verdicts = fs::read(evidence.path().join("verdicts.json")).unwrap_or_default();
-        let verdicts: Value = serde_json::from_slice(&verdicts).unwrap_or_default();
-        let judged = verdicts["claims"].as_array().into_iter().flatten().filter_map(|claim| {
-            let (id, verdict) = (claim["id"].as_str()?, claim["verdict"].as_str()?);
-            (verdict != "not-run").then(|| (id.to_owned(), verdict.to_owned()))
-        });
-        (said, judged.collect())
+        (said, verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default()))
+    }
+
+    /// Takes in fish as its user's login shell; from now on that is what there was before.
+    pub async fn take_in_fish(&mut self) {
+        let archive = fish::archive(Distribution::Debian13.suite(), &mirror_address(&context().settings));
+        self.take_in(archive, fish::INSTALL).await;
+        self.before = listing(&self.machine).await;
     }
 
     /// Takes the suite in, for its user to run it there; from now on that is what there was before.
-    pub async fn take_in_the_suite(&mut self) {
-        let unpack = Command::new("sudo").args(["sh", "-c", &inside::unpack()]);
-        let unpack = unpack.stdin(inside::archive(program())).time_limit(LIMIT);
-        self.machine.shell.read(&unpack).await.unwrap();
+    pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
+        self.take_in(inside::archive(program::e2e(), compiler, &context().settings.cache), &inside::unpack()).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
 
+    /// Has a script, as root, read an archive.
+    async fn take_in(&self, archive: Vec<u8>, script: &str) {
+        said(&self.machine.shell, Command::new("sudo").args(["sh", "-c", script]).stdin(archive)).await;
+    }
+
     /// Runs the suite there as its user, by the machine's own Podman; gives all that it said.
-    pub async fn run_inside(&self, tags: &str) -> String {
-        self.type_there(&inside::line(tags)).await
+    pub async fn run_inside(&self, arguments: &str) -> String {
+        self.type_there(&inside::line(arguments)).await
     }
 
     /// The same where no systemd is to be seen, and only a control group was lent to the user; gives all that it said.
-    pub async fn run_inside_without_systemd(&self, tags: &str) -> String {
-        let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line(tags)]).stdin(inside::WITHOUT_SYSTEMD);
-        let output = self.machine.shell.run(&command.time_limit(LIMIT)).await.unwrap();
-        let said = output.text();
-        assert!(output.succeeded(), "{}: {said}{}", output.status, output.errors());
-        said
+    pub async fn run_inside_without_systemd(&self, arguments: &str) -> String {
+        let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line(arguments)]);
+        said(&self.machine.shell, command.stdin(inside::WITHOUT_SYSTEMD)).await
+    }
+
+    /// The verdicts of the run inside.
+    pub async fn verdicts_inside(&self) -> Verdicts {
+        verdicts(as_root(&self.machine, &inside::verdicts(), &[]).await.as_bytes())
     }
 
     /// Runs a line as the machine's user; gives what it printed.
     async fn type_there(&self, line: &str) -> String {
-        let settings = Settings { home: Some(self.home.path().to_owned()), ..machines().await.0.settings.clone() };
+        let settings = Settings { home: Some(self.home.path().to_owned()), ..context().settings.clone() };
         let entrance = Entrance::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
         let shell = Shell::ssh(Ssh::enter(&entrance).await.unwrap(), Arc::new(Nobody));
-        let output = shell.run(&Command::script(line, &[]).time_limit(LIMIT)).await.unwrap();
-        let said = output.text();
-        assert!(output.succeeded(), "{}: {said}{}", output.status, output.errors());
-        said
+        said(&shell, Command::script(line, &[])).await
     }
 
     /// A program of ours, as its user starts it.
-    async fn command(&self, program: &Path) -> tokio::process::Command {
+    fn command(&self, program: &Path) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(program);
-        command.env("HOME", self.home.path()).env("ASSAY_CACHE", &machines().await.0.settings.cache);
+        command.env("HOME", self.home.path()).env("ASSAY_CACHE", &context().settings.cache);
         command.env_remove("SSH_AUTH_SOCK").env_remove("ASSAY_TARGET").kill_on_drop(true);
         command
     }
 
     /// Runs the suite there until it has said something, and kills it then.
     pub async fn kill_a_run(&self, arguments: &[&str], said: &str) {
-        let evidence = tempfile::tempdir_in(&self.home).unwrap();
-        let target = format!("ssh://guest@127.0.0.1:{}", self.port);
-        let mut command = self.command(program()).await;
-        command.args(["--target", &target, "--evidence"]).arg(evidence.path()).args(arguments);
+        let (mut command, _evidence) = self.suite(&self.target("guest"), arguments);
         let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
         let seen = async {
@@ -235,7 +242,7 @@ impl Guest {
 
     /// Removes what runs that are over have left.
     pub async fn tidy_up(&self) -> String {
-        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_assay"))).await;
+        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_assay")));
         let output = tokio::time::timeout(LIMIT, command.arg("gc").output()).await.unwrap().unwrap();
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
         assert!(output.status.success(), "{said}");
@@ -251,6 +258,35 @@ impl Guest {
         assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}");
         self.machine.shut_down().await;
     }
+}
+
+/// Makes a key, and puts it where whoever has this home folder keeps it; gives its public part.
+fn key_in(home: &TempDir) -> String {
+    let (key, text) = new_key("guest").unwrap();
+    let path = home.path().join(".ssh/id_ed25519");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    key.public_key().to_openssh().unwrap()
+}
+
+/// What each claim came to, but for those that were not run.
+pub type Verdicts = BTreeMap<String, String>;
+
+fn verdicts(written: &[u8]) -> Verdicts {
+    let verdicts: Value = serde_json::from_slice(written).unwrap_or_default();
+    let judged = verdicts["claims"].as_array().into_iter().flatten().filter_map(|claim| {
+        let (id, verdict) = (claim["id"].as_str()?, claim["verdict"].as_str()?);
+        (verdict != "not-run").then(|| (id.to_owned(), verdict.to_owned()))
+    });
+    judged.collect()
+}
+
+/// What a command printed that ended as it should.
+async fn said(shell: &Shell, command: Command) -> String {
+    let output = shell.run(&command.time_limit(LIMIT)).await.unwrap();
+    let said = output.text();
+    assert!(output.succeeded(), "{}: {said}{}", output.status, output.errors());
+    said
 }
 
 async fn as_root(machine: &Machine, script: &str, parameters: &[&str]) -> String {

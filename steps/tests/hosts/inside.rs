@@ -5,12 +5,30 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use tempfile::TempDir;
+use assay::conventional::{self, Program};
+use assay::facts::Arch;
 
 /// Where it all lies on the machine.
 const PLACE: &str = "/opt/assay";
 
-/// Stands for cargo and rustc, for which a machine of this size has no room: what they are asked for was built before.
+/// What builds the guests there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiler {
+    /// Something that stands for it: what it is asked for was built before. Of a machine with the device's memory.
+    StandIn,
+    /// This project's own. It takes half a gigabyte on the disk.
+    Real,
+}
+
+/// What of the toolchain builds guests, and nothing else.
+const TOOLCHAIN: &str = r#"
+cd "$(env -u RUSTUP_TOOLCHAIN rustc --print sysroot)"
+host=$(env -u RUSTUP_TOOLCHAIN rustc -vV | sed -n 's/^host: //p')
+find bin/cargo bin/rustc lib/*.so* lib/rustlib/wasm32-wasip1 "lib/rustlib/$host/bin" -not -type d |
+    tar -cf - -T - | tar -xf - -C "$1"
+"#;
+
+/// Stands for cargo and rustc.
 const COMPILER: &str = r#"#!/bin/sh
 [ "$1" = build ] || { echo "rustc, elsewhere" && exit; }
 while [ $# -gt 0 ]; do
@@ -23,23 +41,30 @@ done
 mkdir -p "$folder" && cp "/opt/assay/modules/$name.wasm" "$folder"
 "#;
 
-/// Puts up the archive of all that the suite takes: the program, the project's files, what it would compile, and the image
-/// of the registry.
-pub fn archive(program: &Path) -> Vec<u8> {
+/// Puts up the archive of all that the suite takes: the program, the project's files, what compiles the guests, the image
+/// of the registry, and the images of conventional containers that an earlier run has left in the cache.
+pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
     let stage = tempfile::tempdir().unwrap();
     let at = |name: &str| stage.path().join(name);
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for folder in ["root", "bin", "modules"] {
-        fs::create_dir(at(folder)).unwrap();
+    for folder in ["root", "toolchain/bin", "modules", "cache/containers"] {
+        fs::create_dir_all(at(folder)).unwrap();
     }
     run(Command::new("strip").arg("-o").arg(at("e2e")).arg(program));
     for part in ["features", "fixtures", "guest"] {
         run(Command::new("cp").arg("-r").arg(project.join(part)).arg(at("root")));
     }
-    compiled(project, &stage);
-    for name in ["cargo", "rustc"] {
-        fs::write(at("bin").join(name), COMPILER).unwrap();
-        fs::set_permissions(at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    match compiler {
+        Compiler::StandIn => stand_in(project, stage.path()),
+        Compiler::Real => {
+            run(Command::new("sh").args(["-ec", TOOLCHAIN, "-"]).arg(at("toolchain")).current_dir(project))
+        }
+    }
+    for program in Program::ALL {
+        let kept = conventional::kept(cache, Arch::host().unwrap(), program);
+        if kept.is_file() {
+            fs::copy(&kept, at("cache/containers").join(kept.file_name().unwrap())).unwrap();
+        }
     }
     run(Command::new("podman")
         .args(["save", "--quiet", "--output"])
@@ -50,18 +75,23 @@ pub fn archive(program: &Path) -> Vec<u8> {
     tar.stdout
 }
 
-/// Every guest's module.
-fn compiled(project: &Path, stage: &TempDir) {
-    let target = stage.path().join("target");
+/// Every guest's module, and what hands it out.
+fn stand_in(project: &Path, stage: &Path) {
+    let target = stage.join("target");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip1", "--target-dir"]).arg(&target);
     run(cargo.current_dir(project.join("guest")));
     for entry in fs::read_dir(target.join("wasm32-wasip1/release")).unwrap().flatten() {
         if entry.path().extension().is_some_and(|ending| ending == "wasm") {
-            fs::copy(entry.path(), stage.path().join("modules").join(entry.file_name())).unwrap();
+            fs::copy(entry.path(), stage.join("modules").join(entry.file_name())).unwrap();
         }
     }
     fs::remove_dir_all(&target).unwrap();
+    for name in ["cargo", "rustc"] {
+        let path = stage.join("toolchain/bin").join(name);
+        fs::write(&path, COMPILER).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }
 
 fn run(command: &mut Command) {
@@ -71,7 +101,7 @@ fn run(command: &mut Command) {
 
 /// What is run as root to take the archive in, which it reads.
 pub fn unpack() -> String {
-    format!("mkdir {PLACE} && tar -C {PLACE} -xz && mkdir {PLACE}/cache && chown -R guest:guest {PLACE}")
+    format!("mkdir {PLACE} && tar -C {PLACE} -xz && chown -R guest:guest {PLACE}")
 }
 
 /// What its user types first, so that it has a Podman in use and the image of the registry.
@@ -94,9 +124,14 @@ exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/systemd; mount -t tmpfs tm
 "#;
 
 /// What its user types to run it.
-pub fn line(tags: &str) -> String {
+pub fn line(arguments: &str) -> String {
     format!(
-        "cd {PLACE} && PATH={PLACE}/bin:$PATH ASSAY_ROOT={PLACE}/root ASSAY_CACHE={PLACE}/cache \
-        ./e2e --target podman --tags '{tags}' 2>&1"
+        "cd {PLACE} && PATH={PLACE}/toolchain/bin:$PATH CARGO_HOME={PLACE}/cargo ASSAY_ROOT={PLACE}/root \
+        ASSAY_CACHE={PLACE}/cache ./e2e --target podman --evidence {PLACE}/evidence {arguments} 2>&1"
     )
+}
+
+/// What prints the verdicts of the run that was last.
+pub fn verdicts() -> String {
+    format!("cat {PLACE}/evidence/verdicts.json")
 }
