@@ -14,10 +14,11 @@ pub(super) fn kept(name: &str) -> String {
 
 impl Lab {
     /// Whether a job is done on a machine that comes with its image. The annex's own run pulls it, and so does whatever is
-    /// done on a machine that is not this host's, or with another image.
+    /// done on a machine that is not this host's, or with another image. A workload of one's own has few jobs, and its image
+    /// would be in the place of the annex's.
     pub(super) fn comes_with_image(&self, job: Job<'_>, guest: &Guest) -> bool {
         let device = matches!(job.kind, Kind::Device) && self.machines.come_of_here();
-        device && !job.first && *guest == Guest::Workload
+        device && !job.first && *guest == Guest::Workload && self.orders.own.is_none()
     }
 
     /// A machine of this host's that comes with the image called `name`; pulled by way of the registry, if no machine was
