@@ -217,31 +217,22 @@ impl Lab {
         guest: &Guest,
         work: impl AsyncFnOnce(&Bench, &str) -> anyhow::Result<Subject>,
     ) -> anyhow::Result<Subject> {
-        let comes_with_it = self.comes_with_image(job, guest);
-        let made = async {
-            let image = self.image(guest, "", &Recipe::default()).await?;
-            if !comes_with_it {
-                self.published(&image).await?;
-            }
-            anyhow::Ok(())
-        };
-        let provide = async |vm: &Vm, name: &str, urgency| {
-            if !comes_with_it {
-                return Ok(Box::pin(vm.machine(name, urgency)).await?);
-            }
-            let image = self.image(guest, "", &Recipe::default()).await?;
-            self.machine_with((vm, name, urgency), guest.name(), &image).await
-        };
+        let image = async || self.image(guest, "", &Recipe::default()).await;
+        // Side by side. If there is no image, the machine is told.
+        if self.comes_with_image(job, guest) {
+            let provide = async |vm: &Vm, name: &str, urgency| {
+                self.machine_with((vm, name, urgency), guest.name(), &*image().await?).await
+            };
+            let work = async |bench: &Bench| work(bench, &kept(guest.name())).await;
+            let (_, done) = tokio::join!(Box::pin(image()), Box::pin(self.machines.work_on(job, provide, work)));
+            return done;
+        }
+        let pushed = async { self.published(&*image().await?).await };
         let work = async |bench: &Bench| {
-            if comes_with_it {
-                return work(bench, &kept(guest.name())).await;
-            }
-            let image = self.image(guest, "", &Recipe::default()).await?;
-            let reference = self.on_machine(bench, &image).await?;
+            let reference = self.on_machine(bench, &*image().await?).await?;
             work(bench, &reference).await
         };
-        // Side by side. If there is no image, the machine is told.
-        let (_, done) = tokio::join!(Box::pin(made), Box::pin(self.machines.work_on(job, provide, work)));
+        let (_, done) = tokio::join!(Box::pin(pushed), Box::pin(self.machines.work(job, work)));
         done
     }
 
