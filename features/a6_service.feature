@@ -87,6 +87,6 @@ Feature: A.6 The workload is a service
 
   @A6-7 @control @shared
   Scenario: Without the limit the same guest takes more
-    When the guest "spinner" has run for 12 s without a limit on CPU
+    When the guest "spinner" has run for 6 s without a limit on CPU
     Then its share of a CPU is 5 % to 11 %
     But the check says no because of "cpu.share"

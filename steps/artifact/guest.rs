@@ -63,8 +63,8 @@ impl Build {
 /// Builds the guest `name` from a fresh copy of the project's `guest/`.
 ///
 /// # Errors
-/// Where there is no such guest, its source cannot be copied or cargo cannot be started. That the guest does not
-/// compile is no error here.
+/// Where there is no such guest, its source cannot be copied, or no compiler says its name: then nothing was judged. That
+/// the guest does not compile is no error here.
 pub async fn build(workshop: &Workshop, root: &Path, name: &str) -> anyhow::Result<Build> {
     let source = root.join("guest");
     let manifest = source.join(name).join("Cargo.toml");
@@ -79,10 +79,17 @@ pub async fn build(workshop: &Workshop, root: &Path, name: &str) -> anyhow::Resu
 
     let command = Command::new("sh").args(["-c", SCRIPT, "build", text(&room)?, name]).time_limit(TIME_LIMIT);
     let output = workshop.shell.run(&command).await?;
+    let rustc = output.text().trim().to_owned();
+    let said = output.errors();
+    ensure!(
+        !rustc.is_empty(),
+        "guest {name} was not built, for want of a compiler: {}",
+        crate::command::tail(&said, 2)
+    );
     Ok(Build {
         status: output.status,
-        stderr: output.errors(),
-        rustc: output.text().trim().to_owned(),
+        stderr: said,
+        rustc,
         wall: output.wall,
         modules: modules(&room.join("target/wasm32-wasip1/release"))?,
     })
@@ -112,7 +119,11 @@ fn modules(folder: &Path) -> anyhow::Result<Vec<Module>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::lease::Ledger;
+    use crate::shell::{Fake, Shell};
 
     #[test]
     fn a_stale_target_folder_is_not_copied() {
@@ -126,6 +137,21 @@ mod tests {
         copy(&from, &to).unwrap();
         assert!(to.join("Cargo.toml").is_file() && to.join("hello/src/main.rs").is_file());
         assert!(!to.join("target").exists());
+    }
+
+    #[tokio::test]
+    async fn without_a_compiler_nothing_is_judged() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let built = async |fake: Fake| {
+            let ledgers = tempfile::tempdir().unwrap();
+            let run = format!("guest-{}", std::process::id());
+            let ledger = Arc::new(Ledger::open(ledgers.path(), &run).unwrap());
+            build(&Workshop::open(Shell::fake(fake), ledger, &run).unwrap(), root, "hello").await
+        };
+        let none = built(Fake::default()).await.unwrap_err().to_string();
+        assert!(none.starts_with("guest hello was not built, for want of a compiler: "), "{none}");
+        let refused = built(Fake::default().answer("sh -c ", 101, "rustc 1.95.0\n")).await.unwrap();
+        assert_eq!((refused.status, refused.rustc.as_str()), (Status::Code(101), "rustc 1.95.0"));
     }
 
     #[test]

@@ -8,4 +8,6 @@ while now && [ "$looks" -gt 0 ]; do
     sleep 1
 done
 echo "over $up"
+doze
+sleep 1
 weigh

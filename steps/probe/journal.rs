@@ -105,12 +105,15 @@ pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
 /// All that the workload said, line by line, up to so many bytes: a probe's value is no place for more.
 const LOG: usize = 16 << 10;
 
-/// What the workload's log says, as it stands: `(nothing)` where it was silent.
+/// What a log says that says nothing.
+pub const SILENT: &str = "(nothing)";
+
+/// What the workload's log says, as it stands: [`SILENT`] where it was.
 pub fn text(log: &[Line]) -> Reading {
     let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
     let (text, raw) = (lines.join("\n"), format!("{} lines", lines.len()));
     let kept = text.floor_char_boundary(LOG);
-    let text = if text.is_empty() { "(nothing)" } else { &text[..kept] };
+    let text = if text.is_empty() { SILENT } else { &text[..kept] };
     Reading::new("log.text", text, Unit::Text, raw)
 }
 

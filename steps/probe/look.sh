@@ -67,12 +67,17 @@ spent() {
         used=$((itself / 1000 + (user + system) * 10000))
 }
 
-# The memory that would come free if this shell and its sleep ended: the proportional share of each.
-weigh() {
-    sleep 2 &
+# Sleeps as between two looks, for "weigh", which is to be called a little later.
+doze() {
+    sleep 30 &
     nap=$!
-    sleep 1
+}
+
+# The memory that would come free if this shell and its sleep ended: the proportional share of each. Ends that sleep.
+weigh() {
+    while read -r name <"/proc/$nap/comm" && [ "$name" != sleep ]; do sleep 1; done
     field Pss: /proc/$$/smaps_rollup && itself=$value && field Pss: "/proc/$nap/smaps_rollup" &&
         echo "sampler.memory $(((itself + value) * 1024))"
-    wait "$nap"
+    kill "$nap"
+    wait "$nap" 2>/dev/null
 }

@@ -67,15 +67,16 @@ spent
 [ -n "$session_before" ] && field usage_usec "$session/cpu.stat" &&
     echo "session.usage_usec $((value - session_before))"
 field anon "$session/memory.stat" && echo "session.anon $value"
+doze
 echo "show.user $(id -u)"
 systemctl --user show "$unit" --property=LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus,NRestarts \
     --property=MemoryMax,CPUQuotaPerSecUSec,InvocationID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
     while IFS='=' read -r key value; do echo "show.$key $value"; done
+weigh
 if [ -d "$cgroup" ]; then
     systemctl --user kill --signal=KILL "$unit"
     systemctl --user stop "$unit"
 fi
-weigh
 while ! [ -s "$started" ]; do sleep 1; done
 tell start-status "$started"
 tell slice.peak "$tree/memory.peak"

@@ -278,3 +278,6 @@ impl Loan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

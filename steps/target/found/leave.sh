@@ -30,6 +30,10 @@ if command -v podman >/dev/null && [ -e "$run/data/containers" ]; then
         kill "$(cat "$runtime/libpod/tmp/pause.pid")"
     fi
 fi 2>&1
+# What is kept of a container for as long as it has a conmon, and now and then for longer.
+find "$runtime/libpod/tmp/persist" -mindepth 1 -maxdepth 1 -newer "$run/absent" 2>/dev/null | while read -r kept; do
+    pgrep -u "$(id -u)" -f "conmon.*${kept##*/}" >/dev/null || rm -rf "$kept"
+done
 # What was brought, the newest first; packages with all that came with them.
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 if [ -e "$run/packages" ]; then
