@@ -22,7 +22,7 @@ pub enum Share {
 }
 
 /// How many jobs a CPU has at once: a workload sleeps about as long as it works.
-const JOBS_PER_CPU: usize = 2;
+const JOBS_PER_CPU: usize = 3;
 /// What is left to everything else on this host, in MiB.
 const RESERVE: u64 = 1024;
 
@@ -44,7 +44,7 @@ pub struct Place<'a> {
 }
 
 impl Room {
-    /// What this host has now: the memory that is free, and as many turns as are wanted, or two for each CPU.
+    /// What this host has now: the memory that is free, and as many turns as are wanted, or three for each CPU.
     pub fn measured(turns: Option<u16>) -> Room {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         let turns = turns.map_or(cpus * JOBS_PER_CPU, usize::from);

@@ -18,6 +18,7 @@ mod qemu;
 mod qmp;
 mod snapshot;
 mod thaw;
+mod turns;
 mod vm;
 
 use std::fmt;

@@ -13,9 +13,9 @@ use super::console::{self, Stage};
 use super::machine::{Body, Emulated, Machine, Work};
 use super::qemu::{Devices, Memory, port_was_taken};
 use super::vm::{ProvisionError, Urgency, Vm};
-use super::{Context, Qmp, keys, remedy};
+use super::{Context, Qmp, keys, remedy, turns};
 use crate::command::{Command, Status};
-use crate::facts::Facts;
+use crate::facts::{Accelerator, Facts};
 use crate::kernel::now;
 use crate::shell::{Login, Shell, Ssh};
 use crate::tool;
@@ -112,14 +112,6 @@ pub(super) async fn overlay(vm: &Vm, base: &Path, format: &str, folder: &Path) -
     Ok(root)
 }
 
-/// All machines but those that come first give way: what is measured there is not to wait for what happens elsewhere.
-fn in_turn(urgency: Urgency, argv: Vec<String>) -> Vec<String> {
-    match urgency {
-        Urgency::First => argv,
-        Urgency::Usual => ["nice", "-n", "10"].into_iter().map(str::to_owned).chain(argv).collect(),
-    }
-}
-
 /// Starts QEMU on a free port and says hello to it.
 pub(super) async fn start(
     vm: &Vm,
@@ -134,8 +126,8 @@ pub(super) async fn start(
         let arrival = work.folder.join(ARRIVAL);
         let devices = Devices { port, qmp: socket.clone(), arrival, ..devices.clone() };
         let board = vm.board(console, Some(devices));
-        let argv = in_turn(urgency, vm.qemu.argv(&board));
-        let child = Child::start(&argv, &work.log(), &vm.context.ledger)?;
+        let child = Child::start(&vm.qemu.argv(&board), &work.log(), &vm.context.ledger)?;
+        child.pid().into_iter().for_each(|pid| turns::take(pid, urgency, vm.accelerator == Accelerator::Tcg));
         let hello =
             wait::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {
                 match (child.ended(), Qmp::connect(&socket).await) {

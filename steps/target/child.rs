@@ -73,12 +73,17 @@ impl Child {
         ended.unwrap_or(Status::Code(-1))
     }
 
-    /// The CPU time that it has taken so far; `None` once it is over.
-    pub fn cpu_time(&self) -> Option<Duration> {
+    /// Its process; `None` where that ended before it could be noted.
+    pub fn pid(&self) -> Option<i32> {
         match self.lease {
-            Some(Lease::Process { pid, .. }) => kernel::cpu_time(pid),
+            Some(Lease::Process { pid, .. }) => Some(pid),
             _ => None,
         }
+    }
+
+    /// The CPU time that it has taken so far; `None` once it is over.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        kernel::cpu_time(self.pid()?)
     }
 
     /// Ends it and all that is in its group; already over is fine.
