@@ -79,5 +79,5 @@ weigh() {
     field Pss: /proc/$$/smaps_rollup && itself=$value && field Pss: "/proc/$nap/smaps_rollup" &&
         echo "sampler.memory $(((itself + value) * 1024))"
     kill "$nap"
-    wait "$nap" 2>/dev/null
+    wait "$nap" 2>/dev/null || true
 }
