@@ -64,7 +64,7 @@ async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes an hour: ci/hosts --ignored"]
+#[ignore = "takes 25 minutes: ci/hosts --ignored"]
 async fn every_claim_that_the_podman_inside_judges_comes_to_the_same_verdict() {
     let mut guest = Guest::on_a_larger_one("whole-inside").await;
     // First here: it puts the images of conventional containers into the cache, to be taken along.
