@@ -9,17 +9,20 @@ use super::vm::Urgency;
 /// turn of another one.
 const TURN: Duration = Duration::from_millis(100);
 
-/// By how much machines give way to those that come first: what is measured there is not to wait for what happens
-/// elsewhere.
-const NICE: i32 = 10;
+/// By how much machines give way to those that come first, which are as nice as we are: what is measured there is not to
+/// wait for what happens elsewhere.
+const NICER: i32 = 10;
+/// As nice as anybody can be.
+const NICEST: i32 = 19;
 
 /// Says to the kernel how a machine's process is to take its turns; threads that it starts later do as it does. A kernel
 /// before 6.12 has one length of turns for all, and one that refuses all of it leaves the process as it was: it is a
 /// matter of speed alone.
 pub(super) fn take(pid: i32, urgency: Urgency, emulated: bool) {
+    let ours = rustix::process::getpriority_process(None).unwrap_or_default();
     let nice = match urgency {
-        Urgency::First => 0,
-        Urgency::Usual => NICE,
+        Urgency::First => ours,
+        Urgency::Usual => (ours + NICER).min(NICEST),
     };
     let (policy, turn) = if emulated { (libc::SCHED_BATCH, TURN) } else { (libc::SCHED_OTHER, Duration::ZERO) };
     schedule(pid, policy, nice, turn);
@@ -68,6 +71,7 @@ mod tests {
         asleep.kill().unwrap();
         asleep.wait().unwrap();
         let (batch, other) = (libc::SCHED_BATCH, libc::SCHED_OTHER);
-        assert_eq!(ways, [(0, batch), (NICE, other), (NICE, batch)]);
+        let (ours, nicer) = (seen(std::process::id()).0, (seen(std::process::id()).0 + NICER).min(NICEST));
+        assert_eq!(ways, [(ours, batch), (nicer, other), (nicer, batch)]);
     }
 }
