@@ -237,7 +237,7 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
 fn a_doctor_reckons_memory_as_a_run_does() {
     let project = Project::new();
     let memory = check(&project, &without(&project, ""), "memory for machines");
-    let turns = 2 * std::thread::available_parallelism().unwrap().get();
+    let turns = 3 * std::thread::available_parallelism().unwrap().get();
     let said = memory["found"].as_str().unwrap();
     assert!(
         said.starts_with(&format!("room for {turns} at once, ")) && said.contains("of memory for their"),
