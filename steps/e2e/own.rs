@@ -64,7 +64,8 @@ async fn started_empty(proof: &mut Proof) -> anyhow::Result<()> {
     about_own(proof, Change::Program, Until::Stopped(1)).await
 }
 
-/// A line of it has that in it; of a long log, one of the first 16 KiB.
+/// A line of it has that in it; of a long log, one of the first 16 KiB. Not judged where the CPU is emulated and the workload
+/// is up but has said nothing yet.
 #[then(expr = "its log says {string}")]
 async fn log_says(proof: &mut Proof, text: String) -> anyhow::Result<()> {
     has_had_time_to_speak(proof).await?;
