@@ -21,7 +21,7 @@ pub enum Share {
     Tenth,
 }
 
-/// How many jobs a CPU has at once: a workload sleeps about as long as it works.
+/// How many jobs a CPU has at once: a workload sleeps about twice as long as it works.
 const JOBS_PER_CPU: usize = 3;
 /// What is left to everything else on this host, in MiB.
 const RESERVE: u64 = 1024;

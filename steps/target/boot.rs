@@ -127,7 +127,9 @@ pub(super) async fn start(
         let devices = Devices { port, qmp: socket.clone(), arrival, ..devices.clone() };
         let board = vm.board(console, Some(devices));
         let child = Child::start(&vm.qemu.argv(&board), &work.log(), &vm.context.ledger)?;
-        child.pid().into_iter().for_each(|pid| turns::take(pid, urgency, vm.accelerator == Accelerator::Tcg));
+        if let Some(pid) = child.pid() {
+            turns::take(pid, urgency, vm.accelerator == Accelerator::Tcg);
+        }
         let hello =
             wait::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {
                 match (child.ended(), Qmp::connect(&socket).await) {
