@@ -32,6 +32,8 @@ const INLINE: usize = 16 * 1024;
 pub struct Evidence {
     run: String,
     folder: PathBuf,
+    /// What `latest` pointed to before.
+    before: Option<PathBuf>,
     open: Mutex<Open>,
 }
 
@@ -88,7 +90,8 @@ impl Evidence {
             facts: json!({ "schema": SCHEMA, "run": run, "started": Timestamp::now(), "ended": null }),
             redactor: Redactor::default(),
         };
-        let evidence = Evidence { run: run.to_owned(), folder, open: Mutex::new(open) };
+        let before = fs::read_link(runs.join("latest")).ok();
+        let evidence = Evidence { run: run.to_owned(), folder, before, open: Mutex::new(open) };
         evidence.note(json!({}))?;
         point_latest(runs, &evidence.folder, run)?;
         Ok(evidence)
@@ -235,12 +238,15 @@ impl Evidence {
         Ok(())
     }
 
-    /// Removes the folder and the link to it in `runs`: for a run that could not even begin.
+    /// Removes the folder, and points `latest` in `runs` to what it pointed to before: for a run that could not even begin.
     pub fn discard(&self, runs: &Path) {
         let _ = fs::remove_dir_all(&self.folder);
         let latest = runs.join("latest");
         if fs::read_link(&latest).is_ok_and(|target| target == self.folder) {
-            let _ = fs::remove_file(latest);
+            let _ = match &self.before {
+                Some(before) => point_latest(runs, before, &self.run),
+                None => fs::remove_file(latest).map_err(anyhow::Error::from),
+            };
         }
     }
 
@@ -301,11 +307,27 @@ impl Witness for Evidence {
 /// It cannot be written to, or there is something in it.
 pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
     let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
+    check_empty(folder)?;
     fs::create_dir_all(folder).with_context(cannot)?;
-    if fs::read_dir(folder).with_context(cannot)?.next().is_some() {
-        anyhow::bail!("{} is not empty: evidence is never mixed, name a new folder", folder.display());
-    }
     folder.canonicalize().with_context(cannot)
+}
+
+/// Checks that a folder is empty, or does not exist yet.
+///
+/// # Errors
+/// There is something in it, or it is a file.
+pub fn check_empty(folder: &Path) -> anyhow::Result<()> {
+    let empty = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        entries => entries
+            .with_context(|| {
+                format!("cannot write evidence to {}: choose another folder with --evidence", folder.display())
+            })?
+            .next()
+            .is_none(),
+    };
+    anyhow::ensure!(empty, "{} is not empty: evidence is never mixed, name a new folder", folder.display());
+    Ok(())
 }
 
 /// Points `latest` in `runs` to the folder of a run. The link is replaced at once: nobody sees a moment without it.
@@ -384,6 +406,20 @@ mod tests {
         let evidence = evidence(runs.path());
         let again = Evidence::create(runs.path(), Some(evidence.folder()), "r2").unwrap_err();
         assert!(again.to_string().contains("is not empty"), "{again}");
+    }
+
+    #[test]
+    fn the_newest_run_stays_the_latest_wherever_it_lies_and_whatever_becomes_of_the_next() {
+        let [runs, elsewhere] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let latest = || fs::read_link(runs.path().join("latest")).ok();
+        evidence(runs.path()).discard(runs.path());
+        assert_eq!(latest(), None);
+        let first = Evidence::create(runs.path(), Some(&elsewhere.path().join("own")), "r2").unwrap();
+        assert_eq!(latest().as_deref(), Some(first.folder()));
+        let second = evidence(runs.path());
+        assert_eq!(latest().as_deref(), Some(second.folder()));
+        second.discard(runs.path());
+        assert_eq!(latest().as_deref(), Some(first.folder()));
     }
 
     #[test]

@@ -15,6 +15,14 @@ use crate::facts::Accelerator;
 use crate::plan::{Decision, NOT_SELECTED, Plan, Planned, Unjudged};
 use crate::verdict::Verdict;
 
+/// A claim while the run goes on.
+pub struct Standing {
+    /// What is known of it.
+    pub claim: ClaimRecord,
+    /// Whether it fails, and may yet turn out to be a known deviation.
+    pub open: bool,
+}
+
 /// All that is known of the run so far.
 pub struct Record {
     register: Register,
@@ -52,21 +60,21 @@ impl Record {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
     }
 
-    /// An attempt at a scenario has ended: what is known now is written at once. Gives its claim as it stands, its
-    /// controls still to come.
+    /// Notes that an attempt at a scenario has ended, and writes what is known now. Gives the claim as it stands while
+    /// some of its controls have yet to run.
     ///
     /// # Errors
     /// The evidence cannot be written.
-    pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<ClaimRecord> {
+    pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
         let key = (planned.feature.clone(), planned.line);
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);
         self.evidence.write_verdicts(&self.verdicts(false))?;
         let claim = self.register.get(planned.claim).context("a claim left the register")?;
-        let claim = self.claim(claim, true);
-        if claim.verdict == Verdict::Fails {
+        let standing = self.standing(claim);
+        if standing.claim.verdict == Verdict::Fails && !standing.open {
             self.failure.notify_one();
         }
-        Ok(claim)
+        Ok(standing)
     }
 
     /// Comes when the first claim has failed.
@@ -76,7 +84,7 @@ impl Record {
 
     /// Whether another attempt at a scenario may change what is said of its claim.
     pub fn wants_another(&self, planned: &Planned) -> bool {
-        let claim = self.register.get(planned.claim).map(|claim| self.claim(claim, false));
+        let claim = self.register.get(planned.claim).map(|claim| self.claim(claim));
         let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
         open && planned.runs() && !self.came_out_as_it_should(planned)
     }
@@ -91,7 +99,7 @@ impl Record {
 
     /// Where every claim stands.
     pub fn verdicts(&self, complete: bool) -> Verdicts {
-        let claims: Vec<ClaimRecord> = self.register.iter().map(|claim| self.claim(claim, false)).collect();
+        let claims: Vec<ClaimRecord> = self.register.iter().map(|claim| self.claim(claim)).collect();
         let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
         let problems = selected.flat_map(|claim| {
             self.deviations.problems(claim.id, (claim.verdict, &claim.reason), &claim.deviations, self.on)
@@ -111,8 +119,33 @@ impl Record {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default()
     }
 
-    /// Where a claim stands; `on_the_way`: its controls may still come.
-    fn claim(&self, claim: &Claim, on_the_way: bool) -> ClaimRecord {
+    /// Where a claim stands while the run goes on: without the controls that have yet to run.
+    fn standing(&self, claim: &Claim) -> Standing {
+        let whole = self.gathered(claim);
+        if whole.controls.iter().all(|control| !control.attempts.is_empty()) {
+            return Standing { claim: whole.concluded(self.on), open: false };
+        }
+        let mut so_far = whole;
+        so_far.controls.retain(|control| !control.attempts.is_empty());
+        // What is declared about the claim may be about a control that is still to come.
+        let declared = std::mem::take(&mut so_far.deviations);
+        let mut claim = so_far.concluded(self.on);
+        let open = claim.verdict == Verdict::Fails && declared.iter().any(|deviation| self.on <= deviation.expires);
+        match claim.verdict {
+            Verdict::Holds => claim.reason += "; its control is to come",
+            Verdict::Fails if open => claim.reason += "; a deviation is declared for it, and its control is to come",
+            _ => {}
+        }
+        Standing { claim, open }
+    }
+
+    /// Where a claim stands, if nothing more were to run.
+    fn claim(&self, claim: &Claim) -> ClaimRecord {
+        self.gathered(claim).concluded(self.on)
+    }
+
+    /// All that is known of a claim, without what it comes to.
+    fn gathered(&self, claim: &Claim) -> ClaimRecord {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
@@ -122,19 +155,12 @@ impl Record {
         // Without its control, selected or not, a claim cannot be said to hold.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
         let runs = planned.is_some_and(Planned::runs);
-        let mut controls: Vec<ControlRecord> = mine(true)
+        let controls: Vec<ControlRecord> = mine(true)
             .filter(|control| control.runs() || (runs && control.decision == unselected))
             .map(|control| weighed(control, self.attempts(control)))
             .collect();
-        let mut deviations = self.deviations.applying(claim.id, |name| self.fact(name));
-        let to_come = on_the_way && controls.iter().any(|control| control.attempts.is_empty());
-        if to_come {
-            controls.retain(|control| !control.attempts.is_empty());
-            // What is declared about the claim may be about a control that is still to come.
-            deviations.clear();
-        }
         let last = attempts.last();
-        let record = ClaimRecord {
+        ClaimRecord {
             id: claim.id,
             claim: claim.claim.clone(),
             scenario: planned.map(|planned| planned.scenario.clone()).unwrap_or_default(),
@@ -155,13 +181,8 @@ impl Record {
             decision,
             controls,
             attempts,
-            deviations,
-        };
-        let mut record = record.concluded(self.on);
-        if record.verdict == Verdict::Holds && to_come {
-            record.reason += "; its control is to come";
+            deviations: self.deviations.applying(claim.id, |name| self.fact(name)),
         }
-        record
     }
 
     /// What the plan decided, now that the machine is known: what is only recorded on an emulated CPU is judged on
@@ -222,7 +243,7 @@ mod tests {
     }
 
     /// An attempt that comes to a verdict with the reason "seen: …"; `confirmed`: and a control says why it should.
-    fn end(record: &Record, scenario: &str, verdict: Verdict, confirmed: bool) -> ClaimRecord {
+    fn end(record: &Record, scenario: &str, verdict: Verdict, confirmed: bool) -> Standing {
         let planned = record.plan().scenarios.iter().find(|planned| planned.scenario == scenario).unwrap().clone();
         let outcome = Outcome { verdict, reason: format!("seen: {scenario}"), value: None };
         let check = Check {
@@ -249,7 +270,7 @@ mod tests {
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "nothing was run");
         let first = end(&record, "it ends well", Verdict::Holds, false);
         assert_eq!(
-            (first.verdict, first.reason.as_str()),
+            (first.claim.verdict, first.claim.reason.as_str()),
             (Verdict::Holds, "seen: it ends well; its control is to come")
         );
         end(&record, "one that traps", Verdict::Fails, true);
@@ -275,11 +296,37 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let record = record(folder.path(), &deviations);
             let first = end(&record, "it ends well", Verdict::Holds, false);
-            assert_eq!(first.verdict, Verdict::Holds, "what is declared about its control is no matter yet");
+            assert_eq!(first.claim.verdict, Verdict::Holds, "what is declared about its control is no matter yet");
             end(&record, "one that exits with 7", Verdict::Holds, false);
             end(&record, "one that traps", Verdict::Fails, true);
             let stands = stands(&record, true);
             assert_eq!((stands.0, stands.1), (verdict, ControlVerdict::DoesNotDiscriminate));
+        }
+    }
+
+    #[test]
+    fn a_failure_that_may_be_a_declared_deviation_is_open_until_its_controls_have_run() {
+        let declared = |expires: &str| {
+            format!(
+                "[[deviation]]\nclaim = \"A6-4\"\nbecause = [\"seen\"]\nreason = \"r\"\ndeclared_by = \"us\"\n\
+                 expires = \"{expires}\"\n"
+            )
+        };
+        for (deviations, open) in
+            [(declared("2999-01-01"), true), (declared("2020-01-01"), false), (String::new(), false)]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let record = record(folder.path(), &deviations);
+            let first = end(&record, "it ends well", Verdict::Fails, false);
+            assert_eq!((first.claim.verdict, first.open), (Verdict::Fails, open));
+            assert_eq!(
+                first.claim.reason.ends_with("a deviation is declared for it, and its control is to come"),
+                open
+            );
+            end(&record, "one that traps", Verdict::Fails, true);
+            let last = end(&record, "one that exits with 7", Verdict::Fails, true);
+            assert!(!last.open);
+            assert_eq!(last.claim.verdict == Verdict::KnownDeviation, open);
         }
     }
 
@@ -333,7 +380,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = record(folder.path(), "");
         let planned = record.plan().scenarios[0].clone();
-        let claim = record.end(&planned, Attempt::new(Vec::new(), Some("connection lost".into()))).unwrap();
+        let Standing { claim, .. } =
+            record.end(&planned, Attempt::new(Vec::new(), Some("connection lost".into()))).unwrap();
         assert_eq!((claim.verdict, claim.reason.as_str()), (Verdict::Inconclusive, "connection lost"));
     }
 

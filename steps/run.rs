@@ -173,7 +173,7 @@ impl Run {
             commands: proof.commands,
             ..Attempt::new(proof.checks, error)
         };
-        self.record.end(planned, attempt)
+        Ok(self.record.end(planned, attempt)?.claim)
     }
 
     /// Why a control's check is to say no, by the last step of its scenario.

@@ -102,7 +102,7 @@ fn tell(record: &Record, planned: &Planned, finished: &ScenarioFinished, proof: 
         None => Attempt::new(Vec::new(), error.or_else(|| Some("the scenario could not begin".to_owned()))),
     };
     match record.end(planned, attempt) {
-        Ok(claim) => say(&report::line(&claim, planned)),
+        Ok(standing) => say(&report::line(&standing, planned)),
         Err(error) => eprintln!("e2e: the evidence of {} is not written: {error:#}", planned.claim),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use assay::annex::Annex;
 use assay::artifact::Workshop;
 use assay::bundle::Bundle;
-use assay::evidence::{Evidence, Verdicts, new_run_id};
+use assay::evidence::{Evidence, Verdicts, check_empty, new_run_id};
 use assay::facts::Arch;
 use assay::lease::{Ledger, sweep};
 use assay::plan::{FeatureFile, Met, Plan, Planned, every_scenario};
@@ -116,6 +116,9 @@ impl Run {
         let quote = options.quote(&target, &settings).map_err(usage)?;
         if !options.plan {
             target.available().map_err(usage)?;
+        }
+        if let Some(folder) = options.evidence.as_ref().filter(|_| !options.plan) {
+            check_empty(folder).map_err(usage)?;
         }
         if let Some(reference) = &options.image {
             conventional::look_for(reference).map_err(usage)?;

@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::conclusion::{Attempt, ControlRecord, ControlVerdict};
 use crate::evidence::{ClaimRecord, Verdicts};
 use crate::plan::{NOT_SELECTED, Planned};
+use crate::record::Standing;
 use crate::target::TargetSpec;
 use crate::unit::Unit;
 use crate::verdict::Verdict;
@@ -30,7 +31,7 @@ pub(super) fn mark(verdict: Verdict) -> &'static str {
 }
 
 /// One line for a scenario that has ended: its claim's verdict, or what came of the control, and why.
-pub fn line(claim: &ClaimRecord, planned: &Planned) -> String {
+pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
     let again = |attempts: usize| match attempts {
         0 | 1 => String::new(),
         _ => format!(" (attempt {attempts})"),
@@ -40,8 +41,12 @@ pub fn line(claim: &ClaimRecord, planned: &Planned) -> String {
         let verdict = format!("control: {}{}", word(control), again(control.attempts.len()));
         return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.scenario, short(&control.reason));
     }
-    let verdict = format!("{}{}", claim.verdict, again(claim.attempts.len()));
-    format!("{} {:<5} {verdict:<15} {}: {}", mark(claim.verdict), claim.id, claim.scenario, short(&claim.reason))
+    let (mark, word) = match open {
+        true => ("?", "open".to_owned()),
+        false => (mark(claim.verdict), claim.verdict.to_string()),
+    };
+    let verdict = format!("{word}{}", again(claim.attempts.len()));
+    format!("{mark} {:<5} {verdict:<15} {}: {}", claim.id, claim.scenario, short(&claim.reason))
 }
 
 /// A text on one line, cut where it gets long.

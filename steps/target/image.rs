@@ -174,12 +174,14 @@ impl Build<'_> {
         progress.say(format!("image {arch}: making the disk"));
         let disk = work.join("disk.img");
         File::create(&disk)?.set_len(self.definition.disk.0).context("the disk's file cannot be made")?;
-        let make = Command::new(programs.mke2fs.as_str())
+        let make = programs
+            .as_root(&[programs.mke2fs.as_str()])
             .args(["-q", "-F", "-t", "ext4", "-L", "root", "-O", "^has_journal", "-d"])
             .args([root.display().to_string(), disk.display().to_string()])
             .time_limit(Duration::from_secs(600));
         shell.read(&make).await?;
-        tokio::fs::remove_dir_all(&root).await.context("the unpacked system cannot be removed")?;
+        let remove = programs.as_root(&["rm", "-rf"]).arg(root.display().to_string());
+        shell.read(&remove).await.context("the unpacked system cannot be removed")?;
         let manifest = Manifest {
             key: self.key.to_owned(),
             distribution: self.definition.distribution.name().to_owned(),
@@ -216,10 +218,12 @@ impl Build<'_> {
         let hooks = Hooks::of(self.definition);
         let hook = |script: &Path| format!("sh {} \"$1\"", crate::command::quote(&script.display().to_string()));
         // Mounts of the host's own devices that go with the build, even if it is killed.
-        let apart = [programs.unshare.as_str(), "--mount", "--propagation", "private", "--"].map(str::to_owned);
-        let probe = Command::new(programs.unshare.as_str()).args(apart[1..].iter().cloned()).arg("true");
+        let apart = programs.as_root(&[programs.unshare.as_str(), "--mount", "--propagation", "private", "--"]);
         // Where that is not allowed nothing can be mounted either, and mmdebstrap does without.
-        let apart = if shell.run(&probe).await?.succeeded() { apart.to_vec() } else { Vec::new() };
+        let apart = match shell.run(&apart.clone().arg("true")).await?.succeeded() {
+            true => apart,
+            false => programs.as_root(&[]),
+        };
         let build = vec![
             // Its own temporary files go with the folder, even if it is killed.
             "env".to_owned(),
@@ -236,7 +240,7 @@ impl Build<'_> {
             mirror.to_owned(),
         ];
         let (started, log) = (Instant::now(), work.join("build.log"));
-        let argv = [apart, build].concat();
+        let argv = [apart.argv, build].concat();
         let child = Child::start(&argv, &log, &self.context.ledger)?;
         let read = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
         let status = loop {
@@ -278,6 +282,17 @@ pub struct Programs {
     mke2fs: String,
     dpkg_query: String,
     unshare: String,
+    /// What stands before the command of somebody who is not root, so that it may give files to any user of the image.
+    namespace: Vec<String>,
+}
+
+impl Programs {
+    /// A command that may give files to any user: root's, or one in a user namespace.
+    fn as_root(&self, argv: &[&str]) -> Command {
+        let mut words = self.namespace.iter().map(String::as_str).chain(argv.iter().copied());
+        let program = words.next().unwrap_or("env").to_owned();
+        Command::new(program).args(words)
+    }
 }
 
 /// Finds what an image is made with, and checks that it may be made and has room.
@@ -291,14 +306,9 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
         mke2fs: tool::need("mke2fs", &remedy)?,
         dpkg_query: tool::need("dpkg-query", &remedy)?,
         unshare: tool::need("unshare", &remedy)?,
+        namespace: namespace(&remedy)?,
     };
     anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
-    anyhow::ensure!(
-        rustix::process::geteuid().is_root(),
-        "making a machine image needs root: run `sudo -E ci/e2e` once (the image is then kept in {}), \
-         or set ASSAY_CACHE to a folder that holds one",
-        machines.display()
-    );
     fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
     let free = room_left(&machines)?;
     anyhow::ensure!(
@@ -307,6 +317,24 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
         machines.display()
     );
     Ok(programs)
+}
+
+/// What gives a user who is not root a namespace with user ids enough for an image: Podman's, which is tried.
+fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let words = [tool::need("podman", remedy)?, "unshare".to_owned()];
+    let tried = std::process::Command::new(&words[0]).args([&words[1], "true"]).output();
+    let said = match tried {
+        Ok(output) if output.status.success() => return Ok(words.to_vec()),
+        Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
+        Err(error) => error.to_string(),
+    };
+    anyhow::bail!(
+        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({said}): \
+         {remedy} gives them to this user"
+    )
 }
 
 /// The space that is left on the disk of a folder.

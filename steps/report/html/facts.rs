@@ -1,10 +1,12 @@
 //! On what it was seen: times, host, machine and versions, as `run.json` has them.
 
 use maud::{Markup, html};
+use serde::Deserialize as _;
 use serde_json::Value as Json;
 
 use super::room::Room;
 use super::words::{plain, took};
+use crate::schedule::Summary;
 use crate::unit::Unit;
 
 /// How much of a fact is shown, in characters.
@@ -33,7 +35,8 @@ const GROUPS: [(&str, &str); 5] = [
 /// All facts of the run.
 pub(super) fn facts(run: &Json, room: &mut Room) -> Markup {
     let known = |key: &str| RUN.iter().any(|(name, _)| *name == key) || GROUPS.iter().any(|(name, _)| *name == key);
-    let others = run.as_object().into_iter().flatten().filter(|(key, _)| !known(key) && *key != "schema");
+    let others = run.as_object().into_iter().flatten();
+    let others = others.filter(|(key, _)| !known(key) && !["schema", "time"].contains(&key.as_str()));
     html! {
         section #facts aria-labelledby="facts-head" {
             h2 #facts-head { "On what" }
@@ -48,6 +51,7 @@ pub(super) fn facts(run: &Json, room: &mut Room) -> Markup {
                         @for (key, value) in others { (room.admit("facts", fact(key, Some(value)))) }
                     }
                 }
+                (room.admit("facts", time(run)))
                 @for (key, title) in GROUPS {
                     @if let Some(facts) = run.get(key).and_then(Json::as_object) {
                         div.group {
@@ -95,7 +99,6 @@ fn duration(run: &Json) -> Option<f64> {
 fn fact(name: &str, value: Option<&Json>) -> Markup {
     let shown = match value {
         None => return html! {},
-        Some(Json::Null) => "not known".to_owned(),
         Some(value) => shown(name, value),
     };
     html! { dt { (plain(&name.replace('_', " "), 60)) } dd { (plain(&shown, FACT)) } }
@@ -106,14 +109,46 @@ fn shown(name: &str, value: &Json) -> String {
         Json::String(text) if matches!(name, "started" | "ended") => {
             text.parse::<jiff::Timestamp>().map_or(text.clone(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
         }
+        // As /proc/meminfo has it.
+        Json::String(text) if name == "memory" => {
+            match text.strip_suffix(" kB").and_then(|kib| kib.parse::<f64>().ok()) {
+                Some(kib) => Unit::Bytes.show(kib * 1024.0),
+                None => text.clone(),
+            }
+        }
         Json::String(text) => text.clone(),
+        Json::Null => "not known".to_owned(),
         Json::Bool(true) if name == "changed" => "yes: the project had changes beyond this commit".to_owned(),
         Json::Bool(yes) => (if *yes { "yes" } else { "no" }).to_owned(),
         Json::Number(number) if name == "memory" => {
             number.as_f64().map_or(number.to_string(), |bytes| Unit::Bytes.show(bytes))
         }
-        Json::Array(parts) => parts.iter().map(|part| shown("", part)).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
+        Json::Number(number) => number.to_string(),
+        Json::Array(parts) => {
+            let separator = if parts.iter().any(Json::is_object) { "; " } else { " " };
+            parts.iter().map(|part| shown("", part)).collect::<Vec<_>>().join(separator)
+        }
+        Json::Object(parts) => {
+            let part = |(name, value): (&String, &Json)| format!("{} {}", name.replace('_', " "), shown(name, value));
+            parts.iter().map(part).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// What the run's time went into: the longest chain of work that needs the work before.
+fn time(run: &Json) -> Markup {
+    let Some(time) = run.get("time").and_then(|time| Summary::deserialize(time).ok()) else { return html! {} };
+    html! {
+        div.group {
+            h3 { "Its time" }
+            dl {
+                dt { "scenarios" } dd { (took(time.wall)) }
+                dt { "critical path" } dd { (took(time.critical)) }
+                @for step in time.path.iter().filter(|step| step.took >= 0.05) {
+                    dt { "↳ " (plain(&step.name, 60)) } dd { (took(step.took)) }
+                }
+            }
+        }
     }
 }
 
@@ -131,6 +166,30 @@ mod tests {
         assert!(page.contains("<dd>431.4 MB</dd>") && page.contains("<dd>+A +B</dd>"), "{page}");
         let real = json!({ "machine": { "native": true } });
         assert!(!facts(&real, &mut Room::of(10_000)).into_string().contains("emulated"));
+    }
+
+    #[test]
+    fn no_fact_is_shown_as_json() {
+        let run = json!({
+            "host": { "memory": "24684096 kB" },
+            "cloud": { "stand_in": { "endpoint": "http://e", "ssh": null }, "images": [{ "id": "ami-1" }, { "id": "ami-2" }] },
+            "time": { "wall": 163.7, "critical": 157.2, "work": [], "path": [
+                { "name": "machine: nano", "took": 35.0 }, { "name": "nothing", "took": 0.01 }] },
+            "later": { "a_b": 1.5, "c": { "d": true } },
+        });
+        let page = facts(&run, &mut Room::of(10_000)).into_string();
+        for shown in [
+            "<dd>25.3 GB</dd>",
+            "<dd>endpoint http://e, ssh not known</dd>",
+            "<dd>id ami-1; id ami-2</dd>",
+            "<dt>scenarios</dt><dd>2 min 44 s</dd>",
+            "<dt>critical path</dt><dd>2 min 37 s</dd>",
+            "<dt>↳ machine: nano</dt><dd>35.0 s</dd>",
+            "<dd>a b 1.5, c d yes</dd>",
+        ] {
+            assert!(page.contains(shown), "{shown}: {page}");
+        }
+        assert!(!page.contains("nothing") && !page.contains('{') && !page.contains("&quot;"), "{page}");
     }
 
     #[test]
