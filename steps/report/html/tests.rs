@@ -152,9 +152,9 @@ fn what_a_hostile_run_says_is_shown_and_never_obeyed() {
 fn the_page_stays_small_whatever_the_run() {
     let long = "a \"long\" <text> & ".repeat(400);
     for size in [
-        Size { claims: 1000, samples: 100, commands: 10, text: "short" },
-        Size { claims: 40, samples: 2500, commands: 250, text: "short" },
-        Size { claims: 900, samples: 3, commands: 1, text: &long },
+        Size { claims: 1000, samples: 20, commands: 3, text: "short" },
+        Size { claims: 40, samples: 1000, commands: 80, text: "short" },
+        Size { claims: 300, samples: 3, commands: 1, text: &long },
     ] {
         let page = page(&size);
         let told = format!("{} claims: {} bytes", size.claims, page.len());
