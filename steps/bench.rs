@@ -2,7 +2,6 @@
 //!
 //! Each part measures several times and keeps the median; ratios are of one run, on one host.
 
-pub mod fleet;
 pub mod plan;
 pub mod report;
 pub mod restore;
@@ -14,8 +13,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::stats::Summary;
-use crate::unit::Unit;
+use crate::base::stats::Summary;
+use crate::base::unit::Unit;
 
 /// How this program was built: a debug build is several times slower.
 pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

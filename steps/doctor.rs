@@ -18,10 +18,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::facts::Arch;
-use crate::progress::Progress;
-use crate::settings::Settings;
-use crate::target::{Definition, TargetSpec, Way};
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::targets::{Definition, Way};
 use host::Host;
 
 /// What has not answered by then counts as not working.

@@ -1,5 +1,11 @@
 //! What a run leaves: one folder, written as the run goes, so that a run that is killed leaves all it had learnt.
 
+pub mod attestation;
+pub mod bundle;
+pub mod checksums;
+pub mod merge;
+pub mod run_state;
+pub mod verify;
 mod transcript;
 mod verdicts;
 
@@ -14,10 +20,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::command::{Command, Output};
-use crate::probe::{Reading, Sample, Value};
-use crate::redact::Redactor;
-use crate::shell::{ShellError, Witness};
+use crate::base::redact::Redactor;
+use crate::exec::command::{Command, Output};
+use crate::exec::shell::{ShellError, Witness};
+use crate::measurement::{Reading, Sample, Value};
 
 pub use transcript::{Ran, Stream};
 pub use verdicts::{ClaimRecord, Control, Verdicts};
@@ -357,8 +363,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Status;
-    use crate::unit::Unit;
+    use crate::base::unit::Unit;
+    use crate::exec::command::Status;
     use std::time::Duration;
 
     fn evidence(folder: &Path) -> Evidence {

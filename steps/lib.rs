@@ -14,13 +14,13 @@
 //! the same from its steps.
 //!
 //! ```no_run
-//! use assay::command::Command;
-//! use assay::probe::{Reading, Unreadable};
-//! use assay::progress::Progress;
+//! use assay::exec::command::Command;
+//! use assay::measurement::{Reading, Unreadable};
+//! use assay::base::progress::Progress;
 //! use assay::run::Run;
-//! use assay::settings::Settings;
-//! use assay::target::Definition;
-//! use assay::unit::Unit;
+//! use assay::base::settings::Settings;
+//! use assay::targets::Definition;
+//! use assay::base::unit::Unit;
 //! use assay::verdict::Rule;
 //!
 //! // A probe is a command, and a pure function that reads what it printed.
@@ -54,64 +54,17 @@
 //! # }
 //! ```
 
-// What everything is made of.
-pub mod unit;
-pub mod stats;
-pub mod command;
-pub mod redact;
-pub mod settings;
-pub mod progress;
-pub mod tool;
-pub mod distribution;
-pub mod kernel;
-pub mod wait;
-pub mod schedule;
-pub mod room;
-pub mod memo;
-// Where commands run, and what must not outlive a run.
-pub mod shell;
-pub mod fleet;
-pub mod lease;
-// What a machine in the cloud is.
-pub mod cloud;
-// What is put to the proof, and where.
-pub mod artifact;
-pub mod registry;
-pub mod facts;
-pub mod survey;
-pub mod target;
-// What is seen.
-pub mod probe;
-pub mod inventory;
-pub mod deployment;
-pub mod conventional;
-pub mod arithmetic;
-pub mod cost;
-// What it means: pure, from here to the verdict.
+pub mod base;
+pub mod claims;
+pub mod exec;
+pub mod targets;
+pub mod workloads;
+pub mod measurement;
 pub mod verdict;
-pub mod subject;
-pub mod claim;
-pub mod deviation;
-pub mod plan;
-pub mod conclusion;
-pub mod trend;
-// The annex and the prices, as their files have them.
-pub mod annex;
-pub mod workload;
-pub mod quote;
-// What is left, and how it is shown.
 pub mod evidence;
-pub mod record;
-pub mod bundle;
-pub mod merge;
-pub mod seal;
-pub mod attestation;
-pub mod verify;
-pub mod selfcheck;
 pub mod report;
-pub mod closing;
-// All of it, for other programs.
 pub mod run;
-// What assay itself costs, and what it needs.
+// Programs of their own.
 pub mod bench;
 pub mod doctor;
+pub mod selfcheck;

@@ -1,5 +1,7 @@
 //! Reports: they read evidence and nothing else; and what a plan looks like before there is any.
 
+pub mod comparison;
+pub mod finalize;
 mod console;
 mod coverage;
 #[cfg(test)]
@@ -35,8 +37,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::bundle::Bundle;
-use crate::merge::Merged;
+use crate::evidence::bundle::Bundle;
+use crate::evidence::merge::Merged;
 
 /// A report as a file: its name, and what makes it of a run.
 type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);

@@ -13,21 +13,21 @@ use std::time::Instant;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use crate::annex::Annex;
-use crate::bundle::Bundle;
-use crate::closing;
-use crate::conclusion::Attempt;
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::base::unit::Unit;
+use crate::claims::plan::{FeatureFile, Met, Planned, REFUSAL, every_scenario};
+use crate::claims::suite::Annex;
+use crate::evidence::bundle::Bundle;
+use crate::evidence::run_state::Record;
 use crate::evidence::{ClaimRecord, Evidence, Verdicts, new_run_id, noting_commands};
-use crate::facts::Arch;
-use crate::lease::{Ledger, sweep};
-use crate::plan::{FeatureFile, Met, Planned, REFUSAL, every_scenario};
-use crate::probe::Reading;
-use crate::progress::Progress;
-use crate::record::Record;
-use crate::settings::Settings;
-use crate::subject::Subject;
-use crate::target::{Context, Definition, Machine, TargetSpec, Urgency, Vm};
-use crate::unit::Unit;
+use crate::exec::cleanup::{Ledger, sweep};
+use crate::measurement::Reading;
+use crate::report::finalize;
+use crate::targets::{Context, Definition, Machine, Urgency, Vm};
+use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::sample_set::Subject;
 use crate::verdict::{Judged, Rule, Source, Verdict};
 
 /// A run under way. What it makes is in a ledger: it goes when the run ends or is dropped, and where the process is
@@ -196,7 +196,7 @@ impl Run {
         self.evidence.write_verdicts(&verdicts)?;
         self.evidence.end()?;
         let folder = self.evidence.folder().to_owned();
-        let unreported = closing::close(&Bundle::open(&folder)?, None)?;
+        let unreported = finalize::close(&Bundle::open(&folder)?, None)?;
         anyhow::ensure!(troubles.is_empty(), "could not be removed: {}", troubles.join("; "));
         anyhow::ensure!(unreported.is_empty(), "could not be reported: {}", unreported.join("; "));
         Ok((verdicts, folder))
@@ -208,7 +208,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::verify;
+    use crate::evidence::verify;
 
     const CLAIMS: &str = "[[claim]]\nid = \"A1-1\"\nclaim = \"there is room\"\nbound = \"2 GB\"\ncontrol = \"none\"\n";
     const FEATURE: &str = "Feature: f\n\n  @A1-1\n  Scenario: it has room\n    Given a disk\n\n  @A1-1 @control\n  \

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::bundle::Bundle;
-use crate::claim::ClaimId;
+use crate::claims::register::ClaimId;
 use crate::evidence::ClaimRecord;
+use crate::evidence::bundle::Bundle;
 use crate::verdict::Verdict;
 
 /// One thing that was falsified, and what came of it.
@@ -128,7 +128,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::probe::{Sample, Value};
+    use crate::measurement::{Sample, Value};
     use crate::verdict::Rule;
 
     fn recorded() -> Bundle {

@@ -1,11 +1,14 @@
 //! From samples to a verdict. Pure: the same samples and the same rule give the same verdict, on any day, anywhere.
 
+pub mod sample_set;
+pub mod claim_verdict;
+pub mod declared;
 mod check;
 mod rule;
 
 use serde::{Deserialize, Serialize};
 
-use crate::probe::Value;
+use crate::measurement::Value;
 
 pub use check::{Check, Judged, Source, Statistics};
 pub use rule::Rule;
@@ -68,8 +71,8 @@ pub fn together(outcomes: &[&Outcome]) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::Sample;
-    use crate::unit::Unit;
+    use crate::base::unit::Unit;
+    use crate::measurement::Sample;
     use jiff::Timestamp;
 
     const HOUR: &str = "2026-11-23T10:00:00Z";

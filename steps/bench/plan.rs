@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Times, timed};
-use crate::claim::Register;
-use crate::conclusion::Attempt;
-use crate::plan::{FeatureFile, Met, Plan, REFUSAL};
-use crate::probe::Sample;
-use crate::progress::Progress;
-use crate::unit::Unit;
+use crate::base::progress::Progress;
+use crate::base::unit::Unit;
+use crate::claims::plan::{FeatureFile, Met, Plan, REFUSAL};
+use crate::claims::register::Register;
+use crate::measurement::Sample;
+use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Check, Rule, Source, Verdict};
 
 /// Claims of a section; each has a scenario of its own and a control.

@@ -9,11 +9,10 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{Times, timed};
-use crate::bundle;
-use crate::progress::Progress;
+use crate::base::progress::Progress;
+use crate::base::unit::Unit;
 use crate::report;
-use crate::trend::Comparison;
-use crate::unit::Unit;
+use crate::report::comparison::{self, Comparison};
 
 /// The two files of a run that a comparison reads.
 const RUN: &str = include_str!("../../fixtures/selfcheck/run.json");
@@ -73,7 +72,7 @@ async fn series(nights: Vec<PathBuf>, repetitions: usize) -> anyhow::Result<Time
 
 /// How many runs are in the comparison.
 fn compare(nights: &[PathBuf]) -> anyhow::Result<usize> {
-    let comparison = Comparison::of(bundle::briefs(nights)?)?;
+    let comparison = Comparison::of(comparison::briefs(nights)?)?;
     let page = report::trend_html(&comparison);
     ensure!(page.contains("</html>"), "the comparison has no page");
     Ok(comparison.runs.len())
@@ -108,7 +107,7 @@ mod tests {
     fn copies_are_runs_of_their_own_and_say_of_each_claim_what_the_recorded_one_does() {
         let folder = tempfile::tempdir().unwrap();
         let nights = copies(folder.path(), 3).unwrap();
-        let comparison = Comparison::of(bundle::briefs(&nights).unwrap()).unwrap();
+        let comparison = Comparison::of(comparison::briefs(&nights).unwrap()).unwrap();
         assert_eq!(
             comparison.runs.iter().map(|run| run.run.as_str()).collect::<Vec<_>>(),
             ["night-000", "night-001", "night-002"]

@@ -12,16 +12,16 @@ use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
 use super::Times;
-use crate::command::Command;
+use crate::base::platform::Arch;
+use crate::base::procfs;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::base::unit::Unit;
 use crate::evidence::new_run_id;
-use crate::facts::Arch;
-use crate::kernel;
-use crate::lease::Ledger;
-use crate::progress::Progress;
-use crate::settings::Settings;
-use crate::shell::Nobody;
-use crate::target::{Context, Definition, Machine, Urgency, Vm};
-use crate::unit::Unit;
+use crate::exec::cleanup::Ledger;
+use crate::exec::command::Command;
+use crate::exec::shell::Nobody;
+use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 
 /// The kind of machine.
 const KIND: &str = "nano";
@@ -69,7 +69,7 @@ impl Held {
     fn now() -> anyhow::Result<Held> {
         let descriptors = fs::read_dir("/proc/self/fd").context("/proc/self/fd cannot be read")?.count();
         let status = fs::read_to_string("/proc/self/status").context("/proc/self/status cannot be read")?;
-        let memory = kernel::size(&status, "VmRSS").context("/proc/self/status has no VmRSS")?;
+        let memory = procfs::size(&status, "VmRSS").context("/proc/self/status has no VmRSS")?;
         Ok(Held { descriptors, memory: memory.0 >> 20 })
     }
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
-use crate::command::Command;
-use crate::probe::trial::LOOK;
-use crate::shell::Shell;
-use crate::stats::median;
-use crate::unit::Unit;
+use crate::base::stats::median;
+use crate::base::unit::Unit;
+use crate::exec::command::Command;
+use crate::exec::shell::Shell;
+use crate::measurement::trial::LOOK;
 
 /// Every file of the control group of a unit at work, as `grep -r '' .` printed it there.
 const LISTING: &str = include_str!("../../fixtures/probes/cgroup-hello.txt");
@@ -123,7 +123,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::shell::Nobody;
+    use crate::exec::shell::Nobody;
 
     const LOOKED: &str = "look 5\nunit.kernel 1\nruntime.kernel 1\npayload.kernel 1\navailable 9\n";
 

@@ -15,11 +15,11 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
 use super::Times;
-use crate::command::{Command, Output};
-use crate::progress::Progress;
-use crate::shell::{Nobody, Reply, Server, Shell, Ssh, new_key};
-use crate::unit::Unit;
-use crate::wait::{self, Look};
+use crate::base::poll::{self, Look};
+use crate::base::progress::Progress;
+use crate::base::unit::Unit;
+use crate::exec::command::{Command, Output};
+use crate::exec::shell::{Nobody, Reply, Server, Shell, Ssh, new_key};
 
 const HELLO: &str = "echo hello";
 
@@ -84,7 +84,7 @@ async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -
             false => Look::Waiting(output.errors().trim().to_owned()),
         })
     };
-    wait::until("a connection to share", Duration::from_secs(60), Duration::from_millis(50), ready).await?;
+    poll::until("a connection to share", Duration::from_secs(60), Duration::from_millis(50), ready).await?;
     let direct = Command::new("echo").arg("hello");
     let fresh = client.command(&["-o", "ControlPath=none"], &["echo", "hello"]);
     let shared = client.command(&[], &["echo", "hello"]);
@@ -157,7 +157,7 @@ mod tests {
     fn a_wrong_answer_is_no_measurement() {
         let output = |stdout: &str| Output {
             line: HELLO.into(),
-            status: crate::command::Status::Code(0),
+            status: crate::exec::command::Status::Code(0),
             stdout: stdout.into(),
             stderr: Vec::new(),
             wall: Duration::from_millis(250),

@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
-use crate::command::Command;
-use crate::progress::Progress;
-use crate::schedule::Summary;
-use crate::settings::Settings;
-use crate::shell::Shell;
-use crate::unit::Unit;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::base::unit::Unit;
+use crate::base::work_log::Summary;
+use crate::exec::command::Command;
+use crate::exec::shell::Shell;
 
 /// A run on a host where everything has still to be made.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -46,12 +46,12 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     let evidence = folder.path().join("run");
     let program = settings.root.join("ci/e2e").display().to_string();
     let command = Command::new(program).args(["--evidence".to_owned(), evidence.display().to_string()]);
-    let output = Shell::local(std::sync::Arc::new(crate::shell::Nobody)).run(&command.time_limit(LIMIT)).await?;
+    let output = Shell::local(std::sync::Arc::new(crate::exec::shell::Nobody)).run(&command.time_limit(LIMIT)).await?;
     let ended = output.status;
     ensure!(
-        output.succeeded() || ended == crate::command::Status::Code(FAILED),
+        output.succeeded() || ended == crate::exec::command::Status::Code(FAILED),
         "the run was inconclusive ({ended}): {}",
-        crate::command::tail(&output.errors(), 5)
+        crate::exec::command::tail(&output.errors(), 5)
     );
     let record = std::fs::read_to_string(evidence.join("run.json")).context("the run left no run.json")?;
     read(&record)

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use assay::bench::{PROFILE, fleet, plan, report, restore, sampler, ssh, suite};
-use assay::progress::Progress;
-use assay::shell::{Nobody, Shell};
-use assay::target::TargetSpec;
+use assay::base::platform::TargetSpec;
+use assay::base::progress::Progress;
+use assay::bench::{PROFILE, plan, report, restore, sampler, ssh, suite};
+use assay::exec::shell::{Nobody, Shell};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -25,9 +24,6 @@ const RESTORES: usize = 10;
 pub struct Bench {
     /// Which part [default: all]
     part: Option<Part>,
-    /// Of the fleet: run one of so many machines in this process, once
-    #[arg(long, value_name = "N")]
-    machines: Option<usize>,
     /// Of restore: restore so many machines, one after the other, beside one boot
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     times: Option<u16>,
@@ -49,8 +45,6 @@ enum Part {
     Plan,
     /// Comparing the runs of a year
     Report,
-    /// Deploying, watching and judging on 1,000 machines, simulated on loopback
-    Fleet,
     /// A run of the suite, against its critical path
     Suite,
 }
@@ -60,9 +54,6 @@ type Told = (String, Map<String, Value>);
 
 /// Measures, and says it.
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
-    if arguments.machines.is_some() && arguments.part != Some(Part::Fleet) {
-        return Err(usage(anyhow::anyhow!("--machines is of the fleet: write assay bench fleet --machines N")));
-    }
     if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
         return Err(usage(anyhow::anyhow!("--times is of restoring: write assay bench restore --times N")));
     }
@@ -86,12 +77,12 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
     }
     let mut told = Vec::new();
     for part in parts {
-        told.push(match (part, arguments.machines) {
-            (Part::Sampler, _) => {
+        told.push(match part {
+            Part::Sampler => {
                 progress.say("sampler: 10 looks, 3 times");
                 tell(sampler::measure(&Shell::local(Arc::new(Nobody)), 10, 3).await?)?
             }
-            (Part::Restore, _) => {
+            Part::Restore => {
                 let (boots, restores) = match arguments.times {
                     Some(times) => (1, usize::from(times)),
                     None => (REPETITIONS, RESTORES),
@@ -99,15 +90,10 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
                 let measured = restore::measure(boots, restores, &progress).await;
                 tell(measured.or_else(|error| Err("vm".parse::<TargetSpec>()?.unusable(error)))?)?
             }
-            (Part::Suite, _) => tell(suite::measure(&progress).await?)?,
-            (Part::Ssh, _) => tell(ssh::measure(ROUNDS, &progress).await?)?,
-            (Part::Plan, _) => tell(plan::measure(REPETITIONS, &progress).await?)?,
-            (Part::Report, _) => tell(report::measure(REPETITIONS, &progress).await?)?,
-            (Part::Fleet, Some(machines)) => tell(fleet::one(machines).await?)?,
-            (Part::Fleet, None) => {
-                let program = std::env::current_exe().context("this program cannot be found")?;
-                tell(fleet::measure(&program, REPETITIONS, &progress).await?)?
-            }
+            Part::Suite => tell(suite::measure(&progress).await?)?,
+            Part::Ssh => tell(ssh::measure(ROUNDS, &progress).await?)?,
+            Part::Plan => tell(plan::measure(REPETITIONS, &progress).await?)?,
+            Part::Report => tell(report::measure(REPETITIONS, &progress).await?)?,
         });
     }
     Ok(told)

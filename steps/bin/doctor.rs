@@ -1,10 +1,10 @@
 //! What a target needs and this host lacks.
 
+use assay::base::platform::{Arch, TargetSpec};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
 use assay::doctor;
-use assay::facts::Arch;
-use assay::progress::Progress;
-use assay::settings::Settings;
-use assay::target::{Definition, TargetSpec};
+use assay::targets::Definition;
 use clap::Args;
 
 use crate::{Exit, FOUND, infrastructure, say, unless_interrupted, usage};

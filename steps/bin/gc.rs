@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use assay::lease::{Lease, leftovers, strike, sweep, under_way};
-use assay::settings::Settings;
-use assay::shell::{EnterError, Nobody};
-use assay::target::{self, TargetSpec, Way};
+use assay::base::platform::TargetSpec;
+use assay::base::settings::Settings;
+use assay::exec::cleanup::{Lease, leftovers, strike, sweep, under_way};
+use assay::exec::shell::{EnterError, Nobody};
+use assay::targets::{self, Way};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -65,7 +66,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     }
     let leases = settings.cache.join("leases");
     let unneeded = match arguments.images {
-        true => target::unneeded(&settings.root, &settings.cache).map_err(usage)?,
+        true => targets::unneeded(&settings.root, &settings.cache).map_err(usage)?,
         false => Vec::new(),
     };
     if arguments.dry_run {
@@ -135,7 +136,7 @@ fn show(told: &Told, arguments: &Gc) -> Result<(), Exit> {
 /// A build without AWS's SDK says which one has it.
 #[cfg(not(feature = "aws"))]
 mod cloud {
-    use assay::lease::GC;
+    use assay::exec::cleanup::GC;
 
     use super::{Exit, Gc, Settings, Told, usage};
 
@@ -149,12 +150,12 @@ mod cloud {
 
 #[cfg(feature = "aws")]
 mod cloud {
-    use assay::cost::{Billed, Prices};
-    use assay::progress::Progress;
-    use assay::quote;
-    use assay::target::ec2::gc::{Fate, Found, Request, Row, find, may_be_left};
-    use assay::target::ec2::teardown::Pauses;
-    use assay::target::ec2::things::{Kind, Thing};
+    use assay::base::progress::Progress;
+    use assay::measurement::estimate;
+    use assay::measurement::pricing::{Billed, Prices};
+    use assay::targets::ec2::gc::{Fate, Found, Request, Row, find, may_be_left};
+    use assay::targets::ec2::teardown::Pauses;
+    use assay::targets::ec2::things::{Kind, Thing};
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 
@@ -174,7 +175,7 @@ mod cloud {
             endpoint,
         };
         let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-        let prices = quote::read(&settings.root).map_err(usage)?;
+        let prices = estimate::read(&settings.root).map_err(usage)?;
         let found = runtime.block_on(find(&request, |thing| price(&prices, thing))).map_err(infrastructure)?;
         told.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
         match found.rows.is_empty() {

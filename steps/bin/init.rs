@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use assay::conventional;
-use assay::settings::Settings;
-use assay::unit::{Bytes, Duration, Ratio};
-use assay::workload::{Kind, Scaffold, check_name};
+use assay::base::settings::Settings;
+use assay::base::unit::{Bytes, Duration, Ratio};
+use assay::claims::workload::{Kind, Scaffold, check_name};
+use assay::workloads::baseline;
 use clap::Args;
 
 use crate::{Exit, say, usage};
@@ -66,7 +66,7 @@ impl Init {
         };
         check_name(&name).context("say with --name what it is called")?;
         let image = self.image.clone().unwrap_or_else(|| format!("localhost/{name}:latest"));
-        conventional::look_for(&image)?;
+        baseline::look_for(&image)?;
         let (memory, cpu, duration) = (self.memory, self.cpu, self.duration);
         let kind = if self.service { Kind::Service } else { Kind::Job };
         Ok(Scaffold { name, image, wasm: self.wasm, kind, memory, cpu, output: self.output.clone(), duration })

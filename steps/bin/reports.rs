@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use assay::attestation;
-use assay::bundle::{self, Bundle, Folder};
-use assay::closing::{self, Rebuilt, merged};
-use assay::evidence::new_run_id;
-use assay::merge::Merged;
+use assay::base::unit::Bytes;
+use assay::evidence::bundle::{self, Bundle, Folder};
+use assay::evidence::merge::Merged;
+use assay::evidence::{attestation, new_run_id, verify};
 use assay::report;
-use assay::trend::Comparison;
-use assay::unit::Bytes;
-use assay::verify;
+use assay::report::comparison::{self, Comparison};
+use assay::report::finalize::{self, Rebuilt, merged};
 use clap::Args;
 use serde_json::json;
 
@@ -104,7 +102,7 @@ fn compare(folders: &[PathBuf], arguments: &Report) -> Result<(), Exit> {
     if arguments.sign.is_some() {
         return Err(usage(anyhow::anyhow!("a comparison is not signed: leave out --sign, or name one run")));
     }
-    let runs = bundle::briefs(folders).map_err(usage)?;
+    let runs = comparison::briefs(folders).map_err(usage)?;
     let comparison = Comparison::of(runs).map_err(usage)?;
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&comparison).map_err(infrastructure)?),
@@ -136,7 +134,7 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
         }
         None => {
             let key = arguments.sign.as_deref();
-            let (rebuilt, troubles) = closing::rebuild(&bundle, key).map_err(|error| (FOUND, error))?;
+            let (rebuilt, troubles) = finalize::rebuild(&bundle, key).map_err(|error| (FOUND, error))?;
             let what = match rebuilt {
                 Rebuilt::Same => "as they were, to the byte",
                 Rebuilt::Closed => "made again, the folder sealed again",

@@ -1,13 +1,13 @@
 //! AWS: whether it would let a run begin there. It is asked what a run asks first, and nothing is made.
 
 use super::{Check, Finding, LIMIT, State};
-use crate::cloud::{Obstacle, Order};
-use crate::cost::Budget;
-use crate::progress::Progress;
-use crate::quote::Quote;
-use crate::settings::Settings;
-use crate::target::TargetSpec;
-use crate::target::ec2::Outlook;
+use crate::base::platform::TargetSpec;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::measurement::estimate::Quote;
+use crate::measurement::pricing::Budget;
+use crate::targets::ec2::Outlook;
+use crate::targets::instance_spec::{Obstacle, Order};
 
 /// What is to be done where what was found says what mends it.
 const THEN: &str = "then ask again";

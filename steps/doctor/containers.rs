@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::host::Host;
 use super::programs::tried;
 use super::{Finding, Try};
-use crate::command::Command;
-use crate::registry;
+use crate::exec::command::Command;
+use crate::workloads::registry;
 
 /// How long a container may take to run.
 const TRIAL: Duration = Duration::from_secs(11);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Check, State};
-use crate::deployment;
-use crate::settings::Settings;
-use crate::shell::Nobody;
-use crate::survey::Point;
-use crate::target::Way;
+use crate::base::settings::Settings;
+use crate::exec::shell::Nobody;
+use crate::measurement::deployment;
+use crate::targets::Way;
+use crate::targets::preflight::Point;
 
 /// Enters the machine and looks at it. What is there is told after where it is: it stands beside what this host has.
 ///

@@ -9,20 +9,19 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::Finding;
-use crate::artifact::Workshop;
-use crate::command::{Command, Output, tail};
-use crate::conventional::{self, Program};
-use crate::distribution::Distribution;
+use crate::base::packages::Distribution;
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::programs;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::base::unit::Bytes;
 use crate::evidence::new_run_id;
-use crate::facts::Arch;
-use crate::lease::Ledger;
-use crate::progress::Progress;
-use crate::registry;
-use crate::settings::Settings;
-use crate::shell::{Nobody, Shell};
-use crate::target::{self, Context, DEVICE, Definition, Image, TargetSpec};
-use crate::tool;
-use crate::unit::Bytes;
+use crate::exec::cleanup::Ledger;
+use crate::exec::command::{Command, Output, tail};
+use crate::exec::shell::{Nobody, Shell};
+use crate::targets::{self, Context, DEVICE, Definition, Image};
+use crate::workloads::baseline::{self, Program};
+use crate::workloads::{Workshop, registry};
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -119,7 +118,7 @@ impl Host {
     /// The command that installs all that the target needs of packages.
     pub fn setup(&self) -> String {
         match &self.target {
-            TargetSpec::Vm(arch) => target::remedy(*arch),
+            TargetSpec::Vm(arch) => targets::remedy(*arch),
             other => format!("ci/setup {other}"),
         }
     }
@@ -159,7 +158,7 @@ impl Host {
     pub async fn start(&self, package: &str, command: Command) -> Result<Output, Finding> {
         let [program, ..] = &command.argv[..] else { return Err(Finding::fails("no program")) };
         let install = || self.distribution.install(&[package]);
-        let Some(path) = tool::find(program) else {
+        let Some(path) = programs::find(program) else {
             return Err(Finding::fails("not installed").remedy(install()));
         };
         let mut found = command.clone().time_limit(command.time_limit.min(LIMIT));
@@ -200,7 +199,7 @@ impl Host {
     /// The architectures of which a disk or a container's image has yet to be made.
     pub fn unmade(&self) -> Vec<Arch> {
         let disks = self.disks.iter().filter(|disk| disk.kept.is_none()).map(|disk| disk.arch);
-        let kept = |program: &Program| conventional::kept(&self.settings.cache, self.device, *program).is_file();
+        let kept = |program: &Program| baseline::kept(&self.settings.cache, self.device, *program).is_file();
         let containers = (!Program::ALL.iter().all(kept)).then_some(self.device);
         disks.chain(containers).collect()
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::host::{Disk, Host};
 use super::programs::{by_version, tried};
 use super::{Finding, State, Try};
-use crate::command::Command;
-use crate::facts::{Accelerator, Arch};
-use crate::target::{self, Distribution, KEYRING, Qemu};
+use crate::base::platform::Arch;
+use crate::exec::command::Command;
+use crate::targets::machine_info::Accelerator;
+use crate::targets::{self, Distribution, KEYRING, Qemu};
 
 /// What disks are made with, besides mmdebstrap: the program, its package, and how it tells its version.
 const MAKERS: [(&str, &str, &str); 4] = [
@@ -23,7 +24,7 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     for arch in host.arches.iter().copied() {
         let newer = host.distribution.install_newer(&emulator(arch), &host.setup());
         let rom = host.distribution.install(&["ipxe-qemu"]);
-        tries.push(Try::needed(target::emulator(arch), &newer, qemu(host.clone(), arch, newer.clone())));
+        tries.push(Try::needed(targets::emulator(arch), &newer, qemu(host.clone(), arch, newer.clone())));
         tries.push(Try::needed(format!("network card of {arch} machines"), rom, card(host.clone(), arch)));
         let elsewhere = match host.has_the_device() {
             true => "a host whose CPUs do KVM judges them",
@@ -54,7 +55,7 @@ fn emulator(arch: Arch) -> [&'static str; 3] {
 }
 
 async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> Finding {
-    let said = host.ask(emulator(arch)[0], Command::new(target::emulator(arch)).arg("--version")).await;
+    let said = host.ask(emulator(arch)[0], Command::new(targets::emulator(arch)).arg("--version")).await;
     if said.is_err() {
         // By what name it is installed depends on the version that the distribution has.
         return said.map_or_else(|finding| finding.remedy(newer), Finding::works);
@@ -71,7 +72,7 @@ async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> Finding {
 
 /// Starts a machine that only has the network card of ours, and has it end before its first instruction.
 async fn card(host: Arc<Host>, arch: Arch) -> Finding {
-    let command = Qemu { program: target::emulator(arch), version: String::new(), build: String::new() }.bare(arch);
+    let command = Qemu { program: targets::emulator(arch), version: String::new(), build: String::new() }.bare(arch);
     match host.start(emulator(arch)[0], command).await {
         Err(finding) => finding,
         Ok(output) if output.succeeded() => Finding::works("starts"),
@@ -103,7 +104,9 @@ async fn acceleration(host: Arc<Host>, arch: Arch) -> Finding {
             .remedy("the first run tries it");
     };
     let tried = match host.context() {
-        Ok(context) => target::try_kvm(&context, image, arch).await.map_err(|why| format!("KVM does not work ({why})")),
+        Ok(context) => {
+            targets::try_kvm(&context, image, arch).await.map_err(|why| format!("KVM does not work ({why})"))
+        }
         Err(error) => Err(format!("KVM cannot be tried ({error:#})")),
     };
     match tried {
@@ -208,7 +211,7 @@ async fn programs_of(host: Arc<Host>, arch: Arch) -> Finding {
 async fn mirror(host: Arc<Host>) -> Finding {
     let distributions = host.disks.iter().map(|disk| disk.definition.distribution);
     let distribution = distributions.into_iter().next().unwrap_or(Distribution::Debian13);
-    let finding = match target::reach_mirror(&host.shell, &host.settings, distribution, host.folder()).await {
+    let finding = match targets::reach_mirror(&host.shell, &host.settings, distribution, host.folder()).await {
         Ok(mirror) => Finding::works(format!("{mirror} has {}", distribution.name())),
         Err(error) => Finding::fails(format!("{error:#}")),
     };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::{Finding, Try};
-use crate::command::Command;
-use crate::target::TargetSpec;
+use crate::base::platform::TargetSpec;
+use crate::exec::command::Command;
 
 /// The first word of a text that is a version: `2.39.5` of `git version 2.39.5`.
 pub fn version(said: &str) -> Option<&str> {

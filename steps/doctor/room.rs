@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::{Finding, Try};
-use crate::artifact::Workshop;
-use crate::lease;
-use crate::room::Room;
-use crate::target::{ROOM, room_left};
-use crate::unit::Bytes;
+use crate::base::host_capacity::Room;
+use crate::base::unit::Bytes;
+use crate::exec::cleanup;
+use crate::targets::{ROOM, room_left};
+use crate::workloads::Workshop;
 
 /// What a run writes where all disks are kept: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
@@ -83,7 +83,7 @@ fn sockets() -> Finding {
 }
 
 fn under_way(leases: &Path) -> Finding {
-    match lease::under_way(leases) {
+    match cleanup::under_way(leases) {
         Ok(false) => Finding::works("none"),
         Ok(true) => Finding::worth_knowing("one is under way"),
         Err(error) => Finding::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
@@ -91,7 +91,7 @@ fn under_way(leases: &Path) -> Finding {
 }
 
 fn leftovers(leases: &Path) -> Finding {
-    match lease::left(leases) {
+    match cleanup::left(leases) {
         Ok(0) => Finding::works("none"),
         Ok(runs) => Finding::worth_knowing(format!("of {runs} run{}", if runs == 1 { "" } else { "s" })),
         Err(error) => Finding::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::host::Host;
 use super::programs::{by_version, version};
 use super::{Finding, Try};
-use crate::command::Command;
+use crate::exec::command::Command;
 
 const WASM: &str = "wasm32-wasip1";
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Try};
-use crate::kernel;
-use crate::target::room_left;
-use crate::unit::Bytes;
+use crate::base::procfs;
+use crate::base::unit::Bytes;
+use crate::targets::room_left;
 
 /// What one compiler of aws-sdk-ec2 takes at its peak, with something for those beside it; `ci/setup` asks for it, too.
 const MEMORY: Bytes = Bytes(9000 << 20);
@@ -38,7 +38,7 @@ fn compiled(folder: &Path) -> bool {
 
 /// The memory and swap that are free, as far as limits let anybody have them.
 fn memory(meminfo: &str, limits: impl Iterator<Item = u64>) -> Bytes {
-    let size = |name| kernel::size(meminfo, name).unwrap_or(Bytes(0)).0;
+    let size = |name| procfs::size(meminfo, name).unwrap_or(Bytes(0)).0;
     Bytes(limits.fold(size("MemAvailable") + size("SwapFree"), u64::min))
 }
 

@@ -1,6 +1,6 @@
 //! Steps about conventional containers beside the workload: parts of sections A.7 and A.8 of the annex.
 
-use assay::unit::Unit;
+use assay::base::unit::Unit;
 use assay::verdict::Rule;
 use cucumber::{given, then, when};
 

@@ -1,6 +1,6 @@
 //! Steps about images that are run by hand, with `podman run`: sections A.2 and A.5 of the annex.
 
-use assay::unit::Unit;
+use assay::base::unit::Unit;
 use assay::verdict::Rule;
 use cucumber::{given, then, when};
 

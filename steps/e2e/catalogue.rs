@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use assay::annex::Annex;
-use assay::plan::{FeatureFile, every_scenario};
+use assay::claims::plan::{FeatureFile, every_scenario};
+use assay::claims::suite::Annex;
 use cucumber::gherkin::Step;
 use cucumber::step::Location;
 use regex::{NoExpand, Regex};

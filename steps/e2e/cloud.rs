@@ -1,8 +1,8 @@
 //! Steps about the device's place in the cloud: sections A.5, A.10 and A.11 of the annex.
 
-use assay::cloud::CANONICAL;
-use assay::probe::Value;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::Value;
+use assay::targets::instance_spec::CANONICAL;
 use cucumber::{given, then, when};
 
 use crate::world::Proof;

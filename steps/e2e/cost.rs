@@ -1,6 +1,6 @@
 //! Steps about what the whole of it costs and takes: sections A.8 and A.11.
 
-use assay::unit::Unit;
+use assay::base::unit::Unit;
 use assay::verdict::Rule;
 use cucumber::{then, when};
 

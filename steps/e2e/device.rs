@@ -1,6 +1,6 @@
 //! Steps about the machine: section A.5 of the annex.
 
-use assay::unit::Unit;
+use assay::base::unit::Unit;
 use assay::verdict::Rule;
 use cucumber::{given, then};
 

@@ -1,8 +1,8 @@
 //! Steps about the annex's arithmetic, section A.8, and the one step that makes a scenario a control.
 
 use anyhow::{Context, ensure};
-use assay::arithmetic::Figure;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::published_figures::Figure;
 use cucumber::gherkin::Step;
 use cucumber::then;
 

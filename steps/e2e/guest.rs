@@ -1,7 +1,7 @@
 //! Steps about guests and their modules: sections A.2 of the annex.
 
-use assay::probe::Value;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::Value;
 use assay::verdict::Rule;
 use cucumber::{given, then, when};
 

@@ -1,9 +1,9 @@
 //! Steps about images: section A.3 of the annex.
 
-use assay::artifact::Recipe;
-use assay::probe::Value;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::Value;
 use assay::verdict::Rule;
+use assay::workloads::Recipe;
 use cucumber::{given, then};
 
 use crate::lab::Guest;

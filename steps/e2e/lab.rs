@@ -16,24 +16,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
-use assay::artifact::{Image, Module, Recipe, Workshop, build};
-use assay::conventional;
+use assay::base::host_capacity::{Room, Share};
+use assay::base::once_map::Memo;
+use assay::base::platform::Arch;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::base::work_log::{Schedule, Summary};
+use assay::claims::workload::Workload;
 use assay::evidence::{Evidence, noting_commands};
-use assay::facts::Arch;
-use assay::memo::Memo;
-use assay::probe::Reading;
-use assay::progress::Progress;
-use assay::registry::{self, Local};
-use assay::room::{Room, Share};
-use assay::schedule::{Schedule, Summary};
-use assay::settings::Settings;
-use assay::target::{Context, Found, mirror_address};
+use assay::measurement::Reading;
+use assay::targets::{Context, Found, mirror_address};
 use assay::verdict::Source;
-use assay::workload::Workload;
+use assay::workloads::registry::{self, Local};
+use assay::workloads::{Image, Module, Recipe, Workshop, baseline, build};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-pub use assay::subject::Subject;
+pub use assay::verdict::sample_set::Subject;
 pub use beside::Beside;
 pub use cloud::Rented;
 pub use machines::{Job, Kind, Machines, Place};
@@ -265,7 +264,7 @@ impl Lab {
     /// Loads the image that `--image` names, if one is named, before anything else is started.
     pub async fn take_in_image(&self) -> anyhow::Result<()> {
         if let Some(reference) = &self.orders.image {
-            let image = match conventional::named(reference) {
+            let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
                 None => Image::load(&self.workshop, reference).await?,
             };

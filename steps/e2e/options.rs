@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay::cloud::{MINUTES, Order};
-use assay::cost::Budget;
-use assay::plan::Shard;
-use assay::quote::Quote;
-use assay::settings::Settings;
-use assay::target::{TargetSpec, Way};
-use assay::unit::Dollars;
-use assay::workload::Workload;
+use assay::base::platform::TargetSpec;
+use assay::base::settings::Settings;
+use assay::base::unit::Dollars;
+use assay::claims::plan::Shard;
+use assay::claims::workload::Workload;
+use assay::measurement::estimate::Quote;
+use assay::measurement::pricing::Budget;
+use assay::targets::Way;
+use assay::targets::instance_spec::{MINUTES, Order};
 use clap::Parser;
 use cucumber::gherkin::tagexpr::TagOperation;
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use assay::probe::trial::Until;
-use assay::probe::{Value, journal};
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::claims::workload::Change;
+use assay::measurement::trial::Until;
+use assay::measurement::{Value, journal};
 use assay::verdict::Rule;
-use assay::workload::Change;
 use cucumber::{then, when};
 
 use crate::params::{DurationWord, PercentWord, SizeWord};

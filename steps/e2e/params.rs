@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use assay::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
+use assay::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
 use cucumber::Parameter;
 use serde::Serialize;
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use assay::conclusion::Attempt;
-use assay::plan::Planned;
-use assay::record::Record;
+use assay::claims::plan::Planned;
+use assay::evidence::run_state::Record;
 use assay::report;
+use assay::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, cli};
 

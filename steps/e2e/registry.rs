@@ -1,7 +1,7 @@
 //! Steps about publishing: section A.4 of the annex, and what is left of it in the end.
 
-use assay::probe::Value;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::Value;
 use assay::verdict::Rule;
 use cucumber::{given, then, when};
 

@@ -1,6 +1,6 @@
 //! Steps about what the workload takes: section A.7 of the annex.
 
-use assay::unit::Unit;
+use assay::base::unit::Unit;
 use assay::verdict::Rule;
 use cucumber::{then, when};
 

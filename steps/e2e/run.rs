@@ -4,22 +4,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay::annex::Annex;
-use assay::artifact::Workshop;
-use assay::bundle::Bundle;
-use assay::evidence::{Evidence, Verdicts, check_empty, new_run_id};
-use assay::facts::Arch;
-use assay::lease::{Ledger, sweep};
-use assay::plan::{FeatureFile, Met, Plan, Planned, every_scenario};
-use assay::progress::Progress;
-use assay::quote::Quote;
-use assay::schedule::Summary;
-use assay::settings::Settings;
-use assay::shell::{EnterError, Nobody, Shell};
-use assay::target::ec2::{Cloud, Patience};
-use assay::target::{Context, Definition, Found, TargetSpec};
-use assay::workload::Workload;
-use assay::{attestation, closing, conventional, deployment, registry, report};
+use assay::base::platform::{Arch, TargetSpec};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::base::work_log::Summary;
+use assay::claims::plan::{FeatureFile, Met, Plan, Planned, every_scenario};
+use assay::claims::suite::Annex;
+use assay::claims::workload::Workload;
+use assay::evidence::bundle::Bundle;
+use assay::evidence::{Evidence, Verdicts, attestation, check_empty, new_run_id};
+use assay::exec::cleanup::{Ledger, sweep};
+use assay::exec::shell::{EnterError, Nobody, Shell};
+use assay::measurement::deployment;
+use assay::measurement::estimate::Quote;
+use assay::report;
+use assay::report::finalize;
+use assay::targets::ec2::{Cloud, Patience};
+use assay::targets::preflight::Survey;
+use assay::targets::{Context, Definition, Found};
+use assay::workloads::{Workshop, baseline, registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::lab::{Ahead, Lab, Orders, Rented};
@@ -27,7 +30,7 @@ use crate::options::Options;
 use crate::prove::{Part, prove, say};
 use crate::tools::{self, Home};
 use crate::{catalogue, traced};
-use assay::record::Record;
+use assay::evidence::run_state::Record;
 
 /// For the thread that runs the scenarios.
 const STACK: usize = 256 << 20;
@@ -108,7 +111,7 @@ impl Run {
         let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), &target, &settings)?;
         let survey = found.as_ref().map(|found| &found.survey);
-        let met = Met::by(&target, &settings.stand_in, survey);
+        let met = Met::by(&target, &settings.stand_in, survey.map(Survey::seen));
         let arch = match survey {
             Some(survey) => survey.facts.architecture,
             None => target.arch(&settings.stand_in).map_err(usage)?,
@@ -121,7 +124,7 @@ impl Run {
             check_empty(folder).map_err(usage)?;
         }
         if let Some(reference) = &options.image {
-            conventional::look_for(reference).map_err(usage)?;
+            baseline::look_for(reference).map_err(usage)?;
         }
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;
@@ -202,7 +205,7 @@ impl Run {
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
         evidence.end().map_err(infrastructure)?;
         let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
-        let mut unreported = closing::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
+        let mut unreported = finalize::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
         // One that could not be made is told with what else was not reported.
         if let (Some(page), Ok(summary)) = (&job_summary, bundle.folder.text(report::SUMMARY)) {
             report::publish(summary.as_bytes(), page).map_err(infrastructure)?;

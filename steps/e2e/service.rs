@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use assay::probe::trial::Until;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::trial::Until;
 use assay::verdict::Rule;
 use cucumber::{then, when};
 

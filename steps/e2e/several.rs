@@ -7,13 +7,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use assay::closing::merged;
+use assay::base::platform::TargetSpec;
+use assay::base::programs;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::evidence::merge::{PARTS, Part, part_name};
 use assay::evidence::{new_or_empty, new_run_id, point_latest};
-use assay::merge::{PARTS, Part, part_name};
-use assay::progress::Progress;
-use assay::settings::Settings;
-use assay::target::TargetSpec;
-use assay::{report, tool};
+use assay::report;
+use assay::report::finalize::merged;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -167,7 +168,7 @@ fn worst(statuses: &BTreeSet<u8>) -> u8 {
 /// told to end should we be killed.
 fn start(target: &TargetSpec, evidence: &Path, not_for: &[&Special]) -> anyhow::Result<Child> {
     let own = std::env::current_exe().context("this program cannot find itself")?;
-    let mut command = match tool::find("setpriv") {
+    let mut command = match programs::find("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
             command.args(["--pdeathsig", "TERM", "--"]).arg(&own);

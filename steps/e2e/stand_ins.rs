@@ -1,6 +1,6 @@
 //! Steps about what stands in for the device, or for a part of it, in controls.
 
-use assay::facts::Arch;
+use assay::base::platform::Arch;
 use cucumber::{given, when};
 
 use crate::lab::Kind;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use assay::facts::Arch;
-use assay::plan::{FeatureFile, Plan, every_scenario};
-use assay::settings::Settings;
-use assay::target::{self, Definition};
-use assay::tool;
+use assay::base::platform::Arch;
+use assay::base::programs;
+use assay::base::settings::Settings;
+use assay::claims::plan::{FeatureFile, Plan, every_scenario};
+use assay::targets::{self, Definition};
 use cucumber::gherkin::{Step, StepType};
 
 use crate::traced;
@@ -76,10 +76,10 @@ pub fn check(
     }
     for need in all {
         match need {
-            Need::Podman => drop(tool::need("podman", "ci/setup")?),
-            Need::Runc => drop(tool::need("runc", "ci/setup")?),
+            Need::Podman => drop(programs::need("podman", "ci/setup")?),
+            Need::Runc => drop(programs::need("runc", "ci/setup")?),
             Need::Machines(arch) => {
-                definitions.iter().try_for_each(|definition| target::check_host(definition, arch, settings))?;
+                definitions.iter().try_for_each(|definition| targets::check_host(definition, arch, settings))?;
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use assay::claim::ClaimId;
-use assay::conclusion::{Attempt, Step};
-use assay::probe::Value;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::claims::register::ClaimId;
+use assay::measurement::Value;
+use assay::verdict::claim_verdict::{Attempt, Step};
 use assay::verdict::{Judged, Outcome, Rule, Verdict};
 use cucumber::World;
 

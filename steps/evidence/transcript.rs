@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, Status};
+use crate::exec::command::{Command, Status};
 
 /// A command that ran, as the transcript keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::claim::ClaimId;
-use crate::conclusion::{Attempt, Case, ControlRecord, ControlVerdict, settle};
-use crate::deviation::Deviation;
-use crate::plan::Decision;
-use crate::probe::{Sample, Value};
-use crate::unit::Unit;
+use crate::base::unit::Unit;
+use crate::claims::deviation::Deviation;
+use crate::claims::plan::Decision;
+use crate::claims::register::ClaimId;
+use crate::measurement::{Sample, Value};
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::{Attempt, Case, ControlRecord, ControlVerdict, settle};
 
 /// A claim's controls together, for whoever wants one answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,15 +6,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use assay::command::Command;
-use assay::plan::Planned;
-use assay::probe::{Reading, Unreadable};
-use assay::progress::Progress;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::base::unit::Unit;
+use assay::claims::plan::Planned;
+use assay::exec::command::Command;
+use assay::measurement::{Reading, Unreadable};
 use assay::report;
 use assay::run::{Proof, Run};
-use assay::settings::Settings;
-use assay::target::{Definition, Machine};
-use assay::unit::Unit;
+use assay::targets::{Definition, Machine};
 use assay::verdict::Rule;
 
 /// A probe is a command …

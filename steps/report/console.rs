@@ -5,13 +5,13 @@ use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::conclusion::{Attempt, ControlRecord, ControlVerdict};
+use crate::base::platform::TargetSpec;
+use crate::base::unit::Unit;
+use crate::claims::plan::{NOT_SELECTED, Planned};
+use crate::evidence::run_state::Standing;
 use crate::evidence::{ClaimRecord, Verdicts};
-use crate::plan::{NOT_SELECTED, Planned};
-use crate::record::Standing;
-use crate::target::TargetSpec;
-use crate::unit::Unit;
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict};
 
 /// How much of a reason a line shows; all of it is in the evidence.
 const REASON: usize = 150;
@@ -173,9 +173,9 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::plan::Decision;
     use crate::evidence::Control;
-    use crate::plan::Decision;
-    use crate::probe::Value;
+    use crate::measurement::Value;
 
     fn claim(id: &str, verdict: Verdict) -> ClaimRecord {
         let control = |scenario: &str, line, verdict| ControlRecord {

@@ -6,12 +6,11 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::plan::words;
-use crate::annex::Annex;
-use crate::claim::{Claim, ClaimId};
-use crate::facts::Arch;
-use crate::plan::{Met, Mistakes, Plan, Planned};
-use crate::settings::StandIn;
-use crate::target::TargetSpec;
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::settings::StandIn;
+use crate::claims::plan::{Met, Mistakes, Plan, Planned};
+use crate::claims::register::{Claim, ClaimId};
+use crate::claims::suite::Annex;
 
 /// The width of the table where nobody says how wide the console is.
 const WIDTH: u16 = 120;
@@ -246,9 +245,9 @@ impl Decided {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claim::Register;
-    use crate::deviation::Deviations;
-    use crate::plan::FeatureFile;
+    use crate::claims::deviation::Deviations;
+    use crate::claims::plan::FeatureFile;
+    use crate::claims::register::Register;
 
     const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\npublished = \"yes\"\n\
         control = \"a broken one\"\n\

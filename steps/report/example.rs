@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::bundle::{Bundle, Folder};
-use crate::conclusion::{Attempt, ControlRecord, Step};
-use crate::deviation::Deviation;
+use crate::base::unit::Unit;
+use crate::claims::deviation::Deviation;
+use crate::claims::plan::{Decision, FeatureFile};
+use crate::evidence::bundle::{Bundle, Folder};
 use crate::evidence::{ClaimRecord, Control, SCHEMA, Verdicts};
-use crate::plan::{Decision, FeatureFile};
-use crate::unit::Unit;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord, Step};
 use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
 
 /// What hostile output may put into a reason.
@@ -102,7 +102,7 @@ fn scenario(name: &str) -> (usize, Vec<gherkin::Step>) {
     let above = feature.background.iter().flat_map(|background| &background.steps);
     let rule = feature.rules.iter().find(|rule| rule.scenarios.iter().any(|scenario| scenario.name == name));
     let within = rule.and_then(|rule| rule.background.as_ref()).into_iter().flat_map(|background| &background.steps);
-    let found = crate::plan::every_scenario(&feature).find(|scenario| scenario.name == name).unwrap();
+    let found = crate::claims::plan::every_scenario(&feature).find(|scenario| scenario.name == name).unwrap();
     (found.position.line, above.chain(within).chain(&found.steps).cloned().collect())
 }
 

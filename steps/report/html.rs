@@ -25,9 +25,9 @@ use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html as page};
 use sha2::{Digest as _, Sha256};
 
-use crate::bundle::Bundle;
+use crate::evidence::bundle::Bundle;
 use crate::evidence::{ClaimRecord, trial_file};
-use crate::probe::Sample;
+use crate::measurement::Sample;
 use crate::report::workload;
 use commands::Commands;
 pub use merged::merged_html;
@@ -160,9 +160,9 @@ fn not_run(run: &Run, room: &mut Room) -> Markup {
     for named in run.claims.iter().filter(|(_, claim)| claim.verdict == crate::verdict::Verdict::NotRun) {
         // What was measured all the same follows the reason, and differs from claim to claim.
         let why = match &named.1.decision {
-            crate::plan::Decision::Record(unjudged) => unjudged.why(),
-            crate::plan::Decision::Skip(why) => why,
-            crate::plan::Decision::Run => &named.1.reason,
+            crate::claims::plan::Decision::Record(unjudged) => unjudged.why(),
+            crate::claims::plan::Decision::Skip(why) => why,
+            crate::claims::plan::Decision::Run => &named.1.reason,
         };
         reasons.entry(plain(why, 300)).or_default().push(named);
     }

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use serde_json::Value as Json;
 
 use super::console::{controls, counts, mark, measured, published};
-use crate::bundle::Bundle;
+use crate::claims::plan::NOT_SELECTED;
+use crate::evidence::bundle::Bundle;
 use crate::evidence::{ClaimRecord, Verdicts};
-use crate::plan::NOT_SELECTED;
 use crate::verdict::Verdict;
 
 /// How large a page may be, in bytes: GitHub shows nothing of one that is larger than 1 MiB.

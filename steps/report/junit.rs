@@ -10,9 +10,9 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, X
 
 use super::console::{measured, word};
 use super::times;
-use crate::bundle::Bundle;
+use crate::evidence::bundle::Bundle;
+use crate::evidence::merge::Merged;
 use crate::evidence::{ClaimRecord, Verdicts};
-use crate::merge::Merged;
 use crate::verdict::Verdict;
 
 /// The report as XML: a test suite per feature file, in the order of the claims.

@@ -5,12 +5,12 @@ use std::path::Path;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::console::{WIDTH, counts, mark, measured, short};
-use crate::claim::ClaimId;
-use crate::conclusion::ControlVerdict;
+use crate::claims::plan::NOT_SELECTED;
+use crate::claims::register::ClaimId;
 use crate::evidence::ClaimRecord;
-use crate::merge::{Merged, PARTS};
-use crate::plan::NOT_SELECTED;
+use crate::evidence::merge::{Merged, PARTS};
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::ControlVerdict;
 
 /// A claim as all targets have it, in their order.
 pub(super) type Row<'a> = (ClaimId, Vec<Option<&'a ClaimRecord>>);
@@ -155,8 +155,8 @@ pub(super) mod tests {
 
     use super::super::example;
     use super::*;
-    use crate::bundle::Folder;
-    use crate::merge::Part;
+    use crate::evidence::bundle::Folder;
+    use crate::evidence::merge::Part;
 
     /// The example on two targets; on the second, what fails on the first holds.
     pub fn side_by_side() -> (tempfile::TempDir, Merged) {

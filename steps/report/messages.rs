@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::times;
-use crate::bundle::Bundle;
+use crate::evidence::bundle::Bundle;
 use documents::{Document, Pickle};
 use results::{StepResult, Subject};
 
@@ -184,8 +184,8 @@ fn timestamp(at: Timestamp) -> Json {
 mod tests {
     use super::super::example;
     use super::*;
-    use crate::conclusion::{ControlRecord, ControlVerdict};
     use crate::verdict::Verdict;
+    use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
 
     fn read(bundle: &Bundle) -> Vec<Json> {
         let text = String::from_utf8(messages(bundle).unwrap()).unwrap();

@@ -1,9 +1,9 @@
 //! What would be made in the cloud before the scenarios of a plan run, and what it would cost.
 
-use crate::cloud::EXPECTED;
-use crate::cost::{Bill, Billed, DEFAULT_REGION, FILE, Item};
-use crate::quote::Quote;
-use crate::settings::StandIn;
+use crate::base::settings::StandIn;
+use crate::measurement::estimate::Quote;
+use crate::measurement::pricing::{Bill, Billed, DEFAULT_REGION, FILE, Item};
+use crate::targets::instance_spec::EXPECTED;
 
 /// A line for each thing that would be made, with its price by the hour and at most; the sum of them, and the budget.
 /// What stands in for AWS is paid nothing.
@@ -63,8 +63,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cloud::Order;
-    use crate::cost::Budget;
+    use crate::measurement::pricing::Budget;
+    use crate::targets::instance_spec::Order;
 
     fn shown(region: Option<&str>, ordered: Order) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use super::times;
-use crate::bundle::Bundle;
-use crate::claim::ClaimId;
+use crate::claims::register::ClaimId;
 use crate::evidence::ClaimRecord;
+use crate::evidence::bundle::Bundle;
 use observations::{Results, props};
 use text::{href, line, moment};
 

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::claim::ClaimId;
-use crate::plan::{Decision, Plan, Planned};
-use crate::target::TargetSpec;
+use crate::base::platform::TargetSpec;
+use crate::claims::plan::{Decision, Plan, Planned};
+use crate::claims::register::ClaimId;
 
 /// A planned scenario, as programs read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,8 +63,8 @@ pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claim::Register;
-    use crate::plan::{FeatureFile, Met};
+    use crate::claims::plan::{FeatureFile, Met};
+    use crate::claims::register::Register;
 
     #[test]
     fn a_plan_says_what_runs_and_why_the_rest_does_not() {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
-use crate::bundle::Bundle;
-use crate::conclusion::{Attempt, Step};
+use crate::evidence::bundle::Bundle;
+use crate::verdict::claim_verdict::{Attempt, Step};
 
 fn noted(bundle: &Bundle, name: &str) -> Option<Timestamp> {
     bundle.run.get(name).and_then(Json::as_str).and_then(|text| text.parse().ok())

@@ -5,9 +5,9 @@ mod page;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::console::mark;
-use crate::probe::Value;
-use crate::trend::{Change, Comparison, Trend};
-use crate::unit::Unit;
+use crate::base::unit::Unit;
+use crate::measurement::Value;
+use crate::report::comparison::{Change, Comparison, Trend};
 
 pub use page::trend_html;
 
@@ -205,7 +205,7 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trend::{About, SCHEMA};
+    use crate::report::comparison::{About, SCHEMA};
     use crate::verdict::Verdict;
 
     pub(super) fn change(absolute: f64, exceeds_noise: Option<bool>) -> Option<Change> {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use comfy_table::{Table, presets};
 
-use crate::probe::Sample;
-use crate::stats::{Summary, median};
-use crate::unit::Unit;
+use crate::base::stats::{Summary, median};
+use crate::base::unit::Unit;
+use crate::measurement::Sample;
 
 /// The probes that the table shows the middle of, with the heads of their columns.
 const BESIDE: [(&str, &str); 7] = [

@@ -4,9 +4,9 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::{Mutant, accepted};
-use crate::conclusion::{Attempt, ControlRecord};
 use crate::evidence::ClaimRecord;
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 
 /// Falsifies each control of a claim that holds, and each declaration about one that is a known deviation.
 pub fn mutants(claim: &ClaimRecord, on: Date) -> Vec<Mutant> {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 
 use super::Mutant;
-use crate::bundle::Bundle;
+use crate::evidence::bundle::Bundle;
 use crate::evidence::{ClaimRecord, trial_file};
-use crate::probe::trial::{self, Trial};
-use crate::probe::{Reading, Sample, Unreadable};
+use crate::measurement::trial::{self, Trial};
+use crate::measurement::{Reading, Sample, Unreadable};
 use crate::verdict::{Check, Verdict};
 
 /// Falsifies the output of every trial whose samples a check of the claim rests on.
@@ -68,7 +68,7 @@ fn is_of(readings: &[Reading], check: &Check) -> bool {
     readings.iter().any(|reading| reading.probe == check.probe)
 }
 
-fn values<'a>(readings: &'a [Reading], check: &Check) -> Vec<&'a crate::probe::Value> {
+fn values<'a>(readings: &'a [Reading], check: &Check) -> Vec<&'a crate::measurement::Value> {
     readings.iter().filter(|reading| reading.probe == check.probe).map(|reading| &reading.value).collect()
 }
 

@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use super::Mutant;
+use crate::base::unit::Unit;
 use crate::evidence::ClaimRecord;
-use crate::probe::{Sample, Value};
-use crate::unit::Unit;
+use crate::measurement::{Sample, Value};
 use crate::verdict::{Check, Rule, Verdict};
 
 /// A sample that is put in the place of another; `None` where it is gone.
@@ -114,7 +114,7 @@ fn other(unit: Unit) -> Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::Dollars;
+    use crate::base::unit::Dollars;
     use crate::verdict::Source;
 
     #[test]

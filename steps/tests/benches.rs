@@ -15,22 +15,19 @@ fn names(project: &Project, arguments: &[&str]) -> Vec<String> {
 fn a_part_gives_its_own_names_and_no_others() {
     let project = Project::new();
     assert_eq!(names(&project, &["bench", "plan", "--json"]), ["plan_10k_s", "plan_cost_ratio"]);
-    let fleet = ["bench", "fleet", "--machines", "2", "--json"];
-    assert_eq!(names(&project, &fleet), ["cpu_s", "machines", "peak_mib", "wall_s"]);
 }
 
 #[test]
 fn people_are_told_how_the_program_was_built() {
     let project = Project::new();
-    told(&mut project.assay(&["bench", "fleet", "--machines", "1"]), 0, &["build; medians", "fleet: 1 machines in "]);
+    told(&mut project.assay(&["bench", "sampler"]), 0, &["build; medians", "sampler: "]);
 }
 
 #[test]
 fn a_number_is_of_the_part_that_it_is_for() {
     let project = Project::new();
-    told(&mut project.assay(&["bench", "--machines", "2"]), 2, &["write assay bench fleet --machines N"]);
     told(&mut project.assay(&["bench", "ssh", "--times", "2"]), 2, &["write assay bench restore --times N"]);
-    told(&mut project.assay(&["bench", "boots"]), 2, &["restore, sampler, ssh, plan, report, fleet, suite"]);
+    told(&mut project.assay(&["bench", "boots"]), 2, &["restore, sampler, ssh, plan, report, suite"]);
 }
 
 #[test]

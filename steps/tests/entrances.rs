@@ -18,8 +18,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use assay::command::Command;
-use assay::shell::{Entrance, Nobody, Shell, Ssh};
+use assay::exec::command::Command;
+use assay::exec::shell::{Entrance, Nobody, Shell, Ssh};
 use tempfile::TempDir;
 
 use crate::sshd::{Sshd, me, new_key};

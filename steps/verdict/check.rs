@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
 use super::{Outcome, Verdict};
-use crate::probe::{Sample, Value, catalogue};
-use crate::stats::{Interval, Summary};
-use crate::unit::Unit;
+use crate::base::stats::{Interval, Summary};
+use crate::base::unit::Unit;
+use crate::measurement::{Sample, Value, catalogue};
 
 /// Where and when samples were to be taken: whatever is from elsewhere or from another time is no answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

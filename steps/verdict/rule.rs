@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::probe::Value;
-use crate::unit::Unit;
+use crate::base::unit::Unit;
+use crate::measurement::Value;
 
 /// What every sample of a check must satisfy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use assay::artifact::{Image, Recipe};
-use assay::conventional::{Program, ratio};
-use assay::deployment::Deployment;
-use assay::probe::trial::Until;
-use assay::probe::{Reading, Sample};
-use assay::target::Vm;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::deployment::Deployment;
+use assay::measurement::ratio::ratio;
+use assay::measurement::trial::Until;
+use assay::measurement::{Reading, Sample};
+use assay::targets::Vm;
+use assay::workloads::baseline::Program;
+use assay::workloads::{Image, Recipe};
 
 use super::kept::kept;
 use super::machines::Bench;
@@ -154,7 +155,7 @@ fn run(series: &str, pair: u32) -> Run<'_> {
 fn middle(samples: &[Sample], run: &str, probe: &str) -> Option<f64> {
     let mine = samples.iter().filter(|sample| sample.subject == run && sample.probe == probe);
     let numbers: Vec<f64> = mine.filter_map(|sample| sample.value.number()).collect();
-    assay::stats::median(&numbers)
+    assay::base::stats::median(&numbers)
 }
 
 /// One that ended early would only seem to take little.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use assay::cloud::{Ami, CANONICAL, Used};
-use assay::cost::{self, Bill};
-use assay::probe::{Reading, Value};
-use assay::quote::Quote;
-use assay::settings::StandIn;
-use assay::target::ec2::Cloud;
-use assay::unit::Unit;
+use assay::base::settings::StandIn;
+use assay::base::unit::Unit;
+use assay::measurement::estimate::Quote;
+use assay::measurement::pricing::{self, Bill};
+use assay::measurement::{Reading, Value};
+use assay::targets::ec2::Cloud;
+use assay::targets::instance_spec::{Ami, CANONICAL, Used};
 use jiff::Timestamp;
 
 use super::{Lab, Subject};
@@ -147,7 +147,7 @@ impl Lab {
                 anyhow::bail!("nobody knows for how long the device's CPUs were busy, and that is billed too")
             };
             let bill = rented.bill().with_busy(*busy, rented.quote.surplus);
-            self.subject("the bill", "host", cost::readings(&bill))
+            self.subject("the bill", "host", pricing::readings(&bill))
         };
         self.once("the bill", make).await
     }

@@ -1,9 +1,9 @@
 //! Machines that come with an image: it was pulled before they were frozen, for a pull costs an emulated CPU as much as the
 //! arrival.
 
-use assay::artifact::Image;
-use assay::deployment;
-use assay::target::{Machine, Preparation, Urgency, Vm};
+use assay::measurement::deployment;
+use assay::targets::{Machine, Preparation, Urgency, Vm};
+use assay::workloads::Image;
 
 use super::{Guest, Job, Kind, Lab};
 

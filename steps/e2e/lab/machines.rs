@@ -5,16 +5,18 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use assay::deployment::{self, Deployment};
-use assay::facts::{Arch, Facts};
-use assay::inventory::Inventory;
-use assay::memo::Memo;
-use assay::probe::Reading;
-use assay::room::{Room, Share};
-use assay::schedule::{Schedule, queueing};
-use assay::survey::Root;
-use assay::target::ec2::Cloud;
-use assay::target::{Context, DEVICE, Definition, Found, Machine, SetupStep, Urgency, Vm};
+use assay::base::host_capacity::{Room, Share};
+use assay::base::once_map::Memo;
+use assay::base::platform::Arch;
+use assay::base::unit::Unit;
+use assay::base::work_log::{Schedule, queueing};
+use assay::measurement::Reading;
+use assay::measurement::deployment::{self, Deployment};
+use assay::targets::ec2::Cloud;
+use assay::targets::machine_info::Facts;
+use assay::targets::preflight::Root;
+use assay::targets::state_snapshot::Inventory;
+use assay::targets::{Context, DEVICE, Definition, Found, Machine, SetupStep, Urgency, Vm};
 use tokio::sync::Semaphore;
 
 /// How long a machine may take to give its journal when it goes.
@@ -366,7 +368,8 @@ impl Machines {
     pub async fn busy(&self) -> anyhow::Result<Reading> {
         let bench = self.device_bench().await?;
         let _turn = self.device_turn.acquire().await?;
-        bench.machine.busy().await
+        let (seconds, raw) = bench.machine.busy().await?;
+        Ok(Reading::new("cost.cpu", seconds, Unit::Seconds, &raw))
     }
 
     /// Saves the journals and shuts everything down.

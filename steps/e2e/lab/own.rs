@@ -1,11 +1,11 @@
 //! Runs of a workload of one's own: on the device as its Quadlet says, and where something was changed.
 
 use anyhow::Context as _;
-use assay::conventional::{self, Program};
-use assay::deployment::Deployment;
-use assay::probe::trial::Until;
-use assay::unit::Unit;
-use assay::workload::Change;
+use assay::base::unit::Unit;
+use assay::claims::workload::Change;
+use assay::measurement::deployment::Deployment;
+use assay::measurement::trial::Until;
+use assay::workloads::baseline::{self, Program};
 
 use super::machines::Bench;
 use super::trials::Run;
@@ -38,9 +38,9 @@ impl Lab {
     }
 
     /// A program of which we make the image ourselves, by the name that `--image` gives it.
-    pub(super) async fn conventional_image(&self, program: Program) -> anyhow::Result<assay::artifact::Image> {
+    pub(super) async fn conventional_image(&self, program: Program) -> anyhow::Result<assay::workloads::Image> {
         let (settings, arch) = (&self.orders.settings, self.orders.arch);
-        conventional::image(&self.workshop, settings, arch, program, &self.progress).await
+        baseline::image(&self.workshop, settings, arch, program, &self.progress).await
     }
 }
 

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay::artifact::{Image, Recipe};
-use assay::probe::Reading;
-use assay::registry::{self, Ecr, Login, NotMade, Pull, Pushed, Refusal, Repository};
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::measurement::Reading;
+use assay::targets::ecr::Ecr;
+use assay::targets::repository::{NotMade, Refusal, Repository};
+use assay::workloads::registry::{self, Login, Pull, Pushed};
+use assay::workloads::{Image, Recipe};
 use jiff::Timestamp;
 
 use super::{Guest, Lab, Subject};

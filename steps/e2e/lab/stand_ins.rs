@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use assay::artifact::Recipe;
-use assay::command::Command;
-use assay::deployment::Deployment;
-use assay::facts::{Facts, runtime_features};
-use assay::probe::trial::Until;
-use assay::probe::{Reading, Value, journal};
-use assay::shell::Shell;
-use assay::tool;
-use assay::unit::Unit;
+use assay::base::programs;
+use assay::base::unit::Unit;
+use assay::exec::command::Command;
+use assay::exec::shell::Shell;
+use assay::measurement::deployment::Deployment;
+use assay::measurement::trial::Until;
+use assay::measurement::{Reading, Value, journal};
+use assay::targets::machine_info::{Facts, runtime_features};
+use assay::workloads::Recipe;
 
 use super::machines::{Bench, Kind};
 use super::subjects::{features_reading, machine_readings};
@@ -41,7 +41,7 @@ impl Lab {
     /// This host's runc, looked at as if it were the device's crun.
     pub async fn runc_subject(&self) -> anyhow::Result<Subject> {
         let make = async {
-            let runc = tool::need("runc", "ci/setup")?;
+            let runc = programs::need("runc", "ci/setup")?;
             let host = Shell::local(self.evidence.clone());
             let said = host.read(&Command::new(runc).arg("--version")).await?;
             let version = said.lines().next().unwrap_or_default().replace(" version", "");

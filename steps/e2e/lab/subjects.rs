@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use assay::artifact::{Image, Module, Recipe, build};
-use assay::command::Status;
-use assay::facts::Facts;
-use assay::probe::Reading;
-use assay::unit::Unit;
+use assay::base::unit::Unit;
+use assay::exec::command::Status;
+use assay::measurement::Reading;
+use assay::targets::machine_info::Facts;
+use assay::workloads::{Image, Module, Recipe, build};
 
 use super::machines::Bench;
 use super::{Guest, Job, Lab, Subject};

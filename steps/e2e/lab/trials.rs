@@ -4,16 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use assay::artifact::{Image, Recipe};
-use assay::command::{Command, Output, Status};
-use assay::deployment::{self, Deployment, Watched};
+use assay::base::unit::Unit;
 use assay::evidence::trial_file;
-use assay::probe::Reading;
-use assay::probe::trial::Until;
-use assay::shell::Shell;
-use assay::target::Vm;
-use assay::unit::Unit;
+use assay::exec::command::{Command, Output, Status};
+use assay::exec::shell::Shell;
+use assay::measurement::Reading;
+use assay::measurement::deployment::{self, Deployment, Watched};
+use assay::measurement::trial::Until;
+use assay::targets::Vm;
 use assay::verdict::Source;
+use assay::workloads::{Image, Recipe};
 use jiff::{SignedDuration, Timestamp};
 
 use super::kept::kept;

@@ -8,8 +8,8 @@ use super::register::measured;
 use super::room::Room;
 use super::words::{chip, class, control_chip, plain, took};
 use super::{Run, commands, logs, runs, samples, scenario};
-use crate::conclusion::{Attempt, ControlRecord};
 use crate::evidence::ClaimRecord;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 
 /// How much of a sentence is shown, in characters.
 const SENTENCE: usize = 1500;
@@ -188,8 +188,8 @@ fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut Ro
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::claims::plan::Decision;
     use crate::evidence::Control;
-    use crate::plan::Decision;
     use crate::verdict::Verdict;
 
     /// A claim with nothing in it.

@@ -8,10 +8,10 @@ use super::Run;
 use super::files::file;
 use super::room::Room;
 use super::words::{count, plain, took};
-use crate::bundle::{Bundle, Folder};
-use crate::command::Status;
-use crate::conclusion::Attempt;
+use crate::evidence::bundle::{Bundle, Folder};
 use crate::evidence::{ClaimRecord, Ran, Stream};
+use crate::exec::command::Status;
+use crate::verdict::claim_verdict::Attempt;
 
 /// How many commands of a claim are shown at most.
 const MOST: usize = 60;

@@ -6,8 +6,8 @@ use serde_json::Value as Json;
 
 use super::room::Room;
 use super::words::{plain, took};
-use crate::schedule::Summary;
-use crate::unit::Unit;
+use crate::base::unit::Unit;
+use crate::base::work_log::Summary;
 
 /// How much of a fact is shown, in characters.
 const FACT: usize = 400;

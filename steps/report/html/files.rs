@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::words::plain;
-use crate::bundle::Folder;
+use crate::evidence::bundle::Folder;
 
 /// How much of a name is shown, in characters.
 const NAME: usize = 160;

@@ -9,7 +9,7 @@ use super::Run;
 use super::files::file;
 use super::room::Room;
 use super::words::plain;
-use crate::conclusion::Attempt;
+use crate::verdict::claim_verdict::Attempt;
 
 /// How much of the beginning and of the end of a machine's log is shown, in bytes.
 const PART: u64 = 2500;

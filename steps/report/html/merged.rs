@@ -10,7 +10,7 @@ use super::room::Room;
 use super::verdict::{how_many, plural, sentence};
 use super::words::{VERDICTS, chip, class, count, plain};
 use super::{LISTED, MOST, PART, frame_bytes};
-use crate::merge::{Column, Merged, PARTS, Part};
+use crate::evidence::merge::{Column, Merged, PARTS, Part};
 use crate::report::console::mark;
 use crate::report::merged::{Row, alike, rows, unrun};
 use crate::verdict::Verdict;
@@ -280,7 +280,7 @@ fn line(merged: &Merged, (id, claims): &Row) -> Markup {
 }
 
 /// Where a claim is told in full: on the page of the run that judged it.
-fn place(merged: &Merged, column: &Column, id: crate::claim::ClaimId) -> String {
+fn place(merged: &Merged, column: &Column, id: crate::claims::register::ClaimId) -> String {
     let part = column.of_claim(id).and_then(|(_, place)| merged.parts.get(place));
     part.map(|part| format!("{PARTS}/{}/report.html#{id}", part.name)).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The annex's figures, where they can be read as a quantity.
 
-use crate::unit::{Bytes, Dollars, Duration, Ratio, Unit};
+use crate::base::unit::{Bytes, Dollars, Duration, Ratio, Unit};
 
 /// The one quantity of this unit that a text of the annex names; `None` where there is none, or more than one: `17.8 MB`
 /// and `2, 411 MiB usable` name one, `17.2 / 46.7 MB` and `30-45 min` none that could be told.

@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use super::Run;
 use super::room::Room;
 use super::words::{VERDICTS, chip, class, control_chip, plain};
+use crate::base::unit::Unit;
+use crate::claims::plan::FeatureFile;
 use crate::evidence::ClaimRecord;
-use crate::plan::FeatureFile;
-use crate::unit::Unit;
 
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;

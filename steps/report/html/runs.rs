@@ -8,10 +8,10 @@ use maud::{Markup, PreEscaped, html};
 use super::Run;
 use super::room::Room;
 use super::words::plain;
-use crate::conclusion::Attempt;
-use crate::probe::Sample;
+use crate::base::unit::Unit;
+use crate::measurement::Sample;
 use crate::report::plot::{Look, Stage, Timeline, Waterfall};
-use crate::unit::Unit;
+use crate::verdict::claim_verdict::Attempt;
 
 /// How many runs of a claim are drawn at most.
 const MOST: usize = 6;

@@ -8,11 +8,11 @@ use super::Run;
 use super::published::quantity;
 use super::room::Room;
 use super::words::plain;
-use crate::conclusion::Attempt;
+use crate::base::unit::Unit;
 use crate::evidence::ClaimRecord;
-use crate::probe::{Sample, Value};
+use crate::measurement::{Sample, Value};
 use crate::report::plot::{Dot, Dots, Row};
-use crate::unit::Unit;
+use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Judged, Rule, Statistics};
 
 /// How many texts are shown at most.
@@ -142,7 +142,7 @@ fn texts(checks: &[(&Judged, Vec<&Sample>)]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conclusion::Attempt;
+    use crate::verdict::claim_verdict::Attempt;
     use crate::verdict::{Check, Verdict};
 
     fn check(probe: &str, rule: Rule, unit: Unit) -> Judged {

@@ -5,10 +5,10 @@ use maud::{Markup, html};
 
 use super::Run;
 use super::words::{plain, took};
-use crate::conclusion::{Attempt, ControlRecord, ControlVerdict, Step};
+use crate::claims::plan::{Decision, REFUSAL, every_scenario};
 use crate::evidence::ClaimRecord;
-use crate::plan::{Decision, REFUSAL, every_scenario};
 use crate::report::console::mark;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict, Step};
 use crate::verdict::{Judged, Verdict};
 
 /// How much of a step or a reason is shown, in characters.

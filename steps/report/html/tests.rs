@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::*;
-use crate::bundle::Folder;
-use crate::conclusion::{Attempt, ControlRecord, Step};
+use crate::base::unit::Unit;
+use crate::claims::plan::{Decision, FeatureFile};
 use crate::evidence::Verdicts;
-use crate::plan::{Decision, FeatureFile};
-use crate::unit::Unit;
+use crate::evidence::bundle::Folder;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord, Step};
 use crate::verdict::{Check, Rule, Source, Verdict};
 
 const FEATURE: &str = "Feature: A.2 Build\n  @A2-1\n  Scenario: Small\n    Given a module\n    Then it is small\n    \

@@ -7,10 +7,10 @@ use maud::{Markup, html};
 use super::Run;
 use super::room::Room;
 use super::words::{VERDICTS, class, control_chip, count, plain};
-use crate::conclusion::{ControlRecord, ControlVerdict};
 use crate::evidence::Verdicts;
 use crate::report::console::mark;
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
 
 /// How many claims have that verdict.
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {

@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use crate::conclusion::{ControlRecord, ControlVerdict};
 use crate::report::console::{mark, word};
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
 
 /// A text that somebody else wrote, as it may stand on the page: without terminal sequences, control characters and
 /// those that turn the direction of writing around, and no longer than so many characters.

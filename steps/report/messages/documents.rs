@@ -4,7 +4,7 @@ use gherkin::{Background, Examples, LineCol, Scenario, Step, Table};
 use serde_json::{Value as Json, json};
 
 use super::Ids;
-use crate::plan::FeatureFile;
+use crate::claims::plan::FeatureFile;
 
 /// A feature file.
 pub struct Document {

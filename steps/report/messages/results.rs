@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::super::times;
 use super::documents::{Pickle, PickleStep};
-use crate::bundle::Bundle;
-use crate::conclusion::{Attempt, ControlRecord, ControlVerdict, Step, settle};
-use crate::deviation::Deviation;
+use crate::claims::deviation::Deviation;
+use crate::claims::plan::Decision;
 use crate::evidence::ClaimRecord;
-use crate::plan::Decision;
+use crate::evidence::bundle::Bundle;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict, Step, settle};
 use crate::verdict::{Judged, Outcome, Verdict};
 
 /// What a scenario is to the run.

@@ -8,9 +8,9 @@ use super::super::console::{measured, word};
 use super::super::times;
 use super::NAMESPACE;
 use super::text::{href, line, moment};
-use crate::bundle::Bundle;
-use crate::conclusion::{Attempt, ControlRecord};
 use crate::evidence::ClaimRecord;
+use crate::evidence::bundle::Bundle;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 use crate::verdict::{Judged, Verdict};
 
 /// The result as it grows, claim by claim.

@@ -1,7 +1,7 @@
 //! Every sample of a check as a dot, against the bound and the annex's figure.
 
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit, wide};
-use crate::unit::Unit;
+use crate::base::unit::Unit;
 use crate::verdict::Rule;
 
 /// How many dots are drawn at most.

@@ -5,7 +5,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::unit::Unit;
+use crate::base::unit::Unit;
 
 /// The width of every sheet, in its own units.
 pub(super) const WIDTH: f64 = 400.0;

@@ -1,7 +1,7 @@
 //! The memory of one run over its time: kind upon kind, against the cap.
 
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, wide};
-use crate::unit::Unit;
+use crate::base::unit::Unit;
 
 /// How many looks are drawn at most.
 const MOST: usize = 160;

@@ -1,7 +1,7 @@
 //! Where the time of a start went: stage after stage.
 
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit};
-use crate::unit::Unit;
+use crate::base::unit::Unit;
 
 /// One stage of a start.
 #[derive(Clone, Debug, PartialEq)]

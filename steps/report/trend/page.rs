@@ -4,8 +4,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::prelude::*;
 
 use super::{DRAWN, Matter, ends, marks, said, size, summary};
-use crate::trend::{About, Comparison, Trend};
-use crate::unit::Unit;
+use crate::base::unit::Unit;
+use crate::report::comparison::{About, Comparison, Trend};
 use crate::verdict::Verdict;
 
 const STYLE: &str = include_str!("page.css");
@@ -198,7 +198,7 @@ fn runs(runs: &[About]) -> Markup {
 mod tests {
     use super::super::tests::{change, compared, trend};
     use super::*;
-    use crate::probe::Value;
+    use crate::measurement::Value;
 
     #[test]
     fn the_page_points_out_what_changed_and_shows_every_claim() {

@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use assay::artifact::{Image, Module, Recipe, Workshop};
+use assay::base::settings::StandIn;
 use assay::evidence::Evidence;
-use assay::lease::Ledger;
-use assay::registry::{self, Ecr, NotMade, Refusal, Repository};
-use assay::settings::StandIn;
-use assay::shell::Shell;
+use assay::exec::cleanup::Ledger;
+use assay::exec::shell::Shell;
+use assay::targets::ecr::Ecr;
+use assay::targets::repository::{NotMade, Refusal, Repository};
+use assay::workloads::{Image, Module, Recipe, Workshop, registry};
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecrpublic::config::Credentials;
 use jiff::Timestamp;

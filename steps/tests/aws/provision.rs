@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use assay::cloud::Order;
-use assay::lease::Ledger;
-use assay::progress::Progress;
-use assay::settings::Settings;
-use assay::shell::{Nobody, Reply, Server, new_key};
-use assay::target::Context;
-use assay::target::ec2::{Cloud, Patience};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::exec::cleanup::Ledger;
+use assay::exec::shell::{Nobody, Reply, Server, new_key};
+use assay::targets::Context;
+use assay::targets::ec2::{Cloud, Patience};
+use assay::targets::instance_spec::Order;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -85,7 +85,7 @@ async fn place(job: Job) -> anyhow::Result<String> {
                 Then::Measure => "measure",
                 Then::Close | Then::Panic => "look",
             };
-            let seen = machine.shell.read(&assay::command::Command::new(look)).await;
+            let seen = machine.shell.read(&assay::exec::command::Command::new(look)).await;
             machine.shut_down().await;
             seen.map(|_| {
                 format!("{} has booted from {}", machine.name, machine.facts.image.clone().unwrap_or_default())

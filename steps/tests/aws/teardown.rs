@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use assay::progress::Progress;
-use assay::target::ec2::gc;
-use assay::target::ec2::teardown::{NotGone, Pauses, teardown};
+use assay::base::progress::Progress;
+use assay::targets::ec2::gc;
+use assay::targets::ec2::teardown::{NotGone, Pauses, teardown};
 use serde_json::json;
 
 use super::stand_in::{REGION, StandIn, tagged};

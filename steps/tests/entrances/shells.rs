@@ -1,7 +1,7 @@
 //! Whatever login shell the user has there, a command is the same command.
 
 use super::*;
-use assay::command::Status;
+use assay::exec::command::Status;
 
 use crate::sshd::script;
 

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use assay::conventional::{self, Program};
-use assay::facts::Arch;
+use assay::base::platform::Arch;
+use assay::workloads::baseline::{self, Program};
 
 /// Where it all lies on the machine.
 const PLACE: &str = "/opt/assay";
@@ -61,7 +61,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
         }
     }
     for program in Program::ALL {
-        let kept = conventional::kept(cache, Arch::host().unwrap(), program);
+        let kept = baseline::kept(cache, Arch::host().unwrap(), program);
         if kept.is_file() {
             fs::copy(&kept, at("cache/containers").join(kept.file_name().unwrap())).unwrap();
         }
@@ -69,7 +69,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
     run(Command::new("podman")
         .args(["save", "--quiet", "--output"])
         .arg(at("registry.tar"))
-        .arg(assay::registry::MADE));
+        .arg(assay::workloads::registry::MADE));
     let tar = Command::new("tar").args(["-C", stage.path().to_str().unwrap(), "-cz", "."]).output().unwrap();
     assert!(tar.status.success());
     tar.stdout

@@ -1,0 +1,16 @@
+//! What everything else rests on: units, statistics, paths and clocks of the host, progress.
+
+pub mod digest;
+pub mod host_capacity;
+pub mod once_map;
+pub mod packages;
+pub mod platform;
+pub mod poll;
+pub mod procfs;
+pub mod programs;
+pub mod progress;
+pub mod redact;
+pub mod settings;
+pub mod stats;
+pub mod unit;
+pub mod work_log;

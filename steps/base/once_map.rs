@@ -1,0 +1,101 @@
+//! Things that many ask for and that are made once.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::base::work_log::{Schedule, needing};
+
+/// Makes a thing once per key and gives it to everybody who asks; a failure is remembered like a success. What is made is
+/// work that the schedule has, under its kind's name and its key.
+pub struct Memo<T> {
+    made: Mutex<HashMap<String, Cell<T>>>,
+    kind: &'static str,
+    schedule: Arc<Schedule>,
+}
+type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
+
+impl<T> Memo<T> {
+    /// Nothing yet, of this kind.
+    pub fn of(kind: &'static str, schedule: &Arc<Schedule>) -> Memo<T> {
+        Memo { made: Mutex::default(), kind, schedule: schedule.clone() }
+    }
+}
+
+impl<T: Clone> Memo<T> {
+    /// The thing of this key: made now by the first who asks, waited for by those who ask meanwhile.
+    ///
+    /// # Errors
+    /// It could not be made, now or when it was first asked for.
+    pub async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        // In a box at once: a future is as large as all that it is made of, and more than once at each step.
+        let make = Box::pin(make);
+        let cell = self.cells().entry(key.to_owned()).or_default().clone();
+        let name = format!("{} {key}", self.kind);
+        let make = async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) };
+        let made = needing(&name, cell.get_or_init(|| self.schedule.work(&name, make))).await;
+        made.clone().map_err(|error| anyhow::anyhow!("{error}"))
+    }
+
+    fn cells(&self) -> MutexGuard<'_, HashMap<String, Cell<T>>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets everything: what is asked for next is made anew.
+    pub fn forget(&self) {
+        self.cells().clear();
+    }
+
+    /// Forgets what could not be made.
+    pub fn forget_failures(&self) {
+        let failed = |cell: &Cell<T>| cell.get().is_some_and(Result::is_err);
+        self.cells().retain(|_, cell| !failed(cell));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_several_ask_for_at_once_is_made_once() {
+        let (memo, made) = (Memo::of("guest", &Arc::default()), AtomicU32::new(0));
+        let trial = |key: &'static str| {
+            memo.get(key, async {
+                tokio::task::yield_now().await;
+                Ok(made.fetch_add(1, Ordering::Relaxed))
+            })
+        };
+        let (a, b, c) = tokio::join!(trial("hog"), trial("hog"), trial("spinner"));
+        let (a, b, c) = (a.unwrap(), b.unwrap(), c.unwrap());
+        assert!(a == b && a != c, "{a} {b} {c}");
+        assert_eq!(trial("hog").await.unwrap(), a);
+        assert_eq!(made.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_not_tried_again() {
+        let memo = Memo::<u32>::of("guest", &Arc::default());
+        for _ in 0..2 {
+            let error = memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
+            assert_eq!(error.to_string(), "no room");
+        }
+        assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap_err().to_string(), "no room");
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_made_anew() {
+        let memo = Memo::<u32>::of("guest", &Arc::default());
+        memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
+        memo.forget_failures();
+        assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap(), 1);
+        memo.forget_failures();
+        assert_eq!(memo.get("hog", async { Ok(2) }).await.unwrap(), 1, "what was made is kept");
+        memo.forget();
+        assert_eq!(memo.get("hog", async { Ok(3) }).await.unwrap(), 3);
+    }
+}

@@ -1,0 +1,301 @@
+//! Architectures, and the targets that options name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::base::settings::{Settings, StandIn};
+
+/// A processor architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// x86-64.
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Arch {
+    /// All there are.
+    pub const ALL: [Arch; 2] = [Arch::Amd64, Arch::Arm64];
+
+    /// This host's, if it is one we know.
+    pub fn host() -> Option<Arch> {
+        Arch::from_uname(std::env::consts::ARCH)
+    }
+
+    /// Debian's name for it: `amd64`.
+    pub fn debian(self) -> &'static str {
+        match self {
+            Arch::Amd64 => "amd64",
+            Arch::Arm64 => "arm64",
+        }
+    }
+
+    /// What `uname -m` calls it: `x86_64`.
+    pub fn uname(self) -> &'static str {
+        match self {
+            Arch::Amd64 => "x86_64",
+            Arch::Arm64 => "aarch64",
+        }
+    }
+
+    /// The architecture that `uname -m` calls so.
+    pub fn from_uname(name: &str) -> Option<Arch> {
+        Arch::ALL.into_iter().find(|arch| arch.uname() == name)
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.debian())
+    }
+}
+
+/// A name that is no architecture's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no architecture: write amd64 or arm64")]
+pub struct UnknownArch(String);
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    fn from_str(text: &str) -> Result<Arch, UnknownArch> {
+        Arch::ALL.into_iter().find(|arch| arch.debian() == text).ok_or_else(|| UnknownArch(text.to_owned()))
+    }
+}
+
+/// The kind of machine to run on, as `--target` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TargetSpec {
+    /// A virtual machine of ours, of this architecture.
+    Vm(Arch),
+    /// This host, by its own Podman.
+    Podman,
+    /// A machine that somebody else runs.
+    Ssh {
+        /// As whom to log in.
+        user: String,
+        /// Its name or address.
+        host: String,
+        /// Its SSH port, where one is named.
+        port: Option<u16>,
+    },
+    /// An instance of the annex's own kind.
+    Ec2,
+}
+
+/// A text that names no target.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")]
+pub struct UnknownTarget(String);
+
+/// A target that cannot be provided.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NotAvailable {
+    /// Before somebody has looked at it.
+    #[error("what {0} is is known once somebody has looked at it: ci/e2e --target {0} --plan does")]
+    Unseen(String),
+    /// By this build, which has no SDK for it.
+    #[error(
+        "target ec2 is not in this build, for AWS's SDK takes minutes to compile: use ci/e2e --target ec2, or \
+         cargo test --features aws --test e2e -- --target ec2"
+    )]
+    NotBuilt,
+    /// By this host.
+    #[error("target {0} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64")]
+    Elsewhere(String),
+}
+
+impl TargetSpec {
+    /// The target to use: the one named, else `ASSAY_TARGET`, else a machine of this host's architecture.
+    ///
+    /// # Errors
+    /// There is no such target; the error lists those there are.
+    pub fn choose(named: Option<&str>, settings: &Settings) -> anyhow::Result<TargetSpec> {
+        match (named, settings.target.as_deref()) {
+            (Some(named), _) => Ok(named.parse()?),
+            (None, Some(set)) => set.parse().context("ASSAY_TARGET"),
+            (None, None) => Ok("vm".parse()?),
+        }
+    }
+
+    /// The architecture of its machines: the annex's in EC2, this host's where something stands in for AWS.
+    ///
+    /// # Errors
+    /// It is somebody else's machine: [`Found`] knows.
+    pub fn arch(&self, stand_in: &StandIn) -> Result<Arch, NotAvailable> {
+        match self {
+            TargetSpec::Vm(arch) => Ok(*arch),
+            TargetSpec::Ec2 if stand_in.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
+            TargetSpec::Ec2 => Ok(Arch::Arm64),
+            TargetSpec::Podman | TargetSpec::Ssh { .. } => Err(NotAvailable::Unseen(self.to_string())),
+        }
+    }
+
+    /// Whether its machine is somebody else's, which is looked at before anything is planned.
+    pub fn is_found(&self) -> bool {
+        matches!(self, TargetSpec::Podman | TargetSpec::Ssh { .. })
+    }
+
+    /// Whether this build can run something on it; what would run can be told of targets that it cannot run on.
+    ///
+    /// # Errors
+    /// It cannot; the error says what can.
+    pub fn available(&self) -> Result<(), NotAvailable> {
+        match self {
+            TargetSpec::Ec2 if !cfg!(feature = "aws") => Err(NotAvailable::NotBuilt),
+            _ => Ok(()),
+        }
+    }
+
+    /// The command that tries all that a run on it needs.
+    pub fn doctor(&self) -> String {
+        let sdk = if *self == TargetSpec::Ec2 { "--features aws " } else { "" };
+        format!("cargo run {sdk}-- doctor --target {self}")
+    }
+
+    /// An error for which it cannot be used, with the command that tells more, unless that is named already.
+    pub fn unusable(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
+        let error = error.into();
+        let said = format!("{error:#}");
+        if said.contains("-- doctor") {
+            return error;
+        }
+        // What ends with a machine's console has lines.
+        let apart = if said.contains('\n') { "\n" } else { "; " };
+        anyhow::anyhow!("{said}{apart}`{}` tries all that a run needs", self.doctor())
+    }
+
+    /// The architecture of its machines, where they are this host's own.
+    ///
+    /// # Errors
+    /// They are not.
+    pub fn on_this_host(&self) -> Result<Arch, NotAvailable> {
+        match self {
+            TargetSpec::Vm(arch) => Ok(*arch),
+            _ => Err(NotAvailable::Elsewhere(self.to_string())),
+        }
+    }
+}
+
+impl FromStr for TargetSpec {
+    type Err = UnknownTarget;
+
+    fn from_str(text: &str) -> Result<TargetSpec, UnknownTarget> {
+        let unknown = || UnknownTarget(text.to_owned());
+        match text {
+            "vm" => Arch::host().map(TargetSpec::Vm).ok_or_else(unknown),
+            "podman" => Ok(TargetSpec::Podman),
+            "ec2" => Ok(TargetSpec::Ec2),
+            _ => match (text.strip_prefix("vm:"), text.strip_prefix("ssh://")) {
+                (Some(arch), _) => arch.parse().map(TargetSpec::Vm).map_err(|_| unknown()),
+                (_, Some(address)) => login(address).ok_or_else(unknown),
+                _ => Err(unknown()),
+            },
+        }
+    }
+}
+
+/// `user@host`, `user@host:2222`, `user@[::1]:22`.
+fn login(address: &str) -> Option<TargetSpec> {
+    let (user, place) = address.split_once('@')?;
+    let (host, port) = match place.strip_prefix('[') {
+        Some(bracketed) => {
+            let (host, rest) = bracketed.split_once(']')?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let port = port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or(())).transpose().ok()?;
+    let plain = |word: &str| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "/@".contains(c));
+    (plain(user) && plain(host)).then(|| TargetSpec::Ssh { user: user.to_owned(), host: host.to_owned(), port })
+}
+
+impl fmt::Display for TargetSpec {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetSpec::Vm(arch) => write!(out, "vm:{arch}"),
+            TargetSpec::Podman => out.write_str("podman"),
+            TargetSpec::Ec2 => out.write_str("ec2"),
+            TargetSpec::Ssh { user, host, port } => {
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+                write!(out, "ssh://{user}@{host}")?;
+                port.iter().try_for_each(|port| write!(out, ":{port}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_reads_back_as_it_is_shown() {
+        for text in
+            ["vm:amd64", "vm:arm64", "podman", "ec2", "ssh://admin@10.0.0.7", "ssh://a@b:2222", "ssh://a@[::1]:23"]
+        {
+            assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
+        }
+        let ours = Arch::host().unwrap();
+        assert_eq!("vm".parse(), Ok(TargetSpec::Vm(ours)));
+    }
+
+    #[test]
+    fn what_is_no_target_is_told_all_there_are() {
+        for text in ["", "vm:riscv64", "docker", "ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"]
+        {
+            let error = text.parse::<TargetSpec>().unwrap_err().to_string();
+            assert!(error.ends_with("write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_machine_of_somebody_else_is_unknown_until_it_was_looked_at() {
+        let none = StandIn::default();
+        let vm = TargetSpec::Vm(Arch::Arm64);
+        assert_eq!((vm.arch(&none), vm.available(), vm.on_this_host()), (Ok(Arch::Arm64), Ok(()), Ok(Arch::Arm64)));
+        for text in ["podman", "ssh://a@b"] {
+            let found: TargetSpec = text.parse().unwrap();
+            assert!(found.is_found() && found.available().is_ok());
+            let said = found.arch(&none).unwrap_err().to_string();
+            assert!(said.ends_with(&format!("ci/e2e --target {text} --plan does")), "{said}");
+            let said = found.on_this_host().unwrap_err().to_string();
+            assert_eq!(said, format!("target {text} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told_with_the_command_that_tells_more_and_once() {
+        let vm = TargetSpec::Vm(Arch::Arm64);
+        let said = vm.unusable(anyhow::anyhow!("no such file").context("no machine")).to_string();
+        assert_eq!(
+            said,
+            "no machine: no such file; `cargo run -- doctor --target vm:arm64` tries all that a run needs"
+        );
+        assert_eq!(vm.unusable(anyhow::anyhow!(said.clone())).to_string(), said);
+        let lines = TargetSpec::Ec2.unusable(anyhow::anyhow!("console:\npanic")).to_string();
+        assert!(lines.starts_with("console:\npanic\n`cargo run --features aws -- doctor --target ec2` "), "{lines}");
+    }
+
+    #[test]
+    fn ec2_is_planned_in_every_build_and_run_on_where_its_sdk_is_built_in() {
+        let stand_in = StandIn { endpoint: Some("http://127.0.0.1:5000".into()), ..StandIn::default() };
+        assert_eq!(TargetSpec::Ec2.arch(&StandIn::default()), Ok(Arch::Arm64));
+        assert_eq!(TargetSpec::Ec2.arch(&stand_in).ok(), Arch::host());
+        assert_eq!(TargetSpec::Ec2.available().is_ok(), cfg!(feature = "aws"));
+        assert!(TargetSpec::Ec2.on_this_host().is_err());
+        let said = NotAvailable::NotBuilt.to_string();
+        assert!(
+            said.contains("use ci/e2e --target ec2, or cargo test --features aws --test e2e -- --target ec2"),
+            "{said}"
+        );
+    }
+}

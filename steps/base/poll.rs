@@ -1,0 +1,62 @@
+//! The one poll loop: a condition, a deadline, and what was last seen.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// What a look at the world brought.
+#[derive(Debug)]
+pub enum Look<T> {
+    /// The condition is met.
+    Done(T),
+    /// Not yet; this was seen.
+    Waiting(String),
+}
+
+/// The deadline came first.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} did not happen within {}; last seen: {last}", crate::base::unit::Duration(limit.as_secs_f64()))]
+pub struct TooLate {
+    what: String,
+    limit: Duration,
+    last: String,
+}
+
+/// Looks every `pause` until the condition is met or `limit` is over; an error of the look ends the waiting at once.
+///
+/// # Errors
+/// The look's own, or [`TooLate`] with what was last seen.
+pub async fn until<T, E, F>(what: impl Display, limit: Duration, pause: Duration, mut look: F) -> Result<T, E>
+where
+    F: AsyncFnMut() -> Result<Look<T>, E>,
+    E: From<TooLate>,
+{
+    let started = Instant::now();
+    loop {
+        let last = match look().await? {
+            Look::Done(value) => return Ok(value),
+            Look::Waiting(seen) => seen,
+        };
+        if started.elapsed() + pause > limit {
+            return Err(TooLate { what: what.to_string(), limit, last }.into());
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_condition_that_never_comes_tells_what_was_last_seen() {
+        let mut looks = 0;
+        let limit = Duration::from_millis(20);
+        let error = until("the boot", limit, Duration::from_millis(5), async || {
+            looks += 1;
+            Ok::<Look<()>, anyhow::Error>(Look::Waiting(format!("look {looks}")))
+        })
+        .await
+        .unwrap_err();
+        assert!(error.to_string().starts_with("the boot did not happen within 20 ms; last seen: look "), "{error}");
+    }
+}

@@ -1,0 +1,130 @@
+//! Failures that somebody has declared: which claim, where, why, until when.
+//!
+//! A declared failure is shown as a known deviation, never as holding. A declaration that has expired, that nothing
+//! bears out, or whose claim holds where it says it fails, is itself a failure.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::claims::register::ClaimId;
+
+/// The names of the facts of a machine that declarations may go by.
+pub const FACTS: [&str; 8] =
+    ["distribution", "architecture", "accelerator", "kernel", "podman", "crun", "wasmedge", "systemd"];
+
+/// One declaration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// The claim that fails.
+    pub claim: ClaimId,
+    /// Where it fails: every one of these must be a fact of the machine, e.g. `podman = "5."` (a beginning).
+    #[serde(default)]
+    pub when: BTreeMap<String, String>,
+    /// What the verdict's reason says where it is this failure and no other: one of these texts.
+    pub because: Vec<String>,
+    /// Why it fails.
+    pub reason: String,
+    /// Where more is said about it: an address, or a file of the project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// Who declares it.
+    pub declared_by: String,
+    /// The last day on which the declaration counts.
+    pub expires: Date,
+}
+
+impl Deviation {
+    /// Whether a verdict with this reason is the failure that it declares.
+    pub fn matches(&self, reason: &str) -> bool {
+        self.because.iter().any(|text| reason.contains(text))
+    }
+
+    /// Which declaration it is, in a sentence about it.
+    pub fn name(&self) -> String {
+        let facts: Vec<String> = self.when.iter().map(|(name, start)| format!("{name} {start}")).collect();
+        match facts.is_empty() {
+            true => format!("the declaration for {}", self.claim),
+            false => format!("the declaration for {} ({})", self.claim, facts.join(", ")),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let name = self.name();
+        if let Some(unknown) = self.when.keys().find(|name| !FACTS.contains(&name.as_str())) {
+            anyhow::bail!("{name}: no machine has a fact \"{unknown}\": name one of {}", FACTS.join(", "));
+        }
+        let empty = |text: &String| text.trim().is_empty();
+        anyhow::ensure!(
+            !self.because.is_empty() && !self.because.iter().any(empty),
+            "{name}: \"because\" is empty, which would excuse any failure: quote what the verdict's reason says"
+        );
+        anyhow::ensure!(!empty(&self.reason) && !empty(&self.declared_by), "{name}: say why it fails, and who says so");
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviationFile {
+    #[serde(default)]
+    deviation: Vec<Deviation>,
+}
+
+/// All declarations.
+#[derive(Clone, Debug, Default)]
+pub struct Deviations(Vec<Deviation>);
+
+impl Deviations {
+    /// Reads the text of `deviations.toml`.
+    ///
+    /// # Errors
+    /// It is malformed, has an unknown key, or a declaration that could excuse anything or nothing.
+    pub fn parse(text: &str) -> anyhow::Result<Deviations> {
+        let all = toml::from_str::<DeviationFile>(text)?.deviation;
+        all.iter().try_for_each(Deviation::check)?;
+        Ok(Deviations(all))
+    }
+
+    /// All declarations, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Deviation> {
+        self.0.iter()
+    }
+
+    /// The claims that are declared.
+    pub fn claims(&self) -> impl Iterator<Item = ClaimId> + '_ {
+        self.0.iter().map(|deviation| deviation.claim)
+    }
+
+    /// What is declared about a claim on a machine; `fact` gives the machine's facts by name.
+    pub fn applying(&self, claim: ClaimId, fact: impl Fn(&str) -> Option<String>) -> Vec<Deviation> {
+        let here = |(name, start): (&String, &String)| fact(name).is_some_and(|value| value.starts_with(start));
+        let applies = |deviation: &&Deviation| deviation.claim == claim && deviation.when.iter().all(here);
+        self.0.iter().filter(applies).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \"5.\" }\nbecause = [\"run.status is 0\"]\n\
+        reason = \"podman 5 finds crun itself\"\ndeclared_by = \"us\"\nexpires = \"2027-01-31\"\n";
+
+    #[test]
+    fn a_declaration_that_could_excuse_anything_or_nothing_is_refused() {
+        for (good, bad, said) in [
+            ("reason =", "until = \"x\"\nreason =", "unknown field `until`"),
+            ("[\"run.status is 0\"]", "[]", "would excuse any failure"),
+            ("[\"run.status is 0\"]", "[\" \"]", "would excuse any failure"),
+            ("podman =", "docker =", "no machine has a fact \"docker\": name one of distribution"),
+            ("\"us\"", "\"\"", "who says so"),
+            ("2027-01-31", "2027-02-31", "day"),
+        ] {
+            let error = Deviations::parse(&DECLARED.replace(good, bad)).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! What would run on a target, what would not, and why: made before anything is started.
+
+mod decision;
+
+use std::collections::BTreeSet;
+
+use gherkin::{Feature, GherkinEnv, Scenario};
+
+pub use decision::{Decision, Met, Seen, Unjudged};
+
+use crate::claims::register::{Claim, ClaimId, Register};
+use decision::decide;
+
+/// Why a scenario does not run that the user did not ask for.
+pub const NOT_SELECTED: &str = "not selected by the options of this run";
+
+/// How the reason begins why a scenario does not run that is another shard's.
+pub const NOT_IN_SHARD: &str = "not in shard ";
+
+/// The tag of scenarios that come after all others.
+const CLOSING: &str = "closing";
+/// The tag of scenarios that share what they measure, and the machine that they look at.
+const SHARED: &str = "shared";
+
+/// How the step begins that makes a scenario a control: without it, its check could say no and nobody would notice why.
+pub const REFUSAL: &str = "the check says no because of ";
+
+/// One scenario and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The claim it puts to the proof.
+    pub claim: ClaimId,
+    /// Its name.
+    pub scenario: String,
+    /// The file it stands in, relative to the project.
+    pub feature: String,
+    /// The line it stands at.
+    pub line: usize,
+    /// Whether it is the control of its claim: the same check on a subject that must be refused.
+    pub control: bool,
+    /// Whether it comes after all others, for it ends the machine.
+    pub closing: bool,
+    /// Whether it shares what it measures with all others that do, instead of measuring for itself on clean machines.
+    pub shared: bool,
+    /// What becomes of it.
+    pub decision: Decision,
+}
+
+impl Planned {
+    /// Where it stands, in short: `a6_service:77`.
+    pub fn place(&self) -> String {
+        let name = self.feature.rsplit('/').next().unwrap_or(&self.feature);
+        format!("{}:{}", name.strip_suffix(".feature").unwrap_or(name), self.line)
+    }
+
+    /// Whether it runs, judged or not.
+    pub fn runs(&self) -> bool {
+        !matches!(self.decision, Decision::Skip(_))
+    }
+}
+
+/// All scenarios, by claim.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// In the order of their claims, each claim before its controls.
+    pub scenarios: Vec<Planned>,
+}
+
+/// A mistake in the features: everything that is wrong with them, each with its place.
+#[derive(Debug, thiserror::Error)]
+#[error("the features cannot be run:\n{}", .0.join("\n"))]
+pub struct Mistakes(pub Vec<String>);
+
+/// A part of the scenarios, for running them on several machines: the first of three is `1/3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shard {
+    part: usize,
+    of: usize,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((part, of)) if 1 <= part && part <= of => Ok(Shard { part, of }),
+            _ => Err(format!("\"{text}\" is no shard: write the first of three as 1/3")),
+        }
+    }
+}
+
+impl Shard {
+    /// Which part, counted from 1, of how many.
+    pub fn numbers(self) -> (usize, usize) {
+        (self.part, self.of)
+    }
+
+    /// The shard that a reason names, as the one why a scenario does not run that is another shard's.
+    pub fn of_reason(reason: &str) -> Option<Shard> {
+        reason.strip_prefix(NOT_IN_SHARD)?.parse().ok()
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}/{}", self.part, self.of)
+    }
+}
+
+/// A feature file that was read.
+#[derive(Clone, Debug)]
+pub struct FeatureFile {
+    /// Relative to the project.
+    pub path: String,
+    /// What it says.
+    pub feature: Feature,
+    /// Its text, to the letter.
+    pub text: String,
+}
+
+impl FeatureFile {
+    /// Reads the text of the feature file that stands at this path of the project.
+    ///
+    /// # Errors
+    /// It is no Gherkin.
+    pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
+        let feature = Feature::parse(text, GherkinEnv::default())?;
+        Ok(FeatureFile { path, feature, text: text.to_owned() })
+    }
+}
+
+impl Plan {
+    /// Decides for each scenario what becomes of it on a target that brings `met` and nothing else.
+    ///
+    /// # Errors
+    /// [`Mistakes`]: a scenario without a claim, a claim nobody knows, a claim without a scenario; a control that is
+    /// declared and not written, or written and not declared, or that could never be caught.
+    pub fn make(
+        features: &[FeatureFile],
+        register: &Register,
+        met: &Met,
+        wanted: impl Fn(&Feature, &Scenario) -> bool,
+        shard: Option<Shard>,
+    ) -> Result<Plan, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut scenarios = Vec::new();
+        for file in features {
+            for scenario in every_scenario(&file.feature) {
+                match the_claim(scenario, register) {
+                    Ok(claim) => {
+                        let control = scenario.tags.iter().any(|tag| tag == "control");
+                        let wrong = misuse(scenario, claim, control);
+                        mistakes.extend(wrong.map(|mistake| told(&file.path, scenario.position.line, &mistake)));
+                        let decision = match wanted(&file.feature, scenario) {
+                            true => decide(claim, met),
+                            false => Decision::Skip(NOT_SELECTED.to_owned()),
+                        };
+                        scenarios.push(Planned {
+                            claim: claim.id,
+                            scenario: scenario.name.clone(),
+                            feature: file.path.clone(),
+                            line: scenario.position.line,
+                            control,
+                            closing: scenario.tags.iter().any(|tag| tag == CLOSING),
+                            shared: file.feature.tags.iter().chain(&scenario.tags).any(|tag| tag == SHARED),
+                            decision,
+                        });
+                    }
+                    Err(mistake) => mistakes.push(told(&file.path, scenario.position.line, &mistake)),
+                }
+            }
+        }
+        mistakes.extend(register.iter().filter_map(|claim| uncovered(claim, &scenarios)));
+        if !mistakes.is_empty() {
+            return Err(Mistakes(mistakes));
+        }
+        scenarios.sort_by_key(|planned| (planned.claim, planned.control));
+        if let Some(shard) = shard {
+            share_out(&mut scenarios, shard);
+        }
+        Ok(Plan { scenarios })
+    }
+
+    /// The planned scenario that stands at this place.
+    pub fn at(&self, feature: &str, line: usize) -> Option<&Planned> {
+        self.scenarios.iter().find(|planned| planned.feature == feature && planned.line == line)
+    }
+}
+
+/// A claim and its controls stay in one shard: apart, neither would mean anything.
+fn share_out(scenarios: &mut [Planned], shard: Shard) {
+    let claims: BTreeSet<ClaimId> = scenarios.iter().map(|planned| planned.claim).collect();
+    let mine: BTreeSet<ClaimId> = claims.into_iter().skip(shard.part - 1).step_by(shard.of).collect();
+    for planned in scenarios.iter_mut().filter(|planned| !mine.contains(&planned.claim)) {
+        planned.decision = Decision::Skip(format!("{NOT_IN_SHARD}{shard}"));
+    }
+}
+
+/// All scenarios of a feature, those within rules too.
+pub fn every_scenario(feature: &Feature) -> impl Iterator<Item = &Scenario> {
+    feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios))
+}
+
+fn told(file: &str, line: usize, mistake: &str) -> String {
+    format!("  {file}:{line}: {mistake}")
+}
+
+/// What is wrong with a scenario as its claim's own, or as its claim's control.
+fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
+    let (name, id) = (&scenario.name, claim.id);
+    let refusals = scenario.steps.iter().filter(|step| step.value.starts_with(REFUSAL)).count();
+    let closed = scenario.steps.last().is_some_and(|step| step.value.starts_with(REFUSAL));
+    match (control, &claim.control) {
+        (true, None) => Some(format!(
+            "\"{name}\" is a control that claim {id} does not declare: say in features/claims.toml what it is, \
+             as control = \"…\""
+        )),
+        (true, Some(_)) if !closed || refusals > 1 => {
+            Some(format!("\"{name}\" could never be caught: end it with one step: But {REFUSAL}\"…\""))
+        }
+        (false, _) if refusals > 0 => {
+            Some(format!("\"{name}\" expects a refusal and is no control: tag it @control, or leave out that step"))
+        }
+        _ => None,
+    }
+}
+
+/// What a claim of the register lacks among the scenarios.
+fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
+    let mine = |control: bool| scenarios.iter().find(|planned| planned.claim == claim.id && planned.control == control);
+    let id = claim.id;
+    match (mine(false), &claim.control) {
+        (None, _) => Some(format!("  claim {id} has no scenario: tag one with @{id}")),
+        (Some(own), Some(control)) if mine(true).is_none() => {
+            let mistake =
+                format!("claim {id} names a control that nobody wrote ({control}): tag one with @{id} @control");
+            Some(told(&own.feature, own.line, &mistake))
+        }
+        _ => None,
+    }
+}
+
+fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Claim, String> {
+    let ids = scenario.tags.iter().filter(|tag| {
+        let mut letters = tag.chars();
+        letters.next() == Some('A') && letters.next().is_some_and(|c| c.is_ascii_digit())
+    });
+    match ids.collect::<Vec<_>>()[..] {
+        [tag] => {
+            let id: ClaimId = tag.parse()?;
+            register.get(id).ok_or_else(|| {
+                let section = tag.split('-').next().unwrap_or(tag).to_owned() + "-";
+                let near = register.iter().map(|claim| claim.id.to_string()).filter(|id| id.starts_with(&section));
+                format!(
+                    "nobody knows claim @{tag}: features/claims.toml has {}",
+                    near.reduce(|a, b| a + ", " + &b).unwrap_or_else(|| "no such section".to_owned())
+                )
+            })
+        }
+        [] if scenario.tags.iter().any(|tag| tag == "control") => Err(format!(
+            "\"{}\" is nobody's control: tag it with the claim that it is the control of too, such as @A6-4 @control",
+            scenario.name
+        )),
+        [] => Err(format!("\"{}\" carries no claim: tag it with one, such as @A6-4", scenario.name)),
+        _ => Err(format!("\"{}\" carries more than one claim: a scenario proves one", scenario.name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\ncontrol = \"z\"\n\
+        [[claim]]\nid = \"A7-7\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"native-cpu\"]\n\
+        [[claim]]\nid = \"A8-5\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"aws\"]\n";
+
+    fn plan(text: &str, shard: Option<Shard>) -> Result<Plan, Mistakes> {
+        let files = [FeatureFile::parse("features/x.feature".to_owned(), text).unwrap()];
+        Plan::make(&files, &Register::parse(CLAIMS).unwrap(), &Met::default(), |_, _| true, shard)
+    }
+
+    fn scenario(tags: &str) -> String {
+        let refusal = if tags.contains("@control") { "    But the check says no because of \"x\"\n" } else { "" };
+        format!("  {tags}\n  Scenario: {tags}\n    Given x\n{refusal}")
+    }
+
+    /// Everything that is in order but for what is added to it.
+    fn sound(more: &str) -> String {
+        format!("Feature: f\n{}{more}", ["@A2-1", "@A2-1 @control", "@A7-7", "@A8-5"].map(scenario).concat())
+    }
+
+    fn mistakes(text: &str) -> Vec<String> {
+        plan(text, None).err().map(|mistakes| mistakes.0).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_a_target_lacks_is_planned_out_with_the_reason() {
+        let plan = plan(&sound(""), None).unwrap();
+        assert_eq!(plan.scenarios[0].decision, Decision::Run);
+        assert_eq!(plan.scenarios[2].decision, Decision::Record(Unjudged::EmulatedCpu));
+        assert!(matches!(&plan.scenarios[3].decision, Decision::Skip(why) if why.contains("ec2")));
+    }
+
+    #[test]
+    fn a_declared_control_is_written_and_a_written_one_declared() {
+        let bare = sound("").replace(&scenario("@A2-1 @control"), "");
+        assert_eq!(
+            mistakes(&bare),
+            ["  features/x.feature:3: claim A2-1 names a control that nobody wrote (z): tag one with @A2-1 @control"]
+        );
+        let undeclared = mistakes(&sound(&scenario("@A7-7 @control")));
+        assert_eq!(undeclared.len(), 1);
+        assert!(undeclared[0].starts_with("  features/x.feature:16: \"@A7-7 @control\" is a control that claim A7-7 "));
+        assert!(undeclared[0].contains("does not declare: say in features/claims.toml"), "{undeclared:?}");
+    }
+
+    #[test]
+    fn a_control_without_a_claim_is_told_to_take_one() {
+        let told = mistakes(&sound(&scenario("@control")));
+        assert_eq!(told.len(), 1);
+        assert!(told[0].contains("is nobody's control: tag it with the claim"), "{told:?}");
+        assert!(told[0].starts_with("  features/x.feature:16: ") && told[0].ends_with("such as @A6-4 @control"));
+    }
+
+    #[test]
+    fn a_control_closes_with_its_refusal_and_nothing_else_has_one() {
+        let refusal = "    But the check says no because of \"x\"\n";
+        let without = sound("").replace(refusal, "");
+        let early =
+            sound("").replace(&format!("    Given x\n{refusal}"), &format!("    Given x\n{refusal}    Then y\n"));
+        let twice = sound("").replace(refusal, &refusal.repeat(2));
+        for text in [without, early, twice] {
+            let told = mistakes(&text);
+            assert_eq!(told.len(), 1, "{text}");
+            assert!(
+                told[0].starts_with("  features/x.feature:6: \"@A2-1 @control\" could never be caught: "),
+                "{told:?}"
+            );
+        }
+        let own = sound("").replacen("Given x\n", "Given x\n    But the check says no because of \"y\"\n", 1);
+        let told = mistakes(&own);
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].starts_with("  features/x.feature:3: \"@A2-1\" expects a refusal and is no control"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_place() {
+        let text = format!("Feature: f\n{}{}{}", scenario("@A2-9"), scenario("@slow"), scenario("@A2-1 @A7-7"));
+        let told = plan(&text, None).unwrap_err().to_string();
+        assert!(
+            told.contains("features/x.feature:3: nobody knows claim @A2-9: features/claims.toml has A2-1"),
+            "{told}"
+        );
+        assert!(told.contains("carries no claim") && told.contains("more than one"), "{told}");
+        assert!(told.contains("claim A8-5 has no scenario"), "{told}");
+    }
+
+    #[test]
+    fn shards_part_the_claims_without_rest_and_keep_controls_with_their_claim() {
+        let all = ["@A2-1", "@A2-1 @control", "@A7-7", "@A8-5"].map(scenario).concat();
+        let mut runs = Vec::new();
+        for shard in ["1/2", "2/2"] {
+            let plan = plan(&format!("Feature: f\n{all}"), Some(shard.parse().unwrap())).unwrap();
+            let mine = |planned: &&Planned| !matches!(&planned.decision, Decision::Skip(why) if why.contains("shard"));
+            runs.push(plan.scenarios.iter().filter(mine).map(|planned| planned.claim.to_string()).collect::<Vec<_>>());
+        }
+        assert_eq!(runs, [vec!["A2-1", "A2-1", "A8-5"], vec!["A7-7"]]);
+        assert!("0/2".parse::<Shard>().is_err() && "3/2".parse::<Shard>().is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! What the project's `features/` say: read here, once, and nowhere else.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use gherkin::{Feature, Scenario};
+
+use crate::claims::deviation::Deviations;
+use crate::claims::plan::{FeatureFile, Met, Mistakes, Plan, Shard};
+use crate::claims::register::Register;
+
+/// The annex: its claims, the scenarios that put them to the proof, and the failures that somebody has declared.
+#[derive(Clone, Debug)]
+pub struct Annex {
+    /// The scenarios, in the order of their sections.
+    pub features: Vec<FeatureFile>,
+    /// The claims.
+    pub register: Register,
+    /// The declared failures.
+    pub deviations: Deviations,
+}
+
+impl Annex {
+    /// Reads the `features/` of the project's folder.
+    ///
+    /// # Errors
+    /// A file cannot be read or is not in order; the error names it, and where a register or a declaration is wrong,
+    /// the line.
+    pub fn read(root: &Path) -> anyhow::Result<Annex> {
+        let folder = root.join("features");
+        let register = read(root, &folder.join("claims.toml"), Register::parse)?;
+        let path = folder.join("deviations.toml");
+        let deviations = match path.exists() {
+            true => read(root, &path, Deviations::parse)?,
+            false => Deviations::default(),
+        };
+        for claim in deviations.claims() {
+            let known = register.get(claim).is_some();
+            anyhow::ensure!(known, "{}: nobody knows claim {claim}: remove its declaration", shown(root, &path));
+        }
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "feature"));
+        paths.sort();
+        let feature = |path: &PathBuf| read(root, path, |text| FeatureFile::parse(shown(root, path), text));
+        let features = paths.iter().map(feature).collect::<anyhow::Result<_>>()?;
+        Ok(Annex { features, register, deviations })
+    }
+
+    /// What would run on a target that brings `met`; see [`Plan::make`].
+    ///
+    /// # Errors
+    /// The scenarios and the register do not fit each other.
+    pub fn plan(
+        &self,
+        met: &Met,
+        wanted: impl Fn(&Feature, &Scenario) -> bool,
+        shard: Option<Shard>,
+    ) -> Result<Plan, Mistakes> {
+        Plan::make(&self.features, &self.register, met, wanted, shard)
+    }
+}
+
+fn read<T>(root: &Path, path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| shown(root, path))
+}
+
+/// A file's name relative to the project.
+fn shown(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::settings::StandIn;
+    use crate::claims::plan::Decision;
+
+    #[test]
+    fn the_annex_is_in_order_and_every_claim_is_planned_on_every_target() {
+        let annex = Annex::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        for target in ["vm:amd64", "vm:arm64", "ec2", "ssh://a@b", "podman"] {
+            let met = Met::by(&target.parse().unwrap(), &StandIn::default(), None);
+            let plan = annex.plan(&met, |_, _| true, None).unwrap();
+            for claim in annex.register.iter() {
+                let mine = |control: bool| {
+                    plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
+                };
+                assert_eq!(mine(false).count(), 1, "{} on {target}", claim.id);
+                assert!(claim.control.is_some() || mine(true).count() == 0, "control of {} is not declared", claim.id);
+            }
+            assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 30, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_with_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let features = root.path().join("features");
+        let told = || format!("{:#}", Annex::read(root.path()).unwrap_err());
+        assert!(told().starts_with(&format!("cannot read {}/claims.toml: ", features.display())), "{}", told());
+        std::fs::create_dir(&features).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(features.join(name), text).unwrap();
+        write("claims.toml", "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\nneed = 1\n");
+        assert!(told().starts_with("features/claims.toml: ") && told().contains("unknown field `need`"), "{}", told());
+        write("claims.toml", "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\n");
+        write("a2.feature", "Scenario\n");
+        assert!(told().starts_with("features/a2.feature: "), "{}", told());
+        write("a2.feature", "Feature: f\n");
+        assert!(Annex::read(root.path()).unwrap().features.len() == 1);
+        let declared = "because = [\"x\"]\nreason = \"x\"\ndeclared_by = \"x\"\nexpires = \"2027-01-31\"\n";
+        write("deviations.toml", &format!("[[deviation]]\nclaim = \"A2-2\"\n{declared}"));
+        assert_eq!(told(), "features/deviations.toml: nobody knows claim A2-2: remove its declaration");
+    }
+}

@@ -1,0 +1,173 @@
+//! What a run's evidence amounts to, in a statement that others can sign and check: in-toto, with SSH keys.
+//!
+//! The statement is one of in-toto's (<https://in-toto.io/Statement/v1>) with the predicate "test result"
+//! (<https://in-toto.io/attestation/test-result/v0.1>). Its signature is one of OpenSSH's own (`ssh-keygen -Y`), so that
+//! it is made with the keys that people have, also those in an agent or on a token, and checked with what they have.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+use serde_json::{Value as Json, json};
+
+use crate::base::digest::sha256_of;
+use crate::evidence::bundle::{Bundle, Folder};
+use crate::evidence::checksums::{SIGNATURE, STATEMENT, SUMS};
+use crate::verdict::Verdict;
+/// What the signature is for: one that was made for something else does not count here.
+pub const NAMESPACE: &str = "assay";
+const PROGRAM: &str = "ssh-keygen";
+
+/// The statement about a sealed run: its subjects are the checksums, the image and the commit that was run.
+///
+/// `PASSED` is said only where every claim was judged and holds, `WARNED` where some were not run or are declared
+/// deviations, `FAILED` where one fails, or was not or could not be judged to the end.
+///
+/// # Errors
+/// The run is not sealed, or a file of it cannot be read.
+pub fn statement(bundle: &Bundle) -> anyhow::Result<Json> {
+    let sha256 = |name: &str| -> anyhow::Result<String> {
+        sha256_of(bundle.folder.reader(name)?).with_context(|| format!("cannot read {name}"))
+    };
+    let mut subjects = vec![json!({ "name": SUMS, "digest": { "sha256": sha256(SUMS)? } })];
+    let text = |pointer: &str| bundle.run.pointer(pointer).and_then(Json::as_str);
+    if let Some(digest) = text("/image/digest").and_then(|digest| digest.strip_prefix("sha256:")) {
+        let name = text("/image/name").unwrap_or("image");
+        subjects.push(json!({ "name": name, "digest": { "sha256": digest } }));
+    }
+    if let Some(commit) = text("/git/commit") {
+        let changed = bundle.run.pointer("/git/changed").and_then(Json::as_bool).unwrap_or(true);
+        subjects.push(json!({
+            "name": "assay", "digest": { "gitCommit": commit }, "annotations": { "uncommittedChanges": changed },
+        }));
+    }
+    let mut configuration = Vec::new();
+    for name in bundle.folder.names()?.iter().filter(|name| name.starts_with("features/")) {
+        configuration.push(json!({ "name": name, "digest": { "sha256": sha256(name)? } }));
+    }
+    let claims = &bundle.verdicts.claims;
+    let those = |wanted: &[Verdict]| -> Vec<String> {
+        claims.iter().filter(|claim| wanted.contains(&claim.verdict)).map(|claim| claim.id.to_string()).collect()
+    };
+    let result = match (bundle.verdicts.exit, bundle.verdicts.complete) {
+        (0, true) if claims.iter().all(|claim| claim.verdict == Verdict::Holds) => "PASSED",
+        (0, true) => "WARNED",
+        _ => "FAILED",
+    };
+    Ok(json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": subjects,
+        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
+        "predicate": {
+            "result": result,
+            "configuration": configuration,
+            "passedTests": those(&[Verdict::Holds]),
+            "warnedTests": those(&[Verdict::KnownDeviation, Verdict::NotRun]),
+            "failedTests": those(&[Verdict::Fails, Verdict::Inconclusive]),
+        },
+    }))
+}
+
+/// A statement as its file has it.
+///
+/// # Errors
+/// None that is known: a statement is a JSON value.
+pub fn text(statement: &Json) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(statement)? + "\n")
+}
+
+/// Writes the statement, signed by a key or, where none is named, unsigned. A signature that was there goes.
+///
+/// # Errors
+/// The run is not sealed, a file cannot be written, or the key does not sign.
+pub fn attest(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<()> {
+    let text = text(&statement(bundle)?)?;
+    let path = bundle.folder.path().join(STATEMENT);
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    let signature = bundle.folder.path().join(SIGNATURE);
+    if let Err(error) = std::fs::remove_file(&signature)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("cannot remove {}", signature.display()));
+    }
+    match key {
+        Some(key) => sign(&path, key),
+        None => Ok(()),
+    }
+}
+
+/// Whether a key could sign, before anything is to be signed.
+///
+/// # Errors
+/// There is no such key, or no program to sign with.
+pub fn can_sign(key: &Path) -> anyhow::Result<()> {
+    File::open(key)
+        .with_context(|| format!("cannot read the signing key {}: name an SSH key's file", key.display()))?;
+    // It has no harmless option: it says how it is used, and fails.
+    Command::new(PROGRAM).arg("-?").output().map(drop).map_err(missing)
+}
+
+fn missing(error: std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!("cannot start {PROGRAM}: {error}: install OpenSSH's client (Debian: openssh-client), 8.2 or newer")
+}
+
+/// It may ask for a passphrase: it has our terminal.
+fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new(PROGRAM);
+    command.args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"]).arg(key).arg(path);
+    let output = command.stdin(Stdio::inherit()).output().map_err(missing)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{} does not sign: {}", key.display(), said.trim());
+    Ok(())
+}
+
+/// Who signed a statement, in a sentence: by name, where a file of allowed signers is named (`ssh-keygen`'s `ALLOWED
+/// SIGNERS`), and otherwise by a key that may be anybody's.
+///
+/// # Errors
+/// There is no signature, nobody of the allowed signers made it, or it is of another text; or OpenSSH is missing.
+pub fn signer(folder: &Folder, allowed: Option<&Path>) -> anyhow::Result<String> {
+    let (statement, signature) = (folder.file(STATEMENT)?, folder.file(SIGNATURE)?);
+    let fits = |command: &mut Command| -> anyhow::Result<String> {
+        let text = File::open(&statement).with_context(|| format!("cannot read {STATEMENT}"))?;
+        let answer = command.args(["-n", NAMESPACE, "-s"]).arg(&signature).stdin(text).output().map_err(missing)?;
+        let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).trim().to_owned();
+        anyhow::ensure!(answer.status.success(), "{SIGNATURE} does not fit {STATEMENT}: {said}");
+        Ok(said)
+    };
+    let Some(allowed) = allowed else {
+        let said = fits(Command::new(PROGRAM).args(["-Y", "check-novalidate"]))?;
+        return Ok(format!("signed by a key that nobody vouches for (name --allowed-signers FILE): {said}"));
+    };
+    // Read once: it may be a pipe, and is asked twice.
+    let signers = std::fs::read(allowed);
+    let signers = signers.with_context(|| format!("cannot read the allowed signers in {}", allowed.display()))?;
+    let mut copy = tempfile::NamedTempFile::new().context("cannot copy the allowed signers")?;
+    copy.write_all(&signers).context("cannot copy the allowed signers")?;
+    let mut find = Command::new(PROGRAM);
+    find.args(["-Y", "find-principals", "-s"]).arg(&signature).arg("-f").arg(copy.path());
+    let found = find.stdin(Stdio::null()).output().map_err(missing)?;
+    let names = String::from_utf8_lossy(&found.stdout).into_owned();
+    let mut last = anyhow::anyhow!(
+        "{SIGNATURE} is of nobody in {}: {}",
+        allowed.display(),
+        String::from_utf8_lossy(&found.stderr).trim()
+    );
+    for name in names.lines().filter(|_| found.status.success()) {
+        match fits(Command::new(PROGRAM).args(["-Y", "verify", "-I", name, "-f"]).arg(copy.path())) {
+            Ok(said) => return Ok(format!("signed by {name}: {said}")),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The statement that a folder has.
+///
+/// # Errors
+/// It is not there, or no JSON.
+pub fn stored(folder: &Folder) -> anyhow::Result<Json> {
+    serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is no JSON"))
+}

@@ -1,0 +1,151 @@
+//! A run's folder, read again: by what is written there and nothing else.
+
+mod folder;
+mod transcript;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::Value as Json;
+
+use crate::claims::plan::FeatureFile;
+use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
+use crate::measurement::Sample;
+use crate::verdict::claim_verdict::Attempt;
+
+pub use folder::{Excerpt, Folder, Strange};
+
+/// What a run left.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// Its folder.
+    pub folder: Folder,
+    /// `run.json`.
+    pub run: Json,
+    /// `verdicts.json`.
+    pub verdicts: Verdicts,
+    /// `samples.jsonl`, in its order.
+    pub samples: Vec<Sample>,
+    /// `features/*.feature` as they were when it ran, in the order of their names.
+    pub features: Vec<FeatureFile>,
+}
+
+impl Bundle {
+    /// Reads a run's folder.
+    ///
+    /// # Errors
+    /// A file is missing, is not of this layout, or cannot be read; the error names the file and, in a list, the line.
+    pub fn open(path: &Path) -> anyhow::Result<Bundle> {
+        let folder = Folder::open(path)?;
+        one_run(&folder)?;
+        let shown = |name: &str| folder.path().join(name).display().to_string();
+        let read = |name: &str| {
+            folder.text(name).with_context(|| format!("{} is not the whole folder of a run", path.display()))
+        };
+        let json = |name: &str| -> anyhow::Result<Json> {
+            let json: Json =
+                serde_json::from_str(&read(name)?).with_context(|| format!("{} is no JSON", shown(name)))?;
+            let schema = json.get("schema").and_then(Json::as_u64).unwrap_or(0);
+            anyhow::ensure!(
+                schema == u64::from(SCHEMA),
+                "{} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it",
+                shown(name)
+            );
+            Ok(json)
+        };
+        let verdicts: Verdicts = serde_json::from_value(json("verdicts.json")?)
+            .with_context(|| format!("{} is not of this layout", shown("verdicts.json")))?;
+        let run = json("run.json")?;
+        let parse = |(place, line): (usize, &str)| {
+            serde_json::from_str(line).with_context(|| format!("{}:{}: no sample", shown("samples.jsonl"), place + 1))
+        };
+        let samples = read("samples.jsonl")?.lines().enumerate().map(parse).collect::<anyhow::Result<_>>()?;
+        let mut features = Vec::new();
+        for name in folder.names()?.iter().filter(|name| name.starts_with("features/") && name.ends_with(".feature")) {
+            let feature = FeatureFile::parse(name.clone(), &read(name)?);
+            features.push(feature.with_context(|| format!("{} is no feature", shown(name)))?);
+        }
+        Ok(Bundle { folder, run, verdicts, samples, features })
+    }
+
+    /// Judges every claim again on the samples, its controls too, and says each difference to what is stored.
+    pub fn differences(&self) -> Vec<String> {
+        let again = |claim: &ClaimRecord| {
+            let fresh = claim.again(&self.samples, self.verdicts.on);
+            let (id, stored) = (claim.id, conclusions(claim));
+            let differs = |(before, now): (String, String)| (before != now).then_some((before, now));
+            let (before, now) = stored.into_iter().zip(conclusions(&fresh)).find_map(differs)?;
+            Some(format!("{id}: stored as \"{before}\", but the samples say \"{now}\""))
+        };
+        self.verdicts.claims.iter().filter_map(again).collect()
+    }
+}
+
+/// The names of the runs that a merged bundle is made of, in its order, as its `run.json` has them; `None` where the
+/// folder is of one run, or of none.
+pub fn parts(folder: &Folder) -> Option<Vec<String>> {
+    let run: Json = serde_json::from_str(&folder.text("run.json").ok()?).ok()?;
+    let parts = run.get("parts")?.as_array()?.iter();
+    Some(parts.map(|part| part.get("name").and_then(Json::as_str).unwrap_or_default().to_owned()).collect())
+}
+
+/// A merged bundle is not taken for a run: its parts are runs.
+pub(crate) fn one_run(folder: &Folder) -> anyhow::Result<()> {
+    let Some(parts) = parts(folder) else { return Ok(()) };
+    let path = folder.path().display();
+    let parts: Vec<String> = parts.iter().map(|part| format!("{path}/parts/{part}")).collect();
+    anyhow::bail!("{path} is merged of several runs: name one of them, {}", parts.join(" or "))
+}
+
+/// All that is said of a claim, each of its checks and each of its controls, in this order.
+fn conclusions(claim: &ClaimRecord) -> Vec<String> {
+    let attempts = |attempts: &[Attempt]| -> Vec<String> {
+        let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
+        checks.map(|judged| format!("{}: {}", judged.outcome.verdict, judged.outcome.reason)).collect()
+    };
+    let mut said = vec![format!("{}: {}", claim.verdict, claim.reason)];
+    said.extend(attempts(&claim.attempts));
+    for control in &claim.controls {
+        said.push(format!("control: {}", control.reason));
+        said.extend(attempts(&control.attempts));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "{\"schema\":1,\"run\":\"r\"}";
+
+    fn empty() -> String {
+        format!(
+            "{{\"schema\":{SCHEMA},\"run\":\"r\",\"on\":\"2026-11-23\",\"complete\":true,\"exit\":0,\
+             \"problems\":[],\"claims\":[]}}"
+        )
+    }
+
+    /// The error of opening a folder that holds these.
+    fn told(run: &str, verdicts: &str, samples: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [("run.json", run.as_bytes()), ("verdicts.json", verdicts.as_bytes()), ("samples.jsonl", samples)];
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        format!("{:#}", Bundle::open(folder.path()).unwrap_err())
+    }
+
+    #[test]
+    fn what_is_no_run_of_this_layout_is_told_with_its_place() {
+        let nowhere = format!("{:#}", Bundle::open(Path::new("/nowhere")).unwrap_err());
+        assert!(nowhere.starts_with("cannot read /nowhere: name the folder of a run"), "{nowhere}");
+        let bare = tempfile::tempdir().unwrap();
+        let missing = format!("{:#}", Bundle::open(bare.path()).unwrap_err());
+        assert!(missing.contains("is not the whole folder of a run: cannot read "), "{missing}");
+        assert!(told(RUN, "{", b"").contains("verdicts.json is no JSON"));
+        assert!(told(RUN, "{\"schema\": 99}", b"").contains("verdicts.json has layout 99, and this version reads"));
+        assert!(told("{}", &empty(), b"").contains("run.json has layout 0, and this version reads"));
+        assert!(told(RUN, &empty(), b"{}\n").contains("samples.jsonl:1: no sample: missing field"));
+        assert!(told(RUN, &empty(), b"\xff").contains("samples.jsonl is no UTF-8 text: byte 0 is none"));
+    }
+}

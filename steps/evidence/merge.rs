@@ -1,0 +1,349 @@
+//! Several runs as one: the shards of a target, and targets side by side. A value made of their bundles, and nothing of it
+//! is judged here: every verdict is the one of the run that came to it.
+
+mod checks;
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use anyhow::Context as _;
+use jiff::civil::Date;
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use crate::claims::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Shard};
+use crate::claims::register::ClaimId;
+use crate::evidence::bundle::{Bundle, Folder, parts};
+use crate::evidence::run_state::exit;
+use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
+use crate::verdict::claim_verdict::Attempt;
+
+/// The folder of a merged bundle that its parts lie in.
+pub const PARTS: &str = "parts";
+
+/// One of the runs.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The name of its folder among the parts.
+    pub name: String,
+    /// Where it ran.
+    pub target: String,
+    /// Which of the target's shards it is, where it is one.
+    pub shard: Option<Shard>,
+    /// What it left.
+    pub bundle: Bundle,
+}
+
+impl Part {
+    /// The part that a run is; its name says target and shard.
+    ///
+    /// # Errors
+    /// It does not say where it ran, or is of more than one shard.
+    pub fn of(bundle: Bundle) -> anyhow::Result<Part> {
+        let path = || bundle.folder.path().display();
+        let target = bundle.run.get("target").and_then(Json::as_str);
+        let target = target.with_context(|| format!("{}/run.json does not say where it ran", path()))?.to_owned();
+        let shards: BTreeSet<Shard> = bundle.verdicts.claims.iter().filter_map(elsewhere).collect();
+        anyhow::ensure!(shards.len() < 2, "{} says that it is of more than one shard: it was put together", path());
+        let shard = shards.first().copied();
+        Ok(Part { name: part_name(&target, shard), target, shard, bundle })
+    }
+
+    /// Reads the part that lies at this path.
+    ///
+    /// # Errors
+    /// See [`Bundle::open`] and [`Part::of`].
+    pub fn open(path: &Path) -> anyhow::Result<Part> {
+        Part::of(Bundle::open(path)?)
+    }
+
+    /// The run's own name.
+    pub fn run(&self) -> &str {
+        &self.bundle.verdicts.run
+    }
+
+    /// Whether it was closed: a run that was killed outright was not.
+    pub fn ended(&self) -> bool {
+        self.bundle.run.get("ended").is_some_and(|ended| !ended.is_null())
+    }
+
+    fn path(&self) -> String {
+        self.bundle.folder.path().display().to_string()
+    }
+}
+
+/// The name of a part's folder: its target and shard, without what a file's name had better not have.
+pub fn part_name(target: &str, shard: Option<Shard>) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
+    let name: String = target.chars().map(plain).collect();
+    let shard = shard.map(Shard::numbers).map(|(part, of)| format!("-shard-{part}-of-{of}")).unwrap_or_default();
+    name.trim_start_matches('.').to_owned() + &shard
+}
+
+/// The shard that a run is, by what it says of a claim of another one.
+fn elsewhere(claim: &ClaimRecord) -> Option<Shard> {
+    match &claim.decision {
+        Decision::Skip(why) => Shard::of_reason(why),
+        Decision::Run | Decision::Record(_) => None,
+    }
+}
+
+/// What all runs on a target come to.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// The target.
+    pub target: String,
+    /// Its parts, by their places.
+    pub parts: Vec<usize>,
+    /// The claims as they are said of this target. Their evidence is named relative to the merged bundle.
+    pub verdicts: Verdicts,
+    /// For each of these claims: the part that says it.
+    pub from: Vec<usize>,
+}
+
+impl Column {
+    /// What is said of a claim, and by which part.
+    pub fn of_claim(&self, id: ClaimId) -> Option<(&ClaimRecord, usize)> {
+        let mut said = self.verdicts.claims.iter().zip(&self.from);
+        said.find(|(claim, _)| claim.id == id).map(|(claim, part)| (claim, *part))
+    }
+}
+
+/// Several runs as one.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The name of the whole.
+    pub run: String,
+    /// Its parts, in their order.
+    pub parts: Vec<Part>,
+    /// A column for each target, in the order in which they were named.
+    pub columns: Vec<Column>,
+    /// What was to be run and is not there, each in a few words.
+    pub missing: Vec<String>,
+    /// The exit status that it all amounts to.
+    pub exit: u8,
+}
+
+/// A claim in the merged `verdicts.json`.
+#[derive(Serialize)]
+struct Said<'a> {
+    target: &'a str,
+    part: &'a str,
+    #[serde(flatten)]
+    claim: &'a ClaimRecord,
+}
+
+impl Merged {
+    /// Puts runs together. `asked`: the targets that there were to be, in their order; those of the parts are shown in any
+    /// case.
+    ///
+    /// # Errors
+    /// They are not of the same claims and the same commit, or two have judged the same claim on the same target; the
+    /// error names both.
+    pub fn of(run: String, asked: &[String], mut parts: Vec<Part>) -> anyhow::Result<Merged> {
+        anyhow::ensure!(!parts.is_empty(), "no run is named: name the folders of several, target/assay/<run>");
+        checks::comparable(&parts)?;
+        rename(&mut parts);
+        let mut targets: Vec<&str> = asked.iter().map(String::as_str).collect();
+        for part in &parts {
+            if !targets.contains(&part.target.as_str()) {
+                targets.push(&part.target);
+            }
+        }
+        let on = parts.iter().map(|part| part.bundle.verdicts.on).max().unwrap_or_default();
+        let (mut columns, mut missing) = (Vec::new(), Vec::new());
+        for target in targets {
+            let (column, lacks) = column(&run, target, &parts, on)?;
+            columns.push(column);
+            missing.extend(lacks);
+        }
+        let worst = |status: u8| columns.iter().any(|column| column.verdicts.exit == status);
+        let exit = match () {
+            () if worst(1) => 1,
+            () if worst(3) || !missing.is_empty() => 3,
+            () => 0,
+        };
+        Ok(Merged { run, parts, columns, missing, exit })
+    }
+
+    /// Reads the parts of a merged bundle again, and puts them together again.
+    ///
+    /// # Errors
+    /// The folder is no merged bundle, a part of it cannot be read, or they do not go together.
+    pub fn open(path: &Path) -> anyhow::Result<Merged> {
+        let folder = Folder::open(path)?;
+        let names = parts(&folder).with_context(|| format!("{} is not merged of several runs", path.display()))?;
+        let run: Json = serde_json::from_str(&folder.text("run.json")?).context("run.json is no JSON")?;
+        let texts = |name: &str| -> Vec<String> {
+            let list = run.get(name).and_then(Json::as_array).into_iter().flatten();
+            list.filter_map(Json::as_str).map(str::to_owned).collect()
+        };
+        let id = run.get("run").and_then(Json::as_str).unwrap_or_default().to_owned();
+        Merged::within(&folder, id, &texts("targets"), &names)
+    }
+
+    /// Puts together the parts that lie in a folder under these names.
+    ///
+    /// # Errors
+    /// See [`Merged::open`].
+    pub fn within(folder: &Folder, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
+        let inside = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+        let read = |name: &String| {
+            anyhow::ensure!(inside(name), "\"{name}\" is no name of a part: run.json was changed");
+            Ok(Part { name: name.clone(), ..Part::open(&folder.path().join(PARTS).join(name))? })
+        };
+        Merged::of(run, asked, names.iter().map(read).collect::<anyhow::Result<_>>()?)
+    }
+
+    /// All claims that anything is said of, in their order.
+    pub fn claims(&self) -> BTreeSet<ClaimId> {
+        self.columns.iter().flat_map(|column| &column.verdicts.claims).map(|claim| claim.id).collect()
+    }
+
+    /// Whether every part came to its end and none is missing.
+    pub fn complete(&self) -> bool {
+        self.missing.is_empty() && self.parts.iter().all(|part| part.bundle.verdicts.complete)
+    }
+
+    /// What is wrong beyond the claims, each thing with its target.
+    pub fn problems(&self) -> Vec<String> {
+        let all = self.columns.iter().flat_map(|column| column.verdicts.problems.iter().map(move |one| (column, one)));
+        all.map(|(column, problem)| format!("{}: {problem}", column.target)).collect()
+    }
+
+    /// `verdicts.json`: as a run's, each claim once for each target, with the target and the part that says it.
+    ///
+    /// # Errors
+    /// Something in it has no form in JSON.
+    pub fn verdicts(&self) -> anyhow::Result<Json> {
+        let mut claims = Vec::new();
+        for id in self.claims() {
+            for column in &self.columns {
+                let Some((claim, part)) = column.of_claim(id) else { continue };
+                let part = self.parts.get(part).map(|part| part.name.as_str()).unwrap_or_default();
+                claims.push(serde_json::to_value(Said { target: &column.target, part, claim })?);
+            }
+        }
+        let on = self.columns.iter().map(|column| column.verdicts.on).max();
+        let (complete, problems) = (self.complete(), self.problems());
+        Ok(json!({
+            "schema": SCHEMA, "run": self.run, "on": on, "complete": complete, "exit": self.exit, "problems": problems,
+            "missing": self.missing, "claims": claims,
+        }))
+    }
+
+    /// `run.json`: what it is made of.
+    pub fn facts(&self) -> Json {
+        let noted = |part: &Part, name: &str| part.bundle.run.get(name).cloned().unwrap_or_default();
+        let times = |name: &str| self.parts.iter().map(|part| noted(part, name)).collect::<Vec<_>>();
+        let text = |time: &Json| time.as_str().unwrap_or_default().to_owned();
+        let started = times("started").into_iter().min_by_key(text);
+        // One that was killed has no end, and so has the whole.
+        let ended = times("ended");
+        let ended = ended.iter().all(Json::is_string).then(|| ended.iter().max_by_key(|time| text(time)).cloned());
+        let told = |part: &Part| {
+            let Verdicts { complete, exit, .. } = part.bundle.verdicts;
+            json!({
+                "name": part.name, "folder": format!("{PARTS}/{}", part.name), "run": part.run(), "target": part.target,
+                "shard": part.shard.map(|shard| shard.to_string()), "started": noted(part, "started"),
+                "ended": noted(part, "ended"), "complete": complete, "exit": exit, "image": noted(part, "image"),
+            })
+        };
+        let first = |name: &str| self.parts.first().map(|part| noted(part, name));
+        json!({
+            "schema": SCHEMA, "run": self.run, "started": started, "ended": ended.flatten(), "git": first("git"),
+            "assay": first("assay"), "missing": self.missing,
+            "targets": self.columns.iter().map(|column| &column.target).collect::<Vec<_>>(),
+            "parts": self.parts.iter().map(told).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Parts of the same name are told apart by their runs.
+fn rename(parts: &mut [Part]) {
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for part in parts.iter() {
+        *times.entry(part.name.clone()).or_default() += 1;
+    }
+    for part in parts.iter_mut().filter(|part| times.get(&part.name).is_some_and(|times| *times > 1)) {
+        part.name = format!("{}-{}", part.name, part_name(part.run(), None));
+    }
+}
+
+/// What is said of the claims on a target, and what is missing for it.
+fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Column, Option<String>)> {
+    let mine: Vec<(usize, &Part)> = all.iter().enumerate().filter(|(_, part)| part.target == target).collect();
+    checks::judged_once(&mine)?;
+    let absent = absent(&mine);
+    let missing = match (&absent, mine.is_empty()) {
+        (_, true) => Some(format!("{target}: no run on it is here")),
+        (Some(absent), _) => Some(format!("{target}: {absent}")),
+        (None, _) => None,
+    };
+    let ids: BTreeSet<ClaimId> =
+        mine.iter().flat_map(|(_, part)| &part.bundle.verdicts.claims).map(|claim| claim.id).collect();
+    let (mut claims, mut from) = (Vec::new(), Vec::new());
+    for id in ids {
+        let said = mine.iter().flat_map(|(place, part)| {
+            let own = part.bundle.verdicts.claims.iter().filter(move |claim| claim.id == id);
+            own.map(move |claim| (*place, *part, claim))
+        });
+        let Some((place, part, claim)) = said.min_by_key(|(_, _, claim)| rank(&claim.decision)) else { continue };
+        let mut claim = claim.clone();
+        if let (Some(_), Some(absent)) = (elsewhere(&claim), &absent) {
+            claim.decision = Decision::Skip(format!("in none of the shards that are here; {absent}"));
+            claim = claim.concluded(part.bundle.verdicts.on);
+        }
+        claims.push(moved(claim, &part.name));
+        from.push(place);
+    }
+    let mut problems: Vec<String> = Vec::new();
+    for problem in mine.iter().flat_map(|(_, part)| &part.bundle.verdicts.problems) {
+        if !problems.contains(problem) {
+            problems.push(problem.clone());
+        }
+    }
+    let complete = missing.is_none() && mine.iter().all(|(_, part)| part.bundle.verdicts.complete);
+    let exit = match exit(&claims, &problems) {
+        0 if !complete => 3,
+        exit => exit,
+    };
+    let verdicts = Verdicts { schema: SCHEMA, run: run.to_owned(), on, complete, exit, problems, claims };
+    let parts = mine.iter().map(|(place, _)| *place).collect();
+    Ok((Column { target: target.to_owned(), parts, verdicts, from }, missing))
+}
+
+/// Of what several parts say of a claim, what counts most: that it was run; why it cannot be; that nobody asked.
+fn rank(decision: &Decision) -> u8 {
+    match decision {
+        Decision::Run | Decision::Record(_) => 0,
+        Decision::Skip(why) if why.starts_with(NOT_IN_SHARD) => 3,
+        Decision::Skip(why) if why == NOT_SELECTED => 2,
+        Decision::Skip(_) => 1,
+    }
+}
+
+/// The shards that are not there, in words.
+fn absent(mine: &[(usize, &Part)]) -> Option<String> {
+    let here: BTreeSet<usize> = mine.iter().filter_map(|(_, part)| part.shard).map(|shard| shard.numbers().0).collect();
+    let of = mine.iter().find_map(|(_, part)| part.shard)?.numbers().1;
+    let absent: Vec<String> = (1..=of).filter(|part| !here.contains(part)).map(|part| format!("{part}/{of}")).collect();
+    match absent.len() {
+        0 => None,
+        1 => Some(format!("shard {} is missing", absent.join(", "))),
+        _ => Some(format!("shards {} are missing", absent.join(", "))),
+    }
+}
+
+/// A claim whose evidence lies in a part, as it is told from above.
+fn moved(mut claim: ClaimRecord, part: &str) -> ClaimRecord {
+    let prefix = |files: &mut Vec<String>| files.iter_mut().for_each(|file| *file = format!("{PARTS}/{part}/{file}"));
+    let all = |attempts: &mut Vec<Attempt>| attempts.iter_mut().for_each(|attempt| prefix(&mut attempt.evidence));
+    prefix(&mut claim.evidence);
+    all(&mut claim.attempts);
+    claim.controls.iter_mut().for_each(|control| all(&mut control.attempts));
+    claim
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,457 @@
+//! From finished scenarios to `verdicts.json`: each claim with its controls, its deviations and its place in the plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use jiff::civil::Date;
+use tokio::sync::Notify;
+
+use crate::claims::deviation::Deviations;
+use crate::claims::plan::{Decision, NOT_SELECTED, Plan, Planned, Unjudged};
+use crate::claims::register::{Claim, Register};
+use crate::evidence::{ClaimRecord, Control, Evidence, SCHEMA, Verdicts};
+use crate::targets::machine_info::Accelerator;
+use crate::verdict::claim_verdict::{Attempt, ControlRecord};
+use crate::verdict::{Verdict, declared};
+
+/// A claim while the run goes on.
+pub struct Standing {
+    /// What is known of it.
+    pub claim: ClaimRecord,
+    /// Whether it fails, and may yet turn out to be a known deviation.
+    pub open: bool,
+}
+
+/// All that is known of the run so far.
+pub struct Record {
+    register: Register,
+    plan: Plan,
+    deviations: Deviations,
+    evidence: Arc<Evidence>,
+    on: Date,
+    ended: Mutex<HashMap<(String, usize), Vec<Attempt>>>,
+    facts: Mutex<BTreeMap<String, String>>,
+    failure: Notify,
+}
+
+impl Record {
+    /// Begins with nothing run.
+    pub fn new(register: Register, plan: Plan, deviations: Deviations, evidence: Arc<Evidence>) -> Record {
+        Record {
+            register,
+            plan,
+            deviations,
+            evidence,
+            on: jiff::Zoned::now().date(),
+            ended: Mutex::default(),
+            facts: Mutex::default(),
+            failure: Notify::new(),
+        }
+    }
+
+    /// The plan the run follows.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Facts of the machine, by the names that declarations of deviations use.
+    pub fn learn(&self, facts: BTreeMap<String, String>) {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
+    }
+
+    /// Notes that an attempt at a scenario has ended, and writes what is known now. Gives the claim as it stands while
+    /// some of its controls have yet to run.
+    ///
+    /// # Errors
+    /// The evidence cannot be written.
+    pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
+        let key = (planned.feature.clone(), planned.line);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);
+        self.evidence.write_verdicts(&self.verdicts(false))?;
+        let claim = self.register.get(planned.claim).context("a claim left the register")?;
+        let standing = self.standing(claim);
+        if standing.claim.verdict == Verdict::Fails && !standing.open {
+            self.failure.notify_one();
+        }
+        Ok(standing)
+    }
+
+    /// Comes when the first claim has failed.
+    pub async fn first_failure(&self) {
+        self.failure.notified().await;
+    }
+
+    /// Whether another attempt at a scenario may change what is said of its claim.
+    pub fn wants_another(&self, planned: &Planned) -> bool {
+        let claim = self.register.get(planned.claim).map(|claim| self.claim(claim));
+        let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
+        open && planned.runs() && !self.came_out_as_it_should(planned)
+    }
+
+    fn came_out_as_it_should(&self, planned: &Planned) -> bool {
+        let attempts = self.attempts(planned);
+        match planned.control {
+            true => weighed(planned, attempts).caught(),
+            false => attempts.iter().any(|attempt| attempt.outcome.verdict == Verdict::Holds),
+        }
+    }
+
+    /// Where every claim stands.
+    pub fn verdicts(&self, complete: bool) -> Verdicts {
+        let claims: Vec<ClaimRecord> = self.register.iter().map(|claim| self.claim(claim)).collect();
+        let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
+        let problems = selected.flat_map(|claim| {
+            declared::problems_of(
+                &self.deviations,
+                claim.id,
+                (claim.verdict, &claim.reason),
+                &claim.deviations,
+                self.on,
+            )
+        });
+        let problems: Vec<String> = problems.collect();
+        let exit = exit(&claims, &problems);
+        Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), on: self.on, complete, exit, problems, claims }
+    }
+
+    /// Whether a scenario has come to an end at least once.
+    pub fn tried(&self, planned: &Planned) -> bool {
+        !self.attempts(planned).is_empty()
+    }
+
+    fn attempts(&self, planned: &Planned) -> Vec<Attempt> {
+        let key = (planned.feature.clone(), planned.line);
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Where a claim stands while the run goes on: without the controls that have yet to run.
+    fn standing(&self, claim: &Claim) -> Standing {
+        let whole = self.gathered(claim);
+        if whole.controls.iter().all(|control| !control.attempts.is_empty()) {
+            return Standing { claim: whole.concluded(self.on), open: false };
+        }
+        let mut so_far = whole;
+        so_far.controls.retain(|control| !control.attempts.is_empty());
+        // What is declared about the claim may be about a control that is still to come.
+        let declared = std::mem::take(&mut so_far.deviations);
+        let mut claim = so_far.concluded(self.on);
+        let open = claim.verdict == Verdict::Fails && declared.iter().any(|deviation| self.on <= deviation.expires);
+        match claim.verdict {
+            Verdict::Holds => claim.reason += "; its control is to come",
+            Verdict::Fails if open => claim.reason += "; a deviation is declared for it, and its control is to come",
+            _ => {}
+        }
+        Standing { claim, open }
+    }
+
+    /// Where a claim stands, if nothing more were to run.
+    fn claim(&self, claim: &Claim) -> ClaimRecord {
+        self.gathered(claim).concluded(self.on)
+    }
+
+    /// All that is known of a claim, without what it comes to.
+    fn gathered(&self, claim: &Claim) -> ClaimRecord {
+        let mine = |control: bool| {
+            self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
+        };
+        let planned = mine(false).next();
+        let decision = self.decision(planned);
+        let attempts = planned.map(|planned| self.attempts(planned)).unwrap_or_default();
+        // Without its control, selected or not, a claim cannot be said to hold.
+        let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+        let runs = planned.is_some_and(Planned::runs);
+        let controls: Vec<ControlRecord> = mine(true)
+            .filter(|control| control.runs() || (runs && control.decision == unselected))
+            .map(|control| weighed(control, self.attempts(control)))
+            .collect();
+        let last = attempts.last();
+        ClaimRecord {
+            id: claim.id,
+            claim: claim.claim.clone(),
+            scenario: planned.map(|planned| planned.scenario.clone()).unwrap_or_default(),
+            feature: planned.map(|planned| planned.feature.clone()).unwrap_or_default(),
+            line: planned.map(|planned| planned.line).unwrap_or_default(),
+            bound: claim.bound.clone(),
+            published: claim.published.clone(),
+            typical: claim.typical.clone(),
+            unit: last.and_then(|attempt| attempt.unit),
+            samples: last.map_or(0, Attempt::samples),
+            evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
+            seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
+            // These four are what all the others come to.
+            verdict: Verdict::Inconclusive,
+            reason: String::new(),
+            value: None,
+            control: Control::of(&[]),
+            decision,
+            controls,
+            attempts,
+            deviations: self.deviations.applying(claim.id, |name| self.fact(name)),
+        }
+    }
+
+    /// What the plan decided, now that the machine is known: what is only recorded on an emulated CPU is judged on
+    /// any other. No machine makes a stand-in AWS.
+    fn decision(&self, planned: Option<&Planned>) -> Decision {
+        let accelerator = self.fact("accelerator");
+        let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
+        match planned.map(|planned| &planned.decision) {
+            None => Decision::Skip("no scenario puts it to the proof".to_owned()),
+            Some(Decision::Record(Unjudged::EmulatedCpu)) if !emulated => Decision::Run,
+            Some(decision) => decision.clone(),
+        }
+    }
+
+    fn fact(&self, name: &str) -> Option<String> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlRecord {
+    ControlRecord::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
+}
+
+/// The exit status that the verdicts amount to.
+pub fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
+    let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
+    match () {
+        () if any(Verdict::Fails) || !problems.is_empty() => 1,
+        () if any(Verdict::Inconclusive) => 3,
+        () => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::platform::TargetSpec;
+    use crate::base::settings::StandIn;
+    use crate::base::unit::Unit;
+    use crate::claims::plan::{FeatureFile, Met};
+    use crate::verdict::claim_verdict::ControlVerdict;
+    use crate::verdict::{Check, Judged, Outcome, Rule};
+
+    const CLAIMS: &str = "[[claim]]\nid = \"A6-4\"\nclaim = \"it ends with exit code 0\"\nbound = \"0\"\n\
+        control = \"one that does not\"\n\
+        [[claim]]\nid = \"A7-7\"\nclaim = \"it starts fast\"\nbound = \"2 s\"\nneeds = [\"native-cpu\"]\n";
+    const FEATURE: &str = "Feature: f\n  @A6-4\n  Scenario: it ends well\n    Given x\n\
+        \n  @A6-4 @control\n  Scenario: one that exits with 7\n    Given x\n    But the check says no because of \"x\"\n\
+        \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But the check says no because of \"x\"\n\
+        \n  @A7-7\n  Scenario: it starts\n    Given x\n";
+
+    fn record(folder: &std::path::Path, deviations: &str) -> Record {
+        let register = Register::parse(CLAIMS).unwrap();
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), FEATURE).unwrap()];
+        let plan = Plan::make(&files, &register, &Met::default(), |_, _| true, None).unwrap();
+        let evidence = Evidence::create(folder, None, "r").unwrap();
+        Record::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
+    }
+
+    /// An attempt that comes to a verdict with the reason "seen: …"; `confirmed`: and a control says why it should.
+    fn end(record: &Record, scenario: &str, verdict: Verdict, confirmed: bool) -> Standing {
+        let planned = record.plan().scenarios.iter().find(|planned| planned.scenario == scenario).unwrap().clone();
+        let outcome = Outcome { verdict, reason: format!("seen: {scenario}"), value: None };
+        let check = Check {
+            probe: "x".into(),
+            unit: Unit::Count,
+            rule: Rule::Recorded,
+            sources: Vec::new(),
+            samples: Vec::new(),
+        };
+        let checks = vec![Judged { check, outcome, statistics: None }];
+        let because = Some(if confirmed { "seen" } else { "another" }.to_owned());
+        record.end(&planned, Attempt { because, ..Attempt::new(checks, None) }).unwrap()
+    }
+
+    fn stands(record: &Record, complete: bool) -> (Verdict, ControlVerdict, u8) {
+        let verdicts = record.verdicts(complete);
+        (verdicts.claims[0].verdict, verdicts.claims[0].control.verdict, verdicts.exit)
+    }
+
+    #[test]
+    fn a_claim_holds_only_once_every_control_was_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "nothing was run");
+        let first = end(&record, "it ends well", Verdict::Holds, false);
+        assert_eq!(
+            (first.claim.verdict, first.claim.reason.as_str()),
+            (Verdict::Holds, "seen: it ends well; its control is to come")
+        );
+        end(&record, "one that traps", Verdict::Fails, true);
+        assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "a run that is killed now has not shown it");
+        end(&record, "one that exits with 7", Verdict::Fails, true);
+        assert_eq!(stands(&record, true).0, Verdict::Holds);
+        assert_eq!(stands(&record, true).1, ControlVerdict::Discriminates);
+    }
+
+    #[test]
+    fn a_control_that_passes_is_caught_out_and_only_a_declaration_for_just_that_excuses_it() {
+        let declared = |because: &str| {
+            format!(
+                "[[deviation]]\nclaim = \"A6-4\"\nbecause = [\"{because}\"]\nreason = \"r\"\ndeclared_by = \"us\"\n\
+                 expires = \"2999-01-01\"\n"
+            )
+        };
+        for (deviations, verdict) in [
+            (String::new(), Verdict::Fails),
+            (declared("does not discriminate: one that exits with 7"), Verdict::KnownDeviation),
+            (declared("unit.result is"), Verdict::Fails),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let record = record(folder.path(), &deviations);
+            let first = end(&record, "it ends well", Verdict::Holds, false);
+            assert_eq!(first.claim.verdict, Verdict::Holds, "what is declared about its control is no matter yet");
+            end(&record, "one that exits with 7", Verdict::Holds, false);
+            end(&record, "one that traps", Verdict::Fails, true);
+            let stands = stands(&record, true);
+            assert_eq!((stands.0, stands.1), (verdict, ControlVerdict::DoesNotDiscriminate));
+        }
+    }
+
+    #[test]
+    fn a_failure_that_may_be_a_declared_deviation_is_open_until_its_controls_have_run() {
+        let declared = |expires: &str| {
+            format!(
+                "[[deviation]]\nclaim = \"A6-4\"\nbecause = [\"seen\"]\nreason = \"r\"\ndeclared_by = \"us\"\n\
+                 expires = \"{expires}\"\n"
+            )
+        };
+        for (deviations, open) in
+            [(declared("2999-01-01"), true), (declared("2020-01-01"), false), (String::new(), false)]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let record = record(folder.path(), &deviations);
+            let first = end(&record, "it ends well", Verdict::Fails, false);
+            assert_eq!((first.claim.verdict, first.open), (Verdict::Fails, open));
+            assert_eq!(
+                first.claim.reason.ends_with("a deviation is declared for it, and its control is to come"),
+                open
+            );
+            end(&record, "one that traps", Verdict::Fails, true);
+            let last = end(&record, "one that exits with 7", Verdict::Fails, true);
+            assert!(!last.open);
+            assert_eq!(last.claim.verdict == Verdict::KnownDeviation, open);
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_another_reason_and_a_broken_control_leave_the_claim_open() {
+        for (verdict, confirmed) in [(Verdict::Fails, false), (Verdict::Inconclusive, false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let record = record(folder.path(), "");
+            end(&record, "it ends well", Verdict::Holds, false);
+            end(&record, "one that exits with 7", verdict, confirmed);
+            end(&record, "one that traps", Verdict::Fails, true);
+            assert_eq!(stands(&record, true), (Verdict::Inconclusive, ControlVerdict::None, 3));
+        }
+    }
+
+    #[test]
+    fn time_is_judged_where_the_cpu_is_native_and_only_recorded_where_it_is_emulated() {
+        for (accelerator, verdict) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
+            let folder = tempfile::tempdir().unwrap();
+            let record = record(folder.path(), "");
+            record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
+            end(&record, "it starts", Verdict::Fails, false);
+            assert_eq!(record.verdicts(true).claims[1].verdict, verdict, "{accelerator}");
+        }
+    }
+
+    #[test]
+    fn what_a_stand_in_for_aws_does_is_recorded_on_whatever_machine() {
+        let claims =
+            format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
+        let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
+        let register = Register::parse(&claims).unwrap();
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), &feature).unwrap()];
+        let stand_in = StandIn { ssh: Some("127.0.0.1:22".into()), ..StandIn::default() };
+        let met = Met::by(&TargetSpec::Ec2, &stand_in, None);
+        let plan = Plan::make(&files, &register, &met, |_, _| true, None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = Evidence::create(folder.path(), None, "r").unwrap();
+        let record = Record::new(register, plan, Deviations::default(), Arc::new(evidence));
+        record.learn(BTreeMap::from([("accelerator".to_owned(), "kvm".to_owned())]));
+        end(&record, "it starts", Verdict::Fails, false);
+        end(&record, "it is cheap", Verdict::Fails, false);
+        let claims = record.verdicts(true).claims;
+        assert_eq!(claims[1].verdict, Verdict::Fails, "the CPU turned out to be native");
+        assert_eq!(claims[2].verdict, Verdict::NotRun);
+        assert_eq!(claims[2].reason, "measured on a stand-in for AWS: recorded, not judged: seen: it is cheap");
+    }
+
+    #[test]
+    fn an_error_is_never_a_failed_claim() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        let planned = record.plan().scenarios[0].clone();
+        let Standing { claim, .. } =
+            record.end(&planned, Attempt::new(Vec::new(), Some("connection lost".into()))).unwrap();
+        assert_eq!((claim.verdict, claim.reason.as_str()), (Verdict::Inconclusive, "connection lost"));
+    }
+
+    #[test]
+    fn what_holds_only_when_tried_again_is_flaky_and_every_attempt_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        let planned = record.plan().scenarios[0].clone();
+        end(&record, "it ends well", Verdict::Fails, false);
+        end(&record, "one that exits with 7", Verdict::Fails, true);
+        end(&record, "one that traps", Verdict::Fails, true);
+        assert!(record.wants_another(&planned));
+        assert!(!record.wants_another(&record.plan().scenarios[1]), "its control was caught");
+        end(&record, "it ends well", Verdict::Holds, false);
+        assert!(!record.wants_another(&planned), "a third attempt could not make it hold");
+        let claim = record.verdicts(true).claims.remove(0);
+        assert_eq!((claim.verdict, claim.attempts.len()), (Verdict::Inconclusive, 2));
+        assert!(
+            claim.reason.starts_with("flaky: it held only at attempt 2 of 2; attempt 1: fails: "),
+            "{}",
+            claim.reason
+        );
+        assert_eq!(stands(&record, true).2, 3);
+    }
+
+    #[test]
+    fn what_fails_once_has_failed_whatever_else_was_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        end(&record, "one that exits with 7", Verdict::Holds, true);
+        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, "it ends well", Verdict::Fails, false);
+        end(&record, "it ends well", Verdict::Inconclusive, false);
+        let claim = record.verdicts(true).claims.remove(0);
+        assert_eq!(claim.verdict, Verdict::Fails);
+        assert!(claim.reason.contains("attempt 2: inconclusive"), "{}", claim.reason);
+        let shown: Vec<_> = claim.controls.iter().map(|control| control.verdict).collect();
+        assert_eq!(shown, [ControlVerdict::DoesNotDiscriminate, ControlVerdict::Discriminates]);
+    }
+
+    #[test]
+    fn a_control_that_is_caught_only_when_tried_again_leaves_the_claim_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record(folder.path(), "");
+        end(&record, "it ends well", Verdict::Holds, false);
+        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, "one that exits with 7", Verdict::Holds, true);
+        end(&record, "one that exits with 7", Verdict::Fails, true);
+        let claim = record.verdicts(true).claims.remove(0);
+        assert_eq!(claim.verdict, Verdict::Inconclusive);
+        assert!(claim.reason.contains("flaky: caught only at attempt 2"), "{}", claim.reason);
+    }
+
+    #[test]
+    fn a_declaration_that_has_expired_fails_the_run_even_where_its_platform_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let declared = "[[deviation]]\nclaim = \"A6-4\"\nwhen = { podman = \"4.\" }\nbecause = [\"x\"]\nreason = \"r\"\n\
+            declared_by = \"us\"\nexpires = \"2020-01-01\"\n";
+        let record = record(folder.path(), declared);
+        end(&record, "it ends well", Verdict::Holds, false);
+        end(&record, "one that exits with 7", Verdict::Fails, true);
+        end(&record, "one that traps", Verdict::Fails, true);
+        let verdicts = record.verdicts(true);
+        assert_eq!((verdicts.claims[0].verdict, verdicts.exit), (Verdict::Holds, 1));
+        assert!(verdicts.problems[0].contains("expired on 2020-01-01"), "{:?}", verdicts.problems);
+    }
+}

@@ -1,0 +1,176 @@
+//! A run's folder, checked by what is in it and by nothing that it says of itself: no machine is needed, and no verdict
+//! that is stored is taken for one.
+
+mod agreement;
+mod merged;
+mod origin;
+mod reread;
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::evidence::attestation;
+use crate::evidence::bundle::{self, Bundle, Folder};
+use crate::evidence::checksums::{self, Broken, SIGNATURE, STATEMENT, SUMS};
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Verification {
+    /// The version of this layout.
+    pub schema: u32,
+    /// Whether everything agrees.
+    pub verified: bool,
+    /// What agrees, a sentence each.
+    pub agrees: Vec<String>,
+    /// What does not.
+    pub findings: Vec<Finding>,
+    /// What the signature says, or that there is none or nobody to check it by.
+    pub signature: String,
+}
+
+/// Something that does not agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file it is in, relative to the folder.
+    pub file: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Finding {
+    fn new(file: &str, problem: impl Into<String>) -> Finding {
+        Finding { file: file.to_owned(), problem: problem.into() }
+    }
+}
+
+impl From<Broken> for Finding {
+    fn from(broken: Broken) -> Finding {
+        Finding { file: broken.file, problem: broken.problem }
+    }
+}
+
+impl Verification {
+    fn agrees(&mut self, sentence: String) {
+        self.agrees.push(sentence);
+    }
+
+    /// Takes in what is wrong; where nothing is, the sentence that says so.
+    fn take(&mut self, findings: Vec<Finding>, sentence: impl FnOnce() -> String) {
+        match findings.is_empty() {
+            true => self.agrees(sentence()),
+            false => self.findings.extend(findings),
+        }
+    }
+
+    /// For people: what agrees, what does not, and a last line.
+    pub fn show(&self, path: &Path) -> String {
+        let mut text: String = self.agrees.iter().map(|sentence| format!("✔ {sentence}\n")).collect();
+        for Finding { file, problem } in &self.findings {
+            text += &format!("✘ {file}: {problem}\n");
+        }
+        text += &format!("{} {}\n", if self.signature.starts_with("signed by ") { "✔" } else { "–" }, self.signature);
+        text + &match self.findings.len() {
+            0 => format!("{}: everything agrees", path.display()),
+            1 => format!("{}: 1 thing does not agree", path.display()),
+            n => format!("{}: {n} things do not agree", path.display()),
+        }
+    }
+}
+
+/// Checks a run's folder: its checksums; that its verdicts come of its samples; that they are about the claims, scenarios
+/// and declarations it holds; that its statement is about it; and, by `allowed` signers, who signed that. Of a merged
+/// bundle: each of its parts so, and that what is said of them together is what they say.
+///
+/// # Errors
+/// The folder cannot be read. Whatever is wrong within it is a finding.
+pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
+    let folder = Folder::open(path)?;
+    if let Some(parts) = bundle::parts(&folder) {
+        return merged::merged(&folder, &parts, allowed);
+    }
+    let mut verification = Verification { schema: 1, ..Verification::default() };
+    sealed(&folder, &mut verification);
+    match Bundle::open(path) {
+        Ok(bundle) => {
+            let (samples, claims) = (bundle.samples.len(), bundle.verdicts.claims.len());
+            verification.take(agreement::findings(&bundle), || {
+                format!(
+                    "every check, statistic, control and verdict of {claims} claims comes of the {samples} samples, as \
+                     verdicts.json has it"
+                )
+            });
+            let (reread, strange) = reread::findings(&bundle);
+            verification
+                .take(strange, || format!("{reread} samples of watched runs are what the texts in trials/ say"));
+            verification.take(origin::findings(&bundle), || {
+                "the claims, scenarios, controls and declarations are those in features/".to_owned()
+            });
+            let stated = statement(&bundle);
+            verification.take(stated, || format!("{STATEMENT} is about these checksums, this image and this commit"));
+        }
+        Err(error) => {
+            verification.findings.push(Finding::new("verdicts.json", format!("nothing can be judged again: {error:#}")))
+        }
+    }
+    match (folder.file(SIGNATURE).is_ok(), allowed) {
+        (false, None) => {
+            verification.signature = "not signed: anybody can have made it, and sealed it again".to_owned()
+        }
+        (false, Some(_)) => {
+            verification.signature = "not signed".to_owned();
+            verification.findings.push(Finding::new(SIGNATURE, "there is none, and allowed signers are named"));
+        }
+        (true, allowed) => match attestation::signer(&folder, allowed) {
+            Ok(said) => verification.signature = said,
+            Err(error) => {
+                verification.signature = "the signature does not count".to_owned();
+                verification.findings.push(Finding::new(SIGNATURE, format!("{error:#}")));
+            }
+        },
+    }
+    verification.verified = verification.findings.is_empty();
+    Ok(verification)
+}
+
+/// Whether the files are as they were sealed.
+fn sealed(folder: &Folder, verification: &mut Verification) {
+    match checksums::check(folder) {
+        Ok((files, broken)) => {
+            let broken = broken.into_iter().map(Finding::from).collect();
+            verification.take(broken, || format!("all {files} files are as {SUMS} has them, and there are no others"));
+        }
+        Err(error) if folder.file(SUMS).is_err() => verification.findings.push(Finding::new(
+            SUMS,
+            format!("there is none: the run was killed before it was sealed, or the file was removed ({error:#})"),
+        )),
+        Err(error) => verification.findings.push(Finding::new(SUMS, format!("{error:#}"))),
+    }
+}
+
+/// What the statement says that is not so: each of its subjects, and what it says of the claims.
+fn statement(bundle: &Bundle) -> Vec<Finding> {
+    let stored = match attestation::stored(&bundle.folder) {
+        Ok(stored) => stored,
+        Err(error) => return vec![Finding::new(STATEMENT, format!("{error:#}"))],
+    };
+    // What is missing was told with the checksums.
+    let Ok(fresh) = attestation::statement(bundle) else { return Vec::new() };
+    let Some(difference) = agreement::difference(&stored, &fresh) else {
+        let same = bundle.folder.text(STATEMENT).ok() == attestation::text(&fresh).ok();
+        let unlike = Finding::new(STATEMENT, "it says what it should, but not to the byte: it was changed");
+        return if same { Vec::new() } else { vec![unlike] };
+    };
+    let subject = difference.path.strip_prefix("/subject/").and_then(|rest| rest.split('/').next());
+    let name = subject.and_then(|place| fresh.pointer(&format!("/subject/{place}/name"))).and_then(Json::as_str);
+    let Some(name) = name else { return vec![Finding::new(STATEMENT, difference.to_string())] };
+    let mut findings = vec![Finding::new(STATEMENT, format!("its subject {name} is another: {difference}"))];
+    if name == SUMS {
+        findings.push(Finding::new(SUMS, format!("it is not the one that {STATEMENT} is about")));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests;

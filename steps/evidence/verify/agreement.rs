@@ -1,0 +1,139 @@
+//! Whether the verdicts come of the samples: every check made again, every statistic and every conclusion.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde_json::{Number, Value as Json};
+
+use super::Finding;
+use crate::evidence::ClaimRecord;
+use crate::evidence::bundle::Bundle;
+use crate::evidence::run_state::exit;
+use crate::verdict::claim_verdict::Attempt;
+
+const FILE: &str = "verdicts.json";
+/// The subject that the workload's own image is in samples.
+const IMAGE: &str = "image of workload";
+
+/// Everything that is said in `verdicts.json` and does not come of `samples.jsonl`.
+pub fn findings(bundle: &Bundle) -> Vec<Finding> {
+    let verdicts = &bundle.verdicts;
+    let mut findings: Vec<Finding> = bundle.differences().into_iter().map(|said| Finding::new(FILE, said)).collect();
+    if findings.is_empty() {
+        findings.extend(verdicts.claims.iter().filter_map(|claim| deeper(claim, bundle)));
+    }
+    let mut last = 0;
+    for sample in &bundle.samples {
+        if sample.id <= last {
+            findings.push(Finding::new("samples.jsonl", format!("sample {} stands after sample {last}", sample.id)));
+        }
+        last = sample.id;
+    }
+    let known = |id: &u64| bundle.samples.binary_search_by_key(id, |sample| sample.id).is_ok();
+    for claim in &verdicts.claims {
+        if let Some(lost) = claim.sample_ids().iter().find(|id| !known(id)) {
+            findings.push(Finding::new("samples.jsonl", format!("{}: sample {lost} is not there", claim.id)));
+        }
+    }
+    findings.extend(lost_files(bundle));
+    let fresh = exit(&verdicts.claims, &verdicts.problems);
+    if fresh != verdicts.exit {
+        let problem = format!("the exit status is stored as {}, but the verdicts come to {fresh}", verdicts.exit);
+        findings.push(Finding::new(FILE, problem));
+    }
+    if bundle.run.get("run").and_then(Json::as_str) != Some(&verdicts.run) {
+        findings
+            .push(Finding::new("run.json", format!("it is of another run than {FILE}, which is of {}", verdicts.run)));
+    }
+    findings.extend(another_image(bundle));
+    findings
+}
+
+/// Files that claims or their controls rest on and that are not there, or not in the folder.
+fn lost_files(bundle: &Bundle) -> Vec<Finding> {
+    let mut lost: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for claim in &bundle.verdicts.claims {
+        let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
+        let files = claim.evidence.iter().chain(attempts.flat_map(|attempt| &attempt.evidence));
+        for file in files.filter(|file| bundle.folder.file(file).is_err()) {
+            lost.entry(file).or_default().insert(claim.id.to_string());
+        }
+    }
+    let told = |(file, claims): (&str, BTreeSet<String>)| {
+        let claims = claims.into_iter().collect::<Vec<_>>().join(", ");
+        Finding::new(file, format!("{claims}: evidence of it, and it is not there"))
+    };
+    lost.into_iter().map(told).collect()
+}
+
+/// The image that the run says it is about, where the samples say that its workload had another.
+fn another_image(bundle: &Bundle) -> Option<Finding> {
+    let named = bundle.run.pointer("/image/digest")?.as_str()?;
+    let seen = bundle.samples.iter().filter(|sample| sample.probe == "image.digest" && sample.subject == IMAGE);
+    let other = seen.into_iter().find(|sample| sample.value != named.into())?;
+    let problem = format!("its image is {named}, but sample {} is of {}", other.id, other.value.show(other.unit));
+    Some(Finding::new("run.json", problem))
+}
+
+/// Where a claim differs although its sentences do not: a statistic, a value, a count.
+fn deeper(claim: &ClaimRecord, bundle: &Bundle) -> Option<Finding> {
+    let mut fresh = claim.again(&bundle.samples, bundle.verdicts.on);
+    let last = claim.attempts.last();
+    fresh.samples = last.map_or(0, Attempt::samples);
+    fresh.unit = last.and_then(|attempt| attempt.unit);
+    let json = |claim: &ClaimRecord| serde_json::to_value(claim).unwrap_or_default();
+    let difference = difference(&json(claim), &json(&fresh))?;
+    Some(Finding::new(FILE, format!("{}: {difference}", claim.id)))
+}
+
+/// The first place at which two values differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Where, as a JSON pointer.
+    pub path: String,
+    stored: Option<Json>,
+    fresh: Option<Json>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<Json>| match value {
+            None => "nothing".to_owned(),
+            Some(value) => match value.to_string() {
+                long if long.chars().count() > 120 => format!("{}…", long.chars().take(120).collect::<String>()),
+                short => short,
+            },
+        };
+        write!(out, "{} is stored as {}, and comes to {}", self.path, shown(&self.stored), shown(&self.fresh))
+    }
+}
+
+/// How far numbers may lie apart, as a share of the larger, that come of the same arithmetic on different machines:
+/// logarithms and powers differ in their last digit. No sentence shows so many.
+const DIGITS: f64 = 1e-12;
+
+fn alike(a: &Number, b: &Number) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a == b || (a - b).abs() <= DIGITS * a.abs().max(b.abs()),
+        _ => false,
+    }
+}
+
+/// The first difference between what is stored and what it comes to.
+pub fn difference(stored: &Json, fresh: &Json) -> Option<Difference> {
+    fn deep(path: &str, stored: Option<&Json>, fresh: Option<&Json>) -> Option<Difference> {
+        match (stored, fresh) {
+            (Some(Json::Object(a)), Some(Json::Object(b))) => {
+                let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
+                names.into_iter().find_map(|name| deep(&format!("{path}/{name}"), a.get(name), b.get(name)))
+            }
+            (Some(Json::Array(a)), Some(Json::Array(b))) => {
+                (0..a.len().max(b.len())).find_map(|place| deep(&format!("{path}/{place}"), a.get(place), b.get(place)))
+            }
+            (Some(Json::Number(a)), Some(Json::Number(b))) if alike(a, b) => None,
+            (a, b) if a == b => None,
+            (a, b) => Some(Difference { path: path.to_owned(), stored: a.cloned(), fresh: b.cloned() }),
+        }
+    }
+    deep("", Some(stored), Some(fresh))
+}

@@ -1,0 +1,191 @@
+//! A merged bundle: each part by itself, and whether what is said of them together is what they say.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::{Finding, Verification, agreement, sealed, verify};
+use crate::evidence::bundle::Folder;
+use crate::evidence::merge::{Merged, PARTS};
+
+/// Checks the checksums of the whole, each of its parts as a run, and all that is said of them together.
+pub(super) fn merged(folder: &Folder, parts: &[String], allowed: Option<&Path>) -> anyhow::Result<Verification> {
+    let mut verification = Verification { schema: 1, ..Verification::default() };
+    sealed(folder, &mut verification);
+    let mut signatures = BTreeSet::new();
+    let plain = |name: &&String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
+    for name in parts.iter().filter(plain) {
+        let place = format!("{PARTS}/{name}");
+        match verify(&folder.path().join(&place), allowed) {
+            Ok(part) => {
+                let Verification { agrees, findings, signature, .. } = part;
+                verification.agrees.extend(agrees.into_iter().map(|sentence| format!("{place}: {sentence}")));
+                verification.findings.extend(
+                    findings.into_iter().map(|found| Finding::new(&format!("{place}/{}", found.file), found.problem)),
+                );
+                signatures.insert(signature);
+            }
+            Err(error) => verification.findings.push(Finding::new(&place, format!("{error:#}"))),
+        }
+    }
+    verification.take(strangers(folder, parts), || {
+        format!("{PARTS}/ has the {} parts of run.json, and no others", parts.len())
+    });
+    match Merged::open(folder.path()) {
+        Ok(merged) => {
+            let stored = |name: &str| folder.text(name).ok().and_then(|text| serde_json::from_str::<Json>(&text).ok());
+            let said = compare("verdicts.json", stored("verdicts.json"), &merged.verdicts()?);
+            let entries: usize = merged.columns.iter().map(|column| column.verdicts.claims.len()).sum();
+            verification.take(said, || format!("all {entries} entries of verdicts.json are what the parts say"));
+            let facts = compare("run.json", stored("run.json"), &merged.facts());
+            verification.take(facts, || "run.json is what the parts come to".to_owned());
+        }
+        Err(error) => {
+            verification.findings.push(Finding::new("run.json", format!("its parts make no whole: {error:#}")))
+        }
+    }
+    verification.signature = match signatures.len() {
+        1 => signatures.into_iter().collect(),
+        _ => format!("its parts differ: {}", signatures.into_iter().collect::<Vec<_>>().join("; ")),
+    };
+    verification.verified = verification.findings.is_empty();
+    Ok(verification)
+}
+
+/// Folders among the parts that are none.
+fn strangers(folder: &Folder, parts: &[String]) -> Vec<Finding> {
+    let inside = fs::read_dir(folder.path().join(PARTS)).into_iter().flatten().flatten();
+    let names = inside.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let strange = names.filter(|name| !parts.contains(name));
+    strange.map(|name| Finding::new(&format!("{PARTS}/{name}"), "it is there, but run.json has no such part")).collect()
+}
+
+/// Where a file does not say what the parts come to; a claim is named with its target.
+fn compare(file: &str, stored: Option<Json>, fresh: &Json) -> Vec<Finding> {
+    let Some(stored) = stored else { return vec![Finding::new(file, "it is missing, or no JSON")] };
+    let claims = |json: &Json| json.get("claims").and_then(Json::as_array).cloned().unwrap_or_default();
+    let (old, new) = (claims(&stored), claims(fresh));
+    let mut findings = Vec::new();
+    for (old, new) in old.iter().zip(&new) {
+        if let Some(difference) = agreement::difference(old, new) {
+            let text = |name: &str| new.get(name).and_then(Json::as_str).unwrap_or_default();
+            let (id, target, part) = (text("id"), text("target"), text("part"));
+            findings.push(Finding::new(file, format!("{id} on {target}: {difference} by {PARTS}/{part}")));
+        }
+    }
+    if findings.is_empty() {
+        findings
+            .extend(agreement::difference(&stored, fresh).map(|difference| Finding::new(file, difference.to_string())));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{Run, claim};
+    use super::*;
+    use crate::evidence::checksums;
+    use crate::report::finalize::merged::{put_together, read, rebuild, room_for};
+
+    /// Two recorded runs on two targets, merged in a folder.
+    fn merged() -> tempfile::TempDir {
+        let runs = ["vm:amd64", "vm:arm64"].map(|target| {
+            let run = Run::sealed();
+            let name = format!("run-on-{target}");
+            run.change("run.json", |json| {
+                json["run"] = json!(name);
+                json["target"] = json!(target);
+            });
+            run.change("verdicts.json", |json| json["run"] = json!(name));
+            run.seal(None);
+            run
+        });
+        let parts = read(&runs.each_ref().map(|run| run.path().to_owned())).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        room_for(&parts, &out).unwrap();
+        put_together(&Merged::of("whole".to_owned(), &[], parts).unwrap(), &out).unwrap();
+        folder
+    }
+
+    fn findings(folder: &Path) -> Vec<Finding> {
+        verify(folder, None).unwrap().findings
+    }
+
+    fn told(folder: &Path, file: &str, problem: &str) {
+        let findings = findings(folder);
+        let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
+        assert!(found, "nothing in {file} says {problem:?}: {findings:#?}");
+    }
+
+    fn change(folder: &Path, name: &str, change: impl FnOnce(&mut Json)) {
+        let path = folder.join(name);
+        let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        change(&mut json);
+        fs::write(path, json.to_string()).unwrap();
+        // As somebody would who wants nobody to know.
+        checksums::seal(&Folder::open(folder).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_nobody_touched_agrees_and_its_reports_are_made_again_to_the_byte() {
+        let whole = merged();
+        let out = whole.path().join("out");
+        let verification = verify(&out, None).unwrap();
+        assert_eq!((verification.findings, verification.verified), (vec![], true));
+        assert!(verification.agrees.iter().any(|said| said.starts_with("parts/vm-arm64: every check, statistic")));
+        assert_eq!(rebuild(&out).unwrap(), crate::report::finalize::Rebuilt::Same);
+        fs::remove_file(out.join("junit.xml")).unwrap();
+        told(&out, "junit.xml", "is missing");
+        assert_eq!(rebuild(&out).unwrap(), crate::report::finalize::Rebuilt::Closed);
+        assert_eq!(findings(&out), []);
+    }
+
+    #[test]
+    fn a_verdict_that_was_changed_in_the_whole_is_named_with_its_target() {
+        let whole = merged();
+        let out = whole.path().join("out");
+        change(&out, "verdicts.json", |json| claim(json, "A7-1")["verdict"] = json!("holds"));
+        let said =
+            "A7-1 on vm:amd64: /verdict is stored as \"holds\", and comes to \"known-deviation\" by parts/vm-amd64";
+        told(&out, "verdicts.json", said);
+        change(&out, "verdicts.json", |json| json["claims"] = json!([]));
+        told(&out, "verdicts.json", "/claims/0 is stored as nothing");
+        change(&out, "run.json", |json| json["parts"][0]["shard"] = json!("1/2"));
+        told(&out, "run.json", "/parts/0/shard is stored as \"1/2\"");
+    }
+
+    #[test]
+    fn a_verdict_that_was_changed_in_a_part_is_found_there_and_in_the_whole() {
+        let whole = merged();
+        let out = whole.path().join("out");
+        change(&out, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
+        told(&out, "parts/vm-arm64/verdicts.json", "changed since it was sealed");
+        told(&out, "parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
+        told(&out, "verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
+        assert!(
+            read(&[out.join("parts/vm-arm64")])
+                .unwrap_err()
+                .to_string()
+                .contains("is not what was sealed: verdicts.json")
+        );
+        fs::write(out.join("parts/vm-arm64/more"), "").unwrap();
+        assert!(rebuild(&out).unwrap_err().to_string().contains("so nothing is written there: parts/vm-arm64/more"));
+    }
+
+    #[test]
+    fn a_part_that_is_left_out_or_put_beside_is_named() {
+        let whole = merged();
+        let out = whole.path().join("out");
+        change(&out, "run.json", |json| drop(json["parts"].as_array_mut().unwrap().remove(0)));
+        told(&out, "parts/vm-amd64", "it is there, but run.json has no such part");
+        change(&out, "run.json", |json| json["parts"][0]["name"] = json!("../../x"));
+        told(&out, "run.json", "\"../../x\" is no name of a part");
+        change(&out, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
+        told(&out, "parts/gone", "cannot read");
+    }
+}

@@ -1,0 +1,178 @@
+//! Whether the verdicts are about the claims that the folder holds: every claim of its register and no other, by its own
+//! scenario and all its controls, each step of them; excused only by what is declared there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use gherkin::Scenario;
+use serde_json::Value as Json;
+
+use super::Finding;
+use crate::claims::deviation::{Deviations, FACTS};
+use crate::claims::plan::{Decision, Met, NOT_IN_SHARD, NOT_SELECTED, Plan, Unjudged, every_scenario};
+use crate::claims::register::{Claim, ClaimId, Need, Register};
+use crate::evidence::ClaimRecord;
+use crate::evidence::bundle::Bundle;
+use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::declared;
+
+const FILE: &str = "verdicts.json";
+const REGISTER: &str = "features/claims.toml";
+const DECLARED: &str = "features/deviations.toml";
+
+/// Everything in `verdicts.json` that does not come of `features/`.
+pub fn findings(bundle: &Bundle) -> Vec<Finding> {
+    let read = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
+    let register = match read(REGISTER).and_then(|text| Register::parse(&text)) {
+        Ok(register) => register,
+        Err(error) => return vec![Finding::new(REGISTER, format!("{error:#}"))],
+    };
+    let deviations = match bundle.folder.file(DECLARED) {
+        Ok(_) => read(DECLARED).and_then(|text| Deviations::parse(&text)),
+        Err(_) => Ok(Deviations::default()),
+    };
+    let deviations = match deviations {
+        Ok(deviations) => deviations,
+        Err(error) => return vec![Finding::new(DECLARED, format!("{error:#}"))],
+    };
+    let plan = match Plan::make(&bundle.features, &register, &Met::default(), |_, _| true, None) {
+        Ok(plan) => plan,
+        Err(mistakes) => return vec![Finding::new("features/", mistakes.to_string())],
+    };
+    let mut findings = Vec::new();
+    let mut told: BTreeSet<ClaimId> = BTreeSet::new();
+    for record in &bundle.verdicts.claims {
+        let mut tell = |problem: String| findings.push(Finding::new(FILE, format!("{}: {problem}", record.id)));
+        if !told.insert(record.id) {
+            tell("is there twice".to_owned());
+        }
+        match register.get(record.id) {
+            None => tell(format!("{REGISTER} has no such claim: it was added")),
+            Some(claim) => of_claim(record, claim, &plan, bundle).into_iter().for_each(&mut tell),
+        }
+        let declared = deviations.applying(record.id, |name| fact(&bundle.run, name));
+        if let Some(made_up) = record.deviations.iter().find(|one| !declared.contains(one)) {
+            tell(format!("{DECLARED} does not have the declaration by {}, not for this machine", made_up.declared_by));
+        }
+        // A run that was ended early did not come to know its machine.
+        if bundle.verdicts.complete && declared.iter().any(|one| !record.deviations.contains(one)) {
+            tell(format!("a declaration of {DECLARED} about it is missing"));
+        }
+    }
+    for claim in register.iter().filter(|claim| !told.contains(&claim.id)) {
+        findings.push(Finding::new(FILE, format!("{}: is not there, though {REGISTER} has it", claim.id)));
+    }
+    let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+    let selected = bundle.verdicts.claims.iter().filter(|claim| claim.decision != unselected);
+    let problems: Vec<String> = selected
+        .flat_map(|claim| {
+            declared::problems_of(
+                &deviations,
+                claim.id,
+                (claim.verdict, &claim.reason),
+                &claim.deviations,
+                bundle.verdicts.on,
+            )
+        })
+        .collect();
+    if problems != bundle.verdicts.problems {
+        findings.push(Finding::new(FILE, format!("its problems are not those of {DECLARED}: {}", problems.join("; "))));
+    }
+    findings
+}
+
+/// A fact of the run's machine, by the name that declarations use.
+fn fact(run: &Json, name: &str) -> Option<String> {
+    let known = FACTS.contains(&name);
+    run.get("machine").filter(|_| known)?.get(name)?.as_str().map(str::to_owned)
+}
+
+/// What is said of a claim that its row of the register, its scenario or its controls do not say.
+fn of_claim(record: &ClaimRecord, claim: &Claim, plan: &Plan, bundle: &Bundle) -> Vec<String> {
+    let mut problems = Vec::new();
+    let texts = [
+        ("claim", Some(&record.claim), Some(&claim.claim)),
+        ("bound", Some(&record.bound), Some(&claim.bound)),
+        ("published", record.published.as_ref(), claim.published.as_ref()),
+        ("typical", record.typical.as_ref(), claim.typical.as_ref()),
+    ];
+    for (what, _, registered) in texts.iter().filter(|(_, stored, registered)| stored != registered) {
+        let registered = registered.map_or("nothing", String::as_str);
+        problems.push(format!("its {what} is not the one of {REGISTER}, \"{registered}\""));
+    }
+    let places = |control: bool| -> BTreeSet<(&str, usize)> {
+        let mine = plan.scenarios.iter().filter(|planned| planned.claim == claim.id && planned.control == control);
+        mine.map(|planned| (planned.feature.as_str(), planned.line)).collect()
+    };
+    if !places(false).contains(&(record.feature.as_str(), record.line)) {
+        problems.push(format!("its scenario does not stand at {}:{}", record.feature, record.line));
+    }
+    let shown: BTreeSet<(&str, usize)> =
+        record.controls.iter().map(|control| (control.feature.as_str(), control.line)).collect();
+    let ran = !matches!(record.decision, Decision::Skip(_));
+    for (feature, line) in places(true).difference(&shown).filter(|_| ran) {
+        problems.push(format!("its control at {feature}:{line} is left out"));
+    }
+    for (feature, line) in shown.difference(&places(true)) {
+        problems.push(format!("it has no control at {feature}:{line}"));
+    }
+    problems.extend(decided(record, claim, &bundle.run));
+    let scenarios = scenarios(bundle);
+    let own = record.attempts.iter().map(|attempt| (record.feature.as_str(), record.line, attempt));
+    let controls = record
+        .controls
+        .iter()
+        .flat_map(|control| control.attempts.iter().map(|attempt| (control.feature.as_str(), control.line, attempt)));
+    for (feature, line, attempt) in own.chain(controls) {
+        if let Some(scenario) = scenarios.get(&(feature, line)) {
+            problems.extend(stepwise(attempt, scenario).map(|problem| format!("{feature}:{line}: {problem}")));
+        }
+    }
+    problems
+}
+
+fn scenarios(bundle: &Bundle) -> BTreeMap<(&str, usize), &Scenario> {
+    let all =
+        bundle.features.iter().flat_map(|file| every_scenario(&file.feature).map(move |scenario| (file, scenario)));
+    all.map(|(file, scenario)| ((file.path.as_str(), scenario.position.line), scenario)).collect()
+}
+
+/// Why a claim cannot have been left unjudged for the reason that is stored.
+fn decided(record: &ClaimRecord, claim: &Claim, run: &Json) -> Option<String> {
+    match &record.decision {
+        Decision::Run => None,
+        Decision::Record(unjudged) => {
+            let says = |pointer: &str| run.pointer(pointer).and_then(Json::as_bool) == Some(true);
+            let so = match unjudged {
+                Unjudged::EmulatedCpu => claim.needs.contains(&Need::NativeCpu) && !says("/machine/native"),
+                Unjudged::StandIn => claim.needs.contains(&Need::Aws) && says("/stand_in"),
+                Unjudged::Other(_) => false,
+            };
+            (!so).then(|| format!("it was to be judged, not only recorded: \"{}\" is not so", unjudged.why()))
+        }
+        Decision::Skip(why) => {
+            let missing = claim.needs.iter().any(|need| need.is_missing_by(why));
+            let left_out = why == NOT_SELECTED || why.starts_with(NOT_IN_SHARD);
+            let ran = !record.attempts.is_empty();
+            (ran || !(missing || left_out)).then(|| format!("it cannot have been left out: \"{why}\" is not so"))
+        }
+    }
+}
+
+/// What is wrong with the trace of an attempt: a step that the scenario does not have, or one of its own that is missing.
+/// Runs of versions that left no trace have none.
+fn stepwise(attempt: &Attempt, scenario: &Scenario) -> Option<String> {
+    for step in &attempt.steps {
+        let written = scenario.steps.iter().find(|written| written.position.line == step.line);
+        if written.is_none_or(|written| written.value != step.text) {
+            return Some(format!("\"{}\" is no step of its", step.text));
+        }
+    }
+    let traced = !attempt.steps.is_empty() && attempt.error.is_none();
+    if traced && attempt.steps.len() != scenario.steps.len() {
+        return Some(format!("{} of its {} steps are there", attempt.steps.len(), scenario.steps.len()));
+    }
+    let made: usize = attempt.steps.iter().map(|step| step.checks).sum();
+    (!attempt.steps.is_empty() && made != attempt.checks.len())
+        .then(|| format!("its steps made {made} checks, and {} are there", attempt.checks.len()))
+}

@@ -1,0 +1,370 @@
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A recorded run, sealed as a run is; what a claim rests on and was not recorded is there, and empty.
+pub(super) struct Run(TempDir);
+
+impl Run {
+    pub(super) fn sealed() -> Run {
+        let run = Run(tempfile::tempdir().unwrap());
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck"), run.path());
+        for claim in Bundle::open(run.path()).unwrap().verdicts.claims {
+            let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
+            for file in attempts.flat_map(|attempt| &attempt.evidence) {
+                let path = run.path().join(file);
+                if !path.exists() {
+                    fs::write(path, "").unwrap();
+                }
+            }
+        }
+        run.seal(None);
+        run
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Seals it (again), as somebody would who has changed it and wants nobody to know.
+    pub(super) fn seal(&self, key: Option<&Path>) {
+        checksums::seal(&Folder::open(self.path()).unwrap()).unwrap();
+        if let Ok(bundle) = Bundle::open(self.path()) {
+            attestation::attest(&bundle, key).unwrap();
+        }
+    }
+
+    fn json(&self, name: &str) -> Json {
+        serde_json::from_str(&fs::read_to_string(self.path().join(name)).unwrap()).unwrap()
+    }
+
+    pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut Json)) {
+        let mut json = self.json(name);
+        let before = json.clone();
+        change(&mut json);
+        assert_ne!(json, before, "nothing was changed");
+        fs::write(self.path().join(name), json.to_string()).unwrap();
+    }
+
+    /// Changes a claim of `verdicts.json`.
+    fn change_claim(&self, id: &str, change: impl FnOnce(&mut Json)) {
+        self.change("verdicts.json", |verdicts| change(claim(verdicts, id)));
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        verify(self.path(), None).unwrap().findings
+    }
+
+    /// The one finding that is in this file and says this.
+    fn told(&self, file: &str, problem: &str) {
+        let findings = self.findings();
+        let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
+        assert!(found, "nothing in {file} says {problem:?}: {findings:#?}");
+    }
+}
+
+pub(super) fn claim<'a>(verdicts: &'a mut Json, id: &str) -> &'a mut Json {
+    verdicts["claims"].as_array_mut().unwrap().iter_mut().find(|claim| claim["id"] == id).unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_run_that_nobody_touched_agrees_wherever_it_lies() {
+    let run = Run::sealed();
+    let verification = verify(run.path(), None).unwrap();
+    assert_eq!(verification.findings, []);
+    assert!(verification.verified && verification.agrees.len() == 5, "{verification:?}");
+    assert!(verification.show(run.path()).ends_with(": everything agrees"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    copy(run.path(), elsewhere.path());
+    assert!(verify(elsewhere.path(), None).unwrap().verified);
+}
+
+#[test]
+fn a_changed_byte_in_any_file_is_found_and_named() {
+    let run = Run::sealed();
+    let names = Folder::open(run.path()).unwrap().names().unwrap();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let path = run.path().join(&name);
+        let before = fs::read(&path).unwrap();
+        let mut after = before.clone();
+        match after.last_mut() {
+            Some(last) => *last ^= 1,
+            None => after.push(b'x'),
+        }
+        fs::write(&path, after).unwrap();
+        let findings = run.findings();
+        assert!(findings.iter().any(|finding| finding.file == name), "{name}: {findings:?}");
+        fs::write(&path, before).unwrap();
+    }
+    assert_eq!(run.findings(), []);
+}
+
+#[test]
+fn a_file_that_is_gone_or_new_or_a_link_is_named() {
+    let run = Run::sealed();
+    fs::remove_file(run.path().join("trials/workload-no-limits-cold-1.txt")).unwrap();
+    run.told("trials/workload-no-limits-cold-1.txt", "is missing");
+    fs::write(run.path().join("more.txt"), "").unwrap();
+    run.told("more.txt", "was added");
+    std::os::unix::fs::symlink("/etc/hostname", run.path().join("trials/workload-no-limits-cold-1.txt")).unwrap();
+    run.told("trials/workload-no-limits-cold-1.txt", "is a symbolic link");
+    let sealed = checksums::seal(&Folder::open(run.path()).unwrap()).unwrap_err().to_string();
+    assert!(sealed.contains("is a symbolic link"), "{sealed}");
+}
+
+/// Whoever changes a file can make its checksum again: what was changed must be found all the same.
+#[test]
+fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
+    let sample = Run::sealed();
+    let path = sample.path().join("samples.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let line =
+        text.lines().find(|line| line.contains("\"module.size\"") && line.contains("module of workload")).unwrap();
+    let number = serde_json::from_str::<Json>(line).unwrap()["value"].as_f64().unwrap();
+    let forged = line.replace(&format!("\"value\":{number:.1}"), "\"value\":80000.0");
+    assert_ne!(forged, line);
+    fs::write(&path, text.replace(line, &forged)).unwrap();
+    sample.seal(None);
+    sample.told("verdicts.json", "A2-2: stored as \"holds: module.size is 81.4 kB");
+
+    for (id, change, problem) in [
+        ("A5-7", (|claim| claim["verdict"] = "holds".into()) as fn(&mut Json), "A5-7: stored as \"holds: "),
+        ("A2-2", |claim| claim["value"] = 70_000.0.into(), "A2-2: /value is stored as 70000.0, and comes to 81401.0"),
+        (
+            "A7-2",
+            |claim| claim["attempts"][0]["checks"][0]["statistics"]["median"] = 1.0.into(),
+            "A7-2: /attempts/0/checks/0/statistics/median is stored as 1.0",
+        ),
+        ("A2-2", |claim| claim["control"]["verdict"] = "none".into(), "A2-2: /control/verdict is stored as \"none\""),
+        ("A2-2", |claim| claim["samples"] = 9.into(), "A2-2: /samples is stored as 9, and comes to 1"),
+    ] {
+        let run = Run::sealed();
+        run.change_claim(id, change);
+        run.seal(None);
+        run.told("verdicts.json", problem);
+    }
+    let run = Run::sealed();
+    run.change("verdicts.json", |verdicts| verdicts["exit"] = 1.into());
+    run.seal(None);
+    run.told("verdicts.json", "the exit status is stored as 1, but the verdicts come to 0");
+}
+
+/// Whoever makes up samples and judges them anew has still what was printed against them.
+#[test]
+fn a_sample_that_its_own_text_does_not_bear_out_is_found() {
+    let run = Run::sealed();
+    let path = run.path().join("samples.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let mine = |line: &&str| line.contains("\"memory.peak\"") && line.contains("workload-no-limits warm 3");
+    let line = text.lines().find(mine).unwrap();
+    let mut sample: Json = serde_json::from_str(line).unwrap();
+    // So little that no sentence shows it.
+    sample["value"] = (sample["value"].as_f64().unwrap() + 4096.0).into();
+    fs::write(&path, text.replace(line, &sample.to_string())).unwrap();
+    run.seal(None);
+    run.told("trials/workload-no-limits-warm-3.txt", "says that memory.peak is 3");
+    let torn = Run::sealed();
+    fs::write(torn.path().join("trials/workload-no-limits-warm-3.txt"), "look 1\n").unwrap();
+    torn.seal(None);
+    torn.told("trials/workload-no-limits-warm-3.txt", "trial cannot be read: expected output that closes with");
+}
+
+#[test]
+fn numbers_that_differ_in_their_last_digit_are_the_same_and_no_others() {
+    let differ = |a: f64, b: f64| agreement::difference(&json!({ "x": a }), &json!({ "x": b })).is_some();
+    assert!(!differ(0.961_522_691_715_799_6, 0.961_522_691_715_799_7) && !differ(0.0, 0.0));
+    assert!(differ(0.961_522_691_7, 0.961_522_692) && differ(0.0, 1e-300) && differ(1.0, -1.0));
+    // Nothing is lost by writing a number down and reading it again.
+    for number in [0.961_522_691_715_799_6, 1.0 / 3.0, 6.02e23, 5e-324] {
+        assert_eq!(serde_json::from_str::<f64>(&serde_json::to_string(&number).unwrap()).unwrap(), number);
+    }
+}
+
+/// What is only recorded on a stand-in for AWS is so for claims that need AWS, in a run that had one.
+#[test]
+fn a_stand_in_for_aws_excuses_nothing_else() {
+    for (id, stand_in, found) in [("A8-5", true, false), ("A8-5", false, true), ("A2-2", true, true)] {
+        let run = Run::sealed();
+        run.change("run.json", |facts| facts["stand_in"] = stand_in.into());
+        let why = "measured on a stand-in for AWS: recorded, not judged";
+        run.change_claim(id, |claim| claim["decision"] = json!({ "record": why }));
+        let problem = format!("{id}: it was to be judged, not only recorded: \"{why}\" is not so");
+        assert_eq!(run.findings().iter().any(|finding| finding.problem == problem), found, "{id}, {stand_in}");
+    }
+}
+
+/// What holds by the samples alone may still be about something else than the features say.
+#[test]
+fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
+    for (id, change, problem) in [
+        (
+            "A2-2",
+            (|claim| claim["bound"] = "< 200 KB".into()) as fn(&mut Json),
+            "its bound is not the one of features/",
+        ),
+        ("A2-2", |claim| claim["published"] = "80 KB".into(), "its published is not the one of"),
+        ("A2-2", |claim| claim["line"] = 1.into(), "its scenario does not stand at features/a2_build.feature:1"),
+        ("A6-4", |claim| drop(claim["controls"].as_array_mut().unwrap().remove(0)), "is left out"),
+        (
+            "A2-2",
+            |claim| claim["decision"] = json!({ "skip": "needs an AWS account" }),
+            "it cannot have been left out: \"needs an AWS account\" is not so",
+        ),
+        ("A2-2", |claim| claim["decision"] = json!({ "record": "why not" }), "it was to be judged, not only recorded"),
+        (
+            "A6-2",
+            |claim| drop(claim["attempts"][0]["steps"].as_array_mut().unwrap().pop()),
+            "a6_service.feature:17: 5 of its 6 steps are there",
+        ),
+        (
+            "A6-2",
+            |claim| drop(claim["attempts"][0]["checks"].as_array_mut().unwrap().pop()),
+            "its steps made 5 checks, and 4 are there",
+        ),
+        (
+            "A6-2",
+            |claim| claim["attempts"][0]["steps"][1]["text"] = "its log has nothing".into(),
+            "\"its log has nothing\" is no step of its",
+        ),
+        (
+            "A5-7",
+            |claim| claim["deviations"][0]["expires"] = "2999-01-01".into(),
+            "features/deviations.toml does not have the declaration by the assay maintainers",
+        ),
+        ("A5-7", |claim| claim["deviations"] = json!([]), "about it is missing"),
+    ] {
+        let run = Run::sealed();
+        run.change_claim(id, change);
+        run.seal(None);
+        run.told("verdicts.json", &format!("{id}: "));
+        run.told("verdicts.json", problem);
+    }
+}
+
+#[test]
+fn a_claim_that_was_added_taken_away_or_doubled_is_found() {
+    let claims = |change: fn(&mut Vec<Json>)| {
+        let run = Run::sealed();
+        run.change("verdicts.json", |verdicts| change(verdicts["claims"].as_array_mut().unwrap()));
+        run.seal(None);
+        run
+    };
+    let added = claims(|claims| {
+        let mut more = claims[1].clone();
+        more["id"] = "A9-9".into();
+        claims.push(more);
+    });
+    added.told("verdicts.json", "A9-9: features/claims.toml has no such claim: it was added");
+    claims(|claims| drop(claims.remove(1))).told("verdicts.json", "A2-2: is not there, though");
+    claims(|claims| claims.push(claims[1].clone())).told("verdicts.json", "A2-2: is there twice");
+}
+
+#[test]
+fn a_statement_about_another_image_commit_or_result_is_found() {
+    for (pointer, value, problem) in [
+        ("/subject/1/digest/sha256", json!("0".repeat(64)), "its subject guest/hello is another: "),
+        ("/subject/0/digest/sha256", json!("0".repeat(64)), "its subject SHA256SUMS is another: "),
+        ("/subject/2/digest/gitCommit", json!("0".repeat(40)), "its subject assay is another: "),
+        ("/predicate/result", json!("PASSED"), "/predicate/result is stored as \"PASSED\", and comes to \"WARNED\""),
+        ("/predicateType", json!("other"), "/predicateType is stored as \"other\""),
+    ] {
+        let run = Run::sealed();
+        run.change(STATEMENT, |statement| *statement.pointer_mut(pointer).unwrap() = value);
+        run.told(STATEMENT, problem);
+    }
+    let swapped = Run::sealed();
+    swapped.change("run.json", |run| run["image"]["digest"] = format!("sha256:{}", "0".repeat(64)).into());
+    swapped.seal(None);
+    swapped.told("run.json", "its image is sha256:0000");
+}
+
+#[test]
+fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
+    let told = |name: &str, text: &[u8], file: &str, problem: &str| {
+        let run = Run::sealed();
+        fs::write(run.path().join(name), text).unwrap();
+        run.told(file, problem);
+    };
+    let whole = fs::read(Run::sealed().path().join("verdicts.json")).unwrap();
+    told("verdicts.json", &whole[..whole.len() / 2], "verdicts.json", "nothing can be judged again: ");
+    told("verdicts.json", b"{\"schema\":2}", "verdicts.json", "has layout 2, and this version reads 1");
+    told("verdicts.json", b"[]", "verdicts.json", "has layout 0");
+    told("run.json", b"\xff", "verdicts.json", "run.json is no UTF-8 text");
+    told("samples.jsonl", b"{\"id\":1}\n", "verdicts.json", "samples.jsonl:1: no sample");
+    told("features/claims.toml", b"x", "features/claims.toml", "TOML parse error");
+    told("features/a2_build.feature", b"x", "verdicts.json", "a2_build.feature is no feature");
+    told("features/deviations.toml", b"[[deviation]]", "features/deviations.toml", "missing field");
+    told(STATEMENT, b"{", STATEMENT, "is no JSON");
+    for name in ["verdicts.json", "run.json", "samples.jsonl", SUMS, STATEMENT, "features/claims.toml"] {
+        let run = Run::sealed();
+        fs::remove_file(run.path().join(name)).unwrap();
+        assert!(run.findings().iter().any(|finding| finding.file == name), "{name}: {:?}", run.findings());
+    }
+    assert!(verify(Path::new("/nowhere"), None).unwrap_err().to_string().contains("cannot read /nowhere"));
+}
+
+/// A key of the test's own, and a file that allows it.
+fn key(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (key, allowed) = (folder.join(name), folder.join(format!("{name}.allowed")));
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    fs::write(&allowed, format!("{name}@example.org namespaces=\"{}\" {public}", attestation::NAMESPACE)).unwrap();
+    (key, allowed)
+}
+
+#[test]
+fn a_signature_counts_by_the_allowed_signers_and_for_this_statement_only() {
+    let keys = tempfile::tempdir().unwrap();
+    let (alice, allows_alice) = key(keys.path(), "alice");
+    let (_, allows_bob) = key(keys.path(), "bob");
+    let run = Run::sealed();
+    let signature = |allowed: Option<&Path>| {
+        let Verification { signature, findings, .. } = verify(run.path(), allowed).unwrap();
+        (signature, findings.into_iter().map(|finding| finding.problem).collect::<String>())
+    };
+    assert!(signature(None).0.starts_with("not signed: "));
+    assert!(signature(Some(&allows_alice)).1.contains("there is none, and allowed signers are named"));
+    run.seal(Some(&alice));
+    let (unknown, wrong) = signature(None);
+    assert!(unknown.starts_with("signed by a key that nobody vouches for") && wrong.is_empty(), "{unknown} {wrong}");
+    let (said, wrong) = signature(Some(&allows_alice));
+    assert!(
+        said.starts_with("signed by alice@example.org: Good \"assay\" signature") && wrong.is_empty(),
+        "{said} {wrong}"
+    );
+    assert!(signature(Some(&allows_bob)).1.contains("is of nobody in"));
+    assert!(signature(Some(Path::new("/nowhere"))).1.contains("cannot read the allowed signers in /nowhere"));
+    // A statement that is right, but not the one that was signed.
+    run.change(STATEMENT, |statement| statement["predicate"]["url"] = "x".into());
+    for allowed in [Some(allows_alice.as_path()), None] {
+        let (_, wrong) = signature(allowed);
+        assert!(wrong.contains("attestation.json.sig does not fit attestation.json"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_key_that_cannot_sign_is_told() {
+    let run = Run::sealed();
+    let bundle = Bundle::open(run.path()).unwrap();
+    assert!(attestation::can_sign(Path::new("/nowhere")).unwrap_err().to_string().contains("signing key /nowhere"));
+    let none = run.path().join("run.json");
+    let error = attestation::attest(&bundle, Some(&none)).unwrap_err().to_string();
+    assert!(error.contains("run.json does not sign: "), "{error}");
+}

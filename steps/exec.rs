@@ -1,0 +1,5 @@
+//! Commands, the shells that run them, and the journal of what must not outlive a run.
+
+pub mod cleanup;
+pub mod command;
+pub mod shell;

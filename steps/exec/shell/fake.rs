@@ -1,0 +1,46 @@
+//! A shell that a test answers: the framework is tested on it without a machine.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::ShellError;
+use crate::exec::command::{Command, Output, Status};
+
+/// Answers commands by the beginning of their line; what nobody foresaw ends with exit code 127.
+#[derive(Debug, Default)]
+pub struct Fake {
+    answers: Vec<(String, i32, String)>,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    /// Answers each command whose line starts with `line` by this exit code and output.
+    pub fn answer(mut self, line: &str, code: i32, stdout: &str) -> Self {
+        self.answers.push((line.to_owned(), code, stdout.to_owned()));
+        self
+    }
+
+    /// The lines of all commands that were run, in order.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().map(|seen| seen.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn run(&self, command: &Command) -> Result<Output, ShellError> {
+        let line = command.line();
+        if let Ok(mut seen) = self.seen.lock() {
+            seen.push(line.clone());
+        }
+        let known = self.answers.iter().find(|(start, ..)| line.starts_with(start.as_str()));
+        let (code, stdout, stderr) = match known {
+            Some((_, code, stdout)) => (*code, stdout.clone(), String::new()),
+            None => (127, String::new(), format!("nobody answers {line}")),
+        };
+        Ok(Output {
+            line,
+            status: Status::Code(code),
+            stdout: stdout.into_bytes(),
+            stderr: stderr.into_bytes(),
+            wall: Duration::from_millis(1),
+        })
+    }
+}

@@ -1,0 +1,389 @@
+//! What can be true of a probe: its unit, and the range in which its values make sense. A value outside is no finding
+//! but a mistake on the way, most often a wrong unit, and nothing may be judged by it.
+
+use super::Value;
+use crate::base::unit::Unit;
+
+const KIB: f64 = 1024.0;
+const MIB: f64 = 1024.0 * KIB;
+const GIB: f64 = 1024.0 * MIB;
+const TIB: f64 = 1024.0 * GIB;
+const MINUTE: f64 = 60.0;
+const HOUR: f64 = 60.0 * MINUTE;
+/// More than a trial may take.
+const TRIAL: f64 = 15.0 * MINUTE;
+const MANY: f64 = 1e9;
+
+/// What is known of a probe, or of all probes whose name begins so.
+struct Entry {
+    /// A name that ends with a dot stands for a family.
+    name: &'static str,
+    unit: Unit,
+    low: f64,
+    high: f64,
+    /// How a text may begin; any way, where this is empty.
+    begins: &'static [&'static str],
+}
+
+const fn bytes(name: &'static str, low: f64, high: f64) -> Entry {
+    Entry { name, unit: Unit::Bytes, low, high, begins: &[] }
+}
+
+const fn seconds(name: &'static str, low: f64, high: f64) -> Entry {
+    Entry { name, unit: Unit::Seconds, low, high, begins: &[] }
+}
+
+const fn ratio(name: &'static str, high: f64) -> Entry {
+    Entry { name, unit: Unit::Ratio, low: 0.0, high, begins: &[] }
+}
+
+const fn times(name: &'static str) -> Entry {
+    Entry { name, unit: Unit::Times, low: 1e-3, high: 1e6, begins: &[] }
+}
+
+const fn count(name: &'static str, low: f64, high: f64) -> Entry {
+    Entry { name, unit: Unit::Count, low, high, begins: &[] }
+}
+
+const fn dollars(name: &'static str, low: f64, high: f64) -> Entry {
+    Entry { name, unit: Unit::Dollars, low, high, begins: &[] }
+}
+
+const fn text(name: &'static str) -> Entry {
+    Entry { name, unit: Unit::Text, low: 0.0, high: 0.0, begins: &[] }
+}
+
+const fn words(name: &'static str, begins: &'static [&'static str]) -> Entry {
+    Entry { name, unit: Unit::Text, low: 0.0, high: 0.0, begins }
+}
+
+/// What is judged somewhere, and what is measured beside it. Exact names come before families.
+const ENTRIES: &[Entry] = &[
+    // The guest and its image.
+    count("build.status", 0.0, 255.0),
+    count("build.modules", 0.0, 1e3),
+    text("build.compiler"),
+    text("build.sha256"),
+    bytes("module.size", 100.0, GIB),
+    text("module.imports"),
+    text("module.sha256"),
+    text("module.export."),
+    // No image is smaller than its own configuration.
+    bytes("image.size", 200.0, 64.0 * GIB),
+    bytes("image.transfer", 200.0, 64.0 * GIB),
+    count("image.layers", 0.0, 1e3),
+    count("image.files", 0.0, 1e6),
+    text("image.platform"),
+    text("image.base"),
+    text("image.digest"),
+    text("image.file"),
+    text("image.entrypoint"),
+    text("image.annotation."),
+    // The registry.
+    text("push."),
+    seconds("pull.time", 1e-3, HOUR),
+    text("pull."),
+    // A repository in ECR Public.
+    words("ecr.uri", &["public.ecr.aws/", "RepositoryAlreadyExistsException: "]),
+    words("repository.state", &["public.ecr.aws/", "RepositoryNotFoundException"]),
+    words("repository.pull", &["refused: ", "pulled "]),
+    // The machine.
+    count("machine.cpus", 1.0, 4096.0),
+    bytes("machine.memory", 16.0 * MIB, 64.0 * TIB),
+    text("machine."),
+    text("podman.version"),
+    text("crun."),
+    // What it was started from, and what was done to it.
+    count("ami.newer", 0.0, 1e4),
+    text("ami."),
+    seconds("setup.", 0.0, HOUR),
+    // A run by hand.
+    count("run.status", 0.0, 255.0),
+    // The whole of a run in the cloud: less than it takes there to start an instance is none.
+    seconds("run.time", 10.0, 12.0 * HOUR),
+    text("run."),
+    // The guest moves its clock by 50 ms; a native clock that stands still has moved by 0.
+    seconds("guest.clock", 0.0, MINUTE),
+    words("guest.threads", &["refused: ", "spawned"]),
+    // How a unit ended.
+    count("unit.status", 0.0, 255.0),
+    count("unit.start.status", 0.0, 255.0),
+    count("unit.restarts", 0.0, 1e4),
+    count("unit.uid", 0.0, 4_294_967_294.0),
+    text("unit."),
+    text("left."),
+    // What it said.
+    count("log.readings", 0.0, 1e6),
+    seconds("log.spacing", 0.0, TRIAL),
+    seconds("log.duration", 0.0, TRIAL),
+    text("log."),
+    // What it may take.
+    bytes("limit.memory", 4.0 * KIB, 64.0 * TIB),
+    ratio("limit.cpu", 4096.0),
+    // What it took. Podman alone has more than the lower bounds of memory; whoever starts it needs more than 10 ms.
+    bytes("memory.peak", 256.0 * KIB, TIB),
+    bytes("memory.unit.peak", 256.0 * KIB, TIB),
+    bytes("memory.running", 256.0 * KIB, TIB),
+    bytes("memory.headroom", 0.0, TIB),
+    bytes("memory.available", 0.0, 64.0 * TIB),
+    bytes("memory.swap.peak", 0.0, TIB),
+    bytes("memory.anon", 64.0 * KIB, TIB),
+    bytes("memory.file", 0.0, TIB),
+    bytes("memory.kernel", 4.0 * KIB, TIB),
+    bytes("memory.guest", 64.0 * KIB, TIB),
+    bytes("memory.guest.peak", 64.0 * KIB, TIB),
+    bytes("memory.helpers", 64.0 * KIB, TIB),
+    bytes("memory.helpers.peak", 64.0 * KIB, TIB),
+    count("memory.events.", 0.0, MANY),
+    seconds("cpu.time", 5e-3, HOUR),
+    seconds("cpu.throttled", 0.0, HOUR),
+    // Of one CPU. Ten per cent written as 10 is outside.
+    ratio("cpu.share", 8.0),
+    seconds("start.", 0.01, TRIAL),
+    // What watching it cost.
+    seconds("sampler.cpu.time", 0.0, TRIAL),
+    ratio("sampler.cpu.share", 1.0),
+    bytes("sampler.memory", 64.0 * KIB, 64.0 * MIB),
+    seconds("session.cpu.time", 0.0, TRIAL),
+    bytes("session.memory", 64.0 * KIB, GIB),
+    // A conventional container beside the workload.
+    times("ratio."),
+    // What it cost. AWS bills a minute at least; a minute of the smallest instance is what the total begins with.
+    seconds("cost.billed", MINUTE, 12.0 * HOUR),
+    dollars("cost.total", 5e-5, 10.0),
+    dollars("cost.instance", 1e-5, 10.0),
+    dollars("cost.address", 1e-5, 1.0),
+    dollars("cost.disk", 1e-6, 10.0),
+    dollars("cost.surplus", 0.0, 10.0),
+    seconds("cost.cpu", 0.0, 48.0 * HOUR),
+    // Right or wrong.
+    count("arithmetic: ", 0.0, 1.0),
+];
+
+/// A value that cannot be true.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{probe}: {seen} is not plausible: expected {expected}")]
+pub struct Unlikely {
+    /// Which probe.
+    pub probe: String,
+    /// What it is said to have seen.
+    pub seen: String,
+    /// What would make sense.
+    pub expected: String,
+}
+
+/// Whether a value can be true of a probe. Of a probe that is not in the catalogue, whether it can be true at all:
+/// a text where there is no unit, else a number that is finite and, but for temperatures, not negative.
+///
+/// # Errors
+/// It cannot.
+pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), Unlikely> {
+    let entry = ENTRIES.iter().find(|entry| entry.is_of(probe));
+    let unlisted =
+        Entry { name: "", unit, low: if unit == Unit::Celsius { -273.15 } else { 0.0 }, high: f64::MAX, begins: &[] };
+    let expected = entry.unwrap_or(&unlisted);
+    match expected.allows(unit, value) {
+        true => Ok(()),
+        false => Err(Unlikely { probe: probe.to_owned(), seen: value.show(unit), expected: expected.show() }),
+    }
+}
+
+impl Entry {
+    fn is_of(&self, probe: &str) -> bool {
+        match self.name.ends_with(['.', ' ']) {
+            true => probe.starts_with(self.name),
+            false => probe == self.name,
+        }
+    }
+
+    /// Whether nothing smaller than one of it exists.
+    fn whole(&self) -> bool {
+        matches!(self.unit, Unit::Bytes | Unit::Count) && !self.name.is_empty()
+    }
+
+    fn allows(&self, unit: Unit, value: &Value) -> bool {
+        if unit != self.unit {
+            return false;
+        }
+        match value {
+            Value::Text(text) => {
+                let begins = self.begins.is_empty() || self.begins.iter().any(|begin| text.starts_with(begin));
+                unit == Unit::Text && !text.trim().is_empty() && begins
+            }
+            Value::Number(number) => {
+                unit != Unit::Text
+                    && (self.low..=self.high).contains(number)
+                    && (!self.whole() || number.fract() == 0.0)
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        let kind = if self.whole() { "a whole number, " } else { "" };
+        match self.unit {
+            Unit::Text => "a text that says something".to_owned(),
+            unit if self.high == f64::MAX => format!("a number from {}", bound(unit, self.low)),
+            unit => format!("{kind}{} to {}", bound(unit, self.low), bound(unit, self.high)),
+        }
+    }
+}
+
+/// A bound as people write it, sizes in powers of 1024 where they are given so.
+fn bound(unit: Unit, value: f64) -> String {
+    let sizes = [(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
+    match sizes.into_iter().find(|(size, _)| unit == Unit::Bytes && value >= *size && value % size == 0.0) {
+        Some((size, name)) => format!("{} {name}", value / size),
+        None => unit.show(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measurement::{Reading, journal, trial};
+
+    fn judge(probe: &str, unit: Unit, value: f64) -> Result<(), Unlikely> {
+        plausible(probe, unit, &Value::Number(value))
+    }
+
+    fn recorded() -> Vec<Reading> {
+        let trial = trial::parse(include_str!("../../fixtures/probes/trial-hello.txt")).unwrap();
+        let lines = journal::parse(include_str!("../../fixtures/probes/journal-hello.jsonl"), &trial.boot).unwrap();
+        let mut readings = trial.readings().unwrap();
+        readings.extend(journal::readings(&journal::workload(&lines, "no-quota")));
+        readings.extend(journal::startup(&lines, "no-quota"));
+        readings.extend(trial.timeline().map(|(_, reading)| reading));
+        readings
+    }
+
+    #[test]
+    fn everything_that_was_recorded_is_plausible() {
+        let readings = recorded();
+        assert!(readings.len() > 100);
+        for reading in readings {
+            assert_eq!(plausible(&reading.probe, reading.unit, &reading.value), Ok(()), "{reading:?}");
+        }
+    }
+
+    #[test]
+    fn every_probe_of_a_trial_is_in_the_catalogue() {
+        for reading in recorded().iter().filter(|reading| !reading.probe.starts_with("timeline.")) {
+            let error = plausible(&reading.probe, reading.unit, &Value::Number(f64::NAN)).unwrap_err();
+            assert!(!error.expected.starts_with("a number from"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_probe_that_is_judged_is_in_the_catalogue() {
+        let steps = [
+            include_str!("../e2e/beside.rs"),
+            include_str!("../e2e/cost.rs"),
+            include_str!("../e2e/device.rs"),
+            include_str!("../e2e/guest.rs"),
+            include_str!("../e2e/image.rs"),
+            include_str!("../e2e/own.rs"),
+            include_str!("../e2e/registry.rs"),
+            include_str!("../e2e/resources.rs"),
+            include_str!("../e2e/service.rs"),
+        ];
+        let calls = steps.iter().flat_map(|text| text.split("proof.check").skip(1));
+        let named = calls.filter_map(|call| Some(call.split_once("(\"")?.1.split_once('"')?.0));
+        let mut judged = 0;
+        for probe in named {
+            let known = ENTRIES.iter().any(|entry| entry.is_of(probe));
+            assert!(known, "{probe} is judged and has no line in ENTRIES");
+            judged += 1;
+        }
+        assert!(judged > 40, "{judged} are judged");
+    }
+
+    #[test]
+    fn a_value_in_a_wrong_unit_is_told_with_what_was_expected() {
+        let told = |probe, unit, value| judge(probe, unit, value).unwrap_err().to_string();
+        assert_eq!(
+            told("memory.peak", Unit::Bytes, 37.0),
+            "memory.peak: 37 bytes is not plausible: expected a whole number, 256 KiB to 1 TiB"
+        );
+        assert_eq!(
+            told("start.time", Unit::Seconds, 1100.0),
+            "start.time: 1100 s is not plausible: expected 10 ms to 900 s"
+        );
+        assert_eq!(
+            told("memory.peak", Unit::Seconds, 1.0),
+            "memory.peak: 1 s is not plausible: expected a whole number, 256 KiB to 1 TiB"
+        );
+    }
+
+    #[test]
+    fn what_the_annex_measured_is_plausible_and_off_by_a_prefix_it_is_not() {
+        for (probe, unit, published, factors) in [
+            ("memory.peak", Unit::Bytes, 17_800_192.0, [1e-3, 1e-6, 1e6]),
+            ("machine.memory", Unit::Bytes, 430_964_736.0, [1.0 / 1024.0, 1e-6, 1e6]),
+            ("module.size", Unit::Bytes, 85_000.0, [1e-3, 1e-6, 1e6]),
+            ("image.size", Unit::Bytes, 89_500.0, [1e-3, 1e-6, 1e6]),
+            ("cpu.time", Unit::Seconds, 0.0791, [1e-3, 1e-6, 1e6]),
+            ("start.time", Unit::Seconds, 1.1, [1e-3, 1e3, 1e6]),
+            ("start.output", Unit::Seconds, 1.1, [1e-3, 1e3, 1e6]),
+            ("log.spacing", Unit::Seconds, 2.0, [1e3, 1e6, 1e9]),
+            ("log.duration", Unit::Seconds, 10.0, [1e3, 1e6, 1e9]),
+            ("cpu.share", Unit::Ratio, 0.1, [1e2, 1e3, 1e6]),
+            ("cost.total", Unit::Dollars, 0.0042, [1e-3, 1e-6, 1e6]),
+            ("run.time", Unit::Seconds, 2700.0, [1e-3, 1e3, 1e6]),
+        ] {
+            assert_eq!(judge(probe, unit, published), Ok(()));
+            for factor in factors {
+                let off = published * factor;
+                // Whole as they are, it is the range that refuses them.
+                let off = if unit == Unit::Bytes { off.round() } else { off };
+                assert!(judge(probe, unit, off).is_err(), "{probe} times {factor}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_whole() {
+        for (probe, unit, value) in [
+            ("unit.status", Unit::Count, 7.0),
+            ("memory.events.max", Unit::Count, 792.0),
+            ("memory.peak", Unit::Bytes, 37_576_704.0),
+        ] {
+            assert_eq!(judge(probe, unit, value), Ok(()));
+            assert!(judge(probe, unit, value + 0.5).is_err(), "{probe}");
+        }
+        assert!(judge("unit.status", Unit::Count, 256.0).is_err());
+        assert!(judge("run.status", Unit::Count, -1.0).is_err());
+        assert!(judge("machine.cpus", Unit::Count, 0.0).is_err());
+    }
+
+    #[test]
+    fn texts_are_texts_and_families_go_by_their_beginning() {
+        let text = |probe, unit, value: &str| plausible(probe, unit, &value.into());
+        assert_eq!(text("module.export._start", Unit::Text, "function"), Ok(()));
+        assert_eq!(text("unit.load", Unit::Text, "loaded"), Ok(()));
+        assert_eq!(text("a.new.one", Unit::Text, "x"), Ok(()));
+        assert!(text("a.new.one", Unit::Text, " ").is_err(), "an empty text says nothing");
+        assert_eq!(text("guest.threads", Unit::Text, "refused: not supported"), Ok(()));
+        assert!(text("guest.threads", Unit::Text, "r?f?s?d").is_err());
+        assert!(text("unit.status", Unit::Count, "7").is_err());
+        assert!(text("unit.status", Unit::Text, "7").is_err(), "the family is of texts, the status is not");
+        assert!(
+            judge("unit.load", Unit::Count, 1.0)
+                .unwrap_err()
+                .to_string()
+                .ends_with("expected a text that says something")
+        );
+        assert!(judge("image.annotation.variant", Unit::Text, 1.0).is_err());
+    }
+
+    #[test]
+    fn what_is_not_in_the_catalogue_must_still_be_possible() {
+        assert_eq!(judge("a.new.one", Unit::Bytes, 0.5), Ok(()));
+        assert_eq!(judge("a.new.one", Unit::Celsius, -20.0), Ok(()));
+        assert!(judge("a.new.one", Unit::Celsius, -300.0).is_err());
+        for value in [-1.0, f64::NAN, f64::INFINITY] {
+            let error = judge("a.new.one", Unit::Seconds, value).unwrap_err().to_string();
+            assert!(error.ends_with("expected a number from 0 s"), "{error}");
+        }
+        assert!(plausible("a.new.one", Unit::Seconds, &"1 s".into()).is_err());
+    }
+}

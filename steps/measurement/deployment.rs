@@ -1,0 +1,330 @@
+//! A workload as a Quadlet of an unprivileged user: put there, run and watched, removed again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::exec::command::{Command, Output, quote};
+use crate::exec::shell::Shell;
+use crate::measurement::hand::{self, ByHand};
+use crate::measurement::journal::{self, Line};
+use crate::measurement::trial::{self, Trial, Until};
+use crate::measurement::{Reading, Unreadable};
+
+/// Observation without a change to the Quadlet under test: its service runs in a slice of its own that outlives it,
+/// systemd writes down how each activation ended, and waits for its start as long as an emulated CPU may need. On a machine
+/// of somebody else's it finds the run's own images.
+const DROP_IN: &str = "\
+[Service]
+@ENVIRONMENT@Slice=@SLICE@
+TimeoutSec=600
+ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@UNIT@.stops'
+";
+
+/// The names that a run gives to units: those of its Quadlets, and that of a workload of one's own.
+///
+/// # Errors
+/// The project's Quadlets cannot be listed.
+pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
+    let folder = root.join("fixtures/quadlets");
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let units = names.filter_map(|name| name.strip_suffix(".container").map(str::to_owned));
+    let units: BTreeSet<String> = units.chain(own.map(str::to_owned)).collect();
+    Ok(units.into_iter().collect())
+}
+
+/// A Quadlet that was put on a machine.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    shell: Shell,
+    unit: String,
+    slice: String,
+}
+
+/// A trial with all it left: what was printed, what that says, and the unit's journal.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// What the trial printed.
+    pub raw: String,
+    /// What that says.
+    pub trial: Trial,
+    /// What the journal printed.
+    pub raw_journal: String,
+    /// What that says.
+    pub journal: Vec<Line>,
+}
+
+impl Watched {
+    /// Everything that can be read off the whole of it.
+    ///
+    /// # Errors
+    /// A value that is none.
+    pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
+        let mut readings = self.trial.readings()?;
+        let log = journal::workload(&self.journal, unit);
+        readings.push(journal::text(&log));
+        readings.extend(journal::readings(&log));
+        readings.extend(journal::startup(&self.journal, unit));
+        Ok(readings)
+    }
+}
+
+impl Deployment {
+    /// Puts a Quadlet (its `@IMAGE@` replaced by `image`) on the machine as `unit` and lets systemd take it in.
+    ///
+    /// # Errors
+    /// The files cannot be written, or systemd cannot reload. A Quadlet that systemd's generator refuses is no error
+    /// here: see [`Deployment::load_state`].
+    pub async fn install(shell: &Shell, unit: &str, quadlet: &str, image: &str) -> anyhow::Result<Deployment> {
+        // A dash in a slice's name would nest it.
+        let slice = format!("assay_{}.slice", unit.replace('-', "_"));
+        let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned(), slice };
+        shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
+        let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice).replace("@UNIT@", unit);
+        let environment = shell.variables().iter().map(|(name, value)| format!("Environment=\"{name}={value}\"\n"));
+        let drop_in = drop_in.replace("@ENVIRONMENT@", &environment.collect::<String>());
+        shell.put(&format!("{}/10-assay.conf", deployment.drop_in_folder()), drop_in).await?;
+        deployment.reload().await?;
+        Ok(deployment)
+    }
+
+    /// Where the Quadlet lies, relative to the user's home.
+    pub fn quadlet_path(&self) -> String {
+        format!(".config/containers/systemd/{}.container", self.unit)
+    }
+
+    fn drop_in_folder(&self) -> String {
+        format!(".config/systemd/user/{}.service.d", self.unit)
+    }
+
+    async fn reload(&self) -> anyhow::Result<()> {
+        self.shell.read(&systemctl(["daemon-reload"])).await.context("systemd cannot take in the Quadlet")?;
+        Ok(())
+    }
+
+    /// systemd's word for the unit: `loaded`, or `not-found` where the generator refused the Quadlet.
+    ///
+    /// # Errors
+    /// systemd does not answer.
+    pub async fn load_state(&self) -> anyhow::Result<String> {
+        let show = systemctl(["show", "--property=LoadState", "--value", &self.unit]);
+        Ok(self.shell.read(&show).await?.trim().to_owned())
+    }
+
+    /// Starts the unit, watches it to its end and reads its journal, on the `boot` of the machine that is meant.
+    ///
+    /// # Errors
+    /// The machine cannot be asked, or what it prints cannot be read, is not of this trial or not of this boot. A unit
+    /// that fails is no error here.
+    pub async fn watch(&self, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
+        self.watch_as(&token()?, boot, until, limit).await
+    }
+
+    async fn watch_as(&self, token: &str, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
+        let watch = trial::command(&self.unit, &self.slice, until, limit, token);
+        let output = self.shell.run(&watch).await?.success()?;
+        let raw = output.text();
+        let trial = trial::parse(&raw)?;
+        trial.belongs(token, boot)?;
+        trial.kept_pace(output.wall)?;
+        let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since)).await?;
+        let journal = journal::of_trial(journal::parse(&raw_journal, boot)?, &trial)?;
+        Ok(Watched { raw, trial, raw_journal, journal })
+    }
+
+    /// Removes the unit as the annex does: stop it, remove the Quadlet, reload.
+    ///
+    /// # Errors
+    /// The machine cannot be asked.
+    pub async fn remove(&self) -> anyhow::Result<()> {
+        // A unit that is over cannot be stopped again, which is as well.
+        self.shell.run(&systemctl(["stop", &self.unit])).await?;
+        let (quadlet, drop_in) = (self.quadlet_path(), self.drop_in_folder());
+        self.shell.read(&Command::new("rm").args(["-rf", &quadlet, &drop_in])).await?;
+        self.shell.run(&systemctl(["reset-failed", &self.unit])).await?;
+        self.reload().await
+    }
+
+    /// The unit's name without its ending.
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+}
+
+/// A word that nobody has said before.
+fn token() -> anyhow::Result<String> {
+    let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
+    Ok(uuid.trim().to_owned())
+}
+
+/// Runs an image by `podman run` as `unit`, under the limits of a Quadlet, where there are no units; on the `boot` of the
+/// machine that is meant. Gives what that printed, too.
+///
+/// # Errors
+/// The machine cannot be asked, or no container can be run. A workload that fails is no error here.
+pub async fn run_by_hand(
+    shell: &Shell,
+    unit: &str,
+    quadlet: &str,
+    image: &str,
+    (boot, until, limit): (&str, Until, Duration),
+) -> anyhow::Result<(ByHand, String)> {
+    let token = token()?;
+    let raw = shell.read(&hand::command(unit, quadlet, image, until, limit, &token)?).await?;
+    Ok((hand::parse(&raw, unit, &token, boot)?, raw))
+}
+
+fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    Command::new("systemctl").arg("--user").args(arguments)
+}
+
+/// Lets the machine forget its page cache: what runs next starts cold.
+///
+/// # Errors
+/// The machine refuses.
+pub async fn drop_caches(shell: &Shell) -> anyhow::Result<()> {
+    shell.read(&Command::new("sudo").args(["sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches"])).await?;
+    Ok(())
+}
+
+/// Has the machine read the container runtime's files once: what runs next finds them in the page cache.
+///
+/// # Errors
+/// The machine cannot be asked.
+pub async fn fill_caches(shell: &Shell) -> anyhow::Result<()> {
+    let script =
+        "cd /usr/bin; cat podman crun conmon pasta* $(ldd /usr/lib/*/libwasmedge.so.0 | grep -o '/[^ ]*') >/dev/null";
+    // What is not there cannot be read, and need not be.
+    shell.run(&Command::new("sh").args(["-c", script])).await?;
+    Ok(())
+}
+
+/// Pulls an image onto the machine: from a registry on the host's loopback by plain HTTP, from any other by TLS.
+///
+/// # Errors
+/// The pull fails; the machine needs the image to go on.
+pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
+    // The address at which a virtual machine finds its host's loopback, and that of what is carried there by SSH.
+    let near = ["10.0.2.2:", "127.0.0.1:"].iter().any(|near| reference.starts_with(near));
+    let tls = if near { "--tls-verify=false" } else { "--tls-verify=true" };
+    let pull = Command::new("podman").args(["pull", "--quiet", tls, reference]);
+    shell.read(&pull.time_limit(Duration::from_secs(180))).await?;
+    Ok(())
+}
+
+/// Pulls an image onto the machine, where it goes by another name only.
+///
+/// # Errors
+/// As for [`pull`].
+pub async fn pull_as(shell: &Shell, reference: &str, name: &str) -> anyhow::Result<()> {
+    pull(shell, reference).await?;
+    shell.read(&Command::new("podman").args(["tag", reference, name])).await?;
+    shell.read(&Command::new("podman").args(["untag", reference, reference])).await?;
+    Ok(())
+}
+
+/// Runs an image once with `podman run`, without a unit.
+///
+/// # Errors
+/// The machine cannot be asked; a workload that fails is no error here.
+pub async fn run_once(shell: &Shell, reference: &str) -> anyhow::Result<Output> {
+    let run = Command::new("podman").args(["run", "--rm", "--pull=never", reference]);
+    Ok(shell.run(&run.time_limit(Duration::from_secs(180))).await?)
+}
+
+/// Removes an image from the machine.
+///
+/// # Errors
+/// The machine refuses.
+pub async fn remove_image(shell: &Shell, reference: &str) -> anyhow::Result<()> {
+    shell.read(&Command::new("podman").args(["rmi", "--force", reference])).await?;
+    Ok(())
+}
+
+/// What is left of a workload on the machine: units, Quadlets, images; a text each, `none` where nothing is.
+///
+/// # Errors
+/// The machine cannot be asked.
+pub async fn leftovers(shell: &Shell, unit: &str, reference: &str) -> anyhow::Result<Vec<Reading>> {
+    let images = "podman images --noheading --format '{{.Repository}}:{{.Tag}}'";
+    let questions = [
+        ("left.units", format!("systemctl --user list-units --all --plain --no-legend {unit}.service")),
+        ("left.quadlets", format!("find .config/containers/systemd -name '{unit}.container'")),
+        ("left.images", format!("{images} | grep -Fx {} || :", quote(reference))),
+    ];
+    let mut readings = Vec::new();
+    for (probe, question) in questions {
+        let seen = shell.read(&Command::new("sh").args(["-c", &question])).await?;
+        let seen = if seen.trim().is_empty() { "none" } else { seen.trim() };
+        readings.push(Reading::text(probe, seen));
+    }
+    Ok(readings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::shell::Fake;
+
+    #[tokio::test]
+    async fn a_quadlet_is_installed_watched_from_a_slice_of_its_own_and_removed() {
+        let fake =
+            Fake::default().answer("sh -c", 0, "").answer("systemctl --user", 0, "loaded\n").answer("rm -rf", 0, "");
+        let shell = Shell::fake(fake);
+        let deployment = Deployment::install(&shell, "wasm-hello", "Image=@IMAGE@\n", "x/y:1").await.unwrap();
+        assert_eq!(deployment.slice, "assay_wasm_hello.slice");
+        assert_eq!(deployment.load_state().await.unwrap(), "loaded");
+        deployment.remove().await.unwrap();
+    }
+
+    const TRIAL: &str = include_str!("../../fixtures/probes/trial-hello.txt");
+    const JOURNAL: &str = include_str!("../../fixtures/probes/journal-hello.jsonl");
+
+    /// A machine that answers each trial by the recorded one.
+    fn recorded() -> (Deployment, Trial) {
+        let fake = Fake::default().answer("sh -s -- no-quota ", 0, TRIAL).answer("journalctl --user ", 0, JOURNAL);
+        let (unit, slice) = ("no-quota".to_owned(), "assay_no_quota.slice".to_owned());
+        (Deployment { shell: Shell::fake(fake), unit, slice }, trial::parse(TRIAL).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_trial_of_this_request_on_this_machine_is_taken() {
+        let (deployment, trial) = recorded();
+        let watched =
+            deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
+        assert_eq!((watched.raw.as_str(), watched.journal.len()), (TRIAL, JOURNAL.lines().count()));
+        assert!(watched.readings("no-quota").unwrap().iter().any(|reading| reading.probe == "log.duration"));
+    }
+
+    #[tokio::test]
+    async fn stale_output_and_another_machines_are_not_taken() {
+        let (deployment, trial) = recorded();
+        let limit = Duration::from_secs(9);
+        let stale = deployment.watch(&trial.boot, Until::Ended, limit).await.unwrap_err().to_string();
+        assert!(stale.contains("not stale output of an earlier one"), "{stale}");
+        let other = deployment.watch_as(&trial.token, "0a9f", Until::Ended, limit).await.unwrap_err().to_string();
+        assert!(other.contains("not of another or after a reboot"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn each_trial_says_a_word_of_its_own() {
+        let (deployment, trial) = recorded();
+        let mut refusals = Vec::new();
+        for _ in 0..2 {
+            let watched = deployment.watch(&trial.boot, Until::Ended, Duration::from_secs(9)).await;
+            refusals.push(watched.unwrap_err().to_string());
+        }
+        assert_ne!(refusals[0], refusals[1], "each names the word that it asked for");
+    }
+
+    #[tokio::test]
+    async fn a_systemd_that_cannot_reload_is_told() {
+        let shell = Shell::fake(Fake::default().answer("sh -c", 0, "").answer("systemctl --user", 1, "no bus"));
+        let error = Deployment::install(&shell, "wasm-hello", "", "x").await.unwrap_err();
+        assert!(format!("{error:#}").contains("systemd cannot take in the Quadlet"), "{error:#}");
+    }
+}

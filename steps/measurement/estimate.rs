@@ -1,0 +1,78 @@
+//! What a run in the cloud orders, and what it costs: known before anything is made there, and without an account.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use jiff::civil::Date;
+
+use crate::measurement::pricing::{Bill, Budget, DEFAULT_REGION, FILE, Item, Prices, Surplus};
+use crate::targets::instance_spec::{MINUTES, Order};
+
+/// An order with its price, which its budget covers.
+#[derive(Clone, Debug)]
+pub struct Quote {
+    /// What is ordered.
+    pub order: Order,
+    /// Where, if that is known without asking the SDK.
+    pub region: Option<String>,
+    /// What is billed of it.
+    pub items: Vec<Item>,
+    /// What it may cost.
+    pub budget: Budget,
+    /// What it costs if it is there until its time limit.
+    pub at_most: Bill,
+    /// What CPU time beyond the instance's baseline costs, which no sum here has in it.
+    pub surplus: Surplus,
+    /// The day of the prices.
+    pub date: Date,
+}
+
+impl Quote {
+    /// Prices an order by the project's file. Where no region is named, that of [`DEFAULT_REGION`] is priced: once the
+    /// SDK knows the region, the order is to be priced again.
+    ///
+    /// # Errors
+    /// The file cannot be read, has no price of something, or the budget does not cover it; the error says what would.
+    pub fn make(root: &Path, region: Option<&str>, order: Order, budget: Budget) -> anyhow::Result<Quote> {
+        let prices = read(root)?;
+        let items = prices.of(region.unwrap_or(DEFAULT_REGION), &order)?;
+        let least = std::time::Duration::from_secs(MINUTES.start() * 60);
+        let at_most = budget.covers(&items, order.time_limit, least)?;
+        let (region, surplus, date) = (region.map(str::to_owned), prices.surplus(&order.instance_type)?, prices.date);
+        Ok(Quote { order, region, items, budget, at_most, surplus, date })
+    }
+}
+
+/// The prices of the project's file.
+///
+/// # Errors
+/// It cannot be read, or is malformed.
+pub fn read(root: &Path) -> anyhow::Result<Prices> {
+    let path = root.join(FILE);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Prices::parse(&text).context(FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_priced_by_the_projects_file_and_what_is_wrong_with_that_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let quote = |region: Option<&str>| Quote::make(root.path(), region, Order::default(), Budget::default());
+        let path = root.path().join(FILE);
+        assert_eq!(quote(None).unwrap_err().to_string(), format!("cannot read {}", path.display()));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = include_str!("../../fixtures/prices/aws.toml");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(quote(None).unwrap().items, quote(Some("us-east-1")).unwrap().items);
+        let there = quote(Some("eu-central-1")).unwrap();
+        assert_eq!((there.region.as_deref(), there.at_most.seconds), (Some("eu-central-1"), 3600));
+        assert!(quote(Some("mars-1")).unwrap_err().to_string().contains("no price of anything in mars-1"));
+        std::fs::write(&path, text.replace("0.0042", "420.0")).unwrap();
+        assert!(quote(None).unwrap_err().to_string().contains("cost up to $420.01, and the budget is $0.05"));
+        std::fs::write(&path, "date").unwrap();
+        assert!(format!("{:#}", quote(None).unwrap_err()).starts_with("fixtures/prices/aws.toml: "));
+    }
+}

@@ -1,0 +1,163 @@
+//! A workload that `podman run` runs, on a machine where no systemd makes units of Quadlets: what it printed and when, and how
+//! it ended.
+
+use std::time::Duration;
+
+use super::journal::{self, Line};
+use super::trial::Until;
+use super::{Reading, Unreadable};
+use crate::base::unit::Unit;
+use crate::exec::command::Command;
+
+const SCRIPT: &str = include_str!("hand.sh");
+const PROBE: &str = "hand";
+/// With these `podman run` says that there was no container to tell anything of.
+const PODMANS_OWN: std::ops::RangeInclusive<u8> = 125..=127;
+
+/// The command that runs an image as often as it is to end, under the limits that a Quadlet has. It says `token` again, which
+/// is to be another one each time.
+///
+/// # Errors
+/// The workload is to be ended from outside, which only a unit can be.
+pub fn command(
+    unit: &str,
+    quadlet: &str,
+    image: &str,
+    until: Until,
+    limit: Duration,
+    token: &str,
+) -> Result<Command, Unreadable> {
+    let times = match until {
+        Until::Ended => 1,
+        Until::Stopped(times) => times,
+        Until::Held(_) => return Err(Unreadable::new(PROBE, "a workload that ends by itself", unit)),
+    };
+    let (name, times) = (format!("systemd-{unit}"), times.to_string());
+    let flags = flags(quadlet);
+    let flags = flags.iter().map(String::as_str).chain([image]);
+    let parameters: Vec<&str> = [name.as_str(), &times, token].into_iter().chain(flags).collect();
+    Ok(Command::script(SCRIPT, &parameters).time_limit(limit))
+}
+
+/// What a Quadlet says of its container and its limits, as `podman run` is told it.
+fn flags(quadlet: &str) -> Vec<String> {
+    let flag = |line: &str| {
+        let (key, value) = line.trim().split_once('=')?;
+        match key {
+            "Annotation" => Some(format!("--annotation={value}")),
+            // systemd's units are podman's, which writes them small.
+            "MemoryMax" => Some(format!("--memory={}", value.to_lowercase())),
+            "CPUQuota" => {
+                let percent: f64 = value.strip_suffix('%')?.parse().ok()?;
+                Some(format!("--cpus={}", percent / 100.0))
+            }
+            _ => None,
+        }
+    };
+    quadlet.lines().filter_map(flag).collect()
+}
+
+/// All that was printed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ByHand {
+    /// What the workload said on its standard output, and when, in seconds since boot.
+    pub log: Vec<Line>,
+    /// The exit status of each of its ends.
+    pub ends: Vec<u8>,
+}
+
+/// Reads what [`command`] printed, which is to be of this request, on this boot of the machine.
+///
+/// # Errors
+/// A line that is none of its, output that was cut off or answers another request, or no container that could be run.
+pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<ByHand, Unreadable> {
+    let mut lines = text.lines();
+    for said in [format!("token {token}"), format!("boot {boot}")] {
+        let line = lines.next().unwrap_or_default();
+        if line != said {
+            return Err(Unreadable::new(PROBE, &format!("\"{said}\", not an answer to another request"), line));
+        }
+    }
+    let who = format!("systemd-{unit}");
+    let mut run = ByHand { log: Vec::new(), ends: Vec::new() };
+    let mut error = "";
+    for line in lines {
+        let wrong = || Unreadable::new(PROBE, "\"line SECONDS TEXT\" or \"ended SECONDS STATUS\"", line);
+        let (key, rest) = line.split_once(' ').ok_or_else(wrong)?;
+        if key == "error" {
+            error = rest;
+            continue;
+        }
+        let (at, said) = rest.split_once(' ').unwrap_or((rest, ""));
+        let at: f64 = at.parse().map_err(|_| wrong())?;
+        match key {
+            "line" => run.log.push(Line { at, who: who.clone(), text: said.to_owned() }),
+            "ended" => run.ends.push(said.parse().map_err(|_| wrong())?),
+            _ => return Err(wrong()),
+        }
+    }
+    match run.ends.iter().find(|status| PODMANS_OWN.contains(status)) {
+        Some(status) => Err(Unreadable::new(PROBE, &format!("a container, not podman's own status {status}"), error)),
+        None if run.ends.is_empty() => Err(Unreadable::new(PROBE, "how it ended", error)),
+        None => Ok(run),
+    }
+}
+
+impl ByHand {
+    /// Everything that can be read off it, under the names that it has of a unit.
+    pub fn readings(&self, unit: &str) -> Vec<Reading> {
+        let log = journal::workload(&self.log, unit);
+        let mut readings = vec![journal::text(&log)];
+        readings.extend(journal::readings(&log));
+        for status in &self.ends {
+            let result = if *status == 0 { "success" } else { "exit-code" };
+            let raw = format!("podman run ended with {status}");
+            readings.push(Reading::new("unit.result", result, Unit::Text, raw.clone()));
+            readings.push(Reading::new("unit.status", f64::from(*status), Unit::Count, raw));
+        }
+        readings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measurement::Value;
+
+    const SAID: &str = "token t\nboot b\nline 10.00 hello from WebAssembly\nline 10.50 reading 1/5: temperature=23°C timestamp=1\n\
+        line 20.40 completed: 5 readings\nended 20.50 0\nerror a warning\n";
+
+    #[test]
+    fn a_quadlet_becomes_what_podman_run_is_told() {
+        let quadlet = "[Container]\nImage=@IMAGE@\nAnnotation=a/b=c\n[Service]\nRestart=on-failure\nMemoryMax=64M\nCPUQuota=10%\n";
+        let command = command("hello", quadlet, "x/y:1", Until::Stopped(2), Duration::from_secs(9), "t").unwrap();
+        let flags = ["--annotation=a/b=c", "--memory=64m", "--cpus=0.1", "x/y:1"];
+        assert_eq!(command.argv, [&["sh", "-s", "--", "systemd-hello", "2", "t"][..], &flags].concat());
+        let held = Until::Held(Duration::from_secs(1));
+        assert!(super::command("hello", quadlet, "x", held, Duration::from_secs(9), "t").is_err());
+    }
+
+    #[test]
+    fn what_it_printed_is_read_with_its_time_and_its_end() {
+        let run = parse(SAID, "hello", "t", "b").unwrap();
+        let found = run.readings("hello");
+        let of = |probe: &str| found.iter().find(|reading| reading.probe == probe).map(|reading| reading.value.clone());
+        assert_eq!(of("log.duration").and_then(|value| value.number()), Some(10.399999999999999));
+        assert_eq!(of("log.greeting"), Some(Value::from("hello from WebAssembly")));
+        assert_eq!((of("unit.result"), of("unit.status")), (Some(Value::from("success")), Some(Value::Number(0.0))));
+    }
+
+    #[test]
+    fn what_is_no_answer_and_what_is_no_container_is_no_run() {
+        for (said, expected) in [
+            (SAID.replace("token t", "token u"), "not an answer to another request"),
+            (SAID.replace("boot b", "boot c"), "not an answer to another request"),
+            (SAID.replace("ended 20.50 0\n", ""), "how it ended"),
+            (SAID.replace("ended 20.50 0", "ended 20.50 126"), "not podman's own status 126"),
+            (SAID.replace("line 10.50", "Line"), "\"line SECONDS TEXT\""),
+        ] {
+            let error = parse(&said, "hello", "t", "b").unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

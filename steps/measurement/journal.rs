@@ -1,0 +1,278 @@
+//! The journal of a user unit: who said what, when; and that it is this trial's journal.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::trial::{STANDSTILL, Trial};
+use super::{Reading, Unreadable};
+use crate::base::unit::Unit;
+use crate::exec::command::Command;
+
+const PROBE: &str = "journal";
+/// By how much, in seconds, the calendar may move against the time since boot: nothing but a clock that is set does so.
+const STEP: f64 = 2.0;
+
+/// The command that prints what a user unit has logged since `since` (Unix seconds).
+pub fn command(unit: &str, since: u64) -> Command {
+    Command::new("journalctl")
+        .args(["--user", "--no-pager", "--output=json", "--unit", unit])
+        .arg(format!("--since=@{since}"))
+        .time_limit(Duration::from_secs(60))
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// When it arrived, in seconds since the machine's boot.
+    pub at: f64,
+    /// Who said it.
+    pub who: String,
+    /// What.
+    pub text: String,
+}
+
+/// Reads what [`command`] printed on a machine whose boot this is. The lines stand in the order in which they arrived:
+/// journald stamps each as it takes it in, and journalctl merges its files by their order.
+///
+/// # Errors
+/// A line that is no JSON object with boot, time and message, one of another boot or out of order, or a calendar that
+/// was set in between.
+pub fn parse(text: &str, boot: &str) -> Result<Vec<Line>, Unreadable> {
+    let boot = boot.replace('-', "");
+    let (mut lines, mut calendar) = (Vec::<Line>::new(), None);
+    for raw in text.lines().filter(|line| !line.trim().is_empty() && *line != "-- No entries --") {
+        let (line, offset) = parse_line(raw, &boot)?;
+        if lines.last().is_some_and(|before| line.at < before.at) {
+            return Err(Unreadable::new(PROBE, "lines in the order in which they arrived", raw));
+        }
+        if (offset - *calendar.get_or_insert(offset)).abs() > STEP {
+            return Err(Unreadable::new(PROBE, "a clock that nobody sets during a trial", raw));
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// A line, and by how much its calendar time is ahead of its time since boot, in seconds.
+fn parse_line(raw: &str, boot: &str) -> Result<(Line, f64), Unreadable> {
+    let wrong = || Unreadable::new(PROBE, "a journal entry in JSON with boot, time and message", raw);
+    let entry: Json = serde_json::from_str(raw).map_err(|_| wrong())?;
+    let seconds = |key: &str| Some(entry[key].as_str()?.parse::<u64>().ok()? as f64 / 1e6);
+    let at = seconds("__MONOTONIC_TIMESTAMP").ok_or_else(wrong)?;
+    let calendar = seconds("__REALTIME_TIMESTAMP").ok_or_else(wrong)?;
+    let seen = entry["_BOOT_ID"].as_str().ok_or_else(wrong)?;
+    if seen != boot {
+        let expected = format!("lines of the machine that was asked ({boot}), not of another or before a reboot");
+        return Err(Unreadable::new(PROBE, &expected, &format!("boot {seen}")));
+    }
+    let text = match &entry["MESSAGE"] {
+        Json::String(text) => text.clone(),
+        // journald writes what is not UTF-8 as an array of bytes, and nothing at all as null.
+        Json::Array(bytes) => {
+            let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        _ => String::new(),
+    };
+    let who = entry["SYSLOG_IDENTIFIER"].as_str().unwrap_or("").to_owned();
+    Ok((Line { at, who, text: text.trim_end().to_owned() }, calendar - at))
+}
+
+/// The lines of a trial. The journal is asked by whole seconds, so what was logged just before the start is left out.
+///
+/// # Errors
+/// A line from far outside of the trial, or none at all although the unit was up: the clocks do not agree.
+pub fn of_trial(mut lines: Vec<Line>, trial: &Trial) -> Result<Vec<Line>, Unreadable> {
+    let window = trial.begin - STANDSTILL..=trial.end + STANDSTILL;
+    if let Some(line) = lines.iter().find(|line| !window.contains(&line.at)) {
+        let expected = format!("lines from the trial's time, {:.0} s to {:.0} s since boot", trial.begin, trial.end);
+        return Err(Unreadable::new(PROBE, &expected, &format!("{:.3} s: {}", line.at, line.text)));
+    }
+    lines.retain(|line| line.at >= trial.begin);
+    if lines.is_empty() && trial.looks.iter().any(|look| !look.values.is_empty()) {
+        return Err(Unreadable::new(PROBE, "what systemd says of a unit that was up", ""));
+    }
+    Ok(lines)
+}
+
+/// What the workload of a Quadlet unit printed: podman names its container after the unit.
+pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
+    let container = format!("systemd-{unit}");
+    lines.iter().filter(|line| line.who == container && !line.text.trim().is_empty()).cloned().collect()
+}
+
+/// All that the workload said, line by line, up to so many bytes: a probe's value is no place for more.
+const LOG: usize = 16 << 10;
+
+/// What a log says that says nothing.
+pub const SILENT: &str = "(nothing)";
+
+/// What the workload's log says, as it stands: [`SILENT`] where it was.
+pub fn text(log: &[Line]) -> Reading {
+    let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
+    let (text, raw) = (lines.join("\n"), format!("{} lines", lines.len()));
+    let kept = text.floor_char_boundary(LOG);
+    let text = if text.is_empty() { SILENT } else { &text[..kept] };
+    Reading::new("log.text", text, Unit::Text, raw)
+}
+
+/// What the workload's log says: greeting, temperatures, spacing of the readings, completion, and how long it took.
+pub fn readings(log: &[Line]) -> Vec<Reading> {
+    let mut found = Vec::new();
+    let sensor: Vec<(&Line, f64)> = log.iter().filter_map(|line| Some((line, temperature(&line.text)?))).collect();
+    if let Some(greeting) = log.iter().find(|line| line.text.to_lowercase().contains("hello")) {
+        found.push(Reading::text("log.greeting", &greeting.text));
+    }
+    found.push(Reading::new("log.readings", sensor.len() as f64, Unit::Count, "lines with a temperature"));
+    let temperatures: Vec<String> = sensor.iter().map(|(_, celsius)| format!("{celsius}")).collect();
+    found.push(Reading::text("log.temperatures", &temperatures.join(" ")));
+    for pair in sensor.windows(2) {
+        let raw = format!("{:.6} s to {:.6} s", pair[0].0.at, pair[1].0.at);
+        found.push(Reading::new("log.spacing", pair[1].0.at - pair[0].0.at, Unit::Seconds, raw));
+    }
+    if let Some(last) = log.last().filter(|line| line.text.contains("completed")) {
+        found.push(Reading::text("log.completion", &last.text));
+    }
+    if let (Some(first), Some(last)) = (log.first(), log.last()) {
+        let raw = format!("{:.6} s to {:.6} s", first.at, last.at);
+        found.push(Reading::new("log.duration", last.at - first.at, Unit::Seconds, raw));
+    }
+    found
+}
+
+/// Where the time of a start went: seconds from systemd's "Starting" to podman's create, init and start, and to the
+/// workload's first line.
+pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
+    let Some(begin) = lines.iter().find(|line| line.who == "systemd" && line.text.starts_with("Starting ")) else {
+        return Vec::new();
+    };
+    let podman = |event: &'static str| {
+        let said = format!(" container {event} ");
+        lines.iter().find(move |line| line.who == "podman" && line.text.contains(&said)).map(|line| (event, line.at))
+    };
+    let output = workload(lines, unit).first().map(|line| ("output", line.at));
+    let steps = ["create", "init", "start"].into_iter().filter_map(podman).chain(output);
+    let reading = |(step, at): (&str, f64)| {
+        let raw = format!("{:.6} s to {at:.6} s", begin.at);
+        Reading::new(&format!("start.{step}"), at - begin.at, Unit::Seconds, raw)
+    };
+    steps.map(reading).collect()
+}
+
+/// The temperature in a line such as `reading 1/5: temperature=23°C timestamp=1770656082`.
+fn temperature(text: &str) -> Option<f64> {
+    let (number, rest) = text.split_once("temperature=")?.1.split_once("°C")?;
+    rest.split_once("timestamp=")?.1.trim().parse::<u64>().ok()?;
+    number.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measurement::{Value, trial};
+
+    const RECORDED: &str = include_str!("../../fixtures/probes/journal-hello.jsonl");
+    const TRIAL: &str = include_str!("../../fixtures/probes/trial-hello.txt");
+
+    fn recorded() -> Vec<Line> {
+        parse(RECORDED, &trial::parse(TRIAL).unwrap().boot).unwrap()
+    }
+
+    /// An entry of the boot "b".
+    fn entry(monotonic: u64, realtime: u64) -> String {
+        format!(
+            r#"{{"_BOOT_ID":"b","__MONOTONIC_TIMESTAMP":"{monotonic}","__REALTIME_TIMESTAMP":"{realtime}","MESSAGE":"x"}}"#
+        )
+    }
+
+    #[test]
+    fn a_recorded_journal_tells_the_readings_and_their_spacing() {
+        let log = workload(&recorded(), "no-quota");
+        let found = readings(&log);
+        let of = |probe: &str| found.iter().filter(|r| r.probe == probe).map(|r| r.value.clone()).collect::<Vec<_>>();
+        assert_eq!(of("log.temperatures"), [Value::from("23 26 29 32 35")]);
+        assert_eq!(of("log.readings"), [Value::Number(5.0)]);
+        assert_eq!(of("log.spacing").len(), 4);
+        assert_eq!(of("log.completion"), [Value::from("completed: 5 readings")]);
+        assert!(matches!(of("log.duration")[0], Value::Number(seconds) if (9.9..12.1).contains(&seconds)));
+    }
+
+    #[test]
+    fn a_log_is_told_as_it_stands_up_to_a_length() {
+        let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into() };
+        assert_eq!(text(&[line("one"), line("two")]), Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines"));
+        assert_eq!(text(&[]).value, Value::from("(nothing)"));
+        let Value::Text(long) = text(&[line(&"é".repeat(LOG))]).value else { panic!("it is a text") };
+        assert_eq!(long.len(), LOG);
+    }
+
+    #[test]
+    fn a_start_is_taken_apart_in_its_order() {
+        let steps = startup(&recorded(), "no-quota");
+        assert_eq!(
+            steps.iter().map(|reading| reading.probe.as_str()).collect::<Vec<_>>(),
+            ["start.create", "start.init", "start.start", "start.output"]
+        );
+        assert!(startup(&[], "no-quota").is_empty());
+    }
+
+    #[test]
+    fn what_podman_and_systemd_say_is_not_the_workloads() {
+        let lines = recorded();
+        assert!(lines.iter().any(|line| line.who == "podman") && lines.iter().any(|line| line.who == "systemd"));
+        assert!(workload(&lines, "no-quota").iter().all(|line| line.who == "systemd-no-quota"));
+        assert!(workload(&lines, "another").is_empty());
+    }
+
+    #[test]
+    fn a_broken_journal_is_an_error_and_a_silent_workload_has_no_readings() {
+        assert!(parse("{\"MESSAGE\":\"x\"}", "b").is_err());
+        assert!(parse("not json", "b").is_err());
+        let silent = readings(&[]);
+        assert!(silent.iter().all(|r| r.probe == "log.readings" || r.probe == "log.temperatures"));
+    }
+
+    #[test]
+    fn a_journal_of_another_boot_is_an_error() {
+        assert!(parse(&entry(1_000_000, 1_000_000), "b").is_ok());
+        assert!(parse(&entry(1_000_000, 1_000_000), "-b-").is_ok(), "the kernel writes dashes, journald none");
+        let error = parse(RECORDED, "0a9f-11").unwrap_err().to_string();
+        assert!(error.contains("lines of the machine that was asked (0a9f11)"), "{error}");
+        let unsigned = entry(1_000_000, 1_000_000).replace("_BOOT_ID", "BOOT");
+        assert!(parse(&unsigned, "b").is_err());
+    }
+
+    #[test]
+    fn lines_out_of_order_and_a_clock_that_was_set_are_errors() {
+        let two = |first: String, second: String| parse(&format!("{first}\n{second}\n"), "b");
+        assert!(two(entry(1_000_000, 51_000_000), entry(2_000_000, 52_100_000)).is_ok());
+        assert!(two(entry(1_000_000, 51_000_000), entry(1_000_000, 51_000_000)).is_ok());
+        let error = two(entry(2_000_000, 52_000_000), entry(1_000_000, 51_000_000)).unwrap_err().to_string();
+        assert!(error.contains("in the order in which they arrived"), "{error}");
+        let error = two(entry(1_000_000, 51_000_000), entry(2_000_000, 22_000_000)).unwrap_err().to_string();
+        assert!(error.contains("a clock that nobody sets"), "{error}");
+    }
+
+    #[test]
+    fn lines_from_outside_of_the_trial_are_left_out_or_refused() {
+        let trial = trial::parse(TRIAL).unwrap();
+        let lines = of_trial(recorded(), &trial).unwrap();
+        assert_eq!(lines, recorded());
+        let at = |at: f64| vec![Line { at, who: "systemd".into(), text: "x".into() }, lines[0].clone()];
+        assert_eq!(of_trial(at(trial.begin - 0.5), &trial).unwrap(), lines[..1], "of the second it began in");
+        for stray in [trial.begin - 100.0, trial.end + 100.0] {
+            let error = of_trial(at(stray), &trial).unwrap_err().to_string();
+            assert!(error.contains("lines from the trial's time"), "{error}");
+        }
+        assert!(of_trial(Vec::new(), &trial).unwrap_err().to_string().contains("a unit that was up"));
+        let down = trial::Trial { looks: Vec::new(), ..trial };
+        assert_eq!(of_trial(Vec::new(), &down), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_do_not_stop_the_reading() {
+        let line = entry(1_000_000, 1_000_000).replace("\"x\"", "[104,255,105]");
+        assert_eq!(parse(&line, "b").unwrap()[0].text, "h\u{fffd}i");
+    }
+}

@@ -1,0 +1,461 @@
+//! What is billed for what a run orders in the cloud, and whether it may go on: prices, bills and budgets as plain values.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::civil::Date;
+use serde::Deserialize;
+
+use crate::base::unit::{Dollars, Unit};
+use crate::measurement::Reading;
+use crate::targets::instance_spec::Order;
+
+/// The file that has the prices, relative to the project.
+pub const FILE: &str = "fixtures/prices/aws.toml";
+
+/// The region that is priced where nobody has named one.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// By what a month is divided that a price is for: AWS's own hours of one.
+const HOURS_OF_A_MONTH: f64 = 730.0;
+
+const HOUR: f64 = 3600.0;
+
+/// The least that is billed, in seconds.
+const MINIMUM: u64 = 60;
+
+/// What AWS asks, by region.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    /// The day on which they were looked up.
+    pub date: Date,
+    /// A vCPU-hour beyond an instance's baseline, where its credits are unlimited.
+    surplus_vcpu: f64,
+    /// What an instance earns in an hour, by its type: vCPU-minutes.
+    credits: BTreeMap<String, f64>,
+    region: BTreeMap<String, Region>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Region {
+    /// An hour, by the type.
+    instance: BTreeMap<String, f64>,
+    /// An hour of a public IPv4 address.
+    address: f64,
+    /// A GB-month of a gp3 disk.
+    gp3: f64,
+}
+
+/// A kind of thing that costs something for as long as it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Billed {
+    /// An instance of this type, on demand.
+    Instance(String),
+    /// A public IPv4 address.
+    Address,
+    /// A gp3 disk of so many GiB.
+    Disk(u32),
+}
+
+impl Billed {
+    /// The probe that what it cost is a sample of.
+    fn probe(&self) -> &'static str {
+        match self {
+            Billed::Instance(_) => "cost.instance",
+            Billed::Address => "cost.address",
+            Billed::Disk(_) => "cost.disk",
+        }
+    }
+}
+
+impl std::fmt::Display for Billed {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Billed::Instance(kind) => write!(out, "instance {kind}"),
+            Billed::Address => out.write_str("public IPv4 address"),
+            Billed::Disk(size) => write!(out, "gp3 disk of {size} GiB"),
+        }
+    }
+}
+
+/// What one thing costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// The thing.
+    pub billed: Billed,
+    /// An hour of it.
+    pub per_hour: Dollars,
+    /// What the price rests on, in words.
+    pub basis: String,
+}
+
+/// Something that nobody has a price of.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{FILE} has no price of {what}: it has {}; add it, with its source", known.join(", "))]
+pub struct NoPrice {
+    what: String,
+    known: Vec<String>,
+}
+
+impl Prices {
+    /// Reads the text of the prices' file.
+    ///
+    /// # Errors
+    /// It is malformed, or has a price that is none: negative, or nothing.
+    pub fn parse(text: &str) -> anyhow::Result<Prices> {
+        let prices: Prices = toml::from_str(text)?;
+        anyhow::ensure!(!prices.region.is_empty(), "there is no region in it");
+        let of_regions = prices.region.iter().flat_map(|(name, region)| {
+            let instances = region.instance.iter().map(|(kind, price)| (kind.as_str(), *price));
+            let all = instances.chain([("address", region.address), ("gp3", region.gp3)]);
+            all.map(move |(what, price)| (format!("{what} in {name}"), price))
+        });
+        for (what, price) in of_regions.chain([("surplus_vcpu".to_owned(), prices.surplus_vcpu)]) {
+            anyhow::ensure!(
+                price.is_finite() && price > 0.0,
+                "{price} is no price of {what}: write dollars, as 0.0042"
+            );
+        }
+        Ok(prices)
+    }
+
+    /// What an hour of a thing costs in a region.
+    ///
+    /// # Errors
+    /// Nobody has a price of it; the error names those there are.
+    pub fn hourly(&self, region: &str, billed: &Billed) -> Result<Dollars, NoPrice> {
+        let prices = self.region(region)?;
+        Ok(Dollars(match billed {
+            Billed::Instance(kind) => *prices.instance.get(kind).ok_or_else(|| NoPrice {
+                what: format!("instance {kind} in {region}"),
+                known: prices.instance.keys().cloned().collect(),
+            })?,
+            Billed::Address => prices.address,
+            // AWS calls a GiB a GB here.
+            Billed::Disk(size) => f64::from(*size) * prices.gp3 / HOURS_OF_A_MONTH,
+        }))
+    }
+
+    /// All that is billed for what is ordered in a region. A Spot instance is priced as one on demand, which it never
+    /// costs more than.
+    ///
+    /// # Errors
+    /// Nobody has a price of one of them; the error names those there are.
+    pub fn of(&self, region: &str, order: &Order) -> Result<Vec<Item>, NoPrice> {
+        let (kind, size) = (&order.instance_type, order.disk_gib);
+        let instance = match order.spot {
+            true => format!("at most: Spot never costs more than on demand in {region}"),
+            false => format!("on demand in {region}"),
+        };
+        let month = self.region(region)?.gp3;
+        let disk = format!("{} a GB-month of {HOURS_OF_A_MONTH} h", Dollars(month));
+        let things = [
+            (Billed::Instance(kind.clone()), instance),
+            (Billed::Address, "billed since February 2024".to_owned()),
+            (Billed::Disk(size), disk),
+        ];
+        let item = |(billed, basis)| Ok(Item { per_hour: self.hourly(region, &billed)?, billed, basis });
+        things.into_iter().map(item).collect()
+    }
+
+    /// What AWS adds for CPU time beyond the baseline of an instance of this type, whose CPU credits are unlimited unless
+    /// somebody says otherwise.
+    ///
+    /// # Errors
+    /// Nobody knows what it earns; the error names those that are known.
+    pub fn surplus(&self, kind: &str) -> Result<Surplus, NoPrice> {
+        let credits = *self.credits.get(kind).ok_or_else(|| NoPrice {
+            what: format!("CPU credits of {kind}"),
+            known: self.credits.keys().cloned().collect(),
+        })?;
+        Ok(Surplus { per_hour: Dollars(self.surplus_vcpu), earned: credits * 60.0 / HOUR })
+    }
+
+    fn region(&self, region: &str) -> Result<&Region, NoPrice> {
+        self.region.get(region).ok_or_else(|| NoPrice {
+            what: format!("anything in {region}"),
+            known: self.region.keys().cloned().collect(),
+        })
+    }
+}
+
+/// What is billed for CPU time that no credits are there for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Surplus {
+    /// A vCPU-hour of it.
+    pub per_hour: Dollars,
+    /// The vCPU time that an instance earns, by the time that it is there: 0.1 is a tenth of one vCPU.
+    pub earned: f64,
+}
+
+/// What everything that was there for some time costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bill {
+    /// What is billed by the time.
+    pub items: Vec<Item>,
+    /// For how many seconds: each that was begun, and a minute at least.
+    pub seconds: u64,
+    /// What is billed beside it for CPU time, and in which words: nothing, unless somebody has measured it.
+    pub surplus: Option<(Dollars, String)>,
+}
+
+impl Bill {
+    /// The bill for things that were there for so long.
+    pub fn of(items: &[Item], there: Duration) -> Bill {
+        let begun = there.as_secs() + u64::from(there.subsec_nanos() > 0);
+        Bill { items: items.to_vec(), seconds: begun.max(MINIMUM), surplus: None }
+    }
+
+    /// The same, for an instance that kept its vCPUs busy for so many seconds together.
+    pub fn with_busy(self, busy: f64, surplus: Surplus) -> Bill {
+        let beyond = (busy - surplus.earned * self.seconds as f64).max(0.0);
+        let dollars = Dollars(beyond / HOUR * surplus.per_hour.value());
+        let words = format!(
+            "{busy:.1} s of vCPU time in {} s, of which {} s a second are earned: {beyond:.1} s at {} an hour",
+            self.seconds, surplus.earned, surplus.per_hour
+        );
+        Bill { surplus: Some((dollars, words)), ..self }
+    }
+
+    /// What one thing costs.
+    pub fn cost(&self, item: &Item) -> Dollars {
+        Dollars(item.per_hour.value() * self.seconds as f64 / HOUR)
+    }
+
+    /// What all of them cost.
+    pub fn total(&self) -> Dollars {
+        self.items.iter().map(|item| self.cost(item)).chain(self.surplus.iter().map(|(dollars, _)| *dollars)).sum()
+    }
+}
+
+/// What a bill says, as samples: each item, all of them, and the seconds they rest on.
+pub fn readings(bill: &Bill) -> Vec<Reading> {
+    let seconds = bill.seconds;
+    let of_item = |item: &Item| {
+        let Item { billed, per_hour, basis } = item;
+        let raw = format!("{billed}: {seconds} s at {per_hour} an hour ({basis})");
+        Reading::new(billed.probe(), bill.cost(item).value(), Unit::Dollars, raw)
+    };
+    let mut readings: Vec<Reading> = bill.items.iter().map(of_item).collect();
+    let mut sum: Vec<String> = bill.items.iter().map(|item| bill.cost(item).to_string()).collect();
+    if let Some((dollars, words)) = &bill.surplus {
+        readings.push(Reading::new("cost.surplus", dollars.value(), Unit::Dollars, words.clone()));
+        sum.push(dollars.to_string());
+    }
+    let raw = format!("{} for {seconds} s", sum.join(" + "));
+    readings.push(Reading::new("cost.total", bill.total().value(), Unit::Dollars, raw));
+    let raw = format!("{seconds} s, each second that was begun, and {MINIMUM} at least");
+    readings.push(Reading::new("cost.billed", seconds as f64, Unit::Seconds, raw));
+    readings
+}
+
+/// What a run may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget(pub Dollars);
+
+impl Default for Budget {
+    /// Five cents: the annex's machine for an hour, and more than once.
+    fn default() -> Budget {
+        Budget(Dollars(0.05))
+    }
+}
+
+/// An order that could cost more than it may.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{minutes} minutes cost up to {cost}, and the budget is {budget}: {remedy}")]
+pub struct TooDear {
+    minutes: u64,
+    cost: String,
+    budget: String,
+    remedy: String,
+}
+
+impl Budget {
+    /// The bill for things that are there for their whole time, if the budget covers it.
+    ///
+    /// # Errors
+    /// It does not; the error says what would, `least` being the shortest time that can be asked for.
+    pub fn covers(&self, items: &[Item], time_limit: Duration, least: Duration) -> Result<Bill, TooDear> {
+        let bill = Bill::of(items, time_limit);
+        if bill.total() <= self.0 {
+            return Ok(bill);
+        }
+        let enough = (bill.total().value() * 1e4).ceil() / 1e4;
+        let dearer = format!("allow it with --max-cost {enough}");
+        let minutes = self.seconds(items) / 60;
+        let remedy = match minutes * 60 >= least.as_secs() {
+            true => format!("{dearer}, or stay below it with --time-limit {minutes}"),
+            false => dearer,
+        };
+        let (cost, budget) = (bill.total().to_string(), self.0.to_string());
+        Err(TooDear { minutes: time_limit.as_secs().div_ceil(60), cost, budget, remedy })
+    }
+
+    /// How much longer what is billed may be there before it costs more than the budget; `None` where it already does.
+    pub fn left(&self, spent: &Bill) -> Option<Duration> {
+        self.seconds(&spent.items).checked_sub(spent.seconds).map(Duration::from_secs)
+    }
+
+    /// For how many whole seconds these may be there.
+    fn seconds(&self, items: &[Item]) -> u64 {
+        let per_hour: Dollars = items.iter().map(|item| item.per_hour).sum();
+        (self.0.value() / per_hour.value() * HOUR) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measurement::Value;
+
+    fn prices() -> Prices {
+        Prices::parse(include_str!("../../fixtures/prices/aws.toml")).unwrap()
+    }
+
+    fn items() -> Vec<Item> {
+        prices().of("us-east-1", &Order::default()).unwrap()
+    }
+
+    fn near(seen: Dollars, expected: f64) {
+        assert!((seen.value() - expected).abs() < 1e-9, "{seen} is not {expected}");
+    }
+
+    #[test]
+    fn every_region_has_a_price_of_everything_that_is_ordered() {
+        let prices = prices();
+        for region in ["us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1"] {
+            for kind in ["t4g.nano", "t4g.micro"] {
+                let order = Order { instance_type: kind.to_owned(), ..Order::default() };
+                let items = prices.of(region, &order).unwrap();
+                let things: Vec<String> = items.iter().map(|item| item.billed.to_string()).collect();
+                assert_eq!(things, [&format!("instance {kind}"), "public IPv4 address", "gp3 disk of 8 GiB"]);
+            }
+        }
+        assert!(prices.surplus("t4g.nano").unwrap().per_hour.value() > 0.0);
+        assert!(prices.surplus("t4g.huge").unwrap_err().to_string().contains("no price of CPU credits of t4g.huge"));
+        assert!(prices.of(DEFAULT_REGION, &Order::default()).is_ok());
+    }
+
+    #[test]
+    fn a_bill_is_all_that_is_billed_by_the_second() {
+        // 20 minutes of $0.0042, $0.005 and 8 GiB at $0.08 a month.
+        let bill = Bill::of(&items(), Duration::from_secs(1200));
+        for (item, expected) in bill.items.iter().zip([0.0014, 0.001_666_666_7, 0.000_292_237_4]) {
+            near(bill.cost(item), expected);
+        }
+        near(bill.total(), 0.003_358_904_1);
+        assert_eq!(
+            Bill::of(&items(), Duration::from_millis(1_200_001)).seconds,
+            1201,
+            "a second that was begun counts"
+        );
+        assert_eq!(Bill::of(&items(), Duration::from_secs(5)).seconds, 60, "a minute is the least");
+    }
+
+    #[test]
+    fn what_nobody_has_a_price_of_is_told_with_what_there_is() {
+        let told = |region: &str, kind: &str| {
+            let order = Order { instance_type: kind.to_owned(), ..Order::default() };
+            prices().of(region, &order).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told("mars-1", "t4g.nano"),
+            "fixtures/prices/aws.toml has no price of anything in mars-1: it has eu-central-1, eu-west-1, us-east-1, \
+             us-east-2, us-west-2; add it, with its source"
+        );
+        assert_eq!(
+            told("eu-west-1", "p5.48xlarge"),
+            "fixtures/prices/aws.toml has no price of instance p5.48xlarge in eu-west-1: it has t4g.micro, t4g.nano; \
+             add it, with its source"
+        );
+    }
+
+    #[test]
+    fn a_price_that_is_none_is_refused() {
+        let text = include_str!("../../fixtures/prices/aws.toml");
+        for (from, to, said) in [
+            ("\"t4g.nano\" = 0.0048", "\"t4g.nano\" = -1.0", "-1 is no price of t4g.nano in eu-central-1"),
+            ("gp3 = 0.0952", "gp3 = 0.0", "0 is no price of gp3 in eu-central-1"),
+            ("surplus_vcpu = 0.04", "surplus_vcpu = nan", "NaN is no price of surplus_vcpu"),
+            ("gp3 = 0.0952", "gp2 = 0.0952", "unknown field `gp2`"),
+            ("date = \"2026", "date = \"26", "date"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let error = Prices::parse(&text.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        assert!(Prices::parse("date = \"2026-11-24\"\nsurplus_vcpu = 0.04\n[credits]\n[region]\n").is_err());
+    }
+
+    #[test]
+    fn spot_is_priced_as_on_demand_and_says_so() {
+        let spot = prices().of("us-east-1", &Order { spot: true, ..Order::default() }).unwrap();
+        assert_eq!(spot[0].per_hour, items()[0].per_hour);
+        assert_eq!(spot[0].basis, "at most: Spot never costs more than on demand in us-east-1");
+    }
+
+    #[test]
+    fn a_bill_is_read_as_plausible_samples_that_add_up() {
+        for seconds in [60, 1200, 6 * 3600] {
+            let readings = readings(&Bill::of(&items(), Duration::from_secs(seconds)));
+            let probes: Vec<&str> = readings.iter().map(|reading| reading.probe.as_str()).collect();
+            assert_eq!(probes, ["cost.instance", "cost.address", "cost.disk", "cost.total", "cost.billed"]);
+            for reading in &readings {
+                let Reading { probe, value, unit, .. } = reading;
+                assert_eq!(crate::measurement::catalogue::plausible(probe, *unit, value), Ok(()));
+            }
+            let numbers: Vec<f64> = readings.iter().filter_map(|reading| reading.value.number()).collect();
+            near(Dollars(numbers[..3].iter().sum()), numbers[3]);
+            assert_eq!(readings[4].value, Value::Number(seconds as f64));
+        }
+        let told = &readings(&Bill::of(&items(), Duration::from_secs(1200)))[0].raw;
+        assert_eq!(told, "instance t4g.nano: 1200 s at $0.0042 an hour (on demand in us-east-1)");
+    }
+
+    #[test]
+    fn a_budget_that_the_time_limit_could_pass_is_told_what_would_do() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let covers = |budget: f64, limit: u64| Budget(Dollars(budget)).covers(&items(), minutes(limit), minutes(10));
+        assert_eq!(covers(0.05, 60).unwrap().seconds, 3600);
+        assert_eq!(
+            covers(0.01, 60).unwrap_err().to_string(),
+            "60 minutes cost up to $0.0101, and the budget is $0.01: allow it with --max-cost 0.0101, or stay below it \
+             with --time-limit 59"
+        );
+        // What is said to do does.
+        assert!(covers(0.0101, 60).is_ok() && covers(0.01, 59).is_ok() && covers(0.01, 60).is_err());
+        let none = covers(0.0001, 60).unwrap_err().to_string();
+        assert!(none.ends_with("the budget is $0.0001: allow it with --max-cost 0.0101"), "{none}");
+        assert!(covers(0.0, 60).is_err());
+    }
+
+    #[test]
+    fn cpu_time_beyond_what_is_earned_is_billed_and_less_is_not() {
+        let surplus = Surplus { per_hour: Dollars(0.04), earned: 0.1 };
+        let hour = Bill::of(&[], Duration::from_secs(3600));
+        let busy = |seconds: f64| hour.clone().with_busy(seconds, surplus);
+        assert_eq!(busy(360.0).total(), Dollars(0.0));
+        assert!((busy(360.0 + 1800.0).total().value() - 0.02).abs() < 1e-12);
+        let readings = readings(&busy(2160.0));
+        let mine = readings.iter().find(|reading| reading.probe == "cost.surplus").expect("a reading");
+        assert_eq!(
+            mine.raw,
+            "2160.0 s of vCPU time in 3600 s, of which 0.1 s a second are earned: 1800.0 s at $0.04 an hour"
+        );
+    }
+
+    #[test]
+    fn what_is_left_of_a_budget_is_time() {
+        let budget = Budget(Dollars(0.01));
+        let left = |seconds: u64| budget.left(&Bill::of(&items(), Duration::from_secs(seconds)));
+        // All three cost $0.010076712 an hour.
+        assert_eq!(left(60), Some(Duration::from_secs(3572 - 60)));
+        assert_eq!(left(1), left(60), "a minute is billed");
+        assert_eq!(left(3572), Some(Duration::ZERO));
+        assert_eq!(left(3573), None);
+        assert!(Bill::of(&items(), Duration::from_secs(3572)).total() <= budget.0);
+        assert!(Bill::of(&items(), Duration::from_secs(3573)).total() > budget.0);
+    }
+}

@@ -1,0 +1,112 @@
+//! The annex's own arithmetic, done again from its published figures.
+
+use anyhow::{Context, bail, ensure};
+
+use crate::base::unit::{Bytes, Duration, Ratio, Unit};
+use crate::measurement::Reading;
+
+/// One derived figure: what it is derived from, how, and what the annex publishes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    name: String,
+    derived: f64,
+    published: f64,
+    tolerance: f64,
+    text: String,
+}
+
+/// A quantity of any kind, in the unit its samples have.
+fn quantity(text: &str) -> anyhow::Result<f64> {
+    let size = text.parse().map(Bytes::value).ok();
+    let time = || text.parse().map(Duration::value).ok();
+    let ratio = || text.parse().map(Ratio::value).ok();
+    size.or_else(time)
+        .or_else(ratio)
+        .or_else(|| text.parse().ok())
+        .with_context(|| format!("\"{text}\" is no quantity: write it as 17.8 MB, 1.1 s, 72 % or 170"))
+}
+
+/// What one step of the last significant digit of a published figure is worth: 100 for 1400, 0.1 % for 8.3 %.
+fn last_digit(text: &str) -> anyhow::Result<f64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let mut step = number.to_owned();
+    let last = step.rfind(|c: char| ('1'..='9').contains(&c)).with_context(|| format!("\"{text}\" is nothing"))?;
+    let digits: String = step
+        .drain(..)
+        .enumerate()
+        .map(|(at, c)| {
+            if c == '.' {
+                '.'
+            } else if at == last {
+                '1'
+            } else {
+                '0'
+            }
+        })
+        .collect();
+    quantity(&format!("{digits}{unit}"))
+}
+
+impl Figure {
+    /// Reads a row: name, `A of B`, `share | saving | remainder | times`, published figure.
+    ///
+    /// # Errors
+    /// A row of another shape.
+    pub fn from_row(row: &[String]) -> anyhow::Result<Figure> {
+        let [name, from, how, published] = row else { bail!("a figure has four columns, this row has {}", row.len()) };
+        let (part, whole) = from.split_once(" of ").with_context(|| format!("\"{from}\" is not \"A of B\""))?;
+        let (part, whole) = (quantity(part)?, quantity(whole)?);
+        ensure!(part > 0.0 && whole > 0.0, "\"{from}\" has a zero in it");
+        let derived = match how.as_str() {
+            "share" => part / whole,
+            "saving" => 1.0 - part / whole,
+            "remainder" => whole - part,
+            "times" => whole / part,
+            other => bail!("\"{other}\" is no way to derive: share, saving, remainder or times"),
+        };
+        let text = format!("{how} of {from} is {derived:.4}, published {published}");
+        let tolerance = last_digit(published)?;
+        Ok(Figure { name: name.clone(), derived, published: quantity(published)?, tolerance, text })
+    }
+
+    /// The probe its sample belongs to.
+    pub fn probe(&self) -> String {
+        format!("arithmetic: {}", self.name)
+    }
+
+    /// 1 where the published figure is the derived one, rounded or cut off at its last digit; 0 where it is not.
+    pub fn reading(&self) -> Reading {
+        let right = (self.derived - self.published).abs() < self.tolerance;
+        Reading::new(&self.probe(), f64::from(u8::from(right)), Unit::Count, self.text.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measurement::Value;
+
+    fn right(from: &str, how: &str, published: &str) -> bool {
+        let row = ["x", from, how, published].map(str::to_owned);
+        Figure::from_row(&row).unwrap().reading().value == Value::Number(1.0)
+    }
+
+    #[test]
+    fn a_figure_is_right_to_its_last_digit_and_not_beyond() {
+        assert!(right("17.8 MB of 64 MB", "saving", "72 %") && !right("17.8 MB of 64 MB", "saving", "82 %"));
+        assert!(right("17.8 MB of 215 MB", "share", "8.3 %") && !right("17.8 MB of 215 MB", "share", "8.5 %"));
+        assert!(right("89.5 kB of 125 MB", "times", "1400") && !right("89.5 kB of 125 MB", "times", "1600"));
+        assert!(right("18075648 B of 67108864 B", "remainder", "46.7 MiB"));
+        assert!(!right("18075648 B of 67108864 B", "remainder", "46.9 MiB"));
+    }
+
+    #[test]
+    fn a_row_of_another_shape_is_refused() {
+        let row = |cells: &[&str]| Figure::from_row(&cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>());
+        assert!(row(&["x", "1 MB of 2 MB", "share"]).is_err());
+        assert!(row(&["x", "1 MB", "share", "50 %"]).is_err());
+        assert!(row(&["x", "1 MB of 2 MB", "sum", "3 MB"]).is_err());
+        assert!(row(&["x", "0 MB of 2 MB", "share", "0 %"]).is_err());
+    }
+}

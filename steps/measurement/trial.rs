@@ -1,0 +1,429 @@
+//! One run of a unit, watched from inside the machine: memory, CPU and how it ended.
+//!
+//! The unit runs in a slice of its own that outlives it, so that nothing is lost although the unit ends; its exit
+//! status is written down by `ExecStopPost=`, because a unit that systemd has unloaded claims "success, status 0".
+//! What a trial prints says which request it answers and on which boot of which machine, so that nothing else is taken
+//! for it; and the watching measures what it costs itself.
+
+mod readings;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Unreadable;
+use crate::exec::command::Command;
+
+/// One look at a unit's control group, in POSIX shell: `now; look` with `cgroup` set. What it costs by `spent` and
+/// `weigh`.
+pub const LOOK: &str = include_str!("look.sh");
+const SCRIPT: &str = concat!(include_str!("look.sh"), include_str!("trial.sh"));
+const PROBE: &str = "trial";
+
+/// Looks come a second apart, on a busy emulated CPU a few: after so many seconds without one the machine stood still,
+/// or its clock jumped.
+pub const STANDSTILL: f64 = 60.0;
+
+/// When a trial is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The unit has ended by itself.
+    Ended,
+    /// So long after its workload came up, unless it has ended before; it is killed then.
+    Held(Duration),
+    /// It has ended so often, or stays down; it is killed then.
+    Stopped(u32),
+}
+
+/// The command that runs a trial of `unit` (without its ending) in `slice`. It says `token` again, which is to be
+/// another one for each trial.
+pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &str) -> Command {
+    let (hold, stops) = match until {
+        Until::Ended => (0, 0),
+        Until::Held(time) => (time.as_secs(), 0),
+        Until::Stopped(times) => (0, times),
+    };
+    let (hold, stops, seconds) = (hold.to_string(), stops.to_string(), limit.as_secs().to_string());
+    Command::script(SCRIPT, &[unit, slice, &hold, &stops, &seconds, token]).time_limit(limit + Duration::from_secs(60))
+}
+
+/// One look at the unit's cgroup while it ran.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// Seconds since the machine's boot.
+    pub at: f64,
+    /// What was read: `unit.current`, `payload.anon`, `available` …, bytes; `*.usage_usec`, microseconds. Nothing
+    /// where the unit was down.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// How one activation of the unit ended, as systemd told `ExecStopPost=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// systemd's word: `success`, `exit-code`, `oom-kill` …
+    pub result: String,
+    /// `exited`, `killed` or `dumped`.
+    pub code: String,
+    /// The exit status, or the signal's name.
+    pub status: String,
+}
+
+/// All that a trial printed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// Which request it answers.
+    pub token: String,
+    /// On which boot of which machine it ran.
+    pub boot: String,
+    /// When it began by the machine's calendar, in whole Unix seconds.
+    pub since: u64,
+    /// When the start was asked for, in seconds since boot.
+    pub begin: f64,
+    /// When the watching ended, in seconds since boot.
+    pub over: f64,
+    /// When everything had been put away, in seconds since boot.
+    pub end: f64,
+    /// Whether the limit came first.
+    pub gave_up: bool,
+    /// The looks, in order.
+    pub looks: Vec<Look>,
+    /// How each activation ended, in order.
+    pub stops: Vec<Stop>,
+    /// `show.*`, `slice.*`, `sampler.*`, `session.*` and `start-status`, as printed.
+    pub last: BTreeMap<String, String>,
+}
+
+/// Reads what [`command`] printed.
+///
+/// # Errors
+/// A line that is no "key value", a number that is none or absurd, output that was cut off, or a clock that did not go
+/// forward second by second.
+pub fn parse(text: &str) -> Result<Trial, Unreadable> {
+    let (rest, last_line) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
+    let Some(("end", end)) = last_line.split_once(' ') else {
+        return Err(wrong("output that closes with \"end\"", last_line));
+    };
+    let mut trial = Trial {
+        token: String::new(),
+        boot: String::new(),
+        since: 0,
+        begin: f64::NAN,
+        over: f64::NAN,
+        end: number(last_line, end)?,
+        gave_up: false,
+        looks: Vec::new(),
+        stops: Vec::new(),
+        last: BTreeMap::new(),
+    };
+    for line in rest.lines() {
+        let (key, value) = line.split_once(' ').ok_or_else(|| wrong("\"key value\"", line))?;
+        match key {
+            "token" => trial.token = value.to_owned(),
+            "boot" => trial.boot = value.to_owned(),
+            "since" => trial.since = value.parse().map_err(|_| wrong("whole Unix seconds", line))?,
+            "begin" => trial.begin = number(line, value)?,
+            "over" => trial.over = number(line, value)?,
+            "gave-up" => trial.gave_up = true,
+            "look" => trial.looks.push(Look { at: number(line, value)?, values: BTreeMap::new() }),
+            "stop" => trial.stops.push(parse_stop(value).ok_or_else(|| wrong("\"stop RESULT CODE STATUS\"", line))?),
+            _ if LAST.iter().any(|prefix| key.starts_with(prefix)) => {
+                trial.last.insert(key.to_owned(), value.to_owned());
+            }
+            _ if SEEN.iter().any(|prefix| key.starts_with(prefix)) => {
+                let look = trial.looks.last_mut().ok_or_else(|| wrong("a look before its values", line))?;
+                look.values.insert(key.to_owned(), number(line, value)?);
+            }
+            _ => return Err(wrong("something that a trial says, once", line)),
+        }
+    }
+    let there = [
+        ("token", !trial.token.is_empty()),
+        ("boot", !trial.boot.is_empty()),
+        ("since", trial.since > 0),
+        ("begin", trial.begin.is_finite()),
+        ("over", trial.over.is_finite()),
+    ];
+    if let Some((missing, _)) = there.iter().find(|(_, there)| !there) {
+        return Err(wrong(&format!("a line \"{missing}\""), ""));
+    }
+    trial.went_forward()?;
+    Ok(trial)
+}
+
+/// How the keys begin that belong to no look.
+const LAST: [&str; 5] = ["show.", "slice.", "sampler.", "session.", "start-status"];
+/// How the keys begin that belong to the look before them.
+const SEEN: [&str; 4] = ["unit.", "runtime.", "payload.", "available"];
+
+fn wrong(expected: &str, seen: &str) -> Unreadable {
+    Unreadable::new(PROBE, expected, seen)
+}
+
+fn number(line: &str, value: &str) -> Result<f64, Unreadable> {
+    match value.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err(wrong("a number that is not negative", line)),
+    }
+}
+
+fn stood_still(seen: &str) -> Unreadable {
+    wrong("a look about every second, not a machine that stood still or whose clock jumped", seen)
+}
+
+fn parse_stop(text: &str) -> Option<Stop> {
+    let mut words = text.split(' ').map(str::to_owned);
+    let stop = Stop { result: words.next()?, code: words.next()?, status: words.next()? };
+    (words.next().is_none() && !stop.status.is_empty()).then_some(stop)
+}
+
+impl Trial {
+    /// Whether it answers the request with this token, and on this boot of the machine that was asked.
+    ///
+    /// # Errors
+    /// It is the output of another trial or of another machine.
+    pub fn belongs(&self, token: &str, boot: &str) -> Result<(), Unreadable> {
+        if self.token != token {
+            let expected = format!("the output of this trial ({token}), not stale output of an earlier one");
+            return Err(wrong(&expected, &format!("token {}", self.token)));
+        }
+        if self.boot != boot {
+            let expected =
+                format!("the output of the machine that was asked ({boot}), not of another or after a reboot");
+            return Err(wrong(&expected, &format!("boot {}", self.boot)));
+        }
+        Ok(())
+    }
+
+    /// Whether the machine's clock went as fast as the clock of the one who asked, where the trial took `wall`.
+    ///
+    /// # Errors
+    /// The machine stood still meanwhile, or its clock jumped.
+    pub fn kept_pace(&self, wall: Duration) -> Result<(), Unreadable> {
+        let (theirs, ours) = (self.end - self.begin, wall.as_secs_f64());
+        match (theirs - ours).abs() <= STANDSTILL {
+            true => Ok(()),
+            false => Err(stood_still(&format!("a trial of {theirs:.0} s by its clock, of {ours:.0} s by ours"))),
+        }
+    }
+
+    /// From the beginning over each look to the end, one moment comes after another, and soon.
+    fn went_forward(&self) -> Result<(), Unreadable> {
+        let looks = self.looks.iter().map(|look| look.at);
+        let moments: Vec<f64> = [self.begin].into_iter().chain(looks).chain([self.over]).collect();
+        let jump = moments.windows(2).find(|pair| !(0.0..=STANDSTILL).contains(&(pair[1] - pair[0])));
+        match jump {
+            Some(pair) => Err(stood_still(&format!("{:.2} s followed by {:.2} s", pair[0], pair[1]))),
+            None if self.end < self.over => Err(stood_still("an end before the last look")),
+            None => Ok(()),
+        }
+    }
+
+    /// The looks during which the workload itself was up.
+    pub fn workload_looks(&self) -> impl Iterator<Item = &Look> {
+        self.looks.iter().filter(|look| look.values.contains_key("payload.current"))
+    }
+
+    /// The share of one CPU that the unit used from the first to the last look at its running workload. A unit that was
+    /// restarted has none: its counter began anew.
+    pub fn cpu_share(&self) -> Option<f64> {
+        let counter = |look: &Look| Some((look.at, *look.values.get("unit.cpu.usage_usec")?));
+        let counted: Vec<(f64, f64)> = self.workload_looks().filter_map(counter).collect();
+        let ((begin, before), (end, after)) = (*counted.first()?, *counted.last()?);
+        let went_up = counted.windows(2).all(|pair| pair[0].1 <= pair[1].1);
+        (went_up && end > begin).then(|| (after - before) / 1e6 / (end - begin))
+    }
+
+    /// Seconds from systemd's start of the unit to podman's word that the container runs.
+    pub fn start_time(&self) -> Option<f64> {
+        let at = |key: &str| self.shown(key)?.parse::<f64>().ok().filter(|at| *at > 0.0);
+        let took = at("ActiveEnterTimestampMonotonic")? - at("InactiveExitTimestampMonotonic")?;
+        (took >= 0.0).then_some(took / 1e6)
+    }
+
+    /// What systemd said last about the unit: `show.KEY`.
+    pub fn shown(&self, key: &str) -> Option<&str> {
+        self.last.get(&format!("show.{key}")).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::unit::Unit;
+    use crate::measurement::{Reading, Value};
+
+    const RECORDED: &str = include_str!("../../fixtures/probes/trial-hello.txt");
+
+    /// A trial that saw this and no more.
+    fn trial(seen: &str) -> Result<Trial, Unreadable> {
+        parse(&format!("token t\nboot b\nsince 1795394930\nbegin 1\n{seen}over 9\nend 9.5\n"))
+    }
+
+    fn refusal(seen: &str) -> String {
+        trial(seen).unwrap_err().to_string()
+    }
+
+    fn value(readings: &[Reading], probe: &str) -> Option<Value> {
+        readings.iter().find(|reading| reading.probe == probe).map(|reading| reading.value.clone())
+    }
+
+    fn number_of(readings: &[Reading], probe: &str) -> f64 {
+        match value(readings, probe) {
+            Some(Value::Number(number)) => number,
+            other => panic!("{probe} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_recorded_trial_tells_how_it_ended_and_what_it_took() {
+        let trial = parse(RECORDED).unwrap();
+        let readings = trial.readings().unwrap();
+        assert_eq!(trial.stops, [Stop { result: "success".into(), code: "exited".into(), status: "0".into() }]);
+        assert_eq!(value(&readings, "unit.status"), Some(Value::Number(0.0)));
+        assert_eq!(value(&readings, "unit.result"), Some(Value::Text("success".into())));
+        assert!(number_of(&readings, "memory.peak") > 1e6);
+        assert!((2.4e6..2.8e6).contains(&number_of(&readings, "memory.guest")));
+        assert!((7e6..8e6).contains(&number_of(&readings, "memory.helpers")));
+        assert!(trial.workload_looks().count() >= 5, "a workload of ten seconds is looked at each second");
+        assert!(trial.timeline().any(|(_, reading)| reading.probe == "timeline.payload.anon"));
+    }
+
+    #[test]
+    fn a_recorded_trial_tells_the_kinds_of_memory_apart() {
+        let readings = parse(RECORDED).unwrap().readings().unwrap();
+        let of = |probe: &str| number_of(&readings, probe);
+        assert!(of("memory.anon") > of("memory.file") && of("memory.file") > of("memory.kernel"));
+        assert!(of("memory.anon") <= of("memory.unit.peak") && of("memory.unit.peak") <= of("memory.peak"));
+        assert!((2.4e6..5e6).contains(&of("memory.guest.peak")) && of("memory.guest.peak") >= of("memory.guest"));
+        assert!(of("memory.helpers.peak") > of("memory.helpers"));
+        for events in ["high", "max", "oom", "oom_kill"] {
+            assert_eq!(of(&format!("memory.events.{events}")), 0.0, "{events}");
+        }
+        let headroom: Vec<_> = readings.iter().filter(|reading| reading.probe == "memory.headroom").collect();
+        let running = readings.iter().filter(|reading| reading.probe == "memory.running").count();
+        assert_eq!(headroom.len(), running, "the limit is printed once and holds for all looks");
+    }
+
+    #[test]
+    fn a_recorded_trial_tells_what_it_cost() {
+        let trial = parse(RECORDED).unwrap();
+        let readings = trial.readings().unwrap();
+        let of = |probe: &str| number_of(&readings, probe);
+        assert!(of("sampler.cpu.time") > 0.0 && of("sampler.cpu.time") < of("session.cpu.time"));
+        let share = of("sampler.cpu.time") / (trial.over - trial.begin);
+        assert!((of("sampler.cpu.share") - share).abs() < 1e-9);
+        assert!((1e5..1e6).contains(&of("sampler.memory")), "{}", of("sampler.memory"));
+        assert!(of("session.memory") > of("sampler.memory") / 2.0);
+    }
+
+    #[test]
+    fn another_trials_and_another_machines_output_is_refused() {
+        let trial = parse(RECORDED).unwrap();
+        let (token, boot) = (trial.token.clone(), trial.boot.clone());
+        assert_eq!(trial.belongs(&token, &boot), Ok(()));
+        let error = trial.belongs("another", &boot).unwrap_err().to_string();
+        assert!(error.contains("not stale output of an earlier one") && error.contains(&token), "{error}");
+        let error = trial.belongs(&token, "another").unwrap_err().to_string();
+        assert!(error.contains("not of another or after a reboot") && error.contains(&boot), "{error}");
+        for missing in ["token ", "boot ", "since ", "begin ", "over "] {
+            let rest = RECORDED.lines().filter(|line| !line.starts_with(missing));
+            let text: String = rest.flat_map(|line| [line, "\n"]).collect();
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!("a line \"{}\"", missing.trim())), "{error}");
+        }
+    }
+
+    #[test]
+    fn output_that_was_cut_off_garbled_or_absurd_is_no_trial() {
+        let cut = &RECORDED[..RECORDED.len() / 2];
+        assert!(parse(cut).unwrap_err().to_string().contains("closes with"));
+        for nothing in ["", "\n \n", "end\n"] {
+            assert!(parse(nothing).unwrap_err().to_string().contains("closes with"), "{nothing:?}");
+        }
+        assert!(parse(&format!("{RECORDED}{RECORDED}")).unwrap_err().to_string().contains("once"));
+        assert!(refusal("look 2\nunit.current -5\n").contains("not negative"));
+        assert!(refusal("look 2\nunit.current NaN\n").contains("not negative"));
+        assert!(refusal("look 2\nsh: out of memory\n").contains("something that a trial says"));
+        assert!(refusal("unit.current 5\n").contains("a look before its values"));
+        assert!(refusal("stop success\n").contains("RESULT CODE STATUS"));
+        let odd = trial("slice.peak inf\n").unwrap().readings().unwrap_err().to_string();
+        assert!(odd.starts_with("memory.peak cannot be read"), "{odd}");
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_or_whose_clock_jumped_is_no_witness() {
+        assert_eq!(trial("look 2\nlook 2\nlook 3\n").unwrap().looks.len(), 3);
+        let looks = |times: &str| parse(&format!("token t\nboot b\nsince 1\nbegin 100\n{times}over 200\nend 201\n"));
+        let every_minute = "look 130\nlook 190\n";
+        assert!(looks(every_minute).is_ok());
+        for (what, times) in [
+            ("a gap", "look 101\nlook 162\nlook 199\n"),
+            ("a gap before the first look", "look 161\nlook 199\n"),
+            ("a gap after the last look", "look 130\nlook 139\n"),
+            ("back", "look 130\nlook 129\nlook 180\n"),
+            ("before the beginning", "look 99\nlook 130\nlook 180\n"),
+            ("after the end", "look 130\nlook 180\nlook 200.1\n"),
+            ("no look at all", ""),
+        ] {
+            let error = looks(times).unwrap_err().to_string();
+            assert!(error.contains("a machine that stood still or whose clock jumped"), "{what}: {error}");
+        }
+        let early = "token t\nboot b\nsince 1\nbegin 1\nover 3\nend 2\n";
+        assert!(parse(early).unwrap_err().to_string().contains("an end before the last look"));
+    }
+
+    #[test]
+    fn a_trial_takes_as_long_for_us_as_for_the_machine() {
+        let trial = trial("").unwrap();
+        assert_eq!(trial.kept_pace(Duration::from_secs(12)), Ok(()));
+        let error = trial.kept_pace(Duration::from_secs(300)).unwrap_err().to_string();
+        assert!(error.ends_with("saw \"a trial of 8 s by its clock, of 300 s by ours\""), "{error}");
+        let jumped = Trial { end: 500.0, ..trial };
+        assert!(jumped.kept_pace(Duration::from_secs(12)).is_err());
+    }
+
+    #[test]
+    fn limits_are_read_as_systemd_shows_them() {
+        let limits = |memory: &str, cpu: &str| {
+            let readings =
+                trial(&format!("show.MemoryMax {memory}\nshow.CPUQuotaPerSecUSec {cpu}\n")).unwrap().readings();
+            readings.map(|readings| ["limit.memory", "limit.cpu"].map(|probe| value(&readings, probe)))
+        };
+        assert_eq!(limits("33554432", "100ms"), Ok([Some(33_554_432.0.into()), Some(0.1.into())]));
+        assert_eq!(limits("infinity", "1s 500ms"), Ok([None, Some(1.5.into())]));
+        assert_eq!(limits("infinity", "infinity"), Ok([None, None]));
+        assert!(limits("much", "1s").unwrap_err().to_string().starts_with("limit.memory cannot be read"));
+        assert!(limits("1", "100").unwrap_err().to_string().starts_with("limit.cpu cannot be read"));
+    }
+
+    #[test]
+    fn a_unit_that_never_stopped_has_no_status_to_hold_against_it() {
+        let trial = trial("show.ExecMainStatus 0\nshow.Result success\n").unwrap();
+        assert_eq!(value(&trial.readings().unwrap(), "unit.status"), None);
+    }
+
+    #[test]
+    fn a_limit_that_was_seen_before_the_workload_came_up_counts_for_all_of_it() {
+        let seen = "look 2\nunit.current 100\nunit.max 500\nlook 3\nunit.current 200\npayload.current 50\n";
+        let readings = trial(seen).unwrap().readings().unwrap();
+        assert_eq!(value(&readings, "memory.headroom"), Some(Value::Number(300.0)));
+    }
+
+    #[test]
+    fn a_unit_that_was_restarted_has_no_share_of_a_cpu() {
+        let looks = |used: [u32; 3]| {
+            let look = |(at, used)| format!("look {at}\nunit.cpu.usage_usec {used}\npayload.current 1\n");
+            trial(&(2..).zip(used).map(look).collect::<String>()).unwrap()
+        };
+        assert_eq!(looks([500_000, 600_000, 700_000]).cpu_share(), Some(0.1));
+        assert_eq!(looks([500_000, 10_000, 700_000]).cpu_share(), None);
+    }
+
+    #[test]
+    fn what_watching_cost_is_only_told_where_it_was_measured() {
+        let readings = trial("").unwrap().readings().unwrap();
+        assert!(readings.iter().all(|reading| !reading.probe.starts_with("sampler.")));
+        let readings = trial("sampler.usage_usec 80000\n").unwrap().readings().unwrap();
+        assert!((number_of(&readings, "sampler.cpu.share") - 0.01).abs() < 1e-9);
+        assert!(readings.iter().all(|reading| reading.unit != Unit::Text));
+    }
+}

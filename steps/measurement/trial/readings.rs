@@ -1,0 +1,157 @@
+//! What a trial comes to: its readings, one by one.
+
+use super::{Look, Trial, number};
+use crate::base::stats::median;
+use crate::base::unit::{Duration, Unit};
+use crate::measurement::{Reading, Unreadable};
+
+impl Trial {
+    /// The facts of the whole trial, one reading each.
+    ///
+    /// # Errors
+    /// A final value that is no number.
+    pub fn readings(&self) -> Result<Vec<Reading>, Unreadable> {
+        const WHOLE: [(&str, &str, Unit, f64); 15] = [
+            ("show.user", "unit.uid", Unit::Count, 1.0),
+            ("slice.peak", "memory.peak", Unit::Bytes, 1.0),
+            ("slice.swap.peak", "memory.swap.peak", Unit::Bytes, 1.0),
+            ("slice.events.high", "memory.events.high", Unit::Count, 1.0),
+            ("slice.events.max", "memory.events.max", Unit::Count, 1.0),
+            ("slice.events.oom", "memory.events.oom", Unit::Count, 1.0),
+            ("slice.events.oom_kill", "memory.events.oom_kill", Unit::Count, 1.0),
+            ("slice.cpu.usage_usec", "cpu.time", Unit::Seconds, 1e-6),
+            ("slice.cpu.throttled_usec", "cpu.throttled", Unit::Seconds, 1e-6),
+            ("show.NRestarts", "unit.restarts", Unit::Count, 1.0),
+            ("start-status", "unit.start.status", Unit::Count, 1.0),
+            ("sampler.usage_usec", "sampler.cpu.time", Unit::Seconds, 1e-6),
+            ("sampler.memory", "sampler.memory", Unit::Bytes, 1.0),
+            ("session.usage_usec", "session.cpu.time", Unit::Seconds, 1e-6),
+            ("session.anon", "session.memory", Unit::Bytes, 1.0),
+        ];
+        let mut readings = Vec::new();
+        for (key, probe, unit, factor) in WHOLE {
+            let Some(raw) = self.last.get(key) else { continue };
+            let number = number(raw, raw).map_err(|_| Unreadable::new(probe, "a number that is not negative", raw))?;
+            readings.push(Reading::new(probe, number * factor, unit, format!("{key} {raw}")));
+        }
+        for stop in &self.stops {
+            let raw = format!("stop {} {} {}", stop.result, stop.code, stop.status);
+            readings.push(Reading::new("unit.result", stop.result.as_str(), Unit::Text, raw.clone()));
+            match stop.status.parse::<f64>() {
+                Ok(status) => readings.push(Reading::new("unit.status", status, Unit::Count, raw)),
+                Err(_) => readings.push(Reading::new("unit.signal", stop.status.as_str(), Unit::Text, raw)),
+            }
+        }
+        for (key, probe) in [("LoadState", "unit.load"), ("ActiveState", "unit.state")] {
+            if let Some(seen) = self.shown(key) {
+                readings.push(Reading::text(probe, seen));
+            }
+        }
+        readings.extend(self.limits()?);
+        if let Some(took) = self.start_time() {
+            let raw = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
+            readings.push(Reading::new("start.time", took, Unit::Seconds, raw));
+        }
+        if let Some(share) = self.cpu_share() {
+            readings.push(Reading::new("cpu.share", share, Unit::Ratio, "unit.cpu.usage_usec, first and last look"));
+        }
+        if let Some(share) = self.sampler_share() {
+            let raw = "sampler.usage_usec, from begin to over";
+            readings.push(Reading::new("sampler.cpu.share", share, Unit::Ratio, raw));
+        }
+        readings.extend(self.while_running());
+        readings.extend(self.by_kind());
+        Ok(readings)
+    }
+
+    /// The limits that systemd holds the unit to; none where it has none.
+    fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
+        let mut readings = Vec::new();
+        let shown = |key: &str| self.shown(key).filter(|raw| *raw != "infinity");
+        if let Some(raw) = shown("MemoryMax") {
+            let wrong = |_| Unreadable::new("limit.memory", "a number that is not negative", raw);
+            readings.push(Reading::new("limit.memory", number(raw, raw).map_err(wrong)?, Unit::Bytes, raw));
+        }
+        if let Some(raw) = shown("CPUQuotaPerSecUSec") {
+            let wrong = || Unreadable::new("limit.cpu", "a time such as 100ms or 1s 500ms", raw);
+            let words = raw.split(' ').map(|word| word.parse::<Duration>().ok().map(Duration::value));
+            let seconds = words.sum::<Option<f64>>().ok_or_else(wrong)?;
+            readings.push(Reading::new("limit.cpu", seconds, Unit::Ratio, raw));
+        }
+        Ok(readings)
+    }
+
+    /// Memory while the workload was up: at each look what was in use and what was left of the limit; and the
+    /// memory that the guest and its helpers have of their own, by their cgroups.
+    fn while_running(&self) -> Vec<Reading> {
+        let bytes = |probe: &str, value: f64, raw: String| Reading::new(probe, value, Unit::Bytes, raw);
+        let mut readings = Vec::new();
+        // It is read once, perhaps before the workload itself is up.
+        let limit = self.looks.iter().find_map(|look| look.values.get("unit.max").copied());
+        for look in self.workload_looks() {
+            let of = |key: &str| look.values.get(key).copied();
+            if let Some(current) = of("unit.current") {
+                readings.push(bytes("memory.running", current, format!("unit.current {current}")));
+            }
+            if let (Some(max), Some(current)) = (limit, of("unit.current")) {
+                let raw = format!("unit.max {max} less unit.current {current}");
+                readings.push(bytes("memory.headroom", (max - current).max(0.0), raw));
+            }
+            if let Some(available) = of("available") {
+                readings.push(bytes("memory.available", available, format!("MemAvailable {available}")));
+            }
+        }
+        // Page cache is charged to whoever read a file first, so it says little of who takes what: memory of their own
+        // does, and it stands still while the guest is at work.
+        let own = |look: &Look| look.values.get("payload.anon").copied().unwrap_or_default();
+        let most = self.looks.iter().map(own).fold(0.0, f64::max);
+        for (key, probe) in [("payload.anon", "memory.guest"), ("runtime.anon", "memory.helpers")] {
+            // Before the guest has loaded, its control group holds the runtime that is about to become it.
+            let at_work = self.looks.iter().filter(|look| most > 0.0 && own(look) > most / 2.0);
+            let values: Vec<f64> = at_work.filter_map(|look| look.values.get(key).copied()).collect();
+            if let Some(middle) = median(&values) {
+                readings.push(bytes(probe, middle, format!("{key}, median of {} looks", values.len())));
+            }
+        }
+        readings
+    }
+
+    /// The most there was of each kind of memory, and in each control group. Of the whole unit, the largest that was
+    /// seen at a look while its workload was up: its own memory, page cache, and the kernel's. Of the unit, its guest
+    /// and its helpers, the peaks that the kernel kept; the guest's is also that of the runtime that became it.
+    fn by_kind(&self) -> Vec<Reading> {
+        const RUNNING: [(&str, &str); 3] =
+            [("unit.anon", "memory.anon"), ("unit.file", "memory.file"), ("unit.kernel", "memory.kernel")];
+        const PEAKS: [(&str, &str); 3] = [
+            ("unit.peak", "memory.unit.peak"),
+            ("payload.peak", "memory.guest.peak"),
+            ("runtime.peak", "memory.helpers.peak"),
+        ];
+        fn most<'a>(looks: impl Iterator<Item = &'a Look>, (key, probe): (&str, &str)) -> Option<Reading> {
+            let most = looks.filter_map(|look| look.values.get(key).copied()).reduce(f64::max)?;
+            Some(Reading::new(probe, most, Unit::Bytes, format!("{key} {most}, the most of all looks")))
+        }
+        let running = RUNNING.into_iter().filter_map(|kind| most(self.workload_looks(), kind));
+        running.chain(PEAKS.into_iter().filter_map(|kind| most(self.looks.iter(), kind))).collect()
+    }
+
+    /// The share of one CPU that watching took.
+    fn sampler_share(&self) -> Option<f64> {
+        let used: f64 = self.last.get("sampler.usage_usec")?.parse().ok()?;
+        (self.over > self.begin).then(|| used / 1e6 / (self.over - self.begin))
+    }
+
+    /// Each value of each look, with its time in seconds since boot.
+    pub fn timeline(&self) -> impl Iterator<Item = (f64, Reading)> + '_ {
+        self.looks.iter().flat_map(|look| {
+            look.values.iter().map(|(key, value)| {
+                let raw = format!("{key} {value}");
+                let reading = match key.strip_suffix(".usage_usec") {
+                    Some(subject) => Reading::new(&format!("timeline.{subject}"), value / 1e6, Unit::Seconds, raw),
+                    None => Reading::new(&format!("timeline.{key}"), *value, Unit::Bytes, raw),
+                };
+                (look.at, reading)
+            })
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! What became of each claim over several runs: which verdicts changed, which figures did, and whether by more than
+//! noise. Pure: values in, a comparison out.
+//!
+//! A claim's *figure* in a run is the median of the samples of the check that decided it, or the sample itself where
+//! there is but one. (A verdict rests on the worst sample; a trend does not, for one bad moment makes it.) Two figures
+//! are *comparable* where they are of the same probe, unit and bound, and were taken on the same kind of machine:
+//! target, accelerator and architecture; what was measured on the host itself needs no machine. A difference in any of
+//! these is said, not measured. The figure of the last run is held against the median of the comparable ones before it.
+//! What counts as noise is said in `trend/noise.rs`, and with every change.
+
+mod brief;
+mod noise;
+mod story;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::base::stats::Interval;
+use crate::base::unit::Unit;
+use crate::claims::register::ClaimId;
+use crate::measurement::Value;
+use crate::verdict::Verdict;
+
+pub use brief::briefs;
+use story::Story;
+
+/// The version of the layout of a [`Comparison`].
+pub const SCHEMA: u32 = 1;
+
+/// A run, as far as comparing needs it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What it is and how it went.
+    pub about: About,
+    /// The machine its claims were measured on; `None` where it needed none.
+    pub machine: Option<Machine>,
+    /// What it says of each claim.
+    pub findings: BTreeMap<ClaimId, Finding>,
+}
+
+/// What a run is and how it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// Its name.
+    pub run: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// Its target, as `--target` names it.
+    pub target: String,
+    /// The commit it was built from, where that is known.
+    pub commit: Option<String>,
+    /// Its exit status.
+    pub exit: u8,
+    /// Whether it came to its end.
+    pub complete: bool,
+}
+
+/// What decides whether figures of two machines can be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// `kvm`, `tcg` or `none`.
+    pub accelerator: String,
+    /// `amd64` or `arm64`.
+    pub architecture: String,
+}
+
+/// What a run says of a claim.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What is claimed.
+    pub claim: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// What it is judged by, in the register's words.
+    pub bound: String,
+    /// What was measured, where anything was.
+    pub figure: Option<Figure>,
+}
+
+/// What was measured of a claim.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// The median of the samples, or the only one.
+    pub value: Value,
+    /// Its unit.
+    pub unit: Unit,
+    /// Which probe's samples they are.
+    pub probe: String,
+    /// The bound of the check in numbers, where it has one: `< 100 kB`.
+    pub limit: Option<String>,
+    /// Where the true median lies, where there are samples enough to say so.
+    pub interval: Option<Interval>,
+    /// Whether it was measured on the host itself, whatever the machine.
+    pub on_host: bool,
+}
+
+/// Runs that cannot be held against each other.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Incomparable {
+    /// There is nothing to compare with.
+    #[error("a comparison needs two runs or more: name another one")]
+    Few,
+    /// A run would be compared with itself.
+    #[error("run {0} is named twice: name it once")]
+    Twice(String),
+}
+
+/// Several runs, and what became of each claim; the layout that programs read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The runs, by the time they began.
+    pub runs: Vec<About>,
+    /// Every claim that any of them knows.
+    pub claims: Vec<Trend>,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trend {
+    /// The claim.
+    pub id: ClaimId,
+    /// What is claimed, as the last run that knows it has it.
+    pub claim: String,
+    /// Its verdict in each run; `None` where the run does not know the claim.
+    pub verdicts: Vec<Option<Verdict>>,
+    /// Its figure in each run; `None` where there is none, or one that cannot be compared with the newest.
+    pub values: Vec<Option<Value>>,
+    /// The unit of all of these.
+    pub unit: Option<Unit>,
+    /// The probe of all of these.
+    pub probe: Option<String>,
+    /// What became of a number in the last run; `None` where there is nothing to hold it against.
+    pub change: Option<Change>,
+    /// Whether its verdict changed from any run to the next one that judged it.
+    pub changed_verdict: bool,
+    /// What else is to be said: a change of verdict with both reasons, what is not comparable, what is missing.
+    pub note: Option<String>,
+}
+
+/// How far the last run's figure is from the median of the comparable ones before it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// In the claim's unit.
+    pub absolute: f64,
+    /// As a proportion of that median, 0.1 being 10 % more; `None` of zero.
+    pub relative: Option<f64>,
+    /// Whether it is more than noise; `None` where the noise is unknown.
+    pub exceeds_noise: Option<bool>,
+    /// How that was found, in a sentence.
+    pub noise: String,
+}
+
+impl Comparison {
+    /// Holds runs against each other, whatever their order.
+    ///
+    /// # Errors
+    /// There are fewer than two, or one is there twice.
+    pub fn of(mut runs: Vec<Run>) -> Result<Comparison, Incomparable> {
+        runs.sort_by(|a, b| (a.about.started, &a.about.run).cmp(&(b.about.started, &b.about.run)));
+        let mut names = BTreeSet::new();
+        if let Some(twice) = runs.iter().find(|run| !names.insert(&run.about.run)) {
+            return Err(Incomparable::Twice(twice.about.run.clone()));
+        }
+        if runs.len() < 2 {
+            return Err(Incomparable::Few);
+        }
+        let ids: BTreeSet<ClaimId> = runs.iter().flat_map(|run| run.findings.keys().copied()).collect();
+        let claims = ids.into_iter().map(|id| Story::of(id, &runs).trend()).collect();
+        Ok(Comparison { schema: SCHEMA, runs: runs.into_iter().map(|run| run.about).collect(), claims })
+    }
+
+    /// Whether anything got worse: see [`Trend::worse`].
+    pub fn worse(&self) -> bool {
+        self.claims.iter().any(Trend::worse)
+    }
+}
+
+impl Trend {
+    /// Whether the claim held or was a known deviation in an earlier run, and fails or is inconclusive in the last.
+    pub fn worse(&self) -> bool {
+        let good = |verdict: &Verdict| matches!(verdict, Verdict::Holds | Verdict::KnownDeviation);
+        let bad = |verdict: &Verdict| matches!(verdict, Verdict::Fails | Verdict::Inconclusive);
+        match &self.verdicts[..] {
+            [earlier @ .., Some(last)] => bad(last) && earlier.iter().flatten().any(good),
+            _ => false,
+        }
+    }
+
+    /// The figures there are, each with the place of its run.
+    pub fn figures(&self) -> impl DoubleEndedIterator<Item = (usize, &Value)> {
+        self.values.iter().enumerate().filter_map(|(place, value)| Some((place, value.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "A7-1";
+
+    pub(super) fn figure(value: impl Into<Value>) -> Figure {
+        Figure {
+            value: value.into(),
+            unit: Unit::Bytes,
+            probe: "memory.peak".into(),
+            limit: Some("< 64 MB".into()),
+            interval: None,
+            on_host: false,
+        }
+    }
+
+    pub(super) fn finding(verdict: Verdict, reason: &str, figure: Option<Figure>) -> Finding {
+        Finding { claim: "it is small".into(), verdict, reason: reason.into(), bound: "< 64 MB".into(), figure }
+    }
+
+    pub(super) fn held(figure: Figure) -> Finding {
+        finding(Verdict::Holds, "so it was seen", Some(figure))
+    }
+
+    /// The run of a day of November.
+    pub(super) fn run(day: usize, finding: Option<Finding>) -> Run {
+        Run {
+            about: About {
+                run: format!("night-{day}"),
+                started: format!("2026-11-{day:02}T02:00:00Z").parse().unwrap(),
+                target: "vm:amd64".into(),
+                commit: None,
+                exit: 0,
+                complete: true,
+            },
+            machine: Some(Machine { accelerator: "tcg".into(), architecture: "amd64".into() }),
+            findings: finding.into_iter().map(|finding| (ID.parse().unwrap(), finding)).collect(),
+        }
+    }
+
+    pub(super) fn compared(runs: Vec<Run>) -> Trend {
+        Comparison::of(runs).unwrap().claims.remove(0)
+    }
+
+    pub(super) fn nights(findings: Vec<Finding>) -> Trend {
+        compared(findings.into_iter().enumerate().map(|(day, finding)| run(day + 1, Some(finding))).collect())
+    }
+
+    #[test]
+    fn runs_are_ordered_by_when_they_began_and_none_is_compared_with_itself() {
+        let there = |day: usize, value: f64| run(day, Some(held(figure(value))));
+        let comparison = Comparison::of(vec![there(3, 3.0), there(1, 1.0), there(2, 2.0)]).unwrap();
+        let names: Vec<&str> = comparison.runs.iter().map(|run| run.run.as_str()).collect();
+        assert_eq!(names, ["night-1", "night-2", "night-3"]);
+        assert_eq!(comparison.claims[0].values, [1.0, 2.0, 3.0].map(|value| Some(Value::Number(value))));
+        let twice = Comparison::of(vec![there(1, 1.0), there(1, 1.0)]).unwrap_err();
+        assert_eq!(twice.to_string(), "run night-1 is named twice: name it once");
+        assert_eq!(Comparison::of(vec![there(1, 1.0)]).unwrap_err(), Incomparable::Few);
+    }
+
+    #[test]
+    fn programs_read_names_that_stay() {
+        let comparison =
+            Comparison::of(vec![run(1, Some(held(figure(4.0)))), run(2, Some(held(figure(5.0))))]).unwrap();
+        let json = serde_json::to_value(&comparison).unwrap();
+        let about = |day: usize| {
+            serde_json::json!({ "run": format!("night-{day}"), "started": format!("2026-11-{day:02}T02:00:00Z"),
+                "target": "vm:amd64", "commit": null, "exit": 0, "complete": true })
+        };
+        let noise = "unknown: fewer than 5 earlier runs, and fewer than 5 samples in a run";
+        let claim = serde_json::json!({ "id": "A7-1", "claim": "it is small", "verdicts": ["holds", "holds"],
+            "values": [4.0, 5.0], "unit": "bytes", "probe": "memory.peak",
+            "change": { "absolute": 1.0, "relative": 0.25, "exceeds_noise": null, "noise": noise },
+            "changed_verdict": false, "note": null });
+        assert_eq!(json, serde_json::json!({ "schema": 1, "runs": [about(1), about(2)], "claims": [claim] }));
+    }
+}

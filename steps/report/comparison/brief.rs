@@ -1,0 +1,320 @@
+//! What a comparison needs of a run: `run.json`, and of `verdicts.json` the conclusions. Everything else is skipped
+//! while it is read, for there may be hundreds of runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::base::stats::Interval;
+use crate::base::unit::Unit;
+use crate::claims::register::ClaimId;
+use crate::evidence::SCHEMA;
+use crate::evidence::bundle::{Folder, one_run};
+use crate::measurement::Value;
+use crate::report::comparison::{About, Figure, Finding, Machine, Run};
+use crate::verdict::{Rule, Verdict};
+
+/// Reads what a comparison needs of runs by their folders, on all CPUs, in the order of the folders.
+///
+/// # Errors
+/// A folder is not of a run that came to its end, or not of this layout: all that are not are named, each with why.
+pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Vec<(usize, anyhow::Result<Run>)> {
+        let take = || {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            folders.get(place).map(|folder| (place, brief(folder)))
+        };
+        std::iter::from_fn(take).collect()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(folders.len());
+    let mut read = Vec::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            // Nobody panics while reading; if somebody did, a panic is what it is.
+            read.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    read.sort_by_key(|(place, _)| *place);
+    let (mut runs, mut wrong) = (Vec::new(), Vec::new());
+    for (_, outcome) in read {
+        match outcome {
+            Ok(run) => runs.push(run),
+            Err(error) => wrong.push(format!("{error:#}")),
+        }
+    }
+    anyhow::ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(runs)
+}
+
+/// What a comparison needs of one run.
+fn brief(path: &Path) -> anyhow::Result<Run> {
+    let cannot = || format!("{} cannot be compared with others", path.display());
+    let folder = Folder::open(path).with_context(cannot)?;
+    one_run(&folder).with_context(cannot)?;
+    let (run, verdicts) = read(&folder).with_context(cannot)?;
+    assemble(run, verdicts).with_context(cannot)
+}
+
+fn read(folder: &Folder) -> anyhow::Result<(RunFile, VerdictsFile)> {
+    Ok((file(folder, "run.json")?, file(folder, "verdicts.json")?))
+}
+
+#[derive(Deserialize)]
+struct Layout {
+    #[serde(default)]
+    schema: u64,
+}
+
+fn file<T: DeserializeOwned>(folder: &Folder, name: &str) -> anyhow::Result<T> {
+    let text = folder.text(name).context("it is not the whole folder of a run, leave it out")?;
+    serde_json::from_str(&text).or_else(|error| {
+        // A newer layout may well be the reason.
+        let Layout { schema } = serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))?;
+        layout(name, schema)?;
+        Err(error).with_context(|| format!("{name} is not of this layout"))
+    })
+}
+
+fn layout(name: &str, schema: u64) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        schema == u64::from(SCHEMA),
+        "{name} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it, or leave it out"
+    );
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct RunFile {
+    schema: u64,
+    run: String,
+    started: Timestamp,
+    target: String,
+    git: Option<Git>,
+    machine: Option<MachineFacts>,
+}
+
+#[derive(Deserialize)]
+struct Git {
+    commit: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct MachineFacts {
+    accelerator: String,
+    architecture: String,
+}
+
+#[derive(Deserialize)]
+struct VerdictsFile {
+    schema: u64,
+    run: String,
+    complete: bool,
+    exit: u8,
+    claims: Vec<ClaimBrief>,
+}
+
+#[derive(Deserialize)]
+struct ClaimBrief {
+    id: ClaimId,
+    claim: String,
+    verdict: Verdict,
+    reason: String,
+    bound: String,
+    attempts: Vec<AttemptBrief>,
+}
+
+#[derive(Deserialize)]
+struct AttemptBrief {
+    verdict: Verdict,
+    checks: Vec<CheckBrief>,
+}
+
+#[derive(Deserialize)]
+struct CheckBrief {
+    probe: String,
+    unit: Unit,
+    #[serde(flatten)]
+    rule: Rule,
+    sources: Vec<SourceBrief>,
+    // Named, for what is flattened would take it along otherwise.
+    #[serde(rename = "samples")]
+    _samples: serde::de::IgnoredAny,
+    outcome: OutcomeBrief,
+    statistics: Option<StatisticsBrief>,
+}
+
+#[derive(Deserialize)]
+struct SourceBrief {
+    machine: String,
+}
+
+#[derive(Deserialize)]
+struct OutcomeBrief {
+    verdict: Verdict,
+    value: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct StatisticsBrief {
+    median: f64,
+    interval: Option<Interval>,
+}
+
+fn assemble(run: RunFile, verdicts: VerdictsFile) -> anyhow::Result<Run> {
+    layout("run.json", run.schema)?;
+    layout("verdicts.json", verdicts.schema)?;
+    let RunFile { run, started, target, git, machine, .. } = run;
+    let VerdictsFile { run: of, complete, exit, claims, .. } = verdicts;
+    anyhow::ensure!(of == run, "run.json is of run {run}, verdicts.json of run {of}: the folder was put together");
+    anyhow::ensure!(complete, "run {run} was ended before it was done: leave it out");
+    let mut findings = BTreeMap::new();
+    for claim in claims {
+        let id = claim.id;
+        anyhow::ensure!(findings.insert(id, claim.finding()).is_none(), "verdicts.json has claim {id} twice");
+    }
+    let machine = machine.map(|MachineFacts { accelerator, architecture }| Machine { accelerator, architecture });
+    let commit = git.and_then(|git| git.commit);
+    Ok(Run { about: About { run, started, target, commit, exit, complete }, machine, findings })
+}
+
+impl ClaimBrief {
+    fn finding(self) -> Finding {
+        let ClaimBrief { claim, verdict, reason, bound, attempts, .. } = self;
+        Finding { claim, verdict, reason, bound, figure: decisive(attempts).and_then(CheckBrief::figure) }
+    }
+}
+
+/// The check that decided a claim: of the attempt that counts, the first that failed, else the first there is.
+fn decisive(mut attempts: Vec<AttemptBrief>) -> Option<CheckBrief> {
+    let failed = attempts.iter().position(|attempt| attempt.verdict == Verdict::Fails);
+    let last = attempts.len().checked_sub(1)?;
+    let held = attempts.last().is_some_and(|attempt| attempt.verdict == Verdict::Holds);
+    let mut checks = attempts.swap_remove(if held { last } else { failed.unwrap_or(0) }).checks;
+    let failed = checks.iter().position(|check| check.outcome.verdict == Verdict::Fails);
+    (!checks.is_empty()).then(|| checks.swap_remove(failed.unwrap_or(0)))
+}
+
+impl CheckBrief {
+    /// What was measured; nothing where the samples could not be trusted.
+    fn figure(self) -> Option<Figure> {
+        let CheckBrief { probe, unit, rule, sources, outcome, statistics, .. } = self;
+        let worst = outcome.value?;
+        let in_numbers =
+            matches!(rule, Rule::Below { .. } | Rule::AtMost { .. } | Rule::AtLeast { .. } | Rule::Between { .. });
+        Some(Figure {
+            value: statistics.as_ref().map_or(worst, |statistics| Value::Number(statistics.median)),
+            unit,
+            probe,
+            limit: in_numbers.then(|| rule.show(unit)),
+            interval: statistics.and_then(|statistics| statistics.interval),
+            on_host: sources.iter().all(|source| source.machine == "host"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::bundle::Bundle;
+
+    /// A run that was recorded, in a folder of the test's own.
+    fn recorded() -> tempfile::TempDir {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck");
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["verdicts.json", "samples.jsonl"] {
+            std::fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
+        }
+        let [mut run, verdicts] = ["run.json", "verdicts.json"].map(|name| -> serde_json::Value {
+            serde_json::from_str(&std::fs::read_to_string(fixture.join(name)).unwrap()).unwrap()
+        });
+        // Its verdicts and its facts were recorded in two runs.
+        run["run"] = verdicts["run"].clone();
+        std::fs::write(folder.path().join("run.json"), serde_json::to_string_pretty(&run).unwrap()).unwrap();
+        folder
+    }
+
+    /// The recorded run, with one text in one of its files replaced.
+    fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
+        let folder = recorded();
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(text.contains(from), "{name} has no {from:?}");
+        std::fs::write(folder.path().join(name), text.replacen(from, to, 1)).unwrap();
+        folder
+    }
+
+    fn told(folder: &Path) -> String {
+        let error = format!("{:#}", briefs(&[folder.to_owned()]).unwrap_err());
+        assert!(error.starts_with(&format!("{} cannot be compared with others: ", folder.display())), "{error}");
+        error
+    }
+
+    #[test]
+    fn a_brief_says_what_the_whole_says() {
+        let folder = recorded();
+        let run = briefs(&[folder.path().to_owned()]).unwrap().remove(0);
+        let bundle = Bundle::open(folder.path()).unwrap();
+        assert_eq!(run.about.run, bundle.verdicts.run);
+        assert_eq!(run.findings.len(), bundle.verdicts.claims.len());
+        let mut medians = 0;
+        for claim in &bundle.verdicts.claims {
+            let brief = &run.findings[&claim.id];
+            assert_eq!((brief.verdict, &brief.reason, &brief.bound), (claim.verdict, &claim.reason, &claim.bound));
+            let Some(figure) = &brief.figure else {
+                assert_eq!(claim.value, None, "{}", claim.id);
+                continue;
+            };
+            assert_eq!(Some(figure.unit), claim.unit, "{}", claim.id);
+            match figure.interval {
+                Some(interval) => {
+                    let median = figure.value.number().unwrap();
+                    assert!(interval.low <= median && median <= interval.high, "{}", claim.id);
+                    medians += 1;
+                }
+                None => assert_eq!(Some(&figure.value), claim.value.as_ref(), "{}", claim.id),
+            }
+        }
+        assert!(medians > 3);
+    }
+
+    #[test]
+    fn what_is_no_whole_run_is_named_with_what_to_do() {
+        assert!(told(Path::new("/nowhere")).contains("name the folder of a run"));
+        let killed = changed("verdicts.json", "\"complete\": true", "\"complete\": false");
+        assert!(told(killed.path()).ends_with("was ended before it was done: leave it out"));
+        let newer = changed("verdicts.json", "\"schema\": 1", "\"schema\": 2, \"novel\": 1");
+        assert!(told(newer.path()).ends_with(
+            "verdicts.json has layout 2, and this version reads 1: use the version that wrote it, or leave it out"
+        ));
+        let newer = changed("run.json", "\"schema\": 1", "\"schema\": 7");
+        std::fs::write(newer.path().join("run.json"), "{\"schema\": 7, \"name\": \"x\"}").unwrap();
+        assert!(told(newer.path()).contains("run.json has layout 7"), "whatever else is new in it");
+        let other = changed("verdicts.json", "\"complete\"", "\"incomplete\"");
+        assert!(told(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));
+        let torn = changed("verdicts.json", "\"complete\"", "");
+        std::fs::write(torn.path().join("verdicts.json"), "{\"schema\": 1, \"run\": \"").unwrap();
+        assert!(told(torn.path()).contains("verdicts.json is no JSON: EOF"));
+        std::fs::remove_file(torn.path().join("verdicts.json")).unwrap();
+        assert!(told(torn.path()).contains("it is not the whole folder of a run, leave it out: cannot read "));
+        let mixed = changed("run.json", "\"run\": \"", "\"run\": \"other-");
+        assert!(told(mixed.path()).ends_with("the folder was put together"));
+        let twice = changed("verdicts.json", "\"id\": \"A2-2\"", "\"id\": \"A2-1\"");
+        assert!(told(twice.path()).ends_with("verdicts.json has claim A2-1 twice"));
+    }
+
+    #[test]
+    fn every_folder_that_is_wrong_is_named_at_once() {
+        let sound = recorded();
+        let all = [Path::new("/nowhere/1"), sound.path(), Path::new("/nowhere/2")].map(PathBuf::from);
+        let said = format!("{:#}", briefs(&all).unwrap_err());
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "{said}");
+        assert!(lines[0].starts_with("/nowhere/1 ") && lines[1].starts_with("/nowhere/2 "), "{said}");
+    }
+}

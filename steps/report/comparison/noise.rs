@@ -1,0 +1,180 @@
+//! How far a figure may be from earlier ones and mean nothing. No distribution is assumed.
+//!
+//! - With [`MANY`] earlier runs or more, they say themselves how much a figure varies. A figure exceeds that if it lies
+//!   outside of all of them *and* beyond Tukey's fences (one and a half times the distance between the hinges, which
+//!   are the medians of the lower and the upper half). If nothing had changed, and each night were like any other, the
+//!   newest of n + 1 figures would be the smallest or the largest of all with a chance of 2 in n + 1 at most: that
+//!   chance of a false alarm is said.
+//!   A step that several of them have taken already is part of how much they vary: it stood out in the run in which it
+//!   came, and the figures over all runs still show it.
+//! - With fewer, the samples within each run have to say it. A figure exceeds the noise if the interval of its median
+//!   lies wholly above or wholly below those of all earlier runs. Intervals of less than [`CONFIDENCE`] do not count;
+//!   fewer than five samples have none that does.
+//! - Otherwise the noise is unknown, and nothing is said of whether the change exceeds it.
+
+use crate::base::stats::{Interval, median};
+use crate::base::unit::Unit;
+
+/// So many earlier runs show how much a figure varies.
+const MANY: usize = 5;
+
+/// How sure an interval must be to count.
+const CONFIDENCE: f64 = 0.9;
+
+/// What is known of how much a figure varies.
+pub(super) struct Noise<'a> {
+    /// The figures of the earlier runs, at least one.
+    pub(super) earlier: &'a [f64],
+    /// Where the medians of these runs lie, if that is known of each.
+    pub(super) intervals: Option<&'a [Interval]>,
+    /// The unit of all of them.
+    pub(super) unit: Unit,
+}
+
+impl Noise<'_> {
+    /// Whether a figure with this interval is further from the earlier ones than noise explains, and how that is known.
+    pub(super) fn exceeded(&self, now: f64, interval: Option<Interval>) -> (Option<bool>, String) {
+        if self.earlier.iter().all(|earlier| *earlier == now) {
+            return (Some(false), format!("the same as in {}", runs(self.earlier.len())));
+        }
+        if self.earlier.len() >= MANY {
+            return self.beyond_the_usual(now);
+        }
+        let sure = |interval: &Interval| interval.confidence >= CONFIDENCE;
+        match (interval.filter(sure), self.intervals) {
+            (Some(now), Some(earlier)) if earlier.iter().all(sure) => self.apart(now, earlier),
+            _ => {
+                let few = format!("unknown: fewer than {MANY} earlier runs, and fewer than 5 samples in a run");
+                (None, few)
+            }
+        }
+    }
+
+    fn range(&self, low: f64, high: f64) -> String {
+        match low == high {
+            true => self.unit.show(low),
+            false => format!("{} to {}", self.unit.show(low), self.unit.show(high)),
+        }
+    }
+
+    fn beyond_the_usual(&self, now: f64) -> (Option<bool>, String) {
+        let many = runs(self.earlier.len());
+        let (low, high) = ends(self.earlier.iter().copied());
+        let usual = self.range(low, high);
+        if (low..=high).contains(&now) {
+            return (Some(false), format!("within what {many} gave: {usual}"));
+        }
+        let (fence_low, fence_high) = fences(self.earlier);
+        if (fence_low..=fence_high).contains(&now) {
+            let fences = self.range(fence_low, fence_high);
+            return (Some(false), format!("outside of what {many} gave ({usual}), within their fences ({fences})"));
+        }
+        let chance = Unit::Ratio.show(2.0 / (self.earlier.len() + 1) as f64);
+        let said =
+            format!("beyond what {many} gave ({usual}) and their fences; by chance in at most {chance} of cases");
+        (Some(true), said)
+    }
+
+    fn apart(&self, now: Interval, earlier: &[Interval]) -> (Option<bool>, String) {
+        let (low, _) = ends(earlier.iter().map(|interval| interval.low));
+        let (_, high) = ends(earlier.iter().map(|interval| interval.high));
+        let apart = now.low > high || now.high < low;
+        let (least, _) = ends(earlier.iter().chain([&now]).map(|interval| interval.confidence));
+        let word = if apart { "apart from" } else { "overlapping" };
+        let said = format!(
+            "its median lies in {}, {word} that of {}, {} (confidence {} each)",
+            self.range(now.low, now.high),
+            runs(earlier.len()),
+            self.range(low, high),
+            Unit::Ratio.show(least)
+        );
+        (Some(apart), said)
+    }
+}
+
+fn runs(count: usize) -> String {
+    match count {
+        1 => "the run before".to_owned(),
+        many => format!("{many} earlier runs"),
+    }
+}
+
+fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+}
+
+/// Tukey's fences.
+fn fences(values: &[f64]) -> (f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len().div_ceil(2);
+    let hinge = |part: &[f64]| median(part).unwrap_or_default();
+    let (low, high) = (hinge(&sorted[..half]), hinge(&sorted[sorted.len() - half..]));
+    let reach = 1.5 * (high - low);
+    (low - reach, high + reach)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Figure;
+    use super::super::tests::{figure, held, nights};
+    use super::*;
+
+    /// A figure whose median lies so far around it.
+    fn around(value: f64, reach: f64) -> Figure {
+        let interval = Interval { low: value - reach, high: value + reach, confidence: 0.9375 };
+        Figure { interval: Some(interval), ..figure(value) }
+    }
+
+    fn exceeds(figures: Vec<Figure>) -> Option<bool> {
+        nights(figures.into_iter().map(held).collect()).change.unwrap().exceeds_noise
+    }
+
+    #[test]
+    fn with_few_runs_the_intervals_of_their_medians_say_what_is_noise() {
+        assert_eq!(exceeds(vec![around(40.0, 2.0), around(45.0, 2.0)]), Some(true));
+        assert_eq!(exceeds(vec![around(40.0, 3.0), around(45.0, 3.0)]), Some(false));
+        let between = vec![around(40.0, 2.0), around(60.0, 2.0), around(50.0, 2.0)];
+        assert_eq!(exceeds(between), Some(false), "earlier runs differed by as much");
+    }
+
+    #[test]
+    fn with_single_samples_and_few_runs_the_noise_is_unknown() {
+        assert_eq!(exceeds(vec![figure(40.0), figure(80.0)]), None);
+        let mut unsure = around(80.0, 1.0);
+        unsure.interval.as_mut().unwrap().confidence = 0.875;
+        assert_eq!(exceeds(vec![around(40.0, 1.0), unsure]), None, "four samples are too few");
+        assert_eq!(exceeds(vec![around(40.0, 1.0), figure(41.0), around(80.0, 1.0)]), None);
+        assert_eq!(exceeds(vec![figure(40.0), figure(40.0)]), Some(false), "the same is no change");
+    }
+
+    #[test]
+    fn with_five_earlier_runs_their_spread_says_what_is_noise() {
+        let after = |now: f64| exceeds([40.0, 41.0, 42.0, 43.0, 44.0, now].map(figure).to_vec());
+        assert_eq!(after(44.0), Some(false));
+        assert_eq!(after(46.0), Some(false), "outside of the range, within the fences");
+        assert_eq!((after(46.1), after(37.9)), (Some(true), Some(true)));
+        let same = [40.0, 40.0, 40.0, 40.0, 40.0, 41.0].map(figure).to_vec();
+        assert_eq!(exceeds(same), Some(true), "what never varied has changed");
+        assert_eq!(exceeds([40.0, 41.0, 42.0, 43.0, 60.0].map(figure).to_vec()), None, "four are too few");
+    }
+
+    #[test]
+    fn the_noise_is_explained_in_a_sentence() {
+        let told = |figures: Vec<Figure>| nights(figures.into_iter().map(held).collect()).change.unwrap().noise;
+        let many = [40e6, 41e6, 42e6, 43e6, 44e6].map(figure);
+        assert_eq!(
+            told(many.iter().cloned().chain([figure(50e6)]).collect()),
+            "beyond what 5 earlier runs gave (40 MB to 44 MB) and their fences; by chance in at most 33.3 % of cases"
+        );
+        assert_eq!(
+            told(many.into_iter().chain([figure(45e6)]).collect()),
+            "outside of what 5 earlier runs gave (40 MB to 44 MB), within their fences (38 MB to 46 MB)"
+        );
+        assert_eq!(
+            told(vec![around(40e6, 1e6), around(50e6, 1e6)]),
+            "its median lies in 49 MB to 51 MB, apart from that of the run before, 39 MB to 41 MB (confidence 93.8 % each)"
+        );
+        assert!(told(vec![figure(1.0), figure(2.0)]).starts_with("unknown: fewer than 5 earlier runs"));
+    }
+}

@@ -1,0 +1,285 @@
+//! One claim in all runs: what its verdicts and figures came to.
+
+use std::borrow::Cow;
+
+use super::noise::Noise;
+use super::{Change, Figure, Finding, Machine, Run, Trend};
+use crate::base::stats::{Interval, median};
+use crate::claims::plan::NOT_SELECTED;
+use crate::claims::register::ClaimId;
+use crate::verdict::Verdict;
+
+/// One claim in all runs.
+pub(super) struct Story<'a> {
+    id: ClaimId,
+    told: Vec<(&'a Run, Option<&'a Finding>)>,
+}
+
+impl<'a> Story<'a> {
+    /// Of the runs in their order.
+    pub(super) fn of(id: ClaimId, runs: &'a [Run]) -> Story<'a> {
+        Story { id, told: runs.iter().map(|run| (run, run.findings.get(&id))).collect() }
+    }
+
+    fn findings(&self) -> impl DoubleEndedIterator<Item = (&'a Run, &'a Finding)> {
+        self.told.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
+    }
+
+    /// What became of the claim.
+    pub(super) fn trend(&self) -> Trend {
+        let measured = |(run, finding): (&'a Run, Option<&'a Finding>)| {
+            let finding = finding?;
+            Some(Measured { run, finding, figure: finding.figure.as_ref()? })
+        };
+        let all: Vec<Option<Measured>> = self.told.iter().copied().map(measured).collect();
+        let newest = all.iter().flatten().next_back().copied();
+        let alike = |one: Option<Measured<'a>>| one.filter(|one| newest.is_some_and(|newest| one.comparable(newest)));
+        let comparable: Vec<Option<Measured>> = all.iter().copied().map(alike).collect();
+        let flips = self.flips();
+        let notes =
+            [self.membership(), told(&flips), differences(&all, newest), self.since(newest), retold(&comparable)];
+        let notes: Vec<String> = notes.into_iter().flatten().collect();
+        Trend {
+            id: self.id,
+            claim: self.findings().next_back().map(|(_, finding)| finding.claim.clone()).unwrap_or_default(),
+            verdicts: self.told.iter().map(|(_, finding)| finding.map(|finding| finding.verdict)).collect(),
+            values: comparable.iter().map(|one| one.map(|one| one.figure.value.clone())).collect(),
+            unit: newest.map(|newest| newest.figure.unit),
+            probe: newest.map(|newest| newest.figure.probe.clone()),
+            change: change(&comparable),
+            changed_verdict: !flips.is_empty(),
+            note: (!notes.is_empty()).then(|| notes.join("; ")),
+        }
+    }
+
+    /// Each change of verdict from a run to the next that was asked for one.
+    fn flips(&self) -> Vec<[(&'a Run, &'a Finding); 2]> {
+        let asked: Vec<_> = self.findings().filter(|(_, finding)| finding.asked()).collect();
+        let pairs = asked.windows(2).filter_map(|pair| <[_; 2]>::try_from(pair).ok());
+        pairs.filter(|[(_, before), (_, after)]| before.verdict != after.verdict).collect()
+    }
+
+    /// In which of the runs the claim is not at all.
+    fn membership(&self) -> Option<String> {
+        let known: Vec<bool> = self.told.iter().map(|(_, finding)| finding.is_some()).collect();
+        let name = |place: usize| self.told.get(place).map(|(run, _)| run.about.run.as_str()).unwrap_or_default();
+        let first = known.iter().position(|known| *known)?;
+        let last = known.iter().rposition(|known| *known)?;
+        let added = (first > 0).then(|| format!("added with run {}", name(first)));
+        let removed = (last + 1 < known.len()).then(|| format!("removed with run {}", name(last + 1)));
+        let between = known.iter().take(last).skip(first).filter(|known| !**known).count();
+        let between = (between > 0).then(|| format!("missing from {between} runs between"));
+        let said: Vec<String> = [added, removed, between].into_iter().flatten().collect();
+        (!said.is_empty()).then(|| said.join(", "))
+    }
+
+    /// Of which run the newest figure is, where it is not the last.
+    fn since(&self, newest: Option<Measured>) -> Option<String> {
+        let (run, finding) = self.told.last()?;
+        let (newest, finding) = (newest?, (*finding)?);
+        let why = if finding.asked() { "it has none in the last run" } else { "the last run did not select it" };
+        (newest.run.about.run != run.about.run)
+            .then(|| format!("the newest figure is of run {}: {why}", newest.run.about.run))
+    }
+}
+
+impl Finding {
+    /// Whether the run was asked for a verdict on the claim: its options did not leave it out.
+    fn asked(&self) -> bool {
+        self.verdict != Verdict::NotRun || !(self.reason == NOT_SELECTED || self.reason.starts_with("not in shard "))
+    }
+}
+
+/// A claim's figure in a run.
+#[derive(Clone, Copy)]
+struct Measured<'a> {
+    run: &'a Run,
+    finding: &'a Finding,
+    figure: &'a Figure,
+}
+
+impl Measured<'_> {
+    /// All that must be the same where figures are compared.
+    fn circumstances(&self) -> [(&'static str, Cow<'_, str>); 7] {
+        let Figure { unit, probe, limit, on_host, .. } = self.figure;
+        let machine = |of: fn(&Machine) -> &str| match &self.run.machine {
+            _ if *on_host => "the host's own",
+            Some(machine) => of(machine),
+            None => "not noted",
+        };
+        [
+            ("bound", Cow::from(&self.finding.bound)),
+            ("checked bound", limit.as_deref().unwrap_or("none").into()),
+            ("probe", probe.into()),
+            ("unit", format!("{unit:?}").to_lowercase().into()),
+            ("target", if *on_host { "the host" } else { &self.run.about.target }.into()),
+            ("architecture", machine(|machine| &machine.architecture).into()),
+            ("CPU", machine(|machine| speed(&machine.accelerator)).into()),
+        ]
+    }
+
+    fn comparable(&self, other: Measured) -> bool {
+        self.circumstances() == other.circumstances()
+    }
+}
+
+/// What an accelerator makes of the CPU.
+fn speed(accelerator: &str) -> &str {
+    match accelerator {
+        "tcg" => "emulated",
+        "kvm" => "native under KVM",
+        "none" => "native",
+        other => other,
+    }
+}
+
+/// With how many earlier figures the newest is not comparable, and why, of the last of them and of those like it.
+fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<String> {
+    let newest = newest?;
+    let why = |one: &Measured| {
+        let pairs = one.circumstances().into_iter().zip(newest.circumstances());
+        let differing = pairs.filter(|((_, before), (_, now))| before != now);
+        let said = differing.map(|((name, before), (_, now))| format!("{name} {before} before, {now} now"));
+        said.collect::<Vec<_>>().join(", ")
+    };
+    let whys: Vec<String> = all.iter().flatten().filter(|one| !one.comparable(newest)).map(why).collect();
+    let last = whys.last()?;
+    let runs = if whys.len() == 1 { "run" } else { "runs" };
+    let others = match whys.iter().filter(|why| *why != last).count() {
+        0 => String::new(),
+        others => format!("; {others} of these for other reasons"),
+    };
+    Some(format!("not comparable with {} earlier {runs}: {last}{others}", whys.len()))
+}
+
+/// The newest change of verdict with both reasons, and how many there are.
+fn told(flips: &[[(&Run, &Finding); 2]]) -> Option<String> {
+    let [(before, held), (after, fails)] = flips.last()?;
+    let many = match flips.len() {
+        1 => String::new(),
+        many => format!("{many} changes of verdict, the last one: "),
+    };
+    Some(format!(
+        "{many}{} in run {} ({}), {} in run {} ({})",
+        held.verdict, before.about.run, held.reason, fails.verdict, after.about.run, fails.reason
+    ))
+}
+
+/// What became of a text.
+fn retold(comparable: &[Option<Measured>]) -> Option<String> {
+    let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
+    let (now, before) = (texts.next()?, texts.next()?);
+    let differs = now.value.number().is_none() && now.value != before.value;
+    differs
+        .then(|| format!("{} is {} now, {} before", now.probe, now.value.show(now.unit), before.value.show(now.unit)))
+}
+
+/// What became of a number in the last run.
+fn change(comparable: &[Option<Measured>]) -> Option<Change> {
+    let (last, earlier) = comparable.split_last()?;
+    let last = (*last)?;
+    let numbers: Option<Vec<f64>> = earlier.iter().flatten().map(|one| one.figure.value.number()).collect();
+    let (now, earlier_values) = (last.figure.value.number()?, numbers?);
+    let before = median(&earlier_values)?;
+    let intervals: Option<Vec<Interval>> = earlier.iter().flatten().map(|one| one.figure.interval).collect();
+    let noise = Noise { earlier: &earlier_values, intervals: intervals.as_deref(), unit: last.figure.unit };
+    let (exceeds_noise, noise) = noise.exceeded(now, last.figure.interval);
+    let relative = (before != 0.0).then(|| (now - before) / before.abs());
+    Some(Change { absolute: now - before, relative, exceeds_noise, noise })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{compared, figure, finding, held, nights, run};
+    use super::*;
+    use crate::base::unit::Unit;
+    use crate::measurement::Value;
+
+    #[test]
+    fn a_change_is_told_with_its_size_against_the_median_of_what_was_before() {
+        let trend = nights([40e6, 44e6, 90e6, 33e6].map(|value| held(figure(value))).to_vec());
+        let change = trend.change.clone().unwrap();
+        assert_eq!((change.absolute, change.relative), (-11e6, Some(-0.25)));
+        let zero = nights(vec![held(figure(0.0)), held(figure(5.0))]).change.unwrap();
+        assert_eq!((zero.absolute, zero.relative), (5.0, None));
+        assert_eq!((trend.changed_verdict, trend.note.clone(), trend.worse()), (false, None, false));
+        assert_eq!(trend.figures().map(|(place, _)| place).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_change_of_verdict_is_told_with_both_reasons_and_what_got_worse_is_known() {
+        let failed = || finding(Verdict::Fails, "it was 65 MB", Some(figure(65e6)));
+        let trend = nights(vec![held(figure(63e6)), failed()]);
+        let note = trend.note.clone().unwrap();
+        assert!(trend.changed_verdict && trend.worse());
+        assert_eq!(note, "holds in run night-1 (so it was seen), fails in run night-2 (it was 65 MB)");
+        let better = nights(vec![failed(), held(figure(63e6))]);
+        assert!(better.changed_verdict && !better.worse());
+        let still = nights(vec![held(figure(63e6)), failed(), failed()]);
+        assert!(still.worse(), "it held in a run of these, and fails in the last");
+        let never = nights(vec![failed(), failed()]);
+        assert!(!never.changed_verdict && !never.worse());
+        let known = finding(Verdict::KnownDeviation, "declared", None);
+        assert!(nights(vec![known, finding(Verdict::Inconclusive, "no machine", None)]).worse());
+        let thrice = nights(vec![held(figure(1.0)), failed(), held(figure(1.0)), failed()]).note.unwrap();
+        assert!(thrice.starts_with("3 changes of verdict, the last one: holds in run night-3 ("), "{thrice}");
+    }
+
+    #[test]
+    fn a_run_that_did_not_select_the_claim_has_no_say() {
+        let left_out = || finding(Verdict::NotRun, NOT_SELECTED, None);
+        let trend = nights(vec![held(figure(40.0)), left_out(), held(figure(40.0))]);
+        assert_eq!((trend.changed_verdict, trend.note), (false, None));
+        let last = nights(vec![held(figure(40.0)), held(figure(41.0)), left_out()]);
+        assert_eq!((last.change.clone(), last.changed_verdict, last.worse()), (None, false, false));
+        assert_eq!(last.note.unwrap(), "the newest figure is of run night-2: the last run did not select it");
+    }
+
+    #[test]
+    fn figures_of_other_circumstances_are_not_compared_and_that_is_said() {
+        let mut native = run(2, Some(held(figure(4.0))));
+        native.machine = Some(Machine { accelerator: "kvm".into(), architecture: "amd64".into() });
+        let trend = compared(vec![run(1, Some(held(figure(40.0)))), native]);
+        assert_eq!((trend.change.clone(), trend.values.clone()), (None, vec![None, Some(Value::Number(4.0))]));
+        assert_eq!(trend.note.unwrap(), "not comparable with 1 earlier run: CPU emulated before, native under KVM now");
+        let told = |other: Figure| nights(vec![held(other), held(figure(1.0))]).note.unwrap();
+        assert!(told(Figure { unit: Unit::Seconds, ..figure(1.0) }).ends_with("unit seconds before, bytes now"));
+        assert!(told(Figure { probe: "x".into(), ..figure(1.0) }).ends_with("probe x before, memory.peak now"));
+        let moved = Figure { limit: Some("< 70 MB".into()), ..figure(1.0) };
+        assert!(told(moved).ends_with("checked bound < 70 MB before, < 64 MB now"));
+        let mut elsewhere = run(1, Some(held(figure(1.0))));
+        elsewhere.about.target = "vm:arm64".into();
+        elsewhere.machine = None;
+        let note = compared(vec![elsewhere, run(2, Some(held(figure(1.0))))]).note.unwrap();
+        assert!(note.contains("target vm:arm64 before, vm:amd64 now, architecture not noted before"), "{note}");
+    }
+
+    #[test]
+    fn what_was_measured_on_the_host_is_comparable_whatever_the_machine() {
+        let on_host = || Some(held(Figure { on_host: true, ..figure(81_401.0) }));
+        let mut other = run(1, on_host());
+        (other.machine, other.about.target) = (None, "vm:arm64".into());
+        let trend = compared(vec![other, run(2, on_host())]);
+        assert_eq!((trend.change.unwrap().absolute, trend.note), (0.0, None));
+    }
+
+    #[test]
+    fn claims_that_come_and_go_are_named() {
+        let there = |day: usize| run(day, Some(held(figure(1.0))));
+        let note = |runs: Vec<Run>| compared(runs).note;
+        assert_eq!(note(vec![run(1, None), there(2)]).unwrap(), "added with run night-2");
+        assert_eq!(note(vec![there(1), run(2, None), run(3, None)]).unwrap(), "removed with run night-2");
+        assert_eq!(note(vec![there(1), run(2, None), there(3)]).unwrap(), "missing from 1 runs between");
+        let removed = compared(vec![there(1), run(2, None)]);
+        assert_eq!((removed.verdicts.clone(), removed.worse()), (vec![Some(Verdict::Holds), None], false));
+    }
+
+    #[test]
+    fn a_text_has_no_size_but_that_it_changed_is_said() {
+        let version = |text: &str| held(Figure { unit: Unit::Text, probe: "podman.version".into(), ..figure(text) });
+        let trend = nights(vec![version("5.4.2"), version("5.4.2"), version("5.5.0")]);
+        assert_eq!((trend.change.clone(), trend.values.last()), (None, Some(&Some(Value::Text("5.5.0".into())))));
+        assert_eq!(trend.note.unwrap(), "podman.version is \"5.5.0\" now, \"5.4.2\" before");
+        assert_eq!(nights(vec![version("5.4.2"), version("5.4.2")]).note, None);
+    }
+}

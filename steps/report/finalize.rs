@@ -1,0 +1,78 @@
+//! What turns a folder of evidence into a bundle to hand on: its reports, then checksums over all of it, then a statement
+//! about those.
+
+pub mod merged;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::evidence::attestation;
+use crate::evidence::bundle::Bundle;
+use crate::evidence::checksums::{self, SIGNATURE, STATEMENT, SUMS};
+use crate::report::{self, Made};
+
+/// Closes the folder of a run that has ended; its statement is signed by a key, where one is named. Gives what could not
+/// be reported: the evidence is sealed all the same.
+///
+/// # Errors
+/// A file cannot be read or written, or the key does not sign.
+pub fn close(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    let (reports, troubles) = report::make(bundle);
+    finish(bundle, &reports, key)?;
+    Ok(troubles)
+}
+
+fn finish(bundle: &Bundle, reports: &[Made], key: Option<&Path>) -> anyhow::Result<()> {
+    report::write(reports, bundle.folder.path())?;
+    checksums::seal(&bundle.folder)?;
+    attestation::attest(bundle, key)
+}
+
+/// What became of reports that were to be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebuilt {
+    /// They are what they were, to the byte; nothing was written.
+    Same,
+    /// They were written, and the folder closed again.
+    Closed,
+    /// They were written; the run had not come to its end, so its folder stays open.
+    Open,
+}
+
+/// Makes the reports of a run again from its evidence, in its folder. Gives what could not be reported, too.
+///
+/// # Errors
+/// The evidence is not what was sealed: nothing is written, or a change would be sealed with it. A signature would be
+/// lost. A file cannot be written, or the key does not sign.
+pub fn rebuild(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<(Rebuilt, Vec<String>)> {
+    let (folder, path) = (&bundle.folder, bundle.folder.path().display());
+    let sealed = folder.file(SUMS).is_ok();
+    let is_report = |name: &str| report::FILES.iter().any(|(report, _)| *report == name);
+    let broken = if sealed { checksums::check(folder)?.1 } else { Vec::new() };
+    if let Some(changed) = broken.iter().find(|broken| !is_report(&broken.file)) {
+        anyhow::bail!(
+            "{path} is not what was sealed, so nothing is written there: {}: {} (assay verify tells all; --out FOLDER \
+             makes reports elsewhere)",
+            changed.file,
+            changed.problem
+        );
+    }
+    let (reports, troubles) = report::make(bundle);
+    let same = |(name, bytes): &Made| fs::read(folder.path().join(name)).is_ok_and(|stored| stored == *bytes);
+    if sealed && broken.is_empty() && key.is_none() && folder.file(STATEMENT).is_ok() && reports.iter().all(same) {
+        return Ok((Rebuilt::Same, troubles));
+    }
+    if bundle.run.get("ended").is_none_or(Json::is_null) {
+        report::write(&reports, folder.path())?;
+        return Ok((Rebuilt::Open, troubles));
+    }
+    anyhow::ensure!(
+        key.is_some() || folder.file(SIGNATURE).is_err(),
+        "{path} is signed, and the signature is of the reports as they were: sign again with --sign KEY, or make the \
+         reports elsewhere with --out FOLDER"
+    );
+    finish(bundle, &reports, key)?;
+    Ok((Rebuilt::Closed, troubles))
+}

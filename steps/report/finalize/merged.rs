@@ -1,0 +1,148 @@
+//! What makes a merged bundle of the folders of runs: their copies, what is said of them together, checksums over all of it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::Value as Json;
+
+use super::Rebuilt;
+use crate::evidence::bundle::Folder;
+use crate::evidence::checksums::{self, SUMS};
+use crate::evidence::merge::{Merged, PARTS, Part};
+use crate::report::{self, Made};
+
+/// Reads the runs that are to be merged, and sees whether each is as it was sealed. One that was killed, and so never was,
+/// is taken as it is.
+///
+/// # Errors
+/// One of them is no run, or not what was sealed.
+pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
+    let read = |path: &PathBuf| {
+        let part = Part::open(path)?;
+        let (folder, path) = (&part.bundle.folder, path.display());
+        if folder.file(SUMS).is_ok() {
+            if let Some(changed) = checksums::check(folder)?.1.first() {
+                anyhow::bail!(
+                    "{path} is not what was sealed: {}: {} (assay verify {path} tells all)",
+                    changed.file,
+                    changed.problem
+                );
+            }
+        } else {
+            anyhow::ensure!(
+                !part.ended(),
+                "{path} came to its end, but has no {SUMS}: it was removed; assay report {path} seals it"
+            );
+        }
+        Ok(part)
+    };
+    folders.iter().map(read).collect()
+}
+
+/// Whether a merged bundle can be made there: in a new or empty folder, and within no run.
+///
+/// # Errors
+/// It cannot.
+pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
+    let what = || out.display();
+    if out.exists() {
+        let mut inside = fs::read_dir(out).with_context(|| format!("{} is no folder: name a new one", what()))?;
+        anyhow::ensure!(
+            inside.next().is_none(),
+            "{} is not empty: runs are merged into a new folder, name one",
+            what()
+        );
+    }
+    let whole = std::path::absolute(out).with_context(|| format!("{} is no path", what()))?;
+    let known = whole.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
+    let taken =
+        |folder: &&Path| folder.join(SUMS).exists() || parts.iter().any(|part| part.bundle.folder.path() == *folder);
+    match known.ancestors().find(taken).map(Path::display) {
+        None => Ok(()),
+        Some(sealed) => anyhow::bail!("{} is inside of {sealed}, which is sealed: name a folder elsewhere", what()),
+    }
+}
+
+/// Copies the parts and closes the whole, at once: there is all of it or nothing. Gives it as it lies there.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub fn put_together(merged: &Merged, out: &Path) -> anyhow::Result<Merged> {
+    let out = std::path::absolute(out)?;
+    let above = out.parent().context("the folder of everything cannot be replaced: name another")?;
+    let cannot = || format!("cannot write {}", out.display());
+    fs::create_dir_all(above).with_context(cannot)?;
+    let stage = tempfile::Builder::new().prefix(".merging-").tempdir_in(above).with_context(cannot)?;
+    let whole = stage.path().join("whole");
+    for part in &merged.parts {
+        copy(&part.bundle.folder, &whole.join(PARTS).join(&part.name))?;
+    }
+    let asked: Vec<String> = merged.columns.iter().map(|column| column.target.clone()).collect();
+    let names: Vec<String> = merged.parts.iter().map(|part| part.name.clone()).collect();
+    close(&whole, &merged.run, &asked, &names)?;
+    fs::rename(&whole, &out).with_context(cannot)?;
+    Merged::open(&out)
+}
+
+fn copy(from: &Folder, to: &Path) -> anyhow::Result<()> {
+    for name in from.names()? {
+        let path = to.join(&name);
+        fs::create_dir_all(path.parent().unwrap_or(to)).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut file = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        io::copy(&mut from.reader(&name)?, &mut file).with_context(|| format!("cannot copy {name}"))?;
+    }
+    Ok(())
+}
+
+/// Makes a merged bundle of a folder in which the parts already lie. `asked`: the targets that there were to be.
+///
+/// # Errors
+/// The parts do not go together, or a file cannot be read or written.
+pub fn close(folder: &Path, run: &str, asked: &[String], parts: &[String]) -> anyhow::Result<Merged> {
+    let folder = Folder::open(folder)?;
+    let merged = Merged::within(&folder, run.to_owned(), asked, parts)?;
+    // One that was killed could make no reports of itself; what cannot be made of it is told where its own are made again.
+    for part in merged.parts.iter().filter(|part| !part.ended()) {
+        report::write(&report::make(&part.bundle).0, part.bundle.folder.path())?;
+    }
+    for (name, json) in [("run.json", merged.facts()), ("verdicts.json", merged.verdicts()?)] {
+        fs::write(folder.path().join(name), text(&json)?).with_context(|| format!("cannot write {name}"))?;
+    }
+    report::write(&report::make_merged(&merged)?, folder.path())?;
+    checksums::seal(&folder)?;
+    Ok(merged)
+}
+
+fn text(json: &Json) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(json)? + "\n")
+}
+
+/// Makes the reports of a merged bundle again; those of its parts are left as they are.
+///
+/// # Errors
+/// It is not what was sealed: nothing is written, or a change would be sealed with it. Or a file cannot be written.
+pub fn rebuild(path: &Path) -> anyhow::Result<Rebuilt> {
+    let merged = Merged::open(path)?;
+    let folder = Folder::open(path)?;
+    let reports = report::make_merged(&merged)?;
+    let is_report = |name: &str| reports.iter().any(|(report, _)| *report == name);
+    let (_, broken) = checksums::check(&folder)?;
+    if let Some(changed) = broken.iter().find(|broken| !is_report(&broken.file)) {
+        anyhow::bail!(
+            "{} is not what was sealed, so nothing is written there: {}: {} (assay verify tells all; --out FOLDER makes \
+             reports elsewhere)",
+            path.display(),
+            changed.file,
+            changed.problem
+        );
+    }
+    let same = |(name, bytes): &Made| fs::read(folder.path().join(name)).is_ok_and(|stored| stored == *bytes);
+    if broken.is_empty() && reports.iter().all(same) {
+        return Ok(Rebuilt::Same);
+    }
+    report::write(&reports, folder.path())?;
+    checksums::seal(&folder)?;
+    Ok(Rebuilt::Closed)
+}

@@ -1,0 +1,160 @@
+//! Machines to put claims to the proof on: how they are asked for, and how they come to be. Provisioning only; what
+//! runs on a machine is the [`Shell`]'s business.
+
+pub mod instance_spec;
+pub mod machine_info;
+pub mod preflight;
+pub mod repository;
+pub mod state_snapshot;
+mod accelerator;
+mod boot;
+mod cache;
+mod child;
+mod console;
+mod definition;
+#[cfg_attr(not(feature = "aws"), path = "targets/no_ecr.rs")]
+pub mod ecr;
+#[cfg_attr(not(feature = "aws"), path = "targets/no_ec2.rs")]
+pub mod ec2;
+mod found;
+mod image;
+mod keys;
+mod machine;
+mod mirror;
+mod qemu;
+mod qmp;
+mod snapshot;
+mod thaw;
+mod turns;
+mod vm;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use boot::BootFailed;
+pub use cache::unneeded;
+pub use console::Stage;
+pub use definition::{DEVICE, Definition, Distribution, Withheld};
+pub use found::{Found, Lacking, Way};
+pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
+pub use machine::{Gone, Machine, SetupStep};
+pub use qemu::{Qemu, program as emulator};
+pub use qmp::Qmp;
+pub use snapshot::Preparation;
+pub use vm::{ProvisionError, Urgency, Vm};
+
+use crate::base::platform::Arch;
+use crate::base::programs;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::exec::cleanup::Ledger;
+use crate::exec::shell::{Shell, Witness};
+
+/// What provisioning needs to know of the run it happens in; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// What the surroundings say.
+    pub settings: Settings,
+    /// Where everything that is made gets noted before it is made.
+    pub ledger: Arc<Ledger>,
+    /// Who sees every command.
+    pub witness: Arc<dyn Witness>,
+    /// The run's folder of evidence; it exists.
+    pub evidence: PathBuf,
+    /// The run's id; short, for it is part of the path of sockets.
+    pub run: String,
+    /// What the person who waits gets to see.
+    pub progress: Progress,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Context({})", self.run)
+    }
+}
+
+/// Where packages come from: the mirror that is set, else the host's own, else Debian's.
+pub fn mirror_address(settings: &Settings) -> String {
+    mirror::address(settings.mirror.as_deref(), std::path::Path::new("/etc/apt"))
+}
+
+/// Asks the mirror for a distribution's release file, by way of a folder; gives the mirror's address.
+///
+/// # Errors
+/// It does not answer within seconds, or does not have the distribution.
+pub async fn reach_mirror(
+    shell: &Shell,
+    settings: &Settings,
+    distribution: Distribution,
+    folder: &std::path::Path,
+) -> anyhow::Result<String> {
+    let mirror = mirror_address(settings);
+    mirror::reach(shell, &mirror, distribution, folder).await?;
+    Ok(mirror)
+}
+
+/// Whether a guest of this image starts on KVM here, which can be opened.
+///
+/// # Errors
+/// It does not; the error says why.
+pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(), String> {
+    let shell = Shell::local(context.witness.clone());
+    let qemu = Qemu::installed(&shell, arch).await.map_err(|error| format!("{error:#}"))?;
+    accelerator::try_kvm(context, &qemu, image, arch, &context.evidence).await
+}
+
+/// The command that installs what machines of this architecture need.
+pub fn remedy(arch: Arch) -> String {
+    match Arch::host() == Some(arch) {
+        true => "ci/setup".to_owned(),
+        false => format!("ci/setup vm:{arch}"),
+    }
+}
+
+/// Checks that this host can make a machine: what would be missing only once it is started is missing now.
+///
+/// # Errors
+/// Something is missing; the error names it and the remedy.
+pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<()> {
+    for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
+        programs::need(program, &remedy(arch))?;
+    }
+    match Image::kept(definition, arch, &settings.cache)? {
+        Some(_) => Ok(()),
+        None => image::check_host(arch, &settings.cache).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::platform::TargetSpec;
+    use crate::exec::shell::Nobody;
+
+    /// A run of a test's own, with its ledger and evidence in a folder that stays until the process ends.
+    pub(super) fn context() -> Context {
+        static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let run = format!("test-{}-{number}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = folder.path().to_owned();
+        let ledger = Ledger::open(&evidence.join("ledgers"), &run).unwrap();
+        ledger.take(crate::exec::cleanup::Lease::Path { path: folder.keep() }).unwrap();
+        Context {
+            settings: Settings { cache: evidence.join("cache"), ..Settings::read().unwrap() },
+            ledger: Arc::new(ledger),
+            witness: Arc::new(Nobody),
+            evidence,
+            run,
+            progress: Progress::to(|_| {}),
+        }
+    }
+
+    #[test]
+    fn an_error_that_names_its_doctor_is_left_as_it_is() {
+        let point = Lacking { target: "ssh://a@b".to_owned(), points: Vec::new() };
+        let lacking = "ssh://a@b".parse::<TargetSpec>().unwrap().unusable(point).to_string();
+        assert_eq!(lacking.matches("cargo run -- doctor --target ssh://a@b").count(), 1, "{lacking}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Whether guests run on the host's own CPU. Found by starting one: a device node proves nothing.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use super::child::Child;
+use super::console::{Stage, stage};
+use super::image::Image;
+use super::qemu::{Board, Qemu};
+use crate::base::platform::Arch;
+use crate::base::poll::{self, Look};
+use crate::targets::machine_info::Accelerator;
+
+/// Natively a kernel says its first word within a second.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What a probe found; good until the host is started again or gets another QEMU.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Finding {
+    boot: String,
+    qemu: String,
+    works: bool,
+    why: String,
+}
+
+/// What guests of this architecture run on here.
+pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Accelerator {
+    // A node that may not be opened is no finding to keep: the user may be let in a minute from now.
+    let device = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    if Arch::host() != Some(arch) || device.is_err() {
+        return Accelerator::Tcg;
+    }
+    match try_kvm(context, qemu, image, arch, work).await {
+        Ok(()) => Accelerator::Kvm,
+        Err(_) => Accelerator::Tcg,
+    }
+}
+
+/// Whether guests start on the KVM that can be opened, by a finding that is kept for as long as it is good; if not,
+/// why.
+pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Result<(), String> {
+    let kept = context.settings.cache.join("kvm.json");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<Finding>(&text).ok());
+    let known = known.filter(|known| !boot.is_empty() && known.boot == boot && known.qemu == qemu.version);
+    let finding = match known {
+        Some(known) => known,
+        None => {
+            context.progress.say("kvm: trying whether a guest starts on it");
+            let tried = probe(context, qemu, image, arch, work).await;
+            let why = tried.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
+            context.progress.say(match tried {
+                Ok(()) => "kvm: works".to_owned(),
+                Err(_) => format!("kvm: does not work here ({why}): the cpu is emulated"),
+            });
+            let finding = Finding { boot, qemu: qemu.version.clone(), works: why.is_empty(), why };
+            keep(&kept, &finding);
+            finding
+        }
+    };
+    if finding.works { Ok(()) } else { Err(finding.why) }
+}
+
+/// Starts the real kernel for a moment and waits for its first word.
+async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> anyhow::Result<()> {
+    let console = work.join("kvm-console.log");
+    let log = work.join("kvm-qemu.log");
+    let board = Board {
+        arch,
+        accelerator: Accelerator::Kvm,
+        cpus: 1,
+        memory: 256,
+        kernel: image.kernel.clone(),
+        initrd: image.initrd.clone(),
+        console: console.clone(),
+        devices: None,
+    };
+    let child = Child::start(&qemu.argv(&board), &log, &context.ledger)?;
+    let result = poll::until("the kernel's first word", PATIENCE, Duration::from_millis(50), async || {
+        let text = fs::read(&console).unwrap_or_default();
+        if stage(&String::from_utf8_lossy(&text)) >= Stage::Kernel {
+            return Ok(Look::Done(()));
+        }
+        match child.ended() {
+            None => Ok(Look::Waiting("nothing on the console".to_owned())),
+            Some(status) => {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                let first = said.lines().next().unwrap_or_default().to_owned();
+                Err(anyhow::anyhow!("qemu ended with {status}: {first}"))
+            }
+        }
+    });
+    result.await
+}
+
+/// A finding that cannot be kept is found again.
+fn keep(path: &Path, finding: &Finding) {
+    let Ok(text) = serde_json::to_string(finding) else { return };
+    let own = path.with_extension(format!("{}.tmp", std::process::id()));
+    if fs::write(&own, text).and_then(|()| fs::rename(&own, path)).is_err() {
+        let _ = fs::remove_file(&own);
+    }
+}

@@ -1,0 +1,258 @@
+//! From QEMU's start to a system that is up, followed on its console.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::Mutex;
+
+use super::child::Child;
+use super::console::{self, Stage};
+use super::machine::{Body, Emulated, Machine, Work};
+use super::qemu::{Devices, Memory, port_was_taken};
+use super::vm::{ProvisionError, Urgency, Vm};
+use super::{Context, Qmp, keys, remedy, turns};
+use crate::base::poll::{self, Look, TooLate};
+use crate::base::procfs::now;
+use crate::base::programs;
+use crate::exec::command::{Command, Status};
+use crate::exec::shell::{Login, Shell, Ssh};
+use crate::targets::machine_info::{Accelerator, Facts};
+
+/// An emulated CPU on a busy host takes a minute.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+/// After this somebody may knock even though the console shows no SSH server.
+const KNOCK: Duration = Duration::from_secs(90);
+/// How often the console is looked at.
+const PAUSE: Duration = Duration::from_millis(200);
+/// A clock that is off by more than this gets set; one that was read from a battery-backed clock is off by up to 1 s.
+const SKEW: f64 = 1.5;
+/// The socket, in a machine's folder, at which it is told what is to be its own once it is thawed.
+pub(super) const ARRIVAL: &str = "arrival";
+/// How much of the console an error shows.
+const LINES: usize = 10;
+
+/// A machine that was started and did not come up.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "machine {machine} did not come up: it was at the stage \"{stage}\" after {:.0} s: {detail}\nthe end of its console ({}):\n{tail}",
+    after.as_secs_f64(), console.display()
+)]
+pub struct BootFailed {
+    /// Its name.
+    pub machine: String,
+    /// How far it came.
+    pub stage: Stage,
+    /// How long after its start this was noticed.
+    pub after: Duration,
+    /// Whether QEMU itself crashed.
+    pub crashed: bool,
+    /// What was seen.
+    pub detail: String,
+    /// The last lines of its console.
+    pub tail: String,
+    /// All of its console.
+    pub console: PathBuf,
+}
+
+/// What ends the wait for a machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Trouble(pub(super) String);
+
+impl From<TooLate> for Trouble {
+    fn from(late: TooLate) -> Trouble {
+        Trouble(late.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Trouble {
+    fn from(error: anyhow::Error) -> Trouble {
+        Trouble(format!("{error:#}"))
+    }
+}
+
+/// Starts a machine whose disk, keys and memory, if that is kept, lie in `files`, and follows its boot to the end.
+pub(super) async fn boot(vm: &Vm, work: Work, files: &Path, ram: Memory) -> Result<Machine, ProvisionError> {
+    let root = overlay(vm, &vm.image.disk, "raw", files).await?;
+    let login = keys::make(&work.name, files)?;
+    let console = super::machine::evidence_file(&vm.context.evidence, &work.name, "console.log");
+    let started = Instant::now();
+    let devices =
+        Devices { ram, root, keys: files.join(keys::DISK), port: 0, qmp: PathBuf::new(), arrival: PathBuf::new() };
+    let (child, qmp, port) = start(vm, &console, devices, &work, Urgency::First).await?;
+    let login = Login { address: format!("127.0.0.1:{port}"), ..login };
+    let boot = Boot { vm, work: &work, login, console, started };
+    let (shell, facts) = boot.watch(&child).await?;
+    let boot_time = started.elapsed();
+    vm.context.progress.say(format!("{}: up after {:.1} s", work.name, boot_time.as_secs_f64()));
+    Ok(Machine {
+        name: work.name.clone(),
+        arch: vm.arch,
+        shell,
+        facts: vm.completed(facts),
+        boot: boot_time,
+        console: boot.console,
+        setup: Vec::new(),
+        evidence: vm.context.evidence.clone(),
+        since: None,
+        body: Body::Qemu(Box::new(Emulated { port, qmp: Mutex::new(qmp), child, work })),
+    })
+}
+
+/// A copy-on-write disk over another.
+pub(super) async fn overlay(vm: &Vm, base: &Path, format: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    let root = folder.join("root.qcow2");
+    let create = Command::new(programs::need("qemu-img", &remedy(vm.arch))?)
+        .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
+        .args([base.display().to_string(), root.display().to_string()]);
+    Shell::local(vm.context.witness.clone()).read(&create).await?;
+    Ok(root)
+}
+
+/// Starts QEMU on a free port and says hello to it.
+pub(super) async fn start(
+    vm: &Vm,
+    console: &Path,
+    devices: Devices,
+    work: &Work,
+    urgency: Urgency,
+) -> anyhow::Result<(Child, Qmp, u16)> {
+    let socket = work.folder.join("qmp");
+    for _ in 0..5 {
+        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).map(|at| at.port())?;
+        let arrival = work.folder.join(ARRIVAL);
+        let devices = Devices { port, qmp: socket.clone(), arrival, ..devices.clone() };
+        let board = vm.board(console, Some(devices));
+        let child = Child::start(&vm.qemu.argv(&board), &work.log(), &vm.context.ledger)?;
+        if let Some(pid) = child.pid() {
+            turns::take(pid, urgency, vm.accelerator == Accelerator::Tcg);
+        }
+        let hello =
+            poll::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {
+                match (child.ended(), Qmp::connect(&socket).await) {
+                    (Some(status), _) => Err(Trouble(format!("qemu ended with {status}: {}", work.qemu_said()))),
+                    (None, Ok(qmp)) => Ok(Look::Done(qmp)),
+                    (None, Err(error)) => Ok(Look::Waiting(format!("{error:#}"))),
+                }
+            });
+        match hello.await {
+            Ok(qmp) => return Ok((child, qmp, port)),
+            // Somebody was faster; the next port will do.
+            Err(Trouble(said)) if port_was_taken(&said) => {}
+            Err(trouble) => return Err(trouble).with_context(|| format!("machine {} cannot be started", work.name)),
+        }
+    }
+    anyhow::bail!("machine {} cannot be started: other programs take every port that is free", work.name)
+}
+
+/// The way from QEMU's start to a system that is up.
+struct Boot<'a> {
+    vm: &'a Vm,
+    work: &'a Work,
+    login: Login,
+    console: PathBuf,
+    started: Instant,
+}
+
+impl Boot<'_> {
+    /// Follows the boot to its end, whichever that is.
+    async fn watch(&self, child: &Child) -> Result<(Shell, Facts), ProvisionError> {
+        let mut at_login = false;
+        let outcome = tokio::select! {
+            outcome = self.follow(&mut at_login) => outcome,
+            status = child.wait() => Err(Trouble(format!("qemu ended with {status}: {}", self.work.qemu_said()))),
+        };
+        outcome.map_err(|Trouble(detail)| {
+            let text = self.console_text();
+            ProvisionError::Boot(Box::new(BootFailed {
+                machine: self.work.name.clone(),
+                stage: if at_login { Stage::Login } else { console::stage(&text) },
+                after: self.started.elapsed(),
+                crashed: matches!(child.ended(), Some(Status::Signal(_))),
+                detail,
+                tail: console::last_lines(&text, LINES),
+                console: self.console.clone(),
+            }))
+        })
+    }
+
+    async fn follow(&self, at_login: &mut bool) -> Result<(Shell, Facts), Trouble> {
+        let shell = self.knock().await?;
+        *at_login = true;
+        self.say(Stage::Login);
+        self.settle(&shell).await?;
+        self.set_clock(&shell).await?;
+        let facts = Facts::gather(&shell, self.vm.accelerator).await?;
+        Ok((shell, facts))
+    }
+
+    /// Watches the console until there is somebody to log in to, and logs in.
+    async fn knock(&self) -> Result<Shell, Trouble> {
+        let mut last = Stage::Started;
+        poll::until("a login", BOOT_LIMIT, PAUSE, async || {
+            let text = self.console_text();
+            if let Some(line) = console::dead_end(&text) {
+                return Err(Trouble(line));
+            }
+            let now = console::stage(&text);
+            if now != std::mem::replace(&mut last, now) {
+                self.say(now);
+            }
+            if now < Stage::Ssh && self.started.elapsed() < KNOCK {
+                return Ok(Look::Waiting(format!("the console is at the stage \"{now}\"")));
+            }
+            Ok(match Ssh::connect(&self.login).await {
+                Ok(ssh) => Look::Done(Shell::ssh(ssh, self.context().witness.clone())),
+                Err(error) => Look::Waiting(error.to_string()),
+            })
+        })
+        .await
+    }
+
+    /// Waits until systemd has started everything, and everything well.
+    async fn settle(&self, shell: &Shell) -> anyhow::Result<()> {
+        let left = BOOT_LIMIT.saturating_sub(self.started.elapsed()).max(Duration::from_secs(30));
+        let wait = Command::new("systemctl").args(["is-system-running", "--wait"]).time_limit(left);
+        let state = shell.run(&wait).await?.text();
+        if state.trim() == "running" {
+            return Ok(());
+        }
+        let failed = shell.run(&Command::new("systemctl").args(["--failed", "--plain", "--no-legend"])).await?.text();
+        let units: Vec<&str> = failed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        anyhow::bail!("systemd says \"{}\"; failed units: {}", state.trim(), units.join(", "))
+    }
+
+    /// Sets the guest's clock where it is not the host's: evidence is ordered by it.
+    async fn set_clock(&self, shell: &Shell) -> anyhow::Result<()> {
+        for attempt in 0..2 {
+            let before = now();
+            let said = shell.read(&Command::new("date").arg("+%s.%N")).await?;
+            let theirs: f64 = said.trim().parse().with_context(|| format!("the clock says \"{}\"", said.trim()))?;
+            // It was read at some moment in between.
+            let after = now();
+            let off = (before - theirs).max(theirs - after).max(0.0);
+            if off <= SKEW {
+                return Ok(());
+            }
+            anyhow::ensure!(attempt == 0, "its clock is {off:.1} s off and does not let itself be set");
+            self.context().progress.say(format!("{}: its clock is {off:.1} s off, setting it", self.work.name));
+            shell.read(&Command::new("sudo").args(["date", "--set", &format!("@{:.3}", now())])).await?;
+        }
+        Ok(())
+    }
+
+    fn context(&self) -> &Context {
+        &self.vm.context
+    }
+
+    fn say(&self, stage: Stage) {
+        self.context().progress.say(format!("{}: {stage}", self.work.name));
+    }
+
+    fn console_text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
+    }
+}

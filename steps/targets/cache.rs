@@ -1,0 +1,106 @@
+//! What is kept between runs: who may make it, and what no machine is defined to need any more.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use super::{Definition, Image, image, snapshot};
+use crate::base::digest::hex;
+use crate::base::platform::Arch;
+use crate::base::poll::{self, Look};
+use crate::base::progress::Progress;
+
+/// Waits for its turn to make something that is kept: held for as long as the file that it gives.
+///
+/// # Errors
+/// The lock cannot be made, or somebody holds it for longer than `limit`.
+pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Progress) -> anyhow::Result<File> {
+    let file = File::create(lock).with_context(|| format!("{} cannot be made", lock.display()))?;
+    let mut told = false;
+    poll::until(format!("the end of another run's work on {what}"), limit, Duration::from_millis(500), async || {
+        match file.try_lock() {
+            Ok(()) => Ok::<_, anyhow::Error>(Look::Done(())),
+            Err(fs::TryLockError::WouldBlock) => {
+                if !std::mem::replace(&mut told, true) {
+                    progress.say(format!("{what} is being made, waiting"));
+                }
+                Ok(Look::Waiting("it is being made".to_owned()))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error.into()),
+        }
+    })
+    .await?;
+    Ok(file)
+}
+
+/// Whether something that is kept is in its place: what is half made has a longer name, and is somebody's lease.
+pub(super) fn in_place(folder: &Path) -> bool {
+    folder.is_dir() && folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.contains('.'))
+}
+
+/// By what something that is kept is known: the hash of all that it rests on.
+#[derive(Default)]
+pub(super) struct Key(Sha256);
+
+impl Key {
+    /// Something that it rests on.
+    pub(super) fn add(&mut self, name: &str, bytes: &[u8]) {
+        self.0.update(format!("{name} {}\n", bytes.len()));
+        self.0.update(bytes);
+    }
+
+    /// Twenty digits.
+    pub(super) fn finish(self) -> String {
+        hex(&self.0.finalize()[..10])
+    }
+}
+
+/// The kept images that no definition of the project needs on any architecture, and the snapshots of machines with them.
+///
+/// # Errors
+/// A definition is not in order: what it needs is not known then.
+pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut needed = BTreeSet::new();
+    for definition in Definition::all(root)? {
+        for arch in Arch::ALL {
+            needed.insert(Image::key(&definition, arch)?);
+        }
+    }
+    let kept = fs::read_dir(image::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let key = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        in_place(path) && path.join("manifest.json").is_file() && !needed.contains(name)
+    };
+    let mut unneeded: Vec<PathBuf> = kept.filter(key).collect();
+    let frozen = fs::read_dir(snapshot::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_none = |path: &PathBuf| {
+        let needs = |path: &Path| snapshot::image_of(path).is_some_and(|image| needed.contains(&image));
+        in_place(path) && !needs(path)
+    };
+    unneeded.extend(frozen.filter(of_none));
+    unneeded.sort();
+    Ok(unneeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_a_machine_needs_is_kept_and_one_that_none_needs_is_not() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let cache = tempfile::tempdir().unwrap();
+        let needed = Image::key(&Definition::named(root, "nano").unwrap(), Arch::Arm64).unwrap();
+        for name in [needed.as_str(), "0123", "0123.run.part"] {
+            let folder = cache.path().join("machines").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("manifest.json"), "{}").unwrap();
+        }
+        assert_eq!(unneeded(root, cache.path()).unwrap(), [cache.path().join("machines/0123")]);
+        assert_eq!(unneeded(root, &cache.path().join("none")).unwrap(), [] as [PathBuf; 0]);
+    }
+}

@@ -1,0 +1,168 @@
+//! A long-lived program of this host that dies with us, however we end: QEMU, a build.
+
+use std::fs::File;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use crate::base::{procfs, programs};
+use crate::exec::cleanup::{Lease, Ledger};
+use crate::exec::command::Status;
+
+/// Where programs look for others; an ordinary user's own path lacks the `sbin` folders.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program that runs, leads a process group of its own, and is in the ledger. Dropping it ends it.
+#[derive(Debug)]
+pub struct Child {
+    /// `None` where it ended before it could be noted.
+    lease: Option<Lease>,
+    ledger: Arc<Ledger>,
+    end: watch::Receiver<Option<Status>>,
+}
+
+impl Child {
+    /// Starts a program; what it prints goes to a file.
+    ///
+    /// # Errors
+    /// It cannot be started, or the file cannot be written.
+    pub fn start(argv: &[String], log: &Path, ledger: &Arc<Ledger>) -> anyhow::Result<Child> {
+        let setpriv = programs::need("setpriv", "ci/setup")?;
+        let out = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
+        let mut process = std::process::Command::new(setpriv);
+        process
+            .args(["--pdeathsig", "KILL"])
+            .args(argv)
+            .env("PATH", PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .process_group(0);
+        let program = argv.first().cloned().unwrap_or_default();
+        let mut started = nursery(process).with_context(|| format!("{program} cannot be started"))?;
+        let lease = Lease::process(started.id()).ok();
+        if let Some(Err(error)) = lease.clone().map(|lease| ledger.take(lease)) {
+            let _ = started.kill();
+            return Err(error);
+        }
+        let (tell, end) = watch::channel(None);
+        // One thread per program, waiting for its end: noticed at once, and no zombie is left.
+        std::thread::spawn(move || {
+            let ended = started.wait().map_or(Status::Code(-1), status);
+            let _ = tell.send(Some(ended));
+        });
+        Ok(Child { lease, ledger: Arc::clone(ledger), end })
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Status> {
+        *self.end.borrow()
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&self) -> Status {
+        let mut end = self.end.clone();
+        let ended = end.wait_for(Option::is_some).await.ok().and_then(|status| *status);
+        ended.unwrap_or(Status::Code(-1))
+    }
+
+    /// Its process; `None` where that ended before it could be noted.
+    pub fn pid(&self) -> Option<i32> {
+        match self.lease {
+            Some(Lease::Process { pid, .. }) => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// The CPU time that it has taken so far; `None` once it is over.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        procfs::cpu_time(self.pid()?)
+    }
+
+    /// Ends it and all that is in its group; already over is fine.
+    pub fn end(&self) {
+        // A process that cannot be ended stays in the ledger, and the ledger tells.
+        let _ = self.lease.as_ref().map(|lease| self.ledger.release(lease));
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn status(status: ExitStatus) -> Status {
+    match status.signal() {
+        Some(signal) => Status::Signal(signal),
+        None => Status::Code(status.code().unwrap_or(-1)),
+    }
+}
+
+type Birth = (std::process::Command, mpsc::Sender<std::io::Result<std::process::Child>>);
+
+/// Starts a process from a thread that lives as long as we do. The parent-death signal is sent when the *thread*
+/// that started a process ends, and a runtime ends its threads as it likes.
+fn nursery(process: std::process::Command) -> std::io::Result<std::process::Child> {
+    static BIRTHS: LazyLock<Mutex<mpsc::Sender<Birth>>> = LazyLock::new(|| {
+        let (sender, births) = mpsc::channel::<Birth>();
+        std::thread::spawn(move || {
+            for (mut process, answer) in births {
+                let _ = answer.send(process.spawn());
+            }
+        });
+        Mutex::new(sender)
+    });
+    let gone = |_| std::io::Error::other("the thread that starts processes is gone");
+    let (answer, born) = mpsc::channel();
+    let sent = BIRTHS.lock().unwrap_or_else(PoisonError::into_inner).send((process, answer));
+    sent.map_err(|_| std::io::Error::other("the thread that starts processes is gone"))?;
+    born.recv().map_err(gone)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn its_end_is_noticed_and_what_it_said_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::open(&folder.path().join("ledgers"), "run").unwrap());
+        let log = folder.path().join("log");
+        let script = words(&["sh", "-c", "echo one; echo two >&2; sleep 0.1; exit 3"]);
+        let child = Child::start(&script, &log, &ledger).unwrap();
+        assert_eq!(child.ended(), None);
+        assert!(child.cpu_time().is_some());
+        assert_eq!(child.wait().await, Status::Code(3));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
+        let child = Child::start(&words(&["false"]), &log, &ledger).unwrap();
+        assert_eq!(child.wait().await, Status::Code(1));
+    }
+
+    #[tokio::test]
+    async fn it_goes_when_it_is_dropped_or_the_ledger_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::open(&folder.path().join("ledgers"), "run").unwrap());
+        let log = folder.path().join("log");
+        let script = words(&["sh", "-c", "sleep 60 & wait"]);
+        let dropped = Child::start(&script, &log, &ledger).unwrap();
+        let mut end = dropped.end.clone();
+        drop(dropped);
+        end.wait_for(Option::is_some).await.unwrap();
+        assert_eq!(*end.borrow(), Some(Status::Signal(9)));
+
+        let closed = Child::start(&script, &log, &ledger).unwrap();
+        assert!(ledger.close().is_empty());
+        assert_eq!(closed.wait().await, Status::Signal(9));
+    }
+}

@@ -1,0 +1,171 @@
+//! How far a machine has come, read from what it writes to its console. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// The stations of a boot, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// QEMU runs; the guest has said nothing.
+    Started,
+    /// Firmware or the kernel's decompressor has said something.
+    Firmware,
+    /// The kernel runs.
+    Kernel,
+    /// The initramfs looks for the disk.
+    Initramfs,
+    /// systemd starts the system.
+    Systemd,
+    /// The SSH server has been started.
+    Ssh,
+    /// Someone has logged in and run a command.
+    Login,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Stage::Started => "qemu started",
+            Stage::Firmware => "firmware",
+            Stage::Kernel => "kernel",
+            Stage::Initramfs => "initramfs",
+            Stage::Systemd => "systemd",
+            Stage::Ssh => "ssh server",
+            Stage::Login => "login",
+        })
+    }
+}
+
+/// The last station that a console shows; it cannot show a login.
+pub fn stage(console: &str) -> Stage {
+    let signs = [
+        (Stage::Ssh, "Started ssh.service"),
+        (Stage::Systemd, "systemd[1]: "),
+        (Stage::Initramfs, "Run /init as init process"),
+        (Stage::Kernel, "Linux version "),
+        (Stage::Kernel, "Booting Linux on physical CPU"),
+    ];
+    let console = plain(console);
+    let seen = signs.iter().find(|(_, sign)| console.contains(sign)).map(|(stage, _)| *stage);
+    seen.unwrap_or(if console.trim().is_empty() { Stage::Started } else { Stage::Firmware })
+}
+
+/// The line from which no boot recovers, if there is one.
+pub fn dead_end(console: &str) -> Option<String> {
+    let signs = [
+        "Kernel panic - not syncing",
+        "You are in emergency mode",
+        "Gave up waiting for root file system device",
+        "-- System halted",
+    ];
+    let line = console.lines().find(|line| signs.iter().any(|sign| line.contains(sign)))?;
+    Some(plain(line).trim_end().to_owned())
+}
+
+/// Who went without memory, by the kernel's own words: what it killed, and what it refused an allocation. `None` where
+/// there was enough. A process that is killed for a control group's limit is not meant.
+pub fn shortage(console: &str) -> Option<String> {
+    let console = plain(console);
+    let (mut killed, mut refused) = (Vec::new(), Vec::new());
+    for line in console.lines() {
+        if let Some((_, victim)) = line.split_once("] Out of memory: Killed process ") {
+            killed.extend(between(victim, "(", ")"));
+        } else if line.contains("not enough memory for the allocation") {
+            refused.extend(between(line, "comm: ", " not enough"));
+        }
+    }
+    // One that is just becoming a program bears the number of a file.
+    killed.retain(|name| name.chars().any(|c| !c.is_ascii_digit()));
+    let said = [("killed", killed), ("refused", refused)].into_iter().filter_map(|(what, mut whom)| {
+        let mut seen = BTreeSet::new();
+        whom.retain(|name| seen.insert(*name));
+        (!whom.is_empty()).then(|| format!("the kernel {what} {}", whom.join(", ")))
+    });
+    said.reduce(|first, second| format!("{first}; {second}"))
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    Some(text.split_once(start)?.1.split_once(end)?.0)
+}
+
+/// The last lines, without colours and carriage returns.
+pub fn last_lines(console: &str, lines: usize) -> String {
+    crate::exec::command::tail(&plain(console), lines)
+}
+
+/// A text without escape sequences, and without control characters but the end of a line.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\u{1b}' => match characters.next() {
+                // CSI: parameters up to a letter or one of `@~`. OSC: up to BEL or the next escape.
+                Some('[') => {
+                    while characters.next().is_some_and(|c| !c.is_ascii_alphabetic() && c != '~' && c != '@') {}
+                }
+                Some(']') => while characters.next().is_some_and(|c| c != '\u{7}' && c != '\u{1b}') {},
+                _ => {}
+            },
+            c if c.is_control() && c != '\n' => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AMD64: &str = include_str!("../../fixtures/facts/console-amd64.txt");
+    const ARM64: &str = include_str!("../../fixtures/facts/console-arm64.txt");
+    const TINY: &str = include_str!("../../fixtures/facts/console-tiny.txt");
+
+    #[test]
+    fn a_boot_goes_through_its_stages_in_order() {
+        for console in [AMD64, ARM64] {
+            let mut seen = vec![stage("")];
+            let ends = console.match_indices('\n').map(|(end, _)| end);
+            for now in ends.map(|end| stage(&console[..end])) {
+                if seen.last() != Some(&now) {
+                    seen.push(now);
+                }
+            }
+            assert_eq!(seen, [Stage::Started, Stage::Kernel, Stage::Initramfs, Stage::Systemd, Stage::Ssh]);
+            assert_eq!(dead_end(console), None);
+        }
+        assert_eq!(stage("SeaBIOS (version 1.16)\nBooting from ROM..\n"), Stage::Firmware);
+    }
+
+    #[test]
+    fn a_dead_end_is_recognised() {
+        let panic = "[    1.2] Run /init as init process\r\n\
+                     [    5.0] Kernel panic - not syncing: System is deadlocked on memory\r\n";
+        assert_eq!(
+            dead_end(panic).as_deref(),
+            Some("[    5.0] Kernel panic - not syncing: System is deadlocked on memory")
+        );
+        assert_eq!(stage(panic), Stage::Initramfs);
+    }
+
+    #[test]
+    fn a_shortage_of_memory_is_told_in_the_kernels_words() {
+        assert_eq!(shortage(TINY).as_deref(), Some("the kernel killed systemd, podman, sshd-session"));
+        let refused = "[   39.150862] __vm_enough_memory: pid: 574, comm: pasta, bytes: 205885440 not enough memory for \
+                       the allocation\r\n";
+        assert_eq!(shortage(refused).as_deref(), Some("the kernel refused pasta, bytes: 205885440"));
+        let limit = "[   61.2] Memory cgroup out of memory: Killed process 812 (hog) total-vm:1kB\r\n";
+        assert_eq!((shortage(limit), shortage(AMD64)), (None, None), "a limit that is kept is no shortage");
+    }
+
+    #[test]
+    fn the_end_of_a_console_reads_as_plain_text() {
+        let end = last_lines(AMD64, 3);
+        assert!(!end.contains(['\u{1b}', '\r', '\u{7}']), "{end:?}");
+        assert_eq!(
+            last_lines("[\u{1b}[0;32m  OK  \u{1b}[0m] Started \u{1b}[0;1;39mx\u{1b}[0m.\r\n\r\n", 2),
+            "[  OK  ] Started x."
+        );
+    }
+}

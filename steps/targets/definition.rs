@@ -1,0 +1,332 @@
+//! What a machine is: `fixtures/machines/*.toml`. One may be like another but for what it says itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::base::platform::Arch;
+use crate::base::unit::Bytes;
+
+/// The kind of machine that the device is, and those that stand in for it.
+pub const DEVICE: &str = "nano";
+
+/// Below this no kernel of ours reaches its init: it is a slip of the pen, not a small machine.
+const LEAST_MEMORY: Bytes = Bytes(96 * 1_048_576);
+/// Below this the packages do not fit.
+const LEAST_DISK: Bytes = Bytes(2 * 1_073_741_824);
+
+/// A distribution that machines can be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Distribution {
+    /// Debian 13.
+    #[serde(rename = "debian-13")]
+    Debian13,
+}
+
+impl Distribution {
+    /// As definitions write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Distribution::Debian13 => "debian-13",
+        }
+    }
+
+    /// Its folder below `dists/` on a mirror.
+    pub fn suite(self) -> &'static str {
+        match self {
+            Distribution::Debian13 => "trixie",
+        }
+    }
+}
+
+/// What firmware and hypervisor keep for themselves, so that the guest's `MemTotal` is that of the real device. The
+/// kernels of the architectures keep different amounts, hence one number for each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Withheld {
+    /// On amd64.
+    pub amd64: Bytes,
+    /// On arm64.
+    pub arm64: Bytes,
+}
+
+impl Withheld {
+    /// On this architecture.
+    pub fn on(self, arch: Arch) -> Bytes {
+        match arch {
+            Arch::Amd64 => self.amd64,
+            Arch::Arm64 => self.arm64,
+        }
+    }
+}
+
+/// A machine, as its definition describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// The file's name without its ending; the machine's name.
+    pub name: String,
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What it runs.
+    pub distribution: Distribution,
+    /// The memory on its data sheet.
+    pub memory: Bytes,
+    /// How much of that its guest does not get.
+    pub withheld: Withheld,
+    /// How many CPUs it has.
+    pub cpus: u32,
+    /// The size of its disk.
+    pub disk: Bytes,
+    /// The packages that are installed, with those they need; `{arch}` is the architecture's Debian name.
+    pub packages: Vec<String>,
+    /// The script that runs before the packages are unpacked; `setup.sh` beside the definition if that names none.
+    pub setup: PathBuf,
+}
+
+/// The file. Everything is optional, for it may be said by the one that this one is like.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    like: Option<String>,
+    distribution: Option<Distribution>,
+    memory: Option<String>,
+    withheld: Option<WrittenWithheld>,
+    cpus: Option<u32>,
+    disk: Option<String>,
+    packages: Option<Vec<String>>,
+    setup: Option<PathBuf>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenWithheld {
+    amd64: String,
+    arm64: String,
+}
+
+impl Definition {
+    /// The definition of this name below the project's folder.
+    ///
+    /// # Errors
+    /// There is none (the error lists those there are), or it is not in order.
+    pub fn named(root: &Path, name: &str) -> anyhow::Result<Definition> {
+        let folder = root.join("fixtures/machines");
+        let path = folder.join(format!("{name}.toml"));
+        if !path.is_file() {
+            let known = names(&folder).join(", ");
+            anyhow::bail!("machine \"{name}\" is not defined in {}: there are {known}", folder.display());
+        }
+        Definition::load(&path)
+    }
+
+    /// All definitions below the project's folder, by name.
+    ///
+    /// # Errors
+    /// There is none, or one is not in order.
+    pub fn all(root: &Path) -> anyhow::Result<Vec<Definition>> {
+        let folder = root.join("fixtures/machines");
+        let names = names(&folder);
+        anyhow::ensure!(!names.is_empty(), "no machine is defined in {}", folder.display());
+        names.iter().map(|name| Definition::named(root, name)).collect()
+    }
+
+    /// Reads a definition.
+    ///
+    /// # Errors
+    /// It cannot be read, or says what is not understood; the error names the file, the key and what is allowed.
+    pub fn load(path: &Path) -> anyhow::Result<Definition> {
+        let own = Written::read(path)?;
+        let written = match &own.like {
+            None => own,
+            Some(other) => {
+                let file = path.with_file_name(format!("{other}.toml"));
+                let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
+                if base.like.is_some() {
+                    anyhow::bail!("{}: like: {other} is itself like another machine: name that one", path.display());
+                }
+                own.over(base)
+            }
+        };
+        let name = path.file_stem().and_then(|stem| stem.to_str()).context("a file name that is not UTF-8")?;
+        let definition = written.check(name, path).with_context(|| path.display().to_string())?;
+        Ok(definition)
+    }
+
+    /// The memory that the guest is given, in whole MiB.
+    pub fn guest_memory(&self, arch: Arch) -> u64 {
+        self.memory.0.saturating_sub(self.withheld.on(arch).0) / 1_048_576
+    }
+
+    /// What one machine takes of this host's memory, at most: its own, and what the emulator needs.
+    pub fn takes(&self, arch: Arch) -> Bytes {
+        const EMULATOR: u64 = 200 << 20;
+        Bytes((self.guest_memory(arch) << 20) + EMULATOR)
+    }
+
+    /// The names of the packages for an architecture, sorted, each once.
+    pub fn packages(&self, arch: Arch) -> Vec<String> {
+        let mut names: Vec<String> = self.packages.iter().map(|name| name.replace("{arch}", arch.debian())).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+impl Written {
+    fn read(path: &Path) -> anyhow::Result<Written> {
+        let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let written: Written = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            anyhow::anyhow!("{}: line {line}: {}", path.display(), error.message())
+        })?;
+        // A script is beside the file that names it, not beside one that is like that.
+        Ok(Written { setup: written.setup.map(|script| path.with_file_name(script)), ..written })
+    }
+
+    fn over(self, base: Written) -> Written {
+        Written {
+            like: None,
+            distribution: self.distribution.or(base.distribution),
+            memory: self.memory.or(base.memory),
+            withheld: self.withheld.or(base.withheld),
+            cpus: self.cpus.or(base.cpus),
+            disk: self.disk.or(base.disk),
+            packages: self.packages.or(base.packages),
+            setup: self.setup.or(base.setup),
+        }
+    }
+
+    fn check(self, name: &str, path: &Path) -> anyhow::Result<Definition> {
+        let quantity = |key: &str, text: &str| Bytes::from_str(text).with_context(|| key.to_owned());
+        let memory = quantity("memory", &self.memory.context("memory is missing: write memory = \"512 MiB\"")?)?;
+        let disk = quantity("disk", &self.disk.context("disk is missing: write disk = \"4 GiB\"")?)?;
+        let withheld = match self.withheld {
+            None => Withheld { amd64: Bytes(0), arm64: Bytes(0) },
+            Some(written) => Withheld {
+                amd64: quantity("withheld.amd64", &written.amd64)?,
+                arm64: quantity("withheld.arm64", &written.arm64)?,
+            },
+        };
+        for arch in Arch::ALL {
+            let left = Bytes(memory.0.saturating_sub(withheld.on(arch).0));
+            if left < LEAST_MEMORY {
+                anyhow::bail!(
+                    "memory: {memory} less {} withheld on {arch} is below {LEAST_MEMORY}, with which no kernel starts: \
+                     write more memory or less withheld",
+                    withheld.on(arch)
+                );
+            }
+        }
+        if disk < LEAST_DISK {
+            anyhow::bail!("disk: {disk} is below {LEAST_DISK}, which the packages need: write more");
+        }
+        let cpus = self.cpus.context("cpus is missing: write cpus = 2")?;
+        if !(1..=64).contains(&cpus) {
+            anyhow::bail!("cpus: {cpus} is not possible: write 1 to 64");
+        }
+        let packages =
+            self.packages.context("packages is missing: list at least a kernel, systemd and an ssh server")?;
+        if let Some(odd) = packages.iter().find(|name| !package_name(name)) {
+            anyhow::bail!("packages: \"{odd}\" is no package's name");
+        }
+        Ok(Definition {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            distribution: self.distribution.context("distribution is missing: write distribution = \"debian-13\"")?,
+            memory,
+            withheld,
+            cpus,
+            disk,
+            packages,
+            setup: self.setup.unwrap_or_else(|| path.with_file_name("setup.sh")),
+        })
+    }
+}
+
+fn package_name(name: &str) -> bool {
+    let plain = name.replace("{arch}", "");
+    !name.is_empty() && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
+}
+
+/// The names of the definitions in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let definitions = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    let mut names: Vec<String> =
+        definitions.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "distribution = \"debian-13\"\nmemory = \"512 MiB\"\ncpus = 2\ndisk = \"4 GiB\"\n\
+                         packages = [\"linux-image-cloud-{arch}\", \"crun\", \"crun\"]\n";
+
+    fn load(text: &str) -> Result<Definition, String> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("whole.toml"), WHOLE).unwrap();
+        fs::write(folder.path().join("new.toml"), text).unwrap();
+        Definition::load(&folder.path().join("new.toml"))
+            .map_err(|error| format!("{error:#}").replace(&folder.path().display().to_string(), ""))
+    }
+
+    #[test]
+    fn the_machines_of_the_annex_are_in_order_and_share_their_software() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let [nano, mega, tiny] = ["nano", "mega", "tiny"].map(|name| Definition::named(root, name).unwrap());
+        assert_eq!(nano.memory, Bytes(512 * 1_048_576));
+        assert_eq!((nano.guest_memory(Arch::Amd64), mega.guest_memory(Arch::Amd64)), (459, 1024));
+        assert_eq!(tiny.guest_memory(Arch::Arm64), 216);
+        assert_eq!(nano.packages, mega.packages);
+        assert_eq!(nano.packages, tiny.packages);
+        let error = Definition::named(root, "giga").unwrap_err().to_string();
+        assert!(error.ends_with("there are mega, nano, tiny"), "{error}");
+    }
+
+    #[test]
+    fn a_machine_may_be_like_another() {
+        let new = load("like = \"whole\"\nmemory = \"1 GiB\"\n").unwrap();
+        assert_eq!((new.memory, new.cpus, new.name.as_str()), (Bytes(1 << 30), 2, "new"));
+        assert_eq!(new.packages(Arch::Arm64), ["crun", "linux-image-cloud-arm64"]);
+        assert!(load("like = \"nobody\"\n").unwrap_err().contains("nobody.toml cannot be read"));
+    }
+
+    #[test]
+    fn a_script_is_beside_the_file_that_names_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let nano = Definition::named(root, "nano").unwrap();
+        let cloud = Definition::load(&root.join("fixtures/cloud/machine.toml")).unwrap();
+        for arch in Arch::ALL {
+            assert_eq!(cloud.guest_memory(arch), nano.guest_memory(arch));
+        }
+        assert!(!cloud.packages(Arch::Amd64).contains(&"podman".to_owned()));
+        let [of_cloud, of_nano] = [&cloud, &nano].map(|machine| fs::canonicalize(&machine.setup).unwrap());
+        assert_eq!(of_cloud, of_nano);
+        let beside = load("like = \"whole\"\n").unwrap();
+        assert_eq!(beside.setup, beside.path.with_file_name("setup.sh"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_file_key_and_remedy() {
+        for (change, said) in [
+            ("cpu = 2", "/new.toml: line 2: unknown field `cpu`, expected one of"),
+            ("distribution = \"debian-12\"", "/new.toml: line 2: unknown variant `debian-12`, expected `debian-13`"),
+            ("memory = \"512\"", "/new.toml: memory: \"512\" is no size: write it as 100 kB, 64 MiB or 4 GiB"),
+            ("memory = \"64 MiB\"", "/new.toml: memory: 64 MiB less 0 bytes withheld on amd64 is below 96 MiB"),
+            ("disk = \"1 GiB\"", "/new.toml: disk: 1 GiB is below 2 GiB"),
+            ("cpus = 0", "/new.toml: cpus: 0 is not possible: write 1 to 64"),
+            ("packages = [\"a b\"]", "/new.toml: packages: \"a b\" is no package's name"),
+            ("withheld = { amd64 = \"1 MiB\" }", "/new.toml: line 2: missing field `arm64`"),
+        ] {
+            let error = load(&format!("like = \"whole\"\n{change}\n")).unwrap_err();
+            assert!(error.starts_with(said), "{change}: {error}");
+        }
+        assert!(load("cpus = 2\n").unwrap_err().contains("memory is missing: write memory = \"512 MiB\""));
+    }
+}

@@ -1,0 +1,374 @@
+//! Instances in EC2, and all that is made for them: nothing of it outlives its run.
+
+mod caller;
+pub mod error;
+pub mod gc;
+mod instance;
+mod launch;
+mod outlook;
+mod setup;
+pub mod teardown;
+pub mod things;
+mod user_data;
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_ec2::Client;
+use jiff::Timestamp;
+
+pub use instance::Instance;
+pub use outlook::Outlook;
+
+use teardown::{Pauses, teardown};
+
+use super::machine::{Body, Machine, Work, evidence_file};
+use super::{Context, keys};
+use crate::base::poll::{self, Look, TooLate};
+use crate::exec::cleanup::Lease;
+use crate::exec::shell::{Login, Shell, ShellError, Ssh};
+use crate::targets::ecr::Ecr;
+use crate::targets::instance_spec::{self, Ami, Order, Used};
+use crate::targets::machine_info::{Accelerator, Facts};
+
+/// After what an order's things may be removed by whoever finds them, counted from its time limit.
+const GRACE: Duration = Duration::from_secs(15 * 60);
+/// How often somebody knocks at the SSH server of a new instance.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long is waited for what EC2 takes its time for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For one answer of EC2's; the SDK asks again where it may.
+    pub answer: Duration,
+    /// From the order to an instance that runs.
+    pub running: Duration,
+    /// From there to an SSH server that lets us in.
+    pub login: Duration,
+}
+
+impl Default for Patience {
+    /// What a slow day at AWS takes, and a stand-in on an emulated CPU.
+    fn default() -> Patience {
+        Patience {
+            answer: Duration::from_secs(30),
+            running: Duration::from_secs(5 * 60),
+            login: Duration::from_secs(8 * 60),
+        }
+    }
+}
+
+/// The SDK's configuration, by its own chain: region, profile, credentials, endpoint.
+pub async fn configuration(patience: Patience) -> SdkConfig {
+    let time = TimeoutConfig::builder().operation_attempt_timeout(patience.answer).build();
+    // Throttling lasts for seconds, not for milliseconds.
+    let retry = RetryConfig::standard().with_max_attempts(6);
+    aws_config::defaults(BehaviorVersion::latest()).timeout_config(time).retry_config(retry).load().await
+}
+
+/// What a run has in the cloud.
+pub struct Cloud {
+    client: Client,
+    region: String,
+    order: Order,
+    patience: Patience,
+    context: Context,
+    /// The newest of Canonical's images, and those beside it.
+    images: Vec<Ami>,
+    places: Vec<launch::Place>,
+    caller: Ipv4Addr,
+    expires: Timestamp,
+    lease: Lease,
+    used: Mutex<Vec<Used>>,
+    orders: AtomicU32,
+    ecr: Ecr,
+    /// Held by whoever removes things, or has some for a moment.
+    ending: tokio::sync::Mutex<()>,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Cloud {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Cloud({})", self.region)
+    }
+}
+
+impl Cloud {
+    /// Looks whether the order can be placed: region, credentials, an image, a zone, this host's own address. Makes
+    /// nothing yet but the note in the ledger that there may be something soon.
+    ///
+    /// # Errors
+    /// Something is missing, or AWS does not answer; the error names the remedy.
+    pub async fn open(order: Order, patience: Patience, context: &Context) -> anyhow::Result<Cloud> {
+        let config = configuration(patience).await;
+        let region =
+            config.region().context("no region is set: set AWS_REGION, or one in your AWS profile")?.to_string();
+        let client = Client::new(&config);
+        let (newest, images) = launch::canonicals(&client, &region).await?;
+        context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
+        let places = launch::places(&client, &order).await?;
+        let caller = caller::address(&context.settings, context.witness.clone()).await?;
+        let lease = Lease::Cloud {
+            run: context.run.clone(),
+            region: region.clone(),
+            endpoint: context.settings.stand_in.endpoint.clone(),
+        };
+        context.ledger.take(lease.clone())?;
+        Ok(Cloud {
+            expires: Timestamp::now() + order.time_limit + GRACE,
+            client,
+            region,
+            order,
+            patience,
+            context: context.clone(),
+            images,
+            places,
+            caller,
+            lease,
+            used: Mutex::default(),
+            orders: AtomicU32::new(0),
+            ecr: Ecr::open(&config, &context.settings.stand_in),
+            ending: tokio::sync::Mutex::default(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The region it is in.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// When everything of it may be removed by whoever finds it.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// Canonical's images, the newest, which instances are started from, first.
+    pub fn images(&self) -> &[Ami] {
+        &self.images
+    }
+
+    /// The instances so far.
+    pub fn used(&self) -> Vec<Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts an instance as ordered, enters it, and makes it the annex's device.
+    ///
+    /// # Errors
+    /// EC2 refuses, it does not come up, another host answers in its place, or a step of its set-up fails. What was
+    /// made by then goes when the cloud is closed.
+    pub async fn provision(&self, name: &str) -> anyhow::Result<Machine> {
+        let started = Instant::now();
+        let work = Work::make(&self.context, name)?;
+        let keys::Pair { login, host_text } = keys::pair(&work.name, setup::USER, &work.folder)?;
+        let launch = self.launch();
+        let ami = self.images.first().context("there is no image to start from")?;
+        let place = self.places.first().context("there is no place to start it in")?;
+        let public_key = login.key.public_key().to_openssh()?;
+        let key_pair = launch.key_pair(&public_key).await?;
+        let group = launch.group(place, self.caller).await?;
+        let user_data = user_data::text(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
+        self.say(&work.name, "ordering the instance");
+        let launched = launch.instance(ami, &self.places, &group, &key_pair, &user_data).await?;
+        self.take_up(&launched.id);
+        self.say(&work.name, &format!("{} in {} is starting", launched.id, launched.zone));
+        let console = evidence_file(&self.context.evidence, &work.name, "console.log");
+        let up = async {
+            let (shell, address) = self.enter(login, &launched.id).await.context("it did not come up")?;
+            let setup = setup::set_up(&shell, &self.context.progress).await?;
+            let facts = Facts::gather(&shell, Accelerator::of(&shell).await?).await?;
+            anyhow::Ok((shell, address, setup, facts))
+        };
+        let (shell, address, setup, mut facts) = match Box::pin(up).await {
+            Ok(up) => up,
+            Err(error) => {
+                // What it printed says why; that it says nothing is no second error. Nobody pays for it any longer.
+                let _ = instance::save_console(&self.client, &launched.id, &console).await;
+                let _ = self.client.terminate_instances().instance_ids(&launched.id).send().await;
+                return Err(error.context(format!("{}: instance {}", work.name, launched.id)));
+            }
+        };
+        facts.image = Some(ami.id.clone());
+        let boot = started.elapsed();
+        self.say(&work.name, &format!("up after {:.1} s", boot.as_secs_f64()));
+        Ok(Machine {
+            name: work.name.clone(),
+            arch: facts.architecture,
+            shell,
+            facts,
+            boot,
+            console: console.clone(),
+            setup,
+            evidence: self.context.evidence.clone(),
+            since: None,
+            body: Body::Ec2(Box::new(Instance {
+                client: self.client.clone(),
+                id: launched.id,
+                address,
+                console,
+                work,
+                progress: self.context.progress.clone(),
+                over: Mutex::default(),
+            })),
+        })
+    }
+
+    /// Waits until the instance runs and its SSH server, with the key that was given to it, lets us in.
+    async fn enter(&self, login: Login, id: &str) -> anyhow::Result<(Shell, String)> {
+        let running = launch::running(&self.client, id, self.patience.running).await?;
+        self.bill(|used| {
+            used.iter_mut().filter(|one| one.id == id).for_each(|one| one.image.clone_from(&running.image))
+        });
+        let address = match &self.context.settings.stand_in.ssh {
+            Some(stand_in) => stand_in.clone(),
+            None => format!("{}:22", running.address.context("it has no public address: is its subnet a public one?")?),
+        };
+        self.say(&login.machine, &format!("it runs; waiting for SSH at {address}"));
+        let login = Login { address: address.clone(), ..login };
+        let knock = poll::until("a login", self.patience.login, PAUSE, async || match Ssh::connect(&login).await {
+            Ok(ssh) => Ok(Look::Done(ssh)),
+            // Never a second try: somebody else answers there.
+            Err(error @ ShellError::OtherHost { .. }) => Err(Knock::Refused(error)),
+            Err(error) => Ok(Look::Waiting(error.to_string())),
+        });
+        let ssh = knock.await?;
+        Ok((Shell::ssh(ssh, self.context.witness.clone()), address))
+    }
+
+    /// Removes every instance and all that was made for it, and looks until a listing finds nothing more.
+    ///
+    /// # Errors
+    /// Something resists: what, and the command that removes it. The ledger keeps the note of it.
+    pub async fn end(&self) -> anyhow::Result<()> {
+        let _turn = self.ending.lock().await;
+        self.sweep().await
+    }
+
+    async fn sweep(&self) -> anyhow::Result<()> {
+        let known: Vec<String> = self.used().into_iter().map(|one| one.id).collect();
+        let pauses = Pauses::of(self.context.settings.stand_in.endpoint.as_deref());
+        teardown(&self.client, &self.context.run, &known, &pauses, &self.context.progress).await?;
+        let now = Timestamp::now();
+        self.bill(|used| used.iter_mut().for_each(|one| one.until = one.until.or(Some(now))));
+        Ok(())
+    }
+
+    /// Removes everything of the run, its repository too. What has been seen to be gone is struck from the ledger.
+    ///
+    /// # Errors
+    /// Something resists, as in [`Cloud::end`].
+    pub async fn close(&self) -> anyhow::Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let repository = instance_spec::name(&self.context.run);
+        let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
+        ended?;
+        removed?;
+        self.context.ledger.forget(&self.lease)?;
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The account's ECR Public.
+    pub fn ecr(&self) -> &Ecr {
+        &self.ecr
+    }
+
+    /// What a listing finds that carries the run's tag: each by its kind and its id.
+    ///
+    /// # Errors
+    /// EC2 does not say.
+    pub async fn left(&self) -> anyhow::Result<Vec<String>> {
+        let _turn = self.ending.lock().await;
+        self.listed().await
+    }
+
+    async fn listed(&self) -> anyhow::Result<Vec<String>> {
+        let things = things::list(&self.client, Some(&self.context.run)).await?;
+        Ok(things.iter().map(|thing| format!("{} {}", thing.kind, thing.id)).collect())
+    }
+
+    /// What a listing finds after all was removed but a key pair; that goes too, then.
+    ///
+    /// # Errors
+    /// EC2 does not do what it is asked.
+    pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
+        let _turn = self.ending.lock().await;
+        let (key, _) = crate::exec::shell::new_key("forgotten")?;
+        self.launch().key_pair(&key.public_key().to_openssh()?).await?;
+        let left = self.listed().await;
+        self.sweep().await?;
+        left
+    }
+
+    /// Sees to it that the cloud is closed, should whoever holds the keeper not come to it.
+    pub fn keeper(self: &Arc<Self>) -> Keeper {
+        Keeper(Arc::clone(self))
+    }
+
+    fn launch(&self) -> launch::Launch<'_> {
+        // A second machine, after the first was lost, has a key, a group and an order of its own.
+        let name = match self.orders.fetch_add(1, Ordering::Relaxed) {
+            0 => instance_spec::name(&self.context.run),
+            before => format!("{}-{}", instance_spec::name(&self.context.run), before + 1),
+        };
+        launch::Launch {
+            name,
+            client: &self.client,
+            order: &self.order,
+            run: &self.context.run,
+            expires: self.expires.as_second(),
+            progress: &self.context.progress,
+        }
+    }
+
+    fn take_up(&self, id: &str) {
+        let new = Used { id: id.to_owned(), image: String::new(), since: Timestamp::now(), until: None };
+        self.bill(|used| used.push(new));
+    }
+
+    fn bill(&self, change: impl FnOnce(&mut Vec<Used>)) {
+        change(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn say(&self, machine: &str, what: &str) {
+        self.context.progress.say(format!("{machine}: {what}"));
+    }
+}
+
+/// Closes a cloud that nobody has closed: after a panic, or an early return.
+pub struct Keeper(Arc<Cloud>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if self.0.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let cloud = Arc::clone(&self.0);
+        // In a thread of its own: this one may be in the middle of a runtime that is going down.
+        let closing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(cloud.close())
+        });
+        if let Ok(Err(error)) = closing.join() {
+            self.0.context.progress.say(format!("ec2: {error:#}"));
+        }
+    }
+}
+
+/// What ends the knocking.
+#[derive(Debug, thiserror::Error)]
+enum Knock {
+    #[error(transparent)]
+    Refused(ShellError),
+    #[error(transparent)]
+    Late(#[from] TooLate),
+}

@@ -1,0 +1,32 @@
+//! The address of this host as the cloud sees it.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::base::programs;
+use crate::base::settings::Settings;
+use crate::exec::command::Command;
+use crate::exec::shell::{Shell, Witness};
+
+/// AWS's own answer to "which address do I come from".
+const CHECK: &str = "https://checkip.amazonaws.com";
+
+/// The one address that is to be let in: the one that is set, or that AWS sees.
+///
+/// # Errors
+/// It cannot be found out; the error says how to set it.
+pub(super) async fn address(settings: &Settings, witness: Arc<dyn Witness>) -> anyhow::Result<Ipv4Addr> {
+    if let Some(set) = &settings.caller {
+        return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));
+    }
+    if settings.stand_in.ssh.is_some() {
+        return Ok(Ipv4Addr::LOCALHOST);
+    }
+    let curl = Command::new(programs::need("curl", "ci/setup ec2")?).args(["-fsS", "--max-time", "12", CHECK]);
+    let said = Shell::local(witness).read(&curl).await;
+    let said = said
+        .context("this host's address, which alone is to be let in, is not known, for ASSAY_EC2_CALLER is not set")?;
+    said.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", said.trim()))
+}

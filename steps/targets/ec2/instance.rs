@@ -1,0 +1,77 @@
+//! An instance while it is a machine of ours.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_sdk_ec2::Client;
+use base64::Engine as _;
+
+use super::error::explain;
+use super::setup::USER;
+use crate::base::progress::Progress;
+use crate::targets::keys;
+use crate::targets::machine::Work;
+
+/// How long EC2 may take to give the console.
+const CONSOLE: Duration = Duration::from_secs(30);
+
+/// An instance that is, or was, up.
+pub struct Instance {
+    pub(super) client: Client,
+    pub(super) id: String,
+    pub(super) address: String,
+    pub(super) console: PathBuf,
+    pub(super) work: Work,
+    pub(super) progress: Progress,
+    pub(super) over: Mutex<Option<String>>,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Instance({} at {})", self.id, self.address)
+    }
+}
+
+impl Instance {
+    /// Whether it is not known to be over.
+    pub(in crate::targets) fn alive(&self) -> Result<(), String> {
+        match self.over.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
+    }
+
+    /// What a person types to enter it.
+    pub(in crate::targets) fn command_line(&self) -> String {
+        let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, "22"));
+        keys::command_line(&self.work.name, USER, host, port.parse().unwrap_or(22), &self.work.folder)
+    }
+
+    /// Keeps its console among the evidence and terminates it; that it is gone is for who closes the cloud to see.
+    pub(in crate::targets) async fn shut_down(&self) {
+        if let Err(error) = save_console(&self.client, &self.id, &self.console).await {
+            self.progress.say(format!("{}: its console is lost: {error:#}", self.work.name));
+        }
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = Some("it was terminated".to_owned());
+        if let Err(error) = self.client.terminate_instances().instance_ids(&self.id).send().await {
+            let trouble = explain("ec2:TerminateInstances", &error);
+            self.progress.say(format!("{}: not terminated at once, and tried again: {trouble}", self.work.name));
+        }
+    }
+}
+
+/// Writes what an instance has printed so far on its serial console.
+///
+/// # Errors
+/// EC2 does not give it in time, or it cannot be written.
+pub(super) async fn save_console(client: &Client, id: &str, file: &std::path::Path) -> anyhow::Result<()> {
+    let ask = client.get_console_output().instance_id(id).latest(true).send();
+    let answer = tokio::time::timeout(CONSOLE, ask).await.context("EC2 does not give it in time")?;
+    let answer = answer.map_err(|error| explain("ec2:GetConsoleOutput", &error))?;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let text = engine.decode(answer.output().unwrap_or_default().trim()).context("it is no base64")?;
+    fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))
+}

@@ -1,0 +1,311 @@
+//! From an order to an instance that runs: image, key pair, security group, and a zone that has room.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::client::Waiters as _;
+use aws_sdk_ec2::operation::create_security_group::builders::CreateSecurityGroupFluentBuilder;
+use aws_sdk_ec2::operation::import_key_pair::builders::ImportKeyPairFluentBuilder;
+use aws_sdk_ec2::types::{
+    ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, Image, ImageState,
+    InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
+    IpPermission, IpRange, LocationType, MarketType, ResourceType, ShutdownBehavior, Tag, TagSpecification, VolumeType,
+};
+use base64::Engine as _;
+
+use super::error::{Class, Trouble, explain};
+use crate::base::progress::Progress;
+use crate::targets::instance_spec::{self, Ami, CANONICAL, Order};
+
+/// What Ubuntu 24.04 for arm64 is called, but for its date.
+const UBUNTU: &str = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*";
+
+fn ami(image: &Image) -> Option<Ami> {
+    Some(Ami {
+        id: image.image_id()?.to_owned(),
+        name: image.name()?.to_owned(),
+        owner: image.owner_id()?.to_owned(),
+        created: image.creation_date()?.to_owned(),
+        root: image.root_device_name().unwrap_or("/dev/sda1").to_owned(),
+    })
+}
+
+/// Canonical's images of Ubuntu 24.04 for arm64, the newest, which instances are started from, first.
+///
+/// # Errors
+/// EC2 does not say, or there is none.
+pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<(Ami, Vec<Ami>)> {
+    let images = images(client, CANONICAL).await?;
+    let newest = images.first().cloned();
+    let newest =
+        newest.with_context(|| format!("Canonical ({CANONICAL}) has no Ubuntu 24.04 for arm64 in {region}"))?;
+    Ok((newest, images))
+}
+
+/// The images of Ubuntu 24.04 for arm64 that an owner has, the newest first.
+///
+/// # Errors
+/// EC2 does not say.
+async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, Trouble> {
+    let wanted = [
+        ("name", UBUNTU),
+        ("state", ImageState::Available.as_str()),
+        ("architecture", ArchitectureValues::Arm64.as_str()),
+    ];
+    let filters = wanted.map(|(name, value)| filter(name, value));
+    let answer = client.describe_images().owners(owner).set_filters(Some(filters.into())).send().await;
+    let answer = answer.map_err(|error| explain("ec2:DescribeImages", &error))?;
+    // Whoever it was that was asked: what is not the owner's is not taken.
+    let mut images: Vec<Ami> = answer.images().iter().filter_map(ami).filter(|ami| ami.owner == owner).collect();
+    images.sort_by(|a, b| b.created.cmp(&a.created));
+    Ok(images)
+}
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+/// A place in which an instance may be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    subnet: String,
+    pub(super) zone: String,
+    vpc: String,
+}
+
+/// The subnet that was ordered, or those of the default VPC in whose zones there are instances of this type.
+pub(super) async fn places(client: &Client, order: &Order) -> anyhow::Result<Vec<Place>> {
+    let ask = client.describe_subnets();
+    let ask = match &order.subnet {
+        Some(subnet) => ask.subnet_ids(subnet),
+        None => ask.filters(filter("default-for-az", "true")),
+    };
+    let answer = ask.send().await.map_err(|error| explain("ec2:DescribeSubnets", &error))?;
+    let place = |subnet: &aws_sdk_ec2::types::Subnet| {
+        Some(Place {
+            subnet: subnet.subnet_id()?.to_owned(),
+            zone: subnet.availability_zone()?.to_owned(),
+            vpc: subnet.vpc_id()?.to_owned(),
+        })
+    };
+    let mut places: Vec<Place> = answer.subnets().iter().filter_map(place).collect();
+    anyhow::ensure!(
+        !places.is_empty(),
+        "there is no default VPC in this region: name a subnet with --subnet, or make one (aws ec2 create-default-vpc)"
+    );
+    let offered = offered(client, &order.instance_type).await?;
+    anyhow::ensure!(
+        !offered.is_empty(),
+        "no zone of this region has a {}: take another region (AWS_REGION)",
+        order.instance_type
+    );
+    if order.subnet.is_none() && places.iter().any(|place| offered.contains(&place.zone)) {
+        places.retain(|place| offered.contains(&place.zone));
+    }
+    places.sort_by(|a, b| a.zone.cmp(&b.zone));
+    Ok(places)
+}
+
+/// The zones in which there are instances of a type.
+async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, Trouble> {
+    let ask = client.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
+    let answer = ask.filters(filter("instance-type", instance_type)).send().await;
+    let answer = answer.map_err(|error| explain("ec2:DescribeInstanceTypeOfferings", &error))?;
+    let zones = answer.instance_type_offerings().iter();
+    Ok(zones.filter_map(|offering| offering.location().map(str::to_owned)).collect())
+}
+
+/// What EC2 says to whoever may do what was only asked about.
+const WOULD_DO: &str = "DryRunOperation";
+
+/// Whether an answer to what was only asked about says that it may be done.
+fn allowed<T>(answer: Result<T, Trouble>) -> Result<(), Trouble> {
+    match answer {
+        Err(trouble) if !trouble.is(WOULD_DO) => Err(trouble),
+        _ => Ok(()),
+    }
+}
+
+/// What is made for an instance, and carries these tags.
+pub(super) struct Launch<'a> {
+    pub client: &'a Client,
+    /// What they are called.
+    pub name: String,
+    pub order: &'a Order,
+    pub run: &'a str,
+    /// As seconds since 1970.
+    pub expires: i64,
+    pub progress: &'a Progress,
+}
+
+/// An instance that EC2 has taken the order for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Launched {
+    pub id: String,
+    pub zone: String,
+}
+
+impl Launch<'_> {
+    fn tagged(&self, what: ResourceType) -> TagSpecification {
+        let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
+        TagSpecification::builder()
+            .resource_type(what)
+            .tags(tag("Name", self.name.clone()))
+            .tags(tag(instance_spec::RUN, self.run.to_owned()))
+            .tags(tag(instance_spec::EXPIRES, self.expires.to_string()))
+            .build()
+    }
+
+    /// Tells EC2 the public half of the run's key; the private one never leaves this host.
+    pub async fn key_pair(&self, public_key: &str) -> Result<String, Trouble> {
+        self.import(public_key).send().await.map_err(|error| explain("ec2:ImportKeyPair", &error))?;
+        Ok(self.name.clone())
+    }
+
+    fn import(&self, public_key: &str) -> ImportKeyPairFluentBuilder {
+        let import = self.client.import_key_pair().key_name(&self.name);
+        let import = import.public_key_material(aws_sdk_ec2::primitives::Blob::new(public_key.as_bytes()));
+        import.tag_specifications(self.tagged(ResourceType::KeyPair))
+    }
+
+    /// Asks whether the key pair and the group might be made, which is all that EC2 then says.
+    pub async fn may_make(&self, place: &Place, public_key: &str) -> Result<(), Trouble> {
+        let key = self.import(public_key).dry_run(true).send().await;
+        allowed(key.map_err(|error| explain("ec2:ImportKeyPair", &error)))?;
+        let group = self.create_group(place).dry_run(true).send().await;
+        allowed(group.map_err(|error| explain("ec2:CreateSecurityGroup", &error)))
+    }
+
+    /// A security group that lets one address in, to one port.
+    pub async fn group(&self, place: &Place, caller: Ipv4Addr) -> anyhow::Result<String> {
+        let made = self.create_group(place).send().await.map_err(|error| explain("ec2:CreateSecurityGroup", &error))?;
+        let group = made.group_id().context("EC2 made a security group and does not say which")?.to_owned();
+        let from = IpRange::builder().cidr_ip(format!("{caller}/32")).description("assay").build();
+        let ssh = IpPermission::builder().ip_protocol("tcp").from_port(22).to_port(22).ip_ranges(from).build();
+        let open = self.client.authorize_security_group_ingress().group_id(&group).ip_permissions(ssh);
+        open.send().await.map_err(|error| explain("ec2:AuthorizeSecurityGroupIngress", &error))?;
+        Ok(group)
+    }
+
+    fn create_group(&self, place: &Place) -> CreateSecurityGroupFluentBuilder {
+        let create = self.client.create_security_group().group_name(&self.name).vpc_id(&place.vpc);
+        let create = create.description("SSH from the one machine that runs assay");
+        create.tag_specifications(self.tagged(ResourceType::SecurityGroup))
+    }
+
+    /// Orders the instance in the first of the places that has room for it.
+    pub async fn instance(
+        &self,
+        ami: &Ami,
+        places: &[Place],
+        group: &str,
+        key_pair: &str,
+        user_data: &str,
+    ) -> anyhow::Result<Launched> {
+        let mut full = Vec::new();
+        for place in places {
+            match self.ask(ami, place, group, key_pair, user_data).await {
+                Ok(id) => {
+                    let id = id.context("EC2 took the order and named no instance")?;
+                    return Ok(Launched { id, zone: place.zone.clone() });
+                }
+                Err(trouble) if trouble.class == Class::Capacity => {
+                    self.progress.say(format!("ec2: no room for a {} in {}", self.order.instance_type, place.zone));
+                    full.push(place.zone.as_str());
+                }
+                Err(trouble) => return Err(trouble.into()),
+            }
+        }
+        anyhow::bail!(
+            "there is no room for a {} in {}: try again later, or another region (AWS_REGION){}",
+            self.order.instance_type,
+            full.join(", "),
+            if self.order.spot { ", or without --spot" } else { "" }
+        )
+    }
+
+    async fn ask(
+        &self,
+        ami: &Ami,
+        place: &Place,
+        group: &str,
+        key_pair: &str,
+        user_data: &str,
+    ) -> Result<Option<String>, Trouble> {
+        let network = InstanceNetworkInterfaceSpecification::builder()
+            .device_index(0)
+            .subnet_id(&place.subnet)
+            .groups(group)
+            .associate_public_ip_address(true)
+            .delete_on_termination(true)
+            .build();
+        let disk = EbsBlockDevice::builder()
+            .volume_type(VolumeType::Gp3)
+            .volume_size(i32::try_from(self.order.disk_gib).unwrap_or(i32::MAX))
+            .encrypted(true)
+            .delete_on_termination(true)
+            .build();
+        let root = BlockDeviceMapping::builder().device_name(&ami.root).ebs(disk).build();
+        // One hop: what runs in a container cannot ask.
+        let metadata = InstanceMetadataOptionsRequest::builder()
+            .http_tokens(HttpTokensState::Required)
+            .http_put_response_hop_limit(1)
+            .build();
+        let mut run = self
+            .client
+            .run_instances()
+            // A repetition of this very order, by the SDK or by us, gives the same instance.
+            .client_token(format!("{}-{}", self.name, place.zone))
+            .image_id(&ami.id)
+            .instance_type(InstanceType::from(self.order.instance_type.as_str()))
+            .min_count(1)
+            .max_count(1)
+            .key_name(key_pair)
+            .user_data(base64::engine::general_purpose::STANDARD.encode(user_data))
+            .network_interfaces(network)
+            .block_device_mappings(root)
+            .metadata_options(metadata)
+            .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+            .tag_specifications(self.tagged(ResourceType::Instance))
+            .tag_specifications(self.tagged(ResourceType::Volume))
+            .tag_specifications(self.tagged(ResourceType::NetworkInterface));
+        if self.order.spot {
+            let market = InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).build();
+            run = run.instance_market_options(market);
+            run = run.tag_specifications(self.tagged(ResourceType::SpotInstancesRequest));
+        }
+        let answer = run.send().await.map_err(|error| explain("ec2:RunInstances", &error))?;
+        Ok(answer.instances().first().and_then(|instance| instance.instance_id()).map(str::to_owned))
+    }
+}
+
+/// What EC2 says of an instance that runs.
+pub(super) struct Running {
+    /// Its public address.
+    pub address: Option<String>,
+    /// What it was started from.
+    pub image: String,
+}
+
+/// Waits until an instance runs, by the SDK's own waiter.
+///
+/// # Errors
+/// It does not run within `limit`, or ends at once; the error has EC2's own reason.
+pub(super) async fn running(client: &Client, id: &str, limit: Duration) -> anyhow::Result<Running> {
+    let waited = client.wait_until_instance_running().instance_ids(id).wait(limit).await;
+    let seen = client.describe_instances().instance_ids(id).send().await;
+    let seen = seen.map_err(|error| explain("ec2:DescribeInstances", &error))?;
+    let instance = seen.reservations().iter().flat_map(|reservation| reservation.instances()).next();
+    let instance = instance.with_context(|| format!("instance {id} is not there any more"))?;
+    if waited.is_err() {
+        let state = instance.state().and_then(|state| state.name()).map_or("unknown", |name| name.as_str());
+        let why = instance.state_reason().and_then(|reason| reason.message()).unwrap_or("EC2 gives no reason");
+        anyhow::bail!("instance {id} does not run within {limit:?}: it is {state}: {why}");
+    }
+    Ok(Running {
+        address: instance.public_ip_address().map(str::to_owned),
+        image: instance.image_id().unwrap_or_default().to_owned(),
+    })
+}

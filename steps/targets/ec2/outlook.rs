@@ -1,0 +1,157 @@
+//! What a run asks AWS before it makes anything there, asked alone: nothing is made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::ProvideCredentials as _;
+use aws_sdk_ec2::error::{ErrorMetadata, SdkError};
+use jiff::Timestamp;
+
+use super::error::{Class, Trouble, explain};
+use super::{Patience, caller, configuration, launch};
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::exec::shell::{Nobody, new_key};
+use crate::targets::ecr::Ecr;
+use crate::targets::instance_spec::{self, Obstacle, Order};
+
+/// For one answer. Twice as long, for it is asked once more, is soon enough for whoever looks on.
+const ANSWER: Duration = Duration::from_secs(5);
+/// What stands for a run's id in what is only asked about.
+const NO_RUN: &str = "doctor";
+
+/// What there is to see of the cloud before a run: by the calls that a run begins with.
+#[derive(Debug)]
+pub struct Outlook {
+    config: SdkConfig,
+    client: Client,
+    order: Order,
+    settings: Settings,
+}
+
+impl Outlook {
+    /// Looks from where the SDK's own chain leads, as a run does. Nothing is asked of EC2 yet.
+    pub async fn open(order: &Order, settings: &Settings) -> Option<Outlook> {
+        let config = configuration(Patience { answer: ANSWER, ..Patience::default() }).await;
+        let config = config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(2)).build();
+        Some(Outlook { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() })
+    }
+
+    /// The region that is set.
+    pub fn region(&self) -> Option<&str> {
+        self.config.region().map(|region| region.as_ref())
+    }
+
+    /// Who AWS would be asked as: the end of the key's id, and until when it is good, where that is known.
+    ///
+    /// # Errors
+    /// Nobody has any credentials.
+    pub async fn credentials(&self) -> Result<String, Obstacle> {
+        let explained = |error: &dyn std::fmt::Display| {
+            let failure = SdkError::<ErrorMetadata, ()>::construction_failure(error.to_string());
+            self.obstacle(explain("asking for credentials", &failure))
+        };
+        let provider = self.config.credentials_provider().ok_or_else(|| explained(&"no credentials are set"))?;
+        let found = provider.provide_credentials().await;
+        let found = found.map_err(|error| explained(&format!("{:#}", anyhow::Error::new(error))))?;
+        let id = found.access_key_id();
+        let end = id.char_indices().rev().nth(3).map_or(id, |(place, _)| &id[place..]);
+        let expiry = found.expiry().and_then(|expiry| Timestamp::try_from(expiry).ok());
+        let expiry = expiry.map(|expiry| format!(", good until {expiry:.0}")).unwrap_or_default();
+        let account = found.account_id().map(|id| format!(" of account {}", id.as_str())).unwrap_or_default();
+        Ok(format!("the access key that ends with {end}{account}{expiry}"))
+    }
+
+    /// The image that an instance would be started from. It is the first that a run asks for.
+    ///
+    /// # Errors
+    /// EC2 does not answer, refuses, or has none.
+    pub async fn image(&self) -> Result<String, Obstacle> {
+        let (newest, _) = self.seen(launch::canonicals(&self.client, self.region().unwrap_or_default()).await)?;
+        Ok(format!("{} of {}", newest.id, newest.created))
+    }
+
+    /// The zones in which an instance might be started.
+    ///
+    /// # Errors
+    /// EC2 does not say, or there are none.
+    pub async fn places(&self) -> Result<String, Obstacle> {
+        let places = self.seen(launch::places(&self.client, &self.order).await)?;
+        Ok(places.into_iter().map(|place| place.zone).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Whether EC2 would make a key pair and a security group, each with the tags of a run: it is only asked.
+    ///
+    /// # Errors
+    /// It would not.
+    pub async fn making(&self) -> Result<String, Obstacle> {
+        let asked = async {
+            let places = launch::places(&self.client, &self.order).await?;
+            let place = places.first().context("there is no place to make them in")?;
+            let public_key = new_key(NO_RUN)?.0.public_key().to_openssh()?;
+            let launch = launch::Launch {
+                client: &self.client,
+                name: instance_spec::name(NO_RUN),
+                order: &self.order,
+                run: NO_RUN,
+                expires: Timestamp::now().as_second(),
+                progress: &Progress::to(|_| {}),
+            };
+            launch.may_make(place, &public_key).await?;
+            anyhow::Ok("a key pair and a security group with tags (only asked)".to_owned())
+        };
+        self.seen(asked.await)
+    }
+
+    /// Whether the account's ECR Public lets us log in, and look for a repository.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn repositories(&self) -> Result<String, Obstacle> {
+        let ecr = Ecr::open(&self.config, &self.settings.stand_in);
+        let asked = async {
+            ecr.login_password().await?;
+            ecr.find(NO_RUN).await?;
+            anyhow::Ok(format!("lets us log in; images go to {}", ecr.host()))
+        };
+        self.seen(asked.await)
+    }
+
+    /// This host's address, which alone the security group lets in.
+    ///
+    /// # Errors
+    /// It cannot be found out.
+    pub async fn address(&self) -> Result<String, Obstacle> {
+        Ok(self.seen(caller::address(&self.settings, Arc::new(Nobody)).await)?.to_string())
+    }
+
+    fn seen<T>(&self, answer: anyhow::Result<T>) -> Result<T, Obstacle> {
+        answer.map_err(|error| match error.downcast_ref::<Trouble>() {
+            Some(trouble) => self.obstacle(trouble.clone()),
+            // It names the remedy itself.
+            None => Obstacle { found: format!("{error:#}"), remedy: None, only_here: true },
+        })
+    }
+
+    fn obstacle(&self, trouble: Trouble) -> Obstacle {
+        let unreached = trouble.class == Class::NoAnswer && trouble.code.is_none();
+        let remedy = if unreached { Some(self.way_there()) } else { trouble.remedy() };
+        Obstacle { found: trouble.happened().to_owned(), remedy, only_here: trouble.of_one_call() }
+    }
+
+    /// What to look at where nobody answers.
+    fn way_there(&self) -> String {
+        match (&self.settings.stand_in.endpoint, self.region()) {
+            (Some(endpoint), _) => format!("see that {endpoint} can be reached, or unset AWS_ENDPOINT_URL to ask AWS"),
+            (None, Some(region)) => format!(
+                "see that {region} is a region of AWS's (AWS_REGION), and that https://ec2.{region}.amazonaws.com can \
+                 be reached from here"
+            ),
+            (None, None) => "set AWS_REGION".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the annex does to a machine before the workload can run on it, step by step, each with its time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::base::progress::Progress;
+use crate::exec::command::{Command, tail};
+use crate::exec::shell::Shell;
+use crate::targets::SetupStep;
+
+/// How long one step may take; on a t4g.nano the longest takes a minute or two, on an emulated CPU ten times as long.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// Waits for whoever else has the package manager, as a new machine's own first start may.
+const LOCK: &str = "DPkg::Lock::Timeout=300";
+
+/// The steps by their names. The user's lingering is the one thing the annex does not have: it stays logged in instead.
+fn steps() -> [(&'static str, Vec<&'static str>); 5] {
+    let install =
+        |package| vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "-o", LOCK, "install", package];
+    [
+        ("update", vec!["apt-get", "-q", "-o", LOCK, "update"]),
+        ("podman", install("podman")),
+        ("wasmedge", install("libwasmedge0")),
+        ("link", vec!["ln", "-s", "/usr/bin/crun", "/usr/local/bin/crun-wasm"]),
+        ("linger", vec!["loginctl", "enable-linger", USER]),
+    ]
+}
+
+/// The user that Ubuntu's images have.
+pub const USER: &str = "ubuntu";
+
+/// Waits until cloud-init is done, and makes the machine the annex's device.
+///
+/// # Errors
+/// cloud-init says that it failed, or a step fails: which, and the end of what it said.
+pub async fn set_up(shell: &Shell, progress: &Progress) -> anyhow::Result<Vec<SetupStep>> {
+    let started = Instant::now();
+    let wait = Command::new("cloud-init").args(["status", "--wait", "--long"]).time_limit(LIMIT);
+    let status = shell.run(&wait).await?;
+    // 2 is "recoverable errors": a warning of a module that nobody here needs.
+    let done = status.text().lines().any(|line| line.trim() == "status: done");
+    anyhow::ensure!(done, "{}: cloud-init did not end well: {}", shell.machine(), tail(&status.text(), 8));
+    let mut steps = vec![SetupStep { name: "cloud-init", line: status.line.clone(), wall: started.elapsed() }];
+    for (name, argv) in self::steps() {
+        progress.say(format!("{}: set-up: {name}", shell.machine()));
+        let command = Command::new("sudo").args(argv).time_limit(LIMIT);
+        let output = shell.run(&command).await?;
+        let (line, wall) = (output.line.clone(), output.wall);
+        output.success().with_context(|| format!("{}: its set-up fails at \"{name}\"", shell.machine()))?;
+        steps.push(SetupStep { name, line, wall });
+    }
+    Ok(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::shell::Fake;
+
+    #[tokio::test]
+    async fn the_annex_installs_podman_before_the_library_and_each_step_is_timed() {
+        let fake = Fake::default().answer("cloud-init", 0, "status: done\n").answer("sudo", 0, "");
+        let steps = set_up(&Shell::fake(fake), &Progress::to(|_| {})).await.unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        assert_eq!(names, ["cloud-init", "update", "podman", "wasmedge", "link", "linger"]);
+        assert!(steps[3].line.ends_with("install libwasmedge0") && steps[3].wall > Duration::ZERO, "{:?}", steps[3]);
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_told_with_the_step() {
+        let said =
+            async |fake: Fake| format!("{:#}", set_up(&Shell::fake(fake), &Progress::to(|_| {})).await.unwrap_err());
+        let early = said(Fake::default().answer("cloud-init", 1, "status: error\n")).await;
+        assert_eq!(early, "fake: cloud-init did not end well: status: error");
+        let started =
+            Fake::default().answer("cloud-init", 2, "status: done\n").answer("sudo apt-get -q", 100, "no mirror");
+        let update = said(started).await;
+        assert!(update.starts_with("fake: its set-up fails at \"update\": "), "{update}");
+        assert!(update.ends_with("ended with exit code 100: no mirror"), "{update}");
+    }
+}

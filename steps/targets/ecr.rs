@@ -1,0 +1,276 @@
+//! ECR Public: a repository of the run's own, pushed to with a login and pulled from without one.
+
+use anyhow::{Context, anyhow};
+use aws_config::{Region, SdkConfig};
+use aws_sdk_ecrpublic::Client;
+use aws_sdk_ecrpublic::config::Builder;
+use aws_sdk_ecrpublic::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ecrpublic::primitives::DateTime;
+use aws_sdk_ecrpublic::types::{Repository as Described, Tag};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::repository::{NotMade, PUBLIC, Refusal, Repository};
+use crate::base::settings::StandIn;
+use crate::targets::instance_spec::{self, EXPIRES, RUN};
+
+/// There is one API for the whole world, and it is there.
+pub(crate) const REGION: &str = "us-east-1";
+
+/// What the API says of a repository that is not there.
+const NOT_FOUND: &str = "RepositoryNotFoundException";
+
+/// The ECR Public of an account.
+#[derive(Clone, Debug)]
+pub struct Ecr {
+    client: Client,
+    host: String,
+    host_for_machines: String,
+}
+
+impl Ecr {
+    /// That of the account which the SDK's configuration names, whatever region that is for. Nothing is asked yet.
+    pub fn open(configuration: &SdkConfig, stand_in: &StandIn) -> Ecr {
+        Ecr::of(Builder::from(configuration), stand_in)
+    }
+
+    /// That which a configuration of its own leads to.
+    pub(crate) fn of(configuration: Builder, stand_in: &StandIn) -> Ecr {
+        let own = configuration.region(Region::from_static(REGION)).build();
+        Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
+    }
+
+    /// Where this host reaches the registry: `public.ecr.aws`, or what stands in for it, with its port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Where machines reach the registry, likewise.
+    pub fn host_for_machines(&self) -> &str {
+        &self.host_for_machines
+    }
+
+    /// Makes the repository of a run, with the tags by which anybody finds it once it has expired.
+    ///
+    /// # Errors
+    /// [`NotMade::Taken`] where there is one of that name, this run's own or not.
+    pub async fn create(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
+        let name = instance_spec::name(run);
+        let mut request = self.client.create_repository().repository_name(&name);
+        for (key, value) in [(RUN, run), (EXPIRES, &expires.as_second().to_string()), ("Name", &name)] {
+            let tag = Tag::builder().key(key).value(value).build();
+            request = request.tags(tag);
+        }
+        let created = request.send().await.map_err(|error| {
+            let said = said("CreateRepository", &error);
+            match error.as_service_error().is_some_and(|error| error.is_repository_already_exists_exception()) {
+                true => NotMade::Taken(said),
+                false => NotMade::Other(said),
+            }
+        })?;
+        let described = created.repository.as_ref().and_then(known);
+        let none = || NotMade::Other(format!("ECR Public made {name} and does not say where it is"));
+        Ok(Repository { run: run.to_owned(), expires: Some(expires), ..described.ok_or_else(none)? })
+    }
+
+    /// The repository of a run, made now unless it has one: the answer to an earlier request may have been lost.
+    ///
+    /// # Errors
+    /// [`NotMade::Taken`] where there is one of its name that is not its own.
+    pub async fn have(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
+        let taken = match self.create(run, expires).await {
+            Err(NotMade::Taken(said)) => said,
+            made => return made,
+        };
+        let found = self.find(run).await.map_err(|error| NotMade::Other(format!("{error:#}")))?;
+        found.ok_or(NotMade::Taken(taken))
+    }
+
+    /// The repository of a run, if there is one and its tag says so.
+    ///
+    /// # Errors
+    /// The API does not answer, or does not allow to ask.
+    pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
+        let found = self.client.describe_repositories().repository_names(instance_spec::name(run)).send().await;
+        let described = match found {
+            Ok(found) => found.repositories.unwrap_or_default(),
+            Err(error) if error.code() == Some(NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(anyhow!(said("DescribeRepositories", &error))),
+        };
+        let Some(repository) = described.first().and_then(known) else { return Ok(None) };
+        Ok(self.with_tags(repository).await?.filter(|repository| repository.run == run))
+    }
+
+    /// All repositories that runs made, this one and others, by their tags: whatever has none is somebody else's.
+    ///
+    /// # Errors
+    /// The API does not answer, or does not allow to ask.
+    pub async fn list(&self) -> anyhow::Result<Vec<Repository>> {
+        let mut pages = self.client.describe_repositories().into_paginator().send();
+        let mut all = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| anyhow!(said("DescribeRepositories", &error)))?;
+            for repository in page.repositories().iter().filter_map(known) {
+                all.extend(self.with_tags(repository).await?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// A repository with what its tags say; `None` where no run made it, or where it is gone meanwhile.
+    async fn with_tags(&self, repository: Repository) -> anyhow::Result<Option<Repository>> {
+        let tags = match self.client.list_tags_for_resource().resource_arn(&repository.arn).send().await {
+            Ok(answer) => answer.tags.unwrap_or_default(),
+            Err(error) if error.code() == Some(NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(anyhow!(said("ListTagsForResource", &error))),
+        };
+        let value = |key: &str| tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value);
+        let expires = value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok());
+        Ok(value(RUN).map(|run| Repository { run: run.to_owned(), expires, ..repository }))
+    }
+
+    /// What the API says when it is asked for a repository: its address, or the code of the error.
+    ///
+    /// # Errors
+    /// The API says anything else than that it is there or that it is not.
+    pub async fn state(&self, name: &str) -> anyhow::Result<String> {
+        match self.client.describe_repositories().repository_names(name).send().await {
+            Ok(answer) => {
+                let uri = answer.repositories().first().and_then(Described::repository_uri);
+                Ok(uri.with_context(|| format!("ECR Public does not say where {name} is"))?.to_owned())
+            }
+            Err(error) if error.code() == Some(NOT_FOUND) => Ok(NOT_FOUND.to_owned()),
+            Err(error) => Err(anyhow!(said("DescribeRepositories", &error))),
+        }
+    }
+
+    /// Removes a repository with all its images; already gone is fine. Says whether it was there.
+    ///
+    /// # Errors
+    /// The API does not answer, or does not allow it.
+    pub async fn remove(&self, name: &str) -> anyhow::Result<bool> {
+        match self.client.delete_repository().repository_name(name).force(true).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(NOT_FOUND) => Ok(false),
+            Err(error) => Err(anyhow!(said("DeleteRepository", &error))),
+        }
+    }
+
+    /// A password to log in with as `AWS`, good for twelve hours: hide it from the evidence before it is used.
+    ///
+    /// # Errors
+    /// The API does not answer, does not allow it, or gives something else.
+    pub async fn login_password(&self) -> anyhow::Result<String> {
+        let answer = self.client.get_authorization_token().send().await;
+        let answer = answer.map_err(|error| anyhow!(said("GetAuthorizationToken", &error)))?;
+        let data = answer.authorization_data();
+        let token = data.and_then(|data| data.authorization_token()).context("ECR Public gives no login")?;
+        password(token)
+    }
+
+    /// Puts a text where a manifest should be, by the API, which takes manifests as the registry does.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthorized`] where it refuses it for what it is; [`Refusal::Other`] for any other reason.
+    pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
+        let put = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send().await;
+        put.map(drop).map_err(|error| {
+            let said = said("PutImage", &error);
+            match error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) {
+                true => Refusal::Unauthorized(said),
+                false => Refusal::Other(said),
+            }
+        })
+    }
+}
+
+/// The host, and the port where it needs one, by which this host reaches the registry behind the public address.
+fn host(stand_in: &StandIn) -> String {
+    stand_in.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
+}
+
+/// The same, for a machine. One that stands in for an instance reaches this host's loopback at an address of its own.
+fn host_for_machines(stand_in: &StandIn) -> String {
+    let host = host(stand_in);
+    match host.split_once(':') {
+        Some(("127.0.0.1" | "localhost", port)) => format!("10.0.2.2:{port}"),
+        _ => host,
+    }
+}
+
+/// What the API describes, without what only its tags say.
+fn known(described: &Described) -> Option<Repository> {
+    let time = |at: &DateTime| Timestamp::from_millisecond(at.to_millis().ok()?).ok();
+    Some(Repository {
+        name: described.repository_name()?.to_owned(),
+        uri: described.repository_uri()?.to_owned(),
+        arn: described.repository_arn()?.to_owned(),
+        run: String::new(),
+        expires: None,
+        created: described.created_at().and_then(time),
+    })
+}
+
+/// The password in a token, which is `AWS:<password>` in base64. What it says of a token that is none holds no part of it.
+fn password(token: &str) -> anyhow::Result<String> {
+    let bytes = STANDARD.decode(token).map_err(|_| anyhow!("ECR Public's login is not in base64"))?;
+    let text = String::from_utf8(bytes).map_err(|_| anyhow!("ECR Public's login is no text"))?;
+    let password = text.strip_prefix("AWS:").filter(|password| !password.is_empty());
+    Ok(password.context("ECR Public's login is not for the user AWS")?.to_owned())
+}
+
+/// An error of the API: its code, its words, and what mends it; where there was no answer, what came in its way.
+fn said<E>(action: &str, error: &SdkError<E>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let Some(code) = error.code() else {
+        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+        let causes: Vec<String> = causes.map(ToString::to_string).collect();
+        let why = causes.join(": ");
+        let remedy = match why.contains("credentials") {
+            true => "log in, or name a profile in AWS_PROFILE",
+            false => "see that AWS, or what AWS_ENDPOINT_URL names, can be reached",
+        };
+        return format!("ECR Public does not answer {action}: {why}; {remedy}");
+    };
+    let remedy = match code {
+        "AccessDeniedException" | "AccessDenied" => format!("; allow ecr-public:{action} in the role's policy"),
+        "ExpiredTokenException" | "ExpiredToken" => "; the credentials have expired: log in again".to_owned(),
+        "UnrecognizedClientException" | "InvalidSignatureException" | "IncompleteSignatureException" => {
+            "; AWS does not know the credentials: log in, or name another profile in AWS_PROFILE".to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("{code}: {}{remedy}", error.message().unwrap_or(action).trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_user_and_a_password() {
+        assert_eq!(password("QVdTOmEtc2VjcmV0").unwrap(), "a-secret");
+        for (token, wrong) in [
+            ("b3RoZXI6YS1zZWNyZXQ=", "ECR Public's login is not for the user AWS"),
+            ("QVdTOg==", "ECR Public's login is not for the user AWS"),
+            ("no base64", "ECR Public's login is not in base64"),
+        ] {
+            assert_eq!(format!("{:#}", password(token).unwrap_err()), wrong);
+        }
+    }
+
+    #[test]
+    fn only_what_stands_in_for_the_registry_is_looked_for_elsewhere() {
+        let hosts = |registry: Option<&str>| {
+            let stand_in = StandIn { registry: registry.map(str::to_owned), ..StandIn::default() };
+            (host(&stand_in), host_for_machines(&stand_in))
+        };
+        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(hosts(None), both(PUBLIC, PUBLIC));
+        assert_eq!(hosts(Some("127.0.0.1:5000")), both("127.0.0.1:5000", "10.0.2.2:5000"));
+        assert_eq!(hosts(Some("192.0.2.1:5000")), both("192.0.2.1:5000", "192.0.2.1:5000"));
+    }
+}

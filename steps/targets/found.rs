@@ -1,0 +1,284 @@
+//! A machine that somebody else runs: it is looked at, lent for a run, and left as it was.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use super::Context;
+use super::machine::{Body, Machine, evidence_file};
+use crate::base::platform::TargetSpec;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::exec::cleanup::{Lease, Ledger};
+use crate::exec::command::{Command, tail};
+use crate::exec::shell::{Entrance, Shell, Ssh, Witness};
+use crate::targets::machine_info::Facts;
+use crate::targets::preflight::{Point, Provision, Root, Survey};
+
+const SETTLE: &str = include_str!("found/settle.sh");
+const PROVISION: &str = include_str!("found/provision.sh");
+const LEAVE: &str = include_str!("found/leave.sh");
+/// How long installing what is lacking may take, on a slow board with a slow mirror.
+const INSTALLING: Duration = Duration::from_secs(20 * 60);
+/// How long it may take to remove everything: images have many files.
+const LEAVING: Duration = Duration::from_secs(10 * 60);
+
+/// The way to a machine that somebody else runs.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// The target, as it was named.
+    pub target: TargetSpec,
+    /// The fingerprint of its host key, where one is named: `SHA256:…`.
+    pub host_key: Option<String>,
+    /// Whether what it lacks may be installed there for the time of the run.
+    pub provision: bool,
+}
+
+/// A machine that was looked at.
+#[derive(Clone, Debug)]
+pub struct Found {
+    way: Way,
+    /// What was seen.
+    pub survey: Survey,
+    /// The names that the run gives to units.
+    units: Vec<String>,
+}
+
+/// A machine lacks what a run needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{target} lacks what a run needs:\n{}\n`cargo run -- doctor --target {target}` tells all of it{}", list(.points), hint(.points))]
+pub struct Lacking {
+    /// The target.
+    pub target: String,
+    /// What is in the way.
+    pub points: Vec<Point>,
+}
+
+fn list(points: &[Point]) -> String {
+    let line = |point: &Point| format!("  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or(""));
+    points.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn hint(points: &[Point]) -> &'static str {
+    match points.iter().any(|point| point.by.is_some()) {
+        true => "; with --provision a run brings packages, lingering and the link, and takes them away again",
+        false => "",
+    }
+}
+
+impl Way {
+    /// Enters the machine.
+    ///
+    /// # Errors
+    /// It does not answer, is not the one that is meant, or does not let us in; the error says what to do.
+    async fn enter(&self, settings: &Settings, witness: Arc<dyn Witness>) -> anyhow::Result<Shell> {
+        match &self.target {
+            TargetSpec::Ssh { user, host, port } => {
+                let entrance = Entrance::new(user, host, *port, self.host_key.as_deref(), settings)?;
+                Ok(Shell::ssh(Ssh::enter(&entrance).await?, witness))
+            }
+            _ => {
+                let home = settings.home.clone().context("there is no home folder to put units in: set HOME")?;
+                Ok(Shell::local_in(home, witness))
+            }
+        }
+    }
+
+    /// What a run needs there: over SSH units too, for which such a machine is taken; on this host it may do without.
+    pub fn points(&self, survey: &Survey) -> Vec<Point> {
+        match self.target {
+            TargetSpec::Podman => survey.points_by_hand(),
+            _ => survey.points(),
+        }
+    }
+
+    /// What a run's ledger says of it.
+    fn lease(&self, run: &str) -> Lease {
+        Lease::Found { run: run.to_owned(), target: self.target.to_string(), host_key: self.host_key.clone() }
+    }
+
+    /// Enters the machine and looks at it; `units` are the names that the run is going to give to units.
+    ///
+    /// # Errors
+    /// It cannot be entered, or does not answer in the expected way.
+    pub async fn look(
+        self,
+        units: Vec<String>,
+        settings: &Settings,
+        witness: Arc<dyn Witness>,
+    ) -> anyhow::Result<Found> {
+        let shell = self.enter(settings, witness).await?;
+        let survey =
+            Survey::take(&shell, &units).await.with_context(|| format!("{} cannot be looked at", self.target))?;
+        Ok(Found { way: self, survey, units })
+    }
+
+    /// Removes what a run that is over has left there.
+    ///
+    /// # Errors
+    /// It cannot be entered, or something resists.
+    pub async fn leave(&self, run: &str, settings: &Settings, witness: Arc<dyn Witness>) -> anyhow::Result<()> {
+        let shell = self.enter(settings, witness).await?;
+        leave(&shell, run).await
+    }
+}
+
+async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
+    let output = shell.run(&Command::script(LEAVE, &[run]).time_limit(LEAVING)).await?;
+    let said = output.text();
+    output.success().with_context(|| format!("{}: not left as it was: {}", shell.machine(), tail(&said, 3)))?;
+    Ok(())
+}
+
+impl Found {
+    /// What is in the way of a run, and is not brought by it.
+    ///
+    /// # Errors
+    /// [`Lacking`] names all of it, with what brings it.
+    pub fn check(&self) -> Result<(), Lacking> {
+        let brings = self.way.provision && self.survey.root != Root::Never;
+        let stays = |point: &Point| point.is_in_the_way() && !(brings && point.by.is_some());
+        let points: Vec<Point> = self.way.points(&self.survey).into_iter().filter(stays).collect();
+        match points.is_empty() {
+            true => Ok(()),
+            false => Err(Lacking { target: self.way.target.to_string(), points }),
+        }
+    }
+
+    /// What the machine lacks that provisioning brings, as its script calls it.
+    fn lacking(&self) -> Vec<&'static str> {
+        let points = self.survey.points().into_iter().filter(Point::is_in_the_way);
+        points.filter_map(|point| point.by.map(Provision::word)).collect()
+    }
+
+    /// Brings what is lacking. Gives what the machine is then.
+    async fn provision(&self, shell: &Shell, lacking: &[&str], context: &Context) -> anyhow::Result<Facts> {
+        let target = &self.way.target;
+        context.progress.say(format!("{target}: bringing {}, for the time of the run", lacking.join(", ")));
+        let parameters: Vec<&str> = [context.run.as_str()].into_iter().chain(lacking.iter().copied()).collect();
+        let bring = Command::script(PROVISION, &parameters).time_limit(INSTALLING);
+        shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;
+        let survey = Survey::take(shell, &[]).await?;
+        let brought = self.survey.points().into_iter().filter(|point| point.by.is_some()).map(|point| point.name);
+        let brought: Vec<&str> = brought.collect();
+        let mut points = survey.points();
+        points.retain(|point| point.is_in_the_way() && brought.contains(&point.name));
+        anyhow::ensure!(points.is_empty(), Lacking { target: target.to_string(), points });
+        Ok(survey.facts)
+    }
+
+    /// Enters the machine for a run, and makes the one folder that the run has there.
+    ///
+    /// # Errors
+    /// It cannot be entered any more, or its folder cannot be made.
+    pub async fn lend(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
+        let started = Instant::now();
+        let shell = self.way.enter(&context.settings, context.witness.clone()).await?.named(name);
+        let lease = self.way.lease(&context.run);
+        context.ledger.take(lease.clone())?;
+        let parameters: Vec<&str> =
+            [context.run.as_str()].into_iter().chain(self.units.iter().map(String::as_str)).collect();
+        let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
+        let facts = match self.lacking() {
+            lacking if lacking.is_empty() => self.survey.facts.clone(),
+            lacking => Box::pin(self.provision(&shell, &lacking, context)).await?,
+        };
+        // Podman wants such a folder, and who was not logged in by systemd has none.
+        let runtime = self.survey.runtime.is_none().then(|| ("XDG_RUNTIME_DIR".to_owned(), format!("{folder}/run")));
+        let variables = [
+            ("CONTAINERS_STORAGE_CONF".to_owned(), format!("{folder}/storage.conf")),
+            ("XDG_DATA_HOME".to_owned(), format!("{folder}/data")),
+        ];
+        let shell = shell.with_variables(variables.into_iter().chain(runtime));
+        context.progress.say(format!("{name}: {} lends itself: {}", self.way.target, facts.distribution));
+        Ok(Machine {
+            name: name.to_owned(),
+            arch: facts.architecture,
+            shell: shell.clone(),
+            facts,
+            boot: started.elapsed(),
+            console: evidence_file(&context.evidence, name, "console.log"),
+            setup: Vec::new(),
+            evidence: context.evidence.clone(),
+            since: None,
+            body: Body::Found(Box::new(Loan {
+                way: self.way.clone(),
+                run: context.run.clone(),
+                units: self.units.clone(),
+                shell,
+                lease,
+                ledger: context.ledger.clone(),
+                progress: context.progress.clone(),
+                over: Mutex::default(),
+            })),
+        })
+    }
+}
+
+/// A machine of somebody else's while a run has it.
+pub(super) struct Loan {
+    way: Way,
+    run: String,
+    units: Vec<String>,
+    shell: Shell,
+    lease: Lease,
+    ledger: Arc<Ledger>,
+    progress: Progress,
+    over: Mutex<bool>,
+}
+
+impl std::fmt::Debug for Loan {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Loan({})", self.way.target)
+    }
+}
+
+impl Loan {
+    /// Whether the run still has it.
+    pub(super) fn alive(&self) -> Result<(), String> {
+        match *self.over.lock().unwrap_or_else(PoisonError::into_inner) {
+            true => Err("it was given back".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    /// What a person types to enter it.
+    pub(super) fn command_line(&self) -> String {
+        match &self.way.target {
+            TargetSpec::Ssh { user, host, port } => {
+                let port = port.map_or(String::new(), |port| format!("-p {port} "));
+                format!("ssh {port}{user}@{host}")
+            }
+            _ => "it is this host".to_owned(),
+        }
+    }
+
+    /// An address on this host's loopback, without its beginning, as the machine reaches it.
+    pub(super) async fn as_seen_there(&self, local: &str) -> anyhow::Result<String> {
+        let (port, rest) = local.split_at(local.find(|c: char| !c.is_ascii_digit()).unwrap_or(local.len()));
+        let there = self.shell.forward_back(port.parse()?).await?;
+        Ok(format!("127.0.0.1:{there}{rest}"))
+    }
+
+    /// What journal of it is the run's: that of its units, and nobody else's.
+    pub(super) fn journal(&self) -> Command {
+        let units = self.units.iter().map(|unit| format!("--user-unit={unit}.service"));
+        Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
+    }
+
+    /// Gives it back as it was.
+    pub(super) async fn give_back(&self) {
+        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let left = match leave(&self.shell, &self.run).await {
+            Ok(()) => self.ledger.forget(&self.lease),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = left {
+            self.progress.say(format!("{}: {error:#}", self.way.target));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,427 @@
+//! Disk images: made once from a definition by mmdebstrap, kept under the hash of what went into them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::child::Child;
+use super::definition::Definition;
+use super::{Context, cache, mirror, remedy};
+use crate::base::platform::Arch;
+use crate::base::programs;
+use crate::base::unit::Bytes;
+use crate::exec::cleanup::Lease;
+use crate::exec::command::{Command, Status, tail};
+use crate::exec::shell::Shell;
+
+/// Raised when the recipe below changes in a way that changes images.
+const RECIPE: &str = "1";
+/// The unpacked system, the disk made of it, and the packages in between.
+pub const ROOM: Bytes = Bytes(3_000_000_000);
+/// What packages are checked by while a disk is made.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Through qemu-user on a busy host.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
+/// How often a build says where it is.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// A system that can be booted. Machines write to overlays of its disk, never to the disk.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The root file system.
+    pub disk: PathBuf,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initrd: PathBuf,
+    /// What it is made of.
+    pub manifest: Manifest,
+}
+
+/// What an image is made of; `manifest.json` beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The hash of everything that went into it but the packages' versions.
+    pub key: String,
+    /// The distribution.
+    pub distribution: String,
+    /// The architecture's Debian name.
+    pub architecture: String,
+    /// When it was made (RFC 3339).
+    pub built: String,
+    /// How long that took, in seconds.
+    pub seconds: f64,
+    /// Where the packages came from.
+    pub mirror: String,
+    /// Every installed package and its version.
+    pub packages: BTreeMap<String, String>,
+}
+
+/// The scripts that run before the packages are unpacked and after they are installed.
+struct Hooks {
+    setup: PathBuf,
+    customize: PathBuf,
+}
+
+impl Hooks {
+    fn of(definition: &Definition) -> Hooks {
+        Hooks { setup: definition.setup.clone(), customize: definition.path.with_file_name("customize.sh") }
+    }
+}
+
+impl Image {
+    /// The hash of all that goes into an image: not memory or CPUs, which are the machine's alone.
+    ///
+    /// # Errors
+    /// One of the scripts beside the definition cannot be read.
+    pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
+        let hooks = Hooks::of(definition);
+        let mut key = cache::Key::default();
+        key.add("recipe", RECIPE.as_bytes());
+        key.add("distribution", definition.distribution.name().as_bytes());
+        key.add("architecture", arch.debian().as_bytes());
+        key.add("disk", definition.disk.0.to_string().as_bytes());
+        key.add("packages", definition.packages(arch).join("\n").as_bytes());
+        for script in [&hooks.setup, &hooks.customize] {
+            let text = fs::read(script).with_context(|| format!("{} cannot be read", script.display()))?;
+            key.add("script", &text);
+        }
+        Ok(key.finish())
+    }
+
+    /// The kept image of a definition, if there is one.
+    ///
+    /// # Errors
+    /// As for [`Image::key`].
+    pub fn kept(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Option<Image>> {
+        Ok(Image::open(&folder(cache).join(Image::key(definition, arch)?)))
+    }
+
+    /// The room it takes on this host's disk: less than its files' lengths, for the disk has holes.
+    pub fn room(&self) -> Bytes {
+        use std::os::unix::fs::MetadataExt;
+        let files = [&self.disk, &self.kernel, &self.initrd];
+        Bytes(files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
+    }
+
+    fn open(folder: &Path) -> Option<Image> {
+        let manifest = serde_json::from_slice(&fs::read(folder.join("manifest.json")).ok()?).ok()?;
+        let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| folder.join(name));
+        (disk.is_file() && kernel.is_file() && initrd.is_file()).then_some(Image { disk, kernel, initrd, manifest })
+    }
+
+    /// The image of a definition: the kept one, or one that is made now. Two runs do not make the same one twice.
+    ///
+    /// # Errors
+    /// It cannot be made here; the error names what is missing and the remedy.
+    pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Image> {
+        let key = Image::key(definition, arch)?;
+        let machines = folder(&context.settings.cache);
+        let folder = machines.join(&key);
+        if let Some(image) = Image::open(&folder) {
+            return Ok(image);
+        }
+        fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
+        let lock = machines.join(format!("{key}.lock"));
+        let _turn = cache::turn(&lock, &format!("image {key}"), LIMIT, &context.progress).await?;
+        match Image::open(&folder) {
+            Some(image) => Ok(image),
+            None => Build { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,
+        }
+    }
+}
+
+/// One build.
+struct Build<'a> {
+    definition: &'a Definition,
+    arch: Arch,
+    context: &'a Context,
+    key: &'a str,
+    machines: &'a Path,
+}
+
+impl Build<'_> {
+    async fn run(&self, folder: &Path) -> anyhow::Result<Image> {
+        let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
+        let shell = Shell::local(self.context.witness.clone());
+        let programs = self.check(&shell).await?;
+        let mirror = mirror::address(self.context.settings.mirror.as_deref(), Path::new("/etc/apt"));
+        mirror::reach(&shell, &mirror, self.definition.distribution, self.machines).await?;
+
+        let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
+        let lease = Lease::Path { path: work.clone() };
+        self.context.ledger.take(lease.clone())?;
+        let _ = fs::remove_dir_all(&work);
+        fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
+        progress.say(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
+
+        self.install(&shell, &programs, &mirror, &work).await?;
+        let root = work.join("root");
+        let packages = self.packages(&programs, &shell, &root).await?;
+        for (link, name) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
+            let target = fs::read_link(root.join(link)).with_context(|| format!("the image has no /{link}"))?;
+            let file = root.join(target.strip_prefix("/").unwrap_or(&target));
+            tokio::fs::copy(&file, work.join(name))
+                .await
+                .with_context(|| format!("{} cannot be copied", file.display()))?;
+        }
+        progress.say(format!("image {arch}: making the disk"));
+        let disk = work.join("disk.img");
+        File::create(&disk)?.set_len(self.definition.disk.0).context("the disk's file cannot be made")?;
+        let make = programs
+            .as_root(&[programs.mke2fs.as_str()])
+            .args(["-q", "-F", "-t", "ext4", "-L", "root", "-O", "^has_journal", "-d"])
+            .args([root.display().to_string(), disk.display().to_string()])
+            .time_limit(Duration::from_secs(600));
+        shell.read(&make).await?;
+        let remove = programs.as_root(&["rm", "-rf"]).arg(root.display().to_string());
+        shell.read(&remove).await.context("the unpacked system cannot be removed")?;
+        let manifest = Manifest {
+            key: self.key.to_owned(),
+            distribution: self.definition.distribution.name().to_owned(),
+            architecture: arch.debian().to_owned(),
+            built: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            seconds: started.elapsed().as_secs_f64().round(),
+            mirror,
+            packages,
+        };
+        fs::write(work.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
+        let _ = fs::remove_dir_all(folder);
+        fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
+        self.context.ledger.release(&lease)?;
+        progress.say(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+        Image::open(folder).with_context(|| format!("{} is not complete", folder.display()))
+    }
+
+    /// Everything that would only be noticed minutes later.
+    async fn check(&self, shell: &Shell) -> anyhow::Result<Programs> {
+        let programs = check_host(self.arch, &self.context.settings.cache)?;
+        if Arch::host() != Some(self.arch) {
+            let remedy = remedy(self.arch);
+            let probe = Command::new(programs::need("arch-test", &remedy)?).arg(self.arch.debian());
+            anyhow::ensure!(
+                shell.run(&probe).await?.succeeded(),
+                "{} programs do not run on this host, which making an image of them needs: {remedy} sets up qemu-user",
+                self.arch
+            );
+        }
+        Ok(programs)
+    }
+
+    async fn install(&self, shell: &Shell, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
+        let hooks = Hooks::of(self.definition);
+        let hook = |script: &Path| format!("sh {} \"$1\"", crate::exec::command::quote(&script.display().to_string()));
+        // Mounts of the host's own devices that go with the build, even if it is killed.
+        let apart = programs.as_root(&[programs.unshare.as_str(), "--mount", "--propagation", "private", "--"]);
+        // Where that is not allowed nothing can be mounted either, and mmdebstrap does without.
+        let apart = match shell.run(&apart.clone().arg("true")).await?.succeeded() {
+            true => apart,
+            false => programs.as_root(&[]),
+        };
+        let build = vec![
+            // Its own temporary files go with the folder, even if it is killed.
+            "env".to_owned(),
+            format!("TMPDIR={}", work.display()),
+            programs.mmdebstrap.clone(),
+            "--mode=root".to_owned(),
+            format!("--architectures={}", self.arch),
+            "--variant=minbase".to_owned(),
+            format!("--include={}", self.definition.packages(self.arch).join(",")),
+            format!("--setup-hook={}", hook(&hooks.setup)),
+            format!("--customize-hook={}", hook(&hooks.customize)),
+            self.definition.distribution.suite().to_owned(),
+            work.join("root").display().to_string(),
+            mirror.to_owned(),
+        ];
+        let (started, log) = (Instant::now(), work.join("build.log"));
+        let argv = [apart.argv, build].concat();
+        let child = Child::start(&argv, &log, &self.context.ledger)?;
+        let read = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                () = tokio::time::sleep(BEAT) => {
+                    let (arch, seconds) = (self.arch, started.elapsed().as_secs_f64());
+                    self.context.progress.say(format!("image {arch}: {} ({seconds:.0} s)", stage(&read())));
+                }
+            }
+            anyhow::ensure!(
+                started.elapsed() < LIMIT,
+                "the image was not made within {LIMIT:?}; last: {}",
+                tail(&read(), 5)
+            );
+        };
+        let said = read();
+        let failed = || format!("mmdebstrap ended with {status} while {}: {}", stage(&said), tail(&said, 10));
+        anyhow::ensure!(status == Status::Code(0), failed());
+        Ok(())
+    }
+
+    async fn packages(
+        &self,
+        programs: &Programs,
+        shell: &Shell,
+        root: &Path,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
+        let list = Command::new(programs.dpkg_query.as_str())
+            .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
+            .args(["--show", "--showformat=${Package} ${Version}\\n"]);
+        Ok(versions(&shell.read(&list).await?))
+    }
+}
+
+/// What images are made with.
+pub struct Programs {
+    mmdebstrap: String,
+    mke2fs: String,
+    dpkg_query: String,
+    unshare: String,
+    /// What stands before the command of somebody who is not root, so that it may give files to any user of the image.
+    namespace: Vec<String>,
+}
+
+impl Programs {
+    /// A command that may give files to any user: root's, or one in a user namespace.
+    fn as_root(&self, argv: &[&str]) -> Command {
+        let mut words = self.namespace.iter().map(String::as_str).chain(argv.iter().copied());
+        let program = words.next().unwrap_or("env").to_owned();
+        Command::new(program).args(words)
+    }
+}
+
+/// Finds what an image is made with, and checks that it may be made and has room.
+///
+/// # Errors
+/// Something is missing; the error names it and the remedy.
+pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
+    let (remedy, machines) = (remedy(arch), folder(cache));
+    let programs = Programs {
+        mmdebstrap: programs::need("mmdebstrap", &remedy)?,
+        mke2fs: programs::need("mke2fs", &remedy)?,
+        dpkg_query: programs::need("dpkg-query", &remedy)?,
+        unshare: programs::need("unshare", &remedy)?,
+        namespace: namespace(&remedy)?,
+    };
+    anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
+    fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
+    let free = room_left(&machines)?;
+    anyhow::ensure!(
+        free >= ROOM,
+        "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
+        machines.display()
+    );
+    Ok(programs)
+}
+
+/// What gives a user who is not root a namespace with user ids enough for an image: Podman's, which is tried.
+fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let words = [programs::need("podman", remedy)?, "unshare".to_owned()];
+    let tried = std::process::Command::new(&words[0]).args([&words[1], "true"]).output();
+    let said = match tried {
+        Ok(output) if output.status.success() => return Ok(words.to_vec()),
+        Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
+        Err(error) => error.to_string(),
+    };
+    anyhow::bail!(
+        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({said}): \
+         {remedy} gives them to this user"
+    )
+}
+
+/// The space that is left on the disk of a folder.
+///
+/// # Errors
+/// There is no such folder.
+pub fn room_left(folder: &Path) -> std::io::Result<Bytes> {
+    let space = rustix::fs::statvfs(folder)?;
+    Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
+}
+
+/// Where images are kept, each in a folder named by its key.
+pub fn folder(cache: &Path) -> PathBuf {
+    cache.join("machines")
+}
+
+fn versions(listed: &str) -> BTreeMap<String, String> {
+    let pairs = listed.lines().filter_map(|line| line.split_once(' '));
+    pairs.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
+}
+
+/// What mmdebstrap is at, from its own words: the last line that says so, without its dots.
+fn stage(log: &str) -> String {
+    let doing = |line: &&str| {
+        line.starts_with("I: ")
+            && ["running", "downloading", "extracting", "installing", "cleaning"]
+                .iter()
+                .any(|verb| line[3..].starts_with(verb))
+    };
+    let line = log.lines().rev().find(doing).map_or("starting", |line| &line[3..]);
+    let line = line.split(" in shell").next().unwrap_or(line);
+    line.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = include_str!("../../fixtures/facts/mmdebstrap.txt");
+
+    fn machines() -> [Definition; 3] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        ["nano", "mega", "tiny"].map(|name| Definition::named(root, name).unwrap())
+    }
+
+    #[test]
+    fn machines_of_the_same_software_share_one_image() {
+        let [nano, mega, tiny] = machines().map(|machine| Image::key(&machine, Arch::Amd64).unwrap());
+        assert_eq!((&nano, &nano), (&mega, &tiny));
+        assert_eq!(nano.len(), 20);
+        let [machine, ..] = machines();
+        assert_ne!(nano, Image::key(&machine, Arch::Arm64).unwrap());
+        let more = Definition { packages: vec!["crun".into()], ..machine.clone() };
+        assert_ne!(nano, Image::key(&more, Arch::Amd64).unwrap());
+        let shuffled = Definition { packages: machine.packages.iter().rev().cloned().collect(), ..machine };
+        assert_eq!(nano, Image::key(&shuffled, Arch::Amd64).unwrap());
+    }
+
+    #[test]
+    fn a_folder_that_lacks_a_part_is_no_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let [machine, ..] = machines();
+        assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
+        let own = folder.path().join("machines").join(Image::key(&machine, Arch::Amd64).unwrap());
+        fs::create_dir_all(&own).unwrap();
+        let manifest = r#"{"key":"k","distribution":"debian-13","architecture":"amd64","built":"2026-01-01T00:00:00Z",
+            "seconds":33,"mirror":"http://m","packages":{"crun":"1.21-1"}}"#;
+        for name in ["disk.img", "vmlinuz", "manifest.json"] {
+            fs::write(own.join(name), manifest).unwrap();
+        }
+        assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
+        fs::write(own.join("initrd"), "").unwrap();
+        let image = Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().unwrap();
+        assert_eq!(image.manifest.packages["crun"], "1.21-1");
+    }
+
+    #[test]
+    fn a_build_says_what_it_is_at() {
+        let at = |end: &str| stage(&LOG[..LOG.find(end).unwrap() + end.len()]);
+        assert_eq!(stage(""), "starting");
+        assert_eq!(at("extracting archives...\n"), "extracting archives");
+        assert_eq!(
+            at("installing remaining packages inside the chroot...\n"),
+            "installing remaining packages inside the chroot"
+        );
+        assert_eq!(at("exec /root\n"), "running --setup-hook");
+        assert_eq!(stage(LOG), "cleaning package lists and apt cache");
+        assert_eq!(versions("crun 1.21-1\nbash 5.2\n")["crun"], "1.21-1");
+    }
+}

@@ -1,0 +1,356 @@
+//! A machine that is up: what runs on it, what is known of it, and how it goes.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use super::child::Child;
+use super::{Context, Qmp, console, keys};
+use crate::base::platform::Arch;
+use crate::exec::cleanup::{Lease, Ledger};
+use crate::exec::command::{Command, tail};
+use crate::exec::shell::Shell;
+use crate::targets::machine_info::Facts;
+
+/// The machine whose console and journal need no name before them: the annex's own device.
+pub(super) const MAIN: &str = "nano";
+/// A socket's path may be no longer than this.
+const SOCKET: usize = 100;
+/// How long QEMU gets to end by itself.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// A machine is no longer there, and why. The infrastructure's fault, never a claim's.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("machine {machine} is gone: {reason}")]
+pub struct Gone {
+    /// Its name.
+    pub machine: String,
+    /// What was seen of its end.
+    pub reason: String,
+}
+
+/// A machine that is up. Dropping it ends it and removes what it was made of.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its name: its definition's, with a number from the second one of a run on.
+    pub name: String,
+    /// Its architecture.
+    pub arch: Arch,
+    /// Where its commands run.
+    pub shell: Shell,
+    /// What it is.
+    pub facts: Facts,
+    /// From the start of QEMU to a system that is up, whether booted or thawed.
+    pub boot: Duration,
+    /// What it writes to its console, among the evidence.
+    pub console: PathBuf,
+    /// What was done to make it the annex's device, and how long each of it took; nothing where its image has it all.
+    pub setup: Vec<SetupStep>,
+    pub(super) evidence: PathBuf,
+    /// When it came of a snapshot: what its journal says of before is every such machine's.
+    pub(super) since: Option<Timestamp>,
+    pub(super) body: Body,
+}
+
+/// One of the things that the annex does to a machine before it can run the workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetupStep {
+    /// Its name in samples: `podman`, of `setup.podman`.
+    pub name: &'static str,
+    /// What was typed.
+    pub line: String,
+    /// How long it took.
+    pub wall: Duration,
+}
+
+/// What a machine runs on.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// QEMU on this host.
+    Qemu(Box<Emulated>),
+    /// An instance in EC2.
+    #[cfg(feature = "aws")]
+    Ec2(Box<super::ec2::Instance>),
+    /// A machine that somebody else runs.
+    Found(Box<super::found::Loan>),
+}
+
+/// A machine of ours.
+#[derive(Debug)]
+pub(super) struct Emulated {
+    pub(super) port: u16,
+    pub(super) qmp: Mutex<Qmp>,
+    // The order matters: the program goes before the folder it writes to.
+    pub(super) child: Child,
+    pub(super) work: Work,
+}
+
+impl Machine {
+    /// Whether it is still there, as far as is known: its QEMU runs, and its kernel has not given up.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn alive(&self) -> Result<(), Gone> {
+        let gone = |reason: String| Gone { machine: self.name.clone(), reason };
+        match &self.body {
+            Body::Qemu(emulated) => {
+                if let Some(status) = emulated.child.ended() {
+                    return Err(gone(format!("qemu ended with {status}: {}", emulated.work.qemu_said())));
+                }
+            }
+            #[cfg(feature = "aws")]
+            Body::Ec2(instance) => instance.alive().map_err(gone)?,
+            Body::Found(loan) => loan.alive().map_err(gone)?,
+        }
+        let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
+        console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
+    }
+
+    /// Its QEMU, if it is one of this host's.
+    pub(super) fn emulated(&self) -> Option<&Emulated> {
+        match &self.body {
+            Body::Qemu(emulated) => Some(emulated),
+            #[cfg(feature = "aws")]
+            Body::Ec2(_) => None,
+            Body::Found(_) => None,
+        }
+    }
+
+    /// Comes to its end when the machine does: its QEMU has ended. One in the cloud is asked by who needs to know.
+    pub async fn gone(&self) -> Gone {
+        let Some(emulated) = self.emulated() else { return std::future::pending().await };
+        let status = emulated.child.wait().await;
+        let reason = format!("qemu ended with {status}: {}", emulated.work.qemu_said());
+        Gone { machine: self.name.clone(), reason }
+    }
+
+    /// Who went without memory on it so far, by its kernel's words on the console; `None` where there was enough.
+    pub fn shortage(&self) -> Option<String> {
+        console::shortage(&String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()))
+    }
+
+    /// Writes the system's journal beside the evidence and says where; of a machine of somebody else's, only what the run's
+    /// own units have said.
+    ///
+    /// # Errors
+    /// The machine does not give it, or it cannot be written.
+    pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
+        let mut journal = match &self.body {
+            Body::Found(loan) => loan.journal(),
+            _ => Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]),
+        };
+        if let Some(since) = self.since.filter(|_| self.name != MAIN) {
+            journal = journal.arg(format!("--since=@{}", since.as_second()));
+        }
+        let output = self.shell.run(&journal).await?.success()?;
+        let file = evidence_file(&self.evidence, &self.name, "journal.log");
+        fs::write(&file, output.stdout).with_context(|| format!("{} cannot be written", file.display()))?;
+        Ok(file)
+    }
+
+    /// For how long its CPUs were busy since it started, all of them together, in seconds; and the text that says so.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub async fn busy(&self) -> anyhow::Result<(f64, String)> {
+        let look = Command::script("getconf CLK_TCK; head -n 1 /proc/stat", &[]);
+        let raw = self.shell.read(&look).await?;
+        let seconds = busy(&raw).with_context(|| format!("{}: \"{raw}\" is no account of its CPUs", self.name))?;
+        Ok((seconds, raw.trim_end().to_owned()))
+    }
+
+    /// An address, or what begins with one, that this host serves on its loopback, as the machine reaches it; any other
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// The machine's SSH server does not carry connections back.
+    pub async fn as_seen_there(&self, address: &str) -> anyhow::Result<String> {
+        let Some(local) = address.strip_prefix("127.0.0.1:") else { return Ok(address.to_owned()) };
+        match &self.body {
+            // That of the host in QEMU's user-mode network.
+            Body::Qemu(_) => Ok(format!("10.0.2.2:{local}")),
+            #[cfg(feature = "aws")]
+            Body::Ec2(_) => Ok(address.to_owned()),
+            Body::Found(loan) => loan.as_seen_there(local).await,
+        }
+    }
+
+    /// Has it stand still, so that it takes memory and nothing else; one in the cloud goes on.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        self.control("stop").await
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub async fn resume(&self) -> anyhow::Result<()> {
+        self.control("cont").await
+    }
+
+    async fn control(&self, verb: &str) -> anyhow::Result<()> {
+        let Some(emulated) = self.emulated() else { return Ok(()) };
+        emulated.qmp.lock().await.execute(verb, serde_json::json!({})).await.map(drop)
+    }
+
+    /// What a person types to enter it while it is up.
+    pub fn command_line(&self) -> String {
+        match &self.body {
+            Body::Qemu(emulated) => {
+                keys::command_line(&self.name, keys::USER, "127.0.0.1", emulated.port, &emulated.work.folder)
+            }
+            #[cfg(feature = "aws")]
+            Body::Ec2(instance) => instance.command_line(),
+            Body::Found(loan) => loan.command_line(),
+        }
+    }
+
+    /// Ends it at once, without a word to the guest, and releases all it was made of; one of somebody else's is given back
+    /// as it was. Its evidence stays.
+    pub async fn shut_down(&self) {
+        match &self.body {
+            Body::Qemu(emulated) => emulated.shut_down().await,
+            #[cfg(feature = "aws")]
+            Body::Ec2(instance) => instance.shut_down().await,
+            Body::Found(loan) => loan.give_back().await,
+        }
+    }
+}
+
+impl Emulated {
+    async fn shut_down(&self) {
+        let mut qmp = self.qmp.lock().await;
+        // If QEMU does not hear us any more, it is killed.
+        let _ = tokio::time::timeout(GOODBYE, async {
+            let _ = qmp.quit().await;
+            self.child.wait().await
+        })
+        .await;
+        self.child.end();
+        self.work.remove();
+    }
+}
+
+/// The seconds that CPUs were neither idle nor waiting: ticks in a second, and the first line of `/proc/stat`, whose
+/// numbers are user, nice, system, idle, iowait, irq, softirq, steal.
+fn busy(text: &str) -> Option<f64> {
+    let (ticks, line) = text.split_once('\n')?;
+    let counts: Vec<f64> = line.strip_prefix("cpu ")?.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    let busy = counts.get(..3)?.iter().sum::<f64>() + counts.get(5..8)?.iter().sum::<f64>();
+    Some(busy / ticks.trim().parse::<f64>().ok()?)
+}
+
+/// A file of a machine's among the evidence: `console.log`, `mega.console.log`.
+pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathBuf {
+    match machine == MAIN {
+        true => evidence.join(what),
+        false => evidence.join(format!("{machine}.{what}")),
+    }
+}
+
+/// The folder of one machine while it lives: disk, keys, sockets. Nobody else may look into it.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The machine's name.
+    pub(super) name: String,
+    /// Where.
+    pub(super) folder: PathBuf,
+    ledger: Arc<Ledger>,
+}
+
+impl Work {
+    /// A folder for the next machine of this name.
+    pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<Work> {
+        let run = Path::new("/tmp").join(format!("assay-{}", context.run));
+        if !run.exists() {
+            context.ledger.take(Lease::Path { path: run.clone() })?;
+        }
+        let private = |path: &Path| DirBuilder::new().mode(0o700).create(path);
+        let made = private(&run).or_else(|error| match fs::symlink_metadata(&run) {
+            Ok(meta) if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() => Ok(()),
+            _ => Err(error),
+        });
+        made.with_context(|| format!("{} cannot be made", run.display()))?;
+        for number in 1..10_000 {
+            let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+            let folder = run.join(&name);
+            anyhow::ensure!(
+                folder.as_os_str().len() + "/arrival".len() <= SOCKET,
+                "{} is too long for a socket's path: give the run a shorter id",
+                folder.display()
+            );
+            match private(&folder) {
+                Ok(()) => return Ok(Work { name, folder, ledger: Arc::clone(&context.ledger) }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("{} cannot be made", folder.display())),
+            }
+        }
+        anyhow::bail!("{} holds too many machines called {name}", run.display())
+    }
+
+    /// Where QEMU's own words go.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join("qemu.log")
+    }
+
+    /// The end of QEMU's own words.
+    pub(super) fn qemu_said(&self) -> String {
+        let said = fs::read_to_string(self.log()).unwrap_or_default();
+        let end = tail(&said, 3).replace('\n', "; ");
+        if end.is_empty() { "it said nothing".to_owned() } else { end }
+    }
+
+    /// Removes it; what resists is removed with the run's folder, which is in the ledger.
+    fn remove(&self) {
+        let _ = self.ledger.release(&Lease::Path { path: self.folder.clone() });
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_busy_when_they_neither_idle_nor_wait() {
+        assert_eq!(busy("100\ncpu  10 20 30 5000 400 1 2 37 0 0\ncpu0 1"), Some(1.0));
+        assert_eq!(busy("100\ncpu  10 20\n"), None);
+        assert_eq!(busy(""), None);
+    }
+
+    #[test]
+    fn only_the_main_machine_has_no_name_before_its_files() {
+        let evidence = Path::new("/e");
+        assert_eq!(evidence_file(evidence, "nano", "console.log"), Path::new("/e/console.log"));
+        assert_eq!(evidence_file(evidence, "nano-2", "journal.log"), Path::new("/e/nano-2.journal.log"));
+    }
+
+    #[test]
+    fn machines_of_one_name_are_numbered_and_their_folders_go() {
+        let context = super::super::tests::context();
+        let first = Work::make(&context, "m").unwrap();
+        let second = Work::make(&context, "m").unwrap();
+        assert_eq!((first.name.as_str(), second.name.as_str()), ("m", "m-2"));
+        let folder = first.folder.clone();
+        assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+        drop(first);
+        assert!(!folder.exists() && second.folder.exists());
+        assert_eq!(Work::make(&context, "m").unwrap().name, "m");
+        assert!(context.ledger.close().is_empty());
+        assert!(!folder.parent().unwrap().exists(), "the run's folder goes with the ledger");
+    }
+}

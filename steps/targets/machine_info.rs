@@ -1,0 +1,257 @@
+//! What a machine is: its CPU, memory, kernel and the versions of the software a claim may depend on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::base::platform::Arch;
+use crate::base::procfs;
+use crate::claims::deviation::FACTS;
+use crate::exec::command::Command;
+use crate::exec::shell::{Shell, ShellError};
+
+/// What runs a machine's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The host's CPU, through KVM.
+    Kvm,
+    /// QEMU's translator: right, but some fifty times slower.
+    Tcg,
+    /// Nothing stands between: it is no virtual machine of ours.
+    None,
+}
+
+impl Accelerator {
+    /// What runs the instructions of a machine of somebody else's, as it sees it itself: QEMU without an accelerator says
+    /// so.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn of(shell: &Shell) -> Result<Accelerator, ShellError> {
+        let said = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
+        Ok(match said.trim() {
+            "qemu" => Accelerator::Tcg,
+            _ => Accelerator::None,
+        })
+    }
+
+    /// Whether the CPU runs at its own speed, so that times and CPU shares mean something.
+    pub fn native(self) -> bool {
+        self != Accelerator::Tcg
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg",
+            Accelerator::None => "none",
+        })
+    }
+}
+
+/// What a machine says of itself, and what its host knows of it. What is not installed is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The distribution's own name for itself: `Debian GNU/Linux 13 (trixie)`.
+    pub distribution: String,
+    /// The kernel's name for this boot: it tells machines, and boots of one machine, apart.
+    pub boot: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The architecture.
+    pub architecture: Arch,
+    /// How many CPUs are online.
+    pub cpus: u64,
+    /// `MemTotal`, in bytes.
+    pub memory: u64,
+    /// What runs the instructions.
+    pub accelerator: Accelerator,
+    /// Whether times and CPU shares mean something.
+    pub native: bool,
+    /// Podman's version.
+    pub podman: Option<String>,
+    /// crun's version.
+    pub crun: Option<String>,
+    /// What crun was built with: `+SYSTEMD`, `+WASM:wasmedge`.
+    pub crun_features: Vec<String>,
+    /// The WasmEdge library's package version.
+    pub wasmedge: Option<String>,
+    /// systemd's version.
+    pub systemd: Option<String>,
+    /// The cgroup controllers that are delegated to the user.
+    pub controllers: Vec<String>,
+    /// The version of the QEMU that runs it.
+    pub qemu: Option<String>,
+    /// The image it was started from: the hash of its definition.
+    pub image: Option<String>,
+    /// The boot it was started from, frozen: the hash of what that rests on, and when it was.
+    pub snapshot: Option<String>,
+}
+
+/// Prints everything in sections, in one go: on an emulated CPU each command costs a second.
+const GATHER: &str = r#"
+say() { printf '== %s\n' "$1"; shift; "$@" 2>/dev/null || :; }
+say distribution sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/os-release
+say boot cat /proc/sys/kernel/random/boot_id
+say kernel uname -r
+say machine uname -m
+say cpus nproc
+say memory grep MemTotal /proc/meminfo
+# They make folders in the user's home and below /run even for that; here they make them elsewhere.
+elsewhere=$(mktemp -d)
+aside() { HOME=$elsewhere XDG_CONFIG_HOME=$elsewhere XDG_RUNTIME_DIR=$elsewhere "$@"; }
+say podman aside podman --version
+say crun aside crun --version
+rm -rf "$elsewhere"
+say wasmedge dpkg-query --show --showformat='${Version}\n' libwasmedge0
+say systemd systemctl --version
+say controllers cat "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/cgroup.controllers"
+"#;
+
+impl Facts {
+    /// The facts by the names that declarations of deviations go by; what is not installed is not there.
+    pub fn named(&self) -> BTreeMap<String, String> {
+        let values = [
+            Some(self.distribution.clone()),
+            Some(self.architecture.to_string()),
+            Some(self.accelerator.to_string()),
+            Some(self.kernel.clone()),
+            self.podman.clone(),
+            self.crun.clone(),
+            self.wasmedge.clone(),
+            self.systemd.clone(),
+        ];
+        let named = FACTS.iter().zip(values);
+        named.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
+    }
+
+    /// Asks a machine, by one command.
+    ///
+    /// # Errors
+    /// Where it does not answer, or not in the expected way.
+    pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<Facts> {
+        let said = shell.read(&Command::script(GATHER, &[])).await?;
+        Facts::parse(&said, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
+    }
+
+    fn parse(said: &str, accelerator: Accelerator) -> anyhow::Result<Facts> {
+        let wanted = |name: &str| section(said, name).with_context(|| format!("it says nothing of its {name}"));
+        let machine = wanted("machine")?;
+        let memory = wanted("memory")?;
+        Ok(Facts {
+            distribution: wanted("distribution")?.to_owned(),
+            boot: wanted("boot")?.to_owned(),
+            kernel: wanted("kernel")?.to_owned(),
+            architecture: Arch::from_uname(machine).with_context(|| format!("its architecture is {machine}"))?,
+            cpus: wanted("cpus")?.parse().context("its number of CPUs is none")?,
+            memory: procfs::size(memory, "MemTotal").with_context(|| format!("its memory is \"{memory}\""))?.0,
+            accelerator,
+            native: accelerator.native(),
+            podman: section(said, "podman").and_then(last_word),
+            crun: section(said, "crun").and_then(|text| last_word(text.lines().next()?)),
+            crun_features: section(said, "crun").map(runtime_features).unwrap_or_default(),
+            wasmedge: section(said, "wasmedge").map(str::to_owned),
+            systemd: section(said, "systemd").and_then(systemd),
+            controllers: words(section(said, "controllers").unwrap_or_default()),
+            qemu: None,
+            image: None,
+            snapshot: None,
+        })
+    }
+}
+
+/// The text between `== name` and the next such line; `None` if it is empty.
+pub(crate) fn section<'a>(said: &'a str, name: &str) -> Option<&'a str> {
+    let parts = said.split("== ").filter_map(|part| part.split_once('\n'));
+    let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
+    Some(text.trim()).filter(|text| !text.is_empty())
+}
+
+fn last_word(line: &str) -> Option<String> {
+    line.split_whitespace().last().map(str::to_owned)
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What a container runtime was built with: the line of its `--version` on which every word begins with a plus sign.
+pub fn runtime_features(text: &str) -> Vec<String> {
+    words(text.lines().find(|line| line.starts_with('+')).unwrap_or_default())
+}
+
+/// `systemd 257 (257.13-1~deb13u1)`: the full version if there is one.
+fn systemd(text: &str) -> Option<String> {
+    let line = text.lines().next()?;
+    let short = line.strip_prefix("systemd ")?;
+    let full = short.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+    Some(full.map_or(short, |(version, _)| version).trim().to_owned())
+}
+
+/// What a machine of ours has said of itself; for tests.
+#[cfg(test)]
+pub(crate) fn recorded() -> Facts {
+    const SAID: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");
+    Facts::parse(SAID, Accelerator::Tcg).expect("what was recorded can be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debian_13_machine_is_read_in_full() {
+        let facts = recorded();
+        assert_eq!(facts.distribution, "Debian GNU/Linux 13 (trixie)");
+        assert_eq!(facts.boot, "8e4aa539-97c8-4038-94ad-91ba0db31f76");
+        assert_eq!(facts.architecture, Arch::Amd64);
+        assert_eq!(facts.cpus, 2);
+        assert_eq!(facts.memory / 1_048_576, 411);
+        assert!(!facts.native);
+        assert_eq!(facts.podman.as_deref(), Some("5.4.2"));
+        assert_eq!(facts.crun.as_deref(), Some("1.21"));
+        assert!(facts.crun_features.contains(&"+WASM:wasmedge".to_owned()), "{:?}", facts.crun_features);
+        assert!(facts.wasmedge.unwrap().starts_with("0.14.1"));
+        assert!(facts.systemd.unwrap().starts_with("257."));
+        assert!(facts.controllers.contains(&"memory".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_installed_is_none_and_what_must_be_there_is_named() {
+        let bare = "== distribution\nAlpine\n== boot\n6cd5\n== kernel\n6.1\n== machine\naarch64\n== cpus\n1\n\
+                    == memory\nMemTotal: 1024 kB\n== podman\n== crun\n== wasmedge\n== systemd\n== controllers\n";
+        let facts = Facts::parse(bare, Accelerator::None).unwrap();
+        assert_eq!((facts.architecture, facts.memory, facts.native), (Arch::Arm64, 1_048_576, true));
+        assert_eq!(facts.boot, "6cd5");
+        assert_eq!((facts.podman, facts.crun, facts.wasmedge, facts.systemd), (None, None, None, None));
+        assert!(facts.controllers.is_empty());
+
+        let error = Facts::parse("== kernel\n6.1\n", Accelerator::None).unwrap_err().to_string();
+        assert_eq!(error, "it says nothing of its machine");
+        assert!(Facts::parse(&bare.replace("aarch64", "riscv64"), Accelerator::None).is_err());
+        let nobody = Facts::parse(&bare.replace("6cd5", ""), Accelerator::None).unwrap_err().to_string();
+        assert_eq!(nobody, "it says nothing of its boot");
+    }
+
+    #[test]
+    fn a_runtime_that_lists_no_features_has_none() {
+        let runc =
+            "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1+deb12u1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n";
+        assert!(runtime_features(runc).is_empty());
+        let crun = "crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD +SELINUX +YAJL\n";
+        assert_eq!(runtime_features(crun), ["+SYSTEMD", "+SELINUX", "+YAJL"]);
+    }
+
+    #[test]
+    fn an_architecture_has_two_names() {
+        assert_eq!("arm64".parse(), Ok(Arch::Arm64));
+        assert_eq!(Arch::Arm64.uname(), "aarch64");
+        let error = "x86_64".parse::<Arch>().unwrap_err().to_string();
+        assert_eq!(error, "\"x86_64\" is no architecture: write amd64 or arm64");
+    }
+}

@@ -1,0 +1,430 @@
+//! What a machine that somebody else runs has of what a run needs there, and what brings what it lacks. A command that
+//! changes nothing, and what it printed.
+
+#[cfg(test)]
+mod tests;
+
+use anyhow::Context as _;
+use jiff::SignedDuration;
+
+use crate::base::packages::Distribution;
+use crate::base::procfs::now;
+use crate::base::unit::Bytes;
+use crate::claims::plan::Seen;
+use crate::exec::command::Command;
+use crate::exec::shell::Shell;
+use crate::targets::machine_info::{Accelerator, Facts, section};
+
+const SCRIPT: &str = include_str!("preflight/survey.sh");
+/// How far its clock may be from ours: times of both stand side by side in the evidence.
+const SKEW: f64 = 60.0;
+/// What a run may take of its disk: the images of conventional containers, and the room in which they are unpacked.
+const ROOM: Bytes = Bytes(512 * 1024 * 1024);
+/// What a unit needs to be limited, and its use to be read.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// The first Podman that knows Quadlets.
+const PODMAN: (u64, u64) = (4, 4);
+/// The first Podman that finds WebAssembly's runtime without the link `crun-wasm`.
+const WITHOUT_LINK: (u64, u64) = (5, 0);
+
+/// The names of what units rest on.
+const SYSTEMD: &str = "systemd";
+const MANAGER: &str = "systemd of the user";
+const LINGERING: &str = "lingering";
+const DELEGATION: &str = "cgroup delegation";
+const QUADLET: &str = "Quadlet";
+
+/// As whom commands run there may become root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// They are root's already.
+    Is,
+    /// By sudo, without a password.
+    Sudo,
+    /// Not at all.
+    Never,
+}
+
+/// What was seen of a machine.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// What it is.
+    pub facts: Facts,
+    /// Whether commands may become root's.
+    pub root: Root,
+    /// The user's home.
+    pub home: String,
+    /// The user's folder below `/run`, where a login made one.
+    pub runtime: Option<String>,
+    /// Whether systemd is what the machine was started by.
+    pub systemd: bool,
+    said: String,
+    /// How far its clock is from ours, in seconds; behind is negative.
+    clock: f64,
+}
+
+/// How a machine meets one need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// What is needed.
+    pub name: &'static str,
+    /// What there is of it.
+    pub found: String,
+    /// What brings it, where it is not there.
+    pub remedy: Option<String>,
+    /// Whether a run works without it.
+    pub needed: bool,
+    /// What brings it when the machine may be provisioned.
+    pub by: Option<Provision>,
+}
+
+/// What provisioning does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provision {
+    /// Installs a package.
+    Package(&'static str),
+    /// Lets the user's units live on without a login.
+    Linger,
+    /// Makes the link by which older Podmans find WebAssembly's runtime.
+    Link,
+}
+
+impl Provision {
+    /// What the script that brings it calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Provision::Package(package) => package,
+            Provision::Linger => "linger",
+            Provision::Link => "link",
+        }
+    }
+}
+
+impl Point {
+    fn there(name: &'static str, found: impl Into<String>) -> Point {
+        Point { name, found: found.into(), remedy: None, needed: true, by: None }
+    }
+
+    fn lacking(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Point {
+        Point { remedy: Some(remedy.into()), ..Point::there(name, found) }
+    }
+
+    fn optional(self) -> Point {
+        Point { needed: false, ..self }
+    }
+
+    fn by(self, by: Provision) -> Point {
+        Point { by: Some(by), ..self }
+    }
+
+    /// Whether it is not there although a run does not work without it.
+    pub fn is_in_the_way(&self) -> bool {
+        self.needed && self.remedy.is_some()
+    }
+}
+
+impl Survey {
+    /// Looks at a machine; `units` are the names that a run gives to its units.
+    ///
+    /// # Errors
+    /// It does not answer, or not in the expected way.
+    pub async fn take(shell: &Shell, units: &[String]) -> anyhow::Result<Survey> {
+        let names: Vec<&str> = units.iter().map(String::as_str).collect();
+        let before = now();
+        let said = shell.read(&Command::script(SCRIPT, &names)).await?;
+        let middle = before + (now() - before) / 2.0;
+        let facts = Facts::gather(shell, Accelerator::of(shell).await?).await?;
+        Survey::parse(said, facts, middle).with_context(|| format!("{}: the survey cannot be read", shell.machine()))
+    }
+
+    fn parse(said: String, facts: Facts, now: f64) -> anyhow::Result<Survey> {
+        let clock: f64 = section(&said, "clock").and_then(|text| text.parse().ok()).context("it has no clock")?;
+        Ok(Survey {
+            root: match section(&said, "root") {
+                Some("root") => Root::Is,
+                Some("sudo") => Root::Sudo,
+                _ => Root::Never,
+            },
+            home: section(&said, "home").and_then(|text| text.strip_prefix("writable ")).unwrap_or_default().to_owned(),
+            runtime: section(&said, "runtime").map(str::to_owned),
+            systemd: section(&said, "init") == Some("systemd"),
+            // It says whole seconds.
+            clock: clock + 0.5 - now,
+            said,
+            facts,
+        })
+    }
+
+    /// As whom commands run there.
+    pub fn user(&self) -> &str {
+        self.word("user")
+    }
+
+    /// What decides what can be judged on the machine.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            arch: self.facts.architecture,
+            native: self.facts.native,
+            units: self.has_units(),
+            root: self.root != Root::Never,
+        }
+    }
+
+    /// Whether there is a systemd that makes units of the user's Quadlets.
+    pub fn has_units(&self) -> bool {
+        [self.systemd_point(), self.manager(), self.generator()].iter().all(|point| point.remedy.is_none())
+    }
+
+    /// What a run does without where it may run the workload by `podman run`: what units rest on.
+    pub fn points_by_hand(&self) -> Vec<Point> {
+        let of_units = [SYSTEMD, MANAGER, LINGERING, DELEGATION, QUADLET];
+        let points = self.points().into_iter();
+        points.map(|point| if of_units.contains(&point.name) { point.optional() } else { point }).collect()
+    }
+
+    /// What is in the way of a run, and what is not: in the order in which it is needed.
+    pub fn points(&self) -> Vec<Point> {
+        let user = match self.word("uid") {
+            "0" => Point::lacking("unprivileged user", "it is root", "log in as another one: ssh://USER@…"),
+            _ => Point::there("unprivileged user", self.user()),
+        };
+        let mut points = vec![user, self.systemd_point(), self.cgroups()];
+        // What rests on systemd is not there without it, which need not be said over and over.
+        if self.systemd {
+            points.extend([self.manager(), self.lingers(), self.controllers()]);
+        }
+        points.extend([self.podman(), self.generator(), self.crun(), self.library(), self.link(), self.ids()]);
+        points.extend([self.writable(), self.room(), self.time(), self.names(), self.left(), self.sudo()]);
+        points
+    }
+
+    fn word(&self, name: &str) -> &str {
+        section(&self.said, name).unwrap_or_default()
+    }
+
+    fn install(&self, package: &str) -> String {
+        Distribution::of(self.word("release"), self.root == Root::Is).install(&[package])
+    }
+
+    fn systemd_point(&self) -> Point {
+        match self.systemd {
+            true => Point::there(SYSTEMD, self.facts.systemd.clone().unwrap_or_default()),
+            false => {
+                let found = format!("it was started by {}, not by systemd", self.word("init"));
+                Point::lacking(SYSTEMD, found, "take a machine that systemd runs: units are what is claimed about")
+            }
+        }
+    }
+
+    fn cgroups(&self) -> Point {
+        let remedy = "boot it without systemd.unified_cgroup_hierarchy=0 on the kernel's command line, and without \
+                      cgroup v1 mounts";
+        match (self.word("cgroup"), self.word("unified")) {
+            ("cgroup2fs", _) => Point::there("cgroup v2", "the only hierarchy"),
+            (_, "cgroup2fs") => Point::lacking("cgroup v2", "cgroups are hybrid, v1 with v2 beside it", remedy),
+            ("", _) => Point::lacking("cgroup v2", "there is no /sys/fs/cgroup", "mount it: cgroup2"),
+            _ => Point::lacking("cgroup v2", "cgroups are v1", remedy),
+        }
+    }
+
+    fn manager(&self) -> Point {
+        let (name, said) = (MANAGER, self.word("manager"));
+        match said {
+            "running" | "degraded" | "starting" if self.runtime.is_some() => Point::there(name, said),
+            _ => {
+                let remedy = format!("{}; then log in anew", self.install("dbus-user-session libpam-systemd"));
+                Point::lacking(name, format!("it does not answer: {}", last_line(said)), remedy)
+            }
+        }
+    }
+
+    fn lingers(&self) -> Point {
+        match self.word("lingers") {
+            "" | "no" => {
+                let found = format!("units of {} end with the last login", self.user());
+                let remedy = format!("sudo loginctl enable-linger {}", self.user());
+                Point::lacking(LINGERING, found, remedy).by(Provision::Linger)
+            }
+            _ => Point::there(LINGERING, "units live on without a login"),
+        }
+    }
+
+    fn controllers(&self) -> Point {
+        let (name, has) = (DELEGATION, &self.facts.controllers);
+        let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|one| !has.iter().any(|other| other == one)).collect();
+        match lacks.is_empty() {
+            true => Point::there(name, has.join(" ")),
+            false => {
+                let remedy = "put \"[Service]\\nDelegate=cpu memory pids\" into \
+                              /etc/systemd/system/user@.service.d/delegate.conf; then sudo systemctl daemon-reload";
+                Point::lacking(name, format!("the user's systemd has no {}", lacks.join(", ")), remedy)
+            }
+        }
+    }
+
+    fn podman(&self) -> Point {
+        let Some(version) = &self.facts.podman else {
+            return Point::lacking("podman", "it is not there", self.install("podman"))
+                .by(Provision::Package("podman"));
+        };
+        match older(version, PODMAN) {
+            false => Point::there("podman", version),
+            true => Point::lacking("podman", format!("{version} knows no Quadlets"), "bring podman 4.4 or newer"),
+        }
+    }
+
+    fn generator(&self) -> Point {
+        match self.word("generator") {
+            "" if self.facts.podman.is_none() => {
+                Point::lacking(QUADLET, "podman brings it", self.install("podman")).by(Provision::Package("podman"))
+            }
+            "" => Point::lacking(QUADLET, "podman's generator for user units is not there", self.install("podman")),
+            path => Point::there(QUADLET, path),
+        }
+    }
+
+    fn crun(&self) -> Point {
+        let name = "crun with WasmEdge";
+        let wasm = self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge");
+        match (&self.facts.crun, wasm) {
+            (Some(version), true) => Point::there(name, version),
+            (Some(version), false) => {
+                let remedy = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
+                Point::lacking(name, format!("crun {version} is not built with it"), remedy)
+            }
+            (None, _) => Point::lacking(name, "crun is not there", self.install("crun")).by(Provision::Package("crun")),
+        }
+    }
+
+    fn library(&self) -> Point {
+        match self.word("library") {
+            "" => Point::lacking("WasmEdge library", "no libwasmedge.so.0", self.install("libwasmedge0"))
+                .by(Provision::Package("libwasmedge0")),
+            _ => Point::there("WasmEdge library", self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0")),
+        }
+    }
+
+    fn link(&self) -> Point {
+        let name = "crun-wasm";
+        let needed = self.facts.podman.as_deref().is_some_and(|version| older(version, WITHOUT_LINK));
+        match self.word("link") {
+            "" if needed => {
+                let found = "this podman looks for it to run WebAssembly, and it is not there";
+                Point::lacking(name, found, "sudo ln -s /usr/bin/crun /usr/local/bin/crun-wasm").by(Provision::Link)
+            }
+            "" => Point::there(name, "not there, and this podman does without"),
+            path => Point::there(name, path),
+        }
+    }
+
+    fn ids(&self) -> Point {
+        let name = "podman without root";
+        match self.word("ids") {
+            "" => {
+                let remedy = format!(
+                    "{}; sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}",
+                    self.install("uidmap"),
+                    self.user()
+                );
+                Point::lacking(name, "the user has no user ids of its own, or no newuidmap", remedy)
+                    .by(Provision::Package("uidmap"))
+            }
+            _ => Point::there(name, "has user ids of its own"),
+        }
+    }
+
+    fn writable(&self) -> Point {
+        let name = "home";
+        match self.home.is_empty() {
+            false => Point::there(name, &self.home),
+            true => {
+                let found = format!("it cannot be written to: {}", last_line(self.word("home")));
+                Point::lacking(name, found, "see to it that the user's home can be written to")
+            }
+        }
+    }
+
+    fn room(&self) -> Point {
+        // Filesystem, 1024-blocks, used, available, capacity, where.
+        let kilobytes = self.word("free").split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
+        let free = Bytes(kilobytes.unwrap_or_default() * 1024);
+        match free >= ROOM {
+            true => Point::there("room in the home", format!("{free} are free")),
+            false => {
+                let remedy = format!("free some: a run takes up to {ROOM}, and gives it back");
+                Point::lacking("room in the home", format!("{free} are free"), remedy)
+            }
+        }
+    }
+
+    fn time(&self) -> Point {
+        let off = self.clock.abs();
+        match off <= SKEW {
+            true => Point::there("clock", "as this host's"),
+            false => {
+                let away = SignedDuration::from_secs(off.round() as i64);
+                let side = if self.clock < 0.0 { "behind" } else { "ahead of" };
+                let remedy = "set it: sudo timedatectl set-ntp true, or sudo date --set";
+                Point::lacking("clock", format!("it is {away:#} {side} this host's"), remedy)
+            }
+        }
+    }
+
+    fn names(&self) -> Point {
+        let mut taken: Vec<&str> = self.word("taken").lines().collect();
+        taken.sort_unstable();
+        taken.dedup();
+        match taken.is_empty() {
+            true => Point::there("names of units", "free"),
+            false => {
+                let found = format!("there already: {}", taken.join(", "));
+                Point::lacking("names of units", found, "remove or rename them: nothing of yours is overwritten")
+            }
+        }
+    }
+
+    fn left(&self) -> Point {
+        let left: Vec<&str> = self.word("left").lines().collect();
+        match left.is_empty() {
+            true => Point::there("earlier runs", "have left nothing"),
+            false => {
+                let found = format!("another run is under way there, or has left {}", left.join(", "));
+                Point::lacking("earlier runs", found, "cargo run -- gc, on the host that ran it, removes what is left")
+            }
+        }
+    }
+
+    fn sudo(&self) -> Point {
+        match self.root {
+            Root::Never => {
+                let found = format!("{} is not let without a password: claims that need root are not run", self.user());
+                let remedy = format!("to have them too: {} ALL=(ALL) NOPASSWD: ALL, in /etc/sudoers.d", self.user());
+                Point::lacking("sudo", found, remedy).optional()
+            }
+            Root::Is => Point::there("sudo", "not needed").optional(),
+            Root::Sudo => Point::there("sudo", "without a password").optional(),
+        }
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().next_back().unwrap_or("it says nothing")
+}
+
+/// Whether a version is older than one of two numbers; one that cannot be read is not.
+fn older(version: &str, than: (u64, u64)) -> bool {
+    let mut numbers = version.split('.').map_while(|word| word.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), minor) => (major, minor.unwrap_or(0)) < than,
+        _ => false,
+    }
+}
+
+/// A machine of ours, looked at as if it were somebody else's; for tests.
+#[cfg(test)]
+pub(crate) fn recorded() -> Survey {
+    const SAID: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");
+    let clock = section(SAID, "clock").and_then(|text| text.parse().ok()).expect("it says what time it is");
+    Survey::parse(SAID.to_owned(), crate::targets::machine_info::recorded(), clock)
+        .expect("what was recorded can be read")
+}

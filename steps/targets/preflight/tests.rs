@@ -1,0 +1,89 @@
+//! What is said of machines that lack something.
+
+use super::*;
+
+/// What was recorded, with one section said otherwise.
+fn with(name: &str, text: &str) -> Survey {
+    let before = recorded();
+    let old = format!("== {name}\n{}", section(&before.said, name).unwrap_or_default());
+    assert!(before.said.contains(&old), "{name}");
+    let said = before.said.replace(&old, &format!("== {name}\n{text}"));
+    Survey::parse(said, before.facts, 1_795_599_391.5).unwrap()
+}
+
+/// What is in the way on a machine that says this: how it is found, and what to do.
+fn in_the_way(name: &str, text: &str) -> (String, String) {
+    let mut points = with(name, text).points();
+    points.retain(Point::is_in_the_way);
+    assert_eq!(points.len(), 1, "{points:?}");
+    let point = points.remove(0);
+    (format!("{}: {}", point.name, point.found), point.remedy.unwrap())
+}
+
+#[test]
+fn on_a_machine_like_the_device_nothing_is_in_the_way() {
+    let survey = recorded();
+    let lacking: Vec<Point> = survey.points().into_iter().filter(|point| point.remedy.is_some()).collect();
+    assert_eq!(lacking, []);
+    assert_eq!((survey.user(), survey.home.as_str(), survey.root), ("guest", "/home/guest", Root::Sudo));
+    assert_eq!(survey.runtime.as_deref(), Some("/run/user/1001"));
+}
+
+#[test]
+fn each_thing_that_is_missing_is_told_with_what_brings_it() {
+    for (name, text, found, remedy) in [
+        ("uid", "0", "unprivileged user: it is root", "log in as another one"),
+        ("cgroup", "tmpfs", "cgroup v2: cgroups are v1", "boot it without"),
+        (
+            "manager",
+            "Failed to connect to bus: No medium found",
+            "systemd of the user: it does not answer: Failed to connect to bus: No medium found",
+            "sudo apt-get install dbus-user-session",
+        ),
+        ("lingers", "no", "lingering: units of guest end with the last login", "sudo loginctl enable-linger guest"),
+        ("library", "", "WasmEdge library: no libwasmedge.so.0", "sudo apt-get install libwasmedge0"),
+        ("generator", "", "Quadlet: podman's generator", "sudo apt-get install podman"),
+        ("ids", "", "podman without root: the user has no user ids", "sudo apt-get install uidmap; sudo usermod"),
+        ("home", "mktemp: Read-only file system", "home: it cannot be written to: mktemp: Read-only", "see to it"),
+        ("free", "/dev/vda 4112096 3513044 372956 14% /", "room in the home: 381.9 MB are free", "free some"),
+        ("clock", "1795588591", "clock: it is 3h behind this host's", "set it: sudo timedatectl"),
+        ("taken", "no-quota.service\nno-quota.service", "names of units: there already: no-quota.service", "remove"),
+        ("left", "/home/guest/.assay-1", "earlier runs: another run is under way there", "cargo run -- gc"),
+    ] {
+        let (seen, help) = in_the_way(name, text);
+        assert!(seen.starts_with(found) && help.starts_with(remedy), "{name}: {seen}; {help}");
+    }
+}
+
+#[test]
+fn without_systemd_what_rests_on_it_is_not_told_too() {
+    let (seen, _) = in_the_way("init", "tini");
+    assert_eq!(seen, "systemd: it was started by tini, not by systemd");
+}
+
+#[test]
+fn without_sudo_a_run_works_and_is_told_what_it_goes_without() {
+    let survey = with("root", "");
+    let sudo = survey.points().into_iter().find(|point| point.name == "sudo").unwrap();
+    assert!(!sudo.is_in_the_way() && sudo.remedy.is_some_and(|remedy| remedy.contains("NOPASSWD")));
+    assert_eq!(survey.root, Root::Never);
+}
+
+#[test]
+fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
+    let with = |podman: &str| {
+        let mut survey = with("link", "");
+        survey.facts.podman = Some(podman.to_owned());
+        let points = survey.points().into_iter().filter(Point::is_in_the_way);
+        points.map(|point| point.name).collect::<Vec<_>>()
+    };
+    assert_eq!((with("5.4.2"), with("4.9.3"), with("4.3.1")), (vec![], vec!["crun-wasm"], vec!["podman", "crun-wasm"]));
+}
+
+#[tokio::test]
+async fn a_machine_that_says_something_else_is_not_taken_for_one_that_lacks_everything() {
+    let fake =
+        crate::exec::shell::Fake::default().answer("sh -s", 0, "Welcome\n").answer("systemd-detect-virt", 1, "none");
+    let error = Survey::take(&Shell::fake(fake), &[]).await.unwrap_err();
+    assert!(format!("{error:#}").contains("its facts cannot be read"), "{error:#}");
+}

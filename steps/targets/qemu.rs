@@ -1,0 +1,308 @@
+//! The one place that knows QEMU's command line. Pure but for asking QEMU its version.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::base::platform::Arch;
+use crate::base::programs;
+use crate::exec::command::Command;
+use crate::exec::shell::Shell;
+use crate::targets::machine_info::Accelerator;
+
+/// Before this the translator panics today's kernels.
+const LEAST_FOR_TCG: (u32, u32) = (8, 2);
+
+/// QEMU for one architecture, as it is installed here.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// The program.
+    pub program: String,
+    /// Its version: `10.0.2`.
+    pub version: String,
+    /// All that it says of its version, its package's included: what one build froze another may not thaw.
+    pub build: String,
+}
+
+/// What one machine's QEMU is told.
+#[derive(Clone, Debug)]
+pub struct Board {
+    /// The guest's architecture.
+    pub arch: Arch,
+    /// What runs its instructions.
+    pub accelerator: Accelerator,
+    /// How many CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory: u64,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initrd: PathBuf,
+    /// Where the console's text goes.
+    pub console: PathBuf,
+    /// What only a machine has that is to live; a probe of the accelerator has none.
+    pub devices: Option<Devices>,
+}
+
+/// Where a machine's memory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// QEMU's own affair.
+    Anonymous,
+    /// In a file, in which it stays when QEMU ends.
+    Kept(PathBuf),
+    /// As it was frozen in a file, which is not written to: the machine comes with the state that belongs to it.
+    Frozen(PathBuf),
+    /// As it was frozen, in a file of the machine's own, in which it is to be frozen once more.
+    Thawed(PathBuf),
+}
+
+/// Disks, memory, network and control.
+#[derive(Clone, Debug)]
+pub struct Devices {
+    /// The memory.
+    pub ram: Memory,
+    /// The root disk's overlay.
+    pub root: PathBuf,
+    /// The disk with the keys.
+    pub keys: PathBuf,
+    /// The host's port that leads to the guest's SSH server.
+    pub port: u16,
+    /// The control socket.
+    pub qmp: PathBuf,
+    /// The socket at which a thawed machine is told what is to be its own.
+    pub arrival: PathBuf,
+}
+
+/// QEMU's name for an architecture.
+pub fn program(arch: Arch) -> String {
+    format!("qemu-system-{}", arch.uname())
+}
+
+impl Memory {
+    /// QEMU's words for it, of so many MiB; what is frozen is mapped, and what a machine changes of it is its own.
+    fn object(&self, size: u64) -> Option<String> {
+        let (file, sharing) = match self {
+            Memory::Anonymous => return None,
+            Memory::Kept(file) | Memory::Thawed(file) => (file, "share=on"),
+            Memory::Frozen(file) => (file, "share=off,readonly=on,rom=off"),
+        };
+        let file = comma(&file.display().to_string());
+        Some(format!("memory-backend-file,id=ram,size={size}M,mem-path={file},{sharing}"))
+    }
+}
+
+impl Qemu {
+    /// The QEMU for an architecture.
+    ///
+    /// # Errors
+    /// It is not installed, or says nothing of its version.
+    pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
+        let program = programs::need(&program(arch), &super::remedy(arch))?;
+        let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
+        let version =
+            version(&said).with_context(|| format!("{program} --version says no version: {}", said.trim()))?;
+        let build = said.lines().next().unwrap_or_default().trim().to_owned();
+        Ok(Qemu { program, version, build })
+    }
+
+    /// Whether it can be trusted with an accelerator.
+    ///
+    /// # Errors
+    /// It translates, and is too old for that.
+    pub fn fit(&self, accelerator: Accelerator) -> anyhow::Result<()> {
+        let (least, least_minor) = LEAST_FOR_TCG;
+        anyhow::ensure!(
+            accelerator != Accelerator::Tcg || numbers(&self.version) >= LEAST_FOR_TCG,
+            "qemu {} crashes guests where it has to emulate the cpu: install {least}.{least_minor} or newer \
+             (ci/setup takes it from bookworm-backports on Debian 12)",
+            self.version
+        );
+        Ok(())
+    }
+
+    /// Starts a machine that has nothing but our kind of network card, and ends before its first instruction.
+    pub fn bare(&self, arch: Arch) -> Command {
+        let machine = match arch {
+            Arch::Amd64 => "q35",
+            Arch::Arm64 => "virt",
+        };
+        Command::new(self.program.as_str())
+            .args(["-machine", machine, "-accel", "tcg", "-m", "64", "-S"])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-monitor", "stdio"])
+            .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"])
+            .stdin("quit\n")
+    }
+
+    /// The whole command line for a board.
+    pub fn argv(&self, board: &Board) -> Vec<String> {
+        let (machine, cpu, tty) = match (board.arch, board.accelerator) {
+            // A CPU that can do little is emulated faster than one that can do everything: a boot and some starts of Podman
+            // took 38 s and 39 s of a host's CPU instead of 42 s. What images are unpacked and checked with, it can do.
+            (Arch::Amd64, Accelerator::Tcg) => ("q35", "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed", "ttyS0"),
+            (Arch::Amd64, _) => ("q35", "host", "ttyS0"),
+            // Signing pointers in software costs more than anything else a guest does.
+            (Arch::Arm64, Accelerator::Tcg) => ("virt", "max,pauth=off", "ttyAMA0"),
+            (Arch::Arm64, _) => ("virt,gic-version=max", "host", "ttyAMA0"),
+        };
+        let machine = match (board.arch, board.accelerator) {
+            // A kernel leaves its HPET ticking, unheard, 250 times a second: a machine that has nothing to do took 25 ms of a
+            // host's CPU a second, and takes 6 ms without.
+            (Arch::Amd64, Accelerator::Tcg) => format!("{machine},hpet=off"),
+            _ => machine.to_owned(),
+        };
+        let accelerator = match board.accelerator {
+            // One thread takes the guest's CPUs in turn. With a thread for each, they wake each other through the host's
+            // kernel and work on memory atomically: of two to four machines at once, each took 9 % to 20 % more of a host's
+            // two CPUs.
+            Accelerator::Tcg => "tcg,thread=single",
+            _ => "kvm",
+        };
+        let (cpus, memory) = (board.cpus.to_string(), board.memory.to_string());
+        // What the kernel does not know it hands to init as environment: the console is a file, not a terminal.
+        let emulated = match (board.arch, board.accelerator) {
+            // A timer on a busy host may miss its cue, and the kernel would give up ("IO-APIC + timer doesn't work"), or on
+            // its quick clock. And what does not speculate need not be kept from it.
+            (Arch::Amd64, Accelerator::Tcg) => " no_timer_check tsc=reliable mitigations=off",
+            (Arch::Arm64, Accelerator::Tcg) => " mitigations=off",
+            _ => "",
+        };
+        let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0{emulated}");
+        let ram = board.devices.as_ref().and_then(|devices| devices.ram.object(board.memory));
+        let machine = format!("{machine}{}", if ram.is_some() { ",memory-backend=ram" } else { "" });
+        let mut argv: Vec<String> = vec![self.program.clone()];
+        let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
+        add(&["-machine", &machine, "-cpu", cpu, "-accel", accelerator, "-smp", &cpus, "-m", &memory]);
+        add(&["-nodefaults", "-no-user-config", "-display", "none"]);
+        add(&["-kernel", &board.kernel.display().to_string(), "-initrd", &board.initrd.display().to_string()]);
+        let console = comma(&board.console.display().to_string());
+        add(&["-append", &append, "-chardev", &format!("file,id=console,path={console},append=on")]);
+        add(&["-serial", "chardev:console"]);
+        if let Some(ram) = &ram {
+            add(&["-object", ram]);
+        }
+        if let Some(devices) = &board.devices {
+            if matches!(devices.ram, Memory::Frozen(_) | Memory::Thawed(_)) {
+                add(&["-incoming", "defer"]);
+            }
+            // The overlay goes with the run: nothing in it needs to survive the host.
+            add(&["-drive", &drive("root", &devices.root, "format=qcow2,cache=unsafe,discard=unmap")]);
+            add(&["-device", "virtio-blk-pci,drive=root"]);
+            add(&["-drive", &drive("keys", &devices.keys, "format=raw,readonly=on")]);
+            add(&["-device", "virtio-blk-pci,drive=keys,serial=assay-keys"]);
+            add(&["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:22", devices.port)]);
+            add(&["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"]);
+            let [qmp, arrival] = [&devices.qmp, &devices.arrival].map(|path| comma(&path.display().to_string()));
+            add(&["-qmp", &format!("unix:{qmp},server=on,wait=off")]);
+            add(&["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=arrival,name=assay.arrival"]);
+            add(&["-chardev", &format!("socket,id=arrival,path={arrival},server=on,wait=off")]);
+        }
+        argv
+    }
+}
+
+/// Whether QEMU ended because somebody else took the port between our look and its start.
+pub fn port_was_taken(said: &str) -> bool {
+    said.contains("Could not set up host forwarding rule")
+}
+
+fn drive(id: &str, file: &std::path::Path, options: &str) -> String {
+    format!("if=none,id={id},file={},{options}", comma(&file.display().to_string()))
+}
+
+/// In QEMU's options a comma inside a value is written twice.
+fn comma(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+fn version(said: &str) -> Option<String> {
+    let rest = said.split_once("version ")?.1;
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    Some(rest[..end].to_owned()).filter(|version| version.contains('.'))
+}
+
+fn numbers(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn qemu(version: &str) -> Qemu {
+        Qemu { program: "qemu".into(), version: version.into(), build: version.into() }
+    }
+
+    #[tokio::test]
+    async fn the_version_is_read_and_an_old_translator_refused() {
+        let said = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c) 2003-2025\n";
+        assert_eq!(version(said).as_deref(), Some("10.0.2"));
+        assert_eq!(version("QEMU emulator version 8.2\n").as_deref(), Some("8.2"));
+        assert_eq!(version("no such thing"), None);
+        assert!(qemu("10.0.2").fit(Accelerator::Tcg).is_ok());
+        assert!(qemu("8.2.0").fit(Accelerator::Tcg).is_ok());
+        assert!(qemu("7.2.17").fit(Accelerator::Kvm).is_ok());
+        let error = qemu("7.2.17").fit(Accelerator::Tcg).unwrap_err().to_string();
+        assert!(error.starts_with("qemu 7.2.17 crashes guests") && error.contains("bookworm-backports"), "{error}");
+    }
+
+    #[test]
+    fn a_board_is_spelt_out() {
+        let mut board = Board {
+            arch: Arch::Arm64,
+            accelerator: Accelerator::Tcg,
+            cpus: 2,
+            memory: 452,
+            kernel: "/i/vmlinuz".into(),
+            initrd: "/i/initrd".into(),
+            console: "/e/console.log".into(),
+            devices: Some(Devices {
+                ram: Memory::Anonymous,
+                root: "/w,1/root.qcow2".into(),
+                keys: "/w/keys.tar".into(),
+                port: 4022,
+                qmp: "/w/qmp".into(),
+                arrival: "/w/arrival".into(),
+            }),
+        };
+        let line = qemu("10.0.2").argv(&board).join(" ");
+        assert!(
+            line.starts_with("qemu -machine virt -cpu max,pauth=off -accel tcg,thread=single -smp 2 -m 452 "),
+            "{line}"
+        );
+        assert!(
+            line.contains(
+                "-append root=/dev/vda rw console=ttyAMA0 TERM=dumb SYSTEMD_COLORS=0 mitigations=off -chardev file,id=console,path=/e/console.log,append=on -serial chardev:console"
+            ),
+            "{line}"
+        );
+        assert!(line.contains("file=/w,,1/root.qcow2,format=qcow2"), "{line}");
+        assert!(line.contains("hostfwd=tcp:127.0.0.1:4022-:22"), "{line}");
+        let mut with = |ram: Memory| {
+            board.devices.as_mut().unwrap().ram = ram;
+            qemu("10.0.2").argv(&board).join(" ")
+        };
+        let kept = with(Memory::Kept("/s/r,am".into()));
+        assert!(kept.contains("-machine virt,memory-backend=ram "), "{kept}");
+        assert!(kept.contains("-object memory-backend-file,id=ram,size=452M,mem-path=/s/r,,am,share=on "), "{kept}");
+        assert!(!kept.contains("-incoming"), "{kept}");
+        let frozen = with(Memory::Frozen("/s/ram".into()));
+        assert!(frozen.contains("mem-path=/s/ram,share=off,readonly=on,rom=off -incoming defer"), "{frozen}");
+        let thawed = with(Memory::Thawed("/s/ram".into()));
+        assert!(thawed.contains("mem-path=/s/ram,share=on -incoming defer"), "{thawed}");
+        board.devices = None;
+        board.arch = Arch::Amd64;
+        board.accelerator = Accelerator::Kvm;
+        let line = qemu("10.0.2").argv(&board).join(" ");
+        assert!(line.starts_with("qemu -machine q35 -cpu host -accel kvm ") && !line.contains("-drive"), "{line}");
+        board.accelerator = Accelerator::Tcg;
+        let line = qemu("10.0.2").argv(&board).join(" ");
+        assert!(
+            line.starts_with("qemu -machine q35,hpet=off -cpu Nehalem") && line.contains(" tsc=reliable "),
+            "{line}"
+        );
+        assert!(port_was_taken("qemu: -netdev user: Could not set up host forwarding rule 'tcp:127.0.0.1:1-:22'"));
+    }
+}

@@ -1,0 +1,76 @@
+//! A repository in ECR Public, as plain values: they need neither an account nor its SDK.
+
+use jiff::Timestamp;
+
+/// The registry that every address in ECR Public begins with.
+pub const PUBLIC: &str = "public.ecr.aws";
+
+/// A repository that a run made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// Its name: `assay-<run>`.
+    pub name: String,
+    /// Its address, as ECR Public says it: `public.ecr.aws/<alias>/<name>`.
+    pub uri: String,
+    /// What the API calls it.
+    pub arn: String,
+    /// The run that made it.
+    pub run: String,
+    /// When whoever finds it may remove it; `None` where its tag says nothing that is a time.
+    pub expires: Option<Timestamp>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+}
+
+impl Repository {
+    /// Its address at another host and port, behind which the same registry is.
+    pub fn at(&self, host: &str) -> String {
+        match self.uri.strip_prefix(PUBLIC) {
+            Some(rest) => format!("{host}{rest}"),
+            None => self.uri.clone(),
+        }
+    }
+}
+
+/// Why there is no repository of that name for the one who wanted to make it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotMade {
+    /// There is one already; in the words of the API, its code first.
+    #[error("{0}")]
+    Taken(String),
+    /// Anything else; it may be there all the same, if only the answer was lost.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Why a registry's operation did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The registry was reached and does not allow it to this caller.
+    #[error("the registry refuses: {0}")]
+    Unauthorized(String),
+    /// Anything else: no connection, a time-out, too many requests, a payload that is no image.
+    #[error("the registry was not asked or did not answer: {0}")]
+    Other(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_has_the_same_path_wherever_its_registry_is() {
+        let repository = Repository {
+            name: "assay-r1".to_owned(),
+            uri: "public.ecr.aws/x1y2z3a4/assay-r1".to_owned(),
+            arn: "arn:aws:ecr-public::123456789012:repository/assay-r1".to_owned(),
+            run: "r1".to_owned(),
+            expires: None,
+            created: None,
+        };
+        assert_eq!(repository.at(PUBLIC), repository.uri);
+        assert_eq!(repository.at("127.0.0.1:5000"), "127.0.0.1:5000/x1y2z3a4/assay-r1");
+        let elsewhere = Repository { uri: "registry.example.org/assay-r1".to_owned(), ..repository };
+        assert_eq!(elsewhere.at("127.0.0.1:5000"), elsewhere.uri, "what is not there is not looked for there");
+    }
+}

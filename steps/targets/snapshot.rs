@@ -1,0 +1,459 @@
+//! A boot, frozen once it was over: memory, disk and what else makes a machine, kept on this host and known by its sums.
+//!
+//! Every machine of a snapshot shares its identity: boot, machine and host keys. They are this host's alone: reached
+//! over loopback, and never given to anybody.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::image::room_left;
+use super::machine::{Machine, Work};
+use super::qemu::{Devices, Memory};
+use super::thaw::thaw_into;
+use super::vm::{ProvisionError, Vm};
+use super::{cache, keys};
+use crate::base::digest::sha256_of;
+use crate::base::poll::{self, Look, TooLate};
+use crate::base::progress::Progress;
+use crate::base::unit::Bytes;
+use crate::exec::cleanup::Lease;
+use crate::exec::command::Command;
+use crate::targets::machine_info::{Accelerator, Facts};
+
+/// Raised when what is frozen changes, or how.
+const RECIPE: &str = "2";
+/// The state without the memory is a megabyte.
+const FREEZING: Duration = Duration::from_secs(60);
+/// A few boots on a busy host, one after the other.
+const LIMIT: Duration = Duration::from_secs(900);
+/// How long it may take a machine to come to rest, and of how much of a CPU in a second one is at rest: an emulated one that
+/// has nothing to do takes 10 ms to 80 ms.
+const REST: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_millis(120);
+/// What lies beside memory and disk, and what the disk may grow by until it is frozen.
+const BESIDE: u64 = 200 << 20;
+
+/// What is known of a snapshot; `manifest.json` beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// The hash of everything that it rests on.
+    pub(super) key: String,
+    /// The kind of machine, its architecture and the hash of its image, and what was done to it: of these, one snapshot is
+    /// kept.
+    kind: String,
+    /// When it was frozen (RFC 3339).
+    frozen: String,
+    /// How long the boot took, in seconds.
+    pub(super) boot: f64,
+    /// What the machine said of itself.
+    pub(super) facts: Facts,
+    /// The SHA-256 of each of its files.
+    sums: BTreeMap<String, String>,
+}
+
+/// What is done to a machine that came of a snapshot, before it is frozen once more.
+#[derive(Clone, Copy, Debug)]
+pub struct Preparation<'a> {
+    /// What the machine has then, in words: of these, one snapshot is kept for a kind of machine.
+    pub name: &'a str,
+    /// What that rests on besides the machine: if it changes, there is another snapshot.
+    pub rests_on: &'a str,
+}
+
+/// A snapshot that is whole.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) folder: PathBuf,
+    /// Whether it was made just now: what is wrong with it would be wrong with the next one.
+    pub(super) new: bool,
+    pub(super) manifest: Manifest,
+}
+
+impl Snapshot {
+    /// The machine's memory, mapped by every machine that comes of it.
+    pub(super) const MEMORY: &str = "ram";
+    /// Everything else that is not on disk.
+    pub(super) const STATE: &str = "state";
+    /// The disk, over the image's.
+    pub(super) const DISK: &str = "root.qcow2";
+    /// What the boot wrote to its console.
+    pub(super) const CONSOLE: &str = "console.log";
+
+    const MANIFEST: &str = "manifest.json";
+    const FILES: [&str; 7] =
+        [Self::MEMORY, Self::STATE, Self::DISK, Self::CONSOLE, keys::DISK, keys::IDENTITY, keys::KNOWN];
+
+    /// The snapshot of a machine: the kept one if it is whole, or one that is made now.
+    pub(super) async fn provide(vm: &Vm) -> Result<Snapshot, ProvisionError> {
+        let (key, kind) = (key(vm)?, kind(vm));
+        let boot = async |part: &Path| {
+            let booted = vm.booted(|| {
+                let _ = fs::remove_dir_all(part);
+                private(part)?;
+                let work = Work::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
+                Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
+            });
+            let machine = booted.await?;
+            let boot = machine.boot;
+            Ok((machine, boot.as_secs_f64()))
+        };
+        Snapshot::kept_or_made(vm, &key, &kind, boot).await
+    }
+
+    /// The snapshot of a machine that came of another snapshot, and to which something was done: the kept one if it is
+    /// whole, or one that is made now.
+    pub(super) async fn prepared(
+        vm: &Vm,
+        from: &Snapshot,
+        preparation: &Preparation<'_>,
+        prepare: impl AsyncFnOnce(&Machine) -> anyhow::Result<()>,
+    ) -> Result<Snapshot, ProvisionError> {
+        let key = key_of_prepared(&from.manifest, preparation);
+        let kind = format!("{}, {}", kind(vm), preparation.name);
+        let thaw = async |part: &Path| {
+            private(part)?;
+            let name = format!("{}-prepared", vm.definition.name);
+            let machine = thaw_into(vm, from, &name, part).await.map_err(|failed| failed.into_error(from))?;
+            prepare(&machine).await?;
+            Ok((machine, from.manifest.boot))
+        };
+        Snapshot::kept_or_made(vm, &key, &kind, thaw).await
+    }
+
+    /// The snapshot of a key, if it is kept and whole, or one that is made now, of a machine with its files in the folder
+    /// that `start` is told; that says how long its boot took too. Two runs do not make the same one twice.
+    async fn kept_or_made(
+        vm: &Vm,
+        key: &str,
+        kind: &str,
+        start: impl AsyncFnOnce(&Path) -> Result<(Machine, f64), ProvisionError>,
+    ) -> Result<Snapshot, ProvisionError> {
+        let snapshots = folder(&vm.context.settings.cache);
+        let own = snapshots.join(key);
+        if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
+            return Ok(snapshot);
+        }
+        fs::create_dir_all(&snapshots).with_context(|| format!("{} cannot be made", snapshots.display()))?;
+        // One lock for all of them: two boots side by side on few cores take longer than one after the other.
+        let _turn = cache::turn(&snapshots.join("making.lock"), "a snapshot", LIMIT, &vm.context.progress).await?;
+        if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
+            return Ok(snapshot);
+        }
+        let part = snapshots.join(format!("{key}.{}.part", vm.context.run));
+        let lease = Lease::Path { path: part.clone() };
+        vm.context.ledger.take(lease.clone())?;
+        let started = Instant::now();
+        vm.context.progress.say(format!("snapshot {kind}: made once"));
+        there_is_room(vm, kind, &snapshots)?;
+        let (machine, boot) = Box::pin(start(&part)).await?;
+        keep(vm, machine, boot, (key, kind), &part).await?;
+        vm.context.progress.say(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+        remove_others(&snapshots, kind);
+        let _ = fs::remove_dir_all(&own);
+        fs::rename(&part, &own).with_context(|| format!("{} cannot be put into place", own.display()))?;
+        vm.context.ledger.release(&lease)?;
+        let snapshot = Snapshot::open(&own).with_context(|| format!("{} is not complete", own.display()))?;
+        Ok(Snapshot { new: true, ..snapshot })
+    }
+
+    fn open(folder: &Path) -> Option<Snapshot> {
+        let manifest = serde_json::from_slice(&fs::read(folder.join(Self::MANIFEST)).ok()?).ok()?;
+        Some(Snapshot { folder: folder.to_owned(), new: false, manifest })
+    }
+
+    /// The snapshot in a folder, if each of its files is as it was frozen; of one that is damaged, it is said.
+    async fn whole(folder: &Path, progress: &Progress) -> anyhow::Result<Option<Snapshot>> {
+        let Some(snapshot) = Snapshot::open(folder) else { return Ok(None) };
+        let (folder, known) = (snapshot.folder.clone(), snapshot.manifest.sums.clone());
+        // Half a gigabyte: not on a thread that others wait for.
+        let seen = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")?;
+        let problem = match seen {
+            Ok(seen) if seen == known => return Ok(Some(snapshot)),
+            Ok(seen) => {
+                let changed = known.iter().find(|(name, sum)| seen.get(*name) != Some(sum));
+                format!("{} is not as it was frozen", changed.map_or("something", |(name, _)| name))
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        progress.say(format!("snapshot {}: {problem}: it is made anew", snapshot.manifest.kind));
+        snapshot.discard();
+        Ok(None)
+    }
+
+    /// Removes it. Machines that came of it keep what they have.
+    pub(super) fn discard(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Where snapshots are kept, each in a folder named by its key.
+pub(super) fn folder(cache: &Path) -> PathBuf {
+    cache.join("snapshots")
+}
+
+/// The image that a kept snapshot is of, by its key.
+pub(super) fn image_of(folder: &Path) -> Option<String> {
+    Snapshot::open(folder)?.manifest.facts.image
+}
+
+fn kind(vm: &Vm) -> String {
+    format!("{} ({}, image {})", vm.definition.name, vm.arch, vm.image.manifest.key)
+}
+
+/// The hash of everything that a frozen machine depends on: its image, the whole of QEMU's command line but for the
+/// places of files, QEMU's build, what is run before the freezing, and the host's CPU where that is the guest's.
+fn key(vm: &Vm) -> anyhow::Result<String> {
+    let mut key = cache::Key::default();
+    let place = |name: &str| PathBuf::from(name);
+    let ram = Memory::Frozen(place("ram"));
+    let (root, keys, qmp, arrival) = (place("root"), place("keys"), place("qmp"), place("arrival"));
+    let devices = Devices { ram, root, keys, port: 0, qmp, arrival };
+    key.add("recipe", RECIPE.as_bytes());
+    key.add("qemu", vm.qemu.build.as_bytes());
+    key.add("argv", vm.qemu.argv(&vm.board(Path::new("console"), Some(devices))).join("\n").as_bytes());
+    key.add("image", &serde_json::to_vec(&vm.image.manifest)?);
+    key.add("before", before(vm)?.as_bytes());
+    if vm.accelerator != Accelerator::Tcg {
+        for file in ["/proc/cpuinfo", "/proc/sys/kernel/osrelease"] {
+            let text = fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
+            // Clock rates change from look to look.
+            text.lines().filter(|line| !line.contains("MHz")).for_each(|line| key.add("host", line.as_bytes()));
+        }
+    }
+    Ok(key.finish())
+}
+
+/// What is run on a machine before it is frozen.
+fn before(vm: &Vm) -> anyhow::Result<String> {
+    let script = vm.definition.path.with_file_name("freeze.sh");
+    fs::read_to_string(&script).with_context(|| format!("{} cannot be read", script.display()))
+}
+
+/// The hash of everything that a machine depends on that was frozen once more: which snapshot it came of, and what it was
+/// given.
+fn key_of_prepared(from: &Manifest, preparation: &Preparation<'_>) -> String {
+    let mut key = cache::Key::default();
+    key.add("from", from.key.as_bytes());
+    // It lies over that one's disk: another one of the same key is not the same.
+    key.add("disk", from.sums.get(Snapshot::DISK).map_or(&[], |sum| sum.as_bytes()));
+    key.add("preparation", preparation.name.as_bytes());
+    key.add("rests on", preparation.rests_on.as_bytes());
+    key.finish()
+}
+
+/// A folder that nobody else may look into.
+fn private(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().mode(0o700).create(folder);
+    made.with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
+    let (room, free) = (Bytes((vm.memory() << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
+    anyhow::ensure!(
+        free >= room,
+        "{} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE",
+        place.display()
+    );
+    Ok(())
+}
+
+/// Freezes a machine in the folder where its files are, and says there of what key and kind it is.
+async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
+    machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
+    come_to_rest(&machine).await?;
+    let frozen = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    freeze(&machine, &part.join(Snapshot::STATE)).await.context("the machine does not let itself be frozen")?;
+    fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
+    let folder = part.to_owned();
+    let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;
+    let (key, kind) = (known.0.to_owned(), known.1.to_owned());
+    let facts = Facts { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
+    let manifest = Manifest { key, kind, frozen, boot, facts, sums };
+    let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
+    fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
+}
+
+/// Logs out of a machine and waits until nothing is done there any more: whatever is still to be done when it is frozen, each
+/// machine that comes of it would do for itself.
+async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
+    let qemu = &machine.emulated().context("only what runs on this host is frozen")?.child;
+    machine.shell.close().await;
+    let mut before = None;
+    let rest = poll::until("a machine at rest", REST, SECOND, async || {
+        let now = qemu.cpu_time().context("its qemu has ended")?;
+        let took = before.replace(now).map(|before| now.saturating_sub(before));
+        Ok::<_, anyhow::Error>(match took {
+            Some(took) if took < IDLE => Look::Done(()),
+            _ => Look::Waiting(format!("it took {took:?} of a CPU in a second")),
+        })
+    });
+    match rest.await {
+        // It only costs those that come of it more: frozen all the same, as on a host so slow that none is ever at rest.
+        Err(error) if error.is::<TooLate>() => Ok(()),
+        rested => rested,
+    }
+}
+
+/// Stops a machine, writes down its state and ends it; memory and disk are in their files already.
+async fn freeze(machine: &Machine, state: &Path) -> anyhow::Result<()> {
+    let mut qmp = machine.emulated().context("only what runs on this host is frozen")?.qmp.lock().await;
+    qmp.execute("stop", json!({})).await?;
+    qmp.leave_memory_in_its_file().await?;
+    qmp.execute("migrate", json!({ "uri": format!("file:{}", state.display()) })).await?;
+    qmp.migrated(FREEZING, Duration::from_millis(10)).await?;
+    drop(qmp);
+    machine.shut_down().await;
+    Ok(())
+}
+
+fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let sum = |name: &str| -> io::Result<String> { sha256_of(File::open(folder.join(name))?) };
+    let named = Snapshot::FILES.iter().map(|name| {
+        let sum = sum(name).with_context(|| format!("{name} cannot be read"))?;
+        Ok(((*name).to_owned(), sum))
+    });
+    named.collect()
+}
+
+/// Removes the kept snapshots of a kind: what they rested on has changed, or they were damaged.
+fn remove_others(snapshots: &Path, kind: &str) {
+    for entry in fs::read_dir(snapshots).into_iter().flatten().flatten() {
+        if Snapshot::open(&entry.path())
+            .is_some_and(|kept| kept.manifest.kind == kind && cache::in_place(&entry.path()))
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::base::platform::Arch;
+    use crate::targets::{Definition, Image, Qemu, tests::context};
+
+    /// A folder that is a snapshot, as far as can be seen from outside.
+    fn frozen(kind: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in Snapshot::FILES {
+            fs::write(folder.path().join(name), format!("what is in {name}")).unwrap();
+        }
+        let manifest = Manifest {
+            key: "k".into(),
+            kind: kind.into(),
+            frozen: "2026-01-01T00:00:00Z".into(),
+            boot: 23.0,
+            facts: Facts { snapshot: Some("k of 2026".into()), ..crate::targets::machine_info::recorded() },
+            sums: sums(folder.path()).unwrap(),
+        };
+        fs::write(folder.path().join(Snapshot::MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        folder
+    }
+
+    async fn whole(folder: &Path) -> (Option<Snapshot>, String) {
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
+        let progress = Progress::to(move |line| *heard.lock().unwrap() += line);
+        let snapshot = Snapshot::whole(folder, &progress).await.unwrap();
+        let said = said.lock().unwrap().clone();
+        (snapshot, said)
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_is_as_it_was_frozen_is_used() {
+        let folder = frozen("nano");
+        let (snapshot, said) = whole(folder.path()).await;
+        assert_eq!((snapshot.unwrap().manifest.boot, said.as_str()), (23.0, ""));
+        assert!(whole(&folder.path().join("none")).await.0.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_of_which_any_file_was_changed_or_lost_is_removed() {
+        for name in Snapshot::FILES {
+            let folder = frozen("nano");
+            fs::write(folder.path().join(name), "something else").unwrap();
+            let (snapshot, said) = whole(folder.path()).await;
+            assert!(snapshot.is_none() && !folder.path().exists());
+            assert!(
+                said.ends_with(&format!("snapshot nano: {name} is not as it was frozen: it is made anew")),
+                "{said}"
+            );
+            let folder = frozen("nano");
+            fs::remove_file(folder.path().join(name)).unwrap();
+            let (snapshot, said) = whole(folder.path()).await;
+            assert!(snapshot.is_none() && said.contains(&format!("{name} cannot be read")), "{said}");
+        }
+    }
+
+    #[test]
+    fn of_a_kind_one_snapshot_is_kept() {
+        let all = tempfile::tempdir().unwrap();
+        for (name, kind) in [("one", "nano"), ("two", "mega"), ("three.run.part", "nano")] {
+            fs::rename(frozen(kind).keep(), all.path().join(name)).unwrap();
+        }
+        remove_others(all.path(), "nano");
+        let mut left: Vec<_> = fs::read_dir(all.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["three.run.part", "two"]);
+    }
+
+    fn machines(change: impl FnOnce(&mut Vm)) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let image = Image {
+            disk: "/i/disk.img".into(),
+            kernel: "/i/vmlinuz".into(),
+            initrd: "/i/initrd".into(),
+            manifest: crate::targets::Manifest {
+                key: "i".into(),
+                distribution: "debian-13".into(),
+                architecture: "amd64".into(),
+                built: "2026-01-01T00:00:00Z".into(),
+                seconds: 33.0,
+                mirror: "http://m".into(),
+                packages: BTreeMap::new(),
+            },
+        };
+        let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
+        let mut vm = Vm::assembled(Definition::named(root, "nano").unwrap(), Arch::Amd64, qemu, image, context());
+        change(&mut vm);
+        key(&vm).unwrap()
+    }
+
+    #[test]
+    fn a_prepared_machine_is_stale_when_what_it_came_of_or_was_given_has_changed() {
+        let key = |change: fn(&mut Manifest), name: &str, rests_on: &str| {
+            let mut from = Snapshot::open(frozen("nano").path()).unwrap().manifest;
+            change(&mut from);
+            key_of_prepared(&from, &Preparation { name, rests_on })
+        };
+        let now = key(|_| (), "with python", "sha256:1");
+        assert_eq!(now, key(|_| (), "with python", "sha256:1"));
+        assert_ne!(now, key(|_| (), "with python", "sha256:2"), "another image");
+        assert_ne!(now, key(|_| (), "with mosquitto", "sha256:1"), "another preparation");
+        assert_ne!(now, key(|from| from.key = "l".into(), "with python", "sha256:1"), "another machine");
+        let other_disk = |from: &mut Manifest| drop(from.sums.insert(Snapshot::DISK.into(), "0".into()));
+        assert_ne!(now, key(other_disk, "with python", "sha256:1"), "another one of the same machine");
+    }
+
+    #[test]
+    fn a_snapshot_is_stale_when_anything_it_rests_on_has_changed() {
+        let now = machines(|_| ());
+        assert_eq!(now, machines(|_| ()), "the same machine has the same one");
+        assert_ne!(now, machines(|vm| vm.qemu.build = "QEMU 10.0.2 (Debian 2)".into()), "another build of QEMU");
+        assert_ne!(now, machines(|vm| vm.definition.cpus = 1), "another command line");
+        assert_ne!(now, machines(|vm| vm.definition.memory = Bytes(1 << 30)), "another machine");
+        assert_ne!(now, machines(|vm| vm.image.manifest.built = "2026-01-02T00:00:00Z".into()), "another image");
+        assert_ne!(now, machines(|vm| vm.accelerator = Accelerator::Kvm), "another CPU");
+    }
+}

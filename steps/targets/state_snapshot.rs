@@ -1,0 +1,91 @@
+//! What there is on a machine: files, units, images. Taken before and after, it shows what somebody has changed.
+
+use std::collections::BTreeMap;
+
+use crate::exec::command::Command;
+use crate::exec::shell::Shell;
+
+/// Everything on the machine's own file systems but what changes by itself: logs, the clocks of systemd's timers, the
+/// seed of the next boot; and locks, which change for who looks. Then the units that somebody made, and the images of the user.
+const SCRIPT: &str = r#"
+find / -xdev \( -path /var/log -o -path /tmp -o -path /run -o -path /var/tmp -o -path /var/lib/systemd \
+    -o -path /var/cache/ldconfig -o -path /var/lib/private \) -prune \
+    -o -not -type d -not -name '*.lock' -printf 'file %p\t%y %s %m %U %T@\n' 2>/dev/null
+{ systemctl list-unit-files --no-legend --plain; systemctl --user list-unit-files --no-legend --plain; } |
+    awk '$1 !~ /\.(scope|device|mount)$/ { print "unit " $1 "\t" $2 }'
+podman images --noheading --no-trunc --format 'image {{.Repository}}:{{.Tag}}	{{.ID}}'
+"#;
+
+/// How many differences are told one by one.
+const TOLD: usize = 5;
+
+/// What there is, by name, and by what it would be told from another of that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inventory(BTreeMap<String, String>);
+
+impl Inventory {
+    /// Takes the inventory of a machine.
+    ///
+    /// # Errors
+    /// The machine cannot be asked, or it shows nothing.
+    pub async fn take(shell: &Shell) -> anyhow::Result<Inventory> {
+        let said = shell.read(&Command::script(SCRIPT, &[])).await?;
+        let things: BTreeMap<String, String> = said
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .map(|(name, what)| (name.into(), what.into()))
+            .collect();
+        anyhow::ensure!(!things.is_empty(), "{}: it shows no files at all", shell.machine());
+        Ok(Inventory(things))
+    }
+
+    /// What is different later: added, changed, gone; in words, `None` if nothing is.
+    pub fn changes(&self, later: &Inventory) -> Option<String> {
+        let (before, after) = (&self.0, &later.0);
+        let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("{name} is gone"));
+        let other = after.iter().filter_map(|(name, what)| match before.get(name) {
+            None => Some(format!("{name} is new")),
+            Some(old) if old != what => Some(format!("{name} was changed")),
+            Some(_) => None,
+        });
+        let mut all: Vec<String> = gone.chain(other).collect();
+        let more = all.len().saturating_sub(TOLD);
+        all.truncate(TOLD);
+        if more > 0 {
+            all.push(format!("and {more} more"));
+        }
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::shell::Fake;
+
+    async fn of(text: &str) -> anyhow::Result<Inventory> {
+        Inventory::take(&Shell::fake(Fake::default().answer("sh -s", 0, text))).await
+    }
+
+    #[tokio::test]
+    async fn what_was_added_changed_or_removed_is_told() {
+        let before = of("file /etc/a\tf 1 644 0 1.0\nunit ssh.service\tenabled\nimage x:1\tsha256:0\n").await.unwrap();
+        assert_eq!(before.changes(&before), None);
+        let after = of("file /etc/a\tf 2 644 0 1.0\nfile /etc/b\tf 1 644 0 1.0\nunit ssh.service\tenabled\n").await;
+        let said = "image x:1 is gone, file /etc/a was changed, file /etc/b is new";
+        assert_eq!(before.changes(&after.unwrap()).unwrap(), said);
+    }
+
+    #[tokio::test]
+    async fn many_changes_are_counted() {
+        let before = of("file /etc/a\tf\n").await.unwrap();
+        let lines: String = (0..9).map(|number| format!("file /b{number}\tf\n")).collect();
+        let said = before.changes(&of(&lines).await.unwrap()).unwrap();
+        assert!(said.starts_with("file /etc/a is gone, file /b0 is new") && said.ends_with("and 5 more"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_shows_nothing_is_no_empty_machine() {
+        assert!(of("").await.unwrap_err().to_string().ends_with("it shows no files at all"));
+    }
+}

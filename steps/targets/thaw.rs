@@ -1,0 +1,164 @@
+//! From a frozen boot to a machine on which a command has run.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+
+use super::boot::{ARRIVAL, Trouble, overlay, start};
+use super::machine::{Body, Emulated, Machine, Work, evidence_file};
+use super::qemu::{Devices, Memory};
+use super::snapshot::Snapshot;
+use super::vm::{Urgency, Vm};
+use super::{Qmp, keys};
+use crate::base::digest::hex;
+use crate::base::poll::{self, Look};
+use crate::base::procfs;
+use crate::exec::command::{Command, Status};
+use crate::exec::shell::{Login, Shell, Ssh};
+
+/// Two seconds on an idle host; a busy one took more than a minute, and a snapshot that is whole is not to be given up for
+/// that.
+const LIMIT: Duration = Duration::from_secs(180);
+/// How often it is looked whether the state is loaded, and whether somebody answers.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A machine that did not come up from a snapshot.
+#[derive(Debug)]
+pub(super) struct NotThawed {
+    detail: String,
+    /// Whether QEMU itself crashed: that says nothing of the snapshot.
+    pub(super) crashed: bool,
+}
+
+impl fmt::Display for NotThawed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "it did not come up from its snapshot: {}", self.detail)
+    }
+}
+
+impl From<anyhow::Error> for NotThawed {
+    fn from(error: anyhow::Error) -> NotThawed {
+        NotThawed { detail: format!("{error:#}"), crashed: false }
+    }
+}
+
+impl NotThawed {
+    pub(super) fn into_error(self, snapshot: &Snapshot) -> anyhow::Error {
+        anyhow::anyhow!("snapshot {}: {self}", snapshot.manifest.key)
+    }
+}
+
+/// Starts a machine from a snapshot. What a call that is given up has made goes with it.
+pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urgency) -> Result<Machine, NotThawed> {
+    let work = Work::make(&vm.context, name)?;
+    let (files, ram) = (work.folder.clone(), Memory::Frozen(snapshot.folder.join(Snapshot::MEMORY)));
+    start_from(vm, snapshot, work, &files, ram, urgency).await
+}
+
+/// Starts a machine from a snapshot that is to be frozen once more, in a folder where all that it needs for that is its
+/// own.
+pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &Path) -> Result<Machine, NotThawed> {
+    let work = Work::make(&vm.context, name)?;
+    let (from, own) = (snapshot.folder.clone(), part.to_owned());
+    let copy = move || {
+        let mut names = [Snapshot::MEMORY, keys::DISK].into_iter();
+        names.try_for_each(|name| fs::copy(from.join(name), own.join(name)).map(drop))
+    };
+    // Half a gigabyte: not on a thread that others wait for.
+    let copied = tokio::task::spawn_blocking(copy).await.context("nothing was copied")?;
+    copied.with_context(|| format!("{} cannot be copied", snapshot.folder.display()))?;
+    start_from(vm, snapshot, work, part, Memory::Thawed(part.join(Snapshot::MEMORY)), Urgency::First).await
+}
+
+async fn start_from(
+    vm: &Vm,
+    snapshot: &Snapshot,
+    work: Work,
+    files: &Path,
+    ram: Memory,
+    urgency: Urgency,
+) -> Result<Machine, NotThawed> {
+    let started = Instant::now();
+    let login = keys::again(&work.name, &snapshot.folder, files)?;
+    let root = overlay(vm, &snapshot.folder.join(Snapshot::DISK), "qcow2", files).await?;
+    let console = evidence_file(&vm.context.evidence, &work.name, "console.log");
+    // A machine's console begins with its boot, whoever saw that.
+    fs::copy(snapshot.folder.join(Snapshot::CONSOLE), &console).context("the console of the boot cannot be copied")?;
+    let devices = Devices {
+        ram,
+        root,
+        keys: snapshot.folder.join(keys::DISK),
+        port: 0,
+        qmp: PathBuf::new(),
+        arrival: PathBuf::new(),
+    };
+    let since = Timestamp::now();
+    let (child, mut qmp, port) = start(vm, &console, devices, &work, urgency).await?;
+    let login = Login { address: format!("127.0.0.1:{port}"), ..login };
+    let arrived = tokio::select! {
+        arrived = arrive(vm, snapshot, &mut qmp, &login, &work) => arrived,
+        status = child.wait() => Err(Trouble(format!("qemu ended with {status}: {}", work.qemu_said()))),
+    };
+    let shell = arrived
+        .map_err(|Trouble(detail)| NotThawed { detail, crashed: matches!(child.ended(), Some(Status::Signal(_))) })?;
+    let boot = started.elapsed();
+    vm.context.progress.say(format!("{}: up after {:.1} s", work.name, boot.as_secs_f64()));
+    Ok(Machine {
+        name: work.name.clone(),
+        arch: vm.arch,
+        shell,
+        facts: vm.completed(snapshot.manifest.facts.clone()),
+        boot,
+        console,
+        setup: Vec::new(),
+        evidence: vm.context.evidence.clone(),
+        since: Some(since),
+        body: Body::Qemu(Box::new(Emulated { port, qmp: Mutex::new(qmp), child, work })),
+    })
+}
+
+async fn arrive(vm: &Vm, snapshot: &Snapshot, qmp: &mut Qmp, login: &Login, work: &Work) -> Result<Shell, Trouble> {
+    let state = format!("file:{}", snapshot.folder.join(Snapshot::STATE).display());
+    qmp.leave_memory_in_its_file().await?;
+    qmp.execute("migrate-incoming", json!({ "uri": state })).await?;
+    // One that is told to go on before all of it is loaded stays stopped for ever.
+    qmp.migrated(LIMIT, PAUSE).await?;
+    let mut port = UnixStream::connect(work.folder.join(ARRIVAL)).await.context("its port does not open")?;
+    port.write_all(its_own()?.as_bytes()).await.context("its port takes nothing")?;
+    qmp.execute("cont", json!({})).await?;
+    let here = async {
+        let mut said = String::new();
+        let heard = tokio::time::timeout(LIMIT, BufReader::new(port).read_line(&mut said)).await;
+        match heard {
+            Ok(Ok(_)) if said == "here\n" => Ok(()),
+            _ => Err(Trouble(format!("it did not take in the time and fresh random numbers: \"{}\"", said.trim_end()))),
+        }
+    };
+    let knock = poll::until("a login", LIMIT, PAUSE, async || match Ssh::connect(login).await {
+        Ok(ssh) => Ok::<_, Trouble>(Look::Done(ssh)),
+        Err(error) => Ok(Look::Waiting(error.to_string())),
+    });
+    // Both cost the emulated CPUs time, and there are two of them.
+    let ((), ssh) = tokio::try_join!(here, knock)?;
+    let shell = Shell::ssh(ssh, vm.context.witness.clone());
+    let boot = shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id")).await?;
+    match boot.trim_end() == snapshot.manifest.facts.boot {
+        true => Ok(shell),
+        false => Err(Trouble(format!("its boot is {}, not {}", boot.trim_end(), snapshot.manifest.facts.boot))),
+    }
+}
+
+/// What a machine is told that goes on: the time, in seconds and nanoseconds, and random bytes in hexadecimal.
+fn its_own() -> anyhow::Result<String> {
+    let seed = procfs::random::<64>()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{} {} {}\n", now.as_secs(), now.subsec_nanos(), hex(&seed)))
+}

@@ -1,0 +1,245 @@
+//! From attempts at scenarios to what is said of a claim: its own checks, its controls, what was declared about it.
+//! Pure: the same evidence comes to the same conclusion, on any day, anywhere.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::base::unit::Unit;
+use crate::claims::deviation::Deviation;
+use crate::claims::plan::Decision;
+use crate::measurement::Sample;
+use crate::verdict::{Judged, Outcome, Verdict, declared, together};
+
+/// One step of a scenario, as it ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its line in the feature file.
+    pub line: usize,
+    /// `Given`, `When`, `Then`, `And` or `But`.
+    pub keyword: String,
+    /// What it says.
+    pub text: String,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took, in seconds; `None` where it did not come to its end: the attempt's error says why.
+    pub seconds: Option<f64>,
+    /// How many of the attempt's checks it made; those of the steps before it come first.
+    pub checks: usize,
+}
+
+/// One attempt at a scenario: the checks it made, and what they came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What it came to; for a control, what its check came to.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The unit of the outcome's value.
+    pub unit: Option<Unit>,
+    /// The error that ended it before its last step.
+    pub error: Option<String>,
+    /// For a control: the reason for which the check is expected to say no.
+    pub because: Option<String>,
+    /// The checks, in order.
+    pub checks: Vec<Judged>,
+    /// The files of the run that were read.
+    pub evidence: Vec<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The steps that were begun, in order; none where the scenario could not begin.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// The numbers in `transcript.jsonl` of the commands that its subjects came of.
+    #[serde(default)]
+    pub commands: Vec<u64>,
+}
+
+impl Attempt {
+    /// What checks come to, with the error that ended them, if one did.
+    pub fn new(checks: Vec<Judged>, error: Option<String>) -> Attempt {
+        let outcomes: Vec<&Outcome> = checks.iter().map(|judged| &judged.outcome).collect();
+        let outcome = match (together(&outcomes), &error) {
+            // An error is never a failed claim; a check that failed before it is one.
+            (judged, Some(error)) if judged.verdict != Verdict::Fails => {
+                Outcome { verdict: Verdict::Inconclusive, reason: error.clone(), value: None }
+            }
+            (judged, _) => judged,
+        };
+        let decided = checks.iter().position(|judged| judged.outcome.verdict != Verdict::Holds).unwrap_or(0);
+        let unit = checks.get(decided).map(|judged| judged.check.unit);
+        let (evidence, steps, commands) = (Vec::new(), Vec::new(), Vec::new());
+        Attempt { outcome, unit, error, because: None, checks, evidence, seconds: 0.0, steps, commands }
+    }
+
+    /// The same attempt, its checks made again on these samples and nothing else.
+    pub fn again(&self, samples: &[Sample]) -> Attempt {
+        let checks = self.checks.iter().map(|judged| judged.check.clone().judge(samples)).collect();
+        let Attempt { outcome, unit, checks, .. } = Attempt::new(checks, self.error.clone());
+        Attempt { outcome, unit, checks, ..self.clone() }
+    }
+
+    /// Whether an error ended it that is none of its checks: nobody knows what it would have come to.
+    pub fn broke_off(&self) -> bool {
+        let unjudged = |judged: &Judged| judged.outcome.verdict == Verdict::Inconclusive;
+        self.outcome.verdict == Verdict::Inconclusive && self.error.is_some() && !self.checks.iter().any(unjudged)
+    }
+
+    /// How many samples its checks rest on.
+    pub fn samples(&self) -> usize {
+        self.checks.iter().map(|judged| judged.check.samples.len()).sum()
+    }
+
+    /// Of a control: whether the check said no, and for the reason that its scenario names.
+    fn refusal(&self) -> Refusal {
+        let reason = &self.outcome.reason;
+        let refused = self.checks.iter().find(|judged| judged.outcome.verdict == Verdict::Fails);
+        match (self.outcome.verdict, refused, &self.because) {
+            (Verdict::Fails, Some(refused), Some(because)) if refused.outcome.reason.contains(because) => {
+                Refusal::Caught(reason.clone())
+            }
+            (Verdict::Fails, Some(_), Some(because)) => {
+                Refusal::Unclear(format!("the check says no, but for another reason than \"{because}\": {reason}"))
+            }
+            (Verdict::Holds, ..) => Refusal::Passed(format!("passes: {reason}")),
+            _ => Refusal::Unclear(format!("inconclusive: {reason}")),
+        }
+    }
+}
+
+enum Refusal {
+    Caught(String),
+    Passed(String),
+    Unclear(String),
+}
+
+/// Whether a claim's control was caught.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControlVerdict {
+    /// The check refused the wrong subject, for the right reason.
+    Discriminates,
+    /// The wrong subject passed.
+    DoesNotDiscriminate,
+    /// No control was run, or it could not be judged.
+    None,
+}
+
+/// What is known of one control of a claim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControlRecord {
+    /// Its scenario.
+    pub scenario: String,
+    /// Its file, relative to the project.
+    pub feature: String,
+    /// Its line in that file.
+    pub line: usize,
+    /// Whether it was caught.
+    pub verdict: ControlVerdict,
+    /// What was seen.
+    pub reason: String,
+    /// Every attempt at it; none where it was not run.
+    pub attempts: Vec<Attempt>,
+}
+
+impl ControlRecord {
+    /// Weighs the attempts at a control.
+    pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlRecord {
+        let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().next_back() {
+            None => (ControlVerdict::None, "not run".to_owned()),
+            Some((0, Refusal::Caught(reason))) => (ControlVerdict::Discriminates, reason),
+            Some((retries, Refusal::Caught(reason))) => {
+                let first = &attempts[0].outcome.reason;
+                let said = format!("flaky: caught only at attempt {}: {reason}; first: {first}", retries + 1);
+                (ControlVerdict::None, said)
+            }
+            Some((_, Refusal::Passed(reason))) => (ControlVerdict::DoesNotDiscriminate, reason),
+            Some((_, Refusal::Unclear(reason))) => (ControlVerdict::None, reason),
+        };
+        let (scenario, feature) = (scenario.to_owned(), feature.to_owned());
+        ControlRecord { scenario, feature, line, verdict, reason, attempts }
+    }
+
+    /// Whether it was caught.
+    pub fn caught(&self) -> bool {
+        self.verdict == ControlVerdict::Discriminates
+    }
+
+    fn said(&self) -> String {
+        format!("{}: {}", self.scenario, self.reason)
+    }
+}
+
+/// What all attempts at a claim's own scenario come to. One that holds only when tried again is flaky, and so
+/// inconclusive; one that fails once has failed.
+pub fn settle(attempts: &[Attempt]) -> Outcome {
+    let [first, .., last] = attempts else {
+        let never =
+            Outcome { verdict: Verdict::Inconclusive, reason: "the run ended before it".to_owned(), value: None };
+        return attempts.first().map_or(never, |only| only.outcome.clone());
+    };
+    let told = |(place, attempt): (usize, &Attempt)| {
+        format!("attempt {}: {}: {}", place + 1, attempt.outcome.verdict, attempt.outcome.reason)
+    };
+    let all = attempts.iter().enumerate().map(told).collect::<Vec<_>>().join("; ");
+    if last.outcome.verdict == Verdict::Holds {
+        let reason = format!("flaky: it held only at attempt {} of {}; {all}", attempts.len(), attempts.len());
+        return Outcome { verdict: Verdict::Inconclusive, reason, value: last.outcome.value.clone() };
+    }
+    let failed = attempts.iter().find(|attempt| attempt.outcome.verdict == Verdict::Fails);
+    let decisive = failed.unwrap_or(first);
+    Outcome { reason: all, ..decisive.outcome.clone() }
+}
+
+/// All that is known of a claim.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// What the plan decided for its scenario.
+    pub decision: &'a Decision,
+    /// The attempts at its scenario.
+    pub attempts: &'a [Attempt],
+    /// Its controls that were to be run.
+    pub controls: &'a [ControlRecord],
+    /// What was declared about it on this platform.
+    pub deviations: &'a [Deviation],
+    /// The day of the run, by which a declaration may have expired.
+    pub on: Date,
+}
+
+impl Case<'_> {
+    /// What is to be said of the claim, and why.
+    pub fn conclude(&self) -> (Verdict, String) {
+        let settled = settle(self.attempts);
+        let (verdict, reason) = match self.decision {
+            Decision::Skip(why) => return (Verdict::NotRun, why.clone()),
+            Decision::Record(unjudged) if !self.attempts.is_empty() && settled.verdict != Verdict::Inconclusive => {
+                return (Verdict::NotRun, format!("{}: {}", unjudged.why(), settled.reason));
+            }
+            _ => self.in_the_light_of_controls(settled),
+        };
+        let (verdict, said) = declared::apply(verdict, &reason, self.deviations, self.on);
+        (verdict, said.map(|said| format!("{reason}; {said}")).unwrap_or(reason))
+    }
+
+    /// One wrong subject that passes is enough to say that the check does not discriminate.
+    fn in_the_light_of_controls(&self, settled: Outcome) -> (Verdict, String) {
+        let Outcome { verdict: Verdict::Holds, reason, .. } = settled else { return (settled.verdict, settled.reason) };
+        let those = |verdict: ControlVerdict| self.controls.iter().filter(move |control| control.verdict == verdict);
+        let said = |verdict| those(verdict).map(ControlRecord::said).collect::<Vec<_>>().join("; ");
+        if those(ControlVerdict::DoesNotDiscriminate).next().is_some() {
+            let passed = said(ControlVerdict::DoesNotDiscriminate);
+            let caught = match said(ControlVerdict::Discriminates) {
+                caught if caught.is_empty() => caught,
+                caught => format!("; caught: {caught}"),
+            };
+            return (Verdict::Fails, format!("{reason}, but the check does not discriminate: {passed}{caught}"));
+        }
+        if those(ControlVerdict::None).any(|control| control.attempts.is_empty()) {
+            return (Verdict::Inconclusive, format!("{reason}, but its control was not run"));
+        }
+        if those(ControlVerdict::None).next().is_some() {
+            let open = said(ControlVerdict::None);
+            return (Verdict::Inconclusive, format!("{reason}, but its control could not be judged: {open}"));
+        }
+        (Verdict::Holds, reason)
+    }
+}

@@ -1,0 +1,109 @@
+//! What declared deviations make of verdicts. Pure.
+
+use jiff::civil::Date;
+
+use crate::claims::deviation::{Deviation, Deviations};
+use crate::claims::register::ClaimId;
+use crate::verdict::Verdict;
+
+/// What is wrong with the declarations about a claim beyond what its verdict says: those that have expired though
+/// they are about another platform, and those that its known deviation does not need.
+pub fn problems_of(
+    deviations: &Deviations,
+    claim: ClaimId,
+    (verdict, reason): (Verdict, &str),
+    applying: &[Deviation],
+    on: Date,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    for deviation in deviations.iter().filter(|deviation| deviation.claim == claim) {
+        let name = deviation.name();
+        let applies = applying.contains(deviation);
+        if on > deviation.expires && !(applies && verdict == Verdict::Fails) {
+            problems.push(format!("{name} expired on {}: renew or remove it", deviation.expires));
+        } else if applies && verdict == Verdict::KnownDeviation && !deviation.matches(reason) {
+            problems.push(format!("{name} is not used, though it is about this platform: remove it"));
+        }
+    }
+    problems
+}
+
+/// What becomes of a verdict under what is declared about its claim here: the verdict to show, and what is to be added
+/// to its reason.
+pub fn apply(verdict: Verdict, reason: &str, applying: &[Deviation], on: Date) -> (Verdict, Option<String>) {
+    let Some(first) = applying.first() else { return (verdict, None) };
+    let said = match (verdict, applying.iter().find(|deviation| deviation.matches(reason))) {
+        (Verdict::Fails, None) => "the deviation that is declared here is another one".to_owned(),
+        (Verdict::Fails, Some(deviation)) if on > deviation.expires => {
+            format!("its declaration as a known deviation expired on {}", deviation.expires)
+        }
+        (Verdict::Fails, Some(deviation)) => {
+            let Deviation { declared_by, expires, reason, .. } = deviation;
+            let link = deviation.link.as_ref().map(|link| format!(" ({link})")).unwrap_or_default();
+            let said = format!("declared by {declared_by} until {expires}: {reason}{link}");
+            return (Verdict::KnownDeviation, Some(said));
+        }
+        (Verdict::Holds, _) => format!("it holds, yet {} says that it fails here: remove it", first.name()),
+        (other, _) => return (other, None),
+    };
+    (Verdict::Fails, Some(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \"5.\" }\nbecause = [\"run.status is 0\"]\n\
+        reason = \"podman 5 finds crun itself\"\ndeclared_by = \"us\"\nexpires = \"2027-01-31\"\n";
+
+    fn claim() -> ClaimId {
+        "A5-7".parse().unwrap()
+    }
+
+    fn applying(text: &str, podman: &str) -> Vec<Deviation> {
+        let fact = |name: &str| (name == "podman").then(|| podman.to_owned());
+        Deviations::parse(text).unwrap().applying(claim(), fact)
+    }
+
+    fn applied(verdict: Verdict, reason: &str, day: &str, podman: &str) -> Verdict {
+        apply(verdict, reason, &applying(DECLARED, podman), day.parse().unwrap()).0
+    }
+
+    const REASON: &str = "run.status is 0; bound ≠ 0";
+
+    #[test]
+    fn a_declared_failure_is_a_known_deviation_only_where_and_while_it_is_declared() {
+        assert_eq!(applied(Verdict::Fails, REASON, "2027-01-31", "5.4.2"), Verdict::KnownDeviation);
+        assert_eq!(applied(Verdict::Fails, REASON, "2027-02-01", "5.4.2"), Verdict::Fails);
+        assert_eq!(applied(Verdict::Fails, REASON, "2026-12-01", "4.9.3"), Verdict::Fails);
+        assert_eq!(applied(Verdict::Inconclusive, REASON, "2026-12-01", "5.4.2"), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn another_failure_of_the_same_claim_is_no_known_deviation() {
+        let other = "run.stderr is \"no space left\"";
+        assert_eq!(applied(Verdict::Fails, other, "2026-12-01", "5.4.2"), Verdict::Fails);
+    }
+
+    #[test]
+    fn a_declaration_that_is_no_longer_true_fails_the_run() {
+        assert_eq!(applied(Verdict::Holds, REASON, "2026-12-01", "5.4.2"), Verdict::Fails);
+        assert_eq!(applied(Verdict::Holds, REASON, "2026-12-01", "4.9.3"), Verdict::Holds);
+    }
+
+    #[test]
+    fn a_declaration_that_has_expired_or_is_not_used_is_a_problem_of_its_own() {
+        let other = DECLARED.replace("run.status is 0", "run.error is").replace("2027-01-31", "2027-03-31");
+        let both = format!("{DECLARED}{other}");
+        let problems = |verdict, podman: &str, day: &str| {
+            let applying = applying(&both, podman);
+            problems_of(&Deviations::parse(&both).unwrap(), claim(), (verdict, REASON), &applying, day.parse().unwrap())
+        };
+        let name = "the declaration for A5-7 (podman 5.)";
+        let unused = format!("{name} is not used, though it is about this platform: remove it");
+        assert_eq!(problems(Verdict::KnownDeviation, "5.4.2", "2027-01-31"), [unused]);
+        assert!(problems(Verdict::Holds, "4.9.3", "2027-01-31").is_empty());
+        let expired = format!("{name} expired on 2027-01-31: renew or remove it");
+        assert_eq!(problems(Verdict::NotRun, "4.9.3", "2027-02-01"), [expired]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Conventional containers, to be put beside the workload: Debian's own packages as container images, made as slim
+//! images are made, with no public registry that might refuse. Made once, and kept for later runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::base::digest::sha256;
+use crate::base::platform::Arch;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::exec::cleanup::Lease;
+use crate::exec::command::Command;
+use crate::targets::{Distribution, mirror_address};
+use crate::workloads::{Image, Workshop};
+
+const MAKE: &str = include_str!("../../fixtures/conventional/image.sh");
+const HELLO: &str = include_str!("../../fixtures/conventional/hello.py");
+
+/// What the packages are of.
+const DISTRIBUTION: Distribution = Distribution::Debian13;
+
+/// Through qemu-user on a busy host.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// What is in a conventional container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// The message broker, as it comes.
+    Mosquitto,
+    /// Python with its standard library and a program that does what the annex's workload does.
+    Python,
+}
+
+impl Program {
+    /// All there are.
+    pub const ALL: [Program; 2] = [Program::Mosquitto, Program::Python];
+
+    /// Its name in samples and images.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Mosquitto => "mosquitto",
+            Program::Python => "python",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Program::Mosquitto => "mosquitto",
+            Program::Python => "python3",
+        }
+    }
+
+    /// The file that is put at `/`: its name and what it holds.
+    fn file(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Program::Mosquitto => None,
+            Program::Python => Some(("hello.py", HELLO)),
+        }
+    }
+
+    fn command(self) -> &'static [&'static str] {
+        match self {
+            Program::Mosquitto => &["/usr/sbin/mosquitto"],
+            Program::Python => &["/usr/bin/python3", "/hello.py"],
+        }
+    }
+
+    /// What its image is kept under: another one wherever anything that goes into it is another.
+    fn key(self, suite: &str, arch: Arch) -> String {
+        let file = self.file().map_or("", |(_, text)| text);
+        let all = [&[MAKE, self.package(), file, suite, arch.debian()], self.command()].concat();
+        sha256(all.join("\0").as_bytes())[..20].to_owned()
+    }
+}
+
+/// How a reference begins that asks for an image made of Debian's package, as `debian-package:mosquitto`.
+const SCHEME: &str = "debian-package:";
+
+/// The program of which an image is to be made, if that is what a reference asks for.
+///
+/// # Errors
+/// There is no such program.
+pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
+    let name = reference.strip_prefix(SCHEME)?;
+    let known = Program::ALL.into_iter().find(|program| program.name() == name);
+    Some(
+        known.with_context(|| {
+            format!("image {reference} cannot be made: there are {SCHEME}mosquitto and {SCHEME}python")
+        }),
+    )
+}
+
+/// Looks whether there can be an image by this reference: one of a Debian package, or one that [`Image::look_for`] knows.
+///
+/// # Errors
+/// There is none; the error says what is.
+pub fn look_for(reference: &str) -> anyhow::Result<()> {
+    named(reference).map_or_else(|| Image::look_for(reference), |program| program.map(drop))
+}
+
+/// The file in which the image of a conventional container is kept, once there is one.
+pub fn kept(cache: &Path, arch: Arch, program: Program) -> PathBuf {
+    folder(cache).join(format!("{}.tar", program.key(DISTRIBUTION.suite(), arch)))
+}
+
+fn folder(cache: &Path) -> PathBuf {
+    cache.join("containers")
+}
+
+/// The image of a conventional container for machines of this architecture: kept by an earlier run, else made now.
+///
+/// # Errors
+/// Where it cannot be made or loaded.
+pub async fn image(
+    workshop: &Workshop,
+    settings: &Settings,
+    arch: Arch,
+    program: Program,
+    progress: &Progress,
+) -> anyhow::Result<Image> {
+    let kept = kept(&settings.cache, arch, program);
+    if !kept.is_file() {
+        let folder = folder(&settings.cache);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mirror = mirror_address(settings);
+        progress.say(format!("image of {}: making it from {mirror}, once", program.name()));
+        make(workshop, program, DISTRIBUTION.suite(), arch, &mirror, &kept).await.with_context(|| {
+            format!("image of {} cannot be made from {mirror}: ci/setup installs mmdebstrap", program.name())
+        })?;
+    }
+    let wanted = format!("oci-archive:{}", kept.display());
+    let loaded = Image::load_as(workshop, program.name(), &wanted).await;
+    loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
+}
+
+async fn make(
+    workshop: &Workshop,
+    program: Program,
+    suite: &str,
+    arch: Arch,
+    mirror: &str,
+    kept: &Path,
+) -> anyhow::Result<()> {
+    let room = workshop.room("slim")?;
+    let mut given = PathBuf::new();
+    if let Some((name, text)) = program.file() {
+        given = room.join(name);
+        fs::write(&given, text).with_context(|| format!("cannot write {}", given.display()))?;
+    }
+    // Whoever makes it at the same time has another run's id; what is half made goes with the run.
+    let part = kept.with_extension(format!("{}.part", workshop.run));
+    workshop.ledger.take(Lease::Path { path: part.clone() })?;
+    let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());
+    let parameters = [&*part_text, program.package(), suite, arch.debian(), mirror, &*room, &*given];
+    let parameters = [&parameters, program.command()].concat();
+    workshop.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
+    fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::exec::cleanup::Ledger;
+    use crate::exec::shell::{Fake, Shell};
+
+    #[test]
+    fn a_program_is_known_by_the_name_of_its_image_and_another_is_told_which_there_are() {
+        assert_eq!(named("debian-package:mosquitto").unwrap().unwrap(), Program::Mosquitto);
+        assert_eq!(named("debian-package:python").unwrap().unwrap(), Program::Python);
+        assert!(named("public.ecr.aws/debian-package:mosquitto").is_none());
+        assert_eq!(
+            look_for("debian-package:nginx").unwrap_err().to_string(),
+            "image debian-package:nginx cannot be made: there are debian-package:mosquitto and debian-package:python"
+        );
+        assert!(look_for("oci:/there/is/none").unwrap_err().to_string().contains("does not exist"));
+    }
+
+    #[test]
+    fn another_content_is_kept_under_another_key() {
+        let python = Program::Python.key("trixie", Arch::Amd64);
+        assert_eq!(python.len(), 20);
+        assert_eq!(python, Program::Python.key("trixie", Arch::Amd64));
+        for other in [
+            Program::Mosquitto.key("trixie", Arch::Amd64),
+            Program::Python.key("forky", Arch::Amd64),
+            Program::Python.key("trixie", Arch::Arm64),
+        ] {
+            assert_ne!(python, other);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_that_cannot_be_made_names_the_mirror_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::open(folder.path(), "r1").unwrap());
+        let workshop =
+            Workshop { shell: Shell::fake(Fake::default()), ledger, run: "r1".into(), folder: folder.path().into() };
+        let settings = Settings {
+            root: folder.path().into(),
+            cache: folder.path().join("cache"),
+            runs: folder.path().into(),
+            home: None,
+            agent: None,
+            target: None,
+            mirror: Some("http://mirror".into()),
+            registry_image: None,
+            job_summary: None,
+            caller: None,
+            region: None,
+            stand_in: crate::base::settings::StandIn::default(),
+            secrets: Vec::new(),
+        };
+        let quiet = Progress::to(|_| ());
+        let error = image(&workshop, &settings, Arch::Amd64, Program::Python, &quiet).await.unwrap_err().to_string();
+        assert!(error.starts_with("image of python cannot be made from http://mirror: "), "{error}");
+        assert_eq!(fs::read_dir(folder.path().join("cache/containers")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,179 @@
+//! Building a guest: from a clean copy of its source, with nothing of the caller's environment that could change it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use super::{Module, Workshop, text};
+use crate::exec::command::{Command, Status};
+
+/// The whole of the build, so that it can be repeated by hand. Cargo's own settings from outside (flags, wrappers,
+/// profiles, the toolchain of an outer `cargo test`) are dropped; where its home is and how it reaches its registry
+/// is not.
+const SCRIPT: &str = r#"set -eu
+cd "$1/guest"
+for name in $(env | sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p'); do
+    case $name in
+    RUSTUP_TOOLCHAIN) unset "$name" ;;
+    RUSTUP_* | CARGO_HOME | CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTRIES_*) ;;
+    RUST* | CARGO*) unset "$name" ;;
+    esac
+done
+rustc --version
+exec cargo build --release --locked --target wasm32-wasip1 --manifest-path Cargo.toml --package "$2" --target-dir "$1/target"
+"#;
+
+/// How long a guest may take to build, a toolchain's download included.
+const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// How a build of a guest ended, whatever its end.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// How cargo ended.
+    pub status: Status,
+    /// What cargo and the compiler said.
+    pub stderr: String,
+    /// The compiler, as it names itself.
+    pub rustc: String,
+    /// How long it took.
+    pub wall: Duration,
+    /// Every `.wasm` file that lies directly in the release folder, by name.
+    pub modules: Vec<Module>,
+}
+
+impl Build {
+    /// The one module of a build that went well.
+    ///
+    /// # Errors
+    /// Where the build failed or left none or several.
+    pub fn module(self) -> anyhow::Result<Module> {
+        let said = crate::exec::command::tail(&self.stderr, 6);
+        ensure!(self.status == Status::Code(0), "the guest's build ended with {}: {said}", self.status);
+        let count = self.modules.len();
+        let mut modules = self.modules.into_iter();
+        match (modules.next(), modules.next()) {
+            (Some(module), None) => Ok(module),
+            _ => anyhow::bail!("the guest's build left {count} modules, not one: give its crate one binary"),
+        }
+    }
+}
+
+/// Builds the guest `name` from a fresh copy of the project's `guest/`.
+///
+/// # Errors
+/// Where there is no such guest, its source cannot be copied, or no compiler says its name: then nothing was judged. That
+/// the guest does not compile is no error here.
+pub async fn build(workshop: &Workshop, root: &Path, name: &str) -> anyhow::Result<Build> {
+    let source = root.join("guest");
+    let manifest = source.join(name).join("Cargo.toml");
+    ensure!(manifest.is_file(), "guest {name} does not exist: there is no {}", manifest.display());
+    let room = workshop.room(&format!("build-{name}"))?;
+    copy(&source, &room.join("guest")).with_context(|| format!("cannot copy {}", source.display()))?;
+    let toolchain = root.join("rust-toolchain.toml");
+    if toolchain.is_file() {
+        fs::copy(&toolchain, room.join("rust-toolchain.toml"))
+            .with_context(|| format!("cannot copy {}", toolchain.display()))?;
+    }
+
+    let command = Command::new("sh").args(["-c", SCRIPT, "build", text(&room)?, name]).time_limit(TIME_LIMIT);
+    let output = workshop.shell.run(&command).await?;
+    let rustc = output.text().trim().to_owned();
+    let said = output.errors();
+    ensure!(
+        !rustc.is_empty(),
+        "guest {name} was not built, for want of a compiler: {}",
+        crate::exec::command::tail(&said, 2)
+    );
+    Ok(Build {
+        status: output.status,
+        stderr: said,
+        rustc,
+        wall: output.wall,
+        modules: modules(&room.join("target/wasm32-wasip1/release"))?,
+    })
+}
+
+/// Copies a folder without what builds have left in it.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (entry, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
+        if path.is_dir() && entry != "target" {
+            copy(&path, &to.join(entry))?;
+        } else if path.is_file() {
+            fs::copy(&path, to.join(entry))?;
+        }
+    }
+    Ok(())
+}
+
+fn modules(folder: &Path) -> anyhow::Result<Vec<Module>> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "wasm")).collect();
+    paths.sort();
+    paths.iter().map(|path| Module::read(path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::exec::cleanup::Ledger;
+    use crate::exec::shell::{Fake, Shell};
+
+    #[test]
+    fn a_stale_target_folder_is_not_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("guest"), folder.path().join("copy"));
+        for file in ["Cargo.toml", "target/wasm32-wasip1/release/hello.wasm", "hello/src/main.rs"] {
+            let path = from.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        copy(&from, &to).unwrap();
+        assert!(to.join("Cargo.toml").is_file() && to.join("hello/src/main.rs").is_file());
+        assert!(!to.join("target").exists());
+    }
+
+    #[tokio::test]
+    async fn without_a_compiler_nothing_is_judged() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let built = async |fake: Fake| {
+            let ledgers = tempfile::tempdir().unwrap();
+            let run = format!("guest-{}", std::process::id());
+            let ledger = Arc::new(Ledger::open(ledgers.path(), &run).unwrap());
+            build(&Workshop::open(Shell::fake(fake), ledger, &run).unwrap(), root, "hello").await
+        };
+        let none = built(Fake::default()).await.unwrap_err().to_string();
+        assert!(none.starts_with("guest hello was not built, for want of a compiler: "), "{none}");
+        let refused = built(Fake::default().answer("sh -c ", 101, "rustc 1.95.0\n")).await.unwrap();
+        assert_eq!((refused.status, refused.rustc.as_str()), (Status::Code(101), "rustc 1.95.0"));
+    }
+
+    #[test]
+    fn a_build_must_leave_exactly_one_module() {
+        let folder = tempfile::tempdir().unwrap();
+        let build = || Build {
+            status: Status::Code(0),
+            stderr: "error: no".into(),
+            rustc: String::new(),
+            wall: Duration::ZERO,
+            modules: modules(folder.path()).unwrap(),
+        };
+        let error = |build: Build| build.module().unwrap_err().to_string();
+        assert!(error(build()).starts_with("the guest's build left 0 modules"));
+        fs::write(folder.path().join("a.wasm"), "").unwrap();
+        fs::write(folder.path().join("a.d"), "").unwrap();
+        assert_eq!(build().module().unwrap().file_name(), "a.wasm");
+        assert_eq!(
+            error(Build { status: Status::Code(101), ..build() }),
+            "the guest's build ended with exit code 101: error: no"
+        );
+        fs::write(folder.path().join("b.wasm"), "").unwrap();
+        assert!(error(build()).starts_with("the guest's build left 2 modules"));
+    }
+}

@@ -1,0 +1,288 @@
+//! The workload as an image: built as the annex builds it, or given from outside.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use super::{Layout, Module, Workshop, text};
+use crate::base::unit::Bytes;
+use crate::exec::command::Command;
+
+/// The platform of the annex's image.
+pub const PLATFORM: &str = "wasi/wasm";
+
+/// The annotation of the annex's image.
+pub const ANNOTATION: &str = "module.wasm.image/variant=compat";
+
+/// How long a pull may take.
+pub(crate) const PULL_LIMIT: Duration = Duration::from_secs(600);
+
+const CONTAINERFILE: &str = include_str!("../../fixtures/images/Containerfile");
+
+/// How an image is built. The default is the annex's way; anything else makes a control.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The platform it is declared for.
+    pub platform: String,
+    /// The annotation of its manifest.
+    pub annotation: Option<String>,
+    /// Another file that is put beside the module: its name and what it holds.
+    pub extra: Option<(String, Vec<u8>)>,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe { platform: PLATFORM.to_owned(), annotation: Some(ANNOTATION.to_owned()), extra: None }
+    }
+}
+
+/// An image, held twice: in a Podman storage of its own and, as it would be transferred, in an OCI layout.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its name in its storage, the same on every machine it is loaded on.
+    pub reference: String,
+    /// What it is.
+    pub layout: Layout,
+    storage: Storage,
+}
+
+/// The size of an image as Podman counts it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// In bytes: its unpacked layers, its manifest and its configuration.
+    pub bytes: Bytes,
+    /// As `podman images` prints it.
+    pub shown: String,
+}
+
+impl Image {
+    /// Builds the image called `name` of a module.
+    ///
+    /// # Errors
+    /// Where the module cannot be copied or Podman does not build it.
+    pub async fn build(workshop: &Workshop, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
+        let context = workshop.room("context")?;
+        let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
+        fs::write(context.join(module.file_name()), &module.bytes)?;
+        if let Some((name, bytes)) = &recipe.extra {
+            fs::write(context.join(name), bytes)?;
+            containerfile.push_str(&format!("COPY {name} /{name}\n"));
+        }
+        fs::write(context.join("Containerfile"), containerfile)?;
+
+        let (storage, reference) = (Storage::new(workshop)?, workshop.reference(name));
+        // Of the same module the same image comes, whenever it is built.
+        let mut command = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
+        command = command.args(["--tag", &reference]);
+        if let Some(annotation) = &recipe.annotation {
+            command = command.args(["--annotation", annotation]);
+        }
+        workshop.shell.read(&command.arg(text(&context)?)).await?;
+        let layout = lay_out(workshop, &storage, &reference).await?;
+        Ok(Image { reference, layout, storage })
+    }
+
+    /// Looks whether there can be such an image, as [`Image::load`] would take it: a folder or file is there, a name is
+    /// well formed.
+    ///
+    /// # Errors
+    /// There is none; the error says what is.
+    pub fn look_for(wanted: &str) -> anyhow::Result<()> {
+        Source::parse(wanted).map(drop)
+    }
+
+    /// Takes an image from outside: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name that is known to the
+    /// local storage or to a registry.
+    ///
+    /// # Errors
+    /// Where there is no such image or it is none; a folder or file is looked at before Podman is asked.
+    pub async fn load(workshop: &Workshop, wanted: &str) -> anyhow::Result<Image> {
+        Image::load_as(workshop, "given", wanted).await
+    }
+
+    /// As [`Image::load`], for an image beside the one under test: it goes by `name`.
+    ///
+    /// # Errors
+    /// Where there is no such image or it is none.
+    pub async fn load_as(workshop: &Workshop, name: &str, wanted: &str) -> anyhow::Result<Image> {
+        let layout = match Source::parse(wanted)? {
+            Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
+            Source::Archive { path, tag } => {
+                let room = workshop.room("given")?;
+                unpack(&path, &room)?;
+                Layout::read(&room, tag.as_deref()).with_context(|| format!("{} is no OCI image", path.display()))?
+            }
+            Source::Name(name) => fetch(workshop, &name).await?,
+        };
+        let (storage, reference) = (Storage::new(workshop)?, workshop.reference(name));
+        let archive = workshop.room("archive")?.join("image.tar");
+        layout.archive(&reference, &archive)?;
+        workshop.shell.read(&storage.podman(&["load", "--quiet", "--input", text(&archive)?])).await?;
+        Ok(Image { reference, layout, storage })
+    }
+
+    /// Its size as Podman counts it.
+    ///
+    /// # Errors
+    /// Where Podman does not say.
+    pub async fn counted(&self, workshop: &Workshop) -> anyhow::Result<Counted> {
+        let inspect = self.podman(&["image", "inspect", "--format", "{{.Size}}", &self.reference]);
+        let size = workshop.shell.read(&inspect).await?;
+        let images = self.podman(&["images", "--noheading", "--format", "{{.Size}}", &self.reference]);
+        let shown = workshop.shell.read(&images).await?;
+        let bytes = size.trim().parse().with_context(|| format!("podman counts {size:?}, which is no size"))?;
+        Ok(Counted { bytes: Bytes(bytes), shown: shown.trim().to_owned() })
+    }
+
+    /// Its name below a registry's: `assay/hello:RUN`.
+    pub fn repository(&self) -> &str {
+        self.reference.split_once('/').map_or(&self.reference, |(_, name)| name)
+    }
+
+    /// A Podman command on the storage that holds it.
+    pub fn podman(&self, arguments: &[&str]) -> Command {
+        self.storage.podman(arguments)
+    }
+
+    /// The one module it holds.
+    ///
+    /// # Errors
+    /// Where it holds none or several.
+    pub fn module(&self, workshop: &Workshop) -> anyhow::Result<Module> {
+        Module::read(&self.layout.extract_module(&workshop.room("module")?)?)
+    }
+}
+
+/// Writes an image as it would be pushed: with compressed layers.
+async fn lay_out(workshop: &Workshop, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
+    let folder = workshop.room("layout")?;
+    let target = format!("oci:{}:image", text(&folder)?);
+    workshop.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
+    Layout::read(&folder, None)
+}
+
+/// An image by its name: the user's own storage has it, or a registry.
+async fn fetch(workshop: &Workshop, name: &str) -> anyhow::Result<Layout> {
+    let here = workshop.shell.run(&Command::new("podman").args(["image", "exists", name])).await?;
+    if here.succeeded() {
+        return lay_out(workshop, &Storage::Users, name).await;
+    }
+    let storage = Storage::new(workshop)?;
+    let pull = storage.podman(&["pull", "--quiet", tls(name), name]).time_limit(PULL_LIMIT);
+    workshop.shell.read(&pull).await.with_context(|| format!("image {name} can be had nowhere"))?;
+    lay_out(workshop, &storage, name).await
+}
+
+/// Where Podman keeps images.
+#[derive(Clone, Debug)]
+pub(crate) enum Storage {
+    /// The user's own storage.
+    Users,
+    /// A storage of the run's own, empty at first: nothing cached can stand in for a build or a pull, no manifest of
+    /// another image swells a size, no name of the user's is touched, and it goes with the run.
+    Fresh(PathBuf),
+}
+
+impl Storage {
+    pub(crate) fn new(workshop: &Workshop) -> anyhow::Result<Storage> {
+        workshop.room("storage").map(Storage::Fresh)
+    }
+
+    /// A Podman command on it. The plain `vfs` driver works everywhere and mounts nothing that could be left behind.
+    /// Of its log only errors are kept: on an empty storage it warns of networks that nobody asked for.
+    pub(crate) fn podman(&self, arguments: &[&str]) -> Command {
+        let podman = Command::new("podman");
+        let podman = match self {
+            Storage::Users => podman,
+            Storage::Fresh(folder) => {
+                let inside = |name: &str| folder.join(name).to_string_lossy().into_owned();
+                podman
+                    .args(["--root", &inside("root"), "--runroot", &inside("run"), "--storage-driver", "vfs"])
+                    .args(["--log-level", "error"])
+            }
+        };
+        podman.args(arguments.iter().copied())
+    }
+}
+
+/// How Podman is to reach a registry: one on this host speaks plain HTTP, all others must not.
+pub(crate) fn tls(reference: &str) -> &'static str {
+    match reference.starts_with("127.0.0.1:") || reference.starts_with("localhost:") {
+        true => "--tls-verify=false",
+        false => "--tls-verify=true",
+    }
+}
+
+/// Where an image is to come from.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    Folder { path: PathBuf, tag: Option<String> },
+    Archive { path: PathBuf, tag: Option<String> },
+    Name(String),
+}
+
+impl Source {
+    fn parse(wanted: &str) -> anyhow::Result<Source> {
+        let split = |rest: &str| {
+            // What exists as it stands is a path; else the part behind the last colon is a tag.
+            match rest.rsplit_once(':') {
+                Some((path, tag)) if !Path::new(rest).exists() => (PathBuf::from(path), Some(tag.to_owned())),
+                _ => (PathBuf::from(rest), None),
+            }
+        };
+        if let Some((path, tag)) = wanted.strip_prefix("oci:").map(split) {
+            ensure!(path.is_dir(), "image {wanted} does not exist: there is no folder {}", path.display());
+            return Ok(Source::Folder { path, tag });
+        }
+        if let Some((path, tag)) = wanted.strip_prefix("oci-archive:").map(split) {
+            ensure!(path.is_file(), "image {wanted} does not exist: there is no file {}", path.display());
+            return Ok(Source::Archive { path, tag });
+        }
+        oci_spec::distribution::Reference::try_from(wanted).map(|_| Source::Name(wanted.to_owned())).or_else(|error| {
+            bail!("image {wanted:?} is no reference ({error}): write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG")
+        })
+    }
+}
+
+fn unpack(archive: &Path, folder: &Path) -> anyhow::Result<()> {
+    let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
+    // What the reader says quotes the file, which may be anything.
+    tar::Archive::new(file).unpack(folder).or_else(|_| bail!("{} is no tar archive", archive.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_from_outside_is_looked_at_before_podman_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display();
+        let error = |wanted: String| Source::parse(&wanted).unwrap_err().to_string();
+        assert!(error(format!("oci:{here}/no:1")).ends_with(&format!("there is no folder {here}/no")));
+        assert!(error(format!("oci-archive:{here}")).ends_with(&format!("there is no file {here}")));
+        assert!(error("UPPER/../case".into()).contains("is no reference"));
+        let tagged = Source::parse(&format!("oci:{here}:1.0")).unwrap();
+        assert_eq!(tagged, Source::Folder { path: folder.path().into(), tag: Some("1.0".into()) });
+        let name = "public.ecr.aws/g2n4p2m7/hello:1.0";
+        assert_eq!(Source::parse(name).unwrap(), Source::Name(name.into()));
+    }
+
+    #[test]
+    fn a_file_that_is_no_archive_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("image.tar");
+        fs::write(&file, "hello").unwrap();
+        let error = unpack(&file, &folder.path().join("out")).unwrap_err().to_string();
+        assert_eq!(error, format!("{} is no tar archive", file.display()));
+    }
+
+    #[test]
+    fn only_registries_on_this_host_may_do_without_tls() {
+        assert_eq!(tls("127.0.0.1:5000/a:1"), "--tls-verify=false");
+        assert_eq!(tls("public.ecr.aws/a/b:1"), "--tls-verify=true");
+        assert_eq!(tls("localhost.example.org/b:1"), "--tls-verify=true");
+    }
+}

@@ -1,0 +1,327 @@
+//! An image as OCI writes it to disk: index, manifest, configuration and layers. Nothing here asks Podman.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use flate2::read::GzDecoder;
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
+
+use crate::base::digest::sha256;
+use crate::base::unit::Bytes;
+
+/// The annotation of an index that holds an image's tag or name.
+const NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The annotation of a manifest that names the image it was built upon. Its sister `base.digest` says nothing: a build
+/// in layers writes the digest of its own intermediate image there, even where it began from scratch.
+const BASE: &str = "org.opencontainers.image.base.name";
+
+/// What an image is, read from its OCI layout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// The folder it lies in.
+    pub folder: PathBuf,
+    /// The digest of its manifest, which is the image's own.
+    pub digest: String,
+    /// The digest of its configuration, which Podman calls the image's id.
+    pub config_digest: String,
+    /// The operating system it is for, as in `wasi`.
+    pub os: String,
+    /// The architecture it is for, as in `wasm`.
+    pub architecture: String,
+    /// The manifest's annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// The command it starts with.
+    pub entrypoint: Vec<String>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<Layer>,
+    /// What a puller transfers: manifest, configuration and layers as they are stored, so compressed.
+    pub transfer: Bytes,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// The digest of its blob.
+    pub digest: String,
+    /// How it is packed.
+    pub media_type: String,
+    /// The size of its blob, compressed where it is compressed.
+    pub size: Bytes,
+    /// Everything in it but folders, in its order.
+    pub files: Vec<Entry>,
+}
+
+/// Something other than a folder in a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its path from the root, as in `/hello.wasm`.
+    pub path: String,
+    /// Its size; 0 for links.
+    pub size: Bytes,
+}
+
+impl Layout {
+    /// Reads the image tagged `tag`, or the only one.
+    ///
+    /// # Errors
+    /// Where the folder holds no OCI layout, no such image, or one whose blobs do not match their digests.
+    pub fn read(folder: &Path, tag: Option<&str>) -> anyhow::Result<Layout> {
+        let chosen = choose(folder, tag)?;
+        let manifest_bytes = blob(folder, &chosen)?;
+        let manifest: ImageManifest = serde_json::from_slice(&manifest_bytes)
+            .with_context(|| format!("{} holds no image manifest in {}", folder.display(), chosen.digest()))?;
+        let config_bytes = blob(folder, manifest.config())?;
+        let config: ImageConfiguration = serde_json::from_slice(&config_bytes)
+            .with_context(|| format!("{} holds an artifact, not an image", folder.display()))?;
+        let layers = manifest.layers().iter().map(|layer| read_layer(folder, layer)).collect::<anyhow::Result<_>>()?;
+        let blobs = manifest.layers().iter().chain([manifest.config()]).map(Descriptor::size).sum::<u64>();
+        Ok(Layout {
+            folder: folder.to_owned(),
+            digest: chosen.digest().to_string(),
+            config_digest: manifest.config().digest().to_string(),
+            os: config.os().to_string(),
+            architecture: config.architecture().to_string(),
+            annotations: manifest.annotations().clone().unwrap_or_default().into_iter().collect(),
+            entrypoint: config.config().as_ref().and_then(|run| run.entrypoint().clone()).unwrap_or_default(),
+            layers,
+            transfer: Bytes(manifest_bytes.len() as u64 + blobs),
+        })
+    }
+
+    /// The image it says it was built upon; building `FROM scratch` leaves none.
+    pub fn base(&self) -> Option<&str> {
+        self.annotations.get(BASE).map(String::as_str).filter(|base| !base.is_empty())
+    }
+
+    /// Every file of every layer.
+    pub fn files(&self) -> impl Iterator<Item = &Entry> {
+        self.layers.iter().flat_map(|layer| &layer.files)
+    }
+
+    /// Takes the one `.wasm` file out of the layers and writes it into `folder`.
+    ///
+    /// # Errors
+    /// Where there is none or more than one, or it cannot be written.
+    pub fn extract_module(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        let wasm: Vec<&str> =
+            self.files().map(|file| file.path.as_str()).filter(|path| path.ends_with(".wasm")).collect();
+        let [wanted] = wasm[..] else {
+            bail!("image {} holds {} .wasm files, not one: {}", self.digest, wasm.len(), wasm.join(", "));
+        };
+        let target = folder.join(wanted.rsplit('/').next().unwrap_or(wanted));
+        for layer in &self.layers {
+            let mut archive = tar::Archive::new(unpack(&self.folder, layer)?);
+            for file in archive.entries()? {
+                let mut file = file?;
+                if absolute(&file.path()?) == wanted {
+                    let mut bytes = Vec::new();
+                    file.read_to_end(&mut bytes)?;
+                    fs::write(&target, bytes).with_context(|| format!("cannot write {}", target.display()))?;
+                    return Ok(target);
+                }
+            }
+        }
+        bail!("image {} lost {wanted} while it was read", self.digest)
+    }
+
+    /// Writes the image as an OCI archive that Podman loads under the name `reference`.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn archive(&self, reference: &str, file: &Path) -> anyhow::Result<()> {
+        let size = fs::metadata(blob_path(&self.folder, &self.digest)).map(|meta| meta.len())?;
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
+            "mediaType": MediaType::ImageManifest, "digest": self.digest, "size": size, "annotations": {NAME: reference},
+        }]});
+        let out = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut archive = tar::Builder::new(out);
+        for (name, bytes) in
+            [("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()), ("index.json", index.to_string().into())]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, &bytes[..])?;
+        }
+        let digests: std::collections::BTreeSet<&String> =
+            self.layers.iter().map(|layer| &layer.digest).chain([&self.digest, &self.config_digest]).collect();
+        for digest in digests {
+            let name = format!("blobs/{}", digest.replace(':', "/"));
+            archive.append_path_with_name(blob_path(&self.folder, digest), name)?;
+        }
+        archive.into_inner()?;
+        Ok(())
+    }
+}
+
+/// The manifest that a layout's index lists for a tag; of a list by platform the one for `wasi/wasm`.
+fn choose(folder: &Path, tag: Option<&str>) -> anyhow::Result<Descriptor> {
+    ensure!(folder.is_dir(), "image oci:{} does not exist: there is no such folder", folder.display());
+    ensure!(folder.join("oci-layout").is_file(), "{} is no OCI layout: it has no file oci-layout", folder.display());
+    let index = fs::read(folder.join("index.json"))
+        .with_context(|| format!("{} is no OCI layout: it has no index.json", folder.display()))?;
+    let index: ImageIndex = serde_json::from_slice(&index)
+        .with_context(|| format!("{} is no OCI layout: its index.json is none", folder.display()))?;
+    let name = |of: &Descriptor| of.annotations().as_ref().and_then(|all| all.get(NAME)).cloned();
+    let fits = |of: &&Descriptor| tag.is_none() || name(of).as_deref() == tag;
+    let mut found = index.manifests().iter().filter(fits);
+    let chosen = match (found.next(), found.next()) {
+        (Some(one), None) => one.clone(),
+        (None, _) | (_, Some(_)) => {
+            let tags: Vec<String> = index.manifests().iter().filter_map(name).collect();
+            let wish = tag.map_or("one image".to_owned(), |tag| format!("one image tagged {tag}"));
+            bail!("{} does not hold {wish}: its tags are: {}", folder.display(), tags.join(", "));
+        }
+    };
+    if chosen.media_type() != &MediaType::ImageIndex {
+        return Ok(chosen);
+    }
+    let list: ImageIndex = serde_json::from_slice(&blob(folder, &chosen)?)?;
+    let wasi = Os::from("wasi");
+    let found = list.manifests().iter().find(|one| one.platform().as_ref().is_some_and(|on| on.os() == &wasi));
+    found.cloned().with_context(|| format!("{} holds no image for wasi/wasm, only others", folder.display()))
+}
+
+fn blob_path(folder: &Path, digest: &str) -> PathBuf {
+    folder.join("blobs").join(digest.replace(':', "/"))
+}
+
+fn blob(folder: &Path, of: &Descriptor) -> anyhow::Result<Vec<u8>> {
+    let path = blob_path(folder, of.digest().as_ref());
+    let bytes =
+        fs::read(&path).with_context(|| format!("{} is not complete: it lacks {}", folder.display(), of.digest()))?;
+    let real = format!("sha256:{}", sha256(&bytes));
+    ensure!(real == of.digest().as_ref(), "{} is damaged: its SHA-256 is {real}", path.display());
+    Ok(bytes)
+}
+
+fn read_layer(folder: &Path, of: &Descriptor) -> anyhow::Result<Layer> {
+    blob(folder, of)?;
+    let mut layer = Layer {
+        digest: of.digest().to_string(),
+        media_type: of.media_type().to_string(),
+        size: Bytes(of.size()),
+        files: Vec::new(),
+    };
+    let mut archive = tar::Archive::new(unpack(folder, &layer)?);
+    let broken = || format!("layer {} of {} is no tar archive", of.digest(), folder.display());
+    for file in archive.entries().with_context(broken)? {
+        let file = file.with_context(broken)?;
+        if !file.header().entry_type().is_dir() {
+            layer.files.push(Entry { path: absolute(&file.path()?), size: Bytes(file.size()) });
+        }
+    }
+    Ok(layer)
+}
+
+fn unpack(folder: &Path, layer: &Layer) -> anyhow::Result<Box<dyn Read>> {
+    let file = File::open(blob_path(folder, &layer.digest))?;
+    match layer.media_type.rsplit(['+', '.']).next() {
+        Some("tar") => Ok(Box::new(file)),
+        Some("gzip") => Ok(Box::new(GzDecoder::new(file))),
+        _ => bail!("layer {} is packed as {}: pack it with gzip", layer.digest, layer.media_type),
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    format!("/{}", path.to_string_lossy().trim_start_matches("./").trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Writes blobs and gives their digests and sizes, as Podman 4.3.1 lays an image out.
+    fn put(folder: &Path, bytes: &[u8]) -> serde_json::Value {
+        let digest = format!("sha256:{}", sha256(bytes));
+        let path = blob_path(folder, &digest);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        serde_json::json!({"digest": digest, "size": bytes.len()})
+    }
+
+    fn with(mut descriptor: serde_json::Value, key: &str, value: impl Into<serde_json::Value>) -> serde_json::Value {
+        descriptor[key] = value.into();
+        descriptor
+    }
+
+    fn image(folder: &Path) {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(4);
+        tar.append_data(&mut header, "hello.wasm", &b"\0asm"[..]).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&tar.into_inner().unwrap()).unwrap();
+        let layer = put(folder, &gzip.finish().unwrap());
+        let config = put(folder, include_bytes!("../../fixtures/images/config.json"));
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MediaType::ImageManifest,
+            "config": with(config, "mediaType", "application/vnd.oci.image.config.v1+json"),
+            "layers": [with(layer, "mediaType", "application/vnd.oci.image.layer.v1.tar+gzip")],
+            "annotations": {"module.wasm.image/variant": "compat", BASE: ""},
+        });
+        let manifest = put(folder, manifest.to_string().as_bytes());
+        let manifest = with(
+            with(manifest, "mediaType", MediaType::ImageManifest.to_string()),
+            "annotations",
+            serde_json::json!({NAME: "x"}),
+        );
+        fs::write(
+            folder.join("index.json"),
+            serde_json::json!({"schemaVersion": 2, "manifests": [manifest]}).to_string(),
+        )
+        .unwrap();
+        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+
+    #[test]
+    fn an_image_is_read_down_to_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        image(folder.path());
+        let layout = Layout::read(folder.path(), Some("x")).unwrap();
+        assert_eq!((layout.os.as_str(), layout.architecture.as_str()), ("wasi", "wasm"));
+        assert_eq!(layout.annotations["module.wasm.image/variant"], "compat");
+        assert_eq!(layout.entrypoint, ["/hello.wasm"]);
+        assert_eq!(layout.base(), None);
+        let files: Vec<_> = layout.files().cloned().collect();
+        assert_eq!(files, [Entry { path: "/hello.wasm".into(), size: Bytes(4) }]);
+        assert!(layout.transfer > layout.layers[0].size);
+        let module = layout.extract_module(folder.path()).unwrap();
+        assert_eq!(fs::read(module).unwrap(), b"\0asm");
+    }
+
+    #[test]
+    fn an_archive_holds_the_same_image_under_the_new_name() {
+        let folder = tempfile::tempdir().unwrap();
+        image(folder.path());
+        let layout = Layout::read(folder.path(), None).unwrap();
+        let (file, copy) = (folder.path().join("image.tar"), folder.path().join("copy"));
+        layout.archive("localhost/assay/hello:r1", &file).unwrap();
+        tar::Archive::new(File::open(&file).unwrap()).unpack(&copy).unwrap();
+        let again = Layout::read(&copy, Some("localhost/assay/hello:r1")).unwrap();
+        assert_eq!(again, Layout { folder: copy, ..layout });
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let error = |tag| format!("{:#}", Layout::read(path, tag).unwrap_err());
+        assert!(
+            format!("{:#}", Layout::read(&path.join("no"), None).unwrap_err()).ends_with("there is no such folder")
+        );
+        assert!(error(None).ends_with("is no OCI layout: it has no file oci-layout"));
+        image(path);
+        assert!(error(Some("y")).ends_with("does not hold one image tagged y: its tags are: x"));
+        let digest = Layout::read(path, None).unwrap().layers[0].digest.clone();
+        fs::write(blob_path(path, &digest), "other").unwrap();
+        assert!(error(None).contains("is damaged: its SHA-256 is sha256:"), "{}", error(None));
+        fs::remove_file(blob_path(path, &digest)).unwrap();
+        assert!(error(None).contains(&format!("is not complete: it lacks {digest}")));
+    }
+}

@@ -1,0 +1,366 @@
+//! Pushing to a registry and pulling from it with stock Podman: with a login, and provably without one.
+
+mod http;
+mod local;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Deserialize;
+
+pub use local::{Local, MADE, image, password, point_testcontainers_at, runtime, socket, trial};
+
+use crate::exec::command::{Command, Output, tail};
+use crate::exec::shell::ShellError;
+use crate::targets::repository::Refusal;
+use crate::workloads::{Image, PULL_LIMIT, Storage, Workshop, tls};
+
+/// How long to wait before each further attempt, where a registry was asked too often.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+impl Refusal {
+    /// Whether the registry was asked more often than it allows: nothing is wrong with what was asked for.
+    fn too_often(&self) -> bool {
+        let Refusal::Other(text) = self else { return false };
+        ["toomanyrequests", "too many requests"].iter().any(|sign| text.to_lowercase().contains(sign))
+    }
+
+    /// Tells by what Podman said.
+    fn of(said: &str) -> Refusal {
+        const SIGNS: [&str; 7] = [
+            "unauthorized",
+            "authentication required",
+            "invalid username/password",
+            "denied",
+            "code: 403",
+            "403 (forbidden)",
+            "code: 405",
+        ];
+        // What it logs beside that is no answer, though it may come last.
+        let text: Vec<&str> = said.lines().filter(|line| !line.starts_with("time=\"")).collect();
+        let text = tail(&text.join("\n"), 1);
+        // This host's own file permissions are no answer of a registry.
+        let told = text.to_lowercase().replace("permission denied", "");
+        match SIGNS.iter().any(|sign| told.contains(sign)) {
+            true => Refusal::Unauthorized(text),
+            false => Refusal::Other(text),
+        }
+    }
+}
+
+impl From<ShellError> for Refusal {
+    fn from(error: ShellError) -> Self {
+        Refusal::Other(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Refusal::Other(format!("{error:#}"))
+    }
+}
+
+/// A login that a registry accepted: the file Podman keeps it in.
+#[derive(Clone, Debug)]
+pub struct Login {
+    auth_file: PathBuf,
+}
+
+/// An image that a registry accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// What it is pulled by.
+    pub reference: String,
+    /// The digest that the registry knows it by.
+    pub digest: String,
+}
+
+/// An image that was pulled by somebody with no credentials anywhere, and the proof of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// What was pulled.
+    pub reference: String,
+    /// The digest of its manifest as it arrived.
+    pub digest: String,
+    /// The digest of its configuration.
+    pub config_digest: String,
+    /// What `podman image inspect` says about it.
+    pub inspected: String,
+    /// The whole environment the pull ran in, as `env` prints it there.
+    pub environment: String,
+    /// What the one file held in which Podman looked for credentials.
+    pub auth_file: String,
+    /// Whether Podman found credentials all the same, and who gave it the token it pulled with.
+    pub token: String,
+    /// How long the pull took.
+    pub wall: Duration,
+}
+
+/// Logs in at `host`; the password goes through standard input, so it is in no list of processes.
+///
+/// # Errors
+/// [`Refusal::Unauthorized`] where the registry does not accept it.
+pub async fn login(workshop: &Workshop, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
+    let auth_file = workshop.room("login")?.join("auth.json");
+    let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
+    let command = command.args(["--authfile", &auth_file.to_string_lossy(), host]).stdin(password);
+    accepted(workshop.shell.run(&command).await?)?;
+    Ok(Login { auth_file })
+}
+
+/// Pushes an image as somebody who is logged in.
+///
+/// # Errors
+/// [`Refusal::Unauthorized`] where the registry does not allow it.
+pub async fn push(workshop: &Workshop, image: &Image, login: &Login, reference: &str) -> Result<Pushed, Refusal> {
+    let auth_file = login.auth_file.to_string_lossy();
+    push_by(workshop, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
+}
+
+/// Pushes an image as somebody with no credentials anywhere.
+///
+/// # Errors
+/// [`Refusal::Unauthorized`] where the registry does not allow it, as it should not.
+pub async fn push_anonymously(workshop: &Workshop, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
+    patiently(async || {
+        let nobody = Nobody::new(workshop)?;
+        let pushed = push_by(workshop, image, reference, |command| nobody.runs(command)).await;
+        nobody.leave(workshop).await;
+        pushed
+    })
+    .await
+}
+
+/// Asks again, later and later, where a registry was asked too often: ECR Public answers those without credentials
+/// once a second.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    for pause in PAUSES {
+        match ask().await {
+            Err(refusal) if refusal.too_often() => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    ask().await
+}
+
+async fn push_by(
+    workshop: &Workshop,
+    image: &Image,
+    reference: &str,
+    by: impl FnOnce(Command) -> Command,
+) -> Result<Pushed, Refusal> {
+    let file = workshop.room("push")?.join("digest");
+    let digest_file = file.to_string_lossy();
+    let push = ["push", "--quiet", tls(reference), "--digestfile", &digest_file, &image.reference, reference];
+    accepted(workshop.shell.run(&by(image.podman(&push))).await?)?;
+    let digest = fs::read_to_string(&file).with_context(|| format!("cannot read {digest_file}"))?;
+    Ok(Pushed { reference: reference.to_owned(), digest: digest.trim().to_owned() })
+}
+
+/// Pulls an image as somebody with no credentials anywhere into an empty storage, and inspects it there.
+///
+/// # Errors
+/// [`Refusal::Unauthorized`] where the registry demands a login.
+pub async fn pull_anonymously(workshop: &Workshop, reference: &str) -> Result<Pull, Refusal> {
+    patiently(async || {
+        let nobody = Nobody::new(workshop)?;
+        let pull = pull_by(workshop, &nobody, reference).await;
+        nobody.leave(workshop).await;
+        pull
+    })
+    .await
+}
+
+async fn pull_by(workshop: &Workshop, nobody: &Nobody, reference: &str) -> Result<Pull, Refusal> {
+    let storage = Storage::new(workshop)?;
+    let environment = workshop.shell.read(&nobody.runs(Command::new("env"))).await?;
+    // Its log tells where it looked for credentials, and whom it asked for a token.
+    let pull = storage.podman(&["--log-level=debug", "pull", "--quiet", tls(reference), reference]);
+    let pull = pull.time_limit(PULL_LIMIT);
+    let pulled = accepted(workshop.shell.run(&nobody.runs(pull)).await?)?;
+    let inspect = storage.podman(&["image", "inspect", reference]);
+    let inspected = workshop.shell.read(&nobody.runs(inspect)).await?;
+    let (digest, config_digest) = digests(&inspected)?;
+    Ok(Pull {
+        reference: reference.to_owned(),
+        digest,
+        config_digest,
+        inspected,
+        environment,
+        auth_file: fs::read_to_string(nobody.auth_file()).context("cannot read the empty auth file")?,
+        token: token(&pulled.errors()),
+        wall: pulled.wall,
+    })
+}
+
+fn accepted(output: Output) -> Result<Output, Refusal> {
+    match output.succeeded() {
+        true => Ok(output),
+        false => Err(Refusal::of(&output.errors())),
+    }
+}
+
+/// How Podman came to pull, by the log of it.
+fn token(log: &str) -> String {
+    let found = if log.contains("No credentials for ") { "no credentials" } else { "perhaps credentials" };
+    // All else that it asks for is below /v2/.
+    let asked = log.lines().filter_map(|line| Some(line.split_once("msg=\"GET ")?.1.split_once('"')?.0));
+    match asked.into_iter().find(|url| !url.contains("/v2/")) {
+        Some(url) => format!("{found}; token from {url}"),
+        None => format!("{found}; no token"),
+    }
+}
+
+/// The digests of manifest and configuration in what `podman image inspect` prints.
+fn digests(inspected: &str) -> anyhow::Result<(String, String)> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Inspected {
+        id: String,
+        digest: String,
+    }
+    let [image]: [Inspected; 1] =
+        serde_json::from_str(inspected).context("podman inspects something else than one image")?;
+    Ok((image.digest, format!("sha256:{}", image.id)))
+}
+
+/// Somebody with an empty home, an empty auth file, and nothing else in the environment.
+#[derive(Debug)]
+struct Nobody(PathBuf);
+
+impl Nobody {
+    fn new(workshop: &Workshop) -> anyhow::Result<Nobody> {
+        let folder = workshop.room("nobody")?;
+        let make = || {
+            for name in ["home", "run"] {
+                fs::create_dir(folder.join(name))?;
+            }
+            fs::set_permissions(folder.join("run"), fs::Permissions::from_mode(0o700))?;
+            fs::write(folder.join("auth.json"), "{}\n")
+        };
+        make().with_context(|| format!("cannot write to {}", folder.display()))?;
+        Ok(Nobody(folder))
+    }
+
+    fn auth_file(&self) -> PathBuf {
+        self.0.join("auth.json")
+    }
+
+    fn runs(&self, command: Command) -> Command {
+        let inside = |name: &str| self.0.join(name).to_string_lossy().into_owned();
+        command
+            .isolated()
+            .env("HOME", inside("home"))
+            .env("XDG_RUNTIME_DIR", inside("run"))
+            .env("REGISTRY_AUTH_FILE", inside("auth.json"))
+    }
+
+    /// Without root Podman leaves a process behind that holds its user namespace: it goes too.
+    async fn leave(&self, workshop: &Workshop) {
+        if let Ok(pid) = fs::read_to_string(self.0.join("run/libpod/tmp/pause.pid")) {
+            let _ = workshop.shell.run(&Command::new("kill").arg(pid.trim())).await;
+        }
+    }
+}
+
+/// What `podman login` wrote into its file: the value of an `Authorization: Basic` header.
+fn basic(login: &Login, host: &str) -> anyhow::Result<String> {
+    let read = |path: &Path| -> anyhow::Result<serde_json::Value> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    let file = read(&login.auth_file).with_context(|| format!("cannot read {}", login.auth_file.display()))?;
+    let value = file["auths"][host]["auth"].as_str().map(str::to_owned);
+    value.with_context(|| format!("there is no login at {host}: log in first"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn being_refused_is_told_apart_from_not_being_answered() {
+        let refused = [
+            "Error: initializing source docker://127.0.0.1:5001/a:1: reading manifest 1 in 127.0.0.1:5001/a: unauthorized: authentication required",
+            "Error: writing blob: initiating layer upload to /v2/assay/hello/blobs/uploads/ in 127.0.0.1:35683: StatusCode: 405, Method not allowed",
+            "Error: authenticating creds for \"127.0.0.1:5001\": invalid username/password",
+            "Error: writing blob: initiating layer upload to /v2/a/blobs/uploads/ in public.ecr.aws: denied: Not Authorized",
+        ];
+        for said in refused {
+            assert!(matches!(Refusal::of(said), Refusal::Unauthorized(_)), "{said}");
+        }
+        let other = [
+            "Error: initializing source docker://127.0.0.1:1/a: pinging container registry 127.0.0.1:1: Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+            "Error: initializing source docker://127.0.0.1:5000/a:1: reading manifest 1 in 127.0.0.1:5000/a: manifest unknown: manifest unknown",
+            "Error: reading manifest: toomanyrequests: Rate exceeded",
+            "Error: open /var/lib/containers/storage/storage.lock: permission denied",
+            "",
+        ];
+        for said in other {
+            assert!(matches!(Refusal::of(said), Refusal::Other(_)), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_podman_logs_is_no_answer_of_a_registry() {
+        let said = "time=\"x\" level=debug msg=\"GET /v2/\"\nError: denied: Not Authorized\ntime=\"x\" level=debug msg=\"over\"\n";
+        assert_eq!(Refusal::of(said), Refusal::Unauthorized("Error: denied: Not Authorized".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn who_was_asked_too_often_is_asked_again_and_nobody_else() {
+        let asked = std::cell::Cell::new(0);
+        let told = patiently(async || {
+            asked.set(asked.get() + 1);
+            Err::<(), _>(match asked.get() {
+                1 => Refusal::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),
+                2 => Refusal::of(
+                    "Error: initializing source docker://public.ecr.aws/a/b:1: too many requests to registry",
+                ),
+                _ => Refusal::of("Error: reading manifest 1 in public.ecr.aws/a/b: name unknown: no such repository"),
+            })
+        });
+        assert!(matches!(told.await, Err(Refusal::Other(text)) if text.contains("name unknown")));
+        assert_eq!(asked.get(), 3);
+        assert!(!Refusal::Unauthorized("too many requests".to_owned()).too_often());
+    }
+
+    #[test]
+    fn the_log_of_a_pull_tells_of_credentials_and_of_the_token() {
+        let line = |text: &str| format!("time=\"x\" level=debug msg=\"{text}\"\n");
+        let none = line("No credentials for public.ecr.aws/a/b found");
+        let asked =
+            line("GET https://public.ecr.aws/v2/") + &line("GET https://public.ecr.aws/token/?service=public.ecr.aws");
+        let url = "https://public.ecr.aws/token/?service=public.ecr.aws";
+        assert_eq!(token(&(none.clone() + &asked)), format!("no credentials; token from {url}"));
+        assert_eq!(token(&asked), format!("perhaps credentials; token from {url}"));
+        assert_eq!(token(&(none + &line("GET http://127.0.0.1:5000/v2/a/manifests/1"))), "no credentials; no token");
+    }
+
+    #[test]
+    fn digests_are_read_from_what_podman_inspects() {
+        let inspected = r#"[{"Id": "aa", "Digest": "sha256:bb", "RepoTags": ["x"]}]"#;
+        assert_eq!(digests(inspected).unwrap(), ("sha256:bb".to_owned(), "sha256:aa".to_owned()));
+        assert!(digests("[]").is_err());
+    }
+
+    #[test]
+    fn nobody_has_nothing_that_could_hold_a_credential() {
+        let folder = tempfile::tempdir().unwrap();
+        let nobody = Nobody(folder.path().to_owned());
+        let command = nobody.runs(Command::new("podman"));
+        let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(command.clean_env, "nothing of the caller's environment");
+        assert_eq!(names, ["HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE"]);
+        assert!(command.env.iter().all(|(_, value)| Path::new(value).starts_with(folder.path())));
+    }
+
+    #[test]
+    fn a_login_is_what_podman_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let login = Login { auth_file: folder.path().join("auth.json") };
+        fs::write(&login.auth_file, r#"{"auths": {"127.0.0.1:5000": {"auth": "YTpi"}}}"#).unwrap();
+        assert_eq!(basic(&login, "127.0.0.1:5000").unwrap(), "YTpi");
+        assert_eq!(basic(&login, "other").unwrap_err().to_string(), "there is no login at other: log in first");
+    }
+}

@@ -1,0 +1,346 @@
+//! A registry of the run's own on this host: one storage, two doors. The closed door wants a login and takes pushes,
+//! the open one lets anyone pull and nobody push, as the public registry of the annex does.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use testcontainers::core::Mount;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use tokio::process::Child;
+
+use super::{Login, Refusal, basic, http, login};
+use crate::base::digest::hex;
+use crate::base::poll::{Look, until};
+use crate::base::procfs;
+use crate::base::progress::Progress;
+use crate::exec::cleanup::Lease;
+use crate::exec::command::{Command, tail};
+use crate::workloads::{PULL_LIMIT, Workshop};
+
+/// The Debian release whose package the registry is taken from.
+const SUITE: &str = "trixie";
+
+/// What a registry made from that package is called in the user's storage, where it is kept for later runs.
+pub const MADE: &str = "localhost/assay/registry:trixie";
+
+const MAKE: &str = include_str!("../../../fixtures/registry/image.sh");
+const RUNC: &str = include_str!("../../../fixtures/registry/runc.conf");
+const OPEN: &str = include_str!("../../../fixtures/registry/open.yml");
+const CLOSED: &str = include_str!("../../../fixtures/registry/closed.yml");
+
+/// The user who may push.
+const USER: &str = "assay";
+
+/// How long it may take to start: the CPU may be an emulated one that compiles meanwhile.
+const START: Duration = Duration::from_secs(240);
+
+/// How often another port is tried where one turned out to be taken.
+const ATTEMPTS: usize = 5;
+
+/// Where a run's Podman service listens.
+pub fn socket(run: &str) -> PathBuf {
+    Workshop::folder(run).join("podman.sock")
+}
+
+/// Tells testcontainers which Podman to talk to. It reads nothing but this process's environment.
+///
+/// # Errors
+/// Where the process already has other threads, which might read the environment meanwhile: call it first in `main`.
+pub fn point_testcontainers_at(socket: &Path) -> anyhow::Result<()> {
+    let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?.count();
+    ensure!(threads == 1, "testcontainers is pointed at podman too late: {threads} threads already run");
+    #[expect(unsafe_code, reason = "testcontainers takes its host from nowhere else")]
+    // SAFETY: nobody reads the environment meanwhile, as this is the only thread.
+    unsafe {
+        std::env::set_var("DOCKER_HOST", format!("unix://{}", socket.display()));
+    }
+    Ok(())
+}
+
+/// The image of a registry: the one given, else the one made from Debian's package, now or by an earlier run.
+///
+/// # Errors
+/// Where it can neither be pulled nor made.
+pub async fn image(
+    workshop: &Workshop,
+    given: Option<&str>,
+    mirror: &str,
+    progress: &Progress,
+) -> anyhow::Result<String> {
+    let name = given.unwrap_or(MADE);
+    let exists = Command::new("podman").args(["image", "exists", name]);
+    if workshop.shell.run(&exists).await?.succeeded() {
+        return Ok(name.to_owned());
+    }
+    if given.is_some() {
+        progress.say(format!("registry: pulling {name}"));
+        let pull = Command::new("podman").args(["pull", "--quiet", name]).time_limit(PULL_LIMIT);
+        workshop.shell.read(&pull).await.with_context(|| format!("registry image {name} is not to be had"))?;
+        return Ok(name.to_owned());
+    }
+    progress.say(format!("registry: making {MADE} from Debian's package, once"));
+    let room = workshop.room("registry-image")?;
+    let make = Command::script(MAKE, &[MADE, SUITE, mirror, &room.to_string_lossy()]).time_limit(PULL_LIMIT);
+    let made = workshop.shell.read(&make).await;
+    made.with_context(|| {
+        format!("registry image {MADE} cannot be made from {mirror}: set ASSAY_REGISTRY_IMAGE to another")
+    })?;
+    Ok(name.to_owned())
+}
+
+/// The registry while it runs.
+#[derive(Debug)]
+pub struct Local {
+    /// Host and port of the door that lets anyone pull.
+    pub open: String,
+    /// Host and port of the door that takes pushes from who is logged in.
+    pub closed: String,
+    /// A login at the closed door.
+    pub login: Login,
+    // Held for as long as it runs: dropping them ends them.
+    _containers: [ContainerAsync<GenericImage>; 2],
+    _service: Child,
+}
+
+impl Local {
+    /// Starts it, to take pushes by this password; [`point_testcontainers_at`] its [`socket`] must have been called.
+    ///
+    /// # Errors
+    /// Where this host cannot run containers or the registry does not answer.
+    pub async fn start(workshop: &Workshop, image: &str, password: &str, progress: &Progress) -> anyhow::Result<Local> {
+        progress.say("registry: starting");
+        let folder = workshop.folder.join("registry");
+        fs::create_dir_all(folder.join("storage")).with_context(|| format!("cannot create {}", folder.display()))?;
+        let hash = bcrypt::hash(password, 5).context("cannot hash the registry's password")?;
+        fs::write(folder.join("htpasswd"), format!("{USER}:{hash}\n"))?;
+
+        let runtime = runtime(workshop, image, &folder).await?;
+        let service = serve(workshop, runtime.as_deref()).await?;
+        let (open, first) = door(workshop, image, "open", OPEN, 200).await?;
+        let (closed, second) = door(workshop, image, "closed", CLOSED, 401).await?;
+        let login = login(workshop, &closed, USER, password).await?;
+        progress.say(format!("registry: pulls from {open}, pushes to {closed}"));
+        Ok(Local { open, closed, login, _containers: [first, second], _service: service })
+    }
+
+    /// Puts a text where a manifest should be, as somebody who is logged in.
+    ///
+    /// # Errors
+    /// [`Refusal::Other`] with the registry's answer where it does not take it, as it should not.
+    pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
+        let headers = [
+            format!("Authorization: Basic {}", basic(&self.login, &self.closed)?),
+            "Content-Type: application/vnd.oci.image.manifest.v1+json".to_owned(),
+        ];
+        let answer = http::ask(&self.closed, &format!("PUT /v2/{name}/manifests/{tag}"), &headers, text).await?;
+        match answer.status {
+            201 => Ok(()),
+            401 | 403 => Err(Refusal::Unauthorized(answer.body)),
+            status => Err(Refusal::Other(format!("status {status}: {}", answer.body.trim()))),
+        }
+    }
+}
+
+/// A password that nobody else has.
+///
+/// # Errors
+/// The host gives no random numbers.
+pub fn password() -> anyhow::Result<String> {
+    Ok(hex(&procfs::random::<16>()?))
+}
+
+/// The name of the container by which a run tries how this host runs containers.
+pub fn trial(run: &str) -> String {
+    format!("assay-{run}-trial")
+}
+
+/// Finds out by trying how this host runs containers: as it is set up, or with runc; gives the configuration it takes.
+///
+/// # Errors
+/// It runs none either way.
+pub async fn runtime(workshop: &Workshop, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&workshop.run)]).args([
+        "--network",
+        "host",
+        "--pull",
+        "never",
+        image,
+        "--version",
+    ]);
+    let as_it_is = workshop.shell.run(&try_it).await?;
+    if as_it_is.succeeded() {
+        return Ok(None);
+    }
+    let path = folder.join("runc.conf");
+    fs::write(&path, RUNC).with_context(|| format!("cannot write {}", path.display()))?;
+    let with_runc = workshop.shell.run(&try_it.env("CONTAINERS_CONF", path.to_string_lossy())).await?;
+    match with_runc.succeeded() {
+        true => Ok(Some(path)),
+        false => bail!(
+            "this host runs no containers, so no registry: as it is set up: {}; with runc: {}; install runc: ci/setup does",
+            tail(&as_it_is.errors(), 1),
+            tail(&with_runc.errors(), 1)
+        ),
+    }
+}
+
+/// Starts Podman's service; it goes when the thread that starts it goes, so this must not run on a passing one.
+async fn serve(workshop: &Workshop, configuration: Option<&Path>) -> anyhow::Result<Child> {
+    let socket = socket(&workshop.run);
+    let log = workshop.folder.join("podman.log");
+    let mut command = tokio::process::Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "podman", "system", "service", "--time=0"]);
+    command.arg(format!("unix://{}", socket.display())).process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
+    if let Some(path) = configuration {
+        command.env("CONTAINERS_CONF", path);
+    }
+    let mut child = command.spawn().context("cannot start setpriv: install util-linux and podman: ci/setup does")?;
+    workshop.ledger.take(Lease::process(child.id().unwrap_or_default())?)?;
+    let (limit, pause) = (Duration::from_secs(20), Duration::from_millis(50));
+    until("the start of Podman's service", limit, pause, async || {
+        match tokio::net::UnixStream::connect(&socket).await {
+            Ok(_) => Ok(Look::Done(())),
+            Err(error) => match child.try_wait()? {
+                None => Ok(Look::Waiting(error.to_string())),
+                Some(status) => bail!(
+                    "podman's service ended with {status}: {}; install podman: ci/setup does",
+                    tail(&fs::read_to_string(&log).unwrap_or_default(), 3)
+                ),
+            },
+        }
+    })
+    .await?;
+    Ok(child)
+}
+
+/// Opens one door of the registry on a free port of 127.0.0.1.
+async fn door(
+    workshop: &Workshop,
+    image: &str,
+    name: &str,
+    configuration: &str,
+    status: u16,
+) -> anyhow::Result<(String, ContainerAsync<GenericImage>)> {
+    let container = format!("assay-{}-{name}", workshop.run);
+    workshop.ledger.take(Lease::Container { name: container.clone() })?;
+    let folder = workshop.folder.join("registry");
+    let mut last = String::new();
+    for _ in 0..ATTEMPTS {
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("there is no free port")?;
+        let configuration = configuration.replace("PORT", &port.port().to_string()).replace("RUN", &workshop.run);
+        fs::write(folder.join(format!("{name}.yml")), configuration)?;
+        let (program, tag) = split(image);
+        let started = GenericImage::new(program, tag)
+            .with_container_name(&container)
+            .with_cmd(["serve".to_owned(), format!("/etc/assay/{name}.yml")])
+            .with_mount(Mount::bind_mount(folder.join("storage").to_string_lossy(), "/var/lib/registry"))
+            .with_mount(Mount::bind_mount(folder.to_string_lossy(), "/etc/assay"))
+            .with_security_opt("label=disable")
+            .with_startup_timeout(START)
+            // The host's network: 127.0.0.1 is then the host's own, and neither netavark nor a firewall is needed.
+            .with_host_config_modifier(|host| {
+                host.network_mode = Some("host".to_owned());
+                host.publish_all_ports = None;
+            })
+            .start()
+            .await
+            .with_context(|| format!("container {container} does not start"))?;
+        let host = port.to_string();
+        match answers(workshop, &host, status, &started).await? {
+            None => return Ok((host, started)),
+            Some(said) => last = said,
+        }
+        started.rm().await.with_context(|| format!("cannot remove container {container}"))?;
+    }
+    bail!("the registry's {name} door found no free port: {last}")
+}
+
+/// Waits until a door answers as it should; gives what its container said if that ended because its port was taken.
+async fn answers(
+    workshop: &Workshop,
+    host: &str,
+    status: u16,
+    container: &ContainerAsync<GenericImage>,
+) -> anyhow::Result<Option<String>> {
+    let (limit, pause) = (Duration::from_secs(30), Duration::from_millis(50));
+    until(format!("an answer of the registry at {host}"), limit, pause, async || {
+        let seen = match http::ask(host, "GET /v2/", &[], "").await {
+            Ok(answer) if answer.status == status && answer.header("X-Assay-Run") == Some(&workshop.run) => {
+                return Ok(Look::Done(None));
+            }
+            Ok(answer) => format!("status {}", answer.status),
+            Err(error) => format!("{error:#}"),
+        };
+        if container.is_running().await? {
+            return Ok(Look::Waiting(seen));
+        }
+        let said = String::from_utf8_lossy(&container.stderr_to_vec().await?).into_owned();
+        match said.contains("address already in use") {
+            true => Ok(Look::Done(Some(tail(&said, 1)))),
+            false => bail!("the registry ended: {}", tail(&said, 3)),
+        }
+    })
+    .await
+}
+
+/// An image's name and tag as testcontainers wants them: apart.
+fn split(image: &str) -> (&str, &str) {
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::cleanup::Ledger;
+    use crate::exec::shell::{Fake, Shell};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_port_is_no_tag() {
+        assert_eq!(split("localhost/assay/registry:trixie"), ("localhost/assay/registry", "trixie"));
+        assert_eq!(split("localhost:5000/registry"), ("localhost:5000/registry", "latest"));
+        assert_eq!(split("registry@sha256:abc"), ("registry@sha256", "abc"));
+    }
+
+    fn workshop(folder: &Path, fake: Fake) -> Workshop {
+        let ledger = Arc::new(Ledger::open(folder, "r1").unwrap());
+        Workshop { shell: Shell::fake(fake), ledger, run: "r1".into(), folder: folder.into() }
+    }
+
+    #[tokio::test]
+    async fn runc_is_taken_where_the_default_runtime_fails_and_only_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let works = workshop(folder.path(), Fake::default().answer("podman run", 0, "registry 2.8.3"));
+        assert_eq!(runtime(&works, "x", folder.path()).await.unwrap(), None);
+        drop(works);
+        let hybrid = Fake::default().answer("podman run", 126, "crun").answer("CONTAINERS_CONF=", 0, "registry 2.8.3");
+        let hybrid = workshop(folder.path(), hybrid);
+        assert_eq!(runtime(&hybrid, "x", folder.path()).await.unwrap(), Some(folder.path().join("runc.conf")));
+        drop(hybrid);
+        let error =
+            runtime(&workshop(folder.path(), Fake::default()), "x", folder.path()).await.unwrap_err().to_string();
+        assert!(error.contains("as it is set up: nobody answers podman run"), "{error}");
+        assert!(error.contains("with runc: nobody answers CONTAINERS_CONF="), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_can_be_had_nowhere_names_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let workshop = workshop(folder.path(), Fake::default());
+        let quiet = Progress::to(|_| ());
+        let error = image(&workshop, None, "http://mirror", &quiet).await.unwrap_err().to_string();
+        assert!(error.ends_with("cannot be made from http://mirror: set ASSAY_REGISTRY_IMAGE to another"), "{error}");
+        let error = image(&workshop, Some("registry:2"), "http://mirror", &quiet).await.unwrap_err().to_string();
+        assert_eq!(error, "registry image registry:2 is not to be had");
+    }
+}
