@@ -64,7 +64,7 @@ fn asked_for() -> BTreeSet<String> {
         let files = sources(folder, module).into_iter();
         files.flat_map(move |file| actions(service, &fs::read_to_string(file).unwrap()))
     };
-    of("ec2", "steps/target", "/target/ec2").chain(of("ecr-public", "steps/registry", "/registry/ecr")).collect()
+    of("ec2", "steps/targets", "/targets/ec2").chain(of("ecr-public", "steps/targets", "/targets/ecr")).collect()
 }
 
 fn policy() -> Vec<Value> {
