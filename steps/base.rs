@@ -1,6 +1,7 @@
 //! What everything else rests on: units, statistics, paths and clocks of the host, progress.
 
 pub mod digest;
+pub mod exit_status;
 pub mod host_capacity;
 pub mod once_map;
 pub mod packages;

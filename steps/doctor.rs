@@ -21,7 +21,7 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::targets::{Definition, Way};
+use crate::targets::{Definition, RemoteAccess};
 use host::Host;
 
 /// What has not answered by then counts as not working.
@@ -71,27 +71,27 @@ pub struct Diagnosis {
 
 /// What came of an attempt.
 #[derive(Debug)]
-struct Finding {
+struct CheckResult {
     state: State,
     found: String,
     remedy: Option<String>,
 }
 
-impl Finding {
-    fn works(found: impl Into<String>) -> Finding {
-        Finding { state: State::Ok, found: found.into(), remedy: None }
+impl CheckResult {
+    fn works(found: impl Into<String>) -> CheckResult {
+        CheckResult { state: State::Ok, found: found.into(), remedy: None }
     }
 
-    fn fails(found: impl Into<String>) -> Finding {
-        Finding { state: State::Missing, found: found.into(), remedy: None }
+    fn fails(found: impl Into<String>) -> CheckResult {
+        CheckResult { state: State::Missing, found: found.into(), remedy: None }
     }
 
-    fn worth_knowing(found: impl Into<String>) -> Finding {
-        Finding { state: State::Warning, found: found.into(), remedy: None }
+    fn worth_knowing(found: impl Into<String>) -> CheckResult {
+        CheckResult { state: State::Warning, found: found.into(), remedy: None }
     }
 
-    fn late(limit: Duration) -> Finding {
-        Finding::fails(format!("gives no answer within {} s", limit.as_secs_f64()))
+    fn late(limit: Duration) -> CheckResult {
+        CheckResult::fails(format!("gives no answer within {} s", limit.as_secs_f64()))
     }
 
     /// What is told of it: of what the target works without, that it does not work is a warning; `remedy` is what to do
@@ -106,8 +106,8 @@ impl Finding {
     }
 
     /// What to do, where that is not what its [`Try`] says.
-    fn remedy(self, remedy: impl Into<String>) -> Finding {
-        Finding { remedy: Some(remedy.into()), ..self }
+    fn remedy(self, remedy: impl Into<String>) -> CheckResult {
+        CheckResult { remedy: Some(remedy.into()), ..self }
     }
 }
 
@@ -116,7 +116,7 @@ struct Try {
     name: String,
     remedy: String,
     needed: bool,
-    attempt: Pin<Box<dyn Future<Output = Finding>>>,
+    attempt: Pin<Box<dyn Future<Output = CheckResult>>>,
 }
 
 impl Try {
@@ -124,7 +124,7 @@ impl Try {
     fn needed(
         name: impl Into<String>,
         remedy: impl Into<String>,
-        attempt: impl Future<Output = Finding> + 'static,
+        attempt: impl Future<Output = CheckResult> + 'static,
     ) -> Try {
         Try { name: name.into(), remedy: remedy.into(), needed: true, attempt: Box::pin(attempt) }
     }
@@ -133,14 +133,14 @@ impl Try {
     fn optional(
         name: impl Into<String>,
         remedy: impl Into<String>,
-        attempt: impl Future<Output = Finding> + 'static,
+        attempt: impl Future<Output = CheckResult> + 'static,
     ) -> Try {
         Try { needed: false, ..Try::needed(name, remedy, attempt) }
     }
 
     async fn settle(self, limit: Duration) -> Check {
         let finding = tokio::time::timeout(limit, self.attempt).await;
-        finding.unwrap_or_else(|_| Finding::late(limit)).of(self.name, self.remedy, self.needed)
+        finding.unwrap_or_else(|_| CheckResult::late(limit)).of(self.name, self.remedy, self.needed)
     }
 }
 
@@ -177,7 +177,9 @@ pub async fn examine(
     }
     if target.is_found() {
         progress.say(format!("looking at {target}"));
-        checks.extend(found::checks(Way { target: target.clone(), host_key, provision: false }, settings).await?);
+        checks.extend(
+            found::checks(RemoteAccess { target: target.clone(), host_key, provision: false }, settings).await?,
+        );
     }
     let here = if *target == TargetSpec::Podman { checks.len() } else { of_host };
     let lacks = checks.iter().take(here).any(|check| check.state == State::Missing);
@@ -271,12 +273,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_needed_is_a_warning_and_what_works_has_no_remedy() {
-        let broken = || std::future::ready(Finding::fails("broken"));
+        let broken = || std::future::ready(CheckResult::fails("broken"));
         assert_eq!(settled(Try::needed("x", "mend it", broken())).await.state, State::Missing);
         assert_eq!(settled(Try::optional("x", "mend it", broken())).await.state, State::Warning);
-        let own = std::future::ready(Finding::fails("old").remedy("renew it"));
+        let own = std::future::ready(CheckResult::fails("old").remedy("renew it"));
         assert_eq!(settled(Try::needed("x", "mend it", own)).await.remedy.as_deref(), Some("renew it"));
-        let works = settled(Try::needed("x", "mend it", std::future::ready(Finding::works("1.0")))).await;
+        let works = settled(Try::needed("x", "mend it", std::future::ready(CheckResult::works("1.0")))).await;
         assert_eq!((works.state, works.remedy), (State::Ok, None));
     }
 
@@ -285,7 +287,7 @@ mod tests {
         let after = |name: &str, millis| {
             Try::needed(name, "", async move {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
-                Finding::works("")
+                CheckResult::works("")
             })
         };
         let tries = vec![after("slow", 30), after("quick", 0)];

@@ -22,7 +22,7 @@ use serde_json::{Value as Json, json};
 
 use crate::base::redact::Redactor;
 use crate::exec::command::{Command, Output};
-use crate::exec::shell::{ShellError, Witness};
+use crate::exec::shell::{CommandObserver, ShellError};
 use crate::measurement::{Reading, Sample, Value};
 
 pub use transcript::{Ran, Stream};
@@ -35,7 +35,7 @@ const INLINE: usize = 16 * 1024;
 
 /// The folder of a run, open for writing.
 #[derive(Debug)]
-pub struct Evidence {
+pub struct EvidenceWriter {
     run: String,
     folder: PathBuf,
     /// What `latest` pointed to before.
@@ -79,12 +79,12 @@ pub fn new_run_id() -> String {
     format!("{}-{:04x}", now.strftime("%Y%m%d-%H%M%S"), std::process::id() & 0xffff)
 }
 
-impl Evidence {
+impl EvidenceWriter {
     /// Creates the folder of a run below `runs` (or at `folder`, where one is named), and points `latest` to it.
     ///
     /// # Errors
     /// The folder cannot be written to, or there is something in it.
-    pub fn create(runs: &Path, folder: Option<&Path>, run: &str) -> anyhow::Result<Evidence> {
+    pub fn create(runs: &Path, folder: Option<&Path>, run: &str) -> anyhow::Result<EvidenceWriter> {
         let folder = new_or_empty(&folder.map_or_else(|| runs.join(run), Path::to_path_buf))?;
         let cannot = || format!("cannot write evidence to {}", folder.display());
         let append = |name: &str| OpenOptions::new().create(true).append(true).open(folder.join(name));
@@ -97,7 +97,7 @@ impl Evidence {
             redactor: Redactor::default(),
         };
         let before = fs::read_link(runs.join("latest")).ok();
-        let evidence = Evidence { run: run.to_owned(), folder, before, open: Mutex::new(open) };
+        let evidence = EvidenceWriter { run: run.to_owned(), folder, before, open: Mutex::new(open) };
         evidence.note(json!({}))?;
         point_latest(runs, &evidence.folder, run)?;
         Ok(evidence)
@@ -269,7 +269,7 @@ impl Evidence {
     }
 }
 
-impl Witness for Evidence {
+impl CommandObserver for EvidenceWriter {
     fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>) {
         let (n, argv, env) = {
             let mut open = self.open();
@@ -367,8 +367,8 @@ mod tests {
     use crate::exec::command::Status;
     use std::time::Duration;
 
-    fn evidence(folder: &Path) -> Evidence {
-        Evidence::create(folder, None, "r1").unwrap()
+    fn evidence(folder: &Path) -> EvidenceWriter {
+        EvidenceWriter::create(folder, None, "r1").unwrap()
     }
 
     #[test]
@@ -410,7 +410,7 @@ mod tests {
     fn old_evidence_is_never_mixed_with_new() {
         let runs = tempfile::tempdir().unwrap();
         let evidence = evidence(runs.path());
-        let again = Evidence::create(runs.path(), Some(evidence.folder()), "r2").unwrap_err();
+        let again = EvidenceWriter::create(runs.path(), Some(evidence.folder()), "r2").unwrap_err();
         assert!(again.to_string().contains("is not empty"), "{again}");
     }
 
@@ -420,7 +420,7 @@ mod tests {
         let latest = || fs::read_link(runs.path().join("latest")).ok();
         evidence(runs.path()).discard(runs.path());
         assert_eq!(latest(), None);
-        let first = Evidence::create(runs.path(), Some(&elsewhere.path().join("own")), "r2").unwrap();
+        let first = EvidenceWriter::create(runs.path(), Some(&elsewhere.path().join("own")), "r2").unwrap();
         assert_eq!(latest().as_deref(), Some(first.folder()));
         let second = evidence(runs.path());
         assert_eq!(latest().as_deref(), Some(second.folder()));

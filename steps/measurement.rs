@@ -6,7 +6,7 @@ pub mod pricing;
 pub mod published_figures;
 pub mod ratio;
 pub mod catalogue;
-pub mod hand;
+pub mod podman_run;
 pub mod journal;
 pub mod trial;
 

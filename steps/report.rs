@@ -37,11 +37,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
 
 /// A report as a file: its name, and what makes it of a run.
-type Exporter = (&'static str, fn(&Bundle) -> anyhow::Result<Vec<u8>>);
+type Exporter = (&'static str, fn(&EvidenceBundle) -> anyhow::Result<Vec<u8>>);
 
 /// The report that a CI job shows on its page.
 pub const SUMMARY: &str = "summary.md";
@@ -59,7 +59,7 @@ pub const FILES: [Exporter; 5] = [
 pub type Made = (&'static str, Vec<u8>);
 
 /// Makes all reports of a run: those that can be made, and why the others cannot.
-pub fn make(bundle: &Bundle) -> (Vec<Made>, Vec<String>) {
+pub fn make(bundle: &EvidenceBundle) -> (Vec<Made>, Vec<String>) {
     let (mut reports, mut troubles) = (Vec::new(), Vec::new());
     for (name, export) in FILES {
         match export(bundle) {

@@ -17,17 +17,17 @@ use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::claims::plan::{FeatureFile, Met, Planned, REFUSAL, every_scenario};
-use crate::claims::suite::Annex;
-use crate::evidence::bundle::Bundle;
-use crate::evidence::run_state::Record;
-use crate::evidence::{ClaimRecord, Evidence, Verdicts, new_run_id, noting_commands};
-use crate::exec::cleanup::{Ledger, sweep};
+use crate::claims::plan::{Capabilities, FeatureFile, Planned, REFUSAL, every_scenario};
+use crate::claims::suite::ClaimSuite;
+use crate::evidence::bundle::EvidenceBundle;
+use crate::evidence::run_state::RunState;
+use crate::evidence::{ClaimRecord, EvidenceWriter, Verdicts, new_run_id, noting_commands};
+use crate::exec::cleanup::{CleanupJournal, sweep};
 use crate::measurement::Reading;
 use crate::report::finalize;
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 use crate::verdict::claim_verdict::Attempt;
-use crate::verdict::sample_set::Subject;
+use crate::verdict::sample_set::SampleSet;
 use crate::verdict::{Judged, Rule, Source, Verdict};
 
 /// A run under way. What it makes is in a ledger: it goes when the run ends or is dropped, and where the process is
@@ -35,26 +35,26 @@ use crate::verdict::{Judged, Rule, Source, Verdict};
 pub struct Run {
     arch: Arch,
     context: Context,
-    evidence: Arc<Evidence>,
+    evidence: Arc<EvidenceWriter>,
     features: Vec<FeatureFile>,
-    record: Record,
+    record: RunState,
 }
 
 /// What the scenario that is under way has checked so far.
 #[derive(Debug, Default)]
-pub struct Proof {
+pub struct ScenarioChecks {
     checks: Vec<Judged>,
     files: Vec<String>,
     commands: Vec<u64>,
 }
 
-impl Proof {
+impl ScenarioChecks {
     /// Checks every sample of a probe of a subject against a rule. A sample that breaks it is no error: the scenario goes
     /// on, and its verdict comes of all of its checks.
     ///
     /// # Errors
     /// The check cannot be made: a sample is missing, in another unit, or cannot be true. The scenario is inconclusive.
-    pub fn check(&mut self, subject: &Subject, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
+    pub fn check(&mut self, subject: &SampleSet, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         self.files.extend(subject.files.iter().filter(|new| !self.files.contains(new)).cloned().collect::<Vec<_>>());
         self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
         let judged = subject.check(probe, unit, rule);
@@ -79,24 +79,24 @@ impl Run {
     /// The features are not in order, the target is no machine of this host, or a folder cannot be written to.
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
-        let annex = Annex::read(folder)?;
-        let plan = annex.plan(&Met::by(target, &settings.stand_in, None), |_, _| true, None)?;
+        let annex = ClaimSuite::read(folder)?;
+        let plan = annex.plan(&Capabilities::by(target, &settings.stand_in, None), |_, _| true, None)?;
         let (run, leases) = (new_run_id(), settings.cache.join("leases"));
         for trouble in sweep(&leases)?.troubles {
             progress.say(format!("an earlier run has left something that resists: {trouble}"));
         }
-        let ledger = Arc::new(Ledger::open(&leases, &run)?);
-        let evidence = Arc::new(Evidence::create(&settings.runs, None, &run)?);
+        let cleanup = Arc::new(CleanupJournal::open(&leases, &run)?);
+        let evidence = Arc::new(EvidenceWriter::create(&settings.runs, None, &run)?);
         settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         let line: Vec<String> = std::env::args().collect();
         evidence.note(serde_json::json!({ "command_line": line, "target": target.to_string() }))?;
         evidence.keep_features(folder)?;
-        let record = Record::new(annex.register, plan, annex.deviations, evidence.clone());
+        let record = RunState::new(annex.register, plan, annex.deviations, evidence.clone());
         evidence.write_verdicts(&record.verdicts(false))?;
         let context = Context {
             settings,
-            ledger,
-            witness: evidence.clone(),
+            cleanup,
+            observer: evidence.clone(),
             evidence: evidence.folder().to_owned(),
             run,
             progress,
@@ -115,7 +115,7 @@ impl Run {
     }
 
     /// Where everything is written.
-    pub fn evidence(&self) -> &Evidence {
+    pub fn evidence(&self) -> &EvidenceWriter {
         &self.evidence
     }
 
@@ -143,7 +143,7 @@ impl Run {
         name: &str,
         machine: &str,
         take: impl Future<Output = anyhow::Result<Vec<Reading>>>,
-    ) -> anyhow::Result<Subject> {
+    ) -> anyhow::Result<SampleSet> {
         let since = Timestamp::now();
         let (readings, commands) = noting_commands(take).await;
         let until = Timestamp::now();
@@ -151,7 +151,7 @@ impl Run {
         let samples = self.evidence.record(name, machine, readings.into_iter().map(|reading| (until, reading)))?;
         let source = Source { subject: name.to_owned(), machine: machine.to_owned(), since, until };
         let files = ["samples.jsonl", "transcript.jsonl"].map(str::to_owned).to_vec();
-        Ok(Subject { samples, sources: vec![source], files, commands })
+        Ok(SampleSet { samples, sources: vec![source], files, commands })
     }
 
     /// Runs one scenario: what it checks, and the error that ends it if one does, come to a verdict that is written at
@@ -162,9 +162,9 @@ impl Run {
     pub async fn prove(
         &self,
         planned: &Planned,
-        steps: impl AsyncFnOnce(&mut Proof) -> anyhow::Result<()>,
+        steps: impl AsyncFnOnce(&mut ScenarioChecks) -> anyhow::Result<()>,
     ) -> anyhow::Result<ClaimRecord> {
-        let (mut proof, began) = (Proof::default(), Instant::now());
+        let (mut proof, began) = (ScenarioChecks::default(), Instant::now());
         let error = steps(&mut proof).await.err().map(|error| format!("{error:#}"));
         let attempt = Attempt {
             because: planned.control.then(|| self.because(planned)).flatten(),
@@ -190,13 +190,13 @@ impl Run {
     /// # Errors
     /// Something resists or cannot be written.
     pub fn end(self) -> anyhow::Result<(Verdicts, PathBuf)> {
-        let troubles = self.context.ledger.close();
+        let troubles = self.context.cleanup.close();
         let complete = self.scenarios().iter().all(|planned| self.record.tried(planned));
         let verdicts = self.record.verdicts(complete);
         self.evidence.write_verdicts(&verdicts)?;
         self.evidence.end()?;
         let folder = self.evidence.folder().to_owned();
-        let unreported = finalize::close(&Bundle::open(&folder)?, None)?;
+        let unreported = finalize::close(&EvidenceBundle::open(&folder)?, None)?;
         anyhow::ensure!(troubles.is_empty(), "could not be removed: {}", troubles.join("; "));
         anyhow::ensure!(unreported.is_empty(), "could not be reported: {}", unreported.join("; "));
         Ok((verdicts, folder))
@@ -221,7 +221,7 @@ mod tests {
             let bytes = if planned.control { wrong } else { own };
             let taken = async { Ok(vec![Reading::new("disk.free", bytes, Unit::Bytes, format!("{bytes}"))]) };
             let subject = run.look(&planned.scenario, "nano", taken).await.unwrap();
-            let check = async |proof: &mut Proof| {
+            let check = async |proof: &mut ScenarioChecks| {
                 proof.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4e9 })
             };
             run.prove(&planned, check).await.unwrap();

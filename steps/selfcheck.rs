@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimRecord;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::Verdict;
 
 /// One thing that was falsified, and what came of it.
@@ -99,7 +99,7 @@ impl Score {
 ///
 /// # Errors
 /// Before anything is falsified, the run's own samples do not bear out its verdicts; or a trial's output cannot be read.
-pub fn selfcheck(bundle: &Bundle) -> anyhow::Result<Score> {
+pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
     let differences = bundle.differences();
     anyhow::ensure!(
         differences.is_empty(),
@@ -131,11 +131,11 @@ mod tests {
     use crate::measurement::{Sample, Value};
     use crate::verdict::Rule;
 
-    fn recorded() -> Bundle {
-        Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()
+    fn recorded() -> EvidenceBundle {
+        EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()
     }
 
-    fn claim<'a>(bundle: &'a mut Bundle, id: &str) -> &'a mut ClaimRecord {
+    fn claim<'a>(bundle: &'a mut EvidenceBundle, id: &str) -> &'a mut ClaimRecord {
         bundle.verdicts.claims.iter_mut().find(|claim| claim.id.to_string() == id).unwrap()
     }
 

@@ -36,7 +36,7 @@ pub use boot::BootFailed;
 pub use cache::unneeded;
 pub use console::Stage;
 pub use definition::{DEVICE, Definition, Distribution, Withheld};
-pub use found::{Found, Lacking, Way};
+pub use found::{MissingRequirements, RemoteAccess, RemoteHost};
 pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
 pub use machine::{Gone, Machine, SetupStep};
 pub use qemu::{Qemu, program as emulator};
@@ -48,8 +48,8 @@ use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::Ledger;
-use crate::exec::shell::{Shell, Witness};
+use crate::exec::cleanup::CleanupJournal;
+use crate::exec::shell::{CommandObserver, Shell};
 
 /// What provisioning needs to know of the run it happens in; cheap to clone.
 #[derive(Clone)]
@@ -57,9 +57,9 @@ pub struct Context {
     /// What the surroundings say.
     pub settings: Settings,
     /// Where everything that is made gets noted before it is made.
-    pub ledger: Arc<Ledger>,
+    pub cleanup: Arc<CleanupJournal>,
     /// Who sees every command.
-    pub witness: Arc<dyn Witness>,
+    pub observer: Arc<dyn CommandObserver>,
     /// The run's folder of evidence; it exists.
     pub evidence: PathBuf,
     /// The run's id; short, for it is part of the path of sockets.
@@ -99,7 +99,7 @@ pub async fn reach_mirror(
 /// # Errors
 /// It does not; the error says why.
 pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(), String> {
-    let shell = Shell::local(context.witness.clone());
+    let shell = Shell::local(context.observer.clone());
     let qemu = Qemu::installed(&shell, arch).await.map_err(|error| format!("{error:#}"))?;
     accelerator::try_kvm(context, &qemu, image, arch, &context.evidence).await
 }
@@ -130,7 +130,7 @@ pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> a
 mod tests {
     use super::*;
     use crate::base::platform::TargetSpec;
-    use crate::exec::shell::Nobody;
+    use crate::exec::shell::NoopObserver;
 
     /// A run of a test's own, with its ledger and evidence in a folder that stays until the process ends.
     pub(super) fn context() -> Context {
@@ -139,12 +139,12 @@ mod tests {
         let run = format!("test-{}-{number}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
         let evidence = folder.path().to_owned();
-        let ledger = Ledger::open(&evidence.join("ledgers"), &run).unwrap();
-        ledger.take(crate::exec::cleanup::Lease::Path { path: folder.keep() }).unwrap();
+        let cleanup = CleanupJournal::open(&evidence.join("ledgers"), &run).unwrap();
+        cleanup.take(crate::exec::cleanup::Resource::Path { path: folder.keep() }).unwrap();
         Context {
             settings: Settings { cache: evidence.join("cache"), ..Settings::read().unwrap() },
-            ledger: Arc::new(ledger),
-            witness: Arc::new(Nobody),
+            cleanup: Arc::new(cleanup),
+            observer: Arc::new(NoopObserver),
             evidence,
             run,
             progress: Progress::to(|_| {}),
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn an_error_that_names_its_doctor_is_left_as_it_is() {
-        let point = Lacking { target: "ssh://a@b".to_owned(), points: Vec::new() };
+        let point = MissingRequirements { target: "ssh://a@b".to_owned(), points: Vec::new() };
         let lacking = "ssh://a@b".parse::<TargetSpec>().unwrap().unusable(point).to_string();
         assert_eq!(lacking.matches("cargo run -- doctor --target ssh://a@b").count(), 1, "{lacking}");
     }

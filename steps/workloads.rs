@@ -19,23 +19,23 @@ pub(crate) use image::{PULL_LIMIT, Storage, tls};
 pub use layout::{Entry, Layer, Layout};
 pub use module::{Export, Import, Module};
 
-use crate::exec::cleanup::{Lease, Ledger};
+use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::shell::Shell;
 
 /// Where artifacts are made: this host, a folder of the run's own, and the ledger that all of it is noted in.
 #[derive(Clone, Debug)]
-pub struct Workshop {
+pub struct BuildDir {
     /// Commands on this host.
     pub shell: Shell,
     /// Everything made is noted here first.
-    pub ledger: Arc<Ledger>,
+    pub cleanup: Arc<CleanupJournal>,
     /// The run's id; part of every name that is visible to others.
     pub run: String,
     /// A folder that goes with the run.
     pub folder: PathBuf,
 }
 
-impl Workshop {
+impl BuildDir {
     /// The folder that a run's workshop lies in: short, because paths of Unix sockets must be.
     pub fn folder(run: &str) -> PathBuf {
         PathBuf::from(format!("/tmp/assay-{run}"))
@@ -45,13 +45,13 @@ impl Workshop {
     ///
     /// # Errors
     /// Where its folder cannot be made.
-    pub fn open(shell: Shell, ledger: Arc<Ledger>, run: &str) -> anyhow::Result<Workshop> {
-        let folder = Workshop::folder(run);
-        ledger.take(Lease::Path { path: folder.clone() })?;
+    pub fn open(shell: Shell, cleanup: Arc<CleanupJournal>, run: &str) -> anyhow::Result<BuildDir> {
+        let folder = BuildDir::folder(run);
+        cleanup.take(Resource::Path { path: folder.clone() })?;
         // Nobody else's: it holds a login.
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Workshop { shell, ledger, run: run.to_owned(), folder })
+        Ok(BuildDir { shell, cleanup, run: run.to_owned(), folder })
     }
 
     /// A new, empty folder inside; its name starts with `purpose`.
@@ -83,14 +83,14 @@ mod tests {
     fn a_workshop_is_private_and_goes_with_its_ledger() {
         let ledgers = tempfile::tempdir().unwrap();
         let run = format!("test-{}", std::process::id());
-        let ledger = Arc::new(Ledger::open(ledgers.path(), &run).unwrap());
-        let workshop = Workshop::open(Shell::fake(Fake::default()), ledger, &run).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::mode(&workshop.folder.metadata().unwrap().permissions());
+        let cleanup = Arc::new(CleanupJournal::open(ledgers.path(), &run).unwrap());
+        let build_dir = BuildDir::open(Shell::fake(Fake::default()), cleanup, &run).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&build_dir.folder.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o700);
-        assert_ne!(workshop.room("a").unwrap(), workshop.room("a").unwrap());
-        assert_eq!(workshop.reference("Hello"), format!("localhost/assay/hello:{run}"));
-        let folder = workshop.folder.clone();
-        drop(workshop);
+        assert_ne!(build_dir.room("a").unwrap(), build_dir.room("a").unwrap());
+        assert_eq!(build_dir.reference("Hello"), format!("localhost/assay/hello:{run}"));
+        let folder = build_dir.folder.clone();
+        drop(build_dir);
         assert!(!folder.exists());
     }
 }

@@ -9,7 +9,7 @@ use crate::base::unit::Bytes;
 
 /// What a job takes of this host besides its machine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
+pub enum CpuReservation {
     /// Nothing: the machine stands idle.
     Idle,
     /// One of the host's turns.
@@ -28,7 +28,7 @@ const RESERVE: u64 = 1024;
 
 /// This host's memory and turns.
 #[derive(Debug)]
-pub struct Room {
+pub struct HostCapacity {
     memory: Semaphore,
     /// All of the memory there is to have, in MiB.
     whole: u32,
@@ -43,19 +43,19 @@ pub struct Place<'a> {
     _turns: Option<SemaphorePermit<'a>>,
 }
 
-impl Room {
+impl HostCapacity {
     /// What this host has now: the memory that is free, and as many turns as are wanted, or three for each CPU.
-    pub fn measured(turns: Option<u16>) -> Room {
+    pub fn measured(turns: Option<u16>) -> HostCapacity {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         let turns = turns.map_or(cpus * JOBS_PER_CPU, usize::from);
-        Room::new(free_mib().saturating_sub(RESERVE), u32::try_from(turns).unwrap_or(u32::MAX))
+        HostCapacity::new(free_mib().saturating_sub(RESERVE), u32::try_from(turns).unwrap_or(u32::MAX))
     }
 
     /// A host of this size: its memory for machines, in MiB, and its turns.
-    pub(crate) fn new(memory: u64, turns: u32) -> Room {
+    pub(crate) fn new(memory: u64, turns: u32) -> HostCapacity {
         let whole = u32::try_from(memory).unwrap_or(u32::MAX);
         let permits = |number: u32| Semaphore::new(usize::try_from(number).unwrap_or(Semaphore::MAX_PERMITS));
-        Room { memory: permits(whole), whole, turns: permits(turns), all_turns: turns }
+        HostCapacity { memory: permits(whole), whole, turns: permits(turns), all_turns: turns }
     }
 
     /// Waits for a place for a machine that takes so much memory. One that is larger than all there is gets all there is:
@@ -63,12 +63,14 @@ impl Room {
     ///
     /// # Errors
     /// There are none to wait for any more; the run is over.
-    pub async fn of(&self, share: Share, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
+    pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
         let memory = u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX).min(self.whole);
         let turns = match (share, native) {
-            (Share::Idle, _) | (Share::Tenth, false) => None,
-            (Share::Turn, _) | (Share::Timed, false) => Some(self.turns.acquire().await?),
-            (Share::Timed | Share::Tenth, true) => Some(self.turns.acquire_many(self.all_turns).await?),
+            (CpuReservation::Idle, _) | (CpuReservation::Tenth, false) => None,
+            (CpuReservation::Turn, _) | (CpuReservation::Timed, false) => Some(self.turns.acquire().await?),
+            (CpuReservation::Timed | CpuReservation::Tenth, true) => {
+                Some(self.turns.acquire_many(self.all_turns).await?)
+            }
         };
         Ok(Place { _memory: self.memory.acquire_many(memory).await?, _turns: turns })
     }
@@ -106,43 +108,43 @@ mod tests {
     const MACHINE: Bytes = Bytes(600 << 20);
 
     /// The place that a job gets at once, if it gets one.
-    async fn at_once(room: &Room, share: Share, native: bool) -> Option<Place<'_>> {
+    async fn at_once(room: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
         let soon = std::time::Duration::from_millis(20);
         tokio::time::timeout(soon, room.of(share, MACHINE, native)).await.ok()?.ok()
     }
 
     #[tokio::test]
     async fn jobs_are_under_way_as_far_as_there_are_turns() {
-        let room = Room::new(10_000, 2);
-        let first = at_once(&room, Share::Turn, false).await.unwrap();
-        let _second = at_once(&room, Share::Timed, false).await.unwrap();
-        assert!(at_once(&room, Share::Turn, false).await.is_none());
-        assert!(at_once(&room, Share::Tenth, false).await.is_some(), "it is in nobody's way");
+        let room = HostCapacity::new(10_000, 2);
+        let first = at_once(&room, CpuReservation::Turn, false).await.unwrap();
+        let _second = at_once(&room, CpuReservation::Timed, false).await.unwrap();
+        assert!(at_once(&room, CpuReservation::Turn, false).await.is_none());
+        assert!(at_once(&room, CpuReservation::Tenth, false).await.is_some(), "it is in nobody's way");
         drop(first);
-        assert!(at_once(&room, Share::Turn, false).await.is_some());
+        assert!(at_once(&room, CpuReservation::Turn, false).await.is_some());
     }
 
     #[tokio::test]
     async fn what_is_judged_of_time_is_measured_alone() {
-        let room = Room::new(10_000, 3);
-        for share in [Share::Timed, Share::Tenth] {
-            let other = at_once(&room, Share::Turn, true).await.unwrap();
+        let room = HostCapacity::new(10_000, 3);
+        for share in [CpuReservation::Timed, CpuReservation::Tenth] {
+            let other = at_once(&room, CpuReservation::Turn, true).await.unwrap();
             assert!(at_once(&room, share, true).await.is_none(), "{share:?}: another job is under way");
             drop(other);
             let _alone = at_once(&room, share, true).await.unwrap();
-            assert!(at_once(&room, Share::Turn, true).await.is_none(), "{share:?}: nothing beside it");
+            assert!(at_once(&room, CpuReservation::Turn, true).await.is_none(), "{share:?}: nothing beside it");
         }
     }
 
     #[tokio::test]
     async fn machines_are_up_as_far_as_there_is_memory() {
-        let room = Room::new(1000, 8);
-        let first = at_once(&room, Share::Turn, false).await.unwrap();
-        assert!(at_once(&room, Share::Idle, false).await.is_none());
+        let room = HostCapacity::new(1000, 8);
+        let first = at_once(&room, CpuReservation::Turn, false).await.unwrap();
+        assert!(at_once(&room, CpuReservation::Idle, false).await.is_none());
         drop(first);
-        assert_eq!([0, 599, 600, 1300].map(|memory| Room::new(memory, 8).machines(MACHINE)), [0, 0, 1, 2]);
-        assert_eq!(Room::new(100_000, 8).machines(MACHINE), 8, "no more are at work than there are turns");
+        assert_eq!([0, 599, 600, 1300].map(|memory| HostCapacity::new(memory, 8).machines(MACHINE)), [0, 0, 1, 2]);
+        assert_eq!(HostCapacity::new(100_000, 8).machines(MACHINE), 8, "no more are at work than there are turns");
         // One that asks for more than there is gets all of it.
-        assert!(Room::new(100, 1).of(Share::Turn, MACHINE, false).await.is_ok());
+        assert!(HostCapacity::new(100, 1).of(CpuReservation::Turn, MACHINE, false).await.is_ok());
     }
 }

@@ -6,25 +6,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use crate::base::work_log::{Schedule, needing};
+use crate::base::work_log::{WorkLog, needing};
 
 /// Makes a thing once per key and gives it to everybody who asks; a failure is remembered like a success. What is made is
 /// work that the schedule has, under its kind's name and its key.
-pub struct Memo<T> {
+pub struct OnceMap<T> {
     made: Mutex<HashMap<String, Cell<T>>>,
     kind: &'static str,
-    schedule: Arc<Schedule>,
+    schedule: Arc<WorkLog>,
 }
 type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
 
-impl<T> Memo<T> {
+impl<T> OnceMap<T> {
     /// Nothing yet, of this kind.
-    pub fn of(kind: &'static str, schedule: &Arc<Schedule>) -> Memo<T> {
-        Memo { made: Mutex::default(), kind, schedule: schedule.clone() }
+    pub fn of(kind: &'static str, schedule: &Arc<WorkLog>) -> OnceMap<T> {
+        OnceMap { made: Mutex::default(), kind, schedule: schedule.clone() }
     }
 }
 
-impl<T: Clone> Memo<T> {
+impl<T: Clone> OnceMap<T> {
     /// The thing of this key: made now by the first who asks, waited for by those who ask meanwhile.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_several_ask_for_at_once_is_made_once() {
-        let (memo, made) = (Memo::of("guest", &Arc::default()), AtomicU32::new(0));
+        let (memo, made) = (OnceMap::of("guest", &Arc::default()), AtomicU32::new(0));
         let trial = |key: &'static str| {
             memo.get(key, async {
                 tokio::task::yield_now().await;
@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_not_tried_again() {
-        let memo = Memo::<u32>::of("guest", &Arc::default());
+        let memo = OnceMap::<u32>::of("guest", &Arc::default());
         for _ in 0..2 {
             let error = memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
             assert_eq!(error.to_string(), "no room");
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_forgotten_is_made_anew() {
-        let memo = Memo::<u32>::of("guest", &Arc::default());
+        let memo = OnceMap::<u32>::of("guest", &Arc::default());
         memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
         memo.forget_failures();
         assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap(), 1);

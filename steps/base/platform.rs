@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::base::settings::{Settings, StandIn};
+use crate::base::settings::{FakeAws, Settings};
 
 /// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -126,8 +126,8 @@ impl TargetSpec {
     /// The architecture of its machines: the annex's in EC2, this host's where something stands in for AWS.
     ///
     /// # Errors
-    /// It is somebody else's machine: [`Found`] knows.
-    pub fn arch(&self, stand_in: &StandIn) -> Result<Arch, NotAvailable> {
+    /// It is somebody else's machine: [`RemoteHost`] knows.
+    pub fn arch(&self, stand_in: &FakeAws) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
             TargetSpec::Ec2 if stand_in.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_machine_of_somebody_else_is_unknown_until_it_was_looked_at() {
-        let none = StandIn::default();
+        let none = FakeAws::default();
         let vm = TargetSpec::Vm(Arch::Arm64);
         assert_eq!((vm.arch(&none), vm.available(), vm.on_this_host()), (Ok(Arch::Arm64), Ok(()), Ok(Arch::Arm64)));
         for text in ["podman", "ssh://a@b"] {
@@ -287,8 +287,8 @@ mod tests {
 
     #[test]
     fn ec2_is_planned_in_every_build_and_run_on_where_its_sdk_is_built_in() {
-        let stand_in = StandIn { endpoint: Some("http://127.0.0.1:5000".into()), ..StandIn::default() };
-        assert_eq!(TargetSpec::Ec2.arch(&StandIn::default()), Ok(Arch::Arm64));
+        let stand_in = FakeAws { endpoint: Some("http://127.0.0.1:5000".into()), ..FakeAws::default() };
+        assert_eq!(TargetSpec::Ec2.arch(&FakeAws::default()), Ok(Arch::Arm64));
         assert_eq!(TargetSpec::Ec2.arch(&stand_in).ok(), Arch::host());
         assert_eq!(TargetSpec::Ec2.available().is_ok(), cfg!(feature = "aws"));
         assert!(TargetSpec::Ec2.on_this_host().is_err());

@@ -8,7 +8,7 @@ use crate::base::redact::secret_variable;
 /// What stands in for AWS where there is no account: a server of the API that hands out no machines, and an address at
 /// which there is one all the same. The SDK itself reads `AWS_ENDPOINT_URL` and its like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StandIn {
+pub struct FakeAws {
     /// Where the API is asked instead of AWS (`AWS_ENDPOINT_URL_EC2`, else `AWS_ENDPOINT_URL`).
     pub endpoint: Option<String>,
     /// The SSH server of the one instance, as `host:port` (`ASSAY_EC2_SSH`).
@@ -17,10 +17,10 @@ pub struct StandIn {
     pub registry: Option<String>,
 }
 
-impl StandIn {
+impl FakeAws {
     /// Whether anything here is not AWS's own.
     pub fn any(&self) -> bool {
-        self != &StandIn::default()
+        self != &FakeAws::default()
     }
 }
 
@@ -52,7 +52,7 @@ pub struct Settings {
     /// one by its profile.
     pub region: Option<String>,
     /// What stands in for AWS, in tests of this project.
-    pub stand_in: StandIn,
+    pub stand_in: FakeAws,
     /// Values of variables that are secrets by their names: they must never reach the evidence.
     pub secrets: Vec<String>,
 }
@@ -88,7 +88,7 @@ impl Settings {
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
             caller: variable("ASSAY_EC2_CALLER"),
             region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
-            stand_in: StandIn {
+            stand_in: FakeAws {
                 endpoint: variable("AWS_ENDPOINT_URL_EC2").or_else(|| variable("AWS_ENDPOINT_URL")),
                 ssh: variable("ASSAY_EC2_SSH"),
                 registry: variable("ASSAY_ECR_REGISTRY"),

@@ -31,7 +31,7 @@ struct Wait {
 
 /// A piece of work that is done. Times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Work {
+pub struct WorkItem {
     /// Its name.
     pub name: String,
     /// When it began, since the run did.
@@ -46,18 +46,18 @@ pub struct Work {
 
 /// Notes the work of a run as it is done.
 #[derive(Debug)]
-pub struct Schedule {
+pub struct WorkLog {
     started: Instant,
-    done: Mutex<Vec<Work>>,
+    done: Mutex<Vec<WorkItem>>,
 }
 
-impl Default for Schedule {
-    fn default() -> Schedule {
-        Schedule { started: Instant::now(), done: Mutex::default() }
+impl Default for WorkLog {
+    fn default() -> WorkLog {
+        WorkLog { started: Instant::now(), done: Mutex::default() }
     }
 }
 
-impl Schedule {
+impl WorkLog {
     /// Does a piece of work, and notes it; to work that it is a part of, it is something to wait for.
     pub async fn work<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
         let noted = async {
@@ -67,7 +67,7 @@ impl Schedule {
             let own = std::mem::take(&mut *own.lock().unwrap_or_else(PoisonError::into_inner));
             let waited = seconds_of(own.waits.iter());
             let queued = seconds_of(own.waits.iter().filter(|wait| wait.for_room));
-            let work = Work {
+            let work = WorkItem {
                 name: name.to_owned(),
                 began: (began - self.started).as_secs_f64(),
                 took: ((ended - began).as_secs_f64() - waited).max(0.0),
@@ -133,7 +133,7 @@ pub struct Summary {
     /// That chain, from its beginning.
     pub path: Vec<Step>,
     /// All of the work, in the order of its end.
-    pub work: Vec<Work>,
+    pub work: Vec<WorkItem>,
 }
 
 /// A piece of work on the longest chain.
@@ -147,7 +147,7 @@ pub struct Step {
 
 impl Summary {
     /// What the work came to, of a run that took `wall` seconds.
-    pub fn of(work: Vec<Work>, wall: f64) -> Summary {
+    pub fn of(work: Vec<WorkItem>, wall: f64) -> Summary {
         let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
         // Work is noted when it ends, and so after all that it needed.
         for piece in &work {
@@ -185,7 +185,7 @@ impl std::fmt::Display for Summary {
         let shown = self.path.iter().filter(|step| step.took >= 0.05);
         let chain: Vec<String> = shown.map(|step| format!("{} {:.1} s", step.name, step.took)).collect();
         writeln!(out, "  {}", chain.join(" → "))?;
-        let mut largest: Vec<&Work> = self.work.iter().collect();
+        let mut largest: Vec<&WorkItem> = self.work.iter().collect();
         largest.sort_by(|one, other| other.took.total_cmp(&one.took));
         let told: Vec<String> =
             largest.iter().take(TOLD).map(|work| format!("{} {:.0} s", work.name, work.took)).collect();
@@ -206,9 +206,9 @@ mod tests {
 
     use super::*;
 
-    fn work(name: &str, took: f64, needs: &[&str]) -> Work {
+    fn work(name: &str, took: f64, needs: &[&str]) -> WorkItem {
         let needs = needs.iter().map(|name| (*name).to_owned()).collect();
-        Work { name: name.to_owned(), began: 0.0, took, queued: 1.0, needs }
+        WorkItem { name: name.to_owned(), began: 0.0, took, queued: 1.0, needs }
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_work_waits_for_is_not_its_own() {
-        let schedule = Schedule::default();
+        let schedule = WorkLog::default();
         let sleep = |millis| async move { std::thread::sleep(Duration::from_millis(millis)) };
         schedule
             .work("trial", async {

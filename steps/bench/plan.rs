@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Times, timed};
 use crate::base::progress::Progress;
 use crate::base::unit::Unit;
-use crate::claims::plan::{FeatureFile, Met, Plan, REFUSAL};
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, REFUSAL};
 use crate::claims::register::Register;
 use crate::measurement::Sample;
 use crate::verdict::claim_verdict::Attempt;
@@ -113,7 +113,7 @@ fn check(scenario: u64) -> (Check, Vec<Sample>) {
 
 /// How many scenarios hold, judged as a run judges them: each on the samples of its own subject.
 fn plan_and_judge(annex: &Annex) -> anyhow::Result<usize> {
-    let plan = Plan::make(&annex.features, &annex.register, &Met::default(), |_, _| true, None)
+    let plan = Plan::make(&annex.features, &annex.register, &Capabilities::default(), |_, _| true, None)
         .context("the annex is not planned")?;
     let judge = |(check, samples): &(Check, Vec<Sample>)| Attempt::new(vec![check.clone().judge(samples)], None);
     let attempts = plan.scenarios.iter().zip(&annex.checks).map(|(_, check)| judge(check));

@@ -18,9 +18,9 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
 use crate::evidence::new_run_id;
-use crate::exec::cleanup::Ledger;
+use crate::exec::cleanup::CleanupJournal;
 use crate::exec::command::Command;
-use crate::exec::shell::Nobody;
+use crate::exec::shell::NoopObserver;
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 
 /// The kind of machine.
@@ -81,18 +81,18 @@ impl Held {
 pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     let run = new_run_id();
-    let ledger = Arc::new(Ledger::open(&settings.cache.join("leases"), &run)?);
+    let cleanup = Arc::new(CleanupJournal::open(&settings.cache.join("leases"), &run)?);
     let evidence = tempfile::tempdir().context("there is no room for a temporary folder")?;
     let context = Context {
         settings,
-        ledger: ledger.clone(),
-        witness: Arc::new(Nobody),
+        cleanup: cleanup.clone(),
+        observer: Arc::new(NoopObserver),
         evidence: evidence.path().to_owned(),
         run: run.clone(),
         progress: progress.clone(),
     };
     let measured = rounds(boots, restores, &context).await;
-    let troubles = ledger.close();
+    let troubles = cleanup.close();
     let cost = measured?;
     ensure!(troubles.is_empty(), "not everything could be removed: {}", troubles.join("; "));
     let folder = Path::new("/tmp").join(format!("assay-{run}"));

@@ -123,13 +123,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::exec::shell::Nobody;
+    use crate::exec::shell::NoopObserver;
 
     const LOOKED: &str = "look 5\nunit.kernel 1\nruntime.kernel 1\npayload.kernel 1\navailable 9\n";
 
     #[tokio::test]
     async fn the_look_of_a_trial_costs_little() {
-        let cost = measure(&Shell::local(Arc::new(Nobody)), 2, 1).await.unwrap();
+        let cost = measure(&Shell::local(Arc::new(NoopObserver)), 2, 1).await.unwrap();
         assert_eq!((cost.looks, cost.repetitions), (2, 1));
         // Two looks carry the start of the shell too, and other tests run meanwhile: the goal of 1 % is for ten.
         assert!(cost.sampler_cpu_share > 0.0 && cost.sampler_cpu_share < 0.05, "{cost}");

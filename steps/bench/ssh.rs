@@ -19,7 +19,7 @@ use crate::base::poll::{self, Look};
 use crate::base::progress::Progress;
 use crate::base::unit::Unit;
 use crate::exec::command::{Command, Output};
-use crate::exec::shell::{Nobody, Reply, Server, Shell, Ssh, new_key};
+use crate::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
 
 const HELLO: &str = "echo hello";
 
@@ -54,7 +54,7 @@ impl std::fmt::Display for Cost {
 /// # Errors
 /// There is no `ssh` on this host, or a command is not answered.
 pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost> {
-    let host = Shell::local(Arc::new(Nobody));
+    let host = Shell::local(Arc::new(NoopObserver));
     let client = host.run(&Command::new("ssh").arg("-V")).await;
     client.context("the commands of bench ssh need OpenSSH's client: install openssh-client")?;
     progress.say(format!("ssh: {rounds} commands in each of three ways"));
@@ -64,7 +64,7 @@ pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost>
         _ => Reply::Ends(127, Vec::new()),
     };
     let server = Server::start(&key, Arc::new(answer)).await?;
-    let held = Shell::ssh(Ssh::connect(&server.login("loopback", &key)).await?, Arc::new(Nobody));
+    let held = Shell::ssh(Ssh::connect(&server.login("loopback", &key)).await?, Arc::new(NoopObserver));
     let folder = tempfile::tempdir().context("no folder can be made for a key")?;
     let client = Client::new(folder.path(), &text, &server)?;
     let master = client.command(&["-o", "ControlMaster=yes", "-N"], &[]).time_limit(Duration::from_secs(600));

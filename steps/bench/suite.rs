@@ -46,7 +46,8 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     let evidence = folder.path().join("run");
     let program = settings.root.join("ci/e2e").display().to_string();
     let command = Command::new(program).args(["--evidence".to_owned(), evidence.display().to_string()]);
-    let output = Shell::local(std::sync::Arc::new(crate::exec::shell::Nobody)).run(&command.time_limit(LIMIT)).await?;
+    let output =
+        Shell::local(std::sync::Arc::new(crate::exec::shell::NoopObserver)).run(&command.time_limit(LIMIT)).await?;
     let ended = output.status;
     ensure!(
         output.succeeded() || ended == crate::exec::command::Status::Code(FAILED),

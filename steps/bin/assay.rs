@@ -14,30 +14,24 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use assay::base::exit_status::ExitStatus;
 use assay::base::platform::{Arch, TargetSpec};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
-use assay::claims::plan::Met;
-use assay::claims::suite::Annex;
+use assay::claims::plan::Capabilities;
+use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
-use assay::evidence::bundle::Bundle;
+use assay::evidence::bundle::EvidenceBundle;
 use assay::evidence::new_run_id;
-use assay::exec::cleanup::{Lease, Ledger, sweep};
-use assay::exec::shell::Nobody;
-use assay::measurement::estimate::Quote;
+use assay::exec::cleanup::{CleanupJournal, Resource, sweep};
+use assay::exec::shell::NoopObserver;
+use assay::measurement::estimate::Estimate;
 use assay::measurement::pricing::Budget;
 use assay::report::{self, Coverage, PlanRow};
-use assay::targets::instance_spec::Order;
+use assay::targets::instance_spec::InstanceSpec;
 use assay::targets::{Context, Definition, Image};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
-
-/// What was looked for was found: something is not as it should be.
-const FOUND: u8 = 1;
-/// The arguments or the project's files are wrong.
-const USAGE: u8 = 2;
-/// The surroundings let us down.
-const INFRASTRUCTURE: u8 = 3;
 
 /// Prepares what runs need, says what they would do, and tidies up after them.
 ///
@@ -66,29 +60,35 @@ enum Todo {
     },
     /// Say what would run on a target, what would not, and why
     Plan {
-        /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET; with --claims: all there are]
+        /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET]
         #[arg(long)]
         target: Option<String>,
-        /// The folder of a workload of your own, as `assay init` makes one [default: the annex]
-        #[arg(long, value_name = "DIR")]
-        features: Option<PathBuf>,
-        /// Which claim is covered by which scenario, controls and targets, and what is not covered
+        #[command(flatten)]
+        suite: Suite,
+    },
+    /// Say which claim is covered by which scenario, controls and targets, and what is not covered
+    Coverage {
+        /// vm, vm:amd64, vm:arm64 or ec2 [default: all there are]
         #[arg(long)]
-        claims: bool,
-        /// As a list for programs
-        #[arg(long)]
-        json: bool,
+        target: Option<String>,
+        #[command(flatten)]
+        suite: Suite,
     },
     /// Write the folder of a workload of your own: claims, scenarios with their controls, a Quadlet
     Init(init::Init),
     /// Measure on this host what assay itself costs; all parts take minutes
     Bench(bench::Bench),
-    /// Make the reports of a run again from its evidence; of several runs: compare them, claim by claim, or merge them
-    ///
-    /// Exit status of a comparison: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is. Of
-    /// merging: the worst of the runs (1 a claim fails, 3 something could not be judged or is missing); 2 they do not go
-    /// together, and nothing is written.
+    /// Make the reports of a run again from its evidence
     Report(reports::Report),
+    /// Compare runs, claim by claim: what changed, by how much, and whether that is more than noise
+    ///
+    /// Exit status: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is.
+    Compare(reports::Compare),
+    /// Merge runs into one bundle: shards of a target, or targets side by side
+    ///
+    /// Exit status: the worst of the runs (1 a claim fails, 3 something could not be judged or is missing); 2 they do not
+    /// go together, and nothing is written.
+    Merge(reports::Merge),
     /// Check a run's folder: its checksums, and every verdict again by the samples alone
     ///
     /// Exit status: 0 everything agrees; 1 something does not: it is named.
@@ -124,15 +124,35 @@ enum Todo {
     Gc(gc::Gc),
 }
 
+/// Which claims, and for whom.
+#[derive(Debug, clap::Args)]
+struct Suite {
+    /// The folder of a workload of your own, as `assay init` makes one [default: the annex]
+    #[arg(long, value_name = "DIR")]
+    suite: Option<PathBuf>,
+    /// As a list for programs
+    #[arg(long)]
+    json: bool,
+}
+
+impl Suite {
+    fn read(&self, settings: &Settings) -> Result<ClaimSuite, Exit> {
+        if let Some(folder) = &self.suite {
+            Workload::read(folder).map_err(usage)?;
+        }
+        ClaimSuite::read(self.suite.as_ref().unwrap_or(&settings.root)).map_err(usage)
+    }
+}
+
 /// An error and the exit status it stands for.
-type Exit = (u8, anyhow::Error);
+type Exit = (ExitStatus, anyhow::Error);
 
 fn usage<E: Into<anyhow::Error>>(error: E) -> Exit {
-    (USAGE, error.into())
+    (ExitStatus::Usage, error.into())
 }
 
 fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Exit {
-    (INFRASTRUCTURE, error.into())
+    (ExitStatus::Inconclusive, error.into())
 }
 
 fn main() -> ExitCode {
@@ -141,14 +161,17 @@ fn main() -> ExitCode {
     let done = match arguments.todo {
         // Whoever has a bundle needs neither the project's folder nor a home to look at it.
         Todo::Report(arguments) => reports::report(&arguments),
+        Todo::Compare(arguments) => reports::compare(&arguments),
+        Todo::Merge(arguments) => reports::merge(&arguments),
         Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
         Todo::Doctor(arguments) => settings().and_then(|settings| doctor::doctor(&arguments, &settings)),
         Todo::Setup { target, definition: None } => settings().and_then(|settings| setup(target.as_deref(), settings)),
         Todo::Setup { target, definition: Some(file) } => {
             settings().and_then(|settings| setup_of(&file, target.as_deref(), &settings))
         }
-        Todo::Plan { target, features, claims, json } => {
-            settings().and_then(|settings| plan(target.as_deref(), features, claims, json, &settings))
+        Todo::Plan { target, suite } => settings().and_then(|settings| plan(target.as_deref(), &suite, &settings)),
+        Todo::Coverage { target, suite } => {
+            settings().and_then(|settings| coverage(target.as_deref(), &suite, &settings))
         }
         Todo::Init(arguments) => settings().and_then(|settings| init::init(&arguments, &settings)),
         Todo::Bench(arguments) => bench::bench(&arguments),
@@ -160,7 +183,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err((status, error)) => {
             eprintln!("assay: {error:#}");
-            ExitCode::from(status)
+            status.into()
         }
     }
 }
@@ -177,32 +200,20 @@ fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch
     Ok((target, arch))
 }
 
-fn plan(
-    target: Option<&str>,
-    features: Option<PathBuf>,
-    claims: bool,
-    json: bool,
-    settings: &Settings,
-) -> Result<(), Exit> {
-    if let Some(folder) = &features {
-        Workload::read(folder).map_err(usage)?;
-    }
-    let annex = Annex::read(features.as_ref().unwrap_or(&settings.root)).map_err(usage)?;
-    if claims {
-        return coverage(&annex, target, json, settings);
-    }
+fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+    let claims = suite.read(settings)?;
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     // What somebody else's machine brings is not known here.
     target.arch(&settings.stand_in).map_err(usage)?;
-    let met = Met::by(&target, &settings.stand_in, None);
-    let plan = annex.plan(&met, |_, _| true, None).map_err(usage)?;
-    if json {
+    let met = Capabilities::by(&target, &settings.stand_in, None);
+    let plan = claims.plan(&met, |_, _| true, None).map_err(usage)?;
+    if suite.json {
         let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
         say(&serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
     } else {
         if target == TargetSpec::Ec2 {
-            let (order, budget) = (Order::default(), Budget::default());
-            let quote = Quote::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
+            let (order, budget) = (InstanceSpec::default(), Budget::default());
+            let quote = Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
             say(report::order(&quote, &settings.stand_in).trim_end());
         }
         say(report::plan(&plan, &target).trim_end());
@@ -210,10 +221,11 @@ fn plan(
     Ok(())
 }
 
-fn coverage(annex: &Annex, target: Option<&str>, json: bool, settings: &Settings) -> Result<(), Exit> {
+fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+    let claims = suite.read(settings)?;
     let only = target.map(|target| TargetSpec::choose(Some(target), settings)).transpose().map_err(usage)?;
-    let coverage = Coverage::of(annex, only.as_ref(), &settings.stand_in).map_err(usage)?;
-    match json {
+    let coverage = Coverage::of(&claims, only.as_ref(), &settings.stand_in).map_err(usage)?;
+    match suite.json {
         true => say(&coverage.json().map_err(infrastructure)?),
         false => say(&coverage.show()),
     }
@@ -222,16 +234,20 @@ fn coverage(annex: &Annex, target: Option<&str>, json: bool, settings: &Settings
 
 fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result<(), Exit> {
     let folder = folder.unwrap_or_else(|| settings.root.join("fixtures/selfcheck"));
-    let bundle = Bundle::open(&folder).map_err(usage)?;
-    let score = assay::selfcheck::selfcheck(&bundle).map_err(|error| (FOUND, error))?;
+    let bundle = EvidenceBundle::open(&folder).map_err(usage)?;
+    let score = assay::selfcheck::selfcheck(&bundle).map_err(|error| (ExitStatus::Failed, error))?;
     match json {
         true => say(&serde_json::to_string(&score).map_err(infrastructure)?),
         false => say(&score.show()),
     }
     match score.perfect() {
         true => Ok(()),
-        false if score.mutants == 0 => Err((FOUND, anyhow::anyhow!("{}: nothing holds there", folder.display()))),
-        false => Err((FOUND, anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len()))),
+        false if score.mutants == 0 => {
+            Err((ExitStatus::Failed, anyhow::anyhow!("{}: nothing holds there", folder.display())))
+        }
+        false => {
+            Err((ExitStatus::Failed, anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len())))
+        }
     }
 }
 
@@ -285,20 +301,20 @@ async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> an
     let (run, leases) = (new_run_id(), settings.cache.join("leases"));
     // What a build that was killed has left stands in the way of this one.
     sweep(&leases)?;
-    let ledger = Arc::new(Ledger::open(&leases, &run)?);
+    let cleanup = Arc::new(CleanupJournal::open(&leases, &run)?);
     let evidence = std::env::temp_dir().join(format!("assay-{run}"));
-    ledger.take(Lease::Path { path: evidence.clone() })?;
+    cleanup.take(Resource::Path { path: evidence.clone() })?;
     std::fs::create_dir(&evidence).with_context(|| format!("cannot create {}", evidence.display()))?;
     let context = Context {
         settings: settings.clone(),
-        ledger: ledger.clone(),
-        witness: Arc::new(Nobody),
+        cleanup: cleanup.clone(),
+        observer: Arc::new(NoopObserver),
         evidence,
         run,
         progress: Progress::to_stderr(),
     };
     let image = unless_interrupted(Image::provide(definition, arch, &context)).await;
-    let troubles = ledger.close();
+    let troubles = cleanup.close();
     anyhow::ensure!(troubles.is_empty(), "could not be removed: {}", troubles.join("; "));
     image
 }

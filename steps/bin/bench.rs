@@ -5,7 +5,7 @@ use std::sync::Arc;
 use assay::base::platform::TargetSpec;
 use assay::base::progress::Progress;
 use assay::bench::{PROFILE, plan, report, restore, sampler, ssh, suite};
-use assay::exec::shell::{Nobody, Shell};
+use assay::exec::shell::{NoopObserver, Shell};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -80,7 +80,7 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
         told.push(match part {
             Part::Sampler => {
                 progress.say("sampler: 10 looks, 3 times");
-                tell(sampler::measure(&Shell::local(Arc::new(Nobody)), 10, 3).await?)?
+                tell(sampler::measure(&Shell::local(Arc::new(NoopObserver)), 10, 3).await?)?
             }
             Part::Restore => {
                 let (boots, restores) = match arguments.times {

@@ -1,5 +1,6 @@
 //! What a target needs and this host lacks.
 
+use assay::base::exit_status::ExitStatus;
 use assay::base::platform::{Arch, TargetSpec};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
@@ -7,7 +8,7 @@ use assay::doctor;
 use assay::targets::Definition;
 use clap::Args;
 
-use crate::{Exit, FOUND, infrastructure, say, unless_interrupted, usage};
+use crate::{Exit, infrastructure, say, unless_interrupted, usage};
 
 /// Which target, and for whom.
 #[derive(Debug, Args)]
@@ -46,6 +47,6 @@ pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
             say(&diagnosis.conclusion());
             Ok(())
         }
-        false => Err((FOUND, anyhow::anyhow!(diagnosis.conclusion()))),
+        false => Err((ExitStatus::Failed, anyhow::anyhow!(diagnosis.conclusion()))),
     }
 }

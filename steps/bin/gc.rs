@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use assay::base::platform::TargetSpec;
 use assay::base::settings::Settings;
-use assay::exec::cleanup::{Lease, leftovers, strike, sweep, under_way};
-use assay::exec::shell::{EnterError, Nobody};
-use assay::targets::{self, Way};
+use assay::exec::cleanup::{Resource, leftovers, strike, sweep, under_way};
+use assay::exec::shell::{EnterError, NoopObserver};
+use assay::targets::{self, RemoteAccess};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -71,7 +71,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     };
     if arguments.dry_run {
         let left = leftovers(&leases).map_err(infrastructure)?;
-        let here = left.iter().filter(|lease| !matches!(lease, Lease::Cloud { .. }));
+        let here = left.iter().filter(|lease| !matches!(lease, Resource::Cloud { .. }));
         told.would_remove.extend(here.map(ToString::to_string));
         told.would_remove.extend(unneeded.iter().map(|path| path.display().to_string()));
     } else {
@@ -95,10 +95,10 @@ fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
     let leases = settings.cache.join("leases");
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for lease in leftovers(&leases).map_err(infrastructure)? {
-        let Lease::Found { run, target, host_key } = &lease else { continue };
+        let Resource::RemoteHost { run, target, host_key } = &lease else { continue };
         let target: TargetSpec = target.parse().map_err(infrastructure)?;
-        let way = Way { target: target.clone(), host_key: host_key.clone(), provision: false };
-        match runtime.block_on(way.leave(run, settings, Arc::new(Nobody))) {
+        let way = RemoteAccess { target: target.clone(), host_key: host_key.clone(), provision: false };
+        match runtime.block_on(way.leave(run, settings, Arc::new(NoopObserver))) {
             Ok(()) => {
                 strike(&leases, &lease).map_err(infrastructure)?;
                 told.removed.push(lease.to_string());
@@ -153,9 +153,9 @@ mod cloud {
     use assay::base::progress::Progress;
     use assay::measurement::estimate;
     use assay::measurement::pricing::{Billed, Prices};
-    use assay::targets::ec2::gc::{Fate, Found, Request, Row, find, may_be_left};
+    use assay::targets::ec2::gc::{Fate, RemoteHost, Request, Row, find, may_be_left};
     use assay::targets::ec2::teardown::Pauses;
-    use assay::targets::ec2::things::{Kind, Thing};
+    use assay::targets::ec2::things::{AwsResource, Kind};
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 
@@ -199,7 +199,7 @@ mod cloud {
     }
 
     /// What an hour of a thing costs, in dollars; nothing where nobody has a price of it.
-    fn price(prices: &Prices, thing: &Thing) -> Option<f64> {
+    fn price(prices: &Prices, thing: &AwsResource) -> Option<f64> {
         let hourly = |billed: Billed| Some(prices.hourly(&thing.region, &billed).ok()?.value());
         let detail = &thing.detail;
         let address = || if detail.public_ipv4.is_some() { hourly(Billed::Address) } else { Some(0.0) };
@@ -212,7 +212,7 @@ mod cloud {
     }
 
     /// What carries the tag of a run, and what comes of it.
-    fn table(found: &Found) -> String {
+    fn table(found: &RemoteHost) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["what", "where", "of run", "since", "expires", "state", "$ per hour", ""]);

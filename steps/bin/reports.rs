@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use assay::base::exit_status::ExitStatus;
 use assay::base::unit::Bytes;
-use assay::evidence::bundle::{self, Bundle, Folder};
+use assay::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use assay::evidence::merge::Merged;
 use assay::evidence::{attestation, new_run_id, verify};
 use assay::report;
@@ -13,23 +14,20 @@ use assay::report::finalize::{self, Rebuilt, merged};
 use clap::Args;
 use serde_json::json;
 
-use crate::{Exit, FOUND, infrastructure, say, usage};
+use crate::{Exit, infrastructure, say, usage};
 
 /// Reading more than this takes more than a moment, in bytes.
 const NOTICEABLE: u64 = 500_000_000;
 
-/// Which runs, and what becomes of the reports.
+/// Which run, and what becomes of its reports.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The folder of a run, target/assay/<run>; several are compared, or merged
-    #[arg(required = true, value_name = "DIR")]
-    folders: Vec<PathBuf>,
-    /// Write the reports into this folder, and leave the run's own as it is; of several runs: the comparison as a page
-    #[arg(long, value_name = "FOLDER", conflicts_with = "sign")]
+    /// The folder of a run, target/assay/<run>
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Write the reports into this folder, and leave the run's own as it is
+    #[arg(long, short, value_name = "FOLDER", conflicts_with = "sign")]
     out: Option<PathBuf>,
-    /// Put the runs together in this folder, new or empty: shards of a target, or targets side by side
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "sign"])]
-    merge: Option<PathBuf>,
     /// Sign the run's attestation again with this SSH key
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
@@ -38,24 +36,49 @@ pub struct Report {
     json: bool,
 }
 
-/// Makes the reports of one run, or compares several, or merges them.
+/// Which runs are compared.
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The folders of runs, the oldest first
+    #[arg(required = true, num_args = 2.., value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Write the comparison as a page into this folder, too
+    #[arg(long, short, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// As an object for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which runs are merged, and where to.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// The folders of runs
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// The folder of the merged bundle, new or empty
+    #[arg(long, short, value_name = "FOLDER")]
+    out: PathBuf,
+    /// As an object for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes the reports of a run, or of a merged bundle.
 pub fn report(arguments: &Report) -> Result<(), Exit> {
-    if let Some(out) = &arguments.merge {
-        return merge(out, arguments);
-    }
-    match &arguments.folders[..] {
-        [folder] if is_merged(folder) => rebuild_merged(folder, arguments),
-        [folder] => rebuild(folder, arguments),
-        folders => compare(folders, arguments),
+    match is_merged(&arguments.folder) {
+        true => rebuild_merged(&arguments.folder, arguments),
+        false => rebuild(&arguments.folder, arguments),
     }
 }
 
 fn is_merged(folder: &Path) -> bool {
-    Folder::open(folder).is_ok_and(|folder| bundle::parts(&folder).is_some())
+    SandboxedDir::open(folder).is_ok_and(|folder| bundle::parts(&folder).is_some())
 }
 
 /// Puts runs together; the exit status is what they come to.
-fn merge(out: &Path, arguments: &Report) -> Result<(), Exit> {
+pub fn merge(arguments: &Merge) -> Result<(), Exit> {
+    let out = &arguments.out;
     let parts = merged::read(&arguments.folders).map_err(usage)?;
     merged::room_for(&parts, out).map_err(usage)?;
     let whole = Merged::of(new_run_id(), &[], parts).map_err(usage)?;
@@ -64,10 +87,12 @@ fn merge(out: &Path, arguments: &Report) -> Result<(), Exit> {
         true => say(&serde_json::to_string_pretty(&whole.facts()).map_err(infrastructure)?),
         false => say(&format!("{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, out))),
     }
-    match whole.exit {
-        0 => Ok(()),
-        FOUND => Err((FOUND, anyhow::anyhow!("a claim fails, or a declaration is wrong: see above"))),
-        exit => Err((exit, anyhow::anyhow!("something could not be judged, or is missing: see above"))),
+    match ExitStatus::from_code(Some(whole.exit.into())) {
+        ExitStatus::Success => Ok(()),
+        ExitStatus::Failed => {
+            Err((ExitStatus::Failed, anyhow::anyhow!("a claim fails, or a declaration is wrong: see above")))
+        }
+        other => Err((other, anyhow::anyhow!("something could not be judged, or is missing: see above"))),
     }
 }
 
@@ -85,7 +110,7 @@ fn rebuild_merged(folder: &Path, arguments: &Report) -> Result<(), Exit> {
             report::write(&reports, out).map_err(infrastructure)?;
             (out.as_path(), "made")
         }
-        None => match merged::rebuild(folder).map_err(|error| (FOUND, error))? {
+        None => match merged::rebuild(folder).map_err(|error| (ExitStatus::Failed, error))? {
             Rebuilt::Same => (folder, "as they were, to the byte"),
             Rebuilt::Closed | Rebuilt::Open => (folder, "made again, the folder sealed again"),
         },
@@ -98,11 +123,9 @@ fn rebuild_merged(folder: &Path, arguments: &Report) -> Result<(), Exit> {
     Ok(())
 }
 
-fn compare(folders: &[PathBuf], arguments: &Report) -> Result<(), Exit> {
-    if arguments.sign.is_some() {
-        return Err(usage(anyhow::anyhow!("a comparison is not signed: leave out --sign, or name one run")));
-    }
-    let runs = comparison::briefs(folders).map_err(usage)?;
+/// Compares runs; the exit status says whether something got worse.
+pub fn compare(arguments: &Compare) -> Result<(), Exit> {
+    let runs = comparison::briefs(&arguments.folders).map_err(usage)?;
     let comparison = Comparison::of(runs).map_err(usage)?;
     match arguments.json {
         true => say(&serde_json::to_string_pretty(&comparison).map_err(infrastructure)?),
@@ -115,7 +138,7 @@ fn compare(folders: &[PathBuf], arguments: &Report) -> Result<(), Exit> {
         written.with_context(|| format!("cannot write {}", page.display())).map_err(infrastructure)?;
     }
     match comparison.worse() {
-        true => Err((FOUND, anyhow::anyhow!("something got worse: see above"))),
+        true => Err((ExitStatus::Failed, anyhow::anyhow!("something got worse: see above"))),
         false => Ok(()),
     }
 }
@@ -124,7 +147,7 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
     if let Some(key) = &arguments.sign {
         attestation::can_sign(key).map_err(usage)?;
     }
-    let bundle = Bundle::open(folder).map_err(usage)?;
+    let bundle = EvidenceBundle::open(folder).map_err(usage)?;
     let (place, what, troubles) = match &arguments.out {
         Some(out) => {
             let (reports, troubles) = report::make(&bundle);
@@ -134,7 +157,7 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
         }
         None => {
             let key = arguments.sign.as_deref();
-            let (rebuilt, troubles) = finalize::rebuild(&bundle, key).map_err(|error| (FOUND, error))?;
+            let (rebuilt, troubles) = finalize::rebuild(&bundle, key).map_err(|error| (ExitStatus::Failed, error))?;
             let what = match rebuilt {
                 Rebuilt::Same => "as they were, to the byte",
                 Rebuilt::Closed => "made again, the folder sealed again",
@@ -151,13 +174,13 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
     }
     match troubles.is_empty() {
         true => Ok(()),
-        false => Err((FOUND, anyhow::anyhow!("{}", troubles.join("\n")))),
+        false => Err((ExitStatus::Failed, anyhow::anyhow!("{}", troubles.join("\n")))),
     }
 }
 
 /// Checks the folder of a run.
 pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), Exit> {
-    let bytes = Folder::open(folder).and_then(|folder| folder.bytes()).map_err(usage)?;
+    let bytes = SandboxedDir::open(folder).and_then(|folder| folder.bytes()).map_err(usage)?;
     if bytes > NOTICEABLE {
         eprintln!("assay: reading {} in {}", Bytes(bytes), folder.display());
     }
@@ -168,6 +191,6 @@ pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), E
     }
     match verification.verified {
         true => Ok(()),
-        false => Err((FOUND, anyhow::anyhow!("{} is not to be relied on: see above", folder.display()))),
+        false => Err((ExitStatus::Failed, anyhow::anyhow!("{} is not to be relied on: see above", folder.display()))),
     }
 }

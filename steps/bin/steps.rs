@@ -17,15 +17,15 @@ pub struct Steps {
     json: bool,
     /// With the uses of them in the folder of a workload of your own [default: in the annex]
     #[arg(long, value_name = "DIR")]
-    features: Option<PathBuf>,
+    suite: Option<PathBuf>,
 }
 
 /// Has the e2e binary list its steps.
 pub fn steps(arguments: &Steps) -> Result<(), Exit> {
     let mut e2e = Command::new(e2e().map_err(infrastructure)?);
     e2e.arg("--steps").args(arguments.json.then_some("--json"));
-    if let Some(folder) = &arguments.features {
-        e2e.arg("--features").arg(folder);
+    if let Some(folder) = &arguments.suite {
+        e2e.arg("--suite").arg(folder);
     }
     let status = e2e.status().context("the e2e binary cannot be run").map_err(infrastructure)?;
     match status.success() {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use gherkin::{Feature, GherkinEnv, Scenario};
 
-pub use decision::{Decision, Met, Seen, Unjudged};
+pub use decision::{Capabilities, Decision, NotJudgedReason, Seen};
 
 use crate::claims::register::{Claim, ClaimId, Register};
 use decision::decide;
@@ -69,7 +69,7 @@ pub struct Plan {
 /// A mistake in the features: everything that is wrong with them, each with its place.
 #[derive(Debug, thiserror::Error)]
 #[error("the features cannot be run:\n{}", .0.join("\n"))]
-pub struct Mistakes(pub Vec<String>);
+pub struct FeatureErrors(pub Vec<String>);
 
 /// A part of the scenarios, for running them on several machines: the first of three is `1/3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,15 +134,15 @@ impl Plan {
     /// Decides for each scenario what becomes of it on a target that brings `met` and nothing else.
     ///
     /// # Errors
-    /// [`Mistakes`]: a scenario without a claim, a claim nobody knows, a claim without a scenario; a control that is
+    /// [`FeatureErrors`]: a scenario without a claim, a claim nobody knows, a claim without a scenario; a control that is
     /// declared and not written, or written and not declared, or that could never be caught.
     pub fn make(
         features: &[FeatureFile],
         register: &Register,
-        met: &Met,
+        met: &Capabilities,
         wanted: impl Fn(&Feature, &Scenario) -> bool,
         shard: Option<Shard>,
-    ) -> Result<Plan, Mistakes> {
+    ) -> Result<Plan, FeatureErrors> {
         let mut mistakes = Vec::new();
         let mut scenarios = Vec::new();
         for file in features {
@@ -173,7 +173,7 @@ impl Plan {
         }
         mistakes.extend(register.iter().filter_map(|claim| uncovered(claim, &scenarios)));
         if !mistakes.is_empty() {
-            return Err(Mistakes(mistakes));
+            return Err(FeatureErrors(mistakes));
         }
         scenarios.sort_by_key(|planned| (planned.claim, planned.control));
         if let Some(shard) = shard {
@@ -275,9 +275,9 @@ mod tests {
         [[claim]]\nid = \"A7-7\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"native-cpu\"]\n\
         [[claim]]\nid = \"A8-5\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"aws\"]\n";
 
-    fn plan(text: &str, shard: Option<Shard>) -> Result<Plan, Mistakes> {
+    fn plan(text: &str, shard: Option<Shard>) -> Result<Plan, FeatureErrors> {
         let files = [FeatureFile::parse("features/x.feature".to_owned(), text).unwrap()];
-        Plan::make(&files, &Register::parse(CLAIMS).unwrap(), &Met::default(), |_, _| true, shard)
+        Plan::make(&files, &Register::parse(CLAIMS).unwrap(), &Capabilities::default(), |_, _| true, shard)
     }
 
     fn scenario(tags: &str) -> String {
@@ -298,7 +298,7 @@ mod tests {
     fn what_a_target_lacks_is_planned_out_with_the_reason() {
         let plan = plan(&sound(""), None).unwrap();
         assert_eq!(plan.scenarios[0].decision, Decision::Run);
-        assert_eq!(plan.scenarios[2].decision, Decision::Record(Unjudged::EmulatedCpu));
+        assert_eq!(plan.scenarios[2].decision, Decision::MeasureOnly(NotJudgedReason::EmulatedCpu));
         assert!(matches!(&plan.scenarios[3].decision, Decision::Skip(why) if why.contains("ec2")));
     }
 

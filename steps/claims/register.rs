@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for ClaimId {
 /// Something a target must have before a claim can be judged on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Need {
+pub enum Requirement {
     /// A 64-bit ARM processor, emulated or not.
     Arm64,
     /// A processor at native speed: elsewhere the claim is measured and recorded, not judged.
@@ -68,19 +68,19 @@ pub enum Need {
     Units,
 }
 
-impl Need {
+impl Requirement {
     /// What is missing where the need is not met, and what would bring it.
     pub fn missing(self) -> &'static str {
         match self {
-            Need::Arm64 => "needs an arm64 machine: --target vm:arm64",
-            Need::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
-            Need::Aws => "needs an AWS account: ci/e2e --target ec2",
-            Need::Device => "needs the device itself: --target vm, ssh://user@host or ec2",
-            Need::OwnMachine => {
+            Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64",
+            Requirement::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
+            Requirement::Aws => "needs an AWS account: ci/e2e --target ec2",
+            Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2",
+            Requirement::OwnMachine => {
                 "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
             }
-            Need::Units => "needs a systemd that makes units of Quadlets, which the user does not have there",
-            Need::Root => {
+            Requirement::Units => "needs a systemd that makes units of Quadlets, which the user does not have there",
+            Requirement::Root => {
                 "needs root on the machine, to empty its page cache: let its user run sudo without a password"
             }
         }
@@ -89,7 +89,7 @@ impl Need {
     /// Whether this is what a run says, or an earlier version's run said, where the need is not met.
     pub fn is_missing_by(self, why: &str) -> bool {
         let once = match self {
-            Need::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
+            Requirement::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
             _ => self.missing(),
         };
         why == self.missing() || why == once
@@ -117,7 +117,7 @@ pub struct Claim {
     pub control: Option<String>,
     /// What a target must have to judge it.
     #[serde(default)]
-    pub needs: Vec<Need>,
+    pub needs: Vec<Requirement>,
 }
 
 /// All claims, by number.

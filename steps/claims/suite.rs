@@ -6,12 +6,12 @@ use anyhow::Context;
 use gherkin::{Feature, Scenario};
 
 use crate::claims::deviation::Deviations;
-use crate::claims::plan::{FeatureFile, Met, Mistakes, Plan, Shard};
+use crate::claims::plan::{Capabilities, FeatureErrors, FeatureFile, Plan, Shard};
 use crate::claims::register::Register;
 
 /// The annex: its claims, the scenarios that put them to the proof, and the failures that somebody has declared.
 #[derive(Clone, Debug)]
-pub struct Annex {
+pub struct ClaimSuite {
     /// The scenarios, in the order of their sections.
     pub features: Vec<FeatureFile>,
     /// The claims.
@@ -20,13 +20,13 @@ pub struct Annex {
     pub deviations: Deviations,
 }
 
-impl Annex {
+impl ClaimSuite {
     /// Reads the `features/` of the project's folder.
     ///
     /// # Errors
     /// A file cannot be read or is not in order; the error names it, and where a register or a declaration is wrong,
     /// the line.
-    pub fn read(root: &Path) -> anyhow::Result<Annex> {
+    pub fn read(root: &Path) -> anyhow::Result<ClaimSuite> {
         let folder = root.join("features");
         let register = read(root, &folder.join("claims.toml"), Register::parse)?;
         let path = folder.join("deviations.toml");
@@ -44,7 +44,7 @@ impl Annex {
         paths.sort();
         let feature = |path: &PathBuf| read(root, path, |text| FeatureFile::parse(shown(root, path), text));
         let features = paths.iter().map(feature).collect::<anyhow::Result<_>>()?;
-        Ok(Annex { features, register, deviations })
+        Ok(ClaimSuite { features, register, deviations })
     }
 
     /// What would run on a target that brings `met`; see [`Plan::make`].
@@ -53,10 +53,10 @@ impl Annex {
     /// The scenarios and the register do not fit each other.
     pub fn plan(
         &self,
-        met: &Met,
+        met: &Capabilities,
         wanted: impl Fn(&Feature, &Scenario) -> bool,
         shard: Option<Shard>,
-    ) -> Result<Plan, Mistakes> {
+    ) -> Result<Plan, FeatureErrors> {
         Plan::make(&self.features, &self.register, met, wanted, shard)
     }
 }
@@ -74,14 +74,14 @@ fn shown(root: &Path, path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::settings::StandIn;
+    use crate::base::settings::FakeAws;
     use crate::claims::plan::Decision;
 
     #[test]
     fn the_annex_is_in_order_and_every_claim_is_planned_on_every_target() {
-        let annex = Annex::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let annex = ClaimSuite::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
         for target in ["vm:amd64", "vm:arm64", "ec2", "ssh://a@b", "podman"] {
-            let met = Met::by(&target.parse().unwrap(), &StandIn::default(), None);
+            let met = Capabilities::by(&target.parse().unwrap(), &FakeAws::default(), None);
             let plan = annex.plan(&met, |_, _| true, None).unwrap();
             for claim in annex.register.iter() {
                 let mine = |control: bool| {
@@ -98,7 +98,7 @@ mod tests {
     fn what_cannot_be_read_is_told_with_its_file() {
         let root = tempfile::tempdir().unwrap();
         let features = root.path().join("features");
-        let told = || format!("{:#}", Annex::read(root.path()).unwrap_err());
+        let told = || format!("{:#}", ClaimSuite::read(root.path()).unwrap_err());
         assert!(told().starts_with(&format!("cannot read {}/claims.toml: ", features.display())), "{}", told());
         std::fs::create_dir(&features).unwrap();
         let write = |name: &str, text: &str| std::fs::write(features.join(name), text).unwrap();
@@ -108,7 +108,7 @@ mod tests {
         write("a2.feature", "Scenario\n");
         assert!(told().starts_with("features/a2.feature: "), "{}", told());
         write("a2.feature", "Feature: f\n");
-        assert!(Annex::read(root.path()).unwrap().features.len() == 1);
+        assert!(ClaimSuite::read(root.path()).unwrap().features.len() == 1);
         let declared = "because = [\"x\"]\nreason = \"x\"\ndeclared_by = \"x\"\nexpires = \"2027-01-31\"\n";
         write("deviations.toml", &format!("[[deviation]]\nclaim = \"A2-2\"\n{declared}"));
         assert_eq!(told(), "features/deviations.toml: nobody knows claim A2-2: remove its declaration");

@@ -1,32 +1,32 @@
 //! AWS: whether it would let a run begin there. It is asked what a run asks first, and nothing is made.
 
-use super::{Check, Finding, LIMIT, State};
+use super::{Check, CheckResult, LIMIT, State};
 use crate::base::platform::TargetSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::measurement::estimate::Quote;
+use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::Budget;
 use crate::targets::ec2::Outlook;
-use crate::targets::instance_spec::{Obstacle, Order};
+use crate::targets::instance_spec::{InstanceSpec, PreflightFailure};
 
 /// What is to be done where what was found says what mends it.
 const THEN: &str = "then ask again";
 
 /// Asks AWS, as far as this build can.
 pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
-    let order = Order::default();
+    let order = InstanceSpec::default();
     let Ok(opened) = tokio::time::timeout(LIMIT, Outlook::open(&order, settings)).await else {
         let late = format!("its settings cannot be read within {} s", LIMIT.as_secs());
-        return vec![check("AWS", Finding::fails(late), "see what `aws configure list` says")];
+        return vec![check("AWS", CheckResult::fails(late), "see what `aws configure list` says")];
     };
     let Some(outlook) = opened else {
         let remedy = format!("`{}` tries that, too", TargetSpec::Ec2.doctor());
-        return vec![check("AWS's SDK", Finding::fails("not in this build: nothing of AWS's was tried"), &remedy)];
+        return vec![check("AWS's SDK", CheckResult::fails("not in this build: nothing of AWS's was tried"), &remedy)];
     };
     progress.say("asking AWS");
-    let mut checks = vec![check("AWS's SDK", Finding::works("in this build"), THEN)];
+    let mut checks = vec![check("AWS's SDK", CheckResult::works("in this build"), THEN)];
     if let Some(endpoint) = &settings.stand_in.endpoint {
-        let found = Finding::worth_knowing(format!("none: {endpoint} stands in for it"));
+        let found = CheckResult::worth_knowing(format!("none: {endpoint} stands in for it"));
         checks.push(check("AWS", found, "unset AWS_ENDPOINT_URL to ask AWS itself"));
     }
     checks.extend(place(outlook.region(), &order, settings));
@@ -36,32 +36,32 @@ pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
 }
 
 /// The region, and whether there is a price for what is ordered there.
-fn place(region: Option<&str>, order: &Order, settings: &Settings) -> Vec<Check> {
+fn place(region: Option<&str>, order: &InstanceSpec, settings: &Settings) -> Vec<Check> {
     let remedy = "set AWS_REGION, or `region` of your AWS profile";
     let Some(region) = region else {
-        return vec![check("region", Finding::fails("none is set"), remedy)];
+        return vec![check("region", CheckResult::fails("none is set"), remedy)];
     };
     let from = match settings.region.as_deref() == Some(region) {
         true => "by AWS_REGION or AWS_DEFAULT_REGION",
         false => "by the AWS profile, or by the machine this is",
     };
-    let price = match Quote::make(&settings.root, Some(region), order.clone(), Budget::default()) {
+    let price = match Estimate::make(&settings.root, Some(region), order.clone(), Budget::default()) {
         Ok(quote) => {
             let minutes = order.time_limit.as_secs() / 60;
-            Finding::works(format!("{} at most, for {minutes} minutes", quote.at_most.total()))
+            CheckResult::works(format!("{} at most, for {minutes} minutes", quote.at_most.total()))
         }
-        Err(error) => Finding::fails(format!("{error:#}")),
+        Err(error) => CheckResult::fails(format!("{error:#}")),
     };
     vec![
-        check("region", Finding::works(format!("{region} ({from})")), remedy),
+        check("region", CheckResult::works(format!("{region} ({from})")), remedy),
         check("price of a run", price, "or take a region that has one (AWS_REGION)"),
     ]
 }
 
 /// Who we are, and what that may have of EC2 and of ECR Public.
-async fn account(outlook: &Outlook, order: &Order) -> Vec<Check> {
+async fn account(outlook: &Outlook, order: &InstanceSpec) -> Vec<Check> {
     let not_tried =
-        |name, why: &str| check(name, Finding::worth_knowing(format!("not tried: {why}")), "mend that first");
+        |name, why: &str| check(name, CheckResult::worth_knowing(format!("not tried: {why}")), "mend that first");
     let (credentials, known) = ask("credentials", outlook.credentials()).await;
     if !known {
         return vec![credentials, not_tried("EC2 and ECR Public", "there are no credentials")];
@@ -87,17 +87,19 @@ async fn account(outlook: &Outlook, order: &Order) -> Vec<Check> {
 }
 
 /// An answer, and whether another question may be answered.
-async fn ask(name: &str, answer: impl Future<Output = Result<String, Obstacle>>) -> (Check, bool) {
+async fn ask(name: &str, answer: impl Future<Output = Result<String, PreflightFailure>>) -> (Check, bool) {
     let (finding, others) = match tokio::time::timeout(LIMIT, answer).await {
-        Ok(Ok(found)) => (Finding::works(found), true),
-        Ok(Err(Obstacle { found, remedy, only_here })) => (Finding { remedy, ..Finding::fails(found) }, only_here),
-        Err(_) => (Finding::late(LIMIT), false),
+        Ok(Ok(found)) => (CheckResult::works(found), true),
+        Ok(Err(PreflightFailure { found, remedy, only_here })) => {
+            (CheckResult { remedy, ..CheckResult::fails(found) }, only_here)
+        }
+        Err(_) => (CheckResult::late(LIMIT), false),
     };
     (check(name, finding, THEN), others)
 }
 
 /// What AWS has is told beside what this host has.
-fn check(name: &str, finding: Finding, remedy: &str) -> Check {
+fn check(name: &str, finding: CheckResult, remedy: &str) -> Check {
     finding.of(format!("ec2: {name}"), remedy.to_owned(), true)
 }
 
@@ -107,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_obstacle_is_told_with_its_own_remedy_or_with_the_words_it_has() {
-        let obstacle = |remedy: Option<&str>, only_here| Obstacle {
+        let obstacle = |remedy: Option<&str>, only_here| PreflightFailure {
             found: "AccessDenied".to_owned(),
             remedy: remedy.map(str::to_owned),
             only_here,
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn a_region_that_is_not_set_or_has_no_price_is_missing() {
         let settings = Settings { region: Some("eu-central-1".to_owned()), ..Settings::read().unwrap() };
-        let told = |region: Option<&str>| place(region, &Order::default(), &settings);
+        let told = |region: Option<&str>| place(region, &InstanceSpec::default(), &settings);
         let there = told(Some("eu-central-1"));
         assert!(there.iter().all(|check| check.state == State::Ok), "{there:?}");
         assert_eq!(there[0].found, "eu-central-1 (by AWS_REGION or AWS_DEFAULT_REGION)");

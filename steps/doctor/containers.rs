@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::host::Host;
 use super::programs::tried;
-use super::{Finding, Try};
+use super::{CheckResult, Try};
 use crate::exec::command::Command;
 use crate::workloads::registry;
 
@@ -31,42 +31,42 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     tries
 }
 
-async fn podman(host: Arc<Host>) -> Finding {
+async fn podman(host: Arc<Host>) -> CheckResult {
     let format = "{{.Version.Version}}, storage {{.Store.GraphDriverName}}, cgroups {{.Host.CgroupsVersion}}";
     match host.ask("podman", Command::new("podman").args(["info", "--format", format])).await {
-        Ok(said) => Finding::works(said.lines().next().unwrap_or_default()),
+        Ok(said) => CheckResult::works(said.lines().next().unwrap_or_default()),
         Err(finding) => finding,
     }
 }
 
-async fn rootless(host: Arc<Host>) -> Finding {
+async fn rootless(host: Arc<Host>) -> CheckResult {
     match host.ask("uidmap", Command::new("podman").args(["unshare", "true"])).await {
-        Ok(_) => Finding::works("has user ids of its own"),
+        Ok(_) => CheckResult::works("has user ids of its own"),
         Err(finding) => finding,
     }
 }
 
 /// Runs the registry's image for a moment, as a run does to find out by which runtime.
-async fn container(host: Arc<Host>) -> Finding {
+async fn container(host: Arc<Host>) -> CheckResult {
     if !host.has_registry_image().await {
         let image = host.registry_image();
-        return Finding::worth_knowing(format!("not tried: {image} is not here yet"))
+        return CheckResult::worth_knowing(format!("not tried: {image} is not here yet"))
             .remedy("the first run gets it and tries it");
     }
-    let workshop = match host.workshop() {
-        Ok(workshop) => workshop,
-        Err(error) => return Finding::fails(format!("{error:#}")),
+    let build_dir = match host.build_dir() {
+        Ok(build_dir) => build_dir,
+        Err(error) => return CheckResult::fails(format!("{error:#}")),
     };
-    let trial = registry::runtime(&workshop, host.registry_image(), &workshop.folder);
+    let trial = registry::runtime(&build_dir, host.registry_image(), &build_dir.folder);
     match tokio::time::timeout(TRIAL, trial).await {
-        Ok(Ok(None)) => Finding::works("as Podman is set up"),
-        Ok(Ok(Some(_))) => Finding::works("with runc, not as Podman is set up"),
-        Ok(Err(error)) => Finding::fails(format!("{error:#}")),
+        Ok(Ok(None)) => CheckResult::works("as Podman is set up"),
+        Ok(Ok(Some(_))) => CheckResult::works("with runc, not as Podman is set up"),
+        Ok(Err(error)) => CheckResult::fails(format!("{error:#}")),
         Err(_) => {
-            let remove = ["rm", "--force", "--ignore", &registry::trial(&workshop.run)];
+            let remove = ["rm", "--force", "--ignore", &registry::trial(&build_dir.run)];
             let _ = host.start("podman", Command::new("podman").args(remove).time_limit(REMOVAL)).await;
             let said = format!("a container did not run within {} s", TRIAL.as_secs());
-            Finding::fails(said).remedy(format!("see what `podman run --rm {}` does", host.registry_image()))
+            CheckResult::fails(said).remedy(format!("see what `podman run --rm {}` does", host.registry_image()))
         }
     }
 }

@@ -4,33 +4,33 @@ use std::sync::Arc;
 
 use super::{Check, State};
 use crate::base::settings::Settings;
-use crate::exec::shell::Nobody;
+use crate::exec::shell::NoopObserver;
 use crate::measurement::deployment;
-use crate::targets::Way;
-use crate::targets::preflight::Point;
+use crate::targets::RemoteAccess;
+use crate::targets::preflight::PreflightCheck;
 
 /// Enters the machine and looks at it. What is there is told after where it is: it stands beside what this host has.
 ///
 /// # Errors
 /// The project's own files cannot be read.
-pub async fn checks(way: Way, settings: &Settings) -> anyhow::Result<Vec<Check>> {
+pub async fn checks(way: RemoteAccess, settings: &Settings) -> anyhow::Result<Vec<Check>> {
     let units = deployment::units(&settings.root, None)?;
     let target = way.target.to_string();
     let login = |state, found: String, remedy| Check { name: format!("{target}: login"), state, found, remedy };
-    Ok(match way.clone().look(units, settings, Arc::new(Nobody)).await {
+    Ok(match way.clone().look(units, settings, Arc::new(NoopObserver)).await {
         Err(error) => {
             vec![login(State::Missing, format!("{error:#}"), Some("then ask again".to_owned()))]
         }
         Ok(found) => {
-            let facts = &found.survey.facts;
+            let facts = &found.preflight.facts;
             let what = format!("{}, {}, Linux {}", facts.distribution, facts.architecture, facts.kernel);
-            let points = way.points(&found.survey).into_iter().map(|point| check(&target, point));
+            let points = way.points(&found.preflight).into_iter().map(|point| check(&target, point));
             [login(State::Ok, what, None)].into_iter().chain(points).collect()
         }
     })
 }
 
-fn check(target: &str, point: Point) -> Check {
+fn check(target: &str, point: PreflightCheck) -> Check {
     let state = match (&point.remedy, point.needed) {
         (None, _) => State::Ok,
         (Some(_), true) => State::Missing,

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::Finding;
+use super::CheckResult;
 use crate::base::packages::Distribution;
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::programs;
@@ -16,12 +16,12 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Bytes;
 use crate::evidence::new_run_id;
-use crate::exec::cleanup::Ledger;
+use crate::exec::cleanup::CleanupJournal;
 use crate::exec::command::{Command, Output, tail};
-use crate::exec::shell::{Nobody, Shell};
+use crate::exec::shell::{NoopObserver, Shell};
 use crate::targets::{self, Context, DEVICE, Definition, Image};
 use crate::workloads::baseline::{self, Program};
-use crate::workloads::{Workshop, registry};
+use crate::workloads::{BuildDir, registry};
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -97,7 +97,7 @@ impl Host {
             machine: device.takes(arch),
             disks: disks.into_iter().map(|(_, disk)| disk).collect(),
             distribution: Distribution::of(&release, rustix::process::geteuid().is_root()),
-            shell: Shell::local(Arc::new(Nobody)),
+            shell: Shell::local(Arc::new(NoopObserver)),
             target: target.clone(),
             run,
             registry: OnceCell::new(),
@@ -127,10 +127,10 @@ impl Host {
     ///
     /// # Errors
     /// Its ledger cannot be written.
-    pub fn workshop(&self) -> anyhow::Result<Workshop> {
+    pub fn build_dir(&self) -> anyhow::Result<BuildDir> {
         let folder = self.room("workshop")?;
-        let ledger = Arc::new(Ledger::open(&folder.join("leases"), &self.run)?);
-        Ok(Workshop { shell: self.shell.clone(), ledger, run: self.run.clone(), folder })
+        let cleanup = Arc::new(CleanupJournal::open(&folder.join("leases"), &self.run)?);
+        Ok(BuildDir { shell: self.shell.clone(), cleanup, run: self.run.clone(), folder })
     }
 
     /// What provisioning is told in runs, with a ledger that goes with this host's folder.
@@ -141,8 +141,8 @@ impl Host {
         let evidence = self.room("machine")?;
         Ok(Context {
             settings: self.settings.clone(),
-            ledger: Arc::new(Ledger::open(&evidence.join("leases"), &self.run)?),
-            witness: Arc::new(Nobody),
+            cleanup: Arc::new(CleanupJournal::open(&evidence.join("leases"), &self.run)?),
+            observer: Arc::new(NoopObserver),
             evidence,
             run: self.run.clone(),
             progress: Progress::to(|_| {}),
@@ -155,24 +155,24 @@ impl Host {
     }
 
     /// Starts a program of a package; gives how it ended, whatever that was, or what keeps it from starting or ending.
-    pub async fn start(&self, package: &str, command: Command) -> Result<Output, Finding> {
-        let [program, ..] = &command.argv[..] else { return Err(Finding::fails("no program")) };
+    pub async fn start(&self, package: &str, command: Command) -> Result<Output, CheckResult> {
+        let [program, ..] = &command.argv[..] else { return Err(CheckResult::fails("no program")) };
         let install = || self.distribution.install(&[package]);
         let Some(path) = programs::find(program) else {
-            return Err(Finding::fails("not installed").remedy(install()));
+            return Err(CheckResult::fails("not installed").remedy(install()));
         };
         let mut found = command.clone().time_limit(command.time_limit.min(LIMIT));
         found.argv[0] = path.display().to_string();
         let cannot = |error: &dyn std::fmt::Display| {
             let reinstall = self.distribution.reinstall(&[package]);
-            Finding::fails(format!("does not work: {error}"))
+            CheckResult::fails(format!("does not work: {error}"))
                 .remedy(format!("try it by hand; if it is damaged: {reinstall}"))
         };
         self.shell.run(&found).await.map_err(|error| cannot(&error))
     }
 
     /// Starts a program of a package that must exit with code 0; gives what it printed, errors last.
-    pub async fn ask(&self, package: &str, command: Command) -> Result<String, Finding> {
+    pub async fn ask(&self, package: &str, command: Command) -> Result<String, CheckResult> {
         let line = command.line();
         let output = self.start(package, command).await?;
         if output.succeeded() {
@@ -180,7 +180,7 @@ impl Host {
         }
         let said = if output.errors().trim().is_empty() { output.text() } else { output.errors() };
         let reinstall = self.distribution.reinstall(&[package]);
-        Err(Finding::fails(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&said, 1)))
+        Err(CheckResult::fails(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&said, 1)))
             .remedy(format!("see what `{line}` says; if it is damaged: {reinstall}")))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::host::{Disk, Host};
 use super::programs::{by_version, tried};
-use super::{Finding, State, Try};
+use super::{CheckResult, State, Try};
 use crate::base::platform::Arch;
 use crate::exec::command::Command;
 use crate::targets::machine_info::Accelerator;
@@ -54,54 +54,56 @@ fn emulator(arch: Arch) -> [&'static str; 3] {
     [system, "qemu-utils", "ipxe-qemu"]
 }
 
-async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> Finding {
+async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> CheckResult {
     let said = host.ask(emulator(arch)[0], Command::new(targets::emulator(arch)).arg("--version")).await;
     if said.is_err() {
         // By what name it is installed depends on the version that the distribution has.
-        return said.map_or_else(|finding| finding.remedy(newer), Finding::works);
+        return said.map_or_else(|finding| finding.remedy(newer), CheckResult::works);
     }
     let installed = match Qemu::installed(&host.shell, arch).await {
         Ok(qemu) => qemu,
-        Err(error) => return Finding::fails(format!("{error:#}")),
+        Err(error) => return CheckResult::fails(format!("{error:#}")),
     };
     match installed.fit(Accelerator::Tcg) {
-        Ok(()) => Finding::works(installed.version),
-        Err(error) => Finding::fails(format!("too old: {error}")),
+        Ok(()) => CheckResult::works(installed.version),
+        Err(error) => CheckResult::fails(format!("too old: {error}")),
     }
 }
 
 /// Starts a machine that only has the network card of ours, and has it end before its first instruction.
-async fn card(host: Arc<Host>, arch: Arch) -> Finding {
+async fn card(host: Arc<Host>, arch: Arch) -> CheckResult {
     let command = Qemu { program: targets::emulator(arch), version: String::new(), build: String::new() }.bare(arch);
     match host.start(emulator(arch)[0], command).await {
         Err(finding) => finding,
-        Ok(output) if output.succeeded() => Finding::works("starts"),
+        Ok(output) if output.succeeded() => CheckResult::works("starts"),
         Ok(output) => {
             let errors = output.errors();
             let first = errors.lines().next().unwrap_or("and says nothing");
-            Finding::fails(format!("does not start ({}): {first}", output.status))
+            CheckResult::fails(format!("does not start ({}): {first}", output.status))
         }
     }
 }
 
-async fn acceleration(host: Arc<Host>, arch: Arch) -> Finding {
+async fn acceleration(host: Arc<Host>, arch: Arch) -> CheckResult {
     let emulated = match host.has_the_device() {
         true => "the cpu is emulated: claims about time are recorded, not judged",
         false => "the cpu is emulated: controls take long",
     };
     if Arch::host() != Some(arch) {
-        return Finding::worth_knowing(format!("another architecture than this host's: {emulated}"));
+        return CheckResult::worth_knowing(format!("another architecture than this host's: {emulated}"));
     }
     if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
-        let finding = Finding::worth_knowing(format!("/dev/kvm: {error}: {emulated}"));
+        let finding = CheckResult::worth_knowing(format!("/dev/kvm: {error}: {emulated}"));
         return match error.kind() {
             std::io::ErrorKind::PermissionDenied => finding.remedy("sudo adduser \"$USER\" kvm, and log in again"),
             _ => finding,
         };
     }
     let Some(image) = host.disks.iter().find(|disk| disk.arch == arch).and_then(|disk| disk.kept.as_ref()) else {
-        return Finding::worth_knowing("KVM can be opened; whether a guest starts on it was not tried without a disk")
-            .remedy("the first run tries it");
+        return CheckResult::worth_knowing(
+            "KVM can be opened; whether a guest starts on it was not tried without a disk",
+        )
+        .remedy("the first run tries it");
     };
     let tried = match host.context() {
         Ok(context) => {
@@ -110,18 +112,20 @@ async fn acceleration(host: Arc<Host>, arch: Arch) -> Finding {
         Err(error) => Err(format!("KVM cannot be tried ({error:#})")),
     };
     match tried {
-        Ok(()) => Finding::works("KVM: a guest starts on it"),
-        Err(why) => Finding::worth_knowing(format!("{why}: {emulated}")),
+        Ok(()) => CheckResult::works("KVM: a guest starts on it"),
+        Err(why) => CheckResult::worth_knowing(format!("{why}: {emulated}")),
     }
 }
 
-fn disk_of(disk: &Disk) -> Finding {
+fn disk_of(disk: &Disk) -> CheckResult {
     let name = disk.definition.distribution.name();
     match &disk.kept {
-        Some(image) => {
-            Finding::works(format!("{name}, {} packages, made {}", image.manifest.packages.len(), image.manifest.built))
-        }
-        None => Finding::worth_knowing(format!("{name} is not made yet: the first run does that")),
+        Some(image) => CheckResult::works(format!(
+            "{name}, {} packages, made {}",
+            image.manifest.packages.len(),
+            image.manifest.built
+        )),
+        None => CheckResult::worth_knowing(format!("{name} is not made yet: the first run does that")),
     }
 }
 
@@ -165,30 +169,31 @@ fn makers(host: &Arc<Host>) -> Vec<Try> {
 }
 
 /// Adds to what does not work that nothing needs it now.
-fn noted(finding: Finding, needed: bool) -> Finding {
+fn noted(finding: CheckResult, needed: bool) -> CheckResult {
     match finding.state {
-        State::Missing if !needed => {
-            Finding { found: format!("{} (only needed to make disks, and those are kept)", finding.found), ..finding }
-        }
+        State::Missing if !needed => CheckResult {
+            found: format!("{} (only needed to make disks, and those are kept)", finding.found),
+            ..finding
+        },
         _ => finding,
     }
 }
 
 /// Makes what does not work a warning where all that is made of packages is kept.
-async fn only_if_made(host: &Host, finding: Finding) -> Finding {
+async fn only_if_made(host: &Host, finding: CheckResult) -> CheckResult {
     match finding.state {
         State::Missing if !host.makes_images().await => {
             let found = format!("{} (only needed to make images, and those are kept)", finding.found);
-            Finding { state: State::Warning, found, ..finding }
+            CheckResult { state: State::Warning, found, ..finding }
         }
         _ => finding,
     }
 }
 
 /// Reads the keys that packages are checked by.
-async fn keys(host: Arc<Host>) -> Finding {
+async fn keys(host: Arc<Host>) -> CheckResult {
     if !std::path::Path::new(KEYRING).exists() {
-        return Finding::fails(format!("{KEYRING} is not there"));
+        return CheckResult::fails(format!("{KEYRING} is not there"));
     }
     let home = host.folder().display().to_string();
     let show = ["--homedir", &home, "--batch", "--no-autostart", "--quiet", "--show-keys", KEYRING];
@@ -199,21 +204,21 @@ async fn keys(host: Arc<Host>) -> Finding {
 }
 
 /// Whether programs of another architecture run here.
-async fn programs_of(host: Arc<Host>, arch: Arch) -> Finding {
+async fn programs_of(host: Arc<Host>, arch: Arch) -> CheckResult {
     match host.start("arch-test", Command::new("arch-test").arg(arch.debian())).await {
         Err(finding) => finding,
-        Ok(output) if output.succeeded() => Finding::works("run, through qemu-user"),
-        Ok(_) => Finding::fails("do not run here"),
+        Ok(output) if output.succeeded() => CheckResult::works("run, through qemu-user"),
+        Ok(_) => CheckResult::fails("do not run here"),
     }
 }
 
 /// Asks the mirror for a release file.
-async fn mirror(host: Arc<Host>) -> Finding {
+async fn mirror(host: Arc<Host>) -> CheckResult {
     let distributions = host.disks.iter().map(|disk| disk.definition.distribution);
     let distribution = distributions.into_iter().next().unwrap_or(Distribution::Debian13);
     let finding = match targets::reach_mirror(&host.shell, &host.settings, distribution, host.folder()).await {
-        Ok(mirror) => Finding::works(format!("{mirror} has {}", distribution.name())),
-        Err(error) => Finding::fails(format!("{error:#}")),
+        Ok(mirror) => CheckResult::works(format!("{mirror} has {}", distribution.name())),
+        Err(error) => CheckResult::fails(format!("{error:#}")),
     };
     only_if_made(&host, finding).await
 }
@@ -224,9 +229,9 @@ mod tests {
 
     #[test]
     fn what_nothing_needs_now_is_said_to_be_so() {
-        let found = |needed| noted(Finding::fails("not installed"), needed).found;
+        let found = |needed| noted(CheckResult::fails("not installed"), needed).found;
         assert_eq!(found(true), "not installed");
         assert_eq!(found(false), "not installed (only needed to make disks, and those are kept)");
-        assert_eq!(noted(Finding::works("1.0"), false).found, "1.0");
+        assert_eq!(noted(CheckResult::works("1.0"), false).found, "1.0");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::host::Host;
-use super::{Finding, Try};
+use super::{CheckResult, Try};
 use crate::base::platform::TargetSpec;
 use crate::exec::command::Command;
 
@@ -17,15 +17,15 @@ pub fn version(said: &str) -> Option<&str> {
 }
 
 /// A finding of what a program said of itself.
-pub fn by_version(said: Result<String, Finding>) -> Finding {
+pub fn by_version(said: Result<String, CheckResult>) -> CheckResult {
     match said {
-        Ok(said) => Finding::works(version(&said).unwrap_or("works, but says no version")),
+        Ok(said) => CheckResult::works(version(&said).unwrap_or("works, but says no version")),
         Err(finding) => finding,
     }
 }
 
 /// A program of a package that must say its version.
-pub async fn tried(host: Arc<Host>, program: &'static str, package: &'static str, option: &'static str) -> Finding {
+pub async fn tried(host: Arc<Host>, program: &'static str, package: &'static str, option: &'static str) -> CheckResult {
     by_version(host.ask(package, Command::new(program).arg(option)).await)
 }
 
@@ -48,11 +48,11 @@ pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
 }
 
 /// It has no harmless option: it says how it is used, and fails.
-async fn ssh_keygen(host: Arc<Host>) -> Finding {
+async fn ssh_keygen(host: Arc<Host>) -> CheckResult {
     match host.start("openssh-client", Command::new("ssh-keygen").arg("-?")).await {
         Err(finding) => finding,
-        Ok(output) if output.errors().contains("-Y sign") => Finding::works("can sign"),
-        Ok(_) => Finding::fails("cannot sign: it is older than OpenSSH 8.2, or no OpenSSH"),
+        Ok(output) if output.errors().contains("-Y sign") => CheckResult::works("can sign"),
+        Ok(_) => CheckResult::fails("cannot sign: it is older than OpenSSH 8.2, or no OpenSSH"),
     }
 }
 

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::host::Host;
-use super::{Finding, Try};
-use crate::base::host_capacity::Room;
+use super::{CheckResult, Try};
+use crate::base::host_capacity::HostCapacity;
 use crate::base::unit::Bytes;
 use crate::exec::cleanup;
 use crate::targets::{ROOM, room_left};
-use crate::workloads::Workshop;
+use crate::workloads::BuildDir;
 
 /// What a run writes where all disks are kept: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
@@ -22,13 +22,13 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let space = format!("free some space on {}, or set ASSAY_CACHE", cache.display());
     let needed = if host.makes_disks() { ROOM } else { LITTLE };
     let leases = cache.join("leases");
-    let now = std::future::ready::<Finding>;
+    let now = std::future::ready::<CheckResult>;
     let mut tries = vec![
         Try::needed("cache", other, now(writable(cache))),
         Try::needed("disk space", space, now(space_for(cache, needed))),
     ];
     if machines {
-        let memory = now(memory(&Room::measured(None), host.machine));
+        let memory = now(memory(&HostCapacity::measured(None), host.machine));
         tries.push(Try::needed("memory for machines", "end other programs", memory));
     }
     tries.extend([
@@ -45,56 +45,56 @@ fn nearest(path: &Path) -> &Path {
 }
 
 /// Makes a file there for a moment.
-fn writable(cache: &Path) -> Finding {
+fn writable(cache: &Path) -> CheckResult {
     match tempfile::tempdir_in(nearest(cache)) {
-        Ok(_) => Finding::works(cache.display().to_string()),
-        Err(error) => Finding::fails(format!("{} cannot be written to: {}", cache.display(), error.kind())),
+        Ok(_) => CheckResult::works(cache.display().to_string()),
+        Err(error) => CheckResult::fails(format!("{} cannot be written to: {}", cache.display(), error.kind())),
     }
 }
 
-fn space_for(cache: &Path, needed: Bytes) -> Finding {
+fn space_for(cache: &Path, needed: Bytes) -> CheckResult {
     match room_left(nearest(cache)) {
-        Ok(free) if free >= needed => Finding::works(format!("{free} free, {needed} needed")),
-        Ok(free) => Finding::fails(format!("{free} free, {needed} needed")),
-        Err(error) => Finding::fails(format!("{} cannot be measured: {error}", cache.display())),
+        Ok(free) if free >= needed => CheckResult::works(format!("{free} free, {needed} needed")),
+        Ok(free) => CheckResult::fails(format!("{free} free, {needed} needed")),
+        Err(error) => CheckResult::fails(format!("{} cannot be measured: {error}", cache.display())),
     }
 }
 
 /// Whether there is memory for machines, each of which takes so much at most: as a run reckons it.
-fn memory(room: &Room, each: Bytes) -> Finding {
+fn memory(room: &HostCapacity, each: Bytes) -> CheckResult {
     let room_for = format!("room for {}, {each} for each at most", room.told());
     match room.machines(each) {
-        0 if room.memory() == Bytes(0) => Finding::fails("what is free is left to everything else on this host"),
-        0 => Finding::worth_knowing(format!("{room_for}: only machines that take less fit")),
-        1 => Finding::worth_knowing(format!("{room_for}: one is up at a time, and a run takes long")),
-        _ => Finding::works(room_for),
+        0 if room.memory() == Bytes(0) => CheckResult::fails("what is free is left to everything else on this host"),
+        0 => CheckResult::worth_knowing(format!("{room_for}: only machines that take less fit")),
+        1 => CheckResult::worth_knowing(format!("{room_for}: one is up at a time, and a run takes long")),
+        _ => CheckResult::works(room_for),
     }
 }
 
 /// Opens a socket where runs have theirs.
-fn sockets() -> Finding {
-    let prefix = Workshop::folder("");
+fn sockets() -> CheckResult {
+    let prefix = BuildDir::folder("");
     let name = prefix.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let opened = tempfile::Builder::new().prefix(&name).tempdir_in(prefix.parent().unwrap_or(&prefix));
     match opened.and_then(|folder| UnixListener::bind(folder.path().join("socket"))) {
-        Ok(_) => Finding::works("can be opened"),
-        Err(error) => Finding::fails(format!("cannot be opened: {error}")),
+        Ok(_) => CheckResult::works("can be opened"),
+        Err(error) => CheckResult::fails(format!("cannot be opened: {error}")),
     }
 }
 
-fn under_way(leases: &Path) -> Finding {
+fn under_way(leases: &Path) -> CheckResult {
     match cleanup::under_way(leases) {
-        Ok(false) => Finding::works("none"),
-        Ok(true) => Finding::worth_knowing("one is under way"),
-        Err(error) => Finding::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
+        Ok(false) => CheckResult::works("none"),
+        Ok(true) => CheckResult::worth_knowing("one is under way"),
+        Err(error) => CheckResult::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
     }
 }
 
-fn leftovers(leases: &Path) -> Finding {
+fn leftovers(leases: &Path) -> CheckResult {
     match cleanup::left(leases) {
-        Ok(0) => Finding::works("none"),
-        Ok(runs) => Finding::worth_knowing(format!("of {runs} run{}", if runs == 1 { "" } else { "s" })),
-        Err(error) => Finding::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
+        Ok(0) => CheckResult::works("none"),
+        Ok(runs) => CheckResult::worth_knowing(format!("of {runs} run{}", if runs == 1 { "" } else { "s" })),
+        Err(error) => CheckResult::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
     }
 }
 
@@ -108,11 +108,11 @@ mod tests {
     #[test]
     fn memory_is_reckoned_as_a_run_does() {
         let each = Bytes(600 << 20);
-        let told = |mib: u64, turns: u32| memory(&Room::new(mib, turns), each);
+        let told = |mib: u64, turns: u32| memory(&HostCapacity::new(mib, turns), each);
         assert_eq!([1200, 1199, 599, 0].map(|mib| told(mib, 4).state), {
             [State::Ok, State::Warning, State::Warning, State::Missing]
         });
-        let room = Room::new(9000, 6);
+        let room = HostCapacity::new(9000, 6);
         let said = memory(&room, each).found;
         assert!(said.contains(&format!("room for {}", room.told())) && said.contains("6 at once"), "{said}");
         assert!(told(1199, 4).found.ends_with("one is up at a time, and a run takes long"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::programs::{by_version, version};
-use super::{Finding, Try};
+use super::{CheckResult, Try};
 use crate::exec::command::Command;
 
 const WASM: &str = "wasm32-wasip1";
@@ -53,34 +53,34 @@ fn with(program: &str, channel: Option<&str>) -> Command {
 }
 
 /// What was found where a program of Rust did not start: without rustup, that comes first.
-fn without(finding: Finding) -> Finding {
+fn without(finding: CheckResult) -> CheckResult {
     match finding.found == "not installed" {
-        true => Finding::fails("Rust is not installed")
+        true => CheckResult::fails("Rust is not installed")
             .remedy("install rustup as https://rustup.rs says; the toolchain follows by itself"),
         // What rustup says is about toolchains, not about packages.
-        false => Finding { remedy: None, ..finding },
+        false => CheckResult { remedy: None, ..finding },
     }
 }
 
-async fn compiler(host: Arc<Host>, channel: Option<String>) -> Finding {
+async fn compiler(host: Arc<Host>, channel: Option<String>) -> CheckResult {
     let said = match host.ask("rustup", with("rustc", channel.as_deref()).arg("--version")).await {
         Ok(said) => said,
         Err(finding) => return without(finding),
     };
     match (version(&said), channel) {
-        (None, _) => Finding::fails(format!("rustc says no version: {}", said.trim())),
+        (None, _) => CheckResult::fails(format!("rustc says no version: {}", said.trim())),
         (Some(found), Some(channel)) if !channel.starts_with(|c: char| c.is_ascii_digit()) || found == channel => {
-            Finding::works(format!("{found} (rust-toolchain.toml: {channel})"))
+            CheckResult::works(format!("{found} (rust-toolchain.toml: {channel})"))
         }
         (Some(found), Some(channel)) => {
-            Finding::fails(format!("rustc is {found}, and the claims are pinned to {channel}"))
+            CheckResult::fails(format!("rustc is {found}, and the claims are pinned to {channel}"))
         }
-        (Some(found), None) => Finding::works(found),
+        (Some(found), None) => CheckResult::works(found),
     }
 }
 
 /// Compiles an empty program, for a target or this host.
-async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> Finding {
+async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> CheckResult {
     let to = host.folder().join(target.unwrap_or("native"));
     let mut command = with("rustc", channel.as_deref()).args(["--edition", "2024", "--crate-name", "empty"]);
     if let Some(target) = target {
@@ -92,11 +92,11 @@ async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>
         Err(finding) => return without(finding),
     };
     match output.succeeded() && to.is_file() {
-        true => Finding::works("compiles an empty program"),
+        true => CheckResult::works("compiles an empty program"),
         false => {
             let errors = output.errors();
             let said = errors.lines().find(|line| line.starts_with("error")).or(errors.lines().next());
-            Finding::fails(format!("does not compile an empty program: {}", said.unwrap_or("and says nothing")))
+            CheckResult::fails(format!("does not compile an empty program: {}", said.unwrap_or("and says nothing")))
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Try};
+use super::{CheckResult, Try};
 use crate::base::procfs;
 use crate::base::unit::Bytes;
 use crate::targets::room_left;
@@ -22,7 +22,7 @@ pub fn room() -> Try {
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/"));
         let folder = program.parent().unwrap_or(&program);
         if cfg!(feature = "aws") || compiled(&folder.join("deps")) {
-            return Finding::works("not needed: it is compiled");
+            return CheckResult::works("not needed: it is compiled");
         }
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let limits = LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
@@ -42,12 +42,12 @@ fn memory(meminfo: &str, limits: impl Iterator<Item = u64>) -> Bytes {
     Bytes(limits.fold(size("MemAvailable") + size("SwapFree"), u64::min))
 }
 
-fn enough(memory: Bytes, disk: Option<Bytes>) -> Finding {
+fn enough(memory: Bytes, disk: Option<Bytes>) -> CheckResult {
     let memory_told = format!("{memory} of memory and swap free, {MEMORY} needed");
     match disk {
-        _ if memory < MEMORY => Finding::fails(memory_told),
-        Some(disk) if disk < DISK => Finding::fails(format!("{disk} free on the disk, {DISK} needed")),
-        _ => Finding::works(memory_told),
+        _ if memory < MEMORY => CheckResult::fails(memory_told),
+        Some(disk) if disk < DISK => CheckResult::fails(format!("{disk} free on the disk, {DISK} needed")),
+        _ => CheckResult::works(memory_told),
     }
 }
 

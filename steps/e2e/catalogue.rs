@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use assay::claims::plan::{FeatureFile, every_scenario};
-use assay::claims::suite::Annex;
+use assay::claims::suite::ClaimSuite;
 use cucumber::gherkin::Step;
 use cucumber::step::Location;
 use regex::{NoExpand, Regex};
@@ -77,7 +77,7 @@ struct Example {
 /// # Errors
 /// The features or the sources cannot be read, or the sources are no longer what this program was built from.
 pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
-    let mut uses = uses(&Annex::read(root)?.features);
+    let mut uses = uses(&ClaimSuite::read(root)?.features);
     let entry = |source: Source| Entry::of(&source, uses.remove(&source.place));
     let steps = source::all()?.into_iter().map(entry).collect::<anyhow::Result<_>>()?;
     let catalogue = Catalogue { schema: 1, steps, parameter_types: KINDS };

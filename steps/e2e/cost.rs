@@ -5,21 +5,21 @@ use assay::verdict::Rule;
 use cucumber::{then, when};
 
 use crate::params::{DollarsWord, DurationWord};
-use crate::world::Proof;
+use crate::world::ScenarioWorld;
 
 #[when("the run has been billed")]
-async fn billed(proof: &mut Proof) -> anyhow::Result<()> {
-    let subject = proof.lab.billed_subject().await?;
-    proof.about(subject);
+async fn billed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    let subject = world.fixtures.billed_subject().await?;
+    world.about(subject);
     Ok(())
 }
 
 #[then(expr = "it costs less than {dollars}")]
-fn costs_less(proof: &mut Proof, amount: DollarsWord) -> anyhow::Result<()> {
-    proof.check("cost.total", Unit::Dollars, Rule::Below { bound: amount.0.value() })
+fn costs_less(world: &mut ScenarioWorld, amount: DollarsWord) -> anyhow::Result<()> {
+    world.check("cost.total", Unit::Dollars, Rule::Below { bound: amount.0.value() })
 }
 
 #[then(expr = "it took at most {duration}")]
-fn took_at_most(proof: &mut Proof, time: DurationWord) -> anyhow::Result<()> {
-    proof.check("run.time", Unit::Seconds, Rule::AtMost { bound: time.0.value() })
+fn took_at_most(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
+    world.check("run.time", Unit::Seconds, Rule::AtMost { bound: time.0.value() })
 }

@@ -6,24 +6,24 @@ use assay::measurement::published_figures::Figure;
 use cucumber::gherkin::Step;
 use cucumber::then;
 
-use crate::world::Proof;
+use crate::world::ScenarioWorld;
 
 #[then("its figures bear out what it derives from them:")]
-fn figures(proof: &mut Proof, step: &Step) -> anyhow::Result<()> {
+fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {
     let rows = &step.table.as_ref().context("the step needs a table of figures")?.rows;
     let figures: anyhow::Result<Vec<Figure>> = rows.iter().skip(1).map(|row| Figure::from_row(row)).collect();
     let figures = figures?;
-    let subject = proof.lab.arithmetic_subject(figures.iter().map(Figure::reading).collect())?;
-    proof.about(subject);
+    let subject = world.fixtures.arithmetic_subject(figures.iter().map(Figure::reading).collect())?;
+    world.about(subject);
     for figure in &figures {
-        proof.check_number(&figure.probe(), Unit::Count, 1.0)?;
+        world.check_number(&figure.probe(), Unit::Count, 1.0)?;
     }
     Ok(())
 }
 
 #[then(expr = "the check says no because of {string}")]
-fn says_no(proof: &mut Proof, because: String) -> anyhow::Result<()> {
-    ensure!(proof.control, "only a scenario tagged @control may expect a refusal");
-    proof.because = Some(because);
+fn says_no(world: &mut ScenarioWorld, because: String) -> anyhow::Result<()> {
+    ensure!(world.control, "only a scenario tagged @control may expect a refusal");
+    world.because = Some(because);
     Ok(())
 }

@@ -1,18 +1,18 @@
 //! The annex, put to the proof: plans, runs the features with cucumber, judges, and leaves the evidence.
 
 mod catalogue;
-mod lab;
+mod fixtures;
 mod options;
 mod params;
-mod prove;
+mod run_scenarios;
 mod run;
-mod several;
+mod multi_target;
 mod tools;
 mod traced;
 mod world;
 // The steps, by subject.
-mod beside;
-mod by_hand;
+mod baseline;
+mod podman_run;
 mod cloud;
 mod cost;
 mod device;
@@ -23,32 +23,29 @@ mod own;
 mod registry;
 mod resources;
 mod service;
-mod stand_ins;
+mod wrong_subjects;
 
 use std::process::ExitCode;
 
+use assay::base::exit_status::ExitStatus;
 use clap::Parser;
 
 use crate::options::Options;
-use crate::run::{Mistake, Run};
-
-/// The options or the features are wrong.
-const USAGE: u8 = 2;
-/// The infrastructure let us down.
-const INCONCLUSIVE: u8 = 3;
+use crate::run::{Run, RunError};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let exit = match options.target.len() {
-        0 | 1 => Run::prepare(options).and_then(|run| run.map_or(Ok(0), Run::run)),
-        _ if options.steps => Run::prepare(options).map(|_| 0),
-        _ => several::prove(&options),
+    let ended = match options.target.len() {
+        0 | 1 => Run::prepare(options).and_then(|run| run.map_or(Ok(ExitStatus::Success), Run::run)),
+        _ if options.steps => Run::prepare(options).map(|_| ExitStatus::Success),
+        _ => multi_target::prove(&options),
     };
-    ExitCode::from(exit.unwrap_or_else(|mistake| {
-        eprintln!("e2e: {mistake}");
-        match mistake {
-            Mistake::Usage(_) => USAGE,
-            Mistake::Infrastructure(_) => INCONCLUSIVE,
+    let status = ended.unwrap_or_else(|error| {
+        eprintln!("e2e: {error}");
+        match error {
+            RunError::Usage(_) => ExitStatus::Usage,
+            RunError::Infrastructure(_) => ExitStatus::Inconclusive,
         }
-    }))
+    });
+    status.into()
 }

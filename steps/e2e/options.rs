@@ -8,10 +8,10 @@ use assay::base::settings::Settings;
 use assay::base::unit::Dollars;
 use assay::claims::plan::Shard;
 use assay::claims::workload::Workload;
-use assay::measurement::estimate::Quote;
+use assay::measurement::estimate::Estimate;
 use assay::measurement::pricing::Budget;
-use assay::targets::Way;
-use assay::targets::instance_spec::{MINUTES, Order};
+use assay::targets::RemoteAccess;
+use assay::targets::instance_spec::{InstanceSpec, MINUTES};
 use clap::Parser;
 use cucumber::gherkin::tagexpr::TagOperation;
 
@@ -28,9 +28,9 @@ pub struct Options {
     pub target: Vec<String>,
     /// The folder of a workload of your own, as `assay init` makes one: run what it claims [default: the annex]
     #[arg(long, value_name = "DIR")]
-    pub features: Option<PathBuf>,
+    pub suite: Option<PathBuf>,
     /// The workload under test: oci:FOLDER, oci-archive:FILE or a registry's reference, or debian-package:mosquitto
-    /// [default: built from guest/hello, or what the folder of --features names]
+    /// [default: built from guest/hello, or what the folder of --suite names]
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
     /// Say what would run, what would not, and why; run nothing
@@ -99,7 +99,7 @@ impl Options {
     /// # Errors
     /// It is no workload's.
     pub fn folder(&mut self, settings: &Settings) -> anyhow::Result<(PathBuf, Option<Workload>)> {
-        let Some(folder) = self.features.clone() else { return Ok((settings.root.clone(), None)) };
+        let Some(folder) = self.suite.clone() else { return Ok((settings.root.clone(), None)) };
         let workload = Workload::read(&folder)?;
         self.image.get_or_insert_with(|| workload.image.clone());
         Ok((folder, Some(workload)))
@@ -109,12 +109,13 @@ impl Options {
     ///
     /// # Errors
     /// An option is about such a machine, and the target is none.
-    pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<Way>> {
+    pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<RemoteAccess>> {
         let remote = matches!(target, TargetSpec::Ssh { .. });
         for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
             anyhow::ensure!(remote || !given, "{option} is about somebody else's machine: it is for --target ssh://…");
         }
-        let way = || Way { target: target.clone(), host_key: self.host_key.clone(), provision: self.provision };
+        let way =
+            || RemoteAccess { target: target.clone(), host_key: self.host_key.clone(), provision: self.provision };
         Ok(target.is_found().then(way))
     }
 
@@ -122,7 +123,7 @@ impl Options {
     ///
     /// # Errors
     /// What is ordered has no price or costs too much; or an option is about what this target does not order.
-    pub fn quote(&self, target: &TargetSpec, settings: &Settings) -> anyhow::Result<Option<Quote>> {
+    pub fn quote(&self, target: &TargetSpec, settings: &Settings) -> anyhow::Result<Option<Estimate>> {
         if *target != TargetSpec::Ec2 {
             let given = [
                 ("--max-cost", self.max_cost.is_some()),
@@ -136,15 +137,15 @@ impl Options {
             }
             return Ok(None);
         }
-        let usual = Order::default();
-        let order = Order {
+        let usual = InstanceSpec::default();
+        let order = InstanceSpec {
             spot: self.spot,
             subnet: self.subnet.clone(),
             time_limit: self.time_limit.map_or(usual.time_limit, |minutes| Duration::from_secs(minutes * 60)),
             ..usual
         };
         let budget = self.max_cost.map_or_else(Budget::default, Budget);
-        Quote::make(&settings.root, settings.region.as_deref(), order, budget).map(Some)
+        Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map(Some)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Steps about a workload of your own, as its folder deploys it (`--features DIR`): with its own Quadlet, or with one thing
+//! Steps about a workload of your own, as its folder deploys it (`--suite DIR`): with its own Quadlet, or with one thing
 //! of that changed, for controls.
 
 use std::time::Duration;
@@ -11,11 +11,11 @@ use assay::verdict::Rule;
 use cucumber::{then, when};
 
 use crate::params::{DurationWord, PercentWord, SizeWord};
-use crate::world::Proof;
+use crate::world::ScenarioWorld;
 
-async fn about_own(proof: &mut Proof, change: Change, until: Until) -> anyhow::Result<()> {
-    let subject = proof.lab.own_run(change, until).await?;
-    proof.about(subject);
+async fn about_own(world: &mut ScenarioWorld, change: Change, until: Until) -> anyhow::Result<()> {
+    let subject = world.fixtures.own_run(change, until).await?;
+    world.about(subject);
     Ok(())
 }
 
@@ -24,11 +24,11 @@ fn held(time: DurationWord) -> Until {
 }
 
 /// One that is up and has not said a word may only be slow, where the CPU is emulated.
-async fn has_had_time_to_speak(proof: &Proof) -> anyhow::Result<()> {
-    let is = |probe: &str, text: &str| proof.value(probe) == Some(&Value::from(text));
+async fn has_had_time_to_speak(world: &ScenarioWorld) -> anyhow::Result<()> {
+    let is = |probe: &str, text: &str| world.value(probe) == Some(&Value::from(text));
     if is("unit.state", "active") && is("log.text", journal::SILENT) {
         anyhow::ensure!(
-            proof.lab.machines().native().await?,
+            world.fixtures.machines().native().await?,
             "it is up and has said nothing yet, which on an emulated CPU may take it longer: let it run for longer, or \
              on a machine whose CPU is its own"
         );
@@ -37,52 +37,52 @@ async fn has_had_time_to_speak(proof: &Proof) -> anyhow::Result<()> {
 }
 
 #[when("the workload has run as its Quadlet says")]
-async fn ran(proof: &mut Proof) -> anyhow::Result<()> {
-    about_own(proof, Change::Nothing, Until::Ended).await
+async fn ran(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    about_own(world, Change::Nothing, Until::Ended).await
 }
 
 /// Or until it has ended, if that comes first; after that time it is killed.
 #[when(expr = "the workload has run for {duration} as its Quadlet says")]
-async fn ran_for(proof: &mut Proof, time: DurationWord) -> anyhow::Result<()> {
-    about_own(proof, Change::Nothing, held(time)).await
+async fn ran_for(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
+    about_own(world, Change::Nothing, held(time)).await
 }
 
 /// With that as its limit on memory, on a machine of its own.
 #[when(expr = "the workload has run for {duration} within {size} of memory")]
-async fn ran_within_memory(proof: &mut Proof, time: DurationWord, size: SizeWord) -> anyhow::Result<()> {
-    about_own(proof, Change::Memory(size.0), held(time)).await
+async fn ran_within_memory(world: &mut ScenarioWorld, time: DurationWord, size: SizeWord) -> anyhow::Result<()> {
+    about_own(world, Change::Memory(size.0), held(time)).await
 }
 
 /// With that as its limit on CPU, on a machine of its own.
 #[when(expr = "the workload has run for {duration} within {percent} of a CPU")]
-async fn ran_within_cpu(proof: &mut Proof, time: DurationWord, share: PercentWord) -> anyhow::Result<()> {
-    about_own(proof, Change::Cpu(share.0), held(time)).await
+async fn ran_within_cpu(world: &mut ScenarioWorld, time: DurationWord, share: PercentWord) -> anyhow::Result<()> {
+    about_own(world, Change::Cpu(share.0), held(time)).await
 }
 
 #[when("the workload has been started with no program in it")]
-async fn started_empty(proof: &mut Proof) -> anyhow::Result<()> {
-    about_own(proof, Change::Program, Until::Stopped(1)).await
+async fn started_empty(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    about_own(world, Change::Program, Until::Stopped(1)).await
 }
 
 /// A line of it has that in it; of a long log, one of the first 16 KiB. Not judged where the CPU is emulated and the workload
 /// is up but has said nothing yet.
 #[then(expr = "its log says {string}")]
-async fn log_says(proof: &mut Proof, text: String) -> anyhow::Result<()> {
-    has_had_time_to_speak(proof).await?;
-    proof.check("log.text", Unit::Text, Rule::Contains { text })
+async fn log_says(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
+    has_had_time_to_speak(world).await?;
+    world.check("log.text", Unit::Text, Rule::Contains { text })
 }
 
 #[then("it is still up")]
-fn still_up(proof: &mut Proof) -> anyhow::Result<()> {
-    proof.check_text("unit.state", "active")
+fn still_up(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.check_text("unit.state", "active")
 }
 
 #[then(expr = "systemd holds it to {size} of memory")]
-fn held_to_memory(proof: &mut Proof, size: SizeWord) -> anyhow::Result<()> {
-    proof.check_number("limit.memory", Unit::Bytes, size.0.value())
+fn held_to_memory(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
+    world.check_number("limit.memory", Unit::Bytes, size.0.value())
 }
 
 #[then(expr = "systemd holds it to {percent} of a CPU")]
-fn held_to_cpu(proof: &mut Proof, share: PercentWord) -> anyhow::Result<()> {
-    proof.check_number("limit.cpu", Unit::Ratio, share.0.value())
+fn held_to_cpu(world: &mut ScenarioWorld, share: PercentWord) -> anyhow::Result<()> {
+    world.check_number("limit.cpu", Unit::Ratio, share.0.value())
 }

@@ -4,40 +4,41 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay::base::exit_status::ExitStatus;
 use assay::base::platform::{Arch, TargetSpec};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::work_log::Summary;
-use assay::claims::plan::{FeatureFile, Met, Plan, Planned, every_scenario};
-use assay::claims::suite::Annex;
+use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
+use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
-use assay::evidence::bundle::Bundle;
-use assay::evidence::{Evidence, Verdicts, attestation, check_empty, new_run_id};
-use assay::exec::cleanup::{Ledger, sweep};
-use assay::exec::shell::{EnterError, Nobody, Shell};
+use assay::evidence::bundle::EvidenceBundle;
+use assay::evidence::{EvidenceWriter, Verdicts, attestation, check_empty, new_run_id};
+use assay::exec::cleanup::{CleanupJournal, sweep};
+use assay::exec::shell::{EnterError, NoopObserver, Shell};
 use assay::measurement::deployment;
-use assay::measurement::estimate::Quote;
+use assay::measurement::estimate::Estimate;
 use assay::report;
 use assay::report::finalize;
 use assay::targets::ec2::{Cloud, Patience};
-use assay::targets::preflight::Survey;
-use assay::targets::{Context, Definition, Found};
-use assay::workloads::{Workshop, baseline, registry};
+use assay::targets::preflight::Preflight;
+use assay::targets::{Context, Definition, RemoteHost};
+use assay::workloads::{BuildDir, baseline, registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::lab::{Ahead, Lab, Orders, Rented};
+use crate::fixtures::{Fixtures, Prewarm, Rented, RunConfig};
 use crate::options::Options;
-use crate::prove::{Part, prove, say};
+use crate::run_scenarios::{Part, prove, say};
 use crate::tools::{self, Home};
 use crate::{catalogue, traced};
-use assay::evidence::run_state::Record;
+use assay::evidence::run_state::RunState;
 
 /// For the thread that runs the scenarios.
 const STACK: usize = 256 << 20;
 
 /// Why a run does not come to verdicts.
 #[derive(Debug, thiserror::Error)]
-pub enum Mistake {
+pub enum RunError {
     /// The user's to mend: exit status 2.
     #[error("{0:#}")]
     Usage(anyhow::Error),
@@ -47,13 +48,13 @@ pub enum Mistake {
 }
 
 /// An error of whoever started the run.
-pub fn usage<E: Into<anyhow::Error>>(error: E) -> Mistake {
-    Mistake::Usage(error.into())
+pub fn usage<E: Into<anyhow::Error>>(error: E) -> RunError {
+    RunError::Usage(error.into())
 }
 
 /// An error of the surroundings.
-pub fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Mistake {
-    Mistake::Infrastructure(error.into())
+pub fn infrastructure<E: Into<anyhow::Error>>(error: E) -> RunError {
+    RunError::Infrastructure(error.into())
 }
 
 /// A run that is planned and may begin.
@@ -65,11 +66,11 @@ pub struct Run {
     /// What has the features.
     folder: PathBuf,
     own: Option<Workload>,
-    annex: Annex,
+    annex: ClaimSuite,
     plan: Plan,
-    quote: Option<Quote>,
+    quote: Option<Estimate>,
     /// The machine of somebody else's that it runs on.
-    found: Option<Found>,
+    found: Option<RemoteHost>,
 }
 
 /// What a run came to.
@@ -101,7 +102,7 @@ impl Signals {
 
 impl Run {
     /// Reads everything and plans; `None` where the plan, or the list of steps, was all that was asked for.
-    pub fn prepare(mut options: Options) -> Result<Option<Run>, Mistake> {
+    pub fn prepare(mut options: Options) -> Result<Option<Run>, RunError> {
         let settings = Settings::read().map_err(usage)?;
         let (folder, own) = options.folder(&settings).map_err(usage)?;
         if options.steps {
@@ -110,10 +111,10 @@ impl Run {
         }
         let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), &target, &settings)?;
-        let survey = found.as_ref().map(|found| &found.survey);
-        let met = Met::by(&target, &settings.stand_in, survey.map(Survey::seen));
-        let arch = match survey {
-            Some(survey) => survey.facts.architecture,
+        let preflight = found.as_ref().map(|found| &found.preflight);
+        let met = Capabilities::by(&target, &settings.stand_in, preflight.map(Preflight::seen));
+        let arch = match preflight {
+            Some(preflight) => preflight.facts.architecture,
             None => target.arch(&settings.stand_in).map_err(usage)?,
         };
         let quote = options.quote(&target, &settings).map_err(usage)?;
@@ -129,7 +130,7 @@ impl Run {
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;
         }
-        let annex = Annex::read(&folder).map_err(usage)?;
+        let annex = ClaimSuite::read(&folder).map_err(usage)?;
         let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
         let plan = annex.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&annex.features, &plan).map_err(usage)?;
@@ -142,7 +143,7 @@ impl Run {
             quote.iter().for_each(|quote| say(report::order(quote, &settings.stand_in).trim_end()));
             say(report::plan(&plan, &target).trim_end());
             // What it lacks, all of that rests on.
-            found.iter().try_for_each(Found::check).map_err(infrastructure)?;
+            found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
         }
         let home = match target {
@@ -155,7 +156,7 @@ impl Run {
     }
 
     /// Runs the plan. Gives the exit status.
-    pub fn run(self) -> Result<u8, Mistake> {
+    pub fn run(self) -> Result<ExitStatus, RunError> {
         let id = new_run_id();
         // Before there is any thread: see the function.
         registry::point_testcontainers_at(&registry::socket(&id)).map_err(infrastructure)?;
@@ -171,7 +172,7 @@ impl Run {
         ended.unwrap_or_else(|_| Err(infrastructure(anyhow::anyhow!("the framework panicked: see above"))))
     }
 
-    async fn in_runtime(self, id: String) -> Result<u8, Mistake> {
+    async fn in_runtime(self, id: String) -> Result<ExitStatus, RunError> {
         let progress = Progress::to_stderr();
         let leases = self.settings.cache.join("leases");
         let swept = sweep(&leases).map_err(|error| infrastructure(self.target.unusable(error)))?;
@@ -181,10 +182,11 @@ impl Run {
         for trouble in &swept.troubles {
             progress.say(format!("an earlier run has left something that resists: {trouble}"));
         }
-        let ledger = Ledger::open(&leases, &id).map_err(|error| infrastructure(self.target.unusable(error)))?;
-        let ledger = Arc::new(ledger);
+        let cleanup =
+            CleanupJournal::open(&leases, &id).map_err(|error| infrastructure(self.target.unusable(error)))?;
+        let cleanup = Arc::new(cleanup);
         let runs = self.settings.runs.clone();
-        let evidence = Evidence::create(&runs, self.options.evidence.as_deref(), &id);
+        let evidence = EvidenceWriter::create(&runs, self.options.evidence.as_deref(), &id);
         let evidence = Arc::new(evidence.map_err(usage)?);
         // First of all: what is written from here on has no secret of the environment in it.
         self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
@@ -192,19 +194,19 @@ impl Run {
         evidence.keep_features(&self.folder).map_err(infrastructure)?;
         let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
         let target = self.target.clone();
-        let verdicts = Box::pin(self.proven(id, evidence.clone(), ledger.clone(), progress.clone())).await;
+        let verdicts = Box::pin(self.proven(id, evidence.clone(), cleanup.clone(), progress.clone())).await;
         // However that ended: nothing outlives the run.
-        for trouble in ledger.close() {
+        for trouble in cleanup.close() {
             progress.say(format!("could not be removed: {trouble}"));
         }
-        if let Err(Mistake::Usage(_)) = &verdicts {
+        if let Err(RunError::Usage(_)) = &verdicts {
             // Nothing was judged: there is no evidence of anything.
             evidence.discard(&runs);
         }
         let Outcome { verdicts, time, resists } = verdicts?;
         evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
         evidence.end().map_err(infrastructure)?;
-        let bundle = Bundle::open(evidence.folder()).map_err(infrastructure)?;
+        let bundle = EvidenceBundle::open(evidence.folder()).map_err(infrastructure)?;
         let mut unreported = finalize::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
         // One that could not be made is told with what else was not reported.
         if let (Some(page), Ok(summary)) = (&job_summary, bundle.folder.text(report::SUMMARY)) {
@@ -220,7 +222,7 @@ impl Run {
         // The last thing that is said, for it costs money.
         unreported.extend(resists);
         match unreported.is_empty() {
-            true => Ok(verdicts.exit),
+            true => Ok(ExitStatus::from_code(Some(verdicts.exit.into()))),
             false => Err(infrastructure(anyhow::anyhow!("{}", unreported.join("\n")))),
         }
     }
@@ -229,22 +231,22 @@ impl Run {
     async fn proven(
         self,
         id: String,
-        evidence: Arc<Evidence>,
-        ledger: Arc<Ledger>,
+        evidence: Arc<EvidenceWriter>,
+        cleanup: Arc<CleanupJournal>,
         progress: Progress,
-    ) -> Result<Outcome, Mistake> {
+    ) -> Result<Outcome, RunError> {
         let mut signals = Signals::listen().map_err(infrastructure)?;
-        let record = Record::new(self.annex.register, self.plan, self.annex.deviations, evidence.clone());
+        let record = RunState::new(self.annex.register, self.plan, self.annex.deviations, evidence.clone());
         let record = Arc::new(record);
         evidence.write_verdicts(&record.verdicts(false)).map_err(infrastructure)?;
 
         let shell = Shell::local(evidence.clone());
-        let workshop = Workshop::open(shell, ledger.clone(), &id);
-        let workshop = workshop.map_err(|error| infrastructure(self.target.unusable(error)))?;
+        let build_dir = BuildDir::open(shell, cleanup.clone(), &id);
+        let build_dir = build_dir.map_err(|error| infrastructure(self.target.unusable(error)))?;
         let context = Context {
             settings: self.settings.clone(),
-            ledger,
-            witness: evidence.clone(),
+            cleanup,
+            observer: evidence.clone(),
             evidence: evidence.folder().to_owned(),
             run: id.clone(),
             progress: progress.clone(),
@@ -258,7 +260,7 @@ impl Run {
         if let Some(rented) = &cloud {
             evidence.note(rented.facts(&self.settings.stand_in)).map_err(infrastructure)?;
         }
-        let orders = Orders {
+        let orders = RunConfig {
             settings: self.settings.clone(),
             arch: self.arch,
             rented: cloud.clone(),
@@ -269,9 +271,9 @@ impl Run {
             concurrency: self.options.concurrency,
             own: self.own,
         };
-        let lab = Lab::open(orders, context, evidence.clone(), workshop);
+        let fixtures = Fixtures::open(orders, context, evidence.clone(), build_dir);
         tokio::select! {
-            taken = lab.take_in_image() => taken.map_err(usage)?,
+            taken = fixtures.take_in_image() => taken.map_err(usage)?,
             () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
         }
         let stand_in = self.settings.stand_in.endpoint.as_ref().filter(|_| self.target == TargetSpec::Ec2);
@@ -279,11 +281,11 @@ impl Run {
         progress.say(format!("run {id} on {}{stand_in}; evidence in {}", self.target, evidence.folder().display()));
 
         let features = self.folder.join("features");
-        let of_annex = self.options.features.is_none();
+        let of_annex = self.options.suite.is_none();
         let all_of_it = async {
             let ahead = ahead(record.plan(), of_annex);
-            lab.get_ready(ahead).await;
-            let begin = Box::pin(lab.begin(ahead));
+            fixtures.get_ready(ahead).await;
+            let begin = Box::pin(fixtures.begin(ahead));
             tokio::join!(begin, prove(&features, &self.options, record.clone(), Part::Body));
             for retry in 1..=self.options.retries {
                 let open = |planned: &&Planned| !planned.closing && record.wants_another(planned);
@@ -292,7 +294,7 @@ impl Run {
                     break;
                 }
                 progress.say(format!("attempt {} at what did not come out as it should: {open} scenarios", retry + 1));
-                lab.try_again();
+                fixtures.try_again();
                 prove(&features, &self.options, record.clone(), Part::Again).await;
             }
             // What is to be kept is not ended.
@@ -312,15 +314,15 @@ impl Run {
         if !complete {
             progress.say("stopped before the end: cleaning up");
         }
-        if let Some(facts) = lab.machines().known_facts() {
+        if let Some(facts) = fixtures.machines().known_facts() {
             record.learn(facts.named());
             evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
         }
-        let time = lab.time();
+        let time = fixtures.time();
         evidence.note(serde_json::json!({ "time": time })).map_err(infrastructure)?;
         let verdicts = record.verdicts(complete);
         if self.options.keep && verdicts.exit != 0 && complete {
-            for line in lab.machines().ways_in().await {
+            for line in fixtures.machines().ways_in().await {
                 eprintln!("kept: {line}");
             }
             eprintln!("kept until you press Ctrl-C");
@@ -328,7 +330,7 @@ impl Run {
         }
         // A second signal ends the saving of journals; the ledger is closed all the same.
         tokio::select! {
-            () = lab.close() => {}
+            () = fixtures.close() => {}
             () = signals.any() => {}
         }
         let mut resists = None;
@@ -371,16 +373,16 @@ fn look(
     own: Option<&Workload>,
     target: &TargetSpec,
     settings: &Settings,
-) -> Result<Option<Found>, Mistake> {
+) -> Result<Option<RemoteHost>, RunError> {
     let Some(way) = options.way(target).map_err(usage)? else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let found = runtime.block_on(way.look(units, settings, Arc::new(Nobody))).map_err(|error| {
-        match error.downcast_ref::<EnterError>() {
-            Some(EnterError::HostKeyOption { .. }) => usage(error),
-            Some(EnterError::Config { .. }) => usage(target.unusable(error)),
-            _ => infrastructure(target.unusable(error)),
-        }
+    let found = runtime.block_on(way.look(units, settings, Arc::new(NoopObserver))).map_err(|error| match error
+        .downcast_ref::<EnterError>(
+    ) {
+        Some(EnterError::HostKeyOption { .. }) => usage(error),
+        Some(EnterError::Config { .. }) => usage(target.unusable(error)),
+        _ => infrastructure(target.unusable(error)),
     })?;
     if !options.plan {
         found.check().map_err(infrastructure)?;
@@ -389,12 +391,13 @@ fn look(
 }
 
 /// The cloud, where that is the target and the plan needs something of it.
-async fn open_cloud(quote: Option<Quote>, plan: &Plan, context: &Context) -> Result<Option<Rented>, Mistake> {
+async fn open_cloud(quote: Option<Estimate>, plan: &Plan, context: &Context) -> Result<Option<Rented>, RunError> {
     let Some(quote) = quote.filter(|_| needs_cloud(plan)) else { return Ok(None) };
     let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await;
     let cloud = cloud.map_err(|error| infrastructure(TargetSpec::Ec2.unusable(error)))?;
     // Only the SDK knows the region for certain.
-    let quote = Quote::make(&context.settings.root, Some(cloud.region()), quote.order, quote.budget).map_err(usage)?;
+    let quote =
+        Estimate::make(&context.settings.root, Some(cloud.region()), quote.order, quote.budget).map_err(usage)?;
     Ok(Some(Rented { cloud: Arc::new(cloud), quote }))
 }
 
@@ -414,12 +417,12 @@ fn first_line(path: &str, beginning: &str) -> Option<String> {
 }
 
 /// What scenarios that share it are going to ask for; of other claims than the annex's, nobody knows.
-fn ahead(plan: &Plan, of_annex: bool) -> Ahead {
+fn ahead(plan: &Plan, of_annex: bool) -> Prewarm {
     let running =
         || plan.scenarios.iter().filter(|planned| of_annex && planned.runs() && !planned.control && planned.shared);
     let judges = |claims: &[&str]| running().any(|planned| claims.contains(&planned.claim.to_string().as_str()));
     let annex_run = running().any(|planned| [6, 7].contains(&planned.claim.section())) || judges(&["A5-8"]);
-    Ahead {
+    Prewarm {
         device: !of_annex || judges_any(plan, 5..=7),
         annex_run,
         repeated: judges(&["A7-1", "A7-4"]),

@@ -10,28 +10,28 @@ use cucumber::step::{Collection, Context};
 use jiff::Timestamp;
 use regex::Regex;
 
-use crate::world::Proof;
+use crate::world::ScenarioWorld;
 
 /// All steps that somebody wrote.
-pub fn written() -> &'static Collection<Proof> {
-    static WRITTEN: OnceLock<Collection<Proof>> = OnceLock::new();
-    WRITTEN.get_or_init(Proof::collection)
+pub fn written() -> &'static Collection<ScenarioWorld> {
+    static WRITTEN: OnceLock<Collection<ScenarioWorld>> = OnceLock::new();
+    WRITTEN.get_or_init(ScenarioWorld::collection)
 }
 
 /// The same steps, each of which leaves its trace in the scenario it runs for. cucumber's own events come later than
 /// the end of a scenario, and do not know of checks.
-pub fn steps() -> Collection<Proof> {
+pub fn steps() -> Collection<ScenarioWorld> {
     let any = Regex::new("").expect("the empty pattern is one, and matches everything");
     Collection::new().given(None, any.clone(), traced).when(None, any.clone(), traced).then(None, any, traced)
 }
 
-fn traced(proof: &mut Proof, context: Context) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+fn traced(world: &mut ScenarioWorld, context: Context) -> Pin<Box<dyn Future<Output = ()> + '_>> {
     Box::pin(async move {
         let step = &context.step;
         let found = written().find(step).unwrap_or_else(|several| panic!("{several}"));
         let Some((run, _, _, context)) = found else { panic!("\"{}\" is a step that nobody wrote", step.value) };
-        let (begun, place, checked) = (Instant::now(), proof.steps.len(), proof.checks.len());
-        proof.steps.push(Step {
+        let (begun, place, checked) = (Instant::now(), world.steps.len(), world.checks.len());
+        world.steps.push(Step {
             line: step.position.line,
             keyword: step.keyword.trim().to_owned(),
             text: step.value.clone(),
@@ -40,8 +40,8 @@ fn traced(proof: &mut Proof, context: Context) -> Pin<Box<dyn Future<Output = ()
             seconds: None,
             checks: 0,
         });
-        run(proof, context).await;
-        proof.steps[place].seconds = Some(begun.elapsed().as_secs_f64());
-        proof.steps[place].checks = proof.checks.len() - checked;
+        run(world, context).await;
+        world.steps[place].seconds = Some(begun.elapsed().as_secs_f64());
+        world.steps[place].checks = world.checks.len() - checked;
     })
 }

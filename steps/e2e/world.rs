@@ -9,14 +9,14 @@ use assay::verdict::claim_verdict::{Attempt, Step};
 use assay::verdict::{Judged, Outcome, Rule, Verdict};
 use cucumber::World;
 
-use crate::lab::{Lab, Subject};
+use crate::fixtures::{Fixtures, SampleSet};
 
 /// One scenario under way.
 #[derive(World)]
 #[world(init = Self::new)]
-pub struct Proof {
+pub struct ScenarioWorld {
     /// Where nouns come from.
-    pub lab: Lab,
+    pub fixtures: Fixtures,
     /// When the scenario began.
     pub started: Instant,
     /// The claim, once the scenario has begun.
@@ -24,9 +24,9 @@ pub struct Proof {
     /// Whether it is a control: its checks are expected to say no.
     pub control: bool,
     /// Where the current subject's machine must be changed before the workload runs.
-    pub condition: Option<crate::lab::Condition>,
+    pub condition: Option<crate::fixtures::Condition>,
     /// What the current step is about.
-    subject: Subject,
+    subject: SampleSet,
     /// The checks that were made, in order.
     pub checks: Vec<Judged>,
     /// For a control: why its check is expected to say no.
@@ -39,21 +39,21 @@ pub struct Proof {
     commands: Vec<u64>,
 }
 
-impl std::fmt::Debug for Proof {
+impl std::fmt::Debug for ScenarioWorld {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Proof").field("claim", &self.claim).field("checks", &self.checks).finish_non_exhaustive()
     }
 }
 
-impl Proof {
-    async fn new() -> anyhow::Result<Proof> {
-        Ok(Proof {
-            lab: Lab::current()?,
+impl ScenarioWorld {
+    async fn new() -> anyhow::Result<ScenarioWorld> {
+        Ok(ScenarioWorld {
+            fixtures: Fixtures::current()?,
             started: Instant::now(),
             claim: None,
             control: false,
             condition: None,
-            subject: Subject::default(),
+            subject: SampleSet::default(),
             checks: Vec::new(),
             because: None,
             evidence: Vec::new(),
@@ -63,7 +63,7 @@ impl Proof {
     }
 
     /// From here on the scenario is about this subject.
-    pub fn about(&mut self, subject: Subject) {
+    pub fn about(&mut self, subject: SampleSet) {
         self.evidence
             .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
         self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());

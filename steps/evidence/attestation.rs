@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use serde_json::{Value as Json, json};
 
 use crate::base::digest::sha256_of;
-use crate::evidence::bundle::{Bundle, Folder};
+use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{SIGNATURE, STATEMENT, SUMS};
 use crate::verdict::Verdict;
 /// What the signature is for: one that was made for something else does not count here.
@@ -27,7 +27,7 @@ const PROGRAM: &str = "ssh-keygen";
 ///
 /// # Errors
 /// The run is not sealed, or a file of it cannot be read.
-pub fn statement(bundle: &Bundle) -> anyhow::Result<Json> {
+pub fn statement(bundle: &EvidenceBundle) -> anyhow::Result<Json> {
     let sha256 = |name: &str| -> anyhow::Result<String> {
         sha256_of(bundle.folder.reader(name)?).with_context(|| format!("cannot read {name}"))
     };
@@ -82,7 +82,7 @@ pub fn text(statement: &Json) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// The run is not sealed, a file cannot be written, or the key does not sign.
-pub fn attest(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<()> {
+pub fn attest(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<()> {
     let text = text(&statement(bundle)?)?;
     let path = bundle.folder.path().join(STATEMENT);
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -128,7 +128,7 @@ fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// There is no signature, nobody of the allowed signers made it, or it is of another text; or OpenSSH is missing.
-pub fn signer(folder: &Folder, allowed: Option<&Path>) -> anyhow::Result<String> {
+pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<String> {
     let (statement, signature) = (folder.file(STATEMENT)?, folder.file(SIGNATURE)?);
     let fits = |command: &mut Command| -> anyhow::Result<String> {
         let text = File::open(&statement).with_context(|| format!("cannot read {STATEMENT}"))?;
@@ -168,6 +168,6 @@ pub fn signer(folder: &Folder, allowed: Option<&Path>) -> anyhow::Result<String>
 ///
 /// # Errors
 /// It is not there, or no JSON.
-pub fn stored(folder: &Folder) -> anyhow::Result<Json> {
+pub fn stored(folder: &SandboxedDir) -> anyhow::Result<Json> {
     serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is no JSON"))
 }

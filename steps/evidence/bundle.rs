@@ -13,13 +13,13 @@ use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
 use crate::measurement::Sample;
 use crate::verdict::claim_verdict::Attempt;
 
-pub use folder::{Excerpt, Folder, Strange};
+pub use folder::{Excerpt, SandboxedDir, Strange};
 
 /// What a run left.
 #[derive(Clone, Debug)]
-pub struct Bundle {
+pub struct EvidenceBundle {
     /// Its folder.
-    pub folder: Folder,
+    pub folder: SandboxedDir,
     /// `run.json`.
     pub run: Json,
     /// `verdicts.json`.
@@ -30,13 +30,13 @@ pub struct Bundle {
     pub features: Vec<FeatureFile>,
 }
 
-impl Bundle {
+impl EvidenceBundle {
     /// Reads a run's folder.
     ///
     /// # Errors
     /// A file is missing, is not of this layout, or cannot be read; the error names the file and, in a list, the line.
-    pub fn open(path: &Path) -> anyhow::Result<Bundle> {
-        let folder = Folder::open(path)?;
+    pub fn open(path: &Path) -> anyhow::Result<EvidenceBundle> {
+        let folder = SandboxedDir::open(path)?;
         one_run(&folder)?;
         let shown = |name: &str| folder.path().join(name).display().to_string();
         let read = |name: &str| {
@@ -65,7 +65,7 @@ impl Bundle {
             let feature = FeatureFile::parse(name.clone(), &read(name)?);
             features.push(feature.with_context(|| format!("{} is no feature", shown(name)))?);
         }
-        Ok(Bundle { folder, run, verdicts, samples, features })
+        Ok(EvidenceBundle { folder, run, verdicts, samples, features })
     }
 
     /// Judges every claim again on the samples, its controls too, and says each difference to what is stored.
@@ -83,14 +83,14 @@ impl Bundle {
 
 /// The names of the runs that a merged bundle is made of, in its order, as its `run.json` has them; `None` where the
 /// folder is of one run, or of none.
-pub fn parts(folder: &Folder) -> Option<Vec<String>> {
+pub fn parts(folder: &SandboxedDir) -> Option<Vec<String>> {
     let run: Json = serde_json::from_str(&folder.text("run.json").ok()?).ok()?;
     let parts = run.get("parts")?.as_array()?.iter();
     Some(parts.map(|part| part.get("name").and_then(Json::as_str).unwrap_or_default().to_owned()).collect())
 }
 
 /// A merged bundle is not taken for a run: its parts are runs.
-pub(crate) fn one_run(folder: &Folder) -> anyhow::Result<()> {
+pub(crate) fn one_run(folder: &SandboxedDir) -> anyhow::Result<()> {
     let Some(parts) = parts(folder) else { return Ok(()) };
     let path = folder.path().display();
     let parts: Vec<String> = parts.iter().map(|part| format!("{path}/parts/{part}")).collect();
@@ -132,15 +132,15 @@ mod tests {
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        format!("{:#}", Bundle::open(folder.path()).unwrap_err())
+        format!("{:#}", EvidenceBundle::open(folder.path()).unwrap_err())
     }
 
     #[test]
     fn what_is_no_run_of_this_layout_is_told_with_its_place() {
-        let nowhere = format!("{:#}", Bundle::open(Path::new("/nowhere")).unwrap_err());
+        let nowhere = format!("{:#}", EvidenceBundle::open(Path::new("/nowhere")).unwrap_err());
         assert!(nowhere.starts_with("cannot read /nowhere: name the folder of a run"), "{nowhere}");
         let bare = tempfile::tempdir().unwrap();
-        let missing = format!("{:#}", Bundle::open(bare.path()).unwrap_err());
+        let missing = format!("{:#}", EvidenceBundle::open(bare.path()).unwrap_err());
         assert!(missing.contains("is not the whole folder of a run: cannot read "), "{missing}");
         assert!(told(RUN, "{", b"").contains("verdicts.json is no JSON"));
         assert!(told(RUN, "{\"schema\": 99}", b"").contains("verdicts.json has layout 99, and this version reads"));

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::Context as _;
 
 use crate::base::digest::sha256_of;
-use crate::evidence::bundle::Folder;
+use crate::evidence::bundle::SandboxedDir;
 
 /// The file with the statement.
 pub const STATEMENT: &str = "attestation.json";
@@ -22,7 +22,7 @@ pub const ABOUT: [&str; 3] = [SUMS, STATEMENT, SIGNATURE];
 ///
 /// # Errors
 /// Something in it is no plain file, or cannot be read or written.
-pub fn seal(folder: &Folder) -> anyhow::Result<()> {
+pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     let mut lines = String::new();
     for name in folder.names()?.iter().filter(|name| !ABOUT.contains(&name.as_str())) {
         let sum = sha256_of(folder.reader(name)?).with_context(|| format!("cannot read {name}"))?;
@@ -44,7 +44,7 @@ pub struct Broken {
 ///
 /// # Errors
 /// They are not there, or a line is none; the error names it.
-pub fn sums(folder: &Folder) -> anyhow::Result<BTreeMap<String, String>> {
+pub fn sums(folder: &SandboxedDir) -> anyhow::Result<BTreeMap<String, String>> {
     let text = folder.text(SUMS)?;
     let mut sums = BTreeMap::new();
     for (place, line) in text.lines().enumerate() {
@@ -62,7 +62,7 @@ pub fn sums(folder: &Folder) -> anyhow::Result<BTreeMap<String, String>> {
 ///
 /// # Errors
 /// There are no checksums, they cannot be read, or the folder cannot.
-pub fn check(folder: &Folder) -> anyhow::Result<(usize, Vec<Broken>)> {
+pub fn check(folder: &SandboxedDir) -> anyhow::Result<(usize, Vec<Broken>)> {
     let sums = sums(folder)?;
     let mut broken = Vec::new();
     let mut tell = |file: &str, problem: String| broken.push(Broken { file: file.to_owned(), problem });
@@ -90,13 +90,13 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    fn sealed() -> (tempfile::TempDir, Folder) {
+    fn sealed() -> (tempfile::TempDir, SandboxedDir) {
         let path = tempfile::tempdir().unwrap();
         fs::create_dir(path.path().join("trials")).unwrap();
         fs::write(path.path().join("trials/1.txt"), "abc").unwrap();
         fs::write(path.path().join("run.json"), "{}").unwrap();
         fs::write(path.path().join(STATEMENT), "about it").unwrap();
-        let folder = Folder::open(path.path()).unwrap();
+        let folder = SandboxedDir::open(path.path()).unwrap();
         seal(&folder).unwrap();
         (path, folder)
     }

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::claims::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Shard};
 use crate::claims::register::ClaimId;
-use crate::evidence::bundle::{Bundle, Folder, parts};
+use crate::evidence::bundle::{EvidenceBundle, SandboxedDir, parts};
 use crate::evidence::run_state::exit;
 use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
 use crate::verdict::claim_verdict::Attempt;
@@ -31,7 +31,7 @@ pub struct Part {
     /// Which of the target's shards it is, where it is one.
     pub shard: Option<Shard>,
     /// What it left.
-    pub bundle: Bundle,
+    pub bundle: EvidenceBundle,
 }
 
 impl Part {
@@ -39,7 +39,7 @@ impl Part {
     ///
     /// # Errors
     /// It does not say where it ran, or is of more than one shard.
-    pub fn of(bundle: Bundle) -> anyhow::Result<Part> {
+    pub fn of(bundle: EvidenceBundle) -> anyhow::Result<Part> {
         let path = || bundle.folder.path().display();
         let target = bundle.run.get("target").and_then(Json::as_str);
         let target = target.with_context(|| format!("{}/run.json does not say where it ran", path()))?.to_owned();
@@ -52,9 +52,9 @@ impl Part {
     /// Reads the part that lies at this path.
     ///
     /// # Errors
-    /// See [`Bundle::open`] and [`Part::of`].
+    /// See [`EvidenceBundle::open`] and [`Part::of`].
     pub fn open(path: &Path) -> anyhow::Result<Part> {
-        Part::of(Bundle::open(path)?)
+        Part::of(EvidenceBundle::open(path)?)
     }
 
     /// The run's own name.
@@ -84,7 +84,7 @@ pub fn part_name(target: &str, shard: Option<Shard>) -> String {
 fn elsewhere(claim: &ClaimRecord) -> Option<Shard> {
     match &claim.decision {
         Decision::Skip(why) => Shard::of_reason(why),
-        Decision::Run | Decision::Record(_) => None,
+        Decision::Run | Decision::MeasureOnly(_) => None,
     }
 }
 
@@ -171,7 +171,7 @@ impl Merged {
     /// # Errors
     /// The folder is no merged bundle, a part of it cannot be read, or they do not go together.
     pub fn open(path: &Path) -> anyhow::Result<Merged> {
-        let folder = Folder::open(path)?;
+        let folder = SandboxedDir::open(path)?;
         let names = parts(&folder).with_context(|| format!("{} is not merged of several runs", path.display()))?;
         let run: Json = serde_json::from_str(&folder.text("run.json")?).context("run.json is no JSON")?;
         let texts = |name: &str| -> Vec<String> {
@@ -186,7 +186,7 @@ impl Merged {
     ///
     /// # Errors
     /// See [`Merged::open`].
-    pub fn within(folder: &Folder, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
+    pub fn within(folder: &SandboxedDir, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
         let inside = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
         let read = |name: &String| {
             anyhow::ensure!(inside(name), "\"{name}\" is no name of a part: run.json was changed");
@@ -316,7 +316,7 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
 /// Of what several parts say of a claim, what counts most: that it was run; why it cannot be; that nobody asked.
 fn rank(decision: &Decision) -> u8 {
     match decision {
-        Decision::Run | Decision::Record(_) => 0,
+        Decision::Run | Decision::MeasureOnly(_) => 0,
         Decision::Skip(why) if why.starts_with(NOT_IN_SHARD) => 3,
         Decision::Skip(why) if why == NOT_SELECTED => 2,
         Decision::Skip(_) => 1,

@@ -8,9 +8,9 @@ use jiff::civil::Date;
 use tokio::sync::Notify;
 
 use crate::claims::deviation::Deviations;
-use crate::claims::plan::{Decision, NOT_SELECTED, Plan, Planned, Unjudged};
+use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned};
 use crate::claims::register::{Claim, Register};
-use crate::evidence::{ClaimRecord, Control, Evidence, SCHEMA, Verdicts};
+use crate::evidence::{ClaimRecord, Control, EvidenceWriter, SCHEMA, Verdicts};
 use crate::targets::machine_info::Accelerator;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 use crate::verdict::{Verdict, declared};
@@ -24,21 +24,21 @@ pub struct Standing {
 }
 
 /// All that is known of the run so far.
-pub struct Record {
+pub struct RunState {
     register: Register,
     plan: Plan,
     deviations: Deviations,
-    evidence: Arc<Evidence>,
+    evidence: Arc<EvidenceWriter>,
     on: Date,
     ended: Mutex<HashMap<(String, usize), Vec<Attempt>>>,
     facts: Mutex<BTreeMap<String, String>>,
     failure: Notify,
 }
 
-impl Record {
+impl RunState {
     /// Begins with nothing run.
-    pub fn new(register: Register, plan: Plan, deviations: Deviations, evidence: Arc<Evidence>) -> Record {
-        Record {
+    pub fn new(register: Register, plan: Plan, deviations: Deviations, evidence: Arc<EvidenceWriter>) -> RunState {
+        RunState {
             register,
             plan,
             deviations,
@@ -198,7 +198,7 @@ impl Record {
         let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
         match planned.map(|planned| &planned.decision) {
             None => Decision::Skip("no scenario puts it to the proof".to_owned()),
-            Some(Decision::Record(Unjudged::EmulatedCpu)) if !emulated => Decision::Run,
+            Some(Decision::MeasureOnly(NotJudgedReason::EmulatedCpu)) if !emulated => Decision::Run,
             Some(decision) => decision.clone(),
         }
     }
@@ -226,9 +226,9 @@ pub fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
 mod tests {
     use super::*;
     use crate::base::platform::TargetSpec;
-    use crate::base::settings::StandIn;
+    use crate::base::settings::FakeAws;
     use crate::base::unit::Unit;
-    use crate::claims::plan::{FeatureFile, Met};
+    use crate::claims::plan::{Capabilities, FeatureFile};
     use crate::verdict::claim_verdict::ControlVerdict;
     use crate::verdict::{Check, Judged, Outcome, Rule};
 
@@ -240,16 +240,16 @@ mod tests {
         \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But the check says no because of \"x\"\n\
         \n  @A7-7\n  Scenario: it starts\n    Given x\n";
 
-    fn record(folder: &std::path::Path, deviations: &str) -> Record {
+    fn record(folder: &std::path::Path, deviations: &str) -> RunState {
         let register = Register::parse(CLAIMS).unwrap();
         let files = [FeatureFile::parse("features/f.feature".to_owned(), FEATURE).unwrap()];
-        let plan = Plan::make(&files, &register, &Met::default(), |_, _| true, None).unwrap();
-        let evidence = Evidence::create(folder, None, "r").unwrap();
-        Record::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
+        let plan = Plan::make(&files, &register, &Capabilities::default(), |_, _| true, None).unwrap();
+        let evidence = EvidenceWriter::create(folder, None, "r").unwrap();
+        RunState::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
     }
 
     /// An attempt that comes to a verdict with the reason "seen: …"; `confirmed`: and a control says why it should.
-    fn end(record: &Record, scenario: &str, verdict: Verdict, confirmed: bool) -> Standing {
+    fn end(record: &RunState, scenario: &str, verdict: Verdict, confirmed: bool) -> Standing {
         let planned = record.plan().scenarios.iter().find(|planned| planned.scenario == scenario).unwrap().clone();
         let outcome = Outcome { verdict, reason: format!("seen: {scenario}"), value: None };
         let check = Check {
@@ -264,7 +264,7 @@ mod tests {
         record.end(&planned, Attempt { because, ..Attempt::new(checks, None) }).unwrap()
     }
 
-    fn stands(record: &Record, complete: bool) -> (Verdict, ControlVerdict, u8) {
+    fn stands(record: &RunState, complete: bool) -> (Verdict, ControlVerdict, u8) {
         let verdicts = record.verdicts(complete);
         (verdicts.claims[0].verdict, verdicts.claims[0].control.verdict, verdicts.exit)
     }
@@ -366,12 +366,12 @@ mod tests {
         let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
         let register = Register::parse(&claims).unwrap();
         let files = [FeatureFile::parse("features/f.feature".to_owned(), &feature).unwrap()];
-        let stand_in = StandIn { ssh: Some("127.0.0.1:22".into()), ..StandIn::default() };
-        let met = Met::by(&TargetSpec::Ec2, &stand_in, None);
+        let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
+        let met = Capabilities::by(&TargetSpec::Ec2, &stand_in, None);
         let plan = Plan::make(&files, &register, &met, |_, _| true, None).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let evidence = Evidence::create(folder.path(), None, "r").unwrap();
-        let record = Record::new(register, plan, Deviations::default(), Arc::new(evidence));
+        let evidence = EvidenceWriter::create(folder.path(), None, "r").unwrap();
+        let record = RunState::new(register, plan, Deviations::default(), Arc::new(evidence));
         record.learn(BTreeMap::from([("accelerator".to_owned(), "kvm".to_owned())]));
         end(&record, "it starts", Verdict::Fails, false);
         end(&record, "it is cheap", Verdict::Fails, false);

@@ -11,7 +11,7 @@ use crate::claims::plan::Decision;
 use crate::claims::register::ClaimId;
 use crate::measurement::{Sample, Value};
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, Case, ControlRecord, ControlVerdict, settle};
+use crate::verdict::claim_verdict::{Attempt, ClaimInput, ControlRecord, ControlVerdict, settle};
 
 /// A claim's controls together, for whoever wants one answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl ClaimRecord {
 
     /// The same claim, with the conclusion that its attempts, controls and declarations come to.
     pub fn concluded(mut self, on: Date) -> ClaimRecord {
-        let case = Case {
+        let case = ClaimInput {
             decision: &self.decision,
             attempts: &self.attempts,
             controls: &self.controls,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::evidence::attestation;
-use crate::evidence::bundle::{self, Bundle, Folder};
+use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, Broken, SIGNATURE, STATEMENT, SUMS};
 
 /// What came of it.
@@ -86,13 +86,13 @@ impl Verification {
 /// # Errors
 /// The folder cannot be read. Whatever is wrong within it is a finding.
 pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
-    let folder = Folder::open(path)?;
+    let folder = SandboxedDir::open(path)?;
     if let Some(parts) = bundle::parts(&folder) {
         return merged::merged(&folder, &parts, allowed);
     }
     let mut verification = Verification { schema: 1, ..Verification::default() };
     sealed(&folder, &mut verification);
-    match Bundle::open(path) {
+    match EvidenceBundle::open(path) {
         Ok(bundle) => {
             let (samples, claims) = (bundle.samples.len(), bundle.verdicts.claims.len());
             verification.take(agreement::findings(&bundle), || {
@@ -135,7 +135,7 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
 }
 
 /// Whether the files are as they were sealed.
-fn sealed(folder: &Folder, verification: &mut Verification) {
+fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     match checksums::check(folder) {
         Ok((files, broken)) => {
             let broken = broken.into_iter().map(Finding::from).collect();
@@ -150,7 +150,7 @@ fn sealed(folder: &Folder, verification: &mut Verification) {
 }
 
 /// What the statement says that is not so: each of its subjects, and what it says of the claims.
-fn statement(bundle: &Bundle) -> Vec<Finding> {
+fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
     let stored = match attestation::stored(&bundle.folder) {
         Ok(stored) => stored,
         Err(error) => return vec![Finding::new(STATEMENT, format!("{error:#}"))],

@@ -13,7 +13,7 @@ use assay::claims::plan::Planned;
 use assay::exec::command::Command;
 use assay::measurement::{Reading, Unreadable};
 use assay::report;
-use assay::run::{Proof, Run};
+use assay::run::{Run, ScenarioChecks};
 use assay::targets::{Definition, Machine};
 use assay::verdict::Rule;
 
@@ -30,7 +30,7 @@ fn read_free(printed: &str) -> Result<Reading, Unreadable> {
 }
 
 /// One scenario: the right subject, or for its control the wrong one, and the same check on both.
-async fn room(run: &Run, machine: &Machine, planned: &Planned, proof: &mut Proof) -> anyhow::Result<()> {
+async fn room(run: &Run, machine: &Machine, planned: &Planned, proof: &mut ScenarioChecks) -> anyhow::Result<()> {
     if planned.control {
         machine.shell.read(&Command::new("fallocate").args(["--length", "2GB", "filler"])).await?;
     }

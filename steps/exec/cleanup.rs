@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// One thing that must not outlive its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Lease {
+pub enum Resource {
     /// A process and all that is in its group.
     Process {
         /// Its process id, which is also its group's.
@@ -52,7 +52,7 @@ pub enum Lease {
         endpoint: Option<String>,
     },
     /// What a run put on a machine of somebody else's. Only who enters it knows what there is, and removes it.
-    Found {
+    RemoteHost {
         /// The run's id.
         run: String,
         /// The machine, as `--target` names it.
@@ -65,31 +65,31 @@ pub enum Lease {
 /// The command that removes what is left in the cloud; a build without AWS cannot.
 pub const GC: &str = "cargo run --features aws -- gc";
 
-impl fmt::Display for Lease {
+impl fmt::Display for Resource {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Lease::Process { pid, .. } => write!(out, "process {pid}"),
-            Lease::Container { name } => write!(out, "container {name}"),
-            Lease::Image { reference } => write!(out, "image {reference}"),
-            Lease::Path { path } => write!(out, "{}", path.display()),
-            Lease::Cloud { run, region, endpoint } => {
+            Resource::Process { pid, .. } => write!(out, "process {pid}"),
+            Resource::Container { name } => write!(out, "container {name}"),
+            Resource::Image { reference } => write!(out, "image {reference}"),
+            Resource::Path { path } => write!(out, "{}", path.display()),
+            Resource::Cloud { run, region, endpoint } => {
                 write!(out, "what run {run} made in {region}")?;
                 endpoint.iter().try_for_each(|endpoint| write!(out, " at {endpoint}"))
             }
-            Lease::Found { run, target, .. } => write!(out, "what run {run} has put on {target}"),
+            Resource::RemoteHost { run, target, .. } => write!(out, "what run {run} has put on {target}"),
         }
     }
 }
 
-impl Lease {
+impl Resource {
     /// The lease on a child that leads a process group of its own.
     ///
     /// # Errors
     /// Where the child is already gone.
-    pub fn process(pid: u32) -> anyhow::Result<Lease> {
+    pub fn process(pid: u32) -> anyhow::Result<Resource> {
         let pid = i32::try_from(pid).context("a process id out of range")?;
         let (_, started) = removal::group_and_start(pid).with_context(|| format!("process {pid} ended at once"))?;
-        Ok(Lease::Process { pid, started })
+        Ok(Resource::Process { pid, started })
     }
 }
 
@@ -97,8 +97,8 @@ impl Lease {
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Over { over: Lease },
-    Taken(Lease),
+    Over { over: Resource },
+    Taken(Resource),
 }
 
 fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
@@ -107,7 +107,7 @@ fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
 }
 
 /// What a ledger still lists.
-fn read(file: &File) -> Vec<Lease> {
+fn read(file: &File) -> Vec<Resource> {
     let mut leases = Vec::new();
     // The last line may be torn by a kill: what it would have named was not made yet.
     for line in BufReader::new(file).lines().map_while(Result::ok) {
@@ -122,17 +122,17 @@ fn read(file: &File) -> Vec<Lease> {
 
 /// The ledger of one run, locked for as long as the run lives.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct CleanupJournal {
     path: PathBuf,
-    open: Mutex<(File, Vec<Lease>)>,
+    open: Mutex<(File, Vec<Resource>)>,
 }
 
-impl Ledger {
+impl CleanupJournal {
     /// Opens the ledger of a run in `folder`.
     ///
     /// # Errors
     /// Where the folder cannot be written to.
-    pub fn open(folder: &Path, run: &str) -> anyhow::Result<Ledger> {
+    pub fn open(folder: &Path, run: &str) -> anyhow::Result<CleanupJournal> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(format!("{run}.jsonl"));
         for _ in 0..20 {
@@ -140,7 +140,7 @@ impl Ledger {
             let file = open.with_context(|| format!("cannot write {}", path.display()))?;
             // Between the two a sweep may have taken the new ledger for one of a run that is over, and removed it.
             if file.try_lock().is_ok() && same_file(&file, &path) {
-                return Ok(Ledger { path, open: Mutex::new((file, Vec::new())) });
+                return Ok(CleanupJournal { path, open: Mutex::new((file, Vec::new())) });
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -151,7 +151,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the ledger cannot be written to.
-    pub fn take(&self, lease: Lease) -> anyhow::Result<()> {
+    pub fn take(&self, lease: Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         append(&open.0, &Line::Taken(lease.clone()))?;
         open.1.push(lease);
@@ -162,7 +162,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the ledger cannot be written to.
-    pub fn forget(&self, lease: &Lease) -> anyhow::Result<()> {
+    pub fn forget(&self, lease: &Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         append(&open.0, &Line::Over { over: lease.clone() })?;
         open.1.retain(|held| held != lease);
@@ -173,7 +173,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Where it cannot be removed; it stays in the ledger then.
-    pub fn release(&self, lease: &Lease) -> anyhow::Result<()> {
+    pub fn release(&self, lease: &Resource) -> anyhow::Result<()> {
         lease.release()?;
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         open.1.retain(|held| held != lease);
@@ -193,7 +193,7 @@ impl Ledger {
     }
 }
 
-impl Drop for Ledger {
+impl Drop for CleanupJournal {
     fn drop(&mut self) {
         self.close();
     }
@@ -204,10 +204,10 @@ impl Drop for Ledger {
 struct Released {
     removed: Vec<String>,
     troubles: Vec<String>,
-    left: Vec<Lease>,
+    left: Vec<Resource>,
 }
 
-fn release_all(leases: Vec<Lease>) -> Released {
+fn release_all(leases: Vec<Resource>) -> Released {
     let mut all = Released::default();
     for lease in leases.into_iter().rev() {
         match lease.release() {
@@ -260,7 +260,7 @@ pub fn living(folder: &Path) -> anyhow::Result<Vec<String>> {
 ///
 /// # Errors
 /// Where the folder of ledgers cannot be read.
-pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Lease>> {
+pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Resource>> {
     let free = ledgers(folder)?.into_iter().filter_map(|path| File::open(path).ok());
     Ok(free.filter(|file| file.try_lock().is_ok()).flat_map(|file| read(&file)).collect())
 }
@@ -269,7 +269,7 @@ pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Lease>> {
 ///
 /// # Errors
 /// Where a ledger cannot be written to.
-pub fn strike(folder: &Path, lease: &Lease) -> anyhow::Result<()> {
+pub fn strike(folder: &Path, lease: &Resource) -> anyhow::Result<()> {
     for path in ledgers(folder)? {
         let open = OpenOptions::new().read(true).append(true).open(&path);
         let file = open.with_context(|| format!("cannot write {}", path.display()))?;
@@ -336,9 +336,9 @@ mod tests {
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir_all(&alive).unwrap();
         let ledgers = folder.path().join("ledgers");
-        let living = Ledger::open(&ledgers, "living").unwrap();
-        living.take(Lease::Path { path: alive.clone() }).unwrap();
-        let line = serde_json::to_string(&Lease::Path { path: dead.clone() }).unwrap();
+        let living = CleanupJournal::open(&ledgers, "living").unwrap();
+        living.take(Resource::Path { path: alive.clone() }).unwrap();
+        let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
         fs::write(ledgers.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
         assert!(under_way(&ledgers).unwrap());
@@ -357,18 +357,18 @@ mod tests {
     fn what_is_in_the_cloud_stays_in_the_ledger_until_somebody_has_seen_it_gone() {
         let folder = tempfile::tempdir().unwrap();
         let (ledgers, beside) = (folder.path().join("ledgers"), folder.path().join("beside"));
-        let cloud = |run: &str| Lease::Cloud { run: run.to_owned(), region: "us-east-1".to_owned(), endpoint: None };
+        let cloud = |run: &str| Resource::Cloud { run: run.to_owned(), region: "us-east-1".to_owned(), endpoint: None };
         fs::write(&beside, "").unwrap();
-        let ledger = Ledger::open(&ledgers, "one").unwrap();
-        ledger.take(cloud("one")).unwrap();
-        ledger.take(Lease::Path { path: beside.clone() }).unwrap();
-        assert!(ledger.release(&cloud("one")).is_err());
+        let cleanup = CleanupJournal::open(&ledgers, "one").unwrap();
+        cleanup.take(cloud("one")).unwrap();
+        cleanup.take(Resource::Path { path: beside.clone() }).unwrap();
+        assert!(cleanup.release(&cloud("one")).is_err());
         assert_eq!(leftovers(&ledgers).unwrap(), [], "the run lives");
         assert_eq!(living(&ledgers).unwrap(), ["one"]);
         strike(&ledgers, &cloud("one")).unwrap();
-        let troubles = ledger.close();
+        let troubles = cleanup.close();
         assert!(!beside.exists() && troubles.len() == 1, "{troubles:?}");
-        drop(ledger);
+        drop(cleanup);
 
         for _ in 0..2 {
             let found = sweep(&ledgers).unwrap();
@@ -387,14 +387,14 @@ mod tests {
     #[test]
     fn what_was_forgotten_is_not_asked_for_after_a_kill() {
         let folder = tempfile::tempdir().unwrap();
-        let cloud = Lease::Cloud { run: "one".to_owned(), region: "us-east-1".to_owned(), endpoint: None };
-        let ledger = Ledger::open(folder.path(), "one").unwrap();
-        ledger.take(cloud.clone()).unwrap();
-        ledger.forget(&cloud).unwrap();
+        let cloud = Resource::Cloud { run: "one".to_owned(), region: "us-east-1".to_owned(), endpoint: None };
+        let cleanup = CleanupJournal::open(folder.path(), "one").unwrap();
+        cleanup.take(cloud.clone()).unwrap();
+        cleanup.forget(&cloud).unwrap();
         fs::copy(folder.path().join("one.jsonl"), folder.path().join("killed.jsonl")).unwrap();
         assert_eq!(sweep(folder.path()).unwrap(), Sweep::default());
         assert!(!folder.path().join("killed.jsonl").exists());
-        assert_eq!(ledger.close(), Vec::<String>::new());
+        assert_eq!(cleanup.close(), Vec::<String>::new());
         assert!(!folder.path().join("one.jsonl").exists());
     }
 }

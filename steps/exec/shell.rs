@@ -1,6 +1,6 @@
 //! Where commands run: over SSH, on this host, or in a test's imagination. Three verbs: run, put, get.
 //!
-//! Whatever runs is shown to a [`Witness`], so that the transcript of a run is complete by construction.
+//! Whatever runs is shown to a [`CommandObserver`], so that the transcript of a run is complete by construction.
 
 mod fake;
 mod local;
@@ -14,22 +14,22 @@ use std::time::Duration;
 pub use fake::Fake;
 pub use local::Local;
 pub use server::{Answer, Reply, Server};
-pub use ssh::{EnterError, Entrance, Login, Ssh, new_key, old_keys};
+pub use ssh::{EnterError, Login, Ssh, SshDestination, new_key, old_keys};
 
 use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, quote};
 
 /// Sees every command that runs anywhere, and how it ended.
-pub trait Witness: Send + Sync {
+pub trait CommandObserver: Send + Sync {
     /// A command on `machine` ended, or could not be brought to an end.
     fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>);
 }
 
 /// A witness that looks away; for tests and for tools that keep no evidence.
 #[derive(Debug, Default)]
-pub struct Nobody;
+pub struct NoopObserver;
 
-impl Witness for Nobody {
+impl CommandObserver for NoopObserver {
     fn saw(&self, _: &str, _: &Command, _: &Result<Output, ShellError>) {}
 }
 
@@ -132,7 +132,7 @@ pub enum ShellError {
 #[derive(Clone)]
 pub struct Shell {
     machine: Arc<str>,
-    witness: Arc<dyn Witness>,
+    observer: Arc<dyn CommandObserver>,
     /// What is set for each command.
     variables: Arc<[(String, String)]>,
     executor: Executor,
@@ -153,27 +153,27 @@ impl std::fmt::Debug for Shell {
 
 impl Shell {
     /// Commands on this host.
-    pub fn local(witness: Arc<dyn Witness>) -> Shell {
+    pub fn local(observer: Arc<dyn CommandObserver>) -> Shell {
         let executor = Executor::Local(Local::default());
-        Shell { machine: "host".into(), witness, variables: Arc::default(), executor }
+        Shell { machine: "host".into(), observer, variables: Arc::default(), executor }
     }
 
     /// Commands on this host that begin in a folder, as those of a login begin in the user's home.
-    pub fn local_in(folder: PathBuf, witness: Arc<dyn Witness>) -> Shell {
+    pub fn local_in(folder: PathBuf, observer: Arc<dyn CommandObserver>) -> Shell {
         let executor = Executor::Local(Local { folder: Some(folder) });
-        Shell { executor, ..Shell::local(witness) }
+        Shell { executor, ..Shell::local(observer) }
     }
 
     /// Commands over one kept SSH connection.
-    pub fn ssh(ssh: Ssh, witness: Arc<dyn Witness>) -> Shell {
+    pub fn ssh(ssh: Ssh, observer: Arc<dyn CommandObserver>) -> Shell {
         let machine = ssh.machine().into();
-        Shell { machine, witness, variables: Arc::default(), executor: Executor::Ssh(Arc::new(ssh)) }
+        Shell { machine, observer, variables: Arc::default(), executor: Executor::Ssh(Arc::new(ssh)) }
     }
 
     /// Commands that a test answers.
     pub fn fake(fake: Fake) -> Shell {
         let executor = Executor::Fake(Arc::new(fake));
-        Shell { machine: "fake".into(), witness: Arc::new(Nobody), variables: Arc::default(), executor }
+        Shell { machine: "fake".into(), observer: Arc::new(NoopObserver), variables: Arc::default(), executor }
     }
 
     /// The same, with another name of the machine in what is said of its commands.
@@ -234,7 +234,7 @@ impl Shell {
             Executor::Ssh(ssh) => ssh.run(command).await,
             Executor::Fake(fake) => fake.run(command),
         };
-        self.witness.saw(&self.machine, command, &outcome);
+        self.observer.saw(&self.machine, command, &outcome);
         outcome
     }
 

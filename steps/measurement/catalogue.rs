@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn every_probe_that_is_judged_is_in_the_catalogue() {
         let steps = [
-            include_str!("../e2e/beside.rs"),
+            include_str!("../e2e/baseline.rs"),
             include_str!("../e2e/cost.rs"),
             include_str!("../e2e/device.rs"),
             include_str!("../e2e/guest.rs"),

@@ -9,8 +9,8 @@ use anyhow::Context;
 
 use crate::exec::command::{Command, Output, quote};
 use crate::exec::shell::Shell;
-use crate::measurement::hand::{self, ByHand};
 use crate::measurement::journal::{self, Line};
+use crate::measurement::podman_run::{self, PodmanRun};
 use crate::measurement::trial::{self, Trial, Until};
 use crate::measurement::{Reading, Unreadable};
 
@@ -172,10 +172,10 @@ pub async fn run_by_hand(
     quadlet: &str,
     image: &str,
     (boot, until, limit): (&str, Until, Duration),
-) -> anyhow::Result<(ByHand, String)> {
+) -> anyhow::Result<(PodmanRun, String)> {
     let token = token()?;
-    let raw = shell.read(&hand::command(unit, quadlet, image, until, limit, &token)?).await?;
-    Ok((hand::parse(&raw, unit, &token, boot)?, raw))
+    let raw = shell.read(&podman_run::command(unit, quadlet, image, until, limit, &token)?).await?;
+    Ok((podman_run::parse(&raw, unit, &token, boot)?, raw))
 }
 
 fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {

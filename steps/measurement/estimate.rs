@@ -6,13 +6,13 @@ use anyhow::Context as _;
 use jiff::civil::Date;
 
 use crate::measurement::pricing::{Bill, Budget, DEFAULT_REGION, FILE, Item, Prices, Surplus};
-use crate::targets::instance_spec::{MINUTES, Order};
+use crate::targets::instance_spec::{InstanceSpec, MINUTES};
 
 /// An order with its price, which its budget covers.
 #[derive(Clone, Debug)]
-pub struct Quote {
+pub struct Estimate {
     /// What is ordered.
-    pub order: Order,
+    pub order: InstanceSpec,
     /// Where, if that is known without asking the SDK.
     pub region: Option<String>,
     /// What is billed of it.
@@ -27,19 +27,19 @@ pub struct Quote {
     pub date: Date,
 }
 
-impl Quote {
+impl Estimate {
     /// Prices an order by the project's file. Where no region is named, that of [`DEFAULT_REGION`] is priced: once the
     /// SDK knows the region, the order is to be priced again.
     ///
     /// # Errors
     /// The file cannot be read, has no price of something, or the budget does not cover it; the error says what would.
-    pub fn make(root: &Path, region: Option<&str>, order: Order, budget: Budget) -> anyhow::Result<Quote> {
+    pub fn make(root: &Path, region: Option<&str>, order: InstanceSpec, budget: Budget) -> anyhow::Result<Estimate> {
         let prices = read(root)?;
         let items = prices.of(region.unwrap_or(DEFAULT_REGION), &order)?;
         let least = std::time::Duration::from_secs(MINUTES.start() * 60);
         let at_most = budget.covers(&items, order.time_limit, least)?;
         let (region, surplus, date) = (region.map(str::to_owned), prices.surplus(&order.instance_type)?, prices.date);
-        Ok(Quote { order, region, items, budget, at_most, surplus, date })
+        Ok(Estimate { order, region, items, budget, at_most, surplus, date })
     }
 }
 
@@ -60,7 +60,8 @@ mod tests {
     #[test]
     fn an_order_is_priced_by_the_projects_file_and_what_is_wrong_with_that_is_told() {
         let root = tempfile::tempdir().unwrap();
-        let quote = |region: Option<&str>| Quote::make(root.path(), region, Order::default(), Budget::default());
+        let quote =
+            |region: Option<&str>| Estimate::make(root.path(), region, InstanceSpec::default(), Budget::default());
         let path = root.path().join(FILE);
         assert_eq!(quote(None).unwrap_err().to_string(), format!("cannot read {}", path.display()));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

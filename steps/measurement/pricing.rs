@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::base::unit::{Dollars, Unit};
 use crate::measurement::Reading;
-use crate::targets::instance_spec::Order;
+use crate::targets::instance_spec::InstanceSpec;
 
 /// The file that has the prices, relative to the project.
 pub const FILE: &str = "fixtures/prices/aws.toml";
@@ -143,7 +143,7 @@ impl Prices {
     ///
     /// # Errors
     /// Nobody has a price of one of them; the error names those there are.
-    pub fn of(&self, region: &str, order: &Order) -> Result<Vec<Item>, NoPrice> {
+    pub fn of(&self, region: &str, order: &InstanceSpec) -> Result<Vec<Item>, NoPrice> {
         let (kind, size) = (&order.instance_type, order.disk_gib);
         let instance = match order.spot {
             true => format!("at most: Spot never costs more than on demand in {region}"),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     fn items() -> Vec<Item> {
-        prices().of("us-east-1", &Order::default()).unwrap()
+        prices().of("us-east-1", &InstanceSpec::default()).unwrap()
     }
 
     fn near(seen: Dollars, expected: f64) {
@@ -327,7 +327,7 @@ mod tests {
         let prices = prices();
         for region in ["us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1"] {
             for kind in ["t4g.nano", "t4g.micro"] {
-                let order = Order { instance_type: kind.to_owned(), ..Order::default() };
+                let order = InstanceSpec { instance_type: kind.to_owned(), ..InstanceSpec::default() };
                 let items = prices.of(region, &order).unwrap();
                 let things: Vec<String> = items.iter().map(|item| item.billed.to_string()).collect();
                 assert_eq!(things, [&format!("instance {kind}"), "public IPv4 address", "gp3 disk of 8 GiB"]);
@@ -335,7 +335,7 @@ mod tests {
         }
         assert!(prices.surplus("t4g.nano").unwrap().per_hour.value() > 0.0);
         assert!(prices.surplus("t4g.huge").unwrap_err().to_string().contains("no price of CPU credits of t4g.huge"));
-        assert!(prices.of(DEFAULT_REGION, &Order::default()).is_ok());
+        assert!(prices.of(DEFAULT_REGION, &InstanceSpec::default()).is_ok());
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn what_nobody_has_a_price_of_is_told_with_what_there_is() {
         let told = |region: &str, kind: &str| {
-            let order = Order { instance_type: kind.to_owned(), ..Order::default() };
+            let order = InstanceSpec { instance_type: kind.to_owned(), ..InstanceSpec::default() };
             prices().of(region, &order).unwrap_err().to_string()
         };
         assert_eq!(
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn spot_is_priced_as_on_demand_and_says_so() {
-        let spot = prices().of("us-east-1", &Order { spot: true, ..Order::default() }).unwrap();
+        let spot = prices().of("us-east-1", &InstanceSpec { spot: true, ..InstanceSpec::default() }).unwrap();
         assert_eq!(spot[0].per_hour, items()[0].per_hour);
         assert_eq!(spot[0].basis, "at most: Spot never costs more than on demand in us-east-1");
     }

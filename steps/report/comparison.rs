@@ -37,7 +37,7 @@ pub struct Run {
     /// The machine its claims were measured on; `None` where it needed none.
     pub machine: Option<Machine>,
     /// What it says of each claim.
-    pub findings: BTreeMap<ClaimId, Finding>,
+    pub findings: BTreeMap<ClaimId, ClaimSummary>,
 }
 
 /// What a run is and how it went.
@@ -68,7 +68,7 @@ pub struct Machine {
 
 /// What a run says of a claim.
 #[derive(Clone, Debug)]
-pub struct Finding {
+pub struct ClaimSummary {
     /// What is claimed.
     pub claim: String,
     /// The verdict.
@@ -215,16 +215,16 @@ mod tests {
         }
     }
 
-    pub(super) fn finding(verdict: Verdict, reason: &str, figure: Option<Figure>) -> Finding {
-        Finding { claim: "it is small".into(), verdict, reason: reason.into(), bound: "< 64 MB".into(), figure }
+    pub(super) fn finding(verdict: Verdict, reason: &str, figure: Option<Figure>) -> ClaimSummary {
+        ClaimSummary { claim: "it is small".into(), verdict, reason: reason.into(), bound: "< 64 MB".into(), figure }
     }
 
-    pub(super) fn held(figure: Figure) -> Finding {
+    pub(super) fn held(figure: Figure) -> ClaimSummary {
         finding(Verdict::Holds, "so it was seen", Some(figure))
     }
 
     /// The run of a day of November.
-    pub(super) fn run(day: usize, finding: Option<Finding>) -> Run {
+    pub(super) fn run(day: usize, finding: Option<ClaimSummary>) -> Run {
         Run {
             about: About {
                 run: format!("night-{day}"),
@@ -243,7 +243,7 @@ mod tests {
         Comparison::of(runs).unwrap().claims.remove(0)
     }
 
-    pub(super) fn nights(findings: Vec<Finding>) -> Trend {
+    pub(super) fn nights(findings: Vec<ClaimSummary>) -> Trend {
         compared(findings.into_iter().enumerate().map(|(day, finding)| run(day + 1, Some(finding))).collect())
     }
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::plan::words;
 use crate::base::platform::{Arch, TargetSpec};
-use crate::base::settings::StandIn;
-use crate::claims::plan::{Met, Mistakes, Plan, Planned};
+use crate::base::settings::FakeAws;
+use crate::claims::plan::{Capabilities, FeatureErrors, Plan, Planned};
 use crate::claims::register::{Claim, ClaimId};
-use crate::claims::suite::Annex;
+use crate::claims::suite::ClaimSuite;
 
 /// The width of the table where nobody says how wide the console is.
 const WIDTH: u16 = 120;
@@ -76,12 +76,12 @@ impl Coverage {
     ///
     /// # Errors
     /// The scenarios and the register do not fit each other; see [`Plan::make`].
-    pub fn of(annex: &Annex, only: Option<&TargetSpec>, stand_in: &StandIn) -> Result<Coverage, Mistakes> {
+    pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, stand_in: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let mut claims: Vec<Covered> = annex.register.iter().map(Covered::begin).collect();
         let mut targets = Vec::new();
         for target in only.map_or_else(kinds, |only| vec![only.clone()]) {
             let name = target.to_string();
-            let plan = annex.plan(&Met::by(&target, stand_in, None), |_, _| true, None)?;
+            let plan = annex.plan(&Capabilities::by(&target, stand_in, None), |_, _| true, None)?;
             claims.iter_mut().for_each(|claim| claim.learn(&name, &plan));
             targets.push(name);
         }
@@ -261,13 +261,13 @@ mod tests {
           @A5-2\n  Scenario: Arm\n    Given x\n  @A7-7\n  Scenario: Fast\n    Given x\n\
           @A8-5\n  Scenario: Cheap\n    Given x\n";
 
-    fn coverage(feature: &str, only: Option<&str>) -> Result<Coverage, Mistakes> {
-        let annex = Annex {
+    fn coverage(feature: &str, only: Option<&str>) -> Result<Coverage, FeatureErrors> {
+        let annex = ClaimSuite {
             features: vec![FeatureFile::parse("features/f.feature".to_owned(), feature).unwrap()],
             register: Register::parse(CLAIMS).unwrap(),
             deviations: Deviations::default(),
         };
-        Coverage::of(&annex, only.map(|only| only.parse().unwrap()).as_ref(), &StandIn::default())
+        Coverage::of(&annex, only.map(|only| only.parse().unwrap()).as_ref(), &FakeAws::default())
     }
 
     /// The cells of a claim's row.

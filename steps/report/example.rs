@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, FeatureFile};
-use crate::evidence::bundle::{Bundle, Folder};
+use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::{ClaimRecord, Control, SCHEMA, Verdicts};
 use crate::verdict::claim_verdict::{Attempt, ControlRecord, Step};
 use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
@@ -182,7 +182,7 @@ fn claims() -> Vec<ClaimRecord> {
     let (holds, fails) = ((Verdict::Holds, "size is 7 bytes"), (Verdict::Fails, "size is 12 bytes"));
     let own = |name: &str, check| attempt(name, &[check], None);
     let skip = Decision::Skip("needs an AWS account".to_owned());
-    let record = Decision::Record("needs a native CPU".to_owned().into());
+    let record = Decision::MeasureOnly("needs a native CPU".to_owned().into());
     let hostile = format!("size is {HOSTILE}");
     let error = attempt("It cannot be judged", &[], Some("no route to host"));
     let wrong = |name: &str, check| vec![control(name, vec![own(name, check)])];
@@ -221,7 +221,7 @@ fn claims() -> Vec<ClaimRecord> {
 }
 
 /// The example run. It came to its end, and failed.
-pub fn bundle() -> Bundle {
+pub fn bundle() -> EvidenceBundle {
     let on = "2026-11-24".parse().unwrap();
     let verdicts = Verdicts {
         schema: SCHEMA,
@@ -237,12 +237,12 @@ pub fn bundle() -> Bundle {
         "host": { "architecture": "x86_64", "distribution": "Debian 13" },
         "image": { "name": "guest/hello", "digest": "sha256:00" }, "git": { "commit": "abc", "changed": true },
     });
-    let folder = Folder::open(std::path::Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-    Bundle { folder, run, verdicts, samples: Vec::new(), features: vec![feature()] }
+    let folder = SandboxedDir::open(std::path::Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    EvidenceBundle { folder, run, verdicts, samples: Vec::new(), features: vec![feature()] }
 }
 
 /// The same run, killed before it came to A2-2 and what follows.
-pub fn killed() -> Bundle {
+pub fn killed() -> EvidenceBundle {
     let mut bundle = bundle();
     let on = bundle.verdicts.on;
     bundle.verdicts.complete = false;

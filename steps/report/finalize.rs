@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::evidence::attestation;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::checksums::{self, SIGNATURE, STATEMENT, SUMS};
 use crate::report::{self, Made};
 
@@ -18,13 +18,13 @@ use crate::report::{self, Made};
 ///
 /// # Errors
 /// A file cannot be read or written, or the key does not sign.
-pub fn close(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<Vec<String>> {
+pub fn close(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let (reports, troubles) = report::make(bundle);
     finish(bundle, &reports, key)?;
     Ok(troubles)
 }
 
-fn finish(bundle: &Bundle, reports: &[Made], key: Option<&Path>) -> anyhow::Result<()> {
+fn finish(bundle: &EvidenceBundle, reports: &[Made], key: Option<&Path>) -> anyhow::Result<()> {
     report::write(reports, bundle.folder.path())?;
     checksums::seal(&bundle.folder)?;
     attestation::attest(bundle, key)
@@ -46,7 +46,7 @@ pub enum Rebuilt {
 /// # Errors
 /// The evidence is not what was sealed: nothing is written, or a change would be sealed with it. A signature would be
 /// lost. A file cannot be written, or the key does not sign.
-pub fn rebuild(bundle: &Bundle, key: Option<&Path>) -> anyhow::Result<(Rebuilt, Vec<String>)> {
+pub fn rebuild(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<(Rebuilt, Vec<String>)> {
     let (folder, path) = (&bundle.folder, bundle.folder.path().display());
     let sealed = folder.file(SUMS).is_ok();
     let is_report = |name: &str| report::FILES.iter().any(|(report, _)| *report == name);

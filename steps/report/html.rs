@@ -25,13 +25,13 @@ use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html as page};
 use sha2::{Digest as _, Sha256};
 
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimRecord, trial_file};
 use crate::measurement::Sample;
 use crate::report::workload;
 use commands::Commands;
 pub use merged::merged_html;
-use room::Room;
+use room::ByteBudget;
 use words::plain;
 
 /// How large the page becomes at most, in bytes.
@@ -53,7 +53,7 @@ const SCRIPT: &str = include_str!("html/page.js");
 
 /// What the parts of the page are made from, each found in one step.
 struct Run<'a> {
-    bundle: &'a Bundle,
+    bundle: &'a EvidenceBundle,
     /// The claims that are shown, each with the name of its place on the page.
     claims: Vec<(String, &'a ClaimRecord)>,
     samples: BTreeMap<u64, &'a Sample>,
@@ -65,7 +65,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn of(bundle: &'a Bundle) -> Run<'a> {
+    fn of(bundle: &'a EvidenceBundle) -> Run<'a> {
         let mut watched = BTreeMap::<&str, Vec<&Sample>>::new();
         let runs = |probe: &str| probe.starts_with("timeline.unit.") || probe.starts_with("start.");
         for sample in bundle.samples.iter().filter(|sample| runs(&sample.probe)) {
@@ -101,18 +101,18 @@ fn anchored(claims: &[ClaimRecord]) -> Vec<(String, &ClaimRecord)> {
 ///
 /// # Errors
 /// The folder's files cannot be listed.
-pub fn html(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+pub fn html(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let run = Run::of(bundle);
     let title = format!("{} · assay", plain(&bundle.verdicts.run, 80));
-    let logs = logs::logs(&run, &mut Room::of(LOGS))?;
+    let logs = logs::logs(&run, &mut ByteBudget::of(LOGS))?;
     let before = page! {
-        (verdict::verdict(&run, &mut Room::of(PART)))
-        (facts::facts(&bundle.run, &mut Room::of(PART)))
-        (register::register(&run, &mut Room::of(REGISTER)))
+        (verdict::verdict(&run, &mut ByteBudget::of(PART)))
+        (facts::facts(&bundle.run, &mut ByteBudget::of(PART)))
+        (register::register(&run, &mut ByteBudget::of(REGISTER)))
     };
     let after = page! {
-        (not_run(&run, &mut Room::of(PART)))
-        (memory(&run, &mut Room::of(PART)))
+        (not_run(&run, &mut ByteBudget::of(PART)))
+        (memory(&run, &mut ByteBudget::of(PART)))
         (logs)
     };
     let frame = frame(&title, &page! {}).0.len() + before.0.len() + after.0.len();
@@ -155,12 +155,12 @@ fn frame(title: &str, content: &Markup) -> Markup {
 }
 
 /// The claims that were not run, by reason.
-fn not_run(run: &Run, room: &mut Room) -> Markup {
+fn not_run(run: &Run, room: &mut ByteBudget) -> Markup {
     let mut reasons = BTreeMap::<String, Vec<&(String, &ClaimRecord)>>::new();
     for named in run.claims.iter().filter(|(_, claim)| claim.verdict == crate::verdict::Verdict::NotRun) {
         // What was measured all the same follows the reason, and differs from claim to claim.
         let why = match &named.1.decision {
-            crate::claims::plan::Decision::Record(unjudged) => unjudged.why(),
+            crate::claims::plan::Decision::MeasureOnly(unjudged) => unjudged.why(),
             crate::claims::plan::Decision::Skip(why) => why,
             crate::claims::plan::Decision::Run => &named.1.reason,
         };
@@ -189,7 +189,7 @@ fn not_run(run: &Run, room: &mut Room) -> Markup {
 }
 
 /// The workload's memory, series by series, and what watching it cost.
-fn memory(run: &Run, room: &mut Room) -> Markup {
+fn memory(run: &Run, room: &mut ByteBudget) -> Markup {
     let rows = workload::rows(&run.bundle.samples);
     let table = page! {
         p { "A line per series of runs: cold with nothing of the workload in the page cache, warm with all of it. Beside

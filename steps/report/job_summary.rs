@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::console::{controls, counts, mark, measured, published};
 use crate::claims::plan::NOT_SELECTED;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimRecord, Verdicts};
 use crate::verdict::Verdict;
 
@@ -40,7 +40,7 @@ const FACTS: [(&str, &str); 15] = [
 ///
 /// # Errors
 /// None so far: every run can be told.
-pub fn job_summary(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+pub fn job_summary(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let verdicts = &bundle.verdicts;
     let parts = [
         head(verdicts),
@@ -178,7 +178,7 @@ mod tests {
     use super::super::example;
     use super::*;
 
-    fn page(bundle: &Bundle) -> String {
+    fn page(bundle: &EvidenceBundle) -> String {
         String::from_utf8(job_summary(bundle).unwrap()).unwrap()
     }
 

@@ -10,7 +10,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, X
 
 use super::console::{measured, word};
 use super::times;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
 use crate::evidence::{ClaimRecord, Verdicts};
 use crate::verdict::Verdict;
@@ -19,7 +19,7 @@ use crate::verdict::Verdict;
 ///
 /// # Errors
 /// It cannot be written as XML.
-pub fn junit(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let mut report = Report::new(text(&format!("assay {}", bundle.verdicts.run)));
     report.timestamp = times::started(bundle).to_string().parse().ok();
     report.time = times::ended(bundle).duration_since(times::started(bundle)).try_into().ok();
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use quick_junit::Report;
 
-    fn read(bundle: &Bundle) -> (String, Report) {
+    fn read(bundle: &EvidenceBundle) -> (String, Report) {
         let xml = String::from_utf8(junit(bundle).unwrap()).unwrap();
         let report = Report::deserialize_from_str(&xml).unwrap();
         (xml, report)

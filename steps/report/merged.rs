@@ -155,7 +155,7 @@ pub(super) mod tests {
 
     use super::super::example;
     use super::*;
-    use crate::evidence::bundle::Folder;
+    use crate::evidence::bundle::SandboxedDir;
     use crate::evidence::merge::Part;
 
     /// The example on two targets; on the second, what fails on the first holds.
@@ -163,7 +163,7 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = |run: &str, target: &str| {
             let mut bundle = example::bundle();
-            bundle.folder = Folder::open(folder.path()).unwrap();
+            bundle.folder = SandboxedDir::open(folder.path()).unwrap();
             bundle.run["target"] = json!(target);
             bundle.verdicts.run = run.to_owned();
             Part::of(bundle).unwrap()

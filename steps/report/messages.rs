@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::times;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use documents::{Document, Pickle};
 use results::{StepResult, Subject};
 
@@ -24,7 +24,7 @@ const PROTOCOL: &str = "34.2.1";
 ///
 /// # Errors
 /// The features of the folder are not those that were run.
-pub fn messages(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+pub fn messages(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let mut ids = Ids(0);
     let mut stream = Stream { lines: Vec::new(), run: ids.next(), started: times::started(bundle) };
     stream.say("meta", meta(&bundle.run))?;
@@ -78,7 +78,7 @@ fn meta(run: &Json) -> Json {
     })
 }
 
-fn finished(bundle: &Bundle, run: &str) -> Json {
+fn finished(bundle: &EvidenceBundle, run: &str) -> Json {
     let verdicts = &bundle.verdicts;
     let mut wrong = verdicts.problems.clone();
     if !verdicts.complete {
@@ -187,7 +187,7 @@ mod tests {
     use crate::verdict::Verdict;
     use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
 
-    fn read(bundle: &Bundle) -> Vec<Json> {
+    fn read(bundle: &EvidenceBundle) -> Vec<Json> {
         let text = String::from_utf8(messages(bundle).unwrap()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -206,7 +206,7 @@ mod tests {
         all("testStepFinished").filter(mine).map(result).collect()
     }
 
-    fn statuses(bundle: &Bundle, name: &str) -> String {
+    fn statuses(bundle: &EvidenceBundle, name: &str) -> String {
         let told = told(&read(bundle), name);
         told.into_iter().map(|(status, message)| format!("{status} {message}")).collect::<Vec<_>>().join("|")
     }
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_run_succeeds_only_where_its_exit_status_is_0_and_it_came_to_its_end() {
-        let end = |bundle: &Bundle| read(bundle).pop().unwrap()["testRunFinished"].clone();
+        let end = |bundle: &EvidenceBundle| read(bundle).pop().unwrap()["testRunFinished"].clone();
         let mut bundle = example::bundle();
         assert_eq!(end(&bundle)["success"], false);
         assert!(end(&bundle)["message"].as_str().unwrap().contains("A9-9 expired"));

@@ -1,14 +1,14 @@
 //! What would be made in the cloud before the scenarios of a plan run, and what it would cost.
 
-use crate::base::settings::StandIn;
-use crate::measurement::estimate::Quote;
+use crate::base::settings::FakeAws;
+use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::{Bill, Billed, DEFAULT_REGION, FILE, Item};
 use crate::targets::instance_spec::EXPECTED;
 
 /// A line for each thing that would be made, with its price by the hour and at most; the sum of them, and the budget.
 /// What stands in for AWS is paid nothing.
-pub fn order(quote: &Quote, stand_in: &StandIn) -> String {
-    let Quote { order, items, budget, at_most, surplus, date, .. } = quote;
+pub fn order(quote: &Estimate, stand_in: &FakeAws) -> String {
+    let Estimate { order, items, budget, at_most, surplus, date, .. } = quote;
     let region = match &quote.region {
         Some(region) => format!("in {region}"),
         None => format!("in the region of your AWS configuration, priced as {DEFAULT_REGION}"),
@@ -38,7 +38,7 @@ pub fn order(quote: &Quote, stand_in: &StandIn) -> String {
 }
 
 /// A thing in the words of whoever looks for it in their account.
-fn what(item: &Item, quote: &Quote, region: &str) -> String {
+fn what(item: &Item, quote: &Estimate, region: &str) -> String {
     match &item.billed {
         Billed::Instance(kind) => {
             let spot = if quote.order.spot { "Spot " } else { "" };
@@ -64,16 +64,16 @@ mod tests {
 
     use super::*;
     use crate::measurement::pricing::Budget;
-    use crate::targets::instance_spec::Order;
+    use crate::targets::instance_spec::InstanceSpec;
 
-    fn shown(region: Option<&str>, ordered: Order) -> String {
+    fn shown(region: Option<&str>, ordered: InstanceSpec) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        order(&Quote::make(root, region, ordered, Budget::default()).unwrap(), &StandIn::default())
+        order(&Estimate::make(root, region, ordered, Budget::default()).unwrap(), &FakeAws::default())
     }
 
     #[test]
     fn everything_that_would_be_made_is_told_with_its_price() {
-        let told = shown(Some("us-east-1"), Order::default());
+        let told = shown(Some("us-east-1"), InstanceSpec::default());
         let expected = "\
 would be made, for 60 minutes at most, and removed at the end of the run:
                                    free  key pair, of this run only
@@ -92,10 +92,11 @@ costs $0.00756 in 45 minutes, $0.0101 at most; the budget is $0.05
 
     #[test]
     fn what_is_not_known_or_asked_for_is_said() {
-        let nowhere = shown(None, Order::default());
+        let nowhere = shown(None, InstanceSpec::default());
         assert!(nowhere.contains("arm64 in the region of your AWS configuration, priced as us-east-1\n"), "{nowhere}");
         let subnet = Some("subnet-0123abcd".to_owned());
-        let short = Order { spot: true, subnet, time_limit: Duration::from_secs(1200), ..Order::default() };
+        let short =
+            InstanceSpec { spot: true, subnet, time_limit: Duration::from_secs(1200), ..InstanceSpec::default() };
         let short = shown(Some("eu-west-1"), short);
         for said in [
             "would be made, for 20 minutes at most, in subnet-0123abcd, and removed",

@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::times;
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimRecord;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use observations::{Results, props};
 use text::{href, line, moment};
 
@@ -29,7 +29,7 @@ const REGISTER: &str = "features/claims.toml";
 ///
 /// # Errors
 /// There is no claim, which OSCAL has no word for.
-pub fn oscal(bundle: &Bundle) -> anyhow::Result<Vec<u8>> {
+pub fn oscal(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     anyhow::ensure!(
         !bundle.verdicts.claims.is_empty(),
         "verdicts.json has no claim: there is nothing that was assessed"
@@ -169,7 +169,7 @@ mod tests {
     use super::super::example;
     use super::*;
 
-    fn result(bundle: &Bundle) -> Json {
+    fn result(bundle: &EvidenceBundle) -> Json {
         let document: Json = serde_json::from_slice(&oscal(bundle).unwrap()).unwrap();
         document["assessment-results"]["results"][0].clone()
     }

@@ -44,7 +44,7 @@ impl<'a> PlanRow<'a> {
 pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
     match decision {
         Decision::Run => ("run", None),
-        Decision::Record(unjudged) => ("record", Some(unjudged.why())),
+        Decision::MeasureOnly(unjudged) => ("record", Some(unjudged.why())),
         Decision::Skip(why) => ("skip", Some(why)),
     }
 }
@@ -63,7 +63,7 @@ pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::plan::{FeatureFile, Met};
+    use crate::claims::plan::{Capabilities, FeatureFile};
     use crate::claims::register::Register;
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
             @A8-5\n  Scenario: Cheap\n    Given x\n";
         let register = Register::parse(claims).unwrap();
         let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();
-        let made = Plan::make(&[file], &register, &Met::default(), |_, _| true, None).unwrap();
+        let made = Plan::make(&[file], &register, &Capabilities::default(), |_, _| true, None).unwrap();
         let target: TargetSpec = "vm:arm64".parse().unwrap();
         let why = "needs an AWS account: ci/e2e --target ec2";
         assert_eq!(

@@ -6,21 +6,21 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::{Attempt, Step};
 
-fn noted(bundle: &Bundle, name: &str) -> Option<Timestamp> {
+fn noted(bundle: &EvidenceBundle, name: &str) -> Option<Timestamp> {
     bundle.run.get(name).and_then(Json::as_str).and_then(|text| text.parse().ok())
 }
 
 /// When the run began: as it says, or else as its day began.
-pub fn started(bundle: &Bundle) -> Timestamp {
+pub fn started(bundle: &EvidenceBundle) -> Timestamp {
     let day = || bundle.verdicts.on.to_zoned(TimeZone::UTC).map(|day| day.timestamp());
     noted(bundle, "started").or_else(|| day().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// When the run ended: as it says, or else when the last thing ended that is known of.
-pub fn ended(bundle: &Bundle) -> Timestamp {
+pub fn ended(bundle: &EvidenceBundle) -> Timestamp {
     let claims = bundle.verdicts.claims.iter();
     let attempts = claims
         .flat_map(|claim| claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts)));

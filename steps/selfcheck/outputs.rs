@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 
 use super::Mutant;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimRecord, trial_file};
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Sample, Unreadable};
@@ -15,7 +15,7 @@ use crate::verdict::{Check, Verdict};
 ///
 /// # Errors
 /// A trial's output is missing, or cannot be read as it stands.
-pub fn mutants(claim: &ClaimRecord, samples: &[Sample], bundle: &Bundle) -> anyhow::Result<Vec<Mutant>> {
+pub fn mutants(claim: &ClaimRecord, samples: &[Sample], bundle: &EvidenceBundle) -> anyhow::Result<Vec<Mutant>> {
     let checks: Vec<&Check> = claim
         .attempts
         .iter()

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a probe found; good until the host is started again or gets another QEMU.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Finding {
+struct KvmFinding {
     boot: String,
     qemu: String,
     works: bool,
@@ -45,7 +45,7 @@ pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, w
 pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Result<(), String> {
     let kept = context.settings.cache.join("kvm.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<Finding>(&text).ok());
+    let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<KvmFinding>(&text).ok());
     let known = known.filter(|known| !boot.is_empty() && known.boot == boot && known.qemu == qemu.version);
     let finding = match known {
         Some(known) => known,
@@ -57,7 +57,7 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
                 Ok(()) => "kvm: works".to_owned(),
                 Err(_) => format!("kvm: does not work here ({why}): the cpu is emulated"),
             });
-            let finding = Finding { boot, qemu: qemu.version.clone(), works: why.is_empty(), why };
+            let finding = KvmFinding { boot, qemu: qemu.version.clone(), works: why.is_empty(), why };
             keep(&kept, &finding);
             finding
         }
@@ -79,7 +79,7 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
         console: console.clone(),
         devices: None,
     };
-    let child = Child::start(&qemu.argv(&board), &log, &context.ledger)?;
+    let child = Child::start(&qemu.argv(&board), &log, &context.cleanup)?;
     let result = poll::until("the kernel's first word", PATIENCE, Duration::from_millis(50), async || {
         let text = fs::read(&console).unwrap_or_default();
         if stage(&String::from_utf8_lossy(&text)) >= Stage::Kernel {
@@ -98,7 +98,7 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
 }
 
 /// A finding that cannot be kept is found again.
-fn keep(path: &Path, finding: &Finding) {
+fn keep(path: &Path, finding: &KvmFinding) {
     let Ok(text) = serde_json::to_string(finding) else { return };
     let own = path.with_extension(format!("{}.tmp", std::process::id()));
     if fs::write(&own, text).and_then(|()| fs::rename(&own, path)).is_err() {

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::console::{self, Stage};
-use super::machine::{Body, Emulated, Machine, Work};
+use super::machine::{Body, Emulated, Machine, MachineDir};
 use super::qemu::{Devices, Memory, port_was_taken};
 use super::vm::{ProvisionError, Urgency, Vm};
 use super::{Context, Qmp, keys, remedy, turns};
@@ -19,7 +19,7 @@ use crate::base::procfs::now;
 use crate::base::programs;
 use crate::exec::command::{Command, Status};
 use crate::exec::shell::{Login, Shell, Ssh};
-use crate::targets::machine_info::{Accelerator, Facts};
+use crate::targets::machine_info::{Accelerator, MachineInfo};
 
 /// An emulated CPU on a busy host takes a minute.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -75,7 +75,7 @@ impl From<anyhow::Error> for Trouble {
 }
 
 /// Starts a machine whose disk, keys and memory, if that is kept, lie in `files`, and follows its boot to the end.
-pub(super) async fn boot(vm: &Vm, work: Work, files: &Path, ram: Memory) -> Result<Machine, ProvisionError> {
+pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -> Result<Machine, ProvisionError> {
     let root = overlay(vm, &vm.image.disk, "raw", files).await?;
     let login = keys::make(&work.name, files)?;
     let console = super::machine::evidence_file(&vm.context.evidence, &work.name, "console.log");
@@ -108,7 +108,7 @@ pub(super) async fn overlay(vm: &Vm, base: &Path, format: &str, folder: &Path) -
     let create = Command::new(programs::need("qemu-img", &remedy(vm.arch))?)
         .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
         .args([base.display().to_string(), root.display().to_string()]);
-    Shell::local(vm.context.witness.clone()).read(&create).await?;
+    Shell::local(vm.context.observer.clone()).read(&create).await?;
     Ok(root)
 }
 
@@ -117,7 +117,7 @@ pub(super) async fn start(
     vm: &Vm,
     console: &Path,
     devices: Devices,
-    work: &Work,
+    work: &MachineDir,
     urgency: Urgency,
 ) -> anyhow::Result<(Child, Qmp, u16)> {
     let socket = work.folder.join("qmp");
@@ -126,7 +126,7 @@ pub(super) async fn start(
         let arrival = work.folder.join(ARRIVAL);
         let devices = Devices { port, qmp: socket.clone(), arrival, ..devices.clone() };
         let board = vm.board(console, Some(devices));
-        let child = Child::start(&vm.qemu.argv(&board), &work.log(), &vm.context.ledger)?;
+        let child = Child::start(&vm.qemu.argv(&board), &work.log(), &vm.context.cleanup)?;
         if let Some(pid) = child.pid() {
             turns::take(pid, urgency, vm.accelerator == Accelerator::Tcg);
         }
@@ -151,7 +151,7 @@ pub(super) async fn start(
 /// The way from QEMU's start to a system that is up.
 struct Boot<'a> {
     vm: &'a Vm,
-    work: &'a Work,
+    work: &'a MachineDir,
     login: Login,
     console: PathBuf,
     started: Instant,
@@ -159,7 +159,7 @@ struct Boot<'a> {
 
 impl Boot<'_> {
     /// Follows the boot to its end, whichever that is.
-    async fn watch(&self, child: &Child) -> Result<(Shell, Facts), ProvisionError> {
+    async fn watch(&self, child: &Child) -> Result<(Shell, MachineInfo), ProvisionError> {
         let mut at_login = false;
         let outcome = tokio::select! {
             outcome = self.follow(&mut at_login) => outcome,
@@ -179,13 +179,13 @@ impl Boot<'_> {
         })
     }
 
-    async fn follow(&self, at_login: &mut bool) -> Result<(Shell, Facts), Trouble> {
+    async fn follow(&self, at_login: &mut bool) -> Result<(Shell, MachineInfo), Trouble> {
         let shell = self.knock().await?;
         *at_login = true;
         self.say(Stage::Login);
         self.settle(&shell).await?;
         self.set_clock(&shell).await?;
-        let facts = Facts::gather(&shell, self.vm.accelerator).await?;
+        let facts = MachineInfo::gather(&shell, self.vm.accelerator).await?;
         Ok((shell, facts))
     }
 
@@ -205,7 +205,7 @@ impl Boot<'_> {
                 return Ok(Look::Waiting(format!("the console is at the stage \"{now}\"")));
             }
             Ok(match Ssh::connect(&self.login).await {
-                Ok(ssh) => Look::Done(Shell::ssh(ssh, self.context().witness.clone())),
+                Ok(ssh) => Look::Done(Shell::ssh(ssh, self.context().observer.clone())),
                 Err(error) => Look::Waiting(error.to_string()),
             })
         })

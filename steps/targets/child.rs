@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::base::{procfs, programs};
-use crate::exec::cleanup::{Lease, Ledger};
+use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::Status;
 
 /// Where programs look for others; an ordinary user's own path lacks the `sbin` folders.
@@ -21,8 +21,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 #[derive(Debug)]
 pub struct Child {
     /// `None` where it ended before it could be noted.
-    lease: Option<Lease>,
-    ledger: Arc<Ledger>,
+    lease: Option<Resource>,
+    cleanup: Arc<CleanupJournal>,
     end: watch::Receiver<Option<Status>>,
 }
 
@@ -31,7 +31,7 @@ impl Child {
     ///
     /// # Errors
     /// It cannot be started, or the file cannot be written.
-    pub fn start(argv: &[String], log: &Path, ledger: &Arc<Ledger>) -> anyhow::Result<Child> {
+    pub fn start(argv: &[String], log: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
         let setpriv = programs::need("setpriv", "ci/setup")?;
         let out = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
         let mut process = std::process::Command::new(setpriv);
@@ -46,8 +46,8 @@ impl Child {
             .process_group(0);
         let program = argv.first().cloned().unwrap_or_default();
         let mut started = nursery(process).with_context(|| format!("{program} cannot be started"))?;
-        let lease = Lease::process(started.id()).ok();
-        if let Some(Err(error)) = lease.clone().map(|lease| ledger.take(lease)) {
+        let lease = Resource::process(started.id()).ok();
+        if let Some(Err(error)) = lease.clone().map(|lease| cleanup.take(lease)) {
             let _ = started.kill();
             return Err(error);
         }
@@ -57,7 +57,7 @@ impl Child {
             let ended = started.wait().map_or(Status::Code(-1), status);
             let _ = tell.send(Some(ended));
         });
-        Ok(Child { lease, ledger: Arc::clone(ledger), end })
+        Ok(Child { lease, cleanup: Arc::clone(cleanup), end })
     }
 
     /// How it ended, if it has.
@@ -75,7 +75,7 @@ impl Child {
     /// Its process; `None` where that ended before it could be noted.
     pub fn pid(&self) -> Option<i32> {
         match self.lease {
-            Some(Lease::Process { pid, .. }) => Some(pid),
+            Some(Resource::Process { pid, .. }) => Some(pid),
             _ => None,
         }
     }
@@ -88,7 +88,7 @@ impl Child {
     /// Ends it and all that is in its group; already over is fine.
     pub fn end(&self) {
         // A process that cannot be ended stays in the ledger, and the ledger tells.
-        let _ = self.lease.as_ref().map(|lease| self.ledger.release(lease));
+        let _ = self.lease.as_ref().map(|lease| self.cleanup.release(lease));
     }
 }
 
@@ -137,32 +137,32 @@ mod tests {
     #[tokio::test]
     async fn its_end_is_noticed_and_what_it_said_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(Ledger::open(&folder.path().join("ledgers"), "run").unwrap());
+        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("ledgers"), "run").unwrap());
         let log = folder.path().join("log");
         let script = words(&["sh", "-c", "echo one; echo two >&2; sleep 0.1; exit 3"]);
-        let child = Child::start(&script, &log, &ledger).unwrap();
+        let child = Child::start(&script, &log, &cleanup).unwrap();
         assert_eq!(child.ended(), None);
         assert!(child.cpu_time().is_some());
         assert_eq!(child.wait().await, Status::Code(3));
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
-        let child = Child::start(&words(&["false"]), &log, &ledger).unwrap();
+        let child = Child::start(&words(&["false"]), &log, &cleanup).unwrap();
         assert_eq!(child.wait().await, Status::Code(1));
     }
 
     #[tokio::test]
     async fn it_goes_when_it_is_dropped_or_the_ledger_is_closed() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(Ledger::open(&folder.path().join("ledgers"), "run").unwrap());
+        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("ledgers"), "run").unwrap());
         let log = folder.path().join("log");
         let script = words(&["sh", "-c", "sleep 60 & wait"]);
-        let dropped = Child::start(&script, &log, &ledger).unwrap();
+        let dropped = Child::start(&script, &log, &cleanup).unwrap();
         let mut end = dropped.end.clone();
         drop(dropped);
         end.wait_for(Option::is_some).await.unwrap();
         assert_eq!(*end.borrow(), Some(Status::Signal(9)));
 
-        let closed = Child::start(&script, &log, &ledger).unwrap();
-        assert!(ledger.close().is_empty());
+        let closed = Child::start(&script, &log, &cleanup).unwrap();
+        assert!(cleanup.close().is_empty());
         assert_eq!(closed.wait().await, Status::Signal(9));
     }
 }

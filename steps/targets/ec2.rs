@@ -28,14 +28,14 @@ pub use outlook::Outlook;
 
 use teardown::{Pauses, teardown};
 
-use super::machine::{Body, Machine, Work, evidence_file};
+use super::machine::{Body, Machine, MachineDir, evidence_file};
 use super::{Context, keys};
 use crate::base::poll::{self, Look, TooLate};
-use crate::exec::cleanup::Lease;
+use crate::exec::cleanup::Resource;
 use crate::exec::shell::{Login, Shell, ShellError, Ssh};
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{self, Ami, Order, Used};
-use crate::targets::machine_info::{Accelerator, Facts};
+use crate::targets::instance_spec::{self, Ami, InstanceSpec, Used};
+use crate::targets::machine_info::{Accelerator, MachineInfo};
 
 /// After what an order's things may be removed by whoever finds them, counted from its time limit.
 const GRACE: Duration = Duration::from_secs(15 * 60);
@@ -76,7 +76,7 @@ pub async fn configuration(patience: Patience) -> SdkConfig {
 pub struct Cloud {
     client: Client,
     region: String,
-    order: Order,
+    order: InstanceSpec,
     patience: Patience,
     context: Context,
     /// The newest of Canonical's images, and those beside it.
@@ -84,7 +84,7 @@ pub struct Cloud {
     places: Vec<launch::Place>,
     caller: Ipv4Addr,
     expires: Timestamp,
-    lease: Lease,
+    lease: Resource,
     used: Mutex<Vec<Used>>,
     orders: AtomicU32,
     ecr: Ecr,
@@ -105,7 +105,7 @@ impl Cloud {
     ///
     /// # Errors
     /// Something is missing, or AWS does not answer; the error names the remedy.
-    pub async fn open(order: Order, patience: Patience, context: &Context) -> anyhow::Result<Cloud> {
+    pub async fn open(order: InstanceSpec, patience: Patience, context: &Context) -> anyhow::Result<Cloud> {
         let config = configuration(patience).await;
         let region =
             config.region().context("no region is set: set AWS_REGION, or one in your AWS profile")?.to_string();
@@ -113,13 +113,13 @@ impl Cloud {
         let (newest, images) = launch::canonicals(&client, &region).await?;
         context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
-        let caller = caller::address(&context.settings, context.witness.clone()).await?;
-        let lease = Lease::Cloud {
+        let caller = caller::address(&context.settings, context.observer.clone()).await?;
+        let lease = Resource::Cloud {
             run: context.run.clone(),
             region: region.clone(),
             endpoint: context.settings.stand_in.endpoint.clone(),
         };
-        context.ledger.take(lease.clone())?;
+        context.cleanup.take(lease.clone())?;
         Ok(Cloud {
             expires: Timestamp::now() + order.time_limit + GRACE,
             client,
@@ -166,7 +166,7 @@ impl Cloud {
     /// made by then goes when the cloud is closed.
     pub async fn provision(&self, name: &str) -> anyhow::Result<Machine> {
         let started = Instant::now();
-        let work = Work::make(&self.context, name)?;
+        let work = MachineDir::make(&self.context, name)?;
         let keys::Pair { login, host_text } = keys::pair(&work.name, setup::USER, &work.folder)?;
         let launch = self.launch();
         let ami = self.images.first().context("there is no image to start from")?;
@@ -183,7 +183,7 @@ impl Cloud {
         let up = async {
             let (shell, address) = self.enter(login, &launched.id).await.context("it did not come up")?;
             let setup = setup::set_up(&shell, &self.context.progress).await?;
-            let facts = Facts::gather(&shell, Accelerator::of(&shell).await?).await?;
+            let facts = MachineInfo::gather(&shell, Accelerator::of(&shell).await?).await?;
             anyhow::Ok((shell, address, setup, facts))
         };
         let (shell, address, setup, mut facts) = match Box::pin(up).await {
@@ -239,7 +239,7 @@ impl Cloud {
             Err(error) => Ok(Look::Waiting(error.to_string())),
         });
         let ssh = knock.await?;
-        Ok((Shell::ssh(ssh, self.context.witness.clone()), address))
+        Ok((Shell::ssh(ssh, self.context.observer.clone()), address))
     }
 
     /// Removes every instance and all that was made for it, and looks until a listing finds nothing more.
@@ -272,7 +272,7 @@ impl Cloud {
         let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
         ended?;
         removed?;
-        self.context.ledger.forget(&self.lease)?;
+        self.context.cleanup.forget(&self.lease)?;
         self.closed.store(true, Ordering::Release);
         Ok(())
     }

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use super::repository::{NotMade, PUBLIC, Refusal, Repository};
-use crate::base::settings::StandIn;
+use crate::base::settings::FakeAws;
 use crate::targets::instance_spec::{self, EXPIRES, RUN};
 
 /// There is one API for the whole world, and it is there.
@@ -31,12 +31,12 @@ pub struct Ecr {
 
 impl Ecr {
     /// That of the account which the SDK's configuration names, whatever region that is for. Nothing is asked yet.
-    pub fn open(configuration: &SdkConfig, stand_in: &StandIn) -> Ecr {
+    pub fn open(configuration: &SdkConfig, stand_in: &FakeAws) -> Ecr {
         Ecr::of(Builder::from(configuration), stand_in)
     }
 
     /// That which a configuration of its own leads to.
-    pub(crate) fn of(configuration: Builder, stand_in: &StandIn) -> Ecr {
+    pub(crate) fn of(configuration: Builder, stand_in: &FakeAws) -> Ecr {
         let own = configuration.region(Region::from_static(REGION)).build();
         Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
     }
@@ -186,12 +186,12 @@ impl Ecr {
 }
 
 /// The host, and the port where it needs one, by which this host reaches the registry behind the public address.
-fn host(stand_in: &StandIn) -> String {
+fn host(stand_in: &FakeAws) -> String {
     stand_in.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
 }
 
 /// The same, for a machine. One that stands in for an instance reaches this host's loopback at an address of its own.
-fn host_for_machines(stand_in: &StandIn) -> String {
+fn host_for_machines(stand_in: &FakeAws) -> String {
     let host = host(stand_in);
     match host.split_once(':') {
         Some(("127.0.0.1" | "localhost", port)) => format!("10.0.2.2:{port}"),
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn only_what_stands_in_for_the_registry_is_looked_for_elsewhere() {
         let hosts = |registry: Option<&str>| {
-            let stand_in = StandIn { registry: registry.map(str::to_owned), ..StandIn::default() };
+            let stand_in = FakeAws { registry: registry.map(str::to_owned), ..FakeAws::default() };
             (host(&stand_in), host_for_machines(&stand_in))
         };
         let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());

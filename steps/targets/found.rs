@@ -10,11 +10,11 @@ use super::machine::{Body, Machine, evidence_file};
 use crate::base::platform::TargetSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::{Lease, Ledger};
+use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::{Command, tail};
-use crate::exec::shell::{Entrance, Shell, Ssh, Witness};
-use crate::targets::machine_info::Facts;
-use crate::targets::preflight::{Point, Provision, Root, Survey};
+use crate::exec::shell::{CommandObserver, Shell, Ssh, SshDestination};
+use crate::targets::machine_info::MachineInfo;
+use crate::targets::preflight::{Preflight, PreflightCheck, Provision, Root};
 
 const SETTLE: &str = include_str!("found/settle.sh");
 const PROVISION: &str = include_str!("found/provision.sh");
@@ -26,7 +26,7 @@ const LEAVING: Duration = Duration::from_secs(10 * 60);
 
 /// The way to a machine that somebody else runs.
 #[derive(Clone, Debug)]
-pub struct Way {
+pub struct RemoteAccess {
     /// The target, as it was named.
     pub target: TargetSpec,
     /// The fingerprint of its host key, where one is named: `SHA256:…`.
@@ -37,10 +37,10 @@ pub struct Way {
 
 /// A machine that was looked at.
 #[derive(Clone, Debug)]
-pub struct Found {
-    way: Way,
+pub struct RemoteHost {
+    way: RemoteAccess,
     /// What was seen.
-    pub survey: Survey,
+    pub preflight: Preflight,
     /// The names that the run gives to units.
     units: Vec<String>,
 }
@@ -48,54 +48,56 @@ pub struct Found {
 /// A machine lacks what a run needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{target} lacks what a run needs:\n{}\n`cargo run -- doctor --target {target}` tells all of it{}", list(.points), hint(.points))]
-pub struct Lacking {
+pub struct MissingRequirements {
     /// The target.
     pub target: String,
     /// What is in the way.
-    pub points: Vec<Point>,
+    pub points: Vec<PreflightCheck>,
 }
 
-fn list(points: &[Point]) -> String {
-    let line = |point: &Point| format!("  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or(""));
+fn list(points: &[PreflightCheck]) -> String {
+    let line = |point: &PreflightCheck| {
+        format!("  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or(""))
+    };
     points.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn hint(points: &[Point]) -> &'static str {
+fn hint(points: &[PreflightCheck]) -> &'static str {
     match points.iter().any(|point| point.by.is_some()) {
         true => "; with --provision a run brings packages, lingering and the link, and takes them away again",
         false => "",
     }
 }
 
-impl Way {
+impl RemoteAccess {
     /// Enters the machine.
     ///
     /// # Errors
     /// It does not answer, is not the one that is meant, or does not let us in; the error says what to do.
-    async fn enter(&self, settings: &Settings, witness: Arc<dyn Witness>) -> anyhow::Result<Shell> {
+    async fn enter(&self, settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Shell> {
         match &self.target {
             TargetSpec::Ssh { user, host, port } => {
-                let entrance = Entrance::new(user, host, *port, self.host_key.as_deref(), settings)?;
-                Ok(Shell::ssh(Ssh::enter(&entrance).await?, witness))
+                let entrance = SshDestination::new(user, host, *port, self.host_key.as_deref(), settings)?;
+                Ok(Shell::ssh(Ssh::enter(&entrance).await?, observer))
             }
             _ => {
                 let home = settings.home.clone().context("there is no home folder to put units in: set HOME")?;
-                Ok(Shell::local_in(home, witness))
+                Ok(Shell::local_in(home, observer))
             }
         }
     }
 
     /// What a run needs there: over SSH units too, for which such a machine is taken; on this host it may do without.
-    pub fn points(&self, survey: &Survey) -> Vec<Point> {
+    pub fn points(&self, preflight: &Preflight) -> Vec<PreflightCheck> {
         match self.target {
-            TargetSpec::Podman => survey.points_by_hand(),
-            _ => survey.points(),
+            TargetSpec::Podman => preflight.points_by_hand(),
+            _ => preflight.points(),
         }
     }
 
     /// What a run's ledger says of it.
-    fn lease(&self, run: &str) -> Lease {
-        Lease::Found { run: run.to_owned(), target: self.target.to_string(), host_key: self.host_key.clone() }
+    fn lease(&self, run: &str) -> Resource {
+        Resource::RemoteHost { run: run.to_owned(), target: self.target.to_string(), host_key: self.host_key.clone() }
     }
 
     /// Enters the machine and looks at it; `units` are the names that the run is going to give to units.
@@ -106,20 +108,25 @@ impl Way {
         self,
         units: Vec<String>,
         settings: &Settings,
-        witness: Arc<dyn Witness>,
-    ) -> anyhow::Result<Found> {
-        let shell = self.enter(settings, witness).await?;
-        let survey =
-            Survey::take(&shell, &units).await.with_context(|| format!("{} cannot be looked at", self.target))?;
-        Ok(Found { way: self, survey, units })
+        observer: Arc<dyn CommandObserver>,
+    ) -> anyhow::Result<RemoteHost> {
+        let shell = self.enter(settings, observer).await?;
+        let preflight =
+            Preflight::take(&shell, &units).await.with_context(|| format!("{} cannot be looked at", self.target))?;
+        Ok(RemoteHost { way: self, preflight, units })
     }
 
     /// Removes what a run that is over has left there.
     ///
     /// # Errors
     /// It cannot be entered, or something resists.
-    pub async fn leave(&self, run: &str, settings: &Settings, witness: Arc<dyn Witness>) -> anyhow::Result<()> {
-        let shell = self.enter(settings, witness).await?;
+    pub async fn leave(
+        &self,
+        run: &str,
+        settings: &Settings,
+        observer: Arc<dyn CommandObserver>,
+    ) -> anyhow::Result<()> {
+        let shell = self.enter(settings, observer).await?;
         leave(&shell, run).await
     }
 }
@@ -131,41 +138,41 @@ async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Found {
+impl RemoteHost {
     /// What is in the way of a run, and is not brought by it.
     ///
     /// # Errors
-    /// [`Lacking`] names all of it, with what brings it.
-    pub fn check(&self) -> Result<(), Lacking> {
-        let brings = self.way.provision && self.survey.root != Root::Never;
-        let stays = |point: &Point| point.is_in_the_way() && !(brings && point.by.is_some());
-        let points: Vec<Point> = self.way.points(&self.survey).into_iter().filter(stays).collect();
+    /// [`MissingRequirements`] names all of it, with what brings it.
+    pub fn check(&self) -> Result<(), MissingRequirements> {
+        let brings = self.way.provision && self.preflight.root != Root::Never;
+        let stays = |point: &PreflightCheck| point.is_in_the_way() && !(brings && point.by.is_some());
+        let points: Vec<PreflightCheck> = self.way.points(&self.preflight).into_iter().filter(stays).collect();
         match points.is_empty() {
             true => Ok(()),
-            false => Err(Lacking { target: self.way.target.to_string(), points }),
+            false => Err(MissingRequirements { target: self.way.target.to_string(), points }),
         }
     }
 
     /// What the machine lacks that provisioning brings, as its script calls it.
     fn lacking(&self) -> Vec<&'static str> {
-        let points = self.survey.points().into_iter().filter(Point::is_in_the_way);
+        let points = self.preflight.points().into_iter().filter(PreflightCheck::is_in_the_way);
         points.filter_map(|point| point.by.map(Provision::word)).collect()
     }
 
     /// Brings what is lacking. Gives what the machine is then.
-    async fn provision(&self, shell: &Shell, lacking: &[&str], context: &Context) -> anyhow::Result<Facts> {
+    async fn provision(&self, shell: &Shell, lacking: &[&str], context: &Context) -> anyhow::Result<MachineInfo> {
         let target = &self.way.target;
         context.progress.say(format!("{target}: bringing {}, for the time of the run", lacking.join(", ")));
         let parameters: Vec<&str> = [context.run.as_str()].into_iter().chain(lacking.iter().copied()).collect();
         let bring = Command::script(PROVISION, &parameters).time_limit(INSTALLING);
         shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;
-        let survey = Survey::take(shell, &[]).await?;
-        let brought = self.survey.points().into_iter().filter(|point| point.by.is_some()).map(|point| point.name);
+        let preflight = Preflight::take(shell, &[]).await?;
+        let brought = self.preflight.points().into_iter().filter(|point| point.by.is_some()).map(|point| point.name);
         let brought: Vec<&str> = brought.collect();
-        let mut points = survey.points();
+        let mut points = preflight.points();
         points.retain(|point| point.is_in_the_way() && brought.contains(&point.name));
-        anyhow::ensure!(points.is_empty(), Lacking { target: target.to_string(), points });
-        Ok(survey.facts)
+        anyhow::ensure!(points.is_empty(), MissingRequirements { target: target.to_string(), points });
+        Ok(preflight.facts)
     }
 
     /// Enters the machine for a run, and makes the one folder that the run has there.
@@ -174,18 +181,18 @@ impl Found {
     /// It cannot be entered any more, or its folder cannot be made.
     pub async fn lend(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
         let started = Instant::now();
-        let shell = self.way.enter(&context.settings, context.witness.clone()).await?.named(name);
+        let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);
         let lease = self.way.lease(&context.run);
-        context.ledger.take(lease.clone())?;
+        context.cleanup.take(lease.clone())?;
         let parameters: Vec<&str> =
             [context.run.as_str()].into_iter().chain(self.units.iter().map(String::as_str)).collect();
         let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
         let facts = match self.lacking() {
-            lacking if lacking.is_empty() => self.survey.facts.clone(),
+            lacking if lacking.is_empty() => self.preflight.facts.clone(),
             lacking => Box::pin(self.provision(&shell, &lacking, context)).await?,
         };
         // Podman wants such a folder, and who was not logged in by systemd has none.
-        let runtime = self.survey.runtime.is_none().then(|| ("XDG_RUNTIME_DIR".to_owned(), format!("{folder}/run")));
+        let runtime = self.preflight.runtime.is_none().then(|| ("XDG_RUNTIME_DIR".to_owned(), format!("{folder}/run")));
         let variables = [
             ("CONTAINERS_STORAGE_CONF".to_owned(), format!("{folder}/storage.conf")),
             ("XDG_DATA_HOME".to_owned(), format!("{folder}/data")),
@@ -202,13 +209,13 @@ impl Found {
             setup: Vec::new(),
             evidence: context.evidence.clone(),
             since: None,
-            body: Body::Found(Box::new(Loan {
+            body: Body::RemoteHost(Box::new(RemoteSession {
                 way: self.way.clone(),
                 run: context.run.clone(),
                 units: self.units.clone(),
                 shell,
                 lease,
-                ledger: context.ledger.clone(),
+                cleanup: context.cleanup.clone(),
                 progress: context.progress.clone(),
                 over: Mutex::default(),
             })),
@@ -217,24 +224,24 @@ impl Found {
 }
 
 /// A machine of somebody else's while a run has it.
-pub(super) struct Loan {
-    way: Way,
+pub(super) struct RemoteSession {
+    way: RemoteAccess,
     run: String,
     units: Vec<String>,
     shell: Shell,
-    lease: Lease,
-    ledger: Arc<Ledger>,
+    lease: Resource,
+    cleanup: Arc<CleanupJournal>,
     progress: Progress,
     over: Mutex<bool>,
 }
 
-impl std::fmt::Debug for Loan {
+impl std::fmt::Debug for RemoteSession {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Loan({})", self.way.target)
     }
 }
 
-impl Loan {
+impl RemoteSession {
     /// Whether the run still has it.
     pub(super) fn alive(&self) -> Result<(), String> {
         match *self.over.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -271,7 +278,7 @@ impl Loan {
     pub(super) async fn give_back(&self) {
         *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let left = match leave(&self.shell, &self.run).await {
-            Ok(()) => self.ledger.forget(&self.lease),
+            Ok(()) => self.cleanup.forget(&self.lease),
             Err(error) => Err(error),
         };
         if let Err(error) = left {

@@ -15,7 +15,7 @@ use super::{Context, cache, mirror, remedy};
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::unit::Bytes;
-use crate::exec::cleanup::Lease;
+use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, Status, tail};
 use crate::exec::shell::Shell;
 
@@ -148,14 +148,14 @@ struct Build<'a> {
 impl Build<'_> {
     async fn run(&self, folder: &Path) -> anyhow::Result<Image> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
-        let shell = Shell::local(self.context.witness.clone());
+        let shell = Shell::local(self.context.observer.clone());
         let programs = self.check(&shell).await?;
         let mirror = mirror::address(self.context.settings.mirror.as_deref(), Path::new("/etc/apt"));
         mirror::reach(&shell, &mirror, self.definition.distribution, self.machines).await?;
 
         let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
-        let lease = Lease::Path { path: work.clone() };
-        self.context.ledger.take(lease.clone())?;
+        let lease = Resource::Path { path: work.clone() };
+        self.context.cleanup.take(lease.clone())?;
         let _ = fs::remove_dir_all(&work);
         fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
@@ -194,7 +194,7 @@ impl Build<'_> {
         fs::write(work.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
         let _ = fs::remove_dir_all(folder);
         fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
-        self.context.ledger.release(&lease)?;
+        self.context.cleanup.release(&lease)?;
         progress.say(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
         Image::open(folder).with_context(|| format!("{} is not complete", folder.display()))
     }
@@ -241,7 +241,7 @@ impl Build<'_> {
         ];
         let (started, log) = (Instant::now(), work.join("build.log"));
         let argv = [apart.argv, build].concat();
-        let child = Child::start(&argv, &log, &self.context.ledger)?;
+        let child = Child::start(&argv, &log, &self.context.cleanup)?;
         let read = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
         let status = loop {
             tokio::select! {

@@ -27,7 +27,7 @@ pub const EXPECTED: Duration = Duration::from_secs(45 * 60);
 
 /// The machine that a run orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct InstanceSpec {
     /// The kind of instance: `t4g.nano`.
     pub instance_type: String,
     /// The size of its disk, in GiB.
@@ -40,10 +40,10 @@ pub struct Order {
     pub time_limit: Duration,
 }
 
-impl Default for Order {
+impl Default for InstanceSpec {
     /// The annex's: a t4g.nano with 8 GiB, for an hour at most.
-    fn default() -> Order {
-        Order {
+    fn default() -> InstanceSpec {
+        InstanceSpec {
             instance_type: "t4g.nano".to_owned(),
             disk_gib: 8,
             spot: false,
@@ -83,7 +83,7 @@ pub struct Used {
 
 /// What keeps a run in the cloud from beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct PreflightFailure {
     /// What was seen, in AWS's own words where it has said something.
     pub found: String,
     /// What mends it, where what was seen does not say that.

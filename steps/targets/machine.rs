@@ -13,10 +13,10 @@ use tokio::sync::Mutex;
 use super::child::Child;
 use super::{Context, Qmp, console, keys};
 use crate::base::platform::Arch;
-use crate::exec::cleanup::{Lease, Ledger};
+use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::{Command, tail};
 use crate::exec::shell::Shell;
-use crate::targets::machine_info::Facts;
+use crate::targets::machine_info::MachineInfo;
 
 /// The machine whose console and journal need no name before them: the annex's own device.
 pub(super) const MAIN: &str = "nano";
@@ -45,7 +45,7 @@ pub struct Machine {
     /// Where its commands run.
     pub shell: Shell,
     /// What it is.
-    pub facts: Facts,
+    pub facts: MachineInfo,
     /// From the start of QEMU to a system that is up, whether booted or thawed.
     pub boot: Duration,
     /// What it writes to its console, among the evidence.
@@ -78,7 +78,7 @@ pub(super) enum Body {
     #[cfg(feature = "aws")]
     Ec2(Box<super::ec2::Instance>),
     /// A machine that somebody else runs.
-    Found(Box<super::found::Loan>),
+    RemoteHost(Box<super::found::RemoteSession>),
 }
 
 /// A machine of ours.
@@ -88,7 +88,7 @@ pub(super) struct Emulated {
     pub(super) qmp: Mutex<Qmp>,
     // The order matters: the program goes before the folder it writes to.
     pub(super) child: Child,
-    pub(super) work: Work,
+    pub(super) work: MachineDir,
 }
 
 impl Machine {
@@ -106,7 +106,7 @@ impl Machine {
             }
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.alive().map_err(gone)?,
-            Body::Found(loan) => loan.alive().map_err(gone)?,
+            Body::RemoteHost(loan) => loan.alive().map_err(gone)?,
         }
         let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
@@ -118,7 +118,7 @@ impl Machine {
             Body::Qemu(emulated) => Some(emulated),
             #[cfg(feature = "aws")]
             Body::Ec2(_) => None,
-            Body::Found(_) => None,
+            Body::RemoteHost(_) => None,
         }
     }
 
@@ -142,7 +142,7 @@ impl Machine {
     /// The machine does not give it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
         let mut journal = match &self.body {
-            Body::Found(loan) => loan.journal(),
+            Body::RemoteHost(loan) => loan.journal(),
             _ => Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]),
         };
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
@@ -177,7 +177,7 @@ impl Machine {
             Body::Qemu(_) => Ok(format!("10.0.2.2:{local}")),
             #[cfg(feature = "aws")]
             Body::Ec2(_) => Ok(address.to_owned()),
-            Body::Found(loan) => loan.as_seen_there(local).await,
+            Body::RemoteHost(loan) => loan.as_seen_there(local).await,
         }
     }
 
@@ -210,7 +210,7 @@ impl Machine {
             }
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.command_line(),
-            Body::Found(loan) => loan.command_line(),
+            Body::RemoteHost(loan) => loan.command_line(),
         }
     }
 
@@ -221,7 +221,7 @@ impl Machine {
             Body::Qemu(emulated) => emulated.shut_down().await,
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.shut_down().await,
-            Body::Found(loan) => loan.give_back().await,
+            Body::RemoteHost(loan) => loan.give_back().await,
         }
     }
 }
@@ -259,20 +259,20 @@ pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathB
 
 /// The folder of one machine while it lives: disk, keys, sockets. Nobody else may look into it.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(super) struct MachineDir {
     /// The machine's name.
     pub(super) name: String,
     /// Where.
     pub(super) folder: PathBuf,
-    ledger: Arc<Ledger>,
+    cleanup: Arc<CleanupJournal>,
 }
 
-impl Work {
+impl MachineDir {
     /// A folder for the next machine of this name.
-    pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<Work> {
+    pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<MachineDir> {
         let run = Path::new("/tmp").join(format!("assay-{}", context.run));
         if !run.exists() {
-            context.ledger.take(Lease::Path { path: run.clone() })?;
+            context.cleanup.take(Resource::Path { path: run.clone() })?;
         }
         let private = |path: &Path| DirBuilder::new().mode(0o700).create(path);
         let made = private(&run).or_else(|error| match fs::symlink_metadata(&run) {
@@ -289,7 +289,7 @@ impl Work {
                 folder.display()
             );
             match private(&folder) {
-                Ok(()) => return Ok(Work { name, folder, ledger: Arc::clone(&context.ledger) }),
+                Ok(()) => return Ok(MachineDir { name, folder, cleanup: Arc::clone(&context.cleanup) }),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).with_context(|| format!("{} cannot be made", folder.display())),
             }
@@ -311,11 +311,11 @@ impl Work {
 
     /// Removes it; what resists is removed with the run's folder, which is in the ledger.
     fn remove(&self) {
-        let _ = self.ledger.release(&Lease::Path { path: self.folder.clone() });
+        let _ = self.cleanup.release(&Resource::Path { path: self.folder.clone() });
     }
 }
 
-impl Drop for Work {
+impl Drop for MachineDir {
     fn drop(&mut self) {
         self.remove();
     }
@@ -342,15 +342,15 @@ mod tests {
     #[test]
     fn machines_of_one_name_are_numbered_and_their_folders_go() {
         let context = super::super::tests::context();
-        let first = Work::make(&context, "m").unwrap();
-        let second = Work::make(&context, "m").unwrap();
+        let first = MachineDir::make(&context, "m").unwrap();
+        let second = MachineDir::make(&context, "m").unwrap();
         assert_eq!((first.name.as_str(), second.name.as_str()), ("m", "m-2"));
         let folder = first.folder.clone();
         assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         drop(first);
         assert!(!folder.exists() && second.folder.exists());
-        assert_eq!(Work::make(&context, "m").unwrap().name, "m");
-        assert!(context.ledger.close().is_empty());
+        assert_eq!(MachineDir::make(&context, "m").unwrap().name, "m");
+        assert!(context.cleanup.close().is_empty());
         assert!(!folder.parent().unwrap().exists(), "the run's folder goes with the ledger");
     }
 }

@@ -56,7 +56,7 @@ impl fmt::Display for Accelerator {
 
 /// What a machine says of itself, and what its host knows of it. What is not installed is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct MachineInfo {
     /// The distribution's own name for itself: `Debian GNU/Linux 13 (trixie)`.
     pub distribution: String,
     /// The kernel's name for this boot: it tells machines, and boots of one machine, apart.
@@ -113,7 +113,7 @@ say systemd systemctl --version
 say controllers cat "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/cgroup.controllers"
 "#;
 
-impl Facts {
+impl MachineInfo {
     /// The facts by the names that declarations of deviations go by; what is not installed is not there.
     pub fn named(&self) -> BTreeMap<String, String> {
         let values = [
@@ -134,16 +134,16 @@ impl Facts {
     ///
     /// # Errors
     /// Where it does not answer, or not in the expected way.
-    pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<Facts> {
+    pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
         let said = shell.read(&Command::script(GATHER, &[])).await?;
-        Facts::parse(&said, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
+        MachineInfo::parse(&said, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
     }
 
-    fn parse(said: &str, accelerator: Accelerator) -> anyhow::Result<Facts> {
+    fn parse(said: &str, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
         let wanted = |name: &str| section(said, name).with_context(|| format!("it says nothing of its {name}"));
         let machine = wanted("machine")?;
         let memory = wanted("memory")?;
-        Ok(Facts {
+        Ok(MachineInfo {
             distribution: wanted("distribution")?.to_owned(),
             boot: wanted("boot")?.to_owned(),
             kernel: wanted("kernel")?.to_owned(),
@@ -195,9 +195,9 @@ fn systemd(text: &str) -> Option<String> {
 
 /// What a machine of ours has said of itself; for tests.
 #[cfg(test)]
-pub(crate) fn recorded() -> Facts {
+pub(crate) fn recorded() -> MachineInfo {
     const SAID: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");
-    Facts::parse(SAID, Accelerator::Tcg).expect("what was recorded can be read")
+    MachineInfo::parse(SAID, Accelerator::Tcg).expect("what was recorded can be read")
 }
 
 #[cfg(test)]
@@ -225,16 +225,16 @@ mod tests {
     fn what_is_not_installed_is_none_and_what_must_be_there_is_named() {
         let bare = "== distribution\nAlpine\n== boot\n6cd5\n== kernel\n6.1\n== machine\naarch64\n== cpus\n1\n\
                     == memory\nMemTotal: 1024 kB\n== podman\n== crun\n== wasmedge\n== systemd\n== controllers\n";
-        let facts = Facts::parse(bare, Accelerator::None).unwrap();
+        let facts = MachineInfo::parse(bare, Accelerator::None).unwrap();
         assert_eq!((facts.architecture, facts.memory, facts.native), (Arch::Arm64, 1_048_576, true));
         assert_eq!(facts.boot, "6cd5");
         assert_eq!((facts.podman, facts.crun, facts.wasmedge, facts.systemd), (None, None, None, None));
         assert!(facts.controllers.is_empty());
 
-        let error = Facts::parse("== kernel\n6.1\n", Accelerator::None).unwrap_err().to_string();
+        let error = MachineInfo::parse("== kernel\n6.1\n", Accelerator::None).unwrap_err().to_string();
         assert_eq!(error, "it says nothing of its machine");
-        assert!(Facts::parse(&bare.replace("aarch64", "riscv64"), Accelerator::None).is_err());
-        let nobody = Facts::parse(&bare.replace("6cd5", ""), Accelerator::None).unwrap_err().to_string();
+        assert!(MachineInfo::parse(&bare.replace("aarch64", "riscv64"), Accelerator::None).is_err());
+        let nobody = MachineInfo::parse(&bare.replace("6cd5", ""), Accelerator::None).unwrap_err().to_string();
         assert_eq!(nobody, "it says nothing of its boot");
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Context, Machine};
 use crate::base::settings::Settings;
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{Ami, Obstacle, Order, Used};
+use crate::targets::instance_spec::{Ami, InstanceSpec, PreflightFailure, Used};
 
 /// What a run has in the cloud: none can be.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Cloud {
     ///
     /// # Errors
     /// Always: this build has no SDK.
-    pub async fn open(_: Order, _: Patience, _: &Context) -> anyhow::Result<Cloud> {
+    pub async fn open(_: InstanceSpec, _: Patience, _: &Context) -> anyhow::Result<Cloud> {
         anyhow::bail!("this build knows no EC2: use ci/e2e --target ec2, or cargo test --features aws")
     }
 
@@ -106,7 +106,7 @@ pub enum Outlook {}
 
 impl Outlook {
     /// There is none.
-    pub async fn open(_: &Order, _: &Settings) -> Option<Outlook> {
+    pub async fn open(_: &InstanceSpec, _: &Settings) -> Option<Outlook> {
         None
     }
 
@@ -119,7 +119,7 @@ impl Outlook {
     ///
     /// # Errors
     /// Never: there is nobody to ask; so below.
-    pub async fn credentials(&self) -> Result<String, Obstacle> {
+    pub async fn credentials(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
@@ -127,7 +127,7 @@ impl Outlook {
     ///
     /// # Errors
     /// Never.
-    pub async fn image(&self) -> Result<String, Obstacle> {
+    pub async fn image(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
@@ -135,7 +135,7 @@ impl Outlook {
     ///
     /// # Errors
     /// Never.
-    pub async fn places(&self) -> Result<String, Obstacle> {
+    pub async fn places(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
@@ -143,7 +143,7 @@ impl Outlook {
     ///
     /// # Errors
     /// Never.
-    pub async fn making(&self) -> Result<String, Obstacle> {
+    pub async fn making(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
@@ -151,7 +151,7 @@ impl Outlook {
     ///
     /// # Errors
     /// Never.
-    pub async fn repositories(&self) -> Result<String, Obstacle> {
+    pub async fn repositories(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
@@ -159,7 +159,7 @@ impl Outlook {
     ///
     /// # Errors
     /// Never.
-    pub async fn address(&self) -> Result<String, Obstacle> {
+    pub async fn address(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 }

@@ -13,7 +13,7 @@ use crate::base::unit::Bytes;
 use crate::claims::plan::Seen;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
-use crate::targets::machine_info::{Accelerator, Facts, section};
+use crate::targets::machine_info::{Accelerator, MachineInfo, section};
 
 const SCRIPT: &str = include_str!("preflight/survey.sh");
 /// How far its clock may be from ours: times of both stand side by side in the evidence.
@@ -47,9 +47,9 @@ pub enum Root {
 
 /// What was seen of a machine.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct Preflight {
     /// What it is.
-    pub facts: Facts,
+    pub facts: MachineInfo,
     /// Whether commands may become root's.
     pub root: Root,
     /// The user's home.
@@ -65,7 +65,7 @@ pub struct Survey {
 
 /// How a machine meets one need.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
+pub struct PreflightCheck {
     /// What is needed.
     pub name: &'static str,
     /// What there is of it.
@@ -100,21 +100,21 @@ impl Provision {
     }
 }
 
-impl Point {
-    fn there(name: &'static str, found: impl Into<String>) -> Point {
-        Point { name, found: found.into(), remedy: None, needed: true, by: None }
+impl PreflightCheck {
+    fn there(name: &'static str, found: impl Into<String>) -> PreflightCheck {
+        PreflightCheck { name, found: found.into(), remedy: None, needed: true, by: None }
     }
 
-    fn lacking(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Point {
-        Point { remedy: Some(remedy.into()), ..Point::there(name, found) }
+    fn lacking(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> PreflightCheck {
+        PreflightCheck { remedy: Some(remedy.into()), ..PreflightCheck::there(name, found) }
     }
 
-    fn optional(self) -> Point {
-        Point { needed: false, ..self }
+    fn optional(self) -> PreflightCheck {
+        PreflightCheck { needed: false, ..self }
     }
 
-    fn by(self, by: Provision) -> Point {
-        Point { by: Some(by), ..self }
+    fn by(self, by: Provision) -> PreflightCheck {
+        PreflightCheck { by: Some(by), ..self }
     }
 
     /// Whether it is not there although a run does not work without it.
@@ -123,23 +123,23 @@ impl Point {
     }
 }
 
-impl Survey {
+impl Preflight {
     /// Looks at a machine; `units` are the names that a run gives to its units.
     ///
     /// # Errors
     /// It does not answer, or not in the expected way.
-    pub async fn take(shell: &Shell, units: &[String]) -> anyhow::Result<Survey> {
+    pub async fn take(shell: &Shell, units: &[String]) -> anyhow::Result<Preflight> {
         let names: Vec<&str> = units.iter().map(String::as_str).collect();
         let before = now();
         let said = shell.read(&Command::script(SCRIPT, &names)).await?;
         let middle = before + (now() - before) / 2.0;
-        let facts = Facts::gather(shell, Accelerator::of(shell).await?).await?;
-        Survey::parse(said, facts, middle).with_context(|| format!("{}: the survey cannot be read", shell.machine()))
+        let facts = MachineInfo::gather(shell, Accelerator::of(shell).await?).await?;
+        Preflight::parse(said, facts, middle).with_context(|| format!("{}: the survey cannot be read", shell.machine()))
     }
 
-    fn parse(said: String, facts: Facts, now: f64) -> anyhow::Result<Survey> {
+    fn parse(said: String, facts: MachineInfo, now: f64) -> anyhow::Result<Preflight> {
         let clock: f64 = section(&said, "clock").and_then(|text| text.parse().ok()).context("it has no clock")?;
-        Ok(Survey {
+        Ok(Preflight {
             root: match section(&said, "root") {
                 Some("root") => Root::Is,
                 Some("sudo") => Root::Sudo,
@@ -176,17 +176,17 @@ impl Survey {
     }
 
     /// What a run does without where it may run the workload by `podman run`: what units rest on.
-    pub fn points_by_hand(&self) -> Vec<Point> {
+    pub fn points_by_hand(&self) -> Vec<PreflightCheck> {
         let of_units = [SYSTEMD, MANAGER, LINGERING, DELEGATION, QUADLET];
         let points = self.points().into_iter();
         points.map(|point| if of_units.contains(&point.name) { point.optional() } else { point }).collect()
     }
 
     /// What is in the way of a run, and what is not: in the order in which it is needed.
-    pub fn points(&self) -> Vec<Point> {
+    pub fn points(&self) -> Vec<PreflightCheck> {
         let user = match self.word("uid") {
-            "0" => Point::lacking("unprivileged user", "it is root", "log in as another one: ssh://USER@…"),
-            _ => Point::there("unprivileged user", self.user()),
+            "0" => PreflightCheck::lacking("unprivileged user", "it is root", "log in as another one: ssh://USER@…"),
+            _ => PreflightCheck::there("unprivileged user", self.user()),
         };
         let mut points = vec![user, self.systemd_point(), self.cgroups()];
         // What rests on systemd is not there without it, which need not be said over and over.
@@ -206,118 +206,136 @@ impl Survey {
         Distribution::of(self.word("release"), self.root == Root::Is).install(&[package])
     }
 
-    fn systemd_point(&self) -> Point {
+    fn systemd_point(&self) -> PreflightCheck {
         match self.systemd {
-            true => Point::there(SYSTEMD, self.facts.systemd.clone().unwrap_or_default()),
+            true => PreflightCheck::there(SYSTEMD, self.facts.systemd.clone().unwrap_or_default()),
             false => {
                 let found = format!("it was started by {}, not by systemd", self.word("init"));
-                Point::lacking(SYSTEMD, found, "take a machine that systemd runs: units are what is claimed about")
+                PreflightCheck::lacking(
+                    SYSTEMD,
+                    found,
+                    "take a machine that systemd runs: units are what is claimed about",
+                )
             }
         }
     }
 
-    fn cgroups(&self) -> Point {
+    fn cgroups(&self) -> PreflightCheck {
         let remedy = "boot it without systemd.unified_cgroup_hierarchy=0 on the kernel's command line, and without \
                       cgroup v1 mounts";
         match (self.word("cgroup"), self.word("unified")) {
-            ("cgroup2fs", _) => Point::there("cgroup v2", "the only hierarchy"),
-            (_, "cgroup2fs") => Point::lacking("cgroup v2", "cgroups are hybrid, v1 with v2 beside it", remedy),
-            ("", _) => Point::lacking("cgroup v2", "there is no /sys/fs/cgroup", "mount it: cgroup2"),
-            _ => Point::lacking("cgroup v2", "cgroups are v1", remedy),
+            ("cgroup2fs", _) => PreflightCheck::there("cgroup v2", "the only hierarchy"),
+            (_, "cgroup2fs") => {
+                PreflightCheck::lacking("cgroup v2", "cgroups are hybrid, v1 with v2 beside it", remedy)
+            }
+            ("", _) => PreflightCheck::lacking("cgroup v2", "there is no /sys/fs/cgroup", "mount it: cgroup2"),
+            _ => PreflightCheck::lacking("cgroup v2", "cgroups are v1", remedy),
         }
     }
 
-    fn manager(&self) -> Point {
+    fn manager(&self) -> PreflightCheck {
         let (name, said) = (MANAGER, self.word("manager"));
         match said {
-            "running" | "degraded" | "starting" if self.runtime.is_some() => Point::there(name, said),
+            "running" | "degraded" | "starting" if self.runtime.is_some() => PreflightCheck::there(name, said),
             _ => {
                 let remedy = format!("{}; then log in anew", self.install("dbus-user-session libpam-systemd"));
-                Point::lacking(name, format!("it does not answer: {}", last_line(said)), remedy)
+                PreflightCheck::lacking(name, format!("it does not answer: {}", last_line(said)), remedy)
             }
         }
     }
 
-    fn lingers(&self) -> Point {
+    fn lingers(&self) -> PreflightCheck {
         match self.word("lingers") {
             "" | "no" => {
                 let found = format!("units of {} end with the last login", self.user());
                 let remedy = format!("sudo loginctl enable-linger {}", self.user());
-                Point::lacking(LINGERING, found, remedy).by(Provision::Linger)
+                PreflightCheck::lacking(LINGERING, found, remedy).by(Provision::Linger)
             }
-            _ => Point::there(LINGERING, "units live on without a login"),
+            _ => PreflightCheck::there(LINGERING, "units live on without a login"),
         }
     }
 
-    fn controllers(&self) -> Point {
+    fn controllers(&self) -> PreflightCheck {
         let (name, has) = (DELEGATION, &self.facts.controllers);
         let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|one| !has.iter().any(|other| other == one)).collect();
         match lacks.is_empty() {
-            true => Point::there(name, has.join(" ")),
+            true => PreflightCheck::there(name, has.join(" ")),
             false => {
                 let remedy = "put \"[Service]\\nDelegate=cpu memory pids\" into \
                               /etc/systemd/system/user@.service.d/delegate.conf; then sudo systemctl daemon-reload";
-                Point::lacking(name, format!("the user's systemd has no {}", lacks.join(", ")), remedy)
+                PreflightCheck::lacking(name, format!("the user's systemd has no {}", lacks.join(", ")), remedy)
             }
         }
     }
 
-    fn podman(&self) -> Point {
+    fn podman(&self) -> PreflightCheck {
         let Some(version) = &self.facts.podman else {
-            return Point::lacking("podman", "it is not there", self.install("podman"))
+            return PreflightCheck::lacking("podman", "it is not there", self.install("podman"))
                 .by(Provision::Package("podman"));
         };
         match older(version, PODMAN) {
-            false => Point::there("podman", version),
-            true => Point::lacking("podman", format!("{version} knows no Quadlets"), "bring podman 4.4 or newer"),
+            false => PreflightCheck::there("podman", version),
+            true => {
+                PreflightCheck::lacking("podman", format!("{version} knows no Quadlets"), "bring podman 4.4 or newer")
+            }
         }
     }
 
-    fn generator(&self) -> Point {
+    fn generator(&self) -> PreflightCheck {
         match self.word("generator") {
             "" if self.facts.podman.is_none() => {
-                Point::lacking(QUADLET, "podman brings it", self.install("podman")).by(Provision::Package("podman"))
+                PreflightCheck::lacking(QUADLET, "podman brings it", self.install("podman"))
+                    .by(Provision::Package("podman"))
             }
-            "" => Point::lacking(QUADLET, "podman's generator for user units is not there", self.install("podman")),
-            path => Point::there(QUADLET, path),
+            "" => PreflightCheck::lacking(
+                QUADLET,
+                "podman's generator for user units is not there",
+                self.install("podman"),
+            ),
+            path => PreflightCheck::there(QUADLET, path),
         }
     }
 
-    fn crun(&self) -> Point {
+    fn crun(&self) -> PreflightCheck {
         let name = "crun with WasmEdge";
         let wasm = self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge");
         match (&self.facts.crun, wasm) {
-            (Some(version), true) => Point::there(name, version),
+            (Some(version), true) => PreflightCheck::there(name, version),
             (Some(version), false) => {
                 let remedy = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
-                Point::lacking(name, format!("crun {version} is not built with it"), remedy)
+                PreflightCheck::lacking(name, format!("crun {version} is not built with it"), remedy)
             }
-            (None, _) => Point::lacking(name, "crun is not there", self.install("crun")).by(Provision::Package("crun")),
+            (None, _) => {
+                PreflightCheck::lacking(name, "crun is not there", self.install("crun")).by(Provision::Package("crun"))
+            }
         }
     }
 
-    fn library(&self) -> Point {
+    fn library(&self) -> PreflightCheck {
         match self.word("library") {
-            "" => Point::lacking("WasmEdge library", "no libwasmedge.so.0", self.install("libwasmedge0"))
+            "" => PreflightCheck::lacking("WasmEdge library", "no libwasmedge.so.0", self.install("libwasmedge0"))
                 .by(Provision::Package("libwasmedge0")),
-            _ => Point::there("WasmEdge library", self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0")),
+            _ => {
+                PreflightCheck::there("WasmEdge library", self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0"))
+            }
         }
     }
 
-    fn link(&self) -> Point {
+    fn link(&self) -> PreflightCheck {
         let name = "crun-wasm";
         let needed = self.facts.podman.as_deref().is_some_and(|version| older(version, WITHOUT_LINK));
         match self.word("link") {
             "" if needed => {
                 let found = "this podman looks for it to run WebAssembly, and it is not there";
-                Point::lacking(name, found, "sudo ln -s /usr/bin/crun /usr/local/bin/crun-wasm").by(Provision::Link)
+                PreflightCheck::lacking(name, found, "sudo ln -s /usr/bin/crun /usr/local/bin/crun-wasm")
+                    .by(Provision::Link)
             }
-            "" => Point::there(name, "not there, and this podman does without"),
-            path => Point::there(name, path),
+            "" => PreflightCheck::there(name, "not there, and this podman does without"),
+            path => PreflightCheck::there(name, path),
         }
     }
 
-    fn ids(&self) -> Point {
+    fn ids(&self) -> PreflightCheck {
         let name = "podman without root";
         match self.word("ids") {
             "" => {
@@ -326,83 +344,91 @@ impl Survey {
                     self.install("uidmap"),
                     self.user()
                 );
-                Point::lacking(name, "the user has no user ids of its own, or no newuidmap", remedy)
+                PreflightCheck::lacking(name, "the user has no user ids of its own, or no newuidmap", remedy)
                     .by(Provision::Package("uidmap"))
             }
-            _ => Point::there(name, "has user ids of its own"),
+            _ => PreflightCheck::there(name, "has user ids of its own"),
         }
     }
 
-    fn writable(&self) -> Point {
+    fn writable(&self) -> PreflightCheck {
         let name = "home";
         match self.home.is_empty() {
-            false => Point::there(name, &self.home),
+            false => PreflightCheck::there(name, &self.home),
             true => {
                 let found = format!("it cannot be written to: {}", last_line(self.word("home")));
-                Point::lacking(name, found, "see to it that the user's home can be written to")
+                PreflightCheck::lacking(name, found, "see to it that the user's home can be written to")
             }
         }
     }
 
-    fn room(&self) -> Point {
+    fn room(&self) -> PreflightCheck {
         // Filesystem, 1024-blocks, used, available, capacity, where.
         let kilobytes = self.word("free").split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
         let free = Bytes(kilobytes.unwrap_or_default() * 1024);
         match free >= ROOM {
-            true => Point::there("room in the home", format!("{free} are free")),
+            true => PreflightCheck::there("room in the home", format!("{free} are free")),
             false => {
                 let remedy = format!("free some: a run takes up to {ROOM}, and gives it back");
-                Point::lacking("room in the home", format!("{free} are free"), remedy)
+                PreflightCheck::lacking("room in the home", format!("{free} are free"), remedy)
             }
         }
     }
 
-    fn time(&self) -> Point {
+    fn time(&self) -> PreflightCheck {
         let off = self.clock.abs();
         match off <= SKEW {
-            true => Point::there("clock", "as this host's"),
+            true => PreflightCheck::there("clock", "as this host's"),
             false => {
                 let away = SignedDuration::from_secs(off.round() as i64);
                 let side = if self.clock < 0.0 { "behind" } else { "ahead of" };
                 let remedy = "set it: sudo timedatectl set-ntp true, or sudo date --set";
-                Point::lacking("clock", format!("it is {away:#} {side} this host's"), remedy)
+                PreflightCheck::lacking("clock", format!("it is {away:#} {side} this host's"), remedy)
             }
         }
     }
 
-    fn names(&self) -> Point {
+    fn names(&self) -> PreflightCheck {
         let mut taken: Vec<&str> = self.word("taken").lines().collect();
         taken.sort_unstable();
         taken.dedup();
         match taken.is_empty() {
-            true => Point::there("names of units", "free"),
+            true => PreflightCheck::there("names of units", "free"),
             false => {
                 let found = format!("there already: {}", taken.join(", "));
-                Point::lacking("names of units", found, "remove or rename them: nothing of yours is overwritten")
+                PreflightCheck::lacking(
+                    "names of units",
+                    found,
+                    "remove or rename them: nothing of yours is overwritten",
+                )
             }
         }
     }
 
-    fn left(&self) -> Point {
+    fn left(&self) -> PreflightCheck {
         let left: Vec<&str> = self.word("left").lines().collect();
         match left.is_empty() {
-            true => Point::there("earlier runs", "have left nothing"),
+            true => PreflightCheck::there("earlier runs", "have left nothing"),
             false => {
                 let found = format!("another run is under way there, or has left {}", left.join(", "));
-                Point::lacking("earlier runs", found, "cargo run -- gc, on the host that ran it, removes what is left")
+                PreflightCheck::lacking(
+                    "earlier runs",
+                    found,
+                    "cargo run -- gc, on the host that ran it, removes what is left",
+                )
             }
         }
     }
 
-    fn sudo(&self) -> Point {
+    fn sudo(&self) -> PreflightCheck {
         match self.root {
             Root::Never => {
                 let found = format!("{} is not let without a password: claims that need root are not run", self.user());
                 let remedy = format!("to have them too: {} ALL=(ALL) NOPASSWD: ALL, in /etc/sudoers.d", self.user());
-                Point::lacking("sudo", found, remedy).optional()
+                PreflightCheck::lacking("sudo", found, remedy).optional()
             }
-            Root::Is => Point::there("sudo", "not needed").optional(),
-            Root::Sudo => Point::there("sudo", "without a password").optional(),
+            Root::Is => PreflightCheck::there("sudo", "not needed").optional(),
+            Root::Sudo => PreflightCheck::there("sudo", "without a password").optional(),
         }
     }
 }
@@ -422,9 +448,9 @@ fn older(version: &str, than: (u64, u64)) -> bool {
 
 /// A machine of ours, looked at as if it were somebody else's; for tests.
 #[cfg(test)]
-pub(crate) fn recorded() -> Survey {
+pub(crate) fn recorded() -> Preflight {
     const SAID: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");
     let clock = section(SAID, "clock").and_then(|text| text.parse().ok()).expect("it says what time it is");
-    Survey::parse(SAID.to_owned(), crate::targets::machine_info::recorded(), clock)
+    Preflight::parse(SAID.to_owned(), crate::targets::machine_info::recorded(), clock)
         .expect("what was recorded can be read")
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::image::room_left;
-use super::machine::{Machine, Work};
+use super::machine::{Machine, MachineDir};
 use super::qemu::{Devices, Memory};
 use super::thaw::thaw_into;
 use super::vm::{ProvisionError, Vm};
@@ -24,9 +24,9 @@ use crate::base::digest::sha256_of;
 use crate::base::poll::{self, Look, TooLate};
 use crate::base::progress::Progress;
 use crate::base::unit::Bytes;
-use crate::exec::cleanup::Lease;
+use crate::exec::cleanup::Resource;
 use crate::exec::command::Command;
-use crate::targets::machine_info::{Accelerator, Facts};
+use crate::targets::machine_info::{Accelerator, MachineInfo};
 
 /// Raised when what is frozen changes, or how.
 const RECIPE: &str = "2";
@@ -55,7 +55,7 @@ pub(super) struct Manifest {
     /// How long the boot took, in seconds.
     pub(super) boot: f64,
     /// What the machine said of itself.
-    pub(super) facts: Facts,
+    pub(super) facts: MachineInfo,
     /// The SHA-256 of each of its files.
     sums: BTreeMap<String, String>,
 }
@@ -99,7 +99,7 @@ impl Snapshot {
             let booted = vm.booted(|| {
                 let _ = fs::remove_dir_all(part);
                 private(part)?;
-                let work = Work::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
+                let work = MachineDir::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
                 Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
             });
             let machine = booted.await?;
@@ -149,8 +149,8 @@ impl Snapshot {
             return Ok(snapshot);
         }
         let part = snapshots.join(format!("{key}.{}.part", vm.context.run));
-        let lease = Lease::Path { path: part.clone() };
-        vm.context.ledger.take(lease.clone())?;
+        let lease = Resource::Path { path: part.clone() };
+        vm.context.cleanup.take(lease.clone())?;
         let started = Instant::now();
         vm.context.progress.say(format!("snapshot {kind}: made once"));
         there_is_room(vm, kind, &snapshots)?;
@@ -160,7 +160,7 @@ impl Snapshot {
         remove_others(&snapshots, kind);
         let _ = fs::remove_dir_all(&own);
         fs::rename(&part, &own).with_context(|| format!("{} cannot be put into place", own.display()))?;
-        vm.context.ledger.release(&lease)?;
+        vm.context.cleanup.release(&lease)?;
         let snapshot = Snapshot::open(&own).with_context(|| format!("{} is not complete", own.display()))?;
         Ok(Snapshot { new: true, ..snapshot })
     }
@@ -276,7 +276,7 @@ async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &
     let folder = part.to_owned();
     let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;
     let (key, kind) = (known.0.to_owned(), known.1.to_owned());
-    let facts = Facts { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
+    let facts = MachineInfo { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
     let manifest = Manifest { key, kind, frozen, boot, facts, sums };
     let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
@@ -354,7 +354,7 @@ mod tests {
             kind: kind.into(),
             frozen: "2026-01-01T00:00:00Z".into(),
             boot: 23.0,
-            facts: Facts { snapshot: Some("k of 2026".into()), ..crate::targets::machine_info::recorded() },
+            facts: MachineInfo { snapshot: Some("k of 2026".into()), ..crate::targets::machine_info::recorded() },
             sums: sums(folder.path()).unwrap(),
         };
         fs::write(folder.path().join(Snapshot::MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -21,14 +21,14 @@ const TOLD: usize = 5;
 
 /// What there is, by name, and by what it would be told from another of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inventory(BTreeMap<String, String>);
+pub struct StateSnapshot(BTreeMap<String, String>);
 
-impl Inventory {
+impl StateSnapshot {
     /// Takes the inventory of a machine.
     ///
     /// # Errors
     /// The machine cannot be asked, or it shows nothing.
-    pub async fn take(shell: &Shell) -> anyhow::Result<Inventory> {
+    pub async fn take(shell: &Shell) -> anyhow::Result<StateSnapshot> {
         let said = shell.read(&Command::script(SCRIPT, &[])).await?;
         let things: BTreeMap<String, String> = said
             .lines()
@@ -36,11 +36,11 @@ impl Inventory {
             .map(|(name, what)| (name.into(), what.into()))
             .collect();
         anyhow::ensure!(!things.is_empty(), "{}: it shows no files at all", shell.machine());
-        Ok(Inventory(things))
+        Ok(StateSnapshot(things))
     }
 
     /// What is different later: added, changed, gone; in words, `None` if nothing is.
-    pub fn changes(&self, later: &Inventory) -> Option<String> {
+    pub fn changes(&self, later: &StateSnapshot) -> Option<String> {
         let (before, after) = (&self.0, &later.0);
         let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("{name} is gone"));
         let other = after.iter().filter_map(|(name, what)| match before.get(name) {
@@ -63,8 +63,8 @@ mod tests {
     use super::*;
     use crate::exec::shell::Fake;
 
-    async fn of(text: &str) -> anyhow::Result<Inventory> {
-        Inventory::take(&Shell::fake(Fake::default().answer("sh -s", 0, text))).await
+    async fn of(text: &str) -> anyhow::Result<StateSnapshot> {
+        StateSnapshot::take(&Shell::fake(Fake::default().answer("sh -s", 0, text))).await
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::boot::{ARRIVAL, Trouble, overlay, start};
-use super::machine::{Body, Emulated, Machine, Work, evidence_file};
+use super::machine::{Body, Emulated, Machine, MachineDir, evidence_file};
 use super::qemu::{Devices, Memory};
 use super::snapshot::Snapshot;
 use super::vm::{Urgency, Vm};
@@ -58,7 +58,7 @@ impl NotThawed {
 
 /// Starts a machine from a snapshot. What a call that is given up has made goes with it.
 pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urgency) -> Result<Machine, NotThawed> {
-    let work = Work::make(&vm.context, name)?;
+    let work = MachineDir::make(&vm.context, name)?;
     let (files, ram) = (work.folder.clone(), Memory::Frozen(snapshot.folder.join(Snapshot::MEMORY)));
     start_from(vm, snapshot, work, &files, ram, urgency).await
 }
@@ -66,7 +66,7 @@ pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urge
 /// Starts a machine from a snapshot that is to be frozen once more, in a folder where all that it needs for that is its
 /// own.
 pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &Path) -> Result<Machine, NotThawed> {
-    let work = Work::make(&vm.context, name)?;
+    let work = MachineDir::make(&vm.context, name)?;
     let (from, own) = (snapshot.folder.clone(), part.to_owned());
     let copy = move || {
         let mut names = [Snapshot::MEMORY, keys::DISK].into_iter();
@@ -81,7 +81,7 @@ pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &P
 async fn start_from(
     vm: &Vm,
     snapshot: &Snapshot,
-    work: Work,
+    work: MachineDir,
     files: &Path,
     ram: Memory,
     urgency: Urgency,
@@ -125,7 +125,13 @@ async fn start_from(
     })
 }
 
-async fn arrive(vm: &Vm, snapshot: &Snapshot, qmp: &mut Qmp, login: &Login, work: &Work) -> Result<Shell, Trouble> {
+async fn arrive(
+    vm: &Vm,
+    snapshot: &Snapshot,
+    qmp: &mut Qmp,
+    login: &Login,
+    work: &MachineDir,
+) -> Result<Shell, Trouble> {
     let state = format!("file:{}", snapshot.folder.join(Snapshot::STATE).display());
     qmp.leave_memory_in_its_file().await?;
     qmp.execute("migrate-incoming", json!({ "uri": state })).await?;
@@ -148,7 +154,7 @@ async fn arrive(vm: &Vm, snapshot: &Snapshot, qmp: &mut Qmp, login: &Login, work
     });
     // Both cost the emulated CPUs time, and there are two of them.
     let ((), ssh) = tokio::try_join!(here, knock)?;
-    let shell = Shell::ssh(ssh, vm.context.witness.clone());
+    let shell = Shell::ssh(ssh, vm.context.observer.clone());
     let boot = shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id")).await?;
     match boot.trim_end() == snapshot.manifest.facts.boot {
         true => Ok(shell),

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::boot::{BootFailed, boot};
 use super::definition::Definition;
 use super::image::Image;
-use super::machine::{Machine, Work};
+use super::machine::{Machine, MachineDir};
 use super::qemu::{Board, Devices, Memory, Qemu};
 use super::snapshot::{Preparation, Snapshot};
 use super::thaw::thaw;
@@ -19,7 +19,7 @@ use super::{Context, accelerator};
 use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
 use crate::exec::shell::Shell;
-use crate::targets::machine_info::{Accelerator, Facts};
+use crate::targets::machine_info::{Accelerator, MachineInfo};
 
 /// QEMU's emulation of several CPUs now and then loses a race while the guest moves its PCI windows, and aborts
 /// (`iotlb_to_section: Assertion`); a machine is given this many starts.
@@ -68,7 +68,7 @@ impl Vm {
     /// # Errors
     /// Something is missing on this host; the error names the remedy.
     pub async fn of(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Vm> {
-        let qemu = Qemu::installed(&Shell::local(context.witness.clone()), arch).await?;
+        let qemu = Qemu::installed(&Shell::local(context.observer.clone()), arch).await?;
         let image = Image::provide(definition, arch, context).await?;
         let trial = tempfile::tempdir().context("there is no room for a temporary folder")?;
         let accelerator = accelerator::choose(context, &qemu, &image, arch, trial.path()).await;
@@ -153,7 +153,7 @@ impl Vm {
     ///
     /// # Errors
     /// As for [`Vm::machine`].
-    pub async fn facts(&self) -> Result<Facts, ProvisionError> {
+    pub async fn facts(&self) -> Result<MachineInfo, ProvisionError> {
         Ok(self.snapshot().await?.manifest.facts.clone())
     }
 
@@ -163,7 +163,7 @@ impl Vm {
     /// As for [`Vm::machine`].
     pub async fn boot(&self, name: &str) -> Result<Machine, ProvisionError> {
         self.booted(|| {
-            let work = Work::make(&self.context, name)?;
+            let work = MachineDir::make(&self.context, name)?;
             let files = work.folder.clone();
             Ok((work, files, Memory::Anonymous))
         })
@@ -173,7 +173,7 @@ impl Vm {
     /// Boots a machine where `prepare` says; once more where QEMU crashes.
     pub(super) async fn booted(
         &self,
-        prepare: impl Fn() -> anyhow::Result<(Work, PathBuf, Memory)>,
+        prepare: impl Fn() -> anyhow::Result<(MachineDir, PathBuf, Memory)>,
     ) -> Result<Machine, ProvisionError> {
         let mut crash = 0;
         loop {
@@ -215,8 +215,8 @@ impl Vm {
     }
 
     /// What a machine says of itself, and what its host knows of it.
-    pub(super) fn completed(&self, facts: Facts) -> Facts {
-        Facts { qemu: Some(self.qemu.version.clone()), image: Some(self.image.manifest.key.clone()), ..facts }
+    pub(super) fn completed(&self, facts: MachineInfo) -> MachineInfo {
+        MachineInfo { qemu: Some(self.qemu.version.clone()), image: Some(self.image.manifest.key.clone()), ..facts }
     }
 
     /// The snapshot that all machines come of.

@@ -120,7 +120,7 @@ fn what_cannot_be_reported_is_told_and_the_rest_is_reported() {
 fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
     let project = Project::new();
     run(&project, &[]);
-    let compare = |folders: &[&str]| project.assay(&[&["report"], folders].concat());
+    let compare = |folders: &[&str]| project.assay(&[&["compare"], folders].concat());
     told(&mut compare(&["run", "run"]), 2, &["is named twice: name it once"]);
     told(&mut compare(&["run", "features"]), 2, &["features"]);
     project.change("features/a8_findings.feature", "72 %", "82 %");

@@ -92,8 +92,8 @@ impl Drop for Project {
         let names =
             |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
         for run in names(self.path("target/assay")) {
-            let workshop = Path::new("/tmp").join(format!("assay-{}", run.display()));
-            assert!(!workshop.exists(), "{} is left", workshop.display());
+            let build_dir = Path::new("/tmp").join(format!("assay-{}", run.display()));
+            assert!(!build_dir.exists(), "{} is left", build_dir.display());
         }
         assert_eq!(names(self.path("cache/leases")).count(), 0, "a ledger is left");
     }
@@ -141,7 +141,7 @@ fn a_wrong_target_is_told_which_there_are() {
             format!("assay: what {target} is is known once somebody has looked at it: ci/e2e --target {target}");
         told(&mut project.assay(&["plan", "--target", target]), 2, &[&unseen]);
         told(&mut project.assay(&["setup", target]), 2, &[&elsewhere.replace("ec2", target)]);
-        told(&mut project.assay(&["plan", "--claims", "--target", target]), 0, &[target, "needs an AWS account"]);
+        told(&mut project.assay(&["coverage", "--target", target]), 0, &[target, "needs an AWS account"]);
     }
 }
 
@@ -353,18 +353,17 @@ fn every_claim_is_told_with_where_it_is_covered() {
     let project = Project::new();
     let rows: Value = serde_json::from_str(&told(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
     let count = |control: bool| rows.as_array().unwrap().iter().filter(|row| row["control"] == control).count();
-    let claims = told(&mut project.assay(&["plan", "--claims", "--json"]), 0, &[]);
+    let claims = told(&mut project.assay(&["coverage", "--json"]), 0, &[]);
     let claims: Vec<Value> = serde_json::from_str(&claims).unwrap();
     let controls = claims.iter().map(|claim| claim["controls"].as_array().unwrap().len());
     assert_eq!((claims.len(), controls.sum::<usize>()), (count(false), count(true)));
     assert!(claims.iter().all(|claim| claim["targets"]["vm:arm64"]["decision"].is_string()));
-    let table = told(&mut project.assay(&["plan", "--claims"]), 0, &["bound: ", "0 NOT covered"]);
+    let table = told(&mut project.assay(&["coverage"]), 0, &["bound: ", "0 NOT covered"]);
     assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
-    let one = told(&mut project.assay(&["plan", "--claims", "--target", "vm:arm64"]), 0, &["judged on vm:arm64"]);
+    let one = told(&mut project.assay(&["coverage", "--target", "vm:arm64"]), 0, &["judged on vm:arm64"]);
     assert!(one.contains("not covered: A4-1") && one.contains("needs an AWS account: ci/e2e --target ec2"), "{one}");
     assert!(!one.contains("vm:amd64"), "{one}");
-    let all =
-        told(&mut project.assay(&["plan", "--claims", "--target", "ec2"]), 0, &["judged on ec2, 0 only recorded"]);
+    let all = told(&mut project.assay(&["coverage", "--target", "ec2"]), 0, &["judged on ec2, 0 only recorded"]);
     assert!(all.contains("0 NOT covered"), "{all}");
 
     project.change("features/a5_device.feature", "@A5-4", "@A5-44");
@@ -377,8 +376,8 @@ fn every_claim_is_told_with_where_it_is_covered() {
         "claim A3-1 has no scenario",
         "claim A5-4 has no scenario",
     ];
-    told(&mut project.assay(&["plan", "--claims"]), 2, &texts);
-    told(&mut project.assay(&["plan", "--claims", "--json"]), 2, &texts);
+    told(&mut project.assay(&["coverage"]), 2, &texts);
+    told(&mut project.assay(&["coverage", "--json"]), 2, &texts);
     assert!(!project.path("target").exists() && !project.path("cache").exists(), "a plan leaves nothing");
 }
 
@@ -400,7 +399,7 @@ fn what_runs_have_left_is_removed() {
     let expected = serde_json::json!({ "removed": [left], "troubles": [] });
     assert_eq!(said(&mut project.assay(&["gc", "--json"])), expected);
     assert!(!left.exists() && image.exists());
-    let living = assay::exec::cleanup::Ledger::open(&ledgers, "living").unwrap();
+    let living = assay::exec::cleanup::CleanupJournal::open(&ledgers, "living").unwrap();
     told(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
     drop(living);
     let expected = serde_json::json!({ "removed": [image], "troubles": [] });
@@ -415,12 +414,13 @@ fn a_build_without_aws_says_which_command_looks_there() {
     let command = "`cargo run --features aws -- gc`";
     told(&mut project.assay(&["gc", "--region", "us-east-1"]), 2, &["this build has no AWS", command]);
     let cache = project.path("another");
-    let ledger = cache.join("leases/killed.jsonl");
-    fs::create_dir_all(ledger.parent().unwrap()).unwrap();
-    fs::write(&ledger, "{\"kind\":\"cloud\",\"run\":\"killed\",\"region\":\"us-east-1\",\"endpoint\":null}\n").unwrap();
+    let cleanup = cache.join("leases/killed.jsonl");
+    fs::create_dir_all(cleanup.parent().unwrap()).unwrap();
+    fs::write(&cleanup, "{\"kind\":\"cloud\",\"run\":\"killed\",\"region\":\"us-east-1\",\"endpoint\":null}\n")
+        .unwrap();
     let mut gc = project.assay(&["gc"]);
     told(gc.env("ASSAY_CACHE", &cache), 3, &["what run killed made in us-east-1 may be left", command]);
-    assert!(ledger.exists());
+    assert!(cleanup.exists());
 }
 
 #[test]

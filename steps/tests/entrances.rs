@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assay::exec::command::Command;
-use assay::exec::shell::{Entrance, Nobody, Shell, Ssh};
+use assay::exec::shell::{NoopObserver, Shell, Ssh, SshDestination};
 use tempfile::TempDir;
 
 use crate::sshd::{Sshd, me, new_key};
@@ -62,24 +62,31 @@ impl Home {
     }
 
     /// How to enter a host by its name in ssh_config.
-    fn alias(&self, host: &str) -> Entrance {
-        Entrance { user: me(), host: host.into(), port: None, host_key: None, home: self.0.path().into(), agent: None }
+    fn alias(&self, host: &str) -> SshDestination {
+        SshDestination {
+            user: me(),
+            host: host.into(),
+            port: None,
+            host_key: None,
+            home: self.0.path().into(),
+            agent: None,
+        }
     }
 
     /// How to enter what listens on this port.
-    fn port(&self, port: u16) -> Entrance {
-        Entrance { port: Some(port), ..self.alias("127.0.0.1") }
+    fn port(&self, port: u16) -> SshDestination {
+        SshDestination { port: Some(port), ..self.alias("127.0.0.1") }
     }
 }
 
 /// Enters, and gives a shell there.
-async fn enter(entrance: &Entrance) -> Shell {
+async fn enter(entrance: &SshDestination) -> Shell {
     let ssh = Ssh::enter(entrance).await.unwrap_or_else(|error| panic!("{error}"));
-    Shell::ssh(ssh, Arc::new(Nobody))
+    Shell::ssh(ssh, Arc::new(NoopObserver))
 }
 
 /// Why it cannot be entered.
-async fn refusal(entrance: &Entrance) -> String {
+async fn refusal(entrance: &SshDestination) -> String {
     match Ssh::enter(entrance).await {
         Ok(_) => panic!("{entrance:?} was entered"),
         Err(error) => error.to_string(),

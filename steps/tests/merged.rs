@@ -1,4 +1,4 @@
-//! Several runs in one bundle: merged by `assay report --merge`, and made so by a run on several targets.
+//! Several runs in one bundle: merged by `assay merge`, and made so by a run on several targets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -76,9 +76,9 @@ fn a_run_on_several_targets_leaves_one_bundle_with_a_column_for_each() {
     told(&mut project.assay(&["report", "both", "--out", "elsewhere"]), 0, &["elsewhere/report.html"]);
     told(&mut project.assay(&["report", "both", "--sign", "x"]), 2, &["sign the runs, then merge them"]);
     let parts = "is merged of several runs: name one of them, ";
-    told(&mut project.assay(&["report", "both", "both/parts/vm-amd64"]), 2, &[parts, "both/parts/vm-arm64"]);
+    told(&mut project.assay(&["compare", "both", "both/parts/vm-amd64"]), 2, &[parts, "both/parts/vm-arm64"]);
     told(&mut project.assay(&["selfcheck", "both"]), 2, &[parts]);
-    told(&mut project.assay(&["report", "both/parts/vm-amd64", "both/parts/vm-arm64"]), 0, &["A8-4"]);
+    told(&mut project.assay(&["compare", "both/parts/vm-amd64", "both/parts/vm-arm64"]), 0, &["A8-4"]);
     let path = folder.join("verdicts.json");
     fs::write(
         &path,
@@ -98,7 +98,7 @@ fn runs_are_merged_into_a_new_folder_and_what_does_not_go_together_leaves_nothin
     let project = Project::new();
     both(&project);
     let [amd64, arm64] = ["both/parts/vm-amd64", "both/parts/vm-arm64"];
-    let merge = |out: &str, parts: &[&str]| project.assay(&[&["report", "--merge", out], parts].concat());
+    let merge = |out: &str, parts: &[&str]| project.assay(&[&["merge", "-o", out], parts].concat());
     told(
         &mut merge("out/new", &[amd64, arm64]),
         0,
@@ -106,7 +106,7 @@ fn runs_are_merged_into_a_new_folder_and_what_does_not_go_together_leaves_nothin
     );
     told(&mut project.assay(&["verify", "out/new"]), 0, &["everything agrees"]);
     let facts: Value =
-        serde_json::from_str(&told(&mut project.assay(&["report", "--merge", "o", amd64, "--json"]), 0, &[])).unwrap();
+        serde_json::from_str(&told(&mut project.assay(&["merge", "-o", "o", amd64, "--json"]), 0, &[])).unwrap();
     assert_eq!((&facts["targets"], &facts["parts"][0]["target"]), (&json!(["vm:amd64"]), &json!("vm:amd64")));
     told(&mut merge("out/new", &[amd64, arm64]), 2, &["out/new is not empty: runs are merged into a new folder"]);
     told(&mut merge("both/parts/vm-amd64/in", &[amd64, arm64]), 2, &["is inside of ", "name a folder elsewhere"]);
@@ -135,7 +135,7 @@ fn a_run_that_was_killed_is_merged_as_far_as_it_came() {
     let project = Project::new();
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
     project.change("fixtures/selfcheck/verdicts.json", "\"complete\": true", "\"complete\": false");
-    let mut merge = project.assay(&["report", "--merge", "out", "fixtures/selfcheck"]);
+    let mut merge = project.assay(&["merge", "-o", "out", "fixtures/selfcheck"]);
     told(&mut merge, 3, &["did not come to its end", "exit status 3; evidence: out"]);
     assert!(project.path("out/parts/vm-amd64/report.html").exists(), "the page of the whole leads there");
     assert!(!project.path("fixtures/selfcheck/report.html").exists(), "what is merged is left as it is");
@@ -152,7 +152,7 @@ fn the_worst_of_the_targets_is_the_exit_status_and_a_mistake_leaves_nothing() {
     told(&mut project.e2e(&two), 1, &["✘ A8-4  vm:amd64, vm:arm64: fails: ", "exit status 1; evidence: "]);
     let run = fs::canonicalize(project.path("target/assay/latest")).unwrap();
     told(
-        &mut project.assay(&["report", "--merge", "m", &run.join("parts/vm-arm64").display().to_string()]),
+        &mut project.assay(&["merge", "-o", "m", &run.join("parts/vm-arm64").display().to_string()]),
         1,
         &["a claim fails"],
     );

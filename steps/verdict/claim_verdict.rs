@@ -192,7 +192,7 @@ pub fn settle(attempts: &[Attempt]) -> Outcome {
 
 /// All that is known of a claim.
 #[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
+pub struct ClaimInput<'a> {
     /// What the plan decided for its scenario.
     pub decision: &'a Decision,
     /// The attempts at its scenario.
@@ -205,13 +205,15 @@ pub struct Case<'a> {
     pub on: Date,
 }
 
-impl Case<'_> {
+impl ClaimInput<'_> {
     /// What is to be said of the claim, and why.
     pub fn conclude(&self) -> (Verdict, String) {
         let settled = settle(self.attempts);
         let (verdict, reason) = match self.decision {
             Decision::Skip(why) => return (Verdict::NotRun, why.clone()),
-            Decision::Record(unjudged) if !self.attempts.is_empty() && settled.verdict != Verdict::Inconclusive => {
+            Decision::MeasureOnly(unjudged)
+                if !self.attempts.is_empty() && settled.verdict != Verdict::Inconclusive =>
+            {
                 return (Verdict::NotRun, format!("{}: {}", unjudged.why(), settled.reason));
             }
             _ => self.in_the_light_of_controls(settled),

@@ -6,7 +6,7 @@ use crate::verdict::{Check, Judged, Rule, Source};
 
 /// What is put to the proof: its samples, and the files of the run they were read from.
 #[derive(Clone, Debug, Default)]
-pub struct Subject {
+pub struct SampleSet {
     /// The samples.
     pub samples: Vec<Sample>,
     /// Where they are from: each of these was to give some.
@@ -17,9 +17,9 @@ pub struct Subject {
     pub commands: Vec<u64>,
 }
 
-impl Subject {
+impl SampleSet {
     /// Takes in another subject: what is said is then said of both.
-    pub fn extend(&mut self, other: Subject) {
+    pub fn extend(&mut self, other: SampleSet) {
         self.samples.extend(other.samples);
         self.sources.extend(other.sources);
         self.files.extend(other.files);

@@ -11,10 +11,10 @@ use crate::base::digest::sha256;
 use crate::base::platform::Arch;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::Lease;
+use crate::exec::cleanup::Resource;
 use crate::exec::command::Command;
 use crate::targets::{Distribution, mirror_address};
-use crate::workloads::{Image, Workshop};
+use crate::workloads::{BuildDir, Image};
 
 const MAKE: &str = include_str!("../../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../../fixtures/conventional/hello.py");
@@ -115,7 +115,7 @@ fn folder(cache: &Path) -> PathBuf {
 /// # Errors
 /// Where it cannot be made or loaded.
 pub async fn image(
-    workshop: &Workshop,
+    build_dir: &BuildDir,
     settings: &Settings,
     arch: Arch,
     program: Program,
@@ -127,36 +127,36 @@ pub async fn image(
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mirror = mirror_address(settings);
         progress.say(format!("image of {}: making it from {mirror}, once", program.name()));
-        make(workshop, program, DISTRIBUTION.suite(), arch, &mirror, &kept).await.with_context(|| {
+        make(build_dir, program, DISTRIBUTION.suite(), arch, &mirror, &kept).await.with_context(|| {
             format!("image of {} cannot be made from {mirror}: ci/setup installs mmdebstrap", program.name())
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = Image::load_as(workshop, program.name(), &wanted).await;
+    let loaded = Image::load_as(build_dir, program.name(), &wanted).await;
     loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
 }
 
 async fn make(
-    workshop: &Workshop,
+    build_dir: &BuildDir,
     program: Program,
     suite: &str,
     arch: Arch,
     mirror: &str,
     kept: &Path,
 ) -> anyhow::Result<()> {
-    let room = workshop.room("slim")?;
+    let room = build_dir.room("slim")?;
     let mut given = PathBuf::new();
     if let Some((name, text)) = program.file() {
         given = room.join(name);
         fs::write(&given, text).with_context(|| format!("cannot write {}", given.display()))?;
     }
     // Whoever makes it at the same time has another run's id; what is half made goes with the run.
-    let part = kept.with_extension(format!("{}.part", workshop.run));
-    workshop.ledger.take(Lease::Path { path: part.clone() })?;
+    let part = kept.with_extension(format!("{}.part", build_dir.run));
+    build_dir.cleanup.take(Resource::Path { path: part.clone() })?;
     let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());
     let parameters = [&*part_text, program.package(), suite, arch.debian(), mirror, &*room, &*given];
     let parameters = [&parameters, program.command()].concat();
-    workshop.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
+    build_dir.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
     fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))
 }
 
@@ -165,7 +165,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::exec::cleanup::Ledger;
+    use crate::exec::cleanup::CleanupJournal;
     use crate::exec::shell::{Fake, Shell};
 
     #[test]
@@ -197,9 +197,9 @@ mod tests {
     #[tokio::test]
     async fn an_image_that_cannot_be_made_names_the_mirror_and_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Arc::new(Ledger::open(folder.path(), "r1").unwrap());
-        let workshop =
-            Workshop { shell: Shell::fake(Fake::default()), ledger, run: "r1".into(), folder: folder.path().into() };
+        let cleanup = Arc::new(CleanupJournal::open(folder.path(), "r1").unwrap());
+        let build_dir =
+            BuildDir { shell: Shell::fake(Fake::default()), cleanup, run: "r1".into(), folder: folder.path().into() };
         let settings = Settings {
             root: folder.path().into(),
             cache: folder.path().join("cache"),
@@ -212,11 +212,11 @@ mod tests {
             job_summary: None,
             caller: None,
             region: None,
-            stand_in: crate::base::settings::StandIn::default(),
+            stand_in: crate::base::settings::FakeAws::default(),
             secrets: Vec::new(),
         };
         let quiet = Progress::to(|_| ());
-        let error = image(&workshop, &settings, Arch::Amd64, Program::Python, &quiet).await.unwrap_err().to_string();
+        let error = image(&build_dir, &settings, Arch::Amd64, Program::Python, &quiet).await.unwrap_err().to_string();
         assert!(error.starts_with("image of python cannot be made from http://mirror: "), "{error}");
         assert_eq!(fs::read_dir(folder.path().join("cache/containers")).unwrap().count(), 0);
     }

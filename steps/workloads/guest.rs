@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::{Module, Workshop, text};
+use super::{BuildDir, Module, text};
 use crate::exec::command::{Command, Status};
 
 /// The whole of the build, so that it can be repeated by hand. Cargo's own settings from outside (flags, wrappers,
@@ -65,11 +65,11 @@ impl Build {
 /// # Errors
 /// Where there is no such guest, its source cannot be copied, or no compiler says its name: then nothing was judged. That
 /// the guest does not compile is no error here.
-pub async fn build(workshop: &Workshop, root: &Path, name: &str) -> anyhow::Result<Build> {
+pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Result<Build> {
     let source = root.join("guest");
     let manifest = source.join(name).join("Cargo.toml");
     ensure!(manifest.is_file(), "guest {name} does not exist: there is no {}", manifest.display());
-    let room = workshop.room(&format!("build-{name}"))?;
+    let room = build_dir.room(&format!("build-{name}"))?;
     copy(&source, &room.join("guest")).with_context(|| format!("cannot copy {}", source.display()))?;
     let toolchain = root.join("rust-toolchain.toml");
     if toolchain.is_file() {
@@ -78,7 +78,7 @@ pub async fn build(workshop: &Workshop, root: &Path, name: &str) -> anyhow::Resu
     }
 
     let command = Command::new("sh").args(["-c", SCRIPT, "build", text(&room)?, name]).time_limit(TIME_LIMIT);
-    let output = workshop.shell.run(&command).await?;
+    let output = build_dir.shell.run(&command).await?;
     let rustc = output.text().trim().to_owned();
     let said = output.errors();
     ensure!(
@@ -122,7 +122,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::exec::cleanup::Ledger;
+    use crate::exec::cleanup::CleanupJournal;
     use crate::exec::shell::{Fake, Shell};
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
         let built = async |fake: Fake| {
             let ledgers = tempfile::tempdir().unwrap();
             let run = format!("guest-{}", std::process::id());
-            let ledger = Arc::new(Ledger::open(ledgers.path(), &run).unwrap());
-            build(&Workshop::open(Shell::fake(fake), ledger, &run).unwrap(), root, "hello").await
+            let cleanup = Arc::new(CleanupJournal::open(ledgers.path(), &run).unwrap());
+            build(&BuildDir::open(Shell::fake(fake), cleanup, &run).unwrap(), root, "hello").await
         };
         let none = built(Fake::default()).await.unwrap_err().to_string();
         assert!(none.starts_with("guest hello was not built, for want of a compiler: "), "{none}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Layout, Module, Workshop, text};
+use super::{BuildDir, Layout, Module, text};
 use crate::base::unit::Bytes;
 use crate::exec::command::Command;
 
@@ -62,8 +62,8 @@ impl Image {
     ///
     /// # Errors
     /// Where the module cannot be copied or Podman does not build it.
-    pub async fn build(workshop: &Workshop, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
-        let context = workshop.room("context")?;
+    pub async fn build(build_dir: &BuildDir, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
+        let context = build_dir.room("context")?;
         let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
         fs::write(context.join(module.file_name()), &module.bytes)?;
         if let Some((name, bytes)) = &recipe.extra {
@@ -72,15 +72,15 @@ impl Image {
         }
         fs::write(context.join("Containerfile"), containerfile)?;
 
-        let (storage, reference) = (Storage::new(workshop)?, workshop.reference(name));
+        let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
         // Of the same module the same image comes, whenever it is built.
         let mut command = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
         command = command.args(["--tag", &reference]);
         if let Some(annotation) = &recipe.annotation {
             command = command.args(["--annotation", annotation]);
         }
-        workshop.shell.read(&command.arg(text(&context)?)).await?;
-        let layout = lay_out(workshop, &storage, &reference).await?;
+        build_dir.shell.read(&command.arg(text(&context)?)).await?;
+        let layout = lay_out(build_dir, &storage, &reference).await?;
         Ok(Image { reference, layout, storage })
     }
 
@@ -98,28 +98,28 @@ impl Image {
     ///
     /// # Errors
     /// Where there is no such image or it is none; a folder or file is looked at before Podman is asked.
-    pub async fn load(workshop: &Workshop, wanted: &str) -> anyhow::Result<Image> {
-        Image::load_as(workshop, "given", wanted).await
+    pub async fn load(build_dir: &BuildDir, wanted: &str) -> anyhow::Result<Image> {
+        Image::load_as(build_dir, "given", wanted).await
     }
 
     /// As [`Image::load`], for an image beside the one under test: it goes by `name`.
     ///
     /// # Errors
     /// Where there is no such image or it is none.
-    pub async fn load_as(workshop: &Workshop, name: &str, wanted: &str) -> anyhow::Result<Image> {
+    pub async fn load_as(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
             Source::Archive { path, tag } => {
-                let room = workshop.room("given")?;
+                let room = build_dir.room("given")?;
                 unpack(&path, &room)?;
                 Layout::read(&room, tag.as_deref()).with_context(|| format!("{} is no OCI image", path.display()))?
             }
-            Source::Name(name) => fetch(workshop, &name).await?,
+            Source::Name(name) => fetch(build_dir, &name).await?,
         };
-        let (storage, reference) = (Storage::new(workshop)?, workshop.reference(name));
-        let archive = workshop.room("archive")?.join("image.tar");
+        let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
+        let archive = build_dir.room("archive")?.join("image.tar");
         layout.archive(&reference, &archive)?;
-        workshop.shell.read(&storage.podman(&["load", "--quiet", "--input", text(&archive)?])).await?;
+        build_dir.shell.read(&storage.podman(&["load", "--quiet", "--input", text(&archive)?])).await?;
         Ok(Image { reference, layout, storage })
     }
 
@@ -127,11 +127,11 @@ impl Image {
     ///
     /// # Errors
     /// Where Podman does not say.
-    pub async fn counted(&self, workshop: &Workshop) -> anyhow::Result<Counted> {
+    pub async fn counted(&self, build_dir: &BuildDir) -> anyhow::Result<Counted> {
         let inspect = self.podman(&["image", "inspect", "--format", "{{.Size}}", &self.reference]);
-        let size = workshop.shell.read(&inspect).await?;
+        let size = build_dir.shell.read(&inspect).await?;
         let images = self.podman(&["images", "--noheading", "--format", "{{.Size}}", &self.reference]);
-        let shown = workshop.shell.read(&images).await?;
+        let shown = build_dir.shell.read(&images).await?;
         let bytes = size.trim().parse().with_context(|| format!("podman counts {size:?}, which is no size"))?;
         Ok(Counted { bytes: Bytes(bytes), shown: shown.trim().to_owned() })
     }
@@ -150,29 +150,29 @@ impl Image {
     ///
     /// # Errors
     /// Where it holds none or several.
-    pub fn module(&self, workshop: &Workshop) -> anyhow::Result<Module> {
-        Module::read(&self.layout.extract_module(&workshop.room("module")?)?)
+    pub fn module(&self, build_dir: &BuildDir) -> anyhow::Result<Module> {
+        Module::read(&self.layout.extract_module(&build_dir.room("module")?)?)
     }
 }
 
 /// Writes an image as it would be pushed: with compressed layers.
-async fn lay_out(workshop: &Workshop, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
-    let folder = workshop.room("layout")?;
+async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
+    let folder = build_dir.room("layout")?;
     let target = format!("oci:{}:image", text(&folder)?);
-    workshop.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
+    build_dir.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
     Layout::read(&folder, None)
 }
 
 /// An image by its name: the user's own storage has it, or a registry.
-async fn fetch(workshop: &Workshop, name: &str) -> anyhow::Result<Layout> {
-    let here = workshop.shell.run(&Command::new("podman").args(["image", "exists", name])).await?;
+async fn fetch(build_dir: &BuildDir, name: &str) -> anyhow::Result<Layout> {
+    let here = build_dir.shell.run(&Command::new("podman").args(["image", "exists", name])).await?;
     if here.succeeded() {
-        return lay_out(workshop, &Storage::Users, name).await;
+        return lay_out(build_dir, &Storage::Users, name).await;
     }
-    let storage = Storage::new(workshop)?;
+    let storage = Storage::new(build_dir)?;
     let pull = storage.podman(&["pull", "--quiet", tls(name), name]).time_limit(PULL_LIMIT);
-    workshop.shell.read(&pull).await.with_context(|| format!("image {name} can be had nowhere"))?;
-    lay_out(workshop, &storage, name).await
+    build_dir.shell.read(&pull).await.with_context(|| format!("image {name} can be had nowhere"))?;
+    lay_out(build_dir, &storage, name).await
 }
 
 /// Where Podman keeps images.
@@ -186,8 +186,8 @@ pub(crate) enum Storage {
 }
 
 impl Storage {
-    pub(crate) fn new(workshop: &Workshop) -> anyhow::Result<Storage> {
-        workshop.room("storage").map(Storage::Fresh)
+    pub(crate) fn new(build_dir: &BuildDir) -> anyhow::Result<Storage> {
+        build_dir.room("storage").map(Storage::Fresh)
     }
 
     /// A Podman command on it. The plain `vfs` driver works everywhere and mounts nothing that could be left behind.

@@ -16,7 +16,7 @@ pub use local::{Local, MADE, image, password, point_testcontainers_at, runtime, 
 use crate::exec::command::{Command, Output, tail};
 use crate::exec::shell::ShellError;
 use crate::targets::repository::Refusal;
-use crate::workloads::{Image, PULL_LIMIT, Storage, Workshop, tls};
+use crate::workloads::{BuildDir, Image, PULL_LIMIT, Storage, tls};
 
 /// How long to wait before each further attempt, where a registry was asked too often.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -103,11 +103,11 @@ pub struct Pull {
 ///
 /// # Errors
 /// [`Refusal::Unauthorized`] where the registry does not accept it.
-pub async fn login(workshop: &Workshop, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
-    let auth_file = workshop.room("login")?.join("auth.json");
+pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
+    let auth_file = build_dir.room("login")?.join("auth.json");
     let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
     let command = command.args(["--authfile", &auth_file.to_string_lossy(), host]).stdin(password);
-    accepted(workshop.shell.run(&command).await?)?;
+    accepted(build_dir.shell.run(&command).await?)?;
     Ok(Login { auth_file })
 }
 
@@ -115,20 +115,20 @@ pub async fn login(workshop: &Workshop, host: &str, user: &str, password: &str) 
 ///
 /// # Errors
 /// [`Refusal::Unauthorized`] where the registry does not allow it.
-pub async fn push(workshop: &Workshop, image: &Image, login: &Login, reference: &str) -> Result<Pushed, Refusal> {
+pub async fn push(build_dir: &BuildDir, image: &Image, login: &Login, reference: &str) -> Result<Pushed, Refusal> {
     let auth_file = login.auth_file.to_string_lossy();
-    push_by(workshop, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
+    push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
 }
 
 /// Pushes an image as somebody with no credentials anywhere.
 ///
 /// # Errors
 /// [`Refusal::Unauthorized`] where the registry does not allow it, as it should not.
-pub async fn push_anonymously(workshop: &Workshop, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
+pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
     patiently(async || {
-        let nobody = Nobody::new(workshop)?;
-        let pushed = push_by(workshop, image, reference, |command| nobody.runs(command)).await;
-        nobody.leave(workshop).await;
+        let nobody = AnonymousUser::new(build_dir)?;
+        let pushed = push_by(build_dir, image, reference, |command| nobody.runs(command)).await;
+        nobody.leave(build_dir).await;
         pushed
     })
     .await
@@ -147,15 +147,15 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Re
 }
 
 async fn push_by(
-    workshop: &Workshop,
+    build_dir: &BuildDir,
     image: &Image,
     reference: &str,
     by: impl FnOnce(Command) -> Command,
 ) -> Result<Pushed, Refusal> {
-    let file = workshop.room("push")?.join("digest");
+    let file = build_dir.room("push")?.join("digest");
     let digest_file = file.to_string_lossy();
     let push = ["push", "--quiet", tls(reference), "--digestfile", &digest_file, &image.reference, reference];
-    accepted(workshop.shell.run(&by(image.podman(&push))).await?)?;
+    accepted(build_dir.shell.run(&by(image.podman(&push))).await?)?;
     let digest = fs::read_to_string(&file).with_context(|| format!("cannot read {digest_file}"))?;
     Ok(Pushed { reference: reference.to_owned(), digest: digest.trim().to_owned() })
 }
@@ -164,25 +164,25 @@ async fn push_by(
 ///
 /// # Errors
 /// [`Refusal::Unauthorized`] where the registry demands a login.
-pub async fn pull_anonymously(workshop: &Workshop, reference: &str) -> Result<Pull, Refusal> {
+pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Refusal> {
     patiently(async || {
-        let nobody = Nobody::new(workshop)?;
-        let pull = pull_by(workshop, &nobody, reference).await;
-        nobody.leave(workshop).await;
+        let nobody = AnonymousUser::new(build_dir)?;
+        let pull = pull_by(build_dir, &nobody, reference).await;
+        nobody.leave(build_dir).await;
         pull
     })
     .await
 }
 
-async fn pull_by(workshop: &Workshop, nobody: &Nobody, reference: &str) -> Result<Pull, Refusal> {
-    let storage = Storage::new(workshop)?;
-    let environment = workshop.shell.read(&nobody.runs(Command::new("env"))).await?;
+async fn pull_by(build_dir: &BuildDir, nobody: &AnonymousUser, reference: &str) -> Result<Pull, Refusal> {
+    let storage = Storage::new(build_dir)?;
+    let environment = build_dir.shell.read(&nobody.runs(Command::new("env"))).await?;
     // Its log tells where it looked for credentials, and whom it asked for a token.
     let pull = storage.podman(&["--log-level=debug", "pull", "--quiet", tls(reference), reference]);
     let pull = pull.time_limit(PULL_LIMIT);
-    let pulled = accepted(workshop.shell.run(&nobody.runs(pull)).await?)?;
+    let pulled = accepted(build_dir.shell.run(&nobody.runs(pull)).await?)?;
     let inspect = storage.podman(&["image", "inspect", reference]);
-    let inspected = workshop.shell.read(&nobody.runs(inspect)).await?;
+    let inspected = build_dir.shell.read(&nobody.runs(inspect)).await?;
     let (digest, config_digest) = digests(&inspected)?;
     Ok(Pull {
         reference: reference.to_owned(),
@@ -229,11 +229,11 @@ fn digests(inspected: &str) -> anyhow::Result<(String, String)> {
 
 /// Somebody with an empty home, an empty auth file, and nothing else in the environment.
 #[derive(Debug)]
-struct Nobody(PathBuf);
+struct AnonymousUser(PathBuf);
 
-impl Nobody {
-    fn new(workshop: &Workshop) -> anyhow::Result<Nobody> {
-        let folder = workshop.room("nobody")?;
+impl AnonymousUser {
+    fn new(build_dir: &BuildDir) -> anyhow::Result<AnonymousUser> {
+        let folder = build_dir.room("nobody")?;
         let make = || {
             for name in ["home", "run"] {
                 fs::create_dir(folder.join(name))?;
@@ -242,7 +242,7 @@ impl Nobody {
             fs::write(folder.join("auth.json"), "{}\n")
         };
         make().with_context(|| format!("cannot write to {}", folder.display()))?;
-        Ok(Nobody(folder))
+        Ok(AnonymousUser(folder))
     }
 
     fn auth_file(&self) -> PathBuf {
@@ -259,9 +259,9 @@ impl Nobody {
     }
 
     /// Without root Podman leaves a process behind that holds its user namespace: it goes too.
-    async fn leave(&self, workshop: &Workshop) {
+    async fn leave(&self, build_dir: &BuildDir) {
         if let Ok(pid) = fs::read_to_string(self.0.join("run/libpod/tmp/pause.pid")) {
-            let _ = workshop.shell.run(&Command::new("kill").arg(pid.trim())).await;
+            let _ = build_dir.shell.run(&Command::new("kill").arg(pid.trim())).await;
         }
     }
 }
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn nobody_has_nothing_that_could_hold_a_credential() {
         let folder = tempfile::tempdir().unwrap();
-        let nobody = Nobody(folder.path().to_owned());
+        let nobody = AnonymousUser(folder.path().to_owned());
         let command = nobody.runs(Command::new("podman"));
         let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
         assert!(command.clean_env, "nothing of the caller's environment");

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::platform::{Arch, TargetSpec};
-use crate::base::settings::StandIn;
-use crate::claims::register::{Claim, Need};
+use crate::base::settings::FakeAws;
+use crate::claims::register::{Claim, Requirement};
 
 /// What becomes of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,8 @@ pub enum Decision {
     /// It runs and is judged.
     Run,
     /// It runs, its samples are kept, and it is not judged: the reason.
-    Record(Unjudged),
+    #[serde(rename = "record")]
+    MeasureOnly(NotJudgedReason),
     /// It does not run: the reason.
     Skip(String),
 }
@@ -21,37 +22,37 @@ pub enum Decision {
 /// Why what is measured is not judged. Stored as the text that people read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub enum Unjudged {
+pub enum NotJudgedReason {
     /// Its CPU is taken to be emulated. Where the machine turns out to have one at native speed, it is judged.
     EmulatedCpu,
     /// Something stands in for AWS: what it does says nothing about AWS, on whatever machine.
-    StandIn,
+    FakeAws,
     /// For a reason that this version does not know.
     Other(String),
 }
 
-impl Unjudged {
+impl NotJudgedReason {
     /// The reason, as people read it.
     pub fn why(&self) -> &str {
         match self {
-            Unjudged::EmulatedCpu => Need::NativeCpu.missing(),
-            Unjudged::StandIn => "measured on a stand-in for AWS: recorded, not judged",
-            Unjudged::Other(why) => why,
+            NotJudgedReason::EmulatedCpu => Requirement::NativeCpu.missing(),
+            NotJudgedReason::FakeAws => "measured on a stand-in for AWS: recorded, not judged",
+            NotJudgedReason::Other(why) => why,
         }
     }
 }
 
-impl From<String> for Unjudged {
-    fn from(why: String) -> Unjudged {
-        [Unjudged::EmulatedCpu, Unjudged::StandIn]
+impl From<String> for NotJudgedReason {
+    fn from(why: String) -> NotJudgedReason {
+        [NotJudgedReason::EmulatedCpu, NotJudgedReason::FakeAws]
             .into_iter()
             .find(|known| known.why() == why)
-            .unwrap_or(Unjudged::Other(why))
+            .unwrap_or(NotJudgedReason::Other(why))
     }
 }
 
-impl From<Unjudged> for String {
-    fn from(unjudged: Unjudged) -> String {
+impl From<NotJudgedReason> for String {
+    fn from(unjudged: NotJudgedReason) -> String {
         unjudged.why().to_owned()
     }
 }
@@ -71,41 +72,41 @@ pub struct Seen {
 
 /// What a target brings that claims may need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Met {
-    needs: Vec<Need>,
+pub struct Capabilities {
+    needs: Vec<Requirement>,
     /// Whether AWS is only stood in for.
     stand_in: bool,
 }
 
-impl Met {
+impl Capabilities {
     /// By a target; `stand_in` is what stands in for AWS, if something does: then the instance is a machine of this
     /// host's kind. A remote machine that nobody has looked at yet is taken to bring all that one may.
-    pub fn by(target: &TargetSpec, stand_in: &StandIn, seen: Option<Seen>) -> Met {
+    pub fn by(target: &TargetSpec, stand_in: &FakeAws, seen: Option<Seen>) -> Capabilities {
         let unseen = target.is_found() && seen.is_none();
         let arm64 = seen.map_or_else(|| target.arch(stand_in), |seen| Ok(seen.arch));
         let aws = *target == TargetSpec::Ec2 && !stand_in.any();
         let needs = [
-            (Need::Arm64, unseen || arm64 == Ok(Arch::Arm64)),
-            (Need::Aws, aws),
-            (Need::NativeCpu, unseen || aws || seen.is_some_and(|seen| seen.native)),
-            (Need::Device, *target != TargetSpec::Podman),
-            (Need::OwnMachine, !target.is_found()),
-            (Need::Units, seen.is_none_or(|seen| seen.units)),
-            (Need::Root, seen.is_none_or(|seen| seen.root)),
+            (Requirement::Arm64, unseen || arm64 == Ok(Arch::Arm64)),
+            (Requirement::Aws, aws),
+            (Requirement::NativeCpu, unseen || aws || seen.is_some_and(|seen| seen.native)),
+            (Requirement::Device, *target != TargetSpec::Podman),
+            (Requirement::OwnMachine, !target.is_found()),
+            (Requirement::Units, seen.is_none_or(|seen| seen.units)),
+            (Requirement::Root, seen.is_none_or(|seen| seen.root)),
         ];
         let needs = needs.into_iter().filter_map(|(need, met)| met.then_some(need)).collect();
-        Met { needs, stand_in: *target == TargetSpec::Ec2 && stand_in.any() }
+        Capabilities { needs, stand_in: *target == TargetSpec::Ec2 && stand_in.any() }
     }
 }
 
 /// What cannot run is left out; what can is recorded for the reason that stays, whatever the machine turns out to be.
-pub(super) fn decide(claim: &Claim, met: &Met) -> Decision {
-    let missing: Vec<Need> = claim.needs.iter().copied().filter(|need| !met.needs.contains(need)).collect();
-    let stood_in = |need: Need| need == Need::Aws && met.stand_in;
-    match missing.iter().find(|need| **need != Need::NativeCpu && !stood_in(**need)) {
+pub(super) fn decide(claim: &Claim, met: &Capabilities) -> Decision {
+    let missing: Vec<Requirement> = claim.needs.iter().copied().filter(|need| !met.needs.contains(need)).collect();
+    let stood_in = |need: Requirement| need == Requirement::Aws && met.stand_in;
+    match missing.iter().find(|need| **need != Requirement::NativeCpu && !stood_in(**need)) {
         Some(need) => Decision::Skip(need.missing().to_owned()),
-        None if missing.contains(&Need::Aws) => Decision::Record(Unjudged::StandIn),
-        None if missing.contains(&Need::NativeCpu) => Decision::Record(Unjudged::EmulatedCpu),
+        None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::FakeAws),
+        None if missing.contains(&Requirement::NativeCpu) => Decision::MeasureOnly(NotJudgedReason::EmulatedCpu),
         None => Decision::Run,
     }
 }
@@ -120,23 +121,24 @@ mod tests {
         let row = |(id, needs)| format!("[[claim]]\nid = \"{id}\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{needs}]\n");
         let needs = [("A2-1", ""), ("A5-2", "\"arm64\""), ("A7-7", "\"native-cpu\""), ("A8-5", "\"aws\"")];
         let register = Register::parse(&needs.map(row).concat()).unwrap();
-        let decided = |target: &str, stand_in: &StandIn| {
-            let met = Met::by(&target.parse().unwrap(), stand_in, None);
+        let decided = |target: &str, stand_in: &FakeAws| {
+            let met = Capabilities::by(&target.parse().unwrap(), stand_in, None);
             ["A2-1", "A5-2", "A7-7", "A8-5"].map(|id| decide(register.get(id.parse().unwrap()).unwrap(), &met))
         };
-        let (emulated, skip) =
-            (Decision::Record(Unjudged::EmulatedCpu), |need: Need| Decision::Skip(need.missing().into()));
-        let (run, none) = (Decision::Run, StandIn::default());
-        let [no_arm, no_aws] = [Need::Arm64, Need::Aws].map(skip);
+        let (emulated, skip) = (Decision::MeasureOnly(NotJudgedReason::EmulatedCpu), |need: Requirement| {
+            Decision::Skip(need.missing().into())
+        });
+        let (run, none) = (Decision::Run, FakeAws::default());
+        let [no_arm, no_aws] = [Requirement::Arm64, Requirement::Aws].map(skip);
         assert_eq!(decided("vm:amd64", &none), [run.clone(), no_arm.clone(), emulated.clone(), no_aws.clone()]);
         assert_eq!(decided("vm:arm64", &none), [run.clone(), run.clone(), emulated.clone(), no_aws.clone()]);
         assert_eq!(decided("ec2", &none), [(); 4].map(|()| run.clone()));
         // A stand-in's instance is a machine of this host's kind; what is set for it is no matter to a virtual machine.
-        let stand_in = StandIn { ssh: Some("127.0.0.1:22".into()), ..none };
+        let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none };
         let arm = if Arch::host() == Some(Arch::Arm64) { run.clone() } else { no_arm.clone() };
         assert_eq!(
             decided("ec2", &stand_in),
-            [run.clone(), arm, emulated.clone(), Decision::Record(Unjudged::StandIn)]
+            [run.clone(), arm, emulated.clone(), Decision::MeasureOnly(NotJudgedReason::FakeAws)]
         );
         assert_eq!(decided("vm:amd64", &stand_in), [run, no_arm, emulated, no_aws]);
     }
@@ -150,12 +152,13 @@ mod tests {
         let rows: String = needs.into_iter().enumerate().map(row).collect();
         let register = Register::parse(&rows).unwrap();
         let decided = |target: &str, seen: Option<Seen>| {
-            let met = Met::by(&target.parse().unwrap(), &StandIn::default(), seen);
+            let met = Capabilities::by(&target.parse().unwrap(), &FakeAws::default(), seen);
             register.iter().map(|claim| decide(claim, &met)).collect::<Vec<_>>()
         };
-        let skip = |need: Need| Decision::Skip(need.missing().into());
-        let [no_device, not_ours, no_root] = [Need::Device, Need::OwnMachine, Need::Root].map(skip);
-        let (run, emulated) = (Decision::Run, Decision::Record(Unjudged::EmulatedCpu));
+        let skip = |need: Requirement| Decision::Skip(need.missing().into());
+        let [no_device, not_ours, no_root] =
+            [Requirement::Device, Requirement::OwnMachine, Requirement::Root].map(skip);
+        let (run, emulated) = (Decision::Run, Decision::MeasureOnly(NotJudgedReason::EmulatedCpu));
         assert_eq!(decided("ssh://a@b", None), [run.clone(), not_ours.clone(), run.clone(), run.clone()]);
         assert_eq!(decided("podman", None), [no_device.clone(), not_ours.clone(), run.clone(), run.clone()]);
         let seen = Seen { arch: Arch::Amd64, native: false, units: true, root: true };
@@ -166,11 +169,11 @@ mod tests {
     #[test]
     fn why_something_is_not_judged_is_stored_as_it_is_told() {
         for (unjudged, text) in [
-            (Unjudged::EmulatedCpu, "needs a CPU at native speed; measured and recorded, not judged"),
-            (Unjudged::StandIn, "measured on a stand-in for AWS: recorded, not judged"),
-            (Unjudged::Other("of another version".into()), "of another version"),
+            (NotJudgedReason::EmulatedCpu, "needs a CPU at native speed; measured and recorded, not judged"),
+            (NotJudgedReason::FakeAws, "measured on a stand-in for AWS: recorded, not judged"),
+            (NotJudgedReason::Other("of another version".into()), "of another version"),
         ] {
-            let decision = Decision::Record(unjudged);
+            let decision = Decision::MeasureOnly(unjudged);
             let stored = serde_json::json!({ "record": text });
             assert_eq!(serde_json::to_value(&decision).unwrap(), stored);
             assert_eq!(serde_json::from_value::<Decision>(stored).unwrap(), decision);

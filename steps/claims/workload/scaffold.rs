@@ -280,8 +280,8 @@ fn sixteenth(size: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::plan::Met;
-    use crate::claims::suite::Annex;
+    use crate::claims::plan::Capabilities;
+    use crate::claims::suite::ClaimSuite;
     use crate::claims::workload::{Change, Workload};
 
     fn web() -> Scaffold {
@@ -306,8 +306,8 @@ mod tests {
             assert!(files.iter().all(|file| folder.path().join(file).is_file()), "{files:?}");
             let workload = Workload::read(folder.path()).unwrap();
             assert_eq!((workload.name, workload.image), (scaffold.name, scaffold.image));
-            let annex = Annex::read(folder.path()).unwrap();
-            let plan = annex.plan(&Met::default(), |_, _| true, None).unwrap();
+            let annex = ClaimSuite::read(folder.path()).unwrap();
+            let plan = annex.plan(&Capabilities::default(), |_, _| true, None).unwrap();
             assert_eq!(annex.register.iter().filter(|claim| claim.control.is_some()).count(), claims);
             assert_eq!(plan.scenarios.iter().filter(|planned| planned.runs()).count(), 2 * claims);
         }

@@ -13,7 +13,7 @@ use cucumber::step::Location;
 use regex::Regex;
 
 use crate::params::KINDS;
-use crate::world::Proof;
+use crate::world::ScenarioWorld;
 
 /// How a step says what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +48,9 @@ pub struct Source {
 /// # Errors
 /// A source cannot be read, or is no longer what this program was built from.
 pub fn all() -> anyhow::Result<Vec<Source>> {
-    let mut registered: Vec<_> = registered::<<Proof as WorldInventory>::Given>("Given")
-        .chain(registered::<<Proof as WorldInventory>::When>("When"))
-        .chain(registered::<<Proof as WorldInventory>::Then>("Then"))
+    let mut registered: Vec<_> = registered::<<ScenarioWorld as WorldInventory>::Given>("Given")
+        .chain(registered::<<ScenarioWorld as WorldInventory>::When>("When"))
+        .chain(registered::<<ScenarioWorld as WorldInventory>::Then>("Then"))
         .collect();
     registered.sort_by_key(|(_, place, _)| *place);
     let mut texts = BTreeMap::new();
@@ -69,7 +69,7 @@ pub fn all() -> anyhow::Result<Vec<Source>> {
 
 fn registered<S>(keyword: &'static str) -> impl Iterator<Item = (&'static str, Location, String)>
 where
-    S: inventory::Collect + StepConstructor<Proof>,
+    S: inventory::Collect + StepConstructor<ScenarioWorld>,
 {
     inventory::iter::<S>.into_iter().map(move |step| {
         let (place, pattern, _) = step.inner();

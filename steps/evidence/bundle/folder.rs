@@ -11,7 +11,7 @@ const WHOLE: u64 = 256 << 20;
 
 /// The folder of a run, open for reading.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct SandboxedDir(PathBuf);
 
 /// What lies in a folder that is neither a file nor a folder, or where a file should be.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +62,15 @@ pub struct Excerpt {
     pub tail: Option<String>,
 }
 
-impl Folder {
+impl SandboxedDir {
     /// A folder by its path.
     ///
     /// # Errors
     /// It is not there, or no folder.
-    pub fn open(path: &Path) -> anyhow::Result<Folder> {
+    pub fn open(path: &Path) -> anyhow::Result<SandboxedDir> {
         let found = path.canonicalize().and_then(|found| fs::read_dir(&found).map(|_| found));
         let wanted = || format!("cannot read {}: name the folder of a run, target/assay/<run>", path.display());
-        Ok(Folder(found.with_context(wanted)?))
+        Ok(SandboxedDir(found.with_context(wanted)?))
     }
 
     /// Where it is.
@@ -115,7 +115,7 @@ impl Folder {
     /// A file for reading piece by piece, however large.
     ///
     /// # Errors
-    /// See [`Folder::file`]; or it cannot be opened.
+    /// See [`SandboxedDir::file`]; or it cannot be opened.
     pub fn reader(&self, name: &str) -> Result<File, Strange> {
         Ok(self.open_file(name)?.0)
     }
@@ -123,7 +123,7 @@ impl Folder {
     /// A text as a whole.
     ///
     /// # Errors
-    /// See [`Folder::file`]; or it cannot be read, is too large, or no UTF-8.
+    /// See [`SandboxedDir::file`]; or it cannot be read, is too large, or no UTF-8.
     pub fn text(&self, name: &str) -> Result<String, Strange> {
         let (mut file, bytes) = self.open_file(name)?;
         if bytes > WHOLE {
@@ -138,7 +138,7 @@ impl Folder {
     /// The beginning and the end of a file, `most` bytes of each.
     ///
     /// # Errors
-    /// See [`Folder::file`]; or it cannot be read.
+    /// See [`SandboxedDir::file`]; or it cannot be read.
     pub fn excerpt(&self, name: &str, most: u64) -> Result<Excerpt, Strange> {
         let (mut file, bytes) = self.open_file(name)?;
         let mut part = |from: u64| -> std::io::Result<String> {
@@ -187,11 +187,11 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    fn folder() -> (tempfile::TempDir, Folder) {
+    fn folder() -> (tempfile::TempDir, SandboxedDir) {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("streams")).unwrap();
         fs::write(folder.path().join("streams/1"), "0123456789").unwrap();
-        let open = Folder::open(folder.path()).unwrap();
+        let open = SandboxedDir::open(folder.path()).unwrap();
         (folder, open)
     }
 

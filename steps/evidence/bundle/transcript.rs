@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read as _};
 
-use super::{Bundle, Strange};
+use super::{EvidenceBundle, Strange};
 use crate::evidence::Ran;
 
 /// How long a line may be, in bytes, to be taken for a command: output that is longer is never inlined.
 const LINE: u64 = 1 << 20;
 
-impl Bundle {
+impl EvidenceBundle {
     /// Goes through the transcript, a command at a time, however long it is. Lines that are no commands are counted.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use super::*;
 use crate::verdict::Verdict;
 
 /// The recorded run, as if it had been made under this name on this target.
-fn recorded(run: &str, target: &str) -> Bundle {
-    let mut bundle = Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap();
+fn recorded(run: &str, target: &str) -> EvidenceBundle {
+    let mut bundle = EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap();
     bundle.run["run"] = json!(run);
     bundle.run["target"] = json!(target);
     bundle.verdicts.run = run.to_owned();
@@ -137,7 +137,7 @@ fn what_two_runs_have_both_judged_is_refused_and_both_are_named() {
         std::fs::create_dir_all(folder.path().join("features")).unwrap();
         std::fs::copy(entry.path(), folder.path().join("features").join(entry.file_name())).unwrap();
     }
-    twin.bundle.folder = Folder::open(folder.path()).unwrap();
+    twin.bundle.folder = SandboxedDir::open(folder.path()).unwrap();
     let said = refused(vec![whole("a", "vm:amd64"), twin.clone()]);
     for part in
         ["fixtures/selfcheck", &twin.path(), "have both judged A2-1 and 37 more on vm:amd64", "leave one of them out"]

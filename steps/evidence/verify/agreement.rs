@@ -7,7 +7,7 @@ use serde_json::{Number, Value as Json};
 
 use super::Finding;
 use crate::evidence::ClaimRecord;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::exit;
 use crate::verdict::claim_verdict::Attempt;
 
@@ -16,7 +16,7 @@ const FILE: &str = "verdicts.json";
 const IMAGE: &str = "image of workload";
 
 /// Everything that is said in `verdicts.json` and does not come of `samples.jsonl`.
-pub fn findings(bundle: &Bundle) -> Vec<Finding> {
+pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let verdicts = &bundle.verdicts;
     let mut findings: Vec<Finding> = bundle.differences().into_iter().map(|said| Finding::new(FILE, said)).collect();
     if findings.is_empty() {
@@ -50,7 +50,7 @@ pub fn findings(bundle: &Bundle) -> Vec<Finding> {
 }
 
 /// Files that claims or their controls rest on and that are not there, or not in the folder.
-fn lost_files(bundle: &Bundle) -> Vec<Finding> {
+fn lost_files(bundle: &EvidenceBundle) -> Vec<Finding> {
     let mut lost: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for claim in &bundle.verdicts.claims {
         let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
@@ -67,7 +67,7 @@ fn lost_files(bundle: &Bundle) -> Vec<Finding> {
 }
 
 /// The image that the run says it is about, where the samples say that its workload had another.
-fn another_image(bundle: &Bundle) -> Option<Finding> {
+fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
     let named = bundle.run.pointer("/image/digest")?.as_str()?;
     let seen = bundle.samples.iter().filter(|sample| sample.probe == "image.digest" && sample.subject == IMAGE);
     let other = seen.into_iter().find(|sample| sample.value != named.into())?;
@@ -76,7 +76,7 @@ fn another_image(bundle: &Bundle) -> Option<Finding> {
 }
 
 /// Where a claim differs although its sentences do not: a statistic, a value, a count.
-fn deeper(claim: &ClaimRecord, bundle: &Bundle) -> Option<Finding> {
+fn deeper(claim: &ClaimRecord, bundle: &EvidenceBundle) -> Option<Finding> {
     let mut fresh = claim.again(&bundle.samples, bundle.verdicts.on);
     let last = claim.attempts.last();
     fresh.samples = last.map_or(0, Attempt::samples);

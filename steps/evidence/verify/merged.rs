@@ -7,11 +7,11 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::{Finding, Verification, agreement, sealed, verify};
-use crate::evidence::bundle::Folder;
+use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::merge::{Merged, PARTS};
 
 /// Checks the checksums of the whole, each of its parts as a run, and all that is said of them together.
-pub(super) fn merged(folder: &Folder, parts: &[String], allowed: Option<&Path>) -> anyhow::Result<Verification> {
+pub(super) fn merged(folder: &SandboxedDir, parts: &[String], allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let mut verification = Verification { schema: 1, ..Verification::default() };
     sealed(folder, &mut verification);
     let mut signatures = BTreeSet::new();
@@ -55,7 +55,7 @@ pub(super) fn merged(folder: &Folder, parts: &[String], allowed: Option<&Path>) 
 }
 
 /// Folders among the parts that are none.
-fn strangers(folder: &Folder, parts: &[String]) -> Vec<Finding> {
+fn strangers(folder: &SandboxedDir, parts: &[String]) -> Vec<Finding> {
     let inside = fs::read_dir(folder.path().join(PARTS)).into_iter().flatten().flatten();
     let names = inside.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let strange = names.filter(|name| !parts.contains(name));
@@ -128,7 +128,7 @@ mod tests {
         change(&mut json);
         fs::write(path, json.to_string()).unwrap();
         // As somebody would who wants nobody to know.
-        checksums::seal(&Folder::open(folder).unwrap()).unwrap();
+        checksums::seal(&SandboxedDir::open(folder).unwrap()).unwrap();
     }
 
     #[test]

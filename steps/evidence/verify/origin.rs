@@ -9,10 +9,10 @@ use serde_json::Value as Json;
 
 use super::Finding;
 use crate::claims::deviation::{Deviations, FACTS};
-use crate::claims::plan::{Decision, Met, NOT_IN_SHARD, NOT_SELECTED, Plan, Unjudged, every_scenario};
-use crate::claims::register::{Claim, ClaimId, Need, Register};
+use crate::claims::plan::{Capabilities, Decision, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, every_scenario};
+use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimRecord;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::declared;
 
@@ -21,7 +21,7 @@ const REGISTER: &str = "features/claims.toml";
 const DECLARED: &str = "features/deviations.toml";
 
 /// Everything in `verdicts.json` that does not come of `features/`.
-pub fn findings(bundle: &Bundle) -> Vec<Finding> {
+pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let read = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
     let register = match read(REGISTER).and_then(|text| Register::parse(&text)) {
         Ok(register) => register,
@@ -35,7 +35,7 @@ pub fn findings(bundle: &Bundle) -> Vec<Finding> {
         Ok(deviations) => deviations,
         Err(error) => return vec![Finding::new(DECLARED, format!("{error:#}"))],
     };
-    let plan = match Plan::make(&bundle.features, &register, &Met::default(), |_, _| true, None) {
+    let plan = match Plan::make(&bundle.features, &register, &Capabilities::default(), |_, _| true, None) {
         Ok(plan) => plan,
         Err(mistakes) => return vec![Finding::new("features/", mistakes.to_string())],
     };
@@ -88,7 +88,7 @@ fn fact(run: &Json, name: &str) -> Option<String> {
 }
 
 /// What is said of a claim that its row of the register, its scenario or its controls do not say.
-fn of_claim(record: &ClaimRecord, claim: &Claim, plan: &Plan, bundle: &Bundle) -> Vec<String> {
+fn of_claim(record: &ClaimRecord, claim: &Claim, plan: &Plan, bundle: &EvidenceBundle) -> Vec<String> {
     let mut problems = Vec::new();
     let texts = [
         ("claim", Some(&record.claim), Some(&claim.claim)),
@@ -131,7 +131,7 @@ fn of_claim(record: &ClaimRecord, claim: &Claim, plan: &Plan, bundle: &Bundle) -
     problems
 }
 
-fn scenarios(bundle: &Bundle) -> BTreeMap<(&str, usize), &Scenario> {
+fn scenarios(bundle: &EvidenceBundle) -> BTreeMap<(&str, usize), &Scenario> {
     let all =
         bundle.features.iter().flat_map(|file| every_scenario(&file.feature).map(move |scenario| (file, scenario)));
     all.map(|(file, scenario)| ((file.path.as_str(), scenario.position.line), scenario)).collect()
@@ -141,12 +141,14 @@ fn scenarios(bundle: &Bundle) -> BTreeMap<(&str, usize), &Scenario> {
 fn decided(record: &ClaimRecord, claim: &Claim, run: &Json) -> Option<String> {
     match &record.decision {
         Decision::Run => None,
-        Decision::Record(unjudged) => {
+        Decision::MeasureOnly(unjudged) => {
             let says = |pointer: &str| run.pointer(pointer).and_then(Json::as_bool) == Some(true);
             let so = match unjudged {
-                Unjudged::EmulatedCpu => claim.needs.contains(&Need::NativeCpu) && !says("/machine/native"),
-                Unjudged::StandIn => claim.needs.contains(&Need::Aws) && says("/stand_in"),
-                Unjudged::Other(_) => false,
+                NotJudgedReason::EmulatedCpu => {
+                    claim.needs.contains(&Requirement::NativeCpu) && !says("/machine/native")
+                }
+                NotJudgedReason::FakeAws => claim.needs.contains(&Requirement::Aws) && says("/stand_in"),
+                NotJudgedReason::Other(_) => false,
             };
             (!so).then(|| format!("it was to be judged, not only recorded: \"{}\" is not so", unjudged.why()))
         }

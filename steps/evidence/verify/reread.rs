@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::trial_file;
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Sample, Unreadable, Value};
 
 /// How many samples were read off texts that are there and are borne out by them, and what is wrong with the others.
-pub fn findings(bundle: &Bundle) -> (usize, Vec<Finding>) {
+pub fn findings(bundle: &EvidenceBundle) -> (usize, Vec<Finding>) {
     let mut runs: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
     for sample in &bundle.samples {
         runs.entry(trial_file(&sample.subject)).or_default().push(sample);

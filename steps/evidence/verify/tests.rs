@@ -14,7 +14,7 @@ impl Run {
     pub(super) fn sealed() -> Run {
         let run = Run(tempfile::tempdir().unwrap());
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck"), run.path());
-        for claim in Bundle::open(run.path()).unwrap().verdicts.claims {
+        for claim in EvidenceBundle::open(run.path()).unwrap().verdicts.claims {
             let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
             for file in attempts.flat_map(|attempt| &attempt.evidence) {
                 let path = run.path().join(file);
@@ -33,8 +33,8 @@ impl Run {
 
     /// Seals it (again), as somebody would who has changed it and wants nobody to know.
     pub(super) fn seal(&self, key: Option<&Path>) {
-        checksums::seal(&Folder::open(self.path()).unwrap()).unwrap();
-        if let Ok(bundle) = Bundle::open(self.path()) {
+        checksums::seal(&SandboxedDir::open(self.path()).unwrap()).unwrap();
+        if let Ok(bundle) = EvidenceBundle::open(self.path()) {
             attestation::attest(&bundle, key).unwrap();
         }
     }
@@ -97,7 +97,7 @@ fn a_run_that_nobody_touched_agrees_wherever_it_lies() {
 #[test]
 fn a_changed_byte_in_any_file_is_found_and_named() {
     let run = Run::sealed();
-    let names = Folder::open(run.path()).unwrap().names().unwrap();
+    let names = SandboxedDir::open(run.path()).unwrap().names().unwrap();
     assert!(names.len() > 20, "{names:?}");
     for name in names {
         let path = run.path().join(&name);
@@ -124,7 +124,7 @@ fn a_file_that_is_gone_or_new_or_a_link_is_named() {
     run.told("more.txt", "was added");
     std::os::unix::fs::symlink("/etc/hostname", run.path().join("trials/workload-no-limits-cold-1.txt")).unwrap();
     run.told("trials/workload-no-limits-cold-1.txt", "is a symbolic link");
-    let sealed = checksums::seal(&Folder::open(run.path()).unwrap()).unwrap_err().to_string();
+    let sealed = checksums::seal(&SandboxedDir::open(run.path()).unwrap()).unwrap_err().to_string();
     assert!(sealed.contains("is a symbolic link"), "{sealed}");
 }
 
@@ -362,7 +362,7 @@ fn a_signature_counts_by_the_allowed_signers_and_for_this_statement_only() {
 #[test]
 fn a_key_that_cannot_sign_is_told() {
     let run = Run::sealed();
-    let bundle = Bundle::open(run.path()).unwrap();
+    let bundle = EvidenceBundle::open(run.path()).unwrap();
     assert!(attestation::can_sign(Path::new("/nowhere")).unwrap_err().to_string().contains("signing key /nowhere"));
     let none = run.path().join("run.json");
     let error = attestation::attest(&bundle, Some(&none)).unwrap_err().to_string();

@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{GC, Lease};
+use super::{GC, Resource};
 
-impl Lease {
+impl Resource {
     /// Removes the thing; already gone is fine. Says what was removed, if there was something to remove.
     pub(super) fn release(&self) -> anyhow::Result<Option<String>> {
         Ok(match self {
-            Lease::Process { pid, started } => end_group(*pid, *started).then(|| format!("process {pid}")),
-            Lease::Container { name } => podman(&["rm", "--force", "--ignore", "--volumes", name])?
+            Resource::Process { pid, started } => end_group(*pid, *started).then(|| format!("process {pid}")),
+            Resource::Container { name } => podman(&["rm", "--force", "--ignore", "--volumes", name])?
                 .contains(name.as_str())
                 .then(|| format!("container {name}")),
-            Lease::Image { reference } => match podman(&["image", "exists", reference]) {
+            Resource::Image { reference } => match podman(&["image", "exists", reference]) {
                 Ok(_) => {
                     podman(&["rmi", "--force", reference])?;
                     Some(format!("image {reference}"))
                 }
                 Err(_) => None,
             },
-            Lease::Path { path } => {
+            Resource::Path { path } => {
                 let gone = match fs::symlink_metadata(path) {
                     Err(_) => return Ok(None),
                     // What is mounted there may be the host's own devices: never remove across a mount.
@@ -40,8 +40,8 @@ impl Lease {
                 gone.with_context(|| format!("cannot remove {}", path.display()))?;
                 Some(path.display().to_string())
             }
-            Lease::Found { .. } => anyhow::bail!("{self} may be left: `cargo run -- gc` looks and removes it"),
-            Lease::Cloud { .. } => anyhow::bail!("{self} may be left: `{GC}` looks and removes it"),
+            Resource::RemoteHost { .. } => anyhow::bail!("{self} may be left: `cargo run -- gc` looks and removes it"),
+            Resource::Cloud { .. } => anyhow::bail!("{self} may be left: `{GC}` looks and removes it"),
         })
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     fn a_process_goes_with_its_whole_group_and_a_stranger_with_its_id_does_not() {
         let mut child =
             std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).process_group(0).spawn().unwrap();
-        let Lease::Process { pid, started } = Lease::process(child.id()).unwrap() else { unreachable!() };
+        let Resource::Process { pid, started } = Resource::process(child.id()).unwrap() else { unreachable!() };
         // In clock ticks, of which some pass until the child has its own child.
         assert!(!end_group(pid, started + 10_000), "another start time is another process");
         assert!(end_group(pid, started));

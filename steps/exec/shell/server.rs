@@ -184,7 +184,7 @@ async fn serve(mut channel: Channel<Msg>, answer: Answer) -> Result<(), russh::E
 mod tests {
     use super::*;
     use crate::exec::command::{Command, Status};
-    use crate::exec::shell::{Nobody, Shell, Ssh};
+    use crate::exec::shell::{NoopObserver, Shell, Ssh};
 
     async fn server() -> (Server, PrivateKey) {
         let answer: Answer = Arc::new(|line| match line {
@@ -204,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_is_answered_over_a_real_connection() {
         let server = server().await;
-        let shell = Shell::ssh(connect(&server).await, Arc::new(Nobody));
+        let shell = Shell::ssh(connect(&server).await, Arc::new(NoopObserver));
         assert_eq!(shell.read(&Command::new("echo").arg("hello")).await.unwrap(), "hello\n");
         let unknown = shell.run(&Command::script("id", &[])).await.unwrap();
         assert_eq!(unknown.status, Status::Code(127));
@@ -225,7 +225,7 @@ mod tests {
     async fn output_without_end_is_cut_off_at_its_limit_and_told() {
         let server = server().await;
         let ssh = connect(&server).await.output_limit(1_000_000);
-        let shell = Shell::ssh(ssh, Arc::new(Nobody));
+        let shell = Shell::ssh(ssh, Arc::new(NoopObserver));
         let error = shell.run(&Command::new("yes")).await.unwrap_err().to_string();
         assert_eq!(error, "far: `yes` printed more than 1 MB, and was cut off: have it print less");
         // The connection is as good as before.
@@ -235,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_hangs_is_given_up_and_the_next_one_is_answered() {
         let server = server().await;
-        let shell = Shell::ssh(connect(&server).await, Arc::new(Nobody));
+        let shell = Shell::ssh(connect(&server).await, Arc::new(NoopObserver));
         let sleep = Command::new("sleep").arg("1d").time_limit(Duration::from_millis(50));
         let error = shell.run(&sleep).await.unwrap_err().to_string();
         assert_eq!(error, "far: `sleep 1d` did not end within 50ms");

@@ -20,7 +20,7 @@ use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, Sig, kex};
 use tokio::sync::{Mutex, Semaphore};
 
-pub use entrance::{EnterError, Entrance};
+pub use entrance::{EnterError, SshDestination};
 
 use self::login_shell::Mark;
 use self::peer::{Peer, Seen, fingerprint};
@@ -163,7 +163,7 @@ impl Ssh {
     ///
     /// # Errors
     /// Nobody answers, its host key is not known or is another one, it refuses the user's keys, or runs no command.
-    pub async fn enter(entrance: &Entrance) -> Result<Ssh, EnterError> {
+    pub async fn enter(entrance: &SshDestination) -> Result<Ssh, EnterError> {
         let route = Route::find(entrance).await?;
         let (machine, user) = (route.machine.clone(), route.user().to_owned());
         let said = |said: String| EnterError::NoShell { machine: machine.clone(), user: user.clone(), said };

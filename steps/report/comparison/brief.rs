@@ -14,9 +14,9 @@ use crate::base::stats::Interval;
 use crate::base::unit::Unit;
 use crate::claims::register::ClaimId;
 use crate::evidence::SCHEMA;
-use crate::evidence::bundle::{Folder, one_run};
+use crate::evidence::bundle::{SandboxedDir, one_run};
 use crate::measurement::Value;
-use crate::report::comparison::{About, Figure, Finding, Machine, Run};
+use crate::report::comparison::{About, ClaimSummary, Figure, Machine, Run};
 use crate::verdict::{Rule, Verdict};
 
 /// Reads what a comparison needs of runs by their folders, on all CPUs, in the order of the folders.
@@ -56,13 +56,13 @@ pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
 /// What a comparison needs of one run.
 fn brief(path: &Path) -> anyhow::Result<Run> {
     let cannot = || format!("{} cannot be compared with others", path.display());
-    let folder = Folder::open(path).with_context(cannot)?;
+    let folder = SandboxedDir::open(path).with_context(cannot)?;
     one_run(&folder).with_context(cannot)?;
     let (run, verdicts) = read(&folder).with_context(cannot)?;
     assemble(run, verdicts).with_context(cannot)
 }
 
-fn read(folder: &Folder) -> anyhow::Result<(RunFile, VerdictsFile)> {
+fn read(folder: &SandboxedDir) -> anyhow::Result<(RunFile, VerdictsFile)> {
     Ok((file(folder, "run.json")?, file(folder, "verdicts.json")?))
 }
 
@@ -72,7 +72,7 @@ struct Layout {
     schema: u64,
 }
 
-fn file<T: DeserializeOwned>(folder: &Folder, name: &str) -> anyhow::Result<T> {
+fn file<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyhow::Result<T> {
     let text = folder.text(name).context("it is not the whole folder of a run, leave it out")?;
     serde_json::from_str(&text).or_else(|error| {
         // A newer layout may well be the reason.
@@ -185,9 +185,9 @@ fn assemble(run: RunFile, verdicts: VerdictsFile) -> anyhow::Result<Run> {
 }
 
 impl ClaimBrief {
-    fn finding(self) -> Finding {
+    fn finding(self) -> ClaimSummary {
         let ClaimBrief { claim, verdict, reason, bound, attempts, .. } = self;
-        Finding { claim, verdict, reason, bound, figure: decisive(attempts).and_then(CheckBrief::figure) }
+        ClaimSummary { claim, verdict, reason, bound, figure: decisive(attempts).and_then(CheckBrief::figure) }
     }
 }
 
@@ -222,7 +222,7 @@ impl CheckBrief {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::bundle::Bundle;
+    use crate::evidence::bundle::EvidenceBundle;
 
     /// A run that was recorded, in a folder of the test's own.
     fn recorded() -> tempfile::TempDir {
@@ -259,7 +259,7 @@ mod tests {
     fn a_brief_says_what_the_whole_says() {
         let folder = recorded();
         let run = briefs(&[folder.path().to_owned()]).unwrap().remove(0);
-        let bundle = Bundle::open(folder.path()).unwrap();
+        let bundle = EvidenceBundle::open(folder.path()).unwrap();
         assert_eq!(run.about.run, bundle.verdicts.run);
         assert_eq!(run.findings.len(), bundle.verdicts.claims.len());
         let mut medians = 0;

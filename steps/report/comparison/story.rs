@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::noise::Noise;
-use super::{Change, Figure, Finding, Machine, Run, Trend};
+use super::{Change, ClaimSummary, Figure, Machine, Run, Trend};
 use crate::base::stats::{Interval, median};
 use crate::claims::plan::NOT_SELECTED;
 use crate::claims::register::ClaimId;
@@ -12,7 +12,7 @@ use crate::verdict::Verdict;
 /// One claim in all runs.
 pub(super) struct Story<'a> {
     id: ClaimId,
-    told: Vec<(&'a Run, Option<&'a Finding>)>,
+    told: Vec<(&'a Run, Option<&'a ClaimSummary>)>,
 }
 
 impl<'a> Story<'a> {
@@ -21,13 +21,13 @@ impl<'a> Story<'a> {
         Story { id, told: runs.iter().map(|run| (run, run.findings.get(&id))).collect() }
     }
 
-    fn findings(&self) -> impl DoubleEndedIterator<Item = (&'a Run, &'a Finding)> {
+    fn findings(&self) -> impl DoubleEndedIterator<Item = (&'a Run, &'a ClaimSummary)> {
         self.told.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
     }
 
     /// What became of the claim.
     pub(super) fn trend(&self) -> Trend {
-        let measured = |(run, finding): (&'a Run, Option<&'a Finding>)| {
+        let measured = |(run, finding): (&'a Run, Option<&'a ClaimSummary>)| {
             let finding = finding?;
             Some(Measured { run, finding, figure: finding.figure.as_ref()? })
         };
@@ -53,7 +53,7 @@ impl<'a> Story<'a> {
     }
 
     /// Each change of verdict from a run to the next that was asked for one.
-    fn flips(&self) -> Vec<[(&'a Run, &'a Finding); 2]> {
+    fn flips(&self) -> Vec<[(&'a Run, &'a ClaimSummary); 2]> {
         let asked: Vec<_> = self.findings().filter(|(_, finding)| finding.asked()).collect();
         let pairs = asked.windows(2).filter_map(|pair| <[_; 2]>::try_from(pair).ok());
         pairs.filter(|[(_, before), (_, after)]| before.verdict != after.verdict).collect()
@@ -83,7 +83,7 @@ impl<'a> Story<'a> {
     }
 }
 
-impl Finding {
+impl ClaimSummary {
     /// Whether the run was asked for a verdict on the claim: its options did not leave it out.
     fn asked(&self) -> bool {
         self.verdict != Verdict::NotRun || !(self.reason == NOT_SELECTED || self.reason.starts_with("not in shard "))
@@ -94,7 +94,7 @@ impl Finding {
 #[derive(Clone, Copy)]
 struct Measured<'a> {
     run: &'a Run,
-    finding: &'a Finding,
+    finding: &'a ClaimSummary,
     figure: &'a Figure,
 }
 
@@ -153,7 +153,7 @@ fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<Str
 }
 
 /// The newest change of verdict with both reasons, and how many there are.
-fn told(flips: &[[(&Run, &Finding); 2]]) -> Option<String> {
+fn told(flips: &[[(&Run, &ClaimSummary); 2]]) -> Option<String> {
     let [(before, held), (after, fails)] = flips.last()?;
     let many = match flips.len() {
         1 => String::new(),

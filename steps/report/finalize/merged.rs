@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use serde_json::Value as Json;
 
 use super::Rebuilt;
-use crate::evidence::bundle::Folder;
+use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::checksums::{self, SUMS};
 use crate::evidence::merge::{Merged, PARTS, Part};
 use crate::report::{self, Made};
@@ -86,7 +86,7 @@ pub fn put_together(merged: &Merged, out: &Path) -> anyhow::Result<Merged> {
     Merged::open(&out)
 }
 
-fn copy(from: &Folder, to: &Path) -> anyhow::Result<()> {
+fn copy(from: &SandboxedDir, to: &Path) -> anyhow::Result<()> {
     for name in from.names()? {
         let path = to.join(&name);
         fs::create_dir_all(path.parent().unwrap_or(to)).with_context(|| format!("cannot write {}", path.display()))?;
@@ -101,7 +101,7 @@ fn copy(from: &Folder, to: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// The parts do not go together, or a file cannot be read or written.
 pub fn close(folder: &Path, run: &str, asked: &[String], parts: &[String]) -> anyhow::Result<Merged> {
-    let folder = Folder::open(folder)?;
+    let folder = SandboxedDir::open(folder)?;
     let merged = Merged::within(&folder, run.to_owned(), asked, parts)?;
     // One that was killed could make no reports of itself; what cannot be made of it is told where its own are made again.
     for part in merged.parts.iter().filter(|part| !part.ended()) {
@@ -125,7 +125,7 @@ fn text(json: &Json) -> anyhow::Result<String> {
 /// It is not what was sealed: nothing is written, or a change would be sealed with it. Or a file cannot be written.
 pub fn rebuild(path: &Path) -> anyhow::Result<Rebuilt> {
     let merged = Merged::open(path)?;
-    let folder = Folder::open(path)?;
+    let folder = SandboxedDir::open(path)?;
     let reports = report::make_merged(&merged)?;
     let is_report = |name: &str| reports.iter().any(|(report, _)| *report == name);
     let (_, broken) = checksums::check(&folder)?;

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::files::files;
 use super::register::measured;
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::{chip, class, control_chip, plain, took};
 use super::{Run, commands, logs, runs, samples, scenario};
 use crate::evidence::ClaimRecord;
@@ -75,7 +75,7 @@ fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, most: usize) -> 
             }
         }
     };
-    let mut room = Room::of(most.saturating_sub(TRIM));
+    let mut room = ByteBudget::of(most.saturating_sub(TRIM));
     let full = whole(html! {
         (room.admit("the reason", head(claim)))
         @if attempts(claim).next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut room)) }
@@ -84,7 +84,7 @@ fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, most: usize) -> 
     match full.0.len() <= most {
         true => full,
         false => {
-            let mut room = Room::of(0);
+            let mut room = ByteBudget::of(0);
             let _ = room.admit("all but its verdict", full);
             whole(room.omissions())
         }
@@ -114,7 +114,7 @@ fn head(claim: &ClaimRecord) -> Markup {
     }
 }
 
-fn body<'a>(run: &Run<'a>, claim: &'a ClaimRecord, room: &mut Room) -> Markup {
+fn body<'a>(run: &Run<'a>, claim: &'a ClaimRecord, room: &mut ByteBudget) -> Markup {
     html! {
         (own(run, claim, room))
         @for control in &claim.controls { (one_control(run, claim, control, room)) }
@@ -132,7 +132,7 @@ fn body<'a>(run: &Run<'a>, claim: &'a ClaimRecord, room: &mut Room) -> Markup {
 }
 
 /// The claim's own scenario, attempt by attempt.
-fn own(run: &Run, claim: &ClaimRecord, room: &mut Room) -> Markup {
+fn own(run: &Run, claim: &ClaimRecord, room: &mut ByteBudget) -> Markup {
     let place = scenario::Place { feature: &claim.feature, line: claim.line, name: &claim.scenario };
     html! {
         div.part {
@@ -147,7 +147,7 @@ fn own(run: &Run, claim: &ClaimRecord, room: &mut Room) -> Markup {
     }
 }
 
-fn one_control(run: &Run, claim: &ClaimRecord, control: &ControlRecord, room: &mut Room) -> Markup {
+fn one_control(run: &Run, claim: &ClaimRecord, control: &ControlRecord, room: &mut ByteBudget) -> Markup {
     let place = scenario::Place { feature: &control.feature, line: control.line, name: &control.scenario };
     html! {
         div.part.control {
@@ -170,7 +170,7 @@ fn last(attempts: &[Attempt]) -> impl Iterator<Item = (usize, &Attempt)> {
     attempts.iter().enumerate().skip(attempts.len().saturating_sub(ATTEMPTS))
 }
 
-fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut Room) -> Markup {
+fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut ByteBudget) -> Markup {
     if all.len() < 2 {
         return html! {};
     }

@@ -6,9 +6,9 @@ use maud::{Markup, html};
 
 use super::Run;
 use super::files::file;
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::{count, plain, took};
-use crate::evidence::bundle::{Bundle, Folder};
+use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::{ClaimRecord, Ran, Stream};
 use crate::exec::command::Status;
 use crate::verdict::claim_verdict::Attempt;
@@ -39,7 +39,7 @@ struct Shown {
 
 impl Commands {
     /// Takes from the transcript what the claims show.
-    pub(super) fn of(bundle: &Bundle, claims: &[(String, &ClaimRecord)]) -> Commands {
+    pub(super) fn of(bundle: &EvidenceBundle, claims: &[(String, &ClaimRecord)]) -> Commands {
         let wanted: BTreeSet<u64> =
             claims.iter().flat_map(|(_, claim)| numbers(super::claim::attempts(claim)).0).collect();
         let mut ran = BTreeMap::new();
@@ -99,7 +99,7 @@ fn ends(text: &str) -> String {
 }
 
 /// The commands of a claim.
-pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut Room) -> Markup {
+pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
     let (numbers, all) = numbers(attempts);
     if all == 0 {
         return html! {};
@@ -123,7 +123,7 @@ pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>
     }
 }
 
-fn command(folder: &Folder, number: u64, ran: &Shown) -> Markup {
+fn command(folder: &SandboxedDir, number: u64, ran: &Shown) -> Markup {
     let brief = ran.line.split_whitespace().collect::<Vec<_>>().join(" ");
     html! {
         details.command {
@@ -141,7 +141,7 @@ fn command(folder: &Folder, number: u64, ran: &Shown) -> Markup {
     }
 }
 
-fn printed(folder: &Folder, name: &str, stream: &Stream) -> Markup {
+fn printed(folder: &SandboxedDir, name: &str, stream: &Stream) -> Markup {
     html! {
         @match stream {
             Stream::Inline(text) => { p.stream { (name) } pre { (text) } }

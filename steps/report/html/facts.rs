@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::{plain, took};
 use crate::base::unit::Unit;
 use crate::base::work_log::Summary;
@@ -33,7 +33,7 @@ const GROUPS: [(&str, &str); 5] = [
 ];
 
 /// All facts of the run.
-pub(super) fn facts(run: &Json, room: &mut Room) -> Markup {
+pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     let known = |key: &str| RUN.iter().any(|(name, _)| *name == key) || GROUPS.iter().any(|(name, _)| *name == key);
     let others = run.as_object().into_iter().flatten();
     let others = others.filter(|(key, _)| !known(key) && !["schema", "time"].contains(&key.as_str()));
@@ -161,11 +161,11 @@ mod tests {
     fn an_emulated_cpu_is_said_plainly_and_what_follows_from_it() {
         let run =
             json!({ "run": "r", "machine": { "native": false, "memory": 431_398_912, "crun_features": ["+A", "+B"] } });
-        let page = facts(&run, &mut Room::of(10_000)).into_string();
+        let page = facts(&run, &mut ByteBudget::of(10_000)).into_string();
         assert!(page.contains("CPU was emulated") && page.contains("not judged"), "{page}");
         assert!(page.contains("<dd>431.4 MB</dd>") && page.contains("<dd>+A +B</dd>"), "{page}");
         let real = json!({ "machine": { "native": true } });
-        assert!(!facts(&real, &mut Room::of(10_000)).into_string().contains("emulated"));
+        assert!(!facts(&real, &mut ByteBudget::of(10_000)).into_string().contains("emulated"));
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
                 { "name": "machine: nano", "took": 35.0 }, { "name": "nothing", "took": 0.01 }] },
             "later": { "a_b": 1.5, "c": { "d": true } },
         });
-        let page = facts(&run, &mut Room::of(10_000)).into_string();
+        let page = facts(&run, &mut ByteBudget::of(10_000)).into_string();
         for shown in [
             "<dd>25.3 GB</dd>",
             "<dd>endpoint http://e, ssh not known</dd>",
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_stood_in_for_aws_is_said_plainly() {
-        let page = |run: Json| facts(&run, &mut Room::of(10_000)).into_string();
+        let page = |run: Json| facts(&run, &mut ByteBudget::of(10_000)).into_string();
         assert!(page(json!({ "target": "ec2", "stand_in": true })).contains("This was not AWS."));
         assert!(!page(json!({ "target": "ec2", "stand_in": false })).contains("not AWS"));
     }
@@ -203,10 +203,10 @@ mod tests {
     fn facts_that_nobody_foresaw_are_shown_and_escaped() {
         let run = json!({ "new<b>": { "x": "<script>" }, "started": "2026-11-24T15:22:34Z", "ended": null,
             "git": { "commit": "3c9d", "changed": true } });
-        let page = facts(&run, &mut Room::of(10_000)).into_string();
+        let page = facts(&run, &mut ByteBudget::of(10_000)).into_string();
         assert!(page.contains("<dt>new&lt;b&gt;</dt>") && page.contains("&lt;script&gt;"), "{page}");
         assert!(page.contains("2026-11-24 15:22:34 UTC") && page.contains("not known"), "{page}");
         assert!(page.contains("had changes beyond this commit"), "{page}");
-        assert!(facts(&json!([1]), &mut Room::of(10_000)).into_string().contains("On what"));
+        assert!(facts(&json!([1]), &mut ByteBudget::of(10_000)).into_string().contains("On what"));
     }
 }

@@ -3,13 +3,13 @@
 use maud::{Markup, html};
 
 use super::words::plain;
-use crate::evidence::bundle::Folder;
+use crate::evidence::bundle::SandboxedDir;
 
 /// How much of a name is shown, in characters.
 const NAME: usize = 160;
 
 /// A file of the run by its name: a link where it is a plain file of the folder, else the name alone.
-pub(super) fn file(folder: &Folder, name: &str) -> Markup {
+pub(super) fn file(folder: &SandboxedDir, name: &str) -> Markup {
     let shown = plain(name, NAME);
     html! {
         @if is_link(folder, name) { a href=(name) { (shown) } } @else { code { (shown) } " (no file of this run)" }
@@ -17,13 +17,13 @@ pub(super) fn file(folder: &Folder, name: &str) -> Markup {
 }
 
 /// Letters that mean nothing else in an address.
-fn is_link(folder: &Folder, name: &str) -> bool {
+fn is_link(folder: &SandboxedDir, name: &str) -> bool {
     let harmless = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_' | '/');
     name.len() <= NAME && name.chars().all(harmless) && folder.file(name).is_ok()
 }
 
 /// The files of a list, each once.
-pub(super) fn files<'a>(folder: &Folder, names: impl Iterator<Item = &'a str>, most: usize) -> Markup {
+pub(super) fn files<'a>(folder: &SandboxedDir, names: impl Iterator<Item = &'a str>, most: usize) -> Markup {
     let mut seen: Vec<&str> = Vec::new();
     for name in names {
         if !seen.contains(&name) && seen.len() <= most {
@@ -49,7 +49,7 @@ mod tests {
         for name in ["trials/a-1.txt", "javascript:alert(1)", "a b", "x\"y"] {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
-        let open = Folder::open(folder.path()).unwrap();
+        let open = SandboxedDir::open(folder.path()).unwrap();
         let shown = |name: &str| file(&open, name).into_string();
         assert_eq!(shown("trials/a-1.txt"), "<a href=\"trials/a-1.txt\">trials/a-1.txt</a>");
         for name in ["javascript:alert(1)", "../../etc/passwd", "/etc/passwd", "none", "trials", "a b", "x\"y", ""] {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::Run;
 use super::files::file;
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::plain;
 use crate::verdict::claim_verdict::Attempt;
 
@@ -26,7 +26,7 @@ const RUNS: usize = 2;
 ///
 /// # Errors
 /// The folder's files cannot be listed.
-pub(super) fn logs(run: &Run, room: &mut Room) -> anyhow::Result<Markup> {
+pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
     let logs = in_order(run.bundle.folder.names()?);
     Ok(html! {
         @if !logs.is_empty() {
@@ -101,7 +101,7 @@ pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) 
 }
 
 /// What was logged in runs that were watched for a claim: of each attempt the first run's journal.
-pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut Room) -> Markup {
+pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
     let journal = |attempt: &'a Attempt| attempt.evidence.iter().find(|name| name.ends_with(".journal.jsonl"));
     let mut names: Vec<&String> = attempts.filter_map(journal).collect();
     names.dedup();

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value as Json;
 
 use super::register::{controls, filter, measured, named_sections};
-use super::room::Room;
+use super::room::ByteBudget;
 use super::verdict::{how_many, plural, sentence};
 use super::words::{VERDICTS, chip, class, count, plain};
 use super::{LISTED, MOST, PART, frame_bytes};
@@ -22,17 +22,17 @@ const CELL: usize = 240;
 pub fn merged_html(merged: &Merged) -> Vec<u8> {
     let rows = rows(merged);
     let title = format!("{} · assay", plain(&merged.run, 80));
-    let mut room = Room::of(MOST - 6 * PART);
+    let mut room = ByteBudget::of(MOST - 6 * PART);
     frame_bytes(
         &title,
         &html! {
             (head(merged))
-            (each_target(merged, &mut Room::of(PART)))
+            (each_target(merged, &mut ByteBudget::of(PART)))
             (belief(merged))
-            (differences(merged, &rows, &mut Room::of(PART)))
+            (differences(merged, &rows, &mut ByteBudget::of(PART)))
             (register(merged, &rows, &mut room))
-            (reasons(merged, &rows, &mut Room::of(2 * PART)))
-            (not_run(merged, &rows, &mut Room::of(PART)))
+            (reasons(merged, &rows, &mut ByteBudget::of(2 * PART)))
+            (not_run(merged, &rows, &mut ByteBudget::of(PART)))
         },
     )
 }
@@ -94,7 +94,7 @@ fn head(merged: &Merged) -> Markup {
 }
 
 /// The targets, each with what came of it, on what, and its own pages.
-fn each_target(merged: &Merged, room: &mut Room) -> Markup {
+fn each_target(merged: &Merged, room: &mut ByteBudget) -> Markup {
     html! {
         section #targets aria-labelledby="targets-head" {
             h2 #targets-head { "The targets" }
@@ -199,7 +199,7 @@ fn belief(merged: &Merged) -> Markup {
 }
 
 /// The claims of which the targets that judged them do not say the same.
-fn differences(merged: &Merged, rows: &[Row], room: &mut Room) -> Markup {
+fn differences(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let differ = |(_, claims): &&Row| {
         let judged = claims.iter().flatten().filter(|claim| claim.verdict != Verdict::NotRun);
         judged.map(|claim| class(claim.verdict)).collect::<BTreeSet<_>>().len() > 1
@@ -228,7 +228,7 @@ fn differences(merged: &Merged, rows: &[Row], room: &mut Room) -> Markup {
 }
 
 /// A row for each claim, a column for each target.
-fn register(merged: &Merged, rows: &[Row], room: &mut Room) -> Markup {
+fn register(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let features = merged.parts.first().map(|part| &part.bundle.features[..]).unwrap_or_default();
     let sections =
         named_sections(rows.iter().filter_map(|(_, claims)| claims.iter().flatten().next().copied()), features);
@@ -286,7 +286,7 @@ fn place(merged: &Merged, column: &Column, id: crate::claims::register::ClaimId)
 }
 
 /// Why, of each claim that does not simply hold.
-fn reasons(merged: &Merged, rows: &[Row], room: &mut Room) -> Markup {
+fn reasons(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let told = |(targets, claim): &(Vec<&str>, &crate::evidence::ClaimRecord)| {
         html! { p.item {
             (chip(claim.verdict)) " " strong { (plain(&targets.join(", "), 80)) } ": " (plain(&claim.reason, 900))
@@ -314,7 +314,7 @@ fn reasons(merged: &Merged, rows: &[Row], room: &mut Room) -> Markup {
 }
 
 /// What was not run, by reason.
-fn not_run(merged: &Merged, rows: &[Row], room: &mut Room) -> Markup {
+fn not_run(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let all = unrun(merged, rows);
     html! {
         section #not-run aria-labelledby="not-run-head" {

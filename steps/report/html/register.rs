@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::Run;
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::{VERDICTS, chip, class, control_chip, plain};
 use crate::base::unit::Unit;
 use crate::claims::plan::FeatureFile;
@@ -21,7 +21,7 @@ pub(super) fn measured(claim: &ClaimRecord, most: usize) -> String {
 }
 
 /// The table of all claims, with its filter.
-pub(super) fn register(run: &Run, room: &mut Room) -> Markup {
+pub(super) fn register(run: &Run, room: &mut ByteBudget) -> Markup {
     let all = run.bundle.verdicts.claims.len();
     let shown = run.claims.len();
     html! {
@@ -35,7 +35,7 @@ pub(super) fn register(run: &Run, room: &mut Room) -> Markup {
                     }
                 } }
                 tbody { @for (place, (anchor, claim)) in run.claims.iter().enumerate() {
-                    (row(anchor, claim, &mut Room::of(room.left() / (shown - place)), room))
+                    (row(anchor, claim, &mut ByteBudget::of(room.left() / (shown - place)), room))
                 } }
             }
             @if all > shown {
@@ -47,7 +47,7 @@ pub(super) fn register(run: &Run, room: &mut Room) -> Markup {
 }
 
 /// A claim's row, and a shorter one where there is no room for all of it.
-fn row(anchor: &str, claim: &ClaimRecord, share: &mut Room, room: &mut Room) -> Markup {
+fn row(anchor: &str, claim: &ClaimRecord, share: &mut ByteBudget, room: &mut ByteBudget) -> Markup {
     let id = html! { th scope="row" data-label="id" { a href={ "#" (anchor) } { (anchor) } } };
     let section = format!("A{}", claim.id.section());
     let full = html! {

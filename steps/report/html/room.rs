@@ -4,15 +4,15 @@ use maud::{Markup, html};
 
 /// How many bytes a part may still take, and what did not fit.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct ByteBudget {
     left: usize,
     omitted: Vec<String>,
 }
 
-impl Room {
+impl ByteBudget {
     /// Room for so many bytes.
-    pub(super) fn of(bytes: usize) -> Room {
-        Room { left: bytes, omitted: Vec::new() }
+    pub(super) fn of(bytes: usize) -> ByteBudget {
+        ByteBudget { left: bytes, omitted: Vec::new() }
     }
 
     /// How many bytes are left.
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out_and_named_once() {
-        let mut room = Room::of(10);
+        let mut room = ByteBudget::of(10);
         assert_eq!(room.admit("a", html! { "12345" }).into_string(), "12345");
         assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
         assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
@@ -66,6 +66,6 @@ mod tests {
         assert_eq!(room.must(html! { "123456" }).into_string(), "123456");
         assert_eq!(room.left(), 0);
         assert!(room.omissions().into_string().contains("stays small: plots. All of it"));
-        assert_eq!(Room::of(0).omissions().into_string(), "");
+        assert_eq!(ByteBudget::of(0).omissions().into_string(), "");
     }
 }

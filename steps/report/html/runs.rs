@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
 
 use super::Run;
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::plain;
 use crate::base::unit::Unit;
 use crate::measurement::Sample;
@@ -27,13 +27,13 @@ const STAGES: [(&str, &str); 4] = [
 ];
 
 /// The runs that attempts rest on: of each series the first is drawn, the rest is named.
-pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>, room: &mut Room) -> Markup {
+pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
     let subjects = subjects(run, attempts);
     if subjects.is_empty() {
         return html! {};
     }
     let (drawn, named) = chosen(&subjects);
-    let figures = |room: &mut Room, name: &str, of: &dyn Fn(&str, &[&Sample]) -> Option<Markup>| {
+    let figures = |room: &mut ByteBudget, name: &str, of: &dyn Fn(&str, &[&Sample]) -> Option<Markup>| {
         let drawn = drawn.iter().filter_map(|subject| of(subject, run.watched.get(subject)?));
         drawn.map(|figure| room.admit(name, figure)).collect::<Vec<_>>()
     };

@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::Run;
 use super::published::quantity;
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::plain;
 use crate::base::unit::Unit;
 use crate::evidence::ClaimRecord;
@@ -21,7 +21,7 @@ const TEXTS: usize = 20;
 const CHECKS: usize = 40;
 
 /// The samples of an attempt's checks, in their order.
-pub(super) fn figures(run: &Run, claim: &ClaimRecord, attempt: &Attempt, room: &mut Room) -> Markup {
+pub(super) fn figures(run: &Run, claim: &ClaimRecord, attempt: &Attempt, room: &mut ByteBudget) -> Markup {
     let mut single = Vec::new();
     let mut figures = Vec::new();
     for judged in attempt.checks.iter().take(CHECKS) {

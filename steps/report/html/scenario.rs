@@ -50,7 +50,7 @@ pub(super) fn unrun(run: &Run, place: &Place) -> Markup {
 
 /// An attempt at a claim's own scenario.
 pub(super) fn own(run: &Run, claim: &ClaimRecord, place: &Place, attempt: &Attempt) -> Markup {
-    let recorded = matches!(claim.decision, Decision::Record(_));
+    let recorded = matches!(claim.decision, Decision::MeasureOnly(_));
     attempted(run, place, attempt, if recorded { Of::Recorded } else { Of::Claim })
 }
 

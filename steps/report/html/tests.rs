@@ -8,7 +8,7 @@ use super::*;
 use crate::base::unit::Unit;
 use crate::claims::plan::{Decision, FeatureFile};
 use crate::evidence::Verdicts;
-use crate::evidence::bundle::Folder;
+use crate::evidence::bundle::SandboxedDir;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord, Step};
 use crate::verdict::{Check, Rule, Source, Verdict};
 
@@ -79,7 +79,7 @@ fn attempt(claim: u64, size: &Size, samples: &[Sample]) -> Attempt {
 }
 
 /// A run of that size, with a folder to it.
-fn bundle(path: &Path, size: &Size) -> Bundle {
+fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
     let mut all = Vec::new();
     let mut claims = Vec::new();
     for n in 0..size.claims as u64 {
@@ -120,7 +120,7 @@ fn bundle(path: &Path, size: &Size) -> Bundle {
     let verdicts = Verdicts { schema: 1, run: size.text.into(), on, complete: true, exit: 1, problems, claims };
     let run = json!({ "schema": 1, "run": size.text, "host": { size.text: size.text }, size.text: [size.text] });
     let features = vec![FeatureFile::parse("features/a2.feature".into(), FEATURE).unwrap()];
-    Bundle { folder: Folder::open(path).unwrap(), run, verdicts, samples: all, features }
+    EvidenceBundle { folder: SandboxedDir::open(path).unwrap(), run, verdicts, samples: all, features }
 }
 
 fn page(size: &Size) -> String {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::Run;
-use super::room::Room;
+use super::room::ByteBudget;
 use super::words::{VERDICTS, class, control_chip, count, plain};
 use crate::evidence::Verdicts;
 use crate::report::console::mark;
@@ -37,7 +37,7 @@ pub(super) fn sentence(verdicts: &Verdicts) -> String {
 }
 
 /// The verdict of the whole run, and what speaks for believing it.
-pub(super) fn verdict(run: &Run, room: &mut Room) -> Markup {
+pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
     let verdicts = &run.bundle.verdicts;
     html! {
         header {
@@ -87,7 +87,7 @@ pub(super) fn plural(verdict: Verdict) -> &'static str {
 }
 
 /// How many wrong subjects were refused, and each that was not.
-fn controls(run: &Run, room: &mut Room) -> Markup {
+fn controls(run: &Run, room: &mut ByteBudget) -> Markup {
     let all = || run.claims.iter().flat_map(|(anchor, claim)| claim.controls.iter().map(move |of| (anchor, of)));
     let ran = |(_, control): &(&String, &ControlRecord)| !control.attempts.is_empty();
     let (planned, ran) = (all().count(), all().filter(ran).count());
@@ -152,7 +152,7 @@ fn completeness(verdicts: &Verdicts) -> Markup {
 }
 
 /// Each failure that somebody has declared for this platform: who, why, until when.
-fn deviations(run: &Run, room: &mut Room) -> Markup {
+fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
     let all =
         || run.claims.iter().flat_map(|(anchor, claim)| claim.deviations.iter().map(move |of| (anchor, claim, of)));
     html! {
@@ -169,7 +169,7 @@ fn deviations(run: &Run, room: &mut Room) -> Markup {
     }
 }
 
-fn problems(verdicts: &Verdicts, room: &mut Room) -> Markup {
+fn problems(verdicts: &Verdicts, room: &mut ByteBudget) -> Markup {
     html! {
         @if verdicts.problems.is_empty() { p { "None beyond the claims." } }
         @for problem in &verdicts.problems {

@@ -10,7 +10,7 @@ use super::documents::{Pickle, PickleStep};
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::Decision;
 use crate::evidence::ClaimRecord;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict, Step, settle};
 use crate::verdict::{Judged, Outcome, Verdict};
 
@@ -54,7 +54,7 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// Two things are said of one scenario.
-    pub fn by_place(bundle: &'a Bundle) -> anyhow::Result<BTreeMap<(&'a str, usize), Subject<'a>>> {
+    pub fn by_place(bundle: &'a EvidenceBundle) -> anyhow::Result<BTreeMap<(&'a str, usize), Subject<'a>>> {
         let mut places = BTreeMap::new();
         for claim in &bundle.verdicts.claims {
             let own = ((claim.feature.as_str(), claim.line), Subject::Claim(claim));
@@ -73,7 +73,7 @@ impl<'a> Subject<'a> {
     }
 
     /// A scenario that nothing is said of; its claim may know why.
-    pub fn untouched(bundle: &Bundle, pickle: &Pickle) -> Subject<'a> {
+    pub fn untouched(bundle: &EvidenceBundle, pickle: &Pickle) -> Subject<'a> {
         let its = |claim: &&ClaimRecord| pickle.tags.contains(&claim.id.to_string());
         let claim = bundle.verdicts.claims.iter().find(its);
         let why = claim.map(|claim| match &claim.decision {
@@ -143,7 +143,7 @@ impl<'a> Subject<'a> {
     /// What is only recorded has not passed, even where it keeps its bound.
     fn through(&self, checks: &[Judged]) -> (&'static str, Option<String>) {
         match self {
-            Subject::Claim(ClaimRecord { decision: Decision::Record(_), .. }) if !checks.is_empty() => {
+            Subject::Claim(ClaimRecord { decision: Decision::MeasureOnly(_), .. }) if !checks.is_empty() => {
                 let reasons: Vec<&str> = checks.iter().map(|judged| judged.outcome.reason.as_str()).collect();
                 recorded(&reasons.join("; "))
             }
@@ -161,7 +161,7 @@ impl<'a> Subject<'a> {
         };
         match (claim.verdict, &claim.decision) {
             (Verdict::KnownDeviation, _) if declared => ("PENDING", Some(deviation(claim, &reason))),
-            (_, Decision::Record(_)) => recorded(&reason),
+            (_, Decision::MeasureOnly(_)) => recorded(&reason),
             _ => ("FAILED", Some(reason)),
         }
     }

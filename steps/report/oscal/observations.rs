@@ -9,14 +9,14 @@ use super::super::times;
 use super::NAMESPACE;
 use super::text::{href, line, moment};
 use crate::evidence::ClaimRecord;
-use crate::evidence::bundle::Bundle;
+use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 use crate::verdict::{Judged, Verdict};
 
 /// The result as it grows, claim by claim.
 pub struct Results<'a> {
     /// The run.
-    pub bundle: &'a Bundle,
+    pub bundle: &'a EvidenceBundle,
     /// What was seen.
     pub observations: Vec<Json>,
     /// What was determined.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::base::programs;
 use crate::base::settings::Settings;
 use crate::exec::command::Command;
-use crate::exec::shell::{Shell, Witness};
+use crate::exec::shell::{CommandObserver, Shell};
 
 /// AWS's own answer to "which address do I come from".
 const CHECK: &str = "https://checkip.amazonaws.com";
@@ -17,7 +17,7 @@ const CHECK: &str = "https://checkip.amazonaws.com";
 ///
 /// # Errors
 /// It cannot be found out; the error says how to set it.
-pub(super) async fn address(settings: &Settings, witness: Arc<dyn Witness>) -> anyhow::Result<Ipv4Addr> {
+pub(super) async fn address(settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Ipv4Addr> {
     if let Some(set) = &settings.caller {
         return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));
     }
@@ -25,7 +25,7 @@ pub(super) async fn address(settings: &Settings, witness: Arc<dyn Witness>) -> a
         return Ok(Ipv4Addr::LOCALHOST);
     }
     let curl = Command::new(programs::need("curl", "ci/setup ec2")?).args(["-fsS", "--max-time", "12", CHECK]);
-    let said = Shell::local(witness).read(&curl).await;
+    let said = Shell::local(observer).read(&curl).await;
     let said = said
         .context("this host's address, which alone is to be let in, is not known, for ASSAY_EC2_CALLER is not set")?;
     said.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", said.trim()))

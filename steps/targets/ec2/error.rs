@@ -36,7 +36,7 @@ pub enum Class {
 /// A call to AWS that did not go.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{happened}{}", remedy(class).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
-pub struct Trouble {
+pub struct AwsError {
     /// What kind of trouble it is.
     pub class: Class,
     /// AWS's own code: `InsufficientInstanceCapacity`; there is none where AWS did not answer.
@@ -44,7 +44,7 @@ pub struct Trouble {
     happened: String,
 }
 
-impl Trouble {
+impl AwsError {
     /// The call, and what became of it in AWS's own words.
     pub fn happened(&self) -> &str {
         &self.happened
@@ -76,7 +76,7 @@ impl Trouble {
 /// ```text
 /// client.run_instances().send().await.map_err(|error| explain("ec2:RunInstances", &error))?
 /// ```
-pub fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> Trouble
+pub fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> AwsError
 where
     E: Error + ProvideErrorMetadata + 'static,
     R: Debug,
@@ -98,7 +98,7 @@ where
         Told::Code { code, .. } => Some(code.to_owned()),
         Told::Nothing(_) | Told::Here(_) => None,
     };
-    Trouble { class, code, happened: format!("{action} failed: {happened}") }
+    AwsError { class, code, happened: format!("{action} failed: {happened}") }
 }
 
 /// What can be read off an SDK's error.
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use aws_sdk_ec2::error::ErrorMetadata;
 
-    fn answer(action: &str, code: &str, message: &str) -> Trouble {
+    fn answer(action: &str, code: &str, message: &str) -> AwsError {
         let error = ErrorMetadata::builder().code(code).message(message).build();
         explain(action, &SdkError::service_error(error, ()))
     }

@@ -12,13 +12,13 @@ use aws_sdk_ec2::config::{BehaviorVersion, Builder, Credentials, Region};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::error::Trouble;
+use super::error::AwsError;
 use super::teardown::{Pauses, Scope, clear};
-use super::things::{Kind, Thing, Which, look};
+use super::things::{AwsResource, Kind, Which, look};
 use super::{Patience, configuration};
 use crate::base::progress::Progress;
-use crate::base::settings::StandIn;
-use crate::exec::cleanup::{Lease, leftovers, living, strike};
+use crate::base::settings::FakeAws;
+use crate::exec::cleanup::{Resource, leftovers, living, strike};
 use crate::targets::ecr::REGION as PUBLIC;
 use crate::targets::{ecr::Ecr, repository::Repository};
 
@@ -133,7 +133,7 @@ struct Place {
     endpoint: Option<String>,
     client: Client,
     /// What the ledgers say may be here.
-    leases: Vec<Lease>,
+    leases: Vec<Resource>,
     /// Whether it is no use to go on here.
     closed: bool,
 }
@@ -146,7 +146,7 @@ struct Repositories {
 }
 
 /// What was found, before anything is removed.
-pub struct Found {
+pub struct Leftover {
     /// Everything that carries the tag of a run.
     pub rows: Vec<Row>,
     /// Where it could not be looked, and why.
@@ -172,7 +172,7 @@ pub struct Removed {
 /// # Errors
 /// Where the folder of ledgers cannot be read.
 pub fn may_be_left(leases: &Path) -> anyhow::Result<bool> {
-    Ok(leftovers(leases)?.iter().any(|lease| matches!(lease, Lease::Cloud { .. })))
+    Ok(leftovers(leases)?.iter().any(|lease| matches!(lease, Resource::Cloud { .. })))
 }
 
 /// A client of what stands in for AWS somewhere else than the surroundings say: it takes any credentials, and is not told
@@ -191,10 +191,10 @@ pub fn stand_in(endpoint: &str, region: &str) -> Client {
 ///
 /// # Errors
 /// Where this machine's ledgers cannot be read. Where AWS refuses or does not answer is among the troubles.
-pub async fn find(request: &Request<'_>, price: impl Fn(&Thing) -> Option<f64>) -> anyhow::Result<Found> {
+pub async fn find(request: &Request<'_>, price: impl Fn(&AwsResource) -> Option<f64>) -> anyhow::Result<Leftover> {
     let shared = configuration(Patience::default()).await;
-    let left: Vec<Lease> = leftovers(request.leases)?;
-    let mut found = Found {
+    let left: Vec<Resource> = leftovers(request.leases)?;
+    let mut found = Leftover {
         rows: Vec::new(),
         troubles: Vec::new(),
         unsolved: Vec::new(),
@@ -203,7 +203,7 @@ pub async fn find(request: &Request<'_>, price: impl Fn(&Thing) -> Option<f64>) 
         repositories: Vec::new(),
     };
     for lease in left {
-        let Lease::Cloud { run, region, endpoint } = &lease else { continue };
+        let Resource::Cloud { run, region, endpoint } = &lease else { continue };
         if endpoint.is_none() && request.endpoint.is_some() {
             found
                 .unsolved
@@ -240,10 +240,10 @@ fn public(shared: &SdkConfig, endpoint: Option<&str>) -> Ecr {
         let any = Credentials::new("stand-in", "stand-in", None, None, "stand-in");
         config = config.endpoint_url(endpoint).credentials_provider(any);
     }
-    Ecr::of(config, &StandIn::default())
+    Ecr::of(config, &FakeAws::default())
 }
 
-impl Found {
+impl Leftover {
     fn place(&mut self, shared: &SdkConfig, region: &str, endpoint: Option<&str>) -> &mut Place {
         let here = |place: &Place| place.region == region && place.endpoint.as_deref() == endpoint;
         let at = self.places.iter().position(here).unwrap_or_else(|| {
@@ -258,11 +258,11 @@ impl Found {
         &mut self.places[at]
     }
 
-    async fn look(&mut self, shared: &SdkConfig, price: impl Fn(&Thing) -> Option<f64>) {
+    async fn look(&mut self, shared: &SdkConfig, price: impl Fn(&AwsResource) -> Option<f64>) {
         let mut endpoints: Vec<Option<String>> = Vec::new();
         for place in &mut self.places {
             let (things, troubles) = look(&place.client, &Kind::ALL, Which::AnyRun).await;
-            place.closed = !troubles.iter().all(Trouble::of_one_call);
+            place.closed = !troubles.iter().all(AwsError::of_one_call);
             let troubles: Vec<String> = troubles.iter().map(ToString::to_string).collect();
             match place.closed {
                 true => self.unsolved.extend(troubles),
@@ -304,7 +304,7 @@ impl Found {
             }
         }
         for place in self.places.iter().filter(|place| !place.closed) {
-            let goes = |thing: &Thing| self.rule.fate(&thing.run, thing.expires).goes();
+            let goes = |thing: &AwsResource| self.rule.fate(&thing.run, thing.expires).goes();
             let scope = Scope { which: Which::AnyRun, known: &[], goes: &goes };
             let (seen, gone) = clear(&place.client, &scope, pauses, progress).await;
             let left: Vec<&str> = match &gone {
@@ -330,7 +330,7 @@ impl Found {
         let Some(repositories) = self.repositories.iter().find(same) else { return };
         let Ok(left) = repositories.ecr.list().await else { return };
         for lease in &place.leases {
-            let Lease::Cloud { run, .. } = lease else { continue };
+            let Resource::Cloud { run, .. } = lease else { continue };
             if left.iter().any(|repository| repository.run == *run) {
                 continue;
             }
@@ -341,7 +341,7 @@ impl Found {
     }
 }
 
-fn row(thing: &Thing, per_hour: Option<f64>, rule: &Rule) -> Row {
+fn row(thing: &AwsResource, per_hour: Option<f64>, rule: &Rule) -> Row {
     Row {
         region: thing.region.clone(),
         kind: thing.kind.to_string(),

@@ -13,7 +13,7 @@ use super::error::explain;
 use super::setup::USER;
 use crate::base::progress::Progress;
 use crate::targets::keys;
-use crate::targets::machine::Work;
+use crate::targets::machine::MachineDir;
 
 /// How long EC2 may take to give the console.
 const CONSOLE: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ pub struct Instance {
     pub(super) id: String,
     pub(super) address: String,
     pub(super) console: PathBuf,
-    pub(super) work: Work,
+    pub(super) work: MachineDir,
     pub(super) progress: Progress,
     pub(super) over: Mutex<Option<String>>,
 }

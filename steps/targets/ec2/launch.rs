@@ -15,9 +15,9 @@ use aws_sdk_ec2::types::{
 };
 use base64::Engine as _;
 
-use super::error::{Class, Trouble, explain};
+use super::error::{AwsError, Class, explain};
 use crate::base::progress::Progress;
-use crate::targets::instance_spec::{self, Ami, CANONICAL, Order};
+use crate::targets::instance_spec::{self, Ami, CANONICAL, InstanceSpec};
 
 /// What Ubuntu 24.04 for arm64 is called, but for its date.
 const UBUNTU: &str = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*";
@@ -48,7 +48,7 @@ pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<
 ///
 /// # Errors
 /// EC2 does not say.
-async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, Trouble> {
+async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, AwsError> {
     let wanted = [
         ("name", UBUNTU),
         ("state", ImageState::Available.as_str()),
@@ -76,7 +76,7 @@ pub(super) struct Place {
 }
 
 /// The subnet that was ordered, or those of the default VPC in whose zones there are instances of this type.
-pub(super) async fn places(client: &Client, order: &Order) -> anyhow::Result<Vec<Place>> {
+pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Result<Vec<Place>> {
     let ask = client.describe_subnets();
     let ask = match &order.subnet {
         Some(subnet) => ask.subnet_ids(subnet),
@@ -109,7 +109,7 @@ pub(super) async fn places(client: &Client, order: &Order) -> anyhow::Result<Vec
 }
 
 /// The zones in which there are instances of a type.
-async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, Trouble> {
+async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, AwsError> {
     let ask = client.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
     let answer = ask.filters(filter("instance-type", instance_type)).send().await;
     let answer = answer.map_err(|error| explain("ec2:DescribeInstanceTypeOfferings", &error))?;
@@ -121,7 +121,7 @@ async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, Tr
 const WOULD_DO: &str = "DryRunOperation";
 
 /// Whether an answer to what was only asked about says that it may be done.
-fn allowed<T>(answer: Result<T, Trouble>) -> Result<(), Trouble> {
+fn allowed<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
     match answer {
         Err(trouble) if !trouble.is(WOULD_DO) => Err(trouble),
         _ => Ok(()),
@@ -133,7 +133,7 @@ pub(super) struct Launch<'a> {
     pub client: &'a Client,
     /// What they are called.
     pub name: String,
-    pub order: &'a Order,
+    pub order: &'a InstanceSpec,
     pub run: &'a str,
     /// As seconds since 1970.
     pub expires: i64,
@@ -159,7 +159,7 @@ impl Launch<'_> {
     }
 
     /// Tells EC2 the public half of the run's key; the private one never leaves this host.
-    pub async fn key_pair(&self, public_key: &str) -> Result<String, Trouble> {
+    pub async fn key_pair(&self, public_key: &str) -> Result<String, AwsError> {
         self.import(public_key).send().await.map_err(|error| explain("ec2:ImportKeyPair", &error))?;
         Ok(self.name.clone())
     }
@@ -171,7 +171,7 @@ impl Launch<'_> {
     }
 
     /// Asks whether the key pair and the group might be made, which is all that EC2 then says.
-    pub async fn may_make(&self, place: &Place, public_key: &str) -> Result<(), Trouble> {
+    pub async fn may_make(&self, place: &Place, public_key: &str) -> Result<(), AwsError> {
         let key = self.import(public_key).dry_run(true).send().await;
         allowed(key.map_err(|error| explain("ec2:ImportKeyPair", &error)))?;
         let group = self.create_group(place).dry_run(true).send().await;
@@ -233,7 +233,7 @@ impl Launch<'_> {
         group: &str,
         key_pair: &str,
         user_data: &str,
-    ) -> Result<Option<String>, Trouble> {
+    ) -> Result<Option<String>, AwsError> {
         let network = InstanceNetworkInterfaceSpecification::builder()
             .device_index(0)
             .subnet_id(&place.subnet)

@@ -11,13 +11,13 @@ use aws_sdk_ec2::config::ProvideCredentials as _;
 use aws_sdk_ec2::error::{ErrorMetadata, SdkError};
 use jiff::Timestamp;
 
-use super::error::{Class, Trouble, explain};
+use super::error::{AwsError, Class, explain};
 use super::{Patience, caller, configuration, launch};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::exec::shell::{Nobody, new_key};
+use crate::exec::shell::{NoopObserver, new_key};
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{self, Obstacle, Order};
+use crate::targets::instance_spec::{self, InstanceSpec, PreflightFailure};
 
 /// For one answer. Twice as long, for it is asked once more, is soon enough for whoever looks on.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -29,13 +29,13 @@ const NO_RUN: &str = "doctor";
 pub struct Outlook {
     config: SdkConfig,
     client: Client,
-    order: Order,
+    order: InstanceSpec,
     settings: Settings,
 }
 
 impl Outlook {
     /// Looks from where the SDK's own chain leads, as a run does. Nothing is asked of EC2 yet.
-    pub async fn open(order: &Order, settings: &Settings) -> Option<Outlook> {
+    pub async fn open(order: &InstanceSpec, settings: &Settings) -> Option<Outlook> {
         let config = configuration(Patience { answer: ANSWER, ..Patience::default() }).await;
         let config = config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(2)).build();
         Some(Outlook { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() })
@@ -50,7 +50,7 @@ impl Outlook {
     ///
     /// # Errors
     /// Nobody has any credentials.
-    pub async fn credentials(&self) -> Result<String, Obstacle> {
+    pub async fn credentials(&self) -> Result<String, PreflightFailure> {
         let explained = |error: &dyn std::fmt::Display| {
             let failure = SdkError::<ErrorMetadata, ()>::construction_failure(error.to_string());
             self.obstacle(explain("asking for credentials", &failure))
@@ -70,7 +70,7 @@ impl Outlook {
     ///
     /// # Errors
     /// EC2 does not answer, refuses, or has none.
-    pub async fn image(&self) -> Result<String, Obstacle> {
+    pub async fn image(&self) -> Result<String, PreflightFailure> {
         let (newest, _) = self.seen(launch::canonicals(&self.client, self.region().unwrap_or_default()).await)?;
         Ok(format!("{} of {}", newest.id, newest.created))
     }
@@ -79,7 +79,7 @@ impl Outlook {
     ///
     /// # Errors
     /// EC2 does not say, or there are none.
-    pub async fn places(&self) -> Result<String, Obstacle> {
+    pub async fn places(&self) -> Result<String, PreflightFailure> {
         let places = self.seen(launch::places(&self.client, &self.order).await)?;
         Ok(places.into_iter().map(|place| place.zone).collect::<Vec<_>>().join(", "))
     }
@@ -88,7 +88,7 @@ impl Outlook {
     ///
     /// # Errors
     /// It would not.
-    pub async fn making(&self) -> Result<String, Obstacle> {
+    pub async fn making(&self) -> Result<String, PreflightFailure> {
         let asked = async {
             let places = launch::places(&self.client, &self.order).await?;
             let place = places.first().context("there is no place to make them in")?;
@@ -111,7 +111,7 @@ impl Outlook {
     ///
     /// # Errors
     /// It does not.
-    pub async fn repositories(&self) -> Result<String, Obstacle> {
+    pub async fn repositories(&self) -> Result<String, PreflightFailure> {
         let ecr = Ecr::open(&self.config, &self.settings.stand_in);
         let asked = async {
             ecr.login_password().await?;
@@ -125,22 +125,22 @@ impl Outlook {
     ///
     /// # Errors
     /// It cannot be found out.
-    pub async fn address(&self) -> Result<String, Obstacle> {
-        Ok(self.seen(caller::address(&self.settings, Arc::new(Nobody)).await)?.to_string())
+    pub async fn address(&self) -> Result<String, PreflightFailure> {
+        Ok(self.seen(caller::address(&self.settings, Arc::new(NoopObserver)).await)?.to_string())
     }
 
-    fn seen<T>(&self, answer: anyhow::Result<T>) -> Result<T, Obstacle> {
-        answer.map_err(|error| match error.downcast_ref::<Trouble>() {
+    fn seen<T>(&self, answer: anyhow::Result<T>) -> Result<T, PreflightFailure> {
+        answer.map_err(|error| match error.downcast_ref::<AwsError>() {
             Some(trouble) => self.obstacle(trouble.clone()),
             // It names the remedy itself.
-            None => Obstacle { found: format!("{error:#}"), remedy: None, only_here: true },
+            None => PreflightFailure { found: format!("{error:#}"), remedy: None, only_here: true },
         })
     }
 
-    fn obstacle(&self, trouble: Trouble) -> Obstacle {
+    fn obstacle(&self, trouble: AwsError) -> PreflightFailure {
         let unreached = trouble.class == Class::NoAnswer && trouble.code.is_none();
         let remedy = if unreached { Some(self.way_there()) } else { trouble.remedy() };
-        Obstacle { found: trouble.happened().to_owned(), remedy, only_here: trouble.of_one_call() }
+        PreflightFailure { found: trouble.happened().to_owned(), remedy, only_here: trouble.of_one_call() }
     }
 
     /// What to look at where nobody answers.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_ec2::Client;
 
-use super::error::{Class, Trouble};
-use super::things::{Kind, Thing, Which, list_kind, look, remove};
+use super::error::{AwsError, Class};
+use super::things::{AwsResource, Kind, Which, list_kind, look, remove};
 use crate::base::poll::{Look, TooLate, until};
 use crate::base::progress::Progress;
 use crate::exec::cleanup::GC;
@@ -57,14 +57,14 @@ pub(super) struct Scope<'a> {
     /// Instances that go whatever tags they have.
     pub known: &'a [String],
     /// Which of what is listed goes.
-    pub goes: &'a (dyn Fn(&Thing) -> bool + Sync),
+    pub goes: &'a (dyn Fn(&AwsResource) -> bool + Sync),
 }
 
 /// Something that would not go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// What it is.
-    pub thing: Thing,
+    pub thing: AwsResource,
     /// What AWS said when it was last asked to remove it.
     pub why: Option<String>,
 }
@@ -121,7 +121,7 @@ pub(super) async fn clear(
     scope: &Scope<'_>,
     pauses: &Pauses,
     progress: &Progress,
-) -> (Vec<Thing>, Result<(), NotGone>) {
+) -> (Vec<AwsResource>, Result<(), NotGone>) {
     let mut removal =
         Removal { client, scope, progress, refused: BTreeMap::new(), seen: BTreeMap::new(), said: String::new() };
     let machines = [Kind::SpotRequest, Kind::Instance];
@@ -138,7 +138,7 @@ struct Removal<'a> {
     /// What AWS last said of a thing's removal, and how often it refused it for good.
     refused: BTreeMap<String, (usize, String)>,
     /// Everything that was there, by its id.
-    seen: BTreeMap<String, Thing>,
+    seen: BTreeMap<String, AwsResource>,
     /// What was last waited for.
     said: String,
 }
@@ -176,7 +176,7 @@ impl Removal<'_> {
             let begun = self.remove(things).await;
             // What nobody may list or remove does not change by waiting.
             hopeless = match things.iter().all(|thing| self.resists(thing)) && unseen.iter().all(lasting) {
-                true if !unseen.iter().all(Trouble::of_one_call) => TRIES,
+                true if !unseen.iter().all(AwsError::of_one_call) => TRIES,
                 true if unseen.is_empty() => TRIES,
                 true => hopeless + 1,
                 false => 0,
@@ -194,7 +194,7 @@ impl Removal<'_> {
         });
         let Err(Ended::Late | Ended::Refused) = ended.await else { return Ok(()) };
         let (things, unseen) = last;
-        let why = |thing: &Thing| self.refused.get(&thing.id).map(|(_, why)| why.clone());
+        let why = |thing: &AwsResource| self.refused.get(&thing.id).map(|(_, why)| why.clone());
         Err(NotGone {
             region: self.client.config().region().map(ToString::to_string).unwrap_or_default(),
             left: things.into_iter().map(|thing| Left { why: why(&thing), thing }).collect(),
@@ -203,10 +203,10 @@ impl Removal<'_> {
     }
 
     /// What there is of some kinds that should go, and what could not be listed.
-    async fn look(&self, kinds: &[Kind]) -> (Vec<Thing>, Vec<Trouble>) {
+    async fn look(&self, kinds: &[Kind]) -> (Vec<AwsResource>, Vec<AwsError>) {
         let (mut things, mut unseen) = look(self.client, kinds, self.scope.which).await;
         things.retain(|thing| (self.scope.goes)(thing));
-        if !self.scope.known.is_empty() && unseen.iter().all(Trouble::of_one_call) {
+        if !self.scope.known.is_empty() && unseen.iter().all(AwsError::of_one_call) {
             self.look_for_known(&mut things, &mut unseen).await;
             // What an instance uses is removed after it.
             things.sort_by_key(|thing| thing.kind);
@@ -215,7 +215,7 @@ impl Removal<'_> {
     }
 
     /// Adds the known instances that are there. One that is not listed may be too new for it: it is ended all the same.
-    async fn look_for_known(&self, things: &mut Vec<Thing>, unseen: &mut Vec<Trouble>) {
+    async fn look_for_known(&self, things: &mut Vec<AwsResource>, unseen: &mut Vec<AwsError>) {
         match list_kind(self.client, Kind::Instance, Which::Instances(self.scope.known)).await {
             Ok(found) => {
                 for thing in found {
@@ -228,23 +228,23 @@ impl Removal<'_> {
         }
         for id in self.scope.known {
             if !things.iter().any(|listed| &listed.id == id) {
-                let unlisted = Thing::instance(id);
+                let unlisted = AwsResource::instance(id);
                 unseen.extend(remove(self.client, &unlisted).await.err());
             }
         }
     }
 
-    fn resists(&self, thing: &Thing) -> bool {
+    fn resists(&self, thing: &AwsResource) -> bool {
         self.refused.get(&thing.id).is_some_and(|(times, _)| *times >= TRIES)
     }
 
     /// Removes things, and says whether one of them is new.
-    async fn remove(&mut self, things: &[Thing]) -> bool {
+    async fn remove(&mut self, things: &[AwsResource]) -> bool {
         let before = self.seen.len();
         for thing in things {
             if !self.seen.contains_key(&thing.id) {
                 self.progress.say(format!("removing {thing}"));
-                self.seen.insert(thing.id.clone(), Thing { state: String::new(), ..thing.clone() });
+                self.seen.insert(thing.id.clone(), AwsResource { state: String::new(), ..thing.clone() });
             }
             if thing.going() {
                 continue;
@@ -259,7 +259,7 @@ impl Removal<'_> {
 }
 
 /// What is waited for.
-fn waiting(things: &[Thing], unseen: &[Trouble]) -> String {
+fn waiting(things: &[AwsResource], unseen: &[AwsError]) -> String {
     let things: Vec<String> = things.iter().map(ToString::to_string).collect();
     let ends = (!things.is_empty()).then(|| format!("waiting for the end of {}", things.join(", ")));
     let again = unseen.iter().map(|trouble| format!("trying again: {trouble}"));
@@ -267,7 +267,7 @@ fn waiting(things: &[Thing], unseen: &[Trouble]) -> String {
 }
 
 /// Whether it is no use to wait: the thing is not in use, and AWS has answered.
-fn lasting(trouble: &Trouble) -> bool {
+fn lasting(trouble: &AwsError) -> bool {
     let in_use = [
         "DependencyViolation",
         "VolumeInUse",

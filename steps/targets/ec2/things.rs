@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{Filter, InstanceLifecycleType, Tag};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::error::{Class, Trouble, explain};
+use super::error::{AwsError, Class, explain};
 use crate::targets::instance_spec::{EXPIRES, RUN};
 
 /// What a thing is. The order is that of their removal: a thing may be in use by those before it.
@@ -95,7 +95,7 @@ pub struct Detail {
 
 /// Something that carries our tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Thing {
+pub struct AwsResource {
     /// What it is.
     pub kind: Kind,
     /// AWS's id of it: `i-0123`.
@@ -114,9 +114,9 @@ pub struct Thing {
     pub detail: Detail,
 }
 
-impl Thing {
+impl AwsResource {
     /// An instance of which nothing but its id is known.
-    pub(super) fn instance(id: &str) -> Thing {
+    pub(super) fn instance(id: &str) -> AwsResource {
         thing(Kind::Instance, Some(id), &[])
     }
 
@@ -126,7 +126,7 @@ impl Thing {
     }
 }
 
-impl fmt::Display for Thing {
+impl fmt::Display for AwsResource {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}", self.kind, self.id)?;
         let (name, state) = (self.detail.name.as_deref(), Some(self.state.as_str()));
@@ -161,7 +161,7 @@ impl Which<'_> {
 
     /// Whether a thing is one of these. A server that does not know a filter gives everything there is: what is not
     /// ours must never be touched.
-    fn fits(self, thing: &Thing) -> bool {
+    fn fits(self, thing: &AwsResource) -> bool {
         match self {
             Which::AnyRun => !thing.run.is_empty(),
             Which::Run(run) => !run.is_empty() && thing.run == run,
@@ -174,7 +174,7 @@ impl Which<'_> {
 ///
 /// # Errors
 /// Where one of the types cannot be listed.
-pub async fn list(client: &Client, run: Option<&str>) -> Result<Vec<Thing>, Trouble> {
+pub async fn list(client: &Client, run: Option<&str>) -> Result<Vec<AwsResource>, AwsError> {
     let (things, troubles) = look(client, &Kind::ALL, run.map_or(Which::AnyRun, Which::Run)).await;
     match troubles.into_iter().next() {
         None => Ok(things),
@@ -183,7 +183,7 @@ pub async fn list(client: &Client, run: Option<&str>) -> Result<Vec<Thing>, Trou
 }
 
 /// Lists what there is of some types, and says which could not be listed: one that is forbidden does not hide the others.
-pub(super) async fn look(client: &Client, kinds: &[Kind], which: Which<'_>) -> (Vec<Thing>, Vec<Trouble>) {
+pub(super) async fn look(client: &Client, kinds: &[Kind], which: Which<'_>) -> (Vec<AwsResource>, Vec<AwsError>) {
     let (mut things, mut troubles) = (Vec::new(), Vec::new());
     for kind in kinds {
         match list_kind(client, *kind, which).await {
@@ -200,7 +200,7 @@ pub(super) async fn look(client: &Client, kinds: &[Kind], which: Which<'_>) -> (
 ///
 /// # Errors
 /// Where AWS does not answer or refuses; the action that is missing is named.
-pub async fn list_kind(client: &Client, kind: Kind, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+pub async fn list_kind(client: &Client, kind: Kind, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let mut things = match kind {
         Kind::SpotRequest => spot_requests(client, which).await,
         Kind::Instance => instances(client, which).await,
@@ -218,7 +218,7 @@ pub async fn list_kind(client: &Client, kind: Kind, which: Which<'_>) -> Result<
 }
 
 /// Tells a call's own error.
-fn told<E, R>(action: &'static str) -> impl Fn(SdkError<E, R>) -> Trouble
+fn told<E, R>(action: &'static str) -> impl Fn(SdkError<E, R>) -> AwsError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
     R: fmt::Debug,
@@ -226,10 +226,10 @@ where
     move |error| explain(action, &error)
 }
 
-fn thing(kind: Kind, id: Option<&str>, tags: &[Tag]) -> Thing {
+fn thing(kind: Kind, id: Option<&str>, tags: &[Tag]) -> AwsResource {
     let tags: HashMap<&str, &str> = tags.iter().filter_map(|tag| Some((tag.key()?, tag.value()?))).collect();
     let seconds = tags.get(EXPIRES).and_then(|text| text.parse().ok());
-    Thing {
+    AwsResource {
         kind,
         id: id.unwrap_or_default().to_owned(),
         region: String::new(),
@@ -245,14 +245,14 @@ fn time(time: Option<&DateTime>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::from_second(time.secs()).ok())
 }
 
-async fn instances(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+async fn instances(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let states = ["pending", "running", "shutting-down", "stopping", "stopped"];
     let call = client.describe_instances().set_filters(which.filters("instance-state-name", &states));
     let mut pages = call.into_paginator().items().send();
     let mut things = Vec::new();
     while let Some(reservation) = pages.next().await {
         let reservation = reservation.map_err(told("ec2:DescribeInstances"))?;
-        things.extend(reservation.instances().iter().map(|instance| Thing {
+        things.extend(reservation.instances().iter().map(|instance| AwsResource {
             created: time(instance.launch_time()),
             state: instance.state().and_then(|state| Some(state.name()?.as_str().to_owned())).unwrap_or_default(),
             detail: Detail {
@@ -269,13 +269,13 @@ async fn instances(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trou
     Ok(things)
 }
 
-async fn spot_requests(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+async fn spot_requests(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let call = client.describe_spot_instance_requests().set_filters(which.filters("state", &["open", "active"]));
     let mut pages = call.into_paginator().items().send();
     let mut things = Vec::new();
     while let Some(request) = pages.next().await {
         let request = request.map_err(told("ec2:DescribeSpotInstanceRequests"))?;
-        things.push(Thing {
+        things.push(AwsResource {
             created: time(request.create_time()),
             state: request.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
             ..thing(Kind::SpotRequest, request.spot_instance_request_id(), request.tags())
@@ -285,14 +285,14 @@ async fn spot_requests(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, 
     Ok(things)
 }
 
-async fn volumes(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+async fn volumes(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let states = ["creating", "available", "in-use", "deleting", "error"];
     let call = client.describe_volumes().set_filters(which.filters("status", &states));
     let mut pages = call.into_paginator().items().send();
     let mut things = Vec::new();
     while let Some(volume) = pages.next().await {
         let volume = volume.map_err(told("ec2:DescribeVolumes"))?;
-        things.push(Thing {
+        things.push(AwsResource {
             created: time(volume.create_time()),
             state: volume.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
             detail: Detail {
@@ -306,13 +306,13 @@ async fn volumes(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Troubl
     Ok(things)
 }
 
-async fn interfaces(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+async fn interfaces(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let call = client.describe_network_interfaces().set_filters(which.filters("status", &[]));
     let mut pages = call.into_paginator().items().send();
     let mut things = Vec::new();
     while let Some(interface) = pages.next().await {
         let interface = interface.map_err(told("ec2:DescribeNetworkInterfaces"))?;
-        things.push(Thing {
+        things.push(AwsResource {
             state: interface.status().map(|status| status.as_str().to_owned()).unwrap_or_default(),
             ..thing(Kind::NetworkInterface, interface.network_interface_id(), interface.tag_set())
         });
@@ -320,10 +320,10 @@ async fn interfaces(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Tro
     Ok(things)
 }
 
-async fn addresses(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+async fn addresses(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let call = client.describe_addresses().set_filters(which.filters("", &[]));
     let answer = call.send().await.map_err(told("ec2:DescribeAddresses"))?;
-    let address = |address: &aws_sdk_ec2::types::Address| Thing {
+    let address = |address: &aws_sdk_ec2::types::Address| AwsResource {
         state: if address.association_id().is_some() { "associated".to_owned() } else { String::new() },
         detail: Detail { public_ipv4: address.public_ip().map(str::to_owned), ..Detail::default() },
         ..thing(Kind::Address, address.allocation_id(), address.tags())
@@ -331,10 +331,10 @@ async fn addresses(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trou
     Ok(answer.addresses().iter().map(address).collect())
 }
 
-async fn key_pairs(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+async fn key_pairs(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let call = client.describe_key_pairs().set_filters(which.filters("", &[]));
     let answer = call.send().await.map_err(told("ec2:DescribeKeyPairs"))?;
-    let pair = |pair: &aws_sdk_ec2::types::KeyPairInfo| Thing {
+    let pair = |pair: &aws_sdk_ec2::types::KeyPairInfo| AwsResource {
         created: time(pair.create_time()),
         detail: Detail { name: pair.key_name().map(str::to_owned), ..Detail::default() },
         ..thing(Kind::KeyPair, pair.key_pair_id(), pair.tags())
@@ -342,13 +342,13 @@ async fn key_pairs(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trou
     Ok(answer.key_pairs().iter().map(pair).collect())
 }
 
-async fn groups(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble> {
+async fn groups(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let call = client.describe_security_groups().set_filters(which.filters("", &[]));
     let mut pages = call.into_paginator().items().send();
     let mut things = Vec::new();
     while let Some(group) = pages.next().await {
         let group = group.map_err(told("ec2:DescribeSecurityGroups"))?;
-        things.push(Thing {
+        things.push(AwsResource {
             detail: Detail { name: group.group_name().map(str::to_owned), ..Detail::default() },
             ..thing(Kind::SecurityGroup, group.group_id(), group.tags())
         });
@@ -360,7 +360,7 @@ async fn groups(client: &Client, which: Which<'_>) -> Result<Vec<Thing>, Trouble
 ///
 /// # Errors
 /// Where it is in use, or AWS refuses or does not answer; the action that is missing is named.
-pub async fn remove(client: &Client, thing: &Thing) -> Result<(), Trouble> {
+pub async fn remove(client: &Client, thing: &AwsResource) -> Result<(), AwsError> {
     let id = thing.id.as_str();
     let done = match thing.kind {
         Kind::SpotRequest => {
@@ -398,6 +398,6 @@ pub async fn remove(client: &Client, thing: &Thing) -> Result<(), Trouble> {
     }
 }
 
-fn is_gone(kind: Kind, trouble: &Trouble) -> bool {
+fn is_gone(kind: Kind, trouble: &AwsError) -> bool {
     trouble.class == Class::NotFound && kind.gone().iter().any(|code| trouble.is(code))
 }

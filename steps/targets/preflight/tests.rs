@@ -3,18 +3,18 @@
 use super::*;
 
 /// What was recorded, with one section said otherwise.
-fn with(name: &str, text: &str) -> Survey {
+fn with(name: &str, text: &str) -> Preflight {
     let before = recorded();
     let old = format!("== {name}\n{}", section(&before.said, name).unwrap_or_default());
     assert!(before.said.contains(&old), "{name}");
     let said = before.said.replace(&old, &format!("== {name}\n{text}"));
-    Survey::parse(said, before.facts, 1_795_599_391.5).unwrap()
+    Preflight::parse(said, before.facts, 1_795_599_391.5).unwrap()
 }
 
 /// What is in the way on a machine that says this: how it is found, and what to do.
 fn in_the_way(name: &str, text: &str) -> (String, String) {
     let mut points = with(name, text).points();
-    points.retain(Point::is_in_the_way);
+    points.retain(PreflightCheck::is_in_the_way);
     assert_eq!(points.len(), 1, "{points:?}");
     let point = points.remove(0);
     (format!("{}: {}", point.name, point.found), point.remedy.unwrap())
@@ -22,11 +22,11 @@ fn in_the_way(name: &str, text: &str) -> (String, String) {
 
 #[test]
 fn on_a_machine_like_the_device_nothing_is_in_the_way() {
-    let survey = recorded();
-    let lacking: Vec<Point> = survey.points().into_iter().filter(|point| point.remedy.is_some()).collect();
+    let preflight = recorded();
+    let lacking: Vec<PreflightCheck> = preflight.points().into_iter().filter(|point| point.remedy.is_some()).collect();
     assert_eq!(lacking, []);
-    assert_eq!((survey.user(), survey.home.as_str(), survey.root), ("guest", "/home/guest", Root::Sudo));
-    assert_eq!(survey.runtime.as_deref(), Some("/run/user/1001"));
+    assert_eq!((preflight.user(), preflight.home.as_str(), preflight.root), ("guest", "/home/guest", Root::Sudo));
+    assert_eq!(preflight.runtime.as_deref(), Some("/run/user/1001"));
 }
 
 #[test]
@@ -63,18 +63,18 @@ fn without_systemd_what_rests_on_it_is_not_told_too() {
 
 #[test]
 fn without_sudo_a_run_works_and_is_told_what_it_goes_without() {
-    let survey = with("root", "");
-    let sudo = survey.points().into_iter().find(|point| point.name == "sudo").unwrap();
+    let preflight = with("root", "");
+    let sudo = preflight.points().into_iter().find(|point| point.name == "sudo").unwrap();
     assert!(!sudo.is_in_the_way() && sudo.remedy.is_some_and(|remedy| remedy.contains("NOPASSWD")));
-    assert_eq!(survey.root, Root::Never);
+    assert_eq!(preflight.root, Root::Never);
 }
 
 #[test]
 fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
     let with = |podman: &str| {
-        let mut survey = with("link", "");
-        survey.facts.podman = Some(podman.to_owned());
-        let points = survey.points().into_iter().filter(Point::is_in_the_way);
+        let mut preflight = with("link", "");
+        preflight.facts.podman = Some(podman.to_owned());
+        let points = preflight.points().into_iter().filter(PreflightCheck::is_in_the_way);
         points.map(|point| point.name).collect::<Vec<_>>()
     };
     assert_eq!((with("5.4.2"), with("4.9.3"), with("4.3.1")), (vec![], vec!["crun-wasm"], vec!["podman", "crun-wasm"]));
@@ -84,6 +84,6 @@ fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
 async fn a_machine_that_says_something_else_is_not_taken_for_one_that_lacks_everything() {
     let fake =
         crate::exec::shell::Fake::default().answer("sh -s", 0, "Welcome\n").answer("systemd-detect-virt", 1, "none");
-    let error = Survey::take(&Shell::fake(fake), &[]).await.unwrap_err();
+    let error = Preflight::take(&Shell::fake(fake), &[]).await.unwrap_err();
     assert!(format!("{error:#}").contains("its facts cannot be read"), "{error:#}");
 }

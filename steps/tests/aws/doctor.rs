@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::stand_in::{REGION, StandIn};
+use super::stand_in::{FakeServer, REGION};
 
 /// What a doctor of EC2 said, and with which exit status.
 struct Told {
@@ -60,7 +60,7 @@ impl Told {
 
 #[test]
 fn a_cloud_that_answers_works_if_this_host_does_and_nothing_is_made_there() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let told = Told::by(&cloud.endpoint, &[]);
     for name in ["AWS's SDK", "region", "price of a run", "credentials", "ECR Public", "this host's address"] {
         assert_eq!(told.of(name).0, "ok", "{}", told.diagnosis);
@@ -83,7 +83,7 @@ fn a_cloud_that_answers_works_if_this_host_does_and_nothing_is_made_there() {
 
 #[test]
 fn a_region_that_is_not_set_or_unknown_is_told_with_the_setting() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let none = Told::of_aws(&cloud.endpoint, &[("AWS_REGION", None)]);
     none.missing("region", &["none is set; set AWS_REGION"]);
     assert_eq!(none.of("EC2").1, "not tried: there is no region; mend that first");
@@ -94,7 +94,7 @@ fn a_region_that_is_not_set_or_unknown_is_told_with_the_setting() {
 
 #[test]
 fn credentials_that_are_missing_expired_or_unknown_are_told_with_the_remedy() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let none = Told::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", None), ("AWS_SECRET_ACCESS_KEY", None)]);
     none.missing("credentials", &["no credentials found", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]);
     assert_eq!(none.of("EC2 and ECR Public").0, "warning");
@@ -111,7 +111,7 @@ fn credentials_that_are_missing_expired_or_unknown_are_told_with_the_remedy() {
 
 #[test]
 fn what_the_credentials_do_not_allow_is_told_by_the_action() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let refused = |action: &str, code: &str| json!({ "action": action, "times": 99, "status": 403, "code": code, "message": "You are not authorized." });
     cloud.faults(&json!([
         refused("CreateSecurityGroup", "UnauthorizedOperation"),
@@ -133,7 +133,7 @@ fn an_endpoint_that_is_dead_or_never_answers_is_told_with_its_address() {
     let way = ["DescribeImages failed", "Connection refused", "see that http://127.0.0.1:9 can be reached"];
     dead.missing("Ubuntu 24.04 for arm64", &way);
     dead.missing("ECR Public", &["see that AWS, or what AWS_ENDPOINT_URL names, can be reached"]);
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     cloud.faults(&json!([{ "action": "DescribeImages", "times": 99, "hold": true }]));
     let told = Told::of_aws(&cloud.endpoint, &[]);
     told.missing("Ubuntu 24.04 for arm64", &["DescribeImages failed", &format!("{} can be reached", cloud.endpoint)]);

@@ -4,18 +4,18 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use assay::base::settings::StandIn;
-use assay::evidence::Evidence;
-use assay::exec::cleanup::Ledger;
+use assay::base::settings::FakeServer;
+use assay::evidence::EvidenceWriter;
+use assay::exec::cleanup::CleanupJournal;
 use assay::exec::shell::Shell;
 use assay::targets::ecr::Ecr;
 use assay::targets::repository::{NotMade, Refusal, Repository};
-use assay::workloads::{Image, Module, Recipe, Workshop, registry};
+use assay::workloads::{BuildDir, Image, Module, Recipe, registry};
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecrpublic::config::Credentials;
 use jiff::Timestamp;
 
-use super::stand_in::StandIn as AwsStandIn;
+use super::stand_in::FakeServer as AwsStandIn;
 
 /// ECR Public's stand-in, for as long as it is held.
 struct Cloud {
@@ -36,7 +36,7 @@ impl Cloud {
             .endpoint_url(format!("http://{}", self.host))
             .credentials_provider(Credentials::new("AKIDEXAMPLE", "example", None, None, "test"))
             .load();
-        let stand_in = StandIn { registry: Some(self.host.clone()), ..StandIn::default() };
+        let stand_in = FakeServer { registry: Some(self.host.clone()), ..FakeServer::default() };
         Ecr::open(&configuration.await, &stand_in)
     }
 
@@ -73,8 +73,8 @@ impl Cloud {
 
 /// A workshop with an image in it, and the evidence that all of it is noted in.
 struct Shop {
-    workshop: Workshop,
-    evidence: Arc<Evidence>,
+    build_dir: BuildDir,
+    evidence: Arc<EvidenceWriter>,
     image: Image,
     folder: tempfile::TempDir,
 }
@@ -83,18 +83,18 @@ impl Shop {
     async fn open(name: &str) -> Shop {
         let folder = tempfile::tempdir().unwrap();
         let run = format!("{name}-{}", std::process::id());
-        let evidence = Arc::new(Evidence::create(&folder.path().join("runs"), None, &run).unwrap());
-        let ledger = Arc::new(Ledger::open(&folder.path().join("leases"), &run).unwrap());
-        let workshop = Workshop::open(Shell::local(evidence.clone()), ledger, &run).unwrap();
+        let evidence = Arc::new(EvidenceWriter::create(&folder.path().join("runs"), None, &run).unwrap());
+        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("leases"), &run).unwrap());
+        let build_dir = BuildDir::open(Shell::local(evidence.clone()), cleanup, &run).unwrap();
         let file = folder.path().join("a.wasm");
         std::fs::write(&file, b"\0asm\x01\0\0\0").unwrap();
         let module = Module::read(&file).unwrap();
-        let image = Image::build(&workshop, "a", &module, &Recipe::default()).await.unwrap();
-        Shop { workshop, evidence, image, folder }
+        let image = Image::build(&build_dir, "a", &module, &Recipe::default()).await.unwrap();
+        Shop { build_dir, evidence, image, folder }
     }
 
     async fn repository(&self, ecr: &Ecr) -> Repository {
-        ecr.create(&self.workshop.run, later()).await.unwrap()
+        ecr.create(&self.build_dir.run, later()).await.unwrap()
     }
 
     fn transcript(&self) -> String {
@@ -163,16 +163,16 @@ async fn who_has_the_login_pushes_and_anybody_pulls_until_it_is_deleted() {
     assert_eq!(ecr.host_for_machines(), cloud.host.replace("127.0.0.1", "10.0.2.2"));
     let reference = format!("{}:a", repository.at(ecr.host()));
 
-    let refused = registry::push_anonymously(&shop.workshop, &shop.image, &reference).await.unwrap_err();
+    let refused = registry::push_anonymously(&shop.build_dir, &shop.image, &reference).await.unwrap_err();
     assert!(matches!(&refused, Refusal::Unauthorized(said) if said.ends_with("denied: Not Authorized")), "{refused}");
-    let refused = registry::login(&shop.workshop, ecr.host(), "AWS", "a guess").await.unwrap_err();
+    let refused = registry::login(&shop.build_dir, ecr.host(), "AWS", "a guess").await.unwrap_err();
     assert!(matches!(refused, Refusal::Unauthorized(_)), "{refused}");
 
     let password = ecr.login_password().await.unwrap();
     shop.evidence.hide(&password);
-    let login = registry::login(&shop.workshop, ecr.host(), "AWS", &password).await.unwrap();
-    let pushed = registry::push(&shop.workshop, &shop.image, &login, &reference).await.unwrap();
-    let pull = registry::pull_anonymously(&shop.workshop, &reference).await.unwrap();
+    let login = registry::login(&shop.build_dir, ecr.host(), "AWS", &password).await.unwrap();
+    let pushed = registry::push(&shop.build_dir, &shop.image, &login, &reference).await.unwrap();
+    let pull = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap();
     assert_eq!((&pull.digest, pull.auth_file.trim()), (&pushed.digest, "{}"));
     assert!(
         pull.token.starts_with(&format!("no credentials; token from http://{}/token/?", cloud.host)),
@@ -191,7 +191,7 @@ async fn who_has_the_login_pushes_and_anybody_pulls_until_it_is_deleted() {
 
     assert!(ecr.remove(&repository.name).await.unwrap(), "though there is an image in it");
     let by_digest = format!("{}@{}", repository.at(ecr.host()), pushed.digest);
-    let gone = registry::pull_anonymously(&shop.workshop, &by_digest).await.unwrap_err();
+    let gone = registry::pull_anonymously(&shop.build_dir, &by_digest).await.unwrap_err();
     assert!(matches!(&gone, Refusal::Other(said) if said.contains("name unknown")), "{gone}");
     drop(shop.folder);
 }
@@ -202,14 +202,14 @@ async fn being_asked_too_often_is_waited_for_and_in_the_end_no_refusal() {
     let ecr = cloud.ecr().await;
     let reference = format!("{}:a", shop.repository(&ecr).await.at(ecr.host()));
     let password = ecr.login_password().await.unwrap();
-    let login = registry::login(&shop.workshop, ecr.host(), "AWS", &password).await.unwrap();
-    let pushed = registry::push(&shop.workshop, &shop.image, &login, &reference).await.unwrap();
+    let login = registry::login(&shop.build_dir, ecr.host(), "AWS", &password).await.unwrap();
+    let pushed = registry::push(&shop.build_dir, &shop.image, &login, &reference).await.unwrap();
 
     cloud.too_many(2);
-    let pull = registry::pull_anonymously(&shop.workshop, &reference).await.unwrap();
+    let pull = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap();
     assert_eq!(pull.digest, pushed.digest);
     cloud.too_many(1000);
-    let trouble = registry::pull_anonymously(&shop.workshop, &reference).await.unwrap_err();
+    let trouble = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap_err();
     assert!(matches!(&trouble, Refusal::Other(said) if said.contains("too many requests")), "{trouble}");
 }
 

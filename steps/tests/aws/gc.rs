@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use assay::exec::cleanup::{Lease, Ledger};
+use assay::exec::cleanup::{CleanupJournal, Resource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::stand_in::{REGION, StandIn, tagged};
+use super::stand_in::{FakeServer, REGION, tagged};
 
 const LONG_AGO: &str = "1000000000";
 const LATER: &str = "4102444800";
@@ -21,7 +21,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn with(stand_in: &StandIn) -> Machine {
+    fn with(stand_in: &FakeServer) -> Machine {
         Machine { cache: tempfile::tempdir().unwrap(), endpoint: stand_in.endpoint.clone() }
     }
 
@@ -45,12 +45,12 @@ impl Machine {
     /// The ledger of a run that was killed, with a lease on what it made in the cloud.
     fn killed(&self, run: &str) {
         fs::create_dir_all(self.leases()).unwrap();
-        let mut ledger = fs::File::create(self.leases().join(format!("{run}.jsonl"))).unwrap();
-        writeln!(ledger, "{}", serde_json::to_string(&self.lease(run)).unwrap()).unwrap();
+        let mut cleanup = fs::File::create(self.leases().join(format!("{run}.jsonl"))).unwrap();
+        writeln!(cleanup, "{}", serde_json::to_string(&self.lease(run)).unwrap()).unwrap();
     }
 
-    fn lease(&self, run: &str) -> Lease {
-        Lease::Cloud { run: run.to_owned(), region: REGION.to_owned(), endpoint: Some(self.endpoint.clone()) }
+    fn lease(&self, run: &str) -> Resource {
+        Resource::Cloud { run: run.to_owned(), region: REGION.to_owned(), endpoint: Some(self.endpoint.clone()) }
     }
 }
 
@@ -71,7 +71,7 @@ fn answer(command: &mut Command) -> Value {
 
 #[test]
 fn another_machine_removes_what_is_expired_and_everything_only_when_it_is_told() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     stand_in.everything("old", LONG_AGO);
     stand_in.repository("assay/old", "old", LONG_AGO);
@@ -111,7 +111,7 @@ fn another_machine_removes_what_is_expired_and_everything_only_when_it_is_told()
 
 #[test]
 fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
     stand_in.everything("killed", LATER);
@@ -137,21 +137,21 @@ fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
 
 #[test]
 fn what_a_run_under_way_here_has_is_never_touched() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
-    let ledger = Ledger::open(&machine.leases(), "living").unwrap();
-    ledger.take(machine.lease("living")).unwrap();
+    let cleanup = CleanupJournal::open(&machine.leases(), "living").unwrap();
+    cleanup.take(machine.lease("living")).unwrap();
     stand_in.everything("living", LONG_AGO);
     let before = stand_in.left("living");
     told(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["its run is under way here"]);
     assert_eq!(stand_in.left("living"), before);
-    ledger.forget(&machine.lease("living")).unwrap();
-    assert_eq!(ledger.close(), Vec::<String>::new());
+    cleanup.forget(&machine.lease("living")).unwrap();
+    assert_eq!(cleanup.close(), Vec::<String>::new());
 }
 
 #[test]
 fn what_resists_is_named_and_its_lease_is_kept() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
     stand_in.key("killed", LATER);
@@ -168,7 +168,7 @@ fn what_resists_is_named_and_its_lease_is_kept() {
 
 #[test]
 fn without_credentials_it_says_what_to_set_and_keeps_the_lease() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
     let with = |key: Option<&str>| {
@@ -190,19 +190,19 @@ fn without_credentials_it_says_what_to_set_and_keeps_the_lease() {
 
 #[test]
 fn what_is_in_aws_itself_is_not_taken_for_gone_because_a_stand_in_has_nothing() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
-    let ledger = machine.leases().join("killed.jsonl");
-    let real = Lease::Cloud { run: "killed".to_owned(), region: REGION.to_owned(), endpoint: None };
-    fs::write(&ledger, serde_json::to_string(&real).unwrap() + "\n").unwrap();
+    let cleanup = machine.leases().join("killed.jsonl");
+    let real = Resource::Cloud { run: "killed".to_owned(), region: REGION.to_owned(), endpoint: None };
+    fs::write(&cleanup, serde_json::to_string(&real).unwrap() + "\n").unwrap();
     told(&mut machine.gc(&[]), 3, &["AWS_ENDPOINT_URL names something else: unset it"]);
-    assert!(ledger.exists());
+    assert!(cleanup.exists());
 }
 
 #[test]
 fn where_nothing_answers_it_says_so_once() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
     drop(stand_in);

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
-use assay::exec::cleanup::Ledger;
-use assay::exec::shell::{Nobody, Reply, Server, new_key};
+use assay::exec::cleanup::CleanupJournal;
+use assay::exec::shell::{NoopObserver, Reply, Server, new_key};
 use assay::targets::Context;
 use assay::targets::ec2::{Cloud, Patience};
-use assay::targets::instance_spec::Order;
+use assay::targets::instance_spec::InstanceSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::stand_in::StandIn;
+use super::stand_in::FakeServer;
 
 /// What a process is to order.
 #[derive(Serialize, Deserialize)]
@@ -63,8 +63,8 @@ async fn place(job: Job) -> anyhow::Result<String> {
     let leases = job.folder.join("cache/leases");
     let context = Context {
         settings: Settings { cache: job.folder.join("cache"), ..Settings::read()? },
-        ledger: Arc::new(Ledger::open(&leases, &job.run)?),
-        witness: Arc::new(Nobody),
+        cleanup: Arc::new(CleanupJournal::open(&leases, &job.run)?),
+        observer: Arc::new(NoopObserver),
         evidence: job.folder.clone(),
         run: job.run.clone(),
         progress: Progress::to_stderr(),
@@ -74,7 +74,7 @@ async fn place(job: Job) -> anyhow::Result<String> {
         running: Duration::from_secs(job.running),
         login: Duration::from_secs(job.login),
     };
-    let order = Order { spot: job.spot_in.is_some(), subnet: job.spot_in, ..Order::default() };
+    let order = InstanceSpec { spot: job.spot_in.is_some(), subnet: job.spot_in, ..InstanceSpec::default() };
     let cloud = Arc::new(Cloud::open(order, patience, &context).await?);
     let _keeper = cloud.keeper();
     let machine = cloud.provision("nano").await;
@@ -118,12 +118,12 @@ fn answer(line: &str) -> Reply {
 }
 
 impl Ordering {
-    fn start(cloud: &StandIn, ssh: u16, then: Then, change: impl FnOnce(&mut Command)) -> Ordering {
+    fn start(cloud: &FakeServer, ssh: u16, then: Then, change: impl FnOnce(&mut Command)) -> Ordering {
         Ordering::start_in(cloud, ssh, then, None, change)
     }
 
     fn start_in(
-        cloud: &StandIn,
+        cloud: &FakeServer,
         ssh: u16,
         then: Then,
         spot_in: Option<String>,
@@ -175,7 +175,7 @@ struct Played {
 }
 
 /// Plays the machine at a port, as soon as the stand-in has taken an order, for as long as it is held.
-fn machine(cloud: &StandIn, port: u16, shows: Shows) -> Played {
+fn machine(cloud: &FakeServer, port: u16, shows: Shows) -> Played {
     let deadline = Instant::now() + Duration::from_secs(30);
     let instance = loop {
         if let Some(instance) = cloud.instances().into_iter().next() {
@@ -213,7 +213,7 @@ fn machine(cloud: &StandIn, port: u16, shows: Shows) -> Played {
 
 #[test]
 fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let port = free_port();
     let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
     let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
@@ -243,7 +243,7 @@ fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
 
 #[test]
 fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     // Not the first one, which would be taken anyway.
     let zone = [("Filter.1.Name", "availability-zone"), ("Filter.1.Value.1", "us-east-1c")];
     let subnet = cloud.ec2("DescribeSubnets", &zone, "subnetId");
@@ -261,7 +261,7 @@ fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
 
 #[test]
 fn another_host_key_is_refused_at_once_and_nothing_is_left() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let port = free_port();
     let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
     let _machine = machine(&cloud, port, Shows::AnotherOne);
@@ -272,7 +272,7 @@ fn another_host_key_is_refused_at_once_and_nothing_is_left() {
 
 #[test]
 fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
     assert!(outcome.contains("a login did not happen within 12 s; last seen: nano: no SSH connection"), "{outcome}");
     assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
@@ -285,7 +285,7 @@ fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
 
 #[test]
 fn a_machine_that_dies_while_it_is_measured_is_told_and_removed() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let port = free_port();
     let ordering = Ordering::start(&cloud, port, Then::Measure, |_| {});
     let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
@@ -298,7 +298,7 @@ fn a_machine_that_dies_while_it_is_measured_is_told_and_removed() {
 
 #[test]
 fn a_panic_leaves_nothing() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let port = free_port();
     let ordering = Ordering::start(&cloud, port, Then::Panic, |_| {});
     let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
@@ -309,7 +309,7 @@ fn a_panic_leaves_nothing() {
 
 #[test]
 fn a_full_zone_is_passed_over_and_full_zones_everywhere_are_told() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let full = json!({ "action": "RunInstances", "status": 400, "code": "InsufficientInstanceCapacity",
         "message": "We currently do not have sufficient capacity" });
     let times = |times: u32| {
@@ -333,7 +333,7 @@ fn a_full_zone_is_passed_over_and_full_zones_everywhere_are_told() {
 
 #[test]
 fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_instance() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     cloud.faults(&json!([
         { "action": "*", "once_each": true, "status": 503, "code": "RequestLimitExceeded", "message": "slow down" },
         { "action": "RunInstances", "times": 1, "lose_answer": true, "delay": 0 },
@@ -351,7 +351,7 @@ fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_inst
 
 #[test]
 fn a_termination_that_is_refused_once_is_tried_again() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     cloud.faults(&json!([{ "action": "TerminateInstances", "times": 2, "status": 400, "code": "OperationNotPermitted",
         "message": "The instance may not be terminated" }]));
     let port = free_port();
@@ -364,7 +364,7 @@ fn a_termination_that_is_refused_once_is_tried_again() {
 
 #[test]
 fn credentials_that_are_missing_expired_or_without_permission_are_told_with_the_remedy() {
-    let cloud = StandIn::start(&[]);
+    let cloud = FakeServer::start(&[]);
     let told = |change: &dyn Fn(&mut Command)| {
         let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, change).outcome();
         assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
@@ -391,7 +391,7 @@ fn credentials_that_are_missing_expired_or_without_permission_are_told_with_the_
 /// A run that is killed at a call: carried out or not, what there is by then goes with `assay gc`.
 fn killed_at(action: &str) {
     for fault in ["hold", "lose_answer"] {
-        let cloud = StandIn::start(&[]);
+        let cloud = FakeServer::start(&[]);
         cloud.faults(&json!([{ "action": action, "times": 99, fault: true, "delay": 100 }]));
         let port = free_port();
         let mut ordering = Ordering::start(&cloud, port, Then::Close, |_| {});

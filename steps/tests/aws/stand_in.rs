@@ -11,7 +11,7 @@ use serde_json::Value;
 pub const REGION: &str = "us-east-1";
 
 /// A stand-in that ends with the test.
-pub struct StandIn {
+pub struct FakeServer {
     child: Child,
     /// Where it is: `http://127.0.0.1:4566`.
     pub endpoint: String,
@@ -24,9 +24,9 @@ pub struct Left {
     pub id: String,
 }
 
-impl StandIn {
+impl FakeServer {
     /// Starts one, and waits until it answers.
-    pub fn start(arguments: &[&str]) -> StandIn {
+    pub fn start(arguments: &[&str]) -> FakeServer {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
         let mut start = Command::new(&program);
         // It ends when its standard input does, however the test does.
@@ -36,7 +36,7 @@ impl StandIn {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let ready: Value =
             serde_json::from_str(&ready).expect("ci/cloud says where it is: run it by hand to see why not");
-        StandIn { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned() }
+        FakeServer { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned() }
     }
 
     /// Faults to come, as ci/cloud takes them.
@@ -142,7 +142,7 @@ impl StandIn {
     }
 }
 
-impl Drop for StandIn {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
@@ -160,7 +160,7 @@ pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'stati
     ]
 }
 
-impl StandIn {
+impl FakeServer {
     /// A key pair.
     pub fn key(&self, run: &str, expires: &str) -> String {
         let mut parameters = tagged("key-pair", run, expires);

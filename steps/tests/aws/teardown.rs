@@ -7,7 +7,7 @@ use assay::targets::ec2::gc;
 use assay::targets::ec2::teardown::{NotGone, Pauses, teardown};
 use serde_json::json;
 
-use super::stand_in::{REGION, StandIn, tagged};
+use super::stand_in::{FakeServer, REGION, tagged};
 
 const LATER: &str = "4102444800";
 
@@ -15,14 +15,14 @@ fn pauses() -> Pauses {
     Pauses { look: Duration::from_millis(50), instances: Duration::from_secs(20), rest: Duration::from_secs(60) }
 }
 
-async fn tear_down(stand_in: &StandIn, run: &str, known: &[String], pauses: &Pauses) -> Result<(), NotGone> {
+async fn tear_down(stand_in: &FakeServer, run: &str, known: &[String], pauses: &Pauses) -> Result<(), NotGone> {
     let client = gc::stand_in(&stand_in.endpoint, REGION);
     teardown(&client, run, known, pauses, &Progress::to(|_| ())).await
 }
 
 #[tokio::test]
 async fn everything_of_a_run_goes_in_the_order_that_is_allowed_and_nothing_else() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let instance = stand_in.everything("one", LATER);
     stand_in.key("two", LATER);
     let untagged = stand_in.ec2("CreateKeyPair", &[("KeyName", "somebodys")], "keyPairId");
@@ -55,7 +55,7 @@ async fn everything_of_a_run_goes_in_the_order_that_is_allowed_and_nothing_else(
 
 #[tokio::test]
 async fn what_is_gone_already_is_fine() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let instance = stand_in.everything("one", LATER);
     let never = "i-0123456789abcdef0".to_owned();
     for _ in 0..2 {
@@ -79,7 +79,7 @@ async fn what_is_gone_already_is_fine() {
 
 #[tokio::test]
 async fn an_instance_that_lost_its_tag_goes_by_its_id() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let group = stand_in.group("one", LATER);
     let other = stand_in.instance(&stand_in.group("two", LATER), &[]);
     let known = stand_in.instance(&group, &[]);
@@ -90,7 +90,7 @@ async fn an_instance_that_lost_its_tag_goes_by_its_id() {
 
 #[tokio::test]
 async fn a_termination_that_is_refused_once_is_tried_again() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     let instance = stand_in.everything("one", LATER);
     stand_in.faults(&json!([{"action": "TerminateInstances", "code": "OperationNotPermitted", "message": "not now"}]));
     tear_down(&stand_in, "one", &[instance], &pauses()).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_termination_that_is_refused_once_is_tried_again() {
 
 #[tokio::test]
 async fn every_call_may_be_throttled_once() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     stand_in.everything("one", LATER);
     stand_in.faults(&json!([{"action": "*", "once_each": true, "status": 503, "code": "RequestLimitExceeded"}]));
     tear_down(&stand_in, "one", &[], &pauses()).await.unwrap();
@@ -108,7 +108,7 @@ async fn every_call_may_be_throttled_once() {
 
 #[tokio::test]
 async fn a_group_that_stays_in_use_is_named_with_the_command_that_removes_it() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     stand_in.key("one", LATER);
     let group = stand_in.group("one", LATER);
     let user = stand_in.instance(&group, &tagged("instance", "two", LATER));
@@ -128,7 +128,7 @@ async fn a_group_that_stays_in_use_is_named_with_the_command_that_removes_it() {
 
 #[tokio::test]
 async fn a_missing_permission_is_named_and_the_rest_goes() {
-    let stand_in = StandIn::start(&[]);
+    let stand_in = FakeServer::start(&[]);
     stand_in.everything("one", LATER);
     let refused = "not authorized to perform: ec2:DeleteKeyPair on resource: arn:aws:ec2:us-east-1:1:key-pair/k";
     let unseen = "You are not authorized to perform this operation.";

@@ -81,7 +81,7 @@ async fn a_fingerprint_that_was_given_is_found_among_the_keys_of_the_host() {
     let sshd = Sshd::with_keys(&KINDS, &[home.key("id_ed25519")], "");
     for kind in KINDS {
         let host_key = Some(fingerprint(&sshd.host_key(kind)));
-        let shell = enter(&Entrance { host_key, ..home.port(sshd.port) }).await;
+        let shell = enter(&SshDestination { host_key, ..home.port(sshd.port) }).await;
         assert_eq!(prints(&shell, "echo in").await, "in\n");
     }
 }
@@ -91,14 +91,14 @@ async fn a_fingerprint_that_no_key_has_is_refused_with_those_that_were_shown() {
     let home = Home::new();
     let sshd = Sshd::with_keys(&KINDS, &[home.key("id_ed25519")], "");
     let given = fingerprint(&home.path("id_ed25519"));
-    let error = refusal(&Entrance { host_key: Some(given.clone()), ..home.port(sshd.port) }).await;
+    let error = refusal(&SshDestination { host_key: Some(given.clone()), ..home.port(sshd.port) }).await;
     let [one, two, three] = KINDS.map(|kind| fingerprint(&sshd.host_key(kind)));
     assert_says(&error, &[&one, &two, &three, &format!("but --host-key names {given}"), "nothing was sent to it"]);
 }
 
 #[tokio::test]
 async fn a_malformed_fingerprint_is_a_mistake_of_usage() {
-    let error = refusal(&Entrance { host_key: Some("SHA256:abc".into()), ..Home::new().port(1) }).await;
+    let error = refusal(&SshDestination { host_key: Some("SHA256:abc".into()), ..Home::new().port(1) }).await;
     assert_says(&error, &["--host-key SHA256:abc is no fingerprint: give SHA256: and 43 characters", "for example"]);
 }
 

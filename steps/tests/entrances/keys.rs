@@ -32,7 +32,7 @@ async fn a_key_that_is_refused_is_named_with_the_command_that_installs_it() {
 #[tokio::test]
 async fn a_user_that_is_not_there_is_named() {
     let (home, sshd) = Home::with_server("");
-    let error = refusal(&Entrance { user: "nobody-of-that-name".into(), ..home.port(sshd.port) }).await;
+    let error = refusal(&SshDestination { user: "nobody-of-that-name".into(), ..home.port(sshd.port) }).await;
     assert_says(&error, &["does not let user nobody-of-that-name in", "is it the right user?"]);
 }
 
@@ -61,7 +61,7 @@ async fn a_key_with_a_passphrase_wants_the_agent_and_opens_with_it() {
     said(Command::new("ssh-keygen").args(["-q", "-p", "-P", "open sesame", "-N", "", "-f"]).arg(&file));
     said(Command::new("ssh-add").arg(&file).env("SSH_AUTH_SOCK", &agent));
     fs::remove_file(&file).unwrap();
-    let by_agent = Entrance { agent: Some(agent), ..home.port(sshd.port) };
+    let by_agent = SshDestination { agent: Some(agent), ..home.port(sshd.port) };
     enter(&by_agent).await;
 }
 
@@ -72,7 +72,7 @@ async fn with_identities_only_the_agents_other_keys_are_left_alone() {
     home.knows(&sshd);
     let (agent, _running) = agent(&home);
     said(Command::new("ssh-add").arg(home.path("other")).env("SSH_AUTH_SOCK", &agent));
-    let entrance = Entrance { agent: Some(agent), ..home.port(sshd.port) };
+    let entrance = SshDestination { agent: Some(agent), ..home.port(sshd.port) };
     enter(&entrance).await;
     home.key("mine");
     home.append("config", &format!("Host *\n  IdentitiesOnly yes\n  IdentityFile {}\n", home.path("mine").display()));
@@ -87,7 +87,7 @@ async fn an_agent_that_is_gone_is_told() {
     let sshd = Sshd::start(&[], "");
     home.knows(&sshd);
     let agent = home.path("gone");
-    let error = refusal(&Entrance { agent: Some(agent.clone()), ..home.port(sshd.port) }).await;
+    let error = refusal(&SshDestination { agent: Some(agent.clone()), ..home.port(sshd.port) }).await;
     assert_says(&error, &[&format!("the agent at {} does not answer", agent.display()), "start it anew"]);
 }
 
@@ -138,7 +138,7 @@ async fn a_certificate_in_the_agent_opens() {
     home.knows(&sshd);
     let (agent, _running) = agent(&home);
     said(Command::new("ssh-add").arg(home.path("certified")).env("SSH_AUTH_SOCK", &agent));
-    enter(&Entrance { agent: Some(agent), ..home.port(sshd.port) }).await;
+    enter(&SshDestination { agent: Some(agent), ..home.port(sshd.port) }).await;
 }
 
 /// A home with so many keys that a server does not want.

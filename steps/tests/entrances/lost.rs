@@ -34,7 +34,7 @@ async fn a_connection_that_is_found_lost_is_made_again_with_its_port() {
     let (home, sshd) = Home::with_server("");
     let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
     let port = ssh.forward_back(&echo()).await.unwrap();
-    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    let shell = Shell::ssh(ssh, Arc::new(NoopObserver));
     assert_eq!(asks(&shell, port).await, "hello\n");
     for _ in 0..2 {
         sshd.end_sessions();
@@ -48,7 +48,7 @@ async fn a_port_can_be_had_after_the_connection_was_lost() {
     let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
     sshd.end_sessions();
     let port = ssh.forward_back(&echo()).await.unwrap();
-    assert_eq!(asks(&Shell::ssh(ssh, Arc::new(Nobody)), port).await, "hello\n");
+    assert_eq!(asks(&Shell::ssh(ssh, Arc::new(NoopObserver)), port).await, "hello\n");
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_port_that_leads_to_nobody_here_closes() {
     let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let port = ssh.forward_back(&closed).await.unwrap();
-    assert_eq!(asks(&Shell::ssh(ssh, Arc::new(Nobody)), port).await, "");
+    assert_eq!(asks(&Shell::ssh(ssh, Arc::new(NoopObserver)), port).await, "");
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_port_that_was_taken_meanwhile_is_told() {
     let (home, sshd) = Home::with_server("");
     let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
     let port = ssh.forward_back(&echo()).await.unwrap();
-    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    let shell = Shell::ssh(ssh, Arc::new(NoopObserver));
     sshd.end_sessions();
     let taken = loop {
         match TcpListener::bind(("127.0.0.1", port)) {

@@ -116,7 +116,7 @@ async fn a_command_that_is_given_up_runs_no_more() {
 async fn a_command_that_prints_without_end_is_cut_off_and_runs_no_more() {
     let (home, sshd) = with_shell("#!/bin/bash\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n");
     let ssh = Ssh::enter(&home.port(sshd.port)).await.unwrap();
-    let shell = Shell::ssh(ssh.output_limit(100_000), Arc::new(Nobody));
+    let shell = Shell::ssh(ssh.output_limit(100_000), Arc::new(NoopObserver));
     let file = home.path("pid").display().to_string();
     let script = format!("trap '' PIPE; echo $$ > {file}; while :; do echo more; done");
     let error = shell.run(&Command::new("sh").args(["-c", &script])).await.unwrap_err();

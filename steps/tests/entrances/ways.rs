@@ -61,7 +61,7 @@ async fn a_way_over_two_hosts_is_gone_host_by_host_and_a_port_leads_all_the_way_
     }
     let ssh = Ssh::enter(&home.alias("farm")).await.unwrap_or_else(|error| panic!("{error}"));
     let port = ssh.forward_back(&echo()).await.unwrap();
-    let shell = Shell::ssh(ssh, Arc::new(Nobody));
+    let shell = Shell::ssh(ssh, Arc::new(NoopObserver));
     assert_eq!(asks(&shell, port).await, "hello\n");
     for sshd in [&first, &second, &farm] {
         assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());

@@ -11,9 +11,9 @@ use std::time::Duration;
 use assay::base::platform::Arch;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
-use assay::exec::cleanup::{Lease, Ledger};
+use assay::exec::cleanup::{CleanupJournal, Resource};
 use assay::exec::command::Command;
-use assay::exec::shell::{Entrance, Nobody, Shell, Ssh, new_key};
+use assay::exec::shell::{NoopObserver, Shell, Ssh, SshDestination, new_key};
 use assay::targets::{Context, Definition, Distribution, Machine, Urgency, Vm, mirror_address};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -69,10 +69,10 @@ fn context() -> &'static Context {
         let run = format!("hosts-{}", std::process::id());
         let evidence = std::env::temp_dir().join(format!("assay-{run}-evidence"));
         fs::create_dir(&evidence).unwrap();
-        let ledger = Ledger::open(&settings.cache.join("leases"), &run).unwrap();
-        ledger.take(Lease::Path { path: evidence.clone() }).unwrap();
+        let cleanup = CleanupJournal::open(&settings.cache.join("leases"), &run).unwrap();
+        cleanup.take(Resource::Path { path: evidence.clone() }).unwrap();
         let progress = Progress::to_stderr();
-        Context { settings, ledger: Arc::new(ledger), witness: Arc::new(Nobody), evidence, run, progress }
+        Context { settings, cleanup: Arc::new(cleanup), observer: Arc::new(NoopObserver), evidence, run, progress }
     })
 }
 
@@ -210,8 +210,8 @@ impl Guest {
     /// Runs a line as the machine's user; gives what it printed.
     async fn type_there(&self, line: &str) -> String {
         let settings = Settings { home: Some(self.home.path().to_owned()), ..context().settings.clone() };
-        let entrance = Entrance::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
-        let shell = Shell::ssh(Ssh::enter(&entrance).await.unwrap(), Arc::new(Nobody));
+        let entrance = SshDestination::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
+        let shell = Shell::ssh(Ssh::enter(&entrance).await.unwrap(), Arc::new(NoopObserver));
         said(&shell, Command::script(line, &[])).await
     }
 

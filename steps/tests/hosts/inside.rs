@@ -15,7 +15,7 @@ const PLACE: &str = "/opt/assay";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiler {
     /// Something that stands for it: what it is asked for was built before. Of a machine with the device's memory.
-    StandIn,
+    FakeAws,
     /// This project's own. It takes half a gigabyte on the disk.
     Real,
 }
@@ -55,7 +55,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
         run(Command::new("cp").arg("-r").arg(project.join(part)).arg(at("root")));
     }
     match compiler {
-        Compiler::StandIn => stand_in(project, stage.path()),
+        Compiler::FakeAws => stand_in(project, stage.path()),
         Compiler::Real => {
             run(Command::new("sh").args(["-ec", TOOLCHAIN, "-"]).arg(at("toolchain")).current_dir(project))
         }

@@ -18,9 +18,9 @@ use crate::base::digest::hex;
 use crate::base::poll::{Look, until};
 use crate::base::procfs;
 use crate::base::progress::Progress;
-use crate::exec::cleanup::Lease;
+use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
-use crate::workloads::{PULL_LIMIT, Workshop};
+use crate::workloads::{BuildDir, PULL_LIMIT};
 
 /// The Debian release whose package the registry is taken from.
 const SUITE: &str = "trixie";
@@ -44,7 +44,7 @@ const ATTEMPTS: usize = 5;
 
 /// Where a run's Podman service listens.
 pub fn socket(run: &str) -> PathBuf {
-    Workshop::folder(run).join("podman.sock")
+    BuildDir::folder(run).join("podman.sock")
 }
 
 /// Tells testcontainers which Podman to talk to. It reads nothing but this process's environment.
@@ -67,26 +67,26 @@ pub fn point_testcontainers_at(socket: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// Where it can neither be pulled nor made.
 pub async fn image(
-    workshop: &Workshop,
+    build_dir: &BuildDir,
     given: Option<&str>,
     mirror: &str,
     progress: &Progress,
 ) -> anyhow::Result<String> {
     let name = given.unwrap_or(MADE);
     let exists = Command::new("podman").args(["image", "exists", name]);
-    if workshop.shell.run(&exists).await?.succeeded() {
+    if build_dir.shell.run(&exists).await?.succeeded() {
         return Ok(name.to_owned());
     }
     if given.is_some() {
         progress.say(format!("registry: pulling {name}"));
         let pull = Command::new("podman").args(["pull", "--quiet", name]).time_limit(PULL_LIMIT);
-        workshop.shell.read(&pull).await.with_context(|| format!("registry image {name} is not to be had"))?;
+        build_dir.shell.read(&pull).await.with_context(|| format!("registry image {name} is not to be had"))?;
         return Ok(name.to_owned());
     }
     progress.say(format!("registry: making {MADE} from Debian's package, once"));
-    let room = workshop.room("registry-image")?;
+    let room = build_dir.room("registry-image")?;
     let make = Command::script(MAKE, &[MADE, SUITE, mirror, &room.to_string_lossy()]).time_limit(PULL_LIMIT);
-    let made = workshop.shell.read(&make).await;
+    let made = build_dir.shell.read(&make).await;
     made.with_context(|| {
         format!("registry image {MADE} cannot be made from {mirror}: set ASSAY_REGISTRY_IMAGE to another")
     })?;
@@ -112,18 +112,23 @@ impl Local {
     ///
     /// # Errors
     /// Where this host cannot run containers or the registry does not answer.
-    pub async fn start(workshop: &Workshop, image: &str, password: &str, progress: &Progress) -> anyhow::Result<Local> {
+    pub async fn start(
+        build_dir: &BuildDir,
+        image: &str,
+        password: &str,
+        progress: &Progress,
+    ) -> anyhow::Result<Local> {
         progress.say("registry: starting");
-        let folder = workshop.folder.join("registry");
+        let folder = build_dir.folder.join("registry");
         fs::create_dir_all(folder.join("storage")).with_context(|| format!("cannot create {}", folder.display()))?;
         let hash = bcrypt::hash(password, 5).context("cannot hash the registry's password")?;
         fs::write(folder.join("htpasswd"), format!("{USER}:{hash}\n"))?;
 
-        let runtime = runtime(workshop, image, &folder).await?;
-        let service = serve(workshop, runtime.as_deref()).await?;
-        let (open, first) = door(workshop, image, "open", OPEN, 200).await?;
-        let (closed, second) = door(workshop, image, "closed", CLOSED, 401).await?;
-        let login = login(workshop, &closed, USER, password).await?;
+        let runtime = runtime(build_dir, image, &folder).await?;
+        let service = serve(build_dir, runtime.as_deref()).await?;
+        let (open, first) = door(build_dir, image, "open", OPEN, 200).await?;
+        let (closed, second) = door(build_dir, image, "closed", CLOSED, 401).await?;
+        let login = login(build_dir, &closed, USER, password).await?;
         progress.say(format!("registry: pulls from {open}, pushes to {closed}"));
         Ok(Local { open, closed, login, _containers: [first, second], _service: service })
     }
@@ -163,8 +168,8 @@ pub fn trial(run: &str) -> String {
 ///
 /// # Errors
 /// It runs none either way.
-pub async fn runtime(workshop: &Workshop, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&workshop.run)]).args([
+pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&build_dir.run)]).args([
         "--network",
         "host",
         "--pull",
@@ -172,13 +177,13 @@ pub async fn runtime(workshop: &Workshop, image: &str, folder: &Path) -> anyhow:
         image,
         "--version",
     ]);
-    let as_it_is = workshop.shell.run(&try_it).await?;
+    let as_it_is = build_dir.shell.run(&try_it).await?;
     if as_it_is.succeeded() {
         return Ok(None);
     }
     let path = folder.join("runc.conf");
     fs::write(&path, RUNC).with_context(|| format!("cannot write {}", path.display()))?;
-    let with_runc = workshop.shell.run(&try_it.env("CONTAINERS_CONF", path.to_string_lossy())).await?;
+    let with_runc = build_dir.shell.run(&try_it.env("CONTAINERS_CONF", path.to_string_lossy())).await?;
     match with_runc.succeeded() {
         true => Ok(Some(path)),
         false => bail!(
@@ -190,9 +195,9 @@ pub async fn runtime(workshop: &Workshop, image: &str, folder: &Path) -> anyhow:
 }
 
 /// Starts Podman's service; it goes when the thread that starts it goes, so this must not run on a passing one.
-async fn serve(workshop: &Workshop, configuration: Option<&Path>) -> anyhow::Result<Child> {
-    let socket = socket(&workshop.run);
-    let log = workshop.folder.join("podman.log");
+async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Result<Child> {
+    let socket = socket(&build_dir.run);
+    let log = build_dir.folder.join("podman.log");
     let mut command = tokio::process::Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "podman", "system", "service", "--time=0"]);
     command.arg(format!("unix://{}", socket.display())).process_group(0).kill_on_drop(true);
@@ -201,7 +206,7 @@ async fn serve(workshop: &Workshop, configuration: Option<&Path>) -> anyhow::Res
         command.env("CONTAINERS_CONF", path);
     }
     let mut child = command.spawn().context("cannot start setpriv: install util-linux and podman: ci/setup does")?;
-    workshop.ledger.take(Lease::process(child.id().unwrap_or_default())?)?;
+    build_dir.cleanup.take(Resource::process(child.id().unwrap_or_default())?)?;
     let (limit, pause) = (Duration::from_secs(20), Duration::from_millis(50));
     until("the start of Podman's service", limit, pause, async || {
         match tokio::net::UnixStream::connect(&socket).await {
@@ -221,20 +226,20 @@ async fn serve(workshop: &Workshop, configuration: Option<&Path>) -> anyhow::Res
 
 /// Opens one door of the registry on a free port of 127.0.0.1.
 async fn door(
-    workshop: &Workshop,
+    build_dir: &BuildDir,
     image: &str,
     name: &str,
     configuration: &str,
     status: u16,
 ) -> anyhow::Result<(String, ContainerAsync<GenericImage>)> {
-    let container = format!("assay-{}-{name}", workshop.run);
-    workshop.ledger.take(Lease::Container { name: container.clone() })?;
-    let folder = workshop.folder.join("registry");
+    let container = format!("assay-{}-{name}", build_dir.run);
+    build_dir.cleanup.take(Resource::Container { name: container.clone() })?;
+    let folder = build_dir.folder.join("registry");
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("there is no free port")?;
-        let configuration = configuration.replace("PORT", &port.port().to_string()).replace("RUN", &workshop.run);
+        let configuration = configuration.replace("PORT", &port.port().to_string()).replace("RUN", &build_dir.run);
         fs::write(folder.join(format!("{name}.yml")), configuration)?;
         let (program, tag) = split(image);
         let started = GenericImage::new(program, tag)
@@ -253,7 +258,7 @@ async fn door(
             .await
             .with_context(|| format!("container {container} does not start"))?;
         let host = port.to_string();
-        match answers(workshop, &host, status, &started).await? {
+        match answers(build_dir, &host, status, &started).await? {
             None => return Ok((host, started)),
             Some(said) => last = said,
         }
@@ -264,7 +269,7 @@ async fn door(
 
 /// Waits until a door answers as it should; gives what its container said if that ended because its port was taken.
 async fn answers(
-    workshop: &Workshop,
+    build_dir: &BuildDir,
     host: &str,
     status: u16,
     container: &ContainerAsync<GenericImage>,
@@ -272,7 +277,7 @@ async fn answers(
     let (limit, pause) = (Duration::from_secs(30), Duration::from_millis(50));
     until(format!("an answer of the registry at {host}"), limit, pause, async || {
         let seen = match http::ask(host, "GET /v2/", &[], "").await {
-            Ok(answer) if answer.status == status && answer.header("X-Assay-Run") == Some(&workshop.run) => {
+            Ok(answer) if answer.status == status && answer.header("X-Assay-Run") == Some(&build_dir.run) => {
                 return Ok(Look::Done(None));
             }
             Ok(answer) => format!("status {}", answer.status),
@@ -301,7 +306,7 @@ fn split(image: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::cleanup::Ledger;
+    use crate::exec::cleanup::CleanupJournal;
     use crate::exec::shell::{Fake, Shell};
     use std::sync::Arc;
 
@@ -312,23 +317,23 @@ mod tests {
         assert_eq!(split("registry@sha256:abc"), ("registry@sha256", "abc"));
     }
 
-    fn workshop(folder: &Path, fake: Fake) -> Workshop {
-        let ledger = Arc::new(Ledger::open(folder, "r1").unwrap());
-        Workshop { shell: Shell::fake(fake), ledger, run: "r1".into(), folder: folder.into() }
+    fn build_dir(folder: &Path, fake: Fake) -> BuildDir {
+        let cleanup = Arc::new(CleanupJournal::open(folder, "r1").unwrap());
+        BuildDir { shell: Shell::fake(fake), cleanup, run: "r1".into(), folder: folder.into() }
     }
 
     #[tokio::test]
     async fn runc_is_taken_where_the_default_runtime_fails_and_only_there() {
         let folder = tempfile::tempdir().unwrap();
-        let works = workshop(folder.path(), Fake::default().answer("podman run", 0, "registry 2.8.3"));
+        let works = build_dir(folder.path(), Fake::default().answer("podman run", 0, "registry 2.8.3"));
         assert_eq!(runtime(&works, "x", folder.path()).await.unwrap(), None);
         drop(works);
         let hybrid = Fake::default().answer("podman run", 126, "crun").answer("CONTAINERS_CONF=", 0, "registry 2.8.3");
-        let hybrid = workshop(folder.path(), hybrid);
+        let hybrid = build_dir(folder.path(), hybrid);
         assert_eq!(runtime(&hybrid, "x", folder.path()).await.unwrap(), Some(folder.path().join("runc.conf")));
         drop(hybrid);
         let error =
-            runtime(&workshop(folder.path(), Fake::default()), "x", folder.path()).await.unwrap_err().to_string();
+            runtime(&build_dir(folder.path(), Fake::default()), "x", folder.path()).await.unwrap_err().to_string();
         assert!(error.contains("as it is set up: nobody answers podman run"), "{error}");
         assert!(error.contains("with runc: nobody answers CONTAINERS_CONF="), "{error}");
     }
@@ -336,11 +341,11 @@ mod tests {
     #[tokio::test]
     async fn a_registry_that_can_be_had_nowhere_names_the_way_out() {
         let folder = tempfile::tempdir().unwrap();
-        let workshop = workshop(folder.path(), Fake::default());
+        let build_dir = build_dir(folder.path(), Fake::default());
         let quiet = Progress::to(|_| ());
-        let error = image(&workshop, None, "http://mirror", &quiet).await.unwrap_err().to_string();
+        let error = image(&build_dir, None, "http://mirror", &quiet).await.unwrap_err().to_string();
         assert!(error.ends_with("cannot be made from http://mirror: set ASSAY_REGISTRY_IMAGE to another"), "{error}");
-        let error = image(&workshop, Some("registry:2"), "http://mirror", &quiet).await.unwrap_err().to_string();
+        let error = image(&build_dir, Some("registry:2"), "http://mirror", &quiet).await.unwrap_err().to_string();
         assert_eq!(error, "registry image registry:2 is not to be had");
     }
 }

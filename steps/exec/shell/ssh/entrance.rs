@@ -9,7 +9,7 @@ use crate::base::settings::Settings;
 
 /// A machine that somebody else runs: as whom, where, and how its host key is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entrance {
+pub struct SshDestination {
     /// The user there; goes before what ssh_config says.
     pub user: String,
     /// The host's name, address, or alias in ssh_config.
@@ -113,7 +113,7 @@ pub enum EnterError {
     },
 }
 
-impl Entrance {
+impl SshDestination {
     /// A machine as this user's surroundings know it.
     ///
     /// # Errors
@@ -124,13 +124,13 @@ impl Entrance {
         port: Option<u16>,
         host_key: Option<&str>,
         settings: &Settings,
-    ) -> Result<Entrance, EnterError> {
+    ) -> Result<SshDestination, EnterError> {
         let home = settings.home.clone().ok_or_else(|| EnterError::Config {
             host: host.to_owned(),
             detail: "there is no home folder with keys and known hosts: set HOME".to_owned(),
         })?;
         let (user, host, host_key) = (user.to_owned(), host.to_owned(), host_key.map(str::to_owned));
-        Ok(Entrance { user, host, port, host_key, home, agent: settings.agent.clone() })
+        Ok(SshDestination { user, host, port, host_key, home, agent: settings.agent.clone() })
     }
 
     /// The machine's name, for messages: `user@host`, with the port if one was given.
@@ -160,9 +160,9 @@ impl Entrance {
 mod tests {
     use super::*;
 
-    fn entrance(host: &str, port: Option<u16>, host_key: Option<&str>) -> Entrance {
+    fn entrance(host: &str, port: Option<u16>, host_key: Option<&str>) -> SshDestination {
         let (user, host, host_key) = ("ann".to_owned(), host.to_owned(), host_key.map(str::to_owned));
-        Entrance { user, host, port, host_key, home: "/home/ann".into(), agent: None }
+        SshDestination { user, host, port, host_key, home: "/home/ann".into(), agent: None }
     }
 
     #[test]
@@ -175,9 +175,9 @@ mod tests {
     fn the_surroundings_give_the_home_and_the_agent() {
         let settings = Settings { agent: Some("/run/agent".into()), ..Settings::read().unwrap() };
         let ours = Settings { home: Some("/home/ann".into()), ..settings.clone() };
-        let found = Entrance::new("ann", "build", None, None, &ours).unwrap();
-        assert_eq!(found, Entrance { agent: Some("/run/agent".into()), ..entrance("build", None, None) });
-        let error = Entrance::new("ann", "build", None, None, &Settings { home: None, ..settings }).unwrap_err();
+        let found = SshDestination::new("ann", "build", None, None, &ours).unwrap();
+        assert_eq!(found, SshDestination { agent: Some("/run/agent".into()), ..entrance("build", None, None) });
+        let error = SshDestination::new("ann", "build", None, None, &Settings { home: None, ..settings }).unwrap_err();
         assert_eq!(error.to_string(), "build: there is no home folder with keys and known hosts: set HOME");
     }
 

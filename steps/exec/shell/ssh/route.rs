@@ -11,7 +11,7 @@ use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 use super::arrival::{self, Stream};
 use super::config::{Asked, Resolved, Whose, resolve};
-use super::entrance::{EnterError, Entrance};
+use super::entrance::{EnterError, SshDestination};
 use super::keys::Ring;
 use super::known::{Judgement, KnownKeys, Place, name, same_kind};
 use super::peer::{Forwards, Peer, Seen, described, fingerprint};
@@ -58,7 +58,7 @@ impl Route {
     ///
     /// # Errors
     /// It cannot be read, or says what cannot be done here.
-    pub(super) async fn find(entrance: &Entrance) -> Result<Route, EnterError> {
+    pub(super) async fn find(entrance: &SshDestination) -> Result<Route, EnterError> {
         let given = entrance.fingerprint()?;
         let whose = Whose { home: &entrance.home, agent: entrance.agent.as_deref() };
         let mut stops: Vec<Stop> = Vec::new();

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use assay::base::exit_status::ExitStatus;
 use assay::base::platform::TargetSpec;
 use assay::base::programs;
 use assay::base::progress::Progress;
@@ -20,9 +21,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::options::Options;
-use crate::prove::say;
-use crate::run::{Mistake, Run, Signals, infrastructure, usage};
-use crate::{INCONCLUSIVE, USAGE};
+use crate::run::{Run, RunError, Signals, infrastructure, usage};
+use crate::run_scenarios::say;
 
 /// How long what a run has printed is waited for when it is over: something that it started may still hold the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ const SPECIAL: [Special; 2] = [
 ];
 
 /// Puts the claims to the proof on each of the targets. Gives the exit status: the worst of them.
-pub fn prove(options: &Options) -> Result<u8, Mistake> {
+pub fn prove(options: &Options) -> Result<ExitStatus, RunError> {
     let settings = Settings::read().map_err(usage)?;
     let targets = targets(options, &settings).map_err(usage)?;
     // A mistake about the last of them is told before the first runs.
@@ -69,7 +69,7 @@ pub fn prove(options: &Options) -> Result<u8, Mistake> {
         Run::prepare(of_target(options, target, &targets))?;
     }
     if options.plan {
-        return Ok(0);
+        return Ok(ExitStatus::Success);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(infrastructure)?;
     runtime.block_on(in_turn(options, &settings, &targets))
@@ -114,7 +114,7 @@ fn handed_on(arguments: impl Iterator<Item = String>, not_for: &[&Special]) -> V
     kept
 }
 
-async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec]) -> Result<u8, Mistake> {
+async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec]) -> Result<ExitStatus, RunError> {
     let progress = Progress::to_stderr();
     let mut signals = Signals::listen().map_err(infrastructure)?;
     let (id, runs) = (new_run_id(), &settings.runs);
@@ -129,13 +129,13 @@ async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec])
         let (status, interrupted) = watch(child, target, &mut signals).await.map_err(infrastructure)?;
         statuses.insert(status);
         if interrupted {
-            statuses.insert(INCONCLUSIVE);
+            statuses.insert(ExitStatus::Inconclusive);
         }
         match Part::open(&evidence) {
             Ok(_) => parts.push(name),
             Err(error) => progress.say(format!("{target}: left nothing to be judged by: {error:#}")),
         }
-        if interrupted || status == USAGE {
+        if interrupted || status == ExitStatus::Usage {
             let left: Vec<String> = targets.iter().skip(place + 1).map(TargetSpec::to_string).collect();
             if !left.is_empty() {
                 progress.say(format!("stopped before {}", left.join(", ")));
@@ -152,16 +152,14 @@ async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec])
     let whole = merged::close(&folder, &id, &asked, &parts).map_err(infrastructure)?;
     point_latest(runs, &folder, &id).map_err(infrastructure)?;
     say(&format!("\n{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, &folder)));
-    statuses.insert(whole.exit);
+    statuses.insert(ExitStatus::from_code(Some(whole.exit.into())));
     Ok(worst(&statuses))
 }
 
-/// Of several exit statuses the worst: a claim fails, a mistake, something could not be judged. Another one is a run that
-/// was killed.
-fn worst(statuses: &BTreeSet<u8>) -> u8 {
-    let order = [1, USAGE, INCONCLUSIVE];
-    let other = || if statuses.iter().all(|status| *status == 0) { 0 } else { INCONCLUSIVE };
-    order.into_iter().find(|status| statuses.contains(status)).unwrap_or_else(other)
+/// Of several exit statuses the worst: a claim fails, a mistake, something could not be judged.
+fn worst(statuses: &BTreeSet<ExitStatus>) -> ExitStatus {
+    let order = [ExitStatus::Failed, ExitStatus::Usage, ExitStatus::Inconclusive];
+    order.into_iter().find(|status| statuses.contains(status)).unwrap_or(ExitStatus::Success)
 }
 
 /// Starts the run on a target. It leads a process group of its own, so that Ctrl-C reaches it once, through us; and it is
@@ -184,7 +182,7 @@ fn start(target: &TargetSpec, evidence: &Path, not_for: &[&Special]) -> anyhow::
 
 /// Waits for the end of a run, shows what it prints, and hands it every signal. Gives its exit status, and whether there
 /// was a signal.
-async fn watch(mut child: Child, target: &TargetSpec, signals: &mut Signals) -> anyhow::Result<(u8, bool)> {
+async fn watch(mut child: Child, target: &TargetSpec, signals: &mut Signals) -> anyhow::Result<(ExitStatus, bool)> {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     let shown = [
         child.stdout.take().map(|out| tokio::spawn(relay(out, target.clone(), |line| say(&line)))),
@@ -204,8 +202,7 @@ async fn watch(mut child: Child, target: &TargetSpec, signals: &mut Signals) -> 
     for lines in shown.into_iter().flatten() {
         let _ = tokio::time::timeout(LAST_WORDS, lines).await;
     }
-    let status = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(INCONCLUSIVE);
-    Ok((status, interrupted))
+    Ok((ExitStatus::from_code(status.code()), interrupted))
 }
 
 /// Each line with the target before it.

@@ -1,12 +1,12 @@
 //! The nouns of the features: each is made when the first scenario asks for it, once, and shared by all.
 
-mod beside;
+mod baselines;
 mod cloud;
 mod kept;
 mod machines;
 mod own;
 mod publishing;
-mod stand_ins;
+mod wrong_subjects;
 mod subjects;
 mod trials;
 
@@ -16,24 +16,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
-use assay::base::host_capacity::{Room, Share};
-use assay::base::once_map::Memo;
+use assay::base::host_capacity::{CpuReservation, HostCapacity};
+use assay::base::once_map::OnceMap;
 use assay::base::platform::Arch;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
-use assay::base::work_log::{Schedule, Summary};
+use assay::base::work_log::{Summary, WorkLog};
 use assay::claims::workload::Workload;
-use assay::evidence::{Evidence, noting_commands};
+use assay::evidence::{EvidenceWriter, noting_commands};
 use assay::measurement::Reading;
-use assay::targets::{Context, Found, mirror_address};
+use assay::targets::{Context, RemoteHost, mirror_address};
 use assay::verdict::Source;
 use assay::workloads::registry::{self, Local};
-use assay::workloads::{Image, Module, Recipe, Workshop, baseline, build};
+use assay::workloads::{BuildDir, Image, Module, Recipe, baseline, build};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-pub use assay::verdict::sample_set::Subject;
-pub use beside::Beside;
+pub use assay::verdict::sample_set::SampleSet;
+pub use baselines::Beside;
 pub use cloud::Rented;
 pub use machines::{Job, Kind, Machines, Place};
 pub use publishing::Door;
@@ -60,7 +60,7 @@ impl Guest {
 }
 
 /// What the lab is told at the start.
-pub struct Orders {
+pub struct RunConfig {
     /// What the surroundings say.
     pub settings: Settings,
     /// The architecture of the machines.
@@ -68,7 +68,7 @@ pub struct Orders {
     /// Where the device is, if that is the cloud.
     pub rented: Option<Rented>,
     /// Where the device is, if that is somebody else's machine.
-    pub found: Option<Found>,
+    pub found: Option<RemoteHost>,
     /// `--image`.
     pub image: Option<String>,
     /// `--runs`.
@@ -83,7 +83,7 @@ pub struct Orders {
 
 /// What is going to be asked for by scenarios that share it.
 #[derive(Clone, Copy, Debug)]
-pub struct Ahead {
+pub struct Prewarm {
     /// The device.
     pub device: bool,
     /// The workload's run as the annex deploys it.
@@ -99,85 +99,85 @@ pub struct Ahead {
 /// Where the nouns of a scenario come from: what it measures on machines is its own, or that of all scenarios with the
 /// tag `@shared`; everything else is there once in a run.
 #[derive(Clone)]
-pub struct Lab {
-    hall: Arc<Hall>,
+pub struct Fixtures {
+    hall: Arc<SharedFixtures>,
     /// The scenario that measures for itself: `a6_service:77`.
     scenario: Option<Arc<str>>,
 }
 
-impl Deref for Lab {
-    type Target = Hall;
+impl Deref for Fixtures {
+    type Target = SharedFixtures;
 
-    fn deref(&self) -> &Hall {
+    fn deref(&self) -> &SharedFixtures {
         &self.hall
     }
 }
 
 /// What there is once in a run.
-pub struct Hall {
-    orders: Orders,
-    evidence: Arc<Evidence>,
-    workshop: Workshop,
+pub struct SharedFixtures {
+    orders: RunConfig,
+    evidence: Arc<EvidenceWriter>,
+    build_dir: BuildDir,
     machines: Machines,
     progress: Progress,
-    schedule: Arc<Schedule>,
+    schedule: Arc<WorkLog>,
     given: OnceCell<Image>,
-    modules: Memo<Arc<Module>>,
-    images: Memo<Arc<Image>>,
-    registry: Memo<Arc<Local>>,
-    public: Memo<Arc<Public>>,
-    published: Memo<Arc<str>>,
-    subjects: Memo<Subject>,
+    modules: OnceMap<Arc<Module>>,
+    images: OnceMap<Arc<Image>>,
+    registry: OnceMap<Arc<Local>>,
+    public: OnceMap<Arc<Public>>,
+    published: OnceMap<Arc<str>>,
+    subjects: OnceMap<SampleSet>,
     /// Which scenario has a name for something that it measured.
     names: Mutex<HashMap<String, Option<Arc<str>>>>,
     opened: Timestamp,
     attempt: AtomicU32,
 }
 
-static CURRENT: OnceLock<Lab> = OnceLock::new();
+static CURRENT: OnceLock<Fixtures> = OnceLock::new();
 
-impl Lab {
+impl Fixtures {
     /// Opens the lab of this run.
-    pub fn open(orders: Orders, context: Context, evidence: Arc<Evidence>, workshop: Workshop) -> Lab {
+    pub fn open(orders: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
         let progress = context.progress.clone();
-        let room = Room::measured(orders.concurrency);
+        let room = HostCapacity::measured(orders.concurrency);
         progress.say(format!("this host has room for {}", room.told()));
         let place = match (&orders.rented, &orders.found) {
             (Some(rented), _) => Place::Rented(rented.cloud.clone()),
-            (None, Some(found)) => Place::Found(Box::new(found.clone())),
+            (None, Some(found)) => Place::RemoteHost(Box::new(found.clone())),
             (None, None) => Place::Here,
         };
-        let schedule = Arc::new(Schedule::default());
+        let schedule = Arc::new(WorkLog::default());
         let machines = Machines::new(context, orders.arch, place, room, &schedule, orders.keep);
-        let hall = Hall {
+        let hall = SharedFixtures {
             orders,
             evidence,
-            workshop,
+            build_dir,
             machines,
             progress,
             given: OnceCell::new(),
-            modules: Memo::of("module", &schedule),
-            images: Memo::of("image", &schedule),
-            registry: Memo::of("registry", &schedule),
-            public: Memo::of("repository", &schedule),
-            published: Memo::of("push", &schedule),
-            subjects: Memo::of("measuring", &schedule),
+            modules: OnceMap::of("module", &schedule),
+            images: OnceMap::of("image", &schedule),
+            registry: OnceMap::of("registry", &schedule),
+            public: OnceMap::of("repository", &schedule),
+            published: OnceMap::of("push", &schedule),
+            subjects: OnceMap::of("measuring", &schedule),
             schedule,
             names: Mutex::default(),
             opened: Timestamp::now(),
             attempt: AtomicU32::new(1),
         };
-        CURRENT.get_or_init(|| Lab { hall: Arc::new(hall), scenario: None }).clone()
+        CURRENT.get_or_init(|| Fixtures { hall: Arc::new(hall), scenario: None }).clone()
     }
 
     /// The lab of this run, for all scenarios that share what they measure.
-    pub fn current() -> anyhow::Result<Lab> {
+    pub fn current() -> anyhow::Result<Fixtures> {
         CURRENT.get().cloned().context("the lab is not open yet")
     }
 
     /// The same lab for a scenario that measures for itself.
-    pub fn of_its_own(&self, scenario: &str) -> Lab {
-        Lab { hall: self.hall.clone(), scenario: Some(scenario.into()) }
+    pub fn of_its_own(&self, scenario: &str) -> Fixtures {
+        Fixtures { hall: self.hall.clone(), scenario: Some(scenario.into()) }
     }
 
     /// Whether what is measured here is that of all scenarios that share it.
@@ -224,7 +224,7 @@ impl Lab {
 
     /// Has what machines of this host come of, if some are going to be asked for, so that places on the host are given in the
     /// order in which they are asked for. Who asks will be told what went wrong with it.
-    pub async fn get_ready(&self, ahead: Ahead) {
+    pub async fn get_ready(&self, ahead: Prewarm) {
         if ahead.device && self.machines.come_of_here() {
             let _ = self.machines.native().await;
         }
@@ -232,7 +232,7 @@ impl Lab {
 
     /// Starts at once what takes longest of what is shared, ahead of all that is not: the device and the annex's own run,
     /// and then the runs of several in a row.
-    pub async fn begin(&self, ahead: Ahead) {
+    pub async fn begin(&self, ahead: Prewarm) {
         let device = async {
             if ahead.device {
                 // Who needs it will be told what went wrong with it; so below.
@@ -266,7 +266,7 @@ impl Lab {
         if let Some(reference) = &self.orders.image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
-                None => Image::load(&self.workshop, reference).await?,
+                None => Image::load(&self.build_dir, reference).await?,
             };
             let _ = self.given.set(image);
         }
@@ -277,10 +277,10 @@ impl Lab {
     async fn module(&self, guest: &Guest) -> anyhow::Result<Arc<Module>> {
         let make = async {
             if let (Guest::Workload, Some(image)) = (guest, self.given.get()) {
-                return Ok(Arc::new(image.module(&self.workshop)?));
+                return Ok(Arc::new(image.module(&self.build_dir)?));
             }
             let name = if *guest == Guest::Workload { "hello" } else { guest.name() };
-            let built = build(&self.workshop, &self.orders.settings.root, name).await?;
+            let built = build(&self.build_dir, &self.orders.settings.root, name).await?;
             self.evidence.note(serde_json::json!({ "rustc": built.rustc }))?;
             Ok(Arc::new(built.module()?))
         };
@@ -295,7 +295,7 @@ impl Lab {
                 _ => {
                     let module = self.module(guest).await?;
                     let name = format!("{}{variant}", guest.name());
-                    Image::build(&self.workshop, &name, &module, recipe).await?
+                    Image::build(&self.build_dir, &name, &module, recipe).await?
                 }
             };
             if (guest, variant) == (&Guest::Workload, "") {
@@ -310,7 +310,7 @@ impl Lab {
 
     async fn registry(&self) -> anyhow::Result<Arc<Local>> {
         let make = async {
-            let (settings, shop) = (&self.orders.settings, &self.workshop);
+            let (settings, shop) = (&self.orders.settings, &self.build_dir);
             let mirror = mirror_address(settings);
             let image = registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.progress).await?;
             let password = registry::password()?;
@@ -324,30 +324,34 @@ impl Lab {
     async fn measured(
         &self,
         key: &str,
-        make: impl Future<Output = anyhow::Result<Subject>>,
-    ) -> anyhow::Result<Subject> {
+        make: impl Future<Output = anyhow::Result<SampleSet>>,
+    ) -> anyhow::Result<SampleSet> {
         let key = self.scenario.as_ref().map_or(key.to_owned(), |scenario| format!("{key} for {scenario}"));
         self.once(&key, Box::pin(make)).await
     }
 
     /// A subject, made by the first who asks for it; it knows the commands that were run for it.
-    async fn once(&self, key: &str, make: impl Future<Output = anyhow::Result<Subject>>) -> anyhow::Result<Subject> {
+    async fn once(
+        &self,
+        key: &str,
+        make: impl Future<Output = anyhow::Result<SampleSet>>,
+    ) -> anyhow::Result<SampleSet> {
         // As in the memo.
         let make = Box::pin(make);
         let make = async {
             let (made, commands) = noting_commands(make).await;
-            made.map(|subject| Subject { commands, ..subject })
+            made.map(|subject| SampleSet { commands, ..subject })
         };
         self.subjects.get(key, make).await
     }
 
     /// Makes evidence of readings that were taken just now on a machine, and a subject of that.
-    fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<Subject> {
+    fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<SampleSet> {
         let (name, now) = (self.named(name), Timestamp::now());
         let samples = self.evidence.record(&name, machine, readings.into_iter().map(|reading| (now, reading)))?;
         let source = Source { subject: name, machine: machine.to_owned(), since: self.opened, until: now };
         let files = vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()];
-        Ok(Subject { samples, sources: vec![source], files, commands: Vec::new() })
+        Ok(SampleSet { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
     /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger, or is removed

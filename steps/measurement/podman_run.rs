@@ -9,7 +9,7 @@ use super::{Reading, Unreadable};
 use crate::base::unit::Unit;
 use crate::exec::command::Command;
 
-const SCRIPT: &str = include_str!("hand.sh");
+const SCRIPT: &str = include_str!("podman_run.sh");
 const PROBE: &str = "hand";
 /// With these `podman run` says that there was no container to tell anything of.
 const PODMANS_OWN: std::ops::RangeInclusive<u8> = 125..=127;
@@ -59,7 +59,7 @@ fn flags(quadlet: &str) -> Vec<String> {
 
 /// All that was printed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ByHand {
+pub struct PodmanRun {
     /// What the workload said on its standard output, and when, in seconds since boot.
     pub log: Vec<Line>,
     /// The exit status of each of its ends.
@@ -70,7 +70,7 @@ pub struct ByHand {
 ///
 /// # Errors
 /// A line that is none of its, output that was cut off or answers another request, or no container that could be run.
-pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<ByHand, Unreadable> {
+pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRun, Unreadable> {
     let mut lines = text.lines();
     for said in [format!("token {token}"), format!("boot {boot}")] {
         let line = lines.next().unwrap_or_default();
@@ -79,7 +79,7 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<ByHand, 
         }
     }
     let who = format!("systemd-{unit}");
-    let mut run = ByHand { log: Vec::new(), ends: Vec::new() };
+    let mut run = PodmanRun { log: Vec::new(), ends: Vec::new() };
     let mut error = "";
     for line in lines {
         let wrong = || Unreadable::new(PROBE, "\"line SECONDS TEXT\" or \"ended SECONDS STATUS\"", line);
@@ -103,7 +103,7 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<ByHand, 
     }
 }
 
-impl ByHand {
+impl PodmanRun {
     /// Everything that can be read off it, under the names that it has of a unit.
     pub fn readings(&self, unit: &str) -> Vec<Reading> {
         let log = journal::workload(&self.log, unit);

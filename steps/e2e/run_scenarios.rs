@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay::claims::plan::Planned;
-use assay::evidence::run_state::Record;
+use assay::evidence::run_state::RunState;
 use assay::report;
 use assay::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
@@ -15,7 +15,7 @@ use cucumber::{Cucumber, cli};
 
 use crate::options::Options;
 use crate::traced;
-use crate::world::Proof;
+use crate::world::ScenarioWorld;
 
 /// Which of the planned scenarios are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Part {
 }
 
 /// Gives planned scenarios to cucumber; what each came to is recorded as it ends.
-pub async fn prove(features: &Path, options: &Options, record: Arc<Record>, part: Part) {
+pub async fn prove(features: &Path, options: &Options, record: Arc<RunState>, part: Part) {
     let cli = cli::Opts {
         re_filter: None,
         tags_filter: None,
@@ -53,24 +53,24 @@ pub async fn prove(features: &Path, options: &Options, record: Arc<Record>, part
         let name = feature.path.as_deref().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
         format!("features/{}", name.unwrap_or_default())
     };
-    Cucumber::<Proof, _, _, _, _, cli::Empty>::new()
+    Cucumber::<ScenarioWorld, _, _, _, _, cli::Empty>::new()
         .steps(traced::steps())
         .with_writer(Silent)
         .with_cli(cli)
-        .before(move |feature, _, scenario, proof| {
+        .before(move |feature, _, scenario, world| {
             if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
-                proof.claim = Some(planned.claim);
-                proof.control = planned.control;
+                world.claim = Some(planned.claim);
+                world.control = planned.control;
                 if !planned.shared {
-                    proof.lab = proof.lab.of_its_own(&planned.place());
+                    world.fixtures = world.fixtures.of_its_own(&planned.place());
                 }
             }
-            proof.started = Instant::now();
+            world.started = Instant::now();
             Box::pin(std::future::ready(()))
         })
-        .after(move |feature, _, scenario, finished, proof| {
+        .after(move |feature, _, scenario, finished, world| {
             if let Some(planned) = after.plan().at(&file(feature), scenario.position.line) {
-                tell(&after, planned, finished, proof);
+                tell(&after, planned, finished, world);
             }
             Box::pin(std::future::ready(()))
         })
@@ -85,19 +85,19 @@ fn place(planned: &Planned) -> (String, usize) {
 }
 
 /// A scenario has ended: records what it came to and shows it.
-fn tell(record: &Record, planned: &Planned, finished: &ScenarioFinished, proof: Option<&mut Proof>) {
+fn tell(record: &RunState, planned: &Planned, finished: &ScenarioFinished, world: Option<&mut ScenarioWorld>) {
     let error = match finished {
         ScenarioFinished::StepPassed => None,
         ScenarioFinished::StepSkipped => Some("a step of it was never written".to_owned()),
         ScenarioFinished::StepFailed(_, _, error) => Some(said(&error.to_string())),
         ScenarioFinished::BeforeHookFailed(_) => Some("the framework failed before its first step".to_owned()),
     };
-    let attempt = match proof {
-        Some(proof) => {
-            if let Some(facts) = proof.lab.machines().known_facts() {
+    let attempt = match world {
+        Some(world) => {
+            if let Some(facts) = world.fixtures.machines().known_facts() {
                 record.learn(facts.named());
             }
-            proof.attempt(error)
+            world.attempt(error)
         }
         None => Attempt::new(Vec::new(), error.or_else(|| Some("the scenario could not begin".to_owned()))),
     };

@@ -1,0 +1,57 @@
+//! Steps about conventional containers beside the workload: parts of sections A.7 and A.8 of the annex.
+
+use assay::base::unit::Unit;
+use assay::verdict::Rule;
+use cucumber::{given, then, when};
+
+use crate::fixtures::Beside;
+use crate::world::ScenarioWorld;
+
+#[given("images of mosquitto and of Python beside it")]
+async fn images_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    let subject = world.fixtures.images_side_by_side(Beside::Conventional).await?;
+    world.about(subject);
+    Ok(())
+}
+
+#[given("its own image in the place of both")]
+async fn own_image_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    let subject = world.fixtures.images_side_by_side(Beside::Itself).await?;
+    world.about(subject);
+    Ok(())
+}
+
+#[when("the workload and a conventional container have run side by side")]
+async fn ran_side_by_side(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    let subject = world.fixtures.side_by_side(Beside::Conventional).await?;
+    world.about(subject);
+    Ok(())
+}
+
+#[when("the workload has run side by side with itself")]
+async fn ran_beside_itself(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    let subject = world.fixtures.side_by_side(Beside::Itself).await?;
+    world.about(subject);
+    Ok(())
+}
+
+#[then(expr = "it is {int} times smaller than mosquitto's and {int} times smaller than Python's")]
+fn smaller(world: &mut ScenarioWorld, mosquitto: u32, python: u32) -> anyhow::Result<()> {
+    world.check("ratio.image.size.mosquitto", Unit::Times, Rule::AtLeast { bound: f64::from(mosquitto) })?;
+    world.check("ratio.image.size.python", Unit::Times, Rule::AtLeast { bound: f64::from(python) })
+}
+
+#[then(expr = "it takes at least {int} times less memory")]
+fn less_memory(world: &mut ScenarioWorld, times: u32) -> anyhow::Result<()> {
+    world.check("ratio.memory.peak", Unit::Times, Rule::AtLeast { bound: f64::from(times) })
+}
+
+#[then(expr = "it starts at least {int} times faster")]
+fn starts_faster(world: &mut ScenarioWorld, times: u32) -> anyhow::Result<()> {
+    world.check("ratio.start.time", Unit::Times, Rule::AtLeast { bound: f64::from(times) })
+}
+
+#[then(expr = "it takes at least {int} times less CPU time")]
+fn less_cpu(world: &mut ScenarioWorld, times: u32) -> anyhow::Result<()> {
+    world.check("ratio.cpu.time", Unit::Times, Rule::AtLeast { bound: f64::from(times) })
+}

@@ -1,0 +1,48 @@
+//! Steps about images that are run by hand, with `podman run`: sections A.2 and A.5 of the annex.
+
+use assay::base::unit::Unit;
+use assay::verdict::Rule;
+use cucumber::{given, then, when};
+
+use crate::fixtures::Condition;
+use crate::world::ScenarioWorld;
+
+#[when(expr = "the guest {string} has run on the device")]
+async fn guest_ran(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
+    let subject = world.fixtures.run_guest(&guest).await?;
+    world.about(subject);
+    Ok(())
+}
+
+#[given("a device with everything the annex installs")]
+fn complete_device(world: &mut ScenarioWorld) {
+    world.condition = Some(Condition::Complete);
+}
+
+#[given("a device without the WasmEdge library")]
+fn device_without_library(world: &mut ScenarioWorld) {
+    world.condition = Some(Condition::WithoutLibrary);
+}
+
+#[given("a device without the crun-wasm link")]
+fn device_without_link(world: &mut ScenarioWorld) {
+    world.condition = Some(Condition::WithoutLink);
+}
+
+#[when("the workload is run there by hand")]
+async fn run_by_hand(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    let condition = world.condition.unwrap_or(Condition::Complete);
+    let subject = world.fixtures.run_by_hand(condition).await?;
+    world.about(subject);
+    Ok(())
+}
+
+#[then("it fails")]
+fn it_fails(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.check("run.status", Unit::Count, Rule::Differs { value: 0.0.into() })
+}
+
+#[then(expr = "the error says {string}")]
+fn error_says(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
+    world.check("run.error", Unit::Text, Rule::Contains { text })
+}
