@@ -1,17 +1,19 @@
-//! assay puts the claims of a technical annex to the proof.
+//! assay tests the claims of a technical annex.
 //!
 //! ```text
 //! feature text → step → target → command → raw sample → measurement → verdict → evidence → report
 //! ```
 //!
-//! Each arrow is a plain value that can be printed and stored. Modules import from those above them, never from below.
+//! Each arrow is a plain value that can be printed and stored. The folders are in this order, and each imports only from
+//! those before it: [`base`], [`claims`], [`exec`], [`targets`], [`workloads`], [`measurement`], [`verdict`],
+//! [`evidence`], [`report`].
 //!
 //! # In another crate
 //!
-//! What the annex's own steps rest on is public: [`target`] provisions machines, a [`shell::Shell`] runs commands there,
-//! [`probe`] says what a reading is, [`verdict::Rule`] what it is judged by, and [`run::Run`] ties them together and leaves
-//! evidence that `assay verify` and `assay report` take as they take ours. cucumber is not needed; whoever likes it calls
-//! the same from its steps.
+//! The parts that the annex's own steps use are public: [`targets`] provisions machines, an [`exec::shell::Shell`] runs
+//! commands on them, [`measurement`] says what a reading is, a [`verdict::Rule`] judges it, and [`run::Run`] ties them
+//! together. It leaves evidence that `assay verify` and `assay report` read like that of any other run. It does not need
+//! cucumber, but cucumber steps can call it.
 //!
 //! ```no_run
 //! use assay::exec::command::Command;

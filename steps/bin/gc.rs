@@ -153,7 +153,7 @@ mod cloud {
     use assay::base::progress::Progress;
     use assay::measurement::estimate;
     use assay::measurement::pricing::{Billed, Prices};
-    use assay::targets::ec2::gc::{Fate, RemoteHost, Request, Row, find, may_be_left};
+    use assay::targets::ec2::gc::{Fate, Leftover, Request, Row, find, may_be_left};
     use assay::targets::ec2::teardown::Pauses;
     use assay::targets::ec2::things::{AwsResource, Kind};
     use comfy_table::{ContentArrangement, Table, presets};
@@ -212,7 +212,7 @@ mod cloud {
     }
 
     /// What carries the tag of a run, and what comes of it.
-    fn table(found: &RemoteHost) -> String {
+    fn table(found: &Leftover) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["what", "where", "of run", "since", "expires", "state", "$ per hour", ""]);

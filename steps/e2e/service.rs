@@ -41,7 +41,7 @@ async fn ran_without_limits(world: &mut ScenarioWorld, guest: String) -> anyhow:
 
 #[when(expr = "the guest {string} has run for {duration} as the annex deploys it")]
 async fn ran_for_as_annex(world: &mut ScenarioWorld, guest: String, time: DurationWord) -> anyhow::Result<()> {
-    about_trial(world, guest, Limits::ClaimSuite, held(time)).await
+    about_trial(world, guest, Limits::Annex, held(time)).await
 }
 
 #[when(expr = "the guest {string} has run for {duration} without a limit on CPU")]

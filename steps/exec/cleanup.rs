@@ -51,7 +51,8 @@ pub enum Resource {
         /// What stood in for AWS.
         endpoint: Option<String>,
     },
-    /// What a run put on a machine of somebody else's. Only who enters it knows what there is, and removes it.
+    /// What a run put on a remote machine. Only who enters it knows what there is, and removes it.
+    #[serde(alias = "found")]
     RemoteHost {
         /// The run's id.
         run: String,

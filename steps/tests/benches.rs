@@ -15,12 +15,7 @@ fn names(project: &Project, arguments: &[&str]) -> Vec<String> {
 fn a_part_gives_its_own_names_and_no_others() {
     let project = Project::new();
     assert_eq!(names(&project, &["bench", "plan", "--json"]), ["plan_10k_s", "plan_cost_ratio"]);
-}
-
-#[test]
-fn people_are_told_how_the_program_was_built() {
-    let project = Project::new();
-    told(&mut project.assay(&["bench", "sampler"]), 0, &["build; medians", "sampler: "]);
+    told(&mut project.assay(&["bench", "plan"]), 0, &["build; medians", "plan: "]);
 }
 
 #[test]

@@ -23,8 +23,8 @@ use tempfile::TempDir;
 
 /// Where this project's own files are.
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
-/// Whatever is wrong is said within this.
-const LIMIT: Duration = Duration::from_secs(30);
+/// A program that takes longer hangs; a busy host is slow, which is no fault of the program.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A copy of the project's files in a folder of the test's own, with an empty cache beside it.
 struct Project(TempDir);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use assay::base::settings::FakeServer;
+use assay::base::settings::FakeAws;
 use assay::evidence::EvidenceWriter;
 use assay::exec::cleanup::CleanupJournal;
 use assay::exec::shell::Shell;
@@ -15,17 +15,17 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecrpublic::config::Credentials;
 use jiff::Timestamp;
 
-use super::stand_in::FakeServer as AwsStandIn;
+use super::stand_in::FakeServer;
 
 /// ECR Public's stand-in, for as long as it is held.
 struct Cloud {
     host: String,
-    _stand_in: AwsStandIn,
+    _stand_in: FakeServer,
 }
 
 impl Cloud {
     fn start() -> Cloud {
-        let stand_in = AwsStandIn::start(&[]);
+        let stand_in = FakeServer::start(&[]);
         Cloud { host: stand_in.endpoint.trim_start_matches("http://").to_owned(), _stand_in: stand_in }
     }
 
@@ -36,7 +36,7 @@ impl Cloud {
             .endpoint_url(format!("http://{}", self.host))
             .credentials_provider(Credentials::new("AKIDEXAMPLE", "example", None, None, "test"))
             .load();
-        let stand_in = FakeServer { registry: Some(self.host.clone()), ..FakeServer::default() };
+        let stand_in = FakeAws { registry: Some(self.host.clone()), ..FakeAws::default() };
         Ecr::open(&configuration.await, &stand_in)
     }
 
