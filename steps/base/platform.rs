@@ -126,7 +126,7 @@ impl TargetSpec {
     /// The architecture of its machines: the annex's in EC2, this host's where something stands in for AWS.
     ///
     /// # Errors
-    /// It is somebody else's machine: [`RemoteHost`] knows.
+    /// It is a remote machine: only who enters it knows.
     pub fn arch(&self, stand_in: &FakeAws) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
