@@ -95,7 +95,7 @@ async fn acceleration(host: Arc<Host>, arch: Arch) -> CheckResult {
     if let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         let finding = CheckResult::worth_knowing(format!("/dev/kvm: {error}: {emulated}"));
         return match error.kind() {
-            std::io::ErrorKind::PermissionDenied => finding.remedy("sudo adduser \"$USER\" kvm, and log in again"),
+            std::io::ErrorKind::PermissionDenied => finding.remedy("sudo usermod -aG kvm \"$USER\", and log in again"),
             _ => finding,
         };
     }
