@@ -1,4 +1,4 @@
-//! What everything else rests on: units, statistics, paths and clocks of the host, progress.
+//! What everything else uses: units, statistics, settings, access to the host, progress and the work log.
 
 pub mod digest;
 pub mod exit_status;

@@ -1,6 +1,7 @@
-//! What assay itself costs, measured on this host at its own speed: the device of a run is often an emulated one.
+//! Measures what assay itself costs on this host, at this host's own speed: the device of a run is often an emulated
+//! one.
 //!
-//! Each part measures several times and keeps the median; ratios are of one run, on one host.
+//! Each part measures several times and keeps the median; ratios are taken within one run, on one host.
 
 pub mod plan;
 pub mod report;
@@ -19,18 +20,18 @@ use crate::base::unit::Unit;
 /// How this program was built: a debug build is several times slower.
 pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
-/// Seconds that something took, time after time.
+/// The seconds that repeated measurements took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times(Summary);
 
 impl Times {
     /// # Errors
-    /// There are none.
+    /// Returns an error if there are no measurements.
     fn of(seconds: &[f64]) -> anyhow::Result<Times> {
         Summary::of(seconds).map(Times).context("nothing was measured: ask for one repetition or more")
     }
 
-    /// The middle of them, in seconds.
+    /// Returns their median in seconds.
     pub fn median(&self) -> f64 {
         self.0.median
     }
@@ -44,7 +45,7 @@ impl std::fmt::Display for Times {
     }
 }
 
-/// Does something on a thread for what blocks, and says what came of it and how many seconds it took.
+/// Runs work on a thread for blocking tasks, and returns its result and its duration in seconds.
 async fn timed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<(T, f64)> {
     let timed = move || {
         let started = Instant::now();

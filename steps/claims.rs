@@ -1,4 +1,4 @@
-//! Feature text and registers: what is claimed, and what of it runs where.
+//! Reads feature text and registers, and decides what runs where.
 
 pub mod deviation;
 pub mod plan;

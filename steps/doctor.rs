@@ -1,4 +1,4 @@
-//! What a target needs on this host, found out by use: each thing is tried, not merely looked for.
+//! Checks what a target needs on this host by using it: each requirement is tried, not just looked for.
 
 mod cloud;
 mod containers;
@@ -24,37 +24,37 @@ use crate::base::settings::Settings;
 use crate::targets::{Definition, RemoteAccess};
 use host::Host;
 
-/// What has not answered by then counts as not working.
+/// The time limit of one check; a check that has not answered by then counts as failed.
 const LIMIT: Duration = Duration::from_secs(15);
-/// Whoever waits for longer than this is told for what.
+/// How long to wait silently; after that, progress names the checks that are pending.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How a thing was found.
+/// The state of one requirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It works.
     Ok,
-    /// It is not there or does not work, and the target needs it.
+    /// It is absent or does not work, and the target needs it.
     Missing,
-    /// The target works all the same, but somebody should know.
+    /// The target works all the same, but the user should know about it.
     Warning,
 }
 
-/// One thing that was tried.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What it is.
+    /// What was checked.
     pub name: String,
-    /// How it was found.
+    /// Its state.
     pub state: State,
     /// Its version, or what is wrong with it.
     pub found: String,
-    /// What to do; `None` where it works.
+    /// What to do; `None` if it works.
     pub remedy: Option<String>,
 }
 
-/// All that was tried for one target.
+/// All results for one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
     schema: u32,
@@ -62,14 +62,14 @@ pub struct Diagnosis {
     pub target: String,
     /// Whether a run on it would work.
     pub works: bool,
-    /// What was tried, in the order of need.
+    /// The results, in the order of need.
     pub checks: Vec<Check>,
-    /// The command that installs what this host lacks and can be installed, if it lacks anything.
+    /// The command that installs what is missing on this host, if something is missing.
     #[serde(skip)]
     setup: Option<String>,
 }
 
-/// What came of an attempt.
+/// The outcome of one check, before it has a name.
 #[derive(Debug)]
 struct CheckResult {
     state: State,
@@ -94,8 +94,8 @@ impl CheckResult {
         CheckResult::fails(format!("gives no answer within {} s", limit.as_secs_f64()))
     }
 
-    /// What is told of it: of what the target works without, that it does not work is a warning; `remedy` is what to do
-    /// where it does not say that itself.
+    /// Makes the check's result. If the target works without the requirement, a failure is only a warning. `remedy` is
+    /// used if the outcome does not bring its own.
     fn of(self, name: String, remedy: String, needed: bool) -> Check {
         let state = match self.state {
             State::Missing if !needed => State::Warning,
@@ -105,13 +105,13 @@ impl CheckResult {
         Check { name, state, found: self.found, remedy }
     }
 
-    /// What to do, where that is not what its [`Try`] says.
+    /// Sets a remedy that replaces the one of its [`Try`].
     fn remedy(self, remedy: impl Into<String>) -> CheckResult {
         CheckResult { remedy: Some(remedy.into()), ..self }
     }
 }
 
-/// A thing to try: its name, the way to try it, and what to do where it does not work.
+/// A check to make: its name, its future, and the remedy if it fails.
 struct Try {
     name: String,
     remedy: String,
@@ -120,7 +120,7 @@ struct Try {
 }
 
 impl Try {
-    /// Something without which the target does not work.
+    /// A requirement without which the target does not work.
     fn needed(
         name: impl Into<String>,
         remedy: impl Into<String>,
@@ -129,7 +129,7 @@ impl Try {
         Try { name: name.into(), remedy: remedy.into(), needed: true, attempt: Box::pin(attempt) }
     }
 
-    /// Something without which the target works too.
+    /// A requirement that the target also works without.
     fn optional(
         name: impl Into<String>,
         remedy: impl Into<String>,
@@ -144,12 +144,12 @@ impl Try {
     }
 }
 
-/// Tries all that a target needs on this host, and there where it is a machine of somebody else's, whose host key may be
-/// named by its fingerprint, or where it is AWS; the architecture is that of this host's machines. Leaves nothing behind but
-/// what is kept of the accelerator, and makes nothing there.
+/// Checks everything that a target needs on this host, and also on a remote machine or in AWS if that is the target.
+/// The remote machine's host key can be named by its fingerprint; the architecture is that of this host's machines.
+/// Creates nothing on the target, and leaves nothing behind except the cached result about the accelerator.
 ///
 /// # Errors
-/// A machine's scripts cannot be read, or there is no folder to try anything in.
+/// Returns an error if a machine's scripts cannot be read, or if no temporary folder can be made.
 pub async fn examine(
     target: &TargetSpec,
     host_key: Option<String>,
@@ -161,7 +161,7 @@ pub async fn examine(
     let host = Arc::new(Host::new(target, arch, definitions, settings)?);
     let tries = [rust::tries(&host), programs::tries(&host, target), containers::tries(&host)];
     let mut tries: Vec<Try> = tries.into_iter().flatten().collect();
-    // The controls of a machine that is elsewhere are virtual machines.
+    // Controls for a machine elsewhere run on local virtual machines.
     let machines = *target != TargetSpec::Podman;
     if machines {
         tries.extend(machines::tries(&host));
@@ -187,7 +187,7 @@ pub async fn examine(
     Ok(Diagnosis::of(target, setup, checks))
 }
 
-/// Tries everything at once, and gives what came of it in the order in which it was given.
+/// Runs all checks at once, and returns their results in the order given.
 async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> anyhow::Result<Vec<Check>> {
     let mut pending: BTreeMap<usize, String> = tries.iter().map(|thing| thing.name.clone()).enumerate().collect();
     let mut running = JoinSet::new();
@@ -221,7 +221,7 @@ impl Diagnosis {
         self.checks.iter().filter(|check| check.state == state).count()
     }
 
-    /// A line for each thing; what to do stands below what does not work.
+    /// Formats a line for each check, with the remedy below each that does not work.
     pub fn show(&self) -> String {
         let width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
@@ -238,7 +238,7 @@ impl Diagnosis {
         text
     }
 
-    /// The last line: whether the target works, and if not how much is missing.
+    /// Formats the last line: whether the target works, and if not, how much is missing.
     pub fn conclusion(&self) -> String {
         let (target, plural) = (&self.target, |count: usize, what: &str| match count {
             1 => format!("1 {what}"),

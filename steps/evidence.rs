@@ -1,4 +1,5 @@
-//! What a run leaves: one folder, written as the run goes, so that a run that is killed leaves all it had learnt.
+//! Writes a run's evidence: one folder, filled while the run goes, so that a killed run keeps everything up to that
+//! point.
 
 pub mod attestation;
 pub mod bundle;
@@ -30,7 +31,7 @@ pub use verdicts::{ClaimRecord, Control, Verdicts};
 
 /// The version of the layout of the folder and its files.
 pub const SCHEMA: u32 = 1;
-/// Streams longer than this lie in files of their own.
+/// Streams longer than this, in bytes, are stored in separate files.
 const INLINE: usize = 16 * 1024;
 
 /// The folder of a run, open for writing.
@@ -38,7 +39,7 @@ const INLINE: usize = 16 * 1024;
 pub struct EvidenceWriter {
     run: String,
     folder: PathBuf,
-    /// What `latest` pointed to before.
+    /// The target of the link `latest` before this run.
     before: Option<PathBuf>,
     open: Mutex<Open>,
 }
@@ -54,12 +55,12 @@ struct Open {
 }
 
 tokio::task_local! {
-    /// The numbers of the commands that ran while the current future was being made.
+    /// The numbers of the commands that ran while the current future was polled.
     static NOTED: Mutex<Vec<u64>>;
 }
 
-/// Makes something, and gives with it the numbers of the commands that ran for it. What is noted further in is noted
-/// there alone.
+/// Awaits `making` and returns its output with the numbers of the commands that ran for it. A nested call keeps its
+/// numbers to itself.
 pub async fn noting_commands<T>(making: impl Future<Output = T>) -> (T, Vec<u64>) {
     let noting = async {
         let made = making.await;
@@ -68,22 +69,22 @@ pub async fn noting_commands<T>(making: impl Future<Output = T>) -> (T, Vec<u64>
     NOTED.scope(Mutex::default(), noting).await
 }
 
-/// The file, relative to the folder of a run, that keeps what a watched run of a workload printed.
+/// Returns the path, relative to a run's folder, of the file with the output of a watched run of a workload.
 pub fn trial_file(subject: &str) -> String {
     format!("trials/{}.txt", subject.replace(' ', "-"))
 }
 
-/// A name for a run that starts now: its time, and enough to tell two of the same second apart.
+/// Returns a name for a run that starts now: its time, and the process id to distinguish two runs of the same second.
 pub fn new_run_id() -> String {
     let now = Timestamp::now();
     format!("{}-{:04x}", now.strftime("%Y%m%d-%H%M%S"), std::process::id() & 0xffff)
 }
 
 impl EvidenceWriter {
-    /// Creates the folder of a run below `runs` (or at `folder`, where one is named), and points `latest` to it.
+    /// Creates the folder of a run below `runs`, or at `folder` if it is given, and points `latest` to it.
     ///
     /// # Errors
-    /// The folder cannot be written to, or there is something in it.
+    /// Returns an error if the folder cannot be written to or is not empty.
     pub fn create(runs: &Path, folder: Option<&Path>, run: &str) -> anyhow::Result<EvidenceWriter> {
         let folder = new_or_empty(&folder.map_or_else(|| runs.join(run), Path::to_path_buf))?;
         let cannot = || format!("cannot write evidence to {}", folder.display());
@@ -103,12 +104,12 @@ impl EvidenceWriter {
         Ok(evidence)
     }
 
-    /// The folder.
+    /// Returns the folder's path.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The run's name.
+    /// Returns the run's name.
     pub fn run(&self) -> &str {
         &self.run
     }
@@ -117,7 +118,7 @@ impl EvidenceWriter {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, this text is never written: it is replaced wherever it stands.
+    /// Adds a secret: from now on it is replaced in everything that is written.
     pub fn hide(&self, secret: &str) {
         self.open().redactor.hide(secret);
     }
@@ -125,7 +126,7 @@ impl EvidenceWriter {
     /// Adds facts to `run.json`.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn note(&self, facts: Json) -> anyhow::Result<()> {
         let mut open = self.open();
         if let (Json::Object(known), Json::Object(new)) = (&mut open.facts, facts) {
@@ -134,10 +135,10 @@ impl EvidenceWriter {
         write_whole(&self.folder.join("run.json"), &pretty(&open.redactor.json(open.facts.clone()))?)
     }
 
-    /// Makes evidence of readings: each gets its number and is written before this returns.
+    /// Turns readings into samples: numbers each of them and writes it before returning.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn record(
         &self,
         subject: &str,
@@ -164,10 +165,10 @@ impl EvidenceWriter {
         Ok(samples)
     }
 
-    /// Writes a file beside the others, e.g. the text a trial's samples were read from. Gives its relative path.
+    /// Writes another file, such as the text that a trial's samples were read from. Returns its relative path.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<String> {
         let path = self.folder.join(name);
         fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
@@ -176,10 +177,10 @@ impl EvidenceWriter {
         Ok(name.to_owned())
     }
 
-    /// Keeps the claims, their scenarios and what is declared about them, as they are for this run, in `features/`.
+    /// Copies the claims, their scenarios and declared deviations of this run into `features/`.
     ///
     /// # Errors
-    /// A file cannot be read or written.
+    /// Returns an error if a file cannot be read or written.
     pub fn keep_features(&self, root: &Path) -> anyhow::Result<()> {
         for entry in fs::read_dir(root.join("features"))? {
             let entry = entry?;
@@ -191,20 +192,20 @@ impl EvidenceWriter {
         Ok(())
     }
 
-    /// Writes `verdicts.json` anew: after every scenario, so that the newest is always there.
+    /// Replaces `verdicts.json`. Called after every scenario, so that the file is always current.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn write_verdicts(&self, verdicts: &Verdicts) -> anyhow::Result<()> {
         let redacted = self.open().redactor.json(serde_json::to_value(verdicts)?);
         write_whole(&self.folder.join("verdicts.json"), &pretty(&redacted)?)
     }
 
-    /// Ends the run: nothing is measured from here on. What machines wrote into the folder themselves, their consoles
-    /// and journals, is rid of secrets now.
+    /// Ends the run: nothing is measured after this. Redacts secrets in the files that machines wrote into the folder
+    /// themselves, their consoles and journals.
     ///
     /// # Errors
-    /// A file cannot be read or written.
+    /// Returns an error if a file cannot be read or written.
     pub fn end(&self) -> anyhow::Result<()> {
         self.note(json!({ "ended": Timestamp::now() }))?;
         for entry in fs::read_dir(&self.folder)? {
@@ -216,8 +217,8 @@ impl EvidenceWriter {
         Ok(())
     }
 
-    /// A piece at a time, for nobody knows how long it is; a secret that two pieces share is seen in the second, which
-    /// begins where the first has a good deal left.
+    /// Redacts piece by piece, because a log can have any length. A secret across two pieces is found in the second,
+    /// which begins with the last `OVERLAP` bytes of the first.
     fn redact_log(&self, path: &Path) -> anyhow::Result<()> {
         const PIECE: usize = 8 << 20;
         const OVERLAP: usize = 64 << 10;
@@ -244,7 +245,7 @@ impl EvidenceWriter {
         Ok(())
     }
 
-    /// Removes the folder, and points `latest` in `runs` to what it pointed to before: for a run that could not even begin.
+    /// Removes the folder of a run that could not begin, and points `latest` in `runs` to its previous target.
     pub fn discard(&self, runs: &Path) {
         let _ = fs::remove_dir_all(&self.folder);
         let latest = runs.join("latest");
@@ -276,7 +277,7 @@ impl CommandObserver for EvidenceWriter {
             open.next_command += 1;
             (open.next_command - 1, open.redactor.words(&command.argv), open.redactor.variables(&command.env))
         };
-        // Outside of a scope there is nobody who wants to know.
+        // Outside of a scope, the numbers are not needed.
         let _ = NOTED.try_with(|noted| noted.lock().unwrap_or_else(PoisonError::into_inner).push(n));
         let mut ran = Ran {
             n,
@@ -301,16 +302,16 @@ impl CommandObserver for EvidenceWriter {
             }
             Err(error) => ran.error = Some(self.open().redactor.text(&error.to_string()).into_owned()),
         }
-        // A transcript that cannot be written shows in the checks of the bundle; the run itself goes on.
+        // The run goes on if the transcript cannot be written: checks of the bundle will show that.
         let line = serde_json::to_string(&ran).map(|line| line + "\n").unwrap_or_default();
         let _ = self.open().transcript.write_all(line.as_bytes());
     }
 }
 
-/// A folder that evidence may be put into: it is made where there is none, and its path is whole.
+/// Creates a folder for evidence if it does not exist, and returns its absolute path.
 ///
 /// # Errors
-/// It cannot be written to, or there is something in it.
+/// Returns an error if the folder cannot be written to or is not empty.
 pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
     let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
     check_empty(folder)?;
@@ -321,7 +322,7 @@ pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
 /// Checks that a folder is empty, or does not exist yet.
 ///
 /// # Errors
-/// There is something in it, or it is a file.
+/// Returns an error if there is something in it, or if it is a file.
 pub fn check_empty(folder: &Path) -> anyhow::Result<()> {
     let empty = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
@@ -336,10 +337,10 @@ pub fn check_empty(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Points `latest` in `runs` to the folder of a run. The link is replaced at once: nobody sees a moment without it.
+/// Points `latest` in `runs` to the folder of a run. The link is replaced atomically, so it always exists.
 ///
 /// # Errors
-/// The link cannot be made.
+/// Returns an error if the link cannot be made.
 pub fn point_latest(runs: &Path, folder: &Path, run: &str) -> anyhow::Result<()> {
     fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
     let fresh = runs.join(format!(".latest-{run}"));
@@ -353,7 +354,7 @@ fn pretty(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a file so that a reader sees the old one or the new one, never a part.
+/// Writes a file atomically: a reader sees the old file or the new one, never a part.
 fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let fresh = path.with_extension("new");
     let written = fs::write(&fresh, bytes).and_then(|()| fs::rename(&fresh, path));

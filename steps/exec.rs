@@ -1,4 +1,4 @@
-//! Commands, the shells that run them, and the journal of what must not outlive a run.
+//! Commands, the shells that run them, and the cleanup journal of what must not outlive a run.
 
 pub mod cleanup;
 pub mod command;

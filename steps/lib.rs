@@ -4,15 +4,15 @@
 //! feature text → step → target → command → raw sample → measurement → verdict → evidence → report
 //! ```
 //!
-//! Each arrow is a plain value that can be printed and stored. The folders are in this order, and each imports only from
-//! those before it: [`base`], [`claims`], [`exec`], [`targets`], [`workloads`], [`measurement`], [`verdict`],
+//! Each arrow is a plain value that can be printed and stored. The folders are in this order, and each imports only
+//! from those before it: [`base`], [`claims`], [`exec`], [`targets`], [`workloads`], [`measurement`], [`verdict`],
 //! [`evidence`], [`report`].
 //!
 //! # In another crate
 //!
 //! The parts that the annex's own steps use are public: [`targets`] provisions machines, an [`exec::shell::Shell`] runs
-//! commands on them, [`measurement`] says what a reading is, a [`verdict::Rule`] judges it, and [`run::Run`] ties them
-//! together. It leaves evidence that `assay verify` and `assay report` read like that of any other run. It does not need
+//! commands on them, [`measurement`] defines readings, a [`verdict::Rule`] judges them, and [`run::Run`] combines these
+//! parts. It writes evidence that `assay verify` and `assay report` read like that of any other run. It does not need
 //! cucumber, but cucumber steps can call it.
 //!
 //! ```no_run
@@ -25,7 +25,7 @@
 //! use assay::base::unit::Unit;
 //! use assay::verdict::Rule;
 //!
-//! // A probe is a command, and a pure function that reads what it printed.
+//! // A probe is a command and a pure function that parses its output.
 //! fn read_load(printed: &str) -> Result<Reading, Unreadable> {
 //!     let number = printed.split(' ').next().and_then(|word| word.parse::<f64>().ok());
 //!     let load = number.ok_or_else(|| Unreadable::new("load.minute", "a number first", printed))?;
@@ -35,12 +35,12 @@
 //! # async fn example() -> anyhow::Result<()> {
 //! let settings = Settings::read()?;
 //! let device = Definition::named(&settings.root, "nano")?;
-//! // Below "my-claims" lie features/claims.toml and features/*.feature.
+//! // The folder "my-claims" contains features/claims.toml and features/*.feature.
 //! let run = Run::begin("my-claims".as_ref(), &"vm".parse()?, settings, Progress::to_stderr())?;
 //! let machine = run.machine(&device).await?;
 //! for planned in run.scenarios() {
 //!     if planned.control {
-//!         // The same check on a wrong subject: here a machine that is busy.
+//!         // The same check on a wrong subject: here a busy machine.
 //!         machine.shell.run(&Command::new("timeout").args(["60", "sh", "-c", "yes >/dev/null"])).await?;
 //!     }
 //!     let load = Command::new("cat").arg("/proc/loadavg");
@@ -66,7 +66,7 @@ pub mod verdict;
 pub mod evidence;
 pub mod report;
 pub mod run;
-// Programs of their own.
+// The parts behind commands of the program `assay`.
 pub mod bench;
 pub mod doctor;
 pub mod selfcheck;

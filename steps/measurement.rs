@@ -1,4 +1,5 @@
-//! What was seen, with its unit, its time and the text it was read from. Judged later; kept always.
+//! Defines readings and samples: measured values with their unit, time and source text. They are always kept, and
+//! judged later.
 
 pub mod deployment;
 pub mod estimate;
@@ -15,18 +16,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
 
-/// A value that was seen: a number in the sample's unit, or a text.
+/// A measured value: a number in the sample's unit, or a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
-    /// A number; finite by construction of the probes' parsers.
+    /// A number; the probes' parsers only make finite ones.
     Number(f64),
     /// A text.
     Text(String),
 }
 
 impl Value {
-    /// The value as people write it.
+    /// Formats the value for people.
     pub fn show(&self, unit: Unit) -> String {
         match self {
             Value::Number(number) => unit.show(*number),
@@ -34,7 +35,7 @@ impl Value {
         }
     }
 
-    /// The number, if it is one.
+    /// Returns the number, if it is one.
     pub fn number(&self) -> Option<f64> {
         match self {
             Value::Number(number) => Some(*number),
@@ -55,66 +56,66 @@ impl From<&str> for Value {
     }
 }
 
-/// What a parser read: not yet tied to a machine, a subject and a time.
+/// A value that a parser read, without a machine, subject and time yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// Which probe: a dotted name such as `memory.peak`.
+    /// The probe's dotted name, such as `memory.peak`.
     pub probe: String,
-    /// What it saw.
+    /// The measured value.
     pub value: Value,
-    /// In which unit.
+    /// Its unit.
     pub unit: Unit,
     /// The text the value was read from.
     pub raw: String,
 }
 
 impl Reading {
-    /// A reading whose raw text is at hand.
+    /// Makes a reading from its parts.
     pub fn new(probe: &str, value: impl Into<Value>, unit: Unit, raw: impl Into<String>) -> Reading {
         Reading { probe: probe.to_owned(), value: value.into(), unit, raw: raw.into() }
     }
 
-    /// A text that was seen as it stands.
+    /// Makes a reading whose value is the text itself.
     pub fn text(probe: &str, text: &str) -> Reading {
         Reading::new(probe, text, Unit::Text, text)
     }
 }
 
-/// A reading that became evidence. Its number is its line in `samples.jsonl`, counted from 1.
+/// A reading that became evidence. Its id is its line number in `samples.jsonl`, counted from 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Its number within the run.
+    /// Its id within the run.
     pub id: u64,
-    /// Which probe.
+    /// The probe's name.
     pub probe: String,
     /// What was measured: a module, an image, one run of a workload.
     pub subject: String,
-    /// On which machine.
+    /// The machine it was measured on.
     pub machine: String,
-    /// What was seen.
+    /// The measured value.
     pub value: Value,
-    /// In which unit.
+    /// Its unit.
     pub unit: Unit,
-    /// When it became known.
+    /// When the value became known.
     pub at: Timestamp,
     /// The text it was read from.
     pub raw: String,
 }
 
-/// Output that a probe cannot be read from: never a value, always inconclusive.
+/// Output that a probe cannot be read from. It leads to an inconclusive check, never to a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{probe} cannot be read: expected {expected}, saw {}", shorten(seen))]
 pub struct Unreadable {
-    /// Which probe.
+    /// The probe's name.
     pub probe: String,
-    /// What its parser wants.
+    /// What its parser expected.
     pub expected: String,
-    /// What it got.
+    /// What it found.
     pub seen: String,
 }
 
 impl Unreadable {
-    /// An error for a probe that wanted one thing and got another.
+    /// Makes an error for a probe that found something unexpected.
     pub fn new(probe: &str, expected: &str, seen: &str) -> Unreadable {
         Unreadable { probe: probe.to_owned(), expected: expected.to_owned(), seen: seen.to_owned() }
     }

@@ -1,4 +1,4 @@
-//! Reports: they read evidence and nothing else; and what a plan looks like before there is any.
+//! Reports: makes them from evidence alone, and shows a plan before there is any evidence.
 
 pub mod comparison;
 pub mod finalize;
@@ -40,13 +40,13 @@ use anyhow::Context as _;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
 
-/// A report as a file: its name, and what makes it of a run.
+/// A report as a file: its name, and the function that makes it from a run.
 type Exporter = (&'static str, fn(&EvidenceBundle) -> anyhow::Result<Vec<u8>>);
 
 /// The report that a CI job shows on its page.
 pub const SUMMARY: &str = "summary.md";
 
-/// All reports that lie beside a run's evidence. Each is made of that alone: the same evidence gives the same bytes.
+/// All reports that lie next to a run's evidence. Each is made from that alone: the same evidence gives the same bytes.
 pub const FILES: [Exporter; 5] = [
     ("report.html", html),
     ("junit.xml", junit),
@@ -55,10 +55,10 @@ pub const FILES: [Exporter; 5] = [
     ("oscal-assessment-results.json", oscal),
 ];
 
-/// A report that was made: its name, and its bytes.
+/// A finished report: its name and its bytes.
 pub type Made = (&'static str, Vec<u8>);
 
-/// Makes all reports of a run: those that can be made, and why the others cannot.
+/// Makes all reports of a run: returns those that can be made, and why the others cannot.
 pub fn make(bundle: &EvidenceBundle) -> (Vec<Made>, Vec<String>) {
     let (mut reports, mut troubles) = (Vec::new(), Vec::new());
     for (name, export) in FILES {
@@ -70,10 +70,10 @@ pub fn make(bundle: &EvidenceBundle) -> (Vec<Made>, Vec<String>) {
     (reports, troubles)
 }
 
-/// Makes the reports of a merged bundle: `report.html` and `junit.xml`. The others lie with each of its parts.
+/// Makes the reports of a merged bundle: `report.html` and `junit.xml`. Each of its parts has the other ones.
 ///
 /// # Errors
-/// One cannot be made; the error names it.
+/// Returns an error that names the report that cannot be made.
 pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
     Ok(vec![
         ("report.html", merged_html(merged)),
@@ -84,7 +84,7 @@ pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
 /// Writes reports into a folder.
 ///
 /// # Errors
-/// One cannot be written; the error names it.
+/// Returns an error that names the report that cannot be written.
 pub fn write(reports: &[Made], folder: &Path) -> anyhow::Result<()> {
     for (name, bytes) in reports {
         let path = folder.join(name);

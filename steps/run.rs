@@ -1,9 +1,8 @@
-//! A run of a program that is not ours: its own claims, on our targets, by its own steps and probes, with our verdicts and
-//! our evidence.
+//! A run for another crate: its own claims, steps and probes, with assay's machines, verdicts and evidence.
 //!
-//! The folder that says what is claimed has a `features/`, as this project's own: `claims.toml`, and scenarios that carry
-//! the claims' tags. Who runs the scenarios is the program's business: this module has no part in the steps' texts but
-//! for the one that makes a control.
+//! The folder of claims contains a `features/` like this project's own: `claims.toml`, and scenarios tagged with the
+//! claims' ids. The calling program executes the scenarios. The only step text that this module reads is the one that
+//! ends a control.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,8 +29,8 @@ use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
 use crate::verdict::{Judged, Rule, Source, Verdict};
 
-/// A run under way. What it makes is in a ledger: it goes when the run ends or is dropped, and where the process is
-/// killed, when the next run begins.
+/// A run in progress. The cleanup journal lists everything it creates, which is removed when the run ends or is
+/// dropped, or, after a kill, when the next run begins.
 pub struct Run {
     arch: Arch,
     context: Context,
@@ -40,7 +39,7 @@ pub struct Run {
     record: RunState,
 }
 
-/// What the scenario that is under way has checked so far.
+/// The checks that the current scenario has made so far.
 #[derive(Debug, Default)]
 pub struct ScenarioChecks {
     checks: Vec<Judged>,
@@ -49,11 +48,11 @@ pub struct ScenarioChecks {
 }
 
 impl ScenarioChecks {
-    /// Checks every sample of a probe of a subject against a rule. A sample that breaks it is no error: the scenario goes
-    /// on, and its verdict comes of all of its checks.
+    /// Checks every sample of a subject's probe against a rule. A sample that breaks the rule is not an error: the
+    /// scenario continues, and its verdict combines all of its checks.
     ///
     /// # Errors
-    /// The check cannot be made: a sample is missing, in another unit, or cannot be true. The scenario is inconclusive.
+    /// Returns an error, so the scenario is inconclusive, if a sample is missing, has another unit, or is implausible.
     pub fn check(&mut self, subject: &SampleSet, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         self.files.extend(subject.files.iter().filter(|new| !self.files.contains(new)).cloned().collect::<Vec<_>>());
         self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
@@ -72,11 +71,11 @@ impl fmt::Debug for Run {
 }
 
 impl Run {
-    /// Begins a run of what `folder/features/` claims, on a virtual machine of this host. Its evidence goes to a folder of
-    /// its own below `settings.runs`. What runs that were killed have left is removed first.
+    /// Begins a run of the claims in `folder/features/` on a virtual machine of this host. Its evidence goes to a new
+    /// folder below `settings.runs`. First removes what killed runs have left behind.
     ///
     /// # Errors
-    /// The features are not in order, the target is no machine of this host, or a folder cannot be written to.
+    /// Returns an error if the features are invalid, the target is not a local VM, or a folder is not writable.
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
         let annex = ClaimSuite::read(folder)?;
@@ -104,26 +103,26 @@ impl Run {
         Ok(Run { arch, context, evidence, features: annex.features, record })
     }
 
-    /// The scenarios that run, in the order of their claims, each claim's own before its controls.
+    /// Returns the scenarios that run, in the order of their claims, each claim's own scenario before its controls.
     pub fn scenarios(&self) -> Vec<Planned> {
         self.record.plan().scenarios.iter().filter(|planned| planned.runs()).cloned().collect()
     }
 
-    /// What provisioning needs to know, for machines that [`Run::machine`] does not make.
+    /// Returns the provisioning context, for machines that [`Run::machine`] does not create.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Where everything is written.
+    /// Returns the writer of this run's evidence.
     pub fn evidence(&self) -> &EvidenceWriter {
         &self.evidence
     }
 
-    /// A clean machine by its definition; what it says of itself is noted, for verdicts may depend on it. Whoever wants
-    /// several keeps a [`Vm`]: its snapshot is checked once.
+    /// Starts a fresh machine of a definition and records its machine info, because verdicts may depend on it. To start
+    /// several, keep a [`Vm`]: its snapshot is then checked only once.
     ///
     /// # Errors
-    /// It does not come up.
+    /// Returns an error if the machine does not start.
     pub async fn machine(&self, definition: &Definition) -> anyhow::Result<Machine> {
         let vm = Box::pin(Vm::of(definition, self.arch, &self.context)).await?;
         let machine = Box::pin(vm.machine(&definition.name, Urgency::First)).await?;
@@ -132,12 +131,12 @@ impl Run {
         Ok(machine)
     }
 
-    /// Takes readings of something on a machine: they become evidence, and a subject that knows when, where and by which
-    /// commands they were taken. `name` says what they are of; no two subjects of a run share one. `machine` is the name of
-    /// the machine they are taken on.
+    /// Takes readings on a machine, records them as evidence, and returns a sample set with the time, place and
+    /// commands of the readings. `name` is the subject's name, unique within the run. `machine` is the name of the
+    /// machine that the readings are taken on.
     ///
     /// # Errors
-    /// They cannot be taken, or not be written.
+    /// Returns an error if the readings cannot be taken or written.
     pub async fn look(
         &self,
         name: &str,
@@ -154,11 +153,11 @@ impl Run {
         Ok(SampleSet { samples, sources: vec![source], files, commands })
     }
 
-    /// Runs one scenario: what it checks, and the error that ends it if one does, come to a verdict that is written at
-    /// once. Gives its claim as it stands. That a control is refused, and why, is looked for as its feature says.
+    /// Runs one scenario and returns its claim's current result. The verdict, written at once, combines the checks and
+    /// any error that ended the scenario. A control must be rejected for the reason that its feature gives.
     ///
     /// # Errors
-    /// The evidence cannot be written.
+    /// Returns an error if the evidence cannot be written.
     pub async fn prove(
         &self,
         planned: &Planned,
@@ -176,7 +175,7 @@ impl Run {
         Ok(self.record.end(planned, attempt)?.claim)
     }
 
-    /// Why a control's check is to say no, by the last step of its scenario.
+    /// Returns why a control's check should fail, from the last step of its scenario.
     fn because(&self, planned: &Planned) -> Option<String> {
         let file = self.features.iter().find(|file| file.path == planned.feature)?;
         let scenario = every_scenario(&file.feature).find(|scenario| scenario.position.line == planned.line)?;
@@ -184,11 +183,11 @@ impl Run {
         Some(told.trim_matches('"').to_owned())
     }
 
-    /// Ends the run: removes all it has made, then writes its verdicts, its reports and its checksums. Gives the verdicts,
-    /// whose `exit` is what the program should end with, and the folder of evidence.
+    /// Ends the run: removes everything it created, then writes its verdicts, reports and checksums. Returns the
+    /// verdicts, whose `exit` is the exit status that the program should use, and the folder of evidence.
     ///
     /// # Errors
-    /// Something resists or cannot be written.
+    /// Returns an error if something cannot be removed or written.
     pub fn end(self) -> anyhow::Result<(Verdicts, PathBuf)> {
         let troubles = self.context.cleanup.close();
         let complete = self.scenarios().iter().all(|planned| self.record.tried(planned));
@@ -214,7 +213,7 @@ mod tests {
     const FEATURE: &str = "Feature: f\n\n  @A1-1\n  Scenario: it has room\n    Given a disk\n\n  @A1-1 @control\n  \
         Scenario: it has none\n    Given a full disk\n    But the check says no because of \"disk.free\"\n";
 
-    /// A run that measures what it is told: of its claim, and of the control.
+    /// Runs everything with given measurements for the claim and for its control.
     async fn ran(folder: &Path, own: f64, wrong: f64) -> (Verdicts, PathBuf) {
         let run = begin(folder);
         for planned in run.scenarios() {

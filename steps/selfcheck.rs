@@ -1,5 +1,5 @@
-//! The framework under test: what a run saw is falsified in every way that is known to happen, one thing at a time, and
-//! nothing falsified may be reported as holding.
+//! Tests the framework itself: falsifies a run's evidence in every way that is known to happen, one change at a time,
+//! and checks that nothing falsified is reported as holding.
 
 mod conclusions;
 mod outputs;
@@ -14,38 +14,38 @@ use crate::evidence::ClaimRecord;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::Verdict;
 
-/// One thing that was falsified, and what came of it.
+/// One falsification and its result.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// The claim it bears on.
+    /// The claim that it affects.
     pub claim: ClaimId,
     /// What was falsified: `memory.peak < 64 MiB`, `trials/hello-1.txt`, a control's scenario.
     pub what: String,
-    /// How: `over its bound`, `dropped`, …
+    /// How it was falsified: `over its bound`, `dropped`, …
     pub how: &'static str,
     /// Which one of its kind.
     pub which: String,
-    /// What was said of it; `None` where it could not even be read.
+    /// The resulting verdict; `None` if the evidence could not even be read.
     pub verdict: Option<Verdict>,
     /// Whether it was reported as holding, or excused, although it must not be.
     pub survived: bool,
 }
 
-/// What came of all mutants.
+/// The result of all mutants.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Score {
-    /// How many there were.
+    /// How many mutants there were.
     pub mutants: usize,
     /// How many were not reported as holding.
     pub caught: usize,
-    /// Those that were, each in a sentence.
+    /// Those that survived, each in a sentence.
     pub survivors: Vec<String>,
-    /// All of them, for the list: by claim and by what was falsified, how, and what became of how many.
+    /// All mutants, for the list: by claim and by what was falsified, how, and the number of each result.
     #[serde(skip)]
     listed: BTreeMap<(ClaimId, String), Ways>,
 }
 
-/// How something was falsified, and what became of how many.
+/// How something was falsified, and the number of each result.
 type Ways = BTreeMap<&'static str, BTreeMap<String, usize>>;
 
 impl Score {
@@ -64,7 +64,7 @@ impl Score {
         score
     }
 
-    /// The list of mutants and the score, for people.
+    /// Formats the list of mutants and the score, for people.
     pub fn show(&self) -> String {
         let mut text = String::new();
         let mut last = None;
@@ -89,16 +89,17 @@ impl Score {
         )
     }
 
-    /// Whether there were mutants and none survived.
+    /// Returns whether there were mutants and none survived.
     pub fn perfect(&self) -> bool {
         self.mutants > 0 && self.caught == self.mutants
     }
 }
 
-/// Falsifies all that a run saw.
+/// Falsifies all evidence of a run.
 ///
 /// # Errors
-/// Before anything is falsified, the run's own samples do not bear out its verdicts; or a trial's output cannot be read.
+/// Returns an error if the run's own samples do not support its verdicts before anything is falsified, or if a trial's
+/// output cannot be read.
 pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
     let differences = bundle.differences();
     anyhow::ensure!(
@@ -118,7 +119,7 @@ pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
     Ok(Score::of(mutants))
 }
 
-/// Whether a claim that is reported so counts as proven or excused.
+/// Returns whether a claim with this verdict counts as holding or excused.
 fn accepted(claim: &ClaimRecord) -> bool {
     matches!(claim.verdict, Verdict::Holds | Verdict::KnownDeviation)
 }

@@ -1,5 +1,5 @@
-//! Machines to put claims to the proof on: how they are asked for, and how they come to be. Provisioning only; what
-//! runs on a machine is the [`Shell`]'s business.
+//! Provides the machines that claims are tested on. It covers provisioning only: commands on a machine run through its
+//! [`Shell`].
 
 pub mod instance_spec;
 pub mod machine_info;
@@ -51,20 +51,20 @@ use crate::base::settings::Settings;
 use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::{CommandObserver, Shell};
 
-/// What provisioning needs to know of the run it happens in; cheap to clone.
+/// What provisioning needs from its run; cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    /// What the surroundings say.
+    /// The settings from the environment.
     pub settings: Settings,
-    /// Where everything that is made gets noted before it is made.
+    /// The cleanup journal: everything that is made is listed there before it is made.
     pub cleanup: Arc<CleanupJournal>,
-    /// Who sees every command.
+    /// The observer that sees every command.
     pub observer: Arc<dyn CommandObserver>,
     /// The run's folder of evidence; it exists.
     pub evidence: PathBuf,
-    /// The run's id; short, for it is part of the path of sockets.
+    /// The run's id; short, because it is part of socket paths.
     pub run: String,
-    /// What the person who waits gets to see.
+    /// Shows progress to the user.
     pub progress: Progress,
 }
 
@@ -74,15 +74,15 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Where packages come from: the mirror that is set, else the host's own, else Debian's.
+/// Returns the package mirror's address: the one that is set, else the host's own, else Debian's.
 pub fn mirror_address(settings: &Settings) -> String {
     mirror::address(settings.mirror.as_deref(), std::path::Path::new("/etc/apt"))
 }
 
-/// Asks the mirror for a distribution's release file, by way of a folder; gives the mirror's address.
+/// Fetches a distribution's release file from the mirror into a folder, and returns the mirror's address.
 ///
 /// # Errors
-/// It does not answer within seconds, or does not have the distribution.
+/// Returns an error if the mirror does not answer within seconds, or does not have the distribution.
 pub async fn reach_mirror(
     shell: &Shell,
     settings: &Settings,
@@ -94,17 +94,17 @@ pub async fn reach_mirror(
     Ok(mirror)
 }
 
-/// Whether a guest of this image starts on KVM here, which can be opened.
+/// Tries whether a guest of this image starts on KVM here; `/dev/kvm` must be open to this user.
 ///
 /// # Errors
-/// It does not; the error says why.
+/// Returns the reason if it does not start.
 pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(), String> {
     let shell = Shell::local(context.observer.clone());
     let qemu = Qemu::installed(&shell, arch).await.map_err(|error| format!("{error:#}"))?;
     accelerator::try_kvm(context, &qemu, image, arch, &context.evidence).await
 }
 
-/// The command that installs what machines of this architecture need.
+/// Returns the command that installs what machines of this architecture need.
 pub fn remedy(arch: Arch) -> String {
     match Arch::host() == Some(arch) {
         true => "ci/setup".to_owned(),
@@ -112,10 +112,10 @@ pub fn remedy(arch: Arch) -> String {
     }
 }
 
-/// Checks that this host can make a machine: what would be missing only once it is started is missing now.
+/// Checks in advance that this host can make a machine.
 ///
 /// # Errors
-/// Something is missing; the error names it and the remedy.
+/// Returns an error if something is missing; the error names it and the remedy.
 pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<()> {
     for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
         programs::need(program, &remedy(arch))?;
@@ -132,7 +132,8 @@ mod tests {
     use crate::base::platform::TargetSpec;
     use crate::exec::shell::NoopObserver;
 
-    /// A run of a test's own, with its ledger and evidence in a folder that stays until the process ends.
+    /// Returns a run's context for a test, with its cleanup journal and evidence in a folder that stays until the
+    /// process ends.
     pub(super) fn context() -> Context {
         static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

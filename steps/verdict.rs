@@ -1,4 +1,4 @@
-//! From samples to a verdict. Pure: the same samples and the same rule give the same verdict, on any day, anywhere.
+//! Computes verdicts from samples. Pure: the same samples and rule give the same verdict on any day and any machine.
 
 pub mod sample_set;
 pub mod claim_verdict;
@@ -13,19 +13,19 @@ use crate::measurement::Value;
 pub use check::{Check, Judged, Source, Statistics};
 pub use rule::Rule;
 
-/// What is said of a claim.
+/// The result for a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every check was made and every sample kept its bound.
+    /// Every check was made, and every sample was within its bound.
     Holds,
-    /// A sample broke its bound.
+    /// A sample was outside its bound.
     Fails,
-    /// It could not be judged: the infrastructure, or a sample that cannot be trusted.
+    /// It could not be judged, because the infrastructure failed or a sample cannot be trusted.
     Inconclusive,
     /// This target cannot judge it.
     NotRun,
-    /// It fails, and somebody has declared why, where and until when.
+    /// It fails as declared, with a reason, a platform and an expiry date.
     KnownDeviation,
 }
 
@@ -41,18 +41,18 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// What a check, or all checks of a claim together, came to.
+/// The result of a check, or of all checks of a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The verdict: holds, fails or inconclusive.
     pub verdict: Verdict,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub reason: String,
     /// The sample nearest to its bound, or the one that broke it.
     pub value: Option<Value>,
 }
 
-/// All checks of a claim together: those that fail decide, then those that could not be made.
+/// Combines the outcomes of all checks of a claim: failed checks take precedence, then checks that could not be made.
 pub fn together(outcomes: &[&Outcome]) -> Outcome {
     for decisive in [Verdict::Fails, Verdict::Inconclusive] {
         let deciding: Vec<_> = outcomes.iter().filter(|outcome| outcome.verdict == decisive).collect();

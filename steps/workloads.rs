@@ -1,4 +1,4 @@
-//! What is put to the proof: guest modules and the images made of them, each known by its SHA-256.
+//! Builds guest modules and images, the subjects of the tests, which are identified by their SHA-256.
 
 pub mod baseline;
 pub mod registry;
@@ -22,54 +22,54 @@ pub use module::{Export, Import, Module};
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::shell::Shell;
 
-/// Where artifacts are made: this host, a folder of the run's own, and the ledger that all of it is noted in.
+/// The place where artifacts are built: this host, a folder of the run, and the journal that lists all of it.
 #[derive(Clone, Debug)]
 pub struct BuildDir {
-    /// Commands on this host.
+    /// Runs commands on this host.
     pub shell: Shell,
-    /// Everything made is noted here first.
+    /// Everything that is made is registered here first.
     pub cleanup: Arc<CleanupJournal>,
-    /// The run's id; part of every name that is visible to others.
+    /// The run's id, which is part of every name that others can see.
     pub run: String,
-    /// A folder that goes with the run.
+    /// A folder that is removed with the run.
     pub folder: PathBuf,
 }
 
 impl BuildDir {
-    /// The folder that a run's workshop lies in: short, because paths of Unix sockets must be.
+    /// Returns the path of a run's build dir, which is short because paths of Unix sockets must be.
     pub fn folder(run: &str) -> PathBuf {
         PathBuf::from(format!("/tmp/assay-{run}"))
     }
 
-    /// Opens a run's workshop.
+    /// Creates a run's build dir.
     ///
     /// # Errors
-    /// Where its folder cannot be made.
+    /// Returns an error if the folder cannot be created.
     pub fn open(shell: Shell, cleanup: Arc<CleanupJournal>, run: &str) -> anyhow::Result<BuildDir> {
         let folder = BuildDir::folder(run);
         cleanup.take(Resource::Path { path: folder.clone() })?;
-        // Nobody else's: it holds a login.
+        // It is private because it holds a login.
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(BuildDir { shell, cleanup, run: run.to_owned(), folder })
     }
 
-    /// A new, empty folder inside; its name starts with `purpose`.
+    /// Creates a new, empty folder inside, whose name starts with `purpose`.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Returns an error if it cannot be created.
     pub fn room(&self, purpose: &str) -> anyhow::Result<PathBuf> {
         let room = tempfile::Builder::new().prefix(&format!("{purpose}-")).tempdir_in(&self.folder);
         Ok(room.with_context(|| format!("cannot create a folder in {}", self.folder.display()))?.keep())
     }
 
-    /// The reference of an image called `name`: nobody else's, and good for this run only.
+    /// Returns the reference of an image called `name`, unique to this run.
     fn reference(&self, name: &str) -> String {
         format!("localhost/assay/{}:{}", name.to_lowercase(), self.run.to_lowercase())
     }
 }
 
-/// A path as an argument of a command.
+/// Returns a path as a command's argument.
 fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8: choose another folder", path.display()))
 }

@@ -1,18 +1,18 @@
-//! SHA-256 and hexadecimal.
+//! Computes SHA-256 and writes hexadecimal.
 
 use std::io::{self, BufReader, Read};
 
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of some bytes, in hexadecimal.
+/// Returns the SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The SHA-256 of all that a reader gives, in hexadecimal.
+/// Returns the SHA-256 of everything a reader yields, in hexadecimal.
 ///
 /// # Errors
-/// The reader fails.
+/// Returns an error if reading fails.
 pub fn sha256_of(reader: impl Read) -> io::Result<String> {
     let (mut reader, mut digest) = (BufReader::with_capacity(1 << 20, reader), Sha256::new());
     io::copy(&mut reader, &mut Updates(&mut digest))?;
@@ -32,7 +32,7 @@ impl io::Write for Updates<'_> {
     }
 }
 
-/// Bytes in hexadecimal, two digits each.
+/// Formats bytes in hexadecimal, two digits each.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,23 +1,23 @@
-//! How every program of the project ends.
+//! The exit statuses of all programs of the project.
 
 use std::process::ExitCode;
 
-/// The exit statuses, from the one that lets a caller go on to the one that says least.
+/// The exit statuses, from complete success to the least informative one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ExitStatus {
-    /// Every claim that ran holds or is a declared known deviation; the command did what it was asked for.
+    /// Every claim that ran holds or is a declared known deviation; the command succeeded.
     Success = 0,
-    /// A claim fails, or a control is not caught; the command found something wrong.
+    /// A claim fails, or a control is not caught; the command found a fault.
     Failed = 1,
     /// The options or the project's files are wrong.
     Usage = 2,
-    /// Something could not be judged or done: the infrastructure failed.
+    /// Something could not be judged or done because the infrastructure failed.
     Inconclusive = 3,
 }
 
 impl ExitStatus {
-    /// The status that a program with this exit code reports; one that was killed, or has another code, is inconclusive.
+    /// Returns the status for a program's exit code; a killed program or an unknown code is inconclusive.
     pub fn from_code(code: Option<i32>) -> ExitStatus {
         match code {
             Some(0) => ExitStatus::Success,
@@ -27,7 +27,7 @@ impl ExitStatus {
         }
     }
 
-    /// The number that `verdicts.json` and the shell know it by.
+    /// Returns the number used in `verdicts.json` and as the exit code.
     pub const fn code(self) -> u8 {
         self as u8
     }

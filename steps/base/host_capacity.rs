@@ -1,4 +1,4 @@
-//! How much of this host there is for machines, and who has it.
+//! Allots this host's memory and CPU slots to machines.
 
 use std::num::NonZero;
 
@@ -7,36 +7,36 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::base::procfs;
 use crate::base::unit::Bytes;
 
-/// What a job takes of this host besides its machine's memory.
+/// What a job reserves of this host's CPUs, besides its machine's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuReservation {
-    /// Nothing: the machine stands idle.
+    /// Nothing: the machine is idle.
     Idle,
-    /// One of the host's turns.
+    /// One slot.
     Turn,
-    /// What is measured is time or CPU. Where that can be judged, the rest of the host is to be idle; where the CPU is
-    /// emulated, and nothing can be, it is a turn like others.
+    /// The job measures time or CPU. On a native CPU, where these are judged, it reserves the whole host; on an
+    /// emulated CPU, where they cannot be judged, one slot.
     Timed,
-    /// The same of a workload that is held to a tenth of a CPU: where that is emulated, it is in nobody's way.
+    /// Like `Timed`, for a workload limited to a tenth of a CPU; on an emulated CPU it reserves nothing.
     Tenth,
 }
 
-/// How many jobs a CPU has at once: a workload sleeps about twice as long as it works.
+/// The number of slots for each CPU: a workload sleeps about twice as long as it works.
 const JOBS_PER_CPU: usize = 3;
-/// What is left to everything else on this host, in MiB.
+/// The memory in MiB that is left to everything else on this host.
 const RESERVE: u64 = 1024;
 
-/// This host's memory and turns.
+/// This host's memory and slots.
 #[derive(Debug)]
 pub struct HostCapacity {
     memory: Semaphore,
-    /// All of the memory there is to have, in MiB.
+    /// The total memory for machines, in MiB.
     whole: u32,
     turns: Semaphore,
     all_turns: u32,
 }
 
-/// What one job has of it, for as long as it holds this.
+/// A job's share of the host, held until it is dropped.
 #[derive(Debug)]
 pub struct Place<'a> {
     _memory: SemaphorePermit<'a>,
@@ -44,25 +44,25 @@ pub struct Place<'a> {
 }
 
 impl HostCapacity {
-    /// What this host has now: the memory that is free, and as many turns as are wanted, or three for each CPU.
+    /// Measures this host: the free memory, and the given number of slots or three for each CPU.
     pub fn measured(turns: Option<u16>) -> HostCapacity {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         let turns = turns.map_or(cpus * JOBS_PER_CPU, usize::from);
         HostCapacity::new(free_mib().saturating_sub(RESERVE), u32::try_from(turns).unwrap_or(u32::MAX))
     }
 
-    /// A host of this size: its memory for machines, in MiB, and its turns.
+    /// Creates a host with this memory for machines, in MiB, and this number of slots.
     pub(crate) fn new(memory: u64, turns: u32) -> HostCapacity {
         let whole = u32::try_from(memory).unwrap_or(u32::MAX);
         let permits = |number: u32| Semaphore::new(usize::try_from(number).unwrap_or(Semaphore::MAX_PERMITS));
         HostCapacity { memory: permits(whole), whole, turns: permits(turns), all_turns: turns }
     }
 
-    /// Waits for a place for a machine that takes so much memory. One that is larger than all there is gets all there is:
-    /// what it really needs is less.
+    /// Waits for room for a machine with this memory. A machine larger than the total gets the total, because it
+    /// actually uses less.
     ///
     /// # Errors
-    /// There are none to wait for any more; the run is over.
+    /// Returns an error if there is nothing to wait for any more because the run is over.
     pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
         let memory = u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX).min(self.whole);
         let turns = match (share, native) {
@@ -75,22 +75,22 @@ impl HostCapacity {
         Ok(Place { _memory: self.memory.acquire_many(memory).await?, _turns: turns })
     }
 
-    /// Whether more than this, and what is left to everything else, is free on the host now.
+    /// Returns whether more than this memory is free now, beyond the reserve for everything else.
     pub fn has_more_than(&self, memory: Bytes) -> bool {
         free_mib() > RESERVE + (memory.0 >> 20)
     }
 
-    /// The memory there is for machines.
+    /// Returns the total memory for machines.
     pub fn memory(&self) -> Bytes {
         Bytes(u64::from(self.whole) << 20)
     }
 
-    /// How many machines that take so much can be up and at work at once, without any that gets less.
+    /// Returns how many machines of this size can run at once, each with its full memory and a slot.
     pub fn machines(&self, each: Bytes) -> u64 {
         (self.memory().0 / each.0.max(1)).min(u64::from(self.all_turns))
     }
 
-    /// What it is, for people.
+    /// Describes the capacity for people.
     pub fn told(&self) -> String {
         format!("{} at once, {} of memory for their machines", self.all_turns, self.memory())
     }
@@ -107,7 +107,7 @@ mod tests {
 
     const MACHINE: Bytes = Bytes(600 << 20);
 
-    /// The place that a job gets at once, if it gets one.
+    /// Returns a place if the job gets one at once.
     async fn at_once(room: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
         let soon = std::time::Duration::from_millis(20);
         tokio::time::timeout(soon, room.of(share, MACHINE, native)).await.ok()?.ok()
@@ -144,7 +144,7 @@ mod tests {
         drop(first);
         assert_eq!([0, 599, 600, 1300].map(|memory| HostCapacity::new(memory, 8).machines(MACHINE)), [0, 0, 1, 2]);
         assert_eq!(HostCapacity::new(100_000, 8).machines(MACHINE), 8, "no more are at work than there are turns");
-        // One that asks for more than there is gets all of it.
+        // A job that asks for more than the total gets the total.
         assert!(HostCapacity::new(100, 1).of(CpuReservation::Turn, MACHINE, false).await.is_ok());
     }
 }

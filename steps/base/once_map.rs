@@ -1,4 +1,4 @@
-//! Things that many ask for and that are made once.
+//! Makes a value once for all tasks that ask for the same key.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 
 use crate::base::work_log::{WorkLog, needing};
 
-/// Makes a thing once per key and gives it to everybody who asks; a failure is remembered like a success. What is made is
-/// work that the schedule has, under its kind's name and its key.
+/// Makes one value per key and returns it to every caller; errors are kept like values. The work log records each value
+/// as a piece of work, named by the map's kind and the key.
 pub struct OnceMap<T> {
     made: Mutex<HashMap<String, Cell<T>>>,
     kind: &'static str,
@@ -18,19 +18,19 @@ pub struct OnceMap<T> {
 type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
 
 impl<T> OnceMap<T> {
-    /// Nothing yet, of this kind.
+    /// Creates an empty map of this kind.
     pub fn of(kind: &'static str, schedule: &Arc<WorkLog>) -> OnceMap<T> {
         OnceMap { made: Mutex::default(), kind, schedule: schedule.clone() }
     }
 }
 
 impl<T: Clone> OnceMap<T> {
-    /// The thing of this key: made now by the first who asks, waited for by those who ask meanwhile.
+    /// Returns the value of this key. The first caller makes it, and callers in the meantime wait for it.
     ///
     /// # Errors
-    /// It could not be made, now or when it was first asked for.
+    /// Returns an error if making it failed, now or on the first call.
     pub async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        // In a box at once: a future is as large as all that it is made of, and more than once at each step.
+        // Boxed at once: a future contains everything that it is made of, and would be copied several times here.
         let make = Box::pin(make);
         let cell = self.cells().entry(key.to_owned()).or_default().clone();
         let name = format!("{} {key}", self.kind);
@@ -43,12 +43,12 @@ impl<T: Clone> OnceMap<T> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets everything: what is asked for next is made anew.
+    /// Removes everything, so that values are made again.
     pub fn forget(&self) {
         self.cells().clear();
     }
 
-    /// Forgets what could not be made.
+    /// Removes the failures, so that they are tried again.
     pub fn forget_failures(&self) {
         let failed = |cell: &Cell<T>| cell.get().is_some_and(Result::is_err);
         self.cells().retain(|_, cell| !failed(cell));

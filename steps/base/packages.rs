@@ -1,6 +1,6 @@
-//! How packages are installed on this host. Pure.
+//! Names the commands that install packages on this host. Pure.
 
-/// This host's distribution, as its `os-release` has it.
+/// This host's distribution, from its `os-release`.
 #[derive(Clone, Debug)]
 pub struct Distribution {
     name: String,
@@ -10,7 +10,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Reads an `os-release`; `root` is whether the user needs no sudo.
+    /// Parses an `os-release`; `root` means that the user needs no sudo.
     pub fn of(release: &str, root: bool) -> Distribution {
         let value = |key: &str| {
             let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -27,17 +27,17 @@ impl Distribution {
         }
     }
 
-    /// The command that installs packages, by Debian's names.
+    /// Returns the command that installs packages, given by Debian's names.
     pub fn install(&self, packages: &[&str]) -> String {
         self.apt("install", packages)
     }
 
-    /// The command that puts packages right that are installed and do not work.
+    /// Returns the command that repairs installed packages that do not work.
     pub fn reinstall(&self, packages: &[&str]) -> String {
         self.apt("install --reinstall", packages)
     }
 
-    /// The command that installs packages which Debian 12 has too old; `setup` is what adds their source.
+    /// Returns the command that installs packages that are too old in Debian 12; `setup` adds the source of newer ones.
     pub fn install_newer(&self, packages: &[&str], setup: &str) -> String {
         match self.codename == "bookworm" && self.apt {
             true => {

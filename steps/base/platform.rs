@@ -1,4 +1,4 @@
-//! Architectures, and the targets that options name.
+//! Architectures, and the targets that `--target` names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,15 +19,15 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// All there are.
+    /// All architectures.
     pub const ALL: [Arch; 2] = [Arch::Amd64, Arch::Arm64];
 
-    /// This host's, if it is one we know.
+    /// Returns this host's architecture, if it is supported.
     pub fn host() -> Option<Arch> {
         Arch::from_uname(std::env::consts::ARCH)
     }
 
-    /// Debian's name for it: `amd64`.
+    /// Returns Debian's name for it: `amd64`.
     pub fn debian(self) -> &'static str {
         match self {
             Arch::Amd64 => "amd64",
@@ -35,7 +35,7 @@ impl Arch {
         }
     }
 
-    /// What `uname -m` calls it: `x86_64`.
+    /// Returns the name that `uname -m` prints: `x86_64`.
     pub fn uname(self) -> &'static str {
         match self {
             Arch::Amd64 => "x86_64",
@@ -43,7 +43,7 @@ impl Arch {
         }
     }
 
-    /// The architecture that `uname -m` calls so.
+    /// Returns the architecture for which `uname -m` prints this name.
     pub fn from_uname(name: &str) -> Option<Arch> {
         Arch::ALL.into_iter().find(|arch| arch.uname() == name)
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Arch {
     }
 }
 
-/// A name that is no architecture's.
+/// A text that does not name a supported architecture.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no architecture: write amd64 or arm64")]
 pub struct UnknownArch(String);
@@ -71,50 +71,50 @@ impl FromStr for Arch {
 /// The kind of machine to run on, as `--target` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetSpec {
-    /// A virtual machine of ours, of this architecture.
+    /// A virtual machine of this architecture on this host.
     Vm(Arch),
-    /// This host, by its own Podman.
+    /// This host, through its own Podman.
     Podman,
-    /// A machine that somebody else runs.
+    /// A remote machine.
     Ssh {
-        /// As whom to log in.
+        /// The user to log in as.
         user: String,
         /// Its name or address.
         host: String,
-        /// Its SSH port, where one is named.
+        /// Its SSH port, if given.
         port: Option<u16>,
     },
-    /// An instance of the annex's own kind.
+    /// An EC2 instance of the annex's own type.
     Ec2,
 }
 
-/// A text that names no target.
+/// A text that does not name a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is no target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")]
 pub struct UnknownTarget(String);
 
-/// A target that cannot be provided.
+/// Why a target cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotAvailable {
-    /// Before somebody has looked at it.
+    /// Its architecture is not known before it is inspected.
     #[error("what {0} is is known once somebody has looked at it: ci/e2e --target {0} --plan does")]
     Unseen(String),
-    /// By this build, which has no SDK for it.
+    /// This build does not contain the AWS SDK.
     #[error(
         "target ec2 is not in this build, for AWS's SDK takes minutes to compile: use ci/e2e --target ec2, or \
          cargo test --features aws --test e2e -- --target ec2"
     )]
     NotBuilt,
-    /// By this host.
+    /// It is not a virtual machine of this host.
     #[error("target {0} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64")]
     Elsewhere(String),
 }
 
 impl TargetSpec {
-    /// The target to use: the one named, else `ASSAY_TARGET`, else a machine of this host's architecture.
+    /// Chooses the target: the given one, else `ASSAY_TARGET`, else a virtual machine of this host's architecture.
     ///
     /// # Errors
-    /// There is no such target; the error lists those there are.
+    /// Returns an error that lists the targets if the text does not name one.
     pub fn choose(named: Option<&str>, settings: &Settings) -> anyhow::Result<TargetSpec> {
         match (named, settings.target.as_deref()) {
             (Some(named), _) => Ok(named.parse()?),
@@ -123,10 +123,10 @@ impl TargetSpec {
         }
     }
 
-    /// The architecture of its machines: the annex's in EC2, this host's where something stands in for AWS.
+    /// Returns the architecture of its machines: in EC2 the annex's, or this host's if a stand-in replaces AWS.
     ///
     /// # Errors
-    /// It is a remote machine: only who enters it knows.
+    /// Returns an error for a remote machine and for this host, which must be inspected first.
     pub fn arch(&self, stand_in: &FakeAws) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
@@ -136,15 +136,15 @@ impl TargetSpec {
         }
     }
 
-    /// Whether its machine is somebody else's, which is looked at before anything is planned.
+    /// Returns whether its machine already exists (a remote machine or this host) and is inspected before planning.
     pub fn is_found(&self) -> bool {
         matches!(self, TargetSpec::Podman | TargetSpec::Ssh { .. })
     }
 
-    /// Whether this build can run something on it; what would run can be told of targets that it cannot run on.
+    /// Returns whether this build can run something on it. A plan can be made for any target.
     ///
     /// # Errors
-    /// It cannot; the error says what can.
+    /// Returns an error that names a build that can.
     pub fn available(&self) -> Result<(), NotAvailable> {
         match self {
             TargetSpec::Ec2 if !cfg!(feature = "aws") => Err(NotAvailable::NotBuilt),
@@ -152,28 +152,28 @@ impl TargetSpec {
         }
     }
 
-    /// The command that tries all that a run on it needs.
+    /// Returns the `doctor` command that tests everything that a run on it needs.
     pub fn doctor(&self) -> String {
         let sdk = if *self == TargetSpec::Ec2 { "--features aws " } else { "" };
         format!("cargo run {sdk}-- doctor --target {self}")
     }
 
-    /// An error for which it cannot be used, with the command that tells more, unless that is named already.
+    /// Adds the `doctor` command to an error of this target, unless the error names one already.
     pub fn unusable(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
         let error = error.into();
         let said = format!("{error:#}");
         if said.contains("-- doctor") {
             return error;
         }
-        // What ends with a machine's console has lines.
+        // An error that ends with console output has several lines.
         let apart = if said.contains('\n') { "\n" } else { "; " };
         anyhow::anyhow!("{said}{apart}`{}` tries all that a run needs", self.doctor())
     }
 
-    /// The architecture of its machines, where they are this host's own.
+    /// Returns the architecture of its machines if they are virtual machines of this host.
     ///
     /// # Errors
-    /// They are not.
+    /// Returns an error if they are not.
     pub fn on_this_host(&self) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
@@ -200,7 +200,7 @@ impl FromStr for TargetSpec {
     }
 }
 
-/// `user@host`, `user@host:2222`, `user@[::1]:22`.
+/// Parses `user@host`, `user@host:2222` or `user@[::1]:22`.
 fn login(address: &str) -> Option<TargetSpec> {
     let (user, place) = address.split_once('@')?;
     let (host, port) = match place.strip_prefix('[') {

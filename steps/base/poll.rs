@@ -1,18 +1,18 @@
-//! The one poll loop: a condition, a deadline, and what was last seen.
+//! Polls a condition until a deadline, and reports the last thing seen.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// What a look at the world brought.
+/// The result of looking once.
 #[derive(Debug)]
 pub enum Look<T> {
     /// The condition is met.
     Done(T),
-    /// Not yet; this was seen.
+    /// The condition is not met yet; this was seen.
     Waiting(String),
 }
 
-/// The deadline came first.
+/// The deadline passed first.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} did not happen within {}; last seen: {last}", crate::base::unit::Duration(limit.as_secs_f64()))]
 pub struct TooLate {
@@ -21,10 +21,10 @@ pub struct TooLate {
     last: String,
 }
 
-/// Looks every `pause` until the condition is met or `limit` is over; an error of the look ends the waiting at once.
+/// Looks every `pause` until the condition is met or `limit` has passed; an error from `look` ends the polling at once.
 ///
 /// # Errors
-/// The look's own, or [`TooLate`] with what was last seen.
+/// Returns the error of `look`, or [`TooLate`] with the last thing seen.
 pub async fn until<T, E, F>(what: impl Display, limit: Duration, pause: Duration, mut look: F) -> Result<T, E>
 where
     F: AsyncFnMut() -> Result<Look<T>, E>,

@@ -1,4 +1,4 @@
-//! What a kernel has to give and to tell: random bytes, the time, and the sizes in its accounts.
+//! Reads random bytes, the clock and `/proc`.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -8,10 +8,10 @@ use anyhow::Context as _;
 
 use crate::base::unit::Bytes;
 
-/// Bytes that nobody else has, from this host's kernel.
+/// Returns random bytes from this host's kernel.
 ///
 /// # Errors
-/// It gives none.
+/// Returns an error if `/dev/urandom` cannot be read.
 pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
@@ -19,29 +19,29 @@ pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// A size by its name in an account as `/proc/meminfo` and `/proc/self/status` are: `MemTotal:  420864 kB`. It says kB and
-/// means KiB.
+/// Finds a size by its name in a text like `/proc/meminfo` or `/proc/self/status`: `MemTotal:  420864 kB`. The kernel
+/// writes kB and means KiB.
 pub fn size(account: &str, name: &str) -> Option<Bytes> {
     let line = account.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(Bytes(kibibytes.saturating_mul(1024)))
 }
 
-/// The CPU time that a process and its threads have taken so far; `None` where there is no such process.
+/// Returns the CPU time that a process and its threads have used so far; `None` if there is no such process.
 pub fn cpu_time(pid: i32) -> Option<Duration> {
     busy(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The CPU time in an account as `/proc/self/stat` is: its 14th and 15th word, in hundredths of a second whatever the
-/// kernel's own clock.
+/// Parses the CPU time in a text like `/proc/self/stat`: the 14th and 15th word, in hundredths of a second, whatever
+/// the kernel's own clock rate.
 fn busy(account: &str) -> Option<Duration> {
-    // The second word is the program's name in brackets, in which anything may be.
+    // The second word is the program's name in parentheses, which may contain anything.
     let words = account.rsplit_once(") ")?.1.split(' ').skip(11).take(2);
     let ticks: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
     (ticks.len() == 2).then(|| Duration::from_millis(10 * ticks.iter().sum::<u64>()))
 }
 
-/// Seconds since 1970, by this host's clock.
+/// Returns the seconds since 1970, by this host's clock.
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! Programs of this host that the framework needs itself, and what to do where they are missing.
+//! Finds the programs of this host that assay needs, and names the remedy if one is missing.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::base::settings;
 
-/// A program by its name or path.
+/// Finds a program by its name or absolute path.
 pub fn find(program: &str) -> Option<PathBuf> {
     match program.starts_with('/') {
         true => Some(PathBuf::from(program)).filter(|path| path.is_file()),
@@ -14,10 +14,10 @@ pub fn find(program: &str) -> Option<PathBuf> {
     }
 }
 
-/// The path of a program that must be there.
+/// Returns the path of a required program.
 ///
 /// # Errors
-/// It is not; the error names the remedy.
+/// Returns an error that names the remedy if the program is not installed.
 pub fn need(program: &str, remedy: &str) -> anyhow::Result<String> {
     let path = find(program).with_context(|| format!("{program} is not installed: {remedy} does that"))?;
     Ok(path.display().to_string())

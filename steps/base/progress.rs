@@ -1,9 +1,9 @@
-//! What a person sees while something takes longer than two seconds.
+//! Prints progress for steps that take longer than two seconds.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Takes lines of progress; cheap to clone and to hand down.
+/// Prints lines of progress; cheap to clone and to pass on.
 #[derive(Clone)]
 pub struct Progress {
     started: Instant,
@@ -11,17 +11,17 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Lines go to standard error, each with the time since the start.
+    /// Prints lines to standard error, each with the time since the start.
     pub fn to_stderr() -> Progress {
         Progress::to(|line| eprintln!("{line}"))
     }
 
-    /// Lines go wherever the caller likes.
+    /// Passes lines to the caller's function.
     pub fn to(sink: impl Fn(&str) + Send + Sync + 'static) -> Progress {
         Progress { started: Instant::now(), sink: Arc::new(sink) }
     }
 
-    /// One line: what is being done now, and for which subject.
+    /// Prints one line: what is being done now, and for which subject.
     pub fn say(&self, text: impl std::fmt::Display) {
         (self.sink)(&format!("{:>6.1} s  {text}", self.started.elapsed().as_secs_f64()));
     }

@@ -1,4 +1,4 @@
-//! What must never be written down: secrets that are known, and texts that look like one. Pure.
+//! Removes secrets from text: known ones, and text that looks like one. Pure.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -6,17 +6,17 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value as Json;
 
-/// What stands in a secret's place.
+/// The replacement for a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Names of things whose values are secrets, as they stand before `=`, `:` or a value of their own.
+/// Names whose values are secrets, as they appear before `=`, `:` or a separate value.
 const NAMES: &str = "(?:secret[_-]?access[_-]?key|client[_-]?secret|secret|(?:session|security|access|auth|refresh|id|identity)[_-]?token|\
     token|password|passwd|passphrase|api[_-]?key|private[_-]?key|user[_-]?data|set-cookie|cookie|x-amz-signature)";
 
-/// A pattern and what it is replaced by: what must stay, and [`REDACTED`].
+/// A pattern whose matches become [`REDACTED`], except the groups to keep.
 struct Pattern {
     seen: Regex,
-    /// Groups that stay, before and after.
+    /// The groups to keep before and after the secret.
     stays: [Option<usize>; 2],
 }
 
@@ -24,14 +24,14 @@ fn pattern(text: &str, stays: [Option<usize>; 2]) -> Pattern {
     Pattern { seen: Regex::new(text).expect("a constant pattern"), stays }
 }
 
-/// In the order in which they are applied. Values end where a text, a JSON string or an argument ends.
+/// The patterns, in the order of their application. A value ends where a text, a JSON string or an argument ends.
 static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
     let before = [Some(1), None];
     vec![
-        // Keys in PEM: whole, also with something before each line; then those whose end is cut off.
+        // PEM keys: complete ones, even with a prefix on each line, then those that are cut off.
         pattern(r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?-----END [A-Z0-9 ]*PRIVATE KEY-----", [None, None]),
         pattern(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:\s|\\[rn])*[A-Za-z0-9+/=]{16,})*", [None, None]),
-        // What cloud-init is given: to its end, an empty line or the end of the string it stands in.
+        // cloud-init data: up to an empty line or the end of the text or string.
         pattern(r#"#cloud-config[^\n"]*(?:\n[^\n"]+)*"#, [None, None]),
         pattern(r#"(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^\r\n"'\\]+"#, before),
         pattern(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]{16,}=*", before),
@@ -52,14 +52,14 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
 static NAMED: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(&format!("(?i)(?:{NAMES}|authorization)$")).expect("a constant pattern"));
 
-/// Knows the secrets of a run, and what secrets look like.
+/// Redacts the known secrets of a run, and text that looks like a secret.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor {
     known: Vec<String>,
 }
 
 impl Redactor {
-    /// From now on this text is a secret, in the ways in which it may be written too.
+    /// Adds a secret, with its JSON-escaped, Base64 and percent-encoded forms.
     pub fn hide(&mut self, secret: &str) {
         let secret = secret.trim();
         if secret.is_empty() {
@@ -73,11 +73,11 @@ impl Redactor {
                 self.known.push(form);
             }
         }
-        // The longer first: what contains another secret is replaced as a whole.
+        // Longest first, so that a secret that contains another is replaced as a whole.
         self.known.sort_by_key(|form| std::cmp::Reverse(form.len()));
     }
 
-    /// A text without secrets.
+    /// Redacts a text.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         for known in &self.known {
@@ -98,7 +98,7 @@ impl Redactor {
         clean
     }
 
-    /// A JSON value without secrets: in each of its strings, and in what bears the name of one.
+    /// Redacts a JSON value: all secrets in its strings, and every string whose name marks it as a secret.
     pub fn json(&self, value: Json) -> Json {
         match value {
             Json::String(text) => Json::String(self.text(&text).into_owned()),
@@ -114,7 +114,7 @@ impl Redactor {
         }
     }
 
-    /// A file without secrets. One that lists JSON values, a line each, does so afterwards too.
+    /// Redacts a file. In a `.jsonl` file, each line stays a valid JSON value.
     pub fn file<'a>(&self, name: &str, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let text = String::from_utf8_lossy(bytes);
         match self.text(&text) {
@@ -130,7 +130,7 @@ impl Redactor {
         }
     }
 
-    /// The words of a command without secrets: the one after `--password` is one.
+    /// Redacts the words of a command, including the word after `--password` and its like.
     pub fn words(&self, argv: &[String]) -> Vec<String> {
         let mut clean: Vec<String> = Vec::new();
         for word in argv {
@@ -140,7 +140,7 @@ impl Redactor {
         clean
     }
 
-    /// Variables as `NAME=value`, without secrets.
+    /// Formats variables as `NAME=value`, redacted.
     pub fn variables(&self, variables: &[(String, String)]) -> Vec<String> {
         let clean = |(name, value): &(String, String)| match secret_variable(name) {
             true if !value.is_empty() => format!("{name}={REDACTED}"),
@@ -150,7 +150,7 @@ impl Redactor {
     }
 }
 
-/// Whether a variable's value is a secret by the variable's name. That of a file which holds one is none.
+/// Returns whether a variable's name marks its value as a secret. The path or address of a secret is not one.
 pub fn secret_variable(name: &str) -> bool {
     const WORDS: [&str; 12] = [
         "SECRET",
@@ -176,7 +176,7 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// As in an address: everything but letters, digits and `-._~` by its number.
+/// Percent-encodes a text: everything except letters, digits and `-._~`.
 fn percent(text: &str) -> String {
     let byte = |byte: &u8| match byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
         true => char::from(*byte).to_string(),
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_secret_is_known_by_its_looks() {
-        // Put together here, so that no scanner takes them for real ones.
+        // Assembled here, so that secret scanners do not report them.
         let key = |kind: &str, cut: bool| {
             let end = if cut { String::new() } else { format!("-----END {kind}PRIVATE KEY-----\n") };
             format!("-----BEGIN {kind}PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUA\n{end}")

@@ -1,59 +1,59 @@
-//! The only reader of environment variables: everything else is told.
+//! The only place that reads environment variables; everything else takes [`Settings`].
 
 use std::env;
 use std::path::PathBuf;
 
 use crate::base::redact::secret_variable;
 
-/// What stands in for AWS where there is no account: a server of the API that hands out no machines, and an address at
-/// which there is one all the same. The SDK itself reads `AWS_ENDPOINT_URL` and its like.
+/// What replaces AWS in tests without an account: a server that imitates the API but starts no machines, and the SSH
+/// server that stands for an instance. The SDK itself also reads `AWS_ENDPOINT_URL` and similar variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FakeAws {
-    /// Where the API is asked instead of AWS (`AWS_ENDPOINT_URL_EC2`, else `AWS_ENDPOINT_URL`).
+    /// The endpoint used instead of AWS's API (`AWS_ENDPOINT_URL_EC2`, else `AWS_ENDPOINT_URL`).
     pub endpoint: Option<String>,
-    /// The SSH server of the one instance, as `host:port` (`ASSAY_EC2_SSH`).
+    /// The SSH server of the only instance, as `host:port` (`ASSAY_EC2_SSH`).
     pub ssh: Option<String>,
-    /// The registry behind `public.ecr.aws`, as `host:port` (`ASSAY_ECR_REGISTRY`).
+    /// The registry used as `public.ecr.aws`, as `host:port` (`ASSAY_ECR_REGISTRY`).
     pub registry: Option<String>,
 }
 
 impl FakeAws {
-    /// Whether anything here is not AWS's own.
+    /// Returns whether anything replaces AWS.
     pub fn any(&self) -> bool {
         self != &FakeAws::default()
     }
 }
 
-/// What the surroundings say.
+/// The settings from the environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The project's folder, which features, guests and fixtures are found below (`ASSAY_ROOT`, else the one this was
-    /// built from).
+    /// The project's folder, which contains features, guests and fixtures (`ASSAY_ROOT`, else the folder this was built
+    /// from).
     pub root: PathBuf,
-    /// Where machine images are kept between runs (`ASSAY_CACHE`, else `$XDG_CACHE_HOME/assay`, else `~/.cache/assay`).
+    /// The folder of cached machine images (`ASSAY_CACHE`, else `$XDG_CACHE_HOME/assay`, else `~/.cache/assay`).
     pub cache: PathBuf,
-    /// Where runs and their evidence go: `target/assay` of the project.
+    /// The folder of runs and their evidence: `target/assay` of the project.
     pub runs: PathBuf,
-    /// The user's home folder (`HOME`), with the `.ssh` by which somebody else's machine is entered.
+    /// The user's home folder (`HOME`), whose `.ssh` is used to log in to a remote machine.
     pub home: Option<PathBuf>,
     /// The socket of the user's SSH agent (`SSH_AUTH_SOCK`).
     pub agent: Option<PathBuf>,
-    /// The target, where no option names one (`ASSAY_TARGET`).
+    /// The target if no option names one (`ASSAY_TARGET`).
     pub target: Option<String>,
-    /// The package mirror machines are built from (`ASSAY_MIRROR`), else the host's own.
+    /// The package mirror for building machines (`ASSAY_MIRROR`), else the host's own.
     pub mirror: Option<String>,
-    /// A registry's image to use (`ASSAY_REGISTRY_IMAGE`), else one is made from Debian's package.
+    /// The registry image to use (`ASSAY_REGISTRY_IMAGE`), else one is built from Debian's package.
     pub registry_image: Option<String>,
-    /// Where a CI job's summary goes (`GITHUB_STEP_SUMMARY`).
+    /// The file for a CI job's summary (`GITHUB_STEP_SUMMARY`).
     pub job_summary: Option<PathBuf>,
-    /// The address that instances in the cloud let in (`ASSAY_EC2_CALLER`), else the one AWS sees this host under.
+    /// The address that cloud instances accept (`ASSAY_EC2_CALLER`), else this host's address as AWS sees it.
     pub caller: Option<String>,
-    /// The region of AWS that the surroundings name (`AWS_REGION`, else `AWS_DEFAULT_REGION`). The SDK may know another
-    /// one by its profile.
+    /// The AWS region from the environment (`AWS_REGION`, else `AWS_DEFAULT_REGION`). The SDK may take another one from
+    /// its profile.
     pub region: Option<String>,
-    /// What stands in for AWS, in tests of this project.
+    /// What replaces AWS in this project's tests.
     pub stand_in: FakeAws,
-    /// Values of variables that are secrets by their names: they must never reach the evidence.
+    /// Values of variables whose names mark them as secrets: they must never reach the evidence.
     pub secrets: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ impl Settings {
     /// Reads the environment.
     ///
     /// # Errors
-    /// Where there is neither `ASSAY_CACHE` nor a home folder, or no project's folder.
+    /// Returns an error if there is no folder for the cache, or the project's folder has no `features/`.
     pub fn read() -> anyhow::Result<Settings> {
         let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let cache = match (variable("ASSAY_CACHE"), variable("XDG_CACHE_HOME"), variable("HOME")) {
@@ -98,12 +98,12 @@ impl Settings {
     }
 }
 
-/// The value of a variable whose name says that it is a secret; what is too short to be one would hide half the text.
+/// Returns a variable's value if its name marks it as a secret. Redacting a very short value would hide half the text.
 fn secret(name: &str, value: &str) -> Option<String> {
     (secret_variable(name) && value.len() >= 6).then(|| value.to_owned())
 }
 
-/// Where programs are: in `PATH`, and in the `sbin` folders, which an ordinary user's own `PATH` lacks.
+/// Returns the folders with programs: `PATH`, and the `sbin` folders that an ordinary user's `PATH` lacks.
 pub fn program_folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()

@@ -1,8 +1,8 @@
-//! Statistics of samples that are few: no distribution is assumed.
+//! Statistics of small samples, without assuming a distribution.
 
 use serde::{Deserialize, Serialize};
 
-/// The middle of the values, or the mean of the two in the middle; `None` of nothing.
+/// Returns the median: the middle value, or the mean of the two middle values; `None` if there are no values.
 pub fn median(values: &[f64]) -> Option<f64> {
     quantile(&sorted(values), 0.5)
 }
@@ -13,7 +13,7 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// Linear between the two nearest of the sorted values (Hyndman and Fan's type 7).
+/// Interpolates linearly between the two nearest of the sorted values (Hyndman and Fan's type 7).
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = share * last as f64;
@@ -21,29 +21,29 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     Some(below + (above - below) * place.fract())
 }
 
-/// Where the true median lies, with what confidence, whatever the distribution.
+/// A confidence interval of the median that does not depend on the distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its lower end, one of the samples.
+    /// The lower end, one of the samples.
     pub low: f64,
-    /// Its upper end, one of the samples.
+    /// The upper end, one of the samples.
     pub high: f64,
-    /// From 0 to 1: at least 0.95 where there are six samples or more; what the samples give where there are fewer.
+    /// From 0 to 1: at least 0.95 for six samples or more; for fewer, as much as they allow.
     pub confidence: f64,
 }
 
-/// The confidence that is asked for.
+/// The wanted confidence.
 const CONFIDENCE: f64 = 0.95;
 
-/// The narrowest pair of samples, as far from the smallest as from the largest, that has the true median between them
-/// with [`CONFIDENCE`]; the widest pair where none has. By the binomial distribution: each sample lies below the
-/// median with a chance of one half.
+/// Returns the narrowest pair of samples, equally far from the smallest and the largest, that encloses the true median
+/// with [`CONFIDENCE`], or the widest pair if none does. It uses the binomial distribution: each sample lies below the
+/// median with probability one half.
 fn interval(sorted: &[f64]) -> Option<Interval> {
     let n = sorted.len();
     if n < 2 {
         return None;
     }
-    // The logarithm of the chance that exactly `below` samples lie below the median: the chance itself underflows.
+    // The logarithm of the probability that exactly `below` samples lie below the median, which itself underflows.
     let mut log_chance = -(n as f64) * std::f64::consts::LN_2;
     let mut outside = 2.0 * log_chance.exp();
     let mut chosen = (0, 1.0 - outside);
@@ -59,27 +59,26 @@ fn interval(sorted: &[f64]) -> Option<Interval> {
     Some(Interval { low: sorted[below], high: sorted[n - 1 - below], confidence })
 }
 
-/// What a series of samples amounts to.
+/// A summary of a series of samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// How many there are.
+    /// The number of samples.
     pub n: usize,
     /// The smallest.
     pub min: f64,
-    /// The middle.
+    /// The median.
     pub median: f64,
     /// The largest.
     pub max: f64,
-    /// Where the true median lies; of one sample nothing can be said.
+    /// The confidence interval of the median; `None` for a single sample.
     pub interval: Option<Interval>,
-    /// The places, counted from 0, of those far from the rest: more than one and a half times the distance between the
-    /// quartiles beyond the nearer quartile (Tukey). They are pointed out and stay in everything else. Of fewer than
-    /// five samples none is far from the rest.
+    /// The indices, from 0, of outliers: samples beyond a quartile by more than 1.5 times the distance between the
+    /// quartiles (Tukey). They are only marked, and still count in everything else. Fewer than five samples have none.
     pub outliers: Vec<usize>,
 }
 
 impl Summary {
-    /// Of samples in the order in which they were taken; `None` of nothing, and of what is no number.
+    /// Summarizes samples in the order in which they were taken; `None` if there are none or one is not finite.
     pub fn of(values: &[f64]) -> Option<Summary> {
         if values.iter().any(|value| !value.is_finite()) {
             return None;

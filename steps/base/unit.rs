@@ -1,11 +1,11 @@
-//! Quantities with their units: "64 MB" is not "64 MiB", and a bare number is no quantity at all.
+//! Quantities with their units: "64 MB" differs from "64 MiB", and a bare number is not accepted as a size.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a sample is counted in. Stored with every sample, so that nobody has to guess.
+/// The unit of a sample, stored with every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
@@ -15,20 +15,20 @@ pub enum Unit {
     Seconds,
     /// A proportion: 0.1 is 10 %.
     Ratio,
-    /// How many times as much one thing is as another: 3.1 is 3.1×.
+    /// A factor between two quantities: 3.1 is 3.1×.
     Times,
-    /// Things that are counted: events, restarts, files, exit codes.
+    /// A count: events, restarts, files, exit codes.
     Count,
     /// Degrees Celsius.
     Celsius,
-    /// US dollars, as AWS bills them: before taxes.
+    /// US dollars, as AWS bills them, before taxes.
     Dollars,
-    /// No quantity: the sample is a text.
+    /// No unit: the sample is a text.
     Text,
 }
 
 impl Unit {
-    /// The value as people write it: `84.8 kB`, `64 MiB`, `2.01 s`, `10.4 %`, `$0.0042`.
+    /// Formats a value for people: `84.8 kB`, `64 MiB`, `2.01 s`, `10.4 %`, `$0.0042`.
     pub fn show(self, value: f64) -> String {
         match self {
             Unit::Bytes if value >= 0.0 => show_bytes(value),
@@ -60,13 +60,13 @@ fn show_bytes(value: f64) -> String {
     format!("{} bytes", trim(value, 0))
 }
 
-/// Cents, and below a dollar three digits that say something: nothing that costs something is shown as $0.00.
+/// Formats cents, and below a dollar three significant digits, so that no nonzero price is shown as $0.00.
 fn show_dollars(value: f64) -> String {
     let (sign, size) = (if value < 0.0 { "-" } else { "" }, value.abs());
     if size == 0.0 || !size.is_finite() || size >= 1.0 {
         return format!("{sign}${size:.2}");
     }
-    // Places after the point to the third digit that is not a leading zero.
+    // The decimal places up to the third significant digit.
     let places = (2.0 - size.log10().floor()) as usize;
     let text = format!("{size:.places$}");
     let digits = text.trim_end_matches('0').len().max("0.00".len());
@@ -81,7 +81,7 @@ fn trim(value: f64, places: usize) -> String {
     }
 }
 
-/// A text that is no quantity of the wanted kind.
+/// A text that is not a quantity of the expected kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{text}\" is no {kind}: write {example}")]
 pub struct NotAQuantity {
@@ -105,7 +105,7 @@ macro_rules! quantity {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// The number in the unit that samples of this kind are stored in.
+            /// Returns the number in the unit in which samples of this kind are stored.
             pub fn value(self) -> f64 {
                 let value: fn($inner) -> f64 = $value;
                 value(self.0)
@@ -152,18 +152,18 @@ quantity!(
     |number| number, |ratio| ratio
 );
 quantity!(
-    /// A number of things.
+    /// A count.
     Count(u64), Unit::Count, "count", "it as a bare number",
     { "" => 1.0 },
     |number| number.round() as u64, |count| count as f64
 );
 
-/// An amount of US dollars; fractions of a cent count.
+/// An amount of US dollars, including fractions of a cent.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Dollars(pub f64);
 
 impl Dollars {
-    /// The number in the unit that samples of this kind are stored in.
+    /// Returns the number in the unit in which samples of this kind are stored.
     pub fn value(self) -> f64 {
         self.0
     }
@@ -184,7 +184,7 @@ impl fmt::Display for Dollars {
 impl FromStr for Dollars {
     type Err = NotAQuantity;
 
-    /// Reads `$0.05` and `0.05`: no sign, and a comma neither, for nobody could say what it means.
+    /// Parses `$0.05` and `0.05`. Rejects a sign, and also a comma, because its meaning is ambiguous.
     fn from_str(text: &str) -> Result<Dollars, NotAQuantity> {
         let wrong =
             || NotAQuantity { text: text.to_owned(), kind: "amount of dollars", example: "it as 0.05 or $0.05" };

@@ -1,4 +1,4 @@
-//! What a run's time went into: pieces of work, what each waited for, and the longest chain of them.
+//! Records a run's pieces of work and what each waited for, and finds the critical path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,19 +6,19 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// How many pieces of the work are told of.
+/// How many of the longest pieces of work the summary lists.
 const TOLD: usize = 5;
 
 tokio::task_local! {
-    /// The piece of work that is under way here.
+    /// The piece of work that the current task is doing.
     static UNDER_WAY: Arc<Mutex<UnderWay>>;
 }
 
-/// What is noted of a piece of work while it is under way.
+/// What is recorded about a piece of work in progress.
 #[derive(Debug, Default)]
 struct UnderWay {
     needs: BTreeSet<String>,
-    /// From when to when it waited for other work, and for a place on the host.
+    /// Its waits for other work and for host capacity.
     waits: Vec<Wait>,
 }
 
@@ -29,22 +29,22 @@ struct Wait {
     for_room: bool,
 }
 
-/// A piece of work that is done. Times in seconds.
+/// A finished piece of work, with times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkItem {
     /// Its name.
     pub name: String,
-    /// When it began, since the run did.
+    /// When it began, relative to the creation of the log.
     pub began: f64,
-    /// How long it took, without what it waited for.
+    /// How long it took, without its waits.
     pub took: f64,
-    /// How long it waited for a place on the host.
+    /// How long it waited for host capacity.
     pub queued: f64,
-    /// What it needed: the names of other work.
+    /// The names of the work that it waited for.
     pub needs: BTreeSet<String>,
 }
 
-/// Notes the work of a run as it is done.
+/// Records the work of a run as it is done.
 #[derive(Debug)]
 pub struct WorkLog {
     started: Instant,
@@ -58,7 +58,7 @@ impl Default for WorkLog {
 }
 
 impl WorkLog {
-    /// Does a piece of work, and notes it; to work that it is a part of, it is something to wait for.
+    /// Does a piece of work and records it. An enclosing piece of work counts this as a wait.
     pub async fn work<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
         let noted = async {
             let (began, own) = (Instant::now(), Arc::new(Mutex::new(UnderWay::default())));
@@ -80,19 +80,19 @@ impl WorkLog {
         needing(name, noted).await
     }
 
-    /// What it all came to.
+    /// Summarizes the work so far.
     pub fn summary(&self) -> Summary {
         let work = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Summary::of(work, self.started.elapsed().as_secs_f64())
     }
 }
 
-/// Waits for other work, which somebody does, and notes that it was needed.
+/// Waits for other work, and records that the current piece of work needs it.
 pub async fn needing<T>(name: &str, work: impl Future<Output = T>) -> T {
     wait(Some(name), work).await
 }
 
-/// Waits for a place on the host: a matter of what else is going on, not of the work.
+/// Waits for host capacity, which depends on what else is running, not on the work itself.
 pub async fn queueing<T>(wait_for: impl Future<Output = T>) -> T {
     wait(None, wait_for).await
 }
@@ -107,7 +107,7 @@ async fn wait<T>(needed: Option<&str>, work: impl Future<Output = T>) -> T {
     done
 }
 
-/// The seconds that waits cover, those that overlap once.
+/// Returns the seconds that the waits cover; overlaps count once.
 fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     let mut waits: Vec<&Wait> = waits.collect();
     waits.sort_by_key(|wait| wait.from);
@@ -123,20 +123,20 @@ fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     seconds
 }
 
-/// What a run's time went into. Times in seconds.
+/// What a run spent its time on, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// From the first piece of work to the end of the last.
+    /// The time from the creation of the log to the summary.
     pub wall: f64,
-    /// The longest chain of work of which each piece needs the one before: what no host can do faster side by side.
+    /// The length of the critical path: the longest chain of work, each piece of which needs the one before.
     pub critical: f64,
-    /// That chain, from its beginning.
+    /// The critical path, from its beginning.
     pub path: Vec<Step>,
-    /// All of the work, in the order of its end.
+    /// All pieces of work, in the order in which they ended.
     pub work: Vec<WorkItem>,
 }
 
-/// A piece of work on the longest chain.
+/// A piece of work on the critical path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name.
@@ -146,10 +146,10 @@ pub struct Step {
 }
 
 impl Summary {
-    /// What the work came to, of a run that took `wall` seconds.
+    /// Summarizes the work of a run that took `wall` seconds.
     pub fn of(work: Vec<WorkItem>, wall: f64) -> Summary {
         let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
-        // Work is noted when it ends, and so after all that it needed.
+        // Work is recorded when it ends, so after everything it needed.
         for piece in &work {
             let needed = piece.needs.iter().filter_map(|name| Some((name.as_str(), longest.get(name.as_str())?.0)));
             let before = needed.max_by(|one, other| one.1.total_cmp(&other.1));
@@ -168,7 +168,7 @@ impl Summary {
         Summary { wall, critical, path, work }
     }
 
-    /// How many times the longest chain the whole took.
+    /// Returns the run's duration divided by the critical path's.
     pub fn ratio(&self) -> Option<f64> {
         (self.critical > 0.0).then(|| self.wall / self.critical)
     }

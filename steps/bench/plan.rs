@@ -1,4 +1,4 @@
-//! What it takes to plan and to judge a large annex: all of its scenarios, each with one check of a few samples.
+//! Measures planning and judging a large annex: all of its scenarios, each with one check of a few samples.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::measurement::Sample;
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Check, Rule, Source, Verdict};
 
-/// Claims of a section; each has a scenario of its own and a control.
+/// Claims of a section; each has its own scenario and a control.
 const SECTION: usize = 100;
-/// Samples of a check.
+/// Samples per check.
 const SAMPLES: u64 = 5;
 
-/// What planning and judging take.
+/// The time that planning and judging take.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// For 10,000 scenarios, in seconds: the median.
     pub plan_10k_s: f64,
-    /// What a scenario of 10,000 takes over what one of 1,000 takes.
+    /// The time per scenario with 10,000 scenarios, divided by the time per scenario with 1,000.
     pub plan_cost_ratio: f64,
     #[serde(skip)]
     times: Times,
@@ -39,10 +39,10 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Plans and judges so many times.
+/// Plans and judges this many times.
 ///
 /// # Errors
-/// What is planned or judged is not what it should come to.
+/// Returns an error if the plan or the verdicts are not the expected ones.
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let few = series(1_000, repetitions, progress).await?;
     let many = series(10_000, repetitions, progress).await?;
@@ -65,7 +65,7 @@ async fn series(scenarios: usize, repetitions: usize, progress: &Progress) -> an
     Times::of(&seconds)
 }
 
-/// An annex, and for each of its scenarios the check that its steps would make, with the samples they would take.
+/// A generated annex, and for each scenario the check that its steps would make, with its samples.
 struct Annex {
     features: Vec<FeatureFile>,
     register: Register,
@@ -89,7 +89,7 @@ fn annex(scenarios: usize) -> anyhow::Result<Annex> {
     Ok(Annex { features, register: Register::parse(&register)?, checks })
 }
 
-/// The check of one scenario; of every other one, a control, it fails.
+/// Makes the check of one scenario; every second scenario is a control, whose check fails.
 fn check(scenario: u64) -> (Check, Vec<Sample>) {
     let at = Timestamp::UNIX_EPOCH;
     let (probe, subject, machine) = ("memory.peak".to_owned(), format!("subject {scenario}"), "nano".to_owned());
@@ -111,7 +111,7 @@ fn check(scenario: u64) -> (Check, Vec<Sample>) {
     (Check { probe: probe.clone(), unit: Unit::Bytes, rule, sources, samples: mine }, samples)
 }
 
-/// How many scenarios hold, judged as a run judges them: each on the samples of its own subject.
+/// Returns how many scenarios hold, judged as in a run: each on its own subject's samples.
 fn plan_and_judge(annex: &Annex) -> anyhow::Result<usize> {
     let plan = Plan::make(&annex.features, &annex.register, &Capabilities::default(), |_, _| true, None)
         .context("the annex is not planned")?;

@@ -1,4 +1,4 @@
-//! What it takes to hold a year of nights against each other: a recorded run, copied to a folder for each night.
+//! Measures comparing a year of nightly runs: a recorded run is copied to a folder for each night.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,12 +20,12 @@ const VERDICTS: &str = include_str!("../../fixtures/selfcheck/verdicts.json");
 const YEAR: usize = 365;
 const MONTH: usize = 30;
 
-/// What comparing runs takes.
+/// The time that comparing runs takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
-    /// To read 365 runs, compare them and make the page of it, in seconds: the median.
+    /// Reading 365 runs, comparing them and making the page, in seconds: the median.
     pub report_365_s: f64,
-    /// What a run of 365 takes over what one of 30 takes.
+    /// The time per run with 365 runs, divided by the time per run with 30.
     pub report_cost_ratio: f64,
     #[serde(skip)]
     times: Times,
@@ -42,10 +42,10 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Compares so many times.
+/// Compares this many times.
 ///
 /// # Errors
-/// There is no room for the copies, or they are not read as what they are.
+/// Returns an error if the copies cannot be written or are not read correctly.
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir().context("no folder can be made for runs")?;
     progress
@@ -70,7 +70,7 @@ async fn series(nights: Vec<PathBuf>, repetitions: usize) -> anyhow::Result<Time
     Times::of(&seconds)
 }
 
-/// How many runs are in the comparison.
+/// Compares the runs, and returns how many are in the comparison.
 fn compare(nights: &[PathBuf]) -> anyhow::Result<usize> {
     let comparison = Comparison::of(comparison::briefs(nights)?)?;
     let page = report::trend_html(&comparison);
@@ -78,7 +78,7 @@ fn compare(nights: &[PathBuf]) -> anyhow::Result<usize> {
     Ok(comparison.runs.len())
 }
 
-/// Copies of the recorded run, each with a name and a night of its own.
+/// Copies the recorded run, giving each copy its own name and night.
 fn copies(folder: &Path, nights: usize) -> anyhow::Result<Vec<PathBuf>> {
     let mut run: Json = serde_json::from_str(RUN).context("the recorded run is not read")?;
     let name = run.get("run").and_then(Json::as_str).context("the recorded run has no name")?.to_owned();

@@ -1,7 +1,7 @@
-//! What a machine costs: by a boot, and from the snapshot of one.
+//! Measures what a machine costs: booted, and restored from its snapshot.
 //!
-//! Both end when a command has run on the machine over a connection of its own. The snapshot is there, and its sums have
-//! been checked, before anything is measured: a run of the suite does that once.
+//! Both end when a command has run on the machine over its own connection. The snapshot is made and its checksums are
+//! verified before anything is measured: a run of the suite does that once.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,21 +23,21 @@ use crate::exec::command::Command;
 use crate::exec::shell::NoopObserver;
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 
-/// The kind of machine.
+/// The definition of the machine.
 const KIND: &str = "nano";
-/// What this process may hold more of at the end, in MiB: allocators do not give everything back.
+/// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
 const GROWTH: u64 = 64;
 
-/// What a machine costs.
+/// The time that a machine takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
-    /// From nothing to the first command by a boot, in seconds: the median; so below.
+    /// The median time from nothing to the first command by a boot, in seconds; the same below.
     pub boot_s: f64,
-    /// From its snapshot.
+    /// From the snapshot.
     pub restore_s: f64,
     /// How many times longer the boot takes.
     pub restore_ratio: f64,
-    /// How many machines came up from the snapshot, each with random numbers of its own.
+    /// How many machines were restored from the snapshot, each with its own random numbers.
     pub restores: usize,
     #[serde(skip)]
     times: [Times; 2],
@@ -57,7 +57,7 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// What a process holds of its host.
+/// The resources that a process holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -65,7 +65,7 @@ struct Held {
 }
 
 impl Held {
-    /// By this process: its open files, sockets and pipes; its memory in MiB.
+    /// Reads those of this process: its open files, sockets and pipes; its memory in MiB.
     fn now() -> anyhow::Result<Held> {
         let descriptors = fs::read_dir("/proc/self/fd").context("/proc/self/fd cannot be read")?.count();
         let status = fs::read_to_string("/proc/self/status").context("/proc/self/status cannot be read")?;
@@ -74,10 +74,10 @@ impl Held {
     }
 }
 
-/// Boots so many machines and restores so many, one after the other, and checks that nothing of them is left.
+/// Boots and restores this many machines, one after the other, and checks that nothing of them is left.
 ///
 /// # Errors
-/// A machine does not come up; two have the same random numbers; something of them is left.
+/// Returns an error if a machine does not come up, if two have the same random numbers, or if something is left.
 pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     let run = new_run_id();
@@ -113,7 +113,7 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
         seconds[0].push(machine.boot.as_secs_f64());
         machine.shut_down().await;
     }
-    // The first one opens what stays open: a thread, a connection to nothing of the machine's.
+    // The first machine opens what stays open for good: a thread, and a connection that belongs to no machine.
     let mut before = None;
     for restore in 1..=restores {
         let machine = Box::pin(vm.machine(&format!("restore-{restore}"), Urgency::First)).await?;
@@ -132,14 +132,14 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
     Ok(Cost { boot_s, restore_s, restore_ratio: boot_s / restore_s, restores, times, accelerator })
 }
 
-/// A number from the machine's kernel that no other machine has.
+/// Reads a number from the machine's kernel that no other machine has.
 async fn random_number(machine: &Machine) -> anyhow::Result<String> {
     machine.shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/uuid")).await
 }
 
-/// Whether more is held than before.
+/// Fails if more is held than before.
 fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
-    // Connections and children are closed by other threads: a few may be on their way.
+    // Other threads close connections and children: a few may still be open.
     let (descriptors, more) = (after.descriptors.saturating_sub(before.descriptors), 8);
     ensure!(descriptors <= more, "{descriptors} more files, sockets or pipes are open than after the first machine");
     let memory = after.memory.saturating_sub(before.memory);

@@ -1,6 +1,6 @@
-//! What watching a trial costs: the very look of a trial, every second, at files as a unit's control group has them.
-//! They are ordinary files, so what the kernel does to write a control group's is not in it; that is in what a trial
-//! says of itself (`session.cpu.time`).
+//! Measures what watching a trial costs: it runs a trial's own script every second, on a copy of a unit's cgroup files.
+//! These are ordinary files, so the kernel's work to generate a cgroup's files is not included; a trial reports that
+//! itself (`session.cpu.time`).
 
 use std::fs;
 use std::path::Path;
@@ -15,22 +15,22 @@ use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 use crate::measurement::trial::LOOK;
 
-/// Every file of the control group of a unit at work, as `grep -r '' .` printed it there.
+/// Every file of the cgroup of a working unit, as `grep -r '' .` printed it there.
 const LISTING: &str = include_str!("../../fixtures/probes/cgroup-hello.txt");
 const PACE: &str = include_str!("sampler.sh");
-/// Bash is asked for the CPU time, for it has it from the kernel by the microsecond and `sh` by ticks.
+/// Bash reports the CPU time, because it gets it from the kernel in microseconds, while `sh` gets it in ticks.
 const OUTER: &str = "sh -s -- \"$@\" && times";
 
-/// What watching costs: the median of all repetitions.
+/// The cost of watching: the median of all repetitions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Cost {
-    /// The share of one CPU, the shell's own start included.
+    /// The share of one CPU, including the shell's own start.
     pub sampler_cpu_share: f64,
     /// The proportional memory of the shell and its sleep, in bytes.
     pub sampler_memory_bytes: f64,
-    /// How many looks it was measured over, all repetitions together.
+    /// How many looks were measured, over all repetitions.
     pub looks: u32,
-    /// How often it was measured.
+    /// How many repetitions were measured.
     pub repetitions: u32,
 }
 
@@ -42,17 +42,17 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// One repetition.
+/// The result of one repetition.
 #[derive(Debug, PartialEq)]
 struct Once {
     share: f64,
     memory: f64,
 }
 
-/// Watches for so many seconds, so many times.
+/// Watches for this many seconds, this many times.
 ///
 /// # Errors
-/// Something is missing on this host, or what is printed is not what a look prints.
+/// Returns an error if something is missing on this host, or if the output is not that of a look.
 pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir().context("no folder can be made for a control group")?;
     lay_out(LISTING, folder.path())?;
@@ -75,7 +75,7 @@ pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Res
     })
 }
 
-/// Makes the files of a listing, whose lines are `./PATH:LINE`.
+/// Writes the files of a listing, whose lines are `./PATH:LINE`.
 fn lay_out(listing: &str, folder: &Path) -> anyhow::Result<()> {
     let mut files = std::collections::BTreeMap::<&str, String>::new();
     for line in listing.lines() {
@@ -94,7 +94,7 @@ fn lay_out(listing: &str, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads what the script printed, and after it bash: its own times and those of its children, of user and system.
+/// Parses the output of the script and, after it, of bash: its own user and system times, and those of its children.
 fn parse(text: &str, looks: u32) -> anyhow::Result<Once> {
     let number = |key: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
@@ -112,7 +112,7 @@ fn parse(text: &str, looks: u32) -> anyhow::Result<Once> {
     Ok(Once { share: used / wall, memory: number("sampler.memory")? })
 }
 
-/// `1m0.033s`, in seconds.
+/// Parses a time such as `1m0.033s` into seconds.
 fn clock(text: &str) -> Option<f64> {
     let (minutes, seconds) = text.strip_suffix('s')?.split_once('m')?;
     Some(minutes.parse::<u32>().ok()? as f64 * 60.0 + seconds.parse::<f64>().ok()?)
@@ -131,7 +131,7 @@ mod tests {
     async fn the_look_of_a_trial_costs_little() {
         let cost = measure(&Shell::local(Arc::new(NoopObserver)), 2, 1).await.unwrap();
         assert_eq!((cost.looks, cost.repetitions), (2, 1));
-        // Two looks carry the start of the shell too, and other tests run meanwhile: the goal of 1 % is for ten.
+        // Two looks include the start of the shell, and other tests run meanwhile: the goal of 1 % is for ten looks.
         assert!(cost.sampler_cpu_share > 0.0 && cost.sampler_cpu_share < 0.05, "{cost}");
         assert!((1e5..4e6).contains(&cost.sampler_memory_bytes), "{cost}");
     }

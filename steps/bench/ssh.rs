@@ -1,8 +1,8 @@
-//! What a command costs over SSH: on a connection that is held, as assay does it, and by OpenSSH's `ssh`, started for each
-//! command, with a connection of its own or with the one that another `ssh` holds (`ControlMaster`).
+//! Measures what a command costs over SSH: on an open connection, as assay does it, and by OpenSSH's `ssh`, started for
+//! each command, with its own connection or with the one that another `ssh` holds (`ControlMaster`).
 //!
-//! All three talk to the same server, on loopback and in this process, which runs nothing: what is measured is the way
-//! there and back. It is kind to a fresh connection, for a real `sshd` starts processes and a session for each.
+//! All three talk to the same server, on loopback and in this process, which runs nothing: only the round trip is
+//! measured. This favours a fresh connection, because a real `sshd` starts processes and a session for each.
 
 use std::fs;
 use std::io::Write as _;
@@ -23,14 +23,14 @@ use crate::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
 
 const HELLO: &str = "echo hello";
 
-/// What a command costs.
+/// The time that a command takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
-    /// On a held connection, in milliseconds: the median; so below.
+    /// On an open connection, in milliseconds: the median; the same below.
     pub ssh_held_ms: f64,
-    /// By an `ssh` that connects for it.
+    /// By an `ssh` that opens its own connection.
     pub ssh_spawn_ms: f64,
-    /// By an `ssh` that uses the connection of another.
+    /// By an `ssh` that uses another one's connection.
     pub ssh_control_ms: f64,
     #[serde(skip)]
     times: [Times; 3],
@@ -49,10 +49,10 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Runs a command in all three ways, round by round.
+/// Runs a command in all three ways, in each round.
 ///
 /// # Errors
-/// There is no `ssh` on this host, or a command is not answered.
+/// Returns an error if this host has no `ssh`, or if a command is not answered.
 pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let host = Shell::local(Arc::new(NoopObserver));
     let client = host.run(&Command::new("ssh").arg("-V")).await;
@@ -68,7 +68,7 @@ pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost>
     let folder = tempfile::tempdir().context("no folder can be made for a key")?;
     let client = Client::new(folder.path(), &text, &server)?;
     let master = client.command(&["-o", "ControlMaster=yes", "-N"], &[]).time_limit(Duration::from_secs(600));
-    // The connection that is shared goes with the one who waits for its end.
+    // The shared connection is closed when the future that waits for it is dropped.
     tokio::select! {
         ended = host.run(&master) => bail!("the ssh that shares its connection ended: {}", ended?.errors().trim()),
         cost = rounds_of(rounds, &host, &held, &client) => cost,
@@ -101,7 +101,7 @@ async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -
     Ok(Cost { ssh_held_ms, ssh_spawn_ms, ssh_control_ms, times })
 }
 
-/// How long it took, where it is the right answer.
+/// Returns how long it took, if the answer is right.
 fn answered(output: Output) -> anyhow::Result<f64> {
     let seconds = output.wall.as_secs_f64();
     let text = output.success()?.text();
@@ -109,7 +109,7 @@ fn answered(output: Output) -> anyhow::Result<f64> {
     Ok(seconds)
 }
 
-/// OpenSSH's `ssh`, told by its command line alone where to go, as whom, and which host key to accept.
+/// OpenSSH's `ssh`; its command line alone sets the destination, the user, and the host key to accept.
 struct Client {
     options: Vec<String>,
 }
@@ -117,7 +117,7 @@ struct Client {
 impl Client {
     fn new(folder: &Path, key: &str, server: &Server) -> anyhow::Result<Client> {
         let (identity, known) = (folder.join("key"), folder.join("known_hosts"));
-        // A key that others may read is none to ssh.
+        // ssh rejects a key that others may read.
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&identity)?;
         file.write_all(key.as_bytes())?;
         fs::write(&known, server.known_host()?)?;
@@ -133,7 +133,7 @@ impl Client {
         Ok(Client { options: ["-F".to_owned(), "none".to_owned()].into_iter().chain(options).collect() })
     }
 
-    /// Of options that are there twice the first one counts.
+    /// If an option is given twice, ssh uses the first.
     fn command(&self, options: &[&str], remote: &[&str]) -> Command {
         let command = Command::new("ssh").args(options.iter().copied()).args(self.options.iter().cloned());
         command.arg("127.0.0.1").args(remote.iter().copied())

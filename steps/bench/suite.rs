@@ -1,4 +1,4 @@
-//! How long the suite takes, against the longest chain of its work: a real run of `ci/e2e` on its default target.
+//! Measures how long the suite takes, compared with its critical path: a real run of `ci/e2e` on its default target.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::base::work_log::Summary;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 
-/// A run on a host where everything has still to be made.
+/// The time limit for a run on a host where everything still has to be made.
 const LIMIT: Duration = Duration::from_secs(3600);
-/// A claim failed, which is no matter of time.
+/// The exit code if a claim fails, which does not affect the time.
 const FAILED: i32 = 1;
 
-/// How long it takes.
+/// The time that the suite takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
-    /// From the first work to the end of the last, in seconds.
+    /// From the start of the first work to the end of the last, in seconds.
     pub suite_wall_s: f64,
-    /// The longest chain of work that needs the work before.
+    /// The longest chain of dependent work, in seconds.
     pub suite_critical_s: f64,
-    /// The one in terms of the other.
+    /// The wall time divided by the critical time.
     pub suite_ratio: f64,
 }
 
@@ -38,7 +38,7 @@ impl std::fmt::Display for Cost {
 /// Runs the suite once.
 ///
 /// # Errors
-/// It cannot be run, or is inconclusive: then it says nothing about time either.
+/// Returns an error if the suite cannot be run or is inconclusive: then its time means nothing either.
 pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     progress.say("suite: a run of ci/e2e");
@@ -58,7 +58,7 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     read(&record)
 }
 
-/// What `run.json` says of the time of its run.
+/// Reads the times of a run from `run.json`.
 fn read(record: &str) -> anyhow::Result<Cost> {
     #[derive(serde::Deserialize)]
     struct Record {

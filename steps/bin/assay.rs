@@ -1,4 +1,5 @@
-//! What there is to do around a run: prepare, plan, tidy up. The run itself is `cargo test --test e2e`.
+//! The program `assay`: everything around a run, such as preparing, planning and cleaning up. The run itself is `cargo
+//! test --test e2e`.
 
 mod bench;
 mod doctor;
@@ -33,10 +34,10 @@ use assay::targets::{Context, Definition, Image};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Prepares what runs need, says what they would do, and tidies up after them.
+/// Prepares what runs need, shows what they would do, and cleans up after them.
 ///
-/// The claims are put to the proof by `ci/e2e` or `cargo test --test e2e`.
-/// Exit status: 0 done; 2 the arguments or the project's files are wrong; 3 the surroundings let us down.
+/// The claims themselves are tested by `ci/e2e` or `cargo test --test e2e`.
+/// Exit status: 0 done; 2 the arguments or the project's files are wrong; 3 the environment failed.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version)]
 struct Assay {
@@ -46,19 +47,19 @@ struct Assay {
 
 #[derive(Debug, Subcommand)]
 enum Todo {
-    /// Try all that a target needs on this host, and say how to get what is missing
+    /// Check everything that a target needs on this host, and show how to get what is missing
     ///
-    /// Exit status: 0 the target would work; 1 something is missing: it is named, with the command that brings it.
+    /// Exit status: 0 the target would work; 1 something is missing: it is named, with the command that installs it.
     Doctor(doctor::Doctor),
-    /// Make the machine image of a target now, not in the first run (packages are installed by ci/setup)
+    /// Make the machine image of a target now instead of in the first run (ci/setup installs packages)
     Setup {
         /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
         target: Option<String>,
-        /// The definition of a machine that no target has: its image alone is made, and said as JSON
+        /// The definition of a machine that no target uses: only its image is made, and reported as JSON
         #[arg(long, hide = true)]
         definition: Option<PathBuf>,
     },
-    /// Say what would run on a target, what would not, and why
+    /// Show what would run on a target, what would not, and why
     Plan {
         /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET]
         #[arg(long)]
@@ -66,7 +67,7 @@ enum Todo {
         #[command(flatten)]
         suite: Suite,
     },
-    /// Say which claim is covered by which scenario, controls and targets, and what is not covered
+    /// Show which scenario, controls and targets cover each claim, and what is not covered
     Coverage {
         /// vm, vm:amd64, vm:arm64 or ec2 [default: all there are]
         #[arg(long)]
@@ -76,61 +77,63 @@ enum Todo {
     },
     /// Write the folder of a workload of your own: claims, scenarios with their controls, a Quadlet
     Init(init::Init),
-    /// Measure on this host what assay itself costs; all parts take minutes
+    /// Measure what assay itself costs on this host; all parts together take minutes
     Bench(bench::Bench),
     /// Make the reports of a run again from its evidence
     Report(reports::Report),
-    /// Compare runs, claim by claim: what changed, by how much, and whether that is more than noise
+    /// Compare runs, claim by claim: what changed, by how much, and whether that exceeds noise
     ///
-    /// Exit status: 0 nothing got worse; 1 a claim that held, or was a known deviation, no longer is.
+    /// Exit status: 0 nothing got worse; 1 a claim that held, or was a known deviation, now fails or is
+    /// inconclusive.
     Compare(reports::Compare),
     /// Merge runs into one bundle: shards of a target, or targets side by side
     ///
-    /// Exit status: the worst of the runs (1 a claim fails, 3 something could not be judged or is missing); 2 they do not
-    /// go together, and nothing is written.
+    /// Exit status: the worst of the runs (1 a claim fails, 3 something could not be judged or is missing); 2 the runs
+    /// do not fit together, and nothing is written.
     Merge(reports::Merge),
-    /// Check a run's folder: its checksums, and every verdict again by the samples alone
+    /// Check a run's folder: its checksums, and every verdict again from the samples alone
     ///
     /// Exit status: 0 everything agrees; 1 something does not: it is named.
     Verify {
         /// The folder of a run, e.g. target/assay/latest
         #[arg(value_name = "DIR")]
         folder: PathBuf,
-        /// Who may have signed it: a file as in ssh-keygen(1), ALLOWED SIGNERS
+        /// The accepted signers: a file as described in ssh-keygen(1), ALLOWED SIGNERS
         #[arg(long, value_name = "FILE")]
         allowed_signers: Option<PathBuf>,
-        /// As an object for programs
+        /// Print JSON for programs
         #[arg(long)]
         json: bool,
     },
-    /// Falsify what a run saw, one thing at a time, and see that nothing falsified is reported as holding
+    /// Falsify a run's evidence, one change at a time, and check that nothing falsified is reported as holding
     ///
-    /// Exit status: 0 every mutant was caught; 1 one survived, or the run's samples do not bear out its verdicts.
+    /// Exit status: 0 every mutant was caught; 1 one survived, or the run's samples do not support its verdicts.
     Selfcheck {
         /// The folder of a run, e.g. target/assay/latest [default: fixtures/selfcheck, a recorded one]
         folder: Option<PathBuf>,
-        /// As an object for programs
+        /// Print JSON for programs
         #[arg(long)]
         json: bool,
     },
-    /// List every step that features may use, with what it takes and an example (builds the e2e binary, which has them)
+    /// List every step that features may use, with its parameters and an example (builds the e2e binary, which has
+    /// them)
     Steps(steps::Steps),
-    /// Remove what runs that are over have left; a run that is under way is not touched
+    /// Remove what finished runs have left; a run in progress is not touched
     ///
-    /// Of what is in the cloud, it tells first what carries the tag of a run, and then removes what is expired or of a
-    /// run of this machine that is over. What has no such tag is never touched.
+    /// In AWS, lists every resource tagged by assay, then removes those that have expired or belong to a finished run
+    /// of this host. Resources without such a tag are never touched.
     ///
-    /// Exit status: 0 nothing is left that should go; 3 something resisted: it is named.
+    /// Exit status: 0 nothing is left that should be removed; 3 something could not be removed: it is named.
     Gc(gc::Gc),
 }
 
-/// Which claims, and for whom.
+/// Which claims, and in which format.
 #[derive(Debug, clap::Args)]
 struct Suite {
     /// The folder of a workload of your own, as `assay init` makes one [default: the annex]
     #[arg(long, value_name = "DIR")]
     suite: Option<PathBuf>,
-    /// As a list for programs
+    /// Print a JSON list for programs
     #[arg(long)]
     json: bool,
 }
@@ -144,7 +147,7 @@ impl Suite {
     }
 }
 
-/// An error and the exit status it stands for.
+/// An error and the exit status that it leads to.
 type Exit = (ExitStatus, anyhow::Error);
 
 fn usage<E: Into<anyhow::Error>>(error: E) -> Exit {
@@ -159,7 +162,7 @@ fn main() -> ExitCode {
     let arguments = Assay::parse();
     let settings = || Settings::read().map_err(usage);
     let done = match arguments.todo {
-        // Whoever has a bundle needs neither the project's folder nor a home to look at it.
+        // Reading a bundle needs neither the project's folder nor a home directory.
         Todo::Report(arguments) => reports::report(&arguments),
         Todo::Compare(arguments) => reports::compare(&arguments),
         Todo::Merge(arguments) => reports::merge(&arguments),
@@ -188,12 +191,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints; nobody need be reading it, as in `assay plan | head`.
+/// Prints a line, and ignores a closed pipe, as in `assay plan | head`.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// A target whose machines are this host's.
+/// Parses a target whose machines run on this host.
 fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch), Exit> {
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     let arch = target.on_this_host().map_err(usage)?;
@@ -203,7 +206,7 @@ fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch
 fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
     let claims = suite.read(settings)?;
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
-    // What somebody else's machine brings is not known here.
+    // What a remote machine offers is not known here.
     target.arch(&settings.stand_in).map_err(usage)?;
     let met = Capabilities::by(&target, &settings.stand_in, None);
     let plan = claims.plan(&met, |_, _| true, None).map_err(usage)?;
@@ -253,7 +256,7 @@ fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result
 
 fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
     let (target, arch) = choose(target, &settings)?;
-    // Machines of the same software share one image.
+    // Machines with the same software share one image.
     let mut definitions = BTreeMap::new();
     for definition in Definition::all(&settings.root).map_err(usage)? {
         definitions.insert(Image::key(&definition, arch).map_err(usage)?, definition);
@@ -275,7 +278,7 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Makes the image of one definition and says where its parts are.
+/// Makes the image of one definition and prints where its parts are.
 fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<(), Exit> {
     let (target, arch) = choose(target, settings)?;
     let definition = Definition::load(file).map_err(usage)?;
@@ -293,13 +296,14 @@ fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<()
     Ok(())
 }
 
-/// The image of a definition, made as in a run, with a ledger and a folder that both go again.
+/// Provides the image of a definition, made as in a run, with a cleanup journal and a folder that are both removed
+/// again.
 async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<Image> {
     if let Some(image) = Image::kept(definition, arch, &settings.cache)? {
         return Ok(image);
     }
     let (run, leases) = (new_run_id(), settings.cache.join("leases"));
-    // What a build that was killed has left stands in the way of this one.
+    // What a killed build has left would stand in the way of this one.
     sweep(&leases)?;
     let cleanup = Arc::new(CleanupJournal::open(&leases, &run)?);
     let evidence = std::env::temp_dir().join(format!("assay-{run}"));
@@ -319,17 +323,17 @@ async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> an
     image
 }
 
-/// Somebody did not want it any longer.
+/// The error after Ctrl-C or SIGTERM.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted before it was done")]
 struct Interrupted;
 
-/// Why a target has no image of its machines.
+/// Explains why a target has no image for its machines.
 fn unmade(target: &TargetSpec, error: anyhow::Error) -> Exit {
     infrastructure(if error.is::<Interrupted>() { error } else { target.unusable(error) })
 }
 
-/// Gives a thing up on Ctrl-C and SIGTERM, so that what it made goes with it.
+/// Runs a future until Ctrl-C or SIGTERM; dropping it removes what it made.
 async fn unless_interrupted<T>(thing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {

@@ -1,4 +1,4 @@
-//! What assay itself costs, part by part.
+//! The command `assay bench`: what assay itself costs, part by part.
 
 use std::sync::Arc;
 
@@ -12,34 +12,34 @@ use serde_json::{Map, Value};
 
 use crate::{Exit, infrastructure, say, unless_interrupted, usage};
 
-/// How often the ways of ssh are gone.
+/// How often the ways to run a command over SSH are measured.
 const ROUNDS: usize = 20;
 /// How often everything else is measured.
 const REPETITIONS: usize = 3;
 /// How many machines are restored.
 const RESTORES: usize = 10;
 
-/// Which part, and for whom.
+/// Which part, and in which format.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Which part [default: all]
+    /// The part to measure [default: all]
     part: Option<Part>,
-    /// Of restore: restore so many machines, one after the other, beside one boot
+    /// For restore: restore this many machines, one after the other, besides one boot
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     times: Option<u16>,
-    /// As an object for programs: flat, and of a part its names alone
+    /// Print a flat JSON object for programs, with only the names of the chosen part
     #[arg(long)]
     json: bool,
 }
 
-/// What can be measured.
+/// The parts that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// The first command on a machine: from its snapshot, and by a boot
+    /// The first command on a machine: restored from its snapshot, and booted
     Restore,
-    /// What watching a workload takes from the device: CPU and memory
+    /// The CPU and memory that watching a workload takes from the device
     Sampler,
-    /// A command over SSH: on the held connection, by a fresh ssh, by ssh with ControlMaster
+    /// A command over SSH: on the open connection, by a fresh ssh, by ssh with ControlMaster
     Ssh,
     /// Planning and judging 10,000 scenarios
     Plan,
@@ -49,10 +49,10 @@ enum Part {
     Suite,
 }
 
-/// What one part came to: for people, and by name for programs.
+/// The result of one part: text for people, and named values for programs.
 type Told = (String, Map<String, Value>);
 
-/// Measures, and says it.
+/// Measures, and prints the result.
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
         return Err(usage(anyhow::anyhow!("--times is of restoring: write assay bench restore --times N")));
@@ -60,7 +60,7 @@ pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     let parts = arguments.part.as_ref().map_or(Part::value_variants(), std::slice::from_ref);
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let told = runtime.block_on(unless_interrupted(all(parts, arguments)));
-    // What was given up computes to its end otherwise.
+    // Otherwise interrupted work would run to its end first.
     runtime.shutdown_background();
     let told = told.map_err(infrastructure)?;
     match arguments.json {

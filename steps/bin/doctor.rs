@@ -1,4 +1,4 @@
-//! What a target needs and this host lacks.
+//! The command `assay doctor`: what a target needs and this host lacks.
 
 use assay::base::exit_status::ExitStatus;
 use assay::base::platform::{Arch, TargetSpec};
@@ -10,22 +10,22 @@ use clap::Args;
 
 use crate::{Exit, infrastructure, say, unless_interrupted, usage};
 
-/// Which target, and for whom.
+/// Which target, and in which format.
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// vm, vm:amd64, vm:arm64, ssh://user@host[:port], podman, or ec2 (its SDK is in builds with --features aws)
     /// [default: vm; env: ASSAY_TARGET]
     #[arg(long)]
     target: Option<String>,
-    /// With ssh://…: the fingerprint of its host key, as SHA256:…, where no known_hosts has the key
+    /// With ssh://…: the fingerprint of its host key, as SHA256:…, if no known_hosts file has the key
     #[arg(long, value_name = "FINGERPRINT")]
     host_key: Option<String>,
-    /// As an object for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
 }
 
-/// Tries all that a target needs, and tells what is missing.
+/// Checks everything that a target needs, and prints what is missing.
 pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
     let target = TargetSpec::choose(arguments.target.as_deref(), settings).map_err(usage)?;
     let arch = match Arch::host() {

@@ -1,4 +1,4 @@
-//! Tidying up after runs that are over: on this machine, and in the cloud.
+//! The command `assay gc`: cleaning up after finished runs, on this machine and in AWS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,22 +17,23 @@ use crate::{Exit, infrastructure, say, usage};
 /// What to remove, and where.
 #[derive(Debug, Args)]
 pub struct Gc {
-    /// Remove the kept machine images too that no definition needs any more
+    /// Also remove the cached machine images that no definition needs any more
     #[arg(long)]
     images: bool,
-    /// As an object for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
-    /// Say what would be removed, and remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// Look in AWS, in the region of its own settings, though no run of this machine has left anything there
+    /// Look in AWS, in the region of its own settings, even if no run of this machine has left anything there
     #[arg(long)]
     aws: bool,
-    /// Look in this region of AWS; may be given again
+    /// Look in this region of AWS; may be repeated
     #[arg(long, value_name = "REGION")]
     region: Vec<String>,
-    /// Remove everything in AWS that carries the tag of a run, expired or not, but not of a run under way here
+    /// Remove everything in AWS that carries the tag of a run, expired or not, except what belongs to a run in
+    /// progress on this host
     #[arg(long)]
     all: bool,
 }
@@ -43,23 +44,23 @@ impl Gc {
     }
 }
 
-/// What came of it, as programs read it.
+/// The result, as programs read it.
 #[derive(Debug, Default, Serialize)]
 struct Told {
     removed: Vec<String>,
     troubles: Vec<String>,
-    /// What would be removed, if it is still there.
+    /// What would be removed, if it still exists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_remove: Vec<String>,
-    /// What carries the tag of a run in the cloud, where that was looked for.
+    /// What carries the tag of a run in the cloud, if that was looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     cloud: Option<Value>,
 }
 
-/// Removes what runs that are over have left.
+/// Removes what finished runs have left.
 pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     let mut told = Told::default();
-    // First: what is seen to be gone in the cloud is not told again by the ledgers.
+    // The cloud comes first, so that the cleanup journals do not report again what is seen to be gone there.
     cloud::gc(arguments, settings, &mut told)?;
     if !arguments.dry_run {
         on_machines(settings, &mut told)?;
@@ -78,7 +79,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
         let swept = sweep(&leases).map_err(infrastructure)?;
         told.removed.extend(swept.removed);
         told.troubles.extend(swept.troubles);
-        // Its machines are copies on write of an image that may be one of these.
+        // The machines of a run in progress are copies on write of an image that may be one of these.
         let in_use = !unneeded.is_empty() && under_way(&leases).map_err(infrastructure)?;
         unneeded.into_iter().for_each(|path| remove(path, in_use, &mut told));
     }
@@ -89,8 +90,8 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     }
 }
 
-/// Removes what runs have left on machines of somebody else's. What cannot be removed stays in its ledger, and is told by
-/// the sweep.
+/// Removes what runs have left on remote machines. What cannot be removed stays in its cleanup journal, and is reported
+/// when the journals are swept.
 fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
     let leases = settings.cache.join("leases");
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
@@ -133,7 +134,7 @@ fn show(told: &Told, arguments: &Gc) -> Result<(), Exit> {
     Ok(())
 }
 
-/// A build without AWS's SDK says which one has it.
+/// A build without AWS's SDK names the build that has it.
 #[cfg(not(feature = "aws"))]
 mod cloud {
     use assay::exec::cleanup::GC;
@@ -180,7 +181,7 @@ mod cloud {
         told.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
         match found.rows.is_empty() {
             _ if arguments.json => {}
-            // Where it could not be looked, nobody knows.
+            // Where the lookup failed, the state is unknown.
             true if !found.troubles.is_empty() => {}
             true => say("nothing there carries the tag of a run"),
             false => say(&table(&found)),
@@ -198,7 +199,7 @@ mod cloud {
         Ok(())
     }
 
-    /// What an hour of a thing costs, in dollars; nothing where nobody has a price of it.
+    /// Returns what an hour of a resource costs, in dollars; `None` if there is no price for it.
     fn price(prices: &Prices, thing: &AwsResource) -> Option<f64> {
         let hourly = |billed: Billed| Some(prices.hourly(&thing.region, &billed).ok()?.value());
         let detail = &thing.detail;
@@ -211,7 +212,7 @@ mod cloud {
         }
     }
 
-    /// What carries the tag of a run, and what comes of it.
+    /// Formats what carries the tag of a run, and what happens to it.
     fn table(found: &Leftover) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);

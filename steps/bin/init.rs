@@ -1,4 +1,4 @@
-//! The folder of a workload of one's own, written from what is known of it.
+//! The command `assay init`: writes the folder of a workload of your own.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use clap::Args;
 
 use crate::{Exit, say, usage};
 
-/// What is known of the workload; all of it can be edited in what is written.
+/// What is known of the workload; all of it can be edited in the written files.
 #[derive(Debug, Args)]
 pub struct Init {
     /// The folder to write; new or empty
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// What the workload is called, and its unit: lower-case letters, digits and dashes [default: the folder's name]
+    /// The name of the workload and its unit: lower-case letters, digits and dashes [default: the folder's name]
     #[arg(long)]
     name: Option<String>,
     /// Its image: oci:FOLDER, oci-archive:FILE or a registry's reference, or debian-package:mosquitto [default:
@@ -27,16 +27,16 @@ pub struct Init {
     /// The image holds a WebAssembly module
     #[arg(long)]
     wasm: bool,
-    /// It stays up; else it is a job, which ends
+    /// The workload stays up; otherwise it is a job, which ends
     #[arg(long)]
     service: bool,
-    /// The limit on its memory
+    /// The memory limit
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     memory: Bytes,
-    /// The limit on its CPU, of one CPU
+    /// The CPU limit, as a share of one CPU
     #[arg(long, value_name = "SHARE", default_value = "10%")]
     cpu: Ratio,
-    /// What a line of its log has in it [default: nothing is claimed of its log]
+    /// Text that a line of its log contains [default: nothing is claimed about its log]
     #[arg(long, value_name = "TEXT")]
     output: Option<String>,
     /// How long a job takes from its first line to its last; how long a service is watched
@@ -44,13 +44,13 @@ pub struct Init {
     duration: Duration,
 }
 
-/// Writes the folder and says what to do next.
+/// Writes the folder and prints the next commands.
 pub fn init(arguments: &Init, settings: &Settings) -> Result<(), Exit> {
     let scaffold = arguments.scaffold().map_err(usage)?;
     let folder = &arguments.folder;
     let files = scaffold.write(folder).map_err(usage)?;
     files.iter().for_each(|file| say(&folder.join(file).display().to_string()));
-    // ci/e2e takes names from the project's folder on.
+    // ci/e2e resolves paths relative to the project's folder.
     let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     let shown = shown.strip_prefix(&settings.root).unwrap_or(&shown).display();
     say(&format!("\nwhat would run:      ci/e2e --suite {shown} --plan"));
@@ -73,7 +73,7 @@ impl Init {
     }
 }
 
-/// The name of a folder, which need not be there yet.
+/// Returns the name of a folder, which need not exist yet.
 fn of_folder(folder: &Path) -> anyhow::Result<String> {
     let whole = std::path::absolute(folder)?;
     let name = whole.file_name().and_then(|name| name.to_str());

@@ -1,4 +1,4 @@
-//! What reads the evidence of runs that are over: reports made again, runs compared, bundles verified.
+//! The commands that read the evidence of finished runs: `report`, `compare`, `merge` and `verify`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +16,10 @@ use serde_json::json;
 
 use crate::{Exit, infrastructure, say, usage};
 
-/// Reading more than this takes more than a moment, in bytes.
+/// Reading more than this takes noticeably long, in bytes.
 const NOTICEABLE: u64 = 500_000_000;
 
-/// Which run, and what becomes of its reports.
+/// Which run, and what to do with its reports.
 #[derive(Debug, Args)]
 pub struct Report {
     /// The folder of a run, target/assay/<run>
@@ -31,26 +31,26 @@ pub struct Report {
     /// Sign the run's attestation again with this SSH key
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
-    /// As an object for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
 }
 
-/// Which runs are compared.
+/// Which runs to compare.
 #[derive(Debug, Args)]
 pub struct Compare {
     /// The folders of runs, the oldest first
     #[arg(required = true, num_args = 2.., value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Write the comparison as a page into this folder, too
+    /// Also write the comparison as a page into this folder
     #[arg(long, short, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// As an object for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
 }
 
-/// Which runs are merged, and where to.
+/// Which runs to merge, and where to.
 #[derive(Debug, Args)]
 pub struct Merge {
     /// The folders of runs
@@ -59,12 +59,12 @@ pub struct Merge {
     /// The folder of the merged bundle, new or empty
     #[arg(long, short, value_name = "FOLDER")]
     out: PathBuf,
-    /// As an object for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
 }
 
-/// Makes the reports of a run, or of a merged bundle.
+/// Makes the reports of a run or of a merged bundle.
 pub fn report(arguments: &Report) -> Result<(), Exit> {
     match is_merged(&arguments.folder) {
         true => rebuild_merged(&arguments.folder, arguments),
@@ -76,7 +76,7 @@ fn is_merged(folder: &Path) -> bool {
     SandboxedDir::open(folder).is_ok_and(|folder| bundle::parts(&folder).is_some())
 }
 
-/// Puts runs together; the exit status is what they come to.
+/// Merges runs; the exit status is that of the merged result.
 pub fn merge(arguments: &Merge) -> Result<(), Exit> {
     let out = &arguments.out;
     let parts = merged::read(&arguments.folders).map_err(usage)?;
@@ -96,7 +96,7 @@ pub fn merge(arguments: &Merge) -> Result<(), Exit> {
     }
 }
 
-/// Makes the reports of a merged bundle; its parts keep theirs.
+/// Makes the reports of a merged bundle; its parts keep their own.
 fn rebuild_merged(folder: &Path, arguments: &Report) -> Result<(), Exit> {
     if arguments.sign.is_some() {
         let runs = "a merged bundle is not signed, its parts are: sign the runs, then merge them";

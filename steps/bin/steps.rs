@@ -1,4 +1,5 @@
-//! The steps that features may use. Only the e2e binary has them, so it is built and asked.
+//! The command `assay steps`: lists the steps that features may use. Only the e2e binary has them, so it is built and
+//! asked.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,18 +10,18 @@ use serde_json::Value;
 
 use crate::{Exit, infrastructure, usage};
 
-/// How to list them.
+/// How to list the steps.
 #[derive(Debug, Args)]
 pub struct Steps {
-    /// As an object for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
-    /// With the uses of them in the folder of a workload of your own [default: in the annex]
+    /// Show their uses in the folder of a workload of your own [default: in the annex]
     #[arg(long, value_name = "DIR")]
     suite: Option<PathBuf>,
 }
 
-/// Has the e2e binary list its steps.
+/// Runs the e2e binary to list its steps.
 pub fn steps(arguments: &Steps) -> Result<(), Exit> {
     let mut e2e = Command::new(e2e().map_err(infrastructure)?);
     e2e.arg("--steps").args(arguments.json.then_some("--json"));
@@ -34,7 +35,7 @@ pub fn steps(arguments: &Steps) -> Result<(), Exit> {
     }
 }
 
-/// Builds the e2e binary, if it is not as its sources are, and says where it is.
+/// Builds the e2e binary, unless it is up to date, and returns its path.
 fn e2e() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--locked", "--no-run", "--test", "e2e", "--message-format=json-render-diagnostics"]);

@@ -1,7 +1,7 @@
-//! Failures that somebody has declared: which claim, where, why, until when.
+//! Declared failures (known deviations): which claim fails, where, why, and until when.
 //!
-//! A declared failure is shown as a known deviation, never as holding. A declaration that has expired, that nothing
-//! bears out, or whose claim holds where it says it fails, is itself a failure.
+//! A declared failure is reported as a known deviation, never as holding. A declaration is itself a failure if it has
+//! expired, if it matches no failure, or if its claim holds where it should fail.
 
 use std::collections::BTreeMap;
 
@@ -10,39 +10,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::claims::register::ClaimId;
 
-/// The names of the facts of a machine that declarations may go by.
+/// The machine properties that a declaration's `when` may name.
 pub const FACTS: [&str; 8] =
     ["distribution", "architecture", "accelerator", "kernel", "podman", "crun", "wasmedge", "systemd"];
 
-/// One declaration.
+/// One declared failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
     /// The claim that fails.
     pub claim: ClaimId,
-    /// Where it fails: every one of these must be a fact of the machine, e.g. `podman = "5."` (a beginning).
+    /// Where it fails: each of these must be the beginning of a property of the machine, e.g. `podman = "5."`.
     #[serde(default)]
     pub when: BTreeMap<String, String>,
-    /// What the verdict's reason says where it is this failure and no other: one of these texts.
+    /// Texts that identify this failure: the verdict's reason contains at least one of them.
     pub because: Vec<String>,
     /// Why it fails.
     pub reason: String,
-    /// Where more is said about it: an address, or a file of the project.
+    /// The address or the project file that explains more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// Who declares it.
+    /// The author of the declaration.
     pub declared_by: String,
-    /// The last day on which the declaration counts.
+    /// The last day on which the declaration is valid.
     pub expires: Date,
 }
 
 impl Deviation {
-    /// Whether a verdict with this reason is the failure that it declares.
+    /// Returns whether a verdict with this reason is the declared failure.
     pub fn matches(&self, reason: &str) -> bool {
         self.because.iter().any(|text| reason.contains(text))
     }
 
-    /// Which declaration it is, in a sentence about it.
+    /// Returns a phrase that identifies the declaration in a sentence.
     pub fn name(&self) -> String {
         let facts: Vec<String> = self.when.iter().map(|(name, start)| format!("{name} {start}")).collect();
         match facts.is_empty() {
@@ -73,32 +73,32 @@ struct DeviationFile {
     deviation: Vec<Deviation>,
 }
 
-/// All declarations.
+/// All declared failures.
 #[derive(Clone, Debug, Default)]
 pub struct Deviations(Vec<Deviation>);
 
 impl Deviations {
-    /// Reads the text of `deviations.toml`.
+    /// Parses the text of `deviations.toml`.
     ///
     /// # Errors
-    /// It is malformed, has an unknown key, or a declaration that could excuse anything or nothing.
+    /// Returns an error if the text is malformed, or has an unknown key, an unknown machine property or an empty text.
     pub fn parse(text: &str) -> anyhow::Result<Deviations> {
         let all = toml::from_str::<DeviationFile>(text)?.deviation;
         all.iter().try_for_each(Deviation::check)?;
         Ok(Deviations(all))
     }
 
-    /// All declarations, in the order of the file.
+    /// Iterates over all declarations in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Deviation> {
         self.0.iter()
     }
 
-    /// The claims that are declared.
+    /// Iterates over the claims that have a declaration.
     pub fn claims(&self) -> impl Iterator<Item = ClaimId> + '_ {
         self.0.iter().map(|deviation| deviation.claim)
     }
 
-    /// What is declared about a claim on a machine; `fact` gives the machine's facts by name.
+    /// Returns the declarations for a claim on a machine; `fact` looks up a property of the machine by name.
     pub fn applying(&self, claim: ClaimId, fact: impl Fn(&str) -> Option<String>) -> Vec<Deviation> {
         let here = |(name, start): (&String, &String)| fact(name).is_some_and(|value| value.starts_with(start));
         let applies = |deviation: &&Deviation| deviation.claim == claim && deviation.when.iter().all(here);

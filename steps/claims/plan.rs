@@ -1,4 +1,4 @@
-//! What would run on a target, what would not, and why: made before anything is started.
+//! Decides which scenarios run on a target and which do not, with the reason, before anything is started.
 
 mod decision;
 
@@ -11,67 +11,67 @@ pub use decision::{Capabilities, Decision, NotJudgedReason, Seen};
 use crate::claims::register::{Claim, ClaimId, Register};
 use decision::decide;
 
-/// Why a scenario does not run that the user did not ask for.
+/// The skip reason for a scenario that the user's options do not select.
 pub const NOT_SELECTED: &str = "not selected by the options of this run";
 
-/// How the reason begins why a scenario does not run that is another shard's.
+/// The beginning of the skip reason for a scenario that belongs to another shard.
 pub const NOT_IN_SHARD: &str = "not in shard ";
 
-/// The tag of scenarios that come after all others.
+/// The tag of scenarios that run after all others.
 const CLOSING: &str = "closing";
-/// The tag of scenarios that share what they measure, and the machine that they look at.
+/// The tag of scenarios that share their measurements and the machine that they inspect.
 const SHARED: &str = "shared";
 
-/// How the step begins that makes a scenario a control: without it, its check could say no and nobody would notice why.
+/// The beginning of the step that ends every control. Without it, the check could fail for a wrong reason unnoticed.
 pub const REFUSAL: &str = "the check says no because of ";
 
-/// One scenario and what becomes of it.
+/// A scenario and what the plan decides for it.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    /// The claim it puts to the proof.
+    /// The claim that it tests.
     pub claim: ClaimId,
-    /// Its name.
+    /// The scenario's name.
     pub scenario: String,
-    /// The file it stands in, relative to the project.
+    /// The feature file that contains it, relative to the project.
     pub feature: String,
-    /// The line it stands at.
+    /// Its line number in that file.
     pub line: usize,
-    /// Whether it is the control of its claim: the same check on a subject that must be refused.
+    /// Whether it is a control of its claim: the same check on a wrong subject, which must fail.
     pub control: bool,
-    /// Whether it comes after all others, for it ends the machine.
+    /// Whether it runs after all others, because it ends the machine.
     pub closing: bool,
-    /// Whether it shares what it measures with all others that do, instead of measuring for itself on clean machines.
+    /// Whether it uses measurements shared with other such scenarios instead of measuring on fresh machines itself.
     pub shared: bool,
-    /// What becomes of it.
+    /// Whether it runs, is only measured, or is skipped.
     pub decision: Decision,
 }
 
 impl Planned {
-    /// Where it stands, in short: `a6_service:77`.
+    /// Returns its short location: `a6_service:77`.
     pub fn place(&self) -> String {
         let name = self.feature.rsplit('/').next().unwrap_or(&self.feature);
         format!("{}:{}", name.strip_suffix(".feature").unwrap_or(name), self.line)
     }
 
-    /// Whether it runs, judged or not.
+    /// Returns whether it runs, judged or not.
     pub fn runs(&self) -> bool {
         !matches!(self.decision, Decision::Skip(_))
     }
 }
 
-/// All scenarios, by claim.
+/// All scenarios, ordered by claim.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// In the order of their claims, each claim before its controls.
+    /// The scenarios in the order of their claims, each claim's own scenario before its controls.
     pub scenarios: Vec<Planned>,
 }
 
-/// A mistake in the features: everything that is wrong with them, each with its place.
+/// All errors in the features, each with its location.
 #[derive(Debug, thiserror::Error)]
 #[error("the features cannot be run:\n{}", .0.join("\n"))]
 pub struct FeatureErrors(pub Vec<String>);
 
-/// A part of the scenarios, for running them on several machines: the first of three is `1/3`.
+/// A part of the scenarios, so that several machines can share a run: the first of three is `1/3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     part: usize,
@@ -91,12 +91,12 @@ impl std::str::FromStr for Shard {
 }
 
 impl Shard {
-    /// Which part, counted from 1, of how many.
+    /// Returns which part it is, counted from 1, and how many parts there are.
     pub fn numbers(self) -> (usize, usize) {
         (self.part, self.of)
     }
 
-    /// The shard that a reason names, as the one why a scenario does not run that is another shard's.
+    /// Parses the shard from the skip reason of a scenario that belongs to another shard.
     pub fn of_reason(reason: &str) -> Option<Shard> {
         reason.strip_prefix(NOT_IN_SHARD)?.parse().ok()
     }
@@ -108,22 +108,22 @@ impl std::fmt::Display for Shard {
     }
 }
 
-/// A feature file that was read.
+/// A parsed feature file.
 #[derive(Clone, Debug)]
 pub struct FeatureFile {
-    /// Relative to the project.
+    /// Its path, relative to the project.
     pub path: String,
-    /// What it says.
+    /// The parsed feature.
     pub feature: Feature,
-    /// Its text, to the letter.
+    /// Its original text, unchanged.
     pub text: String,
 }
 
 impl FeatureFile {
-    /// Reads the text of the feature file that stands at this path of the project.
+    /// Parses the text of the feature file at this path of the project.
     ///
     /// # Errors
-    /// It is no Gherkin.
+    /// Returns an error if the text is not valid Gherkin.
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
         let feature = Feature::parse(text, GherkinEnv::default())?;
         Ok(FeatureFile { path, feature, text: text.to_owned() })
@@ -131,11 +131,11 @@ impl FeatureFile {
 }
 
 impl Plan {
-    /// Decides for each scenario what becomes of it on a target that brings `met` and nothing else.
+    /// Decides for each scenario whether it runs on a target with exactly the capabilities `met`.
     ///
     /// # Errors
-    /// [`FeatureErrors`]: a scenario without a claim, a claim nobody knows, a claim without a scenario; a control that is
-    /// declared and not written, or written and not declared, or that could never be caught.
+    /// Returns [`FeatureErrors`] if a scenario has no claim or an unknown one, a claim has no scenario, a declared
+    /// control is missing, a control is not declared, or a control could never be caught.
     pub fn make(
         features: &[FeatureFile],
         register: &Register,
@@ -182,13 +182,13 @@ impl Plan {
         Ok(Plan { scenarios })
     }
 
-    /// The planned scenario that stands at this place.
+    /// Returns the planned scenario at this location.
     pub fn at(&self, feature: &str, line: usize) -> Option<&Planned> {
         self.scenarios.iter().find(|planned| planned.feature == feature && planned.line == line)
     }
 }
 
-/// A claim and its controls stay in one shard: apart, neither would mean anything.
+/// Skips the scenarios of other shards. A claim and its controls share a shard, because neither means anything alone.
 fn share_out(scenarios: &mut [Planned], shard: Shard) {
     let claims: BTreeSet<ClaimId> = scenarios.iter().map(|planned| planned.claim).collect();
     let mine: BTreeSet<ClaimId> = claims.into_iter().skip(shard.part - 1).step_by(shard.of).collect();
@@ -197,7 +197,7 @@ fn share_out(scenarios: &mut [Planned], shard: Shard) {
     }
 }
 
-/// All scenarios of a feature, those within rules too.
+/// Returns all scenarios of a feature, including those inside rules.
 pub fn every_scenario(feature: &Feature) -> impl Iterator<Item = &Scenario> {
     feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios))
 }
@@ -206,7 +206,7 @@ fn told(file: &str, line: usize, mistake: &str) -> String {
     format!("  {file}:{line}: {mistake}")
 }
 
-/// What is wrong with a scenario as its claim's own, or as its claim's control.
+/// Returns what is wrong with a scenario, given whether it is a control.
 fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
     let (name, id) = (&scenario.name, claim.id);
     let refusals = scenario.steps.iter().filter(|step| step.value.starts_with(REFUSAL)).count();
@@ -226,7 +226,7 @@ fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
     }
 }
 
-/// What a claim of the register lacks among the scenarios.
+/// Returns an error if a claim lacks its scenario or its declared control.
 fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
     let mine = |control: bool| scenarios.iter().find(|planned| planned.claim == claim.id && planned.control == control);
     let id = claim.id;
@@ -285,7 +285,7 @@ mod tests {
         format!("  {tags}\n  Scenario: {tags}\n    Given x\n{refusal}")
     }
 
-    /// Everything that is in order but for what is added to it.
+    /// Returns a valid feature with `more` appended.
     fn sound(more: &str) -> String {
         format!("Feature: f\n{}{more}", ["@A2-1", "@A2-1 @control", "@A7-7", "@A8-5"].map(scenario).concat())
     }

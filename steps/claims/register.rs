@@ -1,11 +1,11 @@
-//! The register of claims: what the annex promises, what it published, and where it can be judged.
+//! The register of claims: what the annex promises, its published figures, and what a target needs to judge each claim.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-/// A claim's number: `A6-4` is the fourth claim of section 6.
+/// A claim's id: `A6-4` is the fourth claim of section A.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId {
     section: u8,
@@ -13,7 +13,7 @@ pub struct ClaimId {
 }
 
 impl ClaimId {
-    /// The section of the annex.
+    /// Returns the number of the annex's section.
     pub fn section(self) -> u8 {
         self.section
     }
@@ -48,28 +48,28 @@ impl<'de> Deserialize<'de> for ClaimId {
     }
 }
 
-/// Something a target must have before a claim can be judged on it.
+/// What a target must provide before a claim can be judged on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
-    /// A 64-bit ARM processor, emulated or not.
+    /// A 64-bit Arm processor, emulated or not.
     Arm64,
-    /// A processor at native speed: elsewhere the claim is measured and recorded, not judged.
+    /// A processor at native speed. Without one, the claim is measured and recorded but not judged.
     NativeCpu,
     /// An AWS account.
     Aws,
     /// A machine that stands for the annex's device.
     Device,
-    /// A machine from which something may be taken away for a moment.
+    /// A machine from which assay may briefly take something away.
     OwnMachine,
-    /// Root on the machine.
+    /// Root access on the machine.
     Root,
-    /// A systemd that makes units of the user's Quadlets.
+    /// A systemd that generates units from the user's Quadlets.
     Units,
 }
 
 impl Requirement {
-    /// What is missing where the need is not met, and what would bring it.
+    /// Returns the text for an unmet requirement: what is missing, and how to get it.
     pub fn missing(self) -> &'static str {
         match self {
             Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64",
@@ -86,7 +86,7 @@ impl Requirement {
         }
     }
 
-    /// Whether this is what a run says, or an earlier version's run said, where the need is not met.
+    /// Returns whether this version or an earlier one gives `why` as the reason for this requirement being unmet.
     pub fn is_missing_by(self, why: &str) -> bool {
         let once = match self {
             Requirement::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
@@ -96,31 +96,31 @@ impl Requirement {
     }
 }
 
-/// One row of the register.
+/// One entry of the register.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// Its number.
+    /// Its id.
     pub id: ClaimId,
-    /// What is claimed, in a sentence.
+    /// The claim, in one sentence.
     pub claim: String,
-    /// What the annex reports.
+    /// The figure that the annex publishes.
     #[serde(default)]
     pub published: Option<String>,
-    /// What the annex gives as typical of conventional containers, where it compares the workload with them.
+    /// What the annex gives as typical of conventional containers, if it compares the workload with them.
     #[serde(default)]
     pub typical: Option<String>,
-    /// What the claim promises and is judged by.
+    /// The bound that the claim promises and is judged by.
     pub bound: String,
-    /// The wrong subject that the same check must refuse, where there is one.
+    /// The wrong subject that the same check must reject, if the claim has a control.
     #[serde(default)]
     pub control: Option<String>,
-    /// What a target must have to judge it.
+    /// What a target must provide to judge the claim.
     #[serde(default)]
     pub needs: Vec<Requirement>,
 }
 
-/// All claims, by number.
+/// All claims, ordered by id.
 #[derive(Clone, Debug)]
 pub struct Register(BTreeMap<ClaimId, Claim>);
 
@@ -131,10 +131,10 @@ struct RegisterFile {
 }
 
 impl Register {
-    /// Reads the text of `claims.toml`.
+    /// Parses the text of `claims.toml`.
     ///
     /// # Errors
-    /// It is malformed, names a claim twice, or has a claim that leaves empty what it is judged by.
+    /// Returns an error if the text is malformed, an id occurs twice, or a text of a claim is empty.
     pub fn parse(text: &str) -> anyhow::Result<Register> {
         let file: RegisterFile = toml::from_str(text)?;
         let mut claims = BTreeMap::new();
@@ -156,12 +156,12 @@ impl Register {
         Ok(Register(claims))
     }
 
-    /// The claim of that number.
+    /// Returns the claim with this id.
     pub fn get(&self, id: ClaimId) -> Option<&Claim> {
         self.0.get(&id)
     }
 
-    /// All claims in their order.
+    /// Iterates over all claims, ordered by id.
     pub fn iter(&self) -> impl Iterator<Item = &Claim> {
         self.0.values()
     }

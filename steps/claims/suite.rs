@@ -1,4 +1,4 @@
-//! What the project's `features/` say: read here, once, and nowhere else.
+//! Reads a `features/` folder. No other module does.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,23 @@ use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Capabilities, FeatureErrors, FeatureFile, Plan, Shard};
 use crate::claims::register::Register;
 
-/// The annex: its claims, the scenarios that put them to the proof, and the failures that somebody has declared.
+/// The claims of a `features/` folder with their scenarios and declared deviations.
 #[derive(Clone, Debug)]
 pub struct ClaimSuite {
-    /// The scenarios, in the order of their sections.
+    /// The feature files, ordered by name.
     pub features: Vec<FeatureFile>,
-    /// The claims.
+    /// The register of claims.
     pub register: Register,
     /// The declared failures.
     pub deviations: Deviations,
 }
 
 impl ClaimSuite {
-    /// Reads the `features/` of the project's folder.
+    /// Reads the `features/` of a project's folder.
     ///
     /// # Errors
-    /// A file cannot be read or is not in order; the error names it, and where a register or a declaration is wrong,
-    /// the line.
+    /// Returns an error that names the file if one cannot be read or is invalid; for a register or a declaration, it
+    /// also names the line.
     pub fn read(root: &Path) -> anyhow::Result<ClaimSuite> {
         let folder = root.join("features");
         let register = read(root, &folder.join("claims.toml"), Register::parse)?;
@@ -47,10 +47,10 @@ impl ClaimSuite {
         Ok(ClaimSuite { features, register, deviations })
     }
 
-    /// What would run on a target that brings `met`; see [`Plan::make`].
+    /// Plans a run on a target with the capabilities `met`; see [`Plan::make`].
     ///
     /// # Errors
-    /// The scenarios and the register do not fit each other.
+    /// Returns an error if the scenarios and the register do not match.
     pub fn plan(
         &self,
         met: &Capabilities,
@@ -66,7 +66,7 @@ fn read<T>(root: &Path, path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<
     parse(&text).with_context(|| shown(root, path))
 }
 
-/// A file's name relative to the project.
+/// Returns a file's path relative to the project.
 fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }

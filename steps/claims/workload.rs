@@ -1,9 +1,9 @@
-//! A workload of one's own: a folder that says how it is deployed, beside the features that say what is claimed of it.
+//! Reads the folder of your own workload: how it is deployed, and the features that state its claims.
 //!
 //! ```text
-//! DIR/workload.toml               its name, and the image it comes as
+//! DIR/workload.toml               its name, and its image
 //! DIR/quadlets/NAME.container     how it is deployed, with @IMAGE@ for the image
-//! DIR/features/                   what is claimed: claims.toml and *.feature, as the annex's
+//! DIR/features/                   its claims: claims.toml and *.feature, in the format of the annex's features
 //! ```
 
 mod scaffold;
@@ -17,15 +17,15 @@ use crate::base::unit::{Bytes, Ratio, Unit};
 
 pub use scaffold::{Kind, Scaffold};
 
-/// The file of the folder that says what the workload is.
+/// The file that holds the workload's name and image.
 const FILE: &str = "workload.toml";
 
-/// A workload as its folder has it.
+/// A workload as its folder describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Its name, which is also its unit's.
+    /// Its name, which is also the name of its unit.
     pub name: String,
-    /// The image, where no option names another: what `--image` takes.
+    /// The image to use if no option names another, in the format of `--image`.
     pub image: String,
     /// The text of its Quadlet.
     pub quadlet: String,
@@ -42,7 +42,7 @@ impl Workload {
     /// Reads a workload's folder.
     ///
     /// # Errors
-    /// A file is missing or not in order; the error names it.
+    /// Returns an error that names the file if one is missing or invalid.
     pub fn read(folder: &Path) -> anyhow::Result<Workload> {
         let read =
             |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
@@ -57,7 +57,7 @@ impl Workload {
         Ok(Workload { name: file.name, image: file.image, quadlet })
     }
 
-    /// Its Quadlet, with one thing changed.
+    /// Returns its Quadlet with one change.
     pub fn changed(&self, change: Change) -> String {
         match change {
             Change::Nothing => self.quadlet.clone(),
@@ -70,23 +70,23 @@ impl Workload {
     }
 }
 
-/// A program that no image has.
+/// The path of a program that no image contains.
 const NO_PROGRAM: &str = "/there/is/no/such/program";
 
-/// What a control changes of a workload, for its check must then say no.
+/// What a control changes in a workload, so that the control's check must fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// Nothing: as it is deployed.
+    /// Nothing: the workload is deployed unchanged.
     Nothing,
-    /// Its limit on memory.
+    /// Its memory limit.
     Memory(Bytes),
-    /// Its limit on CPU, of one CPU.
+    /// Its CPU limit, as a share of one CPU.
     Cpu(Ratio),
-    /// Its program: there is none to start.
+    /// Its program: the entrypoint does not exist.
     Program,
 }
 
-/// Sets a key of a section of a Quadlet, in the place of all there are of it in that section.
+/// Sets a key in a section of a Quadlet and removes the key's earlier values in that section.
 fn set(quadlet: &str, section: &str, key: &str, value: &str) -> String {
     let (heading, line) = (format!("[{section}]"), format!("{key}={value}\n"));
     let (mut out, mut inside, mut written) = (String::new(), false, false);
@@ -113,10 +113,10 @@ fn quadlet_path(name: &str) -> String {
     format!("quadlets/{name}.container")
 }
 
-/// Whether a workload can be called so: its name becomes a unit's, a file's and a part of an image's.
+/// Checks a workload's name, which becomes part of the names of a unit, a file and an image.
 ///
 /// # Errors
-/// It cannot; the error says what can.
+/// Returns an error that lists the allowed characters if the name is not valid.
 pub fn check_name(name: &str) -> anyhow::Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-');

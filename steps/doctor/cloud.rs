@@ -1,4 +1,4 @@
-//! AWS: whether it would let a run begin there. It is asked what a run asks first, and nothing is made.
+//! Checks whether a run could begin in AWS. It asks what a run asks first, and creates nothing.
 
 use super::{Check, CheckResult, LIMIT, State};
 use crate::base::platform::TargetSpec;
@@ -9,7 +9,7 @@ use crate::measurement::pricing::Budget;
 use crate::targets::ec2::Outlook;
 use crate::targets::instance_spec::{InstanceSpec, PreflightFailure};
 
-/// What is to be done where what was found says what mends it.
+/// The remedy if the finding itself says how to fix it.
 const THEN: &str = "then ask again";
 
 /// Asks AWS, as far as this build can.
@@ -35,7 +35,7 @@ pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
     checks
 }
 
-/// The region, and whether there is a price for what is ordered there.
+/// Checks that a region is set and that there is a price for what is ordered there.
 fn place(region: Option<&str>, order: &InstanceSpec, settings: &Settings) -> Vec<Check> {
     let remedy = "set AWS_REGION, or `region` of your AWS profile";
     let Some(region) = region else {
@@ -58,7 +58,7 @@ fn place(region: Option<&str>, order: &InstanceSpec, settings: &Settings) -> Vec
     ]
 }
 
-/// Who we are, and what that may have of EC2 and of ECR Public.
+/// Checks who the caller is, and what the caller may use of EC2 and of ECR Public.
 async fn account(outlook: &Outlook, order: &InstanceSpec) -> Vec<Check> {
     let not_tried =
         |name, why: &str| check(name, CheckResult::worth_knowing(format!("not tried: {why}")), "mend that first");
@@ -86,7 +86,7 @@ async fn account(outlook: &Outlook, order: &InstanceSpec) -> Vec<Check> {
     [credentials].into_iter().chain(ec2).chain([public.0]).collect()
 }
 
-/// An answer, and whether another question may be answered.
+/// Makes a check of an answer, and returns whether further questions can be answered.
 async fn ask(name: &str, answer: impl Future<Output = Result<String, PreflightFailure>>) -> (Check, bool) {
     let (finding, others) = match tokio::time::timeout(LIMIT, answer).await {
         Ok(Ok(found)) => (CheckResult::works(found), true),
@@ -98,7 +98,7 @@ async fn ask(name: &str, answer: impl Future<Output = Result<String, PreflightFa
     (check(name, finding, THEN), others)
 }
 
-/// What AWS has is told beside what this host has.
+/// Names a check of AWS so that it differs from the checks of this host.
 fn check(name: &str, finding: CheckResult, remedy: &str) -> Check {
     finding.of(format!("ec2: {name}"), remedy.to_owned(), true)
 }

@@ -1,4 +1,4 @@
-//! Podman and what it runs containers with.
+//! Checks Podman and the runtimes that it runs containers with.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::workloads::registry;
 
 /// How long a container may take to run.
 const TRIAL: Duration = Duration::from_secs(11);
-/// How long it may take to remove one that took longer.
+/// How long removing a container that took longer may take.
 const REMOVAL: Duration = Duration::from_secs(3);
 
-/// Tries Podman, its runtimes, and a container where there is an image to run.
+/// Checks Podman, its runtimes, and a container if there is an image to run.
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let install = |package| host.distribution.install(&[package]);
     let runc = tried(host.clone(), "runc", "runc", "--version");
@@ -46,7 +46,7 @@ async fn rootless(host: Arc<Host>) -> CheckResult {
     }
 }
 
-/// Runs the registry's image for a moment, as a run does to find out by which runtime.
+/// Runs the registry's image briefly, as a run does to find out which runtime works.
 async fn container(host: Arc<Host>) -> CheckResult {
     if !host.has_registry_image().await {
         let image = host.registry_image();

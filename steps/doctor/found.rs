@@ -1,4 +1,4 @@
-//! A machine of somebody else's: whether it lets us in, and what it has of what a run needs there.
+//! Checks a remote machine: whether it accepts a login, and which of a run's requirements it meets.
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use crate::measurement::deployment;
 use crate::targets::RemoteAccess;
 use crate::targets::preflight::PreflightCheck;
 
-/// Enters the machine and looks at it. What is there is told after where it is: it stands beside what this host has.
+/// Logs in to the machine and runs the preflight. Each name begins with the target, because this host's checks stand
+/// next to it.
 ///
 /// # Errors
-/// The project's own files cannot be read.
+/// Returns an error if the project's own files cannot be read.
 pub async fn checks(way: RemoteAccess, settings: &Settings) -> anyhow::Result<Vec<Check>> {
     let units = deployment::units(&settings.root, None)?;
     let target = way.target.to_string();

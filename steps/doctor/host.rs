@@ -1,4 +1,4 @@
-//! The host that is examined: where its programs are started, and what earlier runs have kept on it.
+//! The host that is examined: starts its programs, and finds what earlier runs have cached on it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,34 +25,34 @@ use crate::workloads::{BuildDir, registry};
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How long Podman may take to say whether it has an image: others wait for that.
+/// How long Podman may take to say whether it has an image; other checks wait for that.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// A machine's disk: of which distribution and architecture, and the kept one if there is one.
+/// The disk of a kind of machine, and its cached image, if there is one.
 pub struct Disk {
-    /// What is made of it.
+    /// The definition that it is made from.
     pub definition: Definition,
     /// Its architecture.
     pub arch: Arch,
-    /// The kept one.
+    /// The cached image.
     pub kept: Option<Image>,
 }
 
-/// This host, and a folder on it that goes when it has been examined.
+/// This host, and a temporary folder on it that is removed after the examination.
 pub struct Host {
-    /// What the surroundings say.
+    /// The settings from the environment.
     pub settings: Settings,
-    /// The architectures of this host's machines that the target takes, the usual one first.
+    /// The architectures of local machines that the target uses, the usual one first.
     pub arches: Vec<Arch>,
-    /// The architecture that conventional containers are made for: the device's, where that is known.
+    /// The architecture that conventional containers are made for: the device's, if known.
     pub device: Arch,
-    /// What the largest part of the machines takes of this host's memory.
+    /// The memory of this host that the largest of the machines needs.
     pub machine: Bytes,
     /// The disks of those machines.
     pub disks: Vec<Disk>,
-    /// How packages are installed here.
+    /// The distribution, which decides how packages are installed.
     pub distribution: Distribution,
-    /// Commands on this host.
+    /// Runs commands on this host.
     pub shell: Shell,
     target: TargetSpec,
     run: String,
@@ -61,17 +61,17 @@ pub struct Host {
 }
 
 impl Host {
-    /// Gets ready to try things for a target, whose machines on this host are of this architecture.
+    /// Prepares to check a target whose local machines have this architecture.
     ///
     /// # Errors
-    /// A machine's scripts cannot be read, or no folder can be made.
+    /// Returns an error if a machine's scripts cannot be read, or if no folder can be made.
     pub fn new(
         target: &TargetSpec,
         arch: Arch,
         definitions: &[Definition],
         settings: &Settings,
     ) -> anyhow::Result<Host> {
-        // The control of an arm64 claim is an amd64 machine.
+        // The control of an arm64 claim runs on an amd64 machine.
         let arches = if arch == Arch::Arm64 { vec![Arch::Arm64, Arch::Amd64] } else { vec![arch] };
         let mut disks: Vec<(String, Disk)> = Vec::new();
         for arch in arches.iter().copied() {
@@ -86,7 +86,7 @@ impl Host {
         let device = definitions.iter().find(|definition| definition.name == DEVICE);
         let device = device.with_context(|| format!("no machine is called {DEVICE}: see fixtures/machines"))?;
         let run = new_run_id();
-        // As short as a run's own, for sockets lie in it; elsewhere only where that is impossible.
+        // As short as a run's own path, because sockets lie in it; elsewhere only if that fails.
         let short = tempfile::Builder::new().prefix("assay-").tempdir_in("/tmp");
         let folder = short.or_else(|_| tempfile::tempdir()).context("there is no folder to try anything in: TMPDIR")?;
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -105,17 +105,17 @@ impl Host {
         })
     }
 
-    /// A folder to try things in.
+    /// Returns the temporary folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Whether the device is a machine of this host; else only controls run on machines of it.
+    /// Returns whether the device is a local machine; if not, only controls run on local machines.
     pub fn has_the_device(&self) -> bool {
         matches!(self.target, TargetSpec::Vm(_))
     }
 
-    /// The command that installs all that the target needs of packages.
+    /// Returns the command that installs all packages that the target needs.
     pub fn setup(&self) -> String {
         match &self.target {
             TargetSpec::Vm(arch) => targets::remedy(*arch),
@@ -123,20 +123,20 @@ impl Host {
         }
     }
 
-    /// A workshop as runs have one, that goes with this host's folder.
+    /// Makes a build dir as runs have one; it is removed with this host's folder.
     ///
     /// # Errors
-    /// Its ledger cannot be written.
+    /// Returns an error if its cleanup journal cannot be written.
     pub fn build_dir(&self) -> anyhow::Result<BuildDir> {
         let folder = self.room("workshop")?;
         let cleanup = Arc::new(CleanupJournal::open(&folder.join("leases"), &self.run)?);
         Ok(BuildDir { shell: self.shell.clone(), cleanup, run: self.run.clone(), folder })
     }
 
-    /// What provisioning is told in runs, with a ledger that goes with this host's folder.
+    /// Makes the context for provisioning, with a cleanup journal that is removed with this host's folder.
     ///
     /// # Errors
-    /// Its ledger cannot be written.
+    /// Returns an error if the cleanup journal cannot be written.
     pub fn context(&self) -> anyhow::Result<Context> {
         let evidence = self.room("machine")?;
         Ok(Context {
@@ -154,7 +154,7 @@ impl Host {
         Ok(made.with_context(|| format!("no folder can be made in {}", self.folder().display()))?.keep())
     }
 
-    /// Starts a program of a package; gives how it ended, whatever that was, or what keeps it from starting or ending.
+    /// Runs a program of a package; returns its output, successful or not, or why it could not start or end.
     pub async fn start(&self, package: &str, command: Command) -> Result<Output, CheckResult> {
         let [program, ..] = &command.argv[..] else { return Err(CheckResult::fails("no program")) };
         let install = || self.distribution.install(&[package]);
@@ -171,7 +171,7 @@ impl Host {
         self.shell.run(&found).await.map_err(|error| cannot(&error))
     }
 
-    /// Starts a program of a package that must exit with code 0; gives what it printed, errors last.
+    /// Runs a program of a package that must exit with code 0; returns what it printed, errors last.
     pub async fn ask(&self, package: &str, command: Command) -> Result<String, CheckResult> {
         let line = command.line();
         let output = self.start(package, command).await?;
@@ -184,19 +184,19 @@ impl Host {
             .remedy(format!("see what `{line}` says; if it is damaged: {reinstall}")))
     }
 
-    /// The image of a registry that runs take.
+    /// Returns the registry image that runs use.
     pub fn registry_image(&self) -> &str {
         self.settings.registry_image.as_deref().unwrap_or(registry::MADE)
     }
 
-    /// Whether an earlier run has left that image, as far as Podman says.
+    /// Returns whether an earlier run has left that image, as far as Podman says.
     pub async fn has_registry_image(&self) -> bool {
         let look = Command::new("podman").args(["image", "exists", self.registry_image()]).time_limit(LOOK);
         let look = async { self.start("podman", look).await.is_ok_and(|output| output.succeeded()) };
         *self.registry.get_or_init(|| look).await
     }
 
-    /// The architectures of which a disk or a container's image has yet to be made.
+    /// Returns the architectures for which a disk or a container's image still has to be made.
     pub fn unmade(&self) -> Vec<Arch> {
         let disks = self.disks.iter().filter(|disk| disk.kept.is_none()).map(|disk| disk.arch);
         let kept = |program: &Program| baseline::kept(&self.settings.cache, self.device, *program).is_file();
@@ -204,12 +204,12 @@ impl Host {
         disks.chain(containers).collect()
     }
 
-    /// Whether the next run has a machine's disk to make.
+    /// Returns whether the next run has to make a machine's disk.
     pub fn makes_disks(&self) -> bool {
         self.disks.iter().any(|disk| disk.kept.is_none())
     }
 
-    /// Whether the next run has anything to make of packages: a disk, or one of its containers' images.
+    /// Returns whether the next run has to make anything from packages: a disk, or a container's image.
     pub async fn makes_images(&self) -> bool {
         let registry = self.settings.registry_image.is_none() && !self.has_registry_image().await;
         !self.unmade().is_empty() || registry

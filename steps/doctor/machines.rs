@@ -1,4 +1,4 @@
-//! What virtual machines run on, and what their disks are made with where none is kept.
+//! Checks what virtual machines run on, and the tools that make their disks if none is cached.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::exec::command::Command;
 use crate::targets::machine_info::Accelerator;
 use crate::targets::{self, Distribution, KEYRING, Qemu};
 
-/// What disks are made with, besides mmdebstrap: the program, its package, and how it tells its version.
+/// The tools besides mmdebstrap that disks are made with: program, package, and the option that prints its version.
 const MAKERS: [(&str, &str, &str); 4] = [
     ("mke2fs", "e2fsprogs", "-V"),
     ("dpkg-query", "dpkg", "--version"),
@@ -18,7 +18,7 @@ const MAKERS: [(&str, &str, &str); 4] = [
     ("mount", "mount", "--version"),
 ];
 
-/// Tries QEMU, the accelerator, the disks, and what those are made with.
+/// Checks QEMU, the accelerator, the disks, and the tools that make those.
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let mut tries = Vec::new();
     for arch in host.arches.iter().copied() {
@@ -45,7 +45,7 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     tries
 }
 
-/// The packages of QEMU for an architecture.
+/// Returns QEMU's packages for an architecture.
 fn emulator(arch: Arch) -> [&'static str; 3] {
     let system = match arch {
         Arch::Amd64 => "qemu-system-x86",
@@ -57,7 +57,7 @@ fn emulator(arch: Arch) -> [&'static str; 3] {
 async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> CheckResult {
     let said = host.ask(emulator(arch)[0], Command::new(targets::emulator(arch)).arg("--version")).await;
     if said.is_err() {
-        // By what name it is installed depends on the version that the distribution has.
+        // The package's name depends on the version of the distribution.
         return said.map_or_else(|finding| finding.remedy(newer), CheckResult::works);
     }
     let installed = match Qemu::installed(&host.shell, arch).await {
@@ -70,7 +70,7 @@ async fn qemu(host: Arc<Host>, arch: Arch, newer: String) -> CheckResult {
     }
 }
 
-/// Starts a machine that only has the network card of ours, and has it end before its first instruction.
+/// Starts a machine that has only our network card, and ends it before its first instruction.
 async fn card(host: Arc<Host>, arch: Arch) -> CheckResult {
     let command = Qemu { program: targets::emulator(arch), version: String::new(), build: String::new() }.bare(arch);
     match host.start(emulator(arch)[0], command).await {
@@ -129,7 +129,7 @@ fn disk_of(disk: &Disk) -> CheckResult {
     }
 }
 
-/// What disks and containers' images are made with: needed for as long as one of them is not kept.
+/// Checks the tools that disks and containers' images are made with; they are needed until all of these are cached.
 fn makers(host: &Arc<Host>) -> Vec<Try> {
     let needed = host.makes_disks();
     let install = |package| host.distribution.install(&[package]);
@@ -168,7 +168,7 @@ fn makers(host: &Arc<Host>) -> Vec<Try> {
     tries
 }
 
-/// Adds to what does not work that nothing needs it now.
+/// Adds to a failed result that nothing needs it now.
 fn noted(finding: CheckResult, needed: bool) -> CheckResult {
     match finding.state {
         State::Missing if !needed => CheckResult {
@@ -179,7 +179,7 @@ fn noted(finding: CheckResult, needed: bool) -> CheckResult {
     }
 }
 
-/// Makes what does not work a warning where all that is made of packages is kept.
+/// Makes a failure a warning if everything that is made from packages is cached.
 async fn only_if_made(host: &Host, finding: CheckResult) -> CheckResult {
     match finding.state {
         State::Missing if !host.makes_images().await => {
@@ -190,7 +190,7 @@ async fn only_if_made(host: &Host, finding: CheckResult) -> CheckResult {
     }
 }
 
-/// Reads the keys that packages are checked by.
+/// Reads the keys that packages are verified with.
 async fn keys(host: Arc<Host>) -> CheckResult {
     if !std::path::Path::new(KEYRING).exists() {
         return CheckResult::fails(format!("{KEYRING} is not there"));
@@ -203,7 +203,7 @@ async fn keys(host: Arc<Host>) -> CheckResult {
     }
 }
 
-/// Whether programs of another architecture run here.
+/// Checks whether programs of another architecture run here.
 async fn programs_of(host: Arc<Host>, arch: Arch) -> CheckResult {
     match host.start("arch-test", Command::new("arch-test").arg(arch.debian())).await {
         Err(finding) => finding,
@@ -212,7 +212,7 @@ async fn programs_of(host: Arc<Host>, arch: Arch) -> CheckResult {
     }
 }
 
-/// Asks the mirror for a release file.
+/// Requests a release file from the mirror.
 async fn mirror(host: Arc<Host>) -> CheckResult {
     let distributions = host.disks.iter().map(|disk| disk.definition.distribution);
     let distribution = distributions.into_iter().next().unwrap_or(Distribution::Debian13);

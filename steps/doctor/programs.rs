@@ -1,4 +1,4 @@
-//! Programs that only have to start, and the version that each says it has.
+//! Checks programs that only have to start, and reads the version that each prints.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::{CheckResult, Try};
 use crate::base::platform::TargetSpec;
 use crate::exec::command::Command;
 
-/// The first word of a text that is a version: `2.39.5` of `git version 2.39.5`.
+/// Finds the first word of a text that is a version: `2.39.5` in `git version 2.39.5`.
 pub fn version(said: &str) -> Option<&str> {
     let mut words = said.split(|c: char| c.is_whitespace() || "(),".contains(c));
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')).map(|word| {
@@ -16,7 +16,7 @@ pub fn version(said: &str) -> Option<&str> {
     })
 }
 
-/// A finding of what a program said of itself.
+/// Makes a result of what a program printed about its version.
 pub fn by_version(said: Result<String, CheckResult>) -> CheckResult {
     match said {
         Ok(said) => CheckResult::works(version(&said).unwrap_or("works, but says no version")),
@@ -24,12 +24,12 @@ pub fn by_version(said: Result<String, CheckResult>) -> CheckResult {
     }
 }
 
-/// A program of a package that must say its version.
+/// Checks that a program of a package prints its version.
 pub async fn tried(host: Arc<Host>, program: &'static str, package: &'static str, option: &'static str) -> CheckResult {
     by_version(host.ask(package, Command::new(program).arg(option)).await)
 }
 
-/// What is neither about Rust, nor containers, nor machines.
+/// Checks the programs that belong neither to Rust, nor to containers, nor to machines.
 pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
     let install = |package| host.distribution.install(&[package]);
     let git = tried(host.clone(), "git", "git", "--version");
@@ -38,7 +38,7 @@ pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
         Try::optional("ssh-keygen (for --sign)", install("openssh-client"), ssh_keygen(host.clone())),
         Try::needed("setpriv", install("util-linux"), tried(host.clone(), "setpriv", "util-linux", "--version")),
     ];
-    // Whoever says which address AWS sees need not ask AWS for it.
+    // If the caller's address is set, AWS need not be asked for it.
     let settings = &host.settings;
     if *target == TargetSpec::Ec2 && settings.caller.is_none() && settings.stand_in.ssh.is_none() {
         let curl = tried(host.clone(), "curl", "curl", "--version");
@@ -47,7 +47,7 @@ pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
     tries
 }
 
-/// It has no harmless option: it says how it is used, and fails.
+/// Checks `ssh-keygen`. It has no harmless option: it prints its usage, and fails.
 async fn ssh_keygen(host: Arc<Host>) -> CheckResult {
     match host.start("openssh-client", Command::new("ssh-keygen").arg("-?")).await {
         Err(finding) => finding,

@@ -1,4 +1,4 @@
-//! Room for a run: on the disk, in memory, for sockets; and who else takes some of it.
+//! Checks the resources for a run: disk space, memory, sockets, and other runs that use some of them.
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::exec::cleanup;
 use crate::targets::{ROOM, room_left};
 use crate::workloads::BuildDir;
 
-/// What a run writes where all disks are kept: its copies on write and its evidence.
+/// What a run writes if all disks are cached: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
 
-/// Tries the cache, the disk, sockets, memory where there are machines, and looks for other runs.
+/// Checks the cache, disk space, sockets and, if the target has machines, memory; and looks for other runs.
 pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let cache = &host.settings.cache;
     let other = "set ASSAY_CACHE to a folder that can be written to";
@@ -39,12 +39,12 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     tries
 }
 
-/// The nearest folder at or above a path that is there.
+/// Returns the nearest existing folder at or above a path.
 fn nearest(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
-/// Makes a file there for a moment.
+/// Makes a temporary folder there.
 fn writable(cache: &Path) -> CheckResult {
     match tempfile::tempdir_in(nearest(cache)) {
         Ok(_) => CheckResult::works(cache.display().to_string()),
@@ -60,7 +60,7 @@ fn space_for(cache: &Path, needed: Bytes) -> CheckResult {
     }
 }
 
-/// Whether there is memory for machines, each of which takes so much at most: as a run reckons it.
+/// Checks whether there is memory for machines that each take this much at most, calculated as in a run.
 fn memory(room: &HostCapacity, each: Bytes) -> CheckResult {
     let room_for = format!("room for {}, {each} for each at most", room.told());
     match room.machines(each) {
@@ -71,7 +71,7 @@ fn memory(room: &HostCapacity, each: Bytes) -> CheckResult {
     }
 }
 
-/// Opens a socket where runs have theirs.
+/// Opens a socket where runs open theirs.
 fn sockets() -> CheckResult {
     let prefix = BuildDir::folder("");
     let name = prefix.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The compiler that the claims are pinned to, and the target that guests are built for.
+//! Checks the pinned compiler, and the target that guests are built for.
 
 use std::fs;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::exec::command::Command;
 
 const WASM: &str = "wasm32-wasip1";
 
-/// Tries the compiler, cargo, the linker of this host and the target of the guests.
+/// Checks the compiler, cargo, this host's linker and the guests' target.
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let channel = channel(&fs::read_to_string(host.settings.root.join("rust-toolchain.toml")).unwrap_or_default());
     let toolchain = match &channel {
@@ -37,13 +37,13 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     ]
 }
 
-/// The toolchain that `rust-toolchain.toml` names.
+/// Returns the toolchain that `rust-toolchain.toml` names.
 fn channel(text: &str) -> Option<String> {
     let table: toml::Table = toml::from_str(text).ok()?;
     Some(table.get("toolchain")?.get("channel")?.as_str()?.to_owned())
 }
 
-/// A program of the pinned toolchain; one that is not installed must not be fetched now.
+/// Makes the command for a program of the pinned toolchain; a missing toolchain must not be downloaded now.
 fn with(program: &str, channel: Option<&str>) -> Command {
     let command = Command::new(program).env("RUSTUP_AUTO_INSTALL", "0");
     match channel {
@@ -52,12 +52,12 @@ fn with(program: &str, channel: Option<&str>) -> Command {
     }
 }
 
-/// What was found where a program of Rust did not start: without rustup, that comes first.
+/// Explains why a program of Rust did not start; a missing rustup comes first.
 fn without(finding: CheckResult) -> CheckResult {
     match finding.found == "not installed" {
         true => CheckResult::fails("Rust is not installed")
             .remedy("install rustup as https://rustup.rs says; the toolchain follows by itself"),
-        // What rustup says is about toolchains, not about packages.
+        // rustup's message is about toolchains, not about packages.
         false => CheckResult { remedy: None, ..finding },
     }
 }
@@ -79,7 +79,7 @@ async fn compiler(host: Arc<Host>, channel: Option<String>) -> CheckResult {
     }
 }
 
-/// Compiles an empty program, for a target or this host.
+/// Compiles an empty program for a target or for this host.
 async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> CheckResult {
     let to = host.folder().join(target.unwrap_or("native"));
     let mut command = with("rustc", channel.as_deref()).args(["--edition", "2024", "--crate-name", "empty"]);

@@ -1,4 +1,4 @@
-//! AWS's SDK: whether it can be compiled here, where it is not yet.
+//! Checks whether AWS's SDK can be compiled here, if it is not compiled yet.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,15 @@ use crate::base::procfs;
 use crate::base::unit::Bytes;
 use crate::targets::room_left;
 
-/// What one compiler of aws-sdk-ec2 takes at its peak, with something for those beside it; `ci/setup` asks for it, too.
+/// The peak memory of compiling aws-sdk-ec2, with a margin for the compilers next to it; `ci/setup` uses the same
+/// number.
 const MEMORY: Bytes = Bytes(9000 << 20);
-/// What a cold build with the SDK leaves in `target/`.
+/// The disk space that a cold build with the SDK takes in `target/`.
 const DISK: Bytes = Bytes(3_100_000_000);
-/// Where the memory of everything in this container may be limited: with cgroups v2 and v1.
+/// The files that may limit this container's memory: with cgroups v2 and v1.
 const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
-/// Looks whether there is room to compile it.
+/// Checks whether there is enough memory and disk space to compile it.
 pub fn room() -> Try {
     let elsewhere = "use a machine with 16 GB, add swap, or free space: once, for it is kept";
     Try::optional("room to compile AWS's SDK", elsewhere, async {
@@ -30,13 +31,13 @@ pub fn room() -> Try {
     })
 }
 
-/// Whether an earlier build has left it.
+/// Returns whether an earlier build has compiled it.
 fn compiled(folder: &Path) -> bool {
     let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.into_iter().any(|name| name.to_string_lossy().starts_with("libaws_sdk_ec2-"))
 }
 
-/// The memory and swap that are free, as far as limits let anybody have them.
+/// Returns the free memory and swap, as far as the limits allow their use.
 fn memory(meminfo: &str, limits: impl Iterator<Item = u64>) -> Bytes {
     let size = |name| procfs::size(meminfo, name).unwrap_or(Bytes(0)).0;
     Bytes(limits.fold(size("MemAvailable") + size("SwapFree"), u64::min))

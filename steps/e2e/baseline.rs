@@ -1,4 +1,4 @@
-//! Steps about conventional containers beside the workload: parts of sections A.7 and A.8 of the annex.
+//! Steps about conventional containers as baselines of the workload: parts of sections A.7 and A.8 of the annex.
 
 use assay::base::unit::Unit;
 use assay::verdict::Rule;

@@ -1,4 +1,4 @@
-//! What steps there are: what each takes, an example of it, and how much the features use it.
+//! Lists all steps, with what each takes, an example, and how often the features use it.
 
 mod source;
 
@@ -18,53 +18,52 @@ use crate::params::{BUILT_IN, KINDS, Kind};
 use crate::traced;
 use source::{Form, Source};
 
-/// How like a step must be to what was typed, to be meant: 1 is the same.
+/// How similar a step must be to the typed one to be suggested; 1 is identical.
 const NEAR: f64 = 0.55;
-/// What is less like it than the nearest one by this much is not offered beside it.
+/// A step that is less similar than the nearest one by more than this is not suggested.
 const FAR: f64 = 0.25;
-/// As many are offered at most.
+/// How many steps are suggested at most.
 const OFFERED: usize = 3;
 
-/// All steps, for programs.
+/// All steps, in a form for programs.
 #[derive(Debug, Serialize)]
 struct Catalogue {
     schema: u32,
     steps: Vec<Entry>,
-    /// The kinds of parameters that are our own.
+    /// The parameter types that this suite defines.
     parameter_types: &'static [Kind],
 }
 
-/// A step.
 #[derive(Debug, Serialize)]
 struct Entry {
     /// Given, When or Then.
     keyword: &'static str,
-    /// As written: a text, a cucumber expression, or a regular expression from `^` to `$`.
+    /// Its text as written: plain text, a cucumber expression, or a regular expression from `^` to `$`.
     expression: String,
-    /// The file it stands in, without folder and ending.
+    /// The name of its source file, without folder and extension.
     module: String,
-    /// What the module says of itself.
+    /// The first line of its module's documentation.
     #[serde(skip)]
     about: String,
     /// File and line.
     place: String,
     parameters: Vec<Parameter>,
-    /// What it does, where that is more than it says.
+    /// What it does, if its text does not say everything.
     does: Option<String>,
-    /// The first use of it in the features.
+    /// Its first use in the features.
     example: Option<Example>,
     /// How many scenarios use it.
     uses: usize,
 }
 
-/// What a step takes at one place of its text, or below it.
+/// A parameter of a step, in its text or below it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Parameter {
     name: String,
     takes: String,
 }
 
-/// A step as a feature has it, without its keyword.
+/// A step as a feature uses it, without its keyword.
 #[derive(Clone, Debug, Serialize)]
 struct Example {
     text: String,
@@ -72,10 +71,11 @@ struct Example {
     place: String,
 }
 
-/// All steps, as text or as JSON.
+/// Lists all steps, as text or as JSON.
 ///
 /// # Errors
-/// The features or the sources cannot be read, or the sources are no longer what this program was built from.
+/// Returns an error if the features or the sources cannot be read, or if a source has changed since this program was
+/// built.
 pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
     let mut uses = uses(&ClaimSuite::read(root)?.features);
     let entry = |source: Source| Entry::of(&source, uses.remove(&source.place));
@@ -90,12 +90,12 @@ pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
 /// How the features use one step.
 struct Uses {
     first: Example,
-    /// What the first use has below its text.
+    /// The table below the text of the first use.
     below: Option<Parameter>,
     scenarios: usize,
 }
 
-/// The steps that the features use, by their places in the code.
+/// Finds the steps that the features use, by their places in the code.
 fn uses(features: &[FeatureFile]) -> HashMap<Location, Uses> {
     let mut uses: HashMap<Location, Uses> = HashMap::new();
     for file in features {
@@ -158,7 +158,7 @@ fn takes(source: &Source, name: String) -> anyhow::Result<Parameter> {
 }
 
 impl Catalogue {
-    /// A paragraph for each step, below what its module is about.
+    /// Prints a paragraph for each step, below the description of its module.
     fn show(&self) -> String {
         let mut out = String::new();
         let mut module = "";
@@ -198,9 +198,9 @@ impl Catalogue {
     }
 }
 
-/// What to write instead of a step that nobody wrote.
+/// Suggests what to write instead of an undefined step.
 pub fn instead_of(step: &Step) -> String {
-    // Where the sources are not at hand, there is nothing to offer.
+    // Without the sources, there is nothing to suggest.
     let sources = source::all().unwrap_or_default();
     let typed = without_values(&step.value);
     let likeness = |step: &str| strsim::normalized_damerau_levenshtein(&typed, &without_values(step));
@@ -219,7 +219,7 @@ pub fn instead_of(step: &Step) -> String {
     }
 }
 
-/// A step's text with the kinds of its values in their place: what they are does not make steps alike or unlike.
+/// Replaces the values in a step's text by their types, so that values do not make steps similar or different.
 fn without_values(text: &str) -> String {
     let quoted = [("string", "\"[^\"]*\"")].into_iter();
     let kinds = quoted.chain(KINDS.iter().map(|kind| (kind.name, kind.regexp))).chain([("int", r"\d+")]);

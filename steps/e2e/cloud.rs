@@ -1,4 +1,4 @@
-//! Steps about the device's place in the cloud: sections A.5, A.10 and A.11 of the annex.
+//! Steps about the device as an instance in AWS: sections A.5, A.10 and A.11 of the annex.
 
 use assay::base::unit::Unit;
 use assay::measurement::Value;

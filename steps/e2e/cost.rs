@@ -1,4 +1,4 @@
-//! Steps about what the whole of it costs and takes: sections A.8 and A.11.
+//! Steps about cost and time of the whole run: sections A.8 and A.11 of the annex.
 
 use assay::base::unit::Unit;
 use assay::verdict::Rule;

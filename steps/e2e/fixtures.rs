@@ -1,4 +1,4 @@
-//! The nouns of the features: each is made when the first scenario asks for it, once, and shared by all.
+//! Makes what scenarios share: each fixture once, when the first scenario needs it.
 
 mod baselines;
 mod cloud;
@@ -43,14 +43,14 @@ pub use trials::{Condition, Limits, TrialSpec};
 /// The workload under test, or one of our guests.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Guest {
-    /// What `--image` names, or `guest/hello`.
+    /// The workload that `--image` names, or `guest/hello`.
     Workload,
     /// A guest by its name in `guest/`.
     Named(String),
 }
 
 impl Guest {
-    /// Its name in samples and images.
+    /// Returns its name in samples and images.
     pub fn name(&self) -> &str {
         match self {
             Guest::Workload => "workload",
@@ -59,49 +59,49 @@ impl Guest {
     }
 }
 
-/// What the lab is told at the start.
+/// The configuration of a run's fixtures.
 pub struct RunConfig {
-    /// What the surroundings say.
+    /// The settings from the environment.
     pub settings: Settings,
     /// The architecture of the machines.
     pub arch: Arch,
-    /// Where the device is, if that is the cloud.
+    /// The cloud, if the device is an instance there.
     pub rented: Option<Rented>,
-    /// Where the device is, if that is somebody else's machine.
+    /// The remote machine or this host, if the device is one of them.
     pub found: Option<RemoteHost>,
-    /// `--image`.
+    /// The value of `--image`.
     pub image: Option<String>,
-    /// `--runs`.
+    /// The value of `--runs`.
     pub runs: u32,
-    /// `--keep`.
+    /// Whether `--keep` was given.
     pub keep: bool,
-    /// How many jobs may be under way at once; as many as this host has room for if nobody says.
+    /// How many jobs may run at once; by default as many as this host has capacity for.
     pub concurrency: Option<u16>,
-    /// What `--features` names.
+    /// The workload that `--suite` names.
     pub own: Option<Workload>,
 }
 
-/// What is going to be asked for by scenarios that share it.
+/// Which shared fixtures the planned scenarios will need.
 #[derive(Clone, Copy, Debug)]
 pub struct Prewarm {
-    /// The device.
+    /// Whether they need the device.
     pub device: bool,
-    /// The workload's run as the annex deploys it.
+    /// Whether they need the workload's run as the annex deploys it.
     pub annex_run: bool,
-    /// Its repetitions.
+    /// Whether they need its repetitions.
     pub repeated: bool,
-    /// Its runs without any limit.
+    /// Whether they need its runs without any limit.
     pub unlimited: bool,
-    /// Its runs beside a conventional container's.
+    /// Whether they need its runs beside a conventional container's.
     pub beside: bool,
 }
 
-/// Where the nouns of a scenario come from: what it measures on machines is its own, or that of all scenarios with the
-/// tag `@shared`; everything else is there once in a run.
+/// Provides a scenario's fixtures. What a scenario measures on machines belongs to it alone, or to all scenarios with
+/// the tag `@shared`; everything else exists once in a run.
 #[derive(Clone)]
 pub struct Fixtures {
     hall: Arc<SharedFixtures>,
-    /// The scenario that measures for itself: `a6_service:77`.
+    /// The scenario that measures for itself, such as `a6_service:77`.
     scenario: Option<Arc<str>>,
 }
 
@@ -113,7 +113,7 @@ impl Deref for Fixtures {
     }
 }
 
-/// What there is once in a run.
+/// What exists once in a run.
 pub struct SharedFixtures {
     orders: RunConfig,
     evidence: Arc<EvidenceWriter>,
@@ -128,7 +128,7 @@ pub struct SharedFixtures {
     public: OnceMap<Arc<Public>>,
     published: OnceMap<Arc<str>>,
     subjects: OnceMap<SampleSet>,
-    /// Which scenario has a name for something that it measured.
+    /// Which scenario was the first to use a name for a measurement.
     names: Mutex<HashMap<String, Option<Arc<str>>>>,
     opened: Timestamp,
     attempt: AtomicU32,
@@ -137,7 +137,7 @@ pub struct SharedFixtures {
 static CURRENT: OnceLock<Fixtures> = OnceLock::new();
 
 impl Fixtures {
-    /// Opens the lab of this run.
+    /// Opens the fixtures of this run.
     pub fn open(orders: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
         let progress = context.progress.clone();
         let room = HostCapacity::measured(orders.concurrency);
@@ -170,22 +170,22 @@ impl Fixtures {
         CURRENT.get_or_init(|| Fixtures { hall: Arc::new(hall), scenario: None }).clone()
     }
 
-    /// The lab of this run, for all scenarios that share what they measure.
+    /// Returns the fixtures of this run, for all scenarios that share what they measure.
     pub fn current() -> anyhow::Result<Fixtures> {
         CURRENT.get().cloned().context("the lab is not open yet")
     }
 
-    /// The same lab for a scenario that measures for itself.
+    /// Returns the same fixtures for a scenario that measures for itself.
     pub fn of_its_own(&self, scenario: &str) -> Fixtures {
         Fixtures { hall: self.hall.clone(), scenario: Some(scenario.into()) }
     }
 
-    /// Whether what is measured here is that of all scenarios that share it.
+    /// Returns whether measurements made here are shared by scenarios.
     fn is_shared(&self) -> bool {
         self.scenario.is_none()
     }
 
-    /// From here on, everything is measured anew, and what could not be made is tried again.
+    /// Repeats all measurements from here on, and retries what could not be made.
     pub fn try_again(&self) {
         self.attempt.fetch_add(1, Ordering::Relaxed);
         self.subjects.forget();
@@ -197,8 +197,8 @@ impl Fixtures {
         self.machines.renew();
     }
 
-    /// A name for something that is measured, which no other attempt uses, and no other scenario that measures the same
-    /// for itself.
+    /// Returns a name for a measurement that differs between attempts, and between scenarios that measure the same for
+    /// themselves.
     fn named(&self, name: &str) -> String {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = names.entry(name.to_owned()).or_insert_with(|| self.scenario.clone());
@@ -212,30 +212,30 @@ impl Fixtures {
         }
     }
 
-    /// What the time went into until now.
+    /// Returns how the time was spent so far.
     pub fn time(&self) -> Summary {
         self.schedule.summary()
     }
 
-    /// The machines of this run.
+    /// Returns the machines of this run.
     pub fn machines(&self) -> &Machines {
         &self.machines
     }
 
-    /// Has what machines of this host come of, if some are going to be asked for, so that places on the host are given in the
-    /// order in which they are asked for. Who asks will be told what went wrong with it.
+    /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order.
+    /// Errors are reported to the first scenario that uses it.
     pub async fn get_ready(&self, ahead: Prewarm) {
         if ahead.device && self.machines.come_of_here() {
             let _ = self.machines.native().await;
         }
     }
 
-    /// Starts at once what takes longest of what is shared, ahead of all that is not: the device and the annex's own run,
-    /// and then the runs of several in a row.
+    /// Starts the slowest shared work at once, ahead of everything that is not shared: the device and the annex's own
+    /// run, then the series of several runs.
     pub async fn begin(&self, ahead: Prewarm) {
         let device = async {
             if ahead.device {
-                // Who needs it will be told what went wrong with it; so below.
+                // An error is reported to the scenario that needs the device; likewise below.
                 let _ = self.machines.facts().await;
             }
             if ahead.annex_run {
@@ -261,7 +261,7 @@ impl Fixtures {
         tokio::join!(Box::pin(device), Box::pin(unlimited), Box::pin(beside), Box::pin(repeated));
     }
 
-    /// Loads the image that `--image` names, if one is named, before anything else is started.
+    /// Loads the image that `--image` names, if any, before anything else is started.
     pub async fn take_in_image(&self) -> anyhow::Result<()> {
         if let Some(reference) = &self.orders.image {
             let image = match baseline::named(reference) {
@@ -273,7 +273,7 @@ impl Fixtures {
         Ok(())
     }
 
-    /// A guest's module: built from a clean tree, or taken out of the image under test.
+    /// Returns a guest's module: built from a clean tree, or taken from the image under test.
     async fn module(&self, guest: &Guest) -> anyhow::Result<Arc<Module>> {
         let make = async {
             if let (Guest::Workload, Some(image)) = (guest, self.given.get()) {
@@ -287,7 +287,7 @@ impl Fixtures {
         self.modules.get(guest.name(), make).await
     }
 
-    /// A guest's image, by a recipe that has a name.
+    /// Returns a guest's image, built by a named recipe.
     async fn image(&self, guest: &Guest, variant: &str, recipe: &Recipe) -> anyhow::Result<Arc<Image>> {
         let make = async {
             let image = match (guest, self.given.get()) {
@@ -299,7 +299,7 @@ impl Fixtures {
                 }
             };
             if (guest, variant) == (&Guest::Workload, "") {
-                // What the whole run is about: its evidence names it once, beside what each sample says.
+                // The image that the whole run is about: the evidence names it once, in addition to every sample.
                 let named = self.orders.image.as_deref().unwrap_or("guest/hello");
                 self.evidence.note(serde_json::json!({ "image": { "name": named, "digest": image.layout.digest } }))?;
             }
@@ -320,7 +320,7 @@ impl Fixtures {
         self.registry.get("registry", make).await
     }
 
-    /// What is measured on a machine: once for all that share it, once for each scenario that does not.
+    /// Returns what is measured on a machine: once for all scenarios that share it, and once for each other scenario.
     async fn measured(
         &self,
         key: &str,
@@ -330,13 +330,13 @@ impl Fixtures {
         self.once(&key, Box::pin(make)).await
     }
 
-    /// A subject, made by the first who asks for it; it knows the commands that were run for it.
+    /// Makes a sample set on the first request; it records the commands that were run for it.
     async fn once(
         &self,
         key: &str,
         make: impl Future<Output = anyhow::Result<SampleSet>>,
     ) -> anyhow::Result<SampleSet> {
-        // As in the memo.
+        // Boxed for the same reason as in the once map.
         let make = Box::pin(make);
         let make = async {
             let (made, commands) = noting_commands(make).await;
@@ -345,7 +345,7 @@ impl Fixtures {
         self.subjects.get(key, make).await
     }
 
-    /// Makes evidence of readings that were taken just now on a machine, and a subject of that.
+    /// Records readings that were taken just now on a machine as evidence, and returns their sample set.
     fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<SampleSet> {
         let (name, now) = (self.named(name), Timestamp::now());
         let samples = self.evidence.record(&name, machine, readings.into_iter().map(|reading| (now, reading)))?;
@@ -354,8 +354,8 @@ impl Fixtures {
         Ok(SampleSet { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
-    /// Saves what the machines have to say and shuts them down; what else was made goes with the ledger, or is removed
-    /// from the cloud by who opened it.
+    /// Saves the machines' journals and shuts the machines down; everything else is removed with the cleanup journal,
+    /// or from the cloud by the code that opened it.
     pub async fn close(&self) {
         self.machines.close().await;
     }

@@ -1,4 +1,4 @@
-//! Steps about guests and their modules: sections A.2 of the annex.
+//! Steps about guests and their modules: section A.2 of the annex.
 
 use assay::base::unit::Unit;
 use assay::measurement::Value;

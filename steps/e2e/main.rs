@@ -1,4 +1,4 @@
-//! The annex, put to the proof: plans, runs the features with cucumber, judges, and leaves the evidence.
+//! Tests the annex's claims: plans, runs the features with cucumber, judges, and writes the evidence.
 
 mod catalogue;
 mod fixtures;
@@ -10,7 +10,7 @@ mod multi_target;
 mod tools;
 mod traced;
 mod world;
-// The steps, by subject.
+// The steps, by topic.
 mod baseline;
 mod podman_run;
 mod cloud;

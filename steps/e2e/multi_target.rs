@@ -1,4 +1,4 @@
-//! Several targets in one run: this program once for each, one after the other, and their bundles merged into one.
+//! Runs several targets: this program once for each, one after the other, and merges their bundles into one.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -24,31 +24,31 @@ use crate::options::Options;
 use crate::run::{Run, RunError, Signals, infrastructure, usage};
 use crate::run_scenarios::say;
 
-/// How long what a run has printed is waited for when it is over: something that it started may still hold the pipe.
+/// How long to wait for the last output of a run that is over: something that it started may still hold the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Options that each run is given its own of; they have a value.
+/// Options that each run gets its own value of; all of them take a value.
 const OWN: [&str; 2] = ["--target", "--evidence"];
 
-/// Options that targets of one kind alone are given.
+/// Options that only apply to targets of one kind.
 struct Special {
     is: fn(&TargetSpec) -> bool,
-    /// Those that have a value.
+    /// Those that take a value.
     valued: &'static [&'static str],
     flag: &'static str,
-    /// The same run without them.
+    /// Returns the same options without them.
     without: fn(Options) -> Options,
 }
 
 const SPECIAL: [Special; 2] = [
-    // What is paid for.
+    // EC2, which is billed.
     Special {
         is: |target| *target == TargetSpec::Ec2,
         valued: &["--max-cost", "--time-limit", "--subnet"],
         flag: "--spot",
         without: |options| Options { max_cost: None, time_limit: None, spot: false, subnet: None, ..options },
     },
-    // Somebody else's machine.
+    // A remote machine.
     Special {
         is: |target| matches!(target, TargetSpec::Ssh { .. }),
         valued: &["--host-key"],
@@ -57,11 +57,11 @@ const SPECIAL: [Special; 2] = [
     },
 ];
 
-/// Puts the claims to the proof on each of the targets. Gives the exit status: the worst of them.
+/// Tests the claims on each of the targets. Returns the worst of their exit statuses.
 pub fn prove(options: &Options) -> Result<ExitStatus, RunError> {
     let settings = Settings::read().map_err(usage)?;
     let targets = targets(options, &settings).map_err(usage)?;
-    // A mistake about the last of them is told before the first runs.
+    // A mistake about the last target is reported before the first one runs.
     for (place, target) in targets.iter().enumerate() {
         if options.plan && place > 0 {
             say("");
@@ -75,7 +75,7 @@ pub fn prove(options: &Options) -> Result<ExitStatus, RunError> {
     runtime.block_on(in_turn(options, &settings, &targets))
 }
 
-/// The targets that are named, each once.
+/// Returns the targets that were named, each of which may be named once.
 fn targets(options: &Options, settings: &Settings) -> anyhow::Result<Vec<TargetSpec>> {
     let mut targets: Vec<TargetSpec> = Vec::new();
     for name in &options.target {
@@ -86,19 +86,19 @@ fn targets(options: &Options, settings: &Settings) -> anyhow::Result<Vec<TargetS
     Ok(targets)
 }
 
-/// The options of the run on one of the targets.
+/// Returns the options of the run on one of the targets.
 fn of_target(options: &Options, target: &TargetSpec, all: &[TargetSpec]) -> Options {
     let own = Options { target: vec![target.to_string()], ..options.clone() };
     not_for(target, all).into_iter().fold(own, |own, special| (special.without)(own))
 }
 
-/// The options that are for others of the targets: where they are for none of them, they are for each, and each says that
-/// they are misplaced.
+/// Returns the options that apply only to others of the targets. Options that apply to none of the targets are given to
+/// each, which reports them as misplaced.
 fn not_for(target: &TargetSpec, all: &[TargetSpec]) -> Vec<&'static Special> {
     SPECIAL.iter().filter(|special| !(special.is)(target) && all.iter().any(special.is)).collect()
 }
 
-/// The arguments that a run of its own is given too.
+/// Returns the arguments that are passed on to the run on one target.
 fn handed_on(arguments: impl Iterator<Item = String>, not_for: &[&Special]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut arguments = arguments.peekable();
@@ -156,14 +156,14 @@ async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec])
     Ok(worst(&statuses))
 }
 
-/// Of several exit statuses the worst: a claim fails, a mistake, something could not be judged.
+/// Returns the worst of several exit statuses: a claim fails, then a mistake, then something could not be judged.
 fn worst(statuses: &BTreeSet<ExitStatus>) -> ExitStatus {
     let order = [ExitStatus::Failed, ExitStatus::Usage, ExitStatus::Inconclusive];
     order.into_iter().find(|status| statuses.contains(status)).unwrap_or(ExitStatus::Success)
 }
 
-/// Starts the run on a target. It leads a process group of its own, so that Ctrl-C reaches it once, through us; and it is
-/// told to end should we be killed.
+/// Starts the run on a target. It leads its own process group, so that Ctrl-C reaches it once, through us; it gets
+/// SIGTERM if we are killed.
 fn start(target: &TargetSpec, evidence: &Path, not_for: &[&Special]) -> anyhow::Result<Child> {
     let own = std::env::current_exe().context("this program cannot find itself")?;
     let mut command = match programs::find("setpriv") {
@@ -180,8 +180,8 @@ fn start(target: &TargetSpec, evidence: &Path, not_for: &[&Special]) -> anyhow::
     command.spawn().with_context(|| format!("the run on {target} cannot be started"))
 }
 
-/// Waits for the end of a run, shows what it prints, and hands it every signal. Gives its exit status, and whether there
-/// was a signal.
+/// Waits for the end of a run, relays what it prints, and passes on every signal. Returns its exit status, and whether
+/// there was a signal.
 async fn watch(mut child: Child, target: &TargetSpec, signals: &mut Signals) -> anyhow::Result<(ExitStatus, bool)> {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     let shown = [
@@ -194,7 +194,7 @@ async fn watch(mut child: Child, target: &TargetSpec, signals: &mut Signals) -> 
             status = child.wait() => break status?,
             () = signals.any() => {
                 interrupted = true;
-                // One that is over meanwhile needs no signal.
+                // A run that has ended meanwhile needs no signal.
                 let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
             }
         }
@@ -205,7 +205,7 @@ async fn watch(mut child: Child, target: &TargetSpec, signals: &mut Signals) -> 
     Ok((ExitStatus::from_code(status.code()), interrupted))
 }
 
-/// Each line with the target before it.
+/// Relays each line, with the target before it.
 async fn relay(from: impl AsyncRead + Unpin, target: TargetSpec, show: fn(String)) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -213,7 +213,7 @@ async fn relay(from: impl AsyncRead + Unpin, target: TargetSpec, show: fn(String
     }
 }
 
-/// A line on standard error; nobody need be reading it.
+/// Prints a line on standard error, even if nothing reads it.
 fn note(line: String) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

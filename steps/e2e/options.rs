@@ -1,4 +1,4 @@
-//! What users type after `cargo test --test e2e --`.
+//! The options of `cargo test --test e2e --`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,76 +15,77 @@ use assay::targets::instance_spec::{InstanceSpec, MINUTES};
 use clap::Parser;
 use cucumber::gherkin::tagexpr::TagOperation;
 
-/// Puts the claims of the annex to the proof and says which hold.
+/// Tests the claims of the annex and reports which hold.
 ///
-/// Exit status: 0 every claim that ran holds or is a declared known deviation; 1 a claim fails, or its control does not
-/// fail; 2 the options or the features are wrong; 3 inconclusive: the infrastructure let us down.
+/// Exit status: 0 if every claim that ran holds or is a declared known deviation; 1 if a claim fails, or a control
+/// passes; 2 if the options or the features are wrong; 3 if the result is inconclusive because of the infrastructure.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "e2e", version)]
 pub struct Options {
-    /// Where to run: vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port], ec2; several are run one after the other
-    /// and reported side by side [default: vm; env: ASSAY_TARGET]
+    /// Where to run: vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port], ec2; several targets run one after the
+    /// other and are reported side by side [default: vm; env: ASSAY_TARGET]
     #[arg(long)]
     pub target: Vec<String>,
-    /// The folder of a workload of your own, as `assay init` makes one: run what it claims [default: the annex]
+    /// The folder of a workload of your own, as `assay init` creates it: test its claims [default: the annex]
     #[arg(long, value_name = "DIR")]
     pub suite: Option<PathBuf>,
-    /// The workload under test: oci:FOLDER, oci-archive:FILE or a registry's reference, or debian-package:mosquitto
+    /// The workload under test: oci:FOLDER, oci-archive:FILE, a registry reference, or debian-package:mosquitto
     /// [default: built from guest/hello, or what the folder of --suite names]
     #[arg(long, value_name = "REF")]
     pub image: Option<String>,
-    /// Say what would run, what would not, and why; run nothing
+    /// Print what would run, what would not, and why; run nothing
     #[arg(long)]
     pub plan: bool,
-    /// List every step that features may use, with what it takes and an example; run nothing
+    /// List every step that features may use, with its parameters and an example; run nothing
     #[arg(long, conflicts_with = "plan")]
     pub steps: bool,
-    /// With --steps: as an object for programs
+    /// With --steps: print JSON
     #[arg(long, requires = "steps")]
     pub json: bool,
-    /// Leave the machines up where something did not hold, and say how to enter them
+    /// Leave the machines running if something did not hold, and print how to log in to them
     #[arg(long)]
     pub keep: bool,
-    /// Run a part of the claims: the first of three is 1/3
+    /// Run one part of the claims: 1/3 is the first of three
     #[arg(long, value_name = "M/N")]
     pub shard: Option<Shard>,
-    /// How often the memory of the workload is measured, the run as the annex deploys it being the first
+    /// How often to measure the workload's memory; the run as the annex deploys it is the first
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
-    /// How often to try again what did not come out as it should; what holds only then is inconclusive, as flaky
+    /// Number of retries for scenarios that fail or are inconclusive; a claim that holds only on a retry is reported as
+    /// flaky (inconclusive)
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10))]
     pub retries: u32,
     /// The folder for the evidence; new or empty [default: target/assay/<run-id>]
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
-    /// With ec2: what the run may cost, in dollars; it is not begun if it could cost more [default: 0.05]
+    /// With ec2: what the run may cost, in dollars; a run that could cost more is not started [default: 0.05]
     #[arg(long, value_name = "DOLLARS")]
     pub max_cost: Option<Dollars>,
-    /// With ec2: the instance ends itself after so many minutes [default: 60]
+    /// With ec2: the instance ends itself after this many minutes [default: 60]
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(MINUTES))]
     pub time_limit: Option<u64>,
-    /// With ec2: an instance at the price of the moment, which may be taken away
+    /// With ec2: use a spot instance, which AWS may take away
     #[arg(long)]
     pub spot: bool,
-    /// With ec2: where to start the instance [default: the default VPC]
+    /// With ec2: the subnet to start the instance in [default: the default VPC]
     #[arg(long, value_name = "ID", value_parser = subnet)]
     pub subnet: Option<String>,
-    /// With ssh://…: the fingerprint of its host key, as SHA256:…, where no known_hosts has the key
+    /// With ssh://…: the fingerprint of the host key, as SHA256:…, if no known_hosts file has the key
     #[arg(long, value_name = "FINGERPRINT")]
     pub host_key: Option<String>,
-    /// With ssh://…: install there what the run needs, and remove it again at the end
+    /// With ssh://…: install what the run needs, and remove it again at the end
     #[arg(long)]
     pub provision: bool,
-    /// Sign the run's attestation with this SSH key (a private one, or the public one of a key in the agent)
+    /// Sign the run's attestation with this SSH key (a private key, or the public key of one in the agent)
     #[arg(long, value_name = "KEY")]
     pub sign: Option<PathBuf>,
-    /// Only scenarios whose tags match, e.g. "@A6-4 or @A7-1"
+    /// Run only scenarios whose tags match, e.g. "@A6-4 or @A7-1"
     #[arg(long, short, value_name = "EXPR", conflicts_with = "name")]
     pub tags: Option<TagOperation>,
-    /// Only scenarios whose name matches
+    /// Run only scenarios whose name matches
     #[arg(long, short, value_name = "REGEX")]
     pub name: Option<regex::Regex>,
-    /// How many scenarios, and machines at work, may be under way at once [default: what this host has room for]
+    /// How many scenarios, and machines at work, may be active at once [default: what this host has capacity for]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: Option<u16>,
     /// Stop after the first scenario that does not hold
@@ -93,11 +94,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// The folder whose `features/` are run: the project's own, or that of a workload, which also says which image that
-    /// is, unless an option does.
+    /// Returns the folder whose `features/` are run: the project's own, or that of a workload, which also names the
+    /// image unless an option does.
     ///
     /// # Errors
-    /// It is no workload's.
+    /// Returns an error if the folder is not a workload's.
     pub fn folder(&mut self, settings: &Settings) -> anyhow::Result<(PathBuf, Option<Workload>)> {
         let Some(folder) = self.suite.clone() else { return Ok((settings.root.clone(), None)) };
         let workload = Workload::read(&folder)?;
@@ -105,10 +106,10 @@ impl Options {
         Ok((folder, Some(workload)))
     }
 
-    /// The way to a machine that somebody else runs; `None` where the target is none.
+    /// Returns how to reach the remote machine or this host; `None` if neither is the target.
     ///
     /// # Errors
-    /// An option is about such a machine, and the target is none.
+    /// Returns an error if an option applies only to a remote machine and the target is not one.
     pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<RemoteAccess>> {
         let remote = matches!(target, TargetSpec::Ssh { .. });
         for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
@@ -119,10 +120,11 @@ impl Options {
         Ok(target.is_found().then(way))
     }
 
-    /// What a run on this target orders in the cloud, priced; `None` where it orders nothing.
+    /// Estimates the cost of what a run on this target orders in the cloud; `None` if it orders nothing.
     ///
     /// # Errors
-    /// What is ordered has no price or costs too much; or an option is about what this target does not order.
+    /// Returns an error if what is ordered has no price or costs too much, or if an option does not apply to this
+    /// target.
     pub fn quote(&self, target: &TargetSpec, settings: &Settings) -> anyhow::Result<Option<Estimate>> {
         if *target != TargetSpec::Ec2 {
             let given = [
@@ -149,7 +151,7 @@ impl Options {
     }
 }
 
-/// The id of a subnet, as AWS writes it.
+/// Parses the id of a subnet, as AWS writes it.
 fn subnet(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix("subnet-").filter(|digits| !digits.is_empty());
     match digits.is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))) {

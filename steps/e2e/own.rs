@@ -1,5 +1,4 @@
-//! Steps about a workload of your own, as its folder deploys it (`--suite DIR`): with its own Quadlet, or with one thing
-//! of that changed, for controls.
+//! Steps about a workload of your own (`--suite DIR`): with its own Quadlet, or with one thing changed for controls.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ fn held(time: DurationWord) -> Until {
     Until::Held(Duration::from_secs_f64(time.0.value()))
 }
 
-/// One that is up and has not said a word may only be slow, where the CPU is emulated.
+/// Returns an error if the workload is up but has printed nothing on an emulated CPU, where it may only be slow.
 async fn has_had_time_to_speak(world: &ScenarioWorld) -> anyhow::Result<()> {
     let is = |probe: &str, text: &str| world.value(probe) == Some(&Value::from(text));
     if is("unit.state", "active") && is("log.text", journal::SILENT) {
@@ -47,13 +46,13 @@ async fn ran_for(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Resul
     about_own(world, Change::Nothing, held(time)).await
 }
 
-/// With that as its limit on memory, on a machine of its own.
+/// With that as its memory limit, on a separate machine.
 #[when(expr = "the workload has run for {duration} within {size} of memory")]
 async fn ran_within_memory(world: &mut ScenarioWorld, time: DurationWord, size: SizeWord) -> anyhow::Result<()> {
     about_own(world, Change::Memory(size.0), held(time)).await
 }
 
-/// With that as its limit on CPU, on a machine of its own.
+/// With that as its CPU limit, on a separate machine.
 #[when(expr = "the workload has run for {duration} within {percent} of a CPU")]
 async fn ran_within_cpu(world: &mut ScenarioWorld, time: DurationWord, share: PercentWord) -> anyhow::Result<()> {
     about_own(world, Change::Cpu(share.0), held(time)).await
@@ -64,8 +63,8 @@ async fn started_empty(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     about_own(world, Change::Program, Until::Stopped(1)).await
 }
 
-/// A line of it has that in it; of a long log, one of the first 16 KiB. Not judged where the CPU is emulated and the workload
-/// is up but has said nothing yet.
+/// Looks for a line that contains the text; in a long log, only in the first 16 KiB. Not judged if the CPU is emulated
+/// and the workload is up but has printed nothing yet.
 #[then(expr = "its log says {string}")]
 async fn log_says(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
     has_had_time_to_speak(world).await?;

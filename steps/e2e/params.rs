@@ -1,4 +1,4 @@
-//! The kinds of words that steps take from a feature's text.
+//! Defines the types of words that steps take from a feature's text.
 
 use std::str::FromStr;
 
@@ -6,18 +6,18 @@ use assay::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
 use cucumber::Parameter;
 use serde::Serialize;
 
-/// A kind of words, as `assay steps` and the settings of editors say what it is.
+/// A type of words, as `assay steps` and the settings of editors describe it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Kind {
-    /// How expressions call it: `{size}`.
+    /// Its name in expressions, as in `{size}`.
     pub name: &'static str,
-    /// What it looks like.
+    /// The pattern that it matches.
     pub regexp: &'static str,
-    /// What it is, in words.
+    /// Its description in words.
     pub takes: &'static str,
 }
 
-/// A type for each kind, and [`KINDS`], which says of all of them what their comments say.
+/// Defines a type for each kind, and [`KINDS`], which collects their comments.
 macro_rules! kinds {
     ($(#[doc = $takes:literal] $type:ident($inner:ty), $name:literal, $regexp:literal;)+) => {
         $(
@@ -35,7 +35,7 @@ macro_rules! kinds {
             }
         )+
 
-        /// The kinds of our own.
+        /// The types that this suite defines.
         pub const KINDS: &[Kind] = &[$(Kind { name: $name, regexp: $regexp, takes: $takes.trim_ascii_start() }),+];
     };
 }
@@ -51,7 +51,7 @@ kinds! {
     DollarsWord(Dollars), "dollars", r"\$[\d.]+";
 }
 
-/// What the kinds take that cucumber brings: by name.
+/// What cucumber's built-in types take, by name.
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("string", "text in quotes, such as \"hello\""),
     ("int", "a whole number, such as 3"),

@@ -1,4 +1,4 @@
-//! Steps about images that are run by hand, with `podman run`: sections A.2 and A.5 of the annex.
+//! Steps about images that are run with `podman run`: sections A.2 and A.5 of the annex.
 
 use assay::base::unit::Unit;
 use assay::verdict::Rule;

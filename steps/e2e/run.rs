@@ -1,4 +1,4 @@
-//! One run of the suite: plan first, then run, and leave nothing behind however it ends.
+//! Plans, runs and finishes one run of the suite, and cleans up however the run ends.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,52 +33,52 @@ use crate::tools::{self, Home};
 use crate::{catalogue, traced};
 use assay::evidence::run_state::RunState;
 
-/// For the thread that runs the scenarios.
+/// The stack size of the thread that runs the scenarios.
 const STACK: usize = 256 << 20;
 
-/// Why a run does not come to verdicts.
+/// Why a run ends without verdicts.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The user's to mend: exit status 2.
+    /// An error that the user can correct: exit status 2.
     #[error("{0:#}")]
     Usage(anyhow::Error),
-    /// The surroundings': exit status 3.
+    /// An error of the environment: exit status 3.
     #[error("{0:#}")]
     Infrastructure(anyhow::Error),
 }
 
-/// An error of whoever started the run.
+/// Wraps an error that the user can correct.
 pub fn usage<E: Into<anyhow::Error>>(error: E) -> RunError {
     RunError::Usage(error.into())
 }
 
-/// An error of the surroundings.
+/// Wraps an error of the environment.
 pub fn infrastructure<E: Into<anyhow::Error>>(error: E) -> RunError {
     RunError::Infrastructure(error.into())
 }
 
-/// A run that is planned and may begin.
+/// A run that is planned and ready to begin.
 pub struct Run {
     options: Options,
     settings: Settings,
     target: TargetSpec,
     arch: Arch,
-    /// What has the features.
+    /// The folder that contains `features/`.
     folder: PathBuf,
     own: Option<Workload>,
     annex: ClaimSuite,
     plan: Plan,
     quote: Option<Estimate>,
-    /// The machine of somebody else's that it runs on.
+    /// The remote machine or this host, if one of them is the target.
     found: Option<RemoteHost>,
 }
 
-/// What a run came to.
+/// The result of a run.
 struct Outcome {
     verdicts: Verdicts,
-    /// What its time went into.
+    /// How its time was spent.
     time: Summary,
-    /// What is left in the cloud, and how to remove it.
+    /// What could not be removed from AWS, and how to remove it.
     resists: Option<String>,
 }
 
@@ -89,19 +89,19 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From now on they do not end the process.
+    /// Starts to listen; from then on, these signals no longer end the process.
     pub fn listen() -> std::io::Result<Signals> {
         Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub async fn any(&mut self) {
         tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
     }
 }
 
 impl Run {
-    /// Reads everything and plans; `None` where the plan, or the list of steps, was all that was asked for.
+    /// Reads everything and plans the run; returns `None` if only the plan or the list of steps was asked for.
     pub fn prepare(mut options: Options) -> Result<Option<Run>, RunError> {
         let settings = Settings::read().map_err(usage)?;
         let (folder, own) = options.folder(&settings).map_err(usage)?;
@@ -142,7 +142,7 @@ impl Run {
         if options.plan {
             quote.iter().for_each(|quote| say(report::order(quote, &settings.stand_in).trim_end()));
             say(report::plan(&plan, &target).trim_end());
-            // What it lacks, all of that rests on.
+            // The whole plan depends on what the machine lacks, so that is reported too.
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
         }
@@ -155,16 +155,16 @@ impl Run {
         Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote, found }))
     }
 
-    /// Runs the plan. Gives the exit status.
+    /// Runs the plan and returns the exit status.
     pub fn run(self) -> Result<ExitStatus, RunError> {
         let id = new_run_id();
-        // Before there is any thread: see the function.
+        // Must come before any thread is started: see the function.
         registry::point_testcontainers_at(&registry::socket(&id)).map_err(infrastructure)?;
-        // The futures of sixty scenarios are deep, and deeper still without optimisation.
+        // The futures of sixty scenarios nest deeply, and more deeply still without optimisation.
         let whole = std::thread::Builder::new().stack_size(STACK).spawn(move || {
             let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
             let exit = runtime.block_on(self.in_runtime(id));
-            // A thread that hangs in a system call must not keep the process.
+            // A thread that hangs in a system call must not keep the process alive.
             runtime.shutdown_timeout(Duration::from_secs(2));
             exit
         });
@@ -188,19 +188,19 @@ impl Run {
         let runs = self.settings.runs.clone();
         let evidence = EvidenceWriter::create(&runs, self.options.evidence.as_deref(), &id);
         let evidence = Arc::new(evidence.map_err(usage)?);
-        // First of all: what is written from here on has no secret of the environment in it.
+        // Comes first: secrets of the environment are redacted from everything that is written from here on.
         self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         evidence.note(self.facts()).map_err(infrastructure)?;
         evidence.keep_features(&self.folder).map_err(infrastructure)?;
         let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
         let target = self.target.clone();
         let verdicts = Box::pin(self.proven(id, evidence.clone(), cleanup.clone(), progress.clone())).await;
-        // However that ended: nothing outlives the run.
+        // However the run ended, nothing may outlive it.
         for trouble in cleanup.close() {
             progress.say(format!("could not be removed: {trouble}"));
         }
         if let Err(RunError::Usage(_)) = &verdicts {
-            // Nothing was judged: there is no evidence of anything.
+            // Nothing was judged, so there is no evidence to keep.
             evidence.discard(&runs);
         }
         let Outcome { verdicts, time, resists } = verdicts?;
@@ -208,7 +208,7 @@ impl Run {
         evidence.end().map_err(infrastructure)?;
         let bundle = EvidenceBundle::open(evidence.folder()).map_err(infrastructure)?;
         let mut unreported = finalize::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
-        // One that could not be made is told with what else was not reported.
+        // If there is no summary, `unreported` already says so.
         if let (Some(page), Ok(summary)) = (&job_summary, bundle.folder.text(report::SUMMARY)) {
             report::publish(summary.as_bytes(), page).map_err(infrastructure)?;
         }
@@ -219,7 +219,7 @@ impl Run {
         report::advice(&verdicts, &target).iter().for_each(|advice| say(&format!("\n{advice}")));
         say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
         say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
-        // The last thing that is said, for it costs money.
+        // Comes last, because what is left costs money.
         unreported.extend(resists);
         match unreported.is_empty() {
             true => Ok(ExitStatus::from_code(Some(verdicts.exit.into()))),
@@ -227,7 +227,7 @@ impl Run {
         }
     }
 
-    /// Runs the scenarios and says what came of them; what was made for them is still in the ledger.
+    /// Runs the scenarios and returns the result; what was created for them is still in the cleanup journal.
     async fn proven(
         self,
         id: String,
@@ -255,7 +255,7 @@ impl Run {
             cloud = open_cloud(self.quote, record.plan(), &context) => cloud?,
             () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
         };
-        // Should anything below panic or return early, nothing stays that is paid for.
+        // Removes what is billed if anything below panics or returns early.
         let _keeper = cloud.as_ref().map(|rented| rented.cloud.keeper());
         if let Some(rented) = &cloud {
             evidence.note(rented.facts(&self.settings.stand_in)).map_err(infrastructure)?;
@@ -297,7 +297,7 @@ impl Run {
                 fixtures.try_again();
                 prove(&features, &self.options, record.clone(), Part::Again).await;
             }
-            // What is to be kept is not ended.
+            // The last scenarios end the machines, which `--keep` leaves running if something failed.
             if !self.options.keep || record.verdicts(false).exit == 0 {
                 prove(&features, &self.options, record.clone(), Part::Close).await;
             }
@@ -328,7 +328,7 @@ impl Run {
             eprintln!("kept until you press Ctrl-C");
             signals.any().await;
         }
-        // A second signal ends the saving of journals; the ledger is closed all the same.
+        // A second signal stops the saving of journals; the cleanup journal is closed all the same.
         tokio::select! {
             () = fixtures.close() => {}
             () = signals.any() => {}
@@ -367,7 +367,7 @@ impl Run {
     }
 }
 
-/// Looks at the machine of somebody else's that is the target, if it is one: what is planned rests on what is there.
+/// Inspects the target if it is a remote machine or this host, because the plan depends on what is there.
 fn look(
     options: &Options,
     own: Option<&Workload>,
@@ -390,7 +390,7 @@ fn look(
     Ok(Some(found))
 }
 
-/// The cloud, where that is the target and the plan needs something of it.
+/// Opens the cloud, if it is the target and the plan needs it.
 async fn open_cloud(quote: Option<Estimate>, plan: &Plan, context: &Context) -> Result<Option<Rented>, RunError> {
     let Some(quote) = quote.filter(|_| needs_cloud(plan)) else { return Ok(None) };
     let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await;
@@ -409,14 +409,14 @@ async fn spent(rented: Option<&Rented>) {
     }
 }
 
-/// The first line of a file that begins so, without that beginning.
+/// Finds the first line that begins with `beginning`, and returns the rest of it.
 fn first_line(path: &str, beginning: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(beginning))?;
     Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
 }
 
-/// What scenarios that share it are going to ask for; of other claims than the annex's, nobody knows.
+/// Decides which shared fixtures the planned scenarios will need; this is only known for the annex's own claims.
 fn ahead(plan: &Plan, of_annex: bool) -> Prewarm {
     let running =
         || plan.scenarios.iter().filter(|planned| of_annex && planned.runs() && !planned.control && planned.shared);
@@ -431,13 +431,13 @@ fn ahead(plan: &Plan, of_annex: bool) -> Prewarm {
     }
 }
 
-/// Whether a claim of these sections is going to be judged.
+/// Returns whether a claim of these sections will be judged.
 fn judges_any(plan: &Plan, sections: std::ops::RangeInclusive<u8>) -> bool {
     let mut running = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
     running.any(|planned| sections.contains(&planned.claim.section()))
 }
 
-/// Whether the cloud is needed at all: for what is built here, and what it is put into, it is not.
+/// Returns whether the plan needs the cloud; modules and images are built on this host without it.
 fn needs_cloud(plan: &Plan) -> bool {
     judges_any(plan, 4..=11)
 }
@@ -449,7 +449,7 @@ fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::S
         && options.name.as_ref().is_none_or(|wanted| wanted.is_match(&scenario.name))
 }
 
-/// A scenario that would run has steps that somebody wrote; each that nobody wrote is told with its place.
+/// Checks that the steps of all scenarios that will run are defined; each one that is not is reported with its place.
 fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Result<()> {
     let known = traced::written();
     let mut mistakes = Vec::new();

@@ -1,4 +1,4 @@
-//! Planned scenarios, run by cucumber, and what each came to.
+//! Hands planned scenarios to cucumber and records their results.
 
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -17,18 +17,18 @@ use crate::options::Options;
 use crate::traced;
 use crate::world::ScenarioWorld;
 
-/// Which of the planned scenarios are meant.
+/// Which of the planned scenarios to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// All but those at the close.
+    /// All except those that must come last.
     Body,
-    /// Of these, what did not come out as it should.
+    /// Those of the body that are worth another attempt.
     Again,
-    /// Those that end the machine.
+    /// The last ones, which end the machine.
     Close,
 }
 
-/// Gives planned scenarios to cucumber; what each came to is recorded as it ends.
+/// Hands planned scenarios to cucumber; each result is recorded when its scenario ends.
 pub async fn prove(features: &Path, options: &Options, record: Arc<RunState>, part: Part) {
     let cli = cli::Opts {
         re_filter: None,
@@ -41,7 +41,7 @@ pub async fn prove(features: &Path, options: &Options, record: Arc<RunState>, pa
         writer: cli::Empty,
         custom: cli::Empty,
     };
-    // Decided before the first of them runs: what one comes to must not change which others run.
+    // Decided before the first scenario runs, because the result of one must not change which others run.
     let wanted = |planned: &&Planned| match part {
         Part::Body => planned.runs() && !planned.closing,
         Part::Again => planned.runs() && !planned.closing && record.wants_another(planned),
@@ -84,7 +84,7 @@ fn place(planned: &Planned) -> (String, usize) {
     (planned.feature.clone(), planned.line)
 }
 
-/// A scenario has ended: records what it came to and shows it.
+/// Records the result of a finished scenario and prints it.
 fn tell(record: &RunState, planned: &Planned, finished: &ScenarioFinished, world: Option<&mut ScenarioWorld>) {
     let error = match finished {
         ScenarioFinished::StepPassed => None,
@@ -107,17 +107,17 @@ fn tell(record: &RunState, planned: &Planned, finished: &ScenarioFinished, world
     }
 }
 
-/// Prints a line; nobody need be reading it, as in `ci/e2e | head`.
+/// Prints a line, even if nothing reads it, as in `ci/e2e | head`.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// What a step said when it failed, without the words cucumber puts around it.
+/// Returns the error of a step that failed, without the words that cucumber puts around it.
 fn said(error: &str) -> String {
     error.trim_start_matches("Step panicked. Captured output: ").trim().to_owned()
 }
 
-/// Cucumber's own output is not wanted: the hooks show what there is to show.
+/// Discards cucumber's own output: the hooks print everything that is needed.
 struct Silent;
 
 impl<W> cucumber::Writer<W> for Silent {

@@ -1,4 +1,4 @@
-//! What the planned scenarios need of this host: looked for before anything is started.
+//! Checks, before anything is started, that this host has what the planned scenarios need.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,27 +12,27 @@ use cucumber::gherkin::{Step, StepType};
 
 use crate::traced;
 
-/// What a step may need, in the order in which it is looked for.
+/// What a step may need, in the order in which it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
-    /// Images are Podman's business.
+    /// Podman, which handles images.
     Podman,
-    /// The control of a claim about crun.
+    /// runc, for the control of a claim about crun.
     Runc,
-    /// Machines of an architecture.
+    /// Virtual machines of an architecture.
     Machines(Arch),
 }
 
-/// Where the device and the machines beside it are.
+/// Where the device and the other machines run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
     /// The architecture of this host's machines.
     pub arch: Arch,
-    /// Whether the device is one of them; else it is in the cloud.
+    /// Whether the device is one of them; otherwise it is elsewhere.
     pub device: bool,
 }
 
-/// What a step needs, by the module it is written in. One that only looks at what others have made needs nothing.
+/// Returns what a step needs, according to its module. A step that only looks at what others have made needs nothing.
 fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     let named = || step.value.split_whitespace().find_map(|word| word.parse().ok());
     let machines = Need::Machines(home.arch);
@@ -51,7 +51,7 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     }
 }
 
-/// Looks for the programs that the plan needs.
+/// Checks that this host has the programs that the plan needs.
 pub fn check(
     features: &[FeatureFile],
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! Steps that leave a trace: which ran, when, for how long, and which checks each made.
+//! Records which steps ran, when, for how long, and which checks each made.
 
 use std::pin::Pin;
 use std::sync::OnceLock;
@@ -12,14 +12,14 @@ use regex::Regex;
 
 use crate::world::ScenarioWorld;
 
-/// All steps that somebody wrote.
+/// Returns all steps that are defined.
 pub fn written() -> &'static Collection<ScenarioWorld> {
     static WRITTEN: OnceLock<Collection<ScenarioWorld>> = OnceLock::new();
     WRITTEN.get_or_init(ScenarioWorld::collection)
 }
 
-/// The same steps, each of which leaves its trace in the scenario it runs for. cucumber's own events come later than
-/// the end of a scenario, and do not know of checks.
+/// Returns the same steps, wrapped so that each is recorded in the scenario that it runs for. cucumber's own events
+/// come later than the end of a scenario, and do not include checks.
 pub fn steps() -> Collection<ScenarioWorld> {
     let any = Regex::new("").expect("the empty pattern is one, and matches everything");
     Collection::new().given(None, any.clone(), traced).when(None, any.clone(), traced).then(None, any, traced)
@@ -36,7 +36,7 @@ fn traced(world: &mut ScenarioWorld, context: Context) -> Pin<Box<dyn Future<Out
             keyword: step.keyword.trim().to_owned(),
             text: step.value.clone(),
             at: Timestamp::now(),
-            // A step that fails panics: it does not come to the lines below.
+            // A step that fails panics and does not reach the lines below.
             seconds: None,
             checks: 0,
         });

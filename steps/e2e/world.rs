@@ -1,4 +1,4 @@
-//! What one scenario knows: the subject it is about, the checks it made, and what they came to.
+//! Holds the state of one scenario: its samples, the checks it made, and their results.
 
 use std::time::Instant;
 
@@ -11,31 +11,31 @@ use cucumber::World;
 
 use crate::fixtures::{Fixtures, SampleSet};
 
-/// One scenario under way.
+/// One scenario that is running.
 #[derive(World)]
 #[world(init = Self::new)]
 pub struct ScenarioWorld {
-    /// Where nouns come from.
+    /// The fixtures that it uses.
     pub fixtures: Fixtures,
     /// When the scenario began.
     pub started: Instant,
     /// The claim, once the scenario has begun.
     pub claim: Option<ClaimId>,
-    /// Whether it is a control: its checks are expected to say no.
+    /// Whether it is a control, whose checks are expected to fail.
     pub control: bool,
-    /// Where the current subject's machine must be changed before the workload runs.
+    /// How the machine must be changed before the workload runs on it, if at all.
     pub condition: Option<crate::fixtures::Condition>,
-    /// What the current step is about.
+    /// The samples that the current step is about.
     subject: SampleSet,
     /// The checks that were made, in order.
     pub checks: Vec<Judged>,
-    /// For a control: why its check is expected to say no.
+    /// For a control: why its check is expected to fail.
     pub because: Option<String>,
-    /// Files of the run that the subject was read from.
+    /// Files of the run that the samples were read from.
     pub evidence: Vec<String>,
-    /// The steps that were begun, in order.
+    /// The steps that have begun, in order.
     pub steps: Vec<Step>,
-    /// The numbers in the transcript of the commands that its subjects came of.
+    /// The numbers in the transcript of the commands that produced its samples.
     commands: Vec<u64>,
 }
 
@@ -62,7 +62,7 @@ impl ScenarioWorld {
         })
     }
 
-    /// From here on the scenario is about this subject.
+    /// Makes this sample set the one that the following steps are about.
     pub fn about(&mut self, subject: SampleSet) {
         self.evidence
             .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
@@ -70,15 +70,15 @@ impl ScenarioWorld {
         self.subject = subject;
     }
 
-    /// The one value of a probe of the current subject.
+    /// Returns the one value of a probe in the current sample set.
     pub fn value(&self, probe: &str) -> Option<&Value> {
         self.subject.samples.iter().find(|sample| sample.probe == probe).map(|sample| &sample.value)
     }
 
-    /// Checks every sample of a probe of the current subject against a rule.
+    /// Checks every sample of a probe in the current sample set against a rule.
     ///
-    /// A sample that breaks the rule is no error of the step: the scenario goes on, so that every one of its checks is
-    /// made, and its verdict comes of all of them. A check that cannot be made is.
+    /// A sample that breaks the rule is not an error of the step: the scenario goes on, so that each of its checks is
+    /// made and counts towards its verdict. A check that cannot be made is an error.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         let judged = self.subject.check(probe, unit, rule);
         let Outcome { verdict, reason, .. } = judged.outcome.clone();
@@ -87,12 +87,12 @@ impl ScenarioWorld {
         Ok(())
     }
 
-    /// What the scenario came to.
+    /// Returns the result of the scenario as an attempt.
     pub fn attempt(&self, error: Option<String>) -> Attempt {
         let mut steps = self.steps.clone();
         let ended: usize = steps.iter().map(|step| step.checks).sum();
         if let Some(last) = steps.last_mut().filter(|last| last.seconds.is_none()) {
-            // What a step had checked when it failed is its own too.
+            // The checks that a step made before it failed belong to it too.
             last.checks = self.checks.len() - ended;
         }
         Attempt {
@@ -105,12 +105,12 @@ impl ScenarioWorld {
         }
     }
 
-    /// Checks a number.
+    /// Checks that a probe equals a number.
     pub fn check_number(&mut self, probe: &str, unit: Unit, number: f64) -> anyhow::Result<()> {
         self.check(probe, unit, Rule::Equals { value: number.into() })
     }
 
-    /// Checks a text.
+    /// Checks that a probe equals a text.
     pub fn check_text(&mut self, probe: &str, text: &str) -> anyhow::Result<()> {
         self.check(probe, Unit::Text, Rule::Equals { value: text.into() })
     }

@@ -1,4 +1,4 @@
-//! Steps about what stands in for the device, or for a part of it, in controls.
+//! Steps about wrong subjects, which replace the device, or a part of it, in controls.
 
 use assay::base::platform::Arch;
 use cucumber::{given, when};
@@ -25,7 +25,7 @@ async fn small_machine(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     deployed_there(world).await
 }
 
-/// It is one machine and one visit: what it is was seen when the workload was deployed there.
+/// This is the same visit to that machine: it was inspected when the workload was deployed there.
 #[when("the workload has run there without a limit on CPU")]
 async fn deployed_there(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.deployed_on("tiny").await?;

@@ -1,8 +1,8 @@
-//! What a run's evidence amounts to, in a statement that others can sign and check: in-toto, with SSH keys.
+//! Writes, signs and checks a statement about a run's evidence: in-toto, with SSH keys.
 //!
-//! The statement is one of in-toto's (<https://in-toto.io/Statement/v1>) with the predicate "test result"
-//! (<https://in-toto.io/attestation/test-result/v0.1>). Its signature is one of OpenSSH's own (`ssh-keygen -Y`), so that
-//! it is made with the keys that people have, also those in an agent or on a token, and checked with what they have.
+//! The statement is in in-toto's format (<https://in-toto.io/Statement/v1>) with the predicate "test result"
+//! (<https://in-toto.io/attestation/test-result/v0.1>). It is signed by OpenSSH (`ssh-keygen -Y`), so that people can
+//! use the keys they have, even in an agent or on a token, and check it with the tools they have.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -16,17 +16,17 @@ use crate::base::digest::sha256_of;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{SIGNATURE, STATEMENT, SUMS};
 use crate::verdict::Verdict;
-/// What the signature is for: one that was made for something else does not count here.
+/// The signature's namespace: signatures for other purposes are rejected.
 pub const NAMESPACE: &str = "assay";
 const PROGRAM: &str = "ssh-keygen";
 
-/// The statement about a sealed run: its subjects are the checksums, the image and the commit that was run.
+/// Makes the statement about a sealed run. Its subjects are the checksums, the image and the commit that was run.
 ///
-/// `PASSED` is said only where every claim was judged and holds, `WARNED` where some were not run or are declared
-/// deviations, `FAILED` where one fails, or was not or could not be judged to the end.
+/// The result is `PASSED` only if every claim was judged and holds, `WARNED` if some were not run or are declared
+/// deviations, and `FAILED` if a claim fails, could not be judged, or the run was not completed.
 ///
 /// # Errors
-/// The run is not sealed, or a file of it cannot be read.
+/// Returns an error if the run is not sealed or a file cannot be read.
 pub fn statement(bundle: &EvidenceBundle) -> anyhow::Result<Json> {
     let sha256 = |name: &str| -> anyhow::Result<String> {
         sha256_of(bundle.folder.reader(name)?).with_context(|| format!("cannot read {name}"))
@@ -70,18 +70,18 @@ pub fn statement(bundle: &EvidenceBundle) -> anyhow::Result<Json> {
     }))
 }
 
-/// A statement as its file has it.
+/// Formats a statement for its file.
 ///
 /// # Errors
-/// None that is known: a statement is a JSON value.
+/// Returns an error if it cannot be written as JSON.
 pub fn text(statement: &Json) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(statement)? + "\n")
 }
 
-/// Writes the statement, signed by a key or, where none is named, unsigned. A signature that was there goes.
+/// Writes the statement, and signs it if a key is given. Removes an existing signature.
 ///
 /// # Errors
-/// The run is not sealed, a file cannot be written, or the key does not sign.
+/// Returns an error if the run is not sealed, a file cannot be written, or the key does not sign.
 pub fn attest(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<()> {
     let text = text(&statement(bundle)?)?;
     let path = bundle.folder.path().join(STATEMENT);
@@ -98,14 +98,14 @@ pub fn attest(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<()>
     }
 }
 
-/// Whether a key could sign, before anything is to be signed.
+/// Checks before a run whether a key could sign.
 ///
 /// # Errors
-/// There is no such key, or no program to sign with.
+/// Returns an error if the key or `ssh-keygen` is missing.
 pub fn can_sign(key: &Path) -> anyhow::Result<()> {
     File::open(key)
         .with_context(|| format!("cannot read the signing key {}: name an SSH key's file", key.display()))?;
-    // It has no harmless option: it says how it is used, and fails.
+    // It has no harmless option: with this one it prints its usage and fails.
     Command::new(PROGRAM).arg("-?").output().map(drop).map_err(missing)
 }
 
@@ -113,7 +113,7 @@ fn missing(error: std::io::Error) -> anyhow::Error {
     anyhow::anyhow!("cannot start {PROGRAM}: {error}: install OpenSSH's client (Debian: openssh-client), 8.2 or newer")
 }
 
-/// It may ask for a passphrase: it has our terminal.
+/// Signs a file. It inherits the terminal, because it may ask for a passphrase.
 fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(PROGRAM);
     command.args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"]).arg(key).arg(path);
@@ -123,11 +123,11 @@ fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who signed a statement, in a sentence: by name, where a file of allowed signers is named (`ssh-keygen`'s `ALLOWED
-/// SIGNERS`), and otherwise by a key that may be anybody's.
+/// Describes who signed the statement: a name from the file of allowed signers (`ssh-keygen`'s `ALLOWED SIGNERS`), or
+/// an unknown key if no such file is given.
 ///
 /// # Errors
-/// There is no signature, nobody of the allowed signers made it, or it is of another text; or OpenSSH is missing.
+/// Returns an error if there is no signature, no allowed signer made it, it is for another text, or OpenSSH is missing.
 pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<String> {
     let (statement, signature) = (folder.file(STATEMENT)?, folder.file(SIGNATURE)?);
     let fits = |command: &mut Command| -> anyhow::Result<String> {
@@ -141,7 +141,7 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
         let said = fits(Command::new(PROGRAM).args(["-Y", "check-novalidate"]))?;
         return Ok(format!("signed by a key that nobody vouches for (name --allowed-signers FILE): {said}"));
     };
-    // Read once: it may be a pipe, and is asked twice.
+    // It may be a pipe and is needed twice, so it is read once.
     let signers = std::fs::read(allowed);
     let signers = signers.with_context(|| format!("cannot read the allowed signers in {}", allowed.display()))?;
     let mut copy = tempfile::NamedTempFile::new().context("cannot copy the allowed signers")?;
@@ -164,10 +164,10 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
     Err(last)
 }
 
-/// The statement that a folder has.
+/// Reads the folder's statement.
 ///
 /// # Errors
-/// It is not there, or no JSON.
+/// Returns an error if it is missing or is not JSON.
 pub fn stored(folder: &SandboxedDir) -> anyhow::Result<Json> {
     serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is no JSON"))
 }

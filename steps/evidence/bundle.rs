@@ -1,4 +1,4 @@
-//! A run's folder, read again: by what is written there and nothing else.
+//! Reads a run's folder, and uses nothing but what is written there.
 
 mod folder;
 mod transcript;
@@ -15,18 +15,18 @@ use crate::verdict::claim_verdict::Attempt;
 
 pub use folder::{Excerpt, SandboxedDir, Strange};
 
-/// What a run left.
+/// The evidence of a run.
 #[derive(Clone, Debug)]
 pub struct EvidenceBundle {
-    /// Its folder.
+    /// The run's folder.
     pub folder: SandboxedDir,
     /// `run.json`.
     pub run: Json,
     /// `verdicts.json`.
     pub verdicts: Verdicts,
-    /// `samples.jsonl`, in its order.
+    /// `samples.jsonl`, in order.
     pub samples: Vec<Sample>,
-    /// `features/*.feature` as they were when it ran, in the order of their names.
+    /// `features/*.feature` as they were during the run, sorted by name.
     pub features: Vec<FeatureFile>,
 }
 
@@ -34,7 +34,8 @@ impl EvidenceBundle {
     /// Reads a run's folder.
     ///
     /// # Errors
-    /// A file is missing, is not of this layout, or cannot be read; the error names the file and, in a list, the line.
+    /// Returns an error if a file is missing, has another format or cannot be read; the error names the file and, in a
+    /// list, the line.
     pub fn open(path: &Path) -> anyhow::Result<EvidenceBundle> {
         let folder = SandboxedDir::open(path)?;
         one_run(&folder)?;
@@ -68,7 +69,7 @@ impl EvidenceBundle {
         Ok(EvidenceBundle { folder, run, verdicts, samples, features })
     }
 
-    /// Judges every claim again on the samples, its controls too, and says each difference to what is stored.
+    /// Judges every claim and its controls again from the samples, and describes each difference to the stored result.
     pub fn differences(&self) -> Vec<String> {
         let again = |claim: &ClaimRecord| {
             let fresh = claim.again(&self.samples, self.verdicts.on);
@@ -81,15 +82,15 @@ impl EvidenceBundle {
     }
 }
 
-/// The names of the runs that a merged bundle is made of, in its order, as its `run.json` has them; `None` where the
-/// folder is of one run, or of none.
+/// Returns the names of a merged bundle's parts, in the order of its `run.json`; `None` if the folder is not a merged
+/// bundle.
 pub fn parts(folder: &SandboxedDir) -> Option<Vec<String>> {
     let run: Json = serde_json::from_str(&folder.text("run.json").ok()?).ok()?;
     let parts = run.get("parts")?.as_array()?.iter();
     Some(parts.map(|part| part.get("name").and_then(Json::as_str).unwrap_or_default().to_owned()).collect())
 }
 
-/// A merged bundle is not taken for a run: its parts are runs.
+/// Rejects a merged bundle, which is not a run; its parts are.
 pub(crate) fn one_run(folder: &SandboxedDir) -> anyhow::Result<()> {
     let Some(parts) = parts(folder) else { return Ok(()) };
     let path = folder.path().display();
@@ -97,7 +98,7 @@ pub(crate) fn one_run(folder: &SandboxedDir) -> anyhow::Result<()> {
     anyhow::bail!("{path} is merged of several runs: name one of them, {}", parts.join(" or "))
 }
 
-/// All that is said of a claim, each of its checks and each of its controls, in this order.
+/// Returns everything that is stated about a claim, its checks and its controls, in this order.
 fn conclusions(claim: &ClaimRecord) -> Vec<String> {
     let attempts = |attempts: &[Attempt]| -> Vec<String> {
         let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
@@ -125,7 +126,7 @@ mod tests {
         )
     }
 
-    /// The error of opening a folder that holds these.
+    /// Returns the error of opening a folder with these files.
     fn told(run: &str, verdicts: &str, samples: &[u8]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let files = [("run.json", run.as_bytes()), ("verdicts.json", verdicts.as_bytes()), ("samples.jsonl", samples)];

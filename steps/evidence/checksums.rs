@@ -1,4 +1,4 @@
-//! `SHA256SUMS`: what a run's folder held when it was closed, and what has become of it since.
+//! Writes `SHA256SUMS` when a run's folder is closed, and checks it later.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,20 +8,20 @@ use anyhow::Context as _;
 use crate::base::digest::sha256_of;
 use crate::evidence::bundle::SandboxedDir;
 
-/// The file with the statement.
+/// The file with the attestation.
 pub const STATEMENT: &str = "attestation.json";
-/// The file with its signature, where it is signed.
+/// The file with the attestation's signature, if it is signed.
 pub const SIGNATURE: &str = "attestation.json.sig";
 
 /// The file with the checksums, as `sha256sum -c` reads it.
 pub const SUMS: &str = "SHA256SUMS";
-/// What is said about the checksums, and so cannot be among them.
+/// Files about the checksums, which therefore cannot be among them.
 pub const ABOUT: [&str; 3] = [SUMS, STATEMENT, SIGNATURE];
 
-/// Writes the checksums of all that is in a folder.
+/// Writes the checksums of all files in a folder.
 ///
 /// # Errors
-/// Something in it is no plain file, or cannot be read or written.
+/// Returns an error if an entry is not a plain file, or cannot be read or written.
 pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     let mut lines = String::new();
     for name in folder.names()?.iter().filter(|name| !ABOUT.contains(&name.as_str())) {
@@ -31,19 +31,19 @@ pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     fs::write(folder.path().join(SUMS), lines).with_context(|| format!("cannot write {SUMS}"))
 }
 
-/// Something that is not as it was when the folder was sealed.
+/// A file that is not as it was when the folder was sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Which file.
+    /// The file.
     pub file: String,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: String,
 }
 
-/// The checksums of a folder: name and SHA-256.
+/// Reads a folder's checksums: names and SHA-256.
 ///
 /// # Errors
-/// They are not there, or a line is none; the error names it.
+/// Returns an error if they are missing or a line is invalid; the error names it.
 pub fn sums(folder: &SandboxedDir) -> anyhow::Result<BTreeMap<String, String>> {
     let text = folder.text(SUMS)?;
     let mut sums = BTreeMap::new();
@@ -58,10 +58,10 @@ pub fn sums(folder: &SandboxedDir) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(sums)
 }
 
-/// Everything that is not as the checksums have it: changed, gone, added, or no plain file; and how many files are.
+/// Finds every file that was changed, removed or added, or is not a plain file. Also returns the number of checksums.
 ///
 /// # Errors
-/// There are no checksums, they cannot be read, or the folder cannot.
+/// Returns an error if the checksums are missing or invalid, or if the folder cannot be read.
 pub fn check(folder: &SandboxedDir) -> anyhow::Result<(usize, Vec<Broken>)> {
     let sums = sums(folder)?;
     let mut broken = Vec::new();

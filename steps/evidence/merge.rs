@@ -1,5 +1,5 @@
-//! Several runs as one: the shards of a target, and targets side by side. A value made of their bundles, and nothing of it
-//! is judged here: every verdict is the one of the run that came to it.
+//! Merges several runs: the shards of one target, and several targets side by side. The result is computed from their
+//! bundles, and nothing is judged again: every verdict is taken from the run that reached it.
 
 mod checks;
 
@@ -18,27 +18,27 @@ use crate::evidence::run_state::exit;
 use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
 use crate::verdict::claim_verdict::Attempt;
 
-/// The folder of a merged bundle that its parts lie in.
+/// The folder of a merged bundle that holds its parts.
 pub const PARTS: &str = "parts";
 
-/// One of the runs.
+/// One of the merged runs.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The name of its folder among the parts.
+    /// The name of its folder within [`PARTS`].
     pub name: String,
-    /// Where it ran.
+    /// The target it ran on.
     pub target: String,
-    /// Which of the target's shards it is, where it is one.
+    /// Its shard of the target's claims, if the run was sharded.
     pub shard: Option<Shard>,
-    /// What it left.
+    /// Its evidence.
     pub bundle: EvidenceBundle,
 }
 
 impl Part {
-    /// The part that a run is; its name says target and shard.
+    /// Makes a part from a run's bundle, named after its target and shard.
     ///
     /// # Errors
-    /// It does not say where it ran, or is of more than one shard.
+    /// Returns an error if the bundle names no target or more than one shard.
     pub fn of(bundle: EvidenceBundle) -> anyhow::Result<Part> {
         let path = || bundle.folder.path().display();
         let target = bundle.run.get("target").and_then(Json::as_str);
@@ -49,7 +49,7 @@ impl Part {
         Ok(Part { name: part_name(&target, shard), target, shard, bundle })
     }
 
-    /// Reads the part that lies at this path.
+    /// Reads the part at this path.
     ///
     /// # Errors
     /// See [`EvidenceBundle::open`] and [`Part::of`].
@@ -57,12 +57,12 @@ impl Part {
         Part::of(EvidenceBundle::open(path)?)
     }
 
-    /// The run's own name.
+    /// Returns the run's name.
     pub fn run(&self) -> &str {
         &self.bundle.verdicts.run
     }
 
-    /// Whether it was closed: a run that was killed outright was not.
+    /// Returns whether the run was finalized, which a killed run was not.
     pub fn ended(&self) -> bool {
         self.bundle.run.get("ended").is_some_and(|ended| !ended.is_null())
     }
@@ -72,7 +72,7 @@ impl Part {
     }
 }
 
-/// The name of a part's folder: its target and shard, without what a file's name had better not have.
+/// Returns the name of a part's folder: its target and shard, without characters that are awkward in file names.
 pub fn part_name(target: &str, shard: Option<Shard>) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
     let name: String = target.chars().map(plain).collect();
@@ -80,7 +80,7 @@ pub fn part_name(target: &str, shard: Option<Shard>) -> String {
     name.trim_start_matches('.').to_owned() + &shard
 }
 
-/// The shard that a run is, by what it says of a claim of another one.
+/// Reads a run's own shard from the reason for which it skipped a claim of another shard.
 fn elsewhere(claim: &ClaimRecord) -> Option<Shard> {
     match &claim.decision {
         Decision::Skip(why) => Shard::of_reason(why),
@@ -88,39 +88,39 @@ fn elsewhere(claim: &ClaimRecord) -> Option<Shard> {
     }
 }
 
-/// What all runs on a target come to.
+/// The results of all runs on one target.
 #[derive(Clone, Debug)]
 pub struct Column {
     /// The target.
     pub target: String,
-    /// Its parts, by their places.
+    /// The indices of its parts.
     pub parts: Vec<usize>,
-    /// The claims as they are said of this target. Their evidence is named relative to the merged bundle.
+    /// The claims' verdicts on this target. Paths of evidence are relative to the merged bundle.
     pub verdicts: Verdicts,
-    /// For each of these claims: the part that says it.
+    /// For each of these claims, the index of the part that it was taken from.
     pub from: Vec<usize>,
 }
 
 impl Column {
-    /// What is said of a claim, and by which part.
+    /// Returns a claim's record and the index of its part.
     pub fn of_claim(&self, id: ClaimId) -> Option<(&ClaimRecord, usize)> {
         let mut said = self.verdicts.claims.iter().zip(&self.from);
         said.find(|(claim, _)| claim.id == id).map(|(claim, part)| (claim, *part))
     }
 }
 
-/// Several runs as one.
+/// Several runs, merged.
 #[derive(Clone, Debug)]
 pub struct Merged {
-    /// The name of the whole.
+    /// The name of the merged run.
     pub run: String,
-    /// Its parts, in their order.
+    /// Its parts, in order.
     pub parts: Vec<Part>,
-    /// A column for each target, in the order in which they were named.
+    /// One column per target, in the order in which the targets were named.
     pub columns: Vec<Column>,
-    /// What was to be run and is not there, each in a few words.
+    /// Descriptions of the runs that are missing.
     pub missing: Vec<String>,
-    /// The exit status that it all amounts to.
+    /// The exit status of the whole.
     pub exit: u8,
 }
 
@@ -134,12 +134,11 @@ struct Said<'a> {
 }
 
 impl Merged {
-    /// Puts runs together. `asked`: the targets that there were to be, in their order; those of the parts are shown in any
-    /// case.
+    /// Merges runs. `asked` names the expected targets in order; targets of other parts are added after them.
     ///
     /// # Errors
-    /// They are not of the same claims and the same commit, or two have judged the same claim on the same target; the
-    /// error names both.
+    /// Returns an error if the runs differ in claims or commit, or if two have judged the same claim on the same
+    /// target; the error names both.
     pub fn of(run: String, asked: &[String], mut parts: Vec<Part>) -> anyhow::Result<Merged> {
         anyhow::ensure!(!parts.is_empty(), "no run is named: name the folders of several, target/assay/<run>");
         checks::comparable(&parts)?;
@@ -166,10 +165,10 @@ impl Merged {
         Ok(Merged { run, parts, columns, missing, exit })
     }
 
-    /// Reads the parts of a merged bundle again, and puts them together again.
+    /// Reads and merges the parts of a merged bundle again.
     ///
     /// # Errors
-    /// The folder is no merged bundle, a part of it cannot be read, or they do not go together.
+    /// Returns an error if the folder is not a merged bundle, a part cannot be read, or the parts do not match.
     pub fn open(path: &Path) -> anyhow::Result<Merged> {
         let folder = SandboxedDir::open(path)?;
         let names = parts(&folder).with_context(|| format!("{} is not merged of several runs", path.display()))?;
@@ -182,7 +181,7 @@ impl Merged {
         Merged::within(&folder, id, &texts("targets"), &names)
     }
 
-    /// Puts together the parts that lie in a folder under these names.
+    /// Merges the parts with these names in a folder.
     ///
     /// # Errors
     /// See [`Merged::open`].
@@ -195,26 +194,26 @@ impl Merged {
         Merged::of(run, asked, names.iter().map(read).collect::<anyhow::Result<_>>()?)
     }
 
-    /// All claims that anything is said of, in their order.
+    /// Returns the ids of all claims of all targets, sorted.
     pub fn claims(&self) -> BTreeSet<ClaimId> {
         self.columns.iter().flat_map(|column| &column.verdicts.claims).map(|claim| claim.id).collect()
     }
 
-    /// Whether every part came to its end and none is missing.
+    /// Returns whether every part is complete and none is missing.
     pub fn complete(&self) -> bool {
         self.missing.is_empty() && self.parts.iter().all(|part| part.bundle.verdicts.complete)
     }
 
-    /// What is wrong beyond the claims, each thing with its target.
+    /// Lists problems beyond the claims' verdicts, each with its target.
     pub fn problems(&self) -> Vec<String> {
         let all = self.columns.iter().flat_map(|column| column.verdicts.problems.iter().map(move |one| (column, one)));
         all.map(|(column, problem)| format!("{}: {problem}", column.target)).collect()
     }
 
-    /// `verdicts.json`: as a run's, each claim once for each target, with the target and the part that says it.
+    /// Builds `verdicts.json`: like a run's, but each claim appears once per target, with its target and part.
     ///
     /// # Errors
-    /// Something in it has no form in JSON.
+    /// Returns an error if a value cannot be written as JSON.
     pub fn verdicts(&self) -> anyhow::Result<Json> {
         let mut claims = Vec::new();
         for id in self.claims() {
@@ -232,13 +231,13 @@ impl Merged {
         }))
     }
 
-    /// `run.json`: what it is made of.
+    /// Builds `run.json`, which lists the parts.
     pub fn facts(&self) -> Json {
         let noted = |part: &Part, name: &str| part.bundle.run.get(name).cloned().unwrap_or_default();
         let times = |name: &str| self.parts.iter().map(|part| noted(part, name)).collect::<Vec<_>>();
         let text = |time: &Json| time.as_str().unwrap_or_default().to_owned();
         let started = times("started").into_iter().min_by_key(text);
-        // One that was killed has no end, and so has the whole.
+        // A killed run has no end, and then the whole has none either.
         let ended = times("ended");
         let ended = ended.iter().all(Json::is_string).then(|| ended.iter().max_by_key(|time| text(time)).cloned());
         let told = |part: &Part| {
@@ -259,7 +258,7 @@ impl Merged {
     }
 }
 
-/// Parts of the same name are told apart by their runs.
+/// Adds the run's name to parts that would share a name.
 fn rename(parts: &mut [Part]) {
     let mut times: HashMap<String, usize> = HashMap::new();
     for part in parts.iter() {
@@ -270,7 +269,7 @@ fn rename(parts: &mut [Part]) {
     }
 }
 
-/// What is said of the claims on a target, and what is missing for it.
+/// Merges the claims of one target, and describes what is missing.
 fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Column, Option<String>)> {
     let mine: Vec<(usize, &Part)> = all.iter().enumerate().filter(|(_, part)| part.target == target).collect();
     checks::judged_once(&mine)?;
@@ -313,7 +312,8 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
     Ok((Column { target: target.to_owned(), parts, verdicts, from }, missing))
 }
 
-/// Of what several parts say of a claim, what counts most: that it was run; why it cannot be; that nobody asked.
+/// Ranks decisions when several parts have the claim: it ran; it could not run; it was not selected; it was in another
+/// shard.
 fn rank(decision: &Decision) -> u8 {
     match decision {
         Decision::Run | Decision::MeasureOnly(_) => 0,
@@ -323,7 +323,7 @@ fn rank(decision: &Decision) -> u8 {
     }
 }
 
-/// The shards that are not there, in words.
+/// Describes the missing shards.
 fn absent(mine: &[(usize, &Part)]) -> Option<String> {
     let here: BTreeSet<usize> = mine.iter().filter_map(|(_, part)| part.shard).map(|shard| shard.numbers().0).collect();
     let of = mine.iter().find_map(|(_, part)| part.shard)?.numbers().1;
@@ -335,7 +335,7 @@ fn absent(mine: &[(usize, &Part)]) -> Option<String> {
     }
 }
 
-/// A claim whose evidence lies in a part, as it is told from above.
+/// Makes a claim's evidence paths relative to the merged bundle instead of to its part.
 fn moved(mut claim: ClaimRecord, part: &str) -> ClaimRecord {
     let prefix = |files: &mut Vec<String>| files.iter_mut().for_each(|file| *file = format!("{PARTS}/{part}/{file}"));
     let all = |attempts: &mut Vec<Attempt>| attempts.iter_mut().for_each(|attempt| prefix(&mut attempt.evidence));

@@ -1,4 +1,5 @@
-//! From finished scenarios to `verdicts.json`: each claim with its controls, its deviations and its place in the plan.
+//! Collects finished scenarios and writes `verdicts.json`: each claim with its controls, its deviations and its
+//! decision.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,15 +16,15 @@ use crate::targets::machine_info::Accelerator;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 use crate::verdict::{Verdict, declared};
 
-/// A claim while the run goes on.
+/// A claim's state during the run.
 pub struct Standing {
-    /// What is known of it.
+    /// The claim with its current verdict.
     pub claim: ClaimRecord,
-    /// Whether it fails, and may yet turn out to be a known deviation.
+    /// Whether it fails but may still turn out to be a known deviation.
     pub open: bool,
 }
 
-/// All that is known of the run so far.
+/// The state of a run: the plan, and the results so far.
 pub struct RunState {
     register: Register,
     plan: Plan,
@@ -36,7 +37,7 @@ pub struct RunState {
 }
 
 impl RunState {
-    /// Begins with nothing run.
+    /// Starts with no results.
     pub fn new(register: Register, plan: Plan, deviations: Deviations, evidence: Arc<EvidenceWriter>) -> RunState {
         RunState {
             register,
@@ -50,21 +51,21 @@ impl RunState {
         }
     }
 
-    /// The plan the run follows.
+    /// Returns the plan that the run follows.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Facts of the machine, by the names that declarations of deviations use.
+    /// Adds facts of the machine, by the names that declarations of deviations use.
     pub fn learn(&self, facts: BTreeMap<String, String>) {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
     }
 
-    /// Notes that an attempt at a scenario has ended, and writes what is known now. Gives the claim as it stands while
-    /// some of its controls have yet to run.
+    /// Records a finished attempt at a scenario and writes `verdicts.json`. Returns the claim's state, which ignores
+    /// controls that have not run yet.
     ///
     /// # Errors
-    /// The evidence cannot be written.
+    /// Returns an error if the evidence cannot be written.
     pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
         let key = (planned.feature.clone(), planned.line);
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);
@@ -77,12 +78,12 @@ impl RunState {
         Ok(standing)
     }
 
-    /// Comes when the first claim has failed.
+    /// Waits until the first claim has failed.
     pub async fn first_failure(&self) {
         self.failure.notified().await;
     }
 
-    /// Whether another attempt at a scenario may change what is said of its claim.
+    /// Returns whether another attempt at a scenario may change its claim's verdict.
     pub fn wants_another(&self, planned: &Planned) -> bool {
         let claim = self.register.get(planned.claim).map(|claim| self.claim(claim));
         let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
@@ -97,7 +98,7 @@ impl RunState {
         }
     }
 
-    /// Where every claim stands.
+    /// Returns the verdicts of all claims so far.
     pub fn verdicts(&self, complete: bool) -> Verdicts {
         let claims: Vec<ClaimRecord> = self.register.iter().map(|claim| self.claim(claim)).collect();
         let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
@@ -115,7 +116,7 @@ impl RunState {
         Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), on: self.on, complete, exit, problems, claims }
     }
 
-    /// Whether a scenario has come to an end at least once.
+    /// Returns whether a scenario has finished at least once.
     pub fn tried(&self, planned: &Planned) -> bool {
         !self.attempts(planned).is_empty()
     }
@@ -125,7 +126,7 @@ impl RunState {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default()
     }
 
-    /// Where a claim stands while the run goes on: without the controls that have yet to run.
+    /// Computes a claim's state during the run, without the controls that have not run yet.
     fn standing(&self, claim: &Claim) -> Standing {
         let whole = self.gathered(claim);
         if whole.controls.iter().all(|control| !control.attempts.is_empty()) {
@@ -133,7 +134,7 @@ impl RunState {
         }
         let mut so_far = whole;
         so_far.controls.retain(|control| !control.attempts.is_empty());
-        // What is declared about the claim may be about a control that is still to come.
+        // A declaration may be about a control that has not run yet.
         let declared = std::mem::take(&mut so_far.deviations);
         let mut claim = so_far.concluded(self.on);
         let open = claim.verdict == Verdict::Fails && declared.iter().any(|deviation| self.on <= deviation.expires);
@@ -145,12 +146,12 @@ impl RunState {
         Standing { claim, open }
     }
 
-    /// Where a claim stands, if nothing more were to run.
+    /// Computes a claim's verdict as if nothing more were to run.
     fn claim(&self, claim: &Claim) -> ClaimRecord {
         self.gathered(claim).concluded(self.on)
     }
 
-    /// All that is known of a claim, without what it comes to.
+    /// Collects everything known about a claim, before its verdict is computed.
     fn gathered(&self, claim: &Claim) -> ClaimRecord {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
@@ -158,7 +159,7 @@ impl RunState {
         let planned = mine(false).next();
         let decision = self.decision(planned);
         let attempts = planned.map(|planned| self.attempts(planned)).unwrap_or_default();
-        // Without its control, selected or not, a claim cannot be said to hold.
+        // A claim needs its control to hold, even if the control was not selected.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
         let runs = planned.is_some_and(Planned::runs);
         let controls: Vec<ControlRecord> = mine(true)
@@ -179,7 +180,7 @@ impl RunState {
             samples: last.map_or(0, Attempt::samples),
             evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
             seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
-            // These four are what all the others come to.
+            // `concluded` computes these four from the others.
             verdict: Verdict::Inconclusive,
             reason: String::new(),
             value: None,
@@ -191,8 +192,8 @@ impl RunState {
         }
     }
 
-    /// What the plan decided, now that the machine is known: what is only recorded on an emulated CPU is judged on
-    /// any other. No machine makes a stand-in AWS.
+    /// Returns the plan's decision, updated for the machine: a claim that is only measured on an emulated CPU is judged
+    /// on any other. No machine turns a stand-in into AWS.
     fn decision(&self, planned: Option<&Planned>) -> Decision {
         let accelerator = self.fact("accelerator");
         let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
@@ -212,7 +213,7 @@ fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlRecord {
     ControlRecord::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
 }
 
-/// The exit status that the verdicts amount to.
+/// Computes a run's exit status from its verdicts.
 pub fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
     let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
     match () {
@@ -248,7 +249,7 @@ mod tests {
         RunState::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
     }
 
-    /// An attempt that comes to a verdict with the reason "seen: …"; `confirmed`: and a control says why it should.
+    /// Ends an attempt with this verdict and the reason "seen: …". If `confirmed`, the control expects that reason.
     fn end(record: &RunState, scenario: &str, verdict: Verdict, confirmed: bool) -> Standing {
         let planned = record.plan().scenarios.iter().find(|planned| planned.scenario == scenario).unwrap().clone();
         let outcome = Outcome { verdict, reason: format!("seen: {scenario}"), value: None };

@@ -1,68 +1,68 @@
-//! `transcript.jsonl`: what ran, with its output; long output lies in files of its own.
+//! Defines `transcript.jsonl`: commands with their output; long output is in separate files.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::exec::command::{Command, Status};
 
-/// A command that ran, as the transcript keeps it.
+/// A command in the transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ran {
     /// Its number, counted from 1 in the order in which commands ended.
     pub n: u64,
-    /// When it had ended.
+    /// When it ended.
     pub at: Timestamp,
-    /// On which machine; `host` is the one that assay runs on.
+    /// The machine it ran on; `host` is the one that assay runs on.
     pub machine: String,
     /// The program and its arguments.
     pub argv: Vec<String>,
     /// Variables that were set for it, as `NAME=value`.
     pub env: Vec<String>,
-    /// Whether it saw no others, but for `PATH`.
+    /// Whether it had no other variables except `PATH`.
     pub clean_env: bool,
-    /// How much it was given to read, in bytes.
+    /// The size of its standard input, in bytes.
     pub stdin_bytes: usize,
-    /// How it ended; `None` where that is not known.
+    /// How it ended, or `None` if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
     /// How long it took, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// What it printed.
+    /// Its standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<Stream>,
-    /// What it printed to its standard error.
+    /// Its standard error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<Stream>,
-    /// Why it could not be brought to an end.
+    /// Why it could not be run to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What a command printed.
+/// The output of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Stream {
-    /// All of it.
+    /// The whole output.
     Inline(String),
-    /// It lies in a file of its own.
+    /// The output is in a separate file.
     Beside {
         /// The file, relative to the folder of the run.
         file: String,
-        /// Its size.
+        /// Its size, in bytes.
         bytes: usize,
     },
-    /// It could not be kept.
+    /// The output could not be saved.
     Lost {
-        /// Why.
+        /// The reason.
         lost: String,
-        /// How much it was.
+        /// Its size, in bytes.
         bytes: usize,
     },
 }
 
 impl Ran {
-    /// The command as one would type it.
+    /// Formats the command as a user would type it.
     pub fn line(&self) -> String {
         let pairs = self.env.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let env = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

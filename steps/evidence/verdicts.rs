@@ -1,4 +1,4 @@
-//! `verdicts.json`: what is said of each claim, with all that it rests on.
+//! Defines `verdicts.json`: each claim's verdict with everything it is based on.
 
 use std::collections::BTreeSet;
 
@@ -13,19 +13,19 @@ use crate::measurement::{Sample, Value};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ClaimInput, ControlRecord, ControlVerdict, settle};
 
-/// A claim's controls together, for whoever wants one answer.
+/// The combined result of a claim's controls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Control {
-    /// The worst of them: one wrong subject that passes is enough to say so.
+    /// The worst verdict: one wrong subject that passes decides.
     pub verdict: ControlVerdict,
-    /// The scenario that decides; `None` where the claim has no control.
+    /// The deciding scenario; `None` if the claim has no control.
     pub scenario: Option<String>,
-    /// What was seen, of each.
+    /// The reason of each control.
     pub reason: Option<String>,
 }
 
 impl Control {
-    /// The answer of all of them.
+    /// Combines the controls.
     pub fn of(controls: &[ControlRecord]) -> Control {
         let rank = |control: &&ControlRecord| match control.verdict {
             ControlVerdict::DoesNotDiscriminate => 0,
@@ -41,53 +41,53 @@ impl Control {
     }
 }
 
-/// One claim in `verdicts.json`.
+/// A claim in `verdicts.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClaimRecord {
-    /// The claim.
+    /// The claim's id.
     pub id: ClaimId,
-    /// What is claimed.
+    /// The claim's sentence.
     pub claim: String,
-    /// The scenario that puts it to the proof.
+    /// The scenario that tests it.
     pub scenario: String,
-    /// Its file, relative to the project.
+    /// The scenario's file, relative to the project.
     pub feature: String,
-    /// Its line in that file.
+    /// The scenario's line in that file.
     pub line: usize,
-    /// What was decided about it before the run.
+    /// The plan's decision before the run.
     pub decision: Decision,
-    /// What is said of the claim.
+    /// The claim's verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason for it.
     pub reason: String,
-    /// What it is judged by.
+    /// The bound that it is judged by.
     pub bound: String,
-    /// What the annex reports.
+    /// The figure that the annex publishes.
     pub published: Option<String>,
-    /// What the annex compares that with.
+    /// The figure that the annex compares it with.
     pub typical: Option<String>,
-    /// The sample nearest to the bound, or the one that broke it; the median of what is only reported.
+    /// The sample nearest to the bound, or the one that broke it; the median if the value is only reported.
     pub value: Option<Value>,
-    /// Its unit.
+    /// The value's unit.
     pub unit: Option<Unit>,
-    /// How many samples the verdict rests on.
+    /// How many samples the verdict is based on.
     pub samples: usize,
-    /// The claim's controls together.
+    /// The combined result of its controls.
     pub control: Control,
-    /// Each of its controls that was to be run.
+    /// Each of its controls that should have run.
     pub controls: Vec<ControlRecord>,
-    /// Every attempt at its scenario, with the checks that were made, to be made again by anyone.
+    /// Every attempt at its scenario, with the checks, which anyone can repeat.
     pub attempts: Vec<Attempt>,
-    /// What was declared about it on this platform.
+    /// The deviations that are declared for it on this platform.
     pub deviations: Vec<Deviation>,
-    /// Where the evidence lies, relative to the folder of the run.
+    /// The files with its evidence, relative to the folder of the run.
     pub evidence: Vec<String>,
     /// How long its scenario took, in seconds.
     pub seconds: f64,
 }
 
 impl ClaimRecord {
-    /// The same claim, every check of it and of its controls made again on these samples and nothing else.
+    /// Repeats every check of the claim and its controls on these samples and nothing else.
     pub fn again(&self, samples: &[Sample], on: Date) -> ClaimRecord {
         let attempts: Vec<Attempt> = self.attempts.iter().map(|attempt| attempt.again(samples)).collect();
         let again = |control: &ControlRecord| {
@@ -98,7 +98,7 @@ impl ClaimRecord {
         ClaimRecord { attempts, controls, ..self.clone() }.concluded(on)
     }
 
-    /// The same claim, with the conclusion that its attempts, controls and declarations come to.
+    /// Computes the verdict from the claim's attempts, controls and declarations.
     pub fn concluded(mut self, on: Date) -> ClaimRecord {
         let case = ClaimInput {
             decision: &self.decision,
@@ -113,28 +113,28 @@ impl ClaimRecord {
         self
     }
 
-    /// The numbers of all samples that its checks and those of its controls refer to.
+    /// Returns the ids of all samples that its checks and its controls' checks refer to.
     pub fn sample_ids(&self) -> BTreeSet<u64> {
         let attempts = self.attempts.iter().chain(self.controls.iter().flat_map(|control| &control.attempts));
         attempts.flat_map(|attempt| &attempt.checks).flat_map(|judged| judged.check.samples.iter().copied()).collect()
     }
 }
 
-/// `verdicts.json`.
+/// The contents of `verdicts.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdicts {
-    /// [`SCHEMA`](super::SCHEMA).
+    /// The format's version, [`SCHEMA`](super::SCHEMA).
     pub schema: u32,
-    /// The run.
+    /// The run's name.
     pub run: String,
-    /// The day of the run, by which declarations of deviations may have expired.
+    /// The day of the run, on which declared deviations may have expired.
     pub on: Date,
-    /// Whether the run came to its end; a run that was killed leaves `false`.
+    /// Whether the run ended normally; a killed run leaves `false`.
     pub complete: bool,
-    /// The exit status that the run ends with: 0, 1 or 3.
+    /// The run's exit status: 0, 1 or 3.
     pub exit: u8,
-    /// What is wrong beyond the claims: declarations that have expired or are not used. Any of these fails the run.
+    /// Problems besides the claims: declarations that have expired or are not used. Any of them fails the run.
     pub problems: Vec<String>,
-    /// All claims, in their order.
+    /// All claims, in the register's order.
     pub claims: Vec<ClaimRecord>,
 }

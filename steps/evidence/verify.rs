@@ -1,5 +1,4 @@
-//! A run's folder, checked by what is in it and by nothing that it says of itself: no machine is needed, and no verdict
-//! that is stored is taken for one.
+//! Checks a run's folder without trusting its verdicts: it uses only the folder's contents and needs no machine.
 
 mod agreement;
 mod merged;
@@ -15,27 +14,27 @@ use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, Broken, SIGNATURE, STATEMENT, SUMS};
 
-/// What came of it.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verification {
-    /// The version of this layout.
+    /// The version of this format.
     pub schema: u32,
     /// Whether everything agrees.
     pub verified: bool,
-    /// What agrees, a sentence each.
+    /// A sentence for each thing that agrees.
     pub agrees: Vec<String>,
-    /// What does not.
+    /// A finding for each thing that does not.
     pub findings: Vec<Finding>,
-    /// What the signature says, or that there is none or nobody to check it by.
+    /// Who signed the statement, or why that is not known.
     pub signature: String,
 }
 
-/// Something that does not agree.
+/// A problem that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The file it is in, relative to the folder.
+    /// The file with the problem, relative to the folder.
     pub file: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
 }
 
@@ -56,7 +55,7 @@ impl Verification {
         self.agrees.push(sentence);
     }
 
-    /// Takes in what is wrong; where nothing is, the sentence that says so.
+    /// Adds findings, or this sentence if there are none.
     fn take(&mut self, findings: Vec<Finding>, sentence: impl FnOnce() -> String) {
         match findings.is_empty() {
             true => self.agrees(sentence()),
@@ -64,7 +63,7 @@ impl Verification {
         }
     }
 
-    /// For people: what agrees, what does not, and a last line.
+    /// Formats the result for people: what agrees, what does not, and a summary line.
     pub fn show(&self, path: &Path) -> String {
         let mut text: String = self.agrees.iter().map(|sentence| format!("✔ {sentence}\n")).collect();
         for Finding { file, problem } in &self.findings {
@@ -79,12 +78,12 @@ impl Verification {
     }
 }
 
-/// Checks a run's folder: its checksums; that its verdicts come of its samples; that they are about the claims, scenarios
-/// and declarations it holds; that its statement is about it; and, by `allowed` signers, who signed that. Of a merged
-/// bundle: each of its parts so, and that what is said of them together is what they say.
+/// Checks a run's folder: its checksums; that its verdicts follow from its samples and match its claims, scenarios and
+/// declarations; its statement; and its signature, by the `allowed` signers if given. In a merged bundle, checks each
+/// part the same way, and that the merged verdicts are those of the parts.
 ///
 /// # Errors
-/// The folder cannot be read. Whatever is wrong within it is a finding.
+/// Returns an error if the folder cannot be read. Any problem inside it is a finding.
 pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let folder = SandboxedDir::open(path)?;
     if let Some(parts) = bundle::parts(&folder) {
@@ -134,7 +133,7 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
     Ok(verification)
 }
 
-/// Whether the files are as they were sealed.
+/// Checks the files against their checksums.
 fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     match checksums::check(folder) {
         Ok((files, broken)) => {
@@ -149,13 +148,13 @@ fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     }
 }
 
-/// What the statement says that is not so: each of its subjects, and what it says of the claims.
+/// Compares the stored statement with one that is made from the bundle.
 fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
     let stored = match attestation::stored(&bundle.folder) {
         Ok(stored) => stored,
         Err(error) => return vec![Finding::new(STATEMENT, format!("{error:#}"))],
     };
-    // What is missing was told with the checksums.
+    // A missing file is already reported with the checksums.
     let Ok(fresh) = attestation::statement(bundle) else { return Vec::new() };
     let Some(difference) = agreement::difference(&stored, &fresh) else {
         let same = bundle.folder.text(STATEMENT).ok() == attestation::text(&fresh).ok();

@@ -1,5 +1,5 @@
-//! Another program's claim, put to the proof by steps and a probe of its own, with no cucumber: on a machine of ours, with
-//! our verdicts and our evidence. `docs/library.md` walks through it.
+//! Tests another program's claim without cucumber, by its own steps and probe, on our machine, with our verdicts and
+//! our evidence. `docs/library.md` walks through it.
 //!
 //! usage: cargo run --example room
 
@@ -22,27 +22,27 @@ fn free() -> Command {
     Command::new("df").args(["--block-size=1", "--output=avail", "/"])
 }
 
-/// … and a pure function that reads what it printed, or says what it cannot read.
+/// … and a pure function that reads what it printed, or reports what it cannot read.
 fn read_free(printed: &str) -> Result<Reading, Unreadable> {
     let number = printed.lines().nth(1).and_then(|line| line.trim().parse::<u64>().ok());
     let bytes = number.ok_or_else(|| Unreadable::new("disk.free", "a heading, and a number of bytes", printed))?;
     Ok(Reading::new("disk.free", bytes as f64, Unit::Bytes, printed))
 }
 
-/// One scenario: the right subject, or for its control the wrong one, and the same check on both.
+/// One scenario: the same check on the right subject or, for its control, on the wrong one.
 async fn room(run: &Run, machine: &Machine, planned: &Planned, proof: &mut ScenarioChecks) -> anyhow::Result<()> {
     if planned.control {
         machine.shell.read(&Command::new("fallocate").args(["--length", "2GB", "filler"])).await?;
     }
     let look = async { Ok(vec![read_free(&machine.shell.read(&free()).await?)?]) };
     let subject = run.look(&planned.scenario, &machine.name, look).await?;
-    // Nobody but us knows what of this probe can be true: more than all of the disk is none.
+    // Only this program knows which values of its probe are possible: none is larger than the whole disk.
     proof.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4_294_967_296.0 })
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    // Below this folder lie features/claims.toml and features/*.feature.
+    // This folder contains features/claims.toml and features/*.feature.
     let claims = Path::new(env!("CARGO_MANIFEST_DIR")).join("steps/example");
     let settings = Settings::read()?;
     let device = Definition::named(&settings.root, "nano")?;

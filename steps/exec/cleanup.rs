@@ -1,7 +1,7 @@
-//! The ledger of everything a run creates outside its evidence folder, so that nothing survives the run.
+//! The cleanup journal: everything a run creates outside its evidence folder, so that nothing survives the run.
 //!
-//! A ledger is a file that its run keeps locked. The lock goes with the process, however it ends: a ledger that can
-//! be locked by somebody else belongs to a run that is over, and what it lists is removed by whoever comes next.
+//! A journal is a file that its run keeps locked. The lock ends with the process, however the process ends. A journal
+//! that another process can lock therefore belongs to a run that is over, and the next run removes what it lists.
 
 mod removal;
 
@@ -16,15 +16,15 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// One thing that must not outlive its run.
+/// A resource that must not outlive its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Resource {
-    /// A process and all that is in its group.
+    /// A process and every process in its group.
     Process {
-        /// Its process id, which is also its group's.
+        /// Its process id, which is also its group's id.
         pid: i32,
-        /// Its start, in clock ticks since boot: a process id is used again, the pair is not.
+        /// Its start time, in clock ticks since boot. The kernel reuses process ids, but not this pair.
         started: u64,
     },
     /// A Podman container.
@@ -37,33 +37,33 @@ pub enum Resource {
         /// Its reference.
         reference: String,
     },
-    /// A file or a folder with all it holds.
+    /// A file, or a folder with its content.
     Path {
-        /// Where.
+        /// Its path.
         path: PathBuf,
     },
-    /// Whatever carries a run's tag in a region of AWS. Only who can ask AWS knows what there is, and removes it.
+    /// Every resource with a run's tag in an AWS region. Only code with access to AWS can list and remove them.
     Cloud {
         /// The run's id.
         run: String,
         /// The region: `us-east-1`.
         region: String,
-        /// What stood in for AWS.
+        /// The endpoint of the stand-in for AWS, if there was one.
         endpoint: Option<String>,
     },
-    /// What a run put on a remote machine. Only who enters it knows what there is, and removes it.
+    /// What a run put on a remote machine. Only code that logs in there can list and remove it.
     #[serde(alias = "found")]
     RemoteHost {
         /// The run's id.
         run: String,
         /// The machine, as `--target` names it.
         target: String,
-        /// The fingerprint of its host key, where one was named.
+        /// The fingerprint of its host key, if one was given.
         host_key: Option<String>,
     },
 }
 
-/// The command that removes what is left in the cloud; a build without AWS cannot.
+/// The command that removes leftovers in the cloud, which a build without AWS cannot do.
 pub const GC: &str = "cargo run --features aws -- gc";
 
 impl fmt::Display for Resource {
@@ -83,10 +83,10 @@ impl fmt::Display for Resource {
 }
 
 impl Resource {
-    /// The lease on a child that leads a process group of its own.
+    /// Returns the resource for a child that leads its own process group.
     ///
     /// # Errors
-    /// Where the child is already gone.
+    /// Returns an error if the child has already ended.
     pub fn process(pid: u32) -> anyhow::Result<Resource> {
         let pid = i32::try_from(pid).context("a process id out of range")?;
         let (_, started) = removal::group_and_start(pid).with_context(|| format!("process {pid} ended at once"))?;
@@ -94,7 +94,7 @@ impl Resource {
     }
 }
 
-/// A line of a ledger: a thing that was taken, or one that is seen to be over.
+/// A line of a journal: a registered resource, or one that is known to be gone.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
@@ -107,10 +107,10 @@ fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
     file.write_all(line.as_bytes()).context("cannot write the ledger of leases")
 }
 
-/// What a ledger still lists.
+/// Reads the resources that a journal still lists.
 fn read(file: &File) -> Vec<Resource> {
     let mut leases = Vec::new();
-    // The last line may be torn by a kill: what it would have named was not made yet.
+    // A kill may have truncated the last line. Its resource was not created yet.
     for line in BufReader::new(file).lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
             Ok(Line::Taken(lease)) => leases.push(lease),
@@ -121,7 +121,7 @@ fn read(file: &File) -> Vec<Resource> {
     leases
 }
 
-/// The ledger of one run, locked for as long as the run lives.
+/// The cleanup journal of one run, locked while the run lives.
 #[derive(Debug)]
 pub struct CleanupJournal {
     path: PathBuf,
@@ -129,17 +129,17 @@ pub struct CleanupJournal {
 }
 
 impl CleanupJournal {
-    /// Opens the ledger of a run in `folder`.
+    /// Opens a run's journal in `folder`.
     ///
     /// # Errors
-    /// Where the folder cannot be written to.
+    /// Returns an error if the folder cannot be written.
     pub fn open(folder: &Path, run: &str) -> anyhow::Result<CleanupJournal> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(format!("{run}.jsonl"));
         for _ in 0..20 {
             let open = OpenOptions::new().create(true).append(true).open(&path);
             let file = open.with_context(|| format!("cannot write {}", path.display()))?;
-            // Between the two a sweep may have taken the new ledger for one of a run that is over, and removed it.
+            // Between opening and locking, a sweep may have removed the new journal as that of a finished run.
             if file.try_lock().is_ok() && same_file(&file, &path) {
                 return Ok(CleanupJournal { path, open: Mutex::new((file, Vec::new())) });
             }
@@ -148,10 +148,10 @@ impl CleanupJournal {
         anyhow::bail!("{} is in use by another run", path.display())
     }
 
-    /// Notes a thing; do it before the thing is made wherever its name is known before.
+    /// Registers a resource. If its name is known in advance, register it before creating it.
     ///
     /// # Errors
-    /// Where the ledger cannot be written to.
+    /// Returns an error if the journal cannot be written.
     pub fn take(&self, lease: Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         append(&open.0, &Line::Taken(lease.clone()))?;
@@ -159,10 +159,10 @@ impl CleanupJournal {
         Ok(())
     }
 
-    /// Strikes a thing that its owner has seen to be gone: of what is in the cloud only the owner can see it.
+    /// Records that a resource is gone, as seen by its owner: for cloud resources, only the owner can see it.
     ///
     /// # Errors
-    /// Where the ledger cannot be written to.
+    /// Returns an error if the journal cannot be written.
     pub fn forget(&self, lease: &Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         append(&open.0, &Line::Over { over: lease.clone() })?;
@@ -170,10 +170,10 @@ impl CleanupJournal {
         Ok(())
     }
 
-    /// Releases one thing before the end of the run.
+    /// Removes one resource before the end of the run.
     ///
     /// # Errors
-    /// Where it cannot be removed; it stays in the ledger then.
+    /// Returns an error if it cannot be removed; it then stays in the journal.
     pub fn release(&self, lease: &Resource) -> anyhow::Result<()> {
         lease.release()?;
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -181,8 +181,8 @@ impl CleanupJournal {
         Ok(())
     }
 
-    /// Releases everything, newest first, and the ledger itself if nothing resists. Gives what could not be removed: it
-    /// stays in the ledger.
+    /// Removes all resources, newest first, and the journal itself if nothing is left. Returns why the others could not
+    /// be removed; they stay in the journal.
     pub fn close(&self) -> Vec<String> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let released = release_all(std::mem::take(&mut open.1));
@@ -200,7 +200,7 @@ impl Drop for CleanupJournal {
     }
 }
 
-/// What came of a release.
+/// The result of removing several resources.
 #[derive(Default)]
 struct Released {
     removed: Vec<String>,
@@ -222,7 +222,7 @@ fn release_all(leases: Vec<Resource>) -> Released {
     all
 }
 
-/// Whether a path still leads to an open file.
+/// Returns whether a path still refers to an open file.
 fn same_file(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(open), Ok(there)) => open.dev() == there.dev() && open.ino() == there.ino(),
@@ -230,46 +230,46 @@ fn same_file(file: &File, path: &Path) -> bool {
     }
 }
 
-/// What a sweep found of runs that are over.
+/// What a sweep removed and failed to remove for finished runs.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sweep {
-    /// What was removed.
+    /// The removed resources.
     pub removed: Vec<String>,
-    /// What could not be removed, and why.
+    /// Why the others could not be removed.
     pub troubles: Vec<String>,
 }
 
-/// Whether a run is under way.
+/// Returns whether any run is in progress.
 ///
 /// # Errors
-/// Where the folder of ledgers cannot be read.
+/// Returns an error if the folder of journals cannot be read.
 pub fn under_way(folder: &Path) -> anyhow::Result<bool> {
     Ok(!living(folder)?.is_empty())
 }
 
-/// The runs that are under way.
+/// Returns the ids of the runs in progress.
 ///
 /// # Errors
-/// Where the folder of ledgers cannot be read.
+/// Returns an error if the folder of journals cannot be read.
 pub fn living(folder: &Path) -> anyhow::Result<Vec<String>> {
     let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_err());
     let runs = ledgers(folder)?.into_iter().filter(locked);
     Ok(runs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
 }
 
-/// Everything that runs which are over have left, as their ledgers have it: some of it may be gone.
+/// Returns everything that the journals of finished runs list; some of it may already be gone.
 ///
 /// # Errors
-/// Where the folder of ledgers cannot be read.
+/// Returns an error if the folder of journals cannot be read.
 pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Resource>> {
     let free = ledgers(folder)?.into_iter().filter_map(|path| File::open(path).ok());
     Ok(free.filter(|file| file.try_lock().is_ok()).flat_map(|file| read(&file)).collect())
 }
 
-/// Strikes something that is gone from the ledgers of runs that are over; the next sweep removes those that list nothing else.
+/// Marks a resource as gone in the journals of finished runs. The next sweep removes journals that list nothing else.
 ///
 /// # Errors
-/// Where a ledger cannot be written to.
+/// Returns an error if a journal cannot be written.
 pub fn strike(folder: &Path, lease: &Resource) -> anyhow::Result<()> {
     for path in ledgers(folder)? {
         let open = OpenOptions::new().read(true).append(true).open(&path);
@@ -281,10 +281,10 @@ pub fn strike(folder: &Path, lease: &Resource) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many runs are over and have left something.
+/// Counts the finished runs that still have a journal.
 ///
 /// # Errors
-/// Where the folder of ledgers cannot be read.
+/// Returns an error if the folder of journals cannot be read.
 pub fn left(folder: &Path) -> anyhow::Result<usize> {
     let free = |path: &&PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
     Ok(ledgers(folder)?.iter().filter(free).count())
@@ -301,10 +301,10 @@ fn ledgers(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Removes what runs that are over have left; runs that still live are not touched.
+/// Removes the resources of finished runs; runs in progress are not touched.
 ///
 /// # Errors
-/// Where the folder of ledgers cannot be read.
+/// Returns an error if the folder of journals cannot be read or an empty journal cannot be removed.
 pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
     let mut sweep = Sweep::default();
     for path in ledgers(folder)? {
@@ -315,7 +315,7 @@ pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
         let released = release_all(read(&file));
         if released.left.is_empty() {
             match fs::remove_file(&path) {
-                // Another sweep was faster.
+                // Another sweep removed it first.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
             }

@@ -1,10 +1,10 @@
-//! A command to run somewhere, and what it left behind. Plain values: nothing here runs anything.
+//! A command and its output, as plain values: nothing here runs anything.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How long a command may take unless it says otherwise.
+/// The default time limit of a command.
 pub const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// A program with its arguments, environment and time limit.
@@ -14,16 +14,16 @@ pub struct Command {
     pub argv: Vec<String>,
     /// Variables set for it; see [`Command::isolated`] for those it inherits.
     pub env: Vec<(String, String)>,
-    /// Whether the caller's environment is kept from it (but for `PATH`).
+    /// Whether it gets nothing of the caller's environment except `PATH`.
     pub clean_env: bool,
-    /// What it reads.
+    /// The bytes of its standard input.
     pub stdin: Vec<u8>,
     /// When to give up on it.
     pub time_limit: Duration,
 }
 
 impl Command {
-    /// A program without arguments, with the usual time limit.
+    /// Creates a command without arguments and with the default time limit.
     pub fn new(program: impl Into<String>) -> Self {
         Command {
             argv: vec![program.into()],
@@ -34,48 +34,48 @@ impl Command {
         }
     }
 
-    /// A script for `sh`, with its positional parameters.
+    /// Creates a command that runs a script with `sh` and positional parameters.
     pub fn script(text: impl Into<String>, parameters: &[&str]) -> Self {
         Command::new("sh").args(["-s", "--"]).args(parameters.iter().copied()).stdin(text.into())
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.argv.push(argument.into());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
         self.argv.extend(arguments.into_iter().map(Into::into));
         self
     }
 
-    /// One more variable.
+    /// Sets a variable.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Runs with nothing of the caller's environment but `PATH`.
+    /// Runs it without the caller's environment, except `PATH`.
     pub fn isolated(mut self) -> Self {
         self.clean_env = true;
         self
     }
 
-    /// What the program reads.
+    /// Sets its standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// When to give up on it.
+    /// Sets its time limit.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
         self
     }
 
-    /// The command as one would type it into a POSIX shell, variables first.
+    /// Formats the command for a POSIX shell, variables first.
     pub fn line(&self) -> String {
         let variables = self.env.iter().map(|(name, value)| format!("{name}={}", quote(value)));
         let prefix = self.clean_env.then(|| "env -i PATH=\"$PATH\"".to_owned());
@@ -88,7 +88,7 @@ impl Command {
     }
 }
 
-/// Quotes a word for a POSIX shell, only where it needs it.
+/// Quotes a word for a POSIX shell, if the word needs it.
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -103,7 +103,7 @@ pub fn quote(word: &str) -> String {
 pub enum Status {
     /// It exited with this code.
     Code(i32),
-    /// A signal ended it.
+    /// This signal ended it.
     Signal(i32),
 }
 
@@ -116,41 +116,41 @@ impl std::fmt::Display for Status {
     }
 }
 
-/// What a command that ended left behind.
+/// The output and status of a command that ended.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The command as one would type it.
+    /// The command, formatted for a shell.
     pub line: String,
     /// How it ended.
     pub status: Status,
-    /// What it wrote to its standard output.
+    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to its standard error.
+    /// Its standard error.
     pub stderr: Vec<u8>,
-    /// How long it took on the clock of the one who asked.
+    /// How long it took, by the caller's clock.
     pub wall: Duration,
 }
 
 impl Output {
-    /// Its standard output as text; what is not UTF-8 is replaced.
+    /// Returns its standard output as text, with invalid UTF-8 replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Its standard error as text; what is not UTF-8 is replaced.
+    /// Returns its standard error as text, with invalid UTF-8 replaced.
     pub fn errors(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// Whether it exited with code 0.
+    /// Returns whether it exited with code 0.
     pub fn succeeded(&self) -> bool {
         self.status == Status::Code(0)
     }
 
-    /// Itself if it exited with code 0, else an error with its status and the end of what it wrote.
+    /// Returns itself if it exited with code 0.
     ///
     /// # Errors
-    /// Any other ending.
+    /// Otherwise returns an error with its status and the end of its output.
     pub fn success(self) -> Result<Output, Failed> {
         match self.succeeded() {
             true => Ok(self),
@@ -162,7 +162,7 @@ impl Output {
     }
 }
 
-/// A command that ran and ended with something other than exit code 0.
+/// A command that ran and did not exit with code 0.
 #[derive(Debug, thiserror::Error)]
 #[error("`{line}` ended with {status}: {tail}")]
 pub struct Failed {
@@ -171,7 +171,7 @@ pub struct Failed {
     tail: String,
 }
 
-/// The last lines of a text, joined by line breaks, blank ones left out.
+/// Joins the last non-blank lines of a text.
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     all[all.len().saturating_sub(lines)..].join("\n")

@@ -1,6 +1,6 @@
-//! Where commands run: over SSH, on this host, or in a test's imagination. Three verbs: run, put, get.
+//! Runs commands and copies files: over SSH, on this host, or with answers from a test. Three verbs: run, put, get.
 //!
-//! Whatever runs is shown to a [`CommandObserver`], so that the transcript of a run is complete by construction.
+//! A [`CommandObserver`] sees every command, so that the transcript of a run is complete by construction.
 
 mod fake;
 mod local;
@@ -19,13 +19,13 @@ pub use ssh::{EnterError, Login, Ssh, SshDestination, new_key, old_keys};
 use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, quote};
 
-/// Sees every command that runs anywhere, and how it ended.
+/// Sees every command that runs on any machine, and its outcome.
 pub trait CommandObserver: Send + Sync {
-    /// A command on `machine` ended, or could not be brought to an end.
+    /// Is called when a command on `machine` has ended or could not be completed.
     fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>);
 }
 
-/// A witness that looks away; for tests and for tools that keep no evidence.
+/// An observer that ignores everything, for tests and for tools that keep no evidence.
 #[derive(Debug, Default)]
 pub struct NoopObserver;
 
@@ -33,107 +33,107 @@ impl CommandObserver for NoopObserver {
     fn saw(&self, _: &str, _: &Command, _: &Result<Output, ShellError>) {}
 }
 
-/// Why a command could not be brought to an end. Always the infrastructure's fault, never a claim's.
+/// Why a command could not be completed. The cause is always the infrastructure, never a claim.
 #[derive(Debug, thiserror::Error)]
 pub enum ShellError {
-    /// The program is not there or cannot be started.
+    /// The program is missing or cannot be started.
     #[error("{machine}: cannot start {program}: {source}; {remedy}")]
     Start {
-        /// Where.
+        /// The machine.
         machine: String,
-        /// What.
+        /// The program.
         program: String,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
-        /// What to do.
+        /// How to fix it.
         remedy: String,
     },
-    /// It ran for longer than it may.
+    /// It exceeded its time limit.
     #[error("{machine}: `{line}` did not end within {limit:?}")]
     TimedOut {
-        /// Where.
+        /// The machine.
         machine: String,
-        /// What.
+        /// The command.
         line: String,
-        /// How long it had.
+        /// Its time limit.
         limit: Duration,
     },
-    /// It printed more than it may.
+    /// It exceeded the output limit.
     #[error("{machine}: `{line}` printed more than {limit}, and was cut off: have it print less")]
     TooMuch {
-        /// Where.
+        /// The machine.
         machine: String,
-        /// What.
+        /// The command.
         line: String,
-        /// How much each of its streams may have.
+        /// The limit for each output stream.
         limit: Bytes,
     },
-    /// The connection is gone, and with it the knowledge of how the command ended.
+    /// The connection was lost, so it is not known how the command ended.
     #[error("{machine}: connection lost during `{line}`: {detail}")]
     Lost {
-        /// Where.
+        /// The machine.
         machine: String,
-        /// What ran.
+        /// The command.
         line: String,
-        /// What was seen.
+        /// What was observed.
         detail: String,
     },
-    /// Somebody answers who is not the machine that was meant.
+    /// Another machine answers at the address.
     #[error(
         "{machine}: {address} shows another host key ({shown}) than the one pinned for it ({pinned}): it is not that machine, \
          and nothing was sent to it"
     )]
     OtherHost {
-        /// Which machine was meant.
+        /// The expected machine.
         machine: String,
         /// Its address.
         address: String,
-        /// The fingerprint of the key that was shown.
+        /// The fingerprint of the host key that the server presented.
         shown: String,
-        /// The fingerprint of the key that belongs to it.
+        /// The fingerprint of the machine's own host key.
         pinned: String,
     },
     /// No connection could be made.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
     NoConnection {
-        /// Which machine.
+        /// The machine.
         machine: String,
         /// Its address.
         address: String,
-        /// What was seen, and what to do.
+        /// What was observed, and how to fix it.
         detail: String,
     },
-    /// Somebody else's machine let the user in, but did not run the command.
+    /// A remote machine accepted the login but did not run the command.
     #[error("{machine}: `{line}` did not come to run; instead the machine printed {said}")]
     NoShell {
-        /// Where.
+        /// The machine.
         machine: String,
-        /// What should have run.
+        /// The command that should have run.
         line: String,
         /// What was printed instead, and how that ended.
         said: String,
     },
-    /// A port of the machine cannot lead back to this host.
+    /// No port of the machine can be forwarded to this host.
     #[error(
         "{machine}: no port there leads back to {local} here: {detail}; its sshd_config needs `AllowTcpForwarding yes` (or \
          `remote`), no `DisableForwarding yes`, and no PermitListen that leaves it out"
     )]
     NoForward {
-        /// Which machine.
+        /// The machine.
         machine: String,
-        /// Where on this host it should lead.
+        /// The address on this host that the port should lead to.
         local: String,
-        /// What was seen.
+        /// What was observed.
         detail: String,
     },
 }
 
-/// A place where commands run.
+/// A machine on which commands can be run.
 #[derive(Clone)]
 pub struct Shell {
     machine: Arc<str>,
     observer: Arc<dyn CommandObserver>,
-    /// What is set for each command.
+    /// The variables that are set for each command.
     variables: Arc<[(String, String)]>,
     executor: Executor,
 }
@@ -152,50 +152,50 @@ impl std::fmt::Debug for Shell {
 }
 
 impl Shell {
-    /// Commands on this host.
+    /// Runs commands on this host.
     pub fn local(observer: Arc<dyn CommandObserver>) -> Shell {
         let executor = Executor::Local(Local::default());
         Shell { machine: "host".into(), observer, variables: Arc::default(), executor }
     }
 
-    /// Commands on this host that begin in a folder, as those of a login begin in the user's home.
+    /// Runs commands on this host in a given folder, as a login shell starts in the user's home.
     pub fn local_in(folder: PathBuf, observer: Arc<dyn CommandObserver>) -> Shell {
         let executor = Executor::Local(Local { folder: Some(folder) });
         Shell { executor, ..Shell::local(observer) }
     }
 
-    /// Commands over one kept SSH connection.
+    /// Runs commands over one open SSH connection.
     pub fn ssh(ssh: Ssh, observer: Arc<dyn CommandObserver>) -> Shell {
         let machine = ssh.machine().into();
         Shell { machine, observer, variables: Arc::default(), executor: Executor::Ssh(Arc::new(ssh)) }
     }
 
-    /// Commands that a test answers.
+    /// Lets a test answer the commands.
     pub fn fake(fake: Fake) -> Shell {
         let executor = Executor::Fake(Arc::new(fake));
         Shell { machine: "fake".into(), observer: Arc::new(NoopObserver), variables: Arc::default(), executor }
     }
 
-    /// The same, with another name of the machine in what is said of its commands.
+    /// Renames the machine in messages and transcripts.
     pub fn named(self, machine: &str) -> Shell {
         Shell { machine: machine.into(), ..self }
     }
 
-    /// The same, with variables that are set for each command.
+    /// Replaces the variables that are set for each command.
     pub fn with_variables(self, variables: impl IntoIterator<Item = (String, String)>) -> Shell {
         Shell { variables: variables.into_iter().collect(), ..self }
     }
 
-    /// The variables that are set for each command.
+    /// Returns the variables that are set for each command.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
 
-    /// Has the machine carry connections to a port of its loopback back to an address here; gives the port. On this host
-    /// it is the same one.
+    /// Forwards a port of the machine's loopback to `port` of this host's loopback, and returns the machine's port. On
+    /// this host it is `port` itself.
     ///
     /// # Errors
-    /// The machine's SSH server does not do that.
+    /// Returns an error if the machine's SSH server does not forward ports.
     pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         match &self.executor {
             Executor::Ssh(ssh) => ssh.forward_back(&format!("127.0.0.1:{port}")).await,
@@ -203,14 +203,14 @@ impl Shell {
         }
     }
 
-    /// Logs out, where there was a login: no command can be run any more.
+    /// Closes the SSH connection, if there is one; no command can run afterwards.
     pub async fn close(&self) {
         if let Executor::Ssh(ssh) = &self.executor {
             ssh.close().await;
         }
     }
 
-    /// The name of the machine the commands run on.
+    /// Returns the name of the machine that the commands run on.
     pub fn machine(&self) -> &str {
         &self.machine
     }
@@ -218,7 +218,7 @@ impl Shell {
     /// Runs a command to its end, whatever its exit status.
     ///
     /// # Errors
-    /// Only where the command could not be brought to an end; an exit status other than 0 is no error here.
+    /// Returns an error only if the command could not be completed; a nonzero exit status is not an error here.
     pub async fn run(&self, command: &Command) -> Result<Output, ShellError> {
         let with_variables;
         let command = match self.variables.is_empty() {
@@ -238,19 +238,19 @@ impl Shell {
         outcome
     }
 
-    /// Runs a command that must exit with code 0, and gives what it printed.
+    /// Runs a command that must exit with code 0, and returns its standard output.
     ///
     /// # Errors
-    /// Where it could not be brought to an end or exited with another code.
+    /// Returns an error if it could not be completed or exited with another code.
     pub async fn read(&self, command: &Command) -> anyhow::Result<String> {
         let output = self.run(command).await?.success()?;
         Ok(output.text())
     }
 
-    /// Writes a file, its folder too if need be.
+    /// Writes a file, and creates its folder if necessary.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> anyhow::Result<()> {
         let script = format!("mkdir -p \"$(dirname {0})\" && cat > {0}", quote(path));
         self.run(&Command::new("sh").args(["-c", &script]).stdin(bytes)).await?.success()?;
@@ -260,7 +260,7 @@ impl Shell {
     /// Reads a file.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// Returns an error if the file cannot be read.
     pub async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         Ok(self.run(&Command::new("cat").arg(path)).await?.success()?.stdout)
     }

@@ -1,5 +1,5 @@
-//! What can be true of a probe: its unit, and the range in which its values make sense. A value outside is no finding
-//! but a mistake on the way, most often a wrong unit, and nothing may be judged by it.
+//! Lists the probes with their units and plausible ranges. A value outside its range is a measurement error, most often
+//! a wrong unit, and must not be judged.
 
 use super::Value;
 use crate::base::unit::Unit;
@@ -10,18 +10,18 @@ const GIB: f64 = 1024.0 * MIB;
 const TIB: f64 = 1024.0 * GIB;
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 60.0 * MINUTE;
-/// More than a trial may take.
+/// Longer than any trial may take.
 const TRIAL: f64 = 15.0 * MINUTE;
 const MANY: f64 = 1e9;
 
-/// What is known of a probe, or of all probes whose name begins so.
+/// The entry of a probe, or of all probes whose names share a prefix.
 struct Entry {
-    /// A name that ends with a dot stands for a family.
+    /// A name that ends with a dot or a space is a prefix.
     name: &'static str,
     unit: Unit,
     low: f64,
     high: f64,
-    /// How a text may begin; any way, where this is empty.
+    /// Allowed beginnings of a text; empty allows any.
     begins: &'static [&'static str],
 }
 
@@ -57,7 +57,7 @@ const fn words(name: &'static str, begins: &'static [&'static str]) -> Entry {
     Entry { name, unit: Unit::Text, low: 0.0, high: 0.0, begins }
 }
 
-/// What is judged somewhere, and what is measured beside it. Exact names come before families.
+/// Judged probes, and those measured beside them. Exact names come before prefixes.
 const ENTRIES: &[Entry] = &[
     // The guest and its image.
     count("build.status", 0.0, 255.0),
@@ -68,7 +68,7 @@ const ENTRIES: &[Entry] = &[
     text("module.imports"),
     text("module.sha256"),
     text("module.export."),
-    // No image is smaller than its own configuration.
+    // Every image is at least as large as its own configuration.
     bytes("image.size", 200.0, 64.0 * GIB),
     bytes("image.transfer", 200.0, 64.0 * GIB),
     count("image.layers", 0.0, 1e3),
@@ -93,13 +93,13 @@ const ENTRIES: &[Entry] = &[
     text("machine."),
     text("podman.version"),
     text("crun."),
-    // What it was started from, and what was done to it.
+    // The image it was started from, and its setup.
     count("ami.newer", 0.0, 1e4),
     text("ami."),
     seconds("setup.", 0.0, HOUR),
-    // A run by hand.
+    // A run by `podman run`.
     count("run.status", 0.0, 255.0),
-    // The whole of a run in the cloud: less than it takes there to start an instance is none.
+    // A whole run in the cloud. Starting an instance alone takes longer than the lower bound.
     seconds("run.time", 10.0, 12.0 * HOUR),
     text("run."),
     // The guest moves its clock by 50 ms; a native clock that stands still has moved by 0.
@@ -112,15 +112,15 @@ const ENTRIES: &[Entry] = &[
     count("unit.uid", 0.0, 4_294_967_294.0),
     text("unit."),
     text("left."),
-    // What it said.
+    // The workload's log.
     count("log.readings", 0.0, 1e6),
     seconds("log.spacing", 0.0, TRIAL),
     seconds("log.duration", 0.0, TRIAL),
     text("log."),
-    // What it may take.
+    // Its limits.
     bytes("limit.memory", 4.0 * KIB, 64.0 * TIB),
     ratio("limit.cpu", 4096.0),
-    // What it took. Podman alone has more than the lower bounds of memory; whoever starts it needs more than 10 ms.
+    // Its use of resources. Podman alone exceeds the lower bounds of memory, and starting it takes more than 10 ms.
     bytes("memory.peak", 256.0 * KIB, TIB),
     bytes("memory.unit.peak", 256.0 * KIB, TIB),
     bytes("memory.running", 256.0 * KIB, TIB),
@@ -137,18 +137,18 @@ const ENTRIES: &[Entry] = &[
     count("memory.events.", 0.0, MANY),
     seconds("cpu.time", 5e-3, HOUR),
     seconds("cpu.throttled", 0.0, HOUR),
-    // Of one CPU. Ten per cent written as 10 is outside.
+    // Share of one CPU. Ten percent written as 10 is out of range.
     ratio("cpu.share", 8.0),
     seconds("start.", 0.01, TRIAL),
-    // What watching it cost.
+    // The cost of watching.
     seconds("sampler.cpu.time", 0.0, TRIAL),
     ratio("sampler.cpu.share", 1.0),
     bytes("sampler.memory", 64.0 * KIB, 64.0 * MIB),
     seconds("session.cpu.time", 0.0, TRIAL),
     bytes("session.memory", 64.0 * KIB, GIB),
-    // A conventional container beside the workload.
+    // A conventional container compared with the workload.
     times("ratio."),
-    // What it cost. AWS bills a minute at least; a minute of the smallest instance is what the total begins with.
+    // Costs. AWS bills at least a minute; the total starts at a minute of the smallest instance.
     seconds("cost.billed", MINUTE, 12.0 * HOUR),
     dollars("cost.total", 5e-5, 10.0),
     dollars("cost.instance", 1e-5, 10.0),
@@ -156,27 +156,27 @@ const ENTRIES: &[Entry] = &[
     dollars("cost.disk", 1e-6, 10.0),
     dollars("cost.surplus", 0.0, 10.0),
     seconds("cost.cpu", 0.0, 48.0 * HOUR),
-    // Right or wrong.
+    // 1 if correct, 0 if not.
     count("arithmetic: ", 0.0, 1.0),
 ];
 
-/// A value that cannot be true.
+/// A value that is not plausible.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{probe}: {seen} is not plausible: expected {expected}")]
 pub struct Unlikely {
-    /// Which probe.
+    /// The probe's name.
     pub probe: String,
-    /// What it is said to have seen.
+    /// The value that was measured.
     pub seen: String,
-    /// What would make sense.
+    /// The plausible values.
     pub expected: String,
 }
 
-/// Whether a value can be true of a probe. Of a probe that is not in the catalogue, whether it can be true at all:
-/// a text where there is no unit, else a number that is finite and, but for temperatures, not negative.
+/// Checks whether a value is plausible for a probe. For a probe that is not listed, accepts any text without a unit,
+/// and finite numbers that, except for temperatures, are not negative.
 ///
 /// # Errors
-/// It cannot.
+/// Returns an error if the value is not plausible.
 pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), Unlikely> {
     let entry = ENTRIES.iter().find(|entry| entry.is_of(probe));
     let unlisted =
@@ -196,7 +196,7 @@ impl Entry {
         }
     }
 
-    /// Whether nothing smaller than one of it exists.
+    /// Returns whether the quantity only has whole values.
     fn whole(&self) -> bool {
         matches!(self.unit, Unit::Bytes | Unit::Count) && !self.name.is_empty()
     }
@@ -228,7 +228,7 @@ impl Entry {
     }
 }
 
-/// A bound as people write it, sizes in powers of 1024 where they are given so.
+/// Formats a bound; sizes that are multiples of a power of 1024 use that unit.
 fn bound(unit: Unit, value: f64) -> String {
     let sizes = [(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
     match sizes.into_iter().find(|(size, _)| unit == Unit::Bytes && value >= *size && value % size == 0.0) {
@@ -326,7 +326,7 @@ mod tests {
             assert_eq!(judge(probe, unit, published), Ok(()));
             for factor in factors {
                 let off = published * factor;
-                // Whole as they are, it is the range that refuses them.
+                // Rounded, so that only the range can reject them.
                 let off = if unit == Unit::Bytes { off.round() } else { off };
                 assert!(judge(probe, unit, off).is_err(), "{probe} times {factor}");
             }

@@ -1,4 +1,4 @@
-//! A workload as a Quadlet of an unprivileged user: put there, run and watched, removed again.
+//! Installs a workload's Quadlet for an unprivileged user, runs and watches its unit, and removes it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,9 +14,9 @@ use crate::measurement::podman_run::{self, PodmanRun};
 use crate::measurement::trial::{self, Trial, Until};
 use crate::measurement::{Reading, Unreadable};
 
-/// Observation without a change to the Quadlet under test: its service runs in a slice of its own that outlives it,
-/// systemd writes down how each activation ended, and waits for its start as long as an emulated CPU may need. On a machine
-/// of somebody else's it finds the run's own images.
+/// Makes the service observable without changing the Quadlet under test: it runs in its own slice, which outlives it,
+/// systemd saves how each activation ended, and the start may take as long as an emulated CPU needs. On a remote
+/// machine, the environment makes it use the run's own images.
 const DROP_IN: &str = "\
 [Service]
 @ENVIRONMENT@Slice=@SLICE@
@@ -24,10 +24,10 @@ TimeoutSec=600
 ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@UNIT@.stops'
 ";
 
-/// The names that a run gives to units: those of its Quadlets, and that of a workload of one's own.
+/// Returns the names of a run's units: its Quadlets and the user's own workload.
 ///
 /// # Errors
-/// The project's Quadlets cannot be listed.
+/// Returns an error if the project's Quadlets cannot be listed.
 pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
     let folder = root.join("fixtures/quadlets");
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -37,7 +37,7 @@ pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
     Ok(units.into_iter().collect())
 }
 
-/// A Quadlet that was put on a machine.
+/// A Quadlet that was installed on a machine.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     shell: Shell,
@@ -45,24 +45,24 @@ pub struct Deployment {
     slice: String,
 }
 
-/// A trial with all it left: what was printed, what that says, and the unit's journal.
+/// A trial's output and the unit's journal, raw and parsed.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// What the trial printed.
+    /// The output of the trial.
     pub raw: String,
-    /// What that says.
+    /// The parsed output.
     pub trial: Trial,
-    /// What the journal printed.
+    /// The output of `journalctl`.
     pub raw_journal: String,
-    /// What that says.
+    /// The parsed journal.
     pub journal: Vec<Line>,
 }
 
 impl Watched {
-    /// Everything that can be read off the whole of it.
+    /// Returns all readings of the trial and its journal.
     ///
     /// # Errors
-    /// A value that is none.
+    /// Returns an error if a value cannot be read.
     pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = self.trial.readings()?;
         let log = journal::workload(&self.journal, unit);
@@ -74,13 +74,13 @@ impl Watched {
 }
 
 impl Deployment {
-    /// Puts a Quadlet (its `@IMAGE@` replaced by `image`) on the machine as `unit` and lets systemd take it in.
+    /// Installs a Quadlet (with `@IMAGE@` replaced by `image`) on the machine as `unit` and reloads systemd.
     ///
     /// # Errors
-    /// The files cannot be written, or systemd cannot reload. A Quadlet that systemd's generator refuses is no error
-    /// here: see [`Deployment::load_state`].
+    /// Returns an error if the files cannot be written or systemd cannot reload. A Quadlet that systemd's generator
+    /// rejects is not an error here: see [`Deployment::load_state`].
     pub async fn install(shell: &Shell, unit: &str, quadlet: &str, image: &str) -> anyhow::Result<Deployment> {
-        // A dash in a slice's name would nest it.
+        // A dash would nest the slice.
         let slice = format!("assay_{}.slice", unit.replace('-', "_"));
         let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned(), slice };
         shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
@@ -92,7 +92,7 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// Where the Quadlet lies, relative to the user's home.
+    /// Returns the Quadlet's path, relative to the user's home.
     pub fn quadlet_path(&self) -> String {
         format!(".config/containers/systemd/{}.container", self.unit)
     }
@@ -106,20 +106,20 @@ impl Deployment {
         Ok(())
     }
 
-    /// systemd's word for the unit: `loaded`, or `not-found` where the generator refused the Quadlet.
+    /// Returns systemd's load state of the unit: `loaded`, or `not-found` if the generator rejected the Quadlet.
     ///
     /// # Errors
-    /// systemd does not answer.
+    /// Returns an error if systemd does not answer.
     pub async fn load_state(&self) -> anyhow::Result<String> {
         let show = systemctl(["show", "--property=LoadState", "--value", &self.unit]);
         Ok(self.shell.read(&show).await?.trim().to_owned())
     }
 
-    /// Starts the unit, watches it to its end and reads its journal, on the `boot` of the machine that is meant.
+    /// Starts the unit, watches it until it ends and reads its journal, all on this `boot` of the machine.
     ///
     /// # Errors
-    /// The machine cannot be asked, or what it prints cannot be read, is not of this trial or not of this boot. A unit
-    /// that fails is no error here.
+    /// Returns an error if the machine does not answer, or if its output cannot be read or is from another trial or
+    /// boot. A unit that fails is not an error here.
     pub async fn watch(&self, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
         self.watch_as(&token()?, boot, until, limit).await
     }
@@ -136,12 +136,12 @@ impl Deployment {
         Ok(Watched { raw, trial, raw_journal, journal })
     }
 
-    /// Removes the unit as the annex does: stop it, remove the Quadlet, reload.
+    /// Removes the unit as the annex does: stop, remove the Quadlet, reload.
     ///
     /// # Errors
-    /// The machine cannot be asked.
+    /// Returns an error if the machine does not answer.
     pub async fn remove(&self) -> anyhow::Result<()> {
-        // A unit that is over cannot be stopped again, which is as well.
+        // Stopping fails if the unit has already ended, which does not matter.
         self.shell.run(&systemctl(["stop", &self.unit])).await?;
         let (quadlet, drop_in) = (self.quadlet_path(), self.drop_in_folder());
         self.shell.read(&Command::new("rm").args(["-rf", &quadlet, &drop_in])).await?;
@@ -149,23 +149,24 @@ impl Deployment {
         self.reload().await
     }
 
-    /// The unit's name without its ending.
+    /// Returns the unit's name without its suffix.
     pub fn unit(&self) -> &str {
         &self.unit
     }
 }
 
-/// A word that nobody has said before.
+/// Returns a unique token.
 fn token() -> anyhow::Result<String> {
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
     Ok(uuid.trim().to_owned())
 }
 
-/// Runs an image by `podman run` as `unit`, under the limits of a Quadlet, where there are no units; on the `boot` of the
-/// machine that is meant. Gives what that printed, too.
+/// Runs an image with `podman run` as `unit`, under the limits of a Quadlet, if there are no units, on this `boot` of
+/// the machine. Returns the raw output, too.
 ///
 /// # Errors
-/// The machine cannot be asked, or no container can be run. A workload that fails is no error here.
+/// Returns an error if the machine does not answer or no container can be run. A workload that fails is not an error
+/// here.
 pub async fn run_by_hand(
     shell: &Shell,
     unit: &str,
@@ -182,33 +183,33 @@ fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     Command::new("systemctl").arg("--user").args(arguments)
 }
 
-/// Lets the machine forget its page cache: what runs next starts cold.
+/// Drops the machine's page cache, so that the next run starts cold.
 ///
 /// # Errors
-/// The machine refuses.
+/// Returns an error if the command fails.
 pub async fn drop_caches(shell: &Shell) -> anyhow::Result<()> {
     shell.read(&Command::new("sudo").args(["sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches"])).await?;
     Ok(())
 }
 
-/// Has the machine read the container runtime's files once: what runs next finds them in the page cache.
+/// Reads the container runtime's files once, so that the next run finds them in the page cache.
 ///
 /// # Errors
-/// The machine cannot be asked.
+/// Returns an error if the machine does not answer.
 pub async fn fill_caches(shell: &Shell) -> anyhow::Result<()> {
     let script =
         "cd /usr/bin; cat podman crun conmon pasta* $(ldd /usr/lib/*/libwasmedge.so.0 | grep -o '/[^ ]*') >/dev/null";
-    // What is not there cannot be read, and need not be.
+    // Missing files are ignored.
     shell.run(&Command::new("sh").args(["-c", script])).await?;
     Ok(())
 }
 
-/// Pulls an image onto the machine: from a registry on the host's loopback by plain HTTP, from any other by TLS.
+/// Pulls an image onto the machine: over plain HTTP from the host's loopback, otherwise over TLS.
 ///
 /// # Errors
-/// The pull fails; the machine needs the image to go on.
+/// Returns an error if the pull fails, because the machine needs the image to go on.
 pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
-    // The address at which a virtual machine finds its host's loopback, and that of what is carried there by SSH.
+    // A virtual machine's address of its host's loopback, and the address of ports forwarded over SSH.
     let near = ["10.0.2.2:", "127.0.0.1:"].iter().any(|near| reference.starts_with(near));
     let tls = if near { "--tls-verify=false" } else { "--tls-verify=true" };
     let pull = Command::new("podman").args(["pull", "--quiet", tls, reference]);
@@ -216,10 +217,10 @@ pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pulls an image onto the machine, where it goes by another name only.
+/// Pulls an image onto the machine and keeps it under another name only.
 ///
 /// # Errors
-/// As for [`pull`].
+/// See [`pull`].
 pub async fn pull_as(shell: &Shell, reference: &str, name: &str) -> anyhow::Result<()> {
     pull(shell, reference).await?;
     shell.read(&Command::new("podman").args(["tag", reference, name])).await?;
@@ -230,7 +231,7 @@ pub async fn pull_as(shell: &Shell, reference: &str, name: &str) -> anyhow::Resu
 /// Runs an image once with `podman run`, without a unit.
 ///
 /// # Errors
-/// The machine cannot be asked; a workload that fails is no error here.
+/// Returns an error if the machine does not answer; a workload that fails is not an error here.
 pub async fn run_once(shell: &Shell, reference: &str) -> anyhow::Result<Output> {
     let run = Command::new("podman").args(["run", "--rm", "--pull=never", reference]);
     Ok(shell.run(&run.time_limit(Duration::from_secs(180))).await?)
@@ -239,16 +240,16 @@ pub async fn run_once(shell: &Shell, reference: &str) -> anyhow::Result<Output> 
 /// Removes an image from the machine.
 ///
 /// # Errors
-/// The machine refuses.
+/// Returns an error if the command fails.
 pub async fn remove_image(shell: &Shell, reference: &str) -> anyhow::Result<()> {
     shell.read(&Command::new("podman").args(["rmi", "--force", reference])).await?;
     Ok(())
 }
 
-/// What is left of a workload on the machine: units, Quadlets, images; a text each, `none` where nothing is.
+/// Lists a workload's remaining units, Quadlets and images on the machine: one text each, or `none`.
 ///
 /// # Errors
-/// The machine cannot be asked.
+/// Returns an error if the machine does not answer.
 pub async fn leftovers(shell: &Shell, unit: &str, reference: &str) -> anyhow::Result<Vec<Reading>> {
     let images = "podman images --noheading --format '{{.Repository}}:{{.Tag}}'";
     let questions = [
@@ -284,7 +285,7 @@ mod tests {
     const TRIAL: &str = include_str!("../../fixtures/probes/trial-hello.txt");
     const JOURNAL: &str = include_str!("../../fixtures/probes/journal-hello.jsonl");
 
-    /// A machine that answers each trial by the recorded one.
+    /// Returns a deployment whose machine replays the recorded trial.
     fn recorded() -> (Deployment, Trial) {
         let fake = Fake::default().answer("sh -s -- no-quota ", 0, TRIAL).answer("journalctl --user ", 0, JOURNAL);
         let (unit, slice) = ("no-quota".to_owned(), "assay_no_quota.slice".to_owned());

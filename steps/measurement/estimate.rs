@@ -1,4 +1,4 @@
-//! What a run in the cloud orders, and what it costs: known before anything is made there, and without an account.
+//! Estimates what a run in the cloud costs, before anything is created there and without an account.
 
 use std::path::Path;
 
@@ -8,31 +8,32 @@ use jiff::civil::Date;
 use crate::measurement::pricing::{Bill, Budget, DEFAULT_REGION, FILE, Item, Prices, Surplus};
 use crate::targets::instance_spec::{InstanceSpec, MINUTES};
 
-/// An order with its price, which its budget covers.
+/// An order whose price is within its budget.
 #[derive(Clone, Debug)]
 pub struct Estimate {
-    /// What is ordered.
+    /// The ordered instance.
     pub order: InstanceSpec,
-    /// Where, if that is known without asking the SDK.
+    /// The region, if it is known without asking the SDK.
     pub region: Option<String>,
-    /// What is billed of it.
+    /// The items that are billed.
     pub items: Vec<Item>,
-    /// What it may cost.
+    /// The most that it may cost.
     pub budget: Budget,
-    /// What it costs if it is there until its time limit.
+    /// The cost if it runs until its time limit.
     pub at_most: Bill,
-    /// What CPU time beyond the instance's baseline costs, which no sum here has in it.
+    /// The charge for CPU time beyond the instance's baseline, which no total here includes.
     pub surplus: Surplus,
     /// The day of the prices.
     pub date: Date,
 }
 
 impl Estimate {
-    /// Prices an order by the project's file. Where no region is named, that of [`DEFAULT_REGION`] is priced: once the
-    /// SDK knows the region, the order is to be priced again.
+    /// Prices an order by the project's price file. If no region is named, [`DEFAULT_REGION`] is priced, and the order
+    /// must be priced again once the SDK knows the region.
     ///
     /// # Errors
-    /// The file cannot be read, has no price of something, or the budget does not cover it; the error says what would.
+    /// Returns an error if the file cannot be read or lacks a price, or if the budget does not cover the order; the
+    /// error suggests what would.
     pub fn make(root: &Path, region: Option<&str>, order: InstanceSpec, budget: Budget) -> anyhow::Result<Estimate> {
         let prices = read(root)?;
         let items = prices.of(region.unwrap_or(DEFAULT_REGION), &order)?;
@@ -43,10 +44,10 @@ impl Estimate {
     }
 }
 
-/// The prices of the project's file.
+/// Reads the project's price file.
 ///
 /// # Errors
-/// It cannot be read, or is malformed.
+/// Returns an error if it cannot be read or is malformed.
 pub fn read(root: &Path) -> anyhow::Result<Prices> {
     let path = root.join(FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -1,4 +1,4 @@
-//! The journal of a user unit: who said what, when; and that it is this trial's journal.
+//! Parses the journal of a user unit, and checks that it belongs to the trial.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::base::unit::Unit;
 use crate::exec::command::Command;
 
 const PROBE: &str = "journal";
-/// By how much, in seconds, the calendar may move against the time since boot: nothing but a clock that is set does so.
+/// How far, in seconds, calendar time may drift against time since boot. Only a clock that is set exceeds this.
 const STEP: f64 = 2.0;
 
-/// The command that prints what a user unit has logged since `since` (Unix seconds).
+/// Returns the command that prints what a user unit has logged since `since` (Unix seconds).
 pub fn command(unit: &str, since: u64) -> Command {
     Command::new("journalctl")
         .args(["--user", "--no-pager", "--output=json", "--unit", unit])
@@ -24,20 +24,20 @@ pub fn command(unit: &str, since: u64) -> Command {
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// When it arrived, in seconds since the machine's boot.
+    /// When it was received, in seconds since the machine's boot.
     pub at: f64,
-    /// Who said it.
+    /// The syslog identifier of its sender.
     pub who: String,
-    /// What.
+    /// The message.
     pub text: String,
 }
 
-/// Reads what [`command`] printed on a machine whose boot this is. The lines stand in the order in which they arrived:
-/// journald stamps each as it takes it in, and journalctl merges its files by their order.
+/// Parses the output of [`command`] from a machine with this boot id. Lines must be in the order in which they were
+/// received: journald timestamps each on receipt, and journalctl merges its files in that order.
 ///
 /// # Errors
-/// A line that is no JSON object with boot, time and message, one of another boot or out of order, or a calendar that
-/// was set in between.
+/// Returns an error for a line that is not a JSON object with boot, time and message, a line of another boot or out of
+/// order, or a calendar clock that was set in between.
 pub fn parse(text: &str, boot: &str) -> Result<Vec<Line>, Unreadable> {
     let boot = boot.replace('-', "");
     let (mut lines, mut calendar) = (Vec::<Line>::new(), None);
@@ -54,7 +54,7 @@ pub fn parse(text: &str, boot: &str) -> Result<Vec<Line>, Unreadable> {
     Ok(lines)
 }
 
-/// A line, and by how much its calendar time is ahead of its time since boot, in seconds.
+/// Parses a line, and returns by how many seconds its calendar time is ahead of its time since boot.
 fn parse_line(raw: &str, boot: &str) -> Result<(Line, f64), Unreadable> {
     let wrong = || Unreadable::new(PROBE, "a journal entry in JSON with boot, time and message", raw);
     let entry: Json = serde_json::from_str(raw).map_err(|_| wrong())?;
@@ -68,7 +68,7 @@ fn parse_line(raw: &str, boot: &str) -> Result<(Line, f64), Unreadable> {
     }
     let text = match &entry["MESSAGE"] {
         Json::String(text) => text.clone(),
-        // journald writes what is not UTF-8 as an array of bytes, and nothing at all as null.
+        // journald writes text that is not UTF-8 as an array of bytes, and an empty message as null.
         Json::Array(bytes) => {
             let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
             String::from_utf8_lossy(&bytes).into_owned()
@@ -79,10 +79,11 @@ fn parse_line(raw: &str, boot: &str) -> Result<(Line, f64), Unreadable> {
     Ok((Line { at, who, text: text.trim_end().to_owned() }, calendar - at))
 }
 
-/// The lines of a trial. The journal is asked by whole seconds, so what was logged just before the start is left out.
+/// Selects the lines of a trial. `--since` has whole seconds, so lines from just before the start are dropped.
 ///
 /// # Errors
-/// A line from far outside of the trial, or none at all although the unit was up: the clocks do not agree.
+/// Returns an error for a line far outside the trial, or if there are no lines although the unit was up: the clocks
+/// disagree.
 pub fn of_trial(mut lines: Vec<Line>, trial: &Trial) -> Result<Vec<Line>, Unreadable> {
     let window = trial.begin - STANDSTILL..=trial.end + STANDSTILL;
     if let Some(line) = lines.iter().find(|line| !window.contains(&line.at)) {
@@ -96,19 +97,19 @@ pub fn of_trial(mut lines: Vec<Line>, trial: &Trial) -> Result<Vec<Line>, Unread
     Ok(lines)
 }
 
-/// What the workload of a Quadlet unit printed: podman names its container after the unit.
+/// Returns what the workload of a Quadlet unit printed: Podman names its container after the unit.
 pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
     let container = format!("systemd-{unit}");
     lines.iter().filter(|line| line.who == container && !line.text.trim().is_empty()).cloned().collect()
 }
 
-/// All that the workload said, line by line, up to so many bytes: a probe's value is no place for more.
+/// The most bytes of a log that a probe's value holds.
 const LOG: usize = 16 << 10;
 
-/// What a log says that says nothing.
+/// The value for an empty log.
 pub const SILENT: &str = "(nothing)";
 
-/// What the workload's log says, as it stands: [`SILENT`] where it was.
+/// Returns the workload's log as one text, or [`SILENT`] if it is empty.
 pub fn text(log: &[Line]) -> Reading {
     let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
     let (text, raw) = (lines.join("\n"), format!("{} lines", lines.len()));
@@ -117,7 +118,7 @@ pub fn text(log: &[Line]) -> Reading {
     Reading::new("log.text", text, Unit::Text, raw)
 }
 
-/// What the workload's log says: greeting, temperatures, spacing of the readings, completion, and how long it took.
+/// Reads the workload's log: greeting, temperatures, spacing of the readings, completion, and duration.
 pub fn readings(log: &[Line]) -> Vec<Reading> {
     let mut found = Vec::new();
     let sensor: Vec<(&Line, f64)> = log.iter().filter_map(|line| Some((line, temperature(&line.text)?))).collect();
@@ -141,7 +142,7 @@ pub fn readings(log: &[Line]) -> Vec<Reading> {
     found
 }
 
-/// Where the time of a start went: seconds from systemd's "Starting" to podman's create, init and start, and to the
+/// Splits the time of a start: seconds from systemd's "Starting" to Podman's create, init and start, and to the
 /// workload's first line.
 pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
     let Some(begin) = lines.iter().find(|line| line.who == "systemd" && line.text.starts_with("Starting ")) else {
@@ -160,7 +161,7 @@ pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
     steps.map(reading).collect()
 }
 
-/// The temperature in a line such as `reading 1/5: temperature=23°C timestamp=1770656082`.
+/// Parses the temperature in a line such as `reading 1/5: temperature=23°C timestamp=1770656082`.
 fn temperature(text: &str) -> Option<f64> {
     let (number, rest) = text.split_once("temperature=")?.1.split_once("°C")?;
     rest.split_once("timestamp=")?.1.trim().parse::<u64>().ok()?;
@@ -179,7 +180,7 @@ mod tests {
         parse(RECORDED, &trial::parse(TRIAL).unwrap().boot).unwrap()
     }
 
-    /// An entry of the boot "b".
+    /// Returns an entry of the boot "b".
     fn entry(monotonic: u64, realtime: u64) -> String {
         format!(
             r#"{{"_BOOT_ID":"b","__MONOTONIC_TIMESTAMP":"{monotonic}","__REALTIME_TIMESTAMP":"{realtime}","MESSAGE":"x"}}"#

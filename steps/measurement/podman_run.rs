@@ -1,5 +1,5 @@
-//! A workload that `podman run` runs, on a machine where no systemd makes units of Quadlets: what it printed and when, and how
-//! it ended.
+//! Runs a workload by `podman run` on a machine where systemd makes no units from Quadlets, and reads what it printed,
+//! when, and how it ended.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::exec::command::Command;
 
 const SCRIPT: &str = include_str!("podman_run.sh");
 const PROBE: &str = "hand";
-/// With these `podman run` says that there was no container to tell anything of.
+/// Exit statuses of `podman run` itself, when there was no container.
 const PODMANS_OWN: std::ops::RangeInclusive<u8> = 125..=127;
 
-/// The command that runs an image as often as it is to end, under the limits that a Quadlet has. It says `token` again, which
-/// is to be another one each time.
+/// Returns the command that runs an image as often as it should end, under the limits of a Quadlet. Its output repeats
+/// `token`, which must be different each time.
 ///
 /// # Errors
-/// The workload is to be ended from outside, which only a unit can be.
+/// Returns an error if the workload has to be ended from outside, which only a unit can do.
 pub fn command(
     unit: &str,
     quadlet: &str,
@@ -39,13 +39,13 @@ pub fn command(
     Ok(Command::script(SCRIPT, &parameters).time_limit(limit))
 }
 
-/// What a Quadlet says of its container and its limits, as `podman run` is told it.
+/// Translates a Quadlet's annotations and limits into options of `podman run`.
 fn flags(quadlet: &str) -> Vec<String> {
     let flag = |line: &str| {
         let (key, value) = line.trim().split_once('=')?;
         match key {
             "Annotation" => Some(format!("--annotation={value}")),
-            // systemd's units are podman's, which writes them small.
+            // Podman has the same units as systemd, in lower case.
             "MemoryMax" => Some(format!("--memory={}", value.to_lowercase())),
             "CPUQuota" => {
                 let percent: f64 = value.strip_suffix('%')?.parse().ok()?;
@@ -57,19 +57,20 @@ fn flags(quadlet: &str) -> Vec<String> {
     quadlet.lines().filter_map(flag).collect()
 }
 
-/// All that was printed.
+/// The parsed output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodmanRun {
-    /// What the workload said on its standard output, and when, in seconds since boot.
+    /// The workload's standard output, with times in seconds since boot.
     pub log: Vec<Line>,
-    /// The exit status of each of its ends.
+    /// The exit status of each run.
     pub ends: Vec<u8>,
 }
 
-/// Reads what [`command`] printed, which is to be of this request, on this boot of the machine.
+/// Parses the output of [`command`] for this request and this boot of the machine.
 ///
 /// # Errors
-/// A line that is none of its, output that was cut off or answers another request, or no container that could be run.
+/// Returns an error for an unknown line, truncated output, the answer to another request, or if no container could be
+/// run.
 pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRun, Unreadable> {
     let mut lines = text.lines();
     for said in [format!("token {token}"), format!("boot {boot}")] {
@@ -104,7 +105,7 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRu
 }
 
 impl PodmanRun {
-    /// Everything that can be read off it, under the names that it has of a unit.
+    /// Returns all readings, under the names that a unit's readings have.
     pub fn readings(&self, unit: &str) -> Vec<Reading> {
         let log = journal::workload(&self.log, unit);
         let mut readings = vec![journal::text(&log)];

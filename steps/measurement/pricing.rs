@@ -1,4 +1,4 @@
-//! What is billed for what a run orders in the cloud, and whether it may go on: prices, bills and budgets as plain values.
+//! Computes what AWS bills for a run, and whether the run may go on: prices, bills and budgets as plain values.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,29 +10,29 @@ use crate::base::unit::{Dollars, Unit};
 use crate::measurement::Reading;
 use crate::targets::instance_spec::InstanceSpec;
 
-/// The file that has the prices, relative to the project.
+/// The file with the prices, relative to the project.
 pub const FILE: &str = "fixtures/prices/aws.toml";
 
-/// The region that is priced where nobody has named one.
+/// The region that is priced if none is named.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
-/// By what a month is divided that a price is for: AWS's own hours of one.
+/// AWS's hours in a month, by which monthly prices are divided.
 const HOURS_OF_A_MONTH: f64 = 730.0;
 
 const HOUR: f64 = 3600.0;
 
-/// The least that is billed, in seconds.
+/// The shortest time that is billed, in seconds.
 const MINIMUM: u64 = 60;
 
-/// What AWS asks, by region.
+/// AWS's prices by region.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
     /// The day on which they were looked up.
     pub date: Date,
-    /// A vCPU-hour beyond an instance's baseline, where its credits are unlimited.
+    /// The price of a vCPU-hour beyond an instance's baseline, if its credits are unlimited.
     surplus_vcpu: f64,
-    /// What an instance earns in an hour, by its type: vCPU-minutes.
+    /// The CPU credits that an instance earns per hour, by type, in vCPU-minutes.
     credits: BTreeMap<String, f64>,
     region: BTreeMap<String, Region>,
 }
@@ -40,27 +40,27 @@ pub struct Prices {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Region {
-    /// An hour, by the type.
+    /// The price of an hour, by type.
     instance: BTreeMap<String, f64>,
-    /// An hour of a public IPv4 address.
+    /// The price of an hour of a public IPv4 address.
     address: f64,
-    /// A GB-month of a gp3 disk.
+    /// The price of a GB-month of a gp3 disk.
     gp3: f64,
 }
 
-/// A kind of thing that costs something for as long as it is there.
+/// A type of resource that is billed for as long as it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Billed {
-    /// An instance of this type, on demand.
+    /// An on-demand instance of this type.
     Instance(String),
     /// A public IPv4 address.
     Address,
-    /// A gp3 disk of so many GiB.
+    /// A gp3 disk of this size in GiB.
     Disk(u32),
 }
 
 impl Billed {
-    /// The probe that what it cost is a sample of.
+    /// Returns the probe for the cost of this resource.
     fn probe(&self) -> &'static str {
         match self {
             Billed::Instance(_) => "cost.instance",
@@ -80,18 +80,18 @@ impl std::fmt::Display for Billed {
     }
 }
 
-/// What one thing costs.
+/// A billed resource with its price.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// The thing.
+    /// The resource.
     pub billed: Billed,
-    /// An hour of it.
+    /// The price of an hour.
     pub per_hour: Dollars,
-    /// What the price rests on, in words.
+    /// The basis of the price, in words.
     pub basis: String,
 }
 
-/// Something that nobody has a price of.
+/// Returned for a resource without a known price.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{FILE} has no price of {what}: it has {}; add it, with its source", known.join(", "))]
 pub struct NoPrice {
@@ -100,10 +100,10 @@ pub struct NoPrice {
 }
 
 impl Prices {
-    /// Reads the text of the prices' file.
+    /// Parses the price file.
     ///
     /// # Errors
-    /// It is malformed, or has a price that is none: negative, or nothing.
+    /// Returns an error if the text is malformed, has no region, or a price is not positive.
     pub fn parse(text: &str) -> anyhow::Result<Prices> {
         let prices: Prices = toml::from_str(text)?;
         anyhow::ensure!(!prices.region.is_empty(), "there is no region in it");
@@ -121,10 +121,10 @@ impl Prices {
         Ok(prices)
     }
 
-    /// What an hour of a thing costs in a region.
+    /// Returns the hourly price of a resource in a region.
     ///
     /// # Errors
-    /// Nobody has a price of it; the error names those there are.
+    /// Returns an error that lists the known names if there is no price for it.
     pub fn hourly(&self, region: &str, billed: &Billed) -> Result<Dollars, NoPrice> {
         let prices = self.region(region)?;
         Ok(Dollars(match billed {
@@ -133,16 +133,16 @@ impl Prices {
                 known: prices.instance.keys().cloned().collect(),
             })?,
             Billed::Address => prices.address,
-            // AWS calls a GiB a GB here.
+            // AWS uses GB for GiB here.
             Billed::Disk(size) => f64::from(*size) * prices.gp3 / HOURS_OF_A_MONTH,
         }))
     }
 
-    /// All that is billed for what is ordered in a region. A Spot instance is priced as one on demand, which it never
-    /// costs more than.
+    /// Lists everything that is billed for an order in a region. A Spot instance has the on-demand price, which it
+    /// never exceeds.
     ///
     /// # Errors
-    /// Nobody has a price of one of them; the error names those there are.
+    /// Returns an error that lists the known names if one of them has no price.
     pub fn of(&self, region: &str, order: &InstanceSpec) -> Result<Vec<Item>, NoPrice> {
         let (kind, size) = (&order.instance_type, order.disk_gib);
         let instance = match order.spot {
@@ -160,11 +160,11 @@ impl Prices {
         things.into_iter().map(item).collect()
     }
 
-    /// What AWS adds for CPU time beyond the baseline of an instance of this type, whose CPU credits are unlimited unless
-    /// somebody says otherwise.
+    /// Returns AWS's charge for CPU time beyond the baseline of an instance of this type. CPU credits are unlimited by
+    /// default.
     ///
     /// # Errors
-    /// Nobody knows what it earns; the error names those that are known.
+    /// Returns an error that lists the known types if this type's credits are unknown.
     pub fn surplus(&self, kind: &str) -> Result<Surplus, NoPrice> {
         let credits = *self.credits.get(kind).ok_or_else(|| NoPrice {
             what: format!("CPU credits of {kind}"),
@@ -181,34 +181,34 @@ impl Prices {
     }
 }
 
-/// What is billed for CPU time that no credits are there for.
+/// The charge for CPU time that is not covered by credits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Surplus {
-    /// A vCPU-hour of it.
+    /// The price of a vCPU-hour.
     pub per_hour: Dollars,
-    /// The vCPU time that an instance earns, by the time that it is there: 0.1 is a tenth of one vCPU.
+    /// The vCPU time that an instance earns per unit of its running time: 0.1 is a tenth of one vCPU.
     pub earned: f64,
 }
 
-/// What everything that was there for some time costs.
+/// The cost of resources that existed for some time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bill {
-    /// What is billed by the time.
+    /// Resources that are billed by time.
     pub items: Vec<Item>,
-    /// For how many seconds: each that was begun, and a minute at least.
+    /// The billed seconds: each second that was begun, and at least a minute.
     pub seconds: u64,
-    /// What is billed beside it for CPU time, and in which words: nothing, unless somebody has measured it.
+    /// The charge for surplus CPU time and its calculation in words; `None` unless CPU time was measured.
     pub surplus: Option<(Dollars, String)>,
 }
 
 impl Bill {
-    /// The bill for things that were there for so long.
+    /// Bills resources that existed for this time.
     pub fn of(items: &[Item], there: Duration) -> Bill {
         let begun = there.as_secs() + u64::from(there.subsec_nanos() > 0);
         Bill { items: items.to_vec(), seconds: begun.max(MINIMUM), surplus: None }
     }
 
-    /// The same, for an instance that kept its vCPUs busy for so many seconds together.
+    /// Adds the charge for an instance whose vCPUs were busy for this many seconds in total.
     pub fn with_busy(self, busy: f64, surplus: Surplus) -> Bill {
         let beyond = (busy - surplus.earned * self.seconds as f64).max(0.0);
         let dollars = Dollars(beyond / HOUR * surplus.per_hour.value());
@@ -219,18 +219,18 @@ impl Bill {
         Bill { surplus: Some((dollars, words)), ..self }
     }
 
-    /// What one thing costs.
+    /// Returns the cost of one item.
     pub fn cost(&self, item: &Item) -> Dollars {
         Dollars(item.per_hour.value() * self.seconds as f64 / HOUR)
     }
 
-    /// What all of them cost.
+    /// Returns the total cost.
     pub fn total(&self) -> Dollars {
         self.items.iter().map(|item| self.cost(item)).chain(self.surplus.iter().map(|(dollars, _)| *dollars)).sum()
     }
 }
 
-/// What a bill says, as samples: each item, all of them, and the seconds they rest on.
+/// Turns a bill into readings: each item, the total, and the billed seconds.
 pub fn readings(bill: &Bill) -> Vec<Reading> {
     let seconds = bill.seconds;
     let of_item = |item: &Item| {
@@ -251,18 +251,18 @@ pub fn readings(bill: &Bill) -> Vec<Reading> {
     readings
 }
 
-/// What a run may cost.
+/// The most that a run may cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget(pub Dollars);
 
 impl Default for Budget {
-    /// Five cents: the annex's machine for an hour, and more than once.
+    /// Five cents, which covers the annex's machine for more than an hour.
     fn default() -> Budget {
         Budget(Dollars(0.05))
     }
 }
 
-/// An order that could cost more than it may.
+/// Returned for an order that could exceed its budget.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{minutes} minutes cost up to {cost}, and the budget is {budget}: {remedy}")]
 pub struct TooDear {
@@ -273,10 +273,10 @@ pub struct TooDear {
 }
 
 impl Budget {
-    /// The bill for things that are there for their whole time, if the budget covers it.
+    /// Bills items for the whole time limit, if the budget covers it.
     ///
     /// # Errors
-    /// It does not; the error says what would, `least` being the shortest time that can be asked for.
+    /// Returns an error if it does not, and suggests what would; `least` is the shortest time limit that can be set.
     pub fn covers(&self, items: &[Item], time_limit: Duration, least: Duration) -> Result<Bill, TooDear> {
         let bill = Bill::of(items, time_limit);
         if bill.total() <= self.0 {
@@ -293,12 +293,12 @@ impl Budget {
         Err(TooDear { minutes: time_limit.as_secs().div_ceil(60), cost, budget, remedy })
     }
 
-    /// How much longer what is billed may be there before it costs more than the budget; `None` where it already does.
+    /// Returns how much longer the billed resources may exist within the budget, or `None` if it is already exceeded.
     pub fn left(&self, spent: &Bill) -> Option<Duration> {
         self.seconds(&spent.items).checked_sub(spent.seconds).map(Duration::from_secs)
     }
 
-    /// For how many whole seconds these may be there.
+    /// Returns for how many whole seconds the budget covers these items.
     fn seconds(&self, items: &[Item]) -> u64 {
         let per_hour: Dollars = items.iter().map(|item| item.per_hour).sum();
         (self.0.value() / per_hour.value() * HOUR) as u64
@@ -424,7 +424,7 @@ mod tests {
             "60 minutes cost up to $0.0101, and the budget is $0.01: allow it with --max-cost 0.0101, or stay below it \
              with --time-limit 59"
         );
-        // What is said to do does.
+        // Following the suggestions works.
         assert!(covers(0.0101, 60).is_ok() && covers(0.01, 59).is_ok() && covers(0.01, 60).is_err());
         let none = covers(0.0001, 60).unwrap_err().to_string();
         assert!(none.ends_with("the budget is $0.0001: allow it with --max-cost 0.0101"), "{none}");
@@ -450,7 +450,7 @@ mod tests {
     fn what_is_left_of_a_budget_is_time() {
         let budget = Budget(Dollars(0.01));
         let left = |seconds: u64| budget.left(&Bill::of(&items(), Duration::from_secs(seconds)));
-        // All three cost $0.010076712 an hour.
+        // All three together cost $0.010076712 an hour.
         assert_eq!(left(60), Some(Duration::from_secs(3572 - 60)));
         assert_eq!(left(1), left(60), "a minute is billed");
         assert_eq!(left(3572), Some(Duration::ZERO));

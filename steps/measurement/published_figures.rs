@@ -1,11 +1,11 @@
-//! The annex's own arithmetic, done again from its published figures.
+//! Recomputes the annex's own arithmetic from its published figures.
 
 use anyhow::{Context, bail, ensure};
 
 use crate::base::unit::{Bytes, Duration, Ratio, Unit};
 use crate::measurement::Reading;
 
-/// One derived figure: what it is derived from, how, and what the annex publishes.
+/// A derived figure: its inputs, its formula and its published value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     name: String,
@@ -15,7 +15,7 @@ pub struct Figure {
     text: String,
 }
 
-/// A quantity of any kind, in the unit its samples have.
+/// Parses a quantity of any kind, in the unit that samples have.
 fn quantity(text: &str) -> anyhow::Result<f64> {
     let size = text.parse().map(Bytes::value).ok();
     let time = || text.parse().map(Duration::value).ok();
@@ -26,7 +26,7 @@ fn quantity(text: &str) -> anyhow::Result<f64> {
         .with_context(|| format!("\"{text}\" is no quantity: write it as 17.8 MB, 1.1 s, 72 % or 170"))
 }
 
-/// What one step of the last significant digit of a published figure is worth: 100 for 1400, 0.1 % for 8.3 %.
+/// Returns the value of one step of a figure's last significant digit: 100 for 1400, 0.1 % for 8.3 %.
 fn last_digit(text: &str) -> anyhow::Result<f64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -49,10 +49,10 @@ fn last_digit(text: &str) -> anyhow::Result<f64> {
 }
 
 impl Figure {
-    /// Reads a row: name, `A of B`, `share | saving | remainder | times`, published figure.
+    /// Parses a row: name, `A of B`, `share | saving | remainder | times`, published figure.
     ///
     /// # Errors
-    /// A row of another shape.
+    /// Returns an error if the row has another shape.
     pub fn from_row(row: &[String]) -> anyhow::Result<Figure> {
         let [name, from, how, published] = row else { bail!("a figure has four columns, this row has {}", row.len()) };
         let (part, whole) = from.split_once(" of ").with_context(|| format!("\"{from}\" is not \"A of B\""))?;
@@ -70,12 +70,12 @@ impl Figure {
         Ok(Figure { name: name.clone(), derived, published: quantity(published)?, tolerance, text })
     }
 
-    /// The probe its sample belongs to.
+    /// Returns the name of the figure's probe.
     pub fn probe(&self) -> String {
         format!("arithmetic: {}", self.name)
     }
 
-    /// 1 where the published figure is the derived one, rounded or cut off at its last digit; 0 where it is not.
+    /// Returns 1 if the published figure equals the derived one, rounded or truncated at its last digit, otherwise 0.
     pub fn reading(&self) -> Reading {
         let right = (self.derived - self.published).abs() < self.tolerance;
         Reading::new(&self.probe(), f64::from(u8::from(right)), Unit::Count, self.text.clone())

@@ -1,14 +1,14 @@
-//! How a baseline compares with the workload.
+//! Computes the ratio of a baseline to the workload.
 
 use anyhow::{Context as _, ensure};
 
 use crate::base::unit::Unit;
 use crate::measurement::Reading;
 
-/// How many times as much a conventional container takes as the workload, of one kind: the two values are `unit`s.
+/// Divides a conventional container's value by the workload's; both are in `unit`.
 ///
 /// # Errors
-/// Where one of the two was not measured, or is zero: no ratio can be made of it.
+/// Returns an error if a value is missing, zero, negative or not finite.
 pub fn ratio(probe: &str, unit: Unit, conventional: Option<f64>, workload: Option<f64>) -> anyhow::Result<Reading> {
     let part = |whose: &str, value: Option<f64>| {
         let value = value.with_context(|| format!("{probe}: that of {whose} was not measured"))?;

@@ -1,9 +1,9 @@
-//! One run of a unit, watched from inside the machine: memory, CPU and how it ended.
+//! Watches one run of a unit from inside the machine: memory, CPU and how it ended.
 //!
-//! The unit runs in a slice of its own that outlives it, so that nothing is lost although the unit ends; its exit
-//! status is written down by `ExecStopPost=`, because a unit that systemd has unloaded claims "success, status 0".
-//! What a trial prints says which request it answers and on which boot of which machine, so that nothing else is taken
-//! for it; and the watching measures what it costs itself.
+//! The unit runs in its own slice, which outlives it, so that no data is lost when the unit ends. `ExecStopPost=` saves
+//! its exit status, because systemd reports "success, status 0" for a unit that it has unloaded. The output names the
+//! request it answers and the machine's boot, so that it cannot be mistaken for another trial's. The watching also
+//! measures its own cost.
 
 mod readings;
 
@@ -13,29 +13,29 @@ use std::time::Duration;
 use super::Unreadable;
 use crate::exec::command::Command;
 
-/// One look at a unit's control group, in POSIX shell: `now; look` with `cgroup` set. What it costs by `spent` and
-/// `weigh`.
+/// POSIX shell functions that read a unit's control group (`now; look`, with `cgroup` set) and measure their own cost
+/// (`spent`, `weigh`).
 pub const LOOK: &str = include_str!("look.sh");
 const SCRIPT: &str = concat!(include_str!("look.sh"), include_str!("trial.sh"));
 const PROBE: &str = "trial";
 
-/// Looks come a second apart, on a busy emulated CPU a few: after so many seconds without one the machine stood still,
-/// or its clock jumped.
+/// Looks are a second apart, or a few seconds on a busy emulated CPU. After this many seconds without one, the machine
+/// stood still or its clock jumped.
 pub const STANDSTILL: f64 = 60.0;
 
-/// When a trial is over.
+/// The condition that ends a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// The unit has ended by itself.
     Ended,
-    /// So long after its workload came up, unless it has ended before; it is killed then.
+    /// This long after the workload came up, unless the unit has ended before; it is killed then.
     Held(Duration),
-    /// It has ended so often, or stays down; it is killed then.
+    /// The unit has ended this many times or stays down; it is killed then.
     Stopped(u32),
 }
 
-/// The command that runs a trial of `unit` (without its ending) in `slice`. It says `token` again, which is to be
-/// another one for each trial.
+/// Returns the command that runs a trial of `unit` (without its suffix) in `slice`. Its output repeats `token`, which
+/// must be different for each trial.
 pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &str) -> Command {
     let (hold, stops) = match until {
         Until::Ended => (0, 0),
@@ -46,20 +46,20 @@ pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &s
     Command::script(SCRIPT, &[unit, slice, &hold, &stops, &seconds, token]).time_limit(limit + Duration::from_secs(60))
 }
 
-/// One look at the unit's cgroup while it ran.
+/// One observation of the unit's control group while it ran.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// Seconds since the machine's boot.
     pub at: f64,
-    /// What was read: `unit.current`, `payload.anon`, `available` …, bytes; `*.usage_usec`, microseconds. Nothing
-    /// where the unit was down.
+    /// The values: `unit.current`, `payload.anon`, `available` … in bytes; `*.usage_usec` in microseconds. Empty if the
+    /// unit was down.
     pub values: BTreeMap<String, f64>,
 }
 
-/// How one activation of the unit ended, as systemd told `ExecStopPost=`.
+/// How one activation of the unit ended, as systemd reported it to `ExecStopPost=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// systemd's word: `success`, `exit-code`, `oom-kill` …
+    /// systemd's result: `success`, `exit-code`, `oom-kill` …
     pub result: String,
     /// `exited`, `killed` or `dumped`.
     pub code: String,
@@ -67,22 +67,22 @@ pub struct Stop {
     pub status: String,
 }
 
-/// All that a trial printed.
+/// The parsed output of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// Which request it answers.
+    /// The token of the request that it answers.
     pub token: String,
-    /// On which boot of which machine it ran.
+    /// The id of the boot on which it ran.
     pub boot: String,
-    /// When it began by the machine's calendar, in whole Unix seconds.
+    /// When it began by the machine's calendar clock, in whole Unix seconds.
     pub since: u64,
-    /// When the start was asked for, in seconds since boot.
+    /// When the start was requested, in seconds since boot.
     pub begin: f64,
     /// When the watching ended, in seconds since boot.
     pub over: f64,
-    /// When everything had been put away, in seconds since boot.
+    /// When everything had been cleaned up, in seconds since boot.
     pub end: f64,
-    /// Whether the limit came first.
+    /// Whether it reached the time limit.
     pub gave_up: bool,
     /// The looks, in order.
     pub looks: Vec<Look>,
@@ -92,11 +92,11 @@ pub struct Trial {
     pub last: BTreeMap<String, String>,
 }
 
-/// Reads what [`command`] printed.
+/// Parses the output of [`command`].
 ///
 /// # Errors
-/// A line that is no "key value", a number that is none or absurd, output that was cut off, or a clock that did not go
-/// forward second by second.
+/// Returns an error for a line that is not "key value", a missing or absurd number, truncated output, or a clock that
+/// stood still or jumped.
 pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     let (rest, last_line) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
     let Some(("end", end)) = last_line.split_once(' ') else {
@@ -149,9 +149,9 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     Ok(trial)
 }
 
-/// How the keys begin that belong to no look.
+/// Prefixes of keys that do not belong to a look.
 const LAST: [&str; 5] = ["show.", "slice.", "sampler.", "session.", "start-status"];
-/// How the keys begin that belong to the look before them.
+/// Prefixes of keys that belong to the look before them.
 const SEEN: [&str; 4] = ["unit.", "runtime.", "payload.", "available"];
 
 fn wrong(expected: &str, seen: &str) -> Unreadable {
@@ -176,10 +176,10 @@ fn parse_stop(text: &str) -> Option<Stop> {
 }
 
 impl Trial {
-    /// Whether it answers the request with this token, and on this boot of the machine that was asked.
+    /// Checks that the trial answers the request with this token, on this boot of the machine.
     ///
     /// # Errors
-    /// It is the output of another trial or of another machine.
+    /// Returns an error if the output is from another trial or another machine.
     pub fn belongs(&self, token: &str, boot: &str) -> Result<(), Unreadable> {
         if self.token != token {
             let expected = format!("the output of this trial ({token}), not stale output of an earlier one");
@@ -193,10 +193,10 @@ impl Trial {
         Ok(())
     }
 
-    /// Whether the machine's clock went as fast as the clock of the one who asked, where the trial took `wall`.
+    /// Checks that the machine's clock was as fast as this host's clock, by which the trial took `wall`.
     ///
     /// # Errors
-    /// The machine stood still meanwhile, or its clock jumped.
+    /// Returns an error if the machine stood still or its clock jumped.
     pub fn kept_pace(&self, wall: Duration) -> Result<(), Unreadable> {
         let (theirs, ours) = (self.end - self.begin, wall.as_secs_f64());
         match (theirs - ours).abs() <= STANDSTILL {
@@ -205,7 +205,7 @@ impl Trial {
         }
     }
 
-    /// From the beginning over each look to the end, one moment comes after another, and soon.
+    /// Checks that times never decrease from beginning to end, and that consecutive ones are close together.
     fn went_forward(&self) -> Result<(), Unreadable> {
         let looks = self.looks.iter().map(|look| look.at);
         let moments: Vec<f64> = [self.begin].into_iter().chain(looks).chain([self.over]).collect();
@@ -217,13 +217,13 @@ impl Trial {
         }
     }
 
-    /// The looks during which the workload itself was up.
+    /// Returns the looks during which the workload itself was up.
     pub fn workload_looks(&self) -> impl Iterator<Item = &Look> {
         self.looks.iter().filter(|look| look.values.contains_key("payload.current"))
     }
 
-    /// The share of one CPU that the unit used from the first to the last look at its running workload. A unit that was
-    /// restarted has none: its counter began anew.
+    /// Returns the unit's share of one CPU between the first and last look at its running workload. Returns `None` for
+    /// a unit that was restarted, because its counter began again.
     pub fn cpu_share(&self) -> Option<f64> {
         let counter = |look: &Look| Some((look.at, *look.values.get("unit.cpu.usage_usec")?));
         let counted: Vec<(f64, f64)> = self.workload_looks().filter_map(counter).collect();
@@ -232,14 +232,14 @@ impl Trial {
         (went_up && end > begin).then(|| (after - before) / 1e6 / (end - begin))
     }
 
-    /// Seconds from systemd's start of the unit to podman's word that the container runs.
+    /// Returns the seconds from systemd's start of the unit until Podman reported the container as running.
     pub fn start_time(&self) -> Option<f64> {
         let at = |key: &str| self.shown(key)?.parse::<f64>().ok().filter(|at| *at > 0.0);
         let took = at("ActiveEnterTimestampMonotonic")? - at("InactiveExitTimestampMonotonic")?;
         (took >= 0.0).then_some(took / 1e6)
     }
 
-    /// What systemd said last about the unit: `show.KEY`.
+    /// Returns systemd's last value for a property of the unit: `show.KEY`.
     pub fn shown(&self, key: &str) -> Option<&str> {
         self.last.get(&format!("show.{key}")).map(String::as_str)
     }
@@ -253,7 +253,7 @@ mod tests {
 
     const RECORDED: &str = include_str!("../../fixtures/probes/trial-hello.txt");
 
-    /// A trial that saw this and no more.
+    /// Parses a trial that has only these lines.
     fn trial(seen: &str) -> Result<Trial, Unreadable> {
         parse(&format!("token t\nboot b\nsince 1795394930\nbegin 1\n{seen}over 9\nend 9.5\n"))
     }

@@ -1,12 +1,13 @@
-//! What became of each claim over several runs: which verdicts changed, which figures did, and whether by more than
-//! noise. Pure: values in, a comparison out.
+//! Compares several runs claim by claim: which verdicts and which figures changed, and whether a change exceeds noise.
+//! Pure: it takes values and returns a comparison.
 //!
-//! A claim's *figure* in a run is the median of the samples of the check that decided it, or the sample itself where
-//! there is but one. (A verdict rests on the worst sample; a trend does not, for one bad moment makes it.) Two figures
-//! are *comparable* where they are of the same probe, unit and bound, and were taken on the same kind of machine:
-//! target, accelerator and architecture; what was measured on the host itself needs no machine. A difference in any of
-//! these is said, not measured. The figure of the last run is held against the median of the comparable ones before it.
-//! What counts as noise is said in `trend/noise.rs`, and with every change.
+//! A claim's *figure* in a run is the median of the samples of the check that decided it, or the sample itself if there
+//! is only one. (A verdict rests on the worst sample; a trend does not, because one bad moment can produce it.) Two
+//! figures are *comparable* if they have the same probe, unit and bound, and were taken on the same kind of machine:
+//! target, accelerator and architecture; for what was measured on the host itself, the machine does not matter. A
+//! difference in any of these is reported in words, not as a number. The last run's figure is compared with the median
+//! of the comparable figures before it. `comparison/noise.rs` defines what counts as noise, and every change states how
+//! it was decided.
 
 mod brief;
 mod noise;
@@ -29,35 +30,35 @@ use story::Story;
 /// The version of the layout of a [`Comparison`].
 pub const SCHEMA: u32 = 1;
 
-/// A run, as far as comparing needs it.
+/// The parts of a run that a comparison needs.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// What it is and how it went.
+    /// The run's identity and outcome.
     pub about: About,
-    /// The machine its claims were measured on; `None` where it needed none.
+    /// The machine that its claims were measured on; `None` if the run needed none.
     pub machine: Option<Machine>,
-    /// What it says of each claim.
+    /// What it reports about each claim.
     pub findings: BTreeMap<ClaimId, ClaimSummary>,
 }
 
-/// What a run is and how it went.
+/// The identity and outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct About {
-    /// Its name.
+    /// The run's name.
     pub run: String,
-    /// When it began.
+    /// When the run began.
     pub started: Timestamp,
-    /// Its target, as `--target` names it.
+    /// The run's target, as `--target` names it.
     pub target: String,
-    /// The commit it was built from, where that is known.
+    /// The commit it was built from, if known.
     pub commit: Option<String>,
-    /// Its exit status.
+    /// The run's exit status.
     pub exit: u8,
-    /// Whether it came to its end.
+    /// Whether the run finished.
     pub complete: bool,
 }
 
-/// What decides whether figures of two machines can be compared.
+/// The properties that decide whether figures of two machines can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// `kvm`, `tcg` or `none`.
@@ -66,42 +67,42 @@ pub struct Machine {
     pub architecture: String,
 }
 
-/// What a run says of a claim.
+/// What a run reports about a claim.
 #[derive(Clone, Debug)]
 pub struct ClaimSummary {
-    /// What is claimed.
+    /// The claim's sentence.
     pub claim: String,
     /// The verdict.
     pub verdict: Verdict,
-    /// Why.
+    /// The reason for the verdict.
     pub reason: String,
-    /// What it is judged by, in the register's words.
+    /// The bound that the claim is judged by, in the register's words.
     pub bound: String,
-    /// What was measured, where anything was.
+    /// What was measured, if anything was.
     pub figure: Option<Figure>,
 }
 
-/// What was measured of a claim.
+/// The measured figure of a claim.
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// The median of the samples, or the only one.
     pub value: Value,
-    /// Its unit.
+    /// The figure's unit.
     pub unit: Unit,
-    /// Which probe's samples they are.
+    /// The probe that took the samples.
     pub probe: String,
-    /// The bound of the check in numbers, where it has one: `< 100 kB`.
+    /// The check's bound in numbers, if it has one: `< 100 kB`.
     pub limit: Option<String>,
-    /// Where the true median lies, where there are samples enough to say so.
+    /// The confidence interval of the true median, if there are enough samples for one.
     pub interval: Option<Interval>,
-    /// Whether it was measured on the host itself, whatever the machine.
+    /// Whether it was measured on the host itself, independent of the machine.
     pub on_host: bool,
 }
 
-/// Runs that cannot be held against each other.
+/// Why runs cannot be compared.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Incomparable {
-    /// There is nothing to compare with.
+    /// There are fewer than two runs.
     #[error("a comparison needs two runs or more: name another one")]
     Few,
     /// A run would be compared with itself.
@@ -109,58 +110,58 @@ pub enum Incomparable {
     Twice(String),
 }
 
-/// Several runs, and what became of each claim; the layout that programs read.
+/// Several runs and what happened to each claim in them; the layout that programs read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// The runs, by the time they began.
+    /// The runs, ordered by when they began.
     pub runs: Vec<About>,
-    /// Every claim that any of them knows.
+    /// Every claim that any of the runs knows.
     pub claims: Vec<Trend>,
 }
 
-/// What became of a claim.
+/// A claim's verdicts and figures over the runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trend {
     /// The claim.
     pub id: ClaimId,
-    /// What is claimed, as the last run that knows it has it.
+    /// The claim's sentence, from the last run that knows the claim.
     pub claim: String,
-    /// Its verdict in each run; `None` where the run does not know the claim.
+    /// Its verdict in each run; `None` if the run does not know the claim.
     pub verdicts: Vec<Option<Verdict>>,
-    /// Its figure in each run; `None` where there is none, or one that cannot be compared with the newest.
+    /// Its figure in each run; `None` if there is none, or if it cannot be compared with the newest.
     pub values: Vec<Option<Value>>,
     /// The unit of all of these.
     pub unit: Option<Unit>,
     /// The probe of all of these.
     pub probe: Option<String>,
-    /// What became of a number in the last run; `None` where there is nothing to hold it against.
+    /// How the number changed in the last run; `None` if there is nothing to compare it with.
     pub change: Option<Change>,
     /// Whether its verdict changed from any run to the next one that judged it.
     pub changed_verdict: bool,
-    /// What else is to be said: a change of verdict with both reasons, what is not comparable, what is missing.
+    /// Further remarks: a change of verdict with both reasons, what is not comparable, what is missing.
     pub note: Option<String>,
 }
 
-/// How far the last run's figure is from the median of the comparable ones before it.
+/// The distance of the last run's figure from the median of the comparable ones before it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
-    /// In the claim's unit.
+    /// The difference in the claim's unit.
     pub absolute: f64,
-    /// As a proportion of that median, 0.1 being 10 % more; `None` of zero.
+    /// The difference as a proportion of that median, 0.1 being 10 % more; `None` if the median is zero.
     pub relative: Option<f64>,
-    /// Whether it is more than noise; `None` where the noise is unknown.
+    /// Whether the change exceeds noise; `None` if the noise is unknown.
     pub exceeds_noise: Option<bool>,
-    /// How that was found, in a sentence.
+    /// How this was decided, in a sentence.
     pub noise: String,
 }
 
 impl Comparison {
-    /// Holds runs against each other, whatever their order.
+    /// Compares runs, given in any order.
     ///
     /// # Errors
-    /// There are fewer than two, or one is there twice.
+    /// Returns an error if there are fewer than two runs, or if one is named twice.
     pub fn of(mut runs: Vec<Run>) -> Result<Comparison, Incomparable> {
         runs.sort_by(|a, b| (a.about.started, &a.about.run).cmp(&(b.about.started, &b.about.run)));
         let mut names = BTreeSet::new();
@@ -175,14 +176,15 @@ impl Comparison {
         Ok(Comparison { schema: SCHEMA, runs: runs.into_iter().map(|run| run.about).collect(), claims })
     }
 
-    /// Whether anything got worse: see [`Trend::worse`].
+    /// Returns whether any claim got worse: see [`Trend::worse`].
     pub fn worse(&self) -> bool {
         self.claims.iter().any(Trend::worse)
     }
 }
 
 impl Trend {
-    /// Whether the claim held or was a known deviation in an earlier run, and fails or is inconclusive in the last.
+    /// Returns whether the claim held or was a known deviation in an earlier run, and fails or is inconclusive in the
+    /// last.
     pub fn worse(&self) -> bool {
         let good = |verdict: &Verdict| matches!(verdict, Verdict::Holds | Verdict::KnownDeviation);
         let bad = |verdict: &Verdict| matches!(verdict, Verdict::Fails | Verdict::Inconclusive);
@@ -192,7 +194,7 @@ impl Trend {
         }
     }
 
-    /// The figures there are, each with the place of its run.
+    /// Returns the figures that exist, each with the index of its run.
     pub fn figures(&self) -> impl DoubleEndedIterator<Item = (usize, &Value)> {
         self.values.iter().enumerate().filter_map(|(place, value)| Some((place, value.as_ref()?)))
     }
@@ -223,7 +225,7 @@ mod tests {
         finding(Verdict::Holds, "so it was seen", Some(figure))
     }
 
-    /// The run of a day of November.
+    /// Makes the run of a day in November.
     pub(super) fn run(day: usize, finding: Option<ClaimSummary>) -> Run {
         Run {
             about: About {

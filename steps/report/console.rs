@@ -1,4 +1,4 @@
-//! What the console shows: a line per claim as it goes, the table at the end, and one last line.
+//! Formats what the console shows: a line per claim during the run, the table at the end, and a last line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,13 +13,13 @@ use crate::evidence::{ClaimRecord, Verdicts};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict};
 
-/// How much of a reason a line shows; all of it is in the evidence.
+/// How much of a reason a line shows, in characters; all of it is in the evidence.
 const REASON: usize = 150;
 
-/// The width of the table where nobody says how wide the console is.
+/// The width of the table if the console's width is unknown.
 pub(super) const WIDTH: u16 = 150;
 
-/// The mark that stands before a verdict, for those who cannot tell its colour.
+/// Returns the mark before a verdict, for readers who cannot distinguish its colour.
 pub(super) fn mark(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "✔",
@@ -30,7 +30,7 @@ pub(super) fn mark(verdict: Verdict) -> &'static str {
     }
 }
 
-/// One line for a scenario that has ended: its claim's verdict, or what came of the control, and why.
+/// Formats the line of a finished scenario: its claim's verdict or the control's result, and why.
 pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
     let again = |attempts: usize| match attempts {
         0 | 1 => String::new(),
@@ -49,7 +49,7 @@ pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
     format!("{mark} {:<5} {verdict:<15} {}: {}", claim.id, claim.scenario, short(&claim.reason))
 }
 
-/// A text on one line, cut where it gets long.
+/// Puts a text on one line, and cuts it if it is long.
 pub(super) fn short(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(REASON) {
@@ -65,7 +65,7 @@ pub(super) fn measured(claim: &ClaimRecord) -> String {
     }
 }
 
-/// What came of a control, in a word.
+/// Returns the result of a control, in a word.
 pub(super) fn word(control: &ControlRecord) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",
@@ -75,7 +75,7 @@ pub(super) fn word(control: &ControlRecord) -> &'static str {
     }
 }
 
-/// Each control's own word, where they differ.
+/// Lists the controls' results; equal neighbours appear once.
 pub(super) fn controls(claim: &ClaimRecord) -> String {
     let mut words: Vec<&str> = claim.controls.iter().map(word).collect();
     words.dedup();
@@ -90,7 +90,7 @@ pub(super) fn published(claim: &ClaimRecord) -> String {
     }
 }
 
-/// The table of all claims, and below it the reason of each that does not simply hold.
+/// Formats the table of all claims and, below it, the reason of each that does not simply hold.
 pub fn table(verdicts: &Verdicts) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
@@ -139,7 +139,7 @@ pub fn table(verdicts: &Verdicts) -> String {
     text
 }
 
-/// Where errors have ended scenarios before anything could be judged: which command may know why.
+/// If errors ended scenarios before anything could be judged, names the command that may know why.
 pub fn advice(verdicts: &Verdicts, target: &TargetSpec) -> Option<String> {
     let last = |attempts: &[Attempt]| attempts.last().is_some_and(Attempt::broke_off);
     let controls = verdicts.claims.iter().flat_map(|claim| &claim.controls).map(|control| last(&control.attempts));
@@ -152,7 +152,7 @@ pub fn advice(verdicts: &Verdicts, target: &TargetSpec) -> Option<String> {
     Some(format!("{many}, not by a check: `{}` tries all that a run needs", target.doctor()))
 }
 
-/// How many claims came to what.
+/// Counts the claims by verdict.
 pub(super) fn counts(verdicts: &Verdicts) -> String {
     let count = |verdict: Verdict| verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count();
     format!(
@@ -165,7 +165,7 @@ pub(super) fn counts(verdicts: &Verdicts) -> String {
     )
 }
 
-/// The last line: how many claims came to what, the exit status, and where the evidence lies.
+/// Formats the last line: the number of claims by verdict, the exit status, and the folder of the evidence.
 pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
     format!("{}; exit status {}; evidence: {}", counts(verdicts), verdicts.exit, folder.display())
 }

@@ -1,4 +1,4 @@
-//! Which claim is covered where, and what is not covered: register × scenarios × controls × targets.
+//! Shows where each claim is covered, and what is not covered: register × scenarios × controls × targets.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use crate::claims::plan::{Capabilities, FeatureErrors, Plan, Planned};
 use crate::claims::register::{Claim, ClaimId};
 use crate::claims::suite::ClaimSuite;
 
-/// The width of the table where nobody says how wide the console is.
+/// The width of the table if the console's width is unknown.
 const WIDTH: u16 = 120;
 
-/// What becomes of every claim on every target.
+/// The decision about every claim on every target.
 #[derive(Clone, Debug)]
 pub struct Coverage {
-    /// The targets that this version brings.
+    /// The targets that this version supports.
     targets: Vec<String>,
-    /// The claims in their order.
+    /// The claims, in order.
     claims: Vec<Covered>,
 }
 
-/// What becomes of a claim on every target, as programs read it.
+/// The decision about a claim on every target, as programs read it.
 #[derive(Clone, Debug, Serialize)]
 struct Covered {
     claim: ClaimId,
@@ -35,13 +35,13 @@ struct Covered {
     line: usize,
     scenario: String,
     controls: Vec<Control>,
-    /// By their names.
+    /// The decisions, by the target's name.
     targets: BTreeMap<String, Decided>,
-    /// Whether a target of this version runs it, be it that it is only recorded there.
+    /// Whether a target of this version runs it, even if it only records it.
     covered: bool,
 }
 
-/// A control of a claim, and where it stands.
+/// A control of a claim, and its location.
 #[derive(Clone, Debug, Serialize)]
 struct Control {
     scenario: String,
@@ -49,7 +49,7 @@ struct Control {
     line: usize,
 }
 
-/// What becomes of a claim on a target: `run`, `record` or `skip`, and why where it is not judged.
+/// The decision about a claim on a target: `run`, `record` or `skip`, and the reason if it is not judged.
 #[derive(Clone, Debug, Serialize)]
 struct Decided {
     decision: &'static str,
@@ -64,7 +64,7 @@ enum Extent {
     None,
 }
 
-/// Every kind of target there is; the machine of somebody else by an example.
+/// Returns every kind of target; a remote machine is represented by an example.
 fn kinds() -> Vec<TargetSpec> {
     let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: None };
     let others = [TargetSpec::Ec2, TargetSpec::Podman, somebody_elses];
@@ -72,10 +72,10 @@ fn kinds() -> Vec<TargetSpec> {
 }
 
 impl Coverage {
-    /// Of an annex, on one target or on all there are; `stand_in` is what stands in for AWS.
+    /// Computes the coverage of a claim suite, on one target or on all; `stand_in` replaces AWS.
     ///
     /// # Errors
-    /// The scenarios and the register do not fit each other; see [`Plan::make`].
+    /// Returns an error if the scenarios and the register do not match; see [`Plan::make`].
     pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, stand_in: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let mut claims: Vec<Covered> = annex.register.iter().map(Covered::begin).collect();
         let mut targets = Vec::new();
@@ -88,15 +88,15 @@ impl Coverage {
         Ok(Coverage { targets, claims })
     }
 
-    /// As programs read it: a list of the claims.
+    /// Formats it for programs: a JSON list of the claims.
     ///
     /// # Errors
-    /// None that is known; it is JSON's to say.
+    /// Returns an error if JSON cannot be written; no such case is known.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.claims)
     }
 
-    /// As people read it: a table, why what is not judged is not, and how many claims are covered how far.
+    /// Formats it for people: a table, why claims are not judged, and how many claims are covered to what extent.
     pub fn show(&self) -> String {
         let reasons = self.reasons();
         let legend: String = reasons.iter().map(|(reason, sign)| format!("({sign}) {reason}\n")).collect();
@@ -119,14 +119,14 @@ impl Coverage {
             let decided = self.targets.iter().map(|target| claim.on(target).map(|decided| decided.cell(reasons)));
             table.add_row(cells.into_iter().chain(decided.map(Option::unwrap_or_default)));
         }
-        // Whoever wants to open a scenario needs its place in one piece.
+        // The place of a scenario must stay in one piece, so that it can be opened.
         for column in table.column_iter_mut().filter(|column| column.index != 1) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
         table
     }
 
-    /// Each reason for not judging a claim on a target of this version, with its sign, in the order in which they come.
+    /// Returns each reason for not judging a claim on a target of this version, with its sign, in order of appearance.
     fn reasons(&self) -> Vec<(&str, char)> {
         let mut reasons: Vec<&str> = Vec::new();
         let decided = self.claims.iter().flat_map(|claim| self.targets.iter().filter_map(|target| claim.on(target)));
@@ -162,7 +162,7 @@ impl Coverage {
 }
 
 impl Covered {
-    /// What the register says of it.
+    /// Begins with what the register says about the claim.
     fn begin(claim: &Claim) -> Covered {
         Covered {
             claim: claim.id,
@@ -178,7 +178,7 @@ impl Covered {
         }
     }
 
-    /// What a plan says of it; where its scenarios stand is the same in all of them.
+    /// Adds a plan's decision; the locations of the scenarios are the same in all plans.
     fn learn(&mut self, target: &str, plan: &Plan) {
         let mine = |control: bool| {
             let id = self.claim;
@@ -206,7 +206,7 @@ impl Covered {
         }
     }
 
-    /// Why it is not judged: what the first of these targets lacks that runs it, or of all where none does.
+    /// Returns why it is not judged: the reason of the first target that records it, or else of the first target.
     fn why(&self, targets: &[String]) -> &str {
         let reasons = || targets.iter().filter_map(|target| self.on(target));
         let recorded = reasons().find(|on| on.decision == "record");
@@ -270,7 +270,7 @@ mod tests {
         Coverage::of(&annex, only.map(|only| only.parse().unwrap()).as_ref(), &FakeAws::default())
     }
 
-    /// The cells of a claim's row.
+    /// Returns the cells of a claim's row.
     fn row(shown: &str, id: &str) -> Vec<String> {
         let line = shown.lines().find(|line| line.starts_with(&format!("│ {id}"))).unwrap();
         line.trim_matches('│').split('┆').map(|cell| cell.trim().to_owned()).collect()
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(rows[3]["targets"]["ec2"]["decision"], "run");
         assert_eq!(rows[1]["targets"]["vm:amd64"]["decision"], "skip");
         assert_eq!(rows[2]["targets"]["vm:amd64"]["decision"], "record");
-        // What nobody has looked at yet is taken to bring all that one may.
+        // A target that has not been inspected is assumed to offer everything that it may offer.
         for found in ["podman", "ssh://user@host"] {
             let decided = |row: usize| rows[row]["targets"][found]["decision"].as_str().unwrap();
             assert_eq!((decided(0), decided(1), decided(2), decided(3)), ("run", "run", "run", "skip"));

@@ -1,4 +1,4 @@
-//! A run for the tests of the reports: a claim of each kind, with controls of each kind.
+//! Makes a run for the tests of the reports: a claim of each kind, with controls of each kind.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -11,10 +11,10 @@ use crate::evidence::{ClaimRecord, Control, SCHEMA, Verdicts};
 use crate::verdict::claim_verdict::{Attempt, ControlRecord, Step};
 use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
 
-/// What hostile output may put into a reason.
+/// A reason that contains hostile output.
 pub const HOSTILE: &str = "<script>alert(1)</script> | `x` @everyone \u{1b}[31m\u{0}\u{8}\u{fffe}\n]]> & \"q\"";
 
-/// The scenarios of the example, each of three steps; a control's last is its refusal.
+/// The scenarios of the example, each of three steps; the last step of a control expects its failure.
 const FEATURE: &str = "\
 @annex
 Feature: Examples
@@ -87,12 +87,12 @@ Feature: Examples
       Then it is small
 ";
 
-/// The time this many seconds into the run.
+/// Returns the time this many seconds into the run.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()
 }
 
-/// The example's feature file.
+/// Returns the example's feature file.
 pub fn feature() -> FeatureFile {
     FeatureFile::parse("features/a2_example.feature".to_owned(), FEATURE).unwrap()
 }
@@ -113,8 +113,8 @@ fn judged(verdict: Verdict, reason: &str) -> Judged {
     Judged { check, outcome: Outcome { verdict, reason: reason.to_owned(), value: Some(7.0.into()) }, statistics: None }
 }
 
-/// An attempt at a scenario, each check made by the step that says that it is small; with an error, the last step did
-/// not come to its end.
+/// Makes an attempt at a scenario whose checks are all made by the step "it is small"; if there is an error, the last
+/// step did not finish.
 pub fn attempt(name: &str, checks: &[(Verdict, &str)], error: Option<&str>) -> Attempt {
     let steps = scenario(name).1;
     let ended = |place: usize| error.is_none() || place + 1 < steps.len();
@@ -177,7 +177,7 @@ fn declared(id: &str, because: &str) -> Vec<Deviation> {
     }]
 }
 
-/// The claims, in their order: each verdict, and each way to it, is among them.
+/// Makes the claims, in order: every verdict, and every way to reach it, occurs.
 fn claims() -> Vec<ClaimRecord> {
     let (holds, fails) = ((Verdict::Holds, "size is 7 bytes"), (Verdict::Fails, "size is 12 bytes"));
     let own = |name: &str, check| attempt(name, &[check], None);
@@ -220,7 +220,7 @@ fn claims() -> Vec<ClaimRecord> {
     ]
 }
 
-/// The example run. It came to its end, and failed.
+/// Makes the example run. It finished, and failed.
 pub fn bundle() -> EvidenceBundle {
     let on = "2026-11-24".parse().unwrap();
     let verdicts = Verdicts {
@@ -241,7 +241,7 @@ pub fn bundle() -> EvidenceBundle {
     EvidenceBundle { folder, run, verdicts, samples: Vec::new(), features: vec![feature()] }
 }
 
-/// The same run, killed before it came to A2-2 and what follows.
+/// Makes the same run, killed before it reached A2-2 and what follows.
 pub fn killed() -> EvidenceBundle {
     let mut bundle = bundle();
     let on = bundle.verdicts.on;

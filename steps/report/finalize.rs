@@ -1,5 +1,5 @@
-//! What turns a folder of evidence into a bundle to hand on: its reports, then checksums over all of it, then a statement
-//! about those.
+//! Turns a folder of evidence into a bundle that can be passed on: makes its reports, then checksums over all files,
+//! then a statement about the checksums.
 
 pub mod merged;
 
@@ -13,11 +13,11 @@ use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::checksums::{self, SIGNATURE, STATEMENT, SUMS};
 use crate::report::{self, Made};
 
-/// Closes the folder of a run that has ended; its statement is signed by a key, where one is named. Gives what could not
-/// be reported: the evidence is sealed all the same.
+/// Finalizes the folder of a finished run; signs its statement if a key is given. Returns the reports that could not be
+/// made and why: the evidence is sealed all the same.
 ///
 /// # Errors
-/// A file cannot be read or written, or the key does not sign.
+/// Returns an error if a file cannot be read or written, or if signing fails.
 pub fn close(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let (reports, troubles) = report::make(bundle);
     finish(bundle, &reports, key)?;
@@ -30,22 +30,22 @@ fn finish(bundle: &EvidenceBundle, reports: &[Made], key: Option<&Path>) -> anyh
     attestation::attest(bundle, key)
 }
 
-/// What became of reports that were to be made again.
+/// The result of making reports again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rebuilt {
-    /// They are what they were, to the byte; nothing was written.
+    /// The reports are the same, byte for byte; nothing was written.
     Same,
-    /// They were written, and the folder closed again.
+    /// The reports were written, and the folder was sealed again.
     Closed,
-    /// They were written; the run had not come to its end, so its folder stays open.
+    /// The reports were written; the run had not finished, so its folder stays unsealed.
     Open,
 }
 
-/// Makes the reports of a run again from its evidence, in its folder. Gives what could not be reported, too.
+/// Makes the reports of a run again from its evidence, in its folder. Also returns why a report could not be made.
 ///
 /// # Errors
-/// The evidence is not what was sealed: nothing is written, or a change would be sealed with it. A signature would be
-/// lost. A file cannot be written, or the key does not sign.
+/// Returns an error if the evidence is not what was sealed (nothing is written then, because that would seal the
+/// change), if a signature would be lost, if a file cannot be written, or if signing fails.
 pub fn rebuild(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<(Rebuilt, Vec<String>)> {
     let (folder, path) = (&bundle.folder, bundle.folder.path().display());
     let sealed = folder.file(SUMS).is_ok();

@@ -1,7 +1,8 @@
-//! `report.html`: all that a run tells an auditor, on one page that asks nothing of the network, in the order in which
-//! an auditor asks: what came of it, may I believe it, on what was it seen, claim by claim, what was not run.
+//! Writes `report.html`: everything a run tells an auditor, on one page that loads nothing from the network, in the
+//! order of an auditor's questions: the results, whether to trust them, the environment, claim by claim, what was not
+//! run.
 //!
-//! The page stays below [`MOST`] bytes whatever the run: each part has its room, and says what did not fit.
+//! The page stays below [`MOST`] bytes for every run: each part has its byte budget, and states what did not fit.
 
 mod claim;
 mod commands;
@@ -34,32 +35,32 @@ pub use merged::merged_html;
 use room::ByteBudget;
 use words::plain;
 
-/// How large the page becomes at most, in bytes.
+/// The maximum size of the page, in bytes.
 const MOST: usize = 1_990_000;
-/// The room of the register's table.
+/// The byte budget of the register's table.
 const REGISTER: usize = 460_000;
-/// The room of each of the smaller parts.
+/// The byte budget of each of the smaller parts.
 const PART: usize = 60_000;
-/// The room of the machines' logs.
+/// The byte budget of the machines' logs.
 const LOGS: usize = 120_000;
-/// How many claims are shown at most; an annex has some fifty.
+/// The maximum number of claims that are shown; an annex has about fifty.
 const CLAIMS: usize = 800;
 
-/// How many claims are listed under one reason.
+/// The maximum number of claims that are listed under one reason.
 const LISTED: usize = 60;
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
-/// What the parts of the page are made from, each found in one step.
+/// The data that the parts of the page are made from, indexed for direct access.
 struct Run<'a> {
     bundle: &'a EvidenceBundle,
-    /// The claims that are shown, each with the name of its place on the page.
+    /// The claims that are shown, each with its anchor on the page.
     claims: Vec<(String, &'a ClaimRecord)>,
     samples: BTreeMap<u64, &'a Sample>,
     /// The samples of timelines and starts, by subject.
     watched: BTreeMap<&'a str, Vec<&'a Sample>>,
-    /// The subjects of watched runs, by the file that a run's text lies in.
+    /// The subjects of watched runs, by the file that holds a run's text.
     trials: BTreeMap<String, &'a str>,
     commands: Commands,
 }
@@ -79,8 +80,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The claims that are shown, each with a name of its own: `A7-1`, and `A7-1.2` where a broken run has it twice. Where
-/// there are too many, those that hold or were not run are left out first.
+/// Returns the claims that are shown, each with a unique anchor: `A7-1`, and `A7-1.2` if a damaged run has it twice. If
+/// there are too many claims, those that hold or were not run are left out first.
 fn anchored(claims: &[ClaimRecord]) -> Vec<(String, &ClaimRecord)> {
     let rank = |claim: &ClaimRecord| words::VERDICTS.iter().position(|verdict| *verdict == claim.verdict);
     let mut places: Vec<usize> = (0..claims.len()).collect();
@@ -97,10 +98,10 @@ fn anchored(claims: &[ClaimRecord]) -> Vec<(String, &ClaimRecord)> {
     named.collect()
 }
 
-/// The page of a run, as bytes.
+/// Makes the page of a run, as bytes.
 ///
 /// # Errors
-/// The folder's files cannot be listed.
+/// Returns an error if the folder's files cannot be listed.
 pub fn html(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let run = Run::of(bundle);
     let title = format!("{} · assay", plain(&bundle.verdicts.run, 80));
@@ -128,7 +129,7 @@ fn sha256(text: &str) -> String {
     format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)))
 }
 
-/// The page around its content. Nothing runs or is fetched but what is written here.
+/// Makes the page around its content. Nothing runs or is fetched except what is written here.
 fn frame(title: &str, content: &Markup) -> Markup {
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
@@ -154,11 +155,11 @@ fn frame(title: &str, content: &Markup) -> Markup {
     }
 }
 
-/// The claims that were not run, by reason.
+/// Shows the claims that were not run, by reason.
 fn not_run(run: &Run, room: &mut ByteBudget) -> Markup {
     let mut reasons = BTreeMap::<String, Vec<&(String, &ClaimRecord)>>::new();
     for named in run.claims.iter().filter(|(_, claim)| claim.verdict == crate::verdict::Verdict::NotRun) {
-        // What was measured all the same follows the reason, and differs from claim to claim.
+        // What was measured all the same follows the reason, and differs between claims.
         let why = match &named.1.decision {
             crate::claims::plan::Decision::MeasureOnly(unjudged) => unjudged.why(),
             crate::claims::plan::Decision::Skip(why) => why,
@@ -188,7 +189,7 @@ fn not_run(run: &Run, room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// The workload's memory, series by series, and what watching it cost.
+/// Shows the workload's memory, series by series, and the cost of watching it.
 fn memory(run: &Run, room: &mut ByteBudget) -> Markup {
     let rows = workload::rows(&run.bundle.samples);
     let table = page! {

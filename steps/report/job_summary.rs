@@ -1,4 +1,4 @@
-//! `summary.md`: a run on one page of Markdown, for the page that a CI job shows.
+//! Writes `summary.md`: a run on one page of Markdown, for the page that a CI job shows.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -13,11 +13,11 @@ use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimRecord, Verdicts};
 use crate::verdict::Verdict;
 
-/// How large a page may be, in bytes: GitHub shows nothing of one that is larger than 1 MiB.
+/// The maximum size of a page, in bytes: GitHub shows nothing of a page that is larger than 1 MiB.
 const LARGEST: usize = (1 << 20) - 1024;
-/// How much of a value is shown, in characters: all of it is in the evidence.
+/// How much of a value is shown, in characters; all of it is in the evidence.
 const LONGEST: usize = 1000;
-/// What is told of host and machine, and where in `run.json` it stands.
+/// The facts about host and machine that are shown, with their pointers into `run.json`.
 const FACTS: [(&str, &str); 15] = [
     ("run", "/run"),
     ("started", "/started"),
@@ -36,10 +36,10 @@ const FACTS: [(&str, &str); 15] = [
     ("commit", "/git/commit"),
 ];
 
-/// The page.
+/// Makes the page.
 ///
 /// # Errors
-/// None so far: every run can be told.
+/// Never returns an error so far: every run can be shown.
 pub fn job_summary(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let verdicts = &bundle.verdicts;
     let parts = [
@@ -56,14 +56,14 @@ pub fn job_summary(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
 /// Adds the page to the file that the CI job shows.
 ///
 /// # Errors
-/// The file cannot be written.
+/// Returns an error if the file cannot be written.
 pub fn publish(summary: &[u8], file: &Path) -> anyhow::Result<()> {
     let opened = OpenOptions::new().create(true).append(true).open(file);
     let written = opened.and_then(|mut file| file.write_all(summary));
     written.with_context(|| format!("cannot add the job summary to {}", file.display()))
 }
 
-/// How to check what the page says.
+/// How to check the page's statements.
 const HOW: &str = "\n### May I believe it?\n\n\
     In the folder of the run, `sha256sum -c SHA256SUMS` checks its files, and `assay verify` judges every claim again \
     on the raw samples.\n";
@@ -78,7 +78,7 @@ fn head(verdicts: &Verdicts) -> String {
     format!("## {said}\n\n{}; exit status {}\n\n", counts(verdicts), verdicts.exit)
 }
 
-/// The claims, but for those that nobody asked for.
+/// Makes the table of the claims, without those that were not selected.
 fn table(claims: &[ClaimRecord]) -> String {
     let wanted = |claim: &&ClaimRecord| !(claim.verdict == Verdict::NotRun && claim.reason == NOT_SELECTED);
     let row = |claim: &ClaimRecord| {
@@ -97,7 +97,7 @@ fn table(claims: &[ClaimRecord]) -> String {
     format!("{head}{}", claims.iter().filter(wanted).map(row).collect::<String>())
 }
 
-/// Each claim that was run and does not simply hold, and what is wrong beyond the claims.
+/// Lists each claim that was run and does not simply hold, and the problems beyond the claims.
 fn open(verdicts: &Verdicts) -> String {
     let open = |claim: &&ClaimRecord| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
     let line = |claim: &ClaimRecord| {
@@ -130,13 +130,13 @@ fn facts(run: &Json) -> String {
     section("What it was measured on", FACTS.into_iter().filter_map(fact).chain(changed).collect())
 }
 
-/// A list with its heading; nothing where there is nothing in it.
+/// Makes a list with its heading; nothing if the list is empty.
 fn section(heading: &str, list: String) -> String {
     if list.is_empty() { list } else { format!("\n### {heading}\n\n{list}") }
 }
 
-/// A value as Markdown that shows it to the letter: on one line, with nothing in it that would be a table's bar, code,
-/// HTML, a link or somebody's name.
+/// Escapes a value so that Markdown shows it literally: on one line, without anything that would become a table's bar,
+/// code, HTML, a link or a user's mention.
 fn plain(text: &str) -> String {
     let text = text.replace(|c: char| c.is_control(), " ");
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -148,9 +148,10 @@ fn plain(text: &str) -> String {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            // Shown as it is, and followed by nothing that one could see, it is no mention.
+            // Shown as it is and followed by an invisible character, it is not a mention.
             '@' => plain += "&#64;&#8203;",
-            // It ends a word, or it begins what follows the name of a protocol or the name of a picture.
+            // Left as it is before a space or at the end; elsewhere it could follow a protocol or begin an emoji's
+            // name.
             ':' if chars.peek().is_none_or(|next| *next == ' ') => plain.push(c),
             ':' | '&' | '<' | '>' | '|' | '`' | '*' | '_' | '[' | ']' | '\\' | '~' | '#' | '$' | '!' => {
                 plain += &format!("&#{};", u32::from(c));
@@ -161,7 +162,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// The page, its end left out where it would be too large to be shown.
+/// Cuts the end of a page that would be too large to be shown.
 fn cut(mut page: String) -> String {
     const REST: &str = "\n\nThis page is cut here: verdicts.json has all of it.\n";
     if page.len() > LARGEST {

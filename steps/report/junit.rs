@@ -1,7 +1,7 @@
-//! `junit.xml`, as CI systems read it: a test case per claim, and one for each thing that is wrong beyond the claims.
+//! Writes `junit.xml` for CI systems: a test case per claim, and one for each problem beyond the claims.
 //!
-//! What fails is a failure, what is inconclusive an error. What was not run is skipped, and so is a known deviation: it
-//! must not be shown as passed. Controls are no test cases of their own; each is told with its claim.
+//! A failed claim is a failure, an inconclusive one an error. A claim that was not run is skipped, and so is a known
+//! deviation, because it must not be shown as passed. Controls have no test cases; each is reported with its claim.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use crate::evidence::merge::Merged;
 use crate::evidence::{ClaimRecord, Verdicts};
 use crate::verdict::Verdict;
 
-/// The report as XML: a test suite per feature file, in the order of the claims.
+/// Makes the report as XML: a test suite per feature file, in the order of the claims.
 ///
 /// # Errors
-/// It cannot be written as XML.
+/// Returns an error if it cannot be written as XML.
 pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let mut report = Report::new(text(&format!("assay {}", bundle.verdicts.run)));
     report.timestamp = times::started(bundle).to_string().parse().ok();
@@ -29,10 +29,10 @@ pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     written(&report)
 }
 
-/// The report of several runs as XML: a test suite per target and feature file.
+/// Makes the report of several runs as XML: a test suite per target and feature file.
 ///
 /// # Errors
-/// It cannot be written as XML.
+/// Returns an error if it cannot be written as XML.
 pub fn merged_junit(merged: &Merged) -> anyhow::Result<Vec<u8>> {
     let mut report = Report::new(text(&format!("assay {}", merged.run)));
     let bundles = || merged.parts.iter().map(|part| &part.bundle);
@@ -56,7 +56,7 @@ fn written(report: &Report) -> anyhow::Result<Vec<u8>> {
     Ok(xml)
 }
 
-/// A suite per feature file, in the order of the claims; what tells it from others stands before each name.
+/// Makes a suite per feature file, in the order of the claims; `before` is a prefix that makes each name unique.
 fn suites(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Vec<TestSuite> {
     let mut features: Vec<(&str, Vec<&ClaimRecord>)> = Vec::new();
     for claim in &verdicts.claims {
@@ -76,13 +76,13 @@ fn suites(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Ve
     features.into_iter().map(suite).collect()
 }
 
-/// XML has no way to write some characters. Most of them are dropped when this becomes a part of the report; these two
-/// are not.
+/// Makes text safe for XML, which cannot represent some characters. Most of them are dropped when the text becomes part
+/// of the report; these two are not.
 fn text(text: &str) -> XmlString {
     XmlString::new(text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
 }
 
-/// A name that no other test case has: readers take two of the same name for one that ran twice.
+/// Makes a name unique: readers take two test cases with the same name for one that ran twice.
 fn unique(name: String, names: &mut BTreeSet<String>) -> XmlString {
     let again = (2..).map(|count| format!("{name} ({count})"));
     let free = std::iter::once(name.clone()).chain(again).find(|name| !names.contains(name)).unwrap_or(name);
@@ -125,7 +125,7 @@ fn skipped(class: &str, reason: &str) -> TestCaseStatus {
     status
 }
 
-/// What else is to be said of a claim, each thing by its name.
+/// Returns further properties of a claim, by name.
 fn told(claim: &ClaimRecord) -> Vec<(&'static str, String)> {
     let mut told = vec![
         ("claim", claim.claim.clone()),
@@ -145,7 +145,7 @@ fn told(claim: &ClaimRecord) -> Vec<(&'static str, String)> {
     told
 }
 
-/// What is wrong beyond the claims: declarations, and an end that the run did not come to.
+/// Makes suites for the problems beyond the claims: wrong declarations, and a run that did not finish.
 fn beyond(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Vec<TestSuite> {
     let mut suites = Vec::new();
     if !verdicts.problems.is_empty() {
@@ -160,7 +160,7 @@ fn beyond(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Ve
     suites
 }
 
-/// A case for each run that was to be there and is not.
+/// Makes a case for each requested run that is missing.
 fn missing(missing: &[String], names: &mut BTreeSet<String>) -> Option<TestSuite> {
     (!missing.is_empty()).then(|| suite("the runs", NonSuccessKind::Error, "inconclusive", missing, names))
 }

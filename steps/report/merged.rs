@@ -1,4 +1,4 @@
-//! What the console shows of several runs: the targets side by side, a row for each claim.
+//! Formats several runs for the console: the targets side by side, a row for each claim.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::evidence::merge::{Merged, PARTS};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::ControlVerdict;
 
-/// A claim as all targets have it, in their order.
+/// A claim on all targets, in the targets' order.
 pub(super) type Row<'a> = (ClaimId, Vec<Option<&'a ClaimRecord>>);
 
-/// A row for each claim, but those that nobody asked for on any target.
+/// Makes a row for each claim, except those that were not selected on any target.
 pub(super) fn rows(merged: &Merged) -> Vec<Row<'_>> {
     let of = |id| merged.columns.iter().map(|column| column.of_claim(id).map(|(claim, _)| claim)).collect();
     let rows = merged.claims().into_iter().map(|id| (id, of(id)));
@@ -23,10 +23,10 @@ pub(super) fn rows(merged: &Merged) -> Vec<Row<'_>> {
     rows.filter(asked).collect()
 }
 
-/// What is said of a claim on some of the targets alike: the targets, and one of the records.
+/// The targets that report the same about a claim, and one of their records.
 pub(super) type Alike<'a> = (Vec<&'a str>, &'a ClaimRecord);
 
-/// What the targets say of a claim, those together that say the same.
+/// Groups the targets by what they report about the claim.
 pub(super) fn alike<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<Alike<'a>> {
     let mut all: Vec<Alike> = Vec::new();
     for (column, claim) in merged.columns.iter().zip(claims) {
@@ -40,7 +40,7 @@ pub(super) fn alike<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<Alike<
     all
 }
 
-/// What was not run, by reason: the reason, the targets, the claims.
+/// Returns what was not run, by reason: the reason, the targets, the claims.
 pub(super) fn unrun<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<(String, Vec<&'a str>, Vec<ClaimId>)> {
     let mut all: Vec<(String, Vec<&str>, Vec<ClaimId>)> = Vec::new();
     for row in rows {
@@ -57,7 +57,8 @@ pub(super) fn unrun<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<(String, Ve
     all
 }
 
-/// A table with a row for each claim and a column for each target; below it why, where a claim does not simply hold.
+/// Formats a table with a row for each claim and a column for each target and, below it, the reasons of claims that do
+/// not simply hold.
 pub fn merged_table(merged: &Merged) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
@@ -105,7 +106,7 @@ pub fn merged_table(merged: &Merged) -> String {
     }
 }
 
-/// The controls of a claim that pass although they must not: the targets, the control's name, what was seen.
+/// Returns the controls of a claim that pass although they must not: the targets, the control's name, the reason.
 fn passing<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<(Vec<&'a str>, &'a str, &'a str)> {
     let mut all: Vec<(Vec<&str>, &str, &str)> = Vec::new();
     for (column, claim) in merged.columns.iter().zip(claims) {
@@ -121,7 +122,7 @@ fn passing<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<(Vec<&'a str>, 
     all
 }
 
-/// Verdict and value of a claim on a target.
+/// Formats the verdict and value of a claim on a target.
 fn cell(claim: &ClaimRecord) -> String {
     let verdict = format!("{} {}", mark(claim.verdict), claim.verdict);
     match measured(claim) {
@@ -130,8 +131,8 @@ fn cell(claim: &ClaimRecord) -> String {
     }
 }
 
-/// The last lines: each part's own report; of each target how many claims came to what; the exit status, and where it all
-/// lies.
+/// Formats the last lines: each part's own report, the number of claims by verdict on each target, the exit status, and
+/// the folder.
 pub fn merged_summary(merged: &Merged, folder: &Path) -> String {
     let mut text = String::new();
     for part in &merged.parts {
@@ -158,7 +159,7 @@ pub(super) mod tests {
     use crate::evidence::bundle::SandboxedDir;
     use crate::evidence::merge::Part;
 
-    /// The example on two targets; on the second, what fails on the first holds.
+    /// Merges the example run on two targets; on the second, the claims that fail on the first hold.
     pub fn side_by_side() -> (tempfile::TempDir, Merged) {
         let folder = tempfile::tempdir().unwrap();
         let part = |run: &str, target: &str| {

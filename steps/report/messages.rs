@@ -1,7 +1,7 @@
-//! `messages.ndjson`: Cucumber Messages, for whatever reads them, Cucumber's own HTML formatter among them.
+//! Writes `messages.ndjson`: Cucumber Messages for any consumer, such as Cucumber's own HTML formatter.
 //!
-//! Cucumber knows no declared deviations, no controls and nothing that is recorded without being judged. What has no
-//! word there is told by the nearest status that is no pass, and by its message.
+//! Cucumber has no word for declared deviations, controls, or claims that are measured without being judged. These are
+//! reported with the nearest status that is not a pass, and with a message.
 
 mod documents;
 mod results;
@@ -20,10 +20,10 @@ use results::{StepResult, Subject};
 /// The version of the messages' schema.
 const PROTOCOL: &str = "34.2.1";
 
-/// The messages, one a line: the features first, then every attempt at each of their scenarios.
+/// Makes the messages, one per line: the features first, then every attempt at each of their scenarios.
 ///
 /// # Errors
-/// The features of the folder are not those that were run.
+/// Returns an error if the features in the folder are not those that were run.
 pub fn messages(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let mut ids = Ids(0);
     let mut stream = Stream { lines: Vec::new(), run: ids.next(), started: times::started(bundle) };
@@ -50,7 +50,7 @@ pub fn messages(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     Ok(stream.lines)
 }
 
-/// What was put to the proof must be shown, or the rest would look like all of it.
+/// Fails if a scenario that was run cannot be shown; otherwise the messages would look complete.
 fn stray(subjects: &BTreeMap<(&str, usize), Subject>) -> anyhow::Result<()> {
     let Some(((feature, line), _)) = subjects.first_key_value() else { return Ok(()) };
     anyhow::bail!(
@@ -95,7 +95,7 @@ fn finished(bundle: &EvidenceBundle, run: &str) -> Json {
     finished
 }
 
-/// Numbers that identify what messages refer to.
+/// Makes the ids that messages are referred to by.
 struct Ids(u64);
 
 impl Ids {
@@ -105,12 +105,12 @@ impl Ids {
     }
 }
 
-/// The messages said so far.
+/// The messages written so far.
 struct Stream {
     lines: Vec<u8>,
-    /// The run that they are about.
+    /// The id of the run that they are about.
     run: String,
-    /// When it began: the time of what has none of its own.
+    /// When the run began: the time of everything without its own time.
     started: Timestamp,
 }
 
@@ -148,7 +148,7 @@ impl Stream {
         Ok(())
     }
 
-    /// A step with its result; gives when it was over.
+    /// Writes a step with its result; returns when the step was over.
     fn step(&mut self, case: &str, step: &str, result: &StepResult, now: Timestamp) -> anyhow::Result<Timestamp> {
         let began = result.at.unwrap_or(now);
         let over = began.checked_add(result.took).unwrap_or(began);
@@ -192,7 +192,7 @@ mod tests {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The status and message of each step of each attempt at the scenario of this name, one after the other.
+    /// Returns the status and message of each step of each attempt at the scenario with this name, in order.
     fn told(stream: &[Json], name: &str) -> Vec<(String, String)> {
         let all = |kind: &'static str| stream.iter().filter_map(move |message| message.get(kind));
         let pickle = all("pickle").find(|pickle| pickle["name"] == name).unwrap();

@@ -1,12 +1,12 @@
-//! What would be made in the cloud before the scenarios of a plan run, and what it would cost.
+//! Shows what would be created in AWS before the scenarios of a plan run, and what it would cost.
 
 use crate::base::settings::FakeAws;
 use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::{Bill, Billed, DEFAULT_REGION, FILE, Item};
 use crate::targets::instance_spec::EXPECTED;
 
-/// A line for each thing that would be made, with its price by the hour and at most; the sum of them, and the budget.
-/// What stands in for AWS is paid nothing.
+/// Formats a line for each resource that would be created, with its hourly and maximum price; their sum, and the
+/// budget. If a stand-in replaces AWS, nothing is paid.
 pub fn order(quote: &Estimate, stand_in: &FakeAws) -> String {
     let Estimate { order, items, budget, at_most, surplus, date, .. } = quote;
     let region = match &quote.region {
@@ -37,7 +37,7 @@ pub fn order(quote: &Estimate, stand_in: &FakeAws) -> String {
     )
 }
 
-/// A thing in the words of whoever looks for it in their account.
+/// Describes a resource in the words by which a user finds it in the AWS account.
 fn what(item: &Item, quote: &Estimate, region: &str) -> String {
     match &item.billed {
         Billed::Instance(kind) => {

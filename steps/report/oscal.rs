@@ -1,8 +1,8 @@
-//! `oscal-assessment-results.json`: NIST's OSCAL, for whoever keeps assessments in it.
+//! Writes `oscal-assessment-results.json` in NIST's format OSCAL, for tools that store assessments in it.
 //!
-//! A section of the annex is a control, a claim an objective of it. What was judged is a finding; each check, and each
-//! control of a claim, is an observation. Nothing was determined about what is inconclusive or was not run: that is an
-//! observation which says why, and no finding.
+//! A section of the annex is a control, and a claim is an objective of it. A judged claim is a finding; each check, and
+//! each control of a claim, is an observation. For a claim that is inconclusive or was not run, nothing was determined:
+//! it is an observation that states the reason, and not a finding.
 
 mod observations;
 mod text;
@@ -18,17 +18,17 @@ use crate::evidence::bundle::EvidenceBundle;
 use observations::{Results, props};
 use text::{href, line, moment};
 
-/// The version of OSCAL that this is written in.
+/// The version of OSCAL that is written.
 const VERSION: &str = "1.2.1";
-/// Whose names the properties are.
+/// The namespace of the properties.
 const NAMESPACE: &str = "urn:x-assay:oscal";
 /// The register of claims, in the folder of the run.
 const REGISTER: &str = "features/claims.toml";
 
-/// The assessment results, as JSON.
+/// Makes the assessment results, as JSON.
 ///
 /// # Errors
-/// There is no claim, which OSCAL has no word for.
+/// Returns an error if there is no claim, which OSCAL cannot express.
 pub fn oscal(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     anyhow::ensure!(
         !bundle.verdicts.claims.is_empty(),
@@ -61,7 +61,7 @@ pub fn oscal(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// OSCAL knows no empty list: what has nothing in it is left out.
+/// Leaves out empty lists, which OSCAL does not allow.
 fn without_nothing(value: Json) -> Json {
     let empty = |value: &Json| match value {
         Json::Array(items) => items.is_empty(),
@@ -78,12 +78,12 @@ fn without_nothing(value: Json) -> Json {
     }
 }
 
-/// The name of a section of the annex.
+/// Returns the name of a section of the annex.
 fn section(number: &u8) -> String {
     format!("A{number}")
 }
 
-/// The claims as objectives, by section.
+/// Makes objectives of the claims, by section.
 fn objectives(claims: &[ClaimRecord]) -> Vec<Json> {
     let mut sections = BTreeMap::<u8, BTreeMap<ClaimId, Json>>::new();
     for claim in claims {
@@ -130,7 +130,7 @@ impl Results<'_> {
         })
     }
 
-    /// What stands for the assessment plan.
+    /// Makes the part that takes the place of the assessment plan.
     fn plan(&self) -> Json {
         let features = self.bundle.features.iter().map(|file| (file.path.as_str(), "text/plain"));
         let files = std::iter::once((REGISTER, "application/toml")).chain(features);
@@ -145,7 +145,7 @@ impl Results<'_> {
     }
 }
 
-/// What was put to the proof: the sections, and of them the claims that were run.
+/// Makes the list of what was tested: the sections, and their claims that were run.
 fn reviewed(claims: &[ClaimRecord]) -> Json {
     let sections = |claims: &[&ClaimRecord]| {
         let numbers: BTreeSet<u8> = claims.iter().map(|claim| claim.id.section()).collect();

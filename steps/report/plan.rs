@@ -1,4 +1,4 @@
-//! What a plan looks like: for people, and for programs.
+//! Formats a plan for people and for programs.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub struct PlanRow<'a> {
 }
 
 impl<'a> PlanRow<'a> {
-    /// The row of a scenario.
+    /// Makes the row of a scenario.
     pub fn of(planned: &'a Planned) -> PlanRow<'a> {
         let (decision, reason) = words(&planned.decision);
         PlanRow {
@@ -40,7 +40,7 @@ impl<'a> PlanRow<'a> {
     }
 }
 
-/// A decision as programs read it, and why it is not to judge.
+/// Returns a decision as programs read it, and the reason if the claim is not judged.
 pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
     match decision {
         Decision::Run => ("run", None),
@@ -49,7 +49,7 @@ pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
     }
 }
 
-/// Every scenario on a line of its own, and how many would run.
+/// Formats every scenario on its own line, and how many would run.
 pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
     let line = |planned: &Planned| {
         let control = if planned.control { "control: " } else { "" };

@@ -1,4 +1,4 @@
-//! Plots, as SVG that stands in a page. Colours are written as attributes, which the page's style maps for dark mode.
+//! Draws plots as SVG for a page. Colours are written as attributes, which the page's style maps for dark mode.
 
 mod dots;
 mod sheet;

@@ -1,4 +1,4 @@
-//! When things were, as far as the evidence says: a run that was killed, or whose files are damaged, says less.
+//! Reads times from the evidence, which may be incomplete: the run may have been killed, or its files damaged.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ fn noted(bundle: &EvidenceBundle, name: &str) -> Option<Timestamp> {
     bundle.run.get(name).and_then(Json::as_str).and_then(|text| text.parse().ok())
 }
 
-/// When the run began: as it says, or else as its day began.
+/// Returns when the run began: the recorded time, or else the beginning of its day.
 pub fn started(bundle: &EvidenceBundle) -> Timestamp {
     let day = || bundle.verdicts.on.to_zoned(TimeZone::UTC).map(|day| day.timestamp());
     noted(bundle, "started").or_else(|| day().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// When the run ended: as it says, or else when the last thing ended that is known of.
+/// Returns when the run ended: the recorded time, or else the end of the last known step.
 pub fn ended(bundle: &EvidenceBundle) -> Timestamp {
     let claims = bundle.verdicts.claims.iter();
     let attempts = claims
@@ -28,17 +28,17 @@ pub fn ended(bundle: &EvidenceBundle) -> Timestamp {
     noted(bundle, "ended").or_else(last).unwrap_or_else(|| started(bundle))
 }
 
-/// When the first step of any of these began.
+/// Returns when the first step of any of these attempts began.
 pub fn first<'a>(attempts: impl IntoIterator<Item = &'a Attempt>) -> Option<Timestamp> {
     attempts.into_iter().find_map(|attempt| attempt.steps.first()).map(|step| step.at)
 }
 
-/// When a step was over; one that did not come to its end, when it began.
+/// Returns when a step was over; for one that did not finish, when it began.
 pub fn over(step: &Step) -> Timestamp {
     step.at.checked_add(length(step.seconds.unwrap_or(0.0))).unwrap_or(step.at)
 }
 
-/// A number of seconds as a length of time; nothing where it is none.
+/// Converts seconds to a duration; zero if the number is not a valid one.
 pub fn length(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

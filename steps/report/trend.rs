@@ -1,4 +1,4 @@
-//! What a comparison of runs looks like on the console; its page is in `trend/page.rs`.
+//! Formats a comparison of runs for the console; `trend/page.rs` makes its page.
 
 mod page;
 
@@ -11,26 +11,26 @@ use crate::report::comparison::{Change, Comparison, Trend};
 
 pub use page::trend_html;
 
-/// How many runs are drawn, the newest; `--json` has them all.
+/// The number of runs that are drawn, the newest; `--json` has them all.
 const DRAWN: usize = 20;
 
-/// The width of the table where nobody says how wide the console is.
+/// The width of the table if the console's width is unknown.
 const WIDTH: u16 = 120;
 
 /// How much of a text a cell shows, in characters.
 const CELL: usize = 30;
 
-/// What stands where a run has no verdict or no figure that could be drawn beside the others.
+/// The sign for a run that has no verdict, or no figure that can be drawn next to the others.
 const NOTHING: &str = "·";
 
-/// The runs, the table of all claims, what is to be pointed out, and one last line.
+/// Formats the runs, the table of all claims, the claims to point out, and a last line.
 pub fn comparison(compared: &Comparison) -> String {
     let pointed_out: Vec<String> = compared.claims.iter().filter_map(point_out).collect();
     let drawn = if compared.runs.len() > DRAWN { format!("; the last {DRAWN} are drawn") } else { String::new() };
     format!("{}{drawn}\n{}\n\n{}{}", runs(compared), table(compared), pointed_out.concat(), summary(compared))
 }
 
-/// How many runs there are, and from when to when.
+/// Formats how many runs there are, and from when to when.
 fn runs(compared: &Comparison) -> String {
     let (Some(first), Some(last)) = (compared.runs.first(), compared.runs.last()) else { return String::new() };
     let [first, last] = [first, last].map(|run| format!("{} ({})", plain(&run.run), run.started.strftime("%F %R")));
@@ -55,7 +55,7 @@ fn table(compared: &Comparison) -> Table {
             change.map(|change| word(change).to_owned()).unwrap_or_default(),
         ]);
     }
-    // What is drawn is only readable on a line of its own.
+    // These columns are only readable on one line.
     for column in [0, 2, 5] {
         if let Some(column) = table.column_mut(column) {
             column.set_constraint(ColumnConstraint::ContentWidth);
@@ -64,7 +64,7 @@ fn table(compared: &Comparison) -> Table {
     table
 }
 
-/// The newest runs of a list.
+/// Returns the newest runs of a list.
 fn newest<T>(all: &[T]) -> &[T] {
     all.get(all.len().saturating_sub(DRAWN)..).unwrap_or(all)
 }
@@ -73,7 +73,7 @@ fn marks(trend: &Trend) -> String {
     newest(&trend.verdicts).iter().map(|verdict| verdict.map_or(NOTHING, mark)).collect()
 }
 
-/// The figures as bars between the smallest and the largest of them; nothing where they do not differ.
+/// Draws the figures as bars between the smallest and the largest of them; nothing if they do not differ.
 fn sparkline(trend: &Trend) -> String {
     const BARS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
     let drawn: Vec<Option<f64>> = newest(&trend.values).iter().map(|value| value.as_ref()?.number()).collect();
@@ -86,7 +86,7 @@ fn sparkline(trend: &Trend) -> String {
     drawn.iter().map(|value| value.map_or(NOTHING, bar)).collect()
 }
 
-/// The probe, and the first and the last figure of it that can be compared.
+/// Formats the probe, and the first and the last of its comparable figures.
 fn ends(trend: &Trend) -> String {
     let probe = trend.probe.as_deref().map(plain).unwrap_or_default();
     let unit = trend.unit.unwrap_or(Unit::Text);
@@ -102,11 +102,11 @@ fn ends(trend: &Trend) -> String {
     }
 }
 
-/// A change with its sign, in the claim's unit and in per cent.
+/// Formats a change with its sign, in the claim's unit and in per cent.
 fn size(change: &Change, unit: Option<Unit>) -> String {
     let sign = if change.absolute < 0.0 { "−" } else { "+" };
     let absolute = match unit.unwrap_or(Unit::Count) {
-        // Per cent of what would be the question.
+        // "Per cent" of a ratio would be ambiguous.
         Unit::Ratio => format!("{} points", Unit::Count.show(change.absolute.abs() * 100.0)),
         unit => unit.show(change.absolute.abs()),
     };
@@ -114,7 +114,7 @@ fn size(change: &Change, unit: Option<Unit>) -> String {
     format!("{sign}{absolute}{}", relative.unwrap_or_default())
 }
 
-/// Whether a change is more than noise.
+/// Returns a word that says whether a change exceeds noise.
 fn word(change: &Change) -> &'static str {
     match change.exceeds_noise {
         Some(true) => "BEYOND",
@@ -123,7 +123,7 @@ fn word(change: &Change) -> &'static str {
     }
 }
 
-/// What a claim is pointed out for.
+/// Why a claim is pointed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Matter {
     Worse,
@@ -133,7 +133,7 @@ enum Matter {
 }
 
 impl Matter {
-    /// What a claim is pointed out for, if it is.
+    /// Returns why a claim is pointed out, if it is.
     fn of(trend: &Trend) -> Option<Matter> {
         let exceeds = trend.change.as_ref().filter(|change| change.absolute != 0.0).map(|change| change.exceeds_noise);
         match () {
@@ -155,13 +155,13 @@ impl Matter {
     }
 }
 
-/// What is to be said of a claim below the table, if anything is.
+/// Formats the line about a claim below the table, if there is one.
 fn point_out(trend: &Trend) -> Option<String> {
     let matter = Matter::of(trend)?;
     Some(format!("{:<9} {:<5} {}\n", matter.words(), trend.id, said(trend).join("; ")))
 }
 
-/// The change of a claim's figure, unless it is noise, and what else is to be said of it.
+/// Returns the change of a claim's figure, unless it is noise, and further remarks.
 fn said(trend: &Trend) -> Vec<String> {
     let changed = trend.change.as_ref().filter(|change| change.absolute != 0.0 && change.exceeds_noise != Some(false));
     let changed = changed.map(|change| {
@@ -171,7 +171,7 @@ fn said(trend: &Trend) -> Vec<String> {
     changed.into_iter().chain(trend.note.as_deref().map(plain)).collect()
 }
 
-/// How many claims became what.
+/// Counts the claims by what happened to them.
 fn summary(compared: &Comparison) -> String {
     let count = |is: fn(&Trend) -> bool| compared.claims.iter().filter(|trend| is(trend)).count();
     let moved = |trend: &Trend| trend.change.clone().filter(|change| change.absolute != 0.0);
@@ -189,7 +189,7 @@ fn summary(compared: &Comparison) -> String {
     )
 }
 
-/// A text of a run on one line, without what would move a console's cursor.
+/// Puts a run's text on one line, without characters that would move a console's cursor.
 fn plain(text: &str) -> String {
     let visible: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     visible.split_whitespace().collect::<Vec<_>>().join(" ")

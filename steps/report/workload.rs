@@ -1,4 +1,4 @@
-//! What the workload took, run by run: cold and warm, under each set of limits; and what watching it cost.
+//! Shows the workload's memory, run by run: cold and warm, under each set of limits; and the cost of watching it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::base::stats::{Summary, median};
 use crate::base::unit::Unit;
 use crate::measurement::Sample;
 
-/// The probes that the table shows the middle of, with the heads of their columns.
+/// The probes whose median the table shows, with the titles of their columns.
 const BESIDE: [(&str, &str); 7] = [
     ("memory.anon", "anon"),
     ("memory.file", "file"),
@@ -19,13 +19,14 @@ const BESIDE: [(&str, &str); 7] = [
     ("memory.events.oom_kill", "killed"),
 ];
 
-/// The runs of one workload under one set of limits, all cold or all warm: a subject's name without its number.
+/// Returns the series of a run, which is one workload under one set of limits, all cold or all warm: the subject's name
+/// without its number.
 fn series(subject: &str) -> Option<&str> {
     let (name, number) = subject.rsplit_once(' ')?;
     number.parse::<u32>().is_ok().then_some(name)
 }
 
-/// The numbers of a probe, by series.
+/// Returns the numbers of a probe, by series.
 fn numbers<'a>(samples: &'a [Sample], probe: &str) -> BTreeMap<&'a str, Vec<f64>> {
     let mut all = BTreeMap::<&str, Vec<f64>>::new();
     for sample in samples.iter().filter(|sample| sample.probe == probe) {
@@ -36,13 +37,13 @@ fn numbers<'a>(samples: &'a [Sample], probe: &str) -> BTreeMap<&'a str, Vec<f64>
     all
 }
 
-/// The heads of the table's columns.
+/// Returns the titles of the table's columns.
 pub(super) fn heads() -> impl Iterator<Item = &'static str> {
     let heads = ["run", "n", "peak: min", "median", "max", "confidence of the median"];
     heads.into_iter().chain(BESIDE.map(|(_, head)| head))
 }
 
-/// A row per series, in the order of [`heads`]; none where the workload's memory was not measured.
+/// Returns a row per series, in the order of [`heads`]; none if the workload's memory was not measured.
 pub(super) fn rows(samples: &[Sample]) -> Vec<Vec<String>> {
     let mut peaks = numbers(samples, "memory.peak");
     peaks.retain(|series, _| series.contains("workload") || series.contains("conventional"));
@@ -64,7 +65,7 @@ pub(super) fn rows(samples: &[Sample]) -> Vec<Vec<String>> {
     peaks.iter().filter_map(row).collect()
 }
 
-/// A table of the workload's memory, a line per series; nothing where it was not measured.
+/// Formats a table of the workload's memory, a row per series; `None` if it was not measured.
 pub fn memory(samples: &[Sample]) -> Option<String> {
     let rows = rows(samples);
     if rows.is_empty() {
@@ -81,7 +82,7 @@ fn unit(samples: &[Sample], probe: &str) -> Unit {
     samples.iter().find(|sample| sample.probe == probe).map_or(Unit::Count, |sample| sample.unit)
 }
 
-/// What the act of measuring cost the machines, at most; nothing where nothing was watched.
+/// Formats the maximum cost of measuring on the machines; `None` if nothing was watched.
 pub fn disturbance(samples: &[Sample]) -> Option<String> {
     let most = |probe: &str| {
         let seen = samples.iter().filter(|sample| sample.probe == probe);

@@ -1,4 +1,4 @@
-//! Controls that are not caught, and declarations that excuse what they should not.
+//! Falsifies verdicts: controls that are not caught, and declarations that excuse what they should not.
 
 use jiff::ToSpan;
 use jiff::civil::Date;

@@ -1,4 +1,5 @@
-//! What machines print, falsified before it is read: each kind of line of each trial that a check rests on, in each way.
+//! Falsifies what machines print, before it is parsed: each kind of line of each trial that a check rests on, in each
+//! way.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use crate::verdict::{Check, Verdict};
 /// Falsifies the output of every trial whose samples a check of the claim rests on.
 ///
 /// # Errors
-/// A trial's output is missing, or cannot be read as it stands.
+/// Returns an error if a trial's output is missing, or cannot be read unchanged.
 pub fn mutants(claim: &ClaimRecord, samples: &[Sample], bundle: &EvidenceBundle) -> anyhow::Result<Vec<Mutant>> {
     let checks: Vec<&Check> = claim
         .attempts
@@ -36,7 +37,7 @@ pub fn mutants(claim: &ClaimRecord, samples: &[Sample], bundle: &EvidenceBundle)
             let read = read(&falsified, &trial);
             let unreadable = read.is_err();
             let readings = read.unwrap_or_default();
-            // What none of the claim's checks looks at makes no difference to it.
+            // A change that none of the claim's checks reads makes no difference to the claim.
             let touched: Vec<&&Check> = match unreadable {
                 true => mine.iter().collect(),
                 false => mine.iter().filter(|check| values(&whole, check) != values(&readings, check)).collect(),
@@ -58,7 +59,7 @@ fn is_trial(file: &str) -> bool {
     file.starts_with("trials/") && file.ends_with(".txt")
 }
 
-/// The subject whose trial a file keeps.
+/// Returns the subject whose trial a file holds.
 fn subject<'a>(checks: &[&'a Check], file: &str) -> Option<&'a str> {
     let mut sources = checks.iter().flat_map(|check| &check.sources);
     sources.find(|source| trial_file(&source.subject) == file).map(|source| source.subject.as_str())
@@ -72,14 +73,14 @@ fn values<'a>(readings: &'a [Reading], check: &Check) -> Vec<&'a crate::measurem
     readings.iter().filter(|reading| reading.probe == check.probe).map(|reading| &reading.value).collect()
 }
 
-/// Reads as a run does: the output must be of this trial and of this machine.
+/// Parses as a run does: the output must belong to this trial and this machine.
 fn read(text: &str, genuine: &Trial) -> Result<Vec<Reading>, Unreadable> {
     let trial = trial::parse(text)?;
     trial.belongs(&genuine.token, &genuine.boot)?;
     trial.readings()
 }
 
-/// The check, its samples of the subject replaced by what was read now.
+/// Judges the check after replacing its samples of the subject by what was read now.
 fn judged(check: &Check, subject: &str, samples: &[Sample], readings: &[Reading]) -> Verdict {
     let Some(source) = check.sources.iter().find(|source| source.subject == subject) else {
         return Verdict::Inconclusive;
@@ -102,7 +103,7 @@ fn judged(check: &Check, subject: &str, samples: &[Sample], readings: &[Reading]
     Check { samples: list, ..check.clone() }.judge(&seen).outcome.verdict
 }
 
-/// The output, falsified in each way: how, where, and what it then says.
+/// Returns the output falsified in each way: how, where, and the new text.
 fn falsified(text: &str, trial: &Trial) -> Vec<(&'static str, String, String)> {
     let whole = |how, text: String| (how, "the whole of it".to_owned(), text);
     let mut all = vec![
@@ -115,7 +116,7 @@ fn falsified(text: &str, trial: &Trial) -> Vec<(&'static str, String, String)> {
     ];
     let lines: Vec<&str> = text.lines().collect();
     for (place, line) in lines.iter().enumerate() {
-        // The looks are all alike: of each kind of line, the last one.
+        // The looks are all alike, so only the last line of each kind is falsified.
         let kind = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
         if lines[place + 1..].iter().any(|later| kind(later) == kind(line)) {
             continue;
@@ -136,7 +137,7 @@ fn falsified(text: &str, trial: &Trial) -> Vec<(&'static str, String, String)> {
             all.push(("a line negative", which.clone(), of_unit("-5")));
             all.push(("a line not a number", which.clone(), of_unit("nan")));
         }
-        // How an activation ended, and what the control group says of the whole trial.
+        // How an activation ended, and what the cgroup reports for the whole trial.
         if key.starts_with("slice.") || key.starts_with("stop") || key.starts_with("show.") {
             all.push(("a line dropped", which, with(None)));
         }

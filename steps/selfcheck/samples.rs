@@ -1,4 +1,4 @@
-//! Samples that are wrong: each sample that a check rests on, in each way.
+//! Falsifies samples: each sample that a check rests on, in each way.
 
 use jiff::SignedDuration;
 use jiff::civil::Date;
@@ -9,7 +9,7 @@ use crate::evidence::ClaimRecord;
 use crate::measurement::{Sample, Value};
 use crate::verdict::{Check, Rule, Verdict};
 
-/// A sample that is put in the place of another; `None` where it is gone.
+/// How a sample was falsified, and the sample that replaces it; `None` if it is dropped.
 type Falsified = (&'static str, Option<Sample>);
 
 /// Falsifies every sample of every check that holds.
@@ -26,7 +26,8 @@ pub fn mutants(claim: &ClaimRecord, samples: &[Sample], on: Date) -> Vec<Mutant>
                 let others = samples.iter().filter(|other| other.id != sample.id).cloned();
                 let seen: Vec<Sample> = others.chain(falsified).collect();
                 let verdict = check.clone().judge(&seen).outcome.verdict;
-                // What the claim comes to depends on that verdict, not on the sample: once for each check will do.
+                // The claim's verdict depends on the check's verdict, not on the sample: falsifying it once per check
+                // is enough.
                 let whole = (place == 0).then(|| claim.again(&seen, on).verdict);
                 let held = claim.verdict == Verdict::Holds && whole == Some(Verdict::Holds);
                 mutants.push(Mutant {
@@ -39,7 +40,7 @@ pub fn mutants(claim: &ClaimRecord, samples: &[Sample], on: Date) -> Vec<Mutant>
                 });
             }
             if alone(check, sample, samples) {
-                // As if the probe had never seen it: it is not in the check's list either.
+                // As if the probe had never taken it: the check's list does not have it either.
                 let seen: Vec<Sample> = samples.iter().filter(|other| other.id != sample.id).cloned().collect();
                 let list = check.samples.iter().copied().filter(|id| *id != sample.id).collect();
                 let check = Check { samples: list, ..check.clone() };
@@ -58,7 +59,7 @@ pub fn mutants(claim: &ClaimRecord, samples: &[Sample], on: Date) -> Vec<Mutant>
     mutants
 }
 
-/// Whether a sample is the only one that its subject has given to a check.
+/// Returns whether a sample is the only one of its subject in a check.
 fn alone(check: &Check, sample: &Sample, samples: &[Sample]) -> bool {
     let mine = samples.iter().filter(|other| other.subject == sample.subject && check.samples.contains(&other.id));
     mine.count() == 1
@@ -87,7 +88,7 @@ fn falsified(check: &Check, sample: &Sample) -> Vec<Falsified> {
             all.push(("negative", with((-number.abs() - 1.0).into())));
             all.push(("not a number", with(f64::NAN.into())));
             all.push(("infinite", with(f64::INFINITY.into())));
-            // A value that promises nothing may be anything that is plausible.
+            // A value without a bound may be anything plausible.
             let scaled =
                 matches!(sample.unit, Unit::Bytes | Unit::Seconds | Unit::Dollars) && check.rule != Rule::Recorded;
             if scaled && *number != 0.0 {
@@ -105,7 +106,7 @@ fn other(unit: Unit) -> Unit {
         Unit::Bytes => Unit::Count,
         Unit::Count => Unit::Seconds,
         Unit::Seconds => Unit::Ratio,
-        // A quantity of the same size means something else.
+        // Replaces the unit by one with another meaning.
         Unit::Dollars => Unit::Seconds,
         _ => Unit::Bytes,
     }

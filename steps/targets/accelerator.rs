@@ -1,4 +1,4 @@
-//! Whether guests run on the host's own CPU. Found by starting one: a device node proves nothing.
+//! Finds out whether guests run on the host's own CPU, by starting one: a device node does not mean that KVM works.
 
 use std::fs;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::base::platform::Arch;
 use crate::base::poll::{self, Look};
 use crate::targets::machine_info::Accelerator;
 
-/// Natively a kernel says its first word within a second.
+/// Time limit for a probe: natively a kernel prints its first line within a second.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// What a probe found; good until the host is started again or gets another QEMU.
+/// The result of a probe; valid until the host reboots or gets another QEMU.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct KvmFinding {
     boot: String,
@@ -27,9 +27,9 @@ struct KvmFinding {
     why: String,
 }
 
-/// What guests of this architecture run on here.
+/// Chooses what runs guests of this architecture here.
 pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Accelerator {
-    // A node that may not be opened is no finding to keep: the user may be let in a minute from now.
+    // A node that cannot be opened is not a result to keep: the user may get access a minute from now.
     let device = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
     if Arch::host() != Some(arch) || device.is_err() {
         return Accelerator::Tcg;
@@ -40,8 +40,8 @@ pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, w
     }
 }
 
-/// Whether guests start on the KVM that can be opened, by a finding that is kept for as long as it is good; if not,
-/// why.
+/// Checks whether guests start on a KVM that can be opened, and keeps the result for as long as it is valid. The error
+/// is the reason.
 pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Result<(), String> {
     let kept = context.settings.cache.join("kvm.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
@@ -65,7 +65,7 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
     if finding.works { Ok(()) } else { Err(finding.why) }
 }
 
-/// Starts the real kernel for a moment and waits for its first word.
+/// Starts the real kernel for a moment and waits for its first line.
 async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> anyhow::Result<()> {
     let console = work.join("kvm-console.log");
     let log = work.join("kvm-qemu.log");
@@ -97,7 +97,7 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
     result.await
 }
 
-/// A finding that cannot be kept is found again.
+/// Writes a result to the cache. One that cannot be written is found out again next time.
 fn keep(path: &Path, finding: &KvmFinding) {
     let Ok(text) = serde_json::to_string(finding) else { return };
     let own = path.with_extension(format!("{}.tmp", std::process::id()));

@@ -1,4 +1,4 @@
-//! From QEMU's start to a system that is up, followed on its console.
+//! Boots a machine and follows it on its console until it is up.
 
 use std::fs;
 use std::net::TcpListener;
@@ -21,20 +21,21 @@ use crate::exec::command::{Command, Status};
 use crate::exec::shell::{Login, Shell, Ssh};
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 
-/// An emulated CPU on a busy host takes a minute.
+/// Time limit for a boot: an emulated CPU on a busy host takes a minute.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
-/// After this somebody may knock even though the console shows no SSH server.
+/// When to start trying SSH even if the console shows no SSH server.
 const KNOCK: Duration = Duration::from_secs(90);
-/// How often the console is looked at.
+/// How often the console is read.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A clock that is off by more than this gets set; one that was read from a battery-backed clock is off by up to 1 s.
+/// A clock that is off by more seconds than this gets set; one that was read from a battery-backed clock is off by up
+/// to 1 s.
 const SKEW: f64 = 1.5;
-/// The socket, in a machine's folder, at which it is told what is to be its own once it is thawed.
+/// The socket, in a machine's folder, through which a restored machine gets its own time and random seed.
 pub(super) const ARRIVAL: &str = "arrival";
-/// How much of the console an error shows.
+/// How many lines of the console an error shows.
 const LINES: usize = 10;
 
-/// A machine that was started and did not come up.
+/// A machine was started and did not come up.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "machine {machine} did not come up: it was at the stage \"{stage}\" after {:.0} s: {detail}\nthe end of its console ({}):\n{tail}",
@@ -43,17 +44,17 @@ const LINES: usize = 10;
 pub struct BootFailed {
     /// Its name.
     pub machine: String,
-    /// How far it came.
+    /// The last stage it reached.
     pub stage: Stage,
     /// How long after its start this was noticed.
     pub after: Duration,
     /// Whether QEMU itself crashed.
     pub crashed: bool,
-    /// What was seen.
+    /// What went wrong.
     pub detail: String,
     /// The last lines of its console.
     pub tail: String,
-    /// All of its console.
+    /// The file with its whole console.
     pub console: PathBuf,
 }
 
@@ -74,7 +75,7 @@ impl From<anyhow::Error> for Trouble {
     }
 }
 
-/// Starts a machine whose disk, keys and memory, if that is kept, lie in `files`, and follows its boot to the end.
+/// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end.
 pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -> Result<Machine, ProvisionError> {
     let root = overlay(vm, &vm.image.disk, "raw", files).await?;
     let login = keys::make(&work.name, files)?;
@@ -102,7 +103,7 @@ pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -
     })
 }
 
-/// A copy-on-write disk over another.
+/// Makes a copy-on-write disk over another.
 pub(super) async fn overlay(vm: &Vm, base: &Path, format: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     let root = folder.join("root.qcow2");
     let create = Command::new(programs::need("qemu-img", &remedy(vm.arch))?)
@@ -112,7 +113,7 @@ pub(super) async fn overlay(vm: &Vm, base: &Path, format: &str, folder: &Path) -
     Ok(root)
 }
 
-/// Starts QEMU on a free port and says hello to it.
+/// Starts QEMU on a free port and opens its control connection.
 pub(super) async fn start(
     vm: &Vm,
     console: &Path,
@@ -140,7 +141,7 @@ pub(super) async fn start(
             });
         match hello.await {
             Ok(qmp) => return Ok((child, qmp, port)),
-            // Somebody was faster; the next port will do.
+            // Another program took the port first; try the next one.
             Err(Trouble(said)) if port_was_taken(&said) => {}
             Err(trouble) => return Err(trouble).with_context(|| format!("machine {} cannot be started", work.name)),
         }
@@ -148,7 +149,7 @@ pub(super) async fn start(
     anyhow::bail!("machine {} cannot be started: other programs take every port that is free", work.name)
 }
 
-/// The way from QEMU's start to a system that is up.
+/// A boot from QEMU's start until the system is up.
 struct Boot<'a> {
     vm: &'a Vm,
     work: &'a MachineDir,
@@ -158,7 +159,7 @@ struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    /// Follows the boot to its end, whichever that is.
+    /// Follows the boot until it succeeds or fails.
     async fn watch(&self, child: &Child) -> Result<(Shell, MachineInfo), ProvisionError> {
         let mut at_login = false;
         let outcome = tokio::select! {
@@ -189,7 +190,7 @@ impl Boot<'_> {
         Ok((shell, facts))
     }
 
-    /// Watches the console until there is somebody to log in to, and logs in.
+    /// Watches the console until a login is possible, and logs in.
     async fn knock(&self) -> Result<Shell, Trouble> {
         let mut last = Stage::Started;
         poll::until("a login", BOOT_LIMIT, PAUSE, async || {
@@ -212,7 +213,7 @@ impl Boot<'_> {
         .await
     }
 
-    /// Waits until systemd has started everything, and everything well.
+    /// Waits until systemd has started everything without failures.
     async fn settle(&self, shell: &Shell) -> anyhow::Result<()> {
         let left = BOOT_LIMIT.saturating_sub(self.started.elapsed()).max(Duration::from_secs(30));
         let wait = Command::new("systemctl").args(["is-system-running", "--wait"]).time_limit(left);
@@ -225,13 +226,13 @@ impl Boot<'_> {
         anyhow::bail!("systemd says \"{}\"; failed units: {}", state.trim(), units.join(", "))
     }
 
-    /// Sets the guest's clock where it is not the host's: evidence is ordered by it.
+    /// Sets the guest's clock if it differs from the host's, because evidence is ordered by it.
     async fn set_clock(&self, shell: &Shell) -> anyhow::Result<()> {
         for attempt in 0..2 {
             let before = now();
             let said = shell.read(&Command::new("date").arg("+%s.%N")).await?;
             let theirs: f64 = said.trim().parse().with_context(|| format!("the clock says \"{}\"", said.trim()))?;
-            // It was read at some moment in between.
+            // The guest's clock was read at some moment in between.
             let after = now();
             let off = (before - theirs).max(theirs - after).max(0.0);
             if off <= SKEW {

@@ -1,4 +1,4 @@
-//! What is kept between runs: who may make it, and what no machine is defined to need any more.
+//! Locks the cache, computes its keys, and finds images that no definition needs.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use crate::base::platform::Arch;
 use crate::base::poll::{self, Look};
 use crate::base::progress::Progress;
 
-/// Waits for its turn to make something that is kept: held for as long as the file that it gives.
+/// Waits for the lock to make a cache entry; it is held for as long as the returned file is open.
 ///
 /// # Errors
-/// The lock cannot be made, or somebody holds it for longer than `limit`.
+/// Returns an error if the lock cannot be made, or another run holds it for longer than `limit`.
 pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Progress) -> anyhow::Result<File> {
     let file = File::create(lock).with_context(|| format!("{} cannot be made", lock.display()))?;
     let mut told = false;
@@ -37,32 +37,33 @@ pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Pr
     Ok(file)
 }
 
-/// Whether something that is kept is in its place: what is half made has a longer name, and is somebody's lease.
+/// Whether a cache entry is complete: an incomplete one has a longer name, and its run's cleanup journal lists it.
 pub(super) fn in_place(folder: &Path) -> bool {
     folder.is_dir() && folder.file_name().and_then(|name| name.to_str()).is_some_and(|name| !name.contains('.'))
 }
 
-/// By what something that is kept is known: the hash of all that it rests on.
+/// The key of a cache entry: the hash of all its inputs.
 #[derive(Default)]
 pub(super) struct Key(Sha256);
 
 impl Key {
-    /// Something that it rests on.
+    /// Adds an input.
     pub(super) fn add(&mut self, name: &str, bytes: &[u8]) {
         self.0.update(format!("{name} {}\n", bytes.len()));
         self.0.update(bytes);
     }
 
-    /// Twenty digits.
+    /// Returns the key, in twenty digits.
     pub(super) fn finish(self) -> String {
         hex(&self.0.finalize()[..10])
     }
 }
 
-/// The kept images that no definition of the project needs on any architecture, and the snapshots of machines with them.
+/// Returns the kept images that no definition of the project needs on any architecture, and the snapshots of their
+/// machines.
 ///
 /// # Errors
-/// A definition is not in order: what it needs is not known then.
+/// Returns an error if a definition is invalid, because what it needs is not known then.
 pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut needed = BTreeSet::new();
     for definition in Definition::all(root)? {

@@ -1,4 +1,4 @@
-//! A long-lived program of this host that dies with us, however we end: QEMU, a build.
+//! Keeps long-lived processes of this host, such as QEMU or a build, which end with the run, however it ends.
 
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -14,23 +14,23 @@ use crate::base::{procfs, programs};
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::Status;
 
-/// Where programs look for others; an ordinary user's own path lacks the `sbin` folders.
+/// The search path for programs; an ordinary user's own path lacks the `sbin` folders.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A program that runs, leads a process group of its own, and is in the ledger. Dropping it ends it.
+/// A running program with its own process group and an entry in the cleanup journal. Dropping it ends it.
 #[derive(Debug)]
 pub struct Child {
-    /// `None` where it ended before it could be noted.
+    /// `None` if it ended before it could be registered.
     lease: Option<Resource>,
     cleanup: Arc<CleanupJournal>,
     end: watch::Receiver<Option<Status>>,
 }
 
 impl Child {
-    /// Starts a program; what it prints goes to a file.
+    /// Starts a program, with its output redirected to a file.
     ///
     /// # Errors
-    /// It cannot be started, or the file cannot be written.
+    /// Returns an error if it cannot be started, or the file cannot be written.
     pub fn start(argv: &[String], log: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
         let setpriv = programs::need("setpriv", "ci/setup")?;
         let out = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
@@ -52,7 +52,7 @@ impl Child {
             return Err(error);
         }
         let (tell, end) = watch::channel(None);
-        // One thread per program, waiting for its end: noticed at once, and no zombie is left.
+        // One thread per program waits for its end: this notices it at once, and leaves no zombie.
         std::thread::spawn(move || {
             let ended = started.wait().map_or(Status::Code(-1), status);
             let _ = tell.send(Some(ended));
@@ -60,7 +60,7 @@ impl Child {
         Ok(Child { lease, cleanup: Arc::clone(cleanup), end })
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub fn ended(&self) -> Option<Status> {
         *self.end.borrow()
     }
@@ -72,7 +72,7 @@ impl Child {
         ended.unwrap_or(Status::Code(-1))
     }
 
-    /// Its process; `None` where that ended before it could be noted.
+    /// Returns its process id; `None` if it ended before it could be registered.
     pub fn pid(&self) -> Option<i32> {
         match self.lease {
             Some(Resource::Process { pid, .. }) => Some(pid),
@@ -80,14 +80,14 @@ impl Child {
         }
     }
 
-    /// The CPU time that it has taken so far; `None` once it is over.
+    /// Returns the CPU time it has used so far; `None` once it has ended.
     pub fn cpu_time(&self) -> Option<Duration> {
         procfs::cpu_time(self.pid()?)
     }
 
-    /// Ends it and all that is in its group; already over is fine.
+    /// Ends it and its process group; it may have ended already.
     pub fn end(&self) {
-        // A process that cannot be ended stays in the ledger, and the ledger tells.
+        // A process that cannot be ended stays in the cleanup journal, which reports it.
         let _ = self.lease.as_ref().map(|lease| self.cleanup.release(lease));
     }
 }
@@ -107,8 +107,8 @@ fn status(status: ExitStatus) -> Status {
 
 type Birth = (std::process::Command, mpsc::Sender<std::io::Result<std::process::Child>>);
 
-/// Starts a process from a thread that lives as long as we do. The parent-death signal is sent when the *thread*
-/// that started a process ends, and a runtime ends its threads as it likes.
+/// Starts a process from a thread that lives as long as this program. The parent-death signal is sent when the *thread*
+/// that started a process ends, and a runtime may end its threads at any time.
 fn nursery(process: std::process::Command) -> std::io::Result<std::process::Child> {
     static BIRTHS: LazyLock<Mutex<mpsc::Sender<Birth>>> = LazyLock::new(|| {
         let (sender, births) = mpsc::channel::<Birth>();

@@ -1,14 +1,14 @@
-//! How far a machine has come, read from what it writes to its console. Pure.
+//! Reads boot progress and errors from a machine's console. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// The stations of a boot, in their order.
+/// The stages of a boot, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// QEMU runs; the guest has said nothing.
+    /// QEMU runs; the guest has printed nothing.
     Started,
-    /// Firmware or the kernel's decompressor has said something.
+    /// Firmware or the kernel's decompressor has printed something.
     Firmware,
     /// The kernel runs.
     Kernel,
@@ -18,7 +18,7 @@ pub enum Stage {
     Systemd,
     /// The SSH server has been started.
     Ssh,
-    /// Someone has logged in and run a command.
+    /// A login has succeeded.
     Login,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The last station that a console shows; it cannot show a login.
+/// Returns the last stage that a console shows; it cannot show a login.
 pub fn stage(console: &str) -> Stage {
     let signs = [
         (Stage::Ssh, "Started ssh.service"),
@@ -50,7 +50,7 @@ pub fn stage(console: &str) -> Stage {
     seen.unwrap_or(if console.trim().is_empty() { Stage::Started } else { Stage::Firmware })
 }
 
-/// The line from which no boot recovers, if there is one.
+/// Returns the line after which no boot recovers, if there is one.
 pub fn dead_end(console: &str) -> Option<String> {
     let signs = [
         "Kernel panic - not syncing",
@@ -62,8 +62,8 @@ pub fn dead_end(console: &str) -> Option<String> {
     Some(plain(line).trim_end().to_owned())
 }
 
-/// Who went without memory, by the kernel's own words: what it killed, and what it refused an allocation. `None` where
-/// there was enough. A process that is killed for a control group's limit is not meant.
+/// Returns which processes ran out of memory, according to the kernel: those it killed, and those it refused an
+/// allocation. `None` if there are none. Processes killed because of a control group's limit do not count.
 pub fn shortage(console: &str) -> Option<String> {
     let console = plain(console);
     let (mut killed, mut refused) = (Vec::new(), Vec::new());
@@ -74,7 +74,7 @@ pub fn shortage(console: &str) -> Option<String> {
             refused.extend(between(line, "comm: ", " not enough"));
         }
     }
-    // One that is just becoming a program bears the number of a file.
+    // A process in the middle of an exec is named after a file's number.
     killed.retain(|name| name.chars().any(|c| !c.is_ascii_digit()));
     let said = [("killed", killed), ("refused", refused)].into_iter().filter_map(|(what, mut whom)| {
         let mut seen = BTreeSet::new();
@@ -88,12 +88,12 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     Some(text.split_once(start)?.1.split_once(end)?.0)
 }
 
-/// The last lines, without colours and carriage returns.
+/// Returns the last lines, without colours and carriage returns.
 pub fn last_lines(console: &str, lines: usize) -> String {
     crate::exec::command::tail(&plain(console), lines)
 }
 
-/// A text without escape sequences, and without control characters but the end of a line.
+/// Removes escape sequences from a text, and control characters other than line ends.
 fn plain(text: &str) -> String {
     let mut out = String::new();
     let mut characters = text.chars();

@@ -1,4 +1,5 @@
-//! What a machine is: `fixtures/machines/*.toml`. One may be like another but for what it says itself.
+//! Parses the definitions of machines, `fixtures/machines/*.toml`. A definition may be based on another and override
+//! parts of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
 
-/// The kind of machine that the device is, and those that stand in for it.
+/// The definition of the annex's device, and the name of machines that stand for it.
 pub const DEVICE: &str = "nano";
 
-/// Below this no kernel of ours reaches its init: it is a slip of the pen, not a small machine.
+/// With less memory, none of our kernels reaches its init: the value is a typing error, not a small machine.
 const LEAST_MEMORY: Bytes = Bytes(96 * 1_048_576);
-/// Below this the packages do not fit.
+/// With less disk, the packages do not fit.
 const LEAST_DISK: Bytes = Bytes(2 * 1_073_741_824);
 
 /// A distribution that machines can be made of.
@@ -28,14 +29,14 @@ pub enum Distribution {
 }
 
 impl Distribution {
-    /// As definitions write it.
+    /// Returns its name as definitions write it.
     pub fn name(self) -> &'static str {
         match self {
             Distribution::Debian13 => "debian-13",
         }
     }
 
-    /// Its folder below `dists/` on a mirror.
+    /// Returns its folder below `dists/` on a mirror.
     pub fn suite(self) -> &'static str {
         match self {
             Distribution::Debian13 => "trixie",
@@ -43,8 +44,8 @@ impl Distribution {
     }
 }
 
-/// What firmware and hypervisor keep for themselves, so that the guest's `MemTotal` is that of the real device. The
-/// kernels of the architectures keep different amounts, hence one number for each.
+/// The memory that firmware and hypervisor keep for themselves, so that the guest's `MemTotal` is that of the real
+/// device. Kernels of the two architectures keep different amounts, hence one number for each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Withheld {
     /// On amd64.
@@ -54,7 +55,7 @@ pub struct Withheld {
 }
 
 impl Withheld {
-    /// On this architecture.
+    /// Returns the amount for an architecture.
     pub fn on(self, arch: Arch) -> Bytes {
         match arch {
             Arch::Amd64 => self.amd64,
@@ -66,27 +67,27 @@ impl Withheld {
 /// A machine, as its definition describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    /// The file's name without its ending; the machine's name.
+    /// The file's name without its extension; the machine's name.
     pub name: String,
-    /// Where it was read.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it runs.
+    /// The distribution.
     pub distribution: Distribution,
     /// The memory on its data sheet.
     pub memory: Bytes,
-    /// How much of that its guest does not get.
+    /// How much of that memory its guest does not get.
     pub withheld: Withheld,
     /// How many CPUs it has.
     pub cpus: u32,
     /// The size of its disk.
     pub disk: Bytes,
-    /// The packages that are installed, with those they need; `{arch}` is the architecture's Debian name.
+    /// The packages to install, besides their dependencies; `{arch}` is the architecture's Debian name.
     pub packages: Vec<String>,
-    /// The script that runs before the packages are unpacked; `setup.sh` beside the definition if that names none.
+    /// The script that runs before the packages are unpacked; `setup.sh` beside the definition if it names none.
     pub setup: PathBuf,
 }
 
-/// The file. Everything is optional, for it may be said by the one that this one is like.
+/// The file's contents. Everything is optional, because it may come from the definition that this one is based on.
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -108,10 +109,10 @@ struct WrittenWithheld {
 }
 
 impl Definition {
-    /// The definition of this name below the project's folder.
+    /// Loads the definition of this name below the project's folder.
     ///
     /// # Errors
-    /// There is none (the error lists those there are), or it is not in order.
+    /// Returns an error if it does not exist (the error lists those that do), or is invalid.
     pub fn named(root: &Path, name: &str) -> anyhow::Result<Definition> {
         let folder = root.join("fixtures/machines");
         let path = folder.join(format!("{name}.toml"));
@@ -122,10 +123,10 @@ impl Definition {
         Definition::load(&path)
     }
 
-    /// All definitions below the project's folder, by name.
+    /// Loads all definitions below the project's folder, sorted by name.
     ///
     /// # Errors
-    /// There is none, or one is not in order.
+    /// Returns an error if there are none, or one is invalid.
     pub fn all(root: &Path) -> anyhow::Result<Vec<Definition>> {
         let folder = root.join("fixtures/machines");
         let names = names(&folder);
@@ -136,7 +137,8 @@ impl Definition {
     /// Reads a definition.
     ///
     /// # Errors
-    /// It cannot be read, or says what is not understood; the error names the file, the key and what is allowed.
+    /// Returns an error if the file cannot be read or is invalid; the error names the file, the key and what is
+    /// allowed.
     pub fn load(path: &Path) -> anyhow::Result<Definition> {
         let own = Written::read(path)?;
         let written = match &own.like {
@@ -155,18 +157,18 @@ impl Definition {
         Ok(definition)
     }
 
-    /// The memory that the guest is given, in whole MiB.
+    /// Returns the memory that the guest gets, in whole MiB.
     pub fn guest_memory(&self, arch: Arch) -> u64 {
         self.memory.0.saturating_sub(self.withheld.on(arch).0) / 1_048_576
     }
 
-    /// What one machine takes of this host's memory, at most: its own, and what the emulator needs.
+    /// Returns how much of this host's memory one machine takes at most: its own, and what the emulator needs.
     pub fn takes(&self, arch: Arch) -> Bytes {
         const EMULATOR: u64 = 200 << 20;
         Bytes((self.guest_memory(arch) << 20) + EMULATOR)
     }
 
-    /// The names of the packages for an architecture, sorted, each once.
+    /// Returns the names of the packages for an architecture, sorted, without duplicates.
     pub fn packages(&self, arch: Arch) -> Vec<String> {
         let mut names: Vec<String> = self.packages.iter().map(|name| name.replace("{arch}", arch.debian())).collect();
         names.sort();
@@ -182,7 +184,7 @@ impl Written {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             anyhow::anyhow!("{}: line {line}: {}", path.display(), error.message())
         })?;
-        // A script is beside the file that names it, not beside one that is like that.
+        // A script lies beside the file that names it, not beside one that is based on that file.
         Ok(Written { setup: written.setup.map(|script| path.with_file_name(script)), ..written })
     }
 
@@ -251,7 +253,7 @@ fn package_name(name: &str) -> bool {
     !name.is_empty() && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
 }
 
-/// The names of the definitions in a folder, sorted.
+/// Returns the names of the definitions in a folder, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let definitions = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));

@@ -1,4 +1,4 @@
-//! Instances in EC2, and all that is made for them: nothing of it outlives its run.
+//! Creates EC2 instances and everything they need, and removes all of it at the end of the run.
 
 mod caller;
 pub mod error;
@@ -37,24 +37,24 @@ use crate::targets::ecr::Ecr;
 use crate::targets::instance_spec::{self, Ami, InstanceSpec, Used};
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 
-/// After what an order's things may be removed by whoever finds them, counted from its time limit.
+/// How long after an order's time limit its resources expire; anyone may remove them then.
 const GRACE: Duration = Duration::from_secs(15 * 60);
-/// How often somebody knocks at the SSH server of a new instance.
+/// How often to try the SSH server of a new instance.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How long is waited for what EC2 takes its time for.
+/// How long to wait for EC2.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For one answer of EC2's; the SDK asks again where it may.
+    /// For one answer from EC2; the SDK retries where it may.
     pub answer: Duration,
-    /// From the order to an instance that runs.
+    /// From the order to a running instance.
     pub running: Duration,
-    /// From there to an SSH server that lets us in.
+    /// From there to a successful SSH login.
     pub login: Duration,
 }
 
 impl Default for Patience {
-    /// What a slow day at AWS takes, and a stand-in on an emulated CPU.
+    /// Long enough for a slow day at AWS, and for a stand-in on an emulated CPU.
     fn default() -> Patience {
         Patience {
             answer: Duration::from_secs(30),
@@ -64,7 +64,7 @@ impl Default for Patience {
     }
 }
 
-/// The SDK's configuration, by its own chain: region, profile, credentials, endpoint.
+/// Loads the SDK's configuration from its default chain: region, profile, credentials, endpoint.
 pub async fn configuration(patience: Patience) -> SdkConfig {
     let time = TimeoutConfig::builder().operation_attempt_timeout(patience.answer).build();
     // Throttling lasts for seconds, not for milliseconds.
@@ -72,14 +72,14 @@ pub async fn configuration(patience: Patience) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).timeout_config(time).retry_config(retry).load().await
 }
 
-/// What a run has in the cloud.
+/// Everything that a run has in AWS.
 pub struct Cloud {
     client: Client,
     region: String,
     order: InstanceSpec,
     patience: Patience,
     context: Context,
-    /// The newest of Canonical's images, and those beside it.
+    /// Canonical's images, the newest first.
     images: Vec<Ami>,
     places: Vec<launch::Place>,
     caller: Ipv4Addr,
@@ -88,7 +88,7 @@ pub struct Cloud {
     used: Mutex<Vec<Used>>,
     orders: AtomicU32,
     ecr: Ecr,
-    /// Held by whoever removes things, or has some for a moment.
+    /// Locked while resources are removed, or made only for a moment.
     ending: tokio::sync::Mutex<()>,
     closed: AtomicBool,
 }
@@ -100,11 +100,11 @@ impl std::fmt::Debug for Cloud {
 }
 
 impl Cloud {
-    /// Looks whether the order can be placed: region, credentials, an image, a zone, this host's own address. Makes
-    /// nothing yet but the note in the ledger that there may be something soon.
+    /// Checks that the order can be placed: region, credentials, an image, a zone, this host's own address. Creates
+    /// nothing yet, except the entry in the cleanup journal that there may be resources soon.
     ///
     /// # Errors
-    /// Something is missing, or AWS does not answer; the error names the remedy.
+    /// Returns an error if something is missing or AWS does not answer; the error names the remedy.
     pub async fn open(order: InstanceSpec, patience: Patience, context: &Context) -> anyhow::Result<Cloud> {
         let config = configuration(patience).await;
         let region =
@@ -139,31 +139,31 @@ impl Cloud {
         })
     }
 
-    /// The region it is in.
+    /// Returns the region.
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// When everything of it may be removed by whoever finds it.
+    /// Returns when everything of this run expires, so that anyone may remove it.
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
 
-    /// Canonical's images, the newest, which instances are started from, first.
+    /// Returns Canonical's images, the newest first: instances are started from that one.
     pub fn images(&self) -> &[Ami] {
         &self.images
     }
 
-    /// The instances so far.
+    /// Returns the instances launched so far.
     pub fn used(&self) -> Vec<Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Starts an instance as ordered, enters it, and makes it the annex's device.
+    /// Starts an instance as ordered, logs in, and makes it the annex's device.
     ///
     /// # Errors
-    /// EC2 refuses, it does not come up, another host answers in its place, or a step of its set-up fails. What was
-    /// made by then goes when the cloud is closed.
+    /// Returns an error if EC2 refuses, the instance does not come up, another host answers in its place, or a step of
+    /// its set-up fails. What was made by then is removed when the cloud is closed.
     pub async fn provision(&self, name: &str) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let work = MachineDir::make(&self.context, name)?;
@@ -189,7 +189,8 @@ impl Cloud {
         let (shell, address, setup, mut facts) = match Box::pin(up).await {
             Ok(up) => up,
             Err(error) => {
-                // What it printed says why; that it says nothing is no second error. Nobody pays for it any longer.
+                // The console explains the failure; an empty one is not a second error. Terminating it now stops the
+                // cost.
                 let _ = instance::save_console(&self.client, &launched.id, &console).await;
                 let _ = self.client.terminate_instances().instance_ids(&launched.id).send().await;
                 return Err(error.context(format!("{}: instance {}", work.name, launched.id)));
@@ -220,7 +221,7 @@ impl Cloud {
         })
     }
 
-    /// Waits until the instance runs and its SSH server, with the key that was given to it, lets us in.
+    /// Waits until the instance runs and its SSH server, with the host key that was given to it, accepts the login.
     async fn enter(&self, login: Login, id: &str) -> anyhow::Result<(Shell, String)> {
         let running = launch::running(&self.client, id, self.patience.running).await?;
         self.bill(|used| {
@@ -234,7 +235,7 @@ impl Cloud {
         let login = Login { address: address.clone(), ..login };
         let knock = poll::until("a login", self.patience.login, PAUSE, async || match Ssh::connect(&login).await {
             Ok(ssh) => Ok(Look::Done(ssh)),
-            // Never a second try: somebody else answers there.
+            // Never retry this: another host answers there.
             Err(error @ ShellError::OtherHost { .. }) => Err(Knock::Refused(error)),
             Err(error) => Ok(Look::Waiting(error.to_string())),
         });
@@ -242,10 +243,11 @@ impl Cloud {
         Ok((Shell::ssh(ssh, self.context.observer.clone()), address))
     }
 
-    /// Removes every instance and all that was made for it, and looks until a listing finds nothing more.
+    /// Removes every instance and all that was made for it, and waits until listings find nothing more.
     ///
     /// # Errors
-    /// Something resists: what, and the command that removes it. The ledger keeps the note of it.
+    /// Returns an error if something cannot be removed; it names the resource and the command that removes it. The
+    /// cleanup journal keeps the entry.
     pub async fn end(&self) -> anyhow::Result<()> {
         let _turn = self.ending.lock().await;
         self.sweep().await
@@ -260,10 +262,10 @@ impl Cloud {
         Ok(())
     }
 
-    /// Removes everything of the run, its repository too. What has been seen to be gone is struck from the ledger.
+    /// Removes everything of the run, including its repository, and then the entry in the cleanup journal.
     ///
     /// # Errors
-    /// Something resists, as in [`Cloud::end`].
+    /// See [`Cloud::end`].
     pub async fn close(&self) -> anyhow::Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
@@ -277,15 +279,15 @@ impl Cloud {
         Ok(())
     }
 
-    /// The account's ECR Public.
+    /// Returns the account's ECR Public.
     pub fn ecr(&self) -> &Ecr {
         &self.ecr
     }
 
-    /// What a listing finds that carries the run's tag: each by its kind and its id.
+    /// Lists what carries the run's tag: the type and id of each.
     ///
     /// # Errors
-    /// EC2 does not say.
+    /// Returns an error if EC2 cannot list it.
     pub async fn left(&self) -> anyhow::Result<Vec<String>> {
         let _turn = self.ending.lock().await;
         self.listed().await
@@ -296,10 +298,10 @@ impl Cloud {
         Ok(things.iter().map(|thing| format!("{} {}", thing.kind, thing.id)).collect())
     }
 
-    /// What a listing finds after all was removed but a key pair; that goes too, then.
+    /// Lists what is left when a key pair was not removed, by making one first; then removes it.
     ///
     /// # Errors
-    /// EC2 does not do what it is asked.
+    /// Returns an error if EC2 refuses or does not answer.
     pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
         let _turn = self.ending.lock().await;
         let (key, _) = crate::exec::shell::new_key("forgotten")?;
@@ -309,7 +311,7 @@ impl Cloud {
         left
     }
 
-    /// Sees to it that the cloud is closed, should whoever holds the keeper not come to it.
+    /// Returns a guard that closes the cloud when it is dropped, unless it is closed already.
     pub fn keeper(self: &Arc<Self>) -> Keeper {
         Keeper(Arc::clone(self))
     }
@@ -344,7 +346,7 @@ impl Cloud {
     }
 }
 
-/// Closes a cloud that nobody has closed: after a panic, or an early return.
+/// Closes a cloud that is still open when this is dropped: after a panic, or an early return.
 pub struct Keeper(Arc<Cloud>);
 
 impl Drop for Keeper {
@@ -353,7 +355,7 @@ impl Drop for Keeper {
             return;
         }
         let cloud = Arc::clone(&self.0);
-        // In a thread of its own: this one may be in the middle of a runtime that is going down.
+        // In a separate thread: this one may belong to a runtime that is shutting down.
         let closing = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(cloud.close())
@@ -364,7 +366,7 @@ impl Drop for Keeper {
     }
 }
 
-/// What ends the knocking.
+/// What ends the login attempts.
 #[derive(Debug, thiserror::Error)]
 enum Knock {
     #[error(transparent)]

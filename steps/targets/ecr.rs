@@ -1,4 +1,4 @@
-//! ECR Public: a repository of the run's own, pushed to with a login and pulled from without one.
+//! Creates an ECR Public repository for a run, pushes with a login and pulls without one.
 
 use anyhow::{Context, anyhow};
 use aws_config::{Region, SdkConfig};
@@ -15,10 +15,10 @@ use super::repository::{NotMade, PUBLIC, Refusal, Repository};
 use crate::base::settings::FakeAws;
 use crate::targets::instance_spec::{self, EXPIRES, RUN};
 
-/// There is one API for the whole world, and it is there.
+/// The region of ECR Public's API, which is the only one in the world.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// What the API says of a repository that is not there.
+/// The API's error code for a repository that does not exist.
 const NOT_FOUND: &str = "RepositoryNotFoundException";
 
 /// The ECR Public of an account.
@@ -30,31 +30,31 @@ pub struct Ecr {
 }
 
 impl Ecr {
-    /// That of the account which the SDK's configuration names, whatever region that is for. Nothing is asked yet.
+    /// Returns the ECR Public of the account in the SDK's configuration, whatever its region. Sends no request yet.
     pub fn open(configuration: &SdkConfig, stand_in: &FakeAws) -> Ecr {
         Ecr::of(Builder::from(configuration), stand_in)
     }
 
-    /// That which a configuration of its own leads to.
+    /// Returns the ECR Public that a service configuration leads to.
     pub(crate) fn of(configuration: Builder, stand_in: &FakeAws) -> Ecr {
         let own = configuration.region(Region::from_static(REGION)).build();
         Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
     }
 
-    /// Where this host reaches the registry: `public.ecr.aws`, or what stands in for it, with its port.
+    /// Returns the registry's host as this host reaches it: `public.ecr.aws`, or a stand-in with its port.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Where machines reach the registry, likewise.
+    /// Returns the registry's host as machines reach it.
     pub fn host_for_machines(&self) -> &str {
         &self.host_for_machines
     }
 
-    /// Makes the repository of a run, with the tags by which anybody finds it once it has expired.
+    /// Creates the repository of a run, with the tags by which anyone finds it once it has expired.
     ///
     /// # Errors
-    /// [`NotMade::Taken`] where there is one of that name, this run's own or not.
+    /// Returns [`NotMade::Taken`] if there is one of that name, whether this run's own or not.
     pub async fn create(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
         let name = instance_spec::name(run);
         let mut request = self.client.create_repository().repository_name(&name);
@@ -74,10 +74,11 @@ impl Ecr {
         Ok(Repository { run: run.to_owned(), expires: Some(expires), ..described.ok_or_else(none)? })
     }
 
-    /// The repository of a run, made now unless it has one: the answer to an earlier request may have been lost.
+    /// Returns the repository of a run, and creates it unless it exists: the answer to an earlier request may have been
+    /// lost.
     ///
     /// # Errors
-    /// [`NotMade::Taken`] where there is one of its name that is not its own.
+    /// Returns [`NotMade::Taken`] if there is one of its name that belongs to another run.
     pub async fn have(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
         let taken = match self.create(run, expires).await {
             Err(NotMade::Taken(said)) => said,
@@ -87,10 +88,10 @@ impl Ecr {
         found.ok_or(NotMade::Taken(taken))
     }
 
-    /// The repository of a run, if there is one and its tag says so.
+    /// Finds the repository of a run by its name and its tag.
     ///
     /// # Errors
-    /// The API does not answer, or does not allow to ask.
+    /// Returns an error if the API does not answer or refuses.
     pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
         let found = self.client.describe_repositories().repository_names(instance_spec::name(run)).send().await;
         let described = match found {
@@ -102,10 +103,10 @@ impl Ecr {
         Ok(self.with_tags(repository).await?.filter(|repository| repository.run == run))
     }
 
-    /// All repositories that runs made, this one and others, by their tags: whatever has none is somebody else's.
+    /// Lists all repositories that runs made, this one and others, by their tags. Others do not belong to assay.
     ///
     /// # Errors
-    /// The API does not answer, or does not allow to ask.
+    /// Returns an error if the API does not answer or refuses.
     pub async fn list(&self) -> anyhow::Result<Vec<Repository>> {
         let mut pages = self.client.describe_repositories().into_paginator().send();
         let mut all = Vec::new();
@@ -118,7 +119,7 @@ impl Ecr {
         Ok(all)
     }
 
-    /// A repository with what its tags say; `None` where no run made it, or where it is gone meanwhile.
+    /// Adds what a repository's tags contain; `None` if no run made it, or if it is gone by now.
     async fn with_tags(&self, repository: Repository) -> anyhow::Result<Option<Repository>> {
         let tags = match self.client.list_tags_for_resource().resource_arn(&repository.arn).send().await {
             Ok(answer) => answer.tags.unwrap_or_default(),
@@ -130,10 +131,10 @@ impl Ecr {
         Ok(value(RUN).map(|run| Repository { run: run.to_owned(), expires, ..repository }))
     }
 
-    /// What the API says when it is asked for a repository: its address, or the code of the error.
+    /// Returns the API's answer about a repository: its address, or the error code if it does not exist.
     ///
     /// # Errors
-    /// The API says anything else than that it is there or that it is not.
+    /// Returns an error if the API gives any other answer.
     pub async fn state(&self, name: &str) -> anyhow::Result<String> {
         match self.client.describe_repositories().repository_names(name).send().await {
             Ok(answer) => {
@@ -145,10 +146,10 @@ impl Ecr {
         }
     }
 
-    /// Removes a repository with all its images; already gone is fine. Says whether it was there.
+    /// Removes a repository with all its images, and returns whether it existed.
     ///
     /// # Errors
-    /// The API does not answer, or does not allow it.
+    /// Returns an error if the API does not answer or refuses.
     pub async fn remove(&self, name: &str) -> anyhow::Result<bool> {
         match self.client.delete_repository().repository_name(name).force(true).send().await {
             Ok(_) => Ok(true),
@@ -157,10 +158,10 @@ impl Ecr {
         }
     }
 
-    /// A password to log in with as `AWS`, good for twelve hours: hide it from the evidence before it is used.
+    /// Requests a password for the user `AWS`, valid for twelve hours. Redact it from the evidence before using it.
     ///
     /// # Errors
-    /// The API does not answer, does not allow it, or gives something else.
+    /// Returns an error if the API does not answer, refuses, or returns an unexpected token.
     pub async fn login_password(&self) -> anyhow::Result<String> {
         let answer = self.client.get_authorization_token().send().await;
         let answer = answer.map_err(|error| anyhow!(said("GetAuthorizationToken", &error)))?;
@@ -169,10 +170,11 @@ impl Ecr {
         password(token)
     }
 
-    /// Puts a text where a manifest should be, by the API, which takes manifests as the registry does.
+    /// Uploads a text in place of a manifest, through the API, which accepts manifests as the registry does.
     ///
     /// # Errors
-    /// [`Refusal::Unauthorized`] where it refuses it for what it is; [`Refusal::Other`] for any other reason.
+    /// Returns [`Refusal::Unauthorized`] if the API rejects the text as invalid, and [`Refusal::Other`] for any other
+    /// reason.
     pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
         let put = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send().await;
         put.map(drop).map_err(|error| {
@@ -185,12 +187,12 @@ impl Ecr {
     }
 }
 
-/// The host, and the port where it needs one, by which this host reaches the registry behind the public address.
+/// Returns the host, with a port if needed, at which this host reaches the registry behind the public address.
 fn host(stand_in: &FakeAws) -> String {
     stand_in.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
 }
 
-/// The same, for a machine. One that stands in for an instance reaches this host's loopback at an address of its own.
+/// Returns the same for a machine: a VM that stands in for an instance reaches this host's loopback at another address.
 fn host_for_machines(stand_in: &FakeAws) -> String {
     let host = host(stand_in);
     match host.split_once(':') {
@@ -199,7 +201,7 @@ fn host_for_machines(stand_in: &FakeAws) -> String {
     }
 }
 
-/// What the API describes, without what only its tags say.
+/// Reads the API's description of a repository, without what only its tags contain.
 fn known(described: &Described) -> Option<Repository> {
     let time = |at: &DateTime| Timestamp::from_millisecond(at.to_millis().ok()?).ok();
     Some(Repository {
@@ -212,7 +214,7 @@ fn known(described: &Described) -> Option<Repository> {
     })
 }
 
-/// The password in a token, which is `AWS:<password>` in base64. What it says of a token that is none holds no part of it.
+/// Reads the password from a token, which is `AWS:<password>` in base64. Errors never contain any part of the token.
 fn password(token: &str) -> anyhow::Result<String> {
     let bytes = STANDARD.decode(token).map_err(|_| anyhow!("ECR Public's login is not in base64"))?;
     let text = String::from_utf8(bytes).map_err(|_| anyhow!("ECR Public's login is no text"))?;
@@ -220,7 +222,7 @@ fn password(token: &str) -> anyhow::Result<String> {
     Ok(password.context("ECR Public's login is not for the user AWS")?.to_owned())
 }
 
-/// An error of the API: its code, its words, and what mends it; where there was no answer, what came in its way.
+/// Formats an error of the API: its code, its message and the remedy, or the causes if there was no answer.
 fn said<E>(action: &str, error: &SdkError<E>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,

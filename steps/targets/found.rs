@@ -1,4 +1,4 @@
-//! A machine that somebody else runs: it is looked at, lent for a run, and left as it was.
+//! Uses a remote machine or this host for a run: checks it first, and restores it afterwards.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,39 +19,39 @@ use crate::targets::preflight::{Preflight, PreflightCheck, Provision, Root};
 const SETTLE: &str = include_str!("found/settle.sh");
 const PROVISION: &str = include_str!("found/provision.sh");
 const LEAVE: &str = include_str!("found/leave.sh");
-/// How long installing what is lacking may take, on a slow board with a slow mirror.
+/// How long installing what is missing may take, on a slow board with a slow mirror.
 const INSTALLING: Duration = Duration::from_secs(20 * 60);
-/// How long it may take to remove everything: images have many files.
+/// How long removing everything may take: images have many files.
 const LEAVING: Duration = Duration::from_secs(10 * 60);
 
-/// The way to a machine that somebody else runs.
+/// How to reach a remote machine, or this host.
 #[derive(Clone, Debug)]
 pub struct RemoteAccess {
-    /// The target, as it was named.
+    /// The target, as given by the user.
     pub target: TargetSpec,
-    /// The fingerprint of its host key, where one is named: `SHA256:…`.
+    /// The fingerprint of its host key, if one is given: `SHA256:…`.
     pub host_key: Option<String>,
-    /// Whether what it lacks may be installed there for the time of the run.
+    /// Whether a run may install what is missing, for as long as it lasts.
     pub provision: bool,
 }
 
-/// A machine that was looked at.
+/// A machine after its preflight.
 #[derive(Clone, Debug)]
 pub struct RemoteHost {
     way: RemoteAccess,
-    /// What was seen.
+    /// The result of the preflight.
     pub preflight: Preflight,
     /// The names that the run gives to units.
     units: Vec<String>,
 }
 
-/// A machine lacks what a run needs.
+/// The machine lacks what a run needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{target} lacks what a run needs:\n{}\n`cargo run -- doctor --target {target}` tells all of it{}", list(.points), hint(.points))]
 pub struct MissingRequirements {
     /// The target.
     pub target: String,
-    /// What is in the way.
+    /// The checks that failed.
     pub points: Vec<PreflightCheck>,
 }
 
@@ -70,10 +70,11 @@ fn hint(points: &[PreflightCheck]) -> &'static str {
 }
 
 impl RemoteAccess {
-    /// Enters the machine.
+    /// Logs in to the machine.
     ///
     /// # Errors
-    /// It does not answer, is not the one that is meant, or does not let us in; the error says what to do.
+    /// Returns an error if it does not answer, is not the expected one, or refuses the login; the error says what to
+    /// do.
     async fn enter(&self, settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Shell> {
         match &self.target {
             TargetSpec::Ssh { user, host, port } => {
@@ -87,7 +88,8 @@ impl RemoteAccess {
         }
     }
 
-    /// What a run needs there: over SSH units too, for which such a machine is taken; on this host it may do without.
+    /// Returns the checks for a run there. Over SSH they include units, which such a machine is used for; on this host,
+    /// units are optional.
     pub fn points(&self, preflight: &Preflight) -> Vec<PreflightCheck> {
         match self.target {
             TargetSpec::Podman => preflight.points_by_hand(),
@@ -95,15 +97,15 @@ impl RemoteAccess {
         }
     }
 
-    /// What a run's ledger says of it.
+    /// Returns the entry for a run's cleanup journal.
     fn lease(&self, run: &str) -> Resource {
         Resource::RemoteHost { run: run.to_owned(), target: self.target.to_string(), host_key: self.host_key.clone() }
     }
 
-    /// Enters the machine and looks at it; `units` are the names that the run is going to give to units.
+    /// Logs in to the machine and runs the preflight; `units` are the names that the run will give to units.
     ///
     /// # Errors
-    /// It cannot be entered, or does not answer in the expected way.
+    /// Returns an error if the login fails, or the machine does not answer in the expected format.
     pub async fn look(
         self,
         units: Vec<String>,
@@ -116,10 +118,10 @@ impl RemoteAccess {
         Ok(RemoteHost { way: self, preflight, units })
     }
 
-    /// Removes what a run that is over has left there.
+    /// Removes what a finished run has left there.
     ///
     /// # Errors
-    /// It cannot be entered, or something resists.
+    /// Returns an error if the login fails, or something cannot be removed.
     pub async fn leave(
         &self,
         run: &str,
@@ -139,10 +141,10 @@ async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
 }
 
 impl RemoteHost {
-    /// What is in the way of a run, and is not brought by it.
+    /// Checks that nothing is missing that a run needs and does not install itself.
     ///
     /// # Errors
-    /// [`MissingRequirements`] names all of it, with what brings it.
+    /// [`MissingRequirements`] lists all that is missing, each with its remedy.
     pub fn check(&self) -> Result<(), MissingRequirements> {
         let brings = self.way.provision && self.preflight.root != Root::Never;
         let stays = |point: &PreflightCheck| point.is_in_the_way() && !(brings && point.by.is_some());
@@ -153,13 +155,13 @@ impl RemoteHost {
         }
     }
 
-    /// What the machine lacks that provisioning brings, as its script calls it.
+    /// Returns what is missing that provisioning can install, by the names in its script.
     fn lacking(&self) -> Vec<&'static str> {
         let points = self.preflight.points().into_iter().filter(PreflightCheck::is_in_the_way);
         points.filter_map(|point| point.by.map(Provision::word)).collect()
     }
 
-    /// Brings what is lacking. Gives what the machine is then.
+    /// Installs what is missing, and returns the machine info afterwards.
     async fn provision(&self, shell: &Shell, lacking: &[&str], context: &Context) -> anyhow::Result<MachineInfo> {
         let target = &self.way.target;
         context.progress.say(format!("{target}: bringing {}, for the time of the run", lacking.join(", ")));
@@ -175,10 +177,10 @@ impl RemoteHost {
         Ok(preflight.facts)
     }
 
-    /// Enters the machine for a run, and makes the one folder that the run has there.
+    /// Logs in to the machine for a run, and makes the only folder that the run uses there.
     ///
     /// # Errors
-    /// It cannot be entered any more, or its folder cannot be made.
+    /// Returns an error if the login fails, the folder cannot be made, or what is missing cannot be installed.
     pub async fn lend(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);
@@ -191,7 +193,7 @@ impl RemoteHost {
             lacking if lacking.is_empty() => self.preflight.facts.clone(),
             lacking => Box::pin(self.provision(&shell, &lacking, context)).await?,
         };
-        // Podman wants such a folder, and who was not logged in by systemd has none.
+        // Podman needs such a folder, and a user without a systemd login has none.
         let runtime = self.preflight.runtime.is_none().then(|| ("XDG_RUNTIME_DIR".to_owned(), format!("{folder}/run")));
         let variables = [
             ("CONTAINERS_STORAGE_CONF".to_owned(), format!("{folder}/storage.conf")),
@@ -223,7 +225,7 @@ impl RemoteHost {
     }
 }
 
-/// A machine of somebody else's while a run has it.
+/// A remote machine, or this host, while a run uses it.
 pub(super) struct RemoteSession {
     way: RemoteAccess,
     run: String,
@@ -242,7 +244,7 @@ impl std::fmt::Debug for RemoteSession {
 }
 
 impl RemoteSession {
-    /// Whether the run still has it.
+    /// Checks that the run still uses it.
     pub(super) fn alive(&self) -> Result<(), String> {
         match *self.over.lock().unwrap_or_else(PoisonError::into_inner) {
             true => Err("it was given back".to_owned()),
@@ -250,7 +252,7 @@ impl RemoteSession {
         }
     }
 
-    /// What a person types to enter it.
+    /// Returns the command that a person types to log in.
     pub(super) fn command_line(&self) -> String {
         match &self.way.target {
             TargetSpec::Ssh { user, host, port } => {
@@ -261,20 +263,20 @@ impl RemoteSession {
         }
     }
 
-    /// An address on this host's loopback, without its beginning, as the machine reaches it.
+    /// Returns how the machine reaches a port of this host's loopback; `local` is the port and what follows it.
     pub(super) async fn as_seen_there(&self, local: &str) -> anyhow::Result<String> {
         let (port, rest) = local.split_at(local.find(|c: char| !c.is_ascii_digit()).unwrap_or(local.len()));
         let there = self.shell.forward_back(port.parse()?).await?;
         Ok(format!("127.0.0.1:{there}{rest}"))
     }
 
-    /// What journal of it is the run's: that of its units, and nobody else's.
+    /// Returns the command that prints the journal of the run's own units.
     pub(super) fn journal(&self) -> Command {
         let units = self.units.iter().map(|unit| format!("--user-unit={unit}.service"));
         Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
     }
 
-    /// Gives it back as it was.
+    /// Restores the machine.
     pub(super) async fn give_back(&self) {
         *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let left = match leave(&self.shell, &self.run).await {

@@ -1,4 +1,4 @@
-//! Disk images: made once from a definition by mmdebstrap, kept under the hash of what went into them.
+//! Makes disk images from definitions with mmdebstrap, and caches them under a hash of their inputs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,34 +19,34 @@ use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, Status, tail};
 use crate::exec::shell::Shell;
 
-/// Raised when the recipe below changes in a way that changes images.
+/// Version of the recipe below: raised when it changes in a way that changes images.
 const RECIPE: &str = "1";
-/// The unpacked system, the disk made of it, and the packages in between.
+/// The disk space that a build needs: for the unpacked system, the disk made from it, and the packages in between.
 pub const ROOM: Bytes = Bytes(3_000_000_000);
-/// What packages are checked by while a disk is made.
+/// The keys that packages are verified with while a disk is made.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Through qemu-user on a busy host.
+/// Time limit of a build: through qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
-/// How often a build says where it is.
+/// How often a build reports its progress.
 const BEAT: Duration = Duration::from_secs(5);
 
-/// A system that can be booted. Machines write to overlays of its disk, never to the disk.
+/// A bootable system. Machines write to overlays of its disk, never to the disk.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The root file system.
     pub disk: PathBuf,
     /// The kernel.
     pub kernel: PathBuf,
-    /// Its initramfs.
+    /// The kernel's initramfs.
     pub initrd: PathBuf,
-    /// What it is made of.
+    /// The record of how it was made.
     pub manifest: Manifest,
 }
 
-/// What an image is made of; `manifest.json` beside it.
+/// The record of how an image was made, in `manifest.json` beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The hash of everything that went into it but the packages' versions.
+    /// The hash of all its inputs except the packages' versions.
     pub key: String,
     /// The distribution.
     pub distribution: String,
@@ -54,9 +54,9 @@ pub struct Manifest {
     pub architecture: String,
     /// When it was made (RFC 3339).
     pub built: String,
-    /// How long that took, in seconds.
+    /// How long the build took, in seconds.
     pub seconds: f64,
-    /// Where the packages came from.
+    /// The mirror that the packages came from.
     pub mirror: String,
     /// Every installed package and its version.
     pub packages: BTreeMap<String, String>,
@@ -75,10 +75,11 @@ impl Hooks {
 }
 
 impl Image {
-    /// The hash of all that goes into an image: not memory or CPUs, which are the machine's alone.
+    /// Computes the hash of all inputs of an image. Memory and CPUs are not among them: they belong to the machine
+    /// alone.
     ///
     /// # Errors
-    /// One of the scripts beside the definition cannot be read.
+    /// Returns an error if one of the scripts beside the definition cannot be read.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
         let hooks = Hooks::of(definition);
         let mut key = cache::Key::default();
@@ -94,15 +95,15 @@ impl Image {
         Ok(key.finish())
     }
 
-    /// The kept image of a definition, if there is one.
+    /// Returns the kept image of a definition, if there is one.
     ///
     /// # Errors
-    /// As for [`Image::key`].
+    /// See [`Image::key`].
     pub fn kept(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Option<Image>> {
         Ok(Image::open(&folder(cache).join(Image::key(definition, arch)?)))
     }
 
-    /// The room it takes on this host's disk: less than its files' lengths, for the disk has holes.
+    /// Returns the space it takes on this host's disk: less than the sizes of its files, because the disk is sparse.
     pub fn room(&self) -> Bytes {
         use std::os::unix::fs::MetadataExt;
         let files = [&self.disk, &self.kernel, &self.initrd];
@@ -115,10 +116,11 @@ impl Image {
         (disk.is_file() && kernel.is_file() && initrd.is_file()).then_some(Image { disk, kernel, initrd, manifest })
     }
 
-    /// The image of a definition: the kept one, or one that is made now. Two runs do not make the same one twice.
+    /// Returns the image of a definition: the kept one, or a new one. A lock keeps two runs from making the same one
+    /// twice.
     ///
     /// # Errors
-    /// It cannot be made here; the error names what is missing and the remedy.
+    /// Returns an error if it cannot be made here; the error names what is missing and the remedy.
     pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Image> {
         let key = Image::key(definition, arch)?;
         let machines = folder(&context.settings.cache);
@@ -136,7 +138,7 @@ impl Image {
     }
 }
 
-/// One build.
+/// The inputs of one build.
 struct Build<'a> {
     definition: &'a Definition,
     arch: Arch,
@@ -199,7 +201,7 @@ impl Build<'_> {
         Image::open(folder).with_context(|| format!("{} is not complete", folder.display()))
     }
 
-    /// Everything that would only be noticed minutes later.
+    /// Checks in advance everything that would otherwise only fail minutes later.
     async fn check(&self, shell: &Shell) -> anyhow::Result<Programs> {
         let programs = check_host(self.arch, &self.context.settings.cache)?;
         if Arch::host() != Some(self.arch) {
@@ -217,15 +219,15 @@ impl Build<'_> {
     async fn install(&self, shell: &Shell, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
         let hooks = Hooks::of(self.definition);
         let hook = |script: &Path| format!("sh {} \"$1\"", crate::exec::command::quote(&script.display().to_string()));
-        // Mounts of the host's own devices that go with the build, even if it is killed.
+        // A private mount namespace: the build's mounts of the host's devices end with it, even if it is killed.
         let apart = programs.as_root(&[programs.unshare.as_str(), "--mount", "--propagation", "private", "--"]);
-        // Where that is not allowed nothing can be mounted either, and mmdebstrap does without.
+        // Where that is not allowed, nothing can be mounted either, and mmdebstrap works without mounts.
         let apart = match shell.run(&apart.clone().arg("true")).await?.succeeded() {
             true => apart,
             false => programs.as_root(&[]),
         };
         let build = vec![
-            // Its own temporary files go with the folder, even if it is killed.
+            // Its temporary files are removed with the folder, even if it is killed.
             "env".to_owned(),
             format!("TMPDIR={}", work.display()),
             programs.mmdebstrap.clone(),
@@ -276,18 +278,18 @@ impl Build<'_> {
     }
 }
 
-/// What images are made with.
+/// The programs that images are made with.
 pub struct Programs {
     mmdebstrap: String,
     mke2fs: String,
     dpkg_query: String,
     unshare: String,
-    /// What stands before the command of somebody who is not root, so that it may give files to any user of the image.
+    /// The prefix for commands of an unprivileged user, so that they may give files to any user of the image.
     namespace: Vec<String>,
 }
 
 impl Programs {
-    /// A command that may give files to any user: root's, or one in a user namespace.
+    /// Returns a command that may give files to any user: run as root, or in a user namespace.
     fn as_root(&self, argv: &[&str]) -> Command {
         let mut words = self.namespace.iter().map(String::as_str).chain(argv.iter().copied());
         let program = words.next().unwrap_or("env").to_owned();
@@ -295,10 +297,10 @@ impl Programs {
     }
 }
 
-/// Finds what an image is made with, and checks that it may be made and has room.
+/// Finds the programs that make an image, and checks that they may run and that there is enough disk space.
 ///
 /// # Errors
-/// Something is missing; the error names it and the remedy.
+/// Returns an error if something is missing; the error names it and the remedy.
 pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
     let (remedy, machines) = (remedy(arch), folder(cache));
     let programs = Programs {
@@ -319,7 +321,8 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
     Ok(programs)
 }
 
-/// What gives a user who is not root a namespace with user ids enough for an image: Podman's, which is tried.
+/// Returns the command prefix that gives an unprivileged user a namespace with enough user ids for an image: `podman
+/// unshare`, after trying it. Empty for root.
 fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
     if rustix::process::geteuid().is_root() {
         return Ok(Vec::new());
@@ -337,16 +340,16 @@ fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
     )
 }
 
-/// The space that is left on the disk of a folder.
+/// Returns the free space on the file system of a folder.
 ///
 /// # Errors
-/// There is no such folder.
+/// Returns an error if the folder does not exist.
 pub fn room_left(folder: &Path) -> std::io::Result<Bytes> {
     let space = rustix::fs::statvfs(folder)?;
     Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
 }
 
-/// Where images are kept, each in a folder named by its key.
+/// Returns the folder of images. Each has its own folder there, named by its key.
 pub fn folder(cache: &Path) -> PathBuf {
     cache.join("machines")
 }
@@ -356,7 +359,7 @@ fn versions(listed: &str) -> BTreeMap<String, String> {
     pairs.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
 }
 
-/// What mmdebstrap is at, from its own words: the last line that says so, without its dots.
+/// Returns what mmdebstrap is doing, from the last line of its log that states it, without the trailing dots.
 fn stage(log: &str) -> String {
     let doing = |line: &&str| {
         line.starts_with("I: ")

@@ -1,20 +1,20 @@
-//! What a run orders in the cloud: plain values, which can be told and priced without an account or its SDK.
+//! Describes what a run orders in EC2, as plain values that can be printed and priced without an account or the SDK.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The tag that carries the id of the run that made a thing.
+/// The tag that holds the id of the run that made a resource.
 pub const RUN: &str = "assay:run";
 
-/// The tag that says when a thing may be removed by whoever finds it: seconds since 1970, in decimal.
+/// The tag that holds when anyone may remove a resource: seconds since 1970, in decimal.
 pub const EXPIRES: &str = "assay:expires";
 
-/// Canonical's account, which Ubuntu's own images belong to.
+/// Canonical's account, which owns Ubuntu's own images.
 pub const CANONICAL: &str = "099720109477";
 
-/// What everything that a run makes in the cloud is called: `assay-<run>`.
+/// Returns the name of everything that a run makes in AWS: `assay-<run>`.
 pub fn name(run: &str) -> String {
     format!("assay-{run}")
 }
@@ -22,21 +22,21 @@ pub fn name(run: &str) -> String {
 /// For how many minutes an instance may be ordered.
 pub const MINUTES: RangeInclusive<u64> = 10..=360;
 
-/// For how long an instance is there if all goes as the annex has it, whose third party takes no longer.
+/// How long an instance exists if all goes as in the annex, whose third party takes no longer.
 pub const EXPECTED: Duration = Duration::from_secs(45 * 60);
 
 /// The machine that a run orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceSpec {
-    /// The kind of instance: `t4g.nano`.
+    /// The instance type: `t4g.nano`.
     pub instance_type: String,
     /// The size of its disk, in GiB.
     pub disk_gib: u32,
-    /// Whether at the price of the moment, with the risk that it is taken away.
+    /// Whether to order a spot instance, with the risk that it is interrupted.
     pub spot: bool,
-    /// The subnet to start it in; the default VPC's, else.
+    /// The subnet to start it in; otherwise one of the default VPC's.
     pub subnet: Option<String>,
-    /// After this it is shut down, by a timer of its own, and is gone with it.
+    /// When a timer on the instance shuts it down, which also terminates it.
     pub time_limit: Duration,
 }
 
@@ -60,34 +60,34 @@ pub struct Ami {
     pub id: String,
     /// Its name, which ends with a date.
     pub name: String,
-    /// The account that it belongs to.
+    /// The account that owns it.
     pub owner: String,
     /// When it was made, as EC2 writes it: `2026-02-09T12:00:00.000Z`.
     pub created: String,
-    /// The device that its root disk is: `/dev/sda1`.
+    /// The device name of its root disk: `/dev/sda1`.
     pub root: String,
 }
 
-/// An instance that was launched, for the bill.
+/// An instance that was launched, for computing the cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
     /// Its id.
     pub id: String,
-    /// What it was started from, by EC2's own word.
+    /// The image it was started from, as EC2 reports it.
     pub image: String,
-    /// When EC2 took the order.
+    /// When EC2 accepted the order.
     pub since: Timestamp,
     /// When it was seen to be gone.
     pub until: Option<Timestamp>,
 }
 
-/// What keeps a run in the cloud from beginning.
+/// What prevents a run in AWS from starting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreflightFailure {
-    /// What was seen, in AWS's own words where it has said something.
+    /// What was found, in AWS's own words where it has answered.
     pub found: String,
-    /// What mends it, where what was seen does not say that.
+    /// The remedy, unless `found` names it.
     pub remedy: Option<String>,
-    /// Whether another question may be answered all the same.
+    /// Whether other checks may still succeed.
     pub only_here: bool,
 }

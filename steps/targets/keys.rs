@@ -1,4 +1,4 @@
-//! The keys of one machine: made for it, handed over on a disk of their own, and pinned.
+//! Makes a machine's SSH keys, hands them over on a separate disk, and pins the host key.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::exec::shell::{Login, new_key, old_keys};
 
 /// The user that images are made with.
 pub const USER: &str = "assay";
-/// Disks come in sectors; QEMU wants whole ones.
+/// The size that the disk is padded to a multiple of: QEMU needs whole sectors.
 const SECTOR: usize = 64 * 1024;
 
 /// The disk that carries the keys into a machine, in its folder.
@@ -21,19 +21,19 @@ pub const IDENTITY: &str = "id";
 /// The host's public key, in a machine's folder.
 pub const KNOWN: &str = "known_hosts";
 
-/// The two keys of a machine, made for it.
+/// The two keys of a machine.
 pub struct Pair {
-    /// The login that fits, but for the address.
+    /// The matching login, without the address.
     pub login: Login,
-    /// The host's private key, as OpenSSH writes it.
+    /// The host's private key in OpenSSH's format.
     pub host_text: String,
 }
 
-/// Makes a user key and a host key for a machine, and leaves in its folder the identity and the known hosts with which
-/// a person can follow by plain `ssh`.
+/// Makes a user key and a host key for a machine, and writes to its folder the identity and known hosts with which a
+/// person can log in by plain `ssh`.
 ///
 /// # Errors
-/// The system gives no random bytes, or the folder cannot be written to.
+/// Returns an error if the system gives no random bytes, or the folder cannot be written to.
 pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
     let (key, text) = new_key(&format!("assay {machine}"))?;
     let (host, host_text) = new_key(&format!("host {machine}"))?;
@@ -50,10 +50,10 @@ pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
     Ok(Pair { login, host_text })
 }
 
-/// Makes the keys of a machine of ours, and leaves in its folder the disk too that carries them in. Gives the login.
+/// Makes the keys of a VM, and also writes to its folder the disk that carries them in. Returns the login.
 ///
 /// # Errors
-/// The system gives no random bytes, or the folder cannot be written to.
+/// Returns an error if the system gives no random bytes, or the folder cannot be written to.
 pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
     let Pair { login, host_text } = pair(machine, USER, folder)?;
     let authorized = login.key.public_key().to_openssh()? + "\n";
@@ -62,10 +62,11 @@ pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
     Ok(login)
 }
 
-/// The keys of a machine that comes of another, whose folder is `from`: the same, under its own name. Gives the login.
+/// Copies the keys of the machine whose folder is `from`, for a machine that is restored from it under another name.
+/// Returns the login.
 ///
 /// # Errors
-/// They cannot be read, or the machine's folder cannot be written to.
+/// Returns an error if they cannot be read, or the machine's folder cannot be written to.
 pub fn again(machine: &str, from: &Path, folder: &Path) -> anyhow::Result<Login> {
     let read = |name: &str| {
         let path = from.join(name);
@@ -80,7 +81,7 @@ pub fn again(machine: &str, from: &Path, folder: &Path) -> anyhow::Result<Login>
     Ok(Login { machine, address: String::new(), user, key, host_key })
 }
 
-/// What a person types to follow.
+/// Returns the command that a person types to log in.
 pub fn command_line(machine: &str, user: &str, host: &str, port: u16, folder: &Path) -> String {
     let [id, known] = [IDENTITY, KNOWN].map(|name| folder.join(name).display().to_string());
     format!(
@@ -89,13 +90,13 @@ pub fn command_line(machine: &str, user: &str, host: &str, port: u16, folder: &P
     )
 }
 
-/// Writes a file that only we may read.
+/// Writes a file that only its owner may read.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     open.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// A tar archive, everything owned by root, padded to whole sectors.
+/// Makes a tar archive with everything owned by root, padded to whole sectors.
 fn archive(host_key: &str, authorized: &str) -> std::io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut entry = |path: &str, mode: u32, kind: tar::EntryType, text: &str| {

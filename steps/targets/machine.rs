@@ -1,4 +1,4 @@
-//! A machine that is up: what runs on it, what is known of it, and how it goes.
+//! Represents a running machine: its shell, its journal, and how it ends.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -18,58 +18,58 @@ use crate::exec::command::{Command, tail};
 use crate::exec::shell::Shell;
 use crate::targets::machine_info::MachineInfo;
 
-/// The machine whose console and journal need no name before them: the annex's own device.
+/// The machine whose console and journal have no prefix in their file names: the annex's own device.
 pub(super) const MAIN: &str = "nano";
-/// A socket's path may be no longer than this.
+/// The longest path that a socket may have.
 const SOCKET: usize = 100;
-/// How long QEMU gets to end by itself.
+/// How long QEMU may take to end by itself.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// A machine is no longer there, and why. The infrastructure's fault, never a claim's.
+/// The machine is no longer there. This is a fault of the infrastructure, never of a claim.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("machine {machine} is gone: {reason}")]
 pub struct Gone {
-    /// Its name.
+    /// The machine's name.
     pub machine: String,
-    /// What was seen of its end.
+    /// Why it is gone, as far as was seen.
     pub reason: String,
 }
 
-/// A machine that is up. Dropping it ends it and removes what it was made of.
+/// A running machine. Dropping it ends it and removes its files.
 #[derive(Debug)]
 pub struct Machine {
     /// Its name: its definition's, with a number from the second one of a run on.
     pub name: String,
     /// Its architecture.
     pub arch: Arch,
-    /// Where its commands run.
+    /// The shell that runs its commands.
     pub shell: Shell,
-    /// What it is.
+    /// The machine info.
     pub facts: MachineInfo,
-    /// From the start of QEMU to a system that is up, whether booted or thawed.
+    /// The time from the start of QEMU to a running system, whether booted or restored.
     pub boot: Duration,
-    /// What it writes to its console, among the evidence.
+    /// The file in the evidence that its console is written to.
     pub console: PathBuf,
-    /// What was done to make it the annex's device, and how long each of it took; nothing where its image has it all.
+    /// The steps that made it the annex's device, with the time each took; empty if its image needs none.
     pub setup: Vec<SetupStep>,
     pub(super) evidence: PathBuf,
-    /// When it came of a snapshot: what its journal says of before is every such machine's.
+    /// When it was restored from a snapshot: every restored machine has the same journal up to then.
     pub(super) since: Option<Timestamp>,
     pub(super) body: Body,
 }
 
-/// One of the things that the annex does to a machine before it can run the workload.
+/// A step that the annex takes on a machine before it can run the workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetupStep {
     /// Its name in samples: `podman`, of `setup.podman`.
     pub name: &'static str,
-    /// What was typed.
+    /// The command line.
     pub line: String,
     /// How long it took.
     pub wall: Duration,
 }
 
-/// What a machine runs on.
+/// What provides the machine.
 #[derive(Debug)]
 pub(super) enum Body {
     /// QEMU on this host.
@@ -77,25 +77,25 @@ pub(super) enum Body {
     /// An instance in EC2.
     #[cfg(feature = "aws")]
     Ec2(Box<super::ec2::Instance>),
-    /// A machine that somebody else runs.
+    /// A remote machine, or this host.
     RemoteHost(Box<super::found::RemoteSession>),
 }
 
-/// A machine of ours.
+/// A VM on this host.
 #[derive(Debug)]
 pub(super) struct Emulated {
     pub(super) port: u16,
     pub(super) qmp: Mutex<Qmp>,
-    // The order matters: the program goes before the folder it writes to.
+    // The order matters: the process is dropped before the folder it writes to.
     pub(super) child: Child,
     pub(super) work: MachineDir,
 }
 
 impl Machine {
-    /// Whether it is still there, as far as is known: its QEMU runs, and its kernel has not given up.
+    /// Checks that it is still there, as far as is known: its QEMU runs, and its kernel has not panicked.
     ///
     /// # Errors
-    /// It is gone.
+    /// Returns an error if it is gone.
     pub fn alive(&self) -> Result<(), Gone> {
         let gone = |reason: String| Gone { machine: self.name.clone(), reason };
         match &self.body {
@@ -112,7 +112,7 @@ impl Machine {
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
     }
 
-    /// Its QEMU, if it is one of this host's.
+    /// Returns its QEMU, if it is a VM on this host.
     pub(super) fn emulated(&self) -> Option<&Emulated> {
         match &self.body {
             Body::Qemu(emulated) => Some(emulated),
@@ -122,7 +122,7 @@ impl Machine {
         }
     }
 
-    /// Comes to its end when the machine does: its QEMU has ended. One in the cloud is asked by who needs to know.
+    /// Completes when the machine's QEMU has ended. For other machines it never does: callers check those themselves.
     pub async fn gone(&self) -> Gone {
         let Some(emulated) = self.emulated() else { return std::future::pending().await };
         let status = emulated.child.wait().await;
@@ -130,16 +130,17 @@ impl Machine {
         Gone { machine: self.name.clone(), reason }
     }
 
-    /// Who went without memory on it so far, by its kernel's words on the console; `None` where there was enough.
+    /// Returns which processes have run out of memory so far, according to the kernel's messages on the console; `None`
+    /// if none did.
     pub fn shortage(&self) -> Option<String> {
         console::shortage(&String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()))
     }
 
-    /// Writes the system's journal beside the evidence and says where; of a machine of somebody else's, only what the run's
-    /// own units have said.
+    /// Saves the system's journal beside the evidence and returns its path. On a remote machine, saves only the journal
+    /// of the run's own units.
     ///
     /// # Errors
-    /// The machine does not give it, or it cannot be written.
+    /// Returns an error if the machine does not return it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
         let mut journal = match &self.body {
             Body::RemoteHost(loan) => loan.journal(),
@@ -154,10 +155,10 @@ impl Machine {
         Ok(file)
     }
 
-    /// For how long its CPUs were busy since it started, all of them together, in seconds; and the text that says so.
+    /// Returns how long all its CPUs together were busy since it started, in seconds, and the text this was read from.
     ///
     /// # Errors
-    /// It does not say.
+    /// Returns an error if the text cannot be read.
     pub async fn busy(&self) -> anyhow::Result<(f64, String)> {
         let look = Command::script("getconf CLK_TCK; head -n 1 /proc/stat", &[]);
         let raw = self.shell.read(&look).await?;
@@ -165,15 +166,15 @@ impl Machine {
         Ok((seconds, raw.trim_end().to_owned()))
     }
 
-    /// An address, or what begins with one, that this host serves on its loopback, as the machine reaches it; any other
-    /// stays as it is.
+    /// Returns how the machine reaches an address on this host's loopback, which a path may follow. Other addresses are
+    /// returned unchanged, and so are all addresses for an EC2 instance.
     ///
     /// # Errors
-    /// The machine's SSH server does not carry connections back.
+    /// Returns an error if the machine's SSH server does not forward connections back.
     pub async fn as_seen_there(&self, address: &str) -> anyhow::Result<String> {
         let Some(local) = address.strip_prefix("127.0.0.1:") else { return Ok(address.to_owned()) };
         match &self.body {
-            // That of the host in QEMU's user-mode network.
+            // The host's address in QEMU's user-mode network.
             Body::Qemu(_) => Ok(format!("10.0.2.2:{local}")),
             #[cfg(feature = "aws")]
             Body::Ec2(_) => Ok(address.to_owned()),
@@ -181,18 +182,18 @@ impl Machine {
         }
     }
 
-    /// Has it stand still, so that it takes memory and nothing else; one in the cloud goes on.
+    /// Pauses the machine, so that it uses memory and nothing else; an instance in AWS is not paused.
     ///
     /// # Errors
-    /// QEMU refuses.
+    /// Returns an error if QEMU refuses.
     pub async fn pause(&self) -> anyhow::Result<()> {
         self.control("stop").await
     }
 
-    /// Has it go on.
+    /// Resumes the machine.
     ///
     /// # Errors
-    /// QEMU refuses.
+    /// Returns an error if QEMU refuses.
     pub async fn resume(&self) -> anyhow::Result<()> {
         self.control("cont").await
     }
@@ -202,7 +203,7 @@ impl Machine {
         emulated.qmp.lock().await.execute(verb, serde_json::json!({})).await.map(drop)
     }
 
-    /// What a person types to enter it while it is up.
+    /// Returns the command that a person types to log in while it is up.
     pub fn command_line(&self) -> String {
         match &self.body {
             Body::Qemu(emulated) => {
@@ -214,8 +215,8 @@ impl Machine {
         }
     }
 
-    /// Ends it at once, without a word to the guest, and releases all it was made of; one of somebody else's is given back
-    /// as it was. Its evidence stays.
+    /// Ends it at once, without notice to the guest, and removes all it was made of; a remote machine is restored. Its
+    /// evidence stays.
     pub async fn shut_down(&self) {
         match &self.body {
             Body::Qemu(emulated) => emulated.shut_down().await,
@@ -229,7 +230,7 @@ impl Machine {
 impl Emulated {
     async fn shut_down(&self) {
         let mut qmp = self.qmp.lock().await;
-        // If QEMU does not hear us any more, it is killed.
+        // If QEMU does not respond any more, it is killed.
         let _ = tokio::time::timeout(GOODBYE, async {
             let _ = qmp.quit().await;
             self.child.wait().await
@@ -240,8 +241,8 @@ impl Emulated {
     }
 }
 
-/// The seconds that CPUs were neither idle nor waiting: ticks in a second, and the first line of `/proc/stat`, whose
-/// numbers are user, nice, system, idle, iowait, irq, softirq, steal.
+/// Computes the seconds that CPUs were neither idle nor waiting, from the ticks per second and the first line of
+/// `/proc/stat`, whose numbers are user, nice, system, idle, iowait, irq, softirq, steal.
 fn busy(text: &str) -> Option<f64> {
     let (ticks, line) = text.split_once('\n')?;
     let counts: Vec<f64> = line.strip_prefix("cpu ")?.split_whitespace().map_while(|word| word.parse().ok()).collect();
@@ -249,7 +250,7 @@ fn busy(text: &str) -> Option<f64> {
     Some(busy / ticks.trim().parse::<f64>().ok()?)
 }
 
-/// A file of a machine's among the evidence: `console.log`, `mega.console.log`.
+/// Returns the path of a machine's file in the evidence: `console.log`, `mega.console.log`.
 pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathBuf {
     match machine == MAIN {
         true => evidence.join(what),
@@ -257,18 +258,18 @@ pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathB
     }
 }
 
-/// The folder of one machine while it lives: disk, keys, sockets. Nobody else may look into it.
+/// The folder of a running machine: disk, keys, sockets. Only its owner may read it.
 #[derive(Debug)]
 pub(super) struct MachineDir {
     /// The machine's name.
     pub(super) name: String,
-    /// Where.
+    /// The folder's path.
     pub(super) folder: PathBuf,
     cleanup: Arc<CleanupJournal>,
 }
 
 impl MachineDir {
-    /// A folder for the next machine of this name.
+    /// Makes a folder for the next machine of this name.
     pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<MachineDir> {
         let run = Path::new("/tmp").join(format!("assay-{}", context.run));
         if !run.exists() {
@@ -297,19 +298,19 @@ impl MachineDir {
         anyhow::bail!("{} holds too many machines called {name}", run.display())
     }
 
-    /// Where QEMU's own words go.
+    /// Returns the path of QEMU's log.
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("qemu.log")
     }
 
-    /// The end of QEMU's own words.
+    /// Returns the end of QEMU's log.
     pub(super) fn qemu_said(&self) -> String {
         let said = fs::read_to_string(self.log()).unwrap_or_default();
         let end = tail(&said, 3).replace('\n', "; ");
         if end.is_empty() { "it said nothing".to_owned() } else { end }
     }
 
-    /// Removes it; what resists is removed with the run's folder, which is in the ledger.
+    /// Removes it; what cannot be removed goes with the run's folder, which the cleanup journal lists.
     fn remove(&self) {
         let _ = self.cleanup.release(&Resource::Path { path: self.folder.clone() });
     }

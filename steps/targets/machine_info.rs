@@ -1,4 +1,4 @@
-//! What a machine is: its CPU, memory, kernel and the versions of the software a claim may depend on.
+//! Reads a machine's CPU, memory and kernel, and the versions of the software that a claim may depend on.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,18 +18,18 @@ use crate::exec::shell::{Shell, ShellError};
 pub enum Accelerator {
     /// The host's CPU, through KVM.
     Kvm,
-    /// QEMU's translator: right, but some fifty times slower.
+    /// QEMU's translator: correct, but some fifty times slower.
     Tcg,
-    /// Nothing stands between: it is no virtual machine of ours.
+    /// Nothing that assay knows of: it is not one of our VMs.
     None,
 }
 
 impl Accelerator {
-    /// What runs the instructions of a machine of somebody else's, as it sees it itself: QEMU without an accelerator says
-    /// so.
+    /// Reads what runs the instructions of a remote machine, as the machine sees it: QEMU without an accelerator
+    /// identifies itself.
     ///
     /// # Errors
-    /// It does not answer.
+    /// Returns an error if the machine does not answer.
     pub async fn of(shell: &Shell) -> Result<Accelerator, ShellError> {
         let said = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
         Ok(match said.trim() {
@@ -38,7 +38,7 @@ impl Accelerator {
         })
     }
 
-    /// Whether the CPU runs at its own speed, so that times and CPU shares mean something.
+    /// Whether the CPU runs at its own speed, so that times and CPU shares are meaningful.
     pub fn native(self) -> bool {
         self != Accelerator::Tcg
     }
@@ -54,12 +54,12 @@ impl fmt::Display for Accelerator {
     }
 }
 
-/// What a machine says of itself, and what its host knows of it. What is not installed is `None`.
+/// What a machine reports about itself, and what its host knows about it. Software that is not installed is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineInfo {
-    /// The distribution's own name for itself: `Debian GNU/Linux 13 (trixie)`.
+    /// The distribution's name as it reports it: `Debian GNU/Linux 13 (trixie)`.
     pub distribution: String,
-    /// The kernel's name for this boot: it tells machines, and boots of one machine, apart.
+    /// The kernel's id of this boot: it distinguishes machines, and boots of one machine.
     pub boot: String,
     /// The kernel's release.
     pub kernel: String,
@@ -71,13 +71,13 @@ pub struct MachineInfo {
     pub memory: u64,
     /// What runs the instructions.
     pub accelerator: Accelerator,
-    /// Whether times and CPU shares mean something.
+    /// Whether times and CPU shares are meaningful.
     pub native: bool,
     /// Podman's version.
     pub podman: Option<String>,
     /// crun's version.
     pub crun: Option<String>,
-    /// What crun was built with: `+SYSTEMD`, `+WASM:wasmedge`.
+    /// The features that crun was built with: `+SYSTEMD`, `+WASM:wasmedge`.
     pub crun_features: Vec<String>,
     /// The WasmEdge library's package version.
     pub wasmedge: Option<String>,
@@ -87,9 +87,9 @@ pub struct MachineInfo {
     pub controllers: Vec<String>,
     /// The version of the QEMU that runs it.
     pub qemu: Option<String>,
-    /// The image it was started from: the hash of its definition.
+    /// The image it was started from: the hash of its inputs, or an AMI's id.
     pub image: Option<String>,
-    /// The boot it was started from, frozen: the hash of what that rests on, and when it was.
+    /// The snapshot it was restored from: the hash of its inputs, and when it was frozen.
     pub snapshot: Option<String>,
 }
 
@@ -114,7 +114,7 @@ say controllers cat "/sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u)
 "#;
 
 impl MachineInfo {
-    /// The facts by the names that declarations of deviations go by; what is not installed is not there.
+    /// Returns the values by the names that known deviations use; software that is not installed is left out.
     pub fn named(&self) -> BTreeMap<String, String> {
         let values = [
             Some(self.distribution.clone()),
@@ -130,10 +130,10 @@ impl MachineInfo {
         named.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
     }
 
-    /// Asks a machine, by one command.
+    /// Reads all of it with one command.
     ///
     /// # Errors
-    /// Where it does not answer, or not in the expected way.
+    /// Returns an error if the machine does not answer, or not in the expected format.
     pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
         let said = shell.read(&Command::script(GATHER, &[])).await?;
         MachineInfo::parse(&said, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
@@ -165,7 +165,7 @@ impl MachineInfo {
     }
 }
 
-/// The text between `== name` and the next such line; `None` if it is empty.
+/// Returns the text between `== name` and the next such line; `None` if it is empty.
 pub(crate) fn section<'a>(said: &'a str, name: &str) -> Option<&'a str> {
     let parts = said.split("== ").filter_map(|part| part.split_once('\n'));
     let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
@@ -180,12 +180,13 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// What a container runtime was built with: the line of its `--version` on which every word begins with a plus sign.
+/// Parses the features that a container runtime was built with: the line of its `--version` on which every word begins
+/// with a plus sign.
 pub fn runtime_features(text: &str) -> Vec<String> {
     words(text.lines().find(|line| line.starts_with('+')).unwrap_or_default())
 }
 
-/// `systemd 257 (257.13-1~deb13u1)`: the full version if there is one.
+/// Parses `systemd 257 (257.13-1~deb13u1)`, and returns the full version if there is one.
 fn systemd(text: &str) -> Option<String> {
     let line = text.lines().next()?;
     let short = line.strip_prefix("systemd ")?;
@@ -193,7 +194,7 @@ fn systemd(text: &str) -> Option<String> {
     Some(full.map_or(short, |(version, _)| version).trim().to_owned())
 }
 
-/// What a machine of ours has said of itself; for tests.
+/// Returns the recorded info of a VM, for tests.
 #[cfg(test)]
 pub(crate) fn recorded() -> MachineInfo {
     const SAID: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");

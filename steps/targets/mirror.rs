@@ -1,4 +1,4 @@
-//! The package mirror that machines are built from: the one named, else the host's own.
+//! Picks the package mirror that machines are built from: the one that is set, else the host's own, else Debian's.
 
 use std::fs;
 use std::path::Path;
@@ -28,16 +28,17 @@ const SUITES: [&str; 11] = [
     "oldoldstable",
 ];
 
-/// The mirror's address: the one that is set, else that of the host's own sources, else Debian's.
+/// Returns the mirror's address: the one that is set, else that of the host's own sources, else Debian's.
 pub fn address(named: Option<&str>, apt: &Path) -> String {
     let named = named.map(|address| address.trim_end_matches('/').to_owned());
     named.or_else(|| host_mirror(&read(apt))).unwrap_or_else(|| DEBIAN.to_owned())
 }
 
-/// Asks the mirror for the distribution's release file, in apt's own way: proxies and all are those of the host.
+/// Downloads the distribution's release file with apt's own helper, so that the host's proxies and other settings
+/// apply.
 ///
 /// # Errors
-/// The mirror does not answer within seconds, or does not have the distribution.
+/// Returns an error if the mirror does not answer within seconds, or does not have the distribution.
 pub async fn reach(shell: &Shell, mirror: &str, distribution: Distribution, folder: &Path) -> anyhow::Result<()> {
     let helper = programs::find("/usr/lib/apt/apt-helper").context("apt is not installed: ci/setup does that")?;
     let file = folder.join("InRelease");
@@ -60,7 +61,7 @@ pub async fn reach(shell: &Shell, mirror: &str, distribution: Distribution, fold
     )
 }
 
-/// The texts of the host's sources, each with whether it is in the deb822 form.
+/// Reads the host's package sources, each with whether it is in the deb822 format.
 fn read(apt: &Path) -> Vec<(bool, String)> {
     let mut files = vec![apt.join("sources.list")];
     let listed = fs::read_dir(apt.join("sources.list.d")).into_iter().flatten().flatten();
@@ -75,7 +76,7 @@ fn read(apt: &Path) -> Vec<(bool, String)> {
     files.iter().filter_map(|path| Some((form(path)?, fs::read_to_string(path).ok()?))).collect()
 }
 
-/// The first address of a Debian archive proper, by HTTP.
+/// Returns the first HTTP or HTTPS address of a Debian archive proper.
 fn host_mirror(texts: &[(bool, String)]) -> Option<String> {
     let sources = texts.iter().flat_map(|(deb822, text)| if *deb822 { stanzas(text) } else { lines(text) });
     let proper = |source: &Source| {
@@ -96,7 +97,7 @@ struct Source {
     components: Vec<String>,
 }
 
-/// The one-line form: `deb [options] address suite component…`.
+/// Parses the one-line format: `deb [options] address suite component…`.
 fn lines(text: &str) -> Vec<Source> {
     let source = |line: &str| {
         let line = line.split('#').next()?.trim();
@@ -112,7 +113,8 @@ fn lines(text: &str) -> Vec<Source> {
     text.lines().filter_map(source).collect()
 }
 
-/// The deb822 form: stanzas of `Field: values`, where a line that begins with a blank goes on.
+/// Parses the deb822 format: stanzas of `Field: values`, where a line that begins with a blank continues the previous
+/// one.
 fn stanzas(text: &str) -> Vec<Source> {
     let mut sources = Vec::new();
     let text: String = text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();

@@ -1,4 +1,4 @@
-//! What there is of EC2 in a build without its SDK: nothing, which the types say.
+//! Replaces the module `ec2` in a build without the feature `aws`: its types have no values.
 
 use std::sync::Arc;
 
@@ -9,42 +9,42 @@ use crate::base::settings::Settings;
 use crate::targets::ecr::Ecr;
 use crate::targets::instance_spec::{Ami, InstanceSpec, PreflightFailure, Used};
 
-/// What a run has in the cloud: none can be.
+/// Everything that a run has in AWS: never exists in this build.
 #[derive(Debug)]
 pub enum Cloud {}
 
-/// How long is waited: for nothing.
+/// How long to wait for EC2: unused in this build.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Patience(());
 
-/// Closes a cloud: none can be open.
+/// Closes a cloud when it is dropped: never exists in this build.
 pub struct Keeper;
 
 impl Cloud {
-    /// Opens none.
+    /// Always fails.
     ///
     /// # Errors
-    /// Always: this build has no SDK.
+    /// Always: this build does not contain the SDK.
     pub async fn open(_: InstanceSpec, _: Patience, _: &Context) -> anyhow::Result<Cloud> {
         anyhow::bail!("this build knows no EC2: use ci/e2e --target ec2, or cargo test --features aws")
     }
 
-    /// The region it is in.
+    /// Returns the region.
     pub fn region(&self) -> &str {
         match *self {}
     }
 
-    /// When everything of it may be removed.
+    /// Returns when everything of this run expires.
     pub fn expires(&self) -> Timestamp {
         match *self {}
     }
 
-    /// Canonical's images.
+    /// Returns Canonical's images.
     pub fn images(&self) -> &[Ami] {
         match *self {}
     }
 
-    /// The instances so far.
+    /// Returns the instances launched so far.
     pub fn used(&self) -> Vec<Used> {
         match *self {}
     }
@@ -52,12 +52,12 @@ impl Cloud {
     /// Starts an instance.
     ///
     /// # Errors
-    /// Never: there is no cloud to start one in; so below.
+    /// Never: no cloud exists in this build. The same holds below.
     pub async fn provision(&self, _: &str) -> anyhow::Result<Machine> {
         match *self {}
     }
 
-    /// Removes its instances.
+    /// Removes the run's instances.
     ///
     /// # Errors
     /// Never.
@@ -65,12 +65,12 @@ impl Cloud {
         match *self {}
     }
 
-    /// The account's ECR Public.
+    /// Returns the account's ECR Public.
     pub fn ecr(&self) -> &Ecr {
         match *self {}
     }
 
-    /// Removes everything of it.
+    /// Removes everything of the run.
     ///
     /// # Errors
     /// Never.
@@ -78,7 +78,7 @@ impl Cloud {
         match *self {}
     }
 
-    /// What is left of it.
+    /// Lists what is left of the run.
     ///
     /// # Errors
     /// Never.
@@ -86,7 +86,7 @@ impl Cloud {
         match *self {}
     }
 
-    /// What is left where a key pair was forgotten.
+    /// Lists what is left when a key pair was not removed.
     ///
     /// # Errors
     /// Never.
@@ -94,36 +94,36 @@ impl Cloud {
         match *self {}
     }
 
-    /// Sees to it that it is closed.
+    /// Returns a guard that closes the cloud.
     pub fn keeper(self: &Arc<Self>) -> Keeper {
         match **self {}
     }
 }
 
-/// What there is to see of the cloud before a run: nothing.
+/// The checks of AWS before a run: never exists in this build.
 #[derive(Debug)]
 pub enum Outlook {}
 
 impl Outlook {
-    /// There is none.
+    /// Returns `None`.
     pub async fn open(_: &InstanceSpec, _: &Settings) -> Option<Outlook> {
         None
     }
 
-    /// The region that is set.
+    /// Returns the region that is set.
     pub fn region(&self) -> Option<&str> {
         match *self {}
     }
 
-    /// Who AWS would be asked as.
+    /// Returns the credentials that AWS would see.
     ///
     /// # Errors
-    /// Never: there is nobody to ask; so below.
+    /// Never: no value of this type exists. The same holds below.
     pub async fn credentials(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
-    /// The image that an instance would be started from.
+    /// Returns the image that an instance would be started from.
     ///
     /// # Errors
     /// Never.
@@ -131,7 +131,7 @@ impl Outlook {
         match *self {}
     }
 
-    /// The zones in which an instance might be started.
+    /// Returns the zones in which an instance might be started.
     ///
     /// # Errors
     /// Never.
@@ -139,7 +139,7 @@ impl Outlook {
         match *self {}
     }
 
-    /// Whether EC2 would make a key pair and a security group.
+    /// Checks whether EC2 would make a key pair and a security group.
     ///
     /// # Errors
     /// Never.
@@ -147,7 +147,7 @@ impl Outlook {
         match *self {}
     }
 
-    /// Whether ECR Public lets us in.
+    /// Checks whether ECR Public accepts our login.
     ///
     /// # Errors
     /// Never.
@@ -155,7 +155,7 @@ impl Outlook {
         match *self {}
     }
 
-    /// This host's address.
+    /// Returns this host's public address.
     ///
     /// # Errors
     /// Never.

@@ -1,60 +1,60 @@
-//! ECR Public without the feature `aws`: there is none, and so nobody who could ask it.
+//! Replaces the module `ecr` in a build without the feature `aws`: its type has no values.
 
 use jiff::Timestamp;
 
 use super::repository::{NotMade, Refusal, Repository};
 
-/// The ECR Public of an account. Without the feature `aws` nobody has one.
+/// The ECR Public of an account. Without the feature `aws`, it never exists.
 #[derive(Clone, Debug)]
 pub enum Ecr {}
 
 impl Ecr {
-    /// Where this host reaches the registry.
+    /// Returns the registry's host as this host reaches it.
     pub fn host(&self) -> &str {
         match *self {}
     }
 
-    /// Where machines reach the registry.
+    /// Returns the registry's host as machines reach it.
     pub fn host_for_machines(&self) -> &str {
         match *self {}
     }
 
-    /// Makes the repository of a run.
+    /// Creates the repository of a run.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn create(&self, _run: &str, _expires: Timestamp) -> Result<Repository, NotMade> {
         match *self {}
     }
 
-    /// The repository of a run, made now unless it has one.
+    /// Returns the repository of a run, and creates it unless it exists.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn have(&self, _run: &str, _expires: Timestamp) -> Result<Repository, NotMade> {
         match *self {}
     }
 
-    /// The repository of a run, if there is one and its tag says so.
+    /// Finds the repository of a run by its name and its tag.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn find(&self, _run: &str) -> anyhow::Result<Option<Repository>> {
         match *self {}
     }
 
-    /// All repositories that runs made.
+    /// Lists all repositories that runs made.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn list(&self) -> anyhow::Result<Vec<Repository>> {
         match *self {}
     }
 
-    /// What the API says when it is asked for a repository.
+    /// Returns the API's answer about a repository.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn state(&self, _name: &str) -> anyhow::Result<String> {
         match *self {}
     }
@@ -62,23 +62,23 @@ impl Ecr {
     /// Removes a repository with all its images.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn remove(&self, _name: &str) -> anyhow::Result<bool> {
         match *self {}
     }
 
-    /// A password to log in with.
+    /// Requests a password to log in with.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn login_password(&self) -> anyhow::Result<String> {
         match *self {}
     }
 
-    /// Puts a text where a manifest should be.
+    /// Uploads a text in place of a manifest.
     ///
     /// # Errors
-    /// None: nobody can ask.
+    /// Never: it cannot be called in this build.
     pub async fn put_text(&self, _name: &str, _tag: &str, _text: &str) -> Result<(), Refusal> {
         match *self {}
     }

@@ -1,5 +1,5 @@
-//! What a machine that somebody else runs has of what a run needs there, and what brings what it lacks. A command that
-//! changes nothing, and what it printed.
+//! Checks what a remote machine has and lacks for a run, and names the commands that install what is missing. The
+//! checks run one script that changes nothing, and parse what it prints.
 
 #[cfg(test)]
 mod tests;
@@ -16,81 +16,81 @@ use crate::exec::shell::Shell;
 use crate::targets::machine_info::{Accelerator, MachineInfo, section};
 
 const SCRIPT: &str = include_str!("preflight/survey.sh");
-/// How far its clock may be from ours: times of both stand side by side in the evidence.
+/// How far the machine's clock may be from this host's, in seconds: the evidence has times of both side by side.
 const SKEW: f64 = 60.0;
-/// What a run may take of its disk: the images of conventional containers, and the room in which they are unpacked.
+/// The disk space that a run may need: for the images of conventional containers and for unpacking them.
 const ROOM: Bytes = Bytes(512 * 1024 * 1024);
-/// What a unit needs to be limited, and its use to be read.
+/// The cgroup controllers that are needed to limit a unit and to read its usage.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-/// The first Podman that knows Quadlets.
+/// The first Podman version with Quadlets.
 const PODMAN: (u64, u64) = (4, 4);
-/// The first Podman that finds WebAssembly's runtime without the link `crun-wasm`.
+/// The first Podman version that finds the WebAssembly runtime without the link `crun-wasm`.
 const WITHOUT_LINK: (u64, u64) = (5, 0);
 
-/// The names of what units rest on.
+/// The names of the checks that only units need.
 const SYSTEMD: &str = "systemd";
 const MANAGER: &str = "systemd of the user";
 const LINGERING: &str = "lingering";
 const DELEGATION: &str = "cgroup delegation";
 const QUADLET: &str = "Quadlet";
 
-/// As whom commands run there may become root.
+/// How commands on the machine can become root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
-    /// They are root's already.
+    /// They already run as root.
     Is,
     /// By sudo, without a password.
     Sudo,
-    /// Not at all.
+    /// They cannot.
     Never,
 }
 
-/// What was seen of a machine.
+/// What the preflight script has found on a machine.
 #[derive(Clone, Debug)]
 pub struct Preflight {
-    /// What it is.
+    /// The machine info.
     pub facts: MachineInfo,
-    /// Whether commands may become root's.
+    /// Whether commands can become root.
     pub root: Root,
-    /// The user's home.
+    /// The user's home; empty if it is not writable.
     pub home: String,
-    /// The user's folder below `/run`, where a login made one.
+    /// The user's folder below `/run`, if a login made one.
     pub runtime: Option<String>,
-    /// Whether systemd is what the machine was started by.
+    /// Whether the machine was started by systemd.
     pub systemd: bool,
     said: String,
-    /// How far its clock is from ours, in seconds; behind is negative.
+    /// The difference between the machine's clock and this host's, in seconds; negative if it is behind.
     clock: f64,
 }
 
-/// How a machine meets one need.
+/// The result of the check for one requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreflightCheck {
-    /// What is needed.
+    /// The requirement.
     pub name: &'static str,
-    /// What there is of it.
+    /// What was found.
     pub found: String,
-    /// What brings it, where it is not there.
+    /// The command or advice that fixes it, if it is not met.
     pub remedy: Option<String>,
-    /// Whether a run works without it.
+    /// Whether a run needs it.
     pub needed: bool,
-    /// What brings it when the machine may be provisioned.
+    /// What provisioning does to meet it, where the machine may be provisioned.
     pub by: Option<Provision>,
 }
 
-/// What provisioning does.
+/// A change that provisioning makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provision {
     /// Installs a package.
     Package(&'static str),
     /// Lets the user's units live on without a login.
     Linger,
-    /// Makes the link by which older Podmans find WebAssembly's runtime.
+    /// Makes the link by which older Podman versions find the WebAssembly runtime.
     Link,
 }
 
 impl Provision {
-    /// What the script that brings it calls it.
+    /// Returns its name in the provisioning script.
     pub fn word(self) -> &'static str {
         match self {
             Provision::Package(package) => package,
@@ -117,17 +117,17 @@ impl PreflightCheck {
         PreflightCheck { by: Some(by), ..self }
     }
 
-    /// Whether it is not there although a run does not work without it.
+    /// Whether this requirement is mandatory and missing.
     pub fn is_in_the_way(&self) -> bool {
         self.needed && self.remedy.is_some()
     }
 }
 
 impl Preflight {
-    /// Looks at a machine; `units` are the names that a run gives to its units.
+    /// Inspects a machine; `units` are the names that a run gives to its units.
     ///
     /// # Errors
-    /// It does not answer, or not in the expected way.
+    /// Returns an error if the machine does not answer, or not in the expected format.
     pub async fn take(shell: &Shell, units: &[String]) -> anyhow::Result<Preflight> {
         let names: Vec<&str> = units.iter().map(String::as_str).collect();
         let before = now();
@@ -148,19 +148,19 @@ impl Preflight {
             home: section(&said, "home").and_then(|text| text.strip_prefix("writable ")).unwrap_or_default().to_owned(),
             runtime: section(&said, "runtime").map(str::to_owned),
             systemd: section(&said, "init") == Some("systemd"),
-            // It says whole seconds.
+            // The script prints whole seconds.
             clock: clock + 0.5 - now,
             said,
             facts,
         })
     }
 
-    /// As whom commands run there.
+    /// Returns the user that commands run as.
     pub fn user(&self) -> &str {
         self.word("user")
     }
 
-    /// What decides what can be judged on the machine.
+    /// Returns what determines which claims can be judged on the machine.
     pub fn seen(&self) -> Seen {
         Seen {
             arch: self.facts.architecture,
@@ -170,26 +170,26 @@ impl Preflight {
         }
     }
 
-    /// Whether there is a systemd that makes units of the user's Quadlets.
+    /// Whether systemd there can make units of the user's Quadlets.
     pub fn has_units(&self) -> bool {
         [self.systemd_point(), self.manager(), self.generator()].iter().all(|point| point.remedy.is_none())
     }
 
-    /// What a run does without where it may run the workload by `podman run`: what units rest on.
+    /// Returns the checks for a run that may use `podman run`: those that only units need are optional.
     pub fn points_by_hand(&self) -> Vec<PreflightCheck> {
         let of_units = [SYSTEMD, MANAGER, LINGERING, DELEGATION, QUADLET];
         let points = self.points().into_iter();
         points.map(|point| if of_units.contains(&point.name) { point.optional() } else { point }).collect()
     }
 
-    /// What is in the way of a run, and what is not: in the order in which it is needed.
+    /// Returns all checks, met or not, in the order in which a run needs them.
     pub fn points(&self) -> Vec<PreflightCheck> {
         let user = match self.word("uid") {
             "0" => PreflightCheck::lacking("unprivileged user", "it is root", "log in as another one: ssh://USER@…"),
             _ => PreflightCheck::there("unprivileged user", self.user()),
         };
         let mut points = vec![user, self.systemd_point(), self.cgroups()];
-        // What rests on systemd is not there without it, which need not be said over and over.
+        // Without systemd, the checks that depend on it would only repeat that it is missing.
         if self.systemd {
             points.extend([self.manager(), self.lingers(), self.controllers()]);
         }
@@ -363,7 +363,7 @@ impl Preflight {
     }
 
     fn room(&self) -> PreflightCheck {
-        // Filesystem, 1024-blocks, used, available, capacity, where.
+        // The columns are: file system, 1024-blocks, used, available, capacity, mount point.
         let kilobytes = self.word("free").split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
         let free = Bytes(kilobytes.unwrap_or_default() * 1024);
         match free >= ROOM {
@@ -437,7 +437,7 @@ fn last_line(text: &str) -> &str {
     text.lines().next_back().unwrap_or("it says nothing")
 }
 
-/// Whether a version is older than one of two numbers; one that cannot be read is not.
+/// Whether a version is older than the given major and minor number; false if it cannot be parsed.
 fn older(version: &str, than: (u64, u64)) -> bool {
     let mut numbers = version.split('.').map_while(|word| word.parse().ok());
     match (numbers.next(), numbers.next()) {
@@ -446,7 +446,7 @@ fn older(version: &str, than: (u64, u64)) -> bool {
     }
 }
 
-/// A machine of ours, looked at as if it were somebody else's; for tests.
+/// Returns the recorded preflight of a machine, for tests.
 #[cfg(test)]
 pub(crate) fn recorded() -> Preflight {
     const SAID: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");

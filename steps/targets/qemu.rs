@@ -1,4 +1,4 @@
-//! The one place that knows QEMU's command line. Pure but for asking QEMU its version.
+//! Builds QEMU's command line; no other module does. Pure, except for reading QEMU's version.
 
 use std::path::PathBuf;
 
@@ -10,28 +10,28 @@ use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 use crate::targets::machine_info::Accelerator;
 
-/// Before this the translator panics today's kernels.
+/// Before this version the translator makes current kernels panic.
 const LEAST_FOR_TCG: (u32, u32) = (8, 2);
 
-/// QEMU for one architecture, as it is installed here.
+/// The installed QEMU for one architecture.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     /// The program.
     pub program: String,
     /// Its version: `10.0.2`.
     pub version: String,
-    /// All that it says of its version, its package's included: what one build froze another may not thaw.
+    /// Its full version text, including its package's: one build may not be able to restore what another froze.
     pub build: String,
 }
 
-/// What one machine's QEMU is told.
+/// The settings of one machine's QEMU.
 #[derive(Clone, Debug)]
 pub struct Board {
     /// The guest's architecture.
     pub arch: Arch,
     /// What runs its instructions.
     pub accelerator: Accelerator,
-    /// How many CPUs.
+    /// The number of CPUs.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory: u64,
@@ -39,22 +39,22 @@ pub struct Board {
     pub kernel: PathBuf,
     /// Its initramfs.
     pub initrd: PathBuf,
-    /// Where the console's text goes.
+    /// The file that the console is written to.
     pub console: PathBuf,
-    /// What only a machine has that is to live; a probe of the accelerator has none.
+    /// The devices of a complete machine; a probe of the accelerator has none.
     pub devices: Option<Devices>,
 }
 
-/// Where a machine's memory is.
+/// Where a machine's memory is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// QEMU's own affair.
+    /// In QEMU's own anonymous memory.
     Anonymous,
-    /// In a file, in which it stays when QEMU ends.
+    /// In a file, which keeps it when QEMU ends.
     Kept(PathBuf),
-    /// As it was frozen in a file, which is not written to: the machine comes with the state that belongs to it.
+    /// In a frozen file, which is not written to: the machine is restored with the state that belongs to it.
     Frozen(PathBuf),
-    /// As it was frozen, in a file of the machine's own, in which it is to be frozen once more.
+    /// In the machine's own copy of a frozen file, to be frozen once more.
     Thawed(PathBuf),
 }
 
@@ -71,17 +71,18 @@ pub struct Devices {
     pub port: u16,
     /// The control socket.
     pub qmp: PathBuf,
-    /// The socket at which a thawed machine is told what is to be its own.
+    /// The socket through which a restored machine gets its own time and random seed.
     pub arrival: PathBuf,
 }
 
-/// QEMU's name for an architecture.
+/// Returns the name of QEMU's program for an architecture.
 pub fn program(arch: Arch) -> String {
     format!("qemu-system-{}", arch.uname())
 }
 
 impl Memory {
-    /// QEMU's words for it, of so many MiB; what is frozen is mapped, and what a machine changes of it is its own.
+    /// Returns QEMU's option for this memory, with its size in MiB. A frozen file is mapped privately: what a machine
+    /// changes stays its own.
     fn object(&self, size: u64) -> Option<String> {
         let (file, sharing) = match self {
             Memory::Anonymous => return None,
@@ -94,10 +95,10 @@ impl Memory {
 }
 
 impl Qemu {
-    /// The QEMU for an architecture.
+    /// Finds the QEMU for an architecture.
     ///
     /// # Errors
-    /// It is not installed, or says nothing of its version.
+    /// Returns an error if it is not installed, or its version cannot be read.
     pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
         let program = programs::need(&program(arch), &super::remedy(arch))?;
         let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
@@ -107,10 +108,10 @@ impl Qemu {
         Ok(Qemu { program, version, build })
     }
 
-    /// Whether it can be trusted with an accelerator.
+    /// Checks that this QEMU is fit for an accelerator.
     ///
     /// # Errors
-    /// It translates, and is too old for that.
+    /// Returns an error if it would translate and is too old for that.
     pub fn fit(&self, accelerator: Accelerator) -> anyhow::Result<()> {
         let (least, least_minor) = LEAST_FOR_TCG;
         anyhow::ensure!(
@@ -122,7 +123,8 @@ impl Qemu {
         Ok(())
     }
 
-    /// Starts a machine that has nothing but our kind of network card, and ends before its first instruction.
+    /// Returns a command that starts a machine with only our type of network card, and ends before its first
+    /// instruction.
     pub fn bare(&self, arch: Arch) -> Command {
         let machine = match arch {
             Arch::Amd64 => "q35",
@@ -135,11 +137,11 @@ impl Qemu {
             .stdin("quit\n")
     }
 
-    /// The whole command line for a board.
+    /// Returns the whole command line for a board.
     pub fn argv(&self, board: &Board) -> Vec<String> {
         let (machine, cpu, tty) = match (board.arch, board.accelerator) {
-            // A CPU that can do little is emulated faster than one that can do everything: a boot and some starts of Podman
-            // took 38 s and 39 s of a host's CPU instead of 42 s. What images are unpacked and checked with, it can do.
+            // A CPU with few features is emulated faster than one with all of them: a boot and some starts of Podman
+            // took 38 s and 39 s of a host's CPU instead of 42 s. It has what unpacking and checking images needs.
             (Arch::Amd64, Accelerator::Tcg) => ("q35", "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed", "ttyS0"),
             (Arch::Amd64, _) => ("q35", "host", "ttyS0"),
             // Signing pointers in software costs more than anything else a guest does.
@@ -147,23 +149,24 @@ impl Qemu {
             (Arch::Arm64, _) => ("virt,gic-version=max", "host", "ttyAMA0"),
         };
         let machine = match (board.arch, board.accelerator) {
-            // A kernel leaves its HPET ticking, unheard, 250 times a second: a machine that has nothing to do took 25 ms of a
-            // host's CPU a second, and takes 6 ms without.
+            // A kernel leaves its HPET ticking, unused, 250 times a second: an idle machine took 25 ms of a host's CPU
+            // per second, and takes 6 ms without it.
             (Arch::Amd64, Accelerator::Tcg) => format!("{machine},hpet=off"),
             _ => machine.to_owned(),
         };
         let accelerator = match board.accelerator {
-            // One thread takes the guest's CPUs in turn. With a thread for each, they wake each other through the host's
-            // kernel and work on memory atomically: of two to four machines at once, each took 9 % to 20 % more of a host's
-            // two CPUs.
+            // One thread runs the guest's CPUs in turn. With a thread for each, they wake each other through the host's
+            // kernel and work on memory atomically: of two to four machines at once, each took 9 % to 20 % more of a
+            // host's two CPUs.
             Accelerator::Tcg => "tcg,thread=single",
             _ => "kvm",
         };
         let (cpus, memory) = (board.cpus.to_string(), board.memory.to_string());
-        // What the kernel does not know it hands to init as environment: the console is a file, not a terminal.
+        // The kernel passes options that it does not know to init as environment variables, such as TERM here: the
+        // console is a file, not a terminal.
         let emulated = match (board.arch, board.accelerator) {
-            // A timer on a busy host may miss its cue, and the kernel would give up ("IO-APIC + timer doesn't work"), or on
-            // its quick clock. And what does not speculate need not be kept from it.
+            // A timer on a busy host may be late, and the kernel would give up ("IO-APIC + timer doesn't work"), or
+            // distrust the TSC. And an emulated CPU does not speculate, so it needs no mitigations.
             (Arch::Amd64, Accelerator::Tcg) => " no_timer_check tsc=reliable mitigations=off",
             (Arch::Arm64, Accelerator::Tcg) => " mitigations=off",
             _ => "",
@@ -186,7 +189,7 @@ impl Qemu {
             if matches!(devices.ram, Memory::Frozen(_) | Memory::Thawed(_)) {
                 add(&["-incoming", "defer"]);
             }
-            // The overlay goes with the run: nothing in it needs to survive the host.
+            // The overlay is removed with the run: nothing in it needs to survive a crash of the host.
             add(&["-drive", &drive("root", &devices.root, "format=qcow2,cache=unsafe,discard=unmap")]);
             add(&["-device", "virtio-blk-pci,drive=root"]);
             add(&["-drive", &drive("keys", &devices.keys, "format=raw,readonly=on")]);
@@ -202,7 +205,7 @@ impl Qemu {
     }
 }
 
-/// Whether QEMU ended because somebody else took the port between our look and its start.
+/// Whether QEMU ended because another program took the port after it was found free.
 pub fn port_was_taken(said: &str) -> bool {
     said.contains("Could not set up host forwarding rule")
 }
@@ -211,7 +214,7 @@ fn drive(id: &str, file: &std::path::Path, options: &str) -> String {
     format!("if=none,id={id},file={},{options}", comma(&file.display().to_string()))
 }
 
-/// In QEMU's options a comma inside a value is written twice.
+/// Doubles commas, as QEMU's options require inside a value.
 fn comma(value: &str) -> String {
     value.replace(',', ",,")
 }

@@ -1,4 +1,4 @@
-//! QEMU's machine protocol: one JSON value per line over a socket.
+//! Talks to QEMU over its machine protocol: one JSON value per line over a socket.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::base::poll::{self, Look};
 
-/// QEMU answers at once, unless its main loop is stuck.
+/// Time limit for an answer: QEMU answers at once, unless its main loop is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A conversation with one QEMU.
+/// A connection to one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
     reader: BufReader<OwnedReadHalf>,
@@ -22,10 +22,10 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects to QEMU's socket and says hello.
+    /// Connects to QEMU's socket and negotiates capabilities.
     ///
     /// # Errors
-    /// Nobody listens, or it is not QEMU that does.
+    /// Returns an error if nothing listens there, or it is not QEMU.
     pub async fn connect(socket: &Path) -> anyhow::Result<Qmp> {
         let greet = async {
             let (reader, writer) = UnixStream::connect(socket).await?.into_split();
@@ -39,10 +39,10 @@ impl Qmp {
         greeted.with_context(|| format!("{}: qemu does not answer", socket.display()))
     }
 
-    /// Executes one command and gives what it returns; events in between are passed over.
+    /// Executes one command and returns its result; events in between are ignored.
     ///
     /// # Errors
-    /// QEMU refuses it, is silent, or is gone.
+    /// Returns an error if QEMU refuses it, does not answer, or is gone.
     pub async fn execute(&mut self, command: &str, arguments: Value) -> anyhow::Result<Value> {
         let talk = async {
             let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
@@ -61,28 +61,28 @@ impl Qmp {
         answer.with_context(|| format!("qemu's {command} failed"))
     }
 
-    /// QEMU's word for what the machine does: `running`, `paused`, `shutdown`, …
+    /// Returns QEMU's name for the machine's state: `running`, `paused`, `shutdown`, …
     ///
     /// # Errors
-    /// As for [`Qmp::execute`].
+    /// See [`Qmp::execute`].
     pub async fn status(&mut self) -> anyhow::Result<String> {
         let answer = self.execute("query-status", json!({})).await?;
         Ok(answer["status"].as_str().context("qemu's query-status names no status")?.to_owned())
     }
 
-    /// Has the next migration, out or in, leave alone what memory lies in a file.
+    /// Makes the next migration, out or in, leave out memory that is in a shared file.
     ///
     /// # Errors
-    /// As for [`Qmp::execute`].
+    /// See [`Qmp::execute`].
     pub async fn leave_memory_in_its_file(&mut self) -> anyhow::Result<()> {
         let capability = json!({ "capability": "x-ignore-shared", "state": true });
         self.execute("migrate-set-capabilities", json!({ "capabilities": [capability] })).await.map(drop)
     }
 
-    /// Waits until the migration, out or in, is over, and looks every `pause`.
+    /// Waits until the migration, out or in, is over, and checks every `pause`.
     ///
     /// # Errors
-    /// It fails, or is not over within `limit`; else as for [`Qmp::execute`].
+    /// Returns an error if it fails, or is not over within `limit`; otherwise see [`Qmp::execute`].
     pub async fn migrated(&mut self, limit: Duration, pause: Duration) -> anyhow::Result<()> {
         let migrated: anyhow::Result<()> = poll::until("a migration's end", limit, pause, async || {
             let answer = self.execute("query-migrate", json!({})).await?;
@@ -101,7 +101,7 @@ impl Qmp {
     /// Ends QEMU at once.
     ///
     /// # Errors
-    /// As for [`Qmp::execute`].
+    /// See [`Qmp::execute`].
     pub async fn quit(&mut self) -> anyhow::Result<()> {
         self.execute("quit", json!({})).await.map(drop)
     }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use tokio::net::UnixListener;
 
-    /// Plays QEMU: greets, then gives one prepared text per line it hears.
+    /// Imitates QEMU: greets, then sends one prepared text per line it receives.
     async fn play(listener: UnixListener, answers: Vec<&'static str>) {
         let (reader, mut writer) = listener.accept().await.unwrap().0.into_split();
         let mut lines = BufReader::new(reader).lines();

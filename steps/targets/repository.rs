@@ -1,4 +1,4 @@
-//! A repository in ECR Public, as plain values: they need neither an account nor its SDK.
+//! Describes a repository in ECR Public as plain values, which need neither an account nor the SDK.
 
 use jiff::Timestamp;
 
@@ -10,20 +10,20 @@ pub const PUBLIC: &str = "public.ecr.aws";
 pub struct Repository {
     /// Its name: `assay-<run>`.
     pub name: String,
-    /// Its address, as ECR Public says it: `public.ecr.aws/<alias>/<name>`.
+    /// Its address as ECR Public returns it: `public.ecr.aws/<alias>/<name>`.
     pub uri: String,
-    /// What the API calls it.
+    /// Its id in the API.
     pub arn: String,
     /// The run that made it.
     pub run: String,
-    /// When whoever finds it may remove it; `None` where its tag says nothing that is a time.
+    /// When anyone may remove it; `None` if its tag holds no valid time.
     pub expires: Option<Timestamp>,
     /// When it was made.
     pub created: Option<Timestamp>,
 }
 
 impl Repository {
-    /// Its address at another host and port, behind which the same registry is.
+    /// Returns its address at another host and port that lead to the same registry.
     pub fn at(&self, host: &str) -> String {
         match self.uri.strip_prefix(PUBLIC) {
             Some(rest) => format!("{host}{rest}"),
@@ -32,13 +32,13 @@ impl Repository {
     }
 }
 
-/// Why there is no repository of that name for the one who wanted to make it.
+/// Why the repository could not be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotMade {
-    /// There is one already; in the words of the API, its code first.
+    /// There is one already; with the API's code and message.
     #[error("{0}")]
     Taken(String),
-    /// Anything else; it may be there all the same, if only the answer was lost.
+    /// Any other reason; it may exist all the same, if only the answer was lost.
     #[error("{0}")]
     Other(String),
 }
@@ -46,10 +46,10 @@ pub enum NotMade {
 /// Why a registry's operation did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The registry was reached and does not allow it to this caller.
+    /// The registry was reached and rejects the request.
     #[error("the registry refuses: {0}")]
     Unauthorized(String),
-    /// Anything else: no connection, a time-out, too many requests, a payload that is no image.
+    /// Anything else: no connection, a time-out, too many requests, a payload that is not an image.
     #[error("the registry was not asked or did not answer: {0}")]
     Other(String),
 }

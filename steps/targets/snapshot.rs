@@ -1,7 +1,7 @@
-//! A boot, frozen once it was over: memory, disk and what else makes a machine, kept on this host and known by its sums.
+//! Freezes a booted machine, and keeps its memory, disk and device state on this host with their checksums.
 //!
-//! Every machine of a snapshot shares its identity: boot, machine and host keys. They are this host's alone: reached
-//! over loopback, and never given to anybody.
+//! All machines restored from a snapshot share its identity: boot id, machine id and host keys. They stay on this host:
+//! they are reached over loopback and never handed to a third party.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -28,62 +28,62 @@ use crate::exec::cleanup::Resource;
 use crate::exec::command::Command;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 
-/// Raised when what is frozen changes, or how.
+/// Version of the recipe: raised when what is frozen changes, or how.
 const RECIPE: &str = "2";
-/// The state without the memory is a megabyte.
+/// Time limit for saving the state: without the memory it is a megabyte.
 const FREEZING: Duration = Duration::from_secs(60);
-/// A few boots on a busy host, one after the other.
+/// Time limit for waiting on other runs: a few boots on a busy host, one after the other.
 const LIMIT: Duration = Duration::from_secs(900);
-/// How long it may take a machine to come to rest, and of how much of a CPU in a second one is at rest: an emulated one that
-/// has nothing to do takes 10 ms to 80 ms.
+/// How long to wait for a machine to become idle, and the CPU time per second below which it counts as idle: an idle
+/// emulated machine takes 10 ms to 80 ms.
 const REST: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(120);
-/// What lies beside memory and disk, and what the disk may grow by until it is frozen.
+/// Disk space for the files besides memory and disk, and for what the disk grows by until it is frozen.
 const BESIDE: u64 = 200 << 20;
 
-/// What is known of a snapshot; `manifest.json` beside it.
+/// What is recorded about a snapshot, in `manifest.json` beside it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Manifest {
-    /// The hash of everything that it rests on.
+    /// The hash of everything that the snapshot depends on.
     pub(super) key: String,
-    /// The kind of machine, its architecture and the hash of its image, and what was done to it: of these, one snapshot is
-    /// kept.
+    /// The type of machine, its architecture, the hash of its image, and its preparation: one snapshot is kept for each
+    /// such kind.
     kind: String,
     /// When it was frozen (RFC 3339).
     frozen: String,
     /// How long the boot took, in seconds.
     pub(super) boot: f64,
-    /// What the machine said of itself.
+    /// The machine info that was read after the boot.
     pub(super) facts: MachineInfo,
-    /// The SHA-256 of each of its files.
+    /// The SHA-256 of each of the snapshot's files.
     sums: BTreeMap<String, String>,
 }
 
-/// What is done to a machine that came of a snapshot, before it is frozen once more.
+/// A preparation of a restored machine, before it is frozen once more.
 #[derive(Clone, Copy, Debug)]
 pub struct Preparation<'a> {
-    /// What the machine has then, in words: of these, one snapshot is kept for a kind of machine.
+    /// What the preparation adds to the machine, in words: one snapshot is kept for each name and kind of machine.
     pub name: &'a str,
-    /// What that rests on besides the machine: if it changes, there is another snapshot.
+    /// What the preparation depends on besides the machine: if this changes, a new snapshot is made.
     pub rests_on: &'a str,
 }
 
-/// A snapshot that is whole.
+/// A complete snapshot.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) folder: PathBuf,
-    /// Whether it was made just now: what is wrong with it would be wrong with the next one.
+    /// Whether it was made just now: a fault in it would then occur in the next one, too.
     pub(super) new: bool,
     pub(super) manifest: Manifest,
 }
 
 impl Snapshot {
-    /// The machine's memory, mapped by every machine that comes of it.
+    /// The machine's memory, mapped by every machine that is restored from it.
     pub(super) const MEMORY: &str = "ram";
     /// Everything else that is not on disk.
     pub(super) const STATE: &str = "state";
-    /// The disk, over the image's.
+    /// The disk, an overlay of the image's.
     pub(super) const DISK: &str = "root.qcow2";
     /// What the boot wrote to its console.
     pub(super) const CONSOLE: &str = "console.log";
@@ -92,7 +92,7 @@ impl Snapshot {
     const FILES: [&str; 7] =
         [Self::MEMORY, Self::STATE, Self::DISK, Self::CONSOLE, keys::DISK, keys::IDENTITY, keys::KNOWN];
 
-    /// The snapshot of a machine: the kept one if it is whole, or one that is made now.
+    /// Returns the snapshot of a machine: the kept one if it is intact, otherwise a new one.
     pub(super) async fn provide(vm: &Vm) -> Result<Snapshot, ProvisionError> {
         let (key, kind) = (key(vm)?, kind(vm));
         let boot = async |part: &Path| {
@@ -109,8 +109,8 @@ impl Snapshot {
         Snapshot::kept_or_made(vm, &key, &kind, boot).await
     }
 
-    /// The snapshot of a machine that came of another snapshot, and to which something was done: the kept one if it is
-    /// whole, or one that is made now.
+    /// Returns the snapshot of a restored machine after a preparation: the kept one if it is intact, otherwise a new
+    /// one.
     pub(super) async fn prepared(
         vm: &Vm,
         from: &Snapshot,
@@ -129,8 +129,9 @@ impl Snapshot {
         Snapshot::kept_or_made(vm, &key, &kind, thaw).await
     }
 
-    /// The snapshot of a key, if it is kept and whole, or one that is made now, of a machine with its files in the folder
-    /// that `start` is told; that says how long its boot took too. Two runs do not make the same one twice.
+    /// Returns the snapshot of a key: the kept one if it is intact, otherwise a new one of the machine that `start`
+    /// starts with its files in the folder it receives. `start` also returns how long the machine's boot took. A lock
+    /// keeps two runs from making the same snapshot twice.
     async fn kept_or_made(
         vm: &Vm,
         key: &str,
@@ -143,7 +144,7 @@ impl Snapshot {
             return Ok(snapshot);
         }
         fs::create_dir_all(&snapshots).with_context(|| format!("{} cannot be made", snapshots.display()))?;
-        // One lock for all of them: two boots side by side on few cores take longer than one after the other.
+        // One lock for all snapshots: two boots side by side on few cores take longer than one after the other.
         let _turn = cache::turn(&snapshots.join("making.lock"), "a snapshot", LIMIT, &vm.context.progress).await?;
         if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
             return Ok(snapshot);
@@ -170,11 +171,11 @@ impl Snapshot {
         Some(Snapshot { folder: folder.to_owned(), new: false, manifest })
     }
 
-    /// The snapshot in a folder, if each of its files is as it was frozen; of one that is damaged, it is said.
+    /// Returns the snapshot in a folder if all its files are as they were frozen. Reports and discards a damaged one.
     async fn whole(folder: &Path, progress: &Progress) -> anyhow::Result<Option<Snapshot>> {
         let Some(snapshot) = Snapshot::open(folder) else { return Ok(None) };
         let (folder, known) = (snapshot.folder.clone(), snapshot.manifest.sums.clone());
-        // Half a gigabyte: not on a thread that others wait for.
+        // This hashes half a gigabyte, so it must not block a thread of the runtime.
         let seen = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")?;
         let problem = match seen {
             Ok(seen) if seen == known => return Ok(Some(snapshot)),
@@ -189,18 +190,18 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// Removes it. Machines that came of it keep what they have.
+    /// Removes the snapshot. Machines restored from it keep the files they have open.
     pub(super) fn discard(&self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Where snapshots are kept, each in a folder named by its key.
+/// Returns the folder of snapshots. Each has its own folder there, named by its key.
 pub(super) fn folder(cache: &Path) -> PathBuf {
     cache.join("snapshots")
 }
 
-/// The image that a kept snapshot is of, by its key.
+/// Returns the key of the image that the snapshot in a folder was made from.
 pub(super) fn image_of(folder: &Path) -> Option<String> {
     Snapshot::open(folder)?.manifest.facts.image
 }
@@ -209,8 +210,8 @@ fn kind(vm: &Vm) -> String {
     format!("{} ({}, image {})", vm.definition.name, vm.arch, vm.image.manifest.key)
 }
 
-/// The hash of everything that a frozen machine depends on: its image, the whole of QEMU's command line but for the
-/// places of files, QEMU's build, what is run before the freezing, and the host's CPU where that is the guest's.
+/// Computes the hash of everything that a frozen machine depends on: its image, QEMU's whole command line except file
+/// paths, QEMU's build, the script that runs before freezing, and the host's CPU if the VM uses it.
 fn key(vm: &Vm) -> anyhow::Result<String> {
     let mut key = cache::Key::default();
     let place = |name: &str| PathBuf::from(name);
@@ -225,32 +226,32 @@ fn key(vm: &Vm) -> anyhow::Result<String> {
     if vm.accelerator != Accelerator::Tcg {
         for file in ["/proc/cpuinfo", "/proc/sys/kernel/osrelease"] {
             let text = fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?;
-            // Clock rates change from look to look.
+            // Clock rates change from one reading to the next.
             text.lines().filter(|line| !line.contains("MHz")).for_each(|line| key.add("host", line.as_bytes()));
         }
     }
     Ok(key.finish())
 }
 
-/// What is run on a machine before it is frozen.
+/// Reads the script that runs on a machine before it is frozen.
 fn before(vm: &Vm) -> anyhow::Result<String> {
     let script = vm.definition.path.with_file_name("freeze.sh");
     fs::read_to_string(&script).with_context(|| format!("{} cannot be read", script.display()))
 }
 
-/// The hash of everything that a machine depends on that was frozen once more: which snapshot it came of, and what it was
-/// given.
+/// Computes the hash of everything that a prepared machine depends on: the snapshot it was restored from, and the
+/// preparation.
 fn key_of_prepared(from: &Manifest, preparation: &Preparation<'_>) -> String {
     let mut key = cache::Key::default();
     key.add("from", from.key.as_bytes());
-    // It lies over that one's disk: another one of the same key is not the same.
+    // Its disk is an overlay of that snapshot's disk, which can differ between two snapshots with the same key.
     key.add("disk", from.sums.get(Snapshot::DISK).map_or(&[], |sum| sum.as_bytes()));
     key.add("preparation", preparation.name.as_bytes());
     key.add("rests on", preparation.rests_on.as_bytes());
     key.finish()
 }
 
-/// A folder that nobody else may look into.
+/// Makes a folder that only its owner may read.
 fn private(folder: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().mode(0o700).create(folder);
     made.with_context(|| format!("{} cannot be made", folder.display()))
@@ -266,7 +267,7 @@ fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Freezes a machine in the folder where its files are, and says there of what key and kind it is.
+/// Freezes a machine into the folder that holds its files, and writes the manifest there.
 async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
     machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
     come_to_rest(&machine).await?;
@@ -282,8 +283,8 @@ async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
 }
 
-/// Logs out of a machine and waits until nothing is done there any more: whatever is still to be done when it is frozen, each
-/// machine that comes of it would do for itself.
+/// Logs out of a machine and waits until it is idle. Otherwise any work still pending when it is frozen would be
+/// repeated in every restored machine.
 async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
     let qemu = &machine.emulated().context("only what runs on this host is frozen")?.child;
     machine.shell.close().await;
@@ -297,13 +298,14 @@ async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
         })
     });
     match rest.await {
-        // It only costs those that come of it more: frozen all the same, as on a host so slow that none is ever at rest.
+        // This only makes restored machines slower: freeze it all the same, because on a very slow host no machine is
+        // ever idle.
         Err(error) if error.is::<TooLate>() => Ok(()),
         rested => rested,
     }
 }
 
-/// Stops a machine, writes down its state and ends it; memory and disk are in their files already.
+/// Stops a machine, saves its state and ends it; memory and disk are already in their files.
 async fn freeze(machine: &Machine, state: &Path) -> anyhow::Result<()> {
     let mut qmp = machine.emulated().context("only what runs on this host is frozen")?.qmp.lock().await;
     qmp.execute("stop", json!({})).await?;
@@ -324,7 +326,7 @@ fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     named.collect()
 }
 
-/// Removes the kept snapshots of a kind: what they rested on has changed, or they were damaged.
+/// Removes the kept snapshots of a kind, which are outdated or damaged.
 fn remove_others(snapshots: &Path, kind: &str) {
     for entry in fs::read_dir(snapshots).into_iter().flatten().flatten() {
         if Snapshot::open(&entry.path())
@@ -343,7 +345,7 @@ mod tests {
     use crate::base::platform::Arch;
     use crate::targets::{Definition, Image, Qemu, tests::context};
 
-    /// A folder that is a snapshot, as far as can be seen from outside.
+    /// Makes a folder that looks like a snapshot from outside.
     fn frozen(kind: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in Snapshot::FILES {

@@ -1,12 +1,13 @@
-//! What there is on a machine: files, units, images. Taken before and after, it shows what somebody has changed.
+//! Lists files, units and images of a machine. Two lists, taken before and after, show what was changed.
 
 use std::collections::BTreeMap;
 
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 
-/// Everything on the machine's own file systems but what changes by itself: logs, the clocks of systemd's timers, the
-/// seed of the next boot; and locks, which change for who looks. Then the units that somebody made, and the images of the user.
+/// Lists everything on the machine's own file systems except what changes by itself: logs, the clocks of systemd's
+/// timers, the seed of the next boot; and locks, which listing itself changes. Then lists unit files, and the user's
+/// images.
 const SCRIPT: &str = r#"
 find / -xdev \( -path /var/log -o -path /tmp -o -path /run -o -path /var/tmp -o -path /var/lib/systemd \
     -o -path /var/cache/ldconfig -o -path /var/lib/private \) -prune \
@@ -16,18 +17,18 @@ find / -xdev \( -path /var/log -o -path /tmp -o -path /run -o -path /var/tmp -o 
 podman images --noheading --no-trunc --format 'image {{.Repository}}:{{.Tag}}	{{.ID}}'
 "#;
 
-/// How many differences are told one by one.
+/// How many differences are listed one by one.
 const TOLD: usize = 5;
 
-/// What there is, by name, and by what it would be told from another of that name.
+/// Each item's name, with the properties that show whether it was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSnapshot(BTreeMap<String, String>);
 
 impl StateSnapshot {
-    /// Takes the inventory of a machine.
+    /// Takes a state snapshot of a machine.
     ///
     /// # Errors
-    /// The machine cannot be asked, or it shows nothing.
+    /// Returns an error if the machine does not answer, or lists nothing.
     pub async fn take(shell: &Shell) -> anyhow::Result<StateSnapshot> {
         let said = shell.read(&Command::script(SCRIPT, &[])).await?;
         let things: BTreeMap<String, String> = said
@@ -39,7 +40,7 @@ impl StateSnapshot {
         Ok(StateSnapshot(things))
     }
 
-    /// What is different later: added, changed, gone; in words, `None` if nothing is.
+    /// Describes what was added, changed or removed up to a later snapshot; `None` if nothing was.
     pub fn changes(&self, later: &StateSnapshot) -> Option<String> {
         let (before, after) = (&self.0, &later.0);
         let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("{name} is gone"));

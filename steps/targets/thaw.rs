@@ -1,4 +1,4 @@
-//! From a frozen boot to a machine on which a command has run.
+//! Restores a machine from a snapshot, until a command has run on it.
 
 use std::fmt;
 use std::fs;
@@ -24,17 +24,17 @@ use crate::base::procfs;
 use crate::exec::command::{Command, Status};
 use crate::exec::shell::{Login, Shell, Ssh};
 
-/// Two seconds on an idle host; a busy one took more than a minute, and a snapshot that is whole is not to be given up for
-/// that.
+/// Time limit for a restore. It takes two seconds on an idle host, but took more than a minute on a busy one, and an
+/// intact snapshot must not be discarded for that.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How often it is looked whether the state is loaded, and whether somebody answers.
+/// How often to check whether the state is loaded and whether a login succeeds.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A machine that did not come up from a snapshot.
 #[derive(Debug)]
 pub(super) struct NotThawed {
     detail: String,
-    /// Whether QEMU itself crashed: that says nothing of the snapshot.
+    /// Whether QEMU itself crashed, in which case the snapshot may be intact.
     pub(super) crashed: bool,
 }
 
@@ -56,15 +56,14 @@ impl NotThawed {
     }
 }
 
-/// Starts a machine from a snapshot. What a call that is given up has made goes with it.
+/// Starts a machine from a snapshot. If the call is cancelled, what it has made is removed.
 pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urgency) -> Result<Machine, NotThawed> {
     let work = MachineDir::make(&vm.context, name)?;
     let (files, ram) = (work.folder.clone(), Memory::Frozen(snapshot.folder.join(Snapshot::MEMORY)));
     start_from(vm, snapshot, work, &files, ram, urgency).await
 }
 
-/// Starts a machine from a snapshot that is to be frozen once more, in a folder where all that it needs for that is its
-/// own.
+/// Starts a machine that is to be frozen once more, in a folder with its own copies of the files it needs for that.
 pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &Path) -> Result<Machine, NotThawed> {
     let work = MachineDir::make(&vm.context, name)?;
     let (from, own) = (snapshot.folder.clone(), part.to_owned());
@@ -72,7 +71,7 @@ pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &P
         let mut names = [Snapshot::MEMORY, keys::DISK].into_iter();
         names.try_for_each(|name| fs::copy(from.join(name), own.join(name)).map(drop))
     };
-    // Half a gigabyte: not on a thread that others wait for.
+    // This copies half a gigabyte, so it must not block a thread of the runtime.
     let copied = tokio::task::spawn_blocking(copy).await.context("nothing was copied")?;
     copied.with_context(|| format!("{} cannot be copied", snapshot.folder.display()))?;
     start_from(vm, snapshot, work, part, Memory::Thawed(part.join(Snapshot::MEMORY)), Urgency::First).await
@@ -90,7 +89,7 @@ async fn start_from(
     let login = keys::again(&work.name, &snapshot.folder, files)?;
     let root = overlay(vm, &snapshot.folder.join(Snapshot::DISK), "qcow2", files).await?;
     let console = evidence_file(&vm.context.evidence, &work.name, "console.log");
-    // A machine's console begins with its boot, whoever saw that.
+    // A machine's console begins with its boot, even if another machine went through it.
     fs::copy(snapshot.folder.join(Snapshot::CONSOLE), &console).context("the console of the boot cannot be copied")?;
     let devices = Devices {
         ram,
@@ -135,7 +134,7 @@ async fn arrive(
     let state = format!("file:{}", snapshot.folder.join(Snapshot::STATE).display());
     qmp.leave_memory_in_its_file().await?;
     qmp.execute("migrate-incoming", json!({ "uri": state })).await?;
-    // One that is told to go on before all of it is loaded stays stopped for ever.
+    // A machine that is resumed before all of its state is loaded stays stopped for ever.
     qmp.migrated(LIMIT, PAUSE).await?;
     let mut port = UnixStream::connect(work.folder.join(ARRIVAL)).await.context("its port does not open")?;
     port.write_all(its_own()?.as_bytes()).await.context("its port takes nothing")?;
@@ -152,7 +151,7 @@ async fn arrive(
         Ok(ssh) => Ok::<_, Trouble>(Look::Done(ssh)),
         Err(error) => Ok(Look::Waiting(error.to_string())),
     });
-    // Both cost the emulated CPUs time, and there are two of them.
+    // Both take time of the emulated CPUs, of which there are two.
     let ((), ssh) = tokio::try_join!(here, knock)?;
     let shell = Shell::ssh(ssh, vm.context.observer.clone());
     let boot = shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id")).await?;
@@ -162,7 +161,7 @@ async fn arrive(
     }
 }
 
-/// What a machine is told that goes on: the time, in seconds and nanoseconds, and random bytes in hexadecimal.
+/// Returns what a restored machine receives: the time, in seconds and nanoseconds, and random bytes in hexadecimal.
 fn its_own() -> anyhow::Result<String> {
     let seed = procfs::random::<64>()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,23 +1,22 @@
-//! How machines take turns with each other, and with all else that this host's CPUs do.
+//! Sets the CPU scheduling of machines, among each other and with other work on this host.
 
 use std::time::Duration;
 
 use super::vm::Urgency;
 
-/// For how long an emulated machine keeps a CPU once it has it. The kernel's own one to three milliseconds suit what
-/// answers to people; an emulator has to fetch its code and its machine's memory into the CPU's caches again after each
-/// turn of another one.
+/// The time slice of an emulated machine. The kernel's default of one to three milliseconds suits interactive programs;
+/// an emulator has to load its code and its machine's memory into the CPU's caches again after each slice of another
+/// one.
 const TURN: Duration = Duration::from_millis(100);
 
-/// By how much machines give way to those that come first, which are as nice as we are: what is measured there is not to
-/// wait for what happens elsewhere.
+/// Nice value added to machines of lower priority, so that measurements on the others do not wait for them. Those have
+/// this process's own nice value.
 const NICER: i32 = 10;
-/// As nice as anybody can be.
+/// The highest nice value.
 const NICEST: i32 = 19;
 
-/// Says to the kernel how a machine's process is to take its turns; threads that it starts later do as it does. A kernel
-/// before 6.12 has one length of turns for all, and one that refuses all of it leaves the process as it was: it is a
-/// matter of speed alone.
+/// Sets the scheduling of a machine's process; threads that it starts later inherit it. A kernel before 6.12 has one
+/// time slice for all, and a kernel that refuses leaves the process as it was: only speed depends on it.
 pub(super) fn take(pid: i32, urgency: Urgency, emulated: bool) {
     let ours = rustix::process::getpriority_process(None).unwrap_or_default();
     let nice = match urgency {
@@ -28,7 +27,7 @@ pub(super) fn take(pid: i32, urgency: Urgency, emulated: bool) {
     schedule(pid, policy, nice, turn);
 }
 
-/// The system call; a turn of no length is one of the kernel's own measure.
+/// Makes the system call; a slice of zero means the kernel's default.
 fn schedule(pid: i32, policy: i32, nice: i32, turn: Duration) {
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or_default(),
@@ -41,7 +40,7 @@ fn schedule(pid: i32, policy: i32, nice: i32, turn: Duration) {
         sched_period: 0,
     };
     #[expect(unsafe_code, reason = "no library has this system call")]
-    // SAFETY: the kernel reads as many bytes as `size` says, which are there for as long as the call, and writes none.
+    // SAFETY: the kernel reads `size` bytes, which are valid for the duration of the call, and writes none.
     unsafe {
         libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0);
     }
@@ -53,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// The niceness and the policy of a process: the 19th and the 41st word of its account.
+    /// Reads the nice value and the scheduling policy of a process: fields 19 and 41 of its `stat`.
     fn seen(pid: u32) -> (i32, i32) {
         let account = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let words: Vec<&str> = account.rsplit_once(") ").unwrap().1.split(' ').collect();

@@ -1,4 +1,4 @@
-//! Virtual machines of ours: of one definition, booted once, frozen, and thawed as often as one is wanted.
+//! Provides VMs of one definition: booted once, frozen, and restored as often as one is needed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,11 +21,11 @@ use crate::base::unit::Bytes;
 use crate::exec::shell::Shell;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 
-/// QEMU's emulation of several CPUs now and then loses a race while the guest moves its PCI windows, and aborts
-/// (`iotlb_to_section: Assertion`); a machine is given this many starts.
+/// How many starts a machine gets: QEMU's emulation of several CPUs now and then loses a race while the guest moves its
+/// PCI windows, and aborts (`iotlb_to_section: Assertion`).
 const CRASHES: u32 = 3;
 
-/// Virtual machines of one definition on one architecture.
+/// VMs of one definition on one architecture.
 #[derive(Debug)]
 pub struct Vm {
     pub(super) definition: Definition,
@@ -35,19 +35,19 @@ pub struct Vm {
     pub(super) accelerator: Accelerator,
     pub(super) context: Context,
     frozen: Slot,
-    /// What was frozen a second time, by what was done before.
+    /// Snapshots of prepared machines, by their preparation.
     prepared: std::sync::Mutex<BTreeMap<String, Slot>>,
 }
 
-/// A snapshot, once somebody has asked for it.
+/// A snapshot, once it has been requested.
 type Slot = Arc<Mutex<Option<Arc<Snapshot>>>>;
 
-/// Which machines the host's CPUs are given to where there are not enough.
+/// Which machines get the host's CPUs first if there are not enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Before all others: what is measured there is not to wait for what happens elsewhere.
+    /// Before all others: measurements there must not wait for other work.
     First,
-    /// As all others.
+    /// Like all others.
     Usual,
 }
 
@@ -63,10 +63,10 @@ pub enum ProvisionError {
 }
 
 impl Vm {
-    /// Machines of this definition; their image is made if there is none yet.
+    /// Prepares VMs of a definition, and makes their image if there is none yet.
     ///
     /// # Errors
-    /// Something is missing on this host; the error names the remedy.
+    /// Returns an error if something is missing on this host; the error names the remedy.
     pub async fn of(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Vm> {
         let qemu = Qemu::installed(&Shell::local(context.observer.clone()), arch).await?;
         let image = Image::provide(definition, arch, context).await?;
@@ -76,7 +76,7 @@ impl Vm {
         Ok(Vm { accelerator, ..Vm::assembled(definition.clone(), arch, qemu, image, context.clone()) })
     }
 
-    /// What is found out is put together, for a CPU that is emulated.
+    /// Assembles the parts, for an emulated CPU.
     pub(super) fn assembled(definition: Definition, arch: Arch, qemu: Qemu, image: Image, context: Context) -> Vm {
         let accelerator = Accelerator::Tcg;
         Vm {
@@ -91,20 +91,20 @@ impl Vm {
         }
     }
 
-    /// A clean machine: one that was up a moment ago, when it was frozen. The snapshot is made if there is none that is
-    /// whole, and made anew if no machine comes up from it.
+    /// Returns a clean machine, restored from the snapshot of one that had just booted. Makes the snapshot if there is
+    /// none or it is damaged, and makes it again if no machine comes up from it.
     ///
     /// # Errors
-    /// Something is missing on this host (the error names the remedy), or no machine comes up.
+    /// Returns an error if something is missing on this host (the error names the remedy), or no machine comes up.
     pub async fn machine(&self, name: &str, urgency: Urgency) -> Result<Machine, ProvisionError> {
         self.thawed(&self.frozen, name, urgency, async || Box::pin(Snapshot::provide(self)).await).await
     }
 
-    /// A clean machine to which something was done before it was frozen once more: what takes long is done once. It is done
-    /// if there is no such snapshot that is whole, and done anew if no machine comes up from it.
+    /// Returns a clean machine with a preparation, frozen after it so that what takes long is done once. Prepares it if
+    /// there is no such snapshot or it is damaged, and again if no machine comes up from it.
     ///
     /// # Errors
-    /// As for [`Vm::machine`], or what is to be done fails.
+    /// As for [`Vm::machine`], or the preparation fails.
     pub async fn prepared(
         &self,
         name: &str,
@@ -123,7 +123,7 @@ impl Vm {
         self.thawed(&slot, name, urgency, provide).await
     }
 
-    /// A machine that comes up from a snapshot, if need be at the second or third attempt.
+    /// Restores a machine from a snapshot, with up to three attempts.
     async fn thawed(
         &self,
         slot: &Slot,
@@ -149,18 +149,18 @@ impl Vm {
         Err(anyhow::anyhow!("{name}: no machine was started").into())
     }
 
-    /// What the machines say of themselves, as it was when they were frozen; that is done if it was not yet.
+    /// Returns the machine info from when the machines were frozen, and makes the snapshot if there is none yet.
     ///
     /// # Errors
-    /// As for [`Vm::machine`].
+    /// See [`Vm::machine`].
     pub async fn facts(&self) -> Result<MachineInfo, ProvisionError> {
         Ok(self.snapshot().await?.manifest.facts.clone())
     }
 
-    /// A machine that is booted now, and is not frozen.
+    /// Boots a machine now, without a snapshot.
     ///
     /// # Errors
-    /// As for [`Vm::machine`].
+    /// Returns an error if it cannot be started, or does not come up.
     pub async fn boot(&self, name: &str) -> Result<Machine, ProvisionError> {
         self.booted(|| {
             let work = MachineDir::make(&self.context, name)?;
@@ -170,7 +170,7 @@ impl Vm {
         .await
     }
 
-    /// Boots a machine where `prepare` says; once more where QEMU crashes.
+    /// Boots a machine with what `prepare` returns; again if QEMU crashes.
     pub(super) async fn booted(
         &self,
         prepare: impl Fn() -> anyhow::Result<(MachineDir, PathBuf, Memory)>,
@@ -182,7 +182,7 @@ impl Vm {
             match Box::pin(boot(self, work, &files, ram)).await {
                 Err(ProvisionError::Boot(failed)) if failed.crashed && crash < CRASHES => {
                     self.context.progress.say(format!("{}: {}: starting it again", failed.machine, failed.detail));
-                    // Its console is evidence, and the next one would be added to it.
+                    // Its console is evidence, and the next machine's would be appended to it.
                     let kept = failed.console.with_extension(format!("crash-{crash}.log"));
                     fs::rename(&failed.console, kept).context("a console cannot be kept")?;
                 }
@@ -191,12 +191,12 @@ impl Vm {
         }
     }
 
-    /// What one machine takes of this host's memory, at most.
+    /// Returns how much of this host's memory one machine takes at most.
     pub fn takes(&self) -> Bytes {
         self.definition.takes(self.arch)
     }
 
-    /// The guest's memory in MiB.
+    /// Returns the guest's memory in MiB.
     pub(super) fn memory(&self) -> u64 {
         self.definition.guest_memory(self.arch)
     }
@@ -214,18 +214,18 @@ impl Vm {
         }
     }
 
-    /// What a machine says of itself, and what its host knows of it.
+    /// Adds what the host knows to what a machine reports about itself.
     pub(super) fn completed(&self, facts: MachineInfo) -> MachineInfo {
         MachineInfo { qemu: Some(self.qemu.version.clone()), image: Some(self.image.manifest.key.clone()), ..facts }
     }
 
-    /// The snapshot that all machines come of.
+    /// Returns the snapshot that all machines are restored from.
     async fn snapshot(&self) -> Result<Arc<Snapshot>, ProvisionError> {
         held(&self.frozen, &async || Box::pin(Snapshot::provide(self)).await).await
     }
 }
 
-/// The snapshot in a slot, found whole or made when it is first asked for.
+/// Returns the snapshot in a slot; finds or makes it when it is first requested.
 async fn held(
     slot: &Slot,
     provide: &impl AsyncFn() -> Result<Snapshot, ProvisionError>,
@@ -239,7 +239,7 @@ async fn held(
     Ok(snapshot)
 }
 
-/// Gives up a snapshot from which no machine comes up, unless somebody has already.
+/// Discards a snapshot from which no machine comes up, unless that has been done already.
 async fn renounce(slot: &Slot, snapshot: &Arc<Snapshot>) {
     let mut held = slot.lock().await;
     if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, snapshot)) {

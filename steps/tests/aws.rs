@@ -1,4 +1,4 @@
-//! The cloud, against a stand-in that fails on demand.
+//! Tests of AWS on a fake server that fails on demand.
 
 #[path = "aws/doctor.rs"]
 mod doctor;

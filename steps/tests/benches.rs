@@ -1,10 +1,10 @@
-//! What `assay bench` says of itself: the cheap parts of it, and what is wrong with its arguments and surroundings.
+//! Tests the cheap parts of `assay bench`, and its errors about wrong arguments and surroundings.
 
 use serde_json::Value;
 
 use crate::{Project, told};
 
-/// The names of what a part measures.
+/// Returns the names of the quantities that a part measures.
 fn names(project: &Project, arguments: &[&str]) -> Vec<String> {
     let said: Value = serde_json::from_str(&told(&mut project.assay(arguments), 0, &[])).unwrap();
     assert!(said.as_object().unwrap().values().all(|value| value.as_f64().unwrap() > 0.0), "{said}");

@@ -1,4 +1,4 @@
-//! What a run leaves, in the hands of somebody else: verified, reported again, signed; and without a secret in it.
+//! What a run leaves, as its recipient uses it: verified, reported again, signed; and without a secret in it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{Project, told};
 
-/// A run of claims that need no machine, whole and sealed.
+/// Runs claims that need no machine, and returns the sealed bundle.
 fn run(project: &Project, more: &[&str]) -> PathBuf {
     let arguments = [&["--tags", "@A8-4", "--evidence", "run"], more].concat();
     told(&mut project.e2e(&arguments), 0, &["1 hold, 0 fail"]);
@@ -31,7 +31,7 @@ fn a_run_is_verified_and_what_was_changed_is_named() {
     let agrees = ["as SHA256SUMS has them", "comes of the", "features/", "this image and this commit", "not signed"];
     told(&mut project.assay(&["verify", "run"]), 0, &agrees);
     told(&mut project.assay(&["report", "run"]), 0, &["as they were, to the byte"]);
-    // Whoever was given the bundle has nothing else: neither the project nor a home.
+    // The recipient of the bundle has nothing else: neither the project nor a home.
     let mut stranger = project.assay(&["verify", "run"]);
     told(
         stranger.env("ASSAY_ROOT", "/nowhere").env_remove("ASSAY_CACHE").env_remove("HOME"),
@@ -97,7 +97,7 @@ fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
         &["features is not the whole folder of a run", "verdicts.json"],
     );
     told(&mut project.assay(&["verify", "features"]), 1, &["SHA256SUMS: there is none", "nothing can be judged again"]);
-    // As a run that is killed leaves it: neither ended nor sealed.
+    // As a killed run leaves it: neither ended nor sealed.
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
     told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not come to its end", "not sealed"]);
     assert!(project.path("fixtures/selfcheck/junit.xml").exists());
@@ -138,7 +138,7 @@ fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
 fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
     let project = Project::new();
     let folder = project.path("fixtures/selfcheck");
-    // Neither ended nor sealed: nobody has to read all of a log of 10 GB for its checksum.
+    // Neither ended nor sealed: nothing has to read a whole log of 10 GB for its checksum.
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
     fs::File::create(folder.join("console.log")).unwrap().set_len(10 << 30).unwrap();
     fs::write(folder.join("spare-1.console.log"), b"\xff<script>alert(1)</script>\x1b[31m").unwrap();
@@ -155,7 +155,7 @@ fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
     told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "evidence of it, and it is not there"]);
 }
 
-/// Each kind of secret, put together here so that no scanner takes it for a real one: a name for it, how it stands in
+/// Returns each kind of secret, assembled here so that no scanner takes it for a real one: its name, how it appears in
 /// a text, and what must not be found.
 fn secrets() -> Vec<(&'static str, String, String)> {
     let jwt = ["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NSJ9", "c2lnbmF0dXJlLXBhcnQ"].join(".");
@@ -182,7 +182,7 @@ fn secrets() -> Vec<(&'static str, String, String)> {
     ]
 }
 
-/// Variables that hold secrets, whatever these look like.
+/// Variables that hold secrets, whatever their values look like.
 const VARIABLES: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "plantedvariable/one+1"),
     ("GITHUB_TOKEN", "plantedvariable two\"2"),
@@ -207,7 +207,7 @@ fn a_secret_in_the_environment_the_output_or_an_error_reaches_no_file_of_the_bun
         let path = project.only(&[]);
         let variables: String = VARIABLES.iter().map(|(name, _)| format!("echo \"saw ${name}\"; ")).collect();
         let text = project.path("planted");
-        // The control of A5-5 asks the host's runc for its version; this one tells all it knows, on both streams.
+        // The control of A5-5 asks the host's runc for its version; this fake prints every secret, on both streams.
         let script = format!(
             "#!/bin/sh\ntell() {{ echo version; {variables} cat {}; }}\ntell; tell >&2; exit {status}\n",
             text.display()
@@ -229,7 +229,7 @@ fn a_secret_in_the_environment_the_output_or_an_error_reaches_no_file_of_the_bun
             assert!(!text.contains("plantedvariable"), "a variable's value is in {}", file.display());
             seen += &text;
         }
-        // What was printed did come to the bundle, or this test would say nothing.
+        // What was printed did reach the bundle; otherwise this test would show nothing.
         assert!(seen.contains("saw [redacted]"), "{seen}");
         assert!(seen.matches("[redacted]").count() > secrets().len(), "each was there, and was replaced");
     }

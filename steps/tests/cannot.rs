@@ -1,4 +1,4 @@
-//! What a target cannot do is told with the doctor who knows more, and once.
+//! What a target cannot do is reported once, with the doctor that diagnoses it.
 
 use crate::{Project, told};
 

@@ -1,4 +1,4 @@
-//! What people type, and what they are told: the real programs, with neither a machine nor a network.
+//! What users type, and what they read: the real programs, with neither a machine nor a network.
 
 mod benches;
 mod bundles;
@@ -21,12 +21,12 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Where this project's own files are.
+/// The folder of this project's own files.
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
-/// A program that takes longer hangs; a busy host is slow, which is no fault of the program.
+/// A program that takes longer hangs; a busy host is slow, which is not the program's fault.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A copy of the project's files in a folder of the test's own, with an empty cache beside it.
+/// A copy of the project's files in a folder for one test, with an empty cache beside it.
 struct Project(TempDir);
 
 impl Project {
@@ -42,7 +42,7 @@ impl Project {
         self.0.path().join(name)
     }
 
-    /// Changes one thing in one of the files.
+    /// Replaces the first occurrence of a text in one of the files.
     fn change(&self, name: &str, from: &str, to: &str) {
         let text = fs::read_to_string(self.path(name)).unwrap();
         assert!(text.contains(from), "{name} has no {from:?}");
@@ -69,8 +69,8 @@ impl Project {
         self.program(Path::new(env!("CARGO_BIN_EXE_assay")), arguments)
     }
 
-    /// A `PATH` that has these programs and no others. What they do does not matter: nothing comes so far as to
-    /// start them.
+    /// Returns a `PATH` that has these programs and no others. What they do does not matter, because none of them is
+    /// started.
     fn only(&self, programs: &[&str]) -> PathBuf {
         let folder = self.path("bin");
         let _ = fs::remove_dir_all(&folder);
@@ -83,7 +83,7 @@ impl Project {
     }
 }
 
-/// However a program ended, nothing of it is left outside its folder of evidence.
+/// However a program ended, it leaves nothing outside its folder of evidence.
 impl Drop for Project {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -109,7 +109,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Asserts how a program ended and that it said all of this; gives what it printed.
+/// Asserts how a program ended and that it printed all these texts, and returns its standard output.
 fn told(command: &mut Command, code: i32, texts: &[&str]) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
@@ -148,7 +148,7 @@ fn a_wrong_target_is_told_which_there_are() {
 #[test]
 fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
     let project = Project::new();
-    // A port of this test's own, on which nobody listens.
+    // A port on which nothing listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let target = format!("ssh://nobody@127.0.0.1:{port}");
     for more in [&["--plan"][..], &[]] {
@@ -291,7 +291,7 @@ fn a_missing_tool_is_told_at_once_with_its_remedy() {
     without(&machine, &["--tags", "@A3-1"], "podman");
     without(&machine, &["--tags", "@A4-2"], "podman");
     without(&[], &["--tags", "@A8-4", "--image", "localhost/hello:1"], "podman");
-    // The control of an arm64 claim is a machine of another architecture.
+    // The control of an arm64 claim needs a machine of another architecture.
     let foreign = |tags: &str, missing: &str| {
         let mut run = project.e2e(&["--target", "vm:arm64", "--tags", tags]);
         told(run.env("PATH", project.only(&["podman"])), 3, &[&format!("e2e: {missing} is not installed: ci/setup")]);

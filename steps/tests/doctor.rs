@@ -1,4 +1,4 @@
-//! What a host lacks, told by a doctor who starts every program: here they are fakes that say what a test wants.
+//! What a host lacks, reported by a doctor that starts every program: here they are fakes that print what a test needs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::{Project, qemu, told};
 
-/// Programs that say and do the least that makes a host fit; what the tests lack is left out or replaced.
+/// Programs that print and do just enough for the host to be fit; tests leave out or replace some of them.
 const FIT: [(&str, &str); 18] = [
-    // Compiles, as far as anybody can see: what comes after -o is there afterwards.
+    // Appears to compile: the file after -o exists afterwards.
     (
         "rustc",
         "case $1 in --version) echo 'rustc 1.95.0 (x 2026-01-01)';; esac\nwhile [ $# -gt 0 ]; do [ \"$1\" = -o ] && : >\"$2\"; shift; done",
@@ -35,7 +35,7 @@ const FIT: [(&str, &str); 18] = [
     ("arch-test", "exit 0"),
 ];
 
-/// A `PATH` of fakes, without one of them.
+/// Returns a `PATH` of fakes, without one of them.
 fn without(project: &Project, missing: &str) -> PathBuf {
     let folder = project.only(&[]);
     FIT.iter().filter(|(name, _)| *name != missing).for_each(|(name, script)| replace(&folder, name, script));
@@ -47,7 +47,7 @@ fn replace(folder: &std::path::Path, name: &str, script: &str) {
     fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// What a doctor says of one thing, as an object.
+/// Returns one of the doctor's checks as an object.
 fn check(project: &Project, path: &PathBuf, name: &str) -> Value {
     let (_, diagnosis) = examined(project, path, "vm");
     found(&diagnosis, name)
@@ -58,7 +58,7 @@ fn found(diagnosis: &Value, name: &str) -> Value {
     checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no {name} in {diagnosis}")).clone()
 }
 
-/// The exit status and the object; no mirror is asked that is not on this host.
+/// Returns the exit status and the diagnosis; no mirror outside this host is asked.
 fn examined(project: &Project, path: &PathBuf, target: &str) -> (i32, Value) {
     let mut command = project.assay(&["doctor", "--json", "--target", target]);
     command.env("PATH", path).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian");
@@ -220,7 +220,7 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
         (&"missing".into(), &"not in this build: nothing of AWS's was tried".into())
     );
     assert_eq!(sdk["remedy"], "`cargo run --features aws -- doctor --target ec2` tries that, too");
-    // The controls run on machines of this host, which asks AWS where it is.
+    // The controls run on machines of this host, which also asks AWS for its own address.
     assert_eq!(
         (&found(&diagnosis, "podman")["state"], &found(&diagnosis, qemu())["state"]),
         (&"ok".into(), &"ok".into())

@@ -1,4 +1,4 @@
-//! What editors are told of the project, and the one way in which features are laid out.
+//! The settings of editors for this project, and the one layout of features.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{PROJECT, Project, steps};
 
-/// The files that a pattern of the settings, such as `features/*.feature`, names.
+/// Returns the files that a pattern of the settings, such as `features/*.feature`, matches.
 fn matched(pattern: &Value) -> Vec<String> {
     let (folder, ending) = pattern.as_str().unwrap().split_once("/*").unwrap();
     let files = fs::read_dir(Path::new(PROJECT).join(folder)).unwrap().flatten();
@@ -32,9 +32,9 @@ fn the_cucumber_extension_is_told_of_our_features_steps_and_kinds_of_words() {
     }
 }
 
-/// What is not as Cucumber's own formatter lays a feature out, by line: two spaces for each level; one blank line before
-/// tags, before what has none, and between a description and the steps below it; in tables, columns as wide as their
-/// widest cell, with what begins with a digit on the right.
+/// Returns, by line, what differs from the layout of Cucumber's own formatter: two spaces for each level; one blank
+/// line before tags, before what has no tags, and between a description and the steps below it; in tables, columns as
+/// wide as their widest cell, with cells that begin with a digit on the right.
 pub fn mistakes(text: &str) -> Vec<(usize, String)> {
     let mut mistakes = Vec::new();
     let lines: Vec<&str> = text.lines().collect();
@@ -61,7 +61,7 @@ pub fn mistakes(text: &str) -> Vec<(usize, String)> {
         if !joined {
             wrong("needs a blank line before it".to_owned());
         }
-        // Tags stand where what they are of stands.
+        // Tags are indented like what they belong to.
         let of = |what: &str| {
             words.starts_with('@') && lines.get(index + 1).is_some_and(|next| next.trim().starts_with(what))
         };

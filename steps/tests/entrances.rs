@@ -1,5 +1,5 @@
-//! Entering a machine that somebody else runs, as its user would: over real OpenSSH servers, with a home folder of each
-//! test's own.
+//! Logging in to a remote machine as its user would: over real OpenSSH servers, with a separate home folder for each
+//! test.
 
 #[path = "entrances/hosts.rs"]
 mod hosts;
@@ -34,7 +34,7 @@ impl Home {
         Home(folder)
     }
 
-    /// One with an ed25519 key, and a server that lets it in and is known.
+    /// Creates one with an ed25519 key, and a server that accepts the key and is known.
     fn with_server(lines: &str) -> (Home, Sshd) {
         let home = Home::new();
         let key = home.key("id_ed25519");
@@ -47,7 +47,7 @@ impl Home {
         self.0.path().join(".ssh").join(name)
     }
 
-    /// Makes a key, and gives its public part.
+    /// Makes a key, and returns its public part.
     fn key(&self, name: &str) -> String {
         new_key(&self.path(name), "ed25519", "")
     }
@@ -61,7 +61,7 @@ impl Home {
         fs::write(self.path(name), old + text).unwrap();
     }
 
-    /// How to enter a host by its name in ssh_config.
+    /// Returns how to log in to a host by its name in ssh_config.
     fn alias(&self, host: &str) -> SshDestination {
         SshDestination {
             user: me(),
@@ -73,19 +73,19 @@ impl Home {
         }
     }
 
-    /// How to enter what listens on this port.
+    /// Returns how to log in to what listens on this port.
     fn port(&self, port: u16) -> SshDestination {
         SshDestination { port: Some(port), ..self.alias("127.0.0.1") }
     }
 }
 
-/// Enters, and gives a shell there.
+/// Logs in, and returns a shell there.
 async fn enter(entrance: &SshDestination) -> Shell {
     let ssh = Ssh::enter(entrance).await.unwrap_or_else(|error| panic!("{error}"));
     Shell::ssh(ssh, Arc::new(NoopObserver))
 }
 
-/// Why it cannot be entered.
+/// Returns the error of a login that must fail.
 async fn refusal(entrance: &SshDestination) -> String {
     match Ssh::enter(entrance).await {
         Ok(_) => panic!("{entrance:?} was entered"),
@@ -93,7 +93,7 @@ async fn refusal(entrance: &SshDestination) -> String {
     }
 }
 
-/// What a script prints there.
+/// Returns what a script prints there.
 async fn prints(shell: &Shell, text: &str) -> String {
     shell.read(&Command::new("sh").args(["-c", text])).await.unwrap_or_else(|error| panic!("{error:#}"))
 }

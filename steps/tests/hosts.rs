@@ -1,5 +1,5 @@
-//! Machines that somebody else runs: real ones, each with something about it that a run must see, say and survive. What
-//! is on such a machine afterwards is what was there before.
+//! Remote machines: real ones, each with something about it that a run must detect, report and survive. Afterwards,
+//! each machine is as it was before.
 
 #[path = "hosts/fish.rs"]
 mod fish;
@@ -12,10 +12,10 @@ mod program;
 use guest::{Guest, Verdicts};
 use inside::Compiler;
 
-/// One claim, which is quickly judged.
+/// One claim that is judged quickly.
 const QUICK: [&str; 2] = ["--tags", "@A10-1"];
 
-/// Asserts that a run of the suite on such a machine is refused with these words, at once, and leaves nothing.
+/// Asserts that a run of the suite on such a machine is rejected at once with these words, and leaves nothing.
 async fn refused(name: &str, change: &str, words: &[&str]) {
     let guest = Guest::on(name, change).await;
     let said = guest.run(&QUICK, 3).await;
@@ -26,7 +26,7 @@ async fn refused(name: &str, change: &str, words: &[&str]) {
     guest.unchanged(&[]).await;
 }
 
-/// In a namespace of its own the SSH server sees another `/sys/fs/cgroup`, or another first process.
+/// Runs the SSH server in a separate namespace, where it sees another `/sys/fs/cgroup` or another first process.
 fn server_in(namespaces: &str, change: &str) -> String {
     format!(
         "systemctl stop ssh.socket ssh.service; mkdir -p /run/sshd
@@ -44,7 +44,7 @@ async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
     guest.unchanged(&[]).await;
 }
 
-/// Asserts that each of two runs that judged a claim came to the same verdict on it, and that there are more than so many.
+/// Asserts that two runs agree on each claim that both judged, and that there are more than `more_than` such claims.
 fn same_verdicts(there: &Verdicts, here: &Verdicts, more_than: usize) {
     let both = there.iter().filter_map(|(claim, there)| Some((claim, there, here.get(claim)?)));
     let (same, other): (Vec<_>, Vec<_>) = both.partition(|(_, there, here)| there == here);
@@ -57,7 +57,7 @@ fn same_verdicts(there: &Verdicts, here: &Verdicts, more_than: usize) {
 async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
     let guest = Guest::on("whole", "").await;
     let there = guest.verdicts_there().await;
-    // Whatever becomes of the other run, this one was seen.
+    // Printed now, so that these verdicts are seen even if the other run fails.
     println!("{there:#?}");
     same_verdicts(&there, &guest.verdicts_here().await, 25);
     guest.unchanged(&[]).await;
@@ -67,7 +67,7 @@ async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
 #[ignore = "takes 25 minutes: ci/hosts --ignored"]
 async fn every_claim_that_the_podman_inside_judges_comes_to_the_same_verdict() {
     let mut guest = Guest::on_a_larger_one("whole-inside").await;
-    // First here: it puts the images of conventional containers into the cache, to be taken along.
+    // This host first: its run puts the images of conventional containers into the cache, from which they are copied.
     let here = guest.verdicts_here().await;
     guest.take_in_the_suite(Compiler::Real).await;
     println!("{}", guest.run_inside("-c 2").await);
@@ -75,10 +75,10 @@ async fn every_claim_that_the_podman_inside_judges_comes_to_the_same_verdict() {
     guest.unchanged(&BOOKS).await;
 }
 
-/// Lets the user's units end with the last login, and nothing of them is there before the run.
+/// Lets the user's units end with the last login, so that none of them exists before the run.
 const FLEETING: &str = "loginctl disable-linger guest; while [ -e /run/user/$(id -u guest) ]; do sleep 0.2; done";
 
-/// Where the suite is on the machine, and what its user's own Podman has, which ran the registry and keeps books of that.
+/// Where the suite is on the machine, and where its user's own Podman, which ran the registry, keeps records of that.
 const BOOKS: [&str; 5] = [
     "/opt/assay",
     "/home/guest/.local/share/containers",
@@ -87,7 +87,7 @@ const BOOKS: [&str; 5] = [
     "/run/user/1001/netns",
 ];
 
-/// Claims about the service, wherever the machine is.
+/// Claims about the service that any machine can judge.
 const SERVICE: &str = "@A6-1 or @A6-2 or @A6-3 or @A6-4 or @A10-1";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +127,7 @@ async fn another_key_is_not_let_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_nobody_listens_on_is_told() {
-    // QEMU takes the connection before it knows that.
+    // QEMU accepts the connection before it knows that.
     let words = "no SSH connection to 127.0.0.1:";
     refused("down", "systemctl stop ssh.socket ssh.service", &[words, "it hung up before its key was seen"]).await;
 }
@@ -215,7 +215,7 @@ async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
     assert!(said.contains("bringing linger, libwasmedge0, for the time of the run"), "{said}");
     assert!(said.contains("1 hold, 0 fail"), "{said}");
     guest.log_out().await;
-    // The package manager's own books, and what the linker makes of each library that comes or goes.
+    // The package manager's own records, and the linker's cache of the libraries that come and go.
     guest.unchanged(&["/var/lib/apt", "/var/lib/dpkg", "/var/cache", "/etc/ld.so.cache"]).await;
 }
 

@@ -1,4 +1,4 @@
-//! Several runs in one bundle: merged by `assay merge`, and made so by a run on several targets.
+//! Several runs in one bundle: merged by `assay merge`, or by a run on several targets.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{Project, told};
 
-/// A run of claims that need no machine on two targets, merged.
+/// Runs claims that need no machine on two targets, and returns the merged bundle.
 fn both(project: &Project) -> PathBuf {
     let arguments = ["--target=vm:amd64", "--tags", "@A8-4", "--target", "vm:arm64", "--evidence=both"];
     let said = [
@@ -44,7 +44,7 @@ fn several_targets_are_planned_one_after_the_other_and_each_once() {
     );
     let wrong = ["--target", "vm:amd64", "--target", "docker"];
     told(&mut project.e2e(&wrong), 2, &["e2e: \"docker\" is no target"]);
-    // What the second is asked for is no mistake about the first.
+    // An option for the second target is not a mistake about the first.
     let down = ["--target", "vm:amd64", "--target", "ssh://a@127.0.0.1:1", "--provision", "--plan"];
     told(&mut project.e2e(&down), 3, &["on vm:amd64:", "e2e: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
     let paid = ["--plan", "--target", "vm:amd64", "--target", "ec2", "--max-cost", "0.04", "--spot", "--tags", "@A6-4"];
@@ -156,7 +156,7 @@ fn the_worst_of_the_targets_is_the_exit_status_and_a_mistake_leaves_nothing() {
         1,
         &["a claim fails"],
     );
-    // Found out only when the run has begun: its folder goes again.
+    // This is found only after the run has begun: its folder is removed again.
     let path = project.only(&["podman"]);
     let image = format!("oci:{}", project.path("features").display());
     let mut wrong = project.e2e(&[&two[..4], &["--tags", "@A3-1", "--image", &image, "--evidence", "own"]].concat());
@@ -164,7 +164,7 @@ fn the_worst_of_the_targets_is_the_exit_status_and_a_mistake_leaves_nothing() {
     assert!(!project.path("own").exists());
 }
 
-/// Starts a run, interrupts it once it has said this, and gives its exit status and all that it said.
+/// Starts a run, interrupts it once it has printed a text, and returns its exit status and all its output.
 fn interrupted(project: &Project, arguments: &[&str], path: &str, until: &str) -> (Option<i32>, String) {
     let mut run = std::process::Command::new(crate::program::e2e());
     run.args(["--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "run"]).args(arguments);

@@ -1,4 +1,4 @@
-//! The folder of a workload of one's own: what `assay init` writes can be planned and run as it is.
+//! The folder of a workload of your own: what `assay init` writes can be planned and run as it is.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::editors::mistakes;
 use crate::{PROJECT, Project, told};
 
-/// The kinds of workloads there are, as people type them.
+/// The kinds of workloads, as users type them.
 const KINDS: [&[&str]; 3] = [
     &["--duration", "4s"],
     &["--service", "--output", "listening on 80", "--memory", "32MiB", "--cpu", "50%"],

@@ -1,4 +1,4 @@
-//! What a run in EC2 would make and cost, told without an account; and what is refused before anything is made.
+//! What a run in EC2 would make and cost, planned without an account; and what is rejected before anything is made.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::{Project, told};
 
-/// The program with nothing around it: no home, no credentials, no `PATH`.
+/// Runs the program with an empty environment: no home, no credentials, no `PATH`.
 fn bare<'a>(project: &Project, command: &'a mut Command) -> &'a mut Command {
     command.env_clear().env("ASSAY_ROOT", project.path("")).env("ASSAY_CACHE", project.path("cache"))
 }
 
-/// What a plan says before its scenarios.
+/// Returns what a plan prints before its scenarios.
 fn order(said: &str) -> &str {
     said.split_once("on ec2:\n").unwrap_or_else(|| panic!("{said}")).0
 }
@@ -37,7 +37,7 @@ fn ec2_is_planned_and_priced_without_an_account_and_without_its_sdk() {
     ];
     let whole = told(bare(&project, &mut project.assay(&["plan", "--target", "ec2"])), 0, &texts);
     assert!(whole.ends_with(" scenarios would run, 0 would not\n"), "{whole}");
-    // The features as they are may have steps that only another build has: what is selected here has none of those.
+    // The features may have steps that only another build has; the scenarios selected here have none of those.
     let one = ["--target", "ec2", "--plan", "--tags", "@A6-4"];
     let selected = told(bare(&project, &mut project.e2e(&one)), 0, &["     run  A6-4  "]);
     assert_eq!(order(&selected), order(&whole));
@@ -60,7 +60,7 @@ fn what_a_stand_in_for_aws_is_asked_is_planned_as_recorded() {
         let line = said.lines().find(|line| line.contains(&format!("  record  {claim:<5} ")));
         assert!(line.is_some_and(|line| line.ends_with(why)), "{claim}: {said}");
     }
-    // What stands in for AWS changes nothing of a virtual machine.
+    // The settings of a fake AWS change nothing for a virtual machine.
     let mut plan = project.assay(&["plan", "--target", "vm:arm64"]);
     let said = told(plan.env("ASSAY_EC2_SSH", "127.0.0.1:2222"), 0, &["(needs an AWS account: ci/e2e --target ec2)"]);
     assert!(!said.contains("stand-in"), "{said}");

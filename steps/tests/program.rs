@@ -1,4 +1,4 @@
-//! The e2e program.
+//! Finds the e2e program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// The e2e program. It is a test target, so only cargo knows where it is.
+/// Returns the path of the e2e program. It is a test target, so only cargo knows where it is.
 pub fn e2e() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! The steps that features may use: all of them are listed, and one that nobody wrote is told which was meant.
+//! The steps that features may use: all of them are listed, and an undefined one is reported with the nearest ones.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::{PROJECT, Project, told};
 
-/// What `--steps --json` says of the project as it is.
+/// Returns what `--steps --json` prints about the project as it is.
 pub fn catalogue(project: &Project) -> Value {
     serde_json::from_str(&told(&mut project.e2e(&["--steps", "--json"]), 0, &[])).unwrap()
 }
 
-/// The line of a file of the project that a place names.
+/// Returns the line of a project file that a place names.
 fn line_at(place: &Value) -> String {
     let (file, line) = place.as_str().unwrap().split_once(':').unwrap();
     let text = fs::read_to_string(Path::new(PROJECT).join(file)).unwrap();
@@ -75,7 +75,7 @@ fn a_step_is_listed_with_what_it_takes_an_example_and_its_uses() {
 #[test]
 fn both_programs_list_the_same_steps() {
     let project = Project::new();
-    // What it builds is built by now; what cargo needs of the surroundings it has.
+    // What it builds is built by now, and cargo has the environment that it needs.
     let mut assay = project.assay(&["steps"]);
     let listed = told(assay.timeout(std::time::Duration::from_secs(600)), 0, &[]);
     assert_eq!(listed, told(&mut project.e2e(&["--steps"]), 0, &[]));
@@ -103,7 +103,7 @@ fn a_step_that_nobody_wrote_is_told_with_the_nearest_that_somebody_did() {
         offered("Then it ended with results \"success\""),
         "did you mean \"Then it ended with result {string}\"?"
     );
-    // Its keyword is wrong; its value is of no kind that it takes.
+    // The keyword is wrong; the value has none of the types that the step takes.
     assert_eq!(offered("When it has 2 CPUs"), "did you mean \"Then it has {int} CPUs\"?");
     assert_eq!(offered("Then its peak memory is below 64"), "did you mean \"Then its peak memory is below {size}\"?");
     let several = offered("When the guest \"hog\" has run without limits");

@@ -1,4 +1,4 @@
-//! One question to the samples, and its answer.
+//! Judges all samples of a probe against a rule, with statistics.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,16 +9,16 @@ use crate::base::stats::{Interval, Summary};
 use crate::base::unit::Unit;
 use crate::measurement::{Sample, Value, catalogue};
 
-/// Where and when samples were to be taken: whatever is from elsewhere or from another time is no answer.
+/// Where and when samples must have been taken. Samples from elsewhere or from another time make a check inconclusive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// What was measured: a module, an image, one run of a workload.
     pub subject: String,
-    /// On which machine.
+    /// The machine.
     pub machine: String,
-    /// When it began.
+    /// When the measurement began.
     pub since: Timestamp,
-    /// When it was over.
+    /// When it ended.
     pub until: Timestamp,
 }
 
@@ -30,46 +30,46 @@ impl Source {
     }
 }
 
-/// One question to the samples: do all of these keep this rule?
+/// A question to samples: do all of them satisfy this rule?
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// Which probe's samples.
+    /// The probe whose samples are judged.
     pub probe: String,
-    /// The unit they must be in.
+    /// The unit that they must have.
     pub unit: Unit,
-    /// What they must satisfy.
+    /// The rule that they must satisfy.
     #[serde(flatten)]
     pub rule: Rule,
-    /// Where they must be from; each of these must have given at least one.
+    /// The allowed origins; each must have given at least one sample.
     pub sources: Vec<Source>,
-    /// Their numbers in `samples.jsonl`.
+    /// The samples' ids in `samples.jsonl`.
     pub samples: Vec<u64>,
 }
 
-/// Statistics of a check's samples, where they are numbers and more than one.
+/// Statistics of a check's samples, if they are numbers and more than one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// How many there are.
+    /// The number of samples.
     pub n: usize,
-    /// The smallest, in the check's unit; so below.
+    /// The smallest, in the check's unit, as the others below.
     pub min: f64,
-    /// The middle.
+    /// The median.
     pub median: f64,
     /// The largest.
     pub max: f64,
-    /// Where the true median lies, and with what confidence, whatever the distribution.
+    /// A distribution-free confidence interval of the median.
     pub interval: Option<Interval>,
-    /// The numbers of the samples that lie far from the rest; they are in all of the above.
+    /// The ids of samples far from the rest, which are included in all of the above.
     pub outliers: Vec<u64>,
 }
 
-/// A check with its answer.
+/// A check with its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
-    /// The question.
+    /// The check.
     #[serde(flatten)]
     pub check: Check,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Statistics of its samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ pub struct Judged {
 }
 
 impl Check {
-    /// Judges from the samples alone; those that are not the check's are ignored.
+    /// Judges from the samples alone, and ignores samples that are not the check's.
     pub fn judge(self, samples: &[Sample]) -> Judged {
         let mine: Vec<&Sample> =
             samples.iter().filter(|sample| sample.probe == self.probe && self.samples.contains(&sample.id)).collect();
@@ -89,7 +89,7 @@ impl Check {
         Judged { check: self, outcome, statistics }
     }
 
-    /// Why these samples answer nothing, if they do not.
+    /// Returns why these samples cannot be judged, if they cannot.
     fn doubt(&self, samples: &[&Sample]) -> Option<String> {
         let probe = &self.probe;
         let (found, wanted) = (samples.len(), self.samples.len());
@@ -121,7 +121,7 @@ impl Check {
         None
     }
 
-    /// Why a sample is none of this check's.
+    /// Explains why a sample does not belong to this check.
     fn stray(&self, sample: &Sample) -> String {
         let (subject, machine, at) = (&sample.subject, &sample.machine, sample.at);
         match self.sources.iter().find(|source| source.subject == *subject) {
@@ -172,19 +172,19 @@ impl Check {
 
     fn sentence(&self, worst: &Sample, statistics: Option<&Statistics>) -> String {
         let count = match statistics {
-            // Where all are the same, the middle says nothing new.
+            // If all are equal, the median adds nothing.
             Some(seen) if seen.min == seen.max => format!(" in all {}", seen.n),
             Some(seen) => format!(", worst of {} (median {})", seen.n, self.unit.show(seen.median)),
             None => String::new(),
         };
         let mut seen = self.rule.excerpt(&worst.value).show(self.unit);
         if self.unit == Unit::Times {
-            // A ratio says little without the two it is made of.
+            // A ratio says little without its two values.
             seen += &format!(" ({})", worst.raw);
         }
         let kept = self.rule.accepts(&worst.value) == Some(true);
         match &self.rule {
-            // The bound would only say the same again.
+            // The bound would repeat the value.
             Rule::Recorded => format!("{} is {seen}{count}", self.probe),
             Rule::Equals { .. } | Rule::Differs { .. } if kept => format!("{} is {seen}{count}", self.probe),
             rule => format!("{} is {seen}{count}; bound {}", self.probe, rule.show(self.unit)),

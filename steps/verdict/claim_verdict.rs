@@ -1,5 +1,5 @@
-//! From attempts at scenarios to what is said of a claim: its own checks, its controls, what was declared about it.
-//! Pure: the same evidence comes to the same conclusion, on any day, anywhere.
+//! Combines attempts at a claim's scenario, its controls and declared deviations into the claim's verdict. Pure: the
+//! same evidence gives the same verdict on any day and any machine.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -11,34 +11,34 @@ use crate::claims::plan::Decision;
 use crate::measurement::Sample;
 use crate::verdict::{Judged, Outcome, Verdict, declared, together};
 
-/// One step of a scenario, as it ran.
+/// A step of a scenario that was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its line in the feature file.
     pub line: usize,
     /// `Given`, `When`, `Then`, `And` or `But`.
     pub keyword: String,
-    /// What it says.
+    /// Its text.
     pub text: String,
     /// When it began.
     pub at: Timestamp,
-    /// How long it took, in seconds; `None` where it did not come to its end: the attempt's error says why.
+    /// How long it took, in seconds; `None` if it did not finish, for which the attempt's error gives the reason.
     pub seconds: Option<f64>,
-    /// How many of the attempt's checks it made; those of the steps before it come first.
+    /// How many of the attempt's checks it made; checks of earlier steps come first.
     pub checks: usize,
 }
 
-/// One attempt at a scenario: the checks it made, and what they came to.
+/// An attempt at a scenario: its checks and their outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// What it came to; for a control, what its check came to.
+    /// The combined outcome of the checks, for a control as well.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The unit of the outcome's value.
     pub unit: Option<Unit>,
     /// The error that ended it before its last step.
     pub error: Option<String>,
-    /// For a control: the reason for which the check is expected to say no.
+    /// For a control: the reason for which the check is expected to fail.
     pub because: Option<String>,
     /// The checks, in order.
     pub checks: Vec<Judged>,
@@ -46,20 +46,20 @@ pub struct Attempt {
     pub evidence: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// The steps that were begun, in order; none where the scenario could not begin.
+    /// The steps that were begun, in order; empty if the scenario could not begin.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// The numbers in `transcript.jsonl` of the commands that its subjects came of.
+    /// The numbers in `transcript.jsonl` of the commands that made its subjects.
     #[serde(default)]
     pub commands: Vec<u64>,
 }
 
 impl Attempt {
-    /// What checks come to, with the error that ended them, if one did.
+    /// Combines checks, with the error that ended them, if any.
     pub fn new(checks: Vec<Judged>, error: Option<String>) -> Attempt {
         let outcomes: Vec<&Outcome> = checks.iter().map(|judged| &judged.outcome).collect();
         let outcome = match (together(&outcomes), &error) {
-            // An error is never a failed claim; a check that failed before it is one.
+            // An error never makes a claim fail; a check that failed before it does.
             (judged, Some(error)) if judged.verdict != Verdict::Fails => {
                 Outcome { verdict: Verdict::Inconclusive, reason: error.clone(), value: None }
             }
@@ -71,25 +71,25 @@ impl Attempt {
         Attempt { outcome, unit, error, because: None, checks, evidence, seconds: 0.0, steps, commands }
     }
 
-    /// The same attempt, its checks made again on these samples and nothing else.
+    /// Repeats the attempt's checks on these samples and nothing else.
     pub fn again(&self, samples: &[Sample]) -> Attempt {
         let checks = self.checks.iter().map(|judged| judged.check.clone().judge(samples)).collect();
         let Attempt { outcome, unit, checks, .. } = Attempt::new(checks, self.error.clone());
         Attempt { outcome, unit, checks, ..self.clone() }
     }
 
-    /// Whether an error ended it that is none of its checks: nobody knows what it would have come to.
+    /// Returns whether an error ended it that no check accounts for, so that its outcome is unknown.
     pub fn broke_off(&self) -> bool {
         let unjudged = |judged: &Judged| judged.outcome.verdict == Verdict::Inconclusive;
         self.outcome.verdict == Verdict::Inconclusive && self.error.is_some() && !self.checks.iter().any(unjudged)
     }
 
-    /// How many samples its checks rest on.
+    /// Returns how many samples its checks use.
     pub fn samples(&self) -> usize {
         self.checks.iter().map(|judged| judged.check.samples.len()).sum()
     }
 
-    /// Of a control: whether the check said no, and for the reason that its scenario names.
+    /// Returns whether a control's check failed for the reason that its scenario names.
     fn refusal(&self) -> Refusal {
         let reason = &self.outcome.reason;
         let refused = self.checks.iter().find(|judged| judged.outcome.verdict == Verdict::Fails);
@@ -116,7 +116,7 @@ enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ControlVerdict {
-    /// The check refused the wrong subject, for the right reason.
+    /// The check rejected the wrong subject for the expected reason.
     Discriminates,
     /// The wrong subject passed.
     DoesNotDiscriminate,
@@ -124,7 +124,7 @@ pub enum ControlVerdict {
     None,
 }
 
-/// What is known of one control of a claim.
+/// The record of one control of a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlRecord {
     /// Its scenario.
@@ -135,14 +135,14 @@ pub struct ControlRecord {
     pub line: usize,
     /// Whether it was caught.
     pub verdict: ControlVerdict,
-    /// What was seen.
+    /// The reason for this verdict.
     pub reason: String,
-    /// Every attempt at it; none where it was not run.
+    /// Every attempt at it; empty if it was not run.
     pub attempts: Vec<Attempt>,
 }
 
 impl ControlRecord {
-    /// Weighs the attempts at a control.
+    /// Judges a control by its attempts.
     pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlRecord {
         let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().next_back() {
             None => (ControlVerdict::None, "not run".to_owned()),
@@ -159,7 +159,7 @@ impl ControlRecord {
         ControlRecord { scenario, feature, line, verdict, reason, attempts }
     }
 
-    /// Whether it was caught.
+    /// Returns whether it was caught.
     pub fn caught(&self) -> bool {
         self.verdict == ControlVerdict::Discriminates
     }
@@ -169,8 +169,8 @@ impl ControlRecord {
     }
 }
 
-/// What all attempts at a claim's own scenario come to. One that holds only when tried again is flaky, and so
-/// inconclusive; one that fails once has failed.
+/// Combines all attempts at a claim's own scenario. One that holds only on a retry is flaky, and so inconclusive;
+/// otherwise one failed attempt makes it fail.
 pub fn settle(attempts: &[Attempt]) -> Outcome {
     let [first, .., last] = attempts else {
         let never =
@@ -190,23 +190,23 @@ pub fn settle(attempts: &[Attempt]) -> Outcome {
     Outcome { reason: all, ..decisive.outcome.clone() }
 }
 
-/// All that is known of a claim.
+/// Everything that decides a claim's verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimInput<'a> {
-    /// What the plan decided for its scenario.
+    /// The plan's decision about its scenario.
     pub decision: &'a Decision,
     /// The attempts at its scenario.
     pub attempts: &'a [Attempt],
-    /// Its controls that were to be run.
+    /// Its controls that should have run.
     pub controls: &'a [ControlRecord],
-    /// What was declared about it on this platform.
+    /// The deviations that are declared for it on this platform.
     pub deviations: &'a [Deviation],
-    /// The day of the run, by which a declaration may have expired.
+    /// The day of the run, on which a declaration may have expired.
     pub on: Date,
 }
 
 impl ClaimInput<'_> {
-    /// What is to be said of the claim, and why.
+    /// Returns the claim's verdict and its reason.
     pub fn conclude(&self) -> (Verdict, String) {
         let settled = settle(self.attempts);
         let (verdict, reason) = match self.decision {
@@ -222,7 +222,7 @@ impl ClaimInput<'_> {
         (verdict, said.map(|said| format!("{reason}; {said}")).unwrap_or(reason))
     }
 
-    /// One wrong subject that passes is enough to say that the check does not discriminate.
+    /// Applies the controls: one wrong subject that passes shows that the check does not discriminate.
     fn in_the_light_of_controls(&self, settled: Outcome) -> (Verdict, String) {
         let Outcome { verdict: Verdict::Holds, reason, .. } = settled else { return (settled.verdict, settled.reason) };
         let those = |verdict: ControlVerdict| self.controls.iter().filter(move |control| control.verdict == verdict);

@@ -1,4 +1,4 @@
-//! What declared deviations make of verdicts. Pure.
+//! Applies declared deviations, and finds wrong ones. Pure.
 
 use jiff::civil::Date;
 
@@ -6,8 +6,8 @@ use crate::claims::deviation::{Deviation, Deviations};
 use crate::claims::register::ClaimId;
 use crate::verdict::Verdict;
 
-/// What is wrong with the declarations about a claim beyond what its verdict says: those that have expired though
-/// they are about another platform, and those that its known deviation does not need.
+/// Lists problems with a claim's declarations that its verdict does not show: those that have expired although they are
+/// for another platform, and those that its known deviation does not use.
 pub fn problems_of(
     deviations: &Deviations,
     claim: ClaimId,
@@ -28,8 +28,7 @@ pub fn problems_of(
     problems
 }
 
-/// What becomes of a verdict under what is declared about its claim here: the verdict to show, and what is to be added
-/// to its reason.
+/// Applies the declarations about a claim to its verdict. Returns the new verdict, and a text to add to its reason.
 pub fn apply(verdict: Verdict, reason: &str, applying: &[Deviation], on: Date) -> (Verdict, Option<String>) {
     let Some(first) = applying.first() else { return (verdict, None) };
     let said = match (verdict, applying.iter().find(|deviation| deviation.matches(reason))) {

@@ -1,68 +1,68 @@
-//! What every sample of a check must satisfy.
+//! Compares values with bounds.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
 use crate::measurement::Value;
 
-/// What every sample of a check must satisfy.
+/// A condition that every sample of a check must satisfy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "kebab-case")]
 pub enum Rule {
     /// Less than the bound.
     Below {
-        /// In the check's unit.
+        /// The bound, in the check's unit.
         bound: f64,
     },
     /// The bound or less.
     AtMost {
-        /// In the check's unit.
+        /// The bound, in the check's unit.
         bound: f64,
     },
     /// The bound or more.
     AtLeast {
-        /// In the check's unit.
+        /// The bound, in the check's unit.
         bound: f64,
     },
     /// From `low` to `high`, both included.
     Between {
-        /// In the check's unit.
+        /// The lower bound, in the check's unit.
         low: f64,
-        /// In the check's unit.
+        /// The upper bound, in the check's unit.
         high: f64,
     },
-    /// Exactly this.
+    /// Equal to this value.
     Equals {
         /// A number in the check's unit, or a text.
         value: Value,
     },
-    /// Anything but this.
+    /// Different from this value.
     Differs {
         /// A number in the check's unit, or a text.
         value: Value,
     },
-    /// A version, such as `5.4.2`, that is this one or newer.
+    /// A version, such as `5.4.2`, that is equal to this one or newer.
     AtLeastVersion {
-        /// As in `4.9`.
+        /// The version, such as `4.9`.
         version: String,
     },
-    /// A text that has this in it.
+    /// A text that contains this one.
     Contains {
-        /// The part.
+        /// The text to find.
         text: String,
     },
-    /// An address of this shape: as many parts between slashes, the same ones but for `*`, which is any name of lower-case
-    /// letters, digits and, between them, `.`, `_` and `-`.
+    /// An address of this shape, with the same parts between slashes; `*` stands for any name of lower-case letters,
+    /// digits and, inside it, `.`, `_` and `-`.
     Shape {
-        /// As in `public.ecr.aws/*/*`.
+        /// The shape, such as `public.ecr.aws/*/*`.
         shape: String,
     },
-    /// Nothing: the value is reported, the claim promises no bound.
+    /// No bound: the value is only reported.
     Recorded,
 }
 
 impl Rule {
-    /// The bound as people write it.
+    /// Formats the bound for people.
     pub fn show(&self, unit: Unit) -> String {
         match self {
             Rule::Below { bound } => format!("< {}", unit.show(*bound)),
@@ -78,9 +78,9 @@ impl Rule {
         }
     }
 
-    /// Values just beyond the rule, none where nothing can break it: what a check must never accept.
+    /// Returns values that just break the rule, which a check must never accept. Empty if nothing can break it.
     pub fn broken_by(&self, unit: Unit) -> Vec<Value> {
-        // Nothing is smaller than one byte, or one of what is counted.
+        // The smallest step is one byte or one item.
         let step = |bound: f64| match unit {
             Unit::Bytes | Unit::Count => 1.0,
             _ => bound.abs().max(1.0) * 1e-6,
@@ -105,7 +105,7 @@ impl Rule {
         }
     }
 
-    /// Whether a value satisfies the rule; `None` where the two cannot be compared.
+    /// Returns whether a value satisfies the rule, or `None` if the two cannot be compared.
     pub fn accepts(&self, value: &Value) -> Option<bool> {
         Some(match (self, value) {
             (Rule::Below { bound }, Value::Number(number)) => number < bound,
@@ -122,8 +122,8 @@ impl Rule {
         })
     }
 
-    /// The part of a text of several lines that says what the rule asks for, or how much there is that does not: nobody
-    /// wants to read all of a log in a sentence.
+    /// Shortens a text of several lines for a sentence: to the line that contains what the rule wants, or to the last
+    /// line and the number of lines.
     pub(super) fn excerpt(&self, value: &Value) -> Value {
         match (self, value) {
             (Rule::Contains { text }, Value::Text(seen)) if seen.contains('\n') => {
@@ -136,7 +136,7 @@ impl Rule {
         }
     }
 
-    /// Whether `a` is nearer to breaking the rule than `b`.
+    /// Returns whether `a` is closer to breaking the rule than `b`.
     pub(super) fn worse(&self, a: f64, b: f64) -> bool {
         match self {
             Rule::AtLeast { .. } => a < b,
@@ -146,13 +146,13 @@ impl Rule {
     }
 }
 
-/// The numbers of a version, `4.9.3+ds1` being 4, 9, 3.
+/// Parses the numbers of a version: `4.9.3+ds1` gives 4, 9 and 3.
 fn version(text: &str) -> Option<Vec<u64>> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text[..end].trim_end_matches('.').split('.').map(|part| part.parse().ok()).collect()
 }
 
-/// Whether an address has this shape.
+/// Returns whether an address has this shape.
 fn shaped(shape: &str, seen: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let name = |part: &str| {

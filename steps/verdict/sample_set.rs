@@ -1,24 +1,24 @@
-//! What checks are about: the samples of one thing, and where they were to be taken.
+//! Holds the samples of one subject, and where they should come from.
 
 use crate::base::unit::Unit;
 use crate::measurement::Sample;
 use crate::verdict::{Check, Judged, Rule, Source};
 
-/// What is put to the proof: its samples, and the files of the run they were read from.
+/// The samples of a subject, with the files that they were read from.
 #[derive(Clone, Debug, Default)]
 pub struct SampleSet {
     /// The samples.
     pub samples: Vec<Sample>,
-    /// Where they are from: each of these was to give some.
+    /// The expected origins; each must have given at least one sample.
     pub sources: Vec<Source>,
-    /// Relative to the folder of the run.
+    /// The files, relative to the folder of the run.
     pub files: Vec<String>,
-    /// The numbers in the transcript of the commands it came of.
+    /// The numbers in the transcript of the commands that made the subject.
     pub commands: Vec<u64>,
 }
 
 impl SampleSet {
-    /// Takes in another subject: what is said is then said of both.
+    /// Adds another set, so that checks then cover both.
     pub fn extend(&mut self, other: SampleSet) {
         self.samples.extend(other.samples);
         self.sources.extend(other.sources);
@@ -26,8 +26,8 @@ impl SampleSet {
         self.commands.extend(other.commands);
     }
 
-    /// Asks all samples of a probe whether they keep a rule. Where there is none, in another unit, of another place or
-    /// time, or none of a source that was to give one, the answer is inconclusive.
+    /// Judges all samples of a probe against a rule. The result is inconclusive if there are none, if one has another
+    /// unit, origin or time, or if a source gave none.
     pub fn check(&self, probe: &str, unit: Unit, rule: Rule) -> Judged {
         let mine = self.samples.iter().filter(|sample| sample.probe == probe).map(|sample| sample.id).collect();
         let check = Check { probe: probe.to_owned(), unit, rule, sources: self.sources.clone(), samples: mine };

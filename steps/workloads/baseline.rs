@@ -1,5 +1,5 @@
-//! Conventional containers, to be put beside the workload: Debian's own packages as container images, made as slim
-//! images are made, with no public registry that might refuse. Made once, and kept for later runs.
+//! Makes conventional container images to compare with the workload, from Debian's packages, as slim images are made,
+//! so that no public registry can refuse. They are made once and kept for later runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,26 +19,26 @@ use crate::workloads::{BuildDir, Image};
 const MAKE: &str = include_str!("../../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../../fixtures/conventional/hello.py");
 
-/// What the packages are of.
+/// The distribution of the packages.
 const DISTRIBUTION: Distribution = Distribution::Debian13;
 
-/// Through qemu-user on a busy host.
+/// Long enough for qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// What is in a conventional container.
+/// The program in a conventional container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Program {
-    /// The message broker, as it comes.
+    /// The message broker, without changes.
     Mosquitto,
     /// Python with its standard library and a program that does what the annex's workload does.
     Python,
 }
 
 impl Program {
-    /// All there are.
+    /// All programs.
     pub const ALL: [Program; 2] = [Program::Mosquitto, Program::Python];
 
-    /// Its name in samples and images.
+    /// Returns its name in samples and images.
     pub fn name(self) -> &'static str {
         match self {
             Program::Mosquitto => "mosquitto",
@@ -53,7 +53,7 @@ impl Program {
         }
     }
 
-    /// The file that is put at `/`: its name and what it holds.
+    /// Returns the name and contents of the file that is put at `/`.
     fn file(self) -> Option<(&'static str, &'static str)> {
         match self {
             Program::Mosquitto => None,
@@ -68,7 +68,7 @@ impl Program {
         }
     }
 
-    /// What its image is kept under: another one wherever anything that goes into it is another.
+    /// Returns the cache key of its image, which changes with everything that goes into it.
     fn key(self, suite: &str, arch: Arch) -> String {
         let file = self.file().map_or("", |(_, text)| text);
         let all = [&[MAKE, self.package(), file, suite, arch.debian()], self.command()].concat();
@@ -76,13 +76,13 @@ impl Program {
     }
 }
 
-/// How a reference begins that asks for an image made of Debian's package, as `debian-package:mosquitto`.
+/// The prefix of references to images of Debian packages, such as `debian-package:mosquitto`.
 const SCHEME: &str = "debian-package:";
 
-/// The program of which an image is to be made, if that is what a reference asks for.
+/// Returns the program of such a reference, or `None` for any other reference.
 ///
 /// # Errors
-/// There is no such program.
+/// The inner result is an error if the program is not known.
 pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     let name = reference.strip_prefix(SCHEME)?;
     let known = Program::ALL.into_iter().find(|program| program.name() == name);
@@ -93,15 +93,15 @@ pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     )
 }
 
-/// Looks whether there can be an image by this reference: one of a Debian package, or one that [`Image::look_for`] knows.
+/// Checks whether an image could exist: one of a Debian package, or one that [`Image::look_for`] accepts.
 ///
 /// # Errors
-/// There is none; the error says what is.
+/// Returns an error that says what is wrong if it cannot.
 pub fn look_for(reference: &str) -> anyhow::Result<()> {
     named(reference).map_or_else(|| Image::look_for(reference), |program| program.map(drop))
 }
 
-/// The file in which the image of a conventional container is kept, once there is one.
+/// Returns the file in which a program's image is kept.
 pub fn kept(cache: &Path, arch: Arch, program: Program) -> PathBuf {
     folder(cache).join(format!("{}.tar", program.key(DISTRIBUTION.suite(), arch)))
 }
@@ -110,10 +110,10 @@ fn folder(cache: &Path) -> PathBuf {
     cache.join("containers")
 }
 
-/// The image of a conventional container for machines of this architecture: kept by an earlier run, else made now.
+/// Returns the image of a program for this architecture, which is made unless an earlier run kept it.
 ///
 /// # Errors
-/// Where it cannot be made or loaded.
+/// Returns an error if it cannot be made or loaded.
 pub async fn image(
     build_dir: &BuildDir,
     settings: &Settings,
@@ -150,7 +150,7 @@ async fn make(
         given = room.join(name);
         fs::write(&given, text).with_context(|| format!("cannot write {}", given.display()))?;
     }
-    // Whoever makes it at the same time has another run's id; what is half made goes with the run.
+    // A run that makes it at the same time has another id; a partial file is removed with its run.
     let part = kept.with_extension(format!("{}.part", build_dir.run));
     build_dir.cleanup.take(Resource::Path { path: part.clone() })?;
     let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());

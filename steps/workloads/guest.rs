@@ -1,4 +1,4 @@
-//! Building a guest: from a clean copy of its source, with nothing of the caller's environment that could change it.
+//! Builds a guest from a clean copy of its source, without variables of the caller that could change the result.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,8 @@ use anyhow::{Context, ensure};
 use super::{BuildDir, Module, text};
 use crate::exec::command::{Command, Status};
 
-/// The whole of the build, so that it can be repeated by hand. Cargo's own settings from outside (flags, wrappers,
-/// profiles, the toolchain of an outer `cargo test`) are dropped; where its home is and how it reaches its registry
-/// is not.
+/// The whole build, so that it can be repeated by hand. Drops the caller's Cargo settings (flags, wrappers, profiles,
+/// the toolchain of an outer `cargo test`), but keeps Cargo's home and its access to the registry.
 const SCRIPT: &str = r#"set -eu
 cd "$1/guest"
 for name in $(env | sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p'); do
@@ -25,29 +24,29 @@ rustc --version
 exec cargo build --release --locked --target wasm32-wasip1 --manifest-path Cargo.toml --package "$2" --target-dir "$1/target"
 "#;
 
-/// How long a guest may take to build, a toolchain's download included.
+/// The time limit of a guest's build, including the download of a toolchain.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
-/// How a build of a guest ended, whatever its end.
+/// The result of a guest's build, successful or not.
 #[derive(Clone, Debug)]
 pub struct Build {
-    /// How cargo ended.
+    /// Cargo's exit status.
     pub status: Status,
-    /// What cargo and the compiler said.
+    /// The output of Cargo and the compiler.
     pub stderr: String,
-    /// The compiler, as it names itself.
+    /// The compiler's version line.
     pub rustc: String,
     /// How long it took.
     pub wall: Duration,
-    /// Every `.wasm` file that lies directly in the release folder, by name.
+    /// Every `.wasm` file directly in the release folder, sorted by name.
     pub modules: Vec<Module>,
 }
 
 impl Build {
-    /// The one module of a build that went well.
+    /// Returns the only module of a successful build.
     ///
     /// # Errors
-    /// Where the build failed or left none or several.
+    /// Returns an error if the build failed or left no module or several.
     pub fn module(self) -> anyhow::Result<Module> {
         let said = crate::exec::command::tail(&self.stderr, 6);
         ensure!(self.status == Status::Code(0), "the guest's build ended with {}: {said}", self.status);
@@ -63,8 +62,8 @@ impl Build {
 /// Builds the guest `name` from a fresh copy of the project's `guest/`.
 ///
 /// # Errors
-/// Where there is no such guest, its source cannot be copied, or no compiler says its name: then nothing was judged. That
-/// the guest does not compile is no error here.
+/// Returns an error if there is no such guest, its source cannot be copied, or no compiler runs, because then nothing
+/// was tested. A guest that does not compile is not an error here.
 pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Result<Build> {
     let source = root.join("guest");
     let manifest = source.join(name).join("Cargo.toml");
@@ -95,7 +94,7 @@ pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Res
     })
 }
 
-/// Copies a folder without what builds have left in it.
+/// Copies a folder, without the `target` folders of earlier builds.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

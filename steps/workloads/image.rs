@@ -1,4 +1,4 @@
-//! The workload as an image: built as the annex builds it, or given from outside.
+//! Builds the workload's image as the annex does, or loads a given one.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,19 +16,19 @@ pub const PLATFORM: &str = "wasi/wasm";
 /// The annotation of the annex's image.
 pub const ANNOTATION: &str = "module.wasm.image/variant=compat";
 
-/// How long a pull may take.
+/// The time limit of a pull.
 pub(crate) const PULL_LIMIT: Duration = Duration::from_secs(600);
 
 const CONTAINERFILE: &str = include_str!("../../fixtures/images/Containerfile");
 
-/// How an image is built. The default is the annex's way; anything else makes a control.
+/// How an image is built. The default is the annex's way; changes are for controls.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The platform it is declared for.
+    /// The platform that it is declared for.
     pub platform: String,
     /// The annotation of its manifest.
     pub annotation: Option<String>,
-    /// Another file that is put beside the module: its name and what it holds.
+    /// The name and contents of another file to add beside the module.
     pub extra: Option<(String, Vec<u8>)>,
 }
 
@@ -38,12 +38,12 @@ impl Default for Recipe {
     }
 }
 
-/// An image, held twice: in a Podman storage of its own and, as it would be transferred, in an OCI layout.
+/// An image, stored twice: in its own Podman storage and, as it would be transferred, in an OCI layout.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Its name in its storage, the same on every machine it is loaded on.
+    /// Its name in its storage, and on every machine that loads it.
     pub reference: String,
-    /// What it is.
+    /// Its OCI layout.
     pub layout: Layout,
     storage: Storage,
 }
@@ -51,17 +51,17 @@ pub struct Image {
 /// The size of an image as Podman counts it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counted {
-    /// In bytes: its unpacked layers, its manifest and its configuration.
+    /// The bytes of its unpacked layers, its manifest and its configuration.
     pub bytes: Bytes,
-    /// As `podman images` prints it.
+    /// The size as `podman images` prints it.
     pub shown: String,
 }
 
 impl Image {
-    /// Builds the image called `name` of a module.
+    /// Builds the image called `name` from a module.
     ///
     /// # Errors
-    /// Where the module cannot be copied or Podman does not build it.
+    /// Returns an error if the module cannot be copied or Podman cannot build it.
     pub async fn build(build_dir: &BuildDir, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
         let context = build_dir.room("context")?;
         let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
@@ -73,7 +73,7 @@ impl Image {
         fs::write(context.join("Containerfile"), containerfile)?;
 
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
-        // Of the same module the same image comes, whenever it is built.
+        // The same module gives the same image at any time.
         let mut command = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
         command = command.args(["--tag", &reference]);
         if let Some(annotation) = &recipe.annotation {
@@ -84,28 +84,27 @@ impl Image {
         Ok(Image { reference, layout, storage })
     }
 
-    /// Looks whether there can be such an image, as [`Image::load`] would take it: a folder or file is there, a name is
-    /// well formed.
+    /// Checks whether [`Image::load`] could accept this image: the folder or file exists, or the name is well formed.
     ///
     /// # Errors
-    /// There is none; the error says what is.
+    /// Returns an error that says what is wrong if it could not.
     pub fn look_for(wanted: &str) -> anyhow::Result<()> {
         Source::parse(wanted).map(drop)
     }
 
-    /// Takes an image from outside: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name that is known to the
-    /// local storage or to a registry.
+    /// Loads an image from outside: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name in the local storage or a
+    /// registry.
     ///
     /// # Errors
-    /// Where there is no such image or it is none; a folder or file is looked at before Podman is asked.
+    /// Returns an error if there is no such image or it is invalid; a folder or file is checked before Podman runs.
     pub async fn load(build_dir: &BuildDir, wanted: &str) -> anyhow::Result<Image> {
         Image::load_as(build_dir, "given", wanted).await
     }
 
-    /// As [`Image::load`], for an image beside the one under test: it goes by `name`.
+    /// Loads an image as [`Image::load`] does, under another `name`, to use beside the one under test.
     ///
     /// # Errors
-    /// Where there is no such image or it is none.
+    /// Returns an error if there is no such image or it is invalid.
     pub async fn load_as(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
@@ -123,10 +122,10 @@ impl Image {
         Ok(Image { reference, layout, storage })
     }
 
-    /// Its size as Podman counts it.
+    /// Returns its size as Podman counts it.
     ///
     /// # Errors
-    /// Where Podman does not say.
+    /// Returns an error if Podman does not tell it.
     pub async fn counted(&self, build_dir: &BuildDir) -> anyhow::Result<Counted> {
         let inspect = self.podman(&["image", "inspect", "--format", "{{.Size}}", &self.reference]);
         let size = build_dir.shell.read(&inspect).await?;
@@ -136,26 +135,26 @@ impl Image {
         Ok(Counted { bytes: Bytes(bytes), shown: shown.trim().to_owned() })
     }
 
-    /// Its name below a registry's: `assay/hello:RUN`.
+    /// Returns its name without the registry: `assay/hello:RUN`.
     pub fn repository(&self) -> &str {
         self.reference.split_once('/').map_or(&self.reference, |(_, name)| name)
     }
 
-    /// A Podman command on the storage that holds it.
+    /// Returns a Podman command on its storage.
     pub fn podman(&self, arguments: &[&str]) -> Command {
         self.storage.podman(arguments)
     }
 
-    /// The one module it holds.
+    /// Extracts its only module.
     ///
     /// # Errors
-    /// Where it holds none or several.
+    /// Returns an error if it does not contain exactly one.
     pub fn module(&self, build_dir: &BuildDir) -> anyhow::Result<Module> {
         Module::read(&self.layout.extract_module(&build_dir.room("module")?)?)
     }
 }
 
-/// Writes an image as it would be pushed: with compressed layers.
+/// Writes an image to an OCI layout as it would be pushed, with compressed layers.
 async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
     let folder = build_dir.room("layout")?;
     let target = format!("oci:{}:image", text(&folder)?);
@@ -163,7 +162,7 @@ async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> an
     Layout::read(&folder, None)
 }
 
-/// An image by its name: the user's own storage has it, or a registry.
+/// Reads an image by name from the user's own storage, or pulls it from a registry.
 async fn fetch(build_dir: &BuildDir, name: &str) -> anyhow::Result<Layout> {
     let here = build_dir.shell.run(&Command::new("podman").args(["image", "exists", name])).await?;
     if here.succeeded() {
@@ -175,13 +174,13 @@ async fn fetch(build_dir: &BuildDir, name: &str) -> anyhow::Result<Layout> {
     lay_out(build_dir, &storage, name).await
 }
 
-/// Where Podman keeps images.
+/// A Podman storage.
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
     /// The user's own storage.
     Users,
-    /// A storage of the run's own, empty at first: nothing cached can stand in for a build or a pull, no manifest of
-    /// another image swells a size, no name of the user's is touched, and it goes with the run.
+    /// A storage of the run, empty at first and removed with the run. Nothing cached replaces a build or a pull, no
+    /// other image's manifest adds to a size, and no name of the user's is touched.
     Fresh(PathBuf),
 }
 
@@ -190,8 +189,8 @@ impl Storage {
         build_dir.room("storage").map(Storage::Fresh)
     }
 
-    /// A Podman command on it. The plain `vfs` driver works everywhere and mounts nothing that could be left behind.
-    /// Of its log only errors are kept: on an empty storage it warns of networks that nobody asked for.
+    /// Returns a Podman command on it. The `vfs` driver works everywhere and leaves no mounts behind. Only errors are
+    /// logged: on an empty storage Podman warns about networks that are not used.
     pub(crate) fn podman(&self, arguments: &[&str]) -> Command {
         let podman = Command::new("podman");
         let podman = match self {
@@ -207,7 +206,7 @@ impl Storage {
     }
 }
 
-/// How Podman is to reach a registry: one on this host speaks plain HTTP, all others must not.
+/// Returns Podman's TLS option: registries on this host use plain HTTP, all others must use TLS.
 pub(crate) fn tls(reference: &str) -> &'static str {
     match reference.starts_with("127.0.0.1:") || reference.starts_with("localhost:") {
         true => "--tls-verify=false",
@@ -215,7 +214,7 @@ pub(crate) fn tls(reference: &str) -> &'static str {
     }
 }
 
-/// Where an image is to come from.
+/// The source of an image.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
     Folder { path: PathBuf, tag: Option<String> },
@@ -226,7 +225,7 @@ enum Source {
 impl Source {
     fn parse(wanted: &str) -> anyhow::Result<Source> {
         let split = |rest: &str| {
-            // What exists as it stands is a path; else the part behind the last colon is a tag.
+            // An existing path has no tag; otherwise the part after the last colon is the tag.
             match rest.rsplit_once(':') {
                 Some((path, tag)) if !Path::new(rest).exists() => (PathBuf::from(path), Some(tag.to_owned())),
                 _ => (PathBuf::from(rest), None),
@@ -248,7 +247,7 @@ impl Source {
 
 fn unpack(archive: &Path, folder: &Path) -> anyhow::Result<()> {
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
-    // What the reader says quotes the file, which may be anything.
+    // The reader's own error quotes the file, which may contain anything.
     tar::Archive::new(file).unpack(folder).or_else(|_| bail!("{} is no tar archive", archive.display()))
 }
 

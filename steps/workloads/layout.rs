@@ -1,4 +1,4 @@
-//! An image as OCI writes it to disk: index, manifest, configuration and layers. Nothing here asks Podman.
+//! Reads and writes images as OCI layouts on disk: index, manifest, configuration and layers. It does not use Podman.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,55 +12,55 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest,
 use crate::base::digest::sha256;
 use crate::base::unit::Bytes;
 
-/// The annotation of an index that holds an image's tag or name.
+/// The annotation of an index with an image's tag or name.
 const NAME: &str = "org.opencontainers.image.ref.name";
 
-/// The annotation of a manifest that names the image it was built upon. Its sister `base.digest` says nothing: a build
-/// in layers writes the digest of its own intermediate image there, even where it began from scratch.
+/// The annotation of a manifest with the name of its base image. `base.digest` is not useful: a build in layers writes
+/// the digest of its own intermediate image there, even if it began from scratch.
 const BASE: &str = "org.opencontainers.image.base.name";
 
-/// What an image is, read from its OCI layout.
+/// An image, read from its OCI layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// The folder it lies in.
+    /// The layout's folder.
     pub folder: PathBuf,
-    /// The digest of its manifest, which is the image's own.
+    /// The digest of its manifest, which is the image's digest.
     pub digest: String,
-    /// The digest of its configuration, which Podman calls the image's id.
+    /// The digest of its configuration, which is Podman's image id.
     pub config_digest: String,
-    /// The operating system it is for, as in `wasi`.
+    /// Its operating system, such as `wasi`.
     pub os: String,
-    /// The architecture it is for, as in `wasm`.
+    /// Its architecture, such as `wasm`.
     pub architecture: String,
     /// The manifest's annotations.
     pub annotations: BTreeMap<String, String>,
     /// The command it starts with.
     pub entrypoint: Vec<String>,
-    /// Its layers, the lowest first.
+    /// Its layers, from bottom to top.
     pub layers: Vec<Layer>,
-    /// What a puller transfers: manifest, configuration and layers as they are stored, so compressed.
+    /// The size of a transfer: manifest, configuration and layers as they are stored, so compressed.
     pub transfer: Bytes,
 }
 
-/// One layer of an image.
+/// A layer of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// The digest of its blob.
     pub digest: String,
-    /// How it is packed.
+    /// The media type of its blob.
     pub media_type: String,
-    /// The size of its blob, compressed where it is compressed.
+    /// The size of its blob, as it is stored.
     pub size: Bytes,
-    /// Everything in it but folders, in its order.
+    /// All entries except folders, in order.
     pub files: Vec<Entry>,
 }
 
-/// Something other than a folder in a layer.
+/// An entry of a layer that is not a folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Its path from the root, as in `/hello.wasm`.
+    /// Its absolute path, such as `/hello.wasm`.
     pub path: String,
-    /// Its size; 0 for links.
+    /// Its size, which is 0 for links.
     pub size: Bytes,
 }
 
@@ -68,7 +68,8 @@ impl Layout {
     /// Reads the image tagged `tag`, or the only one.
     ///
     /// # Errors
-    /// Where the folder holds no OCI layout, no such image, or one whose blobs do not match their digests.
+    /// Returns an error if the folder is not an OCI layout, has no such image, or has blobs that do not match their
+    /// digests.
     pub fn read(folder: &Path, tag: Option<&str>) -> anyhow::Result<Layout> {
         let chosen = choose(folder, tag)?;
         let manifest_bytes = blob(folder, &chosen)?;
@@ -92,20 +93,20 @@ impl Layout {
         })
     }
 
-    /// The image it says it was built upon; building `FROM scratch` leaves none.
+    /// Returns the name of its base image; an image built `FROM scratch` has none.
     pub fn base(&self) -> Option<&str> {
         self.annotations.get(BASE).map(String::as_str).filter(|base| !base.is_empty())
     }
 
-    /// Every file of every layer.
+    /// Returns all files of all layers.
     pub fn files(&self) -> impl Iterator<Item = &Entry> {
         self.layers.iter().flat_map(|layer| &layer.files)
     }
 
-    /// Takes the one `.wasm` file out of the layers and writes it into `folder`.
+    /// Extracts the only `.wasm` file from the layers into `folder`.
     ///
     /// # Errors
-    /// Where there is none or more than one, or it cannot be written.
+    /// Returns an error if there is not exactly one, or it cannot be written.
     pub fn extract_module(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         let wasm: Vec<&str> =
             self.files().map(|file| file.path.as_str()).filter(|path| path.ends_with(".wasm")).collect();
@@ -131,7 +132,7 @@ impl Layout {
     /// Writes the image as an OCI archive that Podman loads under the name `reference`.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn archive(&self, reference: &str, file: &Path) -> anyhow::Result<()> {
         let size = fs::metadata(blob_path(&self.folder, &self.digest)).map(|meta| meta.len())?;
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
@@ -158,7 +159,7 @@ impl Layout {
     }
 }
 
-/// The manifest that a layout's index lists for a tag; of a list by platform the one for `wasi/wasm`.
+/// Finds the manifest for a tag in the index; in a multi-platform image, the one for `wasi/wasm`.
 fn choose(folder: &Path, tag: Option<&str>) -> anyhow::Result<Descriptor> {
     ensure!(folder.is_dir(), "image oci:{} does not exist: there is no such folder", folder.display());
     ensure!(folder.join("oci-layout").is_file(), "{} is no OCI layout: it has no file oci-layout", folder.display());
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// Writes blobs and gives their digests and sizes, as Podman 4.3.1 lays an image out.
+    /// Writes a blob as Podman 4.3.1 does, and returns its digest and size.
     fn put(folder: &Path, bytes: &[u8]) -> serde_json::Value {
         let digest = format!("sha256:{}", sha256(bytes));
         let path = blob_path(folder, &digest);

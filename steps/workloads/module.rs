@@ -1,4 +1,4 @@
-//! A WebAssembly module: its size, and what it asks of the world and offers to it.
+//! Reads a WebAssembly module: its size, imports and exports.
 
 use std::path::{Path, PathBuf};
 
@@ -11,56 +11,56 @@ use crate::base::unit::Bytes;
 /// A file that should be a WebAssembly module.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// Where it lies.
+    /// The file's path.
     pub path: PathBuf,
-    /// What it holds.
+    /// The file's contents.
     pub bytes: Vec<u8>,
-    /// The SHA-256 of its bytes.
+    /// The SHA-256 of the contents.
     pub sha256: String,
 }
 
-/// Something a module wants from its host.
+/// An item that a module needs from its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
     /// The namespace, such as `wasi_snapshot_preview1`.
     pub namespace: String,
-    /// The name in it, such as `fd_write`.
+    /// The name within the namespace, such as `fd_write`.
     pub name: String,
 }
 
-/// Something a module offers to its host.
+/// An item that a module offers to its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// Its name, such as `_start`.
     pub name: String,
-    /// What it is: `function`, `memory`, `table`, `global` or `tag`.
+    /// Its kind: `function`, `memory`, `table`, `global` or `tag`.
     pub kind: &'static str,
 }
 
 impl Module {
-    /// Reads a file; whether it is a module is not looked at yet.
+    /// Reads a file, without checking that it is a module.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn read(path: &Path) -> anyhow::Result<Module> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Module { sha256: sha256(&bytes), bytes, path: path.to_owned() })
     }
 
-    /// The name of its file.
+    /// Returns the file's name.
     pub fn file_name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or("module.wasm")
     }
 
-    /// Its size.
+    /// Returns the file's size.
     pub fn size(&self) -> Bytes {
         Bytes(self.bytes.len() as u64)
     }
 
-    /// Everything it imports, in the order of the file.
+    /// Lists all imports, in the order of the file.
     ///
     /// # Errors
-    /// Where the file is no valid WebAssembly module.
+    /// Returns an error if the file is not a valid WebAssembly module.
     pub fn imports(&self) -> anyhow::Result<Vec<Import>> {
         let mut imports = Vec::new();
         self.sections(|payload| {
@@ -75,10 +75,10 @@ impl Module {
         Ok(imports)
     }
 
-    /// Everything it exports, in the order of the file.
+    /// Lists all exports, in the order of the file.
     ///
     /// # Errors
-    /// Where the file is no valid WebAssembly module.
+    /// Returns an error if the file is not a valid WebAssembly module.
     pub fn exports(&self) -> anyhow::Result<Vec<Export>> {
         let mut exports = Vec::new();
         self.sections(|payload| {

@@ -1,4 +1,4 @@
-//! Pushing to a registry and pulling from it with stock Podman: with a login, and provably without one.
+//! Pushes to and pulls from a registry with stock Podman: with a login, and verifiably without one.
 
 mod http;
 mod local;
@@ -18,17 +18,17 @@ use crate::exec::shell::ShellError;
 use crate::targets::repository::Refusal;
 use crate::workloads::{BuildDir, Image, PULL_LIMIT, Storage, tls};
 
-/// How long to wait before each further attempt, where a registry was asked too often.
+/// The pauses before further attempts if a registry limits the rate of requests.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 impl Refusal {
-    /// Whether the registry was asked more often than it allows: nothing is wrong with what was asked for.
+    /// Returns whether the registry limited the rate of requests, so that the request itself may be fine.
     fn too_often(&self) -> bool {
         let Refusal::Other(text) = self else { return false };
         ["toomanyrequests", "too many requests"].iter().any(|sign| text.to_lowercase().contains(sign))
     }
 
-    /// Tells by what Podman said.
+    /// Classifies Podman's error output.
     fn of(said: &str) -> Refusal {
         const SIGNS: [&str; 7] = [
             "unauthorized",
@@ -39,10 +39,10 @@ impl Refusal {
             "403 (forbidden)",
             "code: 405",
         ];
-        // What it logs beside that is no answer, though it may come last.
+        // Log lines are not the error, even if they come last.
         let text: Vec<&str> = said.lines().filter(|line| !line.starts_with("time=\"")).collect();
         let text = tail(&text.join("\n"), 1);
-        // This host's own file permissions are no answer of a registry.
+        // "permission denied" is about this host's files, not from a registry.
         let told = text.to_lowercase().replace("permission denied", "");
         match SIGNS.iter().any(|sign| told.contains(sign)) {
             true => Refusal::Unauthorized(text),
@@ -63,7 +63,7 @@ impl From<anyhow::Error> for Refusal {
     }
 }
 
-/// A login that a registry accepted: the file Podman keeps it in.
+/// A login that a registry accepted: the file in which Podman keeps it.
 #[derive(Clone, Debug)]
 pub struct Login {
     auth_file: PathBuf,
@@ -72,37 +72,37 @@ pub struct Login {
 /// An image that a registry accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// What it is pulled by.
+    /// The reference to pull it by.
     pub reference: String,
-    /// The digest that the registry knows it by.
+    /// The registry's digest of it.
     pub digest: String,
 }
 
-/// An image that was pulled by somebody with no credentials anywhere, and the proof of that.
+/// An image that was pulled without any credentials, with the evidence for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
-    /// What was pulled.
+    /// The reference that was pulled.
     pub reference: String,
     /// The digest of its manifest as it arrived.
     pub digest: String,
     /// The digest of its configuration.
     pub config_digest: String,
-    /// What `podman image inspect` says about it.
+    /// The output of `podman image inspect`.
     pub inspected: String,
-    /// The whole environment the pull ran in, as `env` prints it there.
+    /// The whole environment of the pull, as `env` prints it.
     pub environment: String,
-    /// What the one file held in which Podman looked for credentials.
+    /// The contents of the only file in which Podman looked for credentials.
     pub auth_file: String,
-    /// Whether Podman found credentials all the same, and who gave it the token it pulled with.
+    /// Whether Podman found credentials nevertheless, and the source of its token.
     pub token: String,
     /// How long the pull took.
     pub wall: Duration,
 }
 
-/// Logs in at `host`; the password goes through standard input, so it is in no list of processes.
+/// Logs in at `host`. The password goes through standard input, so that no process list shows it.
 ///
 /// # Errors
-/// [`Refusal::Unauthorized`] where the registry does not accept it.
+/// Returns [`Refusal::Unauthorized`] if the registry rejects the login.
 pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
     let auth_file = build_dir.room("login")?.join("auth.json");
     let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
@@ -111,19 +111,19 @@ pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str)
     Ok(Login { auth_file })
 }
 
-/// Pushes an image as somebody who is logged in.
+/// Pushes an image with a login.
 ///
 /// # Errors
-/// [`Refusal::Unauthorized`] where the registry does not allow it.
+/// Returns [`Refusal::Unauthorized`] if the registry does not allow it.
 pub async fn push(build_dir: &BuildDir, image: &Image, login: &Login, reference: &str) -> Result<Pushed, Refusal> {
     let auth_file = login.auth_file.to_string_lossy();
     push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
 }
 
-/// Pushes an image as somebody with no credentials anywhere.
+/// Pushes an image without any credentials.
 ///
 /// # Errors
-/// [`Refusal::Unauthorized`] where the registry does not allow it, as it should not.
+/// Returns [`Refusal::Unauthorized`] if the registry does not allow it, as expected.
 pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
     patiently(async || {
         let nobody = AnonymousUser::new(build_dir)?;
@@ -134,8 +134,8 @@ pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &s
     .await
 }
 
-/// Asks again, later and later, where a registry was asked too often: ECR Public answers those without credentials
-/// once a second.
+/// Retries with growing pauses if a registry limits the rate of requests: ECR Public allows one a second without
+/// credentials.
 async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Refusal> {
     for pause in PAUSES {
         match ask().await {
@@ -160,10 +160,10 @@ async fn push_by(
     Ok(Pushed { reference: reference.to_owned(), digest: digest.trim().to_owned() })
 }
 
-/// Pulls an image as somebody with no credentials anywhere into an empty storage, and inspects it there.
+/// Pulls an image without any credentials into an empty storage, and inspects it there.
 ///
 /// # Errors
-/// [`Refusal::Unauthorized`] where the registry demands a login.
+/// Returns [`Refusal::Unauthorized`] if the registry demands a login.
 pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Refusal> {
     patiently(async || {
         let nobody = AnonymousUser::new(build_dir)?;
@@ -177,7 +177,7 @@ pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<P
 async fn pull_by(build_dir: &BuildDir, nobody: &AnonymousUser, reference: &str) -> Result<Pull, Refusal> {
     let storage = Storage::new(build_dir)?;
     let environment = build_dir.shell.read(&nobody.runs(Command::new("env"))).await?;
-    // Its log tells where it looked for credentials, and whom it asked for a token.
+    // The log shows where Podman looked for credentials, and where it got a token.
     let pull = storage.podman(&["--log-level=debug", "pull", "--quiet", tls(reference), reference]);
     let pull = pull.time_limit(PULL_LIMIT);
     let pulled = accepted(build_dir.shell.run(&nobody.runs(pull)).await?)?;
@@ -203,10 +203,10 @@ fn accepted(output: Output) -> Result<Output, Refusal> {
     }
 }
 
-/// How Podman came to pull, by the log of it.
+/// Reads from Podman's log how it was authorized to pull.
 fn token(log: &str) -> String {
     let found = if log.contains("No credentials for ") { "no credentials" } else { "perhaps credentials" };
-    // All else that it asks for is below /v2/.
+    // All other requests are below /v2/.
     let asked = log.lines().filter_map(|line| Some(line.split_once("msg=\"GET ")?.1.split_once('"')?.0));
     match asked.into_iter().find(|url| !url.contains("/v2/")) {
         Some(url) => format!("{found}; token from {url}"),
@@ -214,7 +214,7 @@ fn token(log: &str) -> String {
     }
 }
 
-/// The digests of manifest and configuration in what `podman image inspect` prints.
+/// Reads the digests of manifest and configuration from the output of `podman image inspect`.
 fn digests(inspected: &str) -> anyhow::Result<(String, String)> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -227,7 +227,7 @@ fn digests(inspected: &str) -> anyhow::Result<(String, String)> {
     Ok((image.digest, format!("sha256:{}", image.id)))
 }
 
-/// Somebody with an empty home, an empty auth file, and nothing else in the environment.
+/// A user with an empty home, an empty auth file, and nothing else in the environment.
 #[derive(Debug)]
 struct AnonymousUser(PathBuf);
 
@@ -258,7 +258,7 @@ impl AnonymousUser {
             .env("REGISTRY_AUTH_FILE", inside("auth.json"))
     }
 
-    /// Without root Podman leaves a process behind that holds its user namespace: it goes too.
+    /// Kills the process that rootless Podman leaves behind to hold its user namespace.
     async fn leave(&self, build_dir: &BuildDir) {
         if let Ok(pid) = fs::read_to_string(self.0.join("run/libpod/tmp/pause.pid")) {
             let _ = build_dir.shell.run(&Command::new("kill").arg(pid.trim())).await;
@@ -266,7 +266,7 @@ impl AnonymousUser {
     }
 }
 
-/// What `podman login` wrote into its file: the value of an `Authorization: Basic` header.
+/// Reads the value of an `Authorization: Basic` header from the file that `podman login` wrote.
 fn basic(login: &Login, host: &str) -> anyhow::Result<String> {
     let read = |path: &Path| -> anyhow::Result<serde_json::Value> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
     let file = read(&login.auth_file).with_context(|| format!("cannot read {}", login.auth_file.display()))?;

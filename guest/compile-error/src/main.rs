@@ -1,7 +1,7 @@
 //! Control of A2-1: must not compile. A build that accepts it would accept anything.
 
 fn main() {
-    // Meant: a text is no number.
+    // Intended: a text is not a number.
     let celsius: u32 = "warm";
     println!("{celsius}°C");
 }

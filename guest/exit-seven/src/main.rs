@@ -1,4 +1,4 @@
-//! Control of A6-4: greets and exits with status 7. Whoever reports 0 for it proves nothing by reporting 0 for `hello`.
+//! Control of A6-4: greets and exits with status 7. A check that sees 0 here shows nothing by seeing 0 for `hello`.
 
 use std::process::exit;
 

@@ -1,4 +1,4 @@
-//! Control of A2-3: imports a function that WASI does not define, so it is no plain WASI command and runs nowhere.
+//! Control of A2-3: imports a function that WASI does not define, so it is not a plain WASI command and runs nowhere.
 
 #[link(wasm_import_module = "annex_host")]
 unsafe extern "C" {

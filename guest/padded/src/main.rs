@@ -1,13 +1,13 @@
-//! Control of A2-2 and A3-4: says what `hello` says, byte for byte, from a module that is too large.
+//! Control of A2-2 and A3-4: prints what `hello` prints, byte for byte, from a module that is too large.
 //!
-//! The padding is noise, so that the compressed image is too large as well: compression cannot save this one.
+//! The padding is noise, so that compression does not help and the compressed image is too large as well.
 
 use std::hint::black_box;
 use std::thread::sleep;
 
 static PADDING: [u64; 9 * 1024] = noise();
 
-/// Xorshift: no compressor finds anything in it, and every build makes the same bytes.
+/// Generates noise by xorshift: no compressor can reduce it, and every build makes the same bytes.
 const fn noise() -> [u64; 9 * 1024] {
     let mut words = [0; 9 * 1024];
     let mut state: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -1,4 +1,4 @@
-//! Control of A6-3: `hello` at twice the pace, done in five seconds. The spacing that A6-2 asks for goes with it.
+//! Control of A6-3: `hello` at twice the pace, done in five seconds. It breaks the spacing that A6-2 requires as well.
 
 use std::thread::sleep;
 

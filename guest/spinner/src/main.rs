@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 const WALL: Duration = Duration::from_secs(60);
 
-/// Few enough that the clock is read in time even where a tenth of an emulated CPU is all there is.
+/// Few enough iterations that the clock is read in time even with only a tenth of an emulated CPU.
 const BETWEEN_LOOKS: u64 = 10_000;
 
 fn main() {

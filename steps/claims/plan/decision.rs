@@ -1,4 +1,4 @@
-//! What becomes of a claim on a target, by what the one needs and the other brings.
+//! Decides what happens to a claim on a target, from the claim's requirements and the target's capabilities.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,33 +6,33 @@ use crate::base::platform::{Arch, TargetSpec};
 use crate::base::settings::FakeAws;
 use crate::claims::register::{Claim, Requirement};
 
-/// What becomes of a scenario.
+/// What the plan decides for a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
     /// It runs and is judged.
     Run,
-    /// It runs, its samples are kept, and it is not judged: the reason.
+    /// It runs and its samples are kept, but it is not judged, for this reason.
     #[serde(rename = "record")]
     MeasureOnly(NotJudgedReason),
-    /// It does not run: the reason.
+    /// It does not run, for this reason.
     Skip(String),
 }
 
-/// Why what is measured is not judged. Stored as the text that people read.
+/// Why a measured scenario is not judged. Stored as the text that people read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum NotJudgedReason {
-    /// Its CPU is taken to be emulated. Where the machine turns out to have one at native speed, it is judged.
+    /// The CPU is assumed to be emulated. If the machine turns out to have one at native speed, the scenario is judged.
     EmulatedCpu,
-    /// Something stands in for AWS: what it does says nothing about AWS, on whatever machine.
+    /// A stand-in replaces AWS, and its behaviour says nothing about AWS, on any machine.
     FakeAws,
-    /// For a reason that this version does not know.
+    /// A reason that this version does not know.
     Other(String),
 }
 
 impl NotJudgedReason {
-    /// The reason, as people read it.
+    /// Returns the reason as text for people.
     pub fn why(&self) -> &str {
         match self {
             NotJudgedReason::EmulatedCpu => Requirement::NativeCpu.missing(),
@@ -57,30 +57,30 @@ impl From<NotJudgedReason> for String {
     }
 }
 
-/// What was seen of a remote machine that decides what can be judged on it.
+/// Observations on a remote machine or this host that decide what can be judged there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its architecture.
     pub arch: Arch,
-    /// Whether times and CPU shares mean something on it.
+    /// Whether times and CPU shares are meaningful on it.
     pub native: bool,
-    /// Whether a systemd makes units of the user's Quadlets.
+    /// Whether systemd generates units from the user's Quadlets.
     pub units: bool,
-    /// Whether the user may become root.
+    /// Whether the user can become root.
     pub root: bool,
 }
 
-/// What a target brings that claims may need.
+/// The requirements of claims that a target meets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     needs: Vec<Requirement>,
-    /// Whether AWS is only stood in for.
+    /// Whether a stand-in replaces AWS on this target.
     stand_in: bool,
 }
 
 impl Capabilities {
-    /// By a target; `stand_in` is what stands in for AWS, if something does: then the instance is a machine of this
-    /// host's kind. A remote machine that nobody has looked at yet is taken to bring all that one may.
+    /// Returns a target's capabilities. With a stand-in for AWS, EC2 instances have this host's architecture. A remote
+    /// machine or this host is assumed to meet all that it can until it is inspected (`seen`).
     pub fn by(target: &TargetSpec, stand_in: &FakeAws, seen: Option<Seen>) -> Capabilities {
         let unseen = target.is_found() && seen.is_none();
         let arm64 = seen.map_or_else(|| target.arch(stand_in), |seen| Ok(seen.arch));
@@ -99,7 +99,7 @@ impl Capabilities {
     }
 }
 
-/// What cannot run is left out; what can is recorded for the reason that stays, whatever the machine turns out to be.
+/// Skips a claim that cannot run. Otherwise prefers the reason that the actual machine cannot change (the stand-in).
 pub(super) fn decide(claim: &Claim, met: &Capabilities) -> Decision {
     let missing: Vec<Requirement> = claim.needs.iter().copied().filter(|need| !met.needs.contains(need)).collect();
     let stood_in = |need: Requirement| need == Requirement::Aws && met.stand_in;
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(decided("vm:amd64", &none), [run.clone(), no_arm.clone(), emulated.clone(), no_aws.clone()]);
         assert_eq!(decided("vm:arm64", &none), [run.clone(), run.clone(), emulated.clone(), no_aws.clone()]);
         assert_eq!(decided("ec2", &none), [(); 4].map(|()| run.clone()));
-        // A stand-in's instance is a machine of this host's kind; what is set for it is no matter to a virtual machine.
+        // A stand-in's instance is a machine of this host's kind, and its settings do not affect a virtual machine.
         let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none };
         let arm = if Arch::host() == Some(Arch::Arm64) { run.clone() } else { no_arm.clone() };
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What `assay init` writes: the folder of a workload, whose claims can be put to the proof as they are.
+//! Writes the workload folder of `assay init`, whose claims can be tested without editing.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,48 +9,48 @@ use anyhow::{Context, ensure};
 use super::{FILE, check_name, quadlet_path};
 use crate::base::unit::{Bytes, Duration, Ratio};
 
-/// What a workload does when it is left alone.
+/// Whether a workload ends without intervention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It comes to an end.
+    /// It runs to completion.
     Job,
-    /// It stays up.
+    /// It keeps running.
     Service,
 }
 
-/// What is known of a workload before anything of it was measured.
+/// What the user states about a workload before anything is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scaffold {
-    /// Its name: lower-case letters, digits, and dashes between them.
+    /// Its name: lower-case letters and digits, with dashes between them.
     pub name: String,
-    /// What `--image` takes.
+    /// Its image, in the format of `--image`.
     pub image: String,
-    /// Whether the image holds a WebAssembly module.
+    /// Whether the image contains a WebAssembly module.
     pub wasm: bool,
-    /// Whether it ends.
+    /// Whether it is a job or a service.
     pub kind: Kind,
-    /// The limit on its memory.
+    /// Its memory limit.
     pub memory: Bytes,
-    /// The limit on its CPU, of one CPU.
+    /// Its CPU limit, as a share of one CPU.
     pub cpu: Ratio,
-    /// A text that a line of its log has in it.
+    /// A text that one line of its log contains.
     pub output: Option<String>,
-    /// How long a job takes from its first line to its last; how long a service is watched.
+    /// How long a job runs from its first line to its last, or how long a service is watched.
     pub duration: Duration,
 }
 
-/// A claim, its scenario and its control.
+/// A claim with its scenario and its control.
 struct Claim {
     id: &'static str,
     claim: String,
     bound: String,
     control: &'static str,
-    /// The steps before the checks.
+    /// The step that precedes the checks.
     subject: String,
-    /// The same of the wrong subject.
+    /// The same step for the wrong subject.
     wrong: String,
     checks: Vec<String>,
-    /// Which of the checks refuses the wrong subject, and by which probe.
+    /// The index of the check that must reject the wrong subject, and the probe that it fails on.
     refused: (usize, &'static str),
 }
 
@@ -58,10 +58,10 @@ const NO_PROGRAM: &str = "the same image with no program to start";
 const LITTLE_MEMORY: &str = "the same workload with a sixteenth of the memory";
 
 impl Scaffold {
-    /// Writes the folder. Gives the files, relative to it.
+    /// Writes the folder and returns the paths of its files, relative to it.
     ///
     /// # Errors
-    /// There is something in it, it cannot be written to, or what is known of the workload makes no sense.
+    /// Returns an error if the folder is not empty or cannot be written, or if a value in the scaffold is out of range.
     pub fn write(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
         let files = self.files()?;
         let cannot = || format!("cannot write to {}", folder.display());
@@ -76,7 +76,7 @@ impl Scaffold {
         Ok(files.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// The files, with what is in them.
+    /// Returns the path and content of each file.
     fn files(&self) -> anyhow::Result<Vec<(String, String)>> {
         check_name(&self.name)?;
         ensure!(
@@ -141,7 +141,7 @@ impl Scaffold {
         out
     }
 
-    /// What is done with it as it is.
+    /// Returns the step that runs the unchanged workload.
     fn run(&self) -> String {
         match self.kind {
             Kind::Job => "the workload has run as its Quadlet says".to_owned(),
@@ -263,7 +263,7 @@ impl Scaffold {
     }
 }
 
-/// A size as systemd takes it.
+/// Formats a size for systemd.
 fn systemd(size: Bytes) -> String {
     match size.0 % (1 << 20) {
         0 => format!("{}M", size.0 >> 20),
@@ -271,7 +271,7 @@ fn systemd(size: Bytes) -> String {
     }
 }
 
-/// A sixteenth of a size, in whole mebibytes where it has any.
+/// Returns a sixteenth of a size, rounded down to whole MiB, or to whole 4 KiB below 1 MiB.
 fn sixteenth(size: Bytes) -> Bytes {
     let part = size.0 / 16;
     Bytes(if part >= 1 << 20 { part & !((1 << 20) - 1) } else { part & !0xfff })

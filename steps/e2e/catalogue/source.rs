@@ -1,7 +1,7 @@
-//! Steps as their sources have them.
+//! Reads the steps from their source files.
 //!
-//! The program knows its steps by the patterns they were compiled to and by their places. What is written there is
-//! compiled again, and must give the same pattern: so no step is missed, and none is told as it is not.
+//! The program knows its steps only by their compiled patterns and their places. Each step found in a source is
+//! compiled again and must give the same pattern, so that none is missed and none is shown wrongly.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,38 +15,38 @@ use regex::Regex;
 use crate::params::KINDS;
 use crate::world::ScenarioWorld;
 
-/// How a step says what it matches.
+/// How a step's text describes what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// To the letter.
+    /// Plain text, matched literally.
     Text,
-    /// As a cucumber expression: with parameters in braces.
+    /// A cucumber expression, with parameters in braces.
     Expression,
-    /// As a regular expression.
+    /// A regular expression.
     Pattern,
 }
 
-/// A step as it was written.
+/// A step as it is written in its source.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Given, When or Then.
     pub keyword: &'static str,
-    /// Where it stands.
+    /// Its place in the source.
     pub place: Location,
     /// How to read [`Source::expression`].
     pub form: Form,
     /// What it matches, as written.
     pub expression: String,
-    /// What the comment above it says.
+    /// The comment above it.
     pub does: Option<String>,
-    /// What its module says of itself.
+    /// The first line of its module's documentation.
     pub about: String,
 }
 
-/// All steps that this program has, by module, as they stand there.
+/// Returns all steps of this program as they are written, ordered by place.
 ///
 /// # Errors
-/// A source cannot be read, or is no longer what this program was built from.
+/// Returns an error if a source cannot be read, or has changed since this program was built.
 pub fn all() -> anyhow::Result<Vec<Source>> {
     let mut registered: Vec<_> = registered::<<ScenarioWorld as WorldInventory>::Given>("Given")
         .chain(registered::<<ScenarioWorld as WorldInventory>::When>("When"))
@@ -82,7 +82,7 @@ fn read(path: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The step whose attribute begins at a place.
+/// Parses the step whose attribute begins at a place.
 fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source> {
     static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
         let literal = r##"r"(?<raw>[^"]*)"|r#"(?<hashed>.*?)"#|(?<plain>"(?:[^"\\]|\\.)*")"##;
@@ -99,7 +99,7 @@ fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source>
     };
     let expression = match (found.name("raw").or(found.name("hashed")), found.name("plain")) {
         (Some(raw), _) => raw.as_str().to_owned(),
-        // Of what Rust escapes in a text, steps have quotes and backslashes only: JSON has the same.
+        // Steps escape only quotes and backslashes, and JSON escapes them in the same way.
         (None, plain) => serde_json::from_str(plain?.as_str()).ok()?,
     };
     let above: Vec<&str> = text.lines().take(before).collect();
@@ -118,7 +118,7 @@ fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source>
 }
 
 impl Source {
-    /// The pattern that cucumber makes of it.
+    /// Returns the pattern that cucumber makes of it.
     fn pattern(&self) -> Option<String> {
         match self.form {
             Form::Text => Some(format!("^{}$", regex::escape(&self.expression))),
@@ -129,12 +129,12 @@ impl Source {
         }
     }
 
-    /// The file it stands in, without folder and ending.
+    /// Returns the name of its source file, without folder and extension.
     pub fn module(&self) -> String {
         Path::new(self.place.path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The parameters of its expression, in order.
+    /// Returns the parameters of its expression, in order.
     pub fn parameters(&self) -> Vec<String> {
         static PARAMETER: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\\.|\{(?<name>\w*)\}").expect("it is a pattern"));
@@ -152,7 +152,7 @@ impl Source {
     }
 }
 
-/// What our own parameters look like, for cucumber's compiler of expressions.
+/// Provides our own parameter types to cucumber's compiler of expressions.
 #[derive(Clone, Copy)]
 struct Ours;
 

@@ -1,4 +1,4 @@
-//! A folder that somebody else may have made: nothing outside it is read, nothing in it is trusted to be small.
+//! Reads files of a folder that is not trusted: never outside it, and never without a size limit.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -6,47 +6,47 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// How much of a file is taken into memory at most, in bytes: what programs read whole is far below.
+/// The largest file, in bytes, that is read into memory; files that are read whole are far smaller.
 const WHOLE: u64 = 256 << 20;
 
 /// The folder of a run, open for reading.
 #[derive(Clone, Debug)]
 pub struct SandboxedDir(PathBuf);
 
-/// What lies in a folder that is neither a file nor a folder, or where a file should be.
+/// Why a file of the folder cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Strange {
     /// The name would lead out of the folder.
     #[error("{0} leads out of the folder")]
     Outside(String),
-    /// It is a link; evidence never is.
+    /// It is a symbolic link, which evidence never is.
     #[error("{0} is a symbolic link: evidence is made of plain files")]
     Link(String),
-    /// A device, a pipe, a socket, a folder.
+    /// It is a device, a pipe, a socket or a folder.
     #[error("{0} is no plain file")]
     Special(String),
-    /// It is too large to be read whole.
+    /// It is too large to be read into memory.
     #[error("{name} has {bytes} bytes, more than the {WHOLE} that are read into memory")]
     Large {
-        /// Which.
+        /// The file's name.
         name: String,
-        /// Its size.
+        /// Its size, in bytes.
         bytes: u64,
     },
-    /// It is not there, or cannot be read.
+    /// It does not exist, or cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable {
-        /// Where.
+        /// The file's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// It is no text.
+    /// It is not UTF-8 text.
     #[error("{name} is no UTF-8 text: byte {at} is none")]
     Text {
-        /// Which.
+        /// The file's name.
         name: String,
-        /// The first byte that belongs to no character, counted from 0.
+        /// The offset of the first byte that is not UTF-8, counted from 0.
         at: usize,
     },
 }
@@ -54,34 +54,34 @@ pub enum Strange {
 /// The beginning and the end of a file that may be long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
-    /// How large the file is, in bytes.
+    /// The file's size, in bytes.
     pub bytes: u64,
-    /// Its beginning; what is not UTF-8 is replaced.
+    /// Its beginning, with invalid UTF-8 replaced.
     pub head: String,
-    /// Its end, where something lies between the two.
+    /// Its end, if `head` is not the whole file.
     pub tail: Option<String>,
 }
 
 impl SandboxedDir {
-    /// A folder by its path.
+    /// Opens a folder.
     ///
     /// # Errors
-    /// It is not there, or no folder.
+    /// Returns an error if it does not exist or is not a folder.
     pub fn open(path: &Path) -> anyhow::Result<SandboxedDir> {
         let found = path.canonicalize().and_then(|found| fs::read_dir(&found).map(|_| found));
         let wanted = || format!("cannot read {}: name the folder of a run, target/assay/<run>", path.display());
         Ok(SandboxedDir(found.with_context(wanted)?))
     }
 
-    /// Where it is.
+    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// A plain file of the folder by its relative name: no link on the way leads to it.
+    /// Returns the path of a plain file by its relative name, without following links.
     ///
     /// # Errors
-    /// The name leads out of the folder or over a link, or what it names is no plain file.
+    /// Returns an error if the name leads out of the folder or over a link, or is not a plain file.
     pub fn file(&self, name: &str) -> Result<PathBuf, Strange> {
         let relative = Path::new(name);
         let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
@@ -112,18 +112,18 @@ impl SandboxedDir {
         Ok((file, bytes))
     }
 
-    /// A file for reading piece by piece, however large.
+    /// Opens a file of any size for reading in pieces.
     ///
     /// # Errors
-    /// See [`SandboxedDir::file`]; or it cannot be opened.
+    /// See [`SandboxedDir::file`]; also if it cannot be opened.
     pub fn reader(&self, name: &str) -> Result<File, Strange> {
         Ok(self.open_file(name)?.0)
     }
 
-    /// A text as a whole.
+    /// Reads a whole text.
     ///
     /// # Errors
-    /// See [`SandboxedDir::file`]; or it cannot be read, is too large, or no UTF-8.
+    /// See [`SandboxedDir::file`]; also if it cannot be read, is too large, or is not UTF-8.
     pub fn text(&self, name: &str) -> Result<String, Strange> {
         let (mut file, bytes) = self.open_file(name)?;
         if bytes > WHOLE {
@@ -135,10 +135,10 @@ impl SandboxedDir {
             .map_err(|error| Strange::Text { name: name.to_owned(), at: error.utf8_error().valid_up_to() })
     }
 
-    /// The beginning and the end of a file, `most` bytes of each.
+    /// Reads the beginning and the end of a file, `most` bytes of each.
     ///
     /// # Errors
-    /// See [`SandboxedDir::file`]; or it cannot be read.
+    /// See [`SandboxedDir::file`]; also if it cannot be read.
     pub fn excerpt(&self, name: &str, most: u64) -> Result<Excerpt, Strange> {
         let (mut file, bytes) = self.open_file(name)?;
         let mut part = |from: u64| -> std::io::Result<String> {
@@ -153,19 +153,19 @@ impl SandboxedDir {
         Ok(Excerpt { bytes, head, tail })
     }
 
-    /// How much is in all its files, in bytes.
+    /// Returns the total size of all its files, in bytes.
     ///
     /// # Errors
-    /// A folder cannot be read.
+    /// Returns an error if a folder cannot be read.
     pub fn bytes(&self) -> anyhow::Result<u64> {
         let size = |name: &String| fs::symlink_metadata(self.0.join(name)).map_or(0, |found| found.len());
         Ok(self.names()?.iter().map(size).sum())
     }
 
-    /// The relative names of all that is in the folder and no folder itself, sorted, links and devices among them.
+    /// Lists the relative names of all entries that are not folders, including links and devices, sorted.
     ///
     /// # Errors
-    /// A folder cannot be read.
+    /// Returns an error if a folder cannot be read.
     pub fn names(&self) -> anyhow::Result<Vec<String>> {
         let (mut found, mut folders) = (Vec::new(), vec![self.0.clone()]);
         while let Some(next) = folders.pop() {
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!((of(10).head.as_str(), of(10).tail), ("0123456789", None));
         assert_eq!((of(3).head.as_str(), of(3).tail.as_deref()), ("012", Some("789")));
         assert_eq!((of(8).head.as_str(), of(8).tail.as_deref()), ("01234567", Some("89")));
-        // A log of 10 GB, nothing of it on the disk.
+        // A sparse log of 10 GB.
         File::create(path.path().join("huge")).unwrap().set_len(10 << 30).unwrap();
         assert_eq!(folder.excerpt("huge", 4).unwrap().tail.unwrap().len(), 4);
         assert_eq!(folder.bytes().unwrap(), (10 << 30) + 10);

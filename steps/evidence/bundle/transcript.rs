@@ -1,18 +1,19 @@
-//! `transcript.jsonl`, read a line at a time: nobody knows how long it is.
+//! Reads `transcript.jsonl` line by line, because it can have any length.
 
 use std::io::{BufRead, BufReader, Read as _};
 
 use super::{EvidenceBundle, Strange};
 use crate::evidence::Ran;
 
-/// How long a line may be, in bytes, to be taken for a command: output that is longer is never inlined.
+/// The longest line, in bytes, that is parsed as a command: longer output is never inlined.
 const LINE: u64 = 1 << 20;
 
 impl EvidenceBundle {
-    /// Goes through the transcript, a command at a time, however long it is. Lines that are no commands are counted.
+    /// Passes each command of the transcript to `each`, however long the transcript is. Returns how many lines are not
+    /// commands.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// Returns an error if the transcript is missing or cannot be read.
     pub fn commands(&self, mut each: impl FnMut(Ran)) -> Result<usize, Strange> {
         let name = "transcript.jsonl";
         let mut lines = BufReader::new(self.folder.reader(name)?);

@@ -1,4 +1,4 @@
-//! Whether runs go together: what is not the same in all of them is told with both.
+//! Checks that runs can be merged; each error names the two runs that differ.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use serde_json::Value as Json;
 use super::{Part, rank};
 use crate::claims::register::ClaimId;
 
-/// The name of the workload that is built anew for every run: no two of these have the same digest.
+/// The name of the workload that is built for every run, each time with another digest.
 const BUILT: &str = "guest/hello";
 
-/// Parts are of the same claims at the same commit, about the same workload.
+/// Checks that all parts have the same claims, commit and workload.
 pub(super) fn comparable(parts: &[Part]) -> anyhow::Result<()> {
     let mut of_features: Vec<BTreeMap<String, String>> = Vec::new();
     for part in parts {
@@ -34,7 +34,7 @@ pub(super) fn comparable(parts: &[Part]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The annex as a part has it: each file of `features/`.
+/// Reads each file of a part's `features/`.
 fn features(part: &Part) -> anyhow::Result<BTreeMap<String, String>> {
     let folder = &part.bundle.folder;
     let names = folder.names()?.into_iter().filter(|name| name.starts_with("features/"));
@@ -42,7 +42,7 @@ fn features(part: &Part) -> anyhow::Result<BTreeMap<String, String>> {
     names.map(read).collect()
 }
 
-/// The first thing that two parts were not given alike.
+/// Returns the first input in which two parts differ.
 fn difference(a: &Part, b: &Part) -> Option<String> {
     let noted = |part: &Part, pointer: &str| part.bundle.run.pointer(pointer).cloned().unwrap_or(Json::Null);
     let differs = |what: &str, pointer: &str| {
@@ -72,13 +72,13 @@ fn shown(value: &Json) -> String {
     }
 }
 
-/// Where the shards of a target are not of the same number.
+/// Returns a description if the two parts' targets have different numbers of shards.
 fn shards(a: &Part, b: &Part) -> Option<String> {
     let (old, new) = (a.shard?, b.shard?);
     (old.numbers().1 != new.numbers().1).then(|| format!("one is shard {old} of {}, the other shard {new}", a.target))
 }
 
-/// No claim is judged by two of a target's parts: nobody could say which of them counts.
+/// Checks that no claim was judged by two parts of a target, because it would be unclear which of them counts.
 pub(super) fn judged_once(parts: &[(usize, &Part)]) -> anyhow::Result<()> {
     let mut by: BTreeMap<ClaimId, &Part> = BTreeMap::new();
     for (_, part) in parts {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::verdict::Verdict;
 
-/// The recorded run, as if it had been made under this name on this target.
+/// Returns the recorded run, renamed to this run and target.
 fn recorded(run: &str, target: &str) -> EvidenceBundle {
     let mut bundle = EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap();
     bundle.run["run"] = json!(run);
@@ -18,7 +18,7 @@ fn whole(run: &str, target: &str) -> Part {
     Part::of(recorded(run, target)).unwrap()
 }
 
-/// The same run, if it had been this shard.
+/// Returns the recorded run as if it had been this shard.
 fn shard(part: usize, of: usize) -> Part {
     let mut bundle = recorded(&format!("run-{part}-{of}"), "ec2");
     let on = bundle.verdicts.on;
@@ -90,7 +90,7 @@ fn every_claim_is_told_once_for_each_target_with_the_part_that_says_it() {
     assert_eq!(files(&claims[1])[0], "parts/vm-arm64/samples.jsonl");
     assert_eq!(files(&claims[1]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
     assert_eq!(files(&claims[1]["controls"][0]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
-    // Whoever reads a run's verdicts can read these: nothing of the shape is another.
+    // Merged verdicts have the same format as a run's.
     let read: Verdicts = serde_json::from_value(json.clone()).unwrap();
     assert_eq!((read.claims[1].verdict, &read.claims[1].reason), (alone[0].verdict, &alone[0].reason));
     let facts = merged.facts();
@@ -147,7 +147,7 @@ fn what_two_runs_have_both_judged_is_refused_and_both_are_named() {
     let said = refused(vec![whole("a", "vm:amd64"), whole("a", "vm:arm64")]);
     assert!(said.ends_with("are both run a: name it once"), "{said}");
     assert!(refused(vec![]).starts_with("no run is named"));
-    // Another annex, by one letter.
+    // Another annex, by one changed file.
     twin.target = "vm:arm64".to_owned();
     assert_eq!(merged(vec![whole("a", "vm:amd64"), twin.clone()]).exit, 0);
     std::fs::write(folder.path().join("features/a8_findings.feature"), "Feature: another").unwrap();
@@ -180,7 +180,7 @@ fn runs_that_were_not_started_alike_are_refused() {
     assert!(said("vm:arm64", "/assay", json!("0.0.1")).contains("assay is 0.1.0 in one and 0.0.1 in the other"));
     assert!(said("vm:arm64", "/image/name", json!("mine")).contains("the workload is guest/hello in one and mine"));
     assert!(said("ec2", "/stand_in", json!(true)).contains("whether something stood in for AWS is false in one"));
-    // Each run builds the workload anew, and no two images of it have the same digest; a named one has.
+    // Each run builds this workload with a new digest; a named image keeps its digest.
     let first = |name: &str| with("ec2", "/image/name", json!(name));
     let mut other = with("vm:arm64", "/image/digest", json!("sha256:00"));
     other.bundle.verdicts.run = "c".to_owned();

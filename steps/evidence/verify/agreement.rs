@@ -1,4 +1,4 @@
-//! Whether the verdicts come of the samples: every check made again, every statistic and every conclusion.
+//! Recomputes every check, statistic and verdict from the samples.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::evidence::run_state::exit;
 use crate::verdict::claim_verdict::Attempt;
 
 const FILE: &str = "verdicts.json";
-/// The subject that the workload's own image is in samples.
+/// The subject of the samples of the workload's own image.
 const IMAGE: &str = "image of workload";
 
-/// Everything that is said in `verdicts.json` and does not come of `samples.jsonl`.
+/// Finds everything in `verdicts.json` that does not follow from `samples.jsonl`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let verdicts = &bundle.verdicts;
     let mut findings: Vec<Finding> = bundle.differences().into_iter().map(|said| Finding::new(FILE, said)).collect();
@@ -49,7 +49,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     findings
 }
 
-/// Files that claims or their controls rest on and that are not there, or not in the folder.
+/// Finds evidence files of claims and controls that are missing or outside the folder.
 fn lost_files(bundle: &EvidenceBundle) -> Vec<Finding> {
     let mut lost: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for claim in &bundle.verdicts.claims {
@@ -66,7 +66,7 @@ fn lost_files(bundle: &EvidenceBundle) -> Vec<Finding> {
     lost.into_iter().map(told).collect()
 }
 
-/// The image that the run says it is about, where the samples say that its workload had another.
+/// Finds an image digest in `run.json` that differs from the workload's in the samples.
 fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
     let named = bundle.run.pointer("/image/digest")?.as_str()?;
     let seen = bundle.samples.iter().filter(|sample| sample.probe == "image.digest" && sample.subject == IMAGE);
@@ -75,7 +75,7 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
     Some(Finding::new("run.json", problem))
 }
 
-/// Where a claim differs although its sentences do not: a statistic, a value, a count.
+/// Finds a difference that a claim's sentences do not show: in a statistic, a value or a count.
 fn deeper(claim: &ClaimRecord, bundle: &EvidenceBundle) -> Option<Finding> {
     let mut fresh = claim.again(&bundle.samples, bundle.verdicts.on);
     let last = claim.attempts.last();
@@ -86,10 +86,10 @@ fn deeper(claim: &ClaimRecord, bundle: &EvidenceBundle) -> Option<Finding> {
     Some(Finding::new(FILE, format!("{}: {difference}", claim.id)))
 }
 
-/// The first place at which two values differ.
+/// The first place where two values differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Where, as a JSON pointer.
+    /// The place, as a JSON pointer.
     pub path: String,
     stored: Option<Json>,
     fresh: Option<Json>,
@@ -108,8 +108,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How far numbers may lie apart, as a share of the larger, that come of the same arithmetic on different machines:
-/// logarithms and powers differ in their last digit. No sentence shows so many.
+/// The relative difference that is allowed between numbers, because logarithms and powers differ in their last digit
+/// between machines. No sentence shows that many digits.
 const DIGITS: f64 = 1e-12;
 
 fn alike(a: &Number, b: &Number) -> bool {
@@ -119,7 +119,7 @@ fn alike(a: &Number, b: &Number) -> bool {
     }
 }
 
-/// The first difference between what is stored and what it comes to.
+/// Returns the first difference between a stored and a recomputed value.
 pub fn difference(stored: &Json, fresh: &Json) -> Option<Difference> {
     fn deep(path: &str, stored: Option<&Json>, fresh: Option<&Json>) -> Option<Difference> {
         match (stored, fresh) {

@@ -1,4 +1,4 @@
-//! A merged bundle: each part by itself, and whether what is said of them together is what they say.
+//! Checks a merged bundle: each part, and whether the merged files match the parts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use super::{Finding, Verification, agreement, sealed, verify};
 use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::merge::{Merged, PARTS};
 
-/// Checks the checksums of the whole, each of its parts as a run, and all that is said of them together.
+/// Checks the checksums of the whole, each part as a run, and the merged files.
 pub(super) fn merged(folder: &SandboxedDir, parts: &[String], allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let mut verification = Verification { schema: 1, ..Verification::default() };
     sealed(folder, &mut verification);
@@ -54,7 +54,7 @@ pub(super) fn merged(folder: &SandboxedDir, parts: &[String], allowed: Option<&P
     Ok(verification)
 }
 
-/// Folders among the parts that are none.
+/// Finds entries of the parts' folder that `run.json` does not list.
 fn strangers(folder: &SandboxedDir, parts: &[String]) -> Vec<Finding> {
     let inside = fs::read_dir(folder.path().join(PARTS)).into_iter().flatten().flatten();
     let names = inside.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -62,7 +62,7 @@ fn strangers(folder: &SandboxedDir, parts: &[String]) -> Vec<Finding> {
     strange.map(|name| Finding::new(&format!("{PARTS}/{name}"), "it is there, but run.json has no such part")).collect()
 }
 
-/// Where a file does not say what the parts come to; a claim is named with its target.
+/// Compares a merged file with what its parts give; names the target of a claim that differs.
 fn compare(file: &str, stored: Option<Json>, fresh: &Json) -> Vec<Finding> {
     let Some(stored) = stored else { return vec![Finding::new(file, "it is missing, or no JSON")] };
     let claims = |json: &Json| json.get("claims").and_then(Json::as_array).cloned().unwrap_or_default();
@@ -91,7 +91,7 @@ mod tests {
     use crate::evidence::checksums;
     use crate::report::finalize::merged::{put_together, read, rebuild, room_for};
 
-    /// Two recorded runs on two targets, merged in a folder.
+    /// Merges two recorded runs on two targets into a folder.
     fn merged() -> tempfile::TempDir {
         let runs = ["vm:amd64", "vm:arm64"].map(|target| {
             let run = Run::sealed();
@@ -127,7 +127,7 @@ mod tests {
         let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         change(&mut json);
         fs::write(path, json.to_string()).unwrap();
-        // As somebody would who wants nobody to know.
+        // Seals it again, to hide the change.
         checksums::seal(&SandboxedDir::open(folder).unwrap()).unwrap();
     }
 

@@ -1,5 +1,5 @@
-//! Whether the verdicts are about the claims that the folder holds: every claim of its register and no other, by its own
-//! scenario and all its controls, each step of them; excused only by what is declared there.
+//! Checks that the verdicts match the folder's own claims: every claim of its register and no other, by its own
+//! scenario with all its steps and controls, excused only by its declarations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ const FILE: &str = "verdicts.json";
 const REGISTER: &str = "features/claims.toml";
 const DECLARED: &str = "features/deviations.toml";
 
-/// Everything in `verdicts.json` that does not come of `features/`.
+/// Finds everything in `verdicts.json` that does not match `features/`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let read = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
     let register = match read(REGISTER).and_then(|text| Register::parse(&text)) {
@@ -54,7 +54,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
         if let Some(made_up) = record.deviations.iter().find(|one| !declared.contains(one)) {
             tell(format!("{DECLARED} does not have the declaration by {}, not for this machine", made_up.declared_by));
         }
-        // A run that was ended early did not come to know its machine.
+        // A run that ended early may not know its machine.
         if bundle.verdicts.complete && declared.iter().any(|one| !record.deviations.contains(one)) {
             tell(format!("a declaration of {DECLARED} about it is missing"));
         }
@@ -81,13 +81,13 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     findings
 }
 
-/// A fact of the run's machine, by the name that declarations use.
+/// Returns a fact about the run's machine, by the name that declarations use.
 fn fact(run: &Json, name: &str) -> Option<String> {
     let known = FACTS.contains(&name);
     run.get("machine").filter(|_| known)?.get(name)?.as_str().map(str::to_owned)
 }
 
-/// What is said of a claim that its row of the register, its scenario or its controls do not say.
+/// Finds differences between a claim's record and its row of the register, its scenario and its controls.
 fn of_claim(record: &ClaimRecord, claim: &Claim, plan: &Plan, bundle: &EvidenceBundle) -> Vec<String> {
     let mut problems = Vec::new();
     let texts = [
@@ -137,7 +137,7 @@ fn scenarios(bundle: &EvidenceBundle) -> BTreeMap<(&str, usize), &Scenario> {
     all.map(|(file, scenario)| ((file.path.as_str(), scenario.position.line), scenario)).collect()
 }
 
-/// Why a claim cannot have been left unjudged for the reason that is stored.
+/// Returns why the stored reason cannot be why a claim was not judged.
 fn decided(record: &ClaimRecord, claim: &Claim, run: &Json) -> Option<String> {
     match &record.decision {
         Decision::Run => None,
@@ -161,8 +161,8 @@ fn decided(record: &ClaimRecord, claim: &Claim, run: &Json) -> Option<String> {
     }
 }
 
-/// What is wrong with the trace of an attempt: a step that the scenario does not have, or one of its own that is missing.
-/// Runs of versions that left no trace have none.
+/// Compares an attempt's trace with its scenario: unknown steps, missing steps, and the number of checks. Runs of older
+/// versions have no trace.
 fn stepwise(attempt: &Attempt, scenario: &Scenario) -> Option<String> {
     for step in &attempt.steps {
         let written = scenario.steps.iter().find(|written| written.position.line == step.line);

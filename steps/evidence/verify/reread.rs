@@ -1,4 +1,4 @@
-//! Whether the samples of watched runs are what those runs printed: the texts in `trials/`, read again.
+//! Reads the texts in `trials/` again, and compares them with the samples of watched runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::evidence::trial_file;
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Sample, Unreadable, Value};
 
-/// How many samples were read off texts that are there and are borne out by them, and what is wrong with the others.
+/// Counts the samples that the texts confirm, and finds those that they contradict.
 pub fn findings(bundle: &EvidenceBundle) -> (usize, Vec<Finding>) {
     let mut runs: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
     for sample in &bundle.samples {
@@ -16,7 +16,7 @@ pub fn findings(bundle: &EvidenceBundle) -> (usize, Vec<Finding>) {
     }
     let (mut borne_out, mut findings) = (0, Vec::new());
     for (file, samples) in runs {
-        // What was not watched has no text; one that is lost is told with the checksums.
+        // Subjects that were not watched have no text. A lost text is reported with the checksums.
         let Ok(text) = bundle.folder.text(&file) else { continue };
         match trial::parse(&text).and_then(|trial| readings(&trial)) {
             Ok(readings) => {
@@ -36,9 +36,9 @@ fn readings(trial: &Trial) -> Result<Vec<Reading>, Unreadable> {
     Ok(readings)
 }
 
-/// How many samples of a run are of a probe that its text has, and those of them that are of no value it has of it.
+/// Counts the samples whose probe the text has, and describes those whose value it does not have.
 fn strange(samples: &[&Sample], readings: &[Reading]) -> (usize, Vec<String>) {
-    // Numbers by their bits: what was read twice from one text is the same.
+    // Numbers are compared by their bits: reading the same text twice gives the same number.
     let key = |probe: &str, value: &Value| match value {
         Value::Number(number) => (probe.to_owned(), number.to_bits().to_string()),
         Value::Text(text) => (probe.to_owned(), text.clone()),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A recorded run, sealed as a run is; what a claim rests on and was not recorded is there, and empty.
+/// A sealed copy of a recorded run. Evidence files that were not recorded exist and are empty.
 pub(super) struct Run(TempDir);
 
 impl Run {
@@ -31,7 +31,7 @@ impl Run {
         self.0.path()
     }
 
-    /// Seals it (again), as somebody would who has changed it and wants nobody to know.
+    /// Seals it (again), as an attacker would to hide a change.
     pub(super) fn seal(&self, key: Option<&Path>) {
         checksums::seal(&SandboxedDir::open(self.path()).unwrap()).unwrap();
         if let Ok(bundle) = EvidenceBundle::open(self.path()) {
@@ -60,7 +60,7 @@ impl Run {
         verify(self.path(), None).unwrap().findings
     }
 
-    /// The one finding that is in this file and says this.
+    /// Asserts that there is a finding in this file with this text.
     fn told(&self, file: &str, problem: &str) {
         let findings = self.findings();
         let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
@@ -128,7 +128,7 @@ fn a_file_that_is_gone_or_new_or_a_link_is_named() {
     assert!(sealed.contains("is a symbolic link"), "{sealed}");
 }
 
-/// Whoever changes a file can make its checksum again: what was changed must be found all the same.
+/// Checksums can be recomputed after a change, but the change must still be found.
 #[test]
 fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
     let sample = Run::sealed();
@@ -165,7 +165,7 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
     run.told("verdicts.json", "the exit status is stored as 1, but the verdicts come to 0");
 }
 
-/// Whoever makes up samples and judges them anew has still what was printed against them.
+/// Invented samples with recomputed verdicts still contradict the printed text.
 #[test]
 fn a_sample_that_its_own_text_does_not_bear_out_is_found() {
     let run = Run::sealed();
@@ -174,7 +174,7 @@ fn a_sample_that_its_own_text_does_not_bear_out_is_found() {
     let mine = |line: &&str| line.contains("\"memory.peak\"") && line.contains("workload-no-limits warm 3");
     let line = text.lines().find(mine).unwrap();
     let mut sample: Json = serde_json::from_str(line).unwrap();
-    // So little that no sentence shows it.
+    // Too little to show in any sentence.
     sample["value"] = (sample["value"].as_f64().unwrap() + 4096.0).into();
     fs::write(&path, text.replace(line, &sample.to_string())).unwrap();
     run.seal(None);
@@ -190,13 +190,13 @@ fn numbers_that_differ_in_their_last_digit_are_the_same_and_no_others() {
     let differ = |a: f64, b: f64| agreement::difference(&json!({ "x": a }), &json!({ "x": b })).is_some();
     assert!(!differ(0.961_522_691_715_799_6, 0.961_522_691_715_799_7) && !differ(0.0, 0.0));
     assert!(differ(0.961_522_691_7, 0.961_522_692) && differ(0.0, 1e-300) && differ(1.0, -1.0));
-    // Nothing is lost by writing a number down and reading it again.
+    // Writing a number and reading it again loses nothing.
     for number in [0.961_522_691_715_799_6, 1.0 / 3.0, 6.02e23, 5e-324] {
         assert_eq!(serde_json::from_str::<f64>(&serde_json::to_string(&number).unwrap()).unwrap(), number);
     }
 }
 
-/// What is only recorded on a stand-in for AWS is so for claims that need AWS, in a run that had one.
+/// Only claims that need AWS may stay unjudged for a stand-in, and only in a run that used one.
 #[test]
 fn a_stand_in_for_aws_excuses_nothing_else() {
     for (id, stand_in, found) in [("A8-5", true, false), ("A8-5", false, true), ("A2-2", true, true)] {
@@ -209,7 +209,7 @@ fn a_stand_in_for_aws_excuses_nothing_else() {
     }
 }
 
-/// What holds by the samples alone may still be about something else than the features say.
+/// A verdict that follows from the samples may still be about something else than the features.
 #[test]
 fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
     for (id, change, problem) in [
@@ -319,7 +319,7 @@ fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
     assert!(verify(Path::new("/nowhere"), None).unwrap_err().to_string().contains("cannot read /nowhere"));
 }
 
-/// A key of the test's own, and a file that allows it.
+/// Makes a key for a test, and a file that allows it.
 fn key(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     let (key, allowed) = (folder.join(name), folder.join(format!("{name}.allowed")));
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&key).status();
@@ -351,7 +351,7 @@ fn a_signature_counts_by_the_allowed_signers_and_for_this_statement_only() {
     );
     assert!(signature(Some(&allows_bob)).1.contains("is of nobody in"));
     assert!(signature(Some(Path::new("/nowhere"))).1.contains("cannot read the allowed signers in /nowhere"));
-    // A statement that is right, but not the one that was signed.
+    // A correct statement, but not the signed one.
     run.change(STATEMENT, |statement| statement["predicate"]["url"] = "x".into());
     for allowed in [Some(allows_alice.as_path()), None] {
         let (_, wrong) = signature(allowed);

@@ -1,4 +1,4 @@
-//! How each kind of thing that a ledger lists is removed.
+//! Removes each kind of resource that a cleanup journal lists.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::{GC, Resource};
 
 impl Resource {
-    /// Removes the thing; already gone is fine. Says what was removed, if there was something to remove.
+    /// Removes the resource, or does nothing if it is already gone. Returns what was removed, if anything.
     pub(super) fn release(&self) -> anyhow::Result<Option<String>> {
         Ok(match self {
             Resource::Process { pid, started } => end_group(*pid, *started).then(|| format!("process {pid}")),
@@ -26,13 +26,13 @@ impl Resource {
             Resource::Path { path } => {
                 let gone = match fs::symlink_metadata(path) {
                     Err(_) => return Ok(None),
-                    // What is mounted there may be the host's own devices: never remove across a mount.
+                    // Never remove across a mount: the mounted files may be the host's own devices.
                     Ok(_) if let Some(point) = mounted_below(path) => {
                         anyhow::bail!("{} is not removed, for {point} is mounted: umount it", path.display())
                     }
                     Ok(meta) if meta.is_dir() => fs::remove_dir_all(path).or_else(|error| {
-                        // Without root an image's folders may be read-only or another user's: only Podman's
-                        // namespace gets rid of them.
+                        // Without root, an image's folders may be read-only or owned by another user id. Only Podman's
+                        // user namespace can remove them.
                         podman(&["unshare", "rm", "-rf", &path.to_string_lossy()]).map(drop).map_err(|_| error)
                     }),
                     Ok(_) => fs::remove_file(path),
@@ -46,7 +46,7 @@ impl Resource {
     }
 }
 
-/// A mount point at or below a path, as `/proc/self/mountinfo` has it.
+/// Finds a mount point at or below a path in `/proc/self/mountinfo`.
 fn mounted_below(path: &Path) -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let path = fs::canonicalize(path).ok()?;
@@ -66,17 +66,17 @@ fn podman(arguments: &[&str]) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// The process group and the start time of a process, from `/proc/PID/stat`.
+/// Reads the process group and the start time of a process from `/proc/PID/stat`.
 pub(super) fn group_and_start(pid: i32) -> Option<(i32, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    // A zombie is over: only its parent can bury it.
+    // A zombie has already ended; only its parent can reap it.
     (fields.first()? != &"Z").then_some(())?;
     Some((fields.get(2)?.parse().ok()?, fields.get(19)?.parse().ok()?))
 }
 
-/// Kills every process of a group that is not older than its leader, and waits until they are over: what they were
-/// writing is removed next, and a kill takes its time. Says whether there was one.
+/// Kills every process of a group that is not older than its leader and waits up to two seconds until they have ended,
+/// because the files that they write are removed next. Returns whether there was one.
 fn end_group(leader: i32, started: u64) -> bool {
     let mut found = false;
     for _ in 0..200 {
@@ -93,7 +93,7 @@ fn end_group(leader: i32, started: u64) -> bool {
     found
 }
 
-/// The living processes of a group that are not older than its leader.
+/// Lists the live processes of a group that are not older than its leader.
 fn group(leader: i32, started: u64) -> Vec<i32> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -123,7 +123,7 @@ mod tests {
         let mut child =
             std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).process_group(0).spawn().unwrap();
         let Resource::Process { pid, started } = Resource::process(child.id()).unwrap() else { unreachable!() };
-        // In clock ticks, of which some pass until the child has its own child.
+        // The start time is in clock ticks. Some pass until the child has started its own child.
         assert!(!end_group(pid, started + 10_000), "another start time is another process");
         assert!(end_group(pid, started));
         child.wait().unwrap();

@@ -1,4 +1,4 @@
-//! A shell that a test answers: the framework is tested on it without a machine.
+//! A shell with prepared answers, so that code can be tested without a machine.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ShellError;
 use crate::exec::command::{Command, Output, Status};
 
-/// Answers commands by the beginning of their line; what nobody foresaw ends with exit code 127.
+/// Answers commands by the beginning of their line; a command without an answer exits with code 127.
 #[derive(Debug, Default)]
 pub struct Fake {
     answers: Vec<(String, i32, String)>,
@@ -14,13 +14,13 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Answers each command whose line starts with `line` by this exit code and output.
+    /// Answers each command whose line starts with `line` with this exit code and output.
     pub fn answer(mut self, line: &str, code: i32, stdout: &str) -> Self {
         self.answers.push((line.to_owned(), code, stdout.to_owned()));
         self
     }
 
-    /// The lines of all commands that were run, in order.
+    /// Returns the lines of all commands so far, in order.
     pub fn seen(&self) -> Vec<String> {
         self.seen.lock().map(|seen| seen.clone()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Commands on this host, as child processes that die with us.
+//! Runs commands on this host, as child processes that end with the run.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use crate::exec::command::{Command, Output, Status};
 /// This host.
 #[derive(Clone, Debug, Default)]
 pub struct Local {
-    /// The folder in which commands run; ours, else.
+    /// The folder in which commands run, by default the current one.
     pub folder: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ impl Local {
         let input = command.stdin.clone();
         let feed = async move {
             if let Some(pipe) = stdin.as_mut() {
-                // A program that does not read to the end is its own business: its status tells.
+                // Ignore the error: a program need not read all of its input, and its status shows failures.
                 let _ = pipe.write_all(&input).await;
             }
             drop(stdin);
@@ -55,7 +55,7 @@ impl Local {
     }
 }
 
-/// A process group that goes when its command is given up, children and all.
+/// A process group that is killed, with all its processes, when its command is abandoned.
 struct Group(Option<u32>);
 
 impl Drop for Group {
@@ -73,7 +73,7 @@ fn spawn(command: &Command, folder: Option<&Path>) -> std::io::Result<tokio::pro
         process.current_dir(folder);
     }
     process.args(&command.argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own: Ctrl-C reaches us, and we decide what becomes of our children.
+    // In its own group, the child does not get Ctrl-C from the terminal: the run decides when to end it.
     process.process_group(0);
     if command.clean_env {
         process.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());

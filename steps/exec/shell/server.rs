@@ -1,4 +1,4 @@
-//! An SSH server of our own on loopback: a machine that is not there answers what was recorded on one that was.
+//! An SSH server on loopback for tests, which replays a machine's recorded answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::ssh::{Login, new_key};
 
-/// What a flood is made of.
+/// The chunk that a flood repeats.
 const WAVE: &[u8] = &[b'~'; 32 * 1024];
 
-/// How a command is answered, once all it reads has come.
+/// The reply to a command, sent once all of the command's input has arrived.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// It prints this and exits with this code.
     Ends(u8, Vec<u8>),
-    /// It never says a word, and never ends.
+    /// It prints nothing and never ends.
     Hangs,
     /// It prints without end.
     Floods,
 }
 
-/// Answers a command by its line.
+/// Chooses the reply to a command line.
 pub type Answer = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 
-/// A server that runs nothing; gone when it is dropped. A session that is open then ends with its client.
+/// A server that runs nothing and stops when dropped. Sessions that are open then last until their clients leave.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -38,20 +38,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on a free port, with a host key of its own; lets in whoever has the user's key, under any name.
+    /// Listens on a free port with a new host key, and accepts any user name with the user's key.
     ///
     /// # Errors
-    /// The system has no port or no random bytes.
+    /// Returns an error if there is no free port or there are no random bytes.
     pub async fn start(user_key: &PrivateKey, answer: Answer) -> anyhow::Result<Server> {
         let (host, _) = new_key("host")?;
         Server::listen(0, host, user_key.public_key().clone(), answer).await
     }
 
-    /// Listens on a port as a machine that was told which host key to show and whom to let in: OpenSSH's texts of the
-    /// private and the public key.
+    /// Listens on a given port with a given host key, and accepts a given user's key: the private and the public key in
+    /// OpenSSH's format.
     ///
     /// # Errors
-    /// The port is taken, or a text is no key.
+    /// Returns an error if the port is taken or a text is not a key.
     pub async fn start_as(port: u16, host_key: &str, user_key: &str, answer: Answer) -> anyhow::Result<Server> {
         let host = PrivateKey::from_openssh(host_key).context("the host key is none")?;
         let user = PublicKey::from_openssh(user_key).context("the user's key is none")?;
@@ -65,7 +65,7 @@ impl Server {
         let config = server::Config {
             keys: vec![host],
             nodelay: true,
-            // Nobody guesses passwords here, and a client that asks what there is should not wait for the answer.
+            // No delay: no attacker guesses passwords here, and clients that ask for the methods should not wait.
             auth_rejection_time: Duration::ZERO,
             ..server::Config::default()
         };
@@ -73,7 +73,7 @@ impl Server {
         Ok(Server { address, host_key, accepting })
     }
 
-    /// How to log in with a key, as the machine of this name.
+    /// Returns the login for a machine of this name with a key.
     pub fn login(&self, machine: &str, user_key: &PrivateKey) -> Login {
         Login {
             machine: machine.to_owned(),
@@ -84,15 +84,15 @@ impl Server {
         }
     }
 
-    /// The port it listens on, on 127.0.0.1.
+    /// Returns the port it listens on, on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Its host key, as a line of OpenSSH's `known_hosts`.
+    /// Returns its host key as a line of OpenSSH's `known_hosts`.
     ///
     /// # Errors
-    /// The key cannot be written as text.
+    /// Returns an error if the key cannot be written as text.
     pub fn known_host(&self) -> anyhow::Result<String> {
         Ok(format!("[{}]:{} {}\n", self.address.ip(), self.port(), self.host_key.to_openssh()?))
     }
@@ -105,14 +105,14 @@ impl Drop for Server {
 }
 
 async fn accept(listener: TcpListener, config: Arc<server::Config>, guest: Guest) {
-    // Without descriptors there is nothing more to accept: whoever connects is told by the silence.
+    // Accepting fails when file descriptors run out. The server then stops, and clients get no answer.
     while let Ok((stream, _)) = listener.accept().await {
         tokio::spawn(attend(stream, config.clone(), guest.clone()));
     }
 }
 
 async fn attend(stream: TcpStream, config: Arc<server::Config>, guest: Guest) {
-    // A client that goes away ends its session with an error, which is nobody's business here.
+    // A client that disconnects ends its session with an error, which does not matter here.
     let _ = stream.set_nodelay(true);
     if let Ok(session) = server::run_stream(config, stream, guest).await {
         let _ = session.await;
@@ -151,7 +151,7 @@ impl server::Handler for Guest {
     }
 }
 
-/// One command: hears it out, and answers.
+/// Reads one command and its input, then answers.
 async fn serve(mut channel: Channel<Msg>, answer: Answer) -> Result<(), russh::Error> {
     let mut line = String::new();
     loop {
@@ -174,7 +174,7 @@ async fn serve(mut channel: Channel<Msg>, answer: Answer) -> Result<(), russh::E
             Ok(())
         }
         Reply::Floods => loop {
-            // It waits where the client does not take it, and fails when the client is gone.
+            // Waits while the client does not read, and fails once the client is gone.
             channel.data_bytes(WAVE).await?;
         },
     }
@@ -228,7 +228,7 @@ mod tests {
         let shell = Shell::ssh(ssh, Arc::new(NoopObserver));
         let error = shell.run(&Command::new("yes")).await.unwrap_err().to_string();
         assert_eq!(error, "far: `yes` printed more than 1 MB, and was cut off: have it print less");
-        // The connection is as good as before.
+        // The connection still works.
         assert_eq!(shell.read(&Command::new("echo").arg("hello")).await.unwrap(), "hello\n");
     }
 

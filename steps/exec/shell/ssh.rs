@@ -1,4 +1,4 @@
-//! Commands over one kept SSH connection: to a machine of ours with its host's key pinned, or to somebody else's.
+//! Runs commands over one open SSH connection: to our own machine with a pinned host key, or to a remote machine.
 
 mod arrival;
 mod config;
@@ -30,20 +30,20 @@ use crate::base::procfs;
 use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, Status};
 
-/// Fewer than sshd's own limit (`MaxSessions 10`), so that nothing is refused.
+/// Below sshd's default limit (`MaxSessions 10`), so that no channel is refused.
 const CHANNELS: usize = 8;
-/// A machine that is silent for this long, three times over, is gone.
+/// A machine that does not answer three keepalives at this interval is considered gone.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// On an emulated CPU the handshake alone takes seconds.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// Between two tries to open a channel where there are too many.
+/// The pause between attempts to open a channel when the server has too many.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long somebody else's machine may take to end a command that is given up.
+/// How long a remote machine may take to kill an abandoned command.
 const KILLED: Duration = Duration::from_secs(10);
-/// More than any command here has to say, on each of its streams, in bytes.
+/// The output limit for each stream, in bytes: more than any command here prints.
 const OUTPUT: usize = 64 * 1024 * 1024;
 
-/// Where and as whom to log in, and the only host key to accept.
+/// A machine's address, user and key, and the only host key to accept.
 #[derive(Clone, Debug)]
 pub struct Login {
     /// The machine's name, for messages.
@@ -54,11 +54,11 @@ pub struct Login {
     pub user: String,
     /// The user's private key.
     pub key: PrivateKey,
-    /// The host's public key; any other is refused.
+    /// The host's public key; any other is rejected.
     pub host_key: PublicKey,
 }
 
-/// One connection, kept open.
+/// One open SSH connection.
 pub struct Ssh {
     machine: String,
     wire: Mutex<Arc<Wire>>,
@@ -67,38 +67,38 @@ pub struct Ssh {
     output: usize,
 }
 
-/// An open connection, with those that it leads through.
+/// An open connection, with the connections that it passes through.
 struct Wire {
     handle: Handle<Peer>,
     _behind: Vec<Handle<Peer>>,
 }
 
-/// What a machine of somebody else's needs: the way to it, should the connection be lost, and through its login shell.
+/// What a remote machine needs: the route, to reconnect, and the mark, to get commands through its login shell.
 struct Foreign {
     route: Route,
     mark: Mark,
 }
 
-/// A fresh ed25519 key: the private part and its OpenSSH text.
+/// Creates an ed25519 key: the private key and its OpenSSH text.
 ///
 /// # Errors
-/// Where the system gives no random bytes.
+/// Returns an error if the system has no random bytes.
 pub fn new_key(comment: &str) -> anyhow::Result<(PrivateKey, String)> {
     let key = PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&procfs::random()?)), comment)?;
     let text = key.to_openssh(LineEnding::LF)?.to_string();
     Ok((key, text))
 }
 
-/// A private key as OpenSSH writes it, and a public one: `ssh-ed25519 AAAA…`.
+/// Parses a private key in OpenSSH's format and a public key such as `ssh-ed25519 AAAA…`.
 ///
 /// # Errors
-/// One of them is none.
+/// Returns an error if one of them is not a key.
 pub fn old_keys(private: &str, public: &str) -> anyhow::Result<(PrivateKey, PublicKey)> {
     Ok((PrivateKey::from_openssh(private)?, PublicKey::from_openssh(public)?))
 }
 
-/// What is asked for first where the way never leaves this host: nobody listens there who might have a quantum computer
-/// one day, and on the other side is an emulated CPU.
+/// Returns the preferred algorithms. On loopback, leaves out the post-quantum key exchange: the traffic never leaves
+/// this host, and it is slow on an emulated CPU.
 fn preferred(address: &str) -> Preferred {
     let usual = Preferred::DEFAULT;
     if !address.starts_with("127.0.0.1:") {
@@ -108,7 +108,7 @@ fn preferred(address: &str) -> Preferred {
     Preferred { kex: usual.kex.iter().filter(|name| !slow(name)).copied().collect(), ..usual }
 }
 
-/// How a server is spoken to.
+/// Returns the settings for a connection to a server.
 fn talk(preferred: Preferred) -> client::Config {
     client::Config {
         nodelay: true,
@@ -123,7 +123,7 @@ impl Ssh {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// Nobody answers, the host shows another key than the pinned one, or it refuses ours.
+    /// Returns an error if there is no answer, the host key differs from the pinned one, or the server rejects our key.
     pub async fn connect(login: &Login) -> Result<Ssh, ShellError> {
         let failed = |detail: String| ShellError::NoConnection {
             machine: login.machine.clone(),
@@ -158,11 +158,11 @@ impl Ssh {
         Ok((handle, matches!(answer, AuthResult::Success)))
     }
 
-    /// Enters a machine that somebody else runs, by the user's own ssh_config, known hosts, keys and agent, and sees that
+    /// Logs in to a remote machine with the user's own ssh_config, known hosts, keys and agent, and checks that
     /// commands run there.
     ///
     /// # Errors
-    /// Nobody answers, its host key is not known or is another one, it refuses the user's keys, or runs no command.
+    /// Returns an error if the machine does not answer, its host key or all user keys are rejected, or no command runs.
     pub async fn enter(entrance: &SshDestination) -> Result<Ssh, EnterError> {
         let route = Route::find(entrance).await?;
         let (machine, user) = (route.machine.clone(), route.user().to_owned());
@@ -183,7 +183,7 @@ impl Ssh {
         Ssh { machine, wire, foreign, channels, output: OUTPUT }
     }
 
-    /// Cuts commands off that print more than so many bytes on one of their streams; else at 64 MiB.
+    /// Cuts off commands that print more than this many bytes on one of their streams; the default is 64 MiB.
     pub fn output_limit(self, bytes: usize) -> Ssh {
         Ssh { output: bytes, ..self }
     }
@@ -192,7 +192,7 @@ impl Ssh {
         &self.machine
     }
 
-    /// Says goodbye; commands that still run are left to the machine.
+    /// Disconnects; commands that are still running are left to the machine.
     pub async fn close(&self) {
         let _ = self.wire.lock().await.handle.disconnect(Disconnect::ByApplication, "", "en").await;
     }
@@ -211,7 +211,7 @@ impl Ssh {
                 writer.data_bytes(command.stdin.clone()).await?;
                 writer.eof().await
             };
-            // A program that ends before it has read everything closes the channel under the feed: its status tells.
+            // A program that ends before it has read all input closes the channel while it is fed: ignore that error.
             let (whole, _) = tokio::join!(listen(reader, self.output, &mut heard), feed);
             Ok::<_, russh::Error>(whole)
         };
@@ -237,8 +237,8 @@ impl Ssh {
         }
     }
 
-    /// Ends a command: a channel that is merely dropped leaves its process running, and so may a signal that somebody
-    /// else's sshd is asked to send.
+    /// Ends a command. Closing the channel alone leaves its process running, and so may the signal, which a remote sshd
+    /// need not pass on.
     async fn end(&self, channel: &ChannelWriteHalf<Msg>, heard: &Heard) {
         let _ = channel.signal(Sig::KILL).await;
         let _ = channel.close().await;
@@ -250,12 +250,12 @@ impl Ssh {
             listen(reader, self.output, &mut Heard::default()).await;
             Ok::<_, russh::Error>(())
         };
-        // With the connection gone there is nobody to ask, and sshd ends what it started.
+        // If the connection is lost, this fails, and sshd ends what it started.
         let _ = tokio::time::timeout(KILLED, kill).await;
     }
 
-    /// A channel for one command. Nothing was sent of it before there is one, so that somebody else's machine is entered
-    /// anew, once, if the connection turns out to be gone.
+    /// Opens a channel for one command. Nothing of the command was sent before, so a lost connection to a remote
+    /// machine can safely be made again, once.
     async fn channel(&self, lost: &impl Fn(String) -> ShellError) -> Result<Channel<Msg>, ShellError> {
         let mut wire = self.wire.lock().await.clone();
         let mut made_again = false;
@@ -266,7 +266,7 @@ impl Ssh {
             };
             let Some(foreign) = &self.foreign else { return Err(lost(error.to_string())) };
             match error {
-                // A MaxSessions below the usual: another command is under way, and ends some time.
+                // MaxSessions is below its default: wait for another command in progress to end.
                 russh::Error::ChannelOpenFailure(_) if self.channels.available_permits() + 1 < CHANNELS => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -292,8 +292,8 @@ struct Heard {
     stderr: Vec<u8>,
 }
 
-/// Listens to the very end: the exit status may come before or after the last output. Not so far where a stream has more
-/// than `limit` bytes.
+/// Reads until the channel closes, because the exit status may come before or after the last output. Returns `false` as
+/// soon as a stream exceeds `limit` bytes.
 async fn listen(mut channel: ChannelReadHalf, limit: usize, heard: &mut Heard) -> bool {
     while let Some(message) = channel.wait().await {
         match message {

@@ -1,4 +1,4 @@
-//! What a trial comes to: its readings, one by one.
+//! Turns a trial into readings.
 
 use super::{Look, Trial, number};
 use crate::base::stats::median;
@@ -6,10 +6,10 @@ use crate::base::unit::{Duration, Unit};
 use crate::measurement::{Reading, Unreadable};
 
 impl Trial {
-    /// The facts of the whole trial, one reading each.
+    /// Returns the trial's readings, without its timeline.
     ///
     /// # Errors
-    /// A final value that is no number.
+    /// Returns an error if a final value is not a number.
     pub fn readings(&self) -> Result<Vec<Reading>, Unreadable> {
         const WHOLE: [(&str, &str, Unit, f64); 15] = [
             ("show.user", "unit.uid", Unit::Count, 1.0),
@@ -64,7 +64,7 @@ impl Trial {
         Ok(readings)
     }
 
-    /// The limits that systemd holds the unit to; none where it has none.
+    /// Returns the limits that systemd enforces on the unit, if there are any.
     fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = Vec::new();
         let shown = |key: &str| self.shown(key).filter(|raw| *raw != "infinity");
@@ -81,12 +81,12 @@ impl Trial {
         Ok(readings)
     }
 
-    /// Memory while the workload was up: at each look what was in use and what was left of the limit; and the
-    /// memory that the guest and its helpers have of their own, by their cgroups.
+    /// Returns the memory while the workload was up: at each look the current use and what was left of the limit, and
+    /// the median anonymous memory of the guest's and its helpers' control groups.
     fn while_running(&self) -> Vec<Reading> {
         let bytes = |probe: &str, value: f64, raw: String| Reading::new(probe, value, Unit::Bytes, raw);
         let mut readings = Vec::new();
-        // It is read once, perhaps before the workload itself is up.
+        // It is read only once, perhaps before the workload itself is up.
         let limit = self.looks.iter().find_map(|look| look.values.get("unit.max").copied());
         for look in self.workload_looks() {
             let of = |key: &str| look.values.get(key).copied();
@@ -101,12 +101,12 @@ impl Trial {
                 readings.push(bytes("memory.available", available, format!("MemAvailable {available}")));
             }
         }
-        // Page cache is charged to whoever read a file first, so it says little of who takes what: memory of their own
-        // does, and it stands still while the guest is at work.
+        // Page cache is charged to the process that read a file first, so it says little about who uses memory.
+        // Anonymous memory does, and it is constant while the guest works.
         let own = |look: &Look| look.values.get("payload.anon").copied().unwrap_or_default();
         let most = self.looks.iter().map(own).fold(0.0, f64::max);
         for (key, probe) in [("payload.anon", "memory.guest"), ("runtime.anon", "memory.helpers")] {
-            // Before the guest has loaded, its control group holds the runtime that is about to become it.
+            // Before the guest has loaded, its control group holds the runtime that will become it.
             let at_work = self.looks.iter().filter(|look| most > 0.0 && own(look) > most / 2.0);
             let values: Vec<f64> = at_work.filter_map(|look| look.values.get(key).copied()).collect();
             if let Some(middle) = median(&values) {
@@ -116,9 +116,9 @@ impl Trial {
         readings
     }
 
-    /// The most there was of each kind of memory, and in each control group. Of the whole unit, the largest that was
-    /// seen at a look while its workload was up: its own memory, page cache, and the kernel's. Of the unit, its guest
-    /// and its helpers, the peaks that the kernel kept; the guest's is also that of the runtime that became it.
+    /// Returns the maximum of each kind of memory and of each control group. For the unit's anonymous memory, page
+    /// cache and kernel memory, it is the largest value of all looks while the workload was up. For the unit, its guest
+    /// and its helpers, it is the kernel's peak; the guest's includes the runtime that became it.
     fn by_kind(&self) -> Vec<Reading> {
         const RUNNING: [(&str, &str); 3] =
             [("unit.anon", "memory.anon"), ("unit.file", "memory.file"), ("unit.kernel", "memory.kernel")];
@@ -135,13 +135,13 @@ impl Trial {
         running.chain(PEAKS.into_iter().filter_map(|kind| most(self.looks.iter(), kind))).collect()
     }
 
-    /// The share of one CPU that watching took.
+    /// Returns the share of one CPU that watching took.
     fn sampler_share(&self) -> Option<f64> {
         let used: f64 = self.last.get("sampler.usage_usec")?.parse().ok()?;
         (self.over > self.begin).then(|| used / 1e6 / (self.over - self.begin))
     }
 
-    /// Each value of each look, with its time in seconds since boot.
+    /// Returns each value of each look, with its time in seconds since boot.
     pub fn timeline(&self) -> impl Iterator<Item = (f64, Reading)> + '_ {
         self.looks.iter().flat_map(|look| {
             look.values.iter().map(|(key, value)| {

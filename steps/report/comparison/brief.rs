@@ -1,5 +1,5 @@
-//! What a comparison needs of a run: `run.json`, and of `verdicts.json` the conclusions. Everything else is skipped
-//! while it is read, for there may be hundreds of runs.
+//! Reads what a comparison needs of a run: `run.json`, and the verdicts in `verdicts.json`. Everything else is skipped
+//! while reading, because there may be hundreds of runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use crate::measurement::Value;
 use crate::report::comparison::{About, ClaimSummary, Figure, Machine, Run};
 use crate::verdict::{Rule, Verdict};
 
-/// Reads what a comparison needs of runs by their folders, on all CPUs, in the order of the folders.
+/// Reads what a comparison needs of runs from their folders, on all CPUs, in the order of the folders.
 ///
 /// # Errors
-/// A folder is not of a run that came to its end, or not of this layout: all that are not are named, each with why.
+/// Returns an error that names every folder whose run did not finish or has another layout, with the reason.
 pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
     let next = AtomicUsize::new(0);
     let work = || -> Vec<(usize, anyhow::Result<Run>)> {
@@ -37,7 +37,7 @@ pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for worker in workers {
-            // Nobody panics while reading; if somebody did, a panic is what it is.
+            // Reading does not panic; if it does after all, the panic is passed on.
             read.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
     });
@@ -53,7 +53,7 @@ pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// What a comparison needs of one run.
+/// Reads what a comparison needs of one run.
 fn brief(path: &Path) -> anyhow::Result<Run> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = SandboxedDir::open(path).with_context(cannot)?;
@@ -75,7 +75,7 @@ struct Layout {
 fn file<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyhow::Result<T> {
     let text = folder.text(name).context("it is not the whole folder of a run, leave it out")?;
     serde_json::from_str(&text).or_else(|error| {
-        // A newer layout may well be the reason.
+        // The error may be due to a newer layout, so check that first.
         let Layout { schema } = serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))?;
         layout(name, schema)?;
         Err(error).with_context(|| format!("{name} is not of this layout"))
@@ -143,7 +143,7 @@ struct CheckBrief {
     #[serde(flatten)]
     rule: Rule,
     sources: Vec<SourceBrief>,
-    // Named, for what is flattened would take it along otherwise.
+    // Named, because the flattened field would otherwise collect it.
     #[serde(rename = "samples")]
     _samples: serde::de::IgnoredAny,
     outcome: OutcomeBrief,
@@ -191,7 +191,7 @@ impl ClaimBrief {
     }
 }
 
-/// The check that decided a claim: of the attempt that counts, the first that failed, else the first there is.
+/// Returns the check that decided a claim: in the attempt that counts, the first that failed, else the first.
 fn decisive(mut attempts: Vec<AttemptBrief>) -> Option<CheckBrief> {
     let failed = attempts.iter().position(|attempt| attempt.verdict == Verdict::Fails);
     let last = attempts.len().checked_sub(1)?;
@@ -202,7 +202,7 @@ fn decisive(mut attempts: Vec<AttemptBrief>) -> Option<CheckBrief> {
 }
 
 impl CheckBrief {
-    /// What was measured; nothing where the samples could not be trusted.
+    /// Returns the measured figure; `None` if the samples could not be trusted.
     fn figure(self) -> Option<Figure> {
         let CheckBrief { probe, unit, rule, sources, outcome, statistics, .. } = self;
         let worst = outcome.value?;
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::evidence::bundle::EvidenceBundle;
 
-    /// A run that was recorded, in a folder of the test's own.
+    /// Copies a recorded run to the test's own folder.
     fn recorded() -> tempfile::TempDir {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck");
         let folder = tempfile::tempdir().unwrap();
@@ -234,13 +234,13 @@ mod tests {
         let [mut run, verdicts] = ["run.json", "verdicts.json"].map(|name| -> serde_json::Value {
             serde_json::from_str(&std::fs::read_to_string(fixture.join(name)).unwrap()).unwrap()
         });
-        // Its verdicts and its facts were recorded in two runs.
+        // The fixture's verdicts and its `run.json` were recorded in two runs.
         run["run"] = verdicts["run"].clone();
         std::fs::write(folder.path().join("run.json"), serde_json::to_string_pretty(&run).unwrap()).unwrap();
         folder
     }
 
-    /// The recorded run, with one text in one of its files replaced.
+    /// Copies the recorded run, with one text in one of its files replaced.
     fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
         let folder = recorded();
         let text = std::fs::read_to_string(folder.path().join(name)).unwrap();

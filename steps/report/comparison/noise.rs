@@ -1,38 +1,39 @@
-//! How far a figure may be from earlier ones and mean nothing. No distribution is assumed.
+//! Decides how far a figure may be from earlier ones without meaning anything. Assumes no distribution.
 //!
-//! - With [`MANY`] earlier runs or more, they say themselves how much a figure varies. A figure exceeds that if it lies
-//!   outside of all of them *and* beyond Tukey's fences (one and a half times the distance between the hinges, which
-//!   are the medians of the lower and the upper half). If nothing had changed, and each night were like any other, the
-//!   newest of n + 1 figures would be the smallest or the largest of all with a chance of 2 in n + 1 at most: that
-//!   chance of a false alarm is said.
-//!   A step that several of them have taken already is part of how much they vary: it stood out in the run in which it
-//!   came, and the figures over all runs still show it.
-//! - With fewer, the samples within each run have to say it. A figure exceeds the noise if the interval of its median
-//!   lies wholly above or wholly below those of all earlier runs. Intervals of less than [`CONFIDENCE`] do not count;
-//!   fewer than five samples have none that does.
-//! - Otherwise the noise is unknown, and nothing is said of whether the change exceeds it.
+//! - With [`MANY`] earlier runs or more, these show how much a figure varies. A figure exceeds the noise if it lies
+//!   outside all of them *and* beyond Tukey's fences (one and a half times the distance between the hinges, which are
+//!   the medians of the lower and the upper half). If nothing had changed, and all nights were alike, the newest of
+//!   n + 1 figures would be the smallest or the largest of all with a probability of at most 2 in n + 1; the result
+//!   states this probability of a false alarm.
+//!   A step that several of the earlier runs already show counts as variation: it was reported in the run in which it
+//!   occurred, and the figures over all runs still show it.
+//! - With fewer, the samples within each run decide. A figure exceeds the noise if the interval of its median lies
+//!   wholly above or wholly below the intervals of all earlier runs. Intervals with a confidence below [`CONFIDENCE`]
+//!   do not count; fewer than five samples cannot reach it.
+//! - Otherwise the noise is unknown, and nothing is stated about whether the change exceeds it.
 
 use crate::base::stats::{Interval, median};
 use crate::base::unit::Unit;
 
-/// So many earlier runs show how much a figure varies.
+/// This many earlier runs show how much a figure varies.
 const MANY: usize = 5;
 
-/// How sure an interval must be to count.
+/// The confidence that an interval must have to count.
 const CONFIDENCE: f64 = 0.9;
 
-/// What is known of how much a figure varies.
+/// The known variation of a figure.
 pub(super) struct Noise<'a> {
     /// The figures of the earlier runs, at least one.
     pub(super) earlier: &'a [f64],
-    /// Where the medians of these runs lie, if that is known of each.
+    /// The intervals of these runs' medians, if known for each.
     pub(super) intervals: Option<&'a [Interval]>,
-    /// The unit of all of them.
+    /// The unit of all the figures.
     pub(super) unit: Unit,
 }
 
 impl Noise<'_> {
-    /// Whether a figure with this interval is further from the earlier ones than noise explains, and how that is known.
+    /// Returns whether a figure with this interval is further from the earlier ones than noise explains, and the
+    /// reason.
     pub(super) fn exceeded(&self, now: f64, interval: Option<Interval>) -> (Option<bool>, String) {
         if self.earlier.iter().all(|earlier| *earlier == now) {
             return (Some(false), format!("the same as in {}", runs(self.earlier.len())));
@@ -103,7 +104,7 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
-/// Tukey's fences.
+/// Returns Tukey's fences.
 fn fences(values: &[f64]) -> (f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -120,7 +121,7 @@ mod tests {
     use super::super::tests::{figure, held, nights};
     use super::*;
 
-    /// A figure whose median lies so far around it.
+    /// Makes a figure with a confidence interval of this half-width around its median.
     fn around(value: f64, reach: f64) -> Figure {
         let interval = Interval { low: value - reach, high: value + reach, confidence: 0.9375 };
         Figure { interval: Some(interval), ..figure(value) }

@@ -1,4 +1,4 @@
-//! One claim in all runs: what its verdicts and figures came to.
+//! Follows one claim through all runs: its verdicts and figures.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ pub(super) struct Story<'a> {
 }
 
 impl<'a> Story<'a> {
-    /// Of the runs in their order.
+    /// Collects a claim from the runs, in their order.
     pub(super) fn of(id: ClaimId, runs: &'a [Run]) -> Story<'a> {
         Story { id, told: runs.iter().map(|run| (run, run.findings.get(&id))).collect() }
     }
@@ -25,7 +25,7 @@ impl<'a> Story<'a> {
         self.told.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
     }
 
-    /// What became of the claim.
+    /// Returns the claim's trend.
     pub(super) fn trend(&self) -> Trend {
         let measured = |(run, finding): (&'a Run, Option<&'a ClaimSummary>)| {
             let finding = finding?;
@@ -52,14 +52,14 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Each change of verdict from a run to the next that was asked for one.
+    /// Returns each change of verdict between consecutive runs that were asked for one.
     fn flips(&self) -> Vec<[(&'a Run, &'a ClaimSummary); 2]> {
         let asked: Vec<_> = self.findings().filter(|(_, finding)| finding.asked()).collect();
         let pairs = asked.windows(2).filter_map(|pair| <[_; 2]>::try_from(pair).ok());
         pairs.filter(|[(_, before), (_, after)]| before.verdict != after.verdict).collect()
     }
 
-    /// In which of the runs the claim is not at all.
+    /// Returns which of the runs do not know the claim.
     fn membership(&self) -> Option<String> {
         let known: Vec<bool> = self.told.iter().map(|(_, finding)| finding.is_some()).collect();
         let name = |place: usize| self.told.get(place).map(|(run, _)| run.about.run.as_str()).unwrap_or_default();
@@ -73,7 +73,7 @@ impl<'a> Story<'a> {
         (!said.is_empty()).then(|| said.join(", "))
     }
 
-    /// Of which run the newest figure is, where it is not the last.
+    /// Returns which run the newest figure is from, if not from the last.
     fn since(&self, newest: Option<Measured>) -> Option<String> {
         let (run, finding) = self.told.last()?;
         let (newest, finding) = (newest?, (*finding)?);
@@ -84,7 +84,7 @@ impl<'a> Story<'a> {
 }
 
 impl ClaimSummary {
-    /// Whether the run was asked for a verdict on the claim: its options did not leave it out.
+    /// Returns whether the run was asked for a verdict on the claim, that is, its options did not exclude it.
     fn asked(&self) -> bool {
         self.verdict != Verdict::NotRun || !(self.reason == NOT_SELECTED || self.reason.starts_with("not in shard "))
     }
@@ -99,7 +99,7 @@ struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    /// All that must be the same where figures are compared.
+    /// Returns everything that must be the same for figures to be compared.
     fn circumstances(&self) -> [(&'static str, Cow<'_, str>); 7] {
         let Figure { unit, probe, limit, on_host, .. } = self.figure;
         let machine = |of: fn(&Machine) -> &str| match &self.run.machine {
@@ -123,7 +123,7 @@ impl Measured<'_> {
     }
 }
 
-/// What an accelerator makes of the CPU.
+/// Names the kind of CPU that an accelerator provides.
 fn speed(accelerator: &str) -> &str {
     match accelerator {
         "tcg" => "emulated",
@@ -133,7 +133,7 @@ fn speed(accelerator: &str) -> &str {
     }
 }
 
-/// With how many earlier figures the newest is not comparable, and why, of the last of them and of those like it.
+/// Returns how many earlier figures the newest is not comparable with, and why: the reason of the last of them.
 fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<String> {
     let newest = newest?;
     let why = |one: &Measured| {
@@ -152,7 +152,7 @@ fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<Str
     Some(format!("not comparable with {} earlier {runs}: {last}{others}", whys.len()))
 }
 
-/// The newest change of verdict with both reasons, and how many there are.
+/// Formats the newest change of verdict with both reasons, and how many changes there are.
 fn told(flips: &[[(&Run, &ClaimSummary); 2]]) -> Option<String> {
     let [(before, held), (after, fails)] = flips.last()?;
     let many = match flips.len() {
@@ -165,7 +165,7 @@ fn told(flips: &[[(&Run, &ClaimSummary); 2]]) -> Option<String> {
     ))
 }
 
-/// What became of a text.
+/// Formats how a text changed.
 fn retold(comparable: &[Option<Measured>]) -> Option<String> {
     let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
     let (now, before) = (texts.next()?, texts.next()?);
@@ -174,7 +174,7 @@ fn retold(comparable: &[Option<Measured>]) -> Option<String> {
         .then(|| format!("{} is {} now, {} before", now.probe, now.value.show(now.unit), before.value.show(now.unit)))
 }
 
-/// What became of a number in the last run.
+/// Returns how a number changed in the last run.
 fn change(comparable: &[Option<Measured>]) -> Option<Change> {
     let (last, earlier) = comparable.split_last()?;
     let last = (*last)?;

@@ -1,4 +1,5 @@
-//! What makes a merged bundle of the folders of runs: their copies, what is said of them together, checksums over all of it.
+//! Makes a merged bundle from the folders of runs: copies of them, joint results and reports, and checksums over all of
+//! it.
 
 use std::fs;
 use std::io;
@@ -13,11 +14,11 @@ use crate::evidence::checksums::{self, SUMS};
 use crate::evidence::merge::{Merged, PARTS, Part};
 use crate::report::{self, Made};
 
-/// Reads the runs that are to be merged, and sees whether each is as it was sealed. One that was killed, and so never was,
-/// is taken as it is.
+/// Reads the runs to be merged, and checks that each is as it was sealed. A killed run was never sealed, and is
+/// accepted as it is.
 ///
 /// # Errors
-/// One of them is no run, or not what was sealed.
+/// Returns an error if a folder does not hold a run, or has changed since it was sealed.
 pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
     let read = |path: &PathBuf| {
         let part = Part::open(path)?;
@@ -41,10 +42,10 @@ pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
     folders.iter().map(read).collect()
 }
 
-/// Whether a merged bundle can be made there: in a new or empty folder, and within no run.
+/// Checks that a merged bundle can be made there: in a new or empty folder, and not inside a run.
 ///
 /// # Errors
-/// It cannot.
+/// Returns an error if it cannot be made there.
 pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
     let what = || out.display();
     if out.exists() {
@@ -65,10 +66,11 @@ pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Copies the parts and closes the whole, at once: there is all of it or nothing. Gives it as it lies there.
+/// Copies the parts and finalizes the whole atomically: all of it is written, or nothing. Returns the bundle as
+/// written.
 ///
 /// # Errors
-/// A file cannot be read or written.
+/// Returns an error if a file cannot be read or written.
 pub fn put_together(merged: &Merged, out: &Path) -> anyhow::Result<Merged> {
     let out = std::path::absolute(out)?;
     let above = out.parent().context("the folder of everything cannot be replaced: name another")?;
@@ -96,14 +98,14 @@ fn copy(from: &SandboxedDir, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a merged bundle of a folder in which the parts already lie. `asked`: the targets that there were to be.
+/// Makes a merged bundle from a folder that already contains the parts. `asked` lists the targets that were requested.
 ///
 /// # Errors
-/// The parts do not go together, or a file cannot be read or written.
+/// Returns an error if the parts do not fit together, or if a file cannot be read or written.
 pub fn close(folder: &Path, run: &str, asked: &[String], parts: &[String]) -> anyhow::Result<Merged> {
     let folder = SandboxedDir::open(folder)?;
     let merged = Merged::within(&folder, run.to_owned(), asked, parts)?;
-    // One that was killed could make no reports of itself; what cannot be made of it is told where its own are made again.
+    // A killed run could not make its own reports; making them again later reports what cannot be made.
     for part in merged.parts.iter().filter(|part| !part.ended()) {
         report::write(&report::make(&part.bundle).0, part.bundle.folder.path())?;
     }
@@ -119,10 +121,11 @@ fn text(json: &Json) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(json)? + "\n")
 }
 
-/// Makes the reports of a merged bundle again; those of its parts are left as they are.
+/// Makes the reports of a merged bundle again; those of its parts stay as they are.
 ///
 /// # Errors
-/// It is not what was sealed: nothing is written, or a change would be sealed with it. Or a file cannot be written.
+/// Returns an error if the bundle is not what was sealed (nothing is written then, because that would seal the change),
+/// or if a file cannot be written.
 pub fn rebuild(path: &Path) -> anyhow::Result<Rebuilt> {
     let merged = Merged::open(path)?;
     let folder = SandboxedDir::open(path)?;

@@ -1,5 +1,5 @@
-//! A claim, opened: its verdict and why, its scenario with the measured values in place, its controls, and all that it
-//! rests on.
+//! Shows a claim in detail: its verdict and the reason, its scenario with the measured values in place, its controls,
+//! and all the evidence for it.
 
 use maud::{Markup, html};
 
@@ -13,20 +13,20 @@ use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 
 /// How much of a sentence is shown, in characters.
 const SENTENCE: usize = 1500;
-/// How many attempts at a scenario are shown at most: the last ones.
+/// The maximum number of attempts that are shown for a scenario: the last ones.
 const ATTEMPTS: usize = 5;
-/// What a claim takes at least, in bytes: its id, its verdict, and what was left out.
+/// The minimum size of a claim, in bytes: its id, its verdict, and what was left out.
 const HEAD: usize = 1250;
-/// The part of all claims' room that one takes at most: one in so many.
+/// One claim takes at most this fraction (one in …) of the budget of all claims.
 const LARGEST: usize = 6;
-/// What the frames of a claim's parts take of that, in bytes, and the sentence about what was left out.
+/// The bytes of that which the frames of a claim's parts take, with the sentence about what was left out.
 const TRIM: usize = 1150;
-/// How many files of a claim are named.
+/// The maximum number of files that are named for a claim.
 const FILES: usize = 30;
 
-/// All claims. Where they do not all have room, the largest of them are cut, all to the same size.
+/// Shows all claims. If they do not all fit, the largest of them are cut, all to the same size.
 pub(super) fn claims(run: &Run, most: usize) -> Markup {
-    // No claim needs more than a good part of the page, and nobody waits for one that would.
+    // No claim needs more than a good part of the page, and building a larger one would take too long.
     let whole = run.claims.iter().map(|(anchor, claim)| one(run, anchor, claim, HEAD + most / LARGEST));
     let mut pieces: Vec<Markup> = whole.collect();
     let sizes: Vec<usize> = pieces.iter().map(|piece| piece.0.len()).collect();
@@ -42,7 +42,7 @@ pub(super) fn claims(run: &Run, most: usize) -> Markup {
     }
 }
 
-/// The size that none may exceed, so that all together do not exceed `most`.
+/// Returns the maximum size of each, so that all together do not exceed `most`.
 fn fair(sizes: &[usize], most: usize) -> usize {
     let mut sorted = sizes.to_vec();
     sorted.sort_unstable();
@@ -57,12 +57,12 @@ fn fair(sizes: &[usize], most: usize) -> usize {
     usize::MAX
 }
 
-/// The attempts at a claim's own scenario, then those at its controls.
+/// Returns the attempts at a claim's own scenario, then those at its controls.
 pub(super) fn attempts(claim: &ClaimRecord) -> impl Iterator<Item = &Attempt> {
     claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts))
 }
 
-/// A claim in so many bytes, if need be its head alone.
+/// Shows a claim in this many bytes, if necessary only its head.
 fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, most: usize) -> Markup {
     let whole = |inner: Markup| {
         html! {
@@ -91,7 +91,7 @@ fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, most: usize) -> 
     }
 }
 
-/// What is said of the claim, and what it is judged by.
+/// Shows the claim's reason, and what it is judged by.
 fn head(claim: &ClaimRecord) -> Markup {
     html! {
         p.why { (plain(&claim.reason, SENTENCE)) }
@@ -131,7 +131,7 @@ fn body<'a>(run: &Run<'a>, claim: &'a ClaimRecord, room: &mut ByteBudget) -> Mar
     }
 }
 
-/// The claim's own scenario, attempt by attempt.
+/// Shows the claim's own scenario, attempt by attempt.
 fn own(run: &Run, claim: &ClaimRecord, room: &mut ByteBudget) -> Markup {
     let place = scenario::Place { feature: &claim.feature, line: claim.line, name: &claim.scenario };
     html! {
@@ -165,7 +165,7 @@ fn one_control(run: &Run, claim: &ClaimRecord, control: &ControlRecord, room: &m
     }
 }
 
-/// The last attempts, with their numbers.
+/// Returns the last attempts, with their numbers.
 fn last(attempts: &[Attempt]) -> impl Iterator<Item = (usize, &Attempt)> {
     attempts.iter().enumerate().skip(attempts.len().saturating_sub(ATTEMPTS))
 }
@@ -192,7 +192,7 @@ pub(super) mod tests {
     use crate::evidence::Control;
     use crate::verdict::Verdict;
 
-    /// A claim with nothing in it.
+    /// Makes an empty claim.
     pub fn claim(id: &str, verdict: Verdict) -> ClaimRecord {
         ClaimRecord {
             id: id.parse().unwrap(),

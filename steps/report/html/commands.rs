@@ -1,4 +1,4 @@
-//! The commands that ran for a claim, with what they printed: the beginning and the end of it, and where all of it is.
+//! Shows the commands that ran for a claim, with the beginning and the end of their output, and where all of it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,17 +13,17 @@ use crate::evidence::{ClaimRecord, Ran, Stream};
 use crate::exec::command::Status;
 use crate::verdict::claim_verdict::Attempt;
 
-/// How many commands of a claim are shown at most.
+/// The maximum number of commands that are shown for a claim.
 const MOST: usize = 60;
 /// How much of a command is shown, in characters.
 const LINE: usize = 900;
-/// How much of its beginning and of its end is shown of what a command printed, in characters.
+/// How much of the beginning and of the end of a command's output is shown, in characters.
 const PART: usize = 500;
 
-/// What is shown of the transcript.
+/// The part of the transcript that is shown.
 pub(super) struct Commands {
     ran: BTreeMap<u64, Shown>,
-    /// Why there are none.
+    /// Why there are no commands.
     missing: Option<String>,
 }
 
@@ -38,7 +38,7 @@ struct Shown {
 }
 
 impl Commands {
-    /// Takes from the transcript what the claims show.
+    /// Reads from the transcript what the claims show.
     pub(super) fn of(bundle: &EvidenceBundle, claims: &[(String, &ClaimRecord)]) -> Commands {
         let wanted: BTreeSet<u64> =
             claims.iter().flat_map(|(_, claim)| numbers(super::claim::attempts(claim)).0).collect();
@@ -57,7 +57,7 @@ impl Commands {
     }
 }
 
-/// The numbers of the commands of attempts, each once, as far as they are shown; and how many there are.
+/// Returns the numbers of the attempts' commands that are shown, each once, and how many there are in all.
 fn numbers<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> (Vec<u64>, usize) {
     let mut seen = BTreeSet::new();
     let mut numbers: Vec<u64> = attempts.flat_map(|attempt| attempt.commands.iter().copied()).collect();
@@ -86,7 +86,7 @@ impl Shown {
     }
 }
 
-/// The beginning and the end of a text.
+/// Returns the beginning and the end of a text.
 fn ends(text: &str) -> String {
     let count = text.chars().count();
     if count <= 2 * PART {
@@ -98,7 +98,7 @@ fn ends(text: &str) -> String {
     format!("{}\n… {left} characters …\n{}", plain(&head, PART), plain(&tail, PART))
 }
 
-/// The commands of a claim.
+/// Shows the commands of a claim.
 pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
     let (numbers, all) = numbers(attempts);
     if all == 0 {

@@ -1,4 +1,4 @@
-//! On what it was seen: times, host, machine and versions, as `run.json` has them.
+//! Shows the environment of the run: times, host, machine and versions, from `run.json`.
 
 use maud::{Markup, html};
 use serde::Deserialize as _;
@@ -12,7 +12,7 @@ use crate::base::work_log::Summary;
 /// How much of a fact is shown, in characters.
 const FACT: usize = 400;
 
-/// What is said in the first group, in this order: the key and its name.
+/// The facts of the first group, in this order: the key and its name.
 const RUN: [(&str, &str); 7] = [
     ("run", "run"),
     ("target", "target"),
@@ -23,7 +23,7 @@ const RUN: [(&str, &str); 7] = [
     ("rustc", "rustc"),
 ];
 
-/// The groups that have facts of their own.
+/// The keys that get a group of their own, and the groups' names.
 const GROUPS: [(&str, &str); 5] = [
     ("git", "The project"),
     ("image", "The workload's image"),
@@ -32,7 +32,7 @@ const GROUPS: [(&str, &str); 5] = [
     ("machine", "The device"),
 ];
 
-/// All facts of the run.
+/// Shows all facts of the run.
 pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     let known = |key: &str| RUN.iter().any(|(name, _)| *name == key) || GROUPS.iter().any(|(name, _)| *name == key);
     let others = run.as_object().into_iter().flatten();
@@ -66,7 +66,7 @@ pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// Whether a fact is known, and is this.
+/// Returns whether a fact is known and has this value.
 fn is(run: &Json, fact: &str, value: bool) -> bool {
     run.pointer(fact).and_then(Json::as_bool) == Some(value)
 }
@@ -90,7 +90,7 @@ fn emulation() -> Markup {
     }
 }
 
-/// How long the run took, in seconds.
+/// Returns how long the run took, in seconds.
 fn duration(run: &Json) -> Option<f64> {
     let time = |key: &str| run.get(key)?.as_str()?.parse::<jiff::Timestamp>().ok();
     Some(time("ended")?.duration_since(time("started")?).as_secs_f64()).filter(|seconds| *seconds >= 0.0)
@@ -109,7 +109,7 @@ fn shown(name: &str, value: &Json) -> String {
         Json::String(text) if matches!(name, "started" | "ended") => {
             text.parse::<jiff::Timestamp>().map_or(text.clone(), |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
         }
-        // As /proc/meminfo has it.
+        // The value has the format of /proc/meminfo.
         Json::String(text) if name == "memory" => {
             match text.strip_suffix(" kB").and_then(|kib| kib.parse::<f64>().ok()) {
                 Some(kib) => Unit::Bytes.show(kib * 1024.0),
@@ -135,7 +135,7 @@ fn shown(name: &str, value: &Json) -> String {
     }
 }
 
-/// What the run's time went into: the longest chain of work that needs the work before.
+/// Shows what took the run's time: the longest chain of dependent work.
 fn time(run: &Json) -> Markup {
     let Some(time) = run.get("time").and_then(|time| Summary::deserialize(time).ok()) else { return html! {} };
     html! {

@@ -1,4 +1,4 @@
-//! Links to the files of the run: only to those that are there, and whose names are nothing but names.
+//! Links to files of the run, only if they exist and have harmless names.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use crate::evidence::bundle::SandboxedDir;
 /// How much of a name is shown, in characters.
 const NAME: usize = 160;
 
-/// A file of the run by its name: a link where it is a plain file of the folder, else the name alone.
+/// Shows the name of a file: as a link if it is a plain file of the folder, otherwise as text.
 pub(super) fn file(folder: &SandboxedDir, name: &str) -> Markup {
     let shown = plain(name, NAME);
     html! {
@@ -16,13 +16,13 @@ pub(super) fn file(folder: &SandboxedDir, name: &str) -> Markup {
     }
 }
 
-/// Letters that mean nothing else in an address.
+/// Returns whether the name can be a link: it has only letters without a special meaning in an address.
 fn is_link(folder: &SandboxedDir, name: &str) -> bool {
     let harmless = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_' | '/');
     name.len() <= NAME && name.chars().all(harmless) && folder.file(name).is_ok()
 }
 
-/// The files of a list, each once.
+/// Shows the files of a list, each once.
 pub(super) fn files<'a>(folder: &SandboxedDir, names: impl Iterator<Item = &'a str>, most: usize) -> Markup {
     let mut seen: Vec<&str> = Vec::new();
     for name in names {

@@ -1,4 +1,4 @@
-//! What machines and runs logged: excerpts, and links to the whole.
+//! Shows excerpts of the logs of machines and runs, with links to the complete files.
 
 use std::collections::BTreeSet;
 
@@ -13,19 +13,19 @@ use crate::verdict::claim_verdict::Attempt;
 
 /// How much of the beginning and of the end of a machine's log is shown, in bytes.
 const PART: u64 = 2500;
-/// How many logs of machines are shown at most.
+/// The maximum number of machine logs that are shown.
 const LOGS: usize = 20;
 /// How much of a run's journal is read, in bytes.
 const JOURNAL: u64 = 96 * 1024;
 /// How many of its lines are shown.
 const LINES: usize = 30;
-/// How many runs of a claim have their journal shown.
+/// The number of runs of a claim whose journal is shown.
 const RUNS: usize = 2;
 
-/// The logs of all machines.
+/// Shows the logs of all machines.
 ///
 /// # Errors
-/// The folder's files cannot be listed.
+/// Returns an error if the folder's files cannot be listed.
 pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
     let logs = in_order(run.bundle.folder.names()?);
     Ok(html! {
@@ -41,7 +41,7 @@ pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
     })
 }
 
-/// The logs among the names of files: the device's first, which begin with no machine's name.
+/// Picks the logs among file names, the device's first: their names do not begin with a machine's name.
 fn in_order(names: Vec<String>) -> Vec<String> {
     let mut logs: Vec<String> = names.into_iter().filter(|name| is_log(name)).collect();
     logs.sort_by_key(|name| (name.matches('.').count(), name.clone()));
@@ -69,13 +69,13 @@ fn log(run: &Run, name: &str) -> Markup {
     }
 }
 
-/// The place of a log on the page; none where its name would need to be rewritten for it.
+/// Returns the anchor of a log on the page; `None` if its name would have to be rewritten for it.
 fn anchor(name: &str) -> Option<String> {
     let harmless = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
     (name.len() < 80 && name.chars().all(harmless)).then(|| format!("log-{name}"))
 }
 
-/// Links to the logs of the machines that attempts' samples are from.
+/// Links to the logs of the machines that the attempts' samples were taken on.
 pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) -> Markup {
     let sources = attempts.flat_map(|attempt| &attempt.checks).flat_map(|judged| &judged.check.sources);
     let machines: BTreeSet<&str> = sources.map(|source| source.machine.as_str()).take(10_000).collect();
@@ -100,7 +100,7 @@ pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) 
     }
 }
 
-/// What was logged in runs that were watched for a claim: of each attempt the first run's journal.
+/// Shows the logs of runs that were watched for a claim: the first run's journal of each attempt.
 pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
     let journal = |attempt: &'a Attempt| attempt.evidence.iter().find(|name| name.ends_with(".journal.jsonl"));
     let mut names: Vec<&String> = attempts.filter_map(journal).collect();
@@ -131,7 +131,7 @@ fn journal_of(run: &Run, name: &str) -> Option<Markup> {
     })
 }
 
-/// When a line of a journal was taken in, in seconds since boot, who said it, and what.
+/// Parses a line of a journal: when it was received, in seconds since boot, and who wrote what.
 fn journal_line(line: &str) -> Option<(f64, String)> {
     let entry: Json = serde_json::from_str(line).ok()?;
     let text = |key: &str| entry.get(key).and_then(Json::as_str);

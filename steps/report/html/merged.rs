@@ -1,4 +1,4 @@
-//! The page of several runs: targets side by side, and the way to each run's own page, where all is told that it knows.
+//! Writes the page of several runs: targets side by side, with a link to each run's own page, which has all details.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::verdict::Verdict;
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;
 
-/// The page of a merged bundle, as bytes.
+/// Makes the page of a merged bundle, as bytes.
 pub fn merged_html(merged: &Merged) -> Vec<u8> {
     let rows = rows(merged);
     let title = format!("{} · assay", plain(&merged.run, 80));
@@ -37,7 +37,7 @@ pub fn merged_html(merged: &Merged) -> Vec<u8> {
     )
 }
 
-/// The whole in a sentence, the worst first.
+/// Summarizes the whole in a sentence, the worst first.
 fn whole(merged: &Merged) -> String {
     let on = |bad: &dyn Fn(&Column) -> bool| -> Option<String> {
         let targets: Vec<&str> =
@@ -93,7 +93,7 @@ fn head(merged: &Merged) -> Markup {
     }
 }
 
-/// The targets, each with what came of it, on what, and its own pages.
+/// Shows each target with its result, its environment, and links to its own pages.
 fn each_target(merged: &Merged, room: &mut ByteBudget) -> Markup {
     html! {
         section #targets aria-labelledby="targets-head" {
@@ -128,7 +128,7 @@ fn each_target(merged: &Merged, room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// A run: its own page, when it was, and on what.
+/// Shows a run: a link to its own page, its time, and its environment.
 fn run(part: &Part) -> Markup {
     let said = |pointer: &str| match part.bundle.run.pointer(pointer) {
         Some(Json::String(text)) => Some(plain(text, 80)),
@@ -198,7 +198,7 @@ fn belief(merged: &Merged) -> Markup {
     }
 }
 
-/// The claims of which the targets that judged them do not say the same.
+/// Shows the claims on which the targets that judged them disagree.
 fn differences(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let differ = |(_, claims): &&Row| {
         let judged = claims.iter().flatten().filter(|claim| claim.verdict != Verdict::NotRun);
@@ -227,7 +227,7 @@ fn differences(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// A row for each claim, a column for each target.
+/// Shows the register: a row for each claim, a column for each target.
 fn register(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let features = merged.parts.first().map(|part| &part.bundle.features[..]).unwrap_or_default();
     let sections =
@@ -279,13 +279,13 @@ fn line(merged: &Merged, (id, claims): &Row) -> Markup {
     }
 }
 
-/// Where a claim is told in full: on the page of the run that judged it.
+/// Returns the link to a claim's details: on the page of the run that judged it.
 fn place(merged: &Merged, column: &Column, id: crate::claims::register::ClaimId) -> String {
     let part = column.of_claim(id).and_then(|(_, place)| merged.parts.get(place));
     part.map(|part| format!("{PARTS}/{}/report.html#{id}", part.name)).unwrap_or_default()
 }
 
-/// Why, of each claim that does not simply hold.
+/// Shows the reason of each claim that does not simply hold.
 fn reasons(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let told = |(targets, claim): &(Vec<&str>, &crate::evidence::ClaimRecord)| {
         html! { p.item {
@@ -313,7 +313,7 @@ fn reasons(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// What was not run, by reason.
+/// Shows what was not run, by reason.
 fn not_run(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let all = unrun(merged, rows);
     html! {

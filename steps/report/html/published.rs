@@ -1,9 +1,9 @@
-//! The annex's figures, where they can be read as a quantity.
+//! Reads the annex's figures, if they can be read as a quantity.
 
 use crate::base::unit::{Bytes, Dollars, Duration, Ratio, Unit};
 
-/// The one quantity of this unit that a text of the annex names; `None` where there is none, or more than one: `17.8 MB`
-/// and `2, 411 MiB usable` name one, `17.2 / 46.7 MB` and `30-45 min` none that could be told.
+/// Returns the single quantity with this unit in a text of the annex; `None` if there is none, or more than one: `17.8
+/// MB` and `2, 411 MiB usable` name one, `17.2 / 46.7 MB` and `30-45 min` are ambiguous.
 pub(super) fn quantity(text: &str, unit: Unit) -> Option<f64> {
     if text.contains(" / ") || text.matches('/').count() > 1 {
         return None;
@@ -12,7 +12,7 @@ pub(super) fn quantity(text: &str, unit: Unit) -> Option<f64> {
         return Some(alone);
     }
     if unit == Unit::Dollars {
-        // Its unit stands before the number, and with no blank between them.
+        // The unit stands before the number, without a blank between them.
         return text.trim().parse().ok().filter(|_| text.contains('$')).map(Dollars::value);
     }
     let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_end_matches([',', ';', ')'])).collect();
@@ -28,7 +28,7 @@ fn read(text: &str, unit: Unit) -> Option<f64> {
     match unit {
         Unit::Bytes => text.parse::<Bytes>().ok().map(Bytes::value),
         Unit::Seconds => text.parse::<Duration>().ok().map(Duration::value),
-        // Milliseconds of a CPU in each second are a share of it.
+        // Milliseconds of CPU time per second are a share of one CPU.
         Unit::Ratio => match text.strip_suffix(" ms/s") {
             Some(number) => number.parse::<f64>().ok().map(|milliseconds| milliseconds / 1e3),
             None => text.parse::<Ratio>().ok().map(Ratio::value),

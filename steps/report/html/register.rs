@@ -1,4 +1,4 @@
-//! The register as a table: a row for each claim, to be filtered by verdict, section and words.
+//! Shows the register as a table: a row for each claim, with filters by verdict, section and words.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::evidence::ClaimRecord;
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;
 
-/// What was measured, as people write it.
+/// Formats the measured value with its unit.
 pub(super) fn measured(claim: &ClaimRecord, most: usize) -> String {
     let value = claim.value.as_ref().map(|value| value.show(claim.unit.unwrap_or(Unit::Text)));
     plain(&value.unwrap_or_default(), most)
 }
 
-/// The table of all claims, with its filter.
+/// Shows the table of all claims, with its filter.
 pub(super) fn register(run: &Run, room: &mut ByteBudget) -> Markup {
     let all = run.bundle.verdicts.claims.len();
     let shown = run.claims.len();
@@ -46,7 +46,7 @@ pub(super) fn register(run: &Run, room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// A claim's row, and a shorter one where there is no room for all of it.
+/// Shows a claim's row, or a shorter one if there is no room for all of it.
 fn row(anchor: &str, claim: &ClaimRecord, share: &mut ByteBudget, room: &mut ByteBudget) -> Markup {
     let id = html! { th scope="row" data-label="id" { a href={ "#" (anchor) } { (anchor) } } };
     let section = format!("A{}", claim.id.section());
@@ -78,7 +78,7 @@ fn row(anchor: &str, claim: &ClaimRecord, share: &mut ByteBudget, room: &mut Byt
     }
 }
 
-/// What came of a claim's controls, each word once with its number.
+/// Shows the results of a claim's controls, each result once with its count.
 pub(super) fn controls(claim: &ClaimRecord) -> Markup {
     let mut chips = BTreeMap::<String, usize>::new();
     for control in &claim.controls {
@@ -93,12 +93,12 @@ pub(super) fn controls(claim: &ClaimRecord) -> Markup {
     }
 }
 
-/// The sections of the annex that are shown, each with its name.
+/// Returns the annex's sections that are shown, each with its name.
 fn sections(run: &Run) -> BTreeMap<u8, String> {
     named_sections(run.claims.iter().map(|(_, claim)| *claim), &run.bundle.features)
 }
 
-/// The sections of these claims, each with the name of its feature.
+/// Returns the sections of these claims, each with the name of its feature.
 pub(super) fn named_sections<'a>(
     claims: impl Iterator<Item = &'a ClaimRecord>,
     features: &[FeatureFile],
@@ -112,7 +112,7 @@ pub(super) fn named_sections<'a>(
     sections
 }
 
-/// The filter: without script it would do nothing, so script shows it.
+/// Shows the filter. It is hidden until the page's script shows it, because it does nothing without the script.
 pub(super) fn filter(sections: &BTreeMap<u8, String>) -> Markup {
     html! {
         form #filter hidden aria-label="Filter the register" {

@@ -1,8 +1,8 @@
-//! The room that a part of the page has: what does not fit is left out, and that is said.
+//! Limits the size of a part of the page: what does not fit is left out, and the page says so.
 
 use maud::{Markup, html};
 
-/// How many bytes a part may still take, and what did not fit.
+/// The bytes that a part may still take, and what did not fit.
 #[derive(Debug)]
 pub(super) struct ByteBudget {
     left: usize,
@@ -10,23 +10,23 @@ pub(super) struct ByteBudget {
 }
 
 impl ByteBudget {
-    /// Room for so many bytes.
+    /// Makes a budget of this many bytes.
     pub(super) fn of(bytes: usize) -> ByteBudget {
         ByteBudget { left: bytes, omitted: Vec::new() }
     }
 
-    /// How many bytes are left.
+    /// Returns how many bytes are left.
     pub(super) fn left(&self) -> usize {
         self.left
     }
 
-    /// Takes what must be there, whether there is room or not.
+    /// Takes a piece that must be shown, whether it fits or not.
     pub(super) fn must(&mut self, piece: Markup) -> Markup {
         self.left = self.left.saturating_sub(piece.0.len());
         piece
     }
 
-    /// Takes a piece if there is room for it; else its name is noted.
+    /// Takes a piece if it fits; otherwise notes its name.
     pub(super) fn admit(&mut self, name: &str, piece: Markup) -> Markup {
         match piece.0.len() <= self.left {
             true => self.must(piece),
@@ -39,7 +39,7 @@ impl ByteBudget {
         }
     }
 
-    /// What was left out, in a sentence; nothing where all had room.
+    /// Shows in a sentence what was left out; nothing if everything fitted.
     pub(super) fn omissions(&self) -> Markup {
         html! {
             @if !self.omitted.is_empty() {

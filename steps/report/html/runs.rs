@@ -1,4 +1,4 @@
-//! The runs that were watched for a claim: their memory over time, and where their start went.
+//! Shows the runs that were watched for a claim: their memory over time, and the stages of their start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,12 @@ use crate::measurement::Sample;
 use crate::report::plot::{Look, Stage, Timeline, Waterfall};
 use crate::verdict::claim_verdict::Attempt;
 
-/// How many runs of a claim are drawn at most.
+/// The maximum number of runs that are drawn for a claim.
 const MOST: usize = 6;
-/// How many of the others are named.
+/// The maximum number of the others that are named.
 const NAMED: usize = 40;
 
-/// What the events of a start end, in their order.
+/// The stages that the events of a start end, in order.
 const STAGES: [(&str, &str); 4] = [
     ("start.create", "systemd, then podman create"),
     ("start.init", "podman init"),
@@ -26,7 +26,7 @@ const STAGES: [(&str, &str); 4] = [
     ("start.output", "until the first line of output"),
 ];
 
-/// The runs that attempts rest on: of each series the first is drawn, the rest is named.
+/// Shows the runs that attempts rest on: the first of each series is drawn, the rest is named.
 pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
     let subjects = subjects(run, attempts);
     if subjects.is_empty() {
@@ -64,8 +64,8 @@ pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Atte
     }
 }
 
-/// The watched runs that attempts rest on, each once: those that checks are about, and those whose files were read, as
-/// where runs are compared side by side.
+/// Returns the watched runs that attempts rest on, each once: those that checks are about, and those whose files were
+/// read, for example when runs are compared side by side.
 fn subjects<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>) -> Vec<&'a str> {
     let (mut subjects, mut seen) = (Vec::new(), BTreeSet::new());
     for attempt in attempts {
@@ -77,7 +77,7 @@ fn subjects<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>) -> V
     subjects
 }
 
-/// Of each series of runs the first, at most [`MOST`]; and all others.
+/// Returns the first run of each series, at most [`MOST`], and all others.
 fn chosen<'a>(subjects: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
     let mut series = BTreeSet::new();
     subjects.iter().partition(|subject| {
@@ -106,7 +106,7 @@ fn timeline(subject: &str, samples: &[&Sample]) -> Option<Markup> {
     })
 }
 
-/// The looks at a run that saw all three kinds of memory, and its cap.
+/// Returns the looks at a run that have all three kinds of memory, and its memory limit.
 fn looks(samples: &[&Sample]) -> (Vec<Look>, Option<f64>) {
     let mut looks = BTreeMap::<Timestamp, [Option<f64>; 3]>::new();
     let mut cap = None;

@@ -1,4 +1,4 @@
-//! The samples of a check: numbers as a plot with their statistics, texts as a table.
+//! Shows the samples of a check: numbers as a plot with their statistics, texts as a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +15,12 @@ use crate::report::plot::{Dot, Dots, Row};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Judged, Rule, Statistics};
 
-/// How many texts are shown at most.
+/// The maximum number of texts that are shown.
 const TEXTS: usize = 20;
-/// How many checks of an attempt have their samples shown.
+/// The maximum number of checks of an attempt whose samples are shown.
 const CHECKS: usize = 40;
 
-/// The samples of an attempt's checks, in their order.
+/// Shows the samples of an attempt's checks, in order.
 pub(super) fn figures(run: &Run, claim: &ClaimRecord, attempt: &Attempt, room: &mut ByteBudget) -> Markup {
     let mut single = Vec::new();
     let mut figures = Vec::new();
@@ -37,13 +37,14 @@ pub(super) fn figures(run: &Run, claim: &ClaimRecord, attempt: &Attempt, room: &
     }
 }
 
-/// The samples that a check names, as far as they are there.
+/// Returns the samples that a check names, as far as they exist.
 fn of<'a>(run: &'a Run, judged: &Judged) -> Vec<&'a Sample> {
     let named = judged.check.samples.iter().filter_map(|id| run.samples.get(id).copied());
     named.filter(|sample| sample.probe == judged.check.probe).collect()
 }
 
-/// Whether a plot says more than a line of a table: of a number that merely is what it should be, it does not.
+/// Returns whether a plot shows more than a line of a table; it does not if all numbers are equal and the rule is
+/// exact.
 fn plotted(judged: &Judged, samples: &[&Sample]) -> bool {
     let numbers: Vec<f64> = samples.iter().filter_map(|sample| sample.value.number()).collect();
     let alike = numbers.windows(2).all(|pair| pair.first() == pair.last());
@@ -92,7 +93,7 @@ fn figure(claim: &ClaimRecord, attempt: &Attempt, judged: &Judged, samples: &[&S
     }
 }
 
-/// The annex's figure belongs to the first of the attempt's probes whose unit it has.
+/// Returns the annex's figure for the first of the attempt's probes that has its unit.
 fn published(claim: &ClaimRecord, attempt: &Attempt, judged: &Judged) -> Option<f64> {
     let value = quantity(claim.published.as_deref()?, judged.check.unit)?;
     let of_unit = |other: &&Judged| other.check.unit == judged.check.unit;
@@ -116,7 +117,7 @@ fn statistics(unit: Unit, seen: &Statistics) -> Markup {
     }
 }
 
-/// Samples that are texts, or numbers that are as they should be.
+/// Shows samples that are texts, or numbers that need no plot.
 fn texts(checks: &[(&Judged, Vec<&Sample>)]) -> Markup {
     html! {
         div.wide role="region" aria-label="Samples" tabindex="0" { table.texts {

@@ -1,4 +1,4 @@
-//! A scenario as the feature has it, with what each step came to beside it.
+//! Shows a scenario as the feature has it, with the result next to each step.
 
 use gherkin::Scenario;
 use maud::{Markup, html};
@@ -13,31 +13,31 @@ use crate::verdict::{Judged, Verdict};
 
 /// How much of a step or a reason is shown, in characters.
 const LINE: usize = 600;
-/// How many steps, checks of a step and rows of a table are shown at most.
+/// The maximum number of steps, checks of a step and rows of a table that are shown.
 const LINES: usize = 60;
 
-/// Where a scenario stands.
+/// The location of a scenario.
 pub(super) struct Place<'a> {
     /// Its file, relative to the project.
     pub feature: &'a str,
-    /// Its line in it.
+    /// Its line in the file.
     pub line: usize,
     /// Its name.
     pub name: &'a str,
 }
 
-/// Whose scenario it is: what is expected of its checks depends on it.
+/// The role of a scenario, which decides what is expected of its checks.
 #[derive(Clone, Copy)]
 enum Of<'a> {
-    /// The claim's own.
+    /// The claim's own scenario.
     Claim,
-    /// The claim's own, which is measured here and not judged.
+    /// The claim's own scenario, which is measured here and not judged.
     Recorded,
-    /// One of its controls'.
+    /// A scenario of one of its controls.
     Control(&'a ControlRecord),
 }
 
-/// A scenario of which nothing ran.
+/// Shows a scenario that did not run.
 pub(super) fn unrun(run: &Run, place: &Place) -> Markup {
     let written = written(run, place);
     html! {
@@ -48,13 +48,13 @@ pub(super) fn unrun(run: &Run, place: &Place) -> Markup {
     }
 }
 
-/// An attempt at a claim's own scenario.
+/// Shows an attempt at a claim's own scenario.
 pub(super) fn own(run: &Run, claim: &ClaimRecord, place: &Place, attempt: &Attempt) -> Markup {
     let recorded = matches!(claim.decision, Decision::MeasureOnly(_));
     attempted(run, place, attempt, if recorded { Of::Recorded } else { Of::Claim })
 }
 
-/// An attempt at a control.
+/// Shows an attempt at a control.
 pub(super) fn of_control(run: &Run, place: &Place, control: &ControlRecord, attempt: &Attempt) -> Markup {
     attempted(run, place, attempt, Of::Control(control))
 }
@@ -94,7 +94,7 @@ fn attempted(run: &Run, place: &Place, attempt: &Attempt, of: Of) -> Markup {
                 }
             }
         }
-        // A run from before steps were kept has its checks alone.
+        // A run recorded before steps were stored has only its checks.
         (results(checks, attempt, of))
         @if let Some(error) = &attempt.error {
             @if !attempt.steps.iter().any(|step| step.seconds.is_none()) { (error_text(error)) }
@@ -102,7 +102,7 @@ fn attempted(run: &Run, place: &Place, attempt: &Attempt, of: Of) -> Markup {
     }
 }
 
-/// A step that was begun, with its checks.
+/// Shows a step that began, with its checks.
 fn ran<'a>(step: &Step, checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, of: Of) -> Markup {
     let refusal = step.text.starts_with(REFUSAL);
     html! {
@@ -131,7 +131,7 @@ fn error_text(error: &str) -> Markup {
     html! { p.result.inconclusive { "? ended here: " (plain(error, 1500)) } }
 }
 
-/// What checks came to, each with its mark.
+/// Shows the results of checks, each with its mark.
 fn results<'a>(checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, of: Of) -> Markup {
     html! { @for judged in checks.take(LINES) { (result(judged, attempt, of)) } }
 }
@@ -153,7 +153,7 @@ fn result(judged: &Judged, attempt: &Attempt, of: Of) -> Markup {
     html! { p class={ "result " (class) } { span aria-hidden="true" { (mark) } " " @if !said.is_empty() { b { (said) } } (reason) } }
 }
 
-/// What came of the control as a whole, beside the step that expects its refusal.
+/// Shows the result of the control as a whole, next to the step that expects it to fail.
 fn refused(control: &ControlRecord) -> Markup {
     html! {
         @match control.verdict {
@@ -164,7 +164,7 @@ fn refused(control: &ControlRecord) -> Markup {
     }
 }
 
-/// The table that belongs to a step.
+/// Shows the table that belongs to a step.
 fn table(step: Option<&gherkin::Step>) -> Markup {
     let table = step.and_then(|step| step.table.as_ref());
     html! {

@@ -15,7 +15,7 @@ use crate::verdict::{Check, Rule, Source, Verdict};
 const FEATURE: &str = "Feature: A.2 Build\n  @A2-1\n  Scenario: Small\n    Given a module\n    Then it is small\n    \
     And it is new\n  @A2-1 @control\n  Scenario: Large\n    Then it is small\n    But the check says no because of \"size\"\n";
 
-/// How much of everything a run has, and what all its texts say.
+/// The size of a test's run: how much of everything it has, and the text that it contains everywhere.
 struct Size<'a> {
     claims: usize,
     samples: u64,
@@ -28,7 +28,7 @@ fn source(subject: &str, text: &str) -> Source {
     Source { subject: format!("{subject}{text} warm 1"), machine: "nano".into(), since, until }
 }
 
-/// The samples of a claim, and those of the memory of its run.
+/// Makes the samples of a claim, and those of the memory of its run.
 fn samples(claim: u64, size: &Size) -> Vec<Sample> {
     let source = source(&format!("run{claim}"), size.text);
     let sample = |id: u64, n: u64, probe: &str, value: f64, unit| Sample {
@@ -78,7 +78,7 @@ fn attempt(claim: u64, size: &Size, samples: &[Sample]) -> Attempt {
     }
 }
 
-/// A run of that size, with a folder to it.
+/// Makes a run of that size, with a folder for it.
 fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
     let mut all = Vec::new();
     let mut claims = Vec::new();
@@ -143,7 +143,7 @@ fn what_a_hostile_run_says_is_shown_and_never_obeyed() {
     for link in page.split("href=\"").skip(1).filter_map(|rest| rest.split_once('"')).map(|(link, _)| link) {
         assert!(link.starts_with('#') || link == "trials/run.journal.jsonl" || link == "console.log", "{link}");
     }
-    // Nothing that a page could fetch by, or run by, but its own style and script.
+    // The page must not contain anything that fetches or runs something, except its own style and script.
     assert_eq!(page.matches(" src=").count(), page.matches("&lt;img src=").count());
     assert!(!page.contains(" style=\"") && !page.contains("url(") && !page.contains("@import"));
 }

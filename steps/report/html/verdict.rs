@@ -1,4 +1,4 @@
-//! What came of the run, and whether that may be believed.
+//! Shows the results of the run, and whether to trust them.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use crate::report::console::mark;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
 
-/// How many claims have that verdict.
+/// Counts the claims with this verdict.
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
     verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
 }
 
-/// The whole run in a sentence.
+/// Summarizes the whole run in a sentence.
 pub(super) fn sentence(verdicts: &Verdicts) -> String {
     let of = |verdict| how_many(verdicts, verdict);
     let (fail, open, declared) = (of(Verdict::Fails), of(Verdict::Inconclusive), of(Verdict::KnownDeviation));
@@ -36,7 +36,7 @@ pub(super) fn sentence(verdicts: &Verdicts) -> String {
     }
 }
 
-/// The verdict of the whole run, and what speaks for believing it.
+/// Shows the verdict of the whole run, and the reasons to trust it.
 pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
     let verdicts = &run.bundle.verdicts;
     html! {
@@ -86,7 +86,7 @@ pub(super) fn plural(verdict: Verdict) -> &'static str {
     }
 }
 
-/// How many wrong subjects were refused, and each that was not.
+/// Shows how many wrong subjects were rejected, and each that was not.
 fn controls(run: &Run, room: &mut ByteBudget) -> Markup {
     let all = || run.claims.iter().flat_map(|(anchor, claim)| claim.controls.iter().map(move |of| (anchor, of)));
     let ran = |(_, control): &(&String, &ControlRecord)| !control.attempts.is_empty();
@@ -151,7 +151,7 @@ fn completeness(verdicts: &Verdicts) -> Markup {
     }
 }
 
-/// Each failure that somebody has declared for this platform: who, why, until when.
+/// Shows each failure that is declared for this platform: by whom, why, and until when.
 fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
     let all =
         || run.claims.iter().flat_map(|(anchor, claim)| claim.deviations.iter().map(move |of| (anchor, claim, of)));
@@ -179,7 +179,7 @@ fn problems(verdicts: &Verdicts, room: &mut ByteBudget) -> Markup {
 }
 
 fn without_trust(run: &Run) -> Markup {
-    // Not whether there are checksums: they are made after this page, of it too.
+    // Says nothing about existing checksums: they are made after this page, and include it.
     let ended = run.bundle.run.get("ended").is_some_and(|ended| !ended.is_null());
     html! {
         p { "This page is made from the files beside it, and from nothing else. In their folder:" }

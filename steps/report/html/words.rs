@@ -1,4 +1,5 @@
-//! Words of the page, and what becomes of those that others wrote: no control, no escape sequence, no great length.
+//! Provides the page's words, and makes foreign text safe: without control characters, escape sequences or great
+//! length.
 
 use maud::{Markup, html};
 
@@ -6,8 +7,8 @@ use crate::report::console::{mark, word};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
 
-/// A text that somebody else wrote, as it may stand on the page: without terminal sequences, control characters and
-/// those that turn the direction of writing around, and no longer than so many characters.
+/// Makes foreign text safe for the page: without terminal sequences, control characters and characters that change the
+/// direction of writing, and no longer than this many characters.
 pub(super) fn plain(text: &str, most: usize) -> String {
     let mut plain = String::new();
     let mut letters = text.chars().peekable();
@@ -38,7 +39,7 @@ pub(super) fn plain(text: &str, most: usize) -> String {
     plain
 }
 
-/// What follows an escape: `[…m` and the like, a title that ends with a bell, or a single character.
+/// Skips what follows an escape: `[…m` and the like, a title that ends with a bell, or a single character.
 fn skip_sequence(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match letters.next() {
         Some('[') => skip_until(letters, |letter| ('@'..='~').contains(&letter)),
@@ -51,7 +52,7 @@ fn skip_sequence(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 }
 
 fn skip_until(letters: &mut std::iter::Peekable<std::str::Chars<'_>>, end: impl Fn(char) -> bool) {
-    // A sequence that does not end on its line is none.
+    // What does not end on its line is not a sequence.
     while let Some(letter) = letters.next_if(|letter| *letter != '\n') {
         if end(letter) {
             break;
@@ -59,7 +60,7 @@ fn skip_until(letters: &mut std::iter::Peekable<std::str::Chars<'_>>, end: impl 
     }
 }
 
-/// What the style knows a verdict by.
+/// Returns the style's class for a verdict.
 pub(super) fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "holds",
@@ -70,16 +71,16 @@ pub(super) fn class(verdict: Verdict) -> &'static str {
     }
 }
 
-/// All verdicts, in the order in which they matter.
+/// All verdicts, the most important first.
 pub(super) const VERDICTS: [Verdict; 5] =
     [Verdict::Fails, Verdict::Inconclusive, Verdict::KnownDeviation, Verdict::Holds, Verdict::NotRun];
 
-/// A verdict: its mark, its word, its colour.
+/// Shows a verdict: its mark, its word, its colour.
 pub(super) fn chip(verdict: Verdict) -> Markup {
     html! { span class={ "chip " (class(verdict)) } { span aria-hidden="true" { (mark(verdict)) } " " (verdict) } }
 }
 
-/// What came of a control: mark, word, colour.
+/// Shows the result of a control: mark, word, colour.
 pub(super) fn control_chip(control: &ControlRecord) -> Markup {
     let (class, mark) = match control.verdict {
         ControlVerdict::Discriminates => ("holds", "✔"),
@@ -90,12 +91,12 @@ pub(super) fn control_chip(control: &ControlRecord) -> Markup {
     html! { span class={ "chip " (class) } { span aria-hidden="true" { (mark) } " " (word(control)) } }
 }
 
-/// A number with its noun, in the right number.
+/// Formats a number with its noun in the singular or plural.
 pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// A length of time as people write it.
+/// Formats a duration for people.
 pub(super) fn took(seconds: f64) -> String {
     match seconds {
         seconds if (0.0005..1.0).contains(&seconds) => format!("{:.0} ms", seconds * 1e3),

@@ -1,4 +1,4 @@
-//! A feature as Cucumber Messages have it: its text, its tree, and its scenarios as they are run.
+//! Converts a feature to Cucumber Messages: its text, its tree, and its scenarios as they are run.
 
 use gherkin::{Background, Examples, LineCol, Scenario, Step, Table};
 use serde_json::{Value as Json, json};
@@ -8,19 +8,19 @@ use crate::claims::plan::FeatureFile;
 
 /// A feature file.
 pub struct Document {
-    /// Relative to the project.
+    /// Its path, relative to the project.
     pub path: String,
-    /// Its text.
+    /// Its text, as a message.
     pub source: Json,
-    /// Its tree.
+    /// Its syntax tree, as a message.
     pub tree: Json,
-    /// Its scenarios, in their order.
+    /// Its scenarios, in order.
     pub pickles: Vec<Pickle>,
 }
 
-/// A scenario as it is run: with the steps of the backgrounds above it.
+/// A scenario as it is run, including the steps of the backgrounds above it.
 pub struct Pickle {
-    /// What other messages call it.
+    /// The id that other messages use for it.
     pub id: String,
     /// Its line in the feature file.
     pub line: usize,
@@ -28,26 +28,26 @@ pub struct Pickle {
     pub tags: Vec<String>,
     /// Its steps.
     pub steps: Vec<PickleStep>,
-    /// All of it.
+    /// The whole pickle, as a message.
     pub message: Json,
 }
 
 /// A step of a scenario as it is run.
 pub struct PickleStep {
-    /// What other messages call it.
+    /// The id that other messages use for it.
     pub id: String,
     /// Its line in the feature file.
     pub line: usize,
 }
 
-/// A step of the tree, and what a pickle takes from it.
+/// A step of the tree, with what a pickle takes from it.
 #[derive(Clone)]
 struct Node<'a> {
     id: String,
     step: &'a Step,
 }
 
-/// The tree of a file as it grows, with the pickles found on the way.
+/// The tree of a file while it is built, with the pickles found so far.
 struct Growing<'a> {
     file: &'a FeatureFile,
     ids: &'a mut Ids,
@@ -55,7 +55,7 @@ struct Growing<'a> {
 }
 
 impl Document {
-    /// All of a feature file.
+    /// Converts a whole feature file.
     pub fn of(file: &FeatureFile, ids: &mut Ids) -> Document {
         let feature = &file.feature;
         let mut growing = Growing { file, ids, pickles: Vec::new() };
@@ -140,7 +140,8 @@ impl<'a> Growing<'a> {
         (vec![tree], nodes)
     }
 
-    /// A scenario's tree; its pickle is kept. An outline is one pickle, as it is written: a claim has one scenario.
+    /// Returns a scenario's tree and stores its pickle. An outline becomes one pickle, as written: a claim has one
+    /// scenario.
     fn scenario(&mut self, scenario: &'a Scenario, above: &[Json], background: &[Node<'a>]) -> Json {
         let tags = self.tags(&scenario.tags, scenario.position);
         let (steps, own) = self.steps(&scenario.steps);
@@ -193,7 +194,7 @@ impl<'a> Growing<'a> {
     }
 }
 
-/// What a step is given beside its text. There is one place for it: a table, or a text.
+/// Returns what a step has besides its text. There is one place for it: a table or a doc string.
 fn argument(step: &Step) -> Option<Json> {
     let cell = |value: &String| json!({ "value": value });
     let row = |cells: &Vec<String>| json!({ "cells": cells.iter().map(cell).collect::<Vec<_>>() });
@@ -202,13 +203,13 @@ fn argument(step: &Step) -> Option<Json> {
     table.map(|table| json!({ "dataTable": table })).or_else(text)
 }
 
-/// A text as it was written between its quotes; the parser leaves it the line ends of those.
+/// Returns a doc string as it was written between its quotes; the parser leaves the line breaks next to them.
 fn content(text: &str) -> &str {
     let text = text.strip_prefix('\n').unwrap_or(text);
     text.strip_suffix('\n').unwrap_or(text)
 }
 
-/// A place; lines and columns are counted from 1, and a column of 0 is not known.
+/// Makes a location; lines and columns are counted from 1, and a column of 0 is unknown.
 fn location(place: LineCol) -> Json {
     match place.col {
         0 => json!({ "line": place.line.max(1) }),
@@ -220,7 +221,7 @@ fn described(description: &Option<String>) -> &str {
     description.as_deref().unwrap_or_default()
 }
 
-/// Where a tag stands: above what it belongs to, on the nearest line that has it.
+/// Finds the location of a tag: above the element it belongs to, on the nearest line that has it.
 fn tag_place(text: &str, tag: &str, below: LineCol) -> LineCol {
     let above: Vec<&str> = text.lines().take(below.line.saturating_sub(1)).collect();
     let tags = above.iter().enumerate().rev().take_while(|(_, line)| {
@@ -236,7 +237,7 @@ fn tag_place(text: &str, tag: &str, below: LineCol) -> LineCol {
     found.unwrap_or(below)
 }
 
-/// The language that a feature is written in: its first line may say so.
+/// Returns the language that a feature is written in; its first line may state it.
 fn language(text: &str) -> &str {
     let first = text.lines().next().and_then(|line| line.trim().strip_prefix('#'));
     first.and_then(|line| line.trim().strip_prefix("language:")).map_or("en", str::trim)

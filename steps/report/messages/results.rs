@@ -1,4 +1,4 @@
-//! What each step of each attempt at a scenario came to, in Cucumber's words.
+//! Reports the result of each step of each attempt at a scenario, in Cucumber's words.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,31 +14,31 @@ use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict, Step, settle};
 use crate::verdict::{Judged, Outcome, Verdict};
 
-/// What a scenario is to the run.
+/// The role of a scenario in the run.
 pub enum Subject<'a> {
-    /// It puts this claim to the proof.
+    /// It tests this claim.
     Claim(&'a ClaimRecord),
     /// It is this claim's control.
     Control(&'a ClaimRecord, &'a ControlRecord),
-    /// It was not to be run, and why.
+    /// It was not to be run, for this reason.
     Untouched(String),
 }
 
 /// A step's result.
 pub struct StepResult {
-    /// Cucumber's word for it.
+    /// Cucumber's status.
     pub status: &'static str,
-    /// Why, where it did not simply pass.
+    /// The reason, unless it simply passed.
     pub message: Option<String>,
-    /// What its checks came to.
+    /// The results of its checks.
     pub attachment: Option<String>,
-    /// When it began; `None` where it did not.
+    /// When it began; `None` if it did not.
     pub at: Option<Timestamp>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// What a step came to, in the words of this project.
+/// The outcome of a step, in the words of this project.
 enum Came {
     Through,
     Failed(String),
@@ -46,14 +46,14 @@ enum Came {
     Skipped(Option<String>),
 }
 
-/// A step that was begun, with the checks that it made.
+/// A step that began, with the checks that it made.
 type Traced<'a> = (&'a Step, &'a [Judged]);
 
 impl<'a> Subject<'a> {
-    /// All that was to be run, by file and line.
+    /// Returns all scenarios that were to be run, by file and line.
     ///
     /// # Errors
-    /// Two things are said of one scenario.
+    /// Returns an error if one scenario has two roles.
     pub fn by_place(bundle: &'a EvidenceBundle) -> anyhow::Result<BTreeMap<(&'a str, usize), Subject<'a>>> {
         let mut places = BTreeMap::new();
         for claim in &bundle.verdicts.claims {
@@ -72,7 +72,7 @@ impl<'a> Subject<'a> {
         Ok(places)
     }
 
-    /// A scenario that nothing is said of; its claim may know why.
+    /// Makes the role of a scenario without a result; its claim may know the reason.
     pub fn untouched(bundle: &EvidenceBundle, pickle: &Pickle) -> Subject<'a> {
         let its = |claim: &&ClaimRecord| pickle.tags.contains(&claim.id.to_string());
         let claim = bundle.verdicts.claims.iter().find(its);
@@ -83,7 +83,8 @@ impl<'a> Subject<'a> {
         Subject::Untouched(why.unwrap_or_else(|| "it is about no claim of this run".to_owned()))
     }
 
-    /// The result of each of these steps, attempt by attempt. What was never tried is one attempt that came to nothing.
+    /// Returns the result of each of these steps, attempt by attempt. A scenario that was never tried has one attempt
+    /// without a result.
     pub fn attempts(&self, steps: &[PickleStep]) -> Vec<Vec<StepResult>> {
         let (attempts, untried) = match self {
             Subject::Untouched(why) => return vec![self.told(untouched(steps, why), None)],
@@ -111,7 +112,7 @@ impl<'a> Subject<'a> {
                 let last = place + 1 == claim.attempts.len();
                 let outcome = if last { settle(&claim.attempts) } else { attempt.outcome.clone() };
                 if shown(&came) != outcome.verdict {
-                    // What the steps alone do not show: one that holds only when tried again, or nothing was checked.
+                    // The steps alone do not show that the claim holds only on a retry, or that nothing was checked.
                     conclude(
                         &mut came,
                         if outcome.verdict == Verdict::Fails { Came::Failed } else { Came::Open }(outcome.reason),
@@ -140,7 +141,7 @@ impl<'a> Subject<'a> {
         came.into_iter().map(told).collect()
     }
 
-    /// What is only recorded has not passed, even where it keeps its bound.
+    /// A check that is only recorded has not passed, even if it stays within its bound.
     fn through(&self, checks: &[Judged]) -> (&'static str, Option<String>) {
         match self {
             Subject::Claim(ClaimRecord { decision: Decision::MeasureOnly(_), .. }) if !checks.is_empty() => {
@@ -151,11 +152,11 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// A failure is one, unless somebody has declared it, or nobody judges it here.
+    /// A failure counts as one, unless it is declared as a deviation or the claim is only measured on this target.
     fn failed(&self, reason: String) -> (&'static str, Option<String>) {
         let (claim, declared) = match self {
             Subject::Claim(claim) => (claim, true),
-            // Where a claim's own check fails, the declaration is about that, and not about its control.
+            // If a claim's own check fails, the declaration is about that, and not about its control.
             Subject::Control(claim, _) => (claim, settle(&claim.attempts).verdict == Verdict::Holds),
             Subject::Untouched(_) => return ("FAILED", Some(reason)),
         };
@@ -167,7 +168,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// What checks came to, a line each. Only a control has a reason for which they must say no.
+/// Formats the results of checks, one per line. Only a control has a reason for which they must fail.
 fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
     let line = |judged: &Judged| {
         let Outcome { verdict, reason, .. } = &judged.outcome;
@@ -181,7 +182,7 @@ fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
     (!checks.is_empty()).then(|| checks.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// A failure with what was declared about it.
+/// Formats a failure with what was declared about it.
 fn deviation(claim: &ClaimRecord, reason: &str) -> String {
     let about = |declared: &&Deviation| declared.because.iter().any(|text| claim.reason.contains(text));
     let declared = claim.deviations.iter().filter(about);
@@ -194,7 +195,7 @@ fn recorded(reason: &str) -> (&'static str, Option<String>) {
     ("SKIPPED", Some(format!("recorded, not judged: {reason}")))
 }
 
-/// The steps that were begun, each with its checks. What is left over belongs to the last: no check is lost.
+/// Returns the steps that began, each with its checks. The last step gets those left over, so that no check is lost.
 fn traced(attempt: &Attempt) -> Vec<Traced<'_>> {
     let mut rest = attempt.checks.as_slice();
     let last = attempt.steps.len().saturating_sub(1);
@@ -208,7 +209,7 @@ fn traced(attempt: &Attempt) -> Vec<Traced<'_>> {
     traced
 }
 
-/// What a step came to by itself. Of a control, a check that fails is as it should be.
+/// Returns the outcome of a single step. For a control, a failing check is the expected one.
 fn one(attempt: &Attempt, traced: Option<Traced>, control: bool) -> Came {
     let Some((step, checks)) = traced else { return Came::Skipped(None) };
     let said = |verdict: Verdict| {
@@ -226,7 +227,7 @@ fn one(attempt: &Attempt, traced: Option<Traced>, control: bool) -> Came {
     }
 }
 
-/// The verdict that the steps show.
+/// Returns the verdict that the steps show.
 fn shown(came: &[(Came, Option<Traced>)]) -> Verdict {
     let any = |which: fn(&Came) -> bool| came.iter().any(|(came, _)| which(came));
     match () {
@@ -236,14 +237,14 @@ fn shown(came: &[(Came, Option<Traced>)]) -> Verdict {
     }
 }
 
-/// The last step says what the whole scenario came to.
+/// Makes the last step show the outcome of the whole scenario.
 fn conclude(came: &mut [(Came, Option<Traced>)], conclusion: Came) {
     if let Some((last, _)) = came.last_mut() {
         *last = conclusion;
     }
 }
 
-/// What an attempt at a control came to; the last one stands for all of them.
+/// Returns the outcome of an attempt at a control; the last attempt stands for all of them.
 fn refusal(control: &ControlRecord, attempt: &Attempt, place: usize) -> Came {
     let ControlRecord { scenario, feature, line, attempts, .. } = control;
     let alone = || ControlRecord::weigh(scenario, feature, *line, vec![attempt.clone()]);
@@ -259,7 +260,7 @@ fn untouched<'a>(steps: &[PickleStep], why: &str) -> Vec<(Came, Option<Traced<'a
     steps.iter().map(|_| (Came::Skipped(Some(why.to_owned())), None)).collect()
 }
 
-/// What was to be run and was not leaves its claim open.
+/// Makes the outcomes of a scenario that should have run and did not: its claim stays open.
 fn unbegun<'a>(steps: &[PickleStep], why: &str) -> Vec<(Came, Option<Traced<'a>>)> {
     let mut came: Vec<_> = steps.iter().map(|_| (Came::Skipped(None), None)).collect();
     conclude(&mut came, Came::Open(why.to_owned()));

@@ -1,4 +1,4 @@
-//! What is observed and found, claim by claim.
+//! Makes the observations and findings, claim by claim.
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
@@ -13,17 +13,17 @@ use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::{Attempt, ControlRecord};
 use crate::verdict::{Judged, Verdict};
 
-/// The result as it grows, claim by claim.
+/// The results, built claim by claim.
 pub struct Results<'a> {
     /// The run.
     pub bundle: &'a EvidenceBundle,
-    /// What was seen.
+    /// The observations so far.
     pub observations: Vec<Json>,
-    /// What was determined.
+    /// The findings so far.
     pub findings: Vec<Json>,
 }
 
-/// What an observation is made of.
+/// The content of an observation.
 struct Observed<'a> {
     title: String,
     description: &'a str,
@@ -34,13 +34,13 @@ struct Observed<'a> {
 }
 
 impl Results<'_> {
-    /// The same run gives the same identities.
+    /// Makes an id; the same run gives the same ids.
     pub fn id(&self, what: &str) -> String {
         Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{NAMESPACE}:{}:{what}", self.bundle.verdicts.run).as_bytes())
             .to_string()
     }
 
-    /// All that is said of a claim.
+    /// Adds everything about a claim.
     pub fn claim(&mut self, claim: &ClaimRecord) {
         let first = self.observations.len();
         for (place, attempt) in claim.attempts.iter().enumerate() {
@@ -103,7 +103,7 @@ impl Results<'_> {
         });
     }
 
-    /// What is said of a claim about which nothing was determined.
+    /// Adds an observation for a claim about which nothing was determined.
     fn undetermined(&mut self, claim: &ClaimRecord) {
         self.observe(Observed {
             title: format!("{}: {}: {}", claim.id, claim.verdict, claim.claim),
@@ -157,7 +157,7 @@ impl Results<'_> {
         }));
     }
 
-    /// A file of the folder; one that is not there, or leads elsewhere, is named and not linked.
+    /// Links a file of the folder; one that does not exist, or leads elsewhere, is named and not linked.
     fn evidence(&self, file: &str) -> Json {
         match self.bundle.folder.file(file) {
             Ok(_) => json!({ "href": href(file), "description": line(&format!("{file}: {}", content(file))) }),
@@ -166,13 +166,13 @@ impl Results<'_> {
     }
 }
 
-/// Properties of these names; those without a value are left out.
+/// Makes properties with these names; those without a value are left out.
 pub fn props<const N: usize>(named: [(&str, Option<String>); N]) -> Vec<Json> {
     let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
     named.map(|(name, value)| json!({ "name": name, "ns": NAMESPACE, "value": line(&value) })).collect()
 }
 
-/// What a file of a run has in it, by its name.
+/// Describes the content of a file of a run, by its name.
 fn content(file: &str) -> &'static str {
     match file {
         "samples.jsonl" => "every raw sample, by its number",

@@ -1,10 +1,10 @@
-//! Texts, times and links as OSCAL's schema demands them.
+//! Makes texts, times and links as OSCAL's schema requires them.
 
 use jiff::Timestamp;
 
-/// A text on one line with something in it and no space around it.
+/// Puts a text on one line that is not empty and has no space around it.
 pub fn line(text: &str) -> String {
-    // To some readers these are spaces, to some they are not.
+    // Readers disagree whether these are spaces.
     let text = text.replace(|c: char| c.is_control() || c == '\u{feff}', " ");
     match text.split_whitespace().collect::<Vec<_>>().join(" ") {
         empty if empty.is_empty() => "(nothing)".to_owned(),
@@ -12,14 +12,14 @@ pub fn line(text: &str) -> String {
     }
 }
 
-/// A time; the schema knows the years 1900 to 2999, and no run is from another.
+/// Formats a time; the schema allows the years 1900 to 2999, and all runs are within these.
 pub fn moment(at: Timestamp) -> String {
     const FIRST: Timestamp = Timestamp::constant(-2_208_988_800, 0);
     const LAST: Timestamp = Timestamp::constant(32_503_679_999, 0);
     at.clamp(FIRST, LAST).to_string()
 }
 
-/// The address of a file, relative to the folder of the run. Nothing in a name can make it lead elsewhere.
+/// Returns the address of a file, relative to the folder of the run. No name can make it lead elsewhere.
 pub fn href(file: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let part = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

@@ -1,24 +1,24 @@
-//! Every sample of a check as a dot, against the bound and the annex's figure.
+//! Draws every sample of a check as a dot, with the bound and the annex's figure.
 
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit, wide};
 use crate::base::unit::Unit;
 use crate::verdict::Rule;
 
-/// How many dots are drawn at most.
+/// The maximum number of dots.
 const MOST: usize = 240;
-/// How many rows have a line of their own; more become one.
+/// The maximum number of rows with their own line; if there are more, they become one.
 const ROWS: usize = 10;
-/// How many of those that lie far from the rest are always drawn.
+/// The maximum number of outliers that are always drawn.
 const FAR: usize = 40;
 
 /// A sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::report) struct Dot {
-    /// What was seen, in the plot's unit.
+    /// The value, in the plot's unit.
     pub value: f64,
-    /// Whether it breaks the bound.
+    /// Whether it is outside the bound.
     pub broken: bool,
-    /// Whether it lies far from the rest.
+    /// Whether it is an outlier.
     pub outlier: bool,
 }
 
@@ -27,26 +27,26 @@ pub(in crate::report) struct Dot {
 pub(in crate::report) struct Row {
     /// The subject.
     pub name: String,
-    /// In the order in which they were taken.
+    /// Its samples, in the order in which they were taken.
     pub dots: Vec<Dot>,
 }
 
-/// Samples against a bound.
+/// Samples with their bound.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Dots<'a> {
-    /// What is shown, for those who cannot see it.
+    /// What is shown, for readers who cannot see it.
     pub name: &'a str,
     /// The unit of all numbers.
     pub unit: Unit,
     /// The samples, a row for each subject.
     pub rows: Vec<Row>,
-    /// The bound.
+    /// The rule with the bound.
     pub rule: &'a Rule,
-    /// What the annex published.
+    /// The annex's figure.
     pub published: Option<f64>,
 }
 
-/// A plot, and how many of its samples are in it.
+/// A plot, and how many of the samples are in it.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Drawn {
     /// The SVG.
@@ -58,7 +58,7 @@ pub(in crate::report) struct Drawn {
 }
 
 impl Dots<'_> {
-    /// The plot; `None` where no scale can show the numbers.
+    /// Draws the plot; `None` if no scale can show the numbers.
     pub fn draw(&self) -> Option<Drawn> {
         let bounds = bounds(self.rule);
         let values = || self.rows.iter().flat_map(|row| row.dots.iter().map(|dot| dot.value));
@@ -85,7 +85,7 @@ impl Dots<'_> {
         Some(Drawn { svg, drawn, of })
     }
 
-    /// What there is to see, in words.
+    /// Describes the plot in words.
     fn words(&self, of: usize) -> String {
         let values = || self.rows.iter().flat_map(|row| &row.dots).map(|dot| dot.value);
         let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
@@ -99,7 +99,7 @@ impl Dots<'_> {
         format!("{}: {of} samples from {low} to {high}{bound}{}", self.name, published.unwrap_or_default())
     }
 
-    /// The same rows with fewer dots where there are many: the ends and those far from the rest always stay.
+    /// Returns the same rows with fewer dots if there are many: the extremes and the outliers always stay.
     fn thinned(&self) -> Vec<Row> {
         let one_of_all = || Row {
             name: format!("{} subjects", self.rows.len()),
@@ -110,7 +110,7 @@ impl Dots<'_> {
         rows.into_iter().map(|row| Row { dots: thin(&row.dots, most), ..row }).collect()
     }
 
-    /// What is beyond the bound is shaded.
+    /// Shades the area outside the bound.
     fn forbidden(&self, sheet: &Sheet, scale: &Scale, top: f64, bottom: f64) {
         let (left, right) = scale.ends();
         let shade = |from: f64, to: f64| sheet.rectangle((from, top), (to, bottom), colour::VERMILLION, 0.12);
@@ -125,7 +125,7 @@ impl Dots<'_> {
         }
     }
 
-    /// The bound and the annex's figure, each named on a line of its own.
+    /// Draws the bound and the annex's figure, each labelled on its own line.
     fn lines(&self, sheet: &Sheet, scale: &Scale, bounds: &[f64], bottom: f64) {
         let mut label = LETTERS * 0.75 + 2.0;
         let places: Vec<f64> = bounds.iter().map(|bound| scale.at(*bound)).collect();
@@ -149,7 +149,7 @@ impl Dots<'_> {
     }
 }
 
-/// The numbers of a bound.
+/// Returns the numbers of a bound.
 fn bounds(rule: &Rule) -> Vec<f64> {
     match rule {
         Rule::Below { bound } | Rule::AtMost { bound } | Rule::AtLeast { bound } => vec![*bound],
@@ -159,13 +159,13 @@ fn bounds(rule: &Rule) -> Vec<f64> {
     }
 }
 
-/// Where the middle of a text about several bounds is: between them, as far as the sheet has room for it.
+/// Returns the middle of a text about several bounds: between them, as far as the sheet has room for it.
 fn middle(places: &[f64], text: &str) -> f64 {
     let half = wide(text).min(WIDTH) / 2.0;
     (places.iter().sum::<f64>() / places.len() as f64).clamp(half, WIDTH - half)
 }
 
-/// Dots in a strip, those of one place beside each other.
+/// Draws dots in a strip; dots at the same place are put next to each other.
 fn strip(sheet: &Sheet, scale: &Scale, dots: &[Dot], top: f64, bottom: f64) {
     let centre = (top + bottom) / 2.0;
     let levels = (((bottom - top) / 2.0 - 4.0) / 5.0).floor().max(0.0) as usize;
@@ -187,7 +187,7 @@ fn strip(sheet: &Sheet, scale: &Scale, dots: &[Dot], top: f64, bottom: f64) {
     }
 }
 
-/// At most about so many dots: the smallest, the largest and those far from the rest, and others evenly from among all.
+/// Keeps at most about this many dots: the smallest, the largest and the outliers, and evenly chosen others.
 fn thin(dots: &[Dot], most: usize) -> Vec<Dot> {
     if dots.len() <= most {
         return dots.to_vec();

@@ -1,4 +1,4 @@
-//! What plots are drawn on: a sheet 400 units wide, whose letters can be read where it is as narrow as a phone.
+//! Provides the sheet that plots are drawn on: 400 units wide, with letters that stay readable on a phone's width.
 
 use maud::{PreEscaped, Render as _, html};
 use plotters::coord::Shift;
@@ -9,16 +9,16 @@ use crate::base::unit::Unit;
 
 /// The width of every sheet, in its own units.
 pub(super) const WIDTH: f64 = 400.0;
-/// How much finer than its units a sheet is drawn: the crate knows whole numbers only.
+/// How much finer than its units a sheet is drawn: the crate only knows whole numbers.
 const FINE: f64 = 2.0;
 /// The height of letters, in units.
 pub(super) const LETTERS: f64 = 14.0;
-/// What the crate divides a font's size by.
+/// The number that the crate divides a font's size by.
 const FONT: f64 = 1.24;
-/// The width of a letter, in its height: on the safe side.
+/// The width of a letter relative to its height, estimated generously.
 const LETTER: f64 = 0.58;
 
-/// Colours that the colour-blind can tell apart (Okabe and Ito). The page's style names the same ones.
+/// Colours that colour-blind readers can distinguish (Okabe and Ito). The page's style names the same ones.
 pub(super) mod colour {
     use plotters::style::RGBColor;
 
@@ -32,7 +32,7 @@ pub(super) mod colour {
     pub const PURPLE: RGBColor = RGBColor(0xAA, 0x4A, 0x88);
 }
 
-/// On which side of its point a text stands.
+/// The side of its point on which a text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Right,
@@ -40,7 +40,7 @@ pub(super) enum Side {
     Left,
 }
 
-/// From values to places along one direction of a sheet.
+/// Maps values to places along one direction of a sheet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scale {
     low: f64,
@@ -50,12 +50,12 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// A scale that shows all of these values between two places; from zero on, where that costs little. `None` where
-    /// there is nothing to show, or nothing that can be drawn.
+    /// Makes a scale that shows all of these values between two places; it begins at zero if that costs little. Returns
+    /// `None` if there are no values, or if they cannot be drawn.
     pub(super) fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<Scale> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values {
-            // What is beyond has no neighbour that could be told from it.
+            // A value this large cannot be distinguished from its neighbours.
             if value.is_nan() || value.abs() >= 1e30 {
                 return None;
             }
@@ -72,17 +72,17 @@ impl Scale {
         Some(Scale { low, high: high + room, from, to })
     }
 
-    /// The place of a value.
+    /// Returns the place of a value.
     pub(super) fn at(&self, value: f64) -> f64 {
         self.from + (value.clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// The ends of the scale, as places.
+    /// Returns the ends of the scale, as places.
     pub(super) fn ends(&self) -> (f64, f64) {
         (self.from, self.to)
     }
 
-    /// Some four round values.
+    /// Returns about four round values.
     pub(super) fn ticks(&self) -> Vec<f64> {
         let raw = (self.high - self.low) / 4.0;
         let power = 10f64.powf(raw.log10().floor());
@@ -108,7 +108,7 @@ fn place((x, y): (f64, f64)) -> (i32, i32) {
 }
 
 impl Sheet<'_> {
-    /// The SVG of a sheet of this height, with what it shows in words.
+    /// Draws the SVG of a sheet of this height, with a description in words.
     pub(super) fn draw(height: f64, says: &str, draw: impl FnOnce(&Sheet)) -> String {
         let mut text = String::new();
         let size = (fine(WIDTH) as u32, fine(height) as u32);
@@ -116,7 +116,7 @@ impl Sheet<'_> {
         draw(&sheet);
         let _ = sheet.area.present();
         drop(sheet);
-        // The page decides on the size, and says in words what there is to see.
+        // The page sets the size and describes the plot in words.
         let drawn = text.split_once('>').map_or("", |(_, drawn)| drawn);
         let drawn = drawn.trim_end().trim_end_matches("</svg>").replace(">\n", ">");
         let view = format!("0 0 {} {}", size.0, size.1);
@@ -128,7 +128,7 @@ impl Sheet<'_> {
         let _ = self.area.draw(&PathElement::new(vec![place(from), place(to)], style));
     }
 
-    /// A line of dashes, along one direction of the sheet.
+    /// Draws a dashed line along one direction of the sheet.
     pub(super) fn dashes(&self, from: (f64, f64), to: (f64, f64), colour: RGBColor) {
         let length = (to.0 - from.0).abs().max((to.1 - from.1).abs());
         let at = |share: f64| (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
@@ -160,7 +160,7 @@ impl Sheet<'_> {
         let _ = self.area.draw(&Polygon::new(corners.map(place).collect::<Vec<_>>(), colour.filled()));
     }
 
-    /// A text whose middle is at this height.
+    /// Draws a text whose middle is at this height.
     pub(super) fn text(&self, text: &str, at: (f64, f64), side: Side, colour: RGBColor) {
         let side = match side {
             Side::Right => HPos::Left,
@@ -171,7 +171,7 @@ impl Sheet<'_> {
         let _ = self.area.draw_text(text, &style, place(at));
     }
 
-    /// A text beside a line at `x`: on the side where it has room and none of the other lines runs through it.
+    /// Draws a text next to a line at `x`: on the side that has room and where no other line crosses it.
     pub(super) fn beside(&self, text: &str, (x, y): (f64, f64), others: &[f64]) {
         let free = |from: f64, to: f64| from > 0.0 && to < WIDTH && !others.iter().any(|x| (from..=to).contains(x));
         let (left, right) = ((x - 5.0 - wide(text), x - 5.0), (x + 5.0, x + 5.0 + wide(text)));
@@ -189,7 +189,7 @@ impl Sheet<'_> {
         self.text(text, (at, y), side, colour::INK);
     }
 
-    /// The axis of a scale that lies along the bottom: faint lines from `top` to `bottom`, and their values below.
+    /// Draws the axis of a scale along the bottom: faint lines from `top` to `bottom`, and their values below.
     pub(super) fn axis(&self, scale: &Scale, unit: Unit, top: f64, bottom: f64) {
         let mut taken = f64::NEG_INFINITY;
         for tick in scale.ticks() {
@@ -208,12 +208,12 @@ impl Sheet<'_> {
     }
 }
 
-/// How wide a text is at most, in units.
+/// Returns the maximum width of a text, in units.
 pub(super) fn wide(text: &str) -> f64 {
     text.chars().count() as f64 * LETTERS * LETTER
 }
 
-/// A text that is no wider than the sheet.
+/// Cuts a text to the width of the sheet.
 pub(super) fn fit(text: &str) -> String {
     let most = (WIDTH / LETTERS / LETTER) as usize;
     match text.char_indices().nth(most) {

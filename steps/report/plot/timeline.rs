@@ -1,15 +1,15 @@
-//! The memory of one run over its time: kind upon kind, against the cap.
+//! Draws the memory of one run over time: the kinds of memory stacked, with the cap.
 
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, wide};
 use crate::base::unit::Unit;
 
-/// How many looks are drawn at most.
+/// The maximum number of looks that are drawn.
 const MOST: usize = 160;
 
-/// What was in use at one look.
+/// The memory in use at one look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::report) struct Look {
-    /// Seconds since the first.
+    /// Seconds since the first look.
     pub at: f64,
     /// The unit's own memory, its page cache, and the kernel's, in bytes.
     pub kinds: [f64; 3],
@@ -20,19 +20,19 @@ pub(in crate::report) struct Look {
 pub(in crate::report) struct Timeline<'a> {
     /// The run.
     pub name: &'a str,
-    /// In the order in which they were taken.
+    /// The looks, in the order in which they were taken.
     pub looks: Vec<Look>,
-    /// What it may take at most, in bytes.
+    /// The memory limit, in bytes.
     pub cap: Option<f64>,
 }
 
 impl Timeline<'_> {
-    /// The most it had in use, in bytes.
+    /// Returns the most memory it had in use, in bytes.
     pub fn most(&self) -> f64 {
         self.looks.iter().map(|look| look.kinds.iter().sum()).fold(0.0, f64::max)
     }
 
-    /// The plot; `None` where there is no time to speak of, or no scale can show the numbers.
+    /// Draws the plot; `None` if the run is too short, or if no scale can show the numbers.
     pub fn draw(&self) -> Option<String> {
         let (left, right, top, bottom) = (64.0, WIDTH - 10.0, LETTERS * 1.4, 170.0);
         let looks = self.thinned();
@@ -76,7 +76,7 @@ impl Timeline<'_> {
         format!("memory of {} over {seconds}: at most {most}, {cap}", self.name)
     }
 
-    /// Of many looks, the one with the most in use of each stretch.
+    /// Of many looks, keeps the one with the most memory in use in each stretch of time.
     fn thinned(&self) -> Vec<Look> {
         let stretch = self.looks.len().div_ceil(MOST).max(1);
         let sum = |look: &&Look| look.kinds.iter().sum::<f64>();

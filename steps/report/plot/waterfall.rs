@@ -1,4 +1,4 @@
-//! Where the time of a start went: stage after stage.
+//! Draws the time that a start took, stage by stage.
 
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit};
 use crate::base::unit::Unit;
@@ -6,25 +6,25 @@ use crate::base::unit::Unit;
 /// One stage of a start.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::report) struct Stage {
-    /// What happened in it.
+    /// What happened in this stage.
     pub name: &'static str,
     /// When it ended, in seconds since systemd began.
     pub end: f64,
 }
 
-/// A start, stage after stage.
+/// A start, stage by stage.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Waterfall<'a> {
     /// The run.
     pub name: &'a str,
-    /// In their order.
+    /// The stages, in order.
     pub stages: Vec<Stage>,
-    /// When systemd said that the unit is active, in seconds since it began.
+    /// When systemd reported the unit as active, in seconds since it began.
     pub active: Option<f64>,
 }
 
 impl Waterfall<'_> {
-    /// The plot; `None` where no scale can show the numbers.
+    /// Draws the plot; `None` if no scale can show the numbers.
     pub fn draw(&self) -> Option<String> {
         let ends = self.stages.iter().map(|stage| stage.end).chain(self.active).chain([0.0]);
         let scale = Scale::over(ends, 4.0, WIDTH - 4.0)?;

@@ -1,4 +1,4 @@
-//! A comparison of runs on one page that asks nothing of the network: what changed, drawn; every claim; every run.
+//! Makes the page of a comparison, which loads nothing from the network: plots of what changed, every claim, every run.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::prelude::*;
@@ -12,17 +12,18 @@ const STYLE: &str = include_str!("page.css");
 
 /// The size of a plot, in its own units.
 const SIZE: (u32, u32) = (1400, 260);
-/// How far what is drawn stays from its border.
+/// The distance of the drawing from the plot's border.
 const MARGIN: f64 = 24.0;
-/// How many figures are drawn with a dot for each; of more, those of the last run and of runs that do not hold.
+/// The maximum number of figures that all get a dot; of more, only the last run and runs that do not hold get one.
 const DOTS: usize = 90;
 
-// Colours that the colour-blind can tell apart (Okabe and Ito); the page's style names the same ones.
+// Colours that colour-blind readers can distinguish (Okabe and Ito); the page's style names the same ones.
 const FAINT: RGBColor = RGBColor(0xD8, 0xD8, 0xD4);
 const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
 const VERMILLION: RGBColor = RGBColor(0xD5, 0x5E, 0x00);
 
-/// The page of a comparison: one file, no script, nothing from elsewhere. The same comparison gives the same bytes.
+/// Makes the page of a comparison: one file without scripts or external parts. The same comparison gives the same
+/// bytes.
 pub fn trend_html(compared: &Comparison) -> String {
     let mut matters: Vec<(Matter, &Trend)> =
         compared.claims.iter().filter_map(|trend| Some((Matter::of(trend)?, trend))).collect();
@@ -72,7 +73,7 @@ fn pointed_out(matter: Matter, trend: &Trend, runs: &[About]) -> Markup {
     }
 }
 
-/// What a plot shows, in words.
+/// Describes a plot in words.
 fn caption(trend: &Trend, runs: &[About]) -> String {
     let unit = trend.unit.unwrap_or(Unit::Count);
     let numbers = || trend.figures().filter_map(|(_, value)| value.number());
@@ -92,7 +93,7 @@ fn caption(trend: &Trend, runs: &[About]) -> String {
     )
 }
 
-/// The figures of a claim over the runs; nothing where there are no two numbers that differ.
+/// Plots the figures of a claim over the runs; nothing if there are no two numbers that differ.
 fn plot(trend: &Trend) -> Option<String> {
     let seen: Vec<(usize, f64)> = trend.figures().filter_map(|(place, value)| Some((place, value.number()?))).collect();
     let (low, high) = ends_of(&seen)?;
@@ -120,7 +121,7 @@ fn plot(trend: &Trend) -> Option<String> {
         }
         let _ = area.present();
     }
-    // The page decides on the size, and says in words what there is to see.
+    // The page sets the size and describes the plot in words.
     let drawn = text.split_once('>').map_or("", |(_, drawn)| drawn);
     let (wide, high) = SIZE;
     let says = format!("{} over the runs", trend.id);
@@ -129,7 +130,7 @@ fn plot(trend: &Trend) -> Option<String> {
     ))
 }
 
-/// The smallest and the largest value, where they differ and can be drawn.
+/// Returns the smallest and the largest value, if they differ and can be drawn.
 fn ends_of(seen: &[(usize, f64)]) -> Option<(f64, f64)> {
     let (low, high) = band(seen)?;
     (low < high && high - low < 1e30).then_some((low, high))

@@ -1,4 +1,4 @@
-//! The address of this host as the cloud sees it.
+//! Finds the public address of this host.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use crate::base::settings::Settings;
 use crate::exec::command::Command;
 use crate::exec::shell::{CommandObserver, Shell};
 
-/// AWS's own answer to "which address do I come from".
+/// AWS's service that returns the caller's address.
 const CHECK: &str = "https://checkip.amazonaws.com";
 
-/// The one address that is to be let in: the one that is set, or that AWS sees.
+/// Returns the only address to admit: the one that is set, or the one that AWS sees.
 ///
 /// # Errors
-/// It cannot be found out; the error says how to set it.
+/// Returns an error if it cannot be found; the error says how to set it.
 pub(super) async fn address(settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Ipv4Addr> {
     if let Some(set) = &settings.caller {
         return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));

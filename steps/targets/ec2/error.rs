@@ -1,66 +1,66 @@
-//! What AWS or its SDK says when something does not go, in words that name the remedy, and in classes to act on.
+//! Classifies errors of AWS and its SDK, and names the remedy.
 
 use std::error::Error;
 use std::fmt::Debug;
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
-/// What kind of trouble it is, for whoever acts on it.
+/// The class of an error, which decides how it is handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
     /// There are no credentials, or AWS does not know them.
     NoCredentials,
-    /// The credentials were good once.
+    /// The credentials have expired.
     Expired,
     /// No region is set.
     NoRegion,
-    /// The credentials are good, but do not allow an action.
+    /// The credentials are valid, but do not allow an action.
     Forbidden {
-        /// The action that is missing, as IAM writes it: `ec2:CreateTags`. It may be another than the one asked for.
+        /// The action that is not allowed, as IAM writes it: `ec2:CreateTags`. It may differ from the call.
         action: String,
     },
-    /// Asked too often; the SDK's own tries are used up.
+    /// Too many requests; the SDK's own retries are used up.
     Throttled,
-    /// There is no such machine in this zone now, or never; another zone may have it.
+    /// This zone has no such machine now, or never has; another zone may have it.
     Capacity,
     /// The account may not have more of these; another zone does not help.
     Quota,
-    /// The thing asked about is not there: gone already, or not there yet.
+    /// The resource does not exist: gone already, or not there yet.
     NotFound,
-    /// No answer, or none that says anything: what was asked for may have been done or not.
+    /// No answer, or an unreadable one: the request may have been carried out or not.
     NoAnswer,
-    /// Something else; the code says what.
+    /// Any other error; the code identifies it.
     Other,
 }
 
-/// A call to AWS that did not go.
+/// A failed call to AWS.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{happened}{}", remedy(class).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct AwsError {
-    /// What kind of trouble it is.
+    /// The class of the error.
     pub class: Class,
-    /// AWS's own code: `InsufficientInstanceCapacity`; there is none where AWS did not answer.
+    /// AWS's own code: `InsufficientInstanceCapacity`; `None` if AWS did not answer.
     pub code: Option<String>,
     happened: String,
 }
 
 impl AwsError {
-    /// The call, and what became of it in AWS's own words.
+    /// Returns the call, and why it failed in AWS's own words.
     pub fn happened(&self) -> &str {
         &self.happened
     }
 
-    /// What mends it, where that is known.
+    /// Returns the remedy, if one is known.
     pub fn remedy(&self) -> Option<String> {
         remedy(&self.class)
     }
 
-    /// Whether AWS gave this code.
+    /// Whether AWS returned this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
 
-    /// Whether another call may go all the same; without credentials, a region or a connection none does.
+    /// Whether other calls may still succeed; without credentials, a region or a connection none does.
     pub fn of_one_call(&self) -> bool {
         match self.class {
             Class::NoCredentials | Class::Expired | Class::NoRegion => false,
@@ -70,7 +70,7 @@ impl AwsError {
     }
 }
 
-/// Says what a failed call of an SDK means; `action` is the call as IAM writes it: `ec2:RunInstances`,
+/// Explains a failed call of an SDK; `action` is the call as IAM writes it: `ec2:RunInstances`,
 /// `ecr-public:DeleteRepository`.
 ///
 /// ```text
@@ -83,7 +83,7 @@ where
 {
     let told = match (error.code(), error) {
         (Some(code), _) => Told::Code { code, message: error.message().unwrap_or_default() },
-        // An answer without a code: a gateway's or a proxy's.
+        // An answer without a code comes from a gateway or a proxy.
         (None, SdkError::ServiceError(_) | SdkError::ResponseError(_) | SdkError::TimeoutError(_)) => {
             Told::Nothing(chain(error))
         }
@@ -101,13 +101,13 @@ where
     AwsError { class, code, happened: format!("{action} failed: {happened}") }
 }
 
-/// What can be read off an SDK's error.
+/// What can be read from an SDK's error.
 enum Told<'a> {
     /// AWS answered with a code.
     Code { code: &'a str, message: &'a str },
-    /// The request went out, and nothing came back that can be read.
+    /// The request was sent, and no readable answer came back.
     Nothing(String),
-    /// It failed in the SDK, maybe before anything was sent.
+    /// It failed in the SDK, perhaps before anything was sent.
     Here(String),
 }
 
@@ -132,7 +132,7 @@ impl Told<'_> {
     }
 }
 
-/// The class of an answer with a code.
+/// Classifies an answer with a code.
 fn answered(action: &str, code: &str, message: &str) -> Class {
     match code {
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Class::Expired,
@@ -143,7 +143,7 @@ fn answered(action: &str, code: &str, message: &str) -> Class {
         | "IncompleteSignature"
         | "InvalidSignatureException"
         | "SignatureDoesNotMatch" => Class::NoCredentials,
-        // The code stands for two things, and only the message tells them apart.
+        // The code has two meanings, which only the message distinguishes.
         "AuthFailure" if message.contains("credentials") || message.contains("sign") => Class::NoCredentials,
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
             Class::Forbidden { action: "iam:CreateServiceLinkedRole".to_owned() }
@@ -178,13 +178,13 @@ fn answered(action: &str, code: &str, message: &str) -> Class {
     }
 }
 
-/// The action that a refusal names: "User: … is not authorized to perform: ec2:CreateTags on resource: …".
+/// Returns the action that a refusal names: "User: … is not authorized to perform: ec2:CreateTags on resource: …".
 fn missing(message: &str) -> Option<&str> {
     let action = message.split_once("not authorized to perform: ")?.1.split_whitespace().next()?;
     action.contains(':').then_some(action)
 }
 
-/// A refusal's message without its encoded part, which fills the screen and says nothing to a person.
+/// Returns a refusal's message without its encoded part, which is long and unreadable.
 fn without_blob(message: &str) -> &str {
     message.split("Encoded authorization failure message").next().unwrap_or(message).trim_end_matches([' ', '.'])
 }
@@ -217,15 +217,15 @@ fn remedy(class: &Class) -> Option<String> {
     })
 }
 
-/// An error and all that it came from; an SDK's own words are in its sources.
+/// Joins an error with its sources, which hold an SDK's own words.
 fn chain(error: &dyn Error) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         let all = error.to_string();
-        // Where credentials were looked for, one source a line: none had any.
+        // After this comes the list of sources where the SDK looked for credentials, one a line: none had any.
         let words = all.split("Attempted:").next().unwrap_or_default().trim_end_matches([' ', '.', '\n']);
-        // Some errors repeat what they came from, or say nothing.
+        // Some errors repeat their source, or say nothing.
         let new = !said.last().is_some_and(|last| last.contains(words));
         if new && !["dispatch failure", "failed to construct request", "other", "service error"].contains(&words) {
             said.push(words.to_owned());

@@ -1,4 +1,4 @@
-//! What runs that are over have left in the cloud: told first, then removed; from any machine that has the account.
+//! Lists and then removes what finished runs have left in AWS, from any machine that has the account.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,44 +22,44 @@ use crate::exec::cleanup::{Resource, leftovers, living, strike};
 use crate::targets::ecr::REGION as PUBLIC;
 use crate::targets::{ecr::Ecr, repository::Repository};
 
-/// An answer that takes longer never comes.
+/// An answer that takes longer is not expected any more.
 const ATTEMPT: Duration = Duration::from_secs(30);
 
-/// Where is looked, and what goes.
+/// Where to look, and what to remove.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The folder of this machine's ledgers.
+    /// The folder of this machine's cleanup journals.
     pub leases: &'a Path,
-    /// Regions to look in, beside those that the ledgers name.
+    /// Regions to look in, besides those in the cleanup journals.
     pub regions: &'a [String],
-    /// Whether to look in the region of the SDK's own chain where no other is given.
+    /// Whether to look in the SDK's default region if no other is given.
     pub own_region: bool,
-    /// Whether everything goes that carries the tag of a run, but not what a run under way on this machine has.
+    /// Whether to remove everything that carries a run's tag, except what belongs to a live run on this machine.
     pub all: bool,
-    /// What stands in for AWS now.
+    /// The endpoint of the stand-in for AWS, if one is set now.
     pub endpoint: Option<&'a str>,
 }
 
-/// Whether a thing goes, and why.
+/// Whether a resource is removed, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// It goes: its time is over.
+    /// Removed: it has expired.
     Expired,
-    /// It goes: a ledger of this machine has its run, which is over.
+    /// Removed: its run is in a cleanup journal of this machine and is over.
     RunIsOver,
-    /// It goes: everything does.
+    /// Removed: everything is.
     All,
-    /// It stays: its run is under way on this machine.
+    /// Kept: its run is live on this machine.
     RunIsUnderWay,
-    /// It stays until it expires: its run may be under way somewhere else.
+    /// Kept until it expires: its run may be live on another machine.
     NotExpired,
-    /// It stays, for nothing says when it may go.
+    /// Kept: no tag says when it may be removed.
     NoExpiry,
 }
 
 impl Fate {
-    /// Whether it goes.
+    /// Whether the resource is removed.
     pub fn goes(self) -> bool {
         matches!(self, Fate::Expired | Fate::RunIsOver | Fate::All)
     }
@@ -78,32 +78,32 @@ impl fmt::Display for Fate {
     }
 }
 
-/// What was found, as people and programs read it.
+/// One resource that was found, for people and programs to read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Where.
+    /// The region.
     pub region: String,
-    /// What: `instance`, `key-pair`, `repository`.
+    /// The type: `instance`, `key-pair`, `repository`.
     pub kind: String,
-    /// AWS's id of it, or a repository's name.
+    /// AWS's id, or a repository's name.
     pub id: String,
-    /// What a key pair or a group is called.
+    /// The name of a key pair or a security group.
     pub name: Option<String>,
     /// The run that made it.
     pub run: String,
-    /// When it was made, where AWS keeps that.
+    /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
-    /// When anybody may remove it.
+    /// When anyone may remove it.
     pub expires: Option<Timestamp>,
-    /// AWS's own word for what it does.
+    /// AWS's name for its state.
     pub state: String,
-    /// What it costs, in dollars per hour; nothing where that is not known.
+    /// What it costs, in dollars per hour; `None` if that is not known.
     pub per_hour: Option<f64>,
-    /// Whether it goes.
+    /// Whether it is removed.
     pub fate: Fate,
 }
 
-/// Who decides what goes.
+/// The rule that decides what is removed.
 struct Rule {
     leases: PathBuf,
     over: BTreeSet<String>,
@@ -111,9 +111,9 @@ struct Rule {
 }
 
 impl Rule {
-    /// Asks the ledgers each time: a run that has just started here is under way.
+    /// Decides about one resource. Reads the cleanup journals each time, because a run may just have started here.
     fn fate(&self, run: &str, expires: Option<Timestamp>) -> Fate {
-        // Where that cannot be said, nothing goes.
+        // If the journals cannot be read, nothing is removed.
         if living(&self.leases).map_or(true, |living| living.iter().any(|one| one == run)) {
             return Fate::RunIsUnderWay;
         }
@@ -127,18 +127,18 @@ impl Rule {
     }
 }
 
-/// A region of AWS, or of what stands in for it.
+/// A region of AWS, or of a stand-in.
 struct Place {
     region: String,
     endpoint: Option<String>,
     client: Client,
-    /// What the ledgers say may be here.
+    /// What the cleanup journals list for this region.
     leases: Vec<Resource>,
-    /// Whether it is no use to go on here.
+    /// Whether further calls here cannot succeed.
     closed: bool,
 }
 
-/// The repositories, of AWS or of what stands in for it.
+/// The repositories of AWS or of a stand-in.
 struct Repositories {
     endpoint: Option<String>,
     ecr: Ecr,
@@ -147,36 +147,36 @@ struct Repositories {
 
 /// What was found, before anything is removed.
 pub struct Leftover {
-    /// Everything that carries the tag of a run.
+    /// Everything that carries a run's tag.
     pub rows: Vec<Row>,
-    /// Where it could not be looked, and why.
+    /// What could not be listed, and why.
     pub troubles: Vec<String>,
-    /// Those of the troubles that trying does not end.
+    /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,
     rule: Rule,
     places: Vec<Place>,
     repositories: Vec<Repositories>,
 }
 
-/// What was removed.
+/// The result of a removal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// What is gone.
     pub removed: Vec<String>,
-    /// What resisted, and why.
+    /// What could not be removed, and why.
     pub troubles: Vec<String>,
 }
 
-/// Whether the ledgers of runs that are over say that something may be left in the cloud.
+/// Whether the cleanup journals of finished runs list anything in AWS.
 ///
 /// # Errors
-/// Where the folder of ledgers cannot be read.
+/// Returns an error if the folder of journals cannot be read.
 pub fn may_be_left(leases: &Path) -> anyhow::Result<bool> {
     Ok(leftovers(leases)?.iter().any(|lease| matches!(lease, Resource::Cloud { .. })))
 }
 
-/// A client of what stands in for AWS somewhere else than the surroundings say: it takes any credentials, and is not told
-/// those of an account.
+/// Returns a client of a stand-in at an endpoint other than the environment's. The stand-in accepts any credentials,
+/// and never receives those of an account.
 pub fn stand_in(endpoint: &str, region: &str) -> Client {
     let config = Builder::new()
         .behavior_version(BehaviorVersion::latest())
@@ -187,10 +187,11 @@ pub fn stand_in(endpoint: &str, region: &str) -> Client {
     Client::from_conf(config.build())
 }
 
-/// Looks for what carries the tag of a run; removes nothing. What a thing costs per hour, `price` knows.
+/// Finds what carries a run's tag, and removes nothing. `price` returns what a resource costs per hour.
 ///
 /// # Errors
-/// Where this machine's ledgers cannot be read. Where AWS refuses or does not answer is among the troubles.
+/// Returns an error if this machine's cleanup journals cannot be read. If AWS refuses or does not answer, the error is
+/// listed in the result instead.
 pub async fn find(request: &Request<'_>, price: impl Fn(&AwsResource) -> Option<f64>) -> anyhow::Result<Leftover> {
     let shared = configuration(Patience::default()).await;
     let left: Vec<Resource> = leftovers(request.leases)?;
@@ -225,7 +226,7 @@ pub async fn find(request: &Request<'_>, price: impl Fn(&AwsResource) -> Option<
     Ok(found)
 }
 
-/// The client of a region, by the SDK's own chain.
+/// Returns the client of a region, with the SDK's default chain.
 fn client(shared: &SdkConfig, region: &str) -> Client {
     let mut config = Builder::from(shared);
     if !region.is_empty() {
@@ -288,7 +289,7 @@ impl Leftover {
         self.troubles.extend(self.unsolved.iter().cloned());
     }
 
-    /// Removes what goes, and strikes from this machine's ledgers what is seen to be gone.
+    /// Removes what the rule says, and deletes from this machine's cleanup journals what is gone.
     pub async fn remove(&self, progress: &Progress, pauses: &Pauses) -> Removed {
         let mut done = Removed { removed: Vec::new(), troubles: self.unsolved.clone() };
         for repositories in &self.repositories {
@@ -321,7 +322,7 @@ impl Leftover {
         done
     }
 
-    /// Strikes the leases on a place where nothing is left.
+    /// Deletes the journal entries for a region where nothing is left.
     async fn strike(&self, place: &Place, done: &mut Removed) {
         if place.leases.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! An instance while it is a machine of ours.
+//! Represents an instance while a run uses it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::base::progress::Progress;
 use crate::targets::keys;
 use crate::targets::machine::MachineDir;
 
-/// How long EC2 may take to give the console.
+/// How long EC2 may take to return the console.
 const CONSOLE: Duration = Duration::from_secs(30);
 
 /// An instance that is, or was, up.
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Whether it is not known to be over.
+    /// Checks that it has not been shut down.
     pub(in crate::targets) fn alive(&self) -> Result<(), String> {
         match self.over.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             Some(why) => Err(why),
@@ -44,13 +44,13 @@ impl Instance {
         }
     }
 
-    /// What a person types to enter it.
+    /// Returns the command that a person types to log in.
     pub(in crate::targets) fn command_line(&self) -> String {
         let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, "22"));
         keys::command_line(&self.work.name, USER, host, port.parse().unwrap_or(22), &self.work.folder)
     }
 
-    /// Keeps its console among the evidence and terminates it; that it is gone is for who closes the cloud to see.
+    /// Saves its console in the evidence and terminates it; closing the cloud checks that it is gone.
     pub(in crate::targets) async fn shut_down(&self) {
         if let Err(error) = save_console(&self.client, &self.id, &self.console).await {
             self.progress.say(format!("{}: its console is lost: {error:#}", self.work.name));
@@ -66,7 +66,7 @@ impl Instance {
 /// Writes what an instance has printed so far on its serial console.
 ///
 /// # Errors
-/// EC2 does not give it in time, or it cannot be written.
+/// Returns an error if EC2 does not return it in time, or it cannot be written.
 pub(super) async fn save_console(client: &Client, id: &str, file: &std::path::Path) -> anyhow::Result<()> {
     let ask = client.get_console_output().instance_id(id).latest(true).send();
     let answer = tokio::time::timeout(CONSOLE, ask).await.context("EC2 does not give it in time")?;

@@ -1,4 +1,4 @@
-//! From an order to an instance that runs: image, key pair, security group, and a zone that has room.
+//! Finds the image and a zone with capacity, makes the key pair and the security group, and launches the instance.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::error::{AwsError, Class, explain};
 use crate::base::progress::Progress;
 use crate::targets::instance_spec::{self, Ami, CANONICAL, InstanceSpec};
 
-/// What Ubuntu 24.04 for arm64 is called, but for its date.
+/// The name of Ubuntu 24.04 for arm64, without its date.
 const UBUNTU: &str = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*";
 
 fn ami(image: &Image) -> Option<Ami> {
@@ -32,10 +32,11 @@ fn ami(image: &Image) -> Option<Ami> {
     })
 }
 
-/// Canonical's images of Ubuntu 24.04 for arm64, the newest, which instances are started from, first.
+/// Returns Canonical's newest image of Ubuntu 24.04 for arm64, which instances are started from, and all of them, the
+/// newest first.
 ///
 /// # Errors
-/// EC2 does not say, or there is none.
+/// Returns an error if EC2 does not answer, or there is no image.
 pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<(Ami, Vec<Ami>)> {
     let images = images(client, CANONICAL).await?;
     let newest = images.first().cloned();
@@ -44,10 +45,10 @@ pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<
     Ok((newest, images))
 }
 
-/// The images of Ubuntu 24.04 for arm64 that an owner has, the newest first.
+/// Lists an owner's images of Ubuntu 24.04 for arm64, the newest first.
 ///
 /// # Errors
-/// EC2 does not say.
+/// Returns an error if EC2 does not answer.
 async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, AwsError> {
     let wanted = [
         ("name", UBUNTU),
@@ -57,7 +58,7 @@ async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, AwsError> {
     let filters = wanted.map(|(name, value)| filter(name, value));
     let answer = client.describe_images().owners(owner).set_filters(Some(filters.into())).send().await;
     let answer = answer.map_err(|error| explain("ec2:DescribeImages", &error))?;
-    // Whoever it was that was asked: what is not the owner's is not taken.
+    // Whatever the server returns, only the owner's images are used.
     let mut images: Vec<Ami> = answer.images().iter().filter_map(ami).filter(|ami| ami.owner == owner).collect();
     images.sort_by(|a, b| b.created.cmp(&a.created));
     Ok(images)
@@ -67,7 +68,7 @@ fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
-/// A place in which an instance may be started.
+/// A subnet and zone in which an instance may be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     subnet: String,
@@ -75,7 +76,8 @@ pub(super) struct Place {
     vpc: String,
 }
 
-/// The subnet that was ordered, or those of the default VPC in whose zones there are instances of this type.
+/// Returns the subnet that was ordered, or those of the default VPC. If some of these are in zones that offer the
+/// instance type, returns only those.
 pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Result<Vec<Place>> {
     let ask = client.describe_subnets();
     let ask = match &order.subnet {
@@ -108,7 +110,7 @@ pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Res
     Ok(places)
 }
 
-/// The zones in which there are instances of a type.
+/// Returns the zones that offer an instance type.
 async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, AwsError> {
     let ask = client.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
     let answer = ask.filters(filter("instance-type", instance_type)).send().await;
@@ -117,10 +119,10 @@ async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, Aw
     Ok(zones.filter_map(|offering| offering.location().map(str::to_owned)).collect())
 }
 
-/// What EC2 says to whoever may do what was only asked about.
+/// EC2's answer to a dry run that would succeed.
 const WOULD_DO: &str = "DryRunOperation";
 
-/// Whether an answer to what was only asked about says that it may be done.
+/// Turns the answer to a dry run into whether the call is allowed.
 fn allowed<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
     match answer {
         Err(trouble) if !trouble.is(WOULD_DO) => Err(trouble),
@@ -128,19 +130,19 @@ fn allowed<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
     }
 }
 
-/// What is made for an instance, and carries these tags.
+/// What is made for an instance, and its tags.
 pub(super) struct Launch<'a> {
     pub client: &'a Client,
-    /// What they are called.
+    /// The name of all of it.
     pub name: String,
     pub order: &'a InstanceSpec,
     pub run: &'a str,
-    /// As seconds since 1970.
+    /// In seconds since 1970.
     pub expires: i64,
     pub progress: &'a Progress,
 }
 
-/// An instance that EC2 has taken the order for.
+/// An instance whose order EC2 has accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Launched {
     pub id: String,
@@ -158,7 +160,7 @@ impl Launch<'_> {
             .build()
     }
 
-    /// Tells EC2 the public half of the run's key; the private one never leaves this host.
+    /// Uploads the public half of the run's key to EC2; the private half never leaves this host.
     pub async fn key_pair(&self, public_key: &str) -> Result<String, AwsError> {
         self.import(public_key).send().await.map_err(|error| explain("ec2:ImportKeyPair", &error))?;
         Ok(self.name.clone())
@@ -170,7 +172,7 @@ impl Launch<'_> {
         import.tag_specifications(self.tagged(ResourceType::KeyPair))
     }
 
-    /// Asks whether the key pair and the group might be made, which is all that EC2 then says.
+    /// Checks by dry runs that the key pair and the security group could be made.
     pub async fn may_make(&self, place: &Place, public_key: &str) -> Result<(), AwsError> {
         let key = self.import(public_key).dry_run(true).send().await;
         allowed(key.map_err(|error| explain("ec2:ImportKeyPair", &error)))?;
@@ -178,7 +180,7 @@ impl Launch<'_> {
         allowed(group.map_err(|error| explain("ec2:CreateSecurityGroup", &error)))
     }
 
-    /// A security group that lets one address in, to one port.
+    /// Makes a security group that admits one address to one port.
     pub async fn group(&self, place: &Place, caller: Ipv4Addr) -> anyhow::Result<String> {
         let made = self.create_group(place).send().await.map_err(|error| explain("ec2:CreateSecurityGroup", &error))?;
         let group = made.group_id().context("EC2 made a security group and does not say which")?.to_owned();
@@ -195,7 +197,7 @@ impl Launch<'_> {
         create.tag_specifications(self.tagged(ResourceType::SecurityGroup))
     }
 
-    /// Orders the instance in the first of the places that has room for it.
+    /// Orders the instance in the first of the places that has capacity for it.
     pub async fn instance(
         &self,
         ami: &Ami,
@@ -248,7 +250,7 @@ impl Launch<'_> {
             .delete_on_termination(true)
             .build();
         let root = BlockDeviceMapping::builder().device_name(&ami.root).ebs(disk).build();
-        // One hop: what runs in a container cannot ask.
+        // A hop limit of one: containers cannot reach the metadata service.
         let metadata = InstanceMetadataOptionsRequest::builder()
             .http_tokens(HttpTokensState::Required)
             .http_put_response_hop_limit(1)
@@ -256,7 +258,7 @@ impl Launch<'_> {
         let mut run = self
             .client
             .run_instances()
-            // A repetition of this very order, by the SDK or by us, gives the same instance.
+            // If the SDK or we repeat this order, EC2 returns the same instance.
             .client_token(format!("{}-{}", self.name, place.zone))
             .image_id(&ami.id)
             .instance_type(InstanceType::from(self.order.instance_type.as_str()))
@@ -281,18 +283,18 @@ impl Launch<'_> {
     }
 }
 
-/// What EC2 says of an instance that runs.
+/// What EC2 reports about a running instance.
 pub(super) struct Running {
     /// Its public address.
     pub address: Option<String>,
-    /// What it was started from.
+    /// The image it was started from.
     pub image: String,
 }
 
-/// Waits until an instance runs, by the SDK's own waiter.
+/// Waits until an instance runs, with the SDK's own waiter.
 ///
 /// # Errors
-/// It does not run within `limit`, or ends at once; the error has EC2's own reason.
+/// Returns an error if it does not run within `limit`, or ends at once; the error has EC2's own reason.
 pub(super) async fn running(client: &Client, id: &str, limit: Duration) -> anyhow::Result<Running> {
     let waited = client.wait_until_instance_running().instance_ids(id).wait(limit).await;
     let seen = client.describe_instances().instance_ids(id).send().await;

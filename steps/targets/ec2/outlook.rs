@@ -1,4 +1,4 @@
-//! What a run asks AWS before it makes anything there, asked alone: nothing is made.
+//! Asks AWS what a run would ask first, for `doctor`, without making anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::exec::shell::{NoopObserver, new_key};
 use crate::targets::ecr::Ecr;
 use crate::targets::instance_spec::{self, InstanceSpec, PreflightFailure};
 
-/// For one answer. Twice as long, for it is asked once more, is soon enough for whoever looks on.
+/// The time limit for one answer. Each call is tried twice, and twice as long is soon enough for an interactive user.
 const ANSWER: Duration = Duration::from_secs(5);
-/// What stands for a run's id in what is only asked about.
+/// The run id in dry runs.
 const NO_RUN: &str = "doctor";
 
-/// What there is to see of the cloud before a run: by the calls that a run begins with.
+/// Checks AWS before a run, with the calls that a run begins with.
 #[derive(Debug)]
 pub struct Outlook {
     config: SdkConfig,
@@ -34,22 +34,22 @@ pub struct Outlook {
 }
 
 impl Outlook {
-    /// Looks from where the SDK's own chain leads, as a run does. Nothing is asked of EC2 yet.
+    /// Loads the SDK's configuration as a run does. Sends no request to EC2 yet.
     pub async fn open(order: &InstanceSpec, settings: &Settings) -> Option<Outlook> {
         let config = configuration(Patience { answer: ANSWER, ..Patience::default() }).await;
         let config = config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(2)).build();
         Some(Outlook { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() })
     }
 
-    /// The region that is set.
+    /// Returns the region that is set.
     pub fn region(&self) -> Option<&str> {
         self.config.region().map(|region| region.as_ref())
     }
 
-    /// Who AWS would be asked as: the end of the key's id, and until when it is good, where that is known.
+    /// Returns the credentials that AWS would see: the end of the key's id, and the account and expiry if known.
     ///
     /// # Errors
-    /// Nobody has any credentials.
+    /// Returns an error if there are no credentials.
     pub async fn credentials(&self) -> Result<String, PreflightFailure> {
         let explained = |error: &dyn std::fmt::Display| {
             let failure = SdkError::<ErrorMetadata, ()>::construction_failure(error.to_string());
@@ -66,28 +66,28 @@ impl Outlook {
         Ok(format!("the access key that ends with {end}{account}{expiry}"))
     }
 
-    /// The image that an instance would be started from. It is the first that a run asks for.
+    /// Returns the image that an instance would be started from. A run asks for it first.
     ///
     /// # Errors
-    /// EC2 does not answer, refuses, or has none.
+    /// Returns an error if EC2 does not answer, refuses, or has no image.
     pub async fn image(&self) -> Result<String, PreflightFailure> {
         let (newest, _) = self.seen(launch::canonicals(&self.client, self.region().unwrap_or_default()).await)?;
         Ok(format!("{} of {}", newest.id, newest.created))
     }
 
-    /// The zones in which an instance might be started.
+    /// Returns the zones in which an instance might be started.
     ///
     /// # Errors
-    /// EC2 does not say, or there are none.
+    /// Returns an error if EC2 does not answer, or there are no zones.
     pub async fn places(&self) -> Result<String, PreflightFailure> {
         let places = self.seen(launch::places(&self.client, &self.order).await)?;
         Ok(places.into_iter().map(|place| place.zone).collect::<Vec<_>>().join(", "))
     }
 
-    /// Whether EC2 would make a key pair and a security group, each with the tags of a run: it is only asked.
+    /// Checks by dry runs whether EC2 would make a key pair and a security group, each with the tags of a run.
     ///
     /// # Errors
-    /// It would not.
+    /// Returns an error if it would not.
     pub async fn making(&self) -> Result<String, PreflightFailure> {
         let asked = async {
             let places = launch::places(&self.client, &self.order).await?;
@@ -107,10 +107,10 @@ impl Outlook {
         self.seen(asked.await)
     }
 
-    /// Whether the account's ECR Public lets us log in, and look for a repository.
+    /// Checks whether the account's ECR Public accepts our login and a request for a repository.
     ///
     /// # Errors
-    /// It does not.
+    /// Returns an error if it does not.
     pub async fn repositories(&self) -> Result<String, PreflightFailure> {
         let ecr = Ecr::open(&self.config, &self.settings.stand_in);
         let asked = async {
@@ -121,10 +121,10 @@ impl Outlook {
         self.seen(asked.await)
     }
 
-    /// This host's address, which alone the security group lets in.
+    /// Returns this host's public address, the only one that the security group admits.
     ///
     /// # Errors
-    /// It cannot be found out.
+    /// Returns an error if it cannot be found.
     pub async fn address(&self) -> Result<String, PreflightFailure> {
         Ok(self.seen(caller::address(&self.settings, Arc::new(NoopObserver)).await)?.to_string())
     }
@@ -132,7 +132,7 @@ impl Outlook {
     fn seen<T>(&self, answer: anyhow::Result<T>) -> Result<T, PreflightFailure> {
         answer.map_err(|error| match error.downcast_ref::<AwsError>() {
             Some(trouble) => self.obstacle(trouble.clone()),
-            // It names the remedy itself.
+            // The error names the remedy itself.
             None => PreflightFailure { found: format!("{error:#}"), remedy: None, only_here: true },
         })
     }
@@ -143,7 +143,7 @@ impl Outlook {
         PreflightFailure { found: trouble.happened().to_owned(), remedy, only_here: trouble.of_one_call() }
     }
 
-    /// What to look at where nobody answers.
+    /// Returns what to check if AWS does not answer.
     fn way_there(&self) -> String {
         match (&self.settings.stand_in.endpoint, self.region()) {
             (Some(endpoint), _) => format!("see that {endpoint} can be reached, or unset AWS_ENDPOINT_URL to ask AWS"),

@@ -1,4 +1,4 @@
-//! What the annex does to a machine before the workload can run on it, step by step, each with its time.
+//! Prepares an instance as the annex does, step by step, with times.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::targets::SetupStep;
 /// How long one step may take; on a t4g.nano the longest takes a minute or two, on an emulated CPU ten times as long.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Waits for whoever else has the package manager, as a new machine's own first start may.
+/// Waits for other users of the package manager, such as a new machine's own first boot.
 const LOCK: &str = "DPkg::Lock::Timeout=300";
 
-/// The steps by their names. The user's lingering is the one thing the annex does not have: it stays logged in instead.
+/// Returns the steps by their names. Only lingering is not in the annex, whose user stays logged in instead.
 fn steps() -> [(&'static str, Vec<&'static str>); 5] {
     let install =
         |package| vec!["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qy", "-o", LOCK, "install", package];
@@ -34,12 +34,12 @@ pub const USER: &str = "ubuntu";
 /// Waits until cloud-init is done, and makes the machine the annex's device.
 ///
 /// # Errors
-/// cloud-init says that it failed, or a step fails: which, and the end of what it said.
+/// Returns an error if cloud-init reports a failure or a step fails; it names the step and has the end of its output.
 pub async fn set_up(shell: &Shell, progress: &Progress) -> anyhow::Result<Vec<SetupStep>> {
     let started = Instant::now();
     let wait = Command::new("cloud-init").args(["status", "--wait", "--long"]).time_limit(LIMIT);
     let status = shell.run(&wait).await?;
-    // 2 is "recoverable errors": a warning of a module that nobody here needs.
+    // Its exit status 2 means "recoverable errors": a warning of a module that is not needed here.
     let done = status.text().lines().any(|line| line.trim() == "status: done");
     anyhow::ensure!(done, "{}: cloud-init did not end well: {}", shell.machine(), tail(&status.text(), 8));
     let mut steps = vec![SetupStep { name: "cloud-init", line: status.line.clone(), wall: started.elapsed() }];

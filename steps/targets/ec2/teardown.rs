@@ -1,4 +1,4 @@
-//! The end of a run in EC2: everything it made goes, in the order that EC2 allows, and is seen to be gone.
+//! Deletes everything a run created in EC2, in the order EC2 needs, and checks that it is gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use crate::base::poll::{Look, TooLate, until};
 use crate::base::progress::Progress;
 use crate::exec::cleanup::GC;
 
-/// How often what is refused is tried: a refusal may be a passing one.
+/// How often to retry a refused removal: a refusal may be temporary.
 const TRIES: usize = 3;
 
-/// How many looks in a row must find nothing: what was just made may not be listed yet.
+/// How many listings in a row must find nothing: what was just made may not be listed yet.
 const CLEAN: usize = 2;
 
-/// How long is waited, and for what.
+/// How long to wait, and for what.
 #[derive(Clone, Copy, Debug)]
 pub struct Pauses {
-    /// Between two looks.
+    /// Between two listings.
     pub look: Duration,
-    /// For the end of the instances.
+    /// For the instances to end.
     pub instances: Duration,
-    /// For the end of the rest, once the instances are gone.
+    /// For the rest to be removed, once the instances are gone.
     pub rest: Duration,
 }
 
 impl Default for Pauses {
-    /// Those for AWS, where an instance takes a minute to end and its group is in use for some seconds more.
+    /// For AWS, where an instance takes a minute to end and its group stays in use for some seconds more.
     fn default() -> Pauses {
         Pauses {
             look: Duration::from_secs(4),
@@ -40,7 +40,7 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// Those for AWS, or for what stands in for it: that does at once what it is told.
+    /// Returns the pauses for AWS, or shorter ones for a stand-in, which carries out everything at once.
     pub fn of(endpoint: Option<&str>) -> Pauses {
         let short = Duration::from_millis(300);
         match endpoint {
@@ -50,33 +50,33 @@ impl Pauses {
     }
 }
 
-/// What is to go.
+/// What to remove.
 pub(super) struct Scope<'a> {
-    /// What is listed.
+    /// What to list.
     pub which: Which<'a>,
-    /// Instances that go whatever tags they have.
+    /// Instances to remove whatever their tags.
     pub known: &'a [String],
-    /// Which of what is listed goes.
+    /// Selects what to remove from what is listed.
     pub goes: &'a (dyn Fn(&AwsResource) -> bool + Sync),
 }
 
-/// Something that would not go.
+/// A resource that was not removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// What it is.
+    /// The resource.
     pub thing: AwsResource,
-    /// What AWS said when it was last asked to remove it.
+    /// AWS's answer to the last attempt to remove it.
     pub why: Option<String>,
 }
 
 /// Something is left, or may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotGone {
-    /// Where it was looked for.
+    /// The region.
     pub region: String,
     /// What is still listed.
     pub left: Vec<Left>,
-    /// What could not be listed, so that nobody knows, and why.
+    /// What could not be listed, so that resources may be left there, and why.
     pub unseen: Vec<String>,
 }
 
@@ -99,8 +99,8 @@ impl std::fmt::Display for NotGone {
     }
 }
 
-/// Removes everything that carries a run's tag, and the instances that are known by their ids, and waits until it is
-/// gone. Nothing there is fine; it may be called again.
+/// Removes everything that carries a run's tag, and the instances known by their ids, and waits until it is gone. There
+/// may be nothing to remove, and it may be called again.
 ///
 /// # Errors
 /// [`NotGone`] names what is left, why, and the command that removes it.
@@ -115,7 +115,7 @@ pub async fn teardown(
     clear(client, &scope, pauses, progress).await.1
 }
 
-/// Removes what is in a scope, and gives all that was there, beside what came of it.
+/// Removes what is in a scope, and returns all that was there, and whether it is gone.
 pub(super) async fn clear(
     client: &Client,
     scope: &Scope<'_>,
@@ -125,7 +125,7 @@ pub(super) async fn clear(
     let mut removal =
         Removal { client, scope, progress, refused: BTreeMap::new(), seen: BTreeMap::new(), said: String::new() };
     let machines = [Kind::SpotRequest, Kind::Instance];
-    // Whatever comes of it: the rest is tried, so that as little as possible is left.
+    // Even if this fails, the rest is tried, so that as little as possible is left.
     let _ = removal.until_gone(&machines, 1, pauses.instances, pauses.look).await;
     let gone = removal.until_gone(&Kind::ALL, CLEAN, pauses.rest, pauses.look).await;
     (removal.seen.into_values().collect(), gone)
@@ -135,11 +135,11 @@ struct Removal<'a> {
     client: &'a Client,
     scope: &'a Scope<'a>,
     progress: &'a Progress,
-    /// What AWS last said of a thing's removal, and how often it refused it for good.
+    /// AWS's last refusal to remove each resource, and how often it refused for a lasting reason.
     refused: BTreeMap<String, (usize, String)>,
     /// Everything that was there, by its id.
     seen: BTreeMap<String, AwsResource>,
-    /// What was last waited for.
+    /// The last progress message about waiting.
     said: String,
 }
 
@@ -156,7 +156,7 @@ impl From<TooLate> for Ended {
 }
 
 impl Removal<'_> {
-    /// Removes things of some kinds until `clean` looks in a row find none.
+    /// Removes resources of some types until `clean` listings in a row find none.
     async fn until_gone(
         &mut self,
         kinds: &[Kind],
@@ -174,7 +174,7 @@ impl Removal<'_> {
             }
             row = 0;
             let begun = self.remove(things).await;
-            // What nobody may list or remove does not change by waiting.
+            // Waiting does not help where listing or removing is forbidden.
             hopeless = match things.iter().all(|thing| self.resists(thing)) && unseen.iter().all(lasting) {
                 true if !unseen.iter().all(AwsError::of_one_call) => TRIES,
                 true if unseen.is_empty() => TRIES,
@@ -185,7 +185,7 @@ impl Removal<'_> {
                 return Err(Ended::Refused);
             }
             let last = waiting(things, unseen);
-            // What was just begun is not waited for yet.
+            // What has only just been removed is not reported as waited for yet.
             if !begun && last != self.said {
                 self.progress.say(&last);
                 self.said.clone_from(&last);
@@ -202,19 +202,20 @@ impl Removal<'_> {
         })
     }
 
-    /// What there is of some kinds that should go, and what could not be listed.
+    /// Returns the resources of some types that should be removed, and the errors of listings.
     async fn look(&self, kinds: &[Kind]) -> (Vec<AwsResource>, Vec<AwsError>) {
         let (mut things, mut unseen) = look(self.client, kinds, self.scope.which).await;
         things.retain(|thing| (self.scope.goes)(thing));
         if !self.scope.known.is_empty() && unseen.iter().all(AwsError::of_one_call) {
             self.look_for_known(&mut things, &mut unseen).await;
-            // What an instance uses is removed after it.
+            // An instance is removed before the resources it uses.
             things.sort_by_key(|thing| thing.kind);
         }
         (things, unseen)
     }
 
-    /// Adds the known instances that are there. One that is not listed may be too new for it: it is ended all the same.
+    /// Adds the known instances that exist. One that is not listed may be too new for it, so it is terminated all the
+    /// same.
     async fn look_for_known(&self, things: &mut Vec<AwsResource>, unseen: &mut Vec<AwsError>) {
         match list_kind(self.client, Kind::Instance, Which::Instances(self.scope.known)).await {
             Ok(found) => {
@@ -238,7 +239,7 @@ impl Removal<'_> {
         self.refused.get(&thing.id).is_some_and(|(times, _)| *times >= TRIES)
     }
 
-    /// Removes things, and says whether one of them is new.
+    /// Removes resources, and returns whether one of them had not been seen before.
     async fn remove(&mut self, things: &[AwsResource]) -> bool {
         let before = self.seen.len();
         for thing in things {
@@ -258,7 +259,7 @@ impl Removal<'_> {
     }
 }
 
-/// What is waited for.
+/// Formats what is waited for.
 fn waiting(things: &[AwsResource], unseen: &[AwsError]) -> String {
     let things: Vec<String> = things.iter().map(ToString::to_string).collect();
     let ends = (!things.is_empty()).then(|| format!("waiting for the end of {}", things.join(", ")));
@@ -266,7 +267,8 @@ fn waiting(things: &[AwsResource], unseen: &[AwsError]) -> String {
     ends.into_iter().chain(again).collect::<Vec<_>>().join("; ")
 }
 
-/// Whether it is no use to wait: the thing is not in use, and AWS has answered.
+/// Whether waiting does not help: AWS has answered, and the reason is neither throttling nor that the resource is in
+/// use.
 fn lasting(trouble: &AwsError) -> bool {
     let in_use = [
         "DependencyViolation",

@@ -1,4 +1,4 @@
-//! Everything that carries our tag in EC2: listed by type, and removed one by one.
+//! Lists and removes tagged EC2 resources by type.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,11 +13,11 @@ use serde::Serialize;
 use super::error::{AwsError, Class, explain};
 use crate::targets::instance_spec::{EXPIRES, RUN};
 
-/// What a thing is. The order is that of their removal: a thing may be in use by those before it.
+/// The type of a resource, in the order of removal: a resource may be in use by those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A wish for an instance at the price of the moment: it may still bring one.
+    /// A request for a spot instance: it may still start one.
     SpotRequest,
     /// A machine.
     Instance,
@@ -25,7 +25,7 @@ pub enum Kind {
     Volume,
     /// A network interface.
     NetworkInterface,
-    /// A public address that was asked for by itself.
+    /// An Elastic IP address.
     Address,
     /// The public half of an SSH key.
     KeyPair,
@@ -34,7 +34,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All there are.
+    /// All types.
     pub const ALL: [Kind; 7] = [
         Kind::SpotRequest,
         Kind::Instance,
@@ -45,12 +45,12 @@ impl Kind {
         Kind::SecurityGroup,
     ];
 
-    /// Whether AWS bills nothing for it.
+    /// Whether AWS charges nothing for it.
     pub fn is_free(self) -> bool {
         matches!(self, Kind::SpotRequest | Kind::NetworkInterface | Kind::KeyPair | Kind::SecurityGroup)
     }
 
-    /// The codes with which AWS says that there is no such thing (any more).
+    /// Returns the error codes with which AWS reports that the resource does not exist (any more).
     fn gone(self) -> &'static [&'static str] {
         match self {
             Kind::SpotRequest => &["InvalidSpotInstanceRequestID.NotFound"],
@@ -78,49 +78,49 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What a thing's price depends on, and what it is called.
+/// What a resource's price depends on, and its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Detail {
     /// The type of an instance or a volume: `t4g.nano`, `gp3`.
     pub model: Option<String>,
     /// The size of a volume, in GiB.
     pub gib: Option<u32>,
-    /// The public IPv4 address of an instance, or the address itself: it costs by the hour.
+    /// The public IPv4 address of an instance, or the address itself: it is charged by the hour.
     pub public_ipv4: Option<String>,
-    /// Whether an instance is at the price of the moment.
+    /// Whether an instance is a spot instance.
     pub spot: bool,
-    /// The name of a key pair or a group.
+    /// The name of a key pair or a security group.
     pub name: Option<String>,
 }
 
-/// Something that carries our tag.
+/// A resource that carries a run's tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AwsResource {
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
-    /// AWS's id of it: `i-0123`.
+    /// AWS's id: `i-0123`.
     pub id: String,
-    /// Where it is: `us-east-1`.
+    /// The region: `us-east-1`.
     pub region: String,
-    /// The run that made it; empty for what was found by its id and has lost its tag.
+    /// The run that made it; empty for an instance that was found by its id and has lost its tag.
     pub run: String,
-    /// When anybody may remove it; nothing without a tag that says so.
+    /// When anyone may remove it; `None` without a valid tag.
     pub expires: Option<Timestamp>,
-    /// When it was made, where AWS keeps that.
+    /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
-    /// AWS's own word for what it does: `running`; empty for what has no states.
+    /// AWS's name for its state: `running`; empty for types without states.
     pub state: String,
     /// What its price depends on.
     pub detail: Detail,
 }
 
 impl AwsResource {
-    /// An instance of which nothing but its id is known.
+    /// Returns an instance of which only the id is known.
     pub(super) fn instance(id: &str) -> AwsResource {
         thing(Kind::Instance, Some(id), &[])
     }
 
-    /// Whether AWS removes it already.
+    /// Whether AWS is already removing it.
     pub fn going(&self) -> bool {
         matches!(self.state.as_str(), "shutting-down" | "deleting")
     }
@@ -135,19 +135,19 @@ impl fmt::Display for AwsResource {
     }
 }
 
-/// Which things are looked for.
+/// Which resources to look for.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
     /// Everything that any run made.
     AnyRun,
     /// Everything that one run made.
     Run(&'a str),
-    /// Instances by their ids, whatever tags they have.
+    /// Instances by their ids, whatever their tags.
     Instances(&'a [String]),
 }
 
 impl Which<'_> {
-    /// The filter that AWS is given, with the states that things which are gone do not have.
+    /// Returns the filters for AWS, with the states that removed resources do not have.
     fn filters(self, state: &str, states: &[&str]) -> Option<Vec<Filter>> {
         let filter = |name: &str, values: Vec<String>| Filter::builder().name(name).set_values(Some(values)).build();
         let which = match self {
@@ -159,7 +159,7 @@ impl Which<'_> {
         Some([which].into_iter().chain((!states.is_empty()).then(|| filter(state, states))).collect())
     }
 
-    /// Whether a thing is one of these. A server that does not know a filter gives everything there is: what is not
+    /// Whether a resource matches. A server that does not know a filter returns everything, and resources that are not
     /// ours must never be touched.
     fn fits(self, thing: &AwsResource) -> bool {
         match self {
@@ -170,10 +170,11 @@ impl Which<'_> {
     }
 }
 
-/// Lists what carries the tag of a run, or of any: by type, since the tags of deleted things stay listed for a while.
+/// Lists the resources of one run, or of all runs. Lists them by type, because the tags of deleted resources stay
+/// listed for a while.
 ///
 /// # Errors
-/// Where one of the types cannot be listed.
+/// Returns an error if one of the types cannot be listed.
 pub async fn list(client: &Client, run: Option<&str>) -> Result<Vec<AwsResource>, AwsError> {
     let (things, troubles) = look(client, &Kind::ALL, run.map_or(Which::AnyRun, Which::Run)).await;
     match troubles.into_iter().next() {
@@ -182,13 +183,14 @@ pub async fn list(client: &Client, run: Option<&str>) -> Result<Vec<AwsResource>
     }
 }
 
-/// Lists what there is of some types, and says which could not be listed: one that is forbidden does not hide the others.
+/// Lists the resources of some types, and returns the errors of those that could not be listed: a forbidden type does
+/// not hide the others.
 pub(super) async fn look(client: &Client, kinds: &[Kind], which: Which<'_>) -> (Vec<AwsResource>, Vec<AwsError>) {
     let (mut things, mut troubles) = (Vec::new(), Vec::new());
     for kind in kinds {
         match list_kind(client, *kind, which).await {
             Ok(found) => things.extend(found),
-            // The same would be said of every type.
+            // Every other type would fail in the same way.
             Err(trouble) if !trouble.of_one_call() => return (things, vec![trouble]),
             Err(trouble) => troubles.push(trouble),
         }
@@ -196,10 +198,10 @@ pub(super) async fn look(client: &Client, kinds: &[Kind], which: Which<'_>) -> (
     (things, troubles)
 }
 
-/// Lists the things of one type, all pages.
+/// Lists all pages of one type's resources.
 ///
 /// # Errors
-/// Where AWS does not answer or refuses; the action that is missing is named.
+/// Returns an error if AWS does not answer or refuses; the error names the action that is not allowed.
 pub async fn list_kind(client: &Client, kind: Kind, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let mut things = match kind {
         Kind::SpotRequest => spot_requests(client, which).await,
@@ -217,7 +219,7 @@ pub async fn list_kind(client: &Client, kind: Kind, which: Which<'_>) -> Result<
     Ok(things)
 }
 
-/// Tells a call's own error.
+/// Returns a function that explains the error of a call.
 fn told<E, R>(action: &'static str) -> impl Fn(SdkError<E, R>) -> AwsError
 where
     E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -264,7 +266,7 @@ async fn instances(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>
             ..thing(Kind::Instance, instance.instance_id(), instance.tags())
         }));
     }
-    // A page may still hold what the filter of states leaves out elsewhere.
+    // A page may still hold instances in states that the filter excludes.
     things.retain(|thing| thing.state != "terminated");
     Ok(things)
 }
@@ -356,10 +358,10 @@ async fn groups(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, A
     Ok(things)
 }
 
-/// Removes a thing, or has AWS begin with it: an instance takes a minute. Already gone is fine.
+/// Removes a resource, or has AWS begin to: an instance takes a minute. It may be gone already.
 ///
 /// # Errors
-/// Where it is in use, or AWS refuses or does not answer; the action that is missing is named.
+/// Returns an error if it is in use, or AWS refuses or does not answer; the error names the action that is not allowed.
 pub async fn remove(client: &Client, thing: &AwsResource) -> Result<(), AwsError> {
     let id = thing.id.as_str();
     let done = match thing.kind {

@@ -1,13 +1,13 @@
-//! What an instance is told at its first boot, as cloud-init reads it: which host key to show, and when to end.
+//! Writes cloud-init user-data for an instance's first boot: its host key and its time limit.
 
 use std::time::Duration;
 
-/// Timers that would start installing things, or hold the package manager's lock, in the middle of a measurement.
+/// Units that would start installing things, or hold the package manager's lock, in the middle of a measurement.
 const QUIET: [&str; 3] = ["apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"];
 
-/// The text of the user-data. The timer is started before anything else, and needs nothing but the instance itself: it
-/// shuts it down after `time_limit`, and with that it is terminated. It waits for nothing that the boot does: cloud-init
-/// waits for these commands, and the boot for cloud-init.
+/// Returns the user-data. A timer is started before anything else, and needs nothing but the instance itself: it shuts
+/// the instance down after `time_limit`, which terminates it. It must not wait for the boot: cloud-init waits for these
+/// commands, and the boot for cloud-init.
 pub fn text(host_key: &str, host_public: &str, time_limit: Duration) -> String {
     let private: String = host_key.trim_end().lines().map(|line| format!("    {line}\n")).collect();
     format!(

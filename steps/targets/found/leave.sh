@@ -1,7 +1,7 @@
-# Leaves a machine of somebody else's as it was before a run: its units, its images, its folder. What is not there any more
-# is gone. Says what could not be removed.
+# Restores a remote machine after a run: removes the run's units, images and folder. What is missing counts as removed.
+# Prints what could not be removed.
 #
-#   RUN  its id
+#   RUN  the run's id
 run=$HOME/.assay-$1
 runtime=${XDG_RUNTIME_DIR:-$run/run}
 [ -d "$run" ] || exit 0
@@ -9,7 +9,7 @@ export CONTAINERS_STORAGE_CONF="$run/storage.conf" XDG_DATA_HOME="$run/data"
 while read -r unit; do
     quadlet=$HOME/.config/containers/systemd/$unit.container
     drop_in=$HOME/.config/systemd/user/$unit.service.d
-    # All of these names were free when the run came. What a unit says at its end it says when it is stopped.
+    # All of these names were free before the run. Stopping a unit first lets it write its last output.
     if [ -e "$quadlet" ] || [ -e "$drop_in" ]; then
         systemctl --user stop "$unit.service"
         rm -rf "$quadlet" "$drop_in"
@@ -18,7 +18,7 @@ while read -r unit; do
     rm -f "$runtime/$unit.stops" "$runtime/$unit.started"
 done <"$run/units" 2>/dev/null
 systemctl --user stop 'assay_*.slice' 2>/dev/null
-# Podman's generator has each of its services want it.
+# Podman's generator makes each of its services want this one.
 grep -qx podman-user-wait-network-online "$run/absent" &&
     systemctl --user stop podman-user-wait-network-online.service
 [ -d /run/systemd/system ] && systemctl --user daemon-reload
@@ -30,16 +30,16 @@ if command -v podman >/dev/null && [ -e "$run/data/containers" ]; then
         kill "$(cat "$runtime/libpod/tmp/pause.pid")"
     fi
 fi 2>&1
-# What is kept of a container for as long as it has a conmon, and now and then for longer.
+# Files that Podman keeps for a container while its conmon runs, and now and then for longer.
 find "$runtime/libpod/tmp/persist" -mindepth 1 -maxdepth 1 -newer "$run/absent" 2>/dev/null | while read -r kept; do
     pgrep -u "$(id -u)" -f "conmon.*${kept##*/}" >/dev/null || rm -rf "$kept"
 done
-# What was brought, the newest first; packages with all that came with them.
+# Removes what provisioning installed: packages first, with their dependencies.
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 if [ -e "$run/packages" ]; then
     new=$(dpkg-query --show --showformat='${db:Status-Abbrev} ${Package}\n' | sed -n 's/^ii *//p' | sort |
         comm -13 "$run/packages" -)
-    # One package of the list is one word.
+    # The list has to be split into words, one for each package.
     # shellcheck disable=SC2086
     [ -z "$new" ] || root env DEBIAN_FRONTEND=noninteractive apt-get -qy -o DPkg::Lock::Timeout=300 purge $new >/dev/null ||
         exit
@@ -52,13 +52,13 @@ while read -r thing; do
 done <"$run/provisioned"
 absent=$(cat "$run/absent")
 rm -rf "$run" "${runtime:?}/assay-$1"
-# Folders of the user's home go only where nobody has put anything else into them since.
+# Folders in the user's home are removed only if they are empty.
 printf '%s\n' "$absent" | sort -r | while read -r thing; do
     case $thing in
-        # conmon's, where a container went without memory.
+        # conmon writes this file when a container runs out of memory.
         "$HOME"/oom) rm -f "$thing" ;;
         "$HOME"/*) rmdir "$thing" ;;
-        # Podman's, which the user may have begun to use too.
+        # These are Podman's, which the user may be using by now, too.
         /*) pgrep -u "$(id -u)" -x conmon >/dev/null || rm -rf "$thing" ;;
     esac
 done 2>/dev/null

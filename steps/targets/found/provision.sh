@@ -1,7 +1,7 @@
-# Brings what a machine of somebody else's lacks, and notes it in the run's folder before it is there: leaving takes it away.
+# Installs what a remote machine lacks, and first lists it in the run's folder, so that leave.sh removes it again.
 #
 #   RUN                         the run's id
-#   linger | link | PACKAGE...  what is lacking
+#   linger | link | PACKAGE...  what is missing
 set -eu
 run=$HOME/.assay-$1
 shift
@@ -20,6 +20,6 @@ command -v apt-get >/dev/null || { echo "packages are brought by apt-get, which 
 installed >"$run/packages"
 apt() { root env DEBIAN_FRONTEND=noninteractive apt-get -qy -o DPkg::Lock::Timeout=300 "$@" >&2; }
 apt update
-# One package of the list is one word.
+# The list has to be split into words, one for each package.
 # shellcheck disable=SC2086
 apt install --no-install-recommends $packages

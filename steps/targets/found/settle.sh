@@ -1,8 +1,8 @@
-# Makes the one folder that a run has on a machine of somebody else's, with what is needed to leave the machine as it was.
-# Says where the folder is.
+# Makes the only folder that a run uses on a remote machine, with what is needed to restore the machine later.
+# Prints the folder's path.
 #
-#   RUN      its id
-#   UNIT...  the names that it gives to units
+#   RUN      the run's id
+#   UNIT...  the names that the run gives to units
 set -eu
 umask 077
 run=$HOME/.assay-$1
@@ -13,7 +13,7 @@ name=$1
 shift
 printf '%s\n' "$@" >"$run/units"
 : >"$run/provisioned"
-# What is not there yet: it goes again.
+# Lists what does not exist yet, because leave.sh has to remove it.
 for folder in .cache .cache/containers .config .config/containers .config/containers/systemd .config/systemd \
     .config/systemd/user oom .local .local/share .local/share/containers; do
     [ -e "$HOME/$folder" ] || echo "$HOME/$folder"
@@ -26,7 +26,7 @@ waits=podman-user-wait-network-online
 if [ -d /run/systemd/system ]; then
     systemctl --user --quiet is-active "$waits.service" || echo "$waits" >>"$run/absent"
 fi
-# Its images are nobody else's: no name of the user's can be in the way, and none is touched.
+# The run has separate image storage, so that the user's images neither conflict with it nor are touched.
 mkdir "$run/data"
 cat >"$run/storage.conf" <<TEXT
 [storage]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::LEAVE;
 
-/// Runs what leaves a machine in a home that is made up of folders, where systemd and Podman have nothing to do.
+/// Runs the script that restores a machine in a temporary home, with fake systemctl and podman that do nothing.
 fn leave(home: &Path) {
     let programs = home.join("programs");
     fs::create_dir(&programs).unwrap();

@@ -1,5 +1,5 @@
-# What there is on somebody's machine of what a run needs there, in sections. Changes nothing: the folder that shows that
-# the home can be written to goes again at once.
+# Prints in sections what a remote machine has of what a run needs. Changes nothing: the folder that shows that the home
+# is writable is removed at once.
 #
 #   UNIT...  the names that a run would give to its units
 say() {

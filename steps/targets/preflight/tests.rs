@@ -1,8 +1,8 @@
-//! What is said of machines that lack something.
+//! Tests the checks of machines that lack something.
 
 use super::*;
 
-/// What was recorded, with one section said otherwise.
+/// Returns the recorded preflight with one section replaced.
 fn with(name: &str, text: &str) -> Preflight {
     let before = recorded();
     let old = format!("== {name}\n{}", section(&before.said, name).unwrap_or_default());
@@ -11,7 +11,7 @@ fn with(name: &str, text: &str) -> Preflight {
     Preflight::parse(said, before.facts, 1_795_599_391.5).unwrap()
 }
 
-/// What is in the way on a machine that says this: how it is found, and what to do.
+/// Returns the failed check of a machine whose section has this text: what was found, and the remedy.
 fn in_the_way(name: &str, text: &str) -> (String, String) {
     let mut points = with(name, text).points();
     points.retain(PreflightCheck::is_in_the_way);

@@ -1,4 +1,5 @@
-//! A doctor who asks the stand-in what a run asks AWS first: each obstacle is told with what mends it, and nothing is made.
+//! The doctor asks a fake AWS server what a run asks first: each problem is reported with its remedy, nothing is
+//! created.
 
 use std::process::Command;
 
@@ -6,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::stand_in::{FakeServer, REGION};
 
-/// What a doctor of EC2 said, and with which exit status.
+/// The exit status and the diagnosis of a doctor of EC2.
 struct Told {
     status: i32,
     diagnosis: Value,
 }
 
 impl Told {
-    /// Examines this host, with some variables set otherwise, or not at all.
+    /// Examines this host, with some variables changed or removed.
     fn by(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Told {
         let mut doctor = Command::new(env!("CARGO_BIN_EXE_assay"));
         doctor.args(["doctor", "--target", "ec2", "--json"]).env("AWS_REGION", REGION);
@@ -33,7 +34,7 @@ impl Told {
         Told { status: output.status.code().unwrap(), diagnosis }
     }
 
-    /// The same, where nothing of this host is worth a look: it has no programs.
+    /// Does the same where this host appears to have no programs.
     fn of_aws(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Told {
         Told::by(endpoint, &[otherwise, &[("PATH", Some("/nowhere"))]].concat())
     }
@@ -42,7 +43,7 @@ impl Told {
         self.diagnosis["checks"].as_array().unwrap()
     }
 
-    /// How a thing of AWS's was found, and what was said of it.
+    /// Returns the state of a check of AWS, and its texts.
     fn of(&self, name: &str) -> (&str, String) {
         let name = format!("ec2: {name}");
         let check = self.checks().iter().find(|check| check["name"] == name.as_str());

@@ -1,4 +1,4 @@
-//! ECR Public, against what stands in for it: the SDK and Podman are the real ones, and so is all that is between.
+//! ECR Public on a fake server: the SDK and Podman are the real ones, and so is everything between.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::stand_in::FakeServer;
 
-/// ECR Public's stand-in, for as long as it is held.
+/// A fake server of ECR Public, which runs for as long as this is held.
 struct Cloud {
     host: String,
     _stand_in: FakeServer,
@@ -29,7 +29,7 @@ impl Cloud {
         Cloud { host: stand_in.endpoint.trim_start_matches("http://").to_owned(), _stand_in: stand_in }
     }
 
-    /// The SDK, set up for quite another region: ECR Public is in one alone.
+    /// Configures the SDK for a different region on purpose: ECR Public exists in only one.
     async fn ecr(&self) -> Ecr {
         let configuration = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::from_static("eu-west-1"))
@@ -40,7 +40,7 @@ impl Cloud {
         Ecr::open(&configuration.await, &stand_in)
     }
 
-    /// Posts to the stand-in as nobody's SDK does; gives the answer's status.
+    /// Posts to the server without an SDK, and returns the answer's status.
     fn post(&self, path: &str, headers: &str, body: &str) -> u16 {
         let length = body.len();
         let head =
@@ -52,26 +52,26 @@ impl Cloud {
         answer.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    /// A repository that somebody made by hand: no run's tags are on it.
+    /// Creates a repository by hand: it has no run's tags.
     fn made_by_hand(&self, name: &str) {
         let headers = "X-Amz-Target: SpencerFrontendService.CreateRepository\r\n\
             Authorization: AWS4-HMAC-SHA256 Credential=a/20261124/us-east-1/ecr-public/aws4_request\r\n";
         assert_eq!(self.post("/", headers, &format!(r#"{{"repositoryName": "{name}"}}"#)), 200);
     }
 
-    /// The next so many who ask without credentials hear that it was too often.
+    /// Rejects the next `count` requests without credentials as too many.
     fn too_many(&self, count: u32) {
         assert_eq!(self.post("/stand-in/ecr", "", &format!(r#"{{"too_many": {count}}}"#)), 204);
     }
 
-    /// The API's next answer to a request for this action is this error.
+    /// Makes the API answer the next request for this action with this error.
     fn fault(&self, action: &str, kind: &str) {
         let wanted = format!(r#"{{"faults": {{"{action}": ["{kind}"]}}}}"#);
         assert_eq!(self.post("/stand-in/ecr", "", &wanted), 204);
     }
 }
 
-/// A workshop with an image in it, and the evidence that all of it is noted in.
+/// A build dir with an image in it, and the evidence that records everything.
 struct Shop {
     build_dir: BuildDir,
     evidence: Arc<EvidenceWriter>,

@@ -1,4 +1,4 @@
-//! Tidying up in the cloud, by the real program: from this machine, and from another that has no ledger.
+//! Cleaning up in the cloud with the real program: from this machine, and from another that has no cleanup journal.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use super::stand_in::{FakeServer, REGION, tagged};
 const LONG_AGO: &str = "1000000000";
 const LATER: &str = "4102444800";
 
-/// A machine with a cache of its own, and an account.
+/// A machine with a separate cache, and an account.
 struct Machine {
     cache: TempDir,
     endpoint: String,
@@ -32,7 +32,7 @@ impl Machine {
     fn gc(&self, arguments: &[&str]) -> Command {
         let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
         gc.arg("gc").args(arguments).env("ASSAY_ROOT", env!("CARGO_MANIFEST_DIR"));
-        // Nothing of this host's own account, and no search for a role.
+        // Uses nothing of this host's own account, and does not search for a role.
         for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_EC2"] {
             gc.env_remove(name);
         }
@@ -42,7 +42,7 @@ impl Machine {
         gc
     }
 
-    /// The ledger of a run that was killed, with a lease on what it made in the cloud.
+    /// Writes the cleanup journal of a run that was killed, with an entry for what it made in the cloud.
     fn killed(&self, run: &str) {
         fs::create_dir_all(self.leases()).unwrap();
         let mut cleanup = fs::File::create(self.leases().join(format!("{run}.jsonl"))).unwrap();
@@ -54,7 +54,7 @@ impl Machine {
     }
 }
 
-/// Runs it, and gives what it said.
+/// Runs a command, asserts its exit status and the texts that it prints, and returns its output.
 fn told(command: &mut Command, status: i32, texts: &[&str]) -> String {
     let Output { status: ended, stdout, stderr } = command.output().unwrap();
     let said = format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));

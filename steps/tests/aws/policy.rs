@@ -1,4 +1,4 @@
-//! What the role of the nightly may do: exactly what the code asks AWS for.
+//! The role of the nightly run may do exactly what the code asks AWS for.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use serde_json::Value;
 
-/// What AWS asks a permission for though no call is named like it, with what needs it.
+/// Permissions that AWS requires although no call has such a name, with what needs them.
 const IMPLIED: [(&str, &str); 7] = [
     ("ec2:CreateTags", "tags that are given as a thing is made"),
     ("ecr-public:BatchCheckLayerAvailability", "a push, by the registry's own protocol"),
@@ -18,10 +18,10 @@ const IMPLIED: [(&str, &str); 7] = [
     ("sts:GetServiceBearerToken", "the login to ECR Public"),
 ];
 
-/// What is named like a call to AWS and is none.
+/// Names that look like a call to AWS but are not.
 const NO_CALLS: [&str; 2] = ["create_time", "tag_set"];
 
-/// The actions that the SDK's calls in a text need, by the service that the text is about.
+/// Returns the actions that the SDK's calls in a text need, for the service that the text is about.
 fn actions(service: &str, text: &str) -> BTreeSet<String> {
     let verbs = "accept|allocate|associate|attach|authorize|batch|cancel|complete|copy|create|delete|deregister|describe|\
                  detach|disassociate|get|import|initiate|list|modify|put|reboot|register|release|replace|request|reset|\
@@ -33,13 +33,13 @@ fn actions(service: &str, text: &str) -> BTreeSet<String> {
     called.chain(waited).map(|name| format!("{service}:{}", camel(&name))).collect()
 }
 
-/// `run_instances` is `RunInstances` to AWS.
+/// Turns `run_instances` into AWS's `RunInstances`.
 fn camel(name: &str) -> String {
     let words = name.split('_').filter(|word| !word.is_empty());
     words.map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
-/// The files of a module of this project: its own, and those in its folder.
+/// Returns the files of a module of this project: its own, and those in its folder.
 fn sources(folder: &str, module: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut left = vec![folder];
@@ -58,7 +58,7 @@ fn sources(folder: &str, module: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Everything that the code asks AWS for.
+/// Returns everything that the code asks AWS for.
 fn asked_for() -> BTreeSet<String> {
     let of = |service, folder, module| {
         let files = sources(folder, module).into_iter();
@@ -73,7 +73,7 @@ fn policy() -> Vec<Value> {
     policy["Statement"].as_array().unwrap().clone()
 }
 
-/// One string, or several: IAM takes either.
+/// Reads one string or several: IAM accepts either.
 fn strings(value: &Value) -> Vec<String> {
     let all = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
     all.iter().map(|one| one.as_str().unwrap().to_owned()).collect()

@@ -1,6 +1,7 @@
-//! Instances against a stand-in that fails on demand: whatever happens, nothing is left, by the stand-in's own listing.
+//! Instances on a fake AWS server that fails on demand: whatever happens, the server itself lists nothing that is left.
 //!
-//! Each order is placed by a process of its own, as a run is: this very program, told by its standard input to place it.
+//! Each order is placed by a separate process, as in a run: this very program, which reads the order from its standard
+//! input.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -21,31 +22,31 @@ use serde_json::json;
 
 use super::stand_in::FakeServer;
 
-/// What a process is to order.
+/// What a process must order.
 #[derive(Serialize, Deserialize)]
 struct Job {
     run: String,
     folder: std::path::PathBuf,
-    /// Seconds for the instance to run, and then for the login.
+    /// Time limits in seconds: until the instance runs, and then until the login.
     running: u64,
     login: u64,
-    /// What it does with the machine once it has it.
+    /// What the process does with the machine.
     then: Then,
-    /// A subnet of the user's own, and the price of the moment.
+    /// If set, a subnet of the user's, in which a spot instance is ordered.
     spot_in: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 enum Then {
-    /// It looks once, and closes.
+    /// It runs one command and closes.
     Close,
     /// It panics.
     Panic,
-    /// It measures for a minute.
+    /// It runs a command that takes a minute.
     Measure,
 }
 
-/// Placed by a test of this file, never by itself: without a job there is nothing to do.
+/// Started by the tests of this file, and never run by itself: without a job there is nothing to do.
 #[test]
 #[ignore = "the process that the tests of this file start"]
 fn an_order_is_placed() {
@@ -97,14 +98,14 @@ async fn place(job: Job) -> anyhow::Result<String> {
     said
 }
 
-/// A process that places an order at a stand-in, and the machine that the stand-in has none of.
+/// A process that places an order on a fake server.
 struct Ordering {
     child: Child,
     run: String,
     folder: tempfile::TempDir,
 }
 
-/// The recorded answers of a machine to what its facts are gathered by.
+/// The recorded answers of a machine to the commands that read its machine info.
 const FACTS: &str = include_str!("../../../fixtures/facts/debian-13-amd64.txt");
 
 fn answer(line: &str) -> Reply {
@@ -146,7 +147,7 @@ impl Ordering {
         Ordering { child, run, folder }
     }
 
-    /// Waits for its end; what it came to.
+    /// Waits for the process to end; returns its outcome, its folder and its run.
     fn outcome(self) -> (String, tempfile::TempDir, String) {
         let output = self.child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -156,25 +157,25 @@ impl Ordering {
     }
 }
 
-/// A port that nobody listens on.
+/// Returns a port that nothing listens on.
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Whose host key the machine shows.
+/// Which host key the machine shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
     TheOneItWasGiven,
     AnotherOne,
 }
 
-/// A machine that is played: gone with its runtime. It hands on each command that it is asked to run.
+/// A fake machine, which ends with its runtime. It reports each command that it is asked to run.
 struct Played {
     runtime: tokio::runtime::Runtime,
     asked: Receiver<String>,
 }
 
-/// Plays the machine at a port, as soon as the stand-in has taken an order, for as long as it is held.
+/// Runs a fake machine at a port from the time the server has an order, for as long as the value is held.
 fn machine(cloud: &FakeServer, port: u16, shows: Shows) -> Played {
     let deadline = Instant::now() + Duration::from_secs(30);
     let instance = loop {
@@ -244,7 +245,7 @@ fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
 #[test]
 fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
     let cloud = FakeServer::start(&[]);
-    // Not the first one, which would be taken anyway.
+    // Not the first subnet, which would be used anyway.
     let zone = [("Filter.1.Name", "availability-zone"), ("Filter.1.Value.1", "us-east-1c")];
     let subnet = cloud.ec2("DescribeSubnets", &zone, "subnetId");
     let port = free_port();
@@ -388,7 +389,7 @@ fn credentials_that_are_missing_expired_or_without_permission_are_told_with_the_
     assert!(forbidden.contains("ec2:ImportKeyPair") && forbidden.contains("ci/aws/policy.json"), "{forbidden}");
 }
 
-/// A run that is killed at a call: carried out or not, what there is by then goes with `assay gc`.
+/// Kills a run at a call: whether or not the call was carried out, `assay gc` removes what exists by then.
 fn killed_at(action: &str) {
     for fault in ["hold", "lose_answer"] {
         let cloud = FakeServer::start(&[]);

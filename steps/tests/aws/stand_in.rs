@@ -1,4 +1,5 @@
-//! What stands in for AWS: started for one test, asked over plain HTTP, so that nothing of assay's own bears witness.
+//! A fake AWS server, started for one test and queried over plain HTTP, so that no code of assay takes part in the
+//! checks.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,17 +8,17 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// The region of all tests that do not say another.
+/// The region of all tests that do not name another.
 pub const REGION: &str = "us-east-1";
 
-/// A stand-in that ends with the test.
+/// A fake AWS server that ends with the test.
 pub struct FakeServer {
     child: Child,
-    /// Where it is: `http://127.0.0.1:4566`.
+    /// Its address, such as `http://127.0.0.1:4566`.
     pub endpoint: String,
 }
 
-/// Something that lives, as the stand-in has it.
+/// A resource that exists, according to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     pub kind: String,
@@ -25,11 +26,11 @@ pub struct Left {
 }
 
 impl FakeServer {
-    /// Starts one, and waits until it answers.
+    /// Starts a server, and waits until it answers.
     pub fn start(arguments: &[&str]) -> FakeServer {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
         let mut start = Command::new(&program);
-        // It ends when its standard input does, however the test does.
+        // It ends when its standard input closes, however the test ends.
         start.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = start.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
         let mut ready = String::new();
@@ -39,52 +40,52 @@ impl FakeServer {
         FakeServer { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned() }
     }
 
-    /// Faults to come, as ci/cloud takes them.
+    /// Sets the coming faults, in the format of `ci/cloud`.
     pub fn faults(&self, faults: &Value) {
         self.ask("POST", "/stand-in/faults", "application/json", &faults.to_string());
     }
 
-    /// From here on nothing more goes wrong.
+    /// Removes all coming faults.
     pub fn no_faults(&self) {
         self.ask("DELETE", "/stand-in/faults", "application/json", "");
     }
 
-    /// What of a run lives.
+    /// Lists the resources of a run that exist.
     pub fn left(&self, run: &str) -> Vec<Left> {
         let text = |thing: &Value, key: &str| thing[key].as_str().unwrap().to_owned();
         let left = self.list(&format!("left?run={run}"));
         left.iter().map(|thing| Left { kind: text(thing, "kind"), id: text(thing, "id") }).collect()
     }
 
-    /// The kinds of what of a run lives, sorted.
+    /// Lists the kinds of a run's resources that exist, sorted.
     pub fn kinds_left(&self, run: &str) -> Vec<String> {
         let mut kinds: Vec<String> = self.left(run).into_iter().map(|thing| thing.kind).collect();
         kinds.sort();
         kinds
     }
 
-    /// The actions that it was asked for, in their order.
+    /// Returns the actions that it was asked for, in order.
     pub fn calls(&self) -> Vec<String> {
         self.requests().iter().filter_map(|call| call["action"].as_str().map(str::to_owned)).collect()
     }
 
-    /// What it was asked for, in order, with all parameters.
+    /// Returns the requests that it got, in order, with all parameters.
     pub fn requests(&self) -> Vec<Value> {
         self.list("calls")
     }
 
-    /// Every instance, whatever its state.
+    /// Returns every instance, whatever its state.
     pub fn instances(&self) -> Vec<Value> {
         self.list("instances")
     }
 
-    /// Whether an instance is there and not ending.
+    /// Returns whether an instance exists and is not ending.
     pub fn lives(&self, id: &str) -> bool {
         let instance = self.instances().into_iter().find(|instance| instance["id"] == id);
         instance.is_some_and(|instance| instance["state"] == "pending" || instance["state"] == "running")
     }
 
-    /// Calls EC2 without assay and without the SDK, and gives what the answer has in an element.
+    /// Calls EC2 without assay and without the SDK, and returns the content of an element of the answer.
     pub fn ec2(&self, action: &str, parameters: &[(&str, &str)], element: &str) -> String {
         let parameters = parameters.iter().map(|(name, value)| format!("&{name}={value}")).collect::<String>();
         let form = format!("Action={action}&Version=2016-11-15{parameters}");
@@ -94,14 +95,14 @@ impl FakeServer {
         inner.unwrap_or_else(|| panic!("{action} gave no {element}: {said}")).0.to_owned()
     }
 
-    /// A repository of ECR Public.
+    /// Creates a repository of ECR Public.
     pub fn repository(&self, name: &str, run: &str, expires: &str) {
         let tag = |key: &str, value: &str| serde_json::json!({ "Key": key, "Value": value });
         let tags = [tag("assay:run", run), tag("assay:expires", expires)];
         self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name, "tags": tags }));
     }
 
-    /// The names of all repositories, sorted.
+    /// Returns the names of all repositories, sorted.
     pub fn repositories(&self) -> Vec<String> {
         let said = self.ecr("DescribeRepositories", &serde_json::json!({}));
         let repositories = said["repositories"].as_array().unwrap();
@@ -149,7 +150,7 @@ impl Drop for FakeServer {
     }
 }
 
-/// Tags as EC2's parameters have them.
+/// Returns a run's tags as parameters of EC2.
 pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'static str, &'a str)> {
     vec![
         ("TagSpecification.1.ResourceType", kind),
@@ -161,7 +162,7 @@ pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'stati
 }
 
 impl FakeServer {
-    /// A key pair.
+    /// Creates a key pair.
     pub fn key(&self, run: &str, expires: &str) -> String {
         let mut parameters = tagged("key-pair", run, expires);
         let name = format!("assay-{run}");
@@ -169,7 +170,7 @@ impl FakeServer {
         self.ec2("CreateKeyPair", &parameters, "keyPairId")
     }
 
-    /// A security group.
+    /// Creates a security group.
     pub fn group(&self, run: &str, expires: &str) -> String {
         let mut parameters = tagged("security-group", run, expires);
         let name = format!("assay-{run}");
@@ -177,7 +178,7 @@ impl FakeServer {
         self.ec2("CreateSecurityGroup", &parameters, "groupId")
     }
 
-    /// An instance in a group.
+    /// Creates an instance in a group.
     pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
         let image = self.ec2("DescribeImages", &[], "imageId");
         let mut parameters = tags.to_vec();
@@ -187,7 +188,8 @@ impl FakeServer {
         self.ec2("RunInstances", &parameters, "instanceId")
     }
 
-    /// Everything that a run may have: a key pair, a group, an instance in it, a disk, a network interface, an address.
+    /// Creates everything that a run may have: a key pair, a group, an instance in it, a disk, a network interface, an
+    /// address.
     pub fn everything(&self, run: &str, expires: &str) -> String {
         self.key(run, expires);
         let group = self.group(run, expires);

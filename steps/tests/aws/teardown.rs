@@ -1,4 +1,4 @@
-//! What a run made in EC2 goes, whatever happens; nothing else does.
+//! What a run has made in EC2 is removed, whatever happens, and nothing else is.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn what_is_gone_already_is_fine() {
         tear_down(&stand_in, "one", &[instance.clone(), never.clone()], &pauses()).await.unwrap();
         assert_eq!(stand_in.left("one"), []);
     }
-    // Listed, and gone when it is removed.
+    // These are listed, but gone by the time they are removed.
     stand_in.everything("two", LATER);
     let gone = |action: &str, code: &str| json!({"action": action, "code": code, "message": "does not exist"});
     stand_in.faults(&json!([

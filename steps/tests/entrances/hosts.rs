@@ -1,4 +1,4 @@
-//! Whether anybody is there, and whether it is the right machine.
+//! Whether anything listens there, and whether it is the right machine.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! With which keys a machine lets its user in, and what is said if it does not.
+//! Which keys a machine accepts, and what is reported if it accepts none.
 
 use std::fs;
 use std::process::Command;
@@ -141,7 +141,7 @@ async fn a_certificate_in_the_agent_opens() {
     enter(&SshDestination { agent: Some(agent), ..home.port(sshd.port) }).await;
 }
 
-/// A home with so many keys that a server does not want.
+/// Returns a home with this many keys that a server does not accept.
 fn many_keys(number: usize, lines: &str) -> (Home, Sshd) {
     let home = Home::new();
     for key in 0..number {
@@ -153,7 +153,7 @@ fn many_keys(number: usize, lines: &str) -> (Home, Sshd) {
     (home, sshd)
 }
 
-/// An agent of the test's own: its socket, and the program.
+/// Starts an agent for one test; returns its socket and the program.
 fn agent(home: &Home) -> (PathBuf, Daemon) {
     let socket = home.path("agent");
     let daemon =

@@ -1,4 +1,4 @@
-//! Connections that are lost, and ports that lead back here, before and after.
+//! Lost connections, and ports that lead back to this host, before and after the loss.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use assay::exec::shell::ShellError;
 
 use crate::sshd::fingerprint;
 
-/// Something on this host that answers every line with itself.
+/// Starts a server on this host that echoes every line, and returns its address.
 pub fn echo() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -23,7 +23,7 @@ pub fn echo() -> String {
     address
 }
 
-/// Asks what listens on a port of the machine, from there.
+/// Sends a line from the machine to one of its ports, and returns the answer.
 pub async fn asks(shell: &Shell, port: u16) -> String {
     let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3; head -n 1 <&3");
     shell.run(&Command::new("bash").args(["-c", &script])).await.unwrap_or_else(|error| panic!("{error}")).text()

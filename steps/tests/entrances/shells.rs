@@ -1,11 +1,11 @@
-//! Whatever login shell the user has there, a command is the same command.
+//! A command works the same with any login shell of the user.
 
 use super::*;
 use assay::exec::command::Status;
 
 use crate::sshd::script;
 
-/// Words that shells read in their own ways.
+/// Words that shells read in different ways.
 const WORDS: [&str; 12] = [
     "it's",
     r"a\b\\",
@@ -21,7 +21,7 @@ const WORDS: [&str; 12] = [
     "(;&|#<>)^",
 ];
 
-/// A home folder, and a server whose user has this login shell.
+/// Returns a home folder, and a server whose user has this login shell.
 fn with_shell(text: &str) -> (Home, Sshd) {
     let home = Home::new();
     let shell = home.path("shell");
@@ -31,7 +31,7 @@ fn with_shell(text: &str) -> (Home, Sshd) {
     (home, sshd)
 }
 
-/// Arguments, variables, input, output, exit codes and signals come through as they are.
+/// Asserts that arguments, variables, input, output, exit codes and signals arrive unchanged.
 async fn same_in(login_shell: &str) {
     let (home, sshd) = with_shell(login_shell);
     let shell = enter(&home.port(sshd.port)).await;

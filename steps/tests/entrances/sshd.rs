@@ -1,4 +1,4 @@
-//! A real OpenSSH server of the test's own: on loopback, as whoever runs the test, gone with the test.
+//! A real OpenSSH server for one test: it runs on loopback, as the user who runs the test, and ends with the test.
 
 use std::fs::{self, File, Permissions};
 use std::net::{TcpListener, TcpStream};
@@ -13,12 +13,12 @@ use tempfile::TempDir;
 /// A daemon that does not listen after this long never will.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Whoever runs the test.
+/// Returns the name of the user who runs the test.
 pub fn me() -> String {
     said(Command::new("id").arg("-un"))
 }
 
-/// What a program prints that must succeed.
+/// Runs a program, asserts that it succeeds, and returns what it prints.
 pub fn said(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?} cannot be started ({error}): run `ci/setup test`"));
@@ -26,30 +26,30 @@ pub fn said(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Makes a key pair, `path` and `path.pub`; gives the public one as OpenSSH writes it.
+/// Makes a key pair, `path` and `path.pub`, and returns the public key as OpenSSH writes it.
 pub fn new_key(path: &Path, kind: &str, passphrase: &str) -> String {
     said(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"]).arg(path));
     public(path)
 }
 
-/// The public part of the key in this file.
+/// Returns the public part of the key in this file.
 pub fn public(path: &Path) -> String {
     fs::read_to_string(path.with_added_extension("pub")).unwrap().trim().to_owned()
 }
 
-/// The fingerprint of the key in this file: `SHA256:…`.
+/// Returns the fingerprint of the key in this file: `SHA256:…`.
 pub fn fingerprint(path: &Path) -> String {
     let line = said(Command::new("ssh-keygen").arg("-lf").arg(path));
     line.split(' ').nth(1).unwrap().to_owned()
 }
 
-/// Writes a program.
+/// Writes an executable script.
 pub fn script(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A program that runs as long as this lives, with all that it started.
+/// A program that runs as long as this value lives, with all that it started.
 pub struct Daemon(Child);
 
 impl Daemon {
@@ -58,7 +58,7 @@ impl Daemon {
         Daemon(started.unwrap_or_else(|error| panic!("{command:?} cannot be started ({error}): run `ci/setup test`")))
     }
 
-    /// Ends all that it started, children before grandchildren, and not itself.
+    /// Ends everything that it started, children before grandchildren, but not itself.
     fn end_children(&self) {
         let mut all = children(self.0.id());
         let mut index = 0;
@@ -86,7 +86,7 @@ impl Drop for Daemon {
 
 fn end(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    // It may have ended by itself.
+    // The process may have ended by itself.
     let _ = kill_process(pid, Signal::KILL);
 }
 
@@ -96,7 +96,7 @@ fn children(parent: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect()
 }
 
-/// Runs the server that is described in a folder, until it listens.
+/// Starts the server that a folder configures, and waits until it listens.
 fn run(folder: &Path, port: u16) -> Daemon {
     let log = folder.join("log");
     let mut command = Command::new("/usr/sbin/sshd");
@@ -110,7 +110,7 @@ fn run(folder: &Path, port: u16) -> Daemon {
     daemon
 }
 
-/// The server.
+/// A running server.
 pub struct Sshd {
     folder: TempDir,
     pub port: u16,
@@ -118,12 +118,12 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one that lets in whoever has a key in `authorized`, with these lines in its configuration.
+    /// Starts a server that accepts the keys in `authorized`, with these lines in its configuration.
     pub fn start(authorized: &[String], lines: &str) -> Sshd {
         Sshd::with_keys(&["ed25519", "ecdsa"], authorized, lines)
     }
 
-    /// One with host keys of these kinds.
+    /// Starts a server with host keys of these kinds.
     pub fn with_keys(kinds: &[&str], authorized: &[String], lines: &str) -> Sshd {
         let folder = tempfile::tempdir().unwrap();
         let mut host_keys = String::new();
@@ -133,20 +133,20 @@ impl Sshd {
         }
         fs::write(folder.path().join("authorized"), authorized.join("\n") + "\n").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // What stands first counts.
+        // sshd uses the first value that it finds for an option.
         let config = format!(
             "{lines}\nListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nPermitRootLogin yes\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 100\nAuthorizedKeysFile {}\n{host_keys}",
             folder.path().join("authorized").display()
         );
         fs::write(folder.path().join("config"), config).unwrap();
-        // Root's sshd wants this folder of Debian's service, which is not there where no service was ever started.
+        // As root, sshd needs this folder of Debian's service, which is missing where no service was ever started.
         let _ = fs::create_dir("/run/sshd");
         let daemon = run(folder.path(), port);
         Sshd { folder, port, daemon }
     }
 
-    /// Ends it, and starts it again without one of its keys.
+    /// Stops the server, and starts it again without one of its keys.
     pub fn come_back_without(&mut self, kind: &str) {
         let config = self.folder.path().join("config");
         let text = fs::read_to_string(&config).unwrap();
@@ -161,17 +161,17 @@ impl Sshd {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// The file of one of its host keys, by its kind.
+    /// Returns the file of one of its host keys, by its kind.
     pub fn host_key(&self, kind: &str) -> PathBuf {
         self.folder.path().join(kind)
     }
 
-    /// The line of known_hosts by which one of its keys is known.
+    /// Returns the line of known_hosts for one of its keys.
     pub fn known_line(&self, kind: &str) -> String {
         format!("[127.0.0.1]:{} {}\n", self.port, public(&self.host_key(kind)))
     }
 
-    /// Ends every session there is, as a crash would: without a word to its client.
+    /// Ends all sessions as a crash would: without notice to the clients.
     pub fn end_sessions(&self) {
         self.daemon.end_children();
     }

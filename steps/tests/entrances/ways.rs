@@ -1,4 +1,4 @@
-//! What ssh_config says of the way to a machine.
+//! What ssh_config says about the route to a machine.
 
 use super::*;
 use crate::lost::{asks, echo};
@@ -112,7 +112,7 @@ async fn conditions_and_included_files_are_honoured() {
         &format!("Include {}\nMatch host farm exec \"true\"\n  Port {}\n", home.path("more").display(), sshd.port),
     );
     home.append("more", "Host farm\n  HostName 127.0.0.1\nMatch host 127.0.0.1 exec \"false\"\n  Port 1\n");
-    // The first names the host, the second is of the name that it has then.
+    // The first names the host; the second applies to the name that it has then.
     home.append("config", &format!("Match host 127.0.0.1 exec \"true\"\n  Port {}\n", sshd.port));
     let shell = enter(&home.alias("farm")).await;
     assert_eq!(prints(&shell, "echo in").await, "in\n");

@@ -1,9 +1,9 @@
-//! A login shell that does not read what `sh` does.
+//! A login shell that does not understand what `sh` does.
 
 use std::process::Command;
 
-/// Makes an archive of Debian's package: what it takes to start, without completions and manuals. On this host, as the
-/// machine's own package manager takes minutes for it on an emulated CPU.
+/// Makes an archive of what Debian's package needs to start, without completions and manuals. This happens on this
+/// host, because the machine's own package manager takes minutes for it on an emulated CPU.
 const MAKE: &str = r#"
 TMPDIR=$1 mmdebstrap --quiet --variant=extract --include=fish "$2" "$1/debian.tar" "$3"
 mkdir "$1/root"
@@ -12,12 +12,12 @@ tar -xf "$1/debian.tar" -C "$1/root" --wildcards './usr/bin/fish' './usr/lib/*/l
 tar -cz -C "$1/root" .
 "#;
 
-/// What is run as root to make it the user's login shell, which reads the archive. At its first start it puts files into the
-/// home.
+/// Reads the archive as root, and makes fish the user's login shell. It is started once, because its first start puts
+/// files into the home.
 pub const INSTALL: &str = "tar -xz --no-same-owner --no-overwrite-dir -C / && ldconfig &&
     usermod --shell /usr/bin/fish guest && su - guest -c true";
 
-/// Puts up the archive.
+/// Makes the archive.
 pub fn archive(suite: &str, mirror: &str) -> Vec<u8> {
     let room = tempfile::tempdir().unwrap();
     let made = Command::new("sh").args(["-ec", MAKE, "-"]).arg(room.path()).args([suite, mirror]).output().unwrap();

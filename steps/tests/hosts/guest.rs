@@ -1,4 +1,4 @@
-//! A user on a virtual machine that stands for somebody else's, and a run of the suite there.
+//! A user on a virtual machine that acts as a remote machine, and runs of the suite there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -24,7 +24,7 @@ use crate::fish;
 use crate::inside::{self, Compiler};
 use crate::program;
 
-/// What the user of somebody else's machine has, before a test takes something away.
+/// Creates the user of the remote machine, with everything that a run needs, before a test takes something away.
 const USER: &str = r#"
 set -eu
 useradd --create-home --shell /bin/bash guest
@@ -36,9 +36,9 @@ loginctl enable-linger guest
 systemctl start "user@$(id -u guest).service"
 "#;
 
-/// All that there is on the machine: files but for logs and what its system writes by itself, what lies in memory for the
-/// user but for what each login's first word to the user's systemd makes there, the user's units, and what runs on of
-/// Podman.
+/// Lists everything on the machine: files, except logs and what its system writes by itself; what lies in memory for
+/// the user, except what each login's first contact with the user's systemd creates; the user's units; and the
+/// processes of Podman that are still running.
 const LISTING: &str = r#"
 find / -xdev \( -path /var/log -o -path /run -o -path /var/lib/systemd -o -path /var/lib/private -o -path /proc \) -prune \
     -o -not -type d -printf '%p %y %s %m %U %T@\n' -o -printf '%p %y %m %U\n'
@@ -52,16 +52,16 @@ pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /
 /// How long a whole run may take.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Somebody's machine, and how we get there.
+/// A remote machine, and how to reach it.
 pub struct Guest {
     machine: Machine,
     before: Vec<String>,
-    /// The home of who runs the suite: the key and the known host are in it.
+    /// The home folder of the user who runs the suite: it contains the key and the known host.
     home: TempDir,
     port: u16,
 }
 
-/// What the machines of this program are made with.
+/// Returns what the machines of this program are made with.
 fn context() -> &'static Context {
     static CONTEXT: OnceLock<Context> = OnceLock::new();
     CONTEXT.get_or_init(|| {
@@ -76,20 +76,21 @@ fn context() -> &'static Context {
     })
 }
 
-/// Machines by the name of their definition.
+/// Returns the provider of VMs of a definition.
 async fn machines(definition: &str) -> Vm {
     let definition = Definition::named(&context().settings.root, definition).unwrap();
     Box::pin(Vm::of(&definition, Arch::host().unwrap(), context())).await.unwrap()
 }
 
 impl Guest {
-    /// A machine like the device with a user who may do all that a run needs; then `change` is run there as root.
+    /// Provides a machine like the device with a user who may do all that a run needs; then runs `change` there as
+    /// root.
     pub async fn on(name: &str, change: &str) -> Guest {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
         Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name, change).await
     }
 
-    /// The same with twice the memory, which a compiler wants beside the workload.
+    /// Does the same with twice the memory, which a compiler needs beside the workload.
     pub async fn on_a_larger_one(name: &str) -> Guest {
         Guest::of(&machines("mega").await, name, "").await
     }
@@ -109,53 +110,53 @@ impl Guest {
         Guest { machine, before, home, port }
     }
 
-    /// From now on whoever runs the suite has a key that the machine does not know.
+    /// Gives the user who runs the suite another key, which the machine does not know.
     pub fn take_another_key(&self) {
         key_in(&self.home);
     }
 
-    /// From now on whoever runs the suite does not know the machine's key.
+    /// Makes the user who runs the suite forget the machine's key.
     pub fn forget_the_host(&self) {
         fs::remove_file(self.home.path().join(".ssh/known_hosts")).unwrap();
     }
 
-    /// Runs a script there as root.
+    /// Runs a script on the machine as root.
     pub async fn once(&self, script: &str) {
         as_root(&self.machine, script, &[]).await;
     }
 
-    /// Has the user's systemd end, which nothing keeps any more.
+    /// Ends the user's systemd, which nothing keeps running any more.
     pub async fn log_out(&self) {
         let wait = "loginctl terminate-user guest; while [ -e /run/user/$(id -u guest) ]; do sleep 0.2; done";
         self.once(wait).await;
     }
 
-    /// Runs the suite there, and asserts how it ended; gives all that it said.
+    /// Runs the suite there, asserts its exit status, and returns its output.
     pub async fn run(&self, arguments: &[&str], code: i32) -> String {
         self.run_as("guest", arguments, code).await
     }
 
-    /// The same as another user.
+    /// Does the same as another user.
     pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
         self.run_on(&self.target(user), arguments, code).await.0
     }
 
-    /// Runs the whole suite there; gives its verdicts.
+    /// Runs the whole suite there, and returns its verdicts.
     pub async fn verdicts_there(&self) -> Verdicts {
         self.run_on(&self.target("guest"), &[], 0).await.1
     }
 
-    /// Runs the whole suite on virtual machines of this host; gives its verdicts.
+    /// Runs the whole suite on virtual machines of this host, and returns its verdicts.
     pub async fn verdicts_here(&self) -> Verdicts {
         self.run_on("vm", &[], 0).await.1
     }
 
-    /// The machine, as whoever runs the suite names it.
+    /// Returns the machine as a target.
     fn target(&self, user: &str) -> String {
         format!("ssh://{user}@127.0.0.1:{}", self.port)
     }
 
-    /// A run of the suite, with a folder for its evidence.
+    /// Prepares a run of the suite, with a folder for its evidence.
     fn suite(&self, target: &str, arguments: &[&str]) -> (tokio::process::Command, TempDir) {
         let evidence = tempfile::tempdir_in(&self.home).unwrap();
         let mut command = self.command(program::e2e());
@@ -163,7 +164,7 @@ impl Guest {
         (command, evidence)
     }
 
-    /// Runs the suite on a target, and asserts how it ended; gives all that it said, and its verdicts.
+    /// Runs the suite on a target, asserts its exit status, and returns its output and its verdicts.
     async fn run_on(&self, target: &str, arguments: &[&str], code: i32) -> (String, Verdicts) {
         let (mut command, evidence) = self.suite(target, arguments);
         let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
@@ -172,42 +173,42 @@ impl Guest {
         (said, verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default()))
     }
 
-    /// Takes in fish as its user's login shell; from now on that is what there was before.
+    /// Installs fish as the user's login shell; the state with it is the one to compare with later.
     pub async fn take_in_fish(&mut self) {
         let archive = fish::archive(Distribution::Debian13.suite(), &mirror_address(&context().settings));
         self.take_in(archive, fish::INSTALL).await;
         self.before = listing(&self.machine).await;
     }
 
-    /// Takes the suite in, for its user to run it there; from now on that is what there was before.
+    /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
         self.take_in(inside::archive(program::e2e(), compiler, &context().settings.cache), &inside::unpack()).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
 
-    /// Has a script, as root, read an archive.
+    /// Runs a script as root that reads an archive.
     async fn take_in(&self, archive: Vec<u8>, script: &str) {
         said(&self.machine.shell, Command::new("sudo").args(["sh", "-c", script]).stdin(archive)).await;
     }
 
-    /// Runs the suite there as its user, by the machine's own Podman; gives all that it said.
+    /// Runs the suite there as the machine's user, with the machine's own Podman, and returns its output.
     pub async fn run_inside(&self, arguments: &str) -> String {
         self.type_there(&inside::line(arguments)).await
     }
 
-    /// The same where no systemd is to be seen, and only a control group was lent to the user; gives all that it said.
+    /// Does the same where systemd is hidden and only a control group is delegated to the user; returns the output.
     pub async fn run_inside_without_systemd(&self, arguments: &str) -> String {
         let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line(arguments)]);
         said(&self.machine.shell, command.stdin(inside::WITHOUT_SYSTEMD)).await
     }
 
-    /// The verdicts of the run inside.
+    /// Returns the verdicts of the run on the machine itself.
     pub async fn verdicts_inside(&self) -> Verdicts {
         verdicts(as_root(&self.machine, &inside::verdicts(), &[]).await.as_bytes())
     }
 
-    /// Runs a line as the machine's user; gives what it printed.
+    /// Runs a line as the machine's user, and returns what it printed.
     async fn type_there(&self, line: &str) -> String {
         let settings = Settings { home: Some(self.home.path().to_owned()), ..context().settings.clone() };
         let entrance = SshDestination::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
@@ -215,7 +216,7 @@ impl Guest {
         said(&shell, Command::script(line, &[])).await
     }
 
-    /// A program of ours, as its user starts it.
+    /// Prepares one of our programs, as its user starts it.
     fn command(&self, program: &Path) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(program);
         command.env("HOME", self.home.path()).env("ASSAY_CACHE", &context().settings.cache);
@@ -223,7 +224,7 @@ impl Guest {
         command
     }
 
-    /// Runs the suite there until it has said something, and kills it then.
+    /// Runs the suite there until it has printed a text, and then kills it.
     pub async fn kill_a_run(&self, arguments: &[&str], said: &str) {
         let (mut command, _evidence) = self.suite(&self.target("guest"), arguments);
         let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -240,7 +241,7 @@ impl Guest {
         run.kill().await.unwrap();
     }
 
-    /// Removes what runs that are over have left.
+    /// Runs `assay gc`, which removes what finished runs have left, and returns its output.
     pub async fn tidy_up(&self) -> String {
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_assay")));
         let output = tokio::time::timeout(LIMIT, command.arg("gc").output()).await.unwrap().unwrap();
@@ -249,7 +250,7 @@ impl Guest {
         said
     }
 
-    /// Asserts that there is on the machine what was there before, but for what lies at these places; it is over with it.
+    /// Asserts that the machine is as it was before, except below these places, and shuts it down.
     pub async fn unchanged(self, but: &[&str]) {
         let after = listing(&self.machine).await;
         let counts = |line: &&String| !but.iter().any(|place| line.starts_with(place));
@@ -260,7 +261,7 @@ impl Guest {
     }
 }
 
-/// Makes a key, and puts it where whoever has this home folder keeps it; gives its public part.
+/// Makes a key, stores it in this home folder, and returns its public part.
 fn key_in(home: &TempDir) -> String {
     let (key, text) = new_key("guest").unwrap();
     let path = home.path().join(".ssh/id_ed25519");
@@ -269,7 +270,7 @@ fn key_in(home: &TempDir) -> String {
     key.public_key().to_openssh().unwrap()
 }
 
-/// What each claim came to, but for those that were not run.
+/// The verdict of each claim, except those that were not run.
 pub type Verdicts = BTreeMap<String, String>;
 
 fn verdicts(written: &[u8]) -> Verdicts {
@@ -281,7 +282,7 @@ fn verdicts(written: &[u8]) -> Verdicts {
     judged.collect()
 }
 
-/// What a command printed that ended as it should.
+/// Runs a command, asserts that it succeeded, and returns what it printed.
 async fn said(shell: &Shell, command: Command) -> String {
     let output = shell.run(&command.time_limit(LIMIT)).await.unwrap();
     let said = output.text();

@@ -1,4 +1,4 @@
-//! The suite, run on the machine itself, by its own Podman.
+//! Runs the suite on the machine itself, with its own Podman.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,19 +8,19 @@ use std::process::Command;
 use assay::base::platform::Arch;
 use assay::workloads::baseline::{self, Program};
 
-/// Where it all lies on the machine.
+/// The folder on the machine that contains everything.
 const PLACE: &str = "/opt/assay";
 
 /// What builds the guests there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compiler {
-    /// Something that stands for it: what it is asked for was built before. Of a machine with the device's memory.
-    FakeAws,
-    /// This project's own. It takes half a gigabyte on the disk.
+    /// A fake: the modules that it hands out were built before. For a machine with the device's memory.
+    Fake,
+    /// This project's own compiler. It takes half a gigabyte on the disk.
     Real,
 }
 
-/// What of the toolchain builds guests, and nothing else.
+/// Copies the parts of the toolchain that build guests, and nothing else.
 const TOOLCHAIN: &str = r#"
 cd "$(env -u RUSTUP_TOOLCHAIN rustc --print sysroot)"
 host=$(env -u RUSTUP_TOOLCHAIN rustc -vV | sed -n 's/^host: //p')
@@ -28,7 +28,7 @@ find bin/cargo bin/rustc lib/*.so* lib/rustlib/wasm32-wasip1 "lib/rustlib/$host/
     tar -cf - -T - | tar -xf - -C "$1"
 "#;
 
-/// Stands for cargo and rustc.
+/// Replaces cargo and rustc.
 const COMPILER: &str = r#"#!/bin/sh
 [ "$1" = build ] || { echo "rustc, elsewhere" && exit; }
 while [ $# -gt 0 ]; do
@@ -41,7 +41,7 @@ done
 mkdir -p "$folder" && cp "/opt/assay/modules/$name.wasm" "$folder"
 "#;
 
-/// Puts up the archive of all that the suite takes: the program, the project's files, what compiles the guests, the image
+/// Makes the archive of all that the suite needs: the program, the project's files, what compiles the guests, the image
 /// of the registry, and the images of conventional containers that an earlier run has left in the cache.
 pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
     let stage = tempfile::tempdir().unwrap();
@@ -55,7 +55,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
         run(Command::new("cp").arg("-r").arg(project.join(part)).arg(at("root")));
     }
     match compiler {
-        Compiler::FakeAws => stand_in(project, stage.path()),
+        Compiler::Fake => stand_in(project, stage.path()),
         Compiler::Real => {
             run(Command::new("sh").args(["-ec", TOOLCHAIN, "-"]).arg(at("toolchain")).current_dir(project))
         }
@@ -75,7 +75,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
     tar.stdout
 }
 
-/// Every guest's module, and what hands it out.
+/// Builds every guest's module, and writes the fake compiler that hands them out.
 fn stand_in(project: &Path, stage: &Path) {
     let target = stage.join("target");
     let mut cargo = Command::new(env!("CARGO"));
@@ -99,18 +99,18 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// What is run as root to take the archive in, which it reads.
+/// Returns the script that reads the archive and unpacks it, as root.
 pub fn unpack() -> String {
     format!("mkdir {PLACE} && tar -C {PLACE} -xz && chown -R guest:guest {PLACE}")
 }
 
-/// What its user types first, so that it has a Podman in use and the image of the registry.
+/// Returns the user's first command: it puts Podman to use and loads the image of the registry.
 pub fn load() -> String {
     format!("podman load --quiet --input {PLACE}/registry.tar")
 }
 
-/// Runs a line as the machine's user, in a namespace that shows no systemd and none of its user's folders below `/run`, and in
-/// a control group of the user's.
+/// Runs a line as the machine's user, in a namespace that hides systemd and the user's folders below `/run`, and in a
+/// control group of the user's.
 pub const WITHOUT_SYSTEMD: &str = r#"
 lent=/sys/fs/cgroup/lent
 mkdir $lent $lent/own
@@ -123,7 +123,7 @@ exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/systemd; mount -t tmpfs tm
     exec setpriv --reuid guest --regid guest --init-groups env -i HOME=/home/guest USER=guest PATH="$PATH" sh -c "$1"' - "$1"
 "#;
 
-/// What its user types to run it.
+/// Returns the command with which the user runs the suite.
 pub fn line(arguments: &str) -> String {
     format!(
         "cd {PLACE} && PATH={PLACE}/toolchain/bin:$PATH CARGO_HOME={PLACE}/cargo ASSAY_ROOT={PLACE}/root \
@@ -131,7 +131,7 @@ pub fn line(arguments: &str) -> String {
     )
 }
 
-/// What prints the verdicts of the run that was last.
+/// Returns the command that prints the verdicts of the last run.
 pub fn verdicts() -> String {
     format!("cat {PLACE}/evidence/verdicts.json")
 }

@@ -1,4 +1,4 @@
-//! As much of HTTP as asking a registry on this host takes: one request, one connection.
+//! Sends single HTTP requests to a registry on this host, each over its own connection.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long an answer may take.
+/// The time limit of an answer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// An answer.
+/// A response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     /// Its status code.
     pub(super) status: u16,
     head: String,
-    /// What it holds, chunk marks and all where there are any.
+    /// The body, including any chunk marks.
     pub(super) body: String,
 }
 
 impl Answer {
-    /// The value of a header.
+    /// Returns the value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let headers = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         headers.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())

@@ -1,5 +1,5 @@
-//! A registry of the run's own on this host: one storage, two doors. The closed door wants a login and takes pushes,
-//! the open one lets anyone pull and nobody push, as the public registry of the annex does.
+//! Starts the run's own registry on this host: one storage, two ports. The closed port needs a login and takes pushes;
+//! the open one lets anyone pull but takes no pushes, like the annex's public registry.
 
 use std::fs;
 use std::net::TcpListener;
@@ -22,10 +22,10 @@ use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
 use crate::workloads::{BuildDir, PULL_LIMIT};
 
-/// The Debian release whose package the registry is taken from.
+/// The Debian release of the registry's package.
 const SUITE: &str = "trixie";
 
-/// What a registry made from that package is called in the user's storage, where it is kept for later runs.
+/// The name in the user's storage of a registry image made from that package, which is kept for later runs.
 pub const MADE: &str = "localhost/assay/registry:trixie";
 
 const MAKE: &str = include_str!("../../../fixtures/registry/image.sh");
@@ -33,39 +33,40 @@ const RUNC: &str = include_str!("../../../fixtures/registry/runc.conf");
 const OPEN: &str = include_str!("../../../fixtures/registry/open.yml");
 const CLOSED: &str = include_str!("../../../fixtures/registry/closed.yml");
 
-/// The user who may push.
+/// The user that may push.
 const USER: &str = "assay";
 
-/// How long it may take to start: the CPU may be an emulated one that compiles meanwhile.
+/// The time limit of a start: an emulated CPU may be compiling at the same time.
 const START: Duration = Duration::from_secs(240);
 
-/// How often another port is tried where one turned out to be taken.
+/// How many ports are tried if one turns out to be in use.
 const ATTEMPTS: usize = 5;
 
-/// Where a run's Podman service listens.
+/// Returns the path of the socket of a run's Podman service.
 pub fn socket(run: &str) -> PathBuf {
     BuildDir::folder(run).join("podman.sock")
 }
 
-/// Tells testcontainers which Podman to talk to. It reads nothing but this process's environment.
+/// Tells testcontainers which Podman to use, by its only means, this process's environment.
 ///
 /// # Errors
-/// Where the process already has other threads, which might read the environment meanwhile: call it first in `main`.
+/// Returns an error if the process already has other threads, which might read the environment meanwhile: call this
+/// first in `main`.
 pub fn point_testcontainers_at(socket: &Path) -> anyhow::Result<()> {
     let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?.count();
     ensure!(threads == 1, "testcontainers is pointed at podman too late: {threads} threads already run");
     #[expect(unsafe_code, reason = "testcontainers takes its host from nowhere else")]
-    // SAFETY: nobody reads the environment meanwhile, as this is the only thread.
+    // SAFETY: this is the only thread, so nothing else reads the environment meanwhile.
     unsafe {
         std::env::set_var("DOCKER_HOST", format!("unix://{}", socket.display()));
     }
     Ok(())
 }
 
-/// The image of a registry: the one given, else the one made from Debian's package, now or by an earlier run.
+/// Returns a registry's image: the given one, or one made from Debian's package, now or by an earlier run.
 ///
 /// # Errors
-/// Where it can neither be pulled nor made.
+/// Returns an error if it can neither be pulled nor made.
 pub async fn image(
     build_dir: &BuildDir,
     given: Option<&str>,
@@ -93,25 +94,26 @@ pub async fn image(
     Ok(name.to_owned())
 }
 
-/// The registry while it runs.
+/// A running registry.
 #[derive(Debug)]
 pub struct Local {
-    /// Host and port of the door that lets anyone pull.
+    /// Host and port that let anyone pull.
     pub open: String,
-    /// Host and port of the door that takes pushes from who is logged in.
+    /// Host and port that take pushes with a login.
     pub closed: String,
-    /// A login at the closed door.
+    /// A login at the closed port.
     pub login: Login,
-    // Held for as long as it runs: dropping them ends them.
+    // Dropping these ends them.
     _containers: [ContainerAsync<GenericImage>; 2],
     _service: Child,
 }
 
 impl Local {
-    /// Starts it, to take pushes by this password; [`point_testcontainers_at`] its [`socket`] must have been called.
+    /// Starts a registry that takes pushes with this password. [`point_testcontainers_at`] must have been called with
+    /// its [`socket`].
     ///
     /// # Errors
-    /// Where this host cannot run containers or the registry does not answer.
+    /// Returns an error if this host cannot run containers or the registry does not answer.
     pub async fn start(
         build_dir: &BuildDir,
         image: &str,
@@ -133,10 +135,10 @@ impl Local {
         Ok(Local { open, closed, login, _containers: [first, second], _service: service })
     }
 
-    /// Puts a text where a manifest should be, as somebody who is logged in.
+    /// Puts a text in place of a manifest, with a login.
     ///
     /// # Errors
-    /// [`Refusal::Other`] with the registry's answer where it does not take it, as it should not.
+    /// Returns [`Refusal::Other`] with the registry's answer if it rejects the text, as expected.
     pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
         let headers = [
             format!("Authorization: Basic {}", basic(&self.login, &self.closed)?),
@@ -151,23 +153,24 @@ impl Local {
     }
 }
 
-/// A password that nobody else has.
+/// Makes a random password.
 ///
 /// # Errors
-/// The host gives no random numbers.
+/// Returns an error if the host gives no random numbers.
 pub fn password() -> anyhow::Result<String> {
     Ok(hex(&procfs::random::<16>()?))
 }
 
-/// The name of the container by which a run tries how this host runs containers.
+/// Returns the name of the container with which [`runtime`] tries to run containers.
 pub fn trial(run: &str) -> String {
     format!("assay-{run}-trial")
 }
 
-/// Finds out by trying how this host runs containers: as it is set up, or with runc; gives the configuration it takes.
+/// Tries how this host can run containers: with its own configuration, or with runc. Returns the configuration to use,
+/// if it is not the host's own.
 ///
 /// # Errors
-/// It runs none either way.
+/// Returns an error if neither works.
 pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
     let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&build_dir.run)]).args([
         "--network",
@@ -194,7 +197,7 @@ pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow
     }
 }
 
-/// Starts Podman's service; it goes when the thread that starts it goes, so this must not run on a passing one.
+/// Starts Podman's service. It ends with the thread that starts it, so that thread must outlive the registry.
 async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Result<Child> {
     let socket = socket(&build_dir.run);
     let log = build_dir.folder.join("podman.log");
@@ -224,7 +227,7 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
     Ok(child)
 }
 
-/// Opens one door of the registry on a free port of 127.0.0.1.
+/// Starts the registry on a free port of 127.0.0.1, open or closed.
 async fn door(
     build_dir: &BuildDir,
     image: &str,
@@ -249,7 +252,7 @@ async fn door(
             .with_mount(Mount::bind_mount(folder.to_string_lossy(), "/etc/assay"))
             .with_security_opt("label=disable")
             .with_startup_timeout(START)
-            // The host's network: 127.0.0.1 is then the host's own, and neither netavark nor a firewall is needed.
+            // On the host's network 127.0.0.1 is the host's own, and neither netavark nor a firewall is needed.
             .with_host_config_modifier(|host| {
                 host.network_mode = Some("host".to_owned());
                 host.publish_all_ports = None;
@@ -267,7 +270,8 @@ async fn door(
     bail!("the registry's {name} door found no free port: {last}")
 }
 
-/// Waits until a door answers as it should; gives what its container said if that ended because its port was taken.
+/// Waits until the registry answers as expected. Returns its container's error if that ended because the port was in
+/// use.
 async fn answers(
     build_dir: &BuildDir,
     host: &str,
@@ -295,7 +299,7 @@ async fn answers(
     .await
 }
 
-/// An image's name and tag as testcontainers wants them: apart.
+/// Splits an image's name and tag, as testcontainers needs them.
 fn split(image: &str) -> (&str, &str) {
     match image.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),

@@ -1,4 +1,4 @@
-//! Getting through to a host, straight or through another one; and what it means when nobody is there.
+//! Opens the connection to a host, directly or through a jump host, and explains failures.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use tokio::net::{TcpStream, lookup_host};
 use super::config::Resolved;
 use super::peer::Peer;
 
-/// How long a TCP connection may take where ssh_config has no ConnectTimeout.
+/// The time limit of a TCP connection if ssh_config has no ConnectTimeout.
 const ARRIVAL: Duration = Duration::from_secs(10);
-/// How long the handshake may take after it: the CPU there may be emulated.
+/// The time limit of the handshake after that: the machine's CPU may be emulated.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
-/// What a server is spoken to through.
+/// The byte stream that carries an SSH connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
@@ -25,10 +25,10 @@ pub(super) fn handshake_limit(host: &Resolved) -> Duration {
     host.connect_timeout.unwrap_or(HANDSHAKE)
 }
 
-/// Connects to a host, through another one if it lies behind one.
+/// Connects to a host, directly or through `via`.
 ///
 /// # Errors
-/// What was seen, and what to do.
+/// Returns what was observed, and what to do.
 pub(super) async fn reach(host: &Resolved, via: Option<&Handle<Peer>>) -> Result<Box<dyn Stream>, String> {
     let limit = host.connect_timeout.unwrap_or(ARRIVAL);
     let silent = |_| {
@@ -72,7 +72,7 @@ async fn straight(addresses: &[SocketAddr], port: u16) -> Result<TcpStream, Stri
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
-                // Without it, every command waits for the one before to be acknowledged.
+                // Otherwise every command waits until the previous one is acknowledged.
                 socket.set_nodelay(true).map_err(|error| error.to_string())?;
                 return Ok(socket);
             }
@@ -94,7 +94,7 @@ fn absent(error: &io::Error, port: u16) -> String {
     }
 }
 
-/// What it means when a handshake comes to nothing.
+/// Explains a failed handshake.
 pub(super) fn no_handshake(error: &russh::Error) -> String {
     match error {
         russh::Error::Version => "what answers there is no SSH server: is it the right port?".to_owned(),

@@ -1,5 +1,5 @@
-//! What the user's ssh_config says of a host. OpenSSH itself is asked (`ssh -G`): nobody else knows Match, Include and
-//! the order of it all. Without any ssh_config, its usual answers are assumed.
+//! Reads the user's ssh_config for a host by running OpenSSH (`ssh -G`), because only OpenSSH evaluates Match, Include
+//! and their order correctly. Without any ssh_config, OpenSSH's defaults are assumed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use crate::exec::command::Command;
 use crate::exec::shell::ShellError;
 use crate::exec::shell::local::Local;
 
-/// A `Match exec` may take its time, but not for ever.
+/// The time limit of `ssh -G`, which may run a `Match exec`.
 const LIMIT: Duration = Duration::from_secs(10);
-/// What OpenSSH looks for where no IdentityFile is named, as far as it can be used without a token.
+/// The default key files of OpenSSH that need no hardware token.
 const USUAL_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
-/// What changes where we land, from where, or whom we trust, and is not done here; with the values that ask for nothing.
+/// Unsupported options that change the destination, the source or the trusted keys; their harmless values; the remedy.
 const REFUSED: [(&str, &[&str], &str); 5] = [
     ("proxycommand", &["none"], "use ProxyJump"),
     ("bindaddress", &[], "take it out for this host"),
@@ -22,7 +22,7 @@ const REFUSED: [(&str, &[&str], &str); 5] = [
     ("pubkeyauthentication", &["true", "yes", "unbound", "host-bound"], "keys are the only way to log in from here"),
 ];
 
-/// A host as somebody types it.
+/// A host as the user writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     pub user: Option<String>,
@@ -30,31 +30,31 @@ pub(super) struct Asked {
     pub port: Option<u16>,
 }
 
-/// A host as ssh_config has it.
+/// A host with the settings of ssh_config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Resolved {
     pub user: String,
     pub host: String,
     pub port: u16,
-    /// Private keys, in order; they need not be there.
+    /// Private key files, in order; they may not exist.
     pub identities: Vec<PathBuf>,
-    /// Whether the agent's other keys are left alone.
+    /// Whether to ignore the agent's other keys.
     pub identities_only: bool,
     pub agent: Option<PathBuf>,
-    /// The hosts on the way, first to last.
+    /// The jump hosts, first to last.
     pub jumps: Vec<Asked>,
-    /// Files of host keys: the user's, then the system's.
+    /// The known_hosts files: the user's, then the system's.
     pub known_hosts: Vec<PathBuf>,
-    /// Under which name its key is known instead.
+    /// The name to look up in known_hosts instead of the host's own.
     pub key_alias: Option<String>,
     pub connect_timeout: Option<Duration>,
-    /// Whether only IPv4 (`false`: only IPv6) will do.
+    /// `true`: use only IPv4; `false`: only IPv6.
     pub ipv4: Option<bool>,
-    /// Certificates of the user that are named there, and not used here.
+    /// Certificate files of the user, which are not used.
     pub certificates: Vec<String>,
 }
 
-/// Whose surroundings these are.
+/// The user's home folder and agent.
 #[derive(Clone, Debug)]
 pub(super) struct Whose<'a> {
     pub home: &'a Path,
@@ -62,7 +62,7 @@ pub(super) struct Whose<'a> {
 }
 
 impl Asked {
-    /// `[user@]host[:port]`, as in ProxyJump, with or without `ssh://`.
+    /// Parses `[user@]host[:port]`, as in ProxyJump, with or without `ssh://`.
     fn parse(text: &str) -> Option<Asked> {
         let text = text.strip_prefix("ssh://").unwrap_or(text);
         let (user, rest) = match text.rsplit_once('@') {
@@ -82,10 +82,10 @@ impl Asked {
     }
 }
 
-/// Asks OpenSSH about a host.
+/// Asks OpenSSH for a host's configuration.
 ///
 /// # Errors
-/// The configuration is broken, asks for what cannot be done here, or is there without the program that reads it.
+/// Returns an error if the configuration is invalid or unsupported, or if it exists but `ssh` is not installed.
 pub(super) async fn resolve(asked: &Asked, whose: &Whose<'_>) -> Result<Resolved, EnterError> {
     ask("ssh", asked, whose).await
 }
@@ -121,8 +121,8 @@ async fn ask(openssh: &str, asked: &Asked, whose: &Whose<'_>) -> Result<Resolved
     }
 }
 
-/// The user's configuration, then the system's, then what is usual for this user. Said in a file of ours, because `ssh`
-/// goes by the password database and not by `HOME`.
+/// Returns a config that includes the user's, then the system's, then sets this user's defaults. It is needed because
+/// `ssh` takes the home folder from the password database and not from `HOME`.
 fn framed(home: &Path) -> String {
     let ssh = home.join(".ssh");
     let at = |name: &str| format!("\"{}\"", ssh.join(name).display());
@@ -134,7 +134,7 @@ fn framed(home: &Path) -> String {
     )
 }
 
-/// Reads what `ssh -G` prints; an empty text is a host of which nothing is said.
+/// Parses the output of `ssh -G`; an empty text gives OpenSSH's defaults.
 fn parse(text: &str, asked: &Asked, whose: &Whose<'_>) -> Result<Resolved, EnterError> {
     let failed = |detail: String| EnterError::Config { host: asked.host.clone(), detail };
     let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(' ')).collect();
@@ -184,7 +184,7 @@ fn parse(text: &str, asked: &Asked, whose: &Whose<'_>) -> Result<Resolved, Enter
     Ok(resolved)
 }
 
-/// A list of absolute paths: `ssh -G` does not say where one with a blank in it ends.
+/// Splits a list of absolute paths. `ssh -G` does not quote them, so a path may contain a space.
 fn paths(list: &str) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for part in list.split(' ') {
@@ -196,7 +196,7 @@ fn paths(list: &str) -> Vec<String> {
     paths
 }
 
-/// A path with OpenSSH's tokens.
+/// Expands OpenSSH's `%` tokens in a path.
 fn expand(path: &str, alias: &str, host: &Resolved, home: &Path) -> Result<PathBuf, String> {
     let mut text = String::new();
     let mut rest = path.chars();

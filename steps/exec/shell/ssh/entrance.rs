@@ -1,4 +1,4 @@
-//! Entering a machine that somebody else runs: what is needed to try, and what can be wrong.
+//! Logging in to a remote machine: the parameters, and everything that can go wrong.
 
 use std::path::PathBuf;
 
@@ -7,98 +7,98 @@ use russh::keys::ssh_key::Fingerprint;
 use super::config::Asked;
 use crate::base::settings::Settings;
 
-/// A machine that somebody else runs: as whom, where, and how its host key is known.
+/// A remote machine: its user, its address, and how its host key is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshDestination {
-    /// The user there; goes before what ssh_config says.
+    /// The user there, which overrides ssh_config's.
     pub user: String,
     /// The host's name, address, or alias in ssh_config.
     pub host: String,
-    /// The port; without one, ssh_config's, else 22.
+    /// The port; if `None`, ssh_config's, else 22.
     pub port: Option<u16>,
     /// The fingerprint of the host key to accept, `SHA256:…`, whatever known_hosts says.
     pub host_key: Option<String>,
-    /// The home folder with the `.ssh` that is gone by.
+    /// The home folder whose `.ssh` is used.
     pub home: PathBuf,
     /// The socket of the user's SSH agent.
     pub agent: Option<PathBuf>,
 }
 
-/// Why a machine could not be entered. Each says what to do.
+/// Why logging in to a machine failed. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
-    /// What was given as its host key is no fingerprint.
+    /// The given host key is not a fingerprint.
     #[error(
         "--host-key {given} is no fingerprint: give SHA256: and 43 characters, as `ssh-keygen -lf \
          /etc/ssh/ssh_host_ed25519_key.pub` prints them on the machine, for example \
          --host-key SHA256:uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU"
     )]
     HostKeyOption {
-        /// What was given.
+        /// The given text.
         given: String,
     },
-    /// ssh_config cannot be read, or asks for what is not done here.
+    /// ssh_config cannot be read, or uses unsupported options.
     #[error("{host}: {detail}")]
     Config {
-        /// The host as it was asked for.
+        /// The host as the user wrote it.
         host: String,
         /// What is wrong, and what to do.
         detail: String,
     },
-    /// Nobody answers there, or not as an SSH server does.
+    /// There is no answer, or not from an SSH server.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
     NoConnection {
-        /// Which machine was meant.
+        /// The machine to log in to.
         machine: String,
-        /// The address that was tried: the machine's, or that of a host on the way.
+        /// The address that was tried: the machine's, or that of a jump host.
         address: String,
-        /// What was seen, and what to do.
+        /// What was observed, and what to do.
         detail: String,
     },
-    /// Nothing vouches for its host key.
+    /// Its host key is unknown.
     #[error(
         "{machine}: {address} shows the key {shown}, which nothing here vouches for: nothing was sent to it. \
          Compare it with what `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine, then accept it {ways}"
     )]
     UnknownHostKey {
-        /// Which machine was meant.
+        /// The machine to log in to.
         machine: String,
-        /// Where the key was shown.
+        /// The address that presented the key.
         address: String,
-        /// The kind of key and its fingerprint: `ssh-ed25519 SHA256:…`.
+        /// The key's type and fingerprint: `ssh-ed25519 SHA256:…`.
         shown: String,
         /// How to accept it.
         ways: String,
     },
-    /// It is not the key that is known, or that was named.
+    /// Its host key differs from the known or given one.
     #[error(
         "{machine}: {address} shows {shown}, but {expected}: it may not be that machine, and nothing was sent to it; {remedy}"
     )]
     OtherHostKey {
-        /// Which machine was meant.
+        /// The machine to log in to.
         machine: String,
-        /// Where the key was shown.
+        /// The address that presented the keys.
         address: String,
-        /// The kinds and fingerprints of the keys that were shown.
+        /// The types and fingerprints of the presented keys.
         shown: String,
-        /// Which key was expected, and what says so: a file and its line, or an option.
+        /// The expected key, and where it comes from: a line of a file, or an option.
         expected: String,
         /// What to do if the key was changed on purpose.
         remedy: String,
     },
-    /// It lets nobody in with the keys that were tried.
+    /// It rejects all keys that were tried.
     #[error("{machine}: {address} does not let user {user} in: {detail}")]
     Refused {
-        /// Which machine was meant.
+        /// The machine to log in to.
         machine: String,
-        /// Who refuses: the machine, or a host on the way.
+        /// The address that rejects the keys: the machine's, or that of a jump host.
         address: String,
         /// The user.
         user: String,
         /// What was tried, and what to do.
         detail: String,
     },
-    /// It lets the user in, but runs no commands.
+    /// It accepts the login but runs no commands.
     #[error(
         "{machine}: no command runs there for user {user}: instead it printed {said}; give the user a login shell \
          (`chsh`), or its key no forced command"
@@ -114,10 +114,10 @@ pub enum EnterError {
 }
 
 impl SshDestination {
-    /// A machine as this user's surroundings know it.
+    /// Creates a destination that uses the home folder and agent of the settings.
     ///
     /// # Errors
-    /// There is no home folder.
+    /// Returns an error if there is no home folder.
     pub fn new(
         user: &str,
         host: &str,
@@ -133,7 +133,7 @@ impl SshDestination {
         Ok(SshDestination { user, host, port, host_key, home, agent: settings.agent.clone() })
     }
 
-    /// The machine's name, for messages: `user@host`, with the port if one was given.
+    /// Returns the machine's name for messages: `user@host`, with the port if one was given.
     pub(super) fn machine(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match self.port {
@@ -146,7 +146,7 @@ impl SshDestination {
         Asked { user: Some(self.user.clone()), host: self.host.clone(), port: self.port }
     }
 
-    /// The fingerprint that was given.
+    /// Parses the given fingerprint, if there is one.
     pub(super) fn fingerprint(&self) -> Result<Option<Fingerprint>, EnterError> {
         let Some(given) = &self.host_key else { return Ok(None) };
         match given.parse::<Fingerprint>() {

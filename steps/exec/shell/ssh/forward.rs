@@ -1,4 +1,4 @@
-//! Ports of somebody else's machine that lead back to this host, and the connection that carries them when it is made anew.
+//! Forwards ports of a remote machine to this host, and reconnects with the same ports when the connection is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use super::{Foreign, Ssh, Wire};
 use crate::exec::shell::ShellError;
 
-/// The loopback address there.
+/// The loopback address of the remote machine.
 const LOOPBACK: &str = "127.0.0.1";
-/// The sshd of a lost connection holds its port until it has noticed, too.
+/// How often to ask for the old port: the sshd of a lost connection holds it until it notices the loss.
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Ssh {
-    /// Has a port of the machine's own loopback carry connections to `local` (`127.0.0.1:PORT`) on this host, and gives
-    /// that port. It is set up anew, as the same port, when the connection was lost and is made again.
+    /// Forwards a port of the machine's loopback to `local` (`127.0.0.1:PORT`) on this host and returns that port.
+    /// After a reconnect, the same port is forwarded again.
     ///
     /// # Errors
-    /// The machine's sshd forwards nothing, or the connection is lost.
+    /// Returns an error if the machine's sshd does not forward ports, or the connection is lost.
     pub async fn forward_back(&self, local: &str) -> Result<u16, ShellError> {
         let Some(foreign) = &self.foreign else {
             return Err(self.no_forward(local, "it is a machine of our own, which has other ways here".to_owned()));
@@ -38,10 +38,10 @@ impl Ssh {
         ShellError::NoForward { machine: self.machine.clone(), local: local.to_owned(), detail }
     }
 
-    /// The connection that follows a lost one: whoever finds it lost first makes it, with all its ports.
+    /// Returns the connection that replaces a lost one. The first caller to notice the loss reconnects with all ports.
     ///
     /// # Errors
-    /// The machine cannot be entered again, shows another host key, or gives a port no more.
+    /// Returns an error if the machine cannot be reached again, shows another host key, or refuses a port.
     pub(super) async fn again(&self, foreign: &Foreign, lost: &Arc<Wire>) -> Result<Arc<Wire>, ShellError> {
         let mut current = self.wire.lock().await;
         if !Arc::ptr_eq(&current, lost) {

@@ -1,4 +1,4 @@
-//! With which keys to log in: the agent's, then those in files; and what there is to say if none will do.
+//! Logs in with the agent's keys, then with those in files, and explains what to do if the server accepts none.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tokio::net::UnixStream;
 use super::config::Resolved;
 use super::peer::{Peer, Seen, described};
 
-/// A server hangs up at so many refusals, unless its MaxAuthTries says otherwise.
+/// A server disconnects after this many rejected keys, unless its MaxAuthTries says otherwise.
 const TRIES: usize = 6;
-/// Kinds of keys that OpenSSH looks for, and nobody needs to be told of.
+/// Key types that OpenSSH looks for, but that are too rare to mention.
 const RARE: [&str; 4] = ["_sk", "_xmss", "_dsa", "_mldsa44-ed25519"];
-/// An agent on this host answers at once, unless it hangs.
+/// The time limit of the agent, which answers at once unless it hangs.
 const AGENT: Duration = Duration::from_secs(10);
 
-/// Where the private part of a key is.
+/// Where the private key is.
 enum Held {
     Agent(Box<AgentIdentity>),
     File(Arc<PrivateKey>),
@@ -32,16 +32,16 @@ struct Candidate {
     name: String,
 }
 
-/// The keys to try, in order, and what is to be known of those that cannot be tried.
+/// The keys to try, in order, and notes about those that cannot be tried.
 pub(super) struct Ring {
     candidates: Vec<Candidate>,
     agent: Option<AgentClient<UnixStream>>,
     notes: Vec<String>,
-    /// A public key that could be installed, if there is one in a file.
+    /// A file with a public key that could be installed on the machine.
     file: Option<PathBuf>,
 }
 
-/// A file that a key may be in.
+/// A file that may contain a key.
 struct KeyFile<'a> {
     path: &'a Path,
     public: Option<PublicKey>,
@@ -61,7 +61,7 @@ impl KeyFile<'_> {
     }
 }
 
-/// The private key in a text, or why it cannot be used.
+/// Parses a private key, or explains why it cannot be used.
 fn read_private(path: &Path, text: &str) -> Result<PrivateKey, String> {
     let path = path.display();
     match russh::keys::decode_secret_key(text, None) {
@@ -87,7 +87,7 @@ fn with_pub(path: &Path) -> PathBuf {
 }
 
 impl Ring {
-    /// Gathers the keys that ssh_config and the agent have for a host.
+    /// Collects a host's keys from ssh_config and the agent.
     pub(super) async fn gather(host: &Resolved, handle: &Handle<Peer>) -> Ring {
         let mut ring = Ring { candidates: Vec::new(), agent: None, notes: Vec::new(), file: None };
         let files: Vec<KeyFile> = host.identities.iter().map(|path| KeyFile::read(path)).collect();
@@ -139,7 +139,7 @@ impl Ring {
         let ask = async {
             let mut agent = AgentClient::connect_uds(socket).await?;
             if let Some(binding) = handle.agent_session_binding() {
-                // An agent that knows nothing of this holds no keys that need it.
+                // Ignore the error: an agent that does not support binding has no keys that need it.
                 let _ = agent.bind_session(binding, false).await;
             }
             let identities = agent.request_identities().await?;
@@ -161,10 +161,10 @@ impl Ring {
         }
     }
 
-    /// Tries the keys, one by one.
+    /// Tries the keys one by one.
     ///
     /// # Errors
-    /// None will do: what was tried, and what to do.
+    /// If the server accepts none, returns what was tried and what to do.
     pub(super) async fn log_in(
         mut self,
         handle: &mut Handle<Peer>,
@@ -270,7 +270,7 @@ impl Ring {
     }
 }
 
-/// With which hash an RSA key signs: SHA-1 will not do any more.
+/// Chooses the hash for signing with an RSA key. SHA-1 is no longer accepted.
 async fn hash(handle: &Handle<Peer>, algorithm: &Algorithm) -> Option<HashAlg> {
     if !matches!(algorithm, Algorithm::Rsa { .. }) {
         return None;

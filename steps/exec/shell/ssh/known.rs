@@ -1,4 +1,4 @@
-//! The host keys that a user knows: the files that OpenSSH keeps, read as it reads them.
+//! Reads the user's known_hosts files as OpenSSH does.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,38 +8,38 @@ use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
 use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
-/// Where a line is: the file, and its number from 1.
+/// The location of a line: the file, and the line's number from 1.
 pub(super) type Place = (PathBuf, usize);
 
-/// What the files say of one host.
+/// What the known_hosts files say about one host.
 #[derive(Debug, Default)]
 pub(super) struct KnownKeys {
     keys: Vec<(Place, PublicKey)>,
     revoked: Vec<(Place, PublicKey)>,
-    /// Those of the same host at any port: good enough to accept a key, not to say that it is another.
+    /// Keys of the same host without its port: enough to accept a key, not to call another key changed.
     anywhere: Vec<PublicKey>,
-    /// Where a certificate authority is trusted with its name.
+    /// The line that trusts a certificate authority for this host.
     pub authority: Option<Place>,
 }
 
-/// What is to be thought of a key that a host shows.
+/// The result of looking up a presented host key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// It is the host's own.
+    /// The key belongs to the host.
     Known,
-    /// Nothing is known of the host.
+    /// The files have no key for the host.
     Unknown,
-    /// The host has another one, here.
+    /// This line has another key for the host.
     Changed(Place),
-    /// It is not to be trusted any more, says this line.
+    /// This line revokes the key.
     Revoked(Place),
 }
 
 impl KnownKeys {
-    /// Reads what the files say of a host, by the name that its key goes by. A file that is not there says nothing.
+    /// Reads the entries for a host, or for its HostKeyAlias. Missing files are ignored.
     ///
     /// # Errors
-    /// A file that is there cannot be read.
+    /// Returns an error if an existing file cannot be read.
     pub(super) fn read(files: &[PathBuf], host: &str, port: u16, alias: Option<&str>) -> Result<KnownKeys, String> {
         let mut known = KnownKeys::default();
         for file in files {
@@ -59,7 +59,7 @@ impl KnownKeys {
         };
         for (index, line) in text.lines().enumerate() {
             let words: Vec<&str> = line.split_whitespace().collect();
-            // OpenSSH, too, leaves out what it cannot read.
+            // Like OpenSSH, skip lines that cannot be parsed.
             let Ok(entry) = words.join(" ").parse::<Entry>() else { continue };
             let (place, key) = ((file.to_owned(), index + 1), entry.public_key().clone());
             match (entry.marker(), names(entry.host_patterns(), &name)) {
@@ -72,7 +72,7 @@ impl KnownKeys {
         }
     }
 
-    /// Judges a key that the host shows.
+    /// Looks up a key that the host presented.
     pub(super) fn judge(&self, shown: &PublicKey) -> Judgement {
         let same = |key: &PublicKey| key.key_data() == shown.key_data();
         if let Some((place, _)) = self.revoked.iter().find(|(_, key)| same(key)) {
@@ -87,7 +87,7 @@ impl KnownKeys {
         }
     }
 
-    /// Of the algorithms, first those of which a key is known: a host has several keys, and shows the one asked for.
+    /// Moves the algorithms of known keys to the front: a host has several keys, and presents one of a preferred kind.
     pub(super) fn order(&self, algorithms: &[Algorithm]) -> Vec<Algorithm> {
         let known = |one: &Algorithm| self.keys.iter().any(|(_, key)| same_kind(&key.algorithm(), one));
         let (mut first, rest): (Vec<_>, Vec<_>) = algorithms.iter().cloned().partition(known);
@@ -96,12 +96,12 @@ impl KnownKeys {
     }
 }
 
-/// Whether two algorithms are of the same kind of key: RSA's go by the hash, too.
+/// Returns whether two algorithms use the same kind of key; RSA algorithms differ only in their hash.
 pub(super) fn same_kind(one: &Algorithm, other: &Algorithm) -> bool {
     one == other || matches!((one, other), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))
 }
 
-/// What a host at a port is called in known_hosts.
+/// Returns the name of a host and port in known_hosts.
 pub(super) fn name(host: &str, port: u16) -> String {
     match port {
         22 => host.to_owned(),
@@ -109,7 +109,7 @@ pub(super) fn name(host: &str, port: u16) -> String {
     }
 }
 
-/// Whether a line is about this name.
+/// Returns whether an entry's patterns match this name.
 fn names(patterns: &HostPatterns, name: &str) -> bool {
     match patterns {
         HostPatterns::HashedName { salt, hash } => {
@@ -123,7 +123,7 @@ fn names(patterns: &HostPatterns, name: &str) -> bool {
     }
 }
 
-/// Whether a text matches a pattern with `*` and `?`.
+/// Returns whether a text matches a pattern with `*` and `?`.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,
@@ -140,7 +140,7 @@ mod tests {
 
     const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILIG2T/B0l0gaqj3puu510tu9N1OkQ4znY3LYuEm5zCF";
     const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-    /// As `ssh-keygen -H` writes example.com.
+    /// The entry that `ssh-keygen -H` writes for example.com.
     const HASHED: &str = "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=";
 
     fn judge(text: &str, host: &str, port: u16, alias: Option<&str>) -> Judgement {

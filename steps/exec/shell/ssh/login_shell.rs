@@ -1,12 +1,12 @@
-//! A command's way through the login shell of somebody else's machine: any shell, whatever its start-up files print.
+//! Passes a command through the login shell of a remote machine: any shell, whatever its start-up files print.
 
 use std::fmt::Write as _;
 
 use crate::base::procfs;
 use crate::exec::command::{Command, Output, tail};
 
-/// What stands before a command's own output. In the command's line it is in two halves, so that a shell that shows its
-/// lines does not show it.
+/// The text that precedes a command's own output. The command line contains it in two halves, so a shell that echoes
+/// its commands does not print it.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
     left: String,
@@ -14,14 +14,14 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// One that nobody else prints.
+    /// Creates a random mark that no other program prints.
     pub(super) fn new() -> anyhow::Result<Mark> {
         let random: [u8; 32] = procfs::random()?;
         let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         Ok(Mark { left: hex(&random[..8]), right: hex(&random[8..16]) })
     }
 
-    /// The line for the login shell: it hands over to `sh`, which marks both streams and hands over to the program.
+    /// Returns the line for the login shell: it starts `sh`, which marks both streams and executes the program.
     pub(super) fn line(&self, command: &Command) -> String {
         let Mark { left, right } = self;
         let environment = match (command.clean_env, command.env.is_empty()) {
@@ -38,10 +38,10 @@ impl Mark {
         line
     }
 
-    /// What the command itself printed.
+    /// Returns the output of the command itself.
     ///
     /// # Errors
-    /// It never came to run; what was printed instead.
+    /// Returns what was printed instead if the command did not run.
     pub(super) fn own(&self, output: Output) -> Result<Output, String> {
         let said = || match tail(&format!("{}\n{}", output.text(), output.errors()), 6) {
             said if said.is_empty() => format!("nothing, and ended with {}", output.status),
@@ -52,7 +52,7 @@ impl Mark {
         Ok(Output { stdout, stderr, ..output })
     }
 
-    /// The line that ends a command, by what it has printed so far: sshd passes no signals on for root, nor to forced commands.
+    /// Returns the line that kills the command, from its output so far: sshd does not signal root's or forced commands.
     pub(super) fn end(&self, stdout: &[u8]) -> Option<String> {
         let (pid, _) = self.split(stdout)?;
         let pid: u32 = std::str::from_utf8(pid).ok()?.parse().ok()?;
@@ -63,7 +63,7 @@ impl Mark {
         Some(self.split(stream)?.1)
     }
 
-    /// The process that the mark names, and what follows.
+    /// Returns the process id after the mark, and what follows it.
     fn split<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let mark = format!("{}{} ", self.left, self.right);
         let at = stream.windows(mark.len()).position(|window| window == mark.as_bytes())?;
@@ -73,7 +73,7 @@ impl Mark {
     }
 }
 
-/// Quotes a word so that bash, dash, zsh and fish read the same: fish knows escapes between single quotes, and zsh
+/// Quotes a word so that bash, dash, zsh and fish read it alike: fish knows escapes between single quotes, and zsh
 /// expands a word that begins with `=`.
 fn anywhere(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,".contains(c);

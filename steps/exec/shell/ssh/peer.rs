@@ -1,4 +1,4 @@
-//! What a server may do to us: show its host key, say why it hangs up, and bring connections to a forwarded port.
+//! Handles what a server sends: its host key, its reason for disconnecting, and connections to a forwarded port.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -8,10 +8,10 @@ use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure};
 use tokio::net::TcpStream;
 
-/// Whether a host key will do.
+/// Decides whether to accept a host key.
 type Judge = Box<dyn Fn(&PublicKey) -> bool + Send + Sync>;
 
-/// The machine's ports that lead to this host, and where to: shared by a connection and the one that follows it.
+/// The forwarded ports of the machine and their addresses on this host. A new connection takes them over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Forwards(Arc<Mutex<BTreeMap<u32, String>>>);
 
@@ -26,7 +26,7 @@ impl Forwards {
     }
 }
 
-/// What is learnt of a server while it is spoken to.
+/// What was learned about a server during the connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     key: Arc<OnceLock<PublicKey>>,
@@ -34,18 +34,18 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// The host key that was shown.
+    /// Returns the host key that the server presented.
     pub(super) fn key(&self) -> Option<&PublicKey> {
         self.key.get()
     }
 
-    /// Why it hung up, in its own words.
+    /// Returns the server's own reason for disconnecting.
     pub(super) fn farewell(&self) -> Option<&str> {
         self.farewell.get().map(String::as_str)
     }
 }
 
-/// This side of a connection.
+/// The client's side of a connection.
 pub(super) struct Peer {
     judge: Judge,
     seen: Seen,
@@ -53,12 +53,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// One that goes on only with a server whose key is judged to be its own.
+    /// Creates a client that accepts only a server whose host key passes `judge`.
     pub(super) fn new(seen: Seen, judge: impl Fn(&PublicKey) -> bool + Send + Sync + 'static) -> Peer {
         Peer { judge: Box::new(judge), seen, forwards: Forwards::default() }
     }
 
-    /// Brings connections to these ports of the machine to this host.
+    /// Forwards connections to these ports of the machine to this host.
     pub(super) fn forwards(self, forwards: Forwards) -> Peer {
         Peer { forwards, ..self }
     }
@@ -73,7 +73,7 @@ impl client::Handler for Peer {
                 let _ = self.seen.key.set(key.clone());
                 Ok((self.judge)(key))
             }
-            // None was asked for.
+            // Certificates were not requested.
             PublicKeyOrCertificate::Certificate(_) => Ok(false),
         }
     }
@@ -97,7 +97,7 @@ impl client::Handler for Peer {
                 return reply.reject(ChannelOpenFailure::ConnectFailed).await;
             };
             reply.accept().await;
-            // One that breaks off is broken for both sides, which tell by themselves.
+            // Ignore errors: both ends notice a broken connection themselves.
             let _ = tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut socket).await;
         });
         Ok(())
@@ -114,12 +114,12 @@ impl client::Handler for Peer {
     }
 }
 
-/// `SHA256:…`
+/// Formats a key's fingerprint: `SHA256:…`.
 pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// The kind of a key and its fingerprint.
+/// Formats a key's type and fingerprint.
 pub(super) fn described(key: &PublicKey) -> String {
     format!("{} {}", key.algorithm(), fingerprint(key))
 }

@@ -1,4 +1,4 @@
-//! The way to somebody else's machine: over hosts in between, if ssh_config says so, each with its own key and login.
+//! The route to a remote machine: over jump hosts, if ssh_config names them, each with its own key and login.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -17,25 +17,25 @@ use super::known::{Judgement, KnownKeys, Place, name, same_kind};
 use super::peer::{Forwards, Peer, Seen, described, fingerprint};
 use super::{Wire, talk};
 
-/// How long logging in may take: an agent may ask for a touch or a confirmation.
+/// The time limit of a login: an agent may ask for a touch or a confirmation.
 const LOGIN: Duration = Duration::from_secs(60);
-/// More hosts in between than anybody has.
+/// More jump hosts than any real setup has.
 const MOST_STOPS: usize = 8;
 
-/// One host on the way, or the machine itself.
+/// A jump host, or the machine itself.
 struct Stop {
     asked: Asked,
     host: Resolved,
-    /// The key it showed when it was first accepted: no other will do after that.
+    /// The host key that was accepted first; after that, no other is accepted.
     accepted: OnceLock<PublicKey>,
 }
 
-/// The way to a machine, which can be gone again.
+/// The route to a machine, which can be used again to reconnect.
 pub(super) struct Route {
     pub machine: String,
     pub forwards: Forwards,
     home: PathBuf,
-    /// First to last; the last is the machine.
+    /// From first to last; the last is the machine.
     stops: Vec<Stop>,
     given: Option<Fingerprint>,
 }
@@ -46,7 +46,7 @@ impl Stop {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The command that enters it by hand.
+    /// Returns the `ssh` command that logs in to it.
     fn by_hand(&self) -> String {
         let port = self.asked.port.map(|port| format!("-p {port} ")).unwrap_or_default();
         format!("ssh {port}{}@{} true", self.host.user, self.asked.host)
@@ -54,15 +54,15 @@ impl Stop {
 }
 
 impl Route {
-    /// Finds the way, by what ssh_config says of the machine and of every host in between.
+    /// Works out the route from what ssh_config says of the machine and of every jump host.
     ///
     /// # Errors
-    /// It cannot be read, or says what cannot be done here.
+    /// Returns an error if ssh_config cannot be read or uses unsupported options.
     pub(super) async fn find(entrance: &SshDestination) -> Result<Route, EnterError> {
         let given = entrance.fingerprint()?;
         let whose = Whose { home: &entrance.home, agent: entrance.agent.as_deref() };
         let mut stops: Vec<Stop> = Vec::new();
-        // From the machine back: the last host of a ProxyJump is next to it, and those before are the way to that one.
+        // From the machine backwards: the last host of a ProxyJump is next to it, and is reached over those before.
         let (mut next, mut before) = (Some(entrance.asked()), Vec::new());
         while let Some(asked) = next {
             if stops.len() > MOST_STOPS {
@@ -82,20 +82,20 @@ impl Route {
         Ok(Route { machine, forwards: Forwards::default(), home, stops, given })
     }
 
-    /// The user on the machine.
+    /// Returns the user on the machine.
     pub(super) fn user(&self) -> &str {
         self.stops.last().map_or("", |stop| stop.host.user.as_str())
     }
 
-    /// Where the machine is.
+    /// Returns the machine's `host:port`.
     pub(super) fn address(&self) -> String {
         self.stops.last().map(Stop::address).unwrap_or_default()
     }
 
-    /// Goes the way, and logs in at every stop.
+    /// Connects along the route and logs in at every stop.
     ///
     /// # Errors
-    /// What is wrong, and where.
+    /// Returns an error that says what is wrong, and at which stop.
     pub(super) async fn go(&self) -> Result<Wire, EnterError> {
         let mut behind: Vec<Handle<Peer>> = Vec::new();
         for index in 0..self.stops.len() {
@@ -110,7 +110,7 @@ impl Route {
         EnterError::NoConnection { machine: self.machine.clone(), address: address.to_owned(), detail }
     }
 
-    /// Connects to one stop, makes sure that it is the right one, and logs in.
+    /// Connects to one stop, checks its host key, and logs in.
     async fn arrive(&self, index: usize, via: Option<&Handle<Peer>>) -> Result<Handle<Peer>, EnterError> {
         let stop = &self.stops[index];
         let last = index + 1 == self.stops.len();
@@ -139,7 +139,7 @@ impl Route {
                 }
                 Err(Greeting::Distrusted) => {
                     shown.extend(seen.key().cloned());
-                    // A host has several keys, and shows one: the next may be the one whose fingerprint was given.
+                    // A host has several keys and presents one of them: the next may have the given fingerprint.
                     algorithms.retain(|one| !shown.iter().any(|key| same_kind(&key.algorithm(), one)));
                     if given.is_none() || algorithms.is_empty() || stop.accepted.get().is_some() {
                         return Err(self.distrust(stop, last, &known, &shown));
@@ -168,7 +168,7 @@ impl Route {
         })
     }
 
-    /// Says why the key that a host shows will not do.
+    /// Explains why a presented host key is not accepted.
     fn distrust(&self, stop: &Stop, last: bool, known: &KnownKeys, shown: &[PublicKey]) -> EnterError {
         let all: Vec<String> = shown.iter().map(described).collect();
         let other = |expected: String, remedy: String| EnterError::OtherHostKey {
@@ -215,13 +215,13 @@ impl Route {
         }
     }
 
-    /// How to accept a key: by its fingerprint, or for good.
+    /// Explains how to accept a key, for one run or permanently.
     fn ways(&self, stop: &Stop, last: bool, key: &PublicKey) -> String {
         let Resolved { host, port, key_alias, known_hosts, .. } = &stop.host;
         let option = last.then(|| format!("with `--host-key {}`", fingerprint(key)));
         let file = known_hosts.first().filter(|file| *file != Path::new("/dev/null"));
         let lasting = file.map(|file| match file.strip_prefix(&self.home) {
-            // Straight, and under its own name: else only OpenSSH itself knows how to ask, and what to write.
+            // Only a direct connection without HostKeyAlias can use ssh-keyscan; else let OpenSSH write the entry.
             below if self.stops.len() == 1 && key_alias.is_none() => {
                 let file = below.map_or_else(|_| file.display().to_string(), |below| format!("~/{}", below.display()));
                 format!("with `ssh-keyscan -p {port} {host} >> {file}`")
@@ -235,16 +235,16 @@ impl Route {
     }
 }
 
-/// What a handshake can come to, other than a connection.
+/// Why a handshake failed.
 enum Greeting {
-    /// The key that was shown is not accepted.
+    /// The host key that was presented is not accepted.
     Distrusted,
-    /// There is no key of a kind that was asked for.
+    /// The host has no key of the requested kinds.
     NoSuchKey(String),
     Failed(String),
 }
 
-/// Whether a key will do: the one that did before, else the one that was given, else one that is known; never a revoked one.
+/// Accepts the key accepted before, else the one with the given fingerprint, else a known one; never a revoked key.
 fn judge(
     known: Arc<KnownKeys>,
     given: Option<Fingerprint>,
@@ -258,7 +258,7 @@ fn judge(
     }
 }
 
-/// Speaks SSH to whoever is at the other end, until its key is accepted.
+/// Performs the SSH handshake with the server at the other end, which includes checking its key.
 async fn greet(
     stream: Box<dyn Stream>,
     algorithms: &[Algorithm],
