@@ -1,6 +1,7 @@
 //! Lists files, units and images of a machine. Two lists, taken before and after, show what was changed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
@@ -9,13 +10,21 @@ use crate::exec::shell::Shell;
 /// timers, the seed of the next boot; and locks, which listing itself changes. Then lists unit files, and the user's
 /// images.
 const SCRIPT: &str = r#"
+set -e
+# The first list takes long on a busy, emulated CPU; after 25 s, systemctl would give up.
+export SYSTEMD_BUS_TIMEOUT=200s
 find / -xdev \( -path /var/log -o -path /tmp -o -path /run -o -path /var/tmp -o -path /var/lib/systemd \
     -o -path /var/cache/ldconfig -o -path /var/lib/private \) -prune \
-    -o -not -type d -not -name '*.lock' -printf 'file %p\t%y %s %m %U %T@\n' 2>/dev/null
-{ systemctl list-unit-files --no-legend --plain; systemctl --user list-unit-files --no-legend --plain; } |
-    awk '$1 !~ /\.(scope|device|mount)$/ { print "unit " $1 "\t" $2 }'
+    -o -not -type d -not -name '*.lock' -printf 'file %p\t%y %s %m %U %T@\n' 2>/dev/null || :
+# Each in a command of its own: a pipe would hide that one failed, and every unit would then seem to be new.
+units=$(systemctl list-unit-files --no-legend --plain)
+own=$(systemctl --user list-unit-files --no-legend --plain)
+printf '%s\n%s\n' "$units" "$own" | awk '$1 !~ /\.(scope|device|mount)$/ { print "unit " $1 "\t" $2 }'
 podman images --noheading --no-trunc --format 'image {{.Repository}}:{{.Tag}}	{{.ID}}'
 "#;
+
+/// How long the lists may take, all together.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// How many differences are listed one by one.
 const TOLD: usize = 5;
@@ -28,9 +37,9 @@ impl StateSnapshot {
     /// Takes a state snapshot of a machine.
     ///
     /// # Errors
-    /// Returns an error if the machine does not answer, or lists nothing.
+    /// Returns an error if the machine does not answer, or one of the lists cannot be made.
     pub async fn take(shell: &Shell) -> anyhow::Result<StateSnapshot> {
-        let said = shell.read(&Command::script(SCRIPT, &[])).await?;
+        let said = shell.read(&Command::script(SCRIPT, &[]).time_limit(LIMIT)).await?;
         let things: BTreeMap<String, String> = said
             .lines()
             .filter_map(|line| line.split_once('\t'))
@@ -88,5 +97,24 @@ mod tests {
     #[tokio::test]
     async fn a_machine_that_shows_nothing_is_no_empty_machine() {
         assert!(of("").await.unwrap_err().to_string().ends_with("it shows no files at all"));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_made_fails_the_script_and_is_not_taken_for_an_empty_one() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let bin = tempfile::tempdir().unwrap();
+        let program = |name: &str, script: &str| {
+            let path = bin.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        program("find", "printf 'file /a\\tf\\n'; exit 1");
+        program("podman", "exit 0");
+        for (systemctl, succeeds) in [("echo ssh.service enabled", true), ("exit 1", false)] {
+            program("systemctl", systemctl);
+            let path = format!("{}:/usr/bin:/bin", bin.path().display());
+            let output = std::process::Command::new("sh").args(["-c", SCRIPT]).env("PATH", path).output().unwrap();
+            assert_eq!(output.status.success(), succeeds, "{output:?}");
+        }
     }
 }

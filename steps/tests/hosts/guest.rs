@@ -44,7 +44,8 @@ find / -xdev \( -path /var/log -o -path /run -o -path /var/lib/systemd -o -path 
     -o -not -type d -printf '%p %y %s %m %U %T@\n' -o -printf '%p %y %m %U\n'
 user=$(id -u guest)
 find /run/user/"$user" /dev/shm \( -name systemd -o -name dbus-1 \) -prune -o -printf '%p %y\n' 2>/dev/null
-su --shell /bin/sh guest -c "XDG_RUNTIME_DIR=/run/user/$user; export XDG_RUNTIME_DIR; systemctl --user list-unit-files --no-legend --plain
+su --shell /bin/sh guest -c "XDG_RUNTIME_DIR=/run/user/$user; export XDG_RUNTIME_DIR
+    SYSTEMD_BUS_TIMEOUT=200s; export SYSTEMD_BUS_TIMEOUT; systemctl --user list-unit-files --no-legend --plain
     systemctl --user list-units --all --no-legend --plain --type=service,slice,scope" 2>/dev/null | sed 's/  */ /g' | grep -vE '^(dbus.service|session.slice|user.slice) '
 pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /'
 "#;
