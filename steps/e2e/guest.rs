@@ -62,8 +62,8 @@ fn exports(world: &mut ScenarioWorld, kind: String, name: String) -> anyhow::Res
 }
 
 #[then(expr = "its clock has moved by {duration} to {duration}")]
-fn clock_moved(world: &mut ScenarioWorld, low: DurationWord, high: DurationWord) -> anyhow::Result<()> {
-    world.check("guest.clock", Unit::Seconds, Rule::Between { low: low.0.value(), high: high.0.value() })
+async fn clock_moved(world: &mut ScenarioWorld, low: DurationWord, high: DurationWord) -> anyhow::Result<()> {
+    world.check_time("guest.clock", low.0.value(), high.0.value()).await
 }
 
 #[then("whether it could start a thread is reported")]

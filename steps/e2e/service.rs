@@ -87,8 +87,8 @@ fn temperatures_are(world: &mut ScenarioWorld, temperatures: String) -> anyhow::
 }
 
 #[then(expr = "the readings are {duration} to {duration} apart")]
-fn spacing(world: &mut ScenarioWorld, low: DurationWord, high: DurationWord) -> anyhow::Result<()> {
-    world.check("log.spacing", Unit::Seconds, Rule::Between { low: low.0.value(), high: high.0.value() })
+async fn spacing(world: &mut ScenarioWorld, low: DurationWord, high: DurationWord) -> anyhow::Result<()> {
+    world.check_time("log.spacing", low.0.value(), high.0.value()).await
 }
 
 #[then(expr = "its log has a completion that says {string}")]
@@ -97,9 +97,14 @@ fn has_completion(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()>
 }
 
 #[then(expr = "from its first line to its last it takes {duration} to {duration}, give or take {duration}")]
-fn takes(world: &mut ScenarioWorld, low: DurationWord, high: DurationWord, jitter: DurationWord) -> anyhow::Result<()> {
+async fn takes(
+    world: &mut ScenarioWorld,
+    low: DurationWord,
+    high: DurationWord,
+    jitter: DurationWord,
+) -> anyhow::Result<()> {
     let (low, high) = (low.0.value() - jitter.0.value(), high.0.value() + jitter.0.value());
-    world.check("log.duration", Unit::Seconds, Rule::Between { low, high })
+    world.check_time("log.duration", low, high).await
 }
 
 #[then(expr = "it ended with result {string}")]

@@ -87,6 +87,24 @@ impl ScenarioWorld {
         Ok(())
     }
 
+    /// Checks that every sample of a time is between `low` and `high`, in seconds.
+    ///
+    /// On an emulated CPU, a workload can be late because the host is busy. There, a sample above `high` is an error of the
+    /// step, which makes the scenario inconclusive. A sample below `low` breaks the rule on every CPU.
+    pub async fn check_time(&mut self, probe: &str, low: f64, high: f64) -> anyhow::Result<()> {
+        let times = self.subject.samples.iter().filter(|sample| sample.probe == probe);
+        let times: Vec<f64> = times.filter_map(|sample| sample.value.number()).collect();
+        let late = times.iter().any(|time| *time > high) && times.iter().all(|time| *time >= low);
+        if late && !self.fixtures.machines().native().await? {
+            anyhow::bail!(
+                "{probe} is above {}, but the CPU is emulated: the workload may be late because the host is busy; run it \
+                 on a quieter host, or on a machine with a native CPU",
+                Unit::Seconds.show(high)
+            );
+        }
+        self.check(probe, Unit::Seconds, Rule::Between { low, high })
+    }
+
     /// Returns the result of the scenario as an attempt.
     pub fn attempt(&self, error: Option<String>) -> Attempt {
         let mut steps = self.steps.clone();
