@@ -119,7 +119,7 @@ mod tests {
         let first = at_once(&room, CpuReservation::Turn, false).await.unwrap();
         let _second = at_once(&room, CpuReservation::Timed, false).await.unwrap();
         assert!(at_once(&room, CpuReservation::Turn, false).await.is_none());
-        assert!(at_once(&room, CpuReservation::Tenth, false).await.is_some(), "it is in nobody's way");
+        assert!(at_once(&room, CpuReservation::Tenth, false).await.is_some(), "it waits for no other machine");
         drop(first);
         assert!(at_once(&room, CpuReservation::Turn, false).await.is_some());
     }

@@ -54,7 +54,7 @@ pub fn init(arguments: &Init, settings: &Settings) -> Result<(), Exit> {
     let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     let shown = shown.strip_prefix(&settings.root).unwrap_or(&shown).display();
     say(&format!("\nwhat would run:      ci/e2e --suite {shown} --plan"));
-    say(&format!("put it to the proof: ci/e2e --suite {shown}"));
+    say(&format!("run it:              ci/e2e --suite {shown}"));
     Ok(())
 }
 

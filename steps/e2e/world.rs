@@ -41,7 +41,10 @@ pub struct ScenarioWorld {
 
 impl std::fmt::Debug for ScenarioWorld {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Proof").field("claim", &self.claim).field("checks", &self.checks).finish_non_exhaustive()
+        out.debug_struct("ScenarioWorld")
+            .field("claim", &self.claim)
+            .field("checks", &self.checks)
+            .finish_non_exhaustive()
     }
 }
 

@@ -303,7 +303,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let record = record(folder.path(), &deviations);
             let first = end(&record, "it ends well", Verdict::Holds, false);
-            assert_eq!(first.claim.verdict, Verdict::Holds, "what is declared about its control is no matter yet");
+            assert_eq!(first.claim.verdict, Verdict::Holds, "what is declared about its control does not count yet");
             end(&record, "one that exits with 7", Verdict::Holds, false);
             end(&record, "one that traps", Verdict::Fails, true);
             let stands = stands(&record, true);

@@ -239,7 +239,7 @@ pub(super) struct RemoteSession {
 
 impl std::fmt::Debug for RemoteSession {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Loan({})", self.way.target)
+        write!(out, "RemoteSession({})", self.way.target)
     }
 }
 

@@ -126,9 +126,9 @@ pub async fn push(build_dir: &BuildDir, image: &Image, login: &Login, reference:
 /// Returns [`Refusal::Unauthorized`] if the registry does not allow it, as expected.
 pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
     patiently(async || {
-        let nobody = AnonymousUser::new(build_dir)?;
-        let pushed = push_by(build_dir, image, reference, |command| nobody.runs(command)).await;
-        nobody.leave(build_dir).await;
+        let anonymous = AnonymousUser::new(build_dir)?;
+        let pushed = push_by(build_dir, image, reference, |command| anonymous.runs(command)).await;
+        anonymous.leave(build_dir).await;
         pushed
     })
     .await
@@ -166,23 +166,23 @@ async fn push_by(
 /// Returns [`Refusal::Unauthorized`] if the registry demands a login.
 pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Refusal> {
     patiently(async || {
-        let nobody = AnonymousUser::new(build_dir)?;
-        let pull = pull_by(build_dir, &nobody, reference).await;
-        nobody.leave(build_dir).await;
+        let anonymous = AnonymousUser::new(build_dir)?;
+        let pull = pull_by(build_dir, &anonymous, reference).await;
+        anonymous.leave(build_dir).await;
         pull
     })
     .await
 }
 
-async fn pull_by(build_dir: &BuildDir, nobody: &AnonymousUser, reference: &str) -> Result<Pull, Refusal> {
+async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &str) -> Result<Pull, Refusal> {
     let storage = Storage::new(build_dir)?;
-    let environment = build_dir.shell.read(&nobody.runs(Command::new("env"))).await?;
+    let environment = build_dir.shell.read(&anonymous.runs(Command::new("env"))).await?;
     // The log shows where Podman looked for credentials, and where it got a token.
     let pull = storage.podman(&["--log-level=debug", "pull", "--quiet", tls(reference), reference]);
     let pull = pull.time_limit(PULL_LIMIT);
-    let pulled = accepted(build_dir.shell.run(&nobody.runs(pull)).await?)?;
+    let pulled = accepted(build_dir.shell.run(&anonymous.runs(pull)).await?)?;
     let inspect = storage.podman(&["image", "inspect", reference]);
-    let inspected = build_dir.shell.read(&nobody.runs(inspect)).await?;
+    let inspected = build_dir.shell.read(&anonymous.runs(inspect)).await?;
     let (digest, config_digest) = digests(&inspected)?;
     Ok(Pull {
         reference: reference.to_owned(),
@@ -190,7 +190,7 @@ async fn pull_by(build_dir: &BuildDir, nobody: &AnonymousUser, reference: &str) 
         config_digest,
         inspected,
         environment,
-        auth_file: fs::read_to_string(nobody.auth_file()).context("cannot read the empty auth file")?,
+        auth_file: fs::read_to_string(anonymous.auth_file()).context("cannot read the empty auth file")?,
         token: token(&pulled.errors()),
         wall: pulled.wall,
     })
@@ -347,8 +347,8 @@ mod tests {
     #[test]
     fn nobody_has_nothing_that_could_hold_a_credential() {
         let folder = tempfile::tempdir().unwrap();
-        let nobody = AnonymousUser(folder.path().to_owned());
-        let command = nobody.runs(Command::new("podman"));
+        let anonymous = AnonymousUser(folder.path().to_owned());
+        let command = anonymous.runs(Command::new("podman"));
         let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
         assert!(command.clean_env, "nothing of the caller's environment");
         assert_eq!(names, ["HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE"]);

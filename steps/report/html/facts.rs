@@ -97,11 +97,11 @@ fn duration(run: &Json) -> Option<f64> {
 }
 
 fn fact(name: &str, value: Option<&Json>) -> Markup {
-    let shown = match value {
-        None => return html! {},
-        Some(value) => shown(name, value),
-    };
-    html! { dt { (plain(&name.replace('_', " "), 60)) } dd { (plain(&shown, FACT)) } }
+    html! {
+        @if let Some(value) = value {
+            dt { (plain(&name.replace('_', " "), 60)) } dd { (plain(&shown(name, value), FACT)) }
+        }
+    }
 }
 
 fn shown(name: &str, value: &Json) -> String {
