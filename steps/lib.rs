@@ -70,3 +70,10 @@ pub mod run;
 pub mod bench;
 pub mod doctor;
 pub mod selfcheck;
+mod bin;
+mod e2e;
+
+/// Runs the program `assay` with the arguments of this process.
+pub fn main() -> std::process::ExitCode {
+    bin::main().into()
+}

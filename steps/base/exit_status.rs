@@ -39,6 +39,33 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
+/// An error and the exit status that it leads to.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}")]
+pub struct Exit {
+    /// The exit status of the program.
+    pub status: ExitStatus,
+    /// Why it ends.
+    pub error: anyhow::Error,
+}
+
+impl Exit {
+    /// Pairs an error with an exit status.
+    pub fn new<E: Into<anyhow::Error>>(status: ExitStatus, error: E) -> Exit {
+        Exit { status, error: error.into() }
+    }
+}
+
+/// Wraps an error that the user can correct: exit status 2.
+pub fn usage<E: Into<anyhow::Error>>(error: E) -> Exit {
+    Exit::new(ExitStatus::Usage, error)
+}
+
+/// Wraps an error of the environment: exit status 3.
+pub fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Exit {
+    Exit::new(ExitStatus::Inconclusive, error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use assay::base::platform::TargetSpec;
-use assay::base::progress::Progress;
-use assay::bench::{PROFILE, plan, report, restore, sampler, ssh, suite};
-use assay::exec::shell::{NoopObserver, Shell};
+use crate::base::platform::TargetSpec;
+use crate::base::progress::Progress;
+use crate::bench::{PROFILE, plan, report, restore, sampler, ssh, suite};
+use crate::exec::shell::{NoopObserver, Shell};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Exit, infrastructure, say, unless_interrupted, usage};
+use crate::base::exit_status::{Exit, infrastructure, usage};
+use crate::bin::{say, unless_interrupted};
 
 /// How often the ways to run a command over SSH are measured.
 const ROUNDS: usize = 20;

@@ -1,14 +1,14 @@
 //! The command `assay doctor`: what a target needs and this host lacks.
 
-use assay::base::exit_status::ExitStatus;
-use assay::base::platform::{Arch, TargetSpec};
-use assay::base::progress::Progress;
-use assay::base::settings::Settings;
-use assay::doctor;
-use assay::targets::Definition;
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::doctor;
+use crate::targets::Definition;
 use clap::Args;
 
-use crate::{Exit, infrastructure, say, unless_interrupted, usage};
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use crate::bin::{say, unless_interrupted};
 
 /// Which target, and in which format.
 #[derive(Debug, Args)]
@@ -47,6 +47,6 @@ pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
             say(&diagnosis.conclusion());
             Ok(())
         }
-        false => Err((ExitStatus::Failed, anyhow::anyhow!(diagnosis.conclusion()))),
+        false => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!(diagnosis.conclusion()))),
     }
 }

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use assay::base::platform::TargetSpec;
-use assay::base::settings::Settings;
-use assay::exec::cleanup::{Resource, leftovers, strike, sweep, under_way};
-use assay::exec::shell::{EnterError, NoopObserver};
-use assay::targets::{self, RemoteAccess};
+use crate::base::platform::TargetSpec;
+use crate::base::settings::Settings;
+use crate::exec::cleanup::{Resource, leftovers, strike, sweep, under_way};
+use crate::exec::shell::{EnterError, NoopObserver};
+use crate::targets::{self, RemoteAccess};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Exit, infrastructure, say, usage};
+use crate::base::exit_status::{Exit, infrastructure, usage};
+use crate::bin::say;
 
 /// What to remove, and where.
 #[derive(Debug, Args)]
@@ -137,7 +138,7 @@ fn show(told: &Told, arguments: &Gc) -> Result<(), Exit> {
 /// A build without AWS's SDK names the build that has it.
 #[cfg(not(feature = "aws"))]
 mod cloud {
-    use assay::exec::cleanup::GC;
+    use crate::exec::cleanup::GC;
 
     use super::{Exit, Gc, Settings, Told, usage};
 
@@ -151,12 +152,12 @@ mod cloud {
 
 #[cfg(feature = "aws")]
 mod cloud {
-    use assay::base::progress::Progress;
-    use assay::measurement::estimate;
-    use assay::measurement::pricing::{Billed, Prices};
-    use assay::targets::ec2::gc::{Fate, Leftover, Request, Row, find, may_be_left};
-    use assay::targets::ec2::teardown::Pauses;
-    use assay::targets::ec2::things::{AwsResource, Kind};
+    use crate::base::progress::Progress;
+    use crate::measurement::estimate;
+    use crate::measurement::pricing::{Billed, Prices};
+    use crate::targets::ec2::gc::{Fate, Leftover, Request, Row, find, may_be_left};
+    use crate::targets::ec2::teardown::Pauses;
+    use crate::targets::ec2::things::{AwsResource, Kind};
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 

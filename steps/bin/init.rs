@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use assay::base::settings::Settings;
-use assay::base::unit::{Bytes, Duration, Ratio};
-use assay::claims::workload::{Kind, Scaffold, check_name};
-use assay::workloads::baseline;
+use crate::base::settings::Settings;
+use crate::base::unit::{Bytes, Duration, Ratio};
+use crate::claims::workload::{Kind, Scaffold, check_name};
+use crate::workloads::baseline;
 use clap::Args;
 
-use crate::{Exit, say, usage};
+use crate::base::exit_status::{Exit, usage};
+use crate::bin::say;
 
 /// What is known of the workload; all of it can be edited in the written files.
 #[derive(Debug, Args)]

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use assay::base::exit_status::ExitStatus;
-use assay::base::unit::Bytes;
-use assay::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
-use assay::evidence::merge::Merged;
-use assay::evidence::{attestation, new_run_id, verify};
-use assay::report;
-use assay::report::comparison::{self, Comparison};
-use assay::report::finalize::{self, Rebuilt, merged};
+use crate::base::unit::Bytes;
+use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
+use crate::evidence::merge::Merged;
+use crate::evidence::{attestation, new_run_id, verify};
+use crate::report;
+use crate::report::comparison::{self, Comparison};
+use crate::report::finalize::{self, Rebuilt, merged};
 use clap::Args;
 use serde_json::json;
 
-use crate::{Exit, infrastructure, say, usage};
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use crate::bin::say;
 
 /// Reading more than this takes noticeably long, in bytes.
 const NOTICEABLE: u64 = 500_000_000;
@@ -90,9 +90,9 @@ pub fn merge(arguments: &Merge) -> Result<(), Exit> {
     match ExitStatus::from_code(Some(whole.exit.into())) {
         ExitStatus::Success => Ok(()),
         ExitStatus::Failed => {
-            Err((ExitStatus::Failed, anyhow::anyhow!("a claim fails, or a declaration is wrong: see above")))
+            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("a claim fails, or a declaration is wrong: see above")))
         }
-        other => Err((other, anyhow::anyhow!("something could not be judged, or is missing: see above"))),
+        other => Err(Exit::new(other, anyhow::anyhow!("something could not be judged, or is missing: see above"))),
     }
 }
 
@@ -110,7 +110,7 @@ fn rebuild_merged(folder: &Path, arguments: &Report) -> Result<(), Exit> {
             report::write(&reports, out).map_err(infrastructure)?;
             (out.as_path(), "made")
         }
-        None => match merged::rebuild(folder).map_err(|error| (ExitStatus::Failed, error))? {
+        None => match merged::rebuild(folder).map_err(|error| Exit::new(ExitStatus::Failed, error))? {
             Rebuilt::Same => (folder, "as they were, to the byte"),
             Rebuilt::Closed | Rebuilt::Open => (folder, "made again, the folder sealed again"),
         },
@@ -138,7 +138,7 @@ pub fn compare(arguments: &Compare) -> Result<(), Exit> {
         written.with_context(|| format!("cannot write {}", page.display())).map_err(infrastructure)?;
     }
     match comparison.worse() {
-        true => Err((ExitStatus::Failed, anyhow::anyhow!("something got worse: see above"))),
+        true => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("something got worse: see above"))),
         false => Ok(()),
     }
 }
@@ -157,7 +157,7 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
         }
         None => {
             let key = arguments.sign.as_deref();
-            let (rebuilt, troubles) = finalize::rebuild(&bundle, key).map_err(|error| (ExitStatus::Failed, error))?;
+            let (rebuilt, troubles) = finalize::rebuild(&bundle, key).map_err(|error| Exit::new(ExitStatus::Failed, error))?;
             let what = match rebuilt {
                 Rebuilt::Same => "as they were, to the byte",
                 Rebuilt::Closed => "made again, the folder sealed again",
@@ -174,7 +174,7 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
     }
     match troubles.is_empty() {
         true => Ok(()),
-        false => Err((ExitStatus::Failed, anyhow::anyhow!("{}", troubles.join("\n")))),
+        false => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{}", troubles.join("\n")))),
     }
 }
 
@@ -191,6 +191,6 @@ pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), E
     }
     match verification.verified {
         true => Ok(()),
-        false => Err((ExitStatus::Failed, anyhow::anyhow!("{} is not to be relied on: see above", folder.display()))),
+        false => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{} is not to be relied on: see above", folder.display()))),
     }
 }

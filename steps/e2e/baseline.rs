@@ -1,11 +1,11 @@
 //! Steps about conventional containers as baselines of the workload: parts of sections A.7 and A.8 of the annex.
 
-use assay::base::unit::Unit;
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::verdict::Rule;
 use cucumber::{given, then, when};
 
-use crate::fixtures::Beside;
-use crate::world::ScenarioWorld;
+use crate::e2e::fixtures::Beside;
+use crate::e2e::world::ScenarioWorld;
 
 #[given("images of mosquitto and of Python beside it")]
 async fn images_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {

@@ -7,15 +7,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use assay::claims::plan::{FeatureFile, every_scenario};
-use assay::claims::suite::ClaimSuite;
+use crate::claims::plan::{FeatureFile, every_scenario};
+use crate::claims::suite::ClaimSuite;
 use cucumber::gherkin::Step;
 use cucumber::step::Location;
 use regex::{NoExpand, Regex};
 use serde::Serialize;
 
-use crate::params::{BUILT_IN, KINDS, Kind};
-use crate::traced;
+use crate::e2e::params::{BUILT_IN, KINDS, Kind};
+use crate::e2e::traced;
 use source::{Form, Source};
 
 /// How similar a step must be to the typed one to be suggested; 1 is identical.

@@ -1,11 +1,11 @@
 //! Steps about cost and time of the whole run: sections A.8 and A.11 of the annex.
 
-use assay::base::unit::Unit;
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::verdict::Rule;
 use cucumber::{then, when};
 
-use crate::params::{DollarsWord, DurationWord};
-use crate::world::ScenarioWorld;
+use crate::e2e::params::{DollarsWord, DurationWord};
+use crate::e2e::world::ScenarioWorld;
 
 #[when("the run has been billed")]
 async fn billed(world: &mut ScenarioWorld) -> anyhow::Result<()> {

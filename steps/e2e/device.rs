@@ -1,12 +1,12 @@
 //! Steps about the machine: section A.5 of the annex.
 
-use assay::base::unit::Unit;
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::verdict::Rule;
 use cucumber::{given, then};
 
-use crate::fixtures::Kind;
-use crate::params::SizeWord;
-use crate::world::ScenarioWorld;
+use crate::e2e::fixtures::Kind;
+use crate::e2e::params::SizeWord;
+use crate::e2e::world::ScenarioWorld;
 
 #[given("the device")]
 async fn the_device(world: &mut ScenarioWorld) -> anyhow::Result<()> {

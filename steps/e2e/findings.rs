@@ -1,12 +1,12 @@
 //! Steps about the annex's arithmetic, section A.8, and the one step that makes a scenario a control.
 
 use anyhow::{Context, ensure};
-use assay::base::unit::Unit;
-use assay::measurement::published_figures::Figure;
+use crate::base::unit::Unit;
+use crate::measurement::published_figures::Figure;
 use cucumber::gherkin::Step;
 use cucumber::then;
 
-use crate::world::ScenarioWorld;
+use crate::e2e::world::ScenarioWorld;
 
 #[then("its figures bear out what it derives from them:")]
 fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {

@@ -1,13 +1,13 @@
 //! Steps about guests and their modules: section A.2 of the annex.
 
-use assay::base::unit::Unit;
-use assay::measurement::Value;
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::measurement::Value;
+use crate::verdict::Rule;
 use cucumber::{given, then, when};
 
-use crate::fixtures::Guest;
-use crate::params::{DurationWord, SizeWord};
-use crate::world::ScenarioWorld;
+use crate::e2e::fixtures::Guest;
+use crate::e2e::params::{DurationWord, SizeWord};
+use crate::e2e::world::ScenarioWorld;
 
 #[when(expr = "the guest {string} is built from a clean tree")]
 async fn built(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {

@@ -1,14 +1,14 @@
 //! Steps about images: section A.3 of the annex.
 
-use assay::base::unit::Unit;
-use assay::measurement::Value;
-use assay::verdict::Rule;
-use assay::workloads::Recipe;
+use crate::base::unit::Unit;
+use crate::measurement::Value;
+use crate::verdict::Rule;
+use crate::workloads::Recipe;
 use cucumber::{given, then};
 
-use crate::fixtures::Guest;
-use crate::params::SizeWord;
-use crate::world::ScenarioWorld;
+use crate::e2e::fixtures::Guest;
+use crate::e2e::params::SizeWord;
+use crate::e2e::world::ScenarioWorld;
 
 async fn about_image(world: &mut ScenarioWorld, guest: Guest, variant: &str, recipe: Recipe) -> anyhow::Result<()> {
     let subject = world.fixtures.image_subject(&guest, variant, &recipe).await?;

@@ -7,22 +7,22 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use assay::base::exit_status::ExitStatus;
-use assay::base::platform::TargetSpec;
-use assay::base::programs;
-use assay::base::progress::Progress;
-use assay::base::settings::Settings;
-use assay::evidence::merge::{PARTS, Part, part_name};
-use assay::evidence::{new_or_empty, new_run_id, point_latest};
-use assay::report;
-use assay::report::finalize::merged;
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use crate::base::platform::TargetSpec;
+use crate::base::programs;
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::evidence::merge::{PARTS, Part, part_name};
+use crate::evidence::{new_or_empty, new_run_id, point_latest};
+use crate::report;
+use crate::report::finalize::merged;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::options::Options;
-use crate::run::{Run, RunError, Signals, infrastructure, usage};
-use crate::run_scenarios::say;
+use crate::e2e::options::Options;
+use crate::e2e::run::{Run, Signals};
+use crate::e2e::run_scenarios::say;
 
 /// How long to wait for the last output of a run that is over: something that it started may still hold the pipe.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ const SPECIAL: [Special; 2] = [
 ];
 
 /// Tests the claims on each of the targets. Returns the worst of their exit statuses.
-pub fn prove(options: &Options) -> Result<ExitStatus, RunError> {
+pub fn prove(options: &Options) -> Result<ExitStatus, Exit> {
     let settings = Settings::read().map_err(usage)?;
     let targets = targets(options, &settings).map_err(usage)?;
     // A mistake about the last target is reported before the first one runs.
@@ -114,7 +114,7 @@ fn handed_on(arguments: impl Iterator<Item = String>, not_for: &[&Special]) -> V
     kept
 }
 
-async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec]) -> Result<ExitStatus, RunError> {
+async fn in_turn(options: &Options, settings: &Settings, targets: &[TargetSpec]) -> Result<ExitStatus, Exit> {
     let progress = Progress::to_stderr();
     let mut signals = Signals::listen().map_err(infrastructure)?;
     let (id, runs) = (new_run_id(), &settings.runs);
@@ -174,7 +174,7 @@ fn start(target: &TargetSpec, evidence: &Path, not_for: &[&Special]) -> anyhow::
         }
         None => Command::new(&own),
     };
-    command.args(handed_on(std::env::args().skip(1), not_for));
+    command.arg("run").args(handed_on(std::env::args().skip(2), not_for));
     command.arg("--target").arg(target.to_string()).arg("--evidence").arg(evidence);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.spawn().with_context(|| format!("the run on {target} cannot be started"))

@@ -1,26 +1,25 @@
-//! The options of `cargo test --test e2e --`.
+//! The options of `assay run`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay::base::platform::TargetSpec;
-use assay::base::settings::Settings;
-use assay::base::unit::Dollars;
-use assay::claims::plan::Shard;
-use assay::claims::workload::Workload;
-use assay::measurement::estimate::Estimate;
-use assay::measurement::pricing::Budget;
-use assay::targets::RemoteAccess;
-use assay::targets::instance_spec::{InstanceSpec, MINUTES};
-use clap::Parser;
+use crate::base::platform::TargetSpec;
+use crate::base::settings::Settings;
+use crate::base::unit::Dollars;
+use crate::claims::plan::Shard;
+use crate::claims::workload::Workload;
+use crate::measurement::estimate::Estimate;
+use crate::measurement::pricing::Budget;
+use crate::targets::RemoteAccess;
+use crate::targets::instance_spec::{InstanceSpec, MINUTES};
+use clap::Args;
 use cucumber::gherkin::tagexpr::TagOperation;
 
 /// Tests the claims of the annex and reports which hold.
 ///
 /// Exit status: 0 if every claim that ran holds or is a declared known deviation; 1 if a claim fails, or a control
 /// passes; 2 if the options or the features are wrong; 3 if the result is inconclusive because of the infrastructure.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "e2e", version)]
+#[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Where to run: vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port], ec2; several targets run one after the
     /// other and are reported side by side [default: vm; env: ASSAY_TARGET]
@@ -36,12 +35,6 @@ pub struct Options {
     /// Print what would run, what would not, and why; run nothing
     #[arg(long)]
     pub plan: bool,
-    /// List every step that features may use, with its parameters and an example; run nothing
-    #[arg(long, conflicts_with = "plan")]
-    pub steps: bool,
-    /// With --steps: print JSON
-    #[arg(long, requires = "steps")]
-    pub json: bool,
     /// Leave the machines running if something did not hold, and print how to log in to them
     #[arg(long)]
     pub keep: bool,

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use assay::base::unit::Unit;
-use assay::claims::workload::Change;
-use assay::measurement::trial::Until;
-use assay::measurement::{Value, journal};
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::claims::workload::Change;
+use crate::measurement::trial::Until;
+use crate::measurement::{Value, journal};
+use crate::verdict::Rule;
 use cucumber::{then, when};
 
-use crate::params::{DurationWord, PercentWord, SizeWord};
-use crate::world::ScenarioWorld;
+use crate::e2e::params::{DurationWord, PercentWord, SizeWord};
+use crate::e2e::world::ScenarioWorld;
 
 async fn about_own(world: &mut ScenarioWorld, change: Change, until: Until) -> anyhow::Result<()> {
     let subject = world.fixtures.own_run(change, until).await?;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use assay::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
+use crate::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
 use cucumber::Parameter;
 use serde::Serialize;
 

@@ -1,12 +1,12 @@
 //! Steps about publishing: section A.4 of the annex, and what is left of it in the end.
 
-use assay::base::unit::Unit;
-use assay::measurement::Value;
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::measurement::Value;
+use crate::verdict::Rule;
 use cucumber::{given, then, when};
 
-use crate::fixtures::Door;
-use crate::world::ScenarioWorld;
+use crate::e2e::fixtures::Door;
+use crate::e2e::world::ScenarioWorld;
 
 #[given("an ECR Public repository made for this run")]
 async fn own_repository(world: &mut ScenarioWorld) -> anyhow::Result<()> {

@@ -1,11 +1,11 @@
 //! Steps about what the workload takes: section A.7 of the annex.
 
-use assay::base::unit::Unit;
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::verdict::Rule;
 use cucumber::{then, when};
 
-use crate::params::{DurationWord, SizeWord};
-use crate::world::ScenarioWorld;
+use crate::e2e::params::{DurationWord, SizeWord};
+use crate::e2e::world::ScenarioWorld;
 
 #[when("the workload has run several times under its memory limit")]
 async fn ran_several_times(world: &mut ScenarioWorld) -> anyhow::Result<()> {

@@ -4,58 +4,38 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay::base::exit_status::ExitStatus;
-use assay::base::platform::{Arch, TargetSpec};
-use assay::base::progress::Progress;
-use assay::base::settings::Settings;
-use assay::base::work_log::Summary;
-use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
-use assay::claims::suite::ClaimSuite;
-use assay::claims::workload::Workload;
-use assay::evidence::bundle::EvidenceBundle;
-use assay::evidence::{EvidenceWriter, Verdicts, attestation, check_empty, new_run_id};
-use assay::exec::cleanup::{CleanupJournal, sweep};
-use assay::exec::shell::{EnterError, NoopObserver, Shell};
-use assay::measurement::deployment;
-use assay::measurement::estimate::Estimate;
-use assay::report;
-use assay::report::finalize;
-use assay::targets::ec2::{Cloud, Patience};
-use assay::targets::preflight::Preflight;
-use assay::targets::{Context, Definition, RemoteHost};
-use assay::workloads::{BuildDir, baseline, registry};
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::base::work_log::Summary;
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
+use crate::claims::suite::ClaimSuite;
+use crate::claims::workload::Workload;
+use crate::evidence::bundle::EvidenceBundle;
+use crate::evidence::{EvidenceWriter, Verdicts, attestation, check_empty, new_run_id};
+use crate::exec::cleanup::{CleanupJournal, sweep};
+use crate::exec::shell::{EnterError, NoopObserver, Shell};
+use crate::measurement::deployment;
+use crate::measurement::estimate::Estimate;
+use crate::report;
+use crate::report::finalize;
+use crate::targets::ec2::{Cloud, Patience};
+use crate::targets::preflight::Preflight;
+use crate::targets::{Context, Definition, RemoteHost};
+use crate::workloads::{BuildDir, baseline, registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::fixtures::{Fixtures, Prewarm, Rented, RunConfig};
-use crate::options::Options;
-use crate::run_scenarios::{Part, prove, say};
-use crate::tools::{self, Home};
-use crate::{catalogue, traced};
-use assay::evidence::run_state::RunState;
+use crate::e2e::fixtures::{Fixtures, Prewarm, Rented, RunConfig};
+use crate::e2e::options::Options;
+use crate::e2e::run_scenarios::{Part, prove, say};
+use crate::e2e::tools::{self, Home};
+use crate::e2e::catalogue;
+use crate::e2e::traced;
+use crate::evidence::run_state::RunState;
 
 /// The stack size of the thread that runs the scenarios.
 const STACK: usize = 256 << 20;
-
-/// Why a run ends without verdicts.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// An error that the user can correct: exit status 2.
-    #[error("{0:#}")]
-    Usage(anyhow::Error),
-    /// An error of the environment: exit status 3.
-    #[error("{0:#}")]
-    Infrastructure(anyhow::Error),
-}
-
-/// Wraps an error that the user can correct.
-pub fn usage<E: Into<anyhow::Error>>(error: E) -> RunError {
-    RunError::Usage(error.into())
-}
-
-/// Wraps an error of the environment.
-pub fn infrastructure<E: Into<anyhow::Error>>(error: E) -> RunError {
-    RunError::Infrastructure(error.into())
-}
 
 /// A run that is planned and ready to begin.
 pub struct Run {
@@ -102,13 +82,9 @@ impl Signals {
 
 impl Run {
     /// Reads everything and plans the run; returns `None` if only the plan or the list of steps was asked for.
-    pub fn prepare(mut options: Options) -> Result<Option<Run>, RunError> {
+    pub fn prepare(mut options: Options) -> Result<Option<Run>, Exit> {
         let settings = Settings::read().map_err(usage)?;
         let (folder, own) = options.folder(&settings).map_err(usage)?;
-        if options.steps {
-            say(catalogue::listed(&folder, options.json).map_err(usage)?.trim_end());
-            return Ok(None);
-        }
         let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), &target, &settings)?;
         let preflight = found.as_ref().map(|found| &found.preflight);
@@ -156,7 +132,7 @@ impl Run {
     }
 
     /// Runs the plan and returns the exit status.
-    pub fn run(self) -> Result<ExitStatus, RunError> {
+    pub fn run(self) -> Result<ExitStatus, Exit> {
         let id = new_run_id();
         // Must come before any thread is started: see the function.
         registry::point_testcontainers_at(&registry::socket(&id)).map_err(infrastructure)?;
@@ -172,7 +148,7 @@ impl Run {
         ended.unwrap_or_else(|_| Err(infrastructure(anyhow::anyhow!("the framework panicked: see above"))))
     }
 
-    async fn in_runtime(self, id: String) -> Result<ExitStatus, RunError> {
+    async fn in_runtime(self, id: String) -> Result<ExitStatus, Exit> {
         let progress = Progress::to_stderr();
         let leases = self.settings.cache.join("leases");
         let swept = sweep(&leases).map_err(|error| infrastructure(self.target.unusable(error)))?;
@@ -199,7 +175,7 @@ impl Run {
         for trouble in cleanup.close() {
             progress.say(format!("could not be removed: {trouble}"));
         }
-        if let Err(RunError::Usage(_)) = &verdicts {
+        if verdicts.as_ref().is_err_and(|error| error.status == ExitStatus::Usage) {
             // Nothing was judged, so there is no evidence to keep.
             evidence.discard(&runs);
         }
@@ -234,7 +210,7 @@ impl Run {
         evidence: Arc<EvidenceWriter>,
         cleanup: Arc<CleanupJournal>,
         progress: Progress,
-    ) -> Result<Outcome, RunError> {
+    ) -> Result<Outcome, Exit> {
         let mut signals = Signals::listen().map_err(infrastructure)?;
         let record = RunState::new(self.annex.register, self.plan, self.annex.deviations, evidence.clone());
         let record = Arc::new(record);
@@ -373,7 +349,7 @@ fn look(
     own: Option<&Workload>,
     target: &TargetSpec,
     settings: &Settings,
-) -> Result<Option<RemoteHost>, RunError> {
+) -> Result<Option<RemoteHost>, Exit> {
     let Some(way) = options.way(target).map_err(usage)? else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
@@ -391,7 +367,7 @@ fn look(
 }
 
 /// Opens the cloud, if it is the target and the plan needs it.
-async fn open_cloud(quote: Option<Estimate>, plan: &Plan, context: &Context) -> Result<Option<Rented>, RunError> {
+async fn open_cloud(quote: Option<Estimate>, plan: &Plan, context: &Context) -> Result<Option<Rented>, Exit> {
     let Some(quote) = quote.filter(|_| needs_cloud(plan)) else { return Ok(None) };
     let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await;
     let cloud = cloud.map_err(|error| infrastructure(TargetSpec::Ec2.unusable(error)))?;

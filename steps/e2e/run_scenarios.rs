@@ -6,16 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use assay::claims::plan::Planned;
-use assay::evidence::run_state::RunState;
-use assay::report;
-use assay::verdict::claim_verdict::Attempt;
+use crate::claims::plan::Planned;
+use crate::evidence::run_state::RunState;
+use crate::report;
+use crate::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, cli};
 
-use crate::options::Options;
-use crate::traced;
-use crate::world::ScenarioWorld;
+use crate::e2e::options::Options;
+use crate::e2e::traced;
+use crate::e2e::world::ScenarioWorld;
 
 /// Which of the planned scenarios to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use assay::base::unit::Unit;
-use assay::measurement::trial::Until;
-use assay::verdict::Rule;
+use crate::base::unit::Unit;
+use crate::measurement::trial::Until;
+use crate::verdict::Rule;
 use cucumber::{then, when};
 
-use crate::fixtures::{Guest, Limits, TrialSpec};
-use crate::params::{DurationWord, PercentWord, SizeWord};
-use crate::world::ScenarioWorld;
+use crate::e2e::fixtures::{Guest, Limits, TrialSpec};
+use crate::e2e::params::{DurationWord, PercentWord, SizeWord};
+use crate::e2e::world::ScenarioWorld;
 
 async fn about_trial(world: &mut ScenarioWorld, guest: String, limits: Limits, until: Until) -> anyhow::Result<()> {
     let spec = TrialSpec { guest: Guest::Named(guest), limits, until, runs: 1, cold: false };

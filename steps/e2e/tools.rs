@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use assay::base::platform::Arch;
-use assay::base::programs;
-use assay::base::settings::Settings;
-use assay::claims::plan::{FeatureFile, Plan, every_scenario};
-use assay::targets::{self, Definition};
+use crate::base::platform::Arch;
+use crate::base::programs;
+use crate::base::settings::Settings;
+use crate::claims::plan::{FeatureFile, Plan, every_scenario};
+use crate::targets::{self, Definition};
 use cucumber::gherkin::{Step, StepType};
 
-use crate::traced;
+use crate::e2e::traced;
 
 /// What a step may need, in the order in which it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,13 +4,13 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use assay::verdict::claim_verdict::Step;
+use crate::verdict::claim_verdict::Step;
 use cucumber::World as _;
 use cucumber::step::{Collection, Context};
 use jiff::Timestamp;
 use regex::Regex;
 
-use crate::world::ScenarioWorld;
+use crate::e2e::world::ScenarioWorld;
 
 /// Returns all steps that are defined.
 pub fn written() -> &'static Collection<ScenarioWorld> {

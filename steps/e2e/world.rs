@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use assay::base::unit::Unit;
-use assay::claims::register::ClaimId;
-use assay::measurement::Value;
-use assay::verdict::claim_verdict::{Attempt, Step};
-use assay::verdict::{Judged, Outcome, Rule, Verdict};
+use crate::base::unit::Unit;
+use crate::claims::register::ClaimId;
+use crate::measurement::Value;
+use crate::verdict::claim_verdict::{Attempt, Step};
+use crate::verdict::{Judged, Outcome, Rule, Verdict};
 use cucumber::World;
 
-use crate::fixtures::{Fixtures, SampleSet};
+use crate::e2e::fixtures::{Fixtures, SampleSet};
 
 /// One scenario that is running.
 #[derive(World)]
@@ -24,7 +24,7 @@ pub struct ScenarioWorld {
     /// Whether it is a control, whose checks are expected to fail.
     pub control: bool,
     /// How the machine must be changed before the workload runs on it, if at all.
-    pub condition: Option<crate::fixtures::Condition>,
+    pub condition: Option<crate::e2e::fixtures::Condition>,
     /// The samples that the current step is about.
     subject: SampleSet,
     /// The checks that were made, in order.

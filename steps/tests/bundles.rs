@@ -11,7 +11,7 @@ use crate::{Project, told};
 /// Runs claims that need no machine, and returns the sealed bundle.
 fn run(project: &Project, more: &[&str]) -> PathBuf {
     let arguments = [&["--tags", "@A8-4", "--evidence", "run"], more].concat();
-    told(&mut project.e2e(&arguments), 0, &["1 hold, 0 fail"]);
+    told(&mut project.run(&arguments), 0, &["1 hold, 0 fail"]);
     project.path("run")
 }
 
@@ -81,7 +81,7 @@ fn a_run_is_signed_by_choice_and_the_signature_is_never_lost_unsaid() {
     told(&mut by(&allows_bob), 0, &["✔ signed by bob@example.org"]);
     let none = "cannot read the signing key /nowhere: name an SSH key's file";
     told(&mut project.assay(&["report", "run", "--sign", "/nowhere"]), 2, &[none]);
-    told(&mut project.e2e(&["--tags", "@A8-4", "--sign", "/nowhere"]), 2, &[none]);
+    told(&mut project.run(&["--tags", "@A8-4", "--sign", "/nowhere"]), 2, &[none]);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
     told(&mut compare(&["run", "run"]), 2, &["is named twice: name it once"]);
     told(&mut compare(&["run", "features"]), 2, &["features"]);
     project.change("features/a8_findings.feature", "72 %", "82 %");
-    told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
+    told(&mut project.run(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
     told(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  ", "holds in run", "got worse"]);
     assert!(fs::read_to_string(project.path("page/comparison.html")).unwrap().contains("A8-4"));
     let json: Value = serde_json::from_str(&told(&mut compare(&["run", "later", "--json"]), 1, &[])).unwrap();
@@ -215,7 +215,7 @@ fn a_secret_in_the_environment_the_output_or_an_error_reaches_no_file_of_the_bun
         fs::write(path.join("runc"), script).unwrap();
         fs::set_permissions(path.join("runc"), fs::Permissions::from_mode(0o755)).unwrap();
         let all = format!("{}:/usr/bin:/bin", path.display());
-        let mut run = project.e2e(&["--name", "A runtime that knows no WebAssembly", "--evidence", "run"]);
+        let mut run = project.run(&["--name", "A runtime that knows no WebAssembly", "--evidence", "run"]);
         run.env("PATH", all).envs(VARIABLES);
         run.output().unwrap();
 

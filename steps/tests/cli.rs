@@ -8,7 +8,6 @@ mod editors;
 mod merged;
 mod own;
 mod plans;
-mod program;
 mod steps;
 
 use std::fs;
@@ -49,8 +48,8 @@ impl Project {
         fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
     }
 
-    fn program(&self, program: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
+    fn assay(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
         command.args(arguments).current_dir(self.0.path()).timeout(LIMIT);
         command.env("ASSAY_ROOT", self.0.path()).env("ASSAY_CACHE", self.path("cache"));
         let ours = ["ASSAY_TARGET", "ASSAY_MIRROR", "ASSAY_REGISTRY_IMAGE", "ASSAY_EC2_SSH", "ASSAY_ECR_REGISTRY"];
@@ -61,12 +60,8 @@ impl Project {
         command
     }
 
-    fn e2e(&self, arguments: &[&str]) -> Command {
-        self.program(program::e2e(), arguments)
-    }
-
-    fn assay(&self, arguments: &[&str]) -> Command {
-        self.program(Path::new(env!("CARGO_BIN_EXE_assay")), arguments)
+    fn run(&self, options: &[&str]) -> Command {
+        self.assay(&[&["run"], options].concat())
     }
 
     /// Returns a `PATH` that has these programs and no others. What they do does not matter, because none of them is
@@ -130,8 +125,8 @@ const TARGETS: &str = "is no target: write vm, vm:amd64, vm:arm64, podman, ssh:/
 #[test]
 fn a_wrong_target_is_told_which_there_are() {
     let project = Project::new();
-    told(&mut project.e2e(&["--target", "docker"]), 2, &["e2e: \"docker\"", TARGETS]);
-    told(project.e2e(&[]).env("ASSAY_TARGET", "vm:vax"), 2, &["e2e: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
+    told(&mut project.run(&["--target", "docker"]), 2, &["assay: \"docker\"", TARGETS]);
+    told(project.run(&[]).env("ASSAY_TARGET", "vm:vax"), 2, &["assay: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
     told(&mut project.assay(&["plan", "--target", "docker"]), 2, &["assay: \"docker\"", TARGETS]);
     told(project.assay(&["setup"]).env("ASSAY_TARGET", "vm:vax"), 2, &["assay: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
     let elsewhere = "assay: target ec2 is no virtual machine of this host: use vm, vm:amd64 or vm:arm64";
@@ -152,8 +147,8 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let target = format!("ssh://nobody@127.0.0.1:{port}");
     for more in [&["--plan"][..], &[]] {
-        let mut run = project.e2e(&[&["--target", target.as_str()], more].concat());
-        let said = format!("e2e: nobody@127.0.0.1:{port}: no SSH connection to 127.0.0.1:{port}: ");
+        let mut run = project.run(&[&["--target", target.as_str()], more].concat());
+        let said = format!("assay: nobody@127.0.0.1:{port}: no SSH connection to 127.0.0.1:{port}: ");
         told(&mut run, 3, &[&said, &format!("; `cargo run -- doctor --target {target}` tries all that a run needs")]);
     }
     let mut doctor = project.assay(&["doctor", "--target", &target]);
@@ -166,10 +161,10 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
 fn what_is_about_somebody_elses_machine_is_for_no_other() {
     let project = Project::new();
     let said = "is about somebody else's machine: it is for --target ssh://…";
-    told(&mut project.e2e(&["--provision"]), 2, &["--provision", said]);
-    told(&mut project.e2e(&["--target", "podman", "--host-key", "SHA256:x"]), 2, &["--host-key", said]);
+    told(&mut project.run(&["--provision"]), 2, &["--provision", said]);
+    told(&mut project.run(&["--target", "podman", "--host-key", "SHA256:x"]), 2, &["--host-key", said]);
     let wrong = ["--target", "ssh://a@127.0.0.1:1", "--host-key", "MD5:00", "--plan"];
-    told(&mut project.e2e(&wrong), 2, &["e2e: --host-key MD5:00 is no fingerprint: give SHA256: and 43 characters"]);
+    told(&mut project.run(&wrong), 2, &["assay: --host-key MD5:00 is no fingerprint: give SHA256: and 43 characters"]);
 }
 
 #[test]
@@ -187,7 +182,7 @@ fn wrong_options_are_told_what_is_right() {
         (&["--tags", "@A99-1"], "matches: --plan shows them all"),
         (&["--name", "no such scenario"], "matches: --plan shows them all"),
     ] {
-        told(&mut project.e2e(arguments), 2, &[said]);
+        told(&mut project.run(arguments), 2, &[said]);
     }
     told(&mut project.assay(&[]), 2, &["Usage: assay"]);
     told(&mut project.assay(&["conquer"]), 2, &["unrecognized subcommand 'conquer'"]);
@@ -199,19 +194,19 @@ fn wrong_options_are_told_what_is_right() {
 fn an_image_that_is_none_is_refused_before_anything_runs() {
     let project = Project::new();
     let path = project.only(&["podman"]);
-    told(&mut project.e2e(&["--image", "oci:/nowhere"]), 2, &["there is no folder /nowhere"]);
-    told(&mut project.e2e(&["--image", "oci-archive:/nowhere.tar"]), 2, &["there is no file /nowhere.tar"]);
-    told(&mut project.e2e(&["--image", "Hello world"]), 2, &["write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG"]);
+    told(&mut project.run(&["--image", "oci:/nowhere"]), 2, &["there is no folder /nowhere"]);
+    told(&mut project.run(&["--image", "oci-archive:/nowhere.tar"]), 2, &["there is no file /nowhere.tar"]);
+    told(&mut project.run(&["--image", "Hello world"]), 2, &["write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG"]);
     assert!(!project.path("target").exists());
     // From here on a run has begun; it must leave nothing either.
     let image = format!("oci:{}", project.path("features").display());
-    let mut folder = project.e2e(&["--tags", "@A3-1", "--image", &image]);
+    let mut folder = project.run(&["--tags", "@A3-1", "--image", &image]);
     told(folder.env("PATH", &path), 2, &[&project.path("features").display().to_string(), "OCI"]);
     let image = format!("oci-archive:{}", project.path("features/claims.toml").display());
-    let mut file = project.e2e(&["--tags", "@A3-1", "--image", &image]);
+    let mut file = project.run(&["--tags", "@A3-1", "--image", &image]);
     told(file.env("PATH", &path), 2, &["claims.toml is no tar archive"]);
     let image = format!("oci:{}", project.path("fixtures").display());
-    let mut elsewhere = project.e2e(&["--tags", "@A3-1", "--image", &image, "--evidence", "own"]);
+    let mut elsewhere = project.run(&["--tags", "@A3-1", "--image", &image, "--evidence", "own"]);
     told(elsewhere.env("PATH", &path), 2, &["OCI"]);
     assert!(!project.path("own").exists());
     let left: Vec<_> = fs::read_dir(project.path("target/assay")).unwrap().flatten().collect();
@@ -221,8 +216,8 @@ fn an_image_that_is_none_is_refused_before_anything_runs() {
 #[test]
 fn evidence_is_never_mixed() {
     let project = Project::new();
-    told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "features"]), 2, &["is not empty", "name a new folder"]);
-    told(&mut project.e2e(&["--tags", "@A8-4", "--evidence", "features/claims.toml/x"]), 2, &["--evidence"]);
+    told(&mut project.run(&["--tags", "@A8-4", "--evidence", "features"]), 2, &["is not empty", "name a new folder"]);
+    told(&mut project.run(&["--tags", "@A8-4", "--evidence", "features/claims.toml/x"]), 2, &["--evidence"]);
 }
 
 #[test]
@@ -230,12 +225,12 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
     let project = Project::new();
     project.change("features/a2_build.feature", "Then the compiler exits with code 0", "Then the compiler is happy");
     let step = "\"Then the compiler is happy\" is a step that nobody wrote";
-    told(&mut project.e2e(&[]), 2, &["  features/a2_build.feature:", step]);
+    told(&mut project.run(&[]), 2, &["  features/a2_build.feature:", step]);
 
     let project = Project::new();
     project.change("features/a5_device.feature", "@A5-4", "@A5-44");
     let texts = ["  features/a5_device.feature:", "nobody knows claim @A5-44", "claim A5-4 has no scenario"];
-    told(&mut project.e2e(&[]), 2, &texts);
+    told(&mut project.run(&[]), 2, &texts);
     told(&mut project.assay(&["plan"]), 2, &texts);
 
     let project = Project::new();
@@ -247,16 +242,16 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
         "\"A runtime that knows no WebAssembly is told apart\" is a control that claim A5-5 does not declare",
         "features/a6_service.feature:5: claim A6-1 names a control that nobody wrote (Quadlet with a bad key)",
     ];
-    told(&mut project.e2e(&["--plan"]), 2, &texts);
+    told(&mut project.run(&["--plan"]), 2, &texts);
     told(&mut project.assay(&["plan"]), 2, &texts);
 
     let project = Project::new();
     project.change("features/claims.toml", "bound = \"exit 0, one .wasm, the same twice\"", "bound = \"\"");
-    told(&mut project.e2e(&[]), 2, &["features/claims.toml: claim A2-1: its bound is empty: write what it is"]);
+    told(&mut project.run(&[]), 2, &["features/claims.toml: claim A2-1: its bound is empty: write what it is"]);
 
     let project = Project::new();
     project.change("features/claims.toml", "bound =", "bond =");
-    told(&mut project.e2e(&[]), 2, &["features/claims.toml: ", "unknown field `bond`"]);
+    told(&mut project.run(&[]), 2, &["features/claims.toml: ", "unknown field `bond`"]);
 
     let project = Project::new();
     project.change("features/deviations.toml", "expires =", "expire =");
@@ -266,7 +261,7 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
     let file = project.path("fixtures/machines/nano.toml");
     fs::write(&file, format!("colour = \"red\"\n{}", fs::read_to_string(&file).unwrap())).unwrap();
     let texts = [file.to_str().unwrap(), "line 1: unknown field `colour`"];
-    told(&mut project.e2e(&[]), 2, &texts);
+    told(&mut project.run(&[]), 2, &texts);
     told(&mut project.assay(&["setup"]), 2, &texts);
 
     fs::remove_dir_all(project.path("features")).unwrap();
@@ -277,8 +272,8 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
 fn a_missing_tool_is_told_at_once_with_its_remedy() {
     let project = Project::new();
     let without = |programs: &[&str], arguments: &[&str], missing: &str| {
-        let said = format!("e2e: {missing} is not installed: ci/setup does that; `cargo run -- doctor --target vm:");
-        told(project.e2e(arguments).env("PATH", project.only(programs)), 3, &[&said]);
+        let said = format!("assay: {missing} is not installed: ci/setup does that; `cargo run -- doctor --target vm:");
+        told(project.run(arguments).env("PATH", project.only(programs)), 3, &[&said]);
         assert!(!project.path("target").exists(), "it is said before a run begins");
     };
     let machine = [qemu(), "qemu-img", "setpriv"];
@@ -293,8 +288,8 @@ fn a_missing_tool_is_told_at_once_with_its_remedy() {
     without(&[], &["--tags", "@A8-4", "--image", "localhost/hello:1"], "podman");
     // The control of an arm64 claim needs a machine of another architecture.
     let foreign = |tags: &str, missing: &str| {
-        let mut run = project.e2e(&["--target", "vm:arm64", "--tags", tags]);
-        told(run.env("PATH", project.only(&["podman"])), 3, &[&format!("e2e: {missing} is not installed: ci/setup")]);
+        let mut run = project.run(&["--target", "vm:arm64", "--tags", tags]);
+        told(run.env("PATH", project.only(&["podman"])), 3, &[&format!("assay: {missing} is not installed: ci/setup")]);
     };
     foreign("@A5-4", "qemu-system-aarch64");
     foreign("@A5-2", "qemu-system-x86_64");
@@ -305,7 +300,7 @@ fn a_missing_tool_is_told_at_once_with_its_remedy() {
 #[test]
 fn a_claim_that_needs_no_tool_is_judged_without_any() {
     let project = Project::new();
-    let mut run = project.e2e(&["--tags", "@A8-4"]);
+    let mut run = project.run(&["--tags", "@A8-4"]);
     let said = told(run.env("PATH", project.only(&[])), 0, &["✔ A8-4"]);
     assert!(said.trim_end().lines().last().unwrap().contains("1 hold, 0 fail"), "{said}");
     let verdicts = fs::read(project.path("target/assay/latest/verdicts.json")).unwrap();
@@ -324,7 +319,7 @@ fn a_mirror_that_does_not_answer_is_told_by_its_address() {
     let mirror = "http://127.0.0.1:9/debian";
     let said = ["mirror http://127.0.0.1:9/debian does not give debian-13", "set ASSAY_MIRROR to one that does"];
     told(project.assay(&["setup"]).env("ASSAY_MIRROR", mirror).env("PATH", &path), 3, &said);
-    let mut run = project.e2e(&["--tags", "@A5-4"]);
+    let mut run = project.run(&["--tags", "@A5-4"]);
     told(run.env("ASSAY_MIRROR", mirror).env("PATH", &path), 3, &[said[0], said[1], "1 inconclusive"]);
 }
 
@@ -332,7 +327,7 @@ fn a_mirror_that_does_not_answer_is_told_by_its_address() {
 fn both_programs_plan_alike() {
     let project = Project::new();
     let plan = told(&mut project.assay(&["plan", "--target", "vm:arm64"]), 0, &["on vm:arm64:", "scenarios would run"]);
-    assert_eq!(told(&mut project.e2e(&["--plan", "--target", "vm:arm64"]), 0, &[]), plan);
+    assert_eq!(told(&mut project.run(&["--plan", "--target", "vm:arm64"]), 0, &[]), plan);
     let rows: Value = serde_json::from_str(&told(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
     let rows = rows.as_array().unwrap();
     assert_eq!(rows.len() + 2, plan.lines().count());
@@ -444,10 +439,10 @@ fn selfcheck_gives_its_score_and_tells_what_is_no_run() {
 fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
     let project = Project::new();
     project.change("features/a8_findings.feature", "72 %", "82 %");
-    told(&mut project.e2e(&["--tags", "@A8-4"]), 1, &["✘ A8-4", "0 hold, 1 fail"]);
+    told(&mut project.run(&["--tags", "@A8-4"]), 1, &["✘ A8-4", "0 hold, 1 fail"]);
     let again =
         ["attempt 2 at what did not come out as it should: 1 scenarios", "fails (attempt 2)", "attempt 1: fails"];
-    told(&mut project.e2e(&["--tags", "@A8-4", "--retries", "1"]), 1, &again);
+    told(&mut project.run(&["--tags", "@A8-4", "--retries", "1"]), 1, &again);
     let verdicts = fs::read(project.path("target/assay/latest/verdicts.json")).unwrap();
     let verdicts: Value = serde_json::from_slice(&verdicts).unwrap();
     let claim = verdicts["claims"].as_array().unwrap().iter().find(|claim| claim["id"] == "A8-4").unwrap();
@@ -458,6 +453,6 @@ fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
 #[test]
 fn a_claim_without_its_control_does_not_hold() {
     let project = Project::new();
-    let mut run = project.e2e(&["--tags", "@A8-4 and not @control"]);
+    let mut run = project.run(&["--tags", "@A8-4 and not @control"]);
     told(&mut run, 3, &["? A8-4", "but its control was not run", "0 hold, 0 fail", "1 inconclusive"]);
 }

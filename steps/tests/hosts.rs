@@ -7,7 +7,6 @@ mod fish;
 mod guest;
 #[path = "hosts/inside.rs"]
 mod inside;
-mod program;
 
 use guest::{Guest, Verdicts};
 use inside::Compiler;

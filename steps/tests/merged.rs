@@ -21,7 +21,7 @@ fn both(project: &Project) -> PathBuf {
         "vm:arm64: 1 hold, 0 fail, ",
         "exit status 0; evidence: ",
     ];
-    told(&mut project.e2e(&arguments), 0, &said);
+    told(&mut project.run(&arguments), 0, &said);
     project.path("both")
 }
 
@@ -33,24 +33,24 @@ fn json(path: &Path) -> Value {
 fn several_targets_are_planned_one_after_the_other_and_each_once() {
     let project = Project::new();
     let plan = ["--plan", "--target", "vm:amd64", "--target", "vm:arm64"];
-    let said = told(&mut project.e2e(&plan), 0, &["on vm:amd64:\n", "\n\non vm:arm64:\n"]);
+    let said = told(&mut project.run(&plan), 0, &["on vm:amd64:\n", "\n\non vm:arm64:\n"]);
     let (first, second) = said.split_once("on vm:arm64:\n").unwrap();
     let why = "(needs an arm64 machine: --target vm:arm64)";
     assert!(first.contains(why) && !second.contains(why), "{said}");
     told(
-        &mut project.e2e(&["--plan", "--target", "vm:arm64", "--target", "vm:arm64"]),
+        &mut project.run(&["--plan", "--target", "vm:arm64", "--target", "vm:arm64"]),
         2,
         &["vm:arm64 is named twice"],
     );
     let wrong = ["--target", "vm:amd64", "--target", "docker"];
-    told(&mut project.e2e(&wrong), 2, &["e2e: \"docker\" is no target"]);
+    told(&mut project.run(&wrong), 2, &["assay: \"docker\" is no target"]);
     // An option for the second target is not a mistake about the first.
     let down = ["--target", "vm:amd64", "--target", "ssh://a@127.0.0.1:1", "--provision", "--plan"];
-    told(&mut project.e2e(&down), 3, &["on vm:amd64:", "e2e: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
+    told(&mut project.run(&down), 3, &["on vm:amd64:", "assay: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
     let paid = ["--plan", "--target", "vm:amd64", "--target", "ec2", "--max-cost", "0.04", "--spot", "--tags", "@A6-4"];
-    told(&mut project.e2e(&paid), 0, &["on vm:amd64:", "the budget is $0.04", "on ec2:"]);
+    told(&mut project.run(&paid), 0, &["on vm:amd64:", "the budget is $0.04", "on ec2:"]);
     let misplaced = ["--plan", "--target", "vm:amd64", "--target", "vm:arm64", "--max-cost", "0.04"];
-    told(&mut project.e2e(&misplaced), 2, &["--max-cost is about what is paid for, and vm:amd64 costs nothing"]);
+    told(&mut project.run(&misplaced), 2, &["--max-cost is about what is paid for, and vm:amd64 costs nothing"]);
     assert!(!project.path("target").exists(), "nothing was begun");
 }
 
@@ -87,7 +87,7 @@ fn a_run_on_several_targets_leaves_one_bundle_with_a_column_for_each() {
     .unwrap();
     told(&mut project.assay(&["verify", "both"]), 1, &["✘ verdicts.json: changed since it was sealed", "do not agree"]);
     told(
-        &mut project.e2e(&["--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "both"]),
+        &mut project.run(&["--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "both"]),
         2,
         &["is not empty"],
     );
@@ -114,7 +114,7 @@ fn runs_are_merged_into_a_new_folder_and_what_does_not_go_together_leaves_nothin
     told(&mut merge("none", &[amd64, amd64]), 2, &["are both run ", "name it once"]);
     told(&mut merge("none", &[amd64, "features"]), 2, &["features is not the whole folder of a run"]);
     told(&mut merge("none", &[amd64, "both"]), 2, &["is merged of several runs: name one of them"]);
-    told(&mut project.e2e(&["--target", "vm:amd64", "--tags", "@A8-4", "--evidence", "again"]), 0, &[]);
+    told(&mut project.run(&["--target", "vm:amd64", "--tags", "@A8-4", "--evidence", "again"]), 0, &[]);
     let twice = ["both/parts/vm-amd64 and ", "again have both judged A8-4 on vm:amd64: leave one of them out"];
     told(&mut merge("none", &[amd64, "again"]), 2, &twice);
     fs::write(project.path("again/junit.xml"), "").unwrap();
@@ -149,7 +149,7 @@ fn the_worst_of_the_targets_is_the_exit_status_and_a_mistake_leaves_nothing() {
     let project = Project::new();
     project.change("features/a8_findings.feature", "72 %", "82 %");
     let two = ["--target", "vm:amd64", "--target", "vm:arm64", "--tags", "@A8-4"];
-    told(&mut project.e2e(&two), 1, &["✘ A8-4  vm:amd64, vm:arm64: fails: ", "exit status 1; evidence: "]);
+    told(&mut project.run(&two), 1, &["✘ A8-4  vm:amd64, vm:arm64: fails: ", "exit status 1; evidence: "]);
     let run = fs::canonicalize(project.path("target/assay/latest")).unwrap();
     told(
         &mut project.assay(&["merge", "-o", "m", &run.join("parts/vm-arm64").display().to_string()]),
@@ -159,15 +159,15 @@ fn the_worst_of_the_targets_is_the_exit_status_and_a_mistake_leaves_nothing() {
     // This is found only after the run has begun: its folder is removed again.
     let path = project.only(&["podman"]);
     let image = format!("oci:{}", project.path("features").display());
-    let mut wrong = project.e2e(&[&two[..4], &["--tags", "@A3-1", "--image", &image, "--evidence", "own"]].concat());
-    told(wrong.env("PATH", &path), 2, &["[vm:amd64] e2e: ", "OCI", "stopped before vm:arm64"]);
+    let mut wrong = project.run(&[&two[..4], &["--tags", "@A3-1", "--image", &image, "--evidence", "own"]].concat());
+    told(wrong.env("PATH", &path), 2, &["[vm:amd64] assay: ", "OCI", "stopped before vm:arm64"]);
     assert!(!project.path("own").exists());
 }
 
 /// Starts a run, interrupts it once it has printed a text, and returns its exit status and all its output.
 fn interrupted(project: &Project, arguments: &[&str], path: &str, until: &str) -> (Option<i32>, String) {
-    let mut run = std::process::Command::new(crate::program::e2e());
-    run.args(["--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "run"]).args(arguments);
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_assay"));
+    run.args(["run", "--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "run"]).args(arguments);
     run.current_dir(project.path("")).env("ASSAY_ROOT", project.path("")).env("ASSAY_CACHE", project.path("cache"));
     let said = fs::File::create(project.path("said")).unwrap();
     let mut run = run.env("PATH", path).stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();

@@ -22,7 +22,7 @@ fn every_step_of_a_fresh_folder_is_written() {
         let next = made.lines().find_map(|line| line.strip_prefix("what would run:      ci/e2e ")).unwrap();
         let next: Vec<&str> = next.split(' ').collect();
         assert_eq!(next[1..], ["own/web", "--plan"]);
-        let plan = told(&mut project.e2e(&next), 0, &["     run  A6-1  ", "     run  A7-3  control: "]);
+        let plan = told(&mut project.run(&next), 0, &["     run  A6-1  ", "     run  A7-3  control: "]);
         assert!(plan.ends_with(" scenarios would run, 0 would not\n"), "{plan}");
         for file in assay::claims::suite::ClaimSuite::read(&project.path("own/web")).unwrap().features {
             assert_eq!(mistakes(&file.text), [], "{}", file.path);
@@ -31,7 +31,7 @@ fn every_step_of_a_fresh_folder_is_written() {
         told(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
         project.change("own/web/features/a7_resources.feature", "systemd holds it", "systemd keeps it");
         told(
-            &mut project.e2e(&next),
+            &mut project.run(&next),
             2,
             &["features/a7_resources.feature", "is a step that nobody wrote: did you mean"],
         );
@@ -52,7 +52,7 @@ fn what_is_in_a_folder_already_is_left_alone() {
 fn a_folder_that_is_no_workloads_is_told_how_one_is_made() {
     let project = Project::new();
     let said = ["it is no folder of a workload: `cargo run -- init DIR` makes one: cannot read features/workload.toml"];
-    told(&mut project.e2e(&["--suite", "features", "--plan"]), 2, &said);
+    told(&mut project.run(&["--suite", "features", "--plan"]), 2, &said);
     told(&mut project.assay(&["plan", "--suite", "features"]), 2, &said);
 }
 
@@ -63,9 +63,9 @@ fn the_workload_that_ci_runs_is_planned_and_its_steps_are_listed_with_its_uses()
     for file in assay::claims::suite::ClaimSuite::read(&Path::new(PROJECT).join(folder)).unwrap().features {
         assert_eq!(mistakes(&file.text), [], "{}", file.path);
     }
-    told(&mut project.e2e(&["--suite", folder, "--plan"]), 0, &["control: ", " would run, 0 would not"]);
+    told(&mut project.run(&["--suite", folder, "--plan"]), 0, &["control: ", " would run, 0 would not"]);
     let listed = ["Then its log says \"Opening ipv4 listen socket on port 1883.\"\n"];
-    told(&mut project.e2e(&["--suite", folder, "--steps"]), 0, &listed);
+    told(&mut project.assay(&["steps", "--suite", folder]), 0, &listed);
     fs::remove_file(project.path(&format!("{folder}/quadlets/mosquitto.container"))).unwrap();
-    told(&mut project.e2e(&["--suite", folder, "--plan"]), 2, &["cannot read fixtures/own/mosquitto/quadlets/"]);
+    told(&mut project.run(&["--suite", folder, "--plan"]), 2, &["cannot read fixtures/own/mosquitto/quadlets/"]);
 }

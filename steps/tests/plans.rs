@@ -39,10 +39,10 @@ fn ec2_is_planned_and_priced_without_an_account_and_without_its_sdk() {
     assert!(whole.ends_with(" scenarios would run, 0 would not\n"), "{whole}");
     // The features may have steps that only another build has; the scenarios selected here have none of those.
     let one = ["--target", "ec2", "--plan", "--tags", "@A6-4"];
-    let selected = told(bare(&project, &mut project.e2e(&one)), 0, &["     run  A6-4  "]);
+    let selected = told(bare(&project, &mut project.run(&one)), 0, &["     run  A6-4  "]);
     assert_eq!(order(&selected), order(&whole));
-    let there = told(project.e2e(&one).env("AWS_REGION", "eu-west-1"), 0, &["arm64 in eu-west-1\n", "$0.0046 an hour"]);
-    assert_eq!(told(project.e2e(&one).env("AWS_DEFAULT_REGION", "eu-west-1"), 0, &[]), there);
+    let there = told(project.run(&one).env("AWS_REGION", "eu-west-1"), 0, &["arm64 in eu-west-1\n", "$0.0046 an hour"]);
+    assert_eq!(told(project.run(&one).env("AWS_DEFAULT_REGION", "eu-west-1"), 0, &[]), there);
     let rows = told(&mut project.assay(&["plan", "--target", "ec2", "--json"]), 0, &[]);
     let rows: Vec<Value> = serde_json::from_str(&rows).unwrap();
     let decisions: BTreeSet<&str> = rows.iter().map(|row| row["decision"].as_str().unwrap()).collect();
@@ -70,10 +70,10 @@ fn what_a_stand_in_for_aws_is_asked_is_planned_as_recorded() {
 #[test]
 fn a_build_without_the_sdk_says_which_has_it() {
     let project = Project::new();
-    let said = "e2e: target ec2 is not in this build, for AWS's SDK takes minutes to compile: use ci/e2e --target ec2, \
+    let said = "assay: target ec2 is not in this build, for AWS's SDK takes minutes to compile: use ci/e2e --target ec2, \
         or cargo test --features aws --test e2e -- --target ec2";
-    told(bare(&project, &mut project.e2e(&["--target", "ec2"])), 2, &[said]);
-    told(project.e2e(&[]).env("ASSAY_TARGET", "ec2"), 2, &[said]);
+    told(bare(&project, &mut project.run(&["--target", "ec2"])), 2, &[said]);
+    told(project.run(&[]).env("ASSAY_TARGET", "ec2"), 2, &[said]);
     assert!(!project.path("target").exists() && !project.path("cache").exists(), "nothing was begun");
 }
 
@@ -83,12 +83,12 @@ fn a_run_that_could_cost_more_than_its_budget_is_not_begun() {
     let with = |more: &[&str]| {
         let mut arguments = vec!["--target", "ec2", "--tags", "@A6-4"];
         arguments.extend(more);
-        project.e2e(&arguments)
+        project.run(&arguments)
     };
     let said = "60 minutes cost up to $0.0101, and the budget is $0.01: allow it with --max-cost 0.0101, or stay below it \
         with --time-limit 59";
-    told(&mut with(&["--max-cost", "0.01"]), 2, &["e2e: ", said]);
-    told(&mut with(&["--max-cost", "0.01", "--plan"]), 2, &["e2e: ", said]);
+    told(&mut with(&["--max-cost", "0.01"]), 2, &["assay: ", said]);
+    told(&mut with(&["--max-cost", "0.01", "--plan"]), 2, &["assay: ", said]);
     told(&mut with(&["--max-cost", "$0.0101", "--plan"]), 0, &["the budget is $0.0101"]);
     let shorter = ["--max-cost", "0.01", "--time-limit", "59", "--plan"];
     told(&mut with(&shorter), 0, &["for 59 minutes at most", "the budget is $0.01"]);
@@ -97,7 +97,7 @@ fn a_run_that_could_cost_more_than_its_budget_is_not_begun() {
     told(&mut with(&["--time-limit", "360", "--plan"]), 2, &["360 minutes cost up to $0.0605", "--time-limit 297"]);
     let nowhere =
         "fixtures/prices/aws.toml has no price of anything in mars-1: it has eu-central-1, eu-west-1, us-east-1";
-    told(with(&["--plan"]).env("AWS_REGION", "mars-1"), 2, &["e2e: ", nowhere]);
+    told(with(&["--plan"]).env("AWS_REGION", "mars-1"), 2, &["assay: ", nowhere]);
     told(project.assay(&["plan", "--target", "ec2"]).env("AWS_REGION", "mars-1"), 2, &["assay: ", nowhere]);
     assert!(!project.path("target").exists() && !project.path("cache").exists(), "nothing was begun");
 }
@@ -110,12 +110,12 @@ fn options_about_an_order_are_checked_and_only_for_a_target_that_orders() {
     {
         let given: Vec<&str> = [option].into_iter().chain(value).collect();
         let said =
-            format!("e2e: {option} is about what is paid for, and vm:arm64 costs nothing: it is for --target ec2");
+            format!("assay: {option} is about what is paid for, and vm:arm64 costs nothing: it is for --target ec2");
         for plan in [&["--target", "vm:arm64"][..], &["--target", "vm:arm64", "--plan"]] {
-            told(&mut project.e2e(&[plan, &given].concat()), 2, &[&said]);
+            told(&mut project.run(&[plan, &given].concat()), 2, &[&said]);
         }
         let there = [&["--target", "ec2", "--plan", "--tags", "@A6-4"][..], &given].concat();
-        told(&mut project.e2e(&there), 0, &["would be made"]);
+        told(&mut project.run(&there), 0, &["would be made"]);
     }
     for (arguments, said) in [
         (["--max-cost", "-1"], "unexpected argument '-1'"),
@@ -127,6 +127,6 @@ fn options_about_an_order_are_checked_and_only_for_a_target_that_orders() {
         (["--subnet", "subnet-0a --spot"], "is no subnet"),
         (["--instance-type", "t4g.nano"], "unexpected argument '--instance-type'"),
     ] {
-        told(&mut project.e2e(&[&["--target", "ec2", "--plan"], &arguments[..]].concat()), 2, &[said]);
+        told(&mut project.run(&[&["--target", "ec2", "--plan"], &arguments[..]].concat()), 2, &[said]);
     }
 }

@@ -10,7 +10,7 @@ use crate::{PROJECT, Project, told};
 
 /// Returns what `--steps --json` prints about the project as it is.
 pub fn catalogue(project: &Project) -> Value {
-    serde_json::from_str(&told(&mut project.e2e(&["--steps", "--json"]), 0, &[])).unwrap()
+    serde_json::from_str(&told(&mut project.assay(&["steps", "--json"]), 0, &[])).unwrap()
 }
 
 /// Returns the line of a project file that a place names.
@@ -63,25 +63,13 @@ fn a_step_is_listed_with_what_it_takes_an_example_and_its_uses() {
         "takes    {table}: a table below the step: derived, from, as, published\n",
         " steps, 9 of them used by no feature\n",
     ];
-    told(&mut project.e2e(&["--steps"]), 0, &listed);
+    told(&mut project.assay(&["steps"]), 0, &listed);
     project.change("features/a7_resources.feature", "Then it used no swap", "Then its peak memory is below 1,5 kB");
     let more = ["used     by 2 scenarios, first at features/a7_resources.feature:", "used     by no feature\n"];
-    told(&mut project.e2e(&["--steps"]), 0, &[more[0], more[1], " steps, 10 of them used by no feature\n"]);
+    told(&mut project.assay(&["steps"]), 0, &[more[0], more[1], " steps, 10 of them used by no feature\n"]);
     assert!(!project.path("target").exists() && !project.path("cache").exists(), "a list leaves nothing");
-    told(&mut project.e2e(&["--json"]), 2, &["--steps"]);
-    told(&mut project.e2e(&["--steps", "--plan"]), 2, &["cannot be used with"]);
-}
-
-#[test]
-fn both_programs_list_the_same_steps() {
-    let project = Project::new();
-    // What it builds is built by now, and cargo has the environment that it needs.
-    let mut assay = project.assay(&["steps"]);
-    let listed = told(assay.timeout(std::time::Duration::from_secs(600)), 0, &[]);
-    assert_eq!(listed, told(&mut project.e2e(&["--steps"]), 0, &[]));
     fs::write(project.path("features/a2_build.feature"), "Scenario\n").unwrap();
-    let said = ["e2e: features/a2_build.feature: ", "assay: the steps cannot be listed: see above"];
-    told(project.assay(&["steps"]).timeout(std::time::Duration::from_secs(600)), 2, &said);
+    told(&mut project.assay(&["steps"]), 2, &["assay: features/a2_build.feature: "]);
 }
 
 #[test]
@@ -92,7 +80,7 @@ fn a_step_that_nobody_wrote_is_told_with_the_nearest_that_somebody_did() {
         let text = fs::read_to_string(project.path("features/a6_service.feature")).unwrap();
         let line = text.lines().position(|line| line.trim() == step).unwrap() + 1;
         let place = format!("  features/a6_service.feature:{line}: ");
-        let output = project.e2e(&["--plan"]).output().unwrap();
+        let output = project.run(&["--plan"]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         let line =

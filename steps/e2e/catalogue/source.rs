@@ -3,7 +3,6 @@
 //! The program knows its steps only by their compiled patterns and their places. Each step found in a source is
 //! compiled again and must give the same pattern, so that none is missed and none is shown wrongly.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -12,8 +11,8 @@ use cucumber::codegen::{Expression, ParametersProvider, Spanned, StepConstructor
 use cucumber::step::Location;
 use regex::Regex;
 
-use crate::params::KINDS;
-use crate::world::ScenarioWorld;
+use crate::e2e::params::KINDS;
+use crate::e2e::world::ScenarioWorld;
 
 /// How a step's text describes what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,23 +45,18 @@ pub struct Source {
 /// Returns all steps of this program as they are written, ordered by place.
 ///
 /// # Errors
-/// Returns an error if a source cannot be read, or has changed since this program was built.
+/// Returns an error if a step is not found in a source.
 pub fn all() -> anyhow::Result<Vec<Source>> {
     let mut registered: Vec<_> = registered::<<ScenarioWorld as WorldInventory>::Given>("Given")
         .chain(registered::<<ScenarioWorld as WorldInventory>::When>("When"))
         .chain(registered::<<ScenarioWorld as WorldInventory>::Then>("Then"))
         .collect();
     registered.sort_by_key(|(_, place, _)| *place);
-    let mut texts = BTreeMap::new();
     let mut sources = Vec::new();
     for (keyword, place, pattern) in registered {
-        let text = match texts.entry(place.path) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => new.insert(read(place.path)?),
-        };
-        let source = written(keyword, place, text).filter(|source| source.pattern().as_deref() == Some(&pattern));
-        let stale = || format!("{place} is not the step that this program was built from: build it again");
-        sources.push(source.with_context(stale)?);
+        let source = written(keyword, place, text(place.path)?);
+        let source = source.filter(|source| source.pattern().as_deref() == Some(&pattern));
+        sources.push(source.with_context(|| format!("the step at {place} cannot be read from its source"))?);
     }
     Ok(sources)
 }
@@ -77,9 +71,19 @@ where
     })
 }
 
-fn read(path: &str) -> anyhow::Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+/// The sources of the steps, as they were when this program was built.
+macro_rules! sources {
+    ($($module:literal),*) => { [$((concat!("steps/e2e/", $module, ".rs"), include_str!(concat!("../", $module, ".rs")))),*] };
+}
+const SOURCES: [(&str, &str); 13] = sources![
+    "baseline", "cloud", "cost", "device", "findings", "guest", "image", "own", "podman_run", "registry", "resources",
+    "service", "wrong_subjects"
+];
+
+/// Returns the text of the source at a path, which depends on how this program was built, but not at its end.
+fn text(path: &str) -> anyhow::Result<&'static str> {
+    let found = SOURCES.iter().find(|(source, _)| path.ends_with(source));
+    found.map(|(_, text)| *text).with_context(|| format!("{path} is missing in steps/e2e/catalogue/source.rs"))
 }
 
 /// Parses the step whose attribute begins at a place.

@@ -22,7 +22,6 @@ use tokio::sync::OnceCell;
 
 use crate::fish;
 use crate::inside::{self, Compiler};
-use crate::program;
 
 /// Creates the user of the remote machine, with everything that a run needs, before a test takes something away.
 const USER: &str = r#"
@@ -160,8 +159,8 @@ impl Guest {
     /// Prepares a run of the suite, with a folder for its evidence.
     fn suite(&self, target: &str, arguments: &[&str]) -> (tokio::process::Command, TempDir) {
         let evidence = tempfile::tempdir_in(&self.home).unwrap();
-        let mut command = self.command(program::e2e());
-        command.args(["--target", target, "--evidence"]).arg(evidence.path()).args(arguments);
+        let mut command = self.command(env!("CARGO_BIN_EXE_assay").as_ref());
+        command.args(["run", "--target", target, "--evidence"]).arg(evidence.path()).args(arguments);
         (command, evidence)
     }
 
@@ -183,7 +182,7 @@ impl Guest {
 
     /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
-        self.take_in(inside::archive(program::e2e(), compiler, &context().settings.cache), &inside::unpack()).await;
+        self.take_in(inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache), &inside::unpack()).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }

@@ -50,7 +50,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
     for folder in ["root", "toolchain/bin", "modules", "cache/containers"] {
         fs::create_dir_all(at(folder)).unwrap();
     }
-    run(Command::new("strip").arg("-o").arg(at("e2e")).arg(program));
+    run(Command::new("strip").arg("-o").arg(at("assay")).arg(program));
     for part in ["features", "fixtures", "guest"] {
         run(Command::new("cp").arg("-r").arg(project.join(part)).arg(at("root")));
     }
@@ -127,7 +127,7 @@ exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/systemd; mount -t tmpfs tm
 pub fn line(arguments: &str) -> String {
     format!(
         "cd {PLACE} && PATH={PLACE}/toolchain/bin:$PATH CARGO_HOME={PLACE}/cargo ASSAY_ROOT={PLACE}/root \
-        ASSAY_CACHE={PLACE}/cache ./e2e --target podman --evidence {PLACE}/evidence {arguments} 2>&1"
+        ASSAY_CACHE={PLACE}/cache ./assay run --target podman --evidence {PLACE}/evidence {arguments} 2>&1"
     )
 }
 

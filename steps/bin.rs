@@ -1,42 +1,40 @@
-//! The program `assay`: everything around a run, such as preparing, planning and cleaning up. The run itself is `cargo
-//! test --test e2e`.
+//! The program `assay`: one module for each command.
 
 mod bench;
 mod doctor;
 mod gc;
 mod init;
 mod reports;
-mod steps;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use assay::base::exit_status::ExitStatus;
-use assay::base::platform::{Arch, TargetSpec};
-use assay::base::progress::Progress;
-use assay::base::settings::Settings;
-use assay::claims::plan::Capabilities;
-use assay::claims::suite::ClaimSuite;
-use assay::claims::workload::Workload;
-use assay::evidence::bundle::EvidenceBundle;
-use assay::evidence::new_run_id;
-use assay::exec::cleanup::{CleanupJournal, Resource, sweep};
-use assay::exec::shell::NoopObserver;
-use assay::measurement::estimate::Estimate;
-use assay::measurement::pricing::Budget;
-use assay::report::{self, Coverage, PlanRow};
-use assay::targets::instance_spec::InstanceSpec;
-use assay::targets::{Context, Definition, Image};
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::claims::plan::Capabilities;
+use crate::claims::suite::ClaimSuite;
+use crate::claims::workload::Workload;
+use crate::e2e::{self, catalogue};
+use crate::evidence::bundle::EvidenceBundle;
+use crate::evidence::new_run_id;
+use crate::exec::cleanup::{CleanupJournal, Resource, sweep};
+use crate::exec::shell::NoopObserver;
+use crate::measurement::estimate::Estimate;
+use crate::measurement::pricing::Budget;
+use crate::report::{self, Coverage, PlanRow};
+use crate::targets::instance_spec::InstanceSpec;
+use crate::targets::{Context, Definition, Image};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Prepares what runs need, shows what they would do, and cleans up after them.
+/// Tests the claims of a technical annex on real machines: each claim is a scenario, and each verdict can be recomputed
+/// from the evidence.
 ///
-/// The claims themselves are tested by `ci/e2e` or `cargo test --test e2e`.
 /// Exit status: 0 done; 2 the arguments or the project's files are wrong; 3 the environment failed.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version)]
@@ -47,6 +45,8 @@ struct Assay {
 
 #[derive(Debug, Subcommand)]
 enum Todo {
+    /// Test the claims on machines, and write the evidence and the reports
+    Run(Box<e2e::options::Options>),
     /// Check everything that a target needs on this host, and show how to get what is missing
     ///
     /// Exit status: 0 the target would work; 1 something is missing: it is named, with the command that installs it.
@@ -115,9 +115,11 @@ enum Todo {
         #[arg(long)]
         json: bool,
     },
-    /// List every step that features may use, with its parameters and an example (builds the e2e binary, which has
-    /// them)
-    Steps(steps::Steps),
+    /// List every step that features may use, with its parameters and an example
+    Steps {
+        #[command(flatten)]
+        suite: Suite,
+    },
     /// Remove what finished runs have left; a run in progress is not touched
     ///
     /// In AWS, lists every resource tagged by assay, then removes those that have expired or belong to a finished run
@@ -133,35 +135,31 @@ struct Suite {
     /// The folder of a workload of your own, as `assay init` makes one [default: the annex]
     #[arg(long, value_name = "DIR")]
     suite: Option<PathBuf>,
-    /// Print a JSON list for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
 }
 
 impl Suite {
+    /// Returns the folder that contains `features/`.
+    fn folder<'a>(&'a self, settings: &'a Settings) -> &'a Path {
+        self.suite.as_ref().unwrap_or(&settings.root)
+    }
+
     fn read(&self, settings: &Settings) -> Result<ClaimSuite, Exit> {
         if let Some(folder) = &self.suite {
             Workload::read(folder).map_err(usage)?;
         }
-        ClaimSuite::read(self.suite.as_ref().unwrap_or(&settings.root)).map_err(usage)
+        ClaimSuite::read(self.folder(settings)).map_err(usage)
     }
 }
 
-/// An error and the exit status that it leads to.
-type Exit = (ExitStatus, anyhow::Error);
-
-fn usage<E: Into<anyhow::Error>>(error: E) -> Exit {
-    (ExitStatus::Usage, error.into())
-}
-
-fn infrastructure<E: Into<anyhow::Error>>(error: E) -> Exit {
-    (ExitStatus::Inconclusive, error.into())
-}
-
-fn main() -> ExitCode {
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitStatus {
     let arguments = Assay::parse();
     let settings = || Settings::read().map_err(usage);
     let done = match arguments.todo {
+        Todo::Run(options) => return end(e2e::run(*options)),
         // Reading a bundle needs neither the project's folder nor a home directory.
         Todo::Report(arguments) => reports::report(&arguments),
         Todo::Compare(arguments) => reports::compare(&arguments),
@@ -179,16 +177,18 @@ fn main() -> ExitCode {
         Todo::Init(arguments) => settings().and_then(|settings| init::init(&arguments, &settings)),
         Todo::Bench(arguments) => bench::bench(&arguments),
         Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
-        Todo::Steps(arguments) => steps::steps(&arguments),
+        Todo::Steps { suite } => settings().and_then(|settings| steps(&suite, &settings)),
         Todo::Gc(arguments) => settings().and_then(|settings| gc::gc(&arguments, &settings)),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((status, error)) => {
-            eprintln!("assay: {error:#}");
-            status.into()
-        }
-    }
+    end(done.map(|()| ExitStatus::Success))
+}
+
+/// Prints the error, if there is one, and returns the exit status.
+fn end(done: Result<ExitStatus, Exit>) -> ExitStatus {
+    done.unwrap_or_else(|Exit { status, error }| {
+        eprintln!("assay: {error:#}");
+        status
+    })
 }
 
 /// Prints a line, and ignores a closed pipe, as in `assay plan | head`.
@@ -235,10 +235,15 @@ fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<
     Ok(())
 }
 
+fn steps(suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+    say(catalogue::listed(suite.folder(settings), suite.json).map_err(usage)?.trim_end());
+    Ok(())
+}
+
 fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result<(), Exit> {
     let folder = folder.unwrap_or_else(|| settings.root.join("fixtures/selfcheck"));
     let bundle = EvidenceBundle::open(&folder).map_err(usage)?;
-    let score = assay::selfcheck::selfcheck(&bundle).map_err(|error| (ExitStatus::Failed, error))?;
+    let score = crate::selfcheck::selfcheck(&bundle).map_err(|error| Exit::new(ExitStatus::Failed, error))?;
     match json {
         true => say(&serde_json::to_string(&score).map_err(infrastructure)?),
         false => say(&score.show()),
@@ -246,10 +251,10 @@ fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result
     match score.perfect() {
         true => Ok(()),
         false if score.mutants == 0 => {
-            Err((ExitStatus::Failed, anyhow::anyhow!("{}: nothing holds there", folder.display())))
+            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{}: nothing holds there", folder.display())))
         }
         false => {
-            Err((ExitStatus::Failed, anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len())))
+            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len())))
         }
     }
 }
