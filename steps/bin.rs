@@ -11,7 +11,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
@@ -29,6 +28,7 @@ use crate::measurement::pricing::Budget;
 use crate::report::{self, Coverage, PlanRow};
 use crate::targets::instance_spec::InstanceSpec;
 use crate::targets::{Context, Definition, Image};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -253,9 +253,10 @@ fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result
         false if score.mutants == 0 => {
             Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{}: nothing holds there", folder.display())))
         }
-        false => {
-            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len())))
-        }
+        false => Err(Exit::new(
+            ExitStatus::Failed,
+            anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len()),
+        )),
     }
 }
 

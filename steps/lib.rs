@@ -4,26 +4,16 @@
 //! feature text → step → target → command → raw sample → measurement → verdict → evidence → report
 //! ```
 //!
-//! Each arrow is a plain value that can be printed and stored. The folders are in this order, and each imports only
-//! from those before it: [`base`], [`claims`], [`exec`], [`targets`], [`workloads`], [`measurement`], [`verdict`],
-//! [`evidence`], [`report`].
+//! Each arrow is a plain value that can be printed and stored. `ARCHITECTURE.md` lists the modules in this order.
 //!
 //! # In another crate
 //!
-//! The parts that the annex's own steps use are public: [`targets`] provisions machines, an [`exec::shell::Shell`] runs
-//! commands on them, [`measurement`] defines readings, a [`verdict::Rule`] judges them, and [`run::Run`] combines these
-//! parts. It writes evidence that `assay verify` and `assay report` read like that of any other run. It does not need
+//! A [`Run`] plans the claims of a folder and starts each [`Machine`] from its [`Definition`]. A [`Shell`] runs each
+//! [`Command`] there, a probe returns a [`Reading`], and a [`Rule`] judges it. The run writes evidence that `assay verify` and `assay report` read like that of any other run. It does not need
 //! cucumber, but cucumber steps can call it.
 //!
 //! ```no_run
-//! use assay::exec::command::Command;
-//! use assay::measurement::{Reading, Unreadable};
-//! use assay::base::progress::Progress;
-//! use assay::run::Run;
-//! use assay::base::settings::Settings;
-//! use assay::targets::Definition;
-//! use assay::base::unit::Unit;
-//! use assay::verdict::Rule;
+//! use assay::{Command, Definition, Progress, Reading, Rule, Run, Settings, Unit, Unreadable};
 //!
 //! // A probe is a command and a pure function that parses its output.
 //! fn read_load(printed: &str) -> Result<Reading, Unreadable> {
@@ -56,24 +46,60 @@
 //! # }
 //! ```
 
-pub mod base;
-pub mod claims;
-pub mod exec;
-pub mod targets;
-pub mod workloads;
-pub mod measurement;
-pub mod verdict;
-pub mod evidence;
-pub mod report;
-pub mod run;
-// The parts behind commands of the program `assay`.
-pub mod bench;
-pub mod doctor;
-pub mod selfcheck;
-mod bin;
+mod base;
+mod claims;
+mod exec;
+mod targets;
+mod workloads;
+mod measurement;
+mod verdict;
+mod evidence;
+mod report;
+mod run;
 mod e2e;
+// The program `assay`, and what its commands do.
+mod bench;
+mod bin;
+mod doctor;
+mod selfcheck;
+
+pub use base::exit_status::ExitStatus;
+pub use base::platform::TargetSpec;
+pub use base::progress::Progress;
+pub use base::settings::Settings;
+pub use base::unit::{Bytes, Unit};
+pub use claims::plan::Planned;
+pub use evidence::Verdicts;
+pub use exec::command::{Command, Output};
+pub use exec::shell::Shell;
+pub use measurement::{Reading, Unreadable, Value};
+pub use report::{summary, table};
+pub use run::{Run, ScenarioChecks};
+pub use targets::{Definition, Machine};
+pub use verdict::sample_set::SampleSet;
+pub use verdict::{Rule, Verdict};
 
 /// Runs the program `assay` with the arguments of this process.
 pub fn main() -> std::process::ExitCode {
     bin::main().into()
+}
+
+/// What this project's own tests use besides; no other crate should.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::base::platform::Arch;
+    pub use crate::base::settings::FakeAws;
+    pub use crate::claims::suite::ClaimSuite;
+    pub use crate::evidence::EvidenceWriter;
+    pub use crate::exec::cleanup::{self, CleanupJournal, Resource};
+    pub use crate::exec::command::Status;
+    pub use crate::exec::shell::{NoopObserver, Reply, Server, ShellError, Ssh, SshDestination, new_key};
+    pub use crate::targets::instance_spec::InstanceSpec;
+    pub use crate::targets::repository::{NotMade, Refusal, Repository};
+    pub use crate::targets::{Context, Distribution, Urgency, Vm, mirror_address};
+    #[cfg(feature = "aws")]
+    pub use crate::targets::{ec2, ecr};
+    pub use crate::workloads::baseline::{self, Program};
+    pub use crate::workloads::registry;
+    pub use crate::workloads::{BuildDir, Image, Module, Recipe};
 }

@@ -32,17 +32,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use boot::BootFailed;
 pub use cache::unneeded;
-pub use console::Stage;
-pub use definition::{DEVICE, Definition, Distribution, Withheld};
-pub use found::{MissingRequirements, RemoteAccess, RemoteHost};
-pub use image::{Image, KEYRING, Manifest, ROOM, room_left};
-pub use machine::{Gone, Machine, SetupStep};
+pub use definition::{DEVICE, Definition, Distribution};
+pub use found::{RemoteAccess, RemoteHost};
+pub use image::{Image, KEYRING, ROOM, room_left};
+pub use machine::{Machine, SetupStep};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
 pub use snapshot::Preparation;
-pub use vm::{ProvisionError, Urgency, Vm};
+pub use vm::{Urgency, Vm};
 
 use crate::base::platform::Arch;
 use crate::base::programs;
@@ -154,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_error_that_names_its_doctor_is_left_as_it_is() {
-        let point = MissingRequirements { target: "ssh://a@b".to_owned(), points: Vec::new() };
+        let point = found::MissingRequirements { target: "ssh://a@b".to_owned(), points: Vec::new() };
         let lacking = "ssh://a@b".parse::<TargetSpec>().unwrap().unusable(point).to_string();
         assert_eq!(lacking.matches("cargo run -- doctor --target ssh://a@b").count(), 1, "{lacking}");
     }

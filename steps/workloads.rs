@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-pub use guest::{Build, build};
-pub use image::{ANNOTATION, Counted, Image, PLATFORM, Recipe};
+pub use guest::build;
+pub use image::{Image, Recipe};
 pub(crate) use image::{PULL_LIMIT, Storage, tls};
-pub use layout::{Entry, Layer, Layout};
-pub use module::{Export, Import, Module};
+pub use layout::Layout;
+pub use module::Module;
 
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::shell::Shell;

@@ -151,12 +151,6 @@ quantity!(
     { "%" => 0.01 },
     |number| number, |ratio| ratio
 );
-quantity!(
-    /// A count.
-    Count(u64), Unit::Count, "count", "it as a bare number",
-    { "" => 1.0 },
-    |number| number.round() as u64, |count| count as f64
-);
 
 /// An amount of US dollars, including fractions of a cent.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -212,7 +206,6 @@ mod tests {
         assert_eq!(error, "\"64\" is no size: write it as 100 kB, 64 MiB or 4 GiB");
         assert!("-3 s".parse::<Duration>().is_err());
         assert!("NaN %".parse::<Ratio>().is_err());
-        assert!("3 apples".parse::<Count>().is_err());
     }
 
     #[test]

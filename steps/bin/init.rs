@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use crate::base::settings::Settings;
 use crate::base::unit::{Bytes, Duration, Ratio};
 use crate::claims::workload::{Kind, Scaffold, check_name};
 use crate::workloads::baseline;
+use anyhow::Context as _;
 use clap::Args;
 
 use crate::base::exit_status::{Exit, usage};

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use crate::base::unit::Bytes;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::merge::Merged;
@@ -10,6 +9,7 @@ use crate::evidence::{attestation, new_run_id, verify};
 use crate::report;
 use crate::report::comparison::{self, Comparison};
 use crate::report::finalize::{self, Rebuilt, merged};
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
@@ -157,7 +157,8 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
         }
         None => {
             let key = arguments.sign.as_deref();
-            let (rebuilt, troubles) = finalize::rebuild(&bundle, key).map_err(|error| Exit::new(ExitStatus::Failed, error))?;
+            let (rebuilt, troubles) =
+                finalize::rebuild(&bundle, key).map_err(|error| Exit::new(ExitStatus::Failed, error))?;
             let what = match rebuilt {
                 Rebuilt::Same => "as they were, to the byte",
                 Rebuilt::Closed => "made again, the folder sealed again",
@@ -191,6 +192,9 @@ pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), E
     }
     match verification.verified {
         true => Ok(()),
-        false => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{} is not to be relied on: see above", folder.display()))),
+        false => Err(Exit::new(
+            ExitStatus::Failed,
+            anyhow::anyhow!("{} is not to be relied on: see above", folder.display()),
+        )),
     }
 }

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
 use crate::claims::plan::{FeatureFile, every_scenario};
 use crate::claims::suite::ClaimSuite;
+use anyhow::Context as _;
 use cucumber::gherkin::Step;
 use cucumber::step::Location;
 use regex::{NoExpand, Regex};

@@ -1,8 +1,8 @@
 //! Steps about the annex's arithmetic, section A.8, and the one step that makes a scenario a control.
 
-use anyhow::{Context, ensure};
 use crate::base::unit::Unit;
 use crate::measurement::published_figures::Figure;
+use anyhow::{Context, ensure};
 use cucumber::gherkin::Step;
 use cucumber::then;
 

@@ -15,7 +15,6 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use anyhow::Context as _;
 use crate::base::host_capacity::{CpuReservation, HostCapacity};
 use crate::base::once_map::OnceMap;
 use crate::base::platform::Arch;
@@ -29,6 +28,7 @@ use crate::targets::{Context, RemoteHost, mirror_address};
 use crate::verdict::Source;
 use crate::workloads::registry::{self, Local};
 use crate::workloads::{BuildDir, Image, Module, Recipe, baseline, build};
+use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::platform::TargetSpec;
 use crate::base::programs;
@@ -16,6 +15,7 @@ use crate::evidence::merge::{PARTS, Part, part_name};
 use crate::evidence::{new_or_empty, new_run_id, point_latest};
 use crate::report;
 use crate::report::finalize::merged;
+use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};

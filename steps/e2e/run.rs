@@ -26,11 +26,11 @@ use crate::targets::{Context, Definition, RemoteHost};
 use crate::workloads::{BuildDir, baseline, registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, Prewarm, Rented, RunConfig};
 use crate::e2e::options::Options;
 use crate::e2e::run_scenarios::{Part, prove, say};
 use crate::e2e::tools::{self, Home};
-use crate::e2e::catalogue;
 use crate::e2e::traced;
 use crate::evidence::run_state::RunState;
 

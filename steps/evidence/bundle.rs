@@ -13,7 +13,7 @@ use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
 use crate::measurement::Sample;
 use crate::verdict::claim_verdict::Attempt;
 
-pub use folder::{Excerpt, SandboxedDir, Strange};
+pub use folder::{SandboxedDir, Strange};
 
 /// The evidence of a run.
 #[derive(Clone, Debug)]

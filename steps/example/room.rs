@@ -6,16 +6,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use assay::base::progress::Progress;
-use assay::base::settings::Settings;
-use assay::base::unit::Unit;
-use assay::claims::plan::Planned;
-use assay::exec::command::Command;
-use assay::measurement::{Reading, Unreadable};
-use assay::report;
-use assay::run::{Run, ScenarioChecks};
-use assay::targets::{Definition, Machine};
-use assay::verdict::Rule;
+use assay::{
+    Command, Definition, Machine, Planned, Progress, Reading, Rule, Run, ScenarioChecks, Settings, Unit, Unreadable,
+};
 
 /// A probe is a command …
 fn free() -> Command {
@@ -53,6 +46,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     machine.shut_down().await;
     let (verdicts, evidence) = run.end()?;
-    println!("{}\n{}", report::table(&verdicts), report::summary(&verdicts, &evidence));
+    println!("{}\n{}", assay::table(&verdicts), assay::summary(&verdicts, &evidence));
     Ok(ExitCode::from(verdicts.exit))
 }

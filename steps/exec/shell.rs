@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use fake::Fake;
 pub use local::Local;
-pub use server::{Answer, Reply, Server};
+pub use server::{Reply, Server};
 pub use ssh::{EnterError, Login, Ssh, SshDestination, new_key, old_keys};
 
 use crate::base::unit::Bytes;

@@ -416,7 +416,7 @@ mod tests {
             disk: "/i/disk.img".into(),
             kernel: "/i/vmlinuz".into(),
             initrd: "/i/initrd".into(),
-            manifest: crate::targets::Manifest {
+            manifest: crate::targets::image::Manifest {
                 key: "i".into(),
                 distribution: "debian-13".into(),
                 architecture: "amd64".into(),

@@ -394,7 +394,7 @@ fn what_runs_have_left_is_removed() {
     let expected = serde_json::json!({ "removed": [left], "troubles": [] });
     assert_eq!(said(&mut project.assay(&["gc", "--json"])), expected);
     assert!(!left.exists() && image.exists());
-    let living = assay::exec::cleanup::CleanupJournal::open(&ledgers, "living").unwrap();
+    let living = assay::internal::cleanup::CleanupJournal::open(&ledgers, "living").unwrap();
     told(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
     drop(living);
     let expected = serde_json::json!({ "removed": [image], "troubles": [] });

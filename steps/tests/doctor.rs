@@ -182,7 +182,7 @@ fn other_runs_and_leftovers_are_warnings() {
     let project = Project::new();
     let path = without(&project, "");
     let leases = project.path("cache/leases");
-    let living = assay::exec::cleanup::CleanupJournal::open(&leases, "living").unwrap();
+    let living = assay::internal::cleanup::CleanupJournal::open(&leases, "living").unwrap();
     fs::write(leases.join("killed.jsonl"), "").unwrap();
     let (_, diagnosis) = examined(&project, &path, "vm");
     assert_eq!(found(&diagnosis, "other runs")["found"], "one is under way");

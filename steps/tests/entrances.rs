@@ -18,8 +18,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use assay::exec::command::Command;
-use assay::exec::shell::{NoopObserver, Shell, Ssh, SshDestination};
+use assay::internal::{NoopObserver, Ssh, SshDestination};
+use assay::{Command, Shell};
 use tempfile::TempDir;
 
 use crate::sshd::{Sshd, me, new_key};

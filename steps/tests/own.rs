@@ -24,7 +24,7 @@ fn every_step_of_a_fresh_folder_is_written() {
         assert_eq!(next[1..], ["own/web", "--plan"]);
         let plan = told(&mut project.run(&next), 0, &["     run  A6-1  ", "     run  A7-3  control: "]);
         assert!(plan.ends_with(" scenarios would run, 0 would not\n"), "{plan}");
-        for file in assay::claims::suite::ClaimSuite::read(&project.path("own/web")).unwrap().features {
+        for file in assay::internal::ClaimSuite::read(&project.path("own/web")).unwrap().features {
             assert_eq!(mistakes(&file.text), [], "{}", file.path);
         }
         assert_eq!(plan, told(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
@@ -60,7 +60,7 @@ fn a_folder_that_is_no_workloads_is_told_how_one_is_made() {
 fn the_workload_that_ci_runs_is_planned_and_its_steps_are_listed_with_its_uses() {
     let project = Project::new();
     let folder = "fixtures/own/mosquitto";
-    for file in assay::claims::suite::ClaimSuite::read(&Path::new(PROJECT).join(folder)).unwrap().features {
+    for file in assay::internal::ClaimSuite::read(&Path::new(PROJECT).join(folder)).unwrap().features {
         assert_eq!(mistakes(&file.text), [], "{}", file.path);
     }
     told(&mut project.run(&["--suite", folder, "--plan"]), 0, &["control: ", " would run, 0 would not"]);

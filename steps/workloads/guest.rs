@@ -36,8 +36,6 @@ pub struct Build {
     pub stderr: String,
     /// The compiler's version line.
     pub rustc: String,
-    /// How long it took.
-    pub wall: Duration,
     /// Every `.wasm` file directly in the release folder, sorted by name.
     pub modules: Vec<Module>,
 }
@@ -89,7 +87,6 @@ pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Res
         status: output.status,
         stderr: said,
         rustc,
-        wall: output.wall,
         modules: modules(&room.join("target/wasm32-wasip1/release"))?,
     })
 }
@@ -160,7 +157,6 @@ mod tests {
             status: Status::Code(0),
             stderr: "error: no".into(),
             rustc: String::new(),
-            wall: Duration::ZERO,
             modules: modules(folder.path()).unwrap(),
         };
         let error = |build: Build| build.module().unwrap_err().to_string();

@@ -76,8 +76,19 @@ macro_rules! sources {
     ($($module:literal),*) => { [$((concat!("steps/e2e/", $module, ".rs"), include_str!(concat!("../", $module, ".rs")))),*] };
 }
 const SOURCES: [(&str, &str); 13] = sources![
-    "baseline", "cloud", "cost", "device", "findings", "guest", "image", "own", "podman_run", "registry", "resources",
-    "service", "wrong_subjects"
+    "baseline",
+    "cloud",
+    "cost",
+    "device",
+    "findings",
+    "guest",
+    "image",
+    "own",
+    "podman_run",
+    "registry",
+    "resources",
+    "service",
+    "wrong_subjects"
 ];
 
 /// Returns the text of the source at a path, which depends on how this program was built, but not at its end.

@@ -4,13 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use assay::base::settings::FakeAws;
-use assay::evidence::EvidenceWriter;
-use assay::exec::cleanup::CleanupJournal;
-use assay::exec::shell::Shell;
-use assay::targets::ecr::Ecr;
-use assay::targets::repository::{NotMade, Refusal, Repository};
-use assay::workloads::{BuildDir, Image, Module, Recipe, registry};
+use assay::Shell;
+use assay::internal::ecr::Ecr;
+use assay::internal::{
+    BuildDir, CleanupJournal, EvidenceWriter, FakeAws, Image, Module, NotMade, Recipe, Refusal, Repository, registry,
+};
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecrpublic::config::Credentials;
 use jiff::Timestamp;

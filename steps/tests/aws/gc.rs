@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use assay::exec::cleanup::{CleanupJournal, Resource};
+use assay::internal::{CleanupJournal, Resource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -119,17 +119,21 @@ fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
     stand_in.everything("elsewhere", LATER);
     let elsewhere = stand_in.left("elsewhere");
 
-    let kept = assay::exec::cleanup::sweep(&machine.leases()).unwrap();
+    let kept = assay::internal::cleanup::sweep(&machine.leases()).unwrap();
     let says = "what run killed made in us-east-1 at http";
     assert!(kept.troubles[0].contains(says) && kept.troubles[0].contains("--features aws -- gc"), "{kept:?}");
     told(&mut machine.gc(&["--dry-run"]), 0, &["goes: its run is over"]);
-    assert_eq!(assay::exec::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
 
     told(&mut machine.gc(&[]), 0, &["removed instance i-", "removed repository assay/killed"]);
     assert_eq!(stand_in.left("killed"), []);
     assert_eq!(stand_in.repositories(), Vec::<String>::new());
     assert_eq!(stand_in.left("elsewhere"), elsewhere);
-    assert_eq!(assay::exec::cleanup::left(&machine.leases()).unwrap(), 0, "nothing is left that the lease could be on");
+    assert_eq!(
+        assay::internal::cleanup::left(&machine.leases()).unwrap(),
+        0,
+        "nothing is left that the lease could be on"
+    );
     let calls = stand_in.calls().len();
     told(&mut machine.gc(&[]), 0, &["nothing to remove"]);
     assert_eq!(stand_in.calls().len(), calls, "without a lease, AWS is not asked");
@@ -163,7 +167,7 @@ fn what_resists_is_named_and_its_lease_is_kept() {
     stand_in.faults(&refused);
     told(&mut machine.gc(&[]), 3, &["is left: ec2:TerminateInstances failed", "see ci/aws/policy.json"]);
     assert!(!stand_in.kinds_left("killed").contains(&"key-pair".to_owned()), "what may go is gone");
-    assert_eq!(assay::exec::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn without_credentials_it_says_what_to_set_and_keeps_the_lease() {
     assert_eq!(said.matches("set AWS_PROFILE").count(), 1, "it is said once: {said}");
     told(&mut with(Some("INVALIDKEY")), 3, &["AuthFailure", "set AWS_PROFILE"]);
     told(&mut with(Some("EXPIREDKEY")), 3, &["RequestExpired", "log in again"]);
-    assert_eq!(assay::exec::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
     let nowhere = Machine::with(&stand_in);
     told(nowhere.gc(&["--aws"]).env_remove("AWS_ENDPOINT_URL"), 3, &["set AWS_REGION"]);
 }
@@ -208,5 +212,5 @@ fn where_nothing_answers_it_says_so_once() {
     drop(stand_in);
     let said = told(&mut machine.gc(&[]), 3, &["Connection refused", "AWS_ENDPOINT_URL"]);
     assert_eq!(said.matches("ec2:Describe").count(), 1, "{said}");
-    assert_eq!(assay::exec::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
 }

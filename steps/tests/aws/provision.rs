@@ -10,13 +10,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use assay::base::progress::Progress;
-use assay::base::settings::Settings;
-use assay::exec::cleanup::CleanupJournal;
-use assay::exec::shell::{NoopObserver, Reply, Server, new_key};
-use assay::targets::Context;
-use assay::targets::ec2::{Cloud, Patience};
-use assay::targets::instance_spec::InstanceSpec;
+use assay::internal::ec2::{Cloud, Patience};
+use assay::internal::{CleanupJournal, Context, InstanceSpec, NoopObserver, Reply, Server, new_key};
+use assay::{Progress, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -86,7 +82,7 @@ async fn place(job: Job) -> anyhow::Result<String> {
                 Then::Measure => "measure",
                 Then::Close | Then::Panic => "look",
             };
-            let seen = machine.shell.read(&assay::exec::command::Command::new(look)).await;
+            let seen = machine.shell.read(&assay::Command::new(look)).await;
             machine.shut_down().await;
             seen.map(|_| {
                 format!("{} has booted from {}", machine.name, machine.facts.image.clone().unwrap_or_default())

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use assay::base::progress::Progress;
-use assay::targets::ec2::gc;
-use assay::targets::ec2::teardown::{NotGone, Pauses, teardown};
+use assay::Progress;
+use assay::internal::ec2::gc;
+use assay::internal::ec2::teardown::{NotGone, Pauses, teardown};
 use serde_json::json;
 
 use super::stand_in::{FakeServer, REGION, tagged};

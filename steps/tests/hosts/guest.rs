@@ -8,13 +8,11 @@ use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use assay::base::platform::Arch;
-use assay::base::progress::Progress;
-use assay::base::settings::Settings;
-use assay::exec::cleanup::{CleanupJournal, Resource};
-use assay::exec::command::Command;
-use assay::exec::shell::{NoopObserver, Shell, Ssh, SshDestination, new_key};
-use assay::targets::{Context, Definition, Distribution, Machine, Urgency, Vm, mirror_address};
+use assay::internal::{
+    Arch, CleanupJournal, Context, Distribution, NoopObserver, Resource, Ssh, SshDestination, Urgency, Vm,
+    mirror_address, new_key,
+};
+use assay::{Command, Definition, Machine, Progress, Settings, Shell};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -182,7 +180,11 @@ impl Guest {
 
     /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
-        self.take_in(inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache), &inside::unpack()).await;
+        self.take_in(
+            inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache),
+            &inside::unpack(),
+        )
+        .await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
