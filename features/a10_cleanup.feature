@@ -12,18 +12,18 @@ Feature: A.10 Nothing is left behind
     Then no unit, no Quadlet and no image of it are left
     But the check says no because of "wasm-hello.service"
 
-  @A10-2 @closing
+  @A10-2 @last
   Scenario: The instance and all that was made for it are gone
     When the run's instance has been terminated
     Then nothing that carries the run's tag is left
 
-  @A10-2 @control @closing
+  @A10-2 @control @last
   Scenario: A key pair that was forgotten is found
     When the run's instance has been terminated and its key pair forgotten
     Then nothing that carries the run's tag is left
     But the check says no because of "key-pair"
 
-  @A10-3 @closing
+  @A10-3 @last
   Scenario: The repository can be removed with its images
     When the run's repository has been deleted with its images
     Then the repository is gone

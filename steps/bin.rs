@@ -21,7 +21,7 @@ use crate::claims::workload::Workload;
 use crate::e2e::{self, catalogue};
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::new_run_id;
-use crate::exec::cleanup::{CleanupJournal, Resource, sweep};
+use crate::exec::cleanup::{CleanupJournal, Resource, remove_stale};
 use crate::exec::shell::NoopObserver;
 use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::Budget;
@@ -308,12 +308,12 @@ async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> an
     if let Some(image) = Image::kept(definition, arch, &settings.cache)? {
         return Ok(image);
     }
-    let (run, leases) = (new_run_id(), settings.cache.join("leases"));
+    let (run, journals) = (new_run_id(), settings.cache.join("journals"));
     // What a killed build has left would stand in the way of this one.
-    sweep(&leases)?;
-    let cleanup = Arc::new(CleanupJournal::open(&leases, &run)?);
+    remove_stale(&journals)?;
+    let cleanup = Arc::new(CleanupJournal::open(&journals, &run)?);
     let evidence = std::env::temp_dir().join(format!("assay-{run}"));
-    cleanup.take(Resource::Path { path: evidence.clone() })?;
+    cleanup.register(Resource::Path { path: evidence.clone() })?;
     std::fs::create_dir(&evidence).with_context(|| format!("cannot create {}", evidence.display()))?;
     let context = Context {
         settings: settings.clone(),

@@ -6,7 +6,7 @@ mod found;
 mod host;
 mod machines;
 mod programs;
-mod room;
+mod resources;
 mod rust;
 mod sdk;
 
@@ -166,7 +166,7 @@ pub async fn examine(
     if machines {
         tries.extend(machines::tries(&host));
     }
-    tries.extend(room::tries(&host, machines));
+    tries.extend(resources::tries(&host, machines));
     if *target == TargetSpec::Ec2 {
         tries.push(sdk::room());
     }

@@ -27,7 +27,7 @@ use crate::exec::shell::{CommandObserver, ShellError};
 use crate::measurement::{Reading, Sample, Value};
 
 pub use transcript::{Ran, Stream};
-pub use verdicts::{ClaimRecord, Control, Verdicts};
+pub use verdicts::{ClaimResult, Control, Verdicts};
 
 /// The version of the layout of the folder and its files.
 pub const SCHEMA: u32 = 1;

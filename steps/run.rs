@@ -20,8 +20,8 @@ use crate::claims::plan::{Capabilities, FeatureFile, Planned, REFUSAL, every_sce
 use crate::claims::suite::ClaimSuite;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::RunState;
-use crate::evidence::{ClaimRecord, EvidenceWriter, Verdicts, new_run_id, noting_commands};
-use crate::exec::cleanup::{CleanupJournal, sweep};
+use crate::evidence::{ClaimResult, EvidenceWriter, Verdicts, new_run_id, noting_commands};
+use crate::exec::cleanup::{CleanupJournal, remove_stale};
 use crate::measurement::Reading;
 use crate::report::finalize;
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
@@ -80,11 +80,11 @@ impl Run {
         let arch = target.on_this_host()?;
         let annex = ClaimSuite::read(folder)?;
         let plan = annex.plan(&Capabilities::by(target, &settings.stand_in, None), |_, _| true, None)?;
-        let (run, leases) = (new_run_id(), settings.cache.join("leases"));
-        for trouble in sweep(&leases)?.troubles {
+        let (run, journals) = (new_run_id(), settings.cache.join("journals"));
+        for trouble in remove_stale(&journals)?.troubles {
             progress.say(format!("an earlier run has left something that resists: {trouble}"));
         }
-        let cleanup = Arc::new(CleanupJournal::open(&leases, &run)?);
+        let cleanup = Arc::new(CleanupJournal::open(&journals, &run)?);
         let evidence = Arc::new(EvidenceWriter::create(&settings.runs, None, &run)?);
         settings.secrets.iter().for_each(|secret| evidence.hide(secret));
         let line: Vec<String> = std::env::args().collect();
@@ -162,7 +162,7 @@ impl Run {
         &self,
         planned: &Planned,
         steps: impl AsyncFnOnce(&mut ScenarioChecks) -> anyhow::Result<()>,
-    ) -> anyhow::Result<ClaimRecord> {
+    ) -> anyhow::Result<ClaimResult> {
         let (mut proof, began) = (ScenarioChecks::default(), Instant::now());
         let error = steps(&mut proof).await.err().map(|error| format!("{error:#}"));
         let attempt = Attempt {
@@ -237,8 +237,8 @@ mod tests {
         Run::begin(folder, &"vm".parse().unwrap(), settings, Progress::to(|_| {})).unwrap()
     }
 
-    fn ledgers(folder: &Path) -> usize {
-        fs::read_dir(folder.join("cache/leases")).unwrap().count()
+    fn journals(folder: &Path) -> usize {
+        fs::read_dir(folder.join("cache/journals")).unwrap().count()
     }
 
     #[tokio::test]
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!((verdicts.exit, verdicts.complete, verdicts.claims[0].verdict), (0, true, Verdict::Holds));
         let verification = verify::verify(&evidence, None).unwrap();
         assert!(verification.verified, "{}", verification.show(&evidence));
-        assert_eq!(ledgers(folder.path()), 0);
+        assert_eq!(journals(folder.path()), 0);
     }
 
     #[tokio::test]
@@ -264,11 +264,11 @@ mod tests {
     async fn a_run_that_is_dropped_leaves_what_it_knew_and_no_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let run = begin(folder.path());
-        assert_eq!(ledgers(folder.path()), 1);
+        assert_eq!(journals(folder.path()), 1);
         let failed = run.prove(&run.scenarios()[0], async |_| anyhow::bail!("connection lost")).await.unwrap();
         assert_eq!((failed.verdict, failed.reason.as_str()), (Verdict::Inconclusive, "connection lost"));
         drop(run);
-        assert_eq!(ledgers(folder.path()), 0);
+        assert_eq!(journals(folder.path()), 0);
         let known = fs::read_to_string(folder.path().join("runs/latest/verdicts.json")).unwrap();
         assert!(known.contains("connection lost"), "{known}");
     }

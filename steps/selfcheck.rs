@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::claims::register::ClaimId;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::Verdict;
 
@@ -120,7 +120,7 @@ pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
 }
 
 /// Returns whether a claim with this verdict counts as holding or excused.
-fn accepted(claim: &ClaimRecord) -> bool {
+fn accepted(claim: &ClaimResult) -> bool {
     matches!(claim.verdict, Verdict::Holds | Verdict::KnownDeviation)
 }
 
@@ -136,7 +136,7 @@ mod tests {
         EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()
     }
 
-    fn claim<'a>(bundle: &'a mut EvidenceBundle, id: &str) -> &'a mut ClaimRecord {
+    fn claim<'a>(bundle: &'a mut EvidenceBundle, id: &str) -> &'a mut ClaimResult {
         bundle.verdicts.claims.iter_mut().find(|claim| claim.id.to_string() == id).unwrap()
     }
 

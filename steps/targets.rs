@@ -25,7 +25,7 @@ mod qemu;
 mod qmp;
 mod snapshot;
 mod thaw;
-mod turns;
+mod cpu_scheduling;
 mod vm;
 
 use std::fmt;
@@ -139,7 +139,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let evidence = folder.path().to_owned();
         let cleanup = CleanupJournal::open(&evidence.join("ledgers"), &run).unwrap();
-        cleanup.take(crate::exec::cleanup::Resource::Path { path: folder.keep() }).unwrap();
+        cleanup.register(crate::exec::cleanup::Resource::Path { path: folder.keep() }).unwrap();
         Context {
             settings: Settings { cache: evidence.join("cache"), ..Settings::read().unwrap() },
             cleanup: Arc::new(cleanup),

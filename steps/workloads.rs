@@ -47,7 +47,7 @@ impl BuildDir {
     /// Returns an error if the folder cannot be created.
     pub fn open(shell: Shell, cleanup: Arc<CleanupJournal>, run: &str) -> anyhow::Result<BuildDir> {
         let folder = BuildDir::folder(run);
-        cleanup.take(Resource::Path { path: folder.clone() })?;
+        cleanup.register(Resource::Path { path: folder.clone() })?;
         // It is private because it holds a login.
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_context(|| format!("cannot create {}", folder.display()))?;
@@ -81,9 +81,9 @@ mod tests {
 
     #[test]
     fn a_workshop_is_private_and_goes_with_its_ledger() {
-        let ledgers = tempfile::tempdir().unwrap();
+        let journals = tempfile::tempdir().unwrap();
         let run = format!("test-{}", std::process::id());
-        let cleanup = Arc::new(CleanupJournal::open(ledgers.path(), &run).unwrap());
+        let cleanup = Arc::new(CleanupJournal::open(journals.path(), &run).unwrap());
         let build_dir = BuildDir::open(Shell::fake(Fake::default()), cleanup, &run).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::mode(&build_dir.folder.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o700);

@@ -11,14 +11,14 @@ use crate::base::unit::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuReservation {
     /// Nothing: the machine is idle.
-    Idle,
+    None,
     /// One slot.
-    Turn,
+    OneSlot,
     /// The job measures time or CPU. On a native CPU, where these are judged, it reserves the whole host; on an
     /// emulated CPU, where they cannot be judged, one slot.
-    Timed,
+    WholeHost,
     /// Like `Timed`, for a workload limited to a tenth of a CPU; on an emulated CPU it reserves nothing.
-    Tenth,
+    Throttled,
 }
 
 /// The number of slots for each CPU: a workload sleeps about twice as long as it works.
@@ -66,9 +66,9 @@ impl HostCapacity {
     pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
         let memory = u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX).min(self.whole);
         let turns = match (share, native) {
-            (CpuReservation::Idle, _) | (CpuReservation::Tenth, false) => None,
-            (CpuReservation::Turn, _) | (CpuReservation::Timed, false) => Some(self.turns.acquire().await?),
-            (CpuReservation::Timed | CpuReservation::Tenth, true) => {
+            (CpuReservation::None, _) | (CpuReservation::Throttled, false) => None,
+            (CpuReservation::OneSlot, _) | (CpuReservation::WholeHost, false) => Some(self.turns.acquire().await?),
+            (CpuReservation::WholeHost | CpuReservation::Throttled, true) => {
                 Some(self.turns.acquire_many(self.all_turns).await?)
             }
         };
@@ -116,35 +116,35 @@ mod tests {
     #[tokio::test]
     async fn jobs_are_under_way_as_far_as_there_are_turns() {
         let room = HostCapacity::new(10_000, 2);
-        let first = at_once(&room, CpuReservation::Turn, false).await.unwrap();
-        let _second = at_once(&room, CpuReservation::Timed, false).await.unwrap();
-        assert!(at_once(&room, CpuReservation::Turn, false).await.is_none());
-        assert!(at_once(&room, CpuReservation::Tenth, false).await.is_some(), "it waits for no other machine");
+        let first = at_once(&room, CpuReservation::OneSlot, false).await.unwrap();
+        let _second = at_once(&room, CpuReservation::WholeHost, false).await.unwrap();
+        assert!(at_once(&room, CpuReservation::OneSlot, false).await.is_none());
+        assert!(at_once(&room, CpuReservation::Throttled, false).await.is_some(), "it waits for no other machine");
         drop(first);
-        assert!(at_once(&room, CpuReservation::Turn, false).await.is_some());
+        assert!(at_once(&room, CpuReservation::OneSlot, false).await.is_some());
     }
 
     #[tokio::test]
     async fn what_is_judged_of_time_is_measured_alone() {
         let room = HostCapacity::new(10_000, 3);
-        for share in [CpuReservation::Timed, CpuReservation::Tenth] {
-            let other = at_once(&room, CpuReservation::Turn, true).await.unwrap();
+        for share in [CpuReservation::WholeHost, CpuReservation::Throttled] {
+            let other = at_once(&room, CpuReservation::OneSlot, true).await.unwrap();
             assert!(at_once(&room, share, true).await.is_none(), "{share:?}: another job is under way");
             drop(other);
             let _alone = at_once(&room, share, true).await.unwrap();
-            assert!(at_once(&room, CpuReservation::Turn, true).await.is_none(), "{share:?}: nothing beside it");
+            assert!(at_once(&room, CpuReservation::OneSlot, true).await.is_none(), "{share:?}: nothing beside it");
         }
     }
 
     #[tokio::test]
     async fn machines_are_up_as_far_as_there_is_memory() {
         let room = HostCapacity::new(1000, 8);
-        let first = at_once(&room, CpuReservation::Turn, false).await.unwrap();
-        assert!(at_once(&room, CpuReservation::Idle, false).await.is_none());
+        let first = at_once(&room, CpuReservation::OneSlot, false).await.unwrap();
+        assert!(at_once(&room, CpuReservation::None, false).await.is_none());
         drop(first);
         assert_eq!([0, 599, 600, 1300].map(|memory| HostCapacity::new(memory, 8).machines(MACHINE)), [0, 0, 1, 2]);
         assert_eq!(HostCapacity::new(100_000, 8).machines(MACHINE), 8, "no more are at work than there are turns");
         // A job that asks for more than the total gets the total.
-        assert!(HostCapacity::new(100, 1).of(CpuReservation::Turn, MACHINE, false).await.is_ok());
+        assert!(HostCapacity::new(100, 1).of(CpuReservation::OneSlot, MACHINE, false).await.is_ok());
     }
 }

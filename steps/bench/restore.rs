@@ -81,7 +81,7 @@ impl Held {
 pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     let run = new_run_id();
-    let cleanup = Arc::new(CleanupJournal::open(&settings.cache.join("leases"), &run)?);
+    let cleanup = Arc::new(CleanupJournal::open(&settings.cache.join("journals"), &run)?);
     let evidence = tempfile::tempdir().context("there is no room for a temporary folder")?;
     let context = Context {
         settings,

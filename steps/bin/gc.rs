@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::{Resource, leftovers, strike, sweep, under_way};
+use crate::exec::cleanup::{Resource, any_live_run, leftovers, mark_stale_gone, remove_stale};
 use crate::exec::shell::{EnterError, NoopObserver};
 use crate::targets::{self, RemoteAccess};
 use clap::Args;
@@ -66,22 +66,22 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     if !arguments.dry_run {
         on_machines(settings, &mut told)?;
     }
-    let leases = settings.cache.join("leases");
+    let journals = settings.cache.join("journals");
     let unneeded = match arguments.images {
         true => targets::unneeded(&settings.root, &settings.cache).map_err(usage)?,
         false => Vec::new(),
     };
     if arguments.dry_run {
-        let left = leftovers(&leases).map_err(infrastructure)?;
-        let here = left.iter().filter(|lease| !matches!(lease, Resource::Cloud { .. }));
+        let left = leftovers(&journals).map_err(infrastructure)?;
+        let here = left.iter().filter(|resource| !matches!(resource, Resource::Cloud { .. }));
         told.would_remove.extend(here.map(ToString::to_string));
         told.would_remove.extend(unneeded.iter().map(|path| path.display().to_string()));
     } else {
-        let swept = sweep(&leases).map_err(infrastructure)?;
+        let swept = remove_stale(&journals).map_err(infrastructure)?;
         told.removed.extend(swept.removed);
         told.troubles.extend(swept.troubles);
         // The machines of a run in progress are copies on write of an image that may be one of these.
-        let in_use = !unneeded.is_empty() && under_way(&leases).map_err(infrastructure)?;
+        let in_use = !unneeded.is_empty() && any_live_run(&journals).map_err(infrastructure)?;
         unneeded.into_iter().for_each(|path| remove(path, in_use, &mut told));
     }
     show(&told, arguments)?;
@@ -94,16 +94,16 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
 /// Removes what runs have left on remote machines. What cannot be removed stays in its cleanup journal, and is reported
 /// when the journals are swept.
 fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
-    let leases = settings.cache.join("leases");
+    let journals = settings.cache.join("journals");
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    for lease in leftovers(&leases).map_err(infrastructure)? {
-        let Resource::RemoteHost { run, target, host_key } = &lease else { continue };
+    for resource in leftovers(&journals).map_err(infrastructure)? {
+        let Resource::RemoteHost { run, target, host_key } = &resource else { continue };
         let target: TargetSpec = target.parse().map_err(infrastructure)?;
         let way = RemoteAccess { target: target.clone(), host_key: host_key.clone(), provision: false };
         match runtime.block_on(way.leave(run, settings, Arc::new(NoopObserver))) {
             Ok(()) => {
-                strike(&leases, &lease).map_err(infrastructure)?;
-                told.removed.push(lease.to_string());
+                mark_stale_gone(&journals, &resource).map_err(infrastructure)?;
+                told.removed.push(resource.to_string());
             }
             Err(error) if error.is::<EnterError>() => told.troubles.push(format!("{:#}", target.unusable(error))),
             Err(error) => told.troubles.push(format!("{error:#}")),
@@ -164,13 +164,13 @@ mod cloud {
     use super::{Exit, Gc, Settings, Told, infrastructure, say, usage};
 
     pub fn gc(arguments: &Gc, settings: &Settings, told: &mut Told) -> Result<(), Exit> {
-        let leases = settings.cache.join("leases");
-        if !arguments.asks_for_aws() && !may_be_left(&leases).map_err(infrastructure)? {
+        let journals = settings.cache.join("journals");
+        if !arguments.asks_for_aws() && !may_be_left(&journals).map_err(infrastructure)? {
             return Ok(());
         }
         let endpoint = settings.stand_in.endpoint.as_deref();
         let request = Request {
-            leases: &leases,
+            journals: &journals,
             regions: &arguments.region,
             own_region: arguments.aws || arguments.all,
             all: arguments.all,

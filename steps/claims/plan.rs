@@ -18,7 +18,7 @@ pub const NOT_SELECTED: &str = "not selected by the options of this run";
 pub const NOT_IN_SHARD: &str = "not in shard ";
 
 /// The tag of scenarios that run after all others.
-const CLOSING: &str = "closing";
+const LAST: &str = "last";
 /// The tag of scenarios that share their measurements and the machine that they inspect.
 const SHARED: &str = "shared";
 
@@ -39,7 +39,7 @@ pub struct Planned {
     /// Whether it is a control of its claim: the same check on a wrong subject, which must fail.
     pub control: bool,
     /// Whether it runs after all others, because it ends the machine.
-    pub closing: bool,
+    pub last: bool,
     /// Whether it uses measurements shared with other such scenarios instead of measuring on fresh machines itself.
     pub shared: bool,
     /// Whether it runs, is only measured, or is skipped.
@@ -162,7 +162,7 @@ impl Plan {
                             feature: file.path.clone(),
                             line: scenario.position.line,
                             control,
-                            closing: scenario.tags.iter().any(|tag| tag == CLOSING),
+                            last: scenario.tags.iter().any(|tag| tag == LAST),
                             shared: file.feature.tags.iter().chain(&scenario.tags).any(|tag| tag == SHARED),
                             decision,
                         });

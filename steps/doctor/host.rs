@@ -129,7 +129,7 @@ impl Host {
     /// Returns an error if its cleanup journal cannot be written.
     pub fn build_dir(&self) -> anyhow::Result<BuildDir> {
         let folder = self.room("workshop")?;
-        let cleanup = Arc::new(CleanupJournal::open(&folder.join("leases"), &self.run)?);
+        let cleanup = Arc::new(CleanupJournal::open(&folder.join("journals"), &self.run)?);
         Ok(BuildDir { shell: self.shell.clone(), cleanup, run: self.run.clone(), folder })
     }
 
@@ -141,7 +141,7 @@ impl Host {
         let evidence = self.room("machine")?;
         Ok(Context {
             settings: self.settings.clone(),
-            cleanup: Arc::new(CleanupJournal::open(&evidence.join("leases"), &self.run)?),
+            cleanup: Arc::new(CleanupJournal::open(&evidence.join("journals"), &self.run)?),
             observer: Arc::new(NoopObserver),
             evidence,
             run: self.run.clone(),

@@ -14,7 +14,7 @@ use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{EvidenceWriter, Verdicts, attestation, check_empty, new_run_id};
-use crate::exec::cleanup::{CleanupJournal, sweep};
+use crate::exec::cleanup::{CleanupJournal, remove_stale};
 use crate::exec::shell::{EnterError, NoopObserver, Shell};
 use crate::measurement::deployment;
 use crate::measurement::estimate::Estimate;
@@ -150,8 +150,8 @@ impl Run {
 
     async fn in_runtime(self, id: String) -> Result<ExitStatus, Exit> {
         let progress = Progress::to_stderr();
-        let leases = self.settings.cache.join("leases");
-        let swept = sweep(&leases).map_err(|error| infrastructure(self.target.unusable(error)))?;
+        let journals = self.settings.cache.join("journals");
+        let swept = remove_stale(&journals).map_err(|error| infrastructure(self.target.unusable(error)))?;
         for thing in &swept.removed {
             progress.say(format!("removed what an earlier run had left: {thing}"));
         }
@@ -159,7 +159,7 @@ impl Run {
             progress.say(format!("an earlier run has left something that resists: {trouble}"));
         }
         let cleanup =
-            CleanupJournal::open(&leases, &id).map_err(|error| infrastructure(self.target.unusable(error)))?;
+            CleanupJournal::open(&journals, &id).map_err(|error| infrastructure(self.target.unusable(error)))?;
         let cleanup = Arc::new(cleanup);
         let runs = self.settings.runs.clone();
         let evidence = EvidenceWriter::create(&runs, self.options.evidence.as_deref(), &id);
@@ -264,7 +264,7 @@ impl Run {
             let begin = Box::pin(fixtures.begin(ahead));
             tokio::join!(begin, prove(&features, &self.options, record.clone(), Part::Body));
             for retry in 1..=self.options.retries {
-                let open = |planned: &&Planned| !planned.closing && record.wants_another(planned);
+                let open = |planned: &&Planned| !planned.last && record.wants_another(planned);
                 let open = record.plan().scenarios.iter().filter(open).count();
                 if open == 0 {
                     break;
@@ -275,7 +275,7 @@ impl Run {
             }
             // The last scenarios end the machines, which `--keep` leaves running if something failed.
             if !self.options.keep || record.verdicts(false).exit == 0 {
-                prove(&features, &self.options, record.clone(), Part::Close).await;
+                prove(&features, &self.options, record.clone(), Part::Last).await;
             }
         };
         let complete = tokio::select! {

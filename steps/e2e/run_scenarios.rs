@@ -25,7 +25,7 @@ pub enum Part {
     /// Those of the body that are worth another attempt.
     Again,
     /// The last ones, which end the machine.
-    Close,
+    Last,
 }
 
 /// Hands planned scenarios to cucumber; each result is recorded when its scenario ends.
@@ -43,9 +43,9 @@ pub async fn prove(features: &Path, options: &Options, record: Arc<RunState>, pa
     };
     // Decided before the first scenario runs, because the result of one must not change which others run.
     let wanted = |planned: &&Planned| match part {
-        Part::Body => planned.runs() && !planned.closing,
-        Part::Again => planned.runs() && !planned.closing && record.wants_another(planned),
-        Part::Close => planned.runs() && planned.closing,
+        Part::Body => planned.runs() && !planned.last,
+        Part::Again => planned.runs() && !planned.last && record.wants_another(planned),
+        Part::Last => planned.runs() && planned.last,
     };
     let wanted: HashSet<_> = record.plan().scenarios.iter().filter(wanted).map(place).collect();
     let (before, after) = (record.clone(), record);

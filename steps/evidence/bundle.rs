@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde_json::Value as Json;
 
 use crate::claims::plan::FeatureFile;
-use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
+use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
 use crate::measurement::Sample;
 use crate::verdict::claim_verdict::Attempt;
 
@@ -71,7 +71,7 @@ impl EvidenceBundle {
 
     /// Judges every claim and its controls again from the samples, and describes each difference to the stored result.
     pub fn differences(&self) -> Vec<String> {
-        let again = |claim: &ClaimRecord| {
+        let again = |claim: &ClaimResult| {
             let fresh = claim.again(&self.samples, self.verdicts.on);
             let (id, stored) = (claim.id, conclusions(claim));
             let differs = |(before, now): (String, String)| (before != now).then_some((before, now));
@@ -99,7 +99,7 @@ pub(crate) fn one_run(folder: &SandboxedDir) -> anyhow::Result<()> {
 }
 
 /// Returns everything that is stated about a claim, its checks and its controls, in this order.
-fn conclusions(claim: &ClaimRecord) -> Vec<String> {
+fn conclusions(claim: &ClaimResult) -> Vec<String> {
     let attempts = |attempts: &[Attempt]| -> Vec<String> {
         let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
         checks.map(|judged| format!("{}: {}", judged.outcome.verdict, judged.outcome.reason)).collect()

@@ -15,7 +15,7 @@ use crate::claims::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Shard};
 use crate::claims::register::ClaimId;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir, parts};
 use crate::evidence::run_state::exit;
-use crate::evidence::{ClaimRecord, SCHEMA, Verdicts};
+use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
 use crate::verdict::claim_verdict::Attempt;
 
 /// The folder of a merged bundle that holds its parts.
@@ -81,7 +81,7 @@ pub fn part_name(target: &str, shard: Option<Shard>) -> String {
 }
 
 /// Reads a run's own shard from the reason for which it skipped a claim of another shard.
-fn elsewhere(claim: &ClaimRecord) -> Option<Shard> {
+fn elsewhere(claim: &ClaimResult) -> Option<Shard> {
     match &claim.decision {
         Decision::Skip(why) => Shard::of_reason(why),
         Decision::Run | Decision::MeasureOnly(_) => None,
@@ -103,7 +103,7 @@ pub struct Column {
 
 impl Column {
     /// Returns a claim's record and the index of its part.
-    pub fn of_claim(&self, id: ClaimId) -> Option<(&ClaimRecord, usize)> {
+    pub fn of_claim(&self, id: ClaimId) -> Option<(&ClaimResult, usize)> {
         let mut said = self.verdicts.claims.iter().zip(&self.from);
         said.find(|(claim, _)| claim.id == id).map(|(claim, part)| (claim, *part))
     }
@@ -130,7 +130,7 @@ struct Said<'a> {
     target: &'a str,
     part: &'a str,
     #[serde(flatten)]
-    claim: &'a ClaimRecord,
+    claim: &'a ClaimResult,
 }
 
 impl Merged {
@@ -336,7 +336,7 @@ fn absent(mine: &[(usize, &Part)]) -> Option<String> {
 }
 
 /// Makes a claim's evidence paths relative to the merged bundle instead of to its part.
-fn moved(mut claim: ClaimRecord, part: &str) -> ClaimRecord {
+fn moved(mut claim: ClaimResult, part: &str) -> ClaimResult {
     let prefix = |files: &mut Vec<String>| files.iter_mut().for_each(|file| *file = format!("{PARTS}/{part}/{file}"));
     let all = |attempts: &mut Vec<Attempt>| attempts.iter_mut().for_each(|attempt| prefix(&mut attempt.evidence));
     prefix(&mut claim.evidence);

@@ -11,15 +11,15 @@ use tokio::sync::Notify;
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned};
 use crate::claims::register::{Claim, Register};
-use crate::evidence::{ClaimRecord, Control, EvidenceWriter, SCHEMA, Verdicts};
+use crate::evidence::{ClaimResult, Control, EvidenceWriter, SCHEMA, Verdicts};
 use crate::targets::machine_info::Accelerator;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord};
+use crate::verdict::claim_verdict::{Attempt, ControlResult};
 use crate::verdict::{Verdict, declared};
 
 /// A claim's state during the run.
 pub struct Standing {
     /// The claim with its current verdict.
-    pub claim: ClaimRecord,
+    pub claim: ClaimResult,
     /// Whether it fails but may still turn out to be a known deviation.
     pub open: bool,
 }
@@ -100,7 +100,7 @@ impl RunState {
 
     /// Returns the verdicts of all claims so far.
     pub fn verdicts(&self, complete: bool) -> Verdicts {
-        let claims: Vec<ClaimRecord> = self.register.iter().map(|claim| self.claim(claim)).collect();
+        let claims: Vec<ClaimResult> = self.register.iter().map(|claim| self.claim(claim)).collect();
         let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
         let problems = selected.flat_map(|claim| {
             declared::problems_of(
@@ -147,12 +147,12 @@ impl RunState {
     }
 
     /// Computes a claim's verdict as if nothing more were to run.
-    fn claim(&self, claim: &Claim) -> ClaimRecord {
+    fn claim(&self, claim: &Claim) -> ClaimResult {
         self.gathered(claim).concluded(self.on)
     }
 
     /// Collects everything known about a claim, before its verdict is computed.
-    fn gathered(&self, claim: &Claim) -> ClaimRecord {
+    fn gathered(&self, claim: &Claim) -> ClaimResult {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
@@ -162,12 +162,12 @@ impl RunState {
         // A claim needs its control to hold, even if the control was not selected.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
         let runs = planned.is_some_and(Planned::runs);
-        let controls: Vec<ControlRecord> = mine(true)
+        let controls: Vec<ControlResult> = mine(true)
             .filter(|control| control.runs() || (runs && control.decision == unselected))
             .map(|control| weighed(control, self.attempts(control)))
             .collect();
         let last = attempts.last();
-        ClaimRecord {
+        ClaimResult {
             id: claim.id,
             claim: claim.claim.clone(),
             scenario: planned.map(|planned| planned.scenario.clone()).unwrap_or_default(),
@@ -209,12 +209,12 @@ impl RunState {
     }
 }
 
-fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlRecord {
-    ControlRecord::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
+fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlResult {
+    ControlResult::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
 }
 
 /// Computes a run's exit status from its verdicts.
-pub fn exit(claims: &[ClaimRecord], problems: &[String]) -> u8 {
+pub fn exit(claims: &[ClaimResult], problems: &[String]) -> u8 {
     let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
     match () {
         () if any(Verdict::Fails) || !problems.is_empty() => 1,

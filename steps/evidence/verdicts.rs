@@ -11,7 +11,7 @@ use crate::claims::plan::Decision;
 use crate::claims::register::ClaimId;
 use crate::measurement::{Sample, Value};
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ClaimInput, ControlRecord, ControlVerdict, settle};
+use crate::verdict::claim_verdict::{Attempt, ClaimInput, ControlResult, ControlVerdict, combine_attempts};
 
 /// The combined result of a claim's controls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct Control {
 
 impl Control {
     /// Combines the controls.
-    pub fn of(controls: &[ControlRecord]) -> Control {
-        let rank = |control: &&ControlRecord| match control.verdict {
+    pub fn of(controls: &[ControlResult]) -> Control {
+        let rank = |control: &&ControlResult| match control.verdict {
             ControlVerdict::DoesNotDiscriminate => 0,
             ControlVerdict::None => 1,
             ControlVerdict::Discriminates => 2,
@@ -43,7 +43,7 @@ impl Control {
 
 /// A claim in `verdicts.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClaimRecord {
+pub struct ClaimResult {
     /// The claim's id.
     pub id: ClaimId,
     /// The claim's sentence.
@@ -75,7 +75,7 @@ pub struct ClaimRecord {
     /// The combined result of its controls.
     pub control: Control,
     /// Each of its controls that should have run.
-    pub controls: Vec<ControlRecord>,
+    pub controls: Vec<ControlResult>,
     /// Every attempt at its scenario, with the checks, which anyone can repeat.
     pub attempts: Vec<Attempt>,
     /// The deviations that are declared for it on this platform.
@@ -86,20 +86,20 @@ pub struct ClaimRecord {
     pub seconds: f64,
 }
 
-impl ClaimRecord {
+impl ClaimResult {
     /// Repeats every check of the claim and its controls on these samples and nothing else.
-    pub fn again(&self, samples: &[Sample], on: Date) -> ClaimRecord {
+    pub fn again(&self, samples: &[Sample], on: Date) -> ClaimResult {
         let attempts: Vec<Attempt> = self.attempts.iter().map(|attempt| attempt.again(samples)).collect();
-        let again = |control: &ControlRecord| {
+        let again = |control: &ControlResult| {
             let attempts = control.attempts.iter().map(|attempt| attempt.again(samples)).collect();
-            ControlRecord::weigh(&control.scenario, &control.feature, control.line, attempts)
+            ControlResult::weigh(&control.scenario, &control.feature, control.line, attempts)
         };
         let controls = self.controls.iter().map(again).collect();
-        ClaimRecord { attempts, controls, ..self.clone() }.concluded(on)
+        ClaimResult { attempts, controls, ..self.clone() }.concluded(on)
     }
 
     /// Computes the verdict from the claim's attempts, controls and declarations.
-    pub fn concluded(mut self, on: Date) -> ClaimRecord {
+    pub fn concluded(mut self, on: Date) -> ClaimResult {
         let case = ClaimInput {
             decision: &self.decision,
             attempts: &self.attempts,
@@ -108,7 +108,7 @@ impl ClaimRecord {
             on,
         };
         (self.verdict, self.reason) = case.conclude();
-        self.value = settle(&self.attempts).value;
+        self.value = combine_attempts(&self.attempts).value;
         self.control = Control::of(&self.controls);
         self
     }
@@ -136,5 +136,5 @@ pub struct Verdicts {
     /// Problems besides the claims: declarations that have expired or are not used. Any of them fails the run.
     pub problems: Vec<String>,
     /// All claims, in the register's order.
-    pub claims: Vec<ClaimRecord>,
+    pub claims: Vec<ClaimResult>,
 }

@@ -104,21 +104,21 @@ enum Line {
 
 fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
     let line = serde_json::to_string(line)? + "\n";
-    file.write_all(line.as_bytes()).context("cannot write the ledger of leases")
+    file.write_all(line.as_bytes()).context("cannot write the cleanup journal")
 }
 
 /// Reads the resources that a journal still lists.
 fn read(file: &File) -> Vec<Resource> {
-    let mut leases = Vec::new();
+    let mut journals = Vec::new();
     // A kill may have truncated the last line. Its resource was not created yet.
     for line in BufReader::new(file).lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
-            Ok(Line::Taken(lease)) => leases.push(lease),
-            Ok(Line::Over { over }) => leases.retain(|lease| lease != &over),
+            Ok(Line::Taken(resource)) => journals.push(resource),
+            Ok(Line::Over { over }) => journals.retain(|resource| resource != &over),
             Err(_) => {}
         }
     }
-    leases
+    journals
 }
 
 /// The cleanup journal of one run, locked while the run lives.
@@ -152,10 +152,10 @@ impl CleanupJournal {
     ///
     /// # Errors
     /// Returns an error if the journal cannot be written.
-    pub fn take(&self, lease: Resource) -> anyhow::Result<()> {
+    pub fn register(&self, resource: Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        append(&open.0, &Line::Taken(lease.clone()))?;
-        open.1.push(lease);
+        append(&open.0, &Line::Taken(resource.clone()))?;
+        open.1.push(resource);
         Ok(())
     }
 
@@ -163,10 +163,10 @@ impl CleanupJournal {
     ///
     /// # Errors
     /// Returns an error if the journal cannot be written.
-    pub fn forget(&self, lease: &Resource) -> anyhow::Result<()> {
+    pub fn mark_gone(&self, resource: &Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        append(&open.0, &Line::Over { over: lease.clone() })?;
-        open.1.retain(|held| held != lease);
+        append(&open.0, &Line::Over { over: resource.clone() })?;
+        open.1.retain(|held| held != resource);
         Ok(())
     }
 
@@ -174,10 +174,10 @@ impl CleanupJournal {
     ///
     /// # Errors
     /// Returns an error if it cannot be removed; it then stays in the journal.
-    pub fn release(&self, lease: &Resource) -> anyhow::Result<()> {
-        lease.release()?;
+    pub fn release(&self, resource: &Resource) -> anyhow::Result<()> {
+        resource.release()?;
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        open.1.retain(|held| held != lease);
+        open.1.retain(|held| held != resource);
         Ok(())
     }
 
@@ -208,14 +208,14 @@ struct Released {
     left: Vec<Resource>,
 }
 
-fn release_all(leases: Vec<Resource>) -> Released {
+fn release_all(journals: Vec<Resource>) -> Released {
     let mut all = Released::default();
-    for lease in leases.into_iter().rev() {
-        match lease.release() {
+    for resource in journals.into_iter().rev() {
+        match resource.release() {
             Ok(said) => all.removed.extend(said),
             Err(error) => {
                 all.troubles.push(format!("{error:#}"));
-                all.left.insert(0, lease);
+                all.left.insert(0, resource);
             }
         }
     }
@@ -232,7 +232,7 @@ fn same_file(file: &File, path: &Path) -> bool {
 
 /// What a sweep removed and failed to remove for finished runs.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Sweep {
+pub struct Removed {
     /// The removed resources.
     pub removed: Vec<String>,
     /// Why the others could not be removed.
@@ -243,17 +243,17 @@ pub struct Sweep {
 ///
 /// # Errors
 /// Returns an error if the folder of journals cannot be read.
-pub fn under_way(folder: &Path) -> anyhow::Result<bool> {
-    Ok(!living(folder)?.is_empty())
+pub fn any_live_run(folder: &Path) -> anyhow::Result<bool> {
+    Ok(!live_runs(folder)?.is_empty())
 }
 
 /// Returns the ids of the runs in progress.
 ///
 /// # Errors
 /// Returns an error if the folder of journals cannot be read.
-pub fn living(folder: &Path) -> anyhow::Result<Vec<String>> {
+pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
     let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_err());
-    let runs = ledgers(folder)?.into_iter().filter(locked);
+    let runs = journals(folder)?.into_iter().filter(locked);
     Ok(runs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
 }
 
@@ -262,7 +262,7 @@ pub fn living(folder: &Path) -> anyhow::Result<Vec<String>> {
 /// # Errors
 /// Returns an error if the folder of journals cannot be read.
 pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Resource>> {
-    let free = ledgers(folder)?.into_iter().filter_map(|path| File::open(path).ok());
+    let free = journals(folder)?.into_iter().filter_map(|path| File::open(path).ok());
     Ok(free.filter(|file| file.try_lock().is_ok()).flat_map(|file| read(&file)).collect())
 }
 
@@ -270,12 +270,12 @@ pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Resource>> {
 ///
 /// # Errors
 /// Returns an error if a journal cannot be written.
-pub fn strike(folder: &Path, lease: &Resource) -> anyhow::Result<()> {
-    for path in ledgers(folder)? {
+pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()> {
+    for path in journals(folder)? {
         let open = OpenOptions::new().read(true).append(true).open(&path);
         let file = open.with_context(|| format!("cannot write {}", path.display()))?;
-        if file.try_lock().is_ok() && read(&file).contains(lease) {
-            append(&file, &Line::Over { over: lease.clone() })?;
+        if file.try_lock().is_ok() && read(&file).contains(resource) {
+            append(&file, &Line::Over { over: resource.clone() })?;
         }
     }
     Ok(())
@@ -285,12 +285,12 @@ pub fn strike(folder: &Path, lease: &Resource) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns an error if the folder of journals cannot be read.
-pub fn left(folder: &Path) -> anyhow::Result<usize> {
+pub fn stale_journals(folder: &Path) -> anyhow::Result<usize> {
     let free = |path: &&PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
-    Ok(ledgers(folder)?.iter().filter(free).count())
+    Ok(journals(folder)?.iter().filter(free).count())
 }
 
-fn ledgers(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn journals(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
@@ -305,9 +305,9 @@ fn ledgers(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// Returns an error if the folder of journals cannot be read or an empty journal cannot be removed.
-pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
-    let mut sweep = Sweep::default();
-    for path in ledgers(folder)? {
+pub fn remove_stale(folder: &Path) -> anyhow::Result<Removed> {
+    let mut remove_stale = Removed::default();
+    for path in journals(folder)? {
         let Ok(file) = File::open(&path) else { continue };
         if file.try_lock().is_err() {
             continue;
@@ -320,10 +320,10 @@ pub fn sweep(folder: &Path) -> anyhow::Result<Sweep> {
                 removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
             }
         }
-        sweep.removed.extend(released.removed);
-        sweep.troubles.extend(released.troubles);
+        remove_stale.removed.extend(released.removed);
+        remove_stale.troubles.extend(released.troubles);
     }
-    Ok(sweep)
+    Ok(remove_stale)
 }
 
 #[cfg(test)]
@@ -336,53 +336,56 @@ mod tests {
         let (dead, alive) = (folder.path().join("dead"), folder.path().join("alive"));
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir_all(&alive).unwrap();
-        let ledgers = folder.path().join("ledgers");
-        let living = CleanupJournal::open(&ledgers, "living").unwrap();
-        living.take(Resource::Path { path: alive.clone() }).unwrap();
+        let journals = folder.path().join("ledgers");
+        let living = CleanupJournal::open(&journals, "living").unwrap();
+        living.register(Resource::Path { path: alive.clone() }).unwrap();
         let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
-        fs::write(ledgers.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
+        fs::write(journals.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
-        assert!(under_way(&ledgers).unwrap());
-        assert_eq!(left(&ledgers).unwrap(), 1);
-        let found = sweep(&ledgers).unwrap();
+        assert!(any_live_run(&journals).unwrap());
+        assert_eq!(stale_journals(&journals).unwrap(), 1);
+        let found = remove_stale(&journals).unwrap();
 
-        assert_eq!(found, Sweep { removed: vec![dead.display().to_string()], troubles: vec![] });
+        assert_eq!(found, Removed { removed: vec![dead.display().to_string()], troubles: vec![] });
         assert!(!dead.exists() && alive.exists());
-        assert_eq!(sweep(&ledgers).unwrap(), Sweep::default());
+        assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
         drop(living);
-        assert!(!alive.exists(), "a ledger releases what it holds when it goes");
-        assert!(!under_way(&ledgers).unwrap());
-        assert_eq!(left(&ledgers).unwrap(), 0);
+        assert!(!alive.exists(), "a dropped journal removes what it lists");
+        assert!(!any_live_run(&journals).unwrap());
+        assert_eq!(stale_journals(&journals).unwrap(), 0);
     }
     #[test]
     fn what_is_in_the_cloud_stays_in_the_ledger_until_somebody_has_seen_it_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let (ledgers, beside) = (folder.path().join("ledgers"), folder.path().join("beside"));
+        let (journals, beside) = (folder.path().join("ledgers"), folder.path().join("beside"));
         let cloud = |run: &str| Resource::Cloud { run: run.to_owned(), region: "us-east-1".to_owned(), endpoint: None };
         fs::write(&beside, "").unwrap();
-        let cleanup = CleanupJournal::open(&ledgers, "one").unwrap();
-        cleanup.take(cloud("one")).unwrap();
-        cleanup.take(Resource::Path { path: beside.clone() }).unwrap();
+        let cleanup = CleanupJournal::open(&journals, "one").unwrap();
+        cleanup.register(cloud("one")).unwrap();
+        cleanup.register(Resource::Path { path: beside.clone() }).unwrap();
         assert!(cleanup.release(&cloud("one")).is_err());
-        assert_eq!(leftovers(&ledgers).unwrap(), [], "the run lives");
-        assert_eq!(living(&ledgers).unwrap(), ["one"]);
-        strike(&ledgers, &cloud("one")).unwrap();
+        assert_eq!(leftovers(&journals).unwrap(), [], "the run lives");
+        assert_eq!(live_runs(&journals).unwrap(), ["one"]);
+        mark_stale_gone(&journals, &cloud("one")).unwrap();
         let troubles = cleanup.close();
         assert!(!beside.exists() && troubles.len() == 1, "{troubles:?}");
         drop(cleanup);
 
         for _ in 0..2 {
-            let found = sweep(&ledgers).unwrap();
+            let found = remove_stale(&journals).unwrap();
             let told =
                 "what run one made in us-east-1 may be left: `cargo run --features aws -- gc` looks and removes it";
-            assert_eq!(found, Sweep { removed: vec![], troubles: vec![told.to_owned()] });
+            assert_eq!(found, Removed { removed: vec![], troubles: vec![told.to_owned()] });
         }
-        assert!(leftovers(&ledgers).unwrap().contains(&cloud("one")), "a living run's ledger is not written by others");
-        strike(&ledgers, &cloud("another")).unwrap();
-        assert!(leftovers(&ledgers).unwrap().contains(&cloud("one")));
-        strike(&ledgers, &cloud("one")).unwrap();
-        assert_eq!(sweep(&ledgers).unwrap(), Sweep::default());
-        assert_eq!(left(&ledgers).unwrap(), 0);
+        assert!(
+            leftovers(&journals).unwrap().contains(&cloud("one")),
+            "a living run's ledger is not written by others"
+        );
+        mark_stale_gone(&journals, &cloud("another")).unwrap();
+        assert!(leftovers(&journals).unwrap().contains(&cloud("one")));
+        mark_stale_gone(&journals, &cloud("one")).unwrap();
+        assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
+        assert_eq!(stale_journals(&journals).unwrap(), 0);
     }
 
     #[test]
@@ -390,10 +393,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cloud = Resource::Cloud { run: "one".to_owned(), region: "us-east-1".to_owned(), endpoint: None };
         let cleanup = CleanupJournal::open(folder.path(), "one").unwrap();
-        cleanup.take(cloud.clone()).unwrap();
-        cleanup.forget(&cloud).unwrap();
+        cleanup.register(cloud.clone()).unwrap();
+        cleanup.mark_gone(&cloud).unwrap();
         fs::copy(folder.path().join("one.jsonl"), folder.path().join("killed.jsonl")).unwrap();
-        assert_eq!(sweep(folder.path()).unwrap(), Sweep::default());
+        assert_eq!(remove_stale(folder.path()).unwrap(), Removed::default());
         assert!(!folder.path().join("killed.jsonl").exists());
         assert_eq!(cleanup.close(), Vec::<String>::new());
         assert!(!folder.path().join("one.jsonl").exists());

@@ -9,9 +9,9 @@ use crate::base::platform::TargetSpec;
 use crate::base::unit::Unit;
 use crate::claims::plan::{NOT_SELECTED, Planned};
 use crate::evidence::run_state::Standing;
-use crate::evidence::{ClaimRecord, Verdicts};
+use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict};
 
 /// How much of a reason a line shows, in characters; all of it is in the evidence.
 const REASON: usize = 150;
@@ -36,7 +36,7 @@ pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
         0 | 1 => String::new(),
         _ => format!(" (attempt {attempts})"),
     };
-    let mine = |control: &&ControlRecord| (&control.feature, control.line) == (&planned.feature, planned.line);
+    let mine = |control: &&ControlResult| (&control.feature, control.line) == (&planned.feature, planned.line);
     if let Some(control) = claim.controls.iter().find(mine) {
         let verdict = format!("control: {}{}", word(control), again(control.attempts.len()));
         return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.scenario, short(&control.reason));
@@ -58,7 +58,7 @@ pub(super) fn short(text: &str) -> String {
     }
 }
 
-pub(super) fn measured(claim: &ClaimRecord) -> String {
+pub(super) fn measured(claim: &ClaimResult) -> String {
     match (&claim.value, claim.unit) {
         (Some(value), unit) => value.show(unit.unwrap_or(Unit::Text)),
         (None, _) => String::new(),
@@ -66,7 +66,7 @@ pub(super) fn measured(claim: &ClaimRecord) -> String {
 }
 
 /// Returns the result of a control, in a word.
-pub(super) fn word(control: &ControlRecord) -> &'static str {
+pub(super) fn word(control: &ControlResult) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",
         ControlVerdict::DoesNotDiscriminate => "NOT CAUGHT",
@@ -76,13 +76,13 @@ pub(super) fn word(control: &ControlRecord) -> &'static str {
 }
 
 /// Lists the controls' results; equal neighbours appear once.
-pub(super) fn controls(claim: &ClaimRecord) -> String {
+pub(super) fn controls(claim: &ClaimResult) -> String {
     let mut words: Vec<&str> = claim.controls.iter().map(word).collect();
     words.dedup();
     words.join(", ")
 }
 
-pub(super) fn published(claim: &ClaimRecord) -> String {
+pub(super) fn published(claim: &ClaimResult) -> String {
     let published = claim.published.clone().unwrap_or_default();
     match &claim.typical {
         Some(typical) => format!("{published} (typical: {typical})"),
@@ -112,7 +112,7 @@ pub fn table(verdicts: &Verdicts) -> String {
         ]);
     }
     let mut text = format!("{table}\n");
-    let judged = |claim: &&&ClaimRecord| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
+    let judged = |claim: &&&ClaimResult| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
     for claim in selected.iter().filter(judged) {
         text += &format!("\n{} {:<5} {}: {}", mark(claim.verdict), claim.id, claim.verdict, claim.reason);
         text += &format!("\n        {}:{}", claim.feature, claim.line);
@@ -177,17 +177,17 @@ mod tests {
     use crate::evidence::Control;
     use crate::measurement::Value;
 
-    fn claim(id: &str, verdict: Verdict) -> ClaimRecord {
-        let control = |scenario: &str, line, verdict| ControlRecord {
+    fn claim(id: &str, verdict: Verdict) -> ClaimResult {
+        let control = |scenario: &str, line, verdict| ControlResult {
             verdict,
             attempts: vec![Attempt::new(Vec::new(), None)],
-            ..ControlRecord::weigh(scenario, "features/a2_build.feature", line, Vec::new())
+            ..ControlResult::weigh(scenario, "features/a2_build.feature", line, Vec::new())
         };
         let controls = vec![
             control("a padded one", 30, ControlVerdict::Discriminates),
             control("one that passes", 35, ControlVerdict::DoesNotDiscriminate),
         ];
-        ClaimRecord {
+        ClaimResult {
             id: id.parse().unwrap(),
             claim: "the module is small".into(),
             scenario: "The module is small".into(),
@@ -216,7 +216,7 @@ mod tests {
         let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(str::to_owned));
         let advice = |attempts: [Vec<Attempt>; 2]| {
             let [own, wrong] = attempts;
-            let mut claim = ClaimRecord { attempts: own, ..claim("A2-1", Verdict::Inconclusive) };
+            let mut claim = ClaimResult { attempts: own, ..claim("A2-1", Verdict::Inconclusive) };
             claim.controls[0].attempts = wrong;
             let on = "2026-11-23".parse().unwrap();
             let verdicts = Verdicts {

@@ -7,8 +7,8 @@ use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, FeatureFile};
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
-use crate::evidence::{ClaimRecord, Control, SCHEMA, Verdicts};
-use crate::verdict::claim_verdict::{Attempt, ControlRecord, Step};
+use crate::evidence::{ClaimResult, Control, SCHEMA, Verdicts};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, Step};
 use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
 
 /// A reason that contains hostile output.
@@ -136,12 +136,12 @@ pub fn attempt(name: &str, checks: &[(Verdict, &str)], error: Option<&str>) -> A
     }
 }
 
-fn control(name: &str, attempts: Vec<Attempt>) -> ControlRecord {
-    ControlRecord::weigh(name, "features/a2_example.feature", scenario(name).0, attempts)
+fn control(name: &str, attempts: Vec<Attempt>) -> ControlResult {
+    ControlResult::weigh(name, "features/a2_example.feature", scenario(name).0, attempts)
 }
 
-fn claim(id: &str, name: &str, attempts: Vec<Attempt>, controls: Vec<ControlRecord>) -> ClaimRecord {
-    ClaimRecord {
+fn claim(id: &str, name: &str, attempts: Vec<Attempt>, controls: Vec<ControlResult>) -> ClaimResult {
+    ClaimResult {
         id: id.parse().unwrap(),
         claim: "it is small".to_owned(),
         scenario: name.to_owned(),
@@ -178,7 +178,7 @@ fn declared(id: &str, because: &str) -> Vec<Deviation> {
 }
 
 /// Makes the claims, in order: every verdict, and every way to reach it, occurs.
-fn claims() -> Vec<ClaimRecord> {
+fn claims() -> Vec<ClaimResult> {
     let (holds, fails) = ((Verdict::Holds, "size is 7 bytes"), (Verdict::Fails, "size is 12 bytes"));
     let own = |name: &str, check| attempt(name, &[check], None);
     let skip = Decision::Skip("needs an AWS account".to_owned());
@@ -190,12 +190,12 @@ fn claims() -> Vec<ClaimRecord> {
         claim("A2-1", "It holds", vec![own("It holds", holds)], wrong("A large one", fails)),
         claim("A2-2", "It fails", vec![own("It fails", (Verdict::Fails, &hostile))], Vec::new()),
         claim("A2-3", "It cannot be judged", vec![error], vec![control("Nobody ran this", Vec::new())]),
-        ClaimRecord { decision: skip, ..claim("A2-4", "It is not run", Vec::new(), Vec::new()) },
-        ClaimRecord {
+        ClaimResult { decision: skip, ..claim("A2-4", "It is not run", Vec::new(), Vec::new()) },
+        ClaimResult {
             decision: record,
             ..claim("A2-5", "It is recorded", vec![own("It is recorded", fails)], Vec::new())
         },
-        ClaimRecord {
+        ClaimResult {
             deviations: declared("A2-6", "does not discriminate"),
             ..claim(
                 "A2-6",
@@ -204,7 +204,7 @@ fn claims() -> Vec<ClaimRecord> {
                 wrong("A wrong one passes", holds),
             )
         },
-        ClaimRecord {
+        ClaimResult {
             deviations: declared("A2-7", "size is 12"),
             ..claim("A2-7", "It is known to fail", vec![own("It is known to fail", fails)], Vec::new())
         },

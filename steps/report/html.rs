@@ -12,7 +12,7 @@ mod logs;
 mod merged;
 mod published;
 mod register;
-mod room;
+mod size_limit;
 mod runs;
 mod samples;
 mod scenario;
@@ -27,12 +27,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html as page};
 use sha2::{Digest as _, Sha256};
 
 use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::{ClaimRecord, trial_file};
+use crate::evidence::{ClaimResult, trial_file};
 use crate::measurement::Sample;
 use crate::report::workload;
 use commands::Commands;
 pub use merged::merged_html;
-use room::ByteBudget;
+use size_limit::ByteBudget;
 use words::plain;
 
 /// The maximum size of the page, in bytes.
@@ -56,7 +56,7 @@ const SCRIPT: &str = include_str!("html/page.js");
 struct Run<'a> {
     bundle: &'a EvidenceBundle,
     /// The claims that are shown, each with its anchor on the page.
-    claims: Vec<(String, &'a ClaimRecord)>,
+    claims: Vec<(String, &'a ClaimResult)>,
     samples: BTreeMap<u64, &'a Sample>,
     /// The samples of timelines and starts, by subject.
     watched: BTreeMap<&'a str, Vec<&'a Sample>>,
@@ -82,8 +82,8 @@ impl<'a> Run<'a> {
 
 /// Returns the claims that are shown, each with a unique anchor: `A7-1`, and `A7-1.2` if a damaged run has it twice. If
 /// there are too many claims, those that hold or were not run are left out first.
-fn anchored(claims: &[ClaimRecord]) -> Vec<(String, &ClaimRecord)> {
-    let rank = |claim: &ClaimRecord| words::VERDICTS.iter().position(|verdict| *verdict == claim.verdict);
+fn anchored(claims: &[ClaimResult]) -> Vec<(String, &ClaimResult)> {
+    let rank = |claim: &ClaimResult| words::VERDICTS.iter().position(|verdict| *verdict == claim.verdict);
     let mut places: Vec<usize> = (0..claims.len()).collect();
     places.sort_by_key(|place| claims.get(*place).map(rank));
     let shown: BTreeSet<usize> = places.into_iter().take(CLAIMS).collect();
@@ -157,7 +157,7 @@ fn frame(title: &str, content: &Markup) -> Markup {
 
 /// Shows the claims that were not run, by reason.
 fn not_run(run: &Run, room: &mut ByteBudget) -> Markup {
-    let mut reasons = BTreeMap::<String, Vec<&(String, &ClaimRecord)>>::new();
+    let mut reasons = BTreeMap::<String, Vec<&(String, &ClaimResult)>>::new();
     for named in run.claims.iter().filter(|(_, claim)| claim.verdict == crate::verdict::Verdict::NotRun) {
         // What was measured all the same follows the reason, and differs between claims.
         let why = match &named.1.decision {

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::console::{controls, counts, mark, measured, published};
 use crate::claims::plan::NOT_SELECTED;
 use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::{ClaimRecord, Verdicts};
+use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
 
 /// The maximum size of a page, in bytes: GitHub shows nothing of a page that is larger than 1 MiB.
@@ -79,9 +79,9 @@ fn head(verdicts: &Verdicts) -> String {
 }
 
 /// Makes the table of the claims, without those that were not selected.
-fn table(claims: &[ClaimRecord]) -> String {
-    let wanted = |claim: &&ClaimRecord| !(claim.verdict == Verdict::NotRun && claim.reason == NOT_SELECTED);
-    let row = |claim: &ClaimRecord| {
+fn table(claims: &[ClaimResult]) -> String {
+    let wanted = |claim: &&ClaimResult| !(claim.verdict == Verdict::NotRun && claim.reason == NOT_SELECTED);
+    let row = |claim: &ClaimResult| {
         let cells = [
             format!("{} {}", mark(claim.verdict), claim.id),
             plain(&claim.claim),
@@ -99,8 +99,8 @@ fn table(claims: &[ClaimRecord]) -> String {
 
 /// Lists each claim that was run and does not simply hold, and the problems beyond the claims.
 fn open(verdicts: &Verdicts) -> String {
-    let open = |claim: &&ClaimRecord| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
-    let line = |claim: &ClaimRecord| {
+    let open = |claim: &&ClaimResult| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
+    let line = |claim: &ClaimResult| {
         format!("- {} **{}** {}: {}\n", mark(claim.verdict), claim.id, claim.verdict, plain(&claim.reason))
     };
     let wrong = |problem: &String| format!("- ✘ features/deviations.toml: {}\n", plain(problem));
@@ -108,7 +108,7 @@ fn open(verdicts: &Verdicts) -> String {
     section("What does not simply hold", claims.chain(verdicts.problems.iter().map(wrong)).collect())
 }
 
-fn not_run(claims: &[ClaimRecord]) -> String {
+fn not_run(claims: &[ClaimResult]) -> String {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for claim in claims.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
         match reasons.iter_mut().find(|(reason, _)| *reason == claim.reason) {

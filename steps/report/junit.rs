@@ -12,7 +12,7 @@ use super::console::{measured, word};
 use super::times;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
-use crate::evidence::{ClaimRecord, Verdicts};
+use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
 
 /// Makes the report as XML: a test suite per feature file, in the order of the claims.
@@ -58,14 +58,14 @@ fn written(report: &Report) -> anyhow::Result<Vec<u8>> {
 
 /// Makes a suite per feature file, in the order of the claims; `before` is a prefix that makes each name unique.
 fn suites(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Vec<TestSuite> {
-    let mut features: Vec<(&str, Vec<&ClaimRecord>)> = Vec::new();
+    let mut features: Vec<(&str, Vec<&ClaimResult>)> = Vec::new();
     for claim in &verdicts.claims {
         match features.iter_mut().find(|(feature, _)| *feature == claim.feature) {
             Some((_, claims)) => claims.push(claim),
             None => features.push((&claim.feature, vec![claim])),
         }
     }
-    let suite = |(feature, claims): (&str, Vec<&ClaimRecord>)| {
+    let suite = |(feature, claims): (&str, Vec<&ClaimResult>)| {
         let mut suite = TestSuite::new(text(&format!("{before}{feature}")));
         suite.timestamp =
             times::first(claims.iter().flat_map(|claim| &claim.attempts)).and_then(|at| at.to_string().parse().ok());
@@ -90,7 +90,7 @@ fn unique(name: String, names: &mut BTreeSet<String>) -> XmlString {
     text(&free)
 }
 
-fn case(claim: &ClaimRecord, before: &str, names: &mut BTreeSet<String>) -> TestCase {
+fn case(claim: &ClaimResult, before: &str, names: &mut BTreeSet<String>) -> TestCase {
     let mut case = TestCase::new(unique(format!("{before}{} {}", claim.id, claim.scenario), names), status(claim));
     let class = claim.feature.trim_start_matches("features/").trim_end_matches(".feature");
     case.set_classname(text(&format!("{before}{class}")));
@@ -102,7 +102,7 @@ fn case(claim: &ClaimRecord, before: &str, names: &mut BTreeSet<String>) -> Test
     case
 }
 
-fn status(claim: &ClaimRecord) -> TestCaseStatus {
+fn status(claim: &ClaimResult) -> TestCaseStatus {
     let reason = &claim.reason;
     match claim.verdict {
         Verdict::Holds => TestCaseStatus::success(),
@@ -126,7 +126,7 @@ fn skipped(class: &str, reason: &str) -> TestCaseStatus {
 }
 
 /// Returns further properties of a claim, by name.
-fn told(claim: &ClaimRecord) -> Vec<(&'static str, String)> {
+fn told(claim: &ClaimResult) -> Vec<(&'static str, String)> {
     let mut told = vec![
         ("claim", claim.claim.clone()),
         ("verdict", claim.verdict.to_string()),

@@ -7,13 +7,13 @@ use comfy_table::{ContentArrangement, Table, presets};
 use super::console::{WIDTH, counts, mark, measured, short};
 use crate::claims::plan::NOT_SELECTED;
 use crate::claims::register::ClaimId;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Merged, PARTS};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::ControlVerdict;
 
 /// A claim on all targets, in the targets' order.
-pub(super) type Row<'a> = (ClaimId, Vec<Option<&'a ClaimRecord>>);
+pub(super) type Row<'a> = (ClaimId, Vec<Option<&'a ClaimResult>>);
 
 /// Makes a row for each claim, except those that were not selected on any target.
 pub(super) fn rows(merged: &Merged) -> Vec<Row<'_>> {
@@ -24,7 +24,7 @@ pub(super) fn rows(merged: &Merged) -> Vec<Row<'_>> {
 }
 
 /// The targets that report the same about a claim, and one of their records.
-pub(super) type Alike<'a> = (Vec<&'a str>, &'a ClaimRecord);
+pub(super) type Alike<'a> = (Vec<&'a str>, &'a ClaimResult);
 
 /// Groups the targets by what they report about the claim.
 pub(super) fn alike<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<Alike<'a>> {
@@ -123,7 +123,7 @@ fn passing<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<(Vec<&'a str>, 
 }
 
 /// Formats the verdict and value of a claim on a target.
-fn cell(claim: &ClaimRecord) -> String {
+fn cell(claim: &ClaimResult) -> String {
     let verdict = format!("{} {}", mark(claim.verdict), claim.verdict);
     match measured(claim) {
         value if value.is_empty() => verdict,

@@ -185,7 +185,7 @@ mod tests {
     use super::super::example;
     use super::*;
     use crate::verdict::Verdict;
-    use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
+    use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
     fn read(bundle: &EvidenceBundle) -> Vec<Json> {
         let text = String::from_utf8(messages(bundle).unwrap()).unwrap();
@@ -240,7 +240,7 @@ mod tests {
         let mut other = bundle.clone();
         let attempt = example::attempt("A large one", &[(Verdict::Fails, "weight is 12 kg")], None);
         let control = &mut other.verdicts.claims[0].controls[0];
-        *control = ControlRecord::weigh(&control.scenario, &control.feature, control.line, vec![attempt]);
+        *control = ControlResult::weigh(&control.scenario, &control.feature, control.line, vec![attempt]);
         let said = statuses(&other, "A large one");
         assert!(said.starts_with("PASSED |PASSED |UNKNOWN the check says no, but for another reason"), "{said}");
         assert!(read(&other).iter().any(|message| message["attachment"]["body"] == "fails: weight is 12 kg"));

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::times;
 use crate::claims::register::ClaimId;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use observations::{Results, props};
 use text::{href, line, moment};
@@ -84,7 +84,7 @@ fn section(number: &u8) -> String {
 }
 
 /// Makes objectives of the claims, by section.
-fn objectives(claims: &[ClaimRecord]) -> Vec<Json> {
+fn objectives(claims: &[ClaimResult]) -> Vec<Json> {
     let mut sections = BTreeMap::<u8, BTreeMap<ClaimId, Json>>::new();
     for claim in claims {
         let part = json!({
@@ -146,8 +146,8 @@ impl Results<'_> {
 }
 
 /// Makes the list of what was tested: the sections, and their claims that were run.
-fn reviewed(claims: &[ClaimRecord]) -> Json {
-    let sections = |claims: &[&ClaimRecord]| {
+fn reviewed(claims: &[ClaimResult]) -> Json {
+    let sections = |claims: &[&ClaimResult]| {
         let numbers: BTreeSet<u8> = claims.iter().map(|claim| claim.id.section()).collect();
         numbers.iter().map(|number| json!({ "control-id": section(number) })).collect::<Vec<_>>()
     };

@@ -4,12 +4,12 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::{Mutant, accepted};
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord};
+use crate::verdict::claim_verdict::{Attempt, ControlResult};
 
 /// Falsifies each control of a claim that holds, and each declaration about one that is a known deviation.
-pub fn mutants(claim: &ClaimRecord, on: Date) -> Vec<Mutant> {
+pub fn mutants(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
     match claim.verdict {
         Verdict::Holds => controls(claim, on),
         Verdict::KnownDeviation => declarations(claim, on),
@@ -17,7 +17,7 @@ pub fn mutants(claim: &ClaimRecord, on: Date) -> Vec<Mutant> {
     }
 }
 
-fn mutant(claim: ClaimRecord, on: Date, what: &str, how: &'static str) -> Mutant {
+fn mutant(claim: ClaimResult, on: Date, what: &str, how: &'static str) -> Mutant {
     let claim = claim.concluded(on);
     Mutant {
         claim: claim.id,
@@ -29,13 +29,13 @@ fn mutant(claim: ClaimRecord, on: Date, what: &str, how: &'static str) -> Mutant
     }
 }
 
-fn controls(claim: &ClaimRecord, on: Date) -> Vec<Mutant> {
+fn controls(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     for (place, control) in claim.controls.iter().enumerate() {
         let with = |attempts: Vec<Attempt>| {
-            let ControlRecord { scenario, feature, line, .. } = control;
+            let ControlResult { scenario, feature, line, .. } = control;
             let mut changed = claim.clone();
-            changed.controls[place] = ControlRecord::weigh(scenario, feature, *line, attempts);
+            changed.controls[place] = ControlResult::weigh(scenario, feature, *line, attempts);
             changed
         };
         let Some(last) = control.attempts.last() else { continue };
@@ -61,9 +61,9 @@ fn controls(claim: &ClaimRecord, on: Date) -> Vec<Mutant> {
     mutants
 }
 
-fn declarations(claim: &ClaimRecord, on: Date) -> Vec<Mutant> {
+fn declarations(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
     let mut mutants = Vec::new();
-    let with = |change: &dyn Fn(&mut ClaimRecord)| {
+    let with = |change: &dyn Fn(&mut ClaimResult)| {
         let mut changed = claim.clone();
         change(&mut changed);
         changed

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::Mutant;
 use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::{ClaimRecord, trial_file};
+use crate::evidence::{ClaimResult, trial_file};
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Sample, Unreadable};
 use crate::verdict::{Check, Verdict};
@@ -16,7 +16,7 @@ use crate::verdict::{Check, Verdict};
 ///
 /// # Errors
 /// Returns an error if a trial's output is missing, or cannot be read unchanged.
-pub fn mutants(claim: &ClaimRecord, samples: &[Sample], bundle: &EvidenceBundle) -> anyhow::Result<Vec<Mutant>> {
+pub fn mutants(claim: &ClaimResult, samples: &[Sample], bundle: &EvidenceBundle) -> anyhow::Result<Vec<Mutant>> {
     let checks: Vec<&Check> = claim
         .attempts
         .iter()

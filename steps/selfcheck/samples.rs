@@ -5,7 +5,7 @@ use jiff::civil::Date;
 
 use super::Mutant;
 use crate::base::unit::Unit;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::measurement::{Sample, Value};
 use crate::verdict::{Check, Rule, Verdict};
 
@@ -13,7 +13,7 @@ use crate::verdict::{Check, Rule, Verdict};
 type Falsified = (&'static str, Option<Sample>);
 
 /// Falsifies every sample of every check that holds.
-pub fn mutants(claim: &ClaimRecord, samples: &[Sample], on: Date) -> Vec<Mutant> {
+pub fn mutants(claim: &ClaimResult, samples: &[Sample], on: Date) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     let checks = claim.attempts.iter().flat_map(|attempt| &attempt.checks);
     for judged in checks.filter(|judged| judged.outcome.verdict == Verdict::Holds) {

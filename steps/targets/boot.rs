@@ -13,7 +13,7 @@ use super::console::{self, Stage};
 use super::machine::{Body, Emulated, Machine, MachineDir};
 use super::qemu::{Devices, Memory, port_was_taken};
 use super::vm::{ProvisionError, Urgency, Vm};
-use super::{Context, Qmp, keys, remedy, turns};
+use super::{Context, Qmp, cpu_scheduling, keys, remedy};
 use crate::base::poll::{self, Look, TooLate};
 use crate::base::procfs::now;
 use crate::base::programs;
@@ -129,7 +129,7 @@ pub(super) async fn start(
         let board = vm.board(console, Some(devices));
         let child = Child::start(&vm.qemu.argv(&board), &work.log(), &vm.context.cleanup)?;
         if let Some(pid) = child.pid() {
-            turns::take(pid, urgency, vm.accelerator == Accelerator::Tcg);
+            cpu_scheduling::apply(pid, urgency, vm.accelerator == Accelerator::Tcg);
         }
         let hello =
             poll::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {

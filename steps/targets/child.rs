@@ -21,7 +21,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 #[derive(Debug)]
 pub struct Child {
     /// `None` if it ended before it could be registered.
-    lease: Option<Resource>,
+    resource: Option<Resource>,
     cleanup: Arc<CleanupJournal>,
     end: watch::Receiver<Option<Status>>,
 }
@@ -46,8 +46,8 @@ impl Child {
             .process_group(0);
         let program = argv.first().cloned().unwrap_or_default();
         let mut started = nursery(process).with_context(|| format!("{program} cannot be started"))?;
-        let lease = Resource::process(started.id()).ok();
-        if let Some(Err(error)) = lease.clone().map(|lease| cleanup.take(lease)) {
+        let resource = Resource::process(started.id()).ok();
+        if let Some(Err(error)) = resource.clone().map(|resource| cleanup.register(resource)) {
             let _ = started.kill();
             return Err(error);
         }
@@ -57,7 +57,7 @@ impl Child {
             let ended = started.wait().map_or(Status::Code(-1), status);
             let _ = tell.send(Some(ended));
         });
-        Ok(Child { lease, cleanup: Arc::clone(cleanup), end })
+        Ok(Child { resource, cleanup: Arc::clone(cleanup), end })
     }
 
     /// Returns how it ended, if it has.
@@ -74,7 +74,7 @@ impl Child {
 
     /// Returns its process id; `None` if it ended before it could be registered.
     pub fn pid(&self) -> Option<i32> {
-        match self.lease {
+        match self.resource {
             Some(Resource::Process { pid, .. }) => Some(pid),
             _ => None,
         }
@@ -88,7 +88,7 @@ impl Child {
     /// Ends it and its process group; it may have ended already.
     pub fn end(&self) {
         // A process that cannot be ended stays in the cleanup journal, which reports it.
-        let _ = self.lease.as_ref().map(|lease| self.cleanup.release(lease));
+        let _ = self.resource.as_ref().map(|resource| self.cleanup.release(resource));
     }
 }
 

@@ -84,7 +84,7 @@ pub struct Cloud {
     places: Vec<launch::Place>,
     caller: Ipv4Addr,
     expires: Timestamp,
-    lease: Resource,
+    resource: Resource,
     used: Mutex<Vec<Used>>,
     orders: AtomicU32,
     ecr: Ecr,
@@ -114,12 +114,12 @@ impl Cloud {
         context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
         let caller = caller::address(&context.settings, context.observer.clone()).await?;
-        let lease = Resource::Cloud {
+        let resource = Resource::Cloud {
             run: context.run.clone(),
             region: region.clone(),
             endpoint: context.settings.stand_in.endpoint.clone(),
         };
-        context.cleanup.take(lease.clone())?;
+        context.cleanup.register(resource.clone())?;
         Ok(Cloud {
             expires: Timestamp::now() + order.time_limit + GRACE,
             client,
@@ -130,7 +130,7 @@ impl Cloud {
             images,
             places,
             caller,
-            lease,
+            resource,
             used: Mutex::default(),
             orders: AtomicU32::new(0),
             ecr: Ecr::open(&config, &context.settings.stand_in),
@@ -274,7 +274,7 @@ impl Cloud {
         let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
         ended?;
         removed?;
-        self.context.cleanup.forget(&self.lease)?;
+        self.context.cleanup.mark_gone(&self.resource)?;
         self.closed.store(true, Ordering::Release);
         Ok(())
     }

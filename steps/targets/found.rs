@@ -98,7 +98,7 @@ impl RemoteAccess {
     }
 
     /// Returns the entry for a run's cleanup journal.
-    fn lease(&self, run: &str) -> Resource {
+    fn resource(&self, run: &str) -> Resource {
         Resource::RemoteHost { run: run.to_owned(), target: self.target.to_string(), host_key: self.host_key.clone() }
     }
 
@@ -181,11 +181,11 @@ impl RemoteHost {
     ///
     /// # Errors
     /// Returns an error if the login fails, the folder cannot be made, or what is missing cannot be installed.
-    pub async fn lend(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
+    pub async fn open_session(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);
-        let lease = self.way.lease(&context.run);
-        context.cleanup.take(lease.clone())?;
+        let resource = self.way.resource(&context.run);
+        context.cleanup.register(resource.clone())?;
         let parameters: Vec<&str> =
             [context.run.as_str()].into_iter().chain(self.units.iter().map(String::as_str)).collect();
         let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
@@ -216,7 +216,7 @@ impl RemoteHost {
                 run: context.run.clone(),
                 units: self.units.clone(),
                 shell,
-                lease,
+                resource,
                 cleanup: context.cleanup.clone(),
                 progress: context.progress.clone(),
                 over: Mutex::default(),
@@ -231,7 +231,7 @@ pub(super) struct RemoteSession {
     run: String,
     units: Vec<String>,
     shell: Shell,
-    lease: Resource,
+    resource: Resource,
     cleanup: Arc<CleanupJournal>,
     progress: Progress,
     over: Mutex<bool>,
@@ -277,10 +277,10 @@ impl RemoteSession {
     }
 
     /// Restores the machine.
-    pub(super) async fn give_back(&self) {
+    pub(super) async fn restore(&self) {
         *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let left = match leave(&self.shell, &self.run).await {
-            Ok(()) => self.cleanup.forget(&self.lease),
+            Ok(()) => self.cleanup.mark_gone(&self.resource),
             Err(error) => Err(error),
         };
         if let Err(error) = left {

@@ -156,8 +156,8 @@ impl Build<'_> {
         mirror::reach(&shell, &mirror, self.definition.distribution, self.machines).await?;
 
         let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
-        let lease = Resource::Path { path: work.clone() };
-        self.context.cleanup.take(lease.clone())?;
+        let resource = Resource::Path { path: work.clone() };
+        self.context.cleanup.register(resource.clone())?;
         let _ = fs::remove_dir_all(&work);
         fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
@@ -196,7 +196,7 @@ impl Build<'_> {
         fs::write(work.join("manifest.json"), serde_json::to_vec_pretty(&manifest)?)?;
         let _ = fs::remove_dir_all(folder);
         fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
-        self.context.cleanup.release(&lease)?;
+        self.context.cleanup.release(&resource)?;
         progress.say(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
         Image::open(folder).with_context(|| format!("{} is not complete", folder.display()))
     }

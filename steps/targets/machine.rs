@@ -106,7 +106,7 @@ impl Machine {
             }
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.alive().map_err(gone)?,
-            Body::RemoteHost(loan) => loan.alive().map_err(gone)?,
+            Body::RemoteHost(session) => session.alive().map_err(gone)?,
         }
         let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
@@ -143,7 +143,7 @@ impl Machine {
     /// Returns an error if the machine does not return it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
         let mut journal = match &self.body {
-            Body::RemoteHost(loan) => loan.journal(),
+            Body::RemoteHost(session) => session.journal(),
             _ => Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]),
         };
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
@@ -178,7 +178,7 @@ impl Machine {
             Body::Qemu(_) => Ok(format!("10.0.2.2:{local}")),
             #[cfg(feature = "aws")]
             Body::Ec2(_) => Ok(address.to_owned()),
-            Body::RemoteHost(loan) => loan.as_seen_there(local).await,
+            Body::RemoteHost(session) => session.as_seen_there(local).await,
         }
     }
 
@@ -211,7 +211,7 @@ impl Machine {
             }
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.command_line(),
-            Body::RemoteHost(loan) => loan.command_line(),
+            Body::RemoteHost(session) => session.command_line(),
         }
     }
 
@@ -222,7 +222,7 @@ impl Machine {
             Body::Qemu(emulated) => emulated.shut_down().await,
             #[cfg(feature = "aws")]
             Body::Ec2(instance) => instance.shut_down().await,
-            Body::RemoteHost(loan) => loan.give_back().await,
+            Body::RemoteHost(session) => session.restore().await,
         }
     }
 }
@@ -273,7 +273,7 @@ impl MachineDir {
     pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<MachineDir> {
         let run = Path::new("/tmp").join(format!("assay-{}", context.run));
         if !run.exists() {
-            context.cleanup.take(Resource::Path { path: run.clone() })?;
+            context.cleanup.register(Resource::Path { path: run.clone() })?;
         }
         let private = |path: &Path| DirBuilder::new().mode(0o700).create(path);
         let made = private(&run).or_else(|error| match fs::symlink_metadata(&run) {

@@ -150,8 +150,8 @@ impl Snapshot {
             return Ok(snapshot);
         }
         let part = snapshots.join(format!("{key}.{}.part", vm.context.run));
-        let lease = Resource::Path { path: part.clone() };
-        vm.context.cleanup.take(lease.clone())?;
+        let resource = Resource::Path { path: part.clone() };
+        vm.context.cleanup.register(resource.clone())?;
         let started = Instant::now();
         vm.context.progress.say(format!("snapshot {kind}: made once"));
         there_is_room(vm, kind, &snapshots)?;
@@ -161,7 +161,7 @@ impl Snapshot {
         remove_others(&snapshots, kind);
         let _ = fs::remove_dir_all(&own);
         fs::rename(&part, &own).with_context(|| format!("{} cannot be put into place", own.display()))?;
-        vm.context.cleanup.release(&lease)?;
+        vm.context.cleanup.release(&resource)?;
         let snapshot = Snapshot::open(&own).with_context(|| format!("{} is not complete", own.display()))?;
         Ok(Snapshot { new: true, ..snapshot })
     }

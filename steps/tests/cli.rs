@@ -90,7 +90,7 @@ impl Drop for Project {
             let build_dir = Path::new("/tmp").join(format!("assay-{}", run.display()));
             assert!(!build_dir.exists(), "{} is left", build_dir.display());
         }
-        assert_eq!(names(self.path("cache/leases")).count(), 0, "a ledger is left");
+        assert_eq!(names(self.path("cache/journals")).count(), 0, "a cleanup journal is left");
     }
 }
 
@@ -380,13 +380,13 @@ fn every_claim_is_told_with_where_it_is_covered() {
 fn what_runs_have_left_is_removed() {
     let project = Project::new();
     told(&mut project.assay(&["gc"]), 0, &["nothing to remove"]);
-    let [left, ledgers, image] = ["left", "cache/leases", "cache/machines/0123"].map(|name| project.path(name));
-    for folder in [&left, &ledgers, &image] {
+    let [left, journals, image] = ["left", "cache/journals", "cache/machines/0123"].map(|name| project.path(name));
+    for folder in [&left, &journals, &image] {
         fs::create_dir_all(folder).unwrap();
     }
     fs::write(image.join("manifest.json"), "{}").unwrap();
-    let lease = serde_json::json!({ "kind": "path", "path": left });
-    fs::write(ledgers.join("killed.jsonl"), format!("{lease}\n")).unwrap();
+    let resource = serde_json::json!({ "kind": "path", "path": left });
+    fs::write(journals.join("killed.jsonl"), format!("{resource}\n")).unwrap();
 
     told(&mut project.assay(&["gc", "--images", "--dry-run"]), 0, &["would remove ", "/left", "/cache/machines/0123"]);
     assert!(left.exists() && image.exists());
@@ -394,7 +394,7 @@ fn what_runs_have_left_is_removed() {
     let expected = serde_json::json!({ "removed": [left], "troubles": [] });
     assert_eq!(said(&mut project.assay(&["gc", "--json"])), expected);
     assert!(!left.exists() && image.exists());
-    let living = assay::internal::cleanup::CleanupJournal::open(&ledgers, "living").unwrap();
+    let living = assay::internal::cleanup::CleanupJournal::open(&journals, "living").unwrap();
     told(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
     drop(living);
     let expected = serde_json::json!({ "removed": [image], "troubles": [] });
@@ -409,7 +409,7 @@ fn a_build_without_aws_says_which_command_looks_there() {
     let command = "`cargo run --features aws -- gc`";
     told(&mut project.assay(&["gc", "--region", "us-east-1"]), 2, &["this build has no AWS", command]);
     let cache = project.path("another");
-    let cleanup = cache.join("leases/killed.jsonl");
+    let cleanup = cache.join("journals/killed.jsonl");
     fs::create_dir_all(cleanup.parent().unwrap()).unwrap();
     fs::write(&cleanup, "{\"kind\":\"cloud\",\"run\":\"killed\",\"region\":\"us-east-1\",\"endpoint\":null}\n")
         .unwrap();

@@ -181,15 +181,15 @@ fn a_program_that_hangs_is_given_up_and_the_others_are_told() {
 fn other_runs_and_leftovers_are_warnings() {
     let project = Project::new();
     let path = without(&project, "");
-    let leases = project.path("cache/leases");
-    let living = assay::internal::cleanup::CleanupJournal::open(&leases, "living").unwrap();
-    fs::write(leases.join("killed.jsonl"), "").unwrap();
+    let journals = project.path("cache/journals");
+    let living = assay::internal::cleanup::CleanupJournal::open(&journals, "living").unwrap();
+    fs::write(journals.join("killed.jsonl"), "").unwrap();
     let (_, diagnosis) = examined(&project, &path, "vm");
     assert_eq!(found(&diagnosis, "other runs")["found"], "one is under way");
     let left = found(&diagnosis, "leftovers");
     assert_eq!((&left["state"], &left["remedy"]), (&"warning".into(), &"cargo run -- gc".into()));
     drop(living);
-    fs::remove_file(leases.join("killed.jsonl")).unwrap();
+    fs::remove_file(journals.join("killed.jsonl")).unwrap();
 }
 
 #[test]

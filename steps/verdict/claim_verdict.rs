@@ -126,7 +126,7 @@ pub enum ControlVerdict {
 
 /// The record of one control of a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ControlRecord {
+pub struct ControlResult {
     /// Its scenario.
     pub scenario: String,
     /// Its file, relative to the project.
@@ -141,9 +141,9 @@ pub struct ControlRecord {
     pub attempts: Vec<Attempt>,
 }
 
-impl ControlRecord {
+impl ControlResult {
     /// Judges a control by its attempts.
-    pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlRecord {
+    pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlResult {
         let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().next_back() {
             None => (ControlVerdict::None, "not run".to_owned()),
             Some((0, Refusal::Caught(reason))) => (ControlVerdict::Discriminates, reason),
@@ -156,7 +156,7 @@ impl ControlRecord {
             Some((_, Refusal::Unclear(reason))) => (ControlVerdict::None, reason),
         };
         let (scenario, feature) = (scenario.to_owned(), feature.to_owned());
-        ControlRecord { scenario, feature, line, verdict, reason, attempts }
+        ControlResult { scenario, feature, line, verdict, reason, attempts }
     }
 
     /// Returns whether it was caught.
@@ -171,7 +171,7 @@ impl ControlRecord {
 
 /// Combines all attempts at a claim's own scenario. One that holds only on a retry is flaky, and so inconclusive;
 /// otherwise one failed attempt makes it fail.
-pub fn settle(attempts: &[Attempt]) -> Outcome {
+pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
     let [first, .., last] = attempts else {
         let never =
             Outcome { verdict: Verdict::Inconclusive, reason: "the run ended before it".to_owned(), value: None };
@@ -198,7 +198,7 @@ pub struct ClaimInput<'a> {
     /// The attempts at its scenario.
     pub attempts: &'a [Attempt],
     /// Its controls that should have run.
-    pub controls: &'a [ControlRecord],
+    pub controls: &'a [ControlResult],
     /// The deviations that are declared for it on this platform.
     pub deviations: &'a [Deviation],
     /// The day of the run, on which a declaration may have expired.
@@ -208,7 +208,7 @@ pub struct ClaimInput<'a> {
 impl ClaimInput<'_> {
     /// Returns the claim's verdict and its reason.
     pub fn conclude(&self) -> (Verdict, String) {
-        let settled = settle(self.attempts);
+        let settled = combine_attempts(self.attempts);
         let (verdict, reason) = match self.decision {
             Decision::Skip(why) => return (Verdict::NotRun, why.clone()),
             Decision::MeasureOnly(unjudged)
@@ -226,7 +226,7 @@ impl ClaimInput<'_> {
     fn in_the_light_of_controls(&self, settled: Outcome) -> (Verdict, String) {
         let Outcome { verdict: Verdict::Holds, reason, .. } = settled else { return (settled.verdict, settled.reason) };
         let those = |verdict: ControlVerdict| self.controls.iter().filter(move |control| control.verdict == verdict);
-        let said = |verdict| those(verdict).map(ControlRecord::said).collect::<Vec<_>>().join("; ");
+        let said = |verdict| those(verdict).map(ControlResult::said).collect::<Vec<_>>().join("; ");
         if those(ControlVerdict::DoesNotDiscriminate).next().is_some() {
             let passed = said(ControlVerdict::DoesNotDiscriminate);
             let caught = match said(ControlVerdict::Discriminates) {

@@ -152,7 +152,7 @@ async fn make(
     }
     // A run that makes it at the same time has another id; a partial file is removed with its run.
     let part = kept.with_extension(format!("{}.part", build_dir.run));
-    build_dir.cleanup.take(Resource::Path { path: part.clone() })?;
+    build_dir.cleanup.register(Resource::Path { path: part.clone() })?;
     let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());
     let parameters = [&*part_text, program.package(), suite, arch.debian(), mirror, &*room, &*given];
     let parameters = [&parameters, program.command()].concat();

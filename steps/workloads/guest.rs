@@ -139,9 +139,9 @@ mod tests {
     async fn without_a_compiler_nothing_is_judged() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let built = async |fake: Fake| {
-            let ledgers = tempfile::tempdir().unwrap();
+            let journals = tempfile::tempdir().unwrap();
             let run = format!("guest-{}", std::process::id());
-            let cleanup = Arc::new(CleanupJournal::open(ledgers.path(), &run).unwrap());
+            let cleanup = Arc::new(CleanupJournal::open(journals.path(), &run).unwrap());
             build(&BuildDir::open(Shell::fake(fake), cleanup, &run).unwrap(), root, "hello").await
         };
         let none = built(Fake::default()).await.unwrap_err().to_string();

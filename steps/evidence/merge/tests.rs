@@ -42,7 +42,7 @@ fn refused(parts: Vec<Part>) -> String {
     format!("{:#}", refused.unwrap_err())
 }
 
-fn of(verdicts: &mut Verdicts, verdict: Verdict) -> &mut ClaimRecord {
+fn of(verdicts: &mut Verdicts, verdict: Verdict) -> &mut ClaimResult {
     verdicts.claims.iter_mut().find(|claim| claim.verdict == verdict).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn the_shards_of_a_target_say_together_what_the_whole_run_said() {
     let merged = merged(vec![shard(2, 3), shard(1, 3), shard(3, 3)]);
     let [column] = &merged.columns[..] else { panic!("one target, and {} columns", merged.columns.len()) };
     let alone = recorded("r", "ec2").verdicts;
-    let said = |claims: &[ClaimRecord]| -> Vec<_> {
+    let said = |claims: &[ClaimResult]| -> Vec<_> {
         claims.iter().map(|claim| (claim.id, claim.verdict, claim.reason.clone(), claim.value.clone())).collect()
     };
     assert_eq!(said(&column.verdicts.claims), said(&alone.claims));

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Number, Value as Json};
 
 use super::Finding;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::exit;
 use crate::verdict::claim_verdict::Attempt;
@@ -76,12 +76,12 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
 }
 
 /// Finds a difference that a claim's sentences do not show: in a statistic, a value or a count.
-fn deeper(claim: &ClaimRecord, bundle: &EvidenceBundle) -> Option<Finding> {
+fn deeper(claim: &ClaimResult, bundle: &EvidenceBundle) -> Option<Finding> {
     let mut fresh = claim.again(&bundle.samples, bundle.verdicts.on);
     let last = claim.attempts.last();
     fresh.samples = last.map_or(0, Attempt::samples);
     fresh.unit = last.and_then(|attempt| attempt.unit);
-    let json = |claim: &ClaimRecord| serde_json::to_value(claim).unwrap_or_default();
+    let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
     let difference = difference(&json(claim), &json(&fresh))?;
     Some(Finding::new(FILE, format!("{}: {difference}", claim.id)))
 }

@@ -11,7 +11,7 @@ use super::Finding;
 use crate::claims::deviation::{Deviations, FACTS};
 use crate::claims::plan::{Capabilities, Decision, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, every_scenario};
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::declared;
@@ -88,7 +88,7 @@ fn fact(run: &Json, name: &str) -> Option<String> {
 }
 
 /// Finds differences between a claim's record and its row of the register, its scenario and its controls.
-fn of_claim(record: &ClaimRecord, claim: &Claim, plan: &Plan, bundle: &EvidenceBundle) -> Vec<String> {
+fn of_claim(record: &ClaimResult, claim: &Claim, plan: &Plan, bundle: &EvidenceBundle) -> Vec<String> {
     let mut problems = Vec::new();
     let texts = [
         ("claim", Some(&record.claim), Some(&claim.claim)),
@@ -138,7 +138,7 @@ fn scenarios(bundle: &EvidenceBundle) -> BTreeMap<(&str, usize), &Scenario> {
 }
 
 /// Returns why the stored reason cannot be why a claim was not judged.
-fn decided(record: &ClaimRecord, claim: &Claim, run: &Json) -> Option<String> {
+fn decided(record: &ClaimResult, claim: &Claim, run: &Json) -> Option<String> {
     match &record.decision {
         Decision::Run => None,
         Decision::MeasureOnly(unjudged) => {

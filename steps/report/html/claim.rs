@@ -5,11 +5,11 @@ use maud::{Markup, html};
 
 use super::files::files;
 use super::register::measured;
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::{chip, class, control_chip, plain, took};
 use super::{Run, commands, logs, runs, samples, scenario};
-use crate::evidence::ClaimRecord;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord};
+use crate::evidence::ClaimResult;
+use crate::verdict::claim_verdict::{Attempt, ControlResult};
 
 /// How much of a sentence is shown, in characters.
 const SENTENCE: usize = 1500;
@@ -58,12 +58,12 @@ fn fair(sizes: &[usize], most: usize) -> usize {
 }
 
 /// Returns the attempts at a claim's own scenario, then those at its controls.
-pub(super) fn attempts(claim: &ClaimRecord) -> impl Iterator<Item = &Attempt> {
+pub(super) fn attempts(claim: &ClaimResult) -> impl Iterator<Item = &Attempt> {
     claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts))
 }
 
 /// Shows a claim in this many bytes, if necessary only its head.
-fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, most: usize) -> Markup {
+fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimResult, most: usize) -> Markup {
     let whole = |inner: Markup| {
         html! {
             details id=(anchor) class={ "claim " (class(claim.verdict)) } {
@@ -92,7 +92,7 @@ fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimRecord, most: usize) -> 
 }
 
 /// Shows the claim's reason, and what it is judged by.
-fn head(claim: &ClaimRecord) -> Markup {
+fn head(claim: &ClaimResult) -> Markup {
     html! {
         p.why { (plain(&claim.reason, SENTENCE)) }
         dl.figures {
@@ -114,7 +114,7 @@ fn head(claim: &ClaimRecord) -> Markup {
     }
 }
 
-fn body<'a>(run: &Run<'a>, claim: &'a ClaimRecord, room: &mut ByteBudget) -> Markup {
+fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, room: &mut ByteBudget) -> Markup {
     html! {
         (own(run, claim, room))
         @for control in &claim.controls { (one_control(run, claim, control, room)) }
@@ -132,7 +132,7 @@ fn body<'a>(run: &Run<'a>, claim: &'a ClaimRecord, room: &mut ByteBudget) -> Mar
 }
 
 /// Shows the claim's own scenario, attempt by attempt.
-fn own(run: &Run, claim: &ClaimRecord, room: &mut ByteBudget) -> Markup {
+fn own(run: &Run, claim: &ClaimResult, room: &mut ByteBudget) -> Markup {
     let place = scenario::Place { feature: &claim.feature, line: claim.line, name: &claim.scenario };
     html! {
         div.part {
@@ -147,7 +147,7 @@ fn own(run: &Run, claim: &ClaimRecord, room: &mut ByteBudget) -> Markup {
     }
 }
 
-fn one_control(run: &Run, claim: &ClaimRecord, control: &ControlRecord, room: &mut ByteBudget) -> Markup {
+fn one_control(run: &Run, claim: &ClaimResult, control: &ControlResult, room: &mut ByteBudget) -> Markup {
     let place = scenario::Place { feature: &control.feature, line: control.line, name: &control.scenario };
     html! {
         div.part.control {
@@ -193,8 +193,8 @@ pub(super) mod tests {
     use crate::verdict::Verdict;
 
     /// Makes an empty claim.
-    pub fn claim(id: &str, verdict: Verdict) -> ClaimRecord {
-        ClaimRecord {
+    pub fn claim(id: &str, verdict: Verdict) -> ClaimResult {
+        ClaimResult {
             id: id.parse().unwrap(),
             claim: "the module is small".into(),
             scenario: "The module is small".into(),

@@ -6,10 +6,10 @@ use maud::{Markup, html};
 
 use super::Run;
 use super::files::file;
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::{count, plain, took};
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
-use crate::evidence::{ClaimRecord, Ran, Stream};
+use crate::evidence::{ClaimResult, Ran, Stream};
 use crate::exec::command::Status;
 use crate::verdict::claim_verdict::Attempt;
 
@@ -39,7 +39,7 @@ struct Shown {
 
 impl Commands {
     /// Reads from the transcript what the claims show.
-    pub(super) fn of(bundle: &EvidenceBundle, claims: &[(String, &ClaimRecord)]) -> Commands {
+    pub(super) fn of(bundle: &EvidenceBundle, claims: &[(String, &ClaimResult)]) -> Commands {
         let wanted: BTreeSet<u64> =
             claims.iter().flat_map(|(_, claim)| numbers(super::claim::attempts(claim)).0).collect();
         let mut ran = BTreeMap::new();

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::{plain, took};
 use crate::base::unit::Unit;
 use crate::base::work_log::Summary;

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::Run;
 use super::files::file;
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::plain;
 use crate::verdict::claim_verdict::Attempt;
 

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde_json::Value as Json;
 
 use super::register::{controls, filter, measured, named_sections};
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::verdict::{how_many, plural, sentence};
 use super::words::{VERDICTS, chip, class, count, plain};
 use super::{LISTED, MOST, PART, frame_bytes};
@@ -287,7 +287,7 @@ fn place(merged: &Merged, column: &Column, id: crate::claims::register::ClaimId)
 
 /// Shows the reason of each claim that does not simply hold.
 fn reasons(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
-    let told = |(targets, claim): &(Vec<&str>, &crate::evidence::ClaimRecord)| {
+    let told = |(targets, claim): &(Vec<&str>, &crate::evidence::ClaimResult)| {
         html! { p.item {
             (chip(claim.verdict)) " " strong { (plain(&targets.join(", "), 80)) } ": " (plain(&claim.reason, 900))
         } }

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::Run;
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::{VERDICTS, chip, class, control_chip, plain};
 use crate::base::unit::Unit;
 use crate::claims::plan::FeatureFile;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;
 
 /// Formats the measured value with its unit.
-pub(super) fn measured(claim: &ClaimRecord, most: usize) -> String {
+pub(super) fn measured(claim: &ClaimResult, most: usize) -> String {
     let value = claim.value.as_ref().map(|value| value.show(claim.unit.unwrap_or(Unit::Text)));
     plain(&value.unwrap_or_default(), most)
 }
@@ -47,7 +47,7 @@ pub(super) fn register(run: &Run, room: &mut ByteBudget) -> Markup {
 }
 
 /// Shows a claim's row, or a shorter one if there is no room for all of it.
-fn row(anchor: &str, claim: &ClaimRecord, share: &mut ByteBudget, room: &mut ByteBudget) -> Markup {
+fn row(anchor: &str, claim: &ClaimResult, share: &mut ByteBudget, room: &mut ByteBudget) -> Markup {
     let id = html! { th scope="row" data-label="id" { a href={ "#" (anchor) } { (anchor) } } };
     let section = format!("A{}", claim.id.section());
     let full = html! {
@@ -79,7 +79,7 @@ fn row(anchor: &str, claim: &ClaimRecord, share: &mut ByteBudget, room: &mut Byt
 }
 
 /// Shows the results of a claim's controls, each result once with its count.
-pub(super) fn controls(claim: &ClaimRecord) -> Markup {
+pub(super) fn controls(claim: &ClaimResult) -> Markup {
     let mut chips = BTreeMap::<String, usize>::new();
     for control in &claim.controls {
         *chips.entry(control_chip(control).into_string()).or_default() += 1;
@@ -100,7 +100,7 @@ fn sections(run: &Run) -> BTreeMap<u8, String> {
 
 /// Returns the sections of these claims, each with the name of its feature.
 pub(super) fn named_sections<'a>(
-    claims: impl Iterator<Item = &'a ClaimRecord>,
+    claims: impl Iterator<Item = &'a ClaimResult>,
     features: &[FeatureFile],
 ) -> BTreeMap<u8, String> {
     let mut sections = BTreeMap::<u8, String>::new();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
 
 use super::Run;
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::plain;
 use crate::base::unit::Unit;
 use crate::measurement::Sample;

@@ -6,10 +6,10 @@ use maud::{Markup, PreEscaped, html};
 
 use super::Run;
 use super::published::quantity;
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::plain;
 use crate::base::unit::Unit;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::measurement::{Sample, Value};
 use crate::report::plot::{Dot, Dots, Row};
 use crate::verdict::claim_verdict::Attempt;
@@ -21,7 +21,7 @@ const TEXTS: usize = 20;
 const CHECKS: usize = 40;
 
 /// Shows the samples of an attempt's checks, in order.
-pub(super) fn figures(run: &Run, claim: &ClaimRecord, attempt: &Attempt, room: &mut ByteBudget) -> Markup {
+pub(super) fn figures(run: &Run, claim: &ClaimResult, attempt: &Attempt, room: &mut ByteBudget) -> Markup {
     let mut single = Vec::new();
     let mut figures = Vec::new();
     for judged in attempt.checks.iter().take(CHECKS) {
@@ -52,7 +52,7 @@ fn plotted(judged: &Judged, samples: &[&Sample]) -> bool {
     numbers.len() == samples.len() && !numbers.is_empty() && !(alike && exact)
 }
 
-fn figure(claim: &ClaimRecord, attempt: &Attempt, judged: &Judged, samples: &[&Sample]) -> Markup {
+fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&Sample]) -> Markup {
     let (check, unit) = (&judged.check, judged.check.unit);
     let outliers: BTreeSet<u64> = judged.statistics.iter().flat_map(|seen| seen.outliers.iter().copied()).collect();
     let mut rows = Vec::<Row>::new();
@@ -94,7 +94,7 @@ fn figure(claim: &ClaimRecord, attempt: &Attempt, judged: &Judged, samples: &[&S
 }
 
 /// Returns the annex's figure for the first of the attempt's probes that has its unit.
-fn published(claim: &ClaimRecord, attempt: &Attempt, judged: &Judged) -> Option<f64> {
+fn published(claim: &ClaimResult, attempt: &Attempt, judged: &Judged) -> Option<f64> {
     let value = quantity(claim.published.as_deref()?, judged.check.unit)?;
     let of_unit = |other: &&Judged| other.check.unit == judged.check.unit;
     let first = attempt.checks.iter().find(of_unit)?;

@@ -6,9 +6,9 @@ use maud::{Markup, html};
 use super::Run;
 use super::words::{plain, took};
 use crate::claims::plan::{Decision, REFUSAL, every_scenario};
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::report::console::mark;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict, Step};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, Step};
 use crate::verdict::{Judged, Verdict};
 
 /// How much of a step or a reason is shown, in characters.
@@ -34,7 +34,7 @@ enum Of<'a> {
     /// The claim's own scenario, which is measured here and not judged.
     Recorded,
     /// A scenario of one of its controls.
-    Control(&'a ControlRecord),
+    Control(&'a ControlResult),
 }
 
 /// Shows a scenario that did not run.
@@ -49,13 +49,13 @@ pub(super) fn unrun(run: &Run, place: &Place) -> Markup {
 }
 
 /// Shows an attempt at a claim's own scenario.
-pub(super) fn own(run: &Run, claim: &ClaimRecord, place: &Place, attempt: &Attempt) -> Markup {
+pub(super) fn own(run: &Run, claim: &ClaimResult, place: &Place, attempt: &Attempt) -> Markup {
     let recorded = matches!(claim.decision, Decision::MeasureOnly(_));
     attempted(run, place, attempt, if recorded { Of::Recorded } else { Of::Claim })
 }
 
 /// Shows an attempt at a control.
-pub(super) fn of_control(run: &Run, place: &Place, control: &ControlRecord, attempt: &Attempt) -> Markup {
+pub(super) fn of_control(run: &Run, place: &Place, control: &ControlResult, attempt: &Attempt) -> Markup {
     attempted(run, place, attempt, Of::Control(control))
 }
 
@@ -154,7 +154,7 @@ fn result(judged: &Judged, attempt: &Attempt, of: Of) -> Markup {
 }
 
 /// Shows the result of the control as a whole, next to the step that expects it to fail.
-fn refused(control: &ControlRecord) -> Markup {
+fn refused(control: &ControlResult) -> Markup {
     html! {
         @match control.verdict {
             ControlVerdict::Discriminates => p.result.holds { "✔ it does" },

@@ -9,7 +9,7 @@ use crate::base::unit::Unit;
 use crate::claims::plan::{Decision, FeatureFile};
 use crate::evidence::Verdicts;
 use crate::evidence::bundle::SandboxedDir;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord, Step};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, Step};
 use crate::verdict::{Check, Rule, Source, Verdict};
 
 const FEATURE: &str = "Feature: A.2 Build\n  @A2-1\n  Scenario: Small\n    Given a module\n    Then it is small\n    \
@@ -85,9 +85,9 @@ fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
     for n in 0..size.claims as u64 {
         let mine = samples(n, size);
         let attempt = attempt(n, size, &mine);
-        let control = ControlRecord::weigh(size.text, "features/a2.feature", 8, vec![attempt.clone()]);
+        let control = ControlResult::weigh(size.text, "features/a2.feature", 8, vec![attempt.clone()]);
         let id = format!("A{}-{}", 2 + n / 200, 1 + n % 200);
-        claims.push(ClaimRecord {
+        claims.push(ClaimResult {
             claim: format!("claim {n} {}", size.text),
             scenario: size.text.into(),
             feature: "features/a2.feature".into(),

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::Run;
-use super::room::ByteBudget;
+use super::size_limit::ByteBudget;
 use super::words::{VERDICTS, class, control_chip, count, plain};
 use crate::evidence::Verdicts;
 use crate::report::console::mark;
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
+use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
 /// Counts the claims with this verdict.
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
@@ -89,7 +89,7 @@ pub(super) fn plural(verdict: Verdict) -> &'static str {
 /// Shows how many wrong subjects were rejected, and each that was not.
 fn controls(run: &Run, room: &mut ByteBudget) -> Markup {
     let all = || run.claims.iter().flat_map(|(anchor, claim)| claim.controls.iter().map(move |of| (anchor, of)));
-    let ran = |(_, control): &(&String, &ControlRecord)| !control.attempts.is_empty();
+    let ran = |(_, control): &(&String, &ControlResult)| !control.attempts.is_empty();
     let (planned, ran) = (all().count(), all().filter(ran).count());
     let caught = all().filter(|(_, control)| control.caught()).count();
     let bare = run.claims.iter().filter(|(_, claim)| !claim.attempts.is_empty() && claim.controls.is_empty()).count();

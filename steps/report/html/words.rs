@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use crate::report::console::{mark, word};
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{ControlRecord, ControlVerdict};
+use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
 /// Makes foreign text safe for the page: without terminal sequences, control characters and characters that change the
 /// direction of writing, and no longer than this many characters.
@@ -81,7 +81,7 @@ pub(super) fn chip(verdict: Verdict) -> Markup {
 }
 
 /// Shows the result of a control: mark, word, colour.
-pub(super) fn control_chip(control: &ControlRecord) -> Markup {
+pub(super) fn control_chip(control: &ControlResult) -> Markup {
     let (class, mark) = match control.verdict {
         ControlVerdict::Discriminates => ("holds", "✔"),
         ControlVerdict::DoesNotDiscriminate => ("fails", "✘"),

@@ -9,17 +9,17 @@ use super::super::times;
 use super::documents::{Pickle, PickleStep};
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::Decision;
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord, ControlVerdict, Step, settle};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, Step, combine_attempts};
 use crate::verdict::{Judged, Outcome, Verdict};
 
 /// The role of a scenario in the run.
 pub enum Subject<'a> {
     /// It tests this claim.
-    Claim(&'a ClaimRecord),
+    Claim(&'a ClaimResult),
     /// It is this claim's control.
-    Control(&'a ClaimRecord, &'a ControlRecord),
+    Control(&'a ClaimResult, &'a ControlResult),
     /// It was not to be run, for this reason.
     Untouched(String),
 }
@@ -74,7 +74,7 @@ impl<'a> Subject<'a> {
 
     /// Makes the role of a scenario without a result; its claim may know the reason.
     pub fn untouched(bundle: &EvidenceBundle, pickle: &Pickle) -> Subject<'a> {
-        let its = |claim: &&ClaimRecord| pickle.tags.contains(&claim.id.to_string());
+        let its = |claim: &&ClaimResult| pickle.tags.contains(&claim.id.to_string());
         let claim = bundle.verdicts.claims.iter().find(its);
         let why = claim.map(|claim| match &claim.decision {
             Decision::Skip(why) => why.clone(),
@@ -92,7 +92,7 @@ impl<'a> Subject<'a> {
             Subject::Control(_, control) => (&control.attempts, &control.reason),
         };
         if attempts.is_empty() {
-            let skipped = matches!(self, Subject::Claim(ClaimRecord { decision: Decision::Skip(_), .. }));
+            let skipped = matches!(self, Subject::Claim(ClaimResult { decision: Decision::Skip(_), .. }));
             let came = if skipped { untouched(steps, untried) } else { unbegun(steps, untried) };
             return vec![self.told(came, None)];
         }
@@ -110,7 +110,7 @@ impl<'a> Subject<'a> {
         match self {
             Subject::Claim(claim) => {
                 let last = place + 1 == claim.attempts.len();
-                let outcome = if last { settle(&claim.attempts) } else { attempt.outcome.clone() };
+                let outcome = if last { combine_attempts(&claim.attempts) } else { attempt.outcome.clone() };
                 if shown(&came) != outcome.verdict {
                     // The steps alone do not show that the claim holds only on a retry, or that nothing was checked.
                     conclude(
@@ -144,7 +144,7 @@ impl<'a> Subject<'a> {
     /// A check that is only recorded has not passed, even if it stays within its bound.
     fn through(&self, checks: &[Judged]) -> (&'static str, Option<String>) {
         match self {
-            Subject::Claim(ClaimRecord { decision: Decision::MeasureOnly(_), .. }) if !checks.is_empty() => {
+            Subject::Claim(ClaimResult { decision: Decision::MeasureOnly(_), .. }) if !checks.is_empty() => {
                 let reasons: Vec<&str> = checks.iter().map(|judged| judged.outcome.reason.as_str()).collect();
                 recorded(&reasons.join("; "))
             }
@@ -157,7 +157,7 @@ impl<'a> Subject<'a> {
         let (claim, declared) = match self {
             Subject::Claim(claim) => (claim, true),
             // If a claim's own check fails, the declaration is about that, and not about its control.
-            Subject::Control(claim, _) => (claim, settle(&claim.attempts).verdict == Verdict::Holds),
+            Subject::Control(claim, _) => (claim, combine_attempts(&claim.attempts).verdict == Verdict::Holds),
             Subject::Untouched(_) => return ("FAILED", Some(reason)),
         };
         match (claim.verdict, &claim.decision) {
@@ -183,7 +183,7 @@ fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
 }
 
 /// Formats a failure with what was declared about it.
-fn deviation(claim: &ClaimRecord, reason: &str) -> String {
+fn deviation(claim: &ClaimResult, reason: &str) -> String {
     let about = |declared: &&Deviation| declared.because.iter().any(|text| claim.reason.contains(text));
     let declared = claim.deviations.iter().filter(about);
     let said =
@@ -245,9 +245,9 @@ fn conclude(came: &mut [(Came, Option<Traced>)], conclusion: Came) {
 }
 
 /// Returns the outcome of an attempt at a control; the last attempt stands for all of them.
-fn refusal(control: &ControlRecord, attempt: &Attempt, place: usize) -> Came {
-    let ControlRecord { scenario, feature, line, attempts, .. } = control;
-    let alone = || ControlRecord::weigh(scenario, feature, *line, vec![attempt.clone()]);
+fn refusal(control: &ControlResult, attempt: &Attempt, place: usize) -> Came {
+    let ControlResult { scenario, feature, line, attempts, .. } = control;
+    let alone = || ControlResult::weigh(scenario, feature, *line, vec![attempt.clone()]);
     let weighed = if place + 1 == attempts.len() { control.clone() } else { alone() };
     match weighed.verdict {
         ControlVerdict::Discriminates => Came::Through,

@@ -8,9 +8,9 @@ use super::super::console::{measured, word};
 use super::super::times;
 use super::NAMESPACE;
 use super::text::{href, line, moment};
-use crate::evidence::ClaimRecord;
+use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
-use crate::verdict::claim_verdict::{Attempt, ControlRecord};
+use crate::verdict::claim_verdict::{Attempt, ControlResult};
 use crate::verdict::{Judged, Verdict};
 
 /// The results, built claim by claim.
@@ -41,7 +41,7 @@ impl Results<'_> {
     }
 
     /// Adds everything about a claim.
-    pub fn claim(&mut self, claim: &ClaimRecord) {
+    pub fn claim(&mut self, claim: &ClaimResult) {
         let first = self.observations.len();
         for (place, attempt) in claim.attempts.iter().enumerate() {
             self.attempt(claim, attempt, place + 1);
@@ -55,7 +55,7 @@ impl Results<'_> {
         }
     }
 
-    fn attempt(&mut self, claim: &ClaimRecord, attempt: &Attempt, number: usize) {
+    fn attempt(&mut self, claim: &ClaimResult, attempt: &Attempt, number: usize) {
         let made = |judged: &Judged| judged.check.sources.iter().map(|source| source.until).max();
         for (place, judged) in attempt.checks.iter().enumerate() {
             let (check, outcome) = (&judged.check, &judged.outcome);
@@ -91,7 +91,7 @@ impl Results<'_> {
         }
     }
 
-    fn control(&mut self, claim: &ClaimRecord, control: &ControlRecord) {
+    fn control(&mut self, claim: &ClaimResult, control: &ControlResult) {
         let files = control.attempts.last().map(|attempt| attempt.evidence.as_slice());
         self.observe(Observed {
             title: format!("{}: control: {}", claim.id, control.scenario),
@@ -104,7 +104,7 @@ impl Results<'_> {
     }
 
     /// Adds an observation for a claim about which nothing was determined.
-    fn undetermined(&mut self, claim: &ClaimRecord) {
+    fn undetermined(&mut self, claim: &ClaimResult) {
         self.observe(Observed {
             title: format!("{}: {}: {}", claim.id, claim.verdict, claim.claim),
             description: &claim.reason,
@@ -115,7 +115,7 @@ impl Results<'_> {
         });
     }
 
-    fn finding(&mut self, claim: &ClaimRecord, first: usize) {
+    fn finding(&mut self, claim: &ClaimResult, first: usize) {
         let related = self.observations.iter().skip(first);
         let related: Vec<Json> =
             related.map(|observation| json!({ "observation-uuid": observation.get("uuid") })).collect();

@@ -18,7 +18,7 @@ use super::things::{AwsResource, Kind, Which, look};
 use super::{Patience, configuration};
 use crate::base::progress::Progress;
 use crate::base::settings::FakeAws;
-use crate::exec::cleanup::{Resource, leftovers, living, strike};
+use crate::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone};
 use crate::targets::ecr::REGION as PUBLIC;
 use crate::targets::{ecr::Ecr, repository::Repository};
 
@@ -29,7 +29,7 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The folder of this machine's cleanup journals.
-    pub leases: &'a Path,
+    pub journals: &'a Path,
     /// Regions to look in, besides those in the cleanup journals.
     pub regions: &'a [String],
     /// Whether to look in the SDK's default region if no other is given.
@@ -105,7 +105,7 @@ pub struct Row {
 
 /// The rule that decides what is removed.
 struct Rule {
-    leases: PathBuf,
+    journals: PathBuf,
     over: BTreeSet<String>,
     all: bool,
 }
@@ -114,7 +114,7 @@ impl Rule {
     /// Decides about one resource. Reads the cleanup journals each time, because a run may just have started here.
     fn fate(&self, run: &str, expires: Option<Timestamp>) -> Fate {
         // If the journals cannot be read, nothing is removed.
-        if living(&self.leases).map_or(true, |living| living.iter().any(|one| one == run)) {
+        if live_runs(&self.journals).map_or(true, |living| living.iter().any(|one| one == run)) {
             return Fate::RunIsUnderWay;
         }
         match expires {
@@ -133,7 +133,7 @@ struct Place {
     endpoint: Option<String>,
     client: Client,
     /// What the cleanup journals list for this region.
-    leases: Vec<Resource>,
+    journals: Vec<Resource>,
     /// Whether further calls here cannot succeed.
     closed: bool,
 }
@@ -171,8 +171,8 @@ pub struct Removed {
 ///
 /// # Errors
 /// Returns an error if the folder of journals cannot be read.
-pub fn may_be_left(leases: &Path) -> anyhow::Result<bool> {
-    Ok(leftovers(leases)?.iter().any(|lease| matches!(lease, Resource::Cloud { .. })))
+pub fn may_be_left(journals: &Path) -> anyhow::Result<bool> {
+    Ok(leftovers(journals)?.iter().any(|resource| matches!(resource, Resource::Cloud { .. })))
 }
 
 /// Returns a client of a stand-in at an endpoint other than the environment's. The stand-in accepts any credentials,
@@ -194,26 +194,26 @@ pub fn stand_in(endpoint: &str, region: &str) -> Client {
 /// listed in the result instead.
 pub async fn find(request: &Request<'_>, price: impl Fn(&AwsResource) -> Option<f64>) -> anyhow::Result<Leftover> {
     let shared = configuration(Patience::default()).await;
-    let left: Vec<Resource> = leftovers(request.leases)?;
+    let left: Vec<Resource> = leftovers(request.journals)?;
     let mut found = Leftover {
         rows: Vec::new(),
         troubles: Vec::new(),
         unsolved: Vec::new(),
-        rule: Rule { leases: request.leases.to_owned(), over: BTreeSet::new(), all: request.all },
+        rule: Rule { journals: request.journals.to_owned(), over: BTreeSet::new(), all: request.all },
         places: Vec::new(),
         repositories: Vec::new(),
     };
-    for lease in left {
-        let Resource::Cloud { run, region, endpoint } = &lease else { continue };
+    for resource in left {
+        let Resource::Cloud { run, region, endpoint } = &resource else { continue };
         if endpoint.is_none() && request.endpoint.is_some() {
             found
                 .unsolved
-                .push(format!("{lease} is not looked for, for AWS_ENDPOINT_URL names something else: unset it"));
+                .push(format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it"));
             continue;
         }
         found.rule.over.insert(run.clone());
         let endpoint = endpoint.as_deref().filter(|endpoint| Some(*endpoint) != request.endpoint);
-        found.place(&shared, region, endpoint).leases.push(lease.clone());
+        found.place(&shared, region, endpoint).journals.push(resource.clone());
     }
     for region in request.regions {
         found.place(&shared, region, None);
@@ -253,7 +253,7 @@ impl Leftover {
                 None => client(shared, region),
             };
             let (region, endpoint) = (region.to_owned(), endpoint.map(str::to_owned));
-            self.places.push(Place { region, endpoint, client, leases: Vec::new(), closed: false });
+            self.places.push(Place { region, endpoint, client, journals: Vec::new(), closed: false });
             self.places.len() - 1
         });
         &mut self.places[at]
@@ -324,18 +324,18 @@ impl Leftover {
 
     /// Deletes the journal entries for a region where nothing is left.
     async fn strike(&self, place: &Place, done: &mut Removed) {
-        if place.leases.is_empty() {
+        if place.journals.is_empty() {
             return;
         }
         let same = |repositories: &&Repositories| repositories.endpoint == place.endpoint;
         let Some(repositories) = self.repositories.iter().find(same) else { return };
         let Ok(left) = repositories.ecr.list().await else { return };
-        for lease in &place.leases {
-            let Resource::Cloud { run, .. } = lease else { continue };
+        for resource in &place.journals {
+            let Resource::Cloud { run, .. } = resource else { continue };
             if left.iter().any(|repository| repository.run == *run) {
                 continue;
             }
-            if let Err(error) = strike(&self.rule.leases, lease) {
+            if let Err(error) = mark_stale_gone(&self.rule.journals, resource) {
                 done.troubles.push(format!("{error:#}"));
             }
         }

@@ -82,7 +82,7 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let run = format!("{name}-{}", std::process::id());
         let evidence = Arc::new(EvidenceWriter::create(&folder.path().join("runs"), None, &run).unwrap());
-        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("leases"), &run).unwrap());
+        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("journals"), &run).unwrap());
         let build_dir = BuildDir::open(Shell::local(evidence.clone()), cleanup, &run).unwrap();
         let file = folder.path().join("a.wasm");
         std::fs::write(&file, b"\0asm\x01\0\0\0").unwrap();

@@ -25,8 +25,8 @@ impl Machine {
         Machine { cache: tempfile::tempdir().unwrap(), endpoint: stand_in.endpoint.clone() }
     }
 
-    fn leases(&self) -> PathBuf {
-        self.cache.path().join("leases")
+    fn journals(&self) -> PathBuf {
+        self.cache.path().join("journals")
     }
 
     fn gc(&self, arguments: &[&str]) -> Command {
@@ -44,12 +44,12 @@ impl Machine {
 
     /// Writes the cleanup journal of a run that was killed, with an entry for what it made in the cloud.
     fn killed(&self, run: &str) {
-        fs::create_dir_all(self.leases()).unwrap();
-        let mut cleanup = fs::File::create(self.leases().join(format!("{run}.jsonl"))).unwrap();
-        writeln!(cleanup, "{}", serde_json::to_string(&self.lease(run)).unwrap()).unwrap();
+        fs::create_dir_all(self.journals()).unwrap();
+        let mut cleanup = fs::File::create(self.journals().join(format!("{run}.jsonl"))).unwrap();
+        writeln!(cleanup, "{}", serde_json::to_string(&self.resource(run)).unwrap()).unwrap();
     }
 
-    fn lease(&self, run: &str) -> Resource {
+    fn resource(&self, run: &str) -> Resource {
         Resource::Cloud { run: run.to_owned(), region: REGION.to_owned(), endpoint: Some(self.endpoint.clone()) }
     }
 }
@@ -119,18 +119,18 @@ fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
     stand_in.everything("elsewhere", LATER);
     let elsewhere = stand_in.left("elsewhere");
 
-    let kept = assay::internal::cleanup::sweep(&machine.leases()).unwrap();
+    let kept = assay::internal::cleanup::remove_stale(&machine.journals()).unwrap();
     let says = "what run killed made in us-east-1 at http";
     assert!(kept.troubles[0].contains(says) && kept.troubles[0].contains("--features aws -- gc"), "{kept:?}");
     told(&mut machine.gc(&["--dry-run"]), 0, &["goes: its run is over"]);
-    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
 
     told(&mut machine.gc(&[]), 0, &["removed instance i-", "removed repository assay/killed"]);
     assert_eq!(stand_in.left("killed"), []);
     assert_eq!(stand_in.repositories(), Vec::<String>::new());
     assert_eq!(stand_in.left("elsewhere"), elsewhere);
     assert_eq!(
-        assay::internal::cleanup::left(&machine.leases()).unwrap(),
+        assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(),
         0,
         "nothing is left that the lease could be on"
     );
@@ -143,13 +143,13 @@ fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
 fn what_a_run_under_way_here_has_is_never_touched() {
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
-    let cleanup = CleanupJournal::open(&machine.leases(), "living").unwrap();
-    cleanup.take(machine.lease("living")).unwrap();
+    let cleanup = CleanupJournal::open(&machine.journals(), "living").unwrap();
+    cleanup.register(machine.resource("living")).unwrap();
     stand_in.everything("living", LONG_AGO);
     let before = stand_in.left("living");
     told(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["its run is under way here"]);
     assert_eq!(stand_in.left("living"), before);
-    cleanup.forget(&machine.lease("living")).unwrap();
+    cleanup.mark_gone(&machine.resource("living")).unwrap();
     assert_eq!(cleanup.close(), Vec::<String>::new());
 }
 
@@ -167,7 +167,7 @@ fn what_resists_is_named_and_its_lease_is_kept() {
     stand_in.faults(&refused);
     told(&mut machine.gc(&[]), 3, &["is left: ec2:TerminateInstances failed", "see ci/aws/policy.json"]);
     assert!(!stand_in.kinds_left("killed").contains(&"key-pair".to_owned()), "what may go is gone");
-    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn without_credentials_it_says_what_to_set_and_keeps_the_lease() {
     assert_eq!(said.matches("set AWS_PROFILE").count(), 1, "it is said once: {said}");
     told(&mut with(Some("INVALIDKEY")), 3, &["AuthFailure", "set AWS_PROFILE"]);
     told(&mut with(Some("EXPIREDKEY")), 3, &["RequestExpired", "log in again"]);
-    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
     let nowhere = Machine::with(&stand_in);
     told(nowhere.gc(&["--aws"]).env_remove("AWS_ENDPOINT_URL"), 3, &["set AWS_REGION"]);
 }
@@ -197,7 +197,7 @@ fn what_is_in_aws_itself_is_not_taken_for_gone_because_a_stand_in_has_nothing() 
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
-    let cleanup = machine.leases().join("killed.jsonl");
+    let cleanup = machine.journals().join("killed.jsonl");
     let real = Resource::Cloud { run: "killed".to_owned(), region: REGION.to_owned(), endpoint: None };
     fs::write(&cleanup, serde_json::to_string(&real).unwrap() + "\n").unwrap();
     told(&mut machine.gc(&[]), 3, &["AWS_ENDPOINT_URL names something else: unset it"]);
@@ -212,5 +212,5 @@ fn where_nothing_answers_it_says_so_once() {
     drop(stand_in);
     let said = told(&mut machine.gc(&[]), 3, &["Connection refused", "AWS_ENDPOINT_URL"]);
     assert_eq!(said.matches("ec2:Describe").count(), 1, "{said}");
-    assert_eq!(assay::internal::cleanup::left(&machine.leases()).unwrap(), 1);
+    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
 }

@@ -57,10 +57,10 @@ fn an_order_is_placed() {
 }
 
 async fn place(job: Job) -> anyhow::Result<String> {
-    let leases = job.folder.join("cache/leases");
+    let journals = job.folder.join("cache/journals");
     let context = Context {
         settings: Settings { cache: job.folder.join("cache"), ..Settings::read()? },
-        cleanup: Arc::new(CleanupJournal::open(&leases, &job.run)?),
+        cleanup: Arc::new(CleanupJournal::open(&journals, &job.run)?),
         observer: Arc::new(NoopObserver),
         evidence: job.folder.clone(),
         run: job.run.clone(),

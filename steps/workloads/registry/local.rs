@@ -209,7 +209,7 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
         command.env("CONTAINERS_CONF", path);
     }
     let mut child = command.spawn().context("cannot start setpriv: install util-linux and podman: ci/setup does")?;
-    build_dir.cleanup.take(Resource::process(child.id().unwrap_or_default())?)?;
+    build_dir.cleanup.register(Resource::process(child.id().unwrap_or_default())?)?;
     let (limit, pause) = (Duration::from_secs(20), Duration::from_millis(50));
     until("the start of Podman's service", limit, pause, async || {
         match tokio::net::UnixStream::connect(&socket).await {
@@ -236,7 +236,7 @@ async fn door(
     status: u16,
 ) -> anyhow::Result<(String, ContainerAsync<GenericImage>)> {
     let container = format!("assay-{}-{name}", build_dir.run);
-    build_dir.cleanup.take(Resource::Container { name: container.clone() })?;
+    build_dir.cleanup.register(Resource::Container { name: container.clone() })?;
     let folder = build_dir.folder.join("registry");
     let mut last = String::new();
     for _ in 0..ATTEMPTS {

@@ -47,7 +47,7 @@ impl Stop {
     }
 
     /// Returns the `ssh` command that logs in to it.
-    fn by_hand(&self) -> String {
+    fn ssh_command(&self) -> String {
         let port = self.asked.port.map(|port| format!("-p {port} ")).unwrap_or_default();
         format!("ssh {port}{}@{} true", self.host.user, self.asked.host)
     }
@@ -226,7 +226,7 @@ impl Route {
                 let file = below.map_or_else(|_| file.display().to_string(), |below| format!("~/{}", below.display()));
                 format!("with `ssh-keyscan -p {port} {host} >> {file}`")
             }
-            _ => format!("with `{}`, once", stop.by_hand()),
+            _ => format!("with `{}`, once", stop.ssh_command()),
         });
         let lasting =
             lasting.or_else(|| option.is_none().then(|| "with a UserKnownHostsFile in ssh_config".to_owned()));

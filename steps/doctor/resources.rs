@@ -21,7 +21,7 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let other = "set ASSAY_CACHE to a folder that can be written to";
     let space = format!("free some space on {}, or set ASSAY_CACHE", cache.display());
     let needed = if host.makes_disks() { ROOM } else { LITTLE };
-    let leases = cache.join("leases");
+    let journals = cache.join("journals");
     let now = std::future::ready::<CheckResult>;
     let mut tries = vec![
         Try::needed("cache", other, now(writable(cache))),
@@ -33,8 +33,8 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     }
     tries.extend([
         Try::needed("sockets below /tmp", "make /tmp writable: mode 1777", now(sockets())),
-        Try::optional("other runs", "wait for its end: it takes memory and CPU", now(under_way(&leases))),
-        Try::optional("leftovers", "cargo run -- gc", now(leftovers(&leases))),
+        Try::optional("other runs", "wait for its end: it takes memory and CPU", now(any_live_run(&journals))),
+        Try::optional("leftovers", "cargo run -- gc", now(leftovers(&journals))),
     ]);
     tries
 }
@@ -82,16 +82,16 @@ fn sockets() -> CheckResult {
     }
 }
 
-fn under_way(leases: &Path) -> CheckResult {
-    match cleanup::under_way(leases) {
+fn any_live_run(journals: &Path) -> CheckResult {
+    match cleanup::any_live_run(journals) {
         Ok(false) => CheckResult::works("none"),
         Ok(true) => CheckResult::worth_knowing("one is under way"),
         Err(error) => CheckResult::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
     }
 }
 
-fn leftovers(leases: &Path) -> CheckResult {
-    match cleanup::left(leases) {
+fn leftovers(journals: &Path) -> CheckResult {
+    match cleanup::stale_journals(journals) {
         Ok(0) => CheckResult::works("none"),
         Ok(runs) => CheckResult::worth_knowing(format!("of {runs} run{}", if runs == 1 { "" } else { "s" })),
         Err(error) => CheckResult::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),

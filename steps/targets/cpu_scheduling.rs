@@ -17,7 +17,7 @@ const NICEST: i32 = 19;
 
 /// Sets the scheduling of a machine's process; threads that it starts later inherit it. A kernel before 6.12 has one
 /// time slice for all, and a kernel that refuses leaves the process as it was: only speed depends on it.
-pub(super) fn take(pid: i32, urgency: Urgency, emulated: bool) {
+pub(super) fn apply(pid: i32, urgency: Urgency, emulated: bool) {
     let ours = rustix::process::getpriority_process(None).unwrap_or_default();
     let nice = match urgency {
         Urgency::First => ours,
@@ -63,7 +63,7 @@ mod tests {
     fn machines_give_way_and_emulated_ones_take_long_turns() {
         let mut asleep = Command::new("sleep").arg("60").spawn().unwrap();
         let taken = |urgency, emulated| {
-            take(asleep.id().cast_signed(), urgency, emulated);
+            apply(asleep.id().cast_signed(), urgency, emulated);
             seen(asleep.id())
         };
         let ways = [taken(Urgency::First, true), taken(Urgency::Usual, false), taken(Urgency::Usual, true)];
