@@ -25,8 +25,6 @@ pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release"
 pub struct Times(Summary);
 
 impl Times {
-    /// # Errors
-    /// Returns an error if there are no measurements.
     fn of(seconds: &[f64]) -> anyhow::Result<Times> {
         Summary::of(seconds).map(Times).context("nothing was measured: ask for one repetition or more")
     }

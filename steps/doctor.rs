@@ -147,9 +147,6 @@ impl Try {
 /// Checks everything that a target needs on this host, and also on a remote machine or in AWS if that is the target.
 /// The remote machine's host key can be named by its fingerprint; the architecture is that of this host's machines.
 /// Creates nothing on the target, and leaves nothing behind except the cached result about the accelerator.
-///
-/// # Errors
-/// Returns an error if a machine's scripts cannot be read, or if no temporary folder can be made.
 pub async fn examine(
     target: &TargetSpec,
     host_key: Option<String>,

@@ -82,9 +82,6 @@ pub fn new_run_id() -> String {
 
 impl EvidenceWriter {
     /// Creates the folder of a run below `runs`, or at `folder` if it is given, and points `latest` to it.
-    ///
-    /// # Errors
-    /// Returns an error if the folder cannot be written to or is not empty.
     pub fn create(runs: &Path, folder: Option<&Path>, run: &str) -> anyhow::Result<EvidenceWriter> {
         let folder = new_or_empty(&folder.map_or_else(|| runs.join(run), Path::to_path_buf))?;
         let cannot = || format!("cannot write evidence to {}", folder.display());
@@ -124,9 +121,6 @@ impl EvidenceWriter {
     }
 
     /// Adds facts to `run.json`.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
     pub fn note(&self, facts: Json) -> anyhow::Result<()> {
         let mut open = self.open();
         if let (Json::Object(known), Json::Object(new)) = (&mut open.facts, facts) {
@@ -136,9 +130,6 @@ impl EvidenceWriter {
     }
 
     /// Turns readings into samples: numbers each of them and writes it before returning.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
     pub fn record(
         &self,
         subject: &str,
@@ -166,9 +157,6 @@ impl EvidenceWriter {
     }
 
     /// Writes another file, such as the text that a trial's samples were read from. Returns its relative path.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
     pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<String> {
         let path = self.folder.join(name);
         fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
@@ -178,9 +166,6 @@ impl EvidenceWriter {
     }
 
     /// Copies the claims, their scenarios and declared deviations of this run into `features/`.
-    ///
-    /// # Errors
-    /// Returns an error if a file cannot be read or written.
     pub fn keep_features(&self, root: &Path) -> anyhow::Result<()> {
         for entry in fs::read_dir(root.join("features"))? {
             let entry = entry?;
@@ -193,9 +178,6 @@ impl EvidenceWriter {
     }
 
     /// Replaces `verdicts.json`. Called after every scenario, so that the file is always current.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
     pub fn write_verdicts(&self, verdicts: &Verdicts) -> anyhow::Result<()> {
         let redacted = self.open().redactor.json(serde_json::to_value(verdicts)?);
         write_whole(&self.folder.join("verdicts.json"), &pretty(&redacted)?)
@@ -203,9 +185,6 @@ impl EvidenceWriter {
 
     /// Ends the run: nothing is measured after this. Redacts secrets in the files that machines wrote into the folder
     /// themselves, their consoles and journals.
-    ///
-    /// # Errors
-    /// Returns an error if a file cannot be read or written.
     pub fn end(&self) -> anyhow::Result<()> {
         self.note(json!({ "ended": Timestamp::now() }))?;
         for entry in fs::read_dir(&self.folder)? {
@@ -309,9 +288,6 @@ impl CommandObserver for EvidenceWriter {
 }
 
 /// Creates a folder for evidence if it does not exist, and returns its absolute path.
-///
-/// # Errors
-/// Returns an error if the folder cannot be written to or is not empty.
 pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
     let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
     check_empty(folder)?;
@@ -320,9 +296,6 @@ pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Checks that a folder is empty, or does not exist yet.
-///
-/// # Errors
-/// Returns an error if there is something in it, or if it is a file.
 pub fn check_empty(folder: &Path) -> anyhow::Result<()> {
     let empty = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
@@ -338,9 +311,6 @@ pub fn check_empty(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Points `latest` in `runs` to the folder of a run. The link is replaced atomically, so it always exists.
-///
-/// # Errors
-/// Returns an error if the link cannot be made.
 pub fn point_latest(runs: &Path, folder: &Path, run: &str) -> anyhow::Result<()> {
     fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
     let fresh = runs.join(format!(".latest-{run}"));

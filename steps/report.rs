@@ -71,9 +71,6 @@ pub fn make(bundle: &EvidenceBundle) -> (Vec<Made>, Vec<String>) {
 }
 
 /// Makes the reports of a merged bundle: `report.html` and `junit.xml`. Each of its parts has the other ones.
-///
-/// # Errors
-/// Returns an error that names the report that cannot be made.
 pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
     Ok(vec![
         ("report.html", merged_html(merged)),
@@ -82,9 +79,6 @@ pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
 }
 
 /// Writes reports into a folder.
-///
-/// # Errors
-/// Returns an error that names the report that cannot be written.
 pub fn write(reports: &[Made], folder: &Path) -> anyhow::Result<()> {
     for (name, bytes) in reports {
         let path = folder.join(name);

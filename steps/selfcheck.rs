@@ -96,10 +96,6 @@ impl Score {
 }
 
 /// Falsifies all evidence of a run.
-///
-/// # Errors
-/// Returns an error if the run's own samples do not support its verdicts before anything is falsified, or if a trial's
-/// output cannot be read.
 pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
     let differences = bundle.differences();
     anyhow::ensure!(

@@ -78,9 +78,6 @@ pub fn mirror_address(settings: &Settings) -> String {
 }
 
 /// Fetches a distribution's release file from the mirror into a folder, and returns the mirror's address.
-///
-/// # Errors
-/// Returns an error if the mirror does not answer within seconds, or does not have the distribution.
 pub async fn reach_mirror(
     shell: &Shell,
     settings: &Settings,
@@ -93,9 +90,6 @@ pub async fn reach_mirror(
 }
 
 /// Tries whether a guest of this image starts on KVM here; `/dev/kvm` must be open to this user.
-///
-/// # Errors
-/// Returns the reason if it does not start.
 pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(), String> {
     let shell = Shell::local(context.observer.clone());
     let qemu = Qemu::installed(&shell, arch).await.map_err(|error| format!("{error:#}"))?;
@@ -111,9 +105,6 @@ pub fn remedy(arch: Arch) -> String {
 }
 
 /// Checks in advance that this host can make a machine.
-///
-/// # Errors
-/// Returns an error if something is missing; the error names it and the remedy.
 pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<()> {
     for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
         programs::need(program, &remedy(arch))?;

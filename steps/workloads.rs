@@ -42,9 +42,6 @@ impl BuildDir {
     }
 
     /// Creates a run's build dir.
-    ///
-    /// # Errors
-    /// Returns an error if the folder cannot be created.
     pub fn open(shell: Shell, cleanup: Arc<CleanupJournal>, run: &str) -> anyhow::Result<BuildDir> {
         let folder = BuildDir::folder(run);
         cleanup.register(Resource::Path { path: folder.clone() })?;
@@ -55,9 +52,6 @@ impl BuildDir {
     }
 
     /// Creates a new, empty folder inside, whose name starts with `purpose`.
-    ///
-    /// # Errors
-    /// Returns an error if it cannot be created.
     pub fn room(&self, purpose: &str) -> anyhow::Result<PathBuf> {
         let room = tempfile::Builder::new().prefix(&format!("{purpose}-")).tempdir_in(&self.folder);
         Ok(room.with_context(|| format!("cannot create a folder in {}", self.folder.display()))?.keep())

@@ -10,9 +10,6 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Returns the SHA-256 of everything a reader yields, in hexadecimal.
-///
-/// # Errors
-/// Returns an error if reading fails.
 pub fn sha256_of(reader: impl Read) -> io::Result<String> {
     let (mut reader, mut digest) = (BufReader::with_capacity(1 << 20, reader), Sha256::new());
     io::copy(&mut reader, &mut Updates(&mut digest))?;

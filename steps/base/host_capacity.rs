@@ -60,9 +60,6 @@ impl HostCapacity {
 
     /// Waits for room for a machine with this memory. A machine larger than the total gets the total, because it
     /// actually uses less.
-    ///
-    /// # Errors
-    /// Returns an error if there is nothing to wait for any more because the run is over.
     pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
         let memory = u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX).min(self.whole);
         let turns = match (share, native) {

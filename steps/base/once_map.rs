@@ -26,9 +26,6 @@ impl<T> OnceMap<T> {
 
 impl<T: Clone> OnceMap<T> {
     /// Returns the value of this key. The first caller makes it, and callers in the meantime wait for it.
-    ///
-    /// # Errors
-    /// Returns an error if making it failed, now or on the first call.
     pub async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         // Boxed at once: a future contains everything that it is made of, and would be copied several times here.
         let make = Box::pin(make);

@@ -112,9 +112,6 @@ pub enum NotAvailable {
 
 impl TargetSpec {
     /// Chooses the target: the given one, else `ASSAY_TARGET`, else a virtual machine of this host's architecture.
-    ///
-    /// # Errors
-    /// Returns an error that lists the targets if the text does not name one.
     pub fn choose(named: Option<&str>, settings: &Settings) -> anyhow::Result<TargetSpec> {
         match (named, settings.target.as_deref()) {
             (Some(named), _) => Ok(named.parse()?),
@@ -124,9 +121,6 @@ impl TargetSpec {
     }
 
     /// Returns the architecture of its machines: in EC2 the annex's, or this host's if a stand-in replaces AWS.
-    ///
-    /// # Errors
-    /// Returns an error for a remote machine and for this host, which must be inspected first.
     pub fn arch(&self, stand_in: &FakeAws) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
@@ -142,9 +136,6 @@ impl TargetSpec {
     }
 
     /// Returns whether this build can run something on it. A plan can be made for any target.
-    ///
-    /// # Errors
-    /// Returns an error that names a build that can.
     pub fn available(&self) -> Result<(), NotAvailable> {
         match self {
             TargetSpec::Ec2 if !cfg!(feature = "aws") => Err(NotAvailable::NotBuilt),
@@ -171,9 +162,6 @@ impl TargetSpec {
     }
 
     /// Returns the architecture of its machines if they are virtual machines of this host.
-    ///
-    /// # Errors
-    /// Returns an error if they are not.
     pub fn on_this_host(&self) -> Result<Arch, NotAvailable> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),

@@ -22,9 +22,6 @@ pub struct TooLate {
 }
 
 /// Looks every `pause` until the condition is met or `limit` has passed; an error from `look` ends the polling at once.
-///
-/// # Errors
-/// Returns the error of `look`, or [`TooLate`] with the last thing seen.
 pub async fn until<T, E, F>(what: impl Display, limit: Duration, pause: Duration, mut look: F) -> Result<T, E>
 where
     F: AsyncFnMut() -> Result<Look<T>, E>,

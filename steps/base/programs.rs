@@ -15,9 +15,6 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Returns the path of a required program.
-///
-/// # Errors
-/// Returns an error that names the remedy if the program is not installed.
 pub fn need(program: &str, remedy: &str) -> anyhow::Result<String> {
     let path = find(program).with_context(|| format!("{program} is not installed: {remedy} does that"))?;
     Ok(path.display().to_string())

@@ -40,9 +40,6 @@ impl std::fmt::Display for Cost {
 }
 
 /// Plans and judges this many times.
-///
-/// # Errors
-/// Returns an error if the plan or the verdicts are not the expected ones.
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let few = series(1_000, repetitions, progress).await?;
     let many = series(10_000, repetitions, progress).await?;

@@ -43,9 +43,6 @@ impl std::fmt::Display for Cost {
 }
 
 /// Compares this many times.
-///
-/// # Errors
-/// Returns an error if the copies cannot be written or are not read correctly.
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir().context("no folder can be made for runs")?;
     progress

@@ -75,9 +75,6 @@ impl Held {
 }
 
 /// Boots and restores this many machines, one after the other, and checks that nothing of them is left.
-///
-/// # Errors
-/// Returns an error if a machine does not come up, if two have the same random numbers, or if something is left.
 pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     let run = new_run_id();

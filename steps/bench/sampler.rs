@@ -50,9 +50,6 @@ struct Once {
 }
 
 /// Watches for this many seconds, this many times.
-///
-/// # Errors
-/// Returns an error if something is missing on this host, or if the output is not that of a look.
 pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir().context("no folder can be made for a control group")?;
     lay_out(LISTING, folder.path())?;

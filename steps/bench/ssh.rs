@@ -50,9 +50,6 @@ impl std::fmt::Display for Cost {
 }
 
 /// Runs a command in all three ways, in each round.
-///
-/// # Errors
-/// Returns an error if this host has no `ssh`, or if a command is not answered.
 pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let host = Shell::local(Arc::new(NoopObserver));
     let client = host.run(&Command::new("ssh").arg("-V")).await;

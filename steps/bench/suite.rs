@@ -36,9 +36,6 @@ impl std::fmt::Display for Cost {
 }
 
 /// Runs the suite once.
-///
-/// # Errors
-/// Returns an error if the suite cannot be run or is inconclusive: then its time means nothing either.
 pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     progress.say("suite: a run of ci/e2e");

@@ -79,9 +79,6 @@ pub struct Deviations(Vec<Deviation>);
 
 impl Deviations {
     /// Parses the text of `deviations.toml`.
-    ///
-    /// # Errors
-    /// Returns an error if the text is malformed, or has an unknown key, an unknown machine property or an empty text.
     pub fn parse(text: &str) -> anyhow::Result<Deviations> {
         let all = toml::from_str::<DeviationFile>(text)?.deviation;
         all.iter().try_for_each(Deviation::check)?;

@@ -121,9 +121,6 @@ pub struct FeatureFile {
 
 impl FeatureFile {
     /// Parses the text of the feature file at this path of the project.
-    ///
-    /// # Errors
-    /// Returns an error if the text is not valid Gherkin.
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
         let feature = Feature::parse(text, GherkinEnv::default())?;
         Ok(FeatureFile { path, feature, text: text.to_owned() })
@@ -132,10 +129,6 @@ impl FeatureFile {
 
 impl Plan {
     /// Decides for each scenario whether it runs on a target with exactly the capabilities `met`.
-    ///
-    /// # Errors
-    /// Returns [`FeatureErrors`] if a scenario has no claim or an unknown one, a claim has no scenario, a declared
-    /// control is missing, a control is not declared, or a control could never be caught.
     pub fn make(
         features: &[FeatureFile],
         register: &Register,

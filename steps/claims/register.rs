@@ -132,9 +132,6 @@ struct RegisterFile {
 
 impl Register {
     /// Parses the text of `claims.toml`.
-    ///
-    /// # Errors
-    /// Returns an error if the text is malformed, an id occurs twice, or a text of a claim is empty.
     pub fn parse(text: &str) -> anyhow::Result<Register> {
         let file: RegisterFile = toml::from_str(text)?;
         let mut claims = BTreeMap::new();

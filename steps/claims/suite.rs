@@ -22,10 +22,6 @@ pub struct ClaimSuite {
 
 impl ClaimSuite {
     /// Reads the `features/` of a project's folder.
-    ///
-    /// # Errors
-    /// Returns an error that names the file if one cannot be read or is invalid; for a register or a declaration, it
-    /// also names the line.
     pub fn read(root: &Path) -> anyhow::Result<ClaimSuite> {
         let folder = root.join("features");
         let register = read(root, &folder.join("claims.toml"), Register::parse)?;
@@ -48,9 +44,6 @@ impl ClaimSuite {
     }
 
     /// Plans a run on a target with the capabilities `met`; see [`Plan::make`].
-    ///
-    /// # Errors
-    /// Returns an error if the scenarios and the register do not match.
     pub fn plan(
         &self,
         met: &Capabilities,

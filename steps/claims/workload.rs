@@ -40,9 +40,6 @@ struct WorkloadFile {
 
 impl Workload {
     /// Reads a workload's folder.
-    ///
-    /// # Errors
-    /// Returns an error that names the file if one is missing or invalid.
     pub fn read(folder: &Path) -> anyhow::Result<Workload> {
         let read =
             |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
@@ -114,9 +111,6 @@ fn quadlet_path(name: &str) -> String {
 }
 
 /// Checks a workload's name, which becomes part of the names of a unit, a file and an image.
-///
-/// # Errors
-/// Returns an error that lists the allowed characters if the name is not valid.
 pub fn check_name(name: &str) -> anyhow::Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-');

@@ -11,9 +11,6 @@ use crate::targets::preflight::PreflightCheck;
 
 /// Logs in to the machine and runs the preflight. Each name begins with the target, because this host's checks stand
 /// next to it.
-///
-/// # Errors
-/// Returns an error if the project's own files cannot be read.
 pub async fn checks(way: RemoteAccess, settings: &Settings) -> anyhow::Result<Vec<Check>> {
     let units = deployment::units(&settings.root, None)?;
     let target = way.target.to_string();

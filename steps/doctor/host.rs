@@ -62,9 +62,6 @@ pub struct Host {
 
 impl Host {
     /// Prepares to check a target whose local machines have this architecture.
-    ///
-    /// # Errors
-    /// Returns an error if a machine's scripts cannot be read, or if no folder can be made.
     pub fn new(
         target: &TargetSpec,
         arch: Arch,
@@ -124,9 +121,6 @@ impl Host {
     }
 
     /// Makes a build dir as runs have one; it is removed with this host's folder.
-    ///
-    /// # Errors
-    /// Returns an error if its cleanup journal cannot be written.
     pub fn build_dir(&self) -> anyhow::Result<BuildDir> {
         let folder = self.room("workshop")?;
         let cleanup = Arc::new(CleanupJournal::open(&folder.join("journals"), &self.run)?);
@@ -134,9 +128,6 @@ impl Host {
     }
 
     /// Makes the context for provisioning, with a cleanup journal that is removed with this host's folder.
-    ///
-    /// # Errors
-    /// Returns an error if the cleanup journal cannot be written.
     pub fn context(&self) -> anyhow::Result<Context> {
         let evidence = self.room("machine")?;
         Ok(Context {

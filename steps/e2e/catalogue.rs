@@ -72,10 +72,6 @@ struct Example {
 }
 
 /// Lists all steps, as text or as JSON.
-///
-/// # Errors
-/// Returns an error if the features or the sources cannot be read, or if a source has changed since this program was
-/// built.
 pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
     let mut uses = uses(&ClaimSuite::read(root)?.features);
     let entry = |source: Source| Entry::of(&source, uses.remove(&source.place));

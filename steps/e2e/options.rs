@@ -89,9 +89,6 @@ pub struct Options {
 impl Options {
     /// Returns the folder whose `features/` are run: the project's own, or that of a workload, which also names the
     /// image unless an option does.
-    ///
-    /// # Errors
-    /// Returns an error if the folder is not a workload's.
     pub fn folder(&mut self, settings: &Settings) -> anyhow::Result<(PathBuf, Option<Workload>)> {
         let Some(folder) = self.suite.clone() else { return Ok((settings.root.clone(), None)) };
         let workload = Workload::read(&folder)?;
@@ -100,9 +97,6 @@ impl Options {
     }
 
     /// Returns how to reach the remote machine or this host; `None` if neither is the target.
-    ///
-    /// # Errors
-    /// Returns an error if an option applies only to a remote machine and the target is not one.
     pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<RemoteAccess>> {
         let remote = matches!(target, TargetSpec::Ssh { .. });
         for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
@@ -114,10 +108,6 @@ impl Options {
     }
 
     /// Estimates the cost of what a run on this target orders in the cloud; `None` if it orders nothing.
-    ///
-    /// # Errors
-    /// Returns an error if what is ordered has no price or costs too much, or if an option does not apply to this
-    /// target.
     pub fn quote(&self, target: &TargetSpec, settings: &Settings) -> anyhow::Result<Option<Estimate>> {
         if *target != TargetSpec::Ec2 {
             let given = [

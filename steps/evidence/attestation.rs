@@ -24,9 +24,6 @@ const PROGRAM: &str = "ssh-keygen";
 ///
 /// The result is `PASSED` only if every claim was judged and holds, `WARNED` if some were not run or are declared
 /// deviations, and `FAILED` if a claim fails, could not be judged, or the run was not completed.
-///
-/// # Errors
-/// Returns an error if the run is not sealed or a file cannot be read.
 pub fn statement(bundle: &EvidenceBundle) -> anyhow::Result<Json> {
     let sha256 = |name: &str| -> anyhow::Result<String> {
         sha256_of(bundle.folder.reader(name)?).with_context(|| format!("cannot read {name}"))
@@ -71,17 +68,11 @@ pub fn statement(bundle: &EvidenceBundle) -> anyhow::Result<Json> {
 }
 
 /// Formats a statement for its file.
-///
-/// # Errors
-/// Returns an error if it cannot be written as JSON.
 pub fn text(statement: &Json) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(statement)? + "\n")
 }
 
 /// Writes the statement, and signs it if a key is given. Removes an existing signature.
-///
-/// # Errors
-/// Returns an error if the run is not sealed, a file cannot be written, or the key does not sign.
 pub fn attest(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<()> {
     let text = text(&statement(bundle)?)?;
     let path = bundle.folder.path().join(STATEMENT);
@@ -99,9 +90,6 @@ pub fn attest(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<()>
 }
 
 /// Checks before a run whether a key could sign.
-///
-/// # Errors
-/// Returns an error if the key or `ssh-keygen` is missing.
 pub fn can_sign(key: &Path) -> anyhow::Result<()> {
     File::open(key)
         .with_context(|| format!("cannot read the signing key {}: name an SSH key's file", key.display()))?;
@@ -125,9 +113,6 @@ fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
 
 /// Describes who signed the statement: a name from the file of allowed signers (`ssh-keygen`'s `ALLOWED SIGNERS`), or
 /// an unknown key if no such file is given.
-///
-/// # Errors
-/// Returns an error if there is no signature, no allowed signer made it, it is for another text, or OpenSSH is missing.
 pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<String> {
     let (statement, signature) = (folder.file(STATEMENT)?, folder.file(SIGNATURE)?);
     let fits = |command: &mut Command| -> anyhow::Result<String> {
@@ -165,9 +150,6 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
 }
 
 /// Reads the folder's statement.
-///
-/// # Errors
-/// Returns an error if it is missing or is not JSON.
 pub fn stored(folder: &SandboxedDir) -> anyhow::Result<Json> {
     serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is no JSON"))
 }

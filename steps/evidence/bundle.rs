@@ -32,10 +32,6 @@ pub struct EvidenceBundle {
 
 impl EvidenceBundle {
     /// Reads a run's folder.
-    ///
-    /// # Errors
-    /// Returns an error if a file is missing, has another format or cannot be read; the error names the file and, in a
-    /// list, the line.
     pub fn open(path: &Path) -> anyhow::Result<EvidenceBundle> {
         let folder = SandboxedDir::open(path)?;
         one_run(&folder)?;

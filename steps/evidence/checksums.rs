@@ -19,9 +19,6 @@ pub const SUMS: &str = "SHA256SUMS";
 pub const ABOUT: [&str; 3] = [SUMS, STATEMENT, SIGNATURE];
 
 /// Writes the checksums of all files in a folder.
-///
-/// # Errors
-/// Returns an error if an entry is not a plain file, or cannot be read or written.
 pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     let mut lines = String::new();
     for name in folder.names()?.iter().filter(|name| !ABOUT.contains(&name.as_str())) {
@@ -41,9 +38,6 @@ pub struct Broken {
 }
 
 /// Reads a folder's checksums: names and SHA-256.
-///
-/// # Errors
-/// Returns an error if they are missing or a line is invalid; the error names it.
 pub fn sums(folder: &SandboxedDir) -> anyhow::Result<BTreeMap<String, String>> {
     let text = folder.text(SUMS)?;
     let mut sums = BTreeMap::new();
@@ -59,9 +53,6 @@ pub fn sums(folder: &SandboxedDir) -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 /// Finds every file that was changed, removed or added, or is not a plain file. Also returns the number of checksums.
-///
-/// # Errors
-/// Returns an error if the checksums are missing or invalid, or if the folder cannot be read.
 pub fn check(folder: &SandboxedDir) -> anyhow::Result<(usize, Vec<Broken>)> {
     let sums = sums(folder)?;
     let mut broken = Vec::new();

@@ -36,9 +36,6 @@ pub struct Part {
 
 impl Part {
     /// Makes a part from a run's bundle, named after its target and shard.
-    ///
-    /// # Errors
-    /// Returns an error if the bundle names no target or more than one shard.
     pub fn of(bundle: EvidenceBundle) -> anyhow::Result<Part> {
         let path = || bundle.folder.path().display();
         let target = bundle.run.get("target").and_then(Json::as_str);
@@ -50,9 +47,6 @@ impl Part {
     }
 
     /// Reads the part at this path.
-    ///
-    /// # Errors
-    /// See [`EvidenceBundle::open`] and [`Part::of`].
     pub fn open(path: &Path) -> anyhow::Result<Part> {
         Part::of(EvidenceBundle::open(path)?)
     }
@@ -135,10 +129,6 @@ struct Said<'a> {
 
 impl Merged {
     /// Merges runs. `asked` names the expected targets in order; targets of other parts are added after them.
-    ///
-    /// # Errors
-    /// Returns an error if the runs differ in claims or commit, or if two have judged the same claim on the same
-    /// target; the error names both.
     pub fn of(run: String, asked: &[String], mut parts: Vec<Part>) -> anyhow::Result<Merged> {
         anyhow::ensure!(!parts.is_empty(), "no run is named: name the folders of several, target/assay/<run>");
         checks::comparable(&parts)?;
@@ -166,9 +156,6 @@ impl Merged {
     }
 
     /// Reads and merges the parts of a merged bundle again.
-    ///
-    /// # Errors
-    /// Returns an error if the folder is not a merged bundle, a part cannot be read, or the parts do not match.
     pub fn open(path: &Path) -> anyhow::Result<Merged> {
         let folder = SandboxedDir::open(path)?;
         let names = parts(&folder).with_context(|| format!("{} is not merged of several runs", path.display()))?;
@@ -182,9 +169,6 @@ impl Merged {
     }
 
     /// Merges the parts with these names in a folder.
-    ///
-    /// # Errors
-    /// See [`Merged::open`].
     pub fn within(folder: &SandboxedDir, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
         let inside = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
         let read = |name: &String| {
@@ -211,9 +195,6 @@ impl Merged {
     }
 
     /// Builds `verdicts.json`: like a run's, but each claim appears once per target, with its target and part.
-    ///
-    /// # Errors
-    /// Returns an error if a value cannot be written as JSON.
     pub fn verdicts(&self) -> anyhow::Result<Json> {
         let mut claims = Vec::new();
         for id in self.claims() {

@@ -63,9 +63,6 @@ impl RunState {
 
     /// Records a finished attempt at a scenario and writes `verdicts.json`. Returns the claim's state, which ignores
     /// controls that have not run yet.
-    ///
-    /// # Errors
-    /// Returns an error if the evidence cannot be written.
     pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
         let key = (planned.feature.clone(), planned.line);
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);

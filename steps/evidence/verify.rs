@@ -81,9 +81,6 @@ impl Verification {
 /// Checks a run's folder: its checksums; that its verdicts follow from its samples and match its claims, scenarios and
 /// declarations; its statement; and its signature, by the `allowed` signers if given. In a merged bundle, checks each
 /// part the same way, and that the merged verdicts are those of the parts.
-///
-/// # Errors
-/// Returns an error if the folder cannot be read. Any problem inside it is a finding.
 pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let folder = SandboxedDir::open(path)?;
     if let Some(parts) = bundle::parts(&folder) {

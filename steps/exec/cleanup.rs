@@ -84,9 +84,6 @@ impl fmt::Display for Resource {
 
 impl Resource {
     /// Returns the resource for a child that leads its own process group.
-    ///
-    /// # Errors
-    /// Returns an error if the child has already ended.
     pub fn process(pid: u32) -> anyhow::Result<Resource> {
         let pid = i32::try_from(pid).context("a process id out of range")?;
         let (_, started) = removal::group_and_start(pid).with_context(|| format!("process {pid} ended at once"))?;
@@ -130,9 +127,6 @@ pub struct CleanupJournal {
 
 impl CleanupJournal {
     /// Opens a run's journal in `folder`.
-    ///
-    /// # Errors
-    /// Returns an error if the folder cannot be written.
     pub fn open(folder: &Path, run: &str) -> anyhow::Result<CleanupJournal> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(format!("{run}.jsonl"));
@@ -149,9 +143,6 @@ impl CleanupJournal {
     }
 
     /// Registers a resource. If its name is known in advance, register it before creating it.
-    ///
-    /// # Errors
-    /// Returns an error if the journal cannot be written.
     pub fn register(&self, resource: Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         append(&open.0, &Line::Taken(resource.clone()))?;
@@ -160,9 +151,6 @@ impl CleanupJournal {
     }
 
     /// Records that a resource is gone, as seen by its owner: for cloud resources, only the owner can see it.
-    ///
-    /// # Errors
-    /// Returns an error if the journal cannot be written.
     pub fn mark_gone(&self, resource: &Resource) -> anyhow::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         append(&open.0, &Line::Over { over: resource.clone() })?;
@@ -171,9 +159,6 @@ impl CleanupJournal {
     }
 
     /// Removes one resource before the end of the run.
-    ///
-    /// # Errors
-    /// Returns an error if it cannot be removed; it then stays in the journal.
     pub fn release(&self, resource: &Resource) -> anyhow::Result<()> {
         resource.release()?;
         let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -240,17 +225,11 @@ pub struct Removed {
 }
 
 /// Returns whether any run is in progress.
-///
-/// # Errors
-/// Returns an error if the folder of journals cannot be read.
 pub fn any_live_run(folder: &Path) -> anyhow::Result<bool> {
     Ok(!live_runs(folder)?.is_empty())
 }
 
 /// Returns the ids of the runs in progress.
-///
-/// # Errors
-/// Returns an error if the folder of journals cannot be read.
 pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
     let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_err());
     let runs = journals(folder)?.into_iter().filter(locked);
@@ -258,18 +237,12 @@ pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Returns everything that the journals of finished runs list; some of it may already be gone.
-///
-/// # Errors
-/// Returns an error if the folder of journals cannot be read.
 pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Resource>> {
     let free = journals(folder)?.into_iter().filter_map(|path| File::open(path).ok());
     Ok(free.filter(|file| file.try_lock().is_ok()).flat_map(|file| read(&file)).collect())
 }
 
 /// Marks a resource as gone in the journals of finished runs. The next sweep removes journals that list nothing else.
-///
-/// # Errors
-/// Returns an error if a journal cannot be written.
 pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()> {
     for path in journals(folder)? {
         let open = OpenOptions::new().read(true).append(true).open(&path);
@@ -282,9 +255,6 @@ pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()>
 }
 
 /// Counts the finished runs that still have a journal.
-///
-/// # Errors
-/// Returns an error if the folder of journals cannot be read.
 pub fn stale_journals(folder: &Path) -> anyhow::Result<usize> {
     let free = |path: &&PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
     Ok(journals(folder)?.iter().filter(free).count())
@@ -302,9 +272,6 @@ fn journals(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Removes the resources of finished runs; runs in progress are not touched.
-///
-/// # Errors
-/// Returns an error if the folder of journals cannot be read or an empty journal cannot be removed.
 pub fn remove_stale(folder: &Path) -> anyhow::Result<Removed> {
     let mut remove_stale = Removed::default();
     for path in journals(folder)? {

@@ -174,9 +174,6 @@ pub struct Unlikely {
 
 /// Checks whether a value is plausible for a probe. For a probe that is not listed, accepts any text without a unit,
 /// and finite numbers that, except for temperatures, are not negative.
-///
-/// # Errors
-/// Returns an error if the value is not plausible.
 pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), Unlikely> {
     let entry = ENTRIES.iter().find(|entry| entry.is_of(probe));
     let unlisted =

@@ -25,9 +25,6 @@ ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@
 ";
 
 /// Returns the names of a run's units: its Quadlets and the user's own workload.
-///
-/// # Errors
-/// Returns an error if the project's Quadlets cannot be listed.
 pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
     let folder = root.join("fixtures/quadlets");
     let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -60,9 +57,6 @@ pub struct Watched {
 
 impl Watched {
     /// Returns all readings of the trial and its journal.
-    ///
-    /// # Errors
-    /// Returns an error if a value cannot be read.
     pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = self.trial.readings()?;
         let log = journal::workload(&self.journal, unit);
@@ -75,10 +69,6 @@ impl Watched {
 
 impl Deployment {
     /// Installs a Quadlet (with `@IMAGE@` replaced by `image`) on the machine as `unit` and reloads systemd.
-    ///
-    /// # Errors
-    /// Returns an error if the files cannot be written or systemd cannot reload. A Quadlet that systemd's generator
-    /// rejects is not an error here: see [`Deployment::load_state`].
     pub async fn install(shell: &Shell, unit: &str, quadlet: &str, image: &str) -> anyhow::Result<Deployment> {
         // A dash would nest the slice.
         let slice = format!("assay_{}.slice", unit.replace('-', "_"));
@@ -107,19 +97,12 @@ impl Deployment {
     }
 
     /// Returns systemd's load state of the unit: `loaded`, or `not-found` if the generator rejected the Quadlet.
-    ///
-    /// # Errors
-    /// Returns an error if systemd does not answer.
     pub async fn load_state(&self) -> anyhow::Result<String> {
         let show = systemctl(["show", "--property=LoadState", "--value", &self.unit]);
         Ok(self.shell.read(&show).await?.trim().to_owned())
     }
 
     /// Starts the unit, watches it until it ends and reads its journal, all on this `boot` of the machine.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not answer, or if its output cannot be read or is from another trial or
-    /// boot. A unit that fails is not an error here.
     pub async fn watch(&self, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
         self.watch_as(&token()?, boot, until, limit).await
     }
@@ -137,9 +120,6 @@ impl Deployment {
     }
 
     /// Removes the unit as the annex does: stop, remove the Quadlet, reload.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not answer.
     pub async fn remove(&self) -> anyhow::Result<()> {
         // Stopping fails if the unit has already ended, which does not matter.
         self.shell.run(&systemctl(["stop", &self.unit])).await?;
@@ -163,10 +143,6 @@ fn token() -> anyhow::Result<String> {
 
 /// Runs an image with `podman run` as `unit`, under the limits of a Quadlet, if there are no units, on this `boot` of
 /// the machine. Returns the raw output, too.
-///
-/// # Errors
-/// Returns an error if the machine does not answer or no container can be run. A workload that fails is not an error
-/// here.
 pub async fn run_by_hand(
     shell: &Shell,
     unit: &str,
@@ -184,18 +160,12 @@ fn systemctl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
 }
 
 /// Drops the machine's page cache, so that the next run starts cold.
-///
-/// # Errors
-/// Returns an error if the command fails.
 pub async fn drop_caches(shell: &Shell) -> anyhow::Result<()> {
     shell.read(&Command::new("sudo").args(["sh", "-c", "sync; echo 3 >/proc/sys/vm/drop_caches"])).await?;
     Ok(())
 }
 
 /// Reads the container runtime's files once, so that the next run finds them in the page cache.
-///
-/// # Errors
-/// Returns an error if the machine does not answer.
 pub async fn fill_caches(shell: &Shell) -> anyhow::Result<()> {
     let script =
         "cd /usr/bin; cat podman crun conmon pasta* $(ldd /usr/lib/*/libwasmedge.so.0 | grep -o '/[^ ]*') >/dev/null";
@@ -205,9 +175,6 @@ pub async fn fill_caches(shell: &Shell) -> anyhow::Result<()> {
 }
 
 /// Pulls an image onto the machine: over plain HTTP from the host's loopback, otherwise over TLS.
-///
-/// # Errors
-/// Returns an error if the pull fails, because the machine needs the image to go on.
 pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
     // A virtual machine's address of its host's loopback, and the address of ports forwarded over SSH.
     let near = ["10.0.2.2:", "127.0.0.1:"].iter().any(|near| reference.starts_with(near));
@@ -218,9 +185,6 @@ pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
 }
 
 /// Pulls an image onto the machine and keeps it under another name only.
-///
-/// # Errors
-/// See [`pull`].
 pub async fn pull_as(shell: &Shell, reference: &str, name: &str) -> anyhow::Result<()> {
     pull(shell, reference).await?;
     shell.read(&Command::new("podman").args(["tag", reference, name])).await?;
@@ -229,27 +193,18 @@ pub async fn pull_as(shell: &Shell, reference: &str, name: &str) -> anyhow::Resu
 }
 
 /// Runs an image once with `podman run`, without a unit.
-///
-/// # Errors
-/// Returns an error if the machine does not answer; a workload that fails is not an error here.
 pub async fn run_once(shell: &Shell, reference: &str) -> anyhow::Result<Output> {
     let run = Command::new("podman").args(["run", "--rm", "--pull=never", reference]);
     Ok(shell.run(&run.time_limit(Duration::from_secs(180))).await?)
 }
 
 /// Removes an image from the machine.
-///
-/// # Errors
-/// Returns an error if the command fails.
 pub async fn remove_image(shell: &Shell, reference: &str) -> anyhow::Result<()> {
     shell.read(&Command::new("podman").args(["rmi", "--force", reference])).await?;
     Ok(())
 }
 
 /// Lists a workload's remaining units, Quadlets and images on the machine: one text each, or `none`.
-///
-/// # Errors
-/// Returns an error if the machine does not answer.
 pub async fn leftovers(shell: &Shell, unit: &str, reference: &str) -> anyhow::Result<Vec<Reading>> {
     let images = "podman images --noheading --format '{{.Repository}}:{{.Tag}}'";
     let questions = [

@@ -30,10 +30,6 @@ pub struct Estimate {
 impl Estimate {
     /// Prices an order by the project's price file. If no region is named, [`DEFAULT_REGION`] is priced, and the order
     /// must be priced again once the SDK knows the region.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read or lacks a price, or if the budget does not cover the order; the
-    /// error suggests what would.
     pub fn make(root: &Path, region: Option<&str>, order: InstanceSpec, budget: Budget) -> anyhow::Result<Estimate> {
         let prices = read(root)?;
         let items = prices.of(region.unwrap_or(DEFAULT_REGION), &order)?;
@@ -45,9 +41,6 @@ impl Estimate {
 }
 
 /// Reads the project's price file.
-///
-/// # Errors
-/// Returns an error if it cannot be read or is malformed.
 pub fn read(root: &Path) -> anyhow::Result<Prices> {
     let path = root.join(FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

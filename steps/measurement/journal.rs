@@ -34,10 +34,6 @@ pub struct Line {
 
 /// Parses the output of [`command`] from a machine with this boot id. Lines must be in the order in which they were
 /// received: journald timestamps each on receipt, and journalctl merges its files in that order.
-///
-/// # Errors
-/// Returns an error for a line that is not a JSON object with boot, time and message, a line of another boot or out of
-/// order, or a calendar clock that was set in between.
 pub fn parse(text: &str, boot: &str) -> Result<Vec<Line>, Unreadable> {
     let boot = boot.replace('-', "");
     let (mut lines, mut calendar) = (Vec::<Line>::new(), None);
@@ -80,10 +76,6 @@ fn parse_line(raw: &str, boot: &str) -> Result<(Line, f64), Unreadable> {
 }
 
 /// Selects the lines of a trial. `--since` has whole seconds, so lines from just before the start are dropped.
-///
-/// # Errors
-/// Returns an error for a line far outside the trial, or if there are no lines although the unit was up: the clocks
-/// disagree.
 pub fn of_trial(mut lines: Vec<Line>, trial: &Trial) -> Result<Vec<Line>, Unreadable> {
     let window = trial.begin - STANDSTILL..=trial.end + STANDSTILL;
     if let Some(line) = lines.iter().find(|line| !window.contains(&line.at)) {

@@ -16,9 +16,6 @@ const PODMANS_OWN: std::ops::RangeInclusive<u8> = 125..=127;
 
 /// Returns the command that runs an image as often as it should end, under the limits of a Quadlet. Its output repeats
 /// `token`, which must be different each time.
-///
-/// # Errors
-/// Returns an error if the workload has to be ended from outside, which only a unit can do.
 pub fn command(
     unit: &str,
     quadlet: &str,
@@ -67,10 +64,6 @@ pub struct PodmanRun {
 }
 
 /// Parses the output of [`command`] for this request and this boot of the machine.
-///
-/// # Errors
-/// Returns an error for an unknown line, truncated output, the answer to another request, or if no container could be
-/// run.
 pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRun, Unreadable> {
     let mut lines = text.lines();
     for said in [format!("token {token}"), format!("boot {boot}")] {

@@ -101,9 +101,6 @@ pub struct NoPrice {
 
 impl Prices {
     /// Parses the price file.
-    ///
-    /// # Errors
-    /// Returns an error if the text is malformed, has no region, or a price is not positive.
     pub fn parse(text: &str) -> anyhow::Result<Prices> {
         let prices: Prices = toml::from_str(text)?;
         anyhow::ensure!(!prices.region.is_empty(), "there is no region in it");
@@ -122,9 +119,6 @@ impl Prices {
     }
 
     /// Returns the hourly price of a resource in a region.
-    ///
-    /// # Errors
-    /// Returns an error that lists the known names if there is no price for it.
     pub fn hourly(&self, region: &str, billed: &Billed) -> Result<Dollars, NoPrice> {
         let prices = self.region(region)?;
         Ok(Dollars(match billed {
@@ -140,9 +134,6 @@ impl Prices {
 
     /// Lists everything that is billed for an order in a region. A Spot instance has the on-demand price, which it
     /// never exceeds.
-    ///
-    /// # Errors
-    /// Returns an error that lists the known names if one of them has no price.
     pub fn of(&self, region: &str, order: &InstanceSpec) -> Result<Vec<Item>, NoPrice> {
         let (kind, size) = (&order.instance_type, order.disk_gib);
         let instance = match order.spot {
@@ -162,9 +153,6 @@ impl Prices {
 
     /// Returns AWS's charge for CPU time beyond the baseline of an instance of this type. CPU credits are unlimited by
     /// default.
-    ///
-    /// # Errors
-    /// Returns an error that lists the known types if this type's credits are unknown.
     pub fn surplus(&self, kind: &str) -> Result<Surplus, NoPrice> {
         let credits = *self.credits.get(kind).ok_or_else(|| NoPrice {
             what: format!("CPU credits of {kind}"),
@@ -274,9 +262,6 @@ pub struct TooDear {
 
 impl Budget {
     /// Bills items for the whole time limit, if the budget covers it.
-    ///
-    /// # Errors
-    /// Returns an error if it does not, and suggests what would; `least` is the shortest time limit that can be set.
     pub fn covers(&self, items: &[Item], time_limit: Duration, least: Duration) -> Result<Bill, TooDear> {
         let bill = Bill::of(items, time_limit);
         if bill.total() <= self.0 {

@@ -50,9 +50,6 @@ fn last_digit(text: &str) -> anyhow::Result<f64> {
 
 impl Figure {
     /// Parses a row: name, `A of B`, `share | saving | remainder | times`, published figure.
-    ///
-    /// # Errors
-    /// Returns an error if the row has another shape.
     pub fn from_row(row: &[String]) -> anyhow::Result<Figure> {
         let [name, from, how, published] = row else { bail!("a figure has four columns, this row has {}", row.len()) };
         let (part, whole) = from.split_once(" of ").with_context(|| format!("\"{from}\" is not \"A of B\""))?;

@@ -6,9 +6,6 @@ use crate::base::unit::Unit;
 use crate::measurement::Reading;
 
 /// Divides a conventional container's value by the workload's; both are in `unit`.
-///
-/// # Errors
-/// Returns an error if a value is missing, zero, negative or not finite.
 pub fn ratio(probe: &str, unit: Unit, conventional: Option<f64>, workload: Option<f64>) -> anyhow::Result<Reading> {
     let part = |whose: &str, value: Option<f64>| {
         let value = value.with_context(|| format!("{probe}: that of {whose} was not measured"))?;

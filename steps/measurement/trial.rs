@@ -93,10 +93,6 @@ pub struct Trial {
 }
 
 /// Parses the output of [`command`].
-///
-/// # Errors
-/// Returns an error for a line that is not "key value", a missing or absurd number, truncated output, or a clock that
-/// stood still or jumped.
 pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     let (rest, last_line) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
     let Some(("end", end)) = last_line.split_once(' ') else {
@@ -177,9 +173,6 @@ fn parse_stop(text: &str) -> Option<Stop> {
 
 impl Trial {
     /// Checks that the trial answers the request with this token, on this boot of the machine.
-    ///
-    /// # Errors
-    /// Returns an error if the output is from another trial or another machine.
     pub fn belongs(&self, token: &str, boot: &str) -> Result<(), Unreadable> {
         if self.token != token {
             let expected = format!("the output of this trial ({token}), not stale output of an earlier one");
@@ -194,9 +187,6 @@ impl Trial {
     }
 
     /// Checks that the machine's clock was as fast as this host's clock, by which the trial took `wall`.
-    ///
-    /// # Errors
-    /// Returns an error if the machine stood still or its clock jumped.
     pub fn kept_pace(&self, wall: Duration) -> Result<(), Unreadable> {
         let (theirs, ours) = (self.end - self.begin, wall.as_secs_f64());
         match (theirs - ours).abs() <= STANDSTILL {

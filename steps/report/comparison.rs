@@ -159,9 +159,6 @@ pub struct Change {
 
 impl Comparison {
     /// Compares runs, given in any order.
-    ///
-    /// # Errors
-    /// Returns an error if there are fewer than two runs, or if one is named twice.
     pub fn of(mut runs: Vec<Run>) -> Result<Comparison, Incomparable> {
         runs.sort_by(|a, b| (a.about.started, &a.about.run).cmp(&(b.about.started, &b.about.run)));
         let mut names = BTreeSet::new();

@@ -73,9 +73,6 @@ fn kinds() -> Vec<TargetSpec> {
 
 impl Coverage {
     /// Computes the coverage of a claim suite, on one target or on all; `stand_in` replaces AWS.
-    ///
-    /// # Errors
-    /// Returns an error if the scenarios and the register do not match; see [`Plan::make`].
     pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, stand_in: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let mut claims: Vec<Covered> = annex.register.iter().map(Covered::begin).collect();
         let mut targets = Vec::new();
@@ -89,9 +86,6 @@ impl Coverage {
     }
 
     /// Formats it for programs: a JSON list of the claims.
-    ///
-    /// # Errors
-    /// Returns an error if JSON cannot be written; no such case is known.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(&self.claims)
     }

@@ -15,9 +15,6 @@ use crate::report::{self, Made};
 
 /// Finalizes the folder of a finished run; signs its statement if a key is given. Returns the reports that could not be
 /// made and why: the evidence is sealed all the same.
-///
-/// # Errors
-/// Returns an error if a file cannot be read or written, or if signing fails.
 pub fn close(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let (reports, troubles) = report::make(bundle);
     finish(bundle, &reports, key)?;
@@ -42,10 +39,6 @@ pub enum Rebuilt {
 }
 
 /// Makes the reports of a run again from its evidence, in its folder. Also returns why a report could not be made.
-///
-/// # Errors
-/// Returns an error if the evidence is not what was sealed (nothing is written then, because that would seal the
-/// change), if a signature would be lost, if a file cannot be written, or if signing fails.
 pub fn rebuild(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<(Rebuilt, Vec<String>)> {
     let (folder, path) = (&bundle.folder, bundle.folder.path().display());
     let sealed = folder.file(SUMS).is_ok();

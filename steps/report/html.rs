@@ -99,9 +99,6 @@ fn anchored(claims: &[ClaimResult]) -> Vec<(String, &ClaimResult)> {
 }
 
 /// Makes the page of a run, as bytes.
-///
-/// # Errors
-/// Returns an error if the folder's files cannot be listed.
 pub fn html(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let run = Run::of(bundle);
     let title = format!("{} · assay", plain(&bundle.verdicts.run, 80));

@@ -16,9 +16,6 @@ use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
 
 /// Makes the report as XML: a test suite per feature file, in the order of the claims.
-///
-/// # Errors
-/// Returns an error if it cannot be written as XML.
 pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let mut report = Report::new(text(&format!("assay {}", bundle.verdicts.run)));
     report.timestamp = times::started(bundle).to_string().parse().ok();
@@ -30,9 +27,6 @@ pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Makes the report of several runs as XML: a test suite per target and feature file.
-///
-/// # Errors
-/// Returns an error if it cannot be written as XML.
 pub fn merged_junit(merged: &Merged) -> anyhow::Result<Vec<u8>> {
     let mut report = Report::new(text(&format!("assay {}", merged.run)));
     let bundles = || merged.parts.iter().map(|part| &part.bundle);

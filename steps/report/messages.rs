@@ -21,9 +21,6 @@ use results::{StepResult, Subject};
 const PROTOCOL: &str = "34.2.1";
 
 /// Makes the messages, one per line: the features first, then every attempt at each of their scenarios.
-///
-/// # Errors
-/// Returns an error if the features in the folder are not those that were run.
 pub fn messages(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let mut ids = Ids(0);
     let mut stream = Stream { lines: Vec::new(), run: ids.next(), started: times::started(bundle) };

@@ -26,9 +26,6 @@ const NAMESPACE: &str = "urn:x-assay:oscal";
 const REGISTER: &str = "features/claims.toml";
 
 /// Makes the assessment results, as JSON.
-///
-/// # Errors
-/// Returns an error if there is no claim, which OSCAL cannot express.
 pub fn oscal(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     anyhow::ensure!(
         !bundle.verdicts.claims.is_empty(),

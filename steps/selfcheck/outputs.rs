@@ -13,9 +13,6 @@ use crate::measurement::{Reading, Sample, Unreadable};
 use crate::verdict::{Check, Verdict};
 
 /// Falsifies the output of every trial whose samples a check of the claim rests on.
-///
-/// # Errors
-/// Returns an error if a trial's output is missing, or cannot be read unchanged.
 pub fn mutants(claim: &ClaimResult, samples: &[Sample], bundle: &EvidenceBundle) -> anyhow::Result<Vec<Mutant>> {
     let checks: Vec<&Check> = claim
         .attempts

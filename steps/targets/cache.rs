@@ -15,9 +15,6 @@ use crate::base::poll::{self, Look};
 use crate::base::progress::Progress;
 
 /// Waits for the lock to make a cache entry; it is held for as long as the returned file is open.
-///
-/// # Errors
-/// Returns an error if the lock cannot be made, or another run holds it for longer than `limit`.
 pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Progress) -> anyhow::Result<File> {
     let file = File::create(lock).with_context(|| format!("{} cannot be made", lock.display()))?;
     let mut told = false;
@@ -61,9 +58,6 @@ impl Key {
 
 /// Returns the kept images that no definition of the project needs on any architecture, and the snapshots of their
 /// machines.
-///
-/// # Errors
-/// Returns an error if a definition is invalid, because what it needs is not known then.
 pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut needed = BTreeSet::new();
     for definition in Definition::all(root)? {

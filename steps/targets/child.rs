@@ -28,9 +28,6 @@ pub struct Child {
 
 impl Child {
     /// Starts a program, with its output redirected to a file.
-    ///
-    /// # Errors
-    /// Returns an error if it cannot be started, or the file cannot be written.
     pub fn start(argv: &[String], log: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
         let setpriv = programs::need("setpriv", "ci/setup")?;
         let out = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;

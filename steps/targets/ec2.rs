@@ -102,9 +102,6 @@ impl std::fmt::Debug for Cloud {
 impl Cloud {
     /// Checks that the order can be placed: region, credentials, an image, a zone, this host's own address. Creates
     /// nothing yet, except the entry in the cleanup journal that there may be resources soon.
-    ///
-    /// # Errors
-    /// Returns an error if something is missing or AWS does not answer; the error names the remedy.
     pub async fn open(order: InstanceSpec, patience: Patience, context: &Context) -> anyhow::Result<Cloud> {
         let config = configuration(patience).await;
         let region =
@@ -160,10 +157,6 @@ impl Cloud {
     }
 
     /// Starts an instance as ordered, logs in, and makes it the annex's device.
-    ///
-    /// # Errors
-    /// Returns an error if EC2 refuses, the instance does not come up, another host answers in its place, or a step of
-    /// its set-up fails. What was made by then is removed when the cloud is closed.
     pub async fn provision(&self, name: &str) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let work = MachineDir::make(&self.context, name)?;
@@ -244,10 +237,6 @@ impl Cloud {
     }
 
     /// Removes every instance and all that was made for it, and waits until listings find nothing more.
-    ///
-    /// # Errors
-    /// Returns an error if something cannot be removed; it names the resource and the command that removes it. The
-    /// cleanup journal keeps the entry.
     pub async fn end(&self) -> anyhow::Result<()> {
         let _turn = self.ending.lock().await;
         self.sweep().await
@@ -263,9 +252,6 @@ impl Cloud {
     }
 
     /// Removes everything of the run, including its repository, and then the entry in the cleanup journal.
-    ///
-    /// # Errors
-    /// See [`Cloud::end`].
     pub async fn close(&self) -> anyhow::Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
@@ -285,9 +271,6 @@ impl Cloud {
     }
 
     /// Lists what carries the run's tag: the type and id of each.
-    ///
-    /// # Errors
-    /// Returns an error if EC2 cannot list it.
     pub async fn left(&self) -> anyhow::Result<Vec<String>> {
         let _turn = self.ending.lock().await;
         self.listed().await
@@ -299,9 +282,6 @@ impl Cloud {
     }
 
     /// Lists what is left when a key pair was not removed, by making one first; then removes it.
-    ///
-    /// # Errors
-    /// Returns an error if EC2 refuses or does not answer.
     pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
         let _turn = self.ending.lock().await;
         let (key, _) = crate::exec::shell::new_key("forgotten")?;

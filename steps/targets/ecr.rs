@@ -52,9 +52,6 @@ impl Ecr {
     }
 
     /// Creates the repository of a run, with the tags by which anyone finds it once it has expired.
-    ///
-    /// # Errors
-    /// Returns [`NotMade::Taken`] if there is one of that name, whether this run's own or not.
     pub async fn create(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
         let name = instance_spec::name(run);
         let mut request = self.client.create_repository().repository_name(&name);
@@ -76,9 +73,6 @@ impl Ecr {
 
     /// Returns the repository of a run, and creates it unless it exists: the answer to an earlier request may have been
     /// lost.
-    ///
-    /// # Errors
-    /// Returns [`NotMade::Taken`] if there is one of its name that belongs to another run.
     pub async fn have(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
         let taken = match self.create(run, expires).await {
             Err(NotMade::Taken(said)) => said,
@@ -89,9 +83,6 @@ impl Ecr {
     }
 
     /// Finds the repository of a run by its name and its tag.
-    ///
-    /// # Errors
-    /// Returns an error if the API does not answer or refuses.
     pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
         let found = self.client.describe_repositories().repository_names(instance_spec::name(run)).send().await;
         let described = match found {
@@ -104,9 +95,6 @@ impl Ecr {
     }
 
     /// Lists all repositories that runs made, this one and others, by their tags. Others do not belong to assay.
-    ///
-    /// # Errors
-    /// Returns an error if the API does not answer or refuses.
     pub async fn list(&self) -> anyhow::Result<Vec<Repository>> {
         let mut pages = self.client.describe_repositories().into_paginator().send();
         let mut all = Vec::new();
@@ -132,9 +120,6 @@ impl Ecr {
     }
 
     /// Returns the API's answer about a repository: its address, or the error code if it does not exist.
-    ///
-    /// # Errors
-    /// Returns an error if the API gives any other answer.
     pub async fn state(&self, name: &str) -> anyhow::Result<String> {
         match self.client.describe_repositories().repository_names(name).send().await {
             Ok(answer) => {
@@ -147,9 +132,6 @@ impl Ecr {
     }
 
     /// Removes a repository with all its images, and returns whether it existed.
-    ///
-    /// # Errors
-    /// Returns an error if the API does not answer or refuses.
     pub async fn remove(&self, name: &str) -> anyhow::Result<bool> {
         match self.client.delete_repository().repository_name(name).force(true).send().await {
             Ok(_) => Ok(true),
@@ -159,9 +141,6 @@ impl Ecr {
     }
 
     /// Requests a password for the user `AWS`, valid for twelve hours. Redact it from the evidence before using it.
-    ///
-    /// # Errors
-    /// Returns an error if the API does not answer, refuses, or returns an unexpected token.
     pub async fn login_password(&self) -> anyhow::Result<String> {
         let answer = self.client.get_authorization_token().send().await;
         let answer = answer.map_err(|error| anyhow!(said("GetAuthorizationToken", &error)))?;
@@ -171,10 +150,6 @@ impl Ecr {
     }
 
     /// Uploads a text in place of a manifest, through the API, which accepts manifests as the registry does.
-    ///
-    /// # Errors
-    /// Returns [`Refusal::Unauthorized`] if the API rejects the text as invalid, and [`Refusal::Other`] for any other
-    /// reason.
     pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
         let put = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send().await;
         put.map(drop).map_err(|error| {

@@ -71,10 +71,6 @@ fn hint(points: &[PreflightCheck]) -> &'static str {
 
 impl RemoteAccess {
     /// Logs in to the machine.
-    ///
-    /// # Errors
-    /// Returns an error if it does not answer, is not the expected one, or refuses the login; the error says what to
-    /// do.
     async fn enter(&self, settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Shell> {
         match &self.target {
             TargetSpec::Ssh { user, host, port } => {
@@ -103,9 +99,6 @@ impl RemoteAccess {
     }
 
     /// Logs in to the machine and runs the preflight; `units` are the names that the run will give to units.
-    ///
-    /// # Errors
-    /// Returns an error if the login fails, or the machine does not answer in the expected format.
     pub async fn look(
         self,
         units: Vec<String>,
@@ -119,9 +112,6 @@ impl RemoteAccess {
     }
 
     /// Removes what a finished run has left there.
-    ///
-    /// # Errors
-    /// Returns an error if the login fails, or something cannot be removed.
     pub async fn leave(
         &self,
         run: &str,
@@ -142,9 +132,6 @@ async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
 
 impl RemoteHost {
     /// Checks that nothing is missing that a run needs and does not install itself.
-    ///
-    /// # Errors
-    /// [`MissingRequirements`] lists all that is missing, each with its remedy.
     pub fn check(&self) -> Result<(), MissingRequirements> {
         let brings = self.way.provision && self.preflight.root != Root::Never;
         let stays = |point: &PreflightCheck| point.is_in_the_way() && !(brings && point.by.is_some());
@@ -178,9 +165,6 @@ impl RemoteHost {
     }
 
     /// Logs in to the machine for a run, and makes the only folder that the run uses there.
-    ///
-    /// # Errors
-    /// Returns an error if the login fails, the folder cannot be made, or what is missing cannot be installed.
     pub async fn open_session(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);

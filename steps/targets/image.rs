@@ -77,9 +77,6 @@ impl Hooks {
 impl Image {
     /// Computes the hash of all inputs of an image. Memory and CPUs are not among them: they belong to the machine
     /// alone.
-    ///
-    /// # Errors
-    /// Returns an error if one of the scripts beside the definition cannot be read.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
         let hooks = Hooks::of(definition);
         let mut key = cache::Key::default();
@@ -96,9 +93,6 @@ impl Image {
     }
 
     /// Returns the kept image of a definition, if there is one.
-    ///
-    /// # Errors
-    /// See [`Image::key`].
     pub fn kept(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Option<Image>> {
         Ok(Image::open(&folder(cache).join(Image::key(definition, arch)?)))
     }
@@ -118,9 +112,6 @@ impl Image {
 
     /// Returns the image of a definition: the kept one, or a new one. A lock keeps two runs from making the same one
     /// twice.
-    ///
-    /// # Errors
-    /// Returns an error if it cannot be made here; the error names what is missing and the remedy.
     pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Image> {
         let key = Image::key(definition, arch)?;
         let machines = folder(&context.settings.cache);
@@ -298,9 +289,6 @@ impl Programs {
 }
 
 /// Finds the programs that make an image, and checks that they may run and that there is enough disk space.
-///
-/// # Errors
-/// Returns an error if something is missing; the error names it and the remedy.
 pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
     let (remedy, machines) = (remedy(arch), folder(cache));
     let programs = Programs {
@@ -341,9 +329,6 @@ fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Returns the free space on the file system of a folder.
-///
-/// # Errors
-/// Returns an error if the folder does not exist.
 pub fn room_left(folder: &Path) -> std::io::Result<Bytes> {
     let space = rustix::fs::statvfs(folder)?;
     Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))

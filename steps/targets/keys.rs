@@ -31,9 +31,6 @@ pub struct Pair {
 
 /// Makes a user key and a host key for a machine, and writes to its folder the identity and known hosts with which a
 /// person can log in by plain `ssh`.
-///
-/// # Errors
-/// Returns an error if the system gives no random bytes, or the folder cannot be written to.
 pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
     let (key, text) = new_key(&format!("assay {machine}"))?;
     let (host, host_text) = new_key(&format!("host {machine}"))?;
@@ -51,9 +48,6 @@ pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
 }
 
 /// Makes the keys of a VM, and also writes to its folder the disk that carries them in. Returns the login.
-///
-/// # Errors
-/// Returns an error if the system gives no random bytes, or the folder cannot be written to.
 pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
     let Pair { login, host_text } = pair(machine, USER, folder)?;
     let authorized = login.key.public_key().to_openssh()? + "\n";
@@ -64,9 +58,6 @@ pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
 
 /// Copies the keys of the machine whose folder is `from`, for a machine that is restored from it under another name.
 /// Returns the login.
-///
-/// # Errors
-/// Returns an error if they cannot be read, or the machine's folder cannot be written to.
 pub fn again(machine: &str, from: &Path, folder: &Path) -> anyhow::Result<Login> {
     let read = |name: &str| {
         let path = from.join(name);

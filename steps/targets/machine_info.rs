@@ -27,9 +27,6 @@ pub enum Accelerator {
 impl Accelerator {
     /// Reads what runs the instructions of a remote machine, as the machine sees it: QEMU without an accelerator
     /// identifies itself.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not answer.
     pub async fn of(shell: &Shell) -> Result<Accelerator, ShellError> {
         let said = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
         Ok(match said.trim() {
@@ -131,9 +128,6 @@ impl MachineInfo {
     }
 
     /// Reads all of it with one command.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not answer, or not in the expected format.
     pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
         let said = shell.read(&Command::script(GATHER, &[])).await?;
         MachineInfo::parse(&said, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))

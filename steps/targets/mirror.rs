@@ -36,9 +36,6 @@ pub fn address(named: Option<&str>, apt: &Path) -> String {
 
 /// Downloads the distribution's release file with apt's own helper, so that the host's proxies and other settings
 /// apply.
-///
-/// # Errors
-/// Returns an error if the mirror does not answer within seconds, or does not have the distribution.
 pub async fn reach(shell: &Shell, mirror: &str, distribution: Distribution, folder: &Path) -> anyhow::Result<()> {
     let helper = programs::find("/usr/lib/apt/apt-helper").context("apt is not installed: ci/setup does that")?;
     let file = folder.join("InRelease");

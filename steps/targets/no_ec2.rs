@@ -22,9 +22,6 @@ pub struct Keeper;
 
 impl Cloud {
     /// Always fails.
-    ///
-    /// # Errors
-    /// Always: this build does not contain the SDK.
     pub async fn open(_: InstanceSpec, _: Patience, _: &Context) -> anyhow::Result<Cloud> {
         anyhow::bail!("this build knows no EC2: use ci/e2e --target ec2, or cargo test --features aws")
     }
@@ -50,17 +47,11 @@ impl Cloud {
     }
 
     /// Starts an instance.
-    ///
-    /// # Errors
-    /// Never: no cloud exists in this build. The same holds below.
     pub async fn provision(&self, _: &str) -> anyhow::Result<Machine> {
         match *self {}
     }
 
     /// Removes the run's instances.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn end(&self) -> anyhow::Result<()> {
         match *self {}
     }
@@ -71,25 +62,16 @@ impl Cloud {
     }
 
     /// Removes everything of the run.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn close(&self) -> anyhow::Result<()> {
         match *self {}
     }
 
     /// Lists what is left of the run.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn left(&self) -> anyhow::Result<Vec<String>> {
         match *self {}
     }
 
     /// Lists what is left when a key pair was not removed.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
         match *self {}
     }
@@ -116,49 +98,31 @@ impl Outlook {
     }
 
     /// Returns the credentials that AWS would see.
-    ///
-    /// # Errors
-    /// Never: no value of this type exists. The same holds below.
     pub async fn credentials(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
     /// Returns the image that an instance would be started from.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn image(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
     /// Returns the zones in which an instance might be started.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn places(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
     /// Checks whether EC2 would make a key pair and a security group.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn making(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
     /// Checks whether ECR Public accepts our login.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn repositories(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }
 
     /// Returns this host's public address.
-    ///
-    /// # Errors
-    /// Never.
     pub async fn address(&self) -> Result<String, PreflightFailure> {
         match *self {}
     }

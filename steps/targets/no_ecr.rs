@@ -20,65 +20,41 @@ impl Ecr {
     }
 
     /// Creates the repository of a run.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn create(&self, _run: &str, _expires: Timestamp) -> Result<Repository, NotMade> {
         match *self {}
     }
 
     /// Returns the repository of a run, and creates it unless it exists.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn have(&self, _run: &str, _expires: Timestamp) -> Result<Repository, NotMade> {
         match *self {}
     }
 
     /// Finds the repository of a run by its name and its tag.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn find(&self, _run: &str) -> anyhow::Result<Option<Repository>> {
         match *self {}
     }
 
     /// Lists all repositories that runs made.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn list(&self) -> anyhow::Result<Vec<Repository>> {
         match *self {}
     }
 
     /// Returns the API's answer about a repository.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn state(&self, _name: &str) -> anyhow::Result<String> {
         match *self {}
     }
 
     /// Removes a repository with all its images.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn remove(&self, _name: &str) -> anyhow::Result<bool> {
         match *self {}
     }
 
     /// Requests a password to log in with.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn login_password(&self) -> anyhow::Result<String> {
         match *self {}
     }
 
     /// Uploads a text in place of a manifest.
-    ///
-    /// # Errors
-    /// Never: it cannot be called in this build.
     pub async fn put_text(&self, _name: &str, _tag: &str, _text: &str) -> Result<(), Refusal> {
         match *self {}
     }

@@ -125,9 +125,6 @@ impl PreflightCheck {
 
 impl Preflight {
     /// Inspects a machine; `units` are the names that a run gives to its units.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not answer, or not in the expected format.
     pub async fn take(shell: &Shell, units: &[String]) -> anyhow::Result<Preflight> {
         let names: Vec<&str> = units.iter().map(String::as_str).collect();
         let before = now();

@@ -96,9 +96,6 @@ impl Memory {
 
 impl Qemu {
     /// Finds the QEMU for an architecture.
-    ///
-    /// # Errors
-    /// Returns an error if it is not installed, or its version cannot be read.
     pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
         let program = programs::need(&program(arch), &super::remedy(arch))?;
         let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
@@ -109,9 +106,6 @@ impl Qemu {
     }
 
     /// Checks that this QEMU is fit for an accelerator.
-    ///
-    /// # Errors
-    /// Returns an error if it would translate and is too old for that.
     pub fn fit(&self, accelerator: Accelerator) -> anyhow::Result<()> {
         let (least, least_minor) = LEAST_FOR_TCG;
         anyhow::ensure!(

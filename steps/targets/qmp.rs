@@ -23,9 +23,6 @@ pub struct Qmp {
 
 impl Qmp {
     /// Connects to QEMU's socket and negotiates capabilities.
-    ///
-    /// # Errors
-    /// Returns an error if nothing listens there, or it is not QEMU.
     pub async fn connect(socket: &Path) -> anyhow::Result<Qmp> {
         let greet = async {
             let (reader, writer) = UnixStream::connect(socket).await?.into_split();
@@ -40,9 +37,6 @@ impl Qmp {
     }
 
     /// Executes one command and returns its result; events in between are ignored.
-    ///
-    /// # Errors
-    /// Returns an error if QEMU refuses it, does not answer, or is gone.
     pub async fn execute(&mut self, command: &str, arguments: Value) -> anyhow::Result<Value> {
         let talk = async {
             let line = json!({ "execute": command, "arguments": arguments }).to_string() + "\n";
@@ -62,18 +56,12 @@ impl Qmp {
     }
 
     /// Makes the next migration, out or in, leave out memory that is in a shared file.
-    ///
-    /// # Errors
-    /// See [`Qmp::execute`].
     pub async fn leave_memory_in_its_file(&mut self) -> anyhow::Result<()> {
         let capability = json!({ "capability": "x-ignore-shared", "state": true });
         self.execute("migrate-set-capabilities", json!({ "capabilities": [capability] })).await.map(drop)
     }
 
     /// Waits until the migration, out or in, is over, and checks every `pause`.
-    ///
-    /// # Errors
-    /// Returns an error if it fails, or is not over within `limit`; otherwise see [`Qmp::execute`].
     pub async fn migrated(&mut self, limit: Duration, pause: Duration) -> anyhow::Result<()> {
         let migrated: anyhow::Result<()> = poll::until("a migration's end", limit, pause, async || {
             let answer = self.execute("query-migrate", json!({})).await?;
@@ -90,9 +78,6 @@ impl Qmp {
     }
 
     /// Ends QEMU at once.
-    ///
-    /// # Errors
-    /// See [`Qmp::execute`].
     pub async fn quit(&mut self) -> anyhow::Result<()> {
         self.execute("quit", json!({})).await.map(drop)
     }

@@ -35,9 +35,6 @@ pub struct StateSnapshot(BTreeMap<String, String>);
 
 impl StateSnapshot {
     /// Takes a state snapshot of a machine.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not answer, or one of the lists cannot be made.
     pub async fn take(shell: &Shell) -> anyhow::Result<StateSnapshot> {
         let said = shell.read(&Command::script(SCRIPT, &[]).time_limit(LIMIT)).await?;
         let things: BTreeMap<String, String> = said

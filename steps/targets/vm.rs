@@ -64,9 +64,6 @@ pub enum ProvisionError {
 
 impl Vm {
     /// Prepares VMs of a definition, and makes their image if there is none yet.
-    ///
-    /// # Errors
-    /// Returns an error if something is missing on this host; the error names the remedy.
     pub async fn of(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Vm> {
         let qemu = Qemu::installed(&Shell::local(context.observer.clone()), arch).await?;
         let image = Image::provide(definition, arch, context).await?;
@@ -93,18 +90,12 @@ impl Vm {
 
     /// Returns a clean machine, restored from the snapshot of one that had just booted. Makes the snapshot if there is
     /// none or it is damaged, and makes it again if no machine comes up from it.
-    ///
-    /// # Errors
-    /// Returns an error if something is missing on this host (the error names the remedy), or no machine comes up.
     pub async fn machine(&self, name: &str, urgency: Urgency) -> Result<Machine, ProvisionError> {
         self.thawed(&self.frozen, name, urgency, async || Box::pin(Snapshot::provide(self)).await).await
     }
 
     /// Returns a clean machine with a preparation, frozen after it so that what takes long is done once. Prepares it if
     /// there is no such snapshot or it is damaged, and again if no machine comes up from it.
-    ///
-    /// # Errors
-    /// As for [`Vm::machine`], or the preparation fails.
     pub async fn prepared(
         &self,
         name: &str,
@@ -150,17 +141,11 @@ impl Vm {
     }
 
     /// Returns the machine info from when the machines were frozen, and makes the snapshot if there is none yet.
-    ///
-    /// # Errors
-    /// See [`Vm::machine`].
     pub async fn facts(&self) -> Result<MachineInfo, ProvisionError> {
         Ok(self.snapshot().await?.manifest.facts.clone())
     }
 
     /// Boots a machine now, without a snapshot.
-    ///
-    /// # Errors
-    /// Returns an error if it cannot be started, or does not come up.
     pub async fn boot(&self, name: &str) -> Result<Machine, ProvisionError> {
         self.booted(|| {
             let work = MachineDir::make(&self.context, name)?;

@@ -80,9 +80,6 @@ impl Program {
 const SCHEME: &str = "debian-package:";
 
 /// Returns the program of such a reference, or `None` for any other reference.
-///
-/// # Errors
-/// The inner result is an error if the program is not known.
 pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     let name = reference.strip_prefix(SCHEME)?;
     let known = Program::ALL.into_iter().find(|program| program.name() == name);
@@ -94,9 +91,6 @@ pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
 }
 
 /// Checks whether an image could exist: one of a Debian package, or one that [`Image::look_for`] accepts.
-///
-/// # Errors
-/// Returns an error that says what is wrong if it cannot.
 pub fn look_for(reference: &str) -> anyhow::Result<()> {
     named(reference).map_or_else(|| Image::look_for(reference), |program| program.map(drop))
 }
@@ -111,9 +105,6 @@ fn folder(cache: &Path) -> PathBuf {
 }
 
 /// Returns the image of a program for this architecture, which is made unless an earlier run kept it.
-///
-/// # Errors
-/// Returns an error if it cannot be made or loaded.
 pub async fn image(
     build_dir: &BuildDir,
     settings: &Settings,

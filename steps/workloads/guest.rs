@@ -42,9 +42,6 @@ pub struct Build {
 
 impl Build {
     /// Returns the only module of a successful build.
-    ///
-    /// # Errors
-    /// Returns an error if the build failed or left no module or several.
     pub fn module(self) -> anyhow::Result<Module> {
         let said = crate::exec::command::tail(&self.stderr, 6);
         ensure!(self.status == Status::Code(0), "the guest's build ended with {}: {said}", self.status);
@@ -58,10 +55,6 @@ impl Build {
 }
 
 /// Builds the guest `name` from a fresh copy of the project's `guest/`.
-///
-/// # Errors
-/// Returns an error if there is no such guest, its source cannot be copied, or no compiler runs, because then nothing
-/// was tested. A guest that does not compile is not an error here.
 pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Result<Build> {
     let source = root.join("guest");
     let manifest = source.join(name).join("Cargo.toml");

@@ -59,9 +59,6 @@ pub struct Counted {
 
 impl Image {
     /// Builds the image called `name` from a module.
-    ///
-    /// # Errors
-    /// Returns an error if the module cannot be copied or Podman cannot build it.
     pub async fn build(build_dir: &BuildDir, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
         let context = build_dir.room("context")?;
         let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
@@ -85,26 +82,17 @@ impl Image {
     }
 
     /// Checks whether [`Image::load`] could accept this image: the folder or file exists, or the name is well formed.
-    ///
-    /// # Errors
-    /// Returns an error that says what is wrong if it could not.
     pub fn look_for(wanted: &str) -> anyhow::Result<()> {
         Source::parse(wanted).map(drop)
     }
 
     /// Loads an image from outside: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name in the local storage or a
     /// registry.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such image or it is invalid; a folder or file is checked before Podman runs.
     pub async fn load(build_dir: &BuildDir, wanted: &str) -> anyhow::Result<Image> {
         Image::load_as(build_dir, "given", wanted).await
     }
 
     /// Loads an image as [`Image::load`] does, under another `name`, to use beside the one under test.
-    ///
-    /// # Errors
-    /// Returns an error if there is no such image or it is invalid.
     pub async fn load_as(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
@@ -123,9 +111,6 @@ impl Image {
     }
 
     /// Returns its size as Podman counts it.
-    ///
-    /// # Errors
-    /// Returns an error if Podman does not tell it.
     pub async fn counted(&self, build_dir: &BuildDir) -> anyhow::Result<Counted> {
         let inspect = self.podman(&["image", "inspect", "--format", "{{.Size}}", &self.reference]);
         let size = build_dir.shell.read(&inspect).await?;
@@ -146,9 +131,6 @@ impl Image {
     }
 
     /// Extracts its only module.
-    ///
-    /// # Errors
-    /// Returns an error if it does not contain exactly one.
     pub fn module(&self, build_dir: &BuildDir) -> anyhow::Result<Module> {
         Module::read(&self.layout.extract_module(&build_dir.room("module")?)?)
     }

@@ -66,10 +66,6 @@ pub struct Entry {
 
 impl Layout {
     /// Reads the image tagged `tag`, or the only one.
-    ///
-    /// # Errors
-    /// Returns an error if the folder is not an OCI layout, has no such image, or has blobs that do not match their
-    /// digests.
     pub fn read(folder: &Path, tag: Option<&str>) -> anyhow::Result<Layout> {
         let chosen = choose(folder, tag)?;
         let manifest_bytes = blob(folder, &chosen)?;
@@ -104,9 +100,6 @@ impl Layout {
     }
 
     /// Extracts the only `.wasm` file from the layers into `folder`.
-    ///
-    /// # Errors
-    /// Returns an error if there is not exactly one, or it cannot be written.
     pub fn extract_module(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         let wasm: Vec<&str> =
             self.files().map(|file| file.path.as_str()).filter(|path| path.ends_with(".wasm")).collect();
@@ -130,9 +123,6 @@ impl Layout {
     }
 
     /// Writes the image as an OCI archive that Podman loads under the name `reference`.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
     pub fn archive(&self, reference: &str, file: &Path) -> anyhow::Result<()> {
         let size = fs::metadata(blob_path(&self.folder, &self.digest)).map(|meta| meta.len())?;
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [{

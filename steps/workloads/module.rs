@@ -39,9 +39,6 @@ pub struct Export {
 
 impl Module {
     /// Reads a file, without checking that it is a module.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read.
     pub fn read(path: &Path) -> anyhow::Result<Module> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Module { sha256: sha256(&bytes), bytes, path: path.to_owned() })
@@ -58,9 +55,6 @@ impl Module {
     }
 
     /// Lists all imports, in the order of the file.
-    ///
-    /// # Errors
-    /// Returns an error if the file is not a valid WebAssembly module.
     pub fn imports(&self) -> anyhow::Result<Vec<Import>> {
         let mut imports = Vec::new();
         self.sections(|payload| {
@@ -76,9 +70,6 @@ impl Module {
     }
 
     /// Lists all exports, in the order of the file.
-    ///
-    /// # Errors
-    /// Returns an error if the file is not a valid WebAssembly module.
     pub fn exports(&self) -> anyhow::Result<Vec<Export>> {
         let mut exports = Vec::new();
         self.sections(|payload| {

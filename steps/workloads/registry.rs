@@ -100,9 +100,6 @@ pub struct Pull {
 }
 
 /// Logs in at `host`. The password goes through standard input, so that no process list shows it.
-///
-/// # Errors
-/// Returns [`Refusal::Unauthorized`] if the registry rejects the login.
 pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
     let auth_file = build_dir.room("login")?.join("auth.json");
     let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
@@ -112,18 +109,12 @@ pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str)
 }
 
 /// Pushes an image with a login.
-///
-/// # Errors
-/// Returns [`Refusal::Unauthorized`] if the registry does not allow it.
 pub async fn push(build_dir: &BuildDir, image: &Image, login: &Login, reference: &str) -> Result<Pushed, Refusal> {
     let auth_file = login.auth_file.to_string_lossy();
     push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
 }
 
 /// Pushes an image without any credentials.
-///
-/// # Errors
-/// Returns [`Refusal::Unauthorized`] if the registry does not allow it, as expected.
 pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
     patiently(async || {
         let anonymous = AnonymousUser::new(build_dir)?;
@@ -161,9 +152,6 @@ async fn push_by(
 }
 
 /// Pulls an image without any credentials into an empty storage, and inspects it there.
-///
-/// # Errors
-/// Returns [`Refusal::Unauthorized`] if the registry demands a login.
 pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Refusal> {
     patiently(async || {
         let anonymous = AnonymousUser::new(build_dir)?;

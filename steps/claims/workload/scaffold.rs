@@ -59,9 +59,6 @@ const LITTLE_MEMORY: &str = "the same workload with a sixteenth of the memory";
 
 impl Scaffold {
     /// Writes the folder and returns the paths of its files, relative to it.
-    ///
-    /// # Errors
-    /// Returns an error if the folder is not empty or cannot be written, or if a value in the scaffold is out of range.
     pub fn write(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
         let files = self.files()?;
         let cannot = || format!("cannot write to {}", folder.display());

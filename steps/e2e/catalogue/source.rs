@@ -43,9 +43,6 @@ pub struct Source {
 }
 
 /// Returns all steps of this program as they are written, ordered by place.
-///
-/// # Errors
-/// Returns an error if a step is not found in a source.
 pub fn all() -> anyhow::Result<Vec<Source>> {
     let mut registered: Vec<_> = registered::<<ScenarioWorld as WorldInventory>::Given>("Given")
         .chain(registered::<<ScenarioWorld as WorldInventory>::When>("When"))

@@ -64,9 +64,6 @@ pub struct Excerpt {
 
 impl SandboxedDir {
     /// Opens a folder.
-    ///
-    /// # Errors
-    /// Returns an error if it does not exist or is not a folder.
     pub fn open(path: &Path) -> anyhow::Result<SandboxedDir> {
         let found = path.canonicalize().and_then(|found| fs::read_dir(&found).map(|_| found));
         let wanted = || format!("cannot read {}: name the folder of a run, target/assay/<run>", path.display());
@@ -79,9 +76,6 @@ impl SandboxedDir {
     }
 
     /// Returns the path of a plain file by its relative name, without following links.
-    ///
-    /// # Errors
-    /// Returns an error if the name leads out of the folder or over a link, or is not a plain file.
     pub fn file(&self, name: &str) -> Result<PathBuf, Strange> {
         let relative = Path::new(name);
         let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
@@ -113,17 +107,11 @@ impl SandboxedDir {
     }
 
     /// Opens a file of any size for reading in pieces.
-    ///
-    /// # Errors
-    /// See [`SandboxedDir::file`]; also if it cannot be opened.
     pub fn reader(&self, name: &str) -> Result<File, Strange> {
         Ok(self.open_file(name)?.0)
     }
 
     /// Reads a whole text.
-    ///
-    /// # Errors
-    /// See [`SandboxedDir::file`]; also if it cannot be read, is too large, or is not UTF-8.
     pub fn text(&self, name: &str) -> Result<String, Strange> {
         let (mut file, bytes) = self.open_file(name)?;
         if bytes > WHOLE {
@@ -136,9 +124,6 @@ impl SandboxedDir {
     }
 
     /// Reads the beginning and the end of a file, `most` bytes of each.
-    ///
-    /// # Errors
-    /// See [`SandboxedDir::file`]; also if it cannot be read.
     pub fn excerpt(&self, name: &str, most: u64) -> Result<Excerpt, Strange> {
         let (mut file, bytes) = self.open_file(name)?;
         let mut part = |from: u64| -> std::io::Result<String> {
@@ -154,18 +139,12 @@ impl SandboxedDir {
     }
 
     /// Returns the total size of all its files, in bytes.
-    ///
-    /// # Errors
-    /// Returns an error if a folder cannot be read.
     pub fn bytes(&self) -> anyhow::Result<u64> {
         let size = |name: &String| fs::symlink_metadata(self.0.join(name)).map_or(0, |found| found.len());
         Ok(self.names()?.iter().map(size).sum())
     }
 
     /// Lists the relative names of all entries that are not folders, including links and devices, sorted.
-    ///
-    /// # Errors
-    /// Returns an error if a folder cannot be read.
     pub fn names(&self) -> anyhow::Result<Vec<String>> {
         let (mut found, mut folders) = (Vec::new(), vec![self.0.clone()]);
         while let Some(next) = folders.pop() {

@@ -11,9 +11,6 @@ const LINE: u64 = 1 << 20;
 impl EvidenceBundle {
     /// Passes each command of the transcript to `each`, however long the transcript is. Returns how many lines are not
     /// commands.
-    ///
-    /// # Errors
-    /// Returns an error if the transcript is missing or cannot be read.
     pub fn commands(&self, mut each: impl FnMut(Ran)) -> Result<usize, Strange> {
         let name = "transcript.jsonl";
         let mut lines = BufReader::new(self.folder.reader(name)?);

@@ -39,9 +39,6 @@ pub struct Server {
 
 impl Server {
     /// Listens on a free port with a new host key, and accepts any user name with the user's key.
-    ///
-    /// # Errors
-    /// Returns an error if there is no free port or there are no random bytes.
     pub async fn start(user_key: &PrivateKey, answer: Answer) -> anyhow::Result<Server> {
         let (host, _) = new_key("host")?;
         Server::listen(0, host, user_key.public_key().clone(), answer).await
@@ -49,9 +46,6 @@ impl Server {
 
     /// Listens on a given port with a given host key, and accepts a given user's key: the private and the public key in
     /// OpenSSH's format.
-    ///
-    /// # Errors
-    /// Returns an error if the port is taken or a text is not a key.
     pub async fn start_as(port: u16, host_key: &str, user_key: &str, answer: Answer) -> anyhow::Result<Server> {
         let host = PrivateKey::from_openssh(host_key).context("the host key is none")?;
         let user = PublicKey::from_openssh(user_key).context("the user's key is none")?;
@@ -90,9 +84,6 @@ impl Server {
     }
 
     /// Returns its host key as a line of OpenSSH's `known_hosts`.
-    ///
-    /// # Errors
-    /// Returns an error if the key cannot be written as text.
     pub fn known_host(&self) -> anyhow::Result<String> {
         Ok(format!("[{}]:{} {}\n", self.address.ip(), self.port(), self.host_key.to_openssh()?))
     }

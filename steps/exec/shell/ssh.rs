@@ -80,9 +80,6 @@ struct Foreign {
 }
 
 /// Creates an ed25519 key: the private key and its OpenSSH text.
-///
-/// # Errors
-/// Returns an error if the system has no random bytes.
 pub fn new_key(comment: &str) -> anyhow::Result<(PrivateKey, String)> {
     let key = PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&procfs::random()?)), comment)?;
     let text = key.to_openssh(LineEnding::LF)?.to_string();
@@ -90,9 +87,6 @@ pub fn new_key(comment: &str) -> anyhow::Result<(PrivateKey, String)> {
 }
 
 /// Parses a private key in OpenSSH's format and a public key such as `ssh-ed25519 AAAA…`.
-///
-/// # Errors
-/// Returns an error if one of them is not a key.
 pub fn old_keys(private: &str, public: &str) -> anyhow::Result<(PrivateKey, PublicKey)> {
     Ok((PrivateKey::from_openssh(private)?, PublicKey::from_openssh(public)?))
 }
@@ -121,9 +115,6 @@ fn talk(preferred: Preferred) -> client::Config {
 
 impl Ssh {
     /// Connects and logs in.
-    ///
-    /// # Errors
-    /// Returns an error if there is no answer, the host key differs from the pinned one, or the server rejects our key.
     pub async fn connect(login: &Login) -> Result<Ssh, ShellError> {
         let failed = |detail: String| ShellError::NoConnection {
             machine: login.machine.clone(),
@@ -160,9 +151,6 @@ impl Ssh {
 
     /// Logs in to a remote machine with the user's own ssh_config, known hosts, keys and agent, and checks that
     /// commands run there.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not answer, its host key or all user keys are rejected, or no command runs.
     pub async fn enter(entrance: &SshDestination) -> Result<Ssh, EnterError> {
         let route = Route::find(entrance).await?;
         let (machine, user) = (route.machine.clone(), route.user().to_owned());

@@ -7,9 +7,6 @@ use crate::measurement::{Reading, Unreadable};
 
 impl Trial {
     /// Returns the trial's readings, without its timeline.
-    ///
-    /// # Errors
-    /// Returns an error if a final value is not a number.
     pub fn readings(&self) -> Result<Vec<Reading>, Unreadable> {
         const WHOLE: [(&str, &str, Unit, f64); 15] = [
             ("show.user", "unit.uid", Unit::Count, 1.0),

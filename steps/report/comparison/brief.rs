@@ -20,9 +20,6 @@ use crate::report::comparison::{About, ClaimSummary, Figure, Machine, Run};
 use crate::verdict::{Rule, Verdict};
 
 /// Reads what a comparison needs of runs from their folders, on all CPUs, in the order of the folders.
-///
-/// # Errors
-/// Returns an error that names every folder whose run did not finish or has another layout, with the reason.
 pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
     let next = AtomicUsize::new(0);
     let work = || -> Vec<(usize, anyhow::Result<Run>)> {

@@ -16,9 +16,6 @@ use crate::report::{self, Made};
 
 /// Reads the runs to be merged, and checks that each is as it was sealed. A killed run was never sealed, and is
 /// accepted as it is.
-///
-/// # Errors
-/// Returns an error if a folder does not hold a run, or has changed since it was sealed.
 pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
     let read = |path: &PathBuf| {
         let part = Part::open(path)?;
@@ -43,9 +40,6 @@ pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
 }
 
 /// Checks that a merged bundle can be made there: in a new or empty folder, and not inside a run.
-///
-/// # Errors
-/// Returns an error if it cannot be made there.
 pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
     let what = || out.display();
     if out.exists() {
@@ -68,9 +62,6 @@ pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
 
 /// Copies the parts and finalizes the whole atomically: all of it is written, or nothing. Returns the bundle as
 /// written.
-///
-/// # Errors
-/// Returns an error if a file cannot be read or written.
 pub fn put_together(merged: &Merged, out: &Path) -> anyhow::Result<Merged> {
     let out = std::path::absolute(out)?;
     let above = out.parent().context("the folder of everything cannot be replaced: name another")?;
@@ -99,9 +90,6 @@ fn copy(from: &SandboxedDir, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Makes a merged bundle from a folder that already contains the parts. `asked` lists the targets that were requested.
-///
-/// # Errors
-/// Returns an error if the parts do not fit together, or if a file cannot be read or written.
 pub fn close(folder: &Path, run: &str, asked: &[String], parts: &[String]) -> anyhow::Result<Merged> {
     let folder = SandboxedDir::open(folder)?;
     let merged = Merged::within(&folder, run.to_owned(), asked, parts)?;
@@ -122,10 +110,6 @@ fn text(json: &Json) -> anyhow::Result<String> {
 }
 
 /// Makes the reports of a merged bundle again; those of its parts stay as they are.
-///
-/// # Errors
-/// Returns an error if the bundle is not what was sealed (nothing is written then, because that would seal the change),
-/// or if a file cannot be written.
 pub fn rebuild(path: &Path) -> anyhow::Result<Rebuilt> {
     let merged = Merged::open(path)?;
     let folder = SandboxedDir::open(path)?;

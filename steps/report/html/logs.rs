@@ -23,9 +23,6 @@ const LINES: usize = 30;
 const RUNS: usize = 2;
 
 /// Shows the logs of all machines.
-///
-/// # Errors
-/// Returns an error if the folder's files cannot be listed.
 pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
     let logs = in_order(run.bundle.folder.names()?);
     Ok(html! {

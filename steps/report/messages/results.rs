@@ -51,9 +51,6 @@ type Traced<'a> = (&'a Step, &'a [Judged]);
 
 impl<'a> Subject<'a> {
     /// Returns all scenarios that were to be run, by file and line.
-    ///
-    /// # Errors
-    /// Returns an error if one scenario has two roles.
     pub fn by_place(bundle: &'a EvidenceBundle) -> anyhow::Result<BTreeMap<(&'a str, usize), Subject<'a>>> {
         let mut places = BTreeMap::new();
         for claim in &bundle.verdicts.claims {

@@ -14,9 +14,6 @@ use crate::exec::shell::{CommandObserver, Shell};
 const CHECK: &str = "https://checkip.amazonaws.com";
 
 /// Returns the only address to admit: the one that is set, or the one that AWS sees.
-///
-/// # Errors
-/// Returns an error if it cannot be found; the error says how to set it.
 pub(super) async fn address(settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Ipv4Addr> {
     if let Some(set) = &settings.caller {
         return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));

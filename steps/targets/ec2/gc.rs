@@ -168,9 +168,6 @@ pub struct Removed {
 }
 
 /// Whether the cleanup journals of finished runs list anything in AWS.
-///
-/// # Errors
-/// Returns an error if the folder of journals cannot be read.
 pub fn may_be_left(journals: &Path) -> anyhow::Result<bool> {
     Ok(leftovers(journals)?.iter().any(|resource| matches!(resource, Resource::Cloud { .. })))
 }
@@ -188,10 +185,6 @@ pub fn stand_in(endpoint: &str, region: &str) -> Client {
 }
 
 /// Finds what carries a run's tag, and removes nothing. `price` returns what a resource costs per hour.
-///
-/// # Errors
-/// Returns an error if this machine's cleanup journals cannot be read. If AWS refuses or does not answer, the error is
-/// listed in the result instead.
 pub async fn find(request: &Request<'_>, price: impl Fn(&AwsResource) -> Option<f64>) -> anyhow::Result<Leftover> {
     let shared = configuration(Patience::default()).await;
     let left: Vec<Resource> = leftovers(request.journals)?;

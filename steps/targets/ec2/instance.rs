@@ -64,9 +64,6 @@ impl Instance {
 }
 
 /// Writes what an instance has printed so far on its serial console.
-///
-/// # Errors
-/// Returns an error if EC2 does not return it in time, or it cannot be written.
 pub(super) async fn save_console(client: &Client, id: &str, file: &std::path::Path) -> anyhow::Result<()> {
     let ask = client.get_console_output().instance_id(id).latest(true).send();
     let answer = tokio::time::timeout(CONSOLE, ask).await.context("EC2 does not give it in time")?;

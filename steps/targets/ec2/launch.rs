@@ -34,9 +34,6 @@ fn ami(image: &Image) -> Option<Ami> {
 
 /// Returns Canonical's newest image of Ubuntu 24.04 for arm64, which instances are started from, and all of them, the
 /// newest first.
-///
-/// # Errors
-/// Returns an error if EC2 does not answer, or there is no image.
 pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<(Ami, Vec<Ami>)> {
     let images = images(client, CANONICAL).await?;
     let newest = images.first().cloned();
@@ -46,9 +43,6 @@ pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<
 }
 
 /// Lists an owner's images of Ubuntu 24.04 for arm64, the newest first.
-///
-/// # Errors
-/// Returns an error if EC2 does not answer.
 async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, AwsError> {
     let wanted = [
         ("name", UBUNTU),
@@ -292,9 +286,6 @@ pub(super) struct Running {
 }
 
 /// Waits until an instance runs, with the SDK's own waiter.
-///
-/// # Errors
-/// Returns an error if it does not run within `limit`, or ends at once; the error has EC2's own reason.
 pub(super) async fn running(client: &Client, id: &str, limit: Duration) -> anyhow::Result<Running> {
     let waited = client.wait_until_instance_running().instance_ids(id).wait(limit).await;
     let seen = client.describe_instances().instance_ids(id).send().await;

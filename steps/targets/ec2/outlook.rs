@@ -47,9 +47,6 @@ impl Outlook {
     }
 
     /// Returns the credentials that AWS would see: the end of the key's id, and the account and expiry if known.
-    ///
-    /// # Errors
-    /// Returns an error if there are no credentials.
     pub async fn credentials(&self) -> Result<String, PreflightFailure> {
         let explained = |error: &dyn std::fmt::Display| {
             let failure = SdkError::<ErrorMetadata, ()>::construction_failure(error.to_string());
@@ -67,27 +64,18 @@ impl Outlook {
     }
 
     /// Returns the image that an instance would be started from. A run asks for it first.
-    ///
-    /// # Errors
-    /// Returns an error if EC2 does not answer, refuses, or has no image.
     pub async fn image(&self) -> Result<String, PreflightFailure> {
         let (newest, _) = self.seen(launch::canonicals(&self.client, self.region().unwrap_or_default()).await)?;
         Ok(format!("{} of {}", newest.id, newest.created))
     }
 
     /// Returns the zones in which an instance might be started.
-    ///
-    /// # Errors
-    /// Returns an error if EC2 does not answer, or there are no zones.
     pub async fn places(&self) -> Result<String, PreflightFailure> {
         let places = self.seen(launch::places(&self.client, &self.order).await)?;
         Ok(places.into_iter().map(|place| place.zone).collect::<Vec<_>>().join(", "))
     }
 
     /// Checks by dry runs whether EC2 would make a key pair and a security group, each with the tags of a run.
-    ///
-    /// # Errors
-    /// Returns an error if it would not.
     pub async fn making(&self) -> Result<String, PreflightFailure> {
         let asked = async {
             let places = launch::places(&self.client, &self.order).await?;
@@ -108,9 +96,6 @@ impl Outlook {
     }
 
     /// Checks whether the account's ECR Public accepts our login and a request for a repository.
-    ///
-    /// # Errors
-    /// Returns an error if it does not.
     pub async fn repositories(&self) -> Result<String, PreflightFailure> {
         let ecr = Ecr::open(&self.config, &self.settings.stand_in);
         let asked = async {
@@ -122,9 +107,6 @@ impl Outlook {
     }
 
     /// Returns this host's public address, the only one that the security group admits.
-    ///
-    /// # Errors
-    /// Returns an error if it cannot be found.
     pub async fn address(&self) -> Result<String, PreflightFailure> {
         Ok(self.seen(caller::address(&self.settings, Arc::new(NoopObserver)).await)?.to_string())
     }

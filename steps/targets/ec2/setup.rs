@@ -32,9 +32,6 @@ fn steps() -> [(&'static str, Vec<&'static str>); 5] {
 pub const USER: &str = "ubuntu";
 
 /// Waits until cloud-init is done, and makes the machine the annex's device.
-///
-/// # Errors
-/// Returns an error if cloud-init reports a failure or a step fails; it names the step and has the end of its output.
 pub async fn set_up(shell: &Shell, progress: &Progress) -> anyhow::Result<Vec<SetupStep>> {
     let started = Instant::now();
     let wait = Command::new("cloud-init").args(["status", "--wait", "--long"]).time_limit(LIMIT);

@@ -101,9 +101,6 @@ impl std::fmt::Display for NotGone {
 
 /// Removes everything that carries a run's tag, and the instances known by their ids, and waits until it is gone. There
 /// may be nothing to remove, and it may be called again.
-///
-/// # Errors
-/// [`NotGone`] names what is left, why, and the command that removes it.
 pub async fn teardown(
     client: &Client,
     run: &str,

@@ -172,9 +172,6 @@ impl Which<'_> {
 
 /// Lists the resources of one run, or of all runs. Lists them by type, because the tags of deleted resources stay
 /// listed for a while.
-///
-/// # Errors
-/// Returns an error if one of the types cannot be listed.
 pub async fn list(client: &Client, run: Option<&str>) -> Result<Vec<AwsResource>, AwsError> {
     let (things, troubles) = look(client, &Kind::ALL, run.map_or(Which::AnyRun, Which::Run)).await;
     match troubles.into_iter().next() {
@@ -199,9 +196,6 @@ pub(super) async fn look(client: &Client, kinds: &[Kind], which: Which<'_>) -> (
 }
 
 /// Lists all pages of one type's resources.
-///
-/// # Errors
-/// Returns an error if AWS does not answer or refuses; the error names the action that is not allowed.
 pub async fn list_kind(client: &Client, kind: Kind, which: Which<'_>) -> Result<Vec<AwsResource>, AwsError> {
     let mut things = match kind {
         Kind::SpotRequest => spot_requests(client, which).await,
@@ -359,9 +353,6 @@ async fn groups(client: &Client, which: Which<'_>) -> Result<Vec<AwsResource>, A
 }
 
 /// Removes a resource, or has AWS begin to: an instance takes a minute. It may be gone already.
-///
-/// # Errors
-/// Returns an error if it is in use, or AWS refuses or does not answer; the error names the action that is not allowed.
 pub async fn remove(client: &Client, thing: &AwsResource) -> Result<(), AwsError> {
     let id = thing.id.as_str();
     let done = match thing.kind {

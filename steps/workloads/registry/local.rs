@@ -48,10 +48,6 @@ pub fn socket(run: &str) -> PathBuf {
 }
 
 /// Tells testcontainers which Podman to use, by its only means, this process's environment.
-///
-/// # Errors
-/// Returns an error if the process already has other threads, which might read the environment meanwhile: call this
-/// first in `main`.
 pub fn point_testcontainers_at(socket: &Path) -> anyhow::Result<()> {
     let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?.count();
     ensure!(threads == 1, "testcontainers is pointed at podman too late: {threads} threads already run");
@@ -64,9 +60,6 @@ pub fn point_testcontainers_at(socket: &Path) -> anyhow::Result<()> {
 }
 
 /// Returns a registry's image: the given one, or one made from Debian's package, now or by an earlier run.
-///
-/// # Errors
-/// Returns an error if it can neither be pulled nor made.
 pub async fn image(
     build_dir: &BuildDir,
     given: Option<&str>,
@@ -111,9 +104,6 @@ pub struct Local {
 impl Local {
     /// Starts a registry that takes pushes with this password. [`point_testcontainers_at`] must have been called with
     /// its [`socket`].
-    ///
-    /// # Errors
-    /// Returns an error if this host cannot run containers or the registry does not answer.
     pub async fn start(
         build_dir: &BuildDir,
         image: &str,
@@ -136,9 +126,6 @@ impl Local {
     }
 
     /// Puts a text in place of a manifest, with a login.
-    ///
-    /// # Errors
-    /// Returns [`Refusal::Other`] with the registry's answer if it rejects the text, as expected.
     pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
         let headers = [
             format!("Authorization: Basic {}", basic(&self.login, &self.closed)?),
@@ -154,9 +141,6 @@ impl Local {
 }
 
 /// Makes a random password.
-///
-/// # Errors
-/// Returns an error if the host gives no random numbers.
 pub fn password() -> anyhow::Result<String> {
     Ok(hex(&procfs::random::<16>()?))
 }
@@ -168,9 +152,6 @@ pub fn trial(run: &str) -> String {
 
 /// Tries how this host can run containers: with its own configuration, or with runc. Returns the configuration to use,
 /// if it is not the host's own.
-///
-/// # Errors
-/// Returns an error if neither works.
 pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
     let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&build_dir.run)]).args([
         "--network",

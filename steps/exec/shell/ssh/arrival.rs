@@ -26,9 +26,6 @@ pub(super) fn handshake_limit(host: &Resolved) -> Duration {
 }
 
 /// Connects to a host, directly or through `via`.
-///
-/// # Errors
-/// Returns what was observed, and what to do.
 pub(super) async fn reach(host: &Resolved, via: Option<&Handle<Peer>>) -> Result<Box<dyn Stream>, String> {
     let limit = host.connect_timeout.unwrap_or(ARRIVAL);
     let silent = |_| {

@@ -83,9 +83,6 @@ impl Asked {
 }
 
 /// Asks OpenSSH for a host's configuration.
-///
-/// # Errors
-/// Returns an error if the configuration is invalid or unsupported, or if it exists but `ssh` is not installed.
 pub(super) async fn resolve(asked: &Asked, whose: &Whose<'_>) -> Result<Resolved, EnterError> {
     ask("ssh", asked, whose).await
 }

@@ -115,9 +115,6 @@ pub enum EnterError {
 
 impl SshDestination {
     /// Creates a destination that uses the home folder and agent of the settings.
-    ///
-    /// # Errors
-    /// Returns an error if there is no home folder.
     pub fn new(
         user: &str,
         host: &str,

@@ -15,9 +15,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl Ssh {
     /// Forwards a port of the machine's loopback to `local` (`127.0.0.1:PORT`) on this host and returns that port.
     /// After a reconnect, the same port is forwarded again.
-    ///
-    /// # Errors
-    /// Returns an error if the machine's sshd does not forward ports, or the connection is lost.
     pub async fn forward_back(&self, local: &str) -> Result<u16, ShellError> {
         let Some(foreign) = &self.foreign else {
             return Err(self.no_forward(local, "it is a machine of our own, which has other ways here".to_owned()));
@@ -39,9 +36,6 @@ impl Ssh {
     }
 
     /// Returns the connection that replaces a lost one. The first caller to notice the loss reconnects with all ports.
-    ///
-    /// # Errors
-    /// Returns an error if the machine cannot be reached again, shows another host key, or refuses a port.
     pub(super) async fn again(&self, foreign: &Foreign, lost: &Arc<Wire>) -> Result<Arc<Wire>, ShellError> {
         let mut current = self.wire.lock().await;
         if !Arc::ptr_eq(&current, lost) {

@@ -162,9 +162,6 @@ impl Ring {
     }
 
     /// Tries the keys one by one.
-    ///
-    /// # Errors
-    /// If the server accepts none, returns what was tried and what to do.
     pub(super) async fn log_in(
         mut self,
         handle: &mut Handle<Peer>,

@@ -37,9 +37,6 @@ pub(super) enum Judgement {
 
 impl KnownKeys {
     /// Reads the entries for a host, or for its HostKeyAlias. Missing files are ignored.
-    ///
-    /// # Errors
-    /// Returns an error if an existing file cannot be read.
     pub(super) fn read(files: &[PathBuf], host: &str, port: u16, alias: Option<&str>) -> Result<KnownKeys, String> {
         let mut known = KnownKeys::default();
         for file in files {

@@ -39,9 +39,6 @@ impl Mark {
     }
 
     /// Returns the output of the command itself.
-    ///
-    /// # Errors
-    /// Returns what was printed instead if the command did not run.
     pub(super) fn own(&self, output: Output) -> Result<Output, String> {
         let said = || match tail(&format!("{}\n{}", output.text(), output.errors()), 6) {
             said if said.is_empty() => format!("nothing, and ended with {}", output.status),

@@ -55,9 +55,6 @@ impl Stop {
 
 impl Route {
     /// Works out the route from what ssh_config says of the machine and of every jump host.
-    ///
-    /// # Errors
-    /// Returns an error if ssh_config cannot be read or uses unsupported options.
     pub(super) async fn find(entrance: &SshDestination) -> Result<Route, EnterError> {
         let given = entrance.fingerprint()?;
         let whose = Whose { home: &entrance.home, agent: entrance.agent.as_deref() };
@@ -93,9 +90,6 @@ impl Route {
     }
 
     /// Connects along the route and logs in at every stop.
-    ///
-    /// # Errors
-    /// Returns an error that says what is wrong, and at which stop.
     pub(super) async fn go(&self) -> Result<Wire, EnterError> {
         let mut behind: Vec<Handle<Peer>> = Vec::new();
         for index in 0..self.stops.len() {
