@@ -9,7 +9,6 @@ mod reports;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
@@ -20,17 +19,13 @@ use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
 use crate::e2e::{self, catalogue};
 use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::new_run_id;
-use crate::exec::cleanup::{CleanupJournal, Resource, remove_stale};
-use crate::exec::shell::NoopObserver;
 use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::Budget;
 use crate::report::{self, Coverage, PlanRow};
+use crate::run::{Interrupted, with_temporary_context};
 use crate::targets::instance_spec::InstanceSpec;
 use crate::targets::{Context, Definition, Image};
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Tests the claims of a technical annex on real machines: each claim is a scenario, and each verdict can be recomputed
 /// from the evidence.
@@ -302,49 +297,16 @@ fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<()
     Ok(())
 }
 
-/// Provides the image of a definition, made as in a run, with a cleanup journal and a folder that are both removed
-/// again.
+/// Provides the image of a definition, made as in a run.
 async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<Image> {
     if let Some(image) = Image::kept(definition, arch, &settings.cache)? {
         return Ok(image);
     }
-    let (run, journals) = (new_run_id(), settings.cache.join("journals"));
-    // What a killed build has left would stand in the way of this one.
-    remove_stale(&journals)?;
-    let cleanup = Arc::new(CleanupJournal::open(&journals, &run)?);
-    let evidence = std::env::temp_dir().join(format!("assay-{run}"));
-    cleanup.register(Resource::Path { path: evidence.clone() })?;
-    std::fs::create_dir(&evidence).with_context(|| format!("cannot create {}", evidence.display()))?;
-    let context = Context {
-        settings: settings.clone(),
-        cleanup: cleanup.clone(),
-        observer: Arc::new(NoopObserver),
-        evidence,
-        run,
-        progress: Progress::to_stderr(),
-    };
-    let image = unless_interrupted(Image::provide(definition, arch, &context)).await;
-    let troubles = cleanup.close();
-    anyhow::ensure!(troubles.is_empty(), "could not be removed: {}", troubles.join("; "));
-    image
+    let work = async |context: &Context| Image::provide(definition, arch, context).await;
+    with_temporary_context(settings, &Progress::to_stderr(), work).await
 }
-
-/// The error after Ctrl-C or SIGTERM.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted before it was done")]
-struct Interrupted;
 
 /// Explains why a target has no image for its machines.
 fn unmade(target: &TargetSpec, error: anyhow::Error) -> Exit {
     infrastructure(if error.is::<Interrupted>() { error } else { target.unusable(error) })
-}
-
-/// Runs a future until Ctrl-C or SIGTERM; dropping it removes what it made.
-async fn unless_interrupted<T>(thing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        done = thing => done,
-        _ = interrupt.recv() => Err(Interrupted.into()),
-        _ = terminate.recv() => Err(Interrupted.into()),
-    }
 }

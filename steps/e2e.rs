@@ -25,14 +25,32 @@ mod resources;
 mod service;
 mod wrong_subjects;
 
-use crate::base::exit_status::{Exit, ExitStatus};
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure};
+use crate::base::progress::Progress;
 use crate::e2e::options::Options;
-use crate::e2e::run::Run;
+use crate::e2e::run::PlannedRun;
+use crate::run::Signals;
+use crate::workloads::registry::{point_testcontainers_at, socket};
 
 /// Tests the claims as the options say, and returns the exit status of the run.
 pub fn run(options: Options) -> Result<ExitStatus, Exit> {
-    match options.target.len() {
-        0 | 1 => Run::prepare(options)?.map_or(Ok(ExitStatus::Success), Run::run),
-        _ => multi_target::prove(&options),
-    }
+    // Must come before any thread is started: see the function.
+    point_testcontainers_at(&socket()).map_err(infrastructure)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
+    let ended = runtime.block_on(Box::pin(async {
+        let progress = Progress::to_stderr();
+        if options.target.len() > 1 {
+            return multi_target::run(&options, &progress).await;
+        }
+        match PlannedRun::prepare(options, &progress).await? {
+            Some(planned) => {
+                let mut signals = Signals::listen().map_err(infrastructure)?;
+                planned.run(&progress, &mut signals).await
+            }
+            None => Ok(ExitStatus::Success),
+        }
+    }));
+    // A thread that hangs in a system call must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    ended
 }

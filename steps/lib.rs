@@ -28,17 +28,17 @@
 //! // The folder "my-claims" contains features/claims.toml and features/*.feature.
 //! let run = Run::begin("my-claims".as_ref(), &"vm".parse()?, settings, Progress::to_stderr())?;
 //! let machine = run.machine(&device).await?;
-//! for planned in run.scenarios() {
+//! run.each(async |planned, checks| {
 //!     if planned.control {
 //!         // The same check on a wrong subject: here a busy machine.
 //!         machine.shell.run(&Command::new("timeout").args(["60", "sh", "-c", "yes >/dev/null"])).await?;
 //!     }
 //!     let load = Command::new("cat").arg("/proc/loadavg");
-//!     let look = async { Ok(vec![read_load(&machine.shell.read(&load).await?)?]) };
-//!     let subject = run.look(&planned.scenario, &machine.name, look).await?;
-//!     let idle = Rule::Between { low: 0.0, high: 0.2 };
-//!     run.prove(&planned, async |proof| proof.check(&subject, "load.minute", Unit::Count, idle)).await?;
-//! }
+//!     let readings = async { Ok(vec![read_load(&machine.shell.read(&load).await?)?]) };
+//!     let subject = run.measure(&planned.scenario, &machine.name, readings).await?;
+//!     checks.check(&subject, "load.minute", Unit::Count, Rule::Between { low: 0.0, high: 0.2 })
+//! })
+//! .await?;
 //! machine.shut_down().await;
 //! let (verdicts, evidence) = run.end()?;
 //! println!("exit status {}; evidence: {}", verdicts.exit, evidence.display());

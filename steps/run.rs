@@ -1,8 +1,8 @@
-//! A run for another crate: its own claims, steps and probes, with assay's machines, verdicts and evidence.
+//! The one life of a run, for the suite, the example and other crates: it removes what killed runs left, opens the
+//! evidence and the cleanup journal, runs scenarios with retries until a signal, removes everything it created, and
+//! writes verdicts and reports.
 //!
-//! The folder of claims contains a `features/` like this project's own: `claims.toml`, and scenarios tagged with the
-//! claims' ids. The calling program executes the scenarios. The only step text that this module reads is the one that
-//! ends a control.
+//! The only step text that this module reads is the one that ends a control.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,104 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::claims::plan::{Capabilities, FeatureFile, Planned, REFUSAL, every_scenario};
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL, every_scenario};
 use crate::claims::suite::ClaimSuite;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::RunState;
-use crate::evidence::{ClaimResult, EvidenceWriter, Verdicts, new_run_id, noting_commands};
-use crate::exec::cleanup::{CleanupJournal, remove_stale};
+use crate::evidence::{EvidenceWriter, Verdicts, new_run_id, noting_commands};
+use crate::exec::cleanup::{CleanupJournal, Resource, remove_stale};
+use crate::exec::shell::NoopObserver;
 use crate::measurement::Reading;
-use crate::report::finalize;
+use crate::report::{self, finalize};
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
 use crate::verdict::{Judged, Rule, Source, Verdict};
 
+/// What a run needs to begin.
+pub struct RunSpec {
+    pub settings: Settings,
+    /// The folder that contains `features/`.
+    pub folder: PathBuf,
+    pub suite: ClaimSuite,
+    pub plan: Plan,
+    pub target: TargetSpec,
+    pub arch: Arch,
+    /// The folder for the evidence; by default a new one below `settings.runs`.
+    pub evidence: Option<PathBuf>,
+    /// The SSH key that signs the attestation.
+    pub sign: Option<PathBuf>,
+    pub retries: u32,
+    /// Whether the last scenarios, which end the machines, are left out if something did not hold.
+    pub keep: bool,
+    pub fail_fast: bool,
+}
+
 /// A run in progress. The cleanup journal lists everything it creates, which is removed when the run ends or is
 /// dropped, or, after a kill, when the next run begins.
 pub struct Run {
+    target: TargetSpec,
     arch: Arch,
+    sign: Option<PathBuf>,
+    retries: u32,
+    keep: bool,
+    fail_fast: bool,
     context: Context,
     evidence: Arc<EvidenceWriter>,
     features: Vec<FeatureFile>,
-    record: RunState,
+    state: Arc<RunState>,
+}
+
+/// How planned scenarios are run.
+pub trait Scenarios {
+    /// Runs these scenarios, and records the result of each in the run's state.
+    async fn run(&self, wanted: Vec<Planned>);
+
+    /// Makes the scenarios that run from here on measure again.
+    fn try_again(&self) {}
+
+    /// Waits until the run must stop early, and returns why.
+    async fn must_stop(&self) -> String {
+        std::future::pending().await
+    }
+}
+
+/// The result of a run that has written its evidence.
+pub struct Ended {
+    pub bundle: EvidenceBundle,
+    /// What could not be removed, and why.
+    pub left: Vec<String>,
+    /// What could not be reported, and why.
+    pub unreported: Vec<String>,
+}
+
+/// The signals that end a run: SIGINT and SIGTERM.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// Whether one has arrived.
+    pub received: bool,
+}
+
+impl Signals {
+    /// Starts to listen; from then on, these signals no longer end the process.
+    pub fn listen() -> std::io::Result<Signals> {
+        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        Ok(Signals { interrupt: interrupt?, terminate: terminate?, received: false })
+    }
+
+    /// Waits for the next signal.
+    pub async fn any(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
+        self.received = true;
+    }
 }
 
 /// The checks that the current scenario has made so far.
@@ -78,55 +150,85 @@ impl Run {
     /// Returns an error if the features are invalid, the target is not a local VM, or a folder is not writable.
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
-        let annex = ClaimSuite::read(folder)?;
-        let plan = annex.plan(&Capabilities::by(target, &settings.stand_in, None), |_, _| true, None)?;
-        let (run, journals) = (new_run_id(), settings.cache.join("journals"));
-        for trouble in remove_stale(&journals)?.troubles {
-            progress.say(format!("an earlier run has left something that resists: {trouble}"));
+        let suite = ClaimSuite::read(folder)?;
+        let plan = suite.plan(&Capabilities::by(target, &settings.stand_in, None), |_, _| true, None)?;
+        let (folder, target) = (folder.to_owned(), target.clone());
+        let (evidence, sign, retries, keep, fail_fast) = (None, None, 0, false, false);
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign, retries, keep, fail_fast };
+        Run::open(spec, progress).map_err(|exit| exit.error)
+    }
+
+    /// Begins a planned run.
+    pub(crate) fn open(spec: RunSpec, progress: Progress) -> Result<Run, Exit> {
+        let unusable = |error| infrastructure(spec.target.unusable(error));
+        let (run, journals) = (new_run_id(), spec.settings.journals());
+        let stale = remove_stale(&journals).map_err(unusable)?;
+        for resource in &stale.removed {
+            progress.say(format!("removed what an earlier run had left: {resource}"));
         }
-        let cleanup = Arc::new(CleanupJournal::open(&journals, &run)?);
-        let evidence = Arc::new(EvidenceWriter::create(&settings.runs, None, &run)?);
-        settings.secrets.iter().for_each(|secret| evidence.hide(secret));
-        let line: Vec<String> = std::env::args().collect();
-        evidence.note(serde_json::json!({ "command_line": line, "target": target.to_string() }))?;
-        evidence.keep_features(folder)?;
-        let record = RunState::new(annex.register, plan, annex.deviations, evidence.clone());
-        evidence.write_verdicts(&record.verdicts(false))?;
+        for error in &stale.troubles {
+            progress.say(format!("could not clean up after an earlier run: {error}"));
+        }
+        let cleanup = Arc::new(CleanupJournal::open(&journals, &run).map_err(unusable)?);
+        let evidence = EvidenceWriter::create(&spec.settings.runs, spec.evidence.as_deref(), &run).map_err(usage)?;
+        let evidence = Arc::new(evidence);
+        // Comes first: secrets of the environment are redacted from everything that is written from here on.
+        spec.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
+        evidence.note(metadata(&spec)).map_err(infrastructure)?;
+        evidence.keep_features(&spec.folder).map_err(infrastructure)?;
+        let state = RunState::new(spec.suite.register, spec.plan, spec.suite.deviations, evidence.clone());
+        evidence.write_verdicts(&state.verdicts(false)).map_err(infrastructure)?;
         let context = Context {
-            settings,
+            settings: spec.settings,
             cleanup,
             observer: evidence.clone(),
             evidence: evidence.folder().to_owned(),
             run,
             progress,
         };
-        Ok(Run { arch, context, evidence, features: annex.features, record })
+        Ok(Run {
+            target: spec.target,
+            arch: spec.arch,
+            sign: spec.sign,
+            retries: spec.retries,
+            keep: spec.keep,
+            fail_fast: spec.fail_fast,
+            context,
+            evidence,
+            features: spec.suite.features,
+            state: Arc::new(state),
+        })
     }
 
-    /// Returns the scenarios that run, in the order of their claims, each claim's own scenario before its controls.
-    pub fn scenarios(&self) -> Vec<Planned> {
-        self.record.plan().scenarios.iter().filter(|planned| planned.runs()).cloned().collect()
-    }
-
-    /// Returns the provisioning context, for machines that [`Run::machine`] does not create.
-    pub fn context(&self) -> &Context {
+    /// Returns what provisioning needs, for machines that [`Run::machine`] does not create.
+    pub(crate) fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Returns the writer of this run's evidence.
-    pub fn evidence(&self) -> &EvidenceWriter {
+    pub(crate) fn evidence(&self) -> &Arc<EvidenceWriter> {
         &self.evidence
     }
 
-    /// Starts a fresh machine of a definition and records its machine info, because verdicts may depend on it. To start
-    /// several, keep a [`Vm`]: its snapshot is then checked only once.
+    pub(crate) fn target(&self) -> &TargetSpec {
+        &self.target
+    }
+
+    pub(crate) fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    pub(crate) fn state(&self) -> &Arc<RunState> {
+        &self.state
+    }
+
+    /// Starts a fresh machine of a definition and records its machine info, because verdicts may depend on it.
     ///
     /// # Errors
     /// Returns an error if the machine does not start.
     pub async fn machine(&self, definition: &Definition) -> anyhow::Result<Machine> {
         let vm = Box::pin(Vm::of(definition, self.arch, &self.context)).await?;
         let machine = Box::pin(vm.machine(&definition.name, Urgency::First)).await?;
-        self.record.learn(machine.facts.named());
+        self.state.learn(machine.facts.named());
         self.evidence.note(serde_json::json!({ "machine": machine.facts }))?;
         Ok(machine)
     }
@@ -137,7 +239,7 @@ impl Run {
     ///
     /// # Errors
     /// Returns an error if the readings cannot be taken or written.
-    pub async fn look(
+    pub async fn measure(
         &self,
         name: &str,
         machine: &str,
@@ -153,26 +255,76 @@ impl Run {
         Ok(SampleSet { samples, sources: vec![source], files, commands })
     }
 
-    /// Runs one scenario and returns its claim's current result. The verdict, written at once, combines the checks and
-    /// any error that ended the scenario. A control must be rejected for the reason that its feature gives.
+    /// Runs the planned scenarios one after the other, in the order of their claims, each claim's own scenario before
+    /// its controls, until all are done or a signal arrives. A scenario's verdict, written at once, combines its checks
+    /// and the error that ended it, if any. A control must be rejected for the reason that its feature gives.
     ///
     /// # Errors
     /// Returns an error if the evidence cannot be written.
-    pub async fn prove(
+    pub async fn each(
+        &self,
+        steps: impl AsyncFn(&Planned, &mut ScenarioChecks) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (unwritten, mut signals) = (std::cell::OnceCell::new(), Signals::listen()?);
+        self.carry_out(&InTurn { run: self, steps, unwritten: &unwritten }, &mut signals).await;
+        unwritten.into_inner().map_or(Ok(()), Err)
+    }
+
+    /// Runs all planned scenarios, with retries. Returns whether it came to the end: neither a signal, nor a first
+    /// failure with `fail_fast`, nor the scenarios themselves stopped it.
+    pub(crate) async fn carry_out(&self, scenarios: &impl Scenarios, signals: &mut Signals) -> bool {
+        let chosen = |wanted: &dyn Fn(&Planned) -> bool| -> Vec<Planned> {
+            let planned = self.state.plan().scenarios.iter();
+            planned.filter(|planned| planned.runs() && wanted(planned)).cloned().collect()
+        };
+        let all = async {
+            scenarios.run(chosen(&|planned| !planned.last)).await;
+            for retry in 1..=self.retries {
+                // Decided before the first scenario runs, because the result of one must not change which others run.
+                let open = chosen(&|planned| !planned.last && self.state.wants_another(planned));
+                if open.is_empty() {
+                    break;
+                }
+                self.context.progress.say(format!("retrying {} scenarios (attempt {})", open.len(), retry + 1));
+                scenarios.try_again();
+                scenarios.run(open).await;
+            }
+            // The last scenarios end the machines, which `keep` leaves running if something did not hold.
+            if !self.keep || self.state.verdicts(false).exit == 0 {
+                scenarios.run(chosen(&|planned| planned.last)).await;
+            }
+        };
+        let complete = tokio::select! {
+            () = all => true,
+            () = self.state.first_failure(), if self.fail_fast => false,
+            why = scenarios.must_stop() => {
+                self.context.progress.say(why);
+                false
+            }
+            () = signals.any() => false,
+        };
+        if !complete {
+            self.context.progress.say("stopped before the end: cleaning up");
+        }
+        complete
+    }
+
+    /// Runs one scenario.
+    async fn evaluate(
         &self,
         planned: &Planned,
-        steps: impl AsyncFnOnce(&mut ScenarioChecks) -> anyhow::Result<()>,
-    ) -> anyhow::Result<ClaimResult> {
-        let (mut proof, began) = (ScenarioChecks::default(), Instant::now());
-        let error = steps(&mut proof).await.err().map(|error| format!("{error:#}"));
+        steps: &impl AsyncFn(&Planned, &mut ScenarioChecks) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (mut made, began) = (ScenarioChecks::default(), Instant::now());
+        let error = steps(planned, &mut made).await.err().map(|error| format!("{error:#}"));
         let attempt = Attempt {
             because: planned.control.then(|| self.because(planned)).flatten(),
-            evidence: proof.files,
+            evidence: made.files,
             seconds: began.elapsed().as_secs_f64(),
-            commands: proof.commands,
-            ..Attempt::new(proof.checks, error)
+            commands: made.commands,
+            ..Attempt::new(made.checks, error)
         };
-        Ok(self.record.end(planned, attempt)?.claim)
+        self.state.end(planned, attempt).map(drop)
     }
 
     /// Returns why a control's check should fail, from the last step of its scenario.
@@ -189,17 +341,131 @@ impl Run {
     /// # Errors
     /// Returns an error if something cannot be removed or written.
     pub fn end(self) -> anyhow::Result<(Verdicts, PathBuf)> {
-        let troubles = self.context.cleanup.close();
-        let complete = self.scenarios().iter().all(|planned| self.record.tried(planned));
-        let verdicts = self.record.verdicts(complete);
-        self.evidence.write_verdicts(&verdicts)?;
-        self.evidence.end()?;
+        let mut running = self.state.plan().scenarios.iter().filter(|planned| planned.runs());
+        let complete = running.all(|planned| self.state.tried(planned));
         let folder = self.evidence.folder().to_owned();
-        let unreported = finalize::close(&EvidenceBundle::open(&folder)?, None)?;
-        anyhow::ensure!(troubles.is_empty(), "could not be removed: {}", troubles.join("; "));
-        anyhow::ensure!(unreported.is_empty(), "could not be reported: {}", unreported.join("; "));
-        Ok((verdicts, folder))
+        let ended = self.finish(complete).map_err(|exit| exit.error)?;
+        anyhow::ensure!(ended.left.is_empty(), "could not be removed: {}", ended.left.join("; "));
+        anyhow::ensure!(ended.unreported.is_empty(), "could not be reported: {}", ended.unreported.join("; "));
+        Ok((ended.bundle.verdicts, folder))
     }
+
+    /// Ends the run, complete or not.
+    pub(crate) fn finish(self, complete: bool) -> Result<Ended, Exit> {
+        let left = self.context.cleanup.close();
+        self.evidence.write_verdicts(&self.state.verdicts(complete)).map_err(infrastructure)?;
+        self.evidence.end().map_err(infrastructure)?;
+        let bundle = EvidenceBundle::open(self.evidence.folder()).map_err(infrastructure)?;
+        let unreported = finalize::close(&bundle, self.sign.as_deref()).map_err(infrastructure)?;
+        // If there is no summary, `unreported` already says so.
+        if let (Some(page), Ok(summary)) = (&self.context.settings.job_summary, bundle.folder.text(report::SUMMARY)) {
+            report::publish(summary.as_bytes(), page).map_err(infrastructure)?;
+        }
+        Ok(Ended { bundle, left, unreported })
+    }
+
+    /// Ends the run without verdicts: removes everything it created, and its folder of evidence, too, if nothing was
+    /// started (`discard`). Returns what could not be removed.
+    pub(crate) fn abandon(self, discard: bool) -> Vec<String> {
+        let left = self.context.cleanup.close();
+        if discard {
+            self.evidence.discard(&self.context.settings.runs);
+        }
+        left
+    }
+}
+
+/// Scenarios without cucumber, one after the other.
+struct InTurn<'a, S> {
+    run: &'a Run,
+    steps: S,
+    /// Why the evidence of a scenario could not be written.
+    unwritten: &'a std::cell::OnceCell<anyhow::Error>,
+}
+
+impl<S: AsyncFn(&Planned, &mut ScenarioChecks) -> anyhow::Result<()>> Scenarios for InTurn<'_, S> {
+    async fn run(&self, wanted: Vec<Planned>) {
+        for planned in &wanted {
+            if let Err(error) = self.run.evaluate(planned, &self.steps).await {
+                let _ = self.unwritten.set(error);
+                return;
+            }
+        }
+    }
+}
+
+/// Does work with a context whose evidence is temporary. Afterwards, and after a signal, everything it created is
+/// removed.
+pub async fn with_temporary_context<T>(
+    settings: &Settings,
+    progress: &Progress,
+    work: impl AsyncFnOnce(&Context) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let (run, journals) = (new_run_id(), settings.journals());
+    remove_stale(&journals)?;
+    let cleanup = Arc::new(CleanupJournal::open(&journals, &run)?);
+    let evidence = std::env::temp_dir().join(format!("assay-{run}"));
+    cleanup.register(Resource::Path { path: evidence.clone() })?;
+    std::fs::create_dir(&evidence).with_context(|| format!("cannot create {}", evidence.display()))?;
+    let context = Context {
+        settings: settings.clone(),
+        cleanup: cleanup.clone(),
+        observer: Arc::new(NoopObserver),
+        evidence,
+        run,
+        progress: progress.clone(),
+    };
+    let done = unless_interrupted(work(&context)).await;
+    let left = cleanup.close();
+    anyhow::ensure!(left.is_empty(), "could not be removed: {}", left.join("; "));
+    done
+}
+
+/// The error after Ctrl-C or SIGTERM.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted before it was done")]
+pub struct Interrupted;
+
+/// Runs a future until Ctrl-C or SIGTERM; dropping it removes what it made.
+pub async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        done = work => done,
+        () = signals.any() => Err(Interrupted.into()),
+    }
+}
+
+/// Returns what `run.json` says about the run from its beginning: its command line, its code, and this host.
+fn metadata(spec: &RunSpec) -> serde_json::Value {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).current_dir(&spec.settings.root).output();
+        let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+        text.map(|text| String::from_utf8_lossy(&text).trim().to_owned())
+    };
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let distribution = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    serde_json::json!({
+        "command_line": std::env::args().collect::<Vec<_>>(),
+        "target": spec.target.to_string(),
+        "stand_in": spec.target == TargetSpec::Ec2 && spec.settings.stand_in.any(),
+        "git": { "commit": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()) },
+        "host": {
+            "architecture": std::env::consts::ARCH,
+            "distribution": distribution.map(|name| name.trim_matches('"')),
+            "kernel": first_line("/proc/sys/kernel/osrelease", ""),
+            "cpu": first_line("/proc/cpuinfo", "model name"),
+            "memory": first_line("/proc/meminfo", "MemTotal"),
+            "cpus": std::thread::available_parallelism().ok().map(usize::from),
+        },
+        "assay": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Finds the first line that begins with `beginning`, and returns the rest of it.
+fn first_line(path: &str, beginning: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(beginning))?;
+    Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -216,15 +482,13 @@ mod tests {
     /// Runs everything with given measurements for the claim and for its control.
     async fn ran(folder: &Path, own: f64, wrong: f64) -> (Verdicts, PathBuf) {
         let run = begin(folder);
-        for planned in run.scenarios() {
+        let steps = async |planned: &Planned, checks: &mut ScenarioChecks| {
             let bytes = if planned.control { wrong } else { own };
             let taken = async { Ok(vec![Reading::new("disk.free", bytes, Unit::Bytes, format!("{bytes}"))]) };
-            let subject = run.look(&planned.scenario, "nano", taken).await.unwrap();
-            let check = async |proof: &mut ScenarioChecks| {
-                proof.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4e9 })
-            };
-            run.prove(&planned, check).await.unwrap();
-        }
+            let subject = run.measure(&planned.scenario, "nano", taken).await?;
+            checks.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4e9 })
+        };
+        run.each(steps).await.unwrap();
         run.end().unwrap()
     }
 
@@ -261,12 +525,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_that_is_dropped_leaves_what_it_knew_and_no_ledger() {
+    async fn a_run_that_is_dropped_leaves_what_it_knew_and_no_journal() {
         let folder = tempfile::tempdir().unwrap();
         let run = begin(folder.path());
         assert_eq!(journals(folder.path()), 1);
-        let failed = run.prove(&run.scenarios()[0], async |_| anyhow::bail!("connection lost")).await.unwrap();
-        assert_eq!((failed.verdict, failed.reason.as_str()), (Verdict::Inconclusive, "connection lost"));
+        run.each(async |_, _| anyhow::bail!("connection lost")).await.unwrap();
         drop(run);
         assert_eq!(journals(folder.path()), 0);
         let known = fs::read_to_string(folder.path().join("runs/latest/verdicts.json")).unwrap();

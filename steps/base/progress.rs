@@ -1,29 +1,55 @@
 //! Prints progress for steps that take longer than two seconds.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
+
+use crate::base::platform::TargetSpec;
 
 /// Prints lines of progress; cheap to clone and to pass on.
 #[derive(Clone)]
 pub struct Progress {
     started: Instant,
-    sink: Arc<dyn Fn(&str) + Send + Sync>,
+    /// What each line begins with: empty, or the target in brackets if there are several.
+    prefix: Arc<str>,
+    progress: Sink,
+    results: Sink,
 }
 
+type Sink = Arc<dyn Fn(&str) + Send + Sync>;
+
 impl Progress {
-    /// Prints lines to standard error, each with the time since the start.
+    /// Prints progress to standard error, each line with the time since the start, and results to standard output.
     pub fn to_stderr() -> Progress {
-        Progress::to(|line| eprintln!("{line}"))
+        // A closed pipe, as in `assay plan | head`, is ignored.
+        let results: Sink = Arc::new(|line| drop(writeln!(std::io::stdout(), "{line}")));
+        Progress { results, ..Progress::to(|line| drop(writeln!(std::io::stderr(), "{line}"))) }
     }
 
     /// Passes lines to the caller's function.
     pub fn to(sink: impl Fn(&str) + Send + Sync + 'static) -> Progress {
-        Progress { started: Instant::now(), sink: Arc::new(sink) }
+        let sink: Sink = Arc::new(sink);
+        Progress { started: Instant::now(), prefix: "".into(), progress: sink.clone(), results: sink }
+    }
+
+    /// Returns the same progress with the target at the beginning of each line.
+    pub fn of_target(&self, target: &TargetSpec) -> Progress {
+        Progress { prefix: format!("[{target}] ").into(), ..self.clone() }
+    }
+
+    /// Prints a result, which may have several lines.
+    pub fn print(&self, text: impl std::fmt::Display) {
+        text.to_string().lines().for_each(|line| (self.results)(format!("{}{line}", self.prefix).trim_end()));
+    }
+
+    /// Prints an error, without the time.
+    pub fn error(&self, text: impl std::fmt::Display) {
+        (self.progress)(&format!("{}{text}", self.prefix));
     }
 
     /// Prints one line: what is being done now, and for which subject.
     pub fn say(&self, text: impl std::fmt::Display) {
-        (self.sink)(&format!("{:>6.1} s  {text}", self.started.elapsed().as_secs_f64()));
+        (self.progress)(&format!("{}{:>6.1} s  {text}", self.prefix, self.started.elapsed().as_secs_f64()));
     }
 }
 

@@ -98,6 +98,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Returns the folder of the cleanup journals of all runs.
+    pub fn journals(&self) -> PathBuf {
+        self.cache.join("journals")
+    }
+}
+
 /// Returns a variable's value if its name marks it as a secret. Redacting a very short value would hide half the text.
 fn secret(name: &str, value: &str) -> Option<String> {
     (secret_variable(name) && value.len() >= 6).then(|| value.to_owned())

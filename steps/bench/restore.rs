@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
@@ -17,10 +16,8 @@ use crate::base::procfs;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::evidence::new_run_id;
-use crate::exec::cleanup::CleanupJournal;
 use crate::exec::command::Command;
-use crate::exec::shell::NoopObserver;
+use crate::run::with_temporary_context;
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 
 /// The definition of the machine.
@@ -77,22 +74,11 @@ impl Held {
 /// Boots and restores this many machines, one after the other, and checks that nothing of them is left.
 pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
-    let run = new_run_id();
-    let cleanup = Arc::new(CleanupJournal::open(&settings.cache.join("journals"), &run)?);
-    let evidence = tempfile::tempdir().context("there is no room for a temporary folder")?;
-    let context = Context {
-        settings,
-        cleanup: cleanup.clone(),
-        observer: Arc::new(NoopObserver),
-        evidence: evidence.path().to_owned(),
-        run: run.clone(),
-        progress: progress.clone(),
+    let work = async |context: &Context| {
+        let cost = rounds(boots, restores, context).await?;
+        Ok((cost, Path::new("/tmp").join(format!("assay-{}", context.run))))
     };
-    let measured = rounds(boots, restores, &context).await;
-    let troubles = cleanup.close();
-    let cost = measured?;
-    ensure!(troubles.is_empty(), "not everything could be removed: {}", troubles.join("; "));
-    let folder = Path::new("/tmp").join(format!("assay-{run}"));
+    let (cost, folder) = with_temporary_context(&settings, progress, work).await?;
     ensure!(!folder.exists(), "{} is left", folder.display());
     Ok(cost)
 }

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::base::exit_status::{Exit, infrastructure, usage};
-use crate::bin::{say, unless_interrupted};
+use crate::bin::say;
+use crate::run::unless_interrupted;
 
 /// How often the ways to run a command over SSH are measured.
 const ROUNDS: usize = 20;

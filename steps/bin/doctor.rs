@@ -8,7 +8,8 @@ use crate::targets::Definition;
 use clap::Args;
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::bin::{say, unless_interrupted};
+use crate::bin::say;
+use crate::run::unless_interrupted;
 
 /// Which target, and in which format.
 #[derive(Debug, Args)]

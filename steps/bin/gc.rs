@@ -66,7 +66,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     if !arguments.dry_run {
         on_machines(settings, &mut told)?;
     }
-    let journals = settings.cache.join("journals");
+    let journals = settings.journals();
     let unneeded = match arguments.images {
         true => targets::unneeded(&settings.root, &settings.cache).map_err(usage)?,
         false => Vec::new(),
@@ -94,7 +94,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
 /// Removes what runs have left on remote machines. What cannot be removed stays in its cleanup journal, and is reported
 /// when the journals are swept.
 fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
-    let journals = settings.cache.join("journals");
+    let journals = settings.journals();
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for resource in leftovers(&journals).map_err(infrastructure)? {
         let Resource::RemoteHost { run, target, host_key } = &resource else { continue };
@@ -164,7 +164,7 @@ mod cloud {
     use super::{Exit, Gc, Settings, Told, infrastructure, say, usage};
 
     pub fn gc(arguments: &Gc, settings: &Settings, told: &mut Told) -> Result<(), Exit> {
-        let journals = settings.cache.join("journals");
+        let journals = settings.journals();
         if !arguments.asks_for_aws() && !may_be_left(&journals).map_err(infrastructure)? {
             return Ok(());
         }

@@ -96,6 +96,24 @@ impl Requirement {
     }
 }
 
+/// What scenarios of several claims share, so that the run starts it early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shared {
+    /// The machine that stands for the annex's device.
+    Device,
+    /// The registry that the workload is pushed to.
+    Registry,
+    /// The workload's run as the annex deploys it.
+    AnnexRun,
+    /// The repetitions of that run.
+    RepeatedRuns,
+    /// The workload's runs without any limit.
+    UnlimitedRuns,
+    /// The workload's runs beside a conventional container's.
+    BaselineRuns,
+}
+
 /// One entry of the register.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,6 +136,9 @@ pub struct Claim {
     /// What a target must provide to judge the claim.
     #[serde(default)]
     pub needs: Vec<Requirement>,
+    /// What its scenarios share with those of other claims.
+    #[serde(default)]
+    pub uses: Vec<Shared>,
 }
 
 /// All claims, ordered by id.

@@ -13,7 +13,7 @@ mod trials;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::host_capacity::{CpuReservation, HostCapacity};
 use crate::base::once_map::OnceMap;
@@ -21,6 +21,7 @@ use crate::base::platform::Arch;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::work_log::{Summary, WorkLog};
+use crate::claims::register::Shared;
 use crate::claims::workload::Workload;
 use crate::evidence::{EvidenceWriter, noting_commands};
 use crate::measurement::Reading;
@@ -28,7 +29,6 @@ use crate::targets::{Context, RemoteHost, mirror_address};
 use crate::verdict::Source;
 use crate::workloads::registry::{self, Local};
 use crate::workloads::{BuildDir, Image, Module, Recipe, baseline, build};
-use anyhow::Context as _;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
@@ -81,21 +81,6 @@ pub struct RunConfig {
     pub own: Option<Workload>,
 }
 
-/// Which shared fixtures the planned scenarios will need.
-#[derive(Clone, Copy, Debug)]
-pub struct Prewarm {
-    /// Whether they need the device.
-    pub device: bool,
-    /// Whether they need the workload's run as the annex deploys it.
-    pub annex_run: bool,
-    /// Whether they need its repetitions.
-    pub repeated: bool,
-    /// Whether they need its runs without any limit.
-    pub unlimited: bool,
-    /// Whether they need its runs beside a conventional container's.
-    pub beside: bool,
-}
-
 /// Provides a scenario's fixtures. What a scenario measures on machines belongs to it alone, or to all scenarios with
 /// the tag `@shared`; everything else exists once in a run.
 #[derive(Clone)]
@@ -134,7 +119,10 @@ pub struct SharedFixtures {
     attempt: AtomicU32,
 }
 
-static CURRENT: OnceLock<Fixtures> = OnceLock::new();
+tokio::task_local! {
+    /// The fixtures of the run that the current scenario belongs to: cucumber makes its world from nothing.
+    pub static FIXTURES: Fixtures;
+}
 
 impl Fixtures {
     /// Opens the fixtures of this run.
@@ -167,12 +155,7 @@ impl Fixtures {
             opened: Timestamp::now(),
             attempt: AtomicU32::new(1),
         };
-        CURRENT.get_or_init(|| Fixtures { hall: Arc::new(hall), scenario: None }).clone()
-    }
-
-    /// Returns the fixtures of this run, for all scenarios that share what they measure.
-    pub fn current() -> anyhow::Result<Fixtures> {
-        CURRENT.get().cloned().context("the lab is not open yet")
+        Fixtures { hall: Arc::new(hall), scenario: None }
     }
 
     /// Returns the same fixtures for a scenario that measures for itself.
@@ -212,6 +195,10 @@ impl Fixtures {
         }
     }
 
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// Returns how the time was spent so far.
     pub fn time(&self) -> Summary {
         self.schedule.summary()
@@ -224,41 +211,40 @@ impl Fixtures {
 
     /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order.
     /// Errors are reported to the first scenario that uses it.
-    pub async fn get_ready(&self, ahead: Prewarm) {
-        if ahead.device && self.machines.come_of_here() {
+    pub async fn get_ready(&self, uses: &[Shared]) {
+        if uses.contains(&Shared::Device) && self.machines.come_of_here() {
             let _ = self.machines.native().await;
         }
     }
 
     /// Starts the slowest shared work at once, ahead of everything that is not shared: the device and the annex's own
-    /// run, then the series of several runs.
-    pub async fn begin(&self, ahead: Prewarm) {
+    /// run, then the series of several runs. Errors are reported to the scenarios that need it.
+    pub async fn begin(&self, uses: &[Shared]) {
         let device = async {
-            if ahead.device {
-                // An error is reported to the scenario that needs the device; likewise below.
+            if uses.contains(&Shared::Device) {
                 let _ = self.machines.facts().await;
             }
-            if ahead.annex_run {
+            if uses.contains(&Shared::AnnexRun) {
                 let _ = self.annex_run().await;
             }
             self.machines.lend();
         };
         let unlimited = async {
-            if ahead.unlimited {
+            if uses.contains(&Shared::UnlimitedRuns) {
                 let _ = self.unlimited_run().await;
             }
         };
-        let beside = async {
-            if ahead.beside {
+        let baseline = async {
+            if uses.contains(&Shared::BaselineRuns) {
                 let _ = self.side_by_side(Beside::Conventional).await;
             }
         };
         let repeated = async {
-            if ahead.repeated {
+            if uses.contains(&Shared::RepeatedRuns) {
                 let _ = self.repeated_run().await;
             }
         };
-        tokio::join!(Box::pin(device), Box::pin(unlimited), Box::pin(beside), Box::pin(repeated));
+        tokio::join!(Box::pin(device), Box::pin(unlimited), Box::pin(baseline), Box::pin(repeated));
     }
 
     /// Loads the image that `--image` names, if any, before anything else is started.

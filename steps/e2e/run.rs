@@ -1,8 +1,7 @@
-//! Plans, runs and finishes one run of the suite, and cleans up however the run ends.
+//! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
@@ -10,83 +9,62 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::work_log::Summary;
 use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
+use crate::claims::register::{Requirement, Shared};
 use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
-use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::{EvidenceWriter, Verdicts, attestation, check_empty, new_run_id};
-use crate::exec::cleanup::{CleanupJournal, remove_stale};
+use crate::e2e::catalogue;
+use crate::e2e::fixtures::{Fixtures, Rented, RunConfig};
+use crate::e2e::options::Options;
+use crate::e2e::run_scenarios::Suite;
+use crate::e2e::tools::{self, Home};
+use crate::e2e::traced;
+use crate::evidence::{attestation, check_empty};
 use crate::exec::shell::{EnterError, NoopObserver, Shell};
 use crate::measurement::deployment;
 use crate::measurement::estimate::Estimate;
 use crate::report;
-use crate::report::finalize;
+use crate::run::{Run, RunSpec, Signals};
 use crate::targets::ec2::{Cloud, Patience};
 use crate::targets::preflight::Preflight;
 use crate::targets::{Context, Definition, RemoteHost};
-use crate::workloads::{BuildDir, baseline, registry};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use crate::e2e::catalogue;
-use crate::e2e::fixtures::{Fixtures, Prewarm, Rented, RunConfig};
-use crate::e2e::options::Options;
-use crate::e2e::run_scenarios::{Part, prove, say};
-use crate::e2e::tools::{self, Home};
-use crate::e2e::traced;
-use crate::evidence::run_state::RunState;
-
-/// The stack size of the thread that runs the scenarios.
-const STACK: usize = 256 << 20;
+use crate::workloads::{BuildDir, baseline};
 
 /// A run that is planned and ready to begin.
-pub struct Run {
-    options: Options,
-    settings: Settings,
-    target: TargetSpec,
-    arch: Arch,
-    /// The folder that contains `features/`.
-    folder: PathBuf,
-    own: Option<Workload>,
-    annex: ClaimSuite,
-    plan: Plan,
+pub struct PlannedRun {
+    spec: RunSpec,
+    provisioning: Provisioning,
+}
+
+/// What the scenarios run on and with.
+struct Provisioning {
+    /// What the planned scenarios share.
+    uses: Vec<Shared>,
+    /// What the run costs in the cloud, if the target is there and the plan needs it.
     quote: Option<Estimate>,
     /// The remote machine or this host, if one of them is the target.
     found: Option<RemoteHost>,
+    own: Option<Workload>,
+    image: Option<String>,
+    runs: u32,
+    concurrency: Option<u16>,
 }
 
-/// The result of a run.
+/// How the scenarios went.
 struct Outcome {
-    verdicts: Verdicts,
-    /// How its time was spent.
+    complete: bool,
+    /// How the time was spent.
     time: Summary,
     /// What could not be removed from AWS, and how to remove it.
-    resists: Option<String>,
+    left_in_cloud: Option<String>,
 }
 
-/// The signals that end a run.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Starts to listen; from then on, these signals no longer end the process.
-    pub fn listen() -> std::io::Result<Signals> {
-        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Waits for the next signal.
-    pub async fn any(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
-    }
-}
-
-impl Run {
-    /// Reads everything and plans the run; returns `None` if only the plan or the list of steps was asked for.
-    pub fn prepare(mut options: Options) -> Result<Option<Run>, Exit> {
+impl PlannedRun {
+    /// Reads everything and plans the run; prints the plan and returns `None` if only that was asked for.
+    pub async fn prepare(mut options: Options, progress: &Progress) -> Result<Option<PlannedRun>, Exit> {
         let settings = Settings::read().map_err(usage)?;
         let (folder, own) = options.folder(&settings).map_err(usage)?;
         let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
-        let found = look(&options, own.as_ref(), &target, &settings)?;
+        let found = look(&options, own.as_ref(), &target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
         let met = Capabilities::by(&target, &settings.stand_in, preflight.map(Preflight::seen));
         let arch = match preflight {
@@ -106,18 +84,18 @@ impl Run {
         if let Some(key) = &options.sign {
             attestation::can_sign(key).map_err(usage)?;
         }
-        let annex = ClaimSuite::read(&folder).map_err(usage)?;
+        let suite = ClaimSuite::read(&folder).map_err(usage)?;
         let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
-        let plan = annex.plan(&met, wanted, options.shard).map_err(usage)?;
-        every_step_is_written(&annex.features, &plan).map_err(usage)?;
+        let plan = suite.plan(&met, wanted, options.shard).map_err(usage)?;
+        every_step_is_written(&suite.features, &plan).map_err(usage)?;
         let definitions = Definition::all(&settings.root).map_err(usage)?;
         let selective = options.tags.is_some() || options.name.is_some();
         if selective && !plan.scenarios.iter().any(Planned::runs) {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
-            quote.iter().for_each(|quote| say(report::order(quote, &settings.stand_in).trim_end()));
-            say(report::plan(&plan, &target).trim_end());
+            quote.iter().for_each(|quote| progress.print(report::order(quote, &settings.stand_in).trim_end()));
+            progress.print(report::plan(&plan, &target).trim_end());
             // The whole plan depends on what the machine lacks, so that is reported too.
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
@@ -126,225 +104,115 @@ impl Run {
             TargetSpec::Vm(_) => Home { arch, device: true },
             _ => Home { arch: Arch::host().unwrap_or(arch), device: false },
         };
-        tools::check(&annex.features, &plan, options.image.is_some(), &definitions, home, &settings)
+        tools::check(&suite.features, &plan, options.image.is_some(), &definitions, home, &settings)
             .map_err(|error| infrastructure(target.unusable(error)))?;
-        Ok(Some(Run { options, settings, target, arch, folder, own, annex, plan, quote, found }))
+        let quote = quote.filter(|_| own.is_some() || needs_cloud(&suite, &plan));
+        let uses = if own.is_some() { vec![Shared::Device] } else { uses(&suite, &plan) };
+        let Options { image, runs, concurrency, evidence, sign, retries, keep, fail_fast, .. } = options;
+        let provisioning = Provisioning { uses, quote, found, own, image, runs, concurrency };
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign, retries, keep, fail_fast };
+        Ok(Some(PlannedRun { spec, provisioning }))
     }
 
     /// Runs the plan and returns the exit status.
-    pub fn run(self) -> Result<ExitStatus, Exit> {
-        let id = new_run_id();
-        // Must come before any thread is started: see the function.
-        registry::point_testcontainers_at(&registry::socket(&id)).map_err(infrastructure)?;
-        // The futures of sixty scenarios nest deeply, and more deeply still without optimisation.
-        let whole = std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-            let exit = runtime.block_on(self.in_runtime(id));
-            // A thread that hangs in a system call must not keep the process alive.
-            runtime.shutdown_timeout(Duration::from_secs(2));
-            exit
-        });
-        let ended = whole.map_err(infrastructure)?.join();
-        ended.unwrap_or_else(|_| Err(infrastructure(anyhow::anyhow!("the framework panicked: see above"))))
-    }
-
-    async fn in_runtime(self, id: String) -> Result<ExitStatus, Exit> {
-        let progress = Progress::to_stderr();
-        let journals = self.settings.cache.join("journals");
-        let swept = remove_stale(&journals).map_err(|error| infrastructure(self.target.unusable(error)))?;
-        for thing in &swept.removed {
-            progress.say(format!("removed what an earlier run had left: {thing}"));
-        }
-        for trouble in &swept.troubles {
-            progress.say(format!("an earlier run has left something that resists: {trouble}"));
-        }
-        let cleanup =
-            CleanupJournal::open(&journals, &id).map_err(|error| infrastructure(self.target.unusable(error)))?;
-        let cleanup = Arc::new(cleanup);
-        let runs = self.settings.runs.clone();
-        let evidence = EvidenceWriter::create(&runs, self.options.evidence.as_deref(), &id);
-        let evidence = Arc::new(evidence.map_err(usage)?);
-        // Comes first: secrets of the environment are redacted from everything that is written from here on.
-        self.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
-        evidence.note(self.facts()).map_err(infrastructure)?;
-        evidence.keep_features(&self.folder).map_err(infrastructure)?;
-        let (sign, job_summary) = (self.options.sign.clone(), self.settings.job_summary.clone());
-        let target = self.target.clone();
-        let verdicts = Box::pin(self.proven(id, evidence.clone(), cleanup.clone(), progress.clone())).await;
-        // However the run ended, nothing may outlive it.
-        for trouble in cleanup.close() {
-            progress.say(format!("could not be removed: {trouble}"));
-        }
-        if verdicts.as_ref().is_err_and(|error| error.status == ExitStatus::Usage) {
-            // Nothing was judged, so there is no evidence to keep.
-            evidence.discard(&runs);
-        }
-        let Outcome { verdicts, time, resists } = verdicts?;
-        evidence.write_verdicts(&verdicts).map_err(infrastructure)?;
-        evidence.end().map_err(infrastructure)?;
-        let bundle = EvidenceBundle::open(evidence.folder()).map_err(infrastructure)?;
-        let mut unreported = finalize::close(&bundle, sign.as_deref()).map_err(infrastructure)?;
-        // If there is no summary, `unreported` already says so.
-        if let (Some(page), Ok(summary)) = (&job_summary, bundle.folder.text(report::SUMMARY)) {
-            report::publish(summary.as_bytes(), page).map_err(infrastructure)?;
-        }
+    pub async fn run(self, progress: &Progress, signals: &mut Signals) -> Result<ExitStatus, Exit> {
+        let (target, features, keep) = (self.spec.target.clone(), self.spec.folder.join("features"), self.spec.keep);
+        let run = Run::open(self.spec, progress.clone())?;
+        let scenarios = Box::pin(scenarios(&run, self.provisioning, &features, keep, signals)).await;
+        let lost =
+            |left: Vec<String>| left.iter().for_each(|left| progress.say(format!("could not be removed: {left}")));
+        let Outcome { complete, time, left_in_cloud } = match scenarios {
+            Ok(outcome) => outcome,
+            Err(exit) => {
+                // A mistake of the user is found before anything is judged, so there is no evidence to keep.
+                lost(run.abandon(exit.status == ExitStatus::Usage));
+                return Err(exit);
+            }
+        };
+        let ended = run.finish(complete)?;
+        lost(ended.left);
+        let (bundle, verdicts, folder) = (&ended.bundle, &ended.bundle.verdicts, ended.bundle.folder.path());
         let measured = [report::memory(&bundle.samples), report::disturbance(&bundle.samples)];
-        let parts = [Some(report::table(&bundle.verdicts))].into_iter().chain(measured).flatten();
-        parts.for_each(|part| say(&format!("\n{part}")));
-        say(&format!("\n{time}"));
-        report::advice(&verdicts, &target).iter().for_each(|advice| say(&format!("\n{advice}")));
-        say(&format!("\nreport: {}", evidence.folder().join("report.html").display()));
-        say(&format!("\n{}", report::summary(&bundle.verdicts, evidence.folder())));
+        let parts = [Some(report::table(verdicts))].into_iter().chain(measured).flatten();
+        parts.for_each(|part| progress.print(format!("\n{part}")));
+        progress.print(format!("\n{time}"));
+        report::advice(verdicts, &target).iter().for_each(|advice| progress.print(format!("\n{advice}")));
+        progress.print(format!("\nreport: {}", folder.join("report.html").display()));
+        progress.print(format!("\n{}", report::summary(verdicts, folder)));
         // Comes last, because what is left costs money.
-        unreported.extend(resists);
+        let unreported: Vec<String> = ended.unreported.into_iter().chain(left_in_cloud).collect();
         match unreported.is_empty() {
             true => Ok(ExitStatus::from_code(Some(verdicts.exit.into()))),
             false => Err(infrastructure(anyhow::anyhow!("{}", unreported.join("\n")))),
         }
     }
+}
 
-    /// Runs the scenarios and returns the result; what was created for them is still in the cleanup journal.
-    async fn proven(
-        self,
-        id: String,
-        evidence: Arc<EvidenceWriter>,
-        cleanup: Arc<CleanupJournal>,
-        progress: Progress,
-    ) -> Result<Outcome, Exit> {
-        let mut signals = Signals::listen().map_err(infrastructure)?;
-        let record = RunState::new(self.annex.register, self.plan, self.annex.deviations, evidence.clone());
-        let record = Arc::new(record);
-        evidence.write_verdicts(&record.verdicts(false)).map_err(infrastructure)?;
-
-        let shell = Shell::local(evidence.clone());
-        let build_dir = BuildDir::open(shell, cleanup.clone(), &id);
-        let build_dir = build_dir.map_err(|error| infrastructure(self.target.unusable(error)))?;
-        let context = Context {
-            settings: self.settings.clone(),
-            cleanup,
-            observer: evidence.clone(),
-            evidence: evidence.folder().to_owned(),
-            run: id.clone(),
-            progress: progress.clone(),
-        };
-        let cloud = tokio::select! {
-            cloud = open_cloud(self.quote, record.plan(), &context) => cloud?,
-            () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
-        };
-        // Removes what is billed if anything below panics or returns early.
-        let _keeper = cloud.as_ref().map(|rented| rented.cloud.keeper());
-        if let Some(rented) = &cloud {
-            evidence.note(rented.facts(&self.settings.stand_in)).map_err(infrastructure)?;
-        }
-        let orders = RunConfig {
-            settings: self.settings.clone(),
-            arch: self.arch,
-            rented: cloud.clone(),
-            found: self.found,
-            image: self.options.image.clone(),
-            runs: self.options.runs,
-            keep: self.options.keep,
-            concurrency: self.options.concurrency,
-            own: self.own,
-        };
-        let fixtures = Fixtures::open(orders, context, evidence.clone(), build_dir);
-        tokio::select! {
-            taken = fixtures.take_in_image() => taken.map_err(usage)?,
-            () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
-        }
-        let stand_in = self.settings.stand_in.endpoint.as_ref().filter(|_| self.target == TargetSpec::Ec2);
-        let stand_in = stand_in.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
-        progress.say(format!("run {id} on {}{stand_in}; evidence in {}", self.target, evidence.folder().display()));
-
-        let features = self.folder.join("features");
-        let of_annex = self.options.suite.is_none();
-        let all_of_it = async {
-            let ahead = ahead(record.plan(), of_annex);
-            fixtures.get_ready(ahead).await;
-            let begin = Box::pin(fixtures.begin(ahead));
-            tokio::join!(begin, prove(&features, &self.options, record.clone(), Part::Body));
-            for retry in 1..=self.options.retries {
-                let open = |planned: &&Planned| !planned.last && record.wants_another(planned);
-                let open = record.plan().scenarios.iter().filter(open).count();
-                if open == 0 {
-                    break;
-                }
-                progress.say(format!("attempt {} at what did not come out as it should: {open} scenarios", retry + 1));
-                fixtures.try_again();
-                prove(&features, &self.options, record.clone(), Part::Again).await;
-            }
-            // The last scenarios end the machines, which `--keep` leaves running if something failed.
-            if !self.options.keep || record.verdicts(false).exit == 0 {
-                prove(&features, &self.options, record.clone(), Part::Last).await;
-            }
-        };
-        let complete = tokio::select! {
-            () = all_of_it => true,
-            () = record.first_failure(), if self.options.fail_fast => false,
-            () = spent(cloud.as_ref()) => {
-                progress.say("ec2: going on would cost more than --max-cost allows");
-                false
-            }
-            () = signals.any() => false,
-        };
-        if !complete {
-            progress.say("stopped before the end: cleaning up");
-        }
-        if let Some(facts) = fixtures.machines().known_facts() {
-            record.learn(facts.named());
-            evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
-        }
-        let time = fixtures.time();
-        evidence.note(serde_json::json!({ "time": time })).map_err(infrastructure)?;
-        let verdicts = record.verdicts(complete);
-        if self.options.keep && verdicts.exit != 0 && complete {
-            for line in fixtures.machines().ways_in().await {
-                eprintln!("kept: {line}");
-            }
-            eprintln!("kept until you press Ctrl-C");
-            signals.any().await;
-        }
-        // A second signal stops the saving of journals; the cleanup journal is closed all the same.
-        tokio::select! {
-            () = fixtures.close() => {}
-            () = signals.any() => {}
-        }
-        let mut resists = None;
-        if let Some(rented) = cloud {
-            progress.say("ec2: removing what the run has made");
-            resists = rented.cloud.close().await.err().map(|error| format!("{error:#}"));
-        }
-        Ok(Outcome { verdicts, time, resists })
+/// Runs the scenarios; what was created for them is still in the cleanup journal.
+async fn scenarios(
+    run: &Run,
+    provisioning: Provisioning,
+    features: &Path,
+    keep: bool,
+    signals: &mut Signals,
+) -> Result<Outcome, Exit> {
+    let Provisioning { uses, quote, found, own, image, runs, concurrency } = provisioning;
+    let (context, evidence, target) = (run.context(), run.evidence(), run.target());
+    let (settings, progress) = (&context.settings, &context.progress);
+    let build_dir = BuildDir::open(Shell::local(evidence.clone()), context.cleanup.clone(), &context.run);
+    let build_dir = build_dir.map_err(|error| infrastructure(target.unusable(error)))?;
+    let interrupted = || infrastructure(anyhow::anyhow!("interrupted before anything was run"));
+    let cloud = tokio::select! {
+        cloud = open_cloud(quote, context) => cloud?,
+        () = signals.any() => return Err(interrupted()),
+    };
+    // Removes what is billed if anything below panics or returns early.
+    let _keeper = cloud.as_ref().map(|rented| rented.cloud.keeper());
+    if let Some(rented) = &cloud {
+        evidence.note(rented.facts(&settings.stand_in)).map_err(infrastructure)?;
     }
-
-    fn facts(&self) -> serde_json::Value {
-        let git = |arguments: &[&str]| {
-            let output = std::process::Command::new("git").args(arguments).current_dir(&self.settings.root).output();
-            let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
-            text.map(|text| String::from_utf8_lossy(&text).trim().to_owned())
-        };
-        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let distribution = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-        serde_json::json!({
-            "command_line": std::env::args().collect::<Vec<_>>(),
-            "target": self.target.to_string(),
-            "stand_in": self.target == TargetSpec::Ec2 && self.settings.stand_in.any(),
-            "git": { "commit": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()) },
-            "host": {
-                "architecture": std::env::consts::ARCH,
-                "distribution": distribution.map(|name| name.trim_matches('"')),
-                "kernel": first_line("/proc/sys/kernel/osrelease", ""),
-                "cpu": first_line("/proc/cpuinfo", "model name"),
-                "memory": first_line("/proc/meminfo", "MemTotal"),
-                "cpus": std::thread::available_parallelism().ok().map(usize::from),
-            },
-            "assay": env!("CARGO_PKG_VERSION"),
-        })
+    let (rented, settings, arch) = (cloud.clone(), settings.clone(), run.arch());
+    let endpoint = settings.stand_in.endpoint.clone().filter(|_| *target == TargetSpec::Ec2);
+    let config = RunConfig { settings, arch, rented, found, image, runs, keep, concurrency, own };
+    let fixtures = Fixtures::open(config, context.clone(), evidence.clone(), build_dir);
+    tokio::select! {
+        taken = fixtures.take_in_image() => taken.map_err(usage)?,
+        () = signals.any() => return Err(interrupted()),
     }
+    let stand_in = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
+    let (id, folder) = (&context.run, evidence.folder().display());
+    progress.say(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
+
+    let suite = Suite::new(features, concurrency, run.state().clone(), fixtures.clone(), uses, cloud.clone());
+    let complete = Box::pin(run.carry_out(&suite, signals)).await;
+    if let Some(facts) = fixtures.machines().known_facts() {
+        run.state().learn(facts.named());
+        evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
+    }
+    let time = fixtures.time();
+    evidence.note(serde_json::json!({ "time": time })).map_err(infrastructure)?;
+    if keep && complete && run.state().verdicts(complete).exit != 0 {
+        for line in fixtures.machines().ways_in().await {
+            progress.error(format!("kept: {line}"));
+        }
+        progress.error("kept until you press Ctrl-C");
+        signals.any().await;
+    }
+    // A second signal stops the saving of journals; the cleanup journal is closed all the same.
+    tokio::select! {
+        () = fixtures.close() => {}
+        () = signals.any() => {}
+    }
+    let mut left_in_cloud = None;
+    if let Some(rented) = cloud {
+        progress.say("ec2: removing what the run has made");
+        left_in_cloud = rented.cloud.close().await.err().map(|error| format!("{error:#}"));
+    }
+    Ok(Outcome { complete, time, left_in_cloud })
 }
 
 /// Inspects the target if it is a remote machine or this host, because the plan depends on what is there.
-fn look(
+async fn look(
     options: &Options,
     own: Option<&Workload>,
     target: &TargetSpec,
@@ -352,10 +220,8 @@ fn look(
 ) -> Result<Option<RemoteHost>, Exit> {
     let Some(way) = options.way(target).map_err(usage)? else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let found = runtime.block_on(way.look(units, settings, Arc::new(NoopObserver))).map_err(|error| match error
-        .downcast_ref::<EnterError>(
-    ) {
+    let seen = Box::pin(way.look(units, settings, Arc::new(NoopObserver))).await;
+    let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
         Some(EnterError::HostKeyOption { .. }) => usage(error),
         Some(EnterError::Config { .. }) => usage(target.unusable(error)),
         _ => infrastructure(target.unusable(error)),
@@ -366,9 +232,9 @@ fn look(
     Ok(Some(found))
 }
 
-/// Opens the cloud, if it is the target and the plan needs it.
-async fn open_cloud(quote: Option<Estimate>, plan: &Plan, context: &Context) -> Result<Option<Rented>, Exit> {
-    let Some(quote) = quote.filter(|_| needs_cloud(plan)) else { return Ok(None) };
+/// Opens the cloud, if there is an estimate for it.
+async fn open_cloud(quote: Option<Estimate>, context: &Context) -> Result<Option<Rented>, Exit> {
+    let Some(quote) = quote else { return Ok(None) };
     let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await;
     let cloud = cloud.map_err(|error| infrastructure(TargetSpec::Ec2.unusable(error)))?;
     // Only the SDK knows the region for certain.
@@ -377,45 +243,26 @@ async fn open_cloud(quote: Option<Estimate>, plan: &Plan, context: &Context) -> 
     Ok(Some(Rented { cloud: Arc::new(cloud), quote }))
 }
 
-/// Waits until going on would cost more than the budget.
-async fn spent(rented: Option<&Rented>) {
-    let Some(rented) = rented else { return std::future::pending().await };
-    while rented.may_go_on() {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
-}
-
-/// Finds the first line that begins with `beginning`, and returns the rest of it.
-fn first_line(path: &str, beginning: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(beginning))?;
-    Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
-}
-
-/// Decides which shared fixtures the planned scenarios will need; this is only known for the annex's own claims.
-fn ahead(plan: &Plan, of_annex: bool) -> Prewarm {
-    let running =
-        || plan.scenarios.iter().filter(|planned| of_annex && planned.runs() && !planned.control && planned.shared);
-    let judges = |claims: &[&str]| running().any(|planned| claims.contains(&planned.claim.to_string().as_str()));
-    let annex_run = running().any(|planned| [6, 7].contains(&planned.claim.section())) || judges(&["A5-8"]);
-    Prewarm {
-        device: !of_annex || judges_any(plan, 5..=7),
-        annex_run,
-        repeated: judges(&["A7-1", "A7-4"]),
-        unlimited: judges(&["A7-1"]),
-        beside: judges(&["A8-1", "A8-2", "A8-3"]),
-    }
-}
-
-/// Returns whether a claim of these sections will be judged.
-fn judges_any(plan: &Plan, sections: std::ops::RangeInclusive<u8>) -> bool {
-    let mut running = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
-    running.any(|planned| sections.contains(&planned.claim.section()))
+/// Returns what the planned scenarios share, except controls, whose subjects are others.
+fn uses(suite: &ClaimSuite, plan: &Plan) -> Vec<Shared> {
+    let judged = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
+    let uses = judged.flat_map(|planned| {
+        let all = suite.register.get(planned.claim).map_or(&[][..], |claim| &claim.uses);
+        all.iter().copied().filter(|shared| planned.shared || *shared == Shared::Device)
+    });
+    uses.collect()
 }
 
 /// Returns whether the plan needs the cloud; modules and images are built on this host without it.
-fn needs_cloud(plan: &Plan) -> bool {
-    judges_any(plan, 4..=11)
+fn needs_cloud(suite: &ClaimSuite, plan: &Plan) -> bool {
+    let mut judged = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
+    judged.any(|planned| {
+        let claim = suite.register.get(planned.claim);
+        claim.is_some_and(|claim| {
+            !claim.uses.is_empty()
+                || claim.needs.iter().any(|need| [Requirement::Aws, Requirement::Units].contains(need))
+        })
+    })
 }
 
 fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {

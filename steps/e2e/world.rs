@@ -9,7 +9,7 @@ use crate::verdict::claim_verdict::{Attempt, Step};
 use crate::verdict::{Judged, Outcome, Rule, Verdict};
 use cucumber::World;
 
-use crate::e2e::fixtures::{Fixtures, SampleSet};
+use crate::e2e::fixtures::{FIXTURES, Fixtures, SampleSet};
 
 /// One scenario that is running.
 #[derive(World)]
@@ -51,7 +51,7 @@ impl std::fmt::Debug for ScenarioWorld {
 impl ScenarioWorld {
     async fn new() -> anyhow::Result<ScenarioWorld> {
         Ok(ScenarioWorld {
-            fixtures: Fixtures::current()?,
+            fixtures: FIXTURES.try_with(Fixtures::clone)?,
             started: Instant::now(),
             claim: None,
             control: false,

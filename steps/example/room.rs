@@ -23,14 +23,14 @@ fn read_free(printed: &str) -> Result<Reading, Unreadable> {
 }
 
 /// One scenario: the same check on the right subject or, for its control, on the wrong one.
-async fn room(run: &Run, machine: &Machine, planned: &Planned, proof: &mut ScenarioChecks) -> anyhow::Result<()> {
+async fn room(run: &Run, machine: &Machine, planned: &Planned, checks: &mut ScenarioChecks) -> anyhow::Result<()> {
     if planned.control {
         machine.shell.read(&Command::new("fallocate").args(["--length", "2GB", "filler"])).await?;
     }
     let look = async { Ok(vec![read_free(&machine.shell.read(&free()).await?)?]) };
-    let subject = run.look(&planned.scenario, &machine.name, look).await?;
+    let subject = run.measure(&planned.scenario, &machine.name, look).await?;
     // Only this program knows which values of its probe are possible: none is larger than the whole disk.
-    proof.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4_294_967_296.0 })
+    checks.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4_294_967_296.0 })
 }
 
 #[tokio::main]
@@ -41,9 +41,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let device = Definition::named(&settings.root, "nano")?;
     let run = Run::begin(&claims, &"vm".parse()?, settings, Progress::to_stderr())?;
     let machine = run.machine(&device).await?;
-    for planned in run.scenarios() {
-        run.prove(&planned, async |proof| room(&run, &machine, &planned, proof).await).await?;
-    }
+    run.each(async |planned, checks| room(&run, &machine, planned, checks).await).await?;
     machine.shut_down().await;
     let (verdicts, evidence) = run.end()?;
     println!("{}\n{}", assay::table(&verdicts), assay::summary(&verdicts, &evidence));

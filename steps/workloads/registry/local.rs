@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -42,9 +43,9 @@ const START: Duration = Duration::from_secs(240);
 /// How many ports are tried if one turns out to be in use.
 const ATTEMPTS: usize = 5;
 
-/// Returns the path of the socket of a run's Podman service.
-pub fn socket(run: &str) -> PathBuf {
-    BuildDir::folder(run).join("podman.sock")
+/// Returns the path of the socket of this process's Podman service, in a folder of its own.
+pub fn socket() -> PathBuf {
+    PathBuf::from(format!("/tmp/assay-podman-{}/podman.sock", std::process::id()))
 }
 
 /// Tells testcontainers which Podman to use, by its only means, this process's environment.
@@ -180,7 +181,10 @@ pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow
 
 /// Starts Podman's service. It ends with the thread that starts it, so that thread must outlive the registry.
 async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Result<Child> {
-    let socket = socket(&build_dir.run);
+    let socket = socket();
+    let folder = socket.parent().context("the socket has no folder")?;
+    build_dir.cleanup.register(Resource::Path { path: folder.to_owned() })?;
+    fs::DirBuilder::new().mode(0o700).create(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let log = build_dir.folder.join("podman.log");
     let mut command = tokio::process::Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "podman", "system", "service", "--time=0"]);
