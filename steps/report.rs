@@ -78,7 +78,6 @@ pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
     ])
 }
 
-/// Writes reports into a folder.
 pub fn write(reports: &[Made], folder: &Path) -> anyhow::Result<()> {
     for (name, bytes) in reports {
         let path = folder.join(name);

@@ -20,7 +20,6 @@ const WIDTH: u16 = 120;
 pub struct Coverage {
     /// The targets that this version supports.
     targets: Vec<String>,
-    /// The claims, in order.
     claims: Vec<Covered>,
 }
 
@@ -35,13 +34,11 @@ struct Covered {
     line: usize,
     scenario: String,
     controls: Vec<Control>,
-    /// The decisions, by the target's name.
     targets: BTreeMap<String, Decided>,
     /// Whether a target of this version runs it, even if it only records it.
     covered: bool,
 }
 
-/// A control of a claim, and its location.
 #[derive(Clone, Debug, Serialize)]
 struct Control {
     scenario: String,

@@ -105,7 +105,6 @@ impl Ids {
 /// The messages written so far.
 struct Stream {
     lines: Vec<u8>,
-    /// The id of the run that they are about.
     run: String,
     /// When the run began: the time of everything without its own time.
     started: Timestamp,

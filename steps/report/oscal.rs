@@ -20,7 +20,6 @@ use text::{href, line, moment};
 
 /// The version of OSCAL that is written.
 const VERSION: &str = "1.2.1";
-/// The namespace of the properties.
 const NAMESPACE: &str = "urn:x-assay:oscal";
 /// The register of claims, in the folder of the run.
 const REGISTER: &str = "features/claims.toml";

@@ -32,7 +32,6 @@ const GROUPS: [(&str, &str); 5] = [
     ("machine", "The device"),
 ];
 
-/// Shows all facts of the run.
 pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     let known = |key: &str| RUN.iter().any(|(name, _)| *name == key) || GROUPS.iter().any(|(name, _)| *name == key);
     let others = run.as_object().into_iter().flatten();

@@ -12,7 +12,6 @@ use crate::report::console::mark;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
-/// Counts the claims with this verdict.
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
     verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
 }

@@ -96,7 +96,6 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Formats a duration for people.
 pub(super) fn took(seconds: f64) -> String {
     match seconds {
         seconds if (0.0005..1.0).contains(&seconds) => format!("{:.0} ms", seconds * 1e3),

@@ -34,7 +34,6 @@ pub struct StepResult {
     pub attachment: Option<String>,
     /// When it began; `None` if it did not.
     pub at: Option<Timestamp>,
-    /// How long it took.
     pub took: Duration,
 }
 

@@ -18,7 +18,6 @@ pub(in crate::report) struct Look {
 /// The memory of one run.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Timeline<'a> {
-    /// The run.
     pub name: &'a str,
     /// The looks, in the order in which they were taken.
     pub looks: Vec<Look>,

@@ -6,7 +6,6 @@ use crate::base::unit::Unit;
 /// One stage of a start.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::report) struct Stage {
-    /// What happened in this stage.
     pub name: &'static str,
     /// When it ended, in seconds since systemd began.
     pub end: f64,
@@ -15,9 +14,7 @@ pub(in crate::report) struct Stage {
 /// A start, stage by stage.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Waterfall<'a> {
-    /// The run.
     pub name: &'a str,
-    /// The stages, in order.
     pub stages: Vec<Stage>,
     /// When systemd reported the unit as active, in seconds since it began.
     pub active: Option<f64>,
