@@ -42,19 +42,13 @@ const LINES: usize = 10;
     after.as_secs_f64(), console.display()
 )]
 pub struct BootFailed {
-    /// Its name.
     pub machine: String,
-    /// The last stage it reached.
     pub stage: Stage,
     /// How long after its start this was noticed.
     pub after: Duration,
-    /// Whether QEMU itself crashed.
     pub crashed: bool,
-    /// What went wrong.
     pub detail: String,
-    /// The last lines of its console.
     pub tail: String,
-    /// The file with its whole console.
     pub console: PathBuf,
 }
 
@@ -159,7 +153,6 @@ struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    /// Follows the boot until it succeeds or fails.
     async fn watch(&self, child: &Child) -> Result<(Shell, MachineInfo), ProvisionError> {
         let mut at_login = false;
         let outcome = tokio::select! {

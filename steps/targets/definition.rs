@@ -48,14 +48,11 @@ impl Distribution {
 /// device. Kernels of the two architectures keep different amounts, hence one number for each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Withheld {
-    /// On amd64.
     pub amd64: Bytes,
-    /// On arm64.
     pub arm64: Bytes,
 }
 
 impl Withheld {
-    /// Returns the amount for an architecture.
     pub fn on(self, arch: Arch) -> Bytes {
         match arch {
             Arch::Amd64 => self.amd64,

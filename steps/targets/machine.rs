@@ -29,7 +29,6 @@ const GOODBYE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("machine {machine} is gone: {reason}")]
 pub struct Gone {
-    /// The machine's name.
     pub machine: String,
     /// Why it is gone, as far as was seen.
     pub reason: String,
@@ -63,9 +62,7 @@ pub struct Machine {
 pub struct SetupStep {
     /// Its name in samples: `podman`, of `setup.podman`.
     pub name: &'static str,
-    /// The command line.
     pub line: String,
-    /// How long it took.
     pub wall: Duration,
 }
 
@@ -74,7 +71,6 @@ pub struct SetupStep {
 pub(super) enum Body {
     /// QEMU on this host.
     Qemu(Box<Emulated>),
-    /// An instance in EC2.
     #[cfg(feature = "aws")]
     Ec2(Box<super::ec2::Instance>),
     /// A remote machine, or this host.
@@ -261,9 +257,7 @@ pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathB
 /// The folder of a running machine: disk, keys, sockets. Only its owner may read it.
 #[derive(Debug)]
 pub(super) struct MachineDir {
-    /// The machine's name.
     pub(super) name: String,
-    /// The folder's path.
     pub(super) folder: PathBuf,
     cleanup: Arc<CleanupJournal>,
 }
@@ -298,7 +292,6 @@ impl MachineDir {
         anyhow::bail!("{} holds too many machines called {name}", run.display())
     }
 
-    /// Returns the path of QEMU's log.
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("qemu.log")
     }

@@ -69,7 +69,6 @@ pub struct Preparation<'a> {
     pub rests_on: &'a str,
 }
 
-/// A complete snapshot.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) folder: PathBuf,
