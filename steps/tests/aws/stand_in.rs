@@ -45,7 +45,6 @@ impl FakeServer {
         self.ask("POST", "/stand-in/faults", "application/json", &faults.to_string());
     }
 
-    /// Removes all coming faults.
     pub fn no_faults(&self) {
         self.ask("DELETE", "/stand-in/faults", "application/json", "");
     }
@@ -64,7 +63,6 @@ impl FakeServer {
         kinds
     }
 
-    /// Returns the actions that it was asked for, in order.
     pub fn calls(&self) -> Vec<String> {
         self.requests().iter().filter_map(|call| call["action"].as_str().map(str::to_owned)).collect()
     }
@@ -95,14 +93,12 @@ impl FakeServer {
         inner.unwrap_or_else(|| panic!("{action} gave no {element}: {said}")).0.to_owned()
     }
 
-    /// Creates a repository of ECR Public.
     pub fn repository(&self, name: &str, run: &str, expires: &str) {
         let tag = |key: &str, value: &str| serde_json::json!({ "Key": key, "Value": value });
         let tags = [tag("assay:run", run), tag("assay:expires", expires)];
         self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name, "tags": tags }));
     }
 
-    /// Returns the names of all repositories, sorted.
     pub fn repositories(&self) -> Vec<String> {
         let said = self.ecr("DescribeRepositories", &serde_json::json!({}));
         let repositories = said["repositories"].as_array().unwrap();
@@ -162,7 +158,6 @@ pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'stati
 }
 
 impl FakeServer {
-    /// Creates a key pair.
     pub fn key(&self, run: &str, expires: &str) -> String {
         let mut parameters = tagged("key-pair", run, expires);
         let name = format!("assay-{run}");
@@ -170,7 +165,6 @@ impl FakeServer {
         self.ec2("CreateKeyPair", &parameters, "keyPairId")
     }
 
-    /// Creates a security group.
     pub fn group(&self, run: &str, expires: &str) -> String {
         let mut parameters = tagged("security-group", run, expires);
         let name = format!("assay-{run}");
@@ -178,7 +172,6 @@ impl FakeServer {
         self.ec2("CreateSecurityGroup", &parameters, "groupId")
     }
 
-    /// Creates an instance in a group.
     pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
         let image = self.ec2("DescribeImages", &[], "imageId");
         let mut parameters = tags.to_vec();
