@@ -19,7 +19,6 @@ enum Need {
     Podman,
     /// runc, for the control of a claim about crun.
     Runc,
-    /// Virtual machines of an architecture.
     Machines(Arch),
 }
 
@@ -51,7 +50,6 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     }
 }
 
-/// Checks that this host has the programs that the plan needs.
 pub fn check(
     features: &[FeatureFile],
     plan: &Plan,
