@@ -161,7 +161,6 @@ impl Ring {
         }
     }
 
-    /// Tries the keys one by one.
     pub(super) async fn log_in(
         mut self,
         handle: &mut Handle<Peer>,

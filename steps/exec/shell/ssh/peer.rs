@@ -34,7 +34,6 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Returns the host key that the server presented.
     pub(super) fn key(&self) -> Option<&PublicKey> {
         self.key.get()
     }
@@ -119,7 +118,6 @@ pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// Formats a key's type and fingerprint.
 pub(super) fn described(key: &PublicKey) -> String {
     format!("{} {}", key.algorithm(), fingerprint(key))
 }

@@ -79,7 +79,6 @@ impl Route {
         Ok(Route { machine, forwards: Forwards::default(), home, stops, given })
     }
 
-    /// Returns the user on the machine.
     pub(super) fn user(&self) -> &str {
         self.stops.last().map_or("", |stop| stop.host.user.as_str())
     }
@@ -229,7 +228,6 @@ impl Route {
     }
 }
 
-/// Why a handshake failed.
 enum Greeting {
     /// The host key that was presented is not accepted.
     Distrusted,
