@@ -17,9 +17,7 @@ use crate::evidence::checksums::{self, Broken, SIGNATURE, STATEMENT, SUMS};
 /// The result of a verification.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verification {
-    /// The version of this format.
     pub schema: u32,
-    /// Whether everything agrees.
     pub verified: bool,
     /// A sentence for each thing that agrees.
     pub agrees: Vec<String>,
@@ -29,12 +27,10 @@ pub struct Verification {
     pub signature: String,
 }
 
-/// A problem that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The file with the problem, relative to the folder.
     pub file: String,
-    /// The problem.
     pub problem: String,
 }
 
@@ -130,7 +126,6 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
     Ok(verification)
 }
 
-/// Checks the files against their checksums.
 fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     match checksums::check(folder) {
         Ok((files, broken)) => {

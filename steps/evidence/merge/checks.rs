@@ -34,7 +34,6 @@ pub(super) fn comparable(parts: &[Part]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads each file of a part's `features/`.
 fn features(part: &Part) -> anyhow::Result<BTreeMap<String, String>> {
     let folder = &part.bundle.folder;
     let names = folder.names()?.into_iter().filter(|name| name.starts_with("features/"));
