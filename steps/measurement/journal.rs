@@ -28,7 +28,6 @@ pub struct Line {
     pub at: f64,
     /// The syslog identifier of its sender.
     pub who: String,
-    /// The message.
     pub text: String,
 }
 
@@ -98,7 +97,6 @@ pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
 /// The most bytes of a log that a probe's value holds.
 const LOG: usize = 16 << 10;
 
-/// The value for an empty log.
 pub const SILENT: &str = "(nothing)";
 
 /// Returns the workload's log as one text, or [`SILENT`] if it is empty.

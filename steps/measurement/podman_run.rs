@@ -54,7 +54,6 @@ fn flags(quadlet: &str) -> Vec<String> {
     quadlet.lines().filter_map(flag).collect()
 }
 
-/// The parsed output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodmanRun {
     /// The workload's standard output, with times in seconds since boot.

@@ -10,7 +10,6 @@ use crate::base::unit::{Dollars, Unit};
 use crate::measurement::Reading;
 use crate::targets::instance_spec::InstanceSpec;
 
-/// The file with the prices, relative to the project.
 pub const FILE: &str = "fixtures/prices/aws.toml";
 
 /// The region that is priced if none is named.
@@ -51,16 +50,13 @@ struct Region {
 /// A type of resource that is billed for as long as it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Billed {
-    /// An on-demand instance of this type.
     Instance(String),
-    /// A public IPv4 address.
     Address,
     /// A gp3 disk of this size in GiB.
     Disk(u32),
 }
 
 impl Billed {
-    /// Returns the probe for the cost of this resource.
     fn probe(&self) -> &'static str {
         match self {
             Billed::Instance(_) => "cost.instance",
@@ -83,15 +79,12 @@ impl std::fmt::Display for Billed {
 /// A billed resource with its price.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// The resource.
     pub billed: Billed,
-    /// The price of an hour.
     pub per_hour: Dollars,
     /// The basis of the price, in words.
     pub basis: String,
 }
 
-/// Returned for a resource without a known price.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{FILE} has no price of {what}: it has {}; add it, with its source", known.join(", "))]
 pub struct NoPrice {
@@ -100,7 +93,6 @@ pub struct NoPrice {
 }
 
 impl Prices {
-    /// Parses the price file.
     pub fn parse(text: &str) -> anyhow::Result<Prices> {
         let prices: Prices = toml::from_str(text)?;
         anyhow::ensure!(!prices.region.is_empty(), "there is no region in it");
@@ -118,7 +110,6 @@ impl Prices {
         Ok(prices)
     }
 
-    /// Returns the hourly price of a resource in a region.
     pub fn hourly(&self, region: &str, billed: &Billed) -> Result<Dollars, NoPrice> {
         let prices = self.region(region)?;
         Ok(Dollars(match billed {
@@ -181,7 +172,6 @@ pub struct Surplus {
 /// The cost of resources that existed for some time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bill {
-    /// Resources that are billed by time.
     pub items: Vec<Item>,
     /// The billed seconds: each second that was begun, and at least a minute.
     pub seconds: u64,
@@ -190,7 +180,6 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// Bills resources that existed for this time.
     pub fn of(items: &[Item], there: Duration) -> Bill {
         let begun = there.as_secs() + u64::from(there.subsec_nanos() > 0);
         Bill { items: items.to_vec(), seconds: begun.max(MINIMUM), surplus: None }
@@ -207,12 +196,10 @@ impl Bill {
         Bill { surplus: Some((dollars, words)), ..self }
     }
 
-    /// Returns the cost of one item.
     pub fn cost(&self, item: &Item) -> Dollars {
         Dollars(item.per_hour.value() * self.seconds as f64 / HOUR)
     }
 
-    /// Returns the total cost.
     pub fn total(&self) -> Dollars {
         self.items.iter().map(|item| self.cost(item)).chain(self.surplus.iter().map(|(dollars, _)| *dollars)).sum()
     }
