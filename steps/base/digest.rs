@@ -29,7 +29,6 @@ impl io::Write for Updates<'_> {
     }
 }
 
-/// Formats bytes in hexadecimal, two digits each.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
