@@ -33,7 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It works.
     Ok,
     /// It is absent or does not work, and the target needs it.
     Missing,
@@ -44,9 +43,7 @@ pub enum State {
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was checked.
     pub name: String,
-    /// Its state.
     pub state: State,
     /// Its version, or what is wrong with it.
     pub found: String,
@@ -120,7 +117,6 @@ struct Try {
 }
 
 impl Try {
-    /// A requirement without which the target does not work.
     fn needed(
         name: impl Into<String>,
         remedy: impl Into<String>,
@@ -129,7 +125,6 @@ impl Try {
         Try { name: name.into(), remedy: remedy.into(), needed: true, attempt: Box::pin(attempt) }
     }
 
-    /// A requirement that the target also works without.
     fn optional(
         name: impl Into<String>,
         remedy: impl Into<String>,
