@@ -23,7 +23,6 @@ use crate::exec::command::Command;
 use crate::exec::shell::NoopObserver;
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 
-/// The definition of the machine.
 const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
 const GROWTH: u64 = 64;
@@ -57,7 +56,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// The resources that a process holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -134,7 +132,6 @@ async fn random_number(machine: &Machine) -> anyhow::Result<String> {
     machine.shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/uuid")).await
 }
 
-/// Fails if more is held than before.
 fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
     // Other threads close connections and children: a few may still be open.
     let (descriptors, more) = (after.descriptors.saturating_sub(before.descriptors), 8);

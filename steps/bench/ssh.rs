@@ -49,7 +49,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Runs a command in all three ways, in each round.
 pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let host = Shell::local(Arc::new(NoopObserver));
     let client = host.run(&Command::new("ssh").arg("-V")).await;

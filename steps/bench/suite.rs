@@ -24,7 +24,6 @@ pub struct Cost {
     pub suite_wall_s: f64,
     /// The longest chain of dependent work, in seconds.
     pub suite_critical_s: f64,
-    /// The wall time divided by the critical time.
     pub suite_ratio: f64,
 }
 
@@ -35,7 +34,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Runs the suite once.
 pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     progress.say("suite: a run of ci/e2e");
@@ -55,7 +53,6 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     read(&record)
 }
 
-/// Reads the times of a run from `run.json`.
 fn read(record: &str) -> anyhow::Result<Cost> {
     #[derive(serde::Deserialize)]
     struct Record {
