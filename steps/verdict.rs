@@ -46,7 +46,6 @@ impl std::fmt::Display for Verdict {
 pub struct Outcome {
     /// The verdict: holds, fails or inconclusive.
     pub verdict: Verdict,
-    /// The reason, in a sentence.
     pub reason: String,
     /// The sample nearest to its bound, or the one that broke it.
     pub value: Option<Value>,
