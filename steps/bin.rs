@@ -154,7 +154,6 @@ impl Suite {
     }
 }
 
-/// Runs the program with the arguments of this process.
 pub fn main() -> ExitStatus {
     let arguments = Assay::parse();
     let settings = || Settings::read().map_err(usage);
@@ -196,7 +195,6 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Parses a target whose machines run on this host.
 fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch), Exit> {
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     let arch = target.on_this_host().map_err(usage)?;
@@ -284,7 +282,6 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Makes the image of one definition and prints where its parts are.
 fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<(), Exit> {
     let (target, arch) = choose(target, settings)?;
     let definition = Definition::load(file).map_err(usage)?;
@@ -329,7 +326,6 @@ async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> an
     image
 }
 
-/// The error after Ctrl-C or SIGTERM.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted before it was done")]
 struct Interrupted;
