@@ -17,7 +17,6 @@ use crate::verdict::Verdict;
 /// One falsification and its result.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// The claim that it affects.
     pub claim: ClaimId,
     /// What was falsified: `memory.peak < 64 MiB`, `trials/hello-1.txt`, a control's scenario.
     pub what: String,
@@ -34,9 +33,7 @@ pub struct Mutant {
 /// The result of all mutants.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Score {
-    /// How many mutants there were.
     pub mutants: usize,
-    /// How many were not reported as holding.
     pub caught: usize,
     /// Those that survived, each in a sentence.
     pub survivors: Vec<String>,
