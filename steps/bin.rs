@@ -182,7 +182,6 @@ pub fn main() -> ExitStatus {
     end(done.map(|()| ExitStatus::Success))
 }
 
-/// Prints the error, if there is one, and returns the exit status.
 fn end(done: Result<ExitStatus, Exit>) -> ExitStatus {
     done.unwrap_or_else(|Exit { status, error }| {
         eprintln!("assay: {error:#}");

@@ -40,7 +40,6 @@ pub enum State {
     Warning,
 }
 
-/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub name: String,
@@ -51,7 +50,6 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
-/// All results for one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
     schema: u32,
@@ -179,7 +177,6 @@ pub async fn examine(
     Ok(Diagnosis::of(target, setup, checks))
 }
 
-/// Runs all checks at once, and returns their results in the order given.
 async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> anyhow::Result<Vec<Check>> {
     let mut pending: BTreeMap<usize, String> = tries.iter().map(|thing| thing.name.clone()).enumerate().collect();
     let mut running = JoinSet::new();

@@ -55,7 +55,6 @@ pub const FILES: [Exporter; 5] = [
     ("oscal-assessment-results.json", oscal),
 ];
 
-/// A finished report: its name and its bytes.
 pub type Made = (&'static str, Vec<u8>);
 
 /// Makes all reports of a run: returns those that can be made, and why the others cannot.

@@ -30,7 +30,6 @@ pub struct Mutant {
     pub survived: bool,
 }
 
-/// The result of all mutants.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Score {
     pub mutants: usize,
@@ -61,7 +60,6 @@ impl Score {
         score
     }
 
-    /// Formats the list of mutants and the score, for people.
     pub fn show(&self) -> String {
         let mut text = String::new();
         let mut last = None;
@@ -92,7 +90,6 @@ impl Score {
     }
 }
 
-/// Falsifies all evidence of a run.
 pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
     let differences = bundle.differences();
     anyhow::ensure!(

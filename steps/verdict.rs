@@ -41,7 +41,6 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The result of a check, or of all checks of a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The verdict: holds, fails or inconclusive.

@@ -102,7 +102,6 @@ mod tests {
 
     const MACHINE: Bytes = Bytes(600 << 20);
 
-    /// Returns a place if the job gets one at once.
     async fn at_once(room: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
         let soon = std::time::Duration::from_millis(20);
         tokio::time::timeout(soon, room.of(share, MACHINE, native)).await.ok()?.ok()

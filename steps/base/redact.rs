@@ -138,7 +138,6 @@ impl Redactor {
         clean
     }
 
-    /// Formats variables as `NAME=value`, redacted.
     pub fn variables(&self, variables: &[(String, String)]) -> Vec<String> {
         let clean = |(name, value): &(String, String)| match secret_variable(name) {
             true if !value.is_empty() => format!("{name}={REDACTED}"),

@@ -19,7 +19,6 @@ use crate::verdict::{Check, Rule, Source, Verdict};
 const SECTION: usize = 100;
 const SAMPLES: u64 = 5;
 
-/// The time that planning and judging take.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// For 10,000 scenarios, in seconds: the median.

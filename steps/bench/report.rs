@@ -20,7 +20,6 @@ const VERDICTS: &str = include_str!("../../fixtures/selfcheck/verdicts.json");
 const YEAR: usize = 365;
 const MONTH: usize = 30;
 
-/// The time that comparing runs takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// Reading 365 runs, comparing them and making the page, in seconds: the median.

@@ -27,7 +27,6 @@ const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
 const GROWTH: u64 = 64;
 
-/// The time that a machine takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// The median time from nothing to the first command by a boot, in seconds; the same below.

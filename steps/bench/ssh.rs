@@ -23,7 +23,6 @@ use crate::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
 
 const HELLO: &str = "echo hello";
 
-/// The time that a command takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// On an open connection, in milliseconds: the median; the same below.

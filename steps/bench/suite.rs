@@ -17,7 +17,6 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// The exit code if a claim fails, which does not affect the time.
 const FAILED: i32 = 1;
 
-/// The time that the suite takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
     /// From the start of the first work to the end of the last, in seconds.

@@ -69,7 +69,6 @@ struct DeviationFile {
     deviation: Vec<Deviation>,
 }
 
-/// All declared failures.
 #[derive(Clone, Debug, Default)]
 pub struct Deviations(Vec<Deviation>);
 

@@ -45,7 +45,6 @@ async fn rootless(host: Arc<Host>) -> CheckResult {
     }
 }
 
-/// Runs the registry's image briefly, as a run does to find out which runtime works.
 async fn container(host: Arc<Host>) -> CheckResult {
     if !host.has_registry_image().await {
         let image = host.registry_image();

@@ -112,7 +112,6 @@ impl Host {
         }
     }
 
-    /// Makes a build dir as runs have one; it is removed with this host's folder.
     pub fn build_dir(&self) -> anyhow::Result<BuildDir> {
         let folder = self.room("workshop")?;
         let cleanup = Arc::new(CleanupJournal::open(&folder.join("journals"), &self.run)?);

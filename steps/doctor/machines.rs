@@ -188,7 +188,6 @@ async fn only_if_made(host: &Host, finding: CheckResult) -> CheckResult {
     }
 }
 
-/// Reads the keys that packages are verified with.
 async fn keys(host: Arc<Host>) -> CheckResult {
     if !std::path::Path::new(KEYRING).exists() {
         return CheckResult::fails(format!("{KEYRING} is not there"));

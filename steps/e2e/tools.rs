@@ -15,9 +15,7 @@ use crate::e2e::traced;
 /// What a step may need, in the order in which it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
-    /// Podman, which handles images.
     Podman,
-    /// runc, for the control of a claim about crun.
     Runc,
     Machines(Arch),
 }
@@ -25,7 +23,6 @@ enum Need {
 /// Where the device and the other machines run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
-    /// The architecture of this host's machines.
     pub arch: Arch,
     /// Whether the device is one of them; otherwise it is elsewhere.
     pub device: bool,

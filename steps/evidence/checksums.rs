@@ -25,7 +25,6 @@ pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     fs::write(folder.path().join(SUMS), lines).with_context(|| format!("cannot write {SUMS}"))
 }
 
-/// A file that is not as it was when the folder was sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     pub file: String,

@@ -108,7 +108,6 @@ impl RunState {
         Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), on: self.on, complete, exit, problems, claims }
     }
 
-    /// Returns whether a scenario has finished at least once.
     pub fn tried(&self, planned: &Planned) -> bool {
         !self.attempts(planned).is_empty()
     }

@@ -14,7 +14,6 @@ use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, Broken, SIGNATURE, STATEMENT, SUMS};
 
-/// The result of a verification.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verification {
     pub schema: u32,
@@ -59,7 +58,6 @@ impl Verification {
         }
     }
 
-    /// Formats the result for people: what agrees, what does not, and a summary line.
     pub fn show(&self, path: &Path) -> String {
         let mut text: String = self.agrees.iter().map(|sentence| format!("✔ {sentence}\n")).collect();
         for Finding { file, problem } in &self.findings {
@@ -140,7 +138,6 @@ fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     }
 }
 
-/// Compares the stored statement with one that is made from the bundle.
 fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
     let stored = match attestation::stored(&bundle.folder) {
         Ok(stored) => stored,

@@ -160,7 +160,6 @@ const ENTRIES: &[Entry] = &[
     count("arithmetic: ", 0.0, 1.0),
 ];
 
-/// A value that is not plausible.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{probe}: {seen} is not plausible: expected {expected}")]
 pub struct Unlikely {

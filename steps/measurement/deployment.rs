@@ -34,7 +34,6 @@ pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
     Ok(units.into_iter().collect())
 }
 
-/// A Quadlet that was installed on a machine.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     shell: Shell,

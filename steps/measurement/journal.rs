@@ -21,7 +21,6 @@ pub fn command(unit: &str, since: u64) -> Command {
         .time_limit(Duration::from_secs(60))
 }
 
-/// One line of the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// When it was received, in seconds since the machine's boot.

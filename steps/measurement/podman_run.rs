@@ -62,7 +62,6 @@ pub struct PodmanRun {
     pub ends: Vec<u8>,
 }
 
-/// Parses the output of [`command`] for this request and this boot of the machine.
 pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRun, Unreadable> {
     let mut lines = text.lines();
     for said in [format!("token {token}"), format!("boot {boot}")] {

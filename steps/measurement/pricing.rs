@@ -23,11 +23,9 @@ const HOUR: f64 = 3600.0;
 /// The shortest time that is billed, in seconds.
 const MINIMUM: u64 = 60;
 
-/// AWS's prices by region.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// The day on which they were looked up.
     pub date: Date,
     /// The price of a vCPU-hour beyond an instance's baseline, if its credits are unlimited.
     surplus_vcpu: f64,
@@ -76,7 +74,6 @@ impl std::fmt::Display for Billed {
     }
 }
 
-/// A billed resource with its price.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     pub billed: Billed,
@@ -169,7 +166,6 @@ pub struct Surplus {
     pub earned: f64,
 }
 
-/// The cost of resources that existed for some time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bill {
     pub items: Vec<Item>,
@@ -237,7 +233,6 @@ impl Default for Budget {
     }
 }
 
-/// Returned for an order that could exceed its budget.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{minutes} minutes cost up to {cost}, and the budget is {budget}: {remedy}")]
 pub struct TooDear {

@@ -80,7 +80,6 @@ pub struct Trial {
     pub over: f64,
     /// When everything had been cleaned up, in seconds since boot.
     pub end: f64,
-    /// Whether it reached the time limit.
     pub gave_up: bool,
     pub looks: Vec<Look>,
     pub stops: Vec<Stop>,

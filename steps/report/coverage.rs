@@ -18,7 +18,6 @@ const WIDTH: u16 = 120;
 /// The decision about every claim on every target.
 #[derive(Clone, Debug)]
 pub struct Coverage {
-    /// The targets that this version supports.
     targets: Vec<String>,
     claims: Vec<Covered>,
 }
@@ -53,7 +52,6 @@ struct Decided {
     reason: Option<String>,
 }
 
-/// How far a claim is covered by the targets of this version.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Judged,

@@ -92,7 +92,6 @@ fn finished(bundle: &EvidenceBundle, run: &str) -> Json {
     finished
 }
 
-/// Makes the ids that messages are referred to by.
 struct Ids(u64);
 
 impl Ids {

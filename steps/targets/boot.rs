@@ -52,7 +52,6 @@ pub struct BootFailed {
     pub console: PathBuf,
 }
 
-/// What ends the wait for a machine.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Trouble(pub(super) String);

@@ -250,7 +250,6 @@ fn package_name(name: &str) -> bool {
     !name.is_empty() && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
 }
 
-/// Returns the names of the definitions in a folder, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let definitions = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));

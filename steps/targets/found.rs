@@ -34,7 +34,6 @@ pub struct RemoteAccess {
     pub provision: bool,
 }
 
-/// A machine after its preflight.
 #[derive(Clone, Debug)]
 pub struct RemoteHost {
     way: RemoteAccess,

@@ -30,7 +30,6 @@ const GOODBYE: Duration = Duration::from_secs(3);
 #[error("machine {machine} is gone: {reason}")]
 pub struct Gone {
     pub machine: String,
-    /// Why it is gone, as far as was seen.
     pub reason: String,
 }
 
@@ -263,7 +262,6 @@ pub(super) struct MachineDir {
 }
 
 impl MachineDir {
-    /// Makes a folder for the next machine of this name.
     pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<MachineDir> {
         let run = Path::new("/tmp").join(format!("assay-{}", context.run));
         if !run.exists() {
@@ -296,7 +294,6 @@ impl MachineDir {
         self.folder.join("qemu.log")
     }
 
-    /// Returns the end of QEMU's log.
     pub(super) fn qemu_said(&self) -> String {
         let said = fs::read_to_string(self.log()).unwrap_or_default();
         let end = tail(&said, 3).replace('\n', "; ");

@@ -61,7 +61,6 @@ pub struct Preflight {
     clock: f64,
 }
 
-/// The result of the check for one requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreflightCheck {
     pub name: &'static str,

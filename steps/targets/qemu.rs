@@ -23,7 +23,6 @@ pub struct Qemu {
     pub build: String,
 }
 
-/// The settings of one machine's QEMU.
 #[derive(Clone, Debug)]
 pub struct Board {
     pub arch: Arch,
@@ -38,7 +37,6 @@ pub struct Board {
     pub devices: Option<Devices>,
 }
 
-/// Where a machine's memory is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Memory {
     /// In QEMU's own anonymous memory.

@@ -54,7 +54,6 @@ pub struct Statistics {
     pub outliers: Vec<u64>,
 }
 
-/// A check with its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     #[serde(flatten)]

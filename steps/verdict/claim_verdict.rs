@@ -50,7 +50,6 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Combines checks, with the error that ended them, if any.
     pub fn new(checks: Vec<Judged>, error: Option<String>) -> Attempt {
         let outcomes: Vec<&Outcome> = checks.iter().map(|judged| &judged.outcome).collect();
         let outcome = match (together(&outcomes), &error) {
@@ -131,7 +130,6 @@ pub struct ControlResult {
 }
 
 impl ControlResult {
-    /// Judges a control by its attempts.
     pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlResult {
         let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().next_back() {
             None => (ControlVerdict::None, "not run".to_owned()),
@@ -191,7 +189,6 @@ pub struct ClaimInput<'a> {
 }
 
 impl ClaimInput<'_> {
-    /// Returns the claim's verdict and its reason.
     pub fn conclude(&self) -> (Verdict, String) {
         let settled = combine_attempts(self.attempts);
         let (verdict, reason) = match self.decision {

@@ -17,11 +17,8 @@ use crate::e2e::world::ScenarioWorld;
 /// How a step's text describes what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Plain text, matched literally.
     Text,
-    /// A cucumber expression, with parameters in braces.
     Expression,
-    /// A regular expression.
     Pattern,
 }
 
@@ -83,7 +80,6 @@ const SOURCES: [(&str, &str); 13] = sources![
     "wrong_subjects"
 ];
 
-/// Returns the text of the source at a path, which depends on how this program was built, but not at its end.
 fn text(path: &str) -> anyhow::Result<&'static str> {
     let found = SOURCES.iter().find(|(source, _)| path.ends_with(source));
     found.map(|(_, text)| *text).with_context(|| format!("{path} is missing in steps/e2e/catalogue/source.rs"))

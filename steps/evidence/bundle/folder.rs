@@ -9,7 +9,6 @@ use anyhow::Context as _;
 /// The largest file, in bytes, that is read into memory; files that are read whole are far smaller.
 const WHOLE: u64 = 256 << 20;
 
-/// The folder of a run, open for reading.
 #[derive(Clone, Debug)]
 pub struct SandboxedDir(PathBuf);
 
@@ -31,7 +30,6 @@ pub enum Strange {
     /// It does not exist, or cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable { path: PathBuf, error: std::io::Error },
-    /// It is not UTF-8 text.
     #[error("{name} is no UTF-8 text: byte {at} is none")]
     Text {
         name: String,

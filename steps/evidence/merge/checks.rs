@@ -8,7 +8,6 @@ use serde_json::Value as Json;
 use super::{Part, rank};
 use crate::claims::register::ClaimId;
 
-/// The name of the workload that is built for every run, each time with another digest.
 const BUILT: &str = "guest/hello";
 
 /// Checks that all parts have the same claims, commit and workload.

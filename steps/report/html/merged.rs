@@ -282,7 +282,6 @@ fn place(merged: &Merged, column: &Column, id: crate::claims::register::ClaimId)
     part.map(|part| format!("{PARTS}/{}/report.html#{id}", part.name)).unwrap_or_default()
 }
 
-/// Shows the reason of each claim that does not simply hold.
 fn reasons(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let told = |(targets, claim): &(Vec<&str>, &crate::evidence::ClaimResult)| {
         html! { p.item {

@@ -6,7 +6,6 @@ use serde_json::{Value as Json, json};
 use super::Ids;
 use crate::claims::plan::FeatureFile;
 
-/// A feature file.
 pub struct Document {
     /// Its path, relative to the project.
     pub path: String,

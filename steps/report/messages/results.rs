@@ -24,7 +24,6 @@ pub enum Subject<'a> {
     Untouched(String),
 }
 
-/// A step's result.
 pub struct StepResult {
     /// Cucumber's status.
     pub status: &'static str,

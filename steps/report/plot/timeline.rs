@@ -15,7 +15,6 @@ pub(in crate::report) struct Look {
     pub kinds: [f64; 3],
 }
 
-/// The memory of one run.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Timeline<'a> {
     pub name: &'a str,

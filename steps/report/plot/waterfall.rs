@@ -3,7 +3,6 @@
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit};
 use crate::base::unit::Unit;
 
-/// One stage of a start.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::report) struct Stage {
     pub name: &'static str,
@@ -11,7 +10,6 @@ pub(in crate::report) struct Stage {
     pub end: f64,
 }
 
-/// A start, stage by stage.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Waterfall<'a> {
     pub name: &'a str,

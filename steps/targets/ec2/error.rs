@@ -97,7 +97,6 @@ where
     AwsError { class, code, happened: format!("{action} failed: {happened}") }
 }
 
-/// What can be read from an SDK's error.
 enum Told<'a> {
     /// AWS answered with a code.
     Code { code: &'a str, message: &'a str },

@@ -14,7 +14,6 @@ pub const REGION: &str = "us-east-1";
 /// A fake AWS server that ends with the test.
 pub struct FakeServer {
     child: Child,
-    /// Its address, such as `http://127.0.0.1:4566`.
     pub endpoint: String,
 }
 
@@ -26,7 +25,6 @@ pub struct Left {
 }
 
 impl FakeServer {
-    /// Starts a server, and waits until it answers.
     pub fn start(arguments: &[&str]) -> FakeServer {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
         let mut start = Command::new(&program);
@@ -49,7 +47,6 @@ impl FakeServer {
         self.ask("DELETE", "/stand-in/faults", "application/json", "");
     }
 
-    /// Lists the resources of a run that exist.
     pub fn left(&self, run: &str) -> Vec<Left> {
         let text = |thing: &Value, key: &str| thing[key].as_str().unwrap().to_owned();
         let left = self.list(&format!("left?run={run}"));
@@ -72,7 +69,6 @@ impl FakeServer {
         self.list("calls")
     }
 
-    /// Returns every instance, whatever its state.
     pub fn instances(&self) -> Vec<Value> {
         self.list("instances")
     }

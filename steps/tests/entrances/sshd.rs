@@ -107,7 +107,6 @@ fn run(folder: &Path, port: u16) -> Daemon {
     daemon
 }
 
-/// A running server.
 pub struct Sshd {
     folder: TempDir,
     pub port: u16,
@@ -158,7 +157,6 @@ impl Sshd {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Returns the file of one of its host keys, by its kind.
     pub fn host_key(&self, kind: &str) -> PathBuf {
         self.folder.path().join(kind)
     }

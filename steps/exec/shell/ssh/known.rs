@@ -22,7 +22,6 @@ pub(super) struct KnownKeys {
     pub authority: Option<Place>,
 }
 
-/// The result of looking up a presented host key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     Known,

@@ -8,7 +8,6 @@ use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure};
 use tokio::net::TcpStream;
 
-/// Decides whether to accept a host key.
 type Judge = Box<dyn Fn(&PublicKey) -> bool + Send + Sync>;
 
 /// The forwarded ports of the machine and their addresses on this host. A new connection takes them over.
@@ -52,7 +51,6 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Creates a client that accepts only a server whose host key passes `judge`.
     pub(super) fn new(seen: Seen, judge: impl Fn(&PublicKey) -> bool + Send + Sync + 'static) -> Peer {
         Peer { judge: Box::new(judge), seen, forwards: Forwards::default() }
     }

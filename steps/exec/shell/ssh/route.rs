@@ -88,7 +88,6 @@ impl Route {
         self.stops.last().map(Stop::address).unwrap_or_default()
     }
 
-    /// Connects along the route and logs in at every stop.
     pub(super) async fn go(&self) -> Result<Wire, EnterError> {
         let mut behind: Vec<Handle<Peer>> = Vec::new();
         for index in 0..self.stops.len() {
