@@ -29,7 +29,6 @@ impl Times {
         Summary::of(seconds).map(Times).context("nothing was measured: ask for one repetition or more")
     }
 
-    /// Returns their median in seconds.
     pub fn median(&self) -> f64 {
         self.0.median
     }

@@ -149,7 +149,6 @@ impl Suite {
     }
 }
 
-/// Runs the program with the arguments of this process.
 pub fn main() -> ExitStatus {
     let arguments = Assay::parse();
     let settings = || Settings::read().map_err(usage);
@@ -178,7 +177,6 @@ pub fn main() -> ExitStatus {
     end(done.map(|()| ExitStatus::Success))
 }
 
-/// Prints the error, if there is one, and returns the exit status.
 fn end(done: Result<ExitStatus, Exit>) -> ExitStatus {
     done.unwrap_or_else(|Exit { status, error }| {
         eprintln!("assay: {error:#}");
@@ -191,7 +189,6 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Parses a target whose machines run on this host.
 fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch), Exit> {
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     let arch = target.on_this_host().map_err(usage)?;
@@ -279,7 +276,6 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Makes the image of one definition and prints where its parts are.
 fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<(), Exit> {
     let (target, arch) = choose(target, settings)?;
     let definition = Definition::load(file).map_err(usage)?;

@@ -33,7 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It works.
     Ok,
     /// It is absent or does not work, and the target needs it.
     Missing,
@@ -41,12 +40,9 @@ pub enum State {
     Warning,
 }
 
-/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was checked.
     pub name: String,
-    /// Its state.
     pub state: State,
     /// Its version, or what is wrong with it.
     pub found: String,
@@ -54,7 +50,6 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
-/// All results for one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
     schema: u32,
@@ -120,7 +115,6 @@ struct Try {
 }
 
 impl Try {
-    /// A requirement without which the target does not work.
     fn needed(
         name: impl Into<String>,
         remedy: impl Into<String>,
@@ -129,7 +123,6 @@ impl Try {
         Try { name: name.into(), remedy: remedy.into(), needed: true, attempt: Box::pin(attempt) }
     }
 
-    /// A requirement that the target also works without.
     fn optional(
         name: impl Into<String>,
         remedy: impl Into<String>,
@@ -184,7 +177,6 @@ pub async fn examine(
     Ok(Diagnosis::of(target, setup, checks))
 }
 
-/// Runs all checks at once, and returns their results in the order given.
 async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> anyhow::Result<Vec<Check>> {
     let mut pending: BTreeMap<usize, String> = tries.iter().map(|thing| thing.name.clone()).enumerate().collect();
     let mut running = JoinSet::new();

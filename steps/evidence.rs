@@ -295,7 +295,6 @@ pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
     folder.canonicalize().with_context(cannot)
 }
 
-/// Checks that a folder is empty, or does not exist yet.
 pub fn check_empty(folder: &Path) -> anyhow::Result<()> {
     let empty = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,

@@ -84,21 +84,15 @@ impl Reading {
 /// A reading that became evidence. Its id is its line number in `samples.jsonl`, counted from 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Its id within the run.
     pub id: u64,
-    /// The probe's name.
     pub probe: String,
     /// What was measured: a module, an image, one run of a workload.
     pub subject: String,
-    /// The machine it was measured on.
     pub machine: String,
-    /// The measured value.
     pub value: Value,
-    /// Its unit.
     pub unit: Unit,
     /// When the value became known.
     pub at: Timestamp,
-    /// The text it was read from.
     pub raw: String,
 }
 

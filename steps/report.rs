@@ -55,7 +55,6 @@ pub const FILES: [Exporter; 5] = [
     ("oscal-assessment-results.json", oscal),
 ];
 
-/// A finished report: its name and its bytes.
 pub type Made = (&'static str, Vec<u8>);
 
 /// Makes all reports of a run: returns those that can be made, and why the others cannot.
@@ -78,7 +77,6 @@ pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
     ])
 }
 
-/// Writes reports into a folder.
 pub fn write(reports: &[Made], folder: &Path) -> anyhow::Result<()> {
     for (name, bytes) in reports {
         let path = folder.join(name);

@@ -17,7 +17,6 @@ use crate::verdict::Verdict;
 /// One falsification and its result.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// The claim that it affects.
     pub claim: ClaimId,
     /// What was falsified: `memory.peak < 64 MiB`, `trials/hello-1.txt`, a control's scenario.
     pub what: String,
@@ -31,12 +30,9 @@ pub struct Mutant {
     pub survived: bool,
 }
 
-/// The result of all mutants.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Score {
-    /// How many mutants there were.
     pub mutants: usize,
-    /// How many were not reported as holding.
     pub caught: usize,
     /// Those that survived, each in a sentence.
     pub survivors: Vec<String>,
@@ -64,7 +60,6 @@ impl Score {
         score
     }
 
-    /// Formats the list of mutants and the score, for people.
     pub fn show(&self) -> String {
         let mut text = String::new();
         let mut last = None;
@@ -95,7 +90,6 @@ impl Score {
     }
 }
 
-/// Falsifies all evidence of a run.
 pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
     let differences = bundle.differences();
     anyhow::ensure!(

@@ -41,12 +41,10 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The result of a check, or of all checks of a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The verdict: holds, fails or inconclusive.
     pub verdict: Verdict,
-    /// The reason, in a sentence.
     pub reason: String,
     /// The sample nearest to its bound, or the one that broke it.
     pub value: Option<Value>,

@@ -63,7 +63,6 @@ impl BuildDir {
     }
 }
 
-/// Returns a path as a command's argument.
 fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8: choose another folder", path.display()))
 }

@@ -4,7 +4,6 @@ use std::io::{self, BufReader, Read};
 
 use sha2::{Digest, Sha256};
 
-/// Returns the SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
@@ -29,7 +28,6 @@ impl io::Write for Updates<'_> {
     }
 }
 
-/// Formats bytes in hexadecimal, two digits each.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -43,14 +43,11 @@ impl From<ExitStatus> for ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error("{error:#}")]
 pub struct Exit {
-    /// The exit status of the program.
     pub status: ExitStatus,
-    /// Why it ends.
     pub error: anyhow::Error,
 }
 
 impl Exit {
-    /// Pairs an error with an exit status.
     pub fn new<E: Into<anyhow::Error>>(status: ExitStatus, error: E) -> Exit {
         Exit { status, error: error.into() }
     }

@@ -12,7 +12,6 @@ use crate::base::unit::Bytes;
 pub enum CpuReservation {
     /// Nothing: the machine is idle.
     None,
-    /// One slot.
     OneSlot,
     /// The job measures time or CPU. On a native CPU, where these are judged, it reserves the whole host; on an
     /// emulated CPU, where they cannot be judged, one slot.
@@ -77,7 +76,6 @@ impl HostCapacity {
         free_mib() > RESERVE + (memory.0 >> 20)
     }
 
-    /// Returns the total memory for machines.
     pub fn memory(&self) -> Bytes {
         Bytes(u64::from(self.whole) << 20)
     }
@@ -104,7 +102,6 @@ mod tests {
 
     const MACHINE: Bytes = Bytes(600 << 20);
 
-    /// Returns a place if the job gets one at once.
     async fn at_once(room: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
         let soon = std::time::Duration::from_millis(20);
         tokio::time::timeout(soon, room.of(share, MACHINE, native)).await.ok()?.ok()

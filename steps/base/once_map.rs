@@ -18,7 +18,6 @@ pub struct OnceMap<T> {
 type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
 
 impl<T> OnceMap<T> {
-    /// Creates an empty map of this kind.
     pub fn of(kind: &'static str, schedule: &Arc<WorkLog>) -> OnceMap<T> {
         OnceMap { made: Mutex::default(), kind, schedule: schedule.clone() }
     }
@@ -40,12 +39,10 @@ impl<T: Clone> OnceMap<T> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes everything, so that values are made again.
     pub fn forget(&self) {
         self.cells().clear();
     }
 
-    /// Removes the failures, so that they are tried again.
     pub fn forget_failures(&self) {
         let failed = |cell: &Cell<T>| cell.get().is_some_and(Result::is_err);
         self.cells().retain(|_, cell| !failed(cell));

@@ -32,7 +32,6 @@ impl Distribution {
         self.apt("install", packages)
     }
 
-    /// Returns the command that repairs installed packages that do not work.
     pub fn reinstall(&self, packages: &[&str]) -> String {
         self.apt("install --reinstall", packages)
     }

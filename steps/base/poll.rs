@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 /// The result of looking once.
 #[derive(Debug)]
 pub enum Look<T> {
-    /// The condition is met.
     Done(T),
     /// The condition is not met yet; this was seen.
     Waiting(String),

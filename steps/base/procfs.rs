@@ -8,7 +8,6 @@ use anyhow::Context as _;
 
 use crate::base::unit::Bytes;
 
-/// Returns random bytes from this host's kernel.
 pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));

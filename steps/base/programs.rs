@@ -6,7 +6,6 @@ use anyhow::Context as _;
 
 use crate::base::settings;
 
-/// Finds a program by its name or absolute path.
 pub fn find(program: &str) -> Option<PathBuf> {
     match program.starts_with('/') {
         true => Some(PathBuf::from(program)).filter(|path| path.is_file()),
@@ -14,7 +13,6 @@ pub fn find(program: &str) -> Option<PathBuf> {
     }
 }
 
-/// Returns the path of a required program.
 pub fn need(program: &str, remedy: &str) -> anyhow::Result<String> {
     let path = find(program).with_context(|| format!("{program} is not installed: {remedy} does that"))?;
     Ok(path.display().to_string())

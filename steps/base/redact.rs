@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value as Json;
 
-/// The replacement for a secret.
 pub const REDACTED: &str = "[redacted]";
 
 /// Names whose values are secrets, as they appear before `=`, `:` or a separate value.
@@ -77,7 +76,6 @@ impl Redactor {
         self.known.sort_by_key(|form| std::cmp::Reverse(form.len()));
     }
 
-    /// Redacts a text.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         for known in &self.known {
@@ -140,7 +138,6 @@ impl Redactor {
         clean
     }
 
-    /// Formats variables as `NAME=value`, redacted.
     pub fn variables(&self, variables: &[(String, String)]) -> Vec<String> {
         let clean = |(name, value): &(String, String)| match secret_variable(name) {
             true if !value.is_empty() => format!("{name}={REDACTED}"),

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Returns the median: the middle value, or the mean of the two middle values; `None` if there are no values.
 pub fn median(values: &[f64]) -> Option<f64> {
     quantile(&sorted(values), 0.5)
 }
@@ -32,7 +31,6 @@ pub struct Interval {
     pub confidence: f64,
 }
 
-/// The wanted confidence.
 const CONFIDENCE: f64 = 0.95;
 
 /// Returns the narrowest pair of samples, equally far from the smallest and the largest, that encloses the true median
@@ -62,13 +60,9 @@ fn interval(sorted: &[f64]) -> Option<Interval> {
 /// A summary of a series of samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// The number of samples.
     pub n: usize,
-    /// The smallest.
     pub min: f64,
-    /// The median.
     pub median: f64,
-    /// The largest.
     pub max: f64,
     /// The confidence interval of the median; `None` for a single sample.
     pub interval: Option<Interval>,

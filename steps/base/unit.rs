@@ -157,7 +157,6 @@ quantity!(
 pub struct Dollars(pub f64);
 
 impl Dollars {
-    /// Returns the number in the unit in which samples of this kind are stored.
     pub fn value(self) -> f64 {
         self.0
     }

@@ -32,7 +32,6 @@ struct Wait {
 /// A finished piece of work, with times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkItem {
-    /// Its name.
     pub name: String,
     /// When it began, relative to the creation of the log.
     pub began: f64,
@@ -80,7 +79,6 @@ impl WorkLog {
         needing(name, noted).await
     }
 
-    /// Summarizes the work so far.
     pub fn summary(&self) -> Summary {
         let work = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Summary::of(work, self.started.elapsed().as_secs_f64())
@@ -130,7 +128,6 @@ pub struct Summary {
     pub wall: f64,
     /// The length of the critical path: the longest chain of work, each piece of which needs the one before.
     pub critical: f64,
-    /// The critical path, from its beginning.
     pub path: Vec<Step>,
     /// All pieces of work, in the order in which they ended.
     pub work: Vec<WorkItem>,
@@ -139,14 +136,11 @@ pub struct Summary {
 /// A piece of work on the critical path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Its name.
     pub name: String,
-    /// How long it took.
     pub took: f64,
 }
 
 impl Summary {
-    /// Summarizes the work of a run that took `wall` seconds.
     pub fn of(work: Vec<WorkItem>, wall: f64) -> Summary {
         let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
         // Work is recorded when it ends, so after everything it needed.

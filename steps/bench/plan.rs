@@ -16,12 +16,9 @@ use crate::measurement::Sample;
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Check, Rule, Source, Verdict};
 
-/// Claims of a section; each has its own scenario and a control.
 const SECTION: usize = 100;
-/// Samples per check.
 const SAMPLES: u64 = 5;
 
-/// The time that planning and judging take.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// For 10,000 scenarios, in seconds: the median.
@@ -39,7 +36,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Plans and judges this many times.
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let few = series(1_000, repetitions, progress).await?;
     let many = series(10_000, repetitions, progress).await?;

@@ -20,7 +20,6 @@ const VERDICTS: &str = include_str!("../../fixtures/selfcheck/verdicts.json");
 const YEAR: usize = 365;
 const MONTH: usize = 30;
 
-/// The time that comparing runs takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// Reading 365 runs, comparing them and making the page, in seconds: the median.
@@ -42,7 +41,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Compares this many times.
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir().context("no folder can be made for runs")?;
     progress
@@ -67,7 +65,6 @@ async fn series(nights: Vec<PathBuf>, repetitions: usize) -> anyhow::Result<Time
     Times::of(&seconds)
 }
 
-/// Compares the runs, and returns how many are in the comparison.
 fn compare(nights: &[PathBuf]) -> anyhow::Result<usize> {
     let comparison = Comparison::of(comparison::briefs(nights)?)?;
     let page = report::trend_html(&comparison);

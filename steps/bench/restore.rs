@@ -20,12 +20,10 @@ use crate::exec::command::Command;
 use crate::run::with_temporary_context;
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 
-/// The definition of the machine.
 const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
 const GROWTH: u64 = 64;
 
-/// The time that a machine takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// The median time from nothing to the first command by a boot, in seconds; the same below.
@@ -54,7 +52,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// The resources that a process holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -120,7 +117,6 @@ async fn random_number(machine: &Machine) -> anyhow::Result<String> {
     machine.shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/uuid")).await
 }
 
-/// Fails if more is held than before.
 fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
     // Other threads close connections and children: a few may still be open.
     let (descriptors, more) = (after.descriptors.saturating_sub(before.descriptors), 8);

@@ -28,9 +28,7 @@ pub struct Cost {
     pub sampler_cpu_share: f64,
     /// The proportional memory of the shell and its sleep, in bytes.
     pub sampler_memory_bytes: f64,
-    /// How many looks were measured, over all repetitions.
     pub looks: u32,
-    /// How many repetitions were measured.
     pub repetitions: u32,
 }
 
@@ -42,14 +40,12 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// The result of one repetition.
 #[derive(Debug, PartialEq)]
 struct Once {
     share: f64,
     memory: f64,
 }
 
-/// Watches for this many seconds, this many times.
 pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir().context("no folder can be made for a control group")?;
     lay_out(LISTING, folder.path())?;

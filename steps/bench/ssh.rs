@@ -23,7 +23,6 @@ use crate::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
 
 const HELLO: &str = "echo hello";
 
-/// The time that a command takes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     /// On an open connection, in milliseconds: the median; the same below.
@@ -49,7 +48,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Runs a command in all three ways, in each round.
 pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost> {
     let host = Shell::local(Arc::new(NoopObserver));
     let client = host.run(&Command::new("ssh").arg("-V")).await;

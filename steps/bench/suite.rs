@@ -17,14 +17,12 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// The exit code if a claim fails, which does not affect the time.
 const FAILED: i32 = 1;
 
-/// The time that the suite takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
     /// From the start of the first work to the end of the last, in seconds.
     pub suite_wall_s: f64,
     /// The longest chain of dependent work, in seconds.
     pub suite_critical_s: f64,
-    /// The wall time divided by the critical time.
     pub suite_ratio: f64,
 }
 
@@ -35,7 +33,6 @@ impl std::fmt::Display for Cost {
     }
 }
 
-/// Runs the suite once.
 pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
     progress.say("suite: a run of ci/e2e");
@@ -55,7 +52,6 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     read(&record)
 }
 
-/// Reads the times of a run from `run.json`.
 fn read(record: &str) -> anyhow::Result<Cost> {
     #[derive(serde::Deserialize)]
     struct Record {

@@ -18,7 +18,6 @@ use crate::run::unless_interrupted;
 const ROUNDS: usize = 20;
 /// How often everything else is measured.
 const REPETITIONS: usize = 3;
-/// How many machines are restored.
 const RESTORES: usize = 10;
 
 /// Which part, and in which format.
@@ -54,7 +53,6 @@ enum Part {
 /// The result of one part: text for people, and named values for programs.
 type Told = (String, Map<String, Value>);
 
-/// Measures, and prints the result.
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
         return Err(usage(anyhow::anyhow!("--times is of restoring: write assay bench restore --times N")));

@@ -26,7 +26,6 @@ pub struct Doctor {
     json: bool,
 }
 
-/// Checks everything that a target needs, and prints what is missing.
 pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
     let target = TargetSpec::choose(arguments.target.as_deref(), settings).map_err(usage)?;
     let arch = match Arch::host() {

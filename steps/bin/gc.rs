@@ -58,7 +58,6 @@ struct Told {
     cloud: Option<Value>,
 }
 
-/// Removes what finished runs have left.
 pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     let mut told = Told::default();
     // The cloud comes first, so that the cleanup journals do not report again what is seen to be gone there.
@@ -200,7 +199,6 @@ mod cloud {
         Ok(())
     }
 
-    /// Returns what an hour of a resource costs, in dollars; `None` if there is no price for it.
     fn price(prices: &Prices, thing: &AwsResource) -> Option<f64> {
         let hourly = |billed: Billed| Some(prices.hourly(&thing.region, &billed).ok()?.value());
         let detail = &thing.detail;
@@ -213,7 +211,6 @@ mod cloud {
         }
     }
 
-    /// Formats what carries the tag of a run, and what happens to it.
     fn table(found: &Leftover) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);

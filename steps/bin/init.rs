@@ -45,7 +45,6 @@ pub struct Init {
     duration: Duration,
 }
 
-/// Writes the folder and prints the next commands.
 pub fn init(arguments: &Init, settings: &Settings) -> Result<(), Exit> {
     let scaffold = arguments.scaffold().map_err(usage)?;
     let folder = &arguments.folder;

@@ -64,7 +64,6 @@ pub struct Merge {
     json: bool,
 }
 
-/// Makes the reports of a run or of a merged bundle.
 pub fn report(arguments: &Report) -> Result<(), Exit> {
     match is_merged(&arguments.folder) {
         true => rebuild_merged(&arguments.folder, arguments),
@@ -76,7 +75,6 @@ fn is_merged(folder: &Path) -> bool {
     SandboxedDir::open(folder).is_ok_and(|folder| bundle::parts(&folder).is_some())
 }
 
-/// Merges runs; the exit status is that of the merged result.
 pub fn merge(arguments: &Merge) -> Result<(), Exit> {
     let out = &arguments.out;
     let parts = merged::read(&arguments.folders).map_err(usage)?;
@@ -179,7 +177,6 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
     }
 }
 
-/// Checks the folder of a run.
 pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), Exit> {
     let bytes = SandboxedDir::open(folder).and_then(|folder| folder.bytes()).map_err(usage)?;
     if bytes > NOTICEABLE {

@@ -18,26 +18,22 @@ pub const FACTS: [&str; 8] =
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
-    /// The claim that fails.
     pub claim: ClaimId,
     /// Where it fails: each of these must be the beginning of a property of the machine, e.g. `podman = "5."`.
     #[serde(default)]
     pub when: BTreeMap<String, String>,
     /// Texts that identify this failure: the verdict's reason contains at least one of them.
     pub because: Vec<String>,
-    /// Why it fails.
     pub reason: String,
     /// The address or the project file that explains more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// The author of the declaration.
     pub declared_by: String,
     /// The last day on which the declaration is valid.
     pub expires: Date,
 }
 
 impl Deviation {
-    /// Returns whether a verdict with this reason is the declared failure.
     pub fn matches(&self, reason: &str) -> bool {
         self.because.iter().any(|text| reason.contains(text))
     }
@@ -73,24 +69,20 @@ struct DeviationFile {
     deviation: Vec<Deviation>,
 }
 
-/// All declared failures.
 #[derive(Clone, Debug, Default)]
 pub struct Deviations(Vec<Deviation>);
 
 impl Deviations {
-    /// Parses the text of `deviations.toml`.
     pub fn parse(text: &str) -> anyhow::Result<Deviations> {
         let all = toml::from_str::<DeviationFile>(text)?.deviation;
         all.iter().try_for_each(Deviation::check)?;
         Ok(Deviations(all))
     }
 
-    /// Iterates over all declarations in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Deviation> {
         self.0.iter()
     }
 
-    /// Iterates over the claims that have a declaration.
     pub fn claims(&self) -> impl Iterator<Item = ClaimId> + '_ {
         self.0.iter().map(|deviation| deviation.claim)
     }

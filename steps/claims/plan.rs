@@ -113,14 +113,12 @@ impl std::fmt::Display for Shard {
 pub struct FeatureFile {
     /// Its path, relative to the project.
     pub path: String,
-    /// The parsed feature.
     pub feature: Feature,
     /// Its original text, unchanged.
     pub text: String,
 }
 
 impl FeatureFile {
-    /// Parses the text of the feature file at this path of the project.
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
         let feature = Feature::parse(text, GherkinEnv::default())?;
         Ok(FeatureFile { path, feature, text: text.to_owned() })
@@ -175,7 +173,6 @@ impl Plan {
         Ok(Plan { scenarios })
     }
 
-    /// Returns the planned scenario at this location.
     pub fn at(&self, feature: &str, line: usize) -> Option<&Planned> {
         self.scenarios.iter().find(|planned| planned.feature == feature && planned.line == line)
     }

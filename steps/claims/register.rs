@@ -13,7 +13,6 @@ pub struct ClaimId {
 }
 
 impl ClaimId {
-    /// Returns the number of the annex's section.
     pub fn section(self) -> u8 {
         self.section
     }
@@ -56,13 +55,11 @@ pub enum Requirement {
     Arm64,
     /// A processor at native speed. Without one, the claim is measured and recorded but not judged.
     NativeCpu,
-    /// An AWS account.
     Aws,
     /// A machine that stands for the annex's device.
     Device,
     /// A machine from which assay may briefly take something away.
     OwnMachine,
-    /// Root access on the machine.
     Root,
     /// A systemd that generates units from the user's Quadlets.
     Units,
@@ -118,9 +115,7 @@ pub enum Shared {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// Its id.
     pub id: ClaimId,
-    /// The claim, in one sentence.
     pub claim: String,
     /// The figure that the annex publishes.
     #[serde(default)]
@@ -133,7 +128,6 @@ pub struct Claim {
     /// The wrong subject that the same check must reject, if the claim has a control.
     #[serde(default)]
     pub control: Option<String>,
-    /// What a target must provide to judge the claim.
     #[serde(default)]
     pub needs: Vec<Requirement>,
     /// What its scenarios share with those of other claims.
@@ -152,7 +146,6 @@ struct RegisterFile {
 }
 
 impl Register {
-    /// Parses the text of `claims.toml`.
     pub fn parse(text: &str) -> anyhow::Result<Register> {
         let file: RegisterFile = toml::from_str(text)?;
         let mut claims = BTreeMap::new();
@@ -174,12 +167,10 @@ impl Register {
         Ok(Register(claims))
     }
 
-    /// Returns the claim with this id.
     pub fn get(&self, id: ClaimId) -> Option<&Claim> {
         self.0.get(&id)
     }
 
-    /// Iterates over all claims, ordered by id.
     pub fn iter(&self) -> impl Iterator<Item = &Claim> {
         self.0.values()
     }

@@ -59,7 +59,6 @@ fn read<T>(root: &Path, path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<
     parse(&text).with_context(|| shown(root, path))
 }
 
-/// Returns a file's path relative to the project.
 fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }

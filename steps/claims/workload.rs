@@ -27,7 +27,6 @@ pub struct Workload {
     pub name: String,
     /// The image to use if no option names another, in the format of `--image`.
     pub image: String,
-    /// The text of its Quadlet.
     pub quadlet: String,
 }
 
@@ -39,7 +38,6 @@ struct WorkloadFile {
 }
 
 impl Workload {
-    /// Reads a workload's folder.
     pub fn read(folder: &Path) -> anyhow::Result<Workload> {
         let read =
             |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
@@ -54,7 +52,6 @@ impl Workload {
         Ok(Workload { name: file.name, image: file.image, quadlet })
     }
 
-    /// Returns its Quadlet with one change.
     pub fn changed(&self, change: Change) -> String {
         match change {
             Change::Nothing => self.quadlet.clone(),
@@ -73,9 +70,7 @@ const NO_PROGRAM: &str = "/there/is/no/such/program";
 /// What a control changes in a workload, so that the control's check must fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// Nothing: the workload is deployed unchanged.
     Nothing,
-    /// Its memory limit.
     Memory(Bytes),
     /// Its CPU limit, as a share of one CPU.
     Cpu(Ratio),

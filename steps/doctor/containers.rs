@@ -14,7 +14,6 @@ const TRIAL: Duration = Duration::from_secs(11);
 /// How long removing a container that took longer may take.
 const REMOVAL: Duration = Duration::from_secs(3);
 
-/// Checks Podman, its runtimes, and a container if there is an image to run.
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let install = |package| host.distribution.install(&[package]);
     let runc = tried(host.clone(), "runc", "runc", "--version");
@@ -46,7 +45,6 @@ async fn rootless(host: Arc<Host>) -> CheckResult {
     }
 }
 
-/// Runs the registry's image briefly, as a run does to find out which runtime works.
 async fn container(host: Arc<Host>) -> CheckResult {
     if !host.has_registry_image().await {
         let image = host.registry_image();

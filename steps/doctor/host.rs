@@ -30,17 +30,13 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// The disk of a kind of machine, and its cached image, if there is one.
 pub struct Disk {
-    /// The definition that it is made from.
     pub definition: Definition,
-    /// Its architecture.
     pub arch: Arch,
-    /// The cached image.
     pub kept: Option<Image>,
 }
 
 /// This host, and a temporary folder on it that is removed after the examination.
 pub struct Host {
-    /// The settings from the environment.
     pub settings: Settings,
     /// The architectures of local machines that the target uses, the usual one first.
     pub arches: Vec<Arch>,
@@ -48,11 +44,8 @@ pub struct Host {
     pub device: Arch,
     /// The memory of this host that the largest of the machines needs.
     pub machine: Bytes,
-    /// The disks of those machines.
     pub disks: Vec<Disk>,
-    /// The distribution, which decides how packages are installed.
     pub distribution: Distribution,
-    /// Runs commands on this host.
     pub shell: Shell,
     target: TargetSpec,
     run: String,
@@ -102,7 +95,6 @@ impl Host {
         })
     }
 
-    /// Returns the temporary folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -120,7 +112,6 @@ impl Host {
         }
     }
 
-    /// Makes a build dir as runs have one; it is removed with this host's folder.
     pub fn build_dir(&self) -> anyhow::Result<BuildDir> {
         let folder = self.room("workshop")?;
         let cleanup = Arc::new(CleanupJournal::open(&folder.join("journals"), &self.run)?);
@@ -175,12 +166,10 @@ impl Host {
             .remedy(format!("see what `{line}` says; if it is damaged: {reinstall}")))
     }
 
-    /// Returns the registry image that runs use.
     pub fn registry_image(&self) -> &str {
         self.settings.registry_image.as_deref().unwrap_or(registry::MADE)
     }
 
-    /// Returns whether an earlier run has left that image, as far as Podman says.
     pub async fn has_registry_image(&self) -> bool {
         let look = Command::new("podman").args(["image", "exists", self.registry_image()]).time_limit(LOOK);
         let look = async { self.start("podman", look).await.is_ok_and(|output| output.succeeded()) };
@@ -195,7 +184,6 @@ impl Host {
         disks.chain(containers).collect()
     }
 
-    /// Returns whether the next run has to make a machine's disk.
     pub fn makes_disks(&self) -> bool {
         self.disks.iter().any(|disk| disk.kept.is_none())
     }

@@ -18,7 +18,6 @@ const MAKERS: [(&str, &str, &str); 4] = [
     ("mount", "mount", "--version"),
 ];
 
-/// Checks QEMU, the accelerator, the disks, and the tools that make those.
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let mut tries = Vec::new();
     for arch in host.arches.iter().copied() {
@@ -45,7 +44,6 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     tries
 }
 
-/// Returns QEMU's packages for an architecture.
 fn emulator(arch: Arch) -> [&'static str; 3] {
     let system = match arch {
         Arch::Amd64 => "qemu-system-x86",
@@ -190,7 +188,6 @@ async fn only_if_made(host: &Host, finding: CheckResult) -> CheckResult {
     }
 }
 
-/// Reads the keys that packages are verified with.
 async fn keys(host: Arc<Host>) -> CheckResult {
     if !std::path::Path::new(KEYRING).exists() {
         return CheckResult::fails(format!("{KEYRING} is not there"));
@@ -212,7 +209,6 @@ async fn programs_of(host: Arc<Host>, arch: Arch) -> CheckResult {
     }
 }
 
-/// Requests a release file from the mirror.
 async fn mirror(host: Arc<Host>) -> CheckResult {
     let distributions = host.disks.iter().map(|disk| disk.definition.distribution);
     let distribution = distributions.into_iter().next().unwrap_or(Distribution::Debian13);

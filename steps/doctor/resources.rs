@@ -39,12 +39,10 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     tries
 }
 
-/// Returns the nearest existing folder at or above a path.
 fn nearest(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
-/// Makes a temporary folder there.
 fn writable(cache: &Path) -> CheckResult {
     match tempfile::tempdir_in(nearest(cache)) {
         Ok(_) => CheckResult::works(cache.display().to_string()),
@@ -71,7 +69,6 @@ fn memory(room: &HostCapacity, each: Bytes) -> CheckResult {
     }
 }
 
-/// Opens a socket where runs open theirs.
 fn sockets() -> CheckResult {
     let prefix = BuildDir::folder("");
     let name = prefix.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

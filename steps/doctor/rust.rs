@@ -10,7 +10,6 @@ use crate::exec::command::Command;
 
 const WASM: &str = "wasm32-wasip1";
 
-/// Checks the compiler, cargo, this host's linker and the guests' target.
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let channel = channel(&fs::read_to_string(host.settings.root.join("rust-toolchain.toml")).unwrap_or_default());
     let toolchain = match &channel {
@@ -79,7 +78,6 @@ async fn compiler(host: Arc<Host>, channel: Option<String>) -> CheckResult {
     }
 }
 
-/// Compiles an empty program for a target or for this host.
 async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> CheckResult {
     let to = host.folder().join(target.unwrap_or("native"));
     let mut command = with("rustc", channel.as_deref()).args(["--edition", "2024", "--crate-name", "empty"]);

@@ -16,7 +16,6 @@ const DISK: Bytes = Bytes(3_100_000_000);
 /// The files that may limit this container's memory: with cgroups v2 and v1.
 const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
-/// Checks whether there is enough memory and disk space to compile it.
 pub fn room() -> Try {
     let elsewhere = "use a machine with 16 GB, add swap, or free space: once, for it is kept";
     Try::optional("room to compile AWS's SDK", elsewhere, async {

@@ -22,7 +22,6 @@ use source::{Form, Source};
 const NEAR: f64 = 0.55;
 /// A step that is less similar than the nearest one by more than this is not suggested.
 const FAR: f64 = 0.25;
-/// How many steps are suggested at most.
 const OFFERED: usize = 3;
 
 /// All steps, in a form for programs.
@@ -30,7 +29,6 @@ const OFFERED: usize = 3;
 struct Catalogue {
     schema: u32,
     steps: Vec<Entry>,
-    /// The parameter types that this suite defines.
     parameter_types: &'static [Kind],
 }
 
@@ -50,9 +48,7 @@ struct Entry {
     parameters: Vec<Parameter>,
     /// What it does, if its text does not say everything.
     does: Option<String>,
-    /// Its first use in the features.
     example: Option<Example>,
-    /// How many scenarios use it.
     uses: usize,
 }
 
@@ -71,7 +67,6 @@ struct Example {
     place: String,
 }
 
-/// Lists all steps, as text or as JSON.
 pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
     let mut uses = uses(&ClaimSuite::read(root)?.features);
     let entry = |source: Source| Entry::of(&source, uses.remove(&source.place));

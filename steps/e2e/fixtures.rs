@@ -50,7 +50,6 @@ pub enum Guest {
 }
 
 impl Guest {
-    /// Returns its name in samples and images.
     pub fn name(&self) -> &str {
         match self {
             Guest::Workload => "workload",
@@ -61,19 +60,14 @@ impl Guest {
 
 /// The configuration of a run's fixtures.
 pub struct RunConfig {
-    /// The settings from the environment.
     pub settings: Settings,
-    /// The architecture of the machines.
     pub arch: Arch,
     /// The cloud, if the device is an instance there.
     pub rented: Option<Rented>,
     /// The remote machine or this host, if the device is one of them.
     pub found: Option<RemoteHost>,
-    /// The value of `--image`.
     pub image: Option<String>,
-    /// The value of `--runs`.
     pub runs: u32,
-    /// Whether `--keep` was given.
     pub keep: bool,
     /// How many jobs may run at once; by default as many as this host has capacity for.
     pub concurrency: Option<u16>,
@@ -125,7 +119,6 @@ tokio::task_local! {
 }
 
 impl Fixtures {
-    /// Opens the fixtures of this run.
     pub fn open(orders: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
         let progress = context.progress.clone();
         let room = HostCapacity::measured(orders.concurrency);
@@ -163,12 +156,10 @@ impl Fixtures {
         Fixtures { hall: self.hall.clone(), scenario: Some(scenario.into()) }
     }
 
-    /// Returns whether measurements made here are shared by scenarios.
     fn is_shared(&self) -> bool {
         self.scenario.is_none()
     }
 
-    /// Repeats all measurements from here on, and retries what could not be made.
     pub fn try_again(&self) {
         self.attempt.fetch_add(1, Ordering::Relaxed);
         self.subjects.forget();
@@ -204,7 +195,6 @@ impl Fixtures {
         self.schedule.summary()
     }
 
-    /// Returns the machines of this run.
     pub fn machines(&self) -> &Machines {
         &self.machines
     }
@@ -273,7 +263,6 @@ impl Fixtures {
         self.modules.get(guest.name(), make).await
     }
 
-    /// Returns a guest's image, built by a named recipe.
     async fn image(&self, guest: &Guest, variant: &str, recipe: &Recipe) -> anyhow::Result<Arc<Image>> {
         let make = async {
             let image = match (guest, self.given.get()) {

@@ -134,7 +134,6 @@ impl Options {
     }
 }
 
-/// Parses the id of a subnet, as AWS writes it.
 fn subnet(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix("subnet-").filter(|digits| !digits.is_empty());
     match digits.is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))) {

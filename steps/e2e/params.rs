@@ -13,7 +13,6 @@ pub struct Kind {
     pub name: &'static str,
     /// The pattern that it matches.
     pub regexp: &'static str,
-    /// Its description in words.
     pub takes: &'static str,
 }
 

@@ -15,18 +15,14 @@ use crate::e2e::traced;
 /// What a step may need, in the order in which it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
-    /// Podman, which handles images.
     Podman,
-    /// runc, for the control of a claim about crun.
     Runc,
-    /// Virtual machines of an architecture.
     Machines(Arch),
 }
 
 /// Where the device and the other machines run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
-    /// The architecture of this host's machines.
     pub arch: Arch,
     /// Whether the device is one of them; otherwise it is elsewhere.
     pub device: bool,
@@ -51,7 +47,6 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     }
 }
 
-/// Checks that this host has the programs that the plan needs.
 pub fn check(
     features: &[FeatureFile],
     plan: &Plan,

@@ -12,7 +12,6 @@ use regex::Regex;
 
 use crate::e2e::world::ScenarioWorld;
 
-/// Returns all steps that are defined.
 pub fn written() -> &'static Collection<ScenarioWorld> {
     static WRITTEN: OnceLock<Collection<ScenarioWorld>> = OnceLock::new();
     WRITTEN.get_or_init(ScenarioWorld::collection)

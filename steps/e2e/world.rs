@@ -15,9 +15,7 @@ use crate::e2e::fixtures::{FIXTURES, Fixtures, SampleSet};
 #[derive(World)]
 #[world(init = Self::new)]
 pub struct ScenarioWorld {
-    /// The fixtures that it uses.
     pub fixtures: Fixtures,
-    /// When the scenario began.
     pub started: Instant,
     /// The claim, once the scenario has begun.
     pub claim: Option<ClaimId>,
@@ -33,7 +31,6 @@ pub struct ScenarioWorld {
     pub because: Option<String>,
     /// Files of the run that the samples were read from.
     pub evidence: Vec<String>,
-    /// The steps that have begun, in order.
     pub steps: Vec<Step>,
     /// The numbers in the transcript of the commands that produced its samples.
     commands: Vec<u64>,
@@ -65,7 +62,6 @@ impl ScenarioWorld {
         })
     }
 
-    /// Makes this sample set the one that the following steps are about.
     pub fn about(&mut self, subject: SampleSet) {
         self.evidence
             .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
@@ -108,7 +104,6 @@ impl ScenarioWorld {
         self.check(probe, Unit::Seconds, Rule::Between { low, high })
     }
 
-    /// Returns the result of the scenario as an attempt.
     pub fn attempt(&self, error: Option<String>) -> Attempt {
         let mut steps = self.steps.clone();
         let ended: usize = steps.iter().map(|step| step.checks).sum();
@@ -126,12 +121,10 @@ impl ScenarioWorld {
         }
     }
 
-    /// Checks that a probe equals a number.
     pub fn check_number(&mut self, probe: &str, unit: Unit, number: f64) -> anyhow::Result<()> {
         self.check(probe, unit, Rule::Equals { value: number.into() })
     }
 
-    /// Checks that a probe equals a text.
     pub fn check_text(&mut self, probe: &str, text: &str) -> anyhow::Result<()> {
         self.check(probe, Unit::Text, Rule::Equals { value: text.into() })
     }

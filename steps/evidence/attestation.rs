@@ -67,7 +67,6 @@ pub fn statement(bundle: &EvidenceBundle) -> anyhow::Result<Json> {
     }))
 }
 
-/// Formats a statement for its file.
 pub fn text(statement: &Json) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(statement)? + "\n")
 }
@@ -149,7 +148,6 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
     Err(last)
 }
 
-/// Reads the folder's statement.
 pub fn stored(folder: &SandboxedDir) -> anyhow::Result<Json> {
     serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is no JSON"))
 }

@@ -18,11 +18,9 @@ pub use folder::{SandboxedDir, Strange};
 /// The evidence of a run.
 #[derive(Clone, Debug)]
 pub struct EvidenceBundle {
-    /// The run's folder.
     pub folder: SandboxedDir,
     /// `run.json`.
     pub run: Json,
-    /// `verdicts.json`.
     pub verdicts: Verdicts,
     /// `samples.jsonl`, in order.
     pub samples: Vec<Sample>,
@@ -31,7 +29,6 @@ pub struct EvidenceBundle {
 }
 
 impl EvidenceBundle {
-    /// Reads a run's folder.
     pub fn open(path: &Path) -> anyhow::Result<EvidenceBundle> {
         let folder = SandboxedDir::open(path)?;
         one_run(&folder)?;

@@ -8,9 +8,7 @@ use anyhow::Context as _;
 use crate::base::digest::sha256_of;
 use crate::evidence::bundle::SandboxedDir;
 
-/// The file with the attestation.
 pub const STATEMENT: &str = "attestation.json";
-/// The file with the attestation's signature, if it is signed.
 pub const SIGNATURE: &str = "attestation.json.sig";
 
 /// The file with the checksums, as `sha256sum -c` reads it.
@@ -18,7 +16,6 @@ pub const SUMS: &str = "SHA256SUMS";
 /// Files about the checksums, which therefore cannot be among them.
 pub const ABOUT: [&str; 3] = [SUMS, STATEMENT, SIGNATURE];
 
-/// Writes the checksums of all files in a folder.
 pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     let mut lines = String::new();
     for name in folder.names()?.iter().filter(|name| !ABOUT.contains(&name.as_str())) {
@@ -28,12 +25,9 @@ pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     fs::write(folder.path().join(SUMS), lines).with_context(|| format!("cannot write {SUMS}"))
 }
 
-/// A file that is not as it was when the folder was sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// The file.
     pub file: String,
-    /// The problem with it.
     pub problem: String,
 }
 

@@ -26,11 +26,9 @@ pub const PARTS: &str = "parts";
 pub struct Part {
     /// The name of its folder within [`PARTS`].
     pub name: String,
-    /// The target it ran on.
     pub target: String,
     /// Its shard of the target's claims, if the run was sharded.
     pub shard: Option<Shard>,
-    /// Its evidence.
     pub bundle: EvidenceBundle,
 }
 
@@ -46,12 +44,10 @@ impl Part {
         Ok(Part { name: part_name(&target, shard), target, shard, bundle })
     }
 
-    /// Reads the part at this path.
     pub fn open(path: &Path) -> anyhow::Result<Part> {
         Part::of(EvidenceBundle::open(path)?)
     }
 
-    /// Returns the run's name.
     pub fn run(&self) -> &str {
         &self.bundle.verdicts.run
     }
@@ -85,7 +81,6 @@ fn elsewhere(claim: &ClaimResult) -> Option<Shard> {
 /// The results of all runs on one target.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// The target.
     pub target: String,
     /// The indices of its parts.
     pub parts: Vec<usize>,
@@ -106,15 +101,12 @@ impl Column {
 /// Several runs, merged.
 #[derive(Clone, Debug)]
 pub struct Merged {
-    /// The name of the merged run.
     pub run: String,
-    /// Its parts, in order.
     pub parts: Vec<Part>,
     /// One column per target, in the order in which the targets were named.
     pub columns: Vec<Column>,
     /// Descriptions of the runs that are missing.
     pub missing: Vec<String>,
-    /// The exit status of the whole.
     pub exit: u8,
 }
 
@@ -168,7 +160,6 @@ impl Merged {
         Merged::within(&folder, id, &texts("targets"), &names)
     }
 
-    /// Merges the parts with these names in a folder.
     pub fn within(folder: &SandboxedDir, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
         let inside = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
         let read = |name: &String| {
@@ -178,12 +169,10 @@ impl Merged {
         Merged::of(run, asked, names.iter().map(read).collect::<anyhow::Result<_>>()?)
     }
 
-    /// Returns the ids of all claims of all targets, sorted.
     pub fn claims(&self) -> BTreeSet<ClaimId> {
         self.columns.iter().flat_map(|column| &column.verdicts.claims).map(|claim| claim.id).collect()
     }
 
-    /// Returns whether every part is complete and none is missing.
     pub fn complete(&self) -> bool {
         self.missing.is_empty() && self.parts.iter().all(|part| part.bundle.verdicts.complete)
     }

@@ -18,7 +18,6 @@ use crate::verdict::{Verdict, declared};
 
 /// A claim's state during the run.
 pub struct Standing {
-    /// The claim with its current verdict.
     pub claim: ClaimResult,
     /// Whether it fails but may still turn out to be a known deviation.
     pub open: bool,
@@ -37,7 +36,6 @@ pub struct RunState {
 }
 
 impl RunState {
-    /// Starts with no results.
     pub fn new(register: Register, plan: Plan, deviations: Deviations, evidence: Arc<EvidenceWriter>) -> RunState {
         RunState {
             register,
@@ -51,7 +49,6 @@ impl RunState {
         }
     }
 
-    /// Returns the plan that the run follows.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -75,7 +72,6 @@ impl RunState {
         Ok(standing)
     }
 
-    /// Waits until the first claim has failed.
     pub async fn first_failure(&self) {
         self.failure.notified().await;
     }
@@ -95,7 +91,6 @@ impl RunState {
         }
     }
 
-    /// Returns the verdicts of all claims so far.
     pub fn verdicts(&self, complete: bool) -> Verdicts {
         let claims: Vec<ClaimResult> = self.register.iter().map(|claim| self.claim(claim)).collect();
         let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
@@ -113,7 +108,6 @@ impl RunState {
         Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), on: self.on, complete, exit, problems, claims }
     }
 
-    /// Returns whether a scenario has finished at least once.
     pub fn tried(&self, planned: &Planned) -> bool {
         !self.attempts(planned).is_empty()
     }
@@ -210,7 +204,6 @@ fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlResult {
     ControlResult::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
 }
 
-/// Computes a run's exit status from its verdicts.
 pub fn exit(claims: &[ClaimResult], problems: &[String]) -> u8 {
     let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
     match () {

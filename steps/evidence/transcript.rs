@@ -14,7 +14,6 @@ pub struct Ran {
     pub at: Timestamp,
     /// The machine it ran on; `host` is the one that assay runs on.
     pub machine: String,
-    /// The program and its arguments.
     pub argv: Vec<String>,
     /// Variables that were set for it, as `NAME=value`.
     pub env: Vec<String>,
@@ -25,13 +24,10 @@ pub struct Ran {
     /// How it ended, or `None` if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// How long it took, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// Its standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<Stream>,
-    /// Its standard error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<Stream>,
     /// Why it could not be run to its end.
@@ -43,20 +39,16 @@ pub struct Ran {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Stream {
-    /// The whole output.
     Inline(String),
     /// The output is in a separate file.
     Beside {
         /// The file, relative to the folder of the run.
         file: String,
-        /// Its size, in bytes.
         bytes: usize,
     },
     /// The output could not be saved.
     Lost {
-        /// The reason.
         lost: String,
-        /// Its size, in bytes.
         bytes: usize,
     },
 }

@@ -20,12 +20,10 @@ pub struct Control {
     pub verdict: ControlVerdict,
     /// The deciding scenario; `None` if the claim has no control.
     pub scenario: Option<String>,
-    /// The reason of each control.
     pub reason: Option<String>,
 }
 
 impl Control {
-    /// Combines the controls.
     pub fn of(controls: &[ControlResult]) -> Control {
         let rank = |control: &&ControlResult| match control.verdict {
             ControlVerdict::DoesNotDiscriminate => 0,
@@ -44,31 +42,21 @@ impl Control {
 /// A claim in `verdicts.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClaimResult {
-    /// The claim's id.
     pub id: ClaimId,
-    /// The claim's sentence.
     pub claim: String,
-    /// The scenario that tests it.
     pub scenario: String,
     /// The scenario's file, relative to the project.
     pub feature: String,
-    /// The scenario's line in that file.
     pub line: usize,
     /// The plan's decision before the run.
     pub decision: Decision,
-    /// The claim's verdict.
     pub verdict: Verdict,
-    /// The reason for it.
     pub reason: String,
-    /// The bound that it is judged by.
     pub bound: String,
-    /// The figure that the annex publishes.
     pub published: Option<String>,
-    /// The figure that the annex compares it with.
     pub typical: Option<String>,
     /// The sample nearest to the bound, or the one that broke it; the median if the value is only reported.
     pub value: Option<Value>,
-    /// The value's unit.
     pub unit: Option<Unit>,
     /// How many samples the verdict is based on.
     pub samples: usize,

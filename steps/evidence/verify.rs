@@ -14,12 +14,9 @@ use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, Broken, SIGNATURE, STATEMENT, SUMS};
 
-/// The result of a verification.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verification {
-    /// The version of this format.
     pub schema: u32,
-    /// Whether everything agrees.
     pub verified: bool,
     /// A sentence for each thing that agrees.
     pub agrees: Vec<String>,
@@ -29,12 +26,10 @@ pub struct Verification {
     pub signature: String,
 }
 
-/// A problem that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The file with the problem, relative to the folder.
     pub file: String,
-    /// The problem.
     pub problem: String,
 }
 
@@ -63,7 +58,6 @@ impl Verification {
         }
     }
 
-    /// Formats the result for people: what agrees, what does not, and a summary line.
     pub fn show(&self, path: &Path) -> String {
         let mut text: String = self.agrees.iter().map(|sentence| format!("✔ {sentence}\n")).collect();
         for Finding { file, problem } in &self.findings {
@@ -130,7 +124,6 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
     Ok(verification)
 }
 
-/// Checks the files against their checksums.
 fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     match checksums::check(folder) {
         Ok((files, broken)) => {
@@ -145,7 +138,6 @@ fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     }
 }
 
-/// Compares the stored statement with one that is made from the bundle.
 fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
     let stored = match attestation::stored(&bundle.folder) {
         Ok(stored) => stored,

@@ -104,7 +104,6 @@ fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
     file.write_all(line.as_bytes()).context("cannot write the cleanup journal")
 }
 
-/// Reads the resources that a journal still lists.
 fn read(file: &File) -> Vec<Resource> {
     let mut journals = Vec::new();
     // A kill may have truncated the last line. Its resource was not created yet.
@@ -185,7 +184,6 @@ impl Drop for CleanupJournal {
     }
 }
 
-/// The result of removing several resources.
 #[derive(Default)]
 struct Released {
     removed: Vec<String>,

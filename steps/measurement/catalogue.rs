@@ -160,15 +160,11 @@ const ENTRIES: &[Entry] = &[
     count("arithmetic: ", 0.0, 1.0),
 ];
 
-/// A value that is not plausible.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{probe}: {seen} is not plausible: expected {expected}")]
 pub struct Unlikely {
-    /// The probe's name.
     pub probe: String,
-    /// The value that was measured.
     pub seen: String,
-    /// The plausible values.
     pub expected: String,
 }
 
@@ -193,7 +189,6 @@ impl Entry {
         }
     }
 
-    /// Returns whether the quantity only has whole values.
     fn whole(&self) -> bool {
         matches!(self.unit, Unit::Bytes | Unit::Count) && !self.name.is_empty()
     }

@@ -34,7 +34,6 @@ pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
     Ok(units.into_iter().collect())
 }
 
-/// A Quadlet that was installed on a machine.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     shell: Shell,
@@ -45,18 +44,13 @@ pub struct Deployment {
 /// A trial's output and the unit's journal, raw and parsed.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// The output of the trial.
     pub raw: String,
-    /// The parsed output.
     pub trial: Trial,
-    /// The output of `journalctl`.
     pub raw_journal: String,
-    /// The parsed journal.
     pub journal: Vec<Line>,
 }
 
 impl Watched {
-    /// Returns all readings of the trial and its journal.
     pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = self.trial.readings()?;
         let log = journal::workload(&self.journal, unit);
@@ -135,7 +129,6 @@ impl Deployment {
     }
 }
 
-/// Returns a unique token.
 fn token() -> anyhow::Result<String> {
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
     Ok(uuid.trim().to_owned())
@@ -198,7 +191,6 @@ pub async fn run_once(shell: &Shell, reference: &str) -> anyhow::Result<Output> 
     Ok(shell.run(&run.time_limit(Duration::from_secs(180))).await?)
 }
 
-/// Removes an image from the machine.
 pub async fn remove_image(shell: &Shell, reference: &str) -> anyhow::Result<()> {
     shell.read(&Command::new("podman").args(["rmi", "--force", reference])).await?;
     Ok(())

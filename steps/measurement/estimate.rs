@@ -11,19 +11,15 @@ use crate::targets::instance_spec::{InstanceSpec, MINUTES};
 /// An order whose price is within its budget.
 #[derive(Clone, Debug)]
 pub struct Estimate {
-    /// The ordered instance.
     pub order: InstanceSpec,
     /// The region, if it is known without asking the SDK.
     pub region: Option<String>,
-    /// The items that are billed.
     pub items: Vec<Item>,
-    /// The most that it may cost.
     pub budget: Budget,
     /// The cost if it runs until its time limit.
     pub at_most: Bill,
     /// The charge for CPU time beyond the instance's baseline, which no total here includes.
     pub surplus: Surplus,
-    /// The day of the prices.
     pub date: Date,
 }
 
@@ -40,7 +36,6 @@ impl Estimate {
     }
 }
 
-/// Reads the project's price file.
 pub fn read(root: &Path) -> anyhow::Result<Prices> {
     let path = root.join(FILE);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -21,14 +21,12 @@ pub fn command(unit: &str, since: u64) -> Command {
         .time_limit(Duration::from_secs(60))
 }
 
-/// One line of the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// When it was received, in seconds since the machine's boot.
     pub at: f64,
     /// The syslog identifier of its sender.
     pub who: String,
-    /// The message.
     pub text: String,
 }
 
@@ -98,7 +96,6 @@ pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
 /// The most bytes of a log that a probe's value holds.
 const LOG: usize = 16 << 10;
 
-/// The value for an empty log.
 pub const SILENT: &str = "(nothing)";
 
 /// Returns the workload's log as one text, or [`SILENT`] if it is empty.

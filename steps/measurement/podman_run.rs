@@ -54,7 +54,6 @@ fn flags(quadlet: &str) -> Vec<String> {
     quadlet.lines().filter_map(flag).collect()
 }
 
-/// The parsed output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodmanRun {
     /// The workload's standard output, with times in seconds since boot.
@@ -63,7 +62,6 @@ pub struct PodmanRun {
     pub ends: Vec<u8>,
 }
 
-/// Parses the output of [`command`] for this request and this boot of the machine.
 pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRun, Unreadable> {
     let mut lines = text.lines();
     for said in [format!("token {token}"), format!("boot {boot}")] {

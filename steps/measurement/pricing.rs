@@ -10,7 +10,6 @@ use crate::base::unit::{Dollars, Unit};
 use crate::measurement::Reading;
 use crate::targets::instance_spec::InstanceSpec;
 
-/// The file with the prices, relative to the project.
 pub const FILE: &str = "fixtures/prices/aws.toml";
 
 /// The region that is priced if none is named.
@@ -24,11 +23,9 @@ const HOUR: f64 = 3600.0;
 /// The shortest time that is billed, in seconds.
 const MINIMUM: u64 = 60;
 
-/// AWS's prices by region.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// The day on which they were looked up.
     pub date: Date,
     /// The price of a vCPU-hour beyond an instance's baseline, if its credits are unlimited.
     surplus_vcpu: f64,
@@ -51,16 +48,13 @@ struct Region {
 /// A type of resource that is billed for as long as it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Billed {
-    /// An on-demand instance of this type.
     Instance(String),
-    /// A public IPv4 address.
     Address,
     /// A gp3 disk of this size in GiB.
     Disk(u32),
 }
 
 impl Billed {
-    /// Returns the probe for the cost of this resource.
     fn probe(&self) -> &'static str {
         match self {
             Billed::Instance(_) => "cost.instance",
@@ -80,18 +74,14 @@ impl std::fmt::Display for Billed {
     }
 }
 
-/// A billed resource with its price.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// The resource.
     pub billed: Billed,
-    /// The price of an hour.
     pub per_hour: Dollars,
     /// The basis of the price, in words.
     pub basis: String,
 }
 
-/// Returned for a resource without a known price.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{FILE} has no price of {what}: it has {}; add it, with its source", known.join(", "))]
 pub struct NoPrice {
@@ -100,7 +90,6 @@ pub struct NoPrice {
 }
 
 impl Prices {
-    /// Parses the price file.
     pub fn parse(text: &str) -> anyhow::Result<Prices> {
         let prices: Prices = toml::from_str(text)?;
         anyhow::ensure!(!prices.region.is_empty(), "there is no region in it");
@@ -118,7 +107,6 @@ impl Prices {
         Ok(prices)
     }
 
-    /// Returns the hourly price of a resource in a region.
     pub fn hourly(&self, region: &str, billed: &Billed) -> Result<Dollars, NoPrice> {
         let prices = self.region(region)?;
         Ok(Dollars(match billed {
@@ -178,10 +166,8 @@ pub struct Surplus {
     pub earned: f64,
 }
 
-/// The cost of resources that existed for some time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bill {
-    /// Resources that are billed by time.
     pub items: Vec<Item>,
     /// The billed seconds: each second that was begun, and at least a minute.
     pub seconds: u64,
@@ -190,7 +176,6 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// Bills resources that existed for this time.
     pub fn of(items: &[Item], there: Duration) -> Bill {
         let begun = there.as_secs() + u64::from(there.subsec_nanos() > 0);
         Bill { items: items.to_vec(), seconds: begun.max(MINIMUM), surplus: None }
@@ -207,12 +192,10 @@ impl Bill {
         Bill { surplus: Some((dollars, words)), ..self }
     }
 
-    /// Returns the cost of one item.
     pub fn cost(&self, item: &Item) -> Dollars {
         Dollars(item.per_hour.value() * self.seconds as f64 / HOUR)
     }
 
-    /// Returns the total cost.
     pub fn total(&self) -> Dollars {
         self.items.iter().map(|item| self.cost(item)).chain(self.surplus.iter().map(|(dollars, _)| *dollars)).sum()
     }
@@ -250,7 +233,6 @@ impl Default for Budget {
     }
 }
 
-/// Returned for an order that could exceed its budget.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{minutes} minutes cost up to {cost}, and the budget is {budget}: {remedy}")]
 pub struct TooDear {

@@ -67,7 +67,6 @@ impl Figure {
         Ok(Figure { name: name.clone(), derived, published: quantity(published)?, tolerance, text })
     }
 
-    /// Returns the name of the figure's probe.
     pub fn probe(&self) -> String {
         format!("arithmetic: {}", self.name)
     }

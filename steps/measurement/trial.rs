@@ -67,10 +67,8 @@ pub struct Stop {
     pub status: String,
 }
 
-/// The parsed output of a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// The token of the request that it answers.
     pub token: String,
     /// The id of the boot on which it ran.
     pub boot: String,
@@ -82,17 +80,13 @@ pub struct Trial {
     pub over: f64,
     /// When everything had been cleaned up, in seconds since boot.
     pub end: f64,
-    /// Whether it reached the time limit.
     pub gave_up: bool,
-    /// The looks, in order.
     pub looks: Vec<Look>,
-    /// How each activation ended, in order.
     pub stops: Vec<Stop>,
     /// `show.*`, `slice.*`, `sampler.*`, `session.*` and `start-status`, as printed.
     pub last: BTreeMap<String, String>,
 }
 
-/// Parses the output of [`command`].
 pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     let (rest, last_line) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
     let Some(("end", end)) = last_line.split_once(' ') else {

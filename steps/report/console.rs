@@ -152,7 +152,6 @@ pub fn advice(verdicts: &Verdicts, target: &TargetSpec) -> Option<String> {
     Some(format!("{many}, not by a check: `{}` tries all that a run needs", target.doctor()))
 }
 
-/// Counts the claims by verdict.
 pub(super) fn counts(verdicts: &Verdicts) -> String {
     let count = |verdict: Verdict| verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count();
     format!(

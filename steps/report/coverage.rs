@@ -18,9 +18,7 @@ const WIDTH: u16 = 120;
 /// The decision about every claim on every target.
 #[derive(Clone, Debug)]
 pub struct Coverage {
-    /// The targets that this version supports.
     targets: Vec<String>,
-    /// The claims, in order.
     claims: Vec<Covered>,
 }
 
@@ -35,13 +33,11 @@ struct Covered {
     line: usize,
     scenario: String,
     controls: Vec<Control>,
-    /// The decisions, by the target's name.
     targets: BTreeMap<String, Decided>,
     /// Whether a target of this version runs it, even if it only records it.
     covered: bool,
 }
 
-/// A control of a claim, and its location.
 #[derive(Clone, Debug, Serialize)]
 struct Control {
     scenario: String,
@@ -56,7 +52,6 @@ struct Decided {
     reason: Option<String>,
 }
 
-/// How far a claim is covered by the targets of this version.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Judged,

@@ -92,7 +92,6 @@ pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()
 }
 
-/// Returns the example's feature file.
 pub fn feature() -> FeatureFile {
     FeatureFile::parse("features/a2_example.feature".to_owned(), FEATURE).unwrap()
 }

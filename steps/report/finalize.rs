@@ -27,7 +27,6 @@ fn finish(bundle: &EvidenceBundle, reports: &[Made], key: Option<&Path>) -> anyh
     attestation::attest(bundle, key)
 }
 
-/// The result of making reports again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rebuilt {
     /// The reports are the same, byte for byte; nothing was written.

@@ -98,7 +98,6 @@ fn anchored(claims: &[ClaimResult]) -> Vec<(String, &ClaimResult)> {
     named.collect()
 }
 
-/// Makes the page of a run, as bytes.
 pub fn html(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let run = Run::of(bundle);
     let title = format!("{} · assay", plain(&bundle.verdicts.run, 80));
@@ -152,7 +151,6 @@ fn frame(title: &str, content: &Markup) -> Markup {
     }
 }
 
-/// Shows the claims that were not run, by reason.
 fn not_run(run: &Run, room: &mut ByteBudget) -> Markup {
     let mut reasons = BTreeMap::<String, Vec<&(String, &ClaimResult)>>::new();
     for named in run.claims.iter().filter(|(_, claim)| claim.verdict == crate::verdict::Verdict::NotRun) {

@@ -36,7 +36,6 @@ const FACTS: [(&str, &str); 15] = [
     ("commit", "/git/commit"),
 ];
 
-/// Makes the page.
 pub fn job_summary(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let verdicts = &bundle.verdicts;
     let parts = [
@@ -57,7 +56,6 @@ pub fn publish(summary: &[u8], file: &Path) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot add the job summary to {}", file.display()))
 }
 
-/// How to check the page's statements.
 const HOW: &str = "\n### May I believe it?\n\n\
     In the folder of the run, `sha256sum -c SHA256SUMS` checks its files, and `assay verify` judges every claim again \
     on the raw samples.\n";

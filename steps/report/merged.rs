@@ -122,7 +122,6 @@ fn passing<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<(Vec<&'a str>, 
     all
 }
 
-/// Formats the verdict and value of a claim on a target.
 fn cell(claim: &ClaimResult) -> String {
     let verdict = format!("{} {}", mark(claim.verdict), claim.verdict);
     match measured(claim) {

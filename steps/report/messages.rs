@@ -92,7 +92,6 @@ fn finished(bundle: &EvidenceBundle, run: &str) -> Json {
     finished
 }
 
-/// Makes the ids that messages are referred to by.
 struct Ids(u64);
 
 impl Ids {
@@ -105,7 +104,6 @@ impl Ids {
 /// The messages written so far.
 struct Stream {
     lines: Vec<u8>,
-    /// The id of the run that they are about.
     run: String,
     /// When the run began: the time of everything without its own time.
     started: Timestamp,

@@ -18,11 +18,8 @@ use crate::evidence::bundle::EvidenceBundle;
 use observations::{Results, props};
 use text::{href, line, moment};
 
-/// The version of OSCAL that is written.
 const VERSION: &str = "1.2.1";
-/// The namespace of the properties.
 const NAMESPACE: &str = "urn:x-assay:oscal";
-/// The register of claims, in the folder of the run.
 const REGISTER: &str = "features/claims.toml";
 
 /// Makes the assessment results, as JSON.
@@ -142,7 +139,6 @@ impl Results<'_> {
     }
 }
 
-/// Makes the list of what was tested: the sections, and their claims that were run.
 fn reviewed(claims: &[ClaimResult]) -> Json {
     let sections = |claims: &[&ClaimResult]| {
         let numbers: BTreeSet<u8> = claims.iter().map(|claim| claim.id.section()).collect();

@@ -19,7 +19,6 @@ pub struct PlanRow<'a> {
 }
 
 impl<'a> PlanRow<'a> {
-    /// Makes the row of a scenario.
     pub fn of(planned: &'a Planned) -> PlanRow<'a> {
         let (decision, reason) = words(&planned.decision);
         PlanRow {

@@ -64,7 +64,6 @@ fn table(compared: &Comparison) -> Table {
     table
 }
 
-/// Returns the newest runs of a list.
 fn newest<T>(all: &[T]) -> &[T] {
     all.get(all.len().saturating_sub(DRAWN)..).unwrap_or(all)
 }
@@ -123,7 +122,6 @@ fn word(change: &Change) -> &'static str {
     }
 }
 
-/// Why a claim is pointed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Matter {
     Worse,

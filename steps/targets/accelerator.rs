@@ -27,7 +27,6 @@ struct KvmFinding {
     why: String,
 }
 
-/// Chooses what runs guests of this architecture here.
 pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Accelerator {
     // A node that cannot be opened is not a result to keep: the user may get access a minute from now.
     let device = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");

@@ -42,23 +42,16 @@ const LINES: usize = 10;
     after.as_secs_f64(), console.display()
 )]
 pub struct BootFailed {
-    /// Its name.
     pub machine: String,
-    /// The last stage it reached.
     pub stage: Stage,
     /// How long after its start this was noticed.
     pub after: Duration,
-    /// Whether QEMU itself crashed.
     pub crashed: bool,
-    /// What went wrong.
     pub detail: String,
-    /// The last lines of its console.
     pub tail: String,
-    /// The file with its whole console.
     pub console: PathBuf,
 }
 
-/// What ends the wait for a machine.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Trouble(pub(super) String);
@@ -159,7 +152,6 @@ struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    /// Follows the boot until it succeeds or fails.
     async fn watch(&self, child: &Child) -> Result<(Shell, MachineInfo), ProvisionError> {
         let mut at_login = false;
         let outcome = tokio::select! {

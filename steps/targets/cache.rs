@@ -44,7 +44,6 @@ pub(super) fn in_place(folder: &Path) -> bool {
 pub(super) struct Key(Sha256);
 
 impl Key {
-    /// Adds an input.
     pub(super) fn add(&mut self, name: &str, bytes: &[u8]) {
         self.0.update(format!("{name} {}\n", bytes.len()));
         self.0.update(bytes);

@@ -27,7 +27,6 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a program, with its output redirected to a file.
     pub fn start(argv: &[String], log: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
         let setpriv = programs::need("setpriv", "ci/setup")?;
         let out = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
@@ -57,19 +56,16 @@ impl Child {
         Ok(Child { resource, cleanup: Arc::clone(cleanup), end })
     }
 
-    /// Returns how it ended, if it has.
     pub fn ended(&self) -> Option<Status> {
         *self.end.borrow()
     }
 
-    /// Waits for its end.
     pub async fn wait(&self) -> Status {
         let mut end = self.end.clone();
         let ended = end.wait_for(Option::is_some).await.ok().and_then(|status| *status);
         ended.unwrap_or(Status::Code(-1))
     }
 
-    /// Returns its process id; `None` if it ended before it could be registered.
     pub fn pid(&self) -> Option<i32> {
         match self.resource {
             Some(Resource::Process { pid, .. }) => Some(pid),

@@ -12,7 +12,6 @@ const TURN: Duration = Duration::from_millis(100);
 /// Nice value added to machines of lower priority, so that measurements on the others do not wait for them. Those have
 /// this process's own nice value.
 const NICER: i32 = 10;
-/// The highest nice value.
 const NICEST: i32 = 19;
 
 /// Sets the scheduling of a machine's process; threads that it starts later inherit it. A kernel before 6.12 has one

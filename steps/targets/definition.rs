@@ -48,14 +48,11 @@ impl Distribution {
 /// device. Kernels of the two architectures keep different amounts, hence one number for each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Withheld {
-    /// On amd64.
     pub amd64: Bytes,
-    /// On arm64.
     pub arm64: Bytes,
 }
 
 impl Withheld {
-    /// Returns the amount for an architecture.
     pub fn on(self, arch: Arch) -> Bytes {
         match arch {
             Arch::Amd64 => self.amd64,
@@ -253,7 +250,6 @@ fn package_name(name: &str) -> bool {
     !name.is_empty() && plain.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
 }
 
-/// Returns the names of the definitions in a folder, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let definitions = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));

@@ -136,7 +136,6 @@ impl Cloud {
         })
     }
 
-    /// Returns the region.
     pub fn region(&self) -> &str {
         &self.region
     }

@@ -27,7 +27,6 @@ const LEAVING: Duration = Duration::from_secs(10 * 60);
 /// How to reach a remote machine, or this host.
 #[derive(Clone, Debug)]
 pub struct RemoteAccess {
-    /// The target, as given by the user.
     pub target: TargetSpec,
     /// The fingerprint of its host key, if one is given: `SHA256:…`.
     pub host_key: Option<String>,
@@ -35,23 +34,18 @@ pub struct RemoteAccess {
     pub provision: bool,
 }
 
-/// A machine after its preflight.
 #[derive(Clone, Debug)]
 pub struct RemoteHost {
     way: RemoteAccess,
-    /// The result of the preflight.
     pub preflight: Preflight,
     /// The names that the run gives to units.
     units: Vec<String>,
 }
 
-/// The machine lacks what a run needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{target} lacks what a run needs:\n{}\n`cargo run -- doctor --target {target}` tells all of it{}", list(.points), hint(.points))]
 pub struct MissingRequirements {
-    /// The target.
     pub target: String,
-    /// The checks that failed.
     pub points: Vec<PreflightCheck>,
 }
 
@@ -70,7 +64,6 @@ fn hint(points: &[PreflightCheck]) -> &'static str {
 }
 
 impl RemoteAccess {
-    /// Logs in to the machine.
     async fn enter(&self, settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Shell> {
         match &self.target {
             TargetSpec::Ssh { user, host, port } => {
@@ -93,7 +86,6 @@ impl RemoteAccess {
         }
     }
 
-    /// Returns the entry for a run's cleanup journal.
     fn resource(&self, run: &str) -> Resource {
         Resource::RemoteHost { run: run.to_owned(), target: self.target.to_string(), host_key: self.host_key.clone() }
     }
@@ -236,7 +228,6 @@ impl RemoteSession {
         }
     }
 
-    /// Returns the command that a person types to log in.
     pub(super) fn command_line(&self) -> String {
         match &self.way.target {
             TargetSpec::Ssh { user, host, port } => {
@@ -260,7 +251,6 @@ impl RemoteSession {
         Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
     }
 
-    /// Restores the machine.
     pub(super) async fn restore(&self) {
         *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let left = match leave(&self.shell, &self.run).await {

@@ -35,11 +35,8 @@ const BEAT: Duration = Duration::from_secs(5);
 pub struct Image {
     /// The root file system.
     pub disk: PathBuf,
-    /// The kernel.
     pub kernel: PathBuf,
-    /// The kernel's initramfs.
     pub initrd: PathBuf,
-    /// The record of how it was made.
     pub manifest: Manifest,
 }
 
@@ -48,7 +45,6 @@ pub struct Image {
 pub struct Manifest {
     /// The hash of all its inputs except the packages' versions.
     pub key: String,
-    /// The distribution.
     pub distribution: String,
     /// The architecture's Debian name.
     pub architecture: String,
@@ -56,7 +52,6 @@ pub struct Manifest {
     pub built: String,
     /// How long the build took, in seconds.
     pub seconds: f64,
-    /// The mirror that the packages came from.
     pub mirror: String,
     /// Every installed package and its version.
     pub packages: BTreeMap<String, String>,
@@ -129,7 +124,6 @@ impl Image {
     }
 }
 
-/// The inputs of one build.
 struct Build<'a> {
     definition: &'a Definition,
     arch: Arch,
@@ -269,7 +263,6 @@ impl Build<'_> {
     }
 }
 
-/// The programs that images are made with.
 pub struct Programs {
     mmdebstrap: String,
     mke2fs: String,

@@ -60,7 +60,6 @@ pub struct Ami {
     pub id: String,
     /// Its name, which ends with a date.
     pub name: String,
-    /// The account that owns it.
     pub owner: String,
     /// When it was made, as EC2 writes it: `2026-02-09T12:00:00.000Z`.
     pub created: String,
@@ -71,7 +70,6 @@ pub struct Ami {
 /// An instance that was launched, for computing the cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// Its id.
     pub id: String,
     /// The image it was started from, as EC2 reports it.
     pub image: String,

@@ -21,7 +21,6 @@ pub const IDENTITY: &str = "id";
 /// The host's public key, in a machine's folder.
 pub const KNOWN: &str = "known_hosts";
 
-/// The two keys of a machine.
 pub struct Pair {
     /// The matching login, without the address.
     pub login: Login,

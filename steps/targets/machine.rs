@@ -29,9 +29,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("machine {machine} is gone: {reason}")]
 pub struct Gone {
-    /// The machine's name.
     pub machine: String,
-    /// Why it is gone, as far as was seen.
     pub reason: String,
 }
 
@@ -63,9 +61,7 @@ pub struct Machine {
 pub struct SetupStep {
     /// Its name in samples: `podman`, of `setup.podman`.
     pub name: &'static str,
-    /// The command line.
     pub line: String,
-    /// How long it took.
     pub wall: Duration,
 }
 
@@ -74,7 +70,6 @@ pub struct SetupStep {
 pub(super) enum Body {
     /// QEMU on this host.
     Qemu(Box<Emulated>),
-    /// An instance in EC2.
     #[cfg(feature = "aws")]
     Ec2(Box<super::ec2::Instance>),
     /// A remote machine, or this host.
@@ -261,15 +256,12 @@ pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathB
 /// The folder of a running machine: disk, keys, sockets. Only its owner may read it.
 #[derive(Debug)]
 pub(super) struct MachineDir {
-    /// The machine's name.
     pub(super) name: String,
-    /// The folder's path.
     pub(super) folder: PathBuf,
     cleanup: Arc<CleanupJournal>,
 }
 
 impl MachineDir {
-    /// Makes a folder for the next machine of this name.
     pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<MachineDir> {
         let run = Path::new("/tmp").join(format!("assay-{}", context.run));
         if !run.exists() {
@@ -298,12 +290,10 @@ impl MachineDir {
         anyhow::bail!("{} holds too many machines called {name}", run.display())
     }
 
-    /// Returns the path of QEMU's log.
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("qemu.log")
     }
 
-    /// Returns the end of QEMU's log.
     pub(super) fn qemu_said(&self) -> String {
         let said = fs::read_to_string(self.log()).unwrap_or_default();
         let end = tail(&said, 3).replace('\n', "; ");

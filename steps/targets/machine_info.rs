@@ -58,31 +58,23 @@ pub struct MachineInfo {
     pub distribution: String,
     /// The kernel's id of this boot: it distinguishes machines, and boots of one machine.
     pub boot: String,
-    /// The kernel's release.
     pub kernel: String,
-    /// The architecture.
     pub architecture: Arch,
     /// How many CPUs are online.
     pub cpus: u64,
     /// `MemTotal`, in bytes.
     pub memory: u64,
-    /// What runs the instructions.
     pub accelerator: Accelerator,
-    /// Whether times and CPU shares are meaningful.
     pub native: bool,
-    /// Podman's version.
     pub podman: Option<String>,
-    /// crun's version.
     pub crun: Option<String>,
     /// The features that crun was built with: `+SYSTEMD`, `+WASM:wasmedge`.
     pub crun_features: Vec<String>,
     /// The WasmEdge library's package version.
     pub wasmedge: Option<String>,
-    /// systemd's version.
     pub systemd: Option<String>,
     /// The cgroup controllers that are delegated to the user.
     pub controllers: Vec<String>,
-    /// The version of the QEMU that runs it.
     pub qemu: Option<String>,
     /// The image it was started from: the hash of its inputs, or an AMI's id.
     pub image: Option<String>,

@@ -48,9 +48,7 @@ pub enum Root {
 /// What the preflight script has found on a machine.
 #[derive(Clone, Debug)]
 pub struct Preflight {
-    /// The machine info.
     pub facts: MachineInfo,
-    /// Whether commands can become root.
     pub root: Root,
     /// The user's home; empty if it is not writable.
     pub home: String,
@@ -63,25 +61,19 @@ pub struct Preflight {
     clock: f64,
 }
 
-/// The result of the check for one requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreflightCheck {
-    /// The requirement.
     pub name: &'static str,
-    /// What was found.
     pub found: String,
     /// The command or advice that fixes it, if it is not met.
     pub remedy: Option<String>,
-    /// Whether a run needs it.
     pub needed: bool,
     /// What provisioning does to meet it, where the machine may be provisioned.
     pub by: Option<Provision>,
 }
 
-/// A change that provisioning makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provision {
-    /// Installs a package.
     Package(&'static str),
     /// Lets the user's units live on without a login.
     Linger,
@@ -152,7 +144,6 @@ impl Preflight {
         })
     }
 
-    /// Returns the user that commands run as.
     pub fn user(&self) -> &str {
         self.word("user")
     }

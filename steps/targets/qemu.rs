@@ -16,7 +16,6 @@ const LEAST_FOR_TCG: (u32, u32) = (8, 2);
 /// The installed QEMU for one architecture.
 #[derive(Clone, Debug)]
 pub struct Qemu {
-    /// The program.
     pub program: String,
     /// Its version: `10.0.2`.
     pub version: String,
@@ -24,28 +23,20 @@ pub struct Qemu {
     pub build: String,
 }
 
-/// The settings of one machine's QEMU.
 #[derive(Clone, Debug)]
 pub struct Board {
-    /// The guest's architecture.
     pub arch: Arch,
-    /// What runs its instructions.
     pub accelerator: Accelerator,
-    /// The number of CPUs.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory: u64,
-    /// The kernel.
     pub kernel: PathBuf,
-    /// Its initramfs.
     pub initrd: PathBuf,
-    /// The file that the console is written to.
     pub console: PathBuf,
     /// The devices of a complete machine; a probe of the accelerator has none.
     pub devices: Option<Devices>,
 }
 
-/// Where a machine's memory is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Memory {
     /// In QEMU's own anonymous memory.
@@ -58,10 +49,8 @@ pub enum Memory {
     Thawed(PathBuf),
 }
 
-/// Disks, memory, network and control.
 #[derive(Clone, Debug)]
 pub struct Devices {
-    /// The memory.
     pub ram: Memory,
     /// The root disk's overlay.
     pub root: PathBuf,
@@ -69,13 +58,11 @@ pub struct Devices {
     pub keys: PathBuf,
     /// The host's port that leads to the guest's SSH server.
     pub port: u16,
-    /// The control socket.
     pub qmp: PathBuf,
     /// The socket through which a restored machine gets its own time and random seed.
     pub arrival: PathBuf,
 }
 
-/// Returns the name of QEMU's program for an architecture.
 pub fn program(arch: Arch) -> String {
     format!("qemu-system-{}", arch.uname())
 }
@@ -95,7 +82,6 @@ impl Memory {
 }
 
 impl Qemu {
-    /// Finds the QEMU for an architecture.
     pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
         let program = programs::need(&program(arch), &super::remedy(arch))?;
         let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;

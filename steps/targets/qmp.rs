@@ -14,7 +14,6 @@ use crate::base::poll::{self, Look};
 /// Time limit for an answer: QEMU answers at once, unless its main loop is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection to one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
     reader: BufReader<OwnedReadHalf>,

@@ -45,7 +45,6 @@ const BESIDE: u64 = 200 << 20;
 /// What is recorded about a snapshot, in `manifest.json` beside it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Manifest {
-    /// The hash of everything that the snapshot depends on.
     pub(super) key: String,
     /// The type of machine, its architecture, the hash of its image, and its preparation: one snapshot is kept for each
     /// such kind.
@@ -54,7 +53,6 @@ pub(super) struct Manifest {
     frozen: String,
     /// How long the boot took, in seconds.
     pub(super) boot: f64,
-    /// The machine info that was read after the boot.
     pub(super) facts: MachineInfo,
     /// The SHA-256 of each of the snapshot's files.
     sums: BTreeMap<String, String>,
@@ -69,7 +67,6 @@ pub struct Preparation<'a> {
     pub rests_on: &'a str,
 }
 
-/// A complete snapshot.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) folder: PathBuf,

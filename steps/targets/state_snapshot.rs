@@ -34,7 +34,6 @@ const TOLD: usize = 5;
 pub struct StateSnapshot(BTreeMap<String, String>);
 
 impl StateSnapshot {
-    /// Takes a state snapshot of a machine.
     pub async fn take(shell: &Shell) -> anyhow::Result<StateSnapshot> {
         let said = shell.read(&Command::script(SCRIPT, &[]).time_limit(LIMIT)).await?;
         let things: BTreeMap<String, String> = said

@@ -51,7 +51,6 @@ pub enum Urgency {
     Usual,
 }
 
-/// Why there is no machine.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
     /// It was started and did not come up.

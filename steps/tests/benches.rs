@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::{Project, told};
 
-/// Returns the names of the quantities that a part measures.
 fn names(project: &Project, arguments: &[&str]) -> Vec<String> {
     let said: Value = serde_json::from_str(&told(&mut project.assay(arguments), 0, &[])).unwrap();
     assert!(said.as_object().unwrap().values().all(|value| value.as_f64().unwrap() > 0.0), "{said}");

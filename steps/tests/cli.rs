@@ -20,7 +20,6 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The folder of this project's own files.
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
 /// A program that takes longer hangs; a busy host is slow, which is not the program's fault.
 const LIMIT: Duration = Duration::from_secs(180);

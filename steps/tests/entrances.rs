@@ -79,7 +79,6 @@ impl Home {
     }
 }
 
-/// Logs in, and returns a shell there.
 async fn enter(entrance: &SshDestination) -> Shell {
     let ssh = Ssh::enter(entrance).await.unwrap_or_else(|error| panic!("{error}"));
     Shell::ssh(ssh, Arc::new(NoopObserver))

@@ -12,9 +12,7 @@ use crate::measurement::{Sample, Value, catalogue};
 /// Where and when samples must have been taken. Samples from elsewhere or from another time make a check inconclusive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// What was measured: a module, an image, one run of a workload.
     pub subject: String,
-    /// The machine.
     pub machine: String,
     /// When the measurement began.
     pub since: Timestamp,
@@ -33,11 +31,8 @@ impl Source {
 /// A question to samples: do all of them satisfy this rule?
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// The probe whose samples are judged.
     pub probe: String,
-    /// The unit that they must have.
     pub unit: Unit,
-    /// The rule that they must satisfy.
     #[serde(flatten)]
     pub rule: Rule,
     /// The allowed origins; each must have given at least one sample.
@@ -49,29 +44,21 @@ pub struct Check {
 /// Statistics of a check's samples, if they are numbers and more than one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// The number of samples.
     pub n: usize,
     /// The smallest, in the check's unit, as the others below.
     pub min: f64,
-    /// The median.
     pub median: f64,
-    /// The largest.
     pub max: f64,
-    /// A distribution-free confidence interval of the median.
     pub interval: Option<Interval>,
     /// The ids of samples far from the rest, which are included in all of the above.
     pub outliers: Vec<u64>,
 }
 
-/// A check with its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
-    /// The check.
     #[serde(flatten)]
     pub check: Check,
-    /// Its outcome.
     pub outcome: Outcome,
-    /// Statistics of its samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<Statistics>,
 }

@@ -14,13 +14,10 @@ use crate::verdict::{Judged, Outcome, Verdict, declared, together};
 /// A step of a scenario that was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Its line in the feature file.
     pub line: usize,
     /// `Given`, `When`, `Then`, `And` or `But`.
     pub keyword: String,
-    /// Its text.
     pub text: String,
-    /// When it began.
     pub at: Timestamp,
     /// How long it took, in seconds; `None` if it did not finish, for which the attempt's error gives the reason.
     pub seconds: Option<f64>,
@@ -34,7 +31,6 @@ pub struct Attempt {
     /// The combined outcome of the checks, for a control as well.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// The unit of the outcome's value.
     pub unit: Option<Unit>,
     /// The error that ended it before its last step.
     pub error: Option<String>,
@@ -44,7 +40,6 @@ pub struct Attempt {
     pub checks: Vec<Judged>,
     /// The files of the run that were read.
     pub evidence: Vec<String>,
-    /// How long it took, in seconds.
     pub seconds: f64,
     /// The steps that were begun, in order; empty if the scenario could not begin.
     #[serde(default)]
@@ -55,7 +50,6 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Combines checks, with the error that ended them, if any.
     pub fn new(checks: Vec<Judged>, error: Option<String>) -> Attempt {
         let outcomes: Vec<&Outcome> = checks.iter().map(|judged| &judged.outcome).collect();
         let outcome = match (together(&outcomes), &error) {
@@ -84,7 +78,6 @@ impl Attempt {
         self.outcome.verdict == Verdict::Inconclusive && self.error.is_some() && !self.checks.iter().any(unjudged)
     }
 
-    /// Returns how many samples its checks use.
     pub fn samples(&self) -> usize {
         self.checks.iter().map(|judged| judged.check.samples.len()).sum()
     }
@@ -127,22 +120,16 @@ pub enum ControlVerdict {
 /// The record of one control of a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlResult {
-    /// Its scenario.
     pub scenario: String,
-    /// Its file, relative to the project.
     pub feature: String,
-    /// Its line in that file.
     pub line: usize,
-    /// Whether it was caught.
     pub verdict: ControlVerdict,
-    /// The reason for this verdict.
     pub reason: String,
     /// Every attempt at it; empty if it was not run.
     pub attempts: Vec<Attempt>,
 }
 
 impl ControlResult {
-    /// Judges a control by its attempts.
     pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlResult {
         let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().next_back() {
             None => (ControlVerdict::None, "not run".to_owned()),
@@ -159,7 +146,6 @@ impl ControlResult {
         ControlResult { scenario, feature, line, verdict, reason, attempts }
     }
 
-    /// Returns whether it was caught.
     pub fn caught(&self) -> bool {
         self.verdict == ControlVerdict::Discriminates
     }
@@ -193,20 +179,16 @@ pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
 /// Everything that decides a claim's verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimInput<'a> {
-    /// The plan's decision about its scenario.
     pub decision: &'a Decision,
-    /// The attempts at its scenario.
     pub attempts: &'a [Attempt],
     /// Its controls that should have run.
     pub controls: &'a [ControlResult],
-    /// The deviations that are declared for it on this platform.
     pub deviations: &'a [Deviation],
     /// The day of the run, on which a declaration may have expired.
     pub on: Date,
 }
 
 impl ClaimInput<'_> {
-    /// Returns the claim's verdict and its reason.
     pub fn conclude(&self) -> (Verdict, String) {
         let settled = combine_attempts(self.attempts);
         let (verdict, reason) = match self.decision {

@@ -30,18 +30,14 @@ const TIME_LIMIT: Duration = Duration::from_secs(600);
 /// The result of a guest's build, successful or not.
 #[derive(Clone, Debug)]
 pub struct Build {
-    /// Cargo's exit status.
     pub status: Status,
-    /// The output of Cargo and the compiler.
     pub stderr: String,
-    /// The compiler's version line.
     pub rustc: String,
     /// Every `.wasm` file directly in the release folder, sorted by name.
     pub modules: Vec<Module>,
 }
 
 impl Build {
-    /// Returns the only module of a successful build.
     pub fn module(self) -> anyhow::Result<Module> {
         let said = crate::exec::command::tail(&self.stderr, 6);
         ensure!(self.status == Status::Code(0), "the guest's build ended with {}: {said}", self.status);

@@ -48,7 +48,6 @@ pub struct Image {
     storage: Storage,
 }
 
-/// The size of an image as Podman counts it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counted {
     /// The bytes of its unpacked layers, its manifest and its configuration.

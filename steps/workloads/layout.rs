@@ -22,7 +22,6 @@ const BASE: &str = "org.opencontainers.image.base.name";
 /// An image, read from its OCI layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// The layout's folder.
     pub folder: PathBuf,
     /// The digest of its manifest, which is the image's digest.
     pub digest: String,
@@ -32,9 +31,7 @@ pub struct Layout {
     pub os: String,
     /// Its architecture, such as `wasm`.
     pub architecture: String,
-    /// The manifest's annotations.
     pub annotations: BTreeMap<String, String>,
-    /// The command it starts with.
     pub entrypoint: Vec<String>,
     /// Its layers, from bottom to top.
     pub layers: Vec<Layer>,
@@ -42,12 +39,9 @@ pub struct Layout {
     pub transfer: Bytes,
 }
 
-/// A layer of an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// The digest of its blob.
     pub digest: String,
-    /// The media type of its blob.
     pub media_type: String,
     /// The size of its blob, as it is stored.
     pub size: Bytes,
@@ -94,7 +88,6 @@ impl Layout {
         self.annotations.get(BASE).map(String::as_str).filter(|base| !base.is_empty())
     }
 
-    /// Returns all files of all layers.
     pub fn files(&self) -> impl Iterator<Item = &Entry> {
         self.layers.iter().flat_map(|layer| &layer.files)
     }

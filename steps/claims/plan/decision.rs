@@ -32,7 +32,6 @@ pub enum NotJudgedReason {
 }
 
 impl NotJudgedReason {
-    /// Returns the reason as text for people.
     pub fn why(&self) -> &str {
         match self {
             NotJudgedReason::EmulatedCpu => Requirement::NativeCpu.missing(),
@@ -60,13 +59,11 @@ impl From<NotJudgedReason> for String {
 /// Observations on a remote machine or this host that decide what can be judged there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its architecture.
     pub arch: Arch,
     /// Whether times and CPU shares are meaningful on it.
     pub native: bool,
     /// Whether systemd generates units from the user's Quadlets.
     pub units: bool,
-    /// Whether the user can become root.
     pub root: bool,
 }
 

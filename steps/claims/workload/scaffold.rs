@@ -25,11 +25,8 @@ pub struct Scaffold {
     pub name: String,
     /// Its image, in the format of `--image`.
     pub image: String,
-    /// Whether the image contains a WebAssembly module.
     pub wasm: bool,
-    /// Whether it is a job or a service.
     pub kind: Kind,
-    /// Its memory limit.
     pub memory: Bytes,
     /// Its CPU limit, as a share of one CPU.
     pub cpu: Ratio,
@@ -73,7 +70,6 @@ impl Scaffold {
         Ok(files.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Returns the path and content of each file.
     fn files(&self) -> anyhow::Result<Vec<(String, String)>> {
         check_name(&self.name)?;
         ensure!(
@@ -260,7 +256,6 @@ impl Scaffold {
     }
 }
 
-/// Formats a size for systemd.
 fn systemd(size: Bytes) -> String {
     match size.0 % (1 << 20) {
         0 => format!("{}M", size.0 >> 20),

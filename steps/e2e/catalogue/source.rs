@@ -17,28 +17,20 @@ use crate::e2e::world::ScenarioWorld;
 /// How a step's text describes what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Plain text, matched literally.
     Text,
-    /// A cucumber expression, with parameters in braces.
     Expression,
-    /// A regular expression.
     Pattern,
 }
 
 /// A step as it is written in its source.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Given, When or Then.
     pub keyword: &'static str,
-    /// Its place in the source.
     pub place: Location,
-    /// How to read [`Source::expression`].
     pub form: Form,
-    /// What it matches, as written.
     pub expression: String,
     /// The comment above it.
     pub does: Option<String>,
-    /// The first line of its module's documentation.
     pub about: String,
 }
 
@@ -88,7 +80,6 @@ const SOURCES: [(&str, &str); 13] = sources![
     "wrong_subjects"
 ];
 
-/// Returns the text of the source at a path, which depends on how this program was built, but not at its end.
 fn text(path: &str) -> anyhow::Result<&'static str> {
     let found = SOURCES.iter().find(|(source, _)| path.ends_with(source));
     found.map(|(_, text)| *text).with_context(|| format!("{path} is missing in steps/e2e/catalogue/source.rs"))
@@ -130,7 +121,6 @@ fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source>
 }
 
 impl Source {
-    /// Returns the pattern that cucumber makes of it.
     fn pattern(&self) -> Option<String> {
         match self.form {
             Form::Text => Some(format!("^{}$", regex::escape(&self.expression))),
@@ -141,12 +131,10 @@ impl Source {
         }
     }
 
-    /// Returns the name of its source file, without folder and extension.
     pub fn module(&self) -> String {
         Path::new(self.place.path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Returns the parameters of its expression, in order.
     pub fn parameters(&self) -> Vec<String> {
         static PARAMETER: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\\.|\{(?<name>\w*)\}").expect("it is a pattern"));

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 /// The largest file, in bytes, that is read into memory; files that are read whole are far smaller.
 const WHOLE: u64 = 256 << 20;
 
-/// The folder of a run, open for reading.
 #[derive(Clone, Debug)]
 pub struct SandboxedDir(PathBuf);
 
@@ -27,24 +26,12 @@ pub enum Strange {
     Special(String),
     /// It is too large to be read into memory.
     #[error("{name} has {bytes} bytes, more than the {WHOLE} that are read into memory")]
-    Large {
-        /// The file's name.
-        name: String,
-        /// Its size, in bytes.
-        bytes: u64,
-    },
+    Large { name: String, bytes: u64 },
     /// It does not exist, or cannot be read.
     #[error("cannot read {path}: {error}")]
-    Unreadable {
-        /// The file's path.
-        path: PathBuf,
-        /// The system's error.
-        error: std::io::Error,
-    },
-    /// It is not UTF-8 text.
+    Unreadable { path: PathBuf, error: std::io::Error },
     #[error("{name} is no UTF-8 text: byte {at} is none")]
     Text {
-        /// The file's name.
         name: String,
         /// The offset of the first byte that is not UTF-8, counted from 0.
         at: usize,
@@ -54,7 +41,6 @@ pub enum Strange {
 /// The beginning and the end of a file that may be long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
-    /// The file's size, in bytes.
     pub bytes: u64,
     /// Its beginning, with invalid UTF-8 replaced.
     pub head: String,
@@ -63,14 +49,12 @@ pub struct Excerpt {
 }
 
 impl SandboxedDir {
-    /// Opens a folder.
     pub fn open(path: &Path) -> anyhow::Result<SandboxedDir> {
         let found = path.canonicalize().and_then(|found| fs::read_dir(&found).map(|_| found));
         let wanted = || format!("cannot read {}: name the folder of a run, target/assay/<run>", path.display());
         Ok(SandboxedDir(found.with_context(wanted)?))
     }
 
-    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -111,7 +95,6 @@ impl SandboxedDir {
         Ok(self.open_file(name)?.0)
     }
 
-    /// Reads a whole text.
     pub fn text(&self, name: &str) -> Result<String, Strange> {
         let (mut file, bytes) = self.open_file(name)?;
         if bytes > WHOLE {
@@ -138,7 +121,6 @@ impl SandboxedDir {
         Ok(Excerpt { bytes, head, tail })
     }
 
-    /// Returns the total size of all its files, in bytes.
     pub fn bytes(&self) -> anyhow::Result<u64> {
         let size = |name: &String| fs::symlink_metadata(self.0.join(name)).map_or(0, |found| found.len());
         Ok(self.names()?.iter().map(size).sum())

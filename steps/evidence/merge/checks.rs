@@ -8,7 +8,6 @@ use serde_json::Value as Json;
 use super::{Part, rank};
 use crate::claims::register::ClaimId;
 
-/// The name of the workload that is built for every run, each time with another digest.
 const BUILT: &str = "guest/hello";
 
 /// Checks that all parts have the same claims, commit and workload.
@@ -34,7 +33,6 @@ pub(super) fn comparable(parts: &[Part]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads each file of a part's `features/`.
 fn features(part: &Part) -> anyhow::Result<BTreeMap<String, String>> {
     let folder = &part.bundle.folder;
     let names = folder.names()?.into_iter().filter(|name| name.starts_with("features/"));

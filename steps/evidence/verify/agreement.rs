@@ -119,7 +119,6 @@ fn alike(a: &Number, b: &Number) -> bool {
     }
 }
 
-/// Returns the first difference between a stored and a recomputed value.
 pub fn difference(stored: &Json, fresh: &Json) -> Option<Difference> {
     fn deep(path: &str, stored: Option<&Json>, fresh: Option<&Json>) -> Option<Difference> {
         match (stored, fresh) {

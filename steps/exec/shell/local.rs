@@ -9,7 +9,6 @@ use tokio::io::AsyncWriteExt;
 use super::ShellError;
 use crate::exec::command::{Command, Output, Status};
 
-/// This host.
 #[derive(Clone, Debug, Default)]
 pub struct Local {
     /// The folder in which commands run, by default the current one.

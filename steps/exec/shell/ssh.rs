@@ -50,9 +50,7 @@ pub struct Login {
     pub machine: String,
     /// `host:port`.
     pub address: String,
-    /// The user.
     pub user: String,
-    /// The user's private key.
     pub key: PrivateKey,
     /// The host's public key; any other is rejected.
     pub host_key: PublicKey,
@@ -102,7 +100,6 @@ fn preferred(address: &str) -> Preferred {
     Preferred { kex: usual.kex.iter().filter(|name| !slow(name)).copied().collect(), ..usual }
 }
 
-/// Returns the settings for a connection to a server.
 fn talk(preferred: Preferred) -> client::Config {
     client::Config {
         nodelay: true,

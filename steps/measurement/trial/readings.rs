@@ -61,7 +61,6 @@ impl Trial {
         Ok(readings)
     }
 
-    /// Returns the limits that systemd enforces on the unit, if there are any.
     fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = Vec::new();
         let shown = |key: &str| self.shown(key).filter(|raw| *raw != "infinity");

@@ -192,7 +192,6 @@ pub(super) mod tests {
     use crate::evidence::Control;
     use crate::verdict::Verdict;
 
-    /// Makes an empty claim.
     pub fn claim(id: &str, verdict: Verdict) -> ClaimResult {
         ClaimResult {
             id: id.parse().unwrap(),

@@ -27,7 +27,6 @@ pub(super) struct Commands {
     missing: Option<String>,
 }
 
-/// A command, as it is shown.
 struct Shown {
     machine: String,
     line: String,
@@ -38,7 +37,6 @@ struct Shown {
 }
 
 impl Commands {
-    /// Reads from the transcript what the claims show.
     pub(super) fn of(bundle: &EvidenceBundle, claims: &[(String, &ClaimResult)]) -> Commands {
         let wanted: BTreeSet<u64> =
             claims.iter().flat_map(|(_, claim)| numbers(super::claim::attempts(claim)).0).collect();
@@ -98,7 +96,6 @@ fn ends(text: &str) -> String {
     format!("{}\n… {left} characters …\n{}", plain(&head, PART), plain(&tail, PART))
 }
 
-/// Shows the commands of a claim.
 pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
     let (numbers, all) = numbers(attempts);
     if all == 0 {

@@ -32,7 +32,6 @@ const GROUPS: [(&str, &str); 5] = [
     ("machine", "The device"),
 ];
 
-/// Shows all facts of the run.
 pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     let known = |key: &str| RUN.iter().any(|(name, _)| *name == key) || GROUPS.iter().any(|(name, _)| *name == key);
     let others = run.as_object().into_iter().flatten();
@@ -66,7 +65,6 @@ pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// Returns whether a fact is known and has this value.
 fn is(run: &Json, fact: &str, value: bool) -> bool {
     run.pointer(fact).and_then(Json::as_bool) == Some(value)
 }
@@ -90,7 +88,6 @@ fn emulation() -> Markup {
     }
 }
 
-/// Returns how long the run took, in seconds.
 fn duration(run: &Json) -> Option<f64> {
     let time = |key: &str| run.get(key)?.as_str()?.parse::<jiff::Timestamp>().ok();
     Some(time("ended")?.duration_since(time("started")?).as_secs_f64()).filter(|seconds| *seconds >= 0.0)

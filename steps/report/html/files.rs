@@ -22,7 +22,6 @@ fn is_link(folder: &SandboxedDir, name: &str) -> bool {
     name.len() <= NAME && name.chars().all(harmless) && folder.file(name).is_ok()
 }
 
-/// Shows the files of a list, each once.
 pub(super) fn files<'a>(folder: &SandboxedDir, names: impl Iterator<Item = &'a str>, most: usize) -> Markup {
     let mut seen: Vec<&str> = Vec::new();
     for name in names {

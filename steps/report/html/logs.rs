@@ -22,7 +22,6 @@ const LINES: usize = 30;
 /// The number of runs of a claim whose journal is shown.
 const RUNS: usize = 2;
 
-/// Shows the logs of all machines.
 pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
     let logs = in_order(run.bundle.folder.names()?);
     Ok(html! {

@@ -18,7 +18,6 @@ use crate::verdict::Verdict;
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;
 
-/// Makes the page of a merged bundle, as bytes.
 pub fn merged_html(merged: &Merged) -> Vec<u8> {
     let rows = rows(merged);
     let title = format!("{} · assay", plain(&merged.run, 80));
@@ -93,7 +92,6 @@ fn head(merged: &Merged) -> Markup {
     }
 }
 
-/// Shows each target with its result, its environment, and links to its own pages.
 fn each_target(merged: &Merged, room: &mut ByteBudget) -> Markup {
     html! {
         section #targets aria-labelledby="targets-head" {
@@ -128,7 +126,6 @@ fn each_target(merged: &Merged, room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// Shows a run: a link to its own page, its time, and its environment.
 fn run(part: &Part) -> Markup {
     let said = |pointer: &str| match part.bundle.run.pointer(pointer) {
         Some(Json::String(text)) => Some(plain(text, 80)),
@@ -285,7 +282,6 @@ fn place(merged: &Merged, column: &Column, id: crate::claims::register::ClaimId)
     part.map(|part| format!("{PARTS}/{}/report.html#{id}", part.name)).unwrap_or_default()
 }
 
-/// Shows the reason of each claim that does not simply hold.
 fn reasons(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let told = |(targets, claim): &(Vec<&str>, &crate::evidence::ClaimResult)| {
         html! { p.item {
@@ -313,7 +309,6 @@ fn reasons(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     }
 }
 
-/// Shows what was not run, by reason.
 fn not_run(merged: &Merged, rows: &[Row], room: &mut ByteBudget) -> Markup {
     let all = unrun(merged, rows);
     html! {

@@ -14,13 +14,11 @@ use crate::evidence::ClaimResult;
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;
 
-/// Formats the measured value with its unit.
 pub(super) fn measured(claim: &ClaimResult, most: usize) -> String {
     let value = claim.value.as_ref().map(|value| value.show(claim.unit.unwrap_or(Unit::Text)));
     plain(&value.unwrap_or_default(), most)
 }
 
-/// Shows the table of all claims, with its filter.
 pub(super) fn register(run: &Run, room: &mut ByteBudget) -> Markup {
     let all = run.bundle.verdicts.claims.len();
     let shown = run.claims.len();
@@ -93,12 +91,10 @@ pub(super) fn controls(claim: &ClaimResult) -> Markup {
     }
 }
 
-/// Returns the annex's sections that are shown, each with its name.
 fn sections(run: &Run) -> BTreeMap<u8, String> {
     named_sections(run.claims.iter().map(|(_, claim)| *claim), &run.bundle.features)
 }
 
-/// Returns the sections of these claims, each with the name of its feature.
 pub(super) fn named_sections<'a>(
     claims: impl Iterator<Item = &'a ClaimResult>,
     features: &[FeatureFile],

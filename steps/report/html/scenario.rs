@@ -16,28 +16,22 @@ const LINE: usize = 600;
 /// The maximum number of steps, checks of a step and rows of a table that are shown.
 const LINES: usize = 60;
 
-/// The location of a scenario.
 pub(super) struct Place<'a> {
     /// Its file, relative to the project.
     pub feature: &'a str,
-    /// Its line in the file.
     pub line: usize,
-    /// Its name.
     pub name: &'a str,
 }
 
 /// The role of a scenario, which decides what is expected of its checks.
 #[derive(Clone, Copy)]
 enum Of<'a> {
-    /// The claim's own scenario.
     Claim,
     /// The claim's own scenario, which is measured here and not judged.
     Recorded,
-    /// A scenario of one of its controls.
     Control(&'a ControlResult),
 }
 
-/// Shows a scenario that did not run.
 pub(super) fn unrun(run: &Run, place: &Place) -> Markup {
     let written = written(run, place);
     html! {
@@ -54,7 +48,6 @@ pub(super) fn own(run: &Run, claim: &ClaimResult, place: &Place, attempt: &Attem
     attempted(run, place, attempt, if recorded { Of::Recorded } else { Of::Claim })
 }
 
-/// Shows an attempt at a control.
 pub(super) fn of_control(run: &Run, place: &Place, control: &ControlResult, attempt: &Attempt) -> Markup {
     attempted(run, place, attempt, Of::Control(control))
 }
@@ -164,7 +157,6 @@ fn refused(control: &ControlResult) -> Markup {
     }
 }
 
-/// Shows the table that belongs to a step.
 fn table(step: Option<&gherkin::Step>) -> Markup {
     let table = step.and_then(|step| step.table.as_ref());
     html! {

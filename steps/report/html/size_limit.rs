@@ -10,12 +10,10 @@ pub(super) struct ByteBudget {
 }
 
 impl ByteBudget {
-    /// Makes a budget of this many bytes.
     pub(super) fn of(bytes: usize) -> ByteBudget {
         ByteBudget { left: bytes, omitted: Vec::new() }
     }
 
-    /// Returns how many bytes are left.
     pub(super) fn left(&self) -> usize {
         self.left
     }

@@ -12,12 +12,10 @@ use crate::report::console::mark;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
-/// Counts the claims with this verdict.
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
     verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
 }
 
-/// Summarizes the whole run in a sentence.
 pub(super) fn sentence(verdicts: &Verdicts) -> String {
     let of = |verdict| how_many(verdicts, verdict);
     let (fail, open, declared) = (of(Verdict::Fails), of(Verdict::Inconclusive), of(Verdict::KnownDeviation));
@@ -36,7 +34,6 @@ pub(super) fn sentence(verdicts: &Verdicts) -> String {
     }
 }
 
-/// Shows the verdict of the whole run, and the reasons to trust it.
 pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
     let verdicts = &run.bundle.verdicts;
     html! {

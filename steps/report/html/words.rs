@@ -60,7 +60,6 @@ fn skip_until(letters: &mut std::iter::Peekable<std::str::Chars<'_>>, end: impl 
     }
 }
 
-/// Returns the style's class for a verdict.
 pub(super) fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "holds",
@@ -75,12 +74,10 @@ pub(super) fn class(verdict: Verdict) -> &'static str {
 pub(super) const VERDICTS: [Verdict; 5] =
     [Verdict::Fails, Verdict::Inconclusive, Verdict::KnownDeviation, Verdict::Holds, Verdict::NotRun];
 
-/// Shows a verdict: its mark, its word, its colour.
 pub(super) fn chip(verdict: Verdict) -> Markup {
     html! { span class={ "chip " (class(verdict)) } { span aria-hidden="true" { (mark(verdict)) } " " (verdict) } }
 }
 
-/// Shows the result of a control: mark, word, colour.
 pub(super) fn control_chip(control: &ControlResult) -> Markup {
     let (class, mark) = match control.verdict {
         ControlVerdict::Discriminates => ("holds", "✔"),
@@ -96,7 +93,6 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Formats a duration for people.
 pub(super) fn took(seconds: f64) -> String {
     match seconds {
         seconds if (0.0005..1.0).contains(&seconds) => format!("{:.0} ms", seconds * 1e3),

@@ -6,7 +6,6 @@ use serde_json::{Value as Json, json};
 use super::Ids;
 use crate::claims::plan::FeatureFile;
 
-/// A feature file.
 pub struct Document {
     /// Its path, relative to the project.
     pub path: String,
@@ -14,7 +13,6 @@ pub struct Document {
     pub source: Json,
     /// Its syntax tree, as a message.
     pub tree: Json,
-    /// Its scenarios, in order.
     pub pickles: Vec<Pickle>,
 }
 
@@ -22,11 +20,9 @@ pub struct Document {
 pub struct Pickle {
     /// The id that other messages use for it.
     pub id: String,
-    /// Its line in the feature file.
     pub line: usize,
     /// Its own tags, without the `@`.
     pub tags: Vec<String>,
-    /// Its steps.
     pub steps: Vec<PickleStep>,
     /// The whole pickle, as a message.
     pub message: Json,
@@ -34,9 +30,7 @@ pub struct Pickle {
 
 /// A step of a scenario as it is run.
 pub struct PickleStep {
-    /// The id that other messages use for it.
     pub id: String,
-    /// Its line in the feature file.
     pub line: usize,
 }
 
@@ -55,7 +49,6 @@ struct Growing<'a> {
 }
 
 impl Document {
-    /// Converts a whole feature file.
     pub fn of(file: &FeatureFile, ids: &mut Ids) -> Document {
         let feature = &file.feature;
         let mut growing = Growing { file, ids, pickles: Vec::new() };

@@ -24,7 +24,6 @@ pub enum Subject<'a> {
     Untouched(String),
 }
 
-/// A step's result.
 pub struct StepResult {
     /// Cucumber's status.
     pub status: &'static str,
@@ -34,7 +33,6 @@ pub struct StepResult {
     pub attachment: Option<String>,
     /// When it began; `None` if it did not.
     pub at: Option<Timestamp>,
-    /// How long it took.
     pub took: Duration,
 }
 

@@ -15,15 +15,11 @@ use crate::verdict::{Judged, Verdict};
 
 /// The results, built claim by claim.
 pub struct Results<'a> {
-    /// The run.
     pub bundle: &'a EvidenceBundle,
-    /// The observations so far.
     pub observations: Vec<Json>,
-    /// The findings so far.
     pub findings: Vec<Json>,
 }
 
-/// The content of an observation.
 struct Observed<'a> {
     title: String,
     description: &'a str,
@@ -40,7 +36,6 @@ impl Results<'_> {
             .to_string()
     }
 
-    /// Adds everything about a claim.
     pub fn claim(&mut self, claim: &ClaimResult) {
         let first = self.observations.len();
         for (place, attempt) in claim.attempts.iter().enumerate() {

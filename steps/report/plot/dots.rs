@@ -11,21 +11,18 @@ const ROWS: usize = 10;
 /// The maximum number of outliers that are always drawn.
 const FAR: usize = 40;
 
-/// A sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::report) struct Dot {
     /// The value, in the plot's unit.
     pub value: f64,
     /// Whether it is outside the bound.
     pub broken: bool,
-    /// Whether it is an outlier.
     pub outlier: bool,
 }
 
 /// The samples of one subject.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Row {
-    /// The subject.
     pub name: String,
     /// Its samples, in the order in which they were taken.
     pub dots: Vec<Dot>,
@@ -36,11 +33,9 @@ pub(in crate::report) struct Row {
 pub(in crate::report) struct Dots<'a> {
     /// What is shown, for readers who cannot see it.
     pub name: &'a str,
-    /// The unit of all numbers.
     pub unit: Unit,
     /// The samples, a row for each subject.
     pub rows: Vec<Row>,
-    /// The rule with the bound.
     pub rule: &'a Rule,
     /// The annex's figure.
     pub published: Option<f64>,
@@ -49,7 +44,6 @@ pub(in crate::report) struct Dots<'a> {
 /// A plot, and how many of the samples are in it.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Drawn {
-    /// The SVG.
     pub svg: String,
     /// How many dots it has.
     pub drawn: usize,
@@ -85,7 +79,6 @@ impl Dots<'_> {
         Some(Drawn { svg, drawn, of })
     }
 
-    /// Describes the plot in words.
     fn words(&self, of: usize) -> String {
         let values = || self.rows.iter().flat_map(|row| &row.dots).map(|dot| dot.value);
         let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));

@@ -40,7 +40,6 @@ pub(super) enum Side {
     Left,
 }
 
-/// Maps values to places along one direction of a sheet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scale {
     low: f64,
@@ -72,7 +71,6 @@ impl Scale {
         Some(Scale { low, high: high + room, from, to })
     }
 
-    /// Returns the place of a value.
     pub(super) fn at(&self, value: f64) -> f64 {
         self.from + (value.clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.to - self.from)
     }
@@ -213,7 +211,6 @@ pub(super) fn wide(text: &str) -> f64 {
     text.chars().count() as f64 * LETTERS * LETTER
 }
 
-/// Cuts a text to the width of the sheet.
 pub(super) fn fit(text: &str) -> String {
     let most = (WIDTH / LETTERS / LETTER) as usize;
     match text.char_indices().nth(most) {

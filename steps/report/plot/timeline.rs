@@ -15,10 +15,8 @@ pub(in crate::report) struct Look {
     pub kinds: [f64; 3],
 }
 
-/// The memory of one run.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Timeline<'a> {
-    /// The run.
     pub name: &'a str,
     /// The looks, in the order in which they were taken.
     pub looks: Vec<Look>,

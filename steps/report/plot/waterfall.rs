@@ -3,21 +3,16 @@
 use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit};
 use crate::base::unit::Unit;
 
-/// One stage of a start.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::report) struct Stage {
-    /// What happened in this stage.
     pub name: &'static str,
     /// When it ended, in seconds since systemd began.
     pub end: f64,
 }
 
-/// A start, stage by stage.
 #[derive(Clone, Debug)]
 pub(in crate::report) struct Waterfall<'a> {
-    /// The run.
     pub name: &'a str,
-    /// The stages, in order.
     pub stages: Vec<Stage>,
     /// When systemd reported the unit as active, in seconds since it began.
     pub active: Option<f64>,

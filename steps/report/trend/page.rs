@@ -73,7 +73,6 @@ fn pointed_out(matter: Matter, trend: &Trend, runs: &[About]) -> Markup {
     }
 }
 
-/// Describes a plot in words.
 fn caption(trend: &Trend, runs: &[About]) -> String {
     let unit = trend.unit.unwrap_or(Unit::Count);
     let numbers = || trend.figures().filter_map(|(_, value)| value.number());

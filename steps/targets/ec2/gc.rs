@@ -59,7 +59,6 @@ pub enum Fate {
 }
 
 impl Fate {
-    /// Whether the resource is removed.
     pub fn goes(self) -> bool {
         matches!(self, Fate::Expired | Fate::RunIsOver | Fate::All)
     }
@@ -81,7 +80,6 @@ impl fmt::Display for Fate {
 /// One resource that was found, for people and programs to read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The region.
     pub region: String,
     /// The type: `instance`, `key-pair`, `repository`.
     pub kind: String,
@@ -89,17 +87,14 @@ pub struct Row {
     pub id: String,
     /// The name of a key pair or a security group.
     pub name: Option<String>,
-    /// The run that made it.
     pub run: String,
     /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
     /// When anyone may remove it.
     pub expires: Option<Timestamp>,
-    /// AWS's name for its state.
     pub state: String,
     /// What it costs, in dollars per hour; `None` if that is not known.
     pub per_hour: Option<f64>,
-    /// Whether it is removed.
     pub fate: Fate,
 }
 
@@ -138,7 +133,6 @@ struct Place {
     closed: bool,
 }
 
-/// The repositories of AWS or of a stand-in.
 struct Repositories {
     endpoint: Option<String>,
     ecr: Ecr,
@@ -149,7 +143,6 @@ struct Repositories {
 pub struct Leftover {
     /// Everything that carries a run's tag.
     pub rows: Vec<Row>,
-    /// What could not be listed, and why.
     pub troubles: Vec<String>,
     /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,
@@ -158,12 +151,9 @@ pub struct Leftover {
     repositories: Vec<Repositories>,
 }
 
-/// The result of a removal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// What is gone.
     pub removed: Vec<String>,
-    /// What could not be removed, and why.
     pub troubles: Vec<String>,
 }
 
@@ -219,7 +209,6 @@ pub async fn find(request: &Request<'_>, price: impl Fn(&AwsResource) -> Option<
     Ok(found)
 }
 
-/// Returns the client of a region, with the SDK's default chain.
 fn client(shared: &SdkConfig, region: &str) -> Client {
     let mut config = Builder::from(shared);
     if !region.is_empty() {

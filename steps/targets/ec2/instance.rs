@@ -36,7 +36,6 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Checks that it has not been shut down.
     pub(in crate::targets) fn alive(&self) -> Result<(), String> {
         match self.over.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             Some(why) => Err(why),
@@ -44,7 +43,6 @@ impl Instance {
         }
     }
 
-    /// Returns the command that a person types to log in.
     pub(in crate::targets) fn command_line(&self) -> String {
         let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, "22"));
         keys::command_line(&self.work.name, USER, host, port.parse().unwrap_or(22), &self.work.folder)

@@ -104,7 +104,6 @@ pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Res
     Ok(places)
 }
 
-/// Returns the zones that offer an instance type.
 async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, AwsError> {
     let ask = client.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
     let answer = ask.filters(filter("instance-type", instance_type)).send().await;
@@ -127,7 +126,6 @@ fn allowed<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
 /// What is made for an instance, and its tags.
 pub(super) struct Launch<'a> {
     pub client: &'a Client,
-    /// The name of all of it.
     pub name: String,
     pub order: &'a InstanceSpec,
     pub run: &'a str,
@@ -277,11 +275,8 @@ impl Launch<'_> {
     }
 }
 
-/// What EC2 reports about a running instance.
 pub(super) struct Running {
-    /// Its public address.
     pub address: Option<String>,
-    /// The image it was started from.
     pub image: String,
 }
 

@@ -50,9 +50,7 @@ impl Pauses {
     }
 }
 
-/// What to remove.
 pub(super) struct Scope<'a> {
-    /// What to list.
     pub which: Which<'a>,
     /// Instances to remove whatever their tags.
     pub known: &'a [String],
@@ -60,10 +58,8 @@ pub(super) struct Scope<'a> {
     pub goes: &'a (dyn Fn(&AwsResource) -> bool + Sync),
 }
 
-/// A resource that was not removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// The resource.
     pub thing: AwsResource,
     /// AWS's answer to the last attempt to remove it.
     pub why: Option<String>,
@@ -72,7 +68,6 @@ pub struct Left {
 /// Something is left, or may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotGone {
-    /// The region.
     pub region: String,
     /// What is still listed.
     pub left: Vec<Left>,

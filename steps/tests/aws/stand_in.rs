@@ -14,7 +14,6 @@ pub const REGION: &str = "us-east-1";
 /// A fake AWS server that ends with the test.
 pub struct FakeServer {
     child: Child,
-    /// Its address, such as `http://127.0.0.1:4566`.
     pub endpoint: String,
 }
 
@@ -26,7 +25,6 @@ pub struct Left {
 }
 
 impl FakeServer {
-    /// Starts a server, and waits until it answers.
     pub fn start(arguments: &[&str]) -> FakeServer {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
         let mut start = Command::new(&program);
@@ -45,12 +43,10 @@ impl FakeServer {
         self.ask("POST", "/stand-in/faults", "application/json", &faults.to_string());
     }
 
-    /// Removes all coming faults.
     pub fn no_faults(&self) {
         self.ask("DELETE", "/stand-in/faults", "application/json", "");
     }
 
-    /// Lists the resources of a run that exist.
     pub fn left(&self, run: &str) -> Vec<Left> {
         let text = |thing: &Value, key: &str| thing[key].as_str().unwrap().to_owned();
         let left = self.list(&format!("left?run={run}"));
@@ -64,7 +60,6 @@ impl FakeServer {
         kinds
     }
 
-    /// Returns the actions that it was asked for, in order.
     pub fn calls(&self) -> Vec<String> {
         self.requests().iter().filter_map(|call| call["action"].as_str().map(str::to_owned)).collect()
     }
@@ -74,7 +69,6 @@ impl FakeServer {
         self.list("calls")
     }
 
-    /// Returns every instance, whatever its state.
     pub fn instances(&self) -> Vec<Value> {
         self.list("instances")
     }
@@ -95,14 +89,12 @@ impl FakeServer {
         inner.unwrap_or_else(|| panic!("{action} gave no {element}: {said}")).0.to_owned()
     }
 
-    /// Creates a repository of ECR Public.
     pub fn repository(&self, name: &str, run: &str, expires: &str) {
         let tag = |key: &str, value: &str| serde_json::json!({ "Key": key, "Value": value });
         let tags = [tag("assay:run", run), tag("assay:expires", expires)];
         self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name, "tags": tags }));
     }
 
-    /// Returns the names of all repositories, sorted.
     pub fn repositories(&self) -> Vec<String> {
         let said = self.ecr("DescribeRepositories", &serde_json::json!({}));
         let repositories = said["repositories"].as_array().unwrap();
@@ -162,7 +154,6 @@ pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'stati
 }
 
 impl FakeServer {
-    /// Creates a key pair.
     pub fn key(&self, run: &str, expires: &str) -> String {
         let mut parameters = tagged("key-pair", run, expires);
         let name = format!("assay-{run}");
@@ -170,7 +161,6 @@ impl FakeServer {
         self.ec2("CreateKeyPair", &parameters, "keyPairId")
     }
 
-    /// Creates a security group.
     pub fn group(&self, run: &str, expires: &str) -> String {
         let mut parameters = tagged("security-group", run, expires);
         let name = format!("assay-{run}");
@@ -178,7 +168,6 @@ impl FakeServer {
         self.ec2("CreateSecurityGroup", &parameters, "groupId")
     }
 
-    /// Creates an instance in a group.
     pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
         let image = self.ec2("DescribeImages", &[], "imageId");
         let mut parameters = tags.to_vec();

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 /// A daemon that does not listen after this long never will.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Returns the name of the user who runs the test.
 pub fn me() -> String {
     said(Command::new("id").arg("-un"))
 }
@@ -32,7 +31,6 @@ pub fn new_key(path: &Path, kind: &str, passphrase: &str) -> String {
     public(path)
 }
 
-/// Returns the public part of the key in this file.
 pub fn public(path: &Path) -> String {
     fs::read_to_string(path.with_added_extension("pub")).unwrap().trim().to_owned()
 }
@@ -43,7 +41,6 @@ pub fn fingerprint(path: &Path) -> String {
     line.split(' ').nth(1).unwrap().to_owned()
 }
 
-/// Writes an executable script.
 pub fn script(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
@@ -110,7 +107,6 @@ fn run(folder: &Path, port: u16) -> Daemon {
     daemon
 }
 
-/// A running server.
 pub struct Sshd {
     folder: TempDir,
     pub port: u16,
@@ -161,7 +157,6 @@ impl Sshd {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Returns the file of one of its host keys, by its kind.
     pub fn host_key(&self, kind: &str) -> PathBuf {
         self.folder.path().join(kind)
     }

@@ -17,7 +17,6 @@ tar -cz -C "$1/root" .
 pub const INSTALL: &str = "tar -xz --no-same-owner --no-overwrite-dir -C / && ldconfig &&
     usermod --shell /usr/bin/fish guest && su - guest -c true";
 
-/// Makes the archive.
 pub fn archive(suite: &str, mirror: &str) -> Vec<u8> {
     let room = tempfile::tempdir().unwrap();
     let made = Command::new("sh").args(["-ec", MAKE, "-"]).arg(room.path()).args([suite, mirror]).output().unwrap();

@@ -118,12 +118,10 @@ impl Guest {
         fs::remove_file(self.home.path().join(".ssh/known_hosts")).unwrap();
     }
 
-    /// Runs a script on the machine as root.
     pub async fn once(&self, script: &str) {
         as_root(&self.machine, script, &[]).await;
     }
 
-    /// Ends the user's systemd, which nothing keeps running any more.
     pub async fn log_out(&self) {
         let wait = "loginctl terminate-user guest; while [ -e /run/user/$(id -u guest) ]; do sleep 0.2; done";
         self.once(wait).await;
@@ -149,7 +147,6 @@ impl Guest {
         self.run_on("vm", &[], 0).await.1
     }
 
-    /// Returns the machine as a target.
     fn target(&self, user: &str) -> String {
         format!("ssh://{user}@127.0.0.1:{}", self.port)
     }

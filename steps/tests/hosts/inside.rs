@@ -130,7 +130,6 @@ pub fn line(arguments: &str) -> String {
     )
 }
 
-/// Returns the command that prints the verdicts of the last run.
 pub fn verdicts() -> String {
     format!("cat {PLACE}/evidence/verdicts.json")
 }

@@ -9,10 +9,8 @@ use tokio::net::TcpStream;
 /// The time limit of an answer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// A response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Its status code.
     pub(super) status: u16,
     head: String,
     /// The body, including any chunk marks.
@@ -20,7 +18,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Returns the value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let headers = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         headers.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())

@@ -91,7 +91,6 @@ fn absent(error: &io::Error, port: u16) -> String {
     }
 }
 
-/// Explains a failed handshake.
 pub(super) fn no_handshake(error: &russh::Error) -> String {
     match error {
         russh::Error::Version => "what answers there is no SSH server: is it the right port?".to_owned(),

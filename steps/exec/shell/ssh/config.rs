@@ -82,7 +82,6 @@ impl Asked {
     }
 }
 
-/// Asks OpenSSH for a host's configuration.
 pub(super) async fn resolve(asked: &Asked, whose: &Whose<'_>) -> Result<Resolved, EnterError> {
     ask("ssh", asked, whose).await
 }

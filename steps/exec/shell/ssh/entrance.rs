@@ -27,20 +27,15 @@ pub struct SshDestination {
 /// Why logging in to a machine failed. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
-    /// The given host key is not a fingerprint.
     #[error(
         "--host-key {given} is no fingerprint: give SHA256: and 43 characters, as `ssh-keygen -lf \
          /etc/ssh/ssh_host_ed25519_key.pub` prints them on the machine, for example \
          --host-key SHA256:uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU"
     )]
-    HostKeyOption {
-        /// The given text.
-        given: String,
-    },
+    HostKeyOption { given: String },
     /// ssh_config cannot be read, or uses unsupported options.
     #[error("{host}: {detail}")]
     Config {
-        /// The host as the user wrote it.
         host: String,
         /// What is wrong, and what to do.
         detail: String,
@@ -48,11 +43,9 @@ pub enum EnterError {
     /// There is no answer, or not from an SSH server.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
     NoConnection {
-        /// The machine to log in to.
         machine: String,
         /// The address that was tried: the machine's, or that of a jump host.
         address: String,
-        /// What was observed, and what to do.
         detail: String,
     },
     /// Its host key is unknown.
@@ -61,13 +54,10 @@ pub enum EnterError {
          Compare it with what `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine, then accept it {ways}"
     )]
     UnknownHostKey {
-        /// The machine to log in to.
         machine: String,
-        /// The address that presented the key.
         address: String,
         /// The key's type and fingerprint: `ssh-ed25519 SHA256:…`.
         shown: String,
-        /// How to accept it.
         ways: String,
     },
     /// Its host key differs from the known or given one.
@@ -75,38 +65,23 @@ pub enum EnterError {
         "{machine}: {address} shows {shown}, but {expected}: it may not be that machine, and nothing was sent to it; {remedy}"
     )]
     OtherHostKey {
-        /// The machine to log in to.
         machine: String,
-        /// The address that presented the keys.
         address: String,
-        /// The types and fingerprints of the presented keys.
         shown: String,
         /// The expected key, and where it comes from: a line of a file, or an option.
         expected: String,
-        /// What to do if the key was changed on purpose.
         remedy: String,
     },
     /// It rejects all keys that were tried.
     #[error("{machine}: {address} does not let user {user} in: {detail}")]
-    Refused {
-        /// The machine to log in to.
-        machine: String,
-        /// The address that rejects the keys: the machine's, or that of a jump host.
-        address: String,
-        /// The user.
-        user: String,
-        /// What was tried, and what to do.
-        detail: String,
-    },
+    Refused { machine: String, address: String, user: String, detail: String },
     /// It accepts the login but runs no commands.
     #[error(
         "{machine}: no command runs there for user {user}: instead it printed {said}; give the user a login shell \
          (`chsh`), or its key no forced command"
     )]
     NoShell {
-        /// The machine.
         machine: String,
-        /// The user.
         user: String,
         /// What was printed instead, and how that ended.
         said: String,
@@ -143,7 +118,6 @@ impl SshDestination {
         Asked { user: Some(self.user.clone()), host: self.host.clone(), port: self.port }
     }
 
-    /// Parses the given fingerprint, if there is one.
     pub(super) fn fingerprint(&self) -> Result<Option<Fingerprint>, EnterError> {
         let Some(given) = &self.host_key else { return Ok(None) };
         match given.parse::<Fingerprint>() {

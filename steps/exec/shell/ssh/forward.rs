@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{Foreign, Ssh, Wire};
 use crate::exec::shell::ShellError;
 
-/// The loopback address of the remote machine.
 const LOOPBACK: &str = "127.0.0.1";
 /// How often to ask for the old port: the sshd of a lost connection holds it until it notices the loss.
 const TRIES: usize = 10;

@@ -21,7 +21,6 @@ const RARE: [&str; 4] = ["_sk", "_xmss", "_dsa", "_mldsa44-ed25519"];
 /// The time limit of the agent, which answers at once unless it hangs.
 const AGENT: Duration = Duration::from_secs(10);
 
-/// Where the private key is.
 enum Held {
     Agent(Box<AgentIdentity>),
     File(Arc<PrivateKey>),
@@ -61,7 +60,6 @@ impl KeyFile<'_> {
     }
 }
 
-/// Parses a private key, or explains why it cannot be used.
 fn read_private(path: &Path, text: &str) -> Result<PrivateKey, String> {
     let path = path.display();
     match russh::keys::decode_secret_key(text, None) {
@@ -161,7 +159,6 @@ impl Ring {
         }
     }
 
-    /// Tries the keys one by one.
     pub(super) async fn log_in(
         mut self,
         handle: &mut Handle<Peer>,

@@ -22,12 +22,9 @@ pub(super) struct KnownKeys {
     pub authority: Option<Place>,
 }
 
-/// The result of looking up a presented host key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// The key belongs to the host.
     Known,
-    /// The files have no key for the host.
     Unknown,
     /// This line has another key for the host.
     Changed(Place),
@@ -69,7 +66,6 @@ impl KnownKeys {
         }
     }
 
-    /// Looks up a key that the host presented.
     pub(super) fn judge(&self, shown: &PublicKey) -> Judgement {
         let same = |key: &PublicKey| key.key_data() == shown.key_data();
         if let Some((place, _)) = self.revoked.iter().find(|(_, key)| same(key)) {
@@ -106,7 +102,6 @@ pub(super) fn name(host: &str, port: u16) -> String {
     }
 }
 
-/// Returns whether an entry's patterns match this name.
 fn names(patterns: &HostPatterns, name: &str) -> bool {
     match patterns {
         HostPatterns::HashedName { salt, hash } => {

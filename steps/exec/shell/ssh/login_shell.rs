@@ -14,7 +14,6 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Creates a random mark that no other program prints.
     pub(super) fn new() -> anyhow::Result<Mark> {
         let random: [u8; 32] = procfs::random()?;
         let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));

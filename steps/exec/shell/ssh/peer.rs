@@ -8,7 +8,6 @@ use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure};
 use tokio::net::TcpStream;
 
-/// Decides whether to accept a host key.
 type Judge = Box<dyn Fn(&PublicKey) -> bool + Send + Sync>;
 
 /// The forwarded ports of the machine and their addresses on this host. A new connection takes them over.
@@ -34,7 +33,6 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Returns the host key that the server presented.
     pub(super) fn key(&self) -> Option<&PublicKey> {
         self.key.get()
     }
@@ -53,7 +51,6 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Creates a client that accepts only a server whose host key passes `judge`.
     pub(super) fn new(seen: Seen, judge: impl Fn(&PublicKey) -> bool + Send + Sync + 'static) -> Peer {
         Peer { judge: Box::new(judge), seen, forwards: Forwards::default() }
     }
@@ -119,7 +116,6 @@ pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// Formats a key's type and fingerprint.
 pub(super) fn described(key: &PublicKey) -> String {
     format!("{} {}", key.algorithm(), fingerprint(key))
 }

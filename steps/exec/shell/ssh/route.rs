@@ -79,7 +79,6 @@ impl Route {
         Ok(Route { machine, forwards: Forwards::default(), home, stops, given })
     }
 
-    /// Returns the user on the machine.
     pub(super) fn user(&self) -> &str {
         self.stops.last().map_or("", |stop| stop.host.user.as_str())
     }
@@ -89,7 +88,6 @@ impl Route {
         self.stops.last().map(Stop::address).unwrap_or_default()
     }
 
-    /// Connects along the route and logs in at every stop.
     pub(super) async fn go(&self) -> Result<Wire, EnterError> {
         let mut behind: Vec<Handle<Peer>> = Vec::new();
         for index in 0..self.stops.len() {
@@ -229,7 +227,6 @@ impl Route {
     }
 }
 
-/// Why a handshake failed.
 enum Greeting {
     /// The host key that was presented is not accepted.
     Distrusted,
