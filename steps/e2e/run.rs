@@ -20,9 +20,9 @@ use crate::measurement::deployment;
 use crate::measurement::estimate::Estimate;
 use crate::report;
 use crate::report::finalize;
-use crate::targets::ec2::{Cloud, Patience};
+use crate::targets::cloud::Keeper;
 use crate::targets::preflight::Preflight;
-use crate::targets::{Context, Definition, RemoteHost};
+use crate::targets::{self, Context, Definition, RemoteHost};
 use crate::workloads::{BuildDir, baseline, registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -232,7 +232,7 @@ impl Run {
             () = signals.any() => return Err(infrastructure(anyhow::anyhow!("interrupted before anything was run"))),
         };
         // Removes what is billed if anything below panics or returns early.
-        let _keeper = cloud.as_ref().map(|rented| rented.cloud.keeper());
+        let _keeper = cloud.as_ref().map(|rented| Keeper { cloud: rented.cloud.clone(), progress: progress.clone() });
         if let Some(rented) = &cloud {
             evidence.note(rented.facts(&self.settings.stand_in)).map_err(infrastructure)?;
         }
@@ -369,12 +369,12 @@ fn look(
 /// Opens the cloud, if it is the target and the plan needs it.
 async fn open_cloud(quote: Option<Estimate>, plan: &Plan, context: &Context) -> Result<Option<Rented>, Exit> {
     let Some(quote) = quote.filter(|_| needs_cloud(plan)) else { return Ok(None) };
-    let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await;
+    let cloud = targets::open_cloud(quote.order.clone(), context).await;
     let cloud = cloud.map_err(|error| infrastructure(TargetSpec::Ec2.unusable(error)))?;
     // Only the SDK knows the region for certain.
     let quote =
         Estimate::make(&context.settings.root, Some(cloud.region()), quote.order, quote.budget).map_err(usage)?;
-    Ok(Some(Rented { cloud: Arc::new(cloud), quote }))
+    Ok(Some(Rented { cloud, quote }))
 }
 
 /// Waits until going on would cost more than the budget.
