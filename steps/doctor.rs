@@ -1,5 +1,6 @@
 //! Checks what a target needs on this host by using it: each requirement is tried, not just looked for.
 
+#[cfg(feature = "aws")]
 mod cloud;
 mod containers;
 mod found;
@@ -163,6 +164,8 @@ pub async fn examine(
     let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
     let of_host = checks.len();
     if *target == TargetSpec::Ec2 {
+        checks.push(sdk::built());
+        #[cfg(feature = "aws")]
         checks.extend(cloud::checks(settings, progress).await);
     }
     if target.is_found() {

@@ -1,6 +1,7 @@
 //! Provides the machines that claims are tested on. It covers provisioning only: commands on a machine run through its
 //! [`Shell`].
 
+pub mod cloud;
 pub mod instance_spec;
 pub mod machine_info;
 pub mod preflight;
@@ -12,9 +13,9 @@ mod cache;
 mod child;
 mod console;
 mod definition;
-#[cfg_attr(not(feature = "aws"), path = "targets/no_ecr.rs")]
+#[cfg(feature = "aws")]
 pub mod ecr;
-#[cfg_attr(not(feature = "aws"), path = "targets/no_ec2.rs")]
+#[cfg(feature = "aws")]
 pub mod ec2;
 mod found;
 mod image;
@@ -26,6 +27,8 @@ mod qmp;
 mod snapshot;
 mod thaw;
 mod cpu_scheduling;
+#[cfg(feature = "aws")]
+mod tags;
 mod vm;
 
 use std::fmt;
@@ -48,6 +51,8 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::{CommandObserver, Shell};
+use crate::targets::cloud::Cloud;
+use crate::targets::instance_spec::InstanceSpec;
 
 /// What provisioning needs from its run; cheap to clone.
 #[derive(Clone)]
@@ -70,6 +75,18 @@ impl fmt::Debug for Context {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Context({})", self.run)
     }
+}
+
+/// Opens what a run orders in AWS; see [`ec2::Ec2::open`].
+#[cfg(feature = "aws")]
+pub async fn open_cloud(order: InstanceSpec, context: &Context) -> anyhow::Result<Arc<dyn Cloud>> {
+    Ok(Arc::new(ec2::Ec2::open(order, ec2::Patience::default(), context).await?))
+}
+
+/// Always fails: the builds that can open it have AWS's SDK.
+#[cfg(not(feature = "aws"))]
+pub async fn open_cloud(_: InstanceSpec, _: &Context) -> anyhow::Result<Arc<dyn Cloud>> {
+    anyhow::bail!("this build knows no EC2: use ci/e2e --target ec2, or cargo test --features aws")
 }
 
 /// Returns the package mirror's address: the one that is set, else the host's own, else Debian's.

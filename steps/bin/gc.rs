@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::{Resource, any_live_run, leftovers, mark_stale_gone, remove_stale};
+use crate::exec::cleanup::{GC, Resource, any_live_run, leftovers, mark_stale_gone, remove_stale};
 use crate::exec::shell::{EnterError, NoopObserver};
 use crate::targets::{self, RemoteAccess};
 use clap::Args;
@@ -60,7 +60,11 @@ struct Told {
 
 pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     let mut told = Told::default();
+    if !cfg!(feature = "aws") && arguments.asks_for_aws() {
+        return Err(usage(anyhow::anyhow!("this build has no AWS: `{GC}` does (its first build takes minutes)")));
+    }
     // The cloud comes first, so that the cleanup journals do not report again what is seen to be gone there.
+    #[cfg(feature = "aws")]
     cloud::gc(arguments, settings, &mut told)?;
     if !arguments.dry_run {
         on_machines(settings, &mut told)?;
@@ -132,21 +136,6 @@ fn show(told: &Told, arguments: &Gc) -> Result<(), Exit> {
         say("nothing to remove");
     }
     Ok(())
-}
-
-/// A build without AWS's SDK names the build that has it.
-#[cfg(not(feature = "aws"))]
-mod cloud {
-    use crate::exec::cleanup::GC;
-
-    use super::{Exit, Gc, Settings, Told, usage};
-
-    pub fn gc(arguments: &Gc, _: &Settings, _: &mut Told) -> Result<(), Exit> {
-        match arguments.asks_for_aws() {
-            true => Err(usage(anyhow::anyhow!("this build has no AWS: `{GC}` does (its first build takes minutes)"))),
-            false => Ok(()),
-        }
-    }
 }
 
 #[cfg(feature = "aws")]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CheckResult, Try};
+use super::{Check, CheckResult, Try};
+use crate::base::platform::TargetSpec;
 use crate::base::procfs;
 use crate::base::unit::Bytes;
 use crate::targets::room_left;
@@ -28,6 +29,15 @@ pub fn room() -> Try {
         let limits = LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
         enough(memory(&meminfo, limits), room_left(folder).ok())
     })
+}
+
+/// Checks whether this build has it.
+pub fn built() -> Check {
+    let found = match cfg!(feature = "aws") {
+        true => CheckResult::works("in this build"),
+        false => CheckResult::fails("not in this build: nothing of AWS's was tried"),
+    };
+    found.of("ec2: AWS's SDK".to_owned(), format!("`{}` tries that, too", TargetSpec::Ec2.doctor()), true)
 }
 
 /// Returns whether an earlier build has compiled it.

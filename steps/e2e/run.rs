@@ -24,9 +24,9 @@ use crate::measurement::deployment;
 use crate::measurement::estimate::Estimate;
 use crate::report;
 use crate::run::{Run, RunSpec, Signals};
-use crate::targets::ec2::{Cloud, Patience};
+use crate::targets::cloud::Keeper;
 use crate::targets::preflight::Preflight;
-use crate::targets::{Context, Definition, RemoteHost};
+use crate::targets::{self, Context, Definition, RemoteHost};
 use crate::workloads::{BuildDir, baseline};
 
 /// A run that is planned and ready to begin.
@@ -167,7 +167,7 @@ async fn scenarios(
         () = signals.any() => return Err(interrupted()),
     };
     // Removes what is billed if anything below panics or returns early.
-    let _keeper = cloud.as_ref().map(|rented| rented.cloud.keeper());
+    let _keeper = cloud.as_ref().map(|rented| Keeper { cloud: rented.cloud.clone(), progress: progress.clone() });
     if let Some(rented) = &cloud {
         evidence.note(rented.facts(&settings.stand_in)).map_err(infrastructure)?;
     }
@@ -235,12 +235,12 @@ async fn look(
 /// Opens the cloud, if there is an estimate for it.
 async fn open_cloud(quote: Option<Estimate>, context: &Context) -> Result<Option<Rented>, Exit> {
     let Some(quote) = quote else { return Ok(None) };
-    let cloud = Cloud::open(quote.order.clone(), Patience::default(), context).await;
+    let cloud = targets::open_cloud(quote.order.clone(), context).await;
     let cloud = cloud.map_err(|error| infrastructure(TargetSpec::Ec2.unusable(error)))?;
     // Only the SDK knows the region for certain.
     let quote =
         Estimate::make(&context.settings.root, Some(cloud.region()), quote.order, quote.budget).map_err(usage)?;
-    Ok(Some(Rented { cloud: Arc::new(cloud), quote }))
+    Ok(Some(Rented { cloud, quote }))
 }
 
 /// Returns what the planned scenarios share, except controls, whose subjects are others.

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::console::{self, Stage};
-use super::machine::{Body, Emulated, Machine, MachineDir};
+use super::machine::{Emulated, Machine, MachineDir};
 use super::qemu::{Devices, Memory, port_was_taken};
 use super::vm::{ProvisionError, Urgency, Vm};
 use super::{Context, Qmp, cpu_scheduling, keys, remedy};
@@ -80,20 +80,7 @@ pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let boot = Boot { vm, work: &work, login, console, started };
     let (shell, facts) = boot.watch(&child).await?;
-    let boot_time = started.elapsed();
-    vm.context.progress.say(format!("{}: up after {:.1} s", work.name, boot_time.as_secs_f64()));
-    Ok(Machine {
-        name: work.name.clone(),
-        arch: vm.arch,
-        shell,
-        facts: vm.completed(facts),
-        boot: boot_time,
-        console: boot.console,
-        setup: Vec::new(),
-        evidence: vm.context.evidence.clone(),
-        since: None,
-        body: Body::Qemu(Box::new(Emulated { port, qmp: Mutex::new(qmp), child, work })),
-    })
+    Ok(vm.up(shell, facts, started, Emulated { port, qmp: Mutex::new(qmp), child, work }))
 }
 
 /// Makes a copy-on-write disk over another.

@@ -13,7 +13,7 @@ mod user_data;
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -23,19 +23,21 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_ec2::Client;
 use jiff::Timestamp;
 
-pub use instance::Instance;
-pub use outlook::Outlook;
+pub use outlook::{Outlook, PreflightFailure};
 
+use instance::Instance;
 use teardown::{Pauses, teardown};
 
-use super::machine::{Body, Machine, MachineDir, evidence_file};
+use super::machine::{Machine, MachineDir, evidence_file};
 use super::{Context, keys};
 use crate::base::poll::{self, Look, TooLate};
 use crate::exec::cleanup::Resource;
 use crate::exec::shell::{Login, Shell, ShellError, Ssh};
+use crate::targets::cloud::{Answer, Cloud, PublicRegistry};
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{self, Ami, InstanceSpec, Used};
+use crate::targets::instance_spec::{Ami, InstanceSpec, Used};
 use crate::targets::machine_info::{Accelerator, MachineInfo};
+use crate::targets::tags;
 
 /// How long after an order's time limit its resources expire; anyone may remove them then.
 const GRACE: Duration = Duration::from_secs(15 * 60);
@@ -73,7 +75,7 @@ pub async fn configuration(patience: Patience) -> SdkConfig {
 }
 
 /// Everything that a run has in AWS.
-pub struct Cloud {
+pub struct Ec2 {
     client: Client,
     region: String,
     order: InstanceSpec,
@@ -93,16 +95,16 @@ pub struct Cloud {
     closed: AtomicBool,
 }
 
-impl std::fmt::Debug for Cloud {
+impl std::fmt::Debug for Ec2 {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Cloud({})", self.region)
+        write!(out, "Ec2({})", self.region)
     }
 }
 
-impl Cloud {
+impl Ec2 {
     /// Checks that the order can be placed: region, credentials, an image, a zone, this host's own address. Creates
     /// nothing yet, except the entry in the cleanup journal that there may be resources soon.
-    pub async fn open(order: InstanceSpec, patience: Patience, context: &Context) -> anyhow::Result<Cloud> {
+    pub async fn open(order: InstanceSpec, patience: Patience, context: &Context) -> anyhow::Result<Ec2> {
         let config = configuration(patience).await;
         let region =
             config.region().context("no region is set: set AWS_REGION, or one in your AWS profile")?.to_string();
@@ -117,7 +119,7 @@ impl Cloud {
             endpoint: context.settings.stand_in.endpoint.clone(),
         };
         context.cleanup.register(resource.clone())?;
-        Ok(Cloud {
+        Ok(Ec2 {
             expires: Timestamp::now() + order.time_limit + GRACE,
             client,
             region,
@@ -136,27 +138,7 @@ impl Cloud {
         })
     }
 
-    pub fn region(&self) -> &str {
-        &self.region
-    }
-
-    /// Returns when everything of this run expires, so that anyone may remove it.
-    pub fn expires(&self) -> Timestamp {
-        self.expires
-    }
-
-    /// Returns Canonical's images, the newest first: instances are started from that one.
-    pub fn images(&self) -> &[Ami] {
-        &self.images
-    }
-
-    /// Returns the instances launched so far.
-    pub fn used(&self) -> Vec<Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Starts an instance as ordered, logs in, and makes it the annex's device.
-    pub async fn provision(&self, name: &str) -> anyhow::Result<Machine> {
+    async fn machine(&self, name: &str) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let work = MachineDir::make(&self.context, name)?;
         let keys::Pair { login, host_text } = keys::pair(&work.name, setup::USER, &work.folder)?;
@@ -189,28 +171,19 @@ impl Cloud {
             }
         };
         facts.image = Some(ami.id.clone());
-        let boot = started.elapsed();
-        self.say(&work.name, &format!("up after {:.1} s", boot.as_secs_f64()));
-        Ok(Machine {
-            name: work.name.clone(),
-            arch: facts.architecture,
-            shell,
-            facts,
-            boot,
-            console: console.clone(),
-            setup,
-            evidence: self.context.evidence.clone(),
-            since: None,
-            body: Body::Ec2(Box::new(Instance {
-                client: self.client.clone(),
-                id: launched.id,
-                address,
-                console,
-                work,
-                progress: self.context.progress.clone(),
-                over: Mutex::default(),
-            })),
-        })
+        let instance = Instance {
+            client: self.client.clone(),
+            id: launched.id,
+            address,
+            console,
+            work,
+            progress: self.context.progress.clone(),
+            over: Mutex::default(),
+        };
+        let name = instance.work.name.clone();
+        let machine = Machine { setup, ..Machine::new(&self.context, name, shell, facts, started, instance) };
+        self.say(&machine.name, &format!("up after {:.1} s", machine.boot.as_secs_f64()));
+        Ok(machine)
     }
 
     /// Waits until the instance runs and its SSH server, with the host key that was given to it, accepts the login.
@@ -235,12 +208,6 @@ impl Cloud {
         Ok((Shell::ssh(ssh, self.context.observer.clone()), address))
     }
 
-    /// Removes every instance and all that was made for it, and waits until listings find nothing more.
-    pub async fn end(&self) -> anyhow::Result<()> {
-        let _turn = self.ending.lock().await;
-        self.sweep().await
-    }
-
     async fn sweep(&self) -> anyhow::Result<()> {
         let known: Vec<String> = self.used().into_iter().map(|one| one.id).collect();
         let pauses = Pauses::of(self.context.settings.stand_in.endpoint.as_deref());
@@ -250,56 +217,16 @@ impl Cloud {
         Ok(())
     }
 
-    /// Removes everything of the run, including its repository, and then the entry in the cleanup journal.
-    pub async fn close(&self) -> anyhow::Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let repository = instance_spec::name(&self.context.run);
-        let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
-        ended?;
-        removed?;
-        self.context.cleanup.mark_gone(&self.resource)?;
-        self.closed.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    /// Returns the account's ECR Public.
-    pub fn ecr(&self) -> &Ecr {
-        &self.ecr
-    }
-
-    /// Lists what carries the run's tag: the type and id of each.
-    pub async fn left(&self) -> anyhow::Result<Vec<String>> {
-        let _turn = self.ending.lock().await;
-        self.listed().await
-    }
-
     async fn listed(&self) -> anyhow::Result<Vec<String>> {
         let things = things::list(&self.client, Some(&self.context.run)).await?;
         Ok(things.iter().map(|thing| format!("{} {}", thing.kind, thing.id)).collect())
     }
 
-    /// Lists what is left when a key pair was not removed, by making one first; then removes it.
-    pub async fn left_by_the_forgetful(&self) -> anyhow::Result<Vec<String>> {
-        let _turn = self.ending.lock().await;
-        let (key, _) = crate::exec::shell::new_key("forgotten")?;
-        self.launch().key_pair(&key.public_key().to_openssh()?).await?;
-        let left = self.listed().await;
-        self.sweep().await?;
-        left
-    }
-
-    /// Returns a guard that closes the cloud when it is dropped, unless it is closed already.
-    pub fn keeper(self: &Arc<Self>) -> Keeper {
-        Keeper(Arc::clone(self))
-    }
-
     fn launch(&self) -> launch::Launch<'_> {
         // A second machine, after the first was lost, has a key, a group and an order of its own.
         let name = match self.orders.fetch_add(1, Ordering::Relaxed) {
-            0 => instance_spec::name(&self.context.run),
-            before => format!("{}-{}", instance_spec::name(&self.context.run), before + 1),
+            0 => tags::name(&self.context.run),
+            before => format!("{}-{}", tags::name(&self.context.run), before + 1),
         };
         launch::Launch {
             name,
@@ -325,23 +252,69 @@ impl Cloud {
     }
 }
 
-/// Closes a cloud that is still open when this is dropped: after a panic, or an early return.
-pub struct Keeper(Arc<Cloud>);
+impl Cloud for Ec2 {
+    fn region(&self) -> &str {
+        &self.region
+    }
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        if self.0.closed.load(Ordering::Acquire) {
-            return;
-        }
-        let cloud = Arc::clone(&self.0);
-        // In a separate thread: this one may belong to a runtime that is shutting down.
-        let closing = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(cloud.close())
-        });
-        if let Ok(Err(error)) = closing.join() {
-            self.0.context.progress.say(format!("ec2: {error:#}"));
-        }
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    fn images(&self) -> &[Ami] {
+        &self.images
+    }
+
+    fn used(&self) -> Vec<Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn provision<'a>(&'a self, name: &'a str) -> Answer<'a, Machine> {
+        Box::pin(self.machine(name))
+    }
+
+    fn end(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let _turn = self.ending.lock().await;
+            self.sweep().await
+        })
+    }
+
+    fn registry(&self) -> &dyn PublicRegistry {
+        &self.ecr
+    }
+
+    fn left(&self) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let _turn = self.ending.lock().await;
+            self.listed().await
+        })
+    }
+
+    fn left_by_the_forgetful(&self) -> Answer<'_, Vec<String>> {
+        Box::pin(async move {
+            let _turn = self.ending.lock().await;
+            let (key, _) = crate::exec::shell::new_key("forgotten")?;
+            self.launch().key_pair(&key.public_key().to_openssh()?).await?;
+            let left = self.listed().await;
+            self.sweep().await?;
+            left
+        })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            if self.closed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let repository = tags::name(&self.context.run);
+            let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
+            ended?;
+            removed?;
+            self.context.cleanup.mark_gone(&self.resource)?;
+            self.closed.store(true, Ordering::Release);
+            Ok(())
+        })
     }
 }
 

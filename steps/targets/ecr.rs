@@ -13,7 +13,8 @@ use jiff::Timestamp;
 
 use super::repository::{NotMade, PUBLIC, Refusal, Repository};
 use crate::base::settings::FakeAws;
-use crate::targets::instance_spec::{self, EXPIRES, RUN};
+use crate::targets::cloud::{Answer, PublicRegistry};
+use crate::targets::tags::{self, EXPIRES, RUN};
 
 /// The region of ECR Public's API, which is the only one in the world.
 pub(crate) const REGION: &str = "us-east-1";
@@ -41,50 +42,9 @@ impl Ecr {
         Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
     }
 
-    /// Returns the registry's host as this host reaches it: `public.ecr.aws`, or a stand-in with its port.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Returns the registry's host as machines reach it.
-    pub fn host_for_machines(&self) -> &str {
-        &self.host_for_machines
-    }
-
-    /// Creates the repository of a run, with the tags by which anyone finds it once it has expired.
-    pub async fn create(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
-        let name = instance_spec::name(run);
-        let mut request = self.client.create_repository().repository_name(&name);
-        for (key, value) in [(RUN, run), (EXPIRES, &expires.as_second().to_string()), ("Name", &name)] {
-            let tag = Tag::builder().key(key).value(value).build();
-            request = request.tags(tag);
-        }
-        let created = request.send().await.map_err(|error| {
-            let said = said("CreateRepository", &error);
-            match error.as_service_error().is_some_and(|error| error.is_repository_already_exists_exception()) {
-                true => NotMade::Taken(said),
-                false => NotMade::Other(said),
-            }
-        })?;
-        let described = created.repository.as_ref().and_then(known);
-        let none = || NotMade::Other(format!("ECR Public made {name} and does not say where it is"));
-        Ok(Repository { run: run.to_owned(), expires: Some(expires), ..described.ok_or_else(none)? })
-    }
-
-    /// Returns the repository of a run, and creates it unless it exists: the answer to an earlier request may have been
-    /// lost.
-    pub async fn have(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
-        let taken = match self.create(run, expires).await {
-            Err(NotMade::Taken(said)) => said,
-            made => return made,
-        };
-        let found = self.find(run).await.map_err(|error| NotMade::Other(format!("{error:#}")))?;
-        found.ok_or(NotMade::Taken(taken))
-    }
-
     /// Finds the repository of a run by its name and its tag.
     pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
-        let found = self.client.describe_repositories().repository_names(instance_spec::name(run)).send().await;
+        let found = self.client.describe_repositories().repository_names(tags::name(run)).send().await;
         let described = match found {
             Ok(found) => found.repositories.unwrap_or_default(),
             Err(error) if error.code() == Some(NOT_FOUND) => return Ok(None),
@@ -118,46 +78,92 @@ impl Ecr {
         let expires = value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok());
         Ok(value(RUN).map(|run| Repository { run: run.to_owned(), expires, ..repository }))
     }
+}
 
-    /// Returns the API's answer about a repository: its address, or the error code if it does not exist.
-    pub async fn state(&self, name: &str) -> anyhow::Result<String> {
-        match self.client.describe_repositories().repository_names(name).send().await {
-            Ok(answer) => {
-                let uri = answer.repositories().first().and_then(Described::repository_uri);
-                Ok(uri.with_context(|| format!("ECR Public does not say where {name} is"))?.to_owned())
+impl PublicRegistry for Ecr {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn host_for_machines(&self) -> &str {
+        &self.host_for_machines
+    }
+
+    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
+        Box::pin(async move {
+            let name = tags::name(run);
+            let mut request = self.client.create_repository().repository_name(&name);
+            for (key, value) in [(RUN, run), (EXPIRES, &expires.as_second().to_string()), ("Name", &name)] {
+                let tag = Tag::builder().key(key).value(value).build();
+                request = request.tags(tag);
             }
-            Err(error) if error.code() == Some(NOT_FOUND) => Ok(NOT_FOUND.to_owned()),
-            Err(error) => Err(anyhow!(said("DescribeRepositories", &error))),
-        }
+            let created = request.send().await.map_err(|error| {
+                let said = said("CreateRepository", &error);
+                match error.as_service_error().is_some_and(|error| error.is_repository_already_exists_exception()) {
+                    true => NotMade::Taken(said),
+                    false => NotMade::Other(said),
+                }
+            })?;
+            let described = created.repository.as_ref().and_then(known);
+            let none = || NotMade::Other(format!("ECR Public made {name} and does not say where it is"));
+            Ok(Repository { run: run.to_owned(), expires: Some(expires), ..described.ok_or_else(none)? })
+        })
     }
 
-    /// Removes a repository with all its images, and returns whether it existed.
-    pub async fn remove(&self, name: &str) -> anyhow::Result<bool> {
-        match self.client.delete_repository().repository_name(name).force(true).send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == Some(NOT_FOUND) => Ok(false),
-            Err(error) => Err(anyhow!(said("DeleteRepository", &error))),
-        }
+    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
+        Box::pin(async move {
+            let taken = match self.create(run, expires).await {
+                Err(NotMade::Taken(said)) => said,
+                made => return made,
+            };
+            let found = self.find(run).await.map_err(|error| NotMade::Other(format!("{error:#}")))?;
+            found.ok_or(NotMade::Taken(taken))
+        })
     }
 
-    /// Requests a password for the user `AWS`, valid for twelve hours. Redact it from the evidence before using it.
-    pub async fn login_password(&self) -> anyhow::Result<String> {
-        let answer = self.client.get_authorization_token().send().await;
-        let answer = answer.map_err(|error| anyhow!(said("GetAuthorizationToken", &error)))?;
-        let data = answer.authorization_data();
-        let token = data.and_then(|data| data.authorization_token()).context("ECR Public gives no login")?;
-        password(token)
-    }
-
-    /// Uploads a text in place of a manifest, through the API, which accepts manifests as the registry does.
-    pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
-        let put = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send().await;
-        put.map(drop).map_err(|error| {
-            let said = said("PutImage", &error);
-            match error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) {
-                true => Refusal::Unauthorized(said),
-                false => Refusal::Other(said),
+    fn state<'a>(&'a self, name: &'a str) -> Answer<'a, String> {
+        Box::pin(async move {
+            match self.client.describe_repositories().repository_names(name).send().await {
+                Ok(answer) => {
+                    let uri = answer.repositories().first().and_then(Described::repository_uri);
+                    Ok(uri.with_context(|| format!("ECR Public does not say where {name} is"))?.to_owned())
+                }
+                Err(error) if error.code() == Some(NOT_FOUND) => Ok(NOT_FOUND.to_owned()),
+                Err(error) => Err(anyhow!(said("DescribeRepositories", &error))),
             }
+        })
+    }
+
+    fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            match self.client.delete_repository().repository_name(name).force(true).send().await {
+                Ok(_) => Ok(true),
+                Err(error) if error.code() == Some(NOT_FOUND) => Ok(false),
+                Err(error) => Err(anyhow!(said("DeleteRepository", &error))),
+            }
+        })
+    }
+
+    fn login_password(&self) -> Answer<'_, String> {
+        Box::pin(async move {
+            let answer = self.client.get_authorization_token().send().await;
+            let answer = answer.map_err(|error| anyhow!(said("GetAuthorizationToken", &error)))?;
+            let data = answer.authorization_data();
+            let token = data.and_then(|data| data.authorization_token()).context("ECR Public gives no login")?;
+            password(token)
+        })
+    }
+
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> Answer<'a, (), Refusal> {
+        Box::pin(async move {
+            let put = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send().await;
+            put.map(drop).map_err(|error| {
+                let said = said("PutImage", &error);
+                match error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) {
+                    true => Refusal::Unauthorized(said),
+                    false => Refusal::Other(said),
+                }
+            })
         })
     }
 }

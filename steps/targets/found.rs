@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::Context;
-use super::machine::{Body, Machine, evidence_file};
+use super::machine::{Body, Machine, Pending};
 use crate::base::platform::TargetSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
@@ -177,32 +177,22 @@ impl RemoteHost {
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
         context.progress.say(format!("{name}: {} lends itself: {}", self.way.target, facts.distribution));
-        Ok(Machine {
-            name: name.to_owned(),
-            arch: facts.architecture,
+        let session = RemoteSession {
+            way: self.way.clone(),
+            run: context.run.clone(),
+            units: self.units.clone(),
             shell: shell.clone(),
-            facts,
-            boot: started.elapsed(),
-            console: evidence_file(&context.evidence, name, "console.log"),
-            setup: Vec::new(),
-            evidence: context.evidence.clone(),
-            since: None,
-            body: Body::RemoteHost(Box::new(RemoteSession {
-                way: self.way.clone(),
-                run: context.run.clone(),
-                units: self.units.clone(),
-                shell,
-                resource,
-                cleanup: context.cleanup.clone(),
-                progress: context.progress.clone(),
-                over: Mutex::default(),
-            })),
-        })
+            resource,
+            cleanup: context.cleanup.clone(),
+            progress: context.progress.clone(),
+            over: Mutex::default(),
+        };
+        Ok(Machine::new(context, name.to_owned(), shell, facts, started, session))
     }
 }
 
 /// A remote machine, or this host, while a run uses it.
-pub(super) struct RemoteSession {
+struct RemoteSession {
     way: RemoteAccess,
     run: String,
     units: Vec<String>,
@@ -219,16 +209,29 @@ impl std::fmt::Debug for RemoteSession {
     }
 }
 
-impl RemoteSession {
-    /// Checks that the run still uses it.
-    pub(super) fn alive(&self) -> Result<(), String> {
+impl Body for RemoteSession {
+    fn alive(&self) -> Result<(), String> {
         match *self.over.lock().unwrap_or_else(PoisonError::into_inner) {
             true => Err("it was given back".to_owned()),
             false => Ok(()),
         }
     }
 
-    pub(super) fn command_line(&self) -> String {
+    /// Returns the command that prints the journal of the run's own units.
+    fn journal(&self) -> Command {
+        let units = self.units.iter().map(|unit| format!("--user-unit={unit}.service"));
+        Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
+    }
+
+    fn as_seen_there<'a>(&'a self, local: &'a str) -> Pending<'a, anyhow::Result<String>> {
+        Box::pin(async move {
+            let (port, rest) = local.split_at(local.find(|c: char| !c.is_ascii_digit()).unwrap_or(local.len()));
+            let there = self.shell.forward_back(port.parse()?).await?;
+            Ok(format!("127.0.0.1:{there}{rest}"))
+        })
+    }
+
+    fn command_line(&self) -> String {
         match &self.way.target {
             TargetSpec::Ssh { user, host, port } => {
                 let port = port.map_or(String::new(), |port| format!("-p {port} "));
@@ -238,28 +241,17 @@ impl RemoteSession {
         }
     }
 
-    /// Returns how the machine reaches a port of this host's loopback; `local` is the port and what follows it.
-    pub(super) async fn as_seen_there(&self, local: &str) -> anyhow::Result<String> {
-        let (port, rest) = local.split_at(local.find(|c: char| !c.is_ascii_digit()).unwrap_or(local.len()));
-        let there = self.shell.forward_back(port.parse()?).await?;
-        Ok(format!("127.0.0.1:{there}{rest}"))
-    }
-
-    /// Returns the command that prints the journal of the run's own units.
-    pub(super) fn journal(&self) -> Command {
-        let units = self.units.iter().map(|unit| format!("--user-unit={unit}.service"));
-        Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
-    }
-
-    pub(super) async fn restore(&self) {
-        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        let left = match leave(&self.shell, &self.run).await {
-            Ok(()) => self.cleanup.mark_gone(&self.resource),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = left {
-            self.progress.say(format!("{}: {error:#}", self.way.target));
-        }
+    fn shut_down(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            let left = match leave(&self.shell, &self.run).await {
+                Ok(()) => self.cleanup.mark_gone(&self.resource),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = left {
+                self.progress.say(format!("{}: {error:#}", self.way.target));
+            }
+        })
     }
 }
 

@@ -5,19 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The tag that holds the id of the run that made a resource.
-pub const RUN: &str = "assay:run";
-
-/// The tag that holds when anyone may remove a resource: seconds since 1970, in decimal.
-pub const EXPIRES: &str = "assay:expires";
-
 /// Canonical's account, which owns Ubuntu's own images.
 pub const CANONICAL: &str = "099720109477";
-
-/// Returns the name of everything that a run makes in AWS: `assay-<run>`.
-pub fn name(run: &str) -> String {
-    format!("assay-{run}")
-}
 
 /// For how many minutes an instance may be ordered.
 pub const MINUTES: RangeInclusive<u64> = 10..=360;
@@ -77,15 +66,4 @@ pub struct Used {
     pub since: Timestamp,
     /// When it was seen to be gone.
     pub until: Option<Timestamp>,
-}
-
-/// What prevents a run in AWS from starting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreflightFailure {
-    /// What was found, in AWS's own words where it has answered.
-    pub found: String,
-    /// The remedy, unless `found` names it.
-    pub remedy: Option<String>,
-    /// Whether other checks may still succeed.
-    pub only_here: bool,
 }

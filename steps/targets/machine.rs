@@ -1,10 +1,12 @@
 //! Represents a running machine: its shell, its journal, and how it ends.
 
+use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -14,7 +16,7 @@ use super::child::Child;
 use super::{Context, Qmp, console, keys};
 use crate::base::platform::Arch;
 use crate::exec::cleanup::{CleanupJournal, Resource};
-use crate::exec::command::{Command, tail};
+use crate::exec::command::{Command, Status, tail};
 use crate::exec::shell::Shell;
 use crate::targets::machine_info::MachineInfo;
 
@@ -53,7 +55,7 @@ pub struct Machine {
     pub(super) evidence: PathBuf,
     /// When it was restored from a snapshot: every restored machine has the same journal up to then.
     pub(super) since: Option<Timestamp>,
-    pub(super) body: Body,
+    pub(super) body: Box<dyn Body>,
 }
 
 /// A step that the annex takes on a machine before it can run the workload.
@@ -65,15 +67,34 @@ pub struct SetupStep {
     pub wall: Duration,
 }
 
-/// What provides the machine.
-#[derive(Debug)]
-pub(super) enum Body {
-    /// QEMU on this host.
-    Qemu(Box<Emulated>),
-    #[cfg(feature = "aws")]
-    Ec2(Box<super::ec2::Instance>),
-    /// A remote machine, or this host.
-    RemoteHost(Box<super::found::RemoteSession>),
+/// What a method of [`Body`] will have returned.
+pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What provides a machine.
+pub(super) trait Body: fmt::Debug + Send + Sync {
+    /// Checks that it still provides the machine, as far as is known; the error says why it does not.
+    fn alive(&self) -> Result<(), String>;
+
+    /// Returns the QEMU, if the machine is a VM on this host.
+    fn emulated(&self) -> Option<&Emulated> {
+        None
+    }
+
+    /// Returns the command that prints the journal.
+    fn journal(&self) -> Command {
+        Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"])
+    }
+
+    /// Returns how the machine reaches a port of this host's loopback; `local` is the port and what follows it.
+    fn as_seen_there<'a>(&'a self, local: &'a str) -> Pending<'a, anyhow::Result<String>> {
+        Box::pin(async move { Ok(format!("127.0.0.1:{local}")) })
+    }
+
+    /// Returns the command that a person types to log in.
+    fn command_line(&self) -> String;
+
+    /// Ends the machine, and removes or restores all it was made of.
+    fn shut_down(&self) -> Pending<'_, ()>;
 }
 
 /// A VM on this host.
@@ -87,41 +108,49 @@ pub(super) struct Emulated {
 }
 
 impl Machine {
+    /// Creates a machine that has just come up and needs no more setup.
+    pub(super) fn new(
+        context: &Context,
+        name: String,
+        shell: Shell,
+        facts: MachineInfo,
+        started: Instant,
+        body: impl Body + 'static,
+    ) -> Machine {
+        Machine {
+            arch: facts.architecture,
+            shell,
+            facts,
+            boot: started.elapsed(),
+            console: evidence_file(&context.evidence, &name, "console.log"),
+            setup: Vec::new(),
+            evidence: context.evidence.clone(),
+            since: None,
+            body: Box::new(body),
+            name,
+        }
+    }
+
     /// Checks that it is still there, as far as is known: its QEMU runs, and its kernel has not panicked.
     ///
     /// # Errors
     /// Returns an error if it is gone.
     pub fn alive(&self) -> Result<(), Gone> {
         let gone = |reason: String| Gone { machine: self.name.clone(), reason };
-        match &self.body {
-            Body::Qemu(emulated) => {
-                if let Some(status) = emulated.child.ended() {
-                    return Err(gone(format!("qemu ended with {status}: {}", emulated.work.qemu_said())));
-                }
-            }
-            #[cfg(feature = "aws")]
-            Body::Ec2(instance) => instance.alive().map_err(gone)?,
-            Body::RemoteHost(session) => session.alive().map_err(gone)?,
-        }
+        self.body.alive().map_err(gone)?;
         let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
         console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
     }
 
     /// Returns its QEMU, if it is a VM on this host.
     pub(super) fn emulated(&self) -> Option<&Emulated> {
-        match &self.body {
-            Body::Qemu(emulated) => Some(emulated),
-            #[cfg(feature = "aws")]
-            Body::Ec2(_) => None,
-            Body::RemoteHost(_) => None,
-        }
+        self.body.emulated()
     }
 
     /// Completes when the machine's QEMU has ended. For other machines it never does: callers check those themselves.
     pub async fn gone(&self) -> Gone {
         let Some(emulated) = self.emulated() else { return std::future::pending().await };
-        let status = emulated.child.wait().await;
-        let reason = format!("qemu ended with {status}: {}", emulated.work.qemu_said());
+        let reason = emulated.ended_with(emulated.child.wait().await);
         Gone { machine: self.name.clone(), reason }
     }
 
@@ -137,10 +166,7 @@ impl Machine {
     /// # Errors
     /// Returns an error if the machine does not return it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
-        let mut journal = match &self.body {
-            Body::RemoteHost(session) => session.journal(),
-            _ => Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"]),
-        };
+        let mut journal = self.body.journal();
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
             journal = journal.arg(format!("--since=@{}", since.as_second()));
         }
@@ -168,13 +194,7 @@ impl Machine {
     /// Returns an error if the machine's SSH server does not forward connections back.
     pub async fn as_seen_there(&self, address: &str) -> anyhow::Result<String> {
         let Some(local) = address.strip_prefix("127.0.0.1:") else { return Ok(address.to_owned()) };
-        match &self.body {
-            // The host's address in QEMU's user-mode network.
-            Body::Qemu(_) => Ok(format!("10.0.2.2:{local}")),
-            #[cfg(feature = "aws")]
-            Body::Ec2(_) => Ok(address.to_owned()),
-            Body::RemoteHost(session) => session.as_seen_there(local).await,
-        }
+        self.body.as_seen_there(local).await
     }
 
     /// Pauses the machine, so that it uses memory and nothing else; an instance in AWS is not paused.
@@ -200,39 +220,52 @@ impl Machine {
 
     /// Returns the command that a person types to log in while it is up.
     pub fn command_line(&self) -> String {
-        match &self.body {
-            Body::Qemu(emulated) => {
-                keys::command_line(&self.name, keys::USER, "127.0.0.1", emulated.port, &emulated.work.folder)
-            }
-            #[cfg(feature = "aws")]
-            Body::Ec2(instance) => instance.command_line(),
-            Body::RemoteHost(session) => session.command_line(),
-        }
+        self.body.command_line()
     }
 
     /// Ends it at once, without notice to the guest, and removes all it was made of; a remote machine is restored. Its
     /// evidence stays.
     pub async fn shut_down(&self) {
-        match &self.body {
-            Body::Qemu(emulated) => emulated.shut_down().await,
-            #[cfg(feature = "aws")]
-            Body::Ec2(instance) => instance.shut_down().await,
-            Body::RemoteHost(session) => session.restore().await,
-        }
+        self.body.shut_down().await
     }
 }
 
 impl Emulated {
-    async fn shut_down(&self) {
-        let mut qmp = self.qmp.lock().await;
-        // If QEMU does not respond any more, it is killed.
-        let _ = tokio::time::timeout(GOODBYE, async {
-            let _ = qmp.quit().await;
-            self.child.wait().await
+    fn ended_with(&self, status: Status) -> String {
+        format!("qemu ended with {status}: {}", self.work.qemu_said())
+    }
+}
+
+impl Body for Emulated {
+    fn alive(&self) -> Result<(), String> {
+        self.child.ended().map_or(Ok(()), |status| Err(self.ended_with(status)))
+    }
+
+    fn emulated(&self) -> Option<&Emulated> {
+        Some(self)
+    }
+
+    fn as_seen_there<'a>(&'a self, local: &'a str) -> Pending<'a, anyhow::Result<String>> {
+        // The host's address in QEMU's user-mode network.
+        Box::pin(async move { Ok(format!("10.0.2.2:{local}")) })
+    }
+
+    fn command_line(&self) -> String {
+        keys::command_line(&self.work.name, keys::USER, "127.0.0.1", self.port, &self.work.folder)
+    }
+
+    fn shut_down(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let mut qmp = self.qmp.lock().await;
+            // If QEMU does not respond any more, it is killed.
+            let _ = tokio::time::timeout(GOODBYE, async {
+                let _ = qmp.quit().await;
+                self.child.wait().await
+            })
+            .await;
+            self.child.end();
+            self.work.remove();
         })
-        .await;
-        self.child.end();
-        self.work.remove();
     }
 }
 

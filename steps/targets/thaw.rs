@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::boot::{ARRIVAL, Trouble, overlay, start};
-use super::machine::{Body, Emulated, Machine, MachineDir, evidence_file};
+use super::machine::{Emulated, Machine, MachineDir, evidence_file};
 use super::qemu::{Devices, Memory};
 use super::snapshot::Snapshot;
 use super::vm::{Urgency, Vm};
@@ -108,20 +108,8 @@ async fn start_from(
     };
     let shell = arrived
         .map_err(|Trouble(detail)| NotThawed { detail, crashed: matches!(child.ended(), Some(Status::Signal(_))) })?;
-    let boot = started.elapsed();
-    vm.context.progress.say(format!("{}: up after {:.1} s", work.name, boot.as_secs_f64()));
-    Ok(Machine {
-        name: work.name.clone(),
-        arch: vm.arch,
-        shell,
-        facts: vm.completed(snapshot.manifest.facts.clone()),
-        boot,
-        console,
-        setup: Vec::new(),
-        evidence: vm.context.evidence.clone(),
-        since: Some(since),
-        body: Body::Qemu(Box::new(Emulated { port, qmp: Mutex::new(qmp), child, work })),
-    })
+    let emulated = Emulated { port, qmp: Mutex::new(qmp), child, work };
+    Ok(Machine { since: Some(since), ..vm.up(shell, snapshot.manifest.facts.clone(), started, emulated) })
 }
 
 async fn arrive(

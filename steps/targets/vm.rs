@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
@@ -11,7 +12,7 @@ use tokio::sync::Mutex;
 use super::boot::{BootFailed, boot};
 use super::definition::Definition;
 use super::image::Image;
-use super::machine::{Machine, MachineDir};
+use super::machine::{Emulated, Machine, MachineDir};
 use super::qemu::{Board, Devices, Memory, Qemu};
 use super::snapshot::{Preparation, Snapshot};
 use super::thaw::thaw;
@@ -198,9 +199,13 @@ impl Vm {
         }
     }
 
-    /// Adds what the host knows to what a machine reports about itself.
-    pub(super) fn completed(&self, facts: MachineInfo) -> MachineInfo {
-        MachineInfo { qemu: Some(self.qemu.version.clone()), image: Some(self.image.manifest.key.clone()), ..facts }
+    /// Returns a machine that has come up, and adds what the host knows to what it reports about itself.
+    pub(super) fn up(&self, shell: Shell, facts: MachineInfo, started: Instant, emulated: Emulated) -> Machine {
+        let (qemu, image) = (Some(self.qemu.version.clone()), Some(self.image.manifest.key.clone()));
+        let (name, facts) = (emulated.work.name.clone(), MachineInfo { qemu, image, ..facts });
+        let machine = Machine::new(&self.context, name, shell, facts, started, emulated);
+        self.context.progress.say(format!("{}: up after {:.1} s", machine.name, machine.boot.as_secs_f64()));
+        machine
     }
 
     /// Returns the snapshot that all machines are restored from.

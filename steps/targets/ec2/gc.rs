@@ -19,6 +19,7 @@ use super::{Patience, configuration};
 use crate::base::progress::Progress;
 use crate::base::settings::FakeAws;
 use crate::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone};
+use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::REGION as PUBLIC;
 use crate::targets::{ecr::Ecr, repository::Repository};
 

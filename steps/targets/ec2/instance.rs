@@ -13,13 +13,13 @@ use super::error::explain;
 use super::setup::USER;
 use crate::base::progress::Progress;
 use crate::targets::keys;
-use crate::targets::machine::MachineDir;
+use crate::targets::machine::{Body, MachineDir, Pending};
 
 /// How long EC2 may take to return the console.
 const CONSOLE: Duration = Duration::from_secs(30);
 
 /// An instance that is, or was, up.
-pub struct Instance {
+pub(super) struct Instance {
     pub(super) client: Client,
     pub(super) id: String,
     pub(super) address: String,
@@ -35,29 +35,31 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-impl Instance {
-    pub(in crate::targets) fn alive(&self) -> Result<(), String> {
+impl Body for Instance {
+    fn alive(&self) -> Result<(), String> {
         match self.over.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             Some(why) => Err(why),
             None => Ok(()),
         }
     }
 
-    pub(in crate::targets) fn command_line(&self) -> String {
+    fn command_line(&self) -> String {
         let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, "22"));
         keys::command_line(&self.work.name, USER, host, port.parse().unwrap_or(22), &self.work.folder)
     }
 
     /// Saves its console in the evidence and terminates it; closing the cloud checks that it is gone.
-    pub(in crate::targets) async fn shut_down(&self) {
-        if let Err(error) = save_console(&self.client, &self.id, &self.console).await {
-            self.progress.say(format!("{}: its console is lost: {error:#}", self.work.name));
-        }
-        *self.over.lock().unwrap_or_else(PoisonError::into_inner) = Some("it was terminated".to_owned());
-        if let Err(error) = self.client.terminate_instances().instance_ids(&self.id).send().await {
-            let trouble = explain("ec2:TerminateInstances", &error);
-            self.progress.say(format!("{}: not terminated at once, and tried again: {trouble}", self.work.name));
-        }
+    fn shut_down(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = save_console(&self.client, &self.id, &self.console).await {
+                self.progress.say(format!("{}: its console is lost: {error:#}", self.work.name));
+            }
+            *self.over.lock().unwrap_or_else(PoisonError::into_inner) = Some("it was terminated".to_owned());
+            if let Err(error) = self.client.terminate_instances().instance_ids(&self.id).send().await {
+                let trouble = explain("ec2:TerminateInstances", &error);
+                self.progress.say(format!("{}: not terminated at once, and tried again: {trouble}", self.work.name));
+            }
+        })
     }
 }
 

@@ -16,8 +16,10 @@ use super::{Patience, caller, configuration, launch};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::shell::{NoopObserver, new_key};
+use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{self, InstanceSpec, PreflightFailure};
+use crate::targets::instance_spec::InstanceSpec;
+use crate::targets::tags;
 
 /// The time limit for one answer. Each call is tried twice, and twice as long is soon enough for an interactive user.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -33,12 +35,23 @@ pub struct Outlook {
     settings: Settings,
 }
 
+/// What prevents a run in AWS from starting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreflightFailure {
+    /// What was found, in AWS's own words where it has answered.
+    pub found: String,
+    /// The remedy, unless `found` names it.
+    pub remedy: Option<String>,
+    /// Whether other checks may still succeed.
+    pub only_here: bool,
+}
+
 impl Outlook {
     /// Loads the SDK's configuration as a run does. Sends no request to EC2 yet.
-    pub async fn open(order: &InstanceSpec, settings: &Settings) -> Option<Outlook> {
+    pub async fn open(order: &InstanceSpec, settings: &Settings) -> Outlook {
         let config = configuration(Patience { answer: ANSWER, ..Patience::default() }).await;
         let config = config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(2)).build();
-        Some(Outlook { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() })
+        Outlook { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
     }
 
     pub fn region(&self) -> Option<&str> {
@@ -82,7 +95,7 @@ impl Outlook {
             let public_key = new_key(NO_RUN)?.0.public_key().to_openssh()?;
             let launch = launch::Launch {
                 client: &self.client,
-                name: instance_spec::name(NO_RUN),
+                name: tags::name(NO_RUN),
                 order: &self.order,
                 run: NO_RUN,
                 expires: Timestamp::now().as_second(),

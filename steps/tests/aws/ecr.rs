@@ -7,7 +7,8 @@ use std::sync::Arc;
 use assay::Shell;
 use assay::internal::ecr::Ecr;
 use assay::internal::{
-    BuildDir, CleanupJournal, EvidenceWriter, FakeAws, Image, Module, NotMade, Recipe, Refusal, Repository, registry,
+    BuildDir, CleanupJournal, EvidenceWriter, FakeAws, Image, Module, NotMade, PublicRegistry as _, Recipe, Refusal,
+    Repository, registry,
 };
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecrpublic::config::Credentials;

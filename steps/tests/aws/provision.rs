@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use assay::internal::ec2::{Cloud, Patience};
-use assay::internal::{CleanupJournal, Context, InstanceSpec, NoopObserver, Reply, Server, new_key};
+use assay::internal::ec2::{Ec2, Patience};
+use assay::internal::{
+    CleanupJournal, Cloud as _, Context, InstanceSpec, Keeper, NoopObserver, Reply, Server, new_key,
+};
 use assay::{Progress, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -72,8 +74,8 @@ async fn place(job: Job) -> anyhow::Result<String> {
         login: Duration::from_secs(job.login),
     };
     let order = InstanceSpec { spot: job.spot_in.is_some(), subnet: job.spot_in, ..InstanceSpec::default() };
-    let cloud = Arc::new(Cloud::open(order, patience, &context).await?);
-    let _keeper = cloud.keeper();
+    let cloud = Arc::new(Ec2::open(order, patience, &context).await?);
+    let _keeper = Keeper { cloud: cloud.clone(), progress: Progress::to_stderr() };
     let machine = cloud.provision("nano").await;
     let said = match machine {
         Ok(_) if job.then == Then::Panic => panic!("as ordered"),

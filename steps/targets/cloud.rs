@@ -1,0 +1,98 @@
+//! Describes what a run needs of AWS. `ec2` and `ecr` implement it with the SDK, in builds with the feature `aws`.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Machine;
+use crate::base::progress::Progress;
+use crate::targets::instance_spec::{Ami, Used};
+use crate::targets::repository::{NotMade, Refusal, Repository};
+
+/// What AWS will have answered.
+pub type Answer<'a, T, E = anyhow::Error> = Pin<Box<dyn Future<Output = Result<T, E>> + 'a>>;
+
+/// Everything that a run has in AWS.
+pub trait Cloud: Debug + Send + Sync {
+    /// Returns the region.
+    fn region(&self) -> &str;
+
+    /// Returns when everything of this run expires, so that anyone may remove it.
+    fn expires(&self) -> Timestamp;
+
+    /// Returns Canonical's images, the newest first: instances are started from that one.
+    fn images(&self) -> &[Ami];
+
+    /// Returns the instances launched so far.
+    fn used(&self) -> Vec<Used>;
+
+    /// Starts an instance as ordered, logs in, and makes it the annex's device.
+    fn provision<'a>(&'a self, name: &'a str) -> Answer<'a, Machine>;
+
+    /// Removes every instance and all that was made for it, and waits until listings find nothing more.
+    fn end(&self) -> Answer<'_, ()>;
+
+    /// Returns the account's ECR Public.
+    fn registry(&self) -> &dyn PublicRegistry;
+
+    /// Lists what carries the run's tag: the type and id of each.
+    fn left(&self) -> Answer<'_, Vec<String>>;
+
+    /// Lists what is left when a key pair was not removed, by making one first; then removes it.
+    fn left_by_the_forgetful(&self) -> Answer<'_, Vec<String>>;
+
+    /// Removes everything of the run, including its repository, and then the entry in the cleanup journal. Does nothing
+    /// if that has succeeded before.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// ECR Public, where a run has a repository.
+pub trait PublicRegistry: Send + Sync {
+    /// Returns the registry's host as this host reaches it: `public.ecr.aws`, or a stand-in with its port.
+    fn host(&self) -> &str;
+
+    /// Returns the registry's host as machines reach it.
+    fn host_for_machines(&self) -> &str;
+
+    /// Creates the repository of a run, with the tags by which anyone finds it once it has expired.
+    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade>;
+
+    /// Returns the repository of a run, and creates it unless it exists: the answer to an earlier request may have been
+    /// lost.
+    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade>;
+
+    /// Returns the API's answer about a repository: its address, or the error code if it does not exist.
+    fn state<'a>(&'a self, name: &'a str) -> Answer<'a, String>;
+
+    /// Removes a repository with all its images, and returns whether it existed.
+    fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, bool>;
+
+    /// Requests a password for the user `AWS`, valid for twelve hours. Redact it from the evidence before using it.
+    fn login_password(&self) -> Answer<'_, String>;
+
+    /// Uploads a text in place of a manifest, through the API, which accepts manifests as the registry does.
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> Answer<'a, (), Refusal>;
+}
+
+/// Closes a cloud that is still open when this is dropped: after a panic, or an early return.
+pub struct Keeper {
+    /// The cloud.
+    pub cloud: Arc<dyn Cloud>,
+    /// Shows why it was not closed.
+    pub progress: Progress,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let close = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(self.cloud.close())
+        };
+        // In a separate thread: this one may belong to a runtime that is shutting down.
+        if let Ok(Err(error)) = std::thread::scope(|scope| scope.spawn(close).join()) {
+            self.progress.say(format!("ec2: {error:#}"));
+        }
+    }
+}
