@@ -1,7 +1,19 @@
-//! Prints progress for steps that take longer than two seconds.
+//! Prints what a run does, above the live status.
 
-use std::sync::Arc;
+use std::io::Write as _;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
+
+use crate::base::status;
+
+/// Standard error exists once in a process, and so does the time since the start.
+static STDERR: LazyLock<Progress> = LazyLock::new(|| {
+    Progress::to(|line| {
+        status::above(|| {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        });
+    })
+});
 
 /// Prints lines of progress; cheap to clone and to pass on.
 #[derive(Clone)]
@@ -11,9 +23,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Prints lines to standard error, each with the time since the start.
+    /// Prints lines to standard error, each with the time since the first use.
     pub fn to_stderr() -> Progress {
-        Progress::to(|line| eprintln!("{line}"))
+        STDERR.clone()
     }
 
     /// Passes lines to the caller's function.
@@ -21,10 +33,18 @@ impl Progress {
         Progress { started: Instant::now(), sink: Arc::new(sink) }
     }
 
-    /// Prints one line: what is being done now, and for which subject.
+    /// Prints one line that every user needs: what takes long, and what went wrong. What only explains how a run works
+    /// inside is an event of `tracing`.
     pub fn say(&self, text: impl std::fmt::Display) {
         (self.sink)(&format!("{:>6.1} s  {text}", self.started.elapsed().as_secs_f64()));
     }
+}
+
+/// Prints a line to standard output, even if nothing reads it, as in `ci/e2e | head`.
+pub fn print(line: &str) {
+    status::above(|| {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    });
 }
 
 impl std::fmt::Debug for Progress {
