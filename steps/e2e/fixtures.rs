@@ -141,7 +141,7 @@ impl Fixtures {
     pub fn open(orders: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
         let progress = context.progress.clone();
         let room = HostCapacity::measured(orders.concurrency);
-        progress.say(format!("this host has room for {}", room.told()));
+        tracing::info!("this host has room for {}", room.told());
         let place = match (&orders.rented, &orders.found) {
             (Some(rented), _) => Place::Rented(rented.cloud.clone()),
             (None, Some(found)) => Place::RemoteHost(Box::new(found.clone())),
@@ -178,6 +178,11 @@ impl Fixtures {
     /// Returns the same fixtures for a scenario that measures for itself.
     pub fn of_its_own(&self, scenario: &str) -> Fixtures {
         Fixtures { hall: self.hall.clone(), scenario: Some(scenario.into()) }
+    }
+
+    /// Returns the record of the run's work.
+    pub fn work_log(&self) -> Arc<WorkLog> {
+        self.schedule.clone()
     }
 
     /// Returns whether measurements made here are shared by scenarios.
@@ -315,7 +320,7 @@ impl Fixtures {
             let image = registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.progress).await?;
             let password = registry::password()?;
             self.evidence.hide(&password);
-            Ok(Arc::new(Local::start(shop, &image, &password, &self.progress).await?))
+            Ok(Arc::new(Local::start(shop, &image, &password).await?))
         };
         self.registry.get("registry", make).await
     }

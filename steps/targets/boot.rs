@@ -88,7 +88,7 @@ pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -
     let boot = Boot { vm, work: &work, login, console, started };
     let (shell, facts) = boot.watch(&child).await?;
     let boot_time = started.elapsed();
-    vm.context.progress.say(format!("{}: up after {:.1} s", work.name, boot_time.as_secs_f64()));
+    tracing::info!("{}: up after {:.1} s", work.name, boot_time.as_secs_f64());
     Ok(Machine {
         name: work.name.clone(),
         arch: vm.arch,
@@ -239,7 +239,7 @@ impl Boot<'_> {
                 return Ok(());
             }
             anyhow::ensure!(attempt == 0, "its clock is {off:.1} s off and does not let itself be set");
-            self.context().progress.say(format!("{}: its clock is {off:.1} s off, setting it", self.work.name));
+            tracing::info!("{}: its clock is {off:.1} s off, setting it", self.work.name);
             shell.read(&Command::new("sudo").args(["date", "--set", &format!("@{:.3}", now())])).await?;
         }
         Ok(())
@@ -250,7 +250,7 @@ impl Boot<'_> {
     }
 
     fn say(&self, stage: Stage) {
-        self.context().progress.say(format!("{}: {stage}", self.work.name));
+        tracing::info!("{}: {stage}", self.work.name);
     }
 
     fn console_text(&self) -> String {

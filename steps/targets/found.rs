@@ -184,7 +184,7 @@ impl RemoteHost {
             ("XDG_DATA_HOME".to_owned(), format!("{folder}/data")),
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
-        context.progress.say(format!("{name}: {} lends itself: {}", self.way.target, facts.distribution));
+        tracing::info!("{name}: {} lends itself: {}", self.way.target, facts.distribution);
         Ok(Machine {
             name: name.to_owned(),
             arch: facts.architecture,

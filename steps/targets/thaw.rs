@@ -109,7 +109,7 @@ async fn start_from(
     let shell = arrived
         .map_err(|Trouble(detail)| NotThawed { detail, crashed: matches!(child.ended(), Some(Status::Signal(_))) })?;
     let boot = started.elapsed();
-    vm.context.progress.say(format!("{}: up after {:.1} s", work.name, boot.as_secs_f64()));
+    tracing::info!("{}: up after {:.1} s", work.name, boot.as_secs_f64());
     Ok(Machine {
         name: work.name.clone(),
         arch: vm.arch,
