@@ -31,6 +31,7 @@ use crate::e2e::run::Run;
 
 /// Tests the claims as the options say, and returns the exit status of the run.
 pub fn run(options: Options) -> Result<ExitStatus, Exit> {
+    options.verbosity.apply();
     match options.target.len() {
         0 | 1 => Run::prepare(options)?.map_or(Ok(ExitStatus::Success), Run::run),
         _ => multi_target::prove(&options),

@@ -8,12 +8,13 @@ use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
+use crate::base::status;
 use crate::base::work_log::Summary;
 use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
 use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
 use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::{EvidenceWriter, Verdicts, attestation, check_empty, new_run_id};
+use crate::evidence::{EvidenceWriter, Verdicts, attestation, check_empty, earlier, new_run_id};
 use crate::exec::cleanup::{CleanupJournal, remove_stale};
 use crate::exec::shell::{EnterError, NoopObserver, Shell};
 use crate::measurement::deployment;
@@ -256,6 +257,9 @@ impl Run {
         let stand_in = stand_in.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
         progress.say(format!("run {id} on {}{stand_in}; evidence in {}", self.target, evidence.folder().display()));
 
+        let before = earlier::time(&self.settings.runs, &self.target, std::env::args());
+        let tallied = record.clone();
+        let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
         let features = self.folder.join("features");
         let of_annex = self.options.suite.is_none();
         let all_of_it = async {
@@ -299,9 +303,9 @@ impl Run {
         let verdicts = record.verdicts(complete);
         if self.options.keep && verdicts.exit != 0 && complete {
             for line in fixtures.machines().ways_in().await {
-                eprintln!("kept: {line}");
+                progress.say(format!("kept: {line}"));
             }
-            eprintln!("kept until you press Ctrl-C");
+            progress.say("kept until you press Ctrl-C");
             signals.any().await;
         }
         // A second signal stops the saving of journals; the cleanup journal is closed all the same.

@@ -1,11 +1,11 @@
 //! Hands planned scenarios to cucumber and records their results.
 
 use std::collections::HashSet;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::base::progress::{self, Progress};
 use crate::claims::plan::Planned;
 use crate::evidence::run_state::RunState;
 use crate::report;
@@ -103,13 +103,15 @@ fn tell(record: &RunState, planned: &Planned, finished: &ScenarioFinished, world
     };
     match record.end(planned, attempt) {
         Ok(standing) => say(&report::line(&standing, planned)),
-        Err(error) => eprintln!("e2e: the evidence of {} is not written: {error:#}", planned.claim),
+        Err(error) => {
+            Progress::to_stderr().say(format!("the evidence of {} is not written: {error:#}", planned.claim));
+        }
     }
 }
 
 /// Prints a line, even if nothing reads it, as in `ci/e2e | head`.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+    progress::print(line);
 }
 
 /// Returns the error of a step that failed, without the words that cucumber puts around it.
