@@ -13,5 +13,7 @@ pub mod progress;
 pub mod redact;
 pub mod settings;
 pub mod stats;
+pub mod status;
+pub mod trace;
 pub mod unit;
 pub mod work_log;

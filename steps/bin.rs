@@ -7,12 +7,11 @@ mod init;
 mod reports;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
-use crate::base::progress::Progress;
+use crate::base::progress::{self, Progress};
 use crate::base::settings::Settings;
 use crate::claims::plan::Capabilities;
 use crate::claims::suite::ClaimSuite;
@@ -53,6 +52,8 @@ enum Todo {
         /// The definition of a machine that no target uses: only its image is made, and reported as JSON
         #[arg(long, hide = true)]
         definition: Option<PathBuf>,
+        #[command(flatten)]
+        verbosity: e2e::options::Verbosity,
     },
     /// Show what would run on a target, what would not, and why
     Plan {
@@ -160,9 +161,12 @@ pub fn main() -> ExitStatus {
         Todo::Merge(arguments) => reports::merge(&arguments),
         Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
         Todo::Doctor(arguments) => settings().and_then(|settings| doctor::doctor(&arguments, &settings)),
-        Todo::Setup { target, definition: None } => settings().and_then(|settings| setup(target.as_deref(), settings)),
-        Todo::Setup { target, definition: Some(file) } => {
-            settings().and_then(|settings| setup_of(&file, target.as_deref(), &settings))
+        Todo::Setup { target, definition, verbosity } => {
+            verbosity.apply();
+            settings().and_then(|settings| match definition {
+                None => setup(target.as_deref(), settings),
+                Some(file) => setup_of(&file, target.as_deref(), &settings),
+            })
         }
         Todo::Plan { target, suite } => settings().and_then(|settings| plan(target.as_deref(), &suite, &settings)),
         Todo::Coverage { target, suite } => {
@@ -186,7 +190,7 @@ fn end(done: Result<ExitStatus, Exit>) -> ExitStatus {
 
 /// Prints a line, and ignores a closed pipe, as in `assay plan | head`.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    progress::print(text);
 }
 
 fn choose(target: Option<&str>, settings: &Settings) -> Result<(TargetSpec, Arch), Exit> {

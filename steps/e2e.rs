@@ -34,6 +34,7 @@ use crate::workloads::registry::{point_testcontainers_at, socket};
 
 /// Tests the claims as the options say, and returns the exit status of the run.
 pub fn run(options: Options) -> Result<ExitStatus, Exit> {
+    options.verbosity.apply();
     // Must come before any thread is started: see the function.
     point_testcontainers_at(&socket()).map_err(infrastructure)?;
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;

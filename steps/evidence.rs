@@ -4,6 +4,7 @@
 pub mod attestation;
 pub mod bundle;
 pub mod checksums;
+pub mod earlier;
 pub mod merge;
 pub mod run_state;
 pub mod verify;
@@ -281,9 +282,19 @@ impl CommandObserver for EvidenceWriter {
             }
             Err(error) => ran.error = Some(self.open().redactor.text(&error.to_string()).into_owned()),
         }
+        tracing::debug!("{machine}: {}{}", ran.line(), ended(&ran));
         // The run goes on if the transcript cannot be written: checks of the bundle will show that.
         let line = serde_json::to_string(&ran).map(|line| line + "\n").unwrap_or_default();
         let _ = self.open().transcript.write_all(line.as_bytes());
+    }
+}
+
+/// Returns how a command ended, as an event tells it.
+fn ended(ran: &Ran) -> String {
+    match (&ran.status, &ran.error) {
+        (Some(status), _) => format!(" ended with {status} after {:.1} s", ran.seconds.unwrap_or_default()),
+        (None, Some(error)) => format!(" could not be run: {error}"),
+        (None, None) => String::new(),
     }
 }
 

@@ -1,10 +1,18 @@
-//! Prints progress for steps that take longer than two seconds.
+//! Prints what a run does, above the live status.
 
 use std::io::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use crate::base::platform::TargetSpec;
+use crate::base::status;
+
+/// Standard error exists once in a process, and so does the time since the start.
+static STDERR: LazyLock<Progress> = LazyLock::new(|| {
+    // A closed pipe, as in `assay plan | head`, is ignored.
+    let results: Sink = Arc::new(|line| drop(status::above(|| writeln!(std::io::stdout(), "{line}"))));
+    Progress { results, ..Progress::to(|line| drop(status::above(|| writeln!(std::io::stderr(), "{line}")))) }
+});
 
 /// Prints lines of progress; cheap to clone and to pass on.
 #[derive(Clone)]
@@ -21,9 +29,7 @@ type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 impl Progress {
     /// Prints progress to standard error, each line with the time since the start, and results to standard output.
     pub fn to_stderr() -> Progress {
-        // A closed pipe, as in `assay plan | head`, is ignored.
-        let results: Sink = Arc::new(|line| drop(writeln!(std::io::stdout(), "{line}")));
-        Progress { results, ..Progress::to(|line| drop(writeln!(std::io::stderr(), "{line}"))) }
+        STDERR.clone()
     }
 
     /// Passes lines to the caller's function.
@@ -47,10 +53,18 @@ impl Progress {
         (self.progress)(&format!("{}{text}", self.prefix));
     }
 
-    /// Prints one line: what is being done now, and for which subject.
+    /// Prints one line that every user needs: what takes long, and what went wrong. What only explains how a run works
+    /// inside is an event of `tracing`.
     pub fn say(&self, text: impl std::fmt::Display) {
         (self.progress)(&format!("{}{:>6.1} s  {text}", self.prefix, self.started.elapsed().as_secs_f64()));
     }
+}
+
+/// Prints a line to standard output, even if nothing reads it, as in `ci/e2e | head`.
+pub fn print(line: &str) {
+    status::above(|| {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    });
 }
 
 impl std::fmt::Debug for Progress {

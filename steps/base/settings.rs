@@ -110,6 +110,12 @@ fn secret(name: &str, value: &str) -> Option<String> {
     (secret_variable(name) && value.len() >= 6).then(|| value.to_owned())
 }
 
+/// Returns whether the terminal cannot move its cursor, or its user wants plain lines.
+pub fn plain_terminal() -> bool {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_some() || set("TERM").is_none_or(|kind| kind == "dumb")
+}
+
 /// Returns the folders with programs: `PATH`, and the `sbin` folders that an ordinary user's `PATH` lacks.
 pub fn program_folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

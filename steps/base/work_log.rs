@@ -1,7 +1,7 @@
 //! Records a run's pieces of work and what each waited for, and finds the critical path.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,30 @@ tokio::task_local! {
 }
 
 /// What is recorded about a piece of work in progress.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct UnderWay {
+    name: String,
+    began: Instant,
     needs: BTreeSet<String>,
     /// Its waits for other work and for host capacity.
     waits: Vec<Wait>,
+    /// What it waits for now: as long as the wait holds the name.
+    waiting: Vec<Weak<str>>,
+    /// The last thing that was said about it.
+    doing: Option<String>,
+}
+
+/// A piece of work that is not finished.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Its name.
+    pub name: String,
+    /// The seconds since it began.
+    pub seconds: f64,
+    /// The last thing that was said about it.
+    pub doing: Option<String>,
+    /// What it waits for.
+    pub waits_for: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +67,13 @@ pub struct WorkItem {
 pub struct WorkLog {
     started: Instant,
     done: Mutex<Vec<WorkItem>>,
+    /// What is under way: as long as the work itself holds it.
+    under_way: Mutex<Vec<Weak<Mutex<UnderWay>>>>,
 }
 
 impl Default for WorkLog {
     fn default() -> WorkLog {
-        WorkLog { started: Instant::now(), done: Mutex::default() }
+        WorkLog { started: Instant::now(), done: Mutex::default(), under_way: Mutex::default() }
     }
 }
 
@@ -60,10 +81,14 @@ impl WorkLog {
     /// Does a piece of work and records it. An enclosing piece of work counts this as a wait.
     pub async fn work<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
         let noted = async {
-            let (began, own) = (Instant::now(), Arc::new(Mutex::new(UnderWay::default())));
+            let began = Instant::now();
+            let own = Arc::new(Mutex::new(UnderWay::new(name, began)));
+            self.under_way.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&own));
+            tracing::debug!("begins: {name}");
             let done = UNDER_WAY.scope(own.clone(), work).await;
+            tracing::debug!("ended after {:.1} s: {name}", began.elapsed().as_secs_f64());
             let ended = Instant::now();
-            let own = std::mem::take(&mut *own.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
             let waited = seconds_of(own.waits.iter());
             let queued = seconds_of(own.waits.iter().filter(|wait| wait.for_room));
             let work = WorkItem {
@@ -71,7 +96,7 @@ impl WorkLog {
                 began: (began - self.started).as_secs_f64(),
                 took: ((ended - began).as_secs_f64() - waited).max(0.0),
                 queued,
-                needs: own.needs,
+                needs: std::mem::take(&mut own.needs),
             };
             self.done.lock().unwrap_or_else(PoisonError::into_inner).push(work);
             done
@@ -79,10 +104,68 @@ impl WorkLog {
         needing(name, noted).await
     }
 
+    /// Returns the seconds since the creation of the log.
+    pub fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// Returns the work that is under way, in the order in which it began.
+    pub fn under_way(&self) -> Vec<Piece> {
+        let mut all = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|own| own.strong_count() > 0);
+        let all = all.iter().filter_map(Weak::upgrade);
+        all.map(|own| own.lock().unwrap_or_else(PoisonError::into_inner).seen()).collect()
+    }
+
+    /// Estimates the seconds that are left, by the share of an earlier run's work that is done.
+    pub fn left(&self, before: &Summary) -> f64 {
+        let under_way = self.under_way();
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut whole, mut behind) = (0.0, 0.0);
+        for item in &before.work {
+            whole += item.took;
+            if done.iter().any(|done| done.name == item.name) {
+                behind += item.took;
+            } else if let Some(piece) = under_way.iter().find(|piece| piece.name == item.name) {
+                behind += if piece.waits_for.is_empty() { piece.seconds.min(item.took) } else { 0.0 };
+            }
+        }
+        if whole > 0.0 { before.wall * (1.0 - behind / whole) } else { 0.0 }
+    }
+
+    /// Summarizes the work so far.
     pub fn summary(&self) -> Summary {
         let work = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Summary::of(work, self.started.elapsed().as_secs_f64())
+        Summary::of(work, self.elapsed())
     }
+}
+
+impl UnderWay {
+    fn new(name: &str, began: Instant) -> UnderWay {
+        UnderWay {
+            name: name.to_owned(),
+            began,
+            needs: BTreeSet::new(),
+            waits: Vec::new(),
+            waiting: Vec::new(),
+            doing: None,
+        }
+    }
+
+    fn seen(&self) -> Piece {
+        Piece {
+            name: self.name.clone(),
+            seconds: self.began.elapsed().as_secs_f64(),
+            doing: self.doing.clone(),
+            waits_for: self.waiting.iter().filter_map(Weak::upgrade).map(|what| what.to_string()).collect(),
+        }
+    }
+}
+
+/// Notes what the current piece of work is doing.
+pub fn note(doing: String) {
+    // Outside of a piece of work, nobody shows it.
+    let _ = UNDER_WAY.try_with(|own| own.lock().unwrap_or_else(PoisonError::into_inner).doing = Some(doing));
 }
 
 /// Waits for other work, and records that the current piece of work needs it.
@@ -97,9 +180,12 @@ pub async fn queueing<T>(wait_for: impl Future<Output = T>) -> T {
 
 async fn wait<T>(needed: Option<&str>, work: impl Future<Output = T>) -> T {
     let Ok(own) = UNDER_WAY.try_with(Arc::clone) else { return work.await };
-    let from = Instant::now();
+    let (from, what) = (Instant::now(), Arc::<str>::from(needed.unwrap_or("a place")));
+    own.lock().unwrap_or_else(PoisonError::into_inner).waiting.push(Arc::downgrade(&what));
     let done = work.await;
+    drop(what);
     let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+    own.waiting.retain(|waiting| waiting.strong_count() > 0);
     own.needs.extend(needed.map(str::to_owned));
     own.waits.push(Wait { from, to: Instant::now(), for_room: needed.is_none() });
     done
@@ -248,6 +334,45 @@ mod tests {
         assert!(trial.queued >= 0.04 && machine.queued == 0.0, "{summary:?}");
         assert_eq!(trial.needs.iter().collect::<Vec<_>>(), ["machine"]);
         assert!(summary.critical >= 0.065 && summary.critical < summary.wall, "{summary:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_known_with_what_it_does_and_waits_for() {
+        let log = WorkLog::default();
+        let seen = || {
+            let pieces = log.under_way().into_iter();
+            pieces.map(|piece| (piece.name, piece.doing, piece.waits_for)).collect::<Vec<_>>()
+        };
+        let piece = |name: &str, doing: Option<&str>, waits_for: &[&str]| {
+            let waits_for: Vec<String> = waits_for.iter().map(|what| (*what).to_owned()).collect();
+            (name.to_owned(), doing.map(str::to_owned), waits_for)
+        };
+        let trial = log.work("trial", async {
+            log.work("machine", async {
+                note("kernel".to_owned());
+                assert_eq!(seen(), [piece("trial", None, &["machine"]), piece("machine", Some("kernel"), &[])]);
+            })
+            .await;
+            queueing(async { assert_eq!(seen(), [piece("trial", None, &["a place"])]) }).await;
+            assert_eq!(seen(), [piece("trial", None, &[])]);
+        });
+        trial.await;
+        let given_up = tokio::time::timeout(Duration::from_millis(1), log.work("push", std::future::pending::<()>()));
+        given_up.await.unwrap_err();
+        assert_eq!(seen(), []);
+    }
+
+    #[tokio::test]
+    async fn the_time_left_is_the_share_of_the_last_run_that_is_not_done() {
+        let log = WorkLog::default();
+        let before =
+            Summary::of(vec![work("image", 30.0, &[]), work("trial", 60.0, &[]), work("push", 0.0, &[])], 50.0);
+        assert_eq!(log.left(&before), 50.0);
+        log.work("image", async {}).await;
+        assert!((log.left(&before) - 50.0 * 60.0 / 90.0).abs() < 1e-9);
+        log.work("trial", async { assert!(log.left(&before) > 33.0, "it has only begun") }).await;
+        assert_eq!(log.left(&before), 0.0);
+        assert_eq!(log.left(&Summary::of(Vec::new(), 9.0)), 0.0, "nothing is known of it");
     }
 
     #[test]

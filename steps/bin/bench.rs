@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::bin::say;
+use crate::e2e::options::Verbosity;
 use crate::run::unless_interrupted;
 
 /// How often the ways to run a command over SSH are measured.
@@ -31,6 +32,8 @@ pub struct Bench {
     /// Print a flat JSON object for programs, with only the names of the chosen part
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    verbosity: Verbosity,
 }
 
 /// The parts that can be measured.
@@ -54,6 +57,7 @@ enum Part {
 type Told = (String, Map<String, Value>);
 
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
+    arguments.verbosity.apply();
     if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
         return Err(usage(anyhow::anyhow!("--times is of restoring: write assay bench restore --times N")));
     }

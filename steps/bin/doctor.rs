@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::bin::say;
+use crate::e2e::options::Verbosity;
 use crate::run::unless_interrupted;
 
 /// Which target, and in which format.
@@ -24,9 +25,12 @@ pub struct Doctor {
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    verbosity: Verbosity,
 }
 
 pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
+    arguments.verbosity.apply();
     let target = TargetSpec::choose(arguments.target.as_deref(), settings).map_err(usage)?;
     let arch = match Arch::host() {
         Some(host) if !matches!(target, TargetSpec::Vm(_)) => host,

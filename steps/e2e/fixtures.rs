@@ -122,7 +122,7 @@ impl Fixtures {
     pub fn open(orders: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
         let progress = context.progress.clone();
         let room = HostCapacity::measured(orders.concurrency);
-        progress.say(format!("this host has room for {}", room.told()));
+        tracing::info!("this host has room for {}", room.told());
         let place = match (&orders.rented, &orders.found) {
             (Some(rented), _) => Place::Rented(rented.cloud.clone()),
             (None, Some(found)) => Place::RemoteHost(Box::new(found.clone())),
@@ -156,6 +156,12 @@ impl Fixtures {
         Fixtures { hall: self.hall.clone(), scenario: Some(scenario.into()) }
     }
 
+    /// Returns the record of the run's work.
+    pub fn work_log(&self) -> Arc<WorkLog> {
+        self.schedule.clone()
+    }
+
+    /// Returns whether measurements made here are shared by scenarios.
     fn is_shared(&self) -> bool {
         self.scenario.is_none()
     }
@@ -290,7 +296,7 @@ impl Fixtures {
             let image = registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.progress).await?;
             let password = registry::password()?;
             self.evidence.hide(&password);
-            Ok(Arc::new(Local::start(shop, &image, &password, &self.progress).await?))
+            Ok(Arc::new(Local::start(shop, &image, &password).await?))
         };
         self.registry.get("registry", make).await
     }

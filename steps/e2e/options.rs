@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
+use crate::base::trace;
 use crate::base::unit::Dollars;
 use crate::claims::plan::Shard;
 use crate::claims::workload::Workload;
@@ -12,7 +13,7 @@ use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::Budget;
 use crate::targets::RemoteAccess;
 use crate::targets::instance_spec::{InstanceSpec, MINUTES};
-use clap::Args;
+use clap::{ArgAction, Args};
 use cucumber::gherkin::tagexpr::TagOperation;
 
 /// Tests the claims of the annex and reports which hold.
@@ -84,6 +85,24 @@ pub struct Options {
     /// Stop after the first scenario that does not hold
     #[arg(long)]
     pub fail_fast: bool,
+    /// How much to show
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
+/// How much a command shows of what happens inside.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Verbosity {
+    /// Show what machines and images do; -vv also shows each command
+    #[arg(long, short, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Verbosity {
+    /// Shows this much from here on.
+    pub fn apply(self) {
+        trace::show(self.verbose);
+    }
 }
 
 impl Options {

@@ -7,6 +7,7 @@ use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
+use crate::base::status;
 use crate::base::work_log::Summary;
 use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
 use crate::claims::register::{Requirement, Shared};
@@ -18,7 +19,7 @@ use crate::e2e::options::Options;
 use crate::e2e::run_scenarios::Suite;
 use crate::e2e::tools::{self, Home};
 use crate::e2e::traced;
-use crate::evidence::{attestation, check_empty};
+use crate::evidence::{attestation, check_empty, earlier};
 use crate::exec::shell::{EnterError, NoopObserver, Shell};
 use crate::measurement::deployment;
 use crate::measurement::estimate::Estimate;
@@ -183,6 +184,9 @@ async fn scenarios(
     let (id, folder) = (&context.run, evidence.folder().display());
     progress.say(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
 
+    let before = earlier::time(&context.settings.runs, target, std::env::args());
+    let tallied = run.state().clone();
+    let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
     let suite = Suite::new(features, concurrency, run.state().clone(), fixtures.clone(), uses, cloud.clone());
     let complete = Box::pin(run.carry_out(&suite, signals)).await;
     if let Some(facts) = fixtures.machines().known_facts() {

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use jiff::civil::Date;
 use tokio::sync::Notify;
 
+use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned};
 use crate::claims::register::{Claim, Register};
@@ -33,11 +34,14 @@ pub struct RunState {
     ended: Mutex<HashMap<(String, usize), Vec<Attempt>>>,
     facts: Mutex<BTreeMap<String, String>>,
     failure: Notify,
+    tally: Mutex<Tally>,
 }
 
 impl RunState {
     pub fn new(register: Register, plan: Plan, deviations: Deviations, evidence: Arc<EvidenceWriter>) -> RunState {
+        let of = plan.scenarios.iter().filter(|planned| planned.runs()).count();
         RunState {
+            tally: Mutex::new(Tally { of, ..Tally::default() }),
             register,
             plan,
             deviations,
@@ -63,7 +67,9 @@ impl RunState {
     pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
         let key = (planned.feature.clone(), planned.line);
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);
-        self.evidence.write_verdicts(&self.verdicts(false))?;
+        let verdicts = self.verdicts(false);
+        self.evidence.write_verdicts(&verdicts)?;
+        self.count(&verdicts);
         let claim = self.register.get(planned.claim).context("a claim left the register")?;
         let standing = self.standing(claim);
         if standing.claim.verdict == Verdict::Fails && !standing.open {
@@ -72,6 +78,30 @@ impl RunState {
         Ok(standing)
     }
 
+    /// Returns how many scenarios have ended, and how many claims have each verdict for good.
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, verdicts: &Verdicts) {
+        let over = |claim: &&ClaimResult| {
+            !claim.attempts.is_empty() && claim.controls.iter().all(|control| !control.attempts.is_empty())
+        };
+        let count = |verdict| verdicts.claims.iter().filter(over).filter(|claim| claim.verdict == verdict).count();
+        let words = [
+            (count(Verdict::Holds), "hold"),
+            (count(Verdict::Fails), "fail"),
+            (count(Verdict::KnownDeviation), "known deviations"),
+            (count(Verdict::Inconclusive), "inconclusive"),
+        ];
+        let words = words.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}"));
+        let words: Vec<String> = words.collect();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        *tally = Tally { ended, verdicts: words.join(", "), of: tally.of };
+    }
+
+    /// Waits until the first claim has failed.
     pub async fn first_failure(&self) {
         self.failure.notified().await;
     }
@@ -272,7 +302,9 @@ mod tests {
         );
         end(&record, "one that traps", Verdict::Fails, true);
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "a run that is killed now has not shown it");
+        assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (2, ""), "a control is to come");
         end(&record, "one that exits with 7", Verdict::Fails, true);
+        assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (3, "1 hold"));
         assert_eq!(stands(&record, true).0, Verdict::Holds);
         assert_eq!(stands(&record, true).1, ControlVerdict::Discriminates);
     }

@@ -49,7 +49,7 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
     let finding = match known {
         Some(known) => known,
         None => {
-            context.progress.say("kvm: trying whether a guest starts on it");
+            tracing::info!("kvm: trying whether a guest starts on it");
             let tried = probe(context, qemu, image, arch, work).await;
             let why = tried.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
             context.progress.say(match tried {

@@ -218,7 +218,7 @@ impl Boot<'_> {
                 return Ok(());
             }
             anyhow::ensure!(attempt == 0, "its clock is {off:.1} s off and does not let itself be set");
-            self.context().progress.say(format!("{}: its clock is {off:.1} s off, setting it", self.work.name));
+            tracing::info!("{}: its clock is {off:.1} s off, setting it", self.work.name);
             shell.read(&Command::new("sudo").args(["date", "--set", &format!("@{:.3}", now())])).await?;
         }
         Ok(())
@@ -229,7 +229,7 @@ impl Boot<'_> {
     }
 
     fn say(&self, stage: Stage) {
-        self.context().progress.say(format!("{}: {stage}", self.work.name));
+        tracing::info!("{}: {stage}", self.work.name);
     }
 
     fn console_text(&self) -> String {

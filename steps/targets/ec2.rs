@@ -149,10 +149,10 @@ impl Ec2 {
         let key_pair = launch.key_pair(&public_key).await?;
         let group = launch.group(place, self.caller).await?;
         let user_data = user_data::text(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
-        self.say(&work.name, "ordering the instance");
+        tracing::info!("{}: ordering the instance", work.name);
         let launched = launch.instance(ami, &self.places, &group, &key_pair, &user_data).await?;
         self.take_up(&launched.id);
-        self.say(&work.name, &format!("{} in {} is starting", launched.id, launched.zone));
+        tracing::info!("{}: {} in {} is starting", work.name, launched.id, launched.zone);
         let console = evidence_file(&self.context.evidence, &work.name, "console.log");
         let up = async {
             let (shell, address) = self.enter(login, &launched.id).await.context("it did not come up")?;
@@ -182,7 +182,7 @@ impl Ec2 {
         };
         let name = instance.work.name.clone();
         let machine = Machine { setup, ..Machine::new(&self.context, name, shell, facts, started, instance) };
-        self.say(&machine.name, &format!("up after {:.1} s", machine.boot.as_secs_f64()));
+        tracing::info!("{}: up after {:.1} s", machine.name, machine.boot.as_secs_f64());
         Ok(machine)
     }
 
@@ -196,7 +196,7 @@ impl Ec2 {
             Some(stand_in) => stand_in.clone(),
             None => format!("{}:22", running.address.context("it has no public address: is its subnet a public one?")?),
         };
-        self.say(&login.machine, &format!("it runs; waiting for SSH at {address}"));
+        tracing::info!("{}: it runs; waiting for SSH at {address}", login.machine);
         let login = Login { address: address.clone(), ..login };
         let knock = poll::until("a login", self.patience.login, PAUSE, async || match Ssh::connect(&login).await {
             Ok(ssh) => Ok(Look::Done(ssh)),
@@ -245,10 +245,6 @@ impl Ec2 {
 
     fn bill(&self, change: impl FnOnce(&mut Vec<Used>)) {
         change(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn say(&self, machine: &str, what: &str) {
-        self.context.progress.say(format!("{machine}: {what}"));
     }
 }
 

@@ -176,7 +176,7 @@ impl RemoteHost {
             ("XDG_DATA_HOME".to_owned(), format!("{folder}/data")),
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
-        context.progress.say(format!("{name}: {} lends itself: {}", self.way.target, facts.distribution));
+        tracing::info!("{name}: connected to {}: {}", self.way.target, facts.distribution);
         let session = RemoteSession {
             way: self.way.clone(),
             run: context.run.clone(),

@@ -158,7 +158,7 @@ impl Build<'_> {
                 .await
                 .with_context(|| format!("{} cannot be copied", file.display()))?;
         }
-        progress.say(format!("image {arch}: making the disk"));
+        tracing::info!("image {arch}: making the disk");
         let disk = work.join("disk.img");
         File::create(&disk)?.set_len(self.definition.disk.0).context("the disk's file cannot be made")?;
         let make = programs
@@ -235,7 +235,7 @@ impl Build<'_> {
                 status = child.wait() => break status,
                 () = tokio::time::sleep(BEAT) => {
                     let (arch, seconds) = (self.arch, started.elapsed().as_secs_f64());
-                    self.context.progress.say(format!("image {arch}: {} ({seconds:.0} s)", stage(&read())));
+                    tracing::info!("image {arch}: {} ({seconds:.0} s)", stage(&read()));
                 }
             }
             anyhow::ensure!(

@@ -204,7 +204,7 @@ impl Vm {
         let (qemu, image) = (Some(self.qemu.version.clone()), Some(self.image.manifest.key.clone()));
         let (name, facts) = (emulated.work.name.clone(), MachineInfo { qemu, image, ..facts });
         let machine = Machine::new(&self.context, name, shell, facts, started, emulated);
-        self.context.progress.say(format!("{}: up after {:.1} s", machine.name, machine.boot.as_secs_f64()));
+        tracing::info!("{}: up after {:.1} s", machine.name, machine.boot.as_secs_f64());
         machine
     }
 

@@ -105,13 +105,8 @@ pub struct Local {
 impl Local {
     /// Starts a registry that takes pushes with this password. [`point_testcontainers_at`] must have been called with
     /// its [`socket`].
-    pub async fn start(
-        build_dir: &BuildDir,
-        image: &str,
-        password: &str,
-        progress: &Progress,
-    ) -> anyhow::Result<Local> {
-        progress.say("registry: starting");
+    pub async fn start(build_dir: &BuildDir, image: &str, password: &str) -> anyhow::Result<Local> {
+        tracing::info!("registry: starting");
         let folder = build_dir.folder.join("registry");
         fs::create_dir_all(folder.join("storage")).with_context(|| format!("cannot create {}", folder.display()))?;
         let hash = bcrypt::hash(password, 5).context("cannot hash the registry's password")?;
@@ -122,7 +117,7 @@ impl Local {
         let (open, first) = door(build_dir, image, "open", OPEN, 200).await?;
         let (closed, second) = door(build_dir, image, "closed", CLOSED, 401).await?;
         let login = login(build_dir, &closed, USER, password).await?;
-        progress.say(format!("registry: pulls from {open}, pushes to {closed}"));
+        tracing::info!("registry: pulls from {open}, pushes to {closed}");
         Ok(Local { open, closed, login, _containers: [first, second], _service: service })
     }
 
