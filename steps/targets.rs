@@ -42,6 +42,7 @@ pub use qmp::Qmp;
 pub use snapshot::Preparation;
 pub use vm::{Urgency, Vm};
 
+use crate::base::commands;
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::progress::Progress;
@@ -99,8 +100,8 @@ pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(),
 /// Returns the command that installs what machines of this architecture need.
 pub fn remedy(arch: Arch) -> String {
     match Arch::host() == Some(arch) {
-        true => "ci/setup".to_owned(),
-        false => format!("ci/setup vm:{arch}"),
+        true => commands::setup(""),
+        false => commands::setup(&format!("vm:{arch}")),
     }
 }
 

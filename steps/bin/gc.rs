@@ -138,13 +138,16 @@ fn show(told: &Told, arguments: &Gc) -> Result<(), Exit> {
 /// A build without AWS's SDK names the build that has it.
 #[cfg(not(feature = "aws"))]
 mod cloud {
-    use crate::exec::cleanup::GC;
+    use crate::base::commands;
 
     use super::{Exit, Gc, Settings, Told, usage};
 
     pub fn gc(arguments: &Gc, _: &Settings, _: &mut Told) -> Result<(), Exit> {
         match arguments.asks_for_aws() {
-            true => Err(usage(anyhow::anyhow!("this build has no AWS: `{GC}` does (its first build takes minutes)"))),
+            true => Err(usage(anyhow::anyhow!(
+                "this build has no AWS: {}",
+                commands::get_sdk("`cargo run --features aws -- gc` does (its first build takes minutes)")
+            ))),
             false => Ok(()),
         }
     }

@@ -329,7 +329,14 @@ impl Run {
             "command_line": std::env::args().collect::<Vec<_>>(),
             "target": self.target.to_string(),
             "stand_in": self.target == TargetSpec::Ec2 && self.settings.stand_in.any(),
-            "git": { "commit": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()) },
+            "git": match &self.settings.embedded {
+                // No commit is known, even if the cache lies in a repository.
+                Some(digest) => serde_json::json!({ "commit": null, "changed": null, "embedded_files": digest }),
+                None => serde_json::json!({
+                    "commit": git(&["rev-parse", "HEAD"]),
+                    "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()),
+                }),
+            },
             "host": {
                 "architecture": std::env::consts::ARCH,
                 "distribution": distribution.map(|name| name.trim_matches('"')),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Context, Machine};
+use crate::base::commands;
 use crate::base::settings::Settings;
 use crate::targets::ecr::Ecr;
 use crate::targets::instance_spec::{Ami, InstanceSpec, PreflightFailure, Used};
@@ -23,7 +24,10 @@ pub struct Keeper;
 impl Cloud {
     /// Always fails.
     pub async fn open(_: InstanceSpec, _: Patience, _: &Context) -> anyhow::Result<Cloud> {
-        anyhow::bail!("this build knows no EC2: use ci/e2e --target ec2, or cargo test --features aws")
+        anyhow::bail!(
+            "this build knows no EC2: {}",
+            commands::get_sdk("use ci/e2e --target ec2, or cargo test --features aws")
+        )
     }
 
     /// Returns the region.
