@@ -195,6 +195,7 @@ mod tests {
             BuildDir { shell: Shell::fake(Fake::default()), cleanup, run: "r1".into(), folder: folder.path().into() };
         let settings = Settings {
             root: folder.path().into(),
+            embedded: None,
             cache: folder.path().join("cache"),
             runs: folder.path().into(),
             home: None,
