@@ -1,6 +1,8 @@
 //! What everything else uses: units, statistics, settings, access to the host, progress and the work log.
 
+pub mod commands;
 pub mod digest;
+pub mod embedded;
 pub mod exit_status;
 pub mod host_capacity;
 pub mod once_map;

@@ -7,6 +7,7 @@ mod init;
 mod reports;
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
@@ -45,10 +46,13 @@ enum Todo {
     ///
     /// Exit status: 0 the target would work; 1 something is missing: it is named, with the command that installs it.
     Doctor(doctor::Doctor),
-    /// Make the machine image of a target now instead of in the first run (ci/setup installs packages)
+    /// Make the machine image of a target now instead of in the first run, or install the packages it needs
     Setup {
-        /// vm, vm:amd64 or vm:arm64 [default: vm; env: ASSAY_TARGET]
+        /// vm, vm:amd64 or vm:arm64; with --packages any target [default: vm; env: ASSAY_TARGET]
         target: Option<String>,
+        /// Install the packages that the target needs and this host lacks, with sudo unless you are root; make no image
+        #[arg(long, conflicts_with = "definition")]
+        packages: bool,
         /// The definition of a machine that no target uses: only its image is made, and reported as JSON
         #[arg(long, hide = true)]
         definition: Option<PathBuf>,
@@ -161,9 +165,10 @@ pub fn main() -> ExitStatus {
         Todo::Merge(arguments) => reports::merge(&arguments),
         Todo::Verify { folder, allowed_signers, json } => reports::verify(&folder, allowed_signers.as_deref(), json),
         Todo::Doctor(arguments) => settings().and_then(|settings| doctor::doctor(&arguments, &settings)),
-        Todo::Setup { target, definition, verbosity } => {
+        Todo::Setup { target, packages, definition, verbosity } => {
             verbosity.apply();
             settings().and_then(|settings| match definition {
+                _ if packages => install_packages(target.as_deref(), &settings),
                 None => setup(target.as_deref(), settings),
                 Some(file) => setup_of(&file, target.as_deref(), &settings),
             })
@@ -172,7 +177,7 @@ pub fn main() -> ExitStatus {
         Todo::Coverage { target, suite } => {
             settings().and_then(|settings| coverage(target.as_deref(), &suite, &settings))
         }
-        Todo::Init(arguments) => settings().and_then(|settings| init::init(&arguments, &settings)),
+        Todo::Init(arguments) => init::init(&arguments),
         Todo::Bench(arguments) => bench::bench(&arguments),
         Todo::Selfcheck { folder, json } => settings().and_then(|settings| selfcheck(folder, json, &settings)),
         Todo::Steps { suite } => settings().and_then(|settings| steps(&suite, &settings)),
@@ -280,6 +285,15 @@ fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Becomes the script that installs packages; it has the same exit statuses as this program.
+fn install_packages(target: Option<&str>, settings: &Settings) -> Result<(), Exit> {
+    let target = TargetSpec::choose(target, settings).map_err(usage)?;
+    let script = settings.root.join("ci/setup");
+    let error = std::process::Command::new("bash").arg(&script).arg(target.to_string()).exec();
+    Err(infrastructure(anyhow::Error::new(error).context(format!("cannot run bash {}", script.display()))))
+}
+
+/// Makes the image of one definition and prints where its parts are.
 fn setup_of(file: &Path, target: Option<&str>, settings: &Settings) -> Result<(), Exit> {
     let (target, arch) = choose(target, settings)?;
     let definition = Definition::load(file).map_err(usage)?;

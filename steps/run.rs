@@ -448,7 +448,14 @@ fn metadata(spec: &RunSpec) -> serde_json::Value {
         "command_line": std::env::args().collect::<Vec<_>>(),
         "target": spec.target.to_string(),
         "stand_in": spec.target == TargetSpec::Ec2 && spec.settings.stand_in.any(),
-        "git": { "commit": git(&["rev-parse", "HEAD"]), "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()) },
+        "git": match &spec.settings.embedded {
+            // No commit is known, even if the cache lies in a repository.
+            Some(digest) => serde_json::json!({ "commit": null, "changed": null, "embedded_files": digest }),
+            None => serde_json::json!({
+                "commit": git(&["rev-parse", "HEAD"]),
+                "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()),
+            }),
+        },
         "host": {
             "architecture": std::env::consts::ARCH,
             "distribution": distribution.map(|name| name.trim_matches('"')),

@@ -45,6 +45,7 @@ pub use qmp::Qmp;
 pub use snapshot::Preparation;
 pub use vm::{Urgency, Vm};
 
+use crate::base::commands;
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::progress::Progress;
@@ -86,7 +87,8 @@ pub async fn open_cloud(order: InstanceSpec, context: &Context) -> anyhow::Resul
 /// Always fails: the builds that can open it have AWS's SDK.
 #[cfg(not(feature = "aws"))]
 pub async fn open_cloud(_: InstanceSpec, _: &Context) -> anyhow::Result<Arc<dyn Cloud>> {
-    anyhow::bail!("this build knows no EC2: use ci/e2e --target ec2, or cargo test --features aws")
+    let remedy = crate::base::commands::get_sdk("use ci/e2e --target ec2, or cargo test --features aws");
+    anyhow::bail!("this build cannot use EC2: {remedy}")
 }
 
 /// Returns the package mirror's address: the one that is set, else the host's own, else Debian's.
@@ -116,8 +118,8 @@ pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(),
 /// Returns the command that installs what machines of this architecture need.
 pub fn remedy(arch: Arch) -> String {
     match Arch::host() == Some(arch) {
-        true => "ci/setup".to_owned(),
-        false => format!("ci/setup vm:{arch}"),
+        true => commands::setup(""),
+        false => commands::setup(&format!("vm:{arch}")),
     }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::base::commands;
 use crate::base::settings::{FakeAws, Settings};
 
 /// A processor architecture.
@@ -97,12 +98,12 @@ pub struct UnknownTarget(String);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotAvailable {
     /// Its architecture is not known before it is inspected.
-    #[error("what {0} is is known once somebody has looked at it: ci/e2e --target {0} --plan does")]
+    #[error("what {0} is is known once somebody has looked at it: {suite} --target {0} --plan does", suite = commands::suite())]
     Unseen(String),
     /// This build does not contain the AWS SDK.
     #[error(
-        "target ec2 is not in this build, for AWS's SDK takes minutes to compile: use ci/e2e --target ec2, or \
-         cargo test --features aws --test e2e -- --target ec2"
+        "target ec2 is not in this build, for AWS's SDK takes minutes to compile: {}",
+        commands::get_sdk("use ci/e2e --target ec2, or cargo test --features aws --test e2e -- --target ec2")
     )]
     NotBuilt,
     /// It is not a virtual machine of this host.
@@ -145,15 +146,15 @@ impl TargetSpec {
 
     /// Returns the `doctor` command that tests everything that a run on it needs.
     pub fn doctor(&self) -> String {
-        let sdk = if *self == TargetSpec::Ec2 { "--features aws " } else { "" };
-        format!("cargo run {sdk}-- doctor --target {self}")
+        let doctor = format!("doctor --target {self}");
+        if *self == TargetSpec::Ec2 { commands::assay_with_aws(&doctor) } else { commands::assay(&doctor) }
     }
 
     /// Adds the `doctor` command to an error of this target, unless the error names one already.
     pub fn unusable(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
         let error = error.into();
         let said = format!("{error:#}");
-        if said.contains("-- doctor") {
+        if said.contains(" doctor --target ") {
             return error;
         }
         // An error that ends with console output has several lines.

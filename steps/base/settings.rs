@@ -1,8 +1,12 @@
 //! The only place that reads environment variables; everything else takes [`Settings`].
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use anyhow::Context as _;
+
+use crate::base::embedded;
 use crate::base::redact::secret_variable;
 
 /// What replaces AWS in tests without an account: a server that imitates the API but starts no machines, and the SSH
@@ -27,12 +31,14 @@ impl FakeAws {
 /// The settings from the environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The project's folder, which contains features, guests and fixtures (`ASSAY_ROOT`, else the folder this was built
-    /// from).
+    /// The project's folder, which contains features, guests and fixtures: the [`checkout`], else the folder of the files
+    /// that the program carries.
     pub root: PathBuf,
+    /// The SHA-256 of the files that the program carries, if `root` holds those.
+    pub embedded: Option<String>,
     /// The folder of cached machine images (`ASSAY_CACHE`, else `$XDG_CACHE_HOME/assay`, else `~/.cache/assay`).
     pub cache: PathBuf,
-    /// The folder of runs and their evidence: `target/assay` of the project.
+    /// The folder of runs and their evidence: `target/assay` of the checkout, else of the current folder.
     pub runs: PathBuf,
     /// The user's home folder (`HOME`), whose `.ssh` is used to log in to a remote machine.
     pub home: Option<PathBuf>,
@@ -59,26 +65,31 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the environment.
-    ///
-    /// # Errors
-    /// Returns an error if there is no folder for the cache, or the project's folder has no `features/`.
     pub fn read() -> anyhow::Result<Settings> {
-        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let cache = match (variable("ASSAY_CACHE"), variable("XDG_CACHE_HOME"), variable("HOME")) {
             (Some(own), ..) => PathBuf::from(own),
             (_, Some(cache), _) => PathBuf::from(cache).join("assay"),
             (.., Some(home)) => PathBuf::from(home).join(".cache/assay"),
             _ => anyhow::bail!("there is no home folder to keep machine images in: set HOME or ASSAY_CACHE"),
         };
-        let root = PathBuf::from(variable("ASSAY_ROOT").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned()));
-        anyhow::ensure!(
-            root.join("features").is_dir(),
-            "{} is not the project's folder, for it has no features/: set ASSAY_ROOT to the one that has",
-            root.display()
-        );
+        let (root, below, embedded) = match checkout() {
+            Some(root) => {
+                anyhow::ensure!(
+                    root.join("features").is_dir(),
+                    "{} is not the project's folder, for it has no features/: set ASSAY_ROOT to the one that has",
+                    root.display()
+                );
+                (root.to_owned(), root.to_owned(), None)
+            }
+            None => {
+                let here = env::current_dir().context("cannot find the current folder")?;
+                (embedded::unpack(&cache)?, here, Some(embedded::digest()))
+            }
+        };
         Ok(Settings {
-            runs: root.join("target/assay"),
+            runs: below.join("target/assay"),
             root,
+            embedded,
             cache,
             home: variable("HOME").map(PathBuf::from),
             agent: variable("SSH_AUTH_SOCK").map(PathBuf::from),
@@ -105,6 +116,29 @@ impl Settings {
     }
 }
 
+/// Returns the value of a variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Returns the checkout that this program works in: `ASSAY_ROOT`, else the folder it was built from, if the program or
+/// the current folder is in it. An installed program works in none.
+pub fn checkout() -> Option<&'static Path> {
+    static CHECKOUT: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let built_from = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let inside = || works_in(built_from, &env::current_exe().ok()?, &env::current_dir().ok()?);
+        variable("ASSAY_ROOT").map(PathBuf::from).or_else(|| inside()?.then(|| built_from.to_owned()))
+    });
+    CHECKOUT.as_deref()
+}
+
+/// Returns whether a folder is the project's, and either the program was built in it or the current folder is in it.
+fn works_in(folder: &Path, program: &Path, current: &Path) -> Option<bool> {
+    let folder = folder.canonicalize().ok()?;
+    let is_project = folder.join("features").is_dir() && folder.join("Cargo.toml").is_file();
+    Some(is_project && (program.starts_with(folder.join("target")) || current.starts_with(&folder)))
+}
+
 /// Returns a variable's value if its name marks it as a secret. Redacting a very short value would hide half the text.
 fn secret(name: &str, value: &str) -> Option<String> {
     (secret_variable(name) && value.len() >= 6).then(|| value.to_owned())
@@ -125,6 +159,21 @@ pub fn program_folders() -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_installed_program_uses_the_checkout_only_from_inside() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().canonicalize().unwrap();
+        let [built, installed, elsewhere] = ["target/debug/assay", "inst/bin/assay", ""].map(|name| project.join(name));
+        let outside = Path::new("/");
+        assert_eq!(works_in(&project, &built, outside), Some(false), "it is no checkout yet");
+        std::fs::create_dir(project.join("features")).unwrap();
+        std::fs::write(project.join("Cargo.toml"), "").unwrap();
+        assert_eq!(works_in(&project, &built, outside), Some(true));
+        assert_eq!(works_in(&project, &installed, outside), Some(false));
+        assert_eq!(works_in(&project, &installed, &elsewhere.join("features")), Some(true));
+        assert_eq!(works_in(&project.join("gone"), &built, outside), None);
+    }
 
     #[test]
     fn secrets_are_known_by_the_names_of_their_variables() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
+use crate::base::commands;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
@@ -35,11 +36,14 @@ impl std::fmt::Display for Cost {
 
 pub async fn measure(progress: &Progress) -> anyhow::Result<Cost> {
     let settings = Settings::read()?;
-    progress.say("suite: a run of ci/e2e");
+    progress.say(format!("suite: a run of {}", commands::suite()));
     let folder = tempfile::tempdir().context("there is no room for a temporary folder")?;
     let evidence = folder.path().join("run");
-    let program = settings.root.join("ci/e2e").display().to_string();
-    let command = Command::new(program).args(["--evidence".to_owned(), evidence.display().to_string()]);
+    let command = match settings.embedded {
+        None => Command::new(settings.root.join("ci/e2e").display().to_string()),
+        Some(_) => Command::new(std::env::current_exe()?.display().to_string()).arg("run"),
+    };
+    let command = command.args(["--evidence".to_owned(), evidence.display().to_string()]);
     let output =
         Shell::local(std::sync::Arc::new(crate::exec::shell::NoopObserver)).run(&command.time_limit(LIMIT)).await?;
     let ended = output.status;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::{GC, Resource, any_live_run, leftovers, mark_stale_gone, remove_stale};
+use crate::exec::cleanup::{Resource, any_live_run, leftovers, mark_stale_gone, remove_stale};
 use crate::exec::shell::{EnterError, NoopObserver};
 use crate::targets::{self, RemoteAccess};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::base::commands;
 use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::bin::say;
 
@@ -61,7 +62,8 @@ struct Told {
 pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     let mut told = Told::default();
     if !cfg!(feature = "aws") && arguments.asks_for_aws() {
-        return Err(usage(anyhow::anyhow!("this build has no AWS: `{GC}` does (its first build takes minutes)")));
+        let remedy = commands::get_sdk("`cargo run --features aws -- gc` does (its first build takes minutes)");
+        return Err(usage(anyhow::anyhow!("this build has no AWS: {remedy}")));
     }
     // The cloud comes first, so that the cleanup journals do not report again what is seen to be gone there.
     #[cfg(feature = "aws")]

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::settings::Settings;
 use crate::base::unit::{Bytes, Duration, Ratio};
+use crate::base::{commands, settings};
 use crate::claims::workload::{Kind, Scaffold, check_name};
 use crate::workloads::baseline;
 use anyhow::Context as _;
@@ -45,16 +45,23 @@ pub struct Init {
     duration: Duration,
 }
 
-pub fn init(arguments: &Init, settings: &Settings) -> Result<(), Exit> {
+/// Writes the folder and prints the next commands.
+pub fn init(arguments: &Init) -> Result<(), Exit> {
     let scaffold = arguments.scaffold().map_err(usage)?;
     let folder = &arguments.folder;
     let files = scaffold.write(folder).map_err(usage)?;
     files.iter().for_each(|file| say(&folder.join(file).display().to_string()));
-    // ci/e2e resolves paths relative to the project's folder.
-    let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-    let shown = shown.strip_prefix(&settings.root).unwrap_or(&shown).display();
-    say(&format!("\nwhat would run:      ci/e2e --suite {shown} --plan"));
-    say(&format!("run it:              ci/e2e --suite {shown}"));
+    let shown = match settings::checkout() {
+        // ci/e2e resolves paths relative to the project's folder.
+        Some(root) => {
+            let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+            absolute.strip_prefix(root).map(Path::to_owned).unwrap_or(absolute)
+        }
+        None => folder.clone(),
+    };
+    let (run, shown) = (commands::suite(), shown.display());
+    say(&format!("\nwhat would run:      {run} --suite {shown} --plan"));
+    say(&format!("run it:              {run} --suite {shown}"));
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::base::commands;
+
 /// A claim's id: `A6-4` is the fourth claim of section A.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId {
@@ -65,13 +67,17 @@ pub enum Requirement {
     Units,
 }
 
+const AWS_IN_CHECKOUT: &str = "needs an AWS account: ci/e2e --target ec2";
+const AWS_INSTALLED: &str = "needs an AWS account: assay run --target ec2";
+
 impl Requirement {
     /// Returns the text for an unmet requirement: what is missing, and how to get it.
     pub fn missing(self) -> &'static str {
         match self {
             Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64",
             Requirement::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
-            Requirement::Aws => "needs an AWS account: ci/e2e --target ec2",
+            Requirement::Aws if commands::in_checkout() => AWS_IN_CHECKOUT,
+            Requirement::Aws => AWS_INSTALLED,
             Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2",
             Requirement::OwnMachine => {
                 "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
@@ -83,13 +89,12 @@ impl Requirement {
         }
     }
 
-    /// Returns whether this version or an earlier one gives `why` as the reason for this requirement being unmet.
+    /// Returns whether this program, an installed one or an earlier one gives `why` as the reason for this requirement
+    /// being unmet.
     pub fn is_missing_by(self, why: &str) -> bool {
-        let once = match self {
-            Requirement::Aws => "needs an AWS account: --target ec2, which this version does not bring yet",
-            _ => self.missing(),
-        };
-        why == self.missing() || why == once
+        let once = "needs an AWS account: --target ec2, which this version does not bring yet";
+        let of_aws = [AWS_IN_CHECKOUT, AWS_INSTALLED, once];
+        why == self.missing() || (self == Requirement::Aws && of_aws.contains(&why))
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
+use crate::base::commands;
 use crate::base::unit::{Bytes, Ratio, Unit};
 
 pub use scaffold::{Kind, Scaffold};
@@ -42,7 +43,8 @@ impl Workload {
         let read =
             |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let path = folder.join(FILE);
-        let text = read(&path).context("it is no folder of a workload: `cargo run -- init DIR` makes one")?;
+        let text = read(&path)
+            .with_context(|| format!("it is no folder of a workload: `{}` makes one", commands::assay("init DIR")))?;
         let file: WorkloadFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
         check_name(&file.name).with_context(|| path.display().to_string())?;
         let path = folder.join(quadlet_path(&file.name));

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::CheckResult;
+use crate::base::commands;
 use crate::base::packages::Distribution;
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::programs;
@@ -108,7 +109,7 @@ impl Host {
     pub fn setup(&self) -> String {
         match &self.target {
             TargetSpec::Vm(arch) => targets::remedy(*arch),
-            other => format!("ci/setup {other}"),
+            other => commands::setup(&other.to_string()),
         }
     }
 

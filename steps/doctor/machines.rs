@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::host::{Disk, Host};
 use super::programs::{by_version, tried};
 use super::{CheckResult, State, Try};
+use crate::base::commands;
 use crate::base::platform::Arch;
 use crate::exec::command::Command;
 use crate::targets::machine_info::Accelerator;
@@ -35,7 +36,7 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     tries.push(Try::needed("qemu-img", utils, tried(host.clone(), "qemu-img", "qemu-utils", "--version")));
     for number in 0..host.disks.len() {
         if let Some(disk) = host.disks.get(number) {
-            let make = format!("cargo run -- setup vm:{}", disk.arch);
+            let make = commands::assay(&format!("setup vm:{}", disk.arch));
             let name = format!("disk of {} machines", disk.arch);
             tries.push(Try::needed(name, make, std::future::ready(disk_of(disk))));
         }

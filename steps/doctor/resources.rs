@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::{CheckResult, Try};
+use crate::base::commands;
 use crate::base::host_capacity::HostCapacity;
 use crate::base::unit::Bytes;
 use crate::exec::cleanup;
@@ -34,7 +35,7 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     tries.extend([
         Try::needed("sockets below /tmp", "make /tmp writable: mode 1777", now(sockets())),
         Try::optional("other runs", "wait for its end: it takes memory and CPU", now(any_live_run(&journals))),
-        Try::optional("leftovers", "cargo run -- gc", now(leftovers(&journals))),
+        Try::optional("leftovers", commands::assay("gc"), now(leftovers(&journals))),
     ]);
     tries
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::base::commands;
 use crate::claims::plan::{FeatureFile, every_scenario};
 use crate::claims::suite::ClaimSuite;
 use anyhow::Context as _;
@@ -206,7 +207,7 @@ pub fn instead_of(step: &Step) -> String {
     let near = near.into_iter().take(OFFERED).map(|(_, step)| step);
     match near.reduce(|all, next| format!("{all} or {next}")) {
         Some(near) => format!("did you mean {near}?"),
-        None => "`cargo run -- steps` lists those that there are".to_owned(),
+        None => format!("`{}` lists those that there are", commands::assay("steps")),
     }
 }
 

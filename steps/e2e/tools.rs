@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::base::commands;
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::settings::Settings;
@@ -71,8 +72,8 @@ pub fn check(
     }
     for need in all {
         match need {
-            Need::Podman => drop(programs::need("podman", "ci/setup")?),
-            Need::Runc => drop(programs::need("runc", "ci/setup")?),
+            Need::Podman => drop(programs::need("podman", &commands::setup(""))?),
+            Need::Runc => drop(programs::need("runc", &commands::setup(""))?),
             Need::Machines(arch) => {
                 definitions.iter().try_for_each(|definition| targets::check_host(definition, arch, settings))?;
             }

@@ -63,9 +63,6 @@ pub enum Resource {
     },
 }
 
-/// The command that removes leftovers in the cloud, which a build without AWS cannot do.
-pub const GC: &str = "cargo run --features aws -- gc";
-
 impl fmt::Display for Resource {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use crate::base::{procfs, programs};
+use crate::base::{commands, procfs, programs};
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::Status;
 
@@ -28,7 +28,7 @@ pub struct Child {
 
 impl Child {
     pub fn start(argv: &[String], log: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
-        let setpriv = programs::need("setpriv", "ci/setup")?;
+        let setpriv = programs::need("setpriv", &commands::setup(""))?;
         let out = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
         let mut process = std::process::Command::new(setpriv);
         process

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::Context;
 use super::machine::{Body, Machine, Pending};
+use crate::base::commands;
 use crate::base::platform::TargetSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
@@ -43,7 +44,8 @@ pub struct RemoteHost {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{target} lacks what a run needs:\n{}\n`cargo run -- doctor --target {target}` tells all of it{}", list(.points), hint(.points))]
+#[error("{target} lacks what a run needs:\n{}\n`{}` tells all of it{}",
+    list(.points), commands::assay(&format!("doctor --target {target}")), hint(.points))]
 pub struct MissingRequirements {
     pub target: String,
     pub points: Vec<PreflightCheck>,

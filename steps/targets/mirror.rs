@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::definition::Distribution;
+use crate::base::commands;
 use crate::base::programs;
 use crate::exec::command::{Command, tail};
 use crate::exec::shell::Shell;
@@ -37,7 +38,8 @@ pub fn address(named: Option<&str>, apt: &Path) -> String {
 /// Downloads the distribution's release file with apt's own helper, so that the host's proxies and other settings
 /// apply.
 pub async fn reach(shell: &Shell, mirror: &str, distribution: Distribution, folder: &Path) -> anyhow::Result<()> {
-    let helper = programs::find("/usr/lib/apt/apt-helper").context("apt is not installed: ci/setup does that")?;
+    let helper = programs::find("/usr/lib/apt/apt-helper")
+        .with_context(|| format!("apt is not installed: {} does that", commands::setup("")))?;
     let file = folder.join("InRelease");
     let command = Command::new(helper.display().to_string())
         .args(["-o", "Acquire::http::Timeout=8", "-o", "Acquire::https::Timeout=8", "-o", "Acquire::Retries=0"])

@@ -7,6 +7,7 @@ mod tests;
 use anyhow::Context as _;
 use jiff::SignedDuration;
 
+use crate::base::commands;
 use crate::base::packages::Distribution;
 use crate::base::procfs::now;
 use crate::base::unit::Bytes;
@@ -402,7 +403,7 @@ impl Preflight {
                 PreflightCheck::lacking(
                     "earlier runs",
                     found,
-                    "cargo run -- gc, on the host that ran it, removes what is left",
+                    format!("{}, on the host that ran it, removes what is left", commands::assay("gc")),
                 )
             }
         }

@@ -97,8 +97,9 @@ impl Qemu {
         anyhow::ensure!(
             accelerator != Accelerator::Tcg || numbers(&self.version) >= LEAST_FOR_TCG,
             "qemu {} crashes guests where it has to emulate the cpu: install {least}.{least_minor} or newer \
-             (ci/setup takes it from bookworm-backports on Debian 12)",
-            self.version
+             ({} takes it from bookworm-backports on Debian 12)",
+            self.version,
+            super::remedy(Arch::host().unwrap_or(Arch::Amd64))
         );
         Ok(())
     }

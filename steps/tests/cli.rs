@@ -5,6 +5,7 @@ mod bundles;
 mod cannot;
 mod doctor;
 mod editors;
+mod installed;
 mod merged;
 mod own;
 mod plans;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::base::commands;
 use crate::base::digest::sha256;
 use crate::base::platform::Arch;
 use crate::base::progress::Progress;
@@ -119,7 +120,8 @@ pub async fn image(
         let mirror = mirror_address(settings);
         progress.say(format!("image of {}: making it from {mirror}, once", program.name()));
         make(build_dir, program, DISTRIBUTION.suite(), arch, &mirror, &kept).await.with_context(|| {
-            format!("image of {} cannot be made from {mirror}: ci/setup installs mmdebstrap", program.name())
+            let setup = commands::setup("");
+            format!("image of {} cannot be made from {mirror}: {setup} installs mmdebstrap", program.name())
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
@@ -193,6 +195,7 @@ mod tests {
             BuildDir { shell: Shell::fake(Fake::default()), cleanup, run: "r1".into(), folder: folder.path().into() };
         let settings = Settings {
             root: folder.path().into(),
+            embedded: None,
             cache: folder.path().join("cache"),
             runs: folder.path().into(),
             home: None,

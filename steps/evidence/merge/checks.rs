@@ -56,6 +56,7 @@ fn difference(a: &Part, b: &Part) -> Option<String> {
     let same_target = a.target == b.target;
     differs("the commit", "/git/commit")
         .or_else(|| differs("whether something was changed since that commit", "/git/changed"))
+        .or_else(|| differs("the checksum of the files in the program", "/git/embedded_files"))
         .or_else(|| differs("assay", "/assay"))
         .or_else(image)
         .or_else(|| same_target.then(|| differs("whether something stood in for AWS", "/stand_in")).flatten())

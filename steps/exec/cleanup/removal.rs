@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{GC, Resource};
+use super::Resource;
+use crate::base::commands;
 
 impl Resource {
     /// Removes the resource, or does nothing if it is already gone. Returns what was removed, if anything.
@@ -40,8 +41,12 @@ impl Resource {
                 gone.with_context(|| format!("cannot remove {}", path.display()))?;
                 Some(path.display().to_string())
             }
-            Resource::RemoteHost { .. } => anyhow::bail!("{self} may be left: `cargo run -- gc` looks and removes it"),
-            Resource::Cloud { .. } => anyhow::bail!("{self} may be left: `{GC}` looks and removes it"),
+            Resource::RemoteHost { .. } => {
+                anyhow::bail!("{self} may be left: `{}` looks and removes it", commands::assay("gc"))
+            }
+            Resource::Cloud { .. } => {
+                anyhow::bail!("{self} may be left: `{}` looks and removes it", commands::assay_with_aws("gc"))
+            }
         })
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 
 use super::ShellError;
+use crate::base::commands;
 use crate::exec::command::{Command, Output, Status};
 
 #[derive(Clone, Debug, Default)]
@@ -91,7 +92,7 @@ fn status(status: std::process::ExitStatus) -> Status {
 
 fn remedy(program: &str, error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => format!("install {program}: ci/setup does"),
+        std::io::ErrorKind::NotFound => format!("install {program}: {} does", commands::setup("")),
         _ => "see the error above".to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::base::commands;
 use crate::base::programs;
 use crate::base::settings::Settings;
 use crate::exec::command::Command;
@@ -21,7 +22,7 @@ pub(super) async fn address(settings: &Settings, observer: Arc<dyn CommandObserv
     if settings.stand_in.ssh.is_some() {
         return Ok(Ipv4Addr::LOCALHOST);
     }
-    let curl = Command::new(programs::need("curl", "ci/setup ec2")?).args(["-fsS", "--max-time", "12", CHECK]);
+    let curl = Command::new(programs::need("curl", &commands::setup("ec2"))?).args(["-fsS", "--max-time", "12", CHECK]);
     let said = Shell::local(observer).read(&curl).await;
     let said = said
         .context("this host's address, which alone is to be let in, is not known, for ASSAY_EC2_CALLER is not set")?;

@@ -7,9 +7,9 @@ use aws_sdk_ec2::Client;
 
 use super::error::{AwsError, Class};
 use super::things::{AwsResource, Kind, Which, list_kind, look, remove};
+use crate::base::commands;
 use crate::base::poll::{Look, TooLate, until};
 use crate::base::progress::Progress;
-use crate::exec::cleanup::GC;
 
 /// How often to retry a refused removal: a refusal may be temporary.
 const TRIES: usize = 3;
@@ -87,8 +87,10 @@ impl std::fmt::Display for NotGone {
         let said = said.join("; ");
         write!(
             out,
-            "in {}: {said}; remove it with `{GC} --all --region {}` (without --all: only what is ",
-            self.region, self.region
+            "in {}: {said}; remove it with `{} --all --region {}` (without --all: only what is ",
+            self.region,
+            commands::assay_with_aws("gc"),
+            self.region
         )?;
         write!(out, "expired, or of a run of this machine that is over)")
     }

@@ -15,6 +15,7 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::process::Child;
 
 use super::{Login, Refusal, basic, http, login};
+use crate::base::commands;
 use crate::base::digest::hex;
 use crate::base::poll::{Look, until};
 use crate::base::procfs;
@@ -167,9 +168,10 @@ pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow
     match with_runc.succeeded() {
         true => Ok(Some(path)),
         false => bail!(
-            "this host runs no containers, so no registry: as it is set up: {}; with runc: {}; install runc: ci/setup does",
+            "this host runs no containers, so no registry: as it is set up: {}; with runc: {}; install runc: {} does",
             tail(&as_it_is.errors(), 1),
-            tail(&with_runc.errors(), 1)
+            tail(&with_runc.errors(), 1),
+            commands::setup("")
         ),
     }
 }
@@ -188,7 +190,9 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
     if let Some(path) = configuration {
         command.env("CONTAINERS_CONF", path);
     }
-    let mut child = command.spawn().context("cannot start setpriv: install util-linux and podman: ci/setup does")?;
+    let mut child = command.spawn().with_context(|| {
+        format!("cannot start setpriv: install util-linux and podman: {} does", commands::setup(""))
+    })?;
     build_dir.cleanup.register(Resource::process(child.id().unwrap_or_default())?)?;
     let (limit, pause) = (Duration::from_secs(20), Duration::from_millis(50));
     until("the start of Podman's service", limit, pause, async || {
@@ -197,8 +201,9 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
             Err(error) => match child.try_wait()? {
                 None => Ok(Look::Waiting(error.to_string())),
                 Some(status) => bail!(
-                    "podman's service ended with {status}: {}; install podman: ci/setup does",
-                    tail(&fs::read_to_string(&log).unwrap_or_default(), 3)
+                    "podman's service ended with {status}: {}; install podman: {} does",
+                    tail(&fs::read_to_string(&log).unwrap_or_default(), 3),
+                    commands::setup("")
                 ),
             },
         }
