@@ -29,7 +29,7 @@ fn every_step_of_a_fresh_folder_is_written() {
         }
         assert_eq!(plan, told(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
         told(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
-        project.change("own/web/features/a7_resources.feature", "systemd holds it", "systemd keeps it");
+        project.change("own/web/features/a7_resources.feature", "systemd limits it", "systemd keeps it");
         told(
             &mut project.run(&next),
             2,
