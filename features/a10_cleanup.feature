@@ -1,29 +1,29 @@
 Feature: A.10 Nothing is left behind
-  After the clean-up that the annex describes, the device is as it was, and nothing that was paid for is left.
+  After the clean-up that the annex describes, the device is in its original state, and no paid resource is left.
 
   @A10-1
   Scenario: Clean-up leaves no unit, no Quadlet and no image
-    When the workload has been deployed, started and cleaned up as the annex says
-    Then no unit, no Quadlet and no image of it are left
+    When the workload has been deployed, started and cleaned up as the annex describes
+    Then no unit, Quadlet or image of the workload is left
 
   @A10-1 @control
-  Scenario: A Quadlet that was forgotten is found
-    When the workload has been deployed, started and cleaned up but for its Quadlet
-    Then no unit, no Quadlet and no image of it are left
-    But the check says no because of "wasm-hello.service"
+  Scenario: A Quadlet that was not removed is detected
+    When the workload has been deployed, started and cleaned up, except for its Quadlet
+    Then no unit, Quadlet or image of the workload is left
+    But this check fails on "wasm-hello.service"
 
   @A10-2 @last
-  Scenario: The instance and all that was made for it are gone
+  Scenario: The instance and everything created for it are gone
     When the run's instance has been terminated
-    Then nothing that carries the run's tag is left
+    Then no resource with the run's tag remains
 
   @A10-2 @control @last
-  Scenario: A key pair that was forgotten is found
-    When the run's instance has been terminated and its key pair forgotten
-    Then nothing that carries the run's tag is left
-    But the check says no because of "key-pair"
+  Scenario: A key pair that was not deleted is detected
+    When the run's instance has been terminated, but its key pair has not been deleted
+    Then no resource with the run's tag remains
+    But this check fails on "key-pair"
 
   @A10-3 @last
   Scenario: The repository can be removed with its images
     When the run's repository has been deleted with its images
-    Then the repository is gone
+    Then the repository no longer exists

@@ -1,5 +1,5 @@
 Feature: A.3 The program is packaged as an OCI image
-  The image says of itself that it is WebAssembly, and it holds the module and nothing else: no base image, no
+  The image declares that it is WebAssembly, and it contains the module and nothing else: no base image, no
   userland.
 
   @A3-1
@@ -8,10 +8,10 @@ Feature: A.3 The program is packaged as an OCI image
     Then its platform is "wasi/wasm"
 
   @A3-1 @control
-  Scenario: An image for linux/amd64 is not for wasi/wasm
+  Scenario: An image for linux/amd64 is rejected
     Given an image of the guest "hello" for the platform "linux/amd64"
     Then its platform is "wasi/wasm"
-    But the check says no because of "linux/amd64"
+    But this check fails on "linux/amd64"
 
   @A3-2
   Scenario: The manifest carries the annotation that the runtime looks for
@@ -19,33 +19,33 @@ Feature: A.3 The program is packaged as an OCI image
     Then its annotation "module.wasm.image/variant" is "compat"
 
   @A3-2 @control
-  Scenario: An image without the annotation is told apart
-    Given an image of the guest "hello" without annotation
+  Scenario: An image without the annotation is rejected
+    Given an image of the guest "hello" without annotations
     Then its annotation "module.wasm.image/variant" is "compat"
-    But the check says no because of "none"
+    But this check fails on "none"
 
   @A3-3
-  Scenario: The image holds the module and nothing else
+  Scenario: The image contains the module and nothing else
     Given the image of the workload
     Then it has 1 layer
-    And it holds 1 file
+    And it contains 1 file
     And it has no base image
     And its entrypoint is that file
 
   @A3-3 @control
-  Scenario: An image with a second file is told apart
+  Scenario: An image with a second file is rejected
     Given an image of the guest "hello" with a second file
-    Then it holds 1 file
-    But the check says no because of "image.files"
+    Then it contains 1 file
+    But this check fails on "image.files"
 
   @A3-4
   Scenario: The image is under 100 kB
     Given the image of the workload
-    Then podman counts it below 100 kB
-    And what is transferred of it is reported
+    Then its size as listed by Podman is below 100 kB
+    And its transfer size is reported
 
   @A3-4 @control
-  Scenario: An image of 101 kB is not under 100 kB
+  Scenario: An image of 101 kB is rejected
     Given an image of the guest "padded"
-    Then podman counts it below 100 kB
-    But the check says no because of "image.size"
+    Then its size as listed by Podman is below 100 kB
+    But this check fails on "image.size"

@@ -1,54 +1,54 @@
 Feature: A.4 The image is published
-  An image in a public registry is pushed with a login and pulled without one, by standard tools. The registry here
-  has two doors to one storage: one takes pushes and demands a login, the other serves pulls to anybody.
+  An image in a public registry is pushed with a login and pulled without one, with standard tools. The registry here
+  has two endpoints for one storage: one accepts pushes and requires a login, the other serves pulls to anyone.
 
   @A4-1
   Scenario: A repository in ECR Public is created and has a public address
-    Given an ECR Public repository made for this run
+    Given an ECR Public repository created for this run
     Then its address is public
 
   @A4-1 @control
-  Scenario: A name that is taken already gets no address
-    Given an ECR Public repository by a name that is taken already
+  Scenario: A name that is already taken is rejected
+    Given an ECR Public repository whose name is already taken
     Then its address is public
-    But the check says no because of "RepositoryAlreadyExistsException"
+    But this check fails on "RepositoryAlreadyExistsException"
 
   @A4-2
-  Scenario: Whoever has the login can push
-    When the image of the workload is pushed with the login
+  Scenario: A client with a login can push
+    When the image of the workload is pushed with a login
     Then the push is accepted
 
   @A4-2 @control
-  Scenario: Whoever has no login cannot push
+  Scenario: A push without a login is rejected
     When the image of the workload is pushed without a login
     Then the push is accepted
-    But the check says no because of "refused"
+    But this check fails on "refused"
 
   @A4-3
-  Scenario: Anybody can pull, with no credentials anywhere
+  Scenario: Anyone can pull, with no credentials anywhere
     Given the image of the workload in the registry
-    When it is pulled without any credentials
+    When it is pulled without credentials
     Then the pull is accepted
-    And the digest pulled is the digest pushed
-    And there were no credentials to use
+    And the pulled digest equals the pushed digest
+    And no credentials were available for the pull
 
   @A4-3 @control
-  Scenario: Where a login is demanded, nobody pulls without one
+  Scenario: Where a login is required, a pull without one is rejected
     Given the image of the workload in the registry
-    When it is pulled without any credentials from the door that demands a login
+    When it is pulled without credentials from the endpoint that requires a login
     Then the pull is accepted
-    But the check says no because of "refused"
+    But this check fails on "refused"
 
   @A4-4
   Scenario: Standard OCI operations suffice: push, pull, inspect
-    When the image of the workload is pushed with the login
+    When the image of the workload is pushed with a login
     Then the push is accepted
-    When it is pulled without any credentials
+    When it is pulled without credentials
     Then the pull is accepted
-    And podman can inspect what it pulled
+    And Podman can inspect the pulled image
 
   @A4-4 @control
-  Scenario: What is no OCI image is not taken
-    When something that is no OCI image is pushed with the login
+  Scenario: Content that is not an OCI image is rejected
+    When content that is not an OCI image is pushed with a login
     Then the push is accepted
-    But the check says no because of "refused"
+    But this check fails on "refused"

@@ -1,27 +1,27 @@
 @shared
-Feature: A.7 What the workload takes
-  Memory, CPU and time, from the machine's own control groups. Every run is kept: the first with nothing of the
-  workload in the page cache, the others with all of it.
+Feature: A.7 What the workload uses
+  Memory, CPU and time, read from the machine's control groups. Every run is kept. In the first run, no file of the
+  workload is in the page cache; in the other runs, all of them are.
 
   @A7-1
-  Scenario: Peak memory stays under 64 MB, and not because the limit holds it there
+  Scenario: Peak memory stays under 64 MB, even without a limit
     When the workload has run several times under its memory limit
     Then its peak memory is below 64 MiB
-    And it never ran into its memory limit
+    And it never reached its memory limit
     When the workload has run without any limit
     Then its peak memory is below 64 MiB
 
   @A7-1 @control
-  Scenario: A guest that takes 160 MiB is told apart
-    When the guest "hog" has run without a limit on CPU
-    Then it never ran into its memory limit
-    But the check says no because of "memory.events.max"
+  Scenario: A guest that uses 160 MiB is rejected
+    When the guest "hog" has run without a CPU limit
+    Then it never reached its memory limit
+    But this check fails on "memory.events.max"
 
   @A7-2
   Scenario: Memory and headroom while the workload runs are reported
     When the workload has run as the annex deploys it
-    Then its memory while running is reported
-    And its headroom while running is reported
+    Then its memory use while running is reported
+    And its memory headroom while running is reported
 
   @A7-3
   Scenario: No swap is used
@@ -29,32 +29,32 @@ Feature: A.7 What the workload takes
     Then it used no swap
 
   @A7-4
-  Scenario: The memory goes where the annex says
+  Scenario: The memory is divided as the annex says
     When the workload has run several times under its memory limit
-    Then the guest and its WasmEdge runtime take 12 MB to 15 MB
-    And podman's helpers take 3 MB to 4 MB
+    Then the guest and its WasmEdge runtime use 12 MB to 15 MB
+    And Podman's helper processes use 3 MB to 4 MB
 
   @A7-5
   Scenario: Most of the device's memory stays available
     When the workload has run as the annex deploys it
-    Then 190 MiB to 512 MiB stay available on the device
+    Then 190 MiB to 512 MiB of memory stay available on the device
 
   @A7-5 @control
-  Scenario: With a guest that takes all it can get, less stays available
+  Scenario: With a guest that uses all the memory it can get, less stays available
     When the guest "hog" has run without any limit
-    Then 190 MiB to 512 MiB stay available on the device
-    But the check says no because of "memory.available"
+    Then 190 MiB to 512 MiB of memory stay available on the device
+    But this check fails on "memory.available"
 
   @A7-6
-  Scenario: The workload takes little CPU time
+  Scenario: The workload uses little CPU time
     When the workload has run as the annex deploys it
     Then its CPU time is at most 200 ms
 
   @A7-6 @control
-  Scenario: A guest that only computes takes more CPU time
-    When the guest "spinner" has run for 6 s without a limit on CPU
+  Scenario: A guest that only computes uses more CPU time
+    When the guest "spinner" has run for 6 s without a CPU limit
     Then its CPU time is at most 200 ms
-    But the check says no because of "cpu.time"
+    But this check fails on "cpu.time"
 
   @A7-7
   Scenario: The workload starts within two seconds
@@ -62,25 +62,25 @@ Feature: A.7 What the workload takes
     Then its start takes at most 2 s
 
   @A7-7 @control
-  Scenario: A start that begins with a sleep of 3 s is told apart
+  Scenario: A start that begins with a sleep of 3 s is rejected
     When the workload has run with a sleep of 3 s before its start
     Then its start takes at most 2 s
-    But the check says no because of "start.time"
+    But this check fails on "start.time"
 
   @A7-8
-  Scenario: Where the time of the start goes is reported
+  Scenario: The duration of each step of the start is reported
     When the workload has run as the annex deploys it
-    Then the steps of its start are reported
+    Then the duration of each step of its start is reported
 
   @A7-9
   Scenario: The image is far smaller than those of conventional containers
     Given the image of the workload
-    And images of mosquitto and of Python beside it
-    Then it is 170 times smaller than mosquitto's and 1400 times smaller than Python's
+    And the images of mosquitto and of Python for comparison
+    Then the image is at least 170 times smaller than mosquitto's and 1400 times smaller than Python's
 
   @A7-9 @control
-  Scenario: The image is no smaller than itself
+  Scenario: The workload's own image is rejected as a comparison
     Given the image of the workload
-    And its own image in the place of both
-    Then it is 170 times smaller than mosquitto's and 1400 times smaller than Python's
-    But the check says no because of "ratio.image.size"
+    And the workload's own image in place of both
+    Then the image is at least 170 times smaller than mosquitto's and 1400 times smaller than Python's
+    But this check fails on "ratio.image.size"

@@ -1,32 +1,32 @@
 @shared
 Feature: A.8 The annex's findings
-  What the annex concludes from its figures: how much less the workload takes than a conventional container doing the
+  What the annex concludes from its figures: how much less the workload uses than a conventional container doing the
   same job, and what the test costs.
 
   @A8-1
-  Scenario: It takes less memory than a conventional container
+  Scenario: The workload uses less memory than a conventional container
     When the workload and a conventional container have run side by side
-    Then it takes at least 3 times less memory
+    Then the workload uses at least 3 times less memory
 
   @A8-1 @control
-  Scenario: It takes no less memory than itself
+  Scenario: The workload is rejected as its own comparison
     When the workload has run side by side with itself
-    Then it takes at least 3 times less memory
-    But the check says no because of "ratio.memory.peak"
+    Then the workload uses at least 3 times less memory
+    But this check fails on "ratio.memory.peak"
 
   @A8-2
-  Scenario: It starts faster than a conventional container
+  Scenario: The workload starts faster than a conventional container
     When the workload and a conventional container have run side by side
-    Then it starts at least 2 times faster
+    Then the workload starts at least 2 times faster
 
   @A8-3
-  Scenario: It takes less CPU time than a conventional container
+  Scenario: The workload uses less CPU time than a conventional container
     When the workload and a conventional container have run side by side
-    Then it takes at least 3 times less CPU time
+    Then the workload uses at least 3 times less CPU time
 
   @A8-4
   Scenario: The annex's own arithmetic is right
-    Then its figures bear out what it derives from them:
+    Then the annex's derived figures follow from its published figures:
       | derived                       | from                     | as        | published |
       | peak below the limit          |         17.8 MB of 64 MB | saving    |      72 % |
       | peak of the limit             |         17.8 MB of 64 MB | share     |    27.8 % |
@@ -46,13 +46,13 @@ Feature: A.8 The annex's findings
       |      500 ms of CPU against it |        79.1 ms of 500 ms | times     |         6 |
 
   @A8-4 @control
-  Scenario: A wrong figure is told apart
-    Then its figures bear out what it derives from them:
+  Scenario: A wrong figure is rejected
+    Then the annex's derived figures follow from its published figures:
       | derived              | from             | as     | published |
       | peak below the limit | 17.8 MB of 64 MB | saving |      82 % |
-    But the check says no because of "peak below the limit"
+    But this check fails on "peak below the limit"
 
   @A8-5 @last
   Scenario: The test costs less than a cent
-    When the run has been billed
-    Then it costs less than $0.01
+    When the run's bill has been calculated
+    Then the run costs less than $0.01

@@ -484,7 +484,7 @@ mod tests {
 
     const CLAIMS: &str = "[[claim]]\nid = \"A1-1\"\nclaim = \"there is room\"\nbound = \"2 GB\"\ncontrol = \"none\"\n";
     const FEATURE: &str = "Feature: f\n\n  @A1-1\n  Scenario: it has room\n    Given a disk\n\n  @A1-1 @control\n  \
-        Scenario: it has none\n    Given a full disk\n    But the check says no because of \"disk.free\"\n";
+        Scenario: it has none\n    Given a full disk\n    But this check fails on \"disk.free\"\n";
 
     /// Runs everything with given measurements for the claim and for its control.
     async fn ran(folder: &Path, own: f64, wrong: f64) -> (Verdicts, PathBuf) {

@@ -23,7 +23,7 @@ const LAST: &str = "last";
 const SHARED: &str = "shared";
 
 /// The beginning of the step that ends every control. Without it, the check could fail for a wrong reason unnoticed.
-pub const REFUSAL: &str = "the check says no because of ";
+pub const REFUSAL: &str = "this check fails on ";
 
 /// A scenario and what the plan decides for it.
 #[derive(Clone, Debug)]
@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn scenario(tags: &str) -> String {
-        let refusal = if tags.contains("@control") { "    But the check says no because of \"x\"\n" } else { "" };
+        let refusal = if tags.contains("@control") { "    But this check fails on \"x\"\n" } else { "" };
         format!("  {tags}\n  Scenario: {tags}\n    Given x\n{refusal}")
     }
 
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_control_closes_with_its_refusal_and_nothing_else_has_one() {
-        let refusal = "    But the check says no because of \"x\"\n";
+        let refusal = "    But this check fails on \"x\"\n";
         let without = sound("").replace(refusal, "");
         let early =
             sound("").replace(&format!("    Given x\n{refusal}"), &format!("    Given x\n{refusal}    Then y\n"));
@@ -328,7 +328,7 @@ mod tests {
                 "{told:?}"
             );
         }
-        let own = sound("").replacen("Given x\n", "Given x\n    But the check says no because of \"y\"\n", 1);
+        let own = sound("").replacen("Given x\n", "Given x\n    But this check fails on \"y\"\n", 1);
         let told = mistakes(&own);
         assert_eq!(told.len(), 1);
         assert!(

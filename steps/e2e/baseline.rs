@@ -7,14 +7,14 @@ use cucumber::{given, then, when};
 use crate::e2e::fixtures::Beside;
 use crate::e2e::world::ScenarioWorld;
 
-#[given("images of mosquitto and of Python beside it")]
+#[given("the images of mosquitto and of Python for comparison")]
 async fn images_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.images_side_by_side(Beside::Conventional).await?;
     world.about(subject);
     Ok(())
 }
 
-#[given("its own image in the place of both")]
+#[given("the workload's own image in place of both")]
 async fn own_image_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.images_side_by_side(Beside::Itself).await?;
     world.about(subject);
@@ -35,23 +35,23 @@ async fn ran_beside_itself(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[then(expr = "it is {int} times smaller than mosquitto's and {int} times smaller than Python's")]
+#[then(expr = "the image is at least {int} times smaller than mosquitto's and {int} times smaller than Python's")]
 fn smaller(world: &mut ScenarioWorld, mosquitto: u32, python: u32) -> anyhow::Result<()> {
     world.check("ratio.image.size.mosquitto", Unit::Times, Rule::AtLeast { bound: f64::from(mosquitto) })?;
     world.check("ratio.image.size.python", Unit::Times, Rule::AtLeast { bound: f64::from(python) })
 }
 
-#[then(expr = "it takes at least {int} times less memory")]
+#[then(expr = "the workload uses at least {int} times less memory")]
 fn less_memory(world: &mut ScenarioWorld, times: u32) -> anyhow::Result<()> {
     world.check("ratio.memory.peak", Unit::Times, Rule::AtLeast { bound: f64::from(times) })
 }
 
-#[then(expr = "it starts at least {int} times faster")]
+#[then(expr = "the workload starts at least {int} times faster")]
 fn starts_faster(world: &mut ScenarioWorld, times: u32) -> anyhow::Result<()> {
     world.check("ratio.start.time", Unit::Times, Rule::AtLeast { bound: f64::from(times) })
 }
 
-#[then(expr = "it takes at least {int} times less CPU time")]
+#[then(expr = "the workload uses at least {int} times less CPU time")]
 fn less_cpu(world: &mut ScenarioWorld, times: u32) -> anyhow::Result<()> {
     world.check("ratio.cpu.time", Unit::Times, Rule::AtLeast { bound: f64::from(times) })
 }

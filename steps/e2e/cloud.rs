@@ -7,21 +7,21 @@ use cucumber::{given, then, when};
 
 use crate::e2e::world::ScenarioWorld;
 
-#[given(expr = "the newest Ubuntu 24.04 image for arm64 of owner {string}")]
+#[given(expr = "the newest Ubuntu 24.04 image for arm64 from owner {string}")]
 async fn newest_image(world: &mut ScenarioWorld, owner: String) -> anyhow::Result<()> {
     let subject = world.fixtures.newest_image(&owner).await?;
     world.about(subject);
     Ok(())
 }
 
-#[given(expr = "a newer image with the name of Ubuntu 24.04 for arm64, of owner {string}")]
+#[given(expr = "a newer image with the name of Ubuntu 24.04 for arm64, from owner {string}")]
 async fn lookalike_image(world: &mut ScenarioWorld, owner: String) -> anyhow::Result<()> {
     let subject = world.fixtures.lookalike_image(&owner).await?;
     world.about(subject);
     Ok(())
 }
 
-#[then("the device has booted from it")]
+#[then("the device has booted from this image")]
 fn booted_from_it(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let Some(Value::Text(id)) = world.value("ami.id").cloned() else { anyhow::bail!("there is no image to boot from") };
     world.check_text("ami.owner", CANONICAL)?;
@@ -36,14 +36,14 @@ async fn terminated(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[when("the run's instance has been terminated and its key pair forgotten")]
+#[when("the run's instance has been terminated, but its key pair has not been deleted")]
 async fn terminated_but_for_a_key_pair(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.left_in_the_cloud(true).await?;
     world.about(subject);
     Ok(())
 }
 
-#[then("nothing that carries the run's tag is left")]
+#[then("no resource with the run's tag remains")]
 fn nothing_is_left(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_text("left.cloud", "nothing")
 }

@@ -7,19 +7,19 @@ use cucumber::{then, when};
 use crate::e2e::params::{DollarsWord, DurationWord};
 use crate::e2e::world::ScenarioWorld;
 
-#[when("the run has been billed")]
+#[when("the run's bill has been calculated")]
 async fn billed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.billed_subject().await?;
     world.about(subject);
     Ok(())
 }
 
-#[then(expr = "it costs less than {dollars}")]
+#[then(expr = "the run costs less than {dollars}")]
 fn costs_less(world: &mut ScenarioWorld, amount: DollarsWord) -> anyhow::Result<()> {
     world.check("cost.total", Unit::Dollars, Rule::Below { bound: amount.0.value() })
 }
 
-#[then(expr = "it took at most {duration}")]
+#[then(expr = "the run took at most {duration}")]
 fn took_at_most(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
     world.check("run.time", Unit::Seconds, Rule::AtMost { bound: time.0.value() })
 }

@@ -15,7 +15,7 @@ async fn the_device(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[given("a machine with 1 GiB")]
+#[given("a machine with 1 GiB of memory")]
 async fn larger_machine(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.machine_subject(Kind::Defined("mega")).await?;
     world.about(subject);

@@ -8,7 +8,7 @@ use cucumber::then;
 
 use crate::e2e::world::ScenarioWorld;
 
-#[then("its figures bear out what it derives from them:")]
+#[then("the annex's derived figures follow from its published figures:")]
 fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {
     let rows = &step.table.as_ref().context("the step needs a table of figures")?.rows;
     let figures: anyhow::Result<Vec<Figure>> = rows.iter().skip(1).map(|row| Figure::from_row(row)).collect();
@@ -21,9 +21,9 @@ fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[then(expr = "the check says no because of {string}")]
+#[then(expr = "this check fails on {string}")]
 fn says_no(world: &mut ScenarioWorld, because: String) -> anyhow::Result<()> {
-    ensure!(world.control, "only a scenario tagged @control may expect a refusal");
+    ensure!(world.control, "only a scenario tagged @control may end with this step");
     world.because = Some(because);
     Ok(())
 }

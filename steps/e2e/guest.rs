@@ -21,12 +21,12 @@ fn compiler_exits(world: &mut ScenarioWorld, code: i32) -> anyhow::Result<()> {
     world.check_number("build.status", Unit::Count, f64::from(code))
 }
 
-#[then(expr = "exactly {int} module comes out")]
+#[then(expr = "the build produces exactly {int} module")]
 fn modules_come_out(world: &mut ScenarioWorld, count: u32) -> anyhow::Result<()> {
     world.check_number("build.modules", Unit::Count, f64::from(count))
 }
 
-#[then("a second build gives the same module")]
+#[then("a second build produces the same module")]
 fn same_module(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let Some(Value::Text(first)) = world.value("build.sha256").cloned() else { anyhow::bail!("no module came out") };
     world.check_text("build.sha256", &first)
@@ -61,12 +61,12 @@ fn exports(world: &mut ScenarioWorld, kind: String, name: String) -> anyhow::Res
     world.check_text(&format!("module.export.{name}"), &kind)
 }
 
-#[then(expr = "its clock has moved by {duration} to {duration}")]
+#[then(expr = "its clock has advanced by {duration} to {duration}")]
 async fn clock_moved(world: &mut ScenarioWorld, low: DurationWord, high: DurationWord) -> anyhow::Result<()> {
     world.check_time("guest.clock", low.0.value(), high.0.value()).await
 }
 
-#[then("whether it could start a thread is reported")]
+#[then("the result of its attempt to start a thread is reported")]
 fn thread_reported(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("guest.threads", Unit::Text, Rule::Recorded)
 }

@@ -32,7 +32,7 @@ async fn image_for_platform(world: &mut ScenarioWorld, guest: String, platform: 
     about_image(world, Guest::Named(guest), "-platform", recipe).await
 }
 
-#[given(expr = "an image of the guest {string} without annotation")]
+#[given(expr = "an image of the guest {string} without annotations")]
 async fn image_without_annotation(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
     let recipe = Recipe { annotation: None, ..Recipe::default() };
     about_image(world, Guest::Named(guest), "-bare", recipe).await
@@ -59,7 +59,7 @@ fn has_layers(world: &mut ScenarioWorld, count: u32) -> anyhow::Result<()> {
     world.check_number("image.layers", Unit::Count, f64::from(count))
 }
 
-#[then(expr = "it holds {int} file(s)")]
+#[then(expr = "it contains {int} file(s)")]
 fn holds_files(world: &mut ScenarioWorld, count: u32) -> anyhow::Result<()> {
     world.check_number("image.files", Unit::Count, f64::from(count))
 }
@@ -75,12 +75,12 @@ fn entrypoint_is_the_file(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_text("image.entrypoint", &file)
 }
 
-#[then(expr = "podman counts it below {size}")]
+#[then(expr = "its size as listed by Podman is below {size}")]
 fn counted_below(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
     world.check("image.size", Unit::Bytes, Rule::Below { bound: size.0.value() })
 }
 
-#[then("what is transferred of it is reported")]
+#[then("its transfer size is reported")]
 fn transfer_reported(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("image.transfer", Unit::Bytes, Rule::Recorded)
 }

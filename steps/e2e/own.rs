@@ -35,53 +35,53 @@ async fn has_had_time_to_speak(world: &ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[when("the workload has run as its Quadlet says")]
+#[when("the workload has run as its Quadlet specifies")]
 async fn ran(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     about_own(world, Change::Nothing, Until::Ended).await
 }
 
 /// Or until it has ended, if that comes first; after that time it is killed.
-#[when(expr = "the workload has run for {duration} as its Quadlet says")]
+#[when(expr = "the workload has run for {duration} as its Quadlet specifies")]
 async fn ran_for(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
     about_own(world, Change::Nothing, held(time)).await
 }
 
 /// With that as its memory limit, on a separate machine.
-#[when(expr = "the workload has run for {duration} within {size} of memory")]
+#[when(expr = "the workload has run for {duration} with a limit of {size} of memory")]
 async fn ran_within_memory(world: &mut ScenarioWorld, time: DurationWord, size: SizeWord) -> anyhow::Result<()> {
     about_own(world, Change::Memory(size.0), held(time)).await
 }
 
 /// With that as its CPU limit, on a separate machine.
-#[when(expr = "the workload has run for {duration} within {percent} of a CPU")]
+#[when(expr = "the workload has run for {duration} with a limit of {percent} of a CPU")]
 async fn ran_within_cpu(world: &mut ScenarioWorld, time: DurationWord, share: PercentWord) -> anyhow::Result<()> {
     about_own(world, Change::Cpu(share.0), held(time)).await
 }
 
-#[when("the workload has been started with no program in it")]
+#[when("the workload has been started with an entrypoint that does not exist")]
 async fn started_empty(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     about_own(world, Change::Program, Until::Stopped(1)).await
 }
 
 /// Looks for a line that contains the text; in a long log, only in the first 16 KiB. Not judged if the CPU is emulated
 /// and the workload is up but has printed nothing yet.
-#[then(expr = "its log says {string}")]
+#[then(expr = "its log contains {string}")]
 async fn log_says(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
     has_had_time_to_speak(world).await?;
     world.check("log.text", Unit::Text, Rule::Contains { text })
 }
 
-#[then("it is still up")]
+#[then("it is still running")]
 fn still_up(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_text("unit.state", "active")
 }
 
-#[then(expr = "systemd holds it to {size} of memory")]
+#[then(expr = "systemd limits it to {size} of memory")]
 fn held_to_memory(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
     world.check_number("limit.memory", Unit::Bytes, size.0.value())
 }
 
-#[then(expr = "systemd holds it to {percent} of a CPU")]
+#[then(expr = "systemd limits it to {percent} of a CPU")]
 fn held_to_cpu(world: &mut ScenarioWorld, share: PercentWord) -> anyhow::Result<()> {
     world.check_number("limit.cpu", Unit::Ratio, share.0.value())
 }

@@ -7,14 +7,14 @@ use cucumber::{given, then, when};
 use crate::e2e::fixtures::Condition;
 use crate::e2e::world::ScenarioWorld;
 
-#[when(expr = "the guest {string} has run on the device")]
+#[when(expr = "the guest {string} has run on the device with podman run")]
 async fn guest_ran(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
     let subject = world.fixtures.run_guest(&guest).await?;
     world.about(subject);
     Ok(())
 }
 
-#[given("a device with everything the annex installs")]
+#[given("a device with everything that the annex installs")]
 fn complete_device(world: &mut ScenarioWorld) {
     world.condition = Some(Condition::Complete);
 }
@@ -29,7 +29,7 @@ fn device_without_link(world: &mut ScenarioWorld) {
     world.condition = Some(Condition::WithoutLink);
 }
 
-#[when("the workload is run there by hand")]
+#[when("the workload has run there with podman run")]
 async fn run_by_hand(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let condition = world.condition.unwrap_or(Condition::Complete);
     let subject = world.fixtures.run_by_hand(condition).await?;
@@ -37,12 +37,12 @@ async fn run_by_hand(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[then("it fails")]
+#[then("podman run fails")]
 fn it_fails(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("run.status", Unit::Count, Rule::Differs { value: 0.0.into() })
 }
 
-#[then(expr = "the error says {string}")]
+#[then(expr = "its error message contains {string}")]
 fn error_says(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
     world.check("run.error", Unit::Text, Rule::Contains { text })
 }

@@ -8,14 +8,14 @@ use cucumber::{given, then, when};
 use crate::e2e::fixtures::Door;
 use crate::e2e::world::ScenarioWorld;
 
-#[given("an ECR Public repository made for this run")]
+#[given("an ECR Public repository created for this run")]
 async fn own_repository(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.repository_subject().await?;
     world.about(subject);
     Ok(())
 }
 
-#[given("an ECR Public repository by a name that is taken already")]
+#[given("an ECR Public repository whose name is already taken")]
 async fn taken_repository(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.taken_repository_subject().await?;
     world.about(subject);
@@ -34,13 +34,13 @@ async fn repository_deleted(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[then("the repository is gone")]
+#[then("the repository no longer exists")]
 fn repository_is_gone(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_text("repository.state", "RepositoryNotFoundException")?;
     world.check("repository.pull", Unit::Text, Rule::Contains { text: "name unknown".to_owned() })
 }
 
-#[when(expr = "the image of the workload is pushed with the login")]
+#[when(expr = "the image of the workload is pushed with a login")]
 async fn pushed_with_login(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.push_subject(true).await?;
     world.about(subject);
@@ -66,14 +66,14 @@ async fn in_the_registry(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[when("it is pulled without any credentials")]
+#[when("it is pulled without credentials")]
 async fn pulled_by_anybody(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.pull_subject(Door::Open).await?;
     world.about(subject);
     Ok(())
 }
 
-#[when("it is pulled without any credentials from the door that demands a login")]
+#[when("it is pulled without credentials from the endpoint that requires a login")]
 async fn pulled_from_closed_door(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.pull_subject(Door::Closed).await?;
     world.about(subject);
@@ -85,27 +85,27 @@ fn pull_accepted(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_text("pull.result", "accepted")
 }
 
-#[then("the digest pulled is the digest pushed")]
+#[then("the pulled digest equals the pushed digest")]
 fn same_digest(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let Some(Value::Text(pushed)) = world.value("push.digest").cloned() else { anyhow::bail!("nothing was pushed") };
     world.check_text("pull.digest", &pushed)
 }
 
-#[then("there were no credentials to use")]
+#[then("no credentials were available for the pull")]
 fn no_credentials(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_text("pull.auth-file", "{}")?;
     world.check_text("pull.environment", "HOME PATH REGISTRY_AUTH_FILE XDG_RUNTIME_DIR")?;
     world.check("pull.token", Unit::Text, Rule::Contains { text: "no credentials".to_owned() })
 }
 
-#[when("something that is no OCI image is pushed with the login")]
+#[when("content that is not an OCI image is pushed with a login")]
 async fn payload_pushed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.payload_subject().await?;
     world.about(subject);
     Ok(())
 }
 
-#[then("podman can inspect what it pulled")]
+#[then("Podman can inspect the pulled image")]
 fn inspected(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("pull.inspected", Unit::Text, Rule::Contains { text: "sha256:".to_owned() })
 }

@@ -1,4 +1,4 @@
-//! Steps about what the workload takes: section A.7 of the annex.
+//! Steps about what the workload uses: section A.7 of the annex.
 
 use crate::base::unit::Unit;
 use crate::verdict::Rule;
@@ -33,17 +33,17 @@ fn peak_below(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
     world.check("memory.peak", Unit::Bytes, Rule::Below { bound: size.0.value() })
 }
 
-#[then("it never ran into its memory limit")]
+#[then("it never reached its memory limit")]
 fn never_capped(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_number("memory.events.max", Unit::Count, 0.0)
 }
 
-#[then("its memory while running is reported")]
+#[then("its memory use while running is reported")]
 fn running_reported(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("memory.running", Unit::Bytes, Rule::Recorded)
 }
 
-#[then("its headroom while running is reported")]
+#[then("its memory headroom while running is reported")]
 fn headroom_reported(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("memory.headroom", Unit::Bytes, Rule::Recorded)
 }
@@ -53,17 +53,17 @@ fn no_swap(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_number("memory.swap.peak", Unit::Bytes, 0.0)
 }
 
-#[then(expr = "the guest and its WasmEdge runtime take {size} to {size}")]
+#[then(expr = "the guest and its WasmEdge runtime use {size} to {size}")]
 fn guest_takes(world: &mut ScenarioWorld, low: SizeWord, high: SizeWord) -> anyhow::Result<()> {
     world.check("memory.guest", Unit::Bytes, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
-#[then(expr = "podman's helpers take {size} to {size}")]
+#[then(expr = "Podman's helper processes use {size} to {size}")]
 fn helpers_take(world: &mut ScenarioWorld, low: SizeWord, high: SizeWord) -> anyhow::Result<()> {
     world.check("memory.helpers", Unit::Bytes, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
-#[then(expr = "{size} to {size} stay available on the device")]
+#[then(expr = "{size} to {size} of memory stay available on the device")]
 fn stays_available(world: &mut ScenarioWorld, low: SizeWord, high: SizeWord) -> anyhow::Result<()> {
     world.check("memory.available", Unit::Bytes, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
@@ -78,7 +78,7 @@ fn start_takes(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<
     world.check("start.time", Unit::Seconds, Rule::AtMost { bound: time.0.value() })
 }
 
-#[then("the steps of its start are reported")]
+#[then("the duration of each step of its start is reported")]
 fn start_steps(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     for step in ["create", "init", "start", "output"] {
         world.check(&format!("start.{step}"), Unit::Seconds, Rule::Recorded)?;

@@ -29,7 +29,7 @@ async fn ran_as_annex(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[when(expr = "the guest {string} has run without a limit on CPU")]
+#[when(expr = "the guest {string} has run without a CPU limit")]
 async fn ran_without_quota(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
     about_trial(world, guest, Limits::Memory, Until::Ended).await
 }
@@ -44,7 +44,7 @@ async fn ran_for_as_annex(world: &mut ScenarioWorld, guest: String, time: Durati
     about_trial(world, guest, Limits::Annex, held(time)).await
 }
 
-#[when(expr = "the guest {string} has run for {duration} without a limit on CPU")]
+#[when(expr = "the guest {string} has run for {duration} without a CPU limit")]
 async fn ran_for_without_quota(world: &mut ScenarioWorld, guest: String, time: DurationWord) -> anyhow::Result<()> {
     about_trial(world, guest, Limits::Memory, held(time)).await
 }
@@ -61,7 +61,7 @@ async fn bad_quadlet(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[then(expr = "systemd has its unit {string}")]
+#[then(expr = "systemd reports its unit as {string}")]
 fn unit_is(world: &mut ScenarioWorld, state: String) -> anyhow::Result<()> {
     world.check_text("unit.load", &state)
 }
@@ -71,7 +71,7 @@ fn user_is_not_root(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("unit.uid", Unit::Count, Rule::Differs { value: 0.0.into() })
 }
 
-#[then(expr = "its log has a greeting that says {string}")]
+#[then(expr = "its log has a greeting that contains {string}")]
 fn has_greeting(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
     world.check("log.greeting", Unit::Text, Rule::Contains { text })
 }
@@ -91,12 +91,12 @@ async fn spacing(world: &mut ScenarioWorld, low: DurationWord, high: DurationWor
     world.check_time("log.spacing", low.0.value(), high.0.value()).await
 }
 
-#[then(expr = "its log has a completion that says {string}")]
+#[then(expr = "its log has a completion message that contains {string}")]
 fn has_completion(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
     world.check("log.completion", Unit::Text, Rule::Contains { text })
 }
 
-#[then(expr = "from its first line to its last it takes {duration} to {duration}, give or take {duration}")]
+#[then(expr = "the time from its first log line to its last is {duration} to {duration}, give or take {duration}")]
 async fn takes(
     world: &mut ScenarioWorld,
     low: DurationWord,
@@ -107,12 +107,12 @@ async fn takes(
     world.check_time("log.duration", low, high).await
 }
 
-#[then(expr = "it ended with result {string}")]
+#[then(expr = "its result is {string}")]
 fn ended_with_result(world: &mut ScenarioWorld, result: String) -> anyhow::Result<()> {
     world.check_text("unit.result", &result)
 }
 
-#[then(expr = "it ended with exit code {int}")]
+#[then(expr = "its exit code is {int}")]
 fn ended_with_code(world: &mut ScenarioWorld, code: u32) -> anyhow::Result<()> {
     world.check_number("unit.status", Unit::Count, f64::from(code))
 }
@@ -122,12 +122,12 @@ fn was_restarted(world: &mut ScenarioWorld, count: u32) -> anyhow::Result<()> {
     world.check_number("unit.restarts", Unit::Count, f64::from(count))
 }
 
-#[then("it was killed for want of memory")]
+#[then("it was killed because it ran out of memory")]
 fn was_killed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check("memory.events.oom_kill", Unit::Count, Rule::AtLeast { bound: 1.0 })
 }
 
-#[then(expr = "it never had more than {size}")]
+#[then(expr = "it never used more than {size} of memory")]
 fn never_more(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
     world.check("memory.unit.peak", Unit::Bytes, Rule::AtMost { bound: size.0.value() })
 }
@@ -137,21 +137,21 @@ fn cpu_share(world: &mut ScenarioWorld, low: PercentWord, high: PercentWord) -> 
     world.check("cpu.share", Unit::Ratio, Rule::Between { low: low.0.value(), high: high.0.value() })
 }
 
-#[when("the workload has been deployed, started and cleaned up as the annex says")]
+#[when("the workload has been deployed, started and cleaned up as the annex describes")]
 async fn cleaned_up(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.cleaned_up(false).await?;
     world.about(subject);
     Ok(())
 }
 
-#[when("the workload has been deployed, started and cleaned up but for its Quadlet")]
+#[when("the workload has been deployed, started and cleaned up, except for its Quadlet")]
 async fn cleaned_up_in_part(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.cleaned_up(true).await?;
     world.about(subject);
     Ok(())
 }
 
-#[then("no unit, no Quadlet and no image of it are left")]
+#[then("no unit, Quadlet or image of the workload is left")]
 fn nothing_left(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.check_text("left.units", "none")?;
     world.check_text("left.quadlets", "none")?;

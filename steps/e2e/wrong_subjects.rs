@@ -13,20 +13,20 @@ async fn runc(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[given(expr = "an {word} machine of the device's kind")]
+#[given(expr = "an {word} machine of the device's type")]
 async fn foreign_machine(world: &mut ScenarioWorld, arch: Arch) -> anyhow::Result<()> {
     let subject = world.fixtures.machine_subject(Kind::Foreign(arch)).await?;
     world.about(subject);
     Ok(())
 }
 
-#[given("a machine with 224 MiB")]
+#[given("a machine with 224 MiB of memory")]
 async fn small_machine(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     deployed_there(world).await
 }
 
 /// This is the same visit to that machine: it was inspected when the workload was deployed there.
-#[when("the workload has run there without a limit on CPU")]
+#[when("the workload has run there without a CPU limit")]
 async fn deployed_there(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let subject = world.fixtures.deployed_on("tiny").await?;
     world.about(subject);

@@ -257,8 +257,8 @@ mod tests {
         control = \"one that does not\"\n\
         [[claim]]\nid = \"A7-7\"\nclaim = \"it starts fast\"\nbound = \"2 s\"\nneeds = [\"native-cpu\"]\n";
     const FEATURE: &str = "Feature: f\n  @A6-4\n  Scenario: it ends well\n    Given x\n\
-        \n  @A6-4 @control\n  Scenario: one that exits with 7\n    Given x\n    But the check says no because of \"x\"\n\
-        \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But the check says no because of \"x\"\n\
+        \n  @A6-4 @control\n  Scenario: one that exits with 7\n    Given x\n    But this check fails on \"x\"\n\
+        \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But this check fails on \"x\"\n\
         \n  @A7-7\n  Scenario: it starts\n    Given x\n";
 
     fn record(folder: &std::path::Path, deviations: &str) -> RunState {

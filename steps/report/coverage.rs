@@ -245,8 +245,8 @@ mod tests {
         [[claim]]\nid = \"A8-5\"\nclaim = \"it is cheap\"\nbound = \"< 1 $\"\nneeds = [\"aws\"]\n";
 
     const FEATURE: &str = "Feature: f\n  @A2-1\n  Scenario: Builds\n    Given x\n\
-          @A2-1 @control\n  Scenario: Not\n    Given x\n    But the check says no because of \"x\"\n\
-          @A2-1 @control\n  Scenario: Nor\n    Given x\n    But the check says no because of \"x\"\n\
+          @A2-1 @control\n  Scenario: Not\n    Given x\n    But this check fails on \"x\"\n\
+          @A2-1 @control\n  Scenario: Nor\n    Given x\n    But this check fails on \"x\"\n\
           @A5-2\n  Scenario: Arm\n    Given x\n  @A7-7\n  Scenario: Fast\n    Given x\n\
           @A8-5\n  Scenario: Cheap\n    Given x\n";
 

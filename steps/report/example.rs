@@ -33,7 +33,7 @@ Feature: Examples
   @A2-1 @control
   Scenario: A large one
     Then it is small
-    But the check says no because of \"size\"
+    But this check fails on \"size\"
 
   @A2-2
   Scenario: It fails
@@ -51,7 +51,7 @@ Feature: Examples
   @A2-3 @control
   Scenario: Nobody ran this
     Then it is small
-    But the check says no because of \"size\"
+    But this check fails on \"size\"
 
   Rule: Elsewhere
     Background:
@@ -74,7 +74,7 @@ Feature: Examples
     @A2-6 @control
     Scenario: A wrong one passes
       Then it is small
-      But the check says no because of \"size\"
+      But this check fails on \"size\"
 
     @A2-7
     Scenario: It is known to fail

@@ -70,7 +70,7 @@ mod tests {
         let claims = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\ncontrol = \"not\"\n\
             [[claim]]\nid = \"A8-5\"\nclaim = \"it is cheap\"\nbound = \"< 1 $\"\nneeds = [\"aws\"]\n";
         let text = "Feature: f\n  @A2-1\n  Scenario: Builds\n    Given x\n  @A2-1 @control\n  Scenario: Not\n    Given x\n    \
-            But the check says no because of \"x\"\n  \
+            But this check fails on \"x\"\n  \
             @A8-5\n  Scenario: Cheap\n    Given x\n";
         let register = Register::parse(claims).unwrap();
         let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();

@@ -215,7 +215,7 @@ fn a_secret_in_the_environment_the_output_or_an_error_reaches_no_file_of_the_bun
         fs::write(path.join("runc"), script).unwrap();
         fs::set_permissions(path.join("runc"), fs::Permissions::from_mode(0o755)).unwrap();
         let all = format!("{}:/usr/bin:/bin", path.display());
-        let mut run = project.run(&["--name", "A runtime that knows no WebAssembly", "--evidence", "run"]);
+        let mut run = project.run(&["--name", "A runtime without WebAssembly support", "--evidence", "run"]);
         run.env("PATH", all).envs(VARIABLES);
         run.output().unwrap();
 

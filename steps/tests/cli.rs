@@ -235,11 +235,11 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
 
     let project = Project::new();
     project.change("features/claims.toml", "control = \"runc\"\n", "");
-    project.change("features/a5_device.feature", "But the check says no because of \"machine.memory\"", "And so on");
+    project.change("features/a5_device.feature", "But this check fails on \"machine.memory\"", "And so on");
     project.change("features/a6_service.feature", "@A6-1 @control", "@A6-2 @control");
     let texts = [
-        "features/a5_device.feature:12: \"A machine with 1 GiB is told apart\" could never be caught: end it with",
-        "\"A runtime that knows no WebAssembly is told apart\" is a control that claim A5-5 does not declare",
+        "features/a5_device.feature:12: \"A machine with 1 GiB of memory is rejected\" could never be caught: end it with",
+        "\"A runtime without WebAssembly support is rejected\" is a control that claim A5-5 does not declare",
         "features/a6_service.feature:5: claim A6-1 names a control that nobody wrote (Quadlet with a bad key)",
     ];
     told(&mut project.run(&["--plan"]), 2, &texts);

@@ -201,7 +201,7 @@ fn a_signal_ends_the_run_under_way_and_the_next_target_is_not_begun() {
     fs::write(path.join("runc"), script).unwrap();
     fs::set_permissions(path.join("runc"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", path.display());
-    let selection = ["--name", "A runtime that knows no WebAssembly"];
+    let selection = ["--name", "A runtime without WebAssembly support"];
     let (status, said) = interrupted(&project, &selection, &path, "begun");
     assert_eq!(status, Some(3), "{said}");
     for text in

@@ -29,7 +29,7 @@ fn every_step_of_a_fresh_folder_is_written() {
         }
         assert_eq!(plan, told(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
         told(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
-        project.change("own/web/features/a7_resources.feature", "systemd holds it", "systemd keeps it");
+        project.change("own/web/features/a7_resources.feature", "systemd limits it", "systemd keeps it");
         told(
             &mut project.run(&next),
             2,
@@ -64,7 +64,7 @@ fn the_workload_that_ci_runs_is_planned_and_its_steps_are_listed_with_its_uses()
         assert_eq!(mistakes(&file.text), [], "{}", file.path);
     }
     told(&mut project.run(&["--suite", folder, "--plan"]), 0, &["control: ", " would run, 0 would not"]);
-    let listed = ["Then its log says \"Opening ipv4 listen socket on port 1883.\"\n"];
+    let listed = ["Then its log contains \"Opening ipv4 listen socket on port 1883.\"\n"];
     told(&mut project.assay(&["steps", "--suite", folder]), 0, &listed);
     fs::remove_file(project.path(&format!("{folder}/quadlets/mosquitto.container"))).unwrap();
     told(&mut project.run(&["--suite", folder, "--plan"]), 2, &["cannot read fixtures/own/mosquitto/quadlets/"]);

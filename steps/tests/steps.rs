@@ -57,7 +57,7 @@ fn every_step_of_the_sources_is_listed_as_it_is_written() {
 fn a_step_is_listed_with_what_it_takes_an_example_and_its_uses() {
     let project = Project::new();
     let listed = [
-        "resources: Steps about what the workload takes: section A.7 of the annex.\n",
+        "resources: Steps about what the workload uses: section A.7 of the annex.\n",
         "\n  Then its peak memory is below {size}\n      takes    {size}: a size with its unit, such as 100 kB or 64 MiB\n      \
          example  Then its peak memory is below 64 MiB\n      used     by 1 scenario, first at features/a7_resources.feature:",
         "takes    {table}: a table below the step: derived, from, as, published\n",
@@ -76,7 +76,7 @@ fn a_step_is_listed_with_what_it_takes_an_example_and_its_uses() {
 fn a_step_that_nobody_wrote_is_told_with_the_nearest_that_somebody_did() {
     let offered = |step: &str| {
         let project = Project::new();
-        project.change("features/a6_service.feature", "Then it ended with result \"success\"", step);
+        project.change("features/a6_service.feature", "Then its result is \"success\"", step);
         let text = fs::read_to_string(project.path("features/a6_service.feature")).unwrap();
         let line = text.lines().position(|line| line.trim() == step).unwrap() + 1;
         let place = format!("  features/a6_service.feature:{line}: ");
@@ -87,10 +87,7 @@ fn a_step_that_nobody_wrote_is_told_with_the_nearest_that_somebody_did() {
             said.lines().find_map(|line| line.strip_prefix(&place)).unwrap_or_else(|| panic!("{said}")).to_owned();
         line.strip_prefix(&format!("\"{step}\" is a step that nobody wrote: ")).unwrap().to_owned()
     };
-    assert_eq!(
-        offered("Then it ended with results \"success\""),
-        "did you mean \"Then it ended with result {string}\"?"
-    );
+    assert_eq!(offered("Then its results is \"success\""), "did you mean \"Then its result is {string}\"?");
     // The keyword is wrong; the value has none of the types that the step takes.
     assert_eq!(offered("When it has 2 CPUs"), "did you mean \"Then it has {int} CPUs\"?");
     assert_eq!(offered("Then its peak memory is below 64"), "did you mean \"Then its peak memory is below {size}\"?");

@@ -91,7 +91,7 @@ impl Attempt {
                 Refusal::Caught(reason.clone())
             }
             (Verdict::Fails, Some(_), Some(because)) => {
-                Refusal::Unclear(format!("the check says no, but for another reason than \"{because}\": {reason}"))
+                Refusal::Unclear(format!("the check fails, but not on \"{because}\": {reason}"))
             }
             (Verdict::Holds, ..) => Refusal::Passed(format!("passes: {reason}")),
             _ => Refusal::Unclear(format!("inconclusive: {reason}")),

@@ -51,7 +51,7 @@ struct Claim {
     refused: (usize, &'static str),
 }
 
-const NO_PROGRAM: &str = "the same image with no program to start";
+const NO_PROGRAM: &str = "the same image with an entrypoint that does not exist";
 const LITTLE_MEMORY: &str = "the same workload with a sixteenth of the memory";
 
 impl Scaffold {
@@ -107,7 +107,7 @@ impl Scaffold {
 
     fn register(&self) -> anyhow::Result<String> {
         let mut out = "# What is claimed, and what each claim is judged by. One scenario carries the tag of each; \"control\" names the \
-             wrong subject\n# that the same check must refuse. Add published = \"…\" where somebody has published a figure.\n"
+             wrong subject\n# that the same check must reject. Add published = \"…\" where a figure has been published.\n"
             .to_owned();
         for Claim { id, claim, bound, control, .. } in self.service().iter().chain(&self.resources()) {
             let row = [("id", *id), ("claim", claim), ("bound", bound), ("control", control)];
@@ -128,8 +128,8 @@ impl Scaffold {
             let then = |(n, check): (usize, &String)| format!("    {} {check}\n", if n == 0 { "Then" } else { "And" });
             let own: String = checks.iter().enumerate().map(then).collect();
             out += &format!("\n  @{id}\n  Scenario: {}\n    When {subject}\n{own}", sentence(claim));
-            out += &format!("\n  @{id} @control\n  Scenario: {} is told apart\n    When {wrong}\n", sentence(control));
-            out += &format!("    Then {}\n    But the check says no because of \"{because}\"\n", checks[check]);
+            out += &format!("\n  @{id} @control\n  Scenario: {} is rejected\n    When {wrong}\n", sentence(control));
+            out += &format!("    Then {}\n    But this check fails on \"{because}\"\n", checks[check]);
         }
         out
     }
@@ -137,8 +137,8 @@ impl Scaffold {
     /// Returns the step that runs the unchanged workload.
     fn run(&self) -> String {
         match self.kind {
-            Kind::Job => "the workload has run as its Quadlet says".to_owned(),
-            Kind::Service => self.held("as its Quadlet says"),
+            Kind::Job => "the workload has run as its Quadlet specifies".to_owned(),
+            Kind::Service => self.held("as its Quadlet specifies"),
         }
     }
 
@@ -147,26 +147,26 @@ impl Scaffold {
     }
 
     fn service(&self) -> Vec<Claim> {
-        let empty = "the workload has been started with no program in it".to_owned();
+        let empty = "the workload has been started with an entrypoint that does not exist".to_owned();
         let mut claims = vec![Claim {
             id: "A6-1",
             claim: "its Quadlet becomes a user service, no root needed".to_owned(),
             bound: "generated, uid ≠ 0".to_owned(),
-            control: "a Quadlet with a key that nobody knows",
+            control: "a Quadlet with an unknown key",
             subject: self.run(),
             wrong: "a Quadlet with an unknown key is installed".to_owned(),
-            checks: vec!["systemd has its unit \"loaded\"".to_owned(), "its user is not root".to_owned()],
+            checks: vec!["systemd reports its unit as \"loaded\"".to_owned(), "its user is not root".to_owned()],
             refused: (0, "unit.load"),
         }];
         if let Some(output) = &self.output {
             claims.push(Claim {
                 id: "A6-2",
-                claim: format!("its log says \"{output}\""),
-                bound: "a line has that in it".to_owned(),
+                claim: format!("its log contains \"{output}\""),
+                bound: "a line contains this text".to_owned(),
                 control: NO_PROGRAM,
                 subject: self.run(),
                 wrong: empty.clone(),
-                checks: vec![format!("its log says \"{output}\"")],
+                checks: vec![format!("its log contains \"{output}\"")],
                 refused: (0, "log.text"),
             });
         }
@@ -179,29 +179,32 @@ impl Scaffold {
                 control: NO_PROGRAM,
                 subject: self.run(),
                 wrong: empty,
-                checks: vec!["it is still up".to_owned(), "it was restarted 0 times".to_owned()],
+                checks: vec!["it is still running".to_owned(), "it was restarted 0 times".to_owned()],
                 refused: (0, "unit.state"),
             }),
             Kind::Job => claims.extend([
                 Claim {
                     id: "A6-3",
-                    claim: "it ends well".to_owned(),
+                    claim: "it ends successfully".to_owned(),
                     bound: "result success, exit code 0".to_owned(),
                     control: NO_PROGRAM,
                     subject: self.run(),
                     wrong: empty,
-                    checks: vec!["it ended with result \"success\"".to_owned(), "it ended with exit code 0".to_owned()],
+                    checks: vec!["its result is \"success\"".to_owned(), "its exit code is 0".to_owned()],
                     refused: (0, "unit.result"),
                 },
                 Claim {
                     id: "A6-4",
                     claim: format!("it takes about {}", self.duration),
                     bound: format!("{} ± {took} from first to last line", self.duration),
-                    control: "the same workload, ended half-way",
+                    control: "the same workload stopped half-way",
                     subject: self.run(),
-                    wrong: format!("the workload has run for {} as its Quadlet says", Duration(self.duration.0 / 2.0)),
+                    wrong: format!(
+                        "the workload has run for {} as its Quadlet specifies",
+                        Duration(self.duration.0 / 2.0)
+                    ),
                     checks: vec![format!(
-                        "from its first line to its last it takes {0} to {0}, give or take {took}",
+                        "the time from its first log line to its last is {0} to {0}, give or take {took}",
                         self.duration
                     )],
                     refused: (0, "log.duration"),
@@ -213,41 +216,41 @@ impl Scaffold {
 
     fn resources(&self) -> Vec<Claim> {
         let (memory, cpu) = (self.memory, self.cpu);
-        let little = self.held(&format!("within {} of memory", sixteenth(memory)));
+        let little = self.held(&format!("with a limit of {} of memory", sixteenth(memory)));
         let wide = Ratio(if cpu.0 < 1.0 { 1.0 } else { cpu.0 * 2.0 });
         vec![
             Claim {
                 id: "A7-1",
-                claim: format!("its peak memory is under {memory}, and not because the limit holds it there"),
-                bound: format!("memory.peak < {memory}, and the limit was never hit"),
+                claim: format!("its peak memory is under {memory}, and it never reaches the limit"),
+                bound: format!("memory.peak < {memory}, and the limit was never reached"),
                 control: LITTLE_MEMORY,
                 subject: self.run(),
                 wrong: little.clone(),
                 checks: vec![
                     format!("its peak memory is below {memory}"),
-                    "it never ran into its memory limit".to_owned(),
+                    "it never reached its memory limit".to_owned(),
                 ],
                 refused: (1, "memory.events.max"),
             },
             Claim {
                 id: "A7-2",
-                claim: format!("it is held to {memory} of memory"),
+                claim: format!("it is limited to {memory} of memory"),
                 bound: "equal".to_owned(),
                 control: LITTLE_MEMORY,
                 subject: self.run(),
                 wrong: little,
-                checks: vec![format!("systemd holds it to {memory} of memory")],
+                checks: vec![format!("systemd limits it to {memory} of memory")],
                 refused: (0, "limit.memory"),
             },
             Claim {
                 id: "A7-3",
-                claim: format!("it is held to {cpu} of a CPU, and it takes no more"),
+                claim: format!("it is limited to {cpu} of a CPU, and it uses no more"),
                 bound: format!("{cpu}, give or take a tenth of that"),
-                control: "the same workload under a wider limit",
+                control: "the same workload with a higher CPU limit",
                 subject: self.run(),
-                wrong: self.held(&format!("within {wide} of a CPU")),
+                wrong: self.held(&format!("with a limit of {wide} of a CPU")),
                 checks: vec![
-                    format!("systemd holds it to {cpu} of a CPU"),
+                    format!("systemd limits it to {cpu} of a CPU"),
                     format!("its share of a CPU is 0 % to {}", Ratio(cpu.0 * 1.1)),
                 ],
                 refused: (0, "limit.cpu"),

@@ -13,7 +13,7 @@ use crate::verdict::claim_verdict::{Attempt, ControlResult, Step};
 use crate::verdict::{Check, Rule, Source, Verdict};
 
 const FEATURE: &str = "Feature: A.2 Build\n  @A2-1\n  Scenario: Small\n    Given a module\n    Then it is small\n    \
-    And it is new\n  @A2-1 @control\n  Scenario: Large\n    Then it is small\n    But the check says no because of \"size\"\n";
+    And it is new\n  @A2-1 @control\n  Scenario: Large\n    Then it is small\n    But this check fails on \"size\"\n";
 
 /// The size of a test's run: how much of everything it has, and the text that it contains everywhere.
 struct Size<'a> {
