@@ -136,6 +136,7 @@ impl Cloud {
         })
     }
 
+    /// Returns the region.
     pub fn region(&self) -> &str {
         &self.region
     }
