@@ -9,30 +9,22 @@ use crate::e2e::world::ScenarioWorld;
 
 #[given("the images of mosquitto and of Python for comparison")]
 async fn images_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.images_side_by_side(Beside::Conventional).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.images_side_by_side(Beside::Conventional).await)
 }
 
 #[given("the workload's own image in place of both")]
 async fn own_image_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.images_side_by_side(Beside::Itself).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.images_side_by_side(Beside::Itself).await)
 }
 
 #[when("the workload and a conventional container have run side by side")]
 async fn ran_side_by_side(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.side_by_side(Beside::Conventional).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.side_by_side(Beside::Conventional).await)
 }
 
 #[when("the workload has run side by side with itself")]
 async fn ran_beside_itself(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.side_by_side(Beside::Itself).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.side_by_side(Beside::Itself).await)
 }
 
 #[then(expr = "the image is at least {int} times smaller than mosquitto's and {int} times smaller than Python's")]

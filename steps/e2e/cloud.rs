@@ -9,16 +9,12 @@ use crate::e2e::world::ScenarioWorld;
 
 #[given(expr = "the newest Ubuntu 24.04 image for arm64 from owner {string}")]
 async fn newest_image(world: &mut ScenarioWorld, owner: String) -> anyhow::Result<()> {
-    let subject = world.fixtures.newest_image(&owner).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.newest_image(&owner).await)
 }
 
 #[given(expr = "a newer image with the name of Ubuntu 24.04 for arm64, from owner {string}")]
 async fn lookalike_image(world: &mut ScenarioWorld, owner: String) -> anyhow::Result<()> {
-    let subject = world.fixtures.lookalike_image(&owner).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.lookalike_image(&owner).await)
 }
 
 #[then("the device has booted from this image")]
@@ -31,16 +27,12 @@ fn booted_from_it(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[when("the run's instance has been terminated")]
 async fn terminated(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.left_in_the_cloud(false).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.left_in_the_cloud(false).await)
 }
 
 #[when("the run's instance has been terminated, but its key pair has not been deleted")]
 async fn terminated_but_for_a_key_pair(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.left_in_the_cloud(true).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.left_in_the_cloud(true).await)
 }
 
 #[then("no resource with the run's tag remains")]
@@ -50,7 +42,5 @@ fn nothing_is_left(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[when("the whole run has ended")]
 async fn whole_run(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.whole_run().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.whole_run().await)
 }

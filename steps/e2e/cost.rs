@@ -9,9 +9,7 @@ use crate::e2e::world::ScenarioWorld;
 
 #[when("the run's bill has been calculated")]
 async fn billed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.billed_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.billed_subject().await)
 }
 
 #[then(expr = "the run costs less than {dollars}")]

@@ -10,16 +10,12 @@ use crate::e2e::world::ScenarioWorld;
 
 #[given("the device")]
 async fn the_device(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.device_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.device_subject().await)
 }
 
 #[given("a machine with 1 GiB of memory")]
 async fn larger_machine(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.machine_subject(Kind::Defined("mega")).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.machine_subject(Kind::Defined("mega")).await)
 }
 
 #[then(expr = "it has {int} CPUs")]

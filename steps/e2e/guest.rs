@@ -11,9 +11,7 @@ use crate::e2e::world::ScenarioWorld;
 
 #[when(expr = "the guest {string} is built from a clean tree")]
 async fn built(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
-    let subject = world.fixtures.build_subject(&guest).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.build_subject(&guest).await)
 }
 
 #[then(expr = "the compiler exits with code {int}")]
@@ -34,16 +32,12 @@ fn same_module(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[given("the module of the workload")]
 async fn workload_module(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.module_subject(&Guest::Workload).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.module_subject(&Guest::Workload).await)
 }
 
 #[given(expr = "the module of the guest {string}")]
 async fn guest_module(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
-    let subject = world.fixtures.module_subject(&Guest::Named(guest)).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.module_subject(&Guest::Named(guest)).await)
 }
 
 #[then(expr = "the module is smaller than {size}")]

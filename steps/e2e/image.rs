@@ -11,9 +11,7 @@ use crate::e2e::params::SizeWord;
 use crate::e2e::world::ScenarioWorld;
 
 async fn about_image(world: &mut ScenarioWorld, guest: Guest, variant: &str, recipe: Recipe) -> anyhow::Result<()> {
-    let subject = world.fixtures.image_subject(&guest, variant, &recipe).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.image_subject(&guest, variant, &recipe).await)
 }
 
 #[given("the image of the workload")]

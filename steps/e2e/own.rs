@@ -1,7 +1,5 @@
 //! Steps about a workload of your own (`--suite DIR`): with its own Quadlet, or with one thing changed for controls.
 
-use std::time::Duration;
-
 use crate::base::unit::Unit;
 use crate::claims::workload::Change;
 use crate::measurement::trial::Until;
@@ -13,13 +11,7 @@ use crate::e2e::params::{DurationWord, PercentWord, SizeWord};
 use crate::e2e::world::ScenarioWorld;
 
 async fn about_own(world: &mut ScenarioWorld, change: Change, until: Until) -> anyhow::Result<()> {
-    let subject = world.fixtures.own_run(change, until).await?;
-    world.about(subject);
-    Ok(())
-}
-
-fn held(time: DurationWord) -> Until {
-    Until::Held(Duration::from_secs_f64(time.0.value()))
+    world.about(world.fixtures.own_run(change, until).await)
 }
 
 /// Returns an error if the workload is up but has printed nothing on an emulated CPU, where it may only be slow.
@@ -43,19 +35,19 @@ async fn ran(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 /// Or until it has ended, if that comes first; after that time it is killed.
 #[when(expr = "the workload has run for {duration} as its Quadlet specifies")]
 async fn ran_for(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
-    about_own(world, Change::Nothing, held(time)).await
+    about_own(world, Change::Nothing, time.held()).await
 }
 
 /// With that as its memory limit, on a separate machine.
 #[when(expr = "the workload has run for {duration} with a limit of {size} of memory")]
 async fn ran_within_memory(world: &mut ScenarioWorld, time: DurationWord, size: SizeWord) -> anyhow::Result<()> {
-    about_own(world, Change::Memory(size.0), held(time)).await
+    about_own(world, Change::Memory(size.0), time.held()).await
 }
 
 /// With that as its CPU limit, on a separate machine.
 #[when(expr = "the workload has run for {duration} with a limit of {percent} of a CPU")]
 async fn ran_within_cpu(world: &mut ScenarioWorld, time: DurationWord, share: PercentWord) -> anyhow::Result<()> {
-    about_own(world, Change::Cpu(share.0), held(time)).await
+    about_own(world, Change::Cpu(share.0), time.held()).await
 }
 
 #[when("the workload has been started with an entrypoint that does not exist")]

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
+use crate::measurement::trial::Until;
 use cucumber::Parameter;
 use serde::Serialize;
 
@@ -48,6 +49,12 @@ kinds! {
     PercentWord(Ratio), "percent", r"[\d.]+ %";
     /// an amount of US dollars, such as $0.01
     DollarsWord(Dollars), "dollars", r"\$[\d.]+";
+}
+
+impl DurationWord {
+    pub fn held(self) -> Until {
+        Until::Held(std::time::Duration::from_secs_f64(self.0.value()))
+    }
 }
 
 /// What cucumber's built-in types take, by name.

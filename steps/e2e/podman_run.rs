@@ -9,9 +9,7 @@ use crate::e2e::world::ScenarioWorld;
 
 #[when(expr = "the guest {string} has run on the device with podman run")]
 async fn guest_ran(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
-    let subject = world.fixtures.run_guest(&guest).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.run_guest(&guest).await)
 }
 
 #[given("a device with everything that the annex installs")]
@@ -32,9 +30,7 @@ fn device_without_link(world: &mut ScenarioWorld) {
 #[when("the workload has run there with podman run")]
 async fn run_by_hand(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let condition = world.condition.unwrap_or(Condition::Complete);
-    let subject = world.fixtures.run_by_hand(condition).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.run_by_hand(condition).await)
 }
 
 #[then("podman run fails")]

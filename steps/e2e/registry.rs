@@ -10,16 +10,12 @@ use crate::e2e::world::ScenarioWorld;
 
 #[given("an ECR Public repository created for this run")]
 async fn own_repository(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.repository_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.repository_subject().await)
 }
 
 #[given("an ECR Public repository whose name is already taken")]
 async fn taken_repository(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.taken_repository_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.taken_repository_subject().await)
 }
 
 #[then("its address is public")]
@@ -29,9 +25,7 @@ fn address_is_public(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[when("the run's repository has been deleted with its images")]
 async fn repository_deleted(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.deleted_repository_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.deleted_repository_subject().await)
 }
 
 #[then("the repository no longer exists")]
@@ -42,16 +36,12 @@ fn repository_is_gone(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[when(expr = "the image of the workload is pushed with a login")]
 async fn pushed_with_login(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.push_subject(true).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.push_subject(true).await)
 }
 
 #[when(expr = "the image of the workload is pushed without a login")]
 async fn pushed_without_login(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.push_subject(false).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.push_subject(false).await)
 }
 
 #[then("the push is accepted")]
@@ -61,23 +51,17 @@ fn push_accepted(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[given("the image of the workload in the registry")]
 async fn in_the_registry(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.pushed_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.pushed_subject().await)
 }
 
 #[when("it is pulled without credentials")]
 async fn pulled_by_anybody(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.pull_subject(Door::Open).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.pull_subject(Door::Open).await)
 }
 
 #[when("it is pulled without credentials from the endpoint that requires a login")]
 async fn pulled_from_closed_door(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.pull_subject(Door::Closed).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.pull_subject(Door::Closed).await)
 }
 
 #[then("the pull is accepted")]
@@ -100,9 +84,7 @@ fn no_credentials(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[when("content that is not an OCI image is pushed with a login")]
 async fn payload_pushed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.payload_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.payload_subject().await)
 }
 
 #[then("Podman can inspect the pulled image")]

@@ -9,23 +9,17 @@ use crate::e2e::world::ScenarioWorld;
 
 #[when("the workload has run several times under its memory limit")]
 async fn ran_several_times(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.repeated_run().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.repeated_run().await)
 }
 
 #[when("the workload has run without any limit")]
 async fn ran_without_any_limit(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.unlimited_run().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.unlimited_run().await)
 }
 
 #[when("the workload has run with a sleep of 3 s before its start")]
 async fn ran_after_a_sleep(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.late_run().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.late_run().await)
 }
 
 #[then(expr = "its peak memory is below {size}")]

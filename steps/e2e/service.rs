@@ -1,7 +1,5 @@
 //! Steps about the workload as a service: sections A.6 and A.10 of the annex.
 
-use std::time::Duration;
-
 use crate::base::unit::Unit;
 use crate::measurement::trial::Until;
 use crate::verdict::Rule;
@@ -13,20 +11,12 @@ use crate::e2e::world::ScenarioWorld;
 
 async fn about_trial(world: &mut ScenarioWorld, guest: String, limits: Limits, until: Until) -> anyhow::Result<()> {
     let spec = TrialSpec { guest: Guest::Named(guest), limits, until, runs: 1, cold: false };
-    let subject = world.fixtures.trial(&spec).await?;
-    world.about(subject);
-    Ok(())
-}
-
-fn held(time: DurationWord) -> Until {
-    Until::Held(Duration::from_secs_f64(time.0.value()))
+    world.about(world.fixtures.trial(&spec).await)
 }
 
 #[when("the workload has run as the annex deploys it")]
 async fn ran_as_annex(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.annex_run().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.annex_run().await)
 }
 
 #[when(expr = "the guest {string} has run without a CPU limit")]
@@ -41,12 +31,12 @@ async fn ran_without_limits(world: &mut ScenarioWorld, guest: String) -> anyhow:
 
 #[when(expr = "the guest {string} has run for {duration} as the annex deploys it")]
 async fn ran_for_as_annex(world: &mut ScenarioWorld, guest: String, time: DurationWord) -> anyhow::Result<()> {
-    about_trial(world, guest, Limits::Annex, held(time)).await
+    about_trial(world, guest, Limits::Annex, time.held()).await
 }
 
 #[when(expr = "the guest {string} has run for {duration} without a CPU limit")]
 async fn ran_for_without_quota(world: &mut ScenarioWorld, guest: String, time: DurationWord) -> anyhow::Result<()> {
-    about_trial(world, guest, Limits::Memory, held(time)).await
+    about_trial(world, guest, Limits::Memory, time.held()).await
 }
 
 #[when(expr = "the guest {string} has ended {int} times")]
@@ -56,9 +46,7 @@ async fn ended_times(world: &mut ScenarioWorld, guest: String, times: u32) -> an
 
 #[when("a Quadlet with an unknown key is installed")]
 async fn bad_quadlet(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.bad_quadlet().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.bad_quadlet().await)
 }
 
 #[then(expr = "systemd reports its unit as {string}")]
@@ -139,16 +127,12 @@ fn cpu_share(world: &mut ScenarioWorld, low: PercentWord, high: PercentWord) -> 
 
 #[when("the workload has been deployed, started and cleaned up as the annex describes")]
 async fn cleaned_up(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.cleaned_up(false).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.cleaned_up(false).await)
 }
 
 #[when("the workload has been deployed, started and cleaned up, except for its Quadlet")]
 async fn cleaned_up_in_part(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.cleaned_up(true).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.cleaned_up(true).await)
 }
 
 #[then("no unit, Quadlet or image of the workload is left")]

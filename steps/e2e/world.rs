@@ -62,11 +62,14 @@ impl ScenarioWorld {
         })
     }
 
-    pub fn about(&mut self, subject: SampleSet) {
+    /// Makes this sample set the one that the following steps are about.
+    pub fn about(&mut self, subject: anyhow::Result<SampleSet>) -> anyhow::Result<()> {
+        let subject = subject?;
         self.evidence
             .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
         self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
         self.subject = subject;
+        Ok(())
     }
 
     /// Returns the one value of a probe in the current sample set.

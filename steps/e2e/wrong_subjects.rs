@@ -8,16 +8,12 @@ use crate::e2e::world::ScenarioWorld;
 
 #[given("runc in place of crun")]
 async fn runc(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.runc_subject().await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.runc_subject().await)
 }
 
 #[given(expr = "an {word} machine of the device's type")]
 async fn foreign_machine(world: &mut ScenarioWorld, arch: Arch) -> anyhow::Result<()> {
-    let subject = world.fixtures.machine_subject(Kind::Foreign(arch)).await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.machine_subject(Kind::Foreign(arch)).await)
 }
 
 #[given("a machine with 224 MiB of memory")]
@@ -28,7 +24,5 @@ async fn small_machine(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 /// This is the same visit to that machine: it was inspected when the workload was deployed there.
 #[when("the workload has run there without a CPU limit")]
 async fn deployed_there(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    let subject = world.fixtures.deployed_on("tiny").await?;
-    world.about(subject);
-    Ok(())
+    world.about(world.fixtures.deployed_on("tiny").await)
 }

@@ -245,6 +245,8 @@ pub fn exit(claims: &[ClaimResult], problems: &[String]) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
     use crate::base::platform::TargetSpec;
     use crate::base::settings::FakeAws;
@@ -261,12 +263,24 @@ mod tests {
         \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But this check fails on \"x\"\n\
         \n  @A7-7\n  Scenario: it starts\n    Given x\n";
 
-    fn record(folder: &std::path::Path, deviations: &str) -> RunState {
-        let register = Register::parse(CLAIMS).unwrap();
-        let files = [FeatureFile::parse("features/f.feature".to_owned(), FEATURE).unwrap()];
-        let plan = Plan::make(&files, &register, &Capabilities::default(), |_, _| true, None).unwrap();
-        let evidence = EvidenceWriter::create(folder, None, "r").unwrap();
-        RunState::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence))
+    fn record(deviations: &str) -> (TempDir, RunState) {
+        planned(CLAIMS, FEATURE, &Capabilities::default(), Deviations::parse(deviations).unwrap())
+    }
+
+    fn planned(claims: &str, feature: &str, met: &Capabilities, deviations: Deviations) -> (TempDir, RunState) {
+        let register = Register::parse(claims).unwrap();
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), feature).unwrap()];
+        let plan = Plan::make(&files, &register, met, |_, _| true, None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = EvidenceWriter::create(folder.path(), None, "r").unwrap();
+        (folder, RunState::new(register, plan, deviations, Arc::new(evidence)))
+    }
+
+    fn declared(because: &str, expires: &str) -> String {
+        format!(
+            "[[deviation]]\nclaim = \"A6-4\"\nbecause = [\"{because}\"]\nreason = \"r\"\ndeclared_by = \"us\"\n\
+             expires = \"{expires}\"\n"
+        )
     }
 
     /// Ends an attempt with this verdict and the reason "seen: …". If `confirmed`, the control expects that reason.
@@ -292,8 +306,7 @@ mod tests {
 
     #[test]
     fn a_claim_holds_only_once_every_control_was_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = record(folder.path(), "");
+        let (_folder, record) = record("");
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "nothing was run");
         let first = end(&record, "it ends well", Verdict::Holds, false);
         assert_eq!(
@@ -311,19 +324,12 @@ mod tests {
 
     #[test]
     fn a_control_that_passes_is_caught_out_and_only_a_declaration_for_just_that_excuses_it() {
-        let declared = |because: &str| {
-            format!(
-                "[[deviation]]\nclaim = \"A6-4\"\nbecause = [\"{because}\"]\nreason = \"r\"\ndeclared_by = \"us\"\n\
-                 expires = \"2999-01-01\"\n"
-            )
-        };
         for (deviations, verdict) in [
             (String::new(), Verdict::Fails),
-            (declared("does not discriminate: one that exits with 7"), Verdict::KnownDeviation),
-            (declared("unit.result is"), Verdict::Fails),
+            (declared("does not discriminate: one that exits with 7", "2999-01-01"), Verdict::KnownDeviation),
+            (declared("unit.result is", "2999-01-01"), Verdict::Fails),
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            let record = record(folder.path(), &deviations);
+            let (_folder, record) = record(&deviations);
             let first = end(&record, "it ends well", Verdict::Holds, false);
             assert_eq!(first.claim.verdict, Verdict::Holds, "what is declared about its control does not count yet");
             end(&record, "one that exits with 7", Verdict::Holds, false);
@@ -335,17 +341,10 @@ mod tests {
 
     #[test]
     fn a_failure_that_may_be_a_declared_deviation_is_open_until_its_controls_have_run() {
-        let declared = |expires: &str| {
-            format!(
-                "[[deviation]]\nclaim = \"A6-4\"\nbecause = [\"seen\"]\nreason = \"r\"\ndeclared_by = \"us\"\n\
-                 expires = \"{expires}\"\n"
-            )
-        };
         for (deviations, open) in
-            [(declared("2999-01-01"), true), (declared("2020-01-01"), false), (String::new(), false)]
+            [(declared("seen", "2999-01-01"), true), (declared("seen", "2020-01-01"), false), (String::new(), false)]
         {
-            let folder = tempfile::tempdir().unwrap();
-            let record = record(folder.path(), &deviations);
+            let (_folder, record) = record(&deviations);
             let first = end(&record, "it ends well", Verdict::Fails, false);
             assert_eq!((first.claim.verdict, first.open), (Verdict::Fails, open));
             assert_eq!(
@@ -362,8 +361,7 @@ mod tests {
     #[test]
     fn a_refusal_for_another_reason_and_a_broken_control_leave_the_claim_open() {
         for (verdict, confirmed) in [(Verdict::Fails, false), (Verdict::Inconclusive, false)] {
-            let folder = tempfile::tempdir().unwrap();
-            let record = record(folder.path(), "");
+            let (_folder, record) = record("");
             end(&record, "it ends well", Verdict::Holds, false);
             end(&record, "one that exits with 7", verdict, confirmed);
             end(&record, "one that traps", Verdict::Fails, true);
@@ -374,8 +372,7 @@ mod tests {
     #[test]
     fn time_is_judged_where_the_cpu_is_native_and_only_recorded_where_it_is_emulated() {
         for (accelerator, verdict) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
-            let folder = tempfile::tempdir().unwrap();
-            let record = record(folder.path(), "");
+            let (_folder, record) = record("");
             record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
             end(&record, "it starts", Verdict::Fails, false);
             assert_eq!(record.verdicts(true).claims[1].verdict, verdict, "{accelerator}");
@@ -387,14 +384,9 @@ mod tests {
         let claims =
             format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
         let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
-        let register = Register::parse(&claims).unwrap();
-        let files = [FeatureFile::parse("features/f.feature".to_owned(), &feature).unwrap()];
         let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
         let met = Capabilities::by(&TargetSpec::Ec2, &stand_in, None);
-        let plan = Plan::make(&files, &register, &met, |_, _| true, None).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let evidence = EvidenceWriter::create(folder.path(), None, "r").unwrap();
-        let record = RunState::new(register, plan, Deviations::default(), Arc::new(evidence));
+        let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
         record.learn(BTreeMap::from([("accelerator".to_owned(), "kvm".to_owned())]));
         end(&record, "it starts", Verdict::Fails, false);
         end(&record, "it is cheap", Verdict::Fails, false);
@@ -406,8 +398,7 @@ mod tests {
 
     #[test]
     fn an_error_is_never_a_failed_claim() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = record(folder.path(), "");
+        let (_folder, record) = record("");
         let planned = record.plan().scenarios[0].clone();
         let Standing { claim, .. } =
             record.end(&planned, Attempt::new(Vec::new(), Some("connection lost".into()))).unwrap();
@@ -416,8 +407,7 @@ mod tests {
 
     #[test]
     fn what_holds_only_when_tried_again_is_flaky_and_every_attempt_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = record(folder.path(), "");
+        let (_folder, record) = record("");
         let planned = record.plan().scenarios[0].clone();
         end(&record, "it ends well", Verdict::Fails, false);
         end(&record, "one that exits with 7", Verdict::Fails, true);
@@ -438,8 +428,7 @@ mod tests {
 
     #[test]
     fn what_fails_once_has_failed_whatever_else_was_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = record(folder.path(), "");
+        let (_folder, record) = record("");
         end(&record, "one that exits with 7", Verdict::Holds, true);
         end(&record, "one that traps", Verdict::Fails, true);
         end(&record, "it ends well", Verdict::Fails, false);
@@ -453,8 +442,7 @@ mod tests {
 
     #[test]
     fn a_control_that_is_caught_only_when_tried_again_leaves_the_claim_open() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = record(folder.path(), "");
+        let (_folder, record) = record("");
         end(&record, "it ends well", Verdict::Holds, false);
         end(&record, "one that traps", Verdict::Fails, true);
         end(&record, "one that exits with 7", Verdict::Holds, true);
@@ -466,10 +454,8 @@ mod tests {
 
     #[test]
     fn a_declaration_that_has_expired_fails_the_run_even_where_its_platform_is_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let declared = "[[deviation]]\nclaim = \"A6-4\"\nwhen = { podman = \"4.\" }\nbecause = [\"x\"]\nreason = \"r\"\n\
-            declared_by = \"us\"\nexpires = \"2020-01-01\"\n";
-        let record = record(folder.path(), declared);
+        let elsewhere = "when = { podman = \"4.\" }";
+        let (_folder, record) = record(&format!("{}{elsewhere}\n", declared("x", "2020-01-01")));
         end(&record, "it ends well", Verdict::Holds, false);
         end(&record, "one that exits with 7", Verdict::Fails, true);
         end(&record, "one that traps", Verdict::Fails, true);

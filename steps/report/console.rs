@@ -52,9 +52,14 @@ pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
 /// Puts a text on one line, and cuts it if it is long.
 pub(super) fn short(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(REASON) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+    cut(&line, REASON)
+}
+
+/// Cuts a text to this many characters.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -90,13 +95,19 @@ pub(super) fn published(claim: &ClaimResult) -> String {
     }
 }
 
-/// Formats the table of all claims and, below it, the reason of each that does not simply hold.
-pub fn table(verdicts: &Verdicts) -> String {
+/// Returns an empty table as wide as the console, or of this width if the console's is unknown.
+pub(super) fn frame(width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     if table.width().is_none() {
-        table.set_width(WIDTH);
+        table.set_width(width);
     }
+    table
+}
+
+/// Formats the table of all claims and, below it, the reason of each that does not simply hold.
+pub fn table(verdicts: &Verdicts) -> String {
+    let mut table = frame(WIDTH);
     table.set_header(["id", "claim", "bound", "published", "measured", "control", "verdict"]);
     let (selected, rest): (Vec<_>, Vec<_>) =
         verdicts.claims.iter().partition(|claim| !(claim.verdict == Verdict::NotRun && claim.reason == NOT_SELECTED));

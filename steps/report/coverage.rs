@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, Table};
 use serde::Serialize;
 
+use super::console::frame;
 use super::plan::words;
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::settings::FakeAws;
@@ -93,11 +94,7 @@ impl Coverage {
     }
 
     fn table(&self, reasons: &[(&str, char)]) -> Table {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-        if table.width().is_none() {
-            table.set_width(WIDTH);
-        }
+        let mut table = frame(WIDTH);
         let fixed = ["id", "claim", "scenario, controls"].map(str::to_owned);
         let short =
             |target: &String| target.split_once("://").map_or(target.clone(), |(kind, _)| format!("{kind}://…"));

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::Value as Json;
 
-use super::console::{controls, counts, mark, measured, published};
+use super::console::{self, controls, counts, mark, measured, published};
 use crate::claims::plan::NOT_SELECTED;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimResult, Verdicts};
@@ -131,11 +131,7 @@ fn section(heading: &str, list: String) -> String {
 /// code, HTML, a link or a user's mention.
 fn plain(text: &str) -> String {
     let text = text.replace(|c: char| c.is_control(), " ");
-    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
-        text.truncate(end);
-        text.push('…');
-    }
+    let text = console::cut(&text.split_whitespace().collect::<Vec<_>>().join(" "), LONGEST);
     let mut plain = String::new();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table, presets};
-
-use super::console::{WIDTH, counts, mark, measured, short};
+use super::console::{WIDTH, counts, frame, mark, measured, short};
 use crate::claims::plan::NOT_SELECTED;
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimResult;
@@ -60,11 +58,7 @@ pub(super) fn unrun<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<(String, Ve
 /// Formats a table with a row for each claim and a column for each target and, below it, the reasons of claims that do
 /// not simply hold.
 pub fn merged_table(merged: &Merged) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    if table.width().is_none() {
-        table.set_width(WIDTH);
-    }
+    let mut table = frame(WIDTH);
     let targets = merged.columns.iter().map(|column| column.target.as_str());
     table.set_header(["id", "claim", "bound"].into_iter().chain(targets));
     let rows = rows(merged);

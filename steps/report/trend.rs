@@ -2,9 +2,9 @@
 
 mod page;
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, Table};
 
-use super::console::mark;
+use super::console::{cut, frame, mark};
 use crate::base::unit::Unit;
 use crate::measurement::Value;
 use crate::report::comparison::{Change, Comparison, Trend};
@@ -38,11 +38,7 @@ fn runs(compared: &Comparison) -> String {
 }
 
 fn table(compared: &Comparison) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    if table.width().is_none() {
-        table.set_width(WIDTH);
-    }
+    let mut table = frame(WIDTH);
     table.set_header(["id", "claim", "runs", "first → last", "change from\nmedian before", "noise"]);
     for trend in &compared.claims {
         let change = trend.change.as_ref().filter(|change| change.absolute != 0.0);
@@ -91,7 +87,7 @@ fn ends(trend: &Trend) -> String {
     let unit = trend.unit.unwrap_or(Unit::Text);
     let show = |value: &Value| match value {
         Value::Number(number) => unit.show(*number),
-        Value::Text(text) => cut(&plain(text)),
+        Value::Text(text) => cut(&plain(text), CELL),
     };
     let mut figures = trend.figures().map(|(_, value)| show(value));
     match (figures.next(), figures.next_back()) {
@@ -191,13 +187,6 @@ fn summary(compared: &Comparison) -> String {
 fn plain(text: &str) -> String {
     let visible: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(CELL) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

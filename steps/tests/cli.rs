@@ -60,6 +60,10 @@ impl Project {
         command
     }
 
+    fn verdicts(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path("target/assay/latest/verdicts.json")).unwrap()).unwrap()
+    }
+
     fn run(&self, options: &[&str]) -> Command {
         self.assay(&[&["run"], options].concat())
     }
@@ -222,40 +226,36 @@ fn evidence_is_never_mixed() {
 
 #[test]
 fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
-    let project = Project::new();
-    project.change("features/a2_build.feature", "Then the compiler exits with code 0", "Then the compiler is happy");
-    let step = "\"Then the compiler is happy\" is a step that nobody wrote";
-    told(&mut project.run(&[]), 2, &["  features/a2_build.feature:", step]);
-
-    let project = Project::new();
-    project.change("features/a5_device.feature", "@A5-4", "@A5-44");
+    let said = |changes: &[[&str; 3]], commands: &[&[&str]], texts: &[&str]| {
+        let project = Project::new();
+        changes.iter().for_each(|[file, from, to]| project.change(file, from, to));
+        for command in commands {
+            told(&mut project.assay(command), 2, texts);
+        }
+    };
+    let (run, plan) = (&["run"][..], &["plan"][..]);
+    let step = ["features/a2_build.feature", "Then the compiler exits with code 0", "Then the compiler is happy"];
+    let undefined = "\"Then the compiler is happy\" is a step that nobody wrote";
+    said(&[step], &[run], &["  features/a2_build.feature:", undefined]);
     let texts = ["  features/a5_device.feature:", "nobody knows claim @A5-44", "claim A5-4 has no scenario"];
-    told(&mut project.run(&[]), 2, &texts);
-    told(&mut project.assay(&["plan"]), 2, &texts);
-
-    let project = Project::new();
-    project.change("features/claims.toml", "control = \"runc\"\n", "");
-    project.change("features/a5_device.feature", "But this check fails on \"machine.memory\"", "And so on");
-    project.change("features/a6_service.feature", "@A6-1 @control", "@A6-2 @control");
+    said(&[["features/a5_device.feature", "@A5-4", "@A5-44"]], &[run, plan], &texts);
+    let changes = [
+        ["features/claims.toml", "control = \"runc\"\n", ""],
+        ["features/a5_device.feature", "But this check fails on \"machine.memory\"", "And so on"],
+        ["features/a6_service.feature", "@A6-1 @control", "@A6-2 @control"],
+    ];
     let texts = [
         "features/a5_device.feature:12: \"A machine with 1 GiB of memory is rejected\" could never be caught: end it with",
         "\"A runtime without WebAssembly support is rejected\" is a control that claim A5-5 does not declare",
         "features/a6_service.feature:5: claim A6-1 names a control that nobody wrote (Quadlet with a bad key)",
     ];
-    told(&mut project.run(&["--plan"]), 2, &texts);
-    told(&mut project.assay(&["plan"]), 2, &texts);
-
-    let project = Project::new();
-    project.change("features/claims.toml", "bound = \"exit 0, one .wasm, the same twice\"", "bound = \"\"");
-    told(&mut project.run(&[]), 2, &["features/claims.toml: claim A2-1: its bound is empty: write what it is"]);
-
-    let project = Project::new();
-    project.change("features/claims.toml", "bound =", "bond =");
-    told(&mut project.run(&[]), 2, &["features/claims.toml: ", "unknown field `bond`"]);
-
-    let project = Project::new();
-    project.change("features/deviations.toml", "expires =", "expire =");
-    told(&mut project.assay(&["plan"]), 2, &["features/deviations.toml: ", "unknown field `expire`"]);
+    said(&changes, &[&["run", "--plan"], plan], &texts);
+    let unbound = ["features/claims.toml", "bound = \"exit 0, one .wasm, the same twice\"", "bound = \"\""];
+    said(&[unbound], &[run], &["features/claims.toml: claim A2-1: its bound is empty: write what it is"]);
+    let texts = ["features/claims.toml: ", "unknown field `bond`"];
+    said(&[["features/claims.toml", "bound =", "bond ="]], &[run], &texts);
+    let texts = ["features/deviations.toml: ", "unknown field `expire`"];
+    said(&[["features/deviations.toml", "expires =", "expire ="]], &[plan], &texts);
 
     let project = Project::new();
     let file = project.path("fixtures/machines/nano.toml");
@@ -303,8 +303,7 @@ fn a_claim_that_needs_no_tool_is_judged_without_any() {
     let mut run = project.run(&["--tags", "@A8-4"]);
     let said = told(run.env("PATH", project.only(&[])), 0, &["✔ A8-4"]);
     assert!(said.trim_end().lines().last().unwrap().contains("1 hold, 0 fail"), "{said}");
-    let verdicts = fs::read(project.path("target/assay/latest/verdicts.json")).unwrap();
-    let verdicts: Value = serde_json::from_slice(&verdicts).unwrap();
+    let verdicts = project.verdicts();
     assert_eq!((&verdicts["exit"], &verdicts["complete"]), (&Value::from(0), &Value::from(true)));
 }
 
@@ -443,8 +442,7 @@ fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
     let again =
         ["attempt 2 at what did not come out as it should: 1 scenarios", "fails (attempt 2)", "attempt 1: fails"];
     told(&mut project.run(&["--tags", "@A8-4", "--retries", "1"]), 1, &again);
-    let verdicts = fs::read(project.path("target/assay/latest/verdicts.json")).unwrap();
-    let verdicts: Value = serde_json::from_slice(&verdicts).unwrap();
+    let verdicts = project.verdicts();
     let claim = verdicts["claims"].as_array().unwrap().iter().find(|claim| claim["id"] == "A8-4").unwrap();
     let tried = |scenario: &Value| scenario["attempts"].as_array().unwrap().len();
     assert_eq!((tried(claim), tried(&claim["controls"][0])), (2, 1), "the control was caught the first time");

@@ -14,13 +14,25 @@ use inside::Compiler;
 /// One claim that is judged quickly.
 const QUICK: [&str; 2] = ["--tags", "@A10-1"];
 
-/// Asserts that a run of the suite on such a machine is rejected at once with these words, and leaves nothing.
-async fn refused(name: &str, change: &str, words: &[&str]) {
-    let guest = Guest::on(name, change).await;
-    let said = guest.run(&QUICK, 3).await;
+/// Runs the suite there, and asserts its exit status and what it prints.
+async fn told(guest: &Guest, arguments: &[&str], code: i32, words: &[&str]) -> String {
+    let said = guest.run(arguments, code).await;
     for words in words {
         assert!(said.contains(words), "it does not say {words:?}: {said}");
     }
+    said
+}
+
+/// Asserts that a quick run on such a machine holds, and leaves nothing.
+async fn holds(guest: Guest) {
+    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
+    guest.unchanged(&[]).await;
+}
+
+/// Asserts that a run of the suite on such a machine is rejected at once with these words, and leaves nothing.
+async fn refused(name: &str, change: &str, words: &[&str]) {
+    let guest = Guest::on(name, change).await;
+    let said = told(&guest, &QUICK, 3, words).await;
     assert!(!said.contains("evidence in"), "it was not refused before it began: {said}");
     guest.unchanged(&[]).await;
 }
@@ -38,8 +50,8 @@ fn server_in(namespaces: &str, change: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
     let guest = Guest::on("plain", "").await;
-    let said = guest.run(&["--tags", "@A6-1 or @A6-4 or @A10-1"], 0).await;
-    assert!(said.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
+    let words = ["2 hold, 0 fail, 1 known deviations, 0 inconclusive"];
+    told(&guest, &["--tags", "@A6-1 or @A6-4 or @A10-1"], 0, &words).await;
     guest.unchanged(&[]).await;
 }
 
@@ -119,8 +131,7 @@ async fn another_user_is_not_let_in() {
 async fn another_key_is_not_let_in() {
     let guest = Guest::on("key", "").await;
     guest.take_another_key();
-    let said = guest.run(&QUICK, 3).await;
-    assert!(said.contains("it refuses ") && said.contains("`ssh-copy-id -i "), "{said}");
+    told(&guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
     guest.unchanged(&[]).await;
 }
 
@@ -144,8 +155,7 @@ async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint() {
     let said = guest.run(&QUICK, 3).await;
     let fingerprint = said.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
     let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
-    let said = guest.run(&["--plan", "--host-key", fingerprint], 0).await;
-    assert!(said.contains("would run"), "{said}");
+    told(&guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
     guest.unchanged(&[]).await;
 }
 
@@ -158,9 +168,7 @@ async fn without_sudo_what_needs_root_is_not_run_and_the_rest_is() {
         line.starts_with(" not run") && line.contains("let its user run sudo without a password")
     };
     assert!(skipped(" A7-1 ") && skipped(" A8-1 ") && !skipped(" A10-1"), "{plan}");
-    let said = guest.run(&QUICK, 0).await;
-    assert!(said.contains("1 hold, 0 fail"), "{said}");
-    guest.unchanged(&[]).await;
+    holds(guest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,9 +207,8 @@ async fn a_full_disk_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn units_that_would_end_with_the_login_are_told() {
     let guest = Guest::on("fleeting", FLEETING).await;
-    let said = guest.run(&QUICK, 3).await;
-    let words = "lingering: units of guest end with the last login; sudo loginctl enable-linger guest";
-    assert!(said.contains(words), "{said}");
+    let words = ["lingering: units of guest end with the last login; sudo loginctl enable-linger guest"];
+    told(&guest, &QUICK, 3, &words).await;
     guest.log_out().await;
     guest.unchanged(&[]).await;
 }
@@ -210,9 +217,8 @@ async fn units_that_would_end_with_the_login_are_told() {
 async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
     let change = "dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1";
     let guest = Guest::on("empty", &format!("{change}\n{FLEETING}")).await;
-    let said = guest.run(&["--provision", QUICK[0], QUICK[1]], 0).await;
-    assert!(said.contains("bringing linger, libwasmedge0, for the time of the run"), "{said}");
-    assert!(said.contains("1 hold, 0 fail"), "{said}");
+    let words = ["bringing linger, libwasmedge0, for the time of the run", "1 hold, 0 fail"];
+    told(&guest, &["--provision", QUICK[0], QUICK[1]], 0, &words).await;
     guest.log_out().await;
     // The package manager's own records, and the linker's cache of the libraries that come and go.
     guest.unchanged(&["/var/lib/apt", "/var/lib/dpkg", "/var/cache", "/etc/ld.so.cache"]).await;
@@ -248,19 +254,14 @@ async fn what_is_missing_is_told_with_the_package_that_brings_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_shell_that_prints_something_first_changes_nothing() {
     let change = "sed -i '1i echo Welcome to the machine; echo mind the gap >&2' /home/guest/.bashrc";
-    let guest = Guest::on("chatty", change).await;
-    let said = guest.run(&QUICK, 0).await;
-    assert!(said.contains("1 hold, 0 fail"), "{said}");
-    guest.unchanged(&[]).await;
+    holds(Guest::on("chatty", change).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_shell_that_is_no_relative_of_sh_changes_nothing() {
     let mut guest = Guest::on("fish", "").await;
     guest.take_in_fish().await;
-    let said = guest.run(&QUICK, 0).await;
-    assert!(said.contains("1 hold, 0 fail"), "{said}");
-    guest.unchanged(&[]).await;
+    holds(guest).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,8 +280,8 @@ async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_
 async fn what_a_killed_run_has_left_is_seen_by_the_next_and_removed_by_gc() {
     let guest = Guest::on("orphan", "").await;
     guest.kill_a_run(&QUICK, "nano: clean-up").await;
-    let said = guest.run(&QUICK, 3).await;
-    assert!(said.contains("earlier runs: another run is under way there, or has left /home/guest/.assay-"), "{said}");
+    let words = ["earlier runs: another run is under way there, or has left /home/guest/.assay-"];
+    told(&guest, &QUICK, 3, &words).await;
     let said = guest.tidy_up().await;
     assert!(said.contains("removed what run ") && said.contains(" has put on ssh://guest@127.0.0.1:"), "{said}");
     guest.unchanged(&[]).await;

@@ -33,9 +33,11 @@ pub enum Class {
     Other,
 }
 
+/// A failed call to AWS.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{happened}{}", remedy(class).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct AwsError {
+    /// The class of the error.
     pub class: Class,
     /// AWS's own code: `InsufficientInstanceCapacity`; `None` if AWS did not answer.
     pub code: Option<String>,
@@ -48,10 +50,12 @@ impl AwsError {
         &self.happened
     }
 
+    /// Returns the remedy, if one is known.
     pub fn remedy(&self) -> Option<String> {
         remedy(&self.class)
     }
 
+    /// Whether AWS returned this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }

@@ -60,6 +60,7 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// Whether the resource is removed.
     pub fn goes(self) -> bool {
         matches!(self, Fate::Expired | Fate::RunIsOver | Fate::All)
     }
@@ -81,6 +82,7 @@ impl fmt::Display for Fate {
 /// One resource that was found, for people and programs to read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
+    /// The region.
     pub region: String,
     /// The type: `instance`, `key-pair`, `repository`.
     pub kind: String,
@@ -88,14 +90,17 @@ pub struct Row {
     pub id: String,
     /// The name of a key pair or a security group.
     pub name: Option<String>,
+    /// The run that made it.
     pub run: String,
     /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
     /// When anyone may remove it.
     pub expires: Option<Timestamp>,
+    /// AWS's name for its state.
     pub state: String,
     /// What it costs, in dollars per hour; `None` if that is not known.
     pub per_hour: Option<f64>,
+    /// Whether it is removed.
     pub fate: Fate,
 }
 
@@ -144,6 +149,7 @@ struct Repositories {
 pub struct Leftover {
     /// Everything that carries a run's tag.
     pub rows: Vec<Row>,
+    /// What could not be listed, and why.
     pub troubles: Vec<String>,
     /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,
@@ -152,9 +158,12 @@ pub struct Leftover {
     repositories: Vec<Repositories>,
 }
 
+/// The result of a removal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Removed {
+    /// What is gone.
     pub removed: Vec<String>,
+    /// What could not be removed, and why.
     pub troubles: Vec<String>,
 }
 

@@ -54,6 +54,7 @@ impl Outlook {
         Outlook { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
     }
 
+    /// Returns the region that is set.
     pub fn region(&self) -> Option<&str> {
         self.config.region().map(|region| region.as_ref())
     }

@@ -58,8 +58,10 @@ pub(super) struct Scope<'a> {
     pub goes: &'a (dyn Fn(&AwsResource) -> bool + Sync),
 }
 
+/// A resource that was not removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
+    /// The resource.
     pub thing: AwsResource,
     /// AWS's answer to the last attempt to remove it.
     pub why: Option<String>,
@@ -68,6 +70,7 @@ pub struct Left {
 /// Something is left, or may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotGone {
+    /// The region.
     pub region: String,
     /// What is still listed.
     pub left: Vec<Left>,

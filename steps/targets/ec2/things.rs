@@ -19,8 +19,11 @@ use crate::targets::tags::{EXPIRES, RUN};
 pub enum Kind {
     /// A request for a spot instance: it may still start one.
     SpotRequest,
+    /// A machine.
     Instance,
+    /// A disk.
     Volume,
+    /// A network interface.
     NetworkInterface,
     /// An Elastic IP address.
     Address,
@@ -31,6 +34,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All types.
     pub const ALL: [Kind; 7] = [
         Kind::SpotRequest,
         Kind::Instance,
@@ -83,6 +87,7 @@ pub struct Detail {
     pub gib: Option<u32>,
     /// The public IPv4 address of an instance, or the address itself: it is charged by the hour.
     pub public_ipv4: Option<String>,
+    /// Whether an instance is a spot instance.
     pub spot: bool,
     /// The name of a key pair or a security group.
     pub name: Option<String>,
@@ -91,9 +96,11 @@ pub struct Detail {
 /// A resource that carries a run's tag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AwsResource {
+    /// Its type.
     pub kind: Kind,
     /// AWS's id: `i-0123`.
     pub id: String,
+    /// The region: `us-east-1`.
     pub region: String,
     /// The run that made it; empty for an instance that was found by its id and has lost its tag.
     pub run: String,
@@ -103,6 +110,7 @@ pub struct AwsResource {
     pub created: Option<Timestamp>,
     /// AWS's name for its state: `running`; empty for types without states.
     pub state: String,
+    /// What its price depends on.
     pub detail: Detail,
 }
 

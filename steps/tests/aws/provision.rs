@@ -18,7 +18,7 @@ use assay::{Progress, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::stand_in::FakeServer;
+use super::stand_in::{FakeServer, REGION};
 
 /// What a process must order.
 #[derive(Serialize, Deserialize)]
@@ -116,6 +116,13 @@ fn answer(line: &str) -> Reply {
     }
 }
 
+/// Leads a program to the server, with credentials and a region that it accepts.
+fn account<'a>(command: &'a mut Command, cloud: &FakeServer) -> &'a mut Command {
+    command.env("AWS_ENDPOINT_URL", &cloud.endpoint).env("AWS_REGION", REGION);
+    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
+    command.env("AWS_EC2_METADATA_DISABLED", "true")
+}
+
 impl Ordering {
     fn start(cloud: &FakeServer, ssh: u16, then: Then, change: impl FnOnce(&mut Command)) -> Ordering {
         Ordering::start_in(cloud, ssh, then, None, change)
@@ -132,9 +139,7 @@ impl Ordering {
         let run = format!("t{}-{ssh}", std::process::id());
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "provision::an_order_is_placed", "--ignored", "--nocapture"]);
-        command.env("AWS_ENDPOINT_URL", &cloud.endpoint).env("AWS_REGION", "us-east-1");
-        command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", folder.path());
+        account(&mut command, cloud).env("HOME", folder.path());
         command.env("ASSAY_EC2_SSH", format!("127.0.0.1:{ssh}"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
@@ -210,15 +215,35 @@ fn machine(cloud: &FakeServer, port: u16, shows: Shows) -> Played {
     Played { runtime, asked }
 }
 
+/// Places an order, runs a machine that answers as ordered, asserts that nothing is left, and returns the outcome and the
+/// run.
+fn ordered(cloud: &FakeServer, then: Then, shows: Shows, spot_in: Option<String>) -> (String, String) {
+    let port = free_port();
+    let ordering = Ordering::start_in(cloud, port, then, spot_in, |_| {});
+    let _machine = machine(cloud, port, shows);
+    nothing_is_left(cloud, ordering)
+}
+
+/// Places an order that no machine answers, asserts that nothing is left, and returns the outcome.
+fn unanswered(cloud: &FakeServer, change: impl FnOnce(&mut Command) -> &mut Command) -> String {
+    let change = |command: &mut Command| {
+        change(command);
+    };
+    nothing_is_left(cloud, Ordering::start(cloud, free_port(), Then::Close, change)).0
+}
+
+fn nothing_is_left(cloud: &FakeServer, ordering: Ordering) -> (String, String) {
+    let (outcome, _folder, run) = ordering.outcome();
+    cloud.no_faults();
+    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
+    (outcome, run)
+}
+
 #[test]
 fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
     let cloud = FakeServer::start(&[]);
-    let port = free_port();
-    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
-    let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, run) = ordered(&cloud, Then::Close, Shows::TheOneItWasGiven, None);
     assert!(outcome.starts_with("ok: nano has booted from ami-"), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
     let calls = cloud.requests();
     let order = calls.iter().find(|call| call["action"] == "RunInstances").expect("an order");
     let told = |name: &str| order["parameters"][name].as_str().unwrap_or_default().to_owned();
@@ -237,7 +262,6 @@ fn an_instance_is_ordered_as_the_annex_has_it_and_nothing_of_it_is_left() {
     let ingress = calls.iter().find(|call| call["action"] == "AuthorizeSecurityGroupIngress").expect("a way in");
     let text = ingress["parameters"].to_string();
     assert!(text.contains("127.0.0.1/32") && !text.contains("0.0.0.0/0"), "{text}");
-    drop(machine);
 }
 
 #[test]
@@ -246,40 +270,29 @@ fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
     // Not the first subnet, which would be used anyway.
     let zone = [("Filter.1.Name", "availability-zone"), ("Filter.1.Value.1", "us-east-1c")];
     let subnet = cloud.ec2("DescribeSubnets", &zone, "subnetId");
-    let port = free_port();
-    let ordering = Ordering::start_in(&cloud, port, Then::Close, Some(subnet.clone()), |_| {});
-    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, _) = ordered(&cloud, Then::Close, Shows::TheOneItWasGiven, Some(subnet.clone()));
     assert!(outcome.starts_with("ok: "), "{outcome}");
     let requests = cloud.requests();
     let order = requests.iter().find(|call| call["action"] == "RunInstances").expect("an order");
     assert_eq!(order["parameters"]["InstanceMarketOptions.MarketType"], "spot", "{order}");
     assert_eq!(order["parameters"]["NetworkInterface.1.SubnetId"], subnet.as_str(), "{order}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
 fn another_host_key_is_refused_at_once_and_nothing_is_left() {
     let cloud = FakeServer::start(&[]);
-    let port = free_port();
-    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
-    let _machine = machine(&cloud, port, Shows::AnotherOne);
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, _) = ordered(&cloud, Then::Close, Shows::AnotherOne, None);
     assert!(outcome.contains("shows another host key (SHA256:"), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
 fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
     let cloud = FakeServer::start(&[]);
-    let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
+    let outcome = unanswered(&cloud, |command| command);
     assert!(outcome.contains("a login did not happen within 12 s; last seen: nano: no SSH connection"), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
     cloud.faults(&json!([{ "action": "DescribeInstances", "state": "pending", "times": 1000 }]));
-    let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
+    let outcome = unanswered(&cloud, |command| command);
     assert!(outcome.contains("does not run within 8s: it is pending"), "{outcome}");
-    cloud.no_faults();
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -290,20 +303,15 @@ fn a_machine_that_dies_while_it_is_measured_is_told_and_removed() {
     let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
     while machine.asked.recv_timeout(Duration::from_secs(60)).expect("it is never measured") != "measure" {}
     machine.runtime.shutdown_background();
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, _) = nothing_is_left(&cloud, ordering);
     assert!(outcome.contains("nano: connection lost during `measure`"), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
 fn a_panic_leaves_nothing() {
     let cloud = FakeServer::start(&[]);
-    let port = free_port();
-    let ordering = Ordering::start(&cloud, port, Then::Panic, |_| {});
-    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, _) = ordered(&cloud, Then::Panic, Shows::TheOneItWasGiven, None);
     assert!(outcome.contains("as ordered"), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -317,17 +325,11 @@ fn a_full_zone_is_passed_over_and_full_zones_everywhere_are_told() {
         json!([fault])
     };
     cloud.faults(&times(1));
-    let port = free_port();
-    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
-    let machine = machine(&cloud, port, Shows::TheOneItWasGiven);
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, _) = ordered(&cloud, Then::Close, Shows::TheOneItWasGiven, None);
     assert!(outcome.starts_with("ok: "), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
-    drop(machine);
     cloud.faults(&times(1000));
-    let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, |_| {}).outcome();
+    let outcome = unanswered(&cloud, |command| command);
     assert!(outcome.starts_with("error: there is no room for a t4g.nano in us-east-1a, "), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -337,15 +339,11 @@ fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_inst
         { "action": "*", "once_each": true, "status": 503, "code": "RequestLimitExceeded", "message": "slow down" },
         { "action": "RunInstances", "times": 1, "lose_answer": true, "delay": 0 },
     ]));
-    let port = free_port();
-    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
-    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, _) = ordered(&cloud, Then::Close, Shows::TheOneItWasGiven, None);
     assert!(outcome.starts_with("ok: "), "{outcome}");
     assert_eq!(cloud.instances().len(), 1, "one order, one instance");
     let asked = cloud.calls().iter().filter(|call| *call == "RunInstances").count();
     assert!(asked >= 2, "the answer was lost, so it was asked again: {asked}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
@@ -353,37 +351,23 @@ fn a_termination_that_is_refused_once_is_tried_again() {
     let cloud = FakeServer::start(&[]);
     cloud.faults(&json!([{ "action": "TerminateInstances", "times": 2, "status": 400, "code": "OperationNotPermitted",
         "message": "The instance may not be terminated" }]));
-    let port = free_port();
-    let ordering = Ordering::start(&cloud, port, Then::Close, |_| {});
-    let _machine = machine(&cloud, port, Shows::TheOneItWasGiven);
-    let (outcome, _folder, run) = ordering.outcome();
+    let (outcome, _) = ordered(&cloud, Then::Close, Shows::TheOneItWasGiven, None);
     assert!(outcome.starts_with("ok: "), "{outcome}");
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
 }
 
 #[test]
 fn credentials_that_are_missing_expired_or_without_permission_are_told_with_the_remedy() {
     let cloud = FakeServer::start(&[]);
-    let told = |change: &dyn Fn(&mut Command)| {
-        let (outcome, _folder, run) = Ordering::start(&cloud, free_port(), Then::Close, change).outcome();
-        assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
-        outcome
-    };
-    let missing = told(&|command| {
-        command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
-    });
+    let missing =
+        unanswered(&cloud, |command| command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY"));
     assert!(missing.contains("AWS_PROFILE"), "{missing}");
-    let expired = told(&|command| {
-        command.env("AWS_ACCESS_KEY_ID", "EXPIRED1");
-    });
+    let expired = unanswered(&cloud, |command| command.env("AWS_ACCESS_KEY_ID", "EXPIRED1"));
     assert!(expired.contains("expired"), "{expired}");
-    let nowhere = told(&|command| {
-        command.env_remove("AWS_REGION");
-    });
+    let nowhere = unanswered(&cloud, |command| command.env_remove("AWS_REGION"));
     assert!(nowhere.starts_with("error: no region is set: set AWS_REGION"), "{nowhere}");
     cloud.faults(&json!([{ "action": "ImportKeyPair", "times": 9, "status": 403, "code": "UnauthorizedOperation",
         "message": "You are not authorized to perform this operation." }]));
-    let forbidden = told(&|_| {});
+    let forbidden = unanswered(&cloud, |command| command);
     assert!(forbidden.contains("ec2:ImportKeyPair") && forbidden.contains("ci/aws/policy.json"), "{forbidden}");
 }
 
@@ -407,45 +391,22 @@ fn killed_at(action: &str) {
         cloud.no_faults();
         let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
         gc.arg("gc").env("ASSAY_CACHE", ordering.folder.path().join("cache")).env("HOME", ordering.folder.path());
-        gc.env("AWS_ENDPOINT_URL", &cloud.endpoint).env("AWS_REGION", "us-east-1");
-        gc.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
-        let output = gc.env("AWS_EC2_METADATA_DISABLED", "true").output().unwrap();
+        let output = account(&mut gc, &cloud).output().unwrap();
         assert!(output.status.success(), "{action}, {fault}: {output:?}");
         assert_eq!(cloud.kinds_left(&ordering.run), Vec::<String>::new(), "{action}, {fault}");
     }
 }
 
-#[test]
-fn a_run_killed_at_its_key_pair_leaves_nothing_that_gc_does_not_find() {
-    killed_at("ImportKeyPair");
+macro_rules! killed {
+    ($($name:ident: $action:literal,)*) => { $(#[test] fn $name() { killed_at($action); })* };
 }
 
-#[test]
-fn a_run_killed_at_its_group_leaves_nothing_that_gc_does_not_find() {
-    killed_at("CreateSecurityGroup");
-}
-
-#[test]
-fn a_run_killed_at_the_door_of_its_group_leaves_nothing_that_gc_does_not_find() {
-    killed_at("AuthorizeSecurityGroupIngress");
-}
-
-#[test]
-fn a_run_killed_at_its_order_leaves_nothing_that_gc_does_not_find() {
-    killed_at("RunInstances");
-}
-
-#[test]
-fn a_run_killed_while_its_instance_starts_leaves_nothing_that_gc_does_not_find() {
-    killed_at("DescribeInstances");
-}
-
-#[test]
-fn a_run_killed_at_its_console_leaves_nothing_that_gc_does_not_find() {
-    killed_at("GetConsoleOutput");
-}
-
-#[test]
-fn a_run_killed_at_its_termination_leaves_nothing_that_gc_does_not_find() {
-    killed_at("TerminateInstances");
+killed! {
+    a_run_killed_at_its_key_pair_leaves_nothing_that_gc_does_not_find: "ImportKeyPair",
+    a_run_killed_at_its_group_leaves_nothing_that_gc_does_not_find: "CreateSecurityGroup",
+    a_run_killed_at_the_door_of_its_group_leaves_nothing_that_gc_does_not_find: "AuthorizeSecurityGroupIngress",
+    a_run_killed_at_its_order_leaves_nothing_that_gc_does_not_find: "RunInstances",
+    a_run_killed_while_its_instance_starts_leaves_nothing_that_gc_does_not_find: "DescribeInstances",
+    a_run_killed_at_its_console_leaves_nothing_that_gc_does_not_find: "GetConsoleOutput",
+    a_run_killed_at_its_termination_leaves_nothing_that_gc_does_not_find: "TerminateInstances",
 }
