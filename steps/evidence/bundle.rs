@@ -6,6 +6,8 @@ mod transcript;
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::claims::plan::FeatureFile;
@@ -36,20 +38,9 @@ impl EvidenceBundle {
         let read = |name: &str| {
             folder.text(name).with_context(|| format!("{} is not the whole folder of a run", path.display()))
         };
-        let json = |name: &str| -> anyhow::Result<Json> {
-            let json: Json =
-                serde_json::from_str(&read(name)?).with_context(|| format!("{} is no JSON", shown(name)))?;
-            let schema = json.get("schema").and_then(Json::as_u64).unwrap_or(0);
-            anyhow::ensure!(
-                schema == u64::from(SCHEMA),
-                "{} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it",
-                shown(name)
-            );
-            Ok(json)
-        };
-        let verdicts: Verdicts = serde_json::from_value(json("verdicts.json")?)
-            .with_context(|| format!("{} is not of this layout", shown("verdicts.json")))?;
-        let run = json("run.json")?;
+        let verdicts = document(&folder, "verdicts.json", |verdicts: &Verdicts| verdicts.schema)?;
+        let schema = |run: &Json| run.get("schema").and_then(|schema| schema.as_u64()?.try_into().ok()).unwrap_or(0);
+        let run = document(&folder, "run.json", schema)?;
         let parse = |(place, line): (usize, &str)| {
             serde_json::from_str(line).with_context(|| format!("{}:{}: no sample", shown("samples.jsonl"), place + 1))
         };
@@ -73,6 +64,34 @@ impl EvidenceBundle {
         };
         self.verdicts.claims.iter().filter_map(again).collect()
     }
+}
+
+/// Reads `run.json` or `verdicts.json`; `schema` returns the version of the layout that it states.
+pub(crate) fn document<T: DeserializeOwned>(
+    folder: &SandboxedDir,
+    name: &str,
+    schema: impl FnOnce(&T) -> u32,
+) -> anyhow::Result<T> {
+    #[derive(Deserialize)]
+    struct Layout {
+        #[serde(default)]
+        schema: u32,
+    }
+    let shown = folder.path().join(name);
+    let shown = shown.display();
+    let incomplete = || format!("{} is not the whole folder of a run", folder.path().display());
+    let text = folder.text(name).with_context(incomplete)?;
+    let contents = serde_json::from_str(&text);
+    let schema = match &contents {
+        Ok(contents) => schema(contents),
+        // The error may be due to a newer layout.
+        Err(_) => serde_json::from_str::<Layout>(&text).with_context(|| format!("{shown} is no JSON"))?.schema,
+    };
+    anyhow::ensure!(
+        schema == SCHEMA,
+        "{shown} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it"
+    );
+    contents.with_context(|| format!("{shown} is not of this layout"))
 }
 
 /// Returns the names of a merged bundle's parts, in the order of its `run.json`; `None` if the folder is not a merged

@@ -1,5 +1,5 @@
-//! Reads what a comparison needs of a run: `run.json`, and the verdicts in `verdicts.json`. Everything else is skipped
-//! while reading, because there may be hundreds of runs.
+//! Reads what a comparison needs of a run: `run.json` and `verdicts.json`, and no samples, because there may be hundreds
+//! of runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use crate::base::stats::Interval;
-use crate::base::unit::Unit;
-use crate::claims::register::ClaimId;
-use crate::evidence::SCHEMA;
-use crate::evidence::bundle::{SandboxedDir, one_run};
+use crate::evidence::bundle::{SandboxedDir, document, one_run};
+use crate::evidence::{ClaimResult, Verdicts};
 use crate::measurement::Value;
 use crate::report::comparison::{About, ClaimSummary, Figure, Machine, Run};
-use crate::verdict::{Rule, Verdict};
+use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::{Judged, Outcome, Rule, Verdict};
 
 /// Reads what a comparison needs of runs from their folders, on all CPUs, in the order of the folders.
 pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
@@ -55,41 +52,16 @@ fn brief(path: &Path) -> anyhow::Result<Run> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = SandboxedDir::open(path).with_context(cannot)?;
     one_run(&folder).with_context(cannot)?;
-    let (run, verdicts) = read(&folder).with_context(cannot)?;
+    let run = document(&folder, "run.json", |run: &RunFile| run.schema);
+    let read =
+        run.and_then(|run| Ok((run, document(&folder, "verdicts.json", |verdicts: &Verdicts| verdicts.schema)?)));
+    let (run, verdicts) = read.context("leave it out").with_context(cannot)?;
     assemble(run, verdicts).with_context(cannot)
-}
-
-fn read(folder: &SandboxedDir) -> anyhow::Result<(RunFile, VerdictsFile)> {
-    Ok((file(folder, "run.json")?, file(folder, "verdicts.json")?))
-}
-
-#[derive(Deserialize)]
-struct Layout {
-    #[serde(default)]
-    schema: u64,
-}
-
-fn file<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyhow::Result<T> {
-    let text = folder.text(name).context("it is not the whole folder of a run, leave it out")?;
-    serde_json::from_str(&text).or_else(|error| {
-        // The error may be due to a newer layout, so check that first.
-        let Layout { schema } = serde_json::from_str(&text).with_context(|| format!("{name} is no JSON"))?;
-        layout(name, schema)?;
-        Err(error).with_context(|| format!("{name} is not of this layout"))
-    })
-}
-
-fn layout(name: &str, schema: u64) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        schema == u64::from(SCHEMA),
-        "{name} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it, or leave it out"
-    );
-    Ok(())
 }
 
 #[derive(Deserialize)]
 struct RunFile {
-    schema: u64,
+    schema: u32,
     run: String,
     started: Timestamp,
     target: String,
@@ -108,112 +80,49 @@ struct MachineFacts {
     architecture: String,
 }
 
-#[derive(Deserialize)]
-struct VerdictsFile {
-    schema: u64,
-    run: String,
-    complete: bool,
-    exit: u8,
-    claims: Vec<ClaimBrief>,
-}
-
-#[derive(Deserialize)]
-struct ClaimBrief {
-    id: ClaimId,
-    claim: String,
-    verdict: Verdict,
-    reason: String,
-    bound: String,
-    attempts: Vec<AttemptBrief>,
-}
-
-#[derive(Deserialize)]
-struct AttemptBrief {
-    verdict: Verdict,
-    checks: Vec<CheckBrief>,
-}
-
-#[derive(Deserialize)]
-struct CheckBrief {
-    probe: String,
-    unit: Unit,
-    #[serde(flatten)]
-    rule: Rule,
-    sources: Vec<SourceBrief>,
-    // Named, because the flattened field would otherwise collect it.
-    #[serde(rename = "samples")]
-    _samples: serde::de::IgnoredAny,
-    outcome: OutcomeBrief,
-    statistics: Option<StatisticsBrief>,
-}
-
-#[derive(Deserialize)]
-struct SourceBrief {
-    machine: String,
-}
-
-#[derive(Deserialize)]
-struct OutcomeBrief {
-    verdict: Verdict,
-    value: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct StatisticsBrief {
-    median: f64,
-    interval: Option<Interval>,
-}
-
-fn assemble(run: RunFile, verdicts: VerdictsFile) -> anyhow::Result<Run> {
-    layout("run.json", run.schema)?;
-    layout("verdicts.json", verdicts.schema)?;
+fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<Run> {
     let RunFile { run, started, target, git, machine, .. } = run;
-    let VerdictsFile { run: of, complete, exit, claims, .. } = verdicts;
+    let Verdicts { run: of, complete, exit, claims, .. } = verdicts;
     anyhow::ensure!(of == run, "run.json is of run {run}, verdicts.json of run {of}: the folder was put together");
     anyhow::ensure!(complete, "run {run} was ended before it was done: leave it out");
     let mut findings = BTreeMap::new();
     for claim in claims {
         let id = claim.id;
-        anyhow::ensure!(findings.insert(id, claim.finding()).is_none(), "verdicts.json has claim {id} twice");
+        anyhow::ensure!(findings.insert(id, finding(claim)).is_none(), "verdicts.json has claim {id} twice");
     }
     let machine = machine.map(|MachineFacts { accelerator, architecture }| Machine { accelerator, architecture });
     let commit = git.and_then(|git| git.commit);
     Ok(Run { about: About { run, started, target, commit, exit, complete }, machine, findings })
 }
 
-impl ClaimBrief {
-    fn finding(self) -> ClaimSummary {
-        let ClaimBrief { claim, verdict, reason, bound, attempts, .. } = self;
-        ClaimSummary { claim, verdict, reason, bound, figure: decisive(attempts).and_then(CheckBrief::figure) }
-    }
+fn finding(claim: ClaimResult) -> ClaimSummary {
+    let ClaimResult { claim, verdict, reason, bound, attempts, .. } = claim;
+    ClaimSummary { claim, verdict, reason, bound, figure: decisive(&attempts).and_then(figure) }
 }
 
 /// Returns the check that decided a claim: in the attempt that counts, the first that failed, else the first.
-fn decisive(mut attempts: Vec<AttemptBrief>) -> Option<CheckBrief> {
-    let failed = attempts.iter().position(|attempt| attempt.verdict == Verdict::Fails);
-    let last = attempts.len().checked_sub(1)?;
-    let held = attempts.last().is_some_and(|attempt| attempt.verdict == Verdict::Holds);
-    let mut checks = attempts.swap_remove(if held { last } else { failed.unwrap_or(0) }).checks;
-    let failed = checks.iter().position(|check| check.outcome.verdict == Verdict::Fails);
-    (!checks.is_empty()).then(|| checks.swap_remove(failed.unwrap_or(0)))
+fn decisive(attempts: &[Attempt]) -> Option<&Judged> {
+    let fails = |outcome: &Outcome| outcome.verdict == Verdict::Fails;
+    let last = attempts.last()?;
+    let failed = attempts.iter().find(|attempt| fails(&attempt.outcome)).or(attempts.first())?;
+    let checks = if last.outcome.verdict == Verdict::Holds { &last.checks } else { &failed.checks };
+    checks.iter().find(|judged| fails(&judged.outcome)).or(checks.first())
 }
 
-impl CheckBrief {
-    /// Returns the measured figure; `None` if the samples could not be trusted.
-    fn figure(self) -> Option<Figure> {
-        let CheckBrief { probe, unit, rule, sources, outcome, statistics, .. } = self;
-        let worst = outcome.value?;
-        let in_numbers =
-            matches!(rule, Rule::Below { .. } | Rule::AtMost { .. } | Rule::AtLeast { .. } | Rule::Between { .. });
-        Some(Figure {
-            value: statistics.as_ref().map_or(worst, |statistics| Value::Number(statistics.median)),
-            unit,
-            probe,
-            limit: in_numbers.then(|| rule.show(unit)),
-            interval: statistics.and_then(|statistics| statistics.interval),
-            on_host: sources.iter().all(|source| source.machine == "host"),
-        })
-    }
+/// Returns the measured figure; `None` if the samples could not be trusted.
+fn figure(judged: &Judged) -> Option<Figure> {
+    let Judged { check, outcome, statistics } = judged;
+    let worst = outcome.value.clone()?;
+    let in_numbers =
+        matches!(check.rule, Rule::Below { .. } | Rule::AtMost { .. } | Rule::AtLeast { .. } | Rule::Between { .. });
+    Some(Figure {
+        value: statistics.as_ref().map_or(worst, |statistics| Value::Number(statistics.median)),
+        unit: check.unit,
+        probe: check.probe.clone(),
+        limit: in_numbers.then(|| check.rule.show(check.unit)),
+        interval: statistics.as_ref().and_then(|statistics| statistics.interval),
+        on_host: check.sources.iter().all(|source| source.machine == "host"),
+    })
 }
 
 #[cfg(test)]
@@ -286,9 +195,10 @@ mod tests {
         let killed = changed("verdicts.json", "\"complete\": true", "\"complete\": false");
         assert!(told(killed.path()).ends_with("was ended before it was done: leave it out"));
         let newer = changed("verdicts.json", "\"schema\": 1", "\"schema\": 2, \"novel\": 1");
-        assert!(told(newer.path()).ends_with(
-            "verdicts.json has layout 2, and this version reads 1: use the version that wrote it, or leave it out"
-        ));
+        assert!(
+            told(newer.path())
+                .ends_with("verdicts.json has layout 2, and this version reads 1: use the version that wrote it")
+        );
         let newer = changed("run.json", "\"schema\": 1", "\"schema\": 7");
         std::fs::write(newer.path().join("run.json"), "{\"schema\": 7, \"name\": \"x\"}").unwrap();
         assert!(told(newer.path()).contains("run.json has layout 7"), "whatever else is new in it");
@@ -298,7 +208,7 @@ mod tests {
         std::fs::write(torn.path().join("verdicts.json"), "{\"schema\": 1, \"run\": \"").unwrap();
         assert!(told(torn.path()).contains("verdicts.json is no JSON: EOF"));
         std::fs::remove_file(torn.path().join("verdicts.json")).unwrap();
-        assert!(told(torn.path()).contains("it is not the whole folder of a run, leave it out: cannot read "));
+        assert!(told(torn.path()).contains("is not the whole folder of a run: cannot read "));
         let mixed = changed("run.json", "\"run\": \"", "\"run\": \"other-");
         assert!(told(mixed.path()).ends_with("the folder was put together"));
         let twice = changed("verdicts.json", "\"id\": \"A2-2\"", "\"id\": \"A2-1\"");
