@@ -1,7 +1,7 @@
 //! Provides the machines that claims are tested on. It covers provisioning only: commands on a machine run through its
 //! [`Shell`].
 
-pub mod instance_spec;
+pub mod cloud;
 pub mod machine_info;
 pub mod preflight;
 pub mod repository;
@@ -24,6 +24,8 @@ mod mirror;
 mod qemu;
 mod qmp;
 mod snapshot;
+#[cfg(feature = "aws")]
+mod tags;
 mod thaw;
 mod cpu_scheduling;
 mod vm;

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use sha2::{Digest, Sha256};
 
 /// Returns the SHA-256 of some bytes, in hexadecimal.
+#[cfg(feature = "run")]
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

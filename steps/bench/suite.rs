@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::base::work_log::Summary;
+use crate::base::work_summary::Summary;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::base::unit::Unit;
-use crate::claims::workload::Change;
-use crate::measurement::trial::Until;
+use crate::claims::workload::change::Change;
+use crate::measurement::trial::watch::Until;
 use crate::measurement::{Value, journal};
 use crate::verdict::Rule;
 use cucumber::{then, when};

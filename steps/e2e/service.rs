@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::unit::Unit;
-use crate::measurement::trial::Until;
+use crate::measurement::trial::watch::Until;
 use crate::verdict::Rule;
 use cucumber::{then, when};
 

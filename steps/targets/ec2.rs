@@ -30,12 +30,14 @@ use teardown::{Pauses, teardown};
 
 use super::machine::{Body, Machine, MachineDir, evidence_file};
 use super::{Context, keys};
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::poll::{self, Look, TooLate};
 use crate::exec::cleanup::Resource;
 use crate::exec::shell::{Login, Shell, ShellError, Ssh};
+use crate::targets::cloud::{Ami, Used};
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{self, Ami, InstanceSpec, Used};
 use crate::targets::machine_info::{Accelerator, MachineInfo};
+use crate::targets::tags;
 
 /// How long after an order's time limit its resources expire; anyone may remove them then.
 const GRACE: Duration = Duration::from_secs(15 * 60);
@@ -256,7 +258,7 @@ impl Cloud {
         if self.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let repository = instance_spec::name(&self.context.run);
+        let repository = tags::name(&self.context.run);
         let (ended, removed) = tokio::join!(self.end(), self.ecr.remove(&repository));
         ended?;
         removed?;
@@ -299,8 +301,8 @@ impl Cloud {
     fn launch(&self) -> launch::Launch<'_> {
         // A second machine, after the first was lost, has a key, a group and an order of its own.
         let name = match self.orders.fetch_add(1, Ordering::Relaxed) {
-            0 => instance_spec::name(&self.context.run),
-            before => format!("{}-{}", instance_spec::name(&self.context.run), before + 1),
+            0 => tags::name(&self.context.run),
+            before => format!("{}-{}", tags::name(&self.context.run), before + 1),
         };
         launch::Launch {
             name,

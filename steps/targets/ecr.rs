@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::repository::{NotMade, PUBLIC, Refusal, Repository};
 use crate::base::settings::FakeAws;
-use crate::targets::instance_spec::{self, EXPIRES, RUN};
+use crate::targets::tags::{self, EXPIRES, RUN};
 
 /// The region of ECR Public's API, which is the only one in the world.
 pub(crate) const REGION: &str = "us-east-1";
@@ -53,7 +53,7 @@ impl Ecr {
 
     /// Creates the repository of a run, with the tags by which anyone finds it once it has expired.
     pub async fn create(&self, run: &str, expires: Timestamp) -> Result<Repository, NotMade> {
-        let name = instance_spec::name(run);
+        let name = tags::name(run);
         let mut request = self.client.create_repository().repository_name(&name);
         for (key, value) in [(RUN, run), (EXPIRES, &expires.as_second().to_string()), ("Name", &name)] {
             let tag = Tag::builder().key(key).value(value).build();
@@ -84,7 +84,7 @@ impl Ecr {
 
     /// Finds the repository of a run by its name and its tag.
     pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
-        let found = self.client.describe_repositories().repository_names(instance_spec::name(run)).send().await;
+        let found = self.client.describe_repositories().repository_names(tags::name(run)).send().await;
         let described = match found {
             Ok(found) => found.repositories.unwrap_or_default(),
             Err(error) if error.code() == Some(NOT_FOUND) => return Ok(None),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Context, Machine};
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::settings::Settings;
+use crate::targets::cloud::{Ami, PreflightFailure, Used};
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{Ami, InstanceSpec, PreflightFailure, Used};
 
 /// Everything that a run has in AWS: never exists in this build.
 #[derive(Debug)]

@@ -29,16 +29,6 @@ impl Ecr {
         match *self {}
     }
 
-    /// Finds the repository of a run by its name and its tag.
-    pub async fn find(&self, _run: &str) -> anyhow::Result<Option<Repository>> {
-        match *self {}
-    }
-
-    /// Lists all repositories that runs made.
-    pub async fn list(&self) -> anyhow::Result<Vec<Repository>> {
-        match *self {}
-    }
-
     /// Returns the API's answer about a repository.
     pub async fn state(&self, _name: &str) -> anyhow::Result<String> {
         match *self {}

@@ -16,8 +16,10 @@ use aws_sdk_ec2::types::{
 use base64::Engine as _;
 
 use super::error::{AwsError, Class, explain};
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
-use crate::targets::instance_spec::{self, Ami, CANONICAL, InstanceSpec};
+use crate::targets::cloud::{Ami, CANONICAL};
+use crate::targets::tags;
 
 /// The name of Ubuntu 24.04 for arm64, without its date.
 const UBUNTU: &str = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*";
@@ -149,8 +151,8 @@ impl Launch<'_> {
         TagSpecification::builder()
             .resource_type(what)
             .tags(tag("Name", self.name.clone()))
-            .tags(tag(instance_spec::RUN, self.run.to_owned()))
-            .tags(tag(instance_spec::EXPIRES, self.expires.to_string()))
+            .tags(tag(tags::RUN, self.run.to_owned()))
+            .tags(tag(tags::EXPIRES, self.expires.to_string()))
             .build()
     }
 

@@ -13,11 +13,13 @@ use jiff::Timestamp;
 
 use super::error::{AwsError, Class, explain};
 use super::{Patience, caller, configuration, launch};
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::shell::{NoopObserver, new_key};
+use crate::targets::cloud::PreflightFailure;
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{self, InstanceSpec, PreflightFailure};
+use crate::targets::tags;
 
 /// The time limit for one answer. Each call is tried twice, and twice as long is soon enough for an interactive user.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -83,7 +85,7 @@ impl Outlook {
             let public_key = new_key(NO_RUN)?.0.public_key().to_openssh()?;
             let launch = launch::Launch {
                 client: &self.client,
-                name: instance_spec::name(NO_RUN),
+                name: tags::name(NO_RUN),
                 order: &self.order,
                 run: NO_RUN,
                 expires: Timestamp::now().as_second(),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::{AwsError, Class, explain};
-use crate::targets::instance_spec::{EXPIRES, RUN};
+use crate::targets::tags::{EXPIRES, RUN};
 
 /// The type of a resource, in the order of removal: a resource may be in use by those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
