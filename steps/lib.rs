@@ -49,32 +49,42 @@
 mod base;
 mod claims;
 mod exec;
+#[cfg(feature = "run")]
 mod targets;
+#[cfg(feature = "run")]
 mod workloads;
 mod measurement;
 mod verdict;
 mod evidence;
 mod report;
+#[cfg(feature = "run")]
 mod run;
+#[cfg(feature = "run")]
 mod e2e;
 // The program `assay`, and what its commands do.
+#[cfg(feature = "run")]
 mod bench;
 mod bin;
+#[cfg(feature = "run")]
 mod doctor;
 mod selfcheck;
 
 pub use base::exit_status::ExitStatus;
 pub use base::platform::TargetSpec;
+#[cfg(feature = "run")]
 pub use base::progress::Progress;
 pub use base::settings::Settings;
 pub use base::unit::{Bytes, Unit};
 pub use claims::plan::Planned;
 pub use evidence::Verdicts;
 pub use exec::command::{Command, Output};
+#[cfg(feature = "run")]
 pub use exec::shell::Shell;
 pub use measurement::{Reading, Unreadable, Value};
 pub use report::{summary, table};
+#[cfg(feature = "run")]
 pub use run::{Run, ScenarioChecks};
+#[cfg(feature = "run")]
 pub use targets::{Definition, Machine};
 pub use verdict::sample_set::SampleSet;
 pub use verdict::{Rule, Verdict};
@@ -85,8 +95,10 @@ pub fn main() -> std::process::ExitCode {
 }
 
 /// What this project's own tests use besides; no other crate should.
+#[cfg(feature = "run")]
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::base::instance_spec::InstanceSpec;
     pub use crate::base::platform::Arch;
     pub use crate::base::settings::FakeAws;
     pub use crate::claims::suite::ClaimSuite;
@@ -95,7 +107,6 @@ pub mod internal {
     pub use crate::exec::command::Status;
     pub use crate::exec::shell::{NoopObserver, Reply, Server, ShellError, Ssh, SshDestination, new_key};
     pub use crate::targets::cloud::{Cloud, Keeper, PublicRegistry};
-    pub use crate::targets::instance_spec::InstanceSpec;
     pub use crate::targets::repository::{NotMade, Refusal, Repository};
     pub use crate::targets::{Context, Distribution, Urgency, Vm, mirror_address};
     #[cfg(feature = "aws")]

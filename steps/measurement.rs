@@ -1,13 +1,18 @@
 //! Defines readings and samples: measured values with their unit, time and source text. They are always kept, and
 //! judged later.
 
+#[cfg(feature = "run")]
 pub mod deployment;
 pub mod estimate;
 pub mod pricing;
+#[cfg(feature = "run")]
 pub mod published_figures;
+#[cfg(feature = "run")]
 pub mod ratio;
 pub mod catalogue;
+#[cfg(feature = "run")]
 pub mod podman_run;
+#[cfg(feature = "run")]
 pub mod journal;
 pub mod trial;
 

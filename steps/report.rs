@@ -15,23 +15,27 @@ mod order;
 mod oscal;
 mod plan;
 mod plot;
+#[cfg(feature = "run")]
+mod run;
 mod times;
 mod trend;
 mod workload;
 
-pub use console::{advice, line, summary, table};
+pub use console::{summary, table};
 pub use coverage::Coverage;
 pub use html::{html, merged_html};
 use job_summary::job_summary;
-pub use job_summary::publish;
 pub use junit::{junit, merged_junit};
 pub use merged::{merged_summary, merged_table};
 pub use messages::messages;
 pub use order::order;
 pub use oscal::oscal;
 pub use plan::{PlanRow, plan};
+#[cfg(feature = "run")]
+pub use run::{advice, line, memory, publish};
 pub use trend::{comparison, trend_html};
-pub use workload::{disturbance, memory};
+#[cfg(feature = "run")]
+pub use workload::disturbance;
 
 use std::path::Path;
 

@@ -2,7 +2,6 @@
 //! [`Shell`].
 
 pub mod cloud;
-pub mod instance_spec;
 pub mod machine_info;
 pub mod preflight;
 pub mod repository;
@@ -25,6 +24,8 @@ mod mirror;
 mod qemu;
 mod qmp;
 mod snapshot;
+#[cfg(feature = "aws")]
+mod tags;
 mod thaw;
 mod cpu_scheduling;
 #[cfg(feature = "aws")]
@@ -53,7 +54,7 @@ use crate::base::settings::Settings;
 use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::{CommandObserver, Shell};
 use crate::targets::cloud::Cloud;
-use crate::targets::instance_spec::InstanceSpec;
+use crate::base::instance_spec::InstanceSpec;
 
 /// What provisioning needs from its run; cheap to clone.
 #[derive(Clone)]

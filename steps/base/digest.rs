@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read};
 
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "run")]
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }

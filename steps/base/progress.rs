@@ -60,13 +60,6 @@ impl Progress {
     }
 }
 
-/// Prints a line to standard output, even if nothing reads it, as in `ci/e2e | head`.
-pub fn print(line: &str) {
-    status::above(|| {
-        let _ = writeln!(std::io::stdout(), "{line}");
-    });
-}
-
 impl std::fmt::Debug for Progress {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Progress")

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value as Json;
 
+use crate::base::settings::secret_variable;
 pub const REDACTED: &str = "[redacted]";
 
 /// Names whose values are secrets, as they appear before `=`, `:` or a separate value.
@@ -145,27 +146,6 @@ impl Redactor {
         };
         variables.iter().map(clean).collect()
     }
-}
-
-/// Returns whether a variable's name marks its value as a secret. The path or address of a secret is not one.
-pub fn secret_variable(name: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "SECRET",
-        "TOKEN",
-        "PASSWORD",
-        "PASSWD",
-        "PASSPHRASE",
-        "PRIVATE_KEY",
-        "API_KEY",
-        "ACCESS_KEY",
-        "CREDENTIAL",
-        "AUTHORIZATION",
-        "COOKIE",
-        "USER_DATA",
-    ];
-    const PLACES: [&str; 5] = ["_FILE", "_PATH", "_DIR", "_URI", "_URL"];
-    let name = name.to_uppercase();
-    WORDS.iter().any(|word| name.contains(word)) && !PLACES.iter().any(|place| name.ends_with(place))
 }
 
 fn base64(bytes: &[u8]) -> String {

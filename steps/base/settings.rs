@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 use anyhow::Context as _;
 
 use crate::base::embedded;
-use crate::base::redact::secret_variable;
 
 /// What replaces AWS in tests without an account: a server that imitates the API but starts no machines, and the SSH
 /// server that stands for an instance. The SDK itself also reads `AWS_ENDPOINT_URL` and similar variables.
@@ -145,12 +144,35 @@ fn secret(name: &str, value: &str) -> Option<String> {
 }
 
 /// Returns whether the terminal cannot move its cursor, or its user wants plain lines.
+#[cfg(feature = "run")]
 pub fn plain_terminal() -> bool {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     set("NO_COLOR").is_some() || set("TERM").is_none_or(|kind| kind == "dumb")
 }
 
+/// Returns whether a variable's name marks its value as a secret. The path or address of a secret is not one.
+pub fn secret_variable(name: &str) -> bool {
+    const WORDS: [&str; 12] = [
+        "SECRET",
+        "TOKEN",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "PRIVATE_KEY",
+        "API_KEY",
+        "ACCESS_KEY",
+        "CREDENTIAL",
+        "AUTHORIZATION",
+        "COOKIE",
+        "USER_DATA",
+    ];
+    const PLACES: [&str; 5] = ["_FILE", "_PATH", "_DIR", "_URI", "_URL"];
+    let name = name.to_uppercase();
+    WORDS.iter().any(|word| name.contains(word)) && !PLACES.iter().any(|place| name.ends_with(place))
+}
+
 /// Returns the folders with programs: `PATH`, and the `sbin` folders that an ordinary user's `PATH` lacks.
+#[cfg(feature = "run")]
 pub fn program_folders() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()

@@ -10,7 +10,8 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::base::settings;
-use crate::base::work_log::{Piece, Summary, WorkLog};
+use crate::base::work_log::{Piece, WorkLog};
+use crate::base::work_summary::Summary;
 
 /// How often the status is drawn anew.
 const BEAT: Duration = Duration::from_millis(500);

@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
-/// How many of the longest pieces of work the summary lists.
-const TOLD: usize = 5;
+use crate::base::work_summary::{Step, Summary, WorkItem};
 
 tokio::task_local! {
     /// The piece of work that the current task is doing.
@@ -46,20 +43,6 @@ struct Wait {
     from: Instant,
     to: Instant,
     for_room: bool,
-}
-
-/// A finished piece of work, with times in seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorkItem {
-    pub name: String,
-    /// When it began, relative to the creation of the log.
-    pub began: f64,
-    /// How long it took, without its waits.
-    pub took: f64,
-    /// How long it waited for host capacity.
-    pub queued: f64,
-    /// The names of the work that it waited for.
-    pub needs: BTreeSet<String>,
 }
 
 /// Records the work of a run as it is done.
@@ -136,7 +119,7 @@ impl WorkLog {
     /// Summarizes the work so far.
     pub fn summary(&self) -> Summary {
         let work = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Summary::of(work, self.elapsed())
+        summarize(work, self.elapsed())
     }
 }
 
@@ -207,77 +190,26 @@ fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     seconds
 }
 
-/// What a run spent its time on, in seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// The time from the creation of the log to the summary.
-    pub wall: f64,
-    /// The length of the critical path: the longest chain of work, each piece of which needs the one before.
-    pub critical: f64,
-    pub path: Vec<Step>,
-    /// All pieces of work, in the order in which they ended.
-    pub work: Vec<WorkItem>,
-}
-
-/// A piece of work on the critical path.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    pub name: String,
-    pub took: f64,
-}
-
-impl Summary {
-    pub fn of(work: Vec<WorkItem>, wall: f64) -> Summary {
-        let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
-        // Work is recorded when it ends, so after everything it needed.
-        for piece in &work {
-            let needed = piece.needs.iter().filter_map(|name| Some((name.as_str(), longest.get(name.as_str())?.0)));
-            let before = needed.max_by(|one, other| one.1.total_cmp(&other.1));
-            let chain = piece.took + before.map_or(0.0, |(_, seconds)| seconds);
-            longest.insert(&piece.name, (chain, before.map(|(name, _)| name)));
-        }
-        let last = longest.iter().max_by(|one, other| one.1.0.total_cmp(&other.1.0));
-        let critical = last.map_or(0.0, |(_, (seconds, _))| *seconds);
-        let mut path = Vec::new();
-        let mut at = last.map(|(name, _)| *name);
-        while let Some(name) = at {
-            let took = work.iter().rev().find(|piece| piece.name == name).map_or(0.0, |piece| piece.took);
-            path.insert(0, Step { name: name.to_owned(), took });
-            at = longest.get(name).and_then(|(_, before)| *before);
-        }
-        Summary { wall, critical, path, work }
+/// Summarizes the work of a run that took `wall` seconds.
+fn summarize(work: Vec<WorkItem>, wall: f64) -> Summary {
+    let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
+    // Work is recorded when it ends, so after everything it needed.
+    for piece in &work {
+        let needed = piece.needs.iter().filter_map(|name| Some((name.as_str(), longest.get(name.as_str())?.0)));
+        let before = needed.max_by(|one, other| one.1.total_cmp(&other.1));
+        let chain = piece.took + before.map_or(0.0, |(_, seconds)| seconds);
+        longest.insert(&piece.name, (chain, before.map(|(name, _)| name)));
     }
-
-    /// Returns the run's duration divided by the critical path's.
-    pub fn ratio(&self) -> Option<f64> {
-        (self.critical > 0.0).then(|| self.wall / self.critical)
+    let last = longest.iter().max_by(|one, other| one.1.0.total_cmp(&other.1.0));
+    let critical = last.map_or(0.0, |(_, (seconds, _))| *seconds);
+    let mut path = Vec::new();
+    let mut at = last.map(|(name, _)| *name);
+    while let Some(name) = at {
+        let took = work.iter().rev().find(|piece| piece.name == name).map_or(0.0, |piece| piece.took);
+        path.insert(0, Step { name: name.to_owned(), took });
+        at = longest.get(name).and_then(|(_, before)| *before);
     }
-}
-
-impl std::fmt::Display for Summary {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some(ratio) = self.ratio() else { return write!(out, "the run took {:.0} s", self.wall) };
-        writeln!(
-            out,
-            "the run took {:.0} s, {ratio:.2} times its critical path of {:.0} s, the longest chain of work that needs the work before:",
-            self.wall, self.critical
-        )?;
-        let shown = self.path.iter().filter(|step| step.took >= 0.05);
-        let chain: Vec<String> = shown.map(|step| format!("{} {:.1} s", step.name, step.took)).collect();
-        writeln!(out, "  {}", chain.join(" → "))?;
-        let mut largest: Vec<&WorkItem> = self.work.iter().collect();
-        largest.sort_by(|one, other| other.took.total_cmp(&one.took));
-        let told: Vec<String> =
-            largest.iter().take(TOLD).map(|work| format!("{} {:.0} s", work.name, work.took)).collect();
-        let (all, queued): (f64, f64) =
-            self.work.iter().fold((0.0, 0.0), |(all, queued), work| (all + work.took, queued + work.queued));
-        write!(
-            out,
-            "  {:.0} s of work side by side, {queued:.0} s of waiting for a place; most of it: {}",
-            all,
-            told.join(", ")
-        )
-    }
+    Summary { wall, critical, path, work }
 }
 
 #[cfg(test)]
@@ -299,7 +231,7 @@ mod tests {
             work("series", 8.0, &["machine"]),
             work("annex run", 9.0, &["image", "machine"]),
         ];
-        let summary = Summary::of(all, 15.0);
+        let summary = summarize(all, 15.0);
         assert_eq!((summary.critical, summary.ratio()), (12.0, Some(1.25)));
         let names: Vec<&str> = summary.path.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["image", "annex run"]);
@@ -311,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_run_without_work_has_no_chain() {
-        let summary = Summary::of(Vec::new(), 1.0);
+        let summary = summarize(Vec::new(), 1.0);
         assert_eq!((summary.critical, summary.ratio()), (0.0, None));
         assert_eq!(summary.to_string(), "the run took 1 s");
     }
@@ -366,13 +298,13 @@ mod tests {
     async fn the_time_left_is_the_share_of_the_last_run_that_is_not_done() {
         let log = WorkLog::default();
         let before =
-            Summary::of(vec![work("image", 30.0, &[]), work("trial", 60.0, &[]), work("push", 0.0, &[])], 50.0);
+            summarize(vec![work("image", 30.0, &[]), work("trial", 60.0, &[]), work("push", 0.0, &[])], 50.0);
         assert_eq!(log.left(&before), 50.0);
         log.work("image", async {}).await;
         assert!((log.left(&before) - 50.0 * 60.0 / 90.0).abs() < 1e-9);
         log.work("trial", async { assert!(log.left(&before) > 33.0, "it has only begun") }).await;
         assert_eq!(log.left(&before), 0.0);
-        assert_eq!(log.left(&Summary::of(Vec::new(), 9.0)), 0.0, "nothing is known of it");
+        assert_eq!(log.left(&summarize(Vec::new(), 9.0)), 0.0, "nothing is known of it");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::base::stats::median;
 use crate::base::unit::Unit;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
-use crate::measurement::trial::LOOK;
+use crate::measurement::trial::watch::LOOK;
 
 /// Every file of the cgroup of a working unit, as `grep -r '' .` printed it there.
 const LISTING: &str = include_str!("../../fixtures/probes/cgroup-hello.txt");

@@ -9,7 +9,7 @@ use crate::base::commands;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::base::work_log::Summary;
+use crate::base::work_summary::Summary;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use gherkin::{Feature, GherkinEnv, Scenario};
 
-pub use decision::{Capabilities, Decision, NotJudgedReason, Seen};
+#[cfg(feature = "run")]
+pub use decision::Seen;
+pub use decision::{Capabilities, Decision, NotJudgedReason};
 
 use crate::claims::register::{Claim, ClaimId, Register};
 use decision::decide;
@@ -173,6 +175,7 @@ impl Plan {
         Ok(Plan { scenarios })
     }
 
+    #[cfg(feature = "run")]
     pub fn at(&self, feature: &str, line: usize) -> Option<&Planned> {
         self.scenarios.iter().find(|planned| planned.feature == feature && planned.line == line)
     }

@@ -1,12 +1,13 @@
 //! Checks whether a run could begin in AWS. It asks what a run asks first, and creates nothing.
 
 use super::{Check, CheckResult, LIMIT, State};
+use crate::base::instance_spec::InstanceSpec;
+use crate::base::platform::TargetSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::Budget;
 use crate::targets::ec2::{Outlook, PreflightFailure};
-use crate::targets::instance_spec::InstanceSpec;
 
 /// The remedy if the finding itself says how to fix it.
 const THEN: &str = "then ask again";

@@ -2,7 +2,7 @@
 
 use crate::base::unit::Unit;
 use crate::measurement::Value;
-use crate::targets::instance_spec::CANONICAL;
+use crate::targets::cloud::CANONICAL;
 use cucumber::{given, then, when};
 
 use crate::e2e::world::ScenarioWorld;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::instance_spec::{InstanceSpec, MINUTES};
 use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
 use crate::base::trace;
@@ -12,7 +13,6 @@ use crate::claims::workload::Workload;
 use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::Budget;
 use crate::targets::RemoteAccess;
-use crate::targets::instance_spec::{InstanceSpec, MINUTES};
 use clap::{ArgAction, Args};
 use cucumber::gherkin::tagexpr::TagOperation;
 

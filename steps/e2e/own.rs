@@ -1,8 +1,8 @@
 //! Steps about a workload of your own (`--suite DIR`): with its own Quadlet, or with one thing changed for controls.
 
 use crate::base::unit::Unit;
-use crate::claims::workload::Change;
-use crate::measurement::trial::Until;
+use crate::claims::workload::change::Change;
+use crate::measurement::trial::watch::Until;
 use crate::measurement::{Value, journal};
 use crate::verdict::Rule;
 use cucumber::{then, when};

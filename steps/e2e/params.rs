@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
-use crate::measurement::trial::Until;
+use crate::measurement::trial::watch::Until;
 use cucumber::Parameter;
 use serde::Serialize;
 

@@ -8,7 +8,7 @@ use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::status;
-use crate::base::work_log::Summary;
+use crate::base::work_summary::Summary;
 use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
 use crate::claims::register::{Requirement, Shared};
 use crate::claims::suite::ClaimSuite;

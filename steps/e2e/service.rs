@@ -1,7 +1,7 @@
 //! Steps about the workload as a service: sections A.6 and A.10 of the annex.
 
 use crate::base::unit::Unit;
-use crate::measurement::trial::Until;
+use crate::measurement::trial::watch::Until;
 use crate::verdict::Rule;
 use cucumber::{then, when};
 

@@ -14,8 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::claims::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Shard};
 use crate::claims::register::ClaimId;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir, parts};
-use crate::evidence::run_state::exit;
-use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
+use crate::evidence::{ClaimResult, SCHEMA, Verdicts, exit};
 use crate::verdict::claim_verdict::Attempt;
 
 /// The folder of a merged bundle that holds its parts.

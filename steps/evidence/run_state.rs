@@ -12,7 +12,8 @@ use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned};
 use crate::claims::register::{Claim, Register};
-use crate::evidence::{ClaimResult, Control, EvidenceWriter, SCHEMA, Verdicts};
+use crate::evidence::verdicts::Control;
+use crate::evidence::{ClaimResult, EvidenceWriter, SCHEMA, Verdicts, exit};
 use crate::targets::machine_info::Accelerator;
 use crate::verdict::claim_verdict::{Attempt, ControlResult};
 use crate::verdict::{Verdict, declared};
@@ -232,15 +233,6 @@ impl RunState {
 
 fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlResult {
     ControlResult::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
-}
-
-pub fn exit(claims: &[ClaimResult], problems: &[String]) -> u8 {
-    let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
-    match () {
-        () if any(Verdict::Fails) || !problems.is_empty() => 1,
-        () if any(Verdict::Inconclusive) => 3,
-        () => 0,
-    }
 }
 
 #[cfg(test)]

@@ -126,3 +126,13 @@ pub struct Verdicts {
     /// All claims, in the register's order.
     pub claims: Vec<ClaimResult>,
 }
+
+/// Computes a run's exit status from its verdicts.
+pub fn exit(claims: &[ClaimResult], problems: &[String]) -> u8 {
+    let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
+    match () {
+        () if any(Verdict::Fails) || !problems.is_empty() => 1,
+        () if any(Verdict::Inconclusive) => 3,
+        () => 0,
+    }
+}

@@ -11,7 +11,8 @@ use crate::exec::command::{Command, Output, quote};
 use crate::exec::shell::Shell;
 use crate::measurement::journal::{self, Line};
 use crate::measurement::podman_run::{self, PodmanRun};
-use crate::measurement::trial::{self, Trial, Until};
+use crate::measurement::trial::watch::{self, Until};
+use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Unreadable};
 
 /// Makes the service observable without changing the Quadlet under test: it runs in its own slice, which outlives it,
@@ -102,7 +103,7 @@ impl Deployment {
     }
 
     async fn watch_as(&self, token: &str, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
-        let watch = trial::command(&self.unit, &self.slice, until, limit, token);
+        let watch = watch::command(&self.unit, &self.slice, until, limit, token);
         let output = self.shell.run(&watch).await?.success()?;
         let raw = output.text();
         let trial = trial::parse(&raw)?;

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use jiff::civil::Date;
 
+use crate::base::instance_spec::{InstanceSpec, MINUTES};
 use crate::measurement::pricing::{Bill, Budget, DEFAULT_REGION, FILE, Item, Prices, Surplus};
-use crate::targets::instance_spec::{InstanceSpec, MINUTES};
 
 /// An order whose price is within its budget.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::journal::{self, Line};
-use super::trial::Until;
+use super::trial::watch::Until;
 use super::{Reading, Unreadable};
 use crate::base::unit::Unit;
 use crate::exec::command::Command;

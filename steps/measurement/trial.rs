@@ -6,45 +6,18 @@
 //! measures its own cost.
 
 mod readings;
+#[cfg(feature = "run")]
+pub mod watch;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Unreadable;
-use crate::exec::command::Command;
 
-/// POSIX shell functions that read a unit's control group (`now; look`, with `cgroup` set) and measure their own cost
-/// (`spent`, `weigh`).
-pub const LOOK: &str = include_str!("look.sh");
-const SCRIPT: &str = concat!(include_str!("look.sh"), include_str!("trial.sh"));
 const PROBE: &str = "trial";
 
 /// Looks are a second apart, or a few seconds on a busy emulated CPU. After this many seconds without one, the machine
 /// stood still or its clock jumped.
 pub const STANDSTILL: f64 = 60.0;
-
-/// The condition that ends a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// The unit has ended by itself.
-    Ended,
-    /// This long after the workload came up, unless the unit has ended before; it is killed then.
-    Held(Duration),
-    /// The unit has ended this many times or stays down; it is killed then.
-    Stopped(u32),
-}
-
-/// Returns the command that runs a trial of `unit` (without its suffix) in `slice`. Its output repeats `token`, which
-/// must be different for each trial.
-pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &str) -> Command {
-    let (hold, stops) = match until {
-        Until::Ended => (0, 0),
-        Until::Held(time) => (time.as_secs(), 0),
-        Until::Stopped(times) => (0, times),
-    };
-    let (hold, stops, seconds) = (hold.to_string(), stops.to_string(), limit.as_secs().to_string());
-    Command::script(SCRIPT, &[unit, slice, &hold, &stops, &seconds, token]).time_limit(limit + Duration::from_secs(60))
-}
 
 /// One observation of the unit's control group while it ran.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,15 +153,6 @@ impl Trial {
         Ok(())
     }
 
-    /// Checks that the machine's clock was as fast as this host's clock, by which the trial took `wall`.
-    pub fn kept_pace(&self, wall: Duration) -> Result<(), Unreadable> {
-        let (theirs, ours) = (self.end - self.begin, wall.as_secs_f64());
-        match (theirs - ours).abs() <= STANDSTILL {
-            true => Ok(()),
-            false => Err(stood_still(&format!("a trial of {theirs:.0} s by its clock, of {ours:.0} s by ours"))),
-        }
-    }
-
     /// Checks that times never decrease from beginning to end, and that consecutive ones are close together.
     fn went_forward(&self) -> Result<(), Unreadable> {
         let looks = self.looks.iter().map(|look| look.at);
@@ -238,7 +202,7 @@ mod tests {
     const RECORDED: &str = include_str!("../../fixtures/probes/trial-hello.txt");
 
     /// Parses a trial that has only these lines.
-    fn trial(seen: &str) -> Result<Trial, Unreadable> {
+    pub fn trial(seen: &str) -> Result<Trial, Unreadable> {
         parse(&format!("token t\nboot b\nsince 1795394930\nbegin 1\n{seen}over 9\nend 9.5\n"))
     }
 
@@ -353,16 +317,6 @@ mod tests {
         }
         let early = "token t\nboot b\nsince 1\nbegin 1\nover 3\nend 2\n";
         assert!(parse(early).unwrap_err().to_string().contains("an end before the last look"));
-    }
-
-    #[test]
-    fn a_trial_takes_as_long_for_us_as_for_the_machine() {
-        let trial = trial("").unwrap();
-        assert_eq!(trial.kept_pace(Duration::from_secs(12)), Ok(()));
-        let error = trial.kept_pace(Duration::from_secs(300)).unwrap_err().to_string();
-        assert!(error.ends_with("saw \"a trial of 8 s by its clock, of 300 s by ours\""), "{error}");
-        let jumped = Trial { end: 500.0, ..trial };
-        assert!(jumped.kept_pace(Duration::from_secs(12)).is_err());
     }
 
     #[test]

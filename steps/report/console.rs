@@ -1,17 +1,15 @@
-//! Formats what the console shows: a line per claim during the run, the table at the end, and a last line.
+//! Formats what the console shows of verdicts: the table of claims, and a last line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::base::platform::TargetSpec;
 use crate::base::unit::Unit;
-use crate::claims::plan::{NOT_SELECTED, Planned};
-use crate::evidence::run_state::Standing;
+use crate::claims::plan::NOT_SELECTED;
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict};
+use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
 /// How much of a reason a line shows, in characters; all of it is in the evidence.
 const REASON: usize = 150;
@@ -28,25 +26,6 @@ pub(super) fn mark(verdict: Verdict) -> &'static str {
         Verdict::NotRun => "–",
         Verdict::KnownDeviation => "≈",
     }
-}
-
-/// Formats the line of a finished scenario: its claim's verdict or the control's result, and why.
-pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
-    let again = |attempts: usize| match attempts {
-        0 | 1 => String::new(),
-        _ => format!(" (attempt {attempts})"),
-    };
-    let mine = |control: &&ControlResult| (&control.feature, control.line) == (&planned.feature, planned.line);
-    if let Some(control) = claim.controls.iter().find(mine) {
-        let verdict = format!("control: {}{}", word(control), again(control.attempts.len()));
-        return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.scenario, short(&control.reason));
-    }
-    let (mark, word) = match open {
-        true => ("?", "open".to_owned()),
-        false => (mark(claim.verdict), claim.verdict.to_string()),
-    };
-    let verdict = format!("{word}{}", again(claim.attempts.len()));
-    format!("{mark} {:<5} {verdict:<15} {}: {}", claim.id, claim.scenario, short(&claim.reason))
 }
 
 /// Puts a text on one line, and cuts it if it is long.
@@ -150,19 +129,6 @@ pub fn table(verdicts: &Verdicts) -> String {
     text
 }
 
-/// If errors ended scenarios before anything could be judged, names the command that may know why.
-pub fn advice(verdicts: &Verdicts, target: &TargetSpec) -> Option<String> {
-    let last = |attempts: &[Attempt]| attempts.last().is_some_and(Attempt::broke_off);
-    let controls = verdicts.claims.iter().flat_map(|claim| &claim.controls).map(|control| last(&control.attempts));
-    let own = verdicts.claims.iter().map(|claim| last(&claim.attempts));
-    let many = match own.chain(controls).filter(|broke_off| *broke_off).count() {
-        0 => return None,
-        1 => "1 scenario was ended by an error".to_owned(),
-        many => format!("{many} scenarios were ended by errors"),
-    };
-    Some(format!("{many}, not by a check: `{}` tries all that a run needs", target.doctor()))
-}
-
 pub(super) fn counts(verdicts: &Verdicts) -> String {
     let count = |verdict: Verdict| verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count();
     format!(
@@ -181,13 +147,14 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::claims::plan::Decision;
-    use crate::evidence::Control;
+    use crate::evidence::verdicts::Control;
     use crate::measurement::Value;
+    use crate::verdict::claim_verdict::Attempt;
 
-    fn claim(id: &str, verdict: Verdict) -> ClaimResult {
+    pub fn claim(id: &str, verdict: Verdict) -> ClaimResult {
         let control = |scenario: &str, line, verdict| ControlResult {
             verdict,
             attempts: vec![Attempt::new(Vec::new(), None)],
@@ -219,34 +186,6 @@ mod tests {
             evidence: Vec::new(),
             seconds: 1.0,
         }
-    }
-
-    #[test]
-    fn what_errors_ended_is_told_once_with_the_command_that_may_know_why() {
-        let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(str::to_owned));
-        let advice = |attempts: [Vec<Attempt>; 2]| {
-            let [own, wrong] = attempts;
-            let mut claim = ClaimResult { attempts: own, ..claim("A2-1", Verdict::Inconclusive) };
-            claim.controls[0].attempts = wrong;
-            let on = "2026-11-23".parse().unwrap();
-            let verdicts = Verdicts {
-                schema: 1,
-                run: "r".into(),
-                on,
-                complete: true,
-                exit: 3,
-                problems: Vec::new(),
-                claims: vec![claim],
-            };
-            super::advice(&verdicts, &"vm:arm64".parse().unwrap())
-        };
-        let lost = || attempt(Some("connection lost"));
-        let said = advice([vec![lost(), lost()], vec![lost()]]).unwrap();
-        let doctor = "`cargo run -- doctor --target vm:arm64` tries all that a run needs";
-        assert_eq!(said, format!("2 scenarios were ended by errors, not by a check: {doctor}"));
-        assert!(advice([vec![lost()], vec![]]).unwrap().starts_with("1 scenario was ended by an error, "));
-        assert_eq!(advice([vec![lost(), attempt(None)], vec![]]), None, "it came to its end the second time");
-        assert_eq!(advice([vec![], vec![]]), None, "it was not run");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, FeatureFile};
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
-use crate::evidence::{ClaimResult, Control, SCHEMA, Verdicts};
+use crate::evidence::verdicts::Control;
+use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
 use crate::verdict::claim_verdict::{Attempt, ControlResult, Step};
 use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
 

@@ -15,6 +15,7 @@ use crate::report::{self, Made};
 
 /// Finalizes the folder of a finished run; signs its statement if a key is given. Returns the reports that could not be
 /// made and why: the evidence is sealed all the same.
+#[cfg(feature = "run")]
 pub fn close(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<Vec<String>> {
     let (reports, troubles) = report::make(bundle);
     finish(bundle, &reports, key)?;

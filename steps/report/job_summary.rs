@@ -1,10 +1,5 @@
 //! Writes `summary.md`: a run on one page of Markdown, for the page that a CI job shows.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::Path;
-
-use anyhow::Context as _;
 use serde_json::Value as Json;
 
 use super::console::{self, controls, counts, mark, measured, published};
@@ -47,13 +42,6 @@ pub fn job_summary(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
         HOW.to_owned(),
     ];
     Ok(cut(parts.concat()).into_bytes())
-}
-
-/// Adds the page to the file that the CI job shows.
-pub fn publish(summary: &[u8], file: &Path) -> anyhow::Result<()> {
-    let opened = OpenOptions::new().create(true).append(true).open(file);
-    let written = opened.and_then(|mut file| file.write_all(summary));
-    written.with_context(|| format!("cannot add the job summary to {}", file.display()))
 }
 
 const HOW: &str = "\n### May I believe it?\n\n\
@@ -238,16 +226,5 @@ mod tests {
         let mut held = example::bundle();
         held.verdicts.exit = 0;
         assert!(page(&held).starts_with("## ✔ Every claim that was judged holds, or is a declared deviation\n"));
-    }
-
-    #[test]
-    fn a_page_is_added_to_what_the_job_already_shows() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("summary");
-        std::fs::write(&file, "before\n").unwrap();
-        publish(b"after\n", &file).unwrap();
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "before\nafter\n");
-        let error = publish(b"", folder.path()).unwrap_err().to_string();
-        assert!(error.starts_with("cannot add the job summary to "), "{error}");
     }
 }

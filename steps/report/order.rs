@@ -1,9 +1,9 @@
 //! Shows what would be created in AWS before the scenarios of a plan run, and what it would cost.
 
+use crate::base::instance_spec::EXPECTED;
 use crate::base::settings::FakeAws;
 use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::{Bill, Billed, DEFAULT_REGION, FILE, Item};
-use crate::targets::instance_spec::EXPECTED;
 
 /// Formats a line for each resource that would be created, with its hourly and maximum price; their sum, and the
 /// budget. If a stand-in replaces AWS, nothing is paid.
@@ -63,8 +63,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::base::instance_spec::InstanceSpec;
     use crate::measurement::pricing::Budget;
-    use crate::targets::instance_spec::InstanceSpec;
 
     fn shown(region: Option<&str>, ordered: InstanceSpec) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,8 +1,6 @@
-//! Shows the workload's memory, run by run: cold and warm, under each set of limits; and the cost of watching it.
+//! Tells the workload's memory, run by run: cold and warm, under each set of limits; and the cost of watching it.
 
 use std::collections::BTreeMap;
-
-use comfy_table::{Table, presets};
 
 use crate::base::stats::{Summary, median};
 use crate::base::unit::Unit;
@@ -65,19 +63,6 @@ pub(super) fn rows(samples: &[Sample]) -> Vec<Vec<String>> {
     peaks.iter().filter_map(row).collect()
 }
 
-/// Formats a table of the workload's memory, a row per series; `None` if it was not measured.
-pub fn memory(samples: &[Sample]) -> Option<String> {
-    let rows = rows(samples);
-    if rows.is_empty() {
-        return None;
-    }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(heads());
-    table.add_rows(rows);
-    Some(format!("memory of the workload; beside the peak: medians of what each run reached\n{table}"))
-}
-
 fn unit(samples: &[Sample], probe: &str) -> Unit {
     samples.iter().find(|sample| sample.probe == probe).map_or(Unit::Count, |sample| sample.unit)
 }
@@ -95,11 +80,11 @@ pub fn disturbance(samples: &[Sample]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use jiff::Timestamp;
 
-    fn sample(subject: &str, probe: &str, value: f64, unit: Unit) -> Sample {
+    pub fn sample(subject: &str, probe: &str, value: f64, unit: Unit) -> Sample {
         Sample {
             id: 1,
             probe: probe.into(),
@@ -110,24 +95,6 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             raw: String::new(),
         }
-    }
-
-    #[test]
-    fn every_series_has_a_line_with_all_that_its_runs_reached() {
-        let peak = |subject, value| sample(subject, "memory.peak", value, Unit::Bytes);
-        let samples = [
-            peak("workload-no-quota cold 1", 67_108_864.0),
-            peak("workload-no-quota warm 2", 36e6),
-            peak("workload-no-quota warm 3", 38e6),
-            peak("hog-no-quota warm 1", 9e6),
-            sample("workload-no-quota cold 1", "memory.events.max", 792.0, Unit::Count),
-        ];
-        let text = memory(&samples).unwrap();
-        let line = |words: &str| text.lines().find(|line| line.contains(words)).unwrap_or_default().to_owned();
-        assert!(line("cold").contains("64 MiB") && line("cold").contains("792"), "{text}");
-        assert!(line("warm").contains("36 MB to 38 MB (50 %)") && line("warm").contains("37 MB"), "{text}");
-        assert!(!text.contains("hog"), "{text}");
-        assert_eq!(memory(&samples[3..4]), None);
     }
 
     #[test]

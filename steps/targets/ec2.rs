@@ -30,12 +30,12 @@ use teardown::{Pauses, teardown};
 
 use super::machine::{Machine, MachineDir, evidence_file};
 use super::{Context, keys};
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::poll::{self, Look, TooLate};
 use crate::exec::cleanup::Resource;
 use crate::exec::shell::{Login, Shell, ShellError, Ssh};
-use crate::targets::cloud::{Answer, Cloud, PublicRegistry};
+use crate::targets::cloud::{Ami, Answer, Cloud, PublicRegistry, Used};
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::{Ami, InstanceSpec, Used};
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 use crate::targets::tags;
 

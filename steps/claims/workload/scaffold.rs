@@ -277,7 +277,8 @@ mod tests {
     use super::*;
     use crate::claims::plan::Capabilities;
     use crate::claims::suite::ClaimSuite;
-    use crate::claims::workload::{Change, Workload};
+    use crate::claims::workload::Workload;
+    use crate::claims::workload::change::Change;
 
     fn web() -> Scaffold {
         Scaffold {

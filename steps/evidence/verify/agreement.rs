@@ -6,9 +6,8 @@ use std::fmt;
 use serde_json::{Number, Value as Json};
 
 use super::Finding;
-use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::run_state::exit;
+use crate::evidence::{ClaimResult, exit};
 use crate::verdict::claim_verdict::Attempt;
 
 const FILE: &str = "verdicts.json";

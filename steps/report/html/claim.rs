@@ -189,7 +189,7 @@ fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut By
 pub(super) mod tests {
     use super::*;
     use crate::claims::plan::Decision;
-    use crate::evidence::Control;
+    use crate::evidence::verdicts::Control;
     use crate::verdict::Verdict;
 
     pub fn claim(id: &str, verdict: Verdict) -> ClaimResult {

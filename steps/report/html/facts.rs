@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::size_limit::ByteBudget;
 use super::words::{plain, took};
 use crate::base::unit::Unit;
-use crate::base::work_log::Summary;
+use crate::base::work_summary::Summary;
 
 /// How much of a fact is shown, in characters.
 const FACT: usize = 400;

@@ -16,8 +16,9 @@ use aws_sdk_ec2::types::{
 use base64::Engine as _;
 
 use super::error::{AwsError, Class, explain};
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
-use crate::targets::instance_spec::{Ami, CANONICAL, InstanceSpec};
+use crate::targets::cloud::{Ami, CANONICAL};
 use crate::targets::tags;
 
 /// The name of Ubuntu 24.04 for arm64, without its date.

@@ -13,12 +13,12 @@ use jiff::Timestamp;
 
 use super::error::{AwsError, Class, explain};
 use super::{Patience, caller, configuration, launch};
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::shell::{NoopObserver, new_key};
 use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::Ecr;
-use crate::targets::instance_spec::InstanceSpec;
 use crate::targets::tags;
 
 /// The time limit for one answer. Each call is tried twice, and twice as long is soon enough for an interactive user.

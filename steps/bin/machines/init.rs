@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::unit::{Bytes, Duration, Ratio};
 use crate::base::{commands, settings};
-use crate::claims::workload::{Kind, Scaffold, check_name};
+use crate::claims::workload::check_name;
+use crate::claims::workload::scaffold::{Kind, Scaffold};
 use crate::workloads::baseline;
 use anyhow::Context as _;
 use clap::Args;

@@ -3,11 +3,6 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-/// Canonical's account, which owns Ubuntu's own images.
-pub const CANONICAL: &str = "099720109477";
-
 /// For how many minutes an instance may be ordered.
 pub const MINUTES: RangeInclusive<u64> = 10..=360;
 
@@ -40,30 +35,4 @@ impl Default for InstanceSpec {
             time_limit: Duration::from_secs(60 * 60),
         }
     }
-}
-
-/// A machine image, as EC2 describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ami {
-    /// Its id: `ami-…`.
-    pub id: String,
-    /// Its name, which ends with a date.
-    pub name: String,
-    pub owner: String,
-    /// When it was made, as EC2 writes it: `2026-02-09T12:00:00.000Z`.
-    pub created: String,
-    /// The device name of its root disk: `/dev/sda1`.
-    pub root: String,
-}
-
-/// An instance that was launched, for computing the cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Used {
-    pub id: String,
-    /// The image it was started from, as EC2 reports it.
-    pub image: String,
-    /// When EC2 accepted the order.
-    pub since: Timestamp,
-    /// When it was seen to be gone.
-    pub until: Option<Timestamp>,
 }

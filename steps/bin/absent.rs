@@ -1,0 +1,25 @@
+//! Names the remedy for commands that this build does not have.
+
+use anyhow::anyhow;
+use clap::error::{ContextKind, ContextValue};
+
+use crate::base::exit_status::{Exit, usage};
+
+/// The commands of the feature `run`.
+const ABSENT: [&str; 7] = ["run", "doctor", "setup", "init", "bench", "steps", "gc"];
+
+/// Returns the command that is wrong only because this build does not have it.
+pub fn named(error: &clap::Error) -> Option<&str> {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(command)) if ABSENT.contains(&command.as_str()) => Some(command),
+        _ => None,
+    }
+}
+
+/// Explains how to get this command.
+pub fn explain(error: &clap::Error) -> Exit {
+    let command = named(error).unwrap_or_default();
+    usage(anyhow!(
+        "this build has no command `{command}`: build it with the default features, `cargo install --path .`"
+    ))
+}

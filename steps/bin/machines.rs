@@ -1,0 +1,84 @@
+//! The commands that run something, on this host or on machines: the feature `run`.
+
+mod bench;
+mod doctor;
+mod gc;
+mod init;
+mod setup;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{Suite, say};
+use crate::base::exit_status::{Exit, ExitStatus, usage};
+use crate::base::settings::Settings;
+use crate::e2e::{self, catalogue};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Todo {
+    /// Test the claims on machines, and write the evidence and the reports
+    Run(Box<e2e::options::Options>),
+    /// Check everything that a target needs on this host, and show how to get what is missing
+    ///
+    /// Exit status: 0 the target would work; 1 something is missing: it is named, with the command that installs it.
+    Doctor(doctor::Doctor),
+    /// Make the machine image of a target now instead of in the first run, or install the packages it needs
+    Setup {
+        /// vm, vm:amd64 or vm:arm64; with --packages any target [default: vm; env: ASSAY_TARGET]
+        target: Option<String>,
+        /// Install the packages that the target needs and this host lacks, with sudo unless you are root; make no image
+        #[arg(long, conflicts_with = "definition")]
+        packages: bool,
+        /// The definition of a machine that no target uses: only its image is made, and reported as JSON
+        #[arg(long, hide = true)]
+        definition: Option<PathBuf>,
+        #[command(flatten)]
+        verbosity: e2e::options::Verbosity,
+    },
+    /// Write the folder of a workload of your own: claims, scenarios with their controls, a Quadlet
+    Init(init::Init),
+    /// Measure what assay itself costs on this host; all parts together take minutes
+    Bench(bench::Bench),
+    /// List every step that features may use, with its parameters and an example
+    Steps {
+        #[command(flatten)]
+        suite: Suite,
+    },
+    /// Remove what finished runs have left; a run in progress is not touched
+    ///
+    /// In AWS, lists every resource tagged by assay, then removes those that have expired or belong to a finished run
+    /// of this host. Resources without such a tag are never touched.
+    ///
+    /// Exit status: 0 nothing is left that should be removed; 3 something could not be removed: it is named.
+    Gc(gc::Gc),
+}
+
+/// Runs a command and returns the exit status of the program.
+pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
+    let settings = || Settings::read().map_err(usage);
+    match todo {
+        Todo::Run(options) => return e2e::run(*options),
+        Todo::Doctor(arguments) => doctor::doctor(&arguments, &settings()?),
+        Todo::Setup { target, packages, definition, verbosity } => {
+            verbosity.apply();
+            let (target, settings) = (target.as_deref(), settings()?);
+            match definition {
+                _ if packages => setup::install_packages(target, &settings),
+                None => setup::setup(target, settings),
+                Some(file) => setup::setup_of(&file, target, &settings),
+            }
+        }
+        Todo::Init(arguments) => init::init(&arguments),
+        Todo::Bench(arguments) => bench::bench(&arguments),
+        Todo::Steps { suite } => steps(&suite, &settings()?),
+        Todo::Gc(arguments) => gc::gc(&arguments, &settings()?),
+    }?;
+    Ok(ExitStatus::Success)
+}
+
+fn steps(suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+    say(catalogue::listed(suite.folder(settings), suite.json).map_err(usage)?.trim_end());
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Builds the command that watches a unit, and checks the clock of the machine that ran it.
+
+use std::time::Duration;
+
+use super::{STANDSTILL, Trial, stood_still};
+use crate::exec::command::Command;
+use crate::measurement::Unreadable;
+
+/// POSIX shell functions that read a unit's control group (`now; look`, with `cgroup` set) and measure their own cost
+/// (`spent`, `weigh`).
+pub const LOOK: &str = include_str!("../look.sh");
+const SCRIPT: &str = concat!(include_str!("../look.sh"), include_str!("../trial.sh"));
+
+/// The condition that ends a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The unit has ended by itself.
+    Ended,
+    /// This long after the workload came up, unless the unit has ended before; it is killed then.
+    Held(Duration),
+    /// The unit has ended this many times or stays down; it is killed then.
+    Stopped(u32),
+}
+
+/// Returns the command that runs a trial of `unit` (without its suffix) in `slice`. Its output repeats `token`, which
+/// must be different for each trial.
+pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &str) -> Command {
+    let (hold, stops) = match until {
+        Until::Ended => (0, 0),
+        Until::Held(time) => (time.as_secs(), 0),
+        Until::Stopped(times) => (0, times),
+    };
+    let (hold, stops, seconds) = (hold.to_string(), stops.to_string(), limit.as_secs().to_string());
+    Command::script(SCRIPT, &[unit, slice, &hold, &stops, &seconds, token]).time_limit(limit + Duration::from_secs(60))
+}
+
+impl Trial {
+    /// Checks that the machine's clock was as fast as this host's clock, by which the trial took `wall`.
+    pub fn kept_pace(&self, wall: Duration) -> Result<(), Unreadable> {
+        let (theirs, ours) = (self.end - self.begin, wall.as_secs_f64());
+        match (theirs - ours).abs() <= STANDSTILL {
+            true => Ok(()),
+            false => Err(stood_still(&format!("a trial of {theirs:.0} s by its clock, of {ours:.0} s by ours"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::trial;
+    use super::*;
+
+    #[test]
+    fn a_trial_takes_as_long_for_us_as_for_the_machine() {
+        let trial = trial("").unwrap();
+        assert_eq!(trial.kept_pace(Duration::from_secs(12)), Ok(()));
+        let error = trial.kept_pace(Duration::from_secs(300)).unwrap_err().to_string();
+        assert!(error.ends_with("saw \"a trial of 8 s by its clock, of 300 s by ours\""), "{error}");
+        let jumped = Trial { end: 500.0, ..trial };
+        assert!(jumped.kept_pace(Duration::from_secs(12)).is_err());
+    }
+}

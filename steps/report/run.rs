@@ -1,0 +1,137 @@
+//! Reports a run as it goes and at its end: a line per scenario, the workload's memory, advice, and
+//! the page of the CI job.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use comfy_table::{Table, presets};
+
+use super::console::{mark, short, word};
+use super::workload::{heads, rows};
+use crate::base::platform::TargetSpec;
+use crate::claims::plan::Planned;
+use crate::evidence::Verdicts;
+use crate::evidence::run_state::Standing;
+use crate::measurement::Sample;
+use crate::verdict::claim_verdict::{Attempt, ControlResult};
+
+/// Formats the line of a finished scenario: its claim's verdict or the control's result, and why.
+pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
+    let again = |attempts: usize| match attempts {
+        0 | 1 => String::new(),
+        _ => format!(" (attempt {attempts})"),
+    };
+    let mine = |control: &&ControlResult| (&control.feature, control.line) == (&planned.feature, planned.line);
+    if let Some(control) = claim.controls.iter().find(mine) {
+        let verdict = format!("control: {}{}", word(control), again(control.attempts.len()));
+        return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.scenario, short(&control.reason));
+    }
+    let (mark, word) = match open {
+        true => ("?", "open".to_owned()),
+        false => (mark(claim.verdict), claim.verdict.to_string()),
+    };
+    let verdict = format!("{word}{}", again(claim.attempts.len()));
+    format!("{mark} {:<5} {verdict:<15} {}: {}", claim.id, claim.scenario, short(&claim.reason))
+}
+
+/// If errors ended scenarios before anything could be judged, names the command that may know why.
+pub fn advice(verdicts: &Verdicts, target: &TargetSpec) -> Option<String> {
+    let last = |attempts: &[Attempt]| attempts.last().is_some_and(Attempt::broke_off);
+    let controls = verdicts.claims.iter().flat_map(|claim| &claim.controls).map(|control| last(&control.attempts));
+    let own = verdicts.claims.iter().map(|claim| last(&claim.attempts));
+    let many = match own.chain(controls).filter(|broke_off| *broke_off).count() {
+        0 => return None,
+        1 => "1 scenario was ended by an error".to_owned(),
+        many => format!("{many} scenarios were ended by errors"),
+    };
+    Some(format!("{many}, not by a check: `{}` tries all that a run needs", target.doctor()))
+}
+
+/// Formats a table of the workload's memory, a row per series; `None` if it was not measured.
+pub fn memory(samples: &[Sample]) -> Option<String> {
+    let rows = rows(samples);
+    if rows.is_empty() {
+        return None;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(heads());
+    table.add_rows(rows);
+    Some(format!("memory of the workload; beside the peak: medians of what each run reached\n{table}"))
+}
+
+/// Adds the page to the file that the CI job shows.
+pub fn publish(summary: &[u8], file: &Path) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().create(true).append(true).open(file);
+    let written = opened.and_then(|mut file| file.write_all(summary));
+    written.with_context(|| format!("cannot add the job summary to {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::unit::Unit;
+    use crate::evidence::ClaimResult;
+    use crate::report::console::tests::claim;
+    use crate::report::workload::tests::sample;
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn every_series_has_a_line_with_all_that_its_runs_reached() {
+        let peak = |subject, value| sample(subject, "memory.peak", value, Unit::Bytes);
+        let samples = [
+            peak("workload-no-quota cold 1", 67_108_864.0),
+            peak("workload-no-quota warm 2", 36e6),
+            peak("workload-no-quota warm 3", 38e6),
+            peak("hog-no-quota warm 1", 9e6),
+            sample("workload-no-quota cold 1", "memory.events.max", 792.0, Unit::Count),
+        ];
+        let text = memory(&samples).unwrap();
+        let line = |words: &str| text.lines().find(|line| line.contains(words)).unwrap_or_default().to_owned();
+        assert!(line("cold").contains("64 MiB") && line("cold").contains("792"), "{text}");
+        assert!(line("warm").contains("36 MB to 38 MB (50 %)") && line("warm").contains("37 MB"), "{text}");
+        assert!(!text.contains("hog"), "{text}");
+        assert_eq!(memory(&samples[3..4]), None);
+    }
+
+    #[test]
+    fn what_errors_ended_is_told_once_with_the_command_that_may_know_why() {
+        let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(str::to_owned));
+        let advice = |attempts: [Vec<Attempt>; 2]| {
+            let [own, wrong] = attempts;
+            let mut claim = ClaimResult { attempts: own, ..claim("A2-1", Verdict::Inconclusive) };
+            claim.controls[0].attempts = wrong;
+            let on = "2026-11-23".parse().unwrap();
+            let verdicts = Verdicts {
+                schema: 1,
+                run: "r".into(),
+                on,
+                complete: true,
+                exit: 3,
+                problems: Vec::new(),
+                claims: vec![claim],
+            };
+            super::advice(&verdicts, &"vm:arm64".parse().unwrap())
+        };
+        let lost = || attempt(Some("connection lost"));
+        let said = advice([vec![lost(), lost()], vec![lost()]]).unwrap();
+        let doctor = "`cargo run -- doctor --target vm:arm64` tries all that a run needs";
+        assert_eq!(said, format!("2 scenarios were ended by errors, not by a check: {doctor}"));
+        assert!(advice([vec![lost()], vec![]]).unwrap().starts_with("1 scenario was ended by an error, "));
+        assert_eq!(advice([vec![lost(), attempt(None)], vec![]]), None, "it came to its end the second time");
+        assert_eq!(advice([vec![], vec![]]), None, "it was not run");
+    }
+
+    #[test]
+    fn a_page_is_added_to_what_the_job_already_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("summary");
+        std::fs::write(&file, "before\n").unwrap();
+        publish(b"after\n", &file).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "before\nafter\n");
+        let error = publish(b"", folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot add the job summary to "), "{error}");
+    }
+}
