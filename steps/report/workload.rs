@@ -97,30 +97,16 @@ pub fn disturbance(samples: &[Sample]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
-
-    fn sample(subject: &str, probe: &str, value: f64, unit: Unit) -> Sample {
-        Sample {
-            id: 1,
-            probe: probe.into(),
-            subject: subject.into(),
-            machine: "nano".into(),
-            value: value.into(),
-            unit,
-            at: Timestamp::UNIX_EPOCH,
-            raw: String::new(),
-        }
-    }
 
     #[test]
     fn every_series_has_a_line_with_all_that_its_runs_reached() {
-        let peak = |subject, value| sample(subject, "memory.peak", value, Unit::Bytes);
+        let peak = |subject, value| Sample::of(subject, "memory.peak", value, Unit::Bytes);
         let samples = [
             peak("workload-no-quota cold 1", 67_108_864.0),
             peak("workload-no-quota warm 2", 36e6),
             peak("workload-no-quota warm 3", 38e6),
             peak("hog-no-quota warm 1", 9e6),
-            sample("workload-no-quota cold 1", "memory.events.max", 792.0, Unit::Count),
+            Sample::of("workload-no-quota cold 1", "memory.events.max", 792.0, Unit::Count),
         ];
         let text = memory(&samples).unwrap();
         let line = |words: &str| text.lines().find(|line| line.contains(words)).unwrap_or_default().to_owned();
@@ -133,9 +119,9 @@ mod tests {
     #[test]
     fn what_watching_costs_is_the_worst_that_was_seen() {
         let samples = [
-            sample("a 1", "sampler.cpu.share", 0.03, Unit::Ratio),
-            sample("a 2", "sampler.cpu.share", 0.02, Unit::Ratio),
-            sample("a 1", "sampler.memory", 6e5, Unit::Bytes),
+            Sample::of("a 1", "sampler.cpu.share", 0.03, Unit::Ratio),
+            Sample::of("a 2", "sampler.cpu.share", 0.02, Unit::Ratio),
+            Sample::of("a 1", "sampler.memory", 6e5, Unit::Bytes),
         ];
         let said = disturbance(&samples).unwrap();
         assert_eq!(said, "watching cost a machine at most 3 % of a CPU and 600 kB of memory");
