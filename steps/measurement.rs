@@ -101,6 +101,24 @@ pub struct Sample {
     pub raw: String,
 }
 
+#[cfg(test)]
+impl Sample {
+    /// Makes a sample of the machine "nano" for a test.
+    pub fn of(subject: &str, probe: &str, value: impl Into<Value>, unit: Unit) -> Sample {
+        let (subject, machine, probe) = (subject.to_owned(), "nano".to_owned(), probe.to_owned());
+        Sample {
+            id: 1,
+            probe,
+            subject,
+            machine,
+            value: value.into(),
+            unit,
+            at: Timestamp::UNIX_EPOCH,
+            raw: String::new(),
+        }
+    }
+}
+
 /// Output that a probe cannot be read from. It leads to an inconclusive check, never to a value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{probe} cannot be read: expected {expected}, saw {}", shorten(seen))]

@@ -80,16 +80,7 @@ mod tests {
     }
 
     fn sample(id: u64, value: impl Into<Value>, unit: Unit) -> Sample {
-        Sample {
-            id,
-            probe: "memory.peak".into(),
-            subject: "hello".into(),
-            machine: "nano".into(),
-            value: value.into(),
-            unit,
-            at: at("05"),
-            raw: String::new(),
-        }
+        Sample { id, at: at("05"), ..Sample::of("hello", "memory.peak", value, unit) }
     }
 
     fn hello() -> Source {

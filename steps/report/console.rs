@@ -148,8 +148,8 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::example;
     use super::*;
-    use crate::claims::plan::Decision;
     use crate::evidence::verdicts::Control;
     use crate::measurement::Value;
     use crate::verdict::claim_verdict::Attempt;
@@ -165,26 +165,15 @@ pub(super) mod tests {
             control("one that passes", 35, ControlVerdict::DoesNotDiscriminate),
         ];
         ClaimResult {
-            id: id.parse().unwrap(),
-            claim: "the module is small".into(),
-            scenario: "The module is small".into(),
-            feature: "features/a2_build.feature".into(),
             line: 21,
-            verdict,
             reason: "module.size is 101 kB; bound < 100 kB".into(),
-            bound: "< 100 kB".into(),
-            published: Some("85 KB".into()),
-            decision: Decision::Run,
             typical: Some("15 MB".into()),
             value: Some(Value::Number(101_000.0)),
             unit: Some(Unit::Bytes),
             samples: 1,
             control: Control::of(&controls),
             controls,
-            attempts: Vec::new(),
-            deviations: Vec::new(),
-            evidence: Vec::new(),
-            seconds: 1.0,
+            ..example::small_module(id, verdict)
         }
     }
 

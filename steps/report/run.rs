@@ -75,18 +75,17 @@ mod tests {
     use crate::base::unit::Unit;
     use crate::evidence::ClaimResult;
     use crate::report::console::tests::claim;
-    use crate::report::workload::tests::sample;
     use crate::verdict::Verdict;
 
     #[test]
     fn every_series_has_a_line_with_all_that_its_runs_reached() {
-        let peak = |subject, value| sample(subject, "memory.peak", value, Unit::Bytes);
+        let peak = |subject, value| Sample::of(subject, "memory.peak", value, Unit::Bytes);
         let samples = [
             peak("workload-no-quota cold 1", 67_108_864.0),
             peak("workload-no-quota warm 2", 36e6),
             peak("workload-no-quota warm 3", 38e6),
             peak("hog-no-quota warm 1", 9e6),
-            sample("workload-no-quota cold 1", "memory.events.max", 792.0, Unit::Count),
+            Sample::of("workload-no-quota cold 1", "memory.events.max", 792.0, Unit::Count),
         ];
         let text = memory(&samples).unwrap();
         let line = |words: &str| text.lines().find(|line| line.contains(words)).unwrap_or_default().to_owned();

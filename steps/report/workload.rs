@@ -80,29 +80,15 @@ pub fn disturbance(samples: &[Sample]) -> Option<String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use jiff::Timestamp;
-
-    pub fn sample(subject: &str, probe: &str, value: f64, unit: Unit) -> Sample {
-        Sample {
-            id: 1,
-            probe: probe.into(),
-            subject: subject.into(),
-            machine: "nano".into(),
-            value: value.into(),
-            unit,
-            at: Timestamp::UNIX_EPOCH,
-            raw: String::new(),
-        }
-    }
 
     #[test]
     fn what_watching_costs_is_the_worst_that_was_seen() {
         let samples = [
-            sample("a 1", "sampler.cpu.share", 0.03, Unit::Ratio),
-            sample("a 2", "sampler.cpu.share", 0.02, Unit::Ratio),
-            sample("a 1", "sampler.memory", 6e5, Unit::Bytes),
+            Sample::of("a 1", "sampler.cpu.share", 0.03, Unit::Ratio),
+            Sample::of("a 2", "sampler.cpu.share", 0.02, Unit::Ratio),
+            Sample::of("a 1", "sampler.memory", 6e5, Unit::Bytes),
         ];
         let said = disturbance(&samples).unwrap();
         assert_eq!(said, "watching cost a machine at most 3 % of a CPU and 600 kB of memory");

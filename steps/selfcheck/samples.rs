@@ -123,14 +123,9 @@ mod tests {
         let at = jiff::Timestamp::UNIX_EPOCH;
         let (subject, machine) = ("run".to_owned(), "ec2".to_owned());
         let sample = Sample {
-            id: 1,
-            probe: "cost.total".to_owned(),
-            subject: subject.clone(),
             machine: machine.clone(),
-            value: Dollars(0.0042).value().into(),
-            unit: Unit::Dollars,
-            at,
             raw: "$0.0042".to_owned(),
+            ..Sample::of(&subject, "cost.total", Dollars(0.0042).value(), Unit::Dollars)
         };
         let sources = vec![Source { subject, machine, since: at, until: at }];
         let rule = Rule::Below { bound: 0.01 };

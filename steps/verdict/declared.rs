@@ -51,9 +51,7 @@ pub fn apply(verdict: Verdict, reason: &str, applying: &[Deviation], on: Date) -
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \"5.\" }\nbecause = [\"run.status is 0\"]\n\
-        reason = \"podman 5 finds crun itself\"\ndeclared_by = \"us\"\nexpires = \"2027-01-31\"\n";
+    use crate::claims::deviation::tests::DECLARED;
 
     fn claim() -> ClaimId {
         "A5-7".parse().unwrap()

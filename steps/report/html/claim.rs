@@ -186,36 +186,8 @@ fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut By
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::claims::plan::Decision;
-    use crate::evidence::verdicts::Control;
-    use crate::verdict::Verdict;
-
-    pub fn claim(id: &str, verdict: Verdict) -> ClaimResult {
-        ClaimResult {
-            id: id.parse().unwrap(),
-            claim: "the module is small".into(),
-            scenario: "The module is small".into(),
-            feature: "features/a2_build.feature".into(),
-            line: 2,
-            decision: Decision::Run,
-            verdict,
-            reason: "module.size is 81 kB".into(),
-            bound: "< 100 kB".into(),
-            published: Some("85 KB".into()),
-            typical: None,
-            value: None,
-            unit: None,
-            samples: 0,
-            control: Control::of(&[]),
-            controls: Vec::new(),
-            attempts: Vec::new(),
-            deviations: Vec::new(),
-            evidence: Vec::new(),
-            seconds: 0.0,
-        }
-    }
 
     #[test]
     fn only_the_largest_claims_are_cut_and_all_to_the_same_size() {

@@ -155,16 +155,8 @@ mod tests {
     use super::*;
 
     fn sample(probe: &str, value: f64, second: i64) -> Sample {
-        Sample {
-            id: 1,
-            probe: probe.into(),
-            subject: "hello warm 1".into(),
-            machine: "nano".into(),
-            value: value.into(),
-            unit: Unit::Bytes,
-            at: Timestamp::from_second(second).unwrap(),
-            raw: String::new(),
-        }
+        let at = Timestamp::from_second(second).unwrap();
+        Sample { at, ..Sample::of("hello warm 1", probe, value, Unit::Bytes) }
     }
 
     #[test]

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_annexs_figure_belongs_to_the_first_probe_of_its_unit() {
-        let claim = super::super::claim::tests::claim("A3-4", Verdict::Holds);
+        let claim = crate::report::example::small_module("A3-4", Verdict::Holds);
         let size = check("image.size", Rule::Below { bound: 1e5 }, Unit::Bytes);
         let transfer = check("image.transfer", Rule::Recorded, Unit::Bytes);
         let layers = check("image.layers", Rule::Equals { value: 1.0.into() }, Unit::Count);
@@ -164,16 +164,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_what_it_should_be_needs_no_plot() {
-        let sample = |value: Value| Sample {
-            id: 1,
-            probe: "p".into(),
-            subject: "s".into(),
-            machine: "m".into(),
-            value,
-            unit: Unit::Count,
-            at: jiff::Timestamp::UNIX_EPOCH,
-            raw: String::new(),
-        };
+        let sample = |value: Value| Sample::of("s", "p", value, Unit::Count);
         let (zero, many, text) = (sample(0.0.into()), sample(816.0.into()), sample("x".into()));
         let equals = check("p", Rule::Equals { value: 0.0.into() }, Unit::Count);
         assert!(!plotted(&equals, &[&zero, &zero]) && plotted(&equals, &[&zero, &many]));

@@ -9,6 +9,7 @@ use crate::base::unit::Unit;
 use crate::claims::plan::{Decision, FeatureFile};
 use crate::evidence::Verdicts;
 use crate::evidence::bundle::SandboxedDir;
+use crate::report::example::small_module;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, Step};
 use crate::verdict::{Check, Rule, Source, Verdict};
 
@@ -98,7 +99,7 @@ fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
             typical: Some(size.text.into()),
             attempts: vec![attempt],
             controls: vec![control],
-            ..claim::tests::claim(&id, words::VERDICTS[n as usize % 5])
+            ..small_module(&id, words::VERDICTS[n as usize % 5])
         });
         all.extend(mine);
     }

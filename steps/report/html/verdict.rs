@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     fn verdicts(of: &[Verdict]) -> Verdicts {
-        let claims = of.iter().map(|verdict| super::super::claim::tests::claim("A2-1", *verdict)).collect();
+        let claims = of.iter().map(|verdict| crate::report::example::small_module("A2-1", *verdict)).collect();
         let on = "2026-11-24".parse().unwrap();
         Verdicts { schema: 1, run: "r".into(), on, complete: true, exit: 0, problems: Vec::new(), claims }
     }
