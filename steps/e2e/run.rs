@@ -303,9 +303,9 @@ impl Run {
         let verdicts = record.verdicts(complete);
         if self.options.keep && verdicts.exit != 0 && complete {
             for line in fixtures.machines().ways_in().await {
-                progress.say(format!("kept: {line}"));
+                status::above(|| eprintln!("kept: {line}"));
             }
-            progress.say("kept until you press Ctrl-C");
+            status::above(|| eprintln!("kept until you press Ctrl-C"));
             signals.any().await;
         }
         // A second signal stops the saving of journals; the cleanup journal is closed all the same.
