@@ -49,7 +49,7 @@ async fn timed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
         let done = work();
         (done, started.elapsed().as_secs_f64())
     };
-    tokio::task::spawn_blocking(timed).await.context("the measurement did not come to its end")
+    tokio::task::spawn_blocking(timed).await.context("the measurement did not finish")
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //!
 //! The only step text that this module reads is the one that ends a control.
 
+mod metadata;
+mod signals;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +14,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::base::platform::{Arch, TargetSpec};
@@ -31,6 +33,8 @@ use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
 use crate::verdict::{Judged, Rule, Source, Verdict};
+
+pub use signals::{Interrupted, Signals, unless_interrupted};
 
 /// What a run needs to begin.
 pub struct RunSpec {
@@ -87,28 +91,6 @@ pub struct Ended {
     pub left: Vec<String>,
     /// What could not be reported, and why.
     pub unreported: Vec<String>,
-}
-
-/// The signals that end a run: SIGINT and SIGTERM.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Whether one has arrived.
-    pub received: bool,
-}
-
-impl Signals {
-    /// Starts to listen; from then on, these signals no longer end the process.
-    pub fn listen() -> std::io::Result<Signals> {
-        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        Ok(Signals { interrupt: interrupt?, terminate: terminate?, received: false })
-    }
-
-    /// Waits for the next signal.
-    pub async fn any(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
-        self.received = true;
-    }
 }
 
 /// The checks that the current scenario has made so far.
@@ -174,7 +156,7 @@ impl Run {
         let evidence = Arc::new(evidence);
         // Comes first: secrets of the environment are redacted from everything that is written from here on.
         spec.settings.secrets.iter().for_each(|secret| evidence.hide(secret));
-        evidence.note(metadata(&spec)).map_err(infrastructure)?;
+        evidence.note(metadata::metadata(&spec)).map_err(infrastructure)?;
         evidence.keep_features(&spec.folder).map_err(infrastructure)?;
         let state = RunState::new(spec.suite.register, spec.plan, spec.suite.deviations, evidence.clone());
         evidence.write_verdicts(&state.verdicts(false)).map_err(infrastructure)?;
@@ -419,60 +401,6 @@ pub async fn with_temporary_context<T>(
     let left = cleanup.close();
     anyhow::ensure!(left.is_empty(), "could not be removed: {}", left.join("; "));
     done
-}
-
-/// The error after Ctrl-C or SIGTERM.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted before it was done")]
-pub struct Interrupted;
-
-/// Runs a future until Ctrl-C or SIGTERM; dropping it removes what it made.
-pub async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let mut signals = Signals::listen()?;
-    tokio::select! {
-        done = work => done,
-        () = signals.any() => Err(Interrupted.into()),
-    }
-}
-
-/// Returns what `run.json` says about the run from its beginning: its command line, its code, and this host.
-fn metadata(spec: &RunSpec) -> serde_json::Value {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).current_dir(&spec.settings.root).output();
-        let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
-        text.map(|text| String::from_utf8_lossy(&text).trim().to_owned())
-    };
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let distribution = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    serde_json::json!({
-        "command_line": std::env::args().collect::<Vec<_>>(),
-        "target": spec.target.to_string(),
-        "stand_in": spec.target == TargetSpec::Ec2 && spec.settings.stand_in.any(),
-        "git": match &spec.settings.embedded {
-            // No commit is known, even if the cache lies in a repository.
-            Some(digest) => serde_json::json!({ "commit": null, "changed": null, "embedded_files": digest }),
-            None => serde_json::json!({
-                "commit": git(&["rev-parse", "HEAD"]),
-                "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()),
-            }),
-        },
-        "host": {
-            "architecture": std::env::consts::ARCH,
-            "distribution": distribution.map(|name| name.trim_matches('"')),
-            "kernel": first_line("/proc/sys/kernel/osrelease", ""),
-            "cpu": first_line("/proc/cpuinfo", "model name"),
-            "memory": first_line("/proc/meminfo", "MemTotal"),
-            "cpus": std::thread::available_parallelism().ok().map(usize::from),
-        },
-        "assay": env!("CARGO_PKG_VERSION"),
-    })
-}
-
-/// Finds the first line that begins with `beginning`, and returns the rest of it.
-fn first_line(path: &str, beginning: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(beginning))?;
-    Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
 }
 
 #[cfg(test)]

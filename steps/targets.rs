@@ -47,6 +47,7 @@ pub use snapshot::Preparation;
 pub use vm::{Urgency, Vm};
 
 use crate::base::commands;
+use crate::base::instance_spec::InstanceSpec;
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::progress::Progress;
@@ -54,7 +55,6 @@ use crate::base::settings::Settings;
 use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::{CommandObserver, Shell};
 use crate::targets::cloud::Cloud;
-use crate::base::instance_spec::InstanceSpec;
 
 /// What provisioning needs from its run; cheap to clone.
 #[derive(Clone)]

@@ -58,7 +58,7 @@ impl fmt::Display for Arch {
 
 /// A text that does not name a supported architecture.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no architecture: write amd64 or arm64")]
+#[error("\"{0}\" is not an architecture: write amd64 or arm64")]
 pub struct UnknownArch(String);
 
 impl FromStr for Arch {
@@ -91,7 +91,7 @@ pub enum TargetSpec {
 
 /// A text that does not name a target.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")]
+#[error("\"{0}\" is not a target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")]
 pub struct UnknownTarget(String);
 
 /// Why a target cannot be used.
@@ -107,7 +107,7 @@ pub enum NotAvailable {
     )]
     NotBuilt,
     /// It is not a virtual machine of this host.
-    #[error("target {0} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64")]
+    #[error("target {0} is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64")]
     Elsewhere(String),
 }
 
@@ -257,7 +257,10 @@ mod tests {
             let said = found.arch(&none).unwrap_err().to_string();
             assert!(said.ends_with(&format!("ci/e2e --target {text} --plan does")), "{said}");
             let said = found.on_this_host().unwrap_err().to_string();
-            assert_eq!(said, format!("target {text} is no virtual machine of this host: use vm, vm:amd64 or vm:arm64"));
+            assert_eq!(
+                said,
+                format!("target {text} is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64")
+            );
         }
     }
 

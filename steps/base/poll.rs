@@ -13,7 +13,7 @@ pub enum Look<T> {
 
 /// The deadline passed first.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} did not happen within {}; last seen: {last}", crate::base::unit::Duration(limit.as_secs_f64()))]
+#[error("{what} timed out after {}; last seen: {last}", crate::base::unit::Duration(limit.as_secs_f64()))]
 pub struct TooLate {
     what: String,
     limit: Duration,
@@ -53,6 +53,6 @@ mod tests {
         })
         .await
         .unwrap_err();
-        assert!(error.to_string().starts_with("the boot did not happen within 20 ms; last seen: look "), "{error}");
+        assert!(error.to_string().starts_with("the boot timed out after 20 ms; last seen: look "), "{error}");
     }
 }

@@ -51,7 +51,7 @@ mod tests {
         let account = "MemTotalOther: 1 kB\nMemTotal:         420864 kB\nVmRSS:\t   2 kB\nHugePages_Total:       3\n";
         assert_eq!(size(account, "MemTotal"), Some(Bytes(420_864 * 1024)));
         assert_eq!(size(account, "VmRSS"), Some(Bytes(2048)));
-        assert_eq!(size(account, "HugePages_Total"), None, "it is no size");
+        assert_eq!(size(account, "HugePages_Total"), None, "it is not a size");
         assert_eq!(size(account, "MemFree"), None);
     }
 

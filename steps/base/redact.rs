@@ -179,7 +179,7 @@ mod tests {
             assert_eq!(redactor.text(&format!("a {text} b")), "a [redacted] b");
         }
         redactor.hide(" ");
-        assert_eq!(redactor.text("a b"), "a b", "nothing is no secret");
+        assert_eq!(redactor.text("a b"), "a b", "nothing is not secret");
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
             !text.contains("hunter22") && text.lines().all(|line| serde_json::from_str::<Json>(line).is_ok()),
             "{text}"
         );
-        assert_eq!(redactor.file("x.log", b"\xff\xfe").as_ref(), b"\xff\xfe", "what is no text stays to the byte");
+        assert_eq!(redactor.file("x.log", b"\xff\xfe").as_ref(), b"\xff\xfe", "what is not text stays to the byte");
     }
 
     #[test]

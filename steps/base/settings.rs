@@ -188,7 +188,7 @@ mod tests {
         let project = folder.path().canonicalize().unwrap();
         let [built, installed, elsewhere] = ["target/debug/assay", "inst/bin/assay", ""].map(|name| project.join(name));
         let outside = Path::new("/");
-        assert_eq!(works_in(&project, &built, outside), Some(false), "it is no checkout yet");
+        assert_eq!(works_in(&project, &built, outside), Some(false), "it is not a checkout yet");
         std::fs::create_dir(project.join("features")).unwrap();
         std::fs::write(project.join("Cargo.toml"), "").unwrap();
         assert_eq!(works_in(&project, &built, outside), Some(true));

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_number_without_its_unit_is_refused_with_an_example() {
         let error = "64".parse::<Bytes>().unwrap_err().to_string();
-        assert_eq!(error, "\"64\" is no size: write it as 100 kB, 64 MiB or 4 GiB");
+        assert_eq!(error, "\"64\" is not a size: write it as 100 kB, 64 MiB or 4 GiB");
         assert!("-3 s".parse::<Duration>().is_err());
         assert!("NaN %".parse::<Ratio>().is_err());
     }
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!("$0.05".parse(), Ok(Dollars(0.05)));
         for text in ["", "$", ".", "-1", "$-1", "+1", "NaN", "inf", "1e3", "0,05", "5 ct", "$$1", "1.2.3"] {
             let error = text.parse::<Dollars>().unwrap_err().to_string();
-            assert_eq!(error, format!("\"{text}\" is no amount of dollars: write it as 0.05 or $0.05"));
+            assert_eq!(error, format!("\"{text}\" is not an amount of dollars: write it as 0.05 or $0.05"));
         }
     }
 }

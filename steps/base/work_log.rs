@@ -297,8 +297,7 @@ mod tests {
     #[tokio::test]
     async fn the_time_left_is_the_share_of_the_last_run_that_is_not_done() {
         let log = WorkLog::default();
-        let before =
-            summarize(vec![work("image", 30.0, &[]), work("trial", 60.0, &[]), work("push", 0.0, &[])], 50.0);
+        let before = summarize(vec![work("image", 30.0, &[]), work("trial", 60.0, &[]), work("push", 0.0, &[])], 50.0);
         assert_eq!(log.left(&before), 50.0);
         log.work("image", async {}).await;
         assert!((log.left(&before) - 50.0 * 60.0 / 90.0).abs() < 1e-9);

@@ -73,7 +73,7 @@ fn lay_out(listing: &str, folder: &Path) -> anyhow::Result<()> {
     let mut files = std::collections::BTreeMap::<&str, String>::new();
     for line in listing.lines() {
         let split = line.strip_prefix("./").and_then(|line| line.split_once(':'));
-        let (path, text) = split.with_context(|| format!("\"{line}\" is no line of a listing"))?;
+        let (path, text) = split.with_context(|| format!("\"{line}\" is not a line of a listing"))?;
         let file = files.entry(path).or_default();
         file.push_str(text);
         file.push('\n');

@@ -160,7 +160,7 @@ fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
             let what = match rebuilt {
                 Rebuilt::Same => "as they were, to the byte",
                 Rebuilt::Closed => "made again, the folder sealed again",
-                Rebuilt::Open => "made; the run did not come to its end, so its folder is not sealed",
+                Rebuilt::Open => "made; the run did not finish, so its folder is not sealed",
             };
             (folder, what, troubles)
         }
@@ -189,9 +189,8 @@ pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), E
     }
     match verification.verified {
         true => Ok(()),
-        false => Err(Exit::new(
-            ExitStatus::Failed,
-            anyhow::anyhow!("{} is not to be relied on: see above", folder.display()),
-        )),
+        false => {
+            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{} cannot be relied on: see above", folder.display())))
+        }
     }
 }

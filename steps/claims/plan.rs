@@ -87,7 +87,7 @@ impl std::str::FromStr for Shard {
         let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
         match numbers {
             Some((part, of)) if 1 <= part && part <= of => Ok(Shard { part, of }),
-            _ => Err(format!("\"{text}\" is no shard: write the first of three as 1/3")),
+            _ => Err(format!("\"{text}\" is not a shard: write the first of three as 1/3")),
         }
     }
 }
@@ -213,7 +213,7 @@ fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
             Some(format!("\"{name}\" could never be caught: end it with one step: But {REFUSAL}\"…\""))
         }
         (false, _) if refusals > 0 => {
-            Some(format!("\"{name}\" expects a refusal and is no control: tag it @control, or leave out that step"))
+            Some(format!("\"{name}\" expects a refusal and is not a control: tag it @control, or leave out that step"))
         }
         _ => None,
     }
@@ -227,7 +227,7 @@ fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
         (None, _) => Some(format!("  claim {id} has no scenario: tag one with @{id}")),
         (Some(own), Some(control)) if mine(true).is_none() => {
             let mistake =
-                format!("claim {id} names a control that nobody wrote ({control}): tag one with @{id} @control");
+                format!("claim {id} names a control that no scenario has ({control}): tag one with @{id} @control");
             Some(told(&own.feature, own.line, &mistake))
         }
         _ => None,
@@ -246,13 +246,13 @@ fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Clai
                 let section = tag.split('-').next().unwrap_or(tag).to_owned() + "-";
                 let near = register.iter().map(|claim| claim.id.to_string()).filter(|id| id.starts_with(&section));
                 format!(
-                    "nobody knows claim @{tag}: features/claims.toml has {}",
+                    "there is no claim @{tag}: features/claims.toml has {}",
                     near.reduce(|a, b| a + ", " + &b).unwrap_or_else(|| "no such section".to_owned())
                 )
             })
         }
         [] if scenario.tags.iter().any(|tag| tag == "control") => Err(format!(
-            "\"{}\" is nobody's control: tag it with the claim that it is the control of too, such as @A6-4 @control",
+            "\"{}\" is a control without a claim: tag it with its claim, too, such as @A6-4 @control",
             scenario.name
         )),
         [] => Err(format!("\"{}\" carries no claim: tag it with one, such as @A6-4", scenario.name)),
@@ -300,7 +300,9 @@ mod tests {
         let bare = sound("").replace(&scenario("@A2-1 @control"), "");
         assert_eq!(
             mistakes(&bare),
-            ["  features/x.feature:3: claim A2-1 names a control that nobody wrote (z): tag one with @A2-1 @control"]
+            [
+                "  features/x.feature:3: claim A2-1 names a control that no scenario has (z): tag one with @A2-1 @control"
+            ]
         );
         let undeclared = mistakes(&sound(&scenario("@A7-7 @control")));
         assert_eq!(undeclared.len(), 1);
@@ -312,7 +314,7 @@ mod tests {
     fn a_control_without_a_claim_is_told_to_take_one() {
         let told = mistakes(&sound(&scenario("@control")));
         assert_eq!(told.len(), 1);
-        assert!(told[0].contains("is nobody's control: tag it with the claim"), "{told:?}");
+        assert!(told[0].contains("is a control without a claim: tag it with its claim"), "{told:?}");
         assert!(told[0].starts_with("  features/x.feature:16: ") && told[0].ends_with("such as @A6-4 @control"));
     }
 
@@ -335,7 +337,7 @@ mod tests {
         let told = mistakes(&own);
         assert_eq!(told.len(), 1);
         assert!(
-            told[0].starts_with("  features/x.feature:3: \"@A2-1\" expects a refusal and is no control"),
+            told[0].starts_with("  features/x.feature:3: \"@A2-1\" expects a refusal and is not a control"),
             "{told:?}"
         );
     }
@@ -345,7 +347,7 @@ mod tests {
         let text = format!("Feature: f\n{}{}{}", scenario("@A2-9"), scenario("@slow"), scenario("@A2-1 @A7-7"));
         let told = plan(&text, None).unwrap_err().to_string();
         assert!(
-            told.contains("features/x.feature:3: nobody knows claim @A2-9: features/claims.toml has A2-1"),
+            told.contains("features/x.feature:3: there is no claim @A2-9: features/claims.toml has A2-1"),
             "{told}"
         );
         assert!(told.contains("carries no claim") && told.contains("more than one"), "{told}");

@@ -30,7 +30,7 @@ impl FromStr for ClaimId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is no claim id: write it as A6-4");
+        let wrong = || format!("\"{text}\" is not a claim id: write it as A6-4");
         let (section, number) = text.strip_prefix('A').and_then(|rest| rest.split_once('-')).ok_or_else(wrong)?;
         let part = |digits: &str| digits.parse().map_err(|_| wrong());
         Ok(ClaimId { section: part(section)?, number: part(number)? })

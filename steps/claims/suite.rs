@@ -33,7 +33,7 @@ impl ClaimSuite {
         };
         for claim in deviations.claims() {
             let known = register.get(claim).is_some();
-            anyhow::ensure!(known, "{}: nobody knows claim {claim}: remove its declaration", shown(root, &path));
+            anyhow::ensure!(known, "{}: there is no claim {claim}: remove its declaration", shown(root, &path));
         }
         let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -104,6 +104,6 @@ mod tests {
         assert!(ClaimSuite::read(root.path()).unwrap().features.len() == 1);
         let declared = "because = [\"x\"]\nreason = \"x\"\ndeclared_by = \"x\"\nexpires = \"2027-01-31\"\n";
         write("deviations.toml", &format!("[[deviation]]\nclaim = \"A2-2\"\n{declared}"));
-        assert_eq!(told(), "features/deviations.toml: nobody knows claim A2-2: remove its declaration");
+        assert_eq!(told(), "features/deviations.toml: there is no claim A2-2: remove its declaration");
     }
 }

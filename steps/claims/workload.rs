@@ -44,7 +44,7 @@ impl Workload {
             |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let path = folder.join(FILE);
         let text = read(&path)
-            .with_context(|| format!("it is no folder of a workload: `{}` makes one", commands::assay("init DIR")))?;
+            .with_context(|| format!("it is not a workload's folder: `{}` makes one", commands::assay("init DIR")))?;
         let file: WorkloadFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
         check_name(&file.name).with_context(|| path.display().to_string())?;
         let path = folder.join(quadlet_path(&file.name));
@@ -63,7 +63,10 @@ fn quadlet_path(name: &str) -> String {
 pub fn check_name(name: &str) -> anyhow::Result<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-');
-    ensure!(good, "\"{name}\" is no name for a workload: write lower-case letters, digits and, between them, dashes");
+    ensure!(
+        good,
+        "\"{name}\" is not a name for a workload: write lower-case letters, digits and, between them, dashes"
+    );
     Ok(())
 }
 
@@ -82,9 +85,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let told = || format!("{:#}", Workload::read(folder.path()).unwrap_err());
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        assert!(told().starts_with("it is no folder of a workload: `cargo run -- init DIR` makes one: "), "{}", told());
+        assert!(told().starts_with("it is not a workload's folder: `cargo run -- init DIR` makes one: "), "{}", told());
         write("workload.toml", "name = \"Web_1\"\nimage = \"i\"\n");
-        assert!(told().contains("workload.toml: \"Web_1\" is no name for a workload"), "{}", told());
+        assert!(told().contains("workload.toml: \"Web_1\" is not a name for a workload"), "{}", told());
         write("workload.toml", "name = \"w\"\nimage = \"i\"\nlimits = 3\n");
         assert!(told().contains("unknown field `limits`"), "{}", told());
         write("workload.toml", "name = \"w\"\nimage = \"i\"\n");

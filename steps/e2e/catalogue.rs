@@ -143,7 +143,7 @@ fn takes(source: &Source, name: String) -> anyhow::Result<Parameter> {
         Form::Pattern => "what matches the brackets of its pattern",
         _ => {
             let known = ours.chain(BUILT_IN.iter().copied()).find(|(known, _)| *known == name);
-            known.with_context(|| format!("nobody says what {{{name}}} takes: see steps/e2e/params.rs"))?.1
+            known.with_context(|| format!("no entry says what {{{name}}} takes: see steps/e2e/params.rs"))?.1
         }
     };
     Ok(Parameter { takes: takes.to_owned(), name })

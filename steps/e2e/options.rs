@@ -119,7 +119,7 @@ impl Options {
     pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<RemoteAccess>> {
         let remote = matches!(target, TargetSpec::Ssh { .. });
         for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
-            anyhow::ensure!(remote || !given, "{option} is about somebody else's machine: it is for --target ssh://…");
+            anyhow::ensure!(remote || !given, "{option} only applies to --target ssh://…");
         }
         let way =
             || RemoteAccess { target: target.clone(), host_key: self.host_key.clone(), provision: self.provision };
@@ -137,7 +137,7 @@ impl Options {
             ];
             let misplaced = given.iter().find(|(_, given)| *given);
             if let Some((option, _)) = misplaced {
-                anyhow::bail!("{option} is about what is paid for, and {target} costs nothing: it is for --target ec2");
+                anyhow::bail!("{option} only applies to --target ec2");
             }
             return Ok(None);
         }
@@ -157,6 +157,6 @@ fn subnet(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix("subnet-").filter(|digits| !digits.is_empty());
     match digits.is_some_and(|digits| digits.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))) {
         true => Ok(text.to_owned()),
-        false => Err(format!("\"{text}\" is no subnet: write its id, as subnet-0123456789abcdef0")),
+        false => Err(format!("\"{text}\" is not a subnet: write its id, as subnet-0123456789abcdef0")),
     }
 }

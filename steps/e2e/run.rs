@@ -290,9 +290,7 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
                     format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
                 match known.find(step) {
                     Ok(Some(_)) => {}
-                    Ok(None) => {
-                        mistakes.push(format!("{place} is a step that nobody wrote: {}", catalogue::instead_of(step)))
-                    }
+                    Ok(None) => mistakes.push(format!("{place} is an undefined step: {}", catalogue::instead_of(step))),
                     Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
                 }
             }

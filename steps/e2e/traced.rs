@@ -28,7 +28,7 @@ fn traced(world: &mut ScenarioWorld, context: Context) -> Pin<Box<dyn Future<Out
     Box::pin(async move {
         let step = &context.step;
         let found = written().find(step).unwrap_or_else(|several| panic!("{several}"));
-        let Some((run, _, _, context)) = found else { panic!("\"{}\" is a step that nobody wrote", step.value) };
+        let Some((run, _, _, context)) = found else { panic!("\"{}\" is an undefined step", step.value) };
         let (begun, place, checked) = (Instant::now(), world.steps.len(), world.checks.len());
         world.steps.push(Step {
             line: step.position.line,

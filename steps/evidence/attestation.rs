@@ -123,7 +123,7 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
     };
     let Some(allowed) = allowed else {
         let said = fits(Command::new(PROGRAM).args(["-Y", "check-novalidate"]))?;
-        return Ok(format!("signed by a key that nobody vouches for (name --allowed-signers FILE): {said}"));
+        return Ok(format!("signed by a key of no allowed signer (name --allowed-signers FILE): {said}"));
     };
     // It may be a pipe and is needed twice, so it is read once.
     let signers = std::fs::read(allowed);
@@ -135,7 +135,7 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
     let found = find.stdin(Stdio::null()).output().map_err(missing)?;
     let names = String::from_utf8_lossy(&found.stdout).into_owned();
     let mut last = anyhow::anyhow!(
-        "{SIGNATURE} is of nobody in {}: {}",
+        "{SIGNATURE} is by no signer in {}: {}",
         allowed.display(),
         String::from_utf8_lossy(&found.stderr).trim()
     );
@@ -149,5 +149,5 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
 }
 
 pub fn stored(folder: &SandboxedDir) -> anyhow::Result<Json> {
-    serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is no JSON"))
+    serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is not JSON"))
 }

@@ -48,7 +48,7 @@ impl EvidenceBundle {
         let mut features = Vec::new();
         for name in folder.names()?.iter().filter(|name| name.starts_with("features/") && name.ends_with(".feature")) {
             let feature = FeatureFile::parse(name.clone(), &read(name)?);
-            features.push(feature.with_context(|| format!("{} is no feature", shown(name)))?);
+            features.push(feature.with_context(|| format!("{} is not a feature", shown(name)))?);
         }
         Ok(EvidenceBundle { folder, run, verdicts, samples, features })
     }
@@ -85,7 +85,7 @@ pub(crate) fn document<T: DeserializeOwned>(
     let schema = match &contents {
         Ok(contents) => schema(contents),
         // The error may be due to a newer layout.
-        Err(_) => serde_json::from_str::<Layout>(&text).with_context(|| format!("{shown} is no JSON"))?.schema,
+        Err(_) => serde_json::from_str::<Layout>(&text).with_context(|| format!("{shown} is not JSON"))?.schema,
     };
     anyhow::ensure!(
         schema == SCHEMA,
@@ -155,10 +155,10 @@ mod tests {
         let bare = tempfile::tempdir().unwrap();
         let missing = format!("{:#}", EvidenceBundle::open(bare.path()).unwrap_err());
         assert!(missing.contains("is not the whole folder of a run: cannot read "), "{missing}");
-        assert!(told(RUN, "{", b"").contains("verdicts.json is no JSON"));
+        assert!(told(RUN, "{", b"").contains("verdicts.json is not JSON"));
         assert!(told(RUN, "{\"schema\": 99}", b"").contains("verdicts.json has layout 99, and this version reads"));
         assert!(told("{}", &empty(), b"").contains("run.json has layout 0, and this version reads"));
         assert!(told(RUN, &empty(), b"{}\n").contains("samples.jsonl:1: no sample: missing field"));
-        assert!(told(RUN, &empty(), b"\xff").contains("samples.jsonl is no UTF-8 text: byte 0 is none"));
+        assert!(told(RUN, &empty(), b"\xff").contains("samples.jsonl is not UTF-8 text: byte 0 is none"));
     }
 }

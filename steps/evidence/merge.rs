@@ -150,7 +150,7 @@ impl Merged {
     pub fn open(path: &Path) -> anyhow::Result<Merged> {
         let folder = SandboxedDir::open(path)?;
         let names = parts(&folder).with_context(|| format!("{} is not merged of several runs", path.display()))?;
-        let run: Json = serde_json::from_str(&folder.text("run.json")?).context("run.json is no JSON")?;
+        let run: Json = serde_json::from_str(&folder.text("run.json")?).context("run.json is not JSON")?;
         let texts = |name: &str| -> Vec<String> {
             let list = run.get(name).and_then(Json::as_array).into_iter().flatten();
             list.filter_map(Json::as_str).map(str::to_owned).collect()
@@ -162,7 +162,7 @@ impl Merged {
     pub fn within(folder: &SandboxedDir, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
         let inside = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
         let read = |name: &String| {
-            anyhow::ensure!(inside(name), "\"{name}\" is no name of a part: run.json was changed");
+            anyhow::ensure!(inside(name), "\"{name}\" is not a name of a part: run.json was changed");
             Ok(Part { name: name.clone(), ..Part::open(&folder.path().join(PARTS).join(name))? })
         };
         Merged::of(run, asked, names.iter().map(read).collect::<anyhow::Result<_>>()?)

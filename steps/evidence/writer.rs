@@ -257,7 +257,10 @@ impl CommandObserver for EvidenceWriter {
             }
             Err(error) => ran.error = Some(self.open().redactor.text(&error.to_string()).into_owned()),
         }
-        tracing::debug!("{machine}: {}{}", ran.line(), ended(&ran));
+        // A script has many lines, and its first tells which one it is.
+        let line = ran.line();
+        let (first, more) = line.split_once('\n').map_or((line.as_str(), ""), |(first, _)| (first, " …"));
+        tracing::debug!("{machine}: {first}{more}{}", ended(&ran));
         // The run goes on if the transcript cannot be written: checks of the bundle will show that.
         let line = serde_json::to_string(&ran).map(|line| line + "\n").unwrap_or_default();
         let _ = self.open().transcript.write_all(line.as_bytes());

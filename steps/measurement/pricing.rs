@@ -93,7 +93,7 @@ impl Prices {
         for (what, price) in of_regions.chain([("surplus_vcpu".to_owned(), prices.surplus_vcpu)]) {
             anyhow::ensure!(
                 price.is_finite() && price > 0.0,
-                "{price} is no price of {what}: write dollars, as 0.0042"
+                "{price} is not a price of {what}: write dollars, as 0.0042"
             );
         }
         Ok(prices)
@@ -298,9 +298,9 @@ mod tests {
     fn a_price_that_is_none_is_refused() {
         let text = include_str!("../../fixtures/prices/aws.toml");
         for (from, to, said) in [
-            ("\"t4g.nano\" = 0.0048", "\"t4g.nano\" = -1.0", "-1 is no price of t4g.nano in eu-central-1"),
-            ("gp3 = 0.0952", "gp3 = 0.0", "0 is no price of gp3 in eu-central-1"),
-            ("surplus_vcpu = 0.04", "surplus_vcpu = nan", "NaN is no price of surplus_vcpu"),
+            ("\"t4g.nano\" = 0.0048", "\"t4g.nano\" = -1.0", "-1 is not a price of t4g.nano in eu-central-1"),
+            ("gp3 = 0.0952", "gp3 = 0.0", "0 is not a price of gp3 in eu-central-1"),
+            ("surplus_vcpu = 0.04", "surplus_vcpu = nan", "NaN is not a price of surplus_vcpu"),
             ("gp3 = 0.0952", "gp2 = 0.0952", "unknown field `gp2`"),
             ("date = \"2026", "date = \"26", "date"),
         ] {

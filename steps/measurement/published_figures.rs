@@ -23,7 +23,7 @@ fn quantity(text: &str) -> anyhow::Result<f64> {
     size.or_else(time)
         .or_else(ratio)
         .or_else(|| text.parse().ok())
-        .with_context(|| format!("\"{text}\" is no quantity: write it as 17.8 MB, 1.1 s, 72 % or 170"))
+        .with_context(|| format!("\"{text}\" is not a quantity: write it as 17.8 MB, 1.1 s, 72 % or 170"))
 }
 
 /// Returns the value of one step of a figure's last significant digit: 100 for 1400, 0.1 % for 8.3 %.
@@ -60,7 +60,7 @@ impl Figure {
             "saving" => 1.0 - part / whole,
             "remainder" => whole - part,
             "times" => whole / part,
-            other => bail!("\"{other}\" is no way to derive: share, saving, remainder or times"),
+            other => bail!("\"{other}\" is not a way to derive: share, saving, remainder or times"),
         };
         let text = format!("{how} of {from} is {derived:.4}, published {published}");
         let tolerance = last_digit(published)?;

@@ -50,7 +50,7 @@ Feature: Examples
     Then it is small
 
   @A2-3 @control
-  Scenario: Nobody ran this
+  Scenario: Not selected
     Then it is small
     But this check fails on \"size\"
 
@@ -210,7 +210,7 @@ fn claims() -> Vec<ClaimResult> {
     vec![
         claim("A2-1", "It holds", vec![own("It holds", holds)], wrong("A large one", fails)),
         claim("A2-2", "It fails", vec![own("It fails", (Verdict::Fails, &hostile))], Vec::new()),
-        claim("A2-3", "It cannot be judged", vec![error], vec![control("Nobody ran this", Vec::new())]),
+        claim("A2-3", "It cannot be judged", vec![error], vec![control("Not selected", Vec::new())]),
         ClaimResult { decision: skip, ..claim("A2-4", "It is not run", Vec::new(), Vec::new()) },
         ClaimResult {
             decision: record,

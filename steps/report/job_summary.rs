@@ -50,7 +50,7 @@ const HOW: &str = "\n### May I believe it?\n\n\
 
 fn head(verdicts: &Verdicts) -> String {
     let said = match (verdicts.complete, verdicts.exit) {
-        (false, _) => "? The run did not come to its end",
+        (false, _) => "? The run did not finish",
         (true, 0) => "✔ Every claim that was judged holds, or is a declared deviation",
         (true, 1) => "✘ The claims do not all hold",
         (true, _) => "? Not every claim could be judged",
@@ -222,7 +222,7 @@ mod tests {
         let mut killed = example::killed();
         killed.verdicts.claims.truncate(1);
         killed.verdicts.exit = 0;
-        assert!(page(&killed).starts_with("## ? The run did not come to its end\n"));
+        assert!(page(&killed).starts_with("## ? The run did not finish\n"));
         let mut held = example::bundle();
         held.verdicts.exit = 0;
         assert!(page(&held).starts_with("## ✔ Every claim that was judged holds, or is a declared deviation\n"));

@@ -147,7 +147,7 @@ fn beyond(verdicts: &Verdicts, before: &str, names: &mut BTreeSet<String>) -> Ve
         suites.push(suite(&name, NonSuccessKind::Failure, "fails", &verdicts.problems, names));
     }
     if !verdicts.complete {
-        let killed = "the run did not come to its end: it was killed, and says nothing of what it had not yet judged";
+        let killed = "the run did not finish: it was killed, and says nothing of what it had not yet judged";
         let name = format!("{before}the run");
         suites.push(suite(&name, NonSuccessKind::Error, "inconclusive", &[killed.to_owned()], names));
     }
@@ -219,7 +219,7 @@ mod tests {
         let control = first.properties.iter().find(|property| property.name.as_str() == "control").unwrap();
         assert_eq!(control.value.as_str(), "A large one: caught: size is 12 bytes");
         assert!(first.system_out.as_ref().unwrap().contains("control: A large one: caught"));
-        assert!(xml.contains("control: A wrong one passes: NOT CAUGHT") && xml.contains("Nobody ran this: not run"));
+        assert!(xml.contains("control: A wrong one passes: NOT CAUGHT") && xml.contains("Not selected: not run"));
         assert!(!xml.contains("name=\"A large one"), "{xml}");
         assert_eq!(first.timestamp.unwrap().timestamp(), example::at(0).as_second());
     }
@@ -251,7 +251,7 @@ mod tests {
         holding.verdicts.claims.truncate(1);
         let (_, report) = read(&holding);
         assert_eq!((report.tests, report.errors), (2, 1));
-        assert!(message(&report, "the run did not").starts_with("Error: the run did not come to its end"));
+        assert!(message(&report, "the run did not").starts_with("Error: the run did not finish"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub fn merged_table(merged: &Merged) -> String {
         text += &format!("\n✘ features/deviations.toml: {problem}");
     }
     for part in merged.parts.iter().filter(|part| !part.bundle.verdicts.complete) {
-        text += &format!("\n? {}: run {} did not come to its end", part.target, part.run());
+        text += &format!("\n? {}: run {} did not finish", part.target, part.run());
     }
     for missing in &merged.missing {
         text += &format!("\n? {missing}");

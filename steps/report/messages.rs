@@ -79,7 +79,7 @@ fn finished(bundle: &EvidenceBundle, run: &str) -> Json {
     let verdicts = &bundle.verdicts;
     let mut wrong = verdicts.problems.clone();
     if !verdicts.complete {
-        wrong.insert(0, "the run did not come to its end".to_owned());
+        wrong.insert(0, "the run did not finish".to_owned());
     }
     let mut finished = json!({
         "testRunStartedId": run,
@@ -239,7 +239,7 @@ mod tests {
         let said = statuses(&other, "A large one");
         assert!(said.starts_with("PASSED |PASSED |UNKNOWN the check fails, but not on"), "{said}");
         assert!(read(&other).iter().any(|message| message["attachment"]["body"] == "fails: weight is 12 kg"));
-        assert_eq!(statuses(&bundle, "Nobody ran this"), "SKIPPED |SKIPPED |UNKNOWN not run");
+        assert_eq!(statuses(&bundle, "Not selected"), "SKIPPED |SKIPPED |UNKNOWN not run");
         let declared = statuses(&bundle, "A wrong one passes");
         assert!(
             declared.contains(
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(end(&bundle)["success"], false);
         let killed = example::killed();
         assert_eq!(statuses(&killed, "It fails"), "SKIPPED |SKIPPED |UNKNOWN the run ended before it");
-        assert_eq!(end(&killed)["message"], "the run did not come to its end");
+        assert_eq!(end(&killed)["message"], "the run did not finish");
     }
 
     #[test]

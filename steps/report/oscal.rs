@@ -36,7 +36,7 @@ pub fn oscal(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let document = json!({ "assessment-results": {
         "uuid": results.id("document"),
         "metadata": {
-            "title": line(&format!("Claims of the annex put to the proof, run {}", verdicts.run)),
+            "title": line(&format!("Claims of the annex, tested in run {}", verdicts.run)),
             "last-modified": moment(times::ended(bundle)),
             "version": line(&verdicts.run),
             "oscal-version": VERSION,
@@ -97,13 +97,13 @@ impl Results<'_> {
         let text = |pointer: &str| bundle.run.pointer(pointer).and_then(Json::as_str).map(str::to_owned);
         let open = "Nothing was determined about claims that are inconclusive or were not run: each of them has an \
                     observation that says why, and no finding.";
-        let killed = if verdicts.complete { "" } else { " The run did not come to its end." };
+        let killed = if verdicts.complete { "" } else { " The run did not finish." };
         let wrong: String =
             verdicts.problems.iter().map(|problem| format!(" Wrong beyond the claims: {problem}.")).collect();
         json!({
             "uuid": self.id("result"),
             "title": line(&format!("Run {}", verdicts.run)),
-            "description": format!("Each claim was put to the proof by a scenario; exit status {}.", verdicts.exit),
+            "description": format!("Each claim was tested by a scenario; exit status {}.", verdicts.exit),
             "start": moment(times::started(bundle)),
             "end": moment(times::ended(bundle)),
             "props": props([
@@ -132,7 +132,7 @@ impl Results<'_> {
         let links: Vec<Json> = there.map(|(file, kind)| json!({ "href": href(file), "media-type": kind })).collect();
         json!({
             "uuid": self.id("plan"),
-            "title": "The register of claims, and the scenarios that put them to the proof",
+            "title": "The register of claims, and the scenarios that test them",
             "description": if links.is_empty() { "This run kept none of them." } else { "As they were for this run." },
             "rlinks": links,
         })
@@ -146,7 +146,7 @@ fn reviewed(claims: &[ClaimResult]) -> Json {
     };
     let (run, rest): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| !claim.attempts.is_empty());
     if run.is_empty() {
-        let none = "Of these sections, no claim was put to the proof in this run.";
+        let none = "Of these sections, no claim was tested in this run.";
         return json!({ "control-selections": [{ "description": none, "include-controls": sections(&rest) }] });
     }
     let ids: BTreeSet<ClaimId> = run.iter().map(|claim| claim.id).collect();
@@ -198,7 +198,7 @@ mod tests {
         };
         assert_eq!(said("A2-4: not run"), ["UNKNOWN needs an AWS account"]);
         assert_eq!(said("A2-5: not run"), ["TEST needs a native CPU: size is 12 bytes"]);
-        assert_eq!(said("A2-3: attempt 1 did not come to its end"), ["TEST no route to host"]);
+        assert_eq!(said("A2-3: attempt 1 did not finish"), ["TEST no route to host"]);
         assert_eq!(said("A2-3: control"), ["UNKNOWN not run"]);
         assert_eq!(said("A2-8: size, check 1 of attempt").len(), 2, "each attempt is there");
     }
@@ -259,7 +259,7 @@ mod tests {
     fn a_killed_run_says_so_and_determines_only_what_it_had_judged() {
         let result = result(&example::killed());
         assert_eq!(list(&result["findings"]).len(), 1);
-        assert!(result["remarks"].as_str().unwrap().ends_with("The run did not come to its end."));
+        assert!(result["remarks"].as_str().unwrap().ends_with("The run did not finish."));
         assert_eq!(oscal(&example::killed()).unwrap(), oscal(&example::killed()).unwrap());
     }
 }

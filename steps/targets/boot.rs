@@ -217,7 +217,7 @@ impl Boot<'_> {
             if off <= SKEW {
                 return Ok(());
             }
-            anyhow::ensure!(attempt == 0, "its clock is {off:.1} s off and does not let itself be set");
+            anyhow::ensure!(attempt == 0, "its clock is {off:.1} s off and cannot be set");
             tracing::info!("{}: its clock is {off:.1} s off, setting it", self.work.name);
             shell.read(&Command::new("sudo").args(["date", "--set", &format!("@{:.3}", now())])).await?;
         }

@@ -156,7 +156,7 @@ mod tests {
                        the allocation\r\n";
         assert_eq!(shortage(refused).as_deref(), Some("the kernel refused pasta, bytes: 205885440"));
         let limit = "[   61.2] Memory cgroup out of memory: Killed process 812 (hog) total-vm:1kB\r\n";
-        assert_eq!((shortage(limit), shortage(AMD64)), (None, None), "a limit that is kept is no shortage");
+        assert_eq!((shortage(limit), shortage(AMD64)), (None, None), "a limit that is kept is not shortage");
     }
 
     #[test]

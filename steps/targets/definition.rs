@@ -229,7 +229,7 @@ impl Written {
         let packages =
             self.packages.context("packages is missing: list at least a kernel, systemd and an ssh server")?;
         if let Some(odd) = packages.iter().find(|name| !package_name(name)) {
-            anyhow::bail!("packages: \"{odd}\" is no package's name");
+            anyhow::bail!("packages: \"{odd}\" is not a package's name");
         }
         Ok(Definition {
             name: name.to_owned(),
@@ -315,11 +315,11 @@ mod tests {
         for (change, said) in [
             ("cpu = 2", "/new.toml: line 2: unknown field `cpu`, expected one of"),
             ("distribution = \"debian-12\"", "/new.toml: line 2: unknown variant `debian-12`, expected `debian-13`"),
-            ("memory = \"512\"", "/new.toml: memory: \"512\" is no size: write it as 100 kB, 64 MiB or 4 GiB"),
+            ("memory = \"512\"", "/new.toml: memory: \"512\" is not a size: write it as 100 kB, 64 MiB or 4 GiB"),
             ("memory = \"64 MiB\"", "/new.toml: memory: 64 MiB less 0 bytes withheld on amd64 is below 96 MiB"),
             ("disk = \"1 GiB\"", "/new.toml: disk: 1 GiB is below 2 GiB"),
             ("cpus = 0", "/new.toml: cpus: 0 is not possible: write 1 to 64"),
-            ("packages = [\"a b\"]", "/new.toml: packages: \"a b\" is no package's name"),
+            ("packages = [\"a b\"]", "/new.toml: packages: \"a b\" is not a package's name"),
             ("withheld = { amd64 = \"1 MiB\" }", "/new.toml: line 2: missing field `arm64`"),
         ] {
             let error = load(&format!("like = \"whole\"\n{change}\n")).unwrap_err();

@@ -198,7 +198,7 @@ fn known(described: &Described) -> Option<Repository> {
 /// Reads the password from a token, which is `AWS:<password>` in base64. Errors never contain any part of the token.
 fn password(token: &str) -> anyhow::Result<String> {
     let bytes = STANDARD.decode(token).map_err(|_| anyhow!("ECR Public's login is not in base64"))?;
-    let text = String::from_utf8(bytes).map_err(|_| anyhow!("ECR Public's login is no text"))?;
+    let text = String::from_utf8(bytes).map_err(|_| anyhow!("ECR Public's login is not text"))?;
     let password = text.strip_prefix("AWS:").filter(|password| !password.is_empty());
     Ok(password.context("ECR Public's login is not for the user AWS")?.to_owned())
 }

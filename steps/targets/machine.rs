@@ -183,7 +183,7 @@ impl Machine {
     pub async fn busy(&self) -> anyhow::Result<(f64, String)> {
         let look = Command::script("getconf CLK_TCK; head -n 1 /proc/stat", &[]);
         let raw = self.shell.read(&look).await?;
-        let seconds = busy(&raw).with_context(|| format!("{}: \"{raw}\" is no account of its CPUs", self.name))?;
+        let seconds = busy(&raw).with_context(|| format!("{}: \"{raw}\" does not account for its CPUs", self.name))?;
         Ok((seconds, raw.trim_end().to_owned()))
     }
 

@@ -134,7 +134,7 @@ impl MachineInfo {
             boot: wanted("boot")?.to_owned(),
             kernel: wanted("kernel")?.to_owned(),
             architecture: Arch::from_uname(machine).with_context(|| format!("its architecture is {machine}"))?,
-            cpus: wanted("cpus")?.parse().context("its number of CPUs is none")?,
+            cpus: wanted("cpus")?.parse().context("its number of CPUs is not a number")?,
             memory: procfs::size(memory, "MemTotal").with_context(|| format!("its memory is \"{memory}\""))?.0,
             accelerator,
             native: accelerator.native(),
@@ -239,6 +239,6 @@ mod tests {
         assert_eq!("arm64".parse(), Ok(Arch::Arm64));
         assert_eq!(Arch::Arm64.uname(), "aarch64");
         let error = "x86_64".parse::<Arch>().unwrap_err().to_string();
-        assert_eq!(error, "\"x86_64\" is no architecture: write amd64 or arm64");
+        assert_eq!(error, "\"x86_64\" is not an architecture: write amd64 or arm64");
     }
 }

@@ -84,7 +84,8 @@ impl Qmp {
     async fn line(&mut self) -> anyhow::Result<Value> {
         let mut line = String::new();
         anyhow::ensure!(self.reader.read_line(&mut line).await? > 0, "qemu hung up");
-        serde_json::from_str(&line).with_context(|| format!("qemu said what is no JSON: {}", line.trim()))
+        serde_json::from_str(&line)
+            .with_context(|| format!("qemu answered something that is not JSON: {}", line.trim()))
     }
 }
 

@@ -269,7 +269,7 @@ async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &
     machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
     come_to_rest(&machine).await?;
     let frozen = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    freeze(&machine, &part.join(Snapshot::STATE)).await.context("the machine does not let itself be frozen")?;
+    freeze(&machine, &part.join(Snapshot::STATE)).await.context("failed to snapshot the machine")?;
     fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
     let folder = part.to_owned();
     let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;

@@ -73,8 +73,8 @@ fn a_run_is_signed_by_choice_and_the_signature_is_never_lost_unsaid() {
     let folder = run(&project, &["--sign", &alice]);
     let by = |allowed: &str| project.assay(&["verify", "run", "--allowed-signers", allowed]);
     told(&mut by(&allows_alice), 0, &["✔ signed by alice@example.org: Good \"assay\" signature"]);
-    told(&mut by(&allows_bob), 1, &["✘ attestation.json.sig: attestation.json.sig is of nobody in"]);
-    told(&mut project.assay(&["verify", "run"]), 0, &["signed by a key that nobody vouches for"]);
+    told(&mut by(&allows_bob), 1, &["✘ attestation.json.sig: attestation.json.sig is by no signer in"]);
+    told(&mut project.assay(&["verify", "run"]), 0, &["signed by a key of no allowed signer"]);
     fs::write(folder.join("junit.xml"), "").unwrap();
     told(&mut project.assay(&["report", "run"]), 1, &["is signed", "--sign KEY", "--out FOLDER"]);
     told(&mut project.assay(&["report", "run", "--sign", &bob]), 0, &["sealed again"]);
@@ -99,7 +99,7 @@ fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
     told(&mut project.assay(&["verify", "features"]), 1, &["SHA256SUMS: there is none", "nothing can be judged again"]);
     // As a killed run leaves it: neither ended nor sealed.
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
-    told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not come to its end", "not sealed"]);
+    told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not finish", "not sealed"]);
     assert!(project.path("fixtures/selfcheck/junit.xml").exists());
     assert!(!project.path("fixtures/selfcheck/SHA256SUMS").exists());
     let killed = "SHA256SUMS: there is none: the run was killed before it was sealed, or the file was removed";

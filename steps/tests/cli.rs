@@ -124,7 +124,7 @@ fn qemu() -> &'static str {
     if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" }
 }
 
-const TARGETS: &str = "is no target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2";
+const TARGETS: &str = "is not a target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2";
 
 #[test]
 fn a_wrong_target_is_told_which_there_are() {
@@ -133,11 +133,11 @@ fn a_wrong_target_is_told_which_there_are() {
     told(project.run(&[]).env("ASSAY_TARGET", "vm:vax"), 2, &["assay: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
     told(&mut project.assay(&["plan", "--target", "docker"]), 2, &["assay: \"docker\"", TARGETS]);
     told(project.assay(&["setup"]).env("ASSAY_TARGET", "vm:vax"), 2, &["assay: ASSAY_TARGET: \"vm:vax\"", TARGETS]);
-    let elsewhere = "assay: target ec2 is no virtual machine of this host: use vm, vm:amd64 or vm:arm64";
+    let elsewhere = "assay: target ec2 is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64";
     told(&mut project.assay(&["setup", "ec2"]), 2, &[elsewhere]);
     for target in ["podman", "ssh://a@b"] {
         let unseen =
-            format!("assay: what {target} is is known once somebody has looked at it: ci/e2e --target {target}");
+            format!("assay: the architecture of {target} is not known yet: run `ci/e2e --target {target} --plan`");
         told(&mut project.assay(&["plan", "--target", target]), 2, &[&unseen]);
         told(&mut project.assay(&["setup", target]), 2, &[&elsewhere.replace("ec2", target)]);
         told(&mut project.assay(&["coverage", "--target", target]), 0, &[target, "needs an AWS account"]);
@@ -164,11 +164,15 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
 #[test]
 fn what_is_about_somebody_elses_machine_is_for_no_other() {
     let project = Project::new();
-    let said = "is about somebody else's machine: it is for --target ssh://…";
+    let said = "only applies to --target ssh://…";
     told(&mut project.run(&["--provision"]), 2, &["--provision", said]);
     told(&mut project.run(&["--target", "podman", "--host-key", "SHA256:x"]), 2, &["--host-key", said]);
     let wrong = ["--target", "ssh://a@127.0.0.1:1", "--host-key", "MD5:00", "--plan"];
-    told(&mut project.run(&wrong), 2, &["assay: --host-key MD5:00 is no fingerprint: give SHA256: and 43 characters"]);
+    told(
+        &mut project.run(&wrong),
+        2,
+        &["assay: --host-key MD5:00 is not a fingerprint: give SHA256: and 43 characters"],
+    );
 }
 
 #[test]
@@ -176,8 +180,8 @@ fn wrong_options_are_told_what_is_right() {
     let project = Project::new();
     for (arguments, said) in [
         (&["--targt", "vm"][..], "unexpected argument '--targt'"),
-        (&["--shard", "4/3"], "\"4/3\" is no shard: write the first of three as 1/3"),
-        (&["--shard", "one"], "\"one\" is no shard"),
+        (&["--shard", "4/3"], "\"4/3\" is not a shard: write the first of three as 1/3"),
+        (&["--shard", "one"], "\"one\" is not a shard"),
         (&["--runs", "0"], "0 is not in 1..=100"),
         (&["--concurrency", "0"], "invalid value '0'"),
         (&["--tags", "@A6-4 or"], "invalid value '@A6-4 or'"),
@@ -208,7 +212,7 @@ fn an_image_that_is_none_is_refused_before_anything_runs() {
     told(folder.env("PATH", &path), 2, &[&project.path("features").display().to_string(), "OCI"]);
     let image = format!("oci-archive:{}", project.path("features/claims.toml").display());
     let mut file = project.run(&["--tags", "@A3-1", "--image", &image]);
-    told(file.env("PATH", &path), 2, &["claims.toml is no tar archive"]);
+    told(file.env("PATH", &path), 2, &["claims.toml is not a tar archive"]);
     let image = format!("oci:{}", project.path("fixtures").display());
     let mut elsewhere = project.run(&["--tags", "@A3-1", "--image", &image, "--evidence", "own"]);
     told(elsewhere.env("PATH", &path), 2, &["OCI"]);
@@ -235,9 +239,9 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
     };
     let (run, plan) = (&["run"][..], &["plan"][..]);
     let step = ["features/a2_build.feature", "Then the compiler exits with code 0", "Then the compiler is happy"];
-    let undefined = "\"Then the compiler is happy\" is a step that nobody wrote";
+    let undefined = "\"Then the compiler is happy\" is an undefined step";
     said(&[step], &[run], &["  features/a2_build.feature:", undefined]);
-    let texts = ["  features/a5_device.feature:", "nobody knows claim @A5-44", "claim A5-4 has no scenario"];
+    let texts = ["  features/a5_device.feature:", "there is no claim @A5-44", "claim A5-4 has no scenario"];
     said(&[["features/a5_device.feature", "@A5-4", "@A5-44"]], &[run, plan], &texts);
     let changes = [
         ["features/claims.toml", "control = \"runc\"\n", ""],
@@ -247,7 +251,7 @@ fn what_is_wrong_with_the_projects_files_is_told_with_its_place() {
     let texts = [
         "features/a5_device.feature:12: \"A machine with 1 GiB of memory is rejected\" could never be caught: end it with",
         "\"A runtime without WebAssembly support is rejected\" is a control that claim A5-5 does not declare",
-        "features/a6_service.feature:5: claim A6-1 names a control that nobody wrote (Quadlet with a bad key)",
+        "features/a6_service.feature:5: claim A6-1 names a control that no scenario has (Quadlet with a bad key)",
     ];
     said(&changes, &[&["run", "--plan"], plan], &texts);
     let unbound = ["features/claims.toml", "bound = \"exit 0, one .wasm, the same twice\"", "bound = \"\""];
@@ -366,7 +370,7 @@ fn every_claim_is_told_with_where_it_is_covered() {
         "  features/a3_image.feature:",
         "carries no claim",
         "  features/a5_device.feature:",
-        "nobody knows claim @A5-44",
+        "there is no claim @A5-44",
         "claim A3-1 has no scenario",
         "claim A5-4 has no scenario",
     ];

@@ -43,7 +43,7 @@ fn several_targets_are_planned_one_after_the_other_and_each_once() {
         &["vm:arm64 is named twice"],
     );
     let wrong = ["--target", "vm:amd64", "--target", "docker"];
-    told(&mut project.run(&wrong), 2, &["assay: \"docker\" is no target"]);
+    told(&mut project.run(&wrong), 2, &["assay: \"docker\" is not a target"]);
     // An option for the second target is not a mistake about the first.
     let down = ["--target", "vm:amd64", "--target", "ssh://a@127.0.0.1:1", "--provision", "--plan"];
     told(&mut project.run(&down), 3, &["on vm:amd64:", "assay: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
@@ -136,7 +136,7 @@ fn a_run_that_was_killed_is_merged_as_far_as_it_came() {
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
     project.change("fixtures/selfcheck/verdicts.json", "\"complete\": true", "\"complete\": false");
     let mut merge = project.assay(&["merge", "-o", "out", "fixtures/selfcheck"]);
-    told(&mut merge, 3, &["did not come to its end", "exit status 3; evidence: out"]);
+    told(&mut merge, 3, &["did not finish", "exit status 3; evidence: out"]);
     assert!(project.path("out/parts/vm-amd64/report.html").exists(), "the page of the whole leads there");
     assert!(!project.path("fixtures/selfcheck/report.html").exists(), "what is merged is left as it is");
     assert_eq!(json(&project.path("out/run.json"))["ended"], Value::Null);

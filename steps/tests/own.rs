@@ -30,11 +30,7 @@ fn every_step_of_a_fresh_folder_is_written() {
         assert_eq!(plan, told(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
         told(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
         project.change("own/web/features/a7_resources.feature", "systemd limits it", "systemd keeps it");
-        told(
-            &mut project.run(&next),
-            2,
-            &["features/a7_resources.feature", "is a step that nobody wrote: did you mean"],
-        );
+        told(&mut project.run(&next), 2, &["features/a7_resources.feature", "is an undefined step: did you mean"]);
     }
 }
 
@@ -42,7 +38,7 @@ fn every_step_of_a_fresh_folder_is_written() {
 fn what_is_in_a_folder_already_is_left_alone() {
     let project = Project::new();
     told(&mut project.assay(&["init", "features"]), 2, &["features is not empty", "name a new folder"]);
-    told(&mut project.assay(&["init", "Web"]), 2, &["say with --name what it is called: \"Web\" is no name"]);
+    told(&mut project.assay(&["init", "Web"]), 2, &["name it with --name: \"Web\" is not a name"]);
     told(&mut project.assay(&["init", "Web", "--name", "web", "--image", "oci:none"]), 2, &["there is no folder none"]);
     assert!(!project.path("Web").exists());
     told(&mut project.assay(&["init", "Web", "--name", "web"]), 0, &["Web/quadlets/web.container\n"]);
@@ -51,7 +47,7 @@ fn what_is_in_a_folder_already_is_left_alone() {
 #[test]
 fn a_folder_that_is_no_workloads_is_told_how_one_is_made() {
     let project = Project::new();
-    let said = ["it is no folder of a workload: `cargo run -- init DIR` makes one: cannot read features/workload.toml"];
+    let said = ["it is not a workload's folder: `cargo run -- init DIR` makes one: cannot read features/workload.toml"];
     told(&mut project.run(&["--suite", "features", "--plan"]), 2, &said);
     told(&mut project.assay(&["plan", "--suite", "features"]), 2, &said);
 }

@@ -55,7 +55,7 @@ fn what_a_stand_in_for_aws_is_asked_is_planned_as_recorded() {
     let project = Project::new();
     let why = "(measured on a stand-in for AWS: recorded, not judged)";
     let mut plan = project.assay(&["plan", "--target", "ec2"]);
-    let said = told(plan.env("ASSAY_EC2_SSH", "127.0.0.1:2222"), 0, &["     run  A6-4  ", "nobody is paid\n"]);
+    let said = told(plan.env("ASSAY_EC2_SSH", "127.0.0.1:2222"), 0, &["     run  A6-4  ", "nothing is billed\n"]);
     for claim in ["A4-1", "A5-3", "A8-5", "A10-2", "A10-3", "A11-1"] {
         let line = said.lines().find(|line| line.contains(&format!("  record  {claim:<5} ")));
         assert!(line.is_some_and(|line| line.ends_with(why)), "{claim}: {said}");
@@ -109,8 +109,7 @@ fn options_about_an_order_are_checked_and_only_for_a_target_that_orders() {
         [("--max-cost", Some("0.05")), ("--time-limit", Some("60")), ("--spot", None), ("--subnet", Some("subnet-0a"))]
     {
         let given: Vec<&str> = [option].into_iter().chain(value).collect();
-        let said =
-            format!("assay: {option} is about what is paid for, and vm:arm64 costs nothing: it is for --target ec2");
+        let said = format!("assay: {option} only applies to --target ec2");
         for plan in [&["--target", "vm:arm64"][..], &["--target", "vm:arm64", "--plan"]] {
             told(&mut project.run(&[plan, &given].concat()), 2, &[&said]);
         }
@@ -119,12 +118,12 @@ fn options_about_an_order_are_checked_and_only_for_a_target_that_orders() {
     }
     for (arguments, said) in [
         (["--max-cost", "-1"], "unexpected argument '-1'"),
-        (["--max-cost", "a lot"], "\"a lot\" is no amount of dollars: write it as 0.05 or $0.05"),
+        (["--max-cost", "a lot"], "\"a lot\" is not an amount of dollars: write it as 0.05 or $0.05"),
         (["--time-limit", "9"], "9 is not in 10..=360"),
         (["--time-limit", "361"], "361 is not in 10..=360"),
-        (["--subnet", "vpc-0a"], "\"vpc-0a\" is no subnet: write its id, as subnet-0123456789abcdef0"),
-        (["--subnet", "subnet-"], "is no subnet"),
-        (["--subnet", "subnet-0a --spot"], "is no subnet"),
+        (["--subnet", "vpc-0a"], "\"vpc-0a\" is not a subnet: write its id, as subnet-0123456789abcdef0"),
+        (["--subnet", "subnet-"], "is not a subnet"),
+        (["--subnet", "subnet-0a --spot"], "is not a subnet"),
         (["--instance-type", "t4g.nano"], "unexpected argument '--instance-type'"),
     ] {
         told(&mut project.run(&[&["--target", "ec2", "--plan"], &arguments[..]].concat()), 2, &[said]);

@@ -85,7 +85,7 @@ fn a_step_that_nobody_wrote_is_told_with_the_nearest_that_somebody_did() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         let line =
             said.lines().find_map(|line| line.strip_prefix(&place)).unwrap_or_else(|| panic!("{said}")).to_owned();
-        line.strip_prefix(&format!("\"{step}\" is a step that nobody wrote: ")).unwrap().to_owned()
+        line.strip_prefix(&format!("\"{step}\" is an undefined step: ")).unwrap().to_owned()
     };
     assert_eq!(offered("Then its results is \"success\""), "did you mean \"Then its result is {string}\"?");
     // The keyword is wrong; the value has none of the types that the step takes.

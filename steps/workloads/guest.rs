@@ -69,7 +69,7 @@ pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Res
     let said = output.errors();
     ensure!(
         !rustc.is_empty(),
-        "guest {name} was not built, for want of a compiler: {}",
+        "guest {name} was not built, because no compiler works: {}",
         crate::exec::command::tail(&said, 2)
     );
     Ok(Build {
@@ -134,7 +134,7 @@ mod tests {
             build(&BuildDir::open(Shell::fake(fake), cleanup, &run).unwrap(), root, "hello").await
         };
         let none = built(Fake::default()).await.unwrap_err().to_string();
-        assert!(none.starts_with("guest hello was not built, for want of a compiler: "), "{none}");
+        assert!(none.starts_with("guest hello was not built, because no compiler works: "), "{none}");
         let refused = built(Fake::default().answer("sh -c ", 101, "rustc 1.95.0\n")).await.unwrap();
         assert_eq!((refused.status, refused.rustc.as_str()), (Status::Code(101), "rustc 1.95.0"));
     }

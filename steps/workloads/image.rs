@@ -98,7 +98,8 @@ impl Image {
             Source::Archive { path, tag } => {
                 let room = build_dir.room("given")?;
                 unpack(&path, &room)?;
-                Layout::read(&room, tag.as_deref()).with_context(|| format!("{} is no OCI image", path.display()))?
+                Layout::read(&room, tag.as_deref())
+                    .with_context(|| format!("{} is not an OCI image", path.display()))?
             }
             Source::Name(name) => fetch(build_dir, &name).await?,
         };
@@ -115,7 +116,7 @@ impl Image {
         let size = build_dir.shell.read(&inspect).await?;
         let images = self.podman(&["images", "--noheading", "--format", "{{.Size}}", &self.reference]);
         let shown = build_dir.shell.read(&images).await?;
-        let bytes = size.trim().parse().with_context(|| format!("podman counts {size:?}, which is no size"))?;
+        let bytes = size.trim().parse().with_context(|| format!("podman counts {size:?}, which is not a size"))?;
         Ok(Counted { bytes: Bytes(bytes), shown: shown.trim().to_owned() })
     }
 
@@ -221,7 +222,7 @@ impl Source {
             return Ok(Source::Archive { path, tag });
         }
         oci_spec::distribution::Reference::try_from(wanted).map(|_| Source::Name(wanted.to_owned())).or_else(|error| {
-            bail!("image {wanted:?} is no reference ({error}): write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG")
+            bail!("image {wanted:?} is not a reference ({error}): write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG")
         })
     }
 }
@@ -229,7 +230,7 @@ impl Source {
 fn unpack(archive: &Path, folder: &Path) -> anyhow::Result<()> {
     let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
     // The reader's own error quotes the file, which may contain anything.
-    tar::Archive::new(file).unpack(folder).or_else(|_| bail!("{} is no tar archive", archive.display()))
+    tar::Archive::new(file).unpack(folder).or_else(|_| bail!("{} is not a tar archive", archive.display()))
 }
 
 #[cfg(test)]
@@ -243,7 +244,7 @@ mod tests {
         let error = |wanted: String| Source::parse(&wanted).unwrap_err().to_string();
         assert!(error(format!("oci:{here}/no:1")).ends_with(&format!("there is no folder {here}/no")));
         assert!(error(format!("oci-archive:{here}")).ends_with(&format!("there is no file {here}")));
-        assert!(error("UPPER/../case".into()).contains("is no reference"));
+        assert!(error("UPPER/../case".into()).contains("is not a reference"));
         let tagged = Source::parse(&format!("oci:{here}:1.0")).unwrap();
         assert_eq!(tagged, Source::Folder { path: folder.path().into(), tag: Some("1.0".into()) });
         let name = "public.ecr.aws/g2n4p2m7/hello:1.0";
@@ -256,7 +257,7 @@ mod tests {
         let file = folder.path().join("image.tar");
         fs::write(&file, "hello").unwrap();
         let error = unpack(&file, &folder.path().join("out")).unwrap_err().to_string();
-        assert_eq!(error, format!("{} is no tar archive", file.display()));
+        assert_eq!(error, format!("{} is not a tar archive", file.display()));
     }
 
     #[test]

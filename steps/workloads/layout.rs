@@ -145,11 +145,15 @@ impl Layout {
 /// Finds the manifest for a tag in the index; in a multi-platform image, the one for `wasi/wasm`.
 fn choose(folder: &Path, tag: Option<&str>) -> anyhow::Result<Descriptor> {
     ensure!(folder.is_dir(), "image oci:{} does not exist: there is no such folder", folder.display());
-    ensure!(folder.join("oci-layout").is_file(), "{} is no OCI layout: it has no file oci-layout", folder.display());
+    ensure!(
+        folder.join("oci-layout").is_file(),
+        "{} is not an OCI layout: it has no file oci-layout",
+        folder.display()
+    );
     let index = fs::read(folder.join("index.json"))
-        .with_context(|| format!("{} is no OCI layout: it has no index.json", folder.display()))?;
+        .with_context(|| format!("{} is not an OCI layout: it has no index.json", folder.display()))?;
     let index: ImageIndex = serde_json::from_slice(&index)
-        .with_context(|| format!("{} is no OCI layout: its index.json is none", folder.display()))?;
+        .with_context(|| format!("{} is not an OCI layout: cannot parse index.json", folder.display()))?;
     let name = |of: &Descriptor| of.annotations().as_ref().and_then(|all| all.get(NAME)).cloned();
     let fits = |of: &&Descriptor| tag.is_none() || name(of).as_deref() == tag;
     let mut found = index.manifests().iter().filter(fits);
@@ -192,7 +196,7 @@ fn read_layer(folder: &Path, of: &Descriptor) -> anyhow::Result<Layer> {
         files: Vec::new(),
     };
     let mut archive = tar::Archive::new(unpack(folder, &layer)?);
-    let broken = || format!("layer {} of {} is no tar archive", of.digest(), folder.display());
+    let broken = || format!("layer {} of {} is not a tar archive", of.digest(), folder.display());
     for file in archive.entries().with_context(broken)? {
         let file = file.with_context(broken)?;
         if !file.header().entry_type().is_dir() {
@@ -299,7 +303,7 @@ mod tests {
         assert!(
             format!("{:#}", Layout::read(&path.join("no"), None).unwrap_err()).ends_with("there is no such folder")
         );
-        assert!(error(None).ends_with("is no OCI layout: it has no file oci-layout"));
+        assert!(error(None).ends_with("is not an OCI layout: it has no file oci-layout"));
         image(path);
         assert!(error(Some("y")).ends_with("does not hold one image tagged y: its tags are: x"));
         let digest = Layout::read(path, None).unwrap().layers[0].digest.clone();

@@ -89,7 +89,7 @@ impl Module {
             Validator::new().validate_all(&self.bytes)?;
             Parser::new(0).parse_all(&self.bytes).try_for_each(|payload| see(payload?))
         };
-        walk().with_context(|| format!("{} is no valid WebAssembly module", self.path.display()))
+        walk().with_context(|| format!("{} is not a valid WebAssembly module", self.path.display()))
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     fn what_is_no_module_is_refused_by_name() {
         for bytes in [&b"hello"[..], b"", &COMMAND[..COMMAND.len() - 2]] {
             let error = module(bytes).imports().unwrap_err();
-            assert_eq!(error.to_string(), "m.wasm is no valid WebAssembly module");
+            assert_eq!(error.to_string(), "m.wasm is not a valid WebAssembly module");
         }
     }
 }

@@ -72,7 +72,7 @@ impl Init {
             Some(name) => name.clone(),
             None => of_folder(&self.folder)?,
         };
-        check_name(&name).context("say with --name what it is called")?;
+        check_name(&name).context("name it with --name")?;
         let image = self.image.clone().unwrap_or_else(|| format!("localhost/{name}:latest"));
         baseline::look_for(&image)?;
         let (memory, cpu, duration) = (self.memory, self.cpu, self.duration);
@@ -85,5 +85,5 @@ impl Init {
 fn of_folder(folder: &Path) -> anyhow::Result<String> {
     let whole = std::path::absolute(folder)?;
     let name = whole.file_name().and_then(|name| name.to_str());
-    name.map(str::to_owned).context("the folder has no name: say with --name what the workload is called")
+    name.map(str::to_owned).context("the folder has no name: name the workload with --name")
 }

@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn what_no_container_could_be_is_refused_before_anything_is_written() {
         for (wrong, said) in [
-            (Scaffold { name: "Web".into(), ..web() }, "is no name for a workload"),
+            (Scaffold { name: "Web".into(), ..web() }, "is not a name for a workload"),
             (Scaffold { memory: Bytes(1000), ..web() }, "write 1 MiB or more"),
             (Scaffold { cpu: Ratio(0.0), ..web() }, "write 1 % or more"),
             (Scaffold { duration: Duration(0.5), ..web() }, "write a duration of 2 s or more"),

@@ -22,7 +22,7 @@ pub enum Strange {
     #[error("{0} is a symbolic link: evidence is made of plain files")]
     Link(String),
     /// It is a device, a pipe, a socket or a folder.
-    #[error("{0} is no plain file")]
+    #[error("{0} is not a plain file")]
     Special(String),
     /// It is too large to be read into memory.
     #[error("{name} has {bytes} bytes, more than the {WHOLE} that are read into memory")]
@@ -30,7 +30,7 @@ pub enum Strange {
     /// It does not exist, or cannot be read.
     #[error("cannot read {path}: {error}")]
     Unreadable { path: PathBuf, error: std::io::Error },
-    #[error("{name} is no UTF-8 text: byte {at} is none")]
+    #[error("{name} is not UTF-8 text: byte {at} is none")]
     Text {
         name: String,
         /// The offset of the first byte that is not UTF-8, counted from 0.
@@ -170,7 +170,7 @@ mod tests {
             ("", "leads out of the folder"),
             ("away/secret", "is a symbolic link"),
             ("link", "is a symbolic link"),
-            ("streams", "is no plain file"),
+            ("streams", "is not a plain file"),
             ("none", "cannot read"),
         ] {
             let error = folder.text(name).unwrap_err().to_string();
@@ -197,7 +197,7 @@ mod tests {
     fn what_is_no_text_is_told_with_its_place_and_shown_all_the_same() {
         let (path, folder) = folder();
         fs::write(path.path().join("bad"), b"ab\xff").unwrap();
-        assert_eq!(folder.text("bad").unwrap_err().to_string(), "bad is no UTF-8 text: byte 2 is none");
+        assert_eq!(folder.text("bad").unwrap_err().to_string(), "bad is not UTF-8 text: byte 2 is none");
         assert_eq!(folder.excerpt("bad", 9).unwrap().head, "ab\u{fffd}");
     }
 }

@@ -184,7 +184,7 @@ mod tests {
         change(&out, "run.json", |json| drop(json["parts"].as_array_mut().unwrap().remove(0)));
         told(&out, "parts/vm-amd64", "it is there, but run.json has no such part");
         change(&out, "run.json", |json| json["parts"][0]["name"] = json!("../../x"));
-        told(&out, "run.json", "\"../../x\" is no name of a part");
+        told(&out, "run.json", "\"../../x\" is not a name of a part");
         change(&out, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
         told(&out, "parts/gone", "cannot read");
     }

@@ -167,7 +167,7 @@ fn stepwise(attempt: &Attempt, scenario: &Scenario) -> Option<String> {
     for step in &attempt.steps {
         let written = scenario.steps.iter().find(|written| written.position.line == step.line);
         if written.is_none_or(|written| written.value != step.text) {
-            return Some(format!("\"{}\" is no step of its", step.text));
+            return Some(format!("\"{}\" is not a step of its", step.text));
         }
     }
     let traced = !attempt.steps.is_empty() && attempt.error.is_none();

@@ -240,7 +240,7 @@ fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
         (
             "A6-2",
             |claim| claim["attempts"][0]["steps"][1]["text"] = "its log has nothing".into(),
-            "\"its log has nothing\" is no step of its",
+            "\"its log has nothing\" is not a step of its",
         ),
         (
             "A5-7",
@@ -305,12 +305,12 @@ fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
     told("verdicts.json", &whole[..whole.len() / 2], "verdicts.json", "nothing can be judged again: ");
     told("verdicts.json", b"{\"schema\":2}", "verdicts.json", "has layout 2, and this version reads 1");
     told("verdicts.json", b"[]", "verdicts.json", "has layout 0");
-    told("run.json", b"\xff", "verdicts.json", "run.json is no UTF-8 text");
+    told("run.json", b"\xff", "verdicts.json", "run.json is not UTF-8 text");
     told("samples.jsonl", b"{\"id\":1}\n", "verdicts.json", "samples.jsonl:1: no sample");
     told("features/claims.toml", b"x", "features/claims.toml", "TOML parse error");
-    told("features/a2_build.feature", b"x", "verdicts.json", "a2_build.feature is no feature");
+    told("features/a2_build.feature", b"x", "verdicts.json", "a2_build.feature is not a feature");
     told("features/deviations.toml", b"[[deviation]]", "features/deviations.toml", "missing field");
-    told(STATEMENT, b"{", STATEMENT, "is no JSON");
+    told(STATEMENT, b"{", STATEMENT, "is not JSON");
     for name in ["verdicts.json", "run.json", "samples.jsonl", SUMS, STATEMENT, "features/claims.toml"] {
         let run = Run::sealed();
         fs::remove_file(run.path().join(name)).unwrap();
@@ -343,13 +343,13 @@ fn a_signature_counts_by_the_allowed_signers_and_for_this_statement_only() {
     assert!(signature(Some(&allows_alice)).1.contains("there is none, and allowed signers are named"));
     run.seal(Some(&alice));
     let (unknown, wrong) = signature(None);
-    assert!(unknown.starts_with("signed by a key that nobody vouches for") && wrong.is_empty(), "{unknown} {wrong}");
+    assert!(unknown.starts_with("signed by a key of no allowed signer") && wrong.is_empty(), "{unknown} {wrong}");
     let (said, wrong) = signature(Some(&allows_alice));
     assert!(
         said.starts_with("signed by alice@example.org: Good \"assay\" signature") && wrong.is_empty(),
         "{said} {wrong}"
     );
-    assert!(signature(Some(&allows_bob)).1.contains("is of nobody in"));
+    assert!(signature(Some(&allows_bob)).1.contains("is by no signer in"));
     assert!(signature(Some(Path::new("/nowhere"))).1.contains("cannot read the allowed signers in /nowhere"));
     // A correct statement, but not the signed one.
     run.change(STATEMENT, |statement| statement["predicate"]["url"] = "x".into());

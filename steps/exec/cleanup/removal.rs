@@ -134,7 +134,7 @@ mod tests {
         child.wait().unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while end_group(pid, started) {
-            assert!(std::time::Instant::now() < deadline, "somebody of the group is left");
+            assert!(std::time::Instant::now() < deadline, "a process of the group is left");
         }
     }
 }

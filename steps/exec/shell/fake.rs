@@ -33,7 +33,7 @@ impl Fake {
         let known = self.answers.iter().find(|(start, ..)| line.starts_with(start.as_str()));
         let (code, stdout, stderr) = match known {
             Some((_, code, stdout)) => (*code, stdout.clone(), String::new()),
-            None => (127, String::new(), format!("nobody answers {line}")),
+            None => (127, String::new(), format!("no reply is set for {line}")),
         };
         Ok(Output {
             line,

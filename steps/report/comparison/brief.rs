@@ -206,7 +206,7 @@ mod tests {
         assert!(told(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));
         let torn = changed("verdicts.json", "\"complete\"", "");
         std::fs::write(torn.path().join("verdicts.json"), "{\"schema\": 1, \"run\": \"").unwrap();
-        assert!(told(torn.path()).contains("verdicts.json is no JSON: EOF"));
+        assert!(told(torn.path()).contains("verdicts.json is not JSON: EOF"));
         std::fs::remove_file(torn.path().join("verdicts.json")).unwrap();
         assert!(told(torn.path()).contains("is not the whole folder of a run: cannot read "));
         let mixed = changed("run.json", "\"run\": \"", "\"run\": \"other-");

@@ -146,7 +146,7 @@ mod tests {
         unsure.interval.as_mut().unwrap().confidence = 0.875;
         assert_eq!(exceeds(vec![around(40.0, 1.0), unsure]), None, "four samples are too few");
         assert_eq!(exceeds(vec![around(40.0, 1.0), figure(41.0), around(80.0, 1.0)]), None);
-        assert_eq!(exceeds(vec![figure(40.0), figure(40.0)]), Some(false), "the same is no change");
+        assert_eq!(exceeds(vec![figure(40.0), figure(40.0)]), Some(false), "the same is not a change");
     }
 
     #[test]

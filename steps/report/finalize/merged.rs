@@ -43,14 +43,14 @@ pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
 pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
     let what = || out.display();
     if out.exists() {
-        let mut inside = fs::read_dir(out).with_context(|| format!("{} is no folder: name a new one", what()))?;
+        let mut inside = fs::read_dir(out).with_context(|| format!("{} is not a folder: name a new one", what()))?;
         anyhow::ensure!(
             inside.next().is_none(),
             "{} is not empty: runs are merged into a new folder, name one",
             what()
         );
     }
-    let whole = std::path::absolute(out).with_context(|| format!("{} is no path", what()))?;
+    let whole = std::path::absolute(out).with_context(|| format!("{} is not a path", what()))?;
     let known = whole.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
     let taken =
         |folder: &&Path| folder.join(SUMS).exists() || parts.iter().any(|part| part.bundle.folder.path() == *folder);
@@ -64,7 +64,7 @@ pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
 /// written.
 pub fn put_together(merged: &Merged, out: &Path) -> anyhow::Result<Merged> {
     let out = std::path::absolute(out)?;
-    let above = out.parent().context("the folder of everything cannot be replaced: name another")?;
+    let above = out.parent().context("cannot write to `/`: choose another output folder")?;
     let cannot = || format!("cannot write {}", out.display());
     fs::create_dir_all(above).with_context(cannot)?;
     let stage = tempfile::Builder::new().prefix(".merging-").tempdir_in(above).with_context(cannot)?;

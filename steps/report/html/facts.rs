@@ -72,7 +72,7 @@ fn is(run: &Json, fact: &str, value: bool) -> bool {
 fn stand_in() -> Markup {
     html! {
         p.warning {
-            strong { "This was not AWS." } " Something stood in for it, and for its instance: this is no evidence about AWS. "
+            strong { "This was not AWS." } " A stand-in replaced it and its instance: this says nothing about AWS. "
             "What only AWS can judge was measured and recorded here, and not judged."
         }
     }

@@ -78,15 +78,15 @@ fn head(merged: &Merged) -> Markup {
             }
             @for part in merged.parts.iter().filter(|part| !part.bundle.verdicts.complete) {
                 p.warning {
-                    strong { "Run " (plain(part.run(), 80)) " on " (plain(&part.target, 80)) " did not come to its end." }
+                    strong { "Run " (plain(part.run(), 80)) " on " (plain(&part.target, 80)) " did not finish." }
                     " Here is what it had learnt until then."
                 }
             }
             p.meanings {
                 b { "Holds" } ": every sample kept its bound and every control was refused. "
-                b { "Known deviation" } ": it fails as somebody has declared; never counted as holding. "
+                b { "Known deviation" } ": it fails as declared; never counted as holding. "
                 b { "Inconclusive" } ": it could not be judged. "
-                b { "Not run" } ": that target cannot judge it, or nobody asked."
+                b { "Not run" } ": that target cannot judge it, or it was not asked for."
             }
         }
     }
@@ -178,7 +178,7 @@ fn belief(merged: &Merged) -> Markup {
                 dt { "Completeness" }
                 dd { p {
                     @if merged.complete() { strong { "Every run came to its end and none is missing" } }
-                    @else { strong { "Something is missing or did not come to its end" } }
+                    @else { strong { "Something is missing or did not finish" } }
                     "; exit status " (merged.exit) "."
                 } }
                 dt { "Without trusting us" }
@@ -352,7 +352,7 @@ mod tests {
         }
         let differences = page.split("Where the targets differ").nth(1).unwrap().split("</section>").next().unwrap();
         assert!(differences.contains("A2-2") && !differences.contains("A2-3"), "{differences}");
-        assert!(!page.contains("<script>alert") && page.len() < MOST, "what others wrote is no markup");
+        assert!(!page.contains("<script>alert") && page.len() < MOST, "what others wrote is not markup");
     }
 
     #[test]

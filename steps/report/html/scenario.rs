@@ -105,7 +105,7 @@ fn ran<'a>(step: &Step, checks: impl Iterator<Item = &'a Judged>, attempt: &Atte
         @if step.seconds.is_none() {
             @match &attempt.error {
                 Some(error) => (error_text(error)),
-                None => p.result.inconclusive { "? did not come to its end" },
+                None => p.result.inconclusive { "? did not finish" },
             }
         }
     }

@@ -221,14 +221,14 @@ fn a_killed_run_and_one_from_before_steps_were_kept_are_shown_as_far_as_they_go(
         match place {
             0 => claim.attempts.iter_mut().for_each(|attempt| attempt.steps.clear()),
             1 => claim.attempts.clear(),
-            _ => claim.decision = Decision::Skip("nobody asked".into()),
+            _ => claim.decision = Decision::Skip("not asked for".into()),
         }
         claim.verdict = if place == 2 { Verdict::NotRun } else { claim.verdict };
     }
     let page = String::from_utf8(html(&bundle).unwrap()).unwrap();
-    assert!(page.contains("The run did not come to its end."));
+    assert!(page.contains("The run did not finish."));
     assert!(page.contains("so it was never sealed: nothing vouches for its files"));
     assert!(page.contains("size is 33.9 MB, worst of 40"), "its checks are there without steps");
-    assert!(page.contains("nobody asked"));
+    assert!(page.contains("not asked for"));
     assert!(page.contains("cannot read"), "that there is no transcript is said");
 }

@@ -41,7 +41,7 @@ pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
             p.kicker { "assay · report of run " (plain(&verdicts.run, 80)) }
             h1 { (sentence(verdicts)) }
             @if !verdicts.complete {
-                p.warning { strong { "The run did not come to its end." } " Here is what it had learnt until then." }
+                p.warning { strong { "The run did not finish." } " Here is what it had learnt until then." }
             }
             ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
                 li class=(if number > 0 { class(verdict) } else { "none" }) {
@@ -53,7 +53,7 @@ pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
             } }
             p.meanings {
                 b { "Holds" } ": every sample kept its bound and every control was refused. "
-                b { "Known deviation" } ": it fails as somebody has declared; never counted as holding. "
+                b { "Known deviation" } ": it fails as declared; never counted as holding. "
                 b { "Inconclusive" } ": it could not be judged. "
                 b { "Not run" } ": this target cannot judge it."
             }
@@ -142,7 +142,7 @@ fn completeness(verdicts: &Verdicts) -> Markup {
     html! {
         p {
             @if verdicts.complete { strong { "The run came to its end" } }
-            @else { strong { "The run did not come to its end" } }
+            @else { strong { "The run did not finish" } }
             ", with exit status " (verdicts.exit) ": " (says) "."
         }
     }
@@ -184,7 +184,7 @@ fn without_trust(run: &Run) -> Markup {
         p {
             "The first finds a changed byte in any file. The second does so too, and judges every claim again from "
             code { "samples.jsonl" } " alone."
-            @if !ended { " " strong { "This run did not come to its end, so it was never sealed: nothing vouches for its files." } }
+            @if !ended { " " strong { "This run did not finish, so it was never sealed: nothing vouches for its files." } }
         }
     }
 }

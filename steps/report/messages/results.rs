@@ -60,7 +60,7 @@ impl<'a> Subject<'a> {
                 let first = places.insert(place, subject).is_none();
                 anyhow::ensure!(
                     first,
-                    "verdicts.json says of {feature}:{line} twice what came of it: no run does that"
+                    "verdicts.json says of {feature}:{line} twice with two results: no run does that"
                 );
             }
         }
@@ -215,7 +215,7 @@ fn one(attempt: &Attempt, traced: Option<Traced>, control: bool) -> Came {
     match (said(Verdict::Fails), said(Verdict::Inconclusive)) {
         (Some(reason), _) if !control => Came::Failed(reason),
         _ if step.seconds.is_none() => {
-            Came::Open(attempt.error.clone().unwrap_or_else(|| "it did not come to its end".to_owned()))
+            Came::Open(attempt.error.clone().unwrap_or_else(|| "it did not finish".to_owned()))
         }
         (_, Some(reason)) => Came::Open(reason),
         _ => Came::Through,

@@ -73,7 +73,7 @@ impl Results<'_> {
         }
         if let Some(error) = &attempt.error {
             self.observe(Observed {
-                title: format!("{}: attempt {number} did not come to its end", claim.id),
+                title: format!("{}: attempt {number} did not finish", claim.id),
                 description: error,
                 method: "TEST",
                 props: props([

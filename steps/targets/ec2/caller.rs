@@ -17,7 +17,7 @@ const CHECK: &str = "https://checkip.amazonaws.com";
 /// Returns the only address to admit: the one that is set, or the one that AWS sees.
 pub(super) async fn address(settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Ipv4Addr> {
     if let Some(set) = &settings.caller {
-        return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is no IPv4 address"));
+        return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is not an IPv4 address"));
     }
     if settings.stand_in.ssh.is_some() {
         return Ok(Ipv4Addr::LOCALHOST);

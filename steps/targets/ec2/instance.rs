@@ -69,6 +69,6 @@ pub(super) async fn save_console(client: &Client, id: &str, file: &std::path::Pa
     let answer = tokio::time::timeout(CONSOLE, ask).await.context("EC2 does not give it in time")?;
     let answer = answer.map_err(|error| explain("ec2:GetConsoleOutput", &error))?;
     let engine = base64::engine::general_purpose::STANDARD;
-    let text = engine.decode(answer.output().unwrap_or_default().trim()).context("it is no base64")?;
+    let text = engine.decode(answer.output().unwrap_or_default().trim()).context("it is not base64")?;
     fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))
 }

@@ -143,5 +143,5 @@ fn an_endpoint_that_is_dead_or_never_answers_is_told_with_its_address() {
 #[test]
 fn an_address_that_is_none_is_told_with_its_setting() {
     let told = Told::of_aws("http://127.0.0.1:9", &[("ASSAY_EC2_CALLER", Some("here"))]);
-    told.missing("this host's address", &["ASSAY_EC2_CALLER: \"here\" is no IPv4 address"]);
+    told.missing("this host's address", &["ASSAY_EC2_CALLER: \"here\" is not an IPv4 address"]);
 }

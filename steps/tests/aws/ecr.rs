@@ -180,12 +180,12 @@ async fn who_has_the_login_pushes_and_anybody_pulls_until_it_is_deleted() {
     );
     assert!(!shop.transcript().contains(&password));
 
-    let refused = ecr.put_text(&repository.name, "b", "this is no manifest").await.unwrap_err();
+    let refused = ecr.put_text(&repository.name, "b", "this is not a manifest").await.unwrap_err();
     assert!(
         matches!(&refused, Refusal::Unauthorized(said) if said.starts_with("InvalidParameterException: ")),
         "{refused}"
     );
-    let other = ecr.put_text("assay-none", "b", "this is no manifest").await.unwrap_err();
+    let other = ecr.put_text("assay-none", "b", "this is not a manifest").await.unwrap_err();
     assert!(matches!(&other, Refusal::Other(said) if said.starts_with("RepositoryNotFoundException: ")), "{other}");
 
     assert!(ecr.remove(&repository.name).await.unwrap(), "though there is an image in it");

@@ -95,7 +95,10 @@ fn a_call_is_found_however_it_is_laid_out() {
 fn the_role_may_do_all_that_the_code_asks_for() {
     let allowed = allowed();
     let missing: Vec<_> = asked_for().into_iter().filter(|action| !allowed.contains(action)).collect();
-    assert!(missing.is_empty(), "ci/aws/policy.json does not allow {missing:?} (what is no call belongs in NO_CALLS)");
+    assert!(
+        missing.is_empty(),
+        "ci/aws/policy.json does not allow {missing:?} (what is not a call belongs in NO_CALLS)"
+    );
 }
 
 #[test]

@@ -289,7 +289,7 @@ fn another_host_key_is_refused_at_once_and_nothing_is_left() {
 fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
     let cloud = FakeServer::start(&[]);
     let outcome = unanswered(&cloud, |command| command);
-    assert!(outcome.contains("a login did not happen within 12 s; last seen: nano: no SSH connection"), "{outcome}");
+    assert!(outcome.contains("a login timed out after 12 s; last seen: nano: no SSH connection"), "{outcome}");
     cloud.faults(&json!([{ "action": "DescribeInstances", "state": "pending", "times": 1000 }]));
     let outcome = unanswered(&cloud, |command| command);
     assert!(outcome.contains("does not run within 8s: it is pending"), "{outcome}");

@@ -99,7 +99,7 @@ async fn a_fingerprint_that_no_key_has_is_refused_with_those_that_were_shown() {
 #[tokio::test]
 async fn a_malformed_fingerprint_is_a_mistake_of_usage() {
     let error = refusal(&SshDestination { host_key: Some("SHA256:abc".into()), ..Home::new().port(1) }).await;
-    assert_says(&error, &["--host-key SHA256:abc is no fingerprint: give SHA256: and 43 characters", "for example"]);
+    assert_says(&error, &["--host-key SHA256:abc is not a fingerprint: give SHA256: and 43 characters", "for example"]);
 }
 
 #[tokio::test]

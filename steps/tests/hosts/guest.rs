@@ -223,10 +223,10 @@ impl Guest {
         command
     }
 
-    /// Runs the suite there until it has printed a text, and then kills it.
+    /// Runs the suite there, with `-v`, until it has printed a text, and then kills it.
     pub async fn kill_a_run(&self, arguments: &[&str], said: &str) {
         let (mut command, _evidence) = self.suite(&self.target("guest"), arguments);
-        let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut run = command.arg("-v").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
         let seen = async {
             while let Some(line) = lines.next_line().await.unwrap() {

@@ -323,8 +323,8 @@ mod tests {
         drop(hybrid);
         let error =
             runtime(&build_dir(folder.path(), Fake::default()), "x", folder.path()).await.unwrap_err().to_string();
-        assert!(error.contains("as it is set up: nobody answers podman run"), "{error}");
-        assert!(error.contains("with runc: nobody answers CONTAINERS_CONF="), "{error}");
+        assert!(error.contains("as it is set up: no reply is set for podman run"), "{error}");
+        assert!(error.contains("with runc: no reply is set for CONTAINERS_CONF="), "{error}");
     }
 
     #[tokio::test]

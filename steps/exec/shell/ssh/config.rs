@@ -90,7 +90,7 @@ async fn ask(openssh: &str, asked: &Asked, whose: &Whose<'_>) -> Result<Resolved
     let failed = |detail: String| EnterError::Config { host: asked.host.clone(), detail };
     let plain = |text: &str| !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace);
     if !plain(&asked.host) || !asked.user.as_deref().is_none_or(plain) {
-        return Err(failed("this is no name of a user and a host: give ssh://user@host".to_owned()));
+        return Err(failed("this does not name a user and a host: give ssh://user@host".to_owned()));
     }
     let config = whose.home.join(".ssh/config");
     let frame = tempfile::Builder::new().prefix("assay-ssh-config").tempfile();

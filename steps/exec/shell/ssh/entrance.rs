@@ -28,7 +28,7 @@ pub struct SshDestination {
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
     #[error(
-        "--host-key {given} is no fingerprint: give SHA256: and 43 characters, as `ssh-keygen -lf \
+        "--host-key {given} is not a fingerprint: give SHA256: and 43 characters, as `ssh-keygen -lf \
          /etc/ssh/ssh_host_ed25519_key.pub` prints them on the machine, for example \
          --host-key SHA256:uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU"
     )]
@@ -159,7 +159,7 @@ mod tests {
         let md5 = "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48";
         for wrong in ["uNiVztksCsDhcc0u9e8BrBxwWjL8ttRTWFAuQwHd8mU", "SHA256:abc", "", md5] {
             let error = entrance("build", None, Some(wrong)).fingerprint().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("--host-key {wrong} is no fingerprint")), "{error}");
+            assert!(error.starts_with(&format!("--host-key {wrong} is not a fingerprint")), "{error}");
             assert!(error.ends_with(&format!("--host-key {example}")), "{error}");
         }
     }

@@ -1,0 +1,44 @@
+//! Describes a run from its beginning: its command line, its code and this host.
+
+use super::RunSpec;
+use crate::base::platform::TargetSpec;
+
+/// Returns what `run.json` says about the run from its beginning: its command line, its code, and this host.
+pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).current_dir(&spec.settings.root).output();
+        let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+        text.map(|text| String::from_utf8_lossy(&text).trim().to_owned())
+    };
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let distribution = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    serde_json::json!({
+        "command_line": std::env::args().collect::<Vec<_>>(),
+        "target": spec.target.to_string(),
+        "stand_in": spec.target == TargetSpec::Ec2 && spec.settings.stand_in.any(),
+        "git": match &spec.settings.embedded {
+            // No commit is known, even if the cache lies in a repository.
+            Some(digest) => serde_json::json!({ "commit": null, "changed": null, "embedded_files": digest }),
+            None => serde_json::json!({
+                "commit": git(&["rev-parse", "HEAD"]),
+                "changed": git(&["status", "--porcelain"]).map(|s| !s.is_empty()),
+            }),
+        },
+        "host": {
+            "architecture": std::env::consts::ARCH,
+            "distribution": distribution.map(|name| name.trim_matches('"')),
+            "kernel": first_line("/proc/sys/kernel/osrelease", ""),
+            "cpu": first_line("/proc/cpuinfo", "model name"),
+            "memory": first_line("/proc/meminfo", "MemTotal"),
+            "cpus": std::thread::available_parallelism().ok().map(usize::from),
+        },
+        "assay": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// Finds the first line that begins with `beginning`, and returns the rest of it.
+fn first_line(path: &str, beginning: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(beginning))?;
+    Some(line.trim_start_matches([' ', '\t', ':']).trim_end().to_owned())
+}
