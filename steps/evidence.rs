@@ -14,6 +14,8 @@ mod transcript;
 #[cfg(feature = "run")]
 mod writer;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use jiff::Timestamp;
 
 pub use transcript::{Ran, Stream};
@@ -29,8 +31,11 @@ pub fn trial_file(subject: &str) -> String {
     format!("trials/{}.txt", subject.replace(' ', "-"))
 }
 
-/// Returns a name for a run that starts now: its time, and the process id to distinguish two runs of the same second.
+/// Returns a name for a run that starts now: its time, and what distinguishes two runs of the same second: the process,
+/// and for all but the first run of a process its number.
 pub fn new_run_id() -> String {
-    let now = Timestamp::now();
-    format!("{}-{:04x}", now.strftime("%Y%m%d-%H%M%S"), std::process::id() & 0xffff)
+    static RUNS: AtomicU32 = AtomicU32::new(1);
+    let (now, number) = (Timestamp::now(), RUNS.fetch_add(1, Ordering::Relaxed));
+    let more = if number > 1 { format!("-{number}") } else { String::new() };
+    format!("{}-{:04x}{more}", now.strftime("%Y%m%d-%H%M%S"), std::process::id() & 0xffff)
 }

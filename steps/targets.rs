@@ -28,8 +28,6 @@ mod snapshot;
 mod tags;
 mod thaw;
 mod cpu_scheduling;
-#[cfg(feature = "aws")]
-mod tags;
 mod vm;
 
 use std::fmt;

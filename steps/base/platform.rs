@@ -98,7 +98,7 @@ pub struct UnknownTarget(String);
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NotAvailable {
     /// Its architecture is not known before it is inspected.
-    #[error("what {0} is is known once somebody has looked at it: {suite} --target {0} --plan does", suite = commands::suite())]
+    #[error("the architecture of {0} is not known yet: run `{suite} --target {0} --plan` to inspect it", suite = commands::suite())]
     Unseen(String),
     /// This build does not contain the AWS SDK.
     #[error(

@@ -83,7 +83,7 @@ fn trim(value: f64, places: usize) -> String {
 
 /// A text that is not a quantity of the expected kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{text}\" is no {kind}: write {example}")]
+#[error("\"{text}\" is not {kind}: write {example}")]
 pub struct NotAQuantity {
     text: String,
     kind: &'static str,
@@ -134,20 +134,20 @@ macro_rules! quantity {
 
 quantity!(
     /// A size. `kB`, `MB`, `GB` are powers of 1000, `KiB`, `MiB`, `GiB` powers of 1024.
-    Bytes(u64), Unit::Bytes, "size", "it as 100 kB, 64 MiB or 4 GiB",
+    Bytes(u64), Unit::Bytes, "a size", "it as 100 kB, 64 MiB or 4 GiB",
     { "B" | "byte" | "bytes" => 1.0, "kB" | "KB" => 1e3, "MB" => 1e6, "GB" => 1e9,
       "KiB" => 1024.0, "MiB" => 1_048_576.0, "GiB" => 1_073_741_824.0 },
     |number| number.round() as u64, |bytes| bytes as f64
 );
 quantity!(
     /// A length of time in seconds.
-    Duration(f64), Unit::Seconds, "duration", "it as 500 ms, 2 s or 3 min",
+    Duration(f64), Unit::Seconds, "a duration", "it as 500 ms, 2 s or 3 min",
     { "ms" => 1e-3, "s" => 1.0, "min" => 60.0, "h" => 3600.0 },
     |number| number, |seconds| seconds
 );
 quantity!(
     /// A proportion; 10 % is 0.1.
-    Ratio(f64), Unit::Ratio, "ratio", "it as 10 %",
+    Ratio(f64), Unit::Ratio, "a ratio", "it as 10 %",
     { "%" => 0.01 },
     |number| number, |ratio| ratio
 );
@@ -180,7 +180,7 @@ impl FromStr for Dollars {
     /// Parses `$0.05` and `0.05`. Rejects a sign, and also a comma, because its meaning is ambiguous.
     fn from_str(text: &str) -> Result<Dollars, NotAQuantity> {
         let wrong =
-            || NotAQuantity { text: text.to_owned(), kind: "amount of dollars", example: "it as 0.05 or $0.05" };
+            || NotAQuantity { text: text.to_owned(), kind: "an amount of dollars", example: "it as 0.05 or $0.05" };
         let digits = text.trim().strip_prefix('$').unwrap_or(text.trim());
         let plain = digits.chars().all(|c| c.is_ascii_digit() || c == '.');
         digits.parse().ok().filter(|_| plain).map(Dollars).ok_or_else(wrong)

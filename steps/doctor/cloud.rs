@@ -2,7 +2,6 @@
 
 use super::{Check, CheckResult, LIMIT, State};
 use crate::base::instance_spec::InstanceSpec;
-use crate::base::platform::TargetSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::measurement::estimate::Estimate;

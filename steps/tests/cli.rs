@@ -443,8 +443,7 @@ fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
     let project = Project::new();
     project.change("features/a8_findings.feature", "72 %", "82 %");
     told(&mut project.run(&["--tags", "@A8-4"]), 1, &["✘ A8-4", "0 hold, 1 fail"]);
-    let again =
-        ["attempt 2 at what did not come out as it should: 1 scenarios", "fails (attempt 2)", "attempt 1: fails"];
+    let again = ["retrying 1 scenarios (attempt 2)", "fails (attempt 2)", "attempt 1: fails"];
     told(&mut project.run(&["--tags", "@A8-4", "--retries", "1"]), 1, &again);
     let verdicts = project.verdicts();
     let claim = verdicts["claims"].as_array().unwrap().iter().find(|claim| claim["id"] == "A8-4").unwrap();

@@ -57,7 +57,7 @@ fn everything_that_needs_no_machine_works_in_an_empty_folder() {
     let annex = told(&mut installed.assay(&["plan"]), 0, &["(needs an AWS account: assay run --target ec2)"]);
     assert_eq!(told(&mut installed.assay(&["run", "--plan"]), 0, &[]), annex);
     told(&mut installed.assay(&["coverage"]), 0, &["A6-4"]);
-    told(&mut installed.assay(&["steps"]), 0, &["Then it ended with exit code 0\n"]);
+    told(&mut installed.assay(&["steps"]), 0, &["Then its exit code is 0\n"]);
     told(&mut installed.assay(&["selfcheck"]), 0, &[]);
     assert_eq!(installed.names("empty"), ["web"]);
 

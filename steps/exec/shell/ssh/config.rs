@@ -276,7 +276,7 @@ mod tests {
         for (user, host) in [("ann", "-oProxyCommand=id"), ("-l", "build"), ("ann", "a b"), ("ann", "")] {
             let asked = Asked { user: Some(user.into()), host: host.into(), port: None };
             let error = ask("no-such-openssh", &asked, &whose).await.unwrap_err().to_string();
-            assert!(error.contains("no name of a user and a host: give ssh://user@host"), "{error}");
+            assert!(error.contains("does not name a user and a host: give ssh://user@host"), "{error}");
         }
     }
 
