@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_of_somebody_else_is_unknown_until_it_was_looked_at() {
+    fn the_architecture_of_a_remote_machine_is_unknown_until_it_is_inspected() {
         let none = FakeAws::default();
         let vm = TargetSpec::Vm(Arch::Arm64);
         assert_eq!((vm.arch(&none), vm.available(), vm.on_this_host()), (Ok(Arch::Arm64), Ok(()), Ok(Arch::Arm64)));
@@ -255,7 +255,7 @@ mod tests {
             let found: TargetSpec = text.parse().unwrap();
             assert!(found.is_found() && found.available().is_ok());
             let said = found.arch(&none).unwrap_err().to_string();
-            assert!(said.ends_with(&format!("ci/e2e --target {text} --plan does")), "{said}");
+            assert!(said.ends_with(&format!("run `ci/e2e --target {text} --plan` to inspect it")), "{said}");
             let said = found.on_this_host().unwrap_err().to_string();
             assert_eq!(
                 said,
