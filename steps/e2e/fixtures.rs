@@ -11,7 +11,6 @@ mod subjects;
 mod trials;
 
 use std::collections::HashMap;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,27 +79,19 @@ pub struct RunConfig {
 /// the tag `@shared`; everything else exists once in a run.
 #[derive(Clone)]
 pub struct Fixtures {
-    hall: Arc<SharedFixtures>,
+    shared: Arc<SharedFixtures>,
     /// The scenario that measures for itself, such as `a6_service:77`.
     scenario: Option<Arc<str>>,
 }
 
-impl Deref for Fixtures {
-    type Target = SharedFixtures;
-
-    fn deref(&self) -> &SharedFixtures {
-        &self.hall
-    }
-}
-
 /// What exists once in a run.
 pub struct SharedFixtures {
-    orders: RunConfig,
+    config: RunConfig,
     evidence: Arc<EvidenceWriter>,
     build_dir: BuildDir,
     machines: Machines,
     progress: Progress,
-    schedule: Arc<WorkLog>,
+    work_log: Arc<WorkLog>,
     given: OnceCell<Image>,
     modules: OnceMap<Arc<Module>>,
     images: OnceMap<Arc<Image>>,
@@ -120,46 +111,46 @@ tokio::task_local! {
 }
 
 impl Fixtures {
-    pub fn open(orders: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
+    pub fn open(config: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
         let progress = context.progress.clone();
-        let room = HostCapacity::measured(orders.concurrency);
+        let room = HostCapacity::measured(config.concurrency);
         tracing::info!("this host has room for {}", room.told());
-        let place = match (&orders.rented, &orders.found) {
+        let place = match (&config.rented, &config.found) {
             (Some(rented), _) => Place::Rented(rented.cloud.clone()),
             (None, Some(found)) => Place::RemoteHost(Box::new(found.clone())),
             (None, None) => Place::Here,
         };
-        let schedule = Arc::new(WorkLog::default());
-        let machines = Machines::new(context, orders.arch, place, room, &schedule, orders.keep);
-        let hall = SharedFixtures {
-            orders,
+        let work_log = Arc::new(WorkLog::default());
+        let machines = Machines::new(context, config.arch, place, room, &work_log, config.keep);
+        let shared = SharedFixtures {
+            config,
             evidence,
             build_dir,
             machines,
             progress,
             given: OnceCell::new(),
-            modules: OnceMap::of("module", &schedule),
-            images: OnceMap::of("image", &schedule),
-            registry: OnceMap::of("registry", &schedule),
-            public: OnceMap::of("repository", &schedule),
-            published: OnceMap::of("push", &schedule),
-            subjects: OnceMap::of("measuring", &schedule),
-            schedule,
+            modules: OnceMap::of("module", &work_log),
+            images: OnceMap::of("image", &work_log),
+            registry: OnceMap::of("registry", &work_log),
+            public: OnceMap::of("repository", &work_log),
+            published: OnceMap::of("push", &work_log),
+            subjects: OnceMap::of("measuring", &work_log),
+            work_log,
             names: Mutex::default(),
             opened: Timestamp::now(),
             attempt: AtomicU32::new(1),
         };
-        Fixtures { hall: Arc::new(hall), scenario: None }
+        Fixtures { shared: Arc::new(shared), scenario: None }
     }
 
     /// Returns the same fixtures for a scenario that measures for itself.
     pub fn of_its_own(&self, scenario: &str) -> Fixtures {
-        Fixtures { hall: self.hall.clone(), scenario: Some(scenario.into()) }
+        Fixtures { shared: self.shared.clone(), scenario: Some(scenario.into()) }
     }
 
     /// Returns the record of the run's work.
     pub fn work_log(&self) -> Arc<WorkLog> {
-        self.schedule.clone()
+        self.shared.work_log.clone()
     }
 
     /// Returns whether measurements made here are shared by scenarios.
@@ -168,49 +159,49 @@ impl Fixtures {
     }
 
     pub fn try_again(&self) {
-        self.attempt.fetch_add(1, Ordering::Relaxed);
-        self.subjects.forget();
-        self.modules.forget_failures();
-        self.images.forget_failures();
-        self.registry.forget_failures();
-        self.public.forget_failures();
-        self.published.forget_failures();
-        self.machines.renew();
+        self.shared.attempt.fetch_add(1, Ordering::Relaxed);
+        self.shared.subjects.forget();
+        self.shared.modules.forget_failures();
+        self.shared.images.forget_failures();
+        self.shared.registry.forget_failures();
+        self.shared.public.forget_failures();
+        self.shared.published.forget_failures();
+        self.shared.machines.renew();
     }
 
     /// Returns a name for a measurement that differs between attempts, and between scenarios that measure the same for
     /// themselves.
     fn named(&self, name: &str) -> String {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.shared.names.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = names.entry(name.to_owned()).or_insert_with(|| self.scenario.clone());
         let name = match &self.scenario {
             Some(scenario) if *owner != self.scenario => format!("{name} for {scenario}"),
             _ => name.to_owned(),
         };
-        match self.attempt.load(Ordering::Relaxed) {
+        match self.shared.attempt.load(Ordering::Relaxed) {
             1 => name,
             attempt => format!("attempt {attempt} of {name}"),
         }
     }
 
     pub fn progress(&self) -> &Progress {
-        &self.progress
+        &self.shared.progress
     }
 
     /// Returns how the time was spent so far.
     pub fn time(&self) -> Summary {
-        self.schedule.summary()
+        self.shared.work_log.summary()
     }
 
     pub fn machines(&self) -> &Machines {
-        &self.machines
+        &self.shared.machines
     }
 
     /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order.
     /// Errors are reported to the first scenario that uses it.
     pub async fn get_ready(&self, uses: &[Shared]) {
-        if uses.contains(&Shared::Device) && self.machines.come_of_here() {
-            let _ = self.machines.native().await;
+        if uses.contains(&Shared::Device) && self.shared.machines.come_of_here() {
+            let _ = self.shared.machines.native().await;
         }
     }
 
@@ -219,12 +210,12 @@ impl Fixtures {
     pub async fn begin(&self, uses: &[Shared]) {
         let device = async {
             if uses.contains(&Shared::Device) {
-                let _ = self.machines.facts().await;
+                let _ = self.shared.machines.facts().await;
             }
             if uses.contains(&Shared::AnnexRun) {
                 let _ = self.annex_run().await;
             }
-            self.machines.lend();
+            self.shared.machines.lend();
         };
         let unlimited = async {
             if uses.contains(&Shared::UnlimitedRuns) {
@@ -246,12 +237,12 @@ impl Fixtures {
 
     /// Loads the image that `--image` names, if any, before anything else is started.
     pub async fn take_in_image(&self) -> anyhow::Result<()> {
-        if let Some(reference) = &self.orders.image {
+        if let Some(reference) = &self.shared.config.image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
-                None => Image::load(&self.build_dir, reference).await?,
+                None => Image::load(&self.shared.build_dir, reference).await?,
             };
-            let _ = self.given.set(image);
+            let _ = self.shared.given.set(image);
         }
         Ok(())
     }
@@ -259,47 +250,50 @@ impl Fixtures {
     /// Returns a guest's module: built from a clean tree, or taken from the image under test.
     async fn module(&self, guest: &Guest) -> anyhow::Result<Arc<Module>> {
         let make = async {
-            if let (Guest::Workload, Some(image)) = (guest, self.given.get()) {
-                return Ok(Arc::new(image.module(&self.build_dir)?));
+            if let (Guest::Workload, Some(image)) = (guest, self.shared.given.get()) {
+                return Ok(Arc::new(image.module(&self.shared.build_dir)?));
             }
             let name = if *guest == Guest::Workload { "hello" } else { guest.name() };
-            let built = build(&self.build_dir, &self.orders.settings.root, name).await?;
-            self.evidence.note(serde_json::json!({ "rustc": built.rustc }))?;
+            let built = build(&self.shared.build_dir, &self.shared.config.settings.root, name).await?;
+            self.shared.evidence.note(serde_json::json!({ "rustc": built.rustc }))?;
             Ok(Arc::new(built.module()?))
         };
-        self.modules.get(guest.name(), make).await
+        self.shared.modules.get(guest.name(), make).await
     }
 
     async fn image(&self, guest: &Guest, variant: &str, recipe: &Recipe) -> anyhow::Result<Arc<Image>> {
         let make = async {
-            let image = match (guest, self.given.get()) {
+            let image = match (guest, self.shared.given.get()) {
                 (Guest::Workload, Some(image)) => image.clone(),
                 _ => {
                     let module = self.module(guest).await?;
                     let name = format!("{}{variant}", guest.name());
-                    Image::build(&self.build_dir, &name, &module, recipe).await?
+                    Image::build(&self.shared.build_dir, &name, &module, recipe).await?
                 }
             };
             if (guest, variant) == (&Guest::Workload, "") {
                 // The image that the whole run is about: the evidence names it once, in addition to every sample.
-                let named = self.orders.image.as_deref().unwrap_or("guest/hello");
-                self.evidence.note(serde_json::json!({ "image": { "name": named, "digest": image.layout.digest } }))?;
+                let named = self.shared.config.image.as_deref().unwrap_or("guest/hello");
+                self.shared
+                    .evidence
+                    .note(serde_json::json!({ "image": { "name": named, "digest": image.layout.digest } }))?;
             }
             Ok(Arc::new(image))
         };
-        self.images.get(&format!("{}{variant}", guest.name()), make).await
+        self.shared.images.get(&format!("{}{variant}", guest.name()), make).await
     }
 
     async fn registry(&self) -> anyhow::Result<Arc<Local>> {
         let make = async {
-            let (settings, shop) = (&self.orders.settings, &self.build_dir);
+            let (settings, shop) = (&self.shared.config.settings, &self.shared.build_dir);
             let mirror = mirror_address(settings);
-            let image = registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.progress).await?;
+            let image =
+                registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.shared.progress).await?;
             let password = registry::password()?;
-            self.evidence.hide(&password);
+            self.shared.evidence.hide(&password);
             Ok(Arc::new(Local::start(shop, &image, &password).await?))
         };
-        self.registry.get("registry", make).await
+        self.shared.registry.get("registry", make).await
     }
 
     /// Returns what is measured on a machine: once for all scenarios that share it, and once for each other scenario.
@@ -324,14 +318,15 @@ impl Fixtures {
             let (made, commands) = noting_commands(make).await;
             made.map(|subject| SampleSet { commands, ..subject })
         };
-        self.subjects.get(key, make).await
+        self.shared.subjects.get(key, make).await
     }
 
     /// Records readings that were taken just now on a machine as evidence, and returns their sample set.
     fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<SampleSet> {
         let (name, now) = (self.named(name), Timestamp::now());
-        let samples = self.evidence.record(&name, machine, readings.into_iter().map(|reading| (now, reading)))?;
-        let source = Source { subject: name, machine: machine.to_owned(), since: self.opened, until: now };
+        let samples =
+            self.shared.evidence.record(&name, machine, readings.into_iter().map(|reading| (now, reading)))?;
+        let source = Source { subject: name, machine: machine.to_owned(), since: self.shared.opened, until: now };
         let files = vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()];
         Ok(SampleSet { samples, sources: vec![source], files, commands: Vec::new() })
     }
@@ -339,6 +334,6 @@ impl Fixtures {
     /// Saves the machines' journals and shuts the machines down; everything else is removed with the cleanup journal,
     /// or from the cloud by the code that opened it.
     pub async fn close(&self) {
-        self.machines.close().await;
+        self.shared.machines.close().await;
     }
 }
