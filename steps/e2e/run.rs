@@ -299,3 +299,55 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::settings::FakeAws;
+
+    /// Plans the annex's claims with these ids on EC2.
+    fn planned(ids: &[&str]) -> (ClaimSuite, Plan) {
+        let suite = ClaimSuite::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let chosen = |_: &gherkin::Feature, scenario: &gherkin::Scenario| {
+            scenario.tags.iter().any(|tag| ids.contains(&tag.as_str()))
+        };
+        let met = Capabilities::by(&TargetSpec::Ec2, &FakeAws::default(), None);
+        let plan = suite.plan(&met, chosen, None).unwrap();
+        assert!(plan.scenarios.iter().any(Planned::runs), "{ids:?}");
+        (suite, plan)
+    }
+
+    #[test]
+    fn the_cloud_is_opened_only_for_claims_that_use_it() {
+        for (ids, needed) in [
+            (&["A2-1", "A3-4", "A8-4"][..], false),
+            (&["A4-1"], true),
+            (&["A4-3"], true),
+            (&["A5-4"], true),
+            (&["A6-3"], true),
+            (&["A8-1"], true),
+            (&["A8-5"], true),
+            (&["A10-1"], true),
+            (&["A11-1"], true),
+        ] {
+            let (suite, plan) = planned(ids);
+            assert_eq!(needs_cloud(&suite, &plan), needed, "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_planned_scenarios_share_is_started_early_and_nothing_else() {
+        let shared = |ids: &[&str]| {
+            let (suite, plan) = planned(ids);
+            let uses = uses(&suite, &plan);
+            let all =
+                [Shared::Device, Shared::AnnexRun, Shared::RepeatedRuns, Shared::UnlimitedRuns, Shared::BaselineRuns];
+            all.into_iter().filter(|one| uses.contains(one)).collect::<Vec<_>>()
+        };
+        assert_eq!(shared(&["A2-1", "A8-4"]), []);
+        assert_eq!(shared(&["A5-4"]), [Shared::Device]);
+        assert_eq!(shared(&["A6-4"]), [Shared::Device, Shared::AnnexRun]);
+        assert_eq!(shared(&["A7-4"]), [Shared::Device, Shared::AnnexRun, Shared::RepeatedRuns]);
+        assert_eq!(shared(&["A8-1"]), [Shared::BaselineRuns]);
+    }
+}
