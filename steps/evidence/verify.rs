@@ -66,8 +66,8 @@ impl Verification {
         text += &format!("{} {}\n", if self.signature.starts_with("signed by ") { "✔" } else { "–" }, self.signature);
         text + &match self.findings.len() {
             0 => format!("{}: everything agrees", path.display()),
-            1 => format!("{}: 1 thing does not agree", path.display()),
-            n => format!("{}: {n} things do not agree", path.display()),
+            1 => format!("{}: 1 check failed", path.display()),
+            n => format!("{}: {n} checks failed", path.display()),
         }
     }
 }
@@ -105,9 +105,7 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
         }
     }
     match (folder.file(SIGNATURE).is_ok(), allowed) {
-        (false, None) => {
-            verification.signature = "not signed: anybody can have made it, and sealed it again".to_owned()
-        }
+        (false, None) => verification.signature = "not signed: the bundle's origin cannot be verified".to_owned(),
         (false, Some(_)) => {
             verification.signature = "not signed".to_owned();
             verification.findings.push(Finding::new(SIGNATURE, "there is none, and allowed signers are named"));
@@ -132,7 +130,7 @@ fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
         }
         Err(error) if folder.file(SUMS).is_err() => verification.findings.push(Finding::new(
             SUMS,
-            format!("there is none: the run was killed before it was sealed, or the file was removed ({error:#})"),
+            format!("missing: the run was killed before it was sealed, or the file was removed ({error:#})"),
         )),
         Err(error) => verification.findings.push(Finding::new(SUMS, format!("{error:#}"))),
     }

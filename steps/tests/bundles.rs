@@ -40,7 +40,7 @@ fn a_run_is_verified_and_what_was_changed_is_named() {
     );
     let verdicts = fs::read_to_string(folder.join("verdicts.json")).unwrap();
     fs::write(folder.join("verdicts.json"), verdicts.replace("\"holds\"", "\"fails\"")).unwrap();
-    let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails: ", "do not agree"];
+    let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails: ", "failed\n"];
     told(&mut project.assay(&["verify", "run"]), 1, &differs);
     let json = told(&mut project.assay(&["verify", "run", "--json"]), 1, &[]);
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -96,13 +96,13 @@ fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
         2,
         &["features is not the whole folder of a run", "verdicts.json"],
     );
-    told(&mut project.assay(&["verify", "features"]), 1, &["SHA256SUMS: there is none", "nothing can be judged again"]);
+    told(&mut project.assay(&["verify", "features"]), 1, &["SHA256SUMS: missing", "nothing can be judged again"]);
     // As a killed run leaves it: neither ended nor sealed.
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
     told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not finish", "not sealed"]);
     assert!(project.path("fixtures/selfcheck/junit.xml").exists());
     assert!(!project.path("fixtures/selfcheck/SHA256SUMS").exists());
-    let killed = "SHA256SUMS: there is none: the run was killed before it was sealed, or the file was removed";
+    let killed = "SHA256SUMS: missing: the run was killed before it was sealed, or the file was removed";
     told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[killed]);
 }
 

@@ -10,6 +10,7 @@ mod merged;
 mod own;
 mod plans;
 mod steps;
+mod words;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

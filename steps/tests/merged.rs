@@ -84,7 +84,7 @@ fn a_run_on_several_targets_leaves_one_bundle_with_a_column_for_each() {
         fs::read_to_string(&path).unwrap().replacen("\"verdict\": \"holds\"", "\"verdict\": \"fails\"", 1),
     )
     .unwrap();
-    told(&mut project.assay(&["verify", "both"]), 1, &["✘ verdicts.json: changed since it was sealed", "do not agree"]);
+    told(&mut project.assay(&["verify", "both"]), 1, &["✘ verdicts.json: changed since it was sealed", "failed\n"]);
     told(
         &mut project.run(&["--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "both"]),
         2,
@@ -139,7 +139,7 @@ fn a_run_that_was_killed_is_merged_as_far_as_it_came() {
     assert!(project.path("out/parts/vm-amd64/report.html").exists(), "the page of the whole leads there");
     assert!(!project.path("fixtures/selfcheck/report.html").exists(), "what is merged is left as it is");
     assert_eq!(json(&project.path("out/run.json"))["ended"], Value::Null);
-    let killed = "parts/vm-amd64/SHA256SUMS: there is none: the run was killed";
+    let killed = "parts/vm-amd64/SHA256SUMS: missing: the run was killed";
     told(&mut project.assay(&["verify", "out"]), 1, &[killed]);
 }
 

@@ -59,7 +59,7 @@ type Told = (String, Map<String, Value>);
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     arguments.verbosity.apply();
     if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
-        return Err(usage(anyhow::anyhow!("--times is of restoring: write assay bench restore --times N")));
+        return Err(usage(anyhow::anyhow!("--times only applies to restore: write assay bench restore --times N")));
     }
     let parts = arguments.part.as_ref().map_or(Part::value_variants(), std::slice::from_ref);
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
