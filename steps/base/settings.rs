@@ -30,7 +30,7 @@ impl FakeAws {
 /// The settings from the environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The project's folder, which contains features, guests and fixtures: the [`checkout`], else the folder of the files
+    /// The project's folder, which contains features, guests and fixtures: the `checkout`, else the folder of the files
     /// that the program carries.
     pub root: PathBuf,
     /// The SHA-256 of the files that the program carries, if `root` holds those.

@@ -111,7 +111,7 @@ impl ClaimResult {
 /// The contents of `verdicts.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdicts {
-    /// The format's version, [`SCHEMA`](super::SCHEMA).
+    /// The format's version, `evidence::SCHEMA`.
     pub schema: u32,
     /// The run's name.
     pub run: String,
