@@ -114,7 +114,7 @@ async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
 async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
     let mut guest = Guest::on("alone", "").await;
     guest.take_in_the_suite(Compiler::Fake).await;
-    let said = guest.run_inside_without_systemd("--tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
+    let said = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
     assert!(said.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
     assert!(said.contains(" by podman run") && said.contains("needs a systemd that makes units of Quadlets"), "{said}");
 }
