@@ -386,7 +386,8 @@ pub async fn with_temporary_context<T>(
     let (run, journals) = (new_run_id(), settings.journals());
     remove_stale(&journals)?;
     let cleanup = Arc::new(CleanupJournal::open(&journals, &run)?);
-    let evidence = std::env::temp_dir().join(format!("assay-{run}"));
+    // Not the folder of the run's machines, which must vanish without this one.
+    let evidence = std::env::temp_dir().join(format!("assay-{run}-evidence"));
     cleanup.register(Resource::Path { path: evidence.clone() })?;
     std::fs::create_dir(&evidence).with_context(|| format!("cannot create {}", evidence.display()))?;
     let context = Context {

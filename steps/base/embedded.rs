@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
@@ -115,13 +116,16 @@ static FILES: &[File] = files![
 ];
 
 /// Returns the SHA-256 of all files and their paths.
-pub fn digest() -> String {
-    let mut digest = Sha256::new();
-    for (path, bytes) in FILES {
-        digest.update(format!("{path} {}\n", bytes.len()));
-        digest.update(bytes);
-    }
-    hex(&digest.finalize())
+pub fn digest() -> &'static str {
+    static DIGEST: LazyLock<String> = LazyLock::new(|| {
+        let mut digest = Sha256::new();
+        for (path, bytes) in FILES {
+            digest.update(format!("{path} {}\n", bytes.len()));
+            digest.update(bytes);
+        }
+        hex(&digest.finalize())
+    });
+    &DIGEST
 }
 
 /// Returns the folder of the unpacked files, below the cache. Writes those that are missing or differ, and removes those

@@ -82,7 +82,7 @@ impl Settings {
             }
             None => {
                 let here = env::current_dir().context("cannot find the current folder")?;
-                (embedded::unpack(&cache)?, here, Some(embedded::digest()))
+                (embedded::unpack(&cache)?, here, Some(embedded::digest().to_owned()))
             }
         };
         Ok(Settings {

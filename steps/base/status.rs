@@ -45,12 +45,17 @@ pub struct LiveStatus {
     thread: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-/// Draws the status of a run if standard error is a terminal. `before` is how an earlier run of the same kind went.
-pub fn show(work: Arc<WorkLog>, tally: impl Fn() -> Tally + Send + 'static, before: Option<Summary>) -> LiveStatus {
+/// Draws the status of a run if standard error is a terminal. Only then, `before` finds how an earlier run of the same
+/// kind went.
+pub fn show(
+    work: Arc<WorkLog>,
+    tally: impl Fn() -> Tally + Send + 'static,
+    before: impl FnOnce() -> Option<Summary>,
+) -> LiveStatus {
     if !std::io::stderr().is_terminal() || settings::plain_terminal() {
         return LiveStatus { thread: None };
     }
-    let (end, ended) = channel();
+    let ((end, ended), before) = (channel(), before());
     let draw = move || {
         let style = ProgressStyle::with_template("{bar:20} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = BARS.add(ProgressBar::new(tally().of.try_into().unwrap_or(u64::MAX)).with_style(style));

@@ -147,7 +147,7 @@ impl UnderWay {
 
 /// Notes what the current piece of work is doing.
 pub fn note(doing: String) {
-    // Outside of a piece of work, nobody shows it.
+    // Outside of a piece of work, there is no place to show it.
     let _ = UNDER_WAY.try_with(|own| own.lock().unwrap_or_else(PoisonError::into_inner).doing = Some(doing));
 }
 

@@ -74,9 +74,10 @@ pub fn check_name(name: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    const QUADLET: &str = "[Container]\nImage=@IMAGE@\n\n[Service]\nMemoryMax=64M\nCPUQuota=10%\nMemoryMax=1G\n";
+    pub(super) const QUADLET: &str =
+        "[Container]\nImage=@IMAGE@\n\n[Service]\nMemoryMax=64M\nCPUQuota=10%\nMemoryMax=1G\n";
 
-    fn workload(quadlet: &str) -> Workload {
+    pub(super) fn workload(quadlet: &str) -> Workload {
         Workload { name: "w".into(), image: "i".into(), quadlet: quadlet.into() }
     }
 

@@ -10,7 +10,7 @@ use crate::base::settings::Settings;
 use crate::base::status;
 use crate::base::work_summary::Summary;
 use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
-use crate::claims::register::{Requirement, Shared};
+use crate::claims::register::{Claim, Requirement, Shared};
 use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
 use crate::e2e::catalogue;
@@ -184,7 +184,7 @@ async fn scenarios(
     let (id, folder) = (&context.run, evidence.folder().display());
     progress.say(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
 
-    let before = earlier::time(&context.settings.runs, target, std::env::args());
+    let before = || earlier::time(&context.settings.runs, target, std::env::args());
     let tallied = run.state().clone();
     let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
     let suite = Suite::new(features, concurrency, run.state().clone(), fixtures.clone(), uses, cloud.clone());
@@ -249,24 +249,23 @@ async fn open_cloud(quote: Option<Estimate>, context: &Context) -> Result<Option
 
 /// Returns what the planned scenarios share, except controls, whose subjects are others.
 fn uses(suite: &ClaimSuite, plan: &Plan) -> Vec<Shared> {
-    let judged = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
-    let uses = judged.flat_map(|planned| {
-        let all = suite.register.get(planned.claim).map_or(&[][..], |claim| &claim.uses);
-        all.iter().copied().filter(|shared| planned.shared || *shared == Shared::Device)
-    });
-    uses.collect()
+    let of = |(planned, claim): (&Planned, &Claim)| {
+        let shared = planned.shared;
+        claim.uses.clone().into_iter().filter(move |one| shared || *one == Shared::Device)
+    };
+    judged(suite, plan).flat_map(of).collect()
 }
 
 /// Returns whether the plan needs the cloud; modules and images are built on this host without it.
 fn needs_cloud(suite: &ClaimSuite, plan: &Plan) -> bool {
-    let mut judged = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
-    judged.any(|planned| {
-        let claim = suite.register.get(planned.claim);
-        claim.is_some_and(|claim| {
-            !claim.uses.is_empty()
-                || claim.needs.iter().any(|need| [Requirement::Aws, Requirement::Units].contains(need))
-        })
-    })
+    let machines = |need: &Requirement| [Requirement::Aws, Requirement::Units].contains(need);
+    judged(suite, plan).any(|(_, claim)| !claim.uses.is_empty() || claim.needs.iter().any(machines))
+}
+
+/// Returns the planned scenarios that run, except controls, each with its claim.
+fn judged<'a>(suite: &'a ClaimSuite, plan: &'a Plan) -> impl Iterator<Item = (&'a Planned, &'a Claim)> {
+    let judged = plan.scenarios.iter().filter(|planned| planned.runs() && !planned.control);
+    judged.filter_map(|planned| Some((planned, suite.register.get(planned.claim)?)))
 }
 
 fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {

@@ -23,12 +23,12 @@ pub fn order(quote: &Estimate, stand_in: &FakeAws) -> String {
     lines.push(free("repository in ECR Public, removed with its images (AWS gives 50 GB a month)"));
     let all: String = lines.into_iter().map(|line| format!("  {line}\n")).collect();
     let spot = if order.spot { "; Spot costs what the moment asks, and never more than this" } else { "" };
-    let nobody = if stand_in.any() { "a stand-in replaces AWS: nothing is billed\n" } else { "" };
+    let unbilled = if stand_in.any() { "a stand-in replaces AWS: nothing is billed\n" } else { "" };
     let subnet = order.subnet.as_deref().map_or_else(String::new, |subnet| format!(", in {subnet}"));
     format!(
         "would be made, for {minutes} minutes at most{subnet}, and removed at the end of the run:\n{all}\
          costs {} in {} minutes, {} at most{spot}; the budget is {}\n\
-         prices of {date}: {FILE}; CPU time beyond the instance's baseline is billed too, {} for a vCPU-hour\n{nobody}",
+         prices of {date}: {FILE}; CPU time beyond the instance's baseline is billed too, {} for a vCPU-hour\n{unbilled}",
         expected.total(),
         expected.seconds.div_ceil(60),
         at_most.total(),

@@ -59,12 +59,7 @@ fn set(quadlet: &str, section: &str, key: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const QUADLET: &str = "[Container]\nImage=@IMAGE@\n\n[Service]\nMemoryMax=64M\nCPUQuota=10%\nMemoryMax=1G\n";
-
-    fn workload(quadlet: &str) -> Workload {
-        Workload { name: "w".into(), image: "i".into(), quadlet: quadlet.into() }
-    }
+    use crate::claims::workload::tests::{QUADLET, workload};
 
     #[test]
     fn a_change_is_of_one_thing() {

@@ -181,6 +181,8 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
     let socket = socket();
     let folder = socket.parent().context("the socket has no folder")?;
     build_dir.cleanup.register(Resource::Path { path: folder.to_owned() })?;
+    // A start that failed earlier in this process has left it.
+    let _ = fs::remove_dir_all(folder);
     fs::DirBuilder::new().mode(0o700).create(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let log = build_dir.folder.join("podman.log");
     let mut command = tokio::process::Command::new("setpriv");
