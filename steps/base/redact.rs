@@ -3,50 +3,38 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde_json::Value as Json;
 
 use crate::base::settings::secret_variable;
+
 pub const REDACTED: &str = "[redacted]";
 
 /// Names whose values are secrets, as they appear before `=`, `:` or a separate value.
 const NAMES: &str = "(?:secret[_-]?access[_-]?key|client[_-]?secret|secret|(?:session|security|access|auth|refresh|id|identity)[_-]?token|\
     token|password|passwd|passphrase|api[_-]?key|private[_-]?key|user[_-]?data|set-cookie|cookie|x-amz-signature)";
 
-/// A pattern whose matches become [`REDACTED`], except the groups to keep.
-struct Pattern {
-    seen: Regex,
-    /// The groups to keep before and after the secret.
-    stays: [Option<usize>; 2],
-}
-
-fn pattern(text: &str, stays: [Option<usize>; 2]) -> Pattern {
-    Pattern { seen: Regex::new(text).expect("a constant pattern"), stays }
-}
-
-/// The patterns, in the order of their application. A value ends where a text, a JSON string or an argument ends.
-static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
-    let before = [Some(1), None];
-    vec![
+/// The patterns, in the order of their application; `NAMES` stands for the constant. What groups 1 and 2 match stays before
+/// and after the secret. A value ends where a text, a JSON string or an argument ends.
+static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let patterns = [
         // PEM keys: complete ones, even with a prefix on each line, then those that are cut off.
-        pattern(r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?-----END [A-Z0-9 ]*PRIVATE KEY-----", [None, None]),
-        pattern(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:\s|\\[rn])*[A-Za-z0-9+/=]{16,})*", [None, None]),
+        r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?-----END [A-Z0-9 ]*PRIVATE KEY-----",
+        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:\s|\\[rn])*[A-Za-z0-9+/=]{16,})*",
         // cloud-init data: up to an empty line or the end of the text or string.
-        pattern(r#"#cloud-config[^\n"]*(?:\n[^\n"]+)*"#, [None, None]),
-        pattern(r#"(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^\r\n"'\\]+"#, before),
-        pattern(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]{16,}=*", before),
-        pattern(&format!(r#"(?i)({NAMES}\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&\\]{{6,}}"#), before),
-        pattern(&format!(r#"(?i)(--(?:{NAMES}|creds)[ =])[^\s"'\\]+"#), before),
-        pattern(r#"("auth"\s*:\s*")[A-Za-z0-9+/=]{8,}"#, before),
-        pattern(r"(://[^/\s:@]+:)[^/\s@]+(@)", [Some(1), Some(2)]),
-        pattern(r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}\b", [None, None]),
-        pattern(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", [None, None]),
-        pattern(
-            r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|npm_[A-Za-z0-9]{20,})",
-            [None, None],
-        ),
-        pattern(r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35})", [None, None]),
-    ]
+        r#"#cloud-config[^\n"]*(?:\n[^\n"]+)*"#,
+        r#"(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^\r\n"'\\]+"#,
+        r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]{16,}=*",
+        r#"(?i)(NAMES\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&\\]{6,}"#,
+        r#"(?i)(--(?:NAMES|creds)[ =])[^\s"'\\]+"#,
+        r#"("auth"\s*:\s*")[A-Za-z0-9+/=]{8,}"#,
+        r"(://[^/\s:@]+:)[^/\s@]+(@)",
+        r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}\b",
+        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+        r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|npm_[A-Za-z0-9]{20,})",
+        r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35})",
+    ];
+    patterns.map(|pattern| Regex::new(&pattern.replace("NAMES", NAMES)).expect("a constant pattern")).into()
 });
 
 static NAMED: LazyLock<Regex> =
@@ -84,13 +72,8 @@ impl Redactor {
                 clean = Cow::Owned(clean.replace(known.as_str(), REDACTED));
             }
         }
-        for Pattern { seen, stays } in PATTERNS.iter() {
-            let kept = |found: &Captures<'_>, which: Option<usize>| {
-                which.and_then(|group| found.get(group)).map_or("", |group| group.as_str()).to_owned()
-            };
-            let replaced = seen
-                .replace_all(&clean, |found: &Captures<'_>| kept(found, stays[0]) + REDACTED + &kept(found, stays[1]));
-            if let Cow::Owned(replaced) = replaced {
+        for pattern in PATTERNS.iter() {
+            if let Cow::Owned(replaced) = pattern.replace_all(&clean, format!("${{1}}{REDACTED}${{2}}")) {
                 clean = Cow::Owned(replaced);
             }
         }
