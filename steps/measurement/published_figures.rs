@@ -30,22 +30,13 @@ fn quantity(text: &str) -> anyhow::Result<f64> {
 fn last_digit(text: &str) -> anyhow::Result<f64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    let mut step = number.to_owned();
-    let last = step.rfind(|c: char| ('1'..='9').contains(&c)).with_context(|| format!("\"{text}\" is nothing"))?;
-    let digits: String = step
-        .drain(..)
-        .enumerate()
-        .map(|(at, c)| {
-            if c == '.' {
-                '.'
-            } else if at == last {
-                '1'
-            } else {
-                '0'
-            }
-        })
-        .collect();
-    quantity(&format!("{digits}{unit}"))
+    let last = number.rfind(|c: char| ('1'..='9').contains(&c)).with_context(|| format!("\"{text}\" is nothing"))?;
+    let digit = |(at, c): (usize, char)| match c {
+        '.' => '.',
+        _ if at == last => '1',
+        _ => '0',
+    };
+    quantity(&format!("{}{unit}", number.char_indices().map(digit).collect::<String>()))
 }
 
 impl Figure {
