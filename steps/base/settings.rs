@@ -106,9 +106,7 @@ impl Settings {
             secrets: env::vars_os().filter_map(|(name, value)| secret(name.to_str()?, value.to_str()?)).collect(),
         })
     }
-}
 
-impl Settings {
     /// Returns the folder of the cleanup journals of all runs.
     pub fn journals(&self) -> PathBuf {
         self.cache.join("journals")

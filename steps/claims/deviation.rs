@@ -83,10 +83,6 @@ impl Deviations {
         self.0.iter()
     }
 
-    pub fn claims(&self) -> impl Iterator<Item = ClaimId> + '_ {
-        self.0.iter().map(|deviation| deviation.claim)
-    }
-
     /// Returns the declarations for a claim on a machine; `fact` looks up a property of the machine by name.
     pub fn applying(&self, claim: ClaimId, fact: impl Fn(&str) -> Option<String>) -> Vec<Deviation> {
         let here = |(name, start): (&String, &String)| fact(name).is_some_and(|value| value.starts_with(start));
