@@ -132,13 +132,13 @@ impl TargetSpec {
     /// Adds the `doctor` command to an error of this target, unless the error names one already.
     pub fn unusable(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
         let error = error.into();
-        let said = format!("{error:#}");
-        if said.contains(" doctor --target ") {
+        let message = format!("{error:#}");
+        if message.contains(" doctor --target ") {
             return error;
         }
         // An error that ends with console output has several lines.
-        let apart = if said.contains('\n') { "\n" } else { "; " };
-        anyhow::anyhow!("{said}{apart}`{}` tries all that a run needs", self.doctor())
+        let apart = if message.contains('\n') { "\n" } else { "; " };
+        anyhow::anyhow!("{message}{apart}`{}` tries all that a run needs", self.doctor())
     }
 
     /// Returns the architecture of its machines if they are virtual machines of this host.
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_told_all_there_are() {
+    fn a_wrong_target_is_refused_with_the_valid_ones() {
         for text in ["", "vm:riscv64", "docker", "ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"]
         {
             let error = text.parse::<TargetSpec>().unwrap_err().to_string();
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_with_the_command_that_tells_more_and_once() {
+    fn an_error_of_a_target_names_its_doctor_once() {
         let vm = TargetSpec::Vm(Arch::Arm64);
-        let said = vm.unusable(anyhow::anyhow!("no such file").context("no machine")).to_string();
+        let message = vm.unusable(anyhow::anyhow!("no such file").context("no machine")).to_string();
         assert_eq!(
-            said,
+            message,
             "no machine: no such file; `cargo run -- doctor --target vm:arm64` tries all that a run needs"
         );
-        assert_eq!(vm.unusable(anyhow::anyhow!(said.clone())).to_string(), said);
+        assert_eq!(vm.unusable(anyhow::anyhow!(message.clone())).to_string(), message);
         let lines = TargetSpec::Ec2.unusable(anyhow::anyhow!("console:\npanic")).to_string();
         assert!(lines.starts_with("console:\npanic\n`cargo run --features aws -- doctor --target ec2` "), "{lines}");
     }

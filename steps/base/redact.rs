@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_that_is_no_secret_stays_as_it_is() {
+    fn evidence_without_secrets_stays_unchanged() {
         for text in [
             "token b93c7261-5a8f-4bc7-9569-548a109e88cf",
             "sha256:7e2257e62e131ffa53483dc27af8e50e62af85f813c31543d3ffbf840f3ae29b",
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_json_and_what_bears_the_name_of_a_secret_is_one() {
+    fn json_stays_valid_and_values_are_redacted_by_their_names() {
         let redactor = Redactor::default();
         let value = json!({ "password": "x", "MESSAGE": "password=hunter22\" and more", "token": "", "n": 1 });
         let seen = redactor.json(value);

@@ -31,7 +31,6 @@ pub fn above<T>(print: impl FnOnce() -> T) -> T {
 /// How many scenarios have ended, and the claims' verdicts in words.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// The scenarios that have ended.
     pub ended: usize,
     /// The scenarios that run.
     pub of: usize,
@@ -81,7 +80,6 @@ impl Drop for LiveStatus {
     }
 }
 
-/// Returns the headline.
 fn headline(tally: &Tally, elapsed: f64, left: Option<f64>) -> String {
     let verdicts = if tally.verdicts.is_empty() { String::new() } else { format!(", {}", tally.verdicts) };
     let left = match left {
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn work_has_lines_and_what_it_waits_for_is_told_in_one() {
+    fn active_work_has_lines_and_what_others_wait_for_has_one() {
         let work = [
             piece("kind of machine nano amd64", 43.0, Some("nano-boot: systemd"), &[]),
             piece("measuring a", 43.2, None, &["kind of machine nano amd64"]),

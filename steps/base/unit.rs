@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_that_is_not_nothing_is_never_shown_as_nothing() {
+    fn a_nonzero_amount_is_never_shown_as_zero() {
         for (amount, shown) in [
             (0.0, "$0.00"),
             (0.0042, "$0.0042"),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_of_dollars_is_read_with_its_sign_and_without_and_nothing_else_is_one() {
+    fn dollars_are_parsed_with_and_without_their_sign() {
         assert_eq!("0.05".parse(), Ok(Dollars(0.05)));
         assert_eq!("$0.05".parse(), Ok(Dollars(0.05)));
         for text in ["", "$", ".", "-1", "$-1", "+1", "NaN", "inf", "1e3", "0,05", "5 ct", "$$1", "1.2.3"] {

@@ -91,7 +91,6 @@ impl WorkLog {
         needing(name, noted).await
     }
 
-    /// Returns the seconds since the creation of the log.
     pub fn elapsed(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
@@ -120,7 +119,6 @@ impl WorkLog {
         if whole > 0.0 { before.wall * (1.0 - behind / whole) } else { 0.0 }
     }
 
-    /// Summarizes the work so far.
     pub fn summary(&self) -> Summary {
         let work = lock(&self.done).clone();
         summarize(work, self.elapsed())
@@ -232,10 +230,10 @@ mod tests {
         assert_eq!((summary.critical, summary.ratio()), (12.0, Some(1.25)));
         let names: Vec<&str> = summary.path.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["image", "annex run"]);
-        let said = summary.to_string();
-        assert!(said.starts_with("the run took 15 s, 1.25 times its critical path of 12 s"), "{said}");
-        assert!(said.contains("\n  image 3.0 s → annex run 9.0 s\n"), "{said}");
-        assert!(said.contains("22 s of work side by side, 4 s of waiting for a place"), "{said}");
+        let summary = summary.to_string();
+        assert!(summary.starts_with("the run took 15 s, 1.25 times its critical path of 12 s"), "{summary}");
+        assert!(summary.contains("\n  image 3.0 s → annex run 9.0 s\n"), "{summary}");
+        assert!(summary.contains("22 s of work side by side, 4 s of waiting for a place"), "{summary}");
     }
 
     #[test]

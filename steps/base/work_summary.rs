@@ -28,7 +28,6 @@ pub struct Summary {
     pub wall: f64,
     /// The length of the critical path: the longest chain of work, each piece of which needs the one before.
     pub critical: f64,
-    /// The critical path, from its beginning.
     pub path: Vec<Step>,
     /// All pieces of work, in the order in which they ended.
     pub work: Vec<WorkItem>,

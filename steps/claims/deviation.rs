@@ -100,7 +100,7 @@ pub mod tests {
 
     #[test]
     fn a_declaration_that_could_excuse_anything_or_nothing_is_refused() {
-        for (good, bad, said) in [
+        for (good, bad, expected) in [
             ("reason =", "until = \"x\"\nreason =", "unknown field `until`"),
             ("[\"run.status is 0\"]", "[]", "would excuse any failure"),
             ("[\"run.status is 0\"]", "[\" \"]", "would excuse any failure"),
@@ -109,7 +109,7 @@ pub mod tests {
             ("2027-01-31", "2027-02-31", "day"),
         ] {
             let error = Deviations::parse(&DECLARED.replace(good, bad)).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -165,8 +165,8 @@ impl Register {
                 ("control", claim.control.as_ref()),
             ];
             for (key, text) in texts {
-                let said = text.is_none_or(|text| !text.trim().is_empty());
-                anyhow::ensure!(said, "claim {id}: its {key} is empty: write what it is");
+                let stated = text.is_none_or(|text| !text.trim().is_empty());
+                anyhow::ensure!(stated, "claim {id}: its {key} is empty: write what it is");
             }
             anyhow::ensure!(claims.insert(id, claim).is_none(), "claim {id} is there twice: remove one");
         }

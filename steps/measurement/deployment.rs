@@ -124,7 +124,6 @@ impl Deployment {
         self.reload().await
     }
 
-    /// Returns the unit's name without its suffix.
     pub fn unit(&self) -> &str {
         &self.unit
     }
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_systemd_that_cannot_reload_is_told() {
+    async fn a_failed_reload_is_reported() {
         let shell = Shell::fake(Fake::default().answer("sh -c", 0, "").answer("systemctl --user", 1, "no bus"));
         let error = Deployment::install(&shell, "wasm-hello", "", "x").await.unwrap_err();
         assert!(format!("{error:#}").contains("systemd cannot take in the Quadlet"), "{error:#}");

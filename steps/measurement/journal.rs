@@ -138,8 +138,11 @@ pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
         return Vec::new();
     };
     let podman = |event: &'static str| {
-        let said = format!(" container {event} ");
-        lines.iter().find(move |line| line.who == "podman" && line.text.contains(&said)).map(|line| (event, line.at))
+        let event_text = format!(" container {event} ");
+        lines
+            .iter()
+            .find(move |line| line.who == "podman" && line.text.contains(&event_text))
+            .map(|line| (event, line.at))
     };
     let output = workload(lines, unit).first().map(|line| ("output", line.at));
     let steps = ["create", "init", "start"].into_iter().filter_map(podman).chain(output);
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_journal_tells_the_readings_and_their_spacing() {
+    fn a_recorded_journal_yields_the_readings_and_their_spacing() {
         let log = workload(&recorded(), "no-quota");
         let found = readings(&log);
         let of = |probe: &str| found.iter().filter(|r| r.probe == probe).map(|r| r.value.clone()).collect::<Vec<_>>();
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_told_as_it_stands_up_to_a_length() {
+    fn a_log_is_kept_as_it_is_up_to_a_length() {
         let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into() };
         assert_eq!(text(&[line("one"), line("two")]), Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines"));
         assert_eq!(text(&[]).value, Value::from("(nothing)"));
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_taken_apart_in_its_order() {
+    fn a_start_is_split_into_its_steps() {
         let steps = startup(&recorded(), "no-quota");
         assert_eq!(
             steps.iter().map(|reading| reading.probe.as_str()).collect::<Vec<_>>(),
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_podman_and_systemd_say_is_not_the_workloads() {
+    fn lines_of_podman_and_systemd_are_not_the_workloads() {
         let lines = recorded();
         assert!(lines.iter().any(|line| line.who == "podman") && lines.iter().any(|line| line.who == "systemd"));
         assert!(workload(&lines, "no-quota").iter().all(|line| line.who == "systemd-no-quota"));
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_text_do_not_stop_the_reading() {
+    fn bytes_that_are_not_text_are_replaced() {
         let line = entry(1_000_000, 1_000_000).replace("\"x\"", "[104,255,105]");
         assert_eq!(parse(&line, "b").unwrap()[0].text, "h\u{fffd}i");
     }

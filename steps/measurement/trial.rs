@@ -82,12 +82,12 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
             _ => return Err(wrong("something that a trial says, once", line)),
         }
     }
-    let said = |key: &str| last.get(key).cloned().ok_or_else(|| wrong(&format!("a line \"{key}\""), ""));
-    let time = |key: &str| said(key).and_then(|value| number(&value, &value));
-    let since = said("since")?;
+    let line = |key: &str| last.get(key).cloned().ok_or_else(|| wrong(&format!("a line \"{key}\""), ""));
+    let time = |key: &str| line(key).and_then(|value| number(&value, &value));
+    let since = line("since")?;
     let trial = Trial {
-        token: said("token")?,
-        boot: said("boot")?,
+        token: line("token")?,
+        boot: line("boot")?,
         since: since.parse().map_err(|_| wrong("whole Unix seconds", &since))?,
         begin: time("begin")?,
         over: time("over")?,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_was_cut_off_garbled_or_absurd_is_no_trial() {
+    fn output_that_is_cut_off_garbled_or_absurd_is_refused() {
         let without = |key: &str| output("").split_inclusive('\n').filter(|line| !line.starts_with(key)).collect();
         for (text, expected) in [
             (String::new(), "closes with"),
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_stood_still_or_whose_clock_jumped_is_no_witness() {
+    fn a_machine_that_stood_still_or_whose_clock_jumped_is_refused() {
         assert_eq!(trial("look 2\nlook 2\nlook 3\n").looks.len(), 3);
         let looks = |times: &str| parse(&format!("token t\nboot b\nsince 1\nbegin 100\n{times}over 200\nend 201\n"));
         assert!(looks("look 130\nlook 190\n").is_ok());
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_never_stopped_has_no_status_to_hold_against_it() {
+    fn a_unit_that_never_stopped_has_no_status() {
         let trial = trial("show.ExecMainStatus 0\nshow.Result success\n");
         assert_eq!(value(&trial.readings().unwrap(), "unit.status"), None);
     }
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_watching_cost_is_only_told_where_it_was_measured() {
+    fn the_cost_of_watching_is_only_a_reading_if_it_was_measured() {
         let readings = trial("").readings().unwrap();
         assert!(readings.iter().all(|reading| !reading.probe.starts_with("sampler.")));
         let readings = trial("sampler.usage_usec 80000\n").readings().unwrap();

@@ -11,9 +11,7 @@ use crate::base::unit::{Bytes, Duration, Ratio};
 /// Whether a workload ends without intervention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It runs to completion.
     Job,
-    /// It keeps running.
     Service,
 }
 
@@ -22,7 +20,6 @@ pub enum Kind {
 pub struct Scaffold {
     /// Its name: lower-case letters and digits, with dashes between them.
     pub name: String,
-    /// Its image, in the format of `--image`.
     pub image: String,
     pub wasm: bool,
     pub kind: Kind,
@@ -178,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn what_no_container_could_be_is_refused_before_anything_is_written() {
-        for (wrong, said) in [
+    fn impossible_limits_are_refused_before_anything_is_written() {
+        for (wrong, expected) in [
             (Scaffold { name: "Web".into(), ..web() }, "is not a name for a workload"),
             (Scaffold { memory: Bytes(1000), ..web() }, "write 1 MiB or more"),
             (Scaffold { cpu: Ratio(0.0), ..web() }, "write 1 % or more"),
@@ -189,7 +186,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             let error = wrong.write(&folder.path().join("new")).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
             assert!(!folder.path().join("new").exists());
         }
     }

@@ -131,7 +131,6 @@ impl Trial {
         running.chain(PEAKS.into_iter().filter_map(|kind| most(self.looks.iter(), kind))).collect()
     }
 
-    /// Returns the share of one CPU that watching took.
     fn sampler_share(&self) -> Option<f64> {
         let used: f64 = self.last.get("sampler.usage_usec")?.parse().ok()?;
         (self.over > self.begin).then(|| used / 1e6 / (self.over - self.begin))
