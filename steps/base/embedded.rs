@@ -43,7 +43,11 @@ pub fn unpack(cache: &Path) -> anyhow::Result<PathBuf> {
             })?;
         }
     }
-    remove_others(&folder, &folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    // Other files would be read, too: a feature or a machine that no program of this digest has.
+    let others = |path: &&PathBuf| !FILES.iter().any(|(known, _)| **path == folder.join(known));
+    files_below(&folder)
+        .and_then(|files| files.iter().filter(others).try_for_each(fs::remove_file))
+        .with_context(|| format!("cannot read {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -58,17 +62,16 @@ fn write(cache: &Path, file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes the files that are not embedded: assay would read another feature or machine as well.
-fn remove_others(root: &Path, folder: &Path) -> std::io::Result<()> {
+fn files_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
-        if kind.is_dir() {
-            remove_others(root, &path)?;
-        } else if !FILES.iter().any(|(known, _)| path == root.join(known)) {
-            fs::remove_file(path)?;
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => files.extend(files_below(&entry.path())?),
+            false => files.push(entry.path()),
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -78,19 +81,8 @@ mod tests {
     use super::*;
 
     fn unpacked(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-        fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-                if path.is_dir() {
-                    read(root, &path, files);
-                } else {
-                    let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                    files.insert(name, fs::read(path).unwrap());
-                }
-            }
-        }
-        let mut files = BTreeMap::new();
-        read(folder, folder, &mut files);
-        files
+        let name = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+        files_below(folder).unwrap().into_iter().map(|path| (name(&path), fs::read(path).unwrap())).collect()
     }
 
     #[test]

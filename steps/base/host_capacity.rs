@@ -35,12 +35,8 @@ pub struct HostCapacity {
     all_slots: u32,
 }
 
-/// A job's share of the host, held until it is dropped.
-#[derive(Debug)]
-pub struct Place<'a> {
-    _memory: SemaphorePermit<'a>,
-    _slots: Option<SemaphorePermit<'a>>,
-}
+/// A job's slots and memory, held until it is dropped.
+pub type Place<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 impl HostCapacity {
     /// Measures this host: the free memory, and the given number of slots or three for each CPU.
@@ -53,12 +49,8 @@ impl HostCapacity {
     /// Creates a host with this memory for machines, in MiB, and this number of slots.
     pub(crate) fn new(memory: u64, slots: u32) -> HostCapacity {
         let whole = u32::try_from(memory).unwrap_or(u32::MAX);
-        HostCapacity {
-            memory: Semaphore::new(whole as usize),
-            whole,
-            slots: Semaphore::new(slots as usize),
-            all_slots: slots,
-        }
+        let (memory, all_slots) = (Semaphore::new(whole as usize), slots);
+        HostCapacity { memory, whole, slots: Semaphore::new(slots as usize), all_slots }
     }
 
     /// Waits for capacity for a machine with this memory. A machine larger than the total gets the total, because it
@@ -66,13 +58,11 @@ impl HostCapacity {
     pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
         let memory = u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX).min(self.whole);
         let slots = match (share, native) {
-            (CpuReservation::None, _) | (CpuReservation::Throttled, false) => None,
-            (CpuReservation::OneSlot, _) | (CpuReservation::WholeHost, false) => Some(self.slots.acquire().await?),
-            (CpuReservation::WholeHost | CpuReservation::Throttled, true) => {
-                Some(self.slots.acquire_many(self.all_slots).await?)
-            }
+            (CpuReservation::None, _) | (CpuReservation::Throttled, false) => 0,
+            (CpuReservation::OneSlot, _) | (CpuReservation::WholeHost, false) => 1,
+            (CpuReservation::WholeHost | CpuReservation::Throttled, true) => self.all_slots,
         };
-        Ok(Place { _memory: self.memory.acquire_many(memory).await?, _slots: slots })
+        Ok((self.slots.acquire_many(slots).await?, self.memory.acquire_many(memory).await?))
     }
 
     /// Returns whether more than this memory is free now, beyond the reserve for everything else.

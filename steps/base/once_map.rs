@@ -13,13 +13,13 @@ use crate::base::work_log::{WorkLog, needing};
 pub struct OnceMap<T> {
     made: Mutex<HashMap<String, Cell<T>>>,
     kind: &'static str,
-    schedule: Arc<WorkLog>,
+    work_log: Arc<WorkLog>,
 }
 type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
 
 impl<T> OnceMap<T> {
-    pub fn of(kind: &'static str, schedule: &Arc<WorkLog>) -> OnceMap<T> {
-        OnceMap { made: Mutex::default(), kind, schedule: schedule.clone() }
+    pub fn of(kind: &'static str, work_log: &Arc<WorkLog>) -> OnceMap<T> {
+        OnceMap { made: Mutex::default(), kind, work_log: work_log.clone() }
     }
 }
 
@@ -31,7 +31,7 @@ impl<T: Clone> OnceMap<T> {
         let cell = self.cells().entry(key.to_owned()).or_default().clone();
         let name = format!("{} {key}", self.kind);
         let make = async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) };
-        let made = needing(&name, cell.get_or_init(|| self.schedule.work(&name, make))).await;
+        let made = needing(&name, cell.get_or_init(|| self.work_log.work(&name, make))).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 

@@ -172,17 +172,15 @@ impl FromStr for TargetSpec {
 /// Parses `user@host`, `user@host:2222` or `user@[::1]:22`.
 fn login(address: &str) -> Option<TargetSpec> {
     let (user, place) = address.split_once('@')?;
-    let (host, port) = match place.strip_prefix('[') {
-        Some(bracketed) => {
-            let (host, rest) = bracketed.split_once(']')?;
-            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
-        }
-        None => match place.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
-        },
+    let (host, rest) = match place.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?,
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
     };
-    let port = port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or(())).transpose().ok()?;
+    let port = match rest.strip_prefix(':') {
+        Some(port) => Some(port.parse().ok().filter(|port| *port != 0)?),
+        None if rest.is_empty() => None,
+        None => return None,
+    };
     let plain = |word: &str| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "/@".contains(c));
     (plain(user) && plain(host)).then(|| TargetSpec::Ssh { user: user.to_owned(), host: host.to_owned(), port })
 }
@@ -243,10 +241,9 @@ mod tests {
         let stand_in = FakeAws { endpoint: Some("http://127.0.0.1:5000".into()), ..FakeAws::default() };
         assert_eq!(TargetSpec::Ec2.arch(&FakeAws::default()).unwrap(), Arch::Arm64);
         assert_eq!(TargetSpec::Ec2.arch(&stand_in).ok(), Arch::host());
-        match TargetSpec::Ec2.available() {
-            Ok(()) => assert!(cfg!(feature = "aws")),
-            Err(error) => assert!(error.to_string().contains("use ci/e2e --target ec2, or cargo test --features aws ")),
-        }
+        let lacking = TargetSpec::Ec2.available().err().map(|error| error.to_string());
+        assert_eq!(lacking.is_none(), cfg!(feature = "aws"));
+        assert!(lacking.is_none_or(|error| error.contains("use ci/e2e --target ec2, or cargo test --features aws ")));
         assert!(TargetSpec::Ec2.on_this_host().is_err());
     }
 }

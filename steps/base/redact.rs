@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -54,8 +55,8 @@ impl Redactor {
             return;
         }
         let quoted = Json::from(secret).to_string();
-        let forms =
-            [secret.to_owned(), quoted[1..quoted.len() - 1].to_owned(), base64(secret.as_bytes()), percent(secret)];
+        let quoted = quoted[1..quoted.len() - 1].to_owned();
+        let forms = [secret.to_owned(), quoted, BASE64_STANDARD.encode(secret), percent(secret)];
         for form in forms {
             if !self.known.contains(&form) {
                 self.known.push(form);
@@ -129,11 +130,6 @@ impl Redactor {
         };
         variables.iter().map(clean).collect()
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// Percent-encodes a text: everything except letters, digits and `-._~`.

@@ -116,7 +116,7 @@ fn line(piece: &Piece) -> String {
 }
 
 fn span(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+    let whole = seconds as u64;
     match whole {
         0..60 => format!("{whole} s"),
         _ => format!("{} min {} s", whole / 60, whole % 60),

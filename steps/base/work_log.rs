@@ -177,10 +177,8 @@ fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     let mut seconds = 0.0;
     for wait in waits {
         let from = until.map_or(wait.from, |until| until.max(wait.from));
-        if wait.to > from {
-            seconds += (wait.to - from).as_secs_f64();
-            until = Some(wait.to);
-        }
+        seconds += wait.to.saturating_duration_since(from).as_secs_f64();
+        until = until.max(Some(wait.to));
     }
     seconds
 }
@@ -234,27 +232,21 @@ mod tests {
         assert!(summary.starts_with("the run took 15 s, 1.25 times its critical path of 12 s"), "{summary}");
         assert!(summary.contains("\n  image 3.0 s → annex run 9.0 s\n"), "{summary}");
         assert!(summary.contains("22 s of work side by side, 4 s of waiting for a place"), "{summary}");
-    }
-
-    #[test]
-    fn a_run_without_work_has_no_chain() {
-        let summary = summarize(Vec::new(), 1.0);
-        assert_eq!((summary.critical, summary.ratio()), (0.0, None));
-        assert_eq!(summary.to_string(), "the run took 1 s");
+        let idle = summarize(Vec::new(), 1.0);
+        assert_eq!((idle.critical, idle.ratio(), idle.to_string().as_str()), (0.0, None, "the run took 1 s"));
     }
 
     #[tokio::test]
     async fn what_work_waits_for_is_not_its_own() {
-        let schedule = WorkLog::default();
+        let log = WorkLog::default();
         let sleep = |millis| async move { std::thread::sleep(Duration::from_millis(millis)) };
-        schedule
-            .work("trial", async {
-                schedule.work("machine", sleep(60)).await;
-                queueing(sleep(40)).await;
-                sleep(5).await;
-            })
-            .await;
-        let summary = schedule.summary();
+        log.work("trial", async {
+            log.work("machine", sleep(60)).await;
+            queueing(sleep(40)).await;
+            sleep(5).await;
+        })
+        .await;
+        let summary = log.summary();
         let of = |name: &str| summary.work.iter().find(|work| work.name == name).unwrap().clone();
         let (machine, trial) = (of("machine"), of("trial"));
         assert!(machine.took >= 0.06 && trial.took < machine.took, "{summary:?}");

@@ -102,17 +102,11 @@ impl Requirement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shared {
-    /// The machine that stands for the annex's device.
     Device,
-    /// The registry that the workload is pushed to.
     Registry,
-    /// The workload's run as the annex deploys it.
     AnnexRun,
-    /// The repetitions of that run.
     RepeatedRuns,
-    /// The workload's runs without any limit.
     UnlimitedRuns,
-    /// The workload's runs beside a conventional container's.
     BaselineRuns,
 }
 

@@ -62,27 +62,3 @@ fn read<T>(root: &Path, path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<
 fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::settings::FakeAws;
-    use crate::claims::plan::Decision;
-
-    #[test]
-    fn the_annex_is_in_order_and_every_claim_is_planned_on_every_target() {
-        let annex = ClaimSuite::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        for target in ["vm:amd64", "vm:arm64", "ec2", "ssh://a@b", "podman"] {
-            let met = Capabilities::by(&target.parse().unwrap(), &FakeAws::default(), None);
-            let plan = annex.plan(&met, |_, _| true, None).unwrap();
-            for claim in annex.register.iter() {
-                let mine = |control: bool| {
-                    plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
-                };
-                assert_eq!(mine(false).count(), 1, "{} on {target}", claim.id);
-                assert!(claim.control.is_some() || mine(true).count() == 0, "control of {} is not declared", claim.id);
-            }
-            assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 30, "{target}");
-        }
-    }
-}

@@ -14,10 +14,10 @@ const HOUR: f64 = 60.0 * MINUTE;
 const TRIAL: f64 = 15.0 * MINUTE;
 const MANY: f64 = 1e9;
 
-/// The entry of a probe, or of all probes whose names share a prefix.
+/// What probes may yield.
 struct Entry {
-    /// A name that ends with a dot or a space is a prefix.
-    name: &'static str,
+    /// The probes' names; one that ends with a dot or a space is a prefix. Without any, it is that of an unlisted probe.
+    names: &'static [&'static str],
     unit: Unit,
     low: f64,
     high: f64,
@@ -25,144 +25,95 @@ struct Entry {
     begins: &'static [&'static str],
 }
 
-const fn bytes(name: &'static str, low: f64, high: f64) -> Entry {
-    Entry { name, unit: Unit::Bytes, low, high, begins: &[] }
+const fn entry(names: &'static [&'static str], unit: Unit, low: f64, high: f64) -> Entry {
+    Entry { names, unit, low, high, begins: &[] }
 }
 
-const fn seconds(name: &'static str, low: f64, high: f64) -> Entry {
-    Entry { name, unit: Unit::Seconds, low, high, begins: &[] }
+const fn bytes(names: &'static [&'static str], low: f64, high: f64) -> Entry {
+    entry(names, Unit::Bytes, low, high)
 }
 
-const fn ratio(name: &'static str, high: f64) -> Entry {
-    Entry { name, unit: Unit::Ratio, low: 0.0, high, begins: &[] }
+const fn seconds(names: &'static [&'static str], low: f64, high: f64) -> Entry {
+    entry(names, Unit::Seconds, low, high)
 }
 
-const fn count(name: &'static str, low: f64, high: f64) -> Entry {
-    Entry { name, unit: Unit::Count, low, high, begins: &[] }
+const fn count(names: &'static [&'static str], low: f64, high: f64) -> Entry {
+    entry(names, Unit::Count, low, high)
 }
 
-const fn dollars(name: &'static str, low: f64, high: f64) -> Entry {
-    Entry { name, unit: Unit::Dollars, low, high, begins: &[] }
+const fn text(names: &'static [&'static str], begins: &'static [&'static str]) -> Entry {
+    Entry { names, unit: Unit::Text, low: 0.0, high: 0.0, begins }
 }
 
-const fn text(name: &'static str) -> Entry {
-    words(name, &[])
-}
-
-const fn words(name: &'static str, begins: &'static [&'static str]) -> Entry {
-    Entry { name, unit: Unit::Text, low: 0.0, high: 0.0, begins }
-}
-
-/// Judged probes, and those measured beside them. Exact names come before prefixes.
+/// Judged probes, and those measured beside them. The first entry with a probe's name, or a beginning of it, counts.
 const ENTRIES: &[Entry] = &[
-    // The guest and its image.
-    count("build.status", 0.0, 255.0),
-    count("build.modules", 0.0, 1e3),
-    text("build.compiler"),
-    text("build.sha256"),
-    bytes("module.size", 100.0, GIB),
-    text("module.imports"),
-    text("module.sha256"),
-    text("module.export."),
+    count(&["build.status", "run.status", "unit.status", "unit.start.status"], 0.0, 255.0),
+    count(&["build.modules", "image.layers"], 0.0, 1e3),
+    count(&["image.files", "log.readings"], 0.0, 1e6),
+    count(&["unit.restarts", "ami.newer"], 0.0, 1e4),
+    count(&["unit.uid"], 0.0, 4_294_967_294.0),
+    bytes(&["module.size"], 100.0, GIB),
     // Every image is at least as large as its own configuration.
-    bytes("image.size", 200.0, 64.0 * GIB),
-    bytes("image.transfer", 200.0, 64.0 * GIB),
-    count("image.layers", 0.0, 1e3),
-    count("image.files", 0.0, 1e6),
-    text("image.platform"),
-    text("image.base"),
-    text("image.digest"),
-    text("image.file"),
-    text("image.entrypoint"),
-    text("image.annotation."),
-    // The registry.
-    text("push."),
-    seconds("pull.time", 1e-3, HOUR),
-    text("pull."),
-    // A repository in ECR Public.
-    words("ecr.uri", &["public.ecr.aws/", "RepositoryAlreadyExistsException: "]),
-    words("repository.state", &["public.ecr.aws/", "RepositoryNotFoundException"]),
-    words("repository.pull", &["refused: ", "pulled "]),
-    // The machine.
-    count("machine.cpus", 1.0, 4096.0),
-    bytes("machine.memory", 16.0 * MIB, 64.0 * TIB),
-    text("machine."),
-    text("podman.version"),
-    text("crun."),
-    // The image it was started from, and its setup.
-    count("ami.newer", 0.0, 1e4),
-    text("ami."),
-    seconds("setup.", 0.0, HOUR),
-    // A run by `podman run`.
-    count("run.status", 0.0, 255.0),
+    bytes(&["image.size", "image.transfer"], 200.0, 64.0 * GIB),
+    seconds(&["pull.time"], 1e-3, HOUR),
+    text(&["ecr.uri"], &["public.ecr.aws/", "RepositoryAlreadyExistsException: "]),
+    text(&["repository.state"], &["public.ecr.aws/", "RepositoryNotFoundException"]),
+    text(&["repository.pull"], &["refused: ", "pulled "]),
+    count(&["machine.cpus"], 1.0, 4096.0),
+    bytes(&["machine.memory"], 16.0 * MIB, 64.0 * TIB),
+    seconds(&["setup."], 0.0, HOUR),
     // A whole run in the cloud. Starting an instance alone takes longer than the lower bound.
-    seconds("run.time", 10.0, 12.0 * HOUR),
-    text("run."),
+    seconds(&["run.time"], 10.0, 12.0 * HOUR),
     // The guest moves its clock by 50 ms; a native clock that stands still has moved by 0.
-    seconds("guest.clock", 0.0, MINUTE),
-    words("guest.threads", &["refused: ", "spawned"]),
-    // How a unit ended.
-    count("unit.status", 0.0, 255.0),
-    count("unit.start.status", 0.0, 255.0),
-    count("unit.restarts", 0.0, 1e4),
-    count("unit.uid", 0.0, 4_294_967_294.0),
-    text("unit."),
-    text("left."),
-    // The workload's log.
-    count("log.readings", 0.0, 1e6),
-    seconds("log.spacing", 0.0, TRIAL),
-    seconds("log.duration", 0.0, TRIAL),
-    text("log."),
-    // Its limits.
-    bytes("limit.memory", 4.0 * KIB, 64.0 * TIB),
-    ratio("limit.cpu", 4096.0),
-    // Its use of resources. Podman alone exceeds the lower bounds of memory, and starting it takes more than 10 ms.
-    bytes("memory.peak", 256.0 * KIB, TIB),
-    bytes("memory.unit.peak", 256.0 * KIB, TIB),
-    bytes("memory.running", 256.0 * KIB, TIB),
-    bytes("memory.headroom", 0.0, TIB),
-    bytes("memory.available", 0.0, 64.0 * TIB),
-    bytes("memory.swap.peak", 0.0, TIB),
-    bytes("memory.anon", 64.0 * KIB, TIB),
-    bytes("memory.file", 0.0, TIB),
-    bytes("memory.kernel", 4.0 * KIB, TIB),
-    bytes("memory.guest", 64.0 * KIB, TIB),
-    bytes("memory.guest.peak", 64.0 * KIB, TIB),
-    bytes("memory.helpers", 64.0 * KIB, TIB),
-    bytes("memory.helpers.peak", 64.0 * KIB, TIB),
-    count("memory.events.", 0.0, MANY),
-    seconds("cpu.time", 5e-3, HOUR),
-    seconds("cpu.throttled", 0.0, HOUR),
+    seconds(&["guest.clock"], 0.0, MINUTE),
+    text(&["guest.threads"], &["refused: ", "spawned"]),
+    seconds(&["log.spacing", "log.duration"], 0.0, TRIAL),
+    bytes(&["limit.memory"], 4.0 * KIB, 64.0 * TIB),
+    entry(&["limit.cpu"], Unit::Ratio, 0.0, 4096.0),
+    // A unit's use of resources. Podman alone exceeds the lower bounds, and starting it takes more than 10 ms.
+    bytes(&["memory.peak", "memory.unit.peak", "memory.running"], 256.0 * KIB, TIB),
+    bytes(
+        &["memory.anon", "memory.guest", "memory.guest.peak", "memory.helpers", "memory.helpers.peak"],
+        64.0 * KIB,
+        TIB,
+    ),
+    bytes(&["memory.kernel"], 4.0 * KIB, TIB),
+    bytes(&["memory.headroom", "memory.swap.peak", "memory.file"], 0.0, TIB),
+    bytes(&["memory.available"], 0.0, 64.0 * TIB),
+    count(&["memory.events."], 0.0, MANY),
+    seconds(&["cpu.time"], 5e-3, HOUR),
+    seconds(&["cpu.throttled"], 0.0, HOUR),
     // Share of one CPU. Ten percent written as 10 is out of range.
-    ratio("cpu.share", 8.0),
-    seconds("start.", 0.01, TRIAL),
+    entry(&["cpu.share"], Unit::Ratio, 0.0, 8.0),
+    seconds(&["start."], 0.01, TRIAL),
     // The cost of watching.
-    seconds("sampler.cpu.time", 0.0, TRIAL),
-    ratio("sampler.cpu.share", 1.0),
-    bytes("sampler.memory", 64.0 * KIB, 64.0 * MIB),
-    seconds("session.cpu.time", 0.0, TRIAL),
-    bytes("session.memory", 64.0 * KIB, GIB),
+    seconds(&["sampler.cpu.time", "session.cpu.time"], 0.0, TRIAL),
+    entry(&["sampler.cpu.share"], Unit::Ratio, 0.0, 1.0),
+    bytes(&["sampler.memory"], 64.0 * KIB, 64.0 * MIB),
+    bytes(&["session.memory"], 64.0 * KIB, GIB),
     // A conventional container compared with the workload.
-    Entry { name: "ratio.", unit: Unit::Times, low: 1e-3, high: 1e6, begins: &[] },
+    entry(&["ratio."], Unit::Times, 1e-3, 1e6),
     // Costs. AWS bills at least a minute; the total starts at a minute of the smallest instance.
-    seconds("cost.billed", MINUTE, 12.0 * HOUR),
-    dollars("cost.total", 5e-5, 10.0),
-    dollars("cost.instance", 1e-5, 10.0),
-    dollars("cost.address", 1e-5, 1.0),
-    dollars("cost.disk", 1e-6, 10.0),
-    dollars("cost.surplus", 0.0, 10.0),
-    seconds("cost.cpu", 0.0, 48.0 * HOUR),
+    seconds(&["cost.billed"], MINUTE, 12.0 * HOUR),
+    seconds(&["cost.cpu"], 0.0, 48.0 * HOUR),
+    entry(&["cost.total"], Unit::Dollars, 5e-5, 10.0),
+    entry(&["cost.instance"], Unit::Dollars, 1e-5, 10.0),
+    entry(&["cost.address"], Unit::Dollars, 1e-5, 1.0),
+    entry(&["cost.disk"], Unit::Dollars, 1e-6, 10.0),
+    entry(&["cost.surplus"], Unit::Dollars, 0.0, 10.0),
     // 1 if correct, 0 if not.
-    count("arithmetic: ", 0.0, 1.0),
+    count(&["arithmetic: "], 0.0, 1.0),
+    text(&["build.compiler", "build.sha256", "module.imports", "module.sha256", "module.export."], &[]),
+    text(&["image.platform", "image.base", "image.digest", "image.file", "image.entrypoint", "image.annotation."], &[]),
+    text(&["push.", "pull.", "machine.", "podman.version", "crun.", "ami.", "run.", "unit.", "left.", "log."], &[]),
 ];
 
 /// Checks whether a value is plausible for a probe, and says what was expected if it is not. For a probe that is not
 /// listed, accepts any text without a unit, and finite numbers that, except for temperatures, are not negative.
 pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), String> {
-    let entry = ENTRIES.iter().find(|entry| entry.is_of(probe));
-    let unlisted =
-        Entry { name: "", unit, low: if unit == Unit::Celsius { -273.15 } else { 0.0 }, high: f64::MAX, begins: &[] };
-    let expected = entry.unwrap_or(&unlisted);
+    let listed = ENTRIES.iter().find(|entry| entry.is_of(probe));
+    let unlisted = entry(&[], unit, if unit == Unit::Celsius { -273.15 } else { 0.0 }, f64::MAX);
+    let expected = listed.unwrap_or(&unlisted);
     match expected.allows(unit, value) {
         true => Ok(()),
         false => Err(format!("{probe}: {} is not plausible: expected {}", value.show(unit), expected.show())),
@@ -171,14 +122,14 @@ pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), String> {
 
 impl Entry {
     fn is_of(&self, probe: &str) -> bool {
-        match self.name.ends_with(['.', ' ']) {
-            true => probe.starts_with(self.name),
-            false => probe == self.name,
-        }
+        self.names.iter().any(|name| match name.ends_with(['.', ' ']) {
+            true => probe.starts_with(name),
+            false => probe == *name,
+        })
     }
 
     fn whole(&self) -> bool {
-        matches!(self.unit, Unit::Bytes | Unit::Count) && !self.name.is_empty()
+        matches!(self.unit, Unit::Bytes | Unit::Count) && !self.names.is_empty()
     }
 
     fn allows(&self, unit: Unit, value: &Value) -> bool {

@@ -39,7 +39,6 @@ pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
 pub struct Deployment {
     shell: Shell,
     unit: String,
-    slice: String,
 }
 
 /// A trial's output and the unit's journal, raw and parsed.
@@ -65,11 +64,9 @@ impl Watched {
 impl Deployment {
     /// Installs a Quadlet (with `@IMAGE@` replaced by `image`) on the machine as `unit` and reloads systemd.
     pub async fn install(shell: &Shell, unit: &str, quadlet: &str, image: &str) -> anyhow::Result<Deployment> {
-        // A dash would nest the slice.
-        let slice = format!("assay_{}.slice", unit.replace('-', "_"));
-        let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned(), slice };
+        let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned() };
         shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
-        let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice).replace("@UNIT@", unit);
+        let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice()).replace("@UNIT@", unit);
         let environment = shell.variables().iter().map(|(name, value)| format!("Environment=\"{name}={value}\"\n"));
         let drop_in = drop_in.replace("@ENVIRONMENT@", &environment.collect::<String>());
         shell.put(&format!("{}/10-assay.conf", deployment.drop_in_folder()), drop_in).await?;
@@ -80,6 +77,11 @@ impl Deployment {
     /// Returns the Quadlet's path, relative to the user's home.
     pub fn quadlet_path(&self) -> String {
         format!(".config/containers/systemd/{}.container", self.unit)
+    }
+
+    fn slice(&self) -> String {
+        // A dash would nest the slice.
+        format!("assay_{}.slice", self.unit.replace('-', "_"))
     }
 
     fn drop_in_folder(&self) -> String {
@@ -103,7 +105,7 @@ impl Deployment {
     }
 
     async fn watch_as(&self, token: &str, boot: &str, until: Until, limit: Duration) -> anyhow::Result<Watched> {
-        let watch = watch::command(&self.unit, &self.slice, until, limit, token);
+        let watch = watch::command(&self.unit, &self.slice(), until, limit, token);
         let output = self.shell.run(&watch).await?.success()?;
         let raw = output.text();
         let trial = trial::parse(&raw)?;
@@ -224,7 +226,7 @@ mod tests {
             Fake::default().answer("sh -c", 0, "").answer("systemctl --user", 0, "loaded\n").answer("rm -rf", 0, "");
         let shell = Shell::fake(fake);
         let deployment = Deployment::install(&shell, "wasm-hello", "Image=@IMAGE@\n", "x/y:1").await.unwrap();
-        assert_eq!(deployment.slice, "assay_wasm_hello.slice");
+        assert_eq!(deployment.slice(), "assay_wasm_hello.slice");
         assert_eq!(deployment.load_state().await.unwrap(), "loaded");
         deployment.remove().await.unwrap();
     }
@@ -235,8 +237,7 @@ mod tests {
     /// Returns a deployment whose machine replays the recorded trial.
     fn recorded() -> (Deployment, Trial) {
         let fake = Fake::default().answer("sh -s -- no-quota ", 0, TRIAL).answer("journalctl --user ", 0, JOURNAL);
-        let (unit, slice) = ("no-quota".to_owned(), "assay_no_quota.slice".to_owned());
-        (Deployment { shell: Shell::fake(fake), unit, slice }, trial::parse(TRIAL).unwrap())
+        (Deployment { shell: Shell::fake(fake), unit: "no-quota".to_owned() }, trial::parse(TRIAL).unwrap())
     }
 
     #[tokio::test]

@@ -180,8 +180,11 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_journal_yields_the_readings_and_their_spacing() {
-        let log = workload(&recorded(), "no-quota");
+    fn a_recorded_journal_yields_the_readings_and_the_steps_of_the_start() {
+        let lines = recorded();
+        assert!(["podman", "systemd"].iter().all(|who| lines.iter().any(|line| line.who == *who)));
+        let log = workload(&lines, "no-quota");
+        assert!(log.iter().all(|line| line.who == "systemd-no-quota") && workload(&lines, "another").is_empty());
         let found = readings(&log);
         let of = |probe: &str| found.iter().filter(|r| r.probe == probe).map(|r| r.value.clone()).collect::<Vec<_>>();
         assert_eq!(of("log.temperatures"), [Value::from("23 26 29 32 35")]);
@@ -189,6 +192,9 @@ mod tests {
         assert_eq!(of("log.spacing").len(), 4);
         assert_eq!(of("log.completion"), [Value::from("completed: 5 readings")]);
         assert!(matches!(of("log.duration")[0], Value::Number(seconds) if (9.9..12.1).contains(&seconds)));
+        let start: Vec<String> = startup(&lines, "no-quota").into_iter().map(|reading| reading.probe).collect();
+        assert_eq!(start, ["start.create", "start.init", "start.start", "start.output"]);
+        assert!(startup(&[], "no-quota").is_empty());
     }
 
     #[test]
@@ -198,24 +204,6 @@ mod tests {
         assert_eq!(text(&[]).value, Value::from("(nothing)"));
         let Value::Text(long) = text(&[line(&"é".repeat(LOG))]).value else { panic!("it is a text") };
         assert_eq!(long.len(), LOG);
-    }
-
-    #[test]
-    fn a_start_is_split_into_its_steps() {
-        let steps = startup(&recorded(), "no-quota");
-        assert_eq!(
-            steps.iter().map(|reading| reading.probe.as_str()).collect::<Vec<_>>(),
-            ["start.create", "start.init", "start.start", "start.output"]
-        );
-        assert!(startup(&[], "no-quota").is_empty());
-    }
-
-    #[test]
-    fn lines_of_podman_and_systemd_are_not_the_workloads() {
-        let lines = recorded();
-        assert!(lines.iter().any(|line| line.who == "podman") && lines.iter().any(|line| line.who == "systemd"));
-        assert!(workload(&lines, "no-quota").iter().all(|line| line.who == "systemd-no-quota"));
-        assert!(workload(&lines, "another").is_empty());
     }
 
     #[test]

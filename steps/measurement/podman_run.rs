@@ -29,11 +29,8 @@ pub fn command(
         Until::Stopped(times) => times,
         Until::Held(_) => return Err(Unreadable::new(PROBE, "a workload that ends by itself", unit)),
     };
-    let (name, times) = (format!("systemd-{unit}"), times.to_string());
-    let flags = flags(quadlet);
-    let flags = flags.iter().map(String::as_str).chain([image]);
-    let parameters: Vec<&str> = [name.as_str(), &times, token].into_iter().chain(flags).collect();
-    Ok(Command::script(SCRIPT, &parameters).time_limit(limit))
+    let run = Command::script(SCRIPT, &[&format!("systemd-{unit}"), &times.to_string(), token]);
+    Ok(run.args(flags(quadlet)).arg(image).time_limit(limit))
 }
 
 /// Translates a Quadlet's annotations and limits into options of `podman run`.

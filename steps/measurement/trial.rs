@@ -132,6 +132,13 @@ fn parse_stop(text: &str) -> Option<Stop> {
     (words.next().is_none() && !stop.status.is_empty()).then_some(stop)
 }
 
+impl Look {
+    /// Returns whether the workload itself was up.
+    fn is_up(&self) -> bool {
+        self.values.contains_key("payload.current")
+    }
+}
+
 impl Trial {
     /// Checks that the trial answers the request with this token, on this boot of the machine.
     pub fn belongs(&self, token: &str, boot: &str) -> Result<(), Unreadable> {
@@ -159,23 +166,18 @@ impl Trial {
         }
     }
 
-    /// Returns the looks during which the workload itself was up.
-    pub fn workload_looks(&self) -> impl Iterator<Item = &Look> {
-        self.looks.iter().filter(|look| look.values.contains_key("payload.current"))
-    }
-
     /// Returns the unit's share of one CPU between the first and last look at its running workload. Returns `None` for
     /// a unit that was restarted, because its counter began again.
-    pub fn cpu_share(&self) -> Option<f64> {
+    fn cpu_share(&self) -> Option<f64> {
         let counter = |look: &Look| Some((look.at, *look.values.get("unit.cpu.usage_usec")?));
-        let counted: Vec<(f64, f64)> = self.workload_looks().filter_map(counter).collect();
+        let counted: Vec<(f64, f64)> = self.looks.iter().filter(|look| look.is_up()).filter_map(counter).collect();
         let ((begin, before), (end, after)) = (*counted.first()?, *counted.last()?);
         let went_up = counted.windows(2).all(|pair| pair[0].1 <= pair[1].1);
         (went_up && end > begin).then(|| (after - before) / 1e6 / (end - begin))
     }
 
     /// Returns the seconds from systemd's start of the unit until Podman reported the container as running.
-    pub fn start_time(&self) -> Option<f64> {
+    fn start_time(&self) -> Option<f64> {
         let at = |key: &str| self.shown(key)?.parse::<f64>().ok().filter(|at| *at > 0.0);
         let took = at("ActiveEnterTimestampMonotonic")? - at("InactiveExitTimestampMonotonic")?;
         (took >= 0.0).then_some(took / 1e6)
@@ -190,7 +192,6 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::unit::Unit;
     use crate::measurement::{Reading, Value};
 
     const RECORDED: &str = include_str!("../../fixtures/probes/trial-hello.txt");
@@ -208,19 +209,18 @@ mod tests {
         readings.iter().find(|reading| reading.probe == probe).map(|reading| reading.value.clone())
     }
 
-    fn number_of(readings: &[Reading], probe: &str) -> f64 {
-        value(readings, probe).and_then(|value| value.number()).unwrap_or_else(|| panic!("{probe} is not a number"))
-    }
-
     #[test]
     fn a_recorded_trial_yields_its_end_its_memory_and_its_cost() {
         let trial = parse(RECORDED).unwrap();
         let readings = trial.readings().unwrap();
-        let of = |probe: &str| number_of(&readings, probe);
+        let of = |probe: &str| value(&readings, probe).and_then(|value| value.number()).expect(probe);
         assert_eq!(trial.stops, [Stop { result: "success".into(), code: "exited".into(), status: "0".into() }]);
         assert_eq!(of("unit.status"), 0.0);
         assert_eq!(value(&readings, "unit.result"), Some("success".into()));
-        assert!(trial.workload_looks().count() >= 5, "a workload of ten seconds is looked at each second");
+        assert!(
+            trial.looks.iter().filter(|look| look.is_up()).count() >= 5,
+            "a workload of ten seconds is looked at each second"
+        );
         assert!(trial.timeline().any(|(_, reading)| reading.probe == "timeline.payload.anon"));
 
         assert!(of("memory.anon") > of("memory.file") && of("memory.file") > of("memory.kernel"));
@@ -263,8 +263,6 @@ mod tests {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let odd = trial("slice.peak inf\n").readings().unwrap_err().to_string();
-        assert!(odd.starts_with("memory.peak cannot be read"), "{odd}");
     }
 
     #[test]
@@ -289,47 +287,37 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_as_systemd_shows_them() {
-        let limits = |memory: &str, cpu: &str| {
-            let trial = trial(&format!("show.MemoryMax {memory}\nshow.CPUQuotaPerSecUSec {cpu}\n"));
-            trial.readings().map(|readings| ["limit.memory", "limit.cpu"].map(|probe| value(&readings, probe)))
-        };
-        assert_eq!(limits("33554432", "100ms"), Ok([Some(33_554_432.0.into()), Some(0.1.into())]));
-        assert_eq!(limits("infinity", "1s 500ms"), Ok([None, Some(1.5.into())]));
-        assert_eq!(limits("infinity", "infinity"), Ok([None, None]));
-        assert!(limits("much", "1s").unwrap_err().to_string().starts_with("limit.memory cannot be read"));
-        assert!(limits("1", "100").unwrap_err().to_string().starts_with("limit.cpu cannot be read"));
-    }
-
-    #[test]
-    fn a_unit_that_never_stopped_has_no_status() {
-        let trial = trial("show.ExecMainStatus 0\nshow.Result success\n");
-        assert_eq!(value(&trial.readings().unwrap(), "unit.status"), None);
-    }
-
-    #[test]
-    fn a_limit_that_was_seen_before_the_workload_came_up_counts_for_all_of_it() {
-        let seen = "look 2\nunit.current 100\nunit.max 500\nlook 3\nunit.current 200\npayload.current 50\n";
-        let readings = trial(seen).readings().unwrap();
-        assert_eq!(value(&readings, "memory.headroom"), Some(Value::Number(300.0)));
-    }
-
-    #[test]
-    fn a_unit_that_was_restarted_has_no_share_of_a_cpu() {
-        let looks = |used: [u32; 3]| {
+    fn readings_follow_from_what_was_printed() {
+        let used = |used: [u32; 3]| {
             let look = |(at, used)| format!("look {at}\nunit.cpu.usage_usec {used}\npayload.current 1\n");
-            trial(&(2..).zip(used).map(look).collect::<String>())
+            (2..).zip(used).map(look).collect::<String>()
         };
-        assert_eq!(looks([500_000, 600_000, 700_000]).cpu_share(), Some(0.1));
-        assert_eq!(looks([500_000, 10_000, 700_000]).cpu_share(), None);
-    }
-
-    #[test]
-    fn the_cost_of_watching_is_only_a_reading_if_it_was_measured() {
-        let readings = trial("").readings().unwrap();
-        assert!(readings.iter().all(|reading| !reading.probe.starts_with("sampler.")));
-        let readings = trial("sampler.usage_usec 80000\n").readings().unwrap();
-        assert!((number_of(&readings, "sampler.cpu.share") - 0.01).abs() < 1e-9);
-        assert!(readings.iter().all(|reading| reading.unit != Unit::Text));
+        let (steady, restarted) = (used([500_000, 600_000, 700_000]), used([500_000, 10_000, 700_000]));
+        let limit_seen_early = "look 2\nunit.current 100\nunit.max 500\nlook 3\nunit.current 200\npayload.current 50\n";
+        for (lines, probe, expected) in [
+            ("show.MemoryMax 33554432\n", "limit.memory", Some(33_554_432.0)),
+            ("show.MemoryMax infinity\n", "limit.memory", None),
+            ("show.CPUQuotaPerSecUSec 100ms\n", "limit.cpu", Some(0.1)),
+            ("show.CPUQuotaPerSecUSec 1s 500ms\n", "limit.cpu", Some(1.5)),
+            ("show.CPUQuotaPerSecUSec infinity\n", "limit.cpu", None),
+            // Of a unit that never stopped, systemd shows a status, too.
+            ("show.ExecMainStatus 0\nshow.Result success\n", "unit.status", None),
+            (limit_seen_early, "memory.headroom", Some(300.0)),
+            (&steady, "cpu.share", Some(0.1)),
+            (&restarted, "cpu.share", None),
+            ("", "sampler.cpu.share", None),
+            ("sampler.usage_usec 80000\n", "sampler.cpu.share", Some(0.01)),
+        ] {
+            let readings = trial(lines).readings().unwrap();
+            assert_eq!(value(&readings, probe), expected.map(Value::Number), "{probe} of {lines}");
+        }
+        for (lines, probe) in [
+            ("show.MemoryMax much\n", "limit.memory"),
+            ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),
+            ("slice.peak inf\n", "memory.peak"),
+        ] {
+            let error = trial(lines).readings().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{probe} cannot be read")), "{error}");
+        }
     }
 }

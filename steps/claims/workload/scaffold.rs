@@ -67,12 +67,9 @@ impl Scaffold {
 
     fn files(&self) -> anyhow::Result<Vec<(String, String)>> {
         check_name(&self.name)?;
-        ensure!(
-            self.memory.0 >= 1 << 20,
-            "a limit of {} on memory lets no container start: write 1 MiB or more",
-            self.memory
-        );
-        ensure!(self.cpu.0 >= 0.01, "a limit of {} on CPU lets nothing start: write 1 % or more", self.cpu);
+        let (memory, cpu) = (self.memory, self.cpu);
+        ensure!(memory.0 >= 1 << 20, "a limit of {memory} on memory lets no container start: write 1 MiB or more");
+        ensure!(cpu.0 >= 0.01, "a limit of {cpu} on CPU lets nothing start: write 1 % or more");
         ensure!(self.duration.0 >= 2.0, "a workload is looked at each second: write a duration of 2 s or more");
         let plain = self.output.as_deref().is_none_or(|text| !text.trim().is_empty() && !text.contains(['"', '\n']));
         ensure!(plain, "the output is a part of one line, without quotes");
