@@ -99,8 +99,7 @@ impl WorkLog {
     pub fn under_way(&self) -> Vec<Piece> {
         let mut all = lock(&self.under_way);
         all.retain(|own| own.strong_count() > 0);
-        let all = all.iter().filter_map(Weak::upgrade);
-        all.map(|own| lock(&own).seen()).collect()
+        all.iter().filter_map(Weak::upgrade).map(|own| lock(&own).seen()).collect()
     }
 
     /// Estimates the seconds that are left, by the share of an earlier run's work that is done.

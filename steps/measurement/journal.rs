@@ -195,6 +195,8 @@ mod tests {
         let start: Vec<String> = startup(&lines, "no-quota").into_iter().map(|reading| reading.probe).collect();
         assert_eq!(start, ["start.create", "start.init", "start.start", "start.output"]);
         assert!(startup(&[], "no-quota").is_empty());
+        let silent = readings(&[]);
+        assert!(silent.iter().all(|r| r.probe == "log.readings" || r.probe == "log.temperatures"));
     }
 
     #[test]
@@ -214,6 +216,7 @@ mod tests {
         };
         assert!(parse(&two([1, 2], [51, 52]), "b").is_ok());
         assert!(parse(&two([1, 1], [51, 51]), "-b-").is_ok(), "the kernel writes dashes, journald none");
+        assert_eq!(parse(&entry(1, 1).replace("\"x\"", "[104,255,105]"), "b").unwrap()[0].text, "h\u{fffd}i");
         for (text, expected) in [
             ("not json".to_owned(), "a journal entry in JSON"),
             ("{\"MESSAGE\":\"x\"}".to_owned(), "a journal entry in JSON"),
@@ -225,12 +228,6 @@ mod tests {
             let error = parse(&text, "b").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn a_silent_workload_has_no_readings() {
-        let silent = readings(&[]);
-        assert!(silent.iter().all(|r| r.probe == "log.readings" || r.probe == "log.temperatures"));
     }
 
     #[test]
@@ -247,11 +244,5 @@ mod tests {
         assert!(of_trial(Vec::new(), &trial).unwrap_err().to_string().contains("a unit that was up"));
         let down = trial::Trial { looks: Vec::new(), ..trial };
         assert_eq!(of_trial(Vec::new(), &down), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn bytes_that_are_not_text_are_replaced() {
-        let line = entry(1_000_000, 1_000_000).replace("\"x\"", "[104,255,105]");
-        assert_eq!(parse(&line, "b").unwrap()[0].text, "h\u{fffd}i");
     }
 }

@@ -8,13 +8,6 @@ use anyhow::{Context, ensure};
 use super::{FILE, check_name, quadlet_path};
 use crate::base::unit::{Bytes, Duration, Ratio};
 
-/// Whether a workload ends without intervention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Job,
-    Service,
-}
-
 /// What the user states about a workload before anything is measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scaffold {
@@ -22,7 +15,8 @@ pub struct Scaffold {
     pub name: String,
     pub image: String,
     pub wasm: bool,
-    pub kind: Kind,
+    /// Whether it stays up; otherwise it is a job, which ends.
+    pub service: bool,
     pub memory: Bytes,
     /// Its CPU limit, as a share of one CPU.
     pub cpu: Ratio,
@@ -32,22 +26,12 @@ pub struct Scaffold {
     pub duration: Duration,
 }
 
-// The claims to write: entries of the register, a line `---`, and their scenarios.
+// The claims to write: entries of the register, a line `---`, and their scenarios. The first of a file begins it.
 const UNIT: &str = include_str!("scaffold/unit.txt");
 const LOG: &str = include_str!("scaffold/log.txt");
 const JOB: &str = include_str!("scaffold/job.txt");
 const SERVICE: &str = include_str!("scaffold/service.txt");
 const LIMITS: &str = include_str!("scaffold/limits.txt");
-
-const WORKLOAD: &str = "\
-# The workload under test; its Quadlet lies in quadlets/. e2e takes another image by --image.
-name = \"@NAME@\"
-image = @IMAGE_NAME@
-";
-const REGISTER: &str = "\
-# What is claimed, and what each claim is judged by. One scenario carries the tag of each; \"control\" names the wrong subject
-# that the same check must reject. Add published = \"…\" where a figure has been published.
-";
 
 impl Scaffold {
     /// Writes the folder and returns the paths of its files, relative to it.
@@ -74,19 +58,17 @@ impl Scaffold {
         let plain = self.output.as_deref().is_none_or(|text| !text.trim().is_empty() && !text.contains(['"', '\n']));
         ensure!(plain, "the output is a part of one line, without quotes");
         let log = self.output.as_ref().map(|_| LOG);
-        let kind = if self.kind == Kind::Job { JOB } else { SERVICE };
+        let kind = if self.service { SERVICE } else { JOB };
         let service = [UNIT].into_iter().chain(log).chain([kind]);
         let parts = |text: &'static str| text.split_once("---\n").unwrap_or((text, ""));
         let (claims, scenarios): (String, String) = service.map(parts).unzip();
         let (limits, limit_scenarios) = parts(LIMITS);
-        let service = "@shared\nFeature: A.6 @NAME@ is deployed as a service\n";
-        let resources = "@shared\nFeature: A.7 @NAME@ keeps its limits\n";
         let files = [
-            (FILE.to_owned(), WORKLOAD.to_owned()),
+            (FILE.to_owned(), include_str!("scaffold/workload.toml").to_owned()),
             (quadlet_path(&self.name), include_str!("scaffold/quadlet.container").to_owned()),
-            ("features/claims.toml".to_owned(), [REGISTER, &claims, limits].concat()),
-            ("features/a6_service.feature".to_owned(), [service, &scenarios].concat()),
-            ("features/a7_resources.feature".to_owned(), [resources, limit_scenarios].concat()),
+            ("features/claims.toml".to_owned(), claims + limits),
+            ("features/a6_service.feature".to_owned(), scenarios),
+            ("features/a7_resources.feature".to_owned(), limit_scenarios.to_owned()),
         ];
         let values = self.values();
         let fill = |text: String| values.iter().fold(text, |text, (name, value)| text.replace(name, value));
@@ -98,15 +80,12 @@ impl Scaffold {
         let (cpu, seconds) = (self.cpu.0, self.duration.0);
         let output = self.output.as_deref().unwrap_or_default();
         let annotation = if self.wasm { "Annotation=module.wasm.image/variant=compat\n" } else { "" };
-        let run = match self.kind {
-            Kind::Job => "the workload has run as its Quadlet specifies".to_owned(),
-            Kind::Service => format!("the workload has run for {} as its Quadlet specifies", self.duration),
-        };
+        let time = if self.service { format!(" for {}", self.duration) } else { String::new() };
         [
             ("@NAME@", self.name.clone()),
             ("@IMAGE_NAME@", toml::Value::from(self.image.as_str()).to_string()),
             ("@ANNOTATION@\n", format!("{annotation}\n")),
-            ("@RUN@", run),
+            ("@RUN@", format!("the workload has run{time} as its Quadlet specifies")),
             ("@DURATION@", self.duration.to_string()),
             ("@HALF@", Duration(seconds / 2.0).to_string()),
             ("@TOLERANCE@", Duration((seconds / 4.0).max(1.0)).to_string()),
@@ -148,7 +127,7 @@ mod tests {
             name: "web".into(),
             image: "localhost/web:latest".into(),
             wasm: false,
-            kind: Kind::Service,
+            service: true,
             memory: Bytes(32 << 20),
             cpu: Ratio(0.25),
             output: Some("listening on 80".into()),
