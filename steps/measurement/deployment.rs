@@ -38,7 +38,7 @@ pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
 #[derive(Clone, Debug)]
 pub struct Deployment {
     shell: Shell,
-    unit: String,
+    pub unit: String,
 }
 
 /// A trial's output and the unit's journal, raw and parsed.
@@ -74,8 +74,8 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// Returns the Quadlet's path, relative to the user's home.
-    pub fn quadlet_path(&self) -> String {
+    /// Returns the path relative to the user's home.
+    fn quadlet_path(&self) -> String {
         format!(".config/containers/systemd/{}.container", self.unit)
     }
 
@@ -89,7 +89,7 @@ impl Deployment {
     }
 
     async fn reload(&self) -> anyhow::Result<()> {
-        self.shell.read(&systemctl(["daemon-reload"])).await.context("systemd cannot take in the Quadlet")?;
+        self.shell.read(&systemctl(["daemon-reload"])).await.context("systemd cannot load the Quadlet")?;
         Ok(())
     }
 
@@ -124,10 +124,6 @@ impl Deployment {
         self.shell.read(&Command::new("rm").args(["-rf", &quadlet, &drop_in])).await?;
         self.shell.run(&systemctl(["reset-failed", &self.unit])).await?;
         self.reload().await
-    }
-
-    pub fn unit(&self) -> &str {
-        &self.unit
     }
 }
 
@@ -265,6 +261,6 @@ mod tests {
     async fn a_failed_reload_is_reported() {
         let shell = Shell::fake(Fake::default().answer("sh -c", 0, "").answer("systemctl --user", 1, "no bus"));
         let error = Deployment::install(&shell, "wasm-hello", "", "x").await.unwrap_err();
-        assert!(format!("{error:#}").contains("systemd cannot take in the Quadlet"), "{error:#}");
+        assert!(format!("{error:#}").contains("systemd cannot load the Quadlet"), "{error:#}");
     }
 }
