@@ -9,42 +9,9 @@
 //! # In another crate
 //!
 //! A [`Run`] plans the claims of a folder and starts each [`Machine`] from its [`Definition`]. A [`Shell`] runs each
-//! [`Command`] there, a probe returns a [`Reading`], and a [`Rule`] judges it. The run writes evidence that `assay verify` and `assay report` read like that of any other run. It does not need
-//! cucumber, but cucumber steps can call it.
-//!
-//! ```no_run
-//! use assay::{Command, Definition, Progress, Reading, Rule, Run, Settings, Unit, Unreadable};
-//!
-//! // A probe is a command and a pure function that parses its output.
-//! fn read_load(printed: &str) -> Result<Reading, Unreadable> {
-//!     let number = printed.split(' ').next().and_then(|word| word.parse::<f64>().ok());
-//!     let load = number.ok_or_else(|| Unreadable::new("load.minute", "a number first", printed))?;
-//!     Ok(Reading::new("load.minute", load, Unit::Count, printed))
-//! }
-//!
-//! # async fn example() -> anyhow::Result<()> {
-//! let settings = Settings::read()?;
-//! let device = Definition::named(&settings.root, "nano")?;
-//! // The folder "my-claims" contains features/claims.toml and features/*.feature.
-//! let run = Run::begin("my-claims".as_ref(), &"vm".parse()?, settings, Progress::to_stderr())?;
-//! let machine = run.machine(&device).await?;
-//! run.each(async |planned, checks| {
-//!     if planned.control {
-//!         // The same check on a wrong subject: here a busy machine.
-//!         machine.shell.run(&Command::new("timeout").args(["60", "sh", "-c", "yes >/dev/null"])).await?;
-//!     }
-//!     let load = Command::new("cat").arg("/proc/loadavg");
-//!     let readings = async { Ok(vec![read_load(&machine.shell.read(&load).await?)?]) };
-//!     let subject = run.measure(&planned.scenario, &machine.name, readings).await?;
-//!     checks.check(&subject, "load.minute", Unit::Count, Rule::Between { low: 0.0, high: 0.2 })
-//! })
-//! .await?;
-//! machine.shut_down().await;
-//! let (verdicts, evidence) = run.end()?;
-//! println!("exit status {}; evidence: {}", verdicts.exit, evidence.display());
-//! # Ok(())
-//! # }
-//! ```
+//! [`Command`] there, a probe returns a [`Reading`], and a [`Rule`] judges it. The run writes evidence that
+//! `assay verify` and `assay report` read like that of any other run. It does not need cucumber, but cucumber steps can
+//! call it. `steps/example/room.rs` is such a program, and `docs/library.md` walks through it.
 
 mod base;
 mod claims;

@@ -9,12 +9,10 @@ pub fn setup(target: &str) -> String {
     format!("{command} {target}").trim_end().to_owned()
 }
 
-/// Returns the command that runs the suite.
 pub fn suite() -> &'static str {
     if in_checkout() { "ci/e2e" } else { "assay run" }
 }
 
-/// Returns a command of the program `assay`.
 pub fn assay(arguments: &str) -> String {
     let program = if in_checkout() { "cargo run --" } else { "assay" };
     format!("{program} {arguments}")
@@ -34,7 +32,6 @@ pub fn get_sdk(here: &'static str) -> &'static str {
     }
 }
 
-/// Returns whether the commands are those of a checkout.
 pub fn in_checkout() -> bool {
     settings::checkout().is_some()
 }

@@ -1,6 +1,6 @@
 //! Computes SHA-256 and writes hexadecimal.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
@@ -10,22 +10,15 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Returns the SHA-256 of everything a reader yields, in hexadecimal.
-pub fn sha256_of(reader: impl Read) -> io::Result<String> {
-    let (mut reader, mut digest) = (BufReader::with_capacity(1 << 20, reader), Sha256::new());
-    io::copy(&mut reader, &mut Updates(&mut digest))?;
-    Ok(hex(&digest.finalize()))
-}
-
-struct Updates<'a>(&'a mut Sha256);
-
-impl io::Write for Updates<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+pub fn sha256_of(mut reader: impl Read) -> io::Result<String> {
+    let (mut buffer, mut digest) = (vec![0; 1 << 20], Sha256::new());
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&digest.finalize())),
+            Ok(count) => digest.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -40,5 +33,6 @@ mod tests {
     #[test]
     fn bytes_are_known_by_their_sha256() {
         assert!(sha256(b"hello world").starts_with("b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee"));
+        assert_eq!(sha256_of(&b"hello world"[..]).unwrap(), sha256(b"hello world"));
     }
 }

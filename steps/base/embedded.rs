@@ -15,105 +15,8 @@ use crate::base::digest::hex;
 /// A path below the project's folder, and what the file contains.
 type File = (&'static str, &'static [u8]);
 
-macro_rules! files {
-    ($($path:literal,)*) => { &[$(($path, include_bytes!(concat!("../../", $path)))),*] };
-}
-
-/// Everything that assay reads from the project's folder while it runs. A test compares this with the folders.
-static FILES: &[File] = files![
-    "ci/setup",
-    "features/a10_cleanup.feature",
-    "features/a11_replication.feature",
-    "features/a2_build.feature",
-    "features/a3_image.feature",
-    "features/a4_publish.feature",
-    "features/a5_device.feature",
-    "features/a6_service.feature",
-    "features/a7_resources.feature",
-    "features/a8_findings.feature",
-    "features/claims.toml",
-    "features/deviations.toml",
-    "fixtures/machines/customize.sh",
-    "fixtures/machines/freeze.sh",
-    "fixtures/machines/mega.toml",
-    "fixtures/machines/nano.toml",
-    "fixtures/machines/setup.sh",
-    "fixtures/machines/tiny.toml",
-    "fixtures/prices/aws.toml",
-    "fixtures/quadlets/bad-key.container",
-    "fixtures/quadlets/conventional.container",
-    "fixtures/quadlets/late-start.container",
-    "fixtures/quadlets/no-limits.container",
-    "fixtures/quadlets/no-quota.container",
-    "fixtures/quadlets/wasm-hello.container",
-    "fixtures/selfcheck/README.md",
-    "fixtures/selfcheck/features/a10_cleanup.feature",
-    "fixtures/selfcheck/features/a11_replication.feature",
-    "fixtures/selfcheck/features/a2_build.feature",
-    "fixtures/selfcheck/features/a3_image.feature",
-    "fixtures/selfcheck/features/a4_publish.feature",
-    "fixtures/selfcheck/features/a5_device.feature",
-    "fixtures/selfcheck/features/a6_service.feature",
-    "fixtures/selfcheck/features/a7_resources.feature",
-    "fixtures/selfcheck/features/a8_findings.feature",
-    "fixtures/selfcheck/features/claims.toml",
-    "fixtures/selfcheck/features/deviations.toml",
-    "fixtures/selfcheck/run.json",
-    "fixtures/selfcheck/samples.jsonl",
-    "fixtures/selfcheck/transcript.jsonl",
-    "fixtures/selfcheck/trials/exit-seven-no-quota-warm-1.txt",
-    "fixtures/selfcheck/trials/hog-no-limits-warm-1.txt",
-    "fixtures/selfcheck/trials/hog-no-quota-warm-1.txt",
-    "fixtures/selfcheck/trials/short-no-quota-warm-1.txt",
-    "fixtures/selfcheck/trials/side-by-side-conventional-cold-1.txt",
-    "fixtures/selfcheck/trials/side-by-side-conventional-warm-2.txt",
-    "fixtures/selfcheck/trials/side-by-side-workload-cold-1.txt",
-    "fixtures/selfcheck/trials/side-by-side-workload-warm-2.txt",
-    "fixtures/selfcheck/trials/skips-a-reading-no-quota-warm-1.txt",
-    "fixtures/selfcheck/trials/spinner-no-quota-12s-warm-1.txt",
-    "fixtures/selfcheck/trials/spinner-wasm-hello-12s-warm-1.txt",
-    "fixtures/selfcheck/trials/trap-no-quota-2-stops-warm-1.txt",
-    "fixtures/selfcheck/trials/workload-late-start-warm-1.txt",
-    "fixtures/selfcheck/trials/workload-no-limits-cold-1.txt",
-    "fixtures/selfcheck/trials/workload-no-limits-warm-2.txt",
-    "fixtures/selfcheck/trials/workload-no-limits-warm-3.txt",
-    "fixtures/selfcheck/trials/workload-no-limits-warm-4.txt",
-    "fixtures/selfcheck/trials/workload-no-limits-warm-5.txt",
-    "fixtures/selfcheck/trials/workload-no-quota-cold-1.txt",
-    "fixtures/selfcheck/trials/workload-no-quota-warm-2.txt",
-    "fixtures/selfcheck/trials/workload-no-quota-warm-3.txt",
-    "fixtures/selfcheck/trials/workload-no-quota-warm-4.txt",
-    "fixtures/selfcheck/trials/workload-on-tiny.txt",
-    "fixtures/selfcheck/trials/workload-wasm-hello-warm-1.txt",
-    "fixtures/selfcheck/verdicts.json",
-    "guest/Cargo.lock",
-    "guest/Cargo.toml",
-    "guest/capabilities/Cargo.toml",
-    "guest/capabilities/src/main.rs",
-    "guest/compile-error/Cargo.lock",
-    "guest/compile-error/Cargo.toml",
-    "guest/compile-error/src/main.rs",
-    "guest/exit-seven/Cargo.toml",
-    "guest/exit-seven/src/main.rs",
-    "guest/foreign-import/Cargo.toml",
-    "guest/foreign-import/src/main.rs",
-    "guest/hello/Cargo.toml",
-    "guest/hello/src/lib.rs",
-    "guest/hello/src/main.rs",
-    "guest/hog/Cargo.toml",
-    "guest/hog/src/main.rs",
-    "guest/padded/Cargo.toml",
-    "guest/padded/src/main.rs",
-    "guest/short/Cargo.toml",
-    "guest/short/src/main.rs",
-    "guest/skips-a-reading/Cargo.toml",
-    "guest/skips-a-reading/src/main.rs",
-    "guest/spinner/Cargo.toml",
-    "guest/spinner/src/main.rs",
-    "guest/trap/Cargo.toml",
-    "guest/trap/src/main.rs",
-    "rust-toolchain.toml",
-];
+/// The files that `build.rs` lists, ordered by path.
+static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// Returns the SHA-256 of all files and their paths.
 pub fn digest() -> &'static str {
@@ -140,7 +43,11 @@ pub fn unpack(cache: &Path) -> anyhow::Result<PathBuf> {
             })?;
         }
     }
-    remove_others(&folder, &folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    // Other files would be read, too: a feature or a machine that no program of this digest has.
+    let others = |path: &&PathBuf| !FILES.iter().any(|(known, _)| **path == folder.join(known));
+    files_below(&folder)
+        .and_then(|files| files.iter().filter(others).try_for_each(fs::remove_file))
+        .with_context(|| format!("cannot read {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -155,61 +62,39 @@ fn write(cache: &Path, file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes the files that are not embedded: assay would read another feature or machine as well.
-fn remove_others(root: &Path, folder: &Path) -> std::io::Result<()> {
+fn files_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
-        if kind.is_dir() {
-            remove_others(root, &path)?;
-        } else if !FILES.iter().any(|(known, _)| path == root.join(known)) {
-            fs::remove_file(path)?;
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => files.extend(files_below(&entry.path())?),
+            false => files.push(entry.path()),
         }
     }
-    Ok(())
+    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use super::*;
 
-    /// The folders whose files are all embedded; what else lies in `fixtures` is compiled in elsewhere or for tests.
-    const FOLDERS: [&str; 6] =
-        ["features", "guest", "fixtures/machines", "fixtures/prices", "fixtures/quadlets", "fixtures/selfcheck"];
-
-    /// Reads all files below a folder, without what cargo has built there.
-    fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            match path.is_dir() {
-                true if path.ends_with("target") => {}
-                true => read(root, &path, files),
-                false => {
-                    let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                    files.insert(name, fs::read(path).unwrap());
-                }
-            }
-        }
-    }
-
     fn unpacked(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        read(folder, folder, &mut files);
-        files
+        let name = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+        files_below(folder).unwrap().into_iter().map(|path| (name(&path), fs::read(path).unwrap())).collect()
     }
 
     #[test]
-    fn every_file_that_a_run_reads_is_embedded_and_no_other() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut files = BTreeMap::new();
-        FOLDERS.iter().for_each(|folder| read(root, &root.join(folder), &mut files));
-        for name in ["ci/setup", "rust-toolchain.toml"] {
-            files.insert(name.to_owned(), fs::read(root.join(name)).unwrap());
-        }
-        let embedded: BTreeSet<&str> = FILES.iter().map(|(path, _)| *path).collect();
-        assert_eq!(embedded, files.keys().map(String::as_str).collect(), "add the file to FILES, or remove it there");
+    fn the_unpacked_files_are_those_of_the_checkout() {
         let cache = tempfile::tempdir().unwrap();
-        assert_eq!(unpacked(&unpack(cache.path()).unwrap()), files);
+        let files = unpacked(&unpack(cache.path()).unwrap());
+        for (name, bytes) in &files {
+            assert_eq!(&fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap(), bytes, "{name}");
+        }
+        let needed = ["ci/setup", "features/claims.toml", "fixtures/machines/nano.toml", "guest/hello/src/main.rs"];
+        assert!(needed.iter().all(|name| files.contains_key(*name)), "{:?}", files.keys());
+        assert!(!files.keys().any(|name| name.contains("/target/")), "{:?}", files.keys());
         let left: Vec<_> = fs::read_dir(cache.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
     }

@@ -16,7 +16,7 @@ pub enum CpuReservation {
     /// The job measures time or CPU. On a native CPU, where these are judged, it reserves the whole host; on an
     /// emulated CPU, where they cannot be judged, one slot.
     WholeHost,
-    /// Like `Timed`, for a workload limited to a tenth of a CPU; on an emulated CPU it reserves nothing.
+    /// Like `WholeHost`, for a workload limited to a tenth of a CPU; on an emulated CPU it reserves nothing.
     Throttled,
 }
 
@@ -31,44 +31,38 @@ pub struct HostCapacity {
     memory: Semaphore,
     /// The total memory for machines, in MiB.
     whole: u32,
-    turns: Semaphore,
-    all_turns: u32,
+    slots: Semaphore,
+    all_slots: u32,
 }
 
-/// A job's share of the host, held until it is dropped.
-#[derive(Debug)]
-pub struct Place<'a> {
-    _memory: SemaphorePermit<'a>,
-    _turns: Option<SemaphorePermit<'a>>,
-}
+/// A job's slots and memory, held until it is dropped.
+pub type Place<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 impl HostCapacity {
     /// Measures this host: the free memory, and the given number of slots or three for each CPU.
-    pub fn measured(turns: Option<u16>) -> HostCapacity {
+    pub fn measured(slots: Option<u16>) -> HostCapacity {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let turns = turns.map_or(cpus * JOBS_PER_CPU, usize::from);
-        HostCapacity::new(free_mib().saturating_sub(RESERVE), u32::try_from(turns).unwrap_or(u32::MAX))
+        let slots = slots.map_or(cpus * JOBS_PER_CPU, usize::from);
+        HostCapacity::new(free_mib().saturating_sub(RESERVE), u32::try_from(slots).unwrap_or(u32::MAX))
     }
 
     /// Creates a host with this memory for machines, in MiB, and this number of slots.
-    pub(crate) fn new(memory: u64, turns: u32) -> HostCapacity {
+    pub(crate) fn new(memory: u64, slots: u32) -> HostCapacity {
         let whole = u32::try_from(memory).unwrap_or(u32::MAX);
-        let permits = |number: u32| Semaphore::new(usize::try_from(number).unwrap_or(Semaphore::MAX_PERMITS));
-        HostCapacity { memory: permits(whole), whole, turns: permits(turns), all_turns: turns }
+        let (memory, all_slots) = (Semaphore::new(whole as usize), slots);
+        HostCapacity { memory, whole, slots: Semaphore::new(slots as usize), all_slots }
     }
 
-    /// Waits for room for a machine with this memory. A machine larger than the total gets the total, because it
+    /// Waits for capacity for a machine with this memory. A machine larger than the total gets the total, because it
     /// actually uses less.
     pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
         let memory = u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX).min(self.whole);
-        let turns = match (share, native) {
-            (CpuReservation::None, _) | (CpuReservation::Throttled, false) => None,
-            (CpuReservation::OneSlot, _) | (CpuReservation::WholeHost, false) => Some(self.turns.acquire().await?),
-            (CpuReservation::WholeHost | CpuReservation::Throttled, true) => {
-                Some(self.turns.acquire_many(self.all_turns).await?)
-            }
+        let slots = match (share, native) {
+            (CpuReservation::None, _) | (CpuReservation::Throttled, false) => 0,
+            (CpuReservation::OneSlot, _) | (CpuReservation::WholeHost, false) => 1,
+            (CpuReservation::WholeHost | CpuReservation::Throttled, true) => self.all_slots,
         };
-        Ok(Place { _memory: self.memory.acquire_many(memory).await?, _turns: turns })
+        Ok((self.slots.acquire_many(slots).await?, self.memory.acquire_many(memory).await?))
     }
 
     /// Returns whether more than this memory is free now, beyond the reserve for everything else.
@@ -82,12 +76,11 @@ impl HostCapacity {
 
     /// Returns how many machines of this size can run at once, each with its full memory and a slot.
     pub fn machines(&self, each: Bytes) -> u64 {
-        (self.memory().0 / each.0.max(1)).min(u64::from(self.all_turns))
+        (self.memory().0 / each.0.max(1)).min(u64::from(self.all_slots))
     }
 
-    /// Describes the capacity for people.
     pub fn told(&self) -> String {
-        format!("{} at once, {} of memory for their machines", self.all_turns, self.memory())
+        format!("{} at once, {} of memory for their machines", self.all_slots, self.memory())
     }
 }
 
@@ -102,42 +95,42 @@ mod tests {
 
     const MACHINE: Bytes = Bytes(600 << 20);
 
-    async fn at_once(room: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
+    async fn at_once(host: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
         let soon = std::time::Duration::from_millis(20);
-        tokio::time::timeout(soon, room.of(share, MACHINE, native)).await.ok()?.ok()
+        tokio::time::timeout(soon, host.of(share, MACHINE, native)).await.ok()?.ok()
     }
 
     #[tokio::test]
-    async fn jobs_are_under_way_as_far_as_there_are_turns() {
-        let room = HostCapacity::new(10_000, 2);
-        let first = at_once(&room, CpuReservation::OneSlot, false).await.unwrap();
-        let _second = at_once(&room, CpuReservation::WholeHost, false).await.unwrap();
-        assert!(at_once(&room, CpuReservation::OneSlot, false).await.is_none());
-        assert!(at_once(&room, CpuReservation::Throttled, false).await.is_some(), "it waits for no other machine");
+    async fn jobs_are_under_way_as_far_as_there_are_slots() {
+        let host = HostCapacity::new(10_000, 2);
+        let first = at_once(&host, CpuReservation::OneSlot, false).await.unwrap();
+        let _second = at_once(&host, CpuReservation::WholeHost, false).await.unwrap();
+        assert!(at_once(&host, CpuReservation::OneSlot, false).await.is_none());
+        assert!(at_once(&host, CpuReservation::Throttled, false).await.is_some(), "it waits for no other machine");
         drop(first);
-        assert!(at_once(&room, CpuReservation::OneSlot, false).await.is_some());
+        assert!(at_once(&host, CpuReservation::OneSlot, false).await.is_some());
     }
 
     #[tokio::test]
     async fn what_is_judged_of_time_is_measured_alone() {
-        let room = HostCapacity::new(10_000, 3);
+        let host = HostCapacity::new(10_000, 3);
         for share in [CpuReservation::WholeHost, CpuReservation::Throttled] {
-            let other = at_once(&room, CpuReservation::OneSlot, true).await.unwrap();
-            assert!(at_once(&room, share, true).await.is_none(), "{share:?}: another job is under way");
+            let other = at_once(&host, CpuReservation::OneSlot, true).await.unwrap();
+            assert!(at_once(&host, share, true).await.is_none(), "{share:?}: another job is under way");
             drop(other);
-            let _alone = at_once(&room, share, true).await.unwrap();
-            assert!(at_once(&room, CpuReservation::OneSlot, true).await.is_none(), "{share:?}: nothing beside it");
+            let _alone = at_once(&host, share, true).await.unwrap();
+            assert!(at_once(&host, CpuReservation::OneSlot, true).await.is_none(), "{share:?}: nothing beside it");
         }
     }
 
     #[tokio::test]
     async fn machines_are_up_as_far_as_there_is_memory() {
-        let room = HostCapacity::new(1000, 8);
-        let first = at_once(&room, CpuReservation::OneSlot, false).await.unwrap();
-        assert!(at_once(&room, CpuReservation::None, false).await.is_none());
+        let host = HostCapacity::new(1000, 8);
+        let first = at_once(&host, CpuReservation::OneSlot, false).await.unwrap();
+        assert!(at_once(&host, CpuReservation::None, false).await.is_none());
         drop(first);
         assert_eq!([0, 599, 600, 1300].map(|memory| HostCapacity::new(memory, 8).machines(MACHINE)), [0, 0, 1, 2]);
-        assert_eq!(HostCapacity::new(100_000, 8).machines(MACHINE), 8, "no more are at work than there are turns");
+        assert_eq!(HostCapacity::new(100_000, 8).machines(MACHINE), 8, "no more are at work than there are slots");
         // A job that asks for more than the total gets the total.
         assert!(HostCapacity::new(100, 1).of(CpuReservation::OneSlot, MACHINE, false).await.is_ok());
     }

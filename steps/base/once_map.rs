@@ -13,13 +13,13 @@ use crate::base::work_log::{WorkLog, needing};
 pub struct OnceMap<T> {
     made: Mutex<HashMap<String, Cell<T>>>,
     kind: &'static str,
-    schedule: Arc<WorkLog>,
+    work_log: Arc<WorkLog>,
 }
 type Cell<T> = Arc<OnceCell<Result<T, Arc<str>>>>;
 
 impl<T> OnceMap<T> {
-    pub fn of(kind: &'static str, schedule: &Arc<WorkLog>) -> OnceMap<T> {
-        OnceMap { made: Mutex::default(), kind, schedule: schedule.clone() }
+    pub fn of(kind: &'static str, work_log: &Arc<WorkLog>) -> OnceMap<T> {
+        OnceMap { made: Mutex::default(), kind, work_log: work_log.clone() }
     }
 }
 
@@ -31,7 +31,7 @@ impl<T: Clone> OnceMap<T> {
         let cell = self.cells().entry(key.to_owned()).or_default().clone();
         let name = format!("{} {key}", self.kind);
         let make = async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) };
-        let made = needing(&name, cell.get_or_init(|| self.schedule.work(&name, make))).await;
+        let made = needing(&name, cell.get_or_init(|| self.work_log.work(&name, make))).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
@@ -57,9 +57,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_several_ask_for_at_once_is_made_once() {
-        let (memo, made) = (OnceMap::of("guest", &Arc::default()), AtomicU32::new(0));
+        let (map, made) = (OnceMap::of("guest", &Arc::default()), AtomicU32::new(0));
         let trial = |key: &'static str| {
-            memo.get(key, async {
+            map.get(key, async {
                 tokio::task::yield_now().await;
                 Ok(made.fetch_add(1, Ordering::Relaxed))
             })
@@ -72,24 +72,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_not_tried_again() {
-        let memo = OnceMap::<u32>::of("guest", &Arc::default());
+    async fn values_and_failures_are_kept_until_they_are_forgotten() {
+        let map = OnceMap::<u32>::of("guest", &Arc::default());
         for _ in 0..2 {
-            let error = memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
-            assert_eq!(error.to_string(), "no room");
+            let error = map.get("hog", async { anyhow::bail!("no space") }).await.unwrap_err();
+            assert_eq!(error.to_string(), "no space");
         }
-        assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap_err().to_string(), "no room");
-    }
-
-    #[tokio::test]
-    async fn what_is_forgotten_is_made_anew() {
-        let memo = OnceMap::<u32>::of("guest", &Arc::default());
-        memo.get("hog", async { anyhow::bail!("no room") }).await.unwrap_err();
-        memo.forget_failures();
-        assert_eq!(memo.get("hog", async { Ok(1) }).await.unwrap(), 1);
-        memo.forget_failures();
-        assert_eq!(memo.get("hog", async { Ok(2) }).await.unwrap(), 1, "what was made is kept");
-        memo.forget();
-        assert_eq!(memo.get("hog", async { Ok(3) }).await.unwrap(), 3);
+        assert_eq!(map.get("hog", async { Ok(1) }).await.unwrap_err().to_string(), "no space");
+        map.forget_failures();
+        assert_eq!(map.get("hog", async { Ok(1) }).await.unwrap(), 1);
+        map.forget_failures();
+        assert_eq!(map.get("hog", async { Ok(2) }).await.unwrap(), 1);
+        map.forget();
+        assert_eq!(map.get("hog", async { Ok(3) }).await.unwrap(), 3);
     }
 }

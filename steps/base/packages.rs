@@ -63,20 +63,23 @@ mod tests {
 
     #[test]
     fn the_command_is_that_of_the_distribution_and_the_user() {
-        assert_eq!(Distribution::of(BOOKWORM, true).install(&["runc"]), "apt-get install runc");
-        assert_eq!(Distribution::of(BOOKWORM, false).install(&["crun", "runc"]), "sudo apt-get install crun runc");
+        let bookworm = |root| Distribution::of(BOOKWORM, root);
         let mint = Distribution::of("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", true);
-        assert_eq!(mint.reinstall(&["podman"]), "apt-get install --reinstall podman");
+        let trixie = Distribution::of("ID=debian\nVERSION_CODENAME=trixie\n", true);
         let fedora = Distribution::of("PRETTY_NAME=\"Fedora Linux 42\"\nID=fedora\n", true);
-        assert_eq!(fedora.install(&["mmdebstrap"]), "install on Fedora Linux 42 what Debian calls mmdebstrap");
-        assert_eq!(Distribution::of("", true).install(&["git"]), "install on this distribution what Debian calls git");
-    }
-
-    #[test]
-    fn debian_12_takes_qemu_from_its_backports() {
-        let newer = |release: &str| Distribution::of(release, true).install_newer(&["qemu-system-x86"], "ci/setup");
-        let from_backports = "apt-get install -t bookworm-backports qemu-system-x86 (ci/setup adds that source)";
-        assert_eq!(newer(BOOKWORM), from_backports);
-        assert_eq!(newer("ID=debian\nVERSION_CODENAME=trixie\n"), "apt-get install qemu-system-x86");
+        for (command, expected) in [
+            (bookworm(true).install(&["runc"]), "apt-get install runc"),
+            (bookworm(false).install(&["crun", "runc"]), "sudo apt-get install crun runc"),
+            (mint.reinstall(&["podman"]), "apt-get install --reinstall podman"),
+            (fedora.install(&["mmdebstrap"]), "install on Fedora Linux 42 what Debian calls mmdebstrap"),
+            (Distribution::of("", true).install(&["git"]), "install on this distribution what Debian calls git"),
+            (
+                bookworm(true).install_newer(&["qemu"], "ci/setup"),
+                "apt-get install -t bookworm-backports qemu (ci/setup adds that source)",
+            ),
+            (trixie.install_newer(&["qemu"], "ci/setup"), "apt-get install qemu"),
+        ] {
+            assert_eq!(command, expected);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::base::commands;
@@ -56,16 +56,12 @@ impl fmt::Display for Arch {
     }
 }
 
-/// A text that does not name a supported architecture.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is not an architecture: write amd64 or arm64")]
-pub struct UnknownArch(String);
-
 impl FromStr for Arch {
-    type Err = UnknownArch;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Arch, UnknownArch> {
-        Arch::ALL.into_iter().find(|arch| arch.debian() == text).ok_or_else(|| UnknownArch(text.to_owned()))
+    fn from_str(text: &str) -> anyhow::Result<Arch> {
+        let known = Arch::ALL.into_iter().find(|arch| arch.debian() == text);
+        known.with_context(|| format!("\"{text}\" is not an architecture: write amd64 or arm64"))
     }
 }
 
@@ -89,28 +85,6 @@ pub enum TargetSpec {
     Ec2,
 }
 
-/// A text that does not name a target.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is not a target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")]
-pub struct UnknownTarget(String);
-
-/// Why a target cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum NotAvailable {
-    /// Its architecture is not known before it is inspected.
-    #[error("the architecture of {0} is not known yet: run `{suite} --target {0} --plan` to inspect it", suite = commands::suite())]
-    Unseen(String),
-    /// This build does not contain the AWS SDK.
-    #[error(
-        "target ec2 is not in this build, for AWS's SDK takes minutes to compile: {}",
-        commands::get_sdk("use ci/e2e --target ec2, or cargo test --features aws --test e2e -- --target ec2")
-    )]
-    NotBuilt,
-    /// It is not a virtual machine of this host.
-    #[error("target {0} is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64")]
-    Elsewhere(String),
-}
-
 impl TargetSpec {
     /// Chooses the target: the given one, else `ASSAY_TARGET`, else a virtual machine of this host's architecture.
     pub fn choose(named: Option<&str>, settings: &Settings) -> anyhow::Result<TargetSpec> {
@@ -122,12 +96,15 @@ impl TargetSpec {
     }
 
     /// Returns the architecture of its machines: in EC2 the annex's, or this host's if a stand-in replaces AWS.
-    pub fn arch(&self, stand_in: &FakeAws) -> Result<Arch, NotAvailable> {
+    pub fn arch(&self, stand_in: &FakeAws) -> anyhow::Result<Arch> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
             TargetSpec::Ec2 if stand_in.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
             TargetSpec::Ec2 => Ok(Arch::Arm64),
-            TargetSpec::Podman | TargetSpec::Ssh { .. } => Err(NotAvailable::Unseen(self.to_string())),
+            TargetSpec::Podman | TargetSpec::Ssh { .. } => {
+                let inspect = format!("{} --target {self} --plan", commands::suite());
+                bail!("the architecture of {self} is not known yet: run `{inspect}` to inspect it")
+            }
         }
     }
 
@@ -137,11 +114,13 @@ impl TargetSpec {
     }
 
     /// Returns whether this build can run something on it. A plan can be made for any target.
-    pub fn available(&self) -> Result<(), NotAvailable> {
-        match self {
-            TargetSpec::Ec2 if !cfg!(feature = "aws") => Err(NotAvailable::NotBuilt),
-            _ => Ok(()),
-        }
+    pub fn available(&self) -> anyhow::Result<()> {
+        ensure!(
+            *self != TargetSpec::Ec2 || cfg!(feature = "aws"),
+            "target ec2 is not in this build, for AWS's SDK takes minutes to compile: {}",
+            commands::get_sdk("use ci/e2e --target ec2, or cargo test --features aws --test e2e -- --target ec2")
+        );
+        Ok(())
     }
 
     /// Returns the `doctor` command that tests everything that a run on it needs.
@@ -153,56 +132,55 @@ impl TargetSpec {
     /// Adds the `doctor` command to an error of this target, unless the error names one already.
     pub fn unusable(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
         let error = error.into();
-        let said = format!("{error:#}");
-        if said.contains(" doctor --target ") {
+        let message = format!("{error:#}");
+        if message.contains(" doctor --target ") {
             return error;
         }
         // An error that ends with console output has several lines.
-        let apart = if said.contains('\n') { "\n" } else { "; " };
-        anyhow::anyhow!("{said}{apart}`{}` tries all that a run needs", self.doctor())
+        let apart = if message.contains('\n') { "\n" } else { "; " };
+        anyhow::anyhow!("{message}{apart}`{}` tries all that a run needs", self.doctor())
     }
 
     /// Returns the architecture of its machines if they are virtual machines of this host.
-    pub fn on_this_host(&self) -> Result<Arch, NotAvailable> {
+    pub fn on_this_host(&self) -> anyhow::Result<Arch> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
-            _ => Err(NotAvailable::Elsewhere(self.to_string())),
+            _ => bail!("target {self} is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64"),
         }
     }
 }
 
 impl FromStr for TargetSpec {
-    type Err = UnknownTarget;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<TargetSpec, UnknownTarget> {
-        let unknown = || UnknownTarget(text.to_owned());
-        match text {
-            "vm" => Arch::host().map(TargetSpec::Vm).ok_or_else(unknown),
-            "podman" => Ok(TargetSpec::Podman),
-            "ec2" => Ok(TargetSpec::Ec2),
-            _ => match (text.strip_prefix("vm:"), text.strip_prefix("ssh://")) {
-                (Some(arch), _) => arch.parse().map(TargetSpec::Vm).map_err(|_| unknown()),
-                (_, Some(address)) => login(address).ok_or_else(unknown),
-                _ => Err(unknown()),
+    fn from_str(text: &str) -> anyhow::Result<TargetSpec> {
+        let target = match text {
+            "vm" => Arch::host().map(TargetSpec::Vm),
+            "podman" => Some(TargetSpec::Podman),
+            "ec2" => Some(TargetSpec::Ec2),
+            _ => match text.strip_prefix("vm:") {
+                Some(arch) => arch.parse().ok().map(TargetSpec::Vm),
+                None => text.strip_prefix("ssh://").and_then(login),
             },
-        }
+        };
+        target.with_context(|| {
+            format!("\"{text}\" is not a target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")
+        })
     }
 }
 
 /// Parses `user@host`, `user@host:2222` or `user@[::1]:22`.
 fn login(address: &str) -> Option<TargetSpec> {
     let (user, place) = address.split_once('@')?;
-    let (host, port) = match place.strip_prefix('[') {
-        Some(bracketed) => {
-            let (host, rest) = bracketed.split_once(']')?;
-            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
-        }
-        None => match place.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
-        },
+    let (host, rest) = match place.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?,
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
     };
-    let port = port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or(())).transpose().ok()?;
+    let port = match rest.strip_prefix(':') {
+        Some(port) => Some(port.parse().ok().filter(|port| *port != 0)?),
+        None if rest.is_empty() => None,
+        None => return None,
+    };
     let plain = |word: &str| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "/@".contains(c));
     (plain(user) && plain(host)).then(|| TargetSpec::Ssh { user: user.to_owned(), host: host.to_owned(), port })
 }
@@ -233,12 +211,11 @@ mod tests {
         {
             assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
         }
-        let ours = Arch::host().unwrap();
-        assert_eq!("vm".parse(), Ok(TargetSpec::Vm(ours)));
+        assert_eq!("vm".parse::<TargetSpec>().unwrap(), TargetSpec::Vm(Arch::host().unwrap()));
     }
 
     #[test]
-    fn what_is_no_target_is_told_all_there_are() {
+    fn a_wrong_target_is_refused_with_the_valid_ones() {
         for text in ["", "vm:riscv64", "docker", "ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"]
         {
             let error = text.parse::<TargetSpec>().unwrap_err().to_string();
@@ -247,32 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn the_architecture_of_a_remote_machine_is_unknown_until_it_is_inspected() {
-        let none = FakeAws::default();
+    fn an_error_of_a_target_names_its_doctor_once() {
         let vm = TargetSpec::Vm(Arch::Arm64);
-        assert_eq!((vm.arch(&none), vm.available(), vm.on_this_host()), (Ok(Arch::Arm64), Ok(()), Ok(Arch::Arm64)));
-        for text in ["podman", "ssh://a@b"] {
-            let found: TargetSpec = text.parse().unwrap();
-            assert!(found.is_found() && found.available().is_ok());
-            let said = found.arch(&none).unwrap_err().to_string();
-            assert!(said.ends_with(&format!("run `ci/e2e --target {text} --plan` to inspect it")), "{said}");
-            let said = found.on_this_host().unwrap_err().to_string();
-            assert_eq!(
-                said,
-                format!("target {text} is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64")
-            );
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_told_with_the_command_that_tells_more_and_once() {
-        let vm = TargetSpec::Vm(Arch::Arm64);
-        let said = vm.unusable(anyhow::anyhow!("no such file").context("no machine")).to_string();
+        let message = vm.unusable(anyhow::anyhow!("no such file").context("no machine")).to_string();
         assert_eq!(
-            said,
+            message,
             "no machine: no such file; `cargo run -- doctor --target vm:arm64` tries all that a run needs"
         );
-        assert_eq!(vm.unusable(anyhow::anyhow!(said.clone())).to_string(), said);
+        assert_eq!(vm.unusable(anyhow::anyhow!(message.clone())).to_string(), message);
         let lines = TargetSpec::Ec2.unusable(anyhow::anyhow!("console:\npanic")).to_string();
         assert!(lines.starts_with("console:\npanic\n`cargo run --features aws -- doctor --target ec2` "), "{lines}");
     }
@@ -280,14 +239,11 @@ mod tests {
     #[test]
     fn ec2_is_planned_in_every_build_and_run_on_where_its_sdk_is_built_in() {
         let stand_in = FakeAws { endpoint: Some("http://127.0.0.1:5000".into()), ..FakeAws::default() };
-        assert_eq!(TargetSpec::Ec2.arch(&FakeAws::default()), Ok(Arch::Arm64));
+        assert_eq!(TargetSpec::Ec2.arch(&FakeAws::default()).unwrap(), Arch::Arm64);
         assert_eq!(TargetSpec::Ec2.arch(&stand_in).ok(), Arch::host());
-        assert_eq!(TargetSpec::Ec2.available().is_ok(), cfg!(feature = "aws"));
+        let lacking = TargetSpec::Ec2.available().err().map(|error| error.to_string());
+        assert_eq!(lacking.is_none(), cfg!(feature = "aws"));
+        assert!(lacking.is_none_or(|error| error.contains("use ci/e2e --target ec2, or cargo test --features aws ")));
         assert!(TargetSpec::Ec2.on_this_host().is_err());
-        let said = NotAvailable::NotBuilt.to_string();
-        assert!(
-            said.contains("use ci/e2e --target ec2, or cargo test --features aws --test e2e -- --target ec2"),
-            "{said}"
-        );
     }
 }

@@ -11,7 +11,6 @@ pub enum Look<T> {
     Waiting(String),
 }
 
-/// The deadline passed first.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} timed out after {}; last seen: {last}", crate::base::unit::Duration(limit.as_secs_f64()))]
 pub struct TooLate {
@@ -44,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_condition_that_never_comes_tells_what_was_last_seen() {
+    async fn a_timeout_names_what_was_last_seen() {
         let mut looks = 0;
         let limit = Duration::from_millis(20);
         let error = until("the boot", limit, Duration::from_millis(5), async || {

@@ -3,50 +3,39 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use regex::Regex;
 use serde_json::Value as Json;
 
 use crate::base::settings::secret_variable;
+
 pub const REDACTED: &str = "[redacted]";
 
 /// Names whose values are secrets, as they appear before `=`, `:` or a separate value.
 const NAMES: &str = "(?:secret[_-]?access[_-]?key|client[_-]?secret|secret|(?:session|security|access|auth|refresh|id|identity)[_-]?token|\
     token|password|passwd|passphrase|api[_-]?key|private[_-]?key|user[_-]?data|set-cookie|cookie|x-amz-signature)";
 
-/// A pattern whose matches become [`REDACTED`], except the groups to keep.
-struct Pattern {
-    seen: Regex,
-    /// The groups to keep before and after the secret.
-    stays: [Option<usize>; 2],
-}
-
-fn pattern(text: &str, stays: [Option<usize>; 2]) -> Pattern {
-    Pattern { seen: Regex::new(text).expect("a constant pattern"), stays }
-}
-
-/// The patterns, in the order of their application. A value ends where a text, a JSON string or an argument ends.
-static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
-    let before = [Some(1), None];
-    vec![
+/// The patterns, in the order of their application; `NAMES` stands for the constant. What groups 1 and 2 match stays before
+/// and after the secret. A value ends where a text, a JSON string or an argument ends.
+static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let patterns = [
         // PEM keys: complete ones, even with a prefix on each line, then those that are cut off.
-        pattern(r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?-----END [A-Z0-9 ]*PRIVATE KEY-----", [None, None]),
-        pattern(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:\s|\\[rn])*[A-Za-z0-9+/=]{16,})*", [None, None]),
+        r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?-----END [A-Z0-9 ]*PRIVATE KEY-----",
+        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:(?:\s|\\[rn])*[A-Za-z0-9+/=]{16,})*",
         // cloud-init data: up to an empty line or the end of the text or string.
-        pattern(r#"#cloud-config[^\n"]*(?:\n[^\n"]+)*"#, [None, None]),
-        pattern(r#"(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^\r\n"'\\]+"#, before),
-        pattern(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]{16,}=*", before),
-        pattern(&format!(r#"(?i)({NAMES}\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&\\]{{6,}}"#), before),
-        pattern(&format!(r#"(?i)(--(?:{NAMES}|creds)[ =])[^\s"'\\]+"#), before),
-        pattern(r#"("auth"\s*:\s*")[A-Za-z0-9+/=]{8,}"#, before),
-        pattern(r"(://[^/\s:@]+:)[^/\s@]+(@)", [Some(1), Some(2)]),
-        pattern(r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}\b", [None, None]),
-        pattern(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*", [None, None]),
-        pattern(
-            r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|npm_[A-Za-z0-9]{20,})",
-            [None, None],
-        ),
-        pattern(r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35})", [None, None]),
-    ]
+        r#"#cloud-config[^\n"]*(?:\n[^\n"]+)*"#,
+        r#"(?i)((?:proxy-)?authorization["']?\s*[:=]\s*["']?)[^\r\n"'\\]+"#,
+        r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/-]{16,}=*",
+        r#"(?i)(NAMES\\?["']?\s*[:=]\s*\\?["']?)[^\s"',;&\\]{6,}"#,
+        r#"(?i)(--(?:NAMES|creds)[ =])[^\s"'\\]+"#,
+        r#"("auth"\s*:\s*")[A-Za-z0-9+/=]{8,}"#,
+        r"(://[^/\s:@]+:)[^/\s@]+(@)",
+        r"\b(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[A-Z0-9]{16}\b",
+        r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+        r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|npm_[A-Za-z0-9]{20,})",
+        r"\b(?:xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35})",
+    ];
+    patterns.map(|pattern| Regex::new(&pattern.replace("NAMES", NAMES)).expect("a constant pattern")).into()
 });
 
 static NAMED: LazyLock<Regex> =
@@ -66,8 +55,8 @@ impl Redactor {
             return;
         }
         let quoted = Json::from(secret).to_string();
-        let forms =
-            [secret.to_owned(), quoted[1..quoted.len() - 1].to_owned(), base64(secret.as_bytes()), percent(secret)];
+        let quoted = quoted[1..quoted.len() - 1].to_owned();
+        let forms = [secret.to_owned(), quoted, BASE64_STANDARD.encode(secret), percent(secret)];
         for form in forms {
             if !self.known.contains(&form) {
                 self.known.push(form);
@@ -84,13 +73,8 @@ impl Redactor {
                 clean = Cow::Owned(clean.replace(known.as_str(), REDACTED));
             }
         }
-        for Pattern { seen, stays } in PATTERNS.iter() {
-            let kept = |found: &Captures<'_>, which: Option<usize>| {
-                which.and_then(|group| found.get(group)).map_or("", |group| group.as_str()).to_owned()
-            };
-            let replaced = seen
-                .replace_all(&clean, |found: &Captures<'_>| kept(found, stays[0]) + REDACTED + &kept(found, stays[1]));
-            if let Cow::Owned(replaced) = replaced {
+        for pattern in PATTERNS.iter() {
+            if let Cow::Owned(replaced) = pattern.replace_all(&clean, format!("${{1}}{REDACTED}${{2}}")) {
                 clean = Cow::Owned(replaced);
             }
         }
@@ -146,11 +130,6 @@ impl Redactor {
         };
         variables.iter().map(clean).collect()
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// Percent-encodes a text: everything except letters, digits and `-._~`.
@@ -220,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_that_is_no_secret_stays_as_it_is() {
+    fn evidence_without_secrets_stays_unchanged() {
         for text in [
             "token b93c7261-5a8f-4bc7-9569-548a109e88cf",
             "sha256:7e2257e62e131ffa53483dc27af8e50e62af85f813c31543d3ffbf840f3ae29b",
@@ -235,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_json_and_what_bears_the_name_of_a_secret_is_one() {
+    fn json_stays_valid_and_values_are_redacted_by_their_names() {
         let redactor = Redactor::default();
         let value = json!({ "password": "x", "MESSAGE": "password=hunter22\" and more", "token": "", "n": 1 });
         let seen = redactor.json(value);

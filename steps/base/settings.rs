@@ -106,9 +106,7 @@ impl Settings {
             secrets: env::vars_os().filter_map(|(name, value)| secret(name.to_str()?, value.to_str()?)).collect(),
         })
     }
-}
 
-impl Settings {
     /// Returns the folder of the cleanup journals of all runs.
     pub fn journals(&self) -> PathBuf {
         self.cache.join("journals")
@@ -152,23 +150,11 @@ pub fn plain_terminal() -> bool {
 
 /// Returns whether a variable's name marks its value as a secret. The path or address of a secret is not one.
 pub fn secret_variable(name: &str) -> bool {
-    const WORDS: [&str; 12] = [
-        "SECRET",
-        "TOKEN",
-        "PASSWORD",
-        "PASSWD",
-        "PASSPHRASE",
-        "PRIVATE_KEY",
-        "API_KEY",
-        "ACCESS_KEY",
-        "CREDENTIAL",
-        "AUTHORIZATION",
-        "COOKIE",
-        "USER_DATA",
-    ];
+    const WORDS: &str = "SECRET TOKEN PASSWORD PASSWD PASSPHRASE PRIVATE_KEY API_KEY ACCESS_KEY CREDENTIAL AUTHORIZATION \
+        COOKIE USER_DATA";
     const PLACES: [&str; 5] = ["_FILE", "_PATH", "_DIR", "_URI", "_URL"];
     let name = name.to_uppercase();
-    WORDS.iter().any(|word| name.contains(word)) && !PLACES.iter().any(|place| name.ends_with(place))
+    WORDS.split_whitespace().any(|word| name.contains(word)) && !PLACES.iter().any(|place| name.ends_with(place))
 }
 
 /// Returns the folders with programs: `PATH`, and the `sbin` folders that an ordinary user's `PATH` lacks.

@@ -31,7 +31,6 @@ pub fn above<T>(print: impl FnOnce() -> T) -> T {
 /// How many scenarios have ended, and the claims' verdicts in words.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// The scenarios that have ended.
     pub ended: usize,
     /// The scenarios that run.
     pub of: usize,
@@ -61,10 +60,10 @@ pub fn show(
         let bar = BARS.add(ProgressBar::new(tally().of.try_into().unwrap_or(u64::MAX)).with_style(style));
         while ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             let tally = tally();
-            let headline = told(&tally, work.elapsed(), before.as_ref().map(|before| work.left(before)));
+            let first = headline(&tally, work.elapsed(), before.as_ref().map(|before| work.left(before)));
             bar.set_position(tally.ended.try_into().unwrap_or(u64::MAX));
             // One message of several lines is drawn at once.
-            bar.set_message([vec![headline], lines(&work.under_way())].concat().join("\n  "));
+            bar.set_message([vec![first], lines(&work.under_way())].concat().join("\n  "));
         }
         bar.finish_and_clear();
         BARS.remove(&bar);
@@ -81,8 +80,7 @@ impl Drop for LiveStatus {
     }
 }
 
-/// Returns the headline.
-fn told(tally: &Tally, elapsed: f64, left: Option<f64>) -> String {
+fn headline(tally: &Tally, elapsed: f64, left: Option<f64>) -> String {
     let verdicts = if tally.verdicts.is_empty() { String::new() } else { format!(", {}", tally.verdicts) };
     let left = match left {
         Some(left) if left >= 1.0 => format!(", about {} left by the last run", span((left / 10.0).ceil() * 10.0)),
@@ -118,7 +116,7 @@ fn line(piece: &Piece) -> String {
 }
 
 fn span(seconds: f64) -> String {
-    let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+    let whole = seconds as u64;
     match whole {
         0..60 => format!("{whole} s"),
         _ => format!("{} min {} s", whole / 60, whole % 60),
@@ -138,15 +136,15 @@ mod tests {
     fn the_headline_counts_and_estimates() {
         let tally = Tally { ended: 31, of: 75, verdicts: "12 hold, 1 fail".to_owned() };
         assert_eq!(
-            told(&tally, 200.4, Some(412.0)),
+            headline(&tally, 200.4, Some(412.0)),
             "31 of 75 scenarios, 12 hold, 1 fail; 3 min 20 s, about 7 min 0 s left by the last run"
         );
-        assert_eq!(told(&Tally { of: 2, ..Tally::default() }, 9.0, None), "0 of 2 scenarios; 9 s");
-        assert_eq!(told(&tally, 9.0, Some(0.0)), "31 of 75 scenarios, 12 hold, 1 fail; 9 s");
+        assert_eq!(headline(&Tally { of: 2, ..Tally::default() }, 9.0, None), "0 of 2 scenarios; 9 s");
+        assert_eq!(headline(&tally, 9.0, Some(0.0)), "31 of 75 scenarios, 12 hold, 1 fail; 9 s");
     }
 
     #[test]
-    fn work_has_lines_and_what_it_waits_for_is_told_in_one() {
+    fn active_work_has_lines_and_what_others_wait_for_has_one() {
         let work = [
             piece("kind of machine nano amd64", 43.0, Some("nano-boot: systemd"), &[]),
             piece("measuring a", 43.2, None, &["kind of machine nano amd64"]),

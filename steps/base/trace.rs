@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn each_v_shows_more_and_never_what_other_crates_say() {
+    fn each_v_prints_more_and_never_other_crates_events() {
         let lines = [
             "0.0 s  run r on vm:amd64",
             "0.0 s  nano: its journal is lost",

@@ -192,15 +192,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decimal_and_binary_sizes_differ() {
+    fn a_quantity_is_parsed_with_its_unit_and_refused_without_one() {
         assert_eq!("64 MB".parse(), Ok(Bytes(64_000_000)));
         assert_eq!("64 MiB".parse(), Ok(Bytes(67_108_864)));
         assert_eq!("100,000 bytes".parse(), Ok(Bytes(100_000)));
         assert_eq!("89.5 kB".parse(), Ok(Bytes(89_500)));
-    }
-
-    #[test]
-    fn a_number_without_its_unit_is_refused_with_an_example() {
         let error = "64".parse::<Bytes>().unwrap_err().to_string();
         assert_eq!(error, "\"64\" is not a size: write it as 100 kB, 64 MiB or 4 GiB");
         assert!("-3 s".parse::<Duration>().is_err());
@@ -222,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_that_is_not_nothing_is_never_shown_as_nothing() {
+    fn a_nonzero_amount_is_never_shown_as_zero() {
         for (amount, shown) in [
             (0.0, "$0.00"),
             (0.0042, "$0.0042"),
@@ -243,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_of_dollars_is_read_with_its_sign_and_without_and_nothing_else_is_one() {
+    fn dollars_are_parsed_with_and_without_their_sign() {
         assert_eq!("0.05".parse(), Ok(Dollars(0.05)));
         assert_eq!("$0.05".parse(), Ok(Dollars(0.05)));
         for text in ["", "$", ".", "-1", "$-1", "+1", "NaN", "inf", "1e3", "0,05", "5 ct", "$$1", "1.2.3"] {

@@ -1,7 +1,7 @@
 //! Records a run's pieces of work and what each waited for, and finds the critical path.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use crate::base::work_summary::{Step, Summary, WorkItem};
@@ -21,20 +21,17 @@ struct UnderWay {
     waits: Vec<Wait>,
     /// What it waits for now: as long as the wait holds the name.
     waiting: Vec<Weak<str>>,
-    /// The last thing that was said about it.
+    /// The last note about it.
     doing: Option<String>,
 }
 
 /// A piece of work that is not finished.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// Its name.
     pub name: String,
     /// The seconds since it began.
     pub seconds: f64,
-    /// The last thing that was said about it.
     pub doing: Option<String>,
-    /// What it waits for.
     pub waits_for: Vec<String>,
 }
 
@@ -42,7 +39,7 @@ pub struct Piece {
 struct Wait {
     from: Instant,
     to: Instant,
-    for_room: bool,
+    for_capacity: bool,
 }
 
 /// Records the work of a run as it is done.
@@ -65,15 +62,22 @@ impl WorkLog {
     pub async fn work<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
         let noted = async {
             let began = Instant::now();
-            let own = Arc::new(Mutex::new(UnderWay::new(name, began)));
-            self.under_way.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&own));
+            let own = Arc::new(Mutex::new(UnderWay {
+                name: name.to_owned(),
+                began,
+                needs: BTreeSet::new(),
+                waits: Vec::new(),
+                waiting: Vec::new(),
+                doing: None,
+            }));
+            lock(&self.under_way).push(Arc::downgrade(&own));
             tracing::debug!("begins: {name}");
             let done = UNDER_WAY.scope(own.clone(), work).await;
             tracing::debug!("ended after {:.1} s: {name}", began.elapsed().as_secs_f64());
             let ended = Instant::now();
-            let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut own = lock(&own);
             let waited = seconds_of(own.waits.iter());
-            let queued = seconds_of(own.waits.iter().filter(|wait| wait.for_room));
+            let queued = seconds_of(own.waits.iter().filter(|wait| wait.for_capacity));
             let work = WorkItem {
                 name: name.to_owned(),
                 began: (began - self.started).as_secs_f64(),
@@ -81,29 +85,27 @@ impl WorkLog {
                 queued,
                 needs: std::mem::take(&mut own.needs),
             };
-            self.done.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+            lock(&self.done).push(work);
             done
         };
         needing(name, noted).await
     }
 
-    /// Returns the seconds since the creation of the log.
     pub fn elapsed(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
 
     /// Returns the work that is under way, in the order in which it began.
     pub fn under_way(&self) -> Vec<Piece> {
-        let mut all = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.under_way);
         all.retain(|own| own.strong_count() > 0);
-        let all = all.iter().filter_map(Weak::upgrade);
-        all.map(|own| own.lock().unwrap_or_else(PoisonError::into_inner).seen()).collect()
+        all.iter().filter_map(Weak::upgrade).map(|own| lock(&own).seen()).collect()
     }
 
     /// Estimates the seconds that are left, by the share of an earlier run's work that is done.
     pub fn left(&self, before: &Summary) -> f64 {
         let under_way = self.under_way();
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = lock(&self.done);
         let (mut whole, mut behind) = (0.0, 0.0);
         for item in &before.work {
             whole += item.took;
@@ -116,25 +118,13 @@ impl WorkLog {
         if whole > 0.0 { before.wall * (1.0 - behind / whole) } else { 0.0 }
     }
 
-    /// Summarizes the work so far.
     pub fn summary(&self) -> Summary {
-        let work = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let work = lock(&self.done).clone();
         summarize(work, self.elapsed())
     }
 }
 
 impl UnderWay {
-    fn new(name: &str, began: Instant) -> UnderWay {
-        UnderWay {
-            name: name.to_owned(),
-            began,
-            needs: BTreeSet::new(),
-            waits: Vec::new(),
-            waiting: Vec::new(),
-            doing: None,
-        }
-    }
-
     fn seen(&self) -> Piece {
         Piece {
             name: self.name.clone(),
@@ -148,7 +138,7 @@ impl UnderWay {
 /// Notes what the current piece of work is doing.
 pub fn note(doing: String) {
     // Outside of a piece of work, there is no place to show it.
-    let _ = UNDER_WAY.try_with(|own| own.lock().unwrap_or_else(PoisonError::into_inner).doing = Some(doing));
+    let _ = UNDER_WAY.try_with(|own| lock(own).doing = Some(doing));
 }
 
 /// Waits for other work, and records that the current piece of work needs it.
@@ -164,14 +154,18 @@ pub async fn queueing<T>(wait_for: impl Future<Output = T>) -> T {
 async fn wait<T>(needed: Option<&str>, work: impl Future<Output = T>) -> T {
     let Ok(own) = UNDER_WAY.try_with(Arc::clone) else { return work.await };
     let (from, what) = (Instant::now(), Arc::<str>::from(needed.unwrap_or("a place")));
-    own.lock().unwrap_or_else(PoisonError::into_inner).waiting.push(Arc::downgrade(&what));
+    lock(&own).waiting.push(Arc::downgrade(&what));
     let done = work.await;
     drop(what);
-    let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut own = lock(&own);
     own.waiting.retain(|waiting| waiting.strong_count() > 0);
     own.needs.extend(needed.map(str::to_owned));
-    own.waits.push(Wait { from, to: Instant::now(), for_room: needed.is_none() });
+    own.waits.push(Wait { from, to: Instant::now(), for_capacity: needed.is_none() });
     done
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the seconds that the waits cover; overlaps count once.
@@ -182,10 +176,8 @@ fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     let mut seconds = 0.0;
     for wait in waits {
         let from = until.map_or(wait.from, |until| until.max(wait.from));
-        if wait.to > from {
-            seconds += (wait.to - from).as_secs_f64();
-            until = Some(wait.to);
-        }
+        seconds += wait.to.saturating_duration_since(from).as_secs_f64();
+        until = until.max(Some(wait.to));
     }
     seconds
 }
@@ -235,31 +227,25 @@ mod tests {
         assert_eq!((summary.critical, summary.ratio()), (12.0, Some(1.25)));
         let names: Vec<&str> = summary.path.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["image", "annex run"]);
-        let said = summary.to_string();
-        assert!(said.starts_with("the run took 15 s, 1.25 times its critical path of 12 s"), "{said}");
-        assert!(said.contains("\n  image 3.0 s → annex run 9.0 s\n"), "{said}");
-        assert!(said.contains("22 s of work side by side, 4 s of waiting for a place"), "{said}");
-    }
-
-    #[test]
-    fn a_run_without_work_has_no_chain() {
-        let summary = summarize(Vec::new(), 1.0);
-        assert_eq!((summary.critical, summary.ratio()), (0.0, None));
-        assert_eq!(summary.to_string(), "the run took 1 s");
+        let summary = summary.to_string();
+        assert!(summary.starts_with("the run took 15 s, 1.25 times its critical path of 12 s"), "{summary}");
+        assert!(summary.contains("\n  image 3.0 s → annex run 9.0 s\n"), "{summary}");
+        assert!(summary.contains("22 s of work side by side, 4 s of waiting for a place"), "{summary}");
+        let idle = summarize(Vec::new(), 1.0);
+        assert_eq!((idle.critical, idle.ratio(), idle.to_string().as_str()), (0.0, None, "the run took 1 s"));
     }
 
     #[tokio::test]
     async fn what_work_waits_for_is_not_its_own() {
-        let schedule = WorkLog::default();
+        let log = WorkLog::default();
         let sleep = |millis| async move { std::thread::sleep(Duration::from_millis(millis)) };
-        schedule
-            .work("trial", async {
-                schedule.work("machine", sleep(60)).await;
-                queueing(sleep(40)).await;
-                sleep(5).await;
-            })
-            .await;
-        let summary = schedule.summary();
+        log.work("trial", async {
+            log.work("machine", sleep(60)).await;
+            queueing(sleep(40)).await;
+            sleep(5).await;
+        })
+        .await;
+        let summary = log.summary();
         let of = |name: &str| summary.work.iter().find(|work| work.name == name).unwrap().clone();
         let (machine, trial) = (of("machine"), of("trial"));
         assert!(machine.took >= 0.06 && trial.took < machine.took, "{summary:?}");
@@ -312,7 +298,7 @@ mod tests {
         let wait = |from: u64, to: u64| Wait {
             from: now + Duration::from_secs(from),
             to: now + Duration::from_secs(to),
-            for_room: false,
+            for_capacity: false,
         };
         assert_eq!(seconds_of([wait(5, 9), wait(0, 4), wait(2, 6), wait(7, 8)].iter()), 9.0);
     }

@@ -1,16 +1,15 @@
-//! Tells what a run spent its time on: its pieces of work, and the critical path.
+//! Describes what a run spent its time on: its pieces of work, and the critical path.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 /// How many of the longest pieces of work the summary lists.
-const TOLD: usize = 5;
+const LISTED: usize = 5;
 
 /// A finished piece of work, with times in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkItem {
-    /// Its name.
     pub name: String,
     /// When it began, relative to the creation of the log.
     pub began: f64,
@@ -29,7 +28,6 @@ pub struct Summary {
     pub wall: f64,
     /// The length of the critical path: the longest chain of work, each piece of which needs the one before.
     pub critical: f64,
-    /// The critical path, from its beginning.
     pub path: Vec<Step>,
     /// All pieces of work, in the order in which they ended.
     pub work: Vec<WorkItem>,
@@ -38,9 +36,7 @@ pub struct Summary {
 /// A piece of work on the critical path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Its name.
     pub name: String,
-    /// How long it took.
     pub took: f64,
 }
 
@@ -64,15 +60,10 @@ impl std::fmt::Display for Summary {
         writeln!(out, "  {}", chain.join(" → "))?;
         let mut largest: Vec<&WorkItem> = self.work.iter().collect();
         largest.sort_by(|one, other| other.took.total_cmp(&one.took));
-        let told: Vec<String> =
-            largest.iter().take(TOLD).map(|work| format!("{} {:.0} s", work.name, work.took)).collect();
-        let (all, queued): (f64, f64) =
-            self.work.iter().fold((0.0, 0.0), |(all, queued), work| (all + work.took, queued + work.queued));
-        write!(
-            out,
-            "  {:.0} s of work side by side, {queued:.0} s of waiting for a place; most of it: {}",
-            all,
-            told.join(", ")
-        )
+        let listed = largest.iter().take(LISTED).map(|work| format!("{} {:.0} s", work.name, work.took));
+        let listed = listed.collect::<Vec<_>>().join(", ");
+        let all: f64 = self.work.iter().map(|work| work.took).sum();
+        let queued: f64 = self.work.iter().map(|work| work.queued).sum();
+        write!(out, "  {all:.0} s of work side by side, {queued:.0} s of waiting for a place; most of it: {listed}")
     }
 }

@@ -85,7 +85,7 @@ pub fn merge(arguments: &Merge) -> Result<(), Exit> {
         true => say(&serde_json::to_string_pretty(&whole.facts()).map_err(infrastructure)?),
         false => say(&format!("{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, out))),
     }
-    match ExitStatus::from_code(Some(whole.exit.into())) {
+    match ExitStatus::from_code(whole.exit) {
         ExitStatus::Success => Ok(()),
         ExitStatus::Failed => {
             Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("a claim fails, or a declaration is wrong: see above")))

@@ -83,10 +83,6 @@ impl Deviations {
         self.0.iter()
     }
 
-    pub fn claims(&self) -> impl Iterator<Item = ClaimId> + '_ {
-        self.0.iter().map(|deviation| deviation.claim)
-    }
-
     /// Returns the declarations for a claim on a machine; `fact` looks up a property of the machine by name.
     pub fn applying(&self, claim: ClaimId, fact: impl Fn(&str) -> Option<String>) -> Vec<Deviation> {
         let here = |(name, start): (&String, &String)| fact(name).is_some_and(|value| value.starts_with(start));
@@ -104,7 +100,7 @@ pub mod tests {
 
     #[test]
     fn a_declaration_that_could_excuse_anything_or_nothing_is_refused() {
-        for (good, bad, said) in [
+        for (good, bad, expected) in [
             ("reason =", "until = \"x\"\nreason =", "unknown field `until`"),
             ("[\"run.status is 0\"]", "[]", "would excuse any failure"),
             ("[\"run.status is 0\"]", "[\" \"]", "would excuse any failure"),
@@ -113,7 +109,7 @@ pub mod tests {
             ("2027-01-31", "2027-02-31", "day"),
         ] {
             let error = Deviations::parse(&DECLARED.replace(good, bad)).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -61,10 +61,9 @@ impl Planned {
     }
 }
 
-/// All scenarios, ordered by claim.
+/// All scenarios, in the order of their claims, each claim's own scenario before its controls.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// The scenarios in the order of their claims, each claim's own scenario before its controls.
     pub scenarios: Vec<Planned>,
 }
 
@@ -140,28 +139,33 @@ impl Plan {
         let mut scenarios = Vec::new();
         for file in features {
             for scenario in every_scenario(&file.feature) {
-                match the_claim(scenario, register) {
-                    Ok(claim) => {
-                        let control = scenario.tags.iter().any(|tag| tag == "control");
-                        let wrong = misuse(scenario, claim, control);
-                        mistakes.extend(wrong.map(|mistake| told(&file.path, scenario.position.line, &mistake)));
-                        let decision = match wanted(&file.feature, scenario) {
-                            true => decide(claim, met),
-                            false => Decision::Skip(NOT_SELECTED.to_owned()),
-                        };
-                        scenarios.push(Planned {
-                            claim: claim.id,
-                            scenario: scenario.name.clone(),
-                            feature: file.path.clone(),
-                            line: scenario.position.line,
-                            control,
-                            last: scenario.tags.iter().any(|tag| tag == LAST),
-                            shared: file.feature.tags.iter().chain(&scenario.tags).any(|tag| tag == SHARED),
-                            decision,
-                        });
+                let mut wrong = |mistake: String| mistakes.push(located(&file.path, scenario.position.line, &mistake));
+                let claim = match the_claim(scenario, register) {
+                    Ok(claim) => claim,
+                    Err(mistake) => {
+                        wrong(mistake);
+                        continue;
                     }
-                    Err(mistake) => mistakes.push(told(&file.path, scenario.position.line, &mistake)),
+                };
+                let tagged = |tag: &str| scenario.tags.iter().any(|own| own == tag);
+                let control = tagged("control");
+                if let Some(mistake) = misuse(scenario, claim, control) {
+                    wrong(mistake);
                 }
+                let decision = match wanted(&file.feature, scenario) {
+                    true => decide(claim, met),
+                    false => Decision::Skip(NOT_SELECTED.to_owned()),
+                };
+                scenarios.push(Planned {
+                    claim: claim.id,
+                    scenario: scenario.name.clone(),
+                    feature: file.path.clone(),
+                    line: scenario.position.line,
+                    control,
+                    last: tagged(LAST),
+                    shared: tagged(SHARED) || file.feature.tags.iter().any(|tag| tag == SHARED),
+                    decision,
+                });
             }
         }
         mistakes.extend(register.iter().filter_map(|claim| uncovered(claim, &scenarios)));
@@ -195,7 +199,7 @@ pub fn every_scenario(feature: &Feature) -> impl Iterator<Item = &Scenario> {
     feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios))
 }
 
-fn told(file: &str, line: usize, mistake: &str) -> String {
+fn located(file: &str, line: usize, mistake: &str) -> String {
     format!("  {file}:{line}: {mistake}")
 }
 
@@ -228,18 +232,17 @@ fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
         (Some(own), Some(control)) if mine(true).is_none() => {
             let mistake =
                 format!("claim {id} names a control that no scenario has ({control}): tag one with @{id} @control");
-            Some(told(&own.feature, own.line, &mistake))
+            Some(located(&own.feature, own.line, &mistake))
         }
         _ => None,
     }
 }
 
 fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Claim, String> {
-    let ids = scenario.tags.iter().filter(|tag| {
-        let mut letters = tag.chars();
-        letters.next() == Some('A') && letters.next().is_some_and(|c| c.is_ascii_digit())
-    });
-    match ids.collect::<Vec<_>>()[..] {
+    let is_id =
+        |tag: &&String| tag.strip_prefix('A').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let name = &scenario.name;
+    match scenario.tags.iter().filter(is_id).collect::<Vec<_>>()[..] {
         [tag] => {
             let id: ClaimId = tag.parse()?;
             register.get(id).ok_or_else(|| {
@@ -251,12 +254,11 @@ fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Clai
                 )
             })
         }
-        [] if scenario.tags.iter().any(|tag| tag == "control") => Err(format!(
-            "\"{}\" is a control without a claim: tag it with its claim, too, such as @A6-4 @control",
-            scenario.name
-        )),
-        [] => Err(format!("\"{}\" carries no claim: tag it with one, such as @A6-4", scenario.name)),
-        _ => Err(format!("\"{}\" carries more than one claim: a scenario proves one", scenario.name)),
+        [] if scenario.tags.iter().any(|tag| tag == "control") => {
+            Err(format!("\"{name}\" is a control without a claim: tag it with its claim, too, such as @A6-4 @control"))
+        }
+        [] => Err(format!("\"{name}\" carries no claim: tag it with one, such as @A6-4")),
+        _ => Err(format!("\"{name}\" carries more than one claim: a scenario tests one")),
     }
 }
 
@@ -283,83 +285,46 @@ mod tests {
         format!("Feature: f\n{}{more}", ["@A2-1", "@A2-1 @control", "@A7-7", "@A8-5"].map(scenario).concat())
     }
 
-    fn mistakes(text: &str) -> Vec<String> {
-        plan(text, None).err().map(|mistakes| mistakes.0).unwrap_or_default()
-    }
-
     #[test]
-    fn what_a_target_lacks_is_planned_out_with_the_reason() {
-        let plan = plan(&sound(""), None).unwrap();
-        assert_eq!(plan.scenarios[0].decision, Decision::Run);
-        assert_eq!(plan.scenarios[2].decision, Decision::MeasureOnly(NotJudgedReason::EmulatedCpu));
-        assert!(matches!(&plan.scenarios[3].decision, Decision::Skip(why) if why.contains("ec2")));
-    }
-
-    #[test]
-    fn a_declared_control_is_written_and_a_written_one_declared() {
-        let bare = sound("").replace(&scenario("@A2-1 @control"), "");
-        assert_eq!(
-            mistakes(&bare),
-            [
-                "  features/x.feature:3: claim A2-1 names a control that no scenario has (z): tag one with @A2-1 @control"
-            ]
-        );
-        let undeclared = mistakes(&sound(&scenario("@A7-7 @control")));
-        assert_eq!(undeclared.len(), 1);
-        assert!(undeclared[0].starts_with("  features/x.feature:16: \"@A7-7 @control\" is a control that claim A7-7 "));
-        assert!(undeclared[0].contains("does not declare: say in features/claims.toml"), "{undeclared:?}");
-    }
-
-    #[test]
-    fn a_control_without_a_claim_is_told_to_take_one() {
-        let told = mistakes(&sound(&scenario("@control")));
-        assert_eq!(told.len(), 1);
-        assert!(told[0].contains("is a control without a claim: tag it with its claim"), "{told:?}");
-        assert!(told[0].starts_with("  features/x.feature:16: ") && told[0].ends_with("such as @A6-4 @control"));
-    }
-
-    #[test]
-    fn a_control_closes_with_its_refusal_and_nothing_else_has_one() {
+    fn every_mistake_is_named_with_its_place_and_its_remedy() {
         let refusal = "    But this check fails on \"x\"\n";
-        let without = sound("").replace(refusal, "");
-        let early =
-            sound("").replace(&format!("    Given x\n{refusal}"), &format!("    Given x\n{refusal}    Then y\n"));
-        let twice = sound("").replace(refusal, &refusal.repeat(2));
-        for text in [without, early, twice] {
-            let told = mistakes(&text);
-            assert_eq!(told.len(), 1, "{text}");
-            assert!(
-                told[0].starts_with("  features/x.feature:6: \"@A2-1 @control\" could never be caught: "),
-                "{told:?}"
-            );
+        let last = format!("    Given x\n{refusal}");
+        let (sound, with) = (sound(""), |tags: &str| sound(&scenario(tags)));
+        for (text, expected) in [
+            (
+                sound.replace(&scenario("@A2-1 @control"), ""),
+                "3: claim A2-1 names a control that no scenario has (z): tag one with @A2-1 @control",
+            ),
+            (
+                with("@A7-7 @control"),
+                "16: \"@A7-7 @control\" is a control that claim A7-7 does not declare: say in features/claims.toml",
+            ),
+            (
+                with("@control"),
+                "16: \"@control\" is a control without a claim: tag it with its claim, too, such as @A6-4",
+            ),
+            (with("@slow"), "16: \"@slow\" carries no claim: tag it with one"),
+            (with("@A2-1 @A7-7"), "16: \"@A2-1 @A7-7\" carries more than one claim"),
+            (with("@A2-9"), "16: there is no claim @A2-9: features/claims.toml has A2-1"),
+            (sound.replace(refusal, ""), "6: \"@A2-1 @control\" could never be caught: "),
+            (sound.replace(&last, &format!("{last}    Then y\n")), "6: \"@A2-1 @control\" could never be caught: "),
+            (sound.replace(refusal, &refusal.repeat(2)), "6: \"@A2-1 @control\" could never be caught: "),
+            (sound.replacen("Given x\n", &last, 1), "3: \"@A2-1\" expects a refusal and is not a control"),
+        ] {
+            let FeatureErrors(found) = plan(&text, None).unwrap_err();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with(&format!("  features/x.feature:{expected}")), "{found:?}");
         }
-        let own = sound("").replacen("Given x\n", "Given x\n    But this check fails on \"y\"\n", 1);
-        let told = mistakes(&own);
-        assert_eq!(told.len(), 1);
-        assert!(
-            told[0].starts_with("  features/x.feature:3: \"@A2-1\" expects a refusal and is not a control"),
-            "{told:?}"
-        );
-    }
-
-    #[test]
-    fn every_mistake_is_told_at_once_with_its_place() {
-        let text = format!("Feature: f\n{}{}{}", scenario("@A2-9"), scenario("@slow"), scenario("@A2-1 @A7-7"));
-        let told = plan(&text, None).unwrap_err().to_string();
-        assert!(
-            told.contains("features/x.feature:3: there is no claim @A2-9: features/claims.toml has A2-1"),
-            "{told}"
-        );
-        assert!(told.contains("carries no claim") && told.contains("more than one"), "{told}");
-        assert!(told.contains("claim A8-5 has no scenario"), "{told}");
+        let all = plan(&format!("Feature: f\n{}{}", scenario("@A2-9"), scenario("@slow")), None).unwrap_err();
+        assert!(all.to_string().ends_with("\n  claim A8-5 has no scenario: tag one with @A8-5"), "{all}");
+        assert_eq!(all.0.len(), 5, "{all}");
     }
 
     #[test]
     fn shards_part_the_claims_without_rest_and_keep_controls_with_their_claim() {
-        let all = ["@A2-1", "@A2-1 @control", "@A7-7", "@A8-5"].map(scenario).concat();
         let mut runs = Vec::new();
         for shard in ["1/2", "2/2"] {
-            let plan = plan(&format!("Feature: f\n{all}"), Some(shard.parse().unwrap())).unwrap();
+            let plan = plan(&sound(""), Some(shard.parse().unwrap())).unwrap();
             let mine = |planned: &&Planned| !matches!(&planned.decision, Decision::Skip(why) if why.contains("shard"));
             runs.push(plan.scenarios.iter().filter(mine).map(|planned| planned.claim.to_string()).collect::<Vec<_>>());
         }

@@ -31,9 +31,8 @@ impl ClaimSuite {
             true => read(root, &path, Deviations::parse)?,
             false => Deviations::default(),
         };
-        for claim in deviations.claims() {
-            let known = register.get(claim).is_some();
-            anyhow::ensure!(known, "{}: there is no claim {claim}: remove its declaration", shown(root, &path));
+        if let Some(unknown) = deviations.iter().find(|deviation| register.get(deviation.claim).is_none()) {
+            anyhow::bail!("{}: there is no claim {}: remove its declaration", shown(root, &path), unknown.claim);
         }
         let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -62,48 +61,4 @@ fn read<T>(root: &Path, path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<
 
 fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::settings::FakeAws;
-    use crate::claims::plan::Decision;
-
-    #[test]
-    fn the_annex_is_in_order_and_every_claim_is_planned_on_every_target() {
-        let annex = ClaimSuite::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        for target in ["vm:amd64", "vm:arm64", "ec2", "ssh://a@b", "podman"] {
-            let met = Capabilities::by(&target.parse().unwrap(), &FakeAws::default(), None);
-            let plan = annex.plan(&met, |_, _| true, None).unwrap();
-            for claim in annex.register.iter() {
-                let mine = |control: bool| {
-                    plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
-                };
-                assert_eq!(mine(false).count(), 1, "{} on {target}", claim.id);
-                assert!(claim.control.is_some() || mine(true).count() == 0, "control of {} is not declared", claim.id);
-            }
-            assert!(plan.scenarios.iter().filter(|planned| planned.decision == Decision::Run).count() > 30, "{target}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_told_with_its_file() {
-        let root = tempfile::tempdir().unwrap();
-        let features = root.path().join("features");
-        let told = || format!("{:#}", ClaimSuite::read(root.path()).unwrap_err());
-        assert!(told().starts_with(&format!("cannot read {}/claims.toml: ", features.display())), "{}", told());
-        std::fs::create_dir(&features).unwrap();
-        let write = |name: &str, text: &str| std::fs::write(features.join(name), text).unwrap();
-        write("claims.toml", "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\nneed = 1\n");
-        assert!(told().starts_with("features/claims.toml: ") && told().contains("unknown field `need`"), "{}", told());
-        write("claims.toml", "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\n");
-        write("a2.feature", "Scenario\n");
-        assert!(told().starts_with("features/a2.feature: "), "{}", told());
-        write("a2.feature", "Feature: f\n");
-        assert!(ClaimSuite::read(root.path()).unwrap().features.len() == 1);
-        let declared = "because = [\"x\"]\nreason = \"x\"\ndeclared_by = \"x\"\nexpires = \"2027-01-31\"\n";
-        write("deviations.toml", &format!("[[deviation]]\nclaim = \"A2-2\"\n{declared}"));
-        assert_eq!(told(), "features/deviations.toml: there is no claim A2-2: remove its declaration");
-    }
 }

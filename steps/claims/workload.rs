@@ -82,20 +82,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_folder_is_told_with_its_file() {
+    fn an_error_in_a_folder_names_its_file() {
         let folder = tempfile::tempdir().unwrap();
-        let told = || format!("{:#}", Workload::read(folder.path()).unwrap_err());
+        let error = || format!("{:#}", Workload::read(folder.path()).unwrap_err());
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        assert!(told().starts_with("it is not a workload's folder: `cargo run -- init DIR` makes one: "), "{}", told());
+        assert!(
+            error().starts_with("it is not a workload's folder: `cargo run -- init DIR` makes one: "),
+            "{}",
+            error()
+        );
         write("workload.toml", "name = \"Web_1\"\nimage = \"i\"\n");
-        assert!(told().contains("workload.toml: \"Web_1\" is not a name for a workload"), "{}", told());
+        assert!(error().contains("workload.toml: \"Web_1\" is not a name for a workload"), "{}", error());
         write("workload.toml", "name = \"w\"\nimage = \"i\"\nlimits = 3\n");
-        assert!(told().contains("unknown field `limits`"), "{}", told());
+        assert!(error().contains("unknown field `limits`"), "{}", error());
         write("workload.toml", "name = \"w\"\nimage = \"i\"\n");
-        assert!(told().contains("quadlets/w.container"), "{}", told());
+        assert!(error().contains("quadlets/w.container"), "{}", error());
         std::fs::create_dir(folder.path().join("quadlets")).unwrap();
         write("quadlets/w.container", "[Container]\nImage=another\n");
-        assert!(told().contains("it has no line Image=@IMAGE@"), "{}", told());
+        assert!(error().contains("it has no line Image=@IMAGE@"), "{}", error());
         write("quadlets/w.container", QUADLET);
         assert_eq!(Workload::read(folder.path()).unwrap(), workload(QUADLET));
     }

@@ -1,7 +1,7 @@
 //! Steps about the annex's arithmetic, section A.8, and the one step that makes a scenario a control.
 
 use crate::base::unit::Unit;
-use crate::measurement::published_figures::Figure;
+use crate::measurement::{Reading, published_figures};
 use anyhow::{Context, ensure};
 use cucumber::gherkin::Step;
 use cucumber::then;
@@ -11,11 +11,11 @@ use crate::e2e::world::ScenarioWorld;
 #[then("the annex's derived figures follow from its published figures:")]
 fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {
     let rows = &step.table.as_ref().context("the step needs a table of figures")?.rows;
-    let figures: anyhow::Result<Vec<Figure>> = rows.iter().skip(1).map(|row| Figure::from_row(row)).collect();
+    let figures: anyhow::Result<Vec<Reading>> = rows.iter().skip(1).map(|row| published_figures::check(row)).collect();
     let figures = figures?;
-    world.about(world.fixtures.arithmetic_subject(figures.iter().map(Figure::reading).collect()))?;
+    world.about(world.fixtures.arithmetic_subject(figures.clone()))?;
     for figure in &figures {
-        world.check_number(&figure.probe(), Unit::Count, 1.0)?;
+        world.check_number(&figure.probe, Unit::Count, 1.0)?;
     }
     Ok(())
 }

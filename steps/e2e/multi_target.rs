@@ -67,7 +67,7 @@ pub async fn run(options: &Options, progress: &Progress) -> Result<ExitStatus, E
     let whole = merged::close(&folder, &id, &asked, &parts).map_err(infrastructure)?;
     point_latest(runs, &folder, &id).map_err(infrastructure)?;
     progress.print(format!("\n{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, &folder)));
-    statuses.insert(ExitStatus::from_code(Some(whole.exit.into())));
+    statuses.insert(ExitStatus::from_code(whole.exit));
     Ok(worst(&statuses))
 }
 

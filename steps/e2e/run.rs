@@ -143,7 +143,7 @@ impl PlannedRun {
         // Comes last, because what is left costs money.
         let unreported: Vec<String> = ended.unreported.into_iter().chain(left_in_cloud).collect();
         match unreported.is_empty() {
-            true => Ok(ExitStatus::from_code(Some(verdicts.exit.into()))),
+            true => Ok(ExitStatus::from_code(verdicts.exit)),
             false => Err(infrastructure(anyhow::anyhow!("{}", unreported.join("\n")))),
         }
     }

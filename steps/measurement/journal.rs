@@ -138,8 +138,11 @@ pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
         return Vec::new();
     };
     let podman = |event: &'static str| {
-        let said = format!(" container {event} ");
-        lines.iter().find(move |line| line.who == "podman" && line.text.contains(&said)).map(|line| (event, line.at))
+        let event_text = format!(" container {event} ");
+        lines
+            .iter()
+            .find(move |line| line.who == "podman" && line.text.contains(&event_text))
+            .map(|line| (event, line.at))
     };
     let output = workload(lines, unit).first().map(|line| ("output", line.at));
     let steps = ["create", "init", "start"].into_iter().filter_map(podman).chain(output);
@@ -177,8 +180,11 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_journal_tells_the_readings_and_their_spacing() {
-        let log = workload(&recorded(), "no-quota");
+    fn a_recorded_journal_yields_the_readings_and_the_steps_of_the_start() {
+        let lines = recorded();
+        assert!(["podman", "systemd"].iter().all(|who| lines.iter().any(|line| line.who == *who)));
+        let log = workload(&lines, "no-quota");
+        assert!(log.iter().all(|line| line.who == "systemd-no-quota") && workload(&lines, "another").is_empty());
         let found = readings(&log);
         let of = |probe: &str| found.iter().filter(|r| r.probe == probe).map(|r| r.value.clone()).collect::<Vec<_>>();
         assert_eq!(of("log.temperatures"), [Value::from("23 26 29 32 35")]);
@@ -186,10 +192,15 @@ mod tests {
         assert_eq!(of("log.spacing").len(), 4);
         assert_eq!(of("log.completion"), [Value::from("completed: 5 readings")]);
         assert!(matches!(of("log.duration")[0], Value::Number(seconds) if (9.9..12.1).contains(&seconds)));
+        let start: Vec<String> = startup(&lines, "no-quota").into_iter().map(|reading| reading.probe).collect();
+        assert_eq!(start, ["start.create", "start.init", "start.start", "start.output"]);
+        assert!(startup(&[], "no-quota").is_empty());
+        let silent = readings(&[]);
+        assert!(silent.iter().all(|r| r.probe == "log.readings" || r.probe == "log.temperatures"));
     }
 
     #[test]
-    fn a_log_is_told_as_it_stands_up_to_a_length() {
+    fn a_log_is_kept_as_it_is_up_to_a_length() {
         let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into() };
         assert_eq!(text(&[line("one"), line("two")]), Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines"));
         assert_eq!(text(&[]).value, Value::from("(nothing)"));
@@ -198,50 +209,25 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_taken_apart_in_its_order() {
-        let steps = startup(&recorded(), "no-quota");
-        assert_eq!(
-            steps.iter().map(|reading| reading.probe.as_str()).collect::<Vec<_>>(),
-            ["start.create", "start.init", "start.start", "start.output"]
-        );
-        assert!(startup(&[], "no-quota").is_empty());
-    }
-
-    #[test]
-    fn what_podman_and_systemd_say_is_not_the_workloads() {
-        let lines = recorded();
-        assert!(lines.iter().any(|line| line.who == "podman") && lines.iter().any(|line| line.who == "systemd"));
-        assert!(workload(&lines, "no-quota").iter().all(|line| line.who == "systemd-no-quota"));
-        assert!(workload(&lines, "another").is_empty());
-    }
-
-    #[test]
-    fn a_broken_journal_is_an_error_and_a_silent_workload_has_no_readings() {
-        assert!(parse("{\"MESSAGE\":\"x\"}", "b").is_err());
-        assert!(parse("not json", "b").is_err());
-        let silent = readings(&[]);
-        assert!(silent.iter().all(|r| r.probe == "log.readings" || r.probe == "log.temperatures"));
-    }
-
-    #[test]
-    fn a_journal_of_another_boot_is_an_error() {
-        assert!(parse(&entry(1_000_000, 1_000_000), "b").is_ok());
-        assert!(parse(&entry(1_000_000, 1_000_000), "-b-").is_ok(), "the kernel writes dashes, journald none");
-        let error = parse(RECORDED, "0a9f-11").unwrap_err().to_string();
-        assert!(error.contains("lines of the machine that was asked (0a9f11)"), "{error}");
-        let unsigned = entry(1_000_000, 1_000_000).replace("_BOOT_ID", "BOOT");
-        assert!(parse(&unsigned, "b").is_err());
-    }
-
-    #[test]
-    fn lines_out_of_order_and_a_clock_that_was_set_are_errors() {
-        let two = |first: String, second: String| parse(&format!("{first}\n{second}\n"), "b");
-        assert!(two(entry(1_000_000, 51_000_000), entry(2_000_000, 52_100_000)).is_ok());
-        assert!(two(entry(1_000_000, 51_000_000), entry(1_000_000, 51_000_000)).is_ok());
-        let error = two(entry(2_000_000, 52_000_000), entry(1_000_000, 51_000_000)).unwrap_err().to_string();
-        assert!(error.contains("in the order in which they arrived"), "{error}");
-        let error = two(entry(1_000_000, 51_000_000), entry(2_000_000, 22_000_000)).unwrap_err().to_string();
-        assert!(error.contains("a clock that nobody sets"), "{error}");
+    fn a_journal_that_is_broken_of_another_boot_or_of_another_time_is_refused() {
+        let two = |times: [u64; 2], calendar: [u64; 2]| {
+            let entries = [0, 1].map(|n| entry(times[n] * 1_000_000, calendar[n] * 1_000_000));
+            entries.join("\n")
+        };
+        assert!(parse(&two([1, 2], [51, 52]), "b").is_ok());
+        assert!(parse(&two([1, 1], [51, 51]), "-b-").is_ok(), "the kernel writes dashes, journald none");
+        assert_eq!(parse(&entry(1, 1).replace("\"x\"", "[104,255,105]"), "b").unwrap()[0].text, "h\u{fffd}i");
+        for (text, expected) in [
+            ("not json".to_owned(), "a journal entry in JSON"),
+            ("{\"MESSAGE\":\"x\"}".to_owned(), "a journal entry in JSON"),
+            (entry(1, 1).replace("_BOOT_ID", "BOOT"), "a journal entry in JSON"),
+            (RECORDED.to_owned(), "lines of the machine that was asked (b)"),
+            (two([2, 1], [52, 51]), "in the order in which they arrived"),
+            (two([1, 2], [51, 22]), "a clock that nobody sets"),
+        ] {
+            let error = parse(&text, "b").unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
@@ -258,11 +244,5 @@ mod tests {
         assert!(of_trial(Vec::new(), &trial).unwrap_err().to_string().contains("a unit that was up"));
         let down = trial::Trial { looks: Vec::new(), ..trial };
         assert_eq!(of_trial(Vec::new(), &down), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn bytes_that_are_not_text_do_not_stop_the_reading() {
-        let line = entry(1_000_000, 1_000_000).replace("\"x\"", "[104,255,105]");
-        assert_eq!(parse(&line, "b").unwrap()[0].text, "h\u{fffd}i");
     }
 }

@@ -29,11 +29,8 @@ pub fn command(
         Until::Stopped(times) => times,
         Until::Held(_) => return Err(Unreadable::new(PROBE, "a workload that ends by itself", unit)),
     };
-    let (name, times) = (format!("systemd-{unit}"), times.to_string());
-    let flags = flags(quadlet);
-    let flags = flags.iter().map(String::as_str).chain([image]);
-    let parameters: Vec<&str> = [name.as_str(), &times, token].into_iter().chain(flags).collect();
-    Ok(Command::script(SCRIPT, &parameters).time_limit(limit))
+    let run = Command::script(SCRIPT, &[&format!("systemd-{unit}"), &times.to_string(), token]);
+    Ok(run.args(flags(quadlet)).arg(image).time_limit(limit))
 }
 
 /// Translates a Quadlet's annotations and limits into options of `podman run`.
@@ -64,10 +61,10 @@ pub struct PodmanRun {
 
 pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRun, Unreadable> {
     let mut lines = text.lines();
-    for said in [format!("token {token}"), format!("boot {boot}")] {
+    for expected in [format!("token {token}"), format!("boot {boot}")] {
         let line = lines.next().unwrap_or_default();
-        if line != said {
-            return Err(Unreadable::new(PROBE, &format!("\"{said}\", not an answer to another request"), line));
+        if line != expected {
+            return Err(Unreadable::new(PROBE, &format!("\"{expected}\", not an answer to another request"), line));
         }
     }
     let who = format!("systemd-{unit}");
@@ -80,11 +77,11 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRu
             error = rest;
             continue;
         }
-        let (at, said) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (at, value) = rest.split_once(' ').unwrap_or((rest, ""));
         let at: f64 = at.parse().map_err(|_| wrong())?;
         match key {
-            "line" => run.log.push(Line { at, who: who.clone(), text: said.to_owned() }),
-            "ended" => run.ends.push(said.parse().map_err(|_| wrong())?),
+            "line" => run.log.push(Line { at, who: who.clone(), text: value.to_owned() }),
+            "ended" => run.ends.push(value.parse().map_err(|_| wrong())?),
             _ => return Err(wrong()),
         }
     }
@@ -116,11 +113,11 @@ mod tests {
     use super::*;
     use crate::measurement::Value;
 
-    const SAID: &str = "token t\nboot b\nline 10.00 hello from WebAssembly\nline 10.50 reading 1/5: temperature=23°C timestamp=1\n\
+    const OUTPUT: &str = "token t\nboot b\nline 10.00 hello from WebAssembly\nline 10.50 reading 1/5: temperature=23°C timestamp=1\n\
         line 20.40 completed: 5 readings\nended 20.50 0\nerror a warning\n";
 
     #[test]
-    fn a_quadlet_becomes_what_podman_run_is_told() {
+    fn a_quadlet_becomes_options_of_podman_run() {
         let quadlet = "[Container]\nImage=@IMAGE@\nAnnotation=a/b=c\n[Service]\nRestart=on-failure\nMemoryMax=64M\nCPUQuota=10%\n";
         let command = command("hello", quadlet, "x/y:1", Until::Stopped(2), Duration::from_secs(9), "t").unwrap();
         let flags = ["--annotation=a/b=c", "--memory=64m", "--cpus=0.1", "x/y:1"];
@@ -131,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_it_printed_is_read_with_its_time_and_its_end() {
-        let run = parse(SAID, "hello", "t", "b").unwrap();
+        let run = parse(OUTPUT, "hello", "t", "b").unwrap();
         let found = run.readings("hello");
         let of = |probe: &str| found.iter().find(|reading| reading.probe == probe).map(|reading| reading.value.clone());
         assert_eq!(of("log.duration").and_then(|value| value.number()), Some(10.399999999999999));
@@ -140,15 +137,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_and_what_is_no_container_is_no_run() {
-        for (said, expected) in [
-            (SAID.replace("token t", "token u"), "not an answer to another request"),
-            (SAID.replace("boot b", "boot c"), "not an answer to another request"),
-            (SAID.replace("ended 20.50 0\n", ""), "how it ended"),
-            (SAID.replace("ended 20.50 0", "ended 20.50 126"), "not podman's own status 126"),
-            (SAID.replace("line 10.50", "Line"), "\"line SECONDS TEXT\""),
+    fn answers_to_other_requests_and_podmans_own_errors_are_refused() {
+        for (text, expected) in [
+            (OUTPUT.replace("token t", "token u"), "not an answer to another request"),
+            (OUTPUT.replace("boot b", "boot c"), "not an answer to another request"),
+            (OUTPUT.replace("ended 20.50 0\n", ""), "how it ended"),
+            (OUTPUT.replace("ended 20.50 0", "ended 20.50 126"), "not podman's own status 126"),
+            (OUTPUT.replace("line 10.50", "Line"), "\"line SECONDS TEXT\""),
         ] {
-            let error = parse(&said, "hello", "t", "b").unwrap_err().to_string();
+            let error = parse(&text, "hello", "t", "b").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

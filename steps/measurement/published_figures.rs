@@ -5,16 +5,6 @@ use anyhow::{Context, bail, ensure};
 use crate::base::unit::{Bytes, Duration, Ratio, Unit};
 use crate::measurement::Reading;
 
-/// A derived figure: its inputs, its formula and its published value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
-    name: String,
-    derived: f64,
-    published: f64,
-    tolerance: f64,
-    text: String,
-}
-
 /// Parses a quantity of any kind, in the unit that samples have.
 fn quantity(text: &str) -> anyhow::Result<f64> {
     let size = text.parse().map(Bytes::value).ok();
@@ -30,52 +20,32 @@ fn quantity(text: &str) -> anyhow::Result<f64> {
 fn last_digit(text: &str) -> anyhow::Result<f64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    let mut step = number.to_owned();
-    let last = step.rfind(|c: char| ('1'..='9').contains(&c)).with_context(|| format!("\"{text}\" is nothing"))?;
-    let digits: String = step
-        .drain(..)
-        .enumerate()
-        .map(|(at, c)| {
-            if c == '.' {
-                '.'
-            } else if at == last {
-                '1'
-            } else {
-                '0'
-            }
-        })
-        .collect();
-    quantity(&format!("{digits}{unit}"))
+    let last = number.rfind(|c: char| ('1'..='9').contains(&c)).with_context(|| format!("\"{text}\" is nothing"))?;
+    let digit = |(at, c): (usize, char)| match c {
+        '.' => '.',
+        _ if at == last => '1',
+        _ => '0',
+    };
+    quantity(&format!("{}{unit}", number.char_indices().map(digit).collect::<String>()))
 }
 
-impl Figure {
-    /// Parses a row: name, `A of B`, `share | saving | remainder | times`, published figure.
-    pub fn from_row(row: &[String]) -> anyhow::Result<Figure> {
-        let [name, from, how, published] = row else { bail!("a figure has four columns, this row has {}", row.len()) };
-        let (part, whole) = from.split_once(" of ").with_context(|| format!("\"{from}\" is not \"A of B\""))?;
-        let (part, whole) = (quantity(part)?, quantity(whole)?);
-        ensure!(part > 0.0 && whole > 0.0, "\"{from}\" has a zero in it");
-        let derived = match how.as_str() {
-            "share" => part / whole,
-            "saving" => 1.0 - part / whole,
-            "remainder" => whole - part,
-            "times" => whole / part,
-            other => bail!("\"{other}\" is not a way to derive: share, saving, remainder or times"),
-        };
-        let text = format!("{how} of {from} is {derived:.4}, published {published}");
-        let tolerance = last_digit(published)?;
-        Ok(Figure { name: name.clone(), derived, published: quantity(published)?, tolerance, text })
-    }
-
-    pub fn probe(&self) -> String {
-        format!("arithmetic: {}", self.name)
-    }
-
-    /// Returns 1 if the published figure equals the derived one, rounded or truncated at its last digit, otherwise 0.
-    pub fn reading(&self) -> Reading {
-        let right = (self.derived - self.published).abs() < self.tolerance;
-        Reading::new(&self.probe(), f64::from(u8::from(right)), Unit::Count, self.text.clone())
-    }
+/// Checks a row of a table: name, `A of B`, `share | saving | remainder | times`, published figure. The reading is 1 if the
+/// published figure equals the derived one, rounded or truncated at its last digit, otherwise 0.
+pub fn check(row: &[String]) -> anyhow::Result<Reading> {
+    let [name, from, how, published] = row else { bail!("a figure has four columns, this row has {}", row.len()) };
+    let (part, whole) = from.split_once(" of ").with_context(|| format!("\"{from}\" is not \"A of B\""))?;
+    let (part, whole) = (quantity(part)?, quantity(whole)?);
+    ensure!(part > 0.0 && whole > 0.0, "\"{from}\" has a zero in it");
+    let derived = match how.as_str() {
+        "share" => part / whole,
+        "saving" => 1.0 - part / whole,
+        "remainder" => whole - part,
+        "times" => whole / part,
+        other => bail!("\"{other}\" is not a way to derive: share, saving, remainder or times"),
+    };
+    let right = (derived - quantity(published)?).abs() < last_digit(published)?;
+    let raw = format!("{how} of {from} is {derived:.4}, published {published}");
+    Ok(Reading::new(&format!("arithmetic: {name}"), f64::from(u8::from(right)), Unit::Count, raw))
 }
 
 #[cfg(test)]
@@ -85,7 +55,7 @@ mod tests {
 
     fn right(from: &str, how: &str, published: &str) -> bool {
         let row = ["x", from, how, published].map(str::to_owned);
-        Figure::from_row(&row).unwrap().reading().value == Value::Number(1.0)
+        check(&row).unwrap().value == Value::Number(1.0)
     }
 
     #[test]
@@ -99,10 +69,13 @@ mod tests {
 
     #[test]
     fn a_row_of_another_shape_is_refused() {
-        let row = |cells: &[&str]| Figure::from_row(&cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>());
-        assert!(row(&["x", "1 MB of 2 MB", "share"]).is_err());
-        assert!(row(&["x", "1 MB", "share", "50 %"]).is_err());
-        assert!(row(&["x", "1 MB of 2 MB", "sum", "3 MB"]).is_err());
-        assert!(row(&["x", "0 MB of 2 MB", "share", "0 %"]).is_err());
+        for row in [
+            &["x", "1 MB of 2 MB", "share"][..],
+            &["x", "1 MB", "share", "50 %"],
+            &["x", "1 MB of 2 MB", "sum", "3 MB"],
+            &["x", "0 MB of 2 MB", "share", "0 %"],
+        ] {
+            assert!(check(&row.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()).is_err(), "{row:?}");
+        }
     }
 }

@@ -53,10 +53,11 @@ pub struct Trial {
     pub over: f64,
     /// When everything had been cleaned up, in seconds since boot.
     pub end: f64,
+    /// Whether it ended at its time limit.
     pub gave_up: bool,
     pub looks: Vec<Look>,
     pub stops: Vec<Stop>,
-    /// `show.*`, `slice.*`, `sampler.*`, `session.*` and `start-status`, as printed.
+    /// What belongs to no look, as printed: `show.*`, `slice.*`, `sampler.*`, `session.*`, `start-status` and others.
     pub last: BTreeMap<String, String>,
 }
 
@@ -65,57 +66,50 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     let Some(("end", end)) = last_line.split_once(' ') else {
         return Err(wrong("output that closes with \"end\"", last_line));
     };
-    let mut trial = Trial {
-        token: String::new(),
-        boot: String::new(),
-        since: 0,
-        begin: f64::NAN,
-        over: f64::NAN,
-        end: number(last_line, end)?,
-        gave_up: false,
-        looks: Vec::new(),
-        stops: Vec::new(),
-        last: BTreeMap::new(),
-    };
+    let (mut looks, mut stops, mut last) = (Vec::<Look>::new(), Vec::new(), BTreeMap::new());
     for line in rest.lines() {
         let (key, value) = line.split_once(' ').ok_or_else(|| wrong("\"key value\"", line))?;
         match key {
-            "token" => trial.token = value.to_owned(),
-            "boot" => trial.boot = value.to_owned(),
-            "since" => trial.since = value.parse().map_err(|_| wrong("whole Unix seconds", line))?,
-            "begin" => trial.begin = number(line, value)?,
-            "over" => trial.over = number(line, value)?,
-            "gave-up" => trial.gave_up = true,
-            "look" => trial.looks.push(Look { at: number(line, value)?, values: BTreeMap::new() }),
-            "stop" => trial.stops.push(parse_stop(value).ok_or_else(|| wrong("\"stop RESULT CODE STATUS\"", line))?),
-            _ if LAST.iter().any(|prefix| key.starts_with(prefix)) => {
-                trial.last.insert(key.to_owned(), value.to_owned());
+            "look" => looks.push(Look { at: number(line, value)?, values: BTreeMap::new() }),
+            "stop" => stops.push(parse_stop(value).ok_or_else(|| wrong("\"stop RESULT CODE STATUS\"", line))?),
+            _ if is_of(&LAST, key) => {
+                last.insert(key.to_owned(), value.to_owned());
             }
-            _ if SEEN.iter().any(|prefix| key.starts_with(prefix)) => {
-                let look = trial.looks.last_mut().ok_or_else(|| wrong("a look before its values", line))?;
+            _ if is_of(&SEEN, key) => {
+                let look = looks.last_mut().ok_or_else(|| wrong("a look before its values", line))?;
                 look.values.insert(key.to_owned(), number(line, value)?);
             }
             _ => return Err(wrong("something that a trial says, once", line)),
         }
     }
-    let there = [
-        ("token", !trial.token.is_empty()),
-        ("boot", !trial.boot.is_empty()),
-        ("since", trial.since > 0),
-        ("begin", trial.begin.is_finite()),
-        ("over", trial.over.is_finite()),
-    ];
-    if let Some((missing, _)) = there.iter().find(|(_, there)| !there) {
-        return Err(wrong(&format!("a line \"{missing}\""), ""));
-    }
+    let line = |key: &str| last.get(key).cloned().ok_or_else(|| wrong(&format!("a line \"{key}\""), ""));
+    let time = |key: &str| line(key).and_then(|value| number(&value, &value));
+    let since = line("since")?;
+    let trial = Trial {
+        token: line("token")?,
+        boot: line("boot")?,
+        since: since.parse().map_err(|_| wrong("whole Unix seconds", &since))?,
+        begin: time("begin")?,
+        over: time("over")?,
+        end: number(last_line, end)?,
+        gave_up: last.contains_key("gave-up"),
+        looks,
+        stops,
+        last,
+    };
     trial.went_forward()?;
     Ok(trial)
 }
 
-/// Prefixes of keys that do not belong to a look.
-const LAST: [&str; 5] = ["show.", "slice.", "sampler.", "session.", "start-status"];
-/// Prefixes of keys that belong to the look before them.
+/// Keys that do not belong to a look; with a dot at the end, the beginnings of such keys.
+const LAST: [&str; 11] =
+    ["token", "boot", "since", "begin", "over", "gave-up", "show.", "slice.", "sampler.", "session.", "start-status"];
+/// Keys that belong to the look before them.
 const SEEN: [&str; 4] = ["unit.", "runtime.", "payload.", "available"];
+
+fn is_of(known: &[&str], key: &str) -> bool {
+    known.iter().any(|known| *known == key || (known.ends_with('.') && key.starts_with(known)))
+}
 
 fn wrong(expected: &str, seen: &str) -> Unreadable {
     Unreadable::new(PROBE, expected, seen)
@@ -136,6 +130,13 @@ fn parse_stop(text: &str) -> Option<Stop> {
     let mut words = text.split(' ').map(str::to_owned);
     let stop = Stop { result: words.next()?, code: words.next()?, status: words.next()? };
     (words.next().is_none() && !stop.status.is_empty()).then_some(stop)
+}
+
+impl Look {
+    /// Returns whether the workload itself was up.
+    fn is_up(&self) -> bool {
+        self.values.contains_key("payload.current")
+    }
 }
 
 impl Trial {
@@ -165,23 +166,18 @@ impl Trial {
         }
     }
 
-    /// Returns the looks during which the workload itself was up.
-    pub fn workload_looks(&self) -> impl Iterator<Item = &Look> {
-        self.looks.iter().filter(|look| look.values.contains_key("payload.current"))
-    }
-
     /// Returns the unit's share of one CPU between the first and last look at its running workload. Returns `None` for
     /// a unit that was restarted, because its counter began again.
-    pub fn cpu_share(&self) -> Option<f64> {
+    fn cpu_share(&self) -> Option<f64> {
         let counter = |look: &Look| Some((look.at, *look.values.get("unit.cpu.usage_usec")?));
-        let counted: Vec<(f64, f64)> = self.workload_looks().filter_map(counter).collect();
+        let counted: Vec<(f64, f64)> = self.looks.iter().filter(|look| look.is_up()).filter_map(counter).collect();
         let ((begin, before), (end, after)) = (*counted.first()?, *counted.last()?);
         let went_up = counted.windows(2).all(|pair| pair[0].1 <= pair[1].1);
         (went_up && end > begin).then(|| (after - before) / 1e6 / (end - begin))
     }
 
     /// Returns the seconds from systemd's start of the unit until Podman reported the container as running.
-    pub fn start_time(&self) -> Option<f64> {
+    fn start_time(&self) -> Option<f64> {
         let at = |key: &str| self.shown(key)?.parse::<f64>().ok().filter(|at| *at > 0.0);
         let took = at("ActiveEnterTimestampMonotonic")? - at("InactiveExitTimestampMonotonic")?;
         (took >= 0.0).then_some(took / 1e6)
@@ -196,66 +192,48 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::unit::Unit;
     use crate::measurement::{Reading, Value};
 
     const RECORDED: &str = include_str!("../../fixtures/probes/trial-hello.txt");
 
-    /// Parses a trial that has only these lines.
-    pub fn trial(seen: &str) -> Result<Trial, Unreadable> {
-        parse(&format!("token t\nboot b\nsince 1795394930\nbegin 1\n{seen}over 9\nend 9.5\n"))
+    /// Returns the output of a trial that has only these lines.
+    fn output(seen: &str) -> String {
+        format!("token t\nboot b\nsince 1795394930\nbegin 1\n{seen}over 9\nend 9.5\n")
     }
 
-    fn refusal(seen: &str) -> String {
-        trial(seen).unwrap_err().to_string()
+    pub fn trial(seen: &str) -> Trial {
+        parse(&output(seen)).unwrap()
     }
 
     fn value(readings: &[Reading], probe: &str) -> Option<Value> {
         readings.iter().find(|reading| reading.probe == probe).map(|reading| reading.value.clone())
     }
 
-    fn number_of(readings: &[Reading], probe: &str) -> f64 {
-        match value(readings, probe) {
-            Some(Value::Number(number)) => number,
-            other => panic!("{probe} is {other:?}"),
-        }
-    }
-
     #[test]
-    fn a_recorded_trial_tells_how_it_ended_and_what_it_took() {
+    fn a_recorded_trial_yields_its_end_its_memory_and_its_cost() {
         let trial = parse(RECORDED).unwrap();
         let readings = trial.readings().unwrap();
+        let of = |probe: &str| value(&readings, probe).and_then(|value| value.number()).expect(probe);
         assert_eq!(trial.stops, [Stop { result: "success".into(), code: "exited".into(), status: "0".into() }]);
-        assert_eq!(value(&readings, "unit.status"), Some(Value::Number(0.0)));
-        assert_eq!(value(&readings, "unit.result"), Some(Value::Text("success".into())));
-        assert!(number_of(&readings, "memory.peak") > 1e6);
-        assert!((2.4e6..2.8e6).contains(&number_of(&readings, "memory.guest")));
-        assert!((7e6..8e6).contains(&number_of(&readings, "memory.helpers")));
-        assert!(trial.workload_looks().count() >= 5, "a workload of ten seconds is looked at each second");
+        assert_eq!(of("unit.status"), 0.0);
+        assert_eq!(value(&readings, "unit.result"), Some("success".into()));
+        assert!(
+            trial.looks.iter().filter(|look| look.is_up()).count() >= 5,
+            "a workload of ten seconds is looked at each second"
+        );
         assert!(trial.timeline().any(|(_, reading)| reading.probe == "timeline.payload.anon"));
-    }
 
-    #[test]
-    fn a_recorded_trial_tells_the_kinds_of_memory_apart() {
-        let readings = parse(RECORDED).unwrap().readings().unwrap();
-        let of = |probe: &str| number_of(&readings, probe);
         assert!(of("memory.anon") > of("memory.file") && of("memory.file") > of("memory.kernel"));
         assert!(of("memory.anon") <= of("memory.unit.peak") && of("memory.unit.peak") <= of("memory.peak"));
+        assert!((2.4e6..2.8e6).contains(&of("memory.guest")) && (7e6..8e6).contains(&of("memory.helpers")));
         assert!((2.4e6..5e6).contains(&of("memory.guest.peak")) && of("memory.guest.peak") >= of("memory.guest"));
         assert!(of("memory.helpers.peak") > of("memory.helpers"));
         for events in ["high", "max", "oom", "oom_kill"] {
             assert_eq!(of(&format!("memory.events.{events}")), 0.0, "{events}");
         }
-        let headroom: Vec<_> = readings.iter().filter(|reading| reading.probe == "memory.headroom").collect();
-        let running = readings.iter().filter(|reading| reading.probe == "memory.running").count();
-        assert_eq!(headroom.len(), running, "the limit is printed once and holds for all looks");
-    }
+        let count = |probe: &str| readings.iter().filter(|reading| reading.probe == probe).count();
+        assert_eq!(count("memory.headroom"), count("memory.running"), "the limit is printed once, for all looks");
 
-    #[test]
-    fn a_recorded_trial_tells_what_it_cost() {
-        let trial = parse(RECORDED).unwrap();
-        let readings = trial.readings().unwrap();
-        let of = |probe: &str| number_of(&readings, probe);
         assert!(of("sampler.cpu.time") > 0.0 && of("sampler.cpu.time") < of("session.cpu.time"));
         let share = of("sampler.cpu.time") / (trial.over - trial.begin);
         assert!((of("sampler.cpu.share") - share).abs() < 1e-9);
@@ -264,45 +242,34 @@ mod tests {
     }
 
     #[test]
-    fn another_trials_and_another_machines_output_is_refused() {
-        let trial = parse(RECORDED).unwrap();
-        let (token, boot) = (trial.token.clone(), trial.boot.clone());
-        assert_eq!(trial.belongs(&token, &boot), Ok(()));
-        let error = trial.belongs("another", &boot).unwrap_err().to_string();
-        assert!(error.contains("not stale output of an earlier one") && error.contains(&token), "{error}");
-        let error = trial.belongs(&token, "another").unwrap_err().to_string();
-        assert!(error.contains("not of another or after a reboot") && error.contains(&boot), "{error}");
-        for missing in ["token ", "boot ", "since ", "begin ", "over "] {
-            let rest = RECORDED.lines().filter(|line| !line.starts_with(missing));
-            let text: String = rest.flat_map(|line| [line, "\n"]).collect();
+    fn output_that_is_cut_off_garbled_or_absurd_is_refused() {
+        let without = |key: &str| output("").split_inclusive('\n').filter(|line| !line.starts_with(key)).collect();
+        for (text, expected) in [
+            (String::new(), "closes with"),
+            ("end\n".to_owned(), "closes with"),
+            (RECORDED[..RECORDED.len() / 2].to_owned(), "closes with"),
+            (RECORDED.repeat(2), "once"),
+            (without("token"), "a line \"token\""),
+            (without("boot"), "a line \"boot\""),
+            (without("since"), "a line \"since\""),
+            (without("begin"), "a line \"begin\""),
+            (without("over"), "a line \"over\""),
+            (output("look 2\nunit.current -5\n"), "not negative"),
+            (output("look 2\nunit.current NaN\n"), "not negative"),
+            (output("look 2\nsh: out of memory\n"), "something that a trial says"),
+            (output("unit.current 5\n"), "a look before its values"),
+            (output("stop success\n"), "RESULT CODE STATUS"),
+        ] {
             let error = parse(&text).unwrap_err().to_string();
-            assert!(error.contains(&format!("a line \"{}\"", missing.trim())), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
-    fn output_that_was_cut_off_garbled_or_absurd_is_no_trial() {
-        let cut = &RECORDED[..RECORDED.len() / 2];
-        assert!(parse(cut).unwrap_err().to_string().contains("closes with"));
-        for nothing in ["", "\n \n", "end\n"] {
-            assert!(parse(nothing).unwrap_err().to_string().contains("closes with"), "{nothing:?}");
-        }
-        assert!(parse(&format!("{RECORDED}{RECORDED}")).unwrap_err().to_string().contains("once"));
-        assert!(refusal("look 2\nunit.current -5\n").contains("not negative"));
-        assert!(refusal("look 2\nunit.current NaN\n").contains("not negative"));
-        assert!(refusal("look 2\nsh: out of memory\n").contains("something that a trial says"));
-        assert!(refusal("unit.current 5\n").contains("a look before its values"));
-        assert!(refusal("stop success\n").contains("RESULT CODE STATUS"));
-        let odd = trial("slice.peak inf\n").unwrap().readings().unwrap_err().to_string();
-        assert!(odd.starts_with("memory.peak cannot be read"), "{odd}");
-    }
-
-    #[test]
-    fn a_machine_that_stood_still_or_whose_clock_jumped_is_no_witness() {
-        assert_eq!(trial("look 2\nlook 2\nlook 3\n").unwrap().looks.len(), 3);
+    fn a_machine_that_stood_still_or_whose_clock_jumped_is_refused() {
+        assert_eq!(trial("look 2\nlook 2\nlook 3\n").looks.len(), 3);
         let looks = |times: &str| parse(&format!("token t\nboot b\nsince 1\nbegin 100\n{times}over 200\nend 201\n"));
-        let every_minute = "look 130\nlook 190\n";
-        assert!(looks(every_minute).is_ok());
+        assert!(looks("look 130\nlook 190\n").is_ok());
         for (what, times) in [
             ("a gap", "look 101\nlook 162\nlook 199\n"),
             ("a gap before the first look", "look 161\nlook 199\n"),
@@ -320,48 +287,37 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_as_systemd_shows_them() {
-        let limits = |memory: &str, cpu: &str| {
-            let readings =
-                trial(&format!("show.MemoryMax {memory}\nshow.CPUQuotaPerSecUSec {cpu}\n")).unwrap().readings();
-            readings.map(|readings| ["limit.memory", "limit.cpu"].map(|probe| value(&readings, probe)))
-        };
-        assert_eq!(limits("33554432", "100ms"), Ok([Some(33_554_432.0.into()), Some(0.1.into())]));
-        assert_eq!(limits("infinity", "1s 500ms"), Ok([None, Some(1.5.into())]));
-        assert_eq!(limits("infinity", "infinity"), Ok([None, None]));
-        assert!(limits("much", "1s").unwrap_err().to_string().starts_with("limit.memory cannot be read"));
-        assert!(limits("1", "100").unwrap_err().to_string().starts_with("limit.cpu cannot be read"));
-    }
-
-    #[test]
-    fn a_unit_that_never_stopped_has_no_status_to_hold_against_it() {
-        let trial = trial("show.ExecMainStatus 0\nshow.Result success\n").unwrap();
-        assert_eq!(value(&trial.readings().unwrap(), "unit.status"), None);
-    }
-
-    #[test]
-    fn a_limit_that_was_seen_before_the_workload_came_up_counts_for_all_of_it() {
-        let seen = "look 2\nunit.current 100\nunit.max 500\nlook 3\nunit.current 200\npayload.current 50\n";
-        let readings = trial(seen).unwrap().readings().unwrap();
-        assert_eq!(value(&readings, "memory.headroom"), Some(Value::Number(300.0)));
-    }
-
-    #[test]
-    fn a_unit_that_was_restarted_has_no_share_of_a_cpu() {
-        let looks = |used: [u32; 3]| {
+    fn readings_follow_from_what_was_printed() {
+        let used = |used: [u32; 3]| {
             let look = |(at, used)| format!("look {at}\nunit.cpu.usage_usec {used}\npayload.current 1\n");
-            trial(&(2..).zip(used).map(look).collect::<String>()).unwrap()
+            (2..).zip(used).map(look).collect::<String>()
         };
-        assert_eq!(looks([500_000, 600_000, 700_000]).cpu_share(), Some(0.1));
-        assert_eq!(looks([500_000, 10_000, 700_000]).cpu_share(), None);
-    }
-
-    #[test]
-    fn what_watching_cost_is_only_told_where_it_was_measured() {
-        let readings = trial("").unwrap().readings().unwrap();
-        assert!(readings.iter().all(|reading| !reading.probe.starts_with("sampler.")));
-        let readings = trial("sampler.usage_usec 80000\n").unwrap().readings().unwrap();
-        assert!((number_of(&readings, "sampler.cpu.share") - 0.01).abs() < 1e-9);
-        assert!(readings.iter().all(|reading| reading.unit != Unit::Text));
+        let (steady, restarted) = (used([500_000, 600_000, 700_000]), used([500_000, 10_000, 700_000]));
+        let limit_seen_early = "look 2\nunit.current 100\nunit.max 500\nlook 3\nunit.current 200\npayload.current 50\n";
+        for (lines, probe, expected) in [
+            ("show.MemoryMax 33554432\n", "limit.memory", Some(33_554_432.0)),
+            ("show.MemoryMax infinity\n", "limit.memory", None),
+            ("show.CPUQuotaPerSecUSec 100ms\n", "limit.cpu", Some(0.1)),
+            ("show.CPUQuotaPerSecUSec 1s 500ms\n", "limit.cpu", Some(1.5)),
+            ("show.CPUQuotaPerSecUSec infinity\n", "limit.cpu", None),
+            // Of a unit that never stopped, systemd shows a status, too.
+            ("show.ExecMainStatus 0\nshow.Result success\n", "unit.status", None),
+            (limit_seen_early, "memory.headroom", Some(300.0)),
+            (&steady, "cpu.share", Some(0.1)),
+            (&restarted, "cpu.share", None),
+            ("", "sampler.cpu.share", None),
+            ("sampler.usage_usec 80000\n", "sampler.cpu.share", Some(0.01)),
+        ] {
+            let readings = trial(lines).readings().unwrap();
+            assert_eq!(value(&readings, probe), expected.map(Value::Number), "{probe} of {lines}");
+        }
+        for (lines, probe) in [
+            ("show.MemoryMax much\n", "limit.memory"),
+            ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),
+            ("slice.peak inf\n", "memory.peak"),
+        ] {
+            let error = trial(lines).readings().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{probe} cannot be read")), "{error}");
+        }
     }
 }

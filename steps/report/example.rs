@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
-use crate::claims::plan::{Decision, FeatureFile};
+use crate::claims::plan::{Decision, FeatureFile, NotJudgedReason};
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::verdicts::Control;
 use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
@@ -203,7 +203,7 @@ fn claims() -> Vec<ClaimResult> {
     let (holds, fails) = ((Verdict::Holds, "size is 7 bytes"), (Verdict::Fails, "size is 12 bytes"));
     let own = |name: &str, check| attempt(name, &[check], None);
     let skip = Decision::Skip("needs an AWS account".to_owned());
-    let record = Decision::MeasureOnly("needs a native CPU".to_owned().into());
+    let record = Decision::MeasureOnly(NotJudgedReason::Other("needs a native CPU".to_owned()));
     let hostile = format!("size is {HOSTILE}");
     let error = attempt("It cannot be judged", &[], Some("no route to host"));
     let wrong = |name: &str, check| vec![control(name, vec![own(name, check)])];

@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_architecture_has_two_names() {
-        assert_eq!("arm64".parse(), Ok(Arch::Arm64));
+        assert_eq!("arm64".parse::<Arch>().unwrap(), Arch::Arm64);
         assert_eq!(Arch::Arm64.uname(), "aarch64");
         let error = "x86_64".parse::<Arch>().unwrap_err().to_string();
         assert_eq!(error, "\"x86_64\" is not an architecture: write amd64 or arm64");

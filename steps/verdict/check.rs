@@ -99,7 +99,7 @@ impl Check {
                 return Some(format!("{probe}: {seen} is in {:?}, not in {:?}", sample.unit, self.unit));
             }
             if let Err(unlikely) = catalogue::plausible(probe, self.unit, &sample.value) {
-                return Some(unlikely.to_string());
+                return Some(unlikely);
             }
             if self.rule.accepts(&sample.value).is_none() {
                 return Some(format!("{probe}: {seen} cannot be compared"));

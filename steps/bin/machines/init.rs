@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::base::unit::{Bytes, Duration, Ratio};
 use crate::base::{commands, settings};
 use crate::claims::workload::check_name;
-use crate::claims::workload::scaffold::{Kind, Scaffold};
+use crate::claims::workload::scaffold::Scaffold;
 use crate::workloads::baseline;
 use anyhow::Context as _;
 use clap::Args;
@@ -76,8 +76,8 @@ impl Init {
         let image = self.image.clone().unwrap_or_else(|| format!("localhost/{name}:latest"));
         baseline::look_for(&image)?;
         let (memory, cpu, duration) = (self.memory, self.cpu, self.duration);
-        let kind = if self.service { Kind::Service } else { Kind::Job };
-        Ok(Scaffold { name, image, wasm: self.wasm, kind, memory, cpu, output: self.output.clone(), duration })
+        let (wasm, service, output) = (self.wasm, self.service, self.output.clone());
+        Ok(Scaffold { name, image, wasm, service, memory, cpu, output, duration })
     }
 }
 

@@ -21,13 +21,15 @@ pub enum Decision {
 
 /// Why a measured scenario is not judged. Stored as the text that people read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
 pub enum NotJudgedReason {
     /// The CPU is assumed to be emulated. If the machine turns out to have one at native speed, the scenario is judged.
+    #[serde(rename = "needs a CPU at native speed; measured and recorded, not judged")]
     EmulatedCpu,
     /// A stand-in replaces AWS, and its behaviour says nothing about AWS, on any machine.
+    #[serde(rename = "measured on a stand-in for AWS: recorded, not judged")]
     FakeAws,
     /// A reason that this version does not know.
+    #[serde(untagged)]
     Other(String),
 }
 
@@ -38,21 +40,6 @@ impl NotJudgedReason {
             NotJudgedReason::FakeAws => "measured on a stand-in for AWS: recorded, not judged",
             NotJudgedReason::Other(why) => why,
         }
-    }
-}
-
-impl From<String> for NotJudgedReason {
-    fn from(why: String) -> NotJudgedReason {
-        [NotJudgedReason::EmulatedCpu, NotJudgedReason::FakeAws]
-            .into_iter()
-            .find(|known| known.why() == why)
-            .unwrap_or(NotJudgedReason::Other(why))
-    }
-}
-
-impl From<NotJudgedReason> for String {
-    fn from(unjudged: NotJudgedReason) -> String {
-        unjudged.why().to_owned()
     }
 }
 
@@ -80,10 +67,10 @@ impl Capabilities {
     /// machine or this host is assumed to meet all that it can until it is inspected (`seen`).
     pub fn by(target: &TargetSpec, stand_in: &FakeAws, seen: Option<Seen>) -> Capabilities {
         let unseen = target.is_found() && seen.is_none();
-        let arm64 = seen.map_or_else(|| target.arch(stand_in), |seen| Ok(seen.arch));
+        let arch = seen.map(|seen| seen.arch).or_else(|| target.arch(stand_in).ok());
         let aws = *target == TargetSpec::Ec2 && !stand_in.any();
         let needs = [
-            (Requirement::Arm64, unseen || arm64 == Ok(Arch::Arm64)),
+            (Requirement::Arm64, unseen || arch == Some(Arch::Arm64)),
             (Requirement::Aws, aws),
             (Requirement::NativeCpu, unseen || aws || seen.is_some_and(|seen| seen.native)),
             (Requirement::Device, *target != TargetSpec::Podman),
@@ -113,65 +100,56 @@ mod tests {
     use super::*;
     use crate::claims::register::Register;
 
-    #[test]
-    fn what_a_target_brings_is_the_machines_and_in_ec2_the_account_too() {
-        let row = |(id, needs)| format!("[[claim]]\nid = \"{id}\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{needs}]\n");
-        let needs = [("A2-1", ""), ("A5-2", "\"arm64\""), ("A7-7", "\"native-cpu\""), ("A8-5", "\"aws\"")];
-        let register = Register::parse(&needs.map(row).concat()).unwrap();
-        let decided = |target: &str, stand_in: &FakeAws| {
-            let met = Capabilities::by(&target.parse().unwrap(), stand_in, None);
-            ["A2-1", "A5-2", "A7-7", "A8-5"].map(|id| decide(register.get(id.parse().unwrap()).unwrap(), &met))
-        };
-        let (emulated, skip) = (Decision::MeasureOnly(NotJudgedReason::EmulatedCpu), |need: Requirement| {
-            Decision::Skip(need.missing().into())
-        });
-        let (run, none) = (Decision::Run, FakeAws::default());
-        let [no_arm, no_aws] = [Requirement::Arm64, Requirement::Aws].map(skip);
-        assert_eq!(decided("vm:amd64", &none), [run.clone(), no_arm.clone(), emulated.clone(), no_aws.clone()]);
-        assert_eq!(decided("vm:arm64", &none), [run.clone(), run.clone(), emulated.clone(), no_aws.clone()]);
-        assert_eq!(decided("ec2", &none), [(); 4].map(|()| run.clone()));
-        // A stand-in's instance is a machine of this host's kind, and its settings do not affect a virtual machine.
-        let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none };
-        let arm = if Arch::host() == Some(Arch::Arm64) { run.clone() } else { no_arm.clone() };
-        assert_eq!(
-            decided("ec2", &stand_in),
-            [run.clone(), arm, emulated.clone(), Decision::MeasureOnly(NotJudgedReason::FakeAws)]
-        );
-        assert_eq!(decided("vm:amd64", &stand_in), [run, no_arm, emulated, no_aws]);
+    /// Returns in words what is decided for claims that need nothing, `arm64`, `native-cpu`, `aws`, `device`,
+    /// `own-machine` and `root`.
+    fn decided(target: &str, stand_in: &FakeAws, seen: Option<Seen>) -> [&'static str; 7] {
+        let needs = ["", "\"arm64\"", "\"native-cpu\"", "\"aws\"", "\"device\"", "\"own-machine\"", "\"root\""];
+        let met = Capabilities::by(&target.parse().unwrap(), stand_in, seen);
+        needs.map(|need| {
+            let row = format!("[[claim]]\nid = \"A5-1\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{need}]\n");
+            let register = Register::parse(&row).unwrap();
+            let claim = register.iter().next().unwrap();
+            match decide(claim, &met) {
+                Decision::Run => "run",
+                Decision::MeasureOnly(NotJudgedReason::EmulatedCpu) => "emulated",
+                Decision::MeasureOnly(NotJudgedReason::FakeAws) => "fake",
+                Decision::MeasureOnly(NotJudgedReason::Other(why)) => panic!("{why}"),
+                Decision::Skip(why) => {
+                    assert_eq!(why, claim.needs[0].missing());
+                    "skip"
+                }
+            }
+        })
     }
 
     #[test]
-    fn a_machine_of_somebody_else_keeps_what_it_has_and_is_judged_by_what_was_seen() {
-        let needs = ["\"device\"", "\"own-machine\"", "\"root\"", "\"native-cpu\""];
-        let row = |(number, needs)| {
-            format!("[[claim]]\nid = \"A5-{number}\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{needs}]\n")
-        };
-        let rows: String = needs.into_iter().enumerate().map(row).collect();
-        let register = Register::parse(&rows).unwrap();
-        let decided = |target: &str, seen: Option<Seen>| {
-            let met = Capabilities::by(&target.parse().unwrap(), &FakeAws::default(), seen);
-            register.iter().map(|claim| decide(claim, &met)).collect::<Vec<_>>()
-        };
-        let skip = |need: Requirement| Decision::Skip(need.missing().into());
-        let [no_device, not_ours, no_root] =
-            [Requirement::Device, Requirement::OwnMachine, Requirement::Root].map(skip);
-        let (run, emulated) = (Decision::Run, Decision::MeasureOnly(NotJudgedReason::EmulatedCpu));
-        assert_eq!(decided("ssh://a@b", None), [run.clone(), not_ours.clone(), run.clone(), run.clone()]);
-        assert_eq!(decided("podman", None), [no_device.clone(), not_ours.clone(), run.clone(), run.clone()]);
+    fn a_target_is_judged_by_what_it_brings() {
+        let none = FakeAws::default();
         let seen = Seen { arch: Arch::Amd64, native: false, units: true, root: true };
-        assert_eq!(decided("ssh://a@b", Some(seen)), [run.clone(), not_ours.clone(), run, emulated.clone()]);
-        assert_eq!(decided("podman", Some(Seen { root: false, ..seen })), [no_device, not_ours, no_root, emulated]);
+        for (target, seen, decisions) in [
+            ("vm:amd64", None, ["run", "skip", "emulated", "skip", "run", "run", "run"]),
+            ("vm:arm64", None, ["run", "run", "emulated", "skip", "run", "run", "run"]),
+            ("ec2", None, ["run", "run", "run", "run", "run", "run", "run"]),
+            ("ssh://a@b", None, ["run", "run", "run", "skip", "run", "skip", "run"]),
+            ("podman", None, ["run", "run", "run", "skip", "skip", "skip", "run"]),
+            ("ssh://a@b", Some(seen), ["run", "skip", "emulated", "skip", "run", "skip", "run"]),
+            ("podman", Some(Seen { root: false, ..seen }), ["run", "skip", "emulated", "skip", "skip", "skip", "skip"]),
+        ] {
+            assert_eq!(decided(target, &none, seen), decisions, "{target} {seen:?}");
+        }
+        // A stand-in's instance is a machine of this host's kind, and its settings do not affect a virtual machine.
+        let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none.clone() };
+        let arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
+        assert_eq!(decided("ec2", &stand_in, None), ["run", arm, "emulated", "fake", "run", "run", "run"]);
+        assert_eq!(decided("vm:amd64", &stand_in, None), decided("vm:amd64", &none, None));
     }
 
     #[test]
-    fn why_something_is_not_judged_is_stored_as_it_is_told() {
-        for (unjudged, text) in [
-            (NotJudgedReason::EmulatedCpu, "needs a CPU at native speed; measured and recorded, not judged"),
-            (NotJudgedReason::FakeAws, "measured on a stand-in for AWS: recorded, not judged"),
-            (NotJudgedReason::Other("of another version".into()), "of another version"),
-        ] {
-            let decision = Decision::MeasureOnly(unjudged);
-            let stored = serde_json::json!({ "record": text });
+    fn why_something_is_not_judged_is_stored_in_words() {
+        let other = NotJudgedReason::Other("of another version".into());
+        for reason in [NotJudgedReason::EmulatedCpu, NotJudgedReason::FakeAws, other] {
+            let stored = serde_json::json!({ "record": reason.why() });
+            let decision = Decision::MeasureOnly(reason);
             assert_eq!(serde_json::to_value(&decision).unwrap(), stored);
             assert_eq!(serde_json::from_value::<Decision>(stored).unwrap(), decision);
         }

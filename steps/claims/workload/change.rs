@@ -23,9 +23,7 @@ const NO_PROGRAM: &str = "/there/is/no/such/program";
 /// What a control changes in a workload, so that the control's check must fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// Nothing: the workload is deployed unchanged.
     Nothing,
-    /// Its memory limit.
     Memory(Bytes),
     /// Its CPU limit, as a share of one CPU.
     Cpu(Ratio),

@@ -84,7 +84,7 @@ impl Trial {
         let mut readings = Vec::new();
         // It is read only once, perhaps before the workload itself is up.
         let limit = self.looks.iter().find_map(|look| look.values.get("unit.max").copied());
-        for look in self.workload_looks() {
+        for look in self.looks.iter().filter(|look| look.is_up()) {
             let of = |key: &str| look.values.get(key).copied();
             if let Some(current) = of("unit.current") {
                 readings.push(bytes("memory.running", current, format!("unit.current {current}")));
@@ -116,22 +116,22 @@ impl Trial {
     /// cache and kernel memory, it is the largest value of all looks while the workload was up. For the unit, its guest
     /// and its helpers, it is the kernel's peak; the guest's includes the runtime that became it.
     fn by_kind(&self) -> Vec<Reading> {
-        const RUNNING: [(&str, &str); 3] =
-            [("unit.anon", "memory.anon"), ("unit.file", "memory.file"), ("unit.kernel", "memory.kernel")];
-        const PEAKS: [(&str, &str); 3] = [
-            ("unit.peak", "memory.unit.peak"),
-            ("payload.peak", "memory.guest.peak"),
-            ("runtime.peak", "memory.helpers.peak"),
+        let kinds = [
+            ("unit.anon", "memory.anon", true),
+            ("unit.file", "memory.file", true),
+            ("unit.kernel", "memory.kernel", true),
+            ("unit.peak", "memory.unit.peak", false),
+            ("payload.peak", "memory.guest.peak", false),
+            ("runtime.peak", "memory.helpers.peak", false),
         ];
-        fn most<'a>(looks: impl Iterator<Item = &'a Look>, (key, probe): (&str, &str)) -> Option<Reading> {
+        let most = |(key, probe, only_up): (&str, &str, bool)| {
+            let looks = self.looks.iter().filter(|look| !only_up || look.is_up());
             let most = looks.filter_map(|look| look.values.get(key).copied()).reduce(f64::max)?;
             Some(Reading::new(probe, most, Unit::Bytes, format!("{key} {most}, the most of all looks")))
-        }
-        let running = RUNNING.into_iter().filter_map(|kind| most(self.workload_looks(), kind));
-        running.chain(PEAKS.into_iter().filter_map(|kind| most(self.looks.iter(), kind))).collect()
+        };
+        kinds.into_iter().filter_map(most).collect()
     }
 
-    /// Returns the share of one CPU that watching took.
     fn sampler_share(&self) -> Option<f64> {
         let used: f64 = self.last.get("sampler.usage_usec")?.parse().ok()?;
         (self.over > self.begin).then(|| used / 1e6 / (self.over - self.begin))
