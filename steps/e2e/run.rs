@@ -1,6 +1,6 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
@@ -14,7 +14,7 @@ use crate::claims::register::{Claim, Requirement, Shared};
 use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
 use crate::e2e::catalogue;
-use crate::e2e::fixtures::{Fixtures, Rented, RunConfig};
+use crate::e2e::fixtures::{Fixtures, Place, Rented, RunConfig};
 use crate::e2e::options::Options;
 use crate::e2e::run_scenarios::Suite;
 use crate::e2e::tools::{self, Home};
@@ -38,6 +38,7 @@ pub struct PlannedRun {
 
 /// What the scenarios run on and with.
 struct Provisioning {
+    options: Options,
     /// What the planned scenarios share.
     uses: Vec<Shared>,
     /// What the run costs in the cloud, if the target is there and the plan needs it.
@@ -45,9 +46,6 @@ struct Provisioning {
     /// The remote machine or this host, if one of them is the target.
     found: Option<RemoteHost>,
     own: Option<Workload>,
-    image: Option<String>,
-    runs: u32,
-    concurrency: Option<u16>,
 }
 
 /// How the scenarios went.
@@ -109,17 +107,17 @@ impl PlannedRun {
             .map_err(|error| infrastructure(target.unusable(error)))?;
         let quote = quote.filter(|_| own.is_some() || needs_cloud(&suite, &plan));
         let uses = if own.is_some() { vec![Shared::Device] } else { uses(&suite, &plan) };
-        let Options { image, runs, concurrency, evidence, sign, retries, keep, fail_fast, .. } = options;
-        let provisioning = Provisioning { uses, quote, found, own, image, runs, concurrency };
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign, retries, keep, fail_fast };
+        let (evidence, sign) = (options.evidence.clone(), options.sign.clone());
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign };
+        let provisioning = Provisioning { options, uses, quote, found, own };
         Ok(Some(PlannedRun { spec, provisioning }))
     }
 
     /// Runs the plan and returns the exit status.
     pub async fn run(self, progress: &Progress, signals: &mut Signals) -> Result<ExitStatus, Exit> {
-        let (target, features, keep) = (self.spec.target.clone(), self.spec.folder.join("features"), self.spec.keep);
+        let (target, features) = (self.spec.target.clone(), self.spec.folder.join("features"));
         let run = Run::open(self.spec, progress.clone())?;
-        let scenarios = Box::pin(scenarios(&run, self.provisioning, &features, keep, signals)).await;
+        let scenarios = Box::pin(scenarios(&run, self.provisioning, features, signals)).await;
         let lost =
             |left: Vec<String>| left.iter().for_each(|left| progress.say(format!("could not be removed: {left}")));
         let Outcome { complete, time, left_in_cloud } = match scenarios {
@@ -153,12 +151,11 @@ impl PlannedRun {
 async fn scenarios(
     run: &Run,
     provisioning: Provisioning,
-    features: &Path,
-    keep: bool,
+    features: PathBuf,
     signals: &mut Signals,
 ) -> Result<Outcome, Exit> {
-    let Provisioning { uses, quote, found, own, image, runs, concurrency } = provisioning;
-    let (context, evidence, target) = (run.context(), run.evidence(), run.target());
+    let Provisioning { options, uses, quote, found, own } = provisioning;
+    let Run { context, evidence, target, state, arch, .. } = run;
     let (settings, progress) = (&context.settings, &context.progress);
     let build_dir = BuildDir::open(Shell::local(evidence.clone()), context.cleanup.clone(), &context.run);
     let build_dir = build_dir.map_err(|error| infrastructure(target.unusable(error)))?;
@@ -172,30 +169,35 @@ async fn scenarios(
     if let Some(rented) = &cloud {
         evidence.note(rented.facts(&settings.stand_in)).map_err(infrastructure)?;
     }
-    let (rented, settings, arch) = (cloud.clone(), settings.clone(), run.arch());
-    let endpoint = settings.stand_in.endpoint.clone().filter(|_| *target == TargetSpec::Ec2);
-    let config = RunConfig { settings, arch, rented, found, image, runs, keep, concurrency, own };
+    let keep = options.keep;
+    let place = match (&cloud, found) {
+        (Some(rented), _) => Place::Rented(rented.clone()),
+        (None, Some(found)) => Place::RemoteHost(Box::new(found)),
+        (None, None) => Place::Here,
+    };
+    let config = RunConfig { arch: *arch, place, own, options };
     let fixtures = Fixtures::open(config, context.clone(), evidence.clone(), build_dir);
     tokio::select! {
         taken = fixtures.take_in_image() => taken.map_err(usage)?,
         () = signals.any() => return Err(interrupted()),
     }
+    let endpoint = settings.stand_in.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
     let stand_in = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
     let (id, folder) = (&context.run, evidence.folder().display());
     progress.say(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
 
-    let before = || earlier::time(&context.settings.runs, target, std::env::args());
-    let tallied = run.state().clone();
+    let before = || earlier::time(&settings.runs, target, std::env::args());
+    let tallied = state.clone();
     let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
-    let suite = Suite::new(features, concurrency, run.state().clone(), fixtures.clone(), uses, cloud.clone());
-    let complete = Box::pin(run.carry_out(&suite, signals)).await;
+    let suite = Suite { features, state: state.clone(), fixtures: fixtures.clone(), uses };
+    let complete = Box::pin(suite.run(signals)).await;
     if let Some(facts) = fixtures.machines().known_facts() {
-        run.state().learn(facts.named());
+        state.learn(facts.named());
         evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
     }
-    let time = fixtures.time();
+    let time = fixtures.work_log().summary();
     evidence.note(serde_json::json!({ "time": time })).map_err(infrastructure)?;
-    if keep && complete && run.state().verdicts(complete).exit != 0 {
+    if keep && complete && state.verdicts(complete).exit != 0 {
         for line in fixtures.machines().ways_in().await {
             progress.error(format!("kept: {line}"));
         }
@@ -301,6 +303,8 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::base::settings::FakeAws;
 

@@ -17,6 +17,8 @@ use crate::evidence::{Ran, SCHEMA, Stream, Verdicts};
 use crate::exec::command::{Command, Output};
 use crate::exec::shell::{CommandObserver, ShellError};
 use crate::measurement::{Reading, Sample, Value};
+use crate::verdict::Source;
+use crate::verdict::sample_set::SampleSet;
 
 /// Streams longer than this, in bytes, are stored in separate files.
 const INLINE: usize = 16 * 1024;
@@ -130,6 +132,21 @@ impl EvidenceWriter {
         }
         open.samples.write_all(lines.as_bytes()).context("cannot write samples.jsonl")?;
         Ok(samples)
+    }
+
+    /// Records readings that were taken on a machine between `since` and now, and returns them as a sample set.
+    pub fn subject(
+        &self,
+        name: &str,
+        machine: &str,
+        since: Timestamp,
+        readings: Vec<Reading>,
+    ) -> anyhow::Result<SampleSet> {
+        let until = Timestamp::now();
+        let samples = self.record(name, machine, readings.into_iter().map(|reading| (until, reading)))?;
+        let source = Source { subject: name.to_owned(), machine: machine.to_owned(), since, until };
+        let files = ["samples.jsonl", "transcript.jsonl"].map(str::to_owned).to_vec();
+        Ok(SampleSet { samples, sources: vec![source], files, commands: Vec::new() })
     }
 
     /// Writes another file, such as the text that a trial's samples were read from. Returns its relative path.
