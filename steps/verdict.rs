@@ -50,8 +50,14 @@ pub struct Outcome {
     pub value: Option<Value>,
 }
 
+impl Outcome {
+    fn inconclusive(reason: impl Into<String>) -> Outcome {
+        Outcome { verdict: Verdict::Inconclusive, reason: reason.into(), value: None }
+    }
+}
+
 /// Combines the outcomes of all checks of a claim: failed checks take precedence, then checks that could not be made.
-pub fn together(outcomes: &[&Outcome]) -> Outcome {
+pub fn combine_checks(outcomes: &[&Outcome]) -> Outcome {
     for decisive in [Verdict::Fails, Verdict::Inconclusive] {
         let deciding: Vec<_> = outcomes.iter().filter(|outcome| outcome.verdict == decisive).collect();
         if let Some(first) = deciding.first() {
@@ -60,7 +66,7 @@ pub fn together(outcomes: &[&Outcome]) -> Outcome {
         }
     }
     let Some(headline) = outcomes.first() else {
-        return Outcome { verdict: Verdict::Inconclusive, reason: "nothing was checked".to_owned(), value: None };
+        return Outcome::inconclusive("nothing was checked");
     };
     let reason = outcomes.iter().map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>().join("; ");
     Outcome { verdict: Verdict::Holds, reason, value: headline.value.clone() }
@@ -220,7 +226,7 @@ mod tests {
         let outcome = |verdict| Outcome { verdict, reason: verdict.to_string(), value: None };
         let of = |verdicts: &[Verdict]| {
             let outcomes: Vec<Outcome> = verdicts.iter().copied().map(outcome).collect();
-            together(&outcomes.iter().collect::<Vec<_>>()).verdict
+            combine_checks(&outcomes.iter().collect::<Vec<_>>()).verdict
         };
         assert_eq!(of(&[Verdict::Holds, Verdict::Inconclusive, Verdict::Fails]), Verdict::Fails);
         assert_eq!(of(&[Verdict::Holds, Verdict::Inconclusive]), Verdict::Inconclusive);

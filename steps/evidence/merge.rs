@@ -8,7 +8,6 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use jiff::civil::Date;
-use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::claims::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Shard};
@@ -109,15 +108,6 @@ pub struct Merged {
     pub exit: u8,
 }
 
-/// A claim in the merged `verdicts.json`.
-#[derive(Serialize)]
-struct Said<'a> {
-    target: &'a str,
-    part: &'a str,
-    #[serde(flatten)]
-    claim: &'a ClaimResult,
-}
-
 impl Merged {
     /// Merges runs. `asked` names the expected targets in order; targets of other parts are added after them.
     pub fn of(run: String, asked: &[String], mut parts: Vec<Part>) -> anyhow::Result<Merged> {
@@ -189,7 +179,10 @@ impl Merged {
             for column in &self.columns {
                 let Some((claim, part)) = column.of_claim(id) else { continue };
                 let part = self.parts.get(part).map(|part| part.name.as_str()).unwrap_or_default();
-                claims.push(serde_json::to_value(Said { target: &column.target, part, claim })?);
+                let mut claim = serde_json::to_value(claim)?;
+                claim["target"] = json!(column.target);
+                claim["part"] = json!(part);
+                claims.push(claim);
             }
         }
         let on = self.columns.iter().map(|column| column.verdicts.on).max();

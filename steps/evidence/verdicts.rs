@@ -11,7 +11,7 @@ use crate::claims::plan::Decision;
 use crate::claims::register::ClaimId;
 use crate::measurement::{Sample, Value};
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ClaimInput, ControlResult, ControlVerdict, combine_attempts};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, claim_verdict, combine_attempts};
 
 /// The combined result of a claim's controls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,8 +33,7 @@ impl Control {
         let Some(worst) = controls.iter().min_by_key(rank) else {
             return Control { verdict: ControlVerdict::None, scenario: None, reason: None };
         };
-        let said = controls.iter().map(|control| format!("{}: {}", control.scenario, control.reason));
-        let reason = said.collect::<Vec<_>>().join("; ");
+        let reason = controls.iter().map(ControlResult::sentence).collect::<Vec<_>>().join("; ");
         Control { verdict: worst.verdict, scenario: Some(worst.scenario.clone()), reason: Some(reason) }
     }
 }
@@ -83,20 +82,17 @@ impl ClaimResult {
             ControlResult::weigh(&control.scenario, &control.feature, control.line, attempts)
         };
         let controls = self.controls.iter().map(again).collect();
-        ClaimResult { attempts, controls, ..self.clone() }.concluded(on)
+        let last = attempts.last();
+        let (samples, unit) = (last.map_or(0, Attempt::samples), last.and_then(|attempt| attempt.unit));
+        ClaimResult { samples, unit, attempts, controls, ..self.clone() }.concluded(on)
     }
 
     /// Computes the verdict from the claim's attempts, controls and declarations.
     pub fn concluded(mut self, on: Date) -> ClaimResult {
-        let case = ClaimInput {
-            decision: &self.decision,
-            attempts: &self.attempts,
-            controls: &self.controls,
-            deviations: &self.deviations,
-            on,
-        };
-        (self.verdict, self.reason) = case.conclude();
-        self.value = combine_attempts(&self.attempts).value;
+        let own = combine_attempts(&self.attempts);
+        self.value = own.value.clone();
+        let tried = !self.attempts.is_empty();
+        (self.verdict, self.reason) = claim_verdict(&self.decision, own, tried, &self.controls, &self.deviations, on);
         self.control = Control::of(&self.controls);
         self
     }

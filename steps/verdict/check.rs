@@ -70,7 +70,7 @@ impl Check {
             samples.iter().filter(|sample| sample.probe == self.probe && self.samples.contains(&sample.id)).collect();
         let statistics = statistics(&mine);
         let outcome = match self.doubt(&mine) {
-            Some(reason) => Outcome { verdict: Verdict::Inconclusive, reason, value: None },
+            Some(reason) => Outcome::inconclusive(reason),
             None => self.outcome(&mine, statistics.as_ref()),
         };
         Judged { check: self, outcome, statistics }
@@ -131,8 +131,7 @@ impl Check {
             false => (Verdict::Fails, &broken[..]),
         };
         let Some(worst) = judged.iter().copied().reduce(|worst, sample| self.worse(worst, sample)) else {
-            let reason = format!("{}: no sample of it was taken", self.probe);
-            return Outcome { verdict: Verdict::Inconclusive, reason, value: None };
+            return Outcome::inconclusive(format!("{}: no sample of it was taken", self.probe));
         };
         if let (Rule::Recorded, Some(statistics)) = (&self.rule, statistics) {
             let value = Some(Value::Number(statistics.median));

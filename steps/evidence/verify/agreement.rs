@@ -17,10 +17,7 @@ const IMAGE: &str = "image of workload";
 /// Finds everything in `verdicts.json` that does not follow from `samples.jsonl`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let verdicts = &bundle.verdicts;
-    let mut findings: Vec<Finding> = bundle.differences().into_iter().map(|said| Finding::new(FILE, said)).collect();
-    if findings.is_empty() {
-        findings.extend(verdicts.claims.iter().filter_map(|claim| deeper(claim, bundle)));
-    }
+    let mut findings: Vec<Finding> = differences(bundle).into_iter().map(|said| Finding::new(FILE, said)).collect();
     let mut last = 0;
     for sample in &bundle.samples {
         if sample.id <= last {
@@ -74,15 +71,34 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
     Some(Finding::new("run.json", problem))
 }
 
-/// Finds a difference that a claim's sentences do not show: in a statistic, a value or a count.
-fn deeper(claim: &ClaimResult, bundle: &EvidenceBundle) -> Option<Finding> {
-    let mut fresh = claim.again(&bundle.samples, bundle.verdicts.on);
-    let last = claim.attempts.last();
-    fresh.samples = last.map_or(0, Attempt::samples);
-    fresh.unit = last.and_then(|attempt| attempt.unit);
-    let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
-    let difference = difference(&json(claim), &json(&fresh))?;
-    Some(Finding::new(FILE, format!("{}: {difference}", claim.id)))
+/// Judges every claim and its controls again from the samples, and describes each difference to the stored result.
+pub fn differences(bundle: &EvidenceBundle) -> Vec<String> {
+    let differs = |claim: &ClaimResult| {
+        let fresh = claim.again(&bundle.samples, bundle.verdicts.on);
+        let said = sentences(claim).into_iter().zip(sentences(&fresh)).find(|(stored, fresh)| stored != fresh);
+        if let Some((stored, fresh)) = said {
+            return Some(format!("{}: stored as \"{stored}\", but the samples say \"{fresh}\"", claim.id));
+        }
+        // No sentence shows a statistic or a count.
+        let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
+        difference(&json(claim), &json(&fresh)).map(|difference| format!("{}: {difference}", claim.id))
+    };
+    bundle.verdicts.claims.iter().filter_map(differs).collect()
+}
+
+/// Returns what is stated about a claim, its checks and its controls, in this order.
+fn sentences(claim: &ClaimResult) -> Vec<String> {
+    let attempts = |attempts: &[Attempt]| -> Vec<String> {
+        let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
+        checks.map(|judged| format!("{}: {}", judged.outcome.verdict, judged.outcome.reason)).collect()
+    };
+    let mut sentences = vec![format!("{}: {}", claim.verdict, claim.reason)];
+    sentences.extend(attempts(&claim.attempts));
+    for control in &claim.controls {
+        sentences.push(format!("control: {}", control.reason));
+        sentences.extend(attempts(&control.attempts));
+    }
+    sentences
 }
 
 /// The first place where two values differ.
