@@ -121,6 +121,8 @@ mod tests {
         let linked = told(|path| {
             fs::remove_file(path.join("run.json")).unwrap();
             std::os::unix::fs::symlink("/etc/hostname", path.join("run.json")).unwrap();
+            let refused = seal(&SandboxedDir::open(path).unwrap()).unwrap_err().to_string();
+            assert!(refused.contains("is a symbolic link"), "{refused}");
         });
         assert_eq!(linked, "run.json: run.json is a symbolic link: evidence is made of plain files\n");
         assert!(told(write(SUMS, "abc  run.json\n")).starts_with("SHA256SUMS:1: no line of a checksum"));

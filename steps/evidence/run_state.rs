@@ -255,6 +255,10 @@ mod tests {
         \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But this check fails on \"x\"\n\
         \n  @A7-7\n  Scenario: it starts\n    Given x\n";
 
+    const OWN: &str = "it ends well";
+    const SEVEN: &str = "one that exits with 7";
+    const TRAP: &str = "one that traps";
+
     fn record(deviations: &str) -> (TempDir, RunState) {
         planned(CLAIMS, FEATURE, &Capabilities::default(), Deviations::parse(deviations).unwrap())
     }
@@ -300,34 +304,84 @@ mod tests {
     fn a_claim_holds_only_once_every_control_was_refused() {
         let (_folder, record) = record("");
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "nothing was run");
-        let first = end(&record, "it ends well", Verdict::Holds, false);
+        let first = end(&record, OWN, Verdict::Holds, false);
         assert_eq!(
             (first.claim.verdict, first.claim.reason.as_str()),
             (Verdict::Holds, "seen: it ends well; its control is to come")
         );
-        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, TRAP, Verdict::Fails, true);
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "a run that is killed now has not shown it");
         assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (2, ""), "a control is to come");
-        end(&record, "one that exits with 7", Verdict::Fails, true);
+        end(&record, SEVEN, Verdict::Fails, true);
         assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (3, "1 hold"));
         assert_eq!(stands(&record, true).0, Verdict::Holds);
         assert_eq!(stands(&record, true).1, ControlVerdict::Discriminates);
     }
 
     #[test]
-    fn a_control_that_passes_is_caught_out_and_only_a_declaration_for_just_that_excuses_it() {
-        for (deviations, verdict) in [
-            (String::new(), Verdict::Fails),
-            (declared("does not discriminate: one that exits with 7", "2999-01-01"), Verdict::KnownDeviation),
-            (declared("unit.result is", "2999-01-01"), Verdict::Fails),
+    fn all_attempts_the_controls_and_the_declarations_decide_a_claim() {
+        use ControlVerdict::{Discriminates, DoesNotDiscriminate};
+        use Verdict::{Fails, Holds, Inconclusive, KnownDeviation};
+        let seven_passes = "does not discriminate: one that exits with 7";
+        let elsewhere = format!("{}when = {{ podman = \"4.\" }}\n", declared("x", "2020-01-01"));
+        let (caught, passes) = ((SEVEN, Fails, true), (SEVEN, Holds, false));
+        for (deviations, ended, expected, reason) in [
+            (String::new(), vec![(OWN, Holds, false), passes], (Fails, DoesNotDiscriminate, 1), seven_passes),
+            (
+                declared(seven_passes, "2999-01-01"),
+                vec![(OWN, Holds, false), passes],
+                (KnownDeviation, DoesNotDiscriminate, 0),
+                "declared by us until 2999-01-01: r",
+            ),
+            (
+                declared("unit.result is", "2999-01-01"),
+                vec![(OWN, Holds, false), passes],
+                (Fails, DoesNotDiscriminate, 1),
+                "the deviation that is declared here is another one",
+            ),
+            // A refusal for another reason, and a control that could not be judged.
+            (
+                String::new(),
+                vec![(OWN, Holds, false), (SEVEN, Fails, false)],
+                (Inconclusive, ControlVerdict::None, 3),
+                "the check fails, but not on \"another\"",
+            ),
+            (
+                String::new(),
+                vec![(OWN, Holds, false), (SEVEN, Inconclusive, false)],
+                (Inconclusive, ControlVerdict::None, 3),
+                "its control could not be judged",
+            ),
+            (
+                String::new(),
+                vec![(OWN, Holds, false), passes, caught],
+                (Inconclusive, ControlVerdict::None, 3),
+                "flaky: caught only at attempt 2",
+            ),
+            (
+                String::new(),
+                vec![caught, (OWN, Fails, false), (OWN, Holds, false)],
+                (Inconclusive, Discriminates, 3),
+                "flaky: it held only at attempt 2 of 2; attempt 1: fails: ",
+            ),
+            // What has failed once has failed.
+            (
+                String::new(),
+                vec![passes, (OWN, Fails, false), (OWN, Inconclusive, false)],
+                (Fails, DoesNotDiscriminate, 1),
+                "attempt 2: inconclusive",
+            ),
+            // A declaration that has expired fails the run, even one for another platform.
+            (elsewhere, vec![(OWN, Holds, false), caught], (Holds, Discriminates, 1), "seen: it ends well"),
         ] {
             let (_folder, record) = record(&deviations);
-            let first = end(&record, "it ends well", Verdict::Holds, false);
-            assert_eq!(first.claim.verdict, Verdict::Holds, "what is declared about its control does not count yet");
-            end(&record, "one that exits with 7", Verdict::Holds, false);
-            end(&record, "one that traps", Verdict::Fails, true);
-            let stands = stands(&record, true);
-            assert_eq!((stands.0, stands.1), (verdict, ControlVerdict::DoesNotDiscriminate));
+            for (scenario, verdict, confirmed) in ended {
+                end(&record, scenario, verdict, confirmed);
+            }
+            end(&record, TRAP, Fails, true);
+            let claim = record.verdicts(true).claims.remove(0);
+            assert_eq!(stands(&record, true), expected, "{}", claim.reason);
+            assert!(claim.reason.contains(reason), "{}", claim.reason);
         }
     }
 
@@ -337,55 +391,36 @@ mod tests {
             [(declared("seen", "2999-01-01"), true), (declared("seen", "2020-01-01"), false), (String::new(), false)]
         {
             let (_folder, record) = record(&deviations);
-            let first = end(&record, "it ends well", Verdict::Fails, false);
+            let first = end(&record, OWN, Verdict::Fails, false);
             assert_eq!((first.claim.verdict, first.open), (Verdict::Fails, open));
             assert_eq!(
                 first.claim.reason.ends_with("a deviation is declared for it, and its control is to come"),
                 open
             );
-            end(&record, "one that traps", Verdict::Fails, true);
-            let last = end(&record, "one that exits with 7", Verdict::Fails, true);
+            end(&record, TRAP, Verdict::Fails, true);
+            let last = end(&record, SEVEN, Verdict::Fails, true);
             assert!(!last.open);
             assert_eq!(last.claim.verdict == Verdict::KnownDeviation, open);
         }
     }
 
     #[test]
-    fn a_refusal_for_another_reason_and_a_broken_control_leave_the_claim_open() {
-        for (verdict, confirmed) in [(Verdict::Fails, false), (Verdict::Inconclusive, false)] {
-            let (_folder, record) = record("");
-            end(&record, "it ends well", Verdict::Holds, false);
-            end(&record, "one that exits with 7", verdict, confirmed);
-            end(&record, "one that traps", Verdict::Fails, true);
-            assert_eq!(stands(&record, true), (Verdict::Inconclusive, ControlVerdict::None, 3));
-        }
-    }
-
-    #[test]
-    fn time_is_judged_where_the_cpu_is_native_and_only_recorded_where_it_is_emulated() {
-        for (accelerator, verdict) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
-            let (_folder, record) = record("");
-            record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
-            end(&record, "it starts", Verdict::Fails, false);
-            assert_eq!(record.verdicts(true).claims[1].verdict, verdict, "{accelerator}");
-        }
-    }
-
-    #[test]
-    fn what_a_stand_in_for_aws_does_is_recorded_on_whatever_machine() {
+    fn what_the_machine_cannot_judge_is_only_recorded() {
         let claims =
             format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
         let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
         let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
         let met = Capabilities::by(&TargetSpec::Ec2, &stand_in, None);
-        let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
-        record.learn(BTreeMap::from([("accelerator".to_owned(), "kvm".to_owned())]));
-        end(&record, "it starts", Verdict::Fails, false);
-        end(&record, "it is cheap", Verdict::Fails, false);
-        let claims = record.verdicts(true).claims;
-        assert_eq!(claims[1].verdict, Verdict::Fails, "the CPU turned out to be native");
-        assert_eq!(claims[2].verdict, Verdict::NotRun);
-        assert_eq!(claims[2].reason, "measured on a stand-in for AWS: recorded, not judged: seen: it is cheap");
+        for (accelerator, time) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
+            let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
+            record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
+            end(&record, "it starts", Verdict::Fails, false);
+            end(&record, "it is cheap", Verdict::Fails, false);
+            let claims = record.verdicts(true).claims;
+            assert_eq!(claims[1].verdict, time, "{accelerator}");
+            assert_eq!(claims[2].verdict, Verdict::NotRun);
+            assert_eq!(claims[2].reason, "measured on a stand-in for AWS: recorded, not judged: seen: it is cheap");
+        }
     }
 
     #[test]
@@ -398,61 +433,16 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_only_when_tried_again_is_flaky_and_every_attempt_is_kept() {
+    fn only_what_another_attempt_may_change_is_tried_again_and_every_attempt_is_kept() {
         let (_folder, record) = record("");
         let planned = record.plan().scenarios[0].clone();
-        end(&record, "it ends well", Verdict::Fails, false);
-        end(&record, "one that exits with 7", Verdict::Fails, true);
-        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, OWN, Verdict::Fails, false);
+        end(&record, SEVEN, Verdict::Fails, true);
+        end(&record, TRAP, Verdict::Fails, true);
         assert!(record.wants_another(&planned));
         assert!(!record.wants_another(&record.plan().scenarios[1]), "its control was caught");
-        end(&record, "it ends well", Verdict::Holds, false);
+        end(&record, OWN, Verdict::Holds, false);
         assert!(!record.wants_another(&planned), "a third attempt could not make it hold");
-        let claim = record.verdicts(true).claims.remove(0);
-        assert_eq!((claim.verdict, claim.attempts.len()), (Verdict::Inconclusive, 2));
-        assert!(
-            claim.reason.starts_with("flaky: it held only at attempt 2 of 2; attempt 1: fails: "),
-            "{}",
-            claim.reason
-        );
-        assert_eq!(stands(&record, true).2, 3);
-    }
-
-    #[test]
-    fn what_fails_once_has_failed_whatever_else_was_seen() {
-        let (_folder, record) = record("");
-        end(&record, "one that exits with 7", Verdict::Holds, true);
-        end(&record, "one that traps", Verdict::Fails, true);
-        end(&record, "it ends well", Verdict::Fails, false);
-        end(&record, "it ends well", Verdict::Inconclusive, false);
-        let claim = record.verdicts(true).claims.remove(0);
-        assert_eq!(claim.verdict, Verdict::Fails);
-        assert!(claim.reason.contains("attempt 2: inconclusive"), "{}", claim.reason);
-        let shown: Vec<_> = claim.controls.iter().map(|control| control.verdict).collect();
-        assert_eq!(shown, [ControlVerdict::DoesNotDiscriminate, ControlVerdict::Discriminates]);
-    }
-
-    #[test]
-    fn a_control_that_is_caught_only_when_tried_again_leaves_the_claim_open() {
-        let (_folder, record) = record("");
-        end(&record, "it ends well", Verdict::Holds, false);
-        end(&record, "one that traps", Verdict::Fails, true);
-        end(&record, "one that exits with 7", Verdict::Holds, true);
-        end(&record, "one that exits with 7", Verdict::Fails, true);
-        let claim = record.verdicts(true).claims.remove(0);
-        assert_eq!(claim.verdict, Verdict::Inconclusive);
-        assert!(claim.reason.contains("flaky: caught only at attempt 2"), "{}", claim.reason);
-    }
-
-    #[test]
-    fn a_declaration_that_has_expired_fails_the_run_even_where_its_platform_is_another() {
-        let elsewhere = "when = { podman = \"4.\" }";
-        let (_folder, record) = record(&format!("{}{elsewhere}\n", declared("x", "2020-01-01")));
-        end(&record, "it ends well", Verdict::Holds, false);
-        end(&record, "one that exits with 7", Verdict::Fails, true);
-        end(&record, "one that traps", Verdict::Fails, true);
-        let verdicts = record.verdicts(true);
-        assert_eq!((verdicts.claims[0].verdict, verdicts.exit), (Verdict::Holds, 1));
-        assert!(verdicts.problems[0].contains("expired on 2020-01-01"), "{:?}", verdicts.problems);
+        assert_eq!(record.verdicts(true).claims[0].attempts.len(), 2);
     }
 }
