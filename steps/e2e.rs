@@ -4,6 +4,7 @@ pub mod catalogue;
 mod fixtures;
 pub mod options;
 mod params;
+mod prelude;
 mod run_scenarios;
 mod run;
 mod multi_target;

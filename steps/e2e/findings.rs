@@ -1,12 +1,9 @@
 //! Steps about the annex's arithmetic, section A.8, and the one step that makes a scenario a control.
 
-use crate::base::unit::Unit;
+use crate::e2e::prelude::*;
 use crate::measurement::published_figures::Figure;
 use anyhow::{Context, ensure};
 use cucumber::gherkin::Step;
-use cucumber::then;
-
-use crate::e2e::world::ScenarioWorld;
 
 #[then("the annex's derived figures follow from its published figures:")]
 fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {

@@ -115,30 +115,33 @@ impl Options {
         Ok((folder, Some(workload)))
     }
 
-    /// Returns how to reach the remote machine or this host; `None` if neither is the target.
-    pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<RemoteAccess>> {
-        let remote = matches!(target, TargetSpec::Ssh { .. });
-        for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
-            anyhow::ensure!(remote || !given, "{option} only applies to --target ssh://…");
+    /// Checks that every option applies to the target.
+    pub fn check(&self, target: &TargetSpec) -> anyhow::Result<()> {
+        let remote = ("ssh://…", matches!(target, TargetSpec::Ssh { .. }));
+        let ec2 = ("ec2", *target == TargetSpec::Ec2);
+        for ((kind, applies), option, given) in [
+            (remote, "--host-key", self.host_key.is_some()),
+            (remote, "--provision", self.provision),
+            (ec2, "--max-cost", self.max_cost.is_some()),
+            (ec2, "--time-limit", self.time_limit.is_some()),
+            (ec2, "--spot", self.spot),
+            (ec2, "--subnet", self.subnet.is_some()),
+        ] {
+            anyhow::ensure!(applies || !given, "{option} only applies to --target {kind}");
         }
+        Ok(())
+    }
+
+    /// Returns how to reach the remote machine or this host; `None` if neither is the target.
+    pub fn way(&self, target: &TargetSpec) -> Option<RemoteAccess> {
         let way =
             || RemoteAccess { target: target.clone(), host_key: self.host_key.clone(), provision: self.provision };
-        Ok(target.is_found().then(way))
+        target.is_found().then(way)
     }
 
     /// Estimates the cost of what a run on this target orders in the cloud; `None` if it orders nothing.
     pub fn quote(&self, target: &TargetSpec, settings: &Settings) -> anyhow::Result<Option<Estimate>> {
         if *target != TargetSpec::Ec2 {
-            let given = [
-                ("--max-cost", self.max_cost.is_some()),
-                ("--time-limit", self.time_limit.is_some()),
-                ("--spot", self.spot),
-                ("--subnet", self.subnet.is_some()),
-            ];
-            let misplaced = given.iter().find(|(_, given)| *given);
-            if let Some((option, _)) = misplaced {
-                anyhow::bail!("{option} only applies to --target ec2");
-            }
             return Ok(None);
         }
         let usual = InstanceSpec::default();

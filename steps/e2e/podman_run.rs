@@ -1,11 +1,7 @@
 //! Steps about images that are run with `podman run`: sections A.2 and A.5 of the annex.
 
-use crate::base::unit::Unit;
-use crate::verdict::Rule;
-use cucumber::{given, then, when};
-
 use crate::e2e::fixtures::Condition;
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
 
 #[when(expr = "the guest {string} has run on the device with podman run")]
 async fn guest_ran(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {

@@ -63,6 +63,7 @@ impl PlannedRun {
         let settings = Settings::read().map_err(usage)?;
         let (folder, own) = options.folder(&settings).map_err(usage)?;
         let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
+        options.check(&target).map_err(usage)?;
         let found = look(&options, own.as_ref(), &target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
         let met = Capabilities::by(&target, &settings.stand_in, preflight.map(Preflight::seen));
@@ -224,7 +225,7 @@ async fn look(
     target: &TargetSpec,
     settings: &Settings,
 ) -> Result<Option<RemoteHost>, Exit> {
-    let Some(way) = options.way(target).map_err(usage)? else { return Ok(None) };
+    let Some(way) = options.way(target) else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
     let seen = Box::pin(way.look(units, settings, Arc::new(NoopObserver))).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {

@@ -61,10 +61,7 @@ impl ScenarioWorld {
         self.subject.samples.iter().find(|sample| sample.probe == probe).map(|sample| &sample.value)
     }
 
-    /// Checks every sample of a probe in the current sample set against a rule.
-    ///
-    /// A sample that breaks the rule is not an error of the step: the scenario goes on, so that each of its checks is
-    /// made and counts towards its verdict. A check that cannot be made is an error.
+    /// Checks every sample of a probe in the current sample set against a rule, as [`ScenarioChecks::check`] does.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         self.checks.check(&self.subject, probe, unit, rule)
     }

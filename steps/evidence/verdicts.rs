@@ -6,12 +6,12 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
-use crate::claims::deviation::Deviation;
-use crate::claims::plan::Decision;
+use crate::claims::deviation::{Deviation, Deviations};
+use crate::claims::plan::{Decision, NOT_SELECTED};
 use crate::claims::register::ClaimId;
 use crate::measurement::{Sample, Value};
-use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, claim_verdict, combine_attempts};
+use crate::verdict::{Verdict, declared};
 
 /// The combined result of a claim's controls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,10 +97,15 @@ impl ClaimResult {
         self
     }
 
+    /// Returns all attempts at its own scenario and at its controls.
+    pub fn all_attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().chain(self.controls.iter().flat_map(|control| &control.attempts))
+    }
+
     /// Returns the ids of all samples that its checks and its controls' checks refer to.
     pub fn sample_ids(&self) -> BTreeSet<u64> {
-        let attempts = self.attempts.iter().chain(self.controls.iter().flat_map(|control| &control.attempts));
-        attempts.flat_map(|attempt| &attempt.checks).flat_map(|judged| judged.check.samples.iter().copied()).collect()
+        let checks = self.all_attempts().flat_map(|attempt| &attempt.checks);
+        checks.flat_map(|judged| judged.check.samples.iter().copied()).collect()
     }
 }
 
@@ -121,6 +126,15 @@ pub struct Verdicts {
     pub problems: Vec<String>,
     /// All claims, in the register's order.
     pub claims: Vec<ClaimResult>,
+}
+
+/// Lists the problems with declared deviations that the verdicts of the selected claims do not show.
+pub fn problems(claims: &[ClaimResult], deviations: &Deviations, on: Date) -> Vec<String> {
+    let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
+    let problems = |claim: &ClaimResult| {
+        declared::problems_of(deviations, claim.id, (claim.verdict, &claim.reason), &claim.deviations, on)
+    };
+    selected.flat_map(problems).collect()
 }
 
 /// Computes a run's exit status from its verdicts.

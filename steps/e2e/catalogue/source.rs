@@ -10,28 +10,45 @@ use anyhow::Context as _;
 use cucumber::codegen::{Expression, ParametersProvider, Spanned, StepConstructor, WorldInventory, inventory};
 use cucumber::step::Location;
 use regex::Regex;
+use serde::Serialize;
 
-use crate::e2e::params::KINDS;
+use crate::e2e::params::{BUILT_IN, KINDS};
 use crate::e2e::world::ScenarioWorld;
 
+/// A step as it is written in its source.
+#[derive(Debug, Serialize)]
+pub struct Source {
+    /// Given, When or Then.
+    pub keyword: &'static str,
+    /// Its text as written: plain text, a cucumber expression, or a regular expression from `^` to `$`.
+    pub expression: String,
+    /// The name of its source file, without folder and extension.
+    pub module: String,
+    /// The first line of its module's documentation.
+    #[serde(skip)]
+    pub about: String,
+    #[serde(skip)]
+    pub location: Location,
+    /// File and line.
+    pub place: String,
+    pub parameters: Vec<Parameter>,
+    /// The comment above it: what it does, if its text does not say everything.
+    pub does: Option<String>,
+}
+
+/// A parameter of a step, in its text or below it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Parameter {
+    pub name: String,
+    pub takes: String,
+}
+
 /// How a step's text describes what it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+#[derive(Clone, Copy, Debug)]
+enum Form {
     Text,
     Expression,
     Pattern,
-}
-
-/// A step as it is written in its source.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub keyword: &'static str,
-    pub place: Location,
-    pub form: Form,
-    pub expression: String,
-    /// The comment above it.
-    pub does: Option<String>,
-    pub about: String,
 }
 
 /// Returns all steps of this program as they are written, ordered by place.
@@ -43,9 +60,12 @@ pub fn all() -> anyhow::Result<Vec<Source>> {
     registered.sort_by_key(|(_, place, _)| *place);
     let mut sources = Vec::new();
     for (keyword, place, pattern) in registered {
-        let source = written(keyword, place, text(place.path)?);
-        let source = source.filter(|source| source.pattern().as_deref() == Some(&pattern));
-        sources.push(source.with_context(|| format!("the step at {place} cannot be read from its source"))?);
+        let written = written(keyword, place, text(place.path)?);
+        let written = written.filter(|(form, source)| form.pattern(&source.expression).as_deref() == Some(&pattern));
+        let (form, mut source) =
+            written.with_context(|| format!("the step at {place} cannot be read from its source"))?;
+        source.parameters = form.parameters(&source.expression).with_context(|| source.place.clone())?;
+        sources.push(source);
     }
     Ok(sources)
 }
@@ -86,13 +106,13 @@ fn text(path: &str) -> anyhow::Result<&'static str> {
 }
 
 /// Parses the step whose attribute begins at a place.
-fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source> {
+fn written(keyword: &'static str, location: Location, text: &str) -> Option<(Form, Source)> {
     static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
         let literal = r##"r"(?<raw>[^"]*)"|r#"(?<hashed>.*?)"#|(?<plain>"(?:[^"\\]|\\.)*")"##;
         Regex::new(&format!(r"(?s)^\s*#\[\w+\(\s*(?:(?<form>expr|regex)\s*=\s*)?(?:{literal})\s*\)\]"))
             .expect("it is a pattern")
     });
-    let before = usize::try_from(place.line).ok()?.checked_sub(1)?;
+    let before = usize::try_from(location.line).ok()?.checked_sub(1)?;
     let start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
     let found = ATTRIBUTE.captures(text.get(start..)?)?;
     let form = match found.name("form").map(|form| form.as_str()) {
@@ -110,46 +130,54 @@ fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source>
     let mut comment: Vec<&str> = comment.map(str::trim).collect();
     comment.reverse();
     let about = text.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default();
-    Some(Source {
+    let source = Source {
         keyword,
-        place,
-        form,
         expression,
-        does: (!comment.is_empty()).then(|| comment.join(" ")),
+        module: Path::new(location.path).file_stem()?.to_string_lossy().into_owned(),
         about: about.to_owned(),
-    })
+        place: format!("{}:{}", location.path, location.line),
+        location,
+        parameters: Vec::new(),
+        does: (!comment.is_empty()).then(|| comment.join(" ")),
+    };
+    Some((form, source))
 }
 
-impl Source {
-    fn pattern(&self) -> Option<String> {
-        match self.form {
-            Form::Text => Some(format!("^{}$", regex::escape(&self.expression))),
+impl Form {
+    fn pattern(self, expression: &str) -> Option<String> {
+        match self {
+            Form::Text => Some(format!("^{}$", regex::escape(expression))),
             Form::Expression => {
-                Expression::regex_with_parameters(&self.expression, Ours).ok().map(|pattern| pattern.to_string())
+                Expression::regex_with_parameters(expression, Ours).ok().map(|pattern| pattern.to_string())
             }
-            Form::Pattern => Some(self.expression.clone()),
+            Form::Pattern => Some(expression.to_owned()),
         }
     }
 
-    pub fn module(&self) -> String {
-        Path::new(self.place.path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
-    }
-
-    pub fn parameters(&self) -> Vec<String> {
+    fn parameters(self, expression: &str) -> anyhow::Result<Vec<Parameter>> {
         static PARAMETER: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\\.|\{(?<name>\w*)\}").expect("it is a pattern"));
-        match self.form {
-            Form::Text => Vec::new(),
+        match self {
+            Form::Text => Ok(Vec::new()),
             Form::Expression => {
-                let found = PARAMETER.captures_iter(&self.expression).filter_map(|found| found.name("name"));
-                found.map(|name| name.as_str().to_owned()).collect()
+                let found = PARAMETER.captures_iter(expression).filter_map(|found| found.name("name"));
+                found.map(|name| of_type(name.as_str())).collect()
             }
             Form::Pattern => {
-                let groups = Regex::new(&self.expression).map_or(0, |pattern| pattern.captures_len() - 1);
-                (1..=groups).map(|group| group.to_string()).collect()
+                let takes = "what matches the brackets of its pattern";
+                let groups = 1..Regex::new(expression)?.captures_len();
+                Ok(groups.map(|group| Parameter { name: group.to_string(), takes: takes.to_owned() }).collect())
             }
         }
     }
+}
+
+fn of_type(name: &str) -> anyhow::Result<Parameter> {
+    let mut known = KINDS.iter().map(|kind| (kind.name, kind.takes)).chain(BUILT_IN.iter().copied());
+    let (name, takes) = known
+        .find(|(known, _)| *known == name)
+        .with_context(|| format!("no entry says what {{{name}}} takes: see steps/e2e/params.rs"))?;
+    Ok(Parameter { name: name.to_owned(), takes: takes.to_owned() })
 }
 
 /// Provides our own parameter types to cucumber's compiler of expressions.

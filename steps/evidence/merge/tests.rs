@@ -91,11 +91,8 @@ fn every_claim_is_told_once_for_each_target_with_the_part_that_says_it() {
     assert_eq!(files(&claims[1]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
     assert_eq!(files(&claims[1]["controls"][0]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
     // Merged verdicts have the same format as a run's.
-    let read: Verdicts = serde_json::from_value(json.clone()).unwrap();
+    let read: Verdicts = serde_json::from_value(json).unwrap();
     assert_eq!((read.claims[1].verdict, &read.claims[1].reason), (alone[0].verdict, &alone[0].reason));
-    let facts = merged.facts();
-    assert_eq!(facts["targets"], json!(["vm:amd64", "vm:arm64"]));
-    assert_eq!((&facts["parts"][1]["folder"], &facts["parts"][1]["run"]), (&json!("parts/vm-arm64"), &json!("b")));
 }
 
 #[test]

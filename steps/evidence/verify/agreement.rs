@@ -49,8 +49,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
 fn lost_files(bundle: &EvidenceBundle) -> Vec<Finding> {
     let mut lost: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for claim in &bundle.verdicts.claims {
-        let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
-        let files = claim.evidence.iter().chain(attempts.flat_map(|attempt| &attempt.evidence));
+        let files = claim.evidence.iter().chain(claim.all_attempts().flat_map(|attempt| &attempt.evidence));
         for file in files.filter(|file| bundle.folder.file(file).is_err()) {
             lost.entry(file).or_default().insert(claim.id.to_string());
         }

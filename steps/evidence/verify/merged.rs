@@ -91,10 +91,11 @@ mod tests {
     use super::super::tests::{Run, claim};
     use super::*;
     use crate::evidence::checksums;
+    use crate::report::finalize::Rebuilt;
     use crate::report::finalize::merged::{put_together, read, rebuild, room_for};
 
-    /// Merges two recorded runs on two targets into a folder.
-    fn merged() -> tempfile::TempDir {
+    /// Merges two recorded runs on two targets.
+    fn merged() -> Run {
         let runs = ["vm:amd64", "vm:arm64"].map(|target| {
             let run = Run::sealed();
             let name = format!("run-on-{target}");
@@ -106,88 +107,63 @@ mod tests {
             run.seal(None);
             run
         });
-        let parts = read(&runs.each_ref().map(|run| run.path().to_owned())).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("out");
-        room_for(&parts, &out).unwrap();
-        put_together(&Merged::of("whole".to_owned(), &[], parts).unwrap(), &out).unwrap();
-        folder
+        let parts = read(&runs.each_ref().map(|run| run.folder.clone())).unwrap();
+        let whole = Run::within(tempfile::tempdir().unwrap());
+        room_for(&parts, whole.path()).unwrap();
+        put_together(&Merged::of("whole".to_owned(), &[], parts).unwrap(), whole.path()).unwrap();
+        whole
     }
 
-    fn findings(folder: &Path) -> Vec<Finding> {
-        verify(folder, None).unwrap().findings
-    }
-
-    fn told(folder: &Path, file: &str, problem: &str) {
-        let findings = findings(folder);
-        let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
-        assert!(found, "nothing in {file} says {problem:?}: {findings:#?}");
-    }
-
-    fn change(folder: &Path, name: &str, change: impl FnOnce(&mut Json)) {
-        let path = folder.join(name);
-        let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        change(&mut json);
-        fs::write(path, json.to_string()).unwrap();
-        // Seals it again, to hide the change.
-        checksums::seal(&SandboxedDir::open(folder).unwrap()).unwrap();
+    /// Changes a file of the whole, and seals it again to hide the change.
+    fn change(whole: &Run, name: &str, change: impl FnOnce(&mut Json)) {
+        whole.change(name, change);
+        checksums::seal(&SandboxedDir::open(whole.path()).unwrap()).unwrap();
     }
 
     #[test]
-    fn what_nobody_touched_agrees_and_its_reports_are_made_again_to_the_byte() {
+    fn an_unchanged_bundle_agrees_and_its_reports_are_made_again_to_the_byte() {
         let whole = merged();
-        let out = whole.path().join("out");
-        let verification = verify(&out, None).unwrap();
+        let verification = verify(whole.path(), None).unwrap();
         assert_eq!((verification.findings, verification.verified), (vec![], true));
         assert!(verification.agrees.iter().any(|said| said.starts_with("parts/vm-arm64: every check, statistic")));
-        assert_eq!(rebuild(&out).unwrap(), crate::report::finalize::Rebuilt::Same);
-        fs::remove_file(out.join("junit.xml")).unwrap();
-        told(&out, "junit.xml", "is missing");
-        assert_eq!(rebuild(&out).unwrap(), crate::report::finalize::Rebuilt::Closed);
-        assert_eq!(findings(&out), []);
+        assert_eq!(rebuild(whole.path()).unwrap(), Rebuilt::Same);
+        fs::remove_file(whole.path().join("junit.xml")).unwrap();
+        whole.told("junit.xml", "is missing");
+        assert_eq!(rebuild(whole.path()).unwrap(), Rebuilt::Closed);
+        assert_eq!(whole.findings(), []);
     }
 
     #[test]
-    fn a_verdict_that_was_changed_in_the_whole_is_named_with_its_target() {
+    fn what_was_changed_in_the_whole_is_named_with_its_target() {
         let whole = merged();
-        let out = whole.path().join("out");
-        change(&out, "verdicts.json", |json| claim(json, "A7-1")["verdict"] = json!("holds"));
+        change(&whole, "verdicts.json", |json| claim(json, "A7-1")["verdict"] = json!("holds"));
         let said =
             "A7-1 on vm:amd64: /verdict is stored as \"holds\", and comes to \"known-deviation\" by parts/vm-amd64";
-        told(&out, "verdicts.json", said);
-        change(&out, "verdicts.json", |json| json["claims"] = json!([]));
-        told(&out, "verdicts.json", "/claims/0 is stored as nothing");
-        change(&out, "run.json", |json| json["parts"][0]["shard"] = json!("1/2"));
-        told(&out, "run.json", "/parts/0/shard is stored as \"1/2\"");
+        whole.told("verdicts.json", said);
+        change(&whole, "verdicts.json", |json| json["claims"] = json!([]));
+        whole.told("verdicts.json", "/claims/0 is stored as nothing");
+        change(&whole, "run.json", |json| json["parts"][0]["shard"] = json!("1/2"));
+        whole.told("run.json", "/parts/0/shard is stored as \"1/2\"");
+        change(&whole, "run.json", |json| drop(json["parts"].as_array_mut().unwrap().remove(0)));
+        whole.told("parts/vm-amd64", "it is there, but run.json has no such part");
+        change(&whole, "run.json", |json| json["parts"][0]["name"] = json!("../../x"));
+        whole.told("run.json", "\"../../x\" is not a name of a part");
+        change(&whole, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
+        whole.told("parts/gone", "cannot read");
     }
 
     #[test]
     fn a_verdict_that_was_changed_in_a_part_is_found_there_and_in_the_whole() {
         let whole = merged();
-        let out = whole.path().join("out");
-        change(&out, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
-        told(&out, "parts/vm-arm64/verdicts.json", "changed since it was sealed");
-        told(&out, "parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
-        told(&out, "verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
-        assert!(
-            read(&[out.join("parts/vm-arm64")])
-                .unwrap_err()
-                .to_string()
-                .contains("is not what was sealed: verdicts.json")
-        );
-        fs::write(out.join("parts/vm-arm64/more"), "").unwrap();
-        assert!(rebuild(&out).unwrap_err().to_string().contains("so nothing is written there: parts/vm-arm64/more"));
-    }
-
-    #[test]
-    fn a_part_that_is_left_out_or_put_beside_is_named() {
-        let whole = merged();
-        let out = whole.path().join("out");
-        change(&out, "run.json", |json| drop(json["parts"].as_array_mut().unwrap().remove(0)));
-        told(&out, "parts/vm-amd64", "it is there, but run.json has no such part");
-        change(&out, "run.json", |json| json["parts"][0]["name"] = json!("../../x"));
-        told(&out, "run.json", "\"../../x\" is not a name of a part");
-        change(&out, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
-        told(&out, "parts/gone", "cannot read");
+        change(&whole, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
+        whole.told("parts/vm-arm64/verdicts.json", "changed since it was sealed");
+        whole.told("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
+        whole.told("verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
+        let part = whole.path().join("parts/vm-arm64");
+        let error = read(std::slice::from_ref(&part)).unwrap_err().to_string();
+        assert!(error.contains("is not what was sealed: verdicts.json"), "{error}");
+        fs::write(part.join("more"), "").unwrap();
+        let error = rebuild(whole.path()).unwrap_err().to_string();
+        assert!(error.contains("so nothing is written there: parts/vm-arm64/more"), "{error}");
     }
 }

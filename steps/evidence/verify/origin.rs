@@ -13,8 +13,8 @@ use crate::claims::plan::{Capabilities, Decision, NOT_IN_SHARD, NOT_SELECTED, No
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
+use crate::evidence::verdicts::problems;
 use crate::verdict::claim_verdict::Attempt;
-use crate::verdict::declared;
 
 const FILE: &str = "verdicts.json";
 const REGISTER: &str = "features/claims.toml";
@@ -22,22 +22,9 @@ const DECLARED: &str = "features/deviations.toml";
 
 /// Finds everything in `verdicts.json` that does not match `features/`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
-    let read = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
-    let register = match read(REGISTER).and_then(|text| Register::parse(&text)) {
-        Ok(register) => register,
-        Err(error) => return vec![Finding::new(REGISTER, format!("{error:#}"))],
-    };
-    let deviations = match bundle.folder.file(DECLARED) {
-        Ok(_) => read(DECLARED).and_then(|text| Deviations::parse(&text)),
-        Err(_) => Ok(Deviations::default()),
-    };
-    let deviations = match deviations {
-        Ok(deviations) => deviations,
-        Err(error) => return vec![Finding::new(DECLARED, format!("{error:#}"))],
-    };
-    let plan = match Plan::make(&bundle.features, &register, &Capabilities::default(), |_, _| true, None) {
-        Ok(plan) => plan,
-        Err(mistakes) => return vec![Finding::new("features/", mistakes.to_string())],
+    let (register, deviations, plan) = match read(bundle) {
+        Ok(read) => read,
+        Err(finding) => return vec![finding],
     };
     let mut findings = Vec::new();
     let mut told: BTreeSet<ClaimId> = BTreeSet::new();
@@ -62,23 +49,25 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     for claim in register.iter().filter(|claim| !told.contains(&claim.id)) {
         findings.push(Finding::new(FILE, format!("{}: is not there, though {REGISTER} has it", claim.id)));
     }
-    let unselected = Decision::Skip(NOT_SELECTED.to_owned());
-    let selected = bundle.verdicts.claims.iter().filter(|claim| claim.decision != unselected);
-    let problems: Vec<String> = selected
-        .flat_map(|claim| {
-            declared::problems_of(
-                &deviations,
-                claim.id,
-                (claim.verdict, &claim.reason),
-                &claim.deviations,
-                bundle.verdicts.on,
-            )
-        })
-        .collect();
+    let problems = problems(&bundle.verdicts.claims, &deviations, bundle.verdicts.on);
     if problems != bundle.verdicts.problems {
         findings.push(Finding::new(FILE, format!("its problems are not those of {DECLARED}: {}", problems.join("; "))));
     }
     findings
+}
+
+/// Reads the folder's own claims and scenarios.
+fn read(bundle: &EvidenceBundle) -> Result<(Register, Deviations, Plan), Finding> {
+    let text = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
+    let finding = |file: &'static str| move |error: anyhow::Error| Finding::new(file, format!("{error:#}"));
+    let register = text(REGISTER).and_then(|text| Register::parse(&text)).map_err(finding(REGISTER))?;
+    let deviations = match bundle.folder.file(DECLARED) {
+        Ok(_) => text(DECLARED).and_then(|text| Deviations::parse(&text)).map_err(finding(DECLARED))?,
+        Err(_) => Deviations::default(),
+    };
+    let plan = Plan::make(&bundle.features, &register, &Capabilities::default(), |_, _| true, None);
+    let plan = plan.map_err(|mistakes| Finding::new("features/", mistakes.to_string()))?;
+    Ok((register, deviations, plan))
 }
 
 /// Returns a fact about the run's machine, by the name that declarations use.

@@ -7,16 +7,18 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A sealed copy of a recorded run. Evidence files that were not recorded exist and are empty.
-pub(super) struct Run(TempDir);
+/// A sealed copy of a recorded run, or several of them merged. Evidence files that were not recorded exist and are empty.
+pub(super) struct Run {
+    pub folder: PathBuf,
+    _all: TempDir,
+}
 
 impl Run {
     pub(super) fn sealed() -> Run {
-        let run = Run(tempfile::tempdir().unwrap());
+        let run = Run::within(tempfile::tempdir().unwrap());
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck"), run.path());
         for claim in EvidenceBundle::open(run.path()).unwrap().verdicts.claims {
-            let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
-            for file in attempts.flat_map(|attempt| &attempt.evidence) {
+            for file in claim.all_attempts().flat_map(|attempt| &attempt.evidence) {
                 let path = run.path().join(file);
                 if !path.exists() {
                     fs::write(path, "").unwrap();
@@ -27,8 +29,13 @@ impl Run {
         run
     }
 
+    /// Returns the run that is the folder "out" of a temporary one.
+    pub(super) fn within(all: TempDir) -> Run {
+        Run { folder: all.path().join("out"), _all: all }
+    }
+
     pub(super) fn path(&self) -> &Path {
-        self.0.path()
+        &self.folder
     }
 
     /// Seals it (again), as an attacker would to hide a change.
@@ -51,17 +58,24 @@ impl Run {
         fs::write(self.path().join(name), json.to_string()).unwrap();
     }
 
-    /// Changes a claim of `verdicts.json`.
-    fn change_claim(&self, id: &str, change: impl FnOnce(&mut Json)) {
-        self.change("verdicts.json", |verdicts| change(claim(verdicts, id)));
+    /// Changes a claim of `verdicts.json` at a JSON pointer, or removes the last element there if there is no new value.
+    fn change_claim(&self, id: &str, pointer: &str, value: Option<Json>) {
+        self.change("verdicts.json", |verdicts| {
+            let place = claim(verdicts, id).pointer_mut(pointer).unwrap();
+            match value {
+                Some(value) => *place = value,
+                None => drop(place.as_array_mut().unwrap().pop()),
+            }
+        });
+        self.seal(None);
     }
 
-    fn findings(&self) -> Vec<Finding> {
+    pub(super) fn findings(&self) -> Vec<Finding> {
         verify(self.path(), None).unwrap().findings
     }
 
     /// Asserts that there is a finding in this file with this text.
-    fn told(&self, file: &str, problem: &str) {
+    pub(super) fn told(&self, file: &str, problem: &str) {
         let findings = self.findings();
         let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
         assert!(found, "nothing in {file} says {problem:?}: {findings:#?}");
@@ -131,8 +145,7 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
         ("A2-2", "/samples", json!(9), "A2-2: /samples is stored as 9, and comes to 1"),
     ] {
         let run = Run::sealed();
-        run.change("verdicts.json", |verdicts| *claim(verdicts, id).pointer_mut(pointer).unwrap() = value);
-        run.seal(None);
+        run.change_claim(id, pointer, Some(value));
         run.told("verdicts.json", problem);
     }
     let run = Run::sealed();
@@ -179,7 +192,7 @@ fn a_stand_in_for_aws_excuses_nothing_else() {
         let run = Run::sealed();
         run.change("run.json", |facts| facts["stand_in"] = stand_in.into());
         let why = "measured on a stand-in for AWS: recorded, not judged";
-        run.change_claim(id, |claim| claim["decision"] = json!({ "record": why }));
+        run.change_claim(id, "/decision", Some(json!({ "record": why })));
         let problem = format!("{id}: it was to be judged, not only recorded: \"{why}\" is not so");
         assert_eq!(run.findings().iter().any(|finding| finding.problem == problem), found, "{id}, {stand_in}");
     }
@@ -188,46 +201,36 @@ fn a_stand_in_for_aws_excuses_nothing_else() {
 /// A verdict that follows from the samples may still be about something else than the features.
 #[test]
 fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
-    for (id, change, problem) in [
+    for (id, pointer, value, problem) in [
+        ("A2-2", "/bound", Some(json!("< 200 KB")), "its bound is not the one of features/"),
+        ("A2-2", "/published", Some(json!("80 KB")), "its published is not the one of"),
+        ("A2-2", "/line", Some(json!(1)), "its scenario does not stand at features/a2_build.feature:1"),
+        ("A6-4", "/controls", None, "is left out"),
         (
             "A2-2",
-            (|claim| claim["bound"] = "< 200 KB".into()) as fn(&mut Json),
-            "its bound is not the one of features/",
-        ),
-        ("A2-2", |claim| claim["published"] = "80 KB".into(), "its published is not the one of"),
-        ("A2-2", |claim| claim["line"] = 1.into(), "its scenario does not stand at features/a2_build.feature:1"),
-        ("A6-4", |claim| drop(claim["controls"].as_array_mut().unwrap().remove(0)), "is left out"),
-        (
-            "A2-2",
-            |claim| claim["decision"] = json!({ "skip": "needs an AWS account" }),
+            "/decision",
+            Some(json!({ "skip": "needs an AWS account" })),
             "it cannot have been left out: \"needs an AWS account\" is not so",
         ),
-        ("A2-2", |claim| claim["decision"] = json!({ "record": "why not" }), "it was to be judged, not only recorded"),
+        ("A2-2", "/decision", Some(json!({ "record": "why not" })), "it was to be judged, not only recorded"),
+        ("A6-2", "/attempts/0/steps", None, "a6_service.feature:17: 5 of its 6 steps are there"),
+        ("A6-2", "/attempts/0/checks", None, "its steps made 5 checks, and 4 are there"),
         (
             "A6-2",
-            |claim| drop(claim["attempts"][0]["steps"].as_array_mut().unwrap().pop()),
-            "a6_service.feature:17: 5 of its 6 steps are there",
-        ),
-        (
-            "A6-2",
-            |claim| drop(claim["attempts"][0]["checks"].as_array_mut().unwrap().pop()),
-            "its steps made 5 checks, and 4 are there",
-        ),
-        (
-            "A6-2",
-            |claim| claim["attempts"][0]["steps"][1]["text"] = "its log has nothing".into(),
+            "/attempts/0/steps/1/text",
+            Some(json!("its log has nothing")),
             "\"its log has nothing\" is not a step of its",
         ),
         (
             "A5-7",
-            |claim| claim["deviations"][0]["expires"] = "2999-01-01".into(),
+            "/deviations/0/expires",
+            Some(json!("2999-01-01")),
             "features/deviations.toml does not have the declaration by the assay maintainers",
         ),
-        ("A5-7", |claim| claim["deviations"] = json!([]), "about it is missing"),
+        ("A5-7", "/deviations", Some(json!([])), "about it is missing"),
     ] {
         let run = Run::sealed();
-        run.change_claim(id, change);
-        run.seal(None);
+        run.change_claim(id, pointer, value);
         run.told("verdicts.json", &format!("{id}: "));
         run.told("verdicts.json", problem);
     }
