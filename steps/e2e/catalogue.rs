@@ -10,7 +10,6 @@ use crate::base::commands;
 use crate::claims::plan::{FeatureFile, every_scenario};
 use crate::claims::suite::ClaimSuite;
 use cucumber::gherkin::Step;
-use cucumber::step::Location;
 use regex::{NoExpand, Regex};
 use serde::Serialize;
 
@@ -51,7 +50,7 @@ struct Example {
 pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
     let mut uses = uses(&ClaimSuite::read(root)?.features);
     let entry = |mut source: Source| {
-        let Some(Uses { first, below, scenarios }) = uses.remove(&source.location) else {
+        let Some(Uses { first, below, scenarios }) = uses.remove(&source.place) else {
             return Entry { source, example: None, uses: 0 };
         };
         source.parameters.extend(below);
@@ -74,17 +73,20 @@ struct Uses {
 }
 
 /// Finds the steps that the features use, by their places in the code.
-fn uses(features: &[FeatureFile]) -> HashMap<Location, Uses> {
-    let mut uses: HashMap<Location, Uses> = HashMap::new();
+fn uses(features: &[FeatureFile]) -> HashMap<String, Uses> {
+    let mut uses: HashMap<String, Uses> = HashMap::new();
     for file in features {
         for scenario in every_scenario(&file.feature) {
             let mut seen = Vec::new();
             for step in &scenario.steps {
-                let Ok(Some((_, _, Some(place), _))) = traced::written().find(step) else { continue };
+                let Ok(Some((_, _, Some(found), _))) = traced::written().find(step) else { continue };
+                // The compiler may have been given an absolute path.
+                let path = &found.path[found.path.rfind("steps/e2e/").unwrap_or(0)..];
+                let place = format!("{path}:{}", found.line);
                 if seen.contains(&place) {
                     continue;
                 }
-                seen.push(place);
+                seen.push(place.clone());
                 let first =
                     || Example { text: step.value.clone(), place: format!("{}:{}", file.path, step.position.line) };
                 let new = || Uses { first: first(), below: below(step), scenarios: 0 };
@@ -107,7 +109,7 @@ impl Catalogue {
         let mut module = "";
         for Entry { source: step, example, uses } in &self.steps {
             if step.module != module {
-                module = &step.module;
+                module = step.module;
                 let gap = if out.is_empty() { "" } else { "\n" };
                 let _ = writeln!(out, "{gap}{module}: {}", step.about);
             }

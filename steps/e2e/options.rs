@@ -115,10 +115,19 @@ impl Options {
         Ok((folder, Some(workload)))
     }
 
-    /// Checks that every option applies to the target.
-    pub fn check(&self, target: &TargetSpec) -> anyhow::Result<()> {
-        let remote = ("ssh://…", matches!(target, TargetSpec::Ssh { .. }));
-        let ec2 = ("ec2", *target == TargetSpec::Ec2);
+    /// Returns the targets, each of which may be named once. Every option must apply to one of them.
+    pub fn targets(&self, settings: &Settings) -> anyhow::Result<Vec<TargetSpec>> {
+        let mut targets = Vec::new();
+        for name in &self.target {
+            let target = TargetSpec::choose(Some(name), settings)?;
+            anyhow::ensure!(!targets.contains(&target), "target {target} is named twice: name each once");
+            targets.push(target);
+        }
+        if targets.is_empty() {
+            targets.push(TargetSpec::choose(None, settings)?);
+        }
+        let remote = ("ssh://…", targets.iter().any(is_remote));
+        let ec2 = ("ec2", targets.contains(&TargetSpec::Ec2));
         for ((kind, applies), option, given) in [
             (remote, "--host-key", self.host_key.is_some()),
             (remote, "--provision", self.provision),
@@ -129,13 +138,14 @@ impl Options {
         ] {
             anyhow::ensure!(applies || !given, "{option} only applies to --target {kind}");
         }
-        Ok(())
+        Ok(targets)
     }
 
     /// Returns how to reach the remote machine or this host; `None` if neither is the target.
     pub fn way(&self, target: &TargetSpec) -> Option<RemoteAccess> {
-        let way =
-            || RemoteAccess { target: target.clone(), host_key: self.host_key.clone(), provision: self.provision };
+        let remote = is_remote(target);
+        let host_key = self.host_key.clone().filter(|_| remote);
+        let way = || RemoteAccess { target: target.clone(), host_key, provision: self.provision && remote };
         target.is_found().then(way)
     }
 
@@ -154,6 +164,10 @@ impl Options {
         let budget = self.max_cost.map_or_else(Budget::default, Budget);
         Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map(Some)
     }
+}
+
+fn is_remote(target: &TargetSpec) -> bool {
+    matches!(target, TargetSpec::Ssh { .. })
 }
 
 fn subnet(text: &str) -> Result<String, String> {

@@ -59,19 +59,21 @@ struct Outcome {
 
 impl PlannedRun {
     /// Reads everything and plans the run; prints the plan and returns `None` if only that was asked for.
-    pub async fn prepare(mut options: Options, progress: &Progress) -> Result<Option<PlannedRun>, Exit> {
-        let settings = Settings::read().map_err(usage)?;
+    pub async fn prepare(
+        mut options: Options,
+        target: &TargetSpec,
+        settings: Settings,
+        progress: &Progress,
+    ) -> Result<Option<PlannedRun>, Exit> {
         let (folder, own) = options.folder(&settings).map_err(usage)?;
-        let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
-        options.check(&target).map_err(usage)?;
-        let found = look(&options, own.as_ref(), &target, &settings).await?;
+        let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
-        let met = Capabilities::by(&target, &settings.stand_in, preflight.map(Preflight::seen));
+        let met = Capabilities::by(target, &settings.stand_in, preflight.map(Preflight::seen));
         let arch = match preflight {
             Some(preflight) => preflight.facts.architecture,
             None => target.arch(&settings.stand_in).map_err(usage)?,
         };
-        let quote = options.quote(&target, &settings).map_err(usage)?;
+        let quote = options.quote(target, &settings).map_err(usage)?;
         if !options.plan {
             target.available().map_err(usage)?;
         }
@@ -95,7 +97,7 @@ impl PlannedRun {
         }
         if options.plan {
             quote.iter().for_each(|quote| progress.print(report::order(quote, &settings.stand_in).trim_end()));
-            progress.print(report::plan(&plan, &target).trim_end());
+            progress.print(report::plan(&plan, target).trim_end());
             // The whole plan depends on what the machine lacks, so that is reported too.
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
@@ -108,7 +110,7 @@ impl PlannedRun {
             .map_err(|error| infrastructure(target.unusable(error)))?;
         let quote = quote.filter(|_| own.is_some() || needs_cloud(&suite, &plan));
         let uses = if own.is_some() { vec![Shared::Device] } else { uses(&suite, &plan) };
-        let (evidence, sign) = (options.evidence.clone(), options.sign.clone());
+        let (target, evidence, sign) = (target.clone(), options.evidence.clone(), options.sign.clone());
         let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign };
         let provisioning = Provisioning { options, uses, quote, found, own };
         Ok(Some(PlannedRun { spec, provisioning }))

@@ -113,14 +113,10 @@ impl RunState {
     pub fn wants_another(&self, planned: &Planned) -> bool {
         let claim = self.register.get(planned.claim).map(|claim| self.claim(claim));
         let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
-        open && planned.runs() && !self.came_out_as_it_should(planned)
-    }
-
-    fn came_out_as_it_should(&self, planned: &Planned) -> bool {
         let attempts = self.attempts(planned);
-        match planned.control {
-            true => weighed(planned, attempts).caught(),
-            false => attempts.iter().any(|attempt| attempt.outcome.verdict == Verdict::Holds),
+        open && match planned.control {
+            true => !weighed(planned, attempts).caught(),
+            false => attempts.iter().all(|attempt| attempt.outcome.verdict != Verdict::Holds),
         }
     }
 

@@ -135,8 +135,9 @@ fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
     };
     let subject = difference.path.strip_prefix("/subject/").and_then(|rest| rest.split('/').next());
     let name = subject.and_then(|place| fresh.pointer(&format!("/subject/{place}/name"))).and_then(Json::as_str);
-    let Some(name) = name else { return vec![Finding::new(STATEMENT, difference.to_string())] };
-    let mut findings = vec![Finding::new(STATEMENT, format!("its subject {name} is another: {difference}"))];
+    let Some(name) = name else { return vec![Finding::new(STATEMENT, difference.sentence)] };
+    let problem = format!("its subject {name} is another: {}", difference.sentence);
+    let mut findings = vec![Finding::new(STATEMENT, problem)];
     if name == SUMS {
         findings.push(Finding::new(SUMS, format!("it is not the one that {STATEMENT} is about")));
     }

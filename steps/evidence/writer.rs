@@ -259,11 +259,7 @@ impl CommandObserver for EvidenceWriter {
             env,
             clean_env: command.clean_env,
             stdin_bytes: command.stdin.len(),
-            status: None,
-            seconds: None,
-            stdout: None,
-            stderr: None,
-            error: None,
+            ..Ran::default()
         };
         match outcome {
             Ok(output) => {

@@ -1,7 +1,6 @@
 //! Recomputes every check, statistic and verdict from the samples.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde_json::{Number, Value as Json};
 
@@ -80,7 +79,7 @@ pub fn differences(bundle: &EvidenceBundle) -> Vec<String> {
         }
         // No sentence shows a statistic or a count.
         let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
-        difference(&json(claim), &json(&fresh)).map(|difference| format!("{}: {difference}", claim.id))
+        difference(&json(claim), &json(&fresh)).map(|difference| format!("{}: {}", claim.id, difference.sentence))
     };
     bundle.verdicts.claims.iter().filter_map(differs).collect()
 }
@@ -101,25 +100,10 @@ fn sentences(claim: &ClaimResult) -> Vec<String> {
 }
 
 /// The first place where two values differ.
-#[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// The place, as a JSON pointer.
     pub path: String,
-    stored: Option<Json>,
-    fresh: Option<Json>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &Option<Json>| match value {
-            None => "nothing".to_owned(),
-            Some(value) => match value.to_string() {
-                long if long.chars().count() > 120 => format!("{}…", long.chars().take(120).collect::<String>()),
-                short => short,
-            },
-        };
-        write!(out, "{} is stored as {}, and comes to {}", self.path, shown(&self.stored), shown(&self.fresh))
-    }
+    pub sentence: String,
 }
 
 /// The relative difference that is allowed between numbers, because logarithms and powers differ in their last digit
@@ -130,6 +114,14 @@ fn alike(a: &Number, b: &Number) -> bool {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a == b || (a - b).abs() <= DIGITS * a.abs().max(b.abs()),
         _ => false,
+    }
+}
+
+fn shown(value: Option<&Json>) -> String {
+    let text = value.map_or("nothing".to_owned(), Json::to_string);
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -145,7 +137,10 @@ pub fn difference(stored: &Json, fresh: &Json) -> Option<Difference> {
             }
             (Some(Json::Number(a)), Some(Json::Number(b))) if alike(a, b) => None,
             (a, b) if a == b => None,
-            (a, b) => Some(Difference { path: path.to_owned(), stored: a.cloned(), fresh: b.cloned() }),
+            (a, b) => {
+                let sentence = format!("{path} is stored as {}, and comes to {}", shown(a), shown(b));
+                Some(Difference { path: path.to_owned(), sentence })
+            }
         }
     }
     deep("", Some(stored), Some(fresh))

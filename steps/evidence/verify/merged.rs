@@ -74,12 +74,13 @@ fn compare(file: &str, stored: Option<Json>, fresh: &Json) -> Vec<Finding> {
         if let Some(difference) = agreement::difference(old, new) {
             let text = |name: &str| new.get(name).and_then(Json::as_str).unwrap_or_default();
             let (id, target, part) = (text("id"), text("target"), text("part"));
-            findings.push(Finding::new(file, format!("{id} on {target}: {difference} by {PARTS}/{part}")));
+            let problem = format!("{id} on {target}: {} by {PARTS}/{part}", difference.sentence);
+            findings.push(Finding::new(file, problem));
         }
     }
     if findings.is_empty() {
         findings
-            .extend(agreement::difference(&stored, fresh).map(|difference| Finding::new(file, difference.to_string())));
+            .extend(agreement::difference(&stored, fresh).map(|difference| Finding::new(file, difference.sentence)));
     }
     findings
 }
