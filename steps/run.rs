@@ -278,16 +278,6 @@ impl Run {
         }
         Ok(Ended { bundle, left, unreported })
     }
-
-    /// Ends the run without verdicts: removes everything it created, and its folder of evidence, too, if nothing was
-    /// started (`discard`). Returns what could not be removed.
-    pub(crate) fn abandon(self, discard: bool) -> Vec<String> {
-        let left = self.context.cleanup.close();
-        if discard {
-            self.evidence.discard(&self.context.settings.runs);
-        }
-        left
-    }
 }
 
 /// Does work with a context whose evidence is temporary. Afterwards, and after a signal, everything it created is

@@ -10,7 +10,8 @@ fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {
     let rows = &step.table.as_ref().context("the step needs a table of figures")?.rows;
     let figures: anyhow::Result<Vec<Figure>> = rows.iter().skip(1).map(|row| Figure::from_row(row)).collect();
     let figures = figures?;
-    world.about(world.fixtures.arithmetic_subject(figures.iter().map(Figure::reading).collect()))?;
+    let readings = figures.iter().map(Figure::reading).collect();
+    world.about(world.fixtures.subject("the annex's figures", "host", readings))?;
     for figure in &figures {
         world.check_number(&figure.probe(), Unit::Count, 1.0)?;
     }

@@ -102,11 +102,11 @@ tokio::task_local! {
 
 impl Fixtures {
     pub fn open(config: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
-        let room = HostCapacity::measured(config.options.concurrency);
-        tracing::info!("this host has room for {}", room.told());
+        let capacity = HostCapacity::measured(config.options.concurrency);
+        tracing::info!("this host has capacity for {}", capacity.told());
         let (work_log, config) = (Arc::new(WorkLog::default()), Arc::new(config));
         let shared = SharedFixtures {
-            machines: Machines::new(context.clone(), config.clone(), room, &work_log),
+            machines: Machines::new(context.clone(), config.clone(), capacity, &work_log),
             config,
             context,
             evidence,
@@ -127,7 +127,7 @@ impl Fixtures {
     }
 
     /// Returns the same fixtures for a scenario that measures for itself.
-    pub fn of_its_own(&self, scenario: &str) -> Fixtures {
+    pub fn for_scenario(&self, scenario: &str) -> Fixtures {
         Fixtures { shared: self.shared.clone(), scenario: Some(scenario.into()) }
     }
 
@@ -177,7 +177,7 @@ impl Fixtures {
     /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order.
     /// Errors are reported to the first scenario that uses it.
     pub async fn get_ready(&self, uses: &[Shared]) {
-        if uses.contains(&Shared::Device) && self.shared.machines.come_of_here() {
+        if uses.contains(&Shared::Device) && self.shared.machines.is_local() {
             let _ = self.shared.machines.native().await;
         }
     }
@@ -189,7 +189,7 @@ impl Fixtures {
         let device = async {
             begin(early(Shared::Device), self.shared.machines.facts()).await;
             begin(early(Shared::AnnexRun), self.annex_run()).await;
-            self.shared.machines.lend();
+            self.shared.machines.open_to_all();
         };
         let unlimited = begin(early(Shared::UnlimitedRuns), self.unlimited_run());
         let baseline = begin(early(Shared::BaselineRuns), self.side_by_side(Beside::Conventional));
@@ -198,7 +198,7 @@ impl Fixtures {
     }
 
     /// Loads the image that `--image` names, if any, before anything else is started.
-    pub async fn take_in_image(&self) -> anyhow::Result<()> {
+    pub async fn load_image(&self) -> anyhow::Result<()> {
         if let Some(reference) = &self.options().image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
@@ -247,12 +247,13 @@ impl Fixtures {
 
     async fn registry(&self) -> anyhow::Result<Arc<Local>> {
         let make = async {
-            let (settings, shop) = (&self.shared.context.settings, &self.shared.build_dir);
+            let (settings, build_dir) = (&self.shared.context.settings, &self.shared.build_dir);
             let mirror = mirror_address(settings);
-            let image = registry::image(shop, settings.registry_image.as_deref(), &mirror, self.progress()).await?;
+            let image =
+                registry::image(build_dir, settings.registry_image.as_deref(), &mirror, self.progress()).await?;
             let password = registry::password()?;
             self.shared.evidence.hide(&password);
-            Ok(Arc::new(Local::start(shop, &image, &password).await?))
+            Ok(Arc::new(Local::start(build_dir, &image, &password).await?))
         };
         self.shared.registry.get("registry", make).await
     }
@@ -283,7 +284,7 @@ impl Fixtures {
     }
 
     /// Records readings that were taken just now on a machine as evidence, and returns their sample set.
-    fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<SampleSet> {
+    pub fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<SampleSet> {
         self.shared.evidence.subject(&self.named(name), machine, self.shared.opened, readings)
     }
 

@@ -9,7 +9,7 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::status;
 use crate::base::work_summary::Summary;
-use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned};
 use crate::claims::register::{Claim, Requirement, Shared};
 use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
@@ -126,8 +126,11 @@ impl PlannedRun {
         let Outcome { complete, time, left_in_cloud } = match scenarios {
             Ok(outcome) => outcome,
             Err(exit) => {
+                lost(run.context.cleanup.close());
                 // A mistake of the user is found before anything is judged, so there is no evidence to keep.
-                lost(run.abandon(exit.status == ExitStatus::Usage));
+                if exit.status == ExitStatus::Usage {
+                    run.evidence.discard(&run.context.settings.runs);
+                }
                 return Err(exit);
             }
         };
@@ -181,7 +184,7 @@ async fn scenarios(
     let config = RunConfig { arch: *arch, place, own, options };
     let fixtures = Fixtures::open(config, context.clone(), evidence.clone(), build_dir);
     tokio::select! {
-        taken = fixtures.take_in_image() => taken.map_err(usage)?,
+        taken = fixtures.load_image() => taken.map_err(usage)?,
         () = signals.any() => return Err(interrupted()),
     }
     let endpoint = settings.stand_in.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
@@ -284,20 +287,12 @@ fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::S
 fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Result<()> {
     let known = traced::written();
     let mut mistakes = Vec::new();
-    for file in features {
-        for scenario in every_scenario(&file.feature) {
-            if !plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs) {
-                continue;
-            }
-            for step in &scenario.steps {
-                let place =
-                    format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
-                match known.find(step) {
-                    Ok(Some(_)) => {}
-                    Ok(None) => mistakes.push(format!("{place} is an undefined step: {}", catalogue::instead_of(step))),
-                    Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
-                }
-            }
+    for (file, step) in tools::running_steps(features, plan) {
+        let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
+        match known.find(step) {
+            Ok(Some(_)) => {}
+            Ok(None) => mistakes.push(format!("{place} is an undefined step: {}", catalogue::instead_of(step))),
+            Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
         }
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
@@ -324,36 +319,26 @@ mod tests {
     }
 
     #[test]
-    fn the_cloud_is_opened_only_for_claims_that_use_it() {
-        for (ids, needed) in [
-            (&["A2-1", "A3-4", "A8-4"][..], false),
-            (&["A4-1"], true),
-            (&["A4-3"], true),
-            (&["A5-4"], true),
-            (&["A6-3"], true),
-            (&["A8-1"], true),
-            (&["A8-5"], true),
-            (&["A10-1"], true),
-            (&["A11-1"], true),
+    fn only_what_the_planned_scenarios_use_is_started_early_and_in_the_cloud() {
+        use Shared::{AnnexRun, BaselineRuns, Device, RepeatedRuns, UnlimitedRuns};
+        for (ids, cloud, shared) in [
+            (&["A2-1", "A3-4", "A8-4"][..], false, &[][..]),
+            (&["A4-1"], true, &[]),
+            (&["A4-3"], true, &[]),
+            (&["A5-4"], true, &[Device]),
+            (&["A6-4"], true, &[Device, AnnexRun]),
+            (&["A7-4"], true, &[Device, AnnexRun, RepeatedRuns]),
+            (&["A8-1"], true, &[BaselineRuns]),
+            (&["A8-5"], true, &[]),
+            (&["A10-1"], true, &[]),
+            (&["A11-1"], true, &[]),
         ] {
             let (suite, plan) = planned(ids);
-            assert_eq!(needs_cloud(&suite, &plan), needed, "{ids:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_planned_scenarios_share_is_started_early_and_nothing_else() {
-        let shared = |ids: &[&str]| {
-            let (suite, plan) = planned(ids);
+            assert_eq!(needs_cloud(&suite, &plan), cloud, "{ids:?}");
             let uses = uses(&suite, &plan);
-            let all =
-                [Shared::Device, Shared::AnnexRun, Shared::RepeatedRuns, Shared::UnlimitedRuns, Shared::BaselineRuns];
-            all.into_iter().filter(|one| uses.contains(one)).collect::<Vec<_>>()
-        };
-        assert_eq!(shared(&["A2-1", "A8-4"]), []);
-        assert_eq!(shared(&["A5-4"]), [Shared::Device]);
-        assert_eq!(shared(&["A6-4"]), [Shared::Device, Shared::AnnexRun]);
-        assert_eq!(shared(&["A7-4"]), [Shared::Device, Shared::AnnexRun, Shared::RepeatedRuns]);
-        assert_eq!(shared(&["A8-1"]), [Shared::BaselineRuns]);
+            let all = [Device, AnnexRun, RepeatedRuns, UnlimitedRuns, BaselineRuns];
+            let used: Vec<_> = all.into_iter().filter(|one| uses.contains(one)).collect();
+            assert_eq!(used, shared, "{ids:?}");
+        }
     }
 }

@@ -105,7 +105,7 @@ impl Suite {
                 if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
                     world.control = planned.control;
                     if !planned.shared {
-                        world.fixtures = world.fixtures.of_its_own(&planned.place());
+                        world.fixtures = world.fixtures.for_scenario(&planned.place());
                     }
                 }
                 world.started = Instant::now();
@@ -113,7 +113,7 @@ impl Suite {
             })
             .after(move |feature, _, scenario, finished, world| {
                 if let Some(planned) = after.plan().at(&file(feature), scenario.position.line) {
-                    tell(&after, planned, finished, world, &progress);
+                    record(&after, planned, finished, world, &progress);
                 }
                 Box::pin(std::future::ready(()))
             })
@@ -125,7 +125,7 @@ impl Suite {
 }
 
 /// Records the result of a finished scenario and prints it.
-fn tell(
+fn record(
     state: &RunState,
     planned: &Planned,
     finished: &ScenarioFinished,

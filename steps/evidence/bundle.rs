@@ -1,8 +1,8 @@
 //! Reads a run's folder, and uses nothing but what is written there.
 
 mod folder;
-mod transcript;
 
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -11,10 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::claims::plan::FeatureFile;
-use crate::evidence::{SCHEMA, Verdicts};
+use crate::evidence::{Ran, SCHEMA, Verdicts};
 use crate::measurement::Sample;
 
 pub use folder::SandboxedDir;
+
+/// The longest line of a transcript, in bytes, that is parsed as a command: longer output is never inlined.
+const LINE: u64 = 1 << 20;
 
 /// The evidence of a run.
 #[derive(Clone, Debug)]
@@ -49,6 +52,27 @@ impl EvidenceBundle {
             features.push(feature.with_context(|| format!("{} is not a feature", shown(name)))?);
         }
         Ok(EvidenceBundle { folder, run, verdicts, samples, features })
+    }
+
+    /// Passes each command of the transcript to `each`, however long the transcript is. Returns how many lines are not
+    /// commands.
+    pub fn commands(&self, mut each: impl FnMut(Ran)) -> anyhow::Result<usize> {
+        let mut lines = BufReader::new(self.folder.reader("transcript.jsonl")?);
+        let mut unreadable = 0;
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut lines).take(LINE).read_until(b'\n', &mut line).context("cannot read the transcript")?;
+            if read == 0 {
+                return Ok(unreadable);
+            }
+            if !line.ends_with(b"\n") && line.len() as u64 == LINE {
+                lines.skip_until(b'\n').context("cannot read the transcript")?;
+            }
+            match serde_json::from_slice(&line) {
+                Ok(ran) => each(ran),
+                Err(_) => unreadable += 1,
+            }
+        }
     }
 }
 
