@@ -1,7 +1,11 @@
 //! Steps about the device as an instance in AWS: sections A.5, A.10 and A.11 of the annex.
 
-use crate::e2e::prelude::*;
+use crate::base::unit::Unit;
+use crate::measurement::Value;
 use crate::targets::cloud::CANONICAL;
+use cucumber::{given, then, when};
+
+use crate::e2e::world::ScenarioWorld;
 
 #[given(expr = "the newest Ubuntu 24.04 image for arm64 from owner {string}")]
 async fn newest_image(world: &mut ScenarioWorld, owner: String) -> anyhow::Result<()> {

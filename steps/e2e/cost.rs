@@ -1,6 +1,11 @@
 //! Steps about cost and time of the whole run: sections A.8 and A.11 of the annex.
 
-use crate::e2e::prelude::*;
+use crate::base::unit::Unit;
+use crate::verdict::Rule;
+use cucumber::{then, when};
+
+use crate::e2e::params::{DollarsWord, DurationWord};
+use crate::e2e::world::ScenarioWorld;
 
 #[when("the run's bill has been calculated")]
 async fn billed(world: &mut ScenarioWorld) -> anyhow::Result<()> {

@@ -177,7 +177,7 @@ async fn scenarios(
     }
     let keep = options.keep;
     let place = match (&cloud, found) {
-        (Some(rented), _) => Place::Rented(rented.clone()),
+        (Some(rented), _) => Place::Rented(Box::new(rented.clone())),
         (None, Some(found)) => Place::RemoteHost(Box::new(found)),
         (None, None) => Place::Here,
     };

@@ -102,11 +102,9 @@ impl Suite {
             .with_writer(Silent)
             .with_cli(cli)
             .before(move |feature, _, scenario, world| {
-                if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
-                    world.control = planned.control;
-                    if !planned.shared {
-                        world.fixtures = world.fixtures.for_scenario(&planned.place());
-                    }
+                let planned = before.plan().at(&file(feature), scenario.position.line);
+                if let Some(planned) = planned.filter(|planned| !planned.shared) {
+                    world.fixtures = world.fixtures.for_scenario(&planned.place());
                 }
                 world.started = Instant::now();
                 Box::pin(std::future::ready(()))

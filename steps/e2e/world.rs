@@ -17,8 +17,6 @@ use crate::e2e::fixtures::{Condition, FIXTURES, Fixtures, SampleSet};
 pub struct ScenarioWorld {
     pub fixtures: Fixtures,
     pub started: Instant,
-    /// Whether it is a control, whose checks are expected to fail.
-    pub control: bool,
     /// How the machine must be changed before the workload runs on it, if at all.
     pub condition: Option<Condition>,
     /// The samples that the current step is about.
@@ -40,7 +38,6 @@ impl ScenarioWorld {
         Ok(ScenarioWorld {
             fixtures: FIXTURES.try_with(Fixtures::clone)?,
             started: Instant::now(),
-            control: false,
             condition: None,
             subject: SampleSet::default(),
             checks: ScenarioChecks::default(),

@@ -68,6 +68,11 @@ pub fn part_name(target: &str, shard: Option<Shard>) -> String {
     name.trim_start_matches('.').to_owned() + &shard
 }
 
+/// Returns whether a name stays inside of the folder of parts.
+pub fn is_part_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.starts_with('.')
+}
+
 /// Reads a run's own shard from the reason for which it skipped a claim of another shard.
 fn elsewhere(claim: &ClaimResult) -> Option<Shard> {
     match &claim.decision {
@@ -141,18 +146,14 @@ impl Merged {
         let folder = SandboxedDir::open(path)?;
         let names = parts(&folder).with_context(|| format!("{} is not merged of several runs", path.display()))?;
         let run: Json = serde_json::from_str(&folder.text("run.json")?).context("run.json is not JSON")?;
-        let texts = |name: &str| -> Vec<String> {
-            let list = run.get(name).and_then(Json::as_array).into_iter().flatten();
-            list.filter_map(Json::as_str).map(str::to_owned).collect()
-        };
-        let id = run.get("run").and_then(Json::as_str).unwrap_or_default().to_owned();
-        Merged::within(&folder, id, &texts("targets"), &names)
+        let targets = run["targets"].as_array().into_iter().flatten().filter_map(Json::as_str);
+        let targets: Vec<String> = targets.map(str::to_owned).collect();
+        Merged::within(&folder, run["run"].as_str().unwrap_or_default().to_owned(), &targets, &names)
     }
 
     pub fn within(folder: &SandboxedDir, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
-        let inside = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
         let read = |name: &String| {
-            anyhow::ensure!(inside(name), "\"{name}\" is not a name of a part: run.json was changed");
+            anyhow::ensure!(is_part_name(name), "\"{name}\" is not a name of a part: run.json was changed");
             Ok(Part { name: name.clone(), ..Part::open(&folder.path().join(PARTS).join(name))? })
         };
         Merged::of(run, asked, names.iter().map(read).collect::<anyhow::Result<_>>()?)

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::{Finding, Verification, agreement, verify};
 use crate::evidence::bundle::SandboxedDir;
-use crate::evidence::merge::{Merged, PARTS};
+use crate::evidence::merge::{Merged, PARTS, is_part_name};
 
 /// Checks each part as a run, and the merged files.
 pub(super) fn merged(
@@ -18,12 +18,10 @@ pub(super) fn merged(
     verification: &mut Verification,
 ) -> anyhow::Result<()> {
     let mut signatures = BTreeSet::new();
-    let plain = |name: &&String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-    for name in parts.iter().filter(plain) {
+    for name in parts.iter().filter(|name| is_part_name(name)) {
         let place = format!("{PARTS}/{name}");
         match verify(&folder.path().join(&place), allowed) {
-            Ok(part) => {
-                let Verification { agrees, findings, signature, .. } = part;
+            Ok(Verification { agrees, findings, signature, .. }) => {
                 verification.agrees.extend(agrees.into_iter().map(|sentence| format!("{place}: {sentence}")));
                 verification.findings.extend(
                     findings.into_iter().map(|found| Finding::new(&format!("{place}/{}", found.file), found.problem)),
@@ -69,20 +67,17 @@ fn compare(file: &str, stored: Option<Json>, fresh: &Json) -> Vec<Finding> {
     let Some(stored) = stored else { return vec![Finding::new(file, "it is missing, or no JSON")] };
     let claims = |json: &Json| json.get("claims").and_then(Json::as_array).cloned().unwrap_or_default();
     let (old, new) = (claims(&stored), claims(fresh));
-    let mut findings = Vec::new();
-    for (old, new) in old.iter().zip(&new) {
-        if let Some(difference) = agreement::difference(old, new) {
-            let text = |name: &str| new.get(name).and_then(Json::as_str).unwrap_or_default();
-            let (id, target, part) = (text("id"), text("target"), text("part"));
-            let problem = format!("{id} on {target}: {} by {PARTS}/{part}", difference.sentence);
-            findings.push(Finding::new(file, problem));
-        }
+    let differs = |(old, new): (&Json, &Json)| {
+        let sentence = agreement::difference(old, new)?.sentence;
+        let [id, target, part] = ["id", "target", "part"].map(|name| new[name].as_str().unwrap_or_default());
+        Some(Finding::new(file, format!("{id} on {target}: {sentence} by {PARTS}/{part}")))
+    };
+    let findings: Vec<Finding> = old.iter().zip(&new).filter_map(differs).collect();
+    if !findings.is_empty() {
+        return findings;
     }
-    if findings.is_empty() {
-        findings
-            .extend(agreement::difference(&stored, fresh).map(|difference| Finding::new(file, difference.sentence)));
-    }
-    findings
+    let elsewhere = agreement::difference(&stored, fresh);
+    elsewhere.map(|difference| Finding::new(file, difference.sentence)).into_iter().collect()
 }
 
 #[cfg(test)]
