@@ -166,23 +166,22 @@ impl RunState {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
-        let planned = mine(false).next();
-        let decision = self.decision(planned);
-        let attempts = planned.map(|planned| self.attempts(planned)).unwrap_or_default();
+        let planned = mine(false).next().expect("the plan has a scenario for each claim");
+        let attempts = self.attempts(planned);
         // A claim needs its control to hold, even if the control was not selected.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
-        let runs = planned.is_some_and(Planned::runs);
         let controls: Vec<ControlResult> = mine(true)
-            .filter(|control| control.runs() || (runs && control.decision == unselected))
+            .filter(|control| control.runs() || (planned.runs() && control.decision == unselected))
             .map(|control| weighed(control, self.attempts(control)))
             .collect();
         let last = attempts.last();
         ClaimResult {
             id: claim.id,
             claim: claim.claim.clone(),
-            scenario: planned.map(|planned| planned.scenario.clone()).unwrap_or_default(),
-            feature: planned.map(|planned| planned.feature.clone()).unwrap_or_default(),
-            line: planned.map(|planned| planned.line).unwrap_or_default(),
+            scenario: planned.scenario.clone(),
+            feature: planned.feature.clone(),
+            line: planned.line,
+            decision: self.decision(planned),
             bound: claim.bound.clone(),
             published: claim.published.clone(),
             typical: claim.typical.clone(),
@@ -195,7 +194,6 @@ impl RunState {
             reason: String::new(),
             value: None,
             control: Control::of(&[]),
-            decision,
             controls,
             attempts,
             deviations: self.deviations.applying(claim.id, |name| self.fact(name)),
@@ -204,13 +202,12 @@ impl RunState {
 
     /// Returns the plan's decision, updated for the machine: a claim that is only measured on an emulated CPU is judged
     /// on any other. No machine turns a stand-in into AWS.
-    fn decision(&self, planned: Option<&Planned>) -> Decision {
+    fn decision(&self, planned: &Planned) -> Decision {
         let accelerator = self.fact("accelerator");
         let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
-        match planned.map(|planned| &planned.decision) {
-            None => Decision::Skip("no scenario puts it to the proof".to_owned()),
-            Some(Decision::MeasureOnly(NotJudgedReason::EmulatedCpu)) if !emulated => Decision::Run,
-            Some(decision) => decision.clone(),
+        match &planned.decision {
+            Decision::MeasureOnly(NotJudgedReason::EmulatedCpu) if !emulated => Decision::Run,
+            decision => decision.clone(),
         }
     }
 

@@ -97,7 +97,7 @@ impl Check {
                 sample.unit,
                 self.unit
             );
-            catalogue::plausible(probe, self.unit, &sample.value)?;
+            catalogue::plausible(probe, self.unit, &sample.value).map_err(|unlikely| anyhow::anyhow!("{unlikely}"))?;
             anyhow::ensure!(self.rule.accepts(&sample.value).is_some(), "{probe}: {seen} cannot be compared");
         }
         Ok(())
