@@ -124,36 +124,30 @@ mod tests {
     fn what_is_missing_absurd_or_from_elsewhere_never_holds() {
         let good = sample(1, 36e6, Unit::Bytes);
         assert_eq!(judge(below(64e6, &[1]), std::slice::from_ref(&good)).verdict, Verdict::Holds);
-        let second = Source { subject: "hello 2".into(), ..hello() };
-        let stale = Sample { at: at("00") - jiff::SignedDuration::from_secs(1), ..good.clone() };
-        let implausible = "plausible";
-        for (samples, sources, reason) in [
-            (vec![], vec![hello()], "memory.peak: 0 of 1 samples are there"),
-            (vec![sample(2, 36e6, Unit::Bytes)], vec![hello()], "0 of 1 samples are there"),
-            (vec![sample(1, -1.0, Unit::Bytes)], vec![hello()], implausible),
-            (vec![sample(1, f64::NAN, Unit::Bytes)], vec![hello()], ""),
-            // Megabytes that are labelled as bytes.
-            (vec![sample(1, 36.0, Unit::Bytes)], vec![hello()], implausible),
-            (vec![sample(1, 36e6, Unit::Seconds)], vec![hello()], "is in Seconds, not in Bytes"),
-            (vec![sample(1, "small", Unit::Bytes)], vec![hello()], ""),
-            (
-                vec![Sample { machine: "mega".into(), ..good.clone() }],
-                vec![hello()],
-                "memory.peak: sample 1 is from mega, not from nano",
-            ),
-            (vec![stale], vec![hello()], "it is stale, or a clock jumped"),
-            (
-                vec![Sample { subject: "hog".into(), ..good.clone() }],
-                vec![hello()],
-                "is of hog, which this check is not about",
-            ),
-            (vec![good.clone()], vec![hello(), second], "memory.peak: no sample of it was taken of hello 2 on nano"),
-            (vec![good.clone()], vec![], ""),
-        ] {
-            let outcome = judge(Check { sources, ..below(64e6, &[1]) }, &samples);
+        let inconclusive = |samples: &[Sample], sources: Vec<Source>, reason: &str| {
+            let outcome = judge(Check { sources, ..below(64e6, &[1]) }, samples);
             assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.reason);
             assert!(outcome.reason.contains(reason), "{}", outcome.reason);
+        };
+        for (sample, reason) in [
+            (sample(2, 36e6, Unit::Bytes), "memory.peak: 0 of 1 samples are there"),
+            (sample(1, -1.0, Unit::Bytes), "plausible"),
+            (sample(1, f64::NAN, Unit::Bytes), ""),
+            // Megabytes that are labelled as bytes.
+            (sample(1, 36.0, Unit::Bytes), "plausible"),
+            (sample(1, 36e6, Unit::Seconds), "is in Seconds, not in Bytes"),
+            (sample(1, "small", Unit::Bytes), ""),
+            (Sample { machine: "mega".into(), ..good.clone() }, "memory.peak: sample 1 is from mega, not from nano"),
+            (Sample { at: at("00") - jiff::SignedDuration::from_secs(1), ..good.clone() }, "stale, or a clock jumped"),
+            (Sample { subject: "hog".into(), ..good.clone() }, "is of hog, which this check is not about"),
+        ] {
+            inconclusive(&[sample], vec![hello()], reason);
         }
+        inconclusive(&[], vec![hello()], "memory.peak: 0 of 1 samples are there");
+        let second = Source { subject: "hello 2".into(), ..hello() };
+        let silent = "memory.peak: no sample of it was taken of hello 2 on nano";
+        inconclusive(std::slice::from_ref(&good), vec![hello(), second], silent);
+        inconclusive(std::slice::from_ref(&good), vec![], "");
         assert_eq!(judge(below(64e6, &[]), &[good]).verdict, Verdict::Inconclusive);
     }
 

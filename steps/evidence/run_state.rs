@@ -309,57 +309,35 @@ mod tests {
         use Verdict::{Fails, Holds, Inconclusive, KnownDeviation};
         let seven_passes = "does not discriminate: one that exits with 7";
         let elsewhere = format!("{}when = {{ podman = \"4.\" }}\n", declared("x", "2020-01-01"));
-        let (caught, passes) = ((SEVEN, Fails, true), (SEVEN, Holds, false));
+        let excused = declared(seven_passes, "2999-01-01");
+        let another = declared("unit.result is", "2999-01-01");
+        let (holds, caught, passes) = ((OWN, Holds, false), (SEVEN, Fails, true), (SEVEN, Holds, false));
+        let open = (Inconclusive, ControlVerdict::None, 3);
+        let flaky = "flaky: it held only at attempt 2 of 2; attempt 1: fails: ";
         for (deviations, ended, expected, reason) in [
-            (String::new(), vec![(OWN, Holds, false), passes], (Fails, DoesNotDiscriminate, 1), seven_passes),
+            ("", vec![holds, passes], (Fails, DoesNotDiscriminate, 1), seven_passes),
             (
-                declared(seven_passes, "2999-01-01"),
-                vec![(OWN, Holds, false), passes],
+                &excused,
+                vec![holds, passes],
                 (KnownDeviation, DoesNotDiscriminate, 3),
-                "declared by us until 2999-01-01: r",
+                "declared by us until 2999-01-01",
             ),
-            (
-                declared("unit.result is", "2999-01-01"),
-                vec![(OWN, Holds, false), passes],
-                (Fails, DoesNotDiscriminate, 1),
-                "the deviation that is declared here is another one",
-            ),
-            // A refusal for another reason, and a control that could not be judged.
-            (
-                String::new(),
-                vec![(OWN, Holds, false), (SEVEN, Fails, false)],
-                (Inconclusive, ControlVerdict::None, 3),
-                "the check fails, but not on \"another\"",
-            ),
-            (
-                String::new(),
-                vec![(OWN, Holds, false), (SEVEN, Inconclusive, false)],
-                (Inconclusive, ControlVerdict::None, 3),
-                "its control could not be judged",
-            ),
-            (
-                String::new(),
-                vec![(OWN, Holds, false), passes, caught],
-                (Inconclusive, ControlVerdict::None, 3),
-                "flaky: caught only at attempt 2",
-            ),
-            (
-                String::new(),
-                vec![caught, (OWN, Fails, false), (OWN, Holds, false)],
-                (Inconclusive, Discriminates, 3),
-                "flaky: it held only at attempt 2 of 2; attempt 1: fails: ",
-            ),
+            (&another, vec![holds, passes], (Fails, DoesNotDiscriminate, 1), "declared here is another one"),
+            // A declaration that has expired fails the run, even one for another platform.
+            (&elsewhere, vec![holds, caught], (Holds, Discriminates, 1), "seen: it ends well"),
+            ("", vec![holds, (SEVEN, Fails, false)], open, "the check fails, but not on \"another\""),
+            ("", vec![holds, (SEVEN, Inconclusive, false)], open, "its control could not be judged"),
+            ("", vec![holds, passes, caught], open, "flaky: caught only at attempt 2"),
+            ("", vec![caught, (OWN, Fails, false), holds], (Inconclusive, Discriminates, 3), flaky),
             // What has failed once has failed.
             (
-                String::new(),
+                "",
                 vec![passes, (OWN, Fails, false), (OWN, Inconclusive, false)],
                 (Fails, DoesNotDiscriminate, 1),
                 "attempt 2: inconclusive",
             ),
-            // A declaration that has expired fails the run, even one for another platform.
-            (elsewhere, vec![(OWN, Holds, false), caught], (Holds, Discriminates, 1), "seen: it ends well"),
         ] {
-            let (_folder, record) = record(&deviations);
+            let (_folder, record) = record(deviations);
             for (scenario, verdict, confirmed) in ended {
                 end(&record, scenario, verdict, confirmed);
             }

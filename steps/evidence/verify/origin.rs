@@ -1,7 +1,7 @@
 //! Checks that the verdicts match the folder's own claims: every claim of its register and no other, by its own
 //! scenario with all its steps and controls, excused only by its declarations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use gherkin::Scenario;
@@ -106,24 +106,16 @@ fn of_claim(record: &ClaimResult, claim: &Claim, plan: &Plan, bundle: &EvidenceB
         problems.push(format!("it has no control at {feature}:{line}"));
     }
     problems.extend(decided(record, claim, &bundle.run));
-    let scenarios = scenarios(bundle);
-    let own = record.attempts.iter().map(|attempt| (record.feature.as_str(), record.line, attempt));
-    let controls = record
-        .controls
-        .iter()
-        .flat_map(|control| control.attempts.iter().map(|attempt| (control.feature.as_str(), control.line, attempt)));
-    for (feature, line, attempt) in own.chain(controls) {
-        if let Some(scenario) = scenarios.get(&(feature, line)) {
-            problems.extend(stepwise(attempt, scenario).map(|problem| format!("{feature}:{line}: {problem}")));
-        }
+    let own = (&record.feature, record.line, &record.attempts);
+    let controls = record.controls.iter().map(|control| (&control.feature, control.line, &control.attempts));
+    for (feature, line, attempts) in std::iter::once(own).chain(controls) {
+        let file = bundle.features.iter().find(|file| file.path == *feature);
+        let mut scenarios = file.into_iter().flat_map(|file| every_scenario(&file.feature));
+        let Some(scenario) = scenarios.find(|scenario| scenario.position.line == line) else { continue };
+        let strange = attempts.iter().filter_map(|attempt| stepwise(attempt, scenario));
+        problems.extend(strange.map(|problem| format!("{feature}:{line}: {problem}")));
     }
     problems
-}
-
-fn scenarios(bundle: &EvidenceBundle) -> BTreeMap<(&str, usize), &Scenario> {
-    let all =
-        bundle.features.iter().flat_map(|file| every_scenario(&file.feature).map(move |scenario| (file, scenario)));
-    all.map(|(file, scenario)| ((file.path.as_str(), scenario.position.line), scenario)).collect()
 }
 
 /// Returns why the stored reason cannot be why a claim was not judged.
