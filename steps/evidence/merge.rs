@@ -3,7 +3,7 @@
 
 mod checks;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -223,11 +223,9 @@ impl Merged {
 
 /// Adds the run's name to parts that would share a name.
 fn rename(parts: &mut [Part]) {
-    let mut times: HashMap<String, usize> = HashMap::new();
-    for part in parts.iter() {
-        *times.entry(part.name.clone()).or_default() += 1;
-    }
-    for part in parts.iter_mut().filter(|part| times.get(&part.name).is_some_and(|times| *times > 1)) {
+    let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+    let shared = |part: &&mut Part| names.iter().filter(|name| **name == part.name).count() > 1;
+    for part in parts.iter_mut().filter(shared) {
         part.name = format!("{}-{}", part.name, part_name(part.run(), None));
     }
 }
@@ -242,15 +240,14 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
         (Some(absent), _) => Some(format!("{target}: {absent}")),
         (None, _) => None,
     };
-    let ids: BTreeSet<ClaimId> =
-        mine.iter().flat_map(|(_, part)| &part.bundle.verdicts.claims).map(|claim| claim.id).collect();
+    let mut said: Vec<(usize, &Part, &ClaimResult)> = Vec::new();
+    for (place, part) in &mine {
+        said.extend(part.bundle.verdicts.claims.iter().map(|claim| (*place, *part, claim)));
+    }
+    said.sort_by_key(|(_, _, claim)| (claim.id, rank(&claim.decision)));
+    said.dedup_by_key(|(_, _, claim)| claim.id);
     let (mut claims, mut from) = (Vec::new(), Vec::new());
-    for id in ids {
-        let said = mine.iter().flat_map(|(place, part)| {
-            let own = part.bundle.verdicts.claims.iter().filter(move |claim| claim.id == id);
-            own.map(move |claim| (*place, *part, claim))
-        });
-        let Some((place, part, claim)) = said.min_by_key(|(_, _, claim)| rank(&claim.decision)) else { continue };
+    for (place, part, claim) in said {
         let mut claim = claim.clone();
         if let (Some(_), Some(absent)) = (elsewhere(&claim), &absent) {
             claim.decision = Decision::Skip(format!("in none of the shards that are here; {absent}"));
