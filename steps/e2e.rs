@@ -4,6 +4,7 @@ pub mod catalogue;
 mod fixtures;
 pub mod options;
 mod params;
+mod prelude;
 mod run_scenarios;
 mod run;
 mod multi_target;
@@ -25,8 +26,9 @@ mod resources;
 mod service;
 mod wrong_subjects;
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure};
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::progress::Progress;
+use crate::base::settings::Settings;
 use crate::e2e::options::Options;
 use crate::e2e::run::PlannedRun;
 use crate::run::Signals;
@@ -37,13 +39,15 @@ pub fn run(options: Options) -> Result<ExitStatus, Exit> {
     options.verbosity.apply();
     // Must come before any thread is started: see the function.
     point_testcontainers_at(&socket()).map_err(infrastructure)?;
+    let settings = Settings::read().map_err(usage)?;
+    let targets = options.targets(&settings).map_err(usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let ended = runtime.block_on(Box::pin(async {
         let progress = Progress::to_stderr();
-        if options.target.len() > 1 {
-            return multi_target::run(&options, &progress).await;
-        }
-        match PlannedRun::prepare(options, &progress).await? {
+        let [target] = &targets[..] else {
+            return multi_target::run(&options, &targets, &settings, &progress).await;
+        };
+        match PlannedRun::prepare(options, target, settings, &progress).await? {
             Some(planned) => {
                 let mut signals = Signals::listen().map_err(infrastructure)?;
                 planned.run(&progress, &mut signals).await

@@ -1,6 +1,6 @@
 //! The one life of a run, for the suite, the example and other crates: it removes what killed runs left, opens the
-//! evidence and the cleanup journal, runs scenarios with retries until a signal, removes everything it created, and
-//! writes verdicts and reports.
+//! evidence and the cleanup journal, runs scenarios until a signal, removes everything it created, and writes verdicts
+//! and reports.
 //!
 //! The only step text that this module reads is the one that ends a control.
 
@@ -32,7 +32,7 @@ use crate::report::{self, finalize};
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
-use crate::verdict::{Judged, Rule, Source, Verdict};
+use crate::verdict::{Judged, Rule, Verdict};
 
 pub use signals::{Interrupted, Signals, unless_interrupted};
 
@@ -49,39 +49,18 @@ pub struct RunSpec {
     pub evidence: Option<PathBuf>,
     /// The SSH key that signs the attestation.
     pub sign: Option<PathBuf>,
-    pub retries: u32,
-    /// Whether the last scenarios, which end the machines, are left out if something did not hold.
-    pub keep: bool,
-    pub fail_fast: bool,
 }
 
 /// A run in progress. The cleanup journal lists everything it creates, which is removed when the run ends or is
 /// dropped, or, after a kill, when the next run begins.
 pub struct Run {
-    target: TargetSpec,
-    arch: Arch,
+    pub(crate) target: TargetSpec,
+    pub(crate) arch: Arch,
+    pub(crate) context: Context,
+    pub(crate) evidence: Arc<EvidenceWriter>,
+    pub(crate) state: Arc<RunState>,
     sign: Option<PathBuf>,
-    retries: u32,
-    keep: bool,
-    fail_fast: bool,
-    context: Context,
-    evidence: Arc<EvidenceWriter>,
     features: Vec<FeatureFile>,
-    state: Arc<RunState>,
-}
-
-/// How planned scenarios are run.
-pub trait Scenarios {
-    /// Runs these scenarios, and records the result of each in the run's state.
-    async fn run(&self, wanted: Vec<Planned>);
-
-    /// Makes the scenarios that run from here on measure again.
-    fn try_again(&self) {}
-
-    /// Waits until the run must stop early, and returns why.
-    async fn must_stop(&self) -> String {
-        std::future::pending().await
-    }
 }
 
 /// The result of a run that has written its evidence.
@@ -102,19 +81,34 @@ pub struct ScenarioChecks {
 }
 
 impl ScenarioChecks {
+    /// Adds what a subject was read from to the scenario's evidence.
+    pub(crate) fn about(&mut self, subject: &SampleSet) {
+        self.files.extend(subject.files.iter().filter(|new| !self.files.contains(new)).cloned().collect::<Vec<_>>());
+        self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
+    }
+
     /// Checks every sample of a subject's probe against a rule. A sample that breaks the rule is not an error: the
     /// scenario continues, and its verdict combines all of its checks.
     ///
     /// # Errors
     /// Returns an error, so the scenario is inconclusive, if a sample is missing, has another unit, or is implausible.
     pub fn check(&mut self, subject: &SampleSet, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
-        self.files.extend(subject.files.iter().filter(|new| !self.files.contains(new)).cloned().collect::<Vec<_>>());
-        self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
+        self.about(subject);
         let judged = subject.check(probe, unit, rule);
         let outcome = judged.outcome.clone();
         self.checks.push(judged);
         anyhow::ensure!(outcome.verdict != Verdict::Inconclusive, outcome.reason);
         Ok(())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.checks.len()
+    }
+
+    /// Ends the attempt that began at this time, by an error if there was one.
+    pub(crate) fn attempt(self, began: Instant, error: Option<String>) -> Attempt {
+        let (evidence, commands, seconds) = (self.files, self.commands, began.elapsed().as_secs_f64());
+        Attempt { evidence, commands, seconds, ..Attempt::new(self.checks, error) }
     }
 }
 
@@ -135,8 +129,7 @@ impl Run {
         let suite = ClaimSuite::read(folder)?;
         let plan = suite.plan(&Capabilities::by(target, &settings.stand_in, None), |_, _| true, None)?;
         let (folder, target) = (folder.to_owned(), target.clone());
-        let (evidence, sign, retries, keep, fail_fast) = (None, None, 0, false, false);
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign, retries, keep, fail_fast };
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence: None, sign: None };
         Run::open(spec, progress).map_err(|exit| exit.error)
     }
 
@@ -171,36 +164,12 @@ impl Run {
         Ok(Run {
             target: spec.target,
             arch: spec.arch,
-            sign: spec.sign,
-            retries: spec.retries,
-            keep: spec.keep,
-            fail_fast: spec.fail_fast,
             context,
             evidence,
-            features: spec.suite.features,
             state: Arc::new(state),
+            sign: spec.sign,
+            features: spec.suite.features,
         })
-    }
-
-    /// Returns what provisioning needs, for machines that [`Run::machine`] does not create.
-    pub(crate) fn context(&self) -> &Context {
-        &self.context
-    }
-
-    pub(crate) fn evidence(&self) -> &Arc<EvidenceWriter> {
-        &self.evidence
-    }
-
-    pub(crate) fn target(&self) -> &TargetSpec {
-        &self.target
-    }
-
-    pub(crate) fn arch(&self) -> Arch {
-        self.arch
-    }
-
-    pub(crate) fn state(&self) -> &Arc<RunState> {
-        &self.state
     }
 
     /// Starts a fresh machine of a definition and records its machine info, because verdicts may depend on it.
@@ -229,12 +198,8 @@ impl Run {
     ) -> anyhow::Result<SampleSet> {
         let since = Timestamp::now();
         let (readings, commands) = noting_commands(take).await;
-        let until = Timestamp::now();
         let readings = readings.with_context(|| format!("{name} on {machine}"))?;
-        let samples = self.evidence.record(name, machine, readings.into_iter().map(|reading| (until, reading)))?;
-        let source = Source { subject: name.to_owned(), machine: machine.to_owned(), since, until };
-        let files = ["samples.jsonl", "transcript.jsonl"].map(str::to_owned).to_vec();
-        Ok(SampleSet { samples, sources: vec![source], files, commands })
+        Ok(SampleSet { commands, ..self.evidence.subject(name, machine, since, readings)? })
     }
 
     /// Runs the planned scenarios one after the other, in the order of their claims, each claim's own scenario before
@@ -247,48 +212,22 @@ impl Run {
         &self,
         steps: impl AsyncFn(&Planned, &mut ScenarioChecks) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let (unwritten, mut signals) = (std::cell::OnceCell::new(), Signals::listen()?);
-        self.carry_out(&InTurn { run: self, steps, unwritten: &unwritten }, &mut signals).await;
-        unwritten.into_inner().map_or(Ok(()), Err)
-    }
-
-    /// Runs all planned scenarios, with retries. Returns whether it came to the end: neither a signal, nor a first
-    /// failure with `fail_fast`, nor the scenarios themselves stopped it.
-    pub(crate) async fn carry_out(&self, scenarios: &impl Scenarios, signals: &mut Signals) -> bool {
-        let chosen = |wanted: &dyn Fn(&Planned) -> bool| -> Vec<Planned> {
-            let planned = self.state.plan().scenarios.iter();
-            planned.filter(|planned| planned.runs() && wanted(planned)).cloned().collect()
-        };
+        let mut signals = Signals::listen()?;
+        let planned = self.state.plan().scenarios.iter().filter(|planned| planned.runs());
+        let (last, first): (Vec<_>, Vec<_>) = planned.partition(|planned| planned.last);
         let all = async {
-            scenarios.run(chosen(&|planned| !planned.last)).await;
-            for retry in 1..=self.retries {
-                // Decided before the first scenario runs, because the result of one must not change which others run.
-                let open = chosen(&|planned| !planned.last && self.state.wants_another(planned));
-                if open.is_empty() {
-                    break;
-                }
-                self.context.progress.say(format!("retrying {} scenarios (attempt {})", open.len(), retry + 1));
-                scenarios.try_again();
-                scenarios.run(open).await;
+            for planned in first.into_iter().chain(last) {
+                self.evaluate(planned, &steps).await?;
             }
-            // The last scenarios end the machines, which `keep` leaves running if something did not hold.
-            if !self.keep || self.state.verdicts(false).exit == 0 {
-                scenarios.run(chosen(&|planned| planned.last)).await;
-            }
+            Ok(())
         };
-        let complete = tokio::select! {
-            () = all => true,
-            () = self.state.first_failure(), if self.fail_fast => false,
-            why = scenarios.must_stop() => {
-                self.context.progress.say(why);
-                false
+        tokio::select! {
+            done = all => done,
+            () = signals.any() => {
+                self.context.progress.say("stopped before the end: cleaning up");
+                Ok(())
             }
-            () = signals.any() => false,
-        };
-        if !complete {
-            self.context.progress.say("stopped before the end: cleaning up");
         }
-        complete
     }
 
     /// Runs one scenario.
@@ -299,14 +238,8 @@ impl Run {
     ) -> anyhow::Result<()> {
         let (mut made, began) = (ScenarioChecks::default(), Instant::now());
         let error = steps(planned, &mut made).await.err().map(|error| format!("{error:#}"));
-        let attempt = Attempt {
-            because: planned.control.then(|| self.because(planned)).flatten(),
-            evidence: made.files,
-            seconds: began.elapsed().as_secs_f64(),
-            commands: made.commands,
-            ..Attempt::new(made.checks, error)
-        };
-        self.state.end(planned, attempt).map(drop)
+        let because = planned.control.then(|| self.because(planned)).flatten();
+        self.state.end(planned, Attempt { because, ..made.attempt(began, error) }).map(drop)
     }
 
     /// Returns why a control's check should fail, from the last step of its scenario.
@@ -344,35 +277,6 @@ impl Run {
             report::publish(summary.as_bytes(), page).map_err(infrastructure)?;
         }
         Ok(Ended { bundle, left, unreported })
-    }
-
-    /// Ends the run without verdicts: removes everything it created, and its folder of evidence, too, if nothing was
-    /// started (`discard`). Returns what could not be removed.
-    pub(crate) fn abandon(self, discard: bool) -> Vec<String> {
-        let left = self.context.cleanup.close();
-        if discard {
-            self.evidence.discard(&self.context.settings.runs);
-        }
-        left
-    }
-}
-
-/// Scenarios without cucumber, one after the other.
-struct InTurn<'a, S> {
-    run: &'a Run,
-    steps: S,
-    /// Why the evidence of a scenario could not be written.
-    unwritten: &'a std::cell::OnceCell<anyhow::Error>,
-}
-
-impl<S: AsyncFn(&Planned, &mut ScenarioChecks) -> anyhow::Result<()>> Scenarios for InTurn<'_, S> {
-    async fn run(&self, wanted: Vec<Planned>) {
-        for planned in &wanted {
-            if let Err(error) = self.run.evaluate(planned, &self.steps).await {
-                let _ = self.unwritten.set(error);
-                return;
-            }
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
+use crate::evidence::verify;
 use crate::verdict::Verdict;
 
 /// One falsification and its result.
@@ -91,7 +92,7 @@ impl Score {
 }
 
 pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
-    let differences = bundle.differences();
+    let differences = verify::differences(bundle);
     anyhow::ensure!(
         differences.is_empty(),
         "the samples in {} do not bear out the verdicts beside them:\n{}",

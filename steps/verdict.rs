@@ -50,8 +50,14 @@ pub struct Outcome {
     pub value: Option<Value>,
 }
 
+impl Outcome {
+    fn inconclusive(reason: impl Into<String>) -> Outcome {
+        Outcome { verdict: Verdict::Inconclusive, reason: reason.into(), value: None }
+    }
+}
+
 /// Combines the outcomes of all checks of a claim: failed checks take precedence, then checks that could not be made.
-pub fn together(outcomes: &[&Outcome]) -> Outcome {
+pub fn combine_checks(outcomes: &[&Outcome]) -> Outcome {
     for decisive in [Verdict::Fails, Verdict::Inconclusive] {
         let deciding: Vec<_> = outcomes.iter().filter(|outcome| outcome.verdict == decisive).collect();
         if let Some(first) = deciding.first() {
@@ -60,7 +66,7 @@ pub fn together(outcomes: &[&Outcome]) -> Outcome {
         }
     }
     let Some(headline) = outcomes.first() else {
-        return Outcome { verdict: Verdict::Inconclusive, reason: "nothing was checked".to_owned(), value: None };
+        return Outcome::inconclusive("nothing was checked");
     };
     let reason = outcomes.iter().map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>().join("; ");
     Outcome { verdict: Verdict::Holds, reason, value: headline.value.clone() }
@@ -115,41 +121,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_absurd_or_in_another_unit_never_holds() {
-        let told = |samples: &[Sample]| {
-            let outcome = judge(below(64e6, &[1]), samples);
-            assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.reason);
-            outcome.reason
-        };
-        assert_eq!(told(&[]), "memory.peak: 0 of 1 samples are there");
-        told(&[sample(2, 36e6, Unit::Bytes)]);
-        assert!(told(&[sample(1, -1.0, Unit::Bytes)]).contains("plausible"));
-        told(&[sample(1, f64::NAN, Unit::Bytes)]);
-        assert!(told(&[sample(1, 36.0, Unit::Bytes)]).contains("plausible"), "megabytes, said to be bytes");
-        told(&[sample(1, 36e6, Unit::Seconds)]);
-        told(&[sample(1, "small", Unit::Bytes)]);
-        assert_eq!(judge(below(64e6, &[]), &[sample(1, 36e6, Unit::Bytes)]).verdict, Verdict::Inconclusive);
-    }
-
-    #[test]
-    fn what_is_from_another_run_machine_or_time_never_holds() {
-        let told = |sample: Sample, sources: Vec<Source>| {
-            let outcome = judge(Check { sources, ..below(64e6, &[1]) }, &[sample]);
-            assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.reason);
-            outcome.reason
-        };
+    fn what_is_missing_absurd_or_from_elsewhere_never_holds() {
         let good = sample(1, 36e6, Unit::Bytes);
         assert_eq!(judge(below(64e6, &[1]), std::slice::from_ref(&good)).verdict, Verdict::Holds);
-        let other = Sample { machine: "mega".into(), ..good.clone() };
-        assert_eq!(told(other, vec![hello()]), "memory.peak: sample 1 is from mega, not from nano");
-        let stale = Sample { at: at("00") - jiff::SignedDuration::from_secs(1), ..good.clone() };
-        assert!(told(stale, vec![hello()]).ends_with("it is stale, or a clock jumped"));
-        let foreign = Sample { subject: "hog".into(), ..good.clone() };
-        assert!(told(foreign, vec![hello()]).contains("is of hog, which this check is not about"));
+        let inconclusive = |samples: &[Sample], sources: Vec<Source>, reason: &str| {
+            let outcome = judge(Check { sources, ..below(64e6, &[1]) }, samples);
+            assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.reason);
+            assert!(outcome.reason.contains(reason), "{}", outcome.reason);
+        };
+        for (sample, reason) in [
+            (sample(2, 36e6, Unit::Bytes), "memory.peak: 0 of 1 samples are there"),
+            (sample(1, -1.0, Unit::Bytes), "plausible"),
+            (sample(1, f64::NAN, Unit::Bytes), ""),
+            // Megabytes that are labelled as bytes.
+            (sample(1, 36.0, Unit::Bytes), "plausible"),
+            (sample(1, 36e6, Unit::Seconds), "is in Seconds, not in Bytes"),
+            (sample(1, "small", Unit::Bytes), ""),
+            (Sample { machine: "mega".into(), ..good.clone() }, "memory.peak: sample 1 is from mega, not from nano"),
+            (Sample { at: at("00") - jiff::SignedDuration::from_secs(1), ..good.clone() }, "stale, or a clock jumped"),
+            (Sample { subject: "hog".into(), ..good.clone() }, "is of hog, which this check is not about"),
+        ] {
+            inconclusive(&[sample], vec![hello()], reason);
+        }
+        inconclusive(&[], vec![hello()], "memory.peak: 0 of 1 samples are there");
         let second = Source { subject: "hello 2".into(), ..hello() };
-        let silent = told(good.clone(), vec![hello(), second]);
-        assert_eq!(silent, "memory.peak: no sample of it was taken of hello 2 on nano");
-        told(good, Vec::new());
+        let silent = "memory.peak: no sample of it was taken of hello 2 on nano";
+        inconclusive(std::slice::from_ref(&good), vec![hello(), second], silent);
+        inconclusive(std::slice::from_ref(&good), vec![], "");
+        assert_eq!(judge(below(64e6, &[]), &[good]).verdict, Verdict::Inconclusive);
     }
 
     #[test]
@@ -220,7 +219,7 @@ mod tests {
         let outcome = |verdict| Outcome { verdict, reason: verdict.to_string(), value: None };
         let of = |verdicts: &[Verdict]| {
             let outcomes: Vec<Outcome> = verdicts.iter().copied().map(outcome).collect();
-            together(&outcomes.iter().collect::<Vec<_>>()).verdict
+            combine_checks(&outcomes.iter().collect::<Vec<_>>()).verdict
         };
         assert_eq!(of(&[Verdict::Holds, Verdict::Inconclusive, Verdict::Fails]), Verdict::Fails);
         assert_eq!(of(&[Verdict::Holds, Verdict::Inconclusive]), Verdict::Inconclusive);

@@ -1,11 +1,7 @@
 //! Steps about conventional containers as baselines of the workload: parts of sections A.7 and A.8 of the annex.
 
-use crate::base::unit::Unit;
-use crate::verdict::Rule;
-use cucumber::{given, then, when};
-
 use crate::e2e::fixtures::Beside;
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
 
 #[given("the images of mosquitto and of Python for comparison")]
 async fn images_beside(world: &mut ScenarioWorld) -> anyhow::Result<()> {

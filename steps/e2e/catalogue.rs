@@ -9,15 +9,13 @@ use std::path::Path;
 use crate::base::commands;
 use crate::claims::plan::{FeatureFile, every_scenario};
 use crate::claims::suite::ClaimSuite;
-use anyhow::Context as _;
 use cucumber::gherkin::Step;
-use cucumber::step::Location;
 use regex::{NoExpand, Regex};
 use serde::Serialize;
 
-use crate::e2e::params::{BUILT_IN, KINDS, Kind};
+use crate::e2e::params::{KINDS, Kind};
 use crate::e2e::traced;
-use source::{Form, Source};
+use source::{Parameter, Source};
 
 /// How similar a step must be to the typed one to be suggested; 1 is identical.
 const NEAR: f64 = 0.55;
@@ -35,29 +33,10 @@ struct Catalogue {
 
 #[derive(Debug, Serialize)]
 struct Entry {
-    /// Given, When or Then.
-    keyword: &'static str,
-    /// Its text as written: plain text, a cucumber expression, or a regular expression from `^` to `$`.
-    expression: String,
-    /// The name of its source file, without folder and extension.
-    module: String,
-    /// The first line of its module's documentation.
-    #[serde(skip)]
-    about: String,
-    /// File and line.
-    place: String,
-    parameters: Vec<Parameter>,
-    /// What it does, if its text does not say everything.
-    does: Option<String>,
+    #[serde(flatten)]
+    source: Source,
     example: Option<Example>,
     uses: usize,
-}
-
-/// A parameter of a step, in its text or below it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Parameter {
-    name: String,
-    takes: String,
 }
 
 /// A step as a feature uses it, without its keyword.
@@ -70,8 +49,14 @@ struct Example {
 
 pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
     let mut uses = uses(&ClaimSuite::read(root)?.features);
-    let entry = |source: Source| Entry::of(&source, uses.remove(&source.place));
-    let steps = source::all()?.into_iter().map(entry).collect::<anyhow::Result<_>>()?;
+    let entry = |mut source: Source| {
+        let Some(Uses { first, below, scenarios }) = uses.remove(&source.place) else {
+            return Entry { source, example: None, uses: 0 };
+        };
+        source.parameters.extend(below);
+        Entry { source, example: Some(first), uses: scenarios }
+    };
+    let steps = source::all()?.into_iter().map(entry).collect();
     let catalogue = Catalogue { schema: 1, steps, parameter_types: KINDS };
     match json {
         true => Ok(serde_json::to_string_pretty(&catalogue)?),
@@ -88,17 +73,20 @@ struct Uses {
 }
 
 /// Finds the steps that the features use, by their places in the code.
-fn uses(features: &[FeatureFile]) -> HashMap<Location, Uses> {
-    let mut uses: HashMap<Location, Uses> = HashMap::new();
+fn uses(features: &[FeatureFile]) -> HashMap<String, Uses> {
+    let mut uses: HashMap<String, Uses> = HashMap::new();
     for file in features {
         for scenario in every_scenario(&file.feature) {
             let mut seen = Vec::new();
             for step in &scenario.steps {
-                let Ok(Some((_, _, Some(place), _))) = traced::written().find(step) else { continue };
+                let Ok(Some((_, _, Some(found), _))) = traced::written().find(step) else { continue };
+                // The compiler may have been given an absolute path.
+                let path = &found.path[found.path.rfind("steps/e2e/").unwrap_or(0)..];
+                let place = format!("{path}:{}", found.line);
                 if seen.contains(&place) {
                     continue;
                 }
-                seen.push(place);
+                seen.push(place.clone());
                 let first =
                     || Example { text: step.value.clone(), place: format!("{}:{}", file.path, step.position.line) };
                 let new = || Uses { first: first(), below: below(step), scenarios: 0 };
@@ -114,49 +102,14 @@ fn below(step: &Step) -> Option<Parameter> {
     Some(Parameter { name: "table".to_owned(), takes: format!("a table below the step: {heads}") })
 }
 
-impl Entry {
-    fn of(source: &Source, uses: Option<Uses>) -> anyhow::Result<Entry> {
-        let parameter = |name: String| takes(source, name).with_context(|| source.place.to_string());
-        let mut parameters = source.parameters().into_iter().map(parameter).collect::<anyhow::Result<Vec<_>>>()?;
-        let (scenarios, example, below) = match uses {
-            Some(uses) => (uses.scenarios, Some(uses.first), uses.below),
-            None => (0, None, None),
-        };
-        parameters.extend(below);
-        Ok(Entry {
-            keyword: source.keyword,
-            expression: source.expression.clone(),
-            module: source.module(),
-            about: source.about.clone(),
-            place: format!("{}:{}", source.place.path, source.place.line),
-            parameters,
-            does: source.does.clone(),
-            example,
-            uses: scenarios,
-        })
-    }
-}
-
-fn takes(source: &Source, name: String) -> anyhow::Result<Parameter> {
-    let ours = KINDS.iter().map(|kind| (kind.name, kind.takes));
-    let takes = match source.form {
-        Form::Pattern => "what matches the brackets of its pattern",
-        _ => {
-            let known = ours.chain(BUILT_IN.iter().copied()).find(|(known, _)| *known == name);
-            known.with_context(|| format!("no entry says what {{{name}}} takes: see steps/e2e/params.rs"))?.1
-        }
-    };
-    Ok(Parameter { takes: takes.to_owned(), name })
-}
-
 impl Catalogue {
     /// Prints a paragraph for each step, below the description of its module.
     fn show(&self) -> String {
         let mut out = String::new();
         let mut module = "";
-        for step in &self.steps {
+        for Entry { source: step, example, uses } in &self.steps {
             if step.module != module {
-                module = &step.module;
+                module = step.module;
                 let gap = if out.is_empty() { "" } else { "\n" };
                 let _ = writeln!(out, "{gap}{module}: {}", step.about);
             }
@@ -170,14 +123,14 @@ impl Catalogue {
                     let _ = line("takes", &format!("{{{}}}: {}", parameter.name, parameter.takes));
                 }
             }
-            let used = match &step.example {
+            let used = match example {
                 Some(example) => {
                     // A step without parameters is its own example.
                     if example.text != step.expression {
                         let _ = line("example", &format!("{} {}", step.keyword, example.text));
                     }
-                    let many = if step.uses == 1 { "scenario" } else { "scenarios" };
-                    format!("by {} {many}, first at {}", step.uses, example.place)
+                    let many = if *uses == 1 { "scenario" } else { "scenarios" };
+                    format!("by {uses} {many}, first at {}", example.place)
                 }
                 None => "by no feature".to_owned(),
             };

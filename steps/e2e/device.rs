@@ -1,12 +1,7 @@
 //! Steps about the machine: section A.5 of the annex.
 
-use crate::base::unit::Unit;
-use crate::verdict::Rule;
-use cucumber::{given, then};
-
 use crate::e2e::fixtures::Kind;
-use crate::e2e::params::SizeWord;
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
 
 #[given("the device")]
 async fn the_device(world: &mut ScenarioWorld) -> anyhow::Result<()> {

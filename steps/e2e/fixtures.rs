@@ -18,15 +18,13 @@ use crate::base::host_capacity::{CpuReservation, HostCapacity};
 use crate::base::once_map::OnceMap;
 use crate::base::platform::Arch;
 use crate::base::progress::Progress;
-use crate::base::settings::Settings;
 use crate::base::work_log::WorkLog;
-use crate::base::work_summary::Summary;
 use crate::claims::register::Shared;
 use crate::claims::workload::Workload;
+use crate::e2e::options::Options;
 use crate::evidence::{EvidenceWriter, noting_commands};
 use crate::measurement::Reading;
-use crate::targets::{Context, RemoteHost, mirror_address};
-use crate::verdict::Source;
+use crate::targets::{Context, mirror_address};
 use crate::workloads::registry::{self, Local};
 use crate::workloads::{BuildDir, Image, Module, Recipe, baseline, build};
 use jiff::Timestamp;
@@ -60,19 +58,11 @@ impl Guest {
 
 /// The configuration of a run's fixtures.
 pub struct RunConfig {
-    pub settings: Settings,
     pub arch: Arch,
-    /// The cloud, if the device is an instance there.
-    pub rented: Option<Rented>,
-    /// The remote machine or this host, if the device is one of them.
-    pub found: Option<RemoteHost>,
-    pub image: Option<String>,
-    pub runs: u32,
-    pub keep: bool,
-    /// How many jobs may run at once; by default as many as this host has capacity for.
-    pub concurrency: Option<u16>,
+    pub place: Place,
     /// The workload that `--suite` names.
     pub own: Option<Workload>,
+    pub options: Options,
 }
 
 /// Provides a scenario's fixtures. What a scenario measures on machines belongs to it alone, or to all scenarios with
@@ -86,11 +76,11 @@ pub struct Fixtures {
 
 /// What exists once in a run.
 pub struct SharedFixtures {
-    config: RunConfig,
+    config: Arc<RunConfig>,
+    context: Context,
     evidence: Arc<EvidenceWriter>,
     build_dir: BuildDir,
     machines: Machines,
-    progress: Progress,
     work_log: Arc<WorkLog>,
     given: OnceCell<Image>,
     modules: OnceMap<Arc<Module>>,
@@ -112,22 +102,15 @@ tokio::task_local! {
 
 impl Fixtures {
     pub fn open(config: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
-        let progress = context.progress.clone();
-        let room = HostCapacity::measured(config.concurrency);
-        tracing::info!("this host has room for {}", room.told());
-        let place = match (&config.rented, &config.found) {
-            (Some(rented), _) => Place::Rented(rented.cloud.clone()),
-            (None, Some(found)) => Place::RemoteHost(Box::new(found.clone())),
-            (None, None) => Place::Here,
-        };
-        let work_log = Arc::new(WorkLog::default());
-        let machines = Machines::new(context, config.arch, place, room, &work_log, config.keep);
+        let capacity = HostCapacity::measured(config.options.concurrency);
+        tracing::info!("this host has capacity for {}", capacity.told());
+        let (work_log, config) = (Arc::new(WorkLog::default()), Arc::new(config));
         let shared = SharedFixtures {
+            machines: Machines::new(context.clone(), config.clone(), capacity, &work_log),
             config,
+            context,
             evidence,
             build_dir,
-            machines,
-            progress,
             given: OnceCell::new(),
             modules: OnceMap::of("module", &work_log),
             images: OnceMap::of("image", &work_log),
@@ -144,18 +127,13 @@ impl Fixtures {
     }
 
     /// Returns the same fixtures for a scenario that measures for itself.
-    pub fn of_its_own(&self, scenario: &str) -> Fixtures {
+    pub fn for_scenario(&self, scenario: &str) -> Fixtures {
         Fixtures { shared: self.shared.clone(), scenario: Some(scenario.into()) }
     }
 
     /// Returns the record of the run's work.
     pub fn work_log(&self) -> Arc<WorkLog> {
         self.shared.work_log.clone()
-    }
-
-    /// Returns whether measurements made here are shared by scenarios.
-    fn is_shared(&self) -> bool {
-        self.scenario.is_none()
     }
 
     pub fn try_again(&self) {
@@ -185,12 +163,11 @@ impl Fixtures {
     }
 
     pub fn progress(&self) -> &Progress {
-        &self.shared.progress
+        &self.shared.context.progress
     }
 
-    /// Returns how the time was spent so far.
-    pub fn time(&self) -> Summary {
-        self.shared.work_log.summary()
+    pub fn options(&self) -> &Options {
+        &self.shared.config.options
     }
 
     pub fn machines(&self) -> &Machines {
@@ -200,7 +177,7 @@ impl Fixtures {
     /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order.
     /// Errors are reported to the first scenario that uses it.
     pub async fn get_ready(&self, uses: &[Shared]) {
-        if uses.contains(&Shared::Device) && self.shared.machines.come_of_here() {
+        if uses.contains(&Shared::Device) && self.shared.machines.is_local() {
             let _ = self.shared.machines.native().await;
         }
     }
@@ -208,36 +185,21 @@ impl Fixtures {
     /// Starts the slowest shared work at once, ahead of everything that is not shared: the device and the annex's own
     /// run, then the series of several runs. Errors are reported to the scenarios that need it.
     pub async fn begin(&self, uses: &[Shared]) {
+        let early = |shared: Shared| uses.contains(&shared);
         let device = async {
-            if uses.contains(&Shared::Device) {
-                let _ = self.shared.machines.facts().await;
-            }
-            if uses.contains(&Shared::AnnexRun) {
-                let _ = self.annex_run().await;
-            }
-            self.shared.machines.lend();
+            begin(early(Shared::Device), self.shared.machines.facts()).await;
+            begin(early(Shared::AnnexRun), self.annex_run()).await;
+            self.shared.machines.open_to_all();
         };
-        let unlimited = async {
-            if uses.contains(&Shared::UnlimitedRuns) {
-                let _ = self.unlimited_run().await;
-            }
-        };
-        let baseline = async {
-            if uses.contains(&Shared::BaselineRuns) {
-                let _ = self.side_by_side(Beside::Conventional).await;
-            }
-        };
-        let repeated = async {
-            if uses.contains(&Shared::RepeatedRuns) {
-                let _ = self.repeated_run().await;
-            }
-        };
+        let unlimited = begin(early(Shared::UnlimitedRuns), self.unlimited_run());
+        let baseline = begin(early(Shared::BaselineRuns), self.side_by_side(Beside::Conventional));
+        let repeated = begin(early(Shared::RepeatedRuns), self.repeated_run());
         tokio::join!(Box::pin(device), Box::pin(unlimited), Box::pin(baseline), Box::pin(repeated));
     }
 
     /// Loads the image that `--image` names, if any, before anything else is started.
-    pub async fn take_in_image(&self) -> anyhow::Result<()> {
-        if let Some(reference) = &self.shared.config.image {
+    pub async fn load_image(&self) -> anyhow::Result<()> {
+        if let Some(reference) = &self.options().image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
                 None => Image::load(&self.shared.build_dir, reference).await?,
@@ -254,7 +216,7 @@ impl Fixtures {
                 return Ok(Arc::new(image.module(&self.shared.build_dir)?));
             }
             let name = if *guest == Guest::Workload { "hello" } else { guest.name() };
-            let built = build(&self.shared.build_dir, &self.shared.config.settings.root, name).await?;
+            let built = build(&self.shared.build_dir, &self.shared.context.settings.root, name).await?;
             self.shared.evidence.note(serde_json::json!({ "rustc": built.rustc }))?;
             Ok(Arc::new(built.module()?))
         };
@@ -273,7 +235,7 @@ impl Fixtures {
             };
             if (guest, variant) == (&Guest::Workload, "") {
                 // The image that the whole run is about: the evidence names it once, in addition to every sample.
-                let named = self.shared.config.image.as_deref().unwrap_or("guest/hello");
+                let named = self.options().image.as_deref().unwrap_or("guest/hello");
                 self.shared
                     .evidence
                     .note(serde_json::json!({ "image": { "name": named, "digest": image.layout.digest } }))?;
@@ -285,13 +247,13 @@ impl Fixtures {
 
     async fn registry(&self) -> anyhow::Result<Arc<Local>> {
         let make = async {
-            let (settings, shop) = (&self.shared.config.settings, &self.shared.build_dir);
+            let (settings, build_dir) = (&self.shared.context.settings, &self.shared.build_dir);
             let mirror = mirror_address(settings);
             let image =
-                registry::image(shop, settings.registry_image.as_deref(), &mirror, &self.shared.progress).await?;
+                registry::image(build_dir, settings.registry_image.as_deref(), &mirror, self.progress()).await?;
             let password = registry::password()?;
             self.shared.evidence.hide(&password);
-            Ok(Arc::new(Local::start(shop, &image, &password).await?))
+            Ok(Arc::new(Local::start(build_dir, &image, &password).await?))
         };
         self.shared.registry.get("registry", make).await
     }
@@ -322,18 +284,20 @@ impl Fixtures {
     }
 
     /// Records readings that were taken just now on a machine as evidence, and returns their sample set.
-    fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<SampleSet> {
-        let (name, now) = (self.named(name), Timestamp::now());
-        let samples =
-            self.shared.evidence.record(&name, machine, readings.into_iter().map(|reading| (now, reading)))?;
-        let source = Source { subject: name, machine: machine.to_owned(), since: self.shared.opened, until: now };
-        let files = vec!["samples.jsonl".to_owned(), "transcript.jsonl".to_owned()];
-        Ok(SampleSet { samples, sources: vec![source], files, commands: Vec::new() })
+    pub fn subject(&self, name: &str, machine: &str, readings: Vec<Reading>) -> anyhow::Result<SampleSet> {
+        self.shared.evidence.subject(&self.named(name), machine, self.shared.opened, readings)
     }
 
     /// Saves the machines' journals and shuts the machines down; everything else is removed with the cleanup journal,
     /// or from the cloud by the code that opened it.
     pub async fn close(&self) {
         self.shared.machines.close().await;
+    }
+}
+
+/// Begins what is wanted early; an error is reported again to each scenario that needs it.
+async fn begin<T>(wanted: bool, work: impl Future<Output = anyhow::Result<T>>) {
+    if wanted {
+        let _ = work.await;
     }
 }

@@ -1,13 +1,7 @@
 //! Steps about guests and their modules: section A.2 of the annex.
 
-use crate::base::unit::Unit;
-use crate::measurement::Value;
-use crate::verdict::Rule;
-use cucumber::{given, then, when};
-
 use crate::e2e::fixtures::Guest;
-use crate::e2e::params::{DurationWord, SizeWord};
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
 
 #[when(expr = "the guest {string} is built from a clean tree")]
 async fn built(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {

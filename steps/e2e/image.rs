@@ -1,14 +1,8 @@
 //! Steps about images: section A.3 of the annex.
 
-use crate::base::unit::Unit;
-use crate::measurement::Value;
-use crate::verdict::Rule;
-use crate::workloads::Recipe;
-use cucumber::{given, then};
-
 use crate::e2e::fixtures::Guest;
-use crate::e2e::params::SizeWord;
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
+use crate::workloads::Recipe;
 
 async fn about_image(world: &mut ScenarioWorld, guest: Guest, variant: &str, recipe: Recipe) -> anyhow::Result<()> {
     world.about(world.fixtures.image_subject(&guest, variant, &recipe).await)

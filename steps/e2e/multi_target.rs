@@ -15,15 +15,18 @@ use crate::report::finalize::merged;
 use crate::run::Signals;
 
 /// Tests the claims on each of the targets. Returns the worst of their exit statuses.
-pub async fn run(options: &Options, progress: &Progress) -> Result<ExitStatus, Exit> {
-    let settings = Settings::read().map_err(usage)?;
-    let targets = targets(options, &settings).map_err(usage)?;
+pub async fn run(
+    options: &Options,
+    targets: &[TargetSpec],
+    settings: &Settings,
+    progress: &Progress,
+) -> Result<ExitStatus, Exit> {
     // A mistake about the last target is reported before the first one runs.
     for (place, target) in targets.iter().enumerate() {
         if options.plan && place > 0 {
             progress.print("\n");
         }
-        Box::pin(PlannedRun::prepare(of_target(options, target, &targets), progress)).await?;
+        Box::pin(PlannedRun::prepare(options.clone(), target, settings.clone(), progress)).await?;
     }
     if options.plan {
         return Ok(ExitStatus::Success);
@@ -37,8 +40,9 @@ pub async fn run(options: &Options, progress: &Progress) -> Result<ExitStatus, E
         progress.say(format!("{target}: target {} of {}", place + 1, targets.len()));
         let (name, own) = (part_name(&target.to_string(), options.shard), progress.of_target(target));
         let evidence = folder.join(PARTS).join(&name);
-        let options = Options { evidence: Some(evidence.clone()), ..of_target(options, target, &targets) };
-        let status = Box::pin(one(options, &own, &mut signals)).await.unwrap_or_else(|Exit { status, error }| {
+        let options = Options { evidence: Some(evidence.clone()), ..options.clone() };
+        let one = Box::pin(one(options, target, settings, &own, &mut signals));
+        let status = one.await.unwrap_or_else(|Exit { status, error }| {
             own.error(format!("assay: {error:#}"));
             status
         });
@@ -72,36 +76,16 @@ pub async fn run(options: &Options, progress: &Progress) -> Result<ExitStatus, E
 }
 
 /// Runs one of the targets, planned again: the runs before it may have changed what a remote machine offers.
-async fn one(options: Options, progress: &Progress, signals: &mut Signals) -> Result<ExitStatus, Exit> {
-    match Box::pin(PlannedRun::prepare(options, progress)).await? {
+async fn one(
+    options: Options,
+    target: &TargetSpec,
+    settings: &Settings,
+    progress: &Progress,
+    signals: &mut Signals,
+) -> Result<ExitStatus, Exit> {
+    match Box::pin(PlannedRun::prepare(options, target, settings.clone(), progress)).await? {
         Some(planned) => Box::pin(planned.run(progress, signals)).await,
         None => Ok(ExitStatus::Success),
-    }
-}
-
-/// Returns the targets that were named, each of which may be named once.
-fn targets(options: &Options, settings: &Settings) -> anyhow::Result<Vec<TargetSpec>> {
-    let mut targets: Vec<TargetSpec> = Vec::new();
-    for name in &options.target {
-        let target = TargetSpec::choose(Some(name), settings)?;
-        anyhow::ensure!(!targets.contains(&target), "target {target} is named twice: name each once");
-        targets.push(target);
-    }
-    Ok(targets)
-}
-
-/// Returns the options of the run on one of the targets.
-fn of_target(options: &Options, target: &TargetSpec, all: &[TargetSpec]) -> Options {
-    let own = Options { target: vec![target.to_string()], ..options.clone() };
-    // Options that apply to none of the targets are given to each, which reports them as misplaced.
-    let others = |is: fn(&TargetSpec) -> bool| !is(target) && all.iter().any(is);
-    let own = match others(|target| *target == TargetSpec::Ec2) {
-        true => Options { max_cost: None, time_limit: None, spot: false, subnet: None, ..own },
-        false => own,
-    };
-    match others(|target| matches!(target, TargetSpec::Ssh { .. })) {
-        true => Options { host_key: None, provision: false, ..own },
-        false => own,
     }
 }
 

@@ -115,30 +115,43 @@ impl Options {
         Ok((folder, Some(workload)))
     }
 
-    /// Returns how to reach the remote machine or this host; `None` if neither is the target.
-    pub fn way(&self, target: &TargetSpec) -> anyhow::Result<Option<RemoteAccess>> {
-        let remote = matches!(target, TargetSpec::Ssh { .. });
-        for (option, given) in [("--host-key", self.host_key.is_some()), ("--provision", self.provision)] {
-            anyhow::ensure!(remote || !given, "{option} only applies to --target ssh://…");
+    /// Returns the targets, each of which may be named once. Every option must apply to one of them.
+    pub fn targets(&self, settings: &Settings) -> anyhow::Result<Vec<TargetSpec>> {
+        let mut targets = Vec::new();
+        for name in &self.target {
+            let target = TargetSpec::choose(Some(name), settings)?;
+            anyhow::ensure!(!targets.contains(&target), "target {target} is named twice: name each once");
+            targets.push(target);
         }
-        let way =
-            || RemoteAccess { target: target.clone(), host_key: self.host_key.clone(), provision: self.provision };
-        Ok(target.is_found().then(way))
+        if targets.is_empty() {
+            targets.push(TargetSpec::choose(None, settings)?);
+        }
+        let remote = ("ssh://…", targets.iter().any(is_remote));
+        let ec2 = ("ec2", targets.contains(&TargetSpec::Ec2));
+        for ((kind, applies), option, given) in [
+            (remote, "--host-key", self.host_key.is_some()),
+            (remote, "--provision", self.provision),
+            (ec2, "--max-cost", self.max_cost.is_some()),
+            (ec2, "--time-limit", self.time_limit.is_some()),
+            (ec2, "--spot", self.spot),
+            (ec2, "--subnet", self.subnet.is_some()),
+        ] {
+            anyhow::ensure!(applies || !given, "{option} only applies to --target {kind}");
+        }
+        Ok(targets)
+    }
+
+    /// Returns how to reach the remote machine or this host; `None` if neither is the target.
+    pub fn way(&self, target: &TargetSpec) -> Option<RemoteAccess> {
+        let remote = is_remote(target);
+        let host_key = self.host_key.clone().filter(|_| remote);
+        let way = || RemoteAccess { target: target.clone(), host_key, provision: self.provision && remote };
+        target.is_found().then(way)
     }
 
     /// Estimates the cost of what a run on this target orders in the cloud; `None` if it orders nothing.
     pub fn quote(&self, target: &TargetSpec, settings: &Settings) -> anyhow::Result<Option<Estimate>> {
         if *target != TargetSpec::Ec2 {
-            let given = [
-                ("--max-cost", self.max_cost.is_some()),
-                ("--time-limit", self.time_limit.is_some()),
-                ("--spot", self.spot),
-                ("--subnet", self.subnet.is_some()),
-            ];
-            let misplaced = given.iter().find(|(_, given)| *given);
-            if let Some((option, _)) = misplaced {
-                anyhow::bail!("{option} only applies to --target ec2");
-            }
             return Ok(None);
         }
         let usual = InstanceSpec::default();
@@ -151,6 +164,10 @@ impl Options {
         let budget = self.max_cost.map_or_else(Budget::default, Budget);
         Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map(Some)
     }
+}
+
+fn is_remote(target: &TargetSpec) -> bool {
+    matches!(target, TargetSpec::Ssh { .. })
 }
 
 fn subnet(text: &str) -> Result<String, String> {

@@ -1,14 +1,9 @@
 //! Steps about a workload of your own (`--suite DIR`): with its own Quadlet, or with one thing changed for controls.
 
-use crate::base::unit::Unit;
 use crate::claims::workload::change::Change;
+use crate::e2e::prelude::*;
+use crate::measurement::journal;
 use crate::measurement::trial::watch::Until;
-use crate::measurement::{Value, journal};
-use crate::verdict::Rule;
-use cucumber::{then, when};
-
-use crate::e2e::params::{DurationWord, PercentWord, SizeWord};
-use crate::e2e::world::ScenarioWorld;
 
 async fn about_own(world: &mut ScenarioWorld, change: Change, until: Until) -> anyhow::Result<()> {
     world.about(world.fixtures.own_run(change, until).await)

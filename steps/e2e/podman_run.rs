@@ -1,15 +1,11 @@
 //! Steps about images that are run with `podman run`: sections A.2 and A.5 of the annex.
 
-use crate::base::unit::Unit;
-use crate::verdict::Rule;
-use cucumber::{given, then, when};
-
-use crate::e2e::fixtures::Condition;
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::fixtures::{Condition, Guest};
+use crate::e2e::prelude::*;
 
 #[when(expr = "the guest {string} has run on the device with podman run")]
 async fn guest_ran(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
-    world.about(world.fixtures.run_guest(&guest).await)
+    world.about(world.fixtures.podman_run(&Guest::Named(guest), Condition::Complete).await)
 }
 
 #[given("a device with everything that the annex installs")]
@@ -28,9 +24,9 @@ fn device_without_link(world: &mut ScenarioWorld) {
 }
 
 #[when("the workload has run there with podman run")]
-async fn run_by_hand(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+async fn workload_ran(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let condition = world.condition.unwrap_or(Condition::Complete);
-    world.about(world.fixtures.run_by_hand(condition).await)
+    world.about(world.fixtures.podman_run(&Guest::Workload, condition).await)
 }
 
 #[then("podman run fails")]

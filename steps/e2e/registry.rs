@@ -1,12 +1,7 @@
 //! Steps about publishing: section A.4 of the annex, and what is left of it in the end.
 
-use crate::base::unit::Unit;
-use crate::measurement::Value;
-use crate::verdict::Rule;
-use cucumber::{given, then, when};
-
 use crate::e2e::fixtures::Door;
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
 
 #[given("an ECR Public repository created for this run")]
 async fn own_repository(world: &mut ScenarioWorld) -> anyhow::Result<()> {

@@ -1,11 +1,6 @@
 //! Steps about what the workload uses: section A.7 of the annex.
 
-use crate::base::unit::Unit;
-use crate::verdict::Rule;
-use cucumber::{then, when};
-
-use crate::e2e::params::{DurationWord, SizeWord};
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
 
 #[when("the workload has run several times under its memory limit")]
 async fn ran_several_times(world: &mut ScenarioWorld) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
@@ -9,12 +9,12 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::status;
 use crate::base::work_summary::Summary;
-use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, every_scenario};
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned};
 use crate::claims::register::{Claim, Requirement, Shared};
 use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
 use crate::e2e::catalogue;
-use crate::e2e::fixtures::{Fixtures, Rented, RunConfig};
+use crate::e2e::fixtures::{Fixtures, Place, Rented, RunConfig};
 use crate::e2e::options::Options;
 use crate::e2e::run_scenarios::Suite;
 use crate::e2e::tools::{self, Home};
@@ -38,6 +38,7 @@ pub struct PlannedRun {
 
 /// What the scenarios run on and with.
 struct Provisioning {
+    options: Options,
     /// What the planned scenarios share.
     uses: Vec<Shared>,
     /// What the run costs in the cloud, if the target is there and the plan needs it.
@@ -45,9 +46,6 @@ struct Provisioning {
     /// The remote machine or this host, if one of them is the target.
     found: Option<RemoteHost>,
     own: Option<Workload>,
-    image: Option<String>,
-    runs: u32,
-    concurrency: Option<u16>,
 }
 
 /// How the scenarios went.
@@ -61,18 +59,21 @@ struct Outcome {
 
 impl PlannedRun {
     /// Reads everything and plans the run; prints the plan and returns `None` if only that was asked for.
-    pub async fn prepare(mut options: Options, progress: &Progress) -> Result<Option<PlannedRun>, Exit> {
-        let settings = Settings::read().map_err(usage)?;
+    pub async fn prepare(
+        mut options: Options,
+        target: &TargetSpec,
+        settings: Settings,
+        progress: &Progress,
+    ) -> Result<Option<PlannedRun>, Exit> {
         let (folder, own) = options.folder(&settings).map_err(usage)?;
-        let target = TargetSpec::choose(options.target.first().map(String::as_str), &settings).map_err(usage)?;
-        let found = look(&options, own.as_ref(), &target, &settings).await?;
+        let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
-        let met = Capabilities::by(&target, &settings.stand_in, preflight.map(Preflight::seen));
+        let met = Capabilities::by(target, &settings.stand_in, preflight.map(Preflight::seen));
         let arch = match preflight {
             Some(preflight) => preflight.facts.architecture,
             None => target.arch(&settings.stand_in).map_err(usage)?,
         };
-        let quote = options.quote(&target, &settings).map_err(usage)?;
+        let quote = options.quote(target, &settings).map_err(usage)?;
         if !options.plan {
             target.available().map_err(usage)?;
         }
@@ -96,7 +97,7 @@ impl PlannedRun {
         }
         if options.plan {
             quote.iter().for_each(|quote| progress.print(report::order(quote, &settings.stand_in).trim_end()));
-            progress.print(report::plan(&plan, &target).trim_end());
+            progress.print(report::plan(&plan, target).trim_end());
             // The whole plan depends on what the machine lacks, so that is reported too.
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
@@ -109,24 +110,27 @@ impl PlannedRun {
             .map_err(|error| infrastructure(target.unusable(error)))?;
         let quote = quote.filter(|_| own.is_some() || needs_cloud(&suite, &plan));
         let uses = if own.is_some() { vec![Shared::Device] } else { uses(&suite, &plan) };
-        let Options { image, runs, concurrency, evidence, sign, retries, keep, fail_fast, .. } = options;
-        let provisioning = Provisioning { uses, quote, found, own, image, runs, concurrency };
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign, retries, keep, fail_fast };
+        let (target, evidence, sign) = (target.clone(), options.evidence.clone(), options.sign.clone());
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign };
+        let provisioning = Provisioning { options, uses, quote, found, own };
         Ok(Some(PlannedRun { spec, provisioning }))
     }
 
     /// Runs the plan and returns the exit status.
     pub async fn run(self, progress: &Progress, signals: &mut Signals) -> Result<ExitStatus, Exit> {
-        let (target, features, keep) = (self.spec.target.clone(), self.spec.folder.join("features"), self.spec.keep);
+        let (target, features) = (self.spec.target.clone(), self.spec.folder.join("features"));
         let run = Run::open(self.spec, progress.clone())?;
-        let scenarios = Box::pin(scenarios(&run, self.provisioning, &features, keep, signals)).await;
+        let scenarios = Box::pin(scenarios(&run, self.provisioning, features, signals)).await;
         let lost =
             |left: Vec<String>| left.iter().for_each(|left| progress.say(format!("could not be removed: {left}")));
         let Outcome { complete, time, left_in_cloud } = match scenarios {
             Ok(outcome) => outcome,
             Err(exit) => {
+                lost(run.context.cleanup.close());
                 // A mistake of the user is found before anything is judged, so there is no evidence to keep.
-                lost(run.abandon(exit.status == ExitStatus::Usage));
+                if exit.status == ExitStatus::Usage {
+                    run.evidence.discard(&run.context.settings.runs);
+                }
                 return Err(exit);
             }
         };
@@ -153,12 +157,11 @@ impl PlannedRun {
 async fn scenarios(
     run: &Run,
     provisioning: Provisioning,
-    features: &Path,
-    keep: bool,
+    features: PathBuf,
     signals: &mut Signals,
 ) -> Result<Outcome, Exit> {
-    let Provisioning { uses, quote, found, own, image, runs, concurrency } = provisioning;
-    let (context, evidence, target) = (run.context(), run.evidence(), run.target());
+    let Provisioning { options, uses, quote, found, own } = provisioning;
+    let Run { context, evidence, target, state, arch, .. } = run;
     let (settings, progress) = (&context.settings, &context.progress);
     let build_dir = BuildDir::open(Shell::local(evidence.clone()), context.cleanup.clone(), &context.run);
     let build_dir = build_dir.map_err(|error| infrastructure(target.unusable(error)))?;
@@ -172,30 +175,35 @@ async fn scenarios(
     if let Some(rented) = &cloud {
         evidence.note(rented.facts(&settings.stand_in)).map_err(infrastructure)?;
     }
-    let (rented, settings, arch) = (cloud.clone(), settings.clone(), run.arch());
-    let endpoint = settings.stand_in.endpoint.clone().filter(|_| *target == TargetSpec::Ec2);
-    let config = RunConfig { settings, arch, rented, found, image, runs, keep, concurrency, own };
+    let keep = options.keep;
+    let place = match (&cloud, found) {
+        (Some(rented), _) => Place::Rented(Box::new(rented.clone())),
+        (None, Some(found)) => Place::RemoteHost(Box::new(found)),
+        (None, None) => Place::Here,
+    };
+    let config = RunConfig { arch: *arch, place, own, options };
     let fixtures = Fixtures::open(config, context.clone(), evidence.clone(), build_dir);
     tokio::select! {
-        taken = fixtures.take_in_image() => taken.map_err(usage)?,
+        taken = fixtures.load_image() => taken.map_err(usage)?,
         () = signals.any() => return Err(interrupted()),
     }
+    let endpoint = settings.stand_in.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
     let stand_in = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
     let (id, folder) = (&context.run, evidence.folder().display());
     progress.say(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
 
-    let before = || earlier::time(&context.settings.runs, target, std::env::args());
-    let tallied = run.state().clone();
+    let before = || earlier::time(&settings.runs, target, std::env::args());
+    let tallied = state.clone();
     let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
-    let suite = Suite::new(features, concurrency, run.state().clone(), fixtures.clone(), uses, cloud.clone());
-    let complete = Box::pin(run.carry_out(&suite, signals)).await;
+    let suite = Suite { features, state: state.clone(), fixtures: fixtures.clone(), uses };
+    let complete = Box::pin(suite.run(signals)).await;
     if let Some(facts) = fixtures.machines().known_facts() {
-        run.state().learn(facts.named());
+        state.learn(facts.named());
         evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
     }
-    let time = fixtures.time();
+    let time = fixtures.work_log().summary();
     evidence.note(serde_json::json!({ "time": time })).map_err(infrastructure)?;
-    if keep && complete && run.state().verdicts(complete).exit != 0 {
+    if keep && complete && state.verdicts(complete).exit != 0 {
         for line in fixtures.machines().ways_in().await {
             progress.error(format!("kept: {line}"));
         }
@@ -222,7 +230,7 @@ async fn look(
     target: &TargetSpec,
     settings: &Settings,
 ) -> Result<Option<RemoteHost>, Exit> {
-    let Some(way) = options.way(target).map_err(usage)? else { return Ok(None) };
+    let Some(way) = options.way(target) else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
     let seen = Box::pin(way.look(units, settings, Arc::new(NoopObserver))).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
@@ -279,20 +287,12 @@ fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::S
 fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Result<()> {
     let known = traced::written();
     let mut mistakes = Vec::new();
-    for file in features {
-        for scenario in every_scenario(&file.feature) {
-            if !plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs) {
-                continue;
-            }
-            for step in &scenario.steps {
-                let place =
-                    format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
-                match known.find(step) {
-                    Ok(Some(_)) => {}
-                    Ok(None) => mistakes.push(format!("{place} is an undefined step: {}", catalogue::instead_of(step))),
-                    Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
-                }
-            }
+    for (file, step) in tools::running_steps(features, plan) {
+        let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
+        match known.find(step) {
+            Ok(Some(_)) => {}
+            Ok(None) => mistakes.push(format!("{place} is an undefined step: {}", catalogue::instead_of(step))),
+            Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
         }
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
@@ -301,6 +301,8 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::base::settings::FakeAws;
 
@@ -317,36 +319,26 @@ mod tests {
     }
 
     #[test]
-    fn the_cloud_is_opened_only_for_claims_that_use_it() {
-        for (ids, needed) in [
-            (&["A2-1", "A3-4", "A8-4"][..], false),
-            (&["A4-1"], true),
-            (&["A4-3"], true),
-            (&["A5-4"], true),
-            (&["A6-3"], true),
-            (&["A8-1"], true),
-            (&["A8-5"], true),
-            (&["A10-1"], true),
-            (&["A11-1"], true),
+    fn only_what_the_planned_scenarios_use_is_started_early_and_in_the_cloud() {
+        use Shared::{AnnexRun, BaselineRuns, Device, RepeatedRuns, UnlimitedRuns};
+        for (ids, cloud, shared) in [
+            (&["A2-1", "A3-4", "A8-4"][..], false, &[][..]),
+            (&["A4-1"], true, &[]),
+            (&["A4-3"], true, &[]),
+            (&["A5-4"], true, &[Device]),
+            (&["A6-4"], true, &[Device, AnnexRun]),
+            (&["A7-4"], true, &[Device, AnnexRun, RepeatedRuns]),
+            (&["A8-1"], true, &[BaselineRuns]),
+            (&["A8-5"], true, &[]),
+            (&["A10-1"], true, &[]),
+            (&["A11-1"], true, &[]),
         ] {
             let (suite, plan) = planned(ids);
-            assert_eq!(needs_cloud(&suite, &plan), needed, "{ids:?}");
-        }
-    }
-
-    #[test]
-    fn what_the_planned_scenarios_share_is_started_early_and_nothing_else() {
-        let shared = |ids: &[&str]| {
-            let (suite, plan) = planned(ids);
+            assert_eq!(needs_cloud(&suite, &plan), cloud, "{ids:?}");
             let uses = uses(&suite, &plan);
-            let all =
-                [Shared::Device, Shared::AnnexRun, Shared::RepeatedRuns, Shared::UnlimitedRuns, Shared::BaselineRuns];
-            all.into_iter().filter(|one| uses.contains(one)).collect::<Vec<_>>()
-        };
-        assert_eq!(shared(&["A2-1", "A8-4"]), []);
-        assert_eq!(shared(&["A5-4"]), [Shared::Device]);
-        assert_eq!(shared(&["A6-4"]), [Shared::Device, Shared::AnnexRun]);
-        assert_eq!(shared(&["A7-4"]), [Shared::Device, Shared::AnnexRun, Shared::RepeatedRuns]);
-        assert_eq!(shared(&["A8-1"]), [Shared::BaselineRuns]);
+            let all = [Device, AnnexRun, RepeatedRuns, UnlimitedRuns, BaselineRuns];
+            let used: Vec<_> = all.into_iter().filter(|one| uses.contains(one)).collect();
+            assert_eq!(used, shared, "{ids:?}");
+        }
     }
 }

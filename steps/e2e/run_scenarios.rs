@@ -1,69 +1,83 @@
 //! Hands planned scenarios to cucumber and records their results.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::progress::Progress;
 use crate::claims::plan::Planned;
 use crate::claims::register::Shared;
-use crate::e2e::fixtures::{FIXTURES, Fixtures, Rented};
+use crate::e2e::fixtures::{FIXTURES, Fixtures};
 use crate::e2e::traced;
 use crate::e2e::world::ScenarioWorld;
 use crate::evidence::run_state::RunState;
 use crate::report;
-use crate::run::Scenarios;
+use crate::run::Signals;
 use crate::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, cli};
 
 /// The scenarios of a suite, which cucumber runs.
 pub struct Suite {
-    features: PathBuf,
-    concurrency: Option<u16>,
-    state: Arc<RunState>,
-    fixtures: Fixtures,
-    rented: Option<Rented>,
-    /// What the scenarios share, until it is started.
-    uses: Mutex<Vec<Shared>>,
+    pub features: PathBuf,
+    pub state: Arc<RunState>,
+    pub fixtures: Fixtures,
+    /// What the scenarios share.
+    pub uses: Vec<Shared>,
 }
 
 impl Suite {
-    pub fn new(
-        features: &Path,
-        concurrency: Option<u16>,
-        state: Arc<RunState>,
-        fixtures: Fixtures,
-        uses: Vec<Shared>,
-        rented: Option<Rented>,
-    ) -> Suite {
-        Suite { features: features.to_owned(), concurrency, state, fixtures, rented, uses: Mutex::new(uses) }
+    /// Runs all planned scenarios, with retries. Returns whether it came to the end: neither a signal, nor a first
+    /// failure with `--fail-fast`, nor the cost stopped it.
+    pub async fn run(&self, signals: &mut Signals) -> bool {
+        let (state, options, progress) = (&self.state, self.fixtures.options(), self.fixtures.progress());
+        let chosen = |wanted: &dyn Fn(&Planned) -> bool| -> Vec<Planned> {
+            let planned = state.plan().scenarios.iter();
+            planned.filter(|planned| planned.runs() && wanted(planned)).cloned().collect()
+        };
+        let all = async {
+            self.fixtures.get_ready(&self.uses).await;
+            let begin = Box::pin(self.fixtures.begin(&self.uses));
+            tokio::join!(begin, self.hand_over(chosen(&|planned| !planned.last)));
+            for retry in 1..=options.retries {
+                // Decided before the first scenario runs, because the result of one must not change which others run.
+                let open = chosen(&|planned| !planned.last && state.wants_another(planned));
+                if open.is_empty() {
+                    break;
+                }
+                progress.say(format!("retrying {} scenarios (attempt {})", open.len(), retry + 1));
+                self.fixtures.try_again();
+                self.hand_over(open).await;
+            }
+            // The last scenarios end the machines, which `--keep` leaves running if something did not hold.
+            if !options.keep || state.verdicts(false).exit == 0 {
+                self.hand_over(chosen(&|planned| planned.last)).await;
+            }
+        };
+        let complete = tokio::select! {
+            () = all => true,
+            () = state.first_failure(), if options.fail_fast => false,
+            () = self.budget_is_spent() => {
+                progress.say("ec2: going on would cost more than --max-cost allows");
+                false
+            }
+            () = signals.any() => false,
+        };
+        if !complete {
+            progress.say("stopped before the end: cleaning up");
+        }
+        complete
     }
-}
 
-impl Scenarios for Suite {
-    async fn run(&self, wanted: Vec<Planned>) {
-        let uses = std::mem::take(&mut *self.uses.lock().unwrap_or_else(PoisonError::into_inner));
-        self.fixtures.get_ready(&uses).await;
-        let begin = Box::pin(self.fixtures.begin(&uses));
-        tokio::join!(begin, FIXTURES.scope(self.fixtures.clone(), self.hand_over(wanted)));
-    }
-
-    fn try_again(&self) {
-        self.fixtures.try_again();
-    }
-
-    async fn must_stop(&self) -> String {
-        let Some(rented) = &self.rented else { return std::future::pending().await };
+    /// Waits until going on would cost more than the budget allows.
+    async fn budget_is_spent(&self) {
+        let Ok(rented) = self.fixtures.rented() else { return std::future::pending().await };
         while rented.may_go_on() {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
-        "ec2: going on would cost more than --max-cost allows".to_owned()
     }
-}
 
-impl Suite {
     /// Hands the wanted scenarios to cucumber; each result is recorded when its scenario ends.
     async fn hand_over(&self, wanted: Vec<Planned>) {
         let cli = cli::Opts {
@@ -71,7 +85,7 @@ impl Suite {
             tags_filter: None,
             parser: cucumber::parser::basic::Cli::default(),
             runner: cucumber::runner::basic::Cli {
-                concurrency: Some(usize::from(self.concurrency.unwrap_or(u16::MAX))),
+                concurrency: Some(usize::from(self.fixtures.options().concurrency.unwrap_or(u16::MAX))),
                 ..Default::default()
             },
             writer: cli::Empty,
@@ -83,36 +97,33 @@ impl Suite {
             let name = feature.path.as_deref().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
             format!("features/{}", name.unwrap_or_default())
         };
-        Cucumber::<ScenarioWorld, _, _, _, _, cli::Empty>::new()
+        let cucumber = Cucumber::<ScenarioWorld, _, _, _, _, cli::Empty>::new()
             .steps(traced::steps())
             .with_writer(Silent)
             .with_cli(cli)
             .before(move |feature, _, scenario, world| {
-                if let Some(planned) = before.plan().at(&file(feature), scenario.position.line) {
-                    world.claim = Some(planned.claim);
-                    world.control = planned.control;
-                    if !planned.shared {
-                        world.fixtures = world.fixtures.of_its_own(&planned.place());
-                    }
+                let planned = before.plan().at(&file(feature), scenario.position.line);
+                if let Some(planned) = planned.filter(|planned| !planned.shared) {
+                    world.fixtures = world.fixtures.for_scenario(&planned.place());
                 }
                 world.started = Instant::now();
                 Box::pin(std::future::ready(()))
             })
             .after(move |feature, _, scenario, finished, world| {
                 if let Some(planned) = after.plan().at(&file(feature), scenario.position.line) {
-                    tell(&after, planned, finished, world, &progress);
+                    record(&after, planned, finished, world, &progress);
                 }
                 Box::pin(std::future::ready(()))
             })
             .filter_run(self.features.clone(), move |feature, _, scenario| {
                 wanted.contains(&(file(feature), scenario.position.line))
-            })
-            .await;
+            });
+        FIXTURES.scope(self.fixtures.clone(), cucumber).await;
     }
 }
 
 /// Records the result of a finished scenario and prints it.
-fn tell(
+fn record(
     state: &RunState,
     planned: &Planned,
     finished: &ScenarioFinished,
@@ -122,7 +133,10 @@ fn tell(
     let error = match finished {
         ScenarioFinished::StepPassed => None,
         ScenarioFinished::StepSkipped => Some("a step of it was never written".to_owned()),
-        ScenarioFinished::StepFailed(_, _, error) => Some(said(&error.to_string())),
+        // Without the words that cucumber puts around it.
+        ScenarioFinished::StepFailed(_, _, error) => {
+            Some(error.to_string().trim_start_matches("Step panicked. Captured output: ").trim().to_owned())
+        }
         ScenarioFinished::BeforeHookFailed(_) => Some("the framework failed before its first step".to_owned()),
     };
     let attempt = match world {
@@ -138,11 +152,6 @@ fn tell(
         Ok(standing) => progress.print(report::line(&standing, planned)),
         Err(error) => progress.error(format!("the evidence of {} is not written: {error:#}", planned.claim)),
     }
-}
-
-/// Returns the error of a step that failed, without the words that cucumber puts around it.
-fn said(error: &str) -> String {
-    error.trim_start_matches("Step panicked. Captured output: ").trim().to_owned()
 }
 
 /// Discards cucumber's own output: the hooks print everything that is needed.

@@ -1,13 +1,8 @@
 //! Steps about the workload as a service: sections A.6 and A.10 of the annex.
 
-use crate::base::unit::Unit;
-use crate::measurement::trial::watch::Until;
-use crate::verdict::Rule;
-use cucumber::{then, when};
-
 use crate::e2e::fixtures::{Guest, Limits, TrialSpec};
-use crate::e2e::params::{DurationWord, PercentWord, SizeWord};
-use crate::e2e::world::ScenarioWorld;
+use crate::e2e::prelude::*;
+use crate::measurement::trial::watch::Until;
 
 async fn about_trial(world: &mut ScenarioWorld, guest: String, limits: Limits, until: Until) -> anyhow::Result<()> {
     let spec = TrialSpec { guest: Guest::Named(guest), limits, until, runs: 1, cold: false };

@@ -7,7 +7,7 @@ use crate::base::commands;
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::settings::Settings;
-use crate::claims::plan::{FeatureFile, Plan, every_scenario};
+use crate::claims::plan::{FeatureFile, Plan, Planned, every_scenario};
 use crate::targets::{self, Definition};
 use cucumber::gherkin::{Step, StepType};
 
@@ -48,6 +48,19 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     }
 }
 
+/// Returns the steps of all scenarios that will run, each with its file.
+pub fn running_steps<'a>(
+    features: &'a [FeatureFile],
+    plan: &'a Plan,
+) -> impl Iterator<Item = (&'a FeatureFile, &'a Step)> {
+    let scenarios =
+        features.iter().flat_map(|file| every_scenario(&file.feature).map(move |scenario| (file, scenario)));
+    let runs = |(file, scenario): &(&FeatureFile, &gherkin::Scenario)| {
+        plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs)
+    };
+    scenarios.filter(runs).flat_map(|(file, scenario)| scenario.steps.iter().map(move |step| (file, step)))
+}
+
 pub fn check(
     features: &[FeatureFile],
     plan: &Plan,
@@ -61,12 +74,9 @@ pub fn check(
         let (_, _, place, _) = written.find(step).ok()??;
         Path::new(place?.path).file_stem()?.to_str()
     };
-    let running = features.iter().flat_map(|file| {
-        let runs = |line| plan.at(&file.path, line).is_some_and(|planned| planned.runs());
-        every_scenario(&file.feature).filter(move |scenario| runs(scenario.position.line))
-    });
-    let steps = running.flat_map(|scenario| &scenario.steps);
-    let mut all: BTreeSet<Need> = steps.flat_map(|step| needs(module(step).unwrap_or_default(), step, home)).collect();
+    let steps = running_steps(features, plan);
+    let mut all: BTreeSet<Need> =
+        steps.flat_map(|(_, step)| needs(module(step).unwrap_or_default(), step, home)).collect();
     if given_image {
         all.insert(Need::Podman);
     }

@@ -29,7 +29,7 @@ fn traced(world: &mut ScenarioWorld, context: Context) -> Pin<Box<dyn Future<Out
         let step = &context.step;
         let found = written().find(step).unwrap_or_else(|several| panic!("{several}"));
         let Some((run, _, _, context)) = found else { panic!("\"{}\" is an undefined step", step.value) };
-        let (begun, place, checked) = (Instant::now(), world.steps.len(), world.checks.len());
+        let (begun, place, checked) = (Instant::now(), world.steps.len(), world.checks.count());
         world.steps.push(Step {
             line: step.position.line,
             keyword: step.keyword.trim().to_owned(),
@@ -41,6 +41,6 @@ fn traced(world: &mut ScenarioWorld, context: Context) -> Pin<Box<dyn Future<Out
         });
         run(world, context).await;
         world.steps[place].seconds = Some(begun.elapsed().as_secs_f64());
-        world.steps[place].checks = world.checks.len() - checked;
+        world.steps[place].checks = world.checks.count() - checked;
     })
 }

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use crate::base::unit::Unit;
-use crate::claims::register::ClaimId;
 use crate::measurement::Value;
+use crate::run::ScenarioChecks;
+use crate::verdict::Rule;
 use crate::verdict::claim_verdict::{Attempt, Step};
-use crate::verdict::{Judged, Outcome, Rule, Verdict};
 use cucumber::World;
 
-use crate::e2e::fixtures::{FIXTURES, Fixtures, SampleSet};
+use crate::e2e::fixtures::{Condition, FIXTURES, Fixtures, SampleSet};
 
 /// One scenario that is running.
 #[derive(World)]
@@ -17,31 +17,19 @@ use crate::e2e::fixtures::{FIXTURES, Fixtures, SampleSet};
 pub struct ScenarioWorld {
     pub fixtures: Fixtures,
     pub started: Instant,
-    /// The claim, once the scenario has begun.
-    pub claim: Option<ClaimId>,
-    /// Whether it is a control, whose checks are expected to fail.
-    pub control: bool,
     /// How the machine must be changed before the workload runs on it, if at all.
-    pub condition: Option<crate::e2e::fixtures::Condition>,
+    pub condition: Option<Condition>,
     /// The samples that the current step is about.
     subject: SampleSet,
-    /// The checks that were made, in order.
-    pub checks: Vec<Judged>,
+    pub checks: ScenarioChecks,
     /// For a control: why its check is expected to fail.
     pub because: Option<String>,
-    /// Files of the run that the samples were read from.
-    pub evidence: Vec<String>,
     pub steps: Vec<Step>,
-    /// The numbers in the transcript of the commands that produced its samples.
-    commands: Vec<u64>,
 }
 
 impl std::fmt::Debug for ScenarioWorld {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("ScenarioWorld")
-            .field("claim", &self.claim)
-            .field("checks", &self.checks)
-            .finish_non_exhaustive()
+        self.checks.fmt(out)
     }
 }
 
@@ -50,25 +38,18 @@ impl ScenarioWorld {
         Ok(ScenarioWorld {
             fixtures: FIXTURES.try_with(Fixtures::clone)?,
             started: Instant::now(),
-            claim: None,
-            control: false,
             condition: None,
             subject: SampleSet::default(),
-            checks: Vec::new(),
+            checks: ScenarioChecks::default(),
             because: None,
-            evidence: Vec::new(),
             steps: Vec::new(),
-            commands: Vec::new(),
         })
     }
 
     /// Makes this sample set the one that the following steps are about.
     pub fn about(&mut self, subject: anyhow::Result<SampleSet>) -> anyhow::Result<()> {
-        let subject = subject?;
-        self.evidence
-            .extend(subject.files.iter().filter(|new| !self.evidence.contains(new)).cloned().collect::<Vec<_>>());
-        self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
-        self.subject = subject;
+        self.subject = subject?;
+        self.checks.about(&self.subject);
         Ok(())
     }
 
@@ -77,16 +58,9 @@ impl ScenarioWorld {
         self.subject.samples.iter().find(|sample| sample.probe == probe).map(|sample| &sample.value)
     }
 
-    /// Checks every sample of a probe in the current sample set against a rule.
-    ///
-    /// A sample that breaks the rule is not an error of the step: the scenario goes on, so that each of its checks is
-    /// made and counts towards its verdict. A check that cannot be made is an error.
+    /// Checks every sample of a probe in the current sample set against a rule, as [`ScenarioChecks::check`] does.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
-        let judged = self.subject.check(probe, unit, rule);
-        let Outcome { verdict, reason, .. } = judged.outcome.clone();
-        self.checks.push(judged);
-        anyhow::ensure!(verdict != Verdict::Inconclusive, reason);
-        Ok(())
+        self.checks.check(&self.subject, probe, unit, rule)
     }
 
     /// Checks that every sample of a time is between `low` and `high`, in seconds.
@@ -107,21 +81,16 @@ impl ScenarioWorld {
         self.check(probe, Unit::Seconds, Rule::Between { low, high })
     }
 
-    pub fn attempt(&self, error: Option<String>) -> Attempt {
-        let mut steps = self.steps.clone();
+    /// Ends the attempt, by an error if there was one.
+    pub fn attempt(&mut self, error: Option<String>) -> Attempt {
+        let mut steps = std::mem::take(&mut self.steps);
         let ended: usize = steps.iter().map(|step| step.checks).sum();
         if let Some(last) = steps.last_mut().filter(|last| last.seconds.is_none()) {
             // The checks that a step made before it failed belong to it too.
-            last.checks = self.checks.len() - ended;
+            last.checks = self.checks.count() - ended;
         }
-        Attempt {
-            because: self.because.clone(),
-            evidence: self.evidence.clone(),
-            seconds: self.started.elapsed().as_secs_f64(),
-            steps,
-            commands: self.commands.clone(),
-            ..Attempt::new(self.checks.clone(), error)
-        }
+        let because = self.because.take();
+        Attempt { because, steps, ..std::mem::take(&mut self.checks).attempt(self.started, error) }
     }
 
     pub fn check_number(&mut self, probe: &str, unit: Unit, number: f64) -> anyhow::Result<()> {

@@ -16,6 +16,7 @@ use crate::base::digest::sha256_of;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{SIGNATURE, STATEMENT, SUMS};
 use crate::verdict::Verdict;
+
 /// The signature's namespace: signatures for other purposes are rejected.
 pub const NAMESPACE: &str = "assay";
 const PROGRAM: &str = "ssh-keygen";
@@ -146,8 +147,4 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
         }
     }
     Err(last)
-}
-
-pub fn stored(folder: &SandboxedDir) -> anyhow::Result<Json> {
-    serde_json::from_str(&folder.text(STATEMENT)?).with_context(|| format!("{STATEMENT} is not JSON"))
 }

@@ -1,8 +1,8 @@
 //! Reads a run's folder, and uses nothing but what is written there.
 
 mod folder;
-mod transcript;
 
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -11,11 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::claims::plan::FeatureFile;
-use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
+use crate::evidence::{Ran, SCHEMA, Verdicts};
 use crate::measurement::Sample;
-use crate::verdict::claim_verdict::Attempt;
 
-pub use folder::{SandboxedDir, Strange};
+pub use folder::SandboxedDir;
+
+/// The longest line of a transcript, in bytes, that is parsed as a command: longer output is never inlined.
+const LINE: u64 = 1 << 20;
 
 /// The evidence of a run.
 #[derive(Clone, Debug)]
@@ -38,9 +40,8 @@ impl EvidenceBundle {
         let read = |name: &str| {
             folder.text(name).with_context(|| format!("{} is not the whole folder of a run", path.display()))
         };
-        let verdicts = document(&folder, "verdicts.json", |verdicts: &Verdicts| verdicts.schema)?;
-        let schema = |run: &Json| run.get("schema").and_then(|schema| schema.as_u64()?.try_into().ok()).unwrap_or(0);
-        let run = document(&folder, "run.json", schema)?;
+        let verdicts = document(&folder, "verdicts.json")?;
+        let run = document(&folder, "run.json")?;
         let parse = |(place, line): (usize, &str)| {
             serde_json::from_str(line).with_context(|| format!("{}:{}: no sample", shown("samples.jsonl"), place + 1))
         };
@@ -53,25 +54,30 @@ impl EvidenceBundle {
         Ok(EvidenceBundle { folder, run, verdicts, samples, features })
     }
 
-    /// Judges every claim and its controls again from the samples, and describes each difference to the stored result.
-    pub fn differences(&self) -> Vec<String> {
-        let again = |claim: &ClaimResult| {
-            let fresh = claim.again(&self.samples, self.verdicts.on);
-            let (id, stored) = (claim.id, conclusions(claim));
-            let differs = |(before, now): (String, String)| (before != now).then_some((before, now));
-            let (before, now) = stored.into_iter().zip(conclusions(&fresh)).find_map(differs)?;
-            Some(format!("{id}: stored as \"{before}\", but the samples say \"{now}\""))
-        };
-        self.verdicts.claims.iter().filter_map(again).collect()
+    /// Passes each command of the transcript to `each`, however long the transcript is. Returns how many lines are not
+    /// commands.
+    pub fn commands(&self, mut each: impl FnMut(Ran)) -> anyhow::Result<usize> {
+        let mut lines = BufReader::new(self.folder.reader("transcript.jsonl")?);
+        let mut unreadable = 0;
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut lines).take(LINE).read_until(b'\n', &mut line).context("cannot read the transcript")?;
+            if read == 0 {
+                return Ok(unreadable);
+            }
+            if !line.ends_with(b"\n") && line.len() as u64 == LINE {
+                lines.skip_until(b'\n').context("cannot read the transcript")?;
+            }
+            match serde_json::from_slice(&line) {
+                Ok(ran) => each(ran),
+                Err(_) => unreadable += 1,
+            }
+        }
     }
 }
 
-/// Reads `run.json` or `verdicts.json`; `schema` returns the version of the layout that it states.
-pub(crate) fn document<T: DeserializeOwned>(
-    folder: &SandboxedDir,
-    name: &str,
-    schema: impl FnOnce(&T) -> u32,
-) -> anyhow::Result<T> {
+/// Reads `run.json` or `verdicts.json`, if it is of this layout.
+pub(crate) fn document<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyhow::Result<T> {
     #[derive(Deserialize)]
     struct Layout {
         #[serde(default)]
@@ -81,17 +87,12 @@ pub(crate) fn document<T: DeserializeOwned>(
     let shown = shown.display();
     let incomplete = || format!("{} is not the whole folder of a run", folder.path().display());
     let text = folder.text(name).with_context(incomplete)?;
-    let contents = serde_json::from_str(&text);
-    let schema = match &contents {
-        Ok(contents) => schema(contents),
-        // The error may be due to a newer layout.
-        Err(_) => serde_json::from_str::<Layout>(&text).with_context(|| format!("{shown} is not JSON"))?.schema,
-    };
+    let Layout { schema } = serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))?;
     anyhow::ensure!(
         schema == SCHEMA,
         "{shown} has layout {schema}, and this version reads {SCHEMA}: use the version that wrote it"
     );
-    contents.with_context(|| format!("{shown} is not of this layout"))
+    serde_json::from_str(&text).with_context(|| format!("{shown} is not of this layout"))
 }
 
 /// Returns the names of a merged bundle's parts, in the order of its `run.json`; `None` if the folder is not a merged
@@ -108,57 +109,4 @@ pub(crate) fn one_run(folder: &SandboxedDir) -> anyhow::Result<()> {
     let path = folder.path().display();
     let parts: Vec<String> = parts.iter().map(|part| format!("{path}/parts/{part}")).collect();
     anyhow::bail!("{path} is merged of several runs: name one of them, {}", parts.join(" or "))
-}
-
-/// Returns everything that is stated about a claim, its checks and its controls, in this order.
-fn conclusions(claim: &ClaimResult) -> Vec<String> {
-    let attempts = |attempts: &[Attempt]| -> Vec<String> {
-        let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
-        checks.map(|judged| format!("{}: {}", judged.outcome.verdict, judged.outcome.reason)).collect()
-    };
-    let mut said = vec![format!("{}: {}", claim.verdict, claim.reason)];
-    said.extend(attempts(&claim.attempts));
-    for control in &claim.controls {
-        said.push(format!("control: {}", control.reason));
-        said.extend(attempts(&control.attempts));
-    }
-    said
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RUN: &str = "{\"schema\":1,\"run\":\"r\"}";
-
-    fn empty() -> String {
-        format!(
-            "{{\"schema\":{SCHEMA},\"run\":\"r\",\"on\":\"2026-11-23\",\"complete\":true,\"exit\":0,\
-             \"problems\":[],\"claims\":[]}}"
-        )
-    }
-
-    /// Returns the error of opening a folder with these files.
-    fn told(run: &str, verdicts: &str, samples: &[u8]) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        let files = [("run.json", run.as_bytes()), ("verdicts.json", verdicts.as_bytes()), ("samples.jsonl", samples)];
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        format!("{:#}", EvidenceBundle::open(folder.path()).unwrap_err())
-    }
-
-    #[test]
-    fn what_is_no_run_of_this_layout_is_told_with_its_place() {
-        let nowhere = format!("{:#}", EvidenceBundle::open(Path::new("/nowhere")).unwrap_err());
-        assert!(nowhere.starts_with("cannot read /nowhere: name the folder of a run"), "{nowhere}");
-        let bare = tempfile::tempdir().unwrap();
-        let missing = format!("{:#}", EvidenceBundle::open(bare.path()).unwrap_err());
-        assert!(missing.contains("is not the whole folder of a run: cannot read "), "{missing}");
-        assert!(told(RUN, "{", b"").contains("verdicts.json is not JSON"));
-        assert!(told(RUN, "{\"schema\": 99}", b"").contains("verdicts.json has layout 99, and this version reads"));
-        assert!(told("{}", &empty(), b"").contains("run.json has layout 0, and this version reads"));
-        assert!(told(RUN, &empty(), b"{}\n").contains("samples.jsonl:1: no sample: missing field"));
-        assert!(told(RUN, &empty(), b"\xff").contains("samples.jsonl is not UTF-8 text: byte 0 is none"));
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use crate::base::digest::sha256_of;
 use crate::evidence::bundle::SandboxedDir;
@@ -25,10 +26,18 @@ pub fn seal(folder: &SandboxedDir) -> anyhow::Result<()> {
     fs::write(folder.path().join(SUMS), lines).with_context(|| format!("cannot write {SUMS}"))
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+/// A problem with a file of a run's folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file with the problem, relative to the folder.
     pub file: String,
     pub problem: String,
+}
+
+impl Finding {
+    pub fn new(file: &str, problem: impl Into<String>) -> Finding {
+        Finding { file: file.to_owned(), problem: problem.into() }
+    }
 }
 
 /// Reads a folder's checksums: names and SHA-256.
@@ -47,13 +56,12 @@ pub fn sums(folder: &SandboxedDir) -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 /// Finds every file that was changed, removed or added, or is not a plain file. Also returns the number of checksums.
-pub fn check(folder: &SandboxedDir) -> anyhow::Result<(usize, Vec<Broken>)> {
+pub fn check(folder: &SandboxedDir) -> anyhow::Result<(usize, Vec<Finding>)> {
     let sums = sums(folder)?;
     let mut broken = Vec::new();
-    let mut tell = |file: &str, problem: String| broken.push(Broken { file: file.to_owned(), problem });
+    let mut tell = |file: &str, problem: String| broken.push(Finding::new(file, problem));
     for (name, sealed) in &sums {
-        let found = folder.reader(name).map(sha256_of);
-        match found {
+        match folder.reader(name).map(sha256_of) {
             Ok(Ok(sum)) if sum == *sealed => {}
             Ok(Ok(sum)) => tell(name, format!("changed since it was sealed: SHA-256 {sum}, sealed as {sealed}")),
             Ok(Err(error)) => tell(name, format!("cannot be read: {error}")),
@@ -113,6 +121,8 @@ mod tests {
         let linked = told(|path| {
             fs::remove_file(path.join("run.json")).unwrap();
             std::os::unix::fs::symlink("/etc/hostname", path.join("run.json")).unwrap();
+            let refused = seal(&SandboxedDir::open(path).unwrap()).unwrap_err().to_string();
+            assert!(refused.contains("is a symbolic link"), "{refused}");
         });
         assert_eq!(linked, "run.json: run.json is a symbolic link: evidence is made of plain files\n");
         assert!(told(write(SUMS, "abc  run.json\n")).starts_with("SHA256SUMS:1: no line of a checksum"));

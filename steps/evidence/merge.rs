@@ -3,12 +3,11 @@
 
 mod checks;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
 use jiff::civil::Date;
-use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::claims::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Shard};
@@ -69,6 +68,11 @@ pub fn part_name(target: &str, shard: Option<Shard>) -> String {
     name.trim_start_matches('.').to_owned() + &shard
 }
 
+/// Returns whether a name stays inside of the folder of parts.
+pub fn is_part_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.starts_with('.')
+}
+
 /// Reads a run's own shard from the reason for which it skipped a claim of another shard.
 fn elsewhere(claim: &ClaimResult) -> Option<Shard> {
     match &claim.decision {
@@ -109,15 +113,6 @@ pub struct Merged {
     pub exit: u8,
 }
 
-/// A claim in the merged `verdicts.json`.
-#[derive(Serialize)]
-struct Said<'a> {
-    target: &'a str,
-    part: &'a str,
-    #[serde(flatten)]
-    claim: &'a ClaimResult,
-}
-
 impl Merged {
     /// Merges runs. `asked` names the expected targets in order; targets of other parts are added after them.
     pub fn of(run: String, asked: &[String], mut parts: Vec<Part>) -> anyhow::Result<Merged> {
@@ -151,18 +146,14 @@ impl Merged {
         let folder = SandboxedDir::open(path)?;
         let names = parts(&folder).with_context(|| format!("{} is not merged of several runs", path.display()))?;
         let run: Json = serde_json::from_str(&folder.text("run.json")?).context("run.json is not JSON")?;
-        let texts = |name: &str| -> Vec<String> {
-            let list = run.get(name).and_then(Json::as_array).into_iter().flatten();
-            list.filter_map(Json::as_str).map(str::to_owned).collect()
-        };
-        let id = run.get("run").and_then(Json::as_str).unwrap_or_default().to_owned();
-        Merged::within(&folder, id, &texts("targets"), &names)
+        let targets = run["targets"].as_array().into_iter().flatten().filter_map(Json::as_str);
+        let targets: Vec<String> = targets.map(str::to_owned).collect();
+        Merged::within(&folder, run["run"].as_str().unwrap_or_default().to_owned(), &targets, &names)
     }
 
     pub fn within(folder: &SandboxedDir, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
-        let inside = |name: &String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
         let read = |name: &String| {
-            anyhow::ensure!(inside(name), "\"{name}\" is not a name of a part: run.json was changed");
+            anyhow::ensure!(is_part_name(name), "\"{name}\" is not a name of a part: run.json was changed");
             Ok(Part { name: name.clone(), ..Part::open(&folder.path().join(PARTS).join(name))? })
         };
         Merged::of(run, asked, names.iter().map(read).collect::<anyhow::Result<_>>()?)
@@ -189,7 +180,10 @@ impl Merged {
             for column in &self.columns {
                 let Some((claim, part)) = column.of_claim(id) else { continue };
                 let part = self.parts.get(part).map(|part| part.name.as_str()).unwrap_or_default();
-                claims.push(serde_json::to_value(Said { target: &column.target, part, claim })?);
+                let mut claim = serde_json::to_value(claim)?;
+                claim["target"] = json!(column.target);
+                claim["part"] = json!(part);
+                claims.push(claim);
             }
         }
         let on = self.columns.iter().map(|column| column.verdicts.on).max();
@@ -229,11 +223,9 @@ impl Merged {
 
 /// Adds the run's name to parts that would share a name.
 fn rename(parts: &mut [Part]) {
-    let mut times: HashMap<String, usize> = HashMap::new();
-    for part in parts.iter() {
-        *times.entry(part.name.clone()).or_default() += 1;
-    }
-    for part in parts.iter_mut().filter(|part| times.get(&part.name).is_some_and(|times| *times > 1)) {
+    let names: Vec<String> = parts.iter().map(|part| part.name.clone()).collect();
+    let shared = |part: &&mut Part| names.iter().filter(|name| **name == part.name).count() > 1;
+    for part in parts.iter_mut().filter(shared) {
         part.name = format!("{}-{}", part.name, part_name(part.run(), None));
     }
 }
@@ -248,15 +240,14 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
         (Some(absent), _) => Some(format!("{target}: {absent}")),
         (None, _) => None,
     };
-    let ids: BTreeSet<ClaimId> =
-        mine.iter().flat_map(|(_, part)| &part.bundle.verdicts.claims).map(|claim| claim.id).collect();
+    let mut said: Vec<(usize, &Part, &ClaimResult)> = Vec::new();
+    for (place, part) in &mine {
+        said.extend(part.bundle.verdicts.claims.iter().map(|claim| (*place, *part, claim)));
+    }
+    said.sort_by_key(|(_, _, claim)| (claim.id, rank(&claim.decision)));
+    said.dedup_by_key(|(_, _, claim)| claim.id);
     let (mut claims, mut from) = (Vec::new(), Vec::new());
-    for id in ids {
-        let said = mine.iter().flat_map(|(place, part)| {
-            let own = part.bundle.verdicts.claims.iter().filter(move |claim| claim.id == id);
-            own.map(move |claim| (*place, *part, claim))
-        });
-        let Some((place, part, claim)) = said.min_by_key(|(_, _, claim)| rank(&claim.decision)) else { continue };
+    for (place, part, claim) in said {
         let mut claim = claim.clone();
         if let (Some(_), Some(absent)) = (elsewhere(&claim), &absent) {
             claim.decision = Decision::Skip(format!("in none of the shards that are here; {absent}"));

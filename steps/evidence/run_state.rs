@@ -12,11 +12,11 @@ use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned};
 use crate::claims::register::{Claim, Register};
-use crate::evidence::verdicts::Control;
+use crate::evidence::verdicts::{Control, problems};
 use crate::evidence::{ClaimResult, EvidenceWriter, SCHEMA, Verdicts, exit};
 use crate::targets::machine_info::Accelerator;
+use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult};
-use crate::verdict::{Verdict, declared};
 
 /// A claim's state during the run.
 pub struct Standing {
@@ -88,15 +88,17 @@ impl RunState {
         let over = |claim: &&ClaimResult| {
             !claim.attempts.is_empty() && claim.controls.iter().all(|control| !control.attempts.is_empty())
         };
-        let count = |verdict| verdicts.claims.iter().filter(over).filter(|claim| claim.verdict == verdict).count();
         let words = [
-            (count(Verdict::Holds), "hold"),
-            (count(Verdict::Fails), "fail"),
-            (count(Verdict::KnownDeviation), "known deviations"),
-            (count(Verdict::Inconclusive), "inconclusive"),
+            (Verdict::Holds, "hold"),
+            (Verdict::Fails, "fail"),
+            (Verdict::KnownDeviation, "known deviations"),
+            (Verdict::Inconclusive, "inconclusive"),
         ];
-        let words = words.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}"));
-        let words: Vec<String> = words.collect();
+        let counted = words.into_iter().filter_map(|(verdict, word)| {
+            let mine = verdicts.claims.iter().filter(over).filter(|claim| claim.verdict == verdict);
+            Some(mine.count()).filter(|count| *count > 0).map(|count| format!("{count} {word}"))
+        });
+        let words: Vec<String> = counted.collect();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).len();
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         *tally = Tally { ended, verdicts: words.join(", "), of: tally.of };
@@ -111,30 +113,16 @@ impl RunState {
     pub fn wants_another(&self, planned: &Planned) -> bool {
         let claim = self.register.get(planned.claim).map(|claim| self.claim(claim));
         let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
-        open && planned.runs() && !self.came_out_as_it_should(planned)
-    }
-
-    fn came_out_as_it_should(&self, planned: &Planned) -> bool {
         let attempts = self.attempts(planned);
-        match planned.control {
-            true => weighed(planned, attempts).caught(),
-            false => attempts.iter().any(|attempt| attempt.outcome.verdict == Verdict::Holds),
+        open && match planned.control {
+            true => !weighed(planned, attempts).caught(),
+            false => attempts.iter().all(|attempt| attempt.outcome.verdict != Verdict::Holds),
         }
     }
 
     pub fn verdicts(&self, complete: bool) -> Verdicts {
         let claims: Vec<ClaimResult> = self.register.iter().map(|claim| self.claim(claim)).collect();
-        let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
-        let problems = selected.flat_map(|claim| {
-            declared::problems_of(
-                &self.deviations,
-                claim.id,
-                (claim.verdict, &claim.reason),
-                &claim.deviations,
-                self.on,
-            )
-        });
-        let problems: Vec<String> = problems.collect();
+        let problems = problems(&claims, &self.deviations, self.on);
         let exit = exit(&claims, &problems);
         Verdicts { schema: SCHEMA, run: self.evidence.run().to_owned(), on: self.on, complete, exit, problems, claims }
     }
@@ -178,23 +166,22 @@ impl RunState {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
-        let planned = mine(false).next();
-        let decision = self.decision(planned);
-        let attempts = planned.map(|planned| self.attempts(planned)).unwrap_or_default();
+        let planned = mine(false).next().expect("the plan has a scenario for each claim");
+        let attempts = self.attempts(planned);
         // A claim needs its control to hold, even if the control was not selected.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
-        let runs = planned.is_some_and(Planned::runs);
         let controls: Vec<ControlResult> = mine(true)
-            .filter(|control| control.runs() || (runs && control.decision == unselected))
+            .filter(|control| control.runs() || (planned.runs() && control.decision == unselected))
             .map(|control| weighed(control, self.attempts(control)))
             .collect();
         let last = attempts.last();
         ClaimResult {
             id: claim.id,
             claim: claim.claim.clone(),
-            scenario: planned.map(|planned| planned.scenario.clone()).unwrap_or_default(),
-            feature: planned.map(|planned| planned.feature.clone()).unwrap_or_default(),
-            line: planned.map(|planned| planned.line).unwrap_or_default(),
+            scenario: planned.scenario.clone(),
+            feature: planned.feature.clone(),
+            line: planned.line,
+            decision: self.decision(planned),
             bound: claim.bound.clone(),
             published: claim.published.clone(),
             typical: claim.typical.clone(),
@@ -207,7 +194,6 @@ impl RunState {
             reason: String::new(),
             value: None,
             control: Control::of(&[]),
-            decision,
             controls,
             attempts,
             deviations: self.deviations.applying(claim.id, |name| self.fact(name)),
@@ -216,13 +202,12 @@ impl RunState {
 
     /// Returns the plan's decision, updated for the machine: a claim that is only measured on an emulated CPU is judged
     /// on any other. No machine turns a stand-in into AWS.
-    fn decision(&self, planned: Option<&Planned>) -> Decision {
+    fn decision(&self, planned: &Planned) -> Decision {
         let accelerator = self.fact("accelerator");
         let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
-        match planned.map(|planned| &planned.decision) {
-            None => Decision::Skip("no scenario puts it to the proof".to_owned()),
-            Some(Decision::MeasureOnly(NotJudgedReason::EmulatedCpu)) if !emulated => Decision::Run,
-            Some(decision) => decision.clone(),
+        match &planned.decision {
+            Decision::MeasureOnly(NotJudgedReason::EmulatedCpu) if !emulated => Decision::Run,
+            decision => decision.clone(),
         }
     }
 
@@ -254,6 +239,10 @@ mod tests {
         \n  @A6-4 @control\n  Scenario: one that exits with 7\n    Given x\n    But this check fails on \"x\"\n\
         \n  @A6-4 @control\n  Scenario: one that traps\n    Given x\n    But this check fails on \"x\"\n\
         \n  @A7-7\n  Scenario: it starts\n    Given x\n";
+
+    const OWN: &str = "it ends well";
+    const SEVEN: &str = "one that exits with 7";
+    const TRAP: &str = "one that traps";
 
     fn record(deviations: &str) -> (TempDir, RunState) {
         planned(CLAIMS, FEATURE, &Capabilities::default(), Deviations::parse(deviations).unwrap())
@@ -300,34 +289,62 @@ mod tests {
     fn a_claim_holds_only_once_every_control_was_refused() {
         let (_folder, record) = record("");
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "nothing was run");
-        let first = end(&record, "it ends well", Verdict::Holds, false);
+        let first = end(&record, OWN, Verdict::Holds, false);
         assert_eq!(
             (first.claim.verdict, first.claim.reason.as_str()),
             (Verdict::Holds, "seen: it ends well; its control is to come")
         );
-        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, TRAP, Verdict::Fails, true);
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "a run that is killed now has not shown it");
         assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (2, ""), "a control is to come");
-        end(&record, "one that exits with 7", Verdict::Fails, true);
+        end(&record, SEVEN, Verdict::Fails, true);
         assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (3, "1 hold"));
         assert_eq!(stands(&record, true).0, Verdict::Holds);
         assert_eq!(stands(&record, true).1, ControlVerdict::Discriminates);
     }
 
     #[test]
-    fn a_control_that_passes_is_caught_out_and_only_a_declaration_for_just_that_excuses_it() {
-        for (deviations, verdict) in [
-            (String::new(), Verdict::Fails),
-            (declared("does not discriminate: one that exits with 7", "2999-01-01"), Verdict::KnownDeviation),
-            (declared("unit.result is", "2999-01-01"), Verdict::Fails),
+    fn all_attempts_the_controls_and_the_declarations_decide_a_claim() {
+        use ControlVerdict::{Discriminates, DoesNotDiscriminate};
+        use Verdict::{Fails, Holds, Inconclusive, KnownDeviation};
+        let seven_passes = "does not discriminate: one that exits with 7";
+        let elsewhere = format!("{}when = {{ podman = \"4.\" }}\n", declared("x", "2020-01-01"));
+        let excused = declared(seven_passes, "2999-01-01");
+        let another = declared("unit.result is", "2999-01-01");
+        let (holds, caught, passes) = ((OWN, Holds, false), (SEVEN, Fails, true), (SEVEN, Holds, false));
+        let open = (Inconclusive, ControlVerdict::None, 3);
+        let flaky = "flaky: it held only at attempt 2 of 2; attempt 1: fails: ";
+        for (deviations, ended, expected, reason) in [
+            ("", vec![holds, passes], (Fails, DoesNotDiscriminate, 1), seven_passes),
+            (
+                &excused,
+                vec![holds, passes],
+                (KnownDeviation, DoesNotDiscriminate, 3),
+                "declared by us until 2999-01-01",
+            ),
+            (&another, vec![holds, passes], (Fails, DoesNotDiscriminate, 1), "declared here is another one"),
+            // A declaration that has expired fails the run, even one for another platform.
+            (&elsewhere, vec![holds, caught], (Holds, Discriminates, 1), "seen: it ends well"),
+            ("", vec![holds, (SEVEN, Fails, false)], open, "the check fails, but not on \"another\""),
+            ("", vec![holds, (SEVEN, Inconclusive, false)], open, "its control could not be judged"),
+            ("", vec![holds, passes, caught], open, "flaky: caught only at attempt 2"),
+            ("", vec![caught, (OWN, Fails, false), holds], (Inconclusive, Discriminates, 3), flaky),
+            // What has failed once has failed.
+            (
+                "",
+                vec![passes, (OWN, Fails, false), (OWN, Inconclusive, false)],
+                (Fails, DoesNotDiscriminate, 1),
+                "attempt 2: inconclusive",
+            ),
         ] {
-            let (_folder, record) = record(&deviations);
-            let first = end(&record, "it ends well", Verdict::Holds, false);
-            assert_eq!(first.claim.verdict, Verdict::Holds, "what is declared about its control does not count yet");
-            end(&record, "one that exits with 7", Verdict::Holds, false);
-            end(&record, "one that traps", Verdict::Fails, true);
-            let stands = stands(&record, true);
-            assert_eq!((stands.0, stands.1), (verdict, ControlVerdict::DoesNotDiscriminate));
+            let (_folder, record) = record(deviations);
+            for (scenario, verdict, confirmed) in ended {
+                end(&record, scenario, verdict, confirmed);
+            }
+            end(&record, TRAP, Fails, true);
+            let claim = record.verdicts(true).claims.remove(0);
+            assert_eq!(stands(&record, true), expected, "{}", claim.reason);
+            assert!(claim.reason.contains(reason), "{}", claim.reason);
         }
     }
 
@@ -337,55 +354,36 @@ mod tests {
             [(declared("seen", "2999-01-01"), true), (declared("seen", "2020-01-01"), false), (String::new(), false)]
         {
             let (_folder, record) = record(&deviations);
-            let first = end(&record, "it ends well", Verdict::Fails, false);
+            let first = end(&record, OWN, Verdict::Fails, false);
             assert_eq!((first.claim.verdict, first.open), (Verdict::Fails, open));
             assert_eq!(
                 first.claim.reason.ends_with("a deviation is declared for it, and its control is to come"),
                 open
             );
-            end(&record, "one that traps", Verdict::Fails, true);
-            let last = end(&record, "one that exits with 7", Verdict::Fails, true);
+            end(&record, TRAP, Verdict::Fails, true);
+            let last = end(&record, SEVEN, Verdict::Fails, true);
             assert!(!last.open);
             assert_eq!(last.claim.verdict == Verdict::KnownDeviation, open);
         }
     }
 
     #[test]
-    fn a_refusal_for_another_reason_and_a_broken_control_leave_the_claim_open() {
-        for (verdict, confirmed) in [(Verdict::Fails, false), (Verdict::Inconclusive, false)] {
-            let (_folder, record) = record("");
-            end(&record, "it ends well", Verdict::Holds, false);
-            end(&record, "one that exits with 7", verdict, confirmed);
-            end(&record, "one that traps", Verdict::Fails, true);
-            assert_eq!(stands(&record, true), (Verdict::Inconclusive, ControlVerdict::None, 3));
-        }
-    }
-
-    #[test]
-    fn time_is_judged_where_the_cpu_is_native_and_only_recorded_where_it_is_emulated() {
-        for (accelerator, verdict) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
-            let (_folder, record) = record("");
-            record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
-            end(&record, "it starts", Verdict::Fails, false);
-            assert_eq!(record.verdicts(true).claims[1].verdict, verdict, "{accelerator}");
-        }
-    }
-
-    #[test]
-    fn what_a_stand_in_for_aws_does_is_recorded_on_whatever_machine() {
+    fn what_the_machine_cannot_judge_is_only_recorded() {
         let claims =
             format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
         let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
         let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
         let met = Capabilities::by(&TargetSpec::Ec2, &stand_in, None);
-        let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
-        record.learn(BTreeMap::from([("accelerator".to_owned(), "kvm".to_owned())]));
-        end(&record, "it starts", Verdict::Fails, false);
-        end(&record, "it is cheap", Verdict::Fails, false);
-        let claims = record.verdicts(true).claims;
-        assert_eq!(claims[1].verdict, Verdict::Fails, "the CPU turned out to be native");
-        assert_eq!(claims[2].verdict, Verdict::NotRun);
-        assert_eq!(claims[2].reason, "measured on a stand-in for AWS: recorded, not judged: seen: it is cheap");
+        for (accelerator, time) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
+            let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
+            record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
+            end(&record, "it starts", Verdict::Fails, false);
+            end(&record, "it is cheap", Verdict::Fails, false);
+            let claims = record.verdicts(true).claims;
+            assert_eq!(claims[1].verdict, time, "{accelerator}");
+            assert_eq!(claims[2].verdict, Verdict::NotRun);
+            assert_eq!(claims[2].reason, "measured on a stand-in for AWS: recorded, not judged: seen: it is cheap");
+        }
     }
 
     #[test]
@@ -398,61 +396,16 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_only_when_tried_again_is_flaky_and_every_attempt_is_kept() {
+    fn only_what_another_attempt_may_change_is_tried_again_and_every_attempt_is_kept() {
         let (_folder, record) = record("");
         let planned = record.plan().scenarios[0].clone();
-        end(&record, "it ends well", Verdict::Fails, false);
-        end(&record, "one that exits with 7", Verdict::Fails, true);
-        end(&record, "one that traps", Verdict::Fails, true);
+        end(&record, OWN, Verdict::Fails, false);
+        end(&record, SEVEN, Verdict::Fails, true);
+        end(&record, TRAP, Verdict::Fails, true);
         assert!(record.wants_another(&planned));
         assert!(!record.wants_another(&record.plan().scenarios[1]), "its control was caught");
-        end(&record, "it ends well", Verdict::Holds, false);
+        end(&record, OWN, Verdict::Holds, false);
         assert!(!record.wants_another(&planned), "a third attempt could not make it hold");
-        let claim = record.verdicts(true).claims.remove(0);
-        assert_eq!((claim.verdict, claim.attempts.len()), (Verdict::Inconclusive, 2));
-        assert!(
-            claim.reason.starts_with("flaky: it held only at attempt 2 of 2; attempt 1: fails: "),
-            "{}",
-            claim.reason
-        );
-        assert_eq!(stands(&record, true).2, 3);
-    }
-
-    #[test]
-    fn what_fails_once_has_failed_whatever_else_was_seen() {
-        let (_folder, record) = record("");
-        end(&record, "one that exits with 7", Verdict::Holds, true);
-        end(&record, "one that traps", Verdict::Fails, true);
-        end(&record, "it ends well", Verdict::Fails, false);
-        end(&record, "it ends well", Verdict::Inconclusive, false);
-        let claim = record.verdicts(true).claims.remove(0);
-        assert_eq!(claim.verdict, Verdict::Fails);
-        assert!(claim.reason.contains("attempt 2: inconclusive"), "{}", claim.reason);
-        let shown: Vec<_> = claim.controls.iter().map(|control| control.verdict).collect();
-        assert_eq!(shown, [ControlVerdict::DoesNotDiscriminate, ControlVerdict::Discriminates]);
-    }
-
-    #[test]
-    fn a_control_that_is_caught_only_when_tried_again_leaves_the_claim_open() {
-        let (_folder, record) = record("");
-        end(&record, "it ends well", Verdict::Holds, false);
-        end(&record, "one that traps", Verdict::Fails, true);
-        end(&record, "one that exits with 7", Verdict::Holds, true);
-        end(&record, "one that exits with 7", Verdict::Fails, true);
-        let claim = record.verdicts(true).claims.remove(0);
-        assert_eq!(claim.verdict, Verdict::Inconclusive);
-        assert!(claim.reason.contains("flaky: caught only at attempt 2"), "{}", claim.reason);
-    }
-
-    #[test]
-    fn a_declaration_that_has_expired_fails_the_run_even_where_its_platform_is_another() {
-        let elsewhere = "when = { podman = \"4.\" }";
-        let (_folder, record) = record(&format!("{}{elsewhere}\n", declared("x", "2020-01-01")));
-        end(&record, "it ends well", Verdict::Holds, false);
-        end(&record, "one that exits with 7", Verdict::Fails, true);
-        end(&record, "one that traps", Verdict::Fails, true);
-        let verdicts = record.verdicts(true);
-        assert_eq!((verdicts.claims[0].verdict, verdicts.exit), (Verdict::Holds, 1));
-        assert!(verdicts.problems[0].contains("expired on 2020-01-01"), "{:?}", verdicts.problems);
+        assert_eq!(record.verdicts(true).claims[0].attempts.len(), 2);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::exec::command::{Command, Status};
 
 /// A command in the transcript.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ran {
     /// Its number, counted from 1 in the order in which commands ended.
     pub n: u64,

@@ -6,12 +6,12 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
-use crate::claims::deviation::Deviation;
-use crate::claims::plan::Decision;
+use crate::claims::deviation::{Deviation, Deviations};
+use crate::claims::plan::{Decision, NOT_SELECTED};
 use crate::claims::register::ClaimId;
 use crate::measurement::{Sample, Value};
-use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ClaimInput, ControlResult, ControlVerdict, combine_attempts};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, claim_verdict, combine_attempts};
+use crate::verdict::{Verdict, declared};
 
 /// The combined result of a claim's controls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,8 +33,7 @@ impl Control {
         let Some(worst) = controls.iter().min_by_key(rank) else {
             return Control { verdict: ControlVerdict::None, scenario: None, reason: None };
         };
-        let said = controls.iter().map(|control| format!("{}: {}", control.scenario, control.reason));
-        let reason = said.collect::<Vec<_>>().join("; ");
+        let reason = controls.iter().map(ControlResult::sentence).collect::<Vec<_>>().join("; ");
         Control { verdict: worst.verdict, scenario: Some(worst.scenario.clone()), reason: Some(reason) }
     }
 }
@@ -83,28 +82,30 @@ impl ClaimResult {
             ControlResult::weigh(&control.scenario, &control.feature, control.line, attempts)
         };
         let controls = self.controls.iter().map(again).collect();
-        ClaimResult { attempts, controls, ..self.clone() }.concluded(on)
+        let last = attempts.last();
+        let (samples, unit) = (last.map_or(0, Attempt::samples), last.and_then(|attempt| attempt.unit));
+        ClaimResult { samples, unit, attempts, controls, ..self.clone() }.concluded(on)
     }
 
     /// Computes the verdict from the claim's attempts, controls and declarations.
     pub fn concluded(mut self, on: Date) -> ClaimResult {
-        let case = ClaimInput {
-            decision: &self.decision,
-            attempts: &self.attempts,
-            controls: &self.controls,
-            deviations: &self.deviations,
-            on,
-        };
-        (self.verdict, self.reason) = case.conclude();
-        self.value = combine_attempts(&self.attempts).value;
+        let own = combine_attempts(&self.attempts);
+        self.value = own.value.clone();
+        let tried = !self.attempts.is_empty();
+        (self.verdict, self.reason) = claim_verdict(&self.decision, own, tried, &self.controls, &self.deviations, on);
         self.control = Control::of(&self.controls);
         self
     }
 
+    /// Returns all attempts at its own scenario and at its controls.
+    pub fn all_attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().chain(self.controls.iter().flat_map(|control| &control.attempts))
+    }
+
     /// Returns the ids of all samples that its checks and its controls' checks refer to.
     pub fn sample_ids(&self) -> BTreeSet<u64> {
-        let attempts = self.attempts.iter().chain(self.controls.iter().flat_map(|control| &control.attempts));
-        attempts.flat_map(|attempt| &attempt.checks).flat_map(|judged| judged.check.samples.iter().copied()).collect()
+        let checks = self.all_attempts().flat_map(|attempt| &attempt.checks);
+        checks.flat_map(|judged| judged.check.samples.iter().copied()).collect()
     }
 }
 
@@ -125,6 +126,15 @@ pub struct Verdicts {
     pub problems: Vec<String>,
     /// All claims, in the register's order.
     pub claims: Vec<ClaimResult>,
+}
+
+/// Lists the problems with declared deviations that the verdicts of the selected claims do not show.
+pub fn problems(claims: &[ClaimResult], deviations: &Deviations, on: Date) -> Vec<String> {
+    let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
+    let problems = |claim: &ClaimResult| {
+        declared::problems_of(deviations, claim.id, (claim.verdict, &claim.reason), &claim.deviations, on)
+    };
+    selected.flat_map(problems).collect()
 }
 
 /// Computes a run's exit status from its verdicts.

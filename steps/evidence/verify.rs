@@ -7,12 +7,15 @@ mod reread;
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
-use crate::evidence::checksums::{self, Broken, SIGNATURE, STATEMENT, SUMS};
+use crate::evidence::checksums::{self, Finding, SIGNATURE, STATEMENT, SUMS};
+
+pub use agreement::differences;
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verification {
@@ -26,34 +29,11 @@ pub struct Verification {
     pub signature: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The file with the problem, relative to the folder.
-    pub file: String,
-    pub problem: String,
-}
-
-impl Finding {
-    fn new(file: &str, problem: impl Into<String>) -> Finding {
-        Finding { file: file.to_owned(), problem: problem.into() }
-    }
-}
-
-impl From<Broken> for Finding {
-    fn from(broken: Broken) -> Finding {
-        Finding { file: broken.file, problem: broken.problem }
-    }
-}
-
 impl Verification {
-    fn agrees(&mut self, sentence: String) {
-        self.agrees.push(sentence);
-    }
-
     /// Adds findings, or this sentence if there are none.
     fn take(&mut self, findings: Vec<Finding>, sentence: impl FnOnce() -> String) {
         match findings.is_empty() {
-            true => self.agrees(sentence()),
+            true => self.agrees.push(sentence()),
             false => self.findings.extend(findings),
         }
     }
@@ -77,12 +57,18 @@ impl Verification {
 /// part the same way, and that the merged verdicts are those of the parts.
 pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let folder = SandboxedDir::open(path)?;
-    if let Some(parts) = bundle::parts(&folder) {
-        return merged::merged(&folder, &parts, allowed);
-    }
     let mut verification = Verification { schema: 1, ..Verification::default() };
     sealed(&folder, &mut verification);
-    match EvidenceBundle::open(path) {
+    match bundle::parts(&folder) {
+        Some(parts) => merged::merged(&folder, &parts, allowed, &mut verification)?,
+        None => one_run(&folder, allowed, &mut verification),
+    }
+    verification.verified = verification.findings.is_empty();
+    Ok(verification)
+}
+
+fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Verification) {
+    match EvidenceBundle::open(folder.path()) {
         Ok(bundle) => {
             let (samples, claims) = (bundle.samples.len(), bundle.verdicts.claims.len());
             verification.take(agreement::findings(&bundle), || {
@@ -110,7 +96,7 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
             verification.signature = "not signed".to_owned();
             verification.findings.push(Finding::new(SIGNATURE, "there is none, and allowed signers are named"));
         }
-        (true, allowed) => match attestation::signer(&folder, allowed) {
+        (true, allowed) => match attestation::signer(folder, allowed) {
             Ok(said) => verification.signature = said,
             Err(error) => {
                 verification.signature = "the signature does not count".to_owned();
@@ -118,14 +104,11 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
             }
         },
     }
-    verification.verified = verification.findings.is_empty();
-    Ok(verification)
 }
 
 fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
     match checksums::check(folder) {
         Ok((files, broken)) => {
-            let broken = broken.into_iter().map(Finding::from).collect();
             verification.take(broken, || format!("all {files} files are as {SUMS} has them, and there are no others"));
         }
         Err(error) if folder.file(SUMS).is_err() => verification.findings.push(Finding::new(
@@ -137,7 +120,9 @@ fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
 }
 
 fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
-    let stored = match attestation::stored(&bundle.folder) {
+    let text = bundle.folder.text(STATEMENT);
+    let stored = text.and_then(|text| serde_json::from_str(&text).context(format!("{STATEMENT} is not JSON")));
+    let stored: Json = match stored {
         Ok(stored) => stored,
         Err(error) => return vec![Finding::new(STATEMENT, format!("{error:#}"))],
     };
@@ -150,8 +135,9 @@ fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {
     };
     let subject = difference.path.strip_prefix("/subject/").and_then(|rest| rest.split('/').next());
     let name = subject.and_then(|place| fresh.pointer(&format!("/subject/{place}/name"))).and_then(Json::as_str);
-    let Some(name) = name else { return vec![Finding::new(STATEMENT, difference.to_string())] };
-    let mut findings = vec![Finding::new(STATEMENT, format!("its subject {name} is another: {difference}"))];
+    let Some(name) = name else { return vec![Finding::new(STATEMENT, difference.sentence)] };
+    let problem = format!("its subject {name} is another: {}", difference.sentence);
+    let mut findings = vec![Finding::new(STATEMENT, problem)];
     if name == SUMS {
         findings.push(Finding::new(SUMS, format!("it is not the one that {STATEMENT} is about")));
     }

@@ -17,6 +17,8 @@ use crate::evidence::{Ran, SCHEMA, Stream, Verdicts};
 use crate::exec::command::{Command, Output};
 use crate::exec::shell::{CommandObserver, ShellError};
 use crate::measurement::{Reading, Sample, Value};
+use crate::verdict::Source;
+use crate::verdict::sample_set::SampleSet;
 
 /// Streams longer than this, in bytes, are stored in separate files.
 const INLINE: usize = 16 * 1024;
@@ -132,6 +134,21 @@ impl EvidenceWriter {
         Ok(samples)
     }
 
+    /// Records readings that were taken on a machine between `since` and now, and returns them as a sample set.
+    pub fn subject(
+        &self,
+        name: &str,
+        machine: &str,
+        since: Timestamp,
+        readings: Vec<Reading>,
+    ) -> anyhow::Result<SampleSet> {
+        let until = Timestamp::now();
+        let samples = self.record(name, machine, readings.into_iter().map(|reading| (until, reading)))?;
+        let source = Source { subject: name.to_owned(), machine: machine.to_owned(), since, until };
+        let files = ["samples.jsonl", "transcript.jsonl"].map(str::to_owned).to_vec();
+        Ok(SampleSet { samples, sources: vec![source], files, commands: Vec::new() })
+    }
+
     /// Writes another file, such as the text that a trial's samples were read from. Returns its relative path.
     pub fn keep(&self, name: &str, bytes: &[u8]) -> anyhow::Result<String> {
         let path = self.folder.join(name);
@@ -242,11 +259,7 @@ impl CommandObserver for EvidenceWriter {
             env,
             clean_env: command.clean_env,
             stdin_bytes: command.stdin.len(),
-            status: None,
-            seconds: None,
-            stdout: None,
-            stderr: None,
-            error: None,
+            ..Ran::default()
         };
         match outcome {
             Ok(output) => {
@@ -278,25 +291,23 @@ fn ended(ran: &Ran) -> String {
 
 /// Creates a folder for evidence if it does not exist, and returns its absolute path.
 pub fn new_or_empty(folder: &Path) -> anyhow::Result<PathBuf> {
-    let cannot = || format!("cannot write evidence to {}: choose another folder with --evidence", folder.display());
     check_empty(folder)?;
-    fs::create_dir_all(folder).with_context(cannot)?;
-    folder.canonicalize().with_context(cannot)
+    let created = fs::create_dir_all(folder).and_then(|()| folder.canonicalize());
+    created.with_context(|| unusable(folder))
 }
 
 /// Checks that a folder is empty, or does not exist yet.
 pub fn check_empty(folder: &Path) -> anyhow::Result<()> {
-    let empty = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-        entries => entries
-            .with_context(|| {
-                format!("cannot write evidence to {}: choose another folder with --evidence", folder.display())
-            })?
-            .next()
-            .is_none(),
+    let inside = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        entries => entries.with_context(|| unusable(folder))?.next(),
     };
-    anyhow::ensure!(empty, "{} is not empty: evidence is never mixed, name a new folder", folder.display());
+    anyhow::ensure!(inside.is_none(), "{} is not empty: evidence is never mixed, name a new folder", folder.display());
     Ok(())
+}
+
+fn unusable(folder: &Path) -> String {
+    format!("cannot write evidence to {}: choose another folder with --evidence", folder.display())
 }
 
 /// Points `latest` in `runs` to the folder of a run. The link is replaced atomically, so it always exists.
@@ -364,14 +375,6 @@ mod tests {
         let transcript = fs::read_to_string(evidence.folder().join("transcript.jsonl")).unwrap();
         assert!(!transcript.contains("hunter2") && transcript.contains("welcome [redacted]"), "{transcript}");
         assert_eq!(fs::read(evidence.folder().join("streams/0001.stderr")).unwrap().len(), INLINE + 1);
-    }
-
-    #[test]
-    fn old_evidence_is_never_mixed_with_new() {
-        let runs = tempfile::tempdir().unwrap();
-        let evidence = evidence(runs.path());
-        let again = EvidenceWriter::create(runs.path(), Some(evidence.folder()), "r2").unwrap_err();
-        assert!(again.to_string().contains("is not empty"), "{again}");
     }
 
     #[test]

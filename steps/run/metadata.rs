@@ -10,8 +10,6 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
         let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
         text.map(|text| String::from_utf8_lossy(&text).trim().to_owned())
     };
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let distribution = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     serde_json::json!({
         "command_line": std::env::args().collect::<Vec<_>>(),
         "target": spec.target.to_string(),
@@ -26,7 +24,7 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
         },
         "host": {
             "architecture": std::env::consts::ARCH,
-            "distribution": distribution.map(|name| name.trim_matches('"')),
+            "distribution": first_line("/etc/os-release", "PRETTY_NAME=").map(|name| name.trim_matches('"').to_owned()),
             "kernel": first_line("/proc/sys/kernel/osrelease", ""),
             "cpu": first_line("/proc/cpuinfo", "model name"),
             "memory": first_line("/proc/meminfo", "MemTotal"),

@@ -69,43 +69,38 @@ impl Check {
         let mine: Vec<&Sample> =
             samples.iter().filter(|sample| sample.probe == self.probe && self.samples.contains(&sample.id)).collect();
         let statistics = statistics(&mine);
-        let outcome = match self.doubt(&mine) {
-            Some(reason) => Outcome { verdict: Verdict::Inconclusive, reason, value: None },
-            None => self.outcome(&mine, statistics.as_ref()),
+        let outcome = match self.trust(&mine) {
+            Err(reason) => Outcome::inconclusive(reason.to_string()),
+            Ok(()) => self.outcome(&mine, statistics.as_ref()),
         };
         Judged { check: self, outcome, statistics }
     }
 
-    /// Returns why these samples cannot be judged, if they cannot.
-    fn doubt(&self, samples: &[&Sample]) -> Option<String> {
+    /// Checks that these samples can be judged.
+    fn trust(&self, samples: &[&Sample]) -> anyhow::Result<()> {
         let probe = &self.probe;
         let (found, wanted) = (samples.len(), self.samples.len());
-        if wanted == 0 {
-            return Some(format!("{probe}: no sample of it was taken"));
-        }
-        if found != wanted {
-            return Some(format!("{probe}: {found} of {wanted} samples are there"));
-        }
+        anyhow::ensure!(wanted > 0, "{probe}: no sample of it was taken");
+        anyhow::ensure!(found == wanted, "{probe}: {found} of {wanted} samples are there");
         if let Some(sample) = samples.iter().find(|sample| !self.sources.iter().any(|source| source.covers(sample))) {
-            return Some(format!("{probe}: {}", self.stray(sample)));
+            anyhow::bail!("{probe}: {}", self.stray(sample));
         }
         let silent = |source: &&Source| !samples.iter().any(|sample| source.covers(sample));
         if let Some(source) = self.sources.iter().find(silent) {
-            return Some(format!("{probe}: no sample of it was taken of {} on {}", source.subject, source.machine));
+            anyhow::bail!("{probe}: no sample of it was taken of {} on {}", source.subject, source.machine);
         }
         for sample in samples {
             let seen = sample.value.show(sample.unit);
-            if sample.unit != self.unit {
-                return Some(format!("{probe}: {seen} is in {:?}, not in {:?}", sample.unit, self.unit));
-            }
-            if let Err(unlikely) = catalogue::plausible(probe, self.unit, &sample.value) {
-                return Some(unlikely);
-            }
-            if self.rule.accepts(&sample.value).is_none() {
-                return Some(format!("{probe}: {seen} cannot be compared"));
-            }
+            anyhow::ensure!(
+                sample.unit == self.unit,
+                "{probe}: {seen} is in {:?}, not in {:?}",
+                sample.unit,
+                self.unit
+            );
+            catalogue::plausible(probe, self.unit, &sample.value).map_err(anyhow::Error::msg)?;
+            anyhow::ensure!(self.rule.accepts(&sample.value).is_some(), "{probe}: {seen} cannot be compared");
         }
-        None
+        Ok(())
     }
 
     /// Explains why a sample does not belong to this check.
@@ -131,8 +126,7 @@ impl Check {
             false => (Verdict::Fails, &broken[..]),
         };
         let Some(worst) = judged.iter().copied().reduce(|worst, sample| self.worse(worst, sample)) else {
-            let reason = format!("{}: no sample of it was taken", self.probe);
-            return Outcome { verdict: Verdict::Inconclusive, reason, value: None };
+            return Outcome::inconclusive(format!("{}: no sample of it was taken", self.probe));
         };
         if let (Rule::Recorded, Some(statistics)) = (&self.rule, statistics) {
             let value = Some(Value::Number(statistics.median));

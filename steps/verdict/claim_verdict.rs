@@ -9,7 +9,7 @@ use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::Decision;
 use crate::measurement::Sample;
-use crate::verdict::{Judged, Outcome, Verdict, declared, together};
+use crate::verdict::{Judged, Outcome, Verdict, combine_checks, declared};
 
 /// A step of a scenario that was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,11 +52,9 @@ pub struct Attempt {
 impl Attempt {
     pub fn new(checks: Vec<Judged>, error: Option<String>) -> Attempt {
         let outcomes: Vec<&Outcome> = checks.iter().map(|judged| &judged.outcome).collect();
-        let outcome = match (together(&outcomes), &error) {
+        let outcome = match (combine_checks(&outcomes), &error) {
             // An error never makes a claim fail; a check that failed before it does.
-            (judged, Some(error)) if judged.verdict != Verdict::Fails => {
-                Outcome { verdict: Verdict::Inconclusive, reason: error.clone(), value: None }
-            }
+            (judged, Some(error)) if judged.verdict != Verdict::Fails => Outcome::inconclusive(error.as_str()),
             (judged, _) => judged,
         };
         let decided = checks.iter().position(|judged| judged.outcome.verdict != Verdict::Holds).unwrap_or(0);
@@ -82,27 +80,21 @@ impl Attempt {
         self.checks.iter().map(|judged| judged.check.samples.len()).sum()
     }
 
-    /// Returns whether a control's check failed for the reason that its scenario names.
-    fn refusal(&self) -> Refusal {
+    /// Judges it as an attempt at a control: its check must fail for the reason that the scenario names.
+    fn as_control(&self) -> (ControlVerdict, String) {
         let reason = &self.outcome.reason;
-        let refused = self.checks.iter().find(|judged| judged.outcome.verdict == Verdict::Fails);
-        match (self.outcome.verdict, refused, &self.because) {
-            (Verdict::Fails, Some(refused), Some(because)) if refused.outcome.reason.contains(because) => {
-                Refusal::Caught(reason.clone())
+        let failed = self.checks.iter().find(|judged| judged.outcome.verdict == Verdict::Fails);
+        match (self.outcome.verdict, failed, &self.because) {
+            (Verdict::Fails, Some(failed), Some(because)) if failed.outcome.reason.contains(because) => {
+                (ControlVerdict::Discriminates, reason.clone())
             }
             (Verdict::Fails, Some(_), Some(because)) => {
-                Refusal::Unclear(format!("the check fails, but not on \"{because}\": {reason}"))
+                (ControlVerdict::None, format!("the check fails, but not on \"{because}\": {reason}"))
             }
-            (Verdict::Holds, ..) => Refusal::Passed(format!("passes: {reason}")),
-            _ => Refusal::Unclear(format!("inconclusive: {reason}")),
+            (Verdict::Holds, ..) => (ControlVerdict::DoesNotDiscriminate, format!("passes: {reason}")),
+            _ => (ControlVerdict::None, format!("inconclusive: {reason}")),
         }
     }
-}
-
-enum Refusal {
-    Caught(String),
-    Passed(String),
-    Unclear(String),
 }
 
 /// Whether a claim's control was caught.
@@ -131,16 +123,13 @@ pub struct ControlResult {
 
 impl ControlResult {
     pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlResult {
-        let (verdict, reason) = match attempts.iter().map(Attempt::refusal).enumerate().next_back() {
+        let (verdict, reason) = match attempts.last().map(Attempt::as_control) {
             None => (ControlVerdict::None, "not run".to_owned()),
-            Some((0, Refusal::Caught(reason))) => (ControlVerdict::Discriminates, reason),
-            Some((retries, Refusal::Caught(reason))) => {
-                let first = &attempts[0].outcome.reason;
-                let said = format!("flaky: caught only at attempt {}: {reason}; first: {first}", retries + 1);
-                (ControlVerdict::None, said)
+            Some((ControlVerdict::Discriminates, reason)) if attempts.len() > 1 => {
+                let (last, first) = (attempts.len(), &attempts[0].outcome.reason);
+                (ControlVerdict::None, format!("flaky: caught only at attempt {last}: {reason}; first: {first}"))
             }
-            Some((_, Refusal::Passed(reason))) => (ControlVerdict::DoesNotDiscriminate, reason),
-            Some((_, Refusal::Unclear(reason))) => (ControlVerdict::None, reason),
+            Some(judged) => judged,
         };
         let (scenario, feature) = (scenario.to_owned(), feature.to_owned());
         ControlResult { scenario, feature, line, verdict, reason, attempts }
@@ -150,7 +139,7 @@ impl ControlResult {
         self.verdict == ControlVerdict::Discriminates
     }
 
-    fn said(&self) -> String {
+    pub fn sentence(&self) -> String {
         format!("{}: {}", self.scenario, self.reason)
     }
 }
@@ -159,9 +148,8 @@ impl ControlResult {
 /// otherwise one failed attempt makes it fail.
 pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
     let [first, .., last] = attempts else {
-        let never =
-            Outcome { verdict: Verdict::Inconclusive, reason: "the run ended before it".to_owned(), value: None };
-        return attempts.first().map_or(never, |only| only.outcome.clone());
+        let never = || Outcome::inconclusive("the run ended before it");
+        return attempts.first().map_or_else(never, |only| only.outcome.clone());
     };
     let told = |(place, attempt): (usize, &Attempt)| {
         format!("attempt {}: {}: {}", place + 1, attempt.outcome.verdict, attempt.outcome.reason)
@@ -176,54 +164,49 @@ pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
     Outcome { reason: all, ..decisive.outcome.clone() }
 }
 
-/// Everything that decides a claim's verdict.
-#[derive(Clone, Copy, Debug)]
-pub struct ClaimInput<'a> {
-    pub decision: &'a Decision,
-    pub attempts: &'a [Attempt],
-    /// Its controls that should have run.
-    pub controls: &'a [ControlResult],
-    pub deviations: &'a [Deviation],
-    /// The day of the run, on which a declaration may have expired.
-    pub on: Date,
+/// Computes a claim's verdict from the combined outcome of its own scenario, its controls and its declarations. `tried`
+/// is whether its scenario was run; on the day `on`, a declaration may have expired.
+pub fn claim_verdict(
+    decision: &Decision,
+    own: Outcome,
+    tried: bool,
+    controls: &[ControlResult],
+    deviations: &[Deviation],
+    on: Date,
+) -> (Verdict, String) {
+    let (verdict, reason) = match decision {
+        Decision::Skip(why) => return (Verdict::NotRun, why.clone()),
+        Decision::MeasureOnly(unjudged) if tried && own.verdict != Verdict::Inconclusive => {
+            return (Verdict::NotRun, format!("{}: {}", unjudged.why(), own.reason));
+        }
+        _ => apply_controls(own, controls),
+    };
+    let (verdict, said) = declared::apply(verdict, &reason, deviations, on);
+    (verdict, said.map(|said| format!("{reason}; {said}")).unwrap_or(reason))
 }
 
-impl ClaimInput<'_> {
-    pub fn conclude(&self) -> (Verdict, String) {
-        let settled = combine_attempts(self.attempts);
-        let (verdict, reason) = match self.decision {
-            Decision::Skip(why) => return (Verdict::NotRun, why.clone()),
-            Decision::MeasureOnly(unjudged)
-                if !self.attempts.is_empty() && settled.verdict != Verdict::Inconclusive =>
-            {
-                return (Verdict::NotRun, format!("{}: {}", unjudged.why(), settled.reason));
-            }
-            _ => self.in_the_light_of_controls(settled),
-        };
-        let (verdict, said) = declared::apply(verdict, &reason, self.deviations, self.on);
-        (verdict, said.map(|said| format!("{reason}; {said}")).unwrap_or(reason))
+/// Applies the controls: one wrong subject that passes shows that the check does not discriminate.
+fn apply_controls(Outcome { verdict, reason, .. }: Outcome, controls: &[ControlResult]) -> (Verdict, String) {
+    if verdict != Verdict::Holds {
+        return (verdict, reason);
     }
-
-    /// Applies the controls: one wrong subject that passes shows that the check does not discriminate.
-    fn in_the_light_of_controls(&self, settled: Outcome) -> (Verdict, String) {
-        let Outcome { verdict: Verdict::Holds, reason, .. } = settled else { return (settled.verdict, settled.reason) };
-        let those = |verdict: ControlVerdict| self.controls.iter().filter(move |control| control.verdict == verdict);
-        let said = |verdict| those(verdict).map(ControlResult::said).collect::<Vec<_>>().join("; ");
-        if those(ControlVerdict::DoesNotDiscriminate).next().is_some() {
-            let passed = said(ControlVerdict::DoesNotDiscriminate);
-            let caught = match said(ControlVerdict::Discriminates) {
-                caught if caught.is_empty() => caught,
-                caught => format!("; caught: {caught}"),
-            };
-            return (Verdict::Fails, format!("{reason}, but the check does not discriminate: {passed}{caught}"));
-        }
-        if those(ControlVerdict::None).any(|control| control.attempts.is_empty()) {
-            return (Verdict::Inconclusive, format!("{reason}, but its control was not run"));
-        }
-        if those(ControlVerdict::None).next().is_some() {
-            let open = said(ControlVerdict::None);
-            return (Verdict::Inconclusive, format!("{reason}, but its control could not be judged: {open}"));
-        }
-        (Verdict::Holds, reason)
+    let those = |verdict: ControlVerdict| {
+        let those = controls.iter().filter(|control| control.verdict == verdict);
+        those.map(ControlResult::sentence).collect::<Vec<_>>().join("; ")
+    };
+    let passed = those(ControlVerdict::DoesNotDiscriminate);
+    if !passed.is_empty() {
+        let caught = match those(ControlVerdict::Discriminates) {
+            caught if caught.is_empty() => caught,
+            caught => format!("; caught: {caught}"),
+        };
+        return (Verdict::Fails, format!("{reason}, but the check does not discriminate: {passed}{caught}"));
+    }
+    if controls.iter().any(|control| control.attempts.is_empty()) {
+        return (Verdict::Inconclusive, format!("{reason}, but its control was not run"));
+    }
+    match those(ControlVerdict::None) {
+        open if open.is_empty() => (Verdict::Holds, reason),
+        open => (Verdict::Inconclusive, format!("{reason}, but its control could not be judged: {open}")),
     }
 }

@@ -1,69 +1,43 @@
-//! Reads the steps from their source files.
-//!
-//! The program knows its steps only by their compiled patterns and their places. Each step found in a source is
-//! compiled again and must give the same pattern, so that none is missed and none is shown wrongly.
+//! Reads the steps from their source files, as they were when this program was built: cucumber knows only their compiled
+//! patterns and their places.
 
-use std::path::Path;
 use std::sync::LazyLock;
 
 use anyhow::Context as _;
-use cucumber::codegen::{Expression, ParametersProvider, Spanned, StepConstructor, WorldInventory, inventory};
-use cucumber::step::Location;
 use regex::Regex;
+use serde::Serialize;
 
-use crate::e2e::params::KINDS;
-use crate::e2e::world::ScenarioWorld;
-
-/// How a step's text describes what it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    Text,
-    Expression,
-    Pattern,
-}
+use crate::e2e::params::{BUILT_IN, KINDS};
 
 /// A step as it is written in its source.
-#[derive(Clone, Debug)]
+#[derive(Debug, Serialize)]
 pub struct Source {
     pub keyword: &'static str,
-    pub place: Location,
-    pub form: Form,
+    /// Its text as written: plain text, a cucumber expression, or a regular expression from `^` to `$`.
     pub expression: String,
-    /// The comment above it.
+    /// The name of its source file, without folder and extension.
+    pub module: &'static str,
+    /// The first line of its module's documentation.
+    #[serde(skip)]
+    pub about: &'static str,
+    /// File and line.
+    pub place: String,
+    pub parameters: Vec<Parameter>,
+    /// The comment above it: what it does, if its text does not say everything.
     pub does: Option<String>,
-    pub about: String,
 }
 
-/// Returns all steps of this program as they are written, ordered by place.
-pub fn all() -> anyhow::Result<Vec<Source>> {
-    let mut registered: Vec<_> = registered::<<ScenarioWorld as WorldInventory>::Given>("Given")
-        .chain(registered::<<ScenarioWorld as WorldInventory>::When>("When"))
-        .chain(registered::<<ScenarioWorld as WorldInventory>::Then>("Then"))
-        .collect();
-    registered.sort_by_key(|(_, place, _)| *place);
-    let mut sources = Vec::new();
-    for (keyword, place, pattern) in registered {
-        let source = written(keyword, place, text(place.path)?);
-        let source = source.filter(|source| source.pattern().as_deref() == Some(&pattern));
-        sources.push(source.with_context(|| format!("the step at {place} cannot be read from its source"))?);
-    }
-    Ok(sources)
+/// A parameter of a step, in its text or below it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Parameter {
+    pub name: String,
+    pub takes: String,
 }
 
-fn registered<S>(keyword: &'static str) -> impl Iterator<Item = (&'static str, Location, String)>
-where
-    S: inventory::Collect + StepConstructor<ScenarioWorld>,
-{
-    inventory::iter::<S>.into_iter().map(move |step| {
-        let (place, pattern, _) = step.inner();
-        (keyword, place, pattern().as_str().to_owned())
-    })
-}
-
-/// The sources of the steps, as they were when this program was built.
 macro_rules! sources {
-    ($($module:literal),*) => { [$((concat!("steps/e2e/", $module, ".rs"), include_str!(concat!("../", $module, ".rs")))),*] };
+    ($($module:literal),*) => { [$(($module, include_str!(concat!("../", $module, ".rs")))),*] };
 }
+/// The names and texts of all modules of steps, ordered by name.
 const SOURCES: [(&str, &str); 13] = sources![
     "baseline",
     "cloud",
@@ -80,87 +54,58 @@ const SOURCES: [(&str, &str); 13] = sources![
     "wrong_subjects"
 ];
 
-fn text(path: &str) -> anyhow::Result<&'static str> {
-    let found = SOURCES.iter().find(|(source, _)| path.ends_with(source));
-    found.map(|(_, text)| *text).with_context(|| format!("{path} is missing in steps/e2e/catalogue/source.rs"))
-}
-
-/// Parses the step whose attribute begins at a place.
-fn written(keyword: &'static str, place: Location, text: &str) -> Option<Source> {
+/// Returns all steps as they are written, ordered by place.
+pub fn all() -> anyhow::Result<Vec<Source>> {
     static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
-        let literal = r##"r"(?<raw>[^"]*)"|r#"(?<hashed>.*?)"#|(?<plain>"(?:[^"\\]|\\.)*")"##;
-        Regex::new(&format!(r"(?s)^\s*#\[\w+\(\s*(?:(?<form>expr|regex)\s*=\s*)?(?:{literal})\s*\)\]"))
+        let literal = r#"r"(?<raw>[^"]*)"|(?<plain>"(?:[^"\\]|\\.)*")"#;
+        Regex::new(&format!(r"(?m)^#\[(?<keyword>given|when|then)\((?:(?:expr|regex) = )?(?:{literal})\)\]$"))
             .expect("it is a pattern")
     });
-    let before = usize::try_from(place.line).ok()?.checked_sub(1)?;
-    let start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
-    let found = ATTRIBUTE.captures(text.get(start..)?)?;
-    let form = match found.name("form").map(|form| form.as_str()) {
-        None => Form::Text,
-        Some("expr") => Form::Expression,
-        Some(_) => Form::Pattern,
-    };
-    let expression = match (found.name("raw").or(found.name("hashed")), found.name("plain")) {
-        (Some(raw), _) => raw.as_str().to_owned(),
-        // Steps escape only quotes and backslashes, and JSON escapes them in the same way.
-        (None, plain) => serde_json::from_str(plain?.as_str()).ok()?,
-    };
-    let above: Vec<&str> = text.lines().take(before).collect();
-    let comment = above.iter().rev().map_while(|line| line.trim_start().strip_prefix("///"));
-    let mut comment: Vec<&str> = comment.map(str::trim).collect();
-    comment.reverse();
-    let about = text.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default();
-    Some(Source {
-        keyword,
-        place,
-        form,
-        expression,
-        does: (!comment.is_empty()).then(|| comment.join(" ")),
-        about: about.to_owned(),
-    })
-}
-
-impl Source {
-    fn pattern(&self) -> Option<String> {
-        match self.form {
-            Form::Text => Some(format!("^{}$", regex::escape(&self.expression))),
-            Form::Expression => {
-                Expression::regex_with_parameters(&self.expression, Ours).ok().map(|pattern| pattern.to_string())
-            }
-            Form::Pattern => Some(self.expression.clone()),
+    let mut sources = Vec::new();
+    for (module, text) in SOURCES {
+        let about = text.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap_or_default();
+        for found in ATTRIBUTE.captures_iter(text) {
+            let above: Vec<&str> = text[..found.get_match().start()].lines().collect();
+            let comment = above.iter().rev().map_while(|line| line.strip_prefix("/// "));
+            let comment: Vec<&str> = comment.collect::<Vec<_>>().into_iter().rev().collect();
+            let expression = match (found.name("raw"), found.name("plain")) {
+                (Some(raw), _) => raw.as_str().to_owned(),
+                // Steps escape only quotes and backslashes, and JSON escapes them in the same way.
+                (None, plain) => serde_json::from_str(plain.map_or("", |plain| plain.as_str()))?,
+            };
+            let place = format!("steps/e2e/{module}.rs:{}", above.len() + 1);
+            sources.push(Source {
+                keyword: match &found["keyword"] {
+                    "given" => "Given",
+                    "when" => "When",
+                    _ => "Then",
+                },
+                parameters: parameters(&expression).with_context(|| place.clone())?,
+                expression,
+                module,
+                about,
+                place,
+                does: (!comment.is_empty()).then(|| comment.join(" ")),
+            });
         }
     }
-
-    pub fn module(&self) -> String {
-        Path::new(self.place.path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
-    }
-
-    pub fn parameters(&self) -> Vec<String> {
-        static PARAMETER: LazyLock<Regex> =
-            LazyLock::new(|| Regex::new(r"\\.|\{(?<name>\w*)\}").expect("it is a pattern"));
-        match self.form {
-            Form::Text => Vec::new(),
-            Form::Expression => {
-                let found = PARAMETER.captures_iter(&self.expression).filter_map(|found| found.name("name"));
-                found.map(|name| name.as_str().to_owned()).collect()
-            }
-            Form::Pattern => {
-                let groups = Regex::new(&self.expression).map_or(0, |pattern| pattern.captures_len() - 1);
-                (1..=groups).map(|group| group.to_string()).collect()
-            }
-        }
-    }
+    Ok(sources)
 }
 
-/// Provides our own parameter types to cucumber's compiler of expressions.
-#[derive(Clone, Copy)]
-struct Ours;
-
-impl<'s> ParametersProvider<Spanned<'s>> for Ours {
-    type Item = char;
-    type Value = &'static str;
-
-    fn get(&self, name: &Spanned<'s>) -> Option<&'static str> {
-        KINDS.iter().find(|kind| kind.name == *name.fragment()).map(|kind| kind.regexp)
+fn parameters(expression: &str) -> anyhow::Result<Vec<Parameter>> {
+    static NAME: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\\.|\{(?<name>\w*)\}").expect("it is a pattern"));
+    if expression.starts_with('^') {
+        let takes = "what matches the brackets of its pattern";
+        let groups = 1..Regex::new(expression)?.captures_len();
+        return Ok(groups.map(|group| Parameter { name: group.to_string(), takes: takes.to_owned() }).collect());
     }
+    let names = NAME.captures_iter(expression).filter_map(|found| found.name("name"));
+    let parameter = |name: &str| {
+        let mut known = KINDS.iter().map(|kind| (kind.name, kind.takes)).chain(BUILT_IN.iter().copied());
+        let (_, takes) = known
+            .find(|(known, _)| *known == name)
+            .with_context(|| format!("no entry says what {{{name}}} takes: see steps/e2e/params.rs"))?;
+        Ok(Parameter { name: name.to_owned(), takes: takes.to_owned() })
+    };
+    names.map(|name| parameter(name.as_str())).collect()
 }

@@ -12,32 +12,6 @@ const WHOLE: u64 = 256 << 20;
 #[derive(Clone, Debug)]
 pub struct SandboxedDir(PathBuf);
 
-/// Why a file of the folder cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Strange {
-    /// The name would lead out of the folder.
-    #[error("{0} leads out of the folder")]
-    Outside(String),
-    /// It is a symbolic link, which evidence never is.
-    #[error("{0} is a symbolic link: evidence is made of plain files")]
-    Link(String),
-    /// It is a device, a pipe, a socket or a folder.
-    #[error("{0} is not a plain file")]
-    Special(String),
-    /// It is too large to be read into memory.
-    #[error("{name} has {bytes} bytes, more than the {WHOLE} that are read into memory")]
-    Large { name: String, bytes: u64 },
-    /// It does not exist, or cannot be read.
-    #[error("cannot read {path}: {error}")]
-    Unreadable { path: PathBuf, error: std::io::Error },
-    #[error("{name} is not UTF-8 text: byte {at} is none")]
-    Text {
-        name: String,
-        /// The offset of the first byte that is not UTF-8, counted from 0.
-        at: usize,
-    },
-}
-
 /// The beginning and the end of a file that may be long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
@@ -60,64 +34,57 @@ impl SandboxedDir {
     }
 
     /// Returns the path of a plain file by its relative name, without following links.
-    pub fn file(&self, name: &str) -> Result<PathBuf, Strange> {
+    pub fn file(&self, name: &str) -> anyhow::Result<PathBuf> {
         let relative = Path::new(name);
         let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
-        if !plain || name.is_empty() {
-            return Err(Strange::Outside(name.to_owned()));
-        }
+        anyhow::ensure!(plain && !name.is_empty(), "{name} leads out of the folder");
         let mut path = self.0.clone();
-        let mut kind = None;
         for part in relative.components() {
             path.push(part);
-            let found = fs::symlink_metadata(&path);
-            let found = found.map_err(|error| Strange::Unreadable { path: self.0.join(name), error })?;
-            if found.is_symlink() {
-                return Err(Strange::Link(name.to_owned()));
-            }
-            kind = Some(found);
+            let found = fs::symlink_metadata(&path).map_err(|error| self.unreadable(name, &error))?;
+            anyhow::ensure!(!found.is_symlink(), "{name} is a symbolic link: evidence is made of plain files");
         }
-        match kind.is_some_and(|kind| kind.is_file()) {
-            true => Ok(path),
-            false => Err(Strange::Special(name.to_owned())),
-        }
+        anyhow::ensure!(path.is_file(), "{name} is not a plain file");
+        Ok(path)
     }
 
-    fn open_file(&self, name: &str) -> Result<(File, u64), Strange> {
-        let path = self.file(name)?;
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (bytes, file) = opened.map_err(|error| Strange::Unreadable { path, error })?;
+    /// Returns an error that is one sentence, because it is printed without its causes.
+    fn unreadable(&self, name: &str, error: &std::io::Error) -> anyhow::Error {
+        anyhow::anyhow!("cannot read {}: {error}", self.0.join(name).display())
+    }
+
+    fn open_file(&self, name: &str) -> anyhow::Result<(File, u64)> {
+        let opened = File::open(self.file(name)?).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (bytes, file) = opened.map_err(|error| self.unreadable(name, &error))?;
         Ok((file, bytes))
     }
 
     /// Opens a file of any size for reading in pieces.
-    pub fn reader(&self, name: &str) -> Result<File, Strange> {
+    pub fn reader(&self, name: &str) -> anyhow::Result<File> {
         Ok(self.open_file(name)?.0)
     }
 
-    pub fn text(&self, name: &str) -> Result<String, Strange> {
+    pub fn text(&self, name: &str) -> anyhow::Result<String> {
         let (mut file, bytes) = self.open_file(name)?;
-        if bytes > WHOLE {
-            return Err(Strange::Large { name: name.to_owned(), bytes });
-        }
+        anyhow::ensure!(bytes <= WHOLE, "{name} has {bytes} bytes, more than the {WHOLE} that are read into memory");
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(|error| Strange::Unreadable { path: self.0.join(name), error })?;
-        String::from_utf8(text)
-            .map_err(|error| Strange::Text { name: name.to_owned(), at: error.utf8_error().valid_up_to() })
+        file.read_to_end(&mut text).map_err(|error| self.unreadable(name, &error))?;
+        String::from_utf8(text).map_err(|error| {
+            anyhow::anyhow!("{name} is not UTF-8 text: byte {} is none", error.utf8_error().valid_up_to())
+        })
     }
 
     /// Reads the beginning and the end of a file, `most` bytes of each.
-    pub fn excerpt(&self, name: &str, most: u64) -> Result<Excerpt, Strange> {
+    pub fn excerpt(&self, name: &str, most: u64) -> anyhow::Result<Excerpt> {
         let (mut file, bytes) = self.open_file(name)?;
-        let mut part = |from: u64| -> std::io::Result<String> {
+        let mut part = |from: u64| -> anyhow::Result<String> {
             let mut part = Vec::new();
-            file.seek(SeekFrom::Start(from))?;
-            (&mut file).take(most).read_to_end(&mut part)?;
+            let read = file.seek(SeekFrom::Start(from)).and_then(|_| (&mut file).take(most).read_to_end(&mut part));
+            read.map_err(|error| self.unreadable(name, &error))?;
             Ok(String::from_utf8_lossy(&part).into_owned())
         };
-        let parts =
-            part(0).and_then(|head| Ok((head, (bytes > most).then(|| part(most.max(bytes - most))).transpose()?)));
-        let (head, tail) = parts.map_err(|error| Strange::Unreadable { path: self.0.join(name), error })?;
+        let head = part(0)?;
+        let tail = (bytes > most).then(|| part(most.max(bytes - most))).transpose()?;
         Ok(Excerpt { bytes, head, tail })
     }
 
@@ -186,18 +153,12 @@ mod tests {
         assert_eq!((of(10).head.as_str(), of(10).tail), ("0123456789", None));
         assert_eq!((of(3).head.as_str(), of(3).tail.as_deref()), ("012", Some("789")));
         assert_eq!((of(8).head.as_str(), of(8).tail.as_deref()), ("01234567", Some("89")));
+        fs::write(path.path().join("bad"), b"ab\xff").unwrap();
+        assert_eq!(folder.excerpt("bad", 9).unwrap().head, "ab\u{fffd}");
         // A sparse log of 10 GB.
         File::create(path.path().join("huge")).unwrap().set_len(10 << 30).unwrap();
         assert_eq!(folder.excerpt("huge", 4).unwrap().tail.unwrap().len(), 4);
-        assert_eq!(folder.bytes().unwrap(), (10 << 30) + 10);
+        assert_eq!(folder.bytes().unwrap(), (10 << 30) + 13);
         assert!(folder.text("huge").unwrap_err().to_string().contains("huge has 10737418240 bytes, more than"));
-    }
-
-    #[test]
-    fn what_is_no_text_is_told_with_its_place_and_shown_all_the_same() {
-        let (path, folder) = folder();
-        fs::write(path.path().join("bad"), b"ab\xff").unwrap();
-        assert_eq!(folder.text("bad").unwrap_err().to_string(), "bad is not UTF-8 text: byte 2 is none");
-        assert_eq!(folder.excerpt("bad", 9).unwrap().head, "ab\u{fffd}");
     }
 }

@@ -12,20 +12,15 @@ const BUILT: &str = "guest/hello";
 
 /// Checks that all parts have the same claims, commit and workload.
 pub(super) fn comparable(parts: &[Part]) -> anyhow::Result<()> {
-    let mut of_features: Vec<BTreeMap<String, String>> = Vec::new();
-    for part in parts {
-        of_features.push(features(part)?);
-    }
-    for (place, part) in parts.iter().enumerate() {
-        for (before, other) in parts.iter().enumerate().take(place) {
+    let files = parts.iter().map(features).collect::<anyhow::Result<Vec<_>>>()?;
+    for (place, (part, new)) in parts.iter().zip(&files).enumerate() {
+        for (other, old) in parts.iter().zip(&files).take(place) {
             let (a, b) = (other.path(), part.path());
             anyhow::ensure!(part.run() != other.run(), "{a} and {b} are both run {}: name it once", part.run());
             if let Some(difference) = difference(other, part) {
                 anyhow::bail!("{a} and {b} do not go together: {difference}; merge runs of one commit, started alike");
             }
-            let (Some(old), Some(new)) = (of_features.get(before), of_features.get(place)) else { continue };
-            let mut names = old.keys().chain(new.keys());
-            if let Some(file) = names.find(|name| old.get(*name) != new.get(*name)) {
+            if let Some(file) = old.keys().chain(new.keys()).find(|name| old.get(*name) != new.get(*name)) {
                 anyhow::bail!("{a} and {b} do not go together: their {file} is not the same; merge runs of one annex");
             }
         }

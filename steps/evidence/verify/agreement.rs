@@ -1,7 +1,6 @@
 //! Recomputes every check, statistic and verdict from the samples.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde_json::{Number, Value as Json};
 
@@ -17,10 +16,7 @@ const IMAGE: &str = "image of workload";
 /// Finds everything in `verdicts.json` that does not follow from `samples.jsonl`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let verdicts = &bundle.verdicts;
-    let mut findings: Vec<Finding> = bundle.differences().into_iter().map(|said| Finding::new(FILE, said)).collect();
-    if findings.is_empty() {
-        findings.extend(verdicts.claims.iter().filter_map(|claim| deeper(claim, bundle)));
-    }
+    let mut findings: Vec<Finding> = differences(bundle).into_iter().map(|said| Finding::new(FILE, said)).collect();
     let mut last = 0;
     for sample in &bundle.samples {
         if sample.id <= last {
@@ -52,8 +48,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
 fn lost_files(bundle: &EvidenceBundle) -> Vec<Finding> {
     let mut lost: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for claim in &bundle.verdicts.claims {
-        let attempts = claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts));
-        let files = claim.evidence.iter().chain(attempts.flat_map(|attempt| &attempt.evidence));
+        let files = claim.evidence.iter().chain(claim.all_attempts().flat_map(|attempt| &attempt.evidence));
         for file in files.filter(|file| bundle.folder.file(file).is_err()) {
             lost.entry(file).or_default().insert(claim.id.to_string());
         }
@@ -74,37 +69,41 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
     Some(Finding::new("run.json", problem))
 }
 
-/// Finds a difference that a claim's sentences do not show: in a statistic, a value or a count.
-fn deeper(claim: &ClaimResult, bundle: &EvidenceBundle) -> Option<Finding> {
-    let mut fresh = claim.again(&bundle.samples, bundle.verdicts.on);
-    let last = claim.attempts.last();
-    fresh.samples = last.map_or(0, Attempt::samples);
-    fresh.unit = last.and_then(|attempt| attempt.unit);
-    let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
-    let difference = difference(&json(claim), &json(&fresh))?;
-    Some(Finding::new(FILE, format!("{}: {difference}", claim.id)))
+/// Judges every claim and its controls again from the samples, and describes each difference to the stored result.
+pub fn differences(bundle: &EvidenceBundle) -> Vec<String> {
+    let differs = |claim: &ClaimResult| {
+        let fresh = claim.again(&bundle.samples, bundle.verdicts.on);
+        let said = sentences(claim).into_iter().zip(sentences(&fresh)).find(|(stored, fresh)| stored != fresh);
+        if let Some((stored, fresh)) = said {
+            return Some(format!("{}: stored as \"{stored}\", but the samples say \"{fresh}\"", claim.id));
+        }
+        // No sentence shows a statistic or a count.
+        let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
+        difference(&json(claim), &json(&fresh)).map(|difference| format!("{}: {}", claim.id, difference.sentence))
+    };
+    bundle.verdicts.claims.iter().filter_map(differs).collect()
+}
+
+/// Returns what is stated about a claim, its checks and its controls, in this order.
+fn sentences(claim: &ClaimResult) -> Vec<String> {
+    let attempts = |attempts: &[Attempt]| -> Vec<String> {
+        let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
+        checks.map(|judged| format!("{}: {}", judged.outcome.verdict, judged.outcome.reason)).collect()
+    };
+    let mut sentences = vec![format!("{}: {}", claim.verdict, claim.reason)];
+    sentences.extend(attempts(&claim.attempts));
+    for control in &claim.controls {
+        sentences.push(format!("control: {}", control.reason));
+        sentences.extend(attempts(&control.attempts));
+    }
+    sentences
 }
 
 /// The first place where two values differ.
-#[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
     /// The place, as a JSON pointer.
     pub path: String,
-    stored: Option<Json>,
-    fresh: Option<Json>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &Option<Json>| match value {
-            None => "nothing".to_owned(),
-            Some(value) => match value.to_string() {
-                long if long.chars().count() > 120 => format!("{}…", long.chars().take(120).collect::<String>()),
-                short => short,
-            },
-        };
-        write!(out, "{} is stored as {}, and comes to {}", self.path, shown(&self.stored), shown(&self.fresh))
-    }
+    pub sentence: String,
 }
 
 /// The relative difference that is allowed between numbers, because logarithms and powers differ in their last digit
@@ -115,6 +114,14 @@ fn alike(a: &Number, b: &Number) -> bool {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a == b || (a - b).abs() <= DIGITS * a.abs().max(b.abs()),
         _ => false,
+    }
+}
+
+fn shown(value: Option<&Json>) -> String {
+    let text = value.map_or("nothing".to_owned(), Json::to_string);
+    match text.char_indices().nth(120) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -130,7 +137,10 @@ pub fn difference(stored: &Json, fresh: &Json) -> Option<Difference> {
             }
             (Some(Json::Number(a)), Some(Json::Number(b))) if alike(a, b) => None,
             (a, b) if a == b => None,
-            (a, b) => Some(Difference { path: path.to_owned(), stored: a.cloned(), fresh: b.cloned() }),
+            (a, b) => {
+                let sentence = format!("{path} is stored as {}, and comes to {}", shown(a), shown(b));
+                Some(Difference { path: path.to_owned(), sentence })
+            }
         }
     }
     deep("", Some(stored), Some(fresh))

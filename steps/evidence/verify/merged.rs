@@ -6,21 +6,22 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{Finding, Verification, agreement, sealed, verify};
+use super::{Finding, Verification, agreement, verify};
 use crate::evidence::bundle::SandboxedDir;
-use crate::evidence::merge::{Merged, PARTS};
+use crate::evidence::merge::{Merged, PARTS, is_part_name};
 
-/// Checks the checksums of the whole, each part as a run, and the merged files.
-pub(super) fn merged(folder: &SandboxedDir, parts: &[String], allowed: Option<&Path>) -> anyhow::Result<Verification> {
-    let mut verification = Verification { schema: 1, ..Verification::default() };
-    sealed(folder, &mut verification);
+/// Checks each part as a run, and the merged files.
+pub(super) fn merged(
+    folder: &SandboxedDir,
+    parts: &[String],
+    allowed: Option<&Path>,
+    verification: &mut Verification,
+) -> anyhow::Result<()> {
     let mut signatures = BTreeSet::new();
-    let plain = |name: &&String| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-    for name in parts.iter().filter(plain) {
+    for name in parts.iter().filter(|name| is_part_name(name)) {
         let place = format!("{PARTS}/{name}");
         match verify(&folder.path().join(&place), allowed) {
-            Ok(part) => {
-                let Verification { agrees, findings, signature, .. } = part;
+            Ok(Verification { agrees, findings, signature, .. }) => {
                 verification.agrees.extend(agrees.into_iter().map(|sentence| format!("{place}: {sentence}")));
                 verification.findings.extend(
                     findings.into_iter().map(|found| Finding::new(&format!("{place}/{}", found.file), found.problem)),
@@ -50,8 +51,7 @@ pub(super) fn merged(folder: &SandboxedDir, parts: &[String], allowed: Option<&P
         1 => signatures.into_iter().collect(),
         _ => format!("its parts differ: {}", signatures.into_iter().collect::<Vec<_>>().join("; ")),
     };
-    verification.verified = verification.findings.is_empty();
-    Ok(verification)
+    Ok(())
 }
 
 /// Finds entries of the parts' folder that `run.json` does not list.
@@ -67,19 +67,17 @@ fn compare(file: &str, stored: Option<Json>, fresh: &Json) -> Vec<Finding> {
     let Some(stored) = stored else { return vec![Finding::new(file, "it is missing, or no JSON")] };
     let claims = |json: &Json| json.get("claims").and_then(Json::as_array).cloned().unwrap_or_default();
     let (old, new) = (claims(&stored), claims(fresh));
-    let mut findings = Vec::new();
-    for (old, new) in old.iter().zip(&new) {
-        if let Some(difference) = agreement::difference(old, new) {
-            let text = |name: &str| new.get(name).and_then(Json::as_str).unwrap_or_default();
-            let (id, target, part) = (text("id"), text("target"), text("part"));
-            findings.push(Finding::new(file, format!("{id} on {target}: {difference} by {PARTS}/{part}")));
-        }
+    let differs = |(old, new): (&Json, &Json)| {
+        let sentence = agreement::difference(old, new)?.sentence;
+        let [id, target, part] = ["id", "target", "part"].map(|name| new[name].as_str().unwrap_or_default());
+        Some(Finding::new(file, format!("{id} on {target}: {sentence} by {PARTS}/{part}")))
+    };
+    let findings: Vec<Finding> = old.iter().zip(&new).filter_map(differs).collect();
+    if !findings.is_empty() {
+        return findings;
     }
-    if findings.is_empty() {
-        findings
-            .extend(agreement::difference(&stored, fresh).map(|difference| Finding::new(file, difference.to_string())));
-    }
-    findings
+    let elsewhere = agreement::difference(&stored, fresh);
+    elsewhere.map(|difference| Finding::new(file, difference.sentence)).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -89,10 +87,11 @@ mod tests {
     use super::super::tests::{Run, claim};
     use super::*;
     use crate::evidence::checksums;
+    use crate::report::finalize::Rebuilt;
     use crate::report::finalize::merged::{put_together, read, rebuild, room_for};
 
-    /// Merges two recorded runs on two targets into a folder.
-    fn merged() -> tempfile::TempDir {
+    /// Merges two recorded runs on two targets.
+    fn merged() -> Run {
         let runs = ["vm:amd64", "vm:arm64"].map(|target| {
             let run = Run::sealed();
             let name = format!("run-on-{target}");
@@ -104,88 +103,63 @@ mod tests {
             run.seal(None);
             run
         });
-        let parts = read(&runs.each_ref().map(|run| run.path().to_owned())).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("out");
-        room_for(&parts, &out).unwrap();
-        put_together(&Merged::of("whole".to_owned(), &[], parts).unwrap(), &out).unwrap();
-        folder
+        let parts = read(&runs.each_ref().map(|run| run.folder.clone())).unwrap();
+        let whole = Run::within(tempfile::tempdir().unwrap());
+        room_for(&parts, whole.path()).unwrap();
+        put_together(&Merged::of("whole".to_owned(), &[], parts).unwrap(), whole.path()).unwrap();
+        whole
     }
 
-    fn findings(folder: &Path) -> Vec<Finding> {
-        verify(folder, None).unwrap().findings
-    }
-
-    fn told(folder: &Path, file: &str, problem: &str) {
-        let findings = findings(folder);
-        let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
-        assert!(found, "nothing in {file} says {problem:?}: {findings:#?}");
-    }
-
-    fn change(folder: &Path, name: &str, change: impl FnOnce(&mut Json)) {
-        let path = folder.join(name);
-        let mut json = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        change(&mut json);
-        fs::write(path, json.to_string()).unwrap();
-        // Seals it again, to hide the change.
-        checksums::seal(&SandboxedDir::open(folder).unwrap()).unwrap();
+    /// Changes a file of the whole, and seals it again to hide the change.
+    fn change(whole: &Run, name: &str, change: impl FnOnce(&mut Json)) {
+        whole.change(name, change);
+        checksums::seal(&SandboxedDir::open(whole.path()).unwrap()).unwrap();
     }
 
     #[test]
-    fn what_nobody_touched_agrees_and_its_reports_are_made_again_to_the_byte() {
+    fn an_unchanged_bundle_agrees_and_its_reports_are_made_again_to_the_byte() {
         let whole = merged();
-        let out = whole.path().join("out");
-        let verification = verify(&out, None).unwrap();
+        let verification = verify(whole.path(), None).unwrap();
         assert_eq!((verification.findings, verification.verified), (vec![], true));
         assert!(verification.agrees.iter().any(|said| said.starts_with("parts/vm-arm64: every check, statistic")));
-        assert_eq!(rebuild(&out).unwrap(), crate::report::finalize::Rebuilt::Same);
-        fs::remove_file(out.join("junit.xml")).unwrap();
-        told(&out, "junit.xml", "is missing");
-        assert_eq!(rebuild(&out).unwrap(), crate::report::finalize::Rebuilt::Closed);
-        assert_eq!(findings(&out), []);
+        assert_eq!(rebuild(whole.path()).unwrap(), Rebuilt::Same);
+        fs::remove_file(whole.path().join("junit.xml")).unwrap();
+        whole.told("junit.xml", "is missing");
+        assert_eq!(rebuild(whole.path()).unwrap(), Rebuilt::Closed);
+        assert_eq!(whole.findings(), []);
     }
 
     #[test]
-    fn a_verdict_that_was_changed_in_the_whole_is_named_with_its_target() {
+    fn what_was_changed_in_the_whole_is_named_with_its_target() {
         let whole = merged();
-        let out = whole.path().join("out");
-        change(&out, "verdicts.json", |json| claim(json, "A7-1")["verdict"] = json!("holds"));
+        change(&whole, "verdicts.json", |json| claim(json, "A7-1")["verdict"] = json!("holds"));
         let said =
             "A7-1 on vm:amd64: /verdict is stored as \"holds\", and comes to \"known-deviation\" by parts/vm-amd64";
-        told(&out, "verdicts.json", said);
-        change(&out, "verdicts.json", |json| json["claims"] = json!([]));
-        told(&out, "verdicts.json", "/claims/0 is stored as nothing");
-        change(&out, "run.json", |json| json["parts"][0]["shard"] = json!("1/2"));
-        told(&out, "run.json", "/parts/0/shard is stored as \"1/2\"");
+        whole.told("verdicts.json", said);
+        change(&whole, "verdicts.json", |json| json["claims"] = json!([]));
+        whole.told("verdicts.json", "/claims/0 is stored as nothing");
+        change(&whole, "run.json", |json| json["parts"][0]["shard"] = json!("1/2"));
+        whole.told("run.json", "/parts/0/shard is stored as \"1/2\"");
+        change(&whole, "run.json", |json| drop(json["parts"].as_array_mut().unwrap().remove(0)));
+        whole.told("parts/vm-amd64", "it is there, but run.json has no such part");
+        change(&whole, "run.json", |json| json["parts"][0]["name"] = json!("../../x"));
+        whole.told("run.json", "\"../../x\" is not a name of a part");
+        change(&whole, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
+        whole.told("parts/gone", "cannot read");
     }
 
     #[test]
     fn a_verdict_that_was_changed_in_a_part_is_found_there_and_in_the_whole() {
         let whole = merged();
-        let out = whole.path().join("out");
-        change(&out, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
-        told(&out, "parts/vm-arm64/verdicts.json", "changed since it was sealed");
-        told(&out, "parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
-        told(&out, "verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
-        assert!(
-            read(&[out.join("parts/vm-arm64")])
-                .unwrap_err()
-                .to_string()
-                .contains("is not what was sealed: verdicts.json")
-        );
-        fs::write(out.join("parts/vm-arm64/more"), "").unwrap();
-        assert!(rebuild(&out).unwrap_err().to_string().contains("so nothing is written there: parts/vm-arm64/more"));
-    }
-
-    #[test]
-    fn a_part_that_is_left_out_or_put_beside_is_named() {
-        let whole = merged();
-        let out = whole.path().join("out");
-        change(&out, "run.json", |json| drop(json["parts"].as_array_mut().unwrap().remove(0)));
-        told(&out, "parts/vm-amd64", "it is there, but run.json has no such part");
-        change(&out, "run.json", |json| json["parts"][0]["name"] = json!("../../x"));
-        told(&out, "run.json", "\"../../x\" is not a name of a part");
-        change(&out, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
-        told(&out, "parts/gone", "cannot read");
+        change(&whole, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
+        whole.told("parts/vm-arm64/verdicts.json", "changed since it was sealed");
+        whole.told("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
+        whole.told("verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
+        let part = whole.path().join("parts/vm-arm64");
+        let error = read(std::slice::from_ref(&part)).unwrap_err().to_string();
+        assert!(error.contains("is not what was sealed: verdicts.json"), "{error}");
+        fs::write(part.join("more"), "").unwrap();
+        let error = rebuild(whole.path()).unwrap_err().to_string();
+        assert!(error.contains("so nothing is written there: parts/vm-arm64/more"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Checks that the verdicts match the folder's own claims: every claim of its register and no other, by its own
 //! scenario with all its steps and controls, excused only by its declarations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use gherkin::Scenario;
@@ -13,8 +13,8 @@ use crate::claims::plan::{Capabilities, Decision, NOT_IN_SHARD, NOT_SELECTED, No
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
+use crate::evidence::verdicts::problems;
 use crate::verdict::claim_verdict::Attempt;
-use crate::verdict::declared;
 
 const FILE: &str = "verdicts.json";
 const REGISTER: &str = "features/claims.toml";
@@ -22,22 +22,9 @@ const DECLARED: &str = "features/deviations.toml";
 
 /// Finds everything in `verdicts.json` that does not match `features/`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
-    let read = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
-    let register = match read(REGISTER).and_then(|text| Register::parse(&text)) {
-        Ok(register) => register,
-        Err(error) => return vec![Finding::new(REGISTER, format!("{error:#}"))],
-    };
-    let deviations = match bundle.folder.file(DECLARED) {
-        Ok(_) => read(DECLARED).and_then(|text| Deviations::parse(&text)),
-        Err(_) => Ok(Deviations::default()),
-    };
-    let deviations = match deviations {
-        Ok(deviations) => deviations,
-        Err(error) => return vec![Finding::new(DECLARED, format!("{error:#}"))],
-    };
-    let plan = match Plan::make(&bundle.features, &register, &Capabilities::default(), |_, _| true, None) {
-        Ok(plan) => plan,
-        Err(mistakes) => return vec![Finding::new("features/", mistakes.to_string())],
+    let (register, deviations, plan) = match read(bundle) {
+        Ok(read) => read,
+        Err(finding) => return vec![finding],
     };
     let mut findings = Vec::new();
     let mut told: BTreeSet<ClaimId> = BTreeSet::new();
@@ -62,23 +49,25 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     for claim in register.iter().filter(|claim| !told.contains(&claim.id)) {
         findings.push(Finding::new(FILE, format!("{}: is not there, though {REGISTER} has it", claim.id)));
     }
-    let unselected = Decision::Skip(NOT_SELECTED.to_owned());
-    let selected = bundle.verdicts.claims.iter().filter(|claim| claim.decision != unselected);
-    let problems: Vec<String> = selected
-        .flat_map(|claim| {
-            declared::problems_of(
-                &deviations,
-                claim.id,
-                (claim.verdict, &claim.reason),
-                &claim.deviations,
-                bundle.verdicts.on,
-            )
-        })
-        .collect();
+    let problems = problems(&bundle.verdicts.claims, &deviations, bundle.verdicts.on);
     if problems != bundle.verdicts.problems {
         findings.push(Finding::new(FILE, format!("its problems are not those of {DECLARED}: {}", problems.join("; "))));
     }
     findings
+}
+
+/// Reads the folder's own claims and scenarios.
+fn read(bundle: &EvidenceBundle) -> Result<(Register, Deviations, Plan), Finding> {
+    let text = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
+    let finding = |file: &'static str| move |error: anyhow::Error| Finding::new(file, format!("{error:#}"));
+    let register = text(REGISTER).and_then(|text| Register::parse(&text)).map_err(finding(REGISTER))?;
+    let deviations = match bundle.folder.file(DECLARED) {
+        Ok(_) => text(DECLARED).and_then(|text| Deviations::parse(&text)).map_err(finding(DECLARED))?,
+        Err(_) => Deviations::default(),
+    };
+    let plan = Plan::make(&bundle.features, &register, &Capabilities::default(), |_, _| true, None);
+    let plan = plan.map_err(|mistakes| Finding::new("features/", mistakes.to_string()))?;
+    Ok((register, deviations, plan))
 }
 
 /// Returns a fact about the run's machine, by the name that declarations use.
@@ -117,24 +106,16 @@ fn of_claim(record: &ClaimResult, claim: &Claim, plan: &Plan, bundle: &EvidenceB
         problems.push(format!("it has no control at {feature}:{line}"));
     }
     problems.extend(decided(record, claim, &bundle.run));
-    let scenarios = scenarios(bundle);
-    let own = record.attempts.iter().map(|attempt| (record.feature.as_str(), record.line, attempt));
-    let controls = record
-        .controls
-        .iter()
-        .flat_map(|control| control.attempts.iter().map(|attempt| (control.feature.as_str(), control.line, attempt)));
-    for (feature, line, attempt) in own.chain(controls) {
-        if let Some(scenario) = scenarios.get(&(feature, line)) {
-            problems.extend(stepwise(attempt, scenario).map(|problem| format!("{feature}:{line}: {problem}")));
-        }
+    let own = (&record.feature, record.line, &record.attempts);
+    let controls = record.controls.iter().map(|control| (&control.feature, control.line, &control.attempts));
+    for (feature, line, attempts) in std::iter::once(own).chain(controls) {
+        let file = bundle.features.iter().find(|file| file.path == *feature);
+        let mut scenarios = file.into_iter().flat_map(|file| every_scenario(&file.feature));
+        let Some(scenario) = scenarios.find(|scenario| scenario.position.line == line) else { continue };
+        let strange = attempts.iter().filter_map(|attempt| stepwise(attempt, scenario));
+        problems.extend(strange.map(|problem| format!("{feature}:{line}: {problem}")));
     }
     problems
-}
-
-fn scenarios(bundle: &EvidenceBundle) -> BTreeMap<(&str, usize), &Scenario> {
-    let all =
-        bundle.features.iter().flat_map(|file| every_scenario(&file.feature).map(move |scenario| (file, scenario)));
-    all.map(|(file, scenario)| ((file.path.as_str(), scenario.position.line), scenario)).collect()
 }
 
 /// Returns why the stored reason cannot be why a claim was not judged.

@@ -52,16 +52,13 @@ fn brief(path: &Path) -> anyhow::Result<Run> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = SandboxedDir::open(path).with_context(cannot)?;
     one_run(&folder).with_context(cannot)?;
-    let run = document(&folder, "run.json", |run: &RunFile| run.schema);
-    let read =
-        run.and_then(|run| Ok((run, document(&folder, "verdicts.json", |verdicts: &Verdicts| verdicts.schema)?)));
+    let read = document(&folder, "run.json").and_then(|run| Ok((run, document(&folder, "verdicts.json")?)));
     let (run, verdicts) = read.context("leave it out").with_context(cannot)?;
     assemble(run, verdicts).with_context(cannot)
 }
 
 #[derive(Deserialize)]
 struct RunFile {
-    schema: u32,
     run: String,
     started: Timestamp,
     target: String,
@@ -81,7 +78,7 @@ struct MachineFacts {
 }
 
 fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<Run> {
-    let RunFile { run, started, target, git, machine, .. } = run;
+    let RunFile { run, started, target, git, machine } = run;
     let Verdicts { run: of, complete, exit, claims, .. } = verdicts;
     anyhow::ensure!(of == run, "run.json is of run {run}, verdicts.json of run {of}: the folder was put together");
     anyhow::ensure!(complete, "run {run} was ended before it was done: leave it out");
