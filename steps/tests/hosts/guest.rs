@@ -1,6 +1,6 @@
 //! A user on a virtual machine that acts as a remote machine, and runs of the suite there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -53,7 +53,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// A remote machine, and how to reach it.
 pub struct Guest {
     machine: Machine,
-    before: Vec<String>,
+    before: BTreeSet<String>,
     /// The home folder of the user who runs the suite: it contains the key and the known host.
     home: TempDir,
     port: u16,
@@ -127,6 +127,12 @@ impl Guest {
         self.once(wait).await;
     }
 
+    /// Runs the suite there, and returns its exit status and its output.
+    pub async fn outcome(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let (status, said, _) = self.run_on(&self.target("guest"), arguments).await;
+        (status, said)
+    }
+
     /// Runs the suite there, asserts its exit status, and returns its output.
     pub async fn run(&self, arguments: &[&str], code: i32) -> String {
         self.run_as("guest", arguments, code).await
@@ -134,17 +140,25 @@ impl Guest {
 
     /// Does the same as another user.
     pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
-        self.run_on(&self.target(user), arguments, code).await.0
+        let (status, said, _) = self.run_on(&self.target(user), arguments).await;
+        assert_eq!(status, Some(code), "{said}");
+        said
     }
 
     /// Runs the whole suite there, and returns its verdicts.
     pub async fn verdicts_there(&self) -> Verdicts {
-        self.run_on(&self.target("guest"), &[], 0).await.1
+        self.verdicts_on(&self.target("guest")).await
     }
 
     /// Runs the whole suite on virtual machines of this host, and returns its verdicts.
     pub async fn verdicts_here(&self) -> Verdicts {
-        self.run_on("vm", &[], 0).await.1
+        self.verdicts_on("vm").await
+    }
+
+    async fn verdicts_on(&self, target: &str) -> Verdicts {
+        let (status, said, verdicts) = self.run_on(target, &[]).await;
+        assert_eq!(status, Some(0), "{said}");
+        verdicts
     }
 
     fn target(&self, user: &str) -> String {
@@ -159,16 +173,16 @@ impl Guest {
         (command, evidence)
     }
 
-    /// Runs the suite on a target, asserts its exit status, and returns its output and its verdicts.
-    async fn run_on(&self, target: &str, arguments: &[&str], code: i32) -> (String, Verdicts) {
+    /// Runs the suite on a target, and returns its exit status, its output and its verdicts.
+    async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, Verdicts) {
         let (mut command, evidence) = self.suite(target, arguments);
         let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        (said, verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default()))
+        let verdicts = verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default());
+        (output.status.code(), said, verdicts)
     }
 
-    /// Installs fish as the user's login shell; the state with it is the one to compare with later.
+    /// Installs the shell fish; the state with it is the one to compare with later.
     pub async fn take_in_fish(&mut self) {
         let archive = fish::archive(Distribution::Debian13.suite(), &mirror_address(&context().settings));
         self.take_in(archive, fish::INSTALL).await;
@@ -249,13 +263,18 @@ impl Guest {
         said
     }
 
-    /// Asserts that the machine is as it was before, except below these places, and shuts it down.
-    pub async fn unchanged(self, but: &[&str]) {
+    /// Returns how the machine differs from what it was before, except below these places.
+    pub async fn differences(&self, but: &[&str]) -> Option<String> {
         let after = listing(&self.machine).await;
         let counts = |line: &&String| !but.iter().any(|place| line.starts_with(place));
-        let new: Vec<&String> = after.iter().filter(|line| !self.before.contains(line)).filter(counts).collect();
-        let gone: Vec<&String> = self.before.iter().filter(|line| !after.contains(line)).filter(counts).collect();
-        assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}");
+        let new: Vec<&String> = after.difference(&self.before).filter(counts).collect();
+        let gone: Vec<&String> = self.before.difference(&after).filter(counts).collect();
+        (!new.is_empty() || !gone.is_empty()).then(|| format!("new: {new:#?}\ngone: {gone:#?}"))
+    }
+
+    /// Asserts that the machine is as it was before, except below these places, and shuts it down.
+    pub async fn unchanged(self, but: &[&str]) {
+        assert_eq!(self.differences(but).await, None);
         self.machine.shut_down().await;
     }
 }
@@ -294,8 +313,6 @@ async fn as_root(machine: &Machine, script: &str, parameters: &[&str]) -> String
     machine.shell.read(&command.stdin(script)).await.unwrap()
 }
 
-async fn listing(machine: &Machine) -> Vec<String> {
-    let mut lines: Vec<String> = as_root(machine, LISTING, &[]).await.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
+async fn listing(machine: &Machine) -> BTreeSet<String> {
+    as_root(machine, LISTING, &[]).await.lines().map(str::to_owned).collect()
 }
