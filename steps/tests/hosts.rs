@@ -235,7 +235,7 @@ async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
     let words = ["lingering: units of guest end with the last login; sudo loginctl enable-linger guest"];
     told(&guest, &QUICK, 3, &words).await;
     guest.log_out().await;
-    assert_eq!(guest.differences(&[]).await, None);
+    guest.compare(&[]).await;
     let words = ["bringing linger, libwasmedge0, for the time of the run", "1 hold, 0 fail"];
     told(&guest, &["--provision", QUICK[0], QUICK[1]], 0, &words).await;
     guest.log_out().await;

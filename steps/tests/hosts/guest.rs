@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -168,7 +167,7 @@ impl Guest {
     /// Prepares a run of the suite, with a folder for its evidence.
     fn suite(&self, target: &str, arguments: &[&str]) -> (tokio::process::Command, TempDir) {
         let evidence = tempfile::tempdir_in(&self.home).unwrap();
-        let mut command = self.command(env!("CARGO_BIN_EXE_assay").as_ref());
+        let mut command = self.assay();
         command.args(["run", "--target", target, "--evidence"]).arg(evidence.path()).args(arguments);
         (command, evidence)
     }
@@ -176,10 +175,9 @@ impl Guest {
     /// Runs the suite on a target, and returns its exit status, its output and its verdicts.
     async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, Verdicts) {
         let (mut command, evidence) = self.suite(target, arguments);
-        let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        let (status, said) = ended(&mut command).await;
         let verdicts = verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default());
-        (output.status.code(), said, verdicts)
+        (status, said, verdicts)
     }
 
     /// Installs the shell fish; the state with it is the one to compare with later.
@@ -191,11 +189,8 @@ impl Guest {
 
     /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
-        self.take_in(
-            inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache),
-            &inside::unpack(),
-        )
-        .await;
+        let archive = inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache);
+        self.take_in(archive, &inside::unpack()).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
@@ -229,9 +224,9 @@ impl Guest {
         said(&shell, Command::script(line, &[])).await
     }
 
-    /// Prepares one of our programs, as its user starts it.
-    fn command(&self, program: &Path) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(program);
+    /// Prepares the program, as its user starts it.
+    fn assay(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_assay"));
         command.env("HOME", self.home.path()).env("ASSAY_CACHE", &context().settings.cache);
         command.env_remove("SSH_AUTH_SOCK").env_remove("ASSAY_TARGET").kill_on_drop(true);
         command
@@ -256,27 +251,32 @@ impl Guest {
 
     /// Runs `assay gc`, which removes what finished runs have left, and returns its output.
     pub async fn tidy_up(&self) -> String {
-        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_assay")));
-        let output = tokio::time::timeout(LIMIT, command.arg("gc").output()).await.unwrap().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        assert!(output.status.success(), "{said}");
+        let (status, said) = ended(self.assay().arg("gc")).await;
+        assert_eq!(status, Some(0), "{said}");
         said
     }
 
-    /// Returns how the machine differs from what it was before, except below these places.
-    pub async fn differences(&self, but: &[&str]) -> Option<String> {
+    /// Asserts that the machine is as it was before, except below these places.
+    pub async fn compare(&self, but: &[&str]) {
         let after = listing(&self.machine).await;
         let counts = |line: &&String| !but.iter().any(|place| line.starts_with(place));
         let new: Vec<&String> = after.difference(&self.before).filter(counts).collect();
         let gone: Vec<&String> = self.before.difference(&after).filter(counts).collect();
-        (!new.is_empty() || !gone.is_empty()).then(|| format!("new: {new:#?}\ngone: {gone:#?}"))
+        assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}");
     }
 
-    /// Asserts that the machine is as it was before, except below these places, and shuts it down.
+    /// Asserts the same, and shuts the machine down.
     pub async fn unchanged(self, but: &[&str]) {
-        assert_eq!(self.differences(but).await, None);
+        self.compare(but).await;
         self.machine.shut_down().await;
     }
+}
+
+/// Runs a program, and returns its exit status and its output.
+async fn ended(command: &mut tokio::process::Command) -> (Option<i32>, String) {
+    let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code(), said)
 }
 
 /// Makes a key, stores it in this home folder, and returns its public part.
