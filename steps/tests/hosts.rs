@@ -120,19 +120,31 @@ async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_user_is_not_let_in() {
-    let guest = Guest::on("user", "").await;
-    let said = guest.run_as("ghost", &QUICK, 3).await;
-    assert!(said.contains("ghost"), "{said}");
+async fn without_a_login_a_run_does_not_begin() {
+    let guest = Guest::on("login", "").await;
+    another_user_is_not_let_in(&guest).await;
+    a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint(&guest).await;
+    another_key_is_not_let_in(&guest).await;
     guest.unchanged(&[]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_key_is_not_let_in() {
-    let guest = Guest::on("key", "").await;
+async fn another_user_is_not_let_in(guest: &Guest) {
+    let said = guest.run_as("ghost", &QUICK, 3).await;
+    assert!(said.contains("ghost"), "{said}");
+}
+
+async fn another_key_is_not_let_in(guest: &Guest) {
     guest.take_another_key();
-    told(&guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
-    guest.unchanged(&[]).await;
+    told(guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
+}
+
+async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint(guest: &Guest) {
+    guest.forget_the_host();
+    let said = guest.run(&QUICK, 3).await;
+    let fingerprint = said.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
+    let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
+    told(guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
+    guest.remember_the_host();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,17 +158,6 @@ async fn a_host_that_nobody_listens_on_is_told() {
 async fn a_host_that_takes_connections_and_says_nothing_is_given_up() {
     let words = "it takes connections, but says nothing that an SSH server would within 30s";
     refused("silent", "kill -STOP $(systemctl show --property=MainPID --value ssh.service)", &[words]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint() {
-    let guest = Guest::on("stranger", "").await;
-    guest.forget_the_host();
-    let said = guest.run(&QUICK, 3).await;
-    let fingerprint = said.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
-    let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
-    told(&guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
-    guest.unchanged(&[]).await;
 }
 
 /// What a machine may lack: the script that takes it away, the one that restores exactly what was there before, and what
