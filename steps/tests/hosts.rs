@@ -77,7 +77,7 @@ async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes 25 minutes: ci/hosts --ignored"]
 async fn every_claim_that_the_podman_inside_judges_comes_to_the_same_verdict() {
-    let mut guest = Guest::on_a_larger_one("whole-inside").await;
+    let mut guest = Guest::fresh_and_larger("whole-inside").await;
     // This host first: its run puts the images of conventional containers into the cache, from which they are copied.
     let here = guest.verdicts_here().await;
     guest.take_in_the_suite(Compiler::Real).await;
@@ -103,7 +103,7 @@ const SERVICE: &str = "@A6-1 or @A6-2 or @A6-3 or @A6-4 or @A10-1";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
-    let mut guest = Guest::on("inside", "").await;
+    let mut guest = Guest::fresh("inside").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let said = guest.run_inside(&format!("--tags '{SERVICE}'")).await;
     assert!(said.contains("4 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
@@ -112,7 +112,7 @@ async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
-    let mut guest = Guest::on("alone", "").await;
+    let mut guest = Guest::fresh("alone").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let said = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
     assert!(said.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
@@ -246,7 +246,7 @@ async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_works_with_any_login_shell_and_without_sudo() {
-    let mut guest = Guest::on("usable", "").await;
+    let mut guest = Guest::fresh("usable").await;
     guest.take_in_fish().await;
 
     let prints = "cp -a /home/guest/.bashrc /run/

@@ -81,18 +81,26 @@ async fn machines(definition: &str) -> Vm {
 
 impl Guest {
     /// Provides a machine like the device with a user who may do all that a run needs; then runs `change` there as
-    /// root.
+    /// root. The state after that is the one to compare with later.
     pub async fn on(name: &str, change: &str) -> Guest {
+        let mut guest = Guest::fresh(name).await;
+        guest.once(change).await;
+        guest.before = listing(&guest.machine).await;
+        guest
+    }
+
+    /// Provides such a machine, for something to be installed there first.
+    pub async fn fresh(name: &str) -> Guest {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
-        Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name, change).await
+        Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name).await
     }
 
     /// Does the same with twice the memory, which a compiler needs beside the workload.
-    pub async fn on_a_larger_one(name: &str) -> Guest {
-        Guest::of(&machines("mega").await, name, "").await
+    pub async fn fresh_and_larger(name: &str) -> Guest {
+        Guest::of(&machines("mega").await, name).await
     }
 
-    async fn of(machines: &Vm, name: &str, change: &str) -> Guest {
+    async fn of(machines: &Vm, name: &str) -> Guest {
         let machine = Box::pin(machines.machine(name, Urgency::First)).await.unwrap();
         let host = as_root(&machine, "ssh-keygen -y -f /etc/ssh/assay_host_key", &[]).await;
         let line = machine.command_line();
@@ -102,9 +110,7 @@ impl Guest {
         fs::create_dir(&ssh).unwrap();
         fs::write(ssh.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
         as_root(&machine, USER, &[&key_in(&home)]).await;
-        as_root(&machine, change, &[]).await;
-        let before = listing(&machine).await;
-        Guest { machine, before, home, port }
+        Guest { machine, before: BTreeSet::new(), home, port }
     }
 
     /// Gives the user who runs the suite another key, which the machine does not know.
