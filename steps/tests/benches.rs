@@ -1,4 +1,4 @@
-//! Tests the cheap parts of `assay bench`, and its errors about wrong arguments and surroundings.
+//! Tests the cheap parts of `assay bench`.
 
 use serde_json::Value;
 
@@ -15,13 +15,6 @@ fn a_part_gives_its_own_names_and_no_others() {
     let project = Project::new();
     assert_eq!(names(&project, &["bench", "plan", "--json"]), ["plan_10k_s", "plan_cost_ratio"]);
     told(&mut project.assay(&["bench", "plan"]), 0, &["build; medians", "plan: "]);
-}
-
-#[test]
-fn a_number_is_of_the_part_that_it_is_for() {
-    let project = Project::new();
-    told(&mut project.assay(&["bench", "ssh", "--times", "2"]), 2, &["write assay bench restore --times N"]);
-    told(&mut project.assay(&["bench", "boots"]), 2, &["restore, sampler, ssh, plan, report, suite"]);
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! What a run leaves, as its recipient uses it: verified, reported again, signed; and without a secret in it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::{Project, told};
+use crate::{Project, fake, files, told};
 
 /// Runs claims that need no machine, and returns the sealed bundle.
 fn run(project: &Project, more: &[&str]) -> PathBuf {
@@ -33,13 +32,10 @@ fn a_run_is_verified_and_what_was_changed_is_named() {
     told(&mut project.assay(&["report", "run"]), 0, &["as they were, to the byte"]);
     // The recipient of the bundle has nothing else: neither the project nor a home.
     let mut stranger = project.assay(&["verify", "run"]);
-    told(
-        stranger.env("ASSAY_ROOT", "/nowhere").env_remove("ASSAY_CACHE").env_remove("HOME"),
-        0,
-        &["everything agrees"],
-    );
-    let verdicts = fs::read_to_string(folder.join("verdicts.json")).unwrap();
-    fs::write(folder.join("verdicts.json"), verdicts.replace("\"holds\"", "\"fails\"")).unwrap();
+    stranger.env("ASSAY_ROOT", "/nowhere").env_remove("ASSAY_CACHE").env_remove("HOME");
+    told(&mut stranger, 0, &["everything agrees"]);
+    let falsified = fs::read_to_string(folder.join("verdicts.json")).unwrap().replace("\"holds\"", "\"fails\"");
+    fs::write(folder.join("verdicts.json"), &falsified).unwrap();
     let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails: ", "failed\n"];
     told(&mut project.assay(&["verify", "run"]), 1, &differs);
     let json = told(&mut project.assay(&["verify", "run", "--json"]), 1, &[]);
@@ -47,7 +43,7 @@ fn a_run_is_verified_and_what_was_changed_is_named() {
     assert_eq!((&json["verified"], &json["findings"][0]["file"]), (&false.into(), &"verdicts.json".into()));
     let refused = "is not what was sealed, so nothing is written there: verdicts.json: changed";
     told(&mut project.assay(&["report", "run"]), 1, &[refused]);
-    assert_eq!(fs::read_to_string(folder.join("verdicts.json")).unwrap(), verdicts.replace("\"holds\"", "\"fails\""));
+    assert_eq!(fs::read_to_string(folder.join("verdicts.json")).unwrap(), falsified);
     told(&mut project.assay(&["report", "run", "--out", "elsewhere"]), 0, &["reports made"]);
     assert!(project.path("elsewhere/junit.xml").exists());
 }
@@ -79,25 +75,11 @@ fn a_run_is_signed_by_choice_and_the_signature_is_never_lost_unsaid() {
     told(&mut project.assay(&["report", "run"]), 1, &["is signed", "--sign KEY", "--out FOLDER"]);
     told(&mut project.assay(&["report", "run", "--sign", &bob]), 0, &["sealed again"]);
     told(&mut by(&allows_bob), 0, &["✔ signed by bob@example.org"]);
-    let none = "cannot read the signing key /nowhere: name an SSH key's file";
-    told(&mut project.assay(&["report", "run", "--sign", "/nowhere"]), 2, &[none]);
-    told(&mut project.run(&["--tags", "@A8-4", "--sign", "/nowhere"]), 2, &[none]);
 }
 
 #[test]
-fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
+fn a_run_that_was_killed_is_reported_all_the_same() {
     let project = Project::new();
-    for what in ["verify", "report"] {
-        told(&mut project.assay(&[what, "nowhere"]), 2, &["cannot read nowhere", "target/assay/<run>"]);
-    }
-    told(&mut project.assay(&["report", "guest"]), 2, &["cannot read guest"]);
-    told(
-        &mut project.assay(&["report", "features"]),
-        2,
-        &["features is not the whole folder of a run", "verdicts.json"],
-    );
-    told(&mut project.assay(&["verify", "features"]), 1, &["SHA256SUMS: missing", "nothing can be judged again"]);
-    // As a killed run leaves it: neither ended nor sealed.
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
     told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not finish", "not sealed"]);
     assert!(project.path("fixtures/selfcheck/junit.xml").exists());
@@ -107,22 +89,10 @@ fn what_is_no_run_is_told_and_a_run_that_was_killed_is_reported_all_the_same() {
 }
 
 #[test]
-fn what_cannot_be_reported_is_told_and_the_rest_is_reported() {
-    let project = Project::new();
-    fs::remove_dir_all(project.path("fixtures/selfcheck/features")).unwrap();
-    let arguments = ["report", "fixtures/selfcheck", "--out", "reports"];
-    let said = ["messages.ndjson cannot be made: no scenario stands at features/", "reports/report.html"];
-    told(&mut project.assay(&arguments), 1, &said);
-    assert!(project.path("reports/junit.xml").exists() && !project.path("reports/messages.ndjson").exists());
-}
-
-#[test]
 fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
     let project = Project::new();
     run(&project, &[]);
     let compare = |folders: &[&str]| project.assay(&[&["compare"], folders].concat());
-    told(&mut compare(&["run", "run"]), 2, &["is named twice: name it once"]);
-    told(&mut compare(&["run", "features"]), 2, &["features"]);
     project.change("features/a8_findings.feature", "72 %", "82 %");
     told(&mut project.run(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
     told(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  ", "holds in run", "got worse"]);
@@ -155,33 +125,6 @@ fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
     told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "evidence of it, and it is not there"]);
 }
 
-/// Returns each kind of secret, assembled here so that no scanner takes it for a real one: its name, how it appears in
-/// a text, and what must not be found.
-fn secrets() -> Vec<(&'static str, String, String)> {
-    let jwt = ["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NSJ9", "c2lnbmF0dXJlLXBhcnQ"].join(".");
-    let begin = |kind: &str| format!("-----BEGIN {kind} PRIVATE KEY-----");
-    let pem = format!("{}\nb3BlbnNzaC1rZXktdjEAAAAABG5v\n-----END OPENSSH PRIVATE KEY-----", begin("OPENSSH"));
-    vec![
-        ("access key", format!("key {}{}", "AKIA", "QWERTYUIOPASDFGH"), "QWERTYUIOPASDFGH".into()),
-        ("secret key", "aws_secret_access_key = wJalrXUtnFEMIK7MDENG".into(), "wJalrXUtnFEMI".into()),
-        ("session token", "{\"SessionToken\": \"IQoJb3JpZ2luX2VjEXAMPLE\"}".into(), "IQoJb3JpZ2lu".into()),
-        ("token", format!("token=gh{}", "p_abcdefghijklmnopqrstuvwxyz0123"), "abcdefghijklmnopq".into()),
-        ("JWT", format!("got {jwt}"), jwt.clone()),
-        ("password", "logging in with --password correcthorse".into(), "correcthorse".into()),
-        ("basic", "Authorization: Basic Y29ycmVjdDpob3JzZQ==".into(), "Y29ycmVjdDpob3JzZQ".into()),
-        ("bearer", format!("authorization: Bearer {jwt}"), jwt),
-        ("address", "pulling https://me:batterystaple@registry.example/v2/".into(), "batterystaple".into()),
-        ("private key", pem, "b3BlbnNzaC1rZXktdjE".into()),
-        ("cut off key", format!("{}\nMIIEpAIBAAKCAQEA7bqT", begin("RSA")), "MIIEpAIBAAKCAQEA7bqT".into()),
-        (
-            "user data",
-            "#cloud-config\nssh_keys:\n  ed25519_private: stapleofuserdata".into(),
-            "stapleofuserdata".into(),
-        ),
-        ("login file", "{\"auths\":{\"x\":{\"auth\":\"bWU6YmF0dGVyeQ==\"}}}".into(), "bWU6YmF0dGVyeQ".into()),
-    ]
-}
-
 /// Variables that hold secrets, whatever their values look like.
 const VARIABLES: [(&str, &str); 5] = [
     ("AWS_SECRET_ACCESS_KEY", "plantedvariable/one+1"),
@@ -191,46 +134,40 @@ const VARIABLES: [(&str, &str); 5] = [
     ("EC2_USER_DATA", "plantedvariable&five"),
 ];
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let (inner, mut found): (Vec<_>, Vec<_>) =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).partition(|path| path.is_dir());
-    found.extend(inner.iter().flat_map(|inner| files(inner)));
-    found
-}
-
 #[test]
 fn a_secret_in_the_environment_the_output_or_an_error_reaches_no_file_of_the_bundle() {
-    let planted: String = secrets().into_iter().map(|(_, text, _)| text + "\n\n").collect();
+    // The unit tests of redaction know every kind. They are assembled here so that no scanner takes them for real ones.
+    let key = |kind: &str| format!("-----{kind} OPENSSH PRIVATE KEY-----");
+    let planted = [
+        format!("key {}QWERTYUIOPASDFGH", "AKIA"),
+        format!("{}\nb3BlbnNzaC1rZXktdjEAAAAABG5v\n{}", key("BEGIN"), key("END")),
+        "pulling https://me:batterystaple@registry.example/v2/".to_owned(),
+        "logging in with --password correcthorse".to_owned(),
+    ];
+    let secrets = ["QWERTYUIOPASDFGH", "b3BlbnNzaC1rZXktdjE", "batterystaple", "correcthorse", "plantedvariable"];
     for status in [0, 1] {
         let project = Project::new();
-        fs::write(project.path("planted"), &planted).unwrap();
+        fs::write(project.path("planted"), planted.join("\n\n")).unwrap();
         let path = project.only(&[]);
         let variables: String = VARIABLES.iter().map(|(name, _)| format!("echo \"saw ${name}\"; ")).collect();
-        let text = project.path("planted");
         // The control of A5-5 asks the host's runc for its version; this fake prints every secret, on both streams.
-        let script = format!(
-            "#!/bin/sh\ntell() {{ echo version; {variables} cat {}; }}\ntell; tell >&2; exit {status}\n",
-            text.display()
-        );
-        fs::write(path.join("runc"), script).unwrap();
-        fs::set_permissions(path.join("runc"), fs::Permissions::from_mode(0o755)).unwrap();
+        let text = project.path("planted");
+        let tell = format!("tell() {{ echo version; {variables} cat {}; }}", text.display());
+        fake(&path, "runc", &format!("{tell}\ntell; tell >&2; exit {status}"));
         let all = format!("{}:/usr/bin:/bin", path.display());
         let mut run = project.run(&["--name", "A runtime without WebAssembly support", "--evidence", "run"]);
-        run.env("PATH", all).envs(VARIABLES);
-        run.output().unwrap();
+        run.env("PATH", all).envs(VARIABLES).output().unwrap();
 
         let mut seen = String::new();
         for file in files(&project.path("run")) {
-            let bytes = fs::read(&file).unwrap();
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            for (kind, _, secret) in secrets() {
-                assert!(!text.contains(&secret), "{kind} is in {}", file.display());
+            let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+            for secret in secrets {
+                assert!(!text.contains(secret), "{secret} is in {}", file.display());
             }
-            assert!(!text.contains("plantedvariable"), "a variable's value is in {}", file.display());
             seen += &text;
         }
         // What was printed did reach the bundle; otherwise this test would show nothing.
         assert!(seen.contains("saw [redacted]"), "{seen}");
-        assert!(seen.matches("[redacted]").count() > secrets().len(), "each was there, and was replaced");
+        assert!(seen.matches("[redacted]").count() > planted.len() + VARIABLES.len(), "each was there: {seen}");
     }
 }

@@ -1,13 +1,12 @@
 //! What a host lacks, reported by a doctor that starts every program: here they are fakes that print what a test needs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{Project, qemu, told};
+use crate::{Project, fake, qemu, told};
 
 /// Programs that print and do just enough for the host to be fit; tests leave out or replace some of them.
 const FIT: [(&str, &str); 18] = [
@@ -38,13 +37,8 @@ const FIT: [(&str, &str); 18] = [
 /// Returns a `PATH` of fakes, without one of them.
 fn without(project: &Project, missing: &str) -> PathBuf {
     let folder = project.only(&[]);
-    FIT.iter().filter(|(name, _)| *name != missing).for_each(|(name, script)| replace(&folder, name, script));
+    FIT.iter().filter(|(name, _)| *name != missing).for_each(|(name, script)| fake(&folder, name, script));
     folder
-}
-
-fn replace(folder: &std::path::Path, name: &str, script: &str) {
-    fs::write(folder.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Returns one of the doctor's checks as an object.
@@ -68,59 +62,32 @@ fn examined(project: &Project, path: &PathBuf, target: &str) -> (i32, Value) {
 }
 
 #[test]
-fn a_missing_program_is_told_with_its_package_and_command() {
-    let project = Project::new();
-    for (program, name, package) in [
-        ("podman", "podman", "podman"),
-        ("qemu-img", "qemu-img", "qemu-utils"),
-        ("mmdebstrap", "mmdebstrap", "mmdebstrap"),
-    ] {
-        let check = check(&project, &without(&project, program), name);
-        assert_eq!((&check["state"], &check["found"]), (&"missing".into(), &"not installed".into()), "{program}");
-        let remedy = check["remedy"].as_str().unwrap();
-        assert!(remedy.ends_with(&format!("apt-get install {package}")), "{remedy}");
-    }
-    assert!(!project.path("cache").exists() && !project.path("target").exists(), "a doctor leaves nothing");
-}
-
-#[test]
-fn what_no_run_needs_is_a_warning() {
-    let project = Project::new();
-    for (program, name) in
-        [("git", "git (notes the commit)"), ("ssh-keygen", "ssh-keygen (for --sign)"), ("crun", "crun")]
-    {
-        assert_eq!(check(&project, &without(&project, program), name)["state"], "warning", "{program}");
-    }
-}
-
-#[test]
-fn a_program_that_is_there_and_does_not_work_is_told_with_its_own_words() {
-    let project = Project::new();
-    let path = without(&project, "");
-    replace(&path, "podman", "echo 'Error: cannot reach the storage' >&2; exit 125");
-    let podman = check(&project, &path, "podman");
-    assert_eq!(podman["state"], "missing");
-    let found = podman["found"].as_str().unwrap();
-    assert!(found.contains("exit code 125: Error: cannot reach the storage"), "{found}");
-    assert!(podman["remedy"].as_str().unwrap().contains("apt-get install --reinstall podman"), "{podman}");
-}
-
-#[test]
-fn an_old_qemu_and_one_without_a_network_card_are_refused() {
-    let project = Project::new();
-    let path = without(&project, "");
-    replace(&path, qemu(), "echo 'QEMU emulator version 7.2.17'");
-    let old = check(&project, &path, qemu());
-    assert_eq!(old["state"], "missing");
-    assert!(old["found"].as_str().unwrap().starts_with("too old: qemu 7.2.17 crashes guests"), "{old}");
-    assert!(old["remedy"].as_str().unwrap().contains("qemu-system-"), "{old}");
-
-    let script = "case $1 in --version) echo 'QEMU emulator version 10.0.2';; *) echo 'failed to find romfile' >&2; exit 1;; esac";
-    replace(&path, qemu(), script);
+fn what_is_wrong_with_a_program_is_told_with_its_remedy() {
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let card = check(&project, &path, &format!("network card of {arch} machines"));
-    assert!(card["found"].as_str().unwrap().ends_with("failed to find romfile"), "{card}");
-    assert!(card["remedy"].as_str().unwrap().ends_with("apt-get install ipxe-qemu"), "{card}");
+    let card = format!("network card of {arch} machines");
+    let no_card = "case $1 in --version) echo 'QEMU emulator version 10.0.2';; *) echo 'no romfile' >&2; exit 1;; esac";
+    let (broken, old) = ("echo 'Error: no storage' >&2; exit 125", "echo QEMU emulator version 7.2.17");
+    let project = Project::new();
+    for (program, script, name, state, found, remedy) in [
+        ("podman", None, "podman", "missing", "not installed", "apt-get install podman"),
+        ("qemu-img", None, "qemu-img", "missing", "not installed", "apt-get install qemu-utils"),
+        ("mmdebstrap", None, "mmdebstrap", "missing", "not installed", "apt-get install mmdebstrap"),
+        // No run needs these.
+        ("git", None, "git (notes the commit)", "warning", "not installed", "apt-get install git"),
+        ("ssh-keygen", None, "ssh-keygen (for --sign)", "warning", "not installed", "apt-get install openssh-client"),
+        ("crun", None, "crun", "warning", "not installed", "apt-get install crun"),
+        ("podman", Some(broken), "podman", "missing", "exit code 125: Error: no storage", "--reinstall podman"),
+        (qemu(), Some(old), qemu(), "missing", "too old: qemu 7.2.17 crashes guests", "qemu-system-"),
+        (qemu(), Some(no_card), &card, "missing", "no romfile", "apt-get install ipxe-qemu"),
+    ] {
+        let path = without(&project, program);
+        script.iter().for_each(|script| fake(&path, program, script));
+        let check = check(&project, &path, name);
+        assert_eq!(check["state"], state, "{check}");
+        assert!(check["found"].as_str().unwrap().contains(found), "{check}");
+        assert!(check["remedy"].as_str().unwrap().contains(remedy), "{check}");
+    }
+    project.assert_unused();
 }
 
 #[test]
@@ -141,7 +108,7 @@ fn a_compiler_that_is_not_the_pinned_one_is_told_so() {
     let rust = check(&project, &path, "Rust");
     assert_eq!(rust["found"], "rustc is 1.95.0, and the claims are pinned to 1.94.0");
     assert!(rust["remedy"].as_str().unwrap().starts_with("rustup toolchain install 1.94.0 "), "{rust}");
-    replace(&path, "rustc", "echo \"error[E0463]: can't find crate for std\" >&2; exit 1");
+    fake(&path, "rustc", "echo \"error[E0463]: can't find crate for std\" >&2; exit 1");
     let wasm = check(&project, &path, "Rust for wasm32-wasip1");
     assert_eq!(wasm["found"], "does not compile an empty program: error[E0463]: can't find crate for std");
     assert_eq!(wasm["remedy"], "rustup target add wasm32-wasip1 --toolchain 1.94.0");
@@ -168,7 +135,7 @@ fn a_cache_that_cannot_be_written_and_a_mirror_that_does_not_answer_are_told_by_
 fn a_program_that_hangs_is_given_up_and_the_others_are_told() {
     let project = Project::new();
     let path = without(&project, "");
-    replace(&path, "podman", "exec /bin/sleep 60");
+    fake(&path, "podman", "exec /bin/sleep 60");
     let started = Instant::now();
     let mut command = project.assay(&["doctor"]);
     command.env("PATH", &path).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian");
@@ -197,6 +164,10 @@ fn the_object_for_programs_has_its_layout() {
     let project = Project::new();
     let (status, diagnosis) = examined(&project, &without(&project, "podman"), "vm:amd64");
     assert_eq!(status, 1);
+    // Machines of a run take turns: three for each CPU.
+    let turns = 3 * std::thread::available_parallelism().unwrap().get();
+    let memory = found(&diagnosis, "memory for machines");
+    assert!(memory["found"].as_str().unwrap().starts_with(&format!("room for {turns} at once, ")), "{memory}");
     let keys: Vec<&String> = diagnosis.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["checks", "schema", "target", "works"]);
     assert_eq!((&diagnosis["schema"], &diagnosis["target"]), (&1.into(), &"vm:amd64".into()));
@@ -217,30 +188,17 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
     let sdk = found(&diagnosis, "ec2: AWS's SDK");
     assert_eq!(
         (&sdk["state"], &sdk["found"]),
-        (&"missing".into(), &"not in this build: nothing of AWS's was tried".into())
+        (&json!("missing"), &json!("not in this build: nothing of AWS's was tried"))
     );
     assert_eq!(sdk["remedy"], "`cargo run --features aws -- doctor --target ec2` tries that, too");
     // The controls run on machines of this host, which also asks AWS for its own address.
-    assert_eq!(
-        (&found(&diagnosis, "podman")["state"], &found(&diagnosis, qemu())["state"]),
-        (&"ok".into(), &"ok".into())
-    );
+    for name in ["podman", qemu()] {
+        assert_eq!(found(&diagnosis, name)["state"], "ok");
+    }
     let curl = found(&diagnosis, "curl (asks for this host's address)");
     assert!(curl["remedy"].as_str().unwrap().ends_with("apt-get install curl"), "{curl}");
     assert_ne!(found(&diagnosis, "room to compile AWS's SDK")["state"], "missing");
     let mut command = project.assay(&["doctor", "--target", "ec2"]);
     let said = ["ci/setup ec2 installs", "✘ ec2: AWS's SDK"];
     told(command.env("PATH", without(&project, "curl")).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian"), 1, &said);
-}
-
-#[test]
-fn a_doctor_reckons_memory_as_a_run_does() {
-    let project = Project::new();
-    let memory = check(&project, &without(&project, ""), "memory for machines");
-    let turns = 3 * std::thread::available_parallelism().unwrap().get();
-    let said = memory["found"].as_str().unwrap();
-    assert!(
-        said.starts_with(&format!("room for {turns} at once, ")) && said.contains("of memory for their"),
-        "{memory}"
-    );
 }

@@ -32,61 +32,54 @@ fn the_cucumber_extension_is_told_of_our_features_steps_and_kinds_of_words() {
     }
 }
 
-/// Returns, by line, what differs from the layout of Cucumber's own formatter: two spaces for each level; one blank
-/// line before tags, before what has no tags, and between a description and the steps below it; in tables, columns as
-/// wide as their widest cell, with cells that begin with a digit on the right.
-pub fn mistakes(text: &str) -> Vec<(usize, String)> {
-    let mut mistakes = Vec::new();
+/// Returns the first line that differs from the layout of features, by its number, and how it should be.
+pub fn mistake(text: &str) -> Option<(usize, String)> {
+    let (lines, right): (Vec<&str>, _) = (text.lines().collect(), laid_out(text));
+    let differs = |line: &usize| lines.get(*line).copied() != right.get(*line).map(String::as_str);
+    let first = (0..lines.len().max(right.len())).find(differs)?;
+    Some((first + 1, right.get(first).cloned().unwrap_or_default()))
+}
+
+/// Lays out a feature as Cucumber's own formatter does it: two spaces for each level; one blank line before tags, before
+/// what has no tags, and between a description and the steps below it; in tables, columns as wide as their widest cell,
+/// with cells that begin with a digit on the right.
+fn laid_out(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
+    let mut out: Vec<String> = Vec::new();
     let mut quoted = false;
     for (index, line) in lines.iter().enumerate() {
         let words = line.trim();
-        let above = index.checked_sub(1).map_or("", |above| lines[above].trim());
-        let named = |names: &[&str]| names.iter().any(|name| words.starts_with(&format!("{name}:")));
-        let titled = named(&["Background", "Scenario", "Scenario Outline", "Example", "Examples"]);
         let fence = words.starts_with("\"\"\"");
-        let mut wrong = |what: String| mistakes.push((index + 1, what));
-        if line.ends_with([' ', '\t']) {
-            wrong("ends with a blank".to_owned());
+        let above = out.last().map_or("", |line| line.trim());
+        if words.starts_with('#') || quoted && !fence {
+            out.push(line.trim_end().to_owned());
+            continue;
         }
-        if words.is_empty() && above.is_empty() && !quoted {
-            wrong("is a blank line too many".to_owned());
+        if words.is_empty() && above.is_empty() {
+            continue;
         }
         let joined = match () {
             () if quoted || above.is_empty() || above.starts_with('#') => true,
-            () if titled || words.starts_with('@') => above.starts_with('@'),
+            () if words.starts_with("Examples:") || is_title(words) || words.starts_with('@') => above.starts_with('@'),
             () if is_step(words) => is_step(above) || belongs_to_step(above) || is_title(above),
             () => true,
         };
-        if !joined {
-            wrong("needs a blank line before it".to_owned());
-        }
         // Tags are indented like what they belong to.
-        let of = |what: &str| {
-            words.starts_with('@') && lines.get(index + 1).is_some_and(|next| next.trim().starts_with(what))
+        let level = match if words.starts_with('@') { lines[index + 1].trim() } else { words } {
+            feature if feature.starts_with("Feature:") => 0,
+            step if is_step(step) || step.starts_with("Examples:") => 2,
+            inner if belongs_to_step(inner) => 3,
+            _ => 1,
         };
-        let level = match () {
-            () if quoted && !fence || words.is_empty() || words.starts_with('#') => None,
-            () if named(&["Feature"]) || of("Feature:") => Some(0),
-            () if belongs_to_step(words) => Some(3),
-            () if is_step(words) || named(&["Examples"]) || of("Examples:") => Some(2),
-            () => Some(1),
-        };
-        if let Some(level) = level.filter(|level| line.len() - line.trim_start().len() != level * 2) {
-            wrong(format!("is not indented by {}", level * 2));
+        if !joined {
+            out.push(String::new());
         }
+        out.push(format!("{:width$}{words}", "", width = if words.is_empty() { 0 } else { 2 * level }));
         quoted ^= fence;
-        if words.starts_with('|') && !above.starts_with('|') {
-            let rows: Vec<&str> =
-                lines[index..].iter().map(|row| row.trim()).take_while(|row| row.starts_with('|')).collect();
-            for (row, (is, wanted)) in rows.iter().zip(aligned(&rows)).enumerate() {
-                if *is != wanted {
-                    mistakes.push((index + row + 1, format!("is not aligned: {wanted}")));
-                }
-            }
-        }
     }
-    mistakes
+    out.chunk_by(|above, below| [above, below].iter().all(|line| line.trim().starts_with('|')))
+        .flat_map(aligned)
+        .collect()
 }
 
 fn is_step(words: &str) -> bool {
@@ -101,9 +94,13 @@ fn is_title(words: &str) -> bool {
     ["Background:", "Scenario:", "Scenario Outline:", "Example:"].iter().any(|name| words.starts_with(name))
 }
 
-fn aligned(rows: &[&str]) -> Vec<String> {
-    let cells = |row: &&str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
-    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+/// Aligns the rows of a table; other lines stay as they are.
+fn aligned(lines: &[String]) -> Vec<String> {
+    let cells = |line: &String| {
+        let row = line.trim().strip_prefix('|')?.trim_end_matches('|');
+        Some(row.split('|').map(|cell| cell.trim().to_owned()).collect())
+    };
+    let Some(rows) = lines.iter().map(cells).collect::<Option<Vec<Vec<String>>>>() else { return lines.to_vec() };
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let padded = |(column, cell): (usize, &String)| {
         let width = width(column).unwrap_or_default();
@@ -112,37 +109,35 @@ fn aligned(rows: &[&str]) -> Vec<String> {
             false => format!("{cell:<width$}"),
         }
     };
-    rows.iter()
-        .map(|row| format!("| {} |", row.iter().enumerate().map(padded).collect::<Vec<_>>().join(" | ")))
-        .collect()
+    let row = |row: &Vec<String>| row.iter().enumerate().map(padded).collect::<Vec<_>>().join(" | ");
+    rows.iter().map(|cells| format!("      | {} |", row(cells))).collect()
 }
 
 #[test]
 fn every_feature_is_laid_out_as_cucumbers_formatter_does_it() {
-    let mut told = Vec::new();
     for file in assay::internal::ClaimSuite::read(Path::new(PROJECT)).unwrap().features {
-        told.extend(mistakes(&file.text).into_iter().map(|(line, what)| format!("{}:{line} {what}", file.path)));
+        assert_eq!(mistake(&file.text), None, "{}", file.path);
     }
-    assert!(told.is_empty(), "\n{}", told.join("\n"));
 }
 
 #[test]
 fn what_is_laid_out_otherwise_is_told_with_its_line() {
     let good = "Feature: f\n  What it is about.\n\n  @A1-1\n  Scenario: s\n    Given x\n    Then y:\n      | a | b   |\n      \
         | c |   2 |\n      | d | 300 |\n";
-    assert_eq!(mistakes(good), []);
+    assert_eq!(mistake(good), None);
     let more = "\n  # Why.\n  @A1-2\n  @control\n  Scenario Outline: o\n    # How.\n    Given <x>\n      \"\"\"\n      Given\n\n\n      \
         \"\"\"\n\n    Examples:\n      | x |\n      | 1 |\n";
-    assert_eq!(mistakes(&format!("{good}{more}")), []);
-    for (from, to, line, what) in [
-        ("    Given", "   Given", 6, "is not indented by 4"),
-        ("  What", "What", 2, "is not indented by 2"),
-        ("  @A1-1", "@A1-1", 4, "is not indented by 2"),
-        ("\n\n", "\n", 3, "needs a blank line before it"),
-        ("\n\n", "\n\n\n", 4, "is a blank line too many"),
-        ("Given x", "Given x ", 6, "ends with a blank"),
-        ("|   2 |", "| 2   |", 9, "is not aligned: | c |   2 |"),
+    assert_eq!(mistake(&format!("{good}{more}")), None);
+    for (from, to, line) in [
+        ("    Given", "   Given", 6),
+        ("  What", "What", 2),
+        ("  @A1-1", "@A1-1", 4),
+        ("\n\n", "\n", 3),
+        ("\n\n", "\n\n\n", 4),
+        ("Given x", "Given x ", 6),
+        ("|   2 |", "| 2   |", 9),
     ] {
-        assert_eq!(mistakes(&good.replacen(from, to, 1)), [(line, what.to_owned())], "{to:?}");
+        let right = good.lines().nth(line - 1).unwrap().to_owned();
+        assert_eq!(mistake(&good.replacen(from, to, 1)), Some((line, right)), "{to:?}");
     }
 }

@@ -23,12 +23,6 @@ async fn told(guest: &Guest, arguments: &[&str], code: i32, words: &[&str]) -> S
     said
 }
 
-/// Asserts that a quick run on such a machine holds, and leaves nothing.
-async fn holds(guest: Guest) {
-    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
-    guest.unchanged(&[]).await;
-}
-
 /// Asserts that a run of the suite on such a machine is rejected at once with these words, and leaves nothing.
 async fn refused(name: &str, change: &str, words: &[&str]) {
     let guest = Guest::on(name, change).await;
@@ -37,7 +31,8 @@ async fn refused(name: &str, change: &str, words: &[&str]) {
     guest.unchanged(&[]).await;
 }
 
-/// Runs the SSH server in a separate namespace, where it sees another `/sys/fs/cgroup` or another first process.
+/// Returns the script that runs the SSH server in a separate namespace, where it sees another `/sys/fs/cgroup` or another
+/// first process. Open connections outlive the server that accepted them.
 fn server_in(namespaces: &str, change: &str) -> String {
     format!(
         "systemctl stop ssh.socket ssh.service; mkdir -p /run/sshd
@@ -46,6 +41,11 @@ fn server_in(namespaces: &str, change: &str) -> String {
         until ss -tln | grep -q ':22 '; do sleep 0.2; done"
     )
 }
+
+/// Ends that server, and with it its namespace, and starts the machine's own again.
+const OWN_SERVER: &str = "pkill -KILL -x sshd
+    while ss -tln | grep -q ':22 '; do sleep 0.2; done
+    systemctl start ssh.service";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
@@ -77,7 +77,7 @@ async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes 25 minutes: ci/hosts --ignored"]
 async fn every_claim_that_the_podman_inside_judges_comes_to_the_same_verdict() {
-    let mut guest = Guest::on_a_larger_one("whole-inside").await;
+    let mut guest = Guest::fresh_and_larger("whole-inside").await;
     // This host first: its run puts the images of conventional containers into the cache, from which they are copied.
     let here = guest.verdicts_here().await;
     guest.take_in_the_suite(Compiler::Real).await;
@@ -103,7 +103,7 @@ const SERVICE: &str = "@A6-1 or @A6-2 or @A6-3 or @A6-4 or @A10-1";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
-    let mut guest = Guest::on("inside", "").await;
+    let mut guest = Guest::fresh("inside").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let said = guest.run_inside(&format!("--tags '{SERVICE}'")).await;
     assert!(said.contains("4 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
@@ -112,7 +112,7 @@ async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
-    let mut guest = Guest::on("alone", "").await;
+    let mut guest = Guest::fresh("alone").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let said = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
     assert!(said.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
@@ -120,19 +120,31 @@ async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_user_is_not_let_in() {
-    let guest = Guest::on("user", "").await;
-    let said = guest.run_as("ghost", &QUICK, 3).await;
-    assert!(said.contains("ghost"), "{said}");
+async fn without_a_login_a_run_does_not_begin() {
+    let guest = Guest::on("login", "").await;
+    another_user_is_not_let_in(&guest).await;
+    a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint(&guest).await;
+    another_key_is_not_let_in(&guest).await;
     guest.unchanged(&[]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_key_is_not_let_in() {
-    let guest = Guest::on("key", "").await;
+async fn another_user_is_not_let_in(guest: &Guest) {
+    let said = guest.run_as("ghost", &QUICK, 3).await;
+    assert!(said.contains("ghost"), "{said}");
+}
+
+async fn another_key_is_not_let_in(guest: &Guest) {
     guest.take_another_key();
-    told(&guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
-    guest.unchanged(&[]).await;
+    told(guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
+}
+
+async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint(guest: &Guest) {
+    guest.forget_the_host();
+    let said = guest.run(&QUICK, 3).await;
+    let fingerprint = said.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
+    let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
+    told(guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
+    guest.remember_the_host();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,75 +160,83 @@ async fn a_host_that_takes_connections_and_says_nothing_is_given_up() {
     refused("silent", "kill -STOP $(systemctl show --property=MainPID --value ssh.service)", &[words]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint() {
-    let guest = Guest::on("stranger", "").await;
-    guest.forget_the_host();
-    let said = guest.run(&QUICK, 3).await;
-    let fingerprint = said.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
-    let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
-    told(&guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
-    guest.unchanged(&[]).await;
-}
+/// What a machine may lack: the script that takes it away, the one that restores exactly what was there before, and what
+/// a run says about it.
+type Lack<'a> = (&'a str, &'a str, &'a [&'a str]);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_sudo_what_needs_root_is_not_run_and_the_rest_is() {
-    let guest = Guest::on("meek", "rm /etc/sudoers.d/guest").await;
-    let plan = guest.run(&["--plan"], 0).await;
-    let skipped = |claim: &str| {
-        let line = plan.lines().find(|line| line.contains(claim)).unwrap();
-        line.starts_with(" not run") && line.contains("let its user run sudo without a password")
-    };
-    assert!(skipped(" A7-1 ") && skipped(" A8-1 ") && !skipped(" A10-1"), "{plan}");
-    holds(guest).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_systemd_there_are_no_units() {
-    let change = server_in("--pid --fork --mount-proc", "mount -t tmpfs tmpfs /run/systemd");
-    refused("bare", &change, &["systemd: it was started by sshd, not by systemd; take a machine that systemd runs"])
-        .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cgroups_of_the_first_version_are_told() {
-    let legacy = "mount -t tmpfs tmpfs /sys/fs/cgroup; mkdir /sys/fs/cgroup/systemd
+async fn a_machine_that_lacks_something_is_refused_before_a_run_begins() {
+    let v1 = "mount -t tmpfs tmpfs /sys/fs/cgroup; mkdir /sys/fs/cgroup/systemd
         mount -t cgroup -o none,name=old old /sys/fs/cgroup/systemd";
-    refused("legacy", &server_in("", legacy), &["cgroup v2: cgroups are v1; boot it without"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cgroups_of_both_versions_are_told() {
-    let hybrid = "mount -t tmpfs tmpfs /sys/fs/cgroup; mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
-        mount -t cgroup -o none,name=old old /sys/fs/cgroup/systemd; mount -t cgroup2 new /sys/fs/cgroup/unified";
-    refused("hybrid", &server_in("", hybrid), &["cgroup v2: cgroups are hybrid, v1 with v2 beside it; boot it"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_home_that_cannot_be_written_to_is_told() {
-    let change = "mount --bind /home/guest /home/guest; mount -o remount,bind,ro /home/guest";
-    refused("sealed", change, &["home: it cannot be written to: ", "Read-only file system; see to it"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_told() {
-    let change = "fallocate -l $(($(df --output=avail -B1 / | tail -n 1) - 30000000)) /filler";
-    refused("full", change, &["room in the home: ", "MB are free; free some: a run takes up to "]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn units_that_would_end_with_the_login_are_told() {
-    let guest = Guest::on("fleeting", FLEETING).await;
-    let words = ["lingering: units of guest end with the last login; sudo loginctl enable-linger guest"];
-    told(&guest, &QUICK, 3, &words).await;
-    guest.log_out().await;
+    let legacy = server_in("", v1);
+    let hybrid =
+        server_in("", &format!("{v1}; mkdir /sys/fs/cgroup/unified; mount -t cgroup2 new /sys/fs/cgroup/unified"));
+    let bare = server_in("--pid --fork --mount-proc", "mount -t tmpfs tmpfs /run/systemd");
+    let lacks: [Lack; 8] = [
+        (
+            "date --set '-3 hours'",
+            "date --set '+3 hours'",
+            &["clock: it is ", " behind this host's; set it: sudo timedatectl set-ntp true"],
+        ),
+        (
+            "folder=/home/guest/.config/containers/systemd; mkdir -p $folder
+            printf '[Container]\nImage=localhost/mine\n' >$folder/wasm-hello.container
+            chown -R guest:guest /home/guest/.config",
+            "cd /home/guest/ && rm .config/containers/systemd/* && rmdir -p .config/containers/systemd",
+            &[
+                "names of units: there already: /home/guest/.config/containers/systemd/wasm-hello.container",
+                "nothing of yours is overwritten",
+            ],
+        ),
+        (
+            "fallocate -l $(($(df --output=avail -B1 / | tail -n 1) - 30000000)) /filler",
+            "rm /filler",
+            &["room in the home: ", "MB are free; free some: a run takes up to "],
+        ),
+        (
+            "mount --bind /home/guest /home/guest; mount -o remount,bind,ro /home/guest",
+            // Lazily, because the last login may still be ending there.
+            "umount --lazy /home/guest",
+            &["home: it cannot be written to: ", "Read-only file system; see to it"],
+        ),
+        (
+            "mkdir /aside
+            cp -a --parents /usr/lib/*/libwasmedge.so.0* /etc/ld.so.cache /var/cache/ldconfig /aside
+            rm /usr/lib/*/libwasmedge.so.0* && ldconfig; mv /usr/bin/newuidmap /usr/bin/elsewhere",
+            "mv /usr/bin/elsewhere /usr/bin/newuidmap && rm -r /var/cache/ldconfig && cp -a /aside/. / && rm -r /aside",
+            &[
+                "WasmEdge library: no libwasmedge.so.0; sudo apt-get install libwasmedge0",
+                "podman without root: ",
+                "sudo apt-get install uidmap",
+                "cargo run -- doctor --target ssh://guest@127.0.0.1:",
+            ],
+        ),
+        (&legacy, OWN_SERVER, &["cgroup v2: cgroups are v1; boot it without"]),
+        (&hybrid, OWN_SERVER, &["cgroup v2: cgroups are hybrid, v1 with v2 beside it; boot it"]),
+        (&bare, OWN_SERVER, &["systemd: it was started by sshd, not by systemd; take a machine that systemd runs"]),
+    ];
+    let guest = Guest::on("lacking", "").await;
+    let mut failed = Vec::new();
+    for (change, undo, words) in lacks {
+        guest.once(change).await;
+        let (status, said) = guest.outcome(&QUICK).await;
+        guest.once(undo).await;
+        if status != Some(3) || said.contains("evidence in") || !words.iter().all(|words| said.contains(words)) {
+            failed.push(format!("{change}\nthe run ended with {status:?}, {words:?} was expected: {said}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
     guest.unchanged(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
-    let change = "dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1";
-    let guest = Guest::on("empty", &format!("{change}\n{FLEETING}")).await;
+    let guest =
+        Guest::on("empty", &format!("dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1\n{FLEETING}")).await;
+    let words = ["lingering: units of guest end with the last login; sudo loginctl enable-linger guest"];
+    told(&guest, &QUICK, 3, &words).await;
+    guest.log_out().await;
+    guest.compare(&[]).await;
     let words = ["bringing linger, libwasmedge0, for the time of the run", "1 hold, 0 fail"];
     told(&guest, &["--provision", QUICK[0], QUICK[1]], 0, &words).await;
     guest.log_out().await;
@@ -225,43 +245,30 @@ async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_far_off_is_told() {
-    let words = ["clock: it is ", " behind this host's; set it: sudo timedatectl set-ntp true"];
-    refused("slow", "date --set '-3 hours' >/dev/null", &words).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_unit_of_that_name_is_left_alone() {
-    let change = "folder=/home/guest/.config/containers/systemd; mkdir -p $folder
-        printf '[Container]\\nImage=localhost/mine\\n' >$folder/wasm-hello.container
-        chown -R guest:guest /home/guest/.config";
-    let path = "names of units: there already: /home/guest/.config/containers/systemd/wasm-hello.container";
-    refused("taken", change, &[path, "nothing of yours is overwritten"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_told_with_the_package_that_brings_it() {
-    let change = "rm /usr/lib/*/libwasmedge.so.0* && ldconfig; mv /usr/bin/newuidmap /usr/bin/elsewhere";
-    let words = [
-        "WasmEdge library: no libwasmedge.so.0; sudo apt-get install libwasmedge0",
-        "podman without root: ",
-        "sudo apt-get install uidmap",
-        "cargo run -- doctor --target ssh://guest@127.0.0.1:",
-    ];
-    refused("poor", change, &words).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_shell_that_prints_something_first_changes_nothing() {
-    let change = "sed -i '1i echo Welcome to the machine; echo mind the gap >&2' /home/guest/.bashrc";
-    holds(Guest::on("chatty", change).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_shell_that_is_no_relative_of_sh_changes_nothing() {
-    let mut guest = Guest::on("fish", "").await;
+async fn a_run_works_with_any_login_shell_and_without_sudo() {
+    let mut guest = Guest::fresh("usable").await;
     guest.take_in_fish().await;
-    holds(guest).await;
+
+    let prints = "cp -a /home/guest/.bashrc /run/
+        sed -i '1i echo Welcome to the machine; echo mind the gap >&2' /home/guest/.bashrc";
+    guest.once(prints).await;
+    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
+    guest.once("mv /run/.bashrc /home/guest/").await;
+
+    guest.once("cp -a /etc/passwd /run/ && sed -i '/^guest:/s:/bin/bash$:/usr/bin/fish:' /etc/passwd").await;
+    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
+    guest.once("mv /run/passwd /etc/").await;
+
+    guest.once("mv /etc/sudoers.d/guest /root/").await;
+    let plan = guest.run(&["--plan"], 0).await;
+    let skipped = |claim: &str| {
+        let line = plan.lines().find(|line| line.contains(claim)).unwrap();
+        line.starts_with(" not run") && line.contains("let its user run sudo without a password")
+    };
+    assert!(skipped(" A7-1 ") && skipped(" A8-1 ") && !skipped(" A10-1"), "{plan}");
+    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
+    guest.once("mv /root/guest /etc/sudoers.d/").await;
+    guest.unchanged(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

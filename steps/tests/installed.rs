@@ -1,14 +1,13 @@
 //! The program as `cargo install` leaves it: outside the checkout, started in an empty folder.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{LIMIT, qemu, told};
+use crate::{LIMIT, fake, qemu, told};
 
 /// A folder with the program, a home for its cache, and an empty folder to start it in.
 struct Installed(TempDir);
@@ -75,9 +74,7 @@ fn what_a_run_lacks_is_told_with_commands_that_work_here() {
     told(&mut installed.assay(&["run", "--tags", "@A5-4"]), 3, &[&lacking]);
     told(&mut installed.assay(&["doctor"]), 1, &["what can be installed, assay setup --packages installs"]);
     told(&mut installed.assay(&["plan", "--suite", "."]), 2, &["`assay init DIR` makes one"]);
-    let bash = installed.path("programs/bash");
-    fs::write(&bash, "#!/bin/sh\ntest -x $1 && echo \"$@\"; exit 3\n").unwrap();
-    fs::set_permissions(&bash, fs::Permissions::from_mode(0o755)).unwrap();
+    fake(&installed.path("programs"), "bash", "test -x $1 && echo \"$@\"; exit 3");
     let started = format!("{}/ci/setup vm:arm64\n", installed.unpacked().display());
     assert_eq!(told(&mut installed.assay(&["setup", "--packages", "vm:arm64"]), 3, &[]), started);
 }

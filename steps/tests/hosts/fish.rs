@@ -12,10 +12,9 @@ tar -xf "$1/debian.tar" -C "$1/root" --wildcards './usr/bin/fish' './usr/lib/*/l
 tar -cz -C "$1/root" .
 "#;
 
-/// Reads the archive as root, and makes fish the user's login shell. It is started once, because its first start puts
-/// files into the home.
+/// Reads the archive as root. The user's first start of fish puts files into the home.
 pub const INSTALL: &str = "tar -xz --no-same-owner --no-overwrite-dir -C / && ldconfig &&
-    usermod --shell /usr/bin/fish guest && su - guest -c true";
+    su --shell /usr/bin/fish - guest -c true";
 
 pub fn archive(suite: &str, mirror: &str) -> Vec<u8> {
     let room = tempfile::tempdir().unwrap();

@@ -1,9 +1,8 @@
 //! A user on a virtual machine that acts as a remote machine, and runs of the suite there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -53,7 +52,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// A remote machine, and how to reach it.
 pub struct Guest {
     machine: Machine,
-    before: Vec<String>,
+    before: BTreeSet<String>,
     /// The home folder of the user who runs the suite: it contains the key and the known host.
     home: TempDir,
     port: u16,
@@ -82,18 +81,26 @@ async fn machines(definition: &str) -> Vm {
 
 impl Guest {
     /// Provides a machine like the device with a user who may do all that a run needs; then runs `change` there as
-    /// root.
+    /// root. The state after that is the one to compare with later.
     pub async fn on(name: &str, change: &str) -> Guest {
+        let mut guest = Guest::fresh(name).await;
+        guest.once(change).await;
+        guest.before = listing(&guest.machine).await;
+        guest
+    }
+
+    /// Provides such a machine, for something to be installed there first.
+    pub async fn fresh(name: &str) -> Guest {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
-        Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name, change).await
+        Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name).await
     }
 
     /// Does the same with twice the memory, which a compiler needs beside the workload.
-    pub async fn on_a_larger_one(name: &str) -> Guest {
-        Guest::of(&machines("mega").await, name, "").await
+    pub async fn fresh_and_larger(name: &str) -> Guest {
+        Guest::of(&machines("mega").await, name).await
     }
 
-    async fn of(machines: &Vm, name: &str, change: &str) -> Guest {
+    async fn of(machines: &Vm, name: &str) -> Guest {
         let machine = Box::pin(machines.machine(name, Urgency::First)).await.unwrap();
         let host = as_root(&machine, "ssh-keygen -y -f /etc/ssh/assay_host_key", &[]).await;
         let line = machine.command_line();
@@ -103,9 +110,7 @@ impl Guest {
         fs::create_dir(&ssh).unwrap();
         fs::write(ssh.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
         as_root(&machine, USER, &[&key_in(&home)]).await;
-        as_root(&machine, change, &[]).await;
-        let before = listing(&machine).await;
-        Guest { machine, before, home, port }
+        Guest { machine, before: BTreeSet::new(), home, port }
     }
 
     /// Gives the user who runs the suite another key, which the machine does not know.
@@ -115,7 +120,11 @@ impl Guest {
 
     /// Makes the user who runs the suite forget the machine's key.
     pub fn forget_the_host(&self) {
-        fs::remove_file(self.home.path().join(".ssh/known_hosts")).unwrap();
+        fs::rename(self.home.path().join(".ssh/known_hosts"), self.home.path().join("known_hosts")).unwrap();
+    }
+
+    pub fn remember_the_host(&self) {
+        fs::rename(self.home.path().join("known_hosts"), self.home.path().join(".ssh/known_hosts")).unwrap();
     }
 
     pub async fn once(&self, script: &str) {
@@ -127,6 +136,12 @@ impl Guest {
         self.once(wait).await;
     }
 
+    /// Runs the suite there, and returns its exit status and its output.
+    pub async fn outcome(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let (status, said, _) = self.run_on(&self.target("guest"), arguments).await;
+        (status, said)
+    }
+
     /// Runs the suite there, asserts its exit status, and returns its output.
     pub async fn run(&self, arguments: &[&str], code: i32) -> String {
         self.run_as("guest", arguments, code).await
@@ -134,17 +149,25 @@ impl Guest {
 
     /// Does the same as another user.
     pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
-        self.run_on(&self.target(user), arguments, code).await.0
+        let (status, said, _) = self.run_on(&self.target(user), arguments).await;
+        assert_eq!(status, Some(code), "{said}");
+        said
     }
 
     /// Runs the whole suite there, and returns its verdicts.
     pub async fn verdicts_there(&self) -> Verdicts {
-        self.run_on(&self.target("guest"), &[], 0).await.1
+        self.verdicts_on(&self.target("guest")).await
     }
 
     /// Runs the whole suite on virtual machines of this host, and returns its verdicts.
     pub async fn verdicts_here(&self) -> Verdicts {
-        self.run_on("vm", &[], 0).await.1
+        self.verdicts_on("vm").await
+    }
+
+    async fn verdicts_on(&self, target: &str) -> Verdicts {
+        let (status, said, verdicts) = self.run_on(target, &[]).await;
+        assert_eq!(status, Some(0), "{said}");
+        verdicts
     }
 
     fn target(&self, user: &str) -> String {
@@ -154,21 +177,20 @@ impl Guest {
     /// Prepares a run of the suite, with a folder for its evidence.
     fn suite(&self, target: &str, arguments: &[&str]) -> (tokio::process::Command, TempDir) {
         let evidence = tempfile::tempdir_in(&self.home).unwrap();
-        let mut command = self.command(env!("CARGO_BIN_EXE_assay").as_ref());
+        let mut command = self.assay();
         command.args(["run", "--target", target, "--evidence"]).arg(evidence.path()).args(arguments);
         (command, evidence)
     }
 
-    /// Runs the suite on a target, asserts its exit status, and returns its output and its verdicts.
-    async fn run_on(&self, target: &str, arguments: &[&str], code: i32) -> (String, Verdicts) {
+    /// Runs the suite on a target, and returns its exit status, its output and its verdicts.
+    async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, Verdicts) {
         let (mut command, evidence) = self.suite(target, arguments);
-        let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        (said, verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default()))
+        let (status, said) = ended(&mut command).await;
+        let verdicts = verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default());
+        (status, said, verdicts)
     }
 
-    /// Installs fish as the user's login shell; the state with it is the one to compare with later.
+    /// Installs the shell fish; the state with it is the one to compare with later.
     pub async fn take_in_fish(&mut self) {
         let archive = fish::archive(Distribution::Debian13.suite(), &mirror_address(&context().settings));
         self.take_in(archive, fish::INSTALL).await;
@@ -177,11 +199,8 @@ impl Guest {
 
     /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
-        self.take_in(
-            inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache),
-            &inside::unpack(),
-        )
-        .await;
+        let archive = inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache);
+        self.take_in(archive, &inside::unpack()).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
@@ -215,9 +234,9 @@ impl Guest {
         said(&shell, Command::script(line, &[])).await
     }
 
-    /// Prepares one of our programs, as its user starts it.
-    fn command(&self, program: &Path) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(program);
+    /// Prepares the program, as its user starts it.
+    fn assay(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_assay"));
         command.env("HOME", self.home.path()).env("ASSAY_CACHE", &context().settings.cache);
         command.env_remove("SSH_AUTH_SOCK").env_remove("ASSAY_TARGET").kill_on_drop(true);
         command
@@ -242,22 +261,32 @@ impl Guest {
 
     /// Runs `assay gc`, which removes what finished runs have left, and returns its output.
     pub async fn tidy_up(&self) -> String {
-        let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_assay")));
-        let output = tokio::time::timeout(LIMIT, command.arg("gc").output()).await.unwrap().unwrap();
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-        assert!(output.status.success(), "{said}");
+        let (status, said) = ended(self.assay().arg("gc")).await;
+        assert_eq!(status, Some(0), "{said}");
         said
     }
 
-    /// Asserts that the machine is as it was before, except below these places, and shuts it down.
-    pub async fn unchanged(self, but: &[&str]) {
+    /// Asserts that the machine is as it was before, except below these places.
+    pub async fn compare(&self, but: &[&str]) {
         let after = listing(&self.machine).await;
         let counts = |line: &&String| !but.iter().any(|place| line.starts_with(place));
-        let new: Vec<&String> = after.iter().filter(|line| !self.before.contains(line)).filter(counts).collect();
-        let gone: Vec<&String> = self.before.iter().filter(|line| !after.contains(line)).filter(counts).collect();
+        let new: Vec<&String> = after.difference(&self.before).filter(counts).collect();
+        let gone: Vec<&String> = self.before.difference(&after).filter(counts).collect();
         assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}");
+    }
+
+    /// Asserts the same, and shuts the machine down.
+    pub async fn unchanged(self, but: &[&str]) {
+        self.compare(but).await;
         self.machine.shut_down().await;
     }
+}
+
+/// Runs a program, and returns its exit status and its output.
+async fn ended(command: &mut tokio::process::Command) -> (Option<i32>, String) {
+    let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code(), said)
 }
 
 /// Makes a key, stores it in this home folder, and returns its public part.
@@ -294,8 +323,6 @@ async fn as_root(machine: &Machine, script: &str, parameters: &[&str]) -> String
     machine.shell.read(&command.stdin(script)).await.unwrap()
 }
 
-async fn listing(machine: &Machine) -> Vec<String> {
-    let mut lines: Vec<String> = as_root(machine, LISTING, &[]).await.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
+async fn listing(machine: &Machine) -> BTreeSet<String> {
+    as_root(machine, LISTING, &[]).await.lines().map(str::to_owned).collect()
 }

@@ -54,7 +54,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
         run(Command::new("cp").arg("-r").arg(project.join(part)).arg(at("root")));
     }
     match compiler {
-        Compiler::Fake => stand_in(project, stage.path()),
+        Compiler::Fake => fake_compiler(project, stage.path()),
         Compiler::Real => {
             run(Command::new("sh").args(["-ec", TOOLCHAIN, "-"]).arg(at("toolchain")).current_dir(project))
         }
@@ -75,7 +75,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
 }
 
 /// Builds every guest's module, and writes the fake compiler that hands them out.
-fn stand_in(project: &Path, stage: &Path) {
+fn fake_compiler(project: &Path, stage: &Path) {
     let target = stage.join("target");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--release", "--locked", "--target", "wasm32-wasip1", "--target-dir"]).arg(&target);
