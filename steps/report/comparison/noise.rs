@@ -24,11 +24,10 @@ const CONFIDENCE: f64 = 0.9;
 /// The known variation of a figure.
 pub(super) struct Noise<'a> {
     /// The figures of the earlier runs, at least one.
-    pub(super) earlier: &'a [f64],
+    pub earlier: &'a [f64],
     /// The intervals of these runs' medians, if known for each.
-    pub(super) intervals: Option<&'a [Interval]>,
-    /// The unit of all the figures.
-    pub(super) unit: Unit,
+    pub intervals: Option<&'a [Interval]>,
+    pub unit: Unit,
 }
 
 impl Noise<'_> {
@@ -44,10 +43,7 @@ impl Noise<'_> {
         let sure = |interval: &Interval| interval.confidence >= CONFIDENCE;
         match (interval.filter(sure), self.intervals) {
             (Some(now), Some(earlier)) if earlier.iter().all(sure) => self.apart(now, earlier),
-            _ => {
-                let few = format!("unknown: fewer than {MANY} earlier runs, and fewer than 5 samples in a run");
-                (None, few)
-            }
+            _ => (None, format!("unknown: fewer than {MANY} earlier runs, and fewer than 5 samples in a run")),
         }
     }
 

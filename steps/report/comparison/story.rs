@@ -9,78 +9,69 @@ use crate::claims::plan::NOT_SELECTED;
 use crate::claims::register::ClaimId;
 use crate::verdict::Verdict;
 
-/// One claim in all runs.
-pub(super) struct Story<'a> {
-    id: ClaimId,
-    told: Vec<(&'a Run, Option<&'a ClaimSummary>)>,
+/// What the runs report about a claim, in their order; `None` if a run does not know it.
+type Story<'a> = [(&'a Run, Option<&'a ClaimSummary>)];
+
+/// Follows a claim through the runs, which are in the order in which they began.
+pub(super) fn trend<'a>(id: ClaimId, runs: &'a [Run]) -> Trend {
+    let story: Vec<(&Run, Option<&ClaimSummary>)> = runs.iter().map(|run| (run, run.findings.get(&id))).collect();
+    let measured = |(run, finding): &(&'a Run, Option<&'a ClaimSummary>)| {
+        let finding = (*finding)?;
+        Some(Measured { run, finding, figure: finding.figure.as_ref()? })
+    };
+    let all: Vec<Option<Measured>> = story.iter().map(measured).collect();
+    let newest = all.iter().flatten().next_back().copied();
+    let alike = |one: &Option<Measured<'a>>| one.filter(|one| newest.is_some_and(|newest| one.comparable(newest)));
+    let comparable: Vec<Option<Measured>> = all.iter().map(alike).collect();
+    let flips = flips(&story);
+    let notes =
+        [membership(&story), flipped(&flips), differences(&all, newest), since(&story, newest), retold(&comparable)];
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    Trend {
+        id,
+        claim: findings(&story).next_back().map(|(_, finding)| finding.claim.clone()).unwrap_or_default(),
+        verdicts: story.iter().map(|(_, finding)| finding.map(|finding| finding.verdict)).collect(),
+        values: comparable.iter().map(|one| one.map(|one| one.figure.value.clone())).collect(),
+        unit: newest.map(|newest| newest.figure.unit),
+        probe: newest.map(|newest| newest.figure.probe.clone()),
+        change: change(&comparable),
+        changed_verdict: !flips.is_empty(),
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+    }
 }
 
-impl<'a> Story<'a> {
-    /// Collects a claim from the runs, in their order.
-    pub(super) fn of(id: ClaimId, runs: &'a [Run]) -> Story<'a> {
-        Story { id, told: runs.iter().map(|run| (run, run.findings.get(&id))).collect() }
-    }
+fn findings<'a>(story: &Story<'a>) -> impl DoubleEndedIterator<Item = (&'a Run, &'a ClaimSummary)> {
+    story.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
+}
 
-    fn findings(&self) -> impl DoubleEndedIterator<Item = (&'a Run, &'a ClaimSummary)> {
-        self.told.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
-    }
+/// A change of verdict: a run with what it reports, and the next one that was asked for a verdict.
+type Flip<'a> = [(&'a Run, &'a ClaimSummary); 2];
 
-    /// Returns the claim's trend.
-    pub(super) fn trend(&self) -> Trend {
-        let measured = |(run, finding): (&'a Run, Option<&'a ClaimSummary>)| {
-            let finding = finding?;
-            Some(Measured { run, finding, figure: finding.figure.as_ref()? })
-        };
-        let all: Vec<Option<Measured>> = self.told.iter().copied().map(measured).collect();
-        let newest = all.iter().flatten().next_back().copied();
-        let alike = |one: Option<Measured<'a>>| one.filter(|one| newest.is_some_and(|newest| one.comparable(newest)));
-        let comparable: Vec<Option<Measured>> = all.iter().copied().map(alike).collect();
-        let flips = self.flips();
-        let notes =
-            [self.membership(), told(&flips), differences(&all, newest), self.since(newest), retold(&comparable)];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
-        Trend {
-            id: self.id,
-            claim: self.findings().next_back().map(|(_, finding)| finding.claim.clone()).unwrap_or_default(),
-            verdicts: self.told.iter().map(|(_, finding)| finding.map(|finding| finding.verdict)).collect(),
-            values: comparable.iter().map(|one| one.map(|one| one.figure.value.clone())).collect(),
-            unit: newest.map(|newest| newest.figure.unit),
-            probe: newest.map(|newest| newest.figure.probe.clone()),
-            change: change(&comparable),
-            changed_verdict: !flips.is_empty(),
-            note: (!notes.is_empty()).then(|| notes.join("; ")),
-        }
-    }
+fn flips<'a>(story: &Story<'a>) -> Vec<Flip<'a>> {
+    let asked: Vec<_> = findings(story).filter(|(_, finding)| finding.asked()).collect();
+    let pairs = asked.windows(2).filter_map(|pair| Flip::try_from(pair).ok());
+    pairs.filter(|[(_, before), (_, after)]| before.verdict != after.verdict).collect()
+}
 
-    /// Returns each change of verdict between consecutive runs that were asked for one.
-    fn flips(&self) -> Vec<[(&'a Run, &'a ClaimSummary); 2]> {
-        let asked: Vec<_> = self.findings().filter(|(_, finding)| finding.asked()).collect();
-        let pairs = asked.windows(2).filter_map(|pair| <[_; 2]>::try_from(pair).ok());
-        pairs.filter(|[(_, before), (_, after)]| before.verdict != after.verdict).collect()
-    }
+/// Returns which of the runs do not know the claim.
+fn membership(story: &Story) -> Option<String> {
+    let name = |place: usize| story.get(place).map(|(run, _)| run.about.run.as_str()).unwrap_or_default();
+    let first = story.iter().position(|(_, finding)| finding.is_some())?;
+    let last = story.iter().rposition(|(_, finding)| finding.is_some())?;
+    let added = (first > 0).then(|| format!("added with run {}", name(first)));
+    let removed = (last + 1 < story.len()).then(|| format!("removed with run {}", name(last + 1)));
+    let between = (last + 1 - first) - findings(story).count();
+    let between = (between > 0).then(|| format!("missing from {between} runs between"));
+    let all: Vec<String> = [added, removed, between].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
 
-    /// Returns which of the runs do not know the claim.
-    fn membership(&self) -> Option<String> {
-        let known: Vec<bool> = self.told.iter().map(|(_, finding)| finding.is_some()).collect();
-        let name = |place: usize| self.told.get(place).map(|(run, _)| run.about.run.as_str()).unwrap_or_default();
-        let first = known.iter().position(|known| *known)?;
-        let last = known.iter().rposition(|known| *known)?;
-        let added = (first > 0).then(|| format!("added with run {}", name(first)));
-        let removed = (last + 1 < known.len()).then(|| format!("removed with run {}", name(last + 1)));
-        let between = known.iter().take(last).skip(first).filter(|known| !**known).count();
-        let between = (between > 0).then(|| format!("missing from {between} runs between"));
-        let said: Vec<String> = [added, removed, between].into_iter().flatten().collect();
-        (!said.is_empty()).then(|| said.join(", "))
-    }
-
-    /// Returns which run the newest figure is from, if not from the last.
-    fn since(&self, newest: Option<Measured>) -> Option<String> {
-        let (run, finding) = self.told.last()?;
-        let (newest, finding) = (newest?, (*finding)?);
-        let why = if finding.asked() { "it has none in the last run" } else { "the last run did not select it" };
-        (newest.run.about.run != run.about.run)
-            .then(|| format!("the newest figure is of run {}: {why}", newest.run.about.run))
-    }
+/// Returns which run the newest figure is from, if not from the last.
+fn since(story: &Story, newest: Option<Measured>) -> Option<String> {
+    let (run, finding) = story.last()?;
+    let (newest, finding) = (&newest?.run.about.run, (*finding)?);
+    let why = if finding.asked() { "it has none in the last run" } else { "the last run did not select it" };
+    (*newest != run.about.run).then(|| format!("the newest figure is of run {newest}: {why}"))
 }
 
 impl ClaimSummary {
@@ -153,7 +144,7 @@ fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<Str
 }
 
 /// Formats the newest change of verdict with both reasons, and how many changes there are.
-fn told(flips: &[[(&Run, &ClaimSummary); 2]]) -> Option<String> {
+fn flipped(flips: &[Flip]) -> Option<String> {
     let [(before, held), (after, fails)] = flips.last()?;
     let many = match flips.len() {
         1 => String::new(),
