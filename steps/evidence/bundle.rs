@@ -15,7 +15,7 @@ use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
 use crate::measurement::Sample;
 use crate::verdict::claim_verdict::Attempt;
 
-pub use folder::{SandboxedDir, Strange};
+pub use folder::{Excerpt, SandboxedDir, Strange};
 
 /// The evidence of a run.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
-use super::Run;
-use super::files::file;
+use super::files::{ends, file, is_harmless};
 use super::size_limit::ByteBudget;
 use super::words::plain;
+use super::{Run, section};
 use crate::verdict::claim_verdict::Attempt;
 
 /// How much of the beginning and of the end of a machine's log is shown, in bytes.
@@ -24,17 +24,16 @@ const RUNS: usize = 2;
 
 pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
     let logs = in_order(run.bundle.folder.names()?);
-    Ok(html! {
-        @if !logs.is_empty() {
-            section #logs aria-labelledby="logs-head" {
-                h2 #logs-head { "What the machines logged" }
-                p { "The beginning and the end of each; the names lead to the whole." }
-                @for name in logs.iter().take(LOGS) { (room.admit("logs of machines", log(run, name))) }
-                @if logs.len() > LOGS { p.omitted { (logs.len() - LOGS) " more logs are in the folder." } }
-                (room.omissions())
-            }
-        }
-    })
+    if logs.is_empty() {
+        return Ok(html! {});
+    }
+    let content = html! {
+        p { "The beginning and the end of each log; its name links to the whole file." }
+        @for name in logs.iter().take(LOGS) { (room.admit("logs of machines", log(run, name))) }
+        @if logs.len() > LOGS { p.omitted { (logs.len() - LOGS) " more logs are in the folder." } }
+        (room.omissions())
+    };
+    Ok(section("logs", "What the machines logged", &content))
 }
 
 /// Picks the logs among file names, the device's first: their names do not begin with a machine's name.
@@ -55,10 +54,7 @@ fn log(run: &Run, name: &str) -> Markup {
             summary { h3 { (plain(name, 80)) } }
             p { (file(&run.bundle.folder, name)) @if let Ok(excerpt) = &excerpt { ", " (excerpt.bytes) " bytes" } }
             @match &excerpt {
-                Ok(excerpt) => pre {
-                    (plain(&excerpt.head, PART as usize))
-                    @if let Some(tail) = &excerpt.tail { "\n…\n" (plain(tail, PART as usize)) }
-                },
+                Ok(excerpt) => (ends(excerpt, PART as usize)),
                 Err(error) => p { (plain(&error.to_string(), 240)) },
             }
         }
@@ -67,8 +63,7 @@ fn log(run: &Run, name: &str) -> Markup {
 
 /// Returns the anchor of a log on the page; `None` if its name would have to be rewritten for it.
 fn anchor(name: &str) -> Option<String> {
-    let harmless = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
-    (name.len() < 80 && name.chars().all(harmless)).then(|| format!("log-{name}"))
+    (name.len() < 80 && is_harmless(name)).then(|| format!("log-{name}"))
 }
 
 /// Links to the logs of the machines that the attempts' samples were taken on.

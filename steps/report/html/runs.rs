@@ -10,7 +10,7 @@ use super::size_limit::ByteBudget;
 use super::words::plain;
 use crate::base::unit::Unit;
 use crate::measurement::Sample;
-use crate::report::plot::{Look, Stage, Timeline, Waterfall};
+use crate::report::plot::{self, Look, Stage, Timeline};
 use crate::verdict::claim_verdict::Attempt;
 
 /// The maximum number of runs that are drawn for a claim.
@@ -141,7 +141,7 @@ fn waterfall(subject: &str, samples: &[&Sample]) -> Option<Markup> {
         return None;
     }
     let name = plain(subject, 80);
-    let svg = Waterfall { name: &name, stages, active: of("start.time") }.draw()?;
+    let svg = plot::waterfall(&name, &stages, of("start.time"))?;
     Some(html! {
         figure {
             figcaption { b { (name) } " " span.quiet { "seconds since systemd began to start it" } }

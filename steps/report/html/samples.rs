@@ -75,11 +75,11 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
         figure.samples {
             figcaption { b { (name) } " " span.quiet { "bound: " (plain(&check.rule.show(unit), 120)) } }
             @match &drawn {
-                Some(drawn) => {
-                    (PreEscaped(&drawn.svg))
+                Some((svg, drawn)) => {
+                    (PreEscaped(svg))
                     p.quiet {
-                        @if drawn.drawn < drawn.of {
-                            (drawn.drawn) " of " (drawn.of) " samples are drawn, among them the smallest, the largest and "
+                        @if *drawn < samples.len() {
+                            (drawn) " of " (samples.len()) " samples are drawn, among them the smallest, the largest and "
                             "those far from the rest. All are in samples.jsonl. "
                         }
                         @if broken { "× breaks the bound. " }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::Run;
 use super::size_limit::ByteBudget;
-use super::words::{VERDICTS, class, control_chip, count, plain};
+use super::words::{VERDICTS, chip, class, control_chip, count, link, plain};
+use super::{Run, section};
+use crate::claims::register::ClaimId;
 use crate::evidence::Verdicts;
 use crate::report::console::mark;
 use crate::verdict::Verdict;
@@ -41,7 +42,7 @@ pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
             p.kicker { "assay · report of run " (plain(&verdicts.run, 80)) }
             h1 { (sentence(verdicts)) }
             @if !verdicts.complete {
-                p.warning { strong { "The run did not finish." } " Here is what it had learnt until then." }
+                p.warning { strong { "The run did not finish." } " This page shows what it had measured until then." }
             }
             ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
                 li class=(if number > 0 { class(verdict) } else { "none" }) {
@@ -51,26 +52,40 @@ pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
                     }
                 }
             } }
-            p.meanings {
-                b { "Holds" } ": every sample kept its bound and every control was refused. "
-                b { "Known deviation" } ": it fails as declared; never counted as holding. "
-                b { "Inconclusive" } ": it could not be judged. "
-                b { "Not run" } ": this target cannot judge it."
-            }
+            (meanings("this target cannot judge it"))
         }
-        section #belief aria-labelledby="belief-head" {
-            h2 #belief-head { "May I believe it?" }
-            dl.belief {
-                dt { "Controls" } dd { (controls(run, room)) }
-                dt { "Samples" } dd { (samples(run)) }
-                dt { "Completeness" } dd { (completeness(verdicts)) }
-                dt { "Declared deviations" } dd { (deviations(run, room)) }
-                dt { "Problems" } dd { (problems(verdicts, room)) }
-                dt { "Without trusting us" } dd { (without_trust(run)) }
-            }
-            (room.omissions())
+        (belief(&[
+            ("Controls", controls(run, room)),
+            ("Samples", samples(run)),
+            ("Completeness", completeness(verdicts)),
+            ("Declared deviations", deviations(run, room)),
+            ("Problems", problems(verdicts, room)),
+            ("Independent verification", without_trust(run)),
+        ], room))
+    }
+}
+
+/// Explains the verdicts.
+pub(super) fn meanings(not_run: &str) -> Markup {
+    html! {
+        p.meanings {
+            b { "Holds" } ": every sample was within its bound, and every control was caught. "
+            b { "Known deviation" } ": it fails as declared; never counted as holding. "
+            b { "Inconclusive" } ": it could not be judged. "
+            b { "Not run" } ": " (not_run) "."
         }
     }
+}
+
+pub(super) fn belief(reasons: &[(&str, Markup)], room: &ByteBudget) -> Markup {
+    let list =
+        html! { dl.belief { @for (name, reason) in reasons { dt { (name) } dd { (reason) } } } (room.omissions()) };
+    section("belief", "Trustworthiness", &list)
+}
+
+/// Shows how to check what the page says, in the folder that `intro` names.
+pub(super) fn check_it_yourself(intro: &str, explained: &Markup) -> Markup {
+    html! { p { (intro) } pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." } p { (explained) } }
 }
 
 pub(super) fn plural(verdict: Verdict) -> &'static str {
@@ -85,24 +100,24 @@ pub(super) fn plural(verdict: Verdict) -> &'static str {
 
 /// Shows how many wrong subjects were rejected, and each that was not.
 fn controls(run: &Run, room: &mut ByteBudget) -> Markup {
-    let all = || run.claims.iter().flat_map(|(anchor, claim)| claim.controls.iter().map(move |of| (anchor, of)));
-    let ran = |(_, control): &(&String, &ControlResult)| !control.attempts.is_empty();
+    let all = || run.claims.iter().flat_map(|claim| claim.controls.iter().map(|control| (claim.id, control)));
+    let ran = |(_, control): &(ClaimId, &ControlResult)| !control.attempts.is_empty();
     let (planned, ran) = (all().count(), all().filter(ran).count());
     let caught = all().filter(|(_, control)| control.caught()).count();
-    let bare = run.claims.iter().filter(|(_, claim)| !claim.attempts.is_empty() && claim.controls.is_empty()).count();
+    let bare = run.claims.iter().filter(|claim| !claim.attempts.is_empty() && claim.controls.is_empty()).count();
     let open = all().filter(|(_, control)| !control.caught() && !control.attempts.is_empty());
     html! {
         p {
-            "A control is the same check on a wrong subject, which must be refused: it shows that the check can fail. "
+            "A control runs the same check on a wrong subject, which the check must reject: this shows that it can fail. "
             strong { (caught) " of " (count(ran, "control that was run was caught", "controls that were run were caught")) }
-            @if planned > ran { "; " (planned - ran) " were not run" }
+            @if planned > ran { "; " (count(planned - ran, "was", "were")) " not run" }
             ". "
             @if bare > 0 { (count(bare, "claim that was run has no control.", "claims that were run have no control.")) }
         }
-        @for (anchor, control) in open {
+        @for (id, control) in open {
             (room.admit("controls that were not caught", html! {
                 p.item {
-                    (control_chip(control)) " " a href={ "#" (anchor) } { (anchor) } " "
+                    (control_chip(control)) " " (link(id)) " "
                     (plain(&control.scenario, 160)) ": " (plain(&control.reason, 240))
                     @if control.verdict == ControlVerdict::DoesNotDiscriminate {
                         ". So the check does not discriminate, and the claim is not counted as holding."
@@ -122,7 +137,7 @@ fn samples(run: &Run) -> Markup {
         p {
             strong { (samples.len()) " raw samples" } ", each with its time, its machine and the text it was read from, from "
             (count(machines.len(), "machine", "machines")) " and "
-            (count(run.watched.len(), "watched run", "watched runs")) ". The verdicts rest on " (judged.len()) " of them. "
+            (count(run.watched.len(), "watched run", "watched runs")) ". The verdicts are based on " (judged.len()) " of them. "
             @match again {
                 0 => "No claim was tried more than once.",
                 1 => "1 claim was tried more than once; the attempts are shown.",
@@ -141,7 +156,7 @@ fn completeness(verdicts: &Verdicts) -> Markup {
     };
     html! {
         p {
-            @if verdicts.complete { strong { "The run came to its end" } }
+            @if verdicts.complete { strong { "The run finished" } }
             @else { strong { "The run did not finish" } }
             ", with exit status " (verdicts.exit) ": " (says) "."
         }
@@ -150,14 +165,13 @@ fn completeness(verdicts: &Verdicts) -> Markup {
 
 /// Shows each failure that is declared for this platform: by whom, why, and until when.
 fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
-    let all =
-        || run.claims.iter().flat_map(|(anchor, claim)| claim.deviations.iter().map(move |of| (anchor, claim, of)));
+    let all = || run.claims.iter().flat_map(|claim| claim.deviations.iter().map(move |deviation| (claim, deviation)));
     html! {
         @if all().next().is_none() { p { "None is declared for this platform." } }
-        @for (anchor, claim, deviation) in all() {
+        @for (claim, deviation) in all() {
             (room.admit("declared deviations", html! {
                 p.item {
-                    (super::words::chip(claim.verdict)) " " a href={ "#" (anchor) } { (anchor) } " "
+                    (chip(claim.verdict)) " " (link(claim.id)) " "
                     (plain(&deviation.reason, 300)) " "
                     span.quiet { "Declared by " (plain(&deviation.declared_by, 80)) " until " (deviation.expires) "." }
                 }
@@ -169,24 +183,23 @@ fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
 fn problems(verdicts: &Verdicts, room: &mut ByteBudget) -> Markup {
     html! {
         @if verdicts.problems.is_empty() { p { "None beyond the claims." } }
-        @for problem in &verdicts.problems {
-            (room.admit("problems", html! { p.item { span.chip.fails { "✘ problem" } " " (plain(problem, 400)) } }))
-        }
+        @for problem in &verdicts.problems { (room.admit("problems", one_problem(problem))) }
     }
+}
+
+pub(super) fn one_problem(problem: &str) -> Markup {
+    html! { p.item { span.chip.fails { "✘ problem" } " " (plain(problem, 400)) } }
 }
 
 fn without_trust(run: &Run) -> Markup {
     // Says nothing about existing checksums: they are made after this page, and include it.
     let ended = run.bundle.run.get("ended").is_some_and(|ended| !ended.is_null());
-    html! {
-        p { "This page is made from the files beside it, and from nothing else. In their folder:" }
-        pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." }
-        p {
-            "The first finds a changed byte in any file. The second does so too, and judges every claim again from "
-            code { "samples.jsonl" } " alone."
-            @if !ended { " " strong { "This run did not finish, so it was never sealed: nothing vouches for its files." } }
-        }
-    }
+    let explained = html! {
+        "The first finds a changed byte in any file. The second does so too, and judges every claim again from "
+        code { "samples.jsonl" } " alone."
+        @if !ended { " " strong { "This run did not finish, so it was never sealed: nothing vouches for its files." } }
+    };
+    check_it_yourself("This page is made from the files beside it, and from nothing else. In their folder:", &explained)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use crate::claims::register::ClaimId;
 use crate::report::console::{mark, word};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
@@ -86,6 +87,11 @@ pub(super) fn control_chip(control: &ControlResult) -> Markup {
         ControlVerdict::None => ("inconclusive", "?"),
     };
     html! { span class={ "chip " (class) } { span aria-hidden="true" { (mark) } " " (word(control)) } }
+}
+
+/// Links to a claim on the same page.
+pub(super) fn link(id: ClaimId) -> Markup {
+    html! { a href={ "#" (id) } { (id) } }
 }
 
 /// Formats a number with its noun in the singular or plural.
