@@ -39,8 +39,6 @@ use words::plain;
 
 /// The maximum size of the page, in bytes.
 const MOST: usize = 1_990_000;
-/// The byte budget of the register's table.
-const REGISTER: usize = 460_000;
 /// The byte budget of each of the smaller parts.
 const PART: usize = 60_000;
 /// The byte budget of the machines' logs.
@@ -64,10 +62,12 @@ struct Run<'a> {
     /// The subjects of watched runs, by the file that holds a run's text.
     trials: BTreeMap<String, &'a str>,
     commands: Commands,
+    /// The names of the machines' logs.
+    logs: Vec<String>,
 }
 
 impl<'a> Run<'a> {
-    fn of(bundle: &'a EvidenceBundle) -> Run<'a> {
+    fn of(bundle: &'a EvidenceBundle) -> anyhow::Result<Run<'a>> {
         let mut watched = BTreeMap::<&str, Vec<&Sample>>::new();
         let runs = |probe: &str| probe.starts_with("timeline.unit.") || probe.starts_with("start.");
         for sample in bundle.samples.iter().filter(|sample| runs(&sample.probe)) {
@@ -77,7 +77,8 @@ impl<'a> Run<'a> {
         let claims = shown(&bundle.verdicts.claims);
         let commands = Commands::of(bundle, &claims);
         let trials = watched.keys().map(|subject| (trial_file(subject), *subject)).collect();
-        Run { bundle, claims, samples, watched, trials, commands }
+        let logs = logs::in_order(bundle.folder.names()?);
+        Ok(Run { bundle, claims, samples, watched, trials, commands, logs })
     }
 }
 
@@ -92,18 +93,17 @@ fn shown(claims: &[ClaimResult]) -> Vec<&ClaimResult> {
 }
 
 pub fn html(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
-    let run = Run::of(bundle);
+    let run = Run::of(bundle)?;
     let title = format!("{} · assay", plain(&bundle.verdicts.run, 80));
-    let logs = logs::logs(&run, &mut ByteBudget::of(LOGS))?;
     let before = page! {
         (verdict::verdict(&run, &mut ByteBudget::of(PART)))
         (facts::facts(&bundle.run, &mut ByteBudget::of(PART)))
-        (register::register(&run, &mut ByteBudget::of(REGISTER)))
+        (register::register(&run))
     };
     let after = page! {
         (not_run(&unrun(&run)))
         (memory(&run, &mut ByteBudget::of(PART)))
-        (logs)
+        (logs::logs(&run, &mut ByteBudget::of(LOGS)))
     };
     let around = frame(&title, STYLE, SCRIPT, &page! { (before) (after) }).0.len();
     let claims = claim::claims(&run, MOST.saturating_sub(around));

@@ -113,31 +113,27 @@ fn figure(judged: &Judged) -> Option<Figure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::bundle::EvidenceBundle;
 
-    /// Copies a recorded run to the test's own folder.
-    fn recorded() -> tempfile::TempDir {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck");
+    /// Copies the recorded run to the test's own folder, with one text in one of its files replaced.
+    fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for file in ["verdicts.json", "samples.jsonl"] {
-            std::fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck");
+        let read = |name: &str| std::fs::read_to_string(fixture.join(name)).unwrap();
+        let id =
+            |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["run"].as_str().unwrap().to_owned();
+        let (run, verdicts) = (read("run.json"), read("verdicts.json"));
+        // The two files were recorded in two runs.
+        let verdicts = verdicts.replace(&id(&verdicts), &id(&run));
+        for (file, text) in [("run.json", run), ("verdicts.json", verdicts)] {
+            assert!(file != name || text.contains(from), "{name} has no {from:?}");
+            let text = if file == name { text.replacen(from, to, 1) } else { text };
+            std::fs::write(folder.path().join(file), text).unwrap();
         }
-        let [mut run, verdicts] = ["run.json", "verdicts.json"].map(|name| -> serde_json::Value {
-            serde_json::from_str(&std::fs::read_to_string(fixture.join(name)).unwrap()).unwrap()
-        });
-        // The fixture's verdicts and its `run.json` were recorded in two runs.
-        run["run"] = verdicts["run"].clone();
-        std::fs::write(folder.path().join("run.json"), serde_json::to_string_pretty(&run).unwrap()).unwrap();
         folder
     }
 
-    /// Copies the recorded run, with one text in one of its files replaced.
-    fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
-        let folder = recorded();
-        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
-        assert!(text.contains(from), "{name} has no {from:?}");
-        std::fs::write(folder.path().join(name), text.replacen(from, to, 1)).unwrap();
-        folder
+    fn recorded() -> tempfile::TempDir {
+        changed("", "", "")
     }
 
     fn told(folder: &Path) -> String {
@@ -150,10 +146,10 @@ mod tests {
     fn a_figure_is_the_median_or_the_value_that_the_verdict_has() {
         let folder = recorded();
         let run = briefs(&[folder.path().to_owned()]).unwrap().remove(0);
-        let bundle = EvidenceBundle::open(folder.path()).unwrap();
-        assert_eq!((&run.about.run, run.findings.len()), (&bundle.verdicts.run, bundle.verdicts.claims.len()));
+        let verdicts = std::fs::read_to_string(folder.path().join("verdicts.json")).unwrap();
+        let verdicts: Verdicts = serde_json::from_str(&verdicts).unwrap();
         let mut medians = 0;
-        for claim in &bundle.verdicts.claims {
+        for claim in &verdicts.claims {
             let Some(figure) = &run.findings[&claim.id].figure else {
                 assert_eq!(claim.value, None, "{}", claim.id);
                 continue;

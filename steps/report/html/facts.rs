@@ -30,8 +30,8 @@ pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     let others = run.as_object().into_iter().flatten();
     let others = others.filter(|(key, _)| !known(key) && !["schema", "time"].contains(&key.as_str()));
     let content = html! {
-        @if is(run, "/stand_in", true) { (stand_in()) }
-        @if is(run, "/machine/native", false) { (emulation()) }
+        @if is(run, "/stand_in", true) { p.warning { strong { "This was not AWS." } (FAKE_AWS) } }
+        @if is(run, "/machine/native", false) { p.warning { strong { "The device's CPU was emulated" } (EMULATED) } }
         div.groups {
             div.group {
                 h3 { "The run" }
@@ -56,28 +56,16 @@ pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
     section("facts", "Environment", &content)
 }
 
-fn is(run: &Json, fact: &str, value: bool) -> bool {
+pub(super) fn is(run: &Json, fact: &str, value: bool) -> bool {
     run.pointer(fact).and_then(Json::as_bool) == Some(value)
 }
 
-fn stand_in() -> Markup {
-    html! {
-        p.warning {
-            strong { "This was not AWS." } " A stand-in replaced it and its instance: this says nothing about AWS. "
-            "What only AWS can judge was measured and recorded here, and not judged."
-        }
-    }
-}
+const FAKE_AWS: &str = " A stand-in replaced it and its instance: this says nothing about AWS. What only AWS can judge was \
+    measured and recorded here, and not judged.";
 
-fn emulation() -> Markup {
-    html! {
-        p.warning {
-            strong { "The device's CPU was emulated" } " (by QEMU's translator), some fifty times slower than a real one. "
-            "So times and CPU use say nothing about a real device: the claims about them were measured and recorded here, "
-            "and not judged. What does not depend on speed was judged: sizes, memory, limits, exit codes, what was printed."
-        }
-    }
-}
+const EMULATED: &str = " (by QEMU's translator), some fifty times slower than a real one. So times and CPU use say nothing \
+    about a real device: the claims about them were measured and recorded here, and not judged. What does not depend on \
+    speed was judged: sizes, memory, limits, exit codes, what was printed.";
 
 fn duration(run: &Json) -> Option<f64> {
     let time = |key: &str| run.get(key)?.as_str()?.parse::<jiff::Timestamp>().ok();

@@ -22,22 +22,21 @@ const LINES: usize = 30;
 /// The number of runs of a claim whose journal is shown.
 const RUNS: usize = 2;
 
-pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
-    let logs = in_order(run.bundle.folder.names()?);
-    if logs.is_empty() {
-        return Ok(html! {});
+pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> Markup {
+    if run.logs.is_empty() {
+        return html! {};
     }
     let content = html! {
         p { "The beginning and the end of each log; its name links to the whole file." }
-        @for name in logs.iter().take(LOGS) { (room.admit("logs of machines", log(run, name))) }
-        @if logs.len() > LOGS { p.omitted { (logs.len() - LOGS) " more logs are in the folder." } }
+        @for name in run.logs.iter().take(LOGS) { (room.admit("logs of machines", log(run, name))) }
+        @if run.logs.len() > LOGS { p.omitted { (run.logs.len() - LOGS) " more logs are in the folder." } }
         (room.omissions())
     };
-    Ok(section("logs", "What the machines logged", &content))
+    section("logs", "What the machines logged", &content)
 }
 
 /// Picks the logs among file names, the device's first: their names do not begin with a machine's name.
-fn in_order(names: Vec<String>) -> Vec<String> {
+pub(super) fn in_order(names: Vec<String>) -> Vec<String> {
     let mut logs: Vec<String> = names.into_iter().filter(|name| is_log(name)).collect();
     logs.sort_by_key(|name| (name.matches('.').count(), name.clone()));
     logs
@@ -66,24 +65,23 @@ fn anchor(name: &str) -> Option<String> {
     (name.len() < 80 && is_harmless(name)).then(|| format!("log-{name}"))
 }
 
+/// Returns the machine that a log is from; the device's logs do not begin with its name.
+fn machine(log: &str) -> &str {
+    log.split_once(".console.").or(log.split_once(".journal.")).map_or("nano", |(machine, _)| machine)
+}
+
 /// Links to the logs of the machines that the attempts' samples were taken on.
 pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) -> Markup {
     let sources = attempts.flat_map(|attempt| &attempt.checks).flat_map(|judged| &judged.check.sources);
-    let machines: BTreeSet<&str> = sources.map(|source| source.machine.as_str()).take(10_000).collect();
-    let names = |machine: &str| match machine {
-        "nano" => ["console.log".to_owned(), "journal.log".to_owned()],
-        other => ["console", "journal"].map(|kind| format!("{other}.{kind}.log")),
-    };
-    let logs = machines.into_iter().flat_map(names).filter(|name| run.bundle.folder.file(name).is_ok());
-    let logs: Vec<String> = logs.filter(|name| anchor(name).is_some()).take(12).collect();
-    let all = run.bundle.folder.names().map(in_order).unwrap_or_default();
-    let shown = &all[..all.len().min(LOGS)];
+    let machines: BTreeSet<&str> = sources.map(|source| source.machine.as_str()).collect();
+    let mine = run.logs.iter().enumerate().filter(|(_, log)| machines.contains(machine(log)));
+    let logs: Vec<(usize, &String)> = mine.filter(|(_, log)| anchor(log).is_some()).take(12).collect();
     html! {
         @if !logs.is_empty() {
             p.links {
                 "The machines' own logs: "
-                @for name in &logs {
-                    @if shown.contains(name) { a href={ "#log-" (name) } { (name) } } @else { (file(&run.bundle.folder, name)) }
+                @for (place, name) in logs {
+                    @if place < LOGS { a href={ "#log-" (name) } { (name) } } @else { (file(&run.bundle.folder, name)) }
                     " "
                 }
             }
@@ -147,6 +145,8 @@ mod tests {
         ] {
             assert_eq!(is_log(name), log, "{name}");
         }
+        let logs = ["console.log", "spare-1.journal.log", "spare-1.console.crash-1.log"];
+        assert_eq!(logs.map(machine), ["nano", "spare-1", "spare-1"]);
         assert_eq!(anchor("spare-1.console.log").as_deref(), Some("log-spare-1.console.log"));
         assert_eq!(anchor("a\"b.console.log"), None);
     }

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
+use super::facts::is;
 use super::register::{controls, filter, measured};
 use super::size_limit::ByteBudget;
-use super::verdict::{belief, check_it_yourself, how_many, meanings, one_problem, plural, sentence};
-use super::words::{VERDICTS, chip, class, count, link, plain};
+use super::verdict::{belief, check_it_yourself, counts, how_many, meanings, one_problem, sentence};
+use super::words::{chip, class, count, link, plain};
 use super::{MOST, PART, SCRIPT, STYLE, Unrun, frame, not_run, section, table};
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Column, Merged, PARTS, Part};
-use crate::report::console::mark;
 use crate::report::merged::{Row, alike, rows, unrun};
 use crate::verdict::Verdict;
 
@@ -93,15 +93,7 @@ fn each_target(merged: &Merged) -> Markup {
             h3 { (plain(&column.target, 80)) }
             @if column.parts.is_empty() { p { "Nothing was run." } } @else {
                 p { (sentence(&column.verdicts)) }
-                p {
-                    @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(&column.verdicts, verdict))) {
-                        @if number > 0 {
-                            span class={ "chip " (class(verdict)) } {
-                                span aria-hidden="true" { (mark(verdict)) } " " (number) " " (plural(verdict))
-                            } " "
-                        }
-                    }
-                }
+                (counts(&column.verdicts))
             }
             @for problem in &column.verdicts.problems { (room.admit("problems", one_problem(problem))) }
             ul.files {
@@ -120,8 +112,6 @@ fn run(part: &Part) -> Markup {
         Some(Json::String(text)) => Some(plain(text, 80)),
         _ => None,
     };
-    let emulated = part.bundle.run.pointer("/machine/native").and_then(Json::as_bool) == Some(false);
-    let stood_in = part.bundle.run.get("stand_in").and_then(Json::as_bool) == Some(true);
     let seconds = |time: Option<String>| time.map(|time| time.chars().take(19).collect::<String>());
     html! {
         li {
@@ -137,8 +127,8 @@ fn run(part: &Part) -> Markup {
                 ", workload " (image)
                 @if let Some(digest) = said("/image/digest") { " " code { (digest.chars().take(19).collect::<String>()) "…" } }
             }
-            @if emulated { ", emulated CPU" }
-            @if stood_in { ", " strong { "not AWS: something stood in for it" } }
+            @if is(&part.bundle.run, "/machine/native", false) { ", emulated CPU" }
+            @if is(&part.bundle.run, "/stand_in", true) { ", " strong { "not AWS: something stood in for it" } }
             ", " (count(part.bundle.samples.len(), "sample", "samples"))
         }
     }
@@ -223,7 +213,7 @@ fn register(merged: &Merged, rows: &[Row]) -> Markup {
 
 fn line(merged: &Merged, targets: &[String], row: &Row) -> Markup {
     let Row { claim: any, on } = row;
-    let verdicts: BTreeSet<&str> = on.iter().flatten().map(|claim| class(claim.verdict)).collect();
+    let verdicts: BTreeSet<String> = on.iter().flatten().map(|claim| class(claim.verdict)).collect();
     let verdicts = verdicts.into_iter().collect::<Vec<_>>().join(" ");
     html! {
         tr #(any.id) data-verdict=(verdicts) data-section={ "A" (any.id.section()) } {

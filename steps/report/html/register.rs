@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::size_limit::ByteBudget;
+use super::size_limit::omitted;
 use super::words::{VERDICTS, chip, class, control_chip, link, plain};
 use super::{Run, section};
 use crate::base::unit::Unit;
 use crate::claims::plan::FeatureFile;
 use crate::evidence::ClaimResult;
 
+/// The maximum size of the table, in bytes, if the run is not too large for whole rows.
+const BYTES: usize = 460_000;
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;
 
@@ -19,31 +21,31 @@ pub(super) fn measured(claim: &ClaimResult, most: usize) -> String {
     plain(&value.unwrap_or_default(), most)
 }
 
-pub(super) fn register(run: &Run, room: &mut ByteBudget) -> Markup {
-    let all = run.bundle.verdicts.claims.len();
-    let shown = run.claims.len();
+pub(super) fn register(run: &Run) -> Markup {
+    let (all, shown) = (run.bundle.verdicts.claims.len(), run.claims.len());
+    let filter = filter(run.claims.iter().copied(), &run.bundle.features);
+    let share = BYTES.saturating_sub(filter.0.len()) / shown.max(1);
+    let rows: Vec<(Markup, bool)> = run.claims.iter().map(|claim| row(claim, share)).collect();
     let content = html! {
-        (room.must(filter(run.claims.iter().copied(), &run.bundle.features)))
+        (filter)
         table.register {
             thead { tr {
                 @for head in ["id", "claim", "bound", "published", "measured", "verdict", "control"] {
                     th scope="col" { (head) }
                 }
             } }
-            tbody { @for (place, claim) in run.claims.iter().enumerate() {
-                (row(claim, room.left() / (shown - place), room))
-            } }
+            tbody { @for (row, _) in &rows { (row) } }
         }
         @if all > shown {
             p.omitted { "The run has " (all) " claims; " (shown) " are shown, and all are in verdicts.json." }
         }
-        (room.omissions())
+        @if rows.iter().any(|(_, whole)| !whole) { (omitted("cells of the register")) }
     };
     section("register", "The register", &content)
 }
 
-/// Shows a claim's row, or a shorter one if all of it takes more than its share of bytes.
-fn row(claim: &ClaimResult, share: usize, room: &mut ByteBudget) -> Markup {
+/// Shows a claim's row; a short one if the row takes more than its share of bytes, which is the second value.
+fn row(claim: &ClaimResult, share: usize) -> (Markup, bool) {
     let id = html! { th scope="row" data-label="id" { (link(claim.id)) } };
     let section = format!("A{}", claim.id.section());
     let full = html! {
@@ -60,18 +62,15 @@ fn row(claim: &ClaimResult, share: usize, room: &mut ByteBudget) -> Markup {
             td data-label="control" { (controls(claim)) }
         }
     };
-    match full.0.len() <= share {
-        true => room.must(full),
-        false => {
-            let short = html! {
-                tr data-verdict=(class(claim.verdict)) data-section=(section) {
-                    (id) td data-label="verdict" colspan="6" { (chip(claim.verdict)) }
-                }
-            };
-            let _ = room.admit("cells of the register", full);
-            room.must(short)
-        }
+    if full.0.len() <= share {
+        return (full, true);
     }
+    let short = html! {
+        tr data-verdict=(class(claim.verdict)) data-section=(section) {
+            (id) td data-label="verdict" colspan="6" { (chip(claim.verdict)) }
+        }
+    };
+    (short, false)
 }
 
 /// Shows the results of a claim's controls, each result once with its count.

@@ -4,7 +4,7 @@ use gherkin::Scenario;
 use maud::{Markup, html};
 
 use super::Run;
-use super::words::{plain, took};
+use super::words::{class, plain, took};
 use crate::claims::plan::{Decision, REFUSAL, every_scenario};
 use crate::evidence::ClaimResult;
 use crate::report::console::mark;
@@ -129,17 +129,17 @@ fn results<'a>(checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, role
 fn result(judged: &Judged, attempt: &Attempt, role: Role) -> Markup {
     let (verdict, reason) = (judged.outcome.verdict, plain(&judged.outcome.reason, LINE));
     let expected = attempt.because.as_ref().is_none_or(|because| judged.outcome.reason.contains(because));
-    let (class, mark, meaning) = match (role, verdict) {
-        (role, Verdict::Holds | Verdict::Fails) if role.is_recorded() => ("not-run", "–", "recorded, not judged: "),
-        (Role::Control(_), Verdict::Fails) if expected => ("holds", "✔", "rejected, as it must be: "),
-        (Role::Control(_), Verdict::Fails) => ("inconclusive", "?", "rejected for another reason: "),
+    let (shown, meaning) = match (role, verdict) {
+        (role, Verdict::Holds | Verdict::Fails) if role.is_recorded() => (Verdict::NotRun, "recorded, not judged: "),
+        (Role::Control(_), Verdict::Fails) if expected => (Verdict::Holds, "rejected, as it must be: "),
+        (Role::Control(_), Verdict::Fails) => (Verdict::Inconclusive, "rejected for another reason: "),
         (Role::Control(control), Verdict::Holds) if control.verdict == ControlVerdict::DoesNotDiscriminate => {
-            ("fails", "✘", "passes, NOT CAUGHT: ")
+            (Verdict::Fails, "passes, NOT CAUGHT: ")
         }
-        (Role::Control(_), Verdict::Holds) => ("not-run", "–", "within its bound here, too: "),
-        (_, verdict) => (super::words::class(verdict), mark(verdict), ""),
+        (Role::Control(_), Verdict::Holds) => (Verdict::NotRun, "within its bound here, too: "),
+        (_, verdict) => (verdict, ""),
     };
-    html! { p class={ "result " (class) } { span aria-hidden="true" { (mark) } " " @if !meaning.is_empty() { b { (meaning) } } (reason) } }
+    html! { p class={ "result " (class(shown)) } { span aria-hidden="true" { (mark(shown)) } " " @if !meaning.is_empty() { b { (meaning) } } (reason) } }
 }
 
 /// Shows the result of the control as a whole, next to the step that expects it to fail.

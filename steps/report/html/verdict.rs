@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::size_limit::ByteBudget;
-use super::words::{VERDICTS, chip, class, control_chip, count, link, plain};
+use super::words::{VERDICTS, chip, class, control_chip, count, link, marked, plain};
 use super::{Run, section};
 use crate::claims::register::ClaimId;
 use crate::evidence::Verdicts;
@@ -44,14 +44,7 @@ pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
             @if !verdicts.complete {
                 p.warning { strong { "The run did not finish." } " This page shows what it had measured until then." }
             }
-            ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
-                li class=(if number > 0 { class(verdict) } else { "none" }) {
-                    a href="#register" data-show=(class(verdict)) {
-                        span.number { (number) }
-                        span.word { span aria-hidden="true" { (mark(verdict)) } " " (plural(verdict)) }
-                    }
-                }
-            } }
+            (counts(verdicts))
             (meanings("this target cannot judge it"))
         }
         (belief(&[
@@ -62,6 +55,20 @@ pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
             ("Problems", problems(verdicts, room)),
             ("Independent verification", without_trust(run)),
         ], room))
+    }
+}
+
+/// Counts the claims by verdict; each number shows those in the register.
+pub(super) fn counts(verdicts: &Verdicts) -> Markup {
+    html! {
+        ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
+            li class=(if number > 0 { class(verdict) } else { "none".to_owned() }) {
+                a href="#register" data-show=(class(verdict)) {
+                    span.number { (number) }
+                    span.word { span aria-hidden="true" { (mark(verdict)) } " " (plural(verdict)) }
+                }
+            }
+        } }
     }
 }
 
@@ -88,7 +95,7 @@ pub(super) fn check_it_yourself(intro: &str, explained: &Markup) -> Markup {
     html! { p { (intro) } pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." } p { (explained) } }
 }
 
-pub(super) fn plural(verdict: Verdict) -> &'static str {
+fn plural(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "hold",
         Verdict::Fails => "fail",
@@ -138,11 +145,9 @@ fn samples(run: &Run) -> Markup {
             strong { (samples.len()) " raw samples" } ", each with its time, its machine and the text it was read from, from "
             (count(machines.len(), "machine", "machines")) " and "
             (count(run.watched.len(), "watched run", "watched runs")) ". The verdicts are based on " (judged.len()) " of them. "
-            @match again {
-                0 => "No claim was tried more than once.",
-                1 => "1 claim was tried more than once; the attempts are shown.",
-                _ => { (again) " claims were tried more than once; the attempts are shown." }
-            }
+            (count(again, "claim was", "claims were")) " tried more than once"
+            @if again > 0 { "; the attempts are shown" }
+            "."
         }
     }
 }
@@ -188,7 +193,7 @@ fn problems(verdicts: &Verdicts, room: &mut ByteBudget) -> Markup {
 }
 
 pub(super) fn one_problem(problem: &str) -> Markup {
-    html! { p.item { span.chip.fails { "✘ problem" } " " (plain(problem, 400)) } }
+    html! { p.item { (marked(Verdict::Fails, "problem")) " " (plain(problem, 400)) } }
 }
 
 fn without_trust(run: &Run) -> Markup {

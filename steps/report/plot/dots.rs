@@ -1,6 +1,6 @@
 //! Draws every sample of a check as a dot, with the bound and the annex's figure.
 
-use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, fit, wide};
+use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, fit};
 use crate::base::unit::Unit;
 use crate::verdict::Rule;
 
@@ -109,13 +109,8 @@ impl Dots<'_> {
         for x in &places {
             sheet.line((*x, label - 6.0), (*x, bottom), colour::VERMILLION, 2.0);
         }
-        let text = format!("bound {}", self.rule.show(self.unit));
-        match places[..] {
-            [] => {}
-            [x] => sheet.beside(&text, (x, label), &[]),
-            _ => sheet.text(&text, (middle(&places, &text), label), HPos::Center),
-        }
-        if !places.is_empty() {
+        if let Some((first, others)) = places.split_first() {
+            sheet.beside(&format!("bound {}", self.rule.show(self.unit)), (*first, label), others);
             label += LETTERS * 1.5;
         }
         if let Some(published) = self.published {
@@ -134,12 +129,6 @@ fn bounds(rule: &Rule) -> Vec<f64> {
         Rule::Equals { value } | Rule::Differs { value } => value.number().into_iter().collect(),
         _ => Vec::new(),
     }
-}
-
-/// Returns the middle of a text about several bounds: between them, as far as the sheet has room for it.
-fn middle(places: &[f64], text: &str) -> f64 {
-    let half = wide(text).min(WIDTH) / 2.0;
-    (places.iter().sum::<f64>() / places.len() as f64).clamp(half, WIDTH - half)
 }
 
 /// Draws dots in a strip; dots at the same place are put next to each other.
