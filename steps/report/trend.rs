@@ -118,41 +118,20 @@ fn word(change: &Change) -> &'static str {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Matter {
-    Worse,
-    Verdict,
-    Figure,
-    Note,
-}
+/// Why a claim is pointed out, the most important reason first.
+const MATTERS: [&str; 4] = ["✘ worse", "≠ verdict", "≠ figure", "· note"];
 
-impl Matter {
-    /// Returns why a claim is pointed out, if it is.
-    fn of(trend: &Trend) -> Option<Matter> {
-        let exceeds = trend.moved().map(|change| change.exceeds_noise);
-        match () {
-            () if trend.worse() => Some(Matter::Worse),
-            () if trend.changed_verdict => Some(Matter::Verdict),
-            () if exceeds == Some(Some(true)) => Some(Matter::Figure),
-            () if exceeds == Some(None) || trend.note.is_some() => Some(Matter::Note),
-            () => None,
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Matter::Worse => "✘ worse",
-            Matter::Verdict => "≠ verdict",
-            Matter::Figure => "≠ figure",
-            Matter::Note => "· note",
-        }
-    }
+/// Returns the index in [`MATTERS`] of why a claim is pointed out, if it is.
+fn matter(trend: &Trend) -> Option<usize> {
+    let exceeds = trend.moved().map(|change| change.exceeds_noise);
+    let noted = exceeds == Some(None) || trend.note.is_some();
+    let reasons = [trend.worse(), trend.changed_verdict, exceeds == Some(Some(true)), noted];
+    reasons.iter().position(|reason| *reason)
 }
 
 /// Formats the line about a claim below the table, if there is one.
 fn point_out(trend: &Trend) -> Option<String> {
-    let matter = Matter::of(trend)?;
-    Some(format!("{:<9} {:<5} {}\n", matter.words(), trend.id, said(trend).join("; ")))
+    Some(format!("{:<9} {:<5} {}\n", MATTERS[matter(trend)?], trend.id, said(trend).join("; ")))
 }
 
 /// Returns the change of a claim's figure, unless it is noise, and further remarks.

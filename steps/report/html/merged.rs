@@ -108,27 +108,23 @@ fn each_target(merged: &Merged) -> Markup {
 }
 
 fn run(part: &Part) -> Markup {
-    let said = |pointer: &str| match part.bundle.run.pointer(pointer) {
-        Some(Json::String(text)) => Some(plain(text, 80)),
-        _ => None,
+    let fact = |pointer: &str, most: usize| -> Option<String> {
+        let text = part.bundle.run.pointer(pointer).and_then(Json::as_str)?;
+        Some(plain(text, 80).chars().take(most).collect())
     };
-    let seconds = |time: Option<String>| time.map(|time| time.chars().take(19).collect::<String>());
     html! {
         li {
             a href={ (PARTS) "/" (part.name) "/report.html" } { "Report of run " (plain(part.run(), 80)) }
             @if let Some(shard) = part.shard { ", shard " (shard) }
             ": "
-            @if let Some(from) = seconds(said("/started")) { (from) }
-            @if let Some(to) = seconds(said("/ended")) { " to " (to) }
-            @for fact in ["/machine/distribution", "/machine/kernel"] {
-                @if let Some(fact) = said(fact) { ", " (fact) }
-            }
-            @if let Some(image) = said("/image/name") {
-                ", workload " (image)
-                @if let Some(digest) = said("/image/digest") { " " code { (digest.chars().take(19).collect::<String>()) "…" } }
-            }
+            @if let Some(from) = fact("/started", 19) { (from) }
+            @if let Some(to) = fact("/ended", 19) { " to " (to) }
+            @if let Some(distribution) = fact("/machine/distribution", 80) { ", " (distribution) }
+            @if let Some(kernel) = fact("/machine/kernel", 80) { ", " (kernel) }
+            @if let Some(image) = fact("/image/name", 80) { ", workload " (image) }
+            @if let Some(digest) = fact("/image/digest", 19) { " " code { (digest) "…" } }
             @if is(&part.bundle.run, "/machine/native", false) { ", emulated CPU" }
-            @if is(&part.bundle.run, "/stand_in", true) { ", " strong { "not AWS: something stood in for it" } }
+            @if is(&part.bundle.run, "/stand_in", true) { ", " strong { "not AWS but a stand-in" } }
             ", " (count(part.bundle.samples.len(), "sample", "samples"))
         }
     }

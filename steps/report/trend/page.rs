@@ -2,7 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{DRAWN, Matter, ends, marks, said, size, summary};
+use super::{DRAWN, MATTERS, ends, marks, matter, said, size, summary};
 use crate::base::unit::Unit;
 use crate::report::comparison::{About, Comparison, Trend};
 use crate::report::html::{frame, table};
@@ -21,8 +21,8 @@ const DOTS: usize = 90;
 /// Makes the page of a comparison: one file without scripts or external parts. The same comparison gives the same
 /// bytes.
 pub fn trend_html(compared: &Comparison) -> String {
-    let mut matters: Vec<(Matter, &Trend)> =
-        compared.claims.iter().filter_map(|trend| Some((Matter::of(trend)?, trend))).collect();
+    let mut matters: Vec<(usize, &Trend)> =
+        compared.claims.iter().filter_map(|trend| Some((matter(trend)?, trend))).collect();
     matters.sort_by_key(|(matter, trend)| (*matter, trend.id));
     let title = "How the claims changed";
     let content = html! {
@@ -42,11 +42,11 @@ pub fn trend_html(compared: &Comparison) -> String {
     frame(title, STYLE, "", &content).into_string()
 }
 
-fn pointed_out(matter: Matter, trend: &Trend, runs: &[About]) -> Markup {
+fn pointed_out(matter: usize, trend: &Trend, runs: &[About]) -> Markup {
     html! {
         article id=(trend.id) {
             h3 { (trend.id) " " (trend.claim) }
-            p.quiet.worse[matter == Matter::Worse] { (matter.words()) }
+            p.quiet.worse[trend.worse()] { (MATTERS[matter]) }
             @for sentence in said(trend) { p { (sentence) } }
             @if let Some(svg) = plot(trend) {
                 figure {
@@ -111,7 +111,7 @@ fn claims(trends: &[Trend]) -> Markup {
     let heads = ["id", "claim", "verdicts", "first → last", "change from the median before", "noise"];
     let rows = html! { @for trend in trends { tr {
         th scope="row" {
-            @if Matter::of(trend).is_some() { a href={ "#" (trend.id) } { (trend.id) } } @else { (trend.id) }
+            @if matter(trend).is_some() { a href={ "#" (trend.id) } { (trend.id) } } @else { (trend.id) }
         }
         td.text { (trend.claim) }
         td.marks { (marks(trend)) }
