@@ -47,11 +47,19 @@ pub(super) fn alike<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<(Vec<&'a str>,
     groups.iter().filter_map(|(_, group)| Some((targets(group), group.first()?.1))).collect()
 }
 
-/// Returns the claims that were not run, by reason and targets.
-pub(super) fn unrun<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<((&'a str, Vec<&'a str>), Vec<&'a ClaimResult>)> {
+/// Claims that were not run on some targets, for one reason.
+pub(super) struct Skipped<'a> {
+    pub reason: &'a str,
+    pub targets: Vec<&'a str>,
+    pub claims: Vec<&'a ClaimResult>,
+}
+
+/// Groups the claims that were not run by reason and targets.
+pub(super) fn skipped<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<Skipped<'a>> {
     let all = rows.iter().flat_map(|row| alike(merged, row));
-    let unrun = all.filter(|(_, claim)| claim.verdict == Verdict::NotRun);
-    group(unrun.map(|(targets, claim)| ((claim.reason.as_str(), targets), claim)))
+    let all = all.filter(|(_, claim)| claim.verdict == Verdict::NotRun);
+    let groups = group(all.map(|(targets, claim)| ((claim.reason.as_str(), targets), claim)));
+    groups.into_iter().map(|((reason, targets), claims)| Skipped { reason, targets, claims }).collect()
 }
 
 /// Returns the targets on which a control of the claim passes although it must not, by the control's name and the
@@ -91,7 +99,7 @@ pub fn merged_table(merged: &Merged) -> String {
             text += &format!("\n↯ {id:<5} {targets}: does not discriminate: {scenario}: {reason}");
         }
     }
-    for ((reason, targets), claims) in unrun(merged, &rows) {
+    for Skipped { reason, targets, claims } in skipped(merged, &rows) {
         let claims: Vec<String> = claims.iter().map(|claim| claim.id.to_string()).collect();
         text += &format!("\n– {}: {} not run: {reason}", targets.join(", "), claims.join(", "));
     }

@@ -14,7 +14,7 @@ use super::{MOST, PART, SCRIPT, STYLE, Unrun, frame, not_run, section, table};
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Column, Merged, PARTS, Part};
-use crate::report::merged::{Row, alike, rows, unrun};
+use crate::report::merged::{Row, Skipped, alike, rows, skipped};
 use crate::verdict::Verdict;
 
 /// How much of a cell is shown, in characters.
@@ -266,9 +266,10 @@ fn reasons(merged: &Merged, rows: &[Row]) -> Markup {
 }
 
 fn not_run_reasons<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Unrun<'a> {
-    let title = |targets: &[&str], reason| format!("{}: {}", plain(&targets.join(", "), 80), plain(reason, 300));
-    let all = unrun(merged, rows).into_iter();
-    all.map(|((reason, targets), claims)| (title(&targets, reason), claims)).collect()
+    let titled = |Skipped { reason, targets, claims }: Skipped<'a>| {
+        (format!("{}: {}", plain(&targets.join(", "), 80), plain(reason, 300)), claims)
+    };
+    skipped(merged, rows).into_iter().map(titled).collect()
 }
 
 #[cfg(test)]
