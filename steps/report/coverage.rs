@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn a_claim_without_a_scenario_and_a_scenario_without_a_claim_are_refused() {
         let wrong = FEATURE.replace("@A8-5", "@slow").replace("@A5-2", "@A5-3");
-        let said = coverage(&wrong, None).unwrap_err().to_string();
+        let error = coverage(&wrong, None).unwrap_err().to_string();
         for text in ["carries no claim", "there is no claim @A5-3", "claim A5-2 has no", "claim A8-5 has no"] {
-            assert!(said.contains(text), "no {text:?} in {said}");
+            assert!(error.contains(text), "no {text:?} in {error}");
         }
     }
 }

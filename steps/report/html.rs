@@ -173,11 +173,11 @@ fn unrun<'a>(run: &Run<'a>) -> Unrun<'a> {
 }
 
 fn not_run(reasons: &Unrun) -> Markup {
-    let mut room = ByteBudget::of(PART);
+    let mut budget = ByteBudget::of(PART);
     let content = page! {
         @if reasons.is_empty() { p { "Everything was run and judged." } }
         @for (why, claims) in reasons {
-            (room.admit("reasons", page! {
+            (budget.admit("reasons", page! {
                 div.reason {
                     h3 { (why) " " span.quiet { "(" (words::count(claims.len(), "claim", "claims")) ")" } }
                     ul {
@@ -189,13 +189,13 @@ fn not_run(reasons: &Unrun) -> Markup {
                 }
             }))
         }
-        (room.omissions())
+        (budget.omissions())
     };
     section("not-run", "What was not run, and why", &content)
 }
 
 /// Shows the workload's memory, series by series, and the cost of watching it.
-fn memory(run: &Run, room: &mut ByteBudget) -> Markup {
+fn memory(run: &Run, budget: &mut ByteBudget) -> Markup {
     let (rows, cost) = (workload::rows(&run.bundle.samples), workload::disturbance(&run.bundle.samples));
     if rows.is_empty() && cost.is_none() {
         return page! {};
@@ -214,9 +214,9 @@ fn memory(run: &Run, room: &mut ByteBudget) -> Markup {
         (table("Memory of the workload", "numbers", &heads, &cells))
     };
     let content = page! {
-        @if !rows.is_empty() { (room.admit("the table of the workload's memory", table)) }
+        @if !rows.is_empty() { (budget.admit("the table of the workload's memory", table)) }
         @if let Some(cost) = cost { p { "What the act of measuring cost: " (cost) "." } }
-        (room.omissions())
+        (budget.omissions())
     };
     section("memory", "Memory of the workload", &content)
 }

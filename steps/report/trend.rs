@@ -131,11 +131,11 @@ fn matter(trend: &Trend) -> Option<usize> {
 
 /// Formats the line about a claim below the table, if there is one.
 fn point_out(trend: &Trend) -> Option<String> {
-    Some(format!("{:<9} {:<5} {}\n", MATTERS[matter(trend)?], trend.id, said(trend).join("; ")))
+    Some(format!("{:<9} {:<5} {}\n", MATTERS[matter(trend)?], trend.id, remarks(trend).join("; ")))
 }
 
 /// Returns the change of a claim's figure, unless it is noise, and further remarks.
-fn said(trend: &Trend) -> Vec<String> {
+fn remarks(trend: &Trend) -> Vec<String> {
     let changed = trend.moved().filter(|change| change.exceeds_noise != Some(false)).map(|change| {
         let probe = trend.probe.as_deref().unwrap_or("its figure");
         format!("{}: {}; noise: {}", plain(probe), size(change, trend.unit), change.noise)

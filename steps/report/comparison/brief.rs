@@ -137,7 +137,7 @@ mod tests {
         changed("", "", "")
     }
 
-    fn told(folder: &Path) -> String {
+    fn error_of(folder: &Path) -> String {
         let error = format!("{:#}", briefs(&[folder.to_owned()]).unwrap_err());
         assert!(error.starts_with(&format!("{} cannot be compared with others: ", folder.display())), "{error}");
         error
@@ -161,26 +161,26 @@ mod tests {
 
     #[test]
     fn what_is_not_a_whole_run_is_named_with_what_to_do() {
-        assert!(told(Path::new("/nowhere")).contains("name the folder of a run"));
+        assert!(error_of(Path::new("/nowhere")).contains("name the folder of a run"));
         let killed = changed("verdicts.json", "\"complete\": true", "\"complete\": false");
-        assert!(told(killed.path()).ends_with("was ended before it was done: leave it out"));
+        assert!(error_of(killed.path()).ends_with("was ended before it was done: leave it out"));
         let newer = changed("verdicts.json", "\"schema\": 1", "\"schema\": 2, \"novel\": 1");
-        assert!(told(newer.path()).contains("leave it out: "));
+        assert!(error_of(newer.path()).contains("leave it out: "));
         let other = changed("verdicts.json", "\"complete\"", "\"incomplete\"");
-        assert!(told(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));
+        assert!(error_of(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));
         let mixed = changed("run.json", "\"run\": \"", "\"run\": \"other-");
-        assert!(told(mixed.path()).ends_with("the folder was put together"));
+        assert!(error_of(mixed.path()).ends_with("the folder was put together"));
         let twice = changed("verdicts.json", "\"id\": \"A2-2\"", "\"id\": \"A2-1\"");
-        assert!(told(twice.path()).ends_with("verdicts.json has claim A2-1 twice"));
+        assert!(error_of(twice.path()).ends_with("verdicts.json has claim A2-1 twice"));
     }
 
     #[test]
     fn every_folder_that_is_wrong_is_named_at_once() {
         let sound = recorded();
         let all = [Path::new("/nowhere/1"), sound.path(), Path::new("/nowhere/2")].map(PathBuf::from);
-        let said = format!("{:#}", briefs(&all).unwrap_err());
-        let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), 2, "{said}");
-        assert!(lines[0].starts_with("/nowhere/1 ") && lines[1].starts_with("/nowhere/2 "), "{said}");
+        let error = format!("{:#}", briefs(&all).unwrap_err());
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 2, "{error}");
+        assert!(lines[0].starts_with("/nowhere/1 ") && lines[1].starts_with("/nowhere/2 "), "{error}");
     }
 }

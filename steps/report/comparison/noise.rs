@@ -67,9 +67,9 @@ impl Noise<'_> {
             return (Some(false), format!("outside of what {many} gave ({usual}), within their fences ({fences})"));
         }
         let chance = Unit::Ratio.show(2.0 / (self.earlier.len() + 1) as f64);
-        let said =
+        let reason =
             format!("beyond what {many} gave ({usual}) and their fences; by chance in at most {chance} of cases");
-        (Some(true), said)
+        (Some(true), reason)
     }
 
     fn apart(&self, now: Interval, earlier: &[Interval]) -> (Option<bool>, String) {
@@ -78,14 +78,14 @@ impl Noise<'_> {
         let apart = now.low > high || now.high < low;
         let (least, _) = ends(earlier.iter().chain([&now]).map(|interval| interval.confidence));
         let word = if apart { "apart from" } else { "overlapping" };
-        let said = format!(
+        let reason = format!(
             "its median lies in {}, {word} that of {}, {} (confidence {} each)",
             self.range(now.low, now.high),
             runs(earlier.len()),
             self.range(low, high),
             Unit::Ratio.show(least)
         );
-        (Some(apart), said)
+        (Some(apart), reason)
     }
 }
 

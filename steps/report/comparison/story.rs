@@ -24,8 +24,13 @@ pub(super) fn trend<'a>(id: ClaimId, runs: &'a [Run]) -> Trend {
     let alike = |one: &Option<Measured<'a>>| one.filter(|one| newest.is_some_and(|newest| one.comparable(newest)));
     let comparable: Vec<Option<Measured>> = all.iter().map(alike).collect();
     let flips = flips(&story);
-    let notes =
-        [membership(&story), flipped(&flips), differences(&all, newest), since(&story, newest), retold(&comparable)];
+    let notes = [
+        membership(&story),
+        flipped(&flips),
+        differences(&all, newest),
+        since(&story, newest),
+        changed_text(&comparable),
+    ];
     let notes: Vec<String> = notes.into_iter().flatten().collect();
     Trend {
         id,
@@ -131,8 +136,8 @@ fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<Str
     let why = |one: &Measured| {
         let pairs = one.circumstances().into_iter().zip(newest.circumstances());
         let differing = pairs.filter(|((_, before), (_, now))| before != now);
-        let said = differing.map(|((name, before), (_, now))| format!("{name} {before} before, {now} now"));
-        said.collect::<Vec<_>>().join(", ")
+        let all = differing.map(|((name, before), (_, now))| format!("{name} {before} before, {now} now"));
+        all.collect::<Vec<_>>().join(", ")
     };
     let whys: Vec<String> = all.iter().flatten().filter(|one| !one.comparable(newest)).map(why).collect();
     let last = whys.last()?;
@@ -158,7 +163,7 @@ fn flipped(flips: &[Flip]) -> Option<String> {
 }
 
 /// Formats how a text changed.
-fn retold(comparable: &[Option<Measured>]) -> Option<String> {
+fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
     let (now, before) = (texts.next()?, texts.next()?);
     let differs = now.value.number().is_none() && now.value != before.value;

@@ -71,18 +71,18 @@ fn one<'a>(run: &Run<'a>, claim: &'a ClaimResult, most: usize) -> Markup {
             }
         }
     };
-    let mut room = ByteBudget::of(most.saturating_sub(TRIM));
+    let mut budget = ByteBudget::of(most.saturating_sub(TRIM));
     let full = whole(html! {
-        (room.admit("the reason", head(claim)))
-        @if attempts(claim).next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut room)) }
-        (room.omissions())
+        (budget.admit("the reason", head(claim)))
+        @if attempts(claim).next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut budget)) }
+        (budget.omissions())
     });
     match full.0.len() <= most {
         true => full,
         false => {
-            let mut room = ByteBudget::of(0);
-            let _ = room.admit("all but its verdict", full);
-            whole(room.omissions())
+            let mut budget = ByteBudget::of(0);
+            let _ = budget.admit("all but its verdict", full);
+            whole(budget.omissions())
         }
     }
 }
@@ -110,14 +110,14 @@ fn head(claim: &ClaimResult) -> Markup {
     }
 }
 
-fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, room: &mut ByteBudget) -> Markup {
+fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, budget: &mut ByteBudget) -> Markup {
     html! {
-        (own(run, claim, room))
-        @for control in &claim.controls { (one_control(run, claim, control, room)) }
-        (runs::watched(run, attempts(claim), room))
-        (commands::section(run, attempts(claim), room))
-        (logs::of_runs(run, attempts(claim), room))
-        (room.admit("the list of files", html! {
+        (own(run, claim, budget))
+        @for control in &claim.controls { (one_control(run, claim, control, budget)) }
+        (runs::watched(run, attempts(claim), budget))
+        (commands::section(run, attempts(claim), budget))
+        (logs::of_runs(run, attempts(claim), budget))
+        (budget.admit("the list of files", html! {
             div.part {
                 h4 { "Files" }
                 (files(&run.bundle.folder, attempts(claim).flat_map(|attempt| attempt.evidence.iter().map(String::as_str)), FILES))
@@ -127,45 +127,45 @@ fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, room: &mut ByteBudget) -> Mar
     }
 }
 
-fn own(run: &Run, claim: &ClaimResult, room: &mut ByteBudget) -> Markup {
+fn own(run: &Run, claim: &ClaimResult, budget: &mut ByteBudget) -> Markup {
     html! {
         div.part {
             h4 { "The scenario" }
-            (each_attempt(run, claim, Role::Claim(claim), &claim.attempts, room))
+            (each_attempt(run, claim, Role::Claim(claim), &claim.attempts, budget))
         }
     }
 }
 
-fn one_control(run: &Run, claim: &ClaimResult, control: &ControlResult, room: &mut ByteBudget) -> Markup {
+fn one_control(run: &Run, claim: &ClaimResult, control: &ControlResult, budget: &mut ByteBudget) -> Markup {
     html! {
         div.part.control {
-            (room.admit("the controls", html! {
+            (budget.admit("the controls", html! {
                 h4 { "Control " (control_chip(control)) }
                 @if !control.caught() { p { (plain(&control.reason, SENTENCE)) } }
             }))
-            (each_attempt(run, claim, Role::Control(control), &control.attempts, room))
+            (each_attempt(run, claim, Role::Control(control), &control.attempts, budget))
         }
     }
 }
 
 /// Shows a scenario attempt by attempt, the last ones only; as written if there was none.
-fn each_attempt(run: &Run, claim: &ClaimResult, role: Role, all: &[Attempt], room: &mut ByteBudget) -> Markup {
+fn each_attempt(run: &Run, claim: &ClaimResult, role: Role, all: &[Attempt], budget: &mut ByteBudget) -> Markup {
     let part = if matches!(role, Role::Claim(_)) { "the scenario" } else { "the controls" };
     html! {
-        @if all.is_empty() { (room.admit(part, scenario::unrun(run, role))) }
+        @if all.is_empty() { (budget.admit(part, scenario::unrun(run, role))) }
         @for (number, attempt) in all.iter().enumerate().skip(all.len().saturating_sub(ATTEMPTS)) {
-            (attempt_head(number, all, attempt, room))
-            (room.admit(part, scenario::attempted(run, role, attempt)))
-            (samples::figures(run, claim, attempt, room))
+            (attempt_head(number, all, attempt, budget))
+            (budget.admit(part, scenario::attempted(run, role, attempt)))
+            (samples::figures(run, claim, attempt, budget))
         }
     }
 }
 
-fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut ByteBudget) -> Markup {
+fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, budget: &mut ByteBudget) -> Markup {
     if all.len() < 2 {
         return html! {};
     }
-    room.admit(
+    budget.admit(
         "the heads of attempts",
         html! {
             h5 {
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn only_the_largest_claims_are_cut_and_all_to_the_same_size() {
         let total = |sizes: &[usize], most| sizes.iter().map(|size| (*size).min(fair(sizes, most))).sum::<usize>();
-        assert_eq!(fair(&[10, 20, 30], 60), usize::MAX, "there is room for all");
+        assert_eq!(fair(&[10, 20, 30], 60), usize::MAX, "all of them fit");
         assert_eq!(fair(&[100, 10, 100], 110), 50);
         assert_eq!(total(&[100, 10, 100], 110), 110);
         assert_eq!(fair(&[100, 100], 0), 0);

@@ -77,7 +77,7 @@ fn ends(text: &str) -> String {
     format!("{}\n… {left} characters …\n{}", plain(&head, PART), plain(&tail, PART))
 }
 
-pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
+pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, budget: &mut ByteBudget) -> Markup {
     let (numbers, all) = numbers(attempts);
     if all == 0 {
         return html! {};
@@ -94,8 +94,8 @@ pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>
     };
     html! {
         div.part {
-            (room.admit("the commands", head))
-            @for ran in shown { (room.admit("commands", command(&run.bundle.folder, ran))) }
+            (budget.admit("the commands", head))
+            @for ran in shown { (budget.admit("commands", command(&run.bundle.folder, ran))) }
         }
     }
 }

@@ -25,7 +25,7 @@ const GROUPS: [(&str, &str); 5] = [
     ("machine", "The device"),
 ];
 
-pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
+pub(super) fn facts(run: &Json, budget: &mut ByteBudget) -> Markup {
     let known = |key: &str| RUN.contains(&key) || GROUPS.iter().any(|(name, _)| *name == key);
     let others = run.as_object().into_iter().flatten();
     let others = others.filter(|(key, _)| !known(key) && !["schema", "time"].contains(&key.as_str()));
@@ -36,22 +36,22 @@ pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
             div.group {
                 h3 { "The run" }
                 dl {
-                    @for key in RUN { @if let Some(value) = run.get(key) { (room.admit("facts", fact(key, value))) } }
+                    @for key in RUN { @if let Some(value) = run.get(key) { (budget.admit("facts", fact(key, value))) } }
                     @if let Some(seconds) = duration(run) { dt { "took" } dd { (took(seconds)) } }
-                    @for (key, value) in others { (room.admit("facts", fact(key, value))) }
+                    @for (key, value) in others { (budget.admit("facts", fact(key, value))) }
                 }
             }
-            (room.admit("facts", time(run)))
+            (budget.admit("facts", time(run)))
             @for (key, title) in GROUPS {
                 @if let Some(facts) = run.get(key).and_then(Json::as_object) {
                     div.group {
                         h3 { (title) }
-                        dl { @for (key, value) in facts { (room.admit("facts", fact(key, value))) } }
+                        dl { @for (key, value) in facts { (budget.admit("facts", fact(key, value))) } }
                     }
                 }
             }
         }
-        (room.omissions())
+        (budget.omissions())
     };
     section("facts", "Environment", &content)
 }
@@ -60,12 +60,12 @@ pub(super) fn is(run: &Json, fact: &str, value: bool) -> bool {
     run.pointer(fact).and_then(Json::as_bool) == Some(value)
 }
 
-const FAKE_AWS: &str = " A stand-in replaced it and its instance: this says nothing about AWS. What only AWS can judge was \
-    measured and recorded here, and not judged.";
+const FAKE_AWS: &str = " A stand-in replaced it and its instance: this says nothing about AWS. What only AWS can judge \
+    was measured and recorded here, and not judged.";
 
-const EMULATED: &str = " (by QEMU's translator), some fifty times slower than a real one. So times and CPU use say nothing \
-    about a real device: the claims about them were measured and recorded here, and not judged. What does not depend on \
-    speed was judged: sizes, memory, limits, exit codes, what was printed.";
+const EMULATED: &str = " (by QEMU's translator), some fifty times slower than a real one. So times and CPU use say \
+    nothing about a real device: the claims about them were measured and recorded here, and not judged. What does not \
+    depend on speed was judged: sizes, memory, limits, exit codes, what was printed.";
 
 fn duration(run: &Json) -> Option<f64> {
     let time = |key: &str| run.get(key)?.as_str()?.parse::<jiff::Timestamp>().ok();

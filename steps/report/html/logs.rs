@@ -22,15 +22,15 @@ const LINES: usize = 30;
 /// The number of runs of a claim whose journal is shown.
 const RUNS: usize = 2;
 
-pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> Markup {
+pub(super) fn logs(run: &Run, budget: &mut ByteBudget) -> Markup {
     if run.logs.is_empty() {
         return html! {};
     }
     let content = html! {
         p { "The beginning and the end of each log; its name links to the whole file." }
-        @for name in run.logs.iter().take(LOGS) { (room.admit("logs of machines", log(run, name))) }
+        @for name in run.logs.iter().take(LOGS) { (budget.admit("logs of machines", log(run, name))) }
         @if run.logs.len() > LOGS { p.omitted { (run.logs.len() - LOGS) " more logs are in the folder." } }
-        (room.omissions())
+        (budget.omissions())
     };
     section("logs", "What the machines logged", &content)
 }
@@ -90,7 +90,7 @@ pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) 
 }
 
 /// Shows the logs of runs that were watched for a claim: the first run's journal of each attempt.
-pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
+pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, budget: &mut ByteBudget) -> Markup {
     let journal = |attempt: &'a Attempt| attempt.evidence.iter().find(|name| name.ends_with(".journal.jsonl"));
     let mut names: Vec<&String> = attempts.filter_map(journal).collect();
     names.dedup();
@@ -98,7 +98,7 @@ pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>
         .into_iter()
         .take(RUNS)
         .filter_map(|name| journal_of(run, name))
-        .map(|journal| room.admit("journals of runs", journal))
+        .map(|journal| budget.admit("journals of runs", journal))
         .collect();
     html! { @if !shown.is_empty() { div.part { h4 { "What was logged in the run" } @for journal in shown { (journal) } } } }
 }
@@ -107,7 +107,7 @@ fn journal_of(run: &Run, name: &str) -> Option<Markup> {
     let excerpt = run.bundle.folder.excerpt(name, JOURNAL).ok()?;
     let lines: Vec<(f64, String)> = excerpt.head.lines().filter_map(journal_line).collect();
     let begin = lines.first()?.0;
-    let text = lines.iter().take(LINES).map(|(at, said)| format!("{:8.3} s  {said}", at - begin));
+    let text = lines.iter().take(LINES).map(|(at, text)| format!("{:8.3} s  {text}", at - begin));
     Some(html! {
         details.command {
             summary { "the journal of " (plain(name.trim_start_matches("trials/").trim_end_matches(".journal.jsonl"), 80)) }
@@ -125,8 +125,8 @@ fn journal_line(line: &str) -> Option<(f64, String)> {
     let entry: Json = serde_json::from_str(line).ok()?;
     let text = |key: &str| entry.get(key).and_then(Json::as_str);
     let at = text("__MONOTONIC_TIMESTAMP")?.parse::<u64>().ok()? as f64 / 1e6;
-    let (who, said) = (text("SYSLOG_IDENTIFIER").unwrap_or("?"), text("MESSAGE").unwrap_or("(no text)"));
-    Some((at, format!("{}: {}", plain(who, 40), plain(said.trim_end(), 200))))
+    let (who, message) = (text("SYSLOG_IDENTIFIER").unwrap_or("?"), text("MESSAGE").unwrap_or("(no text)"));
+    Some((at, format!("{}: {}", plain(who, 40), plain(message.trim_end(), 200))))
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ fn head(merged: &Merged) -> Markup {
 }
 
 fn each_target(merged: &Merged) -> Markup {
-    let mut room = ByteBudget::of(PART);
+    let mut budget = ByteBudget::of(PART);
     let content = html! {
         @for column in &merged.columns {
             h3 { (plain(&column.target, 80)) }
@@ -95,14 +95,14 @@ fn each_target(merged: &Merged) -> Markup {
                 p { (sentence(&column.verdicts)) }
                 (counts(&column.verdicts))
             }
-            @for problem in &column.verdicts.problems { (room.admit("problems", one_problem(problem))) }
+            @for problem in &column.verdicts.problems { (budget.admit("problems", one_problem(problem))) }
             ul.files {
                 @for part in column.parts.iter().filter_map(|place| merged.parts.get(*place)) {
-                    (room.admit("runs", run(part)))
+                    (budget.admit("runs", run(part)))
                 }
             }
         }
-        (room.omissions())
+        (budget.omissions())
     };
     section("targets", "The targets", &content)
 }
@@ -167,7 +167,7 @@ fn differences(merged: &Merged, rows: &[Row]) -> Markup {
     if merged.columns.len() < 2 {
         return html! {};
     }
-    let mut room = ByteBudget::of(PART);
+    let mut budget = ByteBudget::of(PART);
     let differ = |row: &&Row| {
         let judged = row.on.iter().flatten().filter(|claim| claim.verdict != Verdict::NotRun);
         judged.map(|claim| class(claim.verdict)).collect::<BTreeSet<_>>().len() > 1
@@ -178,7 +178,7 @@ fn differences(merged: &Merged, rows: &[Row]) -> Markup {
             p { "Nowhere: every claim that several targets judged has the same verdict on each of them." }
         }
         @for row in differing {
-            (room.admit("differences", html! { p.item {
+            (budget.admit("differences", html! { p.item {
                 (link(row.claim.id)) " "
                 @for (column, claim) in merged.columns.iter().zip(&row.on) {
                     @if let Some(claim) = claim { (plain(&column.target, 40)) " " (chip(claim.verdict)) " " }
@@ -186,23 +186,23 @@ fn differences(merged: &Merged, rows: &[Row]) -> Markup {
                 (plain(&row.claim.claim, 160))
             } }))
         }
-        (room.omissions())
+        (budget.omissions())
     };
     section("differences", "Where the targets differ", &content)
 }
 
 /// Shows the register: a row for each claim, a column for each target.
 fn register(merged: &Merged, rows: &[Row]) -> Markup {
-    let mut room = ByteBudget::of(MOST - 6 * PART);
+    let mut budget = ByteBudget::of(MOST - 6 * PART);
     let features = merged.parts.first().map(|part| &part.bundle.features[..]).unwrap_or_default();
     let targets: Vec<String> = merged.columns.iter().map(|column| plain(&column.target, 40)).collect();
     let heads: Vec<&str> = ["id", "claim", "bound"].into_iter().chain(targets.iter().map(String::as_str)).collect();
-    let lines = html! { @for row in rows { (room.admit("claims", line(merged, &targets, row))) } };
+    let lines = html! { @for row in rows { (budget.admit("claims", line(merged, &targets, row))) } };
     let content = html! {
         p { "Each verdict links to its claim on the page of the run that reached it." }
         (filter(rows.iter().map(|row| row.claim), features))
         (table("The register", "register", &heads, &lines))
-        (room.omissions())
+        (budget.omissions())
     };
     section("register", "The register", &content)
 }
@@ -242,13 +242,13 @@ fn place(merged: &Merged, column: &Column, id: ClaimId) -> String {
 }
 
 fn reasons(merged: &Merged, rows: &[Row]) -> Markup {
-    let mut room = ByteBudget::of(2 * PART);
+    let mut budget = ByteBudget::of(2 * PART);
     let open = |claim: &ClaimResult| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
     let open: Vec<&Row> = rows.iter().filter(|row| row.on.iter().flatten().any(|claim| open(claim))).collect();
     let content = html! {
         @if open.is_empty() { p { "Every claim that was judged holds." } }
         @for row in open {
-            (room.admit("reasons", html! {
+            (budget.admit("reasons", html! {
                 div.reason {
                     h3 { (link(row.claim.id)) " " (plain(&row.claim.claim, 160)) }
                     @for (targets, claim) in alike(merged, row) {
@@ -260,7 +260,7 @@ fn reasons(merged: &Merged, rows: &[Row]) -> Markup {
                 }
             }))
         }
-        (room.omissions())
+        (budget.omissions())
     };
     section("reasons", "What does not simply hold, and why", &content)
 }

@@ -30,23 +30,27 @@ const STAGES: [(&str, &str); 4] = [
 ];
 
 /// Shows the runs that attempts rest on: the first of each series is drawn, the rest is named.
-pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
+pub(super) fn watched<'a>(
+    run: &Run<'a>,
+    attempts: impl Iterator<Item = &'a Attempt>,
+    budget: &mut ByteBudget,
+) -> Markup {
     let subjects = subjects(run, attempts);
     if subjects.is_empty() {
         return html! {};
     }
     let (drawn, named) = chosen(&subjects);
-    let figures = |room: &mut ByteBudget, name: &str, of: &dyn Fn(&str, &[&Sample]) -> Option<Markup>| {
+    let figures = |budget: &mut ByteBudget, name: &str, of: &dyn Fn(&str, &[&Sample]) -> Option<Markup>| {
         let drawn = drawn.iter().filter_map(|subject| of(subject, run.watched.get(subject)?));
-        drawn.map(|figure| room.admit(name, figure)).collect::<Vec<_>>()
+        drawn.map(|figure| budget.admit(name, figure)).collect::<Vec<_>>()
     };
-    let timelines = figures(room, "memory timelines", &timeline);
-    let starts = figures(room, "start-up waterfalls", &waterfall);
+    let timelines = figures(budget, "memory timelines", &timeline);
+    let starts = figures(budget, "start-up waterfalls", &waterfall);
     html! {
         div.part {
             @if !timelines.is_empty() {
                 h4 { "Memory of the watched runs" }
-                (room.admit("the key to the timelines", html! { p.key {
+                (budget.admit("the key to the timelines", html! { p.key {
                     "From the bottom up: " span.swatch.anon {} " anon, its own memory; " span.swatch.file {} " file, page cache; "
                     span.swatch.kernel {} " kernel. Dashed: the cap."
                 } }))
@@ -56,7 +60,7 @@ pub(super) fn watched<'a>(run: &Run<'a>, attempts: impl Iterator<Item = &'a Atte
                 h4 { "Where the start went" }
                 div.figures { @for figure in starts { (figure) } }
             }
-            @if !named.is_empty() { (room.admit("the names of further runs", html! {
+            @if !named.is_empty() { (budget.admit("the names of further runs", html! {
                 p.quiet {
                     "Also watched, and not drawn: " (named.iter().take(NAMED).map(|name| plain(name, 60)).collect::<Vec<_>>().join(", "))
                     @if named.len() > NAMED { " and " (named.len() - NAMED) " more" }

@@ -22,19 +22,19 @@ const TEXTS: usize = 20;
 const CHECKS: usize = 40;
 
 /// Shows the samples of an attempt's checks, in order.
-pub(super) fn figures(run: &Run, claim: &ClaimResult, attempt: &Attempt, room: &mut ByteBudget) -> Markup {
+pub(super) fn figures(run: &Run, claim: &ClaimResult, attempt: &Attempt, budget: &mut ByteBudget) -> Markup {
     let mut single = Vec::new();
     let mut figures = Vec::new();
     for judged in attempt.checks.iter().take(CHECKS) {
         let samples = of(run, judged);
         match plotted(judged, &samples) {
-            true => figures.push(room.admit("plots of samples", figure(claim, attempt, judged, &samples))),
+            true => figures.push(budget.admit("plots of samples", figure(claim, attempt, judged, &samples))),
             false => single.push((judged, samples)),
         }
     }
     html! {
         @if !figures.is_empty() { div.figures { @for figure in figures { (figure) } } }
-        @if !single.is_empty() { (room.admit("tables of samples", texts(&single))) }
+        @if !single.is_empty() { (budget.admit("tables of samples", texts(&single))) }
     }
 }
 

@@ -47,12 +47,12 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out_and_named_once() {
-        let mut room = ByteBudget::of(10);
-        assert_eq!(room.admit("a", html! { "12345" }).into_string(), "12345");
-        assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
-        assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
-        assert_eq!(room.admit("a", html! { "12345" }).into_string(), "12345");
-        assert!(room.omissions().into_string().contains("stays small: plots. All of it"));
+        let mut budget = ByteBudget::of(10);
+        assert_eq!(budget.admit("a", html! { "12345" }).into_string(), "12345");
+        assert_eq!(budget.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(budget.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(budget.admit("a", html! { "12345" }).into_string(), "12345");
+        assert!(budget.omissions().into_string().contains("stays small: plots. All of it"));
         assert_eq!(ByteBudget::of(0).omissions().into_string(), "");
     }
 }

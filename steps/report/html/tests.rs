@@ -123,12 +123,12 @@ fn the_page_stays_small_whatever_the_run() {
         Size { claims: 300, samples: 3, commands: 1, text: &long },
     ] {
         let page = page(&size);
-        let told = format!("{} claims: {} bytes", size.claims, page.len());
-        assert!(page.len() < 2_000_000, "{told}");
-        assert!(page.len() > 500_000, "there was more to show: {told}");
+        let size_of_page = format!("{} claims: {} bytes", size.claims, page.len());
+        assert!(page.len() < 2_000_000, "{size_of_page}");
+        assert!(page.len() > 500_000, "there was more to show: {size_of_page}");
         let shown = page.matches("<details id=\"A").count();
-        assert_eq!(shown, size.claims.min(CLAIMS), "{told}");
-        assert!(page.contains("Left out, so that this page stays small"), "{told}");
+        assert_eq!(shown, size.claims.min(CLAIMS), "{size_of_page}");
+        assert!(page.contains("Left out, so that this page stays small"), "{size_of_page}");
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn sentence(verdicts: &Verdicts) -> String {
     }
 }
 
-pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
+pub(super) fn verdict(run: &Run, budget: &mut ByteBudget) -> Markup {
     let verdicts = &run.bundle.verdicts;
     html! {
         header {
@@ -48,13 +48,13 @@ pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
             (meanings("this target cannot judge it"))
         }
         (belief(&[
-            ("Controls", controls(run, room)),
+            ("Controls", controls(run, budget)),
             ("Samples", samples(run)),
             ("Completeness", completeness(verdicts)),
-            ("Declared deviations", deviations(run, room)),
-            ("Problems", problems(verdicts, room)),
+            ("Declared deviations", deviations(run, budget)),
+            ("Problems", problems(verdicts, budget)),
             ("Independent verification", without_trust(run)),
-        ], room))
+        ], budget))
     }
 }
 
@@ -84,9 +84,9 @@ pub(super) fn meanings(not_run: &str) -> Markup {
     }
 }
 
-pub(super) fn belief(reasons: &[(&str, Markup)], room: &ByteBudget) -> Markup {
+pub(super) fn belief(reasons: &[(&str, Markup)], budget: &ByteBudget) -> Markup {
     let list =
-        html! { dl.belief { @for (name, reason) in reasons { dt { (name) } dd { (reason) } } } (room.omissions()) };
+        html! { dl.belief { @for (name, reason) in reasons { dt { (name) } dd { (reason) } } } (budget.omissions()) };
     section("belief", "Trustworthiness", &list)
 }
 
@@ -106,7 +106,7 @@ fn plural(verdict: Verdict) -> &'static str {
 }
 
 /// Shows how many wrong subjects were rejected, and each that was not.
-fn controls(run: &Run, room: &mut ByteBudget) -> Markup {
+fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
     let all = || run.claims.iter().flat_map(|claim| claim.controls.iter().map(|control| (claim.id, control)));
     let ran = |(_, control): &(ClaimId, &ControlResult)| !control.attempts.is_empty();
     let (planned, ran) = (all().count(), all().filter(ran).count());
@@ -122,7 +122,7 @@ fn controls(run: &Run, room: &mut ByteBudget) -> Markup {
             @if bare > 0 { (count(bare, "claim that was run has no control.", "claims that were run have no control.")) }
         }
         @for (id, control) in open {
-            (room.admit("controls that were not caught", html! {
+            (budget.admit("controls that were not caught", html! {
                 p.item {
                     (control_chip(control)) " " (link(id)) " "
                     (plain(&control.scenario, 160)) ": " (plain(&control.reason, 240))
@@ -153,7 +153,7 @@ fn samples(run: &Run) -> Markup {
 }
 
 fn completeness(verdicts: &Verdicts) -> Markup {
-    let says = match verdicts.exit {
+    let meaning = match verdicts.exit {
         0 => "everything that ran holds or is a declared deviation",
         1 => "a claim fails, a control was not caught, or a declaration is wrong",
         3 => "something could not be judged",
@@ -163,18 +163,18 @@ fn completeness(verdicts: &Verdicts) -> Markup {
         p {
             @if verdicts.complete { strong { "The run finished" } }
             @else { strong { "The run did not finish" } }
-            ", with exit status " (verdicts.exit) ": " (says) "."
+            ", with exit status " (verdicts.exit) ": " (meaning) "."
         }
     }
 }
 
 /// Shows each failure that is declared for this platform: by whom, why, and until when.
-fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
+fn deviations(run: &Run, budget: &mut ByteBudget) -> Markup {
     let all = || run.claims.iter().flat_map(|claim| claim.deviations.iter().map(move |deviation| (claim, deviation)));
     html! {
         @if all().next().is_none() { p { "None is declared for this platform." } }
         @for (claim, deviation) in all() {
-            (room.admit("declared deviations", html! {
+            (budget.admit("declared deviations", html! {
                 p.item {
                     (chip(claim.verdict)) " " (link(claim.id)) " "
                     (plain(&deviation.reason, 300)) " "
@@ -185,10 +185,10 @@ fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
     }
 }
 
-fn problems(verdicts: &Verdicts, room: &mut ByteBudget) -> Markup {
+fn problems(verdicts: &Verdicts, budget: &mut ByteBudget) -> Markup {
     html! {
         @if verdicts.problems.is_empty() { p { "None beyond the claims." } }
-        @for problem in &verdicts.problems { (room.admit("problems", one_problem(problem))) }
+        @for problem in &verdicts.problems { (budget.admit("problems", one_problem(problem))) }
     }
 }
 
@@ -220,13 +220,15 @@ mod tests {
     #[test]
     fn the_whole_run_is_said_in_a_sentence() {
         use Verdict::{Fails, Holds, Inconclusive, KnownDeviation, NotRun};
-        let told = |of: &[Verdict]| sentence(&verdicts(of));
-        assert_eq!(told(&[Holds, Holds, NotRun]), "All 2 claims that were judged hold.");
-        assert_eq!(told(&[Fails, Holds, Inconclusive]), "1 of the 3 claims that were judged fails.");
-        assert_eq!(told(&[Fails, Fails]), "2 of the 2 claims that were judged fail.");
-        assert_eq!(told(&[Inconclusive, Holds]), "No claim fails; 1 of 2 could not be judged.");
-        assert!(told(&[KnownDeviation, Holds]).contains("1 hold and 1 fail as declared; none fails unexpectedly."));
-        assert_eq!(told(&[NotRun]), "Nothing was judged.");
+        let sentence_of = |of: &[Verdict]| sentence(&verdicts(of));
+        assert_eq!(sentence_of(&[Holds, Holds, NotRun]), "All 2 claims that were judged hold.");
+        assert_eq!(sentence_of(&[Fails, Holds, Inconclusive]), "1 of the 3 claims that were judged fails.");
+        assert_eq!(sentence_of(&[Fails, Fails]), "2 of the 2 claims that were judged fail.");
+        assert_eq!(sentence_of(&[Inconclusive, Holds]), "No claim fails; 1 of 2 could not be judged.");
+        assert!(
+            sentence_of(&[KnownDeviation, Holds]).contains("1 hold and 1 fail as declared; none fails unexpectedly.")
+        );
+        assert_eq!(sentence_of(&[NotRun]), "Nothing was judged.");
         let wrong = Verdicts { problems: vec!["expired".into()], ..verdicts(&[Holds]) };
         assert_eq!(sentence(&wrong), "No claim fails, but something else is wrong.");
     }

@@ -59,9 +59,9 @@ impl Scale {
         if low > 0.0 && low < 0.5 * high {
             low = 0.0;
         }
-        let room = ((high - low) * 0.06).max(high.abs().max(low.abs()) * 1e-6).max(1e-9);
-        let low = if low == 0.0 { 0.0 } else { low - room };
-        Some(Scale { low, high: high + room, from, to })
+        let margin = ((high - low) * 0.06).max(high.abs().max(low.abs()) * 1e-6).max(1e-9);
+        let low = if low == 0.0 { 0.0 } else { low - margin };
+        Some(Scale { low, high: high + margin, from, to })
     }
 
     pub fn at(&self, value: f64) -> f64 {
@@ -100,7 +100,7 @@ fn place((x, y): (f64, f64)) -> (i32, i32) {
 
 impl Sheet<'_> {
     /// Draws the SVG of a sheet of this height, with a description in words.
-    pub fn draw(height: f64, says: &str, draw: impl FnOnce(&Sheet)) -> String {
+    pub fn draw(height: f64, description: &str, draw: impl FnOnce(&Sheet)) -> String {
         let mut text = String::new();
         let size = (fine(WIDTH) as u32, fine(height) as u32);
         let sheet = Sheet { area: SVGBackend::with_string(&mut text, size).into_drawing_area() };
@@ -111,7 +111,7 @@ impl Sheet<'_> {
         let drawn = text.split_once('>').map_or("", |(_, drawn)| drawn);
         let drawn = drawn.trim_end().trim_end_matches("</svg>").replace(">\n", ">");
         let view = format!("0 0 {} {}", size.0, size.1);
-        html! { svg role="img" viewBox=(view) { title { (says) } (PreEscaped(drawn)) } }.render().into_string()
+        html! { svg role="img" viewBox=(view) { title { (description) } (PreEscaped(drawn)) } }.render().into_string()
     }
 
     pub(super) fn line(&self, from: (f64, f64), to: (f64, f64), colour: RGBColor, width: f64) {

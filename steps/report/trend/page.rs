@@ -2,7 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{DRAWN, MATTERS, ends, marks, matter, said, size, summary};
+use super::{DRAWN, MATTERS, ends, marks, matter, remarks, size, summary};
 use crate::base::unit::Unit;
 use crate::report::comparison::{About, Comparison, Trend};
 use crate::report::html::{frame, table};
@@ -47,7 +47,7 @@ fn pointed_out(matter: usize, trend: &Trend, runs: &[About]) -> Markup {
         article id=(trend.id) {
             h3 { (trend.id) " " (trend.claim) }
             p.quiet.worse[trend.worse()] { (MATTERS[matter]) }
-            @for sentence in said(trend) { p { (sentence) } }
+            @for sentence in remarks(trend) { p { (sentence) } }
             @if let Some(svg) = plot(trend) {
                 figure {
                     (PreEscaped(svg))
