@@ -79,7 +79,8 @@ impl Dots<'_> {
             Rule::Recorded => "; no bound".to_owned(),
             rule => format!("; bound {}, broken by {broken}", rule.show(self.unit)),
         };
-        format!("{}: {of} samples from {low} to {high}{bound}{}", self.name, published.unwrap_or_default())
+        let samples = if of == 1 { format!("1 sample, {low}") } else { format!("{of} samples from {low} to {high}") };
+        format!("{}: {samples}{bound}{}", self.name, published.unwrap_or_default())
     }
 
     /// Returns the same rows with fewer dots if there are many: the extremes and the outliers always stay.
