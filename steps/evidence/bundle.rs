@@ -14,7 +14,7 @@ use crate::claims::plan::FeatureFile;
 use crate::evidence::{Ran, SCHEMA, Verdicts};
 use crate::measurement::Sample;
 
-pub use folder::SandboxedDir;
+pub use folder::{Excerpt, SandboxedDir};
 
 /// The longest line of a transcript, in bytes, that is parsed as a command: longer output is never inlined.
 const LINE: u64 = 1 << 20;

@@ -16,7 +16,7 @@ mod story;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::stats::Interval;
 use crate::base::unit::Unit;
@@ -25,7 +25,6 @@ use crate::measurement::Value;
 use crate::verdict::Verdict;
 
 pub use brief::briefs;
-use story::Story;
 
 /// The version of the layout of a [`Comparison`].
 pub const SCHEMA: u32 = 1;
@@ -33,33 +32,26 @@ pub const SCHEMA: u32 = 1;
 /// The parts of a run that a comparison needs.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The run's identity and outcome.
     pub about: About,
     /// The machine that its claims were measured on; `None` if the run needed none.
     pub machine: Option<Machine>,
-    /// What it reports about each claim.
     pub findings: BTreeMap<ClaimId, ClaimSummary>,
 }
 
-/// The identity and outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct About {
-    /// The run's name.
     pub run: String,
-    /// When the run began.
     pub started: Timestamp,
-    /// The run's target, as `--target` names it.
     pub target: String,
     /// The commit it was built from, if known.
     pub commit: Option<String>,
-    /// The run's exit status.
     pub exit: u8,
     /// Whether the run finished.
     pub complete: bool,
 }
 
 /// The properties that decide whether figures of two machines can be compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Machine {
     /// `kvm`, `tcg` or `none`.
     pub accelerator: String,
@@ -70,11 +62,8 @@ pub struct Machine {
 /// What a run reports about a claim.
 #[derive(Clone, Debug)]
 pub struct ClaimSummary {
-    /// The claim's sentence.
     pub claim: String,
-    /// The verdict.
     pub verdict: Verdict,
-    /// The reason for the verdict.
     pub reason: String,
     /// The bound that the claim is judged by, in the register's words.
     pub bound: String,
@@ -82,14 +71,11 @@ pub struct ClaimSummary {
     pub figure: Option<Figure>,
 }
 
-/// The measured figure of a claim.
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// The median of the samples, or the only one.
     pub value: Value,
-    /// The figure's unit.
     pub unit: Unit,
-    /// The probe that took the samples.
     pub probe: String,
     /// The check's bound in numbers, if it has one: `< 100 kB`.
     pub limit: Option<String>,
@@ -97,17 +83,6 @@ pub struct Figure {
     pub interval: Option<Interval>,
     /// Whether it was measured on the host itself, independent of the machine.
     pub on_host: bool,
-}
-
-/// Why runs cannot be compared.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Incomparable {
-    /// There are fewer than two runs.
-    #[error("a comparison needs two runs or more: name another one")]
-    Few,
-    /// A run would be compared with itself.
-    #[error("run {0} is named twice: name it once")]
-    Twice(String),
 }
 
 /// Several runs and what happened to each claim in them; the layout that programs read.
@@ -124,7 +99,6 @@ pub struct Comparison {
 /// A claim's verdicts and figures over the runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trend {
-    /// The claim.
     pub id: ClaimId,
     /// The claim's sentence, from the last run that knows the claim.
     pub claim: String,
@@ -132,9 +106,8 @@ pub struct Trend {
     pub verdicts: Vec<Option<Verdict>>,
     /// Its figure in each run; `None` if there is none, or if it cannot be compared with the newest.
     pub values: Vec<Option<Value>>,
-    /// The unit of all of these.
+    /// The unit and the probe of all of these.
     pub unit: Option<Unit>,
-    /// The probe of all of these.
     pub probe: Option<String>,
     /// How the number changed in the last run; `None` if there is nothing to compare it with.
     pub change: Option<Change>,
@@ -159,17 +132,15 @@ pub struct Change {
 
 impl Comparison {
     /// Compares runs, given in any order.
-    pub fn of(mut runs: Vec<Run>) -> Result<Comparison, Incomparable> {
+    pub fn of(mut runs: Vec<Run>) -> anyhow::Result<Comparison> {
         runs.sort_by(|a, b| (a.about.started, &a.about.run).cmp(&(b.about.started, &b.about.run)));
         let mut names = BTreeSet::new();
-        if let Some(twice) = runs.iter().find(|run| !names.insert(&run.about.run)) {
-            return Err(Incomparable::Twice(twice.about.run.clone()));
+        for Run { about, .. } in &runs {
+            anyhow::ensure!(names.insert(&about.run), "run {} is named twice: name it once", about.run);
         }
-        if runs.len() < 2 {
-            return Err(Incomparable::Few);
-        }
+        anyhow::ensure!(runs.len() > 1, "a comparison needs two runs or more: name another one");
         let ids: BTreeSet<ClaimId> = runs.iter().flat_map(|run| run.findings.keys().copied()).collect();
-        let claims = ids.into_iter().map(|id| Story::of(id, &runs).trend()).collect();
+        let claims = ids.into_iter().map(|id| story::trend(id, &runs)).collect();
         Ok(Comparison { schema: SCHEMA, runs: runs.into_iter().map(|run| run.about).collect(), claims })
     }
 
@@ -189,6 +160,11 @@ impl Trend {
             [earlier @ .., Some(last)] => bad(last) && earlier.iter().flatten().any(good),
             _ => false,
         }
+    }
+
+    /// Returns how its figure changed in the last run, if it did.
+    pub fn moved(&self) -> Option<&Change> {
+        self.change.as_ref().filter(|change| change.absolute != 0.0)
     }
 
     /// Returns the figures that exist, each with the index of its run.
@@ -255,23 +231,13 @@ mod tests {
         assert_eq!(comparison.claims[0].values, [1.0, 2.0, 3.0].map(|value| Some(Value::Number(value))));
         let twice = Comparison::of(vec![there(1, 1.0), there(1, 1.0)]).unwrap_err();
         assert_eq!(twice.to_string(), "run night-1 is named twice: name it once");
-        assert_eq!(Comparison::of(vec![there(1, 1.0)]).unwrap_err(), Incomparable::Few);
+        assert!(Comparison::of(vec![there(1, 1.0)]).unwrap_err().to_string().contains("two runs or more"));
     }
 
     #[test]
     fn programs_read_names_that_stay() {
-        let comparison =
-            Comparison::of(vec![run(1, Some(held(figure(4.0)))), run(2, Some(held(figure(5.0))))]).unwrap();
-        let json = serde_json::to_value(&comparison).unwrap();
-        let about = |day: usize| {
-            serde_json::json!({ "run": format!("night-{day}"), "started": format!("2026-11-{day:02}T02:00:00Z"),
-                "target": "vm:amd64", "commit": null, "exit": 0, "complete": true })
-        };
-        let noise = "unknown: fewer than 5 earlier runs, and fewer than 5 samples in a run";
-        let claim = serde_json::json!({ "id": "A7-1", "claim": "it is small", "verdicts": ["holds", "holds"],
-            "values": [4.0, 5.0], "unit": "bytes", "probe": "memory.peak",
-            "change": { "absolute": 1.0, "relative": 0.25, "exceeds_noise": null, "noise": noise },
-            "changed_verdict": false, "note": null });
-        assert_eq!(json, serde_json::json!({ "schema": 1, "runs": [about(1), about(2)], "claims": [claim] }));
+        let runs = [(1, 4.0), (2, 5.0)].map(|(day, value)| run(day, Some(held(figure(value)))));
+        let comparison = Comparison::of(runs.to_vec()).unwrap();
+        insta::assert_snapshot!("comparison-json", serde_json::to_string_pretty(&comparison).unwrap());
     }
 }

@@ -74,11 +74,11 @@ pub(super) fn published(claim: &ClaimResult) -> String {
     }
 }
 
-/// Returns an empty table as wide as the console, or of this width if the console's is unknown.
+/// Returns an empty table as wide as the console, or of this width if the console's is unknown, and in unit tests.
 pub(super) fn frame(width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    if table.width().is_none() {
+    if cfg!(test) || table.width().is_none() {
         table.set_width(width);
     }
     table

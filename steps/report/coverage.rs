@@ -53,13 +53,6 @@ struct Decided {
     reason: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Extent {
-    Judged,
-    Recorded,
-    None,
-}
-
 /// Returns every kind of target; a remote machine is represented by an example.
 fn kinds() -> Vec<TargetSpec> {
     let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: None };
@@ -70,15 +63,14 @@ fn kinds() -> Vec<TargetSpec> {
 impl Coverage {
     /// Computes the coverage of a claim suite, on one target or on all; `stand_in` replaces AWS.
     pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, stand_in: &FakeAws) -> Result<Coverage, FeatureErrors> {
-        let mut claims: Vec<Covered> = annex.register.iter().map(Covered::begin).collect();
-        let mut targets = Vec::new();
-        for target in only.map_or_else(kinds, |only| vec![only.clone()]) {
-            let name = target.to_string();
+        let plan = |target: TargetSpec| {
             let plan = annex.plan(&Capabilities::by(&target, stand_in, None), |_, _| true, None)?;
-            claims.iter_mut().for_each(|claim| claim.learn(&name, &plan));
-            targets.push(name);
-        }
-        Ok(Coverage { targets, claims })
+            Ok((target.to_string(), plan))
+        };
+        let targets = only.map_or_else(kinds, |only| vec![only.clone()]);
+        let plans: Vec<(String, Plan)> = targets.into_iter().map(plan).collect::<Result<_, FeatureErrors>>()?;
+        let claims = annex.register.iter().filter_map(|claim| Covered::of(claim, &plans)).collect();
+        Ok(Coverage { targets: plans.into_iter().map(|(target, _)| target).collect(), claims })
     }
 
     /// Formats it for programs: a JSON list of the claims.
@@ -125,16 +117,15 @@ impl Coverage {
     }
 
     fn totals(&self) -> String {
-        let those = |extent: Extent| self.claims.iter().filter(move |claim| claim.extent(&self.targets) == extent);
+        let those = |extent: &'static str| self.claims.iter().filter(move |claim| claim.extent() == extent);
         let place = match &self.targets[..] {
             [only] => only.clone(),
             _ => "at least one of these targets".to_owned(),
         };
-        let mut text = format!("{} claims: {} judged on {place}", self.claims.len(), those(Extent::Judged).count());
-        for (extent, word) in [(Extent::Recorded, "only recorded"), (Extent::None, "NOT covered")] {
-            text += &format!(", {} {word}", those(extent).count());
-        }
-        for (extent, word) in [(Extent::Recorded, "only recorded"), (Extent::None, "not covered")] {
+        let [run, record, skip] = ["run", "record", "skip"].map(|extent| those(extent).count());
+        let all = self.claims.len();
+        let mut text = format!("{all} claims: {run} judged on {place}, {record} only recorded, {skip} NOT covered");
+        for (extent, word) in [("record", "only recorded"), ("skip", "not covered")] {
             let mut why: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for claim in those(extent) {
                 why.entry(claim.why(&self.targets)).or_default().push(claim.claim.to_string());
@@ -148,48 +139,40 @@ impl Coverage {
 }
 
 impl Covered {
-    /// Begins with what the register says about the claim.
-    fn begin(claim: &Claim) -> Covered {
-        Covered {
+    /// Collects what each target's plan decides; the locations of the scenarios are the same in all plans.
+    fn of(claim: &Claim, plans: &[(String, Plan)]) -> Option<Covered> {
+        let mine = |planned: &&Planned| planned.claim == claim.id;
+        let planned = plans.first()?.1.scenarios.iter().filter(mine);
+        let (controls, own): (Vec<&Planned>, Vec<&Planned>) = planned.partition(|planned| planned.control);
+        let decided = |(target, plan): &(String, Plan)| {
+            let own = plan.scenarios.iter().filter(mine).find(|planned| !planned.control)?;
+            let (decision, reason) = words(&own.decision);
+            Some((target.clone(), Decided { decision, reason: reason.map(str::to_owned) }))
+        };
+        let targets: BTreeMap<String, Decided> = plans.iter().filter_map(decided).collect();
+        let own = own.first()?;
+        Some(Covered {
             claim: claim.id,
             text: claim.claim.clone(),
             bound: claim.bound.clone(),
             published: claim.published.clone(),
-            feature: String::new(),
-            line: 0,
-            scenario: String::new(),
-            controls: Vec::new(),
-            targets: BTreeMap::new(),
-            covered: false,
-        }
-    }
-
-    /// Adds a plan's decision; the locations of the scenarios are the same in all plans.
-    fn learn(&mut self, target: &str, plan: &Plan) {
-        let mine = |control: bool| {
-            let id = self.claim;
-            plan.scenarios.iter().filter(move |planned| planned.claim == id && planned.control == control)
-        };
-        let Some(own) = mine(false).next() else { return };
-        self.controls = mine(true).map(Control::of).collect();
-        (self.feature, self.line, self.scenario) = (own.feature.clone(), own.line, own.scenario.clone());
-        self.covered |= own.runs();
-        let (decision, reason) = words(&own.decision);
-        self.targets.insert(target.to_owned(), Decided { decision, reason: reason.map(str::to_owned) });
+            feature: own.feature.clone(),
+            line: own.line,
+            scenario: own.scenario.clone(),
+            controls: controls.into_iter().map(Control::of).collect(),
+            covered: targets.values().any(|on| on.decision != "skip"),
+            targets,
+        })
     }
 
     fn on(&self, target: &str) -> Option<&Decided> {
         self.targets.get(target)
     }
 
-    fn extent(&self, targets: &[String]) -> Extent {
-        let any =
-            |decision: &str| targets.iter().filter_map(|target| self.on(target)).any(|on| on.decision == decision);
-        match () {
-            () if any("run") => Extent::Judged,
-            () if any("record") => Extent::Recorded,
-            () => Extent::None,
-        }
+    /// Returns the most that a target does about it: `run`, `record` or `skip`.
+    fn extent(&self) -> &'static str {
+        let any = |decision: &str| self.targets.values().any(|on| on.decision == decision);
+        ["run", "record"].into_iter().find(|decision| any(decision)).unwrap_or("skip")
     }
 
     /// Returns why it is not judged: the reason of the first target that records it, or else of the first target.
@@ -256,78 +239,27 @@ mod tests {
         Coverage::of(&annex, only.map(|only| only.parse().unwrap()).as_ref(), &FakeAws::default())
     }
 
-    /// Returns the cells of a claim's row.
-    fn row(shown: &str, id: &str) -> Vec<String> {
-        let line = shown.lines().find(|line| line.starts_with(&format!("│ {id}"))).unwrap();
-        line.trim_matches('│').split('┆').map(|cell| cell.trim().to_owned()).collect()
-    }
-
     #[test]
     fn every_claim_says_where_it_is_covered_and_why_not_elsewhere() {
-        let shown = coverage(FEATURE, None).unwrap().show();
-        assert_eq!(
-            row(&shown, "A2-1"),
-            ["A2-1", "it builds", "f.feature:3", "judged", "judged", "judged", "judged", "judged"]
-        );
-        assert!(shown.contains("┆ bound: exit 0 ┆ 2 controls"), "{shown}");
-        assert!(shown.contains("no control declared"), "{shown}");
-        assert_eq!(row(&shown, "A5-2")[3..], ["not run (a)", "judged", "judged", "judged", "judged"]);
-        assert_eq!(row(&shown, "A7-7")[3..], ["recorded (b)", "recorded (b)", "judged", "judged", "judged"]);
-        assert_eq!(row(&shown, "A8-5")[3..], ["not run (c)", "not run (c)", "judged", "not run (c)", "not run (c)"]);
-        for said in [
-            "(a) needs an arm64 machine: --target vm:arm64\n",
-            "(b) needs a CPU at native speed; measured and recorded, not judged\n",
-            "(c) needs an AWS account: ci/e2e --target ec2\n",
-        ] {
-            assert!(shown.contains(said), "no {said:?} in {shown}");
-        }
-        assert!(shown.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{shown}");
+        insta::assert_snapshot!("coverage", coverage(FEATURE, None).unwrap().show());
     }
 
     #[test]
-    fn the_totals_name_what_no_target_covers_and_what_would() {
-        let shown = coverage(FEATURE, Some("vm:arm64")).unwrap().show();
-        let totals = "4 claims: 2 judged on vm:arm64, 1 only recorded, 1 NOT covered\n\
-            only recorded: A7-7\n    needs a CPU at native speed; measured and recorded, not judged\n\
-            not covered: A8-5\n    needs an AWS account: ci/e2e --target ec2";
-        assert!(shown.ends_with(totals), "{shown}");
-        let all = coverage(FEATURE, None).unwrap().show();
-        let totals = "4 claims: 4 judged on at least one of these targets, 0 only recorded, 0 NOT covered";
-        assert!(all.ends_with(totals), "{all}");
-        let one = coverage(FEATURE, Some("vm:amd64")).unwrap().show();
-        assert!(!one.contains("vm:arm64 │") && one.contains("4 claims: 1 judged on vm:amd64, "), "{one}");
-        assert!(one.contains("not covered: A5-2\n    needs an arm64 machine: --target vm:arm64"), "{one}");
+    fn the_totals_of_one_target_name_what_it_does_not_cover_and_what_would() {
+        insta::assert_snapshot!("coverage-of-arm64", coverage(FEATURE, Some("vm:arm64")).unwrap().totals());
     }
 
     #[test]
     fn programs_read_names_that_stay() {
-        let json = coverage(FEATURE, None).unwrap().json().unwrap();
-        let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-        let keys: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
-        let known =
-            ["bound", "claim", "controls", "covered", "feature", "line", "published", "scenario", "targets", "text"];
-        assert_eq!(keys, known);
-        let control = |scenario: &str, line: usize| serde_json::json!({ "scenario": scenario, "feature": "features/f.feature", "line": line });
-        assert_eq!(rows[0]["controls"], serde_json::json!([control("Not", 6), control("Nor", 10)]));
-        assert_eq!(rows[0]["targets"]["vm:amd64"], serde_json::json!({ "decision": "run", "reason": null }));
-        let covered: Vec<bool> = rows.iter().map(|row| row["covered"].as_bool().unwrap()).collect();
-        assert_eq!(covered, [true, true, true, true]);
-        assert_eq!(rows[3]["targets"]["ec2"]["decision"], "run");
-        assert_eq!(rows[1]["targets"]["vm:amd64"]["decision"], "skip");
-        assert_eq!(rows[2]["targets"]["vm:amd64"]["decision"], "record");
-        // A target that has not been inspected is assumed to offer everything that it may offer.
-        for found in ["podman", "ssh://user@host"] {
-            let decided = |row: usize| rows[row]["targets"][found]["decision"].as_str().unwrap();
-            assert_eq!((decided(0), decided(1), decided(2), decided(3)), ("run", "run", "run", "skip"));
-        }
+        insta::assert_snapshot!("coverage-json", coverage(FEATURE, None).unwrap().json().unwrap());
     }
 
     #[test]
     fn a_claim_without_a_scenario_and_a_scenario_without_a_claim_are_refused() {
         let wrong = FEATURE.replace("@A8-5", "@slow").replace("@A5-2", "@A5-3");
-        let said = coverage(&wrong, None).unwrap_err().to_string();
+        let error = coverage(&wrong, None).unwrap_err().to_string();
         for text in ["carries no claim", "there is no claim @A5-3", "claim A5-2 has no", "claim A8-5 has no"] {
-            assert!(said.contains(text), "no {text:?} in {said}");
+            assert!(error.contains(text), "no {text:?} in {error}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::evidence::attestation;
-use crate::evidence::bundle::EvidenceBundle;
+use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, SIGNATURE, STATEMENT, SUMS};
 use crate::report::{self, Made};
 
@@ -42,19 +42,10 @@ pub enum Rebuilt {
 pub fn rebuild(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<(Rebuilt, Vec<String>)> {
     let (folder, path) = (&bundle.folder, bundle.folder.path().display());
     let sealed = folder.file(SUMS).is_ok();
-    let is_report = |name: &str| report::FILES.iter().any(|(report, _)| *report == name);
-    let broken = if sealed { checksums::check(folder)?.1 } else { Vec::new() };
-    if let Some(changed) = broken.iter().find(|broken| !is_report(&broken.file)) {
-        anyhow::bail!(
-            "{path} is not what was sealed, so nothing is written there: {}: {} (assay verify tells all; --out FOLDER \
-             makes reports elsewhere)",
-            changed.file,
-            changed.problem
-        );
-    }
+    let unchanged = !sealed || reports_only(folder, &report::FILES.map(|(name, _)| name))?;
     let (reports, troubles) = report::make(bundle);
-    let same = |(name, bytes): &Made| fs::read(folder.path().join(name)).is_ok_and(|stored| stored == *bytes);
-    if sealed && broken.is_empty() && key.is_none() && folder.file(STATEMENT).is_ok() && reports.iter().all(same) {
+    let stated = sealed && key.is_none() && folder.file(STATEMENT).is_ok();
+    if stated && unchanged && same(folder, &reports) {
         return Ok((Rebuilt::Same, troubles));
     }
     if bundle.run.get("ended").is_none_or(Json::is_null) {
@@ -68,4 +59,25 @@ pub fn rebuild(bundle: &EvidenceBundle, key: Option<&Path>) -> anyhow::Result<(R
     );
     finish(bundle, &reports, key)?;
     Ok((Rebuilt::Closed, troubles))
+}
+
+/// Refuses a folder in which more than these reports differs from what was sealed; returns whether nothing does.
+fn reports_only(folder: &SandboxedDir, reports: &[&str]) -> anyhow::Result<bool> {
+    let (_, broken) = checksums::check(folder)?;
+    if let Some(changed) = broken.iter().find(|broken| !reports.contains(&broken.file.as_str())) {
+        anyhow::bail!(
+            "{} is not what was sealed, so nothing is written there: {}: {} (assay verify tells all; --out FOLDER makes \
+             reports elsewhere)",
+            folder.path().display(),
+            changed.file,
+            changed.problem
+        );
+    }
+    Ok(broken.is_empty())
+}
+
+/// Returns whether the folder has these reports, byte for byte.
+fn same(folder: &SandboxedDir, reports: &[Made]) -> bool {
+    let same = |(name, bytes): &Made| fs::read(folder.path().join(name)).is_ok_and(|stored| stored == *bytes);
+    reports.iter().all(same)
 }

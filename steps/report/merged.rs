@@ -4,55 +4,73 @@ use std::path::Path;
 
 use super::console::{WIDTH, counts, frame, mark, measured, short};
 use crate::claims::plan::NOT_SELECTED;
-use crate::claims::register::ClaimId;
 use crate::evidence::ClaimResult;
-use crate::evidence::merge::{Merged, PARTS};
+use crate::evidence::merge::{Column, Merged, PARTS};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::ControlVerdict;
 
-/// A claim on all targets, in the targets' order.
-pub(super) type Row<'a> = (ClaimId, Vec<Option<&'a ClaimResult>>);
+/// A claim on all targets.
+pub(super) struct Row<'a> {
+    /// What one of the targets reports about it: its sentence and bound are the same on all of them.
+    pub claim: &'a ClaimResult,
+    /// What each target reports, in the targets' order.
+    pub on: Vec<Option<&'a ClaimResult>>,
+}
 
 /// Makes a row for each claim, except those that were not selected on any target.
 pub(super) fn rows(merged: &Merged) -> Vec<Row<'_>> {
-    let of = |id| merged.columns.iter().map(|column| column.of_claim(id).map(|(claim, _)| claim)).collect();
-    let rows = merged.claims().into_iter().map(|id| (id, of(id)));
-    let asked = |(_, claims): &Row| claims.iter().flatten().any(|claim| claim.reason != NOT_SELECTED);
-    rows.filter(asked).collect()
+    let of = |id| {
+        let on: Vec<_> = merged.columns.iter().map(|column| column.of_claim(id).map(|(claim, _)| claim)).collect();
+        let asked = on.iter().flatten().any(|claim| claim.reason != NOT_SELECTED);
+        Some(Row { claim: on.iter().flatten().next().filter(|_| asked)?, on })
+    };
+    merged.claims().into_iter().filter_map(of).collect()
 }
 
-/// The targets that report the same about a claim, and one of their records.
-pub(super) type Alike<'a> = (Vec<&'a str>, &'a ClaimResult);
-
-/// Groups the targets by what they report about the claim.
-pub(super) fn alike<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<Alike<'a>> {
-    let mut all: Vec<Alike> = Vec::new();
-    for (column, claim) in merged.columns.iter().zip(claims) {
-        let Some(claim) = *claim else { continue };
-        let same = |(_, known): &&mut Alike| (known.verdict, &known.reason) == (claim.verdict, &claim.reason);
-        match all.iter_mut().find(same) {
-            Some((targets, _)) => targets.push(&column.target),
-            None => all.push((vec![&column.target], claim)),
+/// Groups values by their keys, in order of appearance.
+fn group<K: PartialEq, V>(pairs: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut groups: Vec<(K, Vec<V>)> = Vec::new();
+    for (key, value) in pairs {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, values)) => values.push(value),
+            None => groups.push((key, vec![value])),
         }
     }
-    all
+    groups
 }
 
-/// Returns what was not run, by reason: the reason, the targets, the claims.
-pub(super) fn unrun<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<(String, Vec<&'a str>, Vec<ClaimId>)> {
-    let mut all: Vec<(String, Vec<&str>, Vec<ClaimId>)> = Vec::new();
-    for row in rows {
-        for (targets, claim) in alike(merged, row) {
-            if claim.verdict != Verdict::NotRun {
-                continue;
-            }
-            match all.iter_mut().find(|(why, of, _)| *why == claim.reason && *of == targets) {
-                Some((_, _, claims)) => claims.push(claim.id),
-                None => all.push((claim.reason.clone(), targets, vec![claim.id])),
-            }
-        }
-    }
-    all
+/// Groups the targets by what they report about the claim, each group with one of its records.
+pub(super) fn alike<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<(Vec<&'a str>, &'a ClaimResult)> {
+    let known = merged.columns.iter().zip(&row.on).filter_map(|(column, claim)| Some((&*column.target, (*claim)?)));
+    let groups = group(known.map(|(target, claim)| ((claim.verdict, &claim.reason), (target, claim))));
+    let targets = |group: &[(&'a str, &ClaimResult)]| group.iter().map(|(target, _)| *target).collect();
+    groups.iter().filter_map(|(_, group)| Some((targets(group), group.first()?.1))).collect()
+}
+
+/// Claims that were not run on some targets, for one reason.
+pub(super) struct Skipped<'a> {
+    pub reason: &'a str,
+    pub targets: Vec<&'a str>,
+    pub claims: Vec<&'a ClaimResult>,
+}
+
+/// Groups the claims that were not run by reason and targets.
+pub(super) fn skipped<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<Skipped<'a>> {
+    let all = rows.iter().flat_map(|row| alike(merged, row));
+    let all = all.filter(|(_, claim)| claim.verdict == Verdict::NotRun);
+    let groups = group(all.map(|(targets, claim)| ((claim.reason.as_str(), targets), claim)));
+    groups.into_iter().map(|((reason, targets), claims)| Skipped { reason, targets, claims }).collect()
+}
+
+/// Returns the targets on which a control of the claim passes although it must not, by the control's name and the
+/// reason.
+fn passing<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<((&'a str, &'a str), Vec<&'a str>)> {
+    let on = |(column, claim): (&'a Column, &Option<&'a ClaimResult>)| {
+        let controls = claim.iter().flat_map(|claim| &claim.controls);
+        let passing = controls.filter(|control| control.verdict == ControlVerdict::DoesNotDiscriminate);
+        passing.map(|control| ((&*control.scenario, &*control.reason), &*column.target)).collect::<Vec<_>>()
+    };
+    group(merged.columns.iter().zip(&row.on).flat_map(on))
 }
 
 /// Formats a table with a row for each claim and a column for each target and, below it, the reasons of claims that do
@@ -62,27 +80,27 @@ pub fn merged_table(merged: &Merged) -> String {
     let targets = merged.columns.iter().map(|column| column.target.as_str());
     table.set_header(["id", "claim", "bound"].into_iter().chain(targets));
     let rows = rows(merged);
-    for (id, claims) in &rows {
-        let Some(any) = claims.iter().flatten().next() else { continue };
-        let cells = claims.iter().map(|claim| claim.map(cell).unwrap_or_default());
-        table.add_row([id.to_string(), any.claim.clone(), any.bound.clone()].into_iter().chain(cells));
+    for Row { claim: any, on } in &rows {
+        let cells = on.iter().map(|claim| claim.map(cell).unwrap_or_default());
+        table.add_row([any.id.to_string(), any.claim.clone(), any.bound.clone()].into_iter().chain(cells));
     }
     let mut text = format!("{table}\n");
     for row in &rows {
-        for (targets, claim) in alike(merged, row) {
+        let alike = alike(merged, row);
+        for (targets, claim) in
+            alike.iter().filter(|(_, claim)| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun))
+        {
             let targets = targets.join(", ");
-            if !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun) {
-                text += &format!("\n{} {:<5} {targets}: {}: ", mark(claim.verdict), claim.id, claim.verdict);
-                text += &format!("{}\n        {}:{}", claim.reason, claim.feature, claim.line);
-            }
+            text += &format!("\n{} {:<5} {targets}: {}: ", mark(claim.verdict), claim.id, claim.verdict);
+            text += &format!("{}\n        {}:{}", claim.reason, claim.feature, claim.line);
         }
-        for (targets, scenario, reason) in passing(merged, row) {
-            let (targets, id) = (targets.join(", "), row.0);
+        for ((scenario, reason), targets) in passing(merged, row) {
+            let (targets, id) = (targets.join(", "), row.claim.id);
             text += &format!("\n↯ {id:<5} {targets}: does not discriminate: {scenario}: {reason}");
         }
     }
-    for (reason, targets, claims) in unrun(merged, &rows) {
-        let claims: Vec<String> = claims.iter().map(ClaimId::to_string).collect();
+    for Skipped { reason, targets, claims } in skipped(merged, &rows) {
+        let claims: Vec<String> = claims.iter().map(|claim| claim.id.to_string()).collect();
         text += &format!("\n– {}: {} not run: {reason}", targets.join(", "), claims.join(", "));
     }
     for problem in merged.problems() {
@@ -98,22 +116,6 @@ pub fn merged_table(merged: &Merged) -> String {
         0 => text,
         rest => text + &format!("\n– {rest} other claims: {NOT_SELECTED}"),
     }
-}
-
-/// Returns the controls of a claim that pass although they must not: the targets, the control's name, the reason.
-fn passing<'a>(merged: &'a Merged, (_, claims): &Row<'a>) -> Vec<(Vec<&'a str>, &'a str, &'a str)> {
-    let mut all: Vec<(Vec<&str>, &str, &str)> = Vec::new();
-    for (column, claim) in merged.columns.iter().zip(claims) {
-        let controls = claim.iter().flat_map(|claim| &claim.controls);
-        for control in controls.filter(|control| control.verdict == ControlVerdict::DoesNotDiscriminate) {
-            let (scenario, reason) = (control.scenario.as_str(), control.reason.as_str());
-            match all.iter_mut().find(|(_, name, why)| (*name, *why) == (scenario, reason)) {
-                Some((targets, _, _)) => targets.push(&column.target),
-                None => all.push((vec![&column.target], scenario, reason)),
-            }
-        }
-    }
-    all
 }
 
 fn cell(claim: &ClaimResult) -> String {
@@ -173,35 +175,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_targets_stand_side_by_side_and_reasons_that_are_the_same_are_told_once() {
-        let (_folder, merged) = side_by_side();
-        let table = merged_table(&merged);
-        let line = |begin: &str| table.lines().find(|line| line.starts_with(begin)).unwrap_or_default().to_owned();
-        let head = table.lines().nth(1).unwrap().trim_matches('│').split('┆').map(str::trim);
-        assert_eq!(head.collect::<Vec<_>>(), ["id", "claim", "bound", "vm:amd64", "vm:arm64", "ec2"]);
-        let row = line("│ A2-2");
-        assert!(row.contains("✘ fails") && row.contains("✔ holds"), "{table}");
-        assert!(line("✘ A2-2").starts_with("✘ A2-2  vm:amd64: fails: "), "{table}");
-        assert!(line("? A2-3").starts_with("? A2-3  vm:amd64, vm:arm64: inconclusive: no route to host"), "{table}");
-        assert!(table.contains("– vm:amd64, vm:arm64: A2-4 not run: needs an AWS account"), "{table}");
-        assert!(table.contains("does not discriminate: A wrong one passes"), "{table}");
-        assert!(table.contains("✘ features/deviations.toml: vm:arm64: "), "{table}");
-        assert!(table.ends_with("? ec2: no run on it is here"), "{table}");
-    }
-
-    #[test]
-    fn the_last_lines_count_for_each_target_and_lead_to_each_report() {
+    fn the_targets_stand_side_by_side_with_reasons_that_are_the_same_named_once() {
         let (_folder, merged) = side_by_side();
         let summary = merged_summary(&merged, Path::new("out"));
-        for said in [
-            "vm:amd64: out/parts/vm-amd64/report.html\n",
-            "side by side: out/report.html\n",
-            "vm:amd64: 1 hold, 1 fail, ",
-            "vm:arm64: 2 hold, 0 fail, ",
-            "ec2: nothing was run\n",
-        ] {
-            assert!(summary.contains(said), "no {said:?} in {summary}");
-        }
-        assert!(summary.ends_with("exit status 1; evidence: out"), "{summary}");
+        insta::assert_snapshot!("merged", format!("{}\n\n{summary}", merged_table(&merged)));
     }
 }

@@ -6,5 +6,6 @@ mod timeline;
 mod waterfall;
 
 pub(super) use dots::{Dot, Dots, Row};
+pub(super) use sheet::{Scale, Sheet, WIDTH, colour};
 pub(super) use timeline::{Look, Timeline};
-pub(super) use waterfall::{Stage, Waterfall};
+pub(super) use waterfall::{Stage, waterfall};

@@ -41,7 +41,7 @@ fn table(compared: &Comparison) -> Table {
     let mut table = frame(WIDTH);
     table.set_header(["id", "claim", "runs", "first → last", "change from\nmedian before", "noise"]);
     for trend in &compared.claims {
-        let change = trend.change.as_ref().filter(|change| change.absolute != 0.0);
+        let change = trend.moved();
         table.add_row([
             trend.id.to_string(),
             plain(&trend.claim),
@@ -118,47 +118,25 @@ fn word(change: &Change) -> &'static str {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Matter {
-    Worse,
-    Verdict,
-    Figure,
-    Note,
-}
+/// Why a claim is pointed out, the most important reason first.
+const MATTERS: [&str; 4] = ["✘ worse", "≠ verdict", "≠ figure", "· note"];
 
-impl Matter {
-    /// Returns why a claim is pointed out, if it is.
-    fn of(trend: &Trend) -> Option<Matter> {
-        let exceeds = trend.change.as_ref().filter(|change| change.absolute != 0.0).map(|change| change.exceeds_noise);
-        match () {
-            () if trend.worse() => Some(Matter::Worse),
-            () if trend.changed_verdict => Some(Matter::Verdict),
-            () if exceeds == Some(Some(true)) => Some(Matter::Figure),
-            () if exceeds == Some(None) || trend.note.is_some() => Some(Matter::Note),
-            () => None,
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Matter::Worse => "✘ worse",
-            Matter::Verdict => "≠ verdict",
-            Matter::Figure => "≠ figure",
-            Matter::Note => "· note",
-        }
-    }
+/// Returns the index in [`MATTERS`] of why a claim is pointed out, if it is.
+fn matter(trend: &Trend) -> Option<usize> {
+    let exceeds = trend.moved().map(|change| change.exceeds_noise);
+    let noted = exceeds == Some(None) || trend.note.is_some();
+    let reasons = [trend.worse(), trend.changed_verdict, exceeds == Some(Some(true)), noted];
+    reasons.iter().position(|reason| *reason)
 }
 
 /// Formats the line about a claim below the table, if there is one.
 fn point_out(trend: &Trend) -> Option<String> {
-    let matter = Matter::of(trend)?;
-    Some(format!("{:<9} {:<5} {}\n", matter.words(), trend.id, said(trend).join("; ")))
+    Some(format!("{:<9} {:<5} {}\n", MATTERS[matter(trend)?], trend.id, remarks(trend).join("; ")))
 }
 
 /// Returns the change of a claim's figure, unless it is noise, and further remarks.
-fn said(trend: &Trend) -> Vec<String> {
-    let changed = trend.change.as_ref().filter(|change| change.absolute != 0.0 && change.exceeds_noise != Some(false));
-    let changed = changed.map(|change| {
+fn remarks(trend: &Trend) -> Vec<String> {
+    let changed = trend.moved().filter(|change| change.exceeds_noise != Some(false)).map(|change| {
         let probe = trend.probe.as_deref().unwrap_or("its figure");
         format!("{}: {}; noise: {}", plain(probe), size(change, trend.unit), change.noise)
     });
@@ -168,16 +146,18 @@ fn said(trend: &Trend) -> Vec<String> {
 /// Counts the claims by what happened to them.
 fn summary(compared: &Comparison) -> String {
     let count = |is: fn(&Trend) -> bool| compared.claims.iter().filter(|trend| is(trend)).count();
-    let moved = |trend: &Trend| trend.change.clone().filter(|change| change.absolute != 0.0);
+    let moved = |beyond: Option<bool>| {
+        compared.claims.iter().filter_map(Trend::moved).filter(|change| change.exceeds_noise == beyond).count()
+    };
     format!(
         "{} claims: {} got worse, {} changed their verdict; figures: {} changed beyond the noise, {} within it, \
          {} where it is unknown, {} stayed the same, {} have no two numbers to compare",
         compared.claims.len(),
         count(Trend::worse),
         count(|trend| trend.changed_verdict),
-        compared.claims.iter().filter_map(moved).filter(|change| change.exceeds_noise == Some(true)).count(),
-        compared.claims.iter().filter_map(moved).filter(|change| change.exceeds_noise == Some(false)).count(),
-        compared.claims.iter().filter_map(moved).filter(|change| change.exceeds_noise.is_none()).count(),
+        moved(Some(true)),
+        moved(Some(false)),
+        moved(None),
         count(|trend| trend.change.as_ref().is_some_and(|change| change.absolute == 0.0)),
         count(|trend| trend.change.is_none()),
     )
@@ -213,10 +193,6 @@ mod tests {
         }
     }
 
-    fn shown(claims: Vec<Trend>) -> String {
-        comparison(&compared(claims))
-    }
-
     pub(super) fn compared(claims: Vec<Trend>) -> Comparison {
         let about = |run: &str| About {
             run: run.into(),
@@ -229,38 +205,26 @@ mod tests {
         Comparison { schema: SCHEMA, runs: vec![about("one"), about("two")], claims }
     }
 
-    #[test]
-    fn a_change_beyond_the_noise_is_pointed_out_with_its_size() {
-        let both = [Verdict::Holds; 2];
-        let moved = Trend { change: change(3.0, Some(true)), ..trend("A6-3", &both, &[10.0, 13.0]) };
-        let within = Trend { change: change(-0.5, Some(false)), ..trend("A6-7", &both, &[10.0, 9.5]) };
-        let unknown = Trend { change: change(1.0, None), ..trend("A7-6", &both, &[10.0, 11.0]) };
-        let text = shown(vec![moved, within, unknown]);
-        assert!(text.starts_with("2 runs, from one (2026-11-24 02:00) to two (2026-11-24 02:00)\n"), "{text}");
-        assert!(text.contains("≠ figure  A6-3  log.duration: +3 s (+30 %); noise: so it was found\n"), "{text}");
-        assert!(text.contains("10 s → 13 s") && text.contains("▁█") && text.contains("BEYOND"), "{text}");
-        assert!(text.contains("−500 ms (−5 %)") && !text.contains("A6-7  log.duration"), "{text}");
-        assert!(text.contains("· note    A7-6  log.duration: +1 s (+10 %); noise: so it was found\n"), "{text}");
-        assert!(text.contains("1 changed beyond the noise, 1 within it, 1 where it is unknown, 0 stayed"), "{text}");
+    /// Makes a claim of each kind: its figure moved beyond the noise, within it or by an unknown amount, or its verdict
+    /// got worse or better.
+    pub(super) fn one_of_each() -> Comparison {
+        use Verdict::{Fails, Holds};
+        let (moved, within, unknown) = (change(3.0, Some(true)), change(-0.5, Some(false)), change(1.0, None));
+        let (worse, better) = ("holds in run one: x; fails in run two: y", "fails in run one: y");
+        let flipped = |note: &str, trend| Trend { changed_verdict: true, note: Some(note.into()), ..trend };
+        compared(vec![
+            flipped(worse, trend("A2-2", &[Holds, Fails], &[])),
+            flipped(better, trend("A2-3", &[Fails, Holds], &[])),
+            Trend { change: moved, ..trend("A6-3", &[Holds; 2], &[10.0, 13.0]) },
+            trend("A6-4", &[Holds; 2], &[1.0, 1.0]),
+            Trend { change: within, ..trend("A6-7", &[Holds; 2], &[10.0, 9.5]) },
+            Trend { change: unknown, ..trend("A7-6", &[Holds; 2], &[10.0, 11.0]) },
+        ])
     }
 
     #[test]
-    fn what_got_worse_is_told_from_what_only_changed() {
-        let worse = Trend {
-            changed_verdict: true,
-            note: Some("holds in run one: x; fails in run two: y".into()),
-            ..trend("A2-2", &[Verdict::Holds, Verdict::Fails], &[])
-        };
-        let better = Trend {
-            changed_verdict: true,
-            note: Some("fails in run one: y".into()),
-            ..trend("A2-3", &[Verdict::Fails, Verdict::Holds], &[])
-        };
-        let text = shown(vec![worse, better]);
-        assert!(text.contains("✔✘") && text.contains("✘✔"), "{text}");
-        assert!(text.contains("✘ worse   A2-2  holds in run one: x; fails in run two: y\n"), "{text}");
-        assert!(text.contains("≠ verdict A2-3  fails in run one: y\n"), "{text}");
-        assert!(text.contains("2 claims: 1 got worse, 2 changed their verdict"), "{text}");
+    fn what_got_worse_or_moved_beyond_the_noise_is_pointed_out_with_its_size() {
+        insta::assert_snapshot!("comparison", comparison(&one_of_each()));
     }
 
     #[test]
@@ -277,7 +241,7 @@ mod tests {
     #[test]
     fn what_a_run_says_moves_no_cursor() {
         let hostile = Trend { note: Some("\u{1b}[2Jgone\nA1-1 holds".into()), ..trend("A2-2", &[], &[]) };
-        let text = shown(vec![Trend { claim: "\u{1b}]0;title\u{7}x".into(), ..hostile }]);
+        let text = comparison(&compared(vec![Trend { claim: "\u{1b}]0;title\u{7}x".into(), ..hostile }]));
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}') && text.contains("[2Jgone A1-1 holds"), "{text}");
     }
 

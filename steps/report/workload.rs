@@ -90,8 +90,8 @@ mod tests {
             Sample::of("a 2", "sampler.cpu.share", 0.02, Unit::Ratio),
             Sample::of("a 1", "sampler.memory", 6e5, Unit::Bytes),
         ];
-        let said = disturbance(&samples).unwrap();
-        assert_eq!(said, "watching cost a machine at most 3 % of a CPU and 600 kB of memory");
+        let cost = disturbance(&samples).unwrap();
+        assert_eq!(cost, "watching cost a machine at most 3 % of a CPU and 600 kB of memory");
         assert_eq!(disturbance(&samples[..2]), None);
     }
 }

@@ -2,8 +2,9 @@
 //! of runs.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -18,26 +19,17 @@ use crate::verdict::{Judged, Outcome, Rule, Verdict};
 
 /// Reads what a comparison needs of runs from their folders, on all CPUs, in the order of the folders.
 pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
-    let next = AtomicUsize::new(0);
-    let work = || -> Vec<(usize, anyhow::Result<Run>)> {
-        let take = || {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            folders.get(place).map(|folder| (place, brief(folder)))
-        };
-        std::iter::from_fn(take).collect()
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(folders.len());
-    let mut read = Vec::new();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            // Reading does not panic; if it does after all, the panic is passed on.
-            read.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let read: Vec<anyhow::Result<Run>> = std::thread::scope(|scope| {
+        let shares = folders.chunks(folders.len().div_ceil(threads).max(1));
+        let read = |share: &[PathBuf]| share.iter().map(|folder| brief(folder)).collect::<Vec<_>>();
+        let workers: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
+        // Reading does not panic; if it does after all, the panic is passed on.
+        let join = |worker: ScopedJoinHandle<_>| worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+        workers.into_iter().flat_map(join).collect()
     });
-    read.sort_by_key(|(place, _)| *place);
     let (mut runs, mut wrong) = (Vec::new(), Vec::new());
-    for (_, outcome) in read {
+    for outcome in read {
         match outcome {
             Ok(run) => runs.push(run),
             Err(error) => wrong.push(format!("{error:#}")),
@@ -63,18 +55,12 @@ struct RunFile {
     started: Timestamp,
     target: String,
     git: Option<Git>,
-    machine: Option<MachineFacts>,
+    machine: Option<Machine>,
 }
 
 #[derive(Deserialize)]
 struct Git {
     commit: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct MachineFacts {
-    accelerator: String,
-    architecture: String,
 }
 
 fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<Run> {
@@ -87,7 +73,6 @@ fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<Run> {
         let id = claim.id;
         anyhow::ensure!(findings.insert(id, finding(claim)).is_none(), "verdicts.json has claim {id} twice");
     }
-    let machine = machine.map(|MachineFacts { accelerator, architecture }| Machine { accelerator, architecture });
     let commit = git.and_then(|git| git.commit);
     Ok(Run { about: About { run, started, target, commit, exit, complete }, machine, findings })
 }
@@ -125,100 +110,74 @@ fn figure(judged: &Judged) -> Option<Figure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::bundle::EvidenceBundle;
+    use crate::claims::register::ClaimId;
 
-    /// Copies a recorded run to the test's own folder.
-    fn recorded() -> tempfile::TempDir {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck");
-        let folder = tempfile::tempdir().unwrap();
-        for file in ["verdicts.json", "samples.jsonl"] {
-            std::fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
-        }
-        let [mut run, verdicts] = ["run.json", "verdicts.json"].map(|name| -> serde_json::Value {
-            serde_json::from_str(&std::fs::read_to_string(fixture.join(name)).unwrap()).unwrap()
-        });
-        // The fixture's verdicts and its `run.json` were recorded in two runs.
-        run["run"] = verdicts["run"].clone();
-        std::fs::write(folder.path().join("run.json"), serde_json::to_string_pretty(&run).unwrap()).unwrap();
-        folder
-    }
-
-    /// Copies the recorded run, with one text in one of its files replaced.
+    /// Copies the recorded run to the test's own folder, with one text in one of its files replaced.
     fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
-        let folder = recorded();
-        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
-        assert!(text.contains(from), "{name} has no {from:?}");
-        std::fs::write(folder.path().join(name), text.replacen(from, to, 1)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck");
+        let read = |name: &str| std::fs::read_to_string(fixture.join(name)).unwrap();
+        let id =
+            |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["run"].as_str().unwrap().to_owned();
+        let (run, verdicts) = (read("run.json"), read("verdicts.json"));
+        // The two files were recorded in two runs.
+        let verdicts = verdicts.replace(&id(&verdicts), &id(&run));
+        for (file, text) in [("run.json", run), ("verdicts.json", verdicts)] {
+            assert!(file != name || text.contains(from), "{name} has no {from:?}");
+            let text = if file == name { text.replacen(from, to, 1) } else { text };
+            std::fs::write(folder.path().join(file), text).unwrap();
+        }
         folder
     }
 
-    fn told(folder: &Path) -> String {
+    fn recorded() -> tempfile::TempDir {
+        changed("", "", "")
+    }
+
+    fn error_of(folder: &Path) -> String {
         let error = format!("{:#}", briefs(&[folder.to_owned()]).unwrap_err());
         assert!(error.starts_with(&format!("{} cannot be compared with others: ", folder.display())), "{error}");
         error
     }
 
     #[test]
-    fn a_brief_says_what_the_whole_says() {
-        let folder = recorded();
-        let run = briefs(&[folder.path().to_owned()]).unwrap().remove(0);
-        let bundle = EvidenceBundle::open(folder.path()).unwrap();
-        assert_eq!(run.about.run, bundle.verdicts.run);
-        assert_eq!(run.findings.len(), bundle.verdicts.claims.len());
-        let mut medians = 0;
-        for claim in &bundle.verdicts.claims {
-            let brief = &run.findings[&claim.id];
-            assert_eq!((brief.verdict, &brief.reason, &brief.bound), (claim.verdict, &claim.reason, &claim.bound));
-            let Some(figure) = &brief.figure else {
-                assert_eq!(claim.value, None, "{}", claim.id);
-                continue;
-            };
-            assert_eq!(Some(figure.unit), claim.unit, "{}", claim.id);
-            match figure.interval {
-                Some(interval) => {
-                    let median = figure.value.number().unwrap();
-                    assert!(interval.low <= median && median <= interval.high, "{}", claim.id);
-                    medians += 1;
-                }
-                None => assert_eq!(Some(&figure.value), claim.value.as_ref(), "{}", claim.id),
+    fn a_figure_is_the_median_of_the_deciding_check_or_its_only_sample() {
+        let run = briefs(&[recorded().path().to_owned()]).unwrap().remove(0);
+        let figure = |(id, finding): (&ClaimId, &ClaimSummary)| match &finding.figure {
+            None => format!("{id}: none"),
+            Some(Figure { value, unit, probe, limit, interval, on_host }) => {
+                let interval = interval.map(|interval| (interval.low, interval.high));
+                format!(
+                    "{id}: {probe} {}, bound {limit:?}, interval {interval:?}, on host {on_host}",
+                    value.show(*unit)
+                )
             }
-        }
-        assert!(medians > 3);
+        };
+        insta::assert_snapshot!("figures", run.findings.iter().map(figure).collect::<Vec<_>>().join("\n"));
     }
 
     #[test]
-    fn what_is_no_whole_run_is_named_with_what_to_do() {
-        assert!(told(Path::new("/nowhere")).contains("name the folder of a run"));
+    fn what_is_not_a_whole_run_is_named_with_what_to_do() {
+        assert!(error_of(Path::new("/nowhere")).contains("name the folder of a run"));
         let killed = changed("verdicts.json", "\"complete\": true", "\"complete\": false");
-        assert!(told(killed.path()).ends_with("was ended before it was done: leave it out"));
+        assert!(error_of(killed.path()).ends_with("was ended before it was done: leave it out"));
         let newer = changed("verdicts.json", "\"schema\": 1", "\"schema\": 2, \"novel\": 1");
-        assert!(
-            told(newer.path())
-                .ends_with("verdicts.json has layout 2, and this version reads 1: use the version that wrote it")
-        );
-        let newer = changed("run.json", "\"schema\": 1", "\"schema\": 7");
-        std::fs::write(newer.path().join("run.json"), "{\"schema\": 7, \"name\": \"x\"}").unwrap();
-        assert!(told(newer.path()).contains("run.json has layout 7"), "whatever else is new in it");
+        assert!(error_of(newer.path()).contains("leave it out: "));
         let other = changed("verdicts.json", "\"complete\"", "\"incomplete\"");
-        assert!(told(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));
-        let torn = changed("verdicts.json", "\"complete\"", "");
-        std::fs::write(torn.path().join("verdicts.json"), "{\"schema\": 1, \"run\": \"").unwrap();
-        assert!(told(torn.path()).contains("verdicts.json is not JSON: EOF"));
-        std::fs::remove_file(torn.path().join("verdicts.json")).unwrap();
-        assert!(told(torn.path()).contains("is not the whole folder of a run: cannot read "));
+        assert!(error_of(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));
         let mixed = changed("run.json", "\"run\": \"", "\"run\": \"other-");
-        assert!(told(mixed.path()).ends_with("the folder was put together"));
+        assert!(error_of(mixed.path()).ends_with("the folder was put together"));
         let twice = changed("verdicts.json", "\"id\": \"A2-2\"", "\"id\": \"A2-1\"");
-        assert!(told(twice.path()).ends_with("verdicts.json has claim A2-1 twice"));
+        assert!(error_of(twice.path()).ends_with("verdicts.json has claim A2-1 twice"));
     }
 
     #[test]
     fn every_folder_that_is_wrong_is_named_at_once() {
         let sound = recorded();
         let all = [Path::new("/nowhere/1"), sound.path(), Path::new("/nowhere/2")].map(PathBuf::from);
-        let said = format!("{:#}", briefs(&all).unwrap_err());
-        let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), 2, "{said}");
-        assert!(lines[0].starts_with("/nowhere/1 ") && lines[1].starts_with("/nowhere/2 "), "{said}");
+        let error = format!("{:#}", briefs(&all).unwrap_err());
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 2, "{error}");
+        assert!(lines[0].starts_with("/nowhere/1 ") && lines[1].starts_with("/nowhere/2 "), "{error}");
     }
 }

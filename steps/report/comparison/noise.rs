@@ -24,11 +24,10 @@ const CONFIDENCE: f64 = 0.9;
 /// The known variation of a figure.
 pub(super) struct Noise<'a> {
     /// The figures of the earlier runs, at least one.
-    pub(super) earlier: &'a [f64],
+    pub earlier: &'a [f64],
     /// The intervals of these runs' medians, if known for each.
-    pub(super) intervals: Option<&'a [Interval]>,
-    /// The unit of all the figures.
-    pub(super) unit: Unit,
+    pub intervals: Option<&'a [Interval]>,
+    pub unit: Unit,
 }
 
 impl Noise<'_> {
@@ -44,10 +43,7 @@ impl Noise<'_> {
         let sure = |interval: &Interval| interval.confidence >= CONFIDENCE;
         match (interval.filter(sure), self.intervals) {
             (Some(now), Some(earlier)) if earlier.iter().all(sure) => self.apart(now, earlier),
-            _ => {
-                let few = format!("unknown: fewer than {MANY} earlier runs, and fewer than 5 samples in a run");
-                (None, few)
-            }
+            _ => (None, format!("unknown: fewer than {MANY} earlier runs, and fewer than 5 samples in a run")),
         }
     }
 
@@ -71,9 +67,9 @@ impl Noise<'_> {
             return (Some(false), format!("outside of what {many} gave ({usual}), within their fences ({fences})"));
         }
         let chance = Unit::Ratio.show(2.0 / (self.earlier.len() + 1) as f64);
-        let said =
+        let reason =
             format!("beyond what {many} gave ({usual}) and their fences; by chance in at most {chance} of cases");
-        (Some(true), said)
+        (Some(true), reason)
     }
 
     fn apart(&self, now: Interval, earlier: &[Interval]) -> (Option<bool>, String) {
@@ -82,14 +78,14 @@ impl Noise<'_> {
         let apart = now.low > high || now.high < low;
         let (least, _) = ends(earlier.iter().chain([&now]).map(|interval| interval.confidence));
         let word = if apart { "apart from" } else { "overlapping" };
-        let said = format!(
+        let reason = format!(
             "its median lies in {}, {word} that of {}, {} (confidence {} each)",
             self.range(now.low, now.high),
             runs(earlier.len()),
             self.range(low, high),
             Unit::Ratio.show(least)
         );
-        (Some(apart), said)
+        (Some(apart), reason)
     }
 }
 
@@ -127,55 +123,31 @@ mod tests {
         Figure { interval: Some(interval), ..figure(value) }
     }
 
-    fn exceeds(figures: Vec<Figure>) -> Option<bool> {
-        nights(figures.into_iter().map(held).collect()).change.unwrap().exceeds_noise
-    }
-
     #[test]
-    fn with_few_runs_the_intervals_of_their_medians_say_what_is_noise() {
-        assert_eq!(exceeds(vec![around(40.0, 2.0), around(45.0, 2.0)]), Some(true));
-        assert_eq!(exceeds(vec![around(40.0, 3.0), around(45.0, 3.0)]), Some(false));
-        let between = vec![around(40.0, 2.0), around(60.0, 2.0), around(50.0, 2.0)];
-        assert_eq!(exceeds(between), Some(false), "earlier runs differed by as much");
-    }
-
-    #[test]
-    fn with_single_samples_and_few_runs_the_noise_is_unknown() {
-        assert_eq!(exceeds(vec![figure(40.0), figure(80.0)]), None);
-        let mut unsure = around(80.0, 1.0);
+    fn a_reader_learns_whether_a_change_exceeds_noise_and_why() {
+        let same = |values: &[f64]| values.iter().copied().map(figure).collect::<Vec<_>>();
+        let after = |now: f64| same(&[40e6, 41e6, 42e6, 43e6, 44e6, now]);
+        let mut unsure = around(80e6, 1e6);
         unsure.interval.as_mut().unwrap().confidence = 0.875;
-        assert_eq!(exceeds(vec![around(40.0, 1.0), unsure]), None, "four samples are too few");
-        assert_eq!(exceeds(vec![around(40.0, 1.0), figure(41.0), around(80.0, 1.0)]), None);
-        assert_eq!(exceeds(vec![figure(40.0), figure(40.0)]), Some(false), "the same is not a change");
-    }
-
-    #[test]
-    fn with_five_earlier_runs_their_spread_says_what_is_noise() {
-        let after = |now: f64| exceeds([40.0, 41.0, 42.0, 43.0, 44.0, now].map(figure).to_vec());
-        assert_eq!(after(44.0), Some(false));
-        assert_eq!(after(46.0), Some(false), "outside of the range, within the fences");
-        assert_eq!((after(46.1), after(37.9)), (Some(true), Some(true)));
-        let same = [40.0, 40.0, 40.0, 40.0, 40.0, 41.0].map(figure).to_vec();
-        assert_eq!(exceeds(same), Some(true), "what never varied has changed");
-        assert_eq!(exceeds([40.0, 41.0, 42.0, 43.0, 60.0].map(figure).to_vec()), None, "four are too few");
-    }
-
-    #[test]
-    fn the_noise_is_explained_in_a_sentence() {
-        let told = |figures: Vec<Figure>| nights(figures.into_iter().map(held).collect()).change.unwrap().noise;
-        let many = [40e6, 41e6, 42e6, 43e6, 44e6].map(figure);
-        assert_eq!(
-            told(many.iter().cloned().chain([figure(50e6)]).collect()),
-            "beyond what 5 earlier runs gave (40 MB to 44 MB) and their fences; by chance in at most 33.3 % of cases"
-        );
-        assert_eq!(
-            told(many.into_iter().chain([figure(45e6)]).collect()),
-            "outside of what 5 earlier runs gave (40 MB to 44 MB), within their fences (38 MB to 46 MB)"
-        );
-        assert_eq!(
-            told(vec![around(40e6, 1e6), around(50e6, 1e6)]),
-            "its median lies in 49 MB to 51 MB, apart from that of the run before, 39 MB to 41 MB (confidence 93.8 % each)"
-        );
-        assert!(told(vec![figure(1.0), figure(2.0)]).starts_with("unknown: fewer than 5 earlier runs"));
+        let situations = [
+            ("intervals apart", vec![around(40e6, 1e6), around(50e6, 1e6)]),
+            ("intervals overlapping", vec![around(40e6, 3e6), around(45e6, 3e6)]),
+            ("earlier runs differed by as much", vec![around(40e6, 2e6), around(60e6, 2e6), around(50e6, 2e6)]),
+            ("single samples", same(&[40e6, 80e6])),
+            ("four samples", vec![around(40e6, 1e6), unsure]),
+            ("a run before with a single sample", vec![around(40e6, 1e6), figure(41e6), around(80e6, 1e6)]),
+            ("the same", same(&[40e6, 40e6])),
+            ("four earlier runs", same(&[40e6, 41e6, 42e6, 43e6, 60e6])),
+            ("within the range of five", after(44e6)),
+            ("within the fences", after(46e6)),
+            ("above the fences", after(46.1e6)),
+            ("below the fences", after(37.9e6)),
+            ("what never varied", same(&[40e6, 40e6, 40e6, 40e6, 40e6, 41e6])),
+        ];
+        let learnt = situations.map(|(name, figures)| {
+            let change = nights(figures.into_iter().map(held).collect()).change.unwrap();
+            format!("{name}: exceeds it: {:?}; {}", change.exceeds_noise, change.noise)
+        });
+        insta::assert_snapshot!("noise", learnt.join("\n"));
     }
 }

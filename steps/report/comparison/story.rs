@@ -9,78 +9,75 @@ use crate::claims::plan::NOT_SELECTED;
 use crate::claims::register::ClaimId;
 use crate::verdict::Verdict;
 
-/// One claim in all runs.
-pub(super) struct Story<'a> {
-    id: ClaimId,
-    told: Vec<(&'a Run, Option<&'a ClaimSummary>)>,
+/// What the runs report about a claim, in their order; `None` if a run does not know it.
+type Story<'a> = [(&'a Run, Option<&'a ClaimSummary>)];
+
+/// Follows a claim through the runs, which are in the order in which they began.
+pub(super) fn trend<'a>(id: ClaimId, runs: &'a [Run]) -> Trend {
+    let story: Vec<(&Run, Option<&ClaimSummary>)> = runs.iter().map(|run| (run, run.findings.get(&id))).collect();
+    let measured = |(run, finding): &(&'a Run, Option<&'a ClaimSummary>)| {
+        let finding = (*finding)?;
+        Some(Measured { run, finding, figure: finding.figure.as_ref()? })
+    };
+    let all: Vec<Option<Measured>> = story.iter().map(measured).collect();
+    let newest = all.iter().flatten().next_back().copied();
+    let alike = |one: &Option<Measured<'a>>| one.filter(|one| newest.is_some_and(|newest| one.comparable(newest)));
+    let comparable: Vec<Option<Measured>> = all.iter().map(alike).collect();
+    let flips = flips(&story);
+    let notes = [
+        membership(&story),
+        flipped(&flips),
+        differences(&all, newest),
+        since(&story, newest),
+        changed_text(&comparable),
+    ];
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    Trend {
+        id,
+        claim: findings(&story).next_back().map(|(_, finding)| finding.claim.clone()).unwrap_or_default(),
+        verdicts: story.iter().map(|(_, finding)| finding.map(|finding| finding.verdict)).collect(),
+        values: comparable.iter().map(|one| one.map(|one| one.figure.value.clone())).collect(),
+        unit: newest.map(|newest| newest.figure.unit),
+        probe: newest.map(|newest| newest.figure.probe.clone()),
+        change: change(&comparable),
+        changed_verdict: !flips.is_empty(),
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+    }
 }
 
-impl<'a> Story<'a> {
-    /// Collects a claim from the runs, in their order.
-    pub(super) fn of(id: ClaimId, runs: &'a [Run]) -> Story<'a> {
-        Story { id, told: runs.iter().map(|run| (run, run.findings.get(&id))).collect() }
-    }
+fn findings<'a>(story: &Story<'a>) -> impl DoubleEndedIterator<Item = (&'a Run, &'a ClaimSummary)> {
+    story.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
+}
 
-    fn findings(&self) -> impl DoubleEndedIterator<Item = (&'a Run, &'a ClaimSummary)> {
-        self.told.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
-    }
+/// A change of verdict: a run with what it reports, and the next one that was asked for a verdict.
+type Flip<'a> = [(&'a Run, &'a ClaimSummary); 2];
 
-    /// Returns the claim's trend.
-    pub(super) fn trend(&self) -> Trend {
-        let measured = |(run, finding): (&'a Run, Option<&'a ClaimSummary>)| {
-            let finding = finding?;
-            Some(Measured { run, finding, figure: finding.figure.as_ref()? })
-        };
-        let all: Vec<Option<Measured>> = self.told.iter().copied().map(measured).collect();
-        let newest = all.iter().flatten().next_back().copied();
-        let alike = |one: Option<Measured<'a>>| one.filter(|one| newest.is_some_and(|newest| one.comparable(newest)));
-        let comparable: Vec<Option<Measured>> = all.iter().copied().map(alike).collect();
-        let flips = self.flips();
-        let notes =
-            [self.membership(), told(&flips), differences(&all, newest), self.since(newest), retold(&comparable)];
-        let notes: Vec<String> = notes.into_iter().flatten().collect();
-        Trend {
-            id: self.id,
-            claim: self.findings().next_back().map(|(_, finding)| finding.claim.clone()).unwrap_or_default(),
-            verdicts: self.told.iter().map(|(_, finding)| finding.map(|finding| finding.verdict)).collect(),
-            values: comparable.iter().map(|one| one.map(|one| one.figure.value.clone())).collect(),
-            unit: newest.map(|newest| newest.figure.unit),
-            probe: newest.map(|newest| newest.figure.probe.clone()),
-            change: change(&comparable),
-            changed_verdict: !flips.is_empty(),
-            note: (!notes.is_empty()).then(|| notes.join("; ")),
-        }
-    }
+fn flips<'a>(story: &Story<'a>) -> Vec<Flip<'a>> {
+    let asked: Vec<_> = findings(story).filter(|(_, finding)| finding.asked()).collect();
+    let pairs = asked.windows(2).filter_map(|pair| Flip::try_from(pair).ok());
+    pairs.filter(|[(_, before), (_, after)]| before.verdict != after.verdict).collect()
+}
 
-    /// Returns each change of verdict between consecutive runs that were asked for one.
-    fn flips(&self) -> Vec<[(&'a Run, &'a ClaimSummary); 2]> {
-        let asked: Vec<_> = self.findings().filter(|(_, finding)| finding.asked()).collect();
-        let pairs = asked.windows(2).filter_map(|pair| <[_; 2]>::try_from(pair).ok());
-        pairs.filter(|[(_, before), (_, after)]| before.verdict != after.verdict).collect()
-    }
+/// Returns which of the runs do not know the claim.
+fn membership(story: &Story) -> Option<String> {
+    let name = |place: usize| story.get(place).map(|(run, _)| run.about.run.as_str()).unwrap_or_default();
+    let first = story.iter().position(|(_, finding)| finding.is_some())?;
+    let last = story.iter().rposition(|(_, finding)| finding.is_some())?;
+    let added = (first > 0).then(|| format!("added with run {}", name(first)));
+    let removed = (last + 1 < story.len()).then(|| format!("removed with run {}", name(last + 1)));
+    let between = (last + 1 - first) - findings(story).count();
+    let runs = if between == 1 { "run" } else { "runs" };
+    let between = (between > 0).then(|| format!("missing from {between} {runs} between"));
+    let all: Vec<String> = [added, removed, between].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
 
-    /// Returns which of the runs do not know the claim.
-    fn membership(&self) -> Option<String> {
-        let known: Vec<bool> = self.told.iter().map(|(_, finding)| finding.is_some()).collect();
-        let name = |place: usize| self.told.get(place).map(|(run, _)| run.about.run.as_str()).unwrap_or_default();
-        let first = known.iter().position(|known| *known)?;
-        let last = known.iter().rposition(|known| *known)?;
-        let added = (first > 0).then(|| format!("added with run {}", name(first)));
-        let removed = (last + 1 < known.len()).then(|| format!("removed with run {}", name(last + 1)));
-        let between = known.iter().take(last).skip(first).filter(|known| !**known).count();
-        let between = (between > 0).then(|| format!("missing from {between} runs between"));
-        let said: Vec<String> = [added, removed, between].into_iter().flatten().collect();
-        (!said.is_empty()).then(|| said.join(", "))
-    }
-
-    /// Returns which run the newest figure is from, if not from the last.
-    fn since(&self, newest: Option<Measured>) -> Option<String> {
-        let (run, finding) = self.told.last()?;
-        let (newest, finding) = (newest?, (*finding)?);
-        let why = if finding.asked() { "it has none in the last run" } else { "the last run did not select it" };
-        (newest.run.about.run != run.about.run)
-            .then(|| format!("the newest figure is of run {}: {why}", newest.run.about.run))
-    }
+/// Returns which run the newest figure is from, if not from the last.
+fn since(story: &Story, newest: Option<Measured>) -> Option<String> {
+    let (run, finding) = story.last()?;
+    let (newest, finding) = (&newest?.run.about.run, (*finding)?);
+    let why = if finding.asked() { "it has none in the last run" } else { "the last run did not select it" };
+    (*newest != run.about.run).then(|| format!("the newest figure is of run {newest}: {why}"))
 }
 
 impl ClaimSummary {
@@ -139,8 +136,8 @@ fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<Str
     let why = |one: &Measured| {
         let pairs = one.circumstances().into_iter().zip(newest.circumstances());
         let differing = pairs.filter(|((_, before), (_, now))| before != now);
-        let said = differing.map(|((name, before), (_, now))| format!("{name} {before} before, {now} now"));
-        said.collect::<Vec<_>>().join(", ")
+        let all = differing.map(|((name, before), (_, now))| format!("{name} {before} before, {now} now"));
+        all.collect::<Vec<_>>().join(", ")
     };
     let whys: Vec<String> = all.iter().flatten().filter(|one| !one.comparable(newest)).map(why).collect();
     let last = whys.last()?;
@@ -153,7 +150,7 @@ fn differences(all: &[Option<Measured>], newest: Option<Measured>) -> Option<Str
 }
 
 /// Formats the newest change of verdict with both reasons, and how many changes there are.
-fn told(flips: &[[(&Run, &ClaimSummary); 2]]) -> Option<String> {
+fn flipped(flips: &[Flip]) -> Option<String> {
     let [(before, held), (after, fails)] = flips.last()?;
     let many = match flips.len() {
         1 => String::new(),
@@ -166,7 +163,7 @@ fn told(flips: &[[(&Run, &ClaimSummary); 2]]) -> Option<String> {
 }
 
 /// Formats how a text changed.
-fn retold(comparable: &[Option<Measured>]) -> Option<String> {
+fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
     let (now, before) = (texts.next()?, texts.next()?);
     let differs = now.value.number().is_none() && now.value != before.value;
@@ -193,93 +190,59 @@ mod tests {
     use super::super::tests::{compared, figure, finding, held, nights, run};
     use super::*;
     use crate::base::unit::Unit;
-    use crate::measurement::Value;
 
-    #[test]
-    fn a_change_is_told_with_its_size_against_the_median_of_what_was_before() {
-        let trend = nights([40e6, 44e6, 90e6, 33e6].map(|value| held(figure(value))).to_vec());
-        let change = trend.change.clone().unwrap();
-        assert_eq!((change.absolute, change.relative), (-11e6, Some(-0.25)));
-        let zero = nights(vec![held(figure(0.0)), held(figure(5.0))]).change.unwrap();
-        assert_eq!((zero.absolute, zero.relative), (5.0, None));
-        assert_eq!((trend.changed_verdict, trend.note.clone(), trend.worse()), (false, None, false));
-        assert_eq!(trend.figures().map(|(place, _)| place).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    /// Shows what a reader learns about a claim.
+    fn learnt(trend: &Trend) -> String {
+        let change = trend.change.as_ref().map(|change| match change.relative {
+            Some(relative) => format!("changed by {} ({relative:+.3})", change.absolute),
+            None => format!("changed by {}", change.absolute),
+        });
+        let flipped = trend.changed_verdict.then(|| "another verdict".to_owned());
+        let worse = trend.worse().then(|| "worse".to_owned());
+        let figures = Some(format!("figures: {}", trend.figures().count()));
+        [figures, change, flipped, worse, trend.note.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 
     #[test]
-    fn a_change_of_verdict_is_told_with_both_reasons_and_what_got_worse_is_known() {
+    fn a_reader_learns_what_changed_and_what_cannot_be_compared() {
+        let value = |value: f64| held(figure(value));
         let failed = || finding(Verdict::Fails, "it was 65 MB", Some(figure(65e6)));
-        let trend = nights(vec![held(figure(63e6)), failed()]);
-        let note = trend.note.clone().unwrap();
-        assert!(trend.changed_verdict && trend.worse());
-        assert_eq!(note, "holds in run night-1 (so it was seen), fails in run night-2 (it was 65 MB)");
-        let better = nights(vec![failed(), held(figure(63e6))]);
-        assert!(better.changed_verdict && !better.worse());
-        let still = nights(vec![held(figure(63e6)), failed(), failed()]);
-        assert!(still.worse(), "it held in a run of these, and fails in the last");
-        let never = nights(vec![failed(), failed()]);
-        assert!(!never.changed_verdict && !never.worse());
-        let known = finding(Verdict::KnownDeviation, "declared", None);
-        assert!(nights(vec![known, finding(Verdict::Inconclusive, "no machine", None)]).worse());
-        let thrice = nights(vec![held(figure(1.0)), failed(), held(figure(1.0)), failed()]).note.unwrap();
-        assert!(thrice.starts_with("3 changes of verdict, the last one: holds in run night-3 ("), "{thrice}");
-    }
-
-    #[test]
-    fn a_run_that_did_not_select_the_claim_has_no_say() {
+        let open = || finding(Verdict::Inconclusive, "no machine", None);
         let left_out = || finding(Verdict::NotRun, NOT_SELECTED, None);
-        let trend = nights(vec![held(figure(40.0)), left_out(), held(figure(40.0))]);
-        assert_eq!((trend.changed_verdict, trend.note), (false, None));
-        let last = nights(vec![held(figure(40.0)), held(figure(41.0)), left_out()]);
-        assert_eq!((last.change.clone(), last.changed_verdict, last.worse()), (None, false, false));
-        assert_eq!(last.note.unwrap(), "the newest figure is of run night-2: the last run did not select it");
-    }
-
-    #[test]
-    fn figures_of_other_circumstances_are_not_compared_and_that_is_said() {
-        let mut native = run(2, Some(held(figure(4.0))));
-        native.machine = Some(Machine { accelerator: "kvm".into(), architecture: "amd64".into() });
-        let trend = compared(vec![run(1, Some(held(figure(40.0)))), native]);
-        assert_eq!((trend.change.clone(), trend.values.clone()), (None, vec![None, Some(Value::Number(4.0))]));
-        assert_eq!(trend.note.unwrap(), "not comparable with 1 earlier run: CPU emulated before, native under KVM now");
-        let told = |other: Figure| nights(vec![held(other), held(figure(1.0))]).note.unwrap();
-        assert!(told(Figure { unit: Unit::Seconds, ..figure(1.0) }).ends_with("unit seconds before, bytes now"));
-        assert!(told(Figure { probe: "x".into(), ..figure(1.0) }).ends_with("probe x before, memory.peak now"));
-        let moved = Figure { limit: Some("< 70 MB".into()), ..figure(1.0) };
-        assert!(told(moved).ends_with("checked bound < 70 MB before, < 64 MB now"));
-        let mut elsewhere = run(1, Some(held(figure(1.0))));
-        elsewhere.about.target = "vm:arm64".into();
-        elsewhere.machine = None;
-        let note = compared(vec![elsewhere, run(2, Some(held(figure(1.0))))]).note.unwrap();
-        assert!(note.contains("target vm:arm64 before, vm:amd64 now, architecture not noted before"), "{note}");
-    }
-
-    #[test]
-    fn what_was_measured_on_the_host_is_comparable_whatever_the_machine() {
-        let on_host = || Some(held(Figure { on_host: true, ..figure(81_401.0) }));
-        let mut other = run(1, on_host());
-        (other.machine, other.about.target) = (None, "vm:arm64".into());
-        let trend = compared(vec![other, run(2, on_host())]);
-        assert_eq!((trend.change.unwrap().absolute, trend.note), (0.0, None));
-    }
-
-    #[test]
-    fn claims_that_come_and_go_are_named() {
-        let there = |day: usize| run(day, Some(held(figure(1.0))));
-        let note = |runs: Vec<Run>| compared(runs).note;
-        assert_eq!(note(vec![run(1, None), there(2)]).unwrap(), "added with run night-2");
-        assert_eq!(note(vec![there(1), run(2, None), run(3, None)]).unwrap(), "removed with run night-2");
-        assert_eq!(note(vec![there(1), run(2, None), there(3)]).unwrap(), "missing from 1 runs between");
-        let removed = compared(vec![there(1), run(2, None)]);
-        assert_eq!((removed.verdicts.clone(), removed.worse()), (vec![Some(Verdict::Holds), None], false));
-    }
-
-    #[test]
-    fn a_text_has_no_size_but_that_it_changed_is_said() {
+        let known = || finding(Verdict::KnownDeviation, "declared", None);
         let version = |text: &str| held(Figure { unit: Unit::Text, probe: "podman.version".into(), ..figure(text) });
-        let trend = nights(vec![version("5.4.2"), version("5.4.2"), version("5.5.0")]);
-        assert_eq!((trend.change.clone(), trend.values.last()), (None, Some(&Some(Value::Text("5.5.0".into())))));
-        assert_eq!(trend.note.unwrap(), "podman.version is \"5.5.0\" now, \"5.4.2\" before");
-        assert_eq!(nights(vec![version("5.4.2"), version("5.4.2")]).note, None);
+        let on = |accelerator: Option<&str>, target: &str, mut run: Run| {
+            let machine = |name: &str| Machine { accelerator: name.into(), architecture: "amd64".into() };
+            (run.machine, run.about.target) = (accelerator.map(machine), target.into());
+            run
+        };
+        let there = |day: usize| run(day, Some(value(1.0)));
+        let host = |day: usize| run(day, Some(held(Figure { on_host: true, ..figure(1.0) })));
+        let after = |other: Figure| nights(vec![held(other), value(1.0)]);
+        let situations = [
+            ("other than the median before", nights([40e6, 44e6, 90e6, 33e6].map(value).to_vec())),
+            ("nothing before", nights(vec![value(0.0), value(5.0)])),
+            ("fails now", nights(vec![value(63e6), failed()])),
+            ("fails again", nights(vec![value(63e6), failed(), failed()])),
+            ("always failed", nights(vec![failed(), failed()])),
+            ("holds now", nights(vec![failed(), value(63e6)])),
+            ("to and fro", nights(vec![value(1.0), failed(), value(1.0), failed()])),
+            ("inconclusive now", nights(vec![known(), open()])),
+            ("not selected between", nights(vec![value(40.0), left_out(), value(40.0)])),
+            ("not selected last", nights(vec![value(40.0), value(41.0), left_out()])),
+            ("another CPU", compared(vec![there(1), on(Some("kvm"), "vm:amd64", there(2))])),
+            ("another target", compared(vec![on(None, "vm:arm64", there(1)), there(2)])),
+            ("another target, measured on the host", compared(vec![on(None, "vm:arm64", host(1)), host(2)])),
+            ("another unit", after(Figure { unit: Unit::Seconds, ..figure(1.0) })),
+            ("another probe", after(Figure { probe: "x".into(), ..figure(1.0) })),
+            ("another bound", after(Figure { limit: Some("< 70 MB".into()), ..figure(1.0) })),
+            ("new", compared(vec![run(1, None), there(2)])),
+            ("gone", compared(vec![there(1), run(2, None), run(3, None)])),
+            ("gone between", compared(vec![there(1), run(2, None), there(3)])),
+            ("another text", nights(["5.4.2", "5.4.2", "5.5.0"].map(version).to_vec())),
+            ("the same text", nights(["5.4.2", "5.4.2"].map(version).to_vec())),
+        ];
+        let learnt: Vec<String> = situations.iter().map(|(name, trend)| format!("{name}: {}", learnt(trend))).collect();
+        insta::assert_snapshot!("situations", learnt.join("\n"));
     }
 }

@@ -6,13 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use serde_json::Value as Json;
 
 use super::Rebuilt;
 use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::checksums::{self, SUMS};
 use crate::evidence::merge::{Merged, PARTS, Part};
-use crate::report::{self, Made};
+use crate::report;
 
 /// Reads the runs to be merged, and checks that each is as it was sealed. A killed run was never sealed, and is
 /// accepted as it is.
@@ -98,15 +97,12 @@ pub fn close(folder: &Path, run: &str, asked: &[String], parts: &[String]) -> an
         report::write(&report::make(&part.bundle).0, part.bundle.folder.path())?;
     }
     for (name, json) in [("run.json", merged.facts()), ("verdicts.json", merged.verdicts()?)] {
-        fs::write(folder.path().join(name), text(&json)?).with_context(|| format!("cannot write {name}"))?;
+        let text = serde_json::to_string_pretty(&json)? + "\n";
+        fs::write(folder.path().join(name), text).with_context(|| format!("cannot write {name}"))?;
     }
     report::write(&report::make_merged(&merged)?, folder.path())?;
     checksums::seal(&folder)?;
     Ok(merged)
-}
-
-fn text(json: &Json) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(json)? + "\n")
 }
 
 /// Makes the reports of a merged bundle again; those of its parts stay as they are.
@@ -114,19 +110,8 @@ pub fn rebuild(path: &Path) -> anyhow::Result<Rebuilt> {
     let merged = Merged::open(path)?;
     let folder = SandboxedDir::open(path)?;
     let reports = report::make_merged(&merged)?;
-    let is_report = |name: &str| reports.iter().any(|(report, _)| *report == name);
-    let (_, broken) = checksums::check(&folder)?;
-    if let Some(changed) = broken.iter().find(|broken| !is_report(&broken.file)) {
-        anyhow::bail!(
-            "{} is not what was sealed, so nothing is written there: {}: {} (assay verify tells all; --out FOLDER makes \
-             reports elsewhere)",
-            path.display(),
-            changed.file,
-            changed.problem
-        );
-    }
-    let same = |(name, bytes): &Made| fs::read(folder.path().join(name)).is_ok_and(|stored| stored == *bytes);
-    if broken.is_empty() && reports.iter().all(same) {
+    let names: Vec<&str> = reports.iter().map(|(name, _)| *name).collect();
+    if super::reports_only(&folder, &names)? && super::same(&folder, &reports) {
         return Ok(Rebuilt::Same);
     }
     report::write(&reports, folder.path())?;

@@ -5,9 +5,10 @@ use maud::{Markup, html};
 
 use super::files::files;
 use super::register::measured;
+use super::scenario::{self, Role};
 use super::size_limit::ByteBudget;
 use super::words::{chip, class, control_chip, plain, took};
-use super::{Run, commands, logs, runs, samples, scenario};
+use super::{Run, commands, logs, runs, samples, section};
 use crate::evidence::ClaimResult;
 use crate::verdict::claim_verdict::{Attempt, ControlResult};
 
@@ -27,19 +28,14 @@ const FILES: usize = 30;
 /// Shows all claims. If they do not all fit, the largest of them are cut, all to the same size.
 pub(super) fn claims(run: &Run, most: usize) -> Markup {
     // No claim needs more than a good part of the page, and building a larger one would take too long.
-    let whole = run.claims.iter().map(|(anchor, claim)| one(run, anchor, claim, HEAD + most / LARGEST));
+    let whole = run.claims.iter().map(|claim| one(run, claim, HEAD + most / LARGEST));
     let mut pieces: Vec<Markup> = whole.collect();
     let sizes: Vec<usize> = pieces.iter().map(|piece| piece.0.len()).collect();
     let cap = fair(&sizes, most).max(HEAD);
-    for ((anchor, claim), piece) in run.claims.iter().zip(&mut pieces).filter(|(_, piece)| piece.0.len() > cap) {
-        *piece = one(run, anchor, claim, cap);
+    for (claim, piece) in run.claims.iter().zip(&mut pieces).filter(|(_, piece)| piece.0.len() > cap) {
+        *piece = one(run, claim, cap);
     }
-    html! {
-        section #claims aria-labelledby="claims-head" {
-            h2 #claims-head { "Claim by claim" }
-            @for piece in pieces { (piece) }
-        }
-    }
+    section("claims", "Claim by claim", &html! { @for piece in pieces { (piece) } })
 }
 
 /// Returns the maximum size of each, so that all together do not exceed `most`.
@@ -63,30 +59,30 @@ pub(super) fn attempts(claim: &ClaimResult) -> impl Iterator<Item = &Attempt> {
 }
 
 /// Shows a claim in this many bytes, if necessary only its head.
-fn one<'a>(run: &Run<'a>, anchor: &str, claim: &'a ClaimResult, most: usize) -> Markup {
+fn one<'a>(run: &Run<'a>, claim: &'a ClaimResult, most: usize) -> Markup {
     let whole = |inner: Markup| {
         html! {
-            details id=(anchor) class={ "claim " (class(claim.verdict)) } {
+            details id=(claim.id) class={ "claim " (class(claim.verdict)) } {
                 summary {
-                    h3 { span.id { (anchor) } " " span.text { (plain(&claim.claim, 120)) } }
+                    h3 { span.id { (claim.id) } " " span.text { (plain(&claim.claim, 120)) } }
                     (chip(claim.verdict))
                 }
                 (inner)
             }
         }
     };
-    let mut room = ByteBudget::of(most.saturating_sub(TRIM));
+    let mut budget = ByteBudget::of(most.saturating_sub(TRIM));
     let full = whole(html! {
-        (room.admit("the reason", head(claim)))
-        @if attempts(claim).next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut room)) }
-        (room.omissions())
+        (budget.admit("the reason", head(claim)))
+        @if attempts(claim).next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut budget)) }
+        (budget.omissions())
     });
     match full.0.len() <= most {
         true => full,
         false => {
-            let mut room = ByteBudget::of(0);
-            let _ = room.admit("all but its verdict", full);
-            whole(room.omissions())
+            let mut budget = ByteBudget::of(0);
+            let _ = budget.admit("all but its verdict", full);
+            whole(budget.omissions())
         }
     }
 }
@@ -114,14 +110,14 @@ fn head(claim: &ClaimResult) -> Markup {
     }
 }
 
-fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, room: &mut ByteBudget) -> Markup {
+fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, budget: &mut ByteBudget) -> Markup {
     html! {
-        (own(run, claim, room))
-        @for control in &claim.controls { (one_control(run, claim, control, room)) }
-        (runs::watched(run, attempts(claim), room))
-        (commands::section(run, attempts(claim), room))
-        (logs::of_runs(run, attempts(claim), room))
-        (room.admit("the list of files", html! {
+        (own(run, claim, budget))
+        @for control in &claim.controls { (one_control(run, claim, control, budget)) }
+        (runs::watched(run, attempts(claim), budget))
+        (commands::section(run, attempts(claim), budget))
+        (logs::of_runs(run, attempts(claim), budget))
+        (budget.admit("the list of files", html! {
             div.part {
                 h4 { "Files" }
                 (files(&run.bundle.folder, attempts(claim).flat_map(|attempt| attempt.evidence.iter().map(String::as_str)), FILES))
@@ -131,50 +127,45 @@ fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, room: &mut ByteBudget) -> Mar
     }
 }
 
-/// Shows the claim's own scenario, attempt by attempt.
-fn own(run: &Run, claim: &ClaimResult, room: &mut ByteBudget) -> Markup {
-    let place = scenario::Place { feature: &claim.feature, line: claim.line, name: &claim.scenario };
+fn own(run: &Run, claim: &ClaimResult, budget: &mut ByteBudget) -> Markup {
     html! {
         div.part {
             h4 { "The scenario" }
-            @if claim.attempts.is_empty() { (room.admit("the scenario", scenario::unrun(run, &place))) }
-            @for (number, attempt) in last(&claim.attempts) {
-                (attempt_head(number, &claim.attempts, attempt, room))
-                (room.admit("the scenario", scenario::own(run, claim, &place, attempt)))
-                (samples::figures(run, claim, attempt, room))
-            }
+            (each_attempt(run, claim, Role::Claim(claim), &claim.attempts, budget))
         }
     }
 }
 
-fn one_control(run: &Run, claim: &ClaimResult, control: &ControlResult, room: &mut ByteBudget) -> Markup {
-    let place = scenario::Place { feature: &control.feature, line: control.line, name: &control.scenario };
+fn one_control(run: &Run, claim: &ClaimResult, control: &ControlResult, budget: &mut ByteBudget) -> Markup {
     html! {
         div.part.control {
-            (room.admit("the controls", html! {
+            (budget.admit("the controls", html! {
                 h4 { "Control " (control_chip(control)) }
                 @if !control.caught() { p { (plain(&control.reason, SENTENCE)) } }
             }))
-            @if control.attempts.is_empty() { (room.admit("the controls", scenario::unrun(run, &place))) }
-            @for (number, attempt) in last(&control.attempts) {
-                (attempt_head(number, &control.attempts, attempt, room))
-                (room.admit("the controls", scenario::of_control(run, &place, control, attempt)))
-                (samples::figures(run, claim, attempt, room))
-            }
+            (each_attempt(run, claim, Role::Control(control), &control.attempts, budget))
         }
     }
 }
 
-/// Returns the last attempts, with their numbers.
-fn last(attempts: &[Attempt]) -> impl Iterator<Item = (usize, &Attempt)> {
-    attempts.iter().enumerate().skip(attempts.len().saturating_sub(ATTEMPTS))
+/// Shows a scenario attempt by attempt, the last ones only; as written if there was none.
+fn each_attempt(run: &Run, claim: &ClaimResult, role: Role, all: &[Attempt], budget: &mut ByteBudget) -> Markup {
+    let part = if matches!(role, Role::Claim(_)) { "the scenario" } else { "the controls" };
+    html! {
+        @if all.is_empty() { (budget.admit(part, scenario::unrun(run, role))) }
+        @for (number, attempt) in all.iter().enumerate().skip(all.len().saturating_sub(ATTEMPTS)) {
+            (attempt_head(number, all, attempt, budget))
+            (budget.admit(part, scenario::attempted(run, role, attempt)))
+            (samples::figures(run, claim, attempt, budget))
+        }
+    }
 }
 
-fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, room: &mut ByteBudget) -> Markup {
+fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, budget: &mut ByteBudget) -> Markup {
     if all.len() < 2 {
         return html! {};
     }
-    room.admit(
+    budget.admit(
         "the heads of attempts",
         html! {
             h5 {
@@ -192,7 +183,7 @@ mod tests {
     #[test]
     fn only_the_largest_claims_are_cut_and_all_to_the_same_size() {
         let total = |sizes: &[usize], most| sizes.iter().map(|size| (*size).min(fair(sizes, most))).sum::<usize>();
-        assert_eq!(fair(&[10, 20, 30], 60), usize::MAX, "there is room for all");
+        assert_eq!(fair(&[10, 20, 30], 60), usize::MAX, "all of them fit");
         assert_eq!(fair(&[100, 10, 100], 110), 50);
         assert_eq!(total(&[100, 10, 100], 110), 110);
         assert_eq!(fair(&[100, 100], 0), 0);

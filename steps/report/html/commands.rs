@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use maud::{Markup, html};
 
 use super::Run;
-use super::files::file;
+use super::files::{self, file};
 use super::size_limit::ByteBudget;
 use super::words::{count, plain, took};
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
@@ -22,28 +22,19 @@ const PART: usize = 500;
 
 /// The part of the transcript that is shown.
 pub(super) struct Commands {
-    ran: BTreeMap<u64, Shown>,
+    ran: BTreeMap<u64, Ran>,
     /// Why there are no commands.
     missing: Option<String>,
 }
 
-struct Shown {
-    machine: String,
-    line: String,
-    ended: String,
-    well: bool,
-    seconds: Option<f64>,
-    printed: Vec<(&'static str, Stream)>,
-}
-
 impl Commands {
-    pub(super) fn of(bundle: &EvidenceBundle, claims: &[(String, &ClaimResult)]) -> Commands {
-        let wanted: BTreeSet<u64> =
-            claims.iter().flat_map(|(_, claim)| numbers(super::claim::attempts(claim)).0).collect();
+    pub(super) fn of(bundle: &EvidenceBundle, claims: &[&ClaimResult]) -> Commands {
+        let wanted: BTreeSet<u64> = claims.iter().flat_map(|claim| numbers(super::claim::attempts(claim)).0).collect();
         let mut ran = BTreeMap::new();
         let read = bundle.commands(|command| {
             if wanted.contains(&command.n) {
-                ran.insert(command.n, Shown::of(command));
+                let (stdout, stderr) = (brief(command.stdout), brief(command.stderr));
+                ran.insert(command.n, Ran { stdout, stderr, ..command });
             }
         });
         let missing = match read {
@@ -65,22 +56,12 @@ fn numbers<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> (Vec<u64>, usize)
     (numbers, all)
 }
 
-impl Shown {
-    fn of(ran: Ran) -> Shown {
-        let (ended, well) = match (&ran.status, &ran.error) {
-            (Some(status), _) => (status.to_string(), *status == Status::Code(0)),
-            (None, Some(error)) => (plain(error, LINE), false),
-            (None, None) => ("how it ended is not known".to_owned(), false),
-        };
-        let brief = |stream: Option<Stream>| match stream? {
-            Stream::Inline(text) if text.trim().is_empty() => None,
-            Stream::Inline(text) => Some(Stream::Inline(ends(&text))),
-            beside => Some(beside),
-        };
-        let line = plain(&ran.line(), LINE);
-        let printed = [("output", brief(ran.stdout)), ("errors", brief(ran.stderr))];
-        let printed = printed.into_iter().filter_map(|(name, stream)| Some((name, stream?))).collect();
-        Shown { machine: ran.machine, line, ended, well, seconds: ran.seconds, printed }
+/// Shortens what a command printed; nothing if that was only blanks.
+fn brief(stream: Option<Stream>) -> Option<Stream> {
+    match stream? {
+        Stream::Inline(text) if text.trim().is_empty() => None,
+        Stream::Inline(text) => Some(Stream::Inline(ends(&text))),
+        beside => Some(beside),
     }
 }
 
@@ -96,44 +77,51 @@ fn ends(text: &str) -> String {
     format!("{}\n… {left} characters …\n{}", plain(&head, PART), plain(&tail, PART))
 }
 
-pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
+pub(super) fn section<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, budget: &mut ByteBudget) -> Markup {
     let (numbers, all) = numbers(attempts);
     if all == 0 {
         return html! {};
     }
-    let shown: Vec<_> =
-        numbers.iter().filter_map(|number| run.commands.ran.get(number).map(|ran| (*number, ran))).collect();
+    let shown: Vec<&Ran> = numbers.iter().filter_map(|number| run.commands.ran.get(number)).collect();
     let head = html! {
         h4 { "What ran" }
         p.quiet {
-            (count(all, "command", "commands")) " of the transcript"
-            @if shown.len() < all { "; " (shown.len()) " are here, and all are in " code { "transcript.jsonl" } }
-            ", by their numbers."
+            (count(all, "command", "commands")) ", numbered as in " code { "transcript.jsonl" }
+            @if shown.len() < all { "; " (count(shown.len(), "is", "are")) " shown here" }
+            "."
             @if let Some(missing) = &run.commands.missing { " " (missing) "." }
         }
     };
     html! {
         div.part {
-            (room.admit("the commands", head))
-            @for (number, ran) in shown { (room.admit("commands", command(&run.bundle.folder, number, ran))) }
+            (budget.admit("the commands", head))
+            @for ran in shown { (budget.admit("commands", command(&run.bundle.folder, ran))) }
         }
     }
 }
 
-fn command(folder: &SandboxedDir, number: u64, ran: &Shown) -> Markup {
-    let brief = ran.line.split_whitespace().collect::<Vec<_>>().join(" ");
+fn command(folder: &SandboxedDir, ran: &Ran) -> Markup {
+    let line = plain(&ran.line(), LINE);
+    let brief = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let ended = match (&ran.status, &ran.error) {
+        (Some(status), _) => status.to_string(),
+        (None, Some(error)) => plain(error, LINE),
+        (None, None) => "how it ended is not known".to_owned(),
+    };
+    let well = ran.status == Some(Status::Code(0));
     html! {
         details.command {
             summary {
-                span.number { (number) } " " span.machine { (plain(&ran.machine, 40)) } " " code { (plain(&brief, 110)) } " "
-                span class=(if ran.well { "quiet" } else { "ended" }) {
-                    (plain(&ran.ended, 60)) @if let Some(seconds) = ran.seconds { ", " (took(seconds)) }
+                span.number { (ran.n) } " " span.machine { (plain(&ran.machine, 40)) } " " code { (plain(&brief, 110)) } " "
+                span class=(if well { "quiet" } else { "ended" }) {
+                    (plain(&ended, 60)) @if let Some(seconds) = ran.seconds { ", " (took(seconds)) }
                 }
             }
-            @if brief.chars().count() > 110 { pre { (ran.line) } }
-            @if ran.ended.chars().count() > 60 { pre { (ran.ended) } }
-            @for (name, stream) in &ran.printed { (printed(folder, name, stream)) }
-            @if ran.printed.is_empty() { p.quiet { "It printed nothing." } }
+            @if brief.chars().count() > 110 { pre { (line) } }
+            @if ended.chars().count() > 60 { pre { (ended) } }
+            @if let Some(stream) = &ran.stdout { (printed(folder, "output", stream)) }
+            @if let Some(stream) = &ran.stderr { (printed(folder, "errors", stream)) }
+            @if (&ran.stdout, &ran.stderr) == (&None, &None) { p.quiet { "It printed nothing." } }
         }
     }
 }
@@ -144,9 +132,7 @@ fn printed(folder: &SandboxedDir, name: &str, stream: &Stream) -> Markup {
             Stream::Inline(text) => { p.stream { (name) } pre { (text) } }
             Stream::Beside { file: place, bytes } => {
                 p.stream { (name) ", " (bytes) " bytes: " (file(folder, place)) }
-                @if let Ok(excerpt) = folder.excerpt(place, PART as u64) {
-                    pre { (plain(&excerpt.head, PART)) @if let Some(tail) = &excerpt.tail { "\n…\n" (plain(tail, PART)) } }
-                }
+                @if let Ok(excerpt) = folder.excerpt(place, PART as u64) { (files::ends(&excerpt, PART)) }
             }
             Stream::Lost { lost, bytes } => p.stream { (name) ", " (bytes) " bytes, could not be kept: " (plain(lost, 240)) },
         }

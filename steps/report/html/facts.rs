@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use serde::Deserialize as _;
 use serde_json::Value as Json;
 
+use super::section;
 use super::size_limit::ByteBudget;
 use super::words::{plain, took};
 use crate::base::unit::Unit;
@@ -12,16 +13,8 @@ use crate::base::work_summary::Summary;
 /// How much of a fact is shown, in characters.
 const FACT: usize = 400;
 
-/// The facts of the first group, in this order: the key and its name.
-const RUN: [(&str, &str); 7] = [
-    ("run", "run"),
-    ("target", "target"),
-    ("started", "started"),
-    ("ended", "ended"),
-    ("command_line", "command line"),
-    ("assay", "assay"),
-    ("rustc", "rustc"),
-];
+/// The keys of the first group, in this order.
+const RUN: [&str; 7] = ["run", "target", "started", "ended", "command_line", "assay", "rustc"];
 
 /// The keys that get a group of their own, and the groups' names.
 const GROUPS: [(&str, &str); 5] = [
@@ -32,73 +25,55 @@ const GROUPS: [(&str, &str); 5] = [
     ("machine", "The device"),
 ];
 
-pub(super) fn facts(run: &Json, room: &mut ByteBudget) -> Markup {
-    let known = |key: &str| RUN.iter().any(|(name, _)| *name == key) || GROUPS.iter().any(|(name, _)| *name == key);
+pub(super) fn facts(run: &Json, budget: &mut ByteBudget) -> Markup {
+    let known = |key: &str| RUN.contains(&key) || GROUPS.iter().any(|(name, _)| *name == key);
     let others = run.as_object().into_iter().flatten();
     let others = others.filter(|(key, _)| !known(key) && !["schema", "time"].contains(&key.as_str()));
-    html! {
-        section #facts aria-labelledby="facts-head" {
-            h2 #facts-head { "On what" }
-            @if is(run, "/stand_in", true) { (stand_in()) }
-            @if is(run, "/machine/native", false) { (emulation()) }
-            div.groups {
-                div.group {
-                    h3 { "The run" }
-                    dl {
-                        @for (key, name) in RUN { (room.admit("facts", fact(name, run.get(key)))) }
-                        @if let Some(seconds) = duration(run) { dt { "took" } dd { (took(seconds)) } }
-                        @for (key, value) in others { (room.admit("facts", fact(key, Some(value)))) }
-                    }
+    let content = html! {
+        @if is(run, "/stand_in", true) { p.warning { strong { "This was not AWS." } (FAKE_AWS) } }
+        @if is(run, "/machine/native", false) { p.warning { strong { "The device's CPU was emulated" } (EMULATED) } }
+        div.groups {
+            div.group {
+                h3 { "The run" }
+                dl {
+                    @for key in RUN { @if let Some(value) = run.get(key) { (budget.admit("facts", fact(key, value))) } }
+                    @if let Some(seconds) = duration(run) { dt { "took" } dd { (took(seconds)) } }
+                    @for (key, value) in others { (budget.admit("facts", fact(key, value))) }
                 }
-                (room.admit("facts", time(run)))
-                @for (key, title) in GROUPS {
-                    @if let Some(facts) = run.get(key).and_then(Json::as_object) {
-                        div.group {
-                            h3 { (title) }
-                            dl { @for (key, value) in facts { (room.admit("facts", fact(key, Some(value)))) } }
-                        }
+            }
+            (budget.admit("facts", time(run)))
+            @for (key, title) in GROUPS {
+                @if let Some(facts) = run.get(key).and_then(Json::as_object) {
+                    div.group {
+                        h3 { (title) }
+                        dl { @for (key, value) in facts { (budget.admit("facts", fact(key, value))) } }
                     }
                 }
             }
-            (room.omissions())
         }
-    }
+        (budget.omissions())
+    };
+    section("facts", "Environment", &content)
 }
 
-fn is(run: &Json, fact: &str, value: bool) -> bool {
+pub(super) fn is(run: &Json, fact: &str, value: bool) -> bool {
     run.pointer(fact).and_then(Json::as_bool) == Some(value)
 }
 
-fn stand_in() -> Markup {
-    html! {
-        p.warning {
-            strong { "This was not AWS." } " A stand-in replaced it and its instance: this says nothing about AWS. "
-            "What only AWS can judge was measured and recorded here, and not judged."
-        }
-    }
-}
+const FAKE_AWS: &str = " A stand-in replaced it and its instance: this says nothing about AWS. What only AWS can judge \
+    was measured and recorded here, and not judged.";
 
-fn emulation() -> Markup {
-    html! {
-        p.warning {
-            strong { "The device's CPU was emulated" } " (by QEMU's translator), some fifty times slower than a real one. "
-            "So times and CPU use say nothing about a real device: the claims about them were measured and recorded here, "
-            "and not judged. What does not hang on speed was judged: sizes, memory, limits, exit codes, what was printed."
-        }
-    }
-}
+const EMULATED: &str = " (by QEMU's translator), some fifty times slower than a real one. So times and CPU use say \
+    nothing about a real device: the claims about them were measured and recorded here, and not judged. What does not \
+    depend on speed was judged: sizes, memory, limits, exit codes, what was printed.";
 
 fn duration(run: &Json) -> Option<f64> {
     let time = |key: &str| run.get(key)?.as_str()?.parse::<jiff::Timestamp>().ok();
     Some(time("ended")?.duration_since(time("started")?).as_secs_f64()).filter(|seconds| *seconds >= 0.0)
 }
 
-fn fact(name: &str, value: Option<&Json>) -> Markup {
-    html! {
-        @if let Some(value) = value {
-            dt { (plain(&name.replace('_', " "), 60)) } dd { (plain(&shown(name, value), FACT)) }
-        }
-    }
+fn fact(name: &str, value: &Json) -> Markup {
+    html! { dt { (plain(&name.replace('_', " "), 60)) } dd { (plain(&shown(name, value), FACT)) } }
 }
 
 fn shown(name: &str, value: &Json) -> String {
@@ -137,7 +112,7 @@ fn time(run: &Json) -> Markup {
     let Some(time) = run.get("time").and_then(|time| Summary::deserialize(time).ok()) else { return html! {} };
     html! {
         div.group {
-            h3 { "Its time" }
+            h3 { "Time" }
             dl {
                 dt { "scenarios" } dd { (took(time.wall)) }
                 dt { "critical path" } dd { (took(time.critical)) }
@@ -151,59 +126,33 @@ fn time(run: &Json) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::words;
     use super::*;
     use serde_json::json;
 
     #[test]
-    fn an_emulated_cpu_is_said_plainly_and_what_follows_from_it() {
-        let run =
-            json!({ "run": "r", "machine": { "native": false, "memory": 431_398_912, "crun_features": ["+A", "+B"] } });
-        let page = facts(&run, &mut ByteBudget::of(10_000)).into_string();
-        assert!(page.contains("CPU was emulated") && page.contains("not judged"), "{page}");
-        assert!(page.contains("<dd>431.4 MB</dd>") && page.contains("<dd>+A +B</dd>"), "{page}");
-        let real = json!({ "machine": { "native": true } });
-        assert!(!facts(&real, &mut ByteBudget::of(10_000)).into_string().contains("emulated"));
-    }
-
-    #[test]
-    fn no_fact_is_shown_as_json() {
+    fn facts_are_shown_in_words_and_so_are_those_that_this_version_does_not_know() {
         let run = json!({
+            "run": "r", "target": "ec2", "started": "2026-11-24T15:22:34Z", "ended": null, "stand_in": true,
+            "command_line": ["assay", "run"],
+            "git": { "commit": "3c9d", "changed": true },
             "host": { "memory": "24684096 kB" },
             "cloud": { "stand_in": { "endpoint": "http://e", "ssh": null }, "images": [{ "id": "ami-1" }, { "id": "ami-2" }] },
+            "machine": { "native": false, "memory": 431_398_912, "crun_features": ["+A", "+B"] },
             "time": { "wall": 163.7, "critical": 157.2, "work": [], "path": [
-                { "name": "machine: nano", "took": 35.0 }, { "name": "nothing", "took": 0.01 }] },
+                { "name": "machine: nano", "took": 35.0 }, { "name": "too short", "took": 0.01 }] },
             "later": { "a_b": 1.5, "c": { "d": true } },
+            "new<b>": "<script>",
         });
         let page = facts(&run, &mut ByteBudget::of(10_000)).into_string();
-        for shown in [
-            "<dd>25.3 GB</dd>",
-            "<dd>endpoint http://e, ssh not known</dd>",
-            "<dd>id ami-1; id ami-2</dd>",
-            "<dt>scenarios</dt><dd>2 min 44 s</dd>",
-            "<dt>critical path</dt><dd>2 min 37 s</dd>",
-            "<dt>↳ machine: nano</dt><dd>35.0 s</dd>",
-            "<dd>a b 1.5, c d yes</dd>",
-        ] {
-            assert!(page.contains(shown), "{shown}: {page}");
-        }
-        assert!(!page.contains("nothing") && !page.contains('{') && !page.contains("&quot;"), "{page}");
-    }
-
-    #[test]
-    fn what_stood_in_for_aws_is_said_plainly() {
-        let page = |run: Json| facts(&run, &mut ByteBudget::of(10_000)).into_string();
-        assert!(page(json!({ "target": "ec2", "stand_in": true })).contains("This was not AWS."));
-        assert!(!page(json!({ "target": "ec2", "stand_in": false })).contains("not AWS"));
-    }
-
-    #[test]
-    fn facts_that_nobody_foresaw_are_shown_and_escaped() {
-        let run = json!({ "new<b>": { "x": "<script>" }, "started": "2026-11-24T15:22:34Z", "ended": null,
-            "git": { "commit": "3c9d", "changed": true } });
-        let page = facts(&run, &mut ByteBudget::of(10_000)).into_string();
         assert!(page.contains("<dt>new&lt;b&gt;</dt>") && page.contains("&lt;script&gt;"), "{page}");
-        assert!(page.contains("2026-11-24 15:22:34 UTC") && page.contains("not known"), "{page}");
-        assert!(page.contains("had changes beyond this commit"), "{page}");
-        assert!(facts(&json!([1]), &mut ByteBudget::of(10_000)).into_string().contains("On what"));
+        insta::assert_snapshot!("facts", words(&page));
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_native_cpu_and_aws_itself() {
+        let run = json!({ "target": "ec2", "stand_in": false, "machine": { "native": true } });
+        assert!(!facts(&run, &mut ByteBudget::of(10_000)).into_string().contains("class=\"warning\""));
+        assert!(facts(&json!([1]), &mut ByteBudget::of(10_000)).into_string().contains("Environment"));
     }
 }

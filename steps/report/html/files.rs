@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::words::plain;
-use crate::evidence::bundle::SandboxedDir;
+use crate::evidence::bundle::{Excerpt, SandboxedDir};
 
 /// How much of a name is shown, in characters.
 const NAME: usize = 160;
@@ -11,15 +11,18 @@ const NAME: usize = 160;
 /// Shows the name of a file: as a link if it is a plain file of the folder, otherwise as text.
 pub(super) fn file(folder: &SandboxedDir, name: &str) -> Markup {
     let shown = plain(name, NAME);
-    html! {
-        @if is_link(folder, name) { a href=(name) { (shown) } } @else { code { (shown) } " (no file of this run)" }
-    }
+    let is_link = name.len() <= NAME && is_harmless(name) && folder.file(name).is_ok();
+    html! { @if is_link { a href=(name) { (shown) } } @else { code { (shown) } " (no file of this run)" } }
 }
 
-/// Returns whether the name can be a link: it has only letters without a special meaning in an address.
-fn is_link(folder: &SandboxedDir, name: &str) -> bool {
-    let harmless = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_' | '/');
-    name.len() <= NAME && name.chars().all(harmless) && folder.file(name).is_ok()
+/// Returns whether a name has only letters without a special meaning in an address.
+pub(super) fn is_harmless(name: &str) -> bool {
+    name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_' | '/'))
+}
+
+/// Shows the beginning and the end of a file, each no longer than this many characters.
+pub(super) fn ends(excerpt: &Excerpt, most: usize) -> Markup {
+    html! { pre { (plain(&excerpt.head, most)) @if let Some(tail) = &excerpt.tail { "\n…\n" (plain(tail, most)) } } }
 }
 
 pub(super) fn files<'a>(folder: &SandboxedDir, names: impl Iterator<Item = &'a str>, most: usize) -> Markup {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
-use super::Run;
-use super::files::file;
+use super::files::{ends, file, is_harmless};
 use super::size_limit::ByteBudget;
 use super::words::plain;
+use super::{Run, section};
 use crate::verdict::claim_verdict::Attempt;
 
 /// How much of the beginning and of the end of a machine's log is shown, in bytes.
@@ -22,23 +22,21 @@ const LINES: usize = 30;
 /// The number of runs of a claim whose journal is shown.
 const RUNS: usize = 2;
 
-pub(super) fn logs(run: &Run, room: &mut ByteBudget) -> anyhow::Result<Markup> {
-    let logs = in_order(run.bundle.folder.names()?);
-    Ok(html! {
-        @if !logs.is_empty() {
-            section #logs aria-labelledby="logs-head" {
-                h2 #logs-head { "What the machines logged" }
-                p { "The beginning and the end of each; the names lead to the whole." }
-                @for name in logs.iter().take(LOGS) { (room.admit("logs of machines", log(run, name))) }
-                @if logs.len() > LOGS { p.omitted { (logs.len() - LOGS) " more logs are in the folder." } }
-                (room.omissions())
-            }
-        }
-    })
+pub(super) fn logs(run: &Run, budget: &mut ByteBudget) -> Markup {
+    if run.logs.is_empty() {
+        return html! {};
+    }
+    let content = html! {
+        p { "The beginning and the end of each log; its name links to the whole file." }
+        @for name in run.logs.iter().take(LOGS) { (budget.admit("logs of machines", log(run, name))) }
+        @if run.logs.len() > LOGS { p.omitted { (run.logs.len() - LOGS) " more logs are in the folder." } }
+        (budget.omissions())
+    };
+    section("logs", "What the machines logged", &content)
 }
 
 /// Picks the logs among file names, the device's first: their names do not begin with a machine's name.
-fn in_order(names: Vec<String>) -> Vec<String> {
+pub(super) fn in_order(names: Vec<String>) -> Vec<String> {
     let mut logs: Vec<String> = names.into_iter().filter(|name| is_log(name)).collect();
     logs.sort_by_key(|name| (name.matches('.').count(), name.clone()));
     logs
@@ -55,10 +53,7 @@ fn log(run: &Run, name: &str) -> Markup {
             summary { h3 { (plain(name, 80)) } }
             p { (file(&run.bundle.folder, name)) @if let Ok(excerpt) = &excerpt { ", " (excerpt.bytes) " bytes" } }
             @match &excerpt {
-                Ok(excerpt) => pre {
-                    (plain(&excerpt.head, PART as usize))
-                    @if let Some(tail) = &excerpt.tail { "\n…\n" (plain(tail, PART as usize)) }
-                },
+                Ok(excerpt) => (ends(excerpt, PART as usize)),
                 Err(error) => p { (plain(&error.to_string(), 240)) },
             }
         }
@@ -67,28 +62,26 @@ fn log(run: &Run, name: &str) -> Markup {
 
 /// Returns the anchor of a log on the page; `None` if its name would have to be rewritten for it.
 fn anchor(name: &str) -> Option<String> {
-    let harmless = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_');
-    (name.len() < 80 && name.chars().all(harmless)).then(|| format!("log-{name}"))
+    (name.len() < 80 && is_harmless(name)).then(|| format!("log-{name}"))
+}
+
+/// Returns the machine that a log is from; the device's logs do not begin with its name.
+fn machine(log: &str) -> &str {
+    log.split_once(".console.").or(log.split_once(".journal.")).map_or("nano", |(machine, _)| machine)
 }
 
 /// Links to the logs of the machines that the attempts' samples were taken on.
 pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) -> Markup {
     let sources = attempts.flat_map(|attempt| &attempt.checks).flat_map(|judged| &judged.check.sources);
-    let machines: BTreeSet<&str> = sources.map(|source| source.machine.as_str()).take(10_000).collect();
-    let names = |machine: &str| match machine {
-        "nano" => ["console.log".to_owned(), "journal.log".to_owned()],
-        other => ["console", "journal"].map(|kind| format!("{other}.{kind}.log")),
-    };
-    let logs = machines.into_iter().flat_map(names).filter(|name| run.bundle.folder.file(name).is_ok());
-    let logs: Vec<String> = logs.filter(|name| anchor(name).is_some()).take(12).collect();
-    let all = run.bundle.folder.names().map(in_order).unwrap_or_default();
-    let shown = &all[..all.len().min(LOGS)];
+    let machines: BTreeSet<&str> = sources.map(|source| source.machine.as_str()).collect();
+    let mine = run.logs.iter().enumerate().filter(|(_, log)| machines.contains(machine(log)));
+    let logs: Vec<(usize, &String)> = mine.filter(|(_, log)| anchor(log).is_some()).take(12).collect();
     html! {
         @if !logs.is_empty() {
             p.links {
                 "The machines' own logs: "
-                @for name in &logs {
-                    @if shown.contains(name) { a href={ "#log-" (name) } { (name) } } @else { (file(&run.bundle.folder, name)) }
+                @for (place, name) in logs {
+                    @if place < LOGS { a href={ "#log-" (name) } { (name) } } @else { (file(&run.bundle.folder, name)) }
                     " "
                 }
             }
@@ -97,7 +90,7 @@ pub(super) fn links<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>) 
 }
 
 /// Shows the logs of runs that were watched for a claim: the first run's journal of each attempt.
-pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, room: &mut ByteBudget) -> Markup {
+pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>, budget: &mut ByteBudget) -> Markup {
     let journal = |attempt: &'a Attempt| attempt.evidence.iter().find(|name| name.ends_with(".journal.jsonl"));
     let mut names: Vec<&String> = attempts.filter_map(journal).collect();
     names.dedup();
@@ -105,7 +98,7 @@ pub(super) fn of_runs<'a>(run: &Run, attempts: impl Iterator<Item = &'a Attempt>
         .into_iter()
         .take(RUNS)
         .filter_map(|name| journal_of(run, name))
-        .map(|journal| room.admit("journals of runs", journal))
+        .map(|journal| budget.admit("journals of runs", journal))
         .collect();
     html! { @if !shown.is_empty() { div.part { h4 { "What was logged in the run" } @for journal in shown { (journal) } } } }
 }
@@ -114,7 +107,7 @@ fn journal_of(run: &Run, name: &str) -> Option<Markup> {
     let excerpt = run.bundle.folder.excerpt(name, JOURNAL).ok()?;
     let lines: Vec<(f64, String)> = excerpt.head.lines().filter_map(journal_line).collect();
     let begin = lines.first()?.0;
-    let text = lines.iter().take(LINES).map(|(at, said)| format!("{:8.3} s  {said}", at - begin));
+    let text = lines.iter().take(LINES).map(|(at, text)| format!("{:8.3} s  {text}", at - begin));
     Some(html! {
         details.command {
             summary { "the journal of " (plain(name.trim_start_matches("trials/").trim_end_matches(".journal.jsonl"), 80)) }
@@ -132,8 +125,8 @@ fn journal_line(line: &str) -> Option<(f64, String)> {
     let entry: Json = serde_json::from_str(line).ok()?;
     let text = |key: &str| entry.get(key).and_then(Json::as_str);
     let at = text("__MONOTONIC_TIMESTAMP")?.parse::<u64>().ok()? as f64 / 1e6;
-    let (who, said) = (text("SYSLOG_IDENTIFIER").unwrap_or("?"), text("MESSAGE").unwrap_or("(no text)"));
-    Some((at, format!("{}: {}", plain(who, 40), plain(said.trim_end(), 200))))
+    let (who, message) = (text("SYSLOG_IDENTIFIER").unwrap_or("?"), text("MESSAGE").unwrap_or("(no text)"));
+    Some((at, format!("{}: {}", plain(who, 40), plain(message.trim_end(), 200))))
 }
 
 #[cfg(test)]
@@ -152,6 +145,8 @@ mod tests {
         ] {
             assert_eq!(is_log(name), log, "{name}");
         }
+        let logs = ["console.log", "spare-1.journal.log", "spare-1.console.crash-1.log"];
+        assert_eq!(logs.map(machine), ["nano", "spare-1", "spare-1"]);
         assert_eq!(anchor("spare-1.console.log").as_deref(), Some("log-spare-1.console.log"));
         assert_eq!(anchor("a\"b.console.log"), None);
     }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::Run;
-use super::size_limit::ByteBudget;
-use super::words::{VERDICTS, chip, class, control_chip, plain};
+use super::size_limit::omitted;
+use super::words::{VERDICTS, chip, class, control_chip, link, plain};
+use super::{Run, section};
 use crate::base::unit::Unit;
 use crate::claims::plan::FeatureFile;
 use crate::evidence::ClaimResult;
 
+/// The maximum size of the table, in bytes, if the run is not too large for whole rows.
+const BYTES: usize = 460_000;
 /// How much of a cell is shown, in characters.
 const CELL: usize = 240;
 
@@ -19,34 +21,32 @@ pub(super) fn measured(claim: &ClaimResult, most: usize) -> String {
     plain(&value.unwrap_or_default(), most)
 }
 
-pub(super) fn register(run: &Run, room: &mut ByteBudget) -> Markup {
-    let all = run.bundle.verdicts.claims.len();
-    let shown = run.claims.len();
-    html! {
-        section #register aria-labelledby="register-head" {
-            h2 #register-head { "The register" }
-            (room.must(filter(&sections(run))))
-            table.register {
-                thead { tr {
-                    @for head in ["id", "claim", "bound", "published", "measured", "verdict", "control"] {
-                        th scope="col" { (head) }
-                    }
-                } }
-                tbody { @for (place, (anchor, claim)) in run.claims.iter().enumerate() {
-                    (row(anchor, claim, &mut ByteBudget::of(room.left() / (shown - place)), room))
-                } }
-            }
-            @if all > shown {
-                p.omitted { "The run has " (all) " claims; " (shown) " are shown, and all are in verdicts.json." }
-            }
-            (room.omissions())
+pub(super) fn register(run: &Run) -> Markup {
+    let (all, shown) = (run.bundle.verdicts.claims.len(), run.claims.len());
+    let filter = filter(run.claims.iter().copied(), &run.bundle.features);
+    let share = BYTES.saturating_sub(filter.0.len()) / shown.max(1);
+    let rows: Vec<(Markup, bool)> = run.claims.iter().map(|claim| row(claim, share)).collect();
+    let content = html! {
+        (filter)
+        table.register {
+            thead { tr {
+                @for head in ["id", "claim", "bound", "published", "measured", "verdict", "control"] {
+                    th scope="col" { (head) }
+                }
+            } }
+            tbody { @for (row, _) in &rows { (row) } }
         }
-    }
+        @if all > shown {
+            p.omitted { "The run has " (all) " claims; " (shown) " are shown, and all are in verdicts.json." }
+        }
+        @if rows.iter().any(|(_, whole)| !whole) { (omitted("cells of the register")) }
+    };
+    section("register", "The register", &content)
 }
 
-/// Shows a claim's row, or a shorter one if there is no room for all of it.
-fn row(anchor: &str, claim: &ClaimResult, share: &mut ByteBudget, room: &mut ByteBudget) -> Markup {
-    let id = html! { th scope="row" data-label="id" { a href={ "#" (anchor) } { (anchor) } } };
+/// Shows a claim's row; a short one if the row takes more than its share of bytes, which is the second value.
+fn row(claim: &ClaimResult, share: usize) -> (Markup, bool) {
+    let id = html! { th scope="row" data-label="id" { (link(claim.id)) } };
     let section = format!("A{}", claim.id.section());
     let full = html! {
         tr data-verdict=(class(claim.verdict)) data-section=(section) {
@@ -62,18 +62,15 @@ fn row(anchor: &str, claim: &ClaimResult, share: &mut ByteBudget, room: &mut Byt
             td data-label="control" { (controls(claim)) }
         }
     };
-    match full.0.len() <= share.left() {
-        true => room.must(full),
-        false => {
-            let short = html! {
-                tr data-verdict=(class(claim.verdict)) data-section=(section) {
-                    (id) td data-label="verdict" colspan="6" { (chip(claim.verdict)) }
-                }
-            };
-            let _ = room.admit("cells of the register", full);
-            room.must(short)
-        }
+    if full.0.len() <= share {
+        return (full, true);
     }
+    let short = html! {
+        tr data-verdict=(class(claim.verdict)) data-section=(section) {
+            (id) td data-label="verdict" colspan="6" { (chip(claim.verdict)) }
+        }
+    };
+    (short, false)
 }
 
 /// Shows the results of a claim's controls, each result once with its count.
@@ -91,25 +88,14 @@ pub(super) fn controls(claim: &ClaimResult) -> Markup {
     }
 }
 
-fn sections(run: &Run) -> BTreeMap<u8, String> {
-    named_sections(run.claims.iter().map(|(_, claim)| *claim), &run.bundle.features)
-}
-
-pub(super) fn named_sections<'a>(
-    claims: impl Iterator<Item = &'a ClaimResult>,
-    features: &[FeatureFile],
-) -> BTreeMap<u8, String> {
+/// Shows the filter. It is hidden until the page's script shows it, because it does nothing without the script.
+pub(super) fn filter<'a>(claims: impl Iterator<Item = &'a ClaimResult>, features: &[FeatureFile]) -> Markup {
     let mut sections = BTreeMap::<u8, String>::new();
     for claim in claims {
         let feature = features.iter().find(|file| file.path == claim.feature);
         let name = feature.map(|file| plain(&file.feature.name, 60)).unwrap_or_default();
         sections.entry(claim.id.section()).or_insert(name);
     }
-    sections
-}
-
-/// Shows the filter. It is hidden until the page's script shows it, because it does nothing without the script.
-pub(super) fn filter(sections: &BTreeMap<u8, String>) -> Markup {
     html! {
         form #filter hidden aria-label="Filter the register" {
             label { "Verdict " select name="verdict" {

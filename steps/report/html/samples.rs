@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, PreEscaped, html};
 
-use super::Run;
 use super::published::quantity;
 use super::size_limit::ByteBudget;
 use super::words::plain;
+use super::{Run, table};
+use crate::base::stats::Interval;
 use crate::base::unit::Unit;
 use crate::evidence::ClaimResult;
 use crate::measurement::{Sample, Value};
@@ -21,19 +22,19 @@ const TEXTS: usize = 20;
 const CHECKS: usize = 40;
 
 /// Shows the samples of an attempt's checks, in order.
-pub(super) fn figures(run: &Run, claim: &ClaimResult, attempt: &Attempt, room: &mut ByteBudget) -> Markup {
+pub(super) fn figures(run: &Run, claim: &ClaimResult, attempt: &Attempt, budget: &mut ByteBudget) -> Markup {
     let mut single = Vec::new();
     let mut figures = Vec::new();
     for judged in attempt.checks.iter().take(CHECKS) {
         let samples = of(run, judged);
         match plotted(judged, &samples) {
-            true => figures.push(room.admit("plots of samples", figure(claim, attempt, judged, &samples))),
+            true => figures.push(budget.admit("plots of samples", figure(claim, attempt, judged, &samples))),
             false => single.push((judged, samples)),
         }
     }
     html! {
         @if !figures.is_empty() { div.figures { @for figure in figures { (figure) } } }
-        @if !single.is_empty() { (room.admit("tables of samples", texts(&single))) }
+        @if !single.is_empty() { (budget.admit("tables of samples", texts(&single))) }
     }
 }
 
@@ -75,11 +76,11 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
         figure.samples {
             figcaption { b { (name) } " " span.quiet { "bound: " (plain(&check.rule.show(unit), 120)) } }
             @match &drawn {
-                Some(drawn) => {
-                    (PreEscaped(&drawn.svg))
+                Some((svg, drawn)) => {
+                    (PreEscaped(svg))
                     p.quiet {
-                        @if drawn.drawn < drawn.of {
-                            (drawn.drawn) " of " (drawn.of) " samples are drawn, among them the smallest, the largest and "
+                        @if *drawn < samples.len() {
+                            (drawn) " of " (samples.len()) " samples are drawn, among them the smallest, the largest and "
                             "those far from the rest. All are in samples.jsonl. "
                         }
                         @if broken { "× breaks the bound. " }
@@ -103,41 +104,43 @@ fn published(claim: &ClaimResult, attempt: &Attempt, judged: &Judged) -> Option<
 
 fn statistics(unit: Unit, seen: &Statistics) -> Markup {
     let show = |value: f64| unit.show(value);
+    let mut cells = vec![
+        ("n", seen.n.to_string()),
+        ("min", show(seen.min)),
+        ("median", show(seen.median)),
+        ("max", show(seen.max)),
+    ];
+    if let Some(Interval { low, high, confidence }) = seen.interval {
+        cells.push(("median lies in", format!("{} to {} ({:.1} %)", show(low), show(high), confidence * 100.0)));
+    }
     html! {
         table.statistics {
-            thead { tr { th scope="col" { "n" } th scope="col" { "min" } th scope="col" { "median" } th scope="col" { "max" }
-                @if seen.interval.is_some() { th scope="col" { "median lies in" } } } }
-            tbody { tr {
-                td { (seen.n) } td { (show(seen.min)) } td { (show(seen.median)) } td { (show(seen.max)) }
-                @if let Some(interval) = &seen.interval {
-                    td { (show(interval.low)) " to " (show(interval.high)) " (" (format!("{:.1}", interval.confidence * 100.0)) " %)" }
-                }
-            } }
+            thead { tr { @for (head, _) in &cells { th scope="col" { (head) } } } }
+            tbody { tr { @for (_, cell) in &cells { td { (cell) } } } }
         }
     }
 }
 
 /// Shows samples that are texts, or numbers that need no plot.
 fn texts(checks: &[(&Judged, Vec<&Sample>)]) -> Markup {
-    html! {
-        div.wide role="region" aria-label="Samples" tabindex="0" { table.texts {
-            thead { tr { @for head in ["probe", "seen", "bound", "of", "on"] { th scope="col" { (head) } } } }
-            tbody { @for (judged, samples) in checks {
-                @for sample in samples.iter().take(TEXTS) { tr {
-                    th scope="row" { (plain(&sample.probe, 80)) }
-                    td { (plain(&sample.value.show(sample.unit), 240)) }
-                    td { (plain(&judged.check.rule.show(judged.check.unit), 240)) }
-                    td { (plain(&sample.subject, 80)) }
-                    td { (plain(&sample.machine, 40)) }
-                } }
-                @if samples.len() > TEXTS { tr { td colspan="5" {
-                    "… and " (samples.len() - TEXTS) " more of " (plain(&judged.check.probe, 80)) " in samples.jsonl"
-                } } }
-                @if samples.is_empty() { tr { th scope="row" { (plain(&judged.check.probe, 80)) }
-                    td colspan="4" { "no sample of it is there" } } }
+    let rows = html! {
+        @for (Judged { check, .. }, samples) in checks {
+            @for sample in samples.iter().take(TEXTS) { tr {
+                th scope="row" { (plain(&sample.probe, 80)) }
+                td { (plain(&sample.value.show(sample.unit), 240)) }
+                td { (plain(&check.rule.show(check.unit), 240)) }
+                td { (plain(&sample.subject, 80)) }
+                td { (plain(&sample.machine, 40)) }
             } }
-        } }
-    }
+            @if samples.len() > TEXTS { tr { td colspan="5" {
+                "… and " (samples.len() - TEXTS) " more of " (plain(&check.probe, 80)) " in samples.jsonl"
+            } } }
+            @if samples.is_empty() {
+                tr { th scope="row" { (plain(&check.probe, 80)) } td colspan="4" { "there is no sample of it" } }
+            }
+        }
+    };
+    table("Samples", "texts", &["probe", "seen", "bound", "of", "on"], &rows)
 }
 
 #[cfg(test)]

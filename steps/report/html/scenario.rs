@@ -4,7 +4,7 @@ use gherkin::Scenario;
 use maud::{Markup, html};
 
 use super::Run;
-use super::words::{plain, took};
+use super::words::{class, plain, took};
 use crate::claims::plan::{Decision, REFUSAL, every_scenario};
 use crate::evidence::ClaimResult;
 use crate::report::console::mark;
@@ -16,68 +16,65 @@ const LINE: usize = 600;
 /// The maximum number of steps, checks of a step and rows of a table that are shown.
 const LINES: usize = 60;
 
-pub(super) struct Place<'a> {
-    /// Its file, relative to the project.
-    pub feature: &'a str,
-    pub line: usize,
-    pub name: &'a str,
-}
-
-/// The role of a scenario, which decides what is expected of its checks.
+/// A claim's own scenario or one of its controls, which decides what is expected of the checks.
 #[derive(Clone, Copy)]
-enum Of<'a> {
-    Claim,
-    /// The claim's own scenario, which is measured here and not judged.
-    Recorded,
+pub(super) enum Role<'a> {
+    Claim(&'a ClaimResult),
     Control(&'a ControlResult),
 }
 
-pub(super) fn unrun(run: &Run, place: &Place) -> Markup {
-    let written = written(run, place);
+impl<'a> Role<'a> {
+    /// Returns the scenario's file, line and name.
+    fn place(self) -> (&'a str, usize, &'a str) {
+        match self {
+            Role::Claim(claim) => (&claim.feature, claim.line, &claim.scenario),
+            Role::Control(control) => (&control.feature, control.line, &control.scenario),
+        }
+    }
+
+    fn is_recorded(self) -> bool {
+        matches!(self, Role::Claim(claim) if matches!(claim.decision, Decision::MeasureOnly(_)))
+    }
+}
+
+pub(super) fn unrun(run: &Run, role: Role) -> Markup {
+    let written = written(run, role);
     html! {
-        (title(written, place))
+        (title(written, role))
         @if let Some(written) = written { ol.steps { @for step in written.steps.iter().take(LINES) {
             li.unrun { (line(&step.keyword, &step.value, None)) (table(Some(step))) }
         } } }
     }
 }
 
-/// Shows an attempt at a claim's own scenario.
-pub(super) fn own(run: &Run, claim: &ClaimResult, place: &Place, attempt: &Attempt) -> Markup {
-    let recorded = matches!(claim.decision, Decision::MeasureOnly(_));
-    attempted(run, place, attempt, if recorded { Of::Recorded } else { Of::Claim })
+fn written<'a>(run: &'a Run, role: Role) -> Option<&'a Scenario> {
+    let (feature, line, _) = role.place();
+    let file = run.bundle.features.iter().find(|file| file.path == feature)?;
+    every_scenario(&file.feature).find(|scenario| scenario.position.line == line)
 }
 
-pub(super) fn of_control(run: &Run, place: &Place, control: &ControlResult, attempt: &Attempt) -> Markup {
-    attempted(run, place, attempt, Of::Control(control))
-}
-
-fn written<'a>(run: &'a Run, place: &Place) -> Option<&'a Scenario> {
-    let file = run.bundle.features.iter().find(|file| file.path == place.feature)?;
-    every_scenario(&file.feature).find(|scenario| scenario.position.line == place.line)
-}
-
-fn title(written: Option<&Scenario>, place: &Place) -> Markup {
+fn title(written: Option<&Scenario>, role: Role) -> Markup {
+    let (feature, line, name) = role.place();
     html! {
         p.scenario {
             @for tag in written.iter().flat_map(|scenario| &scenario.tags).take(10) { span.tag { "@" (plain(tag, 40)) } " " }
-            b { "Scenario: " } (plain(place.name, 240)) " "
-            span.quiet { (plain(place.feature, 120)) ":" (place.line) }
+            b { "Scenario: " } (plain(name, 240)) " "
+            span.quiet { (plain(feature, 120)) ":" (line) }
         }
     }
 }
 
-fn attempted(run: &Run, place: &Place, attempt: &Attempt, of: Of) -> Markup {
-    let written = written(run, place);
+pub(super) fn attempted(run: &Run, role: Role, attempt: &Attempt) -> Markup {
+    let written = written(run, role);
     let of_line = |wanted: usize| written.and_then(|all| all.steps.iter().find(|step| step.position.line == wanted));
     let began = |step: &&gherkin::Step| !attempt.steps.iter().any(|ran| ran.line == step.position.line);
     let missed = written.into_iter().flat_map(|scenario| scenario.steps.iter().filter(began));
     let mut checks = attempt.checks.iter();
     html! {
-        (title(written, place))
+        (title(written, role))
         ol.steps {
             @for step in attempt.steps.iter().take(LINES) {
-                li { (ran(step, checks.by_ref().take(step.checks), attempt, of)) (table(of_line(step.line))) }
+                li { (ran(step, checks.by_ref().take(step.checks), attempt, role)) (table(of_line(step.line))) }
             }
             @for step in missed.take(LINES) {
                 li.unrun {
@@ -88,7 +85,7 @@ fn attempted(run: &Run, place: &Place, attempt: &Attempt, of: Of) -> Markup {
             }
         }
         // A run recorded before steps were stored has only its checks.
-        (results(checks, attempt, of))
+        (results(checks, attempt, role))
         @if let Some(error) = &attempt.error {
             @if !attempt.steps.iter().any(|step| step.seconds.is_none()) { (error_text(error)) }
         }
@@ -96,12 +93,12 @@ fn attempted(run: &Run, place: &Place, attempt: &Attempt, of: Of) -> Markup {
 }
 
 /// Shows a step that began, with its checks.
-fn ran<'a>(step: &Step, checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, of: Of) -> Markup {
+fn ran<'a>(step: &Step, checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, role: Role) -> Markup {
     let refusal = step.text.starts_with(REFUSAL);
     html! {
         (line(&step.keyword, &step.text, step.seconds))
-        (results(checks, attempt, of))
-        @if let (true, Of::Control(control)) = (refusal, of) { (refused(control)) }
+        (results(checks, attempt, role))
+        @if let (true, Role::Control(control)) = (refusal, role) { (refused(control)) }
         @if step.seconds.is_none() {
             @match &attempt.error {
                 Some(error) => (error_text(error)),
@@ -125,25 +122,24 @@ fn error_text(error: &str) -> Markup {
 }
 
 /// Shows the results of checks, each with its mark.
-fn results<'a>(checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, of: Of) -> Markup {
-    html! { @for judged in checks.take(LINES) { (result(judged, attempt, of)) } }
+fn results<'a>(checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, role: Role) -> Markup {
+    html! { @for judged in checks.take(LINES) { (result(judged, attempt, role)) } }
 }
 
-fn result(judged: &Judged, attempt: &Attempt, of: Of) -> Markup {
+fn result(judged: &Judged, attempt: &Attempt, role: Role) -> Markup {
     let (verdict, reason) = (judged.outcome.verdict, plain(&judged.outcome.reason, LINE));
     let expected = attempt.because.as_ref().is_none_or(|because| judged.outcome.reason.contains(because));
-    let (class, mark, said) = match (of, verdict) {
-        (Of::Recorded, Verdict::Holds | Verdict::Fails) => ("not-run", "–", "recorded, not judged: ".to_owned()),
-        (Of::Claim | Of::Recorded, verdict) => (super::words::class(verdict), mark(verdict), String::new()),
-        (Of::Control(_), Verdict::Fails) if expected => ("holds", "✔", "refused, as it must be: ".to_owned()),
-        (Of::Control(_), Verdict::Fails) => ("inconclusive", "?", "refused, for another reason: ".to_owned()),
-        (Of::Control(control), Verdict::Holds) if control.verdict == ControlVerdict::DoesNotDiscriminate => {
-            ("fails", "✘", "passes, NOT CAUGHT: ".to_owned())
+    let (shown, meaning) = match (role, verdict) {
+        (role, Verdict::Holds | Verdict::Fails) if role.is_recorded() => (Verdict::NotRun, "recorded, not judged: "),
+        (Role::Control(_), Verdict::Fails) if expected => (Verdict::Holds, "rejected, as it must be: "),
+        (Role::Control(_), Verdict::Fails) => (Verdict::Inconclusive, "rejected for another reason: "),
+        (Role::Control(control), Verdict::Holds) if control.verdict == ControlVerdict::DoesNotDiscriminate => {
+            (Verdict::Fails, "passes, NOT CAUGHT: ")
         }
-        (Of::Control(_), Verdict::Holds) => ("not-run", "–", "kept here too: ".to_owned()),
-        (Of::Control(_), verdict) => (super::words::class(verdict), mark(verdict), String::new()),
+        (Role::Control(_), Verdict::Holds) => (Verdict::NotRun, "within its bound here, too: "),
+        (_, verdict) => (verdict, ""),
     };
-    html! { p class={ "result " (class) } { span aria-hidden="true" { (mark) } " " @if !said.is_empty() { b { (said) } } (reason) } }
+    html! { p class={ "result " (class(shown)) } { span aria-hidden="true" { (mark(shown)) } " " @if !meaning.is_empty() { b { (meaning) } } (reason) } }
 }
 
 /// Shows the result of the control as a whole, next to the step that expects it to fail.

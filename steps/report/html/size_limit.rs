@@ -14,38 +14,29 @@ impl ByteBudget {
         ByteBudget { left: bytes, omitted: Vec::new() }
     }
 
-    pub(super) fn left(&self) -> usize {
-        self.left
-    }
-
-    /// Takes a piece that must be shown, whether it fits or not.
-    pub(super) fn must(&mut self, piece: Markup) -> Markup {
-        self.left = self.left.saturating_sub(piece.0.len());
-        piece
-    }
-
     /// Takes a piece if it fits; otherwise notes its name.
     pub(super) fn admit(&mut self, name: &str, piece: Markup) -> Markup {
-        match piece.0.len() <= self.left {
-            true => self.must(piece),
-            false => {
-                if !self.omitted.iter().any(|known| known == name) {
-                    self.omitted.push(name.to_owned());
-                }
-                html! {}
-            }
+        if let Some(left) = self.left.checked_sub(piece.0.len()) {
+            self.left = left;
+            return piece;
         }
+        if !self.omitted.iter().any(|known| known == name) {
+            self.omitted.push(name.to_owned());
+        }
+        html! {}
     }
 
     /// Shows in a sentence what was left out; nothing if everything fitted.
     pub(super) fn omissions(&self) -> Markup {
-        html! {
-            @if !self.omitted.is_empty() {
-                p.omitted {
-                    "Left out, so that this page stays small: " (self.omitted.join(", "))
-                    ". All of it is in verdicts.json, samples.jsonl and transcript.jsonl."
-                }
-            }
+        html! { @if !self.omitted.is_empty() { (omitted(&self.omitted.join(", "))) } }
+    }
+}
+
+pub(super) fn omitted(what: &str) -> Markup {
+    html! {
+        p.omitted {
+            "Left out, so that this page stays small: " (what)
+            ". All of it is in verdicts.json, samples.jsonl and transcript.jsonl."
         }
     }
 }
@@ -56,14 +47,12 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out_and_named_once() {
-        let mut room = ByteBudget::of(10);
-        assert_eq!(room.admit("a", html! { "12345" }).into_string(), "12345");
-        assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
-        assert_eq!(room.admit("plots", html! { "123456" }).into_string(), "");
-        assert_eq!(room.left(), 5);
-        assert_eq!(room.must(html! { "123456" }).into_string(), "123456");
-        assert_eq!(room.left(), 0);
-        assert!(room.omissions().into_string().contains("stays small: plots. All of it"));
+        let mut budget = ByteBudget::of(10);
+        assert_eq!(budget.admit("a", html! { "12345" }).into_string(), "12345");
+        assert_eq!(budget.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(budget.admit("plots", html! { "123456" }).into_string(), "");
+        assert_eq!(budget.admit("a", html! { "12345" }).into_string(), "12345");
+        assert!(budget.omissions().into_string().contains("stays small: plots. All of it"));
         assert_eq!(ByteBudget::of(0).omissions().into_string(), "");
     }
 }

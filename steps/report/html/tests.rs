@@ -6,15 +6,10 @@ use serde_json::json;
 
 use super::*;
 use crate::base::unit::Unit;
-use crate::claims::plan::{Decision, FeatureFile};
-use crate::evidence::Verdicts;
 use crate::evidence::bundle::SandboxedDir;
-use crate::report::example::small_module;
-use crate::verdict::claim_verdict::{Attempt, ControlResult, Step};
-use crate::verdict::{Check, Rule, Source, Verdict};
-
-const FEATURE: &str = "Feature: A.2 Build\n  @A2-1\n  Scenario: Small\n    Given a module\n    Then it is small\n    \
-    And it is new\n  @A2-1 @control\n  Scenario: Large\n    Then it is small\n    But this check fails on \"size\"\n";
+use crate::report::example;
+use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::{Check, Rule, Source};
 
 /// The size of a test's run: how much of everything it has, and the text that it contains everywhere.
 struct Size<'a> {
@@ -24,104 +19,74 @@ struct Size<'a> {
     text: &'a str,
 }
 
-fn source(subject: &str, text: &str) -> Source {
-    let (since, until) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(1_000_000).unwrap());
-    Source { subject: format!("{subject}{text} warm 1"), machine: "nano".into(), since, until }
+/// Makes a line of the transcript.
+fn command(n: u64, text: &str, printed: &str) -> String {
+    let command = json!({ "n": n, "at": "2026-11-24T15:22:34Z", "machine": text, "argv": ["sh", "-c", text], "env": [],
+        "clean_env": false, "stdin_bytes": 0, "status": { "code": n % 2 }, "seconds": 1.0, "stdout": printed,
+        "stderr": { "file": "../../etc/passwd", "bytes": 20000 } });
+    format!("{command}\n")
 }
 
-/// Makes the samples of a claim, and those of the memory of its run.
-fn samples(claim: u64, size: &Size) -> Vec<Sample> {
-    let source = source(&format!("run{claim}"), size.text);
-    let sample = |id: u64, n: u64, probe: &str, value: f64, unit| Sample {
-        id: claim * 1_000_000 + id + 1,
-        probe: probe.into(),
-        subject: source.subject.clone(),
+/// Makes a run of that size: the claims of the example over and over, with the text in place of theirs.
+fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
+    let text = || size.text.to_owned();
+    let mut bundle = example(path);
+    let until = Timestamp::from_second(1_000_000).unwrap();
+    let source = Source {
+        subject: format!("{} warm 1", size.text),
         machine: "nano".into(),
-        value: value.into(),
-        unit,
-        at: Timestamp::from_second(n as i64).unwrap(),
-        raw: size.text.into(),
+        since: Timestamp::UNIX_EPOCH,
+        until,
     };
-    let checked = (0..size.samples).map(|n| sample(n, n, "size", 3e7 + (n % 977) as f64 * 1e5, Unit::Bytes));
-    let looks = (0..size.samples / 10).flat_map(|n| {
-        let kinds = ["timeline.unit.anon", "timeline.unit.file", "timeline.unit.kernel"];
-        kinds.into_iter().enumerate().map(move |(kind, probe)| (n, kind as u64, probe))
-    });
-    let looks = looks.map(|(n, kind, probe)| sample(size.samples + 3 * n + kind, n, probe, 1e6, Unit::Bytes));
-    let start =
-        (0..2).map(|n| sample(500_000 + n, n, ["start.create", "start.output"][n as usize], 1.0, Unit::Seconds));
-    checked.chain(looks).chain(start).collect()
-}
-
-fn attempt(claim: u64, size: &Size, samples: &[Sample]) -> Attempt {
+    let sample = |(place, (probe, value, second)): (usize, (&str, f64, u64))| Sample {
+        id: place as u64 + 1,
+        at: Timestamp::from_second(second as i64).unwrap(),
+        raw: text(),
+        ..Sample::of(&source.subject, probe, value, Unit::Bytes)
+    };
+    let checked = (0..size.samples).map(|n| ("size", 3e7 + (n % 977) as f64 * 1e5, n));
+    let kinds = ["timeline.unit.anon", "timeline.unit.file", "timeline.unit.kernel"];
+    let looks = (0..size.samples / 10).flat_map(|n| kinds.map(|kind| (kind, 1e6, n)));
+    let start = [("start.create", 1.0, 0), ("start.output", 2.0, 0)];
+    bundle.samples = checked.chain(looks).chain(start).enumerate().map(sample).collect();
     let check = Check {
         probe: "size".into(),
         unit: Unit::Bytes,
         rule: Rule::Below { bound: 1.2e8 },
-        sources: vec![source(&format!("run{claim}"), size.text)],
-        samples: samples.iter().filter(|sample| sample.probe == "size").map(|sample| sample.id).collect(),
+        sources: vec![source],
+        samples: (1..=size.samples).collect(),
     };
-    let step = |line, text: &str, checks| Step {
-        line,
-        keyword: "Then".into(),
-        text: format!("{text}{}", size.text),
-        at: Timestamp::UNIX_EPOCH,
-        seconds: Some(1.0),
-        checks,
+    let judged = check.judge(&bundle.samples);
+    let files = ["trials/run.journal.jsonl", "../../etc/passwd", "javascript:alert(1)", "/etc/passwd", size.text];
+    let fill = |attempt: &mut Attempt| {
+        attempt.checks.iter_mut().for_each(|check| *check = judged.clone());
+        attempt.steps.iter_mut().for_each(|step| step.text = text());
+        attempt.evidence = files.map(str::to_owned).to_vec();
+        attempt.commands = (1..=size.commands).collect();
     };
-    let evidence = ["trials/run.journal.jsonl", "../../etc/passwd", "javascript:alert(1)", "/etc/passwd", size.text];
-    Attempt {
-        evidence: evidence.map(str::to_owned).to_vec(),
-        steps: vec![step(4, "a module", 0), step(5, "it is small", 1)],
-        commands: (0..size.commands).map(|n| claim * size.commands + n + 1).collect(),
-        because: Some("size".into()),
-        ..Attempt::new(vec![check.judge(samples)], None)
-    }
-}
-
-/// Makes a run of that size, with a folder for it.
-fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
-    let mut all = Vec::new();
-    let mut claims = Vec::new();
-    for n in 0..size.claims as u64 {
-        let mine = samples(n, size);
-        let attempt = attempt(n, size, &mine);
-        let control = ControlResult::weigh(size.text, "features/a2.feature", 8, vec![attempt.clone()]);
-        let id = format!("A{}-{}", 2 + n / 200, 1 + n % 200);
-        claims.push(ClaimResult {
-            claim: format!("claim {n} {}", size.text),
-            scenario: size.text.into(),
-            feature: "features/a2.feature".into(),
-            line: 3,
-            reason: size.text.into(),
-            bound: size.text.into(),
-            published: Some("17.8 MB".into()),
-            typical: Some(size.text.into()),
-            attempts: vec![attempt],
-            controls: vec![control],
-            ..small_module(&id, words::VERDICTS[n as usize % 5])
-        });
-        all.extend(mine);
-    }
-    let line = |n: u64| {
-        let command = json!({ "n": n, "at": "2026-11-24T15:22:34Z", "machine": size.text, "argv": ["sh", "-c", size.text],
-            "env": [], "clean_env": false, "stdin_bytes": 0, "status": { "code": n % 2 }, "seconds": 1.0,
-            "stdout": size.text.repeat(1 + 2000 / (size.text.len() + 1)),
-            "stderr": { "file": "../../etc/passwd", "bytes": 20000 } });
-        format!("{command}\n")
-    };
-    let transcript: String = (1..=size.commands * size.claims as u64).map(line).collect();
-    fs::create_dir_all(path.join("trials")).unwrap();
+    let claims = bundle.verdicts.claims.iter().cycle().take(size.claims).cloned().enumerate();
+    let claims = claims.map(|(n, mut claim)| {
+        claim.id = format!("A{}-{}", 2 + n / 200, 1 + n % 200).parse().unwrap();
+        claim.attempts.iter_mut().for_each(fill);
+        for control in &mut claim.controls {
+            (control.scenario, control.reason) = (text(), text());
+            control.attempts.iter_mut().for_each(fill);
+        }
+        let (published, typical) = (Some(text()), Some(text()));
+        ClaimResult { claim: text(), scenario: text(), reason: text(), bound: text(), published, typical, ..claim }
+    });
+    bundle.verdicts.claims = claims.collect();
+    bundle.verdicts.problems = vec![text()];
+    bundle.verdicts.run = text();
+    bundle.run = json!({ "schema": 1, "run": size.text, "host": { size.text: size.text }, size.text: [size.text] });
+    let printed = size.text.repeat(1 + 2000 / (size.text.len() + 1));
+    let transcript: String = (1..=size.commands).map(|n| command(n, size.text, &printed)).collect();
     fs::write(path.join("transcript.jsonl"), transcript).unwrap();
-    let said = json!({ "__MONOTONIC_TIMESTAMP": "1500000", "SYSLOG_IDENTIFIER": size.text, "MESSAGE": size.text });
-    fs::write(path.join("trials/run.journal.jsonl"), format!("{said}\n").repeat(500)).unwrap();
+    let entry = json!({ "__MONOTONIC_TIMESTAMP": "1500000", "SYSLOG_IDENTIFIER": size.text, "MESSAGE": size.text });
+    fs::create_dir(path.join("trials")).unwrap();
+    fs::write(path.join("trials/run.journal.jsonl"), format!("{entry}\n").repeat(500)).unwrap();
     fs::write(path.join("console.log"), [b"\xff\x00\x1b[31m".as_slice(), size.text.as_bytes()].concat()).unwrap();
-    let on = "2026-11-24".parse().unwrap();
-    let problems = vec![size.text.into()];
-    let verdicts = Verdicts { schema: 1, run: size.text.into(), on, complete: true, exit: 1, problems, claims };
-    let run = json!({ "schema": 1, "run": size.text, "host": { size.text: size.text }, size.text: [size.text] });
-    let features = vec![FeatureFile::parse("features/a2.feature".into(), FEATURE).unwrap()];
-    EvidenceBundle { folder: SandboxedDir::open(path).unwrap(), run, verdicts, samples: all, features }
+    bundle
 }
 
 fn page(size: &Size) -> String {
@@ -158,44 +123,78 @@ fn the_page_stays_small_whatever_the_run() {
         Size { claims: 300, samples: 3, commands: 1, text: &long },
     ] {
         let page = page(&size);
-        let told = format!("{} claims: {} bytes", size.claims, page.len());
-        assert!(page.len() < 2_000_000, "{told}");
-        assert!(page.len() > 500_000, "there was more to show: {told}");
+        let size_of_page = format!("{} claims: {} bytes", size.claims, page.len());
+        assert!(page.len() < 2_000_000, "{size_of_page}");
+        assert!(page.len() > 500_000, "there was more to show: {size_of_page}");
         let shown = page.matches("<details id=\"A").count();
-        assert_eq!(shown, size.claims.min(CLAIMS), "{told}");
-        assert!(page.contains("Left out, so that this page stays small"), "{told}");
+        assert_eq!(shown, size.claims.min(CLAIMS), "{size_of_page}");
+        assert!(page.contains("Left out, so that this page stays small"), "{size_of_page}");
     }
 }
 
-#[test]
-fn a_run_of_usual_size_is_shown_whole() {
-    let page = page(&PLAIN);
-    assert!(!page.contains("Left out"), "{page}");
-    for text in
-        ["bound &lt; 120 MB", "annex 17.8 MB", "podman create: 1 s", "memory of run0plain words warm 1 over 3 s"]
-    {
-        assert!(page.contains(text), "{text}");
+/// Returns what a reader sees of a page, line by line, with links that lead elsewhere; of plots, their description.
+pub(in crate::report) fn words(page: &str) -> String {
+    const LINES: [&str; 17] = [
+        "p", "h1", "h2", "h3", "h4", "h5", "ul", "ol", "li", "dl", "dt", "tr", "div", "section", "summary", "pre",
+        "title",
+    ];
+    let mut shown = String::new();
+    for (tag, text) in page.split('<').skip(1).filter_map(|piece| piece.split_once('>')) {
+        let name = tag.split(' ').next().unwrap_or_default();
+        let link = tag.strip_prefix("a href=\"").filter(|link| !link.starts_with('#'));
+        match name {
+            "style" | "script" | "text" => continue,
+            "/td" | "/th" => shown += " | ",
+            "/dt" => shown += ": ",
+            "br" => shown += " ",
+            name if LINES.contains(&name.trim_start_matches('/')) => shown += "\n",
+            _ => shown += &link.map(|link| format!("[{}] ", link.trim_end_matches('"'))).unwrap_or_default(),
+        }
+        shown += text;
     }
+    let plain = shown.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+    plain.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+}
+
+/// Puts the example run into a folder, with samples, a command and a log.
+fn example(path: &Path) -> EvidenceBundle {
+    let mut bundle = example::bundle();
+    fs::write(path.join("console.log"), "Linux\nlogin:\n").unwrap();
+    fs::write(path.join("transcript.jsonl"), command(1, "podman start it", "it\n")).unwrap();
+    let sample = |(id, second, probe, value, unit): (u64, i64, &str, f64, Unit)| Sample {
+        id,
+        at: example::at(second),
+        ..Sample::of("it warm 1", probe, value, unit)
+    };
+    let all = [
+        (1, 1, "size", 7.0, Unit::Bytes),
+        (2, 2, "size", 12.0, Unit::Bytes),
+        (3, 1, "timeline.unit.anon", 1e6, Unit::Bytes),
+        (4, 1, "timeline.unit.file", 2e6, Unit::Bytes),
+        (5, 1, "timeline.unit.kernel", 3e6, Unit::Bytes),
+        (6, 1, "timeline.unit.max", 64e6, Unit::Bytes),
+        (7, 9, "timeline.unit.anon", 1e6, Unit::Bytes),
+        (8, 9, "timeline.unit.file", 2e6, Unit::Bytes),
+        (9, 9, "timeline.unit.kernel", 5e6, Unit::Bytes),
+        (10, 1, "start.create", 1.0, Unit::Seconds),
+        (11, 1, "start.output", 3.0, Unit::Seconds),
+        (12, 1, "start.time", 2.5, Unit::Seconds),
+    ];
+    bundle.samples = all.map(sample).to_vec();
+    let attempt = &mut bundle.verdicts.claims[0].attempts[0];
+    attempt.commands = vec![1];
+    attempt.evidence.push(trial_file("it warm 1"));
+    bundle.folder = SandboxedDir::open(path).unwrap();
+    bundle
 }
 
 #[test]
-fn the_same_run_gives_the_same_bytes() {
+fn an_auditor_reads_the_verdicts_why_to_trust_them_and_each_scenario_with_what_was_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(folder.path(), &PLAIN);
-    assert_eq!(html(&bundle).unwrap(), html(&bundle).unwrap());
-}
-
-#[test]
-fn a_measured_value_stands_beside_its_step_and_what_was_not_reached_is_said() {
-    let page = page(&PLAIN);
-    let claim = page.split_once("<details id=\"A2-1\"").unwrap().1;
-    let place = |text: &str| claim.find(text).unwrap_or_else(|| panic!("{text} is not there"));
-    let step = place("it is smallplain words");
-    let value = place("size is 33.9 MB, worst of 40");
-    let missed = place("it is new");
-    assert!(place("a moduleplain words") < step && step < value && value < missed);
-    assert!(missed < place("not reached"));
-    assert!(claim.contains("passes, NOT CAUGHT: "), "its control passes too");
+    let bundle = example(folder.path());
+    let page = html(&bundle).unwrap();
+    assert_eq!(page, html(&bundle).unwrap(), "the same run gives the same bytes");
+    insta::assert_snapshot!("run", words(&String::from_utf8(page).unwrap()));
 }
 
 #[test]
@@ -212,23 +211,19 @@ fn only_what_is_written_here_may_run() {
 #[test]
 fn a_killed_run_and_one_from_before_steps_were_kept_are_shown_as_far_as_they_go() {
     let folder = tempfile::tempdir().unwrap();
-    let mut bundle = bundle(folder.path(), &PLAIN);
-    fs::remove_file(folder.path().join("transcript.jsonl")).unwrap();
-    bundle.verdicts.complete = false;
+    let mut bundle = example::killed();
+    bundle.folder = SandboxedDir::open(folder.path()).unwrap();
     bundle.run = json!({ "schema": 1, "ended": null });
     bundle.features.clear();
-    for (place, claim) in bundle.verdicts.claims.iter_mut().enumerate() {
-        match place {
-            0 => claim.attempts.iter_mut().for_each(|attempt| attempt.steps.clear()),
-            1 => claim.attempts.clear(),
-            _ => claim.decision = Decision::Skip("not asked for".into()),
-        }
-        claim.verdict = if place == 2 { Verdict::NotRun } else { claim.verdict };
+    let claims = &mut bundle.verdicts.claims;
+    claims[0].attempts[0].steps.clear();
+    claims[0].attempts[0].commands = vec![1];
+    claims[2].decision = Decision::Skip("not asked for".into());
+    claims[2].verdict = Verdict::NotRun;
+    let page = words(&String::from_utf8(html(&bundle).unwrap()).unwrap());
+    let without_steps = "features/a2_example.feature:9\n✔ size is 7 bytes";
+    for text in ["The run did not finish.", "was never sealed", "cannot read", "not asked for (1 claim)", without_steps]
+    {
+        assert!(page.contains(text), "{text}: {page}");
     }
-    let page = String::from_utf8(html(&bundle).unwrap()).unwrap();
-    assert!(page.contains("The run did not finish."));
-    assert!(page.contains("so it was never sealed: nothing vouches for its files"));
-    assert!(page.contains("size is 33.9 MB, worst of 40"), "its checks are there without steps");
-    assert!(page.contains("not asked for"));
-    assert!(page.contains("cannot read"), "that there is no transcript is said");
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::Run;
 use super::size_limit::ByteBudget;
-use super::words::{VERDICTS, class, control_chip, count, plain};
+use super::words::{VERDICTS, chip, class, control_chip, count, link, marked, plain};
+use super::{Run, section};
+use crate::claims::register::ClaimId;
 use crate::evidence::Verdicts;
 use crate::report::console::mark;
 use crate::verdict::Verdict;
@@ -34,46 +35,67 @@ pub(super) fn sentence(verdicts: &Verdicts) -> String {
     }
 }
 
-pub(super) fn verdict(run: &Run, room: &mut ByteBudget) -> Markup {
+pub(super) fn verdict(run: &Run, budget: &mut ByteBudget) -> Markup {
     let verdicts = &run.bundle.verdicts;
     html! {
         header {
             p.kicker { "assay · report of run " (plain(&verdicts.run, 80)) }
             h1 { (sentence(verdicts)) }
             @if !verdicts.complete {
-                p.warning { strong { "The run did not finish." } " Here is what it had learnt until then." }
+                p.warning { strong { "The run did not finish." } " This page shows what it had measured until then." }
             }
-            ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
-                li class=(if number > 0 { class(verdict) } else { "none" }) {
-                    a href="#register" data-show=(class(verdict)) {
-                        span.number { (number) }
-                        span.word { span aria-hidden="true" { (mark(verdict)) } " " (plural(verdict)) }
-                    }
-                }
-            } }
-            p.meanings {
-                b { "Holds" } ": every sample kept its bound and every control was refused. "
-                b { "Known deviation" } ": it fails as declared; never counted as holding. "
-                b { "Inconclusive" } ": it could not be judged. "
-                b { "Not run" } ": this target cannot judge it."
-            }
+            (counts(verdicts))
+            (meanings("this target cannot judge it"))
         }
-        section #belief aria-labelledby="belief-head" {
-            h2 #belief-head { "May I believe it?" }
-            dl.belief {
-                dt { "Controls" } dd { (controls(run, room)) }
-                dt { "Samples" } dd { (samples(run)) }
-                dt { "Completeness" } dd { (completeness(verdicts)) }
-                dt { "Declared deviations" } dd { (deviations(run, room)) }
-                dt { "Problems" } dd { (problems(verdicts, room)) }
-                dt { "Without trusting us" } dd { (without_trust(run)) }
+        (belief(&[
+            ("Controls", controls(run, budget)),
+            ("Samples", samples(run)),
+            ("Completeness", completeness(verdicts)),
+            ("Declared deviations", deviations(run, budget)),
+            ("Problems", problems(verdicts, budget)),
+            ("Independent verification", without_trust(run)),
+        ], budget))
+    }
+}
+
+/// Counts the claims by verdict; each number shows those in the register.
+pub(super) fn counts(verdicts: &Verdicts) -> Markup {
+    html! {
+        ul.counts { @for (verdict, number) in VERDICTS.map(|verdict| (verdict, how_many(verdicts, verdict))) {
+            li class=(if number > 0 { class(verdict) } else { "none".to_owned() }) {
+                a href="#register" data-show=(class(verdict)) {
+                    span.number { (number) }
+                    span.word { span aria-hidden="true" { (mark(verdict)) } " " (plural(verdict)) }
+                }
             }
-            (room.omissions())
+        } }
+    }
+}
+
+/// Explains the verdicts.
+pub(super) fn meanings(not_run: &str) -> Markup {
+    html! {
+        p.meanings {
+            b { "Holds" } ": every sample was within its bound, and every control was caught. "
+            b { "Known deviation" } ": it fails as declared; never counted as holding. "
+            b { "Inconclusive" } ": it could not be judged. "
+            b { "Not run" } ": " (not_run) "."
         }
     }
 }
 
-pub(super) fn plural(verdict: Verdict) -> &'static str {
+pub(super) fn belief(reasons: &[(&str, Markup)], budget: &ByteBudget) -> Markup {
+    let list =
+        html! { dl.belief { @for (name, reason) in reasons { dt { (name) } dd { (reason) } } } (budget.omissions()) };
+    section("belief", "Trustworthiness", &list)
+}
+
+/// Shows how to check what the page says, in the folder that `intro` names.
+pub(super) fn check_it_yourself(intro: &str, explained: &Markup) -> Markup {
+    html! { p { (intro) } pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." } p { (explained) } }
+}
+
+fn plural(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Holds => "hold",
         Verdict::Fails => "fail",
@@ -84,25 +106,25 @@ pub(super) fn plural(verdict: Verdict) -> &'static str {
 }
 
 /// Shows how many wrong subjects were rejected, and each that was not.
-fn controls(run: &Run, room: &mut ByteBudget) -> Markup {
-    let all = || run.claims.iter().flat_map(|(anchor, claim)| claim.controls.iter().map(move |of| (anchor, of)));
-    let ran = |(_, control): &(&String, &ControlResult)| !control.attempts.is_empty();
+fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
+    let all = || run.claims.iter().flat_map(|claim| claim.controls.iter().map(|control| (claim.id, control)));
+    let ran = |(_, control): &(ClaimId, &ControlResult)| !control.attempts.is_empty();
     let (planned, ran) = (all().count(), all().filter(ran).count());
     let caught = all().filter(|(_, control)| control.caught()).count();
-    let bare = run.claims.iter().filter(|(_, claim)| !claim.attempts.is_empty() && claim.controls.is_empty()).count();
+    let bare = run.claims.iter().filter(|claim| !claim.attempts.is_empty() && claim.controls.is_empty()).count();
     let open = all().filter(|(_, control)| !control.caught() && !control.attempts.is_empty());
     html! {
         p {
-            "A control is the same check on a wrong subject, which must be refused: it shows that the check can fail. "
+            "A control runs the same check on a wrong subject, which the check must reject: this shows that it can fail. "
             strong { (caught) " of " (count(ran, "control that was run was caught", "controls that were run were caught")) }
-            @if planned > ran { "; " (planned - ran) " were not run" }
+            @if planned > ran { "; " (count(planned - ran, "was", "were")) " not run" }
             ". "
             @if bare > 0 { (count(bare, "claim that was run has no control.", "claims that were run have no control.")) }
         }
-        @for (anchor, control) in open {
-            (room.admit("controls that were not caught", html! {
+        @for (id, control) in open {
+            (budget.admit("controls that were not caught", html! {
                 p.item {
-                    (control_chip(control)) " " a href={ "#" (anchor) } { (anchor) } " "
+                    (control_chip(control)) " " (link(id)) " "
                     (plain(&control.scenario, 160)) ": " (plain(&control.reason, 240))
                     @if control.verdict == ControlVerdict::DoesNotDiscriminate {
                         ". So the check does not discriminate, and the claim is not counted as holding."
@@ -122,18 +144,16 @@ fn samples(run: &Run) -> Markup {
         p {
             strong { (samples.len()) " raw samples" } ", each with its time, its machine and the text it was read from, from "
             (count(machines.len(), "machine", "machines")) " and "
-            (count(run.watched.len(), "watched run", "watched runs")) ". The verdicts rest on " (judged.len()) " of them. "
-            @match again {
-                0 => "No claim was tried more than once.",
-                1 => "1 claim was tried more than once; the attempts are shown.",
-                _ => { (again) " claims were tried more than once; the attempts are shown." }
-            }
+            (count(run.watched.len(), "watched run", "watched runs")) ". The verdicts are based on " (judged.len()) " of them. "
+            (count(again, "claim was", "claims were")) " tried more than once"
+            @if again > 0 { "; the attempts are shown" }
+            "."
         }
     }
 }
 
 fn completeness(verdicts: &Verdicts) -> Markup {
-    let says = match verdicts.exit {
+    let meaning = match verdicts.exit {
         0 => "everything that ran holds or is a declared deviation",
         1 => "a claim fails, a control was not caught, or a declaration is wrong",
         3 => "something could not be judged",
@@ -141,23 +161,22 @@ fn completeness(verdicts: &Verdicts) -> Markup {
     };
     html! {
         p {
-            @if verdicts.complete { strong { "The run came to its end" } }
+            @if verdicts.complete { strong { "The run finished" } }
             @else { strong { "The run did not finish" } }
-            ", with exit status " (verdicts.exit) ": " (says) "."
+            ", with exit status " (verdicts.exit) ": " (meaning) "."
         }
     }
 }
 
 /// Shows each failure that is declared for this platform: by whom, why, and until when.
-fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
-    let all =
-        || run.claims.iter().flat_map(|(anchor, claim)| claim.deviations.iter().map(move |of| (anchor, claim, of)));
+fn deviations(run: &Run, budget: &mut ByteBudget) -> Markup {
+    let all = || run.claims.iter().flat_map(|claim| claim.deviations.iter().map(move |deviation| (claim, deviation)));
     html! {
         @if all().next().is_none() { p { "None is declared for this platform." } }
-        @for (anchor, claim, deviation) in all() {
-            (room.admit("declared deviations", html! {
+        @for (claim, deviation) in all() {
+            (budget.admit("declared deviations", html! {
                 p.item {
-                    (super::words::chip(claim.verdict)) " " a href={ "#" (anchor) } { (anchor) } " "
+                    (chip(claim.verdict)) " " (link(claim.id)) " "
                     (plain(&deviation.reason, 300)) " "
                     span.quiet { "Declared by " (plain(&deviation.declared_by, 80)) " until " (deviation.expires) "." }
                 }
@@ -166,27 +185,26 @@ fn deviations(run: &Run, room: &mut ByteBudget) -> Markup {
     }
 }
 
-fn problems(verdicts: &Verdicts, room: &mut ByteBudget) -> Markup {
+fn problems(verdicts: &Verdicts, budget: &mut ByteBudget) -> Markup {
     html! {
         @if verdicts.problems.is_empty() { p { "None beyond the claims." } }
-        @for problem in &verdicts.problems {
-            (room.admit("problems", html! { p.item { span.chip.fails { "✘ problem" } " " (plain(problem, 400)) } }))
-        }
+        @for problem in &verdicts.problems { (budget.admit("problems", one_problem(problem))) }
     }
+}
+
+pub(super) fn one_problem(problem: &str) -> Markup {
+    html! { p.item { (marked(Verdict::Fails, "problem")) " " (plain(problem, 400)) } }
 }
 
 fn without_trust(run: &Run) -> Markup {
     // Says nothing about existing checksums: they are made after this page, and include it.
     let ended = run.bundle.run.get("ended").is_some_and(|ended| !ended.is_null());
-    html! {
-        p { "This page is made from the files beside it, and from nothing else. In their folder:" }
-        pre.shell { "sha256sum -c SHA256SUMS\nassay verify ." }
-        p {
-            "The first finds a changed byte in any file. The second does so too, and judges every claim again from "
-            code { "samples.jsonl" } " alone."
-            @if !ended { " " strong { "This run did not finish, so it was never sealed: nothing vouches for its files." } }
-        }
-    }
+    let explained = html! {
+        "The first finds a changed byte in any file. The second does so too, and judges every claim again from "
+        code { "samples.jsonl" } " alone."
+        @if !ended { " " strong { "This run did not finish, so it was never sealed: nothing vouches for its files." } }
+    };
+    check_it_yourself("This page is made from the files beside it, and from nothing else. In their folder:", &explained)
 }
 
 #[cfg(test)]
@@ -202,13 +220,15 @@ mod tests {
     #[test]
     fn the_whole_run_is_said_in_a_sentence() {
         use Verdict::{Fails, Holds, Inconclusive, KnownDeviation, NotRun};
-        let told = |of: &[Verdict]| sentence(&verdicts(of));
-        assert_eq!(told(&[Holds, Holds, NotRun]), "All 2 claims that were judged hold.");
-        assert_eq!(told(&[Fails, Holds, Inconclusive]), "1 of the 3 claims that were judged fails.");
-        assert_eq!(told(&[Fails, Fails]), "2 of the 2 claims that were judged fail.");
-        assert_eq!(told(&[Inconclusive, Holds]), "No claim fails; 1 of 2 could not be judged.");
-        assert!(told(&[KnownDeviation, Holds]).contains("1 hold and 1 fail as declared; none fails unexpectedly."));
-        assert_eq!(told(&[NotRun]), "Nothing was judged.");
+        let sentence_of = |of: &[Verdict]| sentence(&verdicts(of));
+        assert_eq!(sentence_of(&[Holds, Holds, NotRun]), "All 2 claims that were judged hold.");
+        assert_eq!(sentence_of(&[Fails, Holds, Inconclusive]), "1 of the 3 claims that were judged fails.");
+        assert_eq!(sentence_of(&[Fails, Fails]), "2 of the 2 claims that were judged fail.");
+        assert_eq!(sentence_of(&[Inconclusive, Holds]), "No claim fails; 1 of 2 could not be judged.");
+        assert!(
+            sentence_of(&[KnownDeviation, Holds]).contains("1 hold and 1 fail as declared; none fails unexpectedly.")
+        );
+        assert_eq!(sentence_of(&[NotRun]), "Nothing was judged.");
         let wrong = Verdicts { problems: vec!["expired".into()], ..verdicts(&[Holds]) };
         assert_eq!(sentence(&wrong), "No claim fails, but something else is wrong.");
     }

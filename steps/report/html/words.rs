@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use crate::claims::register::ClaimId;
 use crate::report::console::{mark, word};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
@@ -60,14 +61,9 @@ fn skip_until(letters: &mut std::iter::Peekable<std::str::Chars<'_>>, end: impl 
     }
 }
 
-pub(super) fn class(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Holds => "holds",
-        Verdict::Fails => "fails",
-        Verdict::Inconclusive => "inconclusive",
-        Verdict::NotRun => "not-run",
-        Verdict::KnownDeviation => "known-deviation",
-    }
+/// Returns the verdict's class in the page's style.
+pub(super) fn class(verdict: Verdict) -> String {
+    verdict.to_string().replace(' ', "-")
 }
 
 /// All verdicts, the most important first.
@@ -75,17 +71,27 @@ pub(super) const VERDICTS: [Verdict; 5] =
     [Verdict::Fails, Verdict::Inconclusive, Verdict::KnownDeviation, Verdict::Holds, Verdict::NotRun];
 
 pub(super) fn chip(verdict: Verdict) -> Markup {
-    html! { span class={ "chip " (class(verdict)) } { span aria-hidden="true" { (mark(verdict)) } " " (verdict) } }
+    marked(verdict, &verdict.to_string())
 }
 
 pub(super) fn control_chip(control: &ControlResult) -> Markup {
-    let (class, mark) = match control.verdict {
-        ControlVerdict::Discriminates => ("holds", "✔"),
-        ControlVerdict::DoesNotDiscriminate => ("fails", "✘"),
-        ControlVerdict::None if control.attempts.is_empty() => ("not-run", "–"),
-        ControlVerdict::None => ("inconclusive", "?"),
+    let like = match control.verdict {
+        ControlVerdict::Discriminates => Verdict::Holds,
+        ControlVerdict::DoesNotDiscriminate => Verdict::Fails,
+        ControlVerdict::None if control.attempts.is_empty() => Verdict::NotRun,
+        ControlVerdict::None => Verdict::Inconclusive,
     };
-    html! { span class={ "chip " (class) } { span aria-hidden="true" { (mark) } " " (word(control)) } }
+    marked(like, word(control))
+}
+
+/// Shows words in the colour of a verdict, with its mark.
+pub(super) fn marked(verdict: Verdict, words: &str) -> Markup {
+    html! { span class={ "chip " (class(verdict)) } { span aria-hidden="true" { (mark(verdict)) } " " (words) } }
+}
+
+/// Links to a claim on the same page.
+pub(super) fn link(id: ClaimId) -> Markup {
+    html! { a href={ "#" (id) } { (id) } }
 }
 
 /// Formats a number with its noun in the singular or plural.

@@ -1,6 +1,6 @@
 //! Draws every sample of a check as a dot, with the bound and the annex's figure.
 
-use super::sheet::{LETTERS, Scale, Sheet, Side, WIDTH, colour, fit, wide};
+use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, fit};
 use crate::base::unit::Unit;
 use crate::verdict::Rule;
 
@@ -13,7 +13,6 @@ const FAR: usize = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::report) struct Dot {
-    /// The value, in the plot's unit.
     pub value: f64,
     /// Whether it is outside the bound.
     pub broken: bool,
@@ -34,70 +33,59 @@ pub(in crate::report) struct Dots<'a> {
     /// What is shown, for readers who cannot see it.
     pub name: &'a str,
     pub unit: Unit,
-    /// The samples, a row for each subject.
     pub rows: Vec<Row>,
     pub rule: &'a Rule,
     /// The annex's figure.
     pub published: Option<f64>,
 }
 
-/// A plot, and how many of the samples are in it.
-#[derive(Clone, Debug)]
-pub(in crate::report) struct Drawn {
-    pub svg: String,
-    /// How many dots it has.
-    pub drawn: usize,
-    /// How many samples there are.
-    pub of: usize,
-}
-
 impl Dots<'_> {
-    /// Draws the plot; `None` if no scale can show the numbers.
-    pub fn draw(&self) -> Option<Drawn> {
+    fn all(&self) -> impl Iterator<Item = &Dot> + Clone {
+        self.rows.iter().flat_map(|row| &row.dots)
+    }
+
+    /// Draws the plot, and counts the samples that are in it; `None` if no scale can show the numbers.
+    pub fn draw(&self) -> Option<(String, usize)> {
         let bounds = bounds(self.rule);
-        let values = || self.rows.iter().flat_map(|row| row.dots.iter().map(|dot| dot.value));
         let lines = bounds.iter().copied().chain(self.published);
-        let scale = Scale::over(values().chain(lines), 12.0, WIDTH - 12.0)?;
-        let of = values().count();
+        let scale = Scale::over(self.all().map(|dot| dot.value).chain(lines), 12.0, WIDTH - 12.0)?;
         let rows = self.thinned();
         let drawn = rows.iter().map(|row| row.dots.len()).sum();
         let top =
             LETTERS * 1.5 * (usize::from(!bounds.is_empty()) + usize::from(self.published.is_some())) as f64 + 4.0;
         let heights: Vec<f64> = rows.iter().map(|row| if row.dots.len() > 12 { 62.0 } else { 40.0 }).collect();
         let bottom = top + heights.iter().sum::<f64>() + 4.0;
-        let svg = Sheet::draw(bottom + LETTERS * 2.0, &self.words(of), |sheet| {
+        let svg = Sheet::draw(bottom + LETTERS * 2.0, &self.words(), |sheet| {
             self.forbidden(sheet, &scale, top, bottom);
             sheet.axis(&scale, self.unit, top, bottom);
             self.lines(sheet, &scale, &bounds, bottom);
             let mut above = top;
             for (row, height) in rows.iter().zip(heights) {
-                sheet.text(&fit(&row.name), (12.0, above + 9.0), Side::Right, colour::INK);
+                sheet.text(&fit(&row.name), (12.0, above + 9.0), HPos::Left);
                 strip(sheet, &scale, &row.dots, above + 17.0, above + height);
                 above += height;
             }
         });
-        Some(Drawn { svg, drawn, of })
+        Some((svg, drawn))
     }
 
-    fn words(&self, of: usize) -> String {
-        let values = || self.rows.iter().flat_map(|row| &row.dots).map(|dot| dot.value);
-        let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-        let broken = self.rows.iter().flat_map(|row| &row.dots).filter(|dot| dot.broken).count();
+    fn words(&self) -> String {
+        let (of, values) = (self.all().count(), self.all().map(|dot| dot.value));
+        let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
+        let broken = self.all().filter(|dot| dot.broken).count();
         let [low, high] = [low, high].map(|value| self.unit.show(value));
         let published = self.published.map(|value| format!("; the annex: {}", self.unit.show(value)));
         let bound = match self.rule {
             Rule::Recorded => "; no bound".to_owned(),
             rule => format!("; bound {}, broken by {broken}", rule.show(self.unit)),
         };
-        format!("{}: {of} samples from {low} to {high}{bound}{}", self.name, published.unwrap_or_default())
+        let samples = if of == 1 { format!("1 sample, {low}") } else { format!("{of} samples from {low} to {high}") };
+        format!("{}: {samples}{bound}{}", self.name, published.unwrap_or_default())
     }
 
     /// Returns the same rows with fewer dots if there are many: the extremes and the outliers always stay.
     fn thinned(&self) -> Vec<Row> {
-        let one_of_all = || Row {
-            name: format!("{} subjects", self.rows.len()),
-            dots: self.rows.iter().flat_map(|row| row.dots.iter().copied()).collect(),
-        };
+        let one_of_all = || Row { name: format!("{} subjects", self.rows.len()), dots: self.all().copied().collect() };
         let rows = if self.rows.len() > ROWS { vec![one_of_all()] } else { self.rows.clone() };
         let most = MOST / rows.len().max(1);
         rows.into_iter().map(|row| Row { dots: thin(&row.dots, most), ..row }).collect()
@@ -107,14 +95,11 @@ impl Dots<'_> {
     fn forbidden(&self, sheet: &Sheet, scale: &Scale, top: f64, bottom: f64) {
         let (left, right) = scale.ends();
         let shade = |from: f64, to: f64| sheet.rectangle((from, top), (to, bottom), colour::VERMILLION, 0.12);
-        match self.rule {
-            Rule::Below { bound } | Rule::AtMost { bound } => shade(scale.at(*bound), right),
-            Rule::AtLeast { bound } => shade(left, scale.at(*bound)),
-            Rule::Between { low, high } => {
-                shade(left, scale.at(*low));
-                shade(scale.at(*high), right);
-            }
-            _ => {}
+        if let Rule::AtLeast { bound: low } | Rule::Between { low, .. } = self.rule {
+            shade(left, scale.at(*low));
+        }
+        if let Rule::Below { bound: high } | Rule::AtMost { bound: high } | Rule::Between { high, .. } = self.rule {
+            shade(scale.at(*high), right);
         }
     }
 
@@ -125,13 +110,8 @@ impl Dots<'_> {
         for x in &places {
             sheet.line((*x, label - 6.0), (*x, bottom), colour::VERMILLION, 2.0);
         }
-        let text = format!("bound {}", self.rule.show(self.unit));
-        match places[..] {
-            [] => {}
-            [x] => sheet.beside(&text, (x, label), &[]),
-            _ => sheet.text(&text, (middle(&places, &text), label), Side::Centre, colour::INK),
-        }
-        if !places.is_empty() {
+        if let Some((first, others)) = places.split_first() {
+            sheet.beside(&format!("bound {}", self.rule.show(self.unit)), (*first, label), others);
             label += LETTERS * 1.5;
         }
         if let Some(published) = self.published {
@@ -152,12 +132,6 @@ fn bounds(rule: &Rule) -> Vec<f64> {
     }
 }
 
-/// Returns the middle of a text about several bounds: between them, as far as the sheet has room for it.
-fn middle(places: &[f64], text: &str) -> f64 {
-    let half = wide(text).min(WIDTH) / 2.0;
-    (places.iter().sum::<f64>() / places.len() as f64).clamp(half, WIDTH - half)
-}
-
 /// Draws dots in a strip; dots at the same place are put next to each other.
 fn strip(sheet: &Sheet, scale: &Scale, dots: &[Dot], top: f64, bottom: f64) {
     let centre = (top + bottom) / 2.0;
@@ -172,7 +146,7 @@ fn strip(sheet: &Sheet, scale: &Scale, dots: &[Dot], top: f64, bottom: f64) {
         let at = (x, if level % 2 == 1 { centre - away } else { centre + away });
         match dot.broken {
             true => sheet.cross(at, colour::VERMILLION),
-            false => sheet.dot(at, colour::BLUE),
+            false => sheet.dot(at, 4.0, colour::BLUE),
         }
         if dot.outlier {
             sheet.ring(at, colour::INK);
@@ -204,7 +178,7 @@ mod tests {
         Dot { value, broken: value >= 64.0, outlier: false }
     }
 
-    fn draw(rows: Vec<Row>, rule: &Rule, published: Option<f64>) -> Option<Drawn> {
+    fn draw(rows: Vec<Row>, rule: &Rule, published: Option<f64>) -> Option<(String, usize)> {
         Dots { name: "start.time", unit: Unit::Seconds, rows, rule, published }.draw()
     }
 
@@ -215,13 +189,13 @@ mod tests {
     #[test]
     fn every_sample_is_drawn_with_its_bound_and_the_annexs_figure() {
         let rule = Rule::Below { bound: 64.0 };
-        let drawn = draw(vec![row([20.0, 30.0, 70.0].into_iter())], &rule, Some(17.8)).unwrap();
-        assert_eq!((drawn.drawn, drawn.of), (3, 3));
-        assert_eq!(drawn.svg.matches("<circle").count(), 2, "one breaks the bound, and is a cross");
-        for text in ["bound &lt; 64 s", "annex 17.8 s", "hello &lt;1&gt;", "3 samples from 20 s to 70 s"] {
-            assert!(drawn.svg.contains(text), "{text}: {}", drawn.svg);
+        let (svg, drawn) = draw(vec![row([20.0, 30.0, 70.0].into_iter())], &rule, Some(17.8)).unwrap();
+        assert_eq!(drawn, 3);
+        assert_eq!(svg.matches("<circle").count(), 2, "one breaks the bound, and is a cross");
+        let words = "start.time: 3 samples from 20 s to 70 s; bound &lt; 64 s, broken by 1; the annex: 17.8 s";
+        for text in [">bound &lt; 64 s", "annex 17.8 s", "hello &lt;1&gt;", words] {
+            assert!(svg.contains(text), "{text}: {svg}");
         }
-        assert!(drawn.svg.contains("broken by 1; the annex: 17.8 s"), "{}", drawn.svg);
     }
 
     #[test]
@@ -236,9 +210,8 @@ mod tests {
             assert!(thinned.iter().any(|dot| dot.value == value), "{value}");
         }
         let rows = vec![Row { name: "x".into(), dots: many }];
-        let drawn = draw(rows, &Rule::Recorded, None).unwrap();
-        assert_eq!(drawn.of, 100_000);
-        assert!(drawn.drawn <= MOST && drawn.svg.len() < 40_000, "{} dots, {} bytes", drawn.drawn, drawn.svg.len());
+        let (svg, drawn) = draw(rows, &Rule::Recorded, None).unwrap();
+        assert!(drawn <= MOST && svg.len() < 40_000, "{drawn} dots, {} bytes", svg.len());
     }
 
     #[test]
@@ -246,6 +219,6 @@ mod tests {
         assert!(draw(vec![row([1.0, f64::INFINITY].into_iter())], &Rule::Recorded, None).is_none());
         assert!(draw(Vec::new(), &Rule::Recorded, None).is_none());
         let many = (0..30).map(|n| row(std::iter::once(f64::from(n)))).collect();
-        assert!(draw(many, &Rule::Recorded, None).unwrap().svg.contains("30 subjects"));
+        assert!(draw(many, &Rule::Recorded, None).unwrap().0.contains("30 subjects"));
     }
 }

@@ -3,12 +3,13 @@
 use maud::{PreEscaped, Render as _, html};
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+pub(super) use plotters::style::text_anchor::HPos;
+use plotters::style::text_anchor::{Pos, VPos};
 
 use crate::base::unit::Unit;
 
 /// The width of every sheet, in its own units.
-pub(super) const WIDTH: f64 = 400.0;
+pub(in crate::report) const WIDTH: f64 = 400.0;
 /// How much finer than its units a sheet is drawn: the crate only knows whole numbers.
 const FINE: f64 = 2.0;
 /// The height of letters, in units.
@@ -19,7 +20,7 @@ const FONT: f64 = 1.24;
 const LETTER: f64 = 0.58;
 
 /// Colours that colour-blind readers can distinguish (Okabe and Ito). The page's style names the same ones.
-pub(super) mod colour {
+pub(in crate::report) mod colour {
     use plotters::style::RGBColor;
 
     pub const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
@@ -32,16 +33,8 @@ pub(super) mod colour {
     pub const PURPLE: RGBColor = RGBColor(0xAA, 0x4A, 0x88);
 }
 
-/// The side of its point on which a text stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Right,
-    Centre,
-    Left,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Scale {
+pub(in crate::report) struct Scale {
     low: f64,
     high: f64,
     from: f64,
@@ -51,7 +44,7 @@ pub(super) struct Scale {
 impl Scale {
     /// Makes a scale that shows all of these values between two places; it begins at zero if that costs little. Returns
     /// `None` if there are no values, or if they cannot be drawn.
-    pub(super) fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<Scale> {
+    pub fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<Scale> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values {
             // A value this large cannot be distinguished from its neighbours.
@@ -66,12 +59,12 @@ impl Scale {
         if low > 0.0 && low < 0.5 * high {
             low = 0.0;
         }
-        let room = ((high - low) * 0.06).max(high.abs().max(low.abs()) * 1e-6).max(1e-9);
-        let low = if low == 0.0 { 0.0 } else { low - room };
-        Some(Scale { low, high: high + room, from, to })
+        let margin = ((high - low) * 0.06).max(high.abs().max(low.abs()) * 1e-6).max(1e-9);
+        let low = if low == 0.0 { 0.0 } else { low - margin };
+        Some(Scale { low, high: high + margin, from, to })
     }
 
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub fn at(&self, value: f64) -> f64 {
         self.from + (value.clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
@@ -93,7 +86,7 @@ impl Scale {
 }
 
 /// A sheet. What cannot be drawn on it is left out: drawing into memory does not fail.
-pub(super) struct Sheet<'a> {
+pub(in crate::report) struct Sheet<'a> {
     area: DrawingArea<SVGBackend<'a>, Shift>,
 }
 
@@ -107,7 +100,7 @@ fn place((x, y): (f64, f64)) -> (i32, i32) {
 
 impl Sheet<'_> {
     /// Draws the SVG of a sheet of this height, with a description in words.
-    pub(super) fn draw(height: f64, says: &str, draw: impl FnOnce(&Sheet)) -> String {
+    pub fn draw(height: f64, description: &str, draw: impl FnOnce(&Sheet)) -> String {
         let mut text = String::new();
         let size = (fine(WIDTH) as u32, fine(height) as u32);
         let sheet = Sheet { area: SVGBackend::with_string(&mut text, size).into_drawing_area() };
@@ -118,12 +111,16 @@ impl Sheet<'_> {
         let drawn = text.split_once('>').map_or("", |(_, drawn)| drawn);
         let drawn = drawn.trim_end().trim_end_matches("</svg>").replace(">\n", ">");
         let view = format!("0 0 {} {}", size.0, size.1);
-        html! { svg role="img" viewBox=(view) { title { (says) } (PreEscaped(drawn)) } }.render().into_string()
+        html! { svg role="img" viewBox=(view) { title { (description) } (PreEscaped(drawn)) } }.render().into_string()
     }
 
     pub(super) fn line(&self, from: (f64, f64), to: (f64, f64), colour: RGBColor, width: f64) {
+        self.path([from, to].into_iter(), colour, width);
+    }
+
+    pub fn path(&self, points: impl Iterator<Item = (f64, f64)>, colour: RGBColor, width: f64) {
         let style = colour.stroke_width(fine(width) as u32);
-        let _ = self.area.draw(&PathElement::new(vec![place(from), place(to)], style));
+        let _ = self.area.draw(&PathElement::new(points.map(place).collect::<Vec<_>>(), style));
     }
 
     /// Draws a dashed line along one direction of the sheet.
@@ -137,8 +134,8 @@ impl Sheet<'_> {
         }
     }
 
-    pub(super) fn dot(&self, at: (f64, f64), colour: RGBColor) {
-        let _ = self.area.draw(&Circle::new(place(at), fine(4.0), colour.filled()));
+    pub fn dot(&self, at: (f64, f64), radius: f64, colour: RGBColor) {
+        let _ = self.area.draw(&Circle::new(place(at), fine(radius), colour.filled()));
     }
 
     pub(super) fn ring(&self, at: (f64, f64), colour: RGBColor) {
@@ -150,22 +147,18 @@ impl Sheet<'_> {
         self.line((x - 4.0, y + 4.0), (x + 4.0, y - 4.0), colour, 2.0);
     }
 
-    pub(super) fn rectangle(&self, from: (f64, f64), to: (f64, f64), colour: RGBColor, strength: f64) {
+    pub fn rectangle(&self, from: (f64, f64), to: (f64, f64), colour: RGBColor, strength: f64) {
         let _ = self.area.draw(&Rectangle::new([place(from), place(to)], colour.mix(strength).filled()));
     }
 
-    pub(super) fn polygon(&self, corners: impl Iterator<Item = (f64, f64)>, colour: RGBColor) {
+    pub fn polygon(&self, corners: impl Iterator<Item = (f64, f64)>, colour: RGBColor) {
         let _ = self.area.draw(&Polygon::new(corners.map(place).collect::<Vec<_>>(), colour.filled()));
     }
 
-    /// Draws a text whose middle is at this height.
-    pub(super) fn text(&self, text: &str, at: (f64, f64), side: Side, colour: RGBColor) {
-        let side = match side {
-            Side::Right => HPos::Left,
-            Side::Centre => HPos::Center,
-            Side::Left => HPos::Right,
-        };
-        let style = ("sans-serif", LETTERS * FINE * FONT).into_font().color(&colour).pos(Pos::new(side, VPos::Center));
+    /// Draws a text with this end at a point, and its middle at the point's height.
+    pub(super) fn text(&self, text: &str, at: (f64, f64), end: HPos) {
+        let font = ("sans-serif", LETTERS * FINE * FONT).into_font();
+        let style = font.color(&colour::INK).pos(Pos::new(end, VPos::Center));
         let _ = self.area.draw_text(text, &style, place(at));
     }
 
@@ -178,13 +171,13 @@ impl Sheet<'_> {
             (false, true) => true,
             _ => x < WIDTH / 2.0,
         };
-        let ((from, to), at, side) =
-            if to_the_right { (right, right.0, Side::Right) } else { (left, left.1, Side::Left) };
+        let ((from, to), at, end) =
+            if to_the_right { (right, right.0, HPos::Left) } else { (left, left.1, HPos::Right) };
         if !free(from, to) {
             let half = LETTERS * 0.6;
             self.rectangle((from, y - half), (to.min(WIDTH), y + half), colour::PAPER, 1.0);
         }
-        self.text(text, (at, y), side, colour::INK);
+        self.text(text, (at, y), end);
     }
 
     /// Draws the axis of a scale along the bottom: faint lines from `top` to `bottom`, and their values below.
@@ -197,7 +190,7 @@ impl Sheet<'_> {
             let half = wide(&text) / 2.0;
             let middle = x.clamp(half, (WIDTH - half).max(half));
             if middle - half >= taken {
-                self.text(&text, (middle, bottom + LETTERS), Side::Centre, colour::INK);
+                self.text(&text, (middle, bottom + LETTERS), HPos::Center);
                 taken = middle + half + LETTERS / 2.0;
             }
         }
@@ -252,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_a_sheet_says_is_escaped_and_its_size_is_left_to_the_page() {
-        let svg = Sheet::draw(50.0, "<b> & c", |sheet| sheet.text("<i>", (1.0, 2.0), Side::Right, colour::INK));
+        let svg = Sheet::draw(50.0, "<b> & c", |sheet| sheet.text("<i>", (1.0, 2.0), HPos::Left));
         assert!(svg.starts_with("<svg role=\"img\" viewBox=\"0 0 800 100\"><title>&lt;b&gt; &amp; c</title>"), "{svg}");
         assert!(svg.contains("&lt;i&gt;") && svg.ends_with("</svg>") && !svg.contains("<i>"), "{svg}");
         assert_eq!(svg.matches("</svg>").count(), 1);
