@@ -30,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often to try that: the sshd of a lost connection holds a port until it notices the loss, and that of a session
 /// that is over takes a moment to count it out.
 const TRIES: usize = 25;
+/// What `ssh` says if the server opens no further session.
+const REFUSED: &str = "refused by peer";
 /// What `ssh` exits with after any failure of its own.
 const FAILED: Status = Status::Code(255);
 
@@ -102,7 +104,9 @@ impl OpenSsh {
         };
         let Some(status) = own.status else {
             let words = self.connection.lock().await.master.words();
-            return Err(lost(format!("the machine did not say how it ended; {}", tail(&words, 1))));
+            return Err(lost(
+                format!("the machine did not say how it ended; {words}").trim_end_matches("; ").to_owned(),
+            ));
         };
         let printed = Printed { stdout: own.stdout, stderr: own.stderr };
         Ok(printed.output(line, status, started))
@@ -122,7 +126,7 @@ impl OpenSsh {
                 return ended;
             }
             let words = String::from_utf8_lossy(&printed.stderr);
-            if words.contains("refused by peer") {
+            if words.contains(REFUSED) {
                 // MaxSessions is below its default: wait for another command in progress to end.
                 tries += usize::from(self.sessions.available_permits() + 1 == SESSIONS);
                 if tries > TRIES {
@@ -140,9 +144,14 @@ impl OpenSsh {
 
     /// Kills an abandoned command. If the connection is lost, this fails, and sshd ends what it started.
     async fn kill(&self, printed: &Printed) {
-        if let Some(line) = self.mark.kill(&printed.stdout) {
-            let kill = Command::new(line).time_limit(KILLING);
-            let _ = tokio::time::timeout(KILLING, self.send(&kill, "kill", &mut Printed::default())).await;
+        let Some(line) = self.mark.kill(&printed.stdout) else { return };
+        let master = Arc::clone(&self.connection.lock().await.master);
+        let kill = master.session(&Command::new(line).time_limit(KILLING), "false");
+        for _ in 0..TRIES {
+            match Local::default().run(&kill).await {
+                Ok(output) if output.errors().contains(REFUSED) => tokio::time::sleep(PAUSE).await,
+                _ => return,
+            }
         }
     }
 

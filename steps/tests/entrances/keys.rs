@@ -41,7 +41,8 @@ async fn a_key_with_a_passphrase_wants_the_agent_and_opens_with_it() {
     let sshd = Sshd::start(&[new_key(&file, "ed25519", "open sesame")], "");
     home.knows(&sshd);
     let error = refusal(&home.port(sshd.port)).await;
-    let add = format!("{0} has a passphrase: add it to the agent with `ssh-add {0}`", file.display());
+    let add =
+        format!("it accepts {0}: if that has a passphrase, add it to the agent with `ssh-add {0}`", file.display());
     assert_says(&error, &[&add]);
     assert!(!error.contains("ssh-copy-id"), "it may be installed already: {error}");
 

@@ -115,6 +115,13 @@ async fn a_proxy_command_leads_there_and_still_the_host_key_counts() {
 }
 
 #[tokio::test]
+async fn a_proxy_command_that_fails_is_reported_in_its_own_words() {
+    let home = Home::new();
+    home.append("config", "ProxyCommand sh -c 'echo no such instance >&2; exit 1'\n");
+    assert_says(&refusal(&home.alias("farm")).await, &["no SSH connection to farm: no such instance"]);
+}
+
+#[tokio::test]
 async fn what_the_user_configures_for_logins_by_hand_does_no_harm() {
     let (home, sshd) = Home::with_server("");
     let made = home.path("made").display().to_string();

@@ -1,7 +1,6 @@
 //! A remote machine as its user names it, and what `ssh` is told about it.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -127,7 +126,7 @@ impl SshDestination {
 
 /// Returns whether this is the home folder of the password database, where `ssh` looks whatever `HOME` is.
 fn is_login_home(home: &Path) -> bool {
-    let user = std::fs::metadata("/proc/self").map_or(0, |process| process.uid()).to_string();
+    let user = rustix::process::getuid().to_string();
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let mut accounts = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let account = accounts.find(|fields| fields.get(2) == Some(&user.as_str()));

@@ -65,13 +65,14 @@ impl Master {
         let at = |name: &str| folder.path().join(name).display().to_string();
         let mut options = vec!["ControlPersist=no".to_owned()];
         if let Some((_, kind)) = pinned {
-            options.push(format!("KnownHostsCommand=/bin/sh {} %H %t %K %f", at("known_hosts")));
+            options.push(format!("KnownHostsCommand=/bin/sh \"{}\" %H %t %K %f", at("known_hosts")));
             options.push(format!("HostKeyAlgorithms={kind}"));
             // Nothing else may vouch for it.
             let others = ["UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null", "VerifyHostKeyDNS=no"];
             options.extend(others.into_iter().chain(["NoHostAuthenticationForLocalhost=no"]).map(str::to_owned));
         }
-        let mut watch = tokio::process::Command::new("setsid");
+        let setsid = programs::need("setsid", "`apt-get install util-linux`").map_err(cannot)?;
+        let mut watch = tokio::process::Command::new(setsid);
         // In a session of its own it has no terminal, from which `ssh` could ask something, or get Ctrl-C.
         watch.args(["sh", "-c", WATCH, "sh"]).arg(folder.path()).arg(ssh);
         watch.args(["-v", "-N", "-M", "-F", &at("config"), "-S", &at("ctl")]);

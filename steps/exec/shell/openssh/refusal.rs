@@ -16,7 +16,7 @@ const NOT_WORDS: [&str; 7] = [
     "Host key verification failed",
 ];
 /// What to do about what `ssh` says; the first that fits counts.
-const HINTS: [(&str, &str); 11] = [
+const HINTS: [(&str, &str); 9] = [
     ("Connection refused", "is sshd running there, and is that its port?"),
     ("Could not resolve hostname", "is the name right? A HostName in ~/.ssh/config can say where it is"),
     ("administratively prohibited", "set `AllowTcpForwarding yes` in the sshd_config of the host before it"),
@@ -30,8 +30,6 @@ const HINTS: [(&str, &str); 11] = [
     ("Network is unreachable", "is it up, and is this host in its network, or its VPN?"),
     ("Unable to negotiate", "upgrade its sshd"),
     ("invalid format", "what answers there is not an SSH server: is it the right port?"),
-    ("kex_exchange_identification", HUNG_UP),
-    ("banner exchange", HUNG_UP),
 ];
 const HUNG_UP: &str =
     "it hung up before its key was seen: does it turn this host away (MaxStartups, fail2ban, a firewall)?";
@@ -141,18 +139,28 @@ pub(super) fn explain(to: &SshDestination, refused: &Refused) -> EnterError {
         };
         return EnterError::NoConnection { machine, address, detail: why };
     }
-    if log.contains("Host key verification failed") {
-        return EnterError::HostKey { machine, detail: unaccepted(to, log, &address) };
+    // Otherwise a ProxyCommand was refused, of which nothing but its words is known.
+    if let Some((_, user)) = asked {
+        if log.contains("Host key verification failed") {
+            return EnterError::HostKey { machine, detail: unaccepted(to, log, &address) };
+        }
+        if log.contains("Permission denied (") || log.contains("Too many authentication failures") {
+            let user = user.trim_end_matches('\'').to_owned();
+            return EnterError::Refused { machine, address, user, detail: not_let_in(to, log, &words) };
+        }
     }
-    if log.contains("Permission denied (") || log.contains("Too many authentication failures") {
-        let user = asked.map_or(to.user.as_str(), |(_, user)| user.trim_end_matches('\''));
-        return EnterError::Refused { machine, address, user: user.to_owned(), detail: not_let_in(to, log, &words) };
+    let hint = hint(log, &words).map_or_else(String::new, |hint| format!("; {hint}"));
+    EnterError::NoConnection { machine, address, detail: words + &hint }
+}
+
+fn hint(log: &str, words: &str) -> Option<&'static str> {
+    if log.contains("banner line 0:") {
+        return Some("what answers there is not an SSH server: is it the right port?");
     }
-    let hint = match log.contains("banner line 0:") {
-        true => Some("what answers there is not an SSH server: is it the right port?"),
-        false => HINTS.iter().find(|(phrase, _)| words.contains(phrase)).map(|(_, hint)| *hint),
-    };
-    EnterError::NoConnection { machine, address, detail: hint.map_or(words.clone(), |hint| format!("{words}; {hint}")) }
+    // A ProxyCommand or a jump host says itself why it does not get through.
+    let hung_up = host_key(log).is_empty() && log.contains("debug1: Connection established") && jumps(log) == 0;
+    let known = HINTS.iter().find(|(phrase, _)| words.contains(phrase)).map(|(_, hint)| *hint);
+    known.or(hung_up.then_some(HUNG_UP))
 }
 
 /// Explains why a host key is not accepted.
@@ -184,11 +192,11 @@ fn unaccepted(to: &SshDestination, log: &str, address: &str) -> String {
 
 /// Explains that the machine showed other host keys than the one with the given fingerprint.
 pub(super) fn other_host_key(to: &SshDestination, given: &str, shown: &[String]) -> EnterError {
+    let shown = if shown.is_empty() { "no key of a usual kind".to_owned() } else { shown.join(" and ") };
     let detail = format!(
-        "{} shows {}, but --host-key names {given}: it may not be that machine, and nothing was sent to it; compare with what \
+        "{} shows {shown}, but --host-key names {given}: it may not be that machine, and nothing was sent to it; compare with what \
          `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine",
-        to.address(),
-        shown.join(" and ")
+        to.address()
     );
     EnterError::HostKey { machine: to.machine(), detail }
 }
@@ -207,7 +215,9 @@ fn not_let_in(to: &SshDestination, log: &str, words: &str) -> String {
     // An agent that refuses to sign says so itself.
     if let Some(key) = accepted.last().filter(|key| !key.ends_with(" agent")) {
         let file = key.split(' ').next().unwrap_or_default();
-        return format!("{words}; {file} has a passphrase: add it to the agent with `ssh-add {file}`");
+        return format!(
+            "{words}; it accepts {file}: if that has a passphrase, add it to the agent with `ssh-add {file}`"
+        );
     }
     if words.contains("Too many") {
         let how = "name the right one in ~/.ssh/config, with IdentityFile and `IdentitiesOnly yes`";
