@@ -134,7 +134,7 @@ mod tests {
         let local = Local { folder: Some(folder.path().to_owned()) };
         let flood = Command::new("sh").args(["-c", "echo $$ >pid; trap '' PIPE; exec yes"]);
         let error = local.run(&flood).await.unwrap_err().to_string();
-        assert!(error.contains("printed more than 67 MB, and was cut off: have it print less"), "{error}");
+        assert!(error.contains("printed more than 64 MiB, and was cut off: have it print less"), "{error}");
         let gone = Command::new("sh").args(["-c", "while kill -0 $(cat pid) 2>/dev/null; do sleep 0.05; done"]);
         assert!(local.run(&gone.time_limit(Duration::from_secs(20))).await.unwrap().succeeded());
     }

@@ -56,12 +56,7 @@ impl OpenSsh {
     /// Enters a remote machine as `ssh` does, and checks that commands run there.
     pub async fn enter(destination: &SshDestination) -> Result<OpenSsh, EnterError> {
         let machine = destination.machine();
-        let unready = |error: anyhow::Error| EnterError::NoConnection {
-            machine: machine.clone(),
-            address: destination.address(),
-            detail: format!("{error:#}"),
-        };
-        let mark = Mark::new().map_err(unready)?;
+        let mark = Mark::new().map_err(|error| destination.no_connection(format!("{error:#}")))?;
         let master = Arc::new(Master::enter(destination).await?);
         let openssh = OpenSsh {
             destination: destination.clone(),

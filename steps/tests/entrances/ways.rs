@@ -132,7 +132,8 @@ async fn what_the_user_configures_for_logins_by_hand_does_no_harm() {
         &format!(
             "RemoteCommand tmux attach\nRequestTTY force\nPermitLocalCommand yes\nLocalCommand touch {made}\n\
              LocalForward {port} 127.0.0.1:1\nRemoteForward 0 127.0.0.1:1\nExitOnForwardFailure yes\nForwardAgent yes\n\
-             ForwardX11 yes\nLogLevel QUIET\nControlMaster auto\nControlPersist yes\nControlPath {}\nEscapeChar ~\nStdinNull yes\n",
+             ForwardX11 yes\nLogLevel QUIET\nControlMaster auto\nControlPersist yes\nControlPath {}\nEscapeChar ~\n\
+             StdinNull yes\n",
             home.path("control").display()
         ),
     );

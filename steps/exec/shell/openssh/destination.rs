@@ -89,6 +89,10 @@ impl SshDestination {
         user.into_iter().chain(port.into_iter().flatten()).chain(["--".to_owned(), self.host.clone()]).collect()
     }
 
+    pub(super) fn no_connection(&self, detail: String) -> EnterError {
+        EnterError::NoConnection { machine: self.machine(), address: self.address(), detail }
+    }
+
     pub(super) fn check_host_key(&self) -> Result<(), EnterError> {
         let Some(given) = &self.host_key else { return Ok(()) };
         let digest = given.strip_prefix("SHA256:").and_then(|text| STANDARD_NO_PAD.decode(text).ok());

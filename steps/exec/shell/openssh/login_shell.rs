@@ -31,8 +31,8 @@ impl Mark {
     }
 
     /// Returns the line for the login shell: it starts `sh`, which marks the beginning of both streams with its process
-    /// group, runs the program, and marks the end of the standard error with the exit code. As in any shell, that is 128
-    /// and the signal's number if a signal ended the program.
+    /// group, runs the program, and marks the end of the standard error with the exit code. As in any shell, that is
+    /// 128 and the signal's number if a signal ended the program.
     pub(super) fn line(&self, command: &Command) -> String {
         let Mark { left, right } = self;
         let environment = if command.clean_env { "env -i PATH=\"$PATH\"" } else { "env" };

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use tempfile::TempDir;
 
 use super::destination::SshDestination;
-use super::refusal::{self, EnterError, Refused, host_key, words};
+use super::refusal::{self, EnterError, Failure, host_key, words};
 use crate::base::programs;
 use crate::exec::command::Command;
 use crate::exec::shell::local::Local;
@@ -25,6 +26,13 @@ const LOOK: Duration = Duration::from_millis(20);
 const ANSWER: Duration = Duration::from_secs(60);
 /// The longest path of the private folder: a socket's path has 108 bytes, and `ssh` adds 17 to it at first.
 const LONGEST: usize = 80;
+/// Keeps anything but the given fingerprint from vouching for the machine.
+const NOTHING_ELSE: [&str; 4] = [
+    "UserKnownHostsFile=/dev/null",
+    "GlobalKnownHostsFile=/dev/null",
+    "VerifyHostKeyDNS=no",
+    "NoHostAuthenticationForLocalhost=no",
+];
 /// The kinds of host keys, as HostKeyAlgorithms names them.
 const KINDS: [&str; 3] =
     ["ssh-ed25519", "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521", "rsa-sha2-512,rsa-sha2-256"];
@@ -42,59 +50,59 @@ impl Master {
     pub(super) async fn enter(to: &SshDestination) -> Result<Master, EnterError> {
         to.check_host_key()?;
         let Some(pinned) = &to.host_key else {
-            return Master::start(to, None).await.map_err(|refused| refusal::explain(to, &refused));
+            return Master::start(to, None).await.map_err(|failure| refusal::explain(to, &failure));
         };
         // A host has several keys and shows one of them: the given fingerprint may be that of another kind.
         let mut shown = Vec::new();
         for kind in KINDS {
             match Master::start(to, Some((pinned, kind))).await {
                 Ok(master) => return Ok(master),
-                Err(refused) if refused.is_unknown_key() => shown.push(host_key(&refused.log)),
-                Err(refused) if refused.log.contains("no matching host key type found") => {}
-                Err(refused) => return Err(refusal::explain(to, &refused)),
+                Err(failure) if failure.is_unknown_key() => shown.push(host_key(&failure.log)),
+                Err(failure) if failure.log.contains("no matching host key type found") => {}
+                Err(failure) => return Err(refusal::explain(to, &failure)),
             }
         }
         Err(refusal::other_host_key(to, pinned, &shown))
     }
 
-    /// Starts `ssh` and waits until it is logged in. Accepts only the host key with the given fingerprint, of this kind.
-    async fn start(to: &SshDestination, pinned: Option<(&str, &str)>) -> Result<Master, Refused> {
-        let cannot = |error: anyhow::Error| Refused { log: format!("{error:#}\n"), waited: None };
-        let ssh = programs::need("ssh", "`apt-get install openssh-client`").map_err(cannot)?;
-        let folder = private_folder(to, pinned).map_err(|error| cannot(error.into()))?;
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let mut options = vec!["ControlPersist=no".to_owned()];
-        if let Some((_, kind)) = pinned {
-            options.push(format!("KnownHostsCommand=/bin/sh \"{}\" %H %t %K %f", at("known_hosts")));
-            options.push(format!("HostKeyAlgorithms={kind}"));
-            // Nothing else may vouch for it.
-            let others = ["UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null", "VerifyHostKeyDNS=no"];
-            options.extend(others.into_iter().chain(["NoHostAuthenticationForLocalhost=no"]).map(str::to_owned));
-        }
-        let setsid = programs::need("setsid", "`apt-get install util-linux`").map_err(cannot)?;
-        let mut watch = tokio::process::Command::new(setsid);
-        // In a session of its own it has no terminal, from which `ssh` could ask something, or get Ctrl-C.
-        watch.args(["sh", "-c", WATCH, "sh"]).arg(folder.path()).arg(ssh);
-        watch.args(["-v", "-N", "-M", "-F", &at("config"), "-S", &at("ctl")]);
-        watch.args(options.iter().flat_map(|option| ["-o", option])).args(to.arguments());
-        watch.env("SSH_ASKPASS_REQUIRE", "never").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        match &to.agent {
-            Some(agent) => watch.env("SSH_AUTH_SOCK", agent),
-            None => watch.env_remove("SSH_AUTH_SOCK"),
-        };
-        let watch = watch.spawn().map_err(|error| cannot(error.into()))?;
-        let master = Master { folder, host: to.host.clone(), _watch: watch };
+    /// Starts `ssh` and waits until it is logged in. With a pin, accepts only the host key with that fingerprint, of
+    /// that kind.
+    async fn start(to: &SshDestination, pin: Option<(&str, &str)>) -> Result<Master, Failure> {
+        let master = Master::spawn(to, pin);
+        let master = master.map_err(|error| Failure { log: format!("{error:#}\n"), waited: None })?;
         let started = Instant::now();
         while !master.path("ctl").exists() {
             // This first: what is written until then is in the log.
             let over = master.path("over").exists();
             let log = master.log();
             if over || started.elapsed() > ENTERING || refusal::in_a_circle(&log) {
-                return Err(Refused { log, waited: (!over).then(|| started.elapsed()) });
+                return Err(Failure { log, waited: (!over).then(|| started.elapsed()) });
             }
             tokio::time::sleep(LOOK).await;
         }
         Ok(master)
+    }
+
+    fn spawn(to: &SshDestination, pin: Option<(&str, &str)>) -> anyhow::Result<Master> {
+        let folder = private_folder(to, pin).context("cannot make a temporary folder")?;
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        // In a session of its own it has no terminal, from which `ssh` could ask something, or get Ctrl-C.
+        let mut watch = tokio::process::Command::new(programs::need("setsid", "`apt-get install util-linux`")?);
+        watch.args(["sh", "-c", WATCH, "sh"]).arg(folder.path());
+        watch.arg(programs::need("ssh", "`apt-get install openssh-client`")?);
+        watch.args(["-v", "-N", "-M", "-F", &at("config"), "-S", &at("ctl"), "-o", "ControlPersist=no"]);
+        if let Some((_, kind)) = pin {
+            watch.args(["-o", &format!("KnownHostsCommand=/bin/sh \"{}\" %H %t %K %f", at("known_hosts"))]);
+            watch.args(["-o", &format!("HostKeyAlgorithms={kind}")]);
+            watch.args(NOTHING_ELSE.iter().flat_map(|option| ["-o", option]));
+        }
+        watch.args(to.arguments()).env("SSH_ASKPASS_REQUIRE", "never");
+        match &to.agent {
+            Some(agent) => watch.env("SSH_AUTH_SOCK", agent),
+            None => watch.env_remove("SSH_AUTH_SOCK"),
+        };
+        let watch = watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Ok(Master { host: to.host.clone(), _watch: watch.context("cannot start setsid")?, folder })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -148,7 +156,7 @@ impl Master {
 }
 
 /// Makes the folder with what `ssh` reads.
-fn private_folder(to: &SshDestination, pinned: Option<(&str, &str)>) -> io::Result<TempDir> {
+fn private_folder(to: &SshDestination, pin: Option<(&str, &str)>) -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("assay-ssh-").permissions(Permissions::from_mode(0o700));
     let mut folder = builder.tempdir()?;
@@ -156,7 +164,7 @@ fn private_folder(to: &SshDestination, pinned: Option<(&str, &str)>) -> io::Resu
         folder = builder.tempdir_in(Path::new("/tmp"))?;
     }
     fs::write(folder.path().join("config"), to.config())?;
-    if let Some((fingerprint, _)) = pinned {
+    if let Some((fingerprint, _)) = pin {
         fs::write(folder.path().join("known_hosts"), to.known_hosts_script(fingerprint))?;
     }
     Ok(folder)

@@ -22,8 +22,8 @@ const HINTS: [(&str, &str); 9] = [
     ("administratively prohibited", "set `AllowTcpForwarding yes` in the sshd_config of the host before it"),
     (
         "timed out during banner exchange",
-        "it takes connections, but says nothing that an SSH server would: is the port that of its sshd? (ConnectTimeout in \
-         ~/.ssh/config gives it longer)",
+        "it takes connections, but says nothing that an SSH server would: is the port that of its sshd? (ConnectTimeout \
+         in ~/.ssh/config gives it longer)",
     ),
     ("timed out", "is it up, and does its firewall let the port in? (ConnectTimeout in ~/.ssh/config gives it longer)"),
     ("No route to host", "is it up, and is this host in its network, or its VPN?"),
@@ -76,12 +76,12 @@ pub enum EnterError {
 }
 
 /// What `ssh -v` printed, and how long it was waited for if it did not end by itself.
-pub(super) struct Refused {
+pub(super) struct Failure {
     pub log: String,
     pub waited: Option<Duration>,
 }
 
-impl Refused {
+impl Failure {
     /// Returns whether the machine itself showed a host key that is not accepted and that is not revoked.
     pub(super) fn is_unknown_key(&self) -> bool {
         self.log.contains("Host key verification failed") && reached(&self.log) && !self.log.contains("as revoked")
@@ -122,35 +122,33 @@ fn reached(log: &str) -> bool {
 }
 
 /// Explains why the machine could not be entered.
-pub(super) fn explain(to: &SshDestination, refused: &Refused) -> EnterError {
-    let (log, words) = (refused.log.as_str(), words(&refused.log));
-    let (machine, host) = (to.machine(), to.host.clone());
-    // `HOST:PORT as 'USER'`, of the machine or of a jump host.
-    let asked = last(log, "debug1: Authenticating to ").and_then(|asked| asked.split_once(" as '"));
-    let address = asked.map_or_else(|| to.address(), |(address, _)| address.to_owned());
+pub(super) fn explain(to: &SshDestination, failure: &Failure) -> EnterError {
+    let (log, words) = (failure.log.as_str(), words(&failure.log));
     if log.to_lowercase().contains("bad configuration option") {
-        return EnterError::Config { host, detail: words };
+        return EnterError::Config { host: to.host.clone(), detail: words };
     }
-    if let Some(waited) = refused.waited {
+    if let Some(waited) = failure.waited {
         let seconds = waited.as_secs();
         let why = match in_a_circle(log) {
             true => "does a ProxyJump of ssh_config lead in a circle?".to_owned(),
             false => format!("not logged in after {seconds}s: does the agent or a security key wait for you? {words}"),
         };
-        return EnterError::NoConnection { machine, address, detail: why };
+        return to.no_connection(why);
     }
-    // Otherwise a ProxyCommand was refused, of which nothing but its words is known.
-    if let Some((_, user)) = asked {
+    // `HOST:PORT as 'USER'`, of the machine or of a jump host. Of a ProxyCommand nothing but its words is known.
+    let asked = last(log, "debug1: Authenticating to ").and_then(|asked| asked.split_once(" as '"));
+    if let Some((address, user)) = asked {
+        let machine = to.machine();
         if log.contains("Host key verification failed") {
-            return EnterError::HostKey { machine, detail: unaccepted(to, log, &address) };
+            return EnterError::HostKey { machine, detail: unaccepted(to, log, address) };
         }
         if log.contains("Permission denied (") || log.contains("Too many authentication failures") {
-            let user = user.trim_end_matches('\'').to_owned();
+            let (address, user) = (address.to_owned(), user.trim_end_matches('\'').to_owned());
             return EnterError::Refused { machine, address, user, detail: not_let_in(to, log, &words) };
         }
     }
     let hint = hint(log, &words).map_or_else(String::new, |hint| format!("; {hint}"));
-    EnterError::NoConnection { machine, address, detail: words + &hint }
+    to.no_connection(words + &hint)
 }
 
 fn hint(log: &str, words: &str) -> Option<&'static str> {
@@ -173,8 +171,8 @@ fn unaccepted(to: &SshDestination, log: &str, address: &str) -> String {
     let name = last(log, "Host key for ").and_then(|line| line.split_once(" has changed"));
     if let (Some((file, line)), Some((name, _))) = (other, name) {
         return format!(
-            "{address} shows {key}, but {file}, line {line}, has another key for it: it may not be that machine, and nothing \
-             was sent to it; if it was changed on purpose, `ssh-keygen -R {} -f {}` forgets the old one",
+            "{address} shows {key}, but {file}, line {line}, has another key for it: it may not be that machine, and \
+             nothing was sent to it; if it was changed on purpose, `ssh-keygen -R {} -f {}` forgets the old one",
             quote(name),
             quote(file)
         );
@@ -194,8 +192,8 @@ fn unaccepted(to: &SshDestination, log: &str, address: &str) -> String {
 pub(super) fn other_host_key(to: &SshDestination, given: &str, shown: &[String]) -> EnterError {
     let shown = if shown.is_empty() { "no key of a usual kind".to_owned() } else { shown.join(" and ") };
     let detail = format!(
-        "{} shows {shown}, but --host-key names {given}: it may not be that machine, and nothing was sent to it; compare with what \
-         `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine",
+        "{} shows {shown}, but --host-key names {given}: it may not be that machine, and nothing was sent to it; \
+         compare with what `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine",
         to.address()
     );
     EnterError::HostKey { machine: to.machine(), detail }
