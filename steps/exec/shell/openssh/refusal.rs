@@ -6,13 +6,14 @@ use super::destination::SshDestination;
 use crate::exec::command::{quote, tail};
 
 /// How the lines begin that `ssh -v` prints about its work.
-const NOT_WORDS: [&str; 7] = [
+const NOT_WORDS: [&str; 8] = [
     "debug",
     "OpenSSH_",
     "Authenticated to ",
     "Transferred: ",
     "Bytes per second: ",
     "@@@",
+    "** ",
     "Host key verification failed",
 ];
 /// What to do about what `ssh` says; the first that fits counts.
