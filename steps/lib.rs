@@ -72,7 +72,7 @@ pub mod internal {
     pub use crate::evidence::EvidenceWriter;
     pub use crate::exec::cleanup::{self, CleanupJournal, Resource};
     pub use crate::exec::command::Status;
-    pub use crate::exec::shell::{NoopObserver, Reply, Server, ShellError, Ssh, SshDestination, new_key};
+    pub use crate::exec::shell::{NoopObserver, OpenSsh, Reply, Server, ShellError, SshDestination, new_key};
     pub use crate::targets::cloud::{Cloud, Keeper, PublicRegistry};
     pub use crate::targets::repository::{NotMade, Refusal, Repository};
     pub use crate::targets::{Context, Distribution, Urgency, Vm, mirror_address};

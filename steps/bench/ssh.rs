@@ -1,5 +1,6 @@
-//! Measures what a command costs over SSH: on an open connection, as assay does it, and by OpenSSH's `ssh`, started for
-//! each command, with its own connection or with the one that another `ssh` holds (`ControlMaster`).
+//! Measures what a command costs over SSH: on an open connection, as on machines of our own, and by OpenSSH's `ssh`,
+//! started for each command, with its own connection or with the one that another `ssh` holds (`ControlMaster`), as on
+//! remote machines.
 //!
 //! All three talk to the same server, on loopback and in this process, which runs nothing: only the round trip is
 //! measured. This favours a fresh connection, because a real `sshd` starts processes and a session for each.

@@ -1,23 +1,46 @@
 //! Runs commands and copies files: over SSH, on this host, or with answers from a test. Three verbs: run, put, get.
+//! Machines of our own are entered by `ssh`, with a pinned host key; remote machines by `openssh`, as their user enters
+//! them.
 //!
 //! A [`CommandObserver`] sees every command, so that the transcript of a run is complete by construction.
 
 mod fake;
 mod local;
+mod openssh;
 mod server;
 mod ssh;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use fake::Fake;
 pub use local::Local;
+pub use openssh::{EnterError, OpenSsh, SshDestination};
 pub use server::{Reply, Server};
-pub use ssh::{EnterError, Login, Ssh, SshDestination, new_key, old_keys};
+pub use ssh::{Login, Ssh, new_key, old_keys};
 
 use crate::base::unit::Bytes;
-use crate::exec::command::{Command, Output, quote};
+use crate::exec::command::{Command, Output, Status, quote};
+
+/// The output limit of a command for each stream, in bytes: more than any command here prints.
+const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
+/// How many commands run over a connection at once: below sshd's default limit (`MaxSessions 10`), so that none is
+/// refused.
+const SESSIONS: usize = 8;
+
+/// What a command has printed so far.
+#[derive(Debug, Default)]
+struct Printed {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Printed {
+    fn output(self, line: String, status: Status, started: Instant) -> Output {
+        Output { line, status, stdout: self.stdout, stderr: self.stderr, wall: started.elapsed() }
+    }
+}
 
 /// Sees every command that runs on any machine, and its outcome.
 pub trait CommandObserver: Send + Sync {
@@ -104,25 +127,25 @@ pub enum ShellError {
         detail: String,
     },
     /// A remote machine accepted the login but did not run the command.
-    #[error("{machine}: `{line}` did not come to run; instead the machine printed {said}")]
+    #[error("{machine}: `{line}` did not come to run; instead the machine printed {instead}")]
     NoShell {
         /// The machine.
         machine: String,
         /// The command that should have run.
         line: String,
         /// What was printed instead, and how that ended.
-        said: String,
+        instead: String,
     },
     /// No port of the machine can be forwarded to this host.
     #[error(
-        "{machine}: no port there leads back to {local} here: {detail}; its sshd_config needs `AllowTcpForwarding yes` (or \
-         `remote`), no `DisableForwarding yes`, and no PermitListen that leaves it out"
+        "{machine}: no port there leads back to port {port} here: {detail}; its sshd_config needs `AllowTcpForwarding yes` \
+         (or `remote`), no `DisableForwarding yes`, and no PermitListen that leaves it out"
     )]
     NoForward {
         /// The machine.
         machine: String,
-        /// The address on this host that the port should lead to.
-        local: String,
+        /// The port of this host that it should lead to.
+        port: u16,
         /// What was observed.
         detail: String,
     },
@@ -142,6 +165,7 @@ pub struct Shell {
 enum Executor {
     Local(Local),
     Ssh(Arc<Ssh>),
+    OpenSsh(Arc<OpenSsh>),
     Fake(Arc<Fake>),
 }
 
@@ -164,10 +188,16 @@ impl Shell {
         Shell { executor, ..Shell::local(observer) }
     }
 
-    /// Runs commands over one open SSH connection.
+    /// Runs commands over one open SSH connection to a machine of our own.
     pub fn ssh(ssh: Ssh, observer: Arc<dyn CommandObserver>) -> Shell {
         let machine = ssh.machine().into();
         Shell { machine, observer, variables: Arc::default(), executor: Executor::Ssh(Arc::new(ssh)) }
+    }
+
+    /// Runs commands on a remote machine that was entered.
+    pub fn remote(openssh: OpenSsh, observer: Arc<dyn CommandObserver>) -> Shell {
+        let machine = openssh.machine().into();
+        Shell { machine, observer, variables: Arc::default(), executor: Executor::OpenSsh(Arc::new(openssh)) }
     }
 
     /// Lets a test answer the commands.
@@ -191,19 +221,24 @@ impl Shell {
         &self.variables
     }
 
-    /// Forwards a port of the machine's loopback to `port` of this host's loopback, and returns the machine's port. On
-    /// this host it is `port` itself.
+    /// Forwards a port of a remote machine's loopback to `port` of this host's loopback, and returns the machine's port.
+    /// On this host it is `port` itself. Our own machines have other ways to this host.
     ///
     /// # Errors
     /// Returns an error if the machine's SSH server does not forward ports.
     pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         match &self.executor {
-            Executor::Ssh(ssh) => ssh.forward_back(&format!("127.0.0.1:{port}")).await,
+            Executor::OpenSsh(openssh) => openssh.forward_back(port).await,
             Executor::Local(_) | Executor::Fake(_) => Ok(port),
+            Executor::Ssh(ssh) => Err(ShellError::NoForward {
+                machine: ssh.machine().to_owned(),
+                port,
+                detail: "it is a machine of our own".to_owned(),
+            }),
         }
     }
 
-    /// Closes the SSH connection, if there is one; no command can run afterwards.
+    /// Closes the SSH connection to a machine of our own; no command can run afterwards.
     pub async fn close(&self) {
         if let Executor::Ssh(ssh) = &self.executor {
             ssh.close().await;
@@ -232,6 +267,7 @@ impl Shell {
         let outcome = match &self.executor {
             Executor::Local(local) => local.run(command).await,
             Executor::Ssh(ssh) => ssh.run(command).await,
+            Executor::OpenSsh(openssh) => openssh.run(command).await,
             Executor::Fake(fake) => fake.run(command),
         };
         self.observer.saw(&self.machine, command, &outcome);

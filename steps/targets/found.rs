@@ -13,7 +13,7 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::{Command, tail};
-use crate::exec::shell::{CommandObserver, Shell, Ssh, SshDestination};
+use crate::exec::shell::{CommandObserver, OpenSsh, Shell, SshDestination};
 use crate::targets::machine_info::MachineInfo;
 use crate::targets::preflight::{Preflight, PreflightCheck, Provision, Root};
 
@@ -69,8 +69,8 @@ impl RemoteAccess {
     async fn enter(&self, settings: &Settings, observer: Arc<dyn CommandObserver>) -> anyhow::Result<Shell> {
         match &self.target {
             TargetSpec::Ssh { user, host, port } => {
-                let entrance = SshDestination::new(user, host, *port, self.host_key.as_deref(), settings)?;
-                Ok(Shell::ssh(Ssh::enter(&entrance).await?, observer))
+                let destination = SshDestination::new(user, host, *port, self.host_key.as_deref(), settings)?;
+                Ok(Shell::remote(OpenSsh::enter(&destination).await?, observer))
             }
             _ => {
                 let home = settings.home.clone().context("there is no home folder to put units in: set HOME")?;

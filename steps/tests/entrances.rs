@@ -18,7 +18,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use assay::internal::{NoopObserver, Ssh, SshDestination};
+use assay::internal::{NoopObserver, OpenSsh, SshDestination};
 use assay::{Command, Shell};
 use tempfile::TempDir;
 
@@ -79,15 +79,15 @@ impl Home {
     }
 }
 
-async fn enter(entrance: &SshDestination) -> Shell {
-    let ssh = Ssh::enter(entrance).await.unwrap_or_else(|error| panic!("{error}"));
-    Shell::ssh(ssh, Arc::new(NoopObserver))
+async fn enter(destination: &SshDestination) -> Shell {
+    let openssh = OpenSsh::enter(destination).await.unwrap_or_else(|error| panic!("{error}"));
+    Shell::remote(openssh, Arc::new(NoopObserver))
 }
 
 /// Returns the error of a login that must fail.
-async fn refusal(entrance: &SshDestination) -> String {
-    match Ssh::enter(entrance).await {
-        Ok(_) => panic!("{entrance:?} was entered"),
+async fn refusal(destination: &SshDestination) -> String {
+    match OpenSsh::enter(destination).await {
+        Ok(_) => panic!("{destination:?} was entered"),
         Err(error) => error.to_string(),
     }
 }

@@ -1,14 +1,18 @@
 //! Runs commands on this host, as child processes that end with the run.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::ShellError;
+use super::{OUTPUT_LIMIT, Printed, ShellError};
 use crate::base::commands;
+use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, Status};
+
+const HOST: &str = "host";
 
 #[derive(Clone, Debug, Default)]
 pub struct Local {
@@ -19,39 +23,61 @@ pub struct Local {
 impl Local {
     pub(super) async fn run(&self, command: &Command) -> Result<Output, ShellError> {
         let started = Instant::now();
-        let program = command.argv[0].clone();
-        let cannot = |source: std::io::Error| ShellError::Start {
-            machine: "host".to_owned(),
-            remedy: remedy(&program, &source),
+        let line = command.line();
+        let mut printed = Printed::default();
+        let status = self.follow(command, HOST, &line, &mut printed).await?;
+        Ok(printed.output(line, status, started))
+    }
+
+    /// Runs a command to its end. Errors name this machine and this line. What was printed until then is in `printed`,
+    /// also after an error.
+    pub(super) async fn follow(
+        &self,
+        command: &Command,
+        machine: &str,
+        line: &str,
+        printed: &mut Printed,
+    ) -> Result<Status, ShellError> {
+        let program = &command.argv[0];
+        let cannot = |source: io::Error| ShellError::Start {
+            machine: HOST.to_owned(),
+            remedy: remedy(program, &source),
             program: program.clone(),
             source,
         };
+        let (machine, line) = (machine.to_owned(), line.to_owned());
         let mut child = spawn(command, self.folder.as_deref()).map_err(cannot)?;
         let mut group = Group(child.id());
-        let mut stdin = child.stdin.take();
-        let input = command.stdin.clone();
-        let feed = async move {
-            if let Some(pipe) = stdin.as_mut() {
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let feed = async {
+            if let Some(mut pipe) = stdin {
                 // Ignore the error: a program need not read all of its input, and its status shows failures.
-                let _ = pipe.write_all(&input).await;
+                let _ = pipe.write_all(&command.stdin).await;
             }
-            drop(stdin);
+            Ok::<_, io::Error>(())
         };
-        let both = async { tokio::join!(feed, child.wait_with_output()).1 };
-        let output = tokio::time::timeout(command.time_limit, both).await.map_err(|_| ShellError::TimedOut {
-            machine: "host".to_owned(),
-            line: command.line(),
-            limit: command.time_limit,
-        })?;
-        let output = output.map_err(cannot)?;
+        let (out, err) = (&mut printed.stdout, &mut printed.stderr);
+        let ended = async { tokio::try_join!(feed, collect(stdout, out), collect(stderr, err), child.wait()) };
+        let (.., status) = match tokio::time::timeout(command.time_limit, ended).await {
+            Err(_) => return Err(ShellError::TimedOut { machine, line, limit: command.time_limit }),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(ShellError::TooMuch { machine, line, limit: Bytes(OUTPUT_LIMIT as u64) });
+            }
+            Ok(ended) => ended.map_err(cannot)?,
+        };
         group.0 = None;
-        Ok(Output {
-            line: command.line(),
-            status: status(output.status),
-            stdout: output.stdout,
-            stderr: output.stderr,
-            wall: started.elapsed(),
-        })
+        Ok(exit_status(status))
+    }
+}
+
+/// Reads all that a program prints, at most one byte more than the limit.
+async fn collect(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> io::Result<()> {
+    if let Some(pipe) = pipe {
+        pipe.take(OUTPUT_LIMIT as u64 + 1).read_to_end(into).await?;
+    }
+    match into.len() > OUTPUT_LIMIT {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => Ok(()),
     }
 }
 
@@ -67,7 +93,7 @@ impl Drop for Group {
     }
 }
 
-fn spawn(command: &Command, folder: Option<&Path>) -> std::io::Result<tokio::process::Child> {
+fn spawn(command: &Command, folder: Option<&Path>) -> io::Result<tokio::process::Child> {
     let mut process = tokio::process::Command::new(&command.argv[0]);
     if let Some(folder) = folder {
         process.current_dir(folder);
@@ -82,7 +108,7 @@ fn spawn(command: &Command, folder: Option<&Path>) -> std::io::Result<tokio::pro
     process.spawn()
 }
 
-fn status(status: std::process::ExitStatus) -> Status {
+fn exit_status(status: std::process::ExitStatus) -> Status {
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
         Some(signal) => Status::Signal(signal),
@@ -90,9 +116,26 @@ fn status(status: std::process::ExitStatus) -> Status {
     }
 }
 
-fn remedy(program: &str, error: &std::io::Error) -> String {
+fn remedy(program: &str, error: &io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => format!("install {program}: {} does", commands::setup("")),
+        io::ErrorKind::NotFound => format!("install {program}: {} does", commands::setup("")),
         _ => "see the error above".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn output_without_end_is_cut_off_and_its_program_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Local { folder: Some(folder.path().to_owned()) };
+        let flood = Command::new("sh").args(["-c", "echo $$ >pid; trap '' PIPE; exec yes"]);
+        let error = local.run(&flood).await.unwrap_err().to_string();
+        assert!(error.contains("printed more than 64 MiB, and was cut off: have it print less"), "{error}");
+        let gone = Command::new("sh").args(["-c", "while kill -0 $(cat pid) 2>/dev/null; do sleep 0.05; done"]);
+        assert!(local.run(&gone.time_limit(Duration::from_secs(20))).await.unwrap().succeeded());
     }
 }

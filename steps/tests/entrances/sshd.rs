@@ -166,6 +166,10 @@ impl Sshd {
         format!("[127.0.0.1]:{} {}\n", self.port, public(&self.host_key(kind)))
     }
 
+    pub fn has_sessions(&self) -> bool {
+        !children(self.daemon.0.id()).is_empty()
+    }
+
     /// Ends all sessions as a crash would: without notice to the clients.
     pub fn end_sessions(&self) {
         self.daemon.end_children();

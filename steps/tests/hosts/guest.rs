@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use assay::internal::{
-    Arch, CleanupJournal, Context, Distribution, NoopObserver, Resource, Ssh, SshDestination, Urgency, Vm,
+    Arch, CleanupJournal, Context, Distribution, NoopObserver, OpenSsh, Resource, SshDestination, Urgency, Vm,
     mirror_address, new_key,
 };
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
@@ -229,8 +229,8 @@ impl Guest {
     /// Runs a line as the machine's user, and returns what it printed.
     async fn type_there(&self, line: &str) -> String {
         let settings = Settings { home: Some(self.home.path().to_owned()), ..context().settings.clone() };
-        let entrance = SshDestination::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
-        let shell = Shell::ssh(Ssh::enter(&entrance).await.unwrap(), Arc::new(NoopObserver));
+        let destination = SshDestination::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
+        let shell = Shell::remote(OpenSsh::enter(&destination).await.unwrap(), Arc::new(NoopObserver));
         said(&shell, Command::script(line, &[])).await
     }
 

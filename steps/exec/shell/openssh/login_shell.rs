@@ -1,0 +1,180 @@
+//! Passes a command through the login shell of a remote machine: any shell, whatever its start-up files print. Also
+//! tells for certain how the command ended, which `ssh` does not: its exit status 255 may be the command's own.
+
+use std::fmt::Write as _;
+
+use super::super::Printed;
+use crate::base::procfs;
+use crate::exec::command::{Command, Status, tail};
+
+/// The text that surrounds a command's own output. The command line contains it in two halves, so a shell that echoes
+/// its commands does not print it.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    left: String,
+    right: String,
+}
+
+/// What a command itself printed, and how it ended, if it did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub status: Option<Status>,
+}
+
+impl Mark {
+    pub(super) fn new() -> anyhow::Result<Mark> {
+        let random: [u8; 32] = procfs::random()?;
+        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        Ok(Mark { left: hex(&random[..8]), right: hex(&random[8..16]) })
+    }
+
+    /// Returns the line for the login shell: it starts `sh`, which marks the beginning of both streams with its process
+    /// group, runs the program, and marks the end of the standard error with the exit code. As in any shell, that is
+    /// 128 and the signal's number if a signal ended the program.
+    pub(super) fn line(&self, command: &Command) -> String {
+        let Mark { left, right } = self;
+        let environment = if command.clean_env { "env -i PATH=\"$PATH\"" } else { "env" };
+        // The shell's own notice of a program that was killed must not look like the program's: it goes to /dev/null.
+        let script = format!(
+            "read -r _ _ _ _ assay_group _ </proc/$$/stat; echo {left}\"\"{right} $assay_group; \
+             echo {left}\"\"{right} $assay_group >&2; exec 3>&2 2>/dev/null; \
+             {environment} \"$@\" 2>&3 3>&-; echo {left}\"\"{right} $? >&3"
+        );
+        let mut line = format!("exec sh -c {} sh", anywhere(&script));
+        let variables = command.env.iter().map(|(name, value)| format!("{name}={value}"));
+        for word in variables.chain(command.argv.iter().cloned()) {
+            let _ = write!(line, " {}", anywhere(&word));
+        }
+        line
+    }
+
+    /// Returns what the command itself printed, if it began.
+    pub(super) fn own(&self, printed: &Printed) -> Option<Own> {
+        let (_, stdout) = self.begin(&printed.stdout)?;
+        let (_, stderr) = self.begin(&printed.stderr)?;
+        let end = stderr.windows(self.text().len()).rposition(|window| window == self.text().as_bytes());
+        let code = end.and_then(|at| self.begin(&stderr[at..])).and_then(|(code, _)| number(code));
+        let stderr = stderr[..end.unwrap_or(stderr.len())].to_vec();
+        Some(Own { stdout: stdout.to_vec(), stderr, status: code.map(Status::Code) })
+    }
+
+    /// Returns the line that kills the command, from its output so far: sshd does not signal root's or forced commands.
+    pub(super) fn kill(&self, stdout: &[u8]) -> Option<String> {
+        let (group, _) = self.begin(stdout)?;
+        let group: i32 = number(group)?;
+        Some(format!("exec sh -c {}", anywhere(&format!("kill -s KILL -- -{group}"))))
+    }
+
+    /// Returns a command that only says, on the standard error, that the command before it was not sent. It keeps its
+    /// standard output open until then, because `ssh` kills a ProxyCommand that closes it.
+    pub(super) fn not_sent(&self) -> String {
+        format!("sh -c 'echo {} >&2'", self.unsent())
+    }
+
+    /// Returns whether a command was not sent.
+    pub(super) fn was_not_sent(&self, printed: &Printed) -> bool {
+        self.begin(&printed.stdout).is_none() && String::from_utf8_lossy(&printed.stderr).contains(&self.unsent())
+    }
+
+    fn unsent(&self) -> String {
+        format!("{}-unsent", self.text())
+    }
+
+    fn text(&self) -> String {
+        format!("{}{}", self.left, self.right)
+    }
+
+    /// Returns the number after the first mark, and what follows its line.
+    fn begin<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let mark = self.text() + " ";
+        let at = stream.windows(mark.len()).position(|window| window == mark.as_bytes())?;
+        let rest = &stream[at + mark.len()..];
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        Some((&rest[..end], &rest[end + 1..]))
+    }
+}
+
+fn number(digits: &[u8]) -> Option<i32> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Describes what was printed instead of a command's output.
+pub(super) fn instead(printed: &Printed, status: Status) -> String {
+    let [stdout, stderr] = [&printed.stdout, &printed.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    match tail(&format!("{stdout}\n{stderr}"), 6) {
+        text if text.is_empty() => format!("nothing, and ended with {status}"),
+        text => format!("{text:?}, and ended with {status}"),
+    }
+}
+
+/// Quotes a word so that bash, dash, zsh and fish read it alike: fish knows escapes between single quotes, and zsh
+/// expands a word that begins with `=`.
+fn anywhere(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let mut quoted = String::from("'");
+    for c in word.chars() {
+        match c {
+            '\'' => quoted.push_str("'\"'\"'"),
+            '\\' => quoted.push_str("'\"\\\\\"'"),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "'"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARK: fn() -> Mark = || Mark { left: "le".into(), right: "ri".into() };
+
+    fn printed(stdout: &str, stderr: &str) -> Printed {
+        Printed { stdout: stdout.into(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn a_line_passes_every_word_and_never_contains_the_whole_mark() {
+        let line = MARK().line(&Command::new("printf").args(["it's", r"a\b", "", "=x"]).env("A", "b c"));
+        let words = r#"sh 'A=b c' printf 'it'"'"'s' 'a'"\\"'b' '' '=x'"#;
+        assert!(line.starts_with("exec sh -c 'read -r ") && line.ends_with(&format!(" $? >&3' {words}")), "{line}");
+        assert!(line.contains(r#"echo le""ri $assay_group;"#) && !line.contains("leri"), "{line}");
+        let clean = MARK().line(&Command::new("id").isolated());
+        assert!(clean.contains(r#"; env -i PATH="$PATH" "$@" 2>&3"#) && clean.ends_with("' sh id"), "{clean}");
+    }
+
+    #[test]
+    fn only_what_is_between_the_marks_is_the_commands() {
+        let own =
+            MARK().own(&printed("Welcome! leri 12\nuid=0\nleri 12\n", "\nleri 12\nno: leri\nleri 3\nbye")).unwrap();
+        let (stdout, stderr) = (b"uid=0\nleri 12\n".to_vec(), b"no: leri\n".to_vec());
+        assert_eq!(own, Own { stdout, stderr, status: Some(Status::Code(3)) });
+        let lost = MARK().own(&printed("leri 12\nuid", "leri 12\nConnection closed")).unwrap();
+        assert_eq!((lost.stderr.as_slice(), lost.status), (b"Connection closed".as_slice(), None));
+        assert_eq!(MARK().own(&printed("leri 12\n", "")), None);
+    }
+
+    #[test]
+    fn a_command_is_killed_by_the_group_that_its_mark_names() {
+        let line = MARK().kill(b"Welcome! leri 12\nuid=0\n");
+        assert_eq!(line.as_deref(), Some("exec sh -c 'kill -s KILL -- -12'"));
+        assert_eq!(MARK().kill(b"Welcome! leri 1"), None);
+    }
+
+    #[test]
+    fn a_command_that_was_not_sent_is_recognised() {
+        assert!(MARK().was_not_sent(&printed("", "mux_client: failed\nleri-unsent\nConnection closed")));
+        assert!(!MARK().was_not_sent(&printed("leri 12\n", "leri 12\nleri-unsent\n")));
+    }
+
+    #[test]
+    fn what_was_printed_instead_of_a_command_is_quoted() {
+        let text = instead(&printed("This account is currently not available.\n", ""), Status::Code(1));
+        assert_eq!(text, "\"This account is currently not available.\", and ended with exit code 1");
+        assert_eq!(instead(&Printed::default(), Status::Code(1)), "nothing, and ended with exit code 1");
+    }
+}
