@@ -73,7 +73,7 @@ fn what_a_run_lacks_is_told_with_commands_that_work_here() {
     let installed = Installed::new();
     let lacking = format!("assay: {} is not installed: assay setup --packages does that; `assay doctor --tar", qemu());
     told(&mut installed.assay(&["run", "--tags", "@A5-4"]), 3, &[&lacking]);
-    told(&mut installed.assay(&["doctor"]), 1, &["what can be installed, assay setup --packages installs"]);
+    told(&mut installed.assay(&["doctor"]), 1, &["assay setup --packages installs what can be installed"]);
     told(&mut installed.assay(&["plan", "--suite", "."]), 2, &["`assay init DIR` makes one"]);
     let bash = installed.path("programs/bash");
     fs::write(&bash, "#!/bin/sh\ntest -x $1 && echo \"$@\"; exit 3\n").unwrap();
