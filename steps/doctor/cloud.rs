@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_obstacle_is_told_with_its_own_remedy_or_with_the_words_it_has() {
+    async fn an_obstacle_has_its_own_remedy_or_the_general_one() {
         let obstacle = |remedy: Option<&str>, only_here| PreflightFailure {
             found: "AccessDenied".to_owned(),
             remedy: remedy.map(str::to_owned),
@@ -120,15 +120,15 @@ mod tests {
     #[test]
     fn a_region_that_is_not_set_or_has_no_price_is_missing() {
         let settings = Settings { region: Some("eu-central-1".to_owned()), ..Settings::read().unwrap() };
-        let told = |region: Option<&str>| place(region, &InstanceSpec::default(), &settings);
-        let there = told(Some("eu-central-1"));
+        let at = |region: Option<&str>| place(region, &InstanceSpec::default(), &settings);
+        let there = at(Some("eu-central-1"));
         assert!(there.iter().all(|check| check.state == State::Ok), "{there:?}");
         assert_eq!(there[0].found, "eu-central-1 (by AWS_REGION or AWS_DEFAULT_REGION)");
-        assert_eq!(told(Some("us-east-1"))[0].found, "us-east-1 (by the AWS profile, or by the machine this is)");
-        let mars = told(Some("mars-1")).remove(1);
+        assert_eq!(at(Some("us-east-1"))[0].found, "us-east-1 (by the AWS profile, or by the machine this is)");
+        let mars = at(Some("mars-1")).remove(1);
         assert_eq!(mars.state, State::Missing);
         assert!(mars.found.contains("no price of anything in mars-1"), "{mars:?}");
-        let none = told(None).remove(0);
+        let none = at(None).remove(0);
         assert_eq!(
             (none.state, none.remedy.as_deref()),
             (State::Missing, Some("set AWS_REGION, or `region` of your AWS profile"))

@@ -154,7 +154,7 @@ fn below(verdicts: &Verdicts) -> String {
     lines.extend(verdicts.problems.iter().map(|problem| format!("✘ features/deviations.toml: {problem}")));
     let others = claims().filter(|claim| !selected(claim)).count();
     if others > 0 {
-        lines.push(format!("– {others} others not run: {NOT_SELECTED}"));
+        lines.push(format!("– {others} more not run: {NOT_SELECTED}"));
     }
     lines.iter().map(|line| format!("\n{line}")).collect()
 }

@@ -104,9 +104,9 @@ fn case(claim: &ClaimResult, before: &str) -> TestCase {
     case.set_classname(text(&format!("{before}{class}")));
     case.timestamp = times::first(&claim.attempts).and_then(|at| at.to_string().parse().ok());
     case.set_time(times::length(claim.seconds));
-    let told = told(claim);
-    case.add_properties(told.iter().map(|(name, value)| (text(name), text(value))));
-    case.set_system_out(text(&told.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>()));
+    let properties = properties(claim);
+    case.add_properties(properties.iter().map(|(name, value)| (text(name), text(value))));
+    case.set_system_out(text(&properties.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>()));
     case
 }
 
@@ -128,24 +128,24 @@ fn because(mut status: TestCaseStatus, class: &str, reason: &str) -> TestCaseSta
     status
 }
 
-/// Returns further properties of a claim, by name.
-fn told(claim: &ClaimResult) -> Vec<(&'static str, String)> {
-    let mut told = vec![
+/// Returns what else is known of a claim, by name.
+fn properties(claim: &ClaimResult) -> Vec<(&'static str, String)> {
+    let mut properties = vec![
         ("claim", claim.claim.clone()),
         ("verdict", claim.verdict.to_string()),
         ("reason", claim.reason.clone()),
         ("bound", claim.bound.clone()),
     ];
-    told.extend(claim.published.clone().map(|published| ("published", published)));
-    told.extend(claim.value.is_some().then(|| ("value", measured(claim))));
-    told.push(("samples", claim.samples.to_string()));
+    properties.extend(claim.published.clone().map(|published| ("published", published)));
+    properties.extend(claim.value.is_some().then(|| ("value", measured(claim))));
+    properties.push(("samples", claim.samples.to_string()));
     let attempts = claim.attempts.iter().map(|attempt| &attempt.outcome);
-    told.extend(attempts.map(|outcome| ("attempt", format!("{}: {}", outcome.verdict, outcome.reason))));
+    properties.extend(attempts.map(|outcome| ("attempt", format!("{}: {}", outcome.verdict, outcome.reason))));
     let controls = claim.controls.iter();
-    told.extend(controls.map(|each| ("control", format!("{}: {}: {}", each.scenario, word(each), each.reason))));
-    told.push(("scenario", format!("{}:{}", claim.feature, claim.line)));
-    told.extend(claim.evidence.iter().map(|file| ("evidence", file.clone())));
-    told
+    properties.extend(controls.map(|each| ("control", format!("{}: {}: {}", each.scenario, word(each), each.reason))));
+    properties.push(("scenario", format!("{}:{}", claim.feature, claim.line)));
+    properties.extend(claim.evidence.iter().map(|file| ("evidence", file.clone())));
+    properties
 }
 
 #[cfg(test)]
