@@ -222,10 +222,6 @@ impl Diagnosis {
         Diagnosis { schema: 1, target: target.to_string(), works, checks, setup }
     }
 
-    fn count(&self, state: State) -> usize {
-        self.checks.iter().filter(|check| check.state == state).count()
-    }
-
     /// Formats a line for each check, with the remedy below each that does not work.
     pub fn show(&self) -> String {
         let width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
@@ -245,16 +241,18 @@ impl Diagnosis {
 
     /// Formats the last line: whether the target works, and if not, how much is missing.
     pub fn conclusion(&self) -> String {
-        let (target, plural) = (&self.target, |count: usize, what: &str| match count {
-            1 => format!("1 {what}"),
-            _ => format!("{count} {what}s"),
-        });
-        match (self.count(State::Missing), self.count(State::Warning)) {
-            (0, 0) => format!("target {target} works here"),
-            (0, warnings) => format!("target {target} works here; {} above", plural(warnings, "warning")),
-            (missing, _) => {
+        let count = |state, what| match self.checks.iter().filter(|check| check.state == state).count() {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            many => Some(format!("{many} {what}s")),
+        };
+        let target = &self.target;
+        match (count(State::Missing, "thing"), count(State::Warning, "warning")) {
+            (None, None) => format!("target {target} works here"),
+            (None, Some(warnings)) => format!("target {target} works here; {warnings} above"),
+            (Some(missing), _) => {
                 let installs = self.setup.as_ref().map(|setup| format!("; {setup} installs what can be installed"));
-                let (missing, installs) = (plural(missing, "thing"), installs.unwrap_or_default());
+                let installs = installs.unwrap_or_default();
                 format!("target {target} does not work here: {missing} missing (✘ above){installs}")
             }
         }

@@ -199,9 +199,7 @@ pub fn killed() -> EvidenceBundle {
     let on = bundle.verdicts.on;
     bundle.verdicts.complete = false;
     bundle.verdicts.problems.clear();
-    if let Some(ended) = bundle.run.get_mut("ended") {
-        *ended = serde_json::Value::Null;
-    }
+    bundle.run["ended"] = serde_json::Value::Null;
     for claim in bundle.verdicts.claims.iter_mut().skip(1) {
         claim.attempts.clear();
         *claim = claim.clone().concluded(on);

@@ -15,11 +15,14 @@ pub fn order(quote: &Estimate, stand_in: &FakeAws) -> String {
     };
     let expected = Bill::of(items, EXPECTED.min(order.time_limit));
     let minutes = order.time_limit.as_secs().div_ceil(60);
+    let free = |what: &str| format!("{:>37}  {what}", "free");
+    let billed = |item: &Item| {
+        let what = what(item, quote, &region);
+        format!("{:>10} an hour, {:>9} at most  {what}", item.per_hour, at_most.cost(item))
+    };
     let mut lines =
         vec![free("key pair, of this run only"), free("security group, open to SSH from this machine's address only")];
-    for item in items {
-        lines.push(billed(item, &what(item, quote, &region), at_most));
-    }
+    lines.extend(items.iter().map(billed));
     lines.push(free("repository in ECR Public, removed with its images (AWS gives 50 GB a month)"));
     let all: String = lines.into_iter().map(|line| format!("  {line}\n")).collect();
     let spot = if order.spot { "; the price of Spot varies, and is never higher" } else { "" };
@@ -47,14 +50,6 @@ fn what(item: &Item, quote: &Estimate, region: &str) -> String {
         Billed::Disk(size) => format!("disk of {size} GiB, gp3, encrypted, gone with the instance"),
         Billed::Address => "public IPv4 address".to_owned(),
     }
-}
-
-fn billed(item: &Item, what: &str, at_most: &Bill) -> String {
-    format!("{:>10} an hour, {:>9} at most  {what}", item.per_hour, at_most.cost(item))
-}
-
-fn free(what: &str) -> String {
-    format!("{:>37}  {what}", "free")
 }
 
 #[cfg(test)]
