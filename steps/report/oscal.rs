@@ -219,27 +219,16 @@ mod tests {
 
     #[test]
     fn nothing_is_empty_and_every_text_is_one_line_whatever_the_run_holds() {
-        fn check(value: &Json) {
-            match value {
-                Json::Array(items) => {
-                    assert!(!items.is_empty());
-                    items.iter().for_each(check);
-                }
-                Json::Object(members) => {
-                    assert!(!members.is_empty());
-                    members.values().for_each(check);
-                }
-                Json::String(text) => assert_eq!(*text, line(text)),
-                other => panic!("{other}"),
-            }
-        }
         let mut idle = example::bundle();
         idle.run = Json::Null;
         idle.verdicts.claims.retain(|claim| claim.attempts.is_empty());
         for bundle in [&example::bundle(), &example::killed(), &idle] {
-            let document: Json = serde_json::from_slice(&oscal(bundle).unwrap()).unwrap();
-            check(&document);
-            let reviewed = &document["assessment-results"]["results"][0]["reviewed-controls"];
+            let text = String::from_utf8(oscal(bundle).unwrap()).unwrap();
+            for unwanted in ["[]", "{}", ": \"\"", ": null", "\\n", "\\t", "\\u"] {
+                let found = text.lines().find(|line| line.contains(unwanted));
+                assert_eq!(found, None, "{unwanted:?}");
+            }
+            let reviewed = &result(bundle)["reviewed-controls"];
             assert_eq!(reviewed["control-selections"][0]["include-controls"], json!([{ "control-id": "A2" }]));
         }
         idle.verdicts.claims.clear();
