@@ -21,15 +21,14 @@ use crate::base::unit::Unit;
 pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
 /// The seconds that repeated measurements took.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Times(Summary);
+struct Times(Summary);
 
 impl Times {
     fn of(seconds: &[f64]) -> anyhow::Result<Times> {
         Summary::of(seconds).map(Times).context("nothing was measured: ask for one repetition or more")
     }
 
-    pub fn median(&self) -> f64 {
+    fn median(&self) -> f64 {
         self.0.median
     }
 }
@@ -42,14 +41,24 @@ impl std::fmt::Display for Times {
     }
 }
 
-/// Runs work on a thread for blocking tasks, and returns its result and its duration in seconds.
-async fn timed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<(T, f64)> {
-    let timed = move || {
-        let started = Instant::now();
-        let done = work();
-        (done, started.elapsed().as_secs_f64())
+/// What one part has measured: a line for people, and an object of named numbers for programs.
+pub struct BenchResult {
+    pub line: String,
+    pub numbers: serde_json::Value,
+}
+
+/// Measures how long work takes, on a thread for blocking tasks.
+async fn repeated(repetitions: usize, work: impl Fn() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<Times> {
+    let measured = move || {
+        let mut seconds = Vec::new();
+        for _ in 0..repetitions {
+            let started = Instant::now();
+            work()?;
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+        Times::of(&seconds)
     };
-    tokio::task::spawn_blocking(timed).await.context("the measurement did not finish")
+    tokio::task::spawn_blocking(measured).await.context("the measurement did not finish")?
 }
 
 #[cfg(test)]
@@ -57,9 +66,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_by_their_median_and_range() {
+    fn times_are_shown_by_their_median_and_range() {
         let times = Times::of(&[2.0, 0.5, 3.0]).unwrap();
         assert_eq!(times.to_string(), "2 s (500 ms to 3 s, n = 3)");
-        assert!(Times::of(&[]).is_err());
+        let error = Times::of(&[]).err().unwrap().to_string();
+        assert!(error.contains("ask for one repetition or more"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ mod absent;
 mod machines;
 mod reports;
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use crate::measurement::estimate::Estimate;
 use crate::measurement::pricing::Budget;
 use crate::report::{self, Coverage, PlanRow};
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 /// Tests the claims of a technical annex on real machines: each claim is a scenario, and each verdict can be recomputed
 /// from the evidence.
@@ -154,6 +156,20 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints JSON for programs if that is wanted, and otherwise text for people.
+fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Exit> {
+    match json {
+        true => say(&serde_json::to_string_pretty(value).map_err(infrastructure)?),
+        false => say(text().trim_end()),
+    }
+    Ok(())
+}
+
+/// The command has found a fault: exit status 1.
+fn failed(error: impl Display) -> Exit {
+    Exit::new(ExitStatus::Failed, anyhow::anyhow!("{error:#}"))
+}
+
 fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
     let claims = suite.read(settings)?;
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
@@ -161,18 +177,13 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
     target.arch(&settings.stand_in).map_err(usage)?;
     let met = Capabilities::by(&target, &settings.stand_in, None);
     let plan = claims.plan(&met, |_, _| true, None).map_err(usage)?;
-    if suite.json {
-        let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
-        say(&serde_json::to_string_pretty(&rows).map_err(infrastructure)?);
-    } else {
-        if target == TargetSpec::Ec2 {
-            let (order, budget) = (InstanceSpec::default(), Budget::default());
-            let quote = Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
-            say(report::order(&quote, &settings.stand_in).trim_end());
-        }
-        say(report::plan(&plan, &target).trim_end());
+    let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
+    if !suite.json && target == TargetSpec::Ec2 {
+        let (order, budget) = (InstanceSpec::default(), Budget::default());
+        let quote = Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
+        say(report::order(&quote, &settings.stand_in).trim_end());
     }
-    Ok(())
+    print(suite.json, &rows, || report::plan(&plan, &target))
 }
 
 fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
@@ -189,19 +200,11 @@ fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<
 fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result<(), Exit> {
     let folder = folder.unwrap_or_else(|| settings.root.join("fixtures/selfcheck"));
     let bundle = EvidenceBundle::open(&folder).map_err(usage)?;
-    let score = crate::selfcheck::selfcheck(&bundle).map_err(|error| Exit::new(ExitStatus::Failed, error))?;
-    match json {
-        true => say(&serde_json::to_string(&score).map_err(infrastructure)?),
-        false => say(&score.show()),
-    }
-    match score.perfect() {
-        true => Ok(()),
-        false if score.mutants == 0 => {
-            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{}: nothing holds there", folder.display())))
-        }
-        false => Err(Exit::new(
-            ExitStatus::Failed,
-            anyhow::anyhow!("{} mutants are reported as holding", score.survivors.len()),
-        )),
+    let score = crate::selfcheck::selfcheck(&bundle).map_err(failed)?;
+    print(json, &score, || score.show())?;
+    match (score.mutants, score.survivors.len()) {
+        (0, _) => Err(failed(format!("{}: nothing holds there", folder.display()))),
+        (_, 0) => Ok(()),
+        (_, survivors) => Err(failed(format!("{survivors} mutants are reported as holding"))),
     }
 }

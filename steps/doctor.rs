@@ -9,15 +9,14 @@ mod machines;
 mod programs;
 mod resources;
 mod rust;
-mod sdk;
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::LocalSet;
 
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
@@ -51,6 +50,19 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
+impl Check {
+    /// If the target works without the requirement, any problem is only a warning.
+    fn of(name: String, remedy: String, needed: bool, outcome: Outcome) -> Check {
+        match outcome {
+            Ok(found) => Check { name, state: State::Ok, found, remedy: None },
+            Err(problem) => {
+                let state = if needed { problem.state } else { State::Warning };
+                Check { name, state, found: problem.found, remedy: problem.remedy.or(Some(remedy)) }
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
     schema: u32,
@@ -65,45 +77,38 @@ pub struct Diagnosis {
     setup: Option<String>,
 }
 
-/// The outcome of one check, before it has a name.
+/// The outcome of one check: what was found, or what is wrong with it.
+type Outcome = Result<String, Problem>;
+
 #[derive(Debug)]
-struct CheckResult {
+struct Problem {
     state: State,
     found: String,
+    /// Replaces the remedy of the [`Try`].
     remedy: Option<String>,
 }
 
-impl CheckResult {
-    fn works(found: impl Into<String>) -> CheckResult {
-        CheckResult { state: State::Ok, found: found.into(), remedy: None }
+impl Problem {
+    fn missing(found: impl Into<String>) -> Problem {
+        Problem { state: State::Missing, found: found.into(), remedy: None }
     }
 
-    fn fails(found: impl Into<String>) -> CheckResult {
-        CheckResult { state: State::Missing, found: found.into(), remedy: None }
+    fn warning(found: impl Into<String>) -> Problem {
+        Problem { state: State::Warning, ..Problem::missing(found) }
     }
 
-    fn worth_knowing(found: impl Into<String>) -> CheckResult {
-        CheckResult { state: State::Warning, found: found.into(), remedy: None }
+    fn late(limit: Duration) -> Problem {
+        Problem::missing(format!("gives no answer within {} s", limit.as_secs_f64()))
     }
 
-    fn late(limit: Duration) -> CheckResult {
-        CheckResult::fails(format!("gives no answer within {} s", limit.as_secs_f64()))
+    fn remedy(self, remedy: impl Into<String>) -> Problem {
+        Problem { remedy: Some(remedy.into()), ..self }
     }
+}
 
-    /// Makes the check's result. If the target works without the requirement, a failure is only a warning. `remedy` is
-    /// used if the outcome does not bring its own.
-    fn of(self, name: String, remedy: String, needed: bool) -> Check {
-        let state = match self.state {
-            State::Missing if !needed => State::Warning,
-            state => state,
-        };
-        let remedy = (state != State::Ok).then(|| self.remedy.unwrap_or(remedy));
-        Check { name, state, found: self.found, remedy }
-    }
-
-    /// Sets a remedy that replaces the one of its [`Try`].
-    fn remedy(self, remedy: impl Into<String>) -> CheckResult {
-        CheckResult { remedy: Some(remedy.into()), ..self }
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Problem {
+        Problem::missing(format!("{error:#}"))
     }
 }
 
@@ -112,29 +117,31 @@ struct Try {
     name: String,
     remedy: String,
     needed: bool,
-    attempt: Pin<Box<dyn Future<Output = CheckResult>>>,
+    attempt: Pin<Box<dyn Future<Output = Outcome>>>,
 }
 
 impl Try {
     fn needed(
         name: impl Into<String>,
         remedy: impl Into<String>,
-        attempt: impl Future<Output = CheckResult> + 'static,
+        attempt: impl Future<Output = Outcome> + 'static,
     ) -> Try {
         Try { name: name.into(), remedy: remedy.into(), needed: true, attempt: Box::pin(attempt) }
     }
 
-    fn optional(
-        name: impl Into<String>,
-        remedy: impl Into<String>,
-        attempt: impl Future<Output = CheckResult> + 'static,
-    ) -> Try {
-        Try { needed: false, ..Try::needed(name, remedy, attempt) }
+    fn optional(self) -> Try {
+        Try { needed: false, ..self }
+    }
+
+    /// Changes the outcome.
+    fn then<After: Future<Output = Outcome>>(self, after: impl FnOnce(Outcome) -> After + 'static) -> Try {
+        let Try { name, remedy, needed, attempt } = self;
+        Try { name, remedy, needed, attempt: Box::pin(async move { after(attempt.await).await }) }
     }
 
     async fn settle(self, limit: Duration) -> Check {
-        let finding = tokio::time::timeout(limit, self.attempt).await;
-        finding.unwrap_or_else(|_| CheckResult::late(limit)).of(self.name, self.remedy, self.needed)
+        let outcome = tokio::time::timeout(limit, self.attempt).await;
+        Check::of(self.name, self.remedy, self.needed, outcome.unwrap_or_else(|_| Err(Problem::late(limit))))
     }
 }
 
@@ -159,12 +166,12 @@ pub async fn examine(
     }
     tries.extend(resources::tries(&host, machines));
     if *target == TargetSpec::Ec2 {
-        tries.push(sdk::room());
+        tries.push(resources::for_sdk());
     }
     let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
     let of_host = checks.len();
     if *target == TargetSpec::Ec2 {
-        checks.push(sdk::built());
+        checks.push(sdk());
         #[cfg(feature = "aws")]
         checks.extend(cloud::checks(settings, progress).await);
     }
@@ -180,37 +187,39 @@ pub async fn examine(
     Ok(Diagnosis::of(target, setup, checks))
 }
 
+/// Checks whether this build has AWS's SDK.
+fn sdk() -> Check {
+    let outcome = match cfg!(feature = "aws") {
+        true => Ok("in this build".to_owned()),
+        false => Err(Problem::missing("not in this build: nothing of AWS's was tried")),
+    };
+    Check::of("ec2: AWS's SDK".to_owned(), format!("`{}` tries that, too", TargetSpec::Ec2.doctor()), true, outcome)
+}
+
 async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> anyhow::Result<Vec<Check>> {
-    let mut pending: BTreeMap<usize, String> = tries.iter().map(|thing| thing.name.clone()).enumerate().collect();
-    let mut running = JoinSet::new();
-    for (number, thing) in tries.into_iter().enumerate() {
-        running.spawn_local(async move { (number, thing.settle(limit).await) });
-    }
-    let mut done = BTreeMap::new();
-    loop {
-        match tokio::time::timeout(PATIENCE, running.join_next()).await {
-            Ok(None) => return Ok(done.into_values().collect()),
-            Ok(Some(ended)) => {
-                let (number, check) = ended?;
-                pending.remove(&number);
-                done.insert(number, check);
+    let start = |thing: Try| (thing.name.clone(), tokio::task::spawn_local(thing.settle(limit)));
+    let mut tasks: VecDeque<_> = tries.into_iter().map(start).collect();
+    let mut checks = Vec::new();
+    while let Some((_, task)) = tasks.front_mut() {
+        match tokio::time::timeout(PATIENCE, task).await {
+            Ok(check) => {
+                checks.push(check?);
+                tasks.pop_front();
             }
             Err(_) => {
-                let names: Vec<&str> = pending.values().map(String::as_str).collect();
+                let pending = tasks.iter().filter(|(_, task)| !task.is_finished());
+                let names: Vec<&str> = pending.map(|(name, _)| name.as_str()).collect();
                 progress.say(format!("trying: {}", names.join(", ")));
             }
         }
     }
+    Ok(checks)
 }
 
 impl Diagnosis {
     fn of(target: &TargetSpec, setup: Option<String>, checks: Vec<Check>) -> Diagnosis {
         let works = checks.iter().all(|check| check.state != State::Missing);
         Diagnosis { schema: 1, target: target.to_string(), works, checks, setup }
-    }
-
-    fn count(&self, state: State) -> usize {
-        self.checks.iter().filter(|check| check.state == state).count()
     }
 
     /// Formats a line for each check, with the remedy below each that does not work.
@@ -232,16 +241,18 @@ impl Diagnosis {
 
     /// Formats the last line: whether the target works, and if not, how much is missing.
     pub fn conclusion(&self) -> String {
-        let (target, plural) = (&self.target, |count: usize, what: &str| match count {
-            1 => format!("1 {what}"),
-            _ => format!("{count} {what}s"),
-        });
-        match (self.count(State::Missing), self.count(State::Warning)) {
-            (0, 0) => format!("target {target} works here"),
-            (0, warnings) => format!("target {target} works here; {} above", plural(warnings, "warning")),
-            (missing, _) => {
-                let installs = self.setup.as_ref().map(|setup| format!("; what can be installed, {setup} installs"));
-                let (missing, installs) = (plural(missing, "thing"), installs.unwrap_or_default());
+        let count = |state, what| match self.checks.iter().filter(|check| check.state == state).count() {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            many => Some(format!("{many} {what}s")),
+        };
+        let target = &self.target;
+        match (count(State::Missing, "thing"), count(State::Warning, "warning")) {
+            (None, None) => format!("target {target} works here"),
+            (None, Some(warnings)) => format!("target {target} works here; {warnings} above"),
+            (Some(missing), _) => {
+                let installs = self.setup.as_ref().map(|setup| format!("; {setup} installs what can be installed"));
+                let installs = installs.unwrap_or_default();
                 format!("target {target} does not work here: {missing} missing (✘ above){installs}")
             }
         }
@@ -252,34 +263,30 @@ impl Diagnosis {
 mod tests {
     use super::*;
 
-    async fn settled(thing: Try) -> Check {
-        thing.settle(Duration::from_millis(20)).await
+    #[tokio::test]
+    async fn a_problem_has_a_remedy_and_is_only_a_warning_without_need() {
+        let settled = async |thing: Try| {
+            let check = thing.settle(Duration::from_millis(20)).await;
+            (check.state, check.found, check.remedy.unwrap_or_default())
+        };
+        let result = |state, found: &str, remedy: &str| (state, found.to_owned(), remedy.to_owned());
+        let broken = || Try::needed("x", "mend it", std::future::ready(Err(Problem::missing("broken"))));
+        assert_eq!(settled(broken()).await, result(State::Missing, "broken", "mend it"));
+        assert_eq!(settled(broken().optional()).await, result(State::Warning, "broken", "mend it"));
+        let own = std::future::ready(Err(Problem::missing("old").remedy("renew it")));
+        assert_eq!(settled(Try::needed("x", "mend it", own)).await, result(State::Missing, "old", "renew it"));
+        let works = std::future::ready(Ok("1.0".to_owned()));
+        assert_eq!(settled(Try::needed("x", "mend it", works)).await, result(State::Ok, "1.0", ""));
+        let hangs = settled(Try::needed("x", "restart it", std::future::pending())).await;
+        assert_eq!(hangs, result(State::Missing, "gives no answer within 0.02 s", "restart it"));
     }
 
     #[tokio::test]
-    async fn what_hangs_is_given_up_and_named() {
-        let check = settled(Try::needed("podman", "restart it", std::future::pending())).await;
-        assert_eq!((check.state, check.found.as_str()), (State::Missing, "gives no answer within 0.02 s"));
-        assert_eq!(check.remedy.as_deref(), Some("restart it"));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_needed_is_a_warning_and_what_works_has_no_remedy() {
-        let broken = || std::future::ready(CheckResult::fails("broken"));
-        assert_eq!(settled(Try::needed("x", "mend it", broken())).await.state, State::Missing);
-        assert_eq!(settled(Try::optional("x", "mend it", broken())).await.state, State::Warning);
-        let own = std::future::ready(CheckResult::fails("old").remedy("renew it"));
-        assert_eq!(settled(Try::needed("x", "mend it", own)).await.remedy.as_deref(), Some("renew it"));
-        let works = settled(Try::needed("x", "mend it", std::future::ready(CheckResult::works("1.0")))).await;
-        assert_eq!((works.state, works.remedy), (State::Ok, None));
-    }
-
-    #[tokio::test]
-    async fn the_order_is_that_of_need_and_not_of_speed() {
+    async fn the_checks_are_in_the_order_of_need_and_not_of_speed() {
         let after = |name: &str, millis| {
             Try::needed(name, "", async move {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
-                CheckResult::works("")
+                Ok(String::new())
             })
         };
         let tries = vec![after("slow", 30), after("quick", 0)];
@@ -299,9 +306,9 @@ mod tests {
         assert_eq!(of(&[State::Ok, State::Warning]).conclusion(), "target vm:arm64 works here; 1 warning above");
         let broken = of(&[State::Missing, State::Warning, State::Missing]);
         assert!(!broken.works);
-        let said = "target vm:arm64 does not work here: 2 things missing (✘ above); what can be installed, \
-                    ci/setup vm:arm64 installs";
-        assert_eq!(broken.conclusion(), said);
+        let expected = "target vm:arm64 does not work here: 2 things missing (✘ above); ci/setup vm:arm64 installs \
+                        what can be installed";
+        assert_eq!(broken.conclusion(), expected);
         let elsewhere = Diagnosis { setup: None, ..of(&[State::Missing]) };
         assert_eq!(elsewhere.conclusion(), "target vm:arm64 does not work here: 1 thing missing (✘ above)");
     }

@@ -40,6 +40,7 @@ pub use workload::disturbance;
 use std::path::Path;
 
 use anyhow::Context as _;
+use serde_json::Value as Json;
 
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
@@ -81,10 +82,27 @@ pub fn make_merged(merged: &Merged) -> anyhow::Result<Vec<Made>> {
     ])
 }
 
+/// Writes reports into a folder, which need not exist yet.
 pub fn write(reports: &[Made], folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (name, bytes) in reports {
         let path = folder.join(name);
         std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Leaves out, at every depth, the members and items that a format does not allow.
+fn pruned(value: Json, unwanted: fn(&Json) -> bool) -> Json {
+    match value {
+        Json::Array(items) => {
+            let items = items.into_iter().map(|item| pruned(item, unwanted));
+            Json::Array(items.filter(|item| !unwanted(item)).collect())
+        }
+        Json::Object(members) => {
+            let members = members.into_iter().map(|(name, value)| (name, pruned(value, unwanted)));
+            Json::Object(members.filter(|(_, value)| !unwanted(value)).collect())
+        }
+        other => other,
+    }
 }

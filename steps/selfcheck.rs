@@ -84,11 +84,6 @@ impl Score {
             self.survivors.len()
         )
     }
-
-    /// Returns whether there were mutants and none survived.
-    pub fn perfect(&self) -> bool {
-        self.mutants > 0 && self.caught == self.mutants
-    }
 }
 
 pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
@@ -127,15 +122,11 @@ mod tests {
         EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()
     }
 
-    fn claim<'a>(bundle: &'a mut EvidenceBundle, id: &str) -> &'a mut ClaimResult {
-        bundle.verdicts.claims.iter_mut().find(|claim| claim.id.to_string() == id).unwrap()
-    }
-
     #[test]
     fn a_recorded_run_is_falsified_in_every_way_and_nothing_false_holds() {
         let score = selfcheck(&recorded()).unwrap();
         assert_eq!(score.survivors, Vec::<String>::new());
-        assert!(score.perfect() && score.mutants > 1000, "{}", score.mutants);
+        assert!(score.caught == score.mutants && score.mutants > 1000, "{}", score.mutants);
         let ways: Vec<&str> = score.listed.values().flat_map(|ways| ways.keys().copied()).collect();
         for way in [
             "over its bound",
@@ -159,31 +150,25 @@ mod tests {
 
     #[test]
     fn a_sample_that_was_changed_by_hand_is_found() {
-        let changed = |subject: &str| {
-            let mut bundle = recorded();
-            let mine = |sample: &&mut Sample| sample.probe == "module.size" && sample.subject == subject;
-            bundle.samples.iter_mut().find(mine).unwrap().value = Value::Number(120_000.0);
-            selfcheck(&bundle).unwrap_err().to_string()
-        };
-        let error = changed("module of workload");
+        let mut bundle = recorded();
+        let mine = |sample: &&mut Sample| sample.probe == "module.size" && sample.subject == "module of workload";
+        bundle.samples.iter_mut().find(mine).unwrap().value = Value::Number(120_000.0);
+        let error = selfcheck(&bundle).unwrap_err().to_string();
         assert!(error.contains("A2-2: stored as \"holds: module.size is 8"), "{error}");
         assert!(error.contains("but the samples say \"fails: module.size is 120 kB"), "{error}");
-        let error = changed("module of padded");
-        assert!(error.contains("A2-2: stored as \"control: module.size is 15"), "{error}");
     }
 
     #[test]
     fn a_check_that_lets_something_false_pass_has_a_survivor() {
         let mut bundle = recorded();
-        let available = claim(&mut bundle, "A7-5");
-        for judged in available.attempts.iter_mut().flat_map(|attempt| &mut attempt.checks) {
+        let on = bundle.verdicts.on;
+        let claim = bundle.verdicts.claims.iter_mut().find(|claim| claim.id.to_string() == "A7-5").unwrap();
+        for judged in claim.attempts.iter_mut().flat_map(|attempt| &mut attempt.checks) {
             judged.check.rule = Rule::AtLeast { bound: 190.0 * 1024.0 * 1024.0 };
         }
-        let (samples, on) = (bundle.samples.clone(), bundle.verdicts.on);
-        let fresh = claim(&mut bundle, "A7-5").again(&samples, on);
-        *claim(&mut bundle, "A7-5") = fresh;
+        *claim = claim.again(&bundle.samples, on);
         let score = selfcheck(&bundle).unwrap();
-        assert!(!score.perfect() && score.caught < score.mutants);
+        assert!(score.caught < score.mutants);
         assert!(score.survivors.iter().all(|one| one.starts_with("A7-5 memory.available ≥ 190 MiB: off by")));
         assert!(score.show().contains("SURVIVED A7-5"), "{}", score.show());
     }

@@ -1,13 +1,12 @@
 //! Measures planning and judging a large annex: all of its scenarios, each with one check of a few samples.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde_json::json;
 
-use super::{Times, timed};
+use super::{BenchResult, Times, repeated};
 use crate::base::progress::Progress;
 use crate::base::unit::Unit;
 use crate::claims::plan::{Capabilities, FeatureFile, Plan, REFUSAL};
@@ -19,43 +18,28 @@ use crate::verdict::{Check, Rule, Source, Verdict};
 const SECTION: usize = 100;
 const SAMPLES: u64 = 5;
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Cost {
-    /// For 10,000 scenarios, in seconds: the median.
-    pub plan_10k_s: f64,
-    /// The time per scenario with 10,000 scenarios, divided by the time per scenario with 1,000.
-    pub plan_cost_ratio: f64,
-    #[serde(skip)]
-    times: Times,
-}
-
-impl std::fmt::Display for Cost {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ratio = Unit::Times.show(self.plan_cost_ratio);
-        write!(out, "plan: 10,000 scenarios planned and judged in {}; a scenario costs {ratio} of 1,000's", self.times)
-    }
-}
-
-pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
+pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
     let few = series(1_000, repetitions, progress).await?;
     let many = series(10_000, repetitions, progress).await?;
+    // The time per scenario with 10,000 scenarios, divided by the time per scenario with 1,000.
     let ratio = many.median() / few.median() / 10.0;
-    Ok(Cost { plan_10k_s: many.median(), plan_cost_ratio: ratio, times: many })
+    let shown = Unit::Times.show(ratio);
+    Ok(BenchResult {
+        line: format!("plan: 10,000 scenarios planned and judged in {many}; a scenario costs {shown} of 1,000's"),
+        numbers: json!({ "plan_10k_s": many.median(), "plan_cost_ratio": ratio }),
+    })
 }
 
 async fn series(scenarios: usize, repetitions: usize, progress: &Progress) -> anyhow::Result<Times> {
     progress.say(format!("plan: writing and reading an annex of {scenarios} scenarios"));
-    let annex = Arc::new(timed(move || annex(scenarios)).await?.0?);
+    let annex = tokio::task::spawn_blocking(move || annex(scenarios)).await??;
     progress.say(format!("plan: planning and judging it {repetitions} times"));
-    let mut seconds = Vec::new();
-    for _ in 0..repetitions {
-        let annex = annex.clone();
-        let (held, took) = timed(move || plan_and_judge(&annex)).await?;
-        let held = held?;
+    let work = move || {
+        let held = plan_and_judge(&annex)?;
         ensure!(held == scenarios / 2, "{held} of {scenarios} scenarios hold, not every other one");
-        seconds.push(took);
-    }
-    Times::of(&seconds)
+        Ok(())
+    };
+    repeated(repetitions, work).await
 }
 
 /// A generated annex, and for each scenario the check that its steps would make, with its samples.
@@ -122,11 +106,5 @@ mod tests {
         let annex = annex(400).unwrap();
         assert_eq!((annex.features.len(), annex.checks.len()), (2, 400));
         assert_eq!(plan_and_judge(&annex).unwrap(), 200);
-    }
-
-    #[tokio::test]
-    async fn nothing_measured_is_an_error() {
-        let error = series(200, 0, &Progress::to(|_| ())).await.unwrap_err();
-        assert!(error.to_string().contains("ask for one repetition or more"), "{error}");
     }
 }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::{Times, timed};
+use super::{BenchResult, Times, repeated};
 use crate::base::progress::Progress;
 use crate::base::unit::Unit;
 use crate::report;
@@ -20,49 +19,31 @@ const VERDICTS: &str = include_str!("../../fixtures/selfcheck/verdicts.json");
 const YEAR: usize = 365;
 const MONTH: usize = 30;
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Cost {
-    /// Reading 365 runs, comparing them and making the page, in seconds: the median.
-    pub report_365_s: f64,
-    /// The time per run with 365 runs, divided by the time per run with 30.
-    pub report_cost_ratio: f64,
-    #[serde(skip)]
-    times: Times,
-}
-
-impl std::fmt::Display for Cost {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ratio = Unit::Times.show(self.report_cost_ratio);
-        write!(
-            out,
-            "report: 365 runs read and compared, with a page of it, in {}; a run costs {ratio} of 30's",
-            self.times
-        )
-    }
-}
-
-pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<Cost> {
+pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
     let folder = tempfile::tempdir().context("no folder can be made for runs")?;
     progress
         .say(format!("report: copying a recorded run of {} kB to {YEAR} folders", (RUN.len() + VERDICTS.len()) / 1000));
     let nights = copies(folder.path(), YEAR)?;
     progress.say(format!("report: comparing them {repetitions} times"));
-    let month = series(nights.iter().take(MONTH).cloned().collect(), repetitions).await?;
-    let year = series(nights, repetitions).await?;
+    let month = series(&nights[..MONTH], repetitions).await?;
+    let year = series(&nights, repetitions).await?;
+    // The time per run with 365 runs, divided by the time per run with 30.
     let ratio = year.median() / month.median() * MONTH as f64 / YEAR as f64;
-    Ok(Cost { report_365_s: year.median(), report_cost_ratio: ratio, times: year })
+    let shown = Unit::Times.show(ratio);
+    Ok(BenchResult {
+        line: format!("report: 365 runs read and compared, with a page of it, in {year}; a run costs {shown} of 30's"),
+        numbers: json!({ "report_365_s": year.median(), "report_cost_ratio": ratio }),
+    })
 }
 
-async fn series(nights: Vec<PathBuf>, repetitions: usize) -> anyhow::Result<Times> {
-    let mut seconds = Vec::new();
-    for _ in 0..repetitions {
-        let again = nights.clone();
-        let (compared, took) = timed(move || compare(&again)).await?;
-        let compared = compared?;
+async fn series(nights: &[PathBuf], repetitions: usize) -> anyhow::Result<Times> {
+    let nights = nights.to_vec();
+    let work = move || {
+        let compared = compare(&nights)?;
         ensure!(compared == nights.len(), "{compared} of {} runs were compared", nights.len());
-        seconds.push(took);
-    }
-    Times::of(&seconds)
+        Ok(())
+    };
+    repeated(repetitions, work).await
 }
 
 fn compare(nights: &[PathBuf]) -> anyhow::Result<usize> {

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
+use serde_json::json;
 
-use super::Times;
+use super::{BenchResult, Times};
 use crate::base::platform::Arch;
 use crate::base::procfs;
 use crate::base::progress::Progress;
@@ -24,42 +24,16 @@ const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
 const GROWTH: u64 = 64;
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Cost {
-    /// The median time from nothing to the first command by a boot, in seconds; the same below.
-    pub boot_s: f64,
-    /// From the snapshot.
-    pub restore_s: f64,
-    /// How many times longer the boot takes.
-    pub restore_ratio: f64,
-    /// How many machines were restored from the snapshot, each with its own random numbers.
-    pub restores: usize,
-    #[serde(skip)]
-    times: [Times; 2],
-    #[serde(skip)]
-    accelerator: String,
-}
-
-impl std::fmt::Display for Cost {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ([boot, restore], ratio) = (&self.times, Unit::Times.show(self.restore_ratio));
-        write!(
-            out,
-            "restore: the first command on a machine ({}) takes {restore} from the snapshot, and {boot} by a boot, {ratio} of \
-             that; of {} restored machines nothing is left",
-            self.accelerator, self.restores
-        )
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What this process holds.
+#[derive(Clone, Debug)]
 struct Held {
+    /// Its open files, sockets and pipes.
     descriptors: usize,
+    /// In MiB.
     memory: u64,
 }
 
 impl Held {
-    /// Reads those of this process: its open files, sockets and pipes; its memory in MiB.
     fn now() -> anyhow::Result<Held> {
         let descriptors = fs::read_dir("/proc/self/fd").context("/proc/self/fd cannot be read")?.count();
         let status = fs::read_to_string("/proc/self/status").context("/proc/self/status cannot be read")?;
@@ -69,7 +43,7 @@ impl Held {
 }
 
 /// Boots and restores this many machines, one after the other, and checks that nothing of them is left.
-pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<Cost> {
+pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
     let settings = Settings::read()?;
     let work = async |context: &Context| {
         let cost = rounds(boots, restores, context).await?;
@@ -80,7 +54,7 @@ pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyh
     Ok(cost)
 }
 
-async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Result<Cost> {
+async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Result<BenchResult> {
     let arch = Arch::host().context("this host is of no architecture that machines are made of")?;
     let definition = Definition::named(&context.settings.root, KIND)?;
     let vm = Vm::of(&definition, arch, context).await?;
@@ -107,9 +81,18 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
     if let Some(before) = before {
         grown(&before, &Held::now()?)?;
     }
-    let times = [Times::of(&seconds[0])?, Times::of(&seconds[1])?];
-    let [boot_s, restore_s] = [times[0].median(), times[1].median()];
-    Ok(Cost { boot_s, restore_s, restore_ratio: boot_s / restore_s, restores, times, accelerator })
+    let (boot, restore) = (Times::of(&seconds[0])?, Times::of(&seconds[1])?);
+    let ratio = boot.median() / restore.median();
+    Ok(BenchResult {
+        line: format!(
+            "restore: the first command on a machine ({accelerator}) takes {restore} from the snapshot, and {boot} by a \
+             boot, {} of that; of {restores} restored machines nothing is left",
+            Unit::Times.show(ratio)
+        ),
+        numbers: json!({
+            "boot_s": boot.median(), "restore_s": restore.median(), "restore_ratio": ratio, "restores": restores,
+        }),
+    })
 }
 
 /// Reads a number from the machine's kernel that no other machine has.
@@ -131,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_of_machines_is_found() {
+    fn leftovers_of_machines_are_found() {
         let before = Held::now().unwrap();
         assert!(before.descriptors > 2 && before.memory > 0, "{before:?}");
         grown(&before, &before).unwrap();

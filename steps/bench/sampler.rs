@@ -3,13 +3,14 @@
 //! itself (`session.cpu.time`).
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde::Serialize;
+use serde_json::json;
 
-use crate::base::stats::median;
+use super::{BenchResult, Times};
 use crate::base::unit::Unit;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
@@ -21,32 +22,16 @@ const PACE: &str = include_str!("sampler.sh");
 /// Bash reports the CPU time, because it gets it from the kernel in microseconds, while `sh` gets it in ticks.
 const OUTER: &str = "sh -s -- \"$@\" && times";
 
-/// The cost of watching: the median of all repetitions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Cost {
-    /// The share of one CPU, including the shell's own start.
-    pub sampler_cpu_share: f64,
-    /// The proportional memory of the shell and its sleep, in bytes.
-    pub sampler_memory_bytes: f64,
-    pub looks: u32,
-    pub repetitions: u32,
-}
-
-impl std::fmt::Display for Cost {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (share, memory) = (self.sampler_cpu_share * 100.0, Unit::Bytes.show(self.sampler_memory_bytes));
-        let (looks, repetitions) = (self.looks, self.repetitions);
-        write!(out, "sampler: {share:.2} % of one CPU, {memory}; {looks} looks, median of {repetitions}")
-    }
-}
-
+/// The cost of watching, measured once.
 #[derive(Debug, PartialEq)]
 struct Once {
+    /// The share of one CPU, including the shell's own start.
     share: f64,
+    /// The proportional memory of the shell and its sleep, in bytes.
     memory: f64,
 }
 
-pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Result<Cost> {
+pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Result<BenchResult> {
     let folder = tempfile::tempdir().context("no folder can be made for a control group")?;
     lay_out(LISTING, folder.path())?;
     let path = folder.path().display().to_string();
@@ -59,30 +44,26 @@ pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Res
         shares.push(once.share);
         memory.push(once.memory);
     }
-    let middle = |values: &[f64]| median(values).context("nothing was measured: ask for one repetition or more");
-    Ok(Cost {
-        sampler_cpu_share: middle(&shares)?,
-        sampler_memory_bytes: middle(&memory)?,
-        looks: looks * repetitions,
-        repetitions,
+    let (share, memory) = (Times::of(&shares)?.median(), Times::of(&memory)?.median());
+    let (percent, bytes, looks) = (share * 100.0, Unit::Bytes.show(memory), looks * repetitions);
+    Ok(BenchResult {
+        line: format!("sampler: {percent:.2} % of one CPU, {bytes}; {looks} looks, median of {repetitions}"),
+        numbers: json!({
+            "sampler_cpu_share": share, "sampler_memory_bytes": memory, "looks": looks, "repetitions": repetitions,
+        }),
     })
 }
 
 /// Writes the files of a listing, whose lines are `./PATH:LINE`.
 fn lay_out(listing: &str, folder: &Path) -> anyhow::Result<()> {
-    let mut files = std::collections::BTreeMap::<&str, String>::new();
     for line in listing.lines() {
         let split = line.strip_prefix("./").and_then(|line| line.split_once(':'));
         let (path, text) = split.with_context(|| format!("\"{line}\" is not a line of a listing"))?;
-        let file = files.entry(path).or_default();
-        file.push_str(text);
-        file.push('\n');
-    }
-    for (path, text) in files {
         let path = folder.join(path);
         let cannot = || format!("cannot write {}", path.display());
         fs::create_dir_all(path.parent().unwrap_or(folder)).with_context(cannot)?;
-        fs::write(&path, text).with_context(cannot)?;
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).with_context(cannot)?;
+        writeln!(file, "{text}").with_context(cannot)?;
     }
     Ok(())
 }
@@ -122,29 +103,30 @@ mod tests {
 
     #[tokio::test]
     async fn the_look_of_a_trial_costs_little() {
-        let cost = measure(&Shell::local(Arc::new(NoopObserver)), 2, 1).await.unwrap();
-        assert_eq!((cost.looks, cost.repetitions), (2, 1));
+        let BenchResult { line, numbers } = measure(&Shell::local(Arc::new(NoopObserver)), 2, 1).await.unwrap();
+        assert_eq!((&numbers["looks"], &numbers["repetitions"]), (&json!(2), &json!(1)));
         // Two looks include the start of the shell, and other tests run meanwhile: the goal of 1 % is for ten looks.
-        assert!(cost.sampler_cpu_share > 0.0 && cost.sampler_cpu_share < 0.05, "{cost}");
-        assert!((1e5..4e6).contains(&cost.sampler_memory_bytes), "{cost}");
+        let [share, memory] = ["sampler_cpu_share", "sampler_memory_bytes"].map(|name| numbers[name].as_f64().unwrap());
+        assert!(share > 0.0 && share < 0.05, "{line}");
+        assert!((1e5..4e6).contains(&memory), "{line}");
     }
 
     #[test]
-    fn cpu_time_is_bashs_word_over_the_time_of_the_looks() {
+    fn cpu_time_is_what_bash_reports_divided_by_the_time_of_the_looks() {
         let text = format!("begin 5\n{LOOKED}over 15\nsampler.memory 700416\n0m0.002s 0m0.000s\n0m0.030s 0m0.020s\n");
         assert_eq!(parse(&text, 1).unwrap(), Once { share: 0.005, memory: 700_416.0 });
         assert_eq!(clock("2m1.500s"), Some(121.5));
     }
 
     #[test]
-    fn a_look_that_saw_less_and_a_cost_that_was_not_said_are_errors() {
+    fn a_look_that_saw_less_and_a_missing_cost_are_errors() {
         let times = "0m0.002s 0m0.000s\n0m0.030s 0m0.020s\n";
-        let told = |text: &str| parse(text, 1).unwrap_err().to_string();
-        assert_eq!(told(&format!("begin 5\nlook 5\nover 6\n{times}")), "0 of 1 looks saw \"unit.kernel\"");
-        assert_eq!(told(&format!("begin 5\n{LOOKED}over 6\n{times}")), "the sampler did not say its sampler.memory");
+        let error = |text: &str| parse(text, 1).unwrap_err().to_string();
+        assert_eq!(error(&format!("begin 5\nlook 5\nover 6\n{times}")), "0 of 1 looks saw \"unit.kernel\"");
+        assert_eq!(error(&format!("begin 5\n{LOOKED}over 6\n{times}")), "the sampler did not say its sampler.memory");
         let silent = format!("begin 5\n{LOOKED}over 6\nsampler.memory 1\n");
-        assert_eq!(told(&silent), "\"sampler.memory 1\" is not what bash says of times");
-        assert_eq!(told(&format!("begin 5\n{LOOKED}over 5\nsampler.memory 1\n{times}")), "1 looks took no time");
+        assert_eq!(error(&silent), "\"sampler.memory 1\" is not what bash says of times");
+        assert_eq!(error(&format!("begin 5\n{LOOKED}over 5\nsampler.memory 1\n{times}")), "1 looks took no time");
     }
 
     #[test]

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use serde::Serialize;
+use serde_json::json;
 
-use super::Times;
+use super::{BenchResult, Times};
 use crate::base::poll::{self, Look};
 use crate::base::progress::Progress;
 use crate::base::unit::Unit;
@@ -24,32 +24,7 @@ use crate::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
 
 const HELLO: &str = "echo hello";
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Cost {
-    /// On an open connection, in milliseconds: the median; the same below.
-    pub ssh_held_ms: f64,
-    /// By an `ssh` that opens its own connection.
-    pub ssh_spawn_ms: f64,
-    /// By an `ssh` that uses another one's connection.
-    pub ssh_control_ms: f64,
-    #[serde(skip)]
-    times: [Times; 3],
-}
-
-impl std::fmt::Display for Cost {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [held, spawned, shared] = &self.times;
-        let ratio = |times: &Times| Unit::Times.show(times.median() / held.median());
-        write!(
-            out,
-            "ssh: a command over the held connection takes {held}; by a fresh ssh {spawned}, {} of that; ",
-            ratio(spawned)
-        )?;
-        write!(out, "by ssh with ControlMaster {shared}, {}", ratio(shared))
-    }
-}
-
-pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost> {
+pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
     let host = Shell::local(Arc::new(NoopObserver));
     let client = host.run(&Command::new("ssh").arg("-V")).await;
     client.context("the commands of bench ssh need OpenSSH's client: install openssh-client")?;
@@ -71,7 +46,7 @@ pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Cost>
     }
 }
 
-async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -> anyhow::Result<Cost> {
+async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -> anyhow::Result<BenchResult> {
     let check = client.command(&["-O", "check"], &[]);
     let ready = async || {
         let output = host.run(&check).await?;
@@ -91,10 +66,21 @@ async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -
         }
     }
     let [held, spawned, shared] = &seconds;
-    let times = [Times::of(held)?, Times::of(spawned)?, Times::of(shared)?];
-    let [ssh_held_ms, ssh_spawn_ms, ssh_control_ms] =
-        [&times[0], &times[1], &times[2]].map(|times| times.median() * 1e3);
-    Ok(Cost { ssh_held_ms, ssh_spawn_ms, ssh_control_ms, times })
+    let (held, spawned, shared) = (Times::of(held)?, Times::of(spawned)?, Times::of(shared)?);
+    let ratio = |times: &Times| Unit::Times.show(times.median() / held.median());
+    let milliseconds = |times: &Times| times.median() * 1e3;
+    Ok(BenchResult {
+        line: format!(
+            "ssh: a command over the held connection takes {held}; by a fresh ssh {spawned}, {} of that; by ssh with \
+             ControlMaster {shared}, {}",
+            ratio(&spawned),
+            ratio(&shared)
+        ),
+        numbers: json!({
+            "ssh_held_ms": milliseconds(&held), "ssh_spawn_ms": milliseconds(&spawned),
+            "ssh_control_ms": milliseconds(&shared),
+        }),
+    })
 }
 
 /// Returns how long it took, if the answer is right.
@@ -142,11 +128,9 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn all_three_ways_are_answered() {
-        let cost = measure(2, &Progress::to(|_| ())).await.unwrap();
-        assert!(cost.times.iter().all(|times| times.median() > 0.0), "{cost}");
-        let said = serde_json::to_value(&cost).unwrap();
-        let names: Vec<&str> = said.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(names, ["ssh_control_ms", "ssh_held_ms", "ssh_spawn_ms"]);
+        let BenchResult { line, numbers } = measure(2, &Progress::to(|_| ())).await.unwrap();
+        let milliseconds = ["ssh_held_ms", "ssh_spawn_ms", "ssh_control_ms"].map(|name| numbers[name].as_f64());
+        assert!(milliseconds.into_iter().all(|time| time.unwrap() > 0.0), "{line}");
     }
 
     #[test]

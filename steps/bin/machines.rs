@@ -64,10 +64,9 @@ pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
         Todo::Setup { target, packages, definition, verbosity } => {
             verbosity.apply();
             let (target, settings) = (target.as_deref(), settings()?);
-            match definition {
-                _ if packages => setup::install_packages(target, &settings),
-                None => setup::setup(target, settings),
-                Some(file) => setup::setup_of(&file, target, &settings),
+            match packages {
+                true => setup::install_packages(target, &settings),
+                false => setup::setup(target, definition.as_deref(), &settings),
             }
         }
         Todo::Init(arguments) => init::init(&arguments),

@@ -2,22 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
 use crate::base::unit::Bytes;
+use crate::bin::{failed, print};
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::merge::Merged;
 use crate::evidence::{attestation, new_run_id, verify};
 use crate::report;
 use crate::report::comparison::{self, Comparison};
 use crate::report::finalize::{self, Rebuilt, merged};
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::bin::say;
-
 /// Reading more than this takes noticeably long, in bytes.
 const NOTICEABLE: u64 = 500_000_000;
+
+const SAME: &str = "as they were, to the byte";
+const SEALED: &str = "made again, the folder sealed again";
 
 /// Which run, and what to do with its reports.
 #[derive(Debug, Args)]
@@ -65,14 +66,67 @@ pub struct Merge {
 }
 
 pub fn report(arguments: &Report) -> Result<(), Exit> {
-    match is_merged(&arguments.folder) {
-        true => rebuild_merged(&arguments.folder, arguments),
-        false => rebuild(&arguments.folder, arguments),
+    let merged = SandboxedDir::open(&arguments.folder).is_ok_and(|folder| bundle::parts(&folder).is_some());
+    let (what, files, troubles) = if merged { rebuild_merged(arguments)? } else { rebuild(arguments)? };
+    let place = arguments.out.as_ref().unwrap_or(&arguments.folder);
+    let files = files.into_iter().map(|name| place.join(name)).filter(|path| path.exists());
+    let files: Vec<String> = files.map(|path| path.display().to_string()).collect();
+    let value = json!({ "schema": 1, "state": what, "files": files, "troubles": troubles });
+    print(arguments.json, &value, || match merged {
+        true => format!("{}\nreports of the whole {what}; its parts keep theirs", files.join("\n")),
+        false => format!("{}\nreports {what}", files.join("\n")),
+    })?;
+    match troubles.is_empty() {
+        true => Ok(()),
+        false => Err(failed(troubles.join("\n"))),
     }
 }
 
-fn is_merged(folder: &Path) -> bool {
-    SandboxedDir::open(folder).is_ok_and(|folder| bundle::parts(&folder).is_some())
+/// What was done with the reports, the names of their files, and why some cannot be made.
+type Reports = (&'static str, Vec<&'static str>, Vec<String>);
+
+/// Makes the reports of a merged bundle; its parts keep their own.
+fn rebuild_merged(Report { folder, out, sign, .. }: &Report) -> Result<Reports, Exit> {
+    if sign.is_some() {
+        let runs = "a merged bundle is not signed, its parts are: sign the runs, then merge them";
+        return Err(usage(anyhow::anyhow!(runs)));
+    }
+    let what = match out {
+        Some(out) => {
+            let reports = report::make_merged(&Merged::open(folder).map_err(usage)?).map_err(infrastructure)?;
+            report::write(&reports, out).map_err(infrastructure)?;
+            "made"
+        }
+        None => match merged::rebuild(folder).map_err(failed)? {
+            Rebuilt::Same => SAME,
+            Rebuilt::Closed | Rebuilt::Open => SEALED,
+        },
+    };
+    Ok((what, vec!["report.html", "junit.xml"], Vec::new()))
+}
+
+fn rebuild(Report { folder, out, sign, .. }: &Report) -> Result<Reports, Exit> {
+    if let Some(key) = sign {
+        attestation::can_sign(key).map_err(usage)?;
+    }
+    let bundle = EvidenceBundle::open(folder).map_err(usage)?;
+    let (what, troubles) = match out {
+        Some(out) => {
+            let (reports, troubles) = report::make(&bundle);
+            report::write(&reports, out).map_err(infrastructure)?;
+            ("made", troubles)
+        }
+        None => {
+            let (rebuilt, troubles) = finalize::rebuild(&bundle, sign.as_deref()).map_err(failed)?;
+            let what = match rebuilt {
+                Rebuilt::Same => SAME,
+                Rebuilt::Closed => SEALED,
+                Rebuilt::Open => "made; the run did not finish, so its folder is not sealed",
+            };
+            (what, troubles)
+        }
+    };
+    Ok((what, report::FILES.iter().map(|(name, _)| *name).collect(), troubles))
 }
 
 pub fn merge(arguments: &Merge) -> Result<(), Exit> {
@@ -81,99 +135,28 @@ pub fn merge(arguments: &Merge) -> Result<(), Exit> {
     merged::room_for(&parts, out).map_err(usage)?;
     let whole = Merged::of(new_run_id(), &[], parts).map_err(usage)?;
     let whole = merged::put_together(&whole, out).map_err(infrastructure)?;
-    match arguments.json {
-        true => say(&serde_json::to_string_pretty(&whole.facts()).map_err(infrastructure)?),
-        false => say(&format!("{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, out))),
-    }
+    print(arguments.json, &whole.facts(), || {
+        format!("{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, out))
+    })?;
     match ExitStatus::from_code(whole.exit) {
         ExitStatus::Success => Ok(()),
-        ExitStatus::Failed => {
-            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("a claim fails, or a declaration is wrong: see above")))
-        }
+        ExitStatus::Failed => Err(failed("a claim fails, or a declaration is wrong: see above")),
         other => Err(Exit::new(other, anyhow::anyhow!("something could not be judged, or is missing: see above"))),
     }
-}
-
-/// Makes the reports of a merged bundle; its parts keep their own.
-fn rebuild_merged(folder: &Path, arguments: &Report) -> Result<(), Exit> {
-    if arguments.sign.is_some() {
-        let runs = "a merged bundle is not signed, its parts are: sign the runs, then merge them";
-        return Err(usage(anyhow::anyhow!(runs)));
-    }
-    let (place, what) = match &arguments.out {
-        Some(out) => {
-            let whole = Merged::open(folder).map_err(usage)?;
-            let made = std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()));
-            let reports = made.and_then(|()| report::make_merged(&whole)).map_err(infrastructure)?;
-            report::write(&reports, out).map_err(infrastructure)?;
-            (out.as_path(), "made")
-        }
-        None => match merged::rebuild(folder).map_err(|error| Exit::new(ExitStatus::Failed, error))? {
-            Rebuilt::Same => (folder, "as they were, to the byte"),
-            Rebuilt::Closed | Rebuilt::Open => (folder, "made again, the folder sealed again"),
-        },
-    };
-    let files = ["report.html", "junit.xml"].map(|name| place.join(name).display().to_string());
-    match arguments.json {
-        true => say(&json!({ "schema": 1, "state": what, "files": files, "troubles": [] }).to_string()),
-        false => say(&format!("{}\nreports of the whole {what}; its parts keep theirs", files.join("\n"))),
-    }
-    Ok(())
 }
 
 /// Compares runs; the exit status says whether something got worse.
 pub fn compare(arguments: &Compare) -> Result<(), Exit> {
     let runs = comparison::briefs(&arguments.folders).map_err(usage)?;
     let comparison = Comparison::of(runs).map_err(usage)?;
-    match arguments.json {
-        true => say(&serde_json::to_string_pretty(&comparison).map_err(infrastructure)?),
-        false => say(report::comparison(&comparison).trim_end()),
-    }
+    print(arguments.json, &comparison, || report::comparison(&comparison))?;
     if let Some(out) = &arguments.out {
-        let page = out.join("comparison.html");
-        let written =
-            std::fs::create_dir_all(out).and_then(|()| std::fs::write(&page, report::trend_html(&comparison)));
-        written.with_context(|| format!("cannot write {}", page.display())).map_err(infrastructure)?;
+        let page = report::trend_html(&comparison).into();
+        report::write(&[("comparison.html", page)], out).map_err(infrastructure)?;
     }
     match comparison.worse() {
-        true => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("something got worse: see above"))),
+        true => Err(failed("something got worse: see above")),
         false => Ok(()),
-    }
-}
-
-fn rebuild(folder: &Path, arguments: &Report) -> Result<(), Exit> {
-    if let Some(key) = &arguments.sign {
-        attestation::can_sign(key).map_err(usage)?;
-    }
-    let bundle = EvidenceBundle::open(folder).map_err(usage)?;
-    let (place, what, troubles) = match &arguments.out {
-        Some(out) => {
-            let (reports, troubles) = report::make(&bundle);
-            let made = std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()));
-            made.and_then(|()| report::write(&reports, out)).map_err(infrastructure)?;
-            (out.as_path(), "made", troubles)
-        }
-        None => {
-            let key = arguments.sign.as_deref();
-            let (rebuilt, troubles) =
-                finalize::rebuild(&bundle, key).map_err(|error| Exit::new(ExitStatus::Failed, error))?;
-            let what = match rebuilt {
-                Rebuilt::Same => "as they were, to the byte",
-                Rebuilt::Closed => "made again, the folder sealed again",
-                Rebuilt::Open => "made; the run did not finish, so its folder is not sealed",
-            };
-            (folder, what, troubles)
-        }
-    };
-    let files = report::FILES.iter().map(|(name, _)| place.join(name)).filter(|path| path.exists());
-    let files: Vec<String> = files.map(|path| path.display().to_string()).collect();
-    match arguments.json {
-        true => say(&json!({ "schema": 1, "state": what, "files": files, "troubles": troubles }).to_string()),
-        false => say(&format!("{}\nreports {what}", files.join("\n"))),
-    }
-    match troubles.is_empty() {
-        true => Ok(()),
-        false => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{}", troubles.join("\n")))),
     }
 }
 
@@ -183,14 +166,9 @@ pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), E
         eprintln!("assay: reading {} in {}", Bytes(bytes), folder.display());
     }
     let verification = verify::verify(folder, allowed).map_err(usage)?;
-    match json {
-        true => say(&serde_json::to_string_pretty(&verification).map_err(infrastructure)?),
-        false => say(&verification.show(folder)),
-    }
+    print(json, &verification, || verification.show(folder))?;
     match verification.verified {
         true => Ok(()),
-        false => {
-            Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!("{} cannot be relied on: see above", folder.display())))
-        }
+        false => Err(failed(format!("{} cannot be relied on: see above", folder.display()))),
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::Host;
-use super::programs::tried;
-use super::{CheckResult, Try};
+use super::programs::program;
+use super::{Outcome, Problem, Try};
 use crate::exec::command::Command;
 use crate::workloads::registry;
 
@@ -16,12 +16,10 @@ const REMOVAL: Duration = Duration::from_secs(3);
 
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let install = |package| host.distribution.install(&[package]);
-    let runc = tried(host.clone(), "runc", "runc", "--version");
-    let crun = tried(host.clone(), "crun", "crun", "--version");
     let mut tries = vec![
         Try::needed("podman", install("podman"), podman(host.clone())),
-        Try::needed("runc", install("runc"), runc),
-        Try::optional("crun", install("crun"), crun),
+        program(host, "runc", "runc", "runc", "--version"),
+        program(host, "crun", "crun", "crun", "--version").optional(),
         Try::needed("containers run", install("runc"), container(host.clone())),
     ];
     if !rustix::process::geteuid().is_root() {
@@ -30,41 +28,33 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     tries
 }
 
-async fn podman(host: Arc<Host>) -> CheckResult {
+async fn podman(host: Arc<Host>) -> Outcome {
     let format = "{{.Version.Version}}, storage {{.Store.GraphDriverName}}, cgroups {{.Host.CgroupsVersion}}";
-    match host.ask("podman", Command::new("podman").args(["info", "--format", format])).await {
-        Ok(said) => CheckResult::works(said.lines().next().unwrap_or_default()),
-        Err(finding) => finding,
-    }
+    let said = host.ask("podman", Command::new("podman").args(["info", "--format", format])).await?;
+    Ok(said.lines().next().unwrap_or_default().to_owned())
 }
 
-async fn rootless(host: Arc<Host>) -> CheckResult {
-    match host.ask("uidmap", Command::new("podman").args(["unshare", "true"])).await {
-        Ok(_) => CheckResult::works("has user ids of its own"),
-        Err(finding) => finding,
-    }
+async fn rootless(host: Arc<Host>) -> Outcome {
+    host.ask("uidmap", Command::new("podman").args(["unshare", "true"])).await?;
+    Ok("has user ids of its own".to_owned())
 }
 
-async fn container(host: Arc<Host>) -> CheckResult {
+async fn container(host: Arc<Host>) -> Outcome {
+    let image = host.registry_image();
     if !host.has_registry_image().await {
-        let image = host.registry_image();
-        return CheckResult::worth_knowing(format!("not tried: {image} is not here yet"))
-            .remedy("the first run gets it and tries it");
+        let problem = Problem::warning(format!("not tried: {image} is not here yet"));
+        return Err(problem.remedy("the first run gets it and tries it"));
     }
-    let build_dir = match host.build_dir() {
-        Ok(build_dir) => build_dir,
-        Err(error) => return CheckResult::fails(format!("{error:#}")),
+    let build_dir = host.build_dir()?;
+    let trial = registry::runtime(&build_dir, image, &build_dir.folder);
+    let Ok(runtime) = tokio::time::timeout(TRIAL, trial).await else {
+        let remove = ["rm", "--force", "--ignore", &registry::trial(&build_dir.run)];
+        let _ = host.start("podman", Command::new("podman").args(remove).time_limit(REMOVAL)).await;
+        let problem = Problem::missing(format!("a container did not run within {} s", TRIAL.as_secs()));
+        return Err(problem.remedy(format!("see what `podman run --rm {image}` does")));
     };
-    let trial = registry::runtime(&build_dir, host.registry_image(), &build_dir.folder);
-    match tokio::time::timeout(TRIAL, trial).await {
-        Ok(Ok(None)) => CheckResult::works("as Podman is set up"),
-        Ok(Ok(Some(_))) => CheckResult::works("with runc, not as Podman is set up"),
-        Ok(Err(error)) => CheckResult::fails(format!("{error:#}")),
-        Err(_) => {
-            let remove = ["rm", "--force", "--ignore", &registry::trial(&build_dir.run)];
-            let _ = host.start("podman", Command::new("podman").args(remove).time_limit(REMOVAL)).await;
-            let said = format!("a container did not run within {} s", TRIAL.as_secs());
-            CheckResult::fails(said).remedy(format!("see what `podman run --rm {}` does", host.registry_image()))
-        }
-    }
+    Ok(match runtime? {
+        None => "as Podman is set up".to_owned(),
+        Some(_) => "with runc, not as Podman is set up".to_owned(),
+    })
 }

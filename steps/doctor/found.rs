@@ -2,37 +2,28 @@
 
 use std::sync::Arc;
 
-use super::{Check, State};
+use super::{Check, Outcome, Problem};
 use crate::base::settings::Settings;
 use crate::exec::shell::NoopObserver;
 use crate::measurement::deployment;
 use crate::targets::RemoteAccess;
-use crate::targets::preflight::PreflightCheck;
 
 /// Logs in to the machine and runs the preflight. Each name begins with the target, because this host's checks stand
 /// next to it.
-pub async fn checks(way: RemoteAccess, settings: &Settings) -> anyhow::Result<Vec<Check>> {
+pub async fn checks(access: RemoteAccess, settings: &Settings) -> anyhow::Result<Vec<Check>> {
     let units = deployment::units(&settings.root, None)?;
-    let target = way.target.to_string();
-    let login = |state, found: String, remedy| Check { name: format!("{target}: login"), state, found, remedy };
-    Ok(match way.clone().look(units, settings, Arc::new(NoopObserver)).await {
-        Err(error) => {
-            vec![login(State::Missing, format!("{error:#}"), Some("then ask again".to_owned()))]
-        }
-        Ok(found) => {
-            let facts = &found.preflight.facts;
-            let what = format!("{}, {}, Linux {}", facts.distribution, facts.architecture, facts.kernel);
-            let points = way.points(&found.preflight).into_iter().map(|point| check(&target, point));
-            [login(State::Ok, what, None)].into_iter().chain(points).collect()
-        }
-    })
-}
-
-fn check(target: &str, point: PreflightCheck) -> Check {
-    let state = match (&point.remedy, point.needed) {
-        (None, _) => State::Ok,
-        (Some(_), true) => State::Missing,
-        (Some(_), false) => State::Warning,
+    let check = |name: &str, needed: bool, remedy: Option<String>, outcome: Outcome| {
+        Check::of(format!("{}: {name}", access.target), remedy.unwrap_or_default(), needed, outcome)
     };
-    Check { name: format!("{target}: {}", point.name), state, found: point.found, remedy: point.remedy }
+    let found = match access.clone().look(units, settings, Arc::new(NoopObserver)).await {
+        Err(error) => return Ok(vec![check("login", true, Some("then ask again".to_owned()), Err(error.into()))]),
+        Ok(found) => found,
+    };
+    let facts = &found.preflight.facts;
+    let machine = format!("{}, {}, Linux {}", facts.distribution, facts.architecture, facts.kernel);
+    let points = access.points(&found.preflight).into_iter().map(|point| match point.remedy {
+        None => check(point.name, point.needed, None, Ok(point.found)),
+        remedy => check(point.name, point.needed, remedy, Err(Problem::missing(point.found))),
+    });
+    Ok(std::iter::once(check("login", true, None, Ok(machine))).chain(points).collect())
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::CheckResult;
+use super::{Outcome, Problem};
 use crate::base::commands;
 use crate::base::packages::Distribution;
 use crate::base::platform::{Arch, TargetSpec};
@@ -114,14 +114,14 @@ impl Host {
     }
 
     pub fn build_dir(&self) -> anyhow::Result<BuildDir> {
-        let folder = self.room("workshop")?;
+        let folder = self.new_folder("build")?;
         let cleanup = Arc::new(CleanupJournal::open(&folder.join("journals"), &self.run)?);
         Ok(BuildDir { shell: self.shell.clone(), cleanup, run: self.run.clone(), folder })
     }
 
     /// Makes the context for provisioning, with a cleanup journal that is removed with this host's folder.
     pub fn context(&self) -> anyhow::Result<Context> {
-        let evidence = self.room("machine")?;
+        let evidence = self.new_folder("machine")?;
         Ok(Context {
             settings: self.settings.clone(),
             cleanup: Arc::new(CleanupJournal::open(&evidence.join("journals"), &self.run)?),
@@ -132,30 +132,27 @@ impl Host {
         })
     }
 
-    fn room(&self, name: &str) -> anyhow::Result<PathBuf> {
+    fn new_folder(&self, name: &str) -> anyhow::Result<PathBuf> {
         let made = tempfile::Builder::new().prefix(name).tempdir_in(self.folder());
         Ok(made.with_context(|| format!("no folder can be made in {}", self.folder().display()))?.keep())
     }
 
     /// Runs a program of a package; returns its output, successful or not, or why it could not start or end.
-    pub async fn start(&self, package: &str, command: Command) -> Result<Output, CheckResult> {
-        let [program, ..] = &command.argv[..] else { return Err(CheckResult::fails("no program")) };
-        let install = || self.distribution.install(&[package]);
-        let Some(path) = programs::find(program) else {
-            return Err(CheckResult::fails("not installed").remedy(install()));
+    pub async fn start(&self, package: &str, mut command: Command) -> Result<Output, Problem> {
+        let Some(path) = command.argv.first().and_then(|program| programs::find(program)) else {
+            return Err(Problem::missing("not installed").remedy(self.distribution.install(&[package])));
         };
-        let mut found = command.clone().time_limit(command.time_limit.min(LIMIT));
-        found.argv[0] = path.display().to_string();
-        let cannot = |error: &dyn std::fmt::Display| {
+        command.argv[0] = path.display().to_string();
+        let limit = command.time_limit.min(LIMIT);
+        self.shell.run(&command.time_limit(limit)).await.map_err(|error| {
             let reinstall = self.distribution.reinstall(&[package]);
-            CheckResult::fails(format!("does not work: {error}"))
+            Problem::missing(format!("does not work: {error}"))
                 .remedy(format!("try it by hand; if it is damaged: {reinstall}"))
-        };
-        self.shell.run(&found).await.map_err(|error| cannot(&error))
+        })
     }
 
     /// Runs a program of a package that must exit with code 0; returns what it printed, errors last.
-    pub async fn ask(&self, package: &str, command: Command) -> Result<String, CheckResult> {
+    pub async fn ask(&self, package: &str, command: Command) -> Outcome {
         let line = command.line();
         let output = self.start(package, command).await?;
         if output.succeeded() {
@@ -163,7 +160,7 @@ impl Host {
         }
         let said = if output.errors().trim().is_empty() { output.text() } else { output.errors() };
         let reinstall = self.distribution.reinstall(&[package]);
-        Err(CheckResult::fails(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&said, 1)))
+        Err(Problem::missing(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&said, 1)))
             .remedy(format!("see what `{line}` says; if it is damaged: {reinstall}")))
     }
 

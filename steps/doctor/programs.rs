@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::host::Host;
-use super::{CheckResult, Try};
+use super::{Outcome, Problem, Try};
 use crate::base::platform::TargetSpec;
 use crate::exec::command::Command;
 
@@ -16,43 +16,46 @@ pub fn version(said: &str) -> Option<&str> {
     })
 }
 
-/// Makes a result of what a program printed about its version.
-pub fn by_version(said: Result<String, CheckResult>) -> CheckResult {
-    match said {
-        Ok(said) => CheckResult::works(version(&said).unwrap_or("works, but says no version")),
-        Err(finding) => finding,
-    }
+/// Shortens what a program printed to its version.
+pub fn shortened(said: String) -> String {
+    version(&said).unwrap_or("works, but says no version").to_owned()
 }
 
 /// Checks that a program of a package prints its version.
-pub async fn tried(host: Arc<Host>, program: &'static str, package: &'static str, option: &'static str) -> CheckResult {
-    by_version(host.ask(package, Command::new(program).arg(option)).await)
+pub fn program(
+    host: &Arc<Host>,
+    name: &str,
+    program: &'static str,
+    package: &'static str,
+    option: &'static str,
+) -> Try {
+    let asker = host.clone();
+    let attempt = async move { asker.ask(package, Command::new(program).arg(option)).await.map(shortened) };
+    Try::needed(name, host.distribution.install(&[package]), attempt)
 }
 
 /// Checks the programs that belong neither to Rust, nor to containers, nor to machines.
 pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
-    let install = |package| host.distribution.install(&[package]);
-    let git = tried(host.clone(), "git", "git", "--version");
+    let signer = host.distribution.install(&["openssh-client"]);
     let mut tries = vec![
-        Try::optional("git (notes the commit)", install("git"), git),
-        Try::optional("ssh-keygen (for --sign)", install("openssh-client"), ssh_keygen(host.clone())),
-        Try::needed("setpriv", install("util-linux"), tried(host.clone(), "setpriv", "util-linux", "--version")),
+        program(host, "git (notes the commit)", "git", "git", "--version").optional(),
+        Try::needed("ssh-keygen (for --sign)", signer, ssh_keygen(host.clone())).optional(),
+        program(host, "setpriv", "setpriv", "util-linux", "--version"),
     ];
     // If the caller's address is set, AWS need not be asked for it.
     let settings = &host.settings;
     if *target == TargetSpec::Ec2 && settings.caller.is_none() && settings.stand_in.ssh.is_none() {
-        let curl = tried(host.clone(), "curl", "curl", "--version");
-        tries.push(Try::needed("curl (asks for this host's address)", install("curl"), curl));
+        tries.push(program(host, "curl (asks for this host's address)", "curl", "curl", "--version"));
     }
     tries
 }
 
 /// Checks `ssh-keygen`. It has no harmless option: it prints its usage, and fails.
-async fn ssh_keygen(host: Arc<Host>) -> CheckResult {
-    match host.start("openssh-client", Command::new("ssh-keygen").arg("-?")).await {
-        Err(finding) => finding,
-        Ok(output) if output.errors().contains("-Y sign") => CheckResult::works("can sign"),
-        Ok(_) => CheckResult::fails("cannot sign: it is older than OpenSSH 8.2, or no OpenSSH"),
+async fn ssh_keygen(host: Arc<Host>) -> Outcome {
+    let output = host.start("openssh-client", Command::new("ssh-keygen").arg("-?")).await?;
+    match output.errors().contains("-Y sign") {
+        true => Ok("can sign".to_owned()),
+        false => Err(Problem::missing("cannot sign: it is older than OpenSSH 8.2, or no OpenSSH")),
     }
 }
 

@@ -1,13 +1,16 @@
-//! Checks the resources for a run: disk space, memory, sockets, and other runs that use some of them.
+//! Checks the resources for a run: disk space, memory, sockets, and other runs that use some of them; and those for
+//! compiling AWS's SDK.
 
+use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::host::Host;
-use super::{CheckResult, Try};
+use super::{Outcome, Problem, Try};
 use crate::base::commands;
 use crate::base::host_capacity::HostCapacity;
+use crate::base::procfs;
 use crate::base::unit::Bytes;
 use crate::exec::cleanup;
 use crate::targets::{ROOM, room_left};
@@ -16,6 +19,14 @@ use crate::workloads::BuildDir;
 /// What a run writes if all disks are cached: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
 
+/// The peak memory of compiling aws-sdk-ec2, with a margin for the compilers next to it; `ci/setup` uses the same
+/// number.
+const SDK_MEMORY: Bytes = Bytes(9000 << 20);
+/// The disk space that a cold build with the SDK takes in `target/`.
+const SDK_DISK: Bytes = Bytes(3_100_000_000);
+/// The files that may limit this container's memory: with cgroups v2 and v1.
+const MEMORY_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+
 /// Checks the cache, disk space, sockets and, if the target has machines, memory; and looks for other runs.
 pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let cache = &host.settings.cache;
@@ -23,7 +34,7 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let space = format!("free some space on {}, or set ASSAY_CACHE", cache.display());
     let needed = if host.makes_disks() { ROOM } else { LITTLE };
     let journals = cache.join("journals");
-    let now = std::future::ready::<CheckResult>;
+    let now = std::future::ready::<Outcome>;
     let mut tries = vec![
         Try::needed("cache", other, now(writable(cache))),
         Try::needed("disk space", space, now(space_for(cache, needed))),
@@ -34,8 +45,8 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     }
     tries.extend([
         Try::needed("sockets below /tmp", "make /tmp writable: mode 1777", now(sockets())),
-        Try::optional("other runs", "wait for its end: it takes memory and CPU", now(any_live_run(&journals))),
-        Try::optional("leftovers", commands::assay("gc"), now(leftovers(&journals))),
+        Try::needed("other runs", "wait for its end: it takes memory and CPU", now(any_live_run(&journals))),
+        Try::needed("leftovers", commands::assay("gc"), now(leftovers(&journals))),
     ]);
     tries
 }
@@ -44,95 +55,148 @@ fn nearest(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
-fn writable(cache: &Path) -> CheckResult {
+fn writable(cache: &Path) -> Outcome {
     match tempfile::tempdir_in(nearest(cache)) {
-        Ok(_) => CheckResult::works(cache.display().to_string()),
-        Err(error) => CheckResult::fails(format!("{} cannot be written to: {}", cache.display(), error.kind())),
+        Ok(_) => Ok(cache.display().to_string()),
+        Err(error) => Err(Problem::missing(format!("{} cannot be written to: {}", cache.display(), error.kind()))),
     }
 }
 
-fn space_for(cache: &Path, needed: Bytes) -> CheckResult {
+fn space_for(cache: &Path, needed: Bytes) -> Outcome {
     match room_left(nearest(cache)) {
-        Ok(free) if free >= needed => CheckResult::works(format!("{free} free, {needed} needed")),
-        Ok(free) => CheckResult::fails(format!("{free} free, {needed} needed")),
-        Err(error) => CheckResult::fails(format!("{} cannot be measured: {error}", cache.display())),
+        Ok(free) if free >= needed => Ok(format!("{free} free, {needed} needed")),
+        Ok(free) => Err(Problem::missing(format!("{free} free, {needed} needed"))),
+        Err(error) => Err(Problem::missing(format!("{} cannot be measured: {error}", cache.display()))),
     }
 }
 
 /// Checks whether there is memory for machines that each take this much at most, calculated as in a run.
-fn memory(room: &HostCapacity, each: Bytes) -> CheckResult {
+fn memory(room: &HostCapacity, each: Bytes) -> Outcome {
     let room_for = format!("room for {}, {each} for each at most", room.told());
     match room.machines(each) {
-        0 if room.memory() == Bytes(0) => CheckResult::fails("what is free is left to everything else on this host"),
-        0 => CheckResult::worth_knowing(format!("{room_for}: only machines that take less fit")),
-        1 => CheckResult::worth_knowing(format!("{room_for}: one is up at a time, and a run takes long")),
-        _ => CheckResult::works(room_for),
+        0 if room.memory() == Bytes(0) => Err(Problem::missing("what is free is left to everything else on this host")),
+        0 => Err(Problem::warning(format!("{room_for}: only machines that take less fit"))),
+        1 => Err(Problem::warning(format!("{room_for}: one is up at a time, and a run takes long"))),
+        _ => Ok(room_for),
     }
 }
 
-fn sockets() -> CheckResult {
+fn sockets() -> Outcome {
     let prefix = BuildDir::folder("");
     let name = prefix.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let opened = tempfile::Builder::new().prefix(&name).tempdir_in(prefix.parent().unwrap_or(&prefix));
     match opened.and_then(|folder| UnixListener::bind(folder.path().join("socket"))) {
-        Ok(_) => CheckResult::works("can be opened"),
-        Err(error) => CheckResult::fails(format!("cannot be opened: {error}")),
+        Ok(_) => Ok("can be opened".to_owned()),
+        Err(error) => Err(Problem::missing(format!("cannot be opened: {error}"))),
     }
 }
 
-fn any_live_run(journals: &Path) -> CheckResult {
+fn any_live_run(journals: &Path) -> Outcome {
     match cleanup::any_live_run(journals) {
-        Ok(false) => CheckResult::works("none"),
-        Ok(true) => CheckResult::worth_knowing("one is under way"),
-        Err(error) => CheckResult::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
+        Ok(false) => Ok("none".to_owned()),
+        Ok(true) => Err(Problem::warning("one is under way")),
+        Err(error) => Err(Problem::warning(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours")),
     }
 }
 
-fn leftovers(journals: &Path) -> CheckResult {
+fn leftovers(journals: &Path) -> Outcome {
     match cleanup::stale_journals(journals) {
-        Ok(0) => CheckResult::works("none"),
-        Ok(runs) => CheckResult::worth_knowing(format!("of {runs} run{}", if runs == 1 { "" } else { "s" })),
-        Err(error) => CheckResult::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
+        Ok(0) => Ok("none".to_owned()),
+        Ok(runs) => Err(Problem::warning(format!("of {runs} run{}", if runs == 1 { "" } else { "s" }))),
+        Err(error) => Err(Problem::warning(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours")),
+    }
+}
+
+/// Checks whether AWS's SDK can be compiled here, if it is not compiled yet.
+pub fn for_sdk() -> Try {
+    let elsewhere = "use a machine with 16 GB, add swap, or free space: once, for it is kept";
+    let attempt = async {
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/"));
+        let folder = program.parent().unwrap_or(&program);
+        if cfg!(feature = "aws") || compiled(&folder.join("deps")) {
+            return Ok("not needed: it is compiled".to_owned());
+        }
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let limits = MEMORY_LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+        enough(free_memory(&meminfo, limits), room_left(folder).ok())
+    };
+    Try::needed("room to compile AWS's SDK", elsewhere, attempt).optional()
+}
+
+/// Returns whether an earlier build has compiled it.
+fn compiled(folder: &Path) -> bool {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name.to_string_lossy().starts_with("libaws_sdk_ec2-"))
+}
+
+/// Returns the free memory and swap, as far as the limits allow their use.
+fn free_memory(meminfo: &str, limits: impl Iterator<Item = u64>) -> Bytes {
+    let size = |name| procfs::size(meminfo, name).unwrap_or(Bytes(0)).0;
+    Bytes(limits.fold(size("MemAvailable") + size("SwapFree"), u64::min))
+}
+
+fn enough(memory: Bytes, disk: Option<Bytes>) -> Outcome {
+    let found = format!("{memory} of memory and swap free, {SDK_MEMORY} needed");
+    match disk {
+        _ if memory < SDK_MEMORY => Err(Problem::missing(found)),
+        Some(disk) if disk < SDK_DISK => Err(Problem::missing(format!("{disk} free on the disk, {SDK_DISK} needed"))),
+        _ => Ok(found),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use super::super::State;
     use super::*;
 
     #[test]
-    fn memory_is_reckoned_as_a_run_does() {
+    fn memory_is_calculated_as_in_a_run() {
         let each = Bytes(600 << 20);
-        let told = |mib: u64, turns: u32| memory(&HostCapacity::new(mib, turns), each);
-        assert_eq!([1200, 1199, 599, 0].map(|mib| told(mib, 4).state), {
-            [State::Ok, State::Warning, State::Warning, State::Missing]
-        });
-        let room = HostCapacity::new(9000, 6);
-        let said = memory(&room, each).found;
-        assert!(said.contains(&format!("room for {}", room.told())) && said.contains("6 at once"), "{said}");
-        assert!(told(1199, 4).found.ends_with("one is up at a time, and a run takes long"));
+        let of = |mib: u64, slots: u32| memory(&HostCapacity::new(mib, slots), each).map_err(|problem| problem.found);
+        assert!(of(1200, 4).is_ok());
+        assert!(of(1199, 4).unwrap_err().ends_with("one is up at a time, and a run takes long"));
+        assert!(of(599, 4).unwrap_err().ends_with("only machines that take less fit"));
+        assert_eq!(of(0, 4).unwrap_err(), "what is free is left to everything else on this host");
+        let said = of(9000, 6).unwrap();
+        let room = HostCapacity::new(9000, 6).told();
+        assert!(said.contains(&format!("room for {room}")) && said.contains("6 at once"), "{said}");
     }
 
     #[test]
-    fn a_cache_that_is_not_there_yet_is_tried_above_and_not_made() {
+    fn a_missing_cache_is_tried_above_and_not_made() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("a/b");
-        assert_eq!(writable(&cache).state, State::Ok);
+        assert!(writable(&cache).is_ok());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         fs::write(folder.path().join("a"), "").unwrap();
-        let finding = writable(&cache);
-        assert_eq!(finding.state, State::Missing);
-        assert!(finding.found.contains("a/b cannot be written to"), "{}", finding.found);
+        let found = writable(&cache).unwrap_err().found;
+        assert!(found.contains("a/b cannot be written to"), "{found}");
     }
 
     #[test]
-    fn space_is_measured_against_what_is_needed() {
-        assert_eq!(space_for(Path::new("/nowhere"), Bytes(1)).state, State::Ok);
-        let finding = space_for(Path::new("/nowhere"), Bytes(u64::MAX));
-        assert_eq!(finding.state, State::Missing);
-        assert!(finding.found.contains(" free, "), "{}", finding.found);
+    fn space_is_compared_with_what_is_needed() {
+        assert!(space_for(Path::new("/nowhere"), Bytes(1)).is_ok());
+        let found = space_for(Path::new("/nowhere"), Bytes(u64::MAX)).unwrap_err().found;
+        assert!(found.contains(" free, "), "{found}");
+    }
+
+    #[test]
+    fn the_sdk_is_compiled_where_there_is_memory_for_it_and_a_disk() {
+        let room = |memory: u64, disk: u64| enough(Bytes(memory << 20), Some(Bytes(disk))).is_ok();
+        assert!(room(9000, 3_100_000_000) && !room(8999, 3_100_000_000) && !room(9000, 3_000_000_000));
+    }
+
+    #[test]
+    fn swap_counts_and_a_limit_cuts() {
+        let meminfo = "MemAvailable: 1024 kB\nSwapFree: 1024 kB\n";
+        assert_eq!(free_memory(meminfo, std::iter::empty()), Bytes(2 << 20));
+        assert_eq!(free_memory(meminfo, [u64::MAX, 1 << 20].into_iter()), Bytes(1 << 20));
+    }
+
+    #[test]
+    fn an_earlier_build_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!compiled(folder.path()) && !compiled(Path::new("/nowhere")));
+        fs::write(folder.path().join("libaws_sdk_ec2-0123.rlib"), "").unwrap();
+        assert!(compiled(folder.path()));
     }
 }

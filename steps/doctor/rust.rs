@@ -4,35 +4,27 @@ use std::fs;
 use std::sync::Arc;
 
 use super::host::Host;
-use super::programs::{by_version, version};
-use super::{CheckResult, Try};
+use super::programs::{shortened, version};
+use super::{Outcome, Problem, Try};
 use crate::exec::command::Command;
 
 const WASM: &str = "wasm32-wasip1";
 
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let channel = channel(&fs::read_to_string(host.settings.root.join("rust-toolchain.toml")).unwrap_or_default());
-    let toolchain = match &channel {
-        Some(channel) => format!("rustup toolchain install {channel} --profile minimal --target {WASM}"),
-        None => "rustup toolchain install stable".to_owned(),
-    };
-    let target = match &channel {
-        Some(channel) => format!("rustup target add {WASM} --toolchain {channel}"),
-        None => format!("rustup target add {WASM}"),
+    let (toolchain, target) = match &channel {
+        Some(channel) => (
+            format!("rustup toolchain install {channel} --profile minimal --target {WASM}"),
+            format!("rustup target add {WASM} --toolchain {channel}"),
+        ),
+        None => ("rustup toolchain install stable".to_owned(), format!("rustup target add {WASM}")),
     };
     let linker = host.distribution.install(&["gcc", "libc6-dev"]);
-    let pinned = channel.clone();
     vec![
         Try::needed("Rust", &toolchain, compiler(host.clone(), channel.clone())),
-        Try::needed("cargo", &toolchain, {
-            let (host, channel) = (host.clone(), channel.clone());
-            async move {
-                let said = host.ask("rustup", with("cargo", channel.as_deref()).arg("--version")).await;
-                by_version(said.map_err(without))
-            }
-        }),
-        Try::needed(format!("Rust for {WASM}"), target, compiles(host.clone(), channel, Some(WASM))),
-        Try::needed("C linker", linker, compiles(host.clone(), pinned, None)),
+        Try::needed("cargo", &toolchain, cargo(host.clone(), channel.clone())),
+        Try::needed(format!("Rust for {WASM}"), target, compiles(host.clone(), channel.clone(), Some(WASM))),
+        Try::needed("C linker", linker, compiles(host.clone(), channel, None)),
     ]
 }
 
@@ -52,51 +44,48 @@ fn with(program: &str, channel: Option<&str>) -> Command {
 }
 
 /// Explains why a program of Rust did not start; a missing rustup comes first.
-fn without(finding: CheckResult) -> CheckResult {
-    match finding.found == "not installed" {
-        true => CheckResult::fails("Rust is not installed")
+fn without(problem: Problem) -> Problem {
+    match problem.found == "not installed" {
+        true => Problem::missing("Rust is not installed")
             .remedy("install rustup as https://rustup.rs says; the toolchain follows by itself"),
         // rustup's message is about toolchains, not about packages.
-        false => CheckResult { remedy: None, ..finding },
+        false => Problem { remedy: None, ..problem },
     }
 }
 
-async fn compiler(host: Arc<Host>, channel: Option<String>) -> CheckResult {
-    let said = match host.ask("rustup", with("rustc", channel.as_deref()).arg("--version")).await {
-        Ok(said) => said,
-        Err(finding) => return without(finding),
-    };
+async fn cargo(host: Arc<Host>, channel: Option<String>) -> Outcome {
+    let said = host.ask("rustup", with("cargo", channel.as_deref()).arg("--version")).await;
+    said.map(shortened).map_err(without)
+}
+
+async fn compiler(host: Arc<Host>, channel: Option<String>) -> Outcome {
+    let said = host.ask("rustup", with("rustc", channel.as_deref()).arg("--version")).await.map_err(without)?;
     match (version(&said), channel) {
-        (None, _) => CheckResult::fails(format!("rustc says no version: {}", said.trim())),
+        (None, _) => Err(Problem::missing(format!("rustc says no version: {}", said.trim()))),
         (Some(found), Some(channel)) if !channel.starts_with(|c: char| c.is_ascii_digit()) || found == channel => {
-            CheckResult::works(format!("{found} (rust-toolchain.toml: {channel})"))
+            Ok(format!("{found} (rust-toolchain.toml: {channel})"))
         }
         (Some(found), Some(channel)) => {
-            CheckResult::fails(format!("rustc is {found}, and the claims are pinned to {channel}"))
+            Err(Problem::missing(format!("rustc is {found}, and the claims are pinned to {channel}")))
         }
-        (Some(found), None) => CheckResult::works(found),
+        (Some(found), None) => Ok(found.to_owned()),
     }
 }
 
-async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> CheckResult {
+async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>) -> Outcome {
     let to = host.folder().join(target.unwrap_or("native"));
     let mut command = with("rustc", channel.as_deref()).args(["--edition", "2024", "--crate-name", "empty"]);
     if let Some(target) = target {
         command = command.args(["--target", target]);
     }
     let command = command.args(["-o", &to.display().to_string(), "-"]).stdin("fn main() {}\n");
-    let output = match host.start("rustup", command).await {
-        Ok(output) => output,
-        Err(finding) => return without(finding),
-    };
-    match output.succeeded() && to.is_file() {
-        true => CheckResult::works("compiles an empty program"),
-        false => {
-            let errors = output.errors();
-            let said = errors.lines().find(|line| line.starts_with("error")).or(errors.lines().next());
-            CheckResult::fails(format!("does not compile an empty program: {}", said.unwrap_or("and says nothing")))
-        }
+    let output = host.start("rustup", command).await.map_err(without)?;
+    if output.succeeded() && to.is_file() {
+        return Ok("compiles an empty program".to_owned());
     }
+    let errors = output.errors();
+    let said = errors.lines().find(|line| line.starts_with("error")).or(errors.lines().next());
+    Err(Problem::missing(format!("does not compile an empty program: {}", said.unwrap_or("and says nothing"))))
 }
 
 #[cfg(test)]

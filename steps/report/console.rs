@@ -1,6 +1,5 @@
 //! Formats what the console shows of verdicts: the table of claims, and a last line.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -28,10 +27,14 @@ pub(super) fn mark(verdict: Verdict) -> &'static str {
     }
 }
 
+/// Puts a text on one line, without the control characters that could change the terminal.
+pub(super) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Puts a text on one line, and cuts it if it is long.
 pub(super) fn short(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    cut(&line, REASON)
+    cut(&one_line(text), REASON)
 }
 
 /// Cuts a text to this many characters.
@@ -43,10 +46,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 pub(super) fn measured(claim: &ClaimResult) -> String {
-    match (&claim.value, claim.unit) {
-        (Some(value), unit) => value.show(unit.unwrap_or(Unit::Text)),
-        (None, _) => String::new(),
-    }
+    claim.value.as_ref().map(|value| value.show(claim.unit.unwrap_or(Unit::Text))).unwrap_or_default()
 }
 
 /// Returns the result of a control, in a word.
@@ -84,14 +84,44 @@ pub(super) fn frame(width: u16) -> Table {
     table
 }
 
+/// Returns whether a claim was to be run at all.
+pub(super) fn selected(claim: &&ClaimResult) -> bool {
+    claim.verdict != Verdict::NotRun || claim.reason != NOT_SELECTED
+}
+
+/// Returns whether a claim was judged and does not simply hold.
+pub(super) fn falls_short(claim: &&ClaimResult) -> bool {
+    !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun)
+}
+
+/// Groups claims by a text, in the order in which each text first occurs.
+pub(super) fn grouped<'a>(
+    claims: impl IntoIterator<Item = &'a ClaimResult>,
+    text: impl Fn(&'a ClaimResult) -> &'a str,
+) -> Vec<(&'a str, Vec<&'a ClaimResult>)> {
+    let mut groups: Vec<(&str, Vec<&ClaimResult>)> = Vec::new();
+    for claim in claims {
+        match groups.iter_mut().find(|(known, _)| *known == text(claim)) {
+            Some((_, group)) => group.push(claim),
+            None => groups.push((text(claim), vec![claim])),
+        }
+    }
+    groups
+}
+
+pub(super) fn ids(claims: &[&ClaimResult]) -> String {
+    claims.iter().map(|claim| claim.id.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// Formats the table of all claims and, below it, the reason of each that does not simply hold.
 pub fn table(verdicts: &Verdicts) -> String {
-    let mut table = frame(WIDTH);
+    format!("{}\n{}", filled(frame(WIDTH), verdicts), below(verdicts))
+}
+
+fn filled(mut table: Table, verdicts: &Verdicts) -> Table {
     table.set_header(["id", "claim", "bound", "published", "measured", "control", "verdict"]);
-    let (selected, rest): (Vec<_>, Vec<_>) =
-        verdicts.claims.iter().partition(|claim| !(claim.verdict == Verdict::NotRun && claim.reason == NOT_SELECTED));
-    for claim in &selected {
-        table.add_row([
+    table.add_rows(verdicts.claims.iter().filter(selected).map(|claim| {
+        [
             claim.id.to_string(),
             claim.claim.clone(),
             claim.bound.clone(),
@@ -99,34 +129,34 @@ pub fn table(verdicts: &Verdicts) -> String {
             short(&measured(claim)),
             controls(claim),
             format!("{} {}", mark(claim.verdict), claim.verdict),
-        ]);
+        ]
+    }));
+    table
+}
+
+fn below(verdicts: &Verdicts) -> String {
+    let claims = || verdicts.claims.iter();
+    let mut lines = Vec::new();
+    for claim in claims().filter(falls_short) {
+        lines.push(format!("{} {:<5} {}: {}", mark(claim.verdict), claim.id, claim.verdict, one_line(&claim.reason)));
+        lines.push(format!("        {}:{}", claim.feature, claim.line));
     }
-    let mut text = format!("{table}\n");
-    let judged = |claim: &&&ClaimResult| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
-    for claim in selected.iter().filter(judged) {
-        text += &format!("\n{} {:<5} {}: {}", mark(claim.verdict), claim.id, claim.verdict, claim.reason);
-        text += &format!("\n        {}:{}", claim.feature, claim.line);
-    }
-    for claim in selected.iter().filter(|claim| claim.control.verdict == ControlVerdict::DoesNotDiscriminate) {
-        let passed = claim.controls.iter().filter(|control| control.verdict == ControlVerdict::DoesNotDiscriminate);
-        for control in passed {
-            text += &format!("\n↯ {:<5} does not discriminate: {}: {}", claim.id, control.scenario, control.reason);
+    for (claim, control) in claims().flat_map(|claim| claim.controls.iter().map(move |control| (claim, control))) {
+        if control.verdict == ControlVerdict::DoesNotDiscriminate {
+            let (scenario, reason) = (&control.scenario, one_line(&control.reason));
+            lines.push(format!("↯ {:<5} does not discriminate: {scenario}: {reason}", claim.id));
         }
     }
-    let mut unrun: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for claim in selected.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
-        unrun.entry(&claim.reason).or_default().push(claim.id.to_string());
+    let not_run = claims().filter(selected).filter(|claim| claim.verdict == Verdict::NotRun);
+    for (reason, claims) in grouped(not_run, |claim| &claim.reason) {
+        lines.push(format!("– {} not run: {}", ids(&claims), one_line(reason)));
     }
-    for (reason, claims) in unrun {
-        text += &format!("\n– {} not run: {reason}", claims.join(", "));
+    lines.extend(verdicts.problems.iter().map(|problem| format!("✘ features/deviations.toml: {problem}")));
+    let others = claims().filter(|claim| !selected(claim)).count();
+    if others > 0 {
+        lines.push(format!("– {others} more not run: {NOT_SELECTED}"));
     }
-    for problem in &verdicts.problems {
-        text += &format!("\n✘ features/deviations.toml: {problem}");
-    }
-    if !rest.is_empty() {
-        text += &format!("\n– {} other claims: {NOT_SELECTED}", rest.len());
-    }
-    text
+    lines.iter().map(|line| format!("\n{line}")).collect()
 }
 
 pub(super) fn counts(verdicts: &Verdicts) -> String {
@@ -147,52 +177,20 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::super::example;
     use super::*;
-    use crate::evidence::verdicts::Control;
-    use crate::measurement::Value;
-    use crate::verdict::claim_verdict::Attempt;
-
-    pub fn claim(id: &str, verdict: Verdict) -> ClaimResult {
-        let control = |scenario: &str, line, verdict| ControlResult {
-            verdict,
-            attempts: vec![Attempt::new(Vec::new(), None)],
-            ..ControlResult::weigh(scenario, "features/a2_build.feature", line, Vec::new())
-        };
-        let controls = vec![
-            control("a padded one", 30, ControlVerdict::Discriminates),
-            control("one that passes", 35, ControlVerdict::DoesNotDiscriminate),
-        ];
-        ClaimResult {
-            line: 21,
-            reason: "module.size is 101 kB; bound < 100 kB".into(),
-            typical: Some("15 MB".into()),
-            value: Some(Value::Number(101_000.0)),
-            unit: Some(Unit::Bytes),
-            samples: 1,
-            control: Control::of(&controls),
-            controls,
-            ..example::small_module(id, verdict)
-        }
-    }
 
     #[test]
-    fn the_table_shows_each_claim_and_the_place_of_each_that_does_not_hold() {
-        let claims = vec![claim("A2-1", Verdict::Holds), claim("A2-2", Verdict::Fails)];
-        let (on, problems) = ("2026-11-23".parse().unwrap(), vec!["the declaration for A6-4 expired".to_owned()]);
-        let verdicts = Verdicts { schema: 1, run: "r".into(), on, complete: true, exit: 1, problems, claims };
-        let text = table(&verdicts);
-        assert!(text.contains("101 kB") && text.contains("85 KB"), "{text}");
-        assert!(text.contains("caught, NOT") && text.contains("(typical:"), "each control's own word: {text}");
-        assert!(text.contains("A2-1  does not discriminate: one that passes"), "{text}");
-        assert!(text.contains("✘ features/deviations.toml: the declaration for A6-4 expired"), "{text}");
-        assert!(text.contains("A2-2  fails: module.size is 101 kB") && text.contains("a2_build.feature:21"), "{text}");
-        assert!(!text.contains("A2-1  holds:"), "{text}");
-        let last = summary(&verdicts, Path::new("target/assay/r"));
-        assert_eq!(
-            last,
-            "1 hold, 1 fail, 0 known deviations, 0 inconclusive, 0 not run; exit status 1; evidence: target/assay/r"
-        );
+    fn the_table_shows_each_claim_and_the_lines_below_it_what_does_not_simply_hold() {
+        let mut verdicts = example::bundle().verdicts;
+        verdicts.claims[0].typical = Some("8 bytes".to_owned());
+        let mut other = verdicts.claims[3].clone();
+        other.reason = NOT_SELECTED.to_owned();
+        verdicts.claims.push(other);
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_width(WIDTH);
+        let (table, last) = (filled(table, &verdicts), summary(&verdicts, Path::new("target/assay/r1")));
+        insta::assert_snapshot!("console", format!("{table}\n{}\n\n{last}", below(&verdicts)));
     }
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::messages::documents::Document;
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, FeatureFile, NotJudgedReason};
@@ -15,78 +16,12 @@ use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
 /// A reason that contains hostile output.
 pub const HOSTILE: &str = "<script>alert(1)</script> | `x` @everyone \u{1b}[31m\u{0}\u{8}\u{fffe}\n]]> & \"q\"";
 
-/// The scenarios of the example, each of three steps; the last step of a control expects its failure.
-const FEATURE: &str = "\
-@annex
-Feature: Examples
-  One of each.
+const PATH: &str = "features/a2_example.feature";
+/// The scenarios of the example; the last step of a control expects its failure.
+const FEATURE: &str = include_str!("example.feature");
 
-  Background:
-    Given a machine
-
-  @A2-1
-  Scenario: It holds
-    When it runs
-    Then it is small:
-      | what | most |
-      | it   | 10   |
-
-  @A2-1 @control
-  Scenario: A large one
-    Then it is small
-    But this check fails on \"size\"
-
-  @A2-2
-  Scenario: It fails
-    When it runs
-      \"\"\"
-      as it is
-      \"\"\"
-    Then it is small
-
-  @A2-3 @slow
-  Scenario: It cannot be judged
-    When it runs
-    Then it is small
-
-  @A2-3 @control
-  Scenario: Not selected
-    Then it is small
-    But this check fails on \"size\"
-
-  Rule: Elsewhere
-    Background:
-      Given a second machine
-
-    @A2-4
-    Scenario: It is not run
-      Then it is small
-
-    @A2-5
-    Scenario: It is recorded
-      When it runs
-      Then it is small
-
-    @A2-6
-    Scenario: It is known to pass what is wrong
-      When it runs
-      Then it is small
-
-    @A2-6 @control
-    Scenario: A wrong one passes
-      Then it is small
-      But this check fails on \"size\"
-
-    @A2-7
-    Scenario: It is known to fail
-      When it runs
-      Then it is small
-
-    @A2-8
-    Scenario: It is flaky
-      When it runs
-      Then it is small
-";
+const HOLDS: (Verdict, &str) = (Verdict::Holds, "size is 7 bytes");
+const FAILS: (Verdict, &str) = (Verdict::Fails, "size is 12 bytes");
 
 /// Returns the time this many seconds into the run.
 pub fn at(seconds: i64) -> Timestamp {
@@ -94,19 +29,21 @@ pub fn at(seconds: i64) -> Timestamp {
 }
 
 pub fn feature() -> FeatureFile {
-    FeatureFile::parse("features/a2_example.feature".to_owned(), FEATURE).unwrap()
+    FeatureFile::parse(PATH.to_owned(), FEATURE).unwrap()
 }
 
-fn scenario(name: &str) -> (usize, Vec<gherkin::Step>) {
-    let feature = feature().feature;
-    let above = feature.background.iter().flat_map(|background| &background.steps);
-    let rule = feature.rules.iter().find(|rule| rule.scenarios.iter().any(|scenario| scenario.name == name));
-    let within = rule.and_then(|rule| rule.background.as_ref()).into_iter().flat_map(|background| &background.steps);
-    let found = crate::claims::plan::every_scenario(&feature).find(|scenario| scenario.name == name).unwrap();
-    (found.position.line, above.chain(within).chain(&found.steps).cloned().collect())
+/// Returns the line of a scenario, and the line, keyword and text of each of its steps.
+fn scenario(name: &str) -> (usize, Vec<(usize, &'static str, &'static str)>) {
+    let feature = feature();
+    let pickle = Document(&feature).pickles().into_iter().find(|pickle| pickle.message["name"] == name).unwrap();
+    let step = |line: usize| {
+        let (keyword, text) = FEATURE.lines().nth(line - 1).unwrap().trim().split_once(' ').unwrap();
+        (line, keyword, text)
+    };
+    (pickle.line, pickle.steps.into_iter().map(step).collect())
 }
 
-fn judged(verdict: Verdict, reason: &str) -> Judged {
+fn judged((verdict, reason): (Verdict, &str)) -> Judged {
     let source = Source { subject: "it".to_owned(), machine: "nano".to_owned(), since: at(0), until: at(60) };
     let rule = Rule::Below { bound: 10.0 };
     let check = Check { probe: "size".to_owned(), unit: Unit::Bytes, rule, sources: vec![source], samples: vec![1, 2] };
@@ -117,27 +54,30 @@ fn judged(verdict: Verdict, reason: &str) -> Judged {
 /// step did not finish.
 pub fn attempt(name: &str, checks: &[(Verdict, &str)], error: Option<&str>) -> Attempt {
     let steps = scenario(name).1;
-    let ended = |place: usize| error.is_none() || place + 1 < steps.len();
-    let traced = steps.iter().enumerate().map(|(place, step)| Step {
-        line: step.position.line,
-        keyword: step.keyword.trim().to_owned(),
-        text: step.value.clone(),
+    let step = |(place, (line, keyword, text)): (usize, &(usize, &str, &str))| Step {
+        line: *line,
+        keyword: (*keyword).to_owned(),
+        text: (*text).to_owned(),
         at: at(place as i64),
-        seconds: ended(place).then_some(0.5),
-        checks: if step.value.starts_with("it is small") { checks.len() } else { 0 },
-    });
-    let made = checks.iter().map(|(verdict, reason)| judged(*verdict, reason)).collect();
+        seconds: (error.is_none() || place + 1 < steps.len()).then_some(0.5),
+        checks: if text.starts_with("it is small") { checks.len() } else { 0 },
+    };
     Attempt {
-        steps: traced.collect(),
+        steps: steps.iter().enumerate().map(step).collect(),
         evidence: vec!["samples.jsonl".to_owned()],
         seconds: 1.5,
-        because: steps.last().filter(|step| step.keyword.trim() == "But").map(|_| "size".to_owned()),
-        ..Attempt::new(made, error.map(str::to_owned))
+        because: steps.last().filter(|(_, keyword, _)| *keyword == "But").map(|_| "size".to_owned()),
+        ..Attempt::new(checks.iter().copied().map(judged).collect(), error.map(str::to_owned))
     }
 }
 
-fn control(name: &str, attempts: Vec<Attempt>) -> ControlResult {
-    ControlResult::weigh(name, "features/a2_example.feature", scenario(name).0, attempts)
+/// Makes attempts at a scenario, each with one of these checks.
+fn attempts(name: &str, checks: &[(Verdict, &str)]) -> Vec<Attempt> {
+    checks.iter().map(|check| attempt(name, std::slice::from_ref(check), None)).collect()
+}
+
+fn control(name: &str, checks: &[(Verdict, &str)]) -> ControlResult {
+    ControlResult::weigh(name, PATH, scenario(name).0, attempts(name, checks))
 }
 
 /// Makes a claim of its own that nothing was measured for.
@@ -166,20 +106,18 @@ pub fn small_module(id: &str, verdict: Verdict) -> ClaimResult {
     }
 }
 
-fn claim(id: &str, name: &str, attempts: Vec<Attempt>, controls: Vec<ControlResult>) -> ClaimResult {
+fn claim(id: &str, name: &str, checks: &[(Verdict, &str)], controls: Vec<ControlResult>) -> ClaimResult {
     ClaimResult {
         claim: "it is small".to_owned(),
         scenario: name.to_owned(),
-        feature: "features/a2_example.feature".to_owned(),
+        feature: PATH.to_owned(),
         line: scenario(name).0,
-        reason: String::new(),
         bound: "< 10 bytes".to_owned(),
         published: Some("9 bytes".to_owned()),
         unit: Some(Unit::Bytes),
         samples: 2,
-        control: Control::of(&controls),
         controls,
-        attempts,
+        attempts: attempts(name, checks),
         evidence: vec!["samples.jsonl".to_owned()],
         seconds: 1.5,
         ..small_module(id, Verdict::Inconclusive)
@@ -200,44 +138,37 @@ fn declared(id: &str, because: &str) -> Vec<Deviation> {
 
 /// Makes the claims, in order: every verdict, and every way to reach it, occurs.
 fn claims() -> Vec<ClaimResult> {
-    let (holds, fails) = ((Verdict::Holds, "size is 7 bytes"), (Verdict::Fails, "size is 12 bytes"));
-    let own = |name: &str, check| attempt(name, &[check], None);
-    let skip = Decision::Skip("needs an AWS account".to_owned());
-    let record = Decision::MeasureOnly(NotJudgedReason::Other("needs a native CPU".to_owned()));
     let hostile = format!("size is {HOSTILE}");
-    let error = attempt("It cannot be judged", &[], Some("no route to host"));
-    let wrong = |name: &str, check| vec![control(name, vec![own(name, check)])];
+    let unmeasured = (Verdict::Inconclusive, "size: no sample of it was taken");
     vec![
-        claim("A2-1", "It holds", vec![own("It holds", holds)], wrong("A large one", fails)),
-        claim("A2-2", "It fails", vec![own("It fails", (Verdict::Fails, &hostile))], Vec::new()),
-        claim("A2-3", "It cannot be judged", vec![error], vec![control("Not selected", Vec::new())]),
-        ClaimResult { decision: skip, ..claim("A2-4", "It is not run", Vec::new(), Vec::new()) },
+        claim("A2-1", "It holds", &[HOLDS], vec![control("A large one", &[FAILS])]),
+        claim("A2-2", "It fails", &[(Verdict::Fails, &hostile)], Vec::new()),
         ClaimResult {
-            decision: record,
-            ..claim("A2-5", "It is recorded", vec![own("It is recorded", fails)], Vec::new())
+            attempts: vec![attempt("It cannot be judged", &[], Some("no route to host"))],
+            ..claim("A2-3", "It cannot be judged", &[], vec![control("Not selected", &[])])
+        },
+        ClaimResult {
+            decision: Decision::Skip("needs an AWS account".to_owned()),
+            ..claim("A2-4", "It is not run", &[], Vec::new())
+        },
+        ClaimResult {
+            decision: Decision::MeasureOnly(NotJudgedReason::Other("needs a native CPU".to_owned())),
+            ..claim("A2-5", "It is recorded", &[FAILS], Vec::new())
         },
         ClaimResult {
             deviations: declared("A2-6", "does not discriminate"),
             ..claim(
                 "A2-6",
                 "It is known to pass what is wrong",
-                vec![own("It is known to pass what is wrong", holds)],
-                wrong("A wrong one passes", holds),
+                &[HOLDS],
+                vec![control("A wrong one passes", &[HOLDS])],
             )
         },
         ClaimResult {
             deviations: declared("A2-7", "size is 12"),
-            ..claim("A2-7", "It is known to fail", vec![own("It is known to fail", fails)], Vec::new())
+            ..claim("A2-7", "It is known to fail", &[FAILS], Vec::new())
         },
-        claim(
-            "A2-8",
-            "It is flaky",
-            vec![
-                attempt("It is flaky", &[(Verdict::Inconclusive, "size: no sample of it was taken")], None),
-                own("It is flaky", holds),
-            ],
-            Vec::new(),
-        ),
+        claim("A2-8", "It is flaky", &[unmeasured, HOLDS], Vec::new()),
     ]
 }
 
@@ -268,9 +199,7 @@ pub fn killed() -> EvidenceBundle {
     let on = bundle.verdicts.on;
     bundle.verdicts.complete = false;
     bundle.verdicts.problems.clear();
-    if let Some(ended) = bundle.run.get_mut("ended") {
-        *ended = serde_json::Value::Null;
-    }
+    bundle.run["ended"] = serde_json::Value::Null;
     for claim in bundle.verdicts.claims.iter_mut().skip(1) {
         claim.attempts.clear();
         *claim = claim.clone().concluded(on);

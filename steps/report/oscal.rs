@@ -5,18 +5,17 @@
 //! it is an observation that states the reason, and not a finding.
 
 mod observations;
-mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
+use super::console::one_line;
 use super::times;
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use observations::{Results, props};
-use text::{href, line, moment};
 
 const VERSION: &str = "1.2.1";
 const NAMESPACE: &str = "urn:x-assay:oscal";
@@ -37,7 +36,7 @@ pub fn oscal(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
         "uuid": results.id("document"),
         "metadata": {
             "title": line(&format!("Claims of the annex, tested in run {}", verdicts.run)),
-            "last-modified": moment(times::ended(bundle)),
+            "last-modified": times::ended(bundle),
             "version": line(&verdicts.run),
             "oscal-version": VERSION,
         },
@@ -49,27 +48,34 @@ pub fn oscal(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
         "results": [results.result()],
         "back-matter": { "resources": [results.plan()] },
     } });
-    let document = without_nothing(document);
-    let mut bytes = serde_json::to_vec_pretty(&document)?;
+    // OSCAL does not allow empty lists.
+    let mut bytes = serde_json::to_vec_pretty(&super::pruned(document, empty))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// Leaves out empty lists, which OSCAL does not allow.
-fn without_nothing(value: Json) -> Json {
-    let empty = |value: &Json| match value {
+fn empty(value: &Json) -> bool {
+    match value {
         Json::Array(items) => items.is_empty(),
         Json::Object(members) => members.is_empty(),
         _ => value.is_null(),
-    };
-    match value {
-        Json::Array(items) => Json::Array(items.into_iter().map(without_nothing).collect()),
-        Json::Object(members) => {
-            let members = members.into_iter().map(|(name, value)| (name, without_nothing(value)));
-            Json::Object(members.filter(|(_, value)| !empty(value)).collect())
-        }
-        other => other,
     }
+}
+
+/// Puts a text on one line that is not empty and has no space around it.
+fn line(text: &str) -> String {
+    // Readers disagree whether a byte order mark is a space.
+    match one_line(&text.replace('\u{feff}', " ")) {
+        empty if empty.is_empty() => "(nothing)".to_owned(),
+        line => line,
+    }
+}
+
+/// Returns the address of a file, relative to the folder of the run. No name can make it lead elsewhere.
+fn href(file: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let part = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    file.bytes().map(part).collect()
 }
 
 /// Returns the name of a section of the annex.
@@ -99,13 +105,13 @@ impl Results<'_> {
                     observation that says why, and no finding.";
         let killed = if verdicts.complete { "" } else { " The run did not finish." };
         let wrong: String =
-            verdicts.problems.iter().map(|problem| format!(" Wrong beyond the claims: {problem}.")).collect();
+            verdicts.problems.iter().map(|problem| format!(" A problem besides the claims: {problem}.")).collect();
         json!({
             "uuid": self.id("result"),
             "title": line(&format!("Run {}", verdicts.run)),
             "description": format!("Each claim was tested by a scenario; exit status {}.", verdicts.exit),
-            "start": moment(times::started(bundle)),
-            "end": moment(times::ended(bundle)),
+            "start": times::started(bundle),
+            "end": times::ended(bundle),
             "props": props([
                 ("run", Some(verdicts.run.clone())),
                 ("assay", text("/assay")),
@@ -171,48 +177,33 @@ mod tests {
         of.as_array().cloned().unwrap_or_default()
     }
 
-    #[test]
-    fn what_was_judged_is_a_finding_and_only_what_holds_is_satisfied() {
-        let result = result(&example::bundle());
-        let told = |finding: &Json| {
-            let target = &finding["target"];
-            format!("{} {}", target["target-id"].as_str().unwrap(), target["status"]["state"].as_str().unwrap())
-        };
-        let findings: Vec<String> = list(&result["findings"]).iter().map(told).collect();
-        let expected = ["A2-1 satisfied", "A2-2 not-satisfied", "A2-6 not-satisfied", "A2-7 not-satisfied"];
-        assert_eq!(findings, expected);
-        let remarks = result["findings"][3]["remarks"].as_str().unwrap();
-        assert!(remarks.starts_with("A known deviation"), "{remarks}");
-        let description = result["findings"][3]["description"].as_str().unwrap();
-        assert!(description.contains("; declared by us until 2030-01-01: its size is another's business"));
-        assert!(result["remarks"].as_str().unwrap().contains("no finding. Wrong beyond the claims: the declaration"));
+    fn text(of: &Json, pointer: &str) -> String {
+        of.pointer(pointer).and_then(Json::as_str).unwrap_or_else(|| panic!("{pointer} in {of}")).to_owned()
     }
 
     #[test]
-    fn what_was_not_determined_is_an_observation_that_says_why() {
+    fn only_what_was_judged_is_a_finding_and_rests_on_the_checks_of_its_claim_and_on_its_controls() {
         let result = result(&example::bundle());
-        let said = |id: &str| {
-            let text = |value: &Json| value.as_str().unwrap().to_owned();
-            let mine = list(&result["observations"]).into_iter().filter(|seen| text(&seen["title"]).starts_with(id));
-            mine.map(|seen| text(&seen["methods"][0]) + " " + &text(&seen["description"])).collect::<Vec<_>>()
-        };
-        assert_eq!(said("A2-4: not run"), ["UNKNOWN needs an AWS account"]);
-        assert_eq!(said("A2-5: not run"), ["TEST needs a native CPU: size is 12 bytes"]);
-        assert_eq!(said("A2-3: attempt 1 did not finish"), ["TEST no route to host"]);
-        assert_eq!(said("A2-3: control"), ["UNKNOWN not run"]);
-        assert_eq!(said("A2-8: size, check 1 of attempt").len(), 2, "each attempt is there");
-    }
-
-    #[test]
-    fn a_finding_rests_on_the_checks_of_its_claim_and_on_its_controls() {
-        let result = result(&example::bundle());
-        let observations = list(&result["observations"]);
-        let seen = |uuid: &Json| observations.iter().find(|seen| seen["uuid"] == *uuid).unwrap()["title"].clone();
-        let related = list(&result["findings"][0]["related-observations"]);
-        let titles: Vec<Json> = related.iter().map(|related| seen(&related["observation-uuid"])).collect();
-        assert_eq!(titles, ["A2-1: size, check 1 of attempt 1", "A2-1: control: A large one"]);
-        let identities: BTreeSet<String> = observations.iter().map(|seen| seen["uuid"].to_string()).collect();
-        assert_eq!(identities.len(), observations.len());
+        let mut titles = BTreeMap::new();
+        let mut shown = format!("{}\n\n", text(&result, "/remarks"));
+        for seen in list(&result["observations"]) {
+            let (title, props) = (text(&seen, "/title"), list(&seen["props"]));
+            shown += &format!("{} {title}: {}\n ", text(&seen, "/methods/0"), text(&seen, "/description"));
+            for prop in props {
+                shown += &format!(" [{}: {}]", text(&prop, "/name"), text(&prop, "/value"));
+            }
+            shown.push('\n');
+            assert_eq!(titles.insert(text(&seen, "/uuid"), title), None, "an id is used twice");
+        }
+        for finding in list(&result["findings"]) {
+            let (state, reason) = (text(&finding, "/target/status/state"), text(&finding, "/description"));
+            shown += &format!("\n{state} {}: {reason}\n", text(&finding, "/target/target-id"));
+            for related in list(&finding["related-observations"]) {
+                shown += &format!("  rests on {}\n", titles[&text(&related, "/observation-uuid")]);
+            }
+            shown += &finding["remarks"].as_str().map(|remarks| format!("  {remarks}\n")).unwrap_or_default();
+        }
+        insta::assert_snapshot!("oscal", shown);
     }
 
     #[test]
@@ -228,27 +219,16 @@ mod tests {
 
     #[test]
     fn nothing_is_empty_and_every_text_is_one_line_whatever_the_run_holds() {
-        fn check(value: &Json) {
-            match value {
-                Json::Array(items) => {
-                    assert!(!items.is_empty());
-                    items.iter().for_each(check);
-                }
-                Json::Object(members) => {
-                    assert!(!members.is_empty());
-                    members.values().for_each(check);
-                }
-                Json::String(text) => assert_eq!(*text, line(text)),
-                other => panic!("{other}"),
-            }
-        }
         let mut idle = example::bundle();
         idle.run = Json::Null;
         idle.verdicts.claims.retain(|claim| claim.attempts.is_empty());
         for bundle in [&example::bundle(), &example::killed(), &idle] {
-            let document: Json = serde_json::from_slice(&oscal(bundle).unwrap()).unwrap();
-            check(&document);
-            let reviewed = &document["assessment-results"]["results"][0]["reviewed-controls"];
+            let text = String::from_utf8(oscal(bundle).unwrap()).unwrap();
+            for unwanted in ["[]", "{}", ": \"\"", ": null", "\\n", "\\t", "\\u"] {
+                let found = text.lines().find(|line| line.contains(unwanted));
+                assert_eq!(found, None, "{unwanted:?}");
+            }
+            let reviewed = &result(bundle)["reviewed-controls"];
             assert_eq!(reviewed["control-selections"][0]["include-controls"], json!([{ "control-id": "A2" }]));
         }
         idle.verdicts.claims.clear();
@@ -261,5 +241,13 @@ mod tests {
         assert_eq!(list(&result["findings"]).len(), 1);
         assert!(result["remarks"].as_str().unwrap().ends_with("The run did not finish."));
         assert_eq!(oscal(&example::killed()).unwrap(), oscal(&example::killed()).unwrap());
+    }
+
+    #[test]
+    fn a_text_is_one_line_with_something_in_it_and_a_link_leads_only_to_its_file() {
+        assert_eq!(line("\u{feff} a\n b\u{2028}c\u{1c}\0"), "a b c");
+        assert_eq!(line(" \n"), "(nothing)");
+        assert_eq!(href("trials/workload warm 3.txt"), "trials/workload%20warm%203.txt");
+        assert_eq!(href("javascript:alert(1)"), "javascript%3Aalert%281%29");
     }
 }

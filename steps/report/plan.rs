@@ -7,7 +7,7 @@ use crate::claims::plan::{Decision, Plan, Planned};
 use crate::claims::register::ClaimId;
 
 /// A planned scenario, as programs read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct PlanRow<'a> {
     claim: ClaimId,
     scenario: &'a str,
@@ -31,12 +31,6 @@ impl<'a> PlanRow<'a> {
             reason,
         }
     }
-
-    fn show(&self, what: &str) -> String {
-        let mark = if self.decision == "skip" { "not run" } else { self.decision };
-        let why = self.reason.map(|why| format!("  ({why})")).unwrap_or_default();
-        format!("{mark:>8}  {:<5} {what}{why}\n", self.claim)
-    }
 }
 
 /// Returns a decision as programs read it, and the reason if the claim is not judged.
@@ -51,42 +45,13 @@ pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
 /// Formats every scenario on its own line, and how many would run.
 pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
     let line = |planned: &Planned| {
-        let control = if planned.control { "control: " } else { "" };
-        PlanRow::of(planned).show(&format!("{control}{}", planned.scenario))
+        let PlanRow { claim, scenario, control, decision, reason, .. } = PlanRow::of(planned);
+        let mark = if decision == "skip" { "not run" } else { decision };
+        let control = if control { "control: " } else { "" };
+        let reason = reason.map(|reason| format!("  ({reason})")).unwrap_or_default();
+        format!("{mark:>8}  {claim:<5} {control}{scenario}{reason}\n")
     };
     let lines: String = plan.scenarios.iter().map(line).collect();
     let run = plan.scenarios.iter().filter(|planned| planned.runs()).count();
     format!("on {target}:\n{lines}{run} scenarios would run, {} would not\n", plan.scenarios.len() - run)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::claims::plan::{Capabilities, FeatureFile};
-    use crate::claims::register::Register;
-
-    #[test]
-    fn a_plan_says_what_runs_and_why_the_rest_does_not() {
-        let claims = "[[claim]]\nid = \"A2-1\"\nclaim = \"it builds\"\nbound = \"exit 0\"\ncontrol = \"not\"\n\
-            [[claim]]\nid = \"A8-5\"\nclaim = \"it is cheap\"\nbound = \"< 1 $\"\nneeds = [\"aws\"]\n";
-        let text = "Feature: f\n  @A2-1\n  Scenario: Builds\n    Given x\n  @A2-1 @control\n  Scenario: Not\n    Given x\n    \
-            But this check fails on \"x\"\n  \
-            @A8-5\n  Scenario: Cheap\n    Given x\n";
-        let register = Register::parse(claims).unwrap();
-        let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();
-        let made = Plan::make(&[file], &register, &Capabilities::default(), |_, _| true, None).unwrap();
-        let target: TargetSpec = "vm:arm64".parse().unwrap();
-        let why = "needs an AWS account: ci/e2e --target ec2";
-        assert_eq!(
-            plan(&made, &target),
-            format!(
-                "on vm:arm64:\n     run  A2-1  Builds\n     run  A2-1  control: Not\n not run  A8-5  Cheap  ({why})\n\
-                 2 scenarios would run, 1 would not\n"
-            )
-        );
-        let row = serde_json::to_value(PlanRow::of(&made.scenarios[2])).unwrap();
-        let expected = serde_json::json!({ "claim": "A8-5", "scenario": "Cheap", "feature": "features/f.feature",
-            "line": 10, "control": false, "decision": "skip", "reason": why });
-        assert_eq!(row, expected);
-    }
 }

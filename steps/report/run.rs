@@ -71,11 +71,9 @@ pub fn publish(summary: &[u8], file: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::example;
     use super::*;
     use crate::base::unit::Unit;
-    use crate::evidence::ClaimResult;
-    use crate::report::console::tests::claim;
-    use crate::verdict::Verdict;
 
     #[test]
     fn every_series_has_a_line_with_all_that_its_runs_reached() {
@@ -96,31 +94,22 @@ mod tests {
     }
 
     #[test]
-    fn what_errors_ended_is_told_once_with_the_command_that_may_know_why() {
+    fn scenarios_that_errors_ended_are_counted_with_the_command_that_may_know_why() {
         let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(str::to_owned));
-        let advice = |attempts: [Vec<Attempt>; 2]| {
-            let [own, wrong] = attempts;
-            let mut claim = ClaimResult { attempts: own, ..claim("A2-1", Verdict::Inconclusive) };
-            claim.controls[0].attempts = wrong;
-            let on = "2026-11-23".parse().unwrap();
-            let verdicts = Verdicts {
-                schema: 1,
-                run: "r".into(),
-                on,
-                complete: true,
-                exit: 3,
-                problems: Vec::new(),
-                claims: vec![claim],
-            };
+        let advice = |own: Vec<Attempt>, control: Vec<Attempt>| {
+            let mut verdicts = example::bundle().verdicts;
+            verdicts.claims.truncate(1);
+            verdicts.claims[0].attempts = own;
+            verdicts.claims[0].controls[0].attempts = control;
             super::advice(&verdicts, &"vm:arm64".parse().unwrap())
         };
         let lost = || attempt(Some("connection lost"));
-        let said = advice([vec![lost(), lost()], vec![lost()]]).unwrap();
         let doctor = "`cargo run -- doctor --target vm:arm64` tries all that a run needs";
-        assert_eq!(said, format!("2 scenarios were ended by errors, not by a check: {doctor}"));
-        assert!(advice([vec![lost()], vec![]]).unwrap().starts_with("1 scenario was ended by an error, "));
-        assert_eq!(advice([vec![lost(), attempt(None)], vec![]]), None, "it came to its end the second time");
-        assert_eq!(advice([vec![], vec![]]), None, "it was not run");
+        let both = format!("2 scenarios were ended by errors, not by a check: {doctor}");
+        assert_eq!(advice(vec![lost(), lost()], vec![lost()]), Some(both));
+        assert!(advice(vec![lost()], vec![]).unwrap().starts_with("1 scenario was ended by an error, "));
+        assert_eq!(advice(vec![lost(), attempt(None)], vec![]), None, "the second attempt finished");
+        assert_eq!(advice(vec![], vec![]), None, "it was not run");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::{Mutant, accepted};
+use crate::claims::deviation::Deviation;
 use crate::evidence::ClaimResult;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult};
@@ -32,51 +33,43 @@ fn mutant(claim: ClaimResult, on: Date, what: &str, how: &'static str) -> Mutant
 fn controls(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     for (place, control) in claim.controls.iter().enumerate() {
-        let with = |attempts: Vec<Attempt>| {
-            let ControlResult { scenario, feature, line, .. } = control;
-            let mut changed = claim.clone();
-            changed.controls[place] = ControlResult::weigh(scenario, feature, *line, attempts);
-            changed
-        };
         let Some(last) = control.attempts.last() else { continue };
         let mut passes = last.checks.clone();
         passes.iter_mut().for_each(|judged| judged.outcome.verdict = Verdict::Holds);
-        let because = last.because.clone();
-        let passed = Attempt { because: because.clone(), ..Attempt::new(passes, None) };
-        let lost = Attempt { because, ..Attempt::new(Vec::new(), Some("connection lost".to_owned())) };
+        let attempt = |checks, error| Attempt { because: last.because.clone(), ..Attempt::new(checks, error) };
+        let passed = attempt(passes, None);
+        let lost = attempt(Vec::new(), Some("connection lost".to_owned()));
         let other = Attempt { because: Some("another reason".to_owned()), ..last.clone() };
         let silent = Attempt { because: None, ..last.clone() };
-        let what = format!("control: {}", control.scenario);
         for (how, attempts) in [
             ("the wrong subject passes", vec![passed.clone()]),
             ("its machine is lost", vec![lost]),
-            ("refused for another reason", vec![other]),
-            ("refused without a reason", vec![silent]),
+            ("rejected for another reason", vec![other]),
+            ("rejected without a reason", vec![silent]),
             ("not run", Vec::new()),
             ("caught only when tried again", vec![passed, last.clone()]),
         ] {
-            mutants.push(mutant(with(attempts), on, &what, how));
+            let ControlResult { scenario, feature, line, .. } = control;
+            let mut changed = claim.clone();
+            changed.controls[place] = ControlResult::weigh(scenario, feature, *line, attempts);
+            mutants.push(mutant(changed, on, &format!("control: {scenario}"), how));
         }
     }
     mutants
 }
 
 fn declarations(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
-    let mut mutants = Vec::new();
-    let with = |change: &dyn Fn(&mut ClaimResult)| {
-        let mut changed = claim.clone();
-        change(&mut changed);
-        changed
+    let without = Vec::new();
+    let declared = |change: fn(&mut Deviation, Date)| {
+        let mut deviations = claim.deviations.clone();
+        deviations.iter_mut().for_each(|deviation| change(deviation, on));
+        deviations
     };
-    let gone = with(&|claim| claim.deviations.clear());
-    let other = with(&|claim| claim.deviations.iter_mut().for_each(|one| one.because = vec!["another".to_owned()]));
-    let expired = with(&|claim| {
-        claim.deviations.iter_mut().for_each(|one| one.expires = on.saturating_sub(1.day()));
-    });
-    for (how, changed) in
-        [("not declared", gone), ("declared for another failure", other), ("declared until yesterday", expired)]
-    {
-        mutants.push(mutant(changed, on, "known deviation", how));
-    }
-    mutants
+    let other = declared(|deviation, _| deviation.because = vec!["another".to_owned()]);
+    let expired = declared(|deviation, on| deviation.expires = on.saturating_sub(1.day()));
+    let ways =
+        [("not declared", without), ("declared for another failure", other), ("declared until yesterday", expired)];
+    let falsified =
+        ways.map(|(how, deviations)| mutant(ClaimResult { deviations, ..claim.clone() }, on, "known deviation", how));
+    falsified.into()
 }

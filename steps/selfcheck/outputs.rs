@@ -9,7 +9,7 @@ use super::Mutant;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimResult, trial_file};
 use crate::measurement::trial::{self, Trial};
-use crate::measurement::{Reading, Sample, Unreadable};
+use crate::measurement::{Reading, Sample, Unreadable, Value};
 use crate::verdict::{Check, Verdict};
 
 /// Falsifies the output of every trial whose samples a check of the claim rests on.
@@ -21,39 +21,36 @@ pub fn mutants(claim: &ClaimResult, samples: &[Sample], bundle: &EvidenceBundle)
         .filter(|judged| judged.outcome.verdict == Verdict::Holds)
         .map(|judged| &judged.check)
         .collect();
-    let files: BTreeSet<&String> = claim.evidence.iter().filter(|file| is_trial(file)).collect();
+    let is_trial = |file: &&String| file.starts_with("trials/") && file.ends_with(".txt");
+    let files: BTreeSet<&String> = claim.evidence.iter().filter(is_trial).collect();
     let mut mutants = Vec::new();
     for file in files {
-        let path = bundle.folder.path().join(file);
         let text = bundle.folder.text(file)?;
-        let trial = trial::parse(&text).with_context(|| path.display().to_string())?;
+        let trial = trial::parse(&text).with_context(|| file.clone())?;
+        let whole = trial.readings().with_context(|| file.clone())?;
         let Some(subject) = subject(&checks, file) else { continue };
-        let whole = trial.readings().with_context(|| path.display().to_string())?;
-        let mine: Vec<&Check> = checks.iter().copied().filter(|check| is_of(&whole, check)).collect();
+        let mine: Vec<&Check> = checks.iter().copied().filter(|check| !values(&whole, check).is_empty()).collect();
+        if mine.is_empty() {
+            continue;
+        }
         for (how, which, falsified) in falsified(&text, &trial) {
-            let read = read(&falsified, &trial);
-            let unreadable = read.is_err();
-            let readings = read.unwrap_or_default();
-            // A change that none of the claim's checks reads makes no difference to the claim.
-            let touched: Vec<&&Check> = match unreadable {
-                true => mine.iter().collect(),
-                false => mine.iter().filter(|check| values(&whole, check) != values(&readings, check)).collect(),
+            let verdict = match read(&falsified, &trial) {
+                Err(_) => None,
+                Ok(readings) => {
+                    let touched = mine.iter().filter(|check| values(&whole, check) != values(&readings, check));
+                    let verdicts = touched.map(|check| judged(check, subject, samples, &readings));
+                    match verdicts.reduce(|all, one| if one == Verdict::Holds { all } else { one }) {
+                        // A change that none of the claim's checks reads makes no difference to the claim.
+                        None => continue,
+                        worst => worst,
+                    }
+                }
             };
-            if touched.is_empty() {
-                continue;
-            }
-            let verdicts = touched.iter().map(|check| judged(check, subject, samples, &readings));
-            let worst = verdicts.reduce(|all, one| if one == Verdict::Holds { all } else { one });
-            let survived = !unreadable && worst.is_none_or(|verdict| verdict == Verdict::Holds);
-            let verdict = if unreadable { None } else { worst };
+            let survived = verdict == Some(Verdict::Holds);
             mutants.push(Mutant { claim: claim.id, what: file.clone(), how, which, verdict, survived });
         }
     }
     Ok(mutants)
-}
-
-fn is_trial(file: &str) -> bool {
-    file.starts_with("trials/") && file.ends_with(".txt")
 }
 
 /// Returns the subject whose trial a file holds.
@@ -62,11 +59,7 @@ fn subject<'a>(checks: &[&'a Check], file: &str) -> Option<&'a str> {
     sources.find(|source| trial_file(&source.subject) == file).map(|source| source.subject.as_str())
 }
 
-fn is_of(readings: &[Reading], check: &Check) -> bool {
-    readings.iter().any(|reading| reading.probe == check.probe)
-}
-
-fn values<'a>(readings: &'a [Reading], check: &Check) -> Vec<&'a crate::measurement::Value> {
+fn values<'a>(readings: &'a [Reading], check: &Check) -> Vec<&'a Value> {
     readings.iter().filter(|reading| reading.probe == check.probe).map(|reading| &reading.value).collect()
 }
 
@@ -101,7 +94,7 @@ fn judged(check: &Check, subject: &str, samples: &[Sample], readings: &[Reading]
 }
 
 /// Returns the output falsified in each way: how, where, and the new text.
-fn falsified(text: &str, trial: &Trial) -> Vec<(&'static str, String, String)> {
+fn falsified<'a>(text: &'a str, trial: &Trial) -> Vec<(&'static str, String, String)> {
     let whole = |how, text: String| (how, "the whole of it".to_owned(), text);
     let mut all = vec![
         whole("empty output", String::new()),
@@ -114,7 +107,7 @@ fn falsified(text: &str, trial: &Trial) -> Vec<(&'static str, String, String)> {
     let lines: Vec<&str> = text.lines().collect();
     for (place, line) in lines.iter().enumerate() {
         // The looks are all alike, so only the last line of each kind is falsified.
-        let kind = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        let kind = |line: &'a str| line.split(' ').next();
         if lines[place + 1..].iter().any(|later| kind(later) == kind(line)) {
             continue;
         }

@@ -18,41 +18,28 @@ pub fn mutants(claim: &ClaimResult, samples: &[Sample], on: Date) -> Vec<Mutant>
     let checks = claim.attempts.iter().flat_map(|attempt| &attempt.checks);
     for judged in checks.filter(|judged| judged.outcome.verdict == Verdict::Holds) {
         let check = &judged.check;
-        let what = format!("{} {}", check.probe, check.rule.show(check.unit));
         let mine = samples.iter().filter(|sample| check.samples.contains(&sample.id));
         for (place, sample) in mine.enumerate() {
-            let which = format!("sample {} of {}", sample.id, sample.subject);
+            let others: Vec<Sample> = samples.iter().filter(|other| other.id != sample.id).cloned().collect();
+            let mutant = |how: &'static str, check: Check, seen: &[Sample], held: bool| {
+                let what = format!("{} {}", check.probe, check.rule.show(check.unit));
+                let which = format!("sample {} of {}", sample.id, sample.subject);
+                let verdict = check.judge(seen).outcome.verdict;
+                let survived = verdict == Verdict::Holds || held;
+                Mutant { claim: claim.id, what, how, which, verdict: Some(verdict), survived }
+            };
             for (how, falsified) in falsified(check, sample) {
-                let others = samples.iter().filter(|other| other.id != sample.id).cloned();
-                let seen: Vec<Sample> = others.chain(falsified).collect();
-                let verdict = check.clone().judge(&seen).outcome.verdict;
+                let seen: Vec<Sample> = others.iter().cloned().chain(falsified).collect();
                 // The claim's verdict depends on the check's verdict, not on the sample: falsifying it once per check
                 // is enough.
-                let whole = (place == 0).then(|| claim.again(&seen, on).verdict);
-                let held = claim.verdict == Verdict::Holds && whole == Some(Verdict::Holds);
-                mutants.push(Mutant {
-                    claim: claim.id,
-                    what: what.clone(),
-                    how,
-                    which: which.clone(),
-                    verdict: Some(verdict),
-                    survived: verdict == Verdict::Holds || held,
-                });
+                let once = place == 0 && claim.verdict == Verdict::Holds;
+                let held = once && claim.again(&seen, on).verdict == Verdict::Holds;
+                mutants.push(mutant(how, check.clone(), &seen, held));
             }
             if alone(check, sample, samples) {
                 // As if the probe had never taken it: the check's list does not have it either.
-                let seen: Vec<Sample> = samples.iter().filter(|other| other.id != sample.id).cloned().collect();
                 let list = check.samples.iter().copied().filter(|id| *id != sample.id).collect();
-                let check = Check { samples: list, ..check.clone() };
-                let verdict = check.judge(&seen).outcome.verdict;
-                mutants.push(Mutant {
-                    claim: claim.id,
-                    what: what.clone(),
-                    how: "never taken",
-                    which,
-                    verdict: Some(verdict),
-                    survived: verdict == Verdict::Holds,
-                });
+                mutants.push(mutant("never taken", Check { samples: list, ..check.clone() }, &others, false));
             }
         }
     }
@@ -66,6 +53,7 @@ fn alone(check: &Check, sample: &Sample, samples: &[Sample]) -> bool {
 }
 
 fn falsified(check: &Check, sample: &Sample) -> Vec<Falsified> {
+    let other = if sample.unit == Unit::Bytes { Unit::Count } else { Unit::Bytes };
     let with = |value: Value| Some(Sample { value, ..sample.clone() });
     let mut all: Vec<Falsified> = vec![
         ("dropped", None),
@@ -74,7 +62,7 @@ fn falsified(check: &Check, sample: &Sample) -> Vec<Falsified> {
         ("from another machine", Some(Sample { machine: format!("{}-2", sample.machine), ..sample.clone() })),
         ("of another subject", Some(Sample { subject: format!("{}-2", sample.subject), ..sample.clone() })),
         ("of another probe", Some(Sample { probe: format!("{}-2", sample.probe), ..sample.clone() })),
-        ("in another unit", Some(Sample { unit: other(sample.unit), ..sample.clone() })),
+        ("in another unit", Some(Sample { unit: other, ..sample.clone() })),
     ];
     all.extend(check.rule.broken_by(check.unit).into_iter().map(|value| ("over its bound", with(value))));
     match &sample.value {
@@ -101,17 +89,6 @@ fn falsified(check: &Check, sample: &Sample) -> Vec<Falsified> {
     all
 }
 
-fn other(unit: Unit) -> Unit {
-    match unit {
-        Unit::Bytes => Unit::Count,
-        Unit::Count => Unit::Seconds,
-        Unit::Seconds => Unit::Ratio,
-        // Replaces the unit by one with another meaning.
-        Unit::Dollars => Unit::Seconds,
-        _ => Unit::Bytes,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +96,7 @@ mod tests {
     use crate::verdict::Source;
 
     #[test]
-    fn an_amount_of_dollars_is_falsified_in_every_way_and_every_time_caught() {
+    fn every_way_to_falsify_an_amount_of_dollars_is_caught() {
         let at = jiff::Timestamp::UNIX_EPOCH;
         let (subject, machine) = ("run".to_owned(), "ec2".to_owned());
         let sample = Sample {

@@ -1,14 +1,14 @@
 //! The command `assay bench`: what assay itself costs, part by part.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::platform::TargetSpec;
 use crate::base::progress::Progress;
-use crate::bench::{PROFILE, plan, report, restore, sampler, ssh, suite};
+use crate::bench::{BenchResult, PROFILE, plan, report, restore, sampler, ssh, suite};
 use crate::exec::shell::{NoopObserver, Shell};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::json;
 
 use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::bin::say;
@@ -53,9 +53,6 @@ enum Part {
     Suite,
 }
 
-/// The result of one part: text for people, and named values for programs.
-type Told = (String, Map<String, Value>);
-
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     arguments.verbosity.apply();
     if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
@@ -63,28 +60,31 @@ pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     }
     let parts = arguments.part.as_ref().map_or(Part::value_variants(), std::slice::from_ref);
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
-    let told = runtime.block_on(unless_interrupted(all(parts, arguments)));
+    let results = runtime.block_on(unless_interrupted(all(parts, arguments)));
     // Otherwise interrupted work would run to its end first.
     runtime.shutdown_background();
-    let told = told.map_err(infrastructure)?;
+    let results = results.map_err(infrastructure)?;
     match arguments.json {
-        true => say(&Value::Object(told.into_iter().flat_map(|(_, names)| names).collect()).to_string()),
-        false => told.iter().for_each(|(text, _)| say(text)),
+        true => {
+            let numbers = results.iter().filter_map(|result| result.numbers.as_object()).flatten();
+            say(&json!(BTreeMap::from_iter(numbers)).to_string());
+        }
+        false => results.iter().for_each(|result| say(&result.line)),
     }
     Ok(())
 }
 
-async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
+async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<BenchResult>> {
     let progress = Progress::to_stderr();
     if !arguments.json {
         say(&format!("a {PROFILE} build; medians, with the least and the most"));
     }
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     for part in parts {
-        told.push(match part {
+        results.push(match part {
             Part::Sampler => {
                 progress.say("sampler: 10 looks, 3 times");
-                tell(sampler::measure(&Shell::local(Arc::new(NoopObserver)), 10, 3).await?)?
+                sampler::measure(&Shell::local(Arc::new(NoopObserver)), 10, 3).await?
             }
             Part::Restore => {
                 let (boots, restores) = match arguments.times {
@@ -92,21 +92,13 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<Told>> {
                     None => (REPETITIONS, RESTORES),
                 };
                 let measured = restore::measure(boots, restores, &progress).await;
-                tell(measured.or_else(|error| Err("vm".parse::<TargetSpec>()?.unusable(error)))?)?
+                measured.or_else(|error| Err("vm".parse::<TargetSpec>()?.unusable(error)))?
             }
-            Part::Suite => tell(suite::measure(&progress).await?)?,
-            Part::Ssh => tell(ssh::measure(ROUNDS, &progress).await?)?,
-            Part::Plan => tell(plan::measure(REPETITIONS, &progress).await?)?,
-            Part::Report => tell(report::measure(REPETITIONS, &progress).await?)?,
+            Part::Suite => suite::measure(&progress).await?,
+            Part::Ssh => ssh::measure(ROUNDS, &progress).await?,
+            Part::Plan => plan::measure(REPETITIONS, &progress).await?,
+            Part::Report => report::measure(REPETITIONS, &progress).await?,
         });
     }
-    Ok(told)
-}
-
-fn tell(cost: impl Serialize + std::fmt::Display) -> anyhow::Result<Told> {
-    let text = cost.to_string();
-    match serde_json::to_value(cost)? {
-        Value::Object(names) => Ok((text, names)),
-        other => anyhow::bail!("{other} has no names"),
-    }
+    Ok(results)
 }

@@ -7,8 +7,8 @@ use crate::doctor;
 use crate::targets::Definition;
 use clap::Args;
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::bin::say;
+use crate::base::exit_status::{Exit, infrastructure, usage};
+use crate::bin::{failed, print, say};
 use crate::e2e::options::Verbosity;
 use crate::run::unless_interrupted;
 
@@ -41,16 +41,11 @@ pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let examined = doctor::examine(&target, arguments.host_key.clone(), arch, &definitions, settings, &progress);
     let diagnosis = runtime.block_on(unless_interrupted(examined)).map_err(infrastructure)?;
-    match arguments.json {
-        true => say(&serde_json::to_string_pretty(&diagnosis).map_err(infrastructure)?),
-        false => say(diagnosis.show().trim_end()),
-    }
+    print(arguments.json, &diagnosis, || diagnosis.show())?;
     match diagnosis.works {
-        true if arguments.json => Ok(()),
-        true => {
-            say(&diagnosis.conclusion());
-            Ok(())
-        }
-        false => Err(Exit::new(ExitStatus::Failed, anyhow::anyhow!(diagnosis.conclusion()))),
+        true if arguments.json => {}
+        true => say(&diagnosis.conclusion()),
+        false => return Err(failed(diagnosis.conclusion())),
     }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::base::commands;
 use crate::base::exit_status::{Exit, infrastructure, usage};
-use crate::bin::say;
+use crate::bin::print;
 
 /// What to remove, and where.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ impl Gc {
 
 /// The result, as programs read it.
 #[derive(Debug, Default, Serialize)]
-struct Told {
+struct GcResult {
     removed: Vec<String>,
     troubles: Vec<String>,
     /// What would be removed, if it still exists.
@@ -60,16 +60,16 @@ struct Told {
 }
 
 pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
-    let mut told = Told::default();
+    let mut result = GcResult::default();
     if !cfg!(feature = "aws") && arguments.asks_for_aws() {
         let remedy = commands::get_sdk("`cargo run --features aws -- gc` does (its first build takes minutes)");
         return Err(usage(anyhow::anyhow!("this build has no AWS: {remedy}")));
     }
     // The cloud comes first, so that the cleanup journals do not report again what is seen to be gone there.
     #[cfg(feature = "aws")]
-    cloud::gc(arguments, settings, &mut told)?;
+    cloud::gc(arguments, settings, &mut result)?;
     if !arguments.dry_run {
-        on_machines(settings, &mut told)?;
+        on_machines(settings, &mut result)?;
     }
     let journals = settings.journals();
     let unneeded = match arguments.images {
@@ -79,26 +79,28 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     if arguments.dry_run {
         let left = leftovers(&journals).map_err(infrastructure)?;
         let here = left.iter().filter(|resource| !matches!(resource, Resource::Cloud { .. }));
-        told.would_remove.extend(here.map(ToString::to_string));
-        told.would_remove.extend(unneeded.iter().map(|path| path.display().to_string()));
+        result.would_remove.extend(here.map(ToString::to_string));
+        result.would_remove.extend(unneeded.iter().map(|path| path.display().to_string()));
     } else {
         let swept = remove_stale(&journals).map_err(infrastructure)?;
-        told.removed.extend(swept.removed);
-        told.troubles.extend(swept.troubles);
+        result.removed.extend(swept.removed);
+        result.troubles.extend(swept.troubles);
         // The machines of a run in progress are copies on write of an image that may be one of these.
         let in_use = !unneeded.is_empty() && any_live_run(&journals).map_err(infrastructure)?;
-        unneeded.into_iter().for_each(|path| remove(path, in_use, &mut told));
+        unneeded.into_iter().for_each(|path| remove(path, in_use, &mut result));
     }
-    show(&told, arguments)?;
-    match told.troubles.is_empty() {
+    print(arguments.json, &result, || result.show())?;
+    match result.troubles.is_empty() {
         true => Ok(()),
-        false => Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", told.troubles.join("; ")))),
+        false => {
+            Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", result.troubles.join("; "))))
+        }
     }
 }
 
 /// Removes what runs have left on remote machines. What cannot be removed stays in its cleanup journal, and is reported
 /// when the journals are swept.
-fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
+fn on_machines(settings: &Settings, result: &mut GcResult) -> Result<(), Exit> {
     let journals = settings.journals();
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for resource in leftovers(&journals).map_err(infrastructure)? {
@@ -108,36 +110,35 @@ fn on_machines(settings: &Settings, told: &mut Told) -> Result<(), Exit> {
         match runtime.block_on(way.leave(run, settings, Arc::new(NoopObserver))) {
             Ok(()) => {
                 mark_stale_gone(&journals, &resource).map_err(infrastructure)?;
-                told.removed.push(resource.to_string());
+                result.removed.push(resource.to_string());
             }
-            Err(error) if error.is::<EnterError>() => told.troubles.push(format!("{:#}", target.unusable(error))),
-            Err(error) => told.troubles.push(format!("{error:#}")),
+            Err(error) if error.is::<EnterError>() => result.troubles.push(format!("{:#}", target.unusable(error))),
+            Err(error) => result.troubles.push(format!("{error:#}")),
         }
     }
     Ok(())
 }
 
-fn remove(path: PathBuf, in_use: bool, told: &mut Told) {
+fn remove(path: PathBuf, in_use: bool, result: &mut GcResult) {
     match in_use {
-        true => told.troubles.push(format!("{} is left, for a run is under way", path.display())),
+        true => result.troubles.push(format!("{} is left, for a run is under way", path.display())),
         false => match std::fs::remove_dir_all(&path) {
-            Ok(()) => told.removed.push(path.display().to_string()),
-            Err(error) => told.troubles.push(format!("cannot remove {}: {error}", path.display())),
+            Ok(()) => result.removed.push(path.display().to_string()),
+            Err(error) => result.troubles.push(format!("cannot remove {}: {error}", path.display())),
         },
     }
 }
 
-fn show(told: &Told, arguments: &Gc) -> Result<(), Exit> {
-    if arguments.json {
-        say(&serde_json::to_string(told).map_err(infrastructure)?);
-        return Ok(());
+impl GcResult {
+    fn show(&self) -> String {
+        let removed = self.removed.iter().map(|thing| format!("removed {thing}\n"));
+        let would = self.would_remove.iter().map(|thing| format!("would remove {thing}\n"));
+        match removed.chain(would).collect::<String>() {
+            text if !text.is_empty() => text,
+            _ if self.troubles.is_empty() => "nothing to remove".to_owned(),
+            _ => "nothing was removed".to_owned(),
+        }
     }
-    told.removed.iter().for_each(|thing| say(&format!("removed {thing}")));
-    told.would_remove.iter().for_each(|thing| say(&format!("would remove {thing}")));
-    if told.removed.is_empty() && told.would_remove.is_empty() && told.troubles.is_empty() {
-        say("nothing to remove");
-    }
-    Ok(())
 }
 
 #[cfg(feature = "aws")]
@@ -151,9 +152,10 @@ mod cloud {
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 
-    use super::{Exit, Gc, Settings, Told, infrastructure, say, usage};
+    use super::{Exit, Gc, GcResult, Settings, infrastructure, usage};
+    use crate::bin::say;
 
-    pub fn gc(arguments: &Gc, settings: &Settings, told: &mut Told) -> Result<(), Exit> {
+    pub fn gc(arguments: &Gc, settings: &Settings, result: &mut GcResult) -> Result<(), Exit> {
         let journals = settings.journals();
         if !arguments.asks_for_aws() && !may_be_left(&journals).map_err(infrastructure)? {
             return Ok(());
@@ -169,7 +171,7 @@ mod cloud {
         let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
         let prices = estimate::read(&settings.root).map_err(usage)?;
         let found = runtime.block_on(find(&request, |thing| price(&prices, thing))).map_err(infrastructure)?;
-        told.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
+        result.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
         match found.rows.is_empty() {
             _ if arguments.json => {}
             // Where the lookup failed, the state is unknown.
@@ -179,14 +181,14 @@ mod cloud {
         }
         if arguments.dry_run {
             let going = found.rows.iter().filter(|row| row.fate.goes());
-            told.would_remove.extend(going.map(|row| format!("{} {}", row.kind, row.id)));
-            told.troubles.extend(found.troubles);
+            result.would_remove.extend(going.map(|row| format!("{} {}", row.kind, row.id)));
+            result.troubles.extend(found.troubles);
             return Ok(());
         }
         let pauses = Pauses::of(endpoint);
         let removed = runtime.block_on(found.remove(&Progress::to_stderr(), &pauses));
-        told.removed.extend(removed.removed);
-        told.troubles.extend(removed.troubles);
+        result.removed.extend(removed.removed);
+        result.troubles.extend(removed.troubles);
         Ok(())
     }
 

@@ -1,190 +1,172 @@
-//! Converts a feature to Cucumber Messages: its text, its tree, and its scenarios as they are run.
+//! Converts a feature to Cucumber Messages: its text, its tree, and its scenarios as they are run. Every id is made of
+//! the line of its element, so that the same file has the same ids.
 
-use gherkin::{Background, Examples, LineCol, Scenario, Step, Table};
+use gherkin::{Background, Examples, LineCol, Rule, Scenario, Step, Table};
 use serde_json::{Value as Json, json};
 
-use super::Ids;
 use crate::claims::plan::FeatureFile;
 
-pub struct Document {
-    /// Its path, relative to the project.
-    pub path: String,
-    /// Its text, as a message.
-    pub source: Json,
-    /// Its syntax tree, as a message.
-    pub tree: Json,
-    pub pickles: Vec<Pickle>,
-}
-
-/// A scenario as it is run, including the steps of the backgrounds above it.
-pub struct Pickle {
-    /// The id that other messages use for it.
-    pub id: String,
+/// A scenario as it is run, including the steps of the backgrounds above it. An outline is one scenario, as written: a
+/// claim has one.
+pub struct Pickle<'a> {
+    /// The path of its file, relative to the project.
+    pub path: &'a str,
     pub line: usize,
     /// Its own tags, without the `@`.
-    pub tags: Vec<String>,
-    pub steps: Vec<PickleStep>,
+    pub tags: &'a [String],
+    /// The lines of its steps.
+    pub steps: Vec<usize>,
     /// The whole pickle, as a message.
     pub message: Json,
 }
 
-/// A step of a scenario as it is run.
-pub struct PickleStep {
-    pub id: String,
-    pub line: usize,
-}
-
-/// A step of the tree, with what a pickle takes from it.
-#[derive(Clone)]
-struct Node<'a> {
-    id: String,
-    step: &'a Step,
-}
-
-/// The tree of a file while it is built, with the pickles found so far.
-struct Growing<'a> {
-    file: &'a FeatureFile,
-    ids: &'a mut Ids,
-    pickles: Vec<Pickle>,
-}
-
-impl Document {
-    pub fn of(file: &FeatureFile, ids: &mut Ids) -> Document {
-        let feature = &file.feature;
-        let mut growing = Growing { file, ids, pickles: Vec::new() };
-        let tags = growing.tags(&feature.tags, feature.position);
-        let (mut children, above) = growing.background(feature.background.as_ref());
-        for scenario in &feature.scenarios {
-            children.push(json!({ "scenario": growing.scenario(scenario, &tags, &above) }));
-        }
-        for rule in &feature.rules {
-            let own = growing.tags(&rule.tags, rule.position);
-            let (mut within, more) = growing.background(rule.background.as_ref());
-            let (tags, above) = ([tags.clone(), own.clone()].concat(), [above.clone(), more].concat());
-            for scenario in &rule.scenarios {
-                within.push(json!({ "scenario": growing.scenario(scenario, &tags, &above) }));
-            }
-            let id = growing.ids.next();
-            children.push(json!({ "rule": {
-                "id": id, "location": location(rule.position), "tags": own, "keyword": rule.keyword.trim(),
-                "name": rule.name, "description": described(&rule.description), "children": within,
-            } }));
-        }
-        let tree = json!({ "uri": file.path, "comments": [], "feature": {
-            "location": location(feature.position), "tags": tags, "language": language(&file.text),
-            "keyword": feature.keyword.trim(), "name": feature.name, "description": described(&feature.description),
-            "children": children,
-        } });
-        let source = json!({ "uri": file.path, "data": file.text, "mediaType": "text/x.cucumber.gherkin+plain" });
-        Document { path: file.path.clone(), source, tree, pickles: growing.pickles }
+impl Pickle<'_> {
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.path, self.line)
     }
 }
 
-impl<'a> Growing<'a> {
-    fn tags(&mut self, names: &[String], below: LineCol) -> Vec<Json> {
+/// Returns the id of a step in the pickle at a place.
+pub fn step_id(place: &str, line: usize) -> String {
+    format!("pickle {place}, step {line}")
+}
+
+pub struct Document<'a>(pub &'a FeatureFile);
+
+impl<'a> Document<'a> {
+    pub fn source(&self) -> Json {
+        json!({ "uri": self.0.path, "data": self.0.text, "mediaType": "text/x.cucumber.gherkin+plain" })
+    }
+
+    /// Makes the syntax tree.
+    pub fn tree(&self) -> Json {
+        let feature = &self.0.feature;
+        let rule = |rule: &Rule| {
+            json!({ "rule": {
+                "id": self.id(rule.position), "location": location(rule.position),
+                "tags": self.tags(&rule.tags, rule.position), "keyword": rule.keyword.trim(), "name": rule.name,
+                "description": described(&rule.description),
+                "children": self.children(rule.background.as_ref(), &rule.scenarios),
+            } })
+        };
+        let mut children = self.children(feature.background.as_ref(), &feature.scenarios);
+        children.extend(feature.rules.iter().map(rule));
+        json!({ "uri": self.0.path, "comments": [], "feature": {
+            "location": location(feature.position), "tags": self.tags(&feature.tags, feature.position),
+            "language": language(&self.0.text), "keyword": feature.keyword.trim(), "name": feature.name,
+            "description": described(&feature.description), "children": children,
+        } })
+    }
+
+    pub fn pickles(&self) -> Vec<Pickle<'a>> {
+        let feature = &self.0.feature;
+        let tags = self.tags(&feature.tags, feature.position);
+        let above = background_steps(feature.background.as_ref());
+        let mut pickles: Vec<Pickle> =
+            feature.scenarios.iter().map(|scenario| self.pickle(scenario, &tags, &above)).collect();
+        for rule in &feature.rules {
+            let tags = [tags.clone(), self.tags(&rule.tags, rule.position)].concat();
+            let above = [above.clone(), background_steps(rule.background.as_ref())].concat();
+            pickles.extend(rule.scenarios.iter().map(|scenario| self.pickle(scenario, &tags, &above)));
+        }
+        pickles
+    }
+
+    /// Returns the id of the element at a place.
+    fn id(&self, place: LineCol) -> String {
+        format!("{}:{}", self.0.path, place.line)
+    }
+
+    fn tags(&self, names: &[String], below: LineCol) -> Vec<Json> {
         let tag = |name: &String| {
             let name = format!("@{name}");
-            let place = tag_place(&self.file.text, &name, below);
-            json!({ "id": self.ids.next(), "name": name, "location": location(place) })
+            let place = tag_place(&self.0.text, &name, below);
+            json!({ "id": format!("{} {name}", self.id(below)), "name": name, "location": location(place) })
         };
         names.iter().map(tag).collect()
     }
 
-    fn steps(&mut self, steps: &'a [Step]) -> (Vec<Json>, Vec<Node<'a>>) {
-        let nodes: Vec<Node> = steps.iter().map(|step| Node { id: self.ids.next(), step }).collect();
-        let tree = |node: &Node| {
-            let step = node.step;
-            let mut tree = json!({
-                "id": node.id, "location": location(step.position), "keyword": format!("{} ", step.keyword.trim()),
-                "text": step.value,
-            });
-            if let Some(tree) = tree.as_object_mut() {
-                let below = LineCol { line: step.position.line + 1, col: 0 };
-                if let Some(text) = &step.docstring {
-                    let shown = json!({ "location": location(below), "content": content(text), "delimiter": "\"\"\"" });
-                    tree.insert("docString".to_owned(), shown);
-                }
-                if let Some(table) = &step.table {
-                    let shown = json!({ "location": location(below), "rows": self.rows(table) });
-                    tree.insert("dataTable".to_owned(), shown);
-                }
-            }
-            tree
-        };
-        (nodes.iter().map(tree).collect(), nodes)
+    fn children(&self, background: Option<&Background>, scenarios: &[Scenario]) -> Vec<Json> {
+        let background = background.map(|background| self.background(background));
+        background.into_iter().chain(scenarios.iter().map(|scenario| self.scenario(scenario))).collect()
     }
 
-    fn rows(&mut self, table: &Table) -> Vec<Json> {
-        let row = |(place, cells): (usize, &Vec<String>)| {
-            let at = location(LineCol { line: table.position.line + place, col: 0 });
-            let cells: Vec<Json> = cells.iter().map(|value| json!({ "location": at, "value": value })).collect();
-            json!({ "id": self.ids.next(), "location": at, "cells": cells })
-        };
-        table.rows.iter().enumerate().map(row).collect()
+    fn background(&self, background: &Background) -> Json {
+        json!({ "background": {
+            "id": self.id(background.position), "location": location(background.position),
+            "keyword": background.keyword.trim(), "name": background.name,
+            "description": described(&background.description), "steps": self.steps(&background.steps),
+        } })
     }
 
-    fn background(&mut self, background: Option<&'a Background>) -> (Vec<Json>, Vec<Node<'a>>) {
-        let Some(background) = background else { return (Vec::new(), Vec::new()) };
-        let (steps, nodes) = self.steps(&background.steps);
-        let tree = json!({ "background": {
-            "id": self.ids.next(), "location": location(background.position), "keyword": background.keyword.trim(),
-            "name": background.name, "description": described(&background.description), "steps": steps,
-        } });
-        (vec![tree], nodes)
-    }
-
-    /// Returns a scenario's tree and stores its pickle. An outline becomes one pickle, as written: a claim has one
-    /// scenario.
-    fn scenario(&mut self, scenario: &'a Scenario, above: &[Json], background: &[Node<'a>]) -> Json {
-        let tags = self.tags(&scenario.tags, scenario.position);
-        let (steps, own) = self.steps(&scenario.steps);
+    fn scenario(&self, scenario: &Scenario) -> Json {
         let examples: Vec<Json> = scenario.examples.iter().map(|examples| self.examples(examples)).collect();
-        let id = self.ids.next();
-        let all = [background, &own].concat();
-        self.pickle(scenario, &id, &[above, &tags].concat(), &all);
+        json!({ "scenario": {
+            "id": self.id(scenario.position), "location": location(scenario.position),
+            "tags": self.tags(&scenario.tags, scenario.position), "keyword": scenario.keyword.trim(),
+            "name": scenario.name, "description": described(&scenario.description),
+            "steps": self.steps(&scenario.steps), "examples": examples,
+        } })
+    }
+
+    fn steps(&self, steps: &[Step]) -> Vec<Json> {
+        let step = |step: &Step| {
+            let below = location(LineCol { line: step.position.line + 1, col: 0 });
+            let text = step.docstring.as_deref().map(content);
+            json!({
+                "id": self.id(step.position), "location": location(step.position),
+                "keyword": format!("{} ", step.keyword.trim()), "text": step.value,
+                "docString": text.map(|text| json!({ "location": below, "content": text, "delimiter": "\"\"\"" })),
+                "dataTable": step.table.as_ref().map(|table| json!({ "location": below, "rows": self.rows(table) })),
+            })
+        };
+        steps.iter().map(step).collect()
+    }
+
+    fn rows(&self, table: &Table) -> Vec<Json> {
+        let row = |(cells, line): (&Vec<String>, usize)| {
+            let place = LineCol { line, col: 0 };
+            let at = location(place);
+            let cells: Vec<Json> = cells.iter().map(|value| json!({ "location": at, "value": value })).collect();
+            json!({ "id": self.id(place), "location": at, "cells": cells })
+        };
+        table.rows.iter().zip(table.position.line..).map(row).collect()
+    }
+
+    fn examples(&self, examples: &Examples) -> Json {
+        let mut rows = examples.table.as_ref().map(|table| self.rows(table)).unwrap_or_default();
+        let body = rows.split_off(rows.len().min(1));
         json!({
-            "id": id, "location": location(scenario.position), "tags": tags, "keyword": scenario.keyword.trim(),
-            "name": scenario.name, "description": described(&scenario.description), "steps": steps,
-            "examples": examples,
+            "id": self.id(examples.position), "location": location(examples.position),
+            "tags": self.tags(&examples.tags, examples.position), "keyword": examples.keyword.trim(),
+            "name": examples.name.as_deref().unwrap_or_default(), "description": described(&examples.description),
+            "tableHeader": rows.pop(), "tableBody": body,
         })
     }
 
-    fn examples(&mut self, examples: &Examples) -> Json {
-        let tags = self.tags(&examples.tags, examples.position);
-        let mut rows = examples.table.as_ref().map(|table| self.rows(table)).unwrap_or_default();
-        let body = rows.split_off(rows.len().min(1));
-        let mut tree = json!({
-            "id": self.ids.next(), "location": location(examples.position), "tags": tags,
-            "keyword": examples.keyword.trim(), "name": examples.name.as_deref().unwrap_or_default(),
-            "description": described(&examples.description), "tableBody": body,
-        });
-        if let (Some(header), Some(tree)) = (rows.pop(), tree.as_object_mut()) {
-            tree.insert("tableHeader".to_owned(), header);
-        }
-        tree
-    }
-
-    fn pickle(&mut self, scenario: &Scenario, node: &str, tags: &[Json], nodes: &[Node]) {
-        let steps: Vec<PickleStep> =
-            nodes.iter().map(|node| PickleStep { id: self.ids.next(), line: node.step.position.line }).collect();
-        let shown = |(step, node): (&PickleStep, &Node)| {
-            let mut shown = json!({ "id": step.id, "astNodeIds": [node.id], "text": node.step.value });
-            if let (Some(argument), Some(shown)) = (argument(node.step), shown.as_object_mut()) {
-                shown.insert("argument".to_owned(), argument);
-            }
-            shown
+    fn pickle(&self, scenario: &'a Scenario, tags: &[Json], background: &[&Step]) -> Pickle<'a> {
+        let place = self.id(scenario.position);
+        let steps = || background.iter().copied().chain(&scenario.steps);
+        let step = |step: &Step| {
+            json!({
+                "id": step_id(&place, step.position.line), "astNodeIds": [self.id(step.position)],
+                "text": step.value, "argument": argument(step),
+            })
         };
-        let shown: Vec<Json> = steps.iter().zip(nodes).map(shown).collect();
-        let tags: Vec<Json> =
-            tags.iter().map(|tag| json!({ "name": tag.get("name"), "astNodeId": tag.get("id") })).collect();
-        let id = self.ids.next();
+        let tags = [tags, &self.tags(&scenario.tags, scenario.position)].concat();
+        let tag = |tag: &Json| json!({ "name": tag.get("name"), "astNodeId": tag.get("id") });
         let message = json!({
-            "id": id, "uri": self.file.path, "location": location(scenario.position), "name": scenario.name,
-            "language": language(&self.file.text), "steps": shown, "tags": tags, "astNodeIds": [node],
+            "id": format!("pickle {place}"), "uri": self.0.path, "location": location(scenario.position),
+            "name": scenario.name, "language": language(&self.0.text), "steps": steps().map(step).collect::<Vec<_>>(),
+            "tags": tags.iter().map(tag).collect::<Vec<_>>(), "astNodeIds": [place],
         });
-        let line = scenario.position.line;
-        self.pickles.push(Pickle { id, line, tags: scenario.tags.clone(), steps, message });
+        let lines = steps().map(|step| step.position.line).collect();
+        Pickle { path: &self.0.path, line: scenario.position.line, tags: &scenario.tags, steps: lines, message }
     }
+}
+
+fn background_steps(background: Option<&Background>) -> Vec<&Step> {
+    background.into_iter().flat_map(|background| &background.steps).collect()
 }
 
 /// Returns what a step has besides its text. There is one place for it: a table or a doc string.
@@ -204,10 +186,7 @@ fn content(text: &str) -> &str {
 
 /// Makes a location; lines and columns are counted from 1, and a column of 0 is unknown.
 fn location(place: LineCol) -> Json {
-    match place.col {
-        0 => json!({ "line": place.line.max(1) }),
-        column => json!({ "line": place.line.max(1), "column": column }),
-    }
+    json!({ "line": place.line.max(1), "column": (place.col > 0).then_some(place.col) })
 }
 
 fn described(description: &Option<String>) -> &str {
@@ -222,9 +201,9 @@ fn tag_place(text: &str, tag: &str, below: LineCol) -> LineCol {
         line.is_empty() || line.starts_with(['@', '#'])
     });
     let column = |line: &str| {
-        let starts = line.match_indices(tag).map(|(start, _)| start);
+        let mut starts = line.match_indices(tag).map(|(start, _)| start);
         let whole = |start: &usize| line[start + tag.len()..].chars().next().is_none_or(char::is_whitespace);
-        starts.into_iter().find(whole).map(|start| line[..start].chars().count() + 1)
+        starts.find(whole).map(|start| line[..start].chars().count() + 1)
     };
     let found = tags.into_iter().find_map(|(place, line)| Some(LineCol { line: place + 1, col: column(line)? }));
     found.unwrap_or(below)
@@ -243,45 +222,42 @@ mod tests {
 
     #[test]
     fn a_pickle_has_the_steps_of_the_backgrounds_above_it_and_all_tags() {
-        let document = Document::of(&example::feature(), &mut Ids(0));
-        let pickle = document.pickles.iter().find(|pickle| pickle.tags == ["A2-5"]).unwrap();
+        let feature = example::feature();
+        let pickles = Document(&feature).pickles();
+        let pickle = pickles.iter().find(|pickle| pickle.tags == ["A2-5"]).unwrap();
         let texts: Vec<_> = pickle.message["steps"].as_array().unwrap().iter().map(|step| &step["text"]).collect();
         assert_eq!(texts, ["a machine", "a second machine", "it runs", "it is small"]);
         let tags: Vec<_> = pickle.message["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
         assert_eq!(tags, ["@annex", "@A2-5"]);
-        let lines: Vec<&str> = document.source["data"].as_str().unwrap().lines().collect();
-        for step in &pickle.steps {
-            assert!(lines[step.line - 1].trim().starts_with(['G', 'W', 'T']), "{}", step.line);
+        let lines: Vec<&str> = feature.text.lines().collect();
+        let keywords = pickle.steps.iter().map(|line| lines[line - 1].trim().split(' ').next().unwrap());
+        assert_eq!(keywords.collect::<Vec<_>>(), ["Given", "Given", "When", "Then"]);
+    }
+
+    #[test]
+    fn tables_texts_and_tags_have_their_places_and_a_language_and_examples_are_kept() {
+        let feature = example::feature();
+        let tree = Document(&feature).tree();
+        let at = |tree: &Json, pointer: &str| tree.pointer(pointer).unwrap_or_else(|| panic!("{pointer}")).clone();
+        for (pointer, expected) in [
+            ("0/background/steps/0/keyword", json!("Given ")),
+            ("1/scenario/steps/1/dataTable/rows/1/cells/1/value", json!("10")),
+            ("1/scenario/steps/1/dataTable/rows/0/location/line", json!(12)),
+            ("3/scenario/steps/0/docString/content", json!("as it is")),
+            ("4/scenario/tags/1/name", json!("@slow")),
+            ("4/scenario/tags/1/location", json!({ "line": 28, "column": 9 })),
+        ] {
+            assert_eq!(at(&tree, &format!("/feature/children/{pointer}")), expected, "{pointer}");
         }
-    }
-
-    #[test]
-    fn tables_texts_and_tags_are_in_the_tree_with_their_places() {
-        let document = Document::of(&example::feature(), &mut Ids(0));
-        let children = document.tree["feature"]["children"].as_array().unwrap();
-        assert_eq!(children[0]["background"]["steps"][0]["keyword"], "Given ");
-        let holds = &children[1]["scenario"];
-        assert_eq!(holds["steps"][1]["dataTable"]["rows"][1]["cells"][1]["value"], "10");
-        assert_eq!(holds["steps"][1]["dataTable"]["rows"][0]["location"]["line"], 12);
-        assert_eq!(children[3]["scenario"]["steps"][0]["docString"]["content"], "as it is");
-        let slow = &children[4]["scenario"]["tags"][1];
-        assert_eq!((&slow["name"], &slow["location"]), (&json!("@slow"), &json!({ "line": 28, "column": 9 })));
-        assert_eq!(
-            document.pickles[0].message["steps"][2]["argument"]["dataTable"]["rows"][0]["cells"][0]["value"],
-            "what"
-        );
-    }
-
-    #[test]
-    fn an_outline_keeps_its_examples_and_a_language_is_told() {
-        let text = "# language: de\nFunktionalität: f\n  Szenariogrundriss: s\n    Gegeben sei <x>\n    Beispiele:\n\
-                  | x |\n      | 1 |\n";
-        let file = FeatureFile::parse("features/f.feature".to_owned(), text).unwrap();
-        let document = Document::of(&file, &mut Ids(0));
-        assert_eq!(document.tree["feature"]["language"], "de");
-        let examples = &document.tree["feature"]["children"][0]["scenario"]["examples"][0];
-        assert_eq!(examples["tableHeader"]["cells"][0]["value"], "x");
-        assert_eq!(examples["tableBody"][0]["cells"][0]["value"], "1");
-        assert_eq!(document.pickles.len(), 1);
+        let cell = "/steps/2/argument/dataTable/rows/0/cells/0/value";
+        assert_eq!(at(&Document(&feature).pickles()[0].message, cell), "what");
+        let outline = "# language: de\nFunktionalität: f\n  Szenariogrundriss: s\n    Gegeben sei <x>\n    Beispiele:\n\
+                       | x |\n      | 1 |\n";
+        let file = FeatureFile::parse("features/f.feature".to_owned(), outline).unwrap();
+        let tree = Document(&file).tree();
+        assert_eq!(at(&tree, "/feature/language"), "de");
+        assert_eq!(at(&tree, "/feature/children/0/scenario/examples/0/tableHeader/cells/0/value"), "x");
+        assert_eq!(at(&tree, "/feature/children/0/scenario/examples/0/tableBody/0/cells/0/value"), "1");
+        assert_eq!(Document(&file).pickles().len(), 1);
     }
 }

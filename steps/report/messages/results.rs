@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::times;
-use super::documents::{Pickle, PickleStep};
+use super::documents::Pickle;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::Decision;
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, Step, combine_attempts};
-use crate::verdict::{Judged, Outcome, Verdict};
+use crate::verdict::{Judged, Outcome, Verdict, together};
 
 /// The role of a scenario in the run.
 pub enum Subject<'a> {
@@ -36,23 +36,32 @@ pub struct StepResult {
     pub took: Duration,
 }
 
-/// The outcome of a step, in the words of this project.
-enum Came {
-    Through,
-    Failed(String),
-    Open(String),
-    Skipped(Option<String>),
+/// What a step came to, and why: `NotRun` if it was skipped.
+#[derive(Clone)]
+struct Tried<'a> {
+    verdict: Verdict,
+    reason: String,
+    /// The step and the checks that it made, if it began.
+    step: Option<&'a Step>,
+    checks: &'a [Judged],
 }
 
-/// A step that began, with the checks that it made.
-type Traced<'a> = (&'a Step, &'a [Judged]);
+impl Tried<'_> {
+    fn skipped(reason: &str) -> Self {
+        Tried { verdict: Verdict::NotRun, reason: reason.to_owned(), step: None, checks: &[] }
+    }
+}
 
 impl<'a> Subject<'a> {
     /// Returns all scenarios that were to be run, by file and line.
     pub fn by_place(bundle: &'a EvidenceBundle) -> anyhow::Result<BTreeMap<(&'a str, usize), Subject<'a>>> {
         let mut places = BTreeMap::new();
         for claim in &bundle.verdicts.claims {
-            let own = ((claim.feature.as_str(), claim.line), Subject::Claim(claim));
+            let own = match &claim.decision {
+                Decision::Skip(_) if claim.attempts.is_empty() => Subject::Untouched(claim.reason.clone()),
+                _ => Subject::Claim(claim),
+            };
+            let own = ((claim.feature.as_str(), claim.line), own);
             let controls = claim.controls.iter();
             let controls = controls.map(|each| ((each.feature.as_str(), each.line), Subject::Control(claim, each)));
             for (place, subject) in std::iter::once(own).chain(controls) {
@@ -70,81 +79,76 @@ impl<'a> Subject<'a> {
     /// Makes the role of a scenario without a result; its claim may know the reason.
     pub fn untouched(bundle: &EvidenceBundle, pickle: &Pickle) -> Subject<'a> {
         let its = |claim: &&ClaimResult| pickle.tags.contains(&claim.id.to_string());
-        let claim = bundle.verdicts.claims.iter().find(its);
-        let why = claim.map(|claim| match &claim.decision {
-            Decision::Skip(why) => why.clone(),
-            _ => "the run says nothing of it".to_owned(),
-        });
-        Subject::Untouched(why.unwrap_or_else(|| "it is about no claim of this run".to_owned()))
+        let reason = match bundle.verdicts.claims.iter().find(its).map(|claim| &claim.decision) {
+            Some(Decision::Skip(reason)) => reason,
+            Some(_) => "the run says nothing of it",
+            None => "it is about no claim of this run",
+        };
+        Subject::Untouched(reason.to_owned())
     }
 
-    /// Returns the result of each of these steps, attempt by attempt. A scenario that was never tried has one attempt
-    /// without a result.
-    pub fn attempts(&self, steps: &[PickleStep]) -> Vec<Vec<StepResult>> {
-        let (attempts, untried) = match self {
-            Subject::Untouched(why) => return vec![self.told(untouched(steps, why), None)],
+    /// Returns the result of each step, given by its line, attempt by attempt. A scenario that was never tried has one
+    /// attempt without a result.
+    pub fn attempts(&self, steps: &[usize]) -> Vec<Vec<StepResult>> {
+        let skipped = |reason: &str| steps.iter().map(|_| Tried::skipped(reason)).collect::<Vec<_>>();
+        let (attempts, open) = match self {
+            Subject::Untouched(reason) => return vec![self.results(skipped(reason), None)],
             Subject::Claim(claim) => (&claim.attempts, &claim.reason),
             Subject::Control(_, control) => (&control.attempts, &control.reason),
         };
         if attempts.is_empty() {
-            let skipped = matches!(self, Subject::Claim(ClaimResult { decision: Decision::Skip(_), .. }));
-            let came = if skipped { untouched(steps, untried) } else { unbegun(steps, untried) };
-            return vec![self.told(came, None)];
+            // It should have run and did not: its claim stays open.
+            let mut tried = skipped("");
+            conclude(&mut tried, Verdict::Inconclusive, open.clone());
+            return vec![self.results(tried, None)];
         }
-        let told = |(place, attempt): (usize, &Attempt)| {
-            self.told(self.came(steps, attempt, place), attempt.because.as_deref())
+        let results = |(place, attempt): (usize, &Attempt)| {
+            self.results(self.tried(steps, attempt, place), attempt.because.as_deref())
         };
-        attempts.iter().enumerate().map(told).collect()
+        attempts.iter().enumerate().map(results).collect()
     }
 
-    fn came<'b>(&self, steps: &[PickleStep], attempt: &'b Attempt, place: usize) -> Vec<(Came, Option<Traced<'b>>)> {
-        let traced = traced(attempt);
-        let begun = |step: &PickleStep| traced.iter().find(|(begun, _)| begun.line == step.line).copied();
-        let control = matches!(self, Subject::Control(..));
-        let mut came: Vec<_> = steps.iter().map(|step| (one(attempt, begun(step), control), begun(step))).collect();
+    fn tried<'b>(&self, steps: &[usize], attempt: &'b Attempt, place: usize) -> Vec<Tried<'b>> {
+        let begun = begun(attempt, matches!(self, Subject::Control(..)));
+        let at = |line: usize| begun.iter().find(|tried| tried.step.is_some_and(|step| step.line == line)).cloned();
+        let mut tried: Vec<_> = steps.iter().map(|line| at(*line).unwrap_or_else(|| Tried::skipped(""))).collect();
         match self {
             Subject::Claim(claim) => {
                 let last = place + 1 == claim.attempts.len();
                 let outcome = if last { combine_attempts(&claim.attempts) } else { attempt.outcome.clone() };
-                if shown(&came) != outcome.verdict {
+                let shown = [Verdict::Fails, Verdict::Inconclusive];
+                let shown = shown.into_iter().find(|verdict| tried.iter().any(|step| step.verdict == *verdict));
+                if shown.unwrap_or(Verdict::Holds) != outcome.verdict {
                     // The steps alone do not show that the claim holds only on a retry, or that nothing was checked.
-                    conclude(
-                        &mut came,
-                        if outcome.verdict == Verdict::Fails { Came::Failed } else { Came::Open }(outcome.reason),
-                    );
+                    let failed = outcome.verdict == Verdict::Fails;
+                    let verdict = if failed { Verdict::Fails } else { Verdict::Inconclusive };
+                    conclude(&mut tried, verdict, outcome.reason);
                 }
             }
-            Subject::Control(_, control) => conclude(&mut came, refusal(control, attempt, place)),
+            Subject::Control(_, control) => {
+                let (verdict, reason) = rejection(control, attempt, place);
+                conclude(&mut tried, verdict, reason);
+            }
             Subject::Untouched(_) => {}
         }
-        came
+        tried
     }
 
-    fn told(&self, came: Vec<(Came, Option<Traced>)>, because: Option<&str>) -> Vec<StepResult> {
-        let told = |(came, traced): (Came, Option<Traced>)| {
-            let (status, message) = match came {
-                Came::Through => self.through(traced.map(|(_, checks)| checks).unwrap_or_default()),
-                Came::Failed(reason) => self.failed(reason),
-                Came::Open(reason) => ("UNKNOWN", Some(reason)),
-                Came::Skipped(why) => ("SKIPPED", why),
+    fn results(&self, tried: Vec<Tried>, because: Option<&str>) -> Vec<StepResult> {
+        let result = |Tried { verdict, reason, step, checks }: Tried| {
+            let measured = matches!(self, Subject::Claim(ClaimResult { decision: Decision::MeasureOnly(_), .. }));
+            let (status, message) = match verdict {
+                // A check that is only recorded has not passed, even if it stays within its bound.
+                Verdict::Holds if measured && !checks.is_empty() => recorded(&reason),
+                Verdict::Holds => ("PASSED", None),
+                Verdict::Fails => self.failed(reason),
+                Verdict::Inconclusive => ("UNKNOWN", Some(reason)),
+                Verdict::NotRun | Verdict::KnownDeviation => ("SKIPPED", (!reason.is_empty()).then_some(reason)),
             };
-            let at = traced.map(|(step, _)| step.at);
-            let took = traced.and_then(|(step, _)| step.seconds).map(times::length).unwrap_or_default();
-            let attachment = traced.and_then(|(_, checks)| attachment(checks, because));
-            StepResult { status, message, attachment, at, took }
+            let took = step.and_then(|step| step.seconds).map(times::length).unwrap_or_default();
+            StepResult { status, message, attachment: attachment(checks, because), at: step.map(|step| step.at), took }
         };
-        came.into_iter().map(told).collect()
-    }
-
-    /// A check that is only recorded has not passed, even if it stays within its bound.
-    fn through(&self, checks: &[Judged]) -> (&'static str, Option<String>) {
-        match self {
-            Subject::Claim(ClaimResult { decision: Decision::MeasureOnly(_), .. }) if !checks.is_empty() => {
-                let reasons: Vec<&str> = checks.iter().map(|judged| judged.outcome.reason.as_str()).collect();
-                recorded(&reasons.join("; "))
-            }
-            _ => ("PASSED", None),
-        }
+        tried.into_iter().map(result).collect()
     }
 
     /// A failure counts as one, unless it is declared as a deviation or the claim is only measured on this target.
@@ -169,7 +173,7 @@ fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
         let Outcome { verdict, reason, .. } = &judged.outcome;
         match because {
             Some(because) if *verdict == Verdict::Fails && reason.contains(because) => {
-                format!("refused, as it must be: {reason}")
+                format!("rejected, as expected: {reason}")
             }
             _ => format!("{verdict}: {reason}"),
         }
@@ -190,74 +194,47 @@ fn recorded(reason: &str) -> (&'static str, Option<String>) {
     ("SKIPPED", Some(format!("recorded, not judged: {reason}")))
 }
 
-/// Returns the steps that began, each with its checks. The last step gets those left over, so that no check is lost.
-fn traced(attempt: &Attempt) -> Vec<Traced<'_>> {
+/// Returns the steps that began, each with its checks. The last step gets those left over, so that no check is lost. For
+/// a control, a failing check is the expected one.
+fn begun(attempt: &Attempt, control: bool) -> Vec<Tried<'_>> {
     let mut rest = attempt.checks.as_slice();
     let last = attempt.steps.len().saturating_sub(1);
-    let mut traced = Vec::new();
+    let mut begun = Vec::new();
     for (place, step) in attempt.steps.iter().enumerate() {
         let count = if place == last { rest.len() } else { step.checks.min(rest.len()) };
-        let (mine, others) = rest.split_at(count);
+        let (checks, others) = rest.split_at(count);
         rest = others;
-        traced.push((step, mine));
+        let outcomes = checks.iter().map(|judged| &judged.outcome);
+        let outcomes: Vec<&Outcome> =
+            outcomes.filter(|outcome| !control || outcome.verdict != Verdict::Fails).collect();
+        let error = || attempt.error.clone().unwrap_or_else(|| "it did not finish".to_owned());
+        let (verdict, reason) = match together(&outcomes) {
+            failed if failed.verdict == Verdict::Fails => (failed.verdict, failed.reason),
+            _ if step.seconds.is_none() => (Verdict::Inconclusive, error()),
+            _ if outcomes.is_empty() => (Verdict::Holds, String::new()),
+            other => (other.verdict, other.reason),
+        };
+        begun.push(Tried { verdict, reason, step: Some(step), checks });
     }
-    traced
-}
-
-/// Returns the outcome of a single step. For a control, a failing check is the expected one.
-fn one(attempt: &Attempt, traced: Option<Traced>, control: bool) -> Came {
-    let Some((step, checks)) = traced else { return Came::Skipped(None) };
-    let said = |verdict: Verdict| {
-        let those = checks.iter().filter(|judged| judged.outcome.verdict == verdict);
-        let reasons: Vec<&str> = those.map(|judged| judged.outcome.reason.as_str()).collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
-    };
-    match (said(Verdict::Fails), said(Verdict::Inconclusive)) {
-        (Some(reason), _) if !control => Came::Failed(reason),
-        _ if step.seconds.is_none() => {
-            Came::Open(attempt.error.clone().unwrap_or_else(|| "it did not finish".to_owned()))
-        }
-        (_, Some(reason)) => Came::Open(reason),
-        _ => Came::Through,
-    }
-}
-
-/// Returns the verdict that the steps show.
-fn shown(came: &[(Came, Option<Traced>)]) -> Verdict {
-    let any = |which: fn(&Came) -> bool| came.iter().any(|(came, _)| which(came));
-    match () {
-        () if any(|came| matches!(came, Came::Failed(_))) => Verdict::Fails,
-        () if any(|came| matches!(came, Came::Open(_))) => Verdict::Inconclusive,
-        () => Verdict::Holds,
-    }
+    begun
 }
 
 /// Makes the last step show the outcome of the whole scenario.
-fn conclude(came: &mut [(Came, Option<Traced>)], conclusion: Came) {
-    if let Some((last, _)) = came.last_mut() {
-        *last = conclusion;
+fn conclude(tried: &mut [Tried], verdict: Verdict, reason: String) {
+    if let Some(last) = tried.last_mut() {
+        (last.verdict, last.reason) = (verdict, reason);
     }
 }
 
-/// Returns the outcome of an attempt at a control; the last attempt stands for all of them.
-fn refusal(control: &ControlResult, attempt: &Attempt, place: usize) -> Came {
+/// Returns the outcome of an attempt at a control, which holds if its check rejects the wrong subject; the last attempt
+/// stands for all of them.
+fn rejection(control: &ControlResult, attempt: &Attempt, place: usize) -> (Verdict, String) {
     let ControlResult { scenario, feature, line, attempts, .. } = control;
     let alone = || ControlResult::weigh(scenario, feature, *line, vec![attempt.clone()]);
-    let weighed = if place + 1 == attempts.len() { control.clone() } else { alone() };
-    match weighed.verdict {
-        ControlVerdict::Discriminates => Came::Through,
-        ControlVerdict::DoesNotDiscriminate => Came::Failed(format!("the wrong subject passes: {}", weighed.reason)),
-        ControlVerdict::None => Came::Open(weighed.reason),
+    let judged = if place + 1 == attempts.len() { control.clone() } else { alone() };
+    match judged.verdict {
+        ControlVerdict::Discriminates => (Verdict::Holds, String::new()),
+        ControlVerdict::DoesNotDiscriminate => (Verdict::Fails, format!("the wrong subject passes: {}", judged.reason)),
+        ControlVerdict::None => (Verdict::Inconclusive, judged.reason),
     }
-}
-
-fn untouched<'a>(steps: &[PickleStep], why: &str) -> Vec<(Came, Option<Traced<'a>>)> {
-    steps.iter().map(|_| (Came::Skipped(Some(why.to_owned())), None)).collect()
-}
-
-/// Makes the outcomes of a scenario that should have run and did not: its claim stays open.
-fn unbegun<'a>(steps: &[PickleStep], why: &str) -> Vec<(Came, Option<Traced<'a>>)> {
-    let mut came: Vec<_> = steps.iter().map(|_| (Came::Skipped(None), None)).collect();
-    conclude(&mut came, Came::Open(why.to_owned()));
-    came
 }

@@ -6,27 +6,17 @@ use uuid::Uuid;
 
 use super::super::console::{measured, word};
 use super::super::times;
-use super::NAMESPACE;
-use super::text::{href, line, moment};
+use super::{NAMESPACE, href, line};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
+use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult};
-use crate::verdict::{Judged, Verdict};
 
 /// The results, built claim by claim.
 pub struct Results<'a> {
     pub bundle: &'a EvidenceBundle,
     pub observations: Vec<Json>,
     pub findings: Vec<Json>,
-}
-
-struct Observed<'a> {
-    title: String,
-    description: &'a str,
-    method: &'static str,
-    props: Vec<Json>,
-    files: &'a [String],
-    at: Option<Timestamp>,
 }
 
 impl Results<'_> {
@@ -51,63 +41,41 @@ impl Results<'_> {
     }
 
     fn attempt(&mut self, claim: &ClaimResult, attempt: &Attempt, number: usize) {
-        let made = |judged: &Judged| judged.check.sources.iter().map(|source| source.until).max();
+        let only = std::slice::from_ref(attempt);
         for (place, judged) in attempt.checks.iter().enumerate() {
             let (check, outcome) = (&judged.check, &judged.outcome);
+            let title = format!("{}: {}, check {} of attempt {number}", claim.id, check.probe, place + 1);
             let ids: Vec<String> = check.samples.iter().map(u64::to_string).collect();
-            self.observe(Observed {
-                title: format!("{}: {}, check {} of attempt {number}", claim.id, check.probe, place + 1),
-                description: &outcome.reason,
-                method: "TEST",
-                props: props([
-                    ("claim", Some(claim.id.to_string())),
-                    ("outcome", Some(outcome.verdict.to_string())),
-                    ("probe", Some(check.probe.clone())),
-                    ("rule", Some(check.rule.show(check.unit))),
-                    ("value", outcome.value.as_ref().map(|value| value.show(check.unit))),
-                    ("samples", Some(ids.join(", "))),
-                ]),
-                files: &attempt.evidence,
-                at: made(judged).or_else(|| times::first([attempt])),
-            });
+            let named = [
+                ("claim", Some(claim.id.to_string())),
+                ("outcome", Some(outcome.verdict.to_string())),
+                ("probe", Some(check.probe.clone())),
+                ("rule", Some(check.rule.show(check.unit))),
+                ("value", outcome.value.as_ref().map(|value| value.show(check.unit))),
+                ("samples", Some(ids.join(", "))),
+            ];
+            let until = check.sources.iter().map(|source| source.until).max();
+            self.observe(&title, &outcome.reason, only, until, props(named));
         }
         if let Some(error) = &attempt.error {
-            self.observe(Observed {
-                title: format!("{}: attempt {number} did not finish", claim.id),
-                description: error,
-                method: "TEST",
-                props: props([
-                    ("claim", Some(claim.id.to_string())),
-                    ("outcome", Some(attempt.outcome.verdict.to_string())),
-                ]),
-                files: &attempt.evidence,
-                at: times::first([attempt]),
-            });
+            let title = format!("{}: attempt {number} did not finish", claim.id);
+            let verdict = attempt.outcome.verdict.to_string();
+            let named = [("claim", Some(claim.id.to_string())), ("outcome", Some(verdict))];
+            self.observe(&title, error, only, None, props(named));
         }
     }
 
     fn control(&mut self, claim: &ClaimResult, control: &ControlResult) {
-        let files = control.attempts.last().map(|attempt| attempt.evidence.as_slice());
-        self.observe(Observed {
-            title: format!("{}: control: {}", claim.id, control.scenario),
-            description: &control.reason,
-            method: if control.attempts.is_empty() { "UNKNOWN" } else { "TEST" },
-            props: props([("claim", Some(claim.id.to_string())), ("control", Some(word(control).to_owned()))]),
-            files: files.unwrap_or_default(),
-            at: times::first(&control.attempts),
-        });
+        let title = format!("{}: control: {}", claim.id, control.scenario);
+        let named = [("claim", Some(claim.id.to_string())), ("control", Some(word(control).to_owned()))];
+        self.observe(&title, &control.reason, &control.attempts, None, props(named));
     }
 
     /// Adds an observation for a claim about which nothing was determined.
     fn undetermined(&mut self, claim: &ClaimResult) {
-        self.observe(Observed {
-            title: format!("{}: {}: {}", claim.id, claim.verdict, claim.claim),
-            description: &claim.reason,
-            method: if claim.attempts.is_empty() { "UNKNOWN" } else { "TEST" },
-            props: props([("claim", Some(claim.id.to_string())), ("verdict", Some(claim.verdict.to_string()))]),
-            files: &claim.evidence,
-            at: times::first(&claim.attempts),
-        });
+        let title = format!("{}: {}: {}", claim.id, claim.verdict, claim.claim);
+        let named = [("claim", Some(claim.id.to_string())), ("verdict", Some(claim.verdict.to_string()))];
+        self.observe(&title, &claim.reason, &claim.attempts, None, props(named));
     }
 
     fn finding(&mut self, claim: &ClaimResult, first: usize) {
@@ -141,14 +109,16 @@ impl Results<'_> {
         }));
     }
 
-    fn observe(&mut self, observed: Observed) {
-        let Observed { title, description, method, props, files, at } = observed;
-        let evidence: Vec<Json> = files.iter().map(|file| self.evidence(file)).collect();
-        let at = at.unwrap_or_else(|| times::ended(self.bundle));
+    /// Adds what these attempts have shown; at the first attempt's time, unless another is given.
+    fn observe(&mut self, title: &str, text: &str, attempts: &[Attempt], at: Option<Timestamp>, props: Vec<Json>) {
+        let files = attempts.last().into_iter().flat_map(|attempt| &attempt.evidence);
+        let evidence: Vec<Json> = files.map(|file| self.evidence(file)).collect();
+        let at = at.or_else(|| times::first(attempts)).unwrap_or_else(|| times::ended(self.bundle));
         self.observations.push(json!({
             "uuid": self.id(&format!("observation {}", self.observations.len() + 1)),
-            "title": line(&title), "description": line(description), "props": props, "methods": [method],
-            "relevant-evidence": evidence, "collected": moment(at),
+            "title": line(title), "description": line(text), "props": props,
+            "methods": [if attempts.is_empty() { "UNKNOWN" } else { "TEST" }],
+            "relevant-evidence": evidence, "collected": at,
         }));
     }
 
