@@ -12,7 +12,7 @@ use crate::claims::plan::Decision;
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, Step, combine_attempts};
-use crate::verdict::{Judged, Outcome, Verdict, together};
+use crate::verdict::{Judged, Outcome, Verdict, combine_checks};
 
 /// The role of a scenario in the run.
 pub enum Subject<'a> {
@@ -208,7 +208,7 @@ fn begun(attempt: &Attempt, control: bool) -> Vec<Tried<'_>> {
         let outcomes: Vec<&Outcome> =
             outcomes.filter(|outcome| !control || outcome.verdict != Verdict::Fails).collect();
         let error = || attempt.error.clone().unwrap_or_else(|| "it did not finish".to_owned());
-        let (verdict, reason) = match together(&outcomes) {
+        let (verdict, reason) = match combine_checks(&outcomes) {
             failed if failed.verdict == Verdict::Fails => (failed.verdict, failed.reason),
             _ if step.seconds.is_none() => (Verdict::Inconclusive, error()),
             _ if outcomes.is_empty() => (Verdict::Holds, String::new()),
