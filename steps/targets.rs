@@ -35,10 +35,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use cache::unneeded;
+pub use child::Child;
 pub use definition::{DEVICE, Definition, Distribution};
 pub use found::{RemoteAccess, RemoteHost};
 pub use image::{Image, KEYRING, ROOM, room_left};
 pub use machine::{Machine, SetupStep};
+pub use mirror::{mirror_address, reach_mirror};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
 pub use snapshot::Preparation;
@@ -88,23 +90,6 @@ pub async fn open_cloud(order: InstanceSpec, context: &Context) -> anyhow::Resul
 pub async fn open_cloud(_: InstanceSpec, _: &Context) -> anyhow::Result<Arc<dyn Cloud>> {
     let remedy = crate::base::commands::get_sdk("use ci/e2e --target ec2, or cargo test --features aws");
     anyhow::bail!("this build cannot use EC2: {remedy}")
-}
-
-/// Returns the package mirror's address: the one that is set, else the host's own, else Debian's.
-pub fn mirror_address(settings: &Settings) -> String {
-    mirror::address(settings.mirror.as_deref(), std::path::Path::new("/etc/apt"))
-}
-
-/// Fetches a distribution's release file from the mirror into a folder, and returns the mirror's address.
-pub async fn reach_mirror(
-    shell: &Shell,
-    settings: &Settings,
-    distribution: Distribution,
-    folder: &std::path::Path,
-) -> anyhow::Result<String> {
-    let mirror = mirror_address(settings);
-    mirror::reach(shell, &mirror, distribution, folder).await?;
-    Ok(mirror)
 }
 
 /// Tries whether a guest of this image starts on KVM here; `/dev/kvm` must be open to this user.

@@ -69,19 +69,27 @@ fn text(path: &Path) -> anyhow::Result<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::exec::shell::Fake;
 
-    #[test]
-    fn a_workshop_is_private_and_goes_with_its_ledger() {
+    /// Returns a run's build dir for a test, which is removed when it is dropped.
+    pub(super) fn build_dir(fake: Fake) -> BuildDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let run = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let journals = tempfile::tempdir().unwrap();
-        let run = format!("test-{}", std::process::id());
         let cleanup = Arc::new(CleanupJournal::open(journals.path(), &run).unwrap());
-        let build_dir = BuildDir::open(Shell::fake(Fake::default()), cleanup, &run).unwrap();
+        BuildDir::open(Shell::fake(fake), cleanup, &run).unwrap()
+    }
+
+    #[test]
+    fn a_build_dir_is_private_and_goes_with_its_journal() {
+        let build_dir = build_dir(Fake::default());
         let mode = std::os::unix::fs::PermissionsExt::mode(&build_dir.folder.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o700);
         assert_ne!(build_dir.room("a").unwrap(), build_dir.room("a").unwrap());
-        assert_eq!(build_dir.reference("Hello"), format!("localhost/assay/hello:{run}"));
+        assert_eq!(build_dir.reference("Hello"), format!("localhost/assay/hello:{}", build_dir.run));
         let folder = build_dir.folder.clone();
         drop(build_dir);
         assert!(!folder.exists());

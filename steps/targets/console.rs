@@ -1,7 +1,9 @@
-//! Reads boot progress and errors from a machine's console. Pure.
+//! Reads boot progress and errors from a machine's console.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
 /// The stages of a boot, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,11 @@ impl fmt::Display for Stage {
             Stage::Login => "login",
         })
     }
+}
+
+/// Returns what a machine has written to its console so far.
+pub fn read(file: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }
 
 /// Returns the last stage that a console shows; it cannot show a login.

@@ -15,7 +15,7 @@ use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::{Command, tail};
 use crate::exec::shell::{CommandObserver, Shell, Ssh, SshDestination};
 use crate::targets::machine_info::MachineInfo;
-use crate::targets::preflight::{Preflight, PreflightCheck, Provision, Root};
+use crate::targets::preflight::{Preflight, PreflightCheck, Root};
 
 const SETTLE: &str = include_str!("found/settle.sh");
 const PROVISION: &str = include_str!("found/provision.sh");
@@ -82,10 +82,7 @@ impl RemoteAccess {
     /// Returns the checks for a run there. Over SSH they include units, which such a machine is used for; on this host,
     /// units are optional.
     pub fn points(&self, preflight: &Preflight) -> Vec<PreflightCheck> {
-        match self.target {
-            TargetSpec::Podman => preflight.points_by_hand(),
-            _ => preflight.points(),
-        }
+        preflight.points(self.target != TargetSpec::Podman)
     }
 
     fn resource(&self, run: &str) -> Resource {
@@ -136,24 +133,21 @@ impl RemoteHost {
         }
     }
 
-    /// Returns what is missing that provisioning can install, by the names in its script.
-    fn lacking(&self) -> Vec<&'static str> {
-        let points = self.preflight.points().into_iter().filter(PreflightCheck::is_in_the_way);
-        points.filter_map(|point| point.by.map(Provision::word)).collect()
-    }
-
     /// Installs what is missing, and returns the machine info afterwards.
-    async fn provision(&self, shell: &Shell, lacking: &[&str], context: &Context) -> anyhow::Result<MachineInfo> {
+    async fn provision(&self, shell: &Shell, context: &Context) -> anyhow::Result<MachineInfo> {
         let target = &self.way.target;
-        context.progress.say(format!("{target}: bringing {}, for the time of the run", lacking.join(", ")));
-        let parameters: Vec<&str> = [context.run.as_str()].into_iter().chain(lacking.iter().copied()).collect();
-        let bring = Command::script(PROVISION, &parameters).time_limit(INSTALLING);
+        let mut lacking = self.way.points(&self.preflight);
+        lacking.retain(|point| point.is_in_the_way() && point.by.is_some());
+        if lacking.is_empty() {
+            return Ok(self.preflight.facts.clone());
+        }
+        let words: Vec<&str> = lacking.iter().filter_map(|point| Some(point.by?.word())).collect();
+        context.progress.say(format!("{target}: bringing {}, for the time of the run", words.join(", ")));
+        let bring = Command::script(PROVISION, &[&[&*context.run], &*words].concat()).time_limit(INSTALLING);
         shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;
         let preflight = Preflight::take(shell, &[]).await?;
-        let brought = self.preflight.points().into_iter().filter(|point| point.by.is_some()).map(|point| point.name);
-        let brought: Vec<&str> = brought.collect();
-        let mut points = preflight.points();
-        points.retain(|point| point.is_in_the_way() && brought.contains(&point.name));
+        let mut points = self.way.points(&preflight);
+        points.retain(|point| point.is_in_the_way() && lacking.iter().any(|lacked| lacked.name == point.name));
         anyhow::ensure!(points.is_empty(), MissingRequirements { target: target.to_string(), points });
         Ok(preflight.facts)
     }
@@ -164,13 +158,9 @@ impl RemoteHost {
         let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);
         let resource = self.way.resource(&context.run);
         context.cleanup.register(resource.clone())?;
-        let parameters: Vec<&str> =
-            [context.run.as_str()].into_iter().chain(self.units.iter().map(String::as_str)).collect();
+        let parameters: Vec<&str> = [&context.run].into_iter().chain(&self.units).map(String::as_str).collect();
         let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
-        let facts = match self.lacking() {
-            lacking if lacking.is_empty() => self.preflight.facts.clone(),
-            lacking => Box::pin(self.provision(&shell, &lacking, context)).await?,
-        };
+        let facts = Box::pin(self.provision(&shell, context)).await?;
         // Podman needs such a folder, and a user without a systemd login has none.
         let runtime = self.preflight.runtime.is_none().then(|| ("XDG_RUNTIME_DIR".to_owned(), format!("{folder}/run")));
         let variables = [

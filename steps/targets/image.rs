@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::definition::Definition;
-use super::{Context, cache, mirror, remedy};
+use super::{Context, cache, reach_mirror, remedy};
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::unit::Bytes;
 use crate::exec::cleanup::Resource;
-use crate::exec::command::{Command, Status, tail};
+use crate::exec::command::{Command, Status, quote, tail};
 use crate::exec::shell::Shell;
 
 /// Version of the recipe below: raised when it changes in a way that changes images.
@@ -57,31 +57,23 @@ pub struct Manifest {
     pub packages: BTreeMap<String, String>,
 }
 
-/// The scripts that run before the packages are unpacked and after they are installed.
-struct Hooks {
-    setup: PathBuf,
-    customize: PathBuf,
-}
-
-impl Hooks {
-    fn of(definition: &Definition) -> Hooks {
-        Hooks { setup: definition.setup.clone(), customize: definition.path.with_file_name("customize.sh") }
-    }
+/// Returns the scripts that run before the packages are unpacked and after they are installed.
+fn hooks(definition: &Definition) -> [PathBuf; 2] {
+    [definition.setup.clone(), definition.path.with_file_name("customize.sh")]
 }
 
 impl Image {
     /// Computes the hash of all inputs of an image. Memory and CPUs are not among them: they belong to the machine
     /// alone.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
-        let hooks = Hooks::of(definition);
         let mut key = cache::Key::default();
         key.add("recipe", RECIPE.as_bytes());
         key.add("distribution", definition.distribution.name().as_bytes());
         key.add("architecture", arch.debian().as_bytes());
         key.add("disk", definition.disk.0.to_string().as_bytes());
         key.add("packages", definition.packages(arch).join("\n").as_bytes());
-        for script in [&hooks.setup, &hooks.customize] {
-            let text = fs::read(script).with_context(|| format!("{} cannot be read", script.display()))?;
+        for script in hooks(definition) {
+            let text = fs::read(&script).with_context(|| format!("{} cannot be read", script.display()))?;
             key.add("script", &text);
         }
         Ok(key.finish())
@@ -94,7 +86,6 @@ impl Image {
 
     /// Returns the space it takes on this host's disk: less than the sizes of its files, because the disk is sparse.
     pub fn room(&self) -> Bytes {
-        use std::os::unix::fs::MetadataExt;
         let files = [&self.disk, &self.kernel, &self.initrd];
         Bytes(files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
     }
@@ -137,8 +128,7 @@ impl Build<'_> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
         let shell = Shell::local(self.context.observer.clone());
         let programs = self.check(&shell).await?;
-        let mirror = mirror::address(self.context.settings.mirror.as_deref(), Path::new("/etc/apt"));
-        mirror::reach(&shell, &mirror, self.definition.distribution, self.machines).await?;
+        let mirror = reach_mirror(&shell, &self.context.settings, self.definition.distribution, self.machines).await?;
 
         let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
         let resource = Resource::Path { path: work.clone() };
@@ -150,7 +140,12 @@ impl Build<'_> {
 
         self.install(&shell, &programs, &mirror, &work).await?;
         let root = work.join("root");
-        let packages = self.packages(&programs, &shell, &root).await?;
+        let list = Command::new(programs.dpkg_query.as_str())
+            .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
+            .args(["--show", "--showformat=${Package} ${Version}\\n"]);
+        let listed = shell.read(&list).await?;
+        let packages = listed.lines().filter_map(|line| line.split_once(' '));
+        let packages = packages.map(|(package, version)| (package.to_owned(), version.to_owned())).collect();
         for (link, name) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
             let target = fs::read_link(root.join(link)).with_context(|| format!("the image has no /{link}"))?;
             let file = root.join(target.strip_prefix("/").unwrap_or(&target));
@@ -202,8 +197,8 @@ impl Build<'_> {
     }
 
     async fn install(&self, shell: &Shell, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
-        let hooks = Hooks::of(self.definition);
-        let hook = |script: &Path| format!("sh {} \"$1\"", crate::exec::command::quote(&script.display().to_string()));
+        let [setup, customize] =
+            hooks(self.definition).map(|script| format!("sh {} \"$1\"", quote(&script.display().to_string())));
         // A private mount namespace: the build's mounts of the host's devices end with it, even if it is killed.
         let apart = programs.as_root(&[programs.unshare.as_str(), "--mount", "--propagation", "private", "--"]);
         // Where that is not allowed, nothing can be mounted either, and mmdebstrap works without mounts.
@@ -220,8 +215,8 @@ impl Build<'_> {
             format!("--architectures={}", self.arch),
             "--variant=minbase".to_owned(),
             format!("--include={}", self.definition.packages(self.arch).join(",")),
-            format!("--setup-hook={}", hook(&hooks.setup)),
-            format!("--customize-hook={}", hook(&hooks.customize)),
+            format!("--setup-hook={setup}"),
+            format!("--customize-hook={customize}"),
             self.definition.distribution.suite().to_owned(),
             work.join("root").display().to_string(),
             mirror.to_owned(),
@@ -233,13 +228,12 @@ impl Build<'_> {
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status,
-                () = tokio::time::sleep(BEAT) => {
-                    let (arch, seconds) = (self.arch, started.elapsed().as_secs_f64());
-                    tracing::info!("image {arch}: {} ({seconds:.0} s)", stage(&read()));
-                }
+                () = tokio::time::sleep(BEAT) => {}
             }
+            let (arch, seconds) = (self.arch, started.elapsed().as_secs_f64());
+            tracing::info!("image {arch}: {} ({seconds:.0} s)", stage(&read()));
             anyhow::ensure!(
-                started.elapsed() < LIMIT,
+                seconds < LIMIT.as_secs_f64(),
                 "the image was not made within {LIMIT:?}; last: {}",
                 tail(&read(), 5)
             );
@@ -248,18 +242,6 @@ impl Build<'_> {
         let failed = || format!("mmdebstrap ended with {status} while {}: {}", stage(&said), tail(&said, 10));
         anyhow::ensure!(status == Status::Code(0), failed());
         Ok(())
-    }
-
-    async fn packages(
-        &self,
-        programs: &Programs,
-        shell: &Shell,
-        root: &Path,
-    ) -> anyhow::Result<BTreeMap<String, String>> {
-        let list = Command::new(programs.dpkg_query.as_str())
-            .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
-            .args(["--show", "--showformat=${Package} ${Version}\\n"]);
-        Ok(versions(&shell.read(&list).await?))
     }
 }
 
@@ -332,22 +314,13 @@ pub fn folder(cache: &Path) -> PathBuf {
     cache.join("machines")
 }
 
-fn versions(listed: &str) -> BTreeMap<String, String> {
-    let pairs = listed.lines().filter_map(|line| line.split_once(' '));
-    pairs.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
-}
-
 /// Returns what mmdebstrap is doing, from the last line of its log that states it, without the trailing dots.
 fn stage(log: &str) -> String {
-    let doing = |line: &&str| {
-        line.starts_with("I: ")
-            && ["running", "downloading", "extracting", "installing", "cleaning"]
-                .iter()
-                .any(|verb| line[3..].starts_with(verb))
-    };
+    let verbs = ["running", "downloading", "extracting", "installing", "cleaning"];
+    let doing =
+        |line: &&str| line.strip_prefix("I: ").is_some_and(|line| verbs.iter().any(|verb| line.starts_with(verb)));
     let line = log.lines().rev().find(doing).map_or("starting", |line| &line[3..]);
-    let line = line.split(" in shell").next().unwrap_or(line);
-    line.trim_end_matches('.').to_owned()
+    line.split(" in shell").next().unwrap_or(line).trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -403,6 +376,5 @@ mod tests {
         );
         assert_eq!(at("exec /root\n"), "running --setup-hook");
         assert_eq!(stage(LOG), "cleaning package lists and apt cache");
-        assert_eq!(versions("crun 1.21-1\nbash 5.2\n")["crun"], "1.21-1");
     }
 }

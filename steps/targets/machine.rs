@@ -138,8 +138,7 @@ impl Machine {
     pub fn alive(&self) -> Result<(), Gone> {
         let gone = |reason: String| Gone { machine: self.name.clone(), reason };
         self.body.alive().map_err(gone)?;
-        let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
-        console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
+        console::dead_end(&console::read(&self.console)).map_or(Ok(()), |line| Err(gone(line)))
     }
 
     /// Returns its QEMU, if it is a VM on this host.
@@ -150,14 +149,14 @@ impl Machine {
     /// Completes when the machine's QEMU has ended. For other machines it never does: callers check those themselves.
     pub async fn gone(&self) -> Gone {
         let Some(emulated) = self.emulated() else { return std::future::pending().await };
-        let reason = emulated.ended_with(emulated.child.wait().await);
+        let reason = emulated.work.qemu_ended(emulated.child.wait().await).to_string();
         Gone { machine: self.name.clone(), reason }
     }
 
     /// Returns which processes have run out of memory so far, according to the kernel's messages on the console; `None`
     /// if none did.
     pub fn shortage(&self) -> Option<String> {
-        console::shortage(&String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()))
+        console::shortage(&console::read(&self.console))
     }
 
     /// Saves the system's journal beside the evidence and returns its path. On a remote machine, saves only the journal
@@ -230,15 +229,9 @@ impl Machine {
     }
 }
 
-impl Emulated {
-    fn ended_with(&self, status: Status) -> String {
-        format!("qemu ended with {status}: {}", self.work.qemu_said())
-    }
-}
-
 impl Body for Emulated {
     fn alive(&self) -> Result<(), String> {
-        self.child.ended().map_or(Ok(()), |status| Err(self.ended_with(status)))
+        self.child.ended().map_or(Ok(()), |status| Err(self.work.qemu_ended(status).to_string()))
     }
 
     fn emulated(&self) -> Option<&Emulated> {
@@ -327,10 +320,11 @@ impl MachineDir {
         self.folder.join("qemu.log")
     }
 
-    pub(super) fn qemu_said(&self) -> String {
-        let said = fs::read_to_string(self.log()).unwrap_or_default();
-        let end = tail(&said, 3).replace('\n', "; ");
-        if end.is_empty() { "it said nothing".to_owned() } else { end }
+    /// Returns the error of a QEMU that ended, with the end of its output.
+    pub(super) fn qemu_ended(&self, status: Status) -> anyhow::Error {
+        let printed = fs::read_to_string(self.log()).unwrap_or_default();
+        let end = tail(&printed, 3).replace('\n', "; ");
+        anyhow::anyhow!("qemu ended with {status}: {}", if end.is_empty() { "it said nothing" } else { &end })
     }
 
     /// Removes it; what cannot be removed goes with the run's folder, which the cleanup journal lists.

@@ -58,10 +58,14 @@ pub struct Devices {
     pub keys: PathBuf,
     /// The host's port that leads to the guest's SSH server.
     pub port: u16,
-    pub qmp: PathBuf,
-    /// The socket through which a restored machine gets its own time and random seed.
-    pub arrival: PathBuf,
+    /// The folder of the sockets [`QMP`] and [`ARRIVAL`].
+    pub sockets: PathBuf,
 }
+
+/// The name of the socket that QEMU is controlled through.
+pub const QMP: &str = "qmp";
+/// The name of the socket through which a restored machine gets its own time and random seed.
+pub const ARRIVAL: &str = "arrival";
 
 pub fn program(arch: Arch) -> String {
     format!("qemu-system-{}", arch.uname())
@@ -177,7 +181,7 @@ impl Qemu {
             add(&["-device", "virtio-blk-pci,drive=keys,serial=assay-keys"]);
             add(&["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:22", devices.port)]);
             add(&["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"]);
-            let [qmp, arrival] = [&devices.qmp, &devices.arrival].map(|path| comma(&path.display().to_string()));
+            let [qmp, arrival] = [QMP, ARRIVAL].map(|name| comma(&devices.sockets.join(name).display().to_string()));
             add(&["-qmp", &format!("unix:{qmp},server=on,wait=off")]);
             add(&["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=arrival,name=assay.arrival"]);
             add(&["-chardev", &format!("socket,id=arrival,path={arrival},server=on,wait=off")]);
@@ -247,8 +251,7 @@ mod tests {
                 root: "/w,1/root.qcow2".into(),
                 keys: "/w/keys.tar".into(),
                 port: 4022,
-                qmp: "/w/qmp".into(),
-                arrival: "/w/arrival".into(),
+                sockets: "/w".into(),
             }),
         };
         let line = qemu("10.0.2").argv(&board).join(" ");

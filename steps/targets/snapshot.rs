@@ -18,7 +18,7 @@ use super::image::room_left;
 use super::machine::{Machine, MachineDir};
 use super::qemu::{Devices, Memory};
 use super::thaw::thaw_into;
-use super::vm::{ProvisionError, Vm};
+use super::vm::Vm;
 use super::{cache, keys};
 use crate::base::digest::sha256_of;
 use crate::base::poll::{self, Look, TooLate};
@@ -90,7 +90,7 @@ impl Snapshot {
         [Self::MEMORY, Self::STATE, Self::DISK, Self::CONSOLE, keys::DISK, keys::IDENTITY, keys::KNOWN];
 
     /// Returns the snapshot of a machine: the kept one if it is intact, otherwise a new one.
-    pub(super) async fn provide(vm: &Vm) -> Result<Snapshot, ProvisionError> {
+    pub(super) async fn provide(vm: &Vm) -> anyhow::Result<Snapshot> {
         let (key, kind) = (key(vm)?, kind(vm));
         let boot = async |part: &Path| {
             let booted = vm.booted(|| {
@@ -113,7 +113,7 @@ impl Snapshot {
         from: &Snapshot,
         preparation: &Preparation<'_>,
         prepare: impl AsyncFnOnce(&Machine) -> anyhow::Result<()>,
-    ) -> Result<Snapshot, ProvisionError> {
+    ) -> anyhow::Result<Snapshot> {
         let key = key_of_prepared(&from.manifest, preparation);
         let kind = format!("{}, {}", kind(vm), preparation.name);
         let thaw = async |part: &Path| {
@@ -133,8 +133,8 @@ impl Snapshot {
         vm: &Vm,
         key: &str,
         kind: &str,
-        start: impl AsyncFnOnce(&Path) -> Result<(Machine, f64), ProvisionError>,
-    ) -> Result<Snapshot, ProvisionError> {
+        start: impl AsyncFnOnce(&Path) -> anyhow::Result<(Machine, f64)>,
+    ) -> anyhow::Result<Snapshot> {
         let snapshots = folder(&vm.context.settings.cache);
         let own = snapshots.join(key);
         if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
@@ -211,10 +211,8 @@ fn kind(vm: &Vm) -> String {
 /// paths, QEMU's build, the script that runs before freezing, and the host's CPU if the VM uses it.
 fn key(vm: &Vm) -> anyhow::Result<String> {
     let mut key = cache::Key::default();
-    let place = |name: &str| PathBuf::from(name);
-    let ram = Memory::Frozen(place("ram"));
-    let (root, keys, qmp, arrival) = (place("root"), place("keys"), place("qmp"), place("arrival"));
-    let devices = Devices { ram, root, keys, port: 0, qmp, arrival };
+    let ram = Memory::Frozen("ram".into());
+    let devices = Devices { ram, root: "root".into(), keys: "keys".into(), port: 0, sockets: PathBuf::new() };
     key.add("recipe", RECIPE.as_bytes());
     key.add("qemu", vm.qemu.build.as_bytes());
     key.add("argv", vm.qemu.argv(&vm.board(Path::new("console"), Some(devices))).join("\n").as_bytes());
@@ -255,7 +253,8 @@ fn private(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
-    let (room, free) = (Bytes((vm.memory() << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
+    let (room, free) =
+        (Bytes((vm.definition.guest_memory(vm.arch) << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
     anyhow::ensure!(
         free >= room,
         "{} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE",
@@ -424,7 +423,16 @@ mod tests {
             },
         };
         let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
-        let mut vm = Vm::assembled(Definition::named(root, "nano").unwrap(), Arch::Amd64, qemu, image, context());
+        let mut vm = Vm {
+            definition: Definition::named(root, "nano").unwrap(),
+            arch: Arch::Amd64,
+            qemu,
+            image,
+            accelerator: Accelerator::Tcg,
+            context: context(),
+            frozen: Default::default(),
+            prepared: Default::default(),
+        };
         change(&mut vm);
         key(&vm).unwrap()
     }

@@ -10,12 +10,6 @@ use super::{BuildDir, Layout, Module, text};
 use crate::base::unit::Bytes;
 use crate::exec::command::Command;
 
-/// The platform of the annex's image.
-pub const PLATFORM: &str = "wasi/wasm";
-
-/// The annotation of the annex's image.
-pub const ANNOTATION: &str = "module.wasm.image/variant=compat";
-
 /// The time limit of a pull.
 pub(crate) const PULL_LIMIT: Duration = Duration::from_secs(600);
 
@@ -34,7 +28,8 @@ pub struct Recipe {
 
 impl Default for Recipe {
     fn default() -> Self {
-        Recipe { platform: PLATFORM.to_owned(), annotation: Some(ANNOTATION.to_owned()), extra: None }
+        let annotation = Some("module.wasm.image/variant=compat".to_owned());
+        Recipe { platform: "wasi/wasm".to_owned(), annotation, extra: None }
     }
 }
 
@@ -70,12 +65,10 @@ impl Image {
 
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
         // The same module gives the same image at any time.
-        let mut command = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
-        command = command.args(["--tag", &reference]);
-        if let Some(annotation) = &recipe.annotation {
-            command = command.args(["--annotation", annotation]);
-        }
-        build_dir.shell.read(&command.arg(text(&context)?)).await?;
+        let build = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
+        let annotation = recipe.annotation.iter().map(|annotation| format!("--annotation={annotation}"));
+        let build = build.args(["--tag", &reference]).args(annotation).arg(text(&context)?);
+        build_dir.shell.read(&build).await?;
         let layout = lay_out(build_dir, &storage, &reference).await?;
         Ok(Image { reference, layout, storage })
     }

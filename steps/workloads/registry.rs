@@ -5,7 +5,7 @@ mod local;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -254,14 +254,6 @@ impl AnonymousUser {
     }
 }
 
-/// Reads the value of an `Authorization: Basic` header from the file that `podman login` wrote.
-fn basic(login: &Login, host: &str) -> anyhow::Result<String> {
-    let read = |path: &Path| -> anyhow::Result<serde_json::Value> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
-    let file = read(&login.auth_file).with_context(|| format!("cannot read {}", login.auth_file.display()))?;
-    let value = file["auths"][host]["auth"].as_str().map(str::to_owned);
-    value.with_context(|| format!("there is no login at {host}: log in first"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,15 +332,6 @@ mod tests {
         let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
         assert!(command.clean_env, "nothing of the caller's environment");
         assert_eq!(names, ["HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE"]);
-        assert!(command.env.iter().all(|(_, value)| Path::new(value).starts_with(folder.path())));
-    }
-
-    #[test]
-    fn a_login_is_what_podman_wrote() {
-        let folder = tempfile::tempdir().unwrap();
-        let login = Login { auth_file: folder.path().join("auth.json") };
-        fs::write(&login.auth_file, r#"{"auths": {"127.0.0.1:5000": {"auth": "YTpi"}}}"#).unwrap();
-        assert_eq!(basic(&login, "127.0.0.1:5000").unwrap(), "YTpi");
-        assert_eq!(basic(&login, "other").unwrap_err().to_string(), "there is no login at other: log in first");
+        assert!(command.env.iter().all(|(_, value)| value.starts_with(&*folder.path().to_string_lossy())));
     }
 }

@@ -13,7 +13,7 @@ fn with(name: &str, text: &str) -> Preflight {
 
 /// Returns the failed check of a machine whose section has this text: what was found, and the remedy.
 fn in_the_way(name: &str, text: &str) -> (String, String) {
-    let mut points = with(name, text).points();
+    let mut points = with(name, text).points(true);
     points.retain(PreflightCheck::is_in_the_way);
     assert_eq!(points.len(), 1, "{points:?}");
     let point = points.remove(0);
@@ -23,7 +23,8 @@ fn in_the_way(name: &str, text: &str) -> (String, String) {
 #[test]
 fn on_a_machine_like_the_device_nothing_is_in_the_way() {
     let preflight = recorded();
-    let lacking: Vec<PreflightCheck> = preflight.points().into_iter().filter(|point| point.remedy.is_some()).collect();
+    let lacking: Vec<PreflightCheck> =
+        preflight.points(true).into_iter().filter(|point| point.remedy.is_some()).collect();
     assert_eq!(lacking, []);
     assert_eq!((preflight.user(), preflight.home.as_str(), preflight.root), ("guest", "/home/guest", Root::Sudo));
     assert_eq!(preflight.runtime.as_deref(), Some("/run/user/1001"));
@@ -64,7 +65,7 @@ fn without_systemd_what_rests_on_it_is_not_told_too() {
 #[test]
 fn without_sudo_a_run_works_and_is_told_what_it_goes_without() {
     let preflight = with("root", "");
-    let sudo = preflight.points().into_iter().find(|point| point.name == "sudo").unwrap();
+    let sudo = preflight.points(true).into_iter().find(|point| point.name == "sudo").unwrap();
     assert!(!sudo.is_in_the_way() && sudo.remedy.is_some_and(|remedy| remedy.contains("NOPASSWD")));
     assert_eq!(preflight.root, Root::Never);
 }
@@ -74,7 +75,7 @@ fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
     let with = |podman: &str| {
         let mut preflight = with("link", "");
         preflight.facts.podman = Some(podman.to_owned());
-        let points = preflight.points().into_iter().filter(PreflightCheck::is_in_the_way);
+        let points = preflight.points(true).into_iter().filter(PreflightCheck::is_in_the_way);
         points.map(|point| point.name).collect::<Vec<_>>()
     };
     assert_eq!((with("5.4.2"), with("4.9.3"), with("4.3.1")), (vec![], vec!["crun-wasm"], vec!["podman", "crun-wasm"]));

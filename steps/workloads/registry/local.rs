@@ -5,23 +5,24 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use base64::Engine as _;
 use testcontainers::core::Mount;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
-use tokio::process::Child;
 
-use super::{Login, Refusal, basic, http, login};
+use super::{Login, Refusal, http, login};
 use crate::base::commands;
 use crate::base::digest::hex;
 use crate::base::poll::{Look, until};
 use crate::base::procfs;
 use crate::base::progress::Progress;
+use crate::base::settings;
 use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
+use crate::targets::Child;
 use crate::workloads::{BuildDir, PULL_LIMIT};
 
 /// The Debian release of the registry's package.
@@ -98,6 +99,7 @@ pub struct Local {
     pub closed: String,
     /// A login at the closed port.
     pub login: Login,
+    password: String,
     // Dropping these ends them.
     _containers: [ContainerAsync<GenericImage>; 2],
     _service: Child,
@@ -119,13 +121,15 @@ impl Local {
         let (closed, second) = door(build_dir, image, "closed", CLOSED, 401).await?;
         let login = login(build_dir, &closed, USER, password).await?;
         tracing::info!("registry: pulls from {open}, pushes to {closed}");
-        Ok(Local { open, closed, login, _containers: [first, second], _service: service })
+        let password = password.to_owned();
+        Ok(Local { open, closed, login, password, _containers: [first, second], _service: service })
     }
 
     /// Puts a text in place of a manifest, with a login.
     pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
+        let login = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{}", self.password));
         let headers = [
-            format!("Authorization: Basic {}", basic(&self.login, &self.closed)?),
+            format!("Authorization: Basic {login}"),
             "Content-Type: application/vnd.oci.image.manifest.v1+json".to_owned(),
         ];
         let answer = http::ask(&self.closed, &format!("PUT /v2/{name}/manifests/{tag}"), &headers, text).await?;
@@ -176,7 +180,7 @@ pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow
     }
 }
 
-/// Starts Podman's service. It ends with the thread that starts it, so that thread must outlive the registry.
+/// Starts Podman's service.
 async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Result<Child> {
     let socket = socket();
     let folder = socket.parent().context("the socket has no folder")?;
@@ -185,22 +189,18 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
     let _ = fs::remove_dir_all(folder);
     fs::DirBuilder::new().mode(0o700).create(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let log = build_dir.folder.join("podman.log");
-    let mut command = tokio::process::Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "podman", "system", "service", "--time=0"]);
-    command.arg(format!("unix://{}", socket.display())).process_group(0).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
-    if let Some(path) = configuration {
-        command.env("CONTAINERS_CONF", path);
-    }
-    let mut child = command.spawn().with_context(|| {
-        format!("cannot start setpriv: install util-linux and podman: {} does", commands::setup(""))
-    })?;
-    build_dir.cleanup.register(Resource::process(child.id().unwrap_or_default())?)?;
+    // Podman finds its own programs there, too.
+    let path = std::env::join_paths(settings::program_folders())?;
+    let mut argv = vec!["env".to_owned(), format!("PATH={}", path.display())];
+    argv.extend(configuration.map(|path| format!("CONTAINERS_CONF={}", path.display())));
+    argv.extend(["podman", "system", "service", "--time=0"].map(str::to_owned));
+    argv.push(format!("unix://{}", socket.display()));
+    let child = Child::start(&argv, &log, &build_dir.cleanup)?;
     let (limit, pause) = (Duration::from_secs(20), Duration::from_millis(50));
     until("the start of Podman's service", limit, pause, async || {
         match tokio::net::UnixStream::connect(&socket).await {
             Ok(_) => Ok(Look::Done(())),
-            Err(error) => match child.try_wait()? {
+            Err(error) => match child.ended() {
                 None => Ok(Look::Waiting(error.to_string())),
                 Some(status) => bail!(
                     "podman's service ended with {status}: {}; install podman: {} does",
@@ -297,9 +297,8 @@ fn split(image: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::cleanup::CleanupJournal;
-    use crate::exec::shell::{Fake, Shell};
-    use std::sync::Arc;
+    use crate::exec::shell::Fake;
+    use crate::workloads::tests::build_dir;
 
     #[test]
     fn a_port_is_no_tag() {
@@ -308,31 +307,22 @@ mod tests {
         assert_eq!(split("registry@sha256:abc"), ("registry@sha256", "abc"));
     }
 
-    fn build_dir(folder: &Path, fake: Fake) -> BuildDir {
-        let cleanup = Arc::new(CleanupJournal::open(folder, "r1").unwrap());
-        BuildDir { shell: Shell::fake(fake), cleanup, run: "r1".into(), folder: folder.into() }
-    }
-
     #[tokio::test]
     async fn runc_is_taken_where_the_default_runtime_fails_and_only_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let works = build_dir(folder.path(), Fake::default().answer("podman run", 0, "registry 2.8.3"));
-        assert_eq!(runtime(&works, "x", folder.path()).await.unwrap(), None);
-        drop(works);
+        let works = build_dir(Fake::default().answer("podman run", 0, "registry 2.8.3"));
+        assert_eq!(runtime(&works, "x", &works.folder).await.unwrap(), None);
         let hybrid = Fake::default().answer("podman run", 126, "crun").answer("CONTAINERS_CONF=", 0, "registry 2.8.3");
-        let hybrid = build_dir(folder.path(), hybrid);
-        assert_eq!(runtime(&hybrid, "x", folder.path()).await.unwrap(), Some(folder.path().join("runc.conf")));
-        drop(hybrid);
-        let error =
-            runtime(&build_dir(folder.path(), Fake::default()), "x", folder.path()).await.unwrap_err().to_string();
+        let hybrid = build_dir(hybrid);
+        assert_eq!(runtime(&hybrid, "x", &hybrid.folder).await.unwrap(), Some(hybrid.folder.join("runc.conf")));
+        let neither = build_dir(Fake::default());
+        let error = runtime(&neither, "x", &neither.folder).await.unwrap_err().to_string();
         assert!(error.contains("as it is set up: no reply is set for podman run"), "{error}");
         assert!(error.contains("with runc: no reply is set for CONTAINERS_CONF="), "{error}");
     }
 
     #[tokio::test]
     async fn a_registry_that_can_be_had_nowhere_names_the_way_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let build_dir = build_dir(folder.path(), Fake::default());
+        let build_dir = build_dir(Fake::default());
         let quiet = Progress::to(|_| ());
         let error = image(&build_dir, None, "http://mirror", &quiet).await.unwrap_err().to_string();
         assert!(error.ends_with("cannot be made from http://mirror: set ASSAY_REGISTRY_IMAGE to another"), "{error}");
