@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::child::Child;
-use super::console::{Stage, stage};
+use super::console::{self, Stage, stage};
 use super::image::Image;
 use super::qemu::{Board, Qemu};
 use crate::base::platform::Arch;
@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 struct KvmFinding {
     boot: String,
     qemu: String,
-    works: bool,
-    why: String,
+    /// Why it does not work; `None` if it does.
+    fault: Option<String>,
 }
 
 pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Accelerator {
@@ -46,22 +46,17 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<KvmFinding>(&text).ok());
     let known = known.filter(|known| !boot.is_empty() && known.boot == boot && known.qemu == qemu.version);
-    let finding = match known {
-        Some(known) => known,
-        None => {
-            tracing::info!("kvm: trying whether a guest starts on it");
-            let tried = probe(context, qemu, image, arch, work).await;
-            let why = tried.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
-            context.progress.say(match tried {
-                Ok(()) => "kvm: works".to_owned(),
-                Err(_) => format!("kvm: does not work here ({why}): the cpu is emulated"),
-            });
-            let finding = KvmFinding { boot, qemu: qemu.version.clone(), works: why.is_empty(), why };
-            keep(&kept, &finding);
-            finding
-        }
-    };
-    if finding.works { Ok(()) } else { Err(finding.why) }
+    if let Some(known) = known {
+        return known.fault.map_or(Ok(()), Err);
+    }
+    tracing::info!("kvm: trying whether a guest starts on it");
+    let tried = probe(context, qemu, image, arch, work).await.map_err(|error| format!("{error:#}"));
+    context.progress.say(match &tried {
+        Ok(()) => "kvm: works".to_owned(),
+        Err(fault) => format!("kvm: does not work here ({fault}): the cpu is emulated"),
+    });
+    keep(&kept, &KvmFinding { boot, qemu: qemu.version.clone(), fault: tried.clone().err() });
+    tried
 }
 
 /// Starts the real kernel for a moment and waits for its first line.
@@ -79,9 +74,8 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
         devices: None,
     };
     let child = Child::start(&qemu.argv(&board), &log, &context.cleanup)?;
-    let result = poll::until("the kernel's first word", PATIENCE, Duration::from_millis(50), async || {
-        let text = fs::read(&console).unwrap_or_default();
-        if stage(&String::from_utf8_lossy(&text)) >= Stage::Kernel {
+    poll::until("the kernel's first word", PATIENCE, Duration::from_millis(50), async || {
+        if stage(&console::read(&console)) >= Stage::Kernel {
             return Ok(Look::Done(()));
         }
         match child.ended() {
@@ -92,8 +86,8 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
                 Err(anyhow::anyhow!("qemu ended with {status}: {first}"))
             }
         }
-    });
-    result.await
+    })
+    .await
 }
 
 /// Writes a result to the cache. One that cannot be written is found out again next time.

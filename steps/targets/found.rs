@@ -1,6 +1,7 @@
 //! Uses a remote machine or this host for a run: checks it first, and restores it afterwards.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -9,9 +10,8 @@ use super::Context;
 use super::machine::{Body, Machine, Pending};
 use crate::base::commands;
 use crate::base::platform::TargetSpec;
-use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::{CleanupJournal, Resource};
+use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
 use crate::exec::shell::{CommandObserver, Shell, Ssh, SshDestination};
 use crate::targets::machine_info::MachineInfo;
@@ -169,16 +169,8 @@ impl RemoteHost {
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
         tracing::info!("{name}: connected to {}: {}", self.way.target, facts.distribution);
-        let session = RemoteSession {
-            way: self.way.clone(),
-            run: context.run.clone(),
-            units: self.units.clone(),
-            shell: shell.clone(),
-            resource,
-            cleanup: context.cleanup.clone(),
-            progress: context.progress.clone(),
-            over: Mutex::default(),
-        };
+        let (way, units, over) = (self.way.clone(), self.units.clone(), AtomicBool::new(false));
+        let session = RemoteSession { way, units, context: context.clone(), shell: shell.clone(), resource, over };
         Ok(Machine::new(context, name.to_owned(), shell, facts, started, session))
     }
 }
@@ -186,13 +178,11 @@ impl RemoteHost {
 /// A remote machine, or this host, while a run uses it.
 struct RemoteSession {
     way: RemoteAccess,
-    run: String,
     units: Vec<String>,
+    context: Context,
     shell: Shell,
     resource: Resource,
-    cleanup: Arc<CleanupJournal>,
-    progress: Progress,
-    over: Mutex<bool>,
+    over: AtomicBool,
 }
 
 impl std::fmt::Debug for RemoteSession {
@@ -203,7 +193,7 @@ impl std::fmt::Debug for RemoteSession {
 
 impl Body for RemoteSession {
     fn alive(&self) -> Result<(), String> {
-        match *self.over.lock().unwrap_or_else(PoisonError::into_inner) {
+        match self.over.load(Ordering::Relaxed) {
             true => Err("it was given back".to_owned()),
             false => Ok(()),
         }
@@ -235,13 +225,10 @@ impl Body for RemoteSession {
 
     fn shut_down(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            let left = match leave(&self.shell, &self.run).await {
-                Ok(()) => self.cleanup.mark_gone(&self.resource),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = left {
-                self.progress.say(format!("{}: {error:#}", self.way.target));
+            self.over.store(true, Ordering::Relaxed);
+            let left = leave(&self.shell, &self.context.run).await;
+            if let Err(error) = left.and_then(|()| self.context.cleanup.mark_gone(&self.resource)) {
+                self.context.progress.say(format!("{}: {error:#}", self.way.target));
             }
         })
     }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::{Context, Qmp, console, keys};
-use crate::base::platform::Arch;
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::{Command, Status, tail};
 use crate::exec::shell::Shell;
@@ -40,8 +40,6 @@ pub struct Gone {
 pub struct Machine {
     /// Its name: its definition's, with a number from the second one of a run on.
     pub name: String,
-    /// Its architecture.
-    pub arch: Arch,
     /// The shell that runs its commands.
     pub shell: Shell,
     /// The machine info.
@@ -118,7 +116,6 @@ impl Machine {
         body: impl Body + 'static,
     ) -> Machine {
         Machine {
-            arch: facts.architecture,
             shell,
             facts,
             boot: started.elapsed(),
@@ -214,7 +211,7 @@ impl Machine {
 
     async fn control(&self, verb: &str) -> anyhow::Result<()> {
         let Some(emulated) = self.emulated() else { return Ok(()) };
-        emulated.qmp.lock().await.execute(verb, serde_json::json!({})).await.map(drop)
+        emulated.qmp.lock().await.execute(verb, json!({})).await.map(drop)
     }
 
     /// Returns the command that a person types to log in while it is up.
@@ -252,7 +249,7 @@ impl Body for Emulated {
             let mut qmp = self.qmp.lock().await;
             // If QEMU does not respond any more, it is killed.
             let _ = tokio::time::timeout(GOODBYE, async {
-                let _ = qmp.quit().await;
+                let _ = qmp.execute("quit", json!({})).await;
                 self.child.wait().await
             })
             .await;

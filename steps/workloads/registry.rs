@@ -72,8 +72,6 @@ pub struct Login {
 /// An image that a registry accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// The reference to pull it by.
-    pub reference: String,
     /// The registry's digest of it.
     pub digest: String,
 }
@@ -81,14 +79,10 @@ pub struct Pushed {
 /// An image that was pulled without any credentials, with the evidence for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
-    /// The reference that was pulled.
-    pub reference: String,
     /// The digest of its manifest as it arrived.
     pub digest: String,
     /// The digest of its configuration.
     pub config_digest: String,
-    /// The output of `podman image inspect`.
-    pub inspected: String,
     /// The whole environment of the pull, as `env` prints it.
     pub environment: String,
     /// The contents of the only file in which Podman looked for credentials.
@@ -148,7 +142,7 @@ async fn push_by(
     let push = ["push", "--quiet", tls(reference), "--digestfile", &digest_file, &image.reference, reference];
     accepted(build_dir.shell.run(&by(image.podman(&push))).await?)?;
     let digest = fs::read_to_string(&file).with_context(|| format!("cannot read {digest_file}"))?;
-    Ok(Pushed { reference: reference.to_owned(), digest: digest.trim().to_owned() })
+    Ok(Pushed { digest: digest.trim().to_owned() })
 }
 
 /// Pulls an image without any credentials into an empty storage, and inspects it there.
@@ -173,10 +167,8 @@ async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &st
     let inspected = build_dir.shell.read(&anonymous.runs(inspect)).await?;
     let (digest, config_digest) = digests(&inspected)?;
     Ok(Pull {
-        reference: reference.to_owned(),
         digest,
         config_digest,
-        inspected,
         environment,
         auth_file: fs::read_to_string(anonymous.auth_file()).context("cannot read the empty auth file")?,
         token: token(&pulled.errors()),
