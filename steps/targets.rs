@@ -39,7 +39,7 @@ pub use child::Child;
 pub use definition::{DEVICE, Definition, Distribution};
 pub use found::{RemoteAccess, RemoteHost};
 pub use image::{Image, KEYRING, ROOM, room_left};
-pub use machine::{Machine, SetupStep};
+pub use machine::{Machine, SetupStep, private, run_folder, run_folder_path};
 pub use mirror::{mirror_address, reach_mirror};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;

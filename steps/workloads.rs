@@ -7,7 +7,6 @@ mod image;
 mod layout;
 mod module;
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,8 +18,9 @@ pub(crate) use image::{PULL_LIMIT, Storage, tls};
 pub use layout::Layout;
 pub use module::Module;
 
-use crate::exec::cleanup::{CleanupJournal, Resource};
+use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::Shell;
+use crate::targets::run_folder;
 
 /// The place where artifacts are built: this host, a folder of the run, and the journal that lists all of it.
 #[derive(Clone, Debug)]
@@ -36,18 +36,9 @@ pub struct BuildDir {
 }
 
 impl BuildDir {
-    /// Returns the path of a run's build dir, which is short because paths of Unix sockets must be.
-    pub fn folder(run: &str) -> PathBuf {
-        PathBuf::from(format!("/tmp/assay-{run}"))
-    }
-
-    /// Creates a run's build dir.
+    /// Creates a run's build dir. It is private because it holds a login.
     pub fn open(shell: Shell, cleanup: Arc<CleanupJournal>, run: &str) -> anyhow::Result<BuildDir> {
-        let folder = BuildDir::folder(run);
-        cleanup.register(Resource::Path { path: folder.clone() })?;
-        // It is private because it holds a login.
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.with_context(|| format!("cannot create {}", folder.display()))?;
+        let folder = run_folder(&cleanup, run)?;
         Ok(BuildDir { shell, cleanup, run: run.to_owned(), folder })
     }
 

@@ -10,8 +10,7 @@ use crate::base::commands;
 use crate::base::host_capacity::HostCapacity;
 use crate::base::unit::Bytes;
 use crate::exec::cleanup;
-use crate::targets::{ROOM, room_left};
-use crate::workloads::BuildDir;
+use crate::targets::{ROOM, room_left, run_folder_path};
 
 /// What a run writes if all disks are cached: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
@@ -71,7 +70,7 @@ fn memory(room: &HostCapacity, each: Bytes) -> CheckResult {
 }
 
 fn sockets() -> CheckResult {
-    let prefix = BuildDir::folder("");
+    let prefix = run_folder_path("");
     let name = prefix.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let opened = tempfile::Builder::new().prefix(&name).tempdir_in(prefix.parent().unwrap_or(&prefix));
     match opened.and_then(|folder| UnixListener::bind(folder.path().join("socket"))) {

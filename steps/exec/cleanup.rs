@@ -32,11 +32,6 @@ pub enum Resource {
         /// Its name.
         name: String,
     },
-    /// An image in the local Podman storage.
-    Image {
-        /// Its reference.
-        reference: String,
-    },
     /// A file, or a folder with its content.
     Path {
         /// Its path.
@@ -68,7 +63,6 @@ impl fmt::Display for Resource {
         match self {
             Resource::Process { pid, .. } => write!(out, "process {pid}"),
             Resource::Container { name } => write!(out, "container {name}"),
-            Resource::Image { reference } => write!(out, "image {reference}"),
             Resource::Path { path } => write!(out, "{}", path.display()),
             Resource::Cloud { run, region, endpoint } => {
                 write!(out, "what run {run} made in {region}")?;
@@ -189,7 +183,8 @@ fn release_all(resources: Vec<Resource>) -> Removed {
     let mut all = Removed::default();
     for resource in resources.into_iter().rev() {
         match resource.release() {
-            Ok(removed) => all.removed.extend(removed),
+            Ok(true) => all.removed.push(resource.to_string()),
+            Ok(false) => {}
             Err(error) => {
                 all.troubles.push(format!("{error:#}"));
                 all.left.insert(0, resource);

@@ -64,18 +64,16 @@ pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
             needed.insert(Image::key(&definition, arch)?);
         }
     }
-    let kept = fs::read_dir(image::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let key = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        in_place(path) && path.join("manifest.json").is_file() && !needed.contains(name)
+    let entries = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.filter(|path| in_place(path))
     };
-    let mut unneeded: Vec<PathBuf> = kept.filter(key).collect();
-    let frozen = fs::read_dir(snapshot::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let of_none = |path: &PathBuf| {
-        let needs = |path: &Path| snapshot::image_of(path).is_some_and(|image| needed.contains(&image));
-        in_place(path) && !needs(path)
-    };
-    unneeded.extend(frozen.filter(of_none));
+    let is_needed = |image: &str| needed.contains(image);
+    let images = entries(image::folder(cache)).filter(|path| path.join("manifest.json").is_file());
+    let images = images.filter(|path| !path.file_name().and_then(|name| name.to_str()).is_some_and(is_needed));
+    let snapshots = entries(snapshot::folder(cache));
+    let snapshots = snapshots.filter(|path| !snapshot::image_of(path).as_deref().is_some_and(is_needed));
+    let mut unneeded: Vec<PathBuf> = images.chain(snapshots).collect();
     unneeded.sort();
     Ok(unneeded)
 }

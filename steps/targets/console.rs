@@ -12,15 +12,11 @@ pub enum Stage {
     Started,
     /// Firmware or the kernel's decompressor has printed something.
     Firmware,
-    /// The kernel runs.
     Kernel,
     /// The initramfs looks for the disk.
     Initramfs,
-    /// systemd starts the system.
     Systemd,
-    /// The SSH server has been started.
     Ssh,
-    /// A login has succeeded.
     Login,
 }
 

@@ -111,10 +111,7 @@ fn some_size<'de, D: Deserializer<'de>>(written: D) -> Result<Option<Bytes>, D::
 }
 
 impl Definition {
-    /// Loads the definition of this name below the project's folder.
-    ///
-    /// # Errors
-    /// Returns an error if it does not exist (the error lists those that do), or is invalid.
+    /// Loads the definition of this name below the project's folder. If it does not exist, the error lists those that do.
     pub fn named(root: &Path, name: &str) -> anyhow::Result<Definition> {
         let folder = root.join("fixtures/machines");
         let path = folder.join(format!("{name}.toml"));
@@ -125,10 +122,7 @@ impl Definition {
         Definition::load(&path)
     }
 
-    /// Loads all definitions below the project's folder, sorted by name.
-    ///
-    /// # Errors
-    /// Returns an error if there are none, or one is invalid.
+    /// Loads all definitions below the project's folder, sorted by name; fails if there are none.
     pub fn all(root: &Path) -> anyhow::Result<Vec<Definition>> {
         let folder = root.join("fixtures/machines");
         let names = names(&folder);
@@ -136,11 +130,7 @@ impl Definition {
         names.iter().map(|name| Definition::named(root, name)).collect()
     }
 
-    /// Reads a definition.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read or is invalid; the error names the file, the key and what is
-    /// allowed.
+    /// Reads a definition. Errors name the file, the key or the line, and what is allowed.
     pub fn load(path: &Path) -> anyhow::Result<Definition> {
         let own = Written::read(path)?;
         let written = match &own.like {

@@ -141,7 +141,7 @@ impl RemoteHost {
         if lacking.is_empty() {
             return Ok(self.preflight.facts.clone());
         }
-        let words: Vec<&str> = lacking.iter().filter_map(|point| Some(point.by?.word())).collect();
+        let words: Vec<&str> = lacking.iter().filter_map(|point| point.by).collect();
         context.progress.say(format!("{target}: bringing {}, for the time of the run", words.join(", ")));
         let bring = Command::script(PROVISION, &[&[&*context.run], &*words].concat()).time_limit(INSTALLING);
         shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;

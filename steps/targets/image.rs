@@ -324,9 +324,11 @@ fn stage(log: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
+    pub(in crate::targets) const MANIFEST: &str = r#"{"key": "k", "distribution": "debian-13", "architecture": "amd64",
+        "built": "2026-01-01T00:00:00Z", "seconds": 33, "mirror": "http://m", "packages": {"crun": "1.21-1"}}"#;
     const LOG: &str = include_str!("../../fixtures/facts/mmdebstrap.txt");
 
     fn machines() -> [Definition; 3] {
@@ -354,10 +356,8 @@ mod tests {
         assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
         let own = folder.path().join("machines").join(Image::key(&machine, Arch::Amd64).unwrap());
         fs::create_dir_all(&own).unwrap();
-        let manifest = r#"{"key":"k","distribution":"debian-13","architecture":"amd64","built":"2026-01-01T00:00:00Z",
-            "seconds":33,"mirror":"http://m","packages":{"crun":"1.21-1"}}"#;
         for name in ["disk.img", "vmlinuz", "manifest.json"] {
-            fs::write(own.join(name), manifest).unwrap();
+            fs::write(own.join(name), MANIFEST).unwrap();
         }
         assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
         fs::write(own.join("initrd"), "").unwrap();

@@ -78,7 +78,6 @@ pub(super) trait Body: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Returns the command that prints the journal.
     fn journal(&self) -> Command {
         Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"])
     }
@@ -129,23 +128,15 @@ impl Machine {
     }
 
     /// Checks that it is still there, as far as is known: its QEMU runs, and its kernel has not panicked.
-    ///
-    /// # Errors
-    /// Returns an error if it is gone.
     pub fn alive(&self) -> Result<(), Gone> {
         let gone = |reason: String| Gone { machine: self.name.clone(), reason };
         self.body.alive().map_err(gone)?;
         console::dead_end(&console::read(&self.console)).map_or(Ok(()), |line| Err(gone(line)))
     }
 
-    /// Returns its QEMU, if it is a VM on this host.
-    pub(super) fn emulated(&self) -> Option<&Emulated> {
-        self.body.emulated()
-    }
-
     /// Completes when the machine's QEMU has ended. For other machines it never does: callers check those themselves.
     pub async fn gone(&self) -> Gone {
-        let Some(emulated) = self.emulated() else { return std::future::pending().await };
+        let Some(emulated) = self.body.emulated() else { return std::future::pending().await };
         let reason = emulated.work.qemu_ended(emulated.child.wait().await).to_string();
         Gone { machine: self.name.clone(), reason }
     }
@@ -158,9 +149,6 @@ impl Machine {
 
     /// Saves the system's journal beside the evidence and returns its path. On a remote machine, saves only the journal
     /// of the run's own units.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not return it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
         let mut journal = self.body.journal();
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
@@ -173,9 +161,6 @@ impl Machine {
     }
 
     /// Returns how long all its CPUs together were busy since it started, in seconds, and the text this was read from.
-    ///
-    /// # Errors
-    /// Returns an error if the text cannot be read.
     pub async fn busy(&self) -> anyhow::Result<(f64, String)> {
         let look = Command::script("getconf CLK_TCK; head -n 1 /proc/stat", &[]);
         let raw = self.shell.read(&look).await?;
@@ -184,33 +169,25 @@ impl Machine {
     }
 
     /// Returns how the machine reaches an address on this host's loopback, which a path may follow. Other addresses are
-    /// returned unchanged, and so are all addresses for an EC2 instance.
-    ///
-    /// # Errors
-    /// Returns an error if the machine's SSH server does not forward connections back.
+    /// returned unchanged, and so are all addresses for an EC2 instance. Fails if the machine's SSH server does not
+    /// forward connections back.
     pub async fn as_seen_there(&self, address: &str) -> anyhow::Result<String> {
         let Some(local) = address.strip_prefix("127.0.0.1:") else { return Ok(address.to_owned()) };
         self.body.as_seen_there(local).await
     }
 
     /// Pauses the machine, so that it uses memory and nothing else; an instance in AWS is not paused.
-    ///
-    /// # Errors
-    /// Returns an error if QEMU refuses.
     pub async fn pause(&self) -> anyhow::Result<()> {
         self.control("stop").await
     }
 
     /// Resumes the machine.
-    ///
-    /// # Errors
-    /// Returns an error if QEMU refuses.
     pub async fn resume(&self) -> anyhow::Result<()> {
         self.control("cont").await
     }
 
     async fn control(&self, verb: &str) -> anyhow::Result<()> {
-        let Some(emulated) = self.emulated() else { return Ok(()) };
+        let Some(emulated) = self.body.emulated() else { return Ok(()) };
         emulated.qmp.lock().await.execute(verb, json!({})).await.map(drop)
     }
 
@@ -276,7 +253,32 @@ pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathB
     }
 }
 
-/// The folder of a running machine: disk, keys, sockets. Only its owner may read it.
+/// Returns the path of a run's folder, which is short because paths of Unix sockets must be.
+pub fn run_folder_path(run: &str) -> PathBuf {
+    PathBuf::from(format!("/tmp/assay-{run}"))
+}
+
+/// Returns a run's folder, which only its owner may read, and makes it unless that was done before. It is removed with
+/// the run.
+pub fn run_folder(cleanup: &CleanupJournal, run: &str) -> anyhow::Result<PathBuf> {
+    let folder = run_folder_path(run);
+    if !folder.exists() {
+        cleanup.register(Resource::Path { path: folder.clone() })?;
+    }
+    let made = private(&folder).or_else(|error| match fs::symlink_metadata(&folder) {
+        Ok(meta) if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() => Ok(()),
+        _ => Err(error),
+    });
+    made.with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(folder)
+}
+
+/// Makes a folder that only its owner may read.
+pub fn private(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)
+}
+
+/// The folder of a running machine: disk, keys, sockets.
 #[derive(Debug)]
 pub(super) struct MachineDir {
     pub(super) name: String,
@@ -286,16 +288,7 @@ pub(super) struct MachineDir {
 
 impl MachineDir {
     pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<MachineDir> {
-        let run = Path::new("/tmp").join(format!("assay-{}", context.run));
-        if !run.exists() {
-            context.cleanup.register(Resource::Path { path: run.clone() })?;
-        }
-        let private = |path: &Path| DirBuilder::new().mode(0o700).create(path);
-        let made = private(&run).or_else(|error| match fs::symlink_metadata(&run) {
-            Ok(meta) if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() => Ok(()),
-            _ => Err(error),
-        });
-        made.with_context(|| format!("{} cannot be made", run.display()))?;
+        let run = run_folder(&context.cleanup, &context.run)?;
         for number in 1..10_000 {
             let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
             let folder = run.join(&name);

@@ -33,11 +33,9 @@ const WITHOUT_LINK: (u64, u64) = (5, 0);
 /// How commands on the machine can become root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
-    /// They already run as root.
     Is,
     /// By sudo, without a password.
     Sudo,
-    /// They cannot.
     Never,
 }
 
@@ -64,28 +62,9 @@ pub struct PreflightCheck {
     /// The command or advice that fixes it, if it is not met.
     pub remedy: Option<String>,
     pub needed: bool,
-    /// What provisioning does to meet it, where the machine may be provisioned.
-    pub by: Option<Provision>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provision {
-    Package(&'static str),
-    /// Lets the user's units live on without a login.
-    Linger,
-    /// Makes the link by which older Podman versions find the WebAssembly runtime.
-    Link,
-}
-
-impl Provision {
-    /// Returns its name in the provisioning script.
-    pub fn word(self) -> &'static str {
-        match self {
-            Provision::Package(package) => package,
-            Provision::Linger => "linger",
-            Provision::Link => "link",
-        }
-    }
+    /// What the provisioning script brings to meet it, where the machine may be provisioned: a package, `linger`, so that
+    /// the user's units live on without a login, or `link`, by which older Podman versions find the WebAssembly runtime.
+    pub by: Option<&'static str>,
 }
 
 /// What was found, or else what is wrong and the remedy.
@@ -112,13 +91,9 @@ impl PreflightCheck {
         PreflightCheck { needed, ..self }
     }
 
-    /// Adds what provisioning does if it is not met.
-    fn by(self, by: Provision) -> PreflightCheck {
-        PreflightCheck { by: self.remedy.is_some().then_some(by), ..self }
-    }
-
-    fn by_package_if(self, absent: bool, package: &'static str) -> PreflightCheck {
-        if absent { self.by(Provision::Package(package)) } else { self }
+    /// Adds what provisioning brings if it is not met.
+    fn by(self, by: Option<&'static str>) -> PreflightCheck {
+        PreflightCheck { by: by.filter(|_| self.remedy.is_some()), ..self }
     }
 
     /// Whether this requirement is mandatory and missing.
@@ -179,7 +154,7 @@ impl Preflight {
     /// if the run needs `units`.
     pub fn points(&self, units: bool) -> Vec<PreflightCheck> {
         let check = PreflightCheck::of;
-        let no_podman = self.facts.podman.is_none();
+        let podman = self.facts.podman.is_none().then_some("podman");
         let mut points = vec![
             check("unprivileged user", self.unprivileged()),
             check("systemd", self.init()).needed_if(units),
@@ -189,17 +164,17 @@ impl Preflight {
         if self.systemd {
             points.extend([
                 check("systemd of the user", self.manager()).needed_if(units),
-                check("lingering", self.lingers()).needed_if(units).by(Provision::Linger),
+                check("lingering", self.lingers()).needed_if(units).by(Some("linger")),
                 check("cgroup delegation", self.controllers()).needed_if(units),
             ]);
         }
         points.extend([
-            check("podman", self.podman()).by_package_if(no_podman, "podman"),
-            check("Quadlet", self.generator()).needed_if(units).by_package_if(no_podman, "podman"),
-            check("crun with WasmEdge", self.crun()).by_package_if(self.facts.crun.is_none(), "crun"),
-            check("WasmEdge library", self.library()).by(Provision::Package("libwasmedge0")),
-            check("crun-wasm", self.link()).by(Provision::Link),
-            check("podman without root", self.ids()).by(Provision::Package("uidmap")),
+            check("podman", self.podman()).by(podman),
+            check("Quadlet", self.generator()).needed_if(units).by(podman),
+            check("crun with WasmEdge", self.crun()).by(self.facts.crun.is_none().then_some("crun")),
+            check("WasmEdge library", self.library()).by(Some("libwasmedge0")),
+            check("crun-wasm", self.link()).by(Some("link")),
+            check("podman without root", self.ids()).by(Some("uidmap")),
             check("home", self.writable()),
             check("room in the home", self.room()),
             check("clock", self.time()),

@@ -124,20 +124,22 @@ impl Qemu {
 
     /// Returns the whole command line for a board.
     pub fn argv(&self, board: &Board) -> Vec<String> {
-        let (machine, cpu, tty) = match (board.arch, board.accelerator) {
-            // A CPU with few features is emulated faster than one with all of them: a boot and some starts of Podman
-            // took 38 s and 39 s of a host's CPU instead of 42 s. It has what unpacking and checking images needs.
-            (Arch::Amd64, Accelerator::Tcg) => ("q35", "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed", "ttyS0"),
-            (Arch::Amd64, _) => ("q35", "host", "ttyS0"),
+        let (machine, cpu, tty, options) = match (board.arch, board.accelerator) {
+            // A kernel leaves its HPET ticking, unused, 250 times a second: an idle machine took 25 ms of a host's CPU per
+            // second, and takes 6 ms without it. A CPU with few features is emulated faster than one with all of them: a
+            // boot and some starts of Podman took 38 s and 39 s of a host's CPU instead of 42 s. It has what unpacking and
+            // checking images needs. A timer on a busy host may be late, and the kernel would give up ("IO-APIC + timer
+            // doesn't work"), or distrust the TSC. And an emulated CPU does not speculate, so it needs no mitigations.
+            (Arch::Amd64, Accelerator::Tcg) => (
+                "q35,hpet=off",
+                "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed",
+                "ttyS0",
+                " no_timer_check tsc=reliable mitigations=off",
+            ),
+            (Arch::Amd64, _) => ("q35", "host", "ttyS0", ""),
             // Signing pointers in software costs more than anything else a guest does.
-            (Arch::Arm64, Accelerator::Tcg) => ("virt", "max,pauth=off", "ttyAMA0"),
-            (Arch::Arm64, _) => ("virt,gic-version=max", "host", "ttyAMA0"),
-        };
-        let machine = match (board.arch, board.accelerator) {
-            // A kernel leaves its HPET ticking, unused, 250 times a second: an idle machine took 25 ms of a host's CPU
-            // per second, and takes 6 ms without it.
-            (Arch::Amd64, Accelerator::Tcg) => format!("{machine},hpet=off"),
-            _ => machine.to_owned(),
+            (Arch::Arm64, Accelerator::Tcg) => ("virt", "max,pauth=off", "ttyAMA0", " mitigations=off"),
+            (Arch::Arm64, _) => ("virt,gic-version=max", "host", "ttyAMA0", ""),
         };
         let accelerator = match board.accelerator {
             // One thread runs the guest's CPUs in turn. With a thread for each, they wake each other through the host's
@@ -149,14 +151,7 @@ impl Qemu {
         let (cpus, memory) = (board.cpus.to_string(), board.memory.to_string());
         // The kernel passes options that it does not know to init as environment variables, such as TERM here: the
         // console is a file, not a terminal.
-        let emulated = match (board.arch, board.accelerator) {
-            // A timer on a busy host may be late, and the kernel would give up ("IO-APIC + timer doesn't work"), or
-            // distrust the TSC. And an emulated CPU does not speculate, so it needs no mitigations.
-            (Arch::Amd64, Accelerator::Tcg) => " no_timer_check tsc=reliable mitigations=off",
-            (Arch::Arm64, Accelerator::Tcg) => " mitigations=off",
-            _ => "",
-        };
-        let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0{emulated}");
+        let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0{options}");
         let ram = board.devices.as_ref().and_then(|devices| devices.ram.object(board.memory));
         let machine = format!("{machine}{}", if ram.is_some() { ",memory-backend=ram" } else { "" });
         let mut argv: Vec<String> = vec![self.program.clone()];

@@ -4,22 +4,21 @@
 //! they are reached over loopback and never handed to a third party.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use super::image::room_left;
-use super::machine::{Machine, MachineDir};
+use super::machine::{Machine, MachineDir, private};
 use super::qemu::{Devices, Memory};
 use super::thaw::thaw_into;
 use super::vm::Vm;
-use super::{cache, keys};
+use super::{Child, Qmp, cache, keys};
 use crate::base::digest::sha256_of;
 use crate::base::poll::{self, Look, TooLate};
 use crate::base::progress::Progress;
@@ -95,7 +94,7 @@ impl Snapshot {
         let boot = async |part: &Path| {
             let booted = vm.booted(|| {
                 let _ = fs::remove_dir_all(part);
-                private(part)?;
+                private(part).with_context(|| format!("{} cannot be made", part.display()))?;
                 let work = MachineDir::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
                 Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
             });
@@ -117,7 +116,7 @@ impl Snapshot {
         let key = key_of_prepared(&from.manifest, preparation);
         let kind = format!("{}, {}", kind(vm), preparation.name);
         let thaw = async |part: &Path| {
-            private(part)?;
+            private(part).with_context(|| format!("{} cannot be made", part.display()))?;
             let name = format!("{}-prepared", vm.definition.name);
             let machine = thaw_into(vm, from, &name, part).await.map_err(|failed| failed.into_error(from))?;
             prepare(&machine).await?;
@@ -246,12 +245,6 @@ fn key_of_prepared(from: &Manifest, preparation: &Preparation<'_>) -> String {
     key.finish()
 }
 
-/// Makes a folder that only its owner may read.
-fn private(folder: &Path) -> anyhow::Result<()> {
-    let made = DirBuilder::new().mode(0o700).create(folder);
-    made.with_context(|| format!("{} cannot be made", folder.display()))
-}
-
 fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
     let (room, free) =
         (Bytes((vm.definition.guest_memory(vm.arch) << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
@@ -266,9 +259,12 @@ fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
 /// Freezes a machine into the folder that holds its files, and writes the manifest there.
 async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
     machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
-    come_to_rest(&machine).await?;
+    machine.shell.close().await;
+    let emulated = machine.body.emulated().context("only what runs on this host is frozen")?;
+    come_to_rest(&emulated.child).await?;
     let frozen = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    freeze(&machine, &part.join(Snapshot::STATE)).await.context("failed to snapshot the machine")?;
+    freeze(&emulated.qmp, &part.join(Snapshot::STATE)).await.context("failed to snapshot the machine")?;
+    machine.shut_down().await;
     fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
     let folder = part.to_owned();
     let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;
@@ -279,16 +275,14 @@ async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
 }
 
-/// Logs out of a machine and waits until it is idle. Otherwise any work still pending when it is frozen would be
-/// repeated in every restored machine.
-async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
-    let qemu = &machine.emulated().context("only what runs on this host is frozen")?.child;
-    machine.shell.close().await;
+/// Waits until a machine is idle. Otherwise any work still pending when it is frozen would be repeated in every restored
+/// machine.
+async fn come_to_rest(qemu: &Child) -> anyhow::Result<()> {
     let mut before = None;
     let rest = poll::until("a machine at rest", REST, SECOND, async || {
         let now = qemu.cpu_time().context("its qemu has ended")?;
         let took = before.replace(now).map(|before| now.saturating_sub(before));
-        Ok::<_, anyhow::Error>(match took {
+        anyhow::Ok(match took {
             Some(took) if took < IDLE => Look::Done(()),
             _ => Look::Waiting(format!("it took {took:?} of a CPU in a second")),
         })
@@ -301,44 +295,42 @@ async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
     }
 }
 
-/// Stops a machine, saves its state and ends it; memory and disk are already in their files.
-async fn freeze(machine: &Machine, state: &Path) -> anyhow::Result<()> {
-    let mut qmp = machine.emulated().context("only what runs on this host is frozen")?.qmp.lock().await;
+/// Stops a machine and saves its state; memory and disk are already in their files.
+async fn freeze(qmp: &Mutex<Qmp>, state: &Path) -> anyhow::Result<()> {
+    let mut qmp = qmp.lock().await;
     qmp.execute("stop", json!({})).await?;
     qmp.leave_memory_in_its_file().await?;
     qmp.execute("migrate", json!({ "uri": format!("file:{}", state.display()) })).await?;
-    qmp.migrated(FREEZING, Duration::from_millis(10)).await?;
-    drop(qmp);
-    machine.shut_down().await;
-    Ok(())
+    qmp.migrated(FREEZING, Duration::from_millis(10)).await
 }
 
 fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let sum = |name: &str| -> io::Result<String> { sha256_of(File::open(folder.join(name))?) };
-    let named = Snapshot::FILES.iter().map(|name| {
-        let sum = sum(name).with_context(|| format!("{name} cannot be read"))?;
-        Ok(((*name).to_owned(), sum))
+    let named = Snapshot::FILES.map(|name| {
+        let sum = File::open(folder.join(name)).and_then(sha256_of);
+        Ok((name.to_owned(), sum.with_context(|| format!("{name} cannot be read"))?))
     });
-    named.collect()
+    named.into_iter().collect()
 }
 
 /// Removes the kept snapshots of a kind, which are outdated or damaged.
 fn remove_others(snapshots: &Path, kind: &str) {
     for entry in fs::read_dir(snapshots).into_iter().flatten().flatten() {
-        if Snapshot::open(&entry.path())
-            .is_some_and(|kept| kept.manifest.kind == kind && cache::in_place(&entry.path()))
+        if let Some(kept) = Snapshot::open(&entry.path())
+            && kept.manifest.kind == kind
+            && cache::in_place(&kept.folder)
         {
-            let _ = fs::remove_dir_all(entry.path());
+            kept.discard();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use super::*;
     use crate::base::platform::Arch;
+    use crate::targets::image::tests::MANIFEST;
     use crate::targets::{Definition, Image, Qemu, tests::context};
 
     /// Makes a folder that looks like a snapshot from outside.
@@ -360,7 +352,7 @@ mod tests {
     }
 
     async fn whole(folder: &Path) -> (Option<Snapshot>, String) {
-        let said = Arc::new(Mutex::new(String::new()));
+        let said = Arc::new(std::sync::Mutex::new(String::new()));
         let heard = said.clone();
         let progress = Progress::to(move |line| *heard.lock().unwrap() += line);
         let snapshot = Snapshot::whole(folder, &progress).await.unwrap();
@@ -369,24 +361,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_snapshot_that_is_as_it_was_frozen_is_used() {
+    async fn an_intact_snapshot_is_used_and_one_of_which_any_file_was_changed_or_lost_is_removed() {
         let folder = frozen("nano");
         let (snapshot, said) = whole(folder.path()).await;
         assert_eq!((snapshot.unwrap().manifest.boot, said.as_str()), (23.0, ""));
         assert!(whole(&folder.path().join("none")).await.0.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_snapshot_of_which_any_file_was_changed_or_lost_is_removed() {
         for name in Snapshot::FILES {
             let folder = frozen("nano");
             fs::write(folder.path().join(name), "something else").unwrap();
             let (snapshot, said) = whole(folder.path()).await;
             assert!(snapshot.is_none() && !folder.path().exists());
-            assert!(
-                said.ends_with(&format!("snapshot nano: {name} is not as it was frozen: it is made anew")),
-                "{said}"
-            );
+            assert_eq!(said, format!("snapshot nano: {name} is not as it was frozen: it is made anew"));
             let folder = frozen("nano");
             fs::remove_file(folder.path().join(name)).unwrap();
             let (snapshot, said) = whole(folder.path()).await;
@@ -408,20 +393,9 @@ mod tests {
 
     fn machines(change: impl FnOnce(&mut Vm)) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let image = Image {
-            disk: "/i/disk.img".into(),
-            kernel: "/i/vmlinuz".into(),
-            initrd: "/i/initrd".into(),
-            manifest: crate::targets::image::Manifest {
-                key: "i".into(),
-                distribution: "debian-13".into(),
-                architecture: "amd64".into(),
-                built: "2026-01-01T00:00:00Z".into(),
-                seconds: 33.0,
-                mirror: "http://m".into(),
-                packages: BTreeMap::new(),
-            },
-        };
+        let manifest = serde_json::from_str(MANIFEST).unwrap();
+        let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| Path::new("/i").join(name));
+        let image = Image { disk, kernel, initrd, manifest };
         let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
         let mut vm = Vm {
             definition: Definition::named(root, "nano").unwrap(),
@@ -430,8 +404,7 @@ mod tests {
             image,
             accelerator: Accelerator::Tcg,
             context: context(),
-            frozen: Default::default(),
-            prepared: Default::default(),
+            snapshots: Default::default(),
         };
         change(&mut vm);
         key(&vm).unwrap()

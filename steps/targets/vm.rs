@@ -35,9 +35,8 @@ pub struct Vm {
     pub(super) image: Image,
     pub(super) accelerator: Accelerator,
     pub(super) context: Context,
-    pub(super) frozen: Slot,
-    /// Snapshots of prepared machines, by their preparation.
-    pub(super) prepared: std::sync::Mutex<BTreeMap<String, Slot>>,
+    /// Snapshots by what was prepared; nothing was for the one of a machine that had just booted.
+    pub(super) snapshots: std::sync::Mutex<BTreeMap<String, Slot>>,
 }
 
 /// A snapshot, once it has been requested.
@@ -60,15 +59,14 @@ impl Vm {
         let trial = tempfile::tempdir().context("there is no room for a temporary folder")?;
         let accelerator = accelerator::choose(context, &qemu, &image, arch, trial.path()).await;
         qemu.fit(accelerator)?;
-        let (definition, context) = (definition.clone(), context.clone());
-        let (frozen, prepared) = Default::default();
-        Ok(Vm { definition, arch, qemu, image, accelerator, context, frozen, prepared })
+        let (definition, context, snapshots) = (definition.clone(), context.clone(), Default::default());
+        Ok(Vm { definition, arch, qemu, image, accelerator, context, snapshots })
     }
 
     /// Returns a clean machine, restored from the snapshot of one that had just booted. Makes the snapshot if there is
     /// none or it is damaged, and makes it again if no machine comes up from it.
     pub async fn machine(&self, name: &str, urgency: Urgency) -> anyhow::Result<Machine> {
-        self.thawed(&self.frozen, name, urgency, async || Box::pin(Snapshot::provide(self)).await).await
+        self.thawed(&self.slot(""), name, urgency, async || Box::pin(Snapshot::provide(self)).await).await
     }
 
     /// Returns a clean machine with a preparation, frozen after it so that what takes long is done once. Prepares it if
@@ -80,10 +78,7 @@ impl Vm {
         preparation: Preparation<'_>,
         prepare: impl AsyncFn(&Machine) -> anyhow::Result<()>,
     ) -> anyhow::Result<Machine> {
-        let slot = {
-            let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-            prepared.entry(format!("{}: {}", preparation.name, preparation.rests_on)).or_default().clone()
-        };
+        let slot = self.slot(&format!("{}: {}", preparation.name, preparation.rests_on));
         let provide = async || {
             let from = self.snapshot().await?;
             Box::pin(Snapshot::prepared(self, &from, &preparation, &prepare)).await
@@ -183,7 +178,11 @@ impl Vm {
 
     /// Returns the snapshot that all machines are restored from.
     async fn snapshot(&self) -> anyhow::Result<Arc<Snapshot>> {
-        held(&self.frozen, &async || Box::pin(Snapshot::provide(self)).await).await
+        held(&self.slot(""), &async || Box::pin(Snapshot::provide(self)).await).await
+    }
+
+    fn slot(&self, prepared: &str) -> Slot {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).entry(prepared.to_owned()).or_default().clone()
     }
 }
 

@@ -110,11 +110,19 @@ pub async fn push(build_dir: &BuildDir, image: &Image, login: &Login, reference:
 
 /// Pushes an image without any credentials.
 pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
+    anonymously(build_dir, async |user| push_by(build_dir, image, reference, |command| user.runs(command)).await).await
+}
+
+/// Acts as a user without any credentials, patiently.
+async fn anonymously<T>(
+    build_dir: &BuildDir,
+    act: impl AsyncFn(&AnonymousUser) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     patiently(async || {
-        let anonymous = AnonymousUser::new(build_dir)?;
-        let pushed = push_by(build_dir, image, reference, |command| anonymous.runs(command)).await;
-        anonymous.leave(build_dir).await;
-        pushed
+        let user = AnonymousUser::new(build_dir)?;
+        let answer = act(&user).await;
+        user.leave(build_dir).await;
+        answer
     })
     .await
 }
@@ -147,13 +155,7 @@ async fn push_by(
 
 /// Pulls an image without any credentials into an empty storage, and inspects it there.
 pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Refusal> {
-    patiently(async || {
-        let anonymous = AnonymousUser::new(build_dir)?;
-        let pull = pull_by(build_dir, &anonymous, reference).await;
-        anonymous.leave(build_dir).await;
-        pull
-    })
-    .await
+    anonymously(build_dir, async |user| pull_by(build_dir, user, reference).await).await
 }
 
 async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &str) -> Result<Pull, Refusal> {
@@ -261,6 +263,10 @@ mod tests {
         for said in refused {
             assert!(matches!(Refusal::of(said), Refusal::Unauthorized(_)), "{said}");
         }
+        // What Podman logs is not an answer of a registry.
+        let logged =
+            "time=\"x\" level=debug msg=\"GET /v2/\"\nError: denied: Not Authorized\ntime=\"x\" msg=\"over\"\n";
+        assert_eq!(Refusal::of(logged), Refusal::Unauthorized("Error: denied: Not Authorized".to_owned()));
         let other = [
             "Error: initializing source docker://127.0.0.1:1/a: pinging container registry 127.0.0.1:1: Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
             "Error: initializing source docker://127.0.0.1:5000/a:1: reading manifest 1 in 127.0.0.1:5000/a: manifest unknown: manifest unknown",
@@ -271,12 +277,6 @@ mod tests {
         for said in other {
             assert!(matches!(Refusal::of(said), Refusal::Other(_)), "{said}");
         }
-    }
-
-    #[test]
-    fn what_podman_logs_is_no_answer_of_a_registry() {
-        let said = "time=\"x\" level=debug msg=\"GET /v2/\"\nError: denied: Not Authorized\ntime=\"x\" level=debug msg=\"over\"\n";
-        assert_eq!(Refusal::of(said), Refusal::Unauthorized("Error: denied: Not Authorized".to_owned()));
     }
 
     #[tokio::test]

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::base::progress::Progress;
 use crate::base::settings;
 use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
-use crate::targets::Child;
+use crate::targets::{Child, private};
 use crate::workloads::{BuildDir, PULL_LIMIT};
 
 /// The Debian release of the registry's package.
@@ -187,7 +186,7 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
     build_dir.cleanup.register(Resource::Path { path: folder.to_owned() })?;
     // A start that failed earlier in this process has left it.
     let _ = fs::remove_dir_all(folder);
-    fs::DirBuilder::new().mode(0o700).create(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    private(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let log = build_dir.folder.join("podman.log");
     // Podman finds its own programs there, too.
     let path = std::env::join_paths(settings::program_folders())?;
