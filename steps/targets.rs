@@ -146,8 +146,9 @@ mod tests {
 
     #[test]
     fn an_error_that_names_its_doctor_is_left_as_it_is() {
-        let point = found::MissingRequirements { target: "ssh://a@b".to_owned(), points: Vec::new() };
-        let lacking = "ssh://a@b".parse::<TargetSpec>().unwrap().unusable(point).to_string();
+        let target = "ssh://a@b".parse::<TargetSpec>().unwrap();
+        let lacks = found::lacks_nothing(&target, &preflight::recorded().points(true)).unwrap_err();
+        let lacking = target.unusable(lacks).to_string();
         assert_eq!(lacking.matches("cargo run -- doctor --target ssh://a@b").count(), 1, "{lacking}");
     }
 }

@@ -8,7 +8,6 @@ use anyhow::Context as _;
 
 use super::Context;
 use super::machine::{Body, Machine, Pending};
-use crate::base::commands;
 use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
 use crate::exec::cleanup::Resource;
@@ -43,26 +42,22 @@ pub struct RemoteHost {
     units: Vec<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{target} lacks what a run needs:\n{}\n`{}` tells all of it{}",
-    list(.points), commands::assay(&format!("doctor --target {target}")), hint(.points))]
-pub struct MissingRequirements {
-    pub target: String,
-    pub points: Vec<PreflightCheck>,
-}
-
-fn list(points: &[PreflightCheck]) -> String {
+/// Fails with what a target lacks, if anything.
+pub(super) fn lacks_nothing(target: &TargetSpec, points: &[PreflightCheck]) -> anyhow::Result<()> {
     let line = |point: &PreflightCheck| {
-        format!("  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or(""))
+        format!("\n  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or_default())
     };
-    points.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn hint(points: &[PreflightCheck]) -> &'static str {
-    match points.iter().any(|point| point.by.is_some()) {
+    let hint = match points.iter().any(|point| point.by.is_some()) {
         true => "; with --provision a run brings packages, lingering and the link, and takes them away again",
         false => "",
-    }
+    };
+    let lines: String = points.iter().map(line).collect();
+    anyhow::ensure!(
+        lines.is_empty(),
+        "{target} lacks what a run needs:{lines}\n`{}` tells all of it{hint}",
+        target.doctor()
+    );
+    Ok(())
 }
 
 impl RemoteAccess {
@@ -123,14 +118,11 @@ async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
 
 impl RemoteHost {
     /// Checks that nothing is missing that a run needs and does not install itself.
-    pub fn check(&self) -> Result<(), MissingRequirements> {
+    pub fn check(&self) -> anyhow::Result<()> {
         let brings = self.way.provision && self.preflight.root != Root::Never;
-        let stays = |point: &PreflightCheck| point.is_in_the_way() && !(brings && point.by.is_some());
-        let points: Vec<PreflightCheck> = self.way.points(&self.preflight).into_iter().filter(stays).collect();
-        match points.is_empty() {
-            true => Ok(()),
-            false => Err(MissingRequirements { target: self.way.target.to_string(), points }),
-        }
+        let mut points = self.way.points(&self.preflight);
+        points.retain(|point| point.is_in_the_way() && !(brings && point.by.is_some()));
+        lacks_nothing(&self.way.target, &points)
     }
 
     /// Installs what is missing, and returns the machine info afterwards.
@@ -148,7 +140,7 @@ impl RemoteHost {
         let preflight = Preflight::take(shell, &[]).await?;
         let mut points = self.way.points(&preflight);
         points.retain(|point| point.is_in_the_way() && lacking.iter().any(|lacked| lacked.name == point.name));
-        anyhow::ensure!(points.is_empty(), MissingRequirements { target: target.to_string(), points });
+        lacks_nothing(target, &points)?;
         Ok(preflight.facts)
     }
 
@@ -156,8 +148,7 @@ impl RemoteHost {
     pub async fn open_session(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);
-        let resource = self.way.resource(&context.run);
-        context.cleanup.register(resource.clone())?;
+        context.cleanup.register(self.way.resource(&context.run))?;
         let parameters: Vec<&str> = [&context.run].into_iter().chain(&self.units).map(String::as_str).collect();
         let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
         let facts = Box::pin(self.provision(&shell, context)).await?;
@@ -169,25 +160,23 @@ impl RemoteHost {
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
         tracing::info!("{name}: connected to {}: {}", self.way.target, facts.distribution);
-        let (way, units, over) = (self.way.clone(), self.units.clone(), AtomicBool::new(false));
-        let session = RemoteSession { way, units, context: context.clone(), shell: shell.clone(), resource, over };
+        let over = AtomicBool::new(false);
+        let session = RemoteSession { host: self.clone(), context: context.clone(), shell: shell.clone(), over };
         Ok(Machine::new(context, name.to_owned(), shell, facts, started, session))
     }
 }
 
 /// A remote machine, or this host, while a run uses it.
 struct RemoteSession {
-    way: RemoteAccess,
-    units: Vec<String>,
+    host: RemoteHost,
     context: Context,
     shell: Shell,
-    resource: Resource,
     over: AtomicBool,
 }
 
 impl std::fmt::Debug for RemoteSession {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "RemoteSession({})", self.way.target)
+        write!(out, "RemoteSession({})", self.host.way.target)
     }
 }
 
@@ -201,7 +190,7 @@ impl Body for RemoteSession {
 
     /// Returns the command that prints the journal of the run's own units.
     fn journal(&self) -> Command {
-        let units = self.units.iter().map(|unit| format!("--user-unit={unit}.service"));
+        let units = self.host.units.iter().map(|unit| format!("--user-unit={unit}.service"));
         Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
     }
 
@@ -214,7 +203,7 @@ impl Body for RemoteSession {
     }
 
     fn command_line(&self) -> String {
-        match &self.way.target {
+        match &self.host.way.target {
             TargetSpec::Ssh { user, host, port } => {
                 let port = port.map_or(String::new(), |port| format!("-p {port} "));
                 format!("ssh {port}{user}@{host}")
@@ -227,8 +216,9 @@ impl Body for RemoteSession {
         Box::pin(async move {
             self.over.store(true, Ordering::Relaxed);
             let left = leave(&self.shell, &self.context.run).await;
-            if let Err(error) = left.and_then(|()| self.context.cleanup.mark_gone(&self.resource)) {
-                self.context.progress.say(format!("{}: {error:#}", self.way.target));
+            let resource = self.host.way.resource(&self.context.run);
+            if let Err(error) = left.and_then(|()| self.context.cleanup.mark_gone(&resource)) {
+                self.context.progress.say(format!("{}: {error:#}", self.host.way.target));
             }
         })
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::definition::Definition;
-use super::{Context, cache, reach_mirror, remedy};
+use super::{Context, cache, console, reach_mirror, remedy};
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::unit::Bytes;
@@ -127,7 +127,7 @@ impl Build<'_> {
     async fn run(&self, folder: &Path) -> anyhow::Result<Image> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
         let shell = Shell::local(self.context.observer.clone());
-        let programs = self.check(&shell).await?;
+        let namespace = self.check(&shell).await?;
         let mirror = reach_mirror(&shell, &self.context.settings, self.definition.distribution, self.machines).await?;
 
         let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
@@ -138,9 +138,9 @@ impl Build<'_> {
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
         progress.say(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
 
-        self.install(&shell, &programs, &mirror, &work).await?;
+        self.install(&shell, &namespace, &mirror, &work).await?;
         let root = work.join("root");
-        let list = Command::new(programs.dpkg_query.as_str())
+        let list = Command::new(self.program("dpkg-query")?)
             .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
             .args(["--show", "--showformat=${Package} ${Version}\\n"]);
         let listed = shell.read(&list).await?;
@@ -156,13 +156,13 @@ impl Build<'_> {
         tracing::info!("image {arch}: making the disk");
         let disk = work.join("disk.img");
         File::create(&disk)?.set_len(self.definition.disk.0).context("the disk's file cannot be made")?;
-        let make = programs
-            .as_root(&[programs.mke2fs.as_str()])
+        let make = namespace
+            .as_root(&[&self.program("mke2fs")?])
             .args(["-q", "-F", "-t", "ext4", "-L", "root", "-O", "^has_journal", "-d"])
             .args([root.display().to_string(), disk.display().to_string()])
             .time_limit(Duration::from_secs(600));
         shell.read(&make).await?;
-        let remove = programs.as_root(&["rm", "-rf"]).arg(root.display().to_string());
+        let remove = namespace.as_root(&["rm", "-rf"]).arg(root.display().to_string());
         shell.read(&remove).await.context("the unpacked system cannot be removed")?;
         let manifest = Manifest {
             key: self.key.to_owned(),
@@ -182,35 +182,39 @@ impl Build<'_> {
     }
 
     /// Checks in advance everything that would otherwise only fail minutes later.
-    async fn check(&self, shell: &Shell) -> anyhow::Result<Programs> {
-        let programs = check_host(self.arch, &self.context.settings.cache)?;
+    async fn check(&self, shell: &Shell) -> anyhow::Result<Namespace> {
+        let namespace = check_host(self.arch, &self.context.settings.cache)?;
         if Arch::host() != Some(self.arch) {
-            let remedy = remedy(self.arch);
-            let probe = Command::new(programs::need("arch-test", &remedy)?).arg(self.arch.debian());
+            let probe = Command::new(self.program("arch-test")?).arg(self.arch.debian());
             anyhow::ensure!(
                 shell.run(&probe).await?.succeeded(),
-                "{} programs do not run on this host, which making an image of them needs: {remedy} sets up qemu-user",
-                self.arch
+                "{} programs do not run on this host, which making an image of them needs: {} sets up qemu-user",
+                self.arch,
+                remedy(self.arch)
             );
         }
-        Ok(programs)
+        Ok(namespace)
     }
 
-    async fn install(&self, shell: &Shell, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
+    fn program(&self, name: &str) -> anyhow::Result<String> {
+        programs::need(name, &remedy(self.arch))
+    }
+
+    async fn install(&self, shell: &Shell, namespace: &Namespace, mirror: &str, work: &Path) -> anyhow::Result<()> {
         let [setup, customize] =
             hooks(self.definition).map(|script| format!("sh {} \"$1\"", quote(&script.display().to_string())));
         // A private mount namespace: the build's mounts of the host's devices end with it, even if it is killed.
-        let apart = programs.as_root(&[programs.unshare.as_str(), "--mount", "--propagation", "private", "--"]);
+        let apart = namespace.as_root(&[&self.program("unshare")?, "--mount", "--propagation", "private", "--"]);
         // Where that is not allowed, nothing can be mounted either, and mmdebstrap works without mounts.
         let apart = match shell.run(&apart.clone().arg("true")).await?.succeeded() {
             true => apart,
-            false => programs.as_root(&[]),
+            false => namespace.as_root(&[]),
         };
         let build = vec![
             // Its temporary files are removed with the folder, even if it is killed.
             "env".to_owned(),
             format!("TMPDIR={}", work.display()),
-            programs.mmdebstrap.clone(),
+            self.program("mmdebstrap")?,
             "--mode=root".to_owned(),
             format!("--architectures={}", self.arch),
             "--variant=minbase".to_owned(),
@@ -224,7 +228,7 @@ impl Build<'_> {
         let (started, log) = (Instant::now(), work.join("build.log"));
         let argv = [apart.argv, build].concat();
         let child = Child::start(&argv, &log, &self.context.cleanup)?;
-        let read = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+        let read = || console::read(&log);
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status,
@@ -245,34 +249,25 @@ impl Build<'_> {
     }
 }
 
-pub struct Programs {
-    mmdebstrap: String,
-    mke2fs: String,
-    dpkg_query: String,
-    unshare: String,
-    /// The prefix for commands of an unprivileged user, so that they may give files to any user of the image.
-    namespace: Vec<String>,
-}
+/// The prefix for commands of an unprivileged user, so that they may give files to any user of the image.
+pub struct Namespace(Vec<String>);
 
-impl Programs {
+impl Namespace {
     /// Returns a command that may give files to any user: run as root, or in a user namespace.
     fn as_root(&self, argv: &[&str]) -> Command {
-        let mut words = self.namespace.iter().map(String::as_str).chain(argv.iter().copied());
+        let mut words = self.0.iter().map(String::as_str).chain(argv.iter().copied());
         let program = words.next().unwrap_or("env").to_owned();
         Command::new(program).args(words)
     }
 }
 
-/// Finds the programs that make an image, and checks that they may run and that there is enough disk space.
-pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
+/// Checks that the programs that make an image are there and may run, and that there is enough disk space.
+pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
     let (remedy, machines) = (remedy(arch), folder(cache));
-    let programs = Programs {
-        mmdebstrap: programs::need("mmdebstrap", &remedy)?,
-        mke2fs: programs::need("mke2fs", &remedy)?,
-        dpkg_query: programs::need("dpkg-query", &remedy)?,
-        unshare: programs::need("unshare", &remedy)?,
-        namespace: namespace(&remedy)?,
-    };
+    for program in ["mmdebstrap", "mke2fs", "dpkg-query", "unshare"] {
+        programs::need(program, &remedy)?;
+    }
+    let namespace = namespace(&remedy)?;
     anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
     fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
     let free = room_left(&machines)?;
@@ -281,19 +276,19 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
         "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
         machines.display()
     );
-    Ok(programs)
+    Ok(namespace)
 }
 
-/// Returns the command prefix that gives an unprivileged user a namespace with enough user ids for an image: `podman
-/// unshare`, after trying it. Empty for root.
-fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
+/// Returns the namespace that gives an unprivileged user enough user ids for an image: `podman unshare`, after trying it.
+/// Empty for root.
+fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
     if rustix::process::geteuid().is_root() {
-        return Ok(Vec::new());
+        return Ok(Namespace(Vec::new()));
     }
     let words = [programs::need("podman", remedy)?, "unshare".to_owned()];
     let tried = std::process::Command::new(&words[0]).args([&words[1], "true"]).output();
     let said = match tried {
-        Ok(output) if output.status.success() => return Ok(words.to_vec()),
+        Ok(output) if output.status.success() => return Ok(Namespace(words.to_vec())),
         Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
         Err(error) => error.to_string(),
     };

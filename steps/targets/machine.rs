@@ -27,14 +27,6 @@ const SOCKET: usize = 100;
 /// How long QEMU may take to end by itself.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// The machine is no longer there. This is a fault of the infrastructure, never of a claim.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("machine {machine} is gone: {reason}")]
-pub struct Gone {
-    pub machine: String,
-    pub reason: String,
-}
-
 /// A running machine. Dropping it ends it and removes its files.
 #[derive(Debug)]
 pub struct Machine {
@@ -128,17 +120,20 @@ impl Machine {
     }
 
     /// Checks that it is still there, as far as is known: its QEMU runs, and its kernel has not panicked.
-    pub fn alive(&self) -> Result<(), Gone> {
-        let gone = |reason: String| Gone { machine: self.name.clone(), reason };
-        self.body.alive().map_err(gone)?;
-        console::dead_end(&console::read(&self.console)).map_or(Ok(()), |line| Err(gone(line)))
+    pub fn alive(&self) -> anyhow::Result<()> {
+        let dead_end = || console::dead_end(&console::read(&self.console)).map_or(Ok(()), Err);
+        self.body.alive().and_then(|()| dead_end()).map_err(|reason| self.is_gone(reason))
     }
 
-    /// Completes when the machine's QEMU has ended. For other machines it never does: callers check those themselves.
-    pub async fn gone(&self) -> Gone {
+    fn is_gone(&self, reason: impl std::fmt::Display) -> anyhow::Error {
+        anyhow::anyhow!("machine {} is gone: {reason}", self.name)
+    }
+
+    /// Completes when the machine's QEMU has ended, with an error that says so. For other machines it never does: callers
+    /// check those themselves.
+    pub async fn gone(&self) -> anyhow::Error {
         let Some(emulated) = self.body.emulated() else { return std::future::pending().await };
-        let reason = emulated.work.qemu_ended(emulated.child.wait().await).to_string();
-        Gone { machine: self.name.clone(), reason }
+        self.is_gone(emulated.work.qemu_ended(emulated.child.wait().await))
     }
 
     /// Returns which processes have run out of memory so far, according to the kernel's messages on the console; `None`

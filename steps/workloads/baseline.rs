@@ -120,7 +120,7 @@ pub async fn image(
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = Image::load_as(build_dir, program.name(), &wanted).await;
+    let loaded = Image::load(build_dir, program.name(), &wanted).await;
     loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
 }
 

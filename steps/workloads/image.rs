@@ -78,14 +78,9 @@ impl Image {
         Source::parse(wanted).map(drop)
     }
 
-    /// Loads an image from outside: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name in the local storage or a
-    /// registry.
-    pub async fn load(build_dir: &BuildDir, wanted: &str) -> anyhow::Result<Image> {
-        Image::load_as(build_dir, "given", wanted).await
-    }
-
-    /// Loads an image as [`Image::load`] does, under another `name`, to use beside the one under test.
-    pub async fn load_as(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
+    /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name in
+    /// the local storage or a registry.
+    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
             Source::Archive { path, tag } => {
