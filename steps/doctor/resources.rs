@@ -80,9 +80,9 @@ fn sockets() -> CheckResult {
 }
 
 fn any_live_run(journals: &Path) -> CheckResult {
-    match cleanup::any_live_run(journals) {
-        Ok(false) => CheckResult::works("none"),
-        Ok(true) => CheckResult::worth_knowing("one is under way"),
+    match cleanup::live_runs(journals) {
+        Ok(runs) if runs.is_empty() => CheckResult::works("none"),
+        Ok(_) => CheckResult::worth_knowing("one is under way"),
         Err(error) => CheckResult::worth_knowing(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours"),
     }
 }

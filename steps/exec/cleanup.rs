@@ -213,11 +213,6 @@ pub struct Removed {
     left: Vec<Resource>,
 }
 
-/// Returns whether any run is in progress.
-pub fn any_live_run(folder: &Path) -> anyhow::Result<bool> {
-    Ok(!live_runs(folder)?.is_empty())
-}
-
 /// Returns the ids of the runs in progress.
 pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
     let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_err());
@@ -296,7 +291,6 @@ mod tests {
         let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
         fs::write(journals.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
-        assert!(any_live_run(&journals).unwrap());
         assert_eq!(stale_journals(&journals).unwrap(), 1);
         let found = remove_stale(&journals).unwrap();
 
@@ -305,7 +299,7 @@ mod tests {
         assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
         drop(living);
         assert!(!alive.exists(), "a dropped journal removes what it lists");
-        assert!(!any_live_run(&journals).unwrap());
+        assert!(live_runs(&journals).unwrap().is_empty());
         assert_eq!(stale_journals(&journals).unwrap(), 0);
     }
 

@@ -55,7 +55,9 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
         Ok(()) => "kvm: works".to_owned(),
         Err(fault) => format!("kvm: does not work here ({fault}): the cpu is emulated"),
     });
-    keep(&kept, &KvmFinding { boot, qemu: qemu.version.clone(), fault: tried.clone().err() });
+    let finding = KvmFinding { boot, qemu: qemu.version.clone(), fault: tried.clone().err() };
+    // What cannot be kept, or is only half written, is found out again next time.
+    let _ = serde_json::to_vec(&finding).map(|text| fs::write(&kept, text));
     tried
 }
 
@@ -88,13 +90,4 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
         }
     })
     .await
-}
-
-/// Writes a result to the cache. One that cannot be written is found out again next time.
-fn keep(path: &Path, finding: &KvmFinding) {
-    let Ok(text) = serde_json::to_string(finding) else { return };
-    let own = path.with_extension(format!("{}.tmp", std::process::id()));
-    if fs::write(&own, text).and_then(|()| fs::rename(&own, path)).is_err() {
-        let _ = fs::remove_file(&own);
-    }
 }

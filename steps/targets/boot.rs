@@ -49,8 +49,8 @@ pub struct BootFailed {
     pub console: PathBuf,
 }
 
-/// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end. If it was
-/// started and did not come up, the error is [`BootFailed`].
+/// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end. If it
+/// was started and did not come up, the error is [`BootFailed`].
 pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -> anyhow::Result<Machine> {
     let root = overlay(vm, &vm.image.disk, "raw", files).await?;
     let login = keys::make(&work.name, files)?;

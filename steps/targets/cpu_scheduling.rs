@@ -2,9 +2,9 @@
 
 use super::vm::Urgency;
 
-/// The time slice of an emulated machine, in nanoseconds. The kernel's default of one to three milliseconds suits interactive programs;
-/// an emulator has to load its code and its machine's memory into the CPU's caches again after each slice of another
-/// one.
+/// The time slice of an emulated machine, in nanoseconds. The kernel's default of one to three milliseconds suits
+/// interactive programs; an emulator has to load its code and its machine's memory into the CPU's caches again after
+/// each slice of another one.
 const TURN: u64 = 100_000_000;
 
 /// Nice value added to machines of lower priority, so that measurements on the others do not wait for them. Those have

@@ -111,7 +111,7 @@ fn some_size<'de, D: Deserializer<'de>>(written: D) -> Result<Option<Bytes>, D::
 }
 
 impl Definition {
-    /// Loads the definition of this name below the project's folder. If it does not exist, the error lists those that do.
+    /// Loads a definition below the project's folder by its name; if there is none, the error lists those that exist.
     pub fn named(root: &Path, name: &str) -> anyhow::Result<Definition> {
         let folder = root.join("fixtures/machines");
         let path = folder.join(format!("{name}.toml"));
@@ -132,18 +132,17 @@ impl Definition {
 
     /// Reads a definition. Errors name the file, the key or the line, and what is allowed.
     pub fn load(path: &Path) -> anyhow::Result<Definition> {
-        let own = Written::read(path)?;
-        let written = match &own.like {
-            None => own,
-            Some(other) => {
-                let file = path.with_file_name(format!("{other}.toml"));
-                let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
-                if base.like.is_some() {
-                    anyhow::bail!("{}: like: {other} is itself like another machine: name that one", path.display());
-                }
-                own.over(base)
-            }
-        };
+        let mut written = Written::read(path)?;
+        if let Some(other) = written.like.take() {
+            let file = path.with_file_name(format!("{other}.toml"));
+            let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
+            anyhow::ensure!(
+                base.like.is_none(),
+                "{}: like: {other} is itself like another machine: name that one",
+                path.display()
+            );
+            written = written.over(base);
+        }
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("a file name that is not UTF-8")?;
         written.check(name, path).with_context(|| path.display().to_string())
     }

@@ -279,8 +279,8 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
     Ok(namespace)
 }
 
-/// Returns the namespace that gives an unprivileged user enough user ids for an image: `podman unshare`, after trying it.
-/// Empty for root.
+/// Returns the namespace that gives an unprivileged user enough user ids for an image: `podman unshare`, after trying
+/// it. Empty for root.
 fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
     if rustix::process::geteuid().is_root() {
         return Ok(Namespace(Vec::new()));

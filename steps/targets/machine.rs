@@ -129,8 +129,8 @@ impl Machine {
         anyhow::anyhow!("machine {} is gone: {reason}", self.name)
     }
 
-    /// Completes when the machine's QEMU has ended, with an error that says so. For other machines it never does: callers
-    /// check those themselves.
+    /// Completes when the machine's QEMU has ended, with an error that says so. For other machines it never does:
+    /// callers check those themselves.
     pub async fn gone(&self) -> anyhow::Error {
         let Some(emulated) = self.body.emulated() else { return std::future::pending().await };
         self.is_gone(emulated.work.qemu_ended(emulated.child.wait().await))

@@ -62,8 +62,9 @@ pub struct PreflightCheck {
     /// The command or advice that fixes it, if it is not met.
     pub remedy: Option<String>,
     pub needed: bool,
-    /// What the provisioning script brings to meet it, where the machine may be provisioned: a package, `linger`, so that
-    /// the user's units live on without a login, or `link`, by which older Podman versions find the WebAssembly runtime.
+    /// What the provisioning script brings to meet it, where the machine may be provisioned: a package, `linger`, so
+    /// that the user's units live on without a login, or `link`, by which older Podman versions find the WebAssembly
+    /// runtime.
     pub by: Option<&'static str>,
 }
 

@@ -125,11 +125,12 @@ impl Qemu {
     /// Returns the whole command line for a board.
     pub fn argv(&self, board: &Board) -> Vec<String> {
         let (machine, cpu, tty, options) = match (board.arch, board.accelerator) {
-            // A kernel leaves its HPET ticking, unused, 250 times a second: an idle machine took 25 ms of a host's CPU per
-            // second, and takes 6 ms without it. A CPU with few features is emulated faster than one with all of them: a
-            // boot and some starts of Podman took 38 s and 39 s of a host's CPU instead of 42 s. It has what unpacking and
-            // checking images needs. A timer on a busy host may be late, and the kernel would give up ("IO-APIC + timer
-            // doesn't work"), or distrust the TSC. And an emulated CPU does not speculate, so it needs no mitigations.
+            // A kernel leaves its HPET ticking, unused, 250 times a second: an idle machine took 25 ms of a host's CPU
+            // per second, and takes 6 ms without it. A CPU with few features is emulated faster than one with all of
+            // them: a boot and some starts of Podman took 38 s and 39 s of a host's CPU instead of 42 s. It has what
+            // unpacking and checking images needs. A timer on a busy host may be late, and the kernel would give up
+            // ("IO-APIC + timer doesn't work"), or distrust the TSC. And an emulated CPU does not speculate, so it
+            // needs no mitigations.
             (Arch::Amd64, Accelerator::Tcg) => (
                 "q35,hpet=off",
                 "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed",

@@ -50,8 +50,6 @@ pub(super) struct Manifest {
     kind: String,
     /// When it was frozen (RFC 3339).
     frozen: String,
-    /// How long the boot took, in seconds.
-    pub(super) boot: f64,
     pub(super) facts: MachineInfo,
     /// The SHA-256 of each of the snapshot's files.
     sums: BTreeMap<String, String>,
@@ -98,9 +96,7 @@ impl Snapshot {
                 let work = MachineDir::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
                 Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
             });
-            let machine = booted.await?;
-            let boot = machine.boot;
-            Ok((machine, boot.as_secs_f64()))
+            booted.await
         };
         Snapshot::kept_or_made(vm, &key, &kind, boot).await
     }
@@ -120,19 +116,18 @@ impl Snapshot {
             let name = format!("{}-prepared", vm.definition.name);
             let machine = thaw_into(vm, from, &name, part).await.map_err(|failed| failed.into_error(from))?;
             prepare(&machine).await?;
-            Ok((machine, from.manifest.boot))
+            Ok(machine)
         };
         Snapshot::kept_or_made(vm, &key, &kind, thaw).await
     }
 
     /// Returns the snapshot of a key: the kept one if it is intact, otherwise a new one of the machine that `start`
-    /// starts with its files in the folder it receives. `start` also returns how long the machine's boot took. A lock
-    /// keeps two runs from making the same snapshot twice.
+    /// starts with its files in the folder it receives. A lock keeps two runs from making the same snapshot twice.
     async fn kept_or_made(
         vm: &Vm,
         key: &str,
         kind: &str,
-        start: impl AsyncFnOnce(&Path) -> anyhow::Result<(Machine, f64)>,
+        start: impl AsyncFnOnce(&Path) -> anyhow::Result<Machine>,
     ) -> anyhow::Result<Snapshot> {
         let snapshots = folder(&vm.context.settings.cache);
         let own = snapshots.join(key);
@@ -151,8 +146,8 @@ impl Snapshot {
         let started = Instant::now();
         vm.context.progress.say(format!("snapshot {kind}: made once"));
         there_is_room(vm, kind, &snapshots)?;
-        let (machine, boot) = Box::pin(start(&part)).await?;
-        keep(vm, machine, boot, (key, kind), &part).await?;
+        let machine = Box::pin(start(&part)).await?;
+        keep(vm, machine, (key, kind), &part).await?;
         vm.context.progress.say(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
         remove_others(&snapshots, kind);
         let _ = fs::remove_dir_all(&own);
@@ -170,11 +165,9 @@ impl Snapshot {
     /// Returns the snapshot in a folder if all its files are as they were frozen. Reports and discards a damaged one.
     async fn whole(folder: &Path, progress: &Progress) -> anyhow::Result<Option<Snapshot>> {
         let Some(snapshot) = Snapshot::open(folder) else { return Ok(None) };
-        let (folder, known) = (snapshot.folder.clone(), snapshot.manifest.sums.clone());
-        // This hashes half a gigabyte, so it must not block a thread of the runtime.
-        let seen = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")?;
-        let problem = match seen {
-            Ok(seen) if seen == known => return Ok(Some(snapshot)),
+        let known = &snapshot.manifest.sums;
+        let problem = match sums(folder).await {
+            Ok(seen) if seen == *known => return Ok(Some(snapshot)),
             Ok(seen) => {
                 let changed = known.iter().find(|(name, sum)| seen.get(*name) != Some(sum));
                 format!("{} is not as it was frozen", changed.map_or("something", |(name, _)| name))
@@ -257,7 +250,7 @@ fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
 }
 
 /// Freezes a machine into the folder that holds its files, and writes the manifest there.
-async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
+async fn keep(vm: &Vm, machine: Machine, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
     machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
     machine.shell.close().await;
     let emulated = machine.body.emulated().context("only what runs on this host is frozen")?;
@@ -266,17 +259,16 @@ async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &
     freeze(&emulated.qmp, &part.join(Snapshot::STATE)).await.context("failed to snapshot the machine")?;
     machine.shut_down().await;
     fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
-    let folder = part.to_owned();
-    let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;
+    let sums = sums(part).await?;
     let (key, kind) = (known.0.to_owned(), known.1.to_owned());
     let facts = MachineInfo { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
-    let manifest = Manifest { key, kind, frozen, boot, facts, sums };
+    let manifest = Manifest { key, kind, frozen, facts, sums };
     let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
 }
 
-/// Waits until a machine is idle. Otherwise any work still pending when it is frozen would be repeated in every restored
-/// machine.
+/// Waits until a machine is idle. Otherwise any work still pending when it is frozen would be repeated in every
+/// restored machine.
 async fn come_to_rest(qemu: &Child) -> anyhow::Result<()> {
     let mut before = None;
     let rest = poll::until("a machine at rest", REST, SECOND, async || {
@@ -304,12 +296,15 @@ async fn freeze(qmp: &Mutex<Qmp>, state: &Path) -> anyhow::Result<()> {
     qmp.migrated(FREEZING, Duration::from_millis(10)).await
 }
 
-fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let named = Snapshot::FILES.map(|name| {
+async fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let folder = folder.to_owned();
+    let sum = move |name: &str| {
         let sum = File::open(folder.join(name)).and_then(sha256_of);
         Ok((name.to_owned(), sum.with_context(|| format!("{name} cannot be read"))?))
-    });
-    named.into_iter().collect()
+    };
+    // This hashes half a gigabyte, so it must not block a thread of the runtime.
+    let sums = tokio::task::spawn_blocking(move || Snapshot::FILES.into_iter().map(sum).collect());
+    sums.await.context("the sums were not made")?
 }
 
 /// Removes the kept snapshots of a kind, which are outdated or damaged.
@@ -334,7 +329,7 @@ mod tests {
     use crate::targets::{Definition, Image, Qemu, tests::context};
 
     /// Makes a folder that looks like a snapshot from outside.
-    fn frozen(kind: &str) -> tempfile::TempDir {
+    async fn frozen(kind: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in Snapshot::FILES {
             fs::write(folder.path().join(name), format!("what is in {name}")).unwrap();
@@ -343,9 +338,8 @@ mod tests {
             key: "k".into(),
             kind: kind.into(),
             frozen: "2026-01-01T00:00:00Z".into(),
-            boot: 23.0,
             facts: MachineInfo { snapshot: Some("k of 2026".into()), ..crate::targets::machine_info::recorded() },
-            sums: sums(folder.path()).unwrap(),
+            sums: sums(folder.path()).await.unwrap(),
         };
         fs::write(folder.path().join(Snapshot::MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
         folder
@@ -362,28 +356,28 @@ mod tests {
 
     #[tokio::test]
     async fn an_intact_snapshot_is_used_and_one_of_which_any_file_was_changed_or_lost_is_removed() {
-        let folder = frozen("nano");
+        let folder = frozen("nano").await;
         let (snapshot, said) = whole(folder.path()).await;
-        assert_eq!((snapshot.unwrap().manifest.boot, said.as_str()), (23.0, ""));
+        assert_eq!((snapshot.unwrap().manifest.key.as_str(), said.as_str()), ("k", ""));
         assert!(whole(&folder.path().join("none")).await.0.is_none());
         for name in Snapshot::FILES {
-            let folder = frozen("nano");
+            let folder = frozen("nano").await;
             fs::write(folder.path().join(name), "something else").unwrap();
             let (snapshot, said) = whole(folder.path()).await;
             assert!(snapshot.is_none() && !folder.path().exists());
-            assert_eq!(said, format!("snapshot nano: {name} is not as it was frozen: it is made anew"));
-            let folder = frozen("nano");
+            assert!(said.ends_with(&format!("nano: {name} is not as it was frozen: it is made anew")), "{said}");
+            let folder = frozen("nano").await;
             fs::remove_file(folder.path().join(name)).unwrap();
             let (snapshot, said) = whole(folder.path()).await;
             assert!(snapshot.is_none() && said.contains(&format!("{name} cannot be read")), "{said}");
         }
     }
 
-    #[test]
-    fn of_a_kind_one_snapshot_is_kept() {
+    #[tokio::test]
+    async fn of_a_kind_one_snapshot_is_kept() {
         let all = tempfile::tempdir().unwrap();
         for (name, kind) in [("one", "nano"), ("two", "mega"), ("three.run.part", "nano")] {
-            fs::rename(frozen(kind).keep(), all.path().join(name)).unwrap();
+            fs::rename(frozen(kind).await.keep(), all.path().join(name)).unwrap();
         }
         remove_others(all.path(), "nano");
         let mut left: Vec<_> = fs::read_dir(all.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
@@ -410,10 +404,11 @@ mod tests {
         key(&vm).unwrap()
     }
 
-    #[test]
-    fn a_prepared_machine_is_stale_when_what_it_came_of_or_was_given_has_changed() {
+    #[tokio::test]
+    async fn the_snapshot_of_a_prepared_machine_is_stale_when_the_first_snapshot_or_the_preparation_has_changed() {
+        let first = Snapshot::open(frozen("nano").await.path()).unwrap().manifest;
         let key = |change: fn(&mut Manifest), name: &str, rests_on: &str| {
-            let mut from = Snapshot::open(frozen("nano").path()).unwrap().manifest;
+            let mut from = first.clone();
             change(&mut from);
             key_of_prepared(&from, &Preparation { name, rests_on })
         };

@@ -9,20 +9,7 @@ use anyhow::{Context, anyhow, ensure};
 use super::{BuildDir, Module, text};
 use crate::exec::command::{Command, Status, tail};
 
-/// The whole build, so that it can be repeated by hand. Drops the caller's Cargo settings (flags, wrappers, profiles,
-/// the toolchain of an outer `cargo test`), but keeps Cargo's home and its access to the registry.
-const SCRIPT: &str = r#"set -eu
-cd "$1/guest"
-for name in $(env | sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p'); do
-    case $name in
-    RUSTUP_TOOLCHAIN) unset "$name" ;;
-    RUSTUP_* | CARGO_HOME | CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTRIES_*) ;;
-    RUST* | CARGO*) unset "$name" ;;
-    esac
-done
-rustc --version
-exec cargo build --release --locked --target wasm32-wasip1 --manifest-path Cargo.toml --package "$2" --target-dir "$1/target"
-"#;
+const SCRIPT: &str = include_str!("guest/build.sh");
 
 /// The time limit of a guest's build, including the download of a toolchain.
 const TIME_LIMIT: Duration = Duration::from_secs(600);

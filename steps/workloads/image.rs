@@ -78,8 +78,8 @@ impl Image {
         Source::parse(wanted).map(drop)
     }
 
-    /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name in
-    /// the local storage or a registry.
+    /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name
+    /// in the local storage or a registry.
     pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,

@@ -90,7 +90,6 @@ pub async fn image(
 }
 
 /// A running registry.
-#[derive(Debug)]
 pub struct Local {
     /// Host and port that let anyone pull.
     pub open: String,
@@ -153,14 +152,9 @@ pub fn trial(run: &str) -> String {
 /// Tries how this host can run containers: with its own configuration, or with runc. Returns the configuration to use,
 /// if it is not the host's own.
 pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&build_dir.run)]).args([
-        "--network",
-        "host",
-        "--pull",
-        "never",
-        image,
-        "--version",
-    ]);
+    let trial = ["run", "--rm", "--replace", "--name", &trial(&build_dir.run)];
+    let version = ["--network", "host", "--pull", "never", image, "--version"];
+    let try_it = Command::new("podman").args(trial).args(version);
     let as_it_is = build_dir.shell.run(&try_it).await?;
     if as_it_is.succeeded() {
         return Ok(None);
