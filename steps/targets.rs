@@ -132,7 +132,7 @@ mod tests {
         let run = format!("test-{}-{number}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
         let evidence = folder.path().to_owned();
-        let cleanup = CleanupJournal::open(&evidence.join("ledgers"), &run).unwrap();
+        let cleanup = CleanupJournal::open(&evidence.join("journals"), &run).unwrap();
         cleanup.register(crate::exec::cleanup::Resource::Path { path: folder.keep() }).unwrap();
         Context {
             settings: Settings { cache: evidence.join("cache"), ..Settings::read().unwrap() },

@@ -43,9 +43,9 @@ impl BuildDir {
     }
 
     /// Creates a new, empty folder inside, whose name starts with `purpose`.
-    pub fn room(&self, purpose: &str) -> anyhow::Result<PathBuf> {
-        let room = tempfile::Builder::new().prefix(&format!("{purpose}-")).tempdir_in(&self.folder);
-        Ok(room.with_context(|| format!("cannot create a folder in {}", self.folder.display()))?.keep())
+    pub fn subfolder(&self, purpose: &str) -> anyhow::Result<PathBuf> {
+        let folder = tempfile::Builder::new().prefix(&format!("{purpose}-")).tempdir_in(&self.folder);
+        Ok(folder.with_context(|| format!("cannot create a folder in {}", self.folder.display()))?.keep())
     }
 
     /// Returns the reference of an image called `name`, unique to this run.
@@ -79,7 +79,7 @@ mod tests {
         let build_dir = build_dir(Fake::default());
         let mode = std::os::unix::fs::PermissionsExt::mode(&build_dir.folder.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o700);
-        assert_ne!(build_dir.room("a").unwrap(), build_dir.room("a").unwrap());
+        assert_ne!(build_dir.subfolder("a").unwrap(), build_dir.subfolder("a").unwrap());
         assert_eq!(build_dir.reference("Hello"), format!("localhost/assay/hello:{}", build_dir.run));
         let folder = build_dir.folder.clone();
         drop(build_dir);

@@ -285,7 +285,7 @@ mod tests {
         let (dead, alive) = (folder.path().join("dead"), folder.path().join("alive"));
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir_all(&alive).unwrap();
-        let journals = folder.path().join("ledgers");
+        let journals = folder.path().join("journals");
         let living = CleanupJournal::open(&journals, "living").unwrap();
         living.register(Resource::Path { path: alive.clone() }).unwrap();
         let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn cloud_resources_stay_in_the_journal_until_they_are_seen_to_be_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let (journals, beside) = (folder.path().join("ledgers"), folder.path().join("beside"));
+        let (journals, beside) = (folder.path().join("journals"), folder.path().join("beside"));
         let cloud = |run: &str| Resource::Cloud { run: run.to_owned(), region: "us-east-1".to_owned(), endpoint: None };
         fs::write(&beside, "").unwrap();
         let cleanup = CleanupJournal::open(&journals, "one").unwrap();

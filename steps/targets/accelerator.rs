@@ -83,8 +83,8 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
         match child.ended() {
             None => Ok(Look::Waiting("nothing on the console".to_owned())),
             Some(status) => {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                let first = said.lines().next().unwrap_or_default().to_owned();
+                let printed = fs::read_to_string(&log).unwrap_or_default();
+                let first = printed.lines().next().unwrap_or_default().to_owned();
                 Err(anyhow::anyhow!("qemu ended with {status}: {first}"))
             }
         }

@@ -187,8 +187,9 @@ impl Boot<'_> {
     async fn set_clock(&self, shell: &Shell) -> anyhow::Result<()> {
         for attempt in 0..2 {
             let before = now();
-            let said = shell.read(&Command::new("date").arg("+%s.%N")).await?;
-            let theirs: f64 = said.trim().parse().with_context(|| format!("the clock says \"{}\"", said.trim()))?;
+            let printed = shell.read(&Command::new("date").arg("+%s.%N")).await?;
+            let theirs: f64 =
+                printed.trim().parse().with_context(|| format!("the clock says \"{}\"", printed.trim()))?;
             // The guest's clock was read at some moment in between.
             let after = now();
             let off = (before - theirs).max(theirs - after).max(0.0);

@@ -17,12 +17,12 @@ use crate::base::progress::Progress;
 /// Waits for the lock to make a cache entry; it is held for as long as the returned file is open.
 pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Progress) -> anyhow::Result<File> {
     let file = File::create(lock).with_context(|| format!("{} cannot be made", lock.display()))?;
-    let mut told = false;
+    let mut reported = false;
     poll::until(format!("the end of another run's work on {what}"), limit, Duration::from_millis(500), async || {
         match file.try_lock() {
             Ok(()) => Ok::<_, anyhow::Error>(Look::Done(())),
             Err(fs::TryLockError::WouldBlock) => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut reported, true) {
                     progress.say(format!("{what} is being made, waiting"));
                 }
                 Ok(Look::Waiting("it is being made".to_owned()))

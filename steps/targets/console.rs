@@ -79,12 +79,12 @@ pub fn shortage(console: &str) -> Option<String> {
     }
     // A process in the middle of an exec is named after a file's number.
     killed.retain(|name| name.chars().any(|c| !c.is_ascii_digit()));
-    let said = [("killed", killed), ("refused", refused)].into_iter().filter_map(|(what, mut whom)| {
+    let parts = [("killed", killed), ("refused", refused)].into_iter().filter_map(|(what, mut whom)| {
         let mut seen = BTreeSet::new();
         whom.retain(|name| seen.insert(*name));
         (!whom.is_empty()).then(|| format!("the kernel {what} {}", whom.join(", ")))
     });
-    said.reduce(|first, second| format!("{first}; {second}"))
+    parts.reduce(|first, second| format!("{first}; {second}"))
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_of_memory_is_told_in_the_kernels_words() {
+    fn a_shortage_of_memory_is_described_in_the_kernels_words() {
         assert_eq!(shortage(TINY).as_deref(), Some("the kernel killed systemd, podman, sshd-session"));
         let refused = "[   39.150862] __vm_enough_memory: pid: 574, comm: pasta, bytes: 205885440 not enough memory for \
                        the allocation\r\n";

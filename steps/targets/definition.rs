@@ -272,7 +272,7 @@ mod tests {
         let new = load("like = \"whole\"\nmemory = \"1 GiB\"\n").unwrap();
         assert_eq!((new.memory, new.cpus, new.name.as_str()), (Bytes(1 << 30), 2, "new"));
         assert_eq!(new.packages(Arch::Arm64), ["crun", "linux-image-cloud-arm64"]);
-        assert!(load("like = \"nobody\"\n").unwrap_err().contains("nobody.toml cannot be read"));
+        assert!(load("like = \"none\"\n").unwrap_err().contains("none.toml cannot be read"));
     }
 
     #[test]
@@ -291,8 +291,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_file_key_and_remedy() {
-        for (change, said) in [
+    fn errors_name_the_file_the_key_and_the_remedy() {
+        for (change, start) in [
             ("cpu = 2", "/new.toml: line 2: unknown field `cpu`, expected one of"),
             ("distribution = \"debian-12\"", "/new.toml: line 2: unknown variant `debian-12`, expected `debian-13`"),
             ("memory = \"512\"", "/new.toml: line 2: \"512\" is not a size: write it as 100 kB, 64 MiB or 4 GiB"),
@@ -303,7 +303,7 @@ mod tests {
             ("withheld = { amd64 = \"1 MiB\" }", "/new.toml: line 2: missing field `arm64`"),
         ] {
             let error = load(&format!("like = \"whole\"\n{change}\n")).unwrap_err();
-            assert!(error.starts_with(said), "{change}: {error}");
+            assert!(error.starts_with(start), "{change}: {error}");
         }
         assert!(load("cpus = 2\n").unwrap_err().contains("memory is missing: write memory = \"512 MiB\""));
     }

@@ -111,8 +111,8 @@ impl RemoteAccess {
 
 async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
     let output = shell.run(&Command::script(LEAVE, &[run]).time_limit(LEAVING)).await?;
-    let said = output.text();
-    output.success().with_context(|| format!("{}: not left as it was: {}", shell.machine(), tail(&said, 3)))?;
+    let printed = output.text();
+    output.success().with_context(|| format!("{}: not left as it was: {}", shell.machine(), tail(&printed, 3)))?;
     Ok(())
 }
 

@@ -85,7 +85,7 @@ impl Image {
     }
 
     /// Returns the space it takes on this host's disk: less than the sizes of its files, because the disk is sparse.
-    pub fn room(&self) -> Bytes {
+    pub fn disk_usage(&self) -> Bytes {
         let files = [&self.disk, &self.kernel, &self.initrd];
         Bytes(files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
     }
@@ -242,8 +242,8 @@ impl Build<'_> {
                 tail(&read(), 5)
             );
         };
-        let said = read();
-        let failed = || format!("mmdebstrap ended with {status} while {}: {}", stage(&said), tail(&said, 10));
+        let printed = read();
+        let failed = || format!("mmdebstrap ended with {status} while {}: {}", stage(&printed), tail(&printed, 10));
         anyhow::ensure!(status == Status::Code(0), failed());
         Ok(())
     }
@@ -287,13 +287,13 @@ fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
     }
     let words = [programs::need("podman", remedy)?, "unshare".to_owned()];
     let tried = std::process::Command::new(&words[0]).args([&words[1], "true"]).output();
-    let said = match tried {
+    let printed = match tried {
         Ok(output) if output.status.success() => return Ok(Namespace(words.to_vec())),
         Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
         Err(error) => error.to_string(),
     };
     anyhow::bail!(
-        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({said}): \
+        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({printed}): \
          {remedy} gives them to this user"
     )
 }
@@ -361,7 +361,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_build_says_what_it_is_at() {
+    fn a_build_shows_its_stage() {
         let at = |end: &str| stage(&LOG[..LOG.find(end).unwrap() + end.len()]);
         assert_eq!(stage(""), "starting");
         assert_eq!(at("extracting archives...\n"), "extracting archives");

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_that_comes_of_another_has_its_keys() {
+    fn a_restored_machine_has_the_keys_of_the_frozen_one() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let frozen = make("nano-boot", first.path()).unwrap();
         let thawed = again("nano", first.path(), second.path()).unwrap();

@@ -354,6 +354,6 @@ mod tests {
         assert!(!folder.exists() && second.folder.exists());
         assert_eq!(MachineDir::make(&context, "m").unwrap().name, "m");
         assert!(context.cleanup.close().is_empty());
-        assert!(!folder.parent().unwrap().exists(), "the run's folder goes with the ledger");
+        assert!(!folder.parent().unwrap().exists(), "the run's folder goes with the journal");
     }
 }

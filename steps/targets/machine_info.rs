@@ -28,8 +28,8 @@ impl Accelerator {
     /// Reads what runs the instructions of a remote machine, as the machine sees it: QEMU without an accelerator
     /// identifies itself.
     pub async fn of(shell: &Shell) -> Result<Accelerator, ShellError> {
-        let said = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
-        Ok(match said.trim() {
+        let text = shell.run(&Command::new("systemd-detect-virt").arg("--vm")).await?.text();
+        Ok(match text.trim() {
             "qemu" => Accelerator::Tcg,
             _ => Accelerator::None,
         })
@@ -103,12 +103,12 @@ impl MachineInfo {
 
     /// Reads all of it with one command.
     pub async fn gather(shell: &Shell, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
-        let said = shell.read(&Command::script(GATHER, &[])).await?;
-        MachineInfo::parse(&said, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
+        let text = shell.read(&Command::script(GATHER, &[])).await?;
+        MachineInfo::parse(&text, accelerator).with_context(|| format!("{}: its facts cannot be read", shell.machine()))
     }
 
-    fn parse(said: &str, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
-        let wanted = |name: &str| section(said, name).with_context(|| format!("it says nothing of its {name}"));
+    fn parse(text: &str, accelerator: Accelerator) -> anyhow::Result<MachineInfo> {
+        let wanted = |name: &str| section(text, name).with_context(|| format!("it says nothing of its {name}"));
         let machine = wanted("machine")?;
         let memory = wanted("memory")?;
         Ok(MachineInfo {
@@ -120,12 +120,12 @@ impl MachineInfo {
             memory: procfs::size(memory, "MemTotal").with_context(|| format!("its memory is \"{memory}\""))?.0,
             accelerator,
             native: accelerator.native(),
-            podman: section(said, "podman").and_then(last_word),
-            crun: section(said, "crun").and_then(|text| last_word(text.lines().next()?)),
-            crun_features: section(said, "crun").map(runtime_features).unwrap_or_default(),
-            wasmedge: section(said, "wasmedge").map(str::to_owned),
-            systemd: section(said, "systemd").and_then(systemd),
-            controllers: words(section(said, "controllers").unwrap_or_default()),
+            podman: section(text, "podman").and_then(last_word),
+            crun: section(text, "crun").and_then(|text| last_word(text.lines().next()?)),
+            crun_features: section(text, "crun").map(runtime_features).unwrap_or_default(),
+            wasmedge: section(text, "wasmedge").map(str::to_owned),
+            systemd: section(text, "systemd").and_then(systemd),
+            controllers: words(section(text, "controllers").unwrap_or_default()),
             qemu: None,
             image: None,
             snapshot: None,
@@ -134,8 +134,8 @@ impl MachineInfo {
 }
 
 /// Returns the text between `== name` and the next such line; `None` if it is empty.
-pub(crate) fn section<'a>(said: &'a str, name: &str) -> Option<&'a str> {
-    let parts = said.split("== ").filter_map(|part| part.split_once('\n'));
+pub(crate) fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let parts = text.split("== ").filter_map(|part| part.split_once('\n'));
     let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
     Some(text.trim()).filter(|text| !text.is_empty())
 }
@@ -165,8 +165,8 @@ fn systemd(text: &str) -> Option<String> {
 /// Returns the recorded info of a VM, for tests.
 #[cfg(test)]
 pub(crate) fn recorded() -> MachineInfo {
-    const SAID: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");
-    MachineInfo::parse(SAID, Accelerator::Tcg).expect("what was recorded can be read")
+    const TEXT: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");
+    MachineInfo::parse(TEXT, Accelerator::Tcg).expect("what was recorded can be read")
 }
 
 #[cfg(test)]
@@ -203,8 +203,8 @@ mod tests {
         let error = MachineInfo::parse("== kernel\n6.1\n", Accelerator::None).unwrap_err().to_string();
         assert_eq!(error, "it says nothing of its machine");
         assert!(MachineInfo::parse(&bare.replace("aarch64", "riscv64"), Accelerator::None).is_err());
-        let nobody = MachineInfo::parse(&bare.replace("6cd5", ""), Accelerator::None).unwrap_err().to_string();
-        assert_eq!(nobody, "it says nothing of its boot");
+        let without_boot = MachineInfo::parse(&bare.replace("6cd5", ""), Accelerator::None).unwrap_err().to_string();
+        assert_eq!(without_boot, "it says nothing of its boot");
     }
 
     #[test]

@@ -48,13 +48,13 @@ pub async fn reach_mirror(
         .time_limit(Duration::from_secs(25));
     let output = shell.run(&command).await;
     let _ = fs::remove_file(&file);
-    let said = match output {
+    let printed = match output {
         Ok(output) if output.succeeded() => return Ok(mirror),
         Ok(output) => tail(&output.errors(), 2).replace('\n', "; "),
         Err(error) => error.to_string(),
     };
     anyhow::bail!(
-        "mirror {mirror} does not give {} ({}): {said}; set ASSAY_MIRROR to one that does",
+        "mirror {mirror} does not give {} ({}): {printed}; set ASSAY_MIRROR to one that does",
         distribution.name(),
         distribution.suite()
     )

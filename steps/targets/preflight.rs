@@ -50,7 +50,7 @@ pub struct Preflight {
     pub runtime: Option<String>,
     /// Whether the machine was started by systemd.
     pub systemd: bool,
-    said: String,
+    text: String,
     /// The difference between the machine's clock and this host's, in seconds; negative if it is behind.
     clock: f64,
 }
@@ -108,26 +108,26 @@ impl Preflight {
     pub async fn take(shell: &Shell, units: &[String]) -> anyhow::Result<Preflight> {
         let names: Vec<&str> = units.iter().map(String::as_str).collect();
         let before = now();
-        let said = shell.read(&Command::script(SCRIPT, &names)).await?;
+        let text = shell.read(&Command::script(SCRIPT, &names)).await?;
         let middle = before + (now() - before) / 2.0;
         let facts = MachineInfo::gather(shell, Accelerator::of(shell).await?).await?;
-        Preflight::parse(said, facts, middle).with_context(|| format!("{}: the survey cannot be read", shell.machine()))
+        Preflight::parse(text, facts, middle).with_context(|| format!("{}: the survey cannot be read", shell.machine()))
     }
 
-    fn parse(said: String, facts: MachineInfo, now: f64) -> anyhow::Result<Preflight> {
-        let clock: f64 = section(&said, "clock").and_then(|text| text.parse().ok()).context("it has no clock")?;
+    fn parse(text: String, facts: MachineInfo, now: f64) -> anyhow::Result<Preflight> {
+        let clock: f64 = section(&text, "clock").and_then(|text| text.parse().ok()).context("it has no clock")?;
         Ok(Preflight {
-            root: match section(&said, "root") {
+            root: match section(&text, "root") {
                 Some("root") => Root::Is,
                 Some("sudo") => Root::Sudo,
                 _ => Root::Never,
             },
-            home: section(&said, "home").and_then(|text| text.strip_prefix("writable ")).unwrap_or_default().to_owned(),
-            runtime: section(&said, "runtime").map(str::to_owned),
-            systemd: section(&said, "init") == Some("systemd"),
+            home: section(&text, "home").and_then(|text| text.strip_prefix("writable ")).unwrap_or_default().to_owned(),
+            runtime: section(&text, "runtime").map(str::to_owned),
+            systemd: section(&text, "init") == Some("systemd"),
             // The script prints whole seconds.
             clock: clock + 0.5 - now,
-            said,
+            text,
             facts,
         })
     }
@@ -187,7 +187,7 @@ impl Preflight {
     }
 
     fn word(&self, name: &str) -> &str {
-        section(&self.said, name).unwrap_or_default()
+        section(&self.text, name).unwrap_or_default()
     }
 
     fn install(&self, package: &str) -> String {
@@ -344,8 +344,8 @@ fn older(version: &str, than: (u64, u64)) -> bool {
 /// Returns the recorded preflight of a machine, for tests.
 #[cfg(test)]
 pub(crate) fn recorded() -> Preflight {
-    const SAID: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");
-    let clock = section(SAID, "clock").and_then(|text| text.parse().ok()).expect("it says what time it is");
-    Preflight::parse(SAID.to_owned(), crate::targets::machine_info::recorded(), clock)
+    const TEXT: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");
+    let clock = section(TEXT, "clock").and_then(|text| text.parse().ok()).expect("it says what time it is");
+    Preflight::parse(TEXT.to_owned(), crate::targets::machine_info::recorded(), clock)
         .expect("what was recorded can be read")
 }

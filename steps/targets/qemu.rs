@@ -88,10 +88,10 @@ impl Memory {
 impl Qemu {
     pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
         let program = programs::need(&program(arch), &super::remedy(arch))?;
-        let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
+        let printed = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
         let version =
-            version(&said).with_context(|| format!("{program} --version says no version: {}", said.trim()))?;
-        let build = said.lines().next().unwrap_or_default().trim().to_owned();
+            version(&printed).with_context(|| format!("{program} --version says no version: {}", printed.trim()))?;
+        let build = printed.lines().next().unwrap_or_default().trim().to_owned();
         Ok(Qemu { program, version, build })
     }
 
@@ -187,8 +187,8 @@ impl Qemu {
 }
 
 /// Whether QEMU ended because another program took the port after it was found free.
-pub fn port_was_taken(said: &str) -> bool {
-    said.contains("Could not set up host forwarding rule")
+pub fn port_was_taken(printed: &str) -> bool {
+    printed.contains("Could not set up host forwarding rule")
 }
 
 fn drive(id: &str, file: &std::path::Path, options: &str) -> String {
@@ -200,8 +200,8 @@ fn comma(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-fn version(said: &str) -> Option<String> {
-    let rest = said.split_once("version ")?.1;
+fn version(printed: &str) -> Option<String> {
+    let rest = printed.split_once("version ")?.1;
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     Some(rest[..end].to_owned()).filter(|version| version.contains('.'))
 }
@@ -221,8 +221,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_version_is_read_and_an_old_translator_refused() {
-        let said = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c) 2003-2025\n";
-        assert_eq!(version(said).as_deref(), Some("10.0.2"));
+        let printed = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c) 2003-2025\n";
+        assert_eq!(version(printed).as_deref(), Some("10.0.2"));
         assert_eq!(version("QEMU emulator version 8.2\n").as_deref(), Some("8.2"));
         assert_eq!(version("no such thing"), None);
         assert!(qemu("10.0.2").fit(Accelerator::Tcg).is_ok());

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_are_passed_over_and_a_refusal_is_told() {
+    async fn events_are_ignored_and_a_refusal_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("qmp");
         let listener = UnixListener::bind(&socket).unwrap();

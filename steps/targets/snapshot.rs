@@ -346,30 +346,30 @@ mod tests {
     }
 
     async fn whole(folder: &Path) -> (Option<Snapshot>, String) {
-        let said = Arc::new(std::sync::Mutex::new(String::new()));
-        let heard = said.clone();
+        let printed = Arc::new(std::sync::Mutex::new(String::new()));
+        let heard = printed.clone();
         let progress = Progress::to(move |line| *heard.lock().unwrap() += line);
         let snapshot = Snapshot::whole(folder, &progress).await.unwrap();
-        let said = said.lock().unwrap().clone();
-        (snapshot, said)
+        let printed = printed.lock().unwrap().clone();
+        (snapshot, printed)
     }
 
     #[tokio::test]
     async fn an_intact_snapshot_is_used_and_one_of_which_any_file_was_changed_or_lost_is_removed() {
         let folder = frozen("nano").await;
-        let (snapshot, said) = whole(folder.path()).await;
-        assert_eq!((snapshot.unwrap().manifest.key.as_str(), said.as_str()), ("k", ""));
+        let (snapshot, printed) = whole(folder.path()).await;
+        assert_eq!((snapshot.unwrap().manifest.key.as_str(), printed.as_str()), ("k", ""));
         assert!(whole(&folder.path().join("none")).await.0.is_none());
         for name in Snapshot::FILES {
             let folder = frozen("nano").await;
             fs::write(folder.path().join(name), "something else").unwrap();
-            let (snapshot, said) = whole(folder.path()).await;
+            let (snapshot, printed) = whole(folder.path()).await;
             assert!(snapshot.is_none() && !folder.path().exists());
-            assert!(said.ends_with(&format!("nano: {name} is not as it was frozen: it is made anew")), "{said}");
+            assert!(printed.ends_with(&format!("nano: {name} is not as it was frozen: it is made anew")), "{printed}");
             let folder = frozen("nano").await;
             fs::remove_file(folder.path().join(name)).unwrap();
-            let (snapshot, said) = whole(folder.path()).await;
-            assert!(snapshot.is_none() && said.contains(&format!("{name} cannot be read")), "{said}");
+            let (snapshot, printed) = whole(folder.path()).await;
+            assert!(snapshot.is_none() && printed.contains(&format!("{name} cannot be read")), "{printed}");
         }
     }
 

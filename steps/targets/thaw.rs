@@ -116,11 +116,11 @@ async fn arrive(
     port.write_all(its_own()?.as_bytes()).await.context("its port takes nothing")?;
     qmp.execute("cont", json!({})).await?;
     let here = async {
-        let mut said = String::new();
-        let heard = tokio::time::timeout(LIMIT, BufReader::new(port).read_line(&mut said)).await;
+        let mut printed = String::new();
+        let heard = tokio::time::timeout(LIMIT, BufReader::new(port).read_line(&mut printed)).await;
         match heard {
-            Ok(Ok(_)) if said == "here\n" => Ok(()),
-            _ => anyhow::bail!("it did not take in the time and fresh random numbers: \"{}\"", said.trim_end()),
+            Ok(Ok(_)) if printed == "here\n" => Ok(()),
+            _ => anyhow::bail!("it did not take in the time and fresh random numbers: \"{}\"", printed.trim_end()),
         }
     };
     let knock = poll::until("a login", LIMIT, PAUSE, async || match Ssh::connect(login).await {

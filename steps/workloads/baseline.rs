@@ -126,17 +126,17 @@ pub async fn image(
 
 async fn make(build_dir: &BuildDir, program: Program, arch: Arch, mirror: &str, kept: &Path) -> anyhow::Result<()> {
     let Contents { package, file, command } = program.contents();
-    let room = build_dir.room("slim")?;
+    let folder = build_dir.subfolder("slim")?;
     let mut given = PathBuf::new();
     if let Some((name, text)) = file {
-        given = room.join(name);
+        given = folder.join(name);
         fs::write(&given, text).with_context(|| format!("cannot write {}", given.display()))?;
     }
     // A run that makes it at the same time has another id; a partial file is removed with its run.
     let part = kept.with_extension(format!("{}.part", build_dir.run));
     build_dir.cleanup.register(Resource::Path { path: part.clone() })?;
-    let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());
-    let parameters = [&*part_text, package, DISTRIBUTION.suite(), arch.debian(), mirror, &*room, &*given];
+    let (part_text, given, folder) = (part.to_string_lossy(), given.to_string_lossy(), folder.to_string_lossy());
+    let parameters = [&*part_text, package, DISTRIBUTION.suite(), arch.debian(), mirror, &*folder, &*given];
     let parameters = [&parameters, command].concat();
     build_dir.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
     fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))
@@ -149,7 +149,7 @@ mod tests {
     use crate::workloads::tests::build_dir;
 
     #[test]
-    fn a_program_is_known_by_the_name_of_its_image_and_another_is_told_which_there_are() {
+    fn a_program_is_found_by_the_name_of_its_image_and_an_error_lists_all_names() {
         assert_eq!(named("debian-package:mosquitto").unwrap().unwrap(), Program::Mosquitto);
         assert_eq!(named("debian-package:python").unwrap().unwrap(), Program::Python);
         assert!(named("public.ecr.aws/debian-package:mosquitto").is_none());

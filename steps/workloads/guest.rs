@@ -40,20 +40,20 @@ pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Res
     let source = root.join("guest");
     let manifest = source.join(name).join("Cargo.toml");
     ensure!(manifest.is_file(), "guest {name} does not exist: there is no {}", manifest.display());
-    let room = build_dir.room(&format!("build-{name}"))?;
-    copy(&source, &room.join("guest")).with_context(|| format!("cannot copy {}", source.display()))?;
+    let folder = build_dir.subfolder(&format!("build-{name}"))?;
+    copy(&source, &folder.join("guest")).with_context(|| format!("cannot copy {}", source.display()))?;
     let toolchain = root.join("rust-toolchain.toml");
     if toolchain.is_file() {
-        fs::copy(&toolchain, room.join("rust-toolchain.toml"))
+        fs::copy(&toolchain, folder.join("rust-toolchain.toml"))
             .with_context(|| format!("cannot copy {}", toolchain.display()))?;
     }
 
-    let command = Command::new("sh").args(["-c", SCRIPT, "build", text(&room)?, name]).time_limit(TIME_LIMIT);
+    let command = Command::new("sh").args(["-c", SCRIPT, "build", text(&folder)?, name]).time_limit(TIME_LIMIT);
     let output = build_dir.shell.run(&command).await?;
     let rustc = output.text().trim().to_owned();
     let stderr = output.errors();
     ensure!(!rustc.is_empty(), "guest {name} was not built, because no compiler works: {}", tail(&stderr, 2));
-    let modules = modules(&room.join("target/wasm32-wasip1/release"))?;
+    let modules = modules(&folder.join("target/wasm32-wasip1/release"))?;
     Ok(Build { status: output.status, stderr, rustc, modules })
 }
 

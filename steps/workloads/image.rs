@@ -54,7 +54,7 @@ pub struct Counted {
 impl Image {
     /// Builds the image called `name` from a module.
     pub async fn build(build_dir: &BuildDir, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
-        let context = build_dir.room("context")?;
+        let context = build_dir.subfolder("context")?;
         let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
         fs::write(context.join(module.file_name()), &module.bytes)?;
         if let Some((name, bytes)) = &recipe.extra {
@@ -84,15 +84,15 @@ impl Image {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
             Source::Archive { path, tag } => {
-                let room = build_dir.room("given")?;
-                unpack(&path, &room)?;
-                Layout::read(&room, tag.as_deref())
+                let folder = build_dir.subfolder("given")?;
+                unpack(&path, &folder)?;
+                Layout::read(&folder, tag.as_deref())
                     .with_context(|| format!("{} is not an OCI image", path.display()))?
             }
             Source::Name(name) => fetch(build_dir, &name).await?,
         };
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
-        let archive = build_dir.room("archive")?.join("image.tar");
+        let archive = build_dir.subfolder("archive")?.join("image.tar");
         layout.archive(&reference, &archive)?;
         build_dir.shell.read(&storage.podman(&["load", "--quiet", "--input", text(&archive)?])).await?;
         Ok(Image { reference, layout, storage })
@@ -120,13 +120,13 @@ impl Image {
 
     /// Extracts its only module.
     pub fn module(&self, build_dir: &BuildDir) -> anyhow::Result<Module> {
-        Module::read(&self.layout.extract_module(&build_dir.room("module")?)?)
+        Module::read(&self.layout.extract_module(&build_dir.subfolder("module")?)?)
     }
 }
 
 /// Writes an image to an OCI layout as it would be pushed, with compressed layers.
 async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
-    let folder = build_dir.room("layout")?;
+    let folder = build_dir.subfolder("layout")?;
     let target = format!("oci:{}:image", text(&folder)?);
     build_dir.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
     Layout::read(&folder, None)
@@ -156,7 +156,7 @@ pub(crate) enum Storage {
 
 impl Storage {
     pub(crate) fn new(build_dir: &BuildDir) -> anyhow::Result<Storage> {
-        build_dir.room("storage").map(Storage::Fresh)
+        build_dir.subfolder("storage").map(Storage::Fresh)
     }
 
     /// Returns a Podman command on it. The `vfs` driver works everywhere and leaves no mounts behind. Only errors are

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_refused_with_the_reason() {
+    fn a_folder_that_does_not_hold_an_image_is_refused_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let error = |tag| format!("{:#}", Layout::read(path, tag).unwrap_err());

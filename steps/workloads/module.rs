@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_module_is_refused_by_name() {
+    fn a_file_that_is_not_a_module_is_refused_by_name() {
         for bytes in [&b"hello"[..], b"", &COMMAND[..COMMAND.len() - 2]] {
             let error = module(bytes).interface().unwrap_err();
             assert_eq!(error.to_string(), "m.wasm is not a valid WebAssembly module");

@@ -29,7 +29,7 @@ impl Refusal {
     }
 
     /// Classifies Podman's error output.
-    fn of(said: &str) -> Refusal {
+    fn of(printed: &str) -> Refusal {
         const SIGNS: [&str; 7] = [
             "unauthorized",
             "authentication required",
@@ -40,11 +40,11 @@ impl Refusal {
             "code: 405",
         ];
         // Log lines are not the error, even if they come last.
-        let text: Vec<&str> = said.lines().filter(|line| !line.starts_with("time=\"")).collect();
+        let text: Vec<&str> = printed.lines().filter(|line| !line.starts_with("time=\"")).collect();
         let text = tail(&text.join("\n"), 1);
         // "permission denied" is about this host's files, not from a registry.
-        let told = text.to_lowercase().replace("permission denied", "");
-        match SIGNS.iter().any(|sign| told.contains(sign)) {
+        let answer = text.to_lowercase().replace("permission denied", "");
+        match SIGNS.iter().any(|sign| answer.contains(sign)) {
             true => Refusal::Unauthorized(text),
             false => Refusal::Other(text),
         }
@@ -95,7 +95,7 @@ pub struct Pull {
 
 /// Logs in at `host`. The password goes through standard input, so that no process list shows it.
 pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
-    let auth_file = build_dir.room("login")?.join("auth.json");
+    let auth_file = build_dir.subfolder("login")?.join("auth.json");
     let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
     let command = command.args(["--authfile", &auth_file.to_string_lossy(), host]).stdin(password);
     accepted(build_dir.shell.run(&command).await?)?;
@@ -145,7 +145,7 @@ async fn push_by(
     reference: &str,
     by: impl FnOnce(Command) -> Command,
 ) -> Result<Pushed, Refusal> {
-    let file = build_dir.room("push")?.join("digest");
+    let file = build_dir.subfolder("push")?.join("digest");
     let digest_file = file.to_string_lossy();
     let push = ["push", "--quiet", tls(reference), "--digestfile", &digest_file, &image.reference, reference];
     accepted(build_dir.shell.run(&by(image.podman(&push))).await?)?;
@@ -215,7 +215,7 @@ struct AnonymousUser(PathBuf);
 
 impl AnonymousUser {
     fn new(build_dir: &BuildDir) -> anyhow::Result<AnonymousUser> {
-        let folder = build_dir.room("nobody")?;
+        let folder = build_dir.subfolder("anonymous")?;
         let make = || {
             for name in ["home", "run"] {
                 fs::create_dir(folder.join(name))?;
@@ -253,15 +253,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn being_refused_is_told_apart_from_not_being_answered() {
+    fn a_refusal_differs_from_a_missing_answer() {
         let refused = [
             "Error: initializing source docker://127.0.0.1:5001/a:1: reading manifest 1 in 127.0.0.1:5001/a: unauthorized: authentication required",
             "Error: writing blob: initiating layer upload to /v2/assay/hello/blobs/uploads/ in 127.0.0.1:35683: StatusCode: 405, Method not allowed",
             "Error: authenticating creds for \"127.0.0.1:5001\": invalid username/password",
             "Error: writing blob: initiating layer upload to /v2/a/blobs/uploads/ in public.ecr.aws: denied: Not Authorized",
         ];
-        for said in refused {
-            assert!(matches!(Refusal::of(said), Refusal::Unauthorized(_)), "{said}");
+        for printed in refused {
+            assert!(matches!(Refusal::of(printed), Refusal::Unauthorized(_)), "{printed}");
         }
         // What Podman logs is not an answer of a registry.
         let logged =
@@ -274,15 +274,15 @@ mod tests {
             "Error: open /var/lib/containers/storage/storage.lock: permission denied",
             "",
         ];
-        for said in other {
-            assert!(matches!(Refusal::of(said), Refusal::Other(_)), "{said}");
+        for printed in other {
+            assert!(matches!(Refusal::of(printed), Refusal::Other(_)), "{printed}");
         }
     }
 
     #[tokio::test]
-    async fn who_was_asked_too_often_is_asked_again_and_nobody_else() {
+    async fn only_a_registry_that_limits_the_rate_is_asked_again() {
         let asked = std::cell::Cell::new(0);
-        let told = patiently(async || {
+        let answer = patiently(async || {
             asked.set(asked.get() + 1);
             Err::<(), _>(match asked.get() {
                 1 => Refusal::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),
@@ -292,13 +292,13 @@ mod tests {
                 _ => Refusal::of("Error: reading manifest 1 in public.ecr.aws/a/b: name unknown: no such repository"),
             })
         });
-        assert!(matches!(told.await, Err(Refusal::Other(text)) if text.contains("name unknown")));
+        assert!(matches!(answer.await, Err(Refusal::Other(text)) if text.contains("name unknown")));
         assert_eq!(asked.get(), 3);
         assert!(!Refusal::Unauthorized("too many requests".to_owned()).too_often());
     }
 
     #[test]
-    fn the_log_of_a_pull_tells_of_credentials_and_of_the_token() {
+    fn the_log_of_a_pull_shows_credentials_and_the_token() {
         let line = |text: &str| format!("time=\"x\" level=debug msg=\"{text}\"\n");
         let none = line("No credentials for public.ecr.aws/a/b found");
         let asked =
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_nothing_that_could_hold_a_credential() {
+    fn an_anonymous_user_has_nothing_that_could_hold_a_credential() {
         let folder = tempfile::tempdir().unwrap();
         let anonymous = AnonymousUser(folder.path().to_owned());
         let command = anonymous.runs(Command::new("podman"));

@@ -38,7 +38,7 @@ pub fn setup(target: Option<&str>, settings: Settings) -> Result<(), Exit> {
             made.distribution,
             made.packages.len(),
             made.built,
-            image.room()
+            image.disk_usage()
         ));
     }
     Ok(())

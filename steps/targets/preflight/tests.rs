@@ -5,10 +5,10 @@ use super::*;
 /// Returns the recorded preflight with one section replaced.
 fn with(name: &str, text: &str) -> Preflight {
     let before = recorded();
-    let old = format!("== {name}\n{}", section(&before.said, name).unwrap_or_default());
-    assert!(before.said.contains(&old), "{name}");
-    let said = before.said.replace(&old, &format!("== {name}\n{text}"));
-    Preflight::parse(said, before.facts, 1_795_599_391.5).unwrap()
+    let old = format!("== {name}\n{}", section(&before.text, name).unwrap_or_default());
+    assert!(before.text.contains(&old), "{name}");
+    let text = before.text.replace(&old, &format!("== {name}\n{text}"));
+    Preflight::parse(text, before.facts, 1_795_599_391.5).unwrap()
 }
 
 /// Returns the failed check of a machine whose section has this text: what was found, and the remedy.
@@ -31,7 +31,7 @@ fn on_a_machine_like_the_device_nothing_is_in_the_way() {
 }
 
 #[test]
-fn each_thing_that_is_missing_is_told_with_what_brings_it() {
+fn each_missing_requirement_has_a_remedy() {
     for (name, text, found, remedy) in [
         ("uid", "0", "unprivileged user: it is root", "log in as another one"),
         ("cgroup", "tmpfs", "cgroup v2: cgroups are v1", "boot it without"),
@@ -57,13 +57,13 @@ fn each_thing_that_is_missing_is_told_with_what_brings_it() {
 }
 
 #[test]
-fn without_systemd_what_rests_on_it_is_not_told_too() {
+fn without_systemd_checks_that_depend_on_it_are_left_out() {
     let (seen, _) = in_the_way("init", "tini");
     assert_eq!(seen, "systemd: it was started by tini, not by systemd");
 }
 
 #[test]
-fn without_sudo_a_run_works_and_is_told_what_it_goes_without() {
+fn without_sudo_a_run_works_and_the_remedy_is_shown() {
     let preflight = with("root", "");
     let sudo = preflight.points(true).into_iter().find(|point| point.name == "sudo").unwrap();
     assert!(!sudo.is_in_the_way() && sudo.remedy.is_some_and(|remedy| remedy.contains("NOPASSWD")));
@@ -82,7 +82,7 @@ fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
 }
 
 #[tokio::test]
-async fn a_machine_that_says_something_else_is_not_taken_for_one_that_lacks_everything() {
+async fn unexpected_output_is_an_error_and_not_a_list_of_missing_requirements() {
     let fake =
         crate::exec::shell::Fake::default().answer("sh -s", 0, "Welcome\n").answer("systemd-detect-virt", 1, "none");
     let error = Preflight::take(&Shell::fake(fake), &[]).await.unwrap_err();

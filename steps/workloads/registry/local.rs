@@ -80,8 +80,8 @@ pub async fn image(
         return Ok(name.to_owned());
     }
     progress.say(format!("registry: making {MADE} from Debian's package, once"));
-    let room = build_dir.room("registry-image")?;
-    let make = Command::script(MAKE, &[MADE, SUITE, mirror, &room.to_string_lossy()]).time_limit(PULL_LIMIT);
+    let folder = build_dir.subfolder("registry-image")?;
+    let make = Command::script(MAKE, &[MADE, SUITE, mirror, &folder.to_string_lossy()]).time_limit(PULL_LIMIT);
     let made = build_dir.shell.read(&make).await;
     made.with_context(|| {
         format!("registry image {MADE} cannot be made from {mirror}: set ASSAY_REGISTRY_IMAGE to another")
@@ -115,8 +115,8 @@ impl Local {
 
         let runtime = runtime(build_dir, image, &folder).await?;
         let service = serve(build_dir, runtime.as_deref()).await?;
-        let (open, first) = door(build_dir, image, "open", OPEN, 200).await?;
-        let (closed, second) = door(build_dir, image, "closed", CLOSED, 401).await?;
+        let (open, first) = start_on_a_free_port(build_dir, image, "open", OPEN, 200).await?;
+        let (closed, second) = start_on_a_free_port(build_dir, image, "closed", CLOSED, 401).await?;
         let login = login(build_dir, &closed, USER, password).await?;
         tracing::info!("registry: pulls from {open}, pushes to {closed}");
         let password = password.to_owned();
@@ -208,7 +208,7 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
 }
 
 /// Starts the registry on a free port of 127.0.0.1, open or closed.
-async fn door(
+async fn start_on_a_free_port(
     build_dir: &BuildDir,
     image: &str,
     name: &str,
@@ -243,11 +243,11 @@ async fn door(
         let host = port.to_string();
         match answers(build_dir, &host, status, &started).await? {
             None => return Ok((host, started)),
-            Some(said) => last = said,
+            Some(printed) => last = printed,
         }
         started.rm().await.with_context(|| format!("cannot remove container {container}"))?;
     }
-    bail!("the registry's {name} door found no free port: {last}")
+    bail!("the registry found no free port for {name} access: {last}")
 }
 
 /// Waits until the registry answers as expected. Returns its container's error if that ended because the port was in
@@ -270,10 +270,10 @@ async fn answers(
         if container.is_running().await? {
             return Ok(Look::Waiting(seen));
         }
-        let said = String::from_utf8_lossy(&container.stderr_to_vec().await?).into_owned();
-        match said.contains("address already in use") {
-            true => Ok(Look::Done(Some(tail(&said, 1)))),
-            false => bail!("the registry ended: {}", tail(&said, 3)),
+        let printed = String::from_utf8_lossy(&container.stderr_to_vec().await?).into_owned();
+        match printed.contains("address already in use") {
+            true => Ok(Look::Done(Some(tail(&printed, 1)))),
+            false => bail!("the registry ended: {}", tail(&printed, 3)),
         }
     })
     .await
