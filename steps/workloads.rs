@@ -7,7 +7,7 @@ mod image;
 mod layout;
 mod module;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -52,10 +52,6 @@ impl BuildDir {
     fn reference(&self, name: &str) -> String {
         format!("localhost/assay/{}:{}", name.to_lowercase(), self.run.to_lowercase())
     }
-}
-
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().with_context(|| format!("{} is not UTF-8: choose another folder", path.display()))
 }
 
 #[cfg(test)]

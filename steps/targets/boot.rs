@@ -140,7 +140,7 @@ impl Boot<'_> {
     async fn follow(&self, at_login: &mut bool) -> anyhow::Result<(Shell, MachineInfo)> {
         let shell = self.knock().await?;
         *at_login = true;
-        self.say(Stage::Login);
+        tracing::info!("{}: {}", self.work.name, Stage::Login);
         self.settle(&shell).await?;
         self.set_clock(&shell).await?;
         let facts = MachineInfo::gather(&shell, self.vm.accelerator).await?;
@@ -157,7 +157,7 @@ impl Boot<'_> {
             }
             let now = console::stage(&text);
             if now != std::mem::replace(&mut last, now) {
-                self.say(now);
+                tracing::info!("{}: {now}", self.work.name);
             }
             if now < Stage::Ssh && self.started.elapsed() < KNOCK {
                 return Ok(Look::Waiting(format!("the console is at the stage \"{now}\"")));
@@ -201,9 +201,5 @@ impl Boot<'_> {
             shell.read(&Command::new("sudo").args(["date", "--set", &format!("@{:.3}", now())])).await?;
         }
         Ok(())
-    }
-
-    fn say(&self, stage: Stage) {
-        tracing::info!("{}: {stage}", self.work.name);
     }
 }

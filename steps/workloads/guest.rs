@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 
-use super::{BuildDir, Module, text};
+use super::{BuildDir, Module};
 use crate::exec::command::{Command, Status, tail};
 
 const SCRIPT: &str = include_str!("guest/build.sh");
@@ -48,7 +48,8 @@ pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Res
             .with_context(|| format!("cannot copy {}", toolchain.display()))?;
     }
 
-    let command = Command::new("sh").args(["-c", SCRIPT, "build", text(&folder)?, name]).time_limit(TIME_LIMIT);
+    let command =
+        Command::new("sh").args(["-c", SCRIPT, "build", &folder.to_string_lossy(), name]).time_limit(TIME_LIMIT);
     let output = build_dir.shell.run(&command).await?;
     let rustc = output.text().trim().to_owned();
     let stderr = output.errors();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{BuildDir, Layout, Module, text};
+use super::{BuildDir, Layout, Module};
 use crate::base::unit::Bytes;
 use crate::exec::command::Command;
 
@@ -67,7 +67,7 @@ impl Image {
         // The same module gives the same image at any time.
         let build = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
         let annotation = recipe.annotation.iter().map(|annotation| format!("--annotation={annotation}"));
-        let build = build.args(["--tag", &reference]).args(annotation).arg(text(&context)?);
+        let build = build.args(["--tag", &reference]).args(annotation).arg(context.to_string_lossy());
         build_dir.shell.read(&build).await?;
         let layout = lay_out(build_dir, &storage, &reference).await?;
         Ok(Image { reference, layout, storage })
@@ -94,7 +94,7 @@ impl Image {
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
         let archive = build_dir.subfolder("archive")?.join("image.tar");
         layout.archive(&reference, &archive)?;
-        build_dir.shell.read(&storage.podman(&["load", "--quiet", "--input", text(&archive)?])).await?;
+        build_dir.shell.read(&storage.podman(&["load", "--quiet", "--input", &archive.to_string_lossy()])).await?;
         Ok(Image { reference, layout, storage })
     }
 
@@ -127,7 +127,7 @@ impl Image {
 /// Writes an image to an OCI layout as it would be pushed, with compressed layers.
 async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
     let folder = build_dir.subfolder("layout")?;
-    let target = format!("oci:{}:image", text(&folder)?);
+    let target = format!("oci:{}:image", folder.display());
     build_dir.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
     Layout::read(&folder, None)
 }

@@ -77,15 +77,14 @@ pub async fn image(
         progress.say(format!("registry: pulling {name}"));
         let pull = Command::new("podman").args(["pull", "--quiet", name]).time_limit(PULL_LIMIT);
         build_dir.shell.read(&pull).await.with_context(|| format!("registry image {name} is not to be had"))?;
-        return Ok(name.to_owned());
+    } else {
+        progress.say(format!("registry: making {MADE} from Debian's package, once"));
+        let folder = build_dir.subfolder("registry-image")?;
+        let make = Command::script(MAKE, &[MADE, SUITE, mirror, &folder.to_string_lossy()]).time_limit(PULL_LIMIT);
+        build_dir.shell.read(&make).await.with_context(|| {
+            format!("registry image {MADE} cannot be made from {mirror}: set ASSAY_REGISTRY_IMAGE to another")
+        })?;
     }
-    progress.say(format!("registry: making {MADE} from Debian's package, once"));
-    let folder = build_dir.subfolder("registry-image")?;
-    let make = Command::script(MAKE, &[MADE, SUITE, mirror, &folder.to_string_lossy()]).time_limit(PULL_LIMIT);
-    let made = build_dir.shell.read(&make).await;
-    made.with_context(|| {
-        format!("registry image {MADE} cannot be made from {mirror}: set ASSAY_REGISTRY_IMAGE to another")
-    })?;
     Ok(name.to_owned())
 }
 
