@@ -167,17 +167,12 @@ impl RemoteHost {
 }
 
 /// A remote machine, or this host, while a run uses it.
+#[derive(Debug)]
 struct RemoteSession {
     host: RemoteHost,
     context: Context,
     shell: Shell,
     over: AtomicBool,
-}
-
-impl std::fmt::Debug for RemoteSession {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "RemoteSession({})", self.host.way.target)
-    }
 }
 
 impl Body for RemoteSession {
