@@ -35,10 +35,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use cache::unneeded;
+pub use child::Child;
 pub use definition::{DEVICE, Definition, Distribution};
 pub use found::{RemoteAccess, RemoteHost};
 pub use image::{Image, KEYRING, ROOM, room_left};
-pub use machine::{Machine, SetupStep};
+pub use machine::{Machine, SetupStep, private, run_folder, run_folder_path};
+pub use mirror::{mirror_address, reach_mirror};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
 pub use snapshot::Preparation;
@@ -90,23 +92,6 @@ pub async fn open_cloud(_: InstanceSpec, _: &Context) -> anyhow::Result<Arc<dyn 
     anyhow::bail!("this build cannot use EC2: {remedy}")
 }
 
-/// Returns the package mirror's address: the one that is set, else the host's own, else Debian's.
-pub fn mirror_address(settings: &Settings) -> String {
-    mirror::address(settings.mirror.as_deref(), std::path::Path::new("/etc/apt"))
-}
-
-/// Fetches a distribution's release file from the mirror into a folder, and returns the mirror's address.
-pub async fn reach_mirror(
-    shell: &Shell,
-    settings: &Settings,
-    distribution: Distribution,
-    folder: &std::path::Path,
-) -> anyhow::Result<String> {
-    let mirror = mirror_address(settings);
-    mirror::reach(shell, &mirror, distribution, folder).await?;
-    Ok(mirror)
-}
-
 /// Tries whether a guest of this image starts on KVM here; `/dev/kvm` must be open to this user.
 pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(), String> {
     let shell = Shell::local(context.observer.clone());
@@ -147,7 +132,7 @@ mod tests {
         let run = format!("test-{}-{number}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
         let evidence = folder.path().to_owned();
-        let cleanup = CleanupJournal::open(&evidence.join("ledgers"), &run).unwrap();
+        let cleanup = CleanupJournal::open(&evidence.join("journals"), &run).unwrap();
         cleanup.register(crate::exec::cleanup::Resource::Path { path: folder.keep() }).unwrap();
         Context {
             settings: Settings { cache: evidence.join("cache"), ..Settings::read().unwrap() },
@@ -161,8 +146,9 @@ mod tests {
 
     #[test]
     fn an_error_that_names_its_doctor_is_left_as_it_is() {
-        let point = found::MissingRequirements { target: "ssh://a@b".to_owned(), points: Vec::new() };
-        let lacking = "ssh://a@b".parse::<TargetSpec>().unwrap().unusable(point).to_string();
+        let target = "ssh://a@b".parse::<TargetSpec>().unwrap();
+        let lacks = found::lacks_nothing(&target, &preflight::recorded().points(true)).unwrap_err();
+        let lacking = target.unusable(lacks).to_string();
         assert_eq!(lacking.matches("cargo run -- doctor --target ssh://a@b").count(), 1, "{lacking}");
     }
 }

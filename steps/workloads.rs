@@ -7,8 +7,7 @@ mod image;
 mod layout;
 mod module;
 
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -19,8 +18,9 @@ pub(crate) use image::{PULL_LIMIT, Storage, tls};
 pub use layout::Layout;
 pub use module::Module;
 
-use crate::exec::cleanup::{CleanupJournal, Resource};
+use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::Shell;
+use crate::targets::run_folder;
 
 /// The place where artifacts are built: this host, a folder of the run, and the journal that lists all of it.
 #[derive(Clone, Debug)]
@@ -36,25 +36,16 @@ pub struct BuildDir {
 }
 
 impl BuildDir {
-    /// Returns the path of a run's build dir, which is short because paths of Unix sockets must be.
-    pub fn folder(run: &str) -> PathBuf {
-        PathBuf::from(format!("/tmp/assay-{run}"))
-    }
-
-    /// Creates a run's build dir.
+    /// Creates a run's build dir. It is private because it holds a login.
     pub fn open(shell: Shell, cleanup: Arc<CleanupJournal>, run: &str) -> anyhow::Result<BuildDir> {
-        let folder = BuildDir::folder(run);
-        cleanup.register(Resource::Path { path: folder.clone() })?;
-        // It is private because it holds a login.
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.with_context(|| format!("cannot create {}", folder.display()))?;
+        let folder = run_folder(&cleanup, run)?;
         Ok(BuildDir { shell, cleanup, run: run.to_owned(), folder })
     }
 
     /// Creates a new, empty folder inside, whose name starts with `purpose`.
-    pub fn room(&self, purpose: &str) -> anyhow::Result<PathBuf> {
-        let room = tempfile::Builder::new().prefix(&format!("{purpose}-")).tempdir_in(&self.folder);
-        Ok(room.with_context(|| format!("cannot create a folder in {}", self.folder.display()))?.keep())
+    pub fn subfolder(&self, purpose: &str) -> anyhow::Result<PathBuf> {
+        let folder = tempfile::Builder::new().prefix(&format!("{purpose}-")).tempdir_in(&self.folder);
+        Ok(folder.with_context(|| format!("cannot create a folder in {}", self.folder.display()))?.keep())
     }
 
     /// Returns the reference of an image called `name`, unique to this run.
@@ -63,25 +54,29 @@ impl BuildDir {
     }
 }
 
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().with_context(|| format!("{} is not UTF-8: choose another folder", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::exec::shell::Fake;
 
-    #[test]
-    fn a_workshop_is_private_and_goes_with_its_ledger() {
+    /// Returns a run's build dir for a test, which is removed when it is dropped.
+    pub(super) fn build_dir(fake: Fake) -> BuildDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let run = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let journals = tempfile::tempdir().unwrap();
-        let run = format!("test-{}", std::process::id());
         let cleanup = Arc::new(CleanupJournal::open(journals.path(), &run).unwrap());
-        let build_dir = BuildDir::open(Shell::fake(Fake::default()), cleanup, &run).unwrap();
+        BuildDir::open(Shell::fake(fake), cleanup, &run).unwrap()
+    }
+
+    #[test]
+    fn a_build_dir_is_private_and_goes_with_its_journal() {
+        let build_dir = build_dir(Fake::default());
         let mode = std::os::unix::fs::PermissionsExt::mode(&build_dir.folder.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o700);
-        assert_ne!(build_dir.room("a").unwrap(), build_dir.room("a").unwrap());
-        assert_eq!(build_dir.reference("Hello"), format!("localhost/assay/hello:{run}"));
+        assert_ne!(build_dir.subfolder("a").unwrap(), build_dir.subfolder("a").unwrap());
+        assert_eq!(build_dir.reference("Hello"), format!("localhost/assay/hello:{}", build_dir.run));
         let folder = build_dir.folder.clone();
         drop(build_dir);
         assert!(!folder.exists());

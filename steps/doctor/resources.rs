@@ -13,8 +13,7 @@ use crate::base::host_capacity::HostCapacity;
 use crate::base::procfs;
 use crate::base::unit::Bytes;
 use crate::exec::cleanup;
-use crate::targets::{ROOM, room_left};
-use crate::workloads::BuildDir;
+use crate::targets::{ROOM, room_left, run_folder_path};
 
 /// What a run writes if all disks are cached: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
@@ -82,7 +81,7 @@ fn memory(room: &HostCapacity, each: Bytes) -> Outcome {
 }
 
 fn sockets() -> Outcome {
-    let prefix = BuildDir::folder("");
+    let prefix = run_folder_path("");
     let name = prefix.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let opened = tempfile::Builder::new().prefix(&name).tempdir_in(prefix.parent().unwrap_or(&prefix));
     match opened.and_then(|folder| UnixListener::bind(folder.path().join("socket"))) {
@@ -92,9 +91,9 @@ fn sockets() -> Outcome {
 }
 
 fn any_live_run(journals: &Path) -> Outcome {
-    match cleanup::any_live_run(journals) {
-        Ok(false) => Ok("none".to_owned()),
-        Ok(true) => Err(Problem::warning("one is under way")),
+    match cleanup::live_runs(journals) {
+        Ok(runs) if runs.is_empty() => Ok("none".to_owned()),
+        Ok(_) => Err(Problem::warning("one is under way")),
         Err(error) => Err(Problem::warning(format!("{error:#}")).remedy("set ASSAY_CACHE to a folder of yours")),
     }
 }

@@ -202,7 +202,7 @@ impl Fixtures {
         if let Some(reference) = &self.options().image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
-                None => Image::load(&self.shared.build_dir, reference).await?,
+                None => Image::load(&self.shared.build_dir, "given", reference).await?,
             };
             let _ = self.shared.given.set(image);
         }

@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -31,11 +31,6 @@ pub enum Resource {
     Container {
         /// Its name.
         name: String,
-    },
-    /// An image in the local Podman storage.
-    Image {
-        /// Its reference.
-        reference: String,
     },
     /// A file, or a folder with its content.
     Path {
@@ -68,7 +63,6 @@ impl fmt::Display for Resource {
         match self {
             Resource::Process { pid, .. } => write!(out, "process {pid}"),
             Resource::Container { name } => write!(out, "container {name}"),
-            Resource::Image { reference } => write!(out, "image {reference}"),
             Resource::Path { path } => write!(out, "{}", path.display()),
             Resource::Cloud { run, region, endpoint } => {
                 write!(out, "what run {run} made in {region}")?;
@@ -140,7 +134,7 @@ impl CleanupJournal {
 
     /// Registers a resource. If its name is known in advance, register it before creating it.
     pub fn register(&self, resource: Resource) -> anyhow::Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = self.lock();
         append(&open.0, &Line::Taken(resource.clone()))?;
         open.1.push(resource);
         Ok(())
@@ -148,7 +142,7 @@ impl CleanupJournal {
 
     /// Records that a resource is gone, as seen by its owner: for cloud resources, only the owner can see it.
     pub fn mark_gone(&self, resource: &Resource) -> anyhow::Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = self.lock();
         append(&open.0, &Line::Over { over: resource.clone() })?;
         open.1.retain(|held| held != resource);
         Ok(())
@@ -157,21 +151,24 @@ impl CleanupJournal {
     /// Removes one resource before the end of the run.
     pub fn release(&self, resource: &Resource) -> anyhow::Result<()> {
         resource.release()?;
-        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        open.1.retain(|held| held != resource);
+        self.lock().1.retain(|held| held != resource);
         Ok(())
     }
 
     /// Removes all resources, newest first, and the journal itself if nothing is left. Returns why the others could not
     /// be removed; they stay in the journal.
     pub fn close(&self) -> Vec<String> {
-        let mut open = self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = self.lock();
         let released = release_all(std::mem::take(&mut open.1));
         open.1 = released.left;
         if open.1.is_empty() {
             let _ = fs::remove_file(&self.path);
         }
         released.troubles
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (File, Vec<Resource>)> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,18 +178,13 @@ impl Drop for CleanupJournal {
     }
 }
 
-#[derive(Default)]
-struct Released {
-    removed: Vec<String>,
-    troubles: Vec<String>,
-    left: Vec<Resource>,
-}
-
-fn release_all(journals: Vec<Resource>) -> Released {
-    let mut all = Released::default();
-    for resource in journals.into_iter().rev() {
+/// Removes resources, newest first.
+fn release_all(resources: Vec<Resource>) -> Removed {
+    let mut all = Removed::default();
+    for resource in resources.into_iter().rev() {
         match resource.release() {
-            Ok(said) => all.removed.extend(said),
+            Ok(true) => all.removed.push(resource.to_string()),
+            Ok(false) => {}
             Err(error) => {
                 all.troubles.push(format!("{error:#}"));
                 all.left.insert(0, resource);
@@ -217,11 +209,8 @@ pub struct Removed {
     pub removed: Vec<String>,
     /// Why the others could not be removed.
     pub troubles: Vec<String>,
-}
-
-/// Returns whether any run is in progress.
-pub fn any_live_run(folder: &Path) -> anyhow::Result<bool> {
-    Ok(!live_runs(folder)?.is_empty())
+    #[serde(skip)]
+    left: Vec<Resource>,
 }
 
 /// Returns the ids of the runs in progress.
@@ -231,28 +220,30 @@ pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(runs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
 }
 
+/// Opens the journals of finished runs, and locks each while it is held.
+fn stale(folder: &Path) -> anyhow::Result<impl Iterator<Item = (PathBuf, File)>> {
+    let open = journals(folder)?.into_iter().filter_map(|path| File::open(&path).ok().map(|file| (path, file)));
+    Ok(open.filter(|(_, file)| file.try_lock().is_ok()))
+}
+
 /// Returns everything that the journals of finished runs list; some of it may already be gone.
 pub fn leftovers(folder: &Path) -> anyhow::Result<Vec<Resource>> {
-    let free = journals(folder)?.into_iter().filter_map(|path| File::open(path).ok());
-    Ok(free.filter(|file| file.try_lock().is_ok()).flat_map(|file| read(&file)).collect())
+    Ok(stale(folder)?.flat_map(|(_, file)| read(&file)).collect())
 }
 
 /// Marks a resource as gone in the journals of finished runs. The next sweep removes journals that list nothing else.
 pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()> {
-    for path in journals(folder)? {
-        let open = OpenOptions::new().read(true).append(true).open(&path);
-        let file = open.with_context(|| format!("cannot write {}", path.display()))?;
-        if file.try_lock().is_ok() && read(&file).contains(resource) {
-            append(&file, &Line::Over { over: resource.clone() })?;
-        }
+    for (path, _lock) in stale(folder)?.filter(|(_, file)| read(file).contains(resource)) {
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        append(&file, &Line::Over { over: resource.clone() })?;
     }
     Ok(())
 }
 
 /// Counts the finished runs that still have a journal.
 pub fn stale_journals(folder: &Path) -> anyhow::Result<usize> {
-    let free = |path: &&PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
-    Ok(journals(folder)?.iter().filter(free).count())
+    Ok(stale(folder)?.count())
 }
 
 fn journals(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -268,12 +259,8 @@ fn journals(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Removes the resources of finished runs; runs in progress are not touched.
 pub fn remove_stale(folder: &Path) -> anyhow::Result<Removed> {
-    let mut remove_stale = Removed::default();
-    for path in journals(folder)? {
-        let Ok(file) = File::open(&path) else { continue };
-        if file.try_lock().is_err() {
-            continue;
-        }
+    let mut all = Removed::default();
+    for (path, file) in stale(folder)? {
         let released = release_all(read(&file));
         if released.left.is_empty() {
             match fs::remove_file(&path) {
@@ -282,10 +269,10 @@ pub fn remove_stale(folder: &Path) -> anyhow::Result<Removed> {
                 removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
             }
         }
-        remove_stale.removed.extend(released.removed);
-        remove_stale.troubles.extend(released.troubles);
+        all.removed.extend(released.removed);
+        all.troubles.extend(released.troubles);
     }
-    Ok(remove_stale)
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -293,33 +280,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_was_killed_is_swept_and_a_living_one_is_not() {
+    fn a_run_that_was_killed_is_swept_and_a_live_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let (dead, alive) = (folder.path().join("dead"), folder.path().join("alive"));
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir_all(&alive).unwrap();
-        let journals = folder.path().join("ledgers");
+        let journals = folder.path().join("journals");
         let living = CleanupJournal::open(&journals, "living").unwrap();
         living.register(Resource::Path { path: alive.clone() }).unwrap();
         let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
         fs::write(journals.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
-        assert!(any_live_run(&journals).unwrap());
         assert_eq!(stale_journals(&journals).unwrap(), 1);
         let found = remove_stale(&journals).unwrap();
 
-        assert_eq!(found, Removed { removed: vec![dead.display().to_string()], troubles: vec![] });
+        assert_eq!(found, Removed { removed: vec![dead.display().to_string()], ..Removed::default() });
         assert!(!dead.exists() && alive.exists());
         assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
         drop(living);
         assert!(!alive.exists(), "a dropped journal removes what it lists");
-        assert!(!any_live_run(&journals).unwrap());
+        assert!(live_runs(&journals).unwrap().is_empty());
         assert_eq!(stale_journals(&journals).unwrap(), 0);
     }
+
     #[test]
-    fn what_is_in_the_cloud_stays_in_the_ledger_until_somebody_has_seen_it_gone() {
+    fn cloud_resources_stay_in_the_journal_until_they_are_seen_to_be_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let (journals, beside) = (folder.path().join("ledgers"), folder.path().join("beside"));
+        let (journals, beside) = (folder.path().join("journals"), folder.path().join("beside"));
         let cloud = |run: &str| Resource::Cloud { run: run.to_owned(), region: "us-east-1".to_owned(), endpoint: None };
         fs::write(&beside, "").unwrap();
         let cleanup = CleanupJournal::open(&journals, "one").unwrap();
@@ -334,24 +321,19 @@ mod tests {
         drop(cleanup);
 
         for _ in 0..2 {
-            let found = remove_stale(&journals).unwrap();
-            let told =
+            let trouble =
                 "what run one made in us-east-1 may be left: `cargo run --features aws -- gc` looks and removes it";
-            assert_eq!(found, Removed { removed: vec![], troubles: vec![told.to_owned()] });
+            assert_eq!(remove_stale(&journals).unwrap().troubles, [trouble]);
         }
-        assert!(
-            leftovers(&journals).unwrap().contains(&cloud("one")),
-            "a living run's ledger is not written by others"
-        );
         mark_stale_gone(&journals, &cloud("another")).unwrap();
-        assert!(leftovers(&journals).unwrap().contains(&cloud("one")));
+        assert!(leftovers(&journals).unwrap().contains(&cloud("one")), "a live run's journal is not written by others");
         mark_stale_gone(&journals, &cloud("one")).unwrap();
         assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
         assert_eq!(stale_journals(&journals).unwrap(), 0);
     }
 
     #[test]
-    fn what_was_forgotten_is_not_asked_for_after_a_kill() {
+    fn a_resource_that_is_marked_gone_is_not_looked_for_after_a_kill() {
         let folder = tempfile::tempdir().unwrap();
         let cloud = Resource::Cloud { run: "one".to_owned(), region: "us-east-1".to_owned(), endpoint: None };
         let cleanup = CleanupJournal::open(folder.path(), "one").unwrap();

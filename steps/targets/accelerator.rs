@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::child::Child;
-use super::console::{Stage, stage};
+use super::console::{self, Stage, stage};
 use super::image::Image;
 use super::qemu::{Board, Qemu};
 use crate::base::platform::Arch;
@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 struct KvmFinding {
     boot: String,
     qemu: String,
-    works: bool,
-    why: String,
+    /// Why it does not work; `None` if it does.
+    fault: Option<String>,
 }
 
 pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Accelerator {
@@ -46,22 +46,19 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<KvmFinding>(&text).ok());
     let known = known.filter(|known| !boot.is_empty() && known.boot == boot && known.qemu == qemu.version);
-    let finding = match known {
-        Some(known) => known,
-        None => {
-            tracing::info!("kvm: trying whether a guest starts on it");
-            let tried = probe(context, qemu, image, arch, work).await;
-            let why = tried.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
-            context.progress.say(match tried {
-                Ok(()) => "kvm: works".to_owned(),
-                Err(_) => format!("kvm: does not work here ({why}): the cpu is emulated"),
-            });
-            let finding = KvmFinding { boot, qemu: qemu.version.clone(), works: why.is_empty(), why };
-            keep(&kept, &finding);
-            finding
-        }
-    };
-    if finding.works { Ok(()) } else { Err(finding.why) }
+    if let Some(known) = known {
+        return known.fault.map_or(Ok(()), Err);
+    }
+    tracing::info!("kvm: trying whether a guest starts on it");
+    let tried = probe(context, qemu, image, arch, work).await.map_err(|error| format!("{error:#}"));
+    context.progress.say(match &tried {
+        Ok(()) => "kvm: works".to_owned(),
+        Err(fault) => format!("kvm: does not work here ({fault}): the cpu is emulated"),
+    });
+    let finding = KvmFinding { boot, qemu: qemu.version.clone(), fault: tried.clone().err() };
+    // What cannot be kept, or is only half written, is found out again next time.
+    let _ = serde_json::to_vec(&finding).map(|text| fs::write(&kept, text));
+    tried
 }
 
 /// Starts the real kernel for a moment and waits for its first line.
@@ -79,28 +76,18 @@ async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: 
         devices: None,
     };
     let child = Child::start(&qemu.argv(&board), &log, &context.cleanup)?;
-    let result = poll::until("the kernel's first word", PATIENCE, Duration::from_millis(50), async || {
-        let text = fs::read(&console).unwrap_or_default();
-        if stage(&String::from_utf8_lossy(&text)) >= Stage::Kernel {
+    poll::until("the kernel's first word", PATIENCE, Duration::from_millis(50), async || {
+        if stage(&console::read(&console)) >= Stage::Kernel {
             return Ok(Look::Done(()));
         }
         match child.ended() {
             None => Ok(Look::Waiting("nothing on the console".to_owned())),
             Some(status) => {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                let first = said.lines().next().unwrap_or_default().to_owned();
+                let printed = fs::read_to_string(&log).unwrap_or_default();
+                let first = printed.lines().next().unwrap_or_default().to_owned();
                 Err(anyhow::anyhow!("qemu ended with {status}: {first}"))
             }
         }
-    });
-    result.await
-}
-
-/// Writes a result to the cache. One that cannot be written is found out again next time.
-fn keep(path: &Path, finding: &KvmFinding) {
-    let Ok(text) = serde_json::to_string(finding) else { return };
-    let own = path.with_extension(format!("{}.tmp", std::process::id()));
-    if fs::write(&own, text).and_then(|()| fs::rename(&own, path)).is_err() {
-        let _ = fs::remove_file(&own);
-    }
+    })
+    .await
 }

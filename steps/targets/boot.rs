@@ -1,6 +1,5 @@
 //! Boots a machine and follows it on its console until it is up.
 
-use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,10 +10,10 @@ use tokio::sync::Mutex;
 use super::child::Child;
 use super::console::{self, Stage};
 use super::machine::{Emulated, Machine, MachineDir};
-use super::qemu::{Devices, Memory, port_was_taken};
-use super::vm::{ProvisionError, Urgency, Vm};
-use super::{Context, Qmp, cpu_scheduling, keys, remedy};
-use crate::base::poll::{self, Look, TooLate};
+use super::qemu::{Devices, Memory, QMP, port_was_taken};
+use super::vm::{Urgency, Vm};
+use super::{Qmp, cpu_scheduling, keys, remedy};
+use crate::base::poll::{self, Look};
 use crate::base::procfs::now;
 use crate::base::programs;
 use crate::exec::command::{Command, Status};
@@ -30,8 +29,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A clock that is off by more seconds than this gets set; one that was read from a battery-backed clock is off by up
 /// to 1 s.
 const SKEW: f64 = 1.5;
-/// The socket, in a machine's folder, through which a restored machine gets its own time and random seed.
-pub(super) const ARRIVAL: &str = "arrival";
 /// How many lines of the console an error shows.
 const LINES: usize = 10;
 
@@ -52,30 +49,14 @@ pub struct BootFailed {
     pub console: PathBuf,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Trouble(pub(super) String);
-
-impl From<TooLate> for Trouble {
-    fn from(late: TooLate) -> Trouble {
-        Trouble(late.to_string())
-    }
-}
-
-impl From<anyhow::Error> for Trouble {
-    fn from(error: anyhow::Error) -> Trouble {
-        Trouble(format!("{error:#}"))
-    }
-}
-
-/// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end.
-pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -> Result<Machine, ProvisionError> {
+/// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end. If it
+/// was started and did not come up, the error is [`BootFailed`].
+pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -> anyhow::Result<Machine> {
     let root = overlay(vm, &vm.image.disk, "raw", files).await?;
     let login = keys::make(&work.name, files)?;
     let console = super::machine::evidence_file(&vm.context.evidence, &work.name, "console.log");
     let started = Instant::now();
-    let devices =
-        Devices { ram, root, keys: files.join(keys::DISK), port: 0, qmp: PathBuf::new(), arrival: PathBuf::new() };
+    let devices = Devices { ram, root, keys: files.join(keys::DISK), port: 0, sockets: work.folder.clone() };
     let (child, qmp, port) = start(vm, &console, devices, &work, Urgency::First).await?;
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let boot = Boot { vm, work: &work, login, console, started };
@@ -93,7 +74,7 @@ pub(super) async fn overlay(vm: &Vm, base: &Path, format: &str, folder: &Path) -
     Ok(root)
 }
 
-/// Starts QEMU on a free port and opens its control connection.
+/// Starts QEMU on a free port, which it puts in place of that in `devices`, and opens its control connection.
 pub(super) async fn start(
     vm: &Vm,
     console: &Path,
@@ -101,20 +82,17 @@ pub(super) async fn start(
     work: &MachineDir,
     urgency: Urgency,
 ) -> anyhow::Result<(Child, Qmp, u16)> {
-    let socket = work.folder.join("qmp");
     for _ in 0..5 {
         let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).map(|at| at.port())?;
-        let arrival = work.folder.join(ARRIVAL);
-        let devices = Devices { port, qmp: socket.clone(), arrival, ..devices.clone() };
-        let board = vm.board(console, Some(devices));
+        let board = vm.board(console, Some(Devices { port, ..devices.clone() }));
         let child = Child::start(&vm.qemu.argv(&board), &work.log(), &vm.context.cleanup)?;
         if let Some(pid) = child.pid() {
             cpu_scheduling::apply(pid, urgency, vm.accelerator == Accelerator::Tcg);
         }
         let hello =
             poll::until("qemu's greeting", Duration::from_secs(20), Duration::from_millis(10), async || {
-                match (child.ended(), Qmp::connect(&socket).await) {
-                    (Some(status), _) => Err(Trouble(format!("qemu ended with {status}: {}", work.qemu_said()))),
+                match (child.ended(), Qmp::connect(&work.folder.join(QMP)).await) {
+                    (Some(status), _) => Err(work.qemu_ended(status)),
                     (None, Ok(qmp)) => Ok(Look::Done(qmp)),
                     (None, Err(error)) => Ok(Look::Waiting(format!("{error:#}"))),
                 }
@@ -122,8 +100,8 @@ pub(super) async fn start(
         match hello.await {
             Ok(qmp) => return Ok((child, qmp, port)),
             // Another program took the port first; try the next one.
-            Err(Trouble(said)) if port_was_taken(&said) => {}
-            Err(trouble) => return Err(trouble).with_context(|| format!("machine {} cannot be started", work.name)),
+            Err(error) if port_was_taken(&error.to_string()) => {}
+            Err(error) => return Err(error.context(format!("machine {} cannot be started", work.name))),
         }
     }
     anyhow::bail!("machine {} cannot be started: other programs take every port that is free", work.name)
@@ -139,30 +117,30 @@ struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    async fn watch(&self, child: &Child) -> Result<(Shell, MachineInfo), ProvisionError> {
+    async fn watch(&self, child: &Child) -> Result<(Shell, MachineInfo), BootFailed> {
         let mut at_login = false;
         let outcome = tokio::select! {
             outcome = self.follow(&mut at_login) => outcome,
-            status = child.wait() => Err(Trouble(format!("qemu ended with {status}: {}", self.work.qemu_said()))),
+            status = child.wait() => Err(self.work.qemu_ended(status)),
         };
-        outcome.map_err(|Trouble(detail)| {
-            let text = self.console_text();
-            ProvisionError::Boot(Box::new(BootFailed {
+        outcome.map_err(|error| {
+            let text = console::read(&self.console);
+            BootFailed {
                 machine: self.work.name.clone(),
                 stage: if at_login { Stage::Login } else { console::stage(&text) },
                 after: self.started.elapsed(),
                 crashed: matches!(child.ended(), Some(Status::Signal(_))),
-                detail,
+                detail: format!("{error:#}"),
                 tail: console::last_lines(&text, LINES),
                 console: self.console.clone(),
-            }))
+            }
         })
     }
 
-    async fn follow(&self, at_login: &mut bool) -> Result<(Shell, MachineInfo), Trouble> {
+    async fn follow(&self, at_login: &mut bool) -> anyhow::Result<(Shell, MachineInfo)> {
         let shell = self.knock().await?;
         *at_login = true;
-        self.say(Stage::Login);
+        tracing::info!("{}: {}", self.work.name, Stage::Login);
         self.settle(&shell).await?;
         self.set_clock(&shell).await?;
         let facts = MachineInfo::gather(&shell, self.vm.accelerator).await?;
@@ -170,22 +148,22 @@ impl Boot<'_> {
     }
 
     /// Watches the console until a login is possible, and logs in.
-    async fn knock(&self) -> Result<Shell, Trouble> {
+    async fn knock(&self) -> anyhow::Result<Shell> {
         let mut last = Stage::Started;
         poll::until("a login", BOOT_LIMIT, PAUSE, async || {
-            let text = self.console_text();
+            let text = console::read(&self.console);
             if let Some(line) = console::dead_end(&text) {
-                return Err(Trouble(line));
+                anyhow::bail!(line);
             }
             let now = console::stage(&text);
             if now != std::mem::replace(&mut last, now) {
-                self.say(now);
+                tracing::info!("{}: {now}", self.work.name);
             }
             if now < Stage::Ssh && self.started.elapsed() < KNOCK {
                 return Ok(Look::Waiting(format!("the console is at the stage \"{now}\"")));
             }
             Ok(match Ssh::connect(&self.login).await {
-                Ok(ssh) => Look::Done(Shell::ssh(ssh, self.context().observer.clone())),
+                Ok(ssh) => Look::Done(Shell::ssh(ssh, self.vm.context.observer.clone())),
                 Err(error) => Look::Waiting(error.to_string()),
             })
         })
@@ -209,8 +187,9 @@ impl Boot<'_> {
     async fn set_clock(&self, shell: &Shell) -> anyhow::Result<()> {
         for attempt in 0..2 {
             let before = now();
-            let said = shell.read(&Command::new("date").arg("+%s.%N")).await?;
-            let theirs: f64 = said.trim().parse().with_context(|| format!("the clock says \"{}\"", said.trim()))?;
+            let printed = shell.read(&Command::new("date").arg("+%s.%N")).await?;
+            let theirs: f64 =
+                printed.trim().parse().with_context(|| format!("the clock says \"{}\"", printed.trim()))?;
             // The guest's clock was read at some moment in between.
             let after = now();
             let off = (before - theirs).max(theirs - after).max(0.0);
@@ -222,17 +201,5 @@ impl Boot<'_> {
             shell.read(&Command::new("sudo").args(["date", "--set", &format!("@{:.3}", now())])).await?;
         }
         Ok(())
-    }
-
-    fn context(&self) -> &Context {
-        &self.vm.context
-    }
-
-    fn say(&self, stage: Stage) {
-        tracing::info!("{}: {stage}", self.work.name);
-    }
-
-    fn console_text(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
     }
 }

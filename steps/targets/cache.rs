@@ -17,12 +17,12 @@ use crate::base::progress::Progress;
 /// Waits for the lock to make a cache entry; it is held for as long as the returned file is open.
 pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Progress) -> anyhow::Result<File> {
     let file = File::create(lock).with_context(|| format!("{} cannot be made", lock.display()))?;
-    let mut told = false;
+    let mut reported = false;
     poll::until(format!("the end of another run's work on {what}"), limit, Duration::from_millis(500), async || {
         match file.try_lock() {
             Ok(()) => Ok::<_, anyhow::Error>(Look::Done(())),
             Err(fs::TryLockError::WouldBlock) => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut reported, true) {
                     progress.say(format!("{what} is being made, waiting"));
                 }
                 Ok(Look::Waiting("it is being made".to_owned()))
@@ -64,18 +64,16 @@ pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
             needed.insert(Image::key(&definition, arch)?);
         }
     }
-    let kept = fs::read_dir(image::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let key = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        in_place(path) && path.join("manifest.json").is_file() && !needed.contains(name)
+    let entries = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.filter(|path| in_place(path))
     };
-    let mut unneeded: Vec<PathBuf> = kept.filter(key).collect();
-    let frozen = fs::read_dir(snapshot::folder(cache)).into_iter().flatten().flatten().map(|entry| entry.path());
-    let of_none = |path: &PathBuf| {
-        let needs = |path: &Path| snapshot::image_of(path).is_some_and(|image| needed.contains(&image));
-        in_place(path) && !needs(path)
-    };
-    unneeded.extend(frozen.filter(of_none));
+    let is_needed = |image: &str| needed.contains(image);
+    let images = entries(image::folder(cache)).filter(|path| path.join("manifest.json").is_file());
+    let images = images.filter(|path| !path.file_name().and_then(|name| name.to_str()).is_some_and(is_needed));
+    let snapshots = entries(snapshot::folder(cache));
+    let snapshots = snapshots.filter(|path| !snapshot::image_of(path).as_deref().is_some_and(is_needed));
+    let mut unneeded: Vec<PathBuf> = images.chain(snapshots).collect();
     unneeded.sort();
     Ok(unneeded)
 }

@@ -128,9 +128,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_end_is_noticed_and_what_it_said_is_kept() {
+    async fn its_end_is_noticed_and_its_output_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("ledgers"), "run").unwrap());
+        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("journals"), "run").unwrap());
         let log = folder.path().join("log");
         let script = words(&["sh", "-c", "echo one; echo two >&2; sleep 0.1; exit 3"]);
         let child = Child::start(&script, &log, &cleanup).unwrap();
@@ -143,9 +143,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_goes_when_it_is_dropped_or_the_ledger_is_closed() {
+    async fn it_ends_when_it_is_dropped_or_the_journal_is_closed() {
         let folder = tempfile::tempdir().unwrap();
-        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("ledgers"), "run").unwrap());
+        let cleanup = Arc::new(CleanupJournal::open(&folder.path().join("journals"), "run").unwrap());
         let log = folder.path().join("log");
         let script = words(&["sh", "-c", "sleep 60 & wait"]);
         let dropped = Child::start(&script, &log, &cleanup).unwrap();

@@ -1,7 +1,9 @@
-//! Reads boot progress and errors from a machine's console. Pure.
+//! Reads boot progress and errors from a machine's console.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
 /// The stages of a boot, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,15 +12,11 @@ pub enum Stage {
     Started,
     /// Firmware or the kernel's decompressor has printed something.
     Firmware,
-    /// The kernel runs.
     Kernel,
     /// The initramfs looks for the disk.
     Initramfs,
-    /// systemd starts the system.
     Systemd,
-    /// The SSH server has been started.
     Ssh,
-    /// A login has succeeded.
     Login,
 }
 
@@ -34,6 +32,11 @@ impl fmt::Display for Stage {
             Stage::Login => "login",
         })
     }
+}
+
+/// Returns what a machine has written to its console so far.
+pub fn read(file: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
 }
 
 /// Returns the last stage that a console shows; it cannot show a login.
@@ -76,12 +79,12 @@ pub fn shortage(console: &str) -> Option<String> {
     }
     // A process in the middle of an exec is named after a file's number.
     killed.retain(|name| name.chars().any(|c| !c.is_ascii_digit()));
-    let said = [("killed", killed), ("refused", refused)].into_iter().filter_map(|(what, mut whom)| {
+    let parts = [("killed", killed), ("refused", refused)].into_iter().filter_map(|(what, mut whom)| {
         let mut seen = BTreeSet::new();
         whom.retain(|name| seen.insert(*name));
         (!whom.is_empty()).then(|| format!("the kernel {what} {}", whom.join(", ")))
     });
-    said.reduce(|first, second| format!("{first}; {second}"))
+    parts.reduce(|first, second| format!("{first}; {second}"))
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_of_memory_is_told_in_the_kernels_words() {
+    fn a_shortage_of_memory_is_described_in_the_kernels_words() {
         assert_eq!(shortage(TINY).as_deref(), Some("the kernel killed systemd, podman, sshd-session"));
         let refused = "[   39.150862] __vm_enough_memory: pid: 574, comm: pasta, bytes: 205885440 not enough memory for \
                        the allocation\r\n";

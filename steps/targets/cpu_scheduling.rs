@@ -1,13 +1,11 @@
 //! Sets the CPU scheduling of machines, among each other and with other work on this host.
 
-use std::time::Duration;
-
 use super::vm::Urgency;
 
-/// The time slice of an emulated machine. The kernel's default of one to three milliseconds suits interactive programs;
-/// an emulator has to load its code and its machine's memory into the CPU's caches again after each slice of another
-/// one.
-const TURN: Duration = Duration::from_millis(100);
+/// The time slice of an emulated machine, in nanoseconds. The kernel's default of one to three milliseconds suits
+/// interactive programs; an emulator has to load its code and its machine's memory into the CPU's caches again after
+/// each slice of another one.
+const TURN: u64 = 100_000_000;
 
 /// Nice value added to machines of lower priority, so that measurements on the others do not wait for them. Those have
 /// this process's own nice value.
@@ -22,19 +20,15 @@ pub(super) fn apply(pid: i32, urgency: Urgency, emulated: bool) {
         Urgency::First => ours,
         Urgency::Usual => (ours + NICER).min(NICEST),
     };
-    let (policy, turn) = if emulated { (libc::SCHED_BATCH, TURN) } else { (libc::SCHED_OTHER, Duration::ZERO) };
-    schedule(pid, policy, nice, turn);
-}
-
-/// Makes the system call; a slice of zero means the kernel's default.
-fn schedule(pid: i32, policy: i32, nice: i32, turn: Duration) {
+    // A slice of zero means the kernel's default.
+    let (policy, turn) = if emulated { (libc::SCHED_BATCH, TURN) } else { (libc::SCHED_OTHER, 0) };
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).unwrap_or_default(),
         sched_policy: policy.cast_unsigned(),
         sched_flags: 0,
         sched_nice: nice,
         sched_priority: 0,
-        sched_runtime: u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX),
+        sched_runtime: turn,
         sched_deadline: 0,
         sched_period: 0,
     };

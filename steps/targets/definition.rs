@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
@@ -20,8 +20,7 @@ const LEAST_MEMORY: Bytes = Bytes(96 * 1_048_576);
 const LEAST_DISK: Bytes = Bytes(2 * 1_073_741_824);
 
 /// A distribution that machines can be made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Distribution {
     /// Debian 13.
     #[serde(rename = "debian-13")]
@@ -46,9 +45,12 @@ impl Distribution {
 
 /// The memory that firmware and hypervisor keep for themselves, so that the guest's `MemTotal` is that of the real
 /// device. Kernels of the two architectures keep different amounts, hence one number for each.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Withheld {
+    #[serde(deserialize_with = "size")]
     pub amd64: Bytes,
+    #[serde(deserialize_with = "size")]
     pub arm64: Bytes,
 }
 
@@ -68,7 +70,7 @@ pub struct Definition {
     pub name: String,
     /// The path of the file.
     pub path: PathBuf,
-    /// The distribution.
+    /// What it is made of.
     pub distribution: Distribution,
     /// The memory on its data sheet.
     pub memory: Bytes,
@@ -90,26 +92,26 @@ pub struct Definition {
 struct Written {
     like: Option<String>,
     distribution: Option<Distribution>,
-    memory: Option<String>,
-    withheld: Option<WrittenWithheld>,
+    #[serde(default, deserialize_with = "some_size")]
+    memory: Option<Bytes>,
+    withheld: Option<Withheld>,
     cpus: Option<u32>,
-    disk: Option<String>,
+    #[serde(default, deserialize_with = "some_size")]
+    disk: Option<Bytes>,
     packages: Option<Vec<String>>,
     setup: Option<PathBuf>,
 }
 
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenWithheld {
-    amd64: String,
-    arm64: String,
+fn size<'de, D: Deserializer<'de>>(written: D) -> Result<Bytes, D::Error> {
+    String::deserialize(written)?.parse().map_err(D::Error::custom)
+}
+
+fn some_size<'de, D: Deserializer<'de>>(written: D) -> Result<Option<Bytes>, D::Error> {
+    size(written).map(Some)
 }
 
 impl Definition {
-    /// Loads the definition of this name below the project's folder.
-    ///
-    /// # Errors
-    /// Returns an error if it does not exist (the error lists those that do), or is invalid.
+    /// Loads a definition below the project's folder by its name; if there is none, the error lists those that exist.
     pub fn named(root: &Path, name: &str) -> anyhow::Result<Definition> {
         let folder = root.join("fixtures/machines");
         let path = folder.join(format!("{name}.toml"));
@@ -120,10 +122,7 @@ impl Definition {
         Definition::load(&path)
     }
 
-    /// Loads all definitions below the project's folder, sorted by name.
-    ///
-    /// # Errors
-    /// Returns an error if there are none, or one is invalid.
+    /// Loads all definitions below the project's folder, sorted by name; fails if there are none.
     pub fn all(root: &Path) -> anyhow::Result<Vec<Definition>> {
         let folder = root.join("fixtures/machines");
         let names = names(&folder);
@@ -131,27 +130,21 @@ impl Definition {
         names.iter().map(|name| Definition::named(root, name)).collect()
     }
 
-    /// Reads a definition.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read or is invalid; the error names the file, the key and what is
-    /// allowed.
+    /// Reads a definition. Errors name the file, the key or the line, and what is allowed.
     pub fn load(path: &Path) -> anyhow::Result<Definition> {
-        let own = Written::read(path)?;
-        let written = match &own.like {
-            None => own,
-            Some(other) => {
-                let file = path.with_file_name(format!("{other}.toml"));
-                let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
-                if base.like.is_some() {
-                    anyhow::bail!("{}: like: {other} is itself like another machine: name that one", path.display());
-                }
-                own.over(base)
-            }
-        };
+        let mut written = Written::read(path)?;
+        if let Some(other) = written.like.take() {
+            let file = path.with_file_name(format!("{other}.toml"));
+            let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
+            anyhow::ensure!(
+                base.like.is_none(),
+                "{}: like: {other} is itself like another machine: name that one",
+                path.display()
+            );
+            written = written.over(base);
+        }
         let name = path.file_stem().and_then(|stem| stem.to_str()).context("a file name that is not UTF-8")?;
-        let definition = written.check(name, path).with_context(|| path.display().to_string())?;
-        Ok(definition)
+        written.check(name, path).with_context(|| path.display().to_string())
     }
 
     /// Returns the memory that the guest gets, in whole MiB.
@@ -199,33 +192,20 @@ impl Written {
     }
 
     fn check(self, name: &str, path: &Path) -> anyhow::Result<Definition> {
-        let quantity = |key: &str, text: &str| Bytes::from_str(text).with_context(|| key.to_owned());
-        let memory = quantity("memory", &self.memory.context("memory is missing: write memory = \"512 MiB\"")?)?;
-        let disk = quantity("disk", &self.disk.context("disk is missing: write disk = \"4 GiB\"")?)?;
-        let withheld = match self.withheld {
-            None => Withheld { amd64: Bytes(0), arm64: Bytes(0) },
-            Some(written) => Withheld {
-                amd64: quantity("withheld.amd64", &written.amd64)?,
-                arm64: quantity("withheld.arm64", &written.arm64)?,
-            },
-        };
+        let memory = self.memory.context("memory is missing: write memory = \"512 MiB\"")?;
+        let disk = self.disk.context("disk is missing: write disk = \"4 GiB\"")?;
+        let withheld = self.withheld.unwrap_or(Withheld { amd64: Bytes(0), arm64: Bytes(0) });
         for arch in Arch::ALL {
-            let left = Bytes(memory.0.saturating_sub(withheld.on(arch).0));
-            if left < LEAST_MEMORY {
-                anyhow::bail!(
-                    "memory: {memory} less {} withheld on {arch} is below {LEAST_MEMORY}, with which no kernel starts: \
-                     write more memory or less withheld",
-                    withheld.on(arch)
-                );
-            }
+            let less = withheld.on(arch);
+            anyhow::ensure!(
+                memory.0.saturating_sub(less.0) >= LEAST_MEMORY.0,
+                "memory: {memory} less {less} withheld on {arch} is below {LEAST_MEMORY}, with which no kernel starts: \
+                 write more memory or less withheld"
+            );
         }
-        if disk < LEAST_DISK {
-            anyhow::bail!("disk: {disk} is below {LEAST_DISK}, which the packages need: write more");
-        }
+        anyhow::ensure!(disk >= LEAST_DISK, "disk: {disk} is below {LEAST_DISK}, which the packages need: write more");
         let cpus = self.cpus.context("cpus is missing: write cpus = 2")?;
-        if !(1..=64).contains(&cpus) {
-            anyhow::bail!("cpus: {cpus} is not possible: write 1 to 64");
-        }
+        anyhow::ensure!((1..=64).contains(&cpus), "cpus: {cpus} is not possible: write 1 to 64");
         let packages =
             self.packages.context("packages is missing: list at least a kernel, systemd and an ssh server")?;
         if let Some(odd) = packages.iter().find(|name| !package_name(name)) {
@@ -292,7 +272,7 @@ mod tests {
         let new = load("like = \"whole\"\nmemory = \"1 GiB\"\n").unwrap();
         assert_eq!((new.memory, new.cpus, new.name.as_str()), (Bytes(1 << 30), 2, "new"));
         assert_eq!(new.packages(Arch::Arm64), ["crun", "linux-image-cloud-arm64"]);
-        assert!(load("like = \"nobody\"\n").unwrap_err().contains("nobody.toml cannot be read"));
+        assert!(load("like = \"none\"\n").unwrap_err().contains("none.toml cannot be read"));
     }
 
     #[test]
@@ -311,11 +291,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_file_key_and_remedy() {
-        for (change, said) in [
+    fn errors_name_the_file_the_key_and_the_remedy() {
+        for (change, start) in [
             ("cpu = 2", "/new.toml: line 2: unknown field `cpu`, expected one of"),
             ("distribution = \"debian-12\"", "/new.toml: line 2: unknown variant `debian-12`, expected `debian-13`"),
-            ("memory = \"512\"", "/new.toml: memory: \"512\" is not a size: write it as 100 kB, 64 MiB or 4 GiB"),
+            ("memory = \"512\"", "/new.toml: line 2: \"512\" is not a size: write it as 100 kB, 64 MiB or 4 GiB"),
             ("memory = \"64 MiB\"", "/new.toml: memory: 64 MiB less 0 bytes withheld on amd64 is below 96 MiB"),
             ("disk = \"1 GiB\"", "/new.toml: disk: 1 GiB is below 2 GiB"),
             ("cpus = 0", "/new.toml: cpus: 0 is not possible: write 1 to 64"),
@@ -323,7 +303,7 @@ mod tests {
             ("withheld = { amd64 = \"1 MiB\" }", "/new.toml: line 2: missing field `arm64`"),
         ] {
             let error = load(&format!("like = \"whole\"\n{change}\n")).unwrap_err();
-            assert!(error.starts_with(said), "{change}: {error}");
+            assert!(error.starts_with(start), "{change}: {error}");
         }
         assert!(load("cpus = 2\n").unwrap_err().contains("memory is missing: write memory = \"512 MiB\""));
     }

@@ -1,21 +1,20 @@
 //! Uses a remote machine or this host for a run: checks it first, and restores it afterwards.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use super::Context;
 use super::machine::{Body, Machine, Pending};
-use crate::base::commands;
 use crate::base::platform::TargetSpec;
-use crate::base::progress::Progress;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::{CleanupJournal, Resource};
+use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
 use crate::exec::shell::{CommandObserver, OpenSsh, Shell, SshDestination};
 use crate::targets::machine_info::MachineInfo;
-use crate::targets::preflight::{Preflight, PreflightCheck, Provision, Root};
+use crate::targets::preflight::{Preflight, PreflightCheck, Root};
 
 const SETTLE: &str = include_str!("found/settle.sh");
 const PROVISION: &str = include_str!("found/provision.sh");
@@ -43,26 +42,22 @@ pub struct RemoteHost {
     units: Vec<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{target} lacks what a run needs:\n{}\n`{}` tells all of it{}",
-    list(.points), commands::assay(&format!("doctor --target {target}")), hint(.points))]
-pub struct MissingRequirements {
-    pub target: String,
-    pub points: Vec<PreflightCheck>,
-}
-
-fn list(points: &[PreflightCheck]) -> String {
+/// Fails with what a target lacks, if anything.
+pub(super) fn lacks_nothing(target: &TargetSpec, points: &[PreflightCheck]) -> anyhow::Result<()> {
     let line = |point: &PreflightCheck| {
-        format!("  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or(""))
+        format!("\n  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or_default())
     };
-    points.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn hint(points: &[PreflightCheck]) -> &'static str {
-    match points.iter().any(|point| point.by.is_some()) {
+    let hint = match points.iter().any(|point| point.by.is_some()) {
         true => "; with --provision a run brings packages, lingering and the link, and takes them away again",
         false => "",
-    }
+    };
+    let lines: String = points.iter().map(line).collect();
+    anyhow::ensure!(
+        lines.is_empty(),
+        "{target} lacks what a run needs:{lines}\n`{}` tells all of it{hint}",
+        target.doctor()
+    );
+    Ok(())
 }
 
 impl RemoteAccess {
@@ -82,10 +77,7 @@ impl RemoteAccess {
     /// Returns the checks for a run there. Over SSH they include units, which such a machine is used for; on this host,
     /// units are optional.
     pub fn points(&self, preflight: &Preflight) -> Vec<PreflightCheck> {
-        match self.target {
-            TargetSpec::Podman => preflight.points_by_hand(),
-            _ => preflight.points(),
-        }
+        preflight.points(self.target != TargetSpec::Podman)
     }
 
     fn resource(&self, run: &str) -> Resource {
@@ -119,42 +111,36 @@ impl RemoteAccess {
 
 async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
     let output = shell.run(&Command::script(LEAVE, &[run]).time_limit(LEAVING)).await?;
-    let said = output.text();
-    output.success().with_context(|| format!("{}: not left as it was: {}", shell.machine(), tail(&said, 3)))?;
+    let printed = output.text();
+    output.success().with_context(|| format!("{}: not left as it was: {}", shell.machine(), tail(&printed, 3)))?;
     Ok(())
 }
 
 impl RemoteHost {
     /// Checks that nothing is missing that a run needs and does not install itself.
-    pub fn check(&self) -> Result<(), MissingRequirements> {
+    pub fn check(&self) -> anyhow::Result<()> {
         let brings = self.way.provision && self.preflight.root != Root::Never;
-        let stays = |point: &PreflightCheck| point.is_in_the_way() && !(brings && point.by.is_some());
-        let points: Vec<PreflightCheck> = self.way.points(&self.preflight).into_iter().filter(stays).collect();
-        match points.is_empty() {
-            true => Ok(()),
-            false => Err(MissingRequirements { target: self.way.target.to_string(), points }),
-        }
-    }
-
-    /// Returns what is missing that provisioning can install, by the names in its script.
-    fn lacking(&self) -> Vec<&'static str> {
-        let points = self.preflight.points().into_iter().filter(PreflightCheck::is_in_the_way);
-        points.filter_map(|point| point.by.map(Provision::word)).collect()
+        let mut points = self.way.points(&self.preflight);
+        points.retain(|point| point.is_in_the_way() && !(brings && point.by.is_some()));
+        lacks_nothing(&self.way.target, &points)
     }
 
     /// Installs what is missing, and returns the machine info afterwards.
-    async fn provision(&self, shell: &Shell, lacking: &[&str], context: &Context) -> anyhow::Result<MachineInfo> {
+    async fn provision(&self, shell: &Shell, context: &Context) -> anyhow::Result<MachineInfo> {
         let target = &self.way.target;
-        context.progress.say(format!("{target}: bringing {}, for the time of the run", lacking.join(", ")));
-        let parameters: Vec<&str> = [context.run.as_str()].into_iter().chain(lacking.iter().copied()).collect();
-        let bring = Command::script(PROVISION, &parameters).time_limit(INSTALLING);
+        let mut lacking = self.way.points(&self.preflight);
+        lacking.retain(|point| point.is_in_the_way() && point.by.is_some());
+        if lacking.is_empty() {
+            return Ok(self.preflight.facts.clone());
+        }
+        let words: Vec<&str> = lacking.iter().filter_map(|point| point.by).collect();
+        context.progress.say(format!("{target}: bringing {}, for the time of the run", words.join(", ")));
+        let bring = Command::script(PROVISION, &[&[&*context.run], &*words].concat()).time_limit(INSTALLING);
         shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;
         let preflight = Preflight::take(shell, &[]).await?;
-        let brought = self.preflight.points().into_iter().filter(|point| point.by.is_some()).map(|point| point.name);
-        let brought: Vec<&str> = brought.collect();
-        let mut points = preflight.points();
-        points.retain(|point| point.is_in_the_way() && brought.contains(&point.name));
-        anyhow::ensure!(points.is_empty(), MissingRequirements { target: target.to_string(), points });
+        let mut points = self.way.points(&preflight);
+        points.retain(|point| point.is_in_the_way() && lacking.iter().any(|lacked| lacked.name == point.name));
+        lacks_nothing(target, &points)?;
         Ok(preflight.facts)
     }
 
@@ -162,15 +148,10 @@ impl RemoteHost {
     pub async fn open_session(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);
-        let resource = self.way.resource(&context.run);
-        context.cleanup.register(resource.clone())?;
-        let parameters: Vec<&str> =
-            [context.run.as_str()].into_iter().chain(self.units.iter().map(String::as_str)).collect();
+        context.cleanup.register(self.way.resource(&context.run))?;
+        let parameters: Vec<&str> = [&context.run].into_iter().chain(&self.units).map(String::as_str).collect();
         let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
-        let facts = match self.lacking() {
-            lacking if lacking.is_empty() => self.preflight.facts.clone(),
-            lacking => Box::pin(self.provision(&shell, &lacking, context)).await?,
-        };
+        let facts = Box::pin(self.provision(&shell, context)).await?;
         // Podman needs such a folder, and a user without a systemd login has none.
         let runtime = self.preflight.runtime.is_none().then(|| ("XDG_RUNTIME_DIR".to_owned(), format!("{folder}/run")));
         let variables = [
@@ -179,41 +160,24 @@ impl RemoteHost {
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
         tracing::info!("{name}: connected to {}: {}", self.way.target, facts.distribution);
-        let session = RemoteSession {
-            way: self.way.clone(),
-            run: context.run.clone(),
-            units: self.units.clone(),
-            shell: shell.clone(),
-            resource,
-            cleanup: context.cleanup.clone(),
-            progress: context.progress.clone(),
-            over: Mutex::default(),
-        };
+        let over = AtomicBool::new(false);
+        let session = RemoteSession { host: self.clone(), context: context.clone(), shell: shell.clone(), over };
         Ok(Machine::new(context, name.to_owned(), shell, facts, started, session))
     }
 }
 
 /// A remote machine, or this host, while a run uses it.
+#[derive(Debug)]
 struct RemoteSession {
-    way: RemoteAccess,
-    run: String,
-    units: Vec<String>,
+    host: RemoteHost,
+    context: Context,
     shell: Shell,
-    resource: Resource,
-    cleanup: Arc<CleanupJournal>,
-    progress: Progress,
-    over: Mutex<bool>,
-}
-
-impl std::fmt::Debug for RemoteSession {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "RemoteSession({})", self.way.target)
-    }
+    over: AtomicBool,
 }
 
 impl Body for RemoteSession {
     fn alive(&self) -> Result<(), String> {
-        match *self.over.lock().unwrap_or_else(PoisonError::into_inner) {
+        match self.over.load(Ordering::Relaxed) {
             true => Err("it was given back".to_owned()),
             false => Ok(()),
         }
@@ -221,7 +185,7 @@ impl Body for RemoteSession {
 
     /// Returns the command that prints the journal of the run's own units.
     fn journal(&self) -> Command {
-        let units = self.units.iter().map(|unit| format!("--user-unit={unit}.service"));
+        let units = self.host.units.iter().map(|unit| format!("--user-unit={unit}.service"));
         Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
     }
 
@@ -234,7 +198,7 @@ impl Body for RemoteSession {
     }
 
     fn command_line(&self) -> String {
-        match &self.way.target {
+        match &self.host.way.target {
             TargetSpec::Ssh { user, host, port } => {
                 let port = port.map_or(String::new(), |port| format!("-p {port} "));
                 format!("ssh {port}{user}@{host}")
@@ -245,13 +209,11 @@ impl Body for RemoteSession {
 
     fn shut_down(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            *self.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            let left = match leave(&self.shell, &self.run).await {
-                Ok(()) => self.cleanup.mark_gone(&self.resource),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = left {
-                self.progress.say(format!("{}: {error:#}", self.way.target));
+            self.over.store(true, Ordering::Relaxed);
+            let left = leave(&self.shell, &self.context.run).await;
+            let resource = self.host.way.resource(&self.context.run);
+            if let Err(error) = left.and_then(|()| self.context.cleanup.mark_gone(&resource)) {
+                self.context.progress.say(format!("{}: {error:#}", self.host.way.target));
             }
         })
     }

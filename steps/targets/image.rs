@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::child::Child;
 use super::definition::Definition;
-use super::{Context, cache, mirror, remedy};
+use super::{Context, cache, console, reach_mirror, remedy};
 use crate::base::platform::Arch;
 use crate::base::programs;
 use crate::base::unit::Bytes;
 use crate::exec::cleanup::Resource;
-use crate::exec::command::{Command, Status, tail};
+use crate::exec::command::{Command, Status, quote, tail};
 use crate::exec::shell::Shell;
 
 /// Version of the recipe below: raised when it changes in a way that changes images.
@@ -57,31 +57,23 @@ pub struct Manifest {
     pub packages: BTreeMap<String, String>,
 }
 
-/// The scripts that run before the packages are unpacked and after they are installed.
-struct Hooks {
-    setup: PathBuf,
-    customize: PathBuf,
-}
-
-impl Hooks {
-    fn of(definition: &Definition) -> Hooks {
-        Hooks { setup: definition.setup.clone(), customize: definition.path.with_file_name("customize.sh") }
-    }
+/// Returns the scripts that run before the packages are unpacked and after they are installed.
+fn hooks(definition: &Definition) -> [PathBuf; 2] {
+    [definition.setup.clone(), definition.path.with_file_name("customize.sh")]
 }
 
 impl Image {
     /// Computes the hash of all inputs of an image. Memory and CPUs are not among them: they belong to the machine
     /// alone.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
-        let hooks = Hooks::of(definition);
         let mut key = cache::Key::default();
         key.add("recipe", RECIPE.as_bytes());
         key.add("distribution", definition.distribution.name().as_bytes());
         key.add("architecture", arch.debian().as_bytes());
         key.add("disk", definition.disk.0.to_string().as_bytes());
         key.add("packages", definition.packages(arch).join("\n").as_bytes());
-        for script in [&hooks.setup, &hooks.customize] {
-            let text = fs::read(script).with_context(|| format!("{} cannot be read", script.display()))?;
+        for script in hooks(definition) {
+            let text = fs::read(&script).with_context(|| format!("{} cannot be read", script.display()))?;
             key.add("script", &text);
         }
         Ok(key.finish())
@@ -93,8 +85,7 @@ impl Image {
     }
 
     /// Returns the space it takes on this host's disk: less than the sizes of its files, because the disk is sparse.
-    pub fn room(&self) -> Bytes {
-        use std::os::unix::fs::MetadataExt;
+    pub fn disk_usage(&self) -> Bytes {
         let files = [&self.disk, &self.kernel, &self.initrd];
         Bytes(files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
     }
@@ -136,9 +127,8 @@ impl Build<'_> {
     async fn run(&self, folder: &Path) -> anyhow::Result<Image> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
         let shell = Shell::local(self.context.observer.clone());
-        let programs = self.check(&shell).await?;
-        let mirror = mirror::address(self.context.settings.mirror.as_deref(), Path::new("/etc/apt"));
-        mirror::reach(&shell, &mirror, self.definition.distribution, self.machines).await?;
+        let namespace = self.check(&shell).await?;
+        let mirror = reach_mirror(&shell, &self.context.settings, self.definition.distribution, self.machines).await?;
 
         let work = self.machines.join(format!("{}.{}.part", self.key, self.context.run));
         let resource = Resource::Path { path: work.clone() };
@@ -148,9 +138,14 @@ impl Build<'_> {
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
         progress.say(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
 
-        self.install(&shell, &programs, &mirror, &work).await?;
+        self.install(&shell, &namespace, &mirror, &work).await?;
         let root = work.join("root");
-        let packages = self.packages(&programs, &shell, &root).await?;
+        let list = Command::new(self.program("dpkg-query")?)
+            .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
+            .args(["--show", "--showformat=${Package} ${Version}\\n"]);
+        let listed = shell.read(&list).await?;
+        let packages = listed.lines().filter_map(|line| line.split_once(' '));
+        let packages = packages.map(|(package, version)| (package.to_owned(), version.to_owned())).collect();
         for (link, name) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd")] {
             let target = fs::read_link(root.join(link)).with_context(|| format!("the image has no /{link}"))?;
             let file = root.join(target.strip_prefix("/").unwrap_or(&target));
@@ -161,13 +156,13 @@ impl Build<'_> {
         tracing::info!("image {arch}: making the disk");
         let disk = work.join("disk.img");
         File::create(&disk)?.set_len(self.definition.disk.0).context("the disk's file cannot be made")?;
-        let make = programs
-            .as_root(&[programs.mke2fs.as_str()])
+        let make = namespace
+            .as_root(&[&self.program("mke2fs")?])
             .args(["-q", "-F", "-t", "ext4", "-L", "root", "-O", "^has_journal", "-d"])
             .args([root.display().to_string(), disk.display().to_string()])
             .time_limit(Duration::from_secs(600));
         shell.read(&make).await?;
-        let remove = programs.as_root(&["rm", "-rf"]).arg(root.display().to_string());
+        let remove = namespace.as_root(&["rm", "-rf"]).arg(root.display().to_string());
         shell.read(&remove).await.context("the unpacked system cannot be removed")?;
         let manifest = Manifest {
             key: self.key.to_owned(),
@@ -187,41 +182,45 @@ impl Build<'_> {
     }
 
     /// Checks in advance everything that would otherwise only fail minutes later.
-    async fn check(&self, shell: &Shell) -> anyhow::Result<Programs> {
-        let programs = check_host(self.arch, &self.context.settings.cache)?;
+    async fn check(&self, shell: &Shell) -> anyhow::Result<Namespace> {
+        let namespace = check_host(self.arch, &self.context.settings.cache)?;
         if Arch::host() != Some(self.arch) {
-            let remedy = remedy(self.arch);
-            let probe = Command::new(programs::need("arch-test", &remedy)?).arg(self.arch.debian());
+            let probe = Command::new(self.program("arch-test")?).arg(self.arch.debian());
             anyhow::ensure!(
                 shell.run(&probe).await?.succeeded(),
-                "{} programs do not run on this host, which making an image of them needs: {remedy} sets up qemu-user",
-                self.arch
+                "{} programs do not run on this host, which making an image of them needs: {} sets up qemu-user",
+                self.arch,
+                remedy(self.arch)
             );
         }
-        Ok(programs)
+        Ok(namespace)
     }
 
-    async fn install(&self, shell: &Shell, programs: &Programs, mirror: &str, work: &Path) -> anyhow::Result<()> {
-        let hooks = Hooks::of(self.definition);
-        let hook = |script: &Path| format!("sh {} \"$1\"", crate::exec::command::quote(&script.display().to_string()));
+    fn program(&self, name: &str) -> anyhow::Result<String> {
+        programs::need(name, &remedy(self.arch))
+    }
+
+    async fn install(&self, shell: &Shell, namespace: &Namespace, mirror: &str, work: &Path) -> anyhow::Result<()> {
+        let [setup, customize] =
+            hooks(self.definition).map(|script| format!("sh {} \"$1\"", quote(&script.display().to_string())));
         // A private mount namespace: the build's mounts of the host's devices end with it, even if it is killed.
-        let apart = programs.as_root(&[programs.unshare.as_str(), "--mount", "--propagation", "private", "--"]);
+        let apart = namespace.as_root(&[&self.program("unshare")?, "--mount", "--propagation", "private", "--"]);
         // Where that is not allowed, nothing can be mounted either, and mmdebstrap works without mounts.
         let apart = match shell.run(&apart.clone().arg("true")).await?.succeeded() {
             true => apart,
-            false => programs.as_root(&[]),
+            false => namespace.as_root(&[]),
         };
         let build = vec![
             // Its temporary files are removed with the folder, even if it is killed.
             "env".to_owned(),
             format!("TMPDIR={}", work.display()),
-            programs.mmdebstrap.clone(),
+            self.program("mmdebstrap")?,
             "--mode=root".to_owned(),
             format!("--architectures={}", self.arch),
             "--variant=minbase".to_owned(),
             format!("--include={}", self.definition.packages(self.arch).join(",")),
-            format!("--setup-hook={}", hook(&hooks.setup)),
-            format!("--customize-hook={}", hook(&hooks.customize)),
+            format!("--setup-hook={setup}"),
+            format!("--customize-hook={customize}"),
             self.definition.distribution.suite().to_owned(),
             work.join("root").display().to_string(),
             mirror.to_owned(),
@@ -229,68 +228,46 @@ impl Build<'_> {
         let (started, log) = (Instant::now(), work.join("build.log"));
         let argv = [apart.argv, build].concat();
         let child = Child::start(&argv, &log, &self.context.cleanup)?;
-        let read = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+        let read = || console::read(&log);
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status,
-                () = tokio::time::sleep(BEAT) => {
-                    let (arch, seconds) = (self.arch, started.elapsed().as_secs_f64());
-                    tracing::info!("image {arch}: {} ({seconds:.0} s)", stage(&read()));
-                }
+                () = tokio::time::sleep(BEAT) => {}
             }
+            let (arch, seconds) = (self.arch, started.elapsed().as_secs_f64());
+            tracing::info!("image {arch}: {} ({seconds:.0} s)", stage(&read()));
             anyhow::ensure!(
-                started.elapsed() < LIMIT,
+                seconds < LIMIT.as_secs_f64(),
                 "the image was not made within {LIMIT:?}; last: {}",
                 tail(&read(), 5)
             );
         };
-        let said = read();
-        let failed = || format!("mmdebstrap ended with {status} while {}: {}", stage(&said), tail(&said, 10));
+        let printed = read();
+        let failed = || format!("mmdebstrap ended with {status} while {}: {}", stage(&printed), tail(&printed, 10));
         anyhow::ensure!(status == Status::Code(0), failed());
         Ok(())
     }
-
-    async fn packages(
-        &self,
-        programs: &Programs,
-        shell: &Shell,
-        root: &Path,
-    ) -> anyhow::Result<BTreeMap<String, String>> {
-        let list = Command::new(programs.dpkg_query.as_str())
-            .args(["--admindir".to_owned(), root.join("var/lib/dpkg").display().to_string()])
-            .args(["--show", "--showformat=${Package} ${Version}\\n"]);
-        Ok(versions(&shell.read(&list).await?))
-    }
 }
 
-pub struct Programs {
-    mmdebstrap: String,
-    mke2fs: String,
-    dpkg_query: String,
-    unshare: String,
-    /// The prefix for commands of an unprivileged user, so that they may give files to any user of the image.
-    namespace: Vec<String>,
-}
+/// The prefix for commands of an unprivileged user, so that they may give files to any user of the image.
+pub struct Namespace(Vec<String>);
 
-impl Programs {
+impl Namespace {
     /// Returns a command that may give files to any user: run as root, or in a user namespace.
     fn as_root(&self, argv: &[&str]) -> Command {
-        let mut words = self.namespace.iter().map(String::as_str).chain(argv.iter().copied());
+        let mut words = self.0.iter().map(String::as_str).chain(argv.iter().copied());
         let program = words.next().unwrap_or("env").to_owned();
         Command::new(program).args(words)
     }
 }
 
-/// Finds the programs that make an image, and checks that they may run and that there is enough disk space.
-pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
+/// Checks that the programs that make an image are there and may run, and that there is enough disk space.
+pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
     let (remedy, machines) = (remedy(arch), folder(cache));
-    let programs = Programs {
-        mmdebstrap: programs::need("mmdebstrap", &remedy)?,
-        mke2fs: programs::need("mke2fs", &remedy)?,
-        dpkg_query: programs::need("dpkg-query", &remedy)?,
-        unshare: programs::need("unshare", &remedy)?,
-        namespace: namespace(&remedy)?,
-    };
+    for program in ["mmdebstrap", "mke2fs", "dpkg-query", "unshare"] {
+        programs::need(program, &remedy)?;
+    }
+    let namespace = namespace(&remedy)?;
     anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
     fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
     let free = room_left(&machines)?;
@@ -299,24 +276,24 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Programs> {
         "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
         machines.display()
     );
-    Ok(programs)
+    Ok(namespace)
 }
 
-/// Returns the command prefix that gives an unprivileged user a namespace with enough user ids for an image: `podman
-/// unshare`, after trying it. Empty for root.
-fn namespace(remedy: &str) -> anyhow::Result<Vec<String>> {
+/// Returns the namespace that gives an unprivileged user enough user ids for an image: `podman unshare`, after trying
+/// it. Empty for root.
+fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
     if rustix::process::geteuid().is_root() {
-        return Ok(Vec::new());
+        return Ok(Namespace(Vec::new()));
     }
     let words = [programs::need("podman", remedy)?, "unshare".to_owned()];
     let tried = std::process::Command::new(&words[0]).args([&words[1], "true"]).output();
-    let said = match tried {
-        Ok(output) if output.status.success() => return Ok(words.to_vec()),
+    let printed = match tried {
+        Ok(output) if output.status.success() => return Ok(Namespace(words.to_vec())),
         Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
         Err(error) => error.to_string(),
     };
     anyhow::bail!(
-        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({said}): \
+        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({printed}): \
          {remedy} gives them to this user"
     )
 }
@@ -332,28 +309,21 @@ pub fn folder(cache: &Path) -> PathBuf {
     cache.join("machines")
 }
 
-fn versions(listed: &str) -> BTreeMap<String, String> {
-    let pairs = listed.lines().filter_map(|line| line.split_once(' '));
-    pairs.map(|(package, version)| (package.to_owned(), version.to_owned())).collect()
-}
-
 /// Returns what mmdebstrap is doing, from the last line of its log that states it, without the trailing dots.
 fn stage(log: &str) -> String {
-    let doing = |line: &&str| {
-        line.starts_with("I: ")
-            && ["running", "downloading", "extracting", "installing", "cleaning"]
-                .iter()
-                .any(|verb| line[3..].starts_with(verb))
-    };
+    let verbs = ["running", "downloading", "extracting", "installing", "cleaning"];
+    let doing =
+        |line: &&str| line.strip_prefix("I: ").is_some_and(|line| verbs.iter().any(|verb| line.starts_with(verb)));
     let line = log.lines().rev().find(doing).map_or("starting", |line| &line[3..]);
-    let line = line.split(" in shell").next().unwrap_or(line);
-    line.trim_end_matches('.').to_owned()
+    line.split(" in shell").next().unwrap_or(line).trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
+    pub(in crate::targets) const MANIFEST: &str = r#"{"key": "k", "distribution": "debian-13", "architecture": "amd64",
+        "built": "2026-01-01T00:00:00Z", "seconds": 33, "mirror": "http://m", "packages": {"crun": "1.21-1"}}"#;
     const LOG: &str = include_str!("../../fixtures/facts/mmdebstrap.txt");
 
     fn machines() -> [Definition; 3] {
@@ -381,10 +351,8 @@ mod tests {
         assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
         let own = folder.path().join("machines").join(Image::key(&machine, Arch::Amd64).unwrap());
         fs::create_dir_all(&own).unwrap();
-        let manifest = r#"{"key":"k","distribution":"debian-13","architecture":"amd64","built":"2026-01-01T00:00:00Z",
-            "seconds":33,"mirror":"http://m","packages":{"crun":"1.21-1"}}"#;
         for name in ["disk.img", "vmlinuz", "manifest.json"] {
-            fs::write(own.join(name), manifest).unwrap();
+            fs::write(own.join(name), MANIFEST).unwrap();
         }
         assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
         fs::write(own.join("initrd"), "").unwrap();
@@ -393,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_says_what_it_is_at() {
+    fn a_build_shows_its_stage() {
         let at = |end: &str| stage(&LOG[..LOG.find(end).unwrap() + end.len()]);
         assert_eq!(stage(""), "starting");
         assert_eq!(at("extracting archives...\n"), "extracting archives");
@@ -403,6 +371,5 @@ mod tests {
         );
         assert_eq!(at("exec /root\n"), "running --setup-hook");
         assert_eq!(stage(LOG), "cleaning package lists and apt cache");
-        assert_eq!(versions("crun 1.21-1\nbash 5.2\n")["crun"], "1.21-1");
     }
 }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::{Context, Qmp, console, keys};
-use crate::base::platform::Arch;
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::{Command, Status, tail};
 use crate::exec::shell::Shell;
@@ -27,21 +27,11 @@ const SOCKET: usize = 100;
 /// How long QEMU may take to end by itself.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// The machine is no longer there. This is a fault of the infrastructure, never of a claim.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("machine {machine} is gone: {reason}")]
-pub struct Gone {
-    pub machine: String,
-    pub reason: String,
-}
-
 /// A running machine. Dropping it ends it and removes its files.
 #[derive(Debug)]
 pub struct Machine {
     /// Its name: its definition's, with a number from the second one of a run on.
     pub name: String,
-    /// Its architecture.
-    pub arch: Arch,
     /// The shell that runs its commands.
     pub shell: Shell,
     /// The machine info.
@@ -80,7 +70,6 @@ pub(super) trait Body: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Returns the command that prints the journal.
     fn journal(&self) -> Command {
         Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"])
     }
@@ -118,7 +107,6 @@ impl Machine {
         body: impl Body + 'static,
     ) -> Machine {
         Machine {
-            arch: facts.architecture,
             shell,
             facts,
             boot: started.elapsed(),
@@ -132,39 +120,30 @@ impl Machine {
     }
 
     /// Checks that it is still there, as far as is known: its QEMU runs, and its kernel has not panicked.
-    ///
-    /// # Errors
-    /// Returns an error if it is gone.
-    pub fn alive(&self) -> Result<(), Gone> {
-        let gone = |reason: String| Gone { machine: self.name.clone(), reason };
-        self.body.alive().map_err(gone)?;
-        let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned();
-        console::dead_end(&text).map_or(Ok(()), |line| Err(gone(line)))
+    pub fn alive(&self) -> anyhow::Result<()> {
+        let dead_end = || console::dead_end(&console::read(&self.console)).map_or(Ok(()), Err);
+        self.body.alive().and_then(|()| dead_end()).map_err(|reason| self.is_gone(reason))
     }
 
-    /// Returns its QEMU, if it is a VM on this host.
-    pub(super) fn emulated(&self) -> Option<&Emulated> {
-        self.body.emulated()
+    fn is_gone(&self, reason: impl std::fmt::Display) -> anyhow::Error {
+        anyhow::anyhow!("machine {} is gone: {reason}", self.name)
     }
 
-    /// Completes when the machine's QEMU has ended. For other machines it never does: callers check those themselves.
-    pub async fn gone(&self) -> Gone {
-        let Some(emulated) = self.emulated() else { return std::future::pending().await };
-        let reason = emulated.ended_with(emulated.child.wait().await);
-        Gone { machine: self.name.clone(), reason }
+    /// Completes when the machine's QEMU has ended, with an error that says so. For other machines it never does:
+    /// callers check those themselves.
+    pub async fn gone(&self) -> anyhow::Error {
+        let Some(emulated) = self.body.emulated() else { return std::future::pending().await };
+        self.is_gone(emulated.work.qemu_ended(emulated.child.wait().await))
     }
 
     /// Returns which processes have run out of memory so far, according to the kernel's messages on the console; `None`
     /// if none did.
     pub fn shortage(&self) -> Option<String> {
-        console::shortage(&String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()))
+        console::shortage(&console::read(&self.console))
     }
 
     /// Saves the system's journal beside the evidence and returns its path. On a remote machine, saves only the journal
     /// of the run's own units.
-    ///
-    /// # Errors
-    /// Returns an error if the machine does not return it, or it cannot be written.
     pub async fn save_journal(&self) -> anyhow::Result<PathBuf> {
         let mut journal = self.body.journal();
         if let Some(since) = self.since.filter(|_| self.name != MAIN) {
@@ -177,9 +156,6 @@ impl Machine {
     }
 
     /// Returns how long all its CPUs together were busy since it started, in seconds, and the text this was read from.
-    ///
-    /// # Errors
-    /// Returns an error if the text cannot be read.
     pub async fn busy(&self) -> anyhow::Result<(f64, String)> {
         let look = Command::script("getconf CLK_TCK; head -n 1 /proc/stat", &[]);
         let raw = self.shell.read(&look).await?;
@@ -188,34 +164,26 @@ impl Machine {
     }
 
     /// Returns how the machine reaches an address on this host's loopback, which a path may follow. Other addresses are
-    /// returned unchanged, and so are all addresses for an EC2 instance.
-    ///
-    /// # Errors
-    /// Returns an error if the machine's SSH server does not forward connections back.
+    /// returned unchanged, and so are all addresses for an EC2 instance. Fails if the machine's SSH server does not
+    /// forward connections back.
     pub async fn as_seen_there(&self, address: &str) -> anyhow::Result<String> {
         let Some(local) = address.strip_prefix("127.0.0.1:") else { return Ok(address.to_owned()) };
         self.body.as_seen_there(local).await
     }
 
     /// Pauses the machine, so that it uses memory and nothing else; an instance in AWS is not paused.
-    ///
-    /// # Errors
-    /// Returns an error if QEMU refuses.
     pub async fn pause(&self) -> anyhow::Result<()> {
         self.control("stop").await
     }
 
     /// Resumes the machine.
-    ///
-    /// # Errors
-    /// Returns an error if QEMU refuses.
     pub async fn resume(&self) -> anyhow::Result<()> {
         self.control("cont").await
     }
 
     async fn control(&self, verb: &str) -> anyhow::Result<()> {
-        let Some(emulated) = self.emulated() else { return Ok(()) };
-        emulated.qmp.lock().await.execute(verb, serde_json::json!({})).await.map(drop)
+        let Some(emulated) = self.body.emulated() else { return Ok(()) };
+        emulated.qmp.lock().await.execute(verb, json!({})).await.map(drop)
     }
 
     /// Returns the command that a person types to log in while it is up.
@@ -230,15 +198,9 @@ impl Machine {
     }
 }
 
-impl Emulated {
-    fn ended_with(&self, status: Status) -> String {
-        format!("qemu ended with {status}: {}", self.work.qemu_said())
-    }
-}
-
 impl Body for Emulated {
     fn alive(&self) -> Result<(), String> {
-        self.child.ended().map_or(Ok(()), |status| Err(self.ended_with(status)))
+        self.child.ended().map_or(Ok(()), |status| Err(self.work.qemu_ended(status).to_string()))
     }
 
     fn emulated(&self) -> Option<&Emulated> {
@@ -259,7 +221,7 @@ impl Body for Emulated {
             let mut qmp = self.qmp.lock().await;
             // If QEMU does not respond any more, it is killed.
             let _ = tokio::time::timeout(GOODBYE, async {
-                let _ = qmp.quit().await;
+                let _ = qmp.execute("quit", json!({})).await;
                 self.child.wait().await
             })
             .await;
@@ -286,7 +248,32 @@ pub(super) fn evidence_file(evidence: &Path, machine: &str, what: &str) -> PathB
     }
 }
 
-/// The folder of a running machine: disk, keys, sockets. Only its owner may read it.
+/// Returns the path of a run's folder, which is short because paths of Unix sockets must be.
+pub fn run_folder_path(run: &str) -> PathBuf {
+    PathBuf::from(format!("/tmp/assay-{run}"))
+}
+
+/// Returns a run's folder, which only its owner may read, and makes it unless that was done before. It is removed with
+/// the run.
+pub fn run_folder(cleanup: &CleanupJournal, run: &str) -> anyhow::Result<PathBuf> {
+    let folder = run_folder_path(run);
+    if !folder.exists() {
+        cleanup.register(Resource::Path { path: folder.clone() })?;
+    }
+    let made = private(&folder).or_else(|error| match fs::symlink_metadata(&folder) {
+        Ok(meta) if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() => Ok(()),
+        _ => Err(error),
+    });
+    made.with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(folder)
+}
+
+/// Makes a folder that only its owner may read.
+pub fn private(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)
+}
+
+/// The folder of a running machine: disk, keys, sockets.
 #[derive(Debug)]
 pub(super) struct MachineDir {
     pub(super) name: String,
@@ -296,16 +283,7 @@ pub(super) struct MachineDir {
 
 impl MachineDir {
     pub(super) fn make(context: &Context, name: &str) -> anyhow::Result<MachineDir> {
-        let run = Path::new("/tmp").join(format!("assay-{}", context.run));
-        if !run.exists() {
-            context.cleanup.register(Resource::Path { path: run.clone() })?;
-        }
-        let private = |path: &Path| DirBuilder::new().mode(0o700).create(path);
-        let made = private(&run).or_else(|error| match fs::symlink_metadata(&run) {
-            Ok(meta) if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() => Ok(()),
-            _ => Err(error),
-        });
-        made.with_context(|| format!("{} cannot be made", run.display()))?;
+        let run = run_folder(&context.cleanup, &context.run)?;
         for number in 1..10_000 {
             let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
             let folder = run.join(&name);
@@ -327,10 +305,11 @@ impl MachineDir {
         self.folder.join("qemu.log")
     }
 
-    pub(super) fn qemu_said(&self) -> String {
-        let said = fs::read_to_string(self.log()).unwrap_or_default();
-        let end = tail(&said, 3).replace('\n', "; ");
-        if end.is_empty() { "it said nothing".to_owned() } else { end }
+    /// Returns the error of a QEMU that ended, with the end of its output.
+    pub(super) fn qemu_ended(&self, status: Status) -> anyhow::Error {
+        let printed = fs::read_to_string(self.log()).unwrap_or_default();
+        let end = tail(&printed, 3).replace('\n', "; ");
+        anyhow::anyhow!("qemu ended with {status}: {}", if end.is_empty() { "it said nothing" } else { &end })
     }
 
     /// Removes it; what cannot be removed goes with the run's folder, which the cleanup journal lists.
@@ -375,6 +354,6 @@ mod tests {
         assert!(!folder.exists() && second.folder.exists());
         assert_eq!(MachineDir::make(&context, "m").unwrap().name, "m");
         assert!(context.cleanup.close().is_empty());
-        assert!(!folder.parent().unwrap().exists(), "the run's folder goes with the ledger");
+        assert!(!folder.parent().unwrap().exists(), "the run's folder goes with the journal");
     }
 }

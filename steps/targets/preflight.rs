@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use jiff::SignedDuration;
 
@@ -28,21 +30,12 @@ const PODMAN: (u64, u64) = (4, 4);
 /// The first Podman version that finds the WebAssembly runtime without the link `crun-wasm`.
 const WITHOUT_LINK: (u64, u64) = (5, 0);
 
-/// The names of the checks that only units need.
-const SYSTEMD: &str = "systemd";
-const MANAGER: &str = "systemd of the user";
-const LINGERING: &str = "lingering";
-const DELEGATION: &str = "cgroup delegation";
-const QUADLET: &str = "Quadlet";
-
 /// How commands on the machine can become root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
-    /// They already run as root.
     Is,
     /// By sudo, without a password.
     Sudo,
-    /// They cannot.
     Never,
 }
 
@@ -57,7 +50,7 @@ pub struct Preflight {
     pub runtime: Option<String>,
     /// Whether the machine was started by systemd.
     pub systemd: bool,
-    said: String,
+    text: String,
     /// The difference between the machine's clock and this host's, in seconds; negative if it is behind.
     clock: f64,
 }
@@ -69,45 +62,39 @@ pub struct PreflightCheck {
     /// The command or advice that fixes it, if it is not met.
     pub remedy: Option<String>,
     pub needed: bool,
-    /// What provisioning does to meet it, where the machine may be provisioned.
-    pub by: Option<Provision>,
+    /// What the provisioning script brings to meet it, where the machine may be provisioned: a package, `linger`, so
+    /// that the user's units live on without a login, or `link`, by which older Podman versions find the WebAssembly
+    /// runtime.
+    pub by: Option<&'static str>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provision {
-    Package(&'static str),
-    /// Lets the user's units live on without a login.
-    Linger,
-    /// Makes the link by which older Podman versions find the WebAssembly runtime.
-    Link,
+/// What was found, or else what is wrong and the remedy.
+type Finding = Result<String, (String, String)>;
+
+fn lacks(found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Err((found.into(), remedy.into()))
 }
 
-impl Provision {
-    /// Returns its name in the provisioning script.
-    pub fn word(self) -> &'static str {
-        match self {
-            Provision::Package(package) => package,
-            Provision::Linger => "linger",
-            Provision::Link => "link",
-        }
-    }
+fn ensure(met: bool, there: impl Into<String>, wrong: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    if met { Ok(there.into()) } else { lacks(wrong, remedy) }
 }
 
 impl PreflightCheck {
-    fn there(name: &'static str, found: impl Into<String>) -> PreflightCheck {
-        PreflightCheck { name, found: found.into(), remedy: None, needed: true, by: None }
+    fn of(name: &'static str, finding: Finding) -> PreflightCheck {
+        let (found, remedy) = match finding {
+            Ok(found) => (found, None),
+            Err((found, remedy)) => (found, Some(remedy)),
+        };
+        PreflightCheck { name, found, remedy, needed: true, by: None }
     }
 
-    fn lacking(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> PreflightCheck {
-        PreflightCheck { remedy: Some(remedy.into()), ..PreflightCheck::there(name, found) }
+    fn needed_if(self, needed: bool) -> PreflightCheck {
+        PreflightCheck { needed, ..self }
     }
 
-    fn optional(self) -> PreflightCheck {
-        PreflightCheck { needed: false, ..self }
-    }
-
-    fn by(self, by: Provision) -> PreflightCheck {
-        PreflightCheck { by: Some(by), ..self }
+    /// Adds what provisioning brings if it is not met.
+    fn by(self, by: Option<&'static str>) -> PreflightCheck {
+        PreflightCheck { by: by.filter(|_| self.remedy.is_some()), ..self }
     }
 
     /// Whether this requirement is mandatory and missing.
@@ -121,26 +108,26 @@ impl Preflight {
     pub async fn take(shell: &Shell, units: &[String]) -> anyhow::Result<Preflight> {
         let names: Vec<&str> = units.iter().map(String::as_str).collect();
         let before = now();
-        let said = shell.read(&Command::script(SCRIPT, &names)).await?;
+        let text = shell.read(&Command::script(SCRIPT, &names)).await?;
         let middle = before + (now() - before) / 2.0;
         let facts = MachineInfo::gather(shell, Accelerator::of(shell).await?).await?;
-        Preflight::parse(said, facts, middle).with_context(|| format!("{}: the survey cannot be read", shell.machine()))
+        Preflight::parse(text, facts, middle).with_context(|| format!("{}: the survey cannot be read", shell.machine()))
     }
 
-    fn parse(said: String, facts: MachineInfo, now: f64) -> anyhow::Result<Preflight> {
-        let clock: f64 = section(&said, "clock").and_then(|text| text.parse().ok()).context("it has no clock")?;
+    fn parse(text: String, facts: MachineInfo, now: f64) -> anyhow::Result<Preflight> {
+        let clock: f64 = section(&text, "clock").and_then(|text| text.parse().ok()).context("it has no clock")?;
         Ok(Preflight {
-            root: match section(&said, "root") {
+            root: match section(&text, "root") {
                 Some("root") => Root::Is,
                 Some("sudo") => Root::Sudo,
                 _ => Root::Never,
             },
-            home: section(&said, "home").and_then(|text| text.strip_prefix("writable ")).unwrap_or_default().to_owned(),
-            runtime: section(&said, "runtime").map(str::to_owned),
-            systemd: section(&said, "init") == Some("systemd"),
+            home: section(&text, "home").and_then(|text| text.strip_prefix("writable ")).unwrap_or_default().to_owned(),
+            runtime: section(&text, "runtime").map(str::to_owned),
+            systemd: section(&text, "init") == Some("systemd"),
             // The script prints whole seconds.
             clock: clock + 0.5 - now,
-            said,
+            text,
             facts,
         })
     }
@@ -161,263 +148,182 @@ impl Preflight {
 
     /// Whether systemd there can make units of the user's Quadlets.
     pub fn has_units(&self) -> bool {
-        [self.systemd_point(), self.manager(), self.generator()].iter().all(|point| point.remedy.is_none())
+        self.init().is_ok() && self.manager().is_ok() && self.generator().is_ok()
     }
 
-    /// Returns the checks for a run that may use `podman run`: those that only units need are optional.
-    pub fn points_by_hand(&self) -> Vec<PreflightCheck> {
-        let of_units = [SYSTEMD, MANAGER, LINGERING, DELEGATION, QUADLET];
-        let points = self.points().into_iter();
-        points.map(|point| if of_units.contains(&point.name) { point.optional() } else { point }).collect()
-    }
-
-    /// Returns all checks, met or not, in the order in which a run needs them.
-    pub fn points(&self) -> Vec<PreflightCheck> {
-        let user = match self.word("uid") {
-            "0" => PreflightCheck::lacking("unprivileged user", "it is root", "log in as another one: ssh://USER@…"),
-            _ => PreflightCheck::there("unprivileged user", self.user()),
-        };
-        let mut points = vec![user, self.systemd_point(), self.cgroups()];
+    /// Returns all checks, met or not, in the order in which a run needs them. Those that only units need are mandatory
+    /// if the run needs `units`.
+    pub fn points(&self, units: bool) -> Vec<PreflightCheck> {
+        let check = PreflightCheck::of;
+        let podman = self.facts.podman.is_none().then_some("podman");
+        let mut points = vec![
+            check("unprivileged user", self.unprivileged()),
+            check("systemd", self.init()).needed_if(units),
+            check("cgroup v2", self.cgroups()),
+        ];
         // Without systemd, the checks that depend on it would only repeat that it is missing.
         if self.systemd {
-            points.extend([self.manager(), self.lingers(), self.controllers()]);
+            points.extend([
+                check("systemd of the user", self.manager()).needed_if(units),
+                check("lingering", self.lingers()).needed_if(units).by(Some("linger")),
+                check("cgroup delegation", self.controllers()).needed_if(units),
+            ]);
         }
-        points.extend([self.podman(), self.generator(), self.crun(), self.library(), self.link(), self.ids()]);
-        points.extend([self.writable(), self.room(), self.time(), self.names(), self.left(), self.sudo()]);
+        points.extend([
+            check("podman", self.podman()).by(podman),
+            check("Quadlet", self.generator()).needed_if(units).by(podman),
+            check("crun with WasmEdge", self.crun()).by(self.facts.crun.is_none().then_some("crun")),
+            check("WasmEdge library", self.library()).by(Some("libwasmedge0")),
+            check("crun-wasm", self.link()).by(Some("link")),
+            check("podman without root", self.ids()).by(Some("uidmap")),
+            check("home", self.writable()),
+            check("room in the home", self.room()),
+            check("clock", self.time()),
+            check("names of units", self.names()),
+            check("earlier runs", self.left()),
+            check("sudo", self.sudo()).needed_if(false),
+        ]);
         points
     }
 
     fn word(&self, name: &str) -> &str {
-        section(&self.said, name).unwrap_or_default()
+        section(&self.text, name).unwrap_or_default()
     }
 
     fn install(&self, package: &str) -> String {
         Distribution::of(self.word("release"), self.root == Root::Is).install(&[package])
     }
 
-    fn systemd_point(&self) -> PreflightCheck {
-        match self.systemd {
-            true => PreflightCheck::there(SYSTEMD, self.facts.systemd.clone().unwrap_or_default()),
-            false => {
-                let found = format!("it was started by {}, not by systemd", self.word("init"));
-                PreflightCheck::lacking(
-                    SYSTEMD,
-                    found,
-                    "take a machine that systemd runs: units are what is claimed about",
-                )
-            }
-        }
+    fn unprivileged(&self) -> Finding {
+        ensure(self.word("uid") != "0", self.user(), "it is root", "log in as another one: ssh://USER@…")
     }
 
-    fn cgroups(&self) -> PreflightCheck {
+    fn init(&self) -> Finding {
+        let found = format!("it was started by {}, not by systemd", self.word("init"));
+        let version = self.facts.systemd.as_deref().unwrap_or_default();
+        ensure(self.systemd, version, found, "take a machine that systemd runs: units are what is claimed about")
+    }
+
+    fn cgroups(&self) -> Finding {
         let remedy = "boot it without systemd.unified_cgroup_hierarchy=0 on the kernel's command line, and without \
                       cgroup v1 mounts";
         match (self.word("cgroup"), self.word("unified")) {
-            ("cgroup2fs", _) => PreflightCheck::there("cgroup v2", "the only hierarchy"),
-            (_, "cgroup2fs") => {
-                PreflightCheck::lacking("cgroup v2", "cgroups are hybrid, v1 with v2 beside it", remedy)
-            }
-            ("", _) => PreflightCheck::lacking("cgroup v2", "there is no /sys/fs/cgroup", "mount it: cgroup2"),
-            _ => PreflightCheck::lacking("cgroup v2", "cgroups are v1", remedy),
+            ("cgroup2fs", _) => Ok("the only hierarchy".to_owned()),
+            (_, "cgroup2fs") => lacks("cgroups are hybrid, v1 with v2 beside it", remedy),
+            ("", _) => lacks("there is no /sys/fs/cgroup", "mount it: cgroup2"),
+            _ => lacks("cgroups are v1", remedy),
         }
     }
 
-    fn manager(&self) -> PreflightCheck {
-        let (name, said) = (MANAGER, self.word("manager"));
-        match said {
-            "running" | "degraded" | "starting" if self.runtime.is_some() => PreflightCheck::there(name, said),
-            _ => {
-                let remedy = format!("{}; then log in anew", self.install("dbus-user-session libpam-systemd"));
-                PreflightCheck::lacking(name, format!("it does not answer: {}", last_line(said)), remedy)
-            }
-        }
+    fn manager(&self) -> Finding {
+        let state = self.word("manager");
+        let up = ["running", "degraded", "starting"].contains(&state) && self.runtime.is_some();
+        let remedy = format!("{}; then log in anew", self.install("dbus-user-session libpam-systemd"));
+        ensure(up, state, format!("it does not answer: {}", last_line(state)), remedy)
     }
 
-    fn lingers(&self) -> PreflightCheck {
-        match self.word("lingers") {
-            "" | "no" => {
-                let found = format!("units of {} end with the last login", self.user());
-                let remedy = format!("sudo loginctl enable-linger {}", self.user());
-                PreflightCheck::lacking(LINGERING, found, remedy).by(Provision::Linger)
-            }
-            _ => PreflightCheck::there(LINGERING, "units live on without a login"),
-        }
+    fn lingers(&self) -> Finding {
+        let (lingers, user) = (!["", "no"].contains(&self.word("lingers")), self.user());
+        let found = format!("units of {user} end with the last login");
+        ensure(lingers, "units live on without a login", found, format!("sudo loginctl enable-linger {user}"))
     }
 
-    fn controllers(&self) -> PreflightCheck {
-        let (name, has) = (DELEGATION, &self.facts.controllers);
+    fn controllers(&self) -> Finding {
+        let has = &self.facts.controllers;
         let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|one| !has.iter().any(|other| other == one)).collect();
-        match lacks.is_empty() {
-            true => PreflightCheck::there(name, has.join(" ")),
-            false => {
-                let remedy = "put \"[Service]\\nDelegate=cpu memory pids\" into \
-                              /etc/systemd/system/user@.service.d/delegate.conf; then sudo systemctl daemon-reload";
-                PreflightCheck::lacking(name, format!("the user's systemd has no {}", lacks.join(", ")), remedy)
-            }
-        }
+        let found = format!("the user's systemd has no {}", lacks.join(", "));
+        let remedy = "put \"[Service]\\nDelegate=cpu memory pids\" into \
+                      /etc/systemd/system/user@.service.d/delegate.conf; then sudo systemctl daemon-reload";
+        ensure(lacks.is_empty(), has.join(" "), found, remedy)
     }
 
-    fn podman(&self) -> PreflightCheck {
-        let Some(version) = &self.facts.podman else {
-            return PreflightCheck::lacking("podman", "it is not there", self.install("podman"))
-                .by(Provision::Package("podman"));
+    fn podman(&self) -> Finding {
+        let Some(version) = &self.facts.podman else { return lacks("it is not there", self.install("podman")) };
+        let found = format!("{version} knows no Quadlets");
+        ensure(!older(version, PODMAN), version, found, "bring podman 4.4 or newer")
+    }
+
+    fn generator(&self) -> Finding {
+        let path = self.word("generator");
+        let found = match self.facts.podman {
+            Some(_) => "podman's generator for user units is not there",
+            None => "podman brings it",
         };
-        match older(version, PODMAN) {
-            false => PreflightCheck::there("podman", version),
-            true => {
-                PreflightCheck::lacking("podman", format!("{version} knows no Quadlets"), "bring podman 4.4 or newer")
-            }
-        }
+        ensure(!path.is_empty(), path, found, self.install("podman"))
     }
 
-    fn generator(&self) -> PreflightCheck {
-        match self.word("generator") {
-            "" if self.facts.podman.is_none() => {
-                PreflightCheck::lacking(QUADLET, "podman brings it", self.install("podman"))
-                    .by(Provision::Package("podman"))
-            }
-            "" => PreflightCheck::lacking(
-                QUADLET,
-                "podman's generator for user units is not there",
-                self.install("podman"),
-            ),
-            path => PreflightCheck::there(QUADLET, path),
-        }
-    }
-
-    fn crun(&self) -> PreflightCheck {
-        let name = "crun with WasmEdge";
+    fn crun(&self) -> Finding {
+        let Some(version) = &self.facts.crun else { return lacks("crun is not there", self.install("crun")) };
         let wasm = self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge");
-        match (&self.facts.crun, wasm) {
-            (Some(version), true) => PreflightCheck::there(name, version),
-            (Some(version), false) => {
-                let remedy = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
-                PreflightCheck::lacking(name, format!("crun {version} is not built with it"), remedy)
-            }
-            (None, _) => {
-                PreflightCheck::lacking(name, "crun is not there", self.install("crun")).by(Provision::Package("crun"))
-            }
-        }
+        let remedy = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
+        ensure(wasm, version, format!("crun {version} is not built with it"), remedy)
     }
 
-    fn library(&self) -> PreflightCheck {
-        match self.word("library") {
-            "" => PreflightCheck::lacking("WasmEdge library", "no libwasmedge.so.0", self.install("libwasmedge0"))
-                .by(Provision::Package("libwasmedge0")),
-            _ => {
-                PreflightCheck::there("WasmEdge library", self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0"))
-            }
-        }
+    fn library(&self) -> Finding {
+        let version = self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0");
+        ensure(!self.word("library").is_empty(), version, "no libwasmedge.so.0", self.install("libwasmedge0"))
     }
 
-    fn link(&self) -> PreflightCheck {
-        let name = "crun-wasm";
+    fn link(&self) -> Finding {
         let needed = self.facts.podman.as_deref().is_some_and(|version| older(version, WITHOUT_LINK));
         match self.word("link") {
-            "" if needed => {
-                let found = "this podman looks for it to run WebAssembly, and it is not there";
-                PreflightCheck::lacking(name, found, "sudo ln -s /usr/bin/crun /usr/local/bin/crun-wasm")
-                    .by(Provision::Link)
-            }
-            "" => PreflightCheck::there(name, "not there, and this podman does without"),
-            path => PreflightCheck::there(name, path),
+            "" if needed => lacks(
+                "this podman looks for it to run WebAssembly, and it is not there",
+                "sudo ln -s /usr/bin/crun /usr/local/bin/crun-wasm",
+            ),
+            "" => Ok("not there, and this podman does without".to_owned()),
+            path => Ok(path.to_owned()),
         }
     }
 
-    fn ids(&self) -> PreflightCheck {
-        let name = "podman without root";
-        match self.word("ids") {
-            "" => {
-                let remedy = format!(
-                    "{}; sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}",
-                    self.install("uidmap"),
-                    self.user()
-                );
-                PreflightCheck::lacking(name, "the user has no user ids of its own, or no newuidmap", remedy)
-                    .by(Provision::Package("uidmap"))
-            }
-            _ => PreflightCheck::there(name, "has user ids of its own"),
-        }
+    fn ids(&self) -> Finding {
+        let add = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535";
+        let remedy = format!("{}; {add} {}", self.install("uidmap"), self.user());
+        let found = "the user has no user ids of its own, or no newuidmap";
+        ensure(!self.word("ids").is_empty(), "has user ids of its own", found, remedy)
     }
 
-    fn writable(&self) -> PreflightCheck {
-        let name = "home";
-        match self.home.is_empty() {
-            false => PreflightCheck::there(name, &self.home),
-            true => {
-                let found = format!("it cannot be written to: {}", last_line(self.word("home")));
-                PreflightCheck::lacking(name, found, "see to it that the user's home can be written to")
-            }
-        }
+    fn writable(&self) -> Finding {
+        let found = format!("it cannot be written to: {}", last_line(self.word("home")));
+        ensure(!self.home.is_empty(), &self.home, found, "see to it that the user's home can be written to")
     }
 
-    fn room(&self) -> PreflightCheck {
+    fn room(&self) -> Finding {
         // The columns are: file system, 1024-blocks, used, available, capacity, mount point.
         let kilobytes = self.word("free").split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
         let free = Bytes(kilobytes.unwrap_or_default() * 1024);
-        match free >= ROOM {
-            true => PreflightCheck::there("room in the home", format!("{free} are free")),
-            false => {
-                let remedy = format!("free some: a run takes up to {ROOM}, and gives it back");
-                PreflightCheck::lacking("room in the home", format!("{free} are free"), remedy)
-            }
-        }
+        let found = format!("{free} are free");
+        ensure(free >= ROOM, &found, &found, format!("free some: a run takes up to {ROOM}, and gives it back"))
     }
 
-    fn time(&self) -> PreflightCheck {
-        let off = self.clock.abs();
-        match off <= SKEW {
-            true => PreflightCheck::there("clock", "as this host's"),
-            false => {
-                let away = SignedDuration::from_secs(off.round() as i64);
-                let side = if self.clock < 0.0 { "behind" } else { "ahead of" };
-                let remedy = "set it: sudo timedatectl set-ntp true, or sudo date --set";
-                PreflightCheck::lacking("clock", format!("it is {away:#} {side} this host's"), remedy)
-            }
-        }
+    fn time(&self) -> Finding {
+        let away = SignedDuration::from_secs(self.clock.abs().round() as i64);
+        let side = if self.clock < 0.0 { "behind" } else { "ahead of" };
+        let remedy = "set it: sudo timedatectl set-ntp true, or sudo date --set";
+        ensure(self.clock.abs() <= SKEW, "as this host's", format!("it is {away:#} {side} this host's"), remedy)
     }
 
-    fn names(&self) -> PreflightCheck {
-        let mut taken: Vec<&str> = self.word("taken").lines().collect();
-        taken.sort_unstable();
-        taken.dedup();
-        match taken.is_empty() {
-            true => PreflightCheck::there("names of units", "free"),
-            false => {
-                let found = format!("there already: {}", taken.join(", "));
-                PreflightCheck::lacking(
-                    "names of units",
-                    found,
-                    "remove or rename them: nothing of yours is overwritten",
-                )
-            }
-        }
+    fn names(&self) -> Finding {
+        let taken: BTreeSet<&str> = self.word("taken").lines().collect();
+        let found = format!("there already: {}", Vec::from_iter(taken.iter().copied()).join(", "));
+        ensure(taken.is_empty(), "free", found, "remove or rename them: nothing of yours is overwritten")
     }
 
-    fn left(&self) -> PreflightCheck {
+    fn left(&self) -> Finding {
         let left: Vec<&str> = self.word("left").lines().collect();
-        match left.is_empty() {
-            true => PreflightCheck::there("earlier runs", "have left nothing"),
-            false => {
-                let found = format!("another run is under way there, or has left {}", left.join(", "));
-                PreflightCheck::lacking(
-                    "earlier runs",
-                    found,
-                    format!("{}, on the host that ran it, removes what is left", commands::assay("gc")),
-                )
-            }
-        }
+        let found = format!("another run is under way there, or has left {}", left.join(", "));
+        let remedy = format!("{}, on the host that ran it, removes what is left", commands::assay("gc"));
+        ensure(left.is_empty(), "have left nothing", found, remedy)
     }
 
-    fn sudo(&self) -> PreflightCheck {
+    fn sudo(&self) -> Finding {
         match self.root {
-            Root::Never => {
-                let found = format!("{} is not let without a password: claims that need root are not run", self.user());
-                let remedy = format!("to have them too: {} ALL=(ALL) NOPASSWD: ALL, in /etc/sudoers.d", self.user());
-                PreflightCheck::lacking("sudo", found, remedy).optional()
-            }
-            Root::Is => PreflightCheck::there("sudo", "not needed").optional(),
-            Root::Sudo => PreflightCheck::there("sudo", "without a password").optional(),
+            Root::Is => Ok("not needed".to_owned()),
+            Root::Sudo => Ok("without a password".to_owned()),
+            Root::Never => lacks(
+                format!("{} is not let without a password: claims that need root are not run", self.user()),
+                format!("to have them too: {} ALL=(ALL) NOPASSWD: ALL, in /etc/sudoers.d", self.user()),
+            ),
         }
     }
 }
@@ -438,8 +344,8 @@ fn older(version: &str, than: (u64, u64)) -> bool {
 /// Returns the recorded preflight of a machine, for tests.
 #[cfg(test)]
 pub(crate) fn recorded() -> Preflight {
-    const SAID: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");
-    let clock = section(SAID, "clock").and_then(|text| text.parse().ok()).expect("it says what time it is");
-    Preflight::parse(SAID.to_owned(), crate::targets::machine_info::recorded(), clock)
+    const TEXT: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");
+    let clock = section(TEXT, "clock").and_then(|text| text.parse().ok()).expect("it says what time it is");
+    Preflight::parse(TEXT.to_owned(), crate::targets::machine_info::recorded(), clock)
         .expect("what was recorded can be read")
 }

@@ -58,10 +58,14 @@ pub struct Devices {
     pub keys: PathBuf,
     /// The host's port that leads to the guest's SSH server.
     pub port: u16,
-    pub qmp: PathBuf,
-    /// The socket through which a restored machine gets its own time and random seed.
-    pub arrival: PathBuf,
+    /// The folder of the sockets [`QMP`] and [`ARRIVAL`].
+    pub sockets: PathBuf,
 }
+
+/// The name of the socket that QEMU is controlled through.
+pub const QMP: &str = "qmp";
+/// The name of the socket through which a restored machine gets its own time and random seed.
+pub const ARRIVAL: &str = "arrival";
 
 pub fn program(arch: Arch) -> String {
     format!("qemu-system-{}", arch.uname())
@@ -84,10 +88,10 @@ impl Memory {
 impl Qemu {
     pub async fn installed(shell: &Shell, arch: Arch) -> anyhow::Result<Qemu> {
         let program = programs::need(&program(arch), &super::remedy(arch))?;
-        let said = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
+        let printed = shell.read(&Command::new(program.as_str()).arg("--version")).await?;
         let version =
-            version(&said).with_context(|| format!("{program} --version says no version: {}", said.trim()))?;
-        let build = said.lines().next().unwrap_or_default().trim().to_owned();
+            version(&printed).with_context(|| format!("{program} --version says no version: {}", printed.trim()))?;
+        let build = printed.lines().next().unwrap_or_default().trim().to_owned();
         Ok(Qemu { program, version, build })
     }
 
@@ -120,20 +124,23 @@ impl Qemu {
 
     /// Returns the whole command line for a board.
     pub fn argv(&self, board: &Board) -> Vec<String> {
-        let (machine, cpu, tty) = match (board.arch, board.accelerator) {
-            // A CPU with few features is emulated faster than one with all of them: a boot and some starts of Podman
-            // took 38 s and 39 s of a host's CPU instead of 42 s. It has what unpacking and checking images needs.
-            (Arch::Amd64, Accelerator::Tcg) => ("q35", "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed", "ttyS0"),
-            (Arch::Amd64, _) => ("q35", "host", "ttyS0"),
-            // Signing pointers in software costs more than anything else a guest does.
-            (Arch::Arm64, Accelerator::Tcg) => ("virt", "max,pauth=off", "ttyAMA0"),
-            (Arch::Arm64, _) => ("virt,gic-version=max", "host", "ttyAMA0"),
-        };
-        let machine = match (board.arch, board.accelerator) {
+        let (machine, cpu, tty, options) = match (board.arch, board.accelerator) {
             // A kernel leaves its HPET ticking, unused, 250 times a second: an idle machine took 25 ms of a host's CPU
-            // per second, and takes 6 ms without it.
-            (Arch::Amd64, Accelerator::Tcg) => format!("{machine},hpet=off"),
-            _ => machine.to_owned(),
+            // per second, and takes 6 ms without it. A CPU with few features is emulated faster than one with all of
+            // them: a boot and some starts of Podman took 38 s and 39 s of a host's CPU instead of 42 s. It has what
+            // unpacking and checking images needs. A timer on a busy host may be late, and the kernel would give up
+            // ("IO-APIC + timer doesn't work"), or distrust the TSC. And an emulated CPU does not speculate, so it
+            // needs no mitigations.
+            (Arch::Amd64, Accelerator::Tcg) => (
+                "q35,hpet=off",
+                "Nehalem-v1,+aes,+pclmulqdq,+sha-ni,+rdrand,+rdseed",
+                "ttyS0",
+                " no_timer_check tsc=reliable mitigations=off",
+            ),
+            (Arch::Amd64, _) => ("q35", "host", "ttyS0", ""),
+            // Signing pointers in software costs more than anything else a guest does.
+            (Arch::Arm64, Accelerator::Tcg) => ("virt", "max,pauth=off", "ttyAMA0", " mitigations=off"),
+            (Arch::Arm64, _) => ("virt,gic-version=max", "host", "ttyAMA0", ""),
         };
         let accelerator = match board.accelerator {
             // One thread runs the guest's CPUs in turn. With a thread for each, they wake each other through the host's
@@ -145,14 +152,7 @@ impl Qemu {
         let (cpus, memory) = (board.cpus.to_string(), board.memory.to_string());
         // The kernel passes options that it does not know to init as environment variables, such as TERM here: the
         // console is a file, not a terminal.
-        let emulated = match (board.arch, board.accelerator) {
-            // A timer on a busy host may be late, and the kernel would give up ("IO-APIC + timer doesn't work"), or
-            // distrust the TSC. And an emulated CPU does not speculate, so it needs no mitigations.
-            (Arch::Amd64, Accelerator::Tcg) => " no_timer_check tsc=reliable mitigations=off",
-            (Arch::Arm64, Accelerator::Tcg) => " mitigations=off",
-            _ => "",
-        };
-        let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0{emulated}");
+        let append = format!("root=/dev/vda rw console={tty} TERM=dumb SYSTEMD_COLORS=0{options}");
         let ram = board.devices.as_ref().and_then(|devices| devices.ram.object(board.memory));
         let machine = format!("{machine}{}", if ram.is_some() { ",memory-backend=ram" } else { "" });
         let mut argv: Vec<String> = vec![self.program.clone()];
@@ -177,7 +177,7 @@ impl Qemu {
             add(&["-device", "virtio-blk-pci,drive=keys,serial=assay-keys"]);
             add(&["-netdev", &format!("user,id=net,hostfwd=tcp:127.0.0.1:{}-:22", devices.port)]);
             add(&["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"]);
-            let [qmp, arrival] = [&devices.qmp, &devices.arrival].map(|path| comma(&path.display().to_string()));
+            let [qmp, arrival] = [QMP, ARRIVAL].map(|name| comma(&devices.sockets.join(name).display().to_string()));
             add(&["-qmp", &format!("unix:{qmp},server=on,wait=off")]);
             add(&["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=arrival,name=assay.arrival"]);
             add(&["-chardev", &format!("socket,id=arrival,path={arrival},server=on,wait=off")]);
@@ -187,8 +187,8 @@ impl Qemu {
 }
 
 /// Whether QEMU ended because another program took the port after it was found free.
-pub fn port_was_taken(said: &str) -> bool {
-    said.contains("Could not set up host forwarding rule")
+pub fn port_was_taken(printed: &str) -> bool {
+    printed.contains("Could not set up host forwarding rule")
 }
 
 fn drive(id: &str, file: &std::path::Path, options: &str) -> String {
@@ -200,8 +200,8 @@ fn comma(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-fn version(said: &str) -> Option<String> {
-    let rest = said.split_once("version ")?.1;
+fn version(printed: &str) -> Option<String> {
+    let rest = printed.split_once("version ")?.1;
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     Some(rest[..end].to_owned()).filter(|version| version.contains('.'))
 }
@@ -221,8 +221,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_version_is_read_and_an_old_translator_refused() {
-        let said = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c) 2003-2025\n";
-        assert_eq!(version(said).as_deref(), Some("10.0.2"));
+        let printed = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright (c) 2003-2025\n";
+        assert_eq!(version(printed).as_deref(), Some("10.0.2"));
         assert_eq!(version("QEMU emulator version 8.2\n").as_deref(), Some("8.2"));
         assert_eq!(version("no such thing"), None);
         assert!(qemu("10.0.2").fit(Accelerator::Tcg).is_ok());
@@ -247,8 +247,7 @@ mod tests {
                 root: "/w,1/root.qcow2".into(),
                 keys: "/w/keys.tar".into(),
                 port: 4022,
-                qmp: "/w/qmp".into(),
-                arrival: "/w/arrival".into(),
+                sockets: "/w".into(),
             }),
         };
         let line = qemu("10.0.2").argv(&board).join(" ");

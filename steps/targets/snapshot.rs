@@ -4,22 +4,21 @@
 //! they are reached over loopback and never handed to a third party.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use super::image::room_left;
-use super::machine::{Machine, MachineDir};
+use super::machine::{Machine, MachineDir, private};
 use super::qemu::{Devices, Memory};
 use super::thaw::thaw_into;
-use super::vm::{ProvisionError, Vm};
-use super::{cache, keys};
+use super::vm::Vm;
+use super::{Child, Qmp, cache, keys};
 use crate::base::digest::sha256_of;
 use crate::base::poll::{self, Look, TooLate};
 use crate::base::progress::Progress;
@@ -51,8 +50,6 @@ pub(super) struct Manifest {
     kind: String,
     /// When it was frozen (RFC 3339).
     frozen: String,
-    /// How long the boot took, in seconds.
-    pub(super) boot: f64,
     pub(super) facts: MachineInfo,
     /// The SHA-256 of each of the snapshot's files.
     sums: BTreeMap<String, String>,
@@ -90,18 +87,16 @@ impl Snapshot {
         [Self::MEMORY, Self::STATE, Self::DISK, Self::CONSOLE, keys::DISK, keys::IDENTITY, keys::KNOWN];
 
     /// Returns the snapshot of a machine: the kept one if it is intact, otherwise a new one.
-    pub(super) async fn provide(vm: &Vm) -> Result<Snapshot, ProvisionError> {
+    pub(super) async fn provide(vm: &Vm) -> anyhow::Result<Snapshot> {
         let (key, kind) = (key(vm)?, kind(vm));
         let boot = async |part: &Path| {
             let booted = vm.booted(|| {
                 let _ = fs::remove_dir_all(part);
-                private(part)?;
+                private(part).with_context(|| format!("{} cannot be made", part.display()))?;
                 let work = MachineDir::make(&vm.context, &format!("{}-boot", vm.definition.name))?;
                 Ok((work, part.to_owned(), Memory::Kept(part.join(Snapshot::MEMORY))))
             });
-            let machine = booted.await?;
-            let boot = machine.boot;
-            Ok((machine, boot.as_secs_f64()))
+            booted.await
         };
         Snapshot::kept_or_made(vm, &key, &kind, boot).await
     }
@@ -113,28 +108,27 @@ impl Snapshot {
         from: &Snapshot,
         preparation: &Preparation<'_>,
         prepare: impl AsyncFnOnce(&Machine) -> anyhow::Result<()>,
-    ) -> Result<Snapshot, ProvisionError> {
+    ) -> anyhow::Result<Snapshot> {
         let key = key_of_prepared(&from.manifest, preparation);
         let kind = format!("{}, {}", kind(vm), preparation.name);
         let thaw = async |part: &Path| {
-            private(part)?;
+            private(part).with_context(|| format!("{} cannot be made", part.display()))?;
             let name = format!("{}-prepared", vm.definition.name);
             let machine = thaw_into(vm, from, &name, part).await.map_err(|failed| failed.into_error(from))?;
             prepare(&machine).await?;
-            Ok((machine, from.manifest.boot))
+            Ok(machine)
         };
         Snapshot::kept_or_made(vm, &key, &kind, thaw).await
     }
 
     /// Returns the snapshot of a key: the kept one if it is intact, otherwise a new one of the machine that `start`
-    /// starts with its files in the folder it receives. `start` also returns how long the machine's boot took. A lock
-    /// keeps two runs from making the same snapshot twice.
+    /// starts with its files in the folder it receives. A lock keeps two runs from making the same snapshot twice.
     async fn kept_or_made(
         vm: &Vm,
         key: &str,
         kind: &str,
-        start: impl AsyncFnOnce(&Path) -> Result<(Machine, f64), ProvisionError>,
-    ) -> Result<Snapshot, ProvisionError> {
+        start: impl AsyncFnOnce(&Path) -> anyhow::Result<Machine>,
+    ) -> anyhow::Result<Snapshot> {
         let snapshots = folder(&vm.context.settings.cache);
         let own = snapshots.join(key);
         if let Some(snapshot) = Snapshot::whole(&own, &vm.context.progress).await? {
@@ -152,8 +146,8 @@ impl Snapshot {
         let started = Instant::now();
         vm.context.progress.say(format!("snapshot {kind}: made once"));
         there_is_room(vm, kind, &snapshots)?;
-        let (machine, boot) = Box::pin(start(&part)).await?;
-        keep(vm, machine, boot, (key, kind), &part).await?;
+        let machine = Box::pin(start(&part)).await?;
+        keep(vm, machine, (key, kind), &part).await?;
         vm.context.progress.say(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
         remove_others(&snapshots, kind);
         let _ = fs::remove_dir_all(&own);
@@ -171,11 +165,9 @@ impl Snapshot {
     /// Returns the snapshot in a folder if all its files are as they were frozen. Reports and discards a damaged one.
     async fn whole(folder: &Path, progress: &Progress) -> anyhow::Result<Option<Snapshot>> {
         let Some(snapshot) = Snapshot::open(folder) else { return Ok(None) };
-        let (folder, known) = (snapshot.folder.clone(), snapshot.manifest.sums.clone());
-        // This hashes half a gigabyte, so it must not block a thread of the runtime.
-        let seen = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")?;
-        let problem = match seen {
-            Ok(seen) if seen == known => return Ok(Some(snapshot)),
+        let known = &snapshot.manifest.sums;
+        let problem = match sums(folder).await {
+            Ok(seen) if seen == *known => return Ok(Some(snapshot)),
             Ok(seen) => {
                 let changed = known.iter().find(|(name, sum)| seen.get(*name) != Some(sum));
                 format!("{} is not as it was frozen", changed.map_or("something", |(name, _)| name))
@@ -211,10 +203,8 @@ fn kind(vm: &Vm) -> String {
 /// paths, QEMU's build, the script that runs before freezing, and the host's CPU if the VM uses it.
 fn key(vm: &Vm) -> anyhow::Result<String> {
     let mut key = cache::Key::default();
-    let place = |name: &str| PathBuf::from(name);
-    let ram = Memory::Frozen(place("ram"));
-    let (root, keys, qmp, arrival) = (place("root"), place("keys"), place("qmp"), place("arrival"));
-    let devices = Devices { ram, root, keys, port: 0, qmp, arrival };
+    let ram = Memory::Frozen("ram".into());
+    let devices = Devices { ram, root: "root".into(), keys: "keys".into(), port: 0, sockets: PathBuf::new() };
     key.add("recipe", RECIPE.as_bytes());
     key.add("qemu", vm.qemu.build.as_bytes());
     key.add("argv", vm.qemu.argv(&vm.board(Path::new("console"), Some(devices))).join("\n").as_bytes());
@@ -248,14 +238,9 @@ fn key_of_prepared(from: &Manifest, preparation: &Preparation<'_>) -> String {
     key.finish()
 }
 
-/// Makes a folder that only its owner may read.
-fn private(folder: &Path) -> anyhow::Result<()> {
-    let made = DirBuilder::new().mode(0o700).create(folder);
-    made.with_context(|| format!("{} cannot be made", folder.display()))
-}
-
 fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
-    let (room, free) = (Bytes((vm.memory() << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
+    let (room, free) =
+        (Bytes((vm.definition.guest_memory(vm.arch) << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
     anyhow::ensure!(
         free >= room,
         "{} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE",
@@ -265,31 +250,31 @@ fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
 }
 
 /// Freezes a machine into the folder that holds its files, and writes the manifest there.
-async fn keep(vm: &Vm, machine: Machine, boot: f64, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
+async fn keep(vm: &Vm, machine: Machine, known: (&str, &str), part: &Path) -> anyhow::Result<()> {
     machine.shell.read(&Command::script(&before(vm)?, &[])).await?;
-    come_to_rest(&machine).await?;
+    machine.shell.close().await;
+    let emulated = machine.body.emulated().context("only what runs on this host is frozen")?;
+    come_to_rest(&emulated.child).await?;
     let frozen = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    freeze(&machine, &part.join(Snapshot::STATE)).await.context("failed to snapshot the machine")?;
+    freeze(&emulated.qmp, &part.join(Snapshot::STATE)).await.context("failed to snapshot the machine")?;
+    machine.shut_down().await;
     fs::copy(&machine.console, part.join(Snapshot::CONSOLE)).context("the console cannot be kept")?;
-    let folder = part.to_owned();
-    let sums = tokio::task::spawn_blocking(move || sums(&folder)).await.context("the sums were not made")??;
+    let sums = sums(part).await?;
     let (key, kind) = (known.0.to_owned(), known.1.to_owned());
     let facts = MachineInfo { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
-    let manifest = Manifest { key, kind, frozen, boot, facts, sums };
+    let manifest = Manifest { key, kind, frozen, facts, sums };
     let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
 }
 
-/// Logs out of a machine and waits until it is idle. Otherwise any work still pending when it is frozen would be
-/// repeated in every restored machine.
-async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
-    let qemu = &machine.emulated().context("only what runs on this host is frozen")?.child;
-    machine.shell.close().await;
+/// Waits until a machine is idle. Otherwise any work still pending when it is frozen would be repeated in every
+/// restored machine.
+async fn come_to_rest(qemu: &Child) -> anyhow::Result<()> {
     let mut before = None;
     let rest = poll::until("a machine at rest", REST, SECOND, async || {
         let now = qemu.cpu_time().context("its qemu has ended")?;
         let took = before.replace(now).map(|before| now.saturating_sub(before));
-        Ok::<_, anyhow::Error>(match took {
+        anyhow::Ok(match took {
             Some(took) if took < IDLE => Look::Done(()),
             _ => Look::Waiting(format!("it took {took:?} of a CPU in a second")),
         })
@@ -302,48 +287,49 @@ async fn come_to_rest(machine: &Machine) -> anyhow::Result<()> {
     }
 }
 
-/// Stops a machine, saves its state and ends it; memory and disk are already in their files.
-async fn freeze(machine: &Machine, state: &Path) -> anyhow::Result<()> {
-    let mut qmp = machine.emulated().context("only what runs on this host is frozen")?.qmp.lock().await;
+/// Stops a machine and saves its state; memory and disk are already in their files.
+async fn freeze(qmp: &Mutex<Qmp>, state: &Path) -> anyhow::Result<()> {
+    let mut qmp = qmp.lock().await;
     qmp.execute("stop", json!({})).await?;
     qmp.leave_memory_in_its_file().await?;
     qmp.execute("migrate", json!({ "uri": format!("file:{}", state.display()) })).await?;
-    qmp.migrated(FREEZING, Duration::from_millis(10)).await?;
-    drop(qmp);
-    machine.shut_down().await;
-    Ok(())
+    qmp.migrated(FREEZING, Duration::from_millis(10)).await
 }
 
-fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
-    let sum = |name: &str| -> io::Result<String> { sha256_of(File::open(folder.join(name))?) };
-    let named = Snapshot::FILES.iter().map(|name| {
-        let sum = sum(name).with_context(|| format!("{name} cannot be read"))?;
-        Ok(((*name).to_owned(), sum))
-    });
-    named.collect()
+async fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let folder = folder.to_owned();
+    let sum = move |name: &str| {
+        let sum = File::open(folder.join(name)).and_then(sha256_of);
+        Ok((name.to_owned(), sum.with_context(|| format!("{name} cannot be read"))?))
+    };
+    // This hashes half a gigabyte, so it must not block a thread of the runtime.
+    let sums = tokio::task::spawn_blocking(move || Snapshot::FILES.into_iter().map(sum).collect());
+    sums.await.context("the sums were not made")?
 }
 
 /// Removes the kept snapshots of a kind, which are outdated or damaged.
 fn remove_others(snapshots: &Path, kind: &str) {
     for entry in fs::read_dir(snapshots).into_iter().flatten().flatten() {
-        if Snapshot::open(&entry.path())
-            .is_some_and(|kept| kept.manifest.kind == kind && cache::in_place(&entry.path()))
+        if let Some(kept) = Snapshot::open(&entry.path())
+            && kept.manifest.kind == kind
+            && cache::in_place(&kept.folder)
         {
-            let _ = fs::remove_dir_all(entry.path());
+            kept.discard();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use super::*;
     use crate::base::platform::Arch;
+    use crate::targets::image::tests::MANIFEST;
     use crate::targets::{Definition, Image, Qemu, tests::context};
 
     /// Makes a folder that looks like a snapshot from outside.
-    fn frozen(kind: &str) -> tempfile::TempDir {
+    async fn frozen(kind: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for name in Snapshot::FILES {
             fs::write(folder.path().join(name), format!("what is in {name}")).unwrap();
@@ -352,54 +338,46 @@ mod tests {
             key: "k".into(),
             kind: kind.into(),
             frozen: "2026-01-01T00:00:00Z".into(),
-            boot: 23.0,
             facts: MachineInfo { snapshot: Some("k of 2026".into()), ..crate::targets::machine_info::recorded() },
-            sums: sums(folder.path()).unwrap(),
+            sums: sums(folder.path()).await.unwrap(),
         };
         fs::write(folder.path().join(Snapshot::MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
         folder
     }
 
     async fn whole(folder: &Path) -> (Option<Snapshot>, String) {
-        let said = Arc::new(Mutex::new(String::new()));
-        let heard = said.clone();
+        let printed = Arc::new(std::sync::Mutex::new(String::new()));
+        let heard = printed.clone();
         let progress = Progress::to(move |line| *heard.lock().unwrap() += line);
         let snapshot = Snapshot::whole(folder, &progress).await.unwrap();
-        let said = said.lock().unwrap().clone();
-        (snapshot, said)
+        let printed = printed.lock().unwrap().clone();
+        (snapshot, printed)
     }
 
     #[tokio::test]
-    async fn a_snapshot_that_is_as_it_was_frozen_is_used() {
-        let folder = frozen("nano");
-        let (snapshot, said) = whole(folder.path()).await;
-        assert_eq!((snapshot.unwrap().manifest.boot, said.as_str()), (23.0, ""));
+    async fn an_intact_snapshot_is_used_and_one_of_which_any_file_was_changed_or_lost_is_removed() {
+        let folder = frozen("nano").await;
+        let (snapshot, printed) = whole(folder.path()).await;
+        assert_eq!((snapshot.unwrap().manifest.key.as_str(), printed.as_str()), ("k", ""));
         assert!(whole(&folder.path().join("none")).await.0.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_snapshot_of_which_any_file_was_changed_or_lost_is_removed() {
         for name in Snapshot::FILES {
-            let folder = frozen("nano");
+            let folder = frozen("nano").await;
             fs::write(folder.path().join(name), "something else").unwrap();
-            let (snapshot, said) = whole(folder.path()).await;
+            let (snapshot, printed) = whole(folder.path()).await;
             assert!(snapshot.is_none() && !folder.path().exists());
-            assert!(
-                said.ends_with(&format!("snapshot nano: {name} is not as it was frozen: it is made anew")),
-                "{said}"
-            );
-            let folder = frozen("nano");
+            assert!(printed.ends_with(&format!("nano: {name} is not as it was frozen: it is made anew")), "{printed}");
+            let folder = frozen("nano").await;
             fs::remove_file(folder.path().join(name)).unwrap();
-            let (snapshot, said) = whole(folder.path()).await;
-            assert!(snapshot.is_none() && said.contains(&format!("{name} cannot be read")), "{said}");
+            let (snapshot, printed) = whole(folder.path()).await;
+            assert!(snapshot.is_none() && printed.contains(&format!("{name} cannot be read")), "{printed}");
         }
     }
 
-    #[test]
-    fn of_a_kind_one_snapshot_is_kept() {
+    #[tokio::test]
+    async fn of_a_kind_one_snapshot_is_kept() {
         let all = tempfile::tempdir().unwrap();
         for (name, kind) in [("one", "nano"), ("two", "mega"), ("three.run.part", "nano")] {
-            fs::rename(frozen(kind).keep(), all.path().join(name)).unwrap();
+            fs::rename(frozen(kind).await.keep(), all.path().join(name)).unwrap();
         }
         remove_others(all.path(), "nano");
         let mut left: Vec<_> = fs::read_dir(all.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
@@ -409,30 +387,28 @@ mod tests {
 
     fn machines(change: impl FnOnce(&mut Vm)) -> String {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let image = Image {
-            disk: "/i/disk.img".into(),
-            kernel: "/i/vmlinuz".into(),
-            initrd: "/i/initrd".into(),
-            manifest: crate::targets::image::Manifest {
-                key: "i".into(),
-                distribution: "debian-13".into(),
-                architecture: "amd64".into(),
-                built: "2026-01-01T00:00:00Z".into(),
-                seconds: 33.0,
-                mirror: "http://m".into(),
-                packages: BTreeMap::new(),
-            },
-        };
+        let manifest = serde_json::from_str(MANIFEST).unwrap();
+        let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| Path::new("/i").join(name));
+        let image = Image { disk, kernel, initrd, manifest };
         let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
-        let mut vm = Vm::assembled(Definition::named(root, "nano").unwrap(), Arch::Amd64, qemu, image, context());
+        let mut vm = Vm {
+            definition: Definition::named(root, "nano").unwrap(),
+            arch: Arch::Amd64,
+            qemu,
+            image,
+            accelerator: Accelerator::Tcg,
+            context: context(),
+            snapshots: Default::default(),
+        };
         change(&mut vm);
         key(&vm).unwrap()
     }
 
-    #[test]
-    fn a_prepared_machine_is_stale_when_what_it_came_of_or_was_given_has_changed() {
+    #[tokio::test]
+    async fn the_snapshot_of_a_prepared_machine_is_stale_when_the_first_snapshot_or_the_preparation_has_changed() {
+        let first = Snapshot::open(frozen("nano").await.path()).unwrap().manifest;
         let key = |change: fn(&mut Manifest), name: &str, rests_on: &str| {
-            let mut from = Snapshot::open(frozen("nano").path()).unwrap().manifest;
+            let mut from = first.clone();
             change(&mut from);
             key_of_prepared(&from, &Preparation { name, rests_on })
         };

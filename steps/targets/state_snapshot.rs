@@ -6,28 +6,13 @@ use std::time::Duration;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 
-/// Lists everything on the machine's own file systems except what changes by itself: logs, the clocks of systemd's
-/// timers, the seed of the next boot; and locks, which listing itself changes. Then lists unit files, and the user's
-/// images.
-const SCRIPT: &str = r#"
-set -e
-# The first list takes long on a busy, emulated CPU; after 25 s, systemctl would give up.
-export SYSTEMD_BUS_TIMEOUT=200s
-find / -xdev \( -path /var/log -o -path /tmp -o -path /run -o -path /var/tmp -o -path /var/lib/systemd \
-    -o -path /var/cache/ldconfig -o -path /var/lib/private \) -prune \
-    -o -not -type d -not -name '*.lock' -printf 'file %p\t%y %s %m %U %T@\n' 2>/dev/null || :
-# Each in a command of its own: a pipe would hide that one failed, and every unit would then seem to be new.
-units=$(systemctl list-unit-files --no-legend --plain)
-own=$(systemctl --user list-unit-files --no-legend --plain)
-printf '%s\n%s\n' "$units" "$own" | awk '$1 !~ /\.(scope|device|mount)$/ { print "unit " $1 "\t" $2 }'
-podman images --noheading --no-trunc --format 'image {{.Repository}}:{{.Tag}}	{{.ID}}'
-"#;
+const SCRIPT: &str = include_str!("state_snapshot/list.sh");
 
 /// How long the lists may take, all together.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// How many differences are listed one by one.
-const TOLD: usize = 5;
+const LISTED: usize = 5;
 
 /// Each item's name, with the properties that show whether it was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,14 +20,11 @@ pub struct StateSnapshot(BTreeMap<String, String>);
 
 impl StateSnapshot {
     pub async fn take(shell: &Shell) -> anyhow::Result<StateSnapshot> {
-        let said = shell.read(&Command::script(SCRIPT, &[]).time_limit(LIMIT)).await?;
-        let things: BTreeMap<String, String> = said
-            .lines()
-            .filter_map(|line| line.split_once('\t'))
-            .map(|(name, what)| (name.into(), what.into()))
-            .collect();
-        anyhow::ensure!(!things.is_empty(), "{}: it shows no files at all", shell.machine());
-        Ok(StateSnapshot(things))
+        let listed = shell.read(&Command::script(SCRIPT, &[]).time_limit(LIMIT)).await?;
+        let items = listed.lines().filter_map(|line| line.split_once('\t'));
+        let items: BTreeMap<String, String> = items.map(|(name, what)| (name.into(), what.into())).collect();
+        anyhow::ensure!(!items.is_empty(), "{}: it shows no files at all", shell.machine());
+        Ok(StateSnapshot(items))
     }
 
     /// Describes what was added, changed or removed up to a later snapshot; `None` if nothing was.
@@ -55,8 +37,8 @@ impl StateSnapshot {
             Some(_) => None,
         });
         let mut all: Vec<String> = gone.chain(other).collect();
-        let more = all.len().saturating_sub(TOLD);
-        all.truncate(TOLD);
+        let more = all.len().saturating_sub(LISTED);
+        all.truncate(LISTED);
         if more > 0 {
             all.push(format!("and {more} more"));
         }
@@ -74,24 +56,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_added_changed_or_removed_is_told() {
+    async fn what_was_added_changed_or_removed_is_listed_and_the_rest_is_counted() {
         let before = of("file /etc/a\tf 1 644 0 1.0\nunit ssh.service\tenabled\nimage x:1\tsha256:0\n").await.unwrap();
         assert_eq!(before.changes(&before), None);
         let after = of("file /etc/a\tf 2 644 0 1.0\nfile /etc/b\tf 1 644 0 1.0\nunit ssh.service\tenabled\n").await;
-        let said = "image x:1 is gone, file /etc/a was changed, file /etc/b is new";
-        assert_eq!(before.changes(&after.unwrap()).unwrap(), said);
-    }
-
-    #[tokio::test]
-    async fn many_changes_are_counted() {
-        let before = of("file /etc/a\tf\n").await.unwrap();
+        let changes = "image x:1 is gone, file /etc/a was changed, file /etc/b is new";
+        assert_eq!(before.changes(&after.unwrap()).unwrap(), changes);
         let lines: String = (0..9).map(|number| format!("file /b{number}\tf\n")).collect();
-        let said = before.changes(&of(&lines).await.unwrap()).unwrap();
-        assert!(said.starts_with("file /etc/a is gone, file /b0 is new") && said.ends_with("and 5 more"), "{said}");
-    }
-
-    #[tokio::test]
-    async fn a_machine_that_shows_nothing_is_no_empty_machine() {
+        let many = before.changes(&of(&lines).await.unwrap()).unwrap();
+        assert!(many.starts_with("file /etc/a is gone, ") && many.ends_with(", and 7 more"), "{many}");
         assert!(of("").await.unwrap_err().to_string().ends_with("it shows no files at all"));
     }
 

@@ -1,8 +1,7 @@
 //! Restores a machine from a snapshot, until a command has run on it.
 
-use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -12,9 +11,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-use super::boot::{ARRIVAL, Trouble, overlay, start};
+use super::boot::{overlay, start};
 use super::machine::{Emulated, Machine, MachineDir, evidence_file};
-use super::qemu::{Devices, Memory};
+use super::qemu::{ARRIVAL, Devices, Memory};
 use super::snapshot::Snapshot;
 use super::vm::{Urgency, Vm};
 use super::{Qmp, keys};
@@ -31,17 +30,12 @@ const LIMIT: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A machine that did not come up from a snapshot.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("it did not come up from its snapshot: {detail}")]
 pub(super) struct NotThawed {
     detail: String,
     /// Whether QEMU itself crashed, in which case the snapshot may be intact.
     pub(super) crashed: bool,
-}
-
-impl fmt::Display for NotThawed {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "it did not come up from its snapshot: {}", self.detail)
-    }
 }
 
 impl From<anyhow::Error> for NotThawed {
@@ -91,23 +85,17 @@ async fn start_from(
     let console = evidence_file(&vm.context.evidence, &work.name, "console.log");
     // A machine's console begins with its boot, even if another machine went through it.
     fs::copy(snapshot.folder.join(Snapshot::CONSOLE), &console).context("the console of the boot cannot be copied")?;
-    let devices = Devices {
-        ram,
-        root,
-        keys: snapshot.folder.join(keys::DISK),
-        port: 0,
-        qmp: PathBuf::new(),
-        arrival: PathBuf::new(),
-    };
+    let keys = snapshot.folder.join(keys::DISK);
+    let devices = Devices { ram, root, keys, port: 0, sockets: work.folder.clone() };
     let since = Timestamp::now();
     let (child, mut qmp, port) = start(vm, &console, devices, &work, urgency).await?;
     let login = Login { address: format!("127.0.0.1:{port}"), ..login };
     let arrived = tokio::select! {
         arrived = arrive(vm, snapshot, &mut qmp, &login, &work) => arrived,
-        status = child.wait() => Err(Trouble(format!("qemu ended with {status}: {}", work.qemu_said()))),
+        status = child.wait() => Err(work.qemu_ended(status)),
     };
-    let shell = arrived
-        .map_err(|Trouble(detail)| NotThawed { detail, crashed: matches!(child.ended(), Some(Status::Signal(_))) })?;
+    let crashed = || matches!(child.ended(), Some(Status::Signal(_)));
+    let shell = arrived.map_err(|error| NotThawed { crashed: crashed(), ..NotThawed::from(error) })?;
     let emulated = Emulated { port, qmp: Mutex::new(qmp), child, work };
     Ok(Machine { since: Some(since), ..vm.up(shell, snapshot.manifest.facts.clone(), started, emulated) })
 }
@@ -118,7 +106,7 @@ async fn arrive(
     qmp: &mut Qmp,
     login: &Login,
     work: &MachineDir,
-) -> Result<Shell, Trouble> {
+) -> anyhow::Result<Shell> {
     let state = format!("file:{}", snapshot.folder.join(Snapshot::STATE).display());
     qmp.leave_memory_in_its_file().await?;
     qmp.execute("migrate-incoming", json!({ "uri": state })).await?;
@@ -128,25 +116,24 @@ async fn arrive(
     port.write_all(its_own()?.as_bytes()).await.context("its port takes nothing")?;
     qmp.execute("cont", json!({})).await?;
     let here = async {
-        let mut said = String::new();
-        let heard = tokio::time::timeout(LIMIT, BufReader::new(port).read_line(&mut said)).await;
+        let mut printed = String::new();
+        let heard = tokio::time::timeout(LIMIT, BufReader::new(port).read_line(&mut printed)).await;
         match heard {
-            Ok(Ok(_)) if said == "here\n" => Ok(()),
-            _ => Err(Trouble(format!("it did not take in the time and fresh random numbers: \"{}\"", said.trim_end()))),
+            Ok(Ok(_)) if printed == "here\n" => Ok(()),
+            _ => anyhow::bail!("it did not take in the time and fresh random numbers: \"{}\"", printed.trim_end()),
         }
     };
     let knock = poll::until("a login", LIMIT, PAUSE, async || match Ssh::connect(login).await {
-        Ok(ssh) => Ok::<_, Trouble>(Look::Done(ssh)),
+        Ok(ssh) => anyhow::Ok(Look::Done(ssh)),
         Err(error) => Ok(Look::Waiting(error.to_string())),
     });
     // Both take time of the emulated CPUs, of which there are two.
     let ((), ssh) = tokio::try_join!(here, knock)?;
     let shell = Shell::ssh(ssh, vm.context.observer.clone());
     let boot = shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id")).await?;
-    match boot.trim_end() == snapshot.manifest.facts.boot {
-        true => Ok(shell),
-        false => Err(Trouble(format!("its boot is {}, not {}", boot.trim_end(), snapshot.manifest.facts.boot))),
-    }
+    let (boot, frozen) = (boot.trim_end(), &snapshot.manifest.facts.boot);
+    anyhow::ensure!(boot == frozen, "its boot is {boot}, not {frozen}");
+    Ok(shell)
 }
 
 /// Returns what a restored machine receives: the time, in seconds and nanoseconds, and random bytes in hexadecimal.

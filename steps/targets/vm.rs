@@ -35,9 +35,8 @@ pub struct Vm {
     pub(super) image: Image,
     pub(super) accelerator: Accelerator,
     pub(super) context: Context,
-    frozen: Slot,
-    /// Snapshots of prepared machines, by their preparation.
-    prepared: std::sync::Mutex<BTreeMap<String, Slot>>,
+    /// Snapshots by what was prepared; nothing was for the one of a machine that had just booted.
+    pub(super) snapshots: std::sync::Mutex<BTreeMap<String, Slot>>,
 }
 
 /// A snapshot, once it has been requested.
@@ -52,16 +51,6 @@ pub enum Urgency {
     Usual,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ProvisionError {
-    /// It was started and did not come up.
-    #[error(transparent)]
-    Boot(Box<BootFailed>),
-    /// It could not be started at all, or not from its snapshot.
-    #[error(transparent)]
-    Setup(#[from] anyhow::Error),
-}
-
 impl Vm {
     /// Prepares VMs of a definition, and makes their image if there is none yet.
     pub async fn of(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Vm> {
@@ -70,28 +59,14 @@ impl Vm {
         let trial = tempfile::tempdir().context("there is no room for a temporary folder")?;
         let accelerator = accelerator::choose(context, &qemu, &image, arch, trial.path()).await;
         qemu.fit(accelerator)?;
-        Ok(Vm { accelerator, ..Vm::assembled(definition.clone(), arch, qemu, image, context.clone()) })
-    }
-
-    /// Assembles the parts, for an emulated CPU.
-    pub(super) fn assembled(definition: Definition, arch: Arch, qemu: Qemu, image: Image, context: Context) -> Vm {
-        let accelerator = Accelerator::Tcg;
-        Vm {
-            definition,
-            arch,
-            qemu,
-            image,
-            accelerator,
-            context,
-            frozen: Slot::default(),
-            prepared: Default::default(),
-        }
+        let (definition, context, snapshots) = (definition.clone(), context.clone(), Default::default());
+        Ok(Vm { definition, arch, qemu, image, accelerator, context, snapshots })
     }
 
     /// Returns a clean machine, restored from the snapshot of one that had just booted. Makes the snapshot if there is
     /// none or it is damaged, and makes it again if no machine comes up from it.
-    pub async fn machine(&self, name: &str, urgency: Urgency) -> Result<Machine, ProvisionError> {
-        self.thawed(&self.frozen, name, urgency, async || Box::pin(Snapshot::provide(self)).await).await
+    pub async fn machine(&self, name: &str, urgency: Urgency) -> anyhow::Result<Machine> {
+        self.thawed(&self.slot(""), name, urgency, async || Box::pin(Snapshot::provide(self)).await).await
     }
 
     /// Returns a clean machine with a preparation, frozen after it so that what takes long is done once. Prepares it if
@@ -102,11 +77,8 @@ impl Vm {
         urgency: Urgency,
         preparation: Preparation<'_>,
         prepare: impl AsyncFn(&Machine) -> anyhow::Result<()>,
-    ) -> Result<Machine, ProvisionError> {
-        let slot = {
-            let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-            prepared.entry(format!("{}: {}", preparation.name, preparation.rests_on)).or_default().clone()
-        };
+    ) -> anyhow::Result<Machine> {
+        let slot = self.slot(&format!("{}: {}", preparation.name, preparation.rests_on));
         let provide = async || {
             let from = self.snapshot().await?;
             Box::pin(Snapshot::prepared(self, &from, &preparation, &prepare)).await
@@ -120,8 +92,8 @@ impl Vm {
         slot: &Slot,
         name: &str,
         urgency: Urgency,
-        provide: impl AsyncFn() -> Result<Snapshot, ProvisionError>,
-    ) -> Result<Machine, ProvisionError> {
+        provide: impl AsyncFn() -> anyhow::Result<Snapshot>,
+    ) -> anyhow::Result<Machine> {
         let mut snapshot = held(slot, &provide).await?;
         for crash in 1..=CRASHES {
             let failed = match thaw(self, &snapshot, name, urgency).await {
@@ -129,7 +101,7 @@ impl Vm {
                 Err(failed) => failed,
             };
             if crash == CRASHES || (snapshot.new && !failed.crashed) {
-                return Err(failed.into_error(&snapshot).into());
+                return Err(failed.into_error(&snapshot));
             }
             self.context.progress.say(format!("{name}: {failed}: starting another"));
             if !failed.crashed {
@@ -137,16 +109,16 @@ impl Vm {
                 snapshot = held(slot, &provide).await?;
             }
         }
-        Err(anyhow::anyhow!("{name}: no machine was started").into())
+        anyhow::bail!("{name}: no machine was started")
     }
 
     /// Returns the machine info from when the machines were frozen, and makes the snapshot if there is none yet.
-    pub async fn facts(&self) -> Result<MachineInfo, ProvisionError> {
+    pub async fn facts(&self) -> anyhow::Result<MachineInfo> {
         Ok(self.snapshot().await?.manifest.facts.clone())
     }
 
     /// Boots a machine now, without a snapshot.
-    pub async fn boot(&self, name: &str) -> Result<Machine, ProvisionError> {
+    pub async fn boot(&self, name: &str) -> anyhow::Result<Machine> {
         self.booted(|| {
             let work = MachineDir::make(&self.context, name)?;
             let files = work.folder.clone();
@@ -159,19 +131,20 @@ impl Vm {
     pub(super) async fn booted(
         &self,
         prepare: impl Fn() -> anyhow::Result<(MachineDir, PathBuf, Memory)>,
-    ) -> Result<Machine, ProvisionError> {
+    ) -> anyhow::Result<Machine> {
         let mut crash = 0;
         loop {
             crash += 1;
             let (work, files, ram) = prepare()?;
-            match Box::pin(boot(self, work, &files, ram)).await {
-                Err(ProvisionError::Boot(failed)) if failed.crashed && crash < CRASHES => {
+            let booted = Box::pin(boot(self, work, &files, ram)).await;
+            match booted.as_ref().err().and_then(|error| error.downcast_ref::<BootFailed>()) {
+                Some(failed) if failed.crashed && crash < CRASHES => {
                     self.context.progress.say(format!("{}: {}: starting it again", failed.machine, failed.detail));
                     // Its console is evidence, and the next machine's would be appended to it.
                     let kept = failed.console.with_extension(format!("crash-{crash}.log"));
                     fs::rename(&failed.console, kept).context("a console cannot be kept")?;
                 }
-                other => return other,
+                _ => return booted,
             }
         }
     }
@@ -181,17 +154,12 @@ impl Vm {
         self.definition.takes(self.arch)
     }
 
-    /// Returns the guest's memory in MiB.
-    pub(super) fn memory(&self) -> u64 {
-        self.definition.guest_memory(self.arch)
-    }
-
     pub(super) fn board(&self, console: &Path, devices: Option<Devices>) -> Board {
         Board {
             arch: self.arch,
             accelerator: self.accelerator,
             cpus: self.definition.cpus,
-            memory: self.memory(),
+            memory: self.definition.guest_memory(self.arch),
             kernel: self.image.kernel.clone(),
             initrd: self.image.initrd.clone(),
             console: console.to_owned(),
@@ -209,16 +177,17 @@ impl Vm {
     }
 
     /// Returns the snapshot that all machines are restored from.
-    async fn snapshot(&self) -> Result<Arc<Snapshot>, ProvisionError> {
-        held(&self.frozen, &async || Box::pin(Snapshot::provide(self)).await).await
+    async fn snapshot(&self) -> anyhow::Result<Arc<Snapshot>> {
+        held(&self.slot(""), &async || Box::pin(Snapshot::provide(self)).await).await
+    }
+
+    fn slot(&self, prepared: &str) -> Slot {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).entry(prepared.to_owned()).or_default().clone()
     }
 }
 
 /// Returns the snapshot in a slot; finds or makes it when it is first requested.
-async fn held(
-    slot: &Slot,
-    provide: &impl AsyncFn() -> Result<Snapshot, ProvisionError>,
-) -> Result<Arc<Snapshot>, ProvisionError> {
+async fn held(slot: &Slot, provide: &impl AsyncFn() -> anyhow::Result<Snapshot>) -> anyhow::Result<Arc<Snapshot>> {
     let mut held = slot.lock().await;
     if let Some(snapshot) = &*held {
         return Ok(snapshot.clone());

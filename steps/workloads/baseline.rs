@@ -35,6 +35,14 @@ pub enum Program {
     Python,
 }
 
+/// What its image is made of.
+struct Contents {
+    package: &'static str,
+    /// The name and contents of the file that is put at `/`.
+    file: Option<(&'static str, &'static str)>,
+    command: &'static [&'static str],
+}
+
 impl Program {
     /// All programs.
     pub const ALL: [Program; 2] = [Program::Mosquitto, Program::Python];
@@ -47,32 +55,22 @@ impl Program {
         }
     }
 
-    fn package(self) -> &'static str {
+    fn contents(self) -> Contents {
         match self {
-            Program::Mosquitto => "mosquitto",
-            Program::Python => "python3",
-        }
-    }
-
-    /// Returns the name and contents of the file that is put at `/`.
-    fn file(self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Program::Mosquitto => None,
-            Program::Python => Some(("hello.py", HELLO)),
-        }
-    }
-
-    fn command(self) -> &'static [&'static str] {
-        match self {
-            Program::Mosquitto => &["/usr/sbin/mosquitto"],
-            Program::Python => &["/usr/bin/python3", "/hello.py"],
+            Program::Mosquitto => Contents { package: "mosquitto", file: None, command: &["/usr/sbin/mosquitto"] },
+            Program::Python => Contents {
+                package: "python3",
+                file: Some(("hello.py", HELLO)),
+                command: &["/usr/bin/python3", "/hello.py"],
+            },
         }
     }
 
     /// Returns the cache key of its image, which changes with everything that goes into it.
     fn key(self, suite: &str, arch: Arch) -> String {
-        let file = self.file().map_or("", |(_, text)| text);
-        let all = [&[MAKE, self.package(), file, suite, arch.debian()], self.command()].concat();
+        let Contents { package, file, command } = self.contents();
+        let file = file.map_or("", |(_, text)| text);
+        let all = [&[MAKE, package, file, suite, arch.debian()], command].concat();
         sha256(all.join("\0").as_bytes())[..20].to_owned()
     }
 }
@@ -84,11 +82,8 @@ const SCHEME: &str = "debian-package:";
 pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     let name = reference.strip_prefix(SCHEME)?;
     let known = Program::ALL.into_iter().find(|program| program.name() == name);
-    Some(
-        known.with_context(|| {
-            format!("image {reference} cannot be made: there are {SCHEME}mosquitto and {SCHEME}python")
-        }),
-    )
+    let error = || format!("image {reference} cannot be made: there are {SCHEME}mosquitto and {SCHEME}python");
+    Some(known.with_context(error))
 }
 
 /// Checks whether an image could exist: one of a Debian package, or one that [`Image::look_for`] accepts.
@@ -119,50 +114,42 @@ pub async fn image(
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mirror = mirror_address(settings);
         progress.say(format!("image of {}: making it from {mirror}, once", program.name()));
-        make(build_dir, program, DISTRIBUTION.suite(), arch, &mirror, &kept).await.with_context(|| {
+        make(build_dir, program, arch, &mirror, &kept).await.with_context(|| {
             let setup = commands::setup("");
             format!("image of {} cannot be made from {mirror}: {setup} installs mmdebstrap", program.name())
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = Image::load_as(build_dir, program.name(), &wanted).await;
+    let loaded = Image::load(build_dir, program.name(), &wanted).await;
     loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
 }
 
-async fn make(
-    build_dir: &BuildDir,
-    program: Program,
-    suite: &str,
-    arch: Arch,
-    mirror: &str,
-    kept: &Path,
-) -> anyhow::Result<()> {
-    let room = build_dir.room("slim")?;
+async fn make(build_dir: &BuildDir, program: Program, arch: Arch, mirror: &str, kept: &Path) -> anyhow::Result<()> {
+    let Contents { package, file, command } = program.contents();
+    let folder = build_dir.subfolder("slim")?;
     let mut given = PathBuf::new();
-    if let Some((name, text)) = program.file() {
-        given = room.join(name);
+    if let Some((name, text)) = file {
+        given = folder.join(name);
         fs::write(&given, text).with_context(|| format!("cannot write {}", given.display()))?;
     }
     // A run that makes it at the same time has another id; a partial file is removed with its run.
     let part = kept.with_extension(format!("{}.part", build_dir.run));
     build_dir.cleanup.register(Resource::Path { path: part.clone() })?;
-    let (part_text, given, room) = (part.to_string_lossy(), given.to_string_lossy(), room.to_string_lossy());
-    let parameters = [&*part_text, program.package(), suite, arch.debian(), mirror, &*room, &*given];
-    let parameters = [&parameters, program.command()].concat();
+    let (part_text, given, folder) = (part.to_string_lossy(), given.to_string_lossy(), folder.to_string_lossy());
+    let parameters = [&*part_text, package, DISTRIBUTION.suite(), arch.debian(), mirror, &*folder, &*given];
+    let parameters = [&parameters, command].concat();
     build_dir.shell.read(&Command::script(MAKE, &parameters).time_limit(LIMIT)).await?;
     fs::rename(&part, kept).with_context(|| format!("cannot rename {} to {}", part.display(), kept.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::exec::cleanup::CleanupJournal;
-    use crate::exec::shell::{Fake, Shell};
+    use crate::exec::shell::Fake;
+    use crate::workloads::tests::build_dir;
 
     #[test]
-    fn a_program_is_known_by_the_name_of_its_image_and_another_is_told_which_there_are() {
+    fn a_program_is_found_by_the_name_of_its_image_and_an_error_lists_all_names() {
         assert_eq!(named("debian-package:mosquitto").unwrap().unwrap(), Program::Mosquitto);
         assert_eq!(named("debian-package:python").unwrap().unwrap(), Program::Python);
         assert!(named("public.ecr.aws/debian-package:mosquitto").is_none());
@@ -178,40 +165,19 @@ mod tests {
         let python = Program::Python.key("trixie", Arch::Amd64);
         assert_eq!(python.len(), 20);
         assert_eq!(python, Program::Python.key("trixie", Arch::Amd64));
-        for other in [
-            Program::Mosquitto.key("trixie", Arch::Amd64),
-            Program::Python.key("forky", Arch::Amd64),
-            Program::Python.key("trixie", Arch::Arm64),
-        ] {
-            assert_ne!(python, other);
-        }
+        assert_ne!(python, Program::Mosquitto.key("trixie", Arch::Amd64));
+        assert_ne!(python, Program::Python.key("forky", Arch::Amd64));
+        assert_ne!(python, Program::Python.key("trixie", Arch::Arm64));
     }
 
     #[tokio::test]
     async fn an_image_that_cannot_be_made_names_the_mirror_and_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let cleanup = Arc::new(CleanupJournal::open(folder.path(), "r1").unwrap());
-        let build_dir =
-            BuildDir { shell: Shell::fake(Fake::default()), cleanup, run: "r1".into(), folder: folder.path().into() };
-        let settings = Settings {
-            root: folder.path().into(),
-            embedded: None,
-            cache: folder.path().join("cache"),
-            runs: folder.path().into(),
-            home: None,
-            agent: None,
-            target: None,
-            mirror: Some("http://mirror".into()),
-            registry_image: None,
-            job_summary: None,
-            caller: None,
-            region: None,
-            stand_in: crate::base::settings::FakeAws::default(),
-            secrets: Vec::new(),
-        };
+        let build_dir = build_dir(Fake::default());
+        let (cache, mirror) = (build_dir.folder.join("cache"), Some("http://mirror".into()));
+        let settings = Settings { cache: cache.clone(), mirror, ..Settings::read().unwrap() };
         let quiet = Progress::to(|_| ());
         let error = image(&build_dir, &settings, Arch::Amd64, Program::Python, &quiet).await.unwrap_err().to_string();
         assert!(error.starts_with("image of python cannot be made from http://mirror: "), "{error}");
-        assert_eq!(fs::read_dir(folder.path().join("cache/containers")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(cache.join("containers")).unwrap().count(), 0);
     }
 }

@@ -4,25 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 
-use super::{BuildDir, Module, text};
-use crate::exec::command::{Command, Status};
+use super::{BuildDir, Module};
+use crate::exec::command::{Command, Status, tail};
 
-/// The whole build, so that it can be repeated by hand. Drops the caller's Cargo settings (flags, wrappers, profiles,
-/// the toolchain of an outer `cargo test`), but keeps Cargo's home and its access to the registry.
-const SCRIPT: &str = r#"set -eu
-cd "$1/guest"
-for name in $(env | sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p'); do
-    case $name in
-    RUSTUP_TOOLCHAIN) unset "$name" ;;
-    RUSTUP_* | CARGO_HOME | CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTRIES_*) ;;
-    RUST* | CARGO*) unset "$name" ;;
-    esac
-done
-rustc --version
-exec cargo build --release --locked --target wasm32-wasip1 --manifest-path Cargo.toml --package "$2" --target-dir "$1/target"
-"#;
+const SCRIPT: &str = include_str!("guest/build.sh");
 
 /// The time limit of a guest's build, including the download of a toolchain.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
@@ -39,14 +26,12 @@ pub struct Build {
 
 impl Build {
     pub fn module(self) -> anyhow::Result<Module> {
-        let said = crate::exec::command::tail(&self.stderr, 6);
-        ensure!(self.status == Status::Code(0), "the guest's build ended with {}: {said}", self.status);
-        let count = self.modules.len();
-        let mut modules = self.modules.into_iter();
-        match (modules.next(), modules.next()) {
-            (Some(module), None) => Ok(module),
-            _ => anyhow::bail!("the guest's build left {count} modules, not one: give its crate one binary"),
-        }
+        let printed = tail(&self.stderr, 6);
+        ensure!(self.status == Status::Code(0), "the guest's build ended with {}: {printed}", self.status);
+        let [module] = <[Module; 1]>::try_from(self.modules).map_err(|modules| {
+            anyhow!("the guest's build left {} modules, not one: give its crate one binary", modules.len())
+        })?;
+        Ok(module)
     }
 }
 
@@ -55,29 +40,22 @@ pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Res
     let source = root.join("guest");
     let manifest = source.join(name).join("Cargo.toml");
     ensure!(manifest.is_file(), "guest {name} does not exist: there is no {}", manifest.display());
-    let room = build_dir.room(&format!("build-{name}"))?;
-    copy(&source, &room.join("guest")).with_context(|| format!("cannot copy {}", source.display()))?;
+    let folder = build_dir.subfolder(&format!("build-{name}"))?;
+    copy(&source, &folder.join("guest")).with_context(|| format!("cannot copy {}", source.display()))?;
     let toolchain = root.join("rust-toolchain.toml");
     if toolchain.is_file() {
-        fs::copy(&toolchain, room.join("rust-toolchain.toml"))
+        fs::copy(&toolchain, folder.join("rust-toolchain.toml"))
             .with_context(|| format!("cannot copy {}", toolchain.display()))?;
     }
 
-    let command = Command::new("sh").args(["-c", SCRIPT, "build", text(&room)?, name]).time_limit(TIME_LIMIT);
+    let command =
+        Command::new("sh").args(["-c", SCRIPT, "build", &folder.to_string_lossy(), name]).time_limit(TIME_LIMIT);
     let output = build_dir.shell.run(&command).await?;
     let rustc = output.text().trim().to_owned();
-    let said = output.errors();
-    ensure!(
-        !rustc.is_empty(),
-        "guest {name} was not built, because no compiler works: {}",
-        crate::exec::command::tail(&said, 2)
-    );
-    Ok(Build {
-        status: output.status,
-        stderr: said,
-        rustc,
-        modules: modules(&room.join("target/wasm32-wasip1/release"))?,
-    })
+    let stderr = output.errors();
+    ensure!(!rustc.is_empty(), "guest {name} was not built, because no compiler works: {}", tail(&stderr, 2));
+    let modules = modules(&folder.join("target/wasm32-wasip1/release"))?;
+    Ok(Build { status: output.status, stderr, rustc, modules })
 }
 
 /// Copies a folder, without the `target` folders of earlier builds.
@@ -104,11 +82,9 @@ fn modules(folder: &Path) -> anyhow::Result<Vec<Module>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::exec::cleanup::CleanupJournal;
-    use crate::exec::shell::{Fake, Shell};
+    use crate::exec::shell::Fake;
+    use crate::workloads::tests::build_dir;
 
     #[test]
     fn a_stale_target_folder_is_not_copied() {
@@ -127,12 +103,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_compiler_nothing_is_judged() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let built = async |fake: Fake| {
-            let journals = tempfile::tempdir().unwrap();
-            let run = format!("guest-{}", std::process::id());
-            let cleanup = Arc::new(CleanupJournal::open(journals.path(), &run).unwrap());
-            build(&BuildDir::open(Shell::fake(fake), cleanup, &run).unwrap(), root, "hello").await
-        };
+        let built = async |fake: Fake| build(&build_dir(fake), root, "hello").await;
         let none = built(Fake::default()).await.unwrap_err().to_string();
         assert!(none.starts_with("guest hello was not built, because no compiler works: "), "{none}");
         let refused = built(Fake::default().answer("sh -c ", 101, "rustc 1.95.0\n")).await.unwrap();

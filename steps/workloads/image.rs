@@ -6,15 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{BuildDir, Layout, Module, text};
+use super::{BuildDir, Layout, Module};
 use crate::base::unit::Bytes;
 use crate::exec::command::Command;
-
-/// The platform of the annex's image.
-pub const PLATFORM: &str = "wasi/wasm";
-
-/// The annotation of the annex's image.
-pub const ANNOTATION: &str = "module.wasm.image/variant=compat";
 
 /// The time limit of a pull.
 pub(crate) const PULL_LIMIT: Duration = Duration::from_secs(600);
@@ -34,7 +28,8 @@ pub struct Recipe {
 
 impl Default for Recipe {
     fn default() -> Self {
-        Recipe { platform: PLATFORM.to_owned(), annotation: Some(ANNOTATION.to_owned()), extra: None }
+        let annotation = Some("module.wasm.image/variant=compat".to_owned());
+        Recipe { platform: "wasi/wasm".to_owned(), annotation, extra: None }
     }
 }
 
@@ -59,7 +54,7 @@ pub struct Counted {
 impl Image {
     /// Builds the image called `name` from a module.
     pub async fn build(build_dir: &BuildDir, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
-        let context = build_dir.room("context")?;
+        let context = build_dir.subfolder("context")?;
         let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
         fs::write(context.join(module.file_name()), &module.bytes)?;
         if let Some((name, bytes)) = &recipe.extra {
@@ -70,12 +65,10 @@ impl Image {
 
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
         // The same module gives the same image at any time.
-        let mut command = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
-        command = command.args(["--tag", &reference]);
-        if let Some(annotation) = &recipe.annotation {
-            command = command.args(["--annotation", annotation]);
-        }
-        build_dir.shell.read(&command.arg(text(&context)?)).await?;
+        let build = storage.podman(&["build", "--quiet", "--timestamp", "0", "--platform", &recipe.platform]);
+        let annotation = recipe.annotation.iter().map(|annotation| format!("--annotation={annotation}"));
+        let build = build.args(["--tag", &reference]).args(annotation).arg(context.to_string_lossy());
+        build_dir.shell.read(&build).await?;
         let layout = lay_out(build_dir, &storage, &reference).await?;
         Ok(Image { reference, layout, storage })
     }
@@ -85,28 +78,23 @@ impl Image {
         Source::parse(wanted).map(drop)
     }
 
-    /// Loads an image from outside: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name in the local storage or a
-    /// registry.
-    pub async fn load(build_dir: &BuildDir, wanted: &str) -> anyhow::Result<Image> {
-        Image::load_as(build_dir, "given", wanted).await
-    }
-
-    /// Loads an image as [`Image::load`] does, under another `name`, to use beside the one under test.
-    pub async fn load_as(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
+    /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name
+    /// in the local storage or a registry.
+    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
             Source::Archive { path, tag } => {
-                let room = build_dir.room("given")?;
-                unpack(&path, &room)?;
-                Layout::read(&room, tag.as_deref())
+                let folder = build_dir.subfolder("given")?;
+                unpack(&path, &folder)?;
+                Layout::read(&folder, tag.as_deref())
                     .with_context(|| format!("{} is not an OCI image", path.display()))?
             }
             Source::Name(name) => fetch(build_dir, &name).await?,
         };
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
-        let archive = build_dir.room("archive")?.join("image.tar");
+        let archive = build_dir.subfolder("archive")?.join("image.tar");
         layout.archive(&reference, &archive)?;
-        build_dir.shell.read(&storage.podman(&["load", "--quiet", "--input", text(&archive)?])).await?;
+        build_dir.shell.read(&storage.podman(&["load", "--quiet", "--input", &archive.to_string_lossy()])).await?;
         Ok(Image { reference, layout, storage })
     }
 
@@ -132,14 +120,14 @@ impl Image {
 
     /// Extracts its only module.
     pub fn module(&self, build_dir: &BuildDir) -> anyhow::Result<Module> {
-        Module::read(&self.layout.extract_module(&build_dir.room("module")?)?)
+        Module::read(&self.layout.extract_module(&build_dir.subfolder("module")?)?)
     }
 }
 
 /// Writes an image to an OCI layout as it would be pushed, with compressed layers.
 async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
-    let folder = build_dir.room("layout")?;
-    let target = format!("oci:{}:image", text(&folder)?);
+    let folder = build_dir.subfolder("layout")?;
+    let target = format!("oci:{}:image", folder.display());
     build_dir.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
     Layout::read(&folder, None)
 }
@@ -168,7 +156,7 @@ pub(crate) enum Storage {
 
 impl Storage {
     pub(crate) fn new(build_dir: &BuildDir) -> anyhow::Result<Storage> {
-        build_dir.room("storage").map(Storage::Fresh)
+        build_dir.subfolder("storage").map(Storage::Fresh)
     }
 
     /// Returns a Podman command on it. The `vfs` driver works everywhere and leaves no mounts behind. Only errors are

@@ -1,6 +1,6 @@
 //! Reads and writes images as OCI layouts on disk: index, manifest, configuration and layers. It does not use Podman.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -34,28 +34,11 @@ pub struct Layout {
     pub annotations: BTreeMap<String, String>,
     pub entrypoint: Vec<String>,
     /// Its layers, from bottom to top.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<Descriptor>,
+    /// The absolute paths of everything in the layers except folders, in order.
+    pub files: Vec<String>,
     /// The size of a transfer: manifest, configuration and layers as they are stored, so compressed.
     pub transfer: Bytes,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layer {
-    pub digest: String,
-    pub media_type: String,
-    /// The size of its blob, as it is stored.
-    pub size: Bytes,
-    /// All entries except folders, in order.
-    pub files: Vec<Entry>,
-}
-
-/// An entry of a layer that is not a folder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// Its absolute path, such as `/hello.wasm`.
-    pub path: String,
-    /// Its size, which is 0 for links.
-    pub size: Bytes,
 }
 
 impl Layout {
@@ -68,7 +51,10 @@ impl Layout {
         let config_bytes = blob(folder, manifest.config())?;
         let config: ImageConfiguration = serde_json::from_slice(&config_bytes)
             .with_context(|| format!("{} holds an artifact, not an image", folder.display()))?;
-        let layers = manifest.layers().iter().map(|layer| read_layer(folder, layer)).collect::<anyhow::Result<_>>()?;
+        let mut files = Vec::new();
+        for layer in manifest.layers() {
+            files.extend(read_files(folder, layer)?);
+        }
         let blobs = manifest.layers().iter().chain([manifest.config()]).map(Descriptor::size).sum::<u64>();
         Ok(Layout {
             folder: folder.to_owned(),
@@ -78,7 +64,8 @@ impl Layout {
             architecture: config.architecture().to_string(),
             annotations: manifest.annotations().clone().unwrap_or_default().into_iter().collect(),
             entrypoint: config.config().as_ref().and_then(|run| run.entrypoint().clone()).unwrap_or_default(),
-            layers,
+            layers: manifest.layers().clone(),
+            files,
             transfer: Bytes(manifest_bytes.len() as u64 + blobs),
         })
     }
@@ -88,14 +75,9 @@ impl Layout {
         self.annotations.get(BASE).map(String::as_str).filter(|base| !base.is_empty())
     }
 
-    pub fn files(&self) -> impl Iterator<Item = &Entry> {
-        self.layers.iter().flat_map(|layer| &layer.files)
-    }
-
     /// Extracts the only `.wasm` file from the layers into `folder`.
     pub fn extract_module(&self, folder: &Path) -> anyhow::Result<PathBuf> {
-        let wasm: Vec<&str> =
-            self.files().map(|file| file.path.as_str()).filter(|path| path.ends_with(".wasm")).collect();
+        let wasm: Vec<&str> = self.files.iter().map(String::as_str).filter(|path| path.ends_with(".wasm")).collect();
         let [wanted] = wasm[..] else {
             bail!("image {} holds {} .wasm files, not one: {}", self.digest, wasm.len(), wasm.join(", "));
         };
@@ -131,8 +113,8 @@ impl Layout {
             header.set_mode(0o644);
             archive.append_data(&mut header, name, &bytes[..])?;
         }
-        let digests: std::collections::BTreeSet<&String> =
-            self.layers.iter().map(|layer| &layer.digest).chain([&self.digest, &self.config_digest]).collect();
+        let layers = self.layers.iter().map(|layer| layer.digest().as_ref());
+        let digests: BTreeSet<&str> = layers.chain([self.digest.as_str(), &self.config_digest]).collect();
         for digest in digests {
             let name = format!("blobs/{}", digest.replace(':', "/"));
             archive.append_path_with_name(blob_path(&self.folder, digest), name)?;
@@ -187,31 +169,26 @@ fn blob(folder: &Path, of: &Descriptor) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_layer(folder: &Path, of: &Descriptor) -> anyhow::Result<Layer> {
-    blob(folder, of)?;
-    let mut layer = Layer {
-        digest: of.digest().to_string(),
-        media_type: of.media_type().to_string(),
-        size: Bytes(of.size()),
-        files: Vec::new(),
-    };
-    let mut archive = tar::Archive::new(unpack(folder, &layer)?);
-    let broken = || format!("layer {} of {} is not a tar archive", of.digest(), folder.display());
+fn read_files(folder: &Path, layer: &Descriptor) -> anyhow::Result<Vec<String>> {
+    blob(folder, layer)?;
+    let mut files = Vec::new();
+    let mut archive = tar::Archive::new(unpack(folder, layer)?);
+    let broken = || format!("layer {} of {} is not a tar archive", layer.digest(), folder.display());
     for file in archive.entries().with_context(broken)? {
         let file = file.with_context(broken)?;
         if !file.header().entry_type().is_dir() {
-            layer.files.push(Entry { path: absolute(&file.path()?), size: Bytes(file.size()) });
+            files.push(absolute(&file.path()?));
         }
     }
-    Ok(layer)
+    Ok(files)
 }
 
-fn unpack(folder: &Path, layer: &Layer) -> anyhow::Result<Box<dyn Read>> {
-    let file = File::open(blob_path(folder, &layer.digest))?;
-    match layer.media_type.rsplit(['+', '.']).next() {
+fn unpack(folder: &Path, layer: &Descriptor) -> anyhow::Result<Box<dyn Read>> {
+    let file = File::open(blob_path(folder, layer.digest().as_ref()))?;
+    match layer.media_type().to_string().rsplit(['+', '.']).next() {
         Some("tar") => Ok(Box::new(file)),
         Some("gzip") => Ok(Box::new(GzDecoder::new(file))),
-        _ => bail!("layer {} is packed as {}: pack it with gzip", layer.digest, layer.media_type),
+        _ => bail!("layer {} is packed as {}: pack it with gzip", layer.digest(), layer.media_type()),
     }
 }
 
@@ -224,18 +201,13 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// Writes a blob as Podman 4.3.1 does, and returns its digest and size.
-    fn put(folder: &Path, bytes: &[u8]) -> serde_json::Value {
+    /// Writes a blob as Podman 4.3.1 does, and returns its descriptor.
+    fn put(folder: &Path, media_type: MediaType, bytes: &[u8]) -> serde_json::Value {
         let digest = format!("sha256:{}", sha256(bytes));
         let path = blob_path(folder, &digest);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
-        serde_json::json!({"digest": digest, "size": bytes.len()})
-    }
-
-    fn with(mut descriptor: serde_json::Value, key: &str, value: impl Into<serde_json::Value>) -> serde_json::Value {
-        descriptor[key] = value.into();
-        descriptor
+        serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
     }
 
     fn image(folder: &Path) {
@@ -245,25 +217,16 @@ mod tests {
         tar.append_data(&mut header, "hello.wasm", &b"\0asm"[..]).unwrap();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(&tar.into_inner().unwrap()).unwrap();
-        let layer = put(folder, &gzip.finish().unwrap());
-        let config = put(folder, include_bytes!("../../fixtures/images/config.json"));
         let manifest = serde_json::json!({
             "schemaVersion": 2, "mediaType": MediaType::ImageManifest,
-            "config": with(config, "mediaType", "application/vnd.oci.image.config.v1+json"),
-            "layers": [with(layer, "mediaType", "application/vnd.oci.image.layer.v1.tar+gzip")],
+            "config": put(folder, MediaType::ImageConfig, include_bytes!("../../fixtures/images/config.json")),
+            "layers": [put(folder, MediaType::ImageLayerGzip, &gzip.finish().unwrap())],
             "annotations": {"module.wasm.image/variant": "compat", BASE: ""},
         });
-        let manifest = put(folder, manifest.to_string().as_bytes());
-        let manifest = with(
-            with(manifest, "mediaType", MediaType::ImageManifest.to_string()),
-            "annotations",
-            serde_json::json!({NAME: "x"}),
-        );
-        fs::write(
-            folder.join("index.json"),
-            serde_json::json!({"schemaVersion": 2, "manifests": [manifest]}).to_string(),
-        )
-        .unwrap();
+        let mut manifest = put(folder, MediaType::ImageManifest, manifest.to_string().as_bytes());
+        manifest["annotations"] = serde_json::json!({NAME: "x"});
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [manifest]});
+        fs::write(folder.join("index.json"), index.to_string()).unwrap();
         fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     }
 
@@ -276,9 +239,8 @@ mod tests {
         assert_eq!(layout.annotations["module.wasm.image/variant"], "compat");
         assert_eq!(layout.entrypoint, ["/hello.wasm"]);
         assert_eq!(layout.base(), None);
-        let files: Vec<_> = layout.files().cloned().collect();
-        assert_eq!(files, [Entry { path: "/hello.wasm".into(), size: Bytes(4) }]);
-        assert!(layout.transfer > layout.layers[0].size);
+        assert_eq!(layout.files, ["/hello.wasm"]);
+        assert!(layout.transfer > Bytes(layout.layers[0].size()));
         let module = layout.extract_module(folder.path()).unwrap();
         assert_eq!(fs::read(module).unwrap(), b"\0asm");
     }
@@ -296,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_refused_with_the_reason() {
+    fn a_folder_that_does_not_hold_an_image_is_refused_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let error = |tag| format!("{:#}", Layout::read(path, tag).unwrap_err());
@@ -306,7 +268,7 @@ mod tests {
         assert!(error(None).ends_with("is not an OCI layout: it has no file oci-layout"));
         image(path);
         assert!(error(Some("y")).ends_with("does not hold one image tagged y: its tags are: x"));
-        let digest = Layout::read(path, None).unwrap().layers[0].digest.clone();
+        let digest = Layout::read(path, None).unwrap().layers[0].digest().to_string();
         fs::write(blob_path(path, &digest), "other").unwrap();
         assert!(error(None).contains("is damaged: its SHA-256 is sha256:"), "{}", error(None));
         fs::remove_file(blob_path(path, &digest)).unwrap();

@@ -1,5 +1,6 @@
 //! Reads a WebAssembly module: its size, imports and exports.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -19,24 +20,6 @@ pub struct Module {
     pub sha256: String,
 }
 
-/// An item that a module needs from its host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Import {
-    /// The namespace, such as `wasi_snapshot_preview1`.
-    pub namespace: String,
-    /// The name within the namespace, such as `fd_write`.
-    pub name: String,
-}
-
-/// An item that a module offers to its host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Export {
-    /// Its name, such as `_start`.
-    pub name: String,
-    /// Its kind: `function`, `memory`, `table`, `global` or `tag`.
-    pub kind: &'static str,
-}
-
 impl Module {
     /// Reads a file, without checking that it is a module.
     pub fn read(path: &Path) -> anyhow::Result<Module> {
@@ -54,42 +37,31 @@ impl Module {
         Bytes(self.bytes.len() as u64)
     }
 
-    /// Lists all imports, in the order of the file.
-    pub fn imports(&self) -> anyhow::Result<Vec<Import>> {
-        let mut imports = Vec::new();
-        self.sections(|payload| {
-            if let Payload::ImportSection(section) = payload {
-                for import in section.into_imports() {
-                    let import = import?;
-                    imports.push(Import { namespace: import.module.to_owned(), name: import.name.to_owned() });
-                }
-            }
-            Ok(())
-        })?;
-        Ok(imports)
-    }
-
-    /// Lists all exports, in the order of the file.
-    pub fn exports(&self) -> anyhow::Result<Vec<Export>> {
-        let mut exports = Vec::new();
-        self.sections(|payload| {
-            if let Payload::ExportSection(section) = payload {
-                for export in section {
-                    let export = export?;
-                    exports.push(Export { name: export.name.to_owned(), kind: kind(export.kind) });
-                }
-            }
-            Ok(())
-        })?;
-        Ok(exports)
-    }
-
-    fn sections(&self, mut see: impl FnMut(Payload<'_>) -> wasmparser::Result<()>) -> anyhow::Result<()> {
-        let mut walk = || {
+    /// Returns the namespaces that it imports from, such as `wasi_snapshot_preview1`, and its exports with their kinds:
+    /// `function`, `memory`, `table`, `global` or `tag`.
+    pub fn interface(&self) -> anyhow::Result<(BTreeSet<String>, BTreeMap<String, &'static str>)> {
+        let read = || -> wasmparser::Result<_> {
             Validator::new().validate_all(&self.bytes)?;
-            Parser::new(0).parse_all(&self.bytes).try_for_each(|payload| see(payload?))
+            let (mut namespaces, mut exports) = (BTreeSet::new(), BTreeMap::new());
+            for payload in Parser::new(0).parse_all(&self.bytes) {
+                match payload? {
+                    Payload::ImportSection(section) => {
+                        for import in section.into_imports() {
+                            namespaces.insert(import?.module.to_owned());
+                        }
+                    }
+                    Payload::ExportSection(section) => {
+                        for export in section {
+                            let export = export?;
+                            exports.insert(export.name.to_owned(), kind(export.kind));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Ok((namespaces, exports))
         };
-        walk().with_context(|| format!("{} is not a valid WebAssembly module", self.path.display()))
+        read().with_context(|| format!("{} is not a valid WebAssembly module", self.path.display()))
     }
 }
 
@@ -121,18 +93,17 @@ mod tests {
         \x0a\x04\x01\x02\0\x0b";
 
     #[test]
-    fn imports_and_exports_are_told_by_name() {
-        let imports = module(COMMAND).imports().unwrap();
-        assert_eq!(imports, [Import { namespace: "env".into(), name: "f".into() }]);
-        let exports = module(COMMAND).exports().unwrap();
-        let wanted = [("memory", "memory"), ("_start", "function")];
-        assert_eq!(exports, wanted.map(|(name, kind)| Export { name: name.into(), kind }));
+    fn namespaces_and_exports_are_read() {
+        let (namespaces, exports) = module(COMMAND).interface().unwrap();
+        assert_eq!(namespaces, BTreeSet::from(["env".to_owned()]));
+        let wanted = [("memory", "memory"), ("_start", "function")].map(|(name, kind)| (name.to_owned(), kind));
+        assert_eq!(exports, BTreeMap::from(wanted));
     }
 
     #[test]
-    fn what_is_no_module_is_refused_by_name() {
+    fn a_file_that_is_not_a_module_is_refused_by_name() {
         for bytes in [&b"hello"[..], b"", &COMMAND[..COMMAND.len() - 2]] {
-            let error = module(bytes).imports().unwrap_err();
+            let error = module(bytes).interface().unwrap_err();
             assert_eq!(error.to_string(), "m.wasm is not a valid WebAssembly module");
         }
     }

@@ -5,7 +5,7 @@ mod local;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -29,7 +29,7 @@ impl Refusal {
     }
 
     /// Classifies Podman's error output.
-    fn of(said: &str) -> Refusal {
+    fn of(printed: &str) -> Refusal {
         const SIGNS: [&str; 7] = [
             "unauthorized",
             "authentication required",
@@ -40,11 +40,11 @@ impl Refusal {
             "code: 405",
         ];
         // Log lines are not the error, even if they come last.
-        let text: Vec<&str> = said.lines().filter(|line| !line.starts_with("time=\"")).collect();
+        let text: Vec<&str> = printed.lines().filter(|line| !line.starts_with("time=\"")).collect();
         let text = tail(&text.join("\n"), 1);
         // "permission denied" is about this host's files, not from a registry.
-        let told = text.to_lowercase().replace("permission denied", "");
-        match SIGNS.iter().any(|sign| told.contains(sign)) {
+        let answer = text.to_lowercase().replace("permission denied", "");
+        match SIGNS.iter().any(|sign| answer.contains(sign)) {
             true => Refusal::Unauthorized(text),
             false => Refusal::Other(text),
         }
@@ -72,8 +72,6 @@ pub struct Login {
 /// An image that a registry accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// The reference to pull it by.
-    pub reference: String,
     /// The registry's digest of it.
     pub digest: String,
 }
@@ -81,14 +79,10 @@ pub struct Pushed {
 /// An image that was pulled without any credentials, with the evidence for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
-    /// The reference that was pulled.
-    pub reference: String,
     /// The digest of its manifest as it arrived.
     pub digest: String,
     /// The digest of its configuration.
     pub config_digest: String,
-    /// The output of `podman image inspect`.
-    pub inspected: String,
     /// The whole environment of the pull, as `env` prints it.
     pub environment: String,
     /// The contents of the only file in which Podman looked for credentials.
@@ -101,7 +95,7 @@ pub struct Pull {
 
 /// Logs in at `host`. The password goes through standard input, so that no process list shows it.
 pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
-    let auth_file = build_dir.room("login")?.join("auth.json");
+    let auth_file = build_dir.subfolder("login")?.join("auth.json");
     let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
     let command = command.args(["--authfile", &auth_file.to_string_lossy(), host]).stdin(password);
     accepted(build_dir.shell.run(&command).await?)?;
@@ -116,11 +110,19 @@ pub async fn push(build_dir: &BuildDir, image: &Image, login: &Login, reference:
 
 /// Pushes an image without any credentials.
 pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
+    anonymously(build_dir, async |user| push_by(build_dir, image, reference, |command| user.runs(command)).await).await
+}
+
+/// Acts as a user without any credentials, patiently.
+async fn anonymously<T>(
+    build_dir: &BuildDir,
+    act: impl AsyncFn(&AnonymousUser) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     patiently(async || {
-        let anonymous = AnonymousUser::new(build_dir)?;
-        let pushed = push_by(build_dir, image, reference, |command| anonymous.runs(command)).await;
-        anonymous.leave(build_dir).await;
-        pushed
+        let user = AnonymousUser::new(build_dir)?;
+        let answer = act(&user).await;
+        user.leave(build_dir).await;
+        answer
     })
     .await
 }
@@ -143,23 +145,17 @@ async fn push_by(
     reference: &str,
     by: impl FnOnce(Command) -> Command,
 ) -> Result<Pushed, Refusal> {
-    let file = build_dir.room("push")?.join("digest");
+    let file = build_dir.subfolder("push")?.join("digest");
     let digest_file = file.to_string_lossy();
     let push = ["push", "--quiet", tls(reference), "--digestfile", &digest_file, &image.reference, reference];
     accepted(build_dir.shell.run(&by(image.podman(&push))).await?)?;
     let digest = fs::read_to_string(&file).with_context(|| format!("cannot read {digest_file}"))?;
-    Ok(Pushed { reference: reference.to_owned(), digest: digest.trim().to_owned() })
+    Ok(Pushed { digest: digest.trim().to_owned() })
 }
 
 /// Pulls an image without any credentials into an empty storage, and inspects it there.
 pub async fn pull_anonymously(build_dir: &BuildDir, reference: &str) -> Result<Pull, Refusal> {
-    patiently(async || {
-        let anonymous = AnonymousUser::new(build_dir)?;
-        let pull = pull_by(build_dir, &anonymous, reference).await;
-        anonymous.leave(build_dir).await;
-        pull
-    })
-    .await
+    anonymously(build_dir, async |user| pull_by(build_dir, user, reference).await).await
 }
 
 async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &str) -> Result<Pull, Refusal> {
@@ -173,10 +169,8 @@ async fn pull_by(build_dir: &BuildDir, anonymous: &AnonymousUser, reference: &st
     let inspected = build_dir.shell.read(&anonymous.runs(inspect)).await?;
     let (digest, config_digest) = digests(&inspected)?;
     Ok(Pull {
-        reference: reference.to_owned(),
         digest,
         config_digest,
-        inspected,
         environment,
         auth_file: fs::read_to_string(anonymous.auth_file()).context("cannot read the empty auth file")?,
         token: token(&pulled.errors()),
@@ -221,7 +215,7 @@ struct AnonymousUser(PathBuf);
 
 impl AnonymousUser {
     fn new(build_dir: &BuildDir) -> anyhow::Result<AnonymousUser> {
-        let folder = build_dir.room("nobody")?;
+        let folder = build_dir.subfolder("anonymous")?;
         let make = || {
             for name in ["home", "run"] {
                 fs::create_dir(folder.join(name))?;
@@ -254,29 +248,25 @@ impl AnonymousUser {
     }
 }
 
-/// Reads the value of an `Authorization: Basic` header from the file that `podman login` wrote.
-fn basic(login: &Login, host: &str) -> anyhow::Result<String> {
-    let read = |path: &Path| -> anyhow::Result<serde_json::Value> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
-    let file = read(&login.auth_file).with_context(|| format!("cannot read {}", login.auth_file.display()))?;
-    let value = file["auths"][host]["auth"].as_str().map(str::to_owned);
-    value.with_context(|| format!("there is no login at {host}: log in first"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn being_refused_is_told_apart_from_not_being_answered() {
+    fn a_refusal_differs_from_a_missing_answer() {
         let refused = [
             "Error: initializing source docker://127.0.0.1:5001/a:1: reading manifest 1 in 127.0.0.1:5001/a: unauthorized: authentication required",
             "Error: writing blob: initiating layer upload to /v2/assay/hello/blobs/uploads/ in 127.0.0.1:35683: StatusCode: 405, Method not allowed",
             "Error: authenticating creds for \"127.0.0.1:5001\": invalid username/password",
             "Error: writing blob: initiating layer upload to /v2/a/blobs/uploads/ in public.ecr.aws: denied: Not Authorized",
         ];
-        for said in refused {
-            assert!(matches!(Refusal::of(said), Refusal::Unauthorized(_)), "{said}");
+        for printed in refused {
+            assert!(matches!(Refusal::of(printed), Refusal::Unauthorized(_)), "{printed}");
         }
+        // What Podman logs is not an answer of a registry.
+        let logged =
+            "time=\"x\" level=debug msg=\"GET /v2/\"\nError: denied: Not Authorized\ntime=\"x\" msg=\"over\"\n";
+        assert_eq!(Refusal::of(logged), Refusal::Unauthorized("Error: denied: Not Authorized".to_owned()));
         let other = [
             "Error: initializing source docker://127.0.0.1:1/a: pinging container registry 127.0.0.1:1: Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
             "Error: initializing source docker://127.0.0.1:5000/a:1: reading manifest 1 in 127.0.0.1:5000/a: manifest unknown: manifest unknown",
@@ -284,21 +274,15 @@ mod tests {
             "Error: open /var/lib/containers/storage/storage.lock: permission denied",
             "",
         ];
-        for said in other {
-            assert!(matches!(Refusal::of(said), Refusal::Other(_)), "{said}");
+        for printed in other {
+            assert!(matches!(Refusal::of(printed), Refusal::Other(_)), "{printed}");
         }
     }
 
-    #[test]
-    fn what_podman_logs_is_no_answer_of_a_registry() {
-        let said = "time=\"x\" level=debug msg=\"GET /v2/\"\nError: denied: Not Authorized\ntime=\"x\" level=debug msg=\"over\"\n";
-        assert_eq!(Refusal::of(said), Refusal::Unauthorized("Error: denied: Not Authorized".to_owned()));
-    }
-
     #[tokio::test]
-    async fn who_was_asked_too_often_is_asked_again_and_nobody_else() {
+    async fn only_a_registry_that_limits_the_rate_is_asked_again() {
         let asked = std::cell::Cell::new(0);
-        let told = patiently(async || {
+        let answer = patiently(async || {
             asked.set(asked.get() + 1);
             Err::<(), _>(match asked.get() {
                 1 => Refusal::of("Error: reading manifest 1: toomanyrequests: Rate exceeded"),
@@ -308,13 +292,13 @@ mod tests {
                 _ => Refusal::of("Error: reading manifest 1 in public.ecr.aws/a/b: name unknown: no such repository"),
             })
         });
-        assert!(matches!(told.await, Err(Refusal::Other(text)) if text.contains("name unknown")));
+        assert!(matches!(answer.await, Err(Refusal::Other(text)) if text.contains("name unknown")));
         assert_eq!(asked.get(), 3);
         assert!(!Refusal::Unauthorized("too many requests".to_owned()).too_often());
     }
 
     #[test]
-    fn the_log_of_a_pull_tells_of_credentials_and_of_the_token() {
+    fn the_log_of_a_pull_shows_credentials_and_the_token() {
         let line = |text: &str| format!("time=\"x\" level=debug msg=\"{text}\"\n");
         let none = line("No credentials for public.ecr.aws/a/b found");
         let asked =
@@ -333,22 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_nothing_that_could_hold_a_credential() {
+    fn an_anonymous_user_has_nothing_that_could_hold_a_credential() {
         let folder = tempfile::tempdir().unwrap();
         let anonymous = AnonymousUser(folder.path().to_owned());
         let command = anonymous.runs(Command::new("podman"));
         let names: Vec<&str> = command.env.iter().map(|(name, _)| name.as_str()).collect();
         assert!(command.clean_env, "nothing of the caller's environment");
         assert_eq!(names, ["HOME", "XDG_RUNTIME_DIR", "REGISTRY_AUTH_FILE"]);
-        assert!(command.env.iter().all(|(_, value)| Path::new(value).starts_with(folder.path())));
-    }
-
-    #[test]
-    fn a_login_is_what_podman_wrote() {
-        let folder = tempfile::tempdir().unwrap();
-        let login = Login { auth_file: folder.path().join("auth.json") };
-        fs::write(&login.auth_file, r#"{"auths": {"127.0.0.1:5000": {"auth": "YTpi"}}}"#).unwrap();
-        assert_eq!(basic(&login, "127.0.0.1:5000").unwrap(), "YTpi");
-        assert_eq!(basic(&login, "other").unwrap_err().to_string(), "there is no login at other: log in first");
+        assert!(command.env.iter().all(|(_, value)| value.starts_with(&*folder.path().to_string_lossy())));
     }
 }

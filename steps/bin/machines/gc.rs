@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::platform::TargetSpec;
 use crate::base::settings::Settings;
-use crate::exec::cleanup::{Resource, any_live_run, leftovers, mark_stale_gone, remove_stale};
+use crate::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone, remove_stale};
 use crate::exec::shell::{EnterError, NoopObserver};
 use crate::targets::{self, RemoteAccess};
 use clap::Args;
@@ -86,7 +86,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
         result.removed.extend(swept.removed);
         result.troubles.extend(swept.troubles);
         // The machines of a run in progress are copies on write of an image that may be one of these.
-        let in_use = !unneeded.is_empty() && any_live_run(&journals).map_err(infrastructure)?;
+        let in_use = !unneeded.is_empty() && !live_runs(&journals).map_err(infrastructure)?.is_empty();
         unneeded.into_iter().for_each(|path| remove(path, in_use, &mut result));
     }
     print(arguments.json, &result, || result.show())?;

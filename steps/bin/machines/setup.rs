@@ -38,7 +38,7 @@ pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> 
             "mirror": made.mirror,
         });
         let folder = image.disk.parent().unwrap_or(&image.disk).display();
-        let (distribution, packages, size) = (&made.distribution, made.packages.len(), image.room());
+        let (distribution, packages, size) = (&made.distribution, made.packages.len(), image.disk_usage());
         print(file.is_some(), &parts, || {
             let built = &made.built;
             format!("{target}: {distribution} with {packages} packages, made {built}, is in {folder} and takes {size}")

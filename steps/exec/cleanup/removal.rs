@@ -10,23 +10,16 @@ use super::Resource;
 use crate::base::commands;
 
 impl Resource {
-    /// Removes the resource, or does nothing if it is already gone. Returns what was removed, if anything.
-    pub(super) fn release(&self) -> anyhow::Result<Option<String>> {
-        Ok(match self {
-            Resource::Process { pid, started } => end_group(*pid, *started).then(|| format!("process {pid}")),
-            Resource::Container { name } => podman(&["rm", "--force", "--ignore", "--volumes", name])?
-                .contains(name.as_str())
-                .then(|| format!("container {name}")),
-            Resource::Image { reference } => match podman(&["image", "exists", reference]) {
-                Ok(_) => {
-                    podman(&["rmi", "--force", reference])?;
-                    Some(format!("image {reference}"))
-                }
-                Err(_) => None,
-            },
+    /// Removes the resource, and returns whether it was still there.
+    pub(super) fn release(&self) -> anyhow::Result<bool> {
+        match self {
+            Resource::Process { pid, started } => Ok(end_group(*pid, *started)),
+            Resource::Container { name } => {
+                Ok(podman(&["rm", "--force", "--ignore", "--volumes", name])?.contains(name.as_str()))
+            }
             Resource::Path { path } => {
                 let gone = match fs::symlink_metadata(path) {
-                    Err(_) => return Ok(None),
+                    Err(_) => return Ok(false),
                     // Never remove across a mount: the mounted files may be the host's own devices.
                     Ok(_) if let Some(point) = mounted_below(path) => {
                         anyhow::bail!("{} is not removed, for {point} is mounted: umount it", path.display())
@@ -39,7 +32,7 @@ impl Resource {
                     Ok(_) => fs::remove_file(path),
                 };
                 gone.with_context(|| format!("cannot remove {}", path.display()))?;
-                Some(path.display().to_string())
+                Ok(true)
             }
             Resource::RemoteHost { .. } => {
                 anyhow::bail!("{self} may be left: `{}` looks and removes it", commands::assay("gc"))
@@ -47,7 +40,7 @@ impl Resource {
             Resource::Cloud { .. } => {
                 anyhow::bail!("{self} may be left: `{}` looks and removes it", commands::assay_with_aws("gc"))
             }
-        })
+        }
     }
 }
 
@@ -61,14 +54,9 @@ fn mounted_below(path: &Path) -> Option<String> {
 
 fn podman(arguments: &[&str]) -> anyhow::Result<String> {
     let output = std::process::Command::new("podman").args(arguments).output().context("cannot start podman")?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    anyhow::ensure!(
-        output.status.success(),
-        "podman {} failed: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(said)
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "podman {} failed: {}", arguments.join(" "), errors.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Reads the process group and the start time of a process from `/proc/PID/stat`.

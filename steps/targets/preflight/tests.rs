@@ -5,15 +5,15 @@ use super::*;
 /// Returns the recorded preflight with one section replaced.
 fn with(name: &str, text: &str) -> Preflight {
     let before = recorded();
-    let old = format!("== {name}\n{}", section(&before.said, name).unwrap_or_default());
-    assert!(before.said.contains(&old), "{name}");
-    let said = before.said.replace(&old, &format!("== {name}\n{text}"));
-    Preflight::parse(said, before.facts, 1_795_599_391.5).unwrap()
+    let old = format!("== {name}\n{}", section(&before.text, name).unwrap_or_default());
+    assert!(before.text.contains(&old), "{name}");
+    let text = before.text.replace(&old, &format!("== {name}\n{text}"));
+    Preflight::parse(text, before.facts, 1_795_599_391.5).unwrap()
 }
 
 /// Returns the failed check of a machine whose section has this text: what was found, and the remedy.
 fn in_the_way(name: &str, text: &str) -> (String, String) {
-    let mut points = with(name, text).points();
+    let mut points = with(name, text).points(true);
     points.retain(PreflightCheck::is_in_the_way);
     assert_eq!(points.len(), 1, "{points:?}");
     let point = points.remove(0);
@@ -23,14 +23,15 @@ fn in_the_way(name: &str, text: &str) -> (String, String) {
 #[test]
 fn on_a_machine_like_the_device_nothing_is_in_the_way() {
     let preflight = recorded();
-    let lacking: Vec<PreflightCheck> = preflight.points().into_iter().filter(|point| point.remedy.is_some()).collect();
+    let lacking: Vec<PreflightCheck> =
+        preflight.points(true).into_iter().filter(|point| point.remedy.is_some()).collect();
     assert_eq!(lacking, []);
     assert_eq!((preflight.user(), preflight.home.as_str(), preflight.root), ("guest", "/home/guest", Root::Sudo));
     assert_eq!(preflight.runtime.as_deref(), Some("/run/user/1001"));
 }
 
 #[test]
-fn each_thing_that_is_missing_is_told_with_what_brings_it() {
+fn each_missing_requirement_has_a_remedy() {
     for (name, text, found, remedy) in [
         ("uid", "0", "unprivileged user: it is root", "log in as another one"),
         ("cgroup", "tmpfs", "cgroup v2: cgroups are v1", "boot it without"),
@@ -56,15 +57,15 @@ fn each_thing_that_is_missing_is_told_with_what_brings_it() {
 }
 
 #[test]
-fn without_systemd_what_rests_on_it_is_not_told_too() {
+fn without_systemd_checks_that_depend_on_it_are_left_out() {
     let (seen, _) = in_the_way("init", "tini");
     assert_eq!(seen, "systemd: it was started by tini, not by systemd");
 }
 
 #[test]
-fn without_sudo_a_run_works_and_is_told_what_it_goes_without() {
+fn without_sudo_a_run_works_and_the_remedy_is_shown() {
     let preflight = with("root", "");
-    let sudo = preflight.points().into_iter().find(|point| point.name == "sudo").unwrap();
+    let sudo = preflight.points(true).into_iter().find(|point| point.name == "sudo").unwrap();
     assert!(!sudo.is_in_the_way() && sudo.remedy.is_some_and(|remedy| remedy.contains("NOPASSWD")));
     assert_eq!(preflight.root, Root::Never);
 }
@@ -74,14 +75,14 @@ fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
     let with = |podman: &str| {
         let mut preflight = with("link", "");
         preflight.facts.podman = Some(podman.to_owned());
-        let points = preflight.points().into_iter().filter(PreflightCheck::is_in_the_way);
+        let points = preflight.points(true).into_iter().filter(PreflightCheck::is_in_the_way);
         points.map(|point| point.name).collect::<Vec<_>>()
     };
     assert_eq!((with("5.4.2"), with("4.9.3"), with("4.3.1")), (vec![], vec!["crun-wasm"], vec!["podman", "crun-wasm"]));
 }
 
 #[tokio::test]
-async fn a_machine_that_says_something_else_is_not_taken_for_one_that_lacks_everything() {
+async fn unexpected_output_is_an_error_and_not_a_list_of_missing_requirements() {
     let fake =
         crate::exec::shell::Fake::default().answer("sh -s", 0, "Welcome\n").answer("systemd-detect-virt", 1, "none");
     let error = Preflight::take(&Shell::fake(fake), &[]).await.unwrap_err();

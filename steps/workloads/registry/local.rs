@@ -3,25 +3,25 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use base64::Engine as _;
 use testcontainers::core::Mount;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
-use tokio::process::Child;
 
-use super::{Login, Refusal, basic, http, login};
+use super::{Login, Refusal, http, login};
 use crate::base::commands;
 use crate::base::digest::hex;
 use crate::base::poll::{Look, until};
 use crate::base::procfs;
 use crate::base::progress::Progress;
+use crate::base::settings;
 use crate::exec::cleanup::Resource;
 use crate::exec::command::{Command, tail};
+use crate::targets::{Child, private};
 use crate::workloads::{BuildDir, PULL_LIMIT};
 
 /// The Debian release of the registry's package.
@@ -77,20 +77,18 @@ pub async fn image(
         progress.say(format!("registry: pulling {name}"));
         let pull = Command::new("podman").args(["pull", "--quiet", name]).time_limit(PULL_LIMIT);
         build_dir.shell.read(&pull).await.with_context(|| format!("registry image {name} is not to be had"))?;
-        return Ok(name.to_owned());
+    } else {
+        progress.say(format!("registry: making {MADE} from Debian's package, once"));
+        let folder = build_dir.subfolder("registry-image")?;
+        let make = Command::script(MAKE, &[MADE, SUITE, mirror, &folder.to_string_lossy()]).time_limit(PULL_LIMIT);
+        build_dir.shell.read(&make).await.with_context(|| {
+            format!("registry image {MADE} cannot be made from {mirror}: set ASSAY_REGISTRY_IMAGE to another")
+        })?;
     }
-    progress.say(format!("registry: making {MADE} from Debian's package, once"));
-    let room = build_dir.room("registry-image")?;
-    let make = Command::script(MAKE, &[MADE, SUITE, mirror, &room.to_string_lossy()]).time_limit(PULL_LIMIT);
-    let made = build_dir.shell.read(&make).await;
-    made.with_context(|| {
-        format!("registry image {MADE} cannot be made from {mirror}: set ASSAY_REGISTRY_IMAGE to another")
-    })?;
     Ok(name.to_owned())
 }
 
 /// A running registry.
-#[derive(Debug)]
 pub struct Local {
     /// Host and port that let anyone pull.
     pub open: String,
@@ -98,6 +96,7 @@ pub struct Local {
     pub closed: String,
     /// A login at the closed port.
     pub login: Login,
+    password: String,
     // Dropping these ends them.
     _containers: [ContainerAsync<GenericImage>; 2],
     _service: Child,
@@ -115,17 +114,19 @@ impl Local {
 
         let runtime = runtime(build_dir, image, &folder).await?;
         let service = serve(build_dir, runtime.as_deref()).await?;
-        let (open, first) = door(build_dir, image, "open", OPEN, 200).await?;
-        let (closed, second) = door(build_dir, image, "closed", CLOSED, 401).await?;
+        let (open, first) = start_on_a_free_port(build_dir, image, "open", OPEN, 200).await?;
+        let (closed, second) = start_on_a_free_port(build_dir, image, "closed", CLOSED, 401).await?;
         let login = login(build_dir, &closed, USER, password).await?;
         tracing::info!("registry: pulls from {open}, pushes to {closed}");
-        Ok(Local { open, closed, login, _containers: [first, second], _service: service })
+        let password = password.to_owned();
+        Ok(Local { open, closed, login, password, _containers: [first, second], _service: service })
     }
 
     /// Puts a text in place of a manifest, with a login.
     pub async fn put_text(&self, name: &str, tag: &str, text: &str) -> Result<(), Refusal> {
+        let login = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{}", self.password));
         let headers = [
-            format!("Authorization: Basic {}", basic(&self.login, &self.closed)?),
+            format!("Authorization: Basic {login}"),
             "Content-Type: application/vnd.oci.image.manifest.v1+json".to_owned(),
         ];
         let answer = http::ask(&self.closed, &format!("PUT /v2/{name}/manifests/{tag}"), &headers, text).await?;
@@ -150,14 +151,9 @@ pub fn trial(run: &str) -> String {
 /// Tries how this host can run containers: with its own configuration, or with runc. Returns the configuration to use,
 /// if it is not the host's own.
 pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let try_it = Command::new("podman").args(["run", "--rm", "--replace", "--name", &trial(&build_dir.run)]).args([
-        "--network",
-        "host",
-        "--pull",
-        "never",
-        image,
-        "--version",
-    ]);
+    let trial = ["run", "--rm", "--replace", "--name", &trial(&build_dir.run)];
+    let version = ["--network", "host", "--pull", "never", image, "--version"];
+    let try_it = Command::new("podman").args(trial).args(version);
     let as_it_is = build_dir.shell.run(&try_it).await?;
     if as_it_is.succeeded() {
         return Ok(None);
@@ -176,31 +172,27 @@ pub async fn runtime(build_dir: &BuildDir, image: &str, folder: &Path) -> anyhow
     }
 }
 
-/// Starts Podman's service. It ends with the thread that starts it, so that thread must outlive the registry.
+/// Starts Podman's service.
 async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Result<Child> {
     let socket = socket();
     let folder = socket.parent().context("the socket has no folder")?;
     build_dir.cleanup.register(Resource::Path { path: folder.to_owned() })?;
     // A start that failed earlier in this process has left it.
     let _ = fs::remove_dir_all(folder);
-    fs::DirBuilder::new().mode(0o700).create(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    private(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let log = build_dir.folder.join("podman.log");
-    let mut command = tokio::process::Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "podman", "system", "service", "--time=0"]);
-    command.arg(format!("unix://{}", socket.display())).process_group(0).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log)?);
-    if let Some(path) = configuration {
-        command.env("CONTAINERS_CONF", path);
-    }
-    let mut child = command.spawn().with_context(|| {
-        format!("cannot start setpriv: install util-linux and podman: {} does", commands::setup(""))
-    })?;
-    build_dir.cleanup.register(Resource::process(child.id().unwrap_or_default())?)?;
+    // Podman finds its own programs there, too.
+    let path = std::env::join_paths(settings::program_folders())?;
+    let mut argv = vec!["env".to_owned(), format!("PATH={}", path.display())];
+    argv.extend(configuration.map(|path| format!("CONTAINERS_CONF={}", path.display())));
+    argv.extend(["podman", "system", "service", "--time=0"].map(str::to_owned));
+    argv.push(format!("unix://{}", socket.display()));
+    let child = Child::start(&argv, &log, &build_dir.cleanup)?;
     let (limit, pause) = (Duration::from_secs(20), Duration::from_millis(50));
     until("the start of Podman's service", limit, pause, async || {
         match tokio::net::UnixStream::connect(&socket).await {
             Ok(_) => Ok(Look::Done(())),
-            Err(error) => match child.try_wait()? {
+            Err(error) => match child.ended() {
                 None => Ok(Look::Waiting(error.to_string())),
                 Some(status) => bail!(
                     "podman's service ended with {status}: {}; install podman: {} does",
@@ -215,7 +207,7 @@ async fn serve(build_dir: &BuildDir, configuration: Option<&Path>) -> anyhow::Re
 }
 
 /// Starts the registry on a free port of 127.0.0.1, open or closed.
-async fn door(
+async fn start_on_a_free_port(
     build_dir: &BuildDir,
     image: &str,
     name: &str,
@@ -250,11 +242,11 @@ async fn door(
         let host = port.to_string();
         match answers(build_dir, &host, status, &started).await? {
             None => return Ok((host, started)),
-            Some(said) => last = said,
+            Some(printed) => last = printed,
         }
         started.rm().await.with_context(|| format!("cannot remove container {container}"))?;
     }
-    bail!("the registry's {name} door found no free port: {last}")
+    bail!("the registry found no free port for {name} access: {last}")
 }
 
 /// Waits until the registry answers as expected. Returns its container's error if that ended because the port was in
@@ -277,10 +269,10 @@ async fn answers(
         if container.is_running().await? {
             return Ok(Look::Waiting(seen));
         }
-        let said = String::from_utf8_lossy(&container.stderr_to_vec().await?).into_owned();
-        match said.contains("address already in use") {
-            true => Ok(Look::Done(Some(tail(&said, 1)))),
-            false => bail!("the registry ended: {}", tail(&said, 3)),
+        let printed = String::from_utf8_lossy(&container.stderr_to_vec().await?).into_owned();
+        match printed.contains("address already in use") {
+            true => Ok(Look::Done(Some(tail(&printed, 1)))),
+            false => bail!("the registry ended: {}", tail(&printed, 3)),
         }
     })
     .await
@@ -297,9 +289,8 @@ fn split(image: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::cleanup::CleanupJournal;
-    use crate::exec::shell::{Fake, Shell};
-    use std::sync::Arc;
+    use crate::exec::shell::Fake;
+    use crate::workloads::tests::build_dir;
 
     #[test]
     fn a_port_is_no_tag() {
@@ -308,31 +299,22 @@ mod tests {
         assert_eq!(split("registry@sha256:abc"), ("registry@sha256", "abc"));
     }
 
-    fn build_dir(folder: &Path, fake: Fake) -> BuildDir {
-        let cleanup = Arc::new(CleanupJournal::open(folder, "r1").unwrap());
-        BuildDir { shell: Shell::fake(fake), cleanup, run: "r1".into(), folder: folder.into() }
-    }
-
     #[tokio::test]
     async fn runc_is_taken_where_the_default_runtime_fails_and_only_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let works = build_dir(folder.path(), Fake::default().answer("podman run", 0, "registry 2.8.3"));
-        assert_eq!(runtime(&works, "x", folder.path()).await.unwrap(), None);
-        drop(works);
+        let works = build_dir(Fake::default().answer("podman run", 0, "registry 2.8.3"));
+        assert_eq!(runtime(&works, "x", &works.folder).await.unwrap(), None);
         let hybrid = Fake::default().answer("podman run", 126, "crun").answer("CONTAINERS_CONF=", 0, "registry 2.8.3");
-        let hybrid = build_dir(folder.path(), hybrid);
-        assert_eq!(runtime(&hybrid, "x", folder.path()).await.unwrap(), Some(folder.path().join("runc.conf")));
-        drop(hybrid);
-        let error =
-            runtime(&build_dir(folder.path(), Fake::default()), "x", folder.path()).await.unwrap_err().to_string();
+        let hybrid = build_dir(hybrid);
+        assert_eq!(runtime(&hybrid, "x", &hybrid.folder).await.unwrap(), Some(hybrid.folder.join("runc.conf")));
+        let neither = build_dir(Fake::default());
+        let error = runtime(&neither, "x", &neither.folder).await.unwrap_err().to_string();
         assert!(error.contains("as it is set up: no reply is set for podman run"), "{error}");
         assert!(error.contains("with runc: no reply is set for CONTAINERS_CONF="), "{error}");
     }
 
     #[tokio::test]
     async fn a_registry_that_can_be_had_nowhere_names_the_way_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let build_dir = build_dir(folder.path(), Fake::default());
+        let build_dir = build_dir(Fake::default());
         let quiet = Progress::to(|_| ());
         let error = image(&build_dir, None, "http://mirror", &quiet).await.unwrap_err().to_string();
         assert!(error.ends_with("cannot be made from http://mirror: set ASSAY_REGISTRY_IMAGE to another"), "{error}");
