@@ -64,10 +64,9 @@ where
 macro_rules! sources {
     ($($module:literal),*) => { [$((concat!("steps/e2e/", $module, ".rs"), include_str!(concat!("../", $module, ".rs")))),*] };
 }
-const SOURCES: [(&str, &str); 13] = sources![
+const SOURCES: [(&str, &str); 12] = sources![
     "baseline",
     "cloud",
-    "cost",
     "device",
     "findings",
     "guest",
