@@ -25,8 +25,6 @@ pub enum Class {
     Capacity,
     /// The account may not have more of these; another zone does not help.
     Quota,
-    /// The resource does not exist: gone already, or not there yet.
-    NotFound,
     /// No answer, or an unreadable one: the request may have been carried out or not.
     NoAnswer,
     /// Any other error; the code identifies it.
@@ -35,26 +33,17 @@ pub enum Class {
 
 /// A failed call to AWS.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{happened}{}", remedy(class).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
+#[error("{happened}{}", self.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct AwsError {
     /// The class of the error.
     pub class: Class,
     /// AWS's own code: `InsufficientInstanceCapacity`; `None` if AWS did not answer.
     pub code: Option<String>,
-    happened: String,
+    /// The call, and why it failed in AWS's own words.
+    pub happened: String,
 }
 
 impl AwsError {
-    /// Returns the call, and why it failed in AWS's own words.
-    pub fn happened(&self) -> &str {
-        &self.happened
-    }
-
-    /// Returns the remedy, if one is known.
-    pub fn remedy(&self) -> Option<String> {
-        remedy(&self.class)
-    }
-
     /// Whether AWS returned this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
@@ -68,66 +57,86 @@ impl AwsError {
             _ => true,
         }
     }
+
+    /// Returns the remedy, if one is known.
+    pub fn remedy(&self) -> Option<String> {
+        let remedy = match &self.class {
+            Class::NoCredentials => {
+                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of a role: AWS_SESSION_TOKEN too), or \
+                 log in with `aws sso login`"
+            }
+            Class::Expired => {
+                "log in again (`aws sso login`, or new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN), \
+                 and see that this host's clock is right"
+            }
+            Class::NoRegion => "set AWS_REGION, or `region` of the profile",
+            Class::Forbidden { action } => {
+                return Some(format!("the credentials must allow {action}: see ci/aws/policy.json"));
+            }
+            Class::Throttled => "the account asks AWS too often: try again in a minute",
+            Class::Capacity => "another zone or kind of instance may be had",
+            Class::Quota => {
+                "the account's quota is used up: end what is not needed, or ask AWS for more (Service Quotas)"
+            }
+            Class::NoAnswer => {
+                "whether it was done is not known: see that AWS, or what AWS_ENDPOINT_URL names, can be reached"
+            }
+            Class::Other => return None,
+        };
+        Some(remedy.to_owned())
+    }
 }
 
-/// Explains a failed call of an SDK; `action` is the call as IAM writes it: `ec2:RunInstances`,
-/// `ecr-public:DeleteRepository`.
+/// Awaits a call of an SDK, and explains its error; `action` is the call as IAM writes it.
 ///
 /// ```text
-/// client.run_instances().send().await.map_err(|error| explain("ec2:RunInstances", &error))?
+/// explained("ec2:RunInstances", client.run_instances().send()).await?
 /// ```
+pub async fn explained<T, E, R>(
+    action: &str,
+    call: impl Future<Output = Result<T, SdkError<E, R>>>,
+) -> Result<T, AwsError>
+where
+    E: Error + ProvideErrorMetadata + 'static,
+    R: Debug,
+{
+    call.await.map_err(|error| explain(action, &error))
+}
+
+/// Explains the error of a call.
 pub fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> AwsError
 where
     E: Error + ProvideErrorMetadata + 'static,
     R: Debug,
 {
-    let told = match (error.code(), error) {
-        (Some(code), _) => Told::Code { code, message: error.message().unwrap_or_default() },
+    let (class, why) = match (error.code(), error) {
+        (Some(code), _) => {
+            let message = error.message().unwrap_or_default();
+            (answered(action, code, message), format!("{code}: {}", without_blob(message)))
+        }
         // An answer without a code comes from a gateway or a proxy.
         (None, SdkError::ServiceError(_) | SdkError::ResponseError(_) | SdkError::TimeoutError(_)) => {
-            Told::Nothing(chain(error))
+            (Class::NoAnswer, chain(error))
         }
-        (None, _) => Told::Here(chain(error)),
+        (None, _) => {
+            let why = chain(error);
+            (failed_here(&why.to_lowercase()), why)
+        }
     };
-    let class = told.class(action);
-    let happened = match &told {
-        Told::Code { code, message } => format!("{code}: {}", without_blob(message)),
-        Told::Nothing(said) | Told::Here(said) => said.clone(),
-    };
-    let code = match told {
-        Told::Code { code, .. } => Some(code.to_owned()),
-        Told::Nothing(_) | Told::Here(_) => None,
-    };
-    AwsError { class, code, happened: format!("{action} failed: {happened}") }
+    AwsError { class, code: error.code().map(str::to_owned), happened: format!("{action} failed: {why}") }
 }
 
-enum Told<'a> {
-    /// AWS answered with a code.
-    Code { code: &'a str, message: &'a str },
-    /// The request was sent, and no readable answer came back.
-    Nothing(String),
-    /// It failed in the SDK, perhaps before anything was sent.
-    Here(String),
-}
-
-impl Told<'_> {
-    fn class(&self, action: &str) -> Class {
-        match self {
-            Told::Code { code, message } => answered(action, code, message),
-            Told::Nothing(_) => Class::NoAnswer,
-            Told::Here(said) => {
-                let said = said.to_lowercase();
-                let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-                match () {
-                    () if has(&["credential", "sso", "profile", "identity", "token"]) && has(&["expired"]) => {
-                        Class::Expired
-                    }
-                    () if has(&["credential", "no identity", "identity resolver"]) => Class::NoCredentials,
-                    () if has(&["missing region", "region must be set", "no region"]) => Class::NoRegion,
-                    () => Class::NoAnswer,
-                }
-            }
-        }
+/// Classifies what failed in the SDK, perhaps before anything was sent.
+fn failed_here(why: &str) -> Class {
+    let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if has(&["credential", "sso", "profile", "identity", "token"]) && why.contains("expired") {
+        Class::Expired
+    } else if has(&["credential", "no identity", "identity resolver"]) {
+        Class::NoCredentials
+    } else if has(&["missing region", "region must be set", "no region"]) {
+        Class::NoRegion
+    } else {
+        Class::NoAnswer
     }
 }
 
@@ -172,7 +181,6 @@ fn answered(action: &str, code: &str, message: &str) -> Class {
         | "Unavailable" => Class::NoAnswer,
         _ if code.ends_with("LimitExceeded") || code.ends_with("LimitExceededException") => Class::Quota,
         "MaxSpotInstanceCountExceeded" => Class::Quota,
-        _ if code.ends_with(".NotFound") || code.ends_with("NotFoundException") => Class::NotFound,
         _ => Class::Other,
     }
 }
@@ -186,34 +194,6 @@ fn missing(message: &str) -> Option<&str> {
 /// Returns a refusal's message without its encoded part, which is long and unreadable.
 fn without_blob(message: &str) -> &str {
     message.split("Encoded authorization failure message").next().unwrap_or(message).trim_end_matches([' ', '.'])
-}
-
-fn remedy(class: &Class) -> Option<String> {
-    Some(match class {
-        Class::NoCredentials => {
-            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of a role: AWS_SESSION_TOKEN too), or log \
-             in with `aws sso login`"
-                .to_owned()
-        }
-        Class::Expired => {
-            "log in again (`aws sso login`, or new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN), and \
-             see that this host's clock is right"
-                .to_owned()
-        }
-        Class::NoRegion => "set AWS_REGION, or `region` of the profile".to_owned(),
-        Class::Forbidden { action } => {
-            format!("the credentials must allow {action}: see ci/aws/policy.json")
-        }
-        Class::Throttled => "the account asks AWS too often: try again in a minute".to_owned(),
-        Class::Capacity => "another zone or kind of instance may be had".to_owned(),
-        Class::Quota => {
-            "the account's quota is used up: end what is not needed, or ask AWS for more (Service Quotas)".to_owned()
-        }
-        Class::NoAnswer => {
-            "whether it was done is not known: see that AWS, or what AWS_ENDPOINT_URL names, can be reached".to_owned()
-        }
-        Class::NotFound | Class::Other => return None,
-    })
 }
 
 /// Joins an error with its sources, which hold an SDK's own words.
@@ -274,8 +254,6 @@ mod tests {
         let zone = "Your requested instance type (t4g.nano) is not supported in your requested Availability Zone";
         assert_eq!(class("Unsupported", zone), Class::Capacity);
         assert_eq!(class("Unsupported", "The requested configuration is not supported"), Class::Other);
-        assert_eq!(class("InvalidInstanceID.NotFound", ""), Class::NotFound);
-        assert_eq!(class("RepositoryNotFoundException", ""), Class::NotFound);
         assert_eq!(class("ServiceUnavailable", ""), Class::NoAnswer);
         assert_eq!(class("DependencyViolation", ""), Class::Other);
     }

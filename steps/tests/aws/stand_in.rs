@@ -95,6 +95,15 @@ impl FakeServer {
         self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name, "tags": tags }));
     }
 
+    pub fn untagged_repository(&self, name: &str) {
+        self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name }));
+    }
+
+    /// Sets the coming faults of ECR Public, in the format of `fixtures/cloud/ecr.py`.
+    pub fn ecr_faults(&self, faults: &Value) {
+        self.ask("POST", "/stand-in/ecr", "application/json", &faults.to_string());
+    }
+
     pub fn repositories(&self) -> Vec<String> {
         let said = self.ecr("DescribeRepositories", &serde_json::json!({}));
         let repositories = said["repositories"].as_array().unwrap();
@@ -130,7 +139,7 @@ impl FakeServer {
         let mut said = String::new();
         stream.read_to_string(&mut said).unwrap();
         let (head, body) = said.split_once("\r\n\r\n").unwrap();
-        assert!(head.split(' ').nth(1) == Some("200"), "{method} {path}: {said}");
+        assert!(head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')), "{method} {path}: {said}");
         body.to_owned()
     }
 }
