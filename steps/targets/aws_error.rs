@@ -103,30 +103,35 @@ where
     call.await.map_err(|error| explain(action, &error))
 }
 
-/// Explains the error of a call.
-pub fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> AwsError
+fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> AwsError
 where
     E: Error + ProvideErrorMetadata + 'static,
     R: Debug,
 {
-    let (class, why) = match (error.code(), error) {
-        (Some(code), _) => {
-            let message = error.message().unwrap_or_default();
-            (answered(action, code, message), format!("{code}: {}", without_blob(message)))
-        }
-        // An answer without a code comes from a gateway or a proxy.
-        (None, SdkError::ServiceError(_) | SdkError::ResponseError(_) | SdkError::TimeoutError(_)) => {
-            (Class::NoAnswer, chain(error))
-        }
-        (None, _) => {
-            let why = chain(error);
-            (failed_here(&why.to_lowercase()), why)
-        }
+    let Some(code) = error.code() else {
+        let unsent = unsent(action, error);
+        return match error {
+            // An answer without a code comes from a gateway or a proxy.
+            SdkError::ServiceError(_) | SdkError::ResponseError(_) | SdkError::TimeoutError(_) => {
+                AwsError { class: Class::NoAnswer, ..unsent }
+            }
+            _ => unsent,
+        };
     };
-    AwsError { class, code: error.code().map(str::to_owned), happened: format!("{action} failed: {why}") }
+    let message = error.message().unwrap_or_default();
+    AwsError {
+        class: answered(action, code, message),
+        code: Some(code.to_owned()),
+        happened: format!("{action} failed: {code}: {}", without_blob(message)),
+    }
 }
 
-/// Classifies what failed in the SDK, perhaps before anything was sent.
+/// Explains an error of the SDK's own, perhaps before anything was sent.
+pub fn unsent(action: &str, error: &dyn Error) -> AwsError {
+    let why = chain(error);
+    AwsError { class: failed_here(&why.to_lowercase()), code: None, happened: format!("{action} failed: {why}") }
+}
+
 fn failed_here(why: &str) -> Class {
     let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
     if has(&["credential", "sso", "profile", "identity", "token"]) && why.contains("expired") {
@@ -144,13 +149,8 @@ fn failed_here(why: &str) -> Class {
 fn answered(action: &str, code: &str, message: &str) -> Class {
     match code {
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Class::Expired,
-        "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "IncompleteSignature"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch" => Class::NoCredentials,
+        "InvalidClientTokenId" | "UnrecognizedClientException" => Class::NoCredentials,
+        _ if code.contains("AuthenticationToken") || code.contains("Signature") => Class::NoCredentials,
         // The code has two meanings, which only the message distinguishes.
         "AuthFailure" if message.contains("credentials") || message.contains("sign") => Class::NoCredentials,
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
@@ -159,26 +159,15 @@ fn answered(action: &str, code: &str, message: &str) -> Class {
         "AuthFailure" | "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
             Class::Forbidden { action: missing(message).unwrap_or(action).to_owned() }
         }
-        "RequestLimitExceeded"
-        | "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "EC2ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "TooManyRequestsException"
-        | "SlowDown" => Class::Throttled,
+        "RequestLimitExceeded" | "TooManyRequestsException" | "SlowDown" => Class::Throttled,
+        _ if code.contains("Throttl") => Class::Throttled,
         "InsufficientInstanceCapacity" | "InsufficientCapacity" | "InsufficientHostCapacity" | "SpotMaxPriceTooLow" => {
             Class::Capacity
         }
         // "Your requested instance type (t4g.nano) is not supported in your requested Availability Zone".
         "Unsupported" if message.contains("Availability Zone") => Class::Capacity,
-        "InternalError"
-        | "InternalFailure"
-        | "InternalServerError"
-        | "ServerException"
-        | "ServiceUnavailable"
-        | "Unavailable" => Class::NoAnswer,
+        "ServerException" | "ServiceUnavailable" | "Unavailable" => Class::NoAnswer,
+        _ if code.starts_with("Internal") => Class::NoAnswer,
         _ if code.ends_with("LimitExceeded") || code.ends_with("LimitExceededException") => Class::Quota,
         "MaxSpotInstanceCountExceeded" => Class::Quota,
         _ => Class::Other,
@@ -198,20 +187,18 @@ fn without_blob(message: &str) -> &str {
 
 /// Joins an error with its sources, which hold an SDK's own words.
 fn chain(error: &dyn Error) -> String {
-    let mut said: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
+    let mut texts: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(error), |&error| error.source()) {
         let all = error.to_string();
         // After this comes the list of sources where the SDK looked for credentials, one a line: none had any.
-        let words = all.split("Attempted:").next().unwrap_or_default().trim_end_matches([' ', '.', '\n']);
+        let text = all.split("Attempted:").next().unwrap_or_default().trim_end_matches([' ', '.', '\n']);
         // Some errors repeat their source, or say nothing.
-        let new = !said.last().is_some_and(|last| last.contains(words));
-        if new && !["dispatch failure", "failed to construct request", "other", "service error"].contains(&words) {
-            said.push(words.to_owned());
+        let new = !texts.last().is_some_and(|last| last.contains(text));
+        if new && !["dispatch failure", "failed to construct request", "other", "service error"].contains(&text) {
+            texts.push(text.to_owned());
         }
-        next = error.source();
     }
-    said.join(": ")
+    texts.join(": ")
 }
 
 #[cfg(test)]
@@ -226,13 +213,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_action_that_is_missing_and_where_it_is_allowed() {
-        let said = "You are not authorized to perform this operation. User: arn:aws:iam::123:user/ci is not authorized to \
+        let message = "You are not authorized to perform this operation. User: arn:aws:iam::123:user/ci is not authorized to \
                     perform: ec2:CreateTags on resource: arn:aws:ec2:us-east-1:123:instance/* because no identity-based \
                     policy allows the ec2:CreateTags action. Encoded authorization failure message: AbCdEf";
-        let trouble = answer("ec2:RunInstances", "UnauthorizedOperation", said);
-        assert_eq!(trouble.class, Class::Forbidden { action: "ec2:CreateTags".to_owned() });
-        assert!(trouble.is("UnauthorizedOperation"));
-        let text = trouble.to_string();
+        let error = answer("ec2:RunInstances", "UnauthorizedOperation", message);
+        assert_eq!(error.class, Class::Forbidden { action: "ec2:CreateTags".to_owned() });
+        assert!(error.is("UnauthorizedOperation"));
+        let text = error.to_string();
         assert!(text.starts_with("ec2:RunInstances failed: UnauthorizedOperation: You are not"), "{text}");
         assert!(text.ends_with("the credentials must allow ec2:CreateTags: see ci/aws/policy.json"), "{text}");
         assert!(!text.contains("AbCdEf"), "{text}");
@@ -259,9 +246,9 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_before_or_after_the_wire_is_told_apart() {
-        let error = |said: &str| {
-            let failure = SdkError::<ErrorMetadata, ()>::construction_failure(said.to_owned());
+    fn errors_before_and_after_sending_are_distinguished() {
+        let error = |text: &str| {
+            let failure = SdkError::<ErrorMetadata, ()>::construction_failure(text.to_owned());
             explain("ec2:DescribeInstances", &failure)
         };
         assert_eq!(error("the credential provider was not enabled").class, Class::NoCredentials);

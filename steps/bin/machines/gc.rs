@@ -146,32 +146,23 @@ mod cloud {
     use crate::base::progress::Progress;
     use crate::measurement::estimate;
     use crate::measurement::pricing::{Billed, Prices};
-    use crate::targets::ec2::gc::{Fate, Leftover, Request, Row, find, may_be_left};
+    use crate::targets::ec2::gc::{Fate, Leftover, Row, find, may_be_left};
     use crate::targets::ec2::resources::{AwsResource, Kind};
-    use crate::targets::ec2::teardown::Pauses;
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 
     use super::{Exit, Gc, Report, Settings, infrastructure, say, usage};
 
     pub fn gc(arguments: &Gc, settings: &Settings, report: &mut Report) -> Result<(), Exit> {
-        let journals = settings.journals();
-        if !arguments.asks_for_aws() && !may_be_left(&journals).map_err(infrastructure)? {
+        if !arguments.asks_for_aws() && !may_be_left(&settings.journals()).map_err(infrastructure)? {
             return Ok(());
         }
-        let endpoint = settings.stand_in.endpoint.as_deref();
-        let request = Request {
-            journals: &journals,
-            regions: &arguments.region,
-            own_region: arguments.aws || arguments.all,
-            all: arguments.all,
-            endpoint,
-        };
         let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
         let prices = estimate::read(&settings.root).map_err(usage)?;
-        let found = runtime
-            .block_on(find(&request, |region, resource| price(&prices, region, resource)))
-            .map_err(infrastructure)?;
+        let price = |region: &str, resource: &AwsResource| price(&prices, region, resource);
+        let own_region = arguments.aws || arguments.all;
+        let found = find(settings, &arguments.region, own_region, arguments.all, price);
+        let found = runtime.block_on(found).map_err(infrastructure)?;
         report.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
         match found.rows.is_empty() {
             _ if arguments.json => {}
@@ -186,8 +177,7 @@ mod cloud {
             report.errors.extend(found.errors);
             return Ok(());
         }
-        let pauses = Pauses::of(endpoint);
-        let removed = runtime.block_on(found.remove(&Progress::to_stderr(), &pauses));
+        let removed = runtime.block_on(found.remove(&Progress::to_stderr()));
         report.removed.extend(removed.removed);
         report.errors.extend(removed.errors);
         Ok(())

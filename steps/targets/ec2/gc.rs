@@ -12,27 +12,12 @@ use super::resources::{AwsResource, list};
 use super::teardown::{Pauses, Removal};
 use super::{Patience, configuration};
 use crate::base::progress::Progress;
-use crate::base::settings::FakeAws;
+use crate::base::settings::{FakeAws, Settings};
 use crate::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone};
 use crate::targets::aws_error::AwsError;
 use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::REGION as PUBLIC;
 use crate::targets::{ecr::Ecr, repository::Repository};
-
-/// Where to look, and what to remove.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// The folder of this machine's cleanup journals.
-    pub journals: &'a Path,
-    /// Regions to look in, besides those in the cleanup journals.
-    pub regions: &'a [String],
-    /// Whether to look in the SDK's default region if no other is given.
-    pub own_region: bool,
-    /// Whether to remove everything that carries a run's tag, except what belongs to a live run on this machine.
-    pub all: bool,
-    /// The endpoint of the stand-in for AWS, if one is set now.
-    pub endpoint: Option<&'a str>,
-}
 
 /// Whether a resource is removed, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -140,6 +125,7 @@ pub struct Leftover {
     unsolved: Vec<String>,
     rule: Rule,
     places: Vec<Place>,
+    pauses: Pauses,
 }
 
 /// What is gone, and what could not be removed and why.
@@ -154,34 +140,43 @@ pub fn may_be_left(journals: &Path) -> anyhow::Result<bool> {
     Ok(leftovers(journals)?.iter().any(|resource| matches!(resource, Resource::Cloud { .. })))
 }
 
-/// Finds what carries a run's tag, and removes nothing. `price` returns what a resource costs per hour in a region.
+/// Finds what carries a run's tag, and removes nothing. Looks where the cleanup journals list something, in `regions`,
+/// and with `own_region` in the SDK's default region if `regions` is empty. With `all`, everything is to be removed,
+/// except what belongs to a live run on this machine. `price` returns what a resource costs per hour in a region.
 pub async fn find(
-    request: &Request<'_>,
+    settings: &Settings,
+    regions: &[String],
+    own_region: bool,
+    all: bool,
     price: impl Fn(&str, &AwsResource) -> Option<f64>,
 ) -> anyhow::Result<Leftover> {
+    let stand_in = settings.stand_in.endpoint.as_deref();
+    let journals = settings.journals();
+    let left = leftovers(&journals)?;
     let mut found = Leftover {
         rows: Vec::new(),
         errors: Vec::new(),
         unsolved: Vec::new(),
-        rule: Rule { journals: request.journals.to_owned(), over: BTreeSet::new(), all: request.all },
+        rule: Rule { journals, over: BTreeSet::new(), all },
         places: Vec::new(),
+        pauses: Pauses::of(stand_in),
     };
-    for resource in leftovers(request.journals)? {
+    for resource in left {
         let Resource::Cloud { run, region, endpoint } = &resource else { continue };
-        if endpoint.is_none() && request.endpoint.is_some() {
+        if endpoint.is_none() && stand_in.is_some() {
             found
                 .unsolved
                 .push(format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it"));
             continue;
         }
         found.rule.over.insert(run.clone());
-        let endpoint = endpoint.as_deref().filter(|endpoint| Some(*endpoint) != request.endpoint);
+        let endpoint = endpoint.as_deref().filter(|endpoint| Some(*endpoint) != stand_in);
         found.place(Some(region), endpoint).await.journals.push(resource.clone());
     }
-    for region in request.regions {
+    for region in regions {
         found.place(Some(region), None).await;
     }
-    if request.own_region && request.regions.is_empty() {
+    if own_region && regions.is_empty() {
         found.place(None, None).await;
     }
     found.look(price).await;
@@ -233,7 +228,7 @@ impl Leftover {
     }
 
     /// Removes what the rule says, and deletes from this machine's cleanup journals what is gone.
-    pub async fn remove(&self, progress: &Progress, pauses: &Pauses) -> Removed {
+    pub async fn remove(&self, progress: &Progress) -> Removed {
         let mut done = Removed { removed: Vec::new(), errors: self.unsolved.clone() };
         for place in self.places.iter().filter(|place| !place.closed) {
             for repository in &place.repositories {
@@ -246,7 +241,7 @@ impl Leftover {
                 }
             }
             let goes = |resource: &AwsResource| self.rule.fate(&resource.run, resource.expires).goes();
-            let cleared = Removal::new(&place.client, &[], &goes, progress).clear(pauses).await;
+            let cleared = Removal::new(&place.client, &[], &goes, progress).clear(&self.pauses).await;
             done.removed.extend(cleared.removed);
             match cleared.left {
                 Some(left) => done.errors.push(left),

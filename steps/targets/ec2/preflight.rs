@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::ProvideCredentials as _;
-use aws_sdk_ec2::error::{ErrorMetadata, SdkError};
 use jiff::Timestamp;
 
 use super::{Patience, caller, configuration, launch};
@@ -15,7 +15,7 @@ use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::shell::{NoopObserver, new_key};
-use crate::targets::aws_error::{AwsError, Class, explain};
+use crate::targets::aws_error::{AwsError, Class, unsent};
 use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::Ecr;
 use crate::targets::tags;
@@ -60,13 +60,9 @@ impl Preflight {
 
     /// Returns the credentials that AWS would see: the end of the key's id, and the account and expiry if known.
     pub async fn credentials(&self) -> anyhow::Result<String> {
-        let explained = |error: String| {
-            explain("asking for credentials", &SdkError::<ErrorMetadata, ()>::construction_failure(error))
-        };
-        let provider = self.config.credentials_provider();
-        let provider = provider.ok_or_else(|| explained("no credentials are set".to_owned()))?;
+        let provider = self.config.credentials_provider().context("no credentials are set: set AWS_PROFILE")?;
         let found = provider.provide_credentials().await;
-        let found = found.map_err(|error| explained(format!("{:#}", anyhow::Error::new(error))))?;
+        let found = found.map_err(|error| unsent("asking for credentials", &error))?;
         let id = found.access_key_id();
         let end = id.char_indices().rev().nth(3).map_or(id, |(place, _)| &id[place..]);
         let expiry = found.expiry().and_then(|expiry| Timestamp::try_from(expiry).ok());

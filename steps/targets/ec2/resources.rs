@@ -79,7 +79,7 @@ pub struct AwsResource {
 }
 
 impl AwsResource {
-    fn new(kind: Kind, id: Option<&str>, tags: &[Tag]) -> AwsResource {
+    fn new(kind: Kind, id: Option<&str>, state: Option<&str>, tags: &[Tag]) -> AwsResource {
         let value = |key: &str| tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value);
         AwsResource {
             kind,
@@ -88,7 +88,7 @@ impl AwsResource {
             run: value(RUN).unwrap_or_default().to_owned(),
             expires: value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok()),
             created: None,
-            state: String::new(),
+            state: state.unwrap_or_default().to_owned(),
             instance_type: None,
             has_address: false,
             gib: None,
@@ -181,67 +181,59 @@ async fn instances(client: &Client, filter: Filter) -> Result<Vec<AwsResource>, 
 }
 
 fn instance(instance: &Instance) -> AwsResource {
+    let state = instance.state().and_then(|state| state.name()).map(InstanceStateName::as_str);
     AwsResource {
         created: time(instance.launch_time()),
-        state: state(instance.state().and_then(|state| state.name()).map(InstanceStateName::as_str)),
         instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()),
         has_address: instance.public_ip_address().is_some(),
-        ..AwsResource::new(Kind::Instance, instance.instance_id(), instance.tags())
+        ..AwsResource::new(Kind::Instance, instance.instance_id(), state, instance.tags())
     }
 }
 
 fn spot_request(request: &SpotInstanceRequest) -> AwsResource {
+    let (id, state) = (request.spot_instance_request_id(), request.state().map(|state| state.as_str()));
     AwsResource {
         created: time(request.create_time()),
-        state: state(request.state().map(|state| state.as_str())),
-        ..AwsResource::new(Kind::SpotRequest, request.spot_instance_request_id(), request.tags())
+        ..AwsResource::new(Kind::SpotRequest, id, state, request.tags())
     }
 }
 
 fn volume(volume: &Volume) -> AwsResource {
+    let state = volume.state().map(|state| state.as_str());
     AwsResource {
         created: time(volume.create_time()),
-        state: state(volume.state().map(|state| state.as_str())),
         gib: volume.size().and_then(|size| u32::try_from(size).ok()),
-        ..AwsResource::new(Kind::Volume, volume.volume_id(), volume.tags())
+        ..AwsResource::new(Kind::Volume, volume.volume_id(), state, volume.tags())
     }
 }
 
 fn interface(interface: &NetworkInterface) -> AwsResource {
-    AwsResource {
-        state: state(interface.status().map(|status| status.as_str())),
-        ..AwsResource::new(Kind::NetworkInterface, interface.network_interface_id(), interface.tag_set())
-    }
+    let state = interface.status().map(|status| status.as_str());
+    AwsResource::new(Kind::NetworkInterface, interface.network_interface_id(), state, interface.tag_set())
 }
 
 fn address(address: &Address) -> AwsResource {
-    AwsResource {
-        state: state(address.association_id().map(|_| "associated")),
-        ..AwsResource::new(Kind::Address, address.allocation_id(), address.tags())
-    }
+    let state = address.association_id().map(|_| "associated");
+    AwsResource::new(Kind::Address, address.allocation_id(), state, address.tags())
 }
 
 fn key_pair(pair: &KeyPairInfo) -> AwsResource {
     AwsResource {
         created: time(pair.create_time()),
         name: pair.key_name().map(str::to_owned),
-        ..AwsResource::new(Kind::KeyPair, pair.key_pair_id(), pair.tags())
+        ..AwsResource::new(Kind::KeyPair, pair.key_pair_id(), None, pair.tags())
     }
 }
 
 fn group(group: &SecurityGroup) -> AwsResource {
     AwsResource {
         name: group.group_name().map(str::to_owned),
-        ..AwsResource::new(Kind::SecurityGroup, group.group_id(), group.tags())
+        ..AwsResource::new(Kind::SecurityGroup, group.group_id(), None, group.tags())
     }
 }
 
 fn time(time: Option<&DateTime>) -> Option<Timestamp> {
     time.and_then(|time| Timestamp::from_second(time.secs()).ok())
-}
-
-fn state(state: Option<&str>) -> String {
-    state.unwrap_or_default().to_owned()
 }
 
 /// Asks AWS to remove a resource. Only a listing shows whether it is gone: an instance takes a minute, and an error may

@@ -8,6 +8,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+pub const LONG_AGO: &str = "1000000000";
+pub const LATER: &str = "4102444800";
+
 /// The region of all tests that do not name another.
 pub const REGION: &str = "us-east-1";
 
@@ -15,13 +18,6 @@ pub const REGION: &str = "us-east-1";
 pub struct FakeServer {
     child: Child,
     pub endpoint: String,
-}
-
-/// A resource that exists, according to the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    pub kind: String,
-    pub id: String,
 }
 
 impl FakeServer {
@@ -47,15 +43,15 @@ impl FakeServer {
         self.ask("DELETE", "/stand-in/faults", "application/json", "");
     }
 
-    pub fn left(&self, run: &str) -> Vec<Left> {
-        let text = |thing: &Value, key: &str| thing[key].as_str().unwrap().to_owned();
-        let left = self.list(&format!("left?run={run}"));
-        left.iter().map(|thing| Left { kind: text(thing, "kind"), id: text(thing, "id") }).collect()
+    /// Lists a run's resources that exist, according to the server.
+    pub fn left(&self, run: &str) -> Vec<Value> {
+        self.list(&format!("left?run={run}"))
     }
 
     /// Lists the kinds of a run's resources that exist, sorted.
     pub fn kinds_left(&self, run: &str) -> Vec<String> {
-        let mut kinds: Vec<String> = self.left(run).into_iter().map(|thing| thing.kind).collect();
+        let mut kinds: Vec<String> =
+            self.left(run).iter().map(|one| one["kind"].as_str().unwrap().to_owned()).collect();
         kinds.sort();
         kinds
     }
