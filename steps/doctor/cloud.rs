@@ -99,26 +99,3 @@ async fn ask(preflight: &Preflight, name: &str, answer: impl Future<Output = any
 fn check(name: &str, finding: CheckResult, remedy: &str) -> Check {
     finding.of(format!("ec2: {name}"), remedy.to_owned(), true)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_region_that_is_not_set_or_has_no_price_is_missing() {
-        let settings = Settings { region: Some("eu-central-1".to_owned()), ..Settings::read().unwrap() };
-        let checked = |region: Option<&str>| place(region, &InstanceSpec::default(), &settings);
-        let there = checked(Some("eu-central-1"));
-        assert!(there.iter().all(|check| check.state == State::Ok), "{there:?}");
-        assert_eq!(there[0].found, "eu-central-1 (by AWS_REGION or AWS_DEFAULT_REGION)");
-        assert_eq!(checked(Some("us-east-1"))[0].found, "us-east-1 (by the AWS profile, or by the machine this is)");
-        let mars = checked(Some("mars-1")).remove(1);
-        assert_eq!(mars.state, State::Missing);
-        assert!(mars.found.contains("no price of anything in mars-1"), "{mars:?}");
-        let none = checked(None).remove(0);
-        assert_eq!(
-            (none.state, none.remedy.as_deref()),
-            (State::Missing, Some("set AWS_REGION, or `region` of your AWS profile"))
-        );
-    }
-}

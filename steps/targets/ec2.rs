@@ -84,6 +84,7 @@ pub async fn configuration(patience: Patience, region: Option<&str>, stand_in: O
 }
 
 /// Everything that a run has in AWS.
+#[derive(Debug)]
 pub struct Ec2 {
     client: Client,
     region: String,
@@ -103,12 +104,6 @@ pub struct Ec2 {
     /// Locked while resources are removed, or made only for a moment.
     ending: tokio::sync::Mutex<()>,
     closed: AtomicBool,
-}
-
-impl std::fmt::Debug for Ec2 {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Ec2({})", self.region)
-    }
 }
 
 impl Ec2 {

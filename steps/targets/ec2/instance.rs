@@ -20,6 +20,7 @@ use crate::targets::machine::{Body, MachineDir, Pending};
 const CONSOLE: Duration = Duration::from_secs(30);
 
 /// An instance that is, or was, up.
+#[derive(Debug)]
 pub(super) struct Instance {
     pub(super) client: Client,
     pub(super) id: String,
@@ -28,12 +29,6 @@ pub(super) struct Instance {
     pub(super) work: MachineDir,
     pub(super) progress: Progress,
     pub(super) over: AtomicBool,
-}
-
-impl std::fmt::Debug for Instance {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Instance({} at {})", self.id, self.address)
-    }
 }
 
 impl Body for Instance {

@@ -63,22 +63,14 @@ impl Shop {
     async fn repository(&self, ecr: &Ecr) -> Repository {
         ecr.create(&self.build_dir.run, later()).await.unwrap()
     }
-
-    fn transcript(&self) -> String {
-        std::fs::read_to_string(self.evidence.folder().join("transcript.jsonl")).unwrap()
-    }
 }
 
 fn later() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
 }
 
-fn runs(repositories: &[Repository]) -> Vec<&str> {
-    repositories.iter().map(|repository| repository.run.as_str()).collect()
-}
-
 #[tokio::test]
-async fn a_repository_is_made_found_by_its_tags_and_removed_and_nobody_elses_is_touched() {
+async fn a_repository_is_made_found_by_its_tags_and_removed_and_no_other_is_touched() {
     let cloud = Cloud::start();
     let ecr = cloud.ecr().await;
     assert_eq!(ecr.list().await.unwrap(), []);
@@ -100,11 +92,12 @@ async fn a_repository_is_made_found_by_its_tags_and_removed_and_nobody_elses_is_
     assert!(!ecr.remove("assay-r2").await.unwrap(), "already gone is fine");
     assert_eq!(ecr.state("assay-r2").await.unwrap(), "RepositoryNotFoundException");
     assert_eq!(ecr.find("r2").await.unwrap(), None);
-    assert_eq!(runs(&ecr.list().await.unwrap()), ["r1", "r3"]);
+    made.remove(1);
+    assert_eq!(ecr.list().await.unwrap(), made);
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_told_apart_and_a_runs_own_is_taken_up_again() {
+async fn a_taken_name_is_distinguished_and_a_runs_own_repository_is_used_again() {
     let cloud = Cloud::start();
     let ecr = cloud.ecr().await;
     let first = ecr.have("r1", later()).await.unwrap();
@@ -119,7 +112,7 @@ async fn a_name_that_is_taken_is_told_apart_and_a_runs_own_is_taken_up_again() {
 }
 
 #[tokio::test]
-async fn who_has_the_login_pushes_and_anybody_pulls_until_it_is_deleted() {
+async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
     let (cloud, shop) = (Cloud::start(), Shop::open("ecr-push").await);
     let ecr = cloud.ecr().await;
     let repository = shop.repository(&ecr).await;
@@ -143,7 +136,8 @@ async fn who_has_the_login_pushes_and_anybody_pulls_until_it_is_deleted() {
         "{}",
         pull.token
     );
-    assert!(!shop.transcript().contains(&password));
+    let transcript = std::fs::read_to_string(shop.evidence.folder().join("transcript.jsonl")).unwrap();
+    assert!(!transcript.contains(&password));
 
     let refused = ecr.put_text(&repository.name, "b", "this is not a manifest").await.unwrap_err();
     assert!(
@@ -161,7 +155,7 @@ async fn who_has_the_login_pushes_and_anybody_pulls_until_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn being_asked_too_often_is_waited_for_and_in_the_end_no_refusal() {
+async fn too_many_requests_are_waited_for_and_are_never_a_refusal() {
     let (cloud, shop) = (Cloud::start(), Shop::open("ecr-often").await);
     let ecr = cloud.ecr().await;
     let reference = format!("{}:a", shop.repository(&ecr).await.at(ecr.host()));
@@ -173,12 +167,12 @@ async fn being_asked_too_often_is_waited_for_and_in_the_end_no_refusal() {
     let pull = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap();
     assert_eq!(pull.digest, pushed.digest);
     cloud.server.ecr_faults(&json!({ "too_many": 1000 }));
-    let trouble = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap_err();
-    assert!(matches!(&trouble, Refusal::Other(text) if text.contains("too many requests")), "{trouble}");
+    let error = registry::pull_anonymously(&shop.build_dir, &reference).await.unwrap_err();
+    assert!(matches!(&error, Refusal::Other(text) if text.contains("too many requests")), "{error}");
 }
 
 #[tokio::test]
-async fn what_the_api_does_not_do_is_told_with_what_mends_it_and_throttling_is_waited_for() {
+async fn errors_of_the_api_name_the_remedy_and_throttling_is_waited_for() {
     let cloud = Cloud::start();
     let ecr = cloud.ecr().await;
     cloud.fault("CreateRepository", "ThrottlingException");
@@ -188,12 +182,5 @@ async fn what_the_api_does_not_do_is_told_with_what_mends_it_and_throttling_is_w
     assert!(error.starts_with("ecr-public:DeleteRepository failed: AccessDeniedException: "), "{error}");
     let remedy = "; the credentials must allow ecr-public:DeleteRepository: see ci/aws/policy.json";
     assert!(error.ends_with(remedy), "{error}");
-    cloud.fault("DescribeRepositories", "ExpiredTokenException");
-    let error = ecr.find("r1").await.unwrap_err().to_string();
-    assert!(error.contains("ExpiredTokenException") && error.contains("; log in again (`aws sso login`"), "{error}");
     assert!(ecr.remove(&made.name).await.unwrap());
-    drop(cloud);
-    let error = ecr.list().await.unwrap_err().to_string();
-    assert!(error.starts_with("ecr-public:DescribeRepositories failed: "), "{error}");
-    assert!(error.ends_with("see that AWS, or what AWS_ENDPOINT_URL names, can be reached"), "{error}");
 }

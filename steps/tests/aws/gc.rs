@@ -1,7 +1,6 @@
 //! Cleaning up in the cloud with the real program: from this machine, and from another that has no cleanup journal.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -10,7 +9,7 @@ use assay::internal::{CleanupJournal, Resource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::stand_in::{FakeServer, LATER, LONG_AGO, REGION, tagged};
+use super::stand_in::{FakeServer, LATER, LONG_AGO, REGION, account, tagged};
 
 /// A machine with a separate cache, and an account.
 struct Machine {
@@ -30,21 +29,16 @@ impl Machine {
     fn gc(&self, arguments: &[&str]) -> Command {
         let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
         gc.arg("gc").args(arguments).env("ASSAY_ROOT", env!("CARGO_MANIFEST_DIR"));
-        // Uses nothing of this host's own account, and does not search for a role.
-        for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_EC2"] {
-            gc.env_remove(name);
-        }
+        account(&mut gc, &self.endpoint).env_remove("AWS_REGION");
         gc.env("ASSAY_CACHE", self.cache.path()).env("HOME", self.cache.path());
-        gc.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ENDPOINT_URL", &self.endpoint);
-        gc.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         gc
     }
 
     /// Writes the cleanup journal of a run that was killed, with an entry for what it made in the cloud.
     fn killed(&self, run: &str) {
         fs::create_dir_all(self.journals()).unwrap();
-        let mut cleanup = fs::File::create(self.journals().join(format!("{run}.jsonl"))).unwrap();
-        writeln!(cleanup, "{}", serde_json::to_string(&self.resource(run)).unwrap()).unwrap();
+        let entry = serde_json::to_string(&self.resource(run)).unwrap();
+        fs::write(self.journals().join(format!("{run}.jsonl")), entry + "\n").unwrap();
     }
 
     fn resource(&self, run: &str) -> Resource {

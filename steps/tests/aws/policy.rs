@@ -64,14 +64,6 @@ fn allowed() -> BTreeSet<String> {
 }
 
 #[test]
-fn a_call_is_found_however_it_is_laid_out() {
-    let text = "let made = self.client\n    .run_instances()\n    .min_count(1);\nthing.create_time();\nlist.get_or_insert(1);\n\
-                client.wait_until_instance_running().instance_ids(id);";
-    let expected = ["ec2:DescribeInstances", "ec2:RunInstances"].map(str::to_owned);
-    assert_eq!(actions("ec2", text), BTreeSet::from(expected));
-}
-
-#[test]
 fn the_role_may_do_all_that_the_code_asks_for() {
     let allowed = allowed();
     let missing: Vec<_> = asked_for().into_iter().filter(|action| !allowed.contains(action)).collect();

@@ -18,7 +18,7 @@ use assay::{Progress, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::stand_in::{FakeServer, REGION};
+use super::stand_in::{FakeServer, account};
 
 /// What a process must order.
 #[derive(Serialize, Deserialize)]
@@ -105,13 +105,6 @@ fn answer(line: &str) -> Reply {
     }
 }
 
-/// Leads a program to the server, with credentials and a region that it accepts.
-fn account<'a>(command: &'a mut Command, cloud: &FakeServer) -> &'a mut Command {
-    command.env("AWS_ENDPOINT_URL", &cloud.endpoint).env("AWS_REGION", REGION);
-    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
-    command.env("AWS_EC2_METADATA_DISABLED", "true")
-}
-
 impl Ordering {
     fn start(
         cloud: &FakeServer,
@@ -124,7 +117,7 @@ impl Ordering {
         let run = format!("t{}-{ssh}", std::process::id());
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "provision::an_order_is_placed", "--ignored", "--nocapture"]);
-        account(&mut command, cloud).env("HOME", folder.path());
+        account(&mut command, &cloud.endpoint).env("HOME", folder.path());
         command.env("ASSAY_EC2_SSH", format!("127.0.0.1:{ssh}"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
@@ -133,15 +126,6 @@ impl Ordering {
         let text = serde_json::to_string(&job).unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         Ordering { child, run, folder }
-    }
-
-    /// Waits for the process to end; returns its outcome, its folder and its run.
-    fn outcome(self) -> (String, tempfile::TempDir, String) {
-        let output = self.child.wait_with_output().unwrap();
-        let all = [output.stdout, output.stderr].concat();
-        let all = String::from_utf8_lossy(&all);
-        let outcome = all.lines().find_map(|line| Some(line.split_once("OUTCOME ")?.1));
-        (outcome.unwrap_or(&all).to_owned(), self.folder, self.run)
     }
 }
 
@@ -204,11 +188,15 @@ fn unanswered(cloud: &FakeServer, change: impl FnOnce(&mut Command) -> &mut Comm
     nothing_is_left(cloud, Ordering::start(cloud, free_port(), Then::Close, None, change)).0
 }
 
+/// Waits for the process to end, asserts that nothing is left, and returns the outcome and the run.
 fn nothing_is_left(cloud: &FakeServer, ordering: Ordering) -> (String, String) {
-    let (outcome, _folder, run) = ordering.outcome();
+    let output = ordering.child.wait_with_output().unwrap();
     cloud.no_faults();
-    assert_eq!(cloud.kinds_left(&run), Vec::<String>::new());
-    (outcome, run)
+    assert_eq!(cloud.kinds_left(&ordering.run), Vec::<String>::new());
+    let all = [output.stdout, output.stderr].concat();
+    let all = String::from_utf8_lossy(&all);
+    let outcome = all.lines().find_map(|line| Some(line.split_once("OUTCOME ")?.1));
+    (outcome.unwrap_or(&all).to_owned(), ordering.run)
 }
 
 #[test]
@@ -360,7 +348,7 @@ fn killed_at(action: &str) {
         cloud.no_faults();
         let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
         gc.arg("gc").env("ASSAY_CACHE", ordering.folder.path().join("cache")).env("HOME", ordering.folder.path());
-        let output = account(&mut gc, &cloud).output().unwrap();
+        let output = account(&mut gc, &cloud.endpoint).output().unwrap();
         assert!(output.status.success(), "{action}, {fault}: {output:?}");
         assert_eq!(cloud.kinds_left(&ordering.run), Vec::<String>::new(), "{action}, {fault}");
     }

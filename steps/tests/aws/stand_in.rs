@@ -85,6 +85,39 @@ impl FakeServer {
         inner.unwrap_or_else(|| panic!("{action} gave no {element}: {said}")).0.to_owned()
     }
 
+    pub fn key(&self, run: &str, expires: &str) -> String {
+        let name = format!("assay-{run}");
+        let parameters = [tagged("key-pair", run, expires), vec![("KeyName", &name)]].concat();
+        self.ec2("CreateKeyPair", &parameters, "keyPairId")
+    }
+
+    pub fn group(&self, run: &str, expires: &str) -> String {
+        let name = format!("assay-{run}");
+        let own = vec![("GroupName", name.as_str()), ("GroupDescription", "test")];
+        self.ec2("CreateSecurityGroup", &[tagged("security-group", run, expires), own].concat(), "groupId")
+    }
+
+    pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
+        let image = self.ec2("DescribeImages", &[], "imageId");
+        let own = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t4g.nano")];
+        self.ec2("RunInstances", &[tags, &own, &[("SecurityGroupId.1", group)]].concat(), "instanceId")
+    }
+
+    /// Creates everything that a run may have: a key pair, a group, an instance in it, a disk, a network interface, an
+    /// address.
+    pub fn everything(&self, run: &str, expires: &str) -> String {
+        self.key(run, expires);
+        let group = self.group(run, expires);
+        let instance = self.instance(&group, &tagged("instance", run, expires));
+        let volume = [tagged("volume", run, expires), vec![("AvailabilityZone", "us-east-1a"), ("Size", "8")]];
+        self.ec2("CreateVolume", &volume.concat(), "volumeId");
+        self.ec2("AllocateAddress", &tagged("elastic-ip", run, expires), "allocationId");
+        let subnet = self.ec2("DescribeSubnets", &[], "subnetId");
+        let interface = [tagged("network-interface", run, expires), vec![("SubnetId", &subnet)]];
+        self.ec2("CreateNetworkInterface", &interface.concat(), "networkInterfaceId");
+        instance
+    }
+
     pub fn repository(&self, name: &str, run: &str, expires: &str) {
         let tag = |key: &str, value: &str| serde_json::json!({ "Key": key, "Value": value });
         let tags = [tag("assay:run", run), tag("assay:expires", expires)];
@@ -147,6 +180,17 @@ impl Drop for FakeServer {
     }
 }
 
+/// Leads a program to a server, with credentials and a region that it accepts, and with nothing of this host's own
+/// account.
+pub fn account<'a>(command: &'a mut Command, endpoint: &str) -> &'a mut Command {
+    for name in ["AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_EC2"] {
+        command.env_remove(name);
+    }
+    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", REGION).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all")
+}
+
 /// Returns a run's tags as parameters of EC2.
 pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'static str, &'a str)> {
     vec![
@@ -156,46 +200,4 @@ pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'stati
         ("TagSpecification.1.Tag.2.Key", "assay:expires"),
         ("TagSpecification.1.Tag.2.Value", expires),
     ]
-}
-
-impl FakeServer {
-    pub fn key(&self, run: &str, expires: &str) -> String {
-        let mut parameters = tagged("key-pair", run, expires);
-        let name = format!("assay-{run}");
-        parameters.push(("KeyName", &name));
-        self.ec2("CreateKeyPair", &parameters, "keyPairId")
-    }
-
-    pub fn group(&self, run: &str, expires: &str) -> String {
-        let mut parameters = tagged("security-group", run, expires);
-        let name = format!("assay-{run}");
-        parameters.extend([("GroupName", name.as_str()), ("GroupDescription", "test")]);
-        self.ec2("CreateSecurityGroup", &parameters, "groupId")
-    }
-
-    pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
-        let image = self.ec2("DescribeImages", &[], "imageId");
-        let mut parameters = tags.to_vec();
-        let own = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t4g.nano")];
-        parameters.extend(own);
-        parameters.push(("SecurityGroupId.1", group));
-        self.ec2("RunInstances", &parameters, "instanceId")
-    }
-
-    /// Creates everything that a run may have: a key pair, a group, an instance in it, a disk, a network interface, an
-    /// address.
-    pub fn everything(&self, run: &str, expires: &str) -> String {
-        self.key(run, expires);
-        let group = self.group(run, expires);
-        let instance = self.instance(&group, &tagged("instance", run, expires));
-        let mut volume = tagged("volume", run, expires);
-        volume.extend([("AvailabilityZone", "us-east-1a"), ("Size", "8")]);
-        self.ec2("CreateVolume", &volume, "volumeId");
-        self.ec2("AllocateAddress", &tagged("elastic-ip", run, expires), "allocationId");
-        let subnet = self.ec2("DescribeSubnets", &[], "subnetId");
-        let mut interface = tagged("network-interface", run, expires);
-        interface.push(("SubnetId", &subnet));
-        self.ec2("CreateNetworkInterface", &interface, "networkInterfaceId");
-        instance
-    }
 }
