@@ -121,13 +121,13 @@ impl Prices {
         };
         let month = self.region(region)?.gp3;
         let disk = format!("{} a GB-month of {HOURS_OF_A_MONTH} h", Dollars(month));
-        let things = [
+        let billed = [
             (Billed::Instance(kind.clone()), instance),
             (Billed::Address, "billed since February 2024".to_owned()),
             (Billed::Disk(size), disk),
         ];
         let item = |(billed, basis)| Ok(Item { per_hour: self.hourly(region, &billed)?, billed, basis });
-        things.into_iter().map(item).collect()
+        billed.into_iter().map(item).collect()
     }
 
     /// Returns AWS's charge for CPU time beyond the baseline of an instance of this type. CPU credits are unlimited by
@@ -237,8 +237,8 @@ mod tests {
             for kind in ["t4g.nano", "t4g.micro"] {
                 let order = InstanceSpec { instance_type: kind.to_owned(), ..InstanceSpec::default() };
                 let items = prices.of(region, &order).unwrap();
-                let things: Vec<String> = items.iter().map(|item| item.billed.to_string()).collect();
-                assert_eq!(things, [&format!("instance {kind}"), "public IPv4 address", "gp3 disk of 8 GiB"]);
+                let billed: Vec<String> = items.iter().map(|item| item.billed.to_string()).collect();
+                assert_eq!(billed, [&format!("instance {kind}"), "public IPv4 address", "gp3 disk of 8 GiB"]);
             }
         }
         assert!(prices.surplus("t4g.nano").unwrap().per_hour.value() > 0.0);

@@ -290,10 +290,10 @@ impl Cloud for Ec2 {
         })
     }
 
-    fn left_by_the_forgetful(&self) -> Answer<'_, Vec<String>> {
+    fn left_with_a_key_pair(&self) -> Answer<'_, Vec<String>> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
-            let (key, _) = crate::exec::shell::new_key("forgotten")?;
+            let (key, _) = crate::exec::shell::new_key("left behind")?;
             self.launch().key_pair(&key.public_key().to_openssh()?).await?;
             let left = self.listed().await;
             self.sweep().await?;

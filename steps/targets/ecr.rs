@@ -111,7 +111,7 @@ impl PublicRegistry for Ecr {
     fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
         Box::pin(async move {
             let taken = match self.create(run, expires).await {
-                Err(NotMade::Taken(said)) => said,
+                Err(NotMade::Taken(text)) => text,
                 made => return made,
             };
             let found = self.find(run).await.map_err(|error| NotMade::Other(format!("{error:#}")))?;

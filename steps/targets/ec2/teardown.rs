@@ -82,7 +82,7 @@ impl<'a> Removal<'a> {
 
     pub async fn clear(mut self, pauses: &Pauses) -> Cleared {
         let started = Instant::now();
-        let (mut clean, mut forbidden, mut said) = (0, 0, String::new());
+        let (mut clean, mut forbidden, mut shown) = (0, 0, String::new());
         loop {
             let (there, unseen) = self.look().await;
             if there.is_empty() && unseen.is_empty() {
@@ -101,9 +101,9 @@ impl<'a> Removal<'a> {
                 }
                 // What has only just been removed is not reported as waited for yet.
                 let waiting = waiting(&there, &unseen);
-                if !begun && waiting != said {
+                if !begun && waiting != shown {
                     self.progress.say(&waiting);
-                    said = waiting;
+                    shown = waiting;
                 }
             }
             tokio::time::sleep(pauses.look).await;

@@ -337,7 +337,7 @@ fn killed_at(action: &str) {
         let mut ordering = Ordering::start(&cloud, port, Then::Close, None, |command| command);
         let late = ["DescribeInstances", "TerminateInstances", "GetConsoleOutput"].contains(&action);
         let _machine = late.then(|| machine(&cloud, port, None));
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !cloud.calls().iter().any(|call| call == action) {
             assert!(Instant::now() < deadline, "{action} is never called");
             std::thread::sleep(Duration::from_millis(50));

@@ -79,10 +79,10 @@ impl FakeServer {
     pub fn ec2(&self, action: &str, parameters: &[(&str, &str)], element: &str) -> String {
         let parameters = parameters.iter().map(|(name, value)| format!("&{name}={value}")).collect::<String>();
         let form = format!("Action={action}&Version=2016-11-15{parameters}");
-        let said = self.ask("POST", "/", "application/x-www-form-urlencoded", &form);
+        let answer = self.ask("POST", "/", "application/x-www-form-urlencoded", &form);
         let (start, end) = (format!("<{element}>"), format!("</{element}>"));
-        let inner = said.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
-        inner.unwrap_or_else(|| panic!("{action} gave no {element}: {said}")).0.to_owned()
+        let inner = answer.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
+        inner.unwrap_or_else(|| panic!("{action} gave no {element}: {answer}")).0.to_owned()
     }
 
     pub fn key(&self, run: &str, expires: &str) -> String {
@@ -134,8 +134,8 @@ impl FakeServer {
     }
 
     pub fn repositories(&self) -> Vec<String> {
-        let said = self.ecr("DescribeRepositories", &serde_json::json!({}));
-        let repositories = said["repositories"].as_array().unwrap();
+        let answer = self.ecr("DescribeRepositories", &serde_json::json!({}));
+        let repositories = answer["repositories"].as_array().unwrap();
         let mut names: Vec<String> =
             repositories.iter().map(|each| each["repositoryName"].as_str().unwrap().to_owned()).collect();
         names.sort();
@@ -165,10 +165,10 @@ impl FakeServer {
              Content-Length: {length}\r\n\r\n{body}"
         )
         .unwrap();
-        let mut said = String::new();
-        stream.read_to_string(&mut said).unwrap();
-        let (head, body) = said.split_once("\r\n\r\n").unwrap();
-        assert!(head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')), "{method} {path}: {said}");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')), "{method} {path}: {answer}");
         body.to_owned()
     }
 }

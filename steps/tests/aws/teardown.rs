@@ -10,6 +10,16 @@ use serde_json::{Value, json};
 
 use super::stand_in::{FakeServer, LATER, REGION, tagged};
 
+/// The calls that remove something, in the order of removal.
+const REMOVALS: [&str; 6] = [
+    "TerminateInstances",
+    "DeleteVolume",
+    "DeleteNetworkInterface",
+    "ReleaseAddress",
+    "DeleteKeyPair",
+    "DeleteSecurityGroup",
+];
+
 const PAUSES: Pauses = Pauses { look: Duration::from_millis(50), limit: Duration::from_secs(60) };
 
 async fn tear_down(server: &FakeServer, run: &str, known: &[String], pauses: &Pauses) -> anyhow::Result<()> {
@@ -37,15 +47,7 @@ async fn everything_of_a_run_goes_in_the_order_that_is_allowed_and_nothing_else(
     let there = server.ec2("DescribeKeyPairs", &[("KeyName.1", "somebodys")], "keyPairId");
     assert_eq!(there, untagged);
     let calls = server.calls();
-    let order = [
-        "TerminateInstances",
-        "DeleteVolume",
-        "DeleteNetworkInterface",
-        "ReleaseAddress",
-        "DeleteKeyPair",
-        "DeleteSecurityGroup",
-    ];
-    let first = order.map(|action| calls.iter().position(|call| call == action).expect(action));
+    let first = REMOVALS.map(|action| calls.iter().position(|call| call == action).expect(action));
     assert!(first.is_sorted(), "{calls:?}");
     assert!(!calls.iter().any(|call| call == "DescribeTags"), "it lists deleted things for a while");
 }
@@ -64,15 +66,8 @@ async fn what_is_gone_already_is_fine() {
     assert_eq!(server.requests().iter().filter(ended).count(), 1, "what is over is not ended again");
     // These are listed, but gone by the time they are removed.
     server.everything("two", LATER);
-    let gone = |action: &str, code: &str| json!({"action": action, "code": code, "message": "does not exist"});
-    server.faults(&json!([
-        gone("TerminateInstances", "InvalidInstanceID.NotFound"),
-        gone("DeleteVolume", "InvalidVolume.NotFound"),
-        gone("DeleteNetworkInterface", "InvalidNetworkInterfaceID.NotFound"),
-        gone("ReleaseAddress", "InvalidAllocationID.NotFound"),
-        gone("DeleteKeyPair", "InvalidKeyPair.NotFound"),
-        gone("DeleteSecurityGroup", "InvalidGroup.NotFound"),
-    ]));
+    let gone = REMOVALS.map(|action| json!({"action": action, "code": "InvalidResource.NotFound"}));
+    server.faults(&json!(gone));
     tear_down(&server, "two", &[], &PAUSES).await.unwrap();
     assert!(server.left("two").is_empty(), "what is listed still is removed all the same");
 }
