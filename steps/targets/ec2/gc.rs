@@ -129,7 +129,6 @@ pub struct Leftover {
 }
 
 /// What is gone, and what could not be removed and why.
-#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     pub removed: Vec<String>,
     pub errors: Vec<String>,

@@ -117,19 +117,18 @@ impl<'a> Removal<'a> {
         if self.known.is_empty() || !unseen.iter().all(AwsError::of_one_call) {
             return (there, unseen);
         }
-        match instances_by_id(self.client, self.known).await {
-            Ok(known) => {
-                // One that is not listed may be too new for it. What is over is not ended again.
-                for id in self.known.iter().filter(|id| !known.iter().any(|one| one.id == **id)) {
-                    let _ = terminate(self.client, id).await;
-                }
-                let unlisted = |one: &AwsResource| !one.is_over() && !there.iter().any(|other| other.id == one.id);
-                let unlisted: Vec<AwsResource> = known.into_iter().filter(unlisted).collect();
-                there.extend(unlisted);
-                there.sort_by_key(|resource| resource.kind);
-            }
-            Err(error) => unseen.push(error),
+        let known = instances_by_id(self.client, self.known).await.unwrap_or_else(|error| {
+            unseen.push(error);
+            Vec::new()
+        });
+        // One that is not listed may be too new for it. What is over is not ended again.
+        for id in self.known.iter().filter(|id| !known.iter().any(|one| one.id == **id)) {
+            let _ = terminate(self.client, id).await;
         }
+        let unlisted = |one: &AwsResource| !one.is_over() && !there.iter().any(|other| other.id == one.id);
+        let unlisted: Vec<AwsResource> = known.into_iter().filter(unlisted).collect();
+        there.extend(unlisted);
+        there.sort_by_key(|resource| resource.kind);
         (there, unseen)
     }
 
