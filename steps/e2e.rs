@@ -15,7 +15,6 @@ mod world;
 mod baseline;
 mod podman_run;
 mod cloud;
-mod cost;
 mod device;
 mod findings;
 mod guest;

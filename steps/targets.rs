@@ -7,6 +7,8 @@ pub mod preflight;
 pub mod repository;
 pub mod state_snapshot;
 mod accelerator;
+#[cfg(feature = "aws")]
+mod aws_error;
 mod boot;
 mod cache;
 mod child;

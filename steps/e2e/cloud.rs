@@ -1,10 +1,13 @@
-//! Steps about the device as an instance in AWS: sections A.5, A.10 and A.11 of the annex.
+//! Steps about the device as an instance in AWS, and about the run's cost and time: sections A.5, A.8, A.10 and A.11 of
+//! the annex.
 
 use crate::base::unit::Unit;
 use crate::measurement::Value;
 use crate::targets::cloud::CANONICAL;
+use crate::verdict::Rule;
 use cucumber::{given, then, when};
 
+use crate::e2e::params::{DollarsWord, DurationWord};
 use crate::e2e::world::ScenarioWorld;
 
 #[given(expr = "the newest Ubuntu 24.04 image for arm64 from owner {string}")]
@@ -43,4 +46,19 @@ fn nothing_is_left(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 #[when("the whole run has ended")]
 async fn whole_run(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.about(world.fixtures.whole_run().await)
+}
+
+#[when("the run's bill has been calculated")]
+async fn billed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.about(world.fixtures.billed_subject().await)
+}
+
+#[then(expr = "the run costs less than {dollars}")]
+fn costs_less(world: &mut ScenarioWorld, amount: DollarsWord) -> anyhow::Result<()> {
+    world.check("cost.total", Unit::Dollars, Rule::Below { bound: amount.0.value() })
+}
+
+#[then(expr = "the run took at most {duration}")]
+fn took_at_most(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
+    world.check("run.time", Unit::Seconds, Rule::AtMost { bound: time.0.value() })
 }

@@ -6,10 +6,11 @@ pub mod spent;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::base::instance_spec::InstanceSpec;
+use crate::base::instance_spec::{InstanceSpec, MINUTES};
 use crate::base::unit::Dollars;
 
 pub const FILE: &str = "fixtures/prices/aws.toml";
@@ -74,11 +75,12 @@ pub struct Item {
     pub basis: String,
 }
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{FILE} has no price of {what}: it has {}; add it, with its source", known.join(", "))]
-pub struct NoPrice {
-    what: String,
-    known: Vec<String>,
+/// Returns an entry of the price file, or names those that it has.
+fn priced<'a, T>(entries: &'a BTreeMap<String, T>, key: &str, what: &str) -> anyhow::Result<&'a T> {
+    entries.get(key).with_context(|| {
+        let known = entries.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("{FILE} has no price of {what}: it has {known}; add it, with its source")
+    })
 }
 
 impl Prices {
@@ -99,13 +101,10 @@ impl Prices {
         Ok(prices)
     }
 
-    pub fn hourly(&self, region: &str, billed: &Billed) -> Result<Dollars, NoPrice> {
+    pub fn hourly(&self, region: &str, billed: &Billed) -> anyhow::Result<Dollars> {
         let prices = self.region(region)?;
         Ok(Dollars(match billed {
-            Billed::Instance(kind) => *prices.instance.get(kind).ok_or_else(|| NoPrice {
-                what: format!("instance {kind} in {region}"),
-                known: prices.instance.keys().cloned().collect(),
-            })?,
+            Billed::Instance(kind) => *priced(&prices.instance, kind, &format!("instance {kind} in {region}"))?,
             Billed::Address => prices.address,
             // AWS uses GB for GiB here.
             Billed::Disk(size) => f64::from(*size) * prices.gp3 / HOURS_OF_A_MONTH,
@@ -114,7 +113,7 @@ impl Prices {
 
     /// Lists everything that is billed for an order in a region. A Spot instance has the on-demand price, which it
     /// never exceeds.
-    pub fn of(&self, region: &str, order: &InstanceSpec) -> Result<Vec<Item>, NoPrice> {
+    pub fn of(&self, region: &str, order: &InstanceSpec) -> anyhow::Result<Vec<Item>> {
         let (kind, size) = (&order.instance_type, order.disk_gib);
         let instance = match order.spot {
             true => format!("at most: Spot never costs more than on demand in {region}"),
@@ -122,30 +121,24 @@ impl Prices {
         };
         let month = self.region(region)?.gp3;
         let disk = format!("{} a GB-month of {HOURS_OF_A_MONTH} h", Dollars(month));
-        let things = [
+        let billed = [
             (Billed::Instance(kind.clone()), instance),
             (Billed::Address, "billed since February 2024".to_owned()),
             (Billed::Disk(size), disk),
         ];
         let item = |(billed, basis)| Ok(Item { per_hour: self.hourly(region, &billed)?, billed, basis });
-        things.into_iter().map(item).collect()
+        billed.into_iter().map(item).collect()
     }
 
     /// Returns AWS's charge for CPU time beyond the baseline of an instance of this type. CPU credits are unlimited by
     /// default.
-    pub fn surplus(&self, kind: &str) -> Result<Surplus, NoPrice> {
-        let credits = *self.credits.get(kind).ok_or_else(|| NoPrice {
-            what: format!("CPU credits of {kind}"),
-            known: self.credits.keys().cloned().collect(),
-        })?;
+    pub fn surplus(&self, kind: &str) -> anyhow::Result<Surplus> {
+        let credits = *priced(&self.credits, kind, &format!("CPU credits of {kind}"))?;
         Ok(Surplus { per_hour: Dollars(self.surplus_vcpu), earned: credits * 60.0 / HOUR })
     }
 
-    fn region(&self, region: &str) -> Result<&Region, NoPrice> {
-        self.region.get(region).ok_or_else(|| NoPrice {
-            what: format!("anything in {region}"),
-            known: self.region.keys().cloned().collect(),
-        })
+    fn region(&self, region: &str) -> anyhow::Result<&Region> {
+        priced(&self.region, region, &format!("anything in {region}"))
     }
 }
 
@@ -194,31 +187,24 @@ impl Default for Budget {
     }
 }
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{minutes} minutes cost up to {cost}, and the budget is {budget}: {remedy}")]
-pub struct TooDear {
-    minutes: u64,
-    cost: String,
-    budget: String,
-    remedy: String,
-}
-
 impl Budget {
     /// Bills items for the whole time limit, if the budget covers it.
-    pub fn covers(&self, items: &[Item], time_limit: Duration, least: Duration) -> Result<Bill, TooDear> {
+    pub fn covers(&self, items: &[Item], time_limit: Duration) -> anyhow::Result<Bill> {
         let bill = Bill::of(items, time_limit);
-        if bill.total() <= self.0 {
-            return Ok(bill);
-        }
-        let enough = (bill.total().value() * 1e4).ceil() / 1e4;
-        let dearer = format!("allow it with --max-cost {enough}");
         let minutes = self.seconds(items) / 60;
-        let remedy = match minutes * 60 >= least.as_secs() {
-            true => format!("{dearer}, or stay below it with --time-limit {minutes}"),
-            false => dearer,
+        let shorter = match minutes >= *MINUTES.start() {
+            true => format!(", or stay below it with --time-limit {minutes}"),
+            false => String::new(),
         };
-        let (cost, budget) = (bill.total().to_string(), self.0.to_string());
-        Err(TooDear { minutes: time_limit.as_secs().div_ceil(60), cost, budget, remedy })
+        anyhow::ensure!(
+            bill.total() <= self.0,
+            "{} minutes cost up to {}, and the budget is {}: allow it with --max-cost {}{shorter}",
+            time_limit.as_secs().div_ceil(60),
+            bill.total(),
+            self.0,
+            (bill.total().value() * 1e4).ceil() / 1e4,
+        );
+        Ok(bill)
     }
 
     /// Returns for how many whole seconds the budget covers these items.
@@ -247,17 +233,15 @@ mod tests {
     #[test]
     fn every_region_has_a_price_of_everything_that_is_ordered() {
         let prices = prices();
-        for region in ["us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1"] {
+        for region in [DEFAULT_REGION, "us-east-2", "us-west-2", "eu-central-1", "eu-west-1"] {
             for kind in ["t4g.nano", "t4g.micro"] {
                 let order = InstanceSpec { instance_type: kind.to_owned(), ..InstanceSpec::default() };
                 let items = prices.of(region, &order).unwrap();
-                let things: Vec<String> = items.iter().map(|item| item.billed.to_string()).collect();
-                assert_eq!(things, [&format!("instance {kind}"), "public IPv4 address", "gp3 disk of 8 GiB"]);
+                let billed: Vec<String> = items.iter().map(|item| item.billed.to_string()).collect();
+                assert_eq!(billed, [&format!("instance {kind}"), "public IPv4 address", "gp3 disk of 8 GiB"]);
             }
         }
         assert!(prices.surplus("t4g.nano").unwrap().per_hour.value() > 0.0);
-        assert!(prices.surplus("t4g.huge").unwrap_err().to_string().contains("no price of CPU credits of t4g.huge"));
-        assert!(prices.of(DEFAULT_REGION, &InstanceSpec::default()).is_ok());
     }
 
     #[test]
@@ -277,27 +261,29 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_a_price_of_is_told_with_what_there_is() {
-        let told = |region: &str, kind: &str| {
-            let order = InstanceSpec { instance_type: kind.to_owned(), ..InstanceSpec::default() };
-            prices().of(region, &order).unwrap_err().to_string()
-        };
-        assert_eq!(
-            told("mars-1", "t4g.nano"),
-            "fixtures/prices/aws.toml has no price of anything in mars-1: it has eu-central-1, eu-west-1, us-east-1, \
-             us-east-2, us-west-2; add it, with its source"
-        );
-        assert_eq!(
-            told("eu-west-1", "p5.48xlarge"),
-            "fixtures/prices/aws.toml has no price of instance p5.48xlarge in eu-west-1: it has t4g.micro, t4g.nano; \
-             add it, with its source"
-        );
+    fn a_missing_price_is_reported_with_those_that_there_are() {
+        let prices = prices();
+        let huge = InstanceSpec { instance_type: "p5.48xlarge".to_owned(), ..InstanceSpec::default() };
+        for (error, expected) in [
+            (
+                prices.of("mars-1", &InstanceSpec::default()).unwrap_err(),
+                "anything in mars-1: it has eu-central-1, eu-west-1, us-east-1, us-east-2, us-west-2",
+            ),
+            (
+                prices.of("eu-west-1", &huge).unwrap_err(),
+                "instance p5.48xlarge in eu-west-1: it has t4g.micro, t4g.nano",
+            ),
+            (prices.surplus("t4g.huge").unwrap_err(), "CPU credits of t4g.huge: it has t4g.micro, t4g.nano"),
+        ] {
+            let expected = format!("fixtures/prices/aws.toml has no price of {expected}; add it, with its source");
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]
-    fn a_price_that_is_none_is_refused() {
+    fn an_invalid_price_is_refused() {
         let text = include_str!("../../fixtures/prices/aws.toml");
-        for (from, to, said) in [
+        for (from, to, expected) in [
             ("\"t4g.nano\" = 0.0048", "\"t4g.nano\" = -1.0", "-1 is not a price of t4g.nano in eu-central-1"),
             ("gp3 = 0.0952", "gp3 = 0.0", "0 is not a price of gp3 in eu-central-1"),
             ("surplus_vcpu = 0.04", "surplus_vcpu = nan", "NaN is not a price of surplus_vcpu"),
@@ -306,7 +292,7 @@ mod tests {
         ] {
             assert!(text.contains(from), "{from}");
             let error = Prices::parse(&text.replace(from, to)).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
         assert!(Prices::parse("date = \"2026-11-24\"\nsurplus_vcpu = 0.04\n[credits]\n[region]\n").is_err());
     }
@@ -319,9 +305,9 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_that_the_time_limit_could_pass_is_told_what_would_do() {
+    fn an_order_beyond_the_budget_is_refused_with_options_that_help() {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        let covers = |budget: f64, limit: u64| Budget(Dollars(budget)).covers(&items(), minutes(limit), minutes(10));
+        let covers = |budget: f64, limit: u64| Budget(Dollars(budget)).covers(&items(), minutes(limit));
         assert_eq!(covers(0.05, 60).unwrap().seconds, 3600);
         assert_eq!(
             covers(0.01, 60).unwrap_err().to_string(),

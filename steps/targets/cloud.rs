@@ -69,7 +69,7 @@ pub trait Cloud: Debug + Send + Sync {
     fn left(&self) -> Answer<'_, Vec<String>>;
 
     /// Lists what is left when a key pair was not removed, by making one first; then removes it.
-    fn left_by_the_forgetful(&self) -> Answer<'_, Vec<String>>;
+    fn left_with_a_key_pair(&self) -> Answer<'_, Vec<String>>;
 
     /// Removes everything of the run, including its repository, and then the entry in the cleanup journal. Does nothing
     /// if that has succeeded before.

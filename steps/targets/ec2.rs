@@ -1,14 +1,13 @@
 //! Creates EC2 instances and everything they need, and removes all of it at the end of the run.
 
 mod caller;
-pub mod error;
-pub mod gc;
+pub(crate) mod gc;
 mod instance;
 mod launch;
-mod outlook;
+mod preflight;
+pub(crate) mod resources;
 mod setup;
 pub mod teardown;
-pub mod things;
 mod user_data;
 
 use std::net::Ipv4Addr;
@@ -19,11 +18,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::Credentials;
 use jiff::Timestamp;
 
-pub use outlook::{Outlook, PreflightFailure};
+pub(crate) use preflight::Preflight;
 
 use instance::Instance;
 use teardown::{Pauses, teardown};
@@ -31,7 +31,7 @@ use teardown::{Pauses, teardown};
 use super::machine::{Machine, MachineDir, evidence_file};
 use super::{Context, keys};
 use crate::base::instance_spec::InstanceSpec;
-use crate::base::poll::{self, Look, TooLate};
+use crate::base::poll::{self, Look};
 use crate::exec::cleanup::Resource;
 use crate::exec::shell::{Login, Shell, ShellError, Ssh};
 use crate::targets::cloud::{Ami, Answer, Cloud, PublicRegistry, Used};
@@ -66,23 +66,34 @@ impl Default for Patience {
     }
 }
 
-/// Loads the SDK's configuration from its default chain: region, profile, credentials, endpoint.
-pub async fn configuration(patience: Patience) -> SdkConfig {
+/// Loads the SDK's configuration from its default chain: region, profile, credentials, endpoint. A region replaces the
+/// default one. A stand-in's endpoint accepts any credentials, and must never receive those of an account.
+pub async fn configuration(patience: Patience, region: Option<&str>, stand_in: Option<&str>) -> SdkConfig {
     let time = TimeoutConfig::builder().operation_attempt_timeout(patience.answer).build();
     // Throttling lasts for seconds, not for milliseconds.
     let retry = RetryConfig::standard().with_max_attempts(6);
-    aws_config::defaults(BehaviorVersion::latest()).timeout_config(time).retry_config(retry).load().await
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(time).retry_config(retry);
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    if let Some(endpoint) = stand_in {
+        let any = Credentials::new("stand-in", "stand-in", None, None, "stand-in");
+        loader = loader.endpoint_url(endpoint).credentials_provider(any);
+    }
+    loader.load().await
 }
 
 /// Everything that a run has in AWS.
+#[derive(Debug)]
 pub struct Ec2 {
     client: Client,
     region: String,
     order: InstanceSpec,
     patience: Patience,
     context: Context,
-    /// Canonical's images, the newest first.
+    /// Canonical's images, at least one, the newest first.
     images: Vec<Ami>,
+    /// At least one.
     places: Vec<launch::Place>,
     caller: Ipv4Addr,
     expires: Timestamp,
@@ -95,21 +106,16 @@ pub struct Ec2 {
     closed: AtomicBool,
 }
 
-impl std::fmt::Debug for Ec2 {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Ec2({})", self.region)
-    }
-}
-
 impl Ec2 {
     /// Checks that the order can be placed: region, credentials, an image, a zone, this host's own address. Creates
     /// nothing yet, except the entry in the cleanup journal that there may be resources soon.
     pub async fn open(order: InstanceSpec, patience: Patience, context: &Context) -> anyhow::Result<Ec2> {
-        let config = configuration(patience).await;
+        let config = configuration(patience, None, None).await;
         let region =
             config.region().context("no region is set: set AWS_REGION, or one in your AWS profile")?.to_string();
         let client = Client::new(&config);
-        let (newest, images) = launch::canonicals(&client, &region).await?;
+        let images = launch::images(&client, &region).await?;
+        let newest = &images[0];
         context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
         let caller = caller::address(&context.settings, context.observer.clone()).await?;
@@ -143,19 +149,19 @@ impl Ec2 {
         let work = MachineDir::make(&self.context, name)?;
         let keys::Pair { login, host_text } = keys::pair(&work.name, setup::USER, &work.folder)?;
         let launch = self.launch();
-        let ami = self.images.first().context("there is no image to start from")?;
-        let place = self.places.first().context("there is no place to start it in")?;
-        let public_key = login.key.public_key().to_openssh()?;
-        let key_pair = launch.key_pair(&public_key).await?;
-        let group = launch.group(place, self.caller).await?;
+        let ami = &self.images[0];
+        launch.key_pair(&login.key.public_key().to_openssh()?).await?;
+        let group = launch.group(&self.places[0], self.caller).await?;
         let user_data = user_data::text(&host_text, &login.host_key.to_openssh()?, self.order.time_limit);
         tracing::info!("{}: ordering the instance", work.name);
-        let launched = launch.instance(ami, &self.places, &group, &key_pair, &user_data).await?;
-        self.take_up(&launched.id);
-        tracing::info!("{}: {} in {} is starting", work.name, launched.id, launched.zone);
+        let (id, zone) = launch.instance(ami, &self.places, &group, &user_data).await?;
+        self.bill(|used| {
+            used.push(Used { id: id.clone(), image: String::new(), since: Timestamp::now(), until: None });
+        });
+        tracing::info!("{}: {id} in {zone} is starting", work.name);
         let console = evidence_file(&self.context.evidence, &work.name, "console.log");
         let up = async {
-            let (shell, address) = self.enter(login, &launched.id).await.context("it did not come up")?;
+            let (shell, address) = self.enter(login, &id).await.context("it did not come up")?;
             let setup = setup::set_up(&shell, &self.context.progress).await?;
             let facts = MachineInfo::gather(&shell, Accelerator::of(&shell).await?).await?;
             anyhow::Ok((shell, address, setup, facts))
@@ -165,20 +171,20 @@ impl Ec2 {
             Err(error) => {
                 // The console explains the failure; an empty one is not a second error. Terminating it now stops the
                 // cost.
-                let _ = instance::save_console(&self.client, &launched.id, &console).await;
-                let _ = self.client.terminate_instances().instance_ids(&launched.id).send().await;
-                return Err(error.context(format!("{}: instance {}", work.name, launched.id)));
+                let _ = instance::save_console(&self.client, &id, &console).await;
+                let _ = resources::terminate(&self.client, &id).await;
+                return Err(error.context(format!("{}: instance {id}", work.name)));
             }
         };
         facts.image = Some(ami.id.clone());
         let instance = Instance {
             client: self.client.clone(),
-            id: launched.id,
+            id,
             address,
             console,
             work,
             progress: self.context.progress.clone(),
-            over: Mutex::default(),
+            over: AtomicBool::new(false),
         };
         let name = instance.work.name.clone();
         let machine = Machine { setup, ..Machine::new(&self.context, name, shell, facts, started, instance) };
@@ -188,23 +194,21 @@ impl Ec2 {
 
     /// Waits until the instance runs and its SSH server, with the host key that was given to it, accepts the login.
     async fn enter(&self, login: Login, id: &str) -> anyhow::Result<(Shell, String)> {
-        let running = launch::running(&self.client, id, self.patience.running).await?;
-        self.bill(|used| {
-            used.iter_mut().filter(|one| one.id == id).for_each(|one| one.image.clone_from(&running.image))
-        });
+        let (address, image) = launch::running(&self.client, id, self.patience.running).await?;
+        self.bill(|used| used.iter_mut().filter(|one| one.id == id).for_each(|one| one.image.clone_from(&image)));
         let address = match &self.context.settings.stand_in.ssh {
             Some(stand_in) => stand_in.clone(),
-            None => format!("{}:22", running.address.context("it has no public address: is its subnet a public one?")?),
+            None => format!("{}:22", address.context("it has no public address: is its subnet a public one?")?),
         };
         tracing::info!("{}: it runs; waiting for SSH at {address}", login.machine);
         let login = Login { address: address.clone(), ..login };
-        let knock = poll::until("a login", self.patience.login, PAUSE, async || match Ssh::connect(&login).await {
+        let connect = async || match Ssh::connect(&login).await {
             Ok(ssh) => Ok(Look::Done(ssh)),
             // Never retry this: another host answers there.
-            Err(error @ ShellError::OtherHost { .. }) => Err(Knock::Refused(error)),
+            Err(error @ ShellError::OtherHost { .. }) => Err(anyhow::Error::new(error)),
             Err(error) => Ok(Look::Waiting(error.to_string())),
-        });
-        let ssh = knock.await?;
+        };
+        let ssh = poll::until("a login", self.patience.login, PAUSE, connect).await?;
         Ok((Shell::ssh(ssh, self.context.observer.clone()), address))
     }
 
@@ -218,8 +222,12 @@ impl Ec2 {
     }
 
     async fn listed(&self) -> anyhow::Result<Vec<String>> {
-        let things = things::list(&self.client, Some(&self.context.run)).await?;
-        Ok(things.iter().map(|thing| format!("{} {}", thing.kind, thing.id)).collect())
+        let (left, errors) = resources::list(&self.client).await;
+        if let Some(error) = errors.into_iter().next() {
+            return Err(error.into());
+        }
+        let own = left.iter().filter(|resource| resource.run == self.context.run);
+        Ok(own.map(|resource| format!("{} {}", resource.kind, resource.id)).collect())
     }
 
     fn launch(&self) -> launch::Launch<'_> {
@@ -236,11 +244,6 @@ impl Ec2 {
             expires: self.expires.as_second(),
             progress: &self.context.progress,
         }
-    }
-
-    fn take_up(&self, id: &str) {
-        let new = Used { id: id.to_owned(), image: String::new(), since: Timestamp::now(), until: None };
-        self.bill(|used| used.push(new));
     }
 
     fn bill(&self, change: impl FnOnce(&mut Vec<Used>)) {
@@ -287,10 +290,10 @@ impl Cloud for Ec2 {
         })
     }
 
-    fn left_by_the_forgetful(&self) -> Answer<'_, Vec<String>> {
+    fn left_with_a_key_pair(&self) -> Answer<'_, Vec<String>> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
-            let (key, _) = crate::exec::shell::new_key("forgotten")?;
+            let (key, _) = crate::exec::shell::new_key("left behind")?;
             self.launch().key_pair(&key.public_key().to_openssh()?).await?;
             let left = self.listed().await;
             self.sweep().await?;
@@ -312,13 +315,4 @@ impl Cloud for Ec2 {
             Ok(())
         })
     }
-}
-
-/// What ends the login attempts.
-#[derive(Debug, thiserror::Error)]
-enum Knock {
-    #[error(transparent)]
-    Refused(ShellError),
-    #[error(transparent)]
-    Late(#[from] TooLate),
 }

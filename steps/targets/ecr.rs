@@ -4,7 +4,6 @@ use anyhow::{Context, anyhow};
 use aws_config::{Region, SdkConfig};
 use aws_sdk_ecrpublic::Client;
 use aws_sdk_ecrpublic::config::Builder;
-use aws_sdk_ecrpublic::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ecrpublic::primitives::DateTime;
 use aws_sdk_ecrpublic::types::{Repository as Described, Tag};
 use base64::Engine;
@@ -13,6 +12,7 @@ use jiff::Timestamp;
 
 use super::repository::{NotMade, PUBLIC, Refusal, Repository};
 use crate::base::settings::FakeAws;
+use crate::targets::aws_error::{AwsError, explained};
 use crate::targets::cloud::{Answer, PublicRegistry};
 use crate::targets::tags::{self, EXPIRES, RUN};
 
@@ -33,46 +33,46 @@ pub struct Ecr {
 impl Ecr {
     /// Returns the ECR Public of the account in the SDK's configuration, whatever its region. Sends no request yet.
     pub fn open(configuration: &SdkConfig, stand_in: &FakeAws) -> Ecr {
-        Ecr::of(Builder::from(configuration), stand_in)
-    }
-
-    /// Returns the ECR Public that a service configuration leads to.
-    pub(crate) fn of(configuration: Builder, stand_in: &FakeAws) -> Ecr {
-        let own = configuration.region(Region::from_static(REGION)).build();
+        let own = Builder::from(configuration).region(Region::from_static(REGION)).build();
         Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
     }
 
     /// Finds the repository of a run by its name and its tag.
     pub async fn find(&self, run: &str) -> anyhow::Result<Option<Repository>> {
-        let found = self.client.describe_repositories().repository_names(tags::name(run)).send().await;
-        let described = match found {
-            Ok(found) => found.repositories.unwrap_or_default(),
-            Err(error) if error.code() == Some(NOT_FOUND) => return Ok(None),
-            Err(error) => return Err(anyhow!(said("DescribeRepositories", &error))),
-        };
-        let Some(repository) = described.first().and_then(known) else { return Ok(None) };
+        let described = self.describe(&tags::name(run)).await?;
+        let Some(repository) = described.as_ref().and_then(known) else { return Ok(None) };
         Ok(self.with_tags(repository).await?.filter(|repository| repository.run == run))
     }
 
     /// Lists all repositories that runs made, this one and others, by their tags. Others do not belong to assay.
-    pub async fn list(&self) -> anyhow::Result<Vec<Repository>> {
-        let mut pages = self.client.describe_repositories().into_paginator().send();
+    pub async fn list(&self) -> Result<Vec<Repository>, AwsError> {
+        let pages = self.client.describe_repositories().into_paginator().items().send();
         let mut all = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| anyhow!(said("DescribeRepositories", &error)))?;
-            for repository in page.repositories().iter().filter_map(known) {
+        for described in explained("ecr-public:DescribeRepositories", pages.try_collect()).await? {
+            if let Some(repository) = known(&described) {
                 all.extend(self.with_tags(repository).await?);
             }
         }
         Ok(all)
     }
 
+    /// Returns the API's description of a repository, if it exists.
+    async fn describe(&self, name: &str) -> Result<Option<Described>, AwsError> {
+        let call = self.client.describe_repositories().repository_names(name).send();
+        match explained("ecr-public:DescribeRepositories", call).await {
+            Ok(answer) => Ok(answer.repositories.unwrap_or_default().into_iter().next()),
+            Err(error) if error.is(NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Adds what a repository's tags contain; `None` if no run made it, or if it is gone by now.
-    async fn with_tags(&self, repository: Repository) -> anyhow::Result<Option<Repository>> {
-        let tags = match self.client.list_tags_for_resource().resource_arn(&repository.arn).send().await {
+    async fn with_tags(&self, repository: Repository) -> Result<Option<Repository>, AwsError> {
+        let call = self.client.list_tags_for_resource().resource_arn(&repository.arn).send();
+        let tags = match explained("ecr-public:ListTagsForResource", call).await {
             Ok(answer) => answer.tags.unwrap_or_default(),
-            Err(error) if error.code() == Some(NOT_FOUND) => return Ok(None),
-            Err(error) => return Err(anyhow!(said("ListTagsForResource", &error))),
+            Err(error) if error.is(NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(error),
         };
         let value = |key: &str| tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value);
         let expires = value(EXPIRES).and_then(|text| Timestamp::from_second(text.parse().ok()?).ok());
@@ -97,12 +97,10 @@ impl PublicRegistry for Ecr {
                 let tag = Tag::builder().key(key).value(value).build();
                 request = request.tags(tag);
             }
-            let created = request.send().await.map_err(|error| {
-                let said = said("CreateRepository", &error);
-                match error.as_service_error().is_some_and(|error| error.is_repository_already_exists_exception()) {
-                    true => NotMade::Taken(said),
-                    false => NotMade::Other(said),
-                }
+            let created = explained("ecr-public:CreateRepository", request.send()).await;
+            let created = created.map_err(|error| match error.is("RepositoryAlreadyExistsException") {
+                true => NotMade::Taken(error.to_string()),
+                false => NotMade::Other(error.to_string()),
             })?;
             let described = created.repository.as_ref().and_then(known);
             let none = || NotMade::Other(format!("ECR Public made {name} and does not say where it is"));
@@ -113,7 +111,7 @@ impl PublicRegistry for Ecr {
     fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
         Box::pin(async move {
             let taken = match self.create(run, expires).await {
-                Err(NotMade::Taken(said)) => said,
+                Err(NotMade::Taken(text)) => text,
                 made => return made,
             };
             let found = self.find(run).await.map_err(|error| NotMade::Other(format!("{error:#}")))?;
@@ -123,31 +121,27 @@ impl PublicRegistry for Ecr {
 
     fn state<'a>(&'a self, name: &'a str) -> Answer<'a, String> {
         Box::pin(async move {
-            match self.client.describe_repositories().repository_names(name).send().await {
-                Ok(answer) => {
-                    let uri = answer.repositories().first().and_then(Described::repository_uri);
-                    Ok(uri.with_context(|| format!("ECR Public does not say where {name} is"))?.to_owned())
-                }
-                Err(error) if error.code() == Some(NOT_FOUND) => Ok(NOT_FOUND.to_owned()),
-                Err(error) => Err(anyhow!(said("DescribeRepositories", &error))),
-            }
+            let Some(described) = self.describe(name).await? else { return Ok(NOT_FOUND.to_owned()) };
+            let uri = described.repository_uri();
+            Ok(uri.with_context(|| format!("ECR Public does not say where {name} is"))?.to_owned())
         })
     }
 
     fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, bool> {
         Box::pin(async move {
-            match self.client.delete_repository().repository_name(name).force(true).send().await {
+            let call = self.client.delete_repository().repository_name(name).force(true).send();
+            match explained("ecr-public:DeleteRepository", call).await {
                 Ok(_) => Ok(true),
-                Err(error) if error.code() == Some(NOT_FOUND) => Ok(false),
-                Err(error) => Err(anyhow!(said("DeleteRepository", &error))),
+                Err(error) if error.is(NOT_FOUND) => Ok(false),
+                Err(error) => Err(error.into()),
             }
         })
     }
 
     fn login_password(&self) -> Answer<'_, String> {
         Box::pin(async move {
-            let answer = self.client.get_authorization_token().send().await;
-            let answer = answer.map_err(|error| anyhow!(said("GetAuthorizationToken", &error)))?;
+            let call = self.client.get_authorization_token().send();
+            let answer = explained("ecr-public:GetAuthorizationToken", call).await?;
             let data = answer.authorization_data();
             let token = data.and_then(|data| data.authorization_token()).context("ECR Public gives no login")?;
             password(token)
@@ -156,13 +150,11 @@ impl PublicRegistry for Ecr {
 
     fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> Answer<'a, (), Refusal> {
         Box::pin(async move {
-            let put = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send().await;
-            put.map(drop).map_err(|error| {
-                let said = said("PutImage", &error);
-                match error.as_service_error().is_some_and(|error| error.is_invalid_parameter_exception()) {
-                    true => Refusal::Unauthorized(said),
-                    false => Refusal::Other(said),
-                }
+            let call = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send();
+            let put = explained("ecr-public:PutImage", call).await;
+            put.map(drop).map_err(|error| match error.is("InvalidParameterException") {
+                true => Refusal::Unauthorized(error.to_string()),
+                false => Refusal::Other(error.to_string()),
             })
         })
     }
@@ -201,32 +193,6 @@ fn password(token: &str) -> anyhow::Result<String> {
     let text = String::from_utf8(bytes).map_err(|_| anyhow!("ECR Public's login is not text"))?;
     let password = text.strip_prefix("AWS:").filter(|password| !password.is_empty());
     Ok(password.context("ECR Public's login is not for the user AWS")?.to_owned())
-}
-
-/// Formats an error of the API: its code, its message and the remedy, or the causes if there was no answer.
-fn said<E>(action: &str, error: &SdkError<E>) -> String
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let Some(code) = error.code() else {
-        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-        let causes: Vec<String> = causes.map(ToString::to_string).collect();
-        let why = causes.join(": ");
-        let remedy = match why.contains("credentials") {
-            true => "log in, or name a profile in AWS_PROFILE",
-            false => "see that AWS, or what AWS_ENDPOINT_URL names, can be reached",
-        };
-        return format!("ECR Public does not answer {action}: {why}; {remedy}");
-    };
-    let remedy = match code {
-        "AccessDeniedException" | "AccessDenied" => format!("; allow ecr-public:{action} in the role's policy"),
-        "ExpiredTokenException" | "ExpiredToken" => "; the credentials have expired: log in again".to_owned(),
-        "UnrecognizedClientException" | "InvalidSignatureException" | "IncompleteSignatureException" => {
-            "; AWS does not know the credentials: log in, or name another profile in AWS_PROFILE".to_owned()
-        }
-        _ => String::new(),
-    };
-    format!("{code}: {}{remedy}", error.message().unwrap_or(action).trim_end_matches('.'))
 }
 
 #[cfg(test)]

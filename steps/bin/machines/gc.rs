@@ -48,9 +48,10 @@ impl Gc {
 
 /// The result, as programs read it.
 #[derive(Debug, Default, Serialize)]
-struct GcResult {
+struct Report {
     removed: Vec<String>,
-    troubles: Vec<String>,
+    #[serde(rename = "troubles")]
+    errors: Vec<String>,
     /// What would be removed, if it still exists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     would_remove: Vec<String>,
@@ -60,16 +61,16 @@ struct GcResult {
 }
 
 pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
-    let mut result = GcResult::default();
+    let mut report = Report::default();
     if !cfg!(feature = "aws") && arguments.asks_for_aws() {
         let remedy = commands::get_sdk("`cargo run --features aws -- gc` does (its first build takes minutes)");
         return Err(usage(anyhow::anyhow!("this build has no AWS: {remedy}")));
     }
     // The cloud comes first, so that the cleanup journals do not report again what is seen to be gone there.
     #[cfg(feature = "aws")]
-    cloud::gc(arguments, settings, &mut result)?;
+    cloud::gc(arguments, settings, &mut report)?;
     if !arguments.dry_run {
-        on_machines(settings, &mut result)?;
+        on_machines(settings, &mut report)?;
     }
     let journals = settings.journals();
     let unneeded = match arguments.images {
@@ -79,63 +80,61 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     if arguments.dry_run {
         let left = leftovers(&journals).map_err(infrastructure)?;
         let here = left.iter().filter(|resource| !matches!(resource, Resource::Cloud { .. }));
-        result.would_remove.extend(here.map(ToString::to_string));
-        result.would_remove.extend(unneeded.iter().map(|path| path.display().to_string()));
+        report.would_remove.extend(here.map(ToString::to_string));
+        report.would_remove.extend(unneeded.iter().map(|path| path.display().to_string()));
     } else {
         let swept = remove_stale(&journals).map_err(infrastructure)?;
-        result.removed.extend(swept.removed);
-        result.troubles.extend(swept.troubles);
+        report.removed.extend(swept.removed);
+        report.errors.extend(swept.troubles);
         // The machines of a run in progress are copies on write of an image that may be one of these.
         let in_use = !unneeded.is_empty() && !live_runs(&journals).map_err(infrastructure)?.is_empty();
-        unneeded.into_iter().for_each(|path| remove(path, in_use, &mut result));
+        unneeded.into_iter().for_each(|path| remove(path, in_use, &mut report));
     }
-    print(arguments.json, &result, || result.show())?;
-    match result.troubles.is_empty() {
+    print(arguments.json, &report, || report.render())?;
+    match report.errors.is_empty() {
         true => Ok(()),
-        false => {
-            Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", result.troubles.join("; "))))
-        }
+        false => Err(infrastructure(anyhow::anyhow!("not everything could be removed: {}", report.errors.join("; ")))),
     }
 }
 
 /// Removes what runs have left on remote machines. What cannot be removed stays in its cleanup journal, and is reported
 /// when the journals are swept.
-fn on_machines(settings: &Settings, result: &mut GcResult) -> Result<(), Exit> {
+fn on_machines(settings: &Settings, report: &mut Report) -> Result<(), Exit> {
     let journals = settings.journals();
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for resource in leftovers(&journals).map_err(infrastructure)? {
         let Resource::RemoteHost { run, target, host_key } = &resource else { continue };
         let target: TargetSpec = target.parse().map_err(infrastructure)?;
-        let way = RemoteAccess { target: target.clone(), host_key: host_key.clone(), provision: false };
-        match runtime.block_on(way.leave(run, settings, Arc::new(NoopObserver))) {
+        let access = RemoteAccess { target: target.clone(), host_key: host_key.clone(), provision: false };
+        match runtime.block_on(access.leave(run, settings, Arc::new(NoopObserver))) {
             Ok(()) => {
                 mark_stale_gone(&journals, &resource).map_err(infrastructure)?;
-                result.removed.push(resource.to_string());
+                report.removed.push(resource.to_string());
             }
-            Err(error) if error.is::<EnterError>() => result.troubles.push(format!("{:#}", target.unusable(error))),
-            Err(error) => result.troubles.push(format!("{error:#}")),
+            Err(error) if error.is::<EnterError>() => report.errors.push(format!("{:#}", target.unusable(error))),
+            Err(error) => report.errors.push(format!("{error:#}")),
         }
     }
     Ok(())
 }
 
-fn remove(path: PathBuf, in_use: bool, result: &mut GcResult) {
+fn remove(path: PathBuf, in_use: bool, report: &mut Report) {
     match in_use {
-        true => result.troubles.push(format!("{} is left, for a run is under way", path.display())),
+        true => report.errors.push(format!("{} is left, for a run is under way", path.display())),
         false => match std::fs::remove_dir_all(&path) {
-            Ok(()) => result.removed.push(path.display().to_string()),
-            Err(error) => result.troubles.push(format!("cannot remove {}: {error}", path.display())),
+            Ok(()) => report.removed.push(path.display().to_string()),
+            Err(error) => report.errors.push(format!("cannot remove {}: {error}", path.display())),
         },
     }
 }
 
-impl GcResult {
-    fn show(&self) -> String {
-        let removed = self.removed.iter().map(|thing| format!("removed {thing}\n"));
-        let would = self.would_remove.iter().map(|thing| format!("would remove {thing}\n"));
+impl Report {
+    fn render(&self) -> String {
+        let removed = self.removed.iter().map(|resource| format!("removed {resource}\n"));
+        let would = self.would_remove.iter().map(|resource| format!("would remove {resource}\n"));
         match removed.chain(would).collect::<String>() {
             text if !text.is_empty() => text,
-            _ if self.troubles.is_empty() => "nothing to remove".to_owned(),
+            _ if self.errors.is_empty() => "nothing to remove".to_owned(),
             _ => "nothing was removed".to_owned(),
         }
     }
@@ -146,60 +145,53 @@ mod cloud {
     use crate::base::progress::Progress;
     use crate::measurement::estimate;
     use crate::measurement::pricing::{Billed, Prices};
-    use crate::targets::ec2::gc::{Fate, Leftover, Request, Row, find, may_be_left};
-    use crate::targets::ec2::teardown::Pauses;
-    use crate::targets::ec2::things::{AwsResource, Kind};
+    use crate::targets::ec2::gc::{Fate, Leftover, Row, find, may_be_left};
+    use crate::targets::ec2::resources::{AwsResource, Kind};
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 
-    use super::{Exit, Gc, GcResult, Settings, infrastructure, usage};
+    use super::{Exit, Gc, Report, Settings, infrastructure, usage};
     use crate::bin::say;
 
-    pub fn gc(arguments: &Gc, settings: &Settings, result: &mut GcResult) -> Result<(), Exit> {
-        let journals = settings.journals();
-        if !arguments.asks_for_aws() && !may_be_left(&journals).map_err(infrastructure)? {
+    pub fn gc(arguments: &Gc, settings: &Settings, report: &mut Report) -> Result<(), Exit> {
+        if !arguments.asks_for_aws() && !may_be_left(&settings.journals()).map_err(infrastructure)? {
             return Ok(());
         }
-        let endpoint = settings.stand_in.endpoint.as_deref();
-        let request = Request {
-            journals: &journals,
-            regions: &arguments.region,
-            own_region: arguments.aws || arguments.all,
-            all: arguments.all,
-            endpoint,
-        };
         let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
         let prices = estimate::read(&settings.root).map_err(usage)?;
-        let found = runtime.block_on(find(&request, |thing| price(&prices, thing))).map_err(infrastructure)?;
-        result.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
+        let price = |region: &str, resource: &AwsResource| price(&prices, region, resource);
+        let own_region = arguments.aws || arguments.all;
+        let found = find(settings, &arguments.region, own_region, arguments.all, price);
+        let found = runtime.block_on(found).map_err(infrastructure)?;
+        report.cloud = Some(serde_json::to_value(&found.rows).map_err(infrastructure)?);
         match found.rows.is_empty() {
             _ if arguments.json => {}
             // Where the lookup failed, the state is unknown.
-            true if !found.troubles.is_empty() => {}
+            true if !found.errors.is_empty() => {}
             true => say("nothing there carries the tag of a run"),
             false => say(&table(&found)),
         }
         if arguments.dry_run {
             let going = found.rows.iter().filter(|row| row.fate.goes());
-            result.would_remove.extend(going.map(|row| format!("{} {}", row.kind, row.id)));
-            result.troubles.extend(found.troubles);
+            report.would_remove.extend(going.map(|row| format!("{} {}", row.kind, row.id)));
+            report.errors.extend(found.errors);
             return Ok(());
         }
-        let pauses = Pauses::of(endpoint);
-        let removed = runtime.block_on(found.remove(&Progress::to_stderr(), &pauses));
-        result.removed.extend(removed.removed);
-        result.troubles.extend(removed.troubles);
+        let removed = runtime.block_on(found.remove(&Progress::to_stderr()));
+        report.removed.extend(removed.removed);
+        report.errors.extend(removed.errors);
         Ok(())
     }
 
-    fn price(prices: &Prices, thing: &AwsResource) -> Option<f64> {
-        let hourly = |billed: Billed| Some(prices.hourly(&thing.region, &billed).ok()?.value());
-        let detail = &thing.detail;
-        let address = || if detail.public_ipv4.is_some() { hourly(Billed::Address) } else { Some(0.0) };
-        match thing.kind {
-            Kind::Instance => Some(hourly(Billed::Instance(detail.model.clone()?))? + address()?),
+    fn price(prices: &Prices, region: &str, resource: &AwsResource) -> Option<f64> {
+        let hourly = |billed: Billed| Some(prices.hourly(region, &billed).ok()?.value());
+        match resource.kind {
+            Kind::Instance => {
+                let address = if resource.has_address { hourly(Billed::Address)? } else { 0.0 };
+                Some(hourly(Billed::Instance(resource.instance_type.clone()?))? + address)
+            }
             Kind::Address => hourly(Billed::Address),
-            Kind::Volume => hourly(Billed::Disk(detail.gib?)),
+            Kind::Volume => hourly(Billed::Disk(resource.gib?)),
             Kind::SpotRequest | Kind::NetworkInterface | Kind::KeyPair | Kind::SecurityGroup => Some(0.0),
         }
     }

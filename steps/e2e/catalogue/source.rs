@@ -38,10 +38,9 @@ macro_rules! sources {
     ($($module:literal),*) => { [$(($module, include_str!(concat!("../", $module, ".rs")))),*] };
 }
 /// The names and texts of all modules of steps, ordered by name.
-const SOURCES: [(&str, &str); 13] = sources![
+const SOURCES: [(&str, &str); 12] = sources![
     "baseline",
     "cloud",
-    "cost",
     "device",
     "findings",
     "guest",

@@ -78,8 +78,8 @@ mod tests {
             near(Dollars(numbers[..3].iter().sum()), numbers[3]);
             assert_eq!(readings[4].value, Value::Number(seconds as f64));
         }
-        let told = &readings(&Bill::of(&items(), Duration::from_secs(1200)))[0].raw;
-        assert_eq!(told, "instance t4g.nano: 1200 s at $0.0042 an hour (on demand in us-east-1)");
+        let raw = &readings(&Bill::of(&items(), Duration::from_secs(1200)))[0].raw;
+        assert_eq!(raw, "instance t4g.nano: 1200 s at $0.0042 an hour (on demand in us-east-1)");
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub(super) async fn address(settings: &Settings, observer: Arc<dyn CommandObserv
         return Ok(Ipv4Addr::LOCALHOST);
     }
     let curl = Command::new(programs::need("curl", &commands::setup("ec2"))?).args(["-fsS", "--max-time", "12", CHECK]);
-    let said = Shell::local(observer).read(&curl).await;
-    let said = said
+    let answer = Shell::local(observer).read(&curl).await;
+    let answer = answer
         .context("this host's address, which alone is to be let in, is not known, for ASSAY_EC2_CALLER is not set")?;
-    said.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", said.trim()))
+    answer.trim().parse().with_context(|| format!("{CHECK} says \"{}\": set ASSAY_EC2_CALLER", answer.trim()))
 }

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_sdk_ec2::Client;
 use base64::Engine as _;
 
-use super::error::explain;
+use super::resources::terminate;
 use super::setup::USER;
 use crate::base::progress::Progress;
+use crate::targets::aws_error::explained;
 use crate::targets::keys;
 use crate::targets::machine::{Body, MachineDir, Pending};
 
@@ -19,6 +20,7 @@ use crate::targets::machine::{Body, MachineDir, Pending};
 const CONSOLE: Duration = Duration::from_secs(30);
 
 /// An instance that is, or was, up.
+#[derive(Debug)]
 pub(super) struct Instance {
     pub(super) client: Client,
     pub(super) id: String,
@@ -26,20 +28,14 @@ pub(super) struct Instance {
     pub(super) console: PathBuf,
     pub(super) work: MachineDir,
     pub(super) progress: Progress,
-    pub(super) over: Mutex<Option<String>>,
-}
-
-impl std::fmt::Debug for Instance {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Instance({} at {})", self.id, self.address)
-    }
+    pub(super) over: AtomicBool,
 }
 
 impl Body for Instance {
     fn alive(&self) -> Result<(), String> {
-        match self.over.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            Some(why) => Err(why),
-            None => Ok(()),
+        match self.over.load(Ordering::Acquire) {
+            true => Err("it was terminated".to_owned()),
+            false => Ok(()),
         }
     }
 
@@ -54,10 +50,9 @@ impl Body for Instance {
             if let Err(error) = save_console(&self.client, &self.id, &self.console).await {
                 self.progress.say(format!("{}: its console is lost: {error:#}", self.work.name));
             }
-            *self.over.lock().unwrap_or_else(PoisonError::into_inner) = Some("it was terminated".to_owned());
-            if let Err(error) = self.client.terminate_instances().instance_ids(&self.id).send().await {
-                let trouble = explain("ec2:TerminateInstances", &error);
-                self.progress.say(format!("{}: not terminated at once, and tried again: {trouble}", self.work.name));
+            self.over.store(true, Ordering::Release);
+            if let Err(error) = terminate(&self.client, &self.id).await {
+                self.progress.say(format!("{}: not terminated at once, and tried again: {error}", self.work.name));
             }
         })
     }
@@ -65,9 +60,8 @@ impl Body for Instance {
 
 /// Writes what an instance has printed so far on its serial console.
 pub(super) async fn save_console(client: &Client, id: &str, file: &std::path::Path) -> anyhow::Result<()> {
-    let ask = client.get_console_output().instance_id(id).latest(true).send();
-    let answer = tokio::time::timeout(CONSOLE, ask).await.context("EC2 does not give it in time")?;
-    let answer = answer.map_err(|error| explain("ec2:GetConsoleOutput", &error))?;
+    let call = explained("ec2:GetConsoleOutput", client.get_console_output().instance_id(id).latest(true).send());
+    let answer = tokio::time::timeout(CONSOLE, call).await.context("EC2 does not give it in time")??;
     let engine = base64::engine::general_purpose::STANDARD;
     let text = engine.decode(answer.output().unwrap_or_default().trim()).context("it is not base64")?;
     fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))

@@ -8,6 +8,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::client::Waiters as _;
 use aws_sdk_ec2::operation::create_security_group::builders::CreateSecurityGroupFluentBuilder;
 use aws_sdk_ec2::operation::import_key_pair::builders::ImportKeyPairFluentBuilder;
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, Image, ImageState,
     InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
@@ -15,9 +16,9 @@ use aws_sdk_ec2::types::{
 };
 use base64::Engine as _;
 
-use super::error::{AwsError, Class, explain};
 use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
+use crate::targets::aws_error::{AwsError, Class, explained};
 use crate::targets::cloud::{Ami, CANONICAL};
 use crate::targets::tags;
 
@@ -34,29 +35,19 @@ fn ami(image: &Image) -> Option<Ami> {
     })
 }
 
-/// Returns Canonical's newest image of Ubuntu 24.04 for arm64, which instances are started from, and all of them, the
-/// newest first.
-pub(super) async fn canonicals(client: &Client, region: &str) -> anyhow::Result<(Ami, Vec<Ami>)> {
-    let images = images(client, CANONICAL).await?;
-    let newest = images.first().cloned();
-    let newest =
-        newest.with_context(|| format!("Canonical ({CANONICAL}) has no Ubuntu 24.04 for arm64 in {region}"))?;
-    Ok((newest, images))
-}
-
-/// Lists an owner's images of Ubuntu 24.04 for arm64, the newest first.
-async fn images(client: &Client, owner: &str) -> Result<Vec<Ami>, AwsError> {
-    let wanted = [
-        ("name", UBUNTU),
-        ("state", ImageState::Available.as_str()),
-        ("architecture", ArchitectureValues::Arm64.as_str()),
-    ];
-    let filters = wanted.map(|(name, value)| filter(name, value));
-    let answer = client.describe_images().owners(owner).set_filters(Some(filters.into())).send().await;
-    let answer = answer.map_err(|error| explain("ec2:DescribeImages", &error))?;
-    // Whatever the server returns, only the owner's images are used.
-    let mut images: Vec<Ami> = answer.images().iter().filter_map(ami).filter(|ami| ami.owner == owner).collect();
+/// Returns Canonical's images of Ubuntu 24.04 for arm64, at least one, the newest first: instances are started from that.
+pub(super) async fn images(client: &Client, region: &str) -> anyhow::Result<Vec<Ami>> {
+    let call = client
+        .describe_images()
+        .owners(CANONICAL)
+        .filters(filter("name", UBUNTU))
+        .filters(filter("state", ImageState::Available.as_str()))
+        .filters(filter("architecture", ArchitectureValues::Arm64.as_str()));
+    let answer = explained("ec2:DescribeImages", call.send()).await?;
+    // Whatever the server returns, only Canonical's images are used.
+    let mut images: Vec<Ami> = answer.images().iter().filter_map(ami).filter(|ami| ami.owner == CANONICAL).collect();
     images.sort_by(|a, b| b.created.cmp(&a.created));
+    anyhow::ensure!(!images.is_empty(), "Canonical ({CANONICAL}) has no Ubuntu 24.04 for arm64 in {region}");
     Ok(images)
 }
 
@@ -72,15 +63,15 @@ pub(super) struct Place {
     vpc: String,
 }
 
-/// Returns the subnet that was ordered, or those of the default VPC. If some of these are in zones that offer the
-/// instance type, returns only those.
+/// Returns at least one place: the subnet that was ordered, or those of the default VPC. If some of these are in zones
+/// that offer the instance type, returns only those.
 pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Result<Vec<Place>> {
     let ask = client.describe_subnets();
     let ask = match &order.subnet {
         Some(subnet) => ask.subnet_ids(subnet),
         None => ask.filters(filter("default-for-az", "true")),
     };
-    let answer = ask.send().await.map_err(|error| explain("ec2:DescribeSubnets", &error))?;
+    let answer = explained("ec2:DescribeSubnets", ask.send()).await?;
     let place = |subnet: &aws_sdk_ec2::types::Subnet| {
         Some(Place {
             subnet: subnet.subnet_id()?.to_owned(),
@@ -108,19 +99,17 @@ pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Res
 
 async fn offered(client: &Client, instance_type: &str) -> Result<Vec<String>, AwsError> {
     let ask = client.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
-    let answer = ask.filters(filter("instance-type", instance_type)).send().await;
-    let answer = answer.map_err(|error| explain("ec2:DescribeInstanceTypeOfferings", &error))?;
+    let call = ask.filters(filter("instance-type", instance_type)).send();
+    let answer = explained("ec2:DescribeInstanceTypeOfferings", call).await?;
     let zones = answer.instance_type_offerings().iter();
     Ok(zones.filter_map(|offering| offering.location().map(str::to_owned)).collect())
 }
 
-/// EC2's answer to a dry run that would succeed.
-const WOULD_DO: &str = "DryRunOperation";
-
 /// Turns the answer to a dry run into whether the call is allowed.
 fn allowed<T>(answer: Result<T, AwsError>) -> Result<(), AwsError> {
     match answer {
-        Err(trouble) if !trouble.is(WOULD_DO) => Err(trouble),
+        // This is how EC2 reports a dry run that would succeed.
+        Err(error) if !error.is("DryRunOperation") => Err(error),
         _ => Ok(()),
     }
 }
@@ -136,13 +125,6 @@ pub(super) struct Launch<'a> {
     pub progress: &'a Progress,
 }
 
-/// An instance whose order EC2 has accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Launched {
-    pub id: String,
-    pub zone: String,
-}
-
 impl Launch<'_> {
     fn tagged(&self, what: ResourceType) -> TagSpecification {
         let tag = |key: &str, value: String| Tag::builder().key(key).value(value).build();
@@ -155,9 +137,8 @@ impl Launch<'_> {
     }
 
     /// Uploads the public half of the run's key to EC2; the private half never leaves this host.
-    pub async fn key_pair(&self, public_key: &str) -> Result<String, AwsError> {
-        self.import(public_key).send().await.map_err(|error| explain("ec2:ImportKeyPair", &error))?;
-        Ok(self.name.clone())
+    pub async fn key_pair(&self, public_key: &str) -> Result<(), AwsError> {
+        explained("ec2:ImportKeyPair", self.import(public_key).send()).await.map(drop)
     }
 
     fn import(&self, public_key: &str) -> ImportKeyPairFluentBuilder {
@@ -168,20 +149,18 @@ impl Launch<'_> {
 
     /// Checks by dry runs that the key pair and the security group could be made.
     pub async fn may_make(&self, place: &Place, public_key: &str) -> Result<(), AwsError> {
-        let key = self.import(public_key).dry_run(true).send().await;
-        allowed(key.map_err(|error| explain("ec2:ImportKeyPair", &error)))?;
-        let group = self.create_group(place).dry_run(true).send().await;
-        allowed(group.map_err(|error| explain("ec2:CreateSecurityGroup", &error)))
+        allowed(explained("ec2:ImportKeyPair", self.import(public_key).dry_run(true).send()).await)?;
+        allowed(explained("ec2:CreateSecurityGroup", self.create_group(place).dry_run(true).send()).await)
     }
 
     /// Makes a security group that admits one address to one port.
     pub async fn group(&self, place: &Place, caller: Ipv4Addr) -> anyhow::Result<String> {
-        let made = self.create_group(place).send().await.map_err(|error| explain("ec2:CreateSecurityGroup", &error))?;
+        let made = explained("ec2:CreateSecurityGroup", self.create_group(place).send()).await?;
         let group = made.group_id().context("EC2 made a security group and does not say which")?.to_owned();
         let from = IpRange::builder().cidr_ip(format!("{caller}/32")).description("assay").build();
         let ssh = IpPermission::builder().ip_protocol("tcp").from_port(22).to_port(22).ip_ranges(from).build();
         let open = self.client.authorize_security_group_ingress().group_id(&group).ip_permissions(ssh);
-        open.send().await.map_err(|error| explain("ec2:AuthorizeSecurityGroupIngress", &error))?;
+        explained("ec2:AuthorizeSecurityGroupIngress", open.send()).await?;
         Ok(group)
     }
 
@@ -191,52 +170,48 @@ impl Launch<'_> {
         create.tag_specifications(self.tagged(ResourceType::SecurityGroup))
     }
 
-    /// Orders the instance in the first of the places that has capacity for it.
+    /// Orders the instance in the first of the places that has capacity for it, and returns its id and its zone.
     pub async fn instance(
         &self,
         ami: &Ami,
         places: &[Place],
         group: &str,
-        key_pair: &str,
         user_data: &str,
-    ) -> anyhow::Result<Launched> {
-        let mut full = Vec::new();
+    ) -> anyhow::Result<(String, String)> {
+        let request = self.request(ami, user_data);
         for place in places {
-            match self.ask(ami, place, group, key_pair, user_data).await {
-                Ok(id) => {
+            let network = InstanceNetworkInterfaceSpecification::builder()
+                .device_index(0)
+                .subnet_id(&place.subnet)
+                .groups(group)
+                .associate_public_ip_address(true)
+                .delete_on_termination(true)
+                .build();
+            // If the SDK or we repeat this order, EC2 returns the same instance.
+            let request = request.clone().client_token(format!("{}-{}", self.name, place.zone));
+            match explained("ec2:RunInstances", request.network_interfaces(network).send()).await {
+                Ok(answer) => {
+                    let id = answer.instances().first().and_then(|instance| instance.instance_id());
                     let id = id.context("EC2 took the order and named no instance")?;
-                    return Ok(Launched { id, zone: place.zone.clone() });
+                    return Ok((id.to_owned(), place.zone.clone()));
                 }
-                Err(trouble) if trouble.class == Class::Capacity => {
+                Err(error) if error.class == Class::Capacity => {
                     self.progress.say(format!("ec2: no room for a {} in {}", self.order.instance_type, place.zone));
-                    full.push(place.zone.as_str());
                 }
-                Err(trouble) => return Err(trouble.into()),
+                Err(error) => return Err(error.into()),
             }
         }
+        let zones: Vec<&str> = places.iter().map(|place| place.zone.as_str()).collect();
         anyhow::bail!(
             "there is no room for a {} in {}: try again later, or another region (AWS_REGION){}",
             self.order.instance_type,
-            full.join(", "),
+            zones.join(", "),
             if self.order.spot { ", or without --spot" } else { "" }
         )
     }
 
-    async fn ask(
-        &self,
-        ami: &Ami,
-        place: &Place,
-        group: &str,
-        key_pair: &str,
-        user_data: &str,
-    ) -> Result<Option<String>, AwsError> {
-        let network = InstanceNetworkInterfaceSpecification::builder()
-            .device_index(0)
-            .subnet_id(&place.subnet)
-            .groups(group)
-            .associate_public_ip_address(true)
-            .delete_on_termination(true)
-            .build();
+    /// Describes the instance, except where to start it.
+    fn request(&self, ami: &Ami, user_data: &str) -> RunInstancesFluentBuilder {
         let disk = EbsBlockDevice::builder()
             .volume_type(VolumeType::Gp3)
             .volume_size(i32::try_from(self.order.disk_gib).unwrap_or(i32::MAX))
@@ -249,44 +224,34 @@ impl Launch<'_> {
             .http_tokens(HttpTokensState::Required)
             .http_put_response_hop_limit(1)
             .build();
-        let mut run = self
+        let request = self
             .client
             .run_instances()
-            // If the SDK or we repeat this order, EC2 returns the same instance.
-            .client_token(format!("{}-{}", self.name, place.zone))
             .image_id(&ami.id)
             .instance_type(InstanceType::from(self.order.instance_type.as_str()))
             .min_count(1)
             .max_count(1)
-            .key_name(key_pair)
+            .key_name(&self.name)
             .user_data(base64::engine::general_purpose::STANDARD.encode(user_data))
-            .network_interfaces(network)
             .block_device_mappings(root)
             .metadata_options(metadata)
             .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
             .tag_specifications(self.tagged(ResourceType::Instance))
             .tag_specifications(self.tagged(ResourceType::Volume))
             .tag_specifications(self.tagged(ResourceType::NetworkInterface));
-        if self.order.spot {
-            let market = InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).build();
-            run = run.instance_market_options(market);
-            run = run.tag_specifications(self.tagged(ResourceType::SpotInstancesRequest));
+        if !self.order.spot {
+            return request;
         }
-        let answer = run.send().await.map_err(|error| explain("ec2:RunInstances", &error))?;
-        Ok(answer.instances().first().and_then(|instance| instance.instance_id()).map(str::to_owned))
+        let market = InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).build();
+        request.instance_market_options(market).tag_specifications(self.tagged(ResourceType::SpotInstancesRequest))
     }
 }
 
-pub(super) struct Running {
-    pub address: Option<String>,
-    pub image: String,
-}
-
-/// Waits until an instance runs, with the SDK's own waiter.
-pub(super) async fn running(client: &Client, id: &str, limit: Duration) -> anyhow::Result<Running> {
+/// Waits until an instance runs, with the SDK's own waiter. Returns its public address, and the image that it was started
+/// from.
+pub(super) async fn running(client: &Client, id: &str, limit: Duration) -> anyhow::Result<(Option<String>, String)> {
     let waited = client.wait_until_instance_running().instance_ids(id).wait(limit).await;
-    let seen = client.describe_instances().instance_ids(id).send().await;
-    let seen = seen.map_err(|error| explain("ec2:DescribeInstances", &error))?;
+    let seen = explained("ec2:DescribeInstances", client.describe_instances().instance_ids(id).send()).await?;
     let instance = seen.reservations().iter().flat_map(|reservation| reservation.instances()).next();
     let instance = instance.with_context(|| format!("instance {id} is not there any more"))?;
     if waited.is_err() {
@@ -294,8 +259,5 @@ pub(super) async fn running(client: &Client, id: &str, limit: Duration) -> anyho
         let why = instance.state_reason().and_then(|reason| reason.message()).unwrap_or("EC2 gives no reason");
         anyhow::bail!("instance {id} does not run within {limit:?}: it is {state}: {why}");
     }
-    Ok(Running {
-        address: instance.public_ip_address().map(str::to_owned),
-        image: instance.image_id().unwrap_or_default().to_owned(),
-    })
+    Ok((instance.public_ip_address().map(str::to_owned), instance.image_id().unwrap_or_default().to_owned()))
 }

@@ -5,24 +5,20 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::stand_in::{FakeServer, REGION};
+use super::stand_in::{FakeServer, account};
 
 /// The exit status and the diagnosis of a doctor of EC2.
-struct Told {
+struct Doctor {
     status: i32,
     diagnosis: Value,
 }
 
-impl Told {
+impl Doctor {
     /// Examines this host, with some variables changed or removed.
-    fn by(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Told {
+    fn by(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Doctor {
         let mut doctor = Command::new(env!("CARGO_BIN_EXE_assay"));
-        doctor.args(["doctor", "--target", "ec2", "--json"]).env("AWS_REGION", REGION);
-        doctor.env("AWS_ENDPOINT_URL", endpoint).env_remove("AWS_ENDPOINT_URL_EC2").env_remove("AWS_DEFAULT_REGION");
-        doctor.env("AWS_ENDPOINT_URL_ECR_PUBLIC", endpoint).env_remove("AWS_PROFILE");
-        doctor.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all");
-        doctor.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
-        doctor.env("AWS_EC2_METADATA_DISABLED", "true").env("ASSAY_EC2_CALLER", "192.0.2.7");
+        account(doctor.args(["doctor", "--target", "ec2", "--json"]), endpoint);
+        doctor.env("AWS_ENDPOINT_URL_ECR_PUBLIC", endpoint).env("ASSAY_EC2_CALLER", "192.0.2.7");
         for (name, value) in otherwise {
             match value {
                 Some(value) => doctor.env(name, value),
@@ -31,12 +27,12 @@ impl Told {
         }
         let output = doctor.output().unwrap();
         let diagnosis = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-        Told { status: output.status.code().unwrap(), diagnosis }
+        Doctor { status: output.status.code().unwrap(), diagnosis }
     }
 
     /// Does the same where this host appears to have no programs.
-    fn of_aws(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Told {
-        Told::by(endpoint, &[otherwise, &[("PATH", Some("/nowhere"))]].concat())
+    fn of_aws(endpoint: &str, otherwise: &[(&str, Option<&str>)]) -> Doctor {
+        Doctor::by(endpoint, &[otherwise, &[("PATH", Some("/nowhere"))]].concat())
     }
 
     fn checks(&self) -> &Vec<Value> {
@@ -53,25 +49,29 @@ impl Told {
     }
 
     fn missing(&self, name: &str, texts: &[&str]) {
-        let (state, said) = self.of(name);
-        assert_eq!((state, self.status), ("missing", 1), "{said}");
-        texts.iter().for_each(|text| assert!(said.contains(text), "{name} does not say {text:?}: {said}"));
+        let (state, found) = self.of(name);
+        assert_eq!((state, self.status), ("missing", 1), "{found}");
+        texts.iter().for_each(|text| assert!(found.contains(text), "no {text:?} in {name}: {found}"));
     }
 }
 
 #[test]
 fn a_cloud_that_answers_works_if_this_host_does_and_nothing_is_made_there() {
     let cloud = FakeServer::start(&[]);
-    let told = Told::by(&cloud.endpoint, &[]);
+    let doctor = Doctor::by(&cloud.endpoint, &[]);
     for name in ["AWS's SDK", "region", "price of a run", "credentials", "ECR Public", "this host's address"] {
-        assert_eq!(told.of(name).0, "ok", "{}", told.diagnosis);
+        assert_eq!(doctor.of(name).0, "ok", "{}", doctor.diagnosis);
     }
-    assert!(told.of("Ubuntu 24.04 for arm64").1.starts_with("ami-"), "{}", told.diagnosis);
-    assert!(told.of("zones with a t4g.nano").1.starts_with("us-east-1a, "), "{}", told.diagnosis);
-    assert!(told.of("credentials").1.contains("ends with TEST"), "{}", told.diagnosis);
-    assert_eq!(told.of("AWS").0, "warning", "what stands in for AWS is told");
-    let missing: Vec<_> = told.checks().iter().filter(|check| check["state"] == "missing").collect();
-    assert_eq!((told.status, &told.diagnosis["works"]), (i32::from(!missing.is_empty()), &missing.is_empty().into()));
+    assert_eq!(doctor.of("region").1, "us-east-1 (by AWS_REGION or AWS_DEFAULT_REGION); ");
+    assert!(doctor.of("Ubuntu 24.04 for arm64").1.starts_with("ami-"), "{}", doctor.diagnosis);
+    assert!(doctor.of("zones with a t4g.nano").1.starts_with("us-east-1a, "), "{}", doctor.diagnosis);
+    assert!(doctor.of("credentials").1.contains("ends with TEST"), "{}", doctor.diagnosis);
+    assert_eq!(doctor.of("AWS").0, "warning", "it names what stands in for AWS");
+    let missing: Vec<_> = doctor.checks().iter().filter(|check| check["state"] == "missing").collect();
+    assert_eq!(
+        (doctor.status, &doctor.diagnosis["works"]),
+        (i32::from(!missing.is_empty()), &missing.is_empty().into())
+    );
     assert!(missing.iter().all(|check| !check["name"].as_str().unwrap().starts_with("ec2: ")), "{missing:?}");
 
     assert!(cloud.kinds_left("doctor").is_empty() && cloud.instances().is_empty());
@@ -83,65 +83,73 @@ fn a_cloud_that_answers_works_if_this_host_does_and_nothing_is_made_there() {
 }
 
 #[test]
-fn a_region_that_is_not_set_or_unknown_is_told_with_the_setting() {
+fn a_region_that_is_not_set_or_unknown_is_reported_with_the_setting() {
     let cloud = FakeServer::start(&[]);
-    let none = Told::of_aws(&cloud.endpoint, &[("AWS_REGION", None)]);
-    none.missing("region", &["none is set; set AWS_REGION"]);
+    let none = Doctor::of_aws(&cloud.endpoint, &[("AWS_REGION", None)]);
+    none.missing("region", &["none is set; set AWS_REGION, or `region` of your AWS profile"]);
     assert_eq!(none.of("EC2").1, "not tried: there is no region; mend that first");
     assert_eq!(none.of("ECR Public").0, "ok", "it has a region of its own");
-    let mars = Told::of_aws(&cloud.endpoint, &[("AWS_REGION", Some("mars-1"))]);
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("config");
+    std::fs::write(&profile, "[default]\nregion = us-east-2\n").unwrap();
+    let profile = Doctor::of_aws(&cloud.endpoint, &[("AWS_REGION", None), ("AWS_CONFIG_FILE", profile.to_str())]);
+    assert_eq!(profile.of("region").1, "us-east-2 (by the AWS profile, or by the machine this is); ");
+    let mars = Doctor::of_aws(&cloud.endpoint, &[("AWS_REGION", Some("mars-1"))]);
     mars.missing("price of a run", &["no price of anything in mars-1", "take a region that has one (AWS_REGION)"]);
 }
 
 #[test]
-fn credentials_that_are_missing_expired_or_unknown_are_told_with_the_remedy() {
+fn credentials_that_are_missing_expired_or_unknown_are_reported_with_the_remedy() {
     let cloud = FakeServer::start(&[]);
-    let none = Told::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", None), ("AWS_SECRET_ACCESS_KEY", None)]);
+    let none = Doctor::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", None), ("AWS_SECRET_ACCESS_KEY", None)]);
     none.missing("credentials", &["no credentials found", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]);
     assert_eq!(none.of("EC2 and ECR Public").0, "warning");
-    for (key, said, of_ecr) in [
-        ("EXPIRED1", "RequestExpired: Request has expired; log in again", "expired: log in again"),
-        ("INVALID1", "AuthFailure: AWS was not able to validate", "AWS does not know the credentials"),
+    for (key, of_ec2, of_ecr) in [
+        ("EXPIRED1", "RequestExpired: Request has expired; log in again", "ExpiredTokenException"),
+        ("INVALID1", "AuthFailure: AWS was not able to validate", "UnrecognizedClientException"),
     ] {
-        let told = Told::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", Some(key))]);
-        told.missing("Ubuntu 24.04 for arm64", &[said]);
-        told.missing("ECR Public", &[of_ecr]);
-        assert!(told.of("the rest of EC2").1.starts_with("not tried: "));
+        let doctor = Doctor::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", Some(key))]);
+        doctor.missing("Ubuntu 24.04 for arm64", &[of_ec2]);
+        doctor.missing("ECR Public", &[of_ecr]);
+        assert!(doctor.of("the rest of EC2").1.starts_with("not tried: "));
     }
 }
 
 #[test]
-fn what_the_credentials_do_not_allow_is_told_by_the_action() {
+fn what_the_credentials_do_not_allow_is_named() {
     let cloud = FakeServer::start(&[]);
-    let refused = |action: &str, code: &str| json!({ "action": action, "times": 99, "status": 403, "code": code, "message": "You are not authorized." });
+    let refused = |action: &str, code: &str| json!({ "action": action, "times": 99, "status": 403, "code": code });
     cloud.faults(&json!([
         refused("CreateSecurityGroup", "UnauthorizedOperation"),
         refused("GetAuthorizationToken", "AccessDeniedException"),
     ]));
-    let told = Told::of_aws(&cloud.endpoint, &[]);
-    assert_eq!(told.of("zones with a t4g.nano").0, "ok");
-    told.missing("may make things", &["the credentials must allow ec2:CreateSecurityGroup: see ci/aws/policy.json"]);
-    told.missing("ECR Public", &["allow ecr-public:GetAuthorizationToken in the role's policy"]);
+    let doctor = Doctor::of_aws(&cloud.endpoint, &[]);
+    assert_eq!(doctor.of("zones with a t4g.nano").0, "ok");
+    doctor.missing("may make things", &["the credentials must allow ec2:CreateSecurityGroup: see ci/aws/policy.json"]);
+    doctor.missing(
+        "ECR Public",
+        &["the credentials must allow ecr-public:GetAuthorizationToken: see ci/aws/policy.json"],
+    );
     cloud.faults(&json!([refused("DescribeSubnets", "UnauthorizedOperation")]));
-    let told = Told::of_aws(&cloud.endpoint, &[]);
-    told.missing("zones with a t4g.nano", &["the credentials must allow ec2:DescribeSubnets"]);
-    assert!(told.of("may make things").1.starts_with("not tried: "));
+    let doctor = Doctor::of_aws(&cloud.endpoint, &[]);
+    doctor.missing("zones with a t4g.nano", &["the credentials must allow ec2:DescribeSubnets"]);
+    assert!(doctor.of("may make things").1.starts_with("not tried: "));
 }
 
 #[test]
-fn an_endpoint_that_is_dead_or_never_answers_is_told_with_its_address() {
-    let dead = Told::of_aws("http://127.0.0.1:9", &[]);
+fn an_endpoint_that_is_dead_or_never_answers_is_named() {
+    let dead = Doctor::of_aws("http://127.0.0.1:9", &[]);
     let way = ["DescribeImages failed", "Connection refused", "see that http://127.0.0.1:9 can be reached"];
     dead.missing("Ubuntu 24.04 for arm64", &way);
-    dead.missing("ECR Public", &["see that AWS, or what AWS_ENDPOINT_URL names, can be reached"]);
+    dead.missing("ECR Public", &["GetAuthorizationToken failed", "see that http://127.0.0.1:9 can be reached"]);
     let cloud = FakeServer::start(&[]);
     cloud.faults(&json!([{ "action": "DescribeImages", "times": 99, "hold": true }]));
-    let told = Told::of_aws(&cloud.endpoint, &[]);
-    told.missing("Ubuntu 24.04 for arm64", &["DescribeImages failed", &format!("{} can be reached", cloud.endpoint)]);
+    let doctor = Doctor::of_aws(&cloud.endpoint, &[]);
+    doctor.missing("Ubuntu 24.04 for arm64", &["DescribeImages failed", &format!("{} can be reached", cloud.endpoint)]);
 }
 
 #[test]
-fn an_address_that_is_none_is_told_with_its_setting() {
-    let told = Told::of_aws("http://127.0.0.1:9", &[("ASSAY_EC2_CALLER", Some("here"))]);
-    told.missing("this host's address", &["ASSAY_EC2_CALLER: \"here\" is not an IPv4 address"]);
+fn an_invalid_address_is_reported_with_its_setting() {
+    let doctor = Doctor::of_aws("http://127.0.0.1:9", &[("ASSAY_EC2_CALLER", Some("here"))]);
+    doctor.missing("this host's address", &["ASSAY_EC2_CALLER: \"here\" is not an IPv4 address; then ask again"]);
 }

@@ -1,18 +1,15 @@
 //! Cleaning up in the cloud with the real program: from this machine, and from another that has no cleanup journal.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use assay::internal::cleanup::{remove_stale, stale_journals};
 use assay::internal::{CleanupJournal, Resource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::stand_in::{FakeServer, REGION, tagged};
-
-const LONG_AGO: &str = "1000000000";
-const LATER: &str = "4102444800";
+use super::stand_in::{FakeServer, LATER, LONG_AGO, REGION, account, tagged};
 
 /// A machine with a separate cache, and an account.
 struct Machine {
@@ -32,21 +29,16 @@ impl Machine {
     fn gc(&self, arguments: &[&str]) -> Command {
         let mut gc = Command::new(env!("CARGO_BIN_EXE_assay"));
         gc.arg("gc").args(arguments).env("ASSAY_ROOT", env!("CARGO_MANIFEST_DIR"));
-        // Uses nothing of this host's own account, and does not search for a role.
-        for name in ["AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_EC2"] {
-            gc.env_remove(name);
-        }
+        account(&mut gc, &self.endpoint).env_remove("AWS_REGION");
         gc.env("ASSAY_CACHE", self.cache.path()).env("HOME", self.cache.path());
-        gc.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ENDPOINT_URL", &self.endpoint);
-        gc.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         gc
     }
 
     /// Writes the cleanup journal of a run that was killed, with an entry for what it made in the cloud.
     fn killed(&self, run: &str) {
         fs::create_dir_all(self.journals()).unwrap();
-        let mut cleanup = fs::File::create(self.journals().join(format!("{run}.jsonl"))).unwrap();
-        writeln!(cleanup, "{}", serde_json::to_string(&self.resource(run)).unwrap()).unwrap();
+        let entry = serde_json::to_string(&self.resource(run)).unwrap();
+        fs::write(self.journals().join(format!("{run}.jsonl")), entry + "\n").unwrap();
     }
 
     fn resource(&self, run: &str) -> Resource {
@@ -55,22 +47,16 @@ impl Machine {
 }
 
 /// Runs a command, asserts its exit status and the texts that it prints, and returns its output.
-fn told(command: &mut Command, status: i32, texts: &[&str]) -> String {
+fn ends(command: &mut Command, status: i32, texts: &[&str]) -> String {
     let Output { status: ended, stdout, stderr } = command.output().unwrap();
-    let said = format!("{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert_eq!(ended.code(), Some(status), "{said}");
-    texts.iter().for_each(|text| assert!(said.contains(text), "no {text:?} in {said}"));
-    said
-}
-
-fn answer(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let output = String::from_utf8([stdout, stderr].concat()).unwrap();
+    assert_eq!(ended.code(), Some(status), "{output}");
+    texts.iter().for_each(|text| assert!(output.contains(text), "no {text:?} in {output}"));
+    output
 }
 
 #[test]
-fn another_machine_removes_what_is_expired_and_everything_only_when_it_is_told() {
+fn another_machine_removes_what_is_expired_and_everything_only_with_all() {
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     stand_in.everything("old", LONG_AGO);
@@ -81,36 +67,33 @@ fn another_machine_removes_what_is_expired_and_everything_only_when_it_is_told()
     let region = ["--region", REGION];
 
     let before = (stand_in.left("old"), stand_in.left("new"));
-    let dry = machine.gc(&[&region[..], &["--dry-run"]].concat()).output().unwrap();
-    let said = String::from_utf8_lossy(&dry.stdout);
-    for text in
-        ["key-pair assay-old", "goes: it is expired", "stays until it expires", "would remove security-group sg-"]
-    {
-        assert!(said.contains(text), "{said}");
-    }
-    assert!(dry.status.success() && !said.contains("somebodys"), "{said}");
+    let texts =
+        ["key-pair assay-old", "goes: it is expired", "stays until it expires", "would remove security-group sg-"];
+    let dry = ends(&mut machine.gc(&[&region[..], &["--dry-run"]].concat()), 0, &texts);
+    assert!(!dry.contains("somebodys"), "{dry}");
     assert_eq!(before, (stand_in.left("old"), stand_in.left("new")), "a dry run removes nothing");
     assert_eq!(stand_in.repositories(), ["assay/new", "assay/old"]);
 
-    let found = answer(&mut machine.gc(&[&region[..], &["--json"]].concat()));
+    let json = machine.gc(&[&region[..], &["--json"]].concat()).output().unwrap();
+    let found: Value = serde_json::from_slice(&json.stdout).unwrap();
     let rows = found["cloud"].as_array().unwrap();
     let of = |run: &str, kind: &str| rows.iter().find(|row| row["run"] == run && row["kind"] == kind).unwrap();
     assert_eq!(of("old", "instance")["fate"], "expired");
     assert_eq!(of("new", "repository")["fate"], "not-expired");
     assert!(rows.iter().all(|row| row["run"] == "old" || row["run"] == "new"), "{found}");
-    assert_eq!(stand_in.left("old"), []);
+    assert!(stand_in.left("old").is_empty());
     assert_eq!(stand_in.left("new"), before.1);
     assert_eq!(stand_in.repositories(), ["assay/new"]);
 
-    told(&mut machine.gc(&["--region", REGION]), 0, &["nothing to remove"]);
-    told(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["goes, as everything", "removed repository assay/new"]);
-    assert_eq!(stand_in.left("new"), []);
+    ends(&mut machine.gc(&["--region", REGION]), 0, &["nothing to remove"]);
+    ends(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["goes, as everything", "removed repository assay/new"]);
+    assert!(stand_in.left("new").is_empty());
     assert_eq!(stand_in.repositories(), Vec::<String>::new());
     stand_in.ec2("DescribeKeyPairs", &[("KeyName.1", "somebodys")], "keyPairId");
 }
 
 #[test]
-fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
+fn what_a_killed_run_left_goes_with_its_journal_entry_before_it_expires() {
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
@@ -119,42 +102,38 @@ fn what_a_killed_run_left_goes_with_its_lease_though_it_is_not_expired() {
     stand_in.everything("elsewhere", LATER);
     let elsewhere = stand_in.left("elsewhere");
 
-    let kept = assay::internal::cleanup::remove_stale(&machine.journals()).unwrap();
+    let kept = remove_stale(&machine.journals()).unwrap();
     let says = "what run killed made in us-east-1 at http";
     assert!(kept.troubles[0].contains(says) && kept.troubles[0].contains("--features aws -- gc"), "{kept:?}");
-    told(&mut machine.gc(&["--dry-run"]), 0, &["goes: its run is over"]);
-    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
+    ends(&mut machine.gc(&["--dry-run"]), 0, &["goes: its run is over"]);
+    assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
 
-    told(&mut machine.gc(&[]), 0, &["removed instance i-", "removed repository assay/killed"]);
-    assert_eq!(stand_in.left("killed"), []);
+    ends(&mut machine.gc(&[]), 0, &["removed instance i-", "removed repository assay/killed"]);
+    assert!(stand_in.left("killed").is_empty());
     assert_eq!(stand_in.repositories(), Vec::<String>::new());
     assert_eq!(stand_in.left("elsewhere"), elsewhere);
-    assert_eq!(
-        assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(),
-        0,
-        "nothing is left that the lease could be on"
-    );
+    assert_eq!(stale_journals(&machine.journals()).unwrap(), 0, "nothing is left that it could list");
     let calls = stand_in.calls().len();
-    told(&mut machine.gc(&[]), 0, &["nothing to remove"]);
-    assert_eq!(stand_in.calls().len(), calls, "without a lease, AWS is not asked");
+    ends(&mut machine.gc(&[]), 0, &["nothing to remove"]);
+    assert_eq!(stand_in.calls().len(), calls, "without a journal entry, AWS is not asked");
 }
 
 #[test]
-fn what_a_run_under_way_here_has_is_never_touched() {
+fn what_belongs_to_a_run_under_way_here_is_never_touched() {
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     let cleanup = CleanupJournal::open(&machine.journals(), "living").unwrap();
     cleanup.register(machine.resource("living")).unwrap();
     stand_in.everything("living", LONG_AGO);
     let before = stand_in.left("living");
-    told(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["its run is under way here"]);
+    ends(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["its run is under way here"]);
     assert_eq!(stand_in.left("living"), before);
     cleanup.mark_gone(&machine.resource("living")).unwrap();
     assert_eq!(cleanup.close(), Vec::<String>::new());
 }
 
 #[test]
-fn what_resists_is_named_and_its_lease_is_kept() {
+fn what_cannot_be_removed_is_named_and_its_journal_entry_kept() {
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
@@ -165,13 +144,13 @@ fn what_resists_is_named_and_its_lease_is_kept() {
         "message": "not authorized to perform: ec2:TerminateInstances on resource: *"
     }]);
     stand_in.faults(&refused);
-    told(&mut machine.gc(&[]), 3, &["is left: ec2:TerminateInstances failed", "see ci/aws/policy.json"]);
+    ends(&mut machine.gc(&[]), 3, &["is left: ec2:TerminateInstances failed", "see ci/aws/policy.json"]);
     assert!(!stand_in.kinds_left("killed").contains(&"key-pair".to_owned()), "what may go is gone");
-    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
+    assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
 }
 
 #[test]
-fn without_credentials_it_says_what_to_set_and_keeps_the_lease() {
+fn without_credentials_it_says_what_to_set_and_keeps_the_journal_entry() {
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
@@ -183,24 +162,24 @@ fn without_credentials_it_says_what_to_set_and_keeps_the_lease() {
         };
         gc
     };
-    let said = told(&mut with(None), 3, &["set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]);
-    assert_eq!(said.matches("set AWS_PROFILE").count(), 1, "it is said once: {said}");
-    told(&mut with(Some("INVALIDKEY")), 3, &["AuthFailure", "set AWS_PROFILE"]);
-    told(&mut with(Some("EXPIREDKEY")), 3, &["RequestExpired", "log in again"]);
-    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
+    let output = ends(&mut with(None), 3, &["set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]);
+    assert_eq!(output.matches("set AWS_PROFILE").count(), 1, "it is said once: {output}");
+    ends(&mut with(Some("INVALIDKEY")), 3, &["AuthFailure", "set AWS_PROFILE"]);
+    ends(&mut with(Some("EXPIREDKEY")), 3, &["RequestExpired", "log in again"]);
+    assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
     let nowhere = Machine::with(&stand_in);
-    told(nowhere.gc(&["--aws"]).env_remove("AWS_ENDPOINT_URL"), 3, &["set AWS_REGION"]);
+    ends(nowhere.gc(&["--aws"]).env_remove("AWS_ENDPOINT_URL"), 3, &["set AWS_REGION"]);
 }
 
 #[test]
-fn what_is_in_aws_itself_is_not_taken_for_gone_because_a_stand_in_has_nothing() {
+fn what_is_in_aws_itself_is_not_considered_gone_because_a_stand_in_has_nothing() {
     let stand_in = FakeServer::start(&[]);
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
     let cleanup = machine.journals().join("killed.jsonl");
     let real = Resource::Cloud { run: "killed".to_owned(), region: REGION.to_owned(), endpoint: None };
     fs::write(&cleanup, serde_json::to_string(&real).unwrap() + "\n").unwrap();
-    told(&mut machine.gc(&[]), 3, &["AWS_ENDPOINT_URL names something else: unset it"]);
+    ends(&mut machine.gc(&[]), 3, &["AWS_ENDPOINT_URL names something else: unset it"]);
     assert!(cleanup.exists());
 }
 
@@ -210,7 +189,7 @@ fn where_nothing_answers_it_says_so_once() {
     let machine = Machine::with(&stand_in);
     machine.killed("killed");
     drop(stand_in);
-    let said = told(&mut machine.gc(&[]), 3, &["Connection refused", "AWS_ENDPOINT_URL"]);
-    assert_eq!(said.matches("ec2:Describe").count(), 1, "{said}");
-    assert_eq!(assay::internal::cleanup::stale_journals(&machine.journals()).unwrap(), 1);
+    let output = ends(&mut machine.gc(&[]), 3, &["Connection refused", "AWS_ENDPOINT_URL"]);
+    assert_eq!(output.matches("ec2:Describe").count(), 1, "{output}");
+    assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
 }

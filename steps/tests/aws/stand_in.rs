@@ -8,6 +8,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+pub const LONG_AGO: &str = "1000000000";
+pub const LATER: &str = "4102444800";
+
 /// The region of all tests that do not name another.
 pub const REGION: &str = "us-east-1";
 
@@ -15,13 +18,6 @@ pub const REGION: &str = "us-east-1";
 pub struct FakeServer {
     child: Child,
     pub endpoint: String,
-}
-
-/// A resource that exists, according to the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    pub kind: String,
-    pub id: String,
 }
 
 impl FakeServer {
@@ -47,15 +43,15 @@ impl FakeServer {
         self.ask("DELETE", "/stand-in/faults", "application/json", "");
     }
 
-    pub fn left(&self, run: &str) -> Vec<Left> {
-        let text = |thing: &Value, key: &str| thing[key].as_str().unwrap().to_owned();
-        let left = self.list(&format!("left?run={run}"));
-        left.iter().map(|thing| Left { kind: text(thing, "kind"), id: text(thing, "id") }).collect()
+    /// Lists a run's resources that exist, according to the server.
+    pub fn left(&self, run: &str) -> Vec<Value> {
+        self.list(&format!("left?run={run}"))
     }
 
     /// Lists the kinds of a run's resources that exist, sorted.
     pub fn kinds_left(&self, run: &str) -> Vec<String> {
-        let mut kinds: Vec<String> = self.left(run).into_iter().map(|thing| thing.kind).collect();
+        let mut kinds: Vec<String> =
+            self.left(run).iter().map(|one| one["kind"].as_str().unwrap().to_owned()).collect();
         kinds.sort();
         kinds
     }
@@ -83,10 +79,43 @@ impl FakeServer {
     pub fn ec2(&self, action: &str, parameters: &[(&str, &str)], element: &str) -> String {
         let parameters = parameters.iter().map(|(name, value)| format!("&{name}={value}")).collect::<String>();
         let form = format!("Action={action}&Version=2016-11-15{parameters}");
-        let said = self.ask("POST", "/", "application/x-www-form-urlencoded", &form);
+        let answer = self.ask("POST", "/", "application/x-www-form-urlencoded", &form);
         let (start, end) = (format!("<{element}>"), format!("</{element}>"));
-        let inner = said.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
-        inner.unwrap_or_else(|| panic!("{action} gave no {element}: {said}")).0.to_owned()
+        let inner = answer.split_once(&start).and_then(|(_, rest)| rest.split_once(&end));
+        inner.unwrap_or_else(|| panic!("{action} gave no {element}: {answer}")).0.to_owned()
+    }
+
+    pub fn key(&self, run: &str, expires: &str) -> String {
+        let name = format!("assay-{run}");
+        let parameters = [tagged("key-pair", run, expires), vec![("KeyName", &name)]].concat();
+        self.ec2("CreateKeyPair", &parameters, "keyPairId")
+    }
+
+    pub fn group(&self, run: &str, expires: &str) -> String {
+        let name = format!("assay-{run}");
+        let own = vec![("GroupName", name.as_str()), ("GroupDescription", "test")];
+        self.ec2("CreateSecurityGroup", &[tagged("security-group", run, expires), own].concat(), "groupId")
+    }
+
+    pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
+        let image = self.ec2("DescribeImages", &[], "imageId");
+        let own = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t4g.nano")];
+        self.ec2("RunInstances", &[tags, &own, &[("SecurityGroupId.1", group)]].concat(), "instanceId")
+    }
+
+    /// Creates everything that a run may have: a key pair, a group, an instance in it, a disk, a network interface, an
+    /// address.
+    pub fn everything(&self, run: &str, expires: &str) -> String {
+        self.key(run, expires);
+        let group = self.group(run, expires);
+        let instance = self.instance(&group, &tagged("instance", run, expires));
+        let volume = [tagged("volume", run, expires), vec![("AvailabilityZone", "us-east-1a"), ("Size", "8")]];
+        self.ec2("CreateVolume", &volume.concat(), "volumeId");
+        self.ec2("AllocateAddress", &tagged("elastic-ip", run, expires), "allocationId");
+        let subnet = self.ec2("DescribeSubnets", &[], "subnetId");
+        let interface = [tagged("network-interface", run, expires), vec![("SubnetId", &subnet)]];
+        self.ec2("CreateNetworkInterface", &interface.concat(), "networkInterfaceId");
+        instance
     }
 
     pub fn repository(&self, name: &str, run: &str, expires: &str) {
@@ -95,9 +124,18 @@ impl FakeServer {
         self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name, "tags": tags }));
     }
 
+    pub fn untagged_repository(&self, name: &str) {
+        self.ecr("CreateRepository", &serde_json::json!({ "repositoryName": name }));
+    }
+
+    /// Sets the coming faults of ECR Public, in the format of `fixtures/cloud/ecr.py`.
+    pub fn ecr_faults(&self, faults: &Value) {
+        self.ask("POST", "/stand-in/ecr", "application/json", &faults.to_string());
+    }
+
     pub fn repositories(&self) -> Vec<String> {
-        let said = self.ecr("DescribeRepositories", &serde_json::json!({}));
-        let repositories = said["repositories"].as_array().unwrap();
+        let answer = self.ecr("DescribeRepositories", &serde_json::json!({}));
+        let repositories = answer["repositories"].as_array().unwrap();
         let mut names: Vec<String> =
             repositories.iter().map(|each| each["repositoryName"].as_str().unwrap().to_owned()).collect();
         names.sort();
@@ -127,10 +165,10 @@ impl FakeServer {
              Content-Length: {length}\r\n\r\n{body}"
         )
         .unwrap();
-        let mut said = String::new();
-        stream.read_to_string(&mut said).unwrap();
-        let (head, body) = said.split_once("\r\n\r\n").unwrap();
-        assert!(head.split(' ').nth(1) == Some("200"), "{method} {path}: {said}");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.split(' ').nth(1).is_some_and(|status| status.starts_with('2')), "{method} {path}: {answer}");
         body.to_owned()
     }
 }
@@ -142,6 +180,17 @@ impl Drop for FakeServer {
     }
 }
 
+/// Leads a program to a server, with credentials and a region that it accepts, and with nothing of this host's own
+/// account.
+pub fn account<'a>(command: &'a mut Command, endpoint: &str) -> &'a mut Command {
+    for name in ["AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_EC2"] {
+        command.env_remove(name);
+    }
+    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+    command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", REGION).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ACCESS_KEY_ID", "AKIATEST").env("AWS_SECRET_ACCESS_KEY", "not-a-secret-at-all")
+}
+
 /// Returns a run's tags as parameters of EC2.
 pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'static str, &'a str)> {
     vec![
@@ -151,46 +200,4 @@ pub fn tagged<'a>(kind: &'a str, run: &'a str, expires: &'a str) -> Vec<(&'stati
         ("TagSpecification.1.Tag.2.Key", "assay:expires"),
         ("TagSpecification.1.Tag.2.Value", expires),
     ]
-}
-
-impl FakeServer {
-    pub fn key(&self, run: &str, expires: &str) -> String {
-        let mut parameters = tagged("key-pair", run, expires);
-        let name = format!("assay-{run}");
-        parameters.push(("KeyName", &name));
-        self.ec2("CreateKeyPair", &parameters, "keyPairId")
-    }
-
-    pub fn group(&self, run: &str, expires: &str) -> String {
-        let mut parameters = tagged("security-group", run, expires);
-        let name = format!("assay-{run}");
-        parameters.extend([("GroupName", name.as_str()), ("GroupDescription", "test")]);
-        self.ec2("CreateSecurityGroup", &parameters, "groupId")
-    }
-
-    pub fn instance(&self, group: &str, tags: &[(&str, &str)]) -> String {
-        let image = self.ec2("DescribeImages", &[], "imageId");
-        let mut parameters = tags.to_vec();
-        let own = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t4g.nano")];
-        parameters.extend(own);
-        parameters.push(("SecurityGroupId.1", group));
-        self.ec2("RunInstances", &parameters, "instanceId")
-    }
-
-    /// Creates everything that a run may have: a key pair, a group, an instance in it, a disk, a network interface, an
-    /// address.
-    pub fn everything(&self, run: &str, expires: &str) -> String {
-        self.key(run, expires);
-        let group = self.group(run, expires);
-        let instance = self.instance(&group, &tagged("instance", run, expires));
-        let mut volume = tagged("volume", run, expires);
-        volume.extend([("AvailabilityZone", "us-east-1a"), ("Size", "8")]);
-        self.ec2("CreateVolume", &volume, "volumeId");
-        self.ec2("AllocateAddress", &tagged("elastic-ip", run, expires), "allocationId");
-        let subnet = self.ec2("DescribeSubnets", &[], "subnetId");
-        let mut interface = tagged("network-interface", run, expires);
-        interface.push(("SubnetId", &subnet));
-        self.ec2("CreateNetworkInterface", &interface, "networkInterfaceId");
-        instance
-    }
 }

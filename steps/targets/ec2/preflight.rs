@@ -8,15 +8,14 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::ProvideCredentials as _;
-use aws_sdk_ec2::error::{ErrorMetadata, SdkError};
 use jiff::Timestamp;
 
-use super::error::{AwsError, Class, explain};
 use super::{Patience, caller, configuration, launch};
 use crate::base::instance_spec::InstanceSpec;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::shell::{NoopObserver, new_key};
+use crate::targets::aws_error::{AwsError, Class, unsent};
 use crate::targets::cloud::PublicRegistry as _;
 use crate::targets::ecr::Ecr;
 use crate::targets::tags;
@@ -28,7 +27,7 @@ const NO_RUN: &str = "doctor";
 
 /// Checks AWS before a run, with the calls that a run begins with.
 #[derive(Debug)]
-pub struct Outlook {
+pub struct Preflight {
     config: SdkConfig,
     client: Client,
     order: InstanceSpec,
@@ -46,12 +45,12 @@ pub struct PreflightFailure {
     pub only_here: bool,
 }
 
-impl Outlook {
+impl Preflight {
     /// Loads the SDK's configuration as a run does. Sends no request to EC2 yet.
-    pub async fn open(order: &InstanceSpec, settings: &Settings) -> Outlook {
-        let config = configuration(Patience { answer: ANSWER, ..Patience::default() }).await;
+    pub async fn open(order: &InstanceSpec, settings: &Settings) -> Preflight {
+        let config = configuration(Patience { answer: ANSWER, ..Patience::default() }, None, None).await;
         let config = config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(2)).build();
-        Outlook { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
+        Preflight { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
     }
 
     /// Returns the region that is set.
@@ -60,14 +59,10 @@ impl Outlook {
     }
 
     /// Returns the credentials that AWS would see: the end of the key's id, and the account and expiry if known.
-    pub async fn credentials(&self) -> Result<String, PreflightFailure> {
-        let explained = |error: &dyn std::fmt::Display| {
-            let failure = SdkError::<ErrorMetadata, ()>::construction_failure(error.to_string());
-            self.obstacle(explain("asking for credentials", &failure))
-        };
-        let provider = self.config.credentials_provider().ok_or_else(|| explained(&"no credentials are set"))?;
+    pub async fn credentials(&self) -> anyhow::Result<String> {
+        let provider = self.config.credentials_provider().context("no credentials are set: set AWS_PROFILE")?;
         let found = provider.provide_credentials().await;
-        let found = found.map_err(|error| explained(&format!("{:#}", anyhow::Error::new(error))))?;
+        let found = found.map_err(|error| unsent("asking for credentials", &error))?;
         let id = found.access_key_id();
         let end = id.char_indices().rev().nth(3).map_or(id, |(place, _)| &id[place..]);
         let expiry = found.expiry().and_then(|expiry| Timestamp::try_from(expiry).ok());
@@ -77,65 +72,55 @@ impl Outlook {
     }
 
     /// Returns the image that an instance would be started from. A run asks for it first.
-    pub async fn image(&self) -> Result<String, PreflightFailure> {
-        let (newest, _) = self.seen(launch::canonicals(&self.client, self.region().unwrap_or_default()).await)?;
-        Ok(format!("{} of {}", newest.id, newest.created))
+    pub async fn image(&self) -> anyhow::Result<String> {
+        let images = launch::images(&self.client, self.region().unwrap_or_default()).await?;
+        Ok(format!("{} of {}", images[0].id, images[0].created))
     }
 
     /// Returns the zones in which an instance might be started.
-    pub async fn places(&self) -> Result<String, PreflightFailure> {
-        let places = self.seen(launch::places(&self.client, &self.order).await)?;
+    pub async fn places(&self) -> anyhow::Result<String> {
+        let places = launch::places(&self.client, &self.order).await?;
         Ok(places.into_iter().map(|place| place.zone).collect::<Vec<_>>().join(", "))
     }
 
     /// Checks by dry runs whether EC2 would make a key pair and a security group, each with the tags of a run.
-    pub async fn making(&self) -> Result<String, PreflightFailure> {
-        let asked = async {
-            let places = launch::places(&self.client, &self.order).await?;
-            let place = places.first().context("there is no place to make them in")?;
-            let public_key = new_key(NO_RUN)?.0.public_key().to_openssh()?;
-            let launch = launch::Launch {
-                client: &self.client,
-                name: tags::name(NO_RUN),
-                order: &self.order,
-                run: NO_RUN,
-                expires: Timestamp::now().as_second(),
-                progress: &Progress::to(|_| {}),
-            };
-            launch.may_make(place, &public_key).await?;
-            anyhow::Ok("a key pair and a security group with tags (only asked)".to_owned())
+    pub async fn making(&self) -> anyhow::Result<String> {
+        let places = launch::places(&self.client, &self.order).await?;
+        let public_key = new_key(NO_RUN)?.0.public_key().to_openssh()?;
+        let launch = launch::Launch {
+            client: &self.client,
+            name: tags::name(NO_RUN),
+            order: &self.order,
+            run: NO_RUN,
+            expires: Timestamp::now().as_second(),
+            progress: &Progress::to(|_| {}),
         };
-        self.seen(asked.await)
+        launch.may_make(&places[0], &public_key).await?;
+        Ok("a key pair and a security group with tags (only asked)".to_owned())
     }
 
     /// Checks whether the account's ECR Public accepts our login and a request for a repository.
-    pub async fn repositories(&self) -> Result<String, PreflightFailure> {
+    pub async fn repositories(&self) -> anyhow::Result<String> {
         let ecr = Ecr::open(&self.config, &self.settings.stand_in);
-        let asked = async {
-            ecr.login_password().await?;
-            ecr.find(NO_RUN).await?;
-            anyhow::Ok(format!("lets us log in; images go to {}", ecr.host()))
-        };
-        self.seen(asked.await)
+        ecr.login_password().await?;
+        ecr.find(NO_RUN).await?;
+        Ok(format!("lets us log in; images go to {}", ecr.host()))
     }
 
     /// Returns this host's public address, the only one that the security group admits.
-    pub async fn address(&self) -> Result<String, PreflightFailure> {
-        Ok(self.seen(caller::address(&self.settings, Arc::new(NoopObserver)).await)?.to_string())
+    pub async fn address(&self) -> anyhow::Result<String> {
+        Ok(caller::address(&self.settings, Arc::new(NoopObserver)).await?.to_string())
     }
 
-    fn seen<T>(&self, answer: anyhow::Result<T>) -> Result<T, PreflightFailure> {
-        answer.map_err(|error| match error.downcast_ref::<AwsError>() {
-            Some(trouble) => self.obstacle(trouble.clone()),
+    /// Explains the error of a check.
+    pub fn failure(&self, error: &anyhow::Error) -> PreflightFailure {
+        let Some(error) = error.downcast_ref::<AwsError>() else {
             // The error names the remedy itself.
-            None => PreflightFailure { found: format!("{error:#}"), remedy: None, only_here: true },
-        })
-    }
-
-    fn obstacle(&self, trouble: AwsError) -> PreflightFailure {
-        let unreached = trouble.class == Class::NoAnswer && trouble.code.is_none();
-        let remedy = if unreached { Some(self.way_there()) } else { trouble.remedy() };
-        PreflightFailure { found: trouble.happened().to_owned(), remedy, only_here: trouble.of_one_call() }
+            return PreflightFailure { found: format!("{error:#}"), remedy: None, only_here: true };
+        };
+        let unreached = error.class == Class::NoAnswer && error.code.is_none();
+        let remedy = if unreached { Some(self.way_there()) } else { error.remedy() };
+        PreflightFailure { found: error.happened.clone(), remedy, only_here: error.of_one_call() }
     }
 
     /// Returns what to check if AWS does not answer.

@@ -25,8 +25,6 @@ pub enum Class {
     Capacity,
     /// The account may not have more of these; another zone does not help.
     Quota,
-    /// The resource does not exist: gone already, or not there yet.
-    NotFound,
     /// No answer, or an unreadable one: the request may have been carried out or not.
     NoAnswer,
     /// Any other error; the code identifies it.
@@ -35,26 +33,17 @@ pub enum Class {
 
 /// A failed call to AWS.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{happened}{}", remedy(class).map(|remedy| format!("; {remedy}")).unwrap_or_default())]
+#[error("{happened}{}", self.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct AwsError {
     /// The class of the error.
     pub class: Class,
     /// AWS's own code: `InsufficientInstanceCapacity`; `None` if AWS did not answer.
     pub code: Option<String>,
-    happened: String,
+    /// The call, and why it failed in AWS's own words.
+    pub happened: String,
 }
 
 impl AwsError {
-    /// Returns the call, and why it failed in AWS's own words.
-    pub fn happened(&self) -> &str {
-        &self.happened
-    }
-
-    /// Returns the remedy, if one is known.
-    pub fn remedy(&self) -> Option<String> {
-        remedy(&self.class)
-    }
-
     /// Whether AWS returned this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
@@ -68,66 +57,91 @@ impl AwsError {
             _ => true,
         }
     }
+
+    /// Returns the remedy, if one is known.
+    pub fn remedy(&self) -> Option<String> {
+        let remedy = match &self.class {
+            Class::NoCredentials => {
+                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of a role: AWS_SESSION_TOKEN too), or \
+                 log in with `aws sso login`"
+            }
+            Class::Expired => {
+                "log in again (`aws sso login`, or new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN), \
+                 and see that this host's clock is right"
+            }
+            Class::NoRegion => "set AWS_REGION, or `region` of the profile",
+            Class::Forbidden { action } => {
+                return Some(format!("the credentials must allow {action}: see ci/aws/policy.json"));
+            }
+            Class::Throttled => "the account asks AWS too often: try again in a minute",
+            Class::Capacity => "another zone or kind of instance may be had",
+            Class::Quota => {
+                "the account's quota is used up: end what is not needed, or ask AWS for more (Service Quotas)"
+            }
+            Class::NoAnswer => {
+                "whether it was done is not known: see that AWS, or what AWS_ENDPOINT_URL names, can be reached"
+            }
+            Class::Other => return None,
+        };
+        Some(remedy.to_owned())
+    }
 }
 
-/// Explains a failed call of an SDK; `action` is the call as IAM writes it: `ec2:RunInstances`,
-/// `ecr-public:DeleteRepository`.
+/// Awaits a call of an SDK, and explains its error; `action` is the call as IAM writes it.
 ///
 /// ```text
-/// client.run_instances().send().await.map_err(|error| explain("ec2:RunInstances", &error))?
+/// explained("ec2:RunInstances", client.run_instances().send()).await?
 /// ```
-pub fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> AwsError
+pub async fn explained<T, E, R>(
+    action: &str,
+    call: impl Future<Output = Result<T, SdkError<E, R>>>,
+) -> Result<T, AwsError>
 where
     E: Error + ProvideErrorMetadata + 'static,
     R: Debug,
 {
-    let told = match (error.code(), error) {
-        (Some(code), _) => Told::Code { code, message: error.message().unwrap_or_default() },
-        // An answer without a code comes from a gateway or a proxy.
-        (None, SdkError::ServiceError(_) | SdkError::ResponseError(_) | SdkError::TimeoutError(_)) => {
-            Told::Nothing(chain(error))
-        }
-        (None, _) => Told::Here(chain(error)),
-    };
-    let class = told.class(action);
-    let happened = match &told {
-        Told::Code { code, message } => format!("{code}: {}", without_blob(message)),
-        Told::Nothing(said) | Told::Here(said) => said.clone(),
-    };
-    let code = match told {
-        Told::Code { code, .. } => Some(code.to_owned()),
-        Told::Nothing(_) | Told::Here(_) => None,
-    };
-    AwsError { class, code, happened: format!("{action} failed: {happened}") }
+    call.await.map_err(|error| explain(action, &error))
 }
 
-enum Told<'a> {
-    /// AWS answered with a code.
-    Code { code: &'a str, message: &'a str },
-    /// The request was sent, and no readable answer came back.
-    Nothing(String),
-    /// It failed in the SDK, perhaps before anything was sent.
-    Here(String),
-}
-
-impl Told<'_> {
-    fn class(&self, action: &str) -> Class {
-        match self {
-            Told::Code { code, message } => answered(action, code, message),
-            Told::Nothing(_) => Class::NoAnswer,
-            Told::Here(said) => {
-                let said = said.to_lowercase();
-                let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
-                match () {
-                    () if has(&["credential", "sso", "profile", "identity", "token"]) && has(&["expired"]) => {
-                        Class::Expired
-                    }
-                    () if has(&["credential", "no identity", "identity resolver"]) => Class::NoCredentials,
-                    () if has(&["missing region", "region must be set", "no region"]) => Class::NoRegion,
-                    () => Class::NoAnswer,
-                }
+fn explain<E, R>(action: &str, error: &SdkError<E, R>) -> AwsError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+    R: Debug,
+{
+    let Some(code) = error.code() else {
+        let unsent = unsent(action, error);
+        return match error {
+            // An answer without a code comes from a gateway or a proxy.
+            SdkError::ServiceError(_) | SdkError::ResponseError(_) | SdkError::TimeoutError(_) => {
+                AwsError { class: Class::NoAnswer, ..unsent }
             }
-        }
+            _ => unsent,
+        };
+    };
+    let message = error.message().unwrap_or_default();
+    AwsError {
+        class: answered(action, code, message),
+        code: Some(code.to_owned()),
+        happened: format!("{action} failed: {code}: {}", without_blob(message)),
+    }
+}
+
+/// Explains an error of the SDK's own, perhaps before anything was sent.
+pub fn unsent(action: &str, error: &dyn Error) -> AwsError {
+    let why = chain(error);
+    AwsError { class: failed_here(&why.to_lowercase()), code: None, happened: format!("{action} failed: {why}") }
+}
+
+fn failed_here(why: &str) -> Class {
+    let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if has(&["credential", "sso", "profile", "identity", "token"]) && why.contains("expired") {
+        Class::Expired
+    } else if has(&["credential", "no identity", "identity resolver"]) {
+        Class::NoCredentials
+    } else if has(&["missing region", "region must be set", "no region"]) {
+        Class::NoRegion
+    } else {
+        Class::NoAnswer
     }
 }
 
@@ -135,13 +149,8 @@ impl Told<'_> {
 fn answered(action: &str, code: &str, message: &str) -> Class {
     match code {
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Class::Expired,
-        "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "IncompleteSignature"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch" => Class::NoCredentials,
+        "InvalidClientTokenId" | "UnrecognizedClientException" => Class::NoCredentials,
+        _ if code.contains("AuthenticationToken") || code.contains("Signature") => Class::NoCredentials,
         // The code has two meanings, which only the message distinguishes.
         "AuthFailure" if message.contains("credentials") || message.contains("sign") => Class::NoCredentials,
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted" => {
@@ -150,29 +159,17 @@ fn answered(action: &str, code: &str, message: &str) -> Class {
         "AuthFailure" | "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
             Class::Forbidden { action: missing(message).unwrap_or(action).to_owned() }
         }
-        "RequestLimitExceeded"
-        | "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "EC2ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "TooManyRequestsException"
-        | "SlowDown" => Class::Throttled,
+        "RequestLimitExceeded" | "TooManyRequestsException" | "SlowDown" => Class::Throttled,
+        _ if code.contains("Throttl") => Class::Throttled,
         "InsufficientInstanceCapacity" | "InsufficientCapacity" | "InsufficientHostCapacity" | "SpotMaxPriceTooLow" => {
             Class::Capacity
         }
         // "Your requested instance type (t4g.nano) is not supported in your requested Availability Zone".
         "Unsupported" if message.contains("Availability Zone") => Class::Capacity,
-        "InternalError"
-        | "InternalFailure"
-        | "InternalServerError"
-        | "ServerException"
-        | "ServiceUnavailable"
-        | "Unavailable" => Class::NoAnswer,
+        "ServerException" | "ServiceUnavailable" | "Unavailable" => Class::NoAnswer,
+        _ if code.starts_with("Internal") => Class::NoAnswer,
         _ if code.ends_with("LimitExceeded") || code.ends_with("LimitExceededException") => Class::Quota,
         "MaxSpotInstanceCountExceeded" => Class::Quota,
-        _ if code.ends_with(".NotFound") || code.ends_with("NotFoundException") => Class::NotFound,
         _ => Class::Other,
     }
 }
@@ -188,50 +185,20 @@ fn without_blob(message: &str) -> &str {
     message.split("Encoded authorization failure message").next().unwrap_or(message).trim_end_matches([' ', '.'])
 }
 
-fn remedy(class: &Class) -> Option<String> {
-    Some(match class {
-        Class::NoCredentials => {
-            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of a role: AWS_SESSION_TOKEN too), or log \
-             in with `aws sso login`"
-                .to_owned()
-        }
-        Class::Expired => {
-            "log in again (`aws sso login`, or new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN), and \
-             see that this host's clock is right"
-                .to_owned()
-        }
-        Class::NoRegion => "set AWS_REGION, or `region` of the profile".to_owned(),
-        Class::Forbidden { action } => {
-            format!("the credentials must allow {action}: see ci/aws/policy.json")
-        }
-        Class::Throttled => "the account asks AWS too often: try again in a minute".to_owned(),
-        Class::Capacity => "another zone or kind of instance may be had".to_owned(),
-        Class::Quota => {
-            "the account's quota is used up: end what is not needed, or ask AWS for more (Service Quotas)".to_owned()
-        }
-        Class::NoAnswer => {
-            "whether it was done is not known: see that AWS, or what AWS_ENDPOINT_URL names, can be reached".to_owned()
-        }
-        Class::NotFound | Class::Other => return None,
-    })
-}
-
 /// Joins an error with its sources, which hold an SDK's own words.
 fn chain(error: &dyn Error) -> String {
-    let mut said: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
+    let mut texts: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(error), |&error| error.source()) {
         let all = error.to_string();
         // After this comes the list of sources where the SDK looked for credentials, one a line: none had any.
-        let words = all.split("Attempted:").next().unwrap_or_default().trim_end_matches([' ', '.', '\n']);
+        let text = all.split("Attempted:").next().unwrap_or_default().trim_end_matches([' ', '.', '\n']);
         // Some errors repeat their source, or say nothing.
-        let new = !said.last().is_some_and(|last| last.contains(words));
-        if new && !["dispatch failure", "failed to construct request", "other", "service error"].contains(&words) {
-            said.push(words.to_owned());
+        let new = !texts.last().is_some_and(|last| last.contains(text));
+        if new && !["dispatch failure", "failed to construct request", "other", "service error"].contains(&text) {
+            texts.push(text.to_owned());
         }
-        next = error.source();
     }
-    said.join(": ")
+    texts.join(": ")
 }
 
 #[cfg(test)]
@@ -246,13 +213,13 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_action_that_is_missing_and_where_it_is_allowed() {
-        let said = "You are not authorized to perform this operation. User: arn:aws:iam::123:user/ci is not authorized to \
+        let message = "You are not authorized to perform this operation. User: arn:aws:iam::123:user/ci is not authorized to \
                     perform: ec2:CreateTags on resource: arn:aws:ec2:us-east-1:123:instance/* because no identity-based \
                     policy allows the ec2:CreateTags action. Encoded authorization failure message: AbCdEf";
-        let trouble = answer("ec2:RunInstances", "UnauthorizedOperation", said);
-        assert_eq!(trouble.class, Class::Forbidden { action: "ec2:CreateTags".to_owned() });
-        assert!(trouble.is("UnauthorizedOperation"));
-        let text = trouble.to_string();
+        let error = answer("ec2:RunInstances", "UnauthorizedOperation", message);
+        assert_eq!(error.class, Class::Forbidden { action: "ec2:CreateTags".to_owned() });
+        assert!(error.is("UnauthorizedOperation"));
+        let text = error.to_string();
         assert!(text.starts_with("ec2:RunInstances failed: UnauthorizedOperation: You are not"), "{text}");
         assert!(text.ends_with("the credentials must allow ec2:CreateTags: see ci/aws/policy.json"), "{text}");
         assert!(!text.contains("AbCdEf"), "{text}");
@@ -274,16 +241,14 @@ mod tests {
         let zone = "Your requested instance type (t4g.nano) is not supported in your requested Availability Zone";
         assert_eq!(class("Unsupported", zone), Class::Capacity);
         assert_eq!(class("Unsupported", "The requested configuration is not supported"), Class::Other);
-        assert_eq!(class("InvalidInstanceID.NotFound", ""), Class::NotFound);
-        assert_eq!(class("RepositoryNotFoundException", ""), Class::NotFound);
         assert_eq!(class("ServiceUnavailable", ""), Class::NoAnswer);
         assert_eq!(class("DependencyViolation", ""), Class::Other);
     }
 
     #[test]
-    fn what_failed_before_or_after_the_wire_is_told_apart() {
-        let error = |said: &str| {
-            let failure = SdkError::<ErrorMetadata, ()>::construction_failure(said.to_owned());
+    fn errors_before_and_after_sending_are_distinguished() {
+        let error = |text: &str| {
+            let failure = SdkError::<ErrorMetadata, ()>::construction_failure(text.to_owned());
             explain("ec2:DescribeInstances", &failure)
         };
         assert_eq!(error("the credential provider was not enabled").class, Class::NoCredentials);
