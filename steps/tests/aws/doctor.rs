@@ -151,5 +151,5 @@ fn an_endpoint_that_is_dead_or_never_answers_is_named() {
 #[test]
 fn an_invalid_address_is_reported_with_its_setting() {
     let doctor = Doctor::of_aws("http://127.0.0.1:9", &[("ASSAY_EC2_CALLER", Some("here"))]);
-    doctor.missing("this host's address", &["ASSAY_EC2_CALLER: \"here\" is not an IPv4 address; then ask again"]);
+    doctor.missing("this host's address", &["ASSAY_EC2_CALLER: \"here\" is not an IPv4 address", "; then ask again"]);
 }
