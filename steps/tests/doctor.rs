@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{Project, fake, qemu, told};
 
@@ -188,7 +188,7 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
     let sdk = found(&diagnosis, "ec2: AWS's SDK");
     assert_eq!(
         (&sdk["state"], &sdk["found"]),
-        (&json!("missing"), &json!("not in this build: nothing of AWS's was tried"))
+        (&serde_json::json!("missing"), &serde_json::json!("not in this build: nothing of AWS's was tried"))
     );
     assert_eq!(sdk["remedy"], "`cargo run --features aws -- doctor --target ec2` tries that, too");
     // The controls run on machines of this host, which also asks AWS for its own address.
