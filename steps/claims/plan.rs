@@ -24,6 +24,9 @@ const LAST: &str = "last";
 /// The tag of scenarios that share their measurements and the machine that they inspect.
 const SHARED: &str = "shared";
 
+/// Characters that are no whitespace and cannot be seen either: zero-width ones, and the byte order mark.
+const INVISIBLE: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
+
 /// The beginning of the step that ends every control. Without it, the check could fail for a wrong reason unnoticed.
 pub const REFUSAL: &str = "this check fails on ";
 
@@ -121,7 +124,24 @@ pub struct FeatureFile {
 
 impl FeatureFile {
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
-        let feature = Feature::parse(text, GherkinEnv::default())?;
+        for (index, line) in text.lines().enumerate() {
+            // Gherkin's parser takes such a line for a description, so that its step would silently not be one.
+            let indentation = line.split(|c: char| !c.is_whitespace() && !INVISIBLE.contains(&c)).next();
+            if let Some(other) = indentation.unwrap_or_default().chars().find(|c| !c.is_ascii_whitespace()) {
+                anyhow::bail!(
+                    "line {}: its indentation contains U+{:04X}, which looks like a space: replace it with one",
+                    index + 1,
+                    u32::from(other)
+                );
+            }
+        }
+        let feature = Feature::parse(text, GherkinEnv::default()).map_err(|error| {
+            // The parser shows its position, "Error at 19:20: …", and gives it in no other way.
+            let shown = error.to_string();
+            let number = shown.split([' ', ':']).find_map(|word| word.parse::<usize>().ok()).unwrap_or(1);
+            let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default().trim();
+            anyhow::anyhow!("line {number}: \"{line}\" is not Gherkin: write a keyword there, such as Scenario: or Then")
+        })?;
         Ok(FeatureFile { path, feature, text: text.to_owned() })
     }
 }
@@ -169,6 +189,7 @@ impl Plan {
             }
         }
         mistakes.extend(register.iter().filter_map(|claim| uncovered(claim, &scenarios)));
+        mistakes.extend(register.iter().filter_map(|claim| repeated(claim, &scenarios)));
         if !mistakes.is_empty() {
             return Err(FeatureErrors(mistakes));
         }
@@ -208,6 +229,9 @@ fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
     let (name, id) = (&scenario.name, claim.id);
     let refusals = scenario.steps.iter().filter(|step| step.value.starts_with(REFUSAL)).count();
     let closed = scenario.steps.last().is_some_and(|step| step.value.starts_with(REFUSAL));
+    if !scenario.examples.is_empty() {
+        return Some(format!("\"{name}\" is an outline, which assay does not run yet: write a scenario for each row"));
+    }
     match (control, &claim.control) {
         (true, None) => Some(format!(
             "\"{name}\" is a control that claim {id} does not declare: say in features/claims.toml what it is, \
@@ -236,6 +260,18 @@ fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Returns an error if a claim has several scenarios of its own: its verdict would rest on one of them only.
+fn repeated(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
+    let mut own = scenarios.iter().filter(|planned| planned.claim == claim.id && !planned.control);
+    let (first, second) = (own.next()?, own.next()?);
+    let mistake = format!(
+        "claim {} has a scenario already, in {}:{}, and is judged by one: make \"{}\" part of that one, or give it a claim \
+         of its own",
+        claim.id, first.feature, first.line, second.scenario
+    );
+    Some(located(&second.feature, second.line, &mistake))
 }
 
 fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Claim, String> {
@@ -269,6 +305,8 @@ mod tests {
     const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\ncontrol = \"z\"\n\
         [[claim]]\nid = \"A7-7\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"native-cpu\"]\n\
         [[claim]]\nid = \"A8-5\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"aws\"]\n";
+
+    const OUTLINE: &str = "Scenario Outline: @A7-7\n    Given <x>\n    Examples:\n      | x |\n      | 1 |\n";
 
     fn plan(text: &str, shard: Option<Shard>) -> Result<Plan, FeatureErrors> {
         let files = [FeatureFile::parse("features/x.feature".to_owned(), text).unwrap()];
@@ -310,6 +348,11 @@ mod tests {
             (sound.replace(&last, &format!("{last}    Then y\n")), "6: \"@A2-1 @control\" could never be caught: "),
             (sound.replace(refusal, &refusal.repeat(2)), "6: \"@A2-1 @control\" could never be caught: "),
             (sound.replacen("Given x\n", &last, 1), "3: \"@A2-1\" expects a refusal and is not a control"),
+            (with("@A7-7"), "16: claim A7-7 has a scenario already, in features/x.feature:10, and is judged by one: "),
+            (
+                sound.replacen("Scenario: @A7-7\n    Given x\n", OUTLINE, 1),
+                "10: \"@A7-7\" is an outline, which assay does not run yet: write a scenario for each row",
+            ),
         ] {
             let FeatureErrors(found) = plan(&text, None).unwrap_err();
             assert_eq!(found.len(), 1, "{found:?}");
@@ -318,6 +361,18 @@ mod tests {
         let all = plan(&format!("Feature: f\n{}{}", scenario("@A2-9"), scenario("@slow")), None).unwrap_err();
         assert!(all.to_string().ends_with("\n  claim A8-5 has no scenario: tag one with @A8-5"), "{all}");
         assert_eq!(all.0.len(), 5, "{all}");
+    }
+
+    #[test]
+    fn a_line_that_is_not_gherkin_is_named_with_what_stands_there() {
+        for (text, expected) in [
+            ("Feature: f\n  Scenario it works\n    Given x\n", "\"Scenario it works\" is not Gherkin"),
+            ("Feature: f\n  Scenario: s\n    Given x\n  \u{a0} Then y\n", "line 4: its indentation contains U+00A0"),
+            ("Feature: f\n  Scenario: s\n    \u{200b}Given x\n", "line 3: its indentation contains U+200B"),
+        ] {
+            let error = FeatureFile::parse("x.feature".to_owned(), text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

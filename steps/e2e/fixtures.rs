@@ -88,6 +88,7 @@ pub struct SharedFixtures {
     registry: OnceMap<Arc<Local>>,
     public: OnceMap<Arc<Public>>,
     published: OnceMap<Arc<str>>,
+    pushing: tokio::sync::Mutex<()>,
     subjects: OnceMap<SampleSet>,
     /// Which scenario was the first to use a name for a measurement.
     names: Mutex<HashMap<String, Option<Arc<str>>>>,
@@ -117,6 +118,7 @@ impl Fixtures {
             registry: OnceMap::of("registry", &work_log),
             public: OnceMap::of("repository", &work_log),
             published: OnceMap::of("push", &work_log),
+            pushing: tokio::sync::Mutex::default(),
             subjects: OnceMap::of("measuring", &work_log),
             work_log,
             names: Mutex::default(),
