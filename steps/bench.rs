@@ -35,7 +35,7 @@ impl Times {
 
 impl std::fmt::Display for Times {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let show = |seconds: f64| Unit::Seconds.show(seconds);
+        let show = |seconds: f64| Unit::Seconds.format(seconds);
         let Summary { n, min, median, max, .. } = self.0;
         write!(out, "{} ({} to {}, n = {n})", show(median), show(min), show(max))
     }

@@ -152,15 +152,15 @@ fn end(done: Result<ExitStatus, Exit>) -> ExitStatus {
 }
 
 /// Prints a line, and ignores a closed pipe, as in `assay plan | head`.
-fn say(text: &str) {
+fn print_line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints JSON for programs if that is wanted, and otherwise text for people.
 fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Exit> {
     match json {
-        true => say(&serde_json::to_string_pretty(value).map_err(infrastructure)?),
-        false => say(text().trim_end()),
+        true => print_line(&serde_json::to_string_pretty(value).map_err(infrastructure)?),
+        false => print_line(text().trim_end()),
     }
     Ok(())
 }
@@ -181,7 +181,7 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
     if !suite.json && target == TargetSpec::Ec2 {
         let (order, budget) = (InstanceSpec::default(), Budget::default());
         let quote = Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
-        say(report::order(&quote, &settings.stand_in).trim_end());
+        print_line(report::order(&quote, &settings.stand_in).trim_end());
     }
     print(suite.json, &rows, || report::plan(&plan, &target))
 }
@@ -191,8 +191,8 @@ fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<
     let only = target.map(|target| TargetSpec::choose(Some(target), settings)).transpose().map_err(usage)?;
     let coverage = Coverage::of(&claims, only.as_ref(), &settings.stand_in).map_err(usage)?;
     match suite.json {
-        true => say(&coverage.json().map_err(infrastructure)?),
-        false => say(&coverage.show()),
+        true => print_line(&coverage.json().map_err(infrastructure)?),
+        false => print_line(&coverage.render()),
     }
     Ok(())
 }
@@ -201,7 +201,7 @@ fn selfcheck(folder: Option<PathBuf>, json: bool, settings: &Settings) -> Result
     let folder = folder.unwrap_or_else(|| settings.root.join("fixtures/selfcheck"));
     let bundle = EvidenceBundle::open(&folder).map_err(usage)?;
     let score = crate::selfcheck::selfcheck(&bundle).map_err(failed)?;
-    print(json, &score, || score.show())?;
+    print(json, &score, || score.render())?;
     match (score.mutants, score.survivors.len()) {
         (0, _) => Err(failed(format!("{}: nothing holds there", folder.display()))),
         (_, 0) => Ok(()),

@@ -176,7 +176,7 @@ pub async fn examine(
         checks.extend(cloud::checks(settings, progress).await);
     }
     if target.is_found() {
-        progress.say(format!("looking at {target}"));
+        progress.note(format!("looking at {target}"));
         checks.extend(
             found::checks(RemoteAccess { target: target.clone(), host_key, provision: false }, settings).await?,
         );
@@ -209,7 +209,7 @@ async fn side_by_side(tries: Vec<Try>, limit: Duration, progress: &Progress) -> 
             Err(_) => {
                 let pending = tasks.iter().filter(|(_, task)| !task.is_finished());
                 let names: Vec<&str> = pending.map(|(name, _)| name.as_str()).collect();
-                progress.say(format!("trying: {}", names.join(", ")));
+                progress.note(format!("trying: {}", names.join(", ")));
             }
         }
     }
@@ -223,7 +223,7 @@ impl Diagnosis {
     }
 
     /// Formats a line for each check, with the remedy below each that does not work.
-    pub fn show(&self) -> String {
+    pub fn render(&self) -> String {
         let width = self.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
         for Check { name, state, found, remedy } in &self.checks {

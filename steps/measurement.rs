@@ -33,9 +33,9 @@ pub enum Value {
 
 impl Value {
     /// Formats the value for people.
-    pub fn show(&self, unit: Unit) -> String {
+    pub fn format(&self, unit: Unit) -> String {
         match self {
-            Value::Number(number) => unit.show(*number),
+            Value::Number(number) => unit.format(*number),
             Value::Text(text) => format!("\"{text}\""),
         }
     }

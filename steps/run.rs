@@ -139,10 +139,10 @@ impl Run {
         let (run, journals) = (new_run_id(), spec.settings.journals());
         let stale = remove_stale(&journals).map_err(unusable)?;
         for resource in &stale.removed {
-            progress.say(format!("removed what an earlier run had left: {resource}"));
+            progress.note(format!("removed what an earlier run had left: {resource}"));
         }
         for error in &stale.troubles {
-            progress.say(format!("could not clean up after an earlier run: {error}"));
+            progress.note(format!("could not clean up after an earlier run: {error}"));
         }
         let cleanup = Arc::new(CleanupJournal::open(&journals, &run).map_err(unusable)?);
         let evidence = EvidenceWriter::create(&spec.settings.runs, spec.evidence.as_deref(), &run).map_err(usage)?;
@@ -224,7 +224,7 @@ impl Run {
         tokio::select! {
             done = all => done,
             () = signals.any() => {
-                self.context.progress.say("stopped before the end: cleaning up");
+                self.context.progress.note("stopped before the end: cleaning up");
                 Ok(())
             }
         }
@@ -246,8 +246,8 @@ impl Run {
     fn because(&self, planned: &Planned) -> Option<String> {
         let file = self.features.iter().find(|file| file.path == planned.feature)?;
         let scenario = every_scenario(&file.feature).find(|scenario| scenario.position.line == planned.line)?;
-        let told = scenario.steps.last()?.value.strip_prefix(REFUSAL)?;
-        Some(told.trim_matches('"').to_owned())
+        let message = scenario.steps.last()?.value.strip_prefix(REFUSAL)?;
+        Some(message.trim_matches('"').to_owned())
     }
 
     /// Ends the run: removes everything it created, then writes its verdicts, reports and checksums. Returns the
@@ -351,7 +351,7 @@ mod tests {
         let (verdicts, evidence) = ran(folder.path(), 3e9, 1e9).await;
         assert_eq!((verdicts.exit, verdicts.complete, verdicts.claims[0].verdict), (0, true, Verdict::Holds));
         let verification = verify::verify(&evidence, None).unwrap();
-        assert!(verification.verified, "{}", verification.show(&evidence));
+        assert!(verification.verified, "{}", verification.render(&evidence));
         assert_eq!(journals(folder.path()), 0);
     }
 

@@ -61,7 +61,7 @@ impl Score {
         score
     }
 
-    pub fn show(&self) -> String {
+    pub fn render(&self) -> String {
         let mut text = String::new();
         let mut last = None;
         for ((claim, what), ways) in &self.listed {
@@ -170,6 +170,6 @@ mod tests {
         let score = selfcheck(&bundle).unwrap();
         assert!(score.caught < score.mutants);
         assert!(score.survivors.iter().all(|one| one.starts_with("A7-5 memory.available ≥ 190 MiB: off by")));
-        assert!(score.show().contains("SURVIVED A7-5"), "{}", score.show());
+        assert!(score.render().contains("SURVIVED A7-5"), "{}", score.render());
     }
 }

@@ -211,7 +211,7 @@ mod tests {
         }
         assert_eq!(rule.accepts(&1.0.into()), None);
         assert!(rule.broken_by(Unit::Text).iter().all(|value| rule.accepts(value) == Some(false)));
-        assert_eq!(rule.show(Unit::Text), "as public.ecr.aws/*/*");
+        assert_eq!(rule.format(Unit::Text), "as public.ecr.aws/*/*");
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl HostCapacity {
         (self.memory().0 / each.0.max(1)).min(u64::from(self.all_slots))
     }
 
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         format!("{} at once, {} of memory for their machines", self.all_slots, self.memory())
     }
 }

@@ -55,7 +55,7 @@ impl Progress {
 
     /// Prints one line that every user needs: what takes long, and what went wrong. What only explains how a run works
     /// inside is an event of `tracing`.
-    pub fn say(&self, text: impl std::fmt::Display) {
+    pub fn note(&self, text: impl std::fmt::Display) {
         (self.progress)(&format!("{}{:>6.1} s  {text}", self.prefix, self.started.elapsed().as_secs_f64()));
     }
 }

@@ -10,7 +10,7 @@ use crate::base::progress::Progress;
 use crate::base::work_log;
 
 /// Shows events from here on: warnings, with `verbosity` 1 also what machines and images do, with 2 also each command.
-pub fn show(verbosity: u8) {
+pub fn start(verbosity: u8) {
     // Fails only if events are shown already.
     let _ = tracing::subscriber::set_global_default(subscriber(Progress::to_stderr(), verbosity));
 }
@@ -39,7 +39,7 @@ impl<S: Subscriber> Layer<S> for Events {
         let mut text = Text::default();
         event.record(&mut text);
         if *event.metadata().level() <= self.printed {
-            self.progress.say(&text.0);
+            self.progress.note(&text.0);
         }
         if *event.metadata().level() <= Level::INFO {
             work_log::note(text.0);
@@ -72,7 +72,7 @@ mod tests {
         let heard = lines.clone();
         let progress = Progress::to(move |line| heard.lock().unwrap().push(line.trim_start().to_owned()));
         tracing::subscriber::with_default(subscriber(progress.clone(), verbosity), || {
-            progress.say("run r on vm:amd64");
+            progress.note("run r on vm:amd64");
             tracing::warn!("nano: its journal is lost");
             tracing::info!("{}: up after {:.1} s", "nano", 4.21);
             tracing::debug!("nano: podman ps");

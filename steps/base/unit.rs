@@ -29,7 +29,7 @@ pub enum Unit {
 
 impl Unit {
     /// Formats a value for people: `84.8 kB`, `64 MiB`, `2.01 s`, `10.4 %`, `$0.0042`.
-    pub fn show(self, value: f64) -> String {
+    pub fn format(self, value: f64) -> String {
         match self {
             Unit::Bytes if value >= 0.0 => show_bytes(value),
             Unit::Seconds if value != 0.0 && value.abs() < 1.0 => format!("{} ms", trim(value * 1e3, 1)),
@@ -114,7 +114,7 @@ macro_rules! quantity {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str(&$unit.show(self.value()))
+                out.write_str(&$unit.format(self.value()))
             }
         }
 
@@ -170,7 +170,7 @@ impl std::iter::Sum for Dollars {
 
 impl fmt::Display for Dollars {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(&Unit::Dollars.show(self.0))
+        out.pad(&Unit::Dollars.format(self.0))
     }
 }
 
@@ -211,10 +211,10 @@ mod tests {
         assert_eq!(Duration(2.0).to_string(), "2 s");
         assert_eq!(Duration(0.0791).to_string(), "79.1 ms");
         assert_eq!(Ratio(0.104).to_string(), "10.4 %");
-        assert_eq!(Unit::Times.show(0.854), "0.85×");
-        assert_eq!(Unit::Times.show(1363.4), "1363×");
-        assert_eq!(Unit::Bytes.show(100_000.0), "100 kB");
-        assert_eq!(Unit::Count.show(0.0), "0");
+        assert_eq!(Unit::Times.format(0.854), "0.85×");
+        assert_eq!(Unit::Times.format(1363.4), "1363×");
+        assert_eq!(Unit::Bytes.format(100_000.0), "100 kB");
+        assert_eq!(Unit::Count.format(0.0), "0");
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         ] {
             assert_eq!(Dollars(amount).to_string(), shown);
         }
-        assert!(Unit::Dollars.show(1e-300).trim_matches(['$', '0', '.']).starts_with('1'));
+        assert!(Unit::Dollars.format(1e-300).trim_matches(['$', '0', '.']).starts_with('1'));
         assert_eq!(format!("{:>9}", Dollars(0.0042)), "  $0.0042");
     }
 

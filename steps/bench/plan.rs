@@ -23,7 +23,7 @@ pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<
     let many = series(10_000, repetitions, progress).await?;
     // The time per scenario with 10,000 scenarios, divided by the time per scenario with 1,000.
     let ratio = many.median() / few.median() / 10.0;
-    let shown = Unit::Times.show(ratio);
+    let shown = Unit::Times.format(ratio);
     Ok(BenchResult {
         line: format!("plan: 10,000 scenarios planned and judged in {many}; a scenario costs {shown} of 1,000's"),
         numbers: json!({ "plan_10k_s": many.median(), "plan_cost_ratio": ratio }),
@@ -31,9 +31,9 @@ pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<
 }
 
 async fn series(scenarios: usize, repetitions: usize, progress: &Progress) -> anyhow::Result<Times> {
-    progress.say(format!("plan: writing and reading an annex of {scenarios} scenarios"));
+    progress.note(format!("plan: writing and reading an annex of {scenarios} scenarios"));
     let annex = tokio::task::spawn_blocking(move || annex(scenarios)).await??;
-    progress.say(format!("plan: planning and judging it {repetitions} times"));
+    progress.note(format!("plan: planning and judging it {repetitions} times"));
     let work = move || {
         let held = plan_and_judge(&annex)?;
         ensure!(held == scenarios / 2, "{held} of {scenarios} scenarios hold, not every other one");

@@ -21,15 +21,17 @@ const MONTH: usize = 30;
 
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
     let folder = tempfile::tempdir().context("no folder can be made for runs")?;
-    progress
-        .say(format!("report: copying a recorded run of {} kB to {YEAR} folders", (RUN.len() + VERDICTS.len()) / 1000));
+    progress.note(format!(
+        "report: copying a recorded run of {} kB to {YEAR} folders",
+        (RUN.len() + VERDICTS.len()) / 1000
+    ));
     let nights = copies(folder.path(), YEAR)?;
-    progress.say(format!("report: comparing them {repetitions} times"));
+    progress.note(format!("report: comparing them {repetitions} times"));
     let month = series(&nights[..MONTH], repetitions).await?;
     let year = series(&nights, repetitions).await?;
     // The time per run with 365 runs, divided by the time per run with 30.
     let ratio = year.median() / month.median() * MONTH as f64 / YEAR as f64;
-    let shown = Unit::Times.show(ratio);
+    let shown = Unit::Times.format(ratio);
     Ok(BenchResult {
         line: format!("report: 365 runs read and compared, with a page of it, in {year}; a run costs {shown} of 30's"),
         numbers: json!({ "report_365_s": year.median(), "report_cost_ratio": ratio }),

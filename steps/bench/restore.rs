@@ -62,7 +62,7 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
     let mut seconds = [const { Vec::new() }; 2];
     let mut numbers = BTreeSet::new();
     for boot in 1..=boots {
-        context.progress.say(format!("restore: boot {boot} of {boots}"));
+        context.progress.note(format!("restore: boot {boot} of {boots}"));
         let machine = Box::pin(vm.boot(&format!("boot-{boot}"))).await?;
         seconds[0].push(machine.boot.as_secs_f64());
         machine.shut_down().await;
@@ -87,7 +87,7 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
         line: format!(
             "restore: the first command on a machine ({accelerator}) takes {restore} from the snapshot, and {boot} by a \
              boot, {} of that; of {restores} restored machines nothing is left",
-            Unit::Times.show(ratio)
+            Unit::Times.format(ratio)
         ),
         numbers: json!({
             "boot_s": boot.median(), "restore_s": restore.median(), "restore_ratio": ratio, "restores": restores,

@@ -45,7 +45,7 @@ pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Res
         memory.push(once.memory);
     }
     let (share, memory) = (Times::of(&shares)?.median(), Times::of(&memory)?.median());
-    let (percent, bytes, looks) = (share * 100.0, Unit::Bytes.show(memory), looks * repetitions);
+    let (percent, bytes, looks) = (share * 100.0, Unit::Bytes.format(memory), looks * repetitions);
     Ok(BenchResult {
         line: format!("sampler: {percent:.2} % of one CPU, {bytes}; {looks} looks, median of {repetitions}"),
         numbers: json!({

@@ -28,7 +28,7 @@ pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<Bench
     let host = Shell::local(Arc::new(NoopObserver));
     let client = host.run(&Command::new("ssh").arg("-V")).await;
     client.context("the commands of bench ssh need OpenSSH's client: install openssh-client")?;
-    progress.say(format!("ssh: {rounds} commands in each of three ways"));
+    progress.note(format!("ssh: {rounds} commands in each of three ways"));
     let (key, text) = new_key("bench")?;
     let answer = |line: &str| match line {
         HELLO => Reply::Ends(0, b"hello\n".to_vec()),
@@ -67,7 +67,7 @@ async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -
     }
     let [held, spawned, shared] = &seconds;
     let (held, spawned, shared) = (Times::of(held)?, Times::of(spawned)?, Times::of(shared)?);
-    let ratio = |times: &Times| Unit::Times.show(times.median() / held.median());
+    let ratio = |times: &Times| Unit::Times.format(times.median() / held.median());
     let milliseconds = |times: &Times| times.median() * 1e3;
     Ok(BenchResult {
         line: format!(

@@ -22,7 +22,7 @@ const FAILED: i32 = 1;
 
 pub async fn measure(progress: &Progress) -> anyhow::Result<BenchResult> {
     let settings = Settings::read()?;
-    progress.say(format!("suite: a run of {}", commands::suite()));
+    progress.note(format!("suite: a run of {}", commands::suite()));
     let folder = tempfile::tempdir().context("there is no room for a temporary folder")?;
     let evidence = folder.path().join("run");
     let command = match settings.embedded {
@@ -48,9 +48,9 @@ fn read(record: &str) -> anyhow::Result<BenchResult> {
     }
     let Record { time } = serde_json::from_str(record).context("run.json does not say what its time went into")?;
     let ratio = time.ratio().context("the run did no work")?;
-    let [wall, critical] = [time.wall, time.critical].map(|seconds| Unit::Seconds.show(seconds));
+    let [wall, critical] = [time.wall, time.critical].map(|seconds| Unit::Seconds.format(seconds));
     Ok(BenchResult {
-        line: format!("suite: {wall}, {} of its critical path of {critical}", Unit::Times.show(ratio)),
+        line: format!("suite: {wall}, {} of its critical path of {critical}", Unit::Times.format(ratio)),
         // From the start of the first work to the end of the last, and the longest chain of dependent work.
         numbers: json!({ "suite_wall_s": time.wall, "suite_critical_s": time.critical, "suite_ratio": ratio }),
     })

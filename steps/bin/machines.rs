@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Suite, say};
+use super::{Suite, print_line};
 use crate::base::exit_status::{Exit, ExitStatus, usage};
 use crate::base::settings::Settings;
 use crate::e2e::{self, catalogue};
@@ -78,6 +78,6 @@ pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
 }
 
 fn steps(suite: &Suite, settings: &Settings) -> Result<(), Exit> {
-    say(catalogue::listed(suite.folder(settings), suite.json).map_err(usage)?.trim_end());
+    print_line(catalogue::listed(suite.folder(settings), suite.json).map_err(usage)?.trim_end());
     Ok(())
 }

@@ -132,9 +132,9 @@ fn rebuild(Report { folder, out, sign, .. }: &Report) -> Result<Reports, Exit> {
 pub fn merge(arguments: &Merge) -> Result<(), Exit> {
     let out = &arguments.out;
     let parts = merged::read(&arguments.folders).map_err(usage)?;
-    merged::room_for(&parts, out).map_err(usage)?;
+    merged::check_space(&parts, out).map_err(usage)?;
     let whole = Merged::of(new_run_id(), &[], parts).map_err(usage)?;
-    let whole = merged::put_together(&whole, out).map_err(infrastructure)?;
+    let whole = merged::write_merged(&whole, out).map_err(infrastructure)?;
     print(arguments.json, &whole.facts(), || {
         format!("{}\n\n{}", report::merged_table(&whole), report::merged_summary(&whole, out))
     })?;
@@ -166,7 +166,7 @@ pub fn verify(folder: &Path, allowed: Option<&Path>, json: bool) -> Result<(), E
         eprintln!("assay: reading {} in {}", Bytes(bytes), folder.display());
     }
     let verification = verify::verify(folder, allowed).map_err(usage)?;
-    print(json, &verification, || verification.show(folder))?;
+    print(json, &verification, || verification.render(folder))?;
     match verification.verified {
         true => Ok(()),
         false => Err(failed(format!("{} cannot be relied on: see above", folder.display()))),

@@ -140,7 +140,9 @@ impl FeatureFile {
             let shown = error.to_string();
             let number = shown.split([' ', ':']).find_map(|word| word.parse::<usize>().ok()).unwrap_or(1);
             let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default().trim();
-            anyhow::anyhow!("line {number}: \"{line}\" is not Gherkin: write a keyword there, such as Scenario: or Then")
+            anyhow::anyhow!(
+                "line {number}: \"{line}\" is not Gherkin: write a keyword there, such as Scenario: or Then"
+            )
         })?;
         Ok(FeatureFile { path, feature, text: text.to_owned() })
     }

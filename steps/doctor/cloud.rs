@@ -18,7 +18,7 @@ pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
         let late = format!("its settings cannot be read within {} s", LIMIT.as_secs());
         return vec![check("AWS", Err(Problem::missing(late)), "see what `aws configure list` says")];
     };
-    progress.say("asking AWS");
+    progress.note("asking AWS");
     let mut checks = Vec::new();
     if let Some(endpoint) = &settings.stand_in.endpoint {
         let problem = Problem::warning(format!("none: {endpoint} stands in for it"));

@@ -30,8 +30,8 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
 
 async fn podman(host: Arc<Host>) -> Outcome {
     let format = "{{.Version.Version}}, storage {{.Store.GraphDriverName}}, cgroups {{.Host.CgroupsVersion}}";
-    let said = host.ask("podman", Command::new("podman").args(["info", "--format", format])).await?;
-    Ok(said.lines().next().unwrap_or_default().to_owned())
+    let printed = host.ask("podman", Command::new("podman").args(["info", "--format", format])).await?;
+    Ok(printed.lines().next().unwrap_or_default().to_owned())
 }
 
 async fn rootless(host: Arc<Host>) -> Outcome {

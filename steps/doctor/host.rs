@@ -158,9 +158,9 @@ impl Host {
         if output.succeeded() {
             return Ok(format!("{}{}", output.text(), output.errors()));
         }
-        let said = if output.errors().trim().is_empty() { output.text() } else { output.errors() };
+        let printed = if output.errors().trim().is_empty() { output.text() } else { output.errors() };
         let reinstall = self.distribution.reinstall(&[package]);
-        Err(Problem::missing(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&said, 1)))
+        Err(Problem::missing(format!("does not work: `{line}` ended with {}: {}", output.status, tail(&printed, 1)))
             .remedy(format!("see what `{line}` says; if it is damaged: {reinstall}")))
     }
 

@@ -8,8 +8,8 @@ use crate::base::platform::TargetSpec;
 use crate::exec::command::Command;
 
 /// Finds the first word of a text that is a version: `2.39.5` in `git version 2.39.5`.
-pub fn version(said: &str) -> Option<&str> {
-    let mut words = said.split(|c: char| c.is_whitespace() || "(),".contains(c));
+pub fn version(printed: &str) -> Option<&str> {
+    let mut words = printed.split(|c: char| c.is_whitespace() || "(),".contains(c));
     words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')).map(|word| {
         let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(word.len());
         word[..end].trim_end_matches('.')
@@ -17,8 +17,8 @@ pub fn version(said: &str) -> Option<&str> {
 }
 
 /// Shortens what a program printed to its version.
-pub fn shortened(said: String) -> String {
-    version(&said).unwrap_or("works, but says no version").to_owned()
+pub fn shortened(printed: String) -> String {
+    version(&printed).unwrap_or("works, but says no version").to_owned()
 }
 
 /// Checks that a program of a package prints its version.
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn every_program_has_its_own_way_to_say_its_version() {
-        for (said, found) in [
+        for (printed, found) in [
             ("git version 2.39.5\n", Some("2.39.5")),
             ("crun version 1.8.1\ncommit: f8a096b\nspec: 1.0.0\n", Some("1.8.1")),
             ("runc version 1.1.5+ds1\n", Some("1.1.5")),
@@ -79,7 +79,7 @@ mod tests {
             ("usage: true\n", None),
             ("", None),
         ] {
-            assert_eq!(version(said), found, "{said}");
+            assert_eq!(version(printed), found, "{printed}");
         }
     }
 }

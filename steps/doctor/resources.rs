@@ -71,12 +71,12 @@ fn space_for(cache: &Path, needed: Bytes) -> Outcome {
 
 /// Checks whether there is memory for machines that each take this much at most, calculated as in a run.
 fn memory(room: &HostCapacity, each: Bytes) -> Outcome {
-    let room_for = format!("room for {}, {each} for each at most", room.told());
+    let each_needs = format!("room for {}, {each} for each at most", room.summary());
     match room.machines(each) {
         0 if room.memory() == Bytes(0) => Err(Problem::missing("what is free is left to everything else on this host")),
-        0 => Err(Problem::warning(format!("{room_for}: only machines that take less fit"))),
-        1 => Err(Problem::warning(format!("{room_for}: one is up at a time, and a run takes long"))),
-        _ => Ok(room_for),
+        0 => Err(Problem::warning(format!("{each_needs}: only machines that take less fit"))),
+        1 => Err(Problem::warning(format!("{each_needs}: one is up at a time, and a run takes long"))),
+        _ => Ok(each_needs),
     }
 }
 
@@ -155,9 +155,9 @@ mod tests {
         assert!(of(1199, 4).unwrap_err().ends_with("one is up at a time, and a run takes long"));
         assert!(of(599, 4).unwrap_err().ends_with("only machines that take less fit"));
         assert_eq!(of(0, 4).unwrap_err(), "what is free is left to everything else on this host");
-        let said = of(9000, 6).unwrap();
-        let room = HostCapacity::new(9000, 6).told();
-        assert!(said.contains(&format!("room for {room}")) && said.contains("6 at once"), "{said}");
+        let printed = of(9000, 6).unwrap();
+        let room = HostCapacity::new(9000, 6).summary();
+        assert!(printed.contains(&format!("room for {room}")) && printed.contains("6 at once"), "{printed}");
     }
 
     #[test]

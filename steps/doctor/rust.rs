@@ -54,14 +54,14 @@ fn without(problem: Problem) -> Problem {
 }
 
 async fn cargo(host: Arc<Host>, channel: Option<String>) -> Outcome {
-    let said = host.ask("rustup", with("cargo", channel.as_deref()).arg("--version")).await;
-    said.map(shortened).map_err(without)
+    let printed = host.ask("rustup", with("cargo", channel.as_deref()).arg("--version")).await;
+    printed.map(shortened).map_err(without)
 }
 
 async fn compiler(host: Arc<Host>, channel: Option<String>) -> Outcome {
-    let said = host.ask("rustup", with("rustc", channel.as_deref()).arg("--version")).await.map_err(without)?;
-    match (version(&said), channel) {
-        (None, _) => Err(Problem::missing(format!("rustc says no version: {}", said.trim()))),
+    let printed = host.ask("rustup", with("rustc", channel.as_deref()).arg("--version")).await.map_err(without)?;
+    match (version(&printed), channel) {
+        (None, _) => Err(Problem::missing(format!("rustc says no version: {}", printed.trim()))),
         (Some(found), Some(channel)) if !channel.starts_with(|c: char| c.is_ascii_digit()) || found == channel => {
             Ok(format!("{found} (rust-toolchain.toml: {channel})"))
         }
@@ -84,8 +84,8 @@ async fn compiles(host: Arc<Host>, channel: Option<String>, target: Option<&str>
         return Ok("compiles an empty program".to_owned());
     }
     let errors = output.errors();
-    let said = errors.lines().find(|line| line.starts_with("error")).or(errors.lines().next());
-    Err(Problem::missing(format!("does not compile an empty program: {}", said.unwrap_or("and says nothing"))))
+    let printed = errors.lines().find(|line| line.starts_with("error")).or(errors.lines().next());
+    Err(Problem::missing(format!("does not compile an empty program: {}", printed.unwrap_or("and says nothing"))))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
     let catalogue = Catalogue { schema: 1, steps, parameter_types: KINDS };
     match json {
         true => Ok(serde_json::to_string_pretty(&catalogue)?),
-        false => Ok(catalogue.show()),
+        false => Ok(catalogue.render()),
     }
 }
 
@@ -104,7 +104,7 @@ fn below(step: &Step) -> Option<Parameter> {
 
 impl Catalogue {
     /// Prints a paragraph for each step, below the description of its module.
-    fn show(&self) -> String {
+    fn render(&self) -> String {
         let mut out = String::new();
         let mut module = "";
         for Entry { source: step, example, uses } in &self.steps {

@@ -104,7 +104,7 @@ tokio::task_local! {
 impl Fixtures {
     pub fn open(config: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
         let capacity = HostCapacity::measured(config.options.concurrency);
-        tracing::info!("this host has capacity for {}", capacity.told());
+        tracing::info!("this host has capacity for {}", capacity.summary());
         let (work_log, config) = (Arc::new(WorkLog::default()), Arc::new(config));
         let shared = SharedFixtures {
             machines: Machines::new(context.clone(), config.clone(), capacity, &work_log),

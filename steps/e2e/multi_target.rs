@@ -37,7 +37,7 @@ pub async fn run(
     let folder = new_or_empty(&named).map_err(usage)?;
     let (mut statuses, mut parts) = (BTreeSet::new(), Vec::new());
     for (place, target) in targets.iter().enumerate() {
-        progress.say(format!("{target}: target {} of {}", place + 1, targets.len()));
+        progress.note(format!("{target}: target {} of {}", place + 1, targets.len()));
         let (name, own) = (part_name(&target.to_string(), options.shard), progress.of_target(target));
         let evidence = folder.join(PARTS).join(&name);
         let options = Options { evidence: Some(evidence.clone()), ..options.clone() };
@@ -52,12 +52,12 @@ pub async fn run(
         }
         match Part::open(&evidence) {
             Ok(_) => parts.push(name),
-            Err(error) => progress.say(format!("{target}: left nothing to be judged by: {error:#}")),
+            Err(error) => progress.note(format!("{target}: left nothing to be judged by: {error:#}")),
         }
         if signals.received || status == ExitStatus::Usage {
             let left: Vec<String> = targets.iter().skip(place + 1).map(TargetSpec::to_string).collect();
             if !left.is_empty() {
-                progress.say(format!("stopped before {}", left.join(", ")));
+                progress.note(format!("stopped before {}", left.join(", ")));
             }
             break;
         }

@@ -101,7 +101,7 @@ pub struct Verbosity {
 impl Verbosity {
     /// Shows this much from here on.
     pub fn apply(self) {
-        trace::show(self.verbose);
+        trace::start(self.verbose);
     }
 }
 

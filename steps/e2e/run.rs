@@ -122,7 +122,7 @@ impl PlannedRun {
         let run = Run::open(self.spec, progress.clone())?;
         let scenarios = Box::pin(scenarios(&run, self.provisioning, features, signals)).await;
         let lost =
-            |left: Vec<String>| left.iter().for_each(|left| progress.say(format!("could not be removed: {left}")));
+            |left: Vec<String>| left.iter().for_each(|left| progress.note(format!("could not be removed: {left}")));
         let Outcome { complete, time, left_in_cloud } = match scenarios {
             Ok(outcome) => outcome,
             Err(exit) => {
@@ -190,7 +190,7 @@ async fn scenarios(
     let endpoint = settings.stand_in.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
     let stand_in = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
     let (id, folder) = (&context.run, evidence.folder().display());
-    progress.say(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
+    progress.note(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
 
     let before = || earlier::time(&settings.runs, target, std::env::args());
     let tallied = state.clone();
@@ -217,7 +217,7 @@ async fn scenarios(
     }
     let mut left_in_cloud = None;
     if let Some(rented) = cloud {
-        progress.say("ec2: removing what the run has made");
+        progress.note("ec2: removing what the run has made");
         left_in_cloud = rented.cloud.close().await.err().map(|error| format!("{error:#}"));
     }
     Ok(Outcome { complete, time, left_in_cloud })

@@ -46,7 +46,7 @@ impl Suite {
                 if open.is_empty() {
                     break;
                 }
-                progress.say(format!("retrying {} scenarios (attempt {})", open.len(), retry + 1));
+                progress.note(format!("retrying {} scenarios (attempt {})", open.len(), retry + 1));
                 self.fixtures.try_again();
                 self.hand_over(open).await;
             }
@@ -59,13 +59,13 @@ impl Suite {
             () = all => true,
             () = state.first_failure(), if options.fail_fast => false,
             () = self.budget_is_spent() => {
-                progress.say("ec2: going on would cost more than --max-cost allows");
+                progress.note("ec2: going on would cost more than --max-cost allows");
                 false
             }
             () = signals.any() => false,
         };
         if !complete {
-            progress.say("stopped before the end: cleaning up");
+            progress.note("stopped before the end: cleaning up");
         }
         complete
     }

@@ -75,7 +75,7 @@ impl ScenarioWorld {
             anyhow::bail!(
                 "{probe} is above {}, but the CPU is emulated: the workload may be late because the host is busy; run it \
                  on a quieter host, or on a machine with a native CPU",
-                Unit::Seconds.show(high)
+                Unit::Seconds.format(high)
             );
         }
         self.check(probe, Unit::Seconds, Rule::Between { low, high })

@@ -106,8 +106,8 @@ fn sign(path: &Path, key: &Path) -> anyhow::Result<()> {
     let mut command = Command::new(PROGRAM);
     command.args(["-Y", "sign", "-q", "-n", NAMESPACE, "-f"]).arg(key).arg(path);
     let output = command.stdin(Stdio::inherit()).output().map_err(missing)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{} does not sign: {}", key.display(), said.trim());
+    let printed = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{} does not sign: {}", key.display(), printed.trim());
     Ok(())
 }
 
@@ -118,13 +118,13 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
     let fits = |command: &mut Command| -> anyhow::Result<String> {
         let text = File::open(&statement).with_context(|| format!("cannot read {STATEMENT}"))?;
         let answer = command.args(["-n", NAMESPACE, "-s"]).arg(&signature).stdin(text).output().map_err(missing)?;
-        let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).trim().to_owned();
-        anyhow::ensure!(answer.status.success(), "{SIGNATURE} does not fit {STATEMENT}: {said}");
-        Ok(said)
+        let printed = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).trim().to_owned();
+        anyhow::ensure!(answer.status.success(), "{SIGNATURE} does not fit {STATEMENT}: {printed}");
+        Ok(printed)
     };
     let Some(allowed) = allowed else {
-        let said = fits(Command::new(PROGRAM).args(["-Y", "check-novalidate"]))?;
-        return Ok(format!("signed by a key of no allowed signer (name --allowed-signers FILE): {said}"));
+        let printed = fits(Command::new(PROGRAM).args(["-Y", "check-novalidate"]))?;
+        return Ok(format!("signed by a key of no allowed signer (name --allowed-signers FILE): {printed}"));
     };
     // It may be a pipe and is needed twice, so it is read once.
     let signers = std::fs::read(allowed);
@@ -142,7 +142,7 @@ pub fn signer(folder: &SandboxedDir, allowed: Option<&Path>) -> anyhow::Result<S
     );
     for name in names.lines().filter(|_| found.status.success()) {
         match fits(Command::new(PROGRAM).args(["-Y", "verify", "-I", name, "-f"]).arg(copy.path())) {
-            Ok(said) => return Ok(format!("signed by {name}: {said}")),
+            Ok(printed) => return Ok(format!("signed by {name}: {printed}")),
             Err(error) => last = error,
         }
     }

@@ -94,7 +94,7 @@ mod tests {
         (path, folder)
     }
 
-    fn told(change: impl FnOnce(&Path)) -> String {
+    fn message(change: impl FnOnce(&Path)) -> String {
         let (path, folder) = sealed();
         change(path.path());
         match check(&folder) {
@@ -115,20 +115,20 @@ mod tests {
     fn whatever_is_not_as_it_was_is_named() {
         let write =
             |name: &'static str, text: &'static str| move |path: &Path| fs::write(path.join(name), text).unwrap();
-        assert!(told(write("trials/1.txt", "abd")).starts_with("trials/1.txt: changed since it was sealed"));
-        assert!(told(write("trials/2.txt", "")).starts_with("trials/2.txt: was added since"));
-        assert!(told(|path| fs::remove_file(path.join("run.json")).unwrap()).starts_with("run.json: is missing"));
-        let linked = told(|path| {
+        assert!(message(write("trials/1.txt", "abd")).starts_with("trials/1.txt: changed since it was sealed"));
+        assert!(message(write("trials/2.txt", "")).starts_with("trials/2.txt: was added since"));
+        assert!(message(|path| fs::remove_file(path.join("run.json")).unwrap()).starts_with("run.json: is missing"));
+        let linked = message(|path| {
             fs::remove_file(path.join("run.json")).unwrap();
             std::os::unix::fs::symlink("/etc/hostname", path.join("run.json")).unwrap();
             let refused = seal(&SandboxedDir::open(path).unwrap()).unwrap_err().to_string();
             assert!(refused.contains("is a symbolic link"), "{refused}");
         });
         assert_eq!(linked, "run.json: run.json is a symbolic link: evidence is made of plain files\n");
-        assert!(told(write(SUMS, "abc  run.json\n")).starts_with("SHA256SUMS:1: no line of a checksum"));
-        assert!(told(write(SUMS, "")).starts_with("SHA256SUMS is empty"));
-        assert!(told(|path| fs::remove_file(path.join(SUMS)).unwrap()).starts_with("cannot read "));
-        let outside = told(|path| {
+        assert!(message(write(SUMS, "abc  run.json\n")).starts_with("SHA256SUMS:1: no line of a checksum"));
+        assert!(message(write(SUMS, "")).starts_with("SHA256SUMS is empty"));
+        assert!(message(|path| fs::remove_file(path.join(SUMS)).unwrap()).starts_with("cannot read "));
+        let outside = message(|path| {
             let sums = fs::read_to_string(path.join(SUMS)).unwrap() + &"0".repeat(64) + "  ../../etc/passwd\n";
             fs::write(path.join(SUMS), sums).unwrap();
         });

@@ -96,8 +96,8 @@ pub struct Column {
 impl Column {
     /// Returns a claim's record and the index of its part.
     pub fn of_claim(&self, id: ClaimId) -> Option<(&ClaimResult, usize)> {
-        let mut said = self.verdicts.claims.iter().zip(&self.from);
-        said.find(|(claim, _)| claim.id == id).map(|(claim, part)| (claim, *part))
+        let mut printed = self.verdicts.claims.iter().zip(&self.from);
+        printed.find(|(claim, _)| claim.id == id).map(|(claim, part)| (claim, *part))
     }
 }
 
@@ -203,7 +203,7 @@ impl Merged {
         // A killed run has no end, and then the whole has none either.
         let ended = times("ended");
         let ended = ended.iter().all(Json::is_string).then(|| ended.iter().max_by_key(|time| text(time)).cloned());
-        let told = |part: &Part| {
+        let message = |part: &Part| {
             let Verdicts { complete, exit, .. } = part.bundle.verdicts;
             json!({
                 "name": part.name, "folder": format!("{PARTS}/{}", part.name), "run": part.run(), "target": part.target,
@@ -216,7 +216,7 @@ impl Merged {
             "schema": SCHEMA, "run": self.run, "started": started, "ended": ended.flatten(), "git": first("git"),
             "assay": first("assay"), "missing": self.missing,
             "targets": self.columns.iter().map(|column| &column.target).collect::<Vec<_>>(),
-            "parts": self.parts.iter().map(told).collect::<Vec<_>>(),
+            "parts": self.parts.iter().map(message).collect::<Vec<_>>(),
         })
     }
 }
@@ -240,14 +240,14 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
         (Some(absent), _) => Some(format!("{target}: {absent}")),
         (None, _) => None,
     };
-    let mut said: Vec<(usize, &Part, &ClaimResult)> = Vec::new();
+    let mut printed: Vec<(usize, &Part, &ClaimResult)> = Vec::new();
     for (place, part) in &mine {
-        said.extend(part.bundle.verdicts.claims.iter().map(|claim| (*place, *part, claim)));
+        printed.extend(part.bundle.verdicts.claims.iter().map(|claim| (*place, *part, claim)));
     }
-    said.sort_by_key(|(_, _, claim)| (claim.id, rank(&claim.decision)));
-    said.dedup_by_key(|(_, _, claim)| claim.id);
+    printed.sort_by_key(|(_, _, claim)| (claim.id, rank(&claim.decision)));
+    printed.dedup_by_key(|(_, _, claim)| claim.id);
     let (mut claims, mut from) = (Vec::new(), Vec::new());
-    for (place, part, claim) in said {
+    for (place, part, claim) in printed {
         let mut claim = claim.clone();
         if let (Some(_), Some(absent)) = (elsewhere(&claim), &absent) {
             claim.decision = Decision::Skip(format!("in none of the shards that are here; {absent}"));

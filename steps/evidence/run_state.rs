@@ -115,7 +115,7 @@ impl RunState {
         let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
         let attempts = self.attempts(planned);
         open && match planned.control {
-            true => !weighed(planned, attempts).caught(),
+            true => !judged_control(planned, attempts).caught(),
             false => attempts.iter().all(|attempt| attempt.outcome.verdict != Verdict::Holds),
         }
     }
@@ -172,7 +172,7 @@ impl RunState {
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
         let controls: Vec<ControlResult> = mine(true)
             .filter(|control| control.runs() || (planned.runs() && control.decision == unselected))
-            .map(|control| weighed(control, self.attempts(control)))
+            .map(|control| judged_control(control, self.attempts(control)))
             .collect();
         let last = attempts.last();
         ClaimResult {
@@ -216,8 +216,8 @@ impl RunState {
     }
 }
 
-fn weighed(planned: &Planned, attempts: Vec<Attempt>) -> ControlResult {
-    ControlResult::weigh(&planned.scenario, &planned.feature, planned.line, attempts)
+fn judged_control(planned: &Planned, attempts: Vec<Attempt>) -> ControlResult {
+    ControlResult::judge(&planned.scenario, &planned.feature, planned.line, attempts)
 }
 
 #[cfg(test)]

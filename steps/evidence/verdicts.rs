@@ -79,7 +79,7 @@ impl ClaimResult {
         let attempts: Vec<Attempt> = self.attempts.iter().map(|attempt| attempt.again(samples)).collect();
         let again = |control: &ControlResult| {
             let attempts = control.attempts.iter().map(|attempt| attempt.again(samples)).collect();
-            ControlResult::weigh(&control.scenario, &control.feature, control.line, attempts)
+            ControlResult::judge(&control.scenario, &control.feature, control.line, attempts)
         };
         let controls = self.controls.iter().map(again).collect();
         let last = attempts.last();

@@ -38,7 +38,7 @@ impl Verification {
         }
     }
 
-    pub fn show(&self, path: &Path) -> String {
+    pub fn render(&self, path: &Path) -> String {
         let mut text: String = self.agrees.iter().map(|sentence| format!("✔ {sentence}\n")).collect();
         for Finding { file, problem } in &self.findings {
             text += &format!("✘ {file}: {problem}\n");
@@ -97,7 +97,7 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Ver
             verification.findings.push(Finding::new(SIGNATURE, "there is none, and allowed signers are named"));
         }
         (true, allowed) => match attestation::signer(folder, allowed) {
-            Ok(said) => verification.signature = said,
+            Ok(printed) => verification.signature = printed,
             Err(error) => {
                 verification.signature = "the signature does not count".to_owned();
                 verification.findings.push(Finding::new(SIGNATURE, format!("{error:#}")));

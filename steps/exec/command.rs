@@ -155,8 +155,8 @@ impl Output {
         match self.succeeded() {
             true => Ok(self),
             false => {
-                let said = if self.stderr.trim_ascii().is_empty() { self.text() } else { self.errors() };
-                Err(Failed { line: self.line, status: self.status, tail: tail(&said, 6) })
+                let printed = if self.stderr.trim_ascii().is_empty() { self.text() } else { self.errors() };
+                Err(Failed { line: self.line, status: self.status, tail: tail(&printed, 6) })
             }
         }
     }

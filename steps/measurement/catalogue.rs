@@ -116,7 +116,7 @@ pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), String> {
     let expected = listed.unwrap_or(&unlisted);
     match expected.allows(unit, value) {
         true => Ok(()),
-        false => Err(format!("{probe}: {} is not plausible: expected {}", value.show(unit), expected.show())),
+        false => Err(format!("{probe}: {} is not plausible: expected {}", value.format(unit), expected.render())),
     }
 }
 
@@ -149,7 +149,7 @@ impl Entry {
         }
     }
 
-    fn show(&self) -> String {
+    fn render(&self) -> String {
         let kind = if self.whole() { "a whole number, " } else { "" };
         match self.unit {
             Unit::Text => "a text that says something".to_owned(),
@@ -164,7 +164,7 @@ fn bound(unit: Unit, value: f64) -> String {
     let sizes = [(TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
     match sizes.into_iter().find(|(size, _)| unit == Unit::Bytes && value >= *size && value % size == 0.0) {
         Some((size, name)) => format!("{} {name}", value / size),
-        None => unit.show(value),
+        None => unit.format(value),
     }
 }
 
@@ -272,7 +272,7 @@ mod tests {
             ("a.new.one", Unit::Seconds, number(f64::INFINITY), Some(anything)),
             ("a.new.one", Unit::Seconds, "1 s".into(), Some(anything)),
         ] {
-            let seen = value.show(unit);
+            let seen = value.format(unit);
             let error = error.map(|expected| format!("{probe}: {seen} is not plausible: {expected}"));
             assert_eq!(plausible(probe, unit, &value).err(), error, "{probe} {value:?}");
         }

@@ -13,7 +13,7 @@ pub fn ratio(probe: &str, unit: Unit, conventional: Option<f64>, workload: Optio
         Ok(value)
     };
     let (conventional, workload) = (part("the conventional container", conventional)?, part("the workload", workload)?);
-    let raw = format!("conventional {} / workload {}", unit.show(conventional), unit.show(workload));
+    let raw = format!("conventional {} / workload {}", unit.format(conventional), unit.format(workload));
     Ok(Reading::new(probe, conventional / workload, Unit::Times, raw))
 }
 

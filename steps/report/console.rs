@@ -46,7 +46,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 pub(super) fn measured(claim: &ClaimResult) -> String {
-    claim.value.as_ref().map(|value| value.show(claim.unit.unwrap_or(Unit::Text))).unwrap_or_default()
+    claim.value.as_ref().map(|value| value.format(claim.unit.unwrap_or(Unit::Text))).unwrap_or_default()
 }
 
 /// Returns the result of a control, in a word.

@@ -79,7 +79,7 @@ impl Coverage {
     }
 
     /// Formats it for people: a table, why claims are not judged, and how many claims are covered to what extent.
-    pub fn show(&self) -> String {
+    pub fn render(&self) -> String {
         let reasons = self.reasons();
         let legend: String = reasons.iter().map(|(reason, sign)| format!("({sign}) {reason}\n")).collect();
         format!("{}\n{legend}\n{}", self.table(&reasons), self.totals())
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_claim_says_where_it_is_covered_and_why_not_elsewhere() {
-        insta::assert_snapshot!("coverage", coverage(FEATURE, None).unwrap().show());
+        insta::assert_snapshot!("coverage", coverage(FEATURE, None).unwrap().render());
     }
 
     #[test]

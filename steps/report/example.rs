@@ -77,7 +77,7 @@ fn attempts(name: &str, checks: &[(Verdict, &str)]) -> Vec<Attempt> {
 }
 
 fn control(name: &str, checks: &[(Verdict, &str)]) -> ControlResult {
-    ControlResult::weigh(name, PATH, scenario(name).0, attempts(name, checks))
+    ControlResult::judge(name, PATH, scenario(name).0, attempts(name, checks))
 }
 
 /// Makes a claim of its own that nothing was measured for.

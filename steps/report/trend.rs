@@ -86,7 +86,7 @@ fn ends(trend: &Trend) -> String {
     let probe = trend.probe.as_deref().map(plain).unwrap_or_default();
     let unit = trend.unit.unwrap_or(Unit::Text);
     let show = |value: &Value| match value {
-        Value::Number(number) => unit.show(*number),
+        Value::Number(number) => unit.format(*number),
         Value::Text(text) => cut(&plain(text), CELL),
     };
     let mut figures = trend.figures().map(|(_, value)| show(value));
@@ -102,10 +102,10 @@ fn size(change: &Change, unit: Option<Unit>) -> String {
     let sign = if change.absolute < 0.0 { "−" } else { "+" };
     let absolute = match unit.unwrap_or(Unit::Count) {
         // "Per cent" of a ratio would be ambiguous.
-        Unit::Ratio => format!("{} points", Unit::Count.show(change.absolute.abs() * 100.0)),
-        unit => unit.show(change.absolute.abs()),
+        Unit::Ratio => format!("{} points", Unit::Count.format(change.absolute.abs() * 100.0)),
+        unit => unit.format(change.absolute.abs()),
     };
-    let relative = change.relative.map(|relative| format!(" ({sign}{})", Unit::Ratio.show(relative.abs())));
+    let relative = change.relative.map(|relative| format!(" ({sign}{})", Unit::Ratio.format(relative.abs())));
     format!("{sign}{absolute}{}", relative.unwrap_or_default())
 }
 

@@ -48,14 +48,14 @@ pub(super) fn rows(samples: &[Sample]) -> Vec<Vec<String>> {
     let beside = BESIDE.map(|(probe, _)| (numbers(samples, probe), unit(samples, probe)));
     let row = |(series, peaks): (&&str, &Vec<f64>)| {
         let summary = Summary::of(peaks)?;
-        let show = |bytes: f64| Unit::Bytes.show(bytes);
+        let show = |bytes: f64| Unit::Bytes.format(bytes);
         let interval = summary.interval.map_or(String::new(), |interval| {
             format!("{} to {} ({:.0} %)", show(interval.low), show(interval.high), interval.confidence * 100.0)
         });
         let peak = [summary.min, summary.median, summary.max].map(show);
         let others = beside.iter().map(|(numbers, unit)| {
             let middle = numbers.get(series).and_then(|numbers| median(numbers));
-            middle.map_or(String::new(), |middle| unit.show(middle))
+            middle.map_or(String::new(), |middle| unit.format(middle))
         });
         let named = [(*series).to_owned(), summary.n.to_string()];
         Some(named.into_iter().chain(peak).chain([interval]).chain(others).collect())
@@ -72,7 +72,7 @@ pub fn disturbance(samples: &[Sample]) -> Option<String> {
     let most = |probe: &str| {
         let seen = samples.iter().filter(|sample| sample.probe == probe);
         let worst = seen.filter_map(|sample| Some((sample.value.number()?, sample.unit)));
-        worst.reduce(|most, next| if next.0 > most.0 { next } else { most }).map(|(most, unit)| unit.show(most))
+        worst.reduce(|most, next| if next.0 > most.0 { next } else { most }).map(|(most, unit)| unit.format(most))
     };
     let (cpu, memory) = (most("sampler.cpu.share")?, most("sampler.memory")?);
     let session = most("session.memory").map_or(String::new(), |memory| format!(", its SSH session {memory}"));

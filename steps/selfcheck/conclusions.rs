@@ -51,7 +51,7 @@ fn controls(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
         ] {
             let ControlResult { scenario, feature, line, .. } = control;
             let mut changed = claim.clone();
-            changed.controls[place] = ControlResult::weigh(scenario, feature, *line, attempts);
+            changed.controls[place] = ControlResult::judge(scenario, feature, *line, attempts);
             mutants.push(mutant(changed, on, &format!("control: {scenario}"), how));
         }
     }

@@ -22,7 +22,7 @@ pub fn mutants(claim: &ClaimResult, samples: &[Sample], on: Date) -> Vec<Mutant>
         for (place, sample) in mine.enumerate() {
             let others: Vec<Sample> = samples.iter().filter(|other| other.id != sample.id).cloned().collect();
             let mutant = |how: &'static str, check: Check, seen: &[Sample], held: bool| {
-                let what = format!("{} {}", check.probe, check.rule.show(check.unit));
+                let what = format!("{} {}", check.probe, check.rule.format(check.unit));
                 let which = format!("sample {} of {}", sample.id, sample.subject);
                 let verdict = check.judge(seen).outcome.verdict;
                 let survived = verdict == Verdict::Holds || held;

@@ -18,8 +18,10 @@ use crate::targets::machine_info::Accelerator;
 /// Time limit for a probe: natively a kernel prints its first line within a second.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The result of a probe; valid until the host reboots or gets another QEMU.
+/// The result of a probe; valid until the host reboots or gets another QEMU. A file that another version has kept does not
+/// parse: a missing fault would mean that KVM works.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct KvmFinding {
     boot: String,
     qemu: String,
@@ -51,7 +53,7 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
     }
     tracing::info!("kvm: trying whether a guest starts on it");
     let tried = probe(context, qemu, image, arch, work).await.map_err(|error| format!("{error:#}"));
-    context.progress.say(match &tried {
+    context.progress.note(match &tried {
         Ok(()) => "kvm: works".to_owned(),
         Err(fault) => format!("kvm: does not work here ({fault}): the cpu is emulated"),
     });

@@ -23,7 +23,7 @@ pub(super) async fn turn(lock: &Path, what: &str, limit: Duration, progress: &Pr
             Ok(()) => Ok::<_, anyhow::Error>(Look::Done(())),
             Err(fs::TryLockError::WouldBlock) => {
                 if !std::mem::replace(&mut reported, true) {
-                    progress.say(format!("{what} is being made, waiting"));
+                    progress.note(format!("{what} is being made, waiting"));
                 }
                 Ok(Look::Waiting("it is being made".to_owned()))
             }

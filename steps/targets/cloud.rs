@@ -120,7 +120,7 @@ impl Drop for Keeper {
         };
         // In a separate thread: this one may belong to a runtime that is shutting down.
         if let Ok(Err(error)) = std::thread::scope(|scope| scope.spawn(close).join()) {
-            self.progress.say(format!("ec2: {error:#}"));
+            self.progress.note(format!("ec2: {error:#}"));
         }
     }
 }

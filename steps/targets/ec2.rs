@@ -116,7 +116,7 @@ impl Ec2 {
         let client = Client::new(&config);
         let images = launch::images(&client, &region).await?;
         let newest = &images[0];
-        context.progress.say(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
+        context.progress.note(format!("ec2: {} in {region}: {} of {}", order.instance_type, newest.id, newest.created));
         let places = launch::places(&client, &order).await?;
         let caller = caller::address(&context.settings, context.observer.clone()).await?;
         let resource = Resource::Cloud {

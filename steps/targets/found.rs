@@ -134,7 +134,7 @@ impl RemoteHost {
             return Ok(self.preflight.facts.clone());
         }
         let words: Vec<&str> = lacking.iter().filter_map(|point| point.by).collect();
-        context.progress.say(format!("{target}: bringing {}, for the time of the run", words.join(", ")));
+        context.progress.note(format!("{target}: bringing {}, for the time of the run", words.join(", ")));
         let bring = Command::script(PROVISION, &[&[&*context.run], &*words].concat()).time_limit(INSTALLING);
         shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;
         let preflight = Preflight::take(shell, &[]).await?;
@@ -213,7 +213,7 @@ impl Body for RemoteSession {
             let left = leave(&self.shell, &self.context.run).await;
             let resource = self.host.way.resource(&self.context.run);
             if let Err(error) = left.and_then(|()| self.context.cleanup.mark_gone(&resource)) {
-                self.context.progress.say(format!("{}: {error:#}", self.host.way.target));
+                self.context.progress.note(format!("{}: {error:#}", self.host.way.target));
             }
         })
     }

@@ -136,7 +136,7 @@ impl Build<'_> {
         let _ = fs::remove_dir_all(&work);
         fs::create_dir(&work).with_context(|| format!("{} cannot be made", work.display()))?;
         fs::set_permissions(&work, fs::Permissions::from_mode(0o755))?;
-        progress.say(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
+        progress.note(format!("image {} ({arch}): made once from {mirror}", self.definition.distribution.name()));
 
         self.install(&shell, &namespace, &mirror, &work).await?;
         let root = work.join("root");
@@ -177,7 +177,7 @@ impl Build<'_> {
         let _ = fs::remove_dir_all(folder);
         fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
         self.context.cleanup.release(&resource)?;
-        progress.say(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+        progress.note(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
         Image::open(folder).with_context(|| format!("{} is not complete", folder.display()))
     }
 

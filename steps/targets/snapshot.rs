@@ -144,11 +144,11 @@ impl Snapshot {
         let resource = Resource::Path { path: part.clone() };
         vm.context.cleanup.register(resource.clone())?;
         let started = Instant::now();
-        vm.context.progress.say(format!("snapshot {kind}: made once"));
+        vm.context.progress.note(format!("snapshot {kind}: made once"));
         there_is_room(vm, kind, &snapshots)?;
         let machine = Box::pin(start(&part)).await?;
         keep(vm, machine, (key, kind), &part).await?;
-        vm.context.progress.say(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
+        vm.context.progress.note(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
         remove_others(&snapshots, kind);
         let _ = fs::remove_dir_all(&own);
         fs::rename(&part, &own).with_context(|| format!("{} cannot be put into place", own.display()))?;
@@ -174,7 +174,7 @@ impl Snapshot {
             }
             Err(error) => format!("{error:#}"),
         };
-        progress.say(format!("snapshot {}: {problem}: it is made anew", snapshot.manifest.kind));
+        progress.note(format!("snapshot {}: {problem}: it is made anew", snapshot.manifest.kind));
         snapshot.discard();
         Ok(None)
     }

@@ -103,7 +103,7 @@ impl Vm {
             if crash == CRASHES || (snapshot.new && !failed.crashed) {
                 return Err(failed.into_error(&snapshot));
             }
-            self.context.progress.say(format!("{name}: {failed}: starting another"));
+            self.context.progress.note(format!("{name}: {failed}: starting another"));
             if !failed.crashed {
                 renounce(slot, &snapshot).await;
                 snapshot = held(slot, &provide).await?;
@@ -139,7 +139,7 @@ impl Vm {
             let booted = Box::pin(boot(self, work, &files, ram)).await;
             match booted.as_ref().err().and_then(|error| error.downcast_ref::<BootFailed>()) {
                 Some(failed) if failed.crashed && crash < CRASHES => {
-                    self.context.progress.say(format!("{}: {}: starting it again", failed.machine, failed.detail));
+                    self.context.progress.note(format!("{}: {}: starting it again", failed.machine, failed.detail));
                     // Its console is evidence, and the next machine's would be appended to it.
                     let kept = failed.console.with_extension(format!("crash-{crash}.log"));
                     fs::rename(&failed.console, kept).context("a console cannot be kept")?;

@@ -2,24 +2,24 @@
 
 use serde_json::Value;
 
-use crate::{Project, told};
+use crate::{Project, prints};
 
 fn names(project: &Project, arguments: &[&str]) -> Vec<String> {
-    let said: Value = serde_json::from_str(&told(&mut project.assay(arguments), 0, &[])).unwrap();
-    assert!(said.as_object().unwrap().values().all(|value| value.as_f64().unwrap() > 0.0), "{said}");
-    said.as_object().unwrap().keys().cloned().collect()
+    let printed: Value = serde_json::from_str(&prints(&mut project.assay(arguments), 0, &[])).unwrap();
+    assert!(printed.as_object().unwrap().values().all(|value| value.as_f64().unwrap() > 0.0), "{printed}");
+    printed.as_object().unwrap().keys().cloned().collect()
 }
 
 #[test]
 fn a_part_gives_its_own_names_and_no_others() {
     let project = Project::new();
     assert_eq!(names(&project, &["bench", "plan", "--json"]), ["plan_10k_s", "plan_cost_ratio"]);
-    told(&mut project.assay(&["bench", "plan"]), 0, &["build; medians", "plan: "]);
+    prints(&mut project.assay(&["bench", "plan"]), 0, &["build; medians", "plan: "]);
 }
 
 #[test]
 fn without_ssh_the_package_is_named_that_brings_it() {
     let project = Project::new();
     let path = project.only(&[]);
-    told(project.assay(&["bench", "ssh"]).env("PATH", path), 3, &["install openssh-client"]);
+    prints(project.assay(&["bench", "ssh"]).env("PATH", path), 3, &["install openssh-client"]);
 }

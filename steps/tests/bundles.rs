@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::{Project, fake, files, told};
+use crate::{Project, fake, files, prints};
 
 /// Runs claims that need no machine, and returns the sealed bundle.
 fn run(project: &Project, more: &[&str]) -> PathBuf {
     let arguments = [&["--tags", "@A8-4", "--evidence", "run"], more].concat();
-    told(&mut project.run(&arguments), 0, &["1 hold, 0 fail"]);
+    prints(&mut project.run(&arguments), 0, &["1 hold, 0 fail"]);
     project.path("run")
 }
 
@@ -28,23 +28,23 @@ fn a_run_is_verified_and_what_was_changed_is_named() {
     let project = Project::new();
     let folder = run(&project, &[]);
     let agrees = ["as SHA256SUMS has them", "comes of the", "features/", "this image and this commit", "not signed"];
-    told(&mut project.assay(&["verify", "run"]), 0, &agrees);
-    told(&mut project.assay(&["report", "run"]), 0, &["as they were, to the byte"]);
+    prints(&mut project.assay(&["verify", "run"]), 0, &agrees);
+    prints(&mut project.assay(&["report", "run"]), 0, &["as they were, to the byte"]);
     // The recipient of the bundle has nothing else: neither the project nor a home.
     let mut stranger = project.assay(&["verify", "run"]);
     stranger.env("ASSAY_ROOT", "/nowhere").env_remove("ASSAY_CACHE").env_remove("HOME");
-    told(&mut stranger, 0, &["everything agrees"]);
+    prints(&mut stranger, 0, &["everything agrees"]);
     let falsified = fs::read_to_string(folder.join("verdicts.json")).unwrap().replace("\"holds\"", "\"fails\"");
     fs::write(folder.join("verdicts.json"), &falsified).unwrap();
     let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails: ", "failed\n"];
-    told(&mut project.assay(&["verify", "run"]), 1, &differs);
-    let json = told(&mut project.assay(&["verify", "run", "--json"]), 1, &[]);
+    prints(&mut project.assay(&["verify", "run"]), 1, &differs);
+    let json = prints(&mut project.assay(&["verify", "run", "--json"]), 1, &[]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["verified"], &json["findings"][0]["file"]), (&false.into(), &"verdicts.json".into()));
     let refused = "is not what was sealed, so nothing is written there: verdicts.json: changed";
-    told(&mut project.assay(&["report", "run"]), 1, &[refused]);
+    prints(&mut project.assay(&["report", "run"]), 1, &[refused]);
     assert_eq!(fs::read_to_string(folder.join("verdicts.json")).unwrap(), falsified);
-    told(&mut project.assay(&["report", "run", "--out", "elsewhere"]), 0, &["reports made"]);
+    prints(&mut project.assay(&["report", "run", "--out", "elsewhere"]), 0, &["reports made"]);
     assert!(project.path("elsewhere/junit.xml").exists());
 }
 
@@ -55,10 +55,10 @@ fn reports_that_are_gone_are_made_again_to_the_byte() {
     let reports = ["report.html", "junit.xml", "messages.ndjson"].map(|name| folder.join(name));
     let before = reports.clone().map(|path| fs::read(path).unwrap());
     reports.iter().for_each(|path| fs::remove_file(path).unwrap());
-    told(&mut project.assay(&["verify", "run"]), 1, &["✘ report.html: is missing"]);
-    told(&mut project.assay(&["report", "run"]), 0, &["made again, the folder sealed again"]);
+    prints(&mut project.assay(&["verify", "run"]), 1, &["✘ report.html: is missing"]);
+    prints(&mut project.assay(&["report", "run"]), 0, &["made again, the folder sealed again"]);
     assert!(before == reports.map(|path| fs::read(path).unwrap()));
-    told(&mut project.assay(&["verify", "run"]), 0, &["everything agrees"]);
+    prints(&mut project.assay(&["verify", "run"]), 0, &["everything agrees"]);
 }
 
 #[test]
@@ -68,24 +68,24 @@ fn a_run_is_signed_by_choice_and_the_signature_is_never_lost_unsaid() {
     let (bob, allows_bob) = key(&project, "bob");
     let folder = run(&project, &["--sign", &alice]);
     let by = |allowed: &str| project.assay(&["verify", "run", "--allowed-signers", allowed]);
-    told(&mut by(&allows_alice), 0, &["✔ signed by alice@example.org: Good \"assay\" signature"]);
-    told(&mut by(&allows_bob), 1, &["✘ attestation.json.sig: attestation.json.sig is by no signer in"]);
-    told(&mut project.assay(&["verify", "run"]), 0, &["signed by a key of no allowed signer"]);
+    prints(&mut by(&allows_alice), 0, &["✔ signed by alice@example.org: Good \"assay\" signature"]);
+    prints(&mut by(&allows_bob), 1, &["✘ attestation.json.sig: attestation.json.sig is by no signer in"]);
+    prints(&mut project.assay(&["verify", "run"]), 0, &["signed by a key of no allowed signer"]);
     fs::write(folder.join("junit.xml"), "").unwrap();
-    told(&mut project.assay(&["report", "run"]), 1, &["is signed", "--sign KEY", "--out FOLDER"]);
-    told(&mut project.assay(&["report", "run", "--sign", &bob]), 0, &["sealed again"]);
-    told(&mut by(&allows_bob), 0, &["✔ signed by bob@example.org"]);
+    prints(&mut project.assay(&["report", "run"]), 1, &["is signed", "--sign KEY", "--out FOLDER"]);
+    prints(&mut project.assay(&["report", "run", "--sign", &bob]), 0, &["sealed again"]);
+    prints(&mut by(&allows_bob), 0, &["✔ signed by bob@example.org"]);
 }
 
 #[test]
 fn a_run_that_was_killed_is_reported_all_the_same() {
     let project = Project::new();
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
-    told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not finish", "not sealed"]);
+    prints(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["did not finish", "not sealed"]);
     assert!(project.path("fixtures/selfcheck/junit.xml").exists());
     assert!(!project.path("fixtures/selfcheck/SHA256SUMS").exists());
     let killed = "SHA256SUMS: missing: the run was killed before it was sealed, or the file was removed";
-    told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[killed]);
+    prints(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[killed]);
 }
 
 #[test]
@@ -94,10 +94,10 @@ fn runs_are_compared_and_what_got_worse_ends_it_with_1() {
     run(&project, &[]);
     let compare = |folders: &[&str]| project.assay(&[&["compare"], folders].concat());
     project.change("features/a8_findings.feature", "72 %", "82 %");
-    told(&mut project.run(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
-    told(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  ", "holds in run", "got worse"]);
+    prints(&mut project.run(&["--tags", "@A8-4", "--evidence", "later"]), 1, &["0 hold, 1 fail"]);
+    prints(&mut compare(&["later", "run", "--out", "page"]), 1, &["✘ worse   A8-4  ", "holds in run", "got worse"]);
     assert!(fs::read_to_string(project.path("page/comparison.html")).unwrap().contains("A8-4"));
-    let json: Value = serde_json::from_str(&told(&mut compare(&["run", "later", "--json"]), 1, &[])).unwrap();
+    let json: Value = serde_json::from_str(&prints(&mut compare(&["run", "later", "--json"]), 1, &[])).unwrap();
     let claims = json["claims"].as_array().unwrap();
     let claim = claims.iter().find(|claim| claim["id"] == "A8-4").unwrap();
     assert_eq!((&claim["verdicts"], &claim["changed_verdict"]), (&serde_json::json!(["holds", "fails"]), &true.into()));
@@ -115,14 +115,14 @@ fn a_folder_full_of_traps_is_reported_without_falling_into_one() {
     std::os::unix::fs::symlink("/etc/passwd", folder.join("journal.log")).unwrap();
     project.change("fixtures/selfcheck/verdicts.json", "\"trials/", "\"../../../../../../etc/passwd\", \"trials/");
     project.change("fixtures/selfcheck/verdicts.json", "The module is small", "<img src=x onerror=alert(1)>");
-    told(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["not sealed"]);
+    prints(&mut project.assay(&["report", "fixtures/selfcheck"]), 0, &["not sealed"]);
     for name in ["report.html", "junit.xml", "messages.ndjson", "summary.md", "oscal-assessment-results.json"] {
         let text = fs::read_to_string(folder.join(name)).unwrap();
         assert!(!text.contains("root:") && text.len() < 2_000_000, "{name}: {} bytes", text.len());
         assert!(!text.contains("<img src=x") || name.ends_with("json"), "{name} has markup of the evidence");
     }
     let missing = "✘ ../../../../../../etc/passwd: A";
-    told(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "evidence of it, and it is not there"]);
+    prints(&mut project.assay(&["verify", "fixtures/selfcheck"]), 1, &[missing, "evidence of it, and it is not there"]);
 }
 
 /// Variables that hold secrets, whatever their values look like.

@@ -129,7 +129,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Asserts how a program ended and that it printed all these texts, and returns its standard output.
-fn told(command: &mut Command, code: i32, texts: &[&str]) -> String {
+fn prints(command: &mut Command, code: i32, texts: &[&str]) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     assert_eq!(status.code(), Some(code), "{command:?}: {status}\n{stdout}\n{stderr}");
@@ -152,12 +152,17 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
     let target = format!("ssh://nobody@127.0.0.1:{port}");
     for more in [&["--plan"][..], &[]] {
         let mut run = project.run(&[&["--target", target.as_str()], more].concat());
-        let said = format!("assay: nobody@127.0.0.1:{port}: no SSH connection to 127.0.0.1:{port}: ");
-        told(&mut run, 3, &[&said, &format!("; `cargo run -- doctor --target {target}` tries all that a run needs")]);
+        let printed = format!("assay: nobody@127.0.0.1:{port}: no SSH connection to 127.0.0.1:{port}: ");
+        prints(
+            &mut run,
+            3,
+            &[&printed, &format!("; `cargo run -- doctor --target {target}` tries all that a run needs")],
+        );
     }
     let mut doctor = project.assay(&["doctor", "--target", &target]);
-    let said = told(&mut doctor, 1, &[&format!("✘ {target}: login"), "no SSH connection to ", "does not work here: "]);
-    assert!(said.contains("is that its port? then ask again"), "{said}");
+    let printed =
+        prints(&mut doctor, 1, &[&format!("✘ {target}: login"), "no SSH connection to ", "does not work here: "]);
+    assert!(printed.contains("is that its port? then ask again"), "{printed}");
     assert!(!project.path("target/assay").exists(), "there is evidence of nothing");
 }
 
@@ -165,8 +170,8 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
 fn a_claim_that_needs_no_tool_is_judged_without_any() {
     let project = Project::new();
     let mut run = project.run(&["--tags", "@A8-4"]);
-    let said = told(run.env("PATH", project.only(&[])), 0, &["✔ A8-4"]);
-    assert!(said.trim_end().lines().last().unwrap().contains("1 hold, 0 fail"), "{said}");
+    let printed = prints(run.env("PATH", project.only(&[])), 0, &["✔ A8-4"]);
+    assert!(printed.trim_end().lines().last().unwrap().contains("1 hold, 0 fail"), "{printed}");
     let verdicts = project.verdicts();
     assert_eq!((&verdicts["exit"], &verdicts["complete"]), (&Value::from(0), &Value::from(true)));
 }
@@ -180,18 +185,19 @@ fn a_mirror_that_does_not_answer_is_told_by_its_address() {
     fake(&path, "podman", "");
     fake(&path, qemu(), "echo QEMU emulator version 10.0.2");
     let mirror = "http://127.0.0.1:9/debian";
-    let said = ["mirror http://127.0.0.1:9/debian does not give debian-13", "set ASSAY_MIRROR to one that does"];
-    told(project.assay(&["setup"]).env("ASSAY_MIRROR", mirror).env("PATH", &path), 3, &said);
+    let printed = ["mirror http://127.0.0.1:9/debian does not give debian-13", "set ASSAY_MIRROR to one that does"];
+    prints(project.assay(&["setup"]).env("ASSAY_MIRROR", mirror).env("PATH", &path), 3, &printed);
     let mut run = project.run(&["--tags", "@A5-4"]);
-    told(run.env("ASSAY_MIRROR", mirror).env("PATH", &path), 3, &[said[0], said[1], "1 inconclusive"]);
+    prints(run.env("ASSAY_MIRROR", mirror).env("PATH", &path), 3, &[printed[0], printed[1], "1 inconclusive"]);
 }
 
 #[test]
 fn both_programs_plan_alike() {
     let project = Project::new();
-    let plan = told(&mut project.assay(&["plan", "--target", "vm:arm64"]), 0, &["on vm:arm64:", "scenarios would run"]);
-    assert_eq!(told(&mut project.run(&["--plan", "--target", "vm:arm64"]), 0, &[]), plan);
-    let rows: Value = serde_json::from_str(&told(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
+    let plan =
+        prints(&mut project.assay(&["plan", "--target", "vm:arm64"]), 0, &["on vm:arm64:", "scenarios would run"]);
+    assert_eq!(prints(&mut project.run(&["--plan", "--target", "vm:arm64"]), 0, &[]), plan);
+    let rows: Value = serde_json::from_str(&prints(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
     let rows = rows.as_array().unwrap();
     assert_eq!(rows.len() + 2, plan.lines().count());
     assert_eq!(rows[0]["claim"], "A2-1");
@@ -211,14 +217,14 @@ fn both_programs_plan_alike() {
 fn a_build_without_aws_says_which_command_looks_there() {
     let project = Project::new();
     let command = "`cargo run --features aws -- gc`";
-    told(&mut project.assay(&["gc", "--region", "us-east-1"]), 2, &["this build has no AWS", command]);
+    prints(&mut project.assay(&["gc", "--region", "us-east-1"]), 2, &["this build has no AWS", command]);
     let cache = project.path("another");
     let cleanup = cache.join("journals/killed.jsonl");
     fs::create_dir_all(cleanup.parent().unwrap()).unwrap();
     fs::write(&cleanup, "{\"kind\":\"cloud\",\"run\":\"killed\",\"region\":\"us-east-1\",\"endpoint\":null}\n")
         .unwrap();
     let mut gc = project.assay(&["gc"]);
-    told(gc.env("ASSAY_CACHE", &cache), 3, &["what run killed made in us-east-1 may be left", command]);
+    prints(gc.env("ASSAY_CACHE", &cache), 3, &["what run killed made in us-east-1 may be left", command]);
     assert!(cleanup.exists());
 }
 
@@ -226,8 +232,8 @@ fn a_build_without_aws_says_which_command_looks_there() {
 fn a_missing_tool_is_told_at_once_with_its_remedy() {
     let project = Project::new();
     let says = |command: &mut Command, missing: &str| {
-        let said = format!("assay: {missing} is not installed: ci/setup");
-        told(command, 3, &[&said, " does that; `cargo run -- doctor --target vm:"]);
+        let printed = format!("assay: {missing} is not installed: ci/setup");
+        prints(command, 3, &[&printed, " does that; `cargo run -- doctor --target vm:"]);
     };
     let [amd64, arm64] = ["qemu-system-x86_64", "qemu-system-aarch64"];
     let machine = [amd64, "qemu-img", "setpriv"];
@@ -257,55 +263,66 @@ fn a_missing_tool_is_told_at_once_with_its_remedy() {
 #[test]
 fn every_claim_is_told_with_where_it_is_covered() {
     let project = Project::new();
-    let rows: Value = serde_json::from_str(&told(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
+    let rows: Value = serde_json::from_str(&prints(&mut project.assay(&["plan", "--json"]), 0, &[])).unwrap();
     let count = |control: bool| rows.as_array().unwrap().iter().filter(|row| row["control"] == control).count();
-    let claims = told(&mut project.assay(&["coverage", "--json"]), 0, &[]);
+    let claims = prints(&mut project.assay(&["coverage", "--json"]), 0, &[]);
     let claims: Vec<Value> = serde_json::from_str(&claims).unwrap();
     let controls = claims.iter().map(|claim| claim["controls"].as_array().unwrap().len());
     assert_eq!((claims.len(), controls.sum::<usize>()), (count(false), count(true)));
     assert!(claims.iter().all(|claim| claim["targets"]["vm:arm64"]["decision"].is_string()));
-    let table = told(&mut project.assay(&["coverage"]), 0, &["bound: ", "0 NOT covered"]);
+    let table = prints(&mut project.assay(&["coverage"]), 0, &["bound: ", "0 NOT covered"]);
     assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
     let aws = "needs an AWS account: ci/e2e --target ec2";
     for target in ["podman", "ssh://a@b"] {
-        told(&mut project.assay(&["coverage", "--target", target]), 0, &[target, aws]);
+        prints(&mut project.assay(&["coverage", "--target", target]), 0, &[target, aws]);
     }
     let arm64 = ["judged on vm:arm64", "not covered: A4-1", aws];
-    let one = told(&mut project.assay(&["coverage", "--target", "vm:arm64"]), 0, &arm64);
+    let one = prints(&mut project.assay(&["coverage", "--target", "vm:arm64"]), 0, &arm64);
     assert!(!one.contains("vm:amd64"), "{one}");
-    told(&mut project.assay(&["coverage", "--target", "ec2"]), 0, &["judged on ec2, 0 only recorded", "0 NOT covered"]);
+    prints(
+        &mut project.assay(&["coverage", "--target", "ec2"]),
+        0,
+        &["judged on ec2, 0 only recorded", "0 NOT covered"],
+    );
     project.assert_unused();
 }
 
 #[test]
 fn what_runs_have_left_is_removed() {
     let project = Project::new();
-    told(&mut project.assay(&["gc"]), 0, &["nothing to remove"]);
+    prints(&mut project.assay(&["gc"]), 0, &["nothing to remove"]);
     let [left, journals, image] = ["left", "cache/journals", "cache/machines/0123"].map(|name| project.path(name));
     [&left, &journals, &image].iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
     fs::write(image.join("manifest.json"), "{}").unwrap();
     let resource = json!({ "kind": "path", "path": left });
     fs::write(journals.join("killed.jsonl"), format!("{resource}\n")).unwrap();
 
-    told(&mut project.assay(&["gc", "--images", "--dry-run"]), 0, &["would remove ", "/left", "/cache/machines/0123"]);
+    prints(
+        &mut project.assay(&["gc", "--images", "--dry-run"]),
+        0,
+        &["would remove ", "/left", "/cache/machines/0123"],
+    );
     assert!(left.exists() && image.exists());
-    let said = |command: &mut Command| serde_json::from_str::<Value>(&told(command, 0, &[])).unwrap();
-    assert_eq!(said(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "troubles": [] }));
+    let printed = |command: &mut Command| serde_json::from_str::<Value>(&prints(command, 0, &[])).unwrap();
+    assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "troubles": [] }));
     assert!(!left.exists() && image.exists());
     let living = assay::internal::cleanup::CleanupJournal::open(&journals, "living").unwrap();
-    told(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
+    prints(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
     drop(living);
-    assert_eq!(said(&mut project.assay(&["gc", "--images", "--json"])), json!({ "removed": [image], "troubles": [] }));
+    assert_eq!(
+        printed(&mut project.assay(&["gc", "--images", "--json"])),
+        json!({ "removed": [image], "troubles": [] })
+    );
     assert!(!image.exists());
 }
 
 #[test]
 fn selfcheck_gives_its_score() {
     let project = Project::new();
-    let score: Value = serde_json::from_str(&told(&mut project.assay(&["selfcheck", "--json"]), 0, &[])).unwrap();
+    let score: Value = serde_json::from_str(&prints(&mut project.assay(&["selfcheck", "--json"]), 0, &[])).unwrap();
     assert!(score["mutants"].as_u64() > Some(1000) && score["caught"] == score["mutants"], "{score}");
     assert_eq!(score["survivors"], json!([]));
-    told(&mut project.assay(&["selfcheck"]), 0, &["A2-2", "over its bound", "0 survived: 100.0 %"]);
+    prints(&mut project.assay(&["selfcheck"]), 0, &["A2-2", "over its bound", "0 survived: 100.0 %"]);
 }
 
 #[test]
@@ -313,13 +330,13 @@ fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
     let project = Project::new();
     project.change("features/a8_findings.feature", "72 %", "82 %");
     let again = ["✘ A8-4", "retrying 1 scenarios (attempt 2)", "fails (attempt 2)", "attempt 1: fails"];
-    told(&mut project.run(&["--tags", "@A8-4", "--retries", "1"]), 1, &again);
+    prints(&mut project.run(&["--tags", "@A8-4", "--retries", "1"]), 1, &again);
     let verdicts = project.verdicts();
     let claim = verdicts["claims"].as_array().unwrap().iter().find(|claim| claim["id"] == "A8-4").unwrap();
     let tried = |scenario: &Value| scenario["attempts"].as_array().unwrap().len();
     assert_eq!((tried(claim), tried(&claim["controls"][0])), (2, 1), "the control was caught the first time");
     let alone = ["? A8-4", "but its control was not run", "0 hold, 0 fail", "1 inconclusive"];
-    told(&mut Project::new().run(&["--tags", "@A8-4 and not @control"]), 3, &alone);
+    prints(&mut Project::new().run(&["--tags", "@A8-4 and not @control"]), 3, &alone);
 }
 
 #[test]
@@ -327,7 +344,7 @@ fn errors_that_end_scenarios_point_to_the_doctor_once() {
     let project = Project::new();
     // Without cargo, neither guest can be built.
     let mut run = project.run(&["--tags", "@A2-1 or @A2-2"]);
-    let said = told(run.env("PATH", project.only(&[])), 3, &["2 inconclusive"]);
-    assert_eq!(said.matches("-- doctor").count(), 1, "{said}");
-    assert!(said.contains("were ended by errors, not by a check: `cargo run -- doctor --target vm:"), "{said}");
+    let printed = prints(run.env("PATH", project.only(&[])), 3, &["2 inconclusive"]);
+    assert_eq!(printed.matches("-- doctor").count(), 1, "{printed}");
+    assert!(printed.contains("were ended by errors, not by a check: `cargo run -- doctor --target vm:"), "{printed}");
 }

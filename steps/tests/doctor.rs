@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{Project, fake, qemu, told};
+use crate::{Project, fake, prints, qemu};
 
 /// Programs that print and do just enough for the host to be fit; tests leave out or replace some of them.
 const FIT: [(&str, &str); 18] = [
@@ -121,14 +121,14 @@ fn a_cache_that_cannot_be_written_and_a_mirror_that_does_not_answer_are_told_by_
     let mut command = project.assay(&["doctor"]);
     command.env("PATH", path).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian");
     let cache = project.path("features/claims.toml/cache");
-    let said = [
+    let printed = [
         &format!("{} cannot be written to: ", cache.display()),
         "set ASSAY_CACHE to a folder that can be written to",
         "mirror http://127.0.0.1:9/debian does not give debian-13",
         "does not work here: ",
         "things missing (✘ above)",
     ];
-    told(command.env("ASSAY_CACHE", &cache), 1, &said);
+    prints(command.env("ASSAY_CACHE", &cache), 1, &printed);
 }
 
 #[test]
@@ -139,8 +139,8 @@ fn a_program_that_hangs_is_given_up_and_the_others_are_told() {
     let started = Instant::now();
     let mut command = project.assay(&["doctor"]);
     command.env("PATH", &path).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian");
-    let said = ["trying: ", "podman info", "did not end within 10s", "✔ runc ", "✔ qemu-img "];
-    told(&mut command, 1, &said);
+    let printed = ["trying: ", "podman info", "did not end within 10s", "✔ runc ", "✔ qemu-img "];
+    prints(&mut command, 1, &printed);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
@@ -199,6 +199,10 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
     assert!(curl["remedy"].as_str().unwrap().ends_with("apt-get install curl"), "{curl}");
     assert_ne!(found(&diagnosis, "room to compile AWS's SDK")["state"], "missing");
     let mut command = project.assay(&["doctor", "--target", "ec2"]);
-    let said = ["ci/setup ec2 installs", "✘ ec2: AWS's SDK"];
-    told(command.env("PATH", without(&project, "curl")).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian"), 1, &said);
+    let printed = ["ci/setup ec2 installs", "✘ ec2: AWS's SDK"];
+    prints(
+        command.env("PATH", without(&project, "curl")).env("ASSAY_MIRROR", "http://127.0.0.1:9/debian"),
+        1,
+        &printed,
+    );
 }

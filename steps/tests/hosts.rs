@@ -15,19 +15,19 @@ use inside::Compiler;
 const QUICK: [&str; 2] = ["--tags", "@A10-1"];
 
 /// Runs the suite there, and asserts its exit status and what it prints.
-async fn told(guest: &Guest, arguments: &[&str], code: i32, words: &[&str]) -> String {
-    let said = guest.run(arguments, code).await;
+async fn prints(guest: &Guest, arguments: &[&str], code: i32, words: &[&str]) -> String {
+    let printed = guest.run(arguments, code).await;
     for words in words {
-        assert!(said.contains(words), "it does not say {words:?}: {said}");
+        assert!(printed.contains(words), "it does not say {words:?}: {printed}");
     }
-    said
+    printed
 }
 
 /// Asserts that a run of the suite on such a machine is rejected at once with these words, and leaves nothing.
 async fn refused(name: &str, change: &str, words: &[&str]) {
     let guest = Guest::on(name, change).await;
-    let said = told(&guest, &QUICK, 3, words).await;
-    assert!(!said.contains("evidence in"), "it was not refused before it began: {said}");
+    let printed = prints(&guest, &QUICK, 3, words).await;
+    assert!(!printed.contains("evidence in"), "it was not refused before it began: {printed}");
     guest.unchanged(&[]).await;
 }
 
@@ -51,7 +51,7 @@ const OWN_SERVER: &str = "pkill -KILL -x sshd
 async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
     let guest = Guest::on("plain", "").await;
     let words = ["2 hold, 0 fail, 1 known deviations, 0 inconclusive"];
-    told(&guest, &["--tags", "@A6-1 or @A6-4 or @A10-1"], 0, &words).await;
+    prints(&guest, &["--tags", "@A6-1 or @A6-4 or @A10-1"], 0, &words).await;
     guest.unchanged(&[]).await;
 }
 
@@ -105,8 +105,8 @@ const SERVICE: &str = "@A6-1 or @A6-2 or @A6-3 or @A6-4 or @A10-1";
 async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
     let mut guest = Guest::fresh("inside").await;
     guest.take_in_the_suite(Compiler::Fake).await;
-    let said = guest.run_inside(&format!("--tags '{SERVICE}'")).await;
-    assert!(said.contains("4 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
+    let printed = guest.run_inside(&format!("--tags '{SERVICE}'")).await;
+    assert!(printed.contains("4 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{printed}");
     guest.unchanged(&BOOKS).await;
 }
 
@@ -114,9 +114,12 @@ async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
 async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
     let mut guest = Guest::fresh("alone").await;
     guest.take_in_the_suite(Compiler::Fake).await;
-    let said = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
-    assert!(said.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{said}");
-    assert!(said.contains(" by podman run") && said.contains("needs a systemd that makes units of Quadlets"), "{said}");
+    let printed = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
+    assert!(printed.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{printed}");
+    assert!(
+        printed.contains(" by podman run") && printed.contains("needs a systemd that makes units of Quadlets"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,21 +132,21 @@ async fn without_a_login_a_run_does_not_begin() {
 }
 
 async fn another_user_is_not_let_in(guest: &Guest) {
-    let said = guest.run_as("ghost", &QUICK, 3).await;
-    assert!(said.contains("ghost"), "{said}");
+    let printed = guest.run_as("ghost", &QUICK, 3).await;
+    assert!(printed.contains("ghost"), "{printed}");
 }
 
 async fn another_key_is_not_let_in(guest: &Guest) {
     guest.take_another_key();
-    told(guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
+    prints(guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
 }
 
 async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint(guest: &Guest) {
     guest.forget_the_host();
-    let said = guest.run(&QUICK, 3).await;
-    let fingerprint = said.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
+    let printed = guest.run(&QUICK, 3).await;
+    let fingerprint = printed.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
     let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
-    told(guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
+    prints(guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
     guest.remember_the_host();
 }
 
@@ -219,10 +222,10 @@ async fn a_machine_that_lacks_something_is_refused_before_a_run_begins() {
     let mut failed = Vec::new();
     for (change, undo, words) in lacks {
         guest.once(change).await;
-        let (status, said) = guest.outcome(&QUICK).await;
+        let (status, printed) = guest.outcome(&QUICK).await;
         guest.once(undo).await;
-        if status != Some(3) || said.contains("evidence in") || !words.iter().all(|words| said.contains(words)) {
-            failed.push(format!("{change}\nthe run ended with {status:?}, {words:?} was expected: {said}"));
+        if status != Some(3) || printed.contains("evidence in") || !words.iter().all(|words| printed.contains(words)) {
+            failed.push(format!("{change}\nthe run ended with {status:?}, {words:?} was expected: {printed}"));
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
@@ -234,11 +237,11 @@ async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
     let guest =
         Guest::on("empty", &format!("dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1\n{FLEETING}")).await;
     let words = ["lingering: units of guest end with the last login; sudo loginctl enable-linger guest"];
-    told(&guest, &QUICK, 3, &words).await;
+    prints(&guest, &QUICK, 3, &words).await;
     guest.log_out().await;
     guest.compare(&[]).await;
     let words = ["bringing linger, libwasmedge0, for the time of the run", "1 hold, 0 fail"];
-    told(&guest, &["--provision", QUICK[0], QUICK[1]], 0, &words).await;
+    prints(&guest, &["--provision", QUICK[0], QUICK[1]], 0, &words).await;
     guest.log_out().await;
     // The package manager's own records, and the linker's cache of the libraries that come and go.
     guest.unchanged(&["/var/lib/apt", "/var/lib/dpkg", "/var/cache", "/etc/ld.so.cache"]).await;
@@ -249,14 +252,14 @@ async fn a_run_works_with_any_login_shell_and_without_sudo() {
     let mut guest = Guest::fresh("usable").await;
     guest.take_in_fish().await;
 
-    let prints = "cp -a /home/guest/.bashrc /run/
+    let greeting = "cp -a /home/guest/.bashrc /run/
         sed -i '1i echo Welcome to the machine; echo mind the gap >&2' /home/guest/.bashrc";
-    guest.once(prints).await;
-    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
+    guest.once(greeting).await;
+    prints(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
     guest.once("mv /run/.bashrc /home/guest/").await;
 
     guest.once("cp -a /etc/passwd /run/ && sed -i '/^guest:/s:/bin/bash$:/usr/bin/fish:' /etc/passwd").await;
-    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
+    prints(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
     guest.once("mv /run/passwd /etc/").await;
 
     guest.once("mv /etc/sudoers.d/guest /root/").await;
@@ -266,7 +269,7 @@ async fn a_run_works_with_any_login_shell_and_without_sudo() {
         line.starts_with(" not run") && line.contains("let its user run sudo without a password")
     };
     assert!(skipped(" A7-1 ") && skipped(" A8-1 ") && !skipped(" A10-1"), "{plan}");
-    told(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
+    prints(&guest, &QUICK, 0, &["1 hold, 0 fail"]).await;
     guest.once("mv /root/guest /etc/sudoers.d/").await;
     guest.unchanged(&[]).await;
 }
@@ -277,9 +280,9 @@ async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_
     let run = guest.run(&["--tags", "@A6-6"], 3);
     let cut = "systemd-run --quiet --unit=cut sh -c 'until pgrep -u guest -f \"sh -s -- no-quota \"; do sleep 0.2; done
         sleep 2; pkill -KILL -u guest sshd-session'";
-    let (said, ()) = tokio::join!(run, guest.once(cut));
-    assert!(said.contains("connection lost during"), "{said}");
-    assert!(said.contains("0 hold, 0 fail, 0 known deviations, 1 inconclusive"), "{said}");
+    let (printed, ()) = tokio::join!(run, guest.once(cut));
+    assert!(printed.contains("connection lost during"), "{printed}");
+    assert!(printed.contains("0 hold, 0 fail, 0 known deviations, 1 inconclusive"), "{printed}");
     guest.unchanged(&[]).await;
 }
 
@@ -288,8 +291,11 @@ async fn what_a_killed_run_has_left_is_seen_by_the_next_and_removed_by_gc() {
     let guest = Guest::on("orphan", "").await;
     guest.kill_a_run(&QUICK, "nano: clean-up").await;
     let words = ["earlier runs: another run is under way there, or has left /home/guest/.assay-"];
-    told(&guest, &QUICK, 3, &words).await;
-    let said = guest.tidy_up().await;
-    assert!(said.contains("removed what run ") && said.contains(" has put on ssh://guest@127.0.0.1:"), "{said}");
+    prints(&guest, &QUICK, 3, &words).await;
+    let printed = guest.tidy_up().await;
+    assert!(
+        printed.contains("removed what run ") && printed.contains(" has put on ssh://guest@127.0.0.1:"),
+        "{printed}"
+    );
     guest.unchanged(&[]).await;
 }

@@ -7,7 +7,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{LIMIT, fake, qemu, told};
+use crate::{LIMIT, fake, prints, qemu};
 
 /// A folder with the program, a home for its cache, and an empty folder to start it in.
 struct Installed(TempDir);
@@ -48,45 +48,45 @@ impl Installed {
 #[test]
 fn everything_that_needs_no_machine_works_in_an_empty_folder() {
     let installed = Installed::new();
-    let made = told(&mut installed.assay(&["init", "web"]), 0, &["run it:              assay run --suite web\n"]);
+    let made = prints(&mut installed.assay(&["init", "web"]), 0, &["run it:              assay run --suite web\n"]);
     assert!(made.contains("what would run:      assay run --suite web --plan\n"), "{made}");
     assert_eq!(installed.names("home"), [""; 0], "`init` needs none of the files");
-    let own = told(&mut installed.assay(&["run", "--suite", "web", "--plan"]), 0, &[" would run, 0 would not\n"]);
-    assert_eq!(told(&mut installed.assay(&["plan", "--suite", "web"]), 0, &[]), own);
-    let annex = told(&mut installed.assay(&["plan"]), 0, &["(needs an AWS account: assay run --target ec2)"]);
-    assert_eq!(told(&mut installed.assay(&["run", "--plan"]), 0, &[]), annex);
-    told(&mut installed.assay(&["coverage"]), 0, &["A6-4"]);
-    told(&mut installed.assay(&["steps"]), 0, &["Then its exit code is 0\n"]);
-    told(&mut installed.assay(&["selfcheck"]), 0, &[]);
+    let own = prints(&mut installed.assay(&["run", "--suite", "web", "--plan"]), 0, &[" would run, 0 would not\n"]);
+    assert_eq!(prints(&mut installed.assay(&["plan", "--suite", "web"]), 0, &[]), own);
+    let annex = prints(&mut installed.assay(&["plan"]), 0, &["(needs an AWS account: assay run --target ec2)"]);
+    assert_eq!(prints(&mut installed.assay(&["run", "--plan"]), 0, &[]), annex);
+    prints(&mut installed.assay(&["coverage"]), 0, &["A6-4"]);
+    prints(&mut installed.assay(&["steps"]), 0, &["Then its exit code is 0\n"]);
+    prints(&mut installed.assay(&["selfcheck"]), 0, &[]);
     assert_eq!(installed.names("empty"), ["web"]);
 
     fs::remove_file(installed.unpacked().join("features/claims.toml")).unwrap();
-    assert_eq!(told(&mut installed.assay(&["plan"]), 0, &[]), annex);
+    assert_eq!(prints(&mut installed.assay(&["plan"]), 0, &[]), annex);
     fs::write(installed.path("home/file"), "").unwrap();
     let mut plan = installed.assay(&["plan"]);
-    told(plan.env("ASSAY_CACHE", installed.path("home/file")), 2, &["cannot write ", "set ASSAY_CACHE to another"]);
+    prints(plan.env("ASSAY_CACHE", installed.path("home/file")), 2, &["cannot write ", "set ASSAY_CACHE to another"]);
 }
 
 #[test]
 fn what_a_run_lacks_is_told_with_commands_that_work_here() {
     let installed = Installed::new();
     let lacking = format!("assay: {} is not installed: assay setup --packages does that; `assay doctor --tar", qemu());
-    told(&mut installed.assay(&["run", "--tags", "@A5-4"]), 3, &[&lacking]);
-    told(&mut installed.assay(&["doctor"]), 1, &["assay setup --packages installs what can be installed"]);
-    told(&mut installed.assay(&["plan", "--suite", "."]), 2, &["`assay init DIR` makes one"]);
+    prints(&mut installed.assay(&["run", "--tags", "@A5-4"]), 3, &[&lacking]);
+    prints(&mut installed.assay(&["doctor"]), 1, &["assay setup --packages installs what can be installed"]);
+    prints(&mut installed.assay(&["plan", "--suite", "."]), 2, &["`assay init DIR` makes one"]);
     fake(&installed.path("programs"), "bash", "test -x $1 && echo \"$@\"; exit 3");
     let started = format!("{}/ci/setup vm:arm64\n", installed.unpacked().display());
-    assert_eq!(told(&mut installed.assay(&["setup", "--packages", "vm:arm64"]), 3, &[]), started);
+    assert_eq!(prints(&mut installed.assay(&["setup", "--packages", "vm:arm64"]), 3, &[]), started);
 }
 
 #[test]
 fn a_run_leaves_its_evidence_below_the_current_folder_and_claims_no_commit() {
     let installed = Installed::new();
-    told(&mut installed.assay(&["run", "--tags", "@A8-4"]), 0, &["✔ A8-4", "/empty/target/assay/"]);
+    prints(&mut installed.assay(&["run", "--tags", "@A8-4"]), 0, &["✔ A8-4", "/empty/target/assay/"]);
     let record = fs::read(installed.path("empty/target/assay/latest/run.json")).unwrap();
     let git = &serde_json::from_slice::<Value>(&record).unwrap()["git"];
     assert_eq!((&git["commit"], &git["changed"]), (&Value::Null, &Value::Null));
     let digest = git["embedded_files"].as_str().unwrap();
     assert!(digest.len() == 64 && installed.unpacked().to_str().unwrap().ends_with(&digest[..20]), "{digest}");
-    told(installed.assay(&["verify", "target/assay/latest"]).env_remove("HOME"), 0, &[]);
+    prints(installed.assay(&["verify", "target/assay/latest"]).env_remove("HOME"), 0, &[]);
 }

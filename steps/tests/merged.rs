@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::{Project, fake, told};
+use crate::{Project, fake, prints};
 
 /// Runs claims that need no machine on two targets, and returns the merged bundle.
 fn both(project: &Project) -> PathBuf {
     let arguments = ["--target=vm:amd64", "--tags", "@A8-4", "--target", "vm:arm64", "--evidence=both"];
-    let said = [
+    let printed = [
         "vm:amd64: target 1 of 2",
         "[vm:arm64] ✔ A8-4  holds",
         "vm:amd64: 1 hold, 0 fail, ",
         "vm:arm64: 1 hold, 0 fail, ",
         "exit status 0; evidence: ",
     ];
-    told(&mut project.run(&arguments), 0, &said);
+    prints(&mut project.run(&arguments), 0, &printed);
     project.path("both")
 }
 
@@ -31,15 +31,15 @@ fn json(path: &Path) -> Value {
 fn several_targets_are_planned_one_after_the_other_and_each_once() {
     let project = Project::new();
     let plan = ["--plan", "--target", "vm:amd64", "--target", "vm:arm64"];
-    let said = told(&mut project.run(&plan), 0, &["on vm:amd64:\n", "\n\non vm:arm64:\n"]);
-    let (first, second) = said.split_once("on vm:arm64:\n").unwrap();
+    let printed = prints(&mut project.run(&plan), 0, &["on vm:amd64:\n", "\n\non vm:arm64:\n"]);
+    let (first, second) = printed.split_once("on vm:arm64:\n").unwrap();
     let why = "(needs an arm64 machine: --target vm:arm64)";
-    assert!(first.contains(why) && !second.contains(why), "{said}");
+    assert!(first.contains(why) && !second.contains(why), "{printed}");
     // An option for the second target is not a mistake about the first.
     let down = ["--target", "vm:amd64", "--target", "ssh://a@127.0.0.1:1", "--provision", "--plan"];
-    told(&mut project.run(&down), 3, &["on vm:amd64:", "assay: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
+    prints(&mut project.run(&down), 3, &["on vm:amd64:", "assay: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
     let paid = ["--plan", "--target", "vm:amd64", "--target", "ec2", "--max-cost", "0.04", "--spot", "--tags", "@A6-4"];
-    told(&mut project.run(&paid), 0, &["on vm:amd64:", "the budget is $0.04", "on ec2:"]);
+    prints(&mut project.run(&paid), 0, &["on vm:amd64:", "the budget is $0.04", "on ec2:"]);
     assert!(!project.path("target").exists(), "nothing was begun");
 }
 
@@ -59,14 +59,14 @@ fn a_run_on_several_targets_leaves_one_bundle_with_a_column_for_each() {
     let judged = claims["claims"].as_array().unwrap().iter().filter(|claim| claim["verdict"] == "holds");
     let judged: Vec<_> = judged.map(|claim| (claim["id"].as_str(), claim["target"].as_str())).collect();
     assert_eq!(judged, [(Some("A8-4"), Some("vm:amd64")), (Some("A8-4"), Some("vm:arm64"))]);
-    told(&mut project.assay(&["verify", "both"]), 0, &["✔ parts/vm-arm64: ", "everything agrees"]);
-    told(&mut project.assay(&["report", "both"]), 0, &["as they were, to the byte; its parts keep theirs"]);
-    told(&mut project.assay(&["report", "both", "--out", "elsewhere"]), 0, &["elsewhere/report.html"]);
-    told(&mut project.assay(&["compare", "both/parts/vm-amd64", "both/parts/vm-arm64"]), 0, &["A8-4"]);
+    prints(&mut project.assay(&["verify", "both"]), 0, &["✔ parts/vm-arm64: ", "everything agrees"]);
+    prints(&mut project.assay(&["report", "both"]), 0, &["as they were, to the byte; its parts keep theirs"]);
+    prints(&mut project.assay(&["report", "both", "--out", "elsewhere"]), 0, &["elsewhere/report.html"]);
+    prints(&mut project.assay(&["compare", "both/parts/vm-amd64", "both/parts/vm-arm64"]), 0, &["A8-4"]);
     project.change("both/verdicts.json", "\"verdict\": \"holds\"", "\"verdict\": \"fails\"");
-    told(&mut project.assay(&["verify", "both"]), 1, &["✘ verdicts.json: changed since it was sealed", "failed\n"]);
+    prints(&mut project.assay(&["verify", "both"]), 1, &["✘ verdicts.json: changed since it was sealed", "failed\n"]);
     let again = ["--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "both"];
-    told(&mut project.run(&again), 2, &["is not empty"]);
+    prints(&mut project.run(&again), 2, &["is not empty"]);
 }
 
 #[test]
@@ -75,14 +75,14 @@ fn runs_are_merged_into_a_new_folder() {
     both(&project);
     let [amd64, arm64] = ["both/parts/vm-amd64", "both/parts/vm-arm64"];
     let merge = |out: &str, parts: &[&str]| project.assay(&[&["merge", "-o", out], parts].concat());
-    let said = ["vm:arm64: 1 hold, 0 fail", "out/new/parts/vm-arm64/report.html"];
-    told(&mut merge("out/new", &[amd64, arm64]), 0, &said);
-    told(&mut project.assay(&["verify", "out/new"]), 0, &["everything agrees"]);
-    let facts: Value = serde_json::from_str(&told(&mut merge("o", &[amd64, "--json"]), 0, &[])).unwrap();
+    let printed = ["vm:arm64: 1 hold, 0 fail", "out/new/parts/vm-arm64/report.html"];
+    prints(&mut merge("out/new", &[amd64, arm64]), 0, &printed);
+    prints(&mut project.assay(&["verify", "out/new"]), 0, &["everything agrees"]);
+    let facts: Value = serde_json::from_str(&prints(&mut merge("o", &[amd64, "--json"]), 0, &[])).unwrap();
     assert_eq!((&facts["targets"], &facts["parts"][0]["target"]), (&json!(["vm:amd64"]), &json!("vm:amd64")));
-    told(&mut project.run(&["--target", "vm:amd64", "--tags", "@A8-4", "--evidence", "again"]), 0, &[]);
+    prints(&mut project.run(&["--target", "vm:amd64", "--tags", "@A8-4", "--evidence", "again"]), 0, &[]);
     let twice = ["both/parts/vm-amd64 and ", "again have both judged A8-4 on vm:amd64: leave one of them out"];
-    told(&mut merge("none", &[amd64, "again"]), 2, &twice);
+    prints(&mut merge("none", &[amd64, "again"]), 2, &twice);
     let left = fs::read_dir(project.path("")).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
     let left: Vec<String> = left.filter(|name| name.starts_with("none") || name.starts_with('.')).collect();
     assert!(left.is_empty(), "{left:?}");
@@ -94,12 +94,12 @@ fn a_run_that_was_killed_is_merged_as_far_as_it_came() {
     project.change("fixtures/selfcheck/run.json", "\"ended\": \"2026", "\"ended\": null, \"was\": \"2026");
     project.change("fixtures/selfcheck/verdicts.json", "\"complete\": true", "\"complete\": false");
     let mut merge = project.assay(&["merge", "-o", "out", "fixtures/selfcheck"]);
-    told(&mut merge, 3, &["did not finish", "exit status 3; evidence: out"]);
+    prints(&mut merge, 3, &["did not finish", "exit status 3; evidence: out"]);
     assert!(project.path("out/parts/vm-amd64/report.html").exists(), "the page of the whole leads there");
     assert!(!project.path("fixtures/selfcheck/report.html").exists(), "what is merged is left as it is");
     assert_eq!(json(&project.path("out/run.json"))["ended"], Value::Null);
     let killed = "parts/vm-amd64/SHA256SUMS: missing: the run was killed";
-    told(&mut project.assay(&["verify", "out"]), 1, &[killed]);
+    prints(&mut project.assay(&["verify", "out"]), 1, &[killed]);
 }
 
 #[test]
@@ -107,15 +107,15 @@ fn the_worst_of_the_targets_is_the_exit_status() {
     let project = Project::new();
     project.change("features/a8_findings.feature", "72 %", "82 %");
     let two = ["--target", "vm:amd64", "--target", "vm:arm64", "--tags", "@A8-4"];
-    told(&mut project.run(&two), 1, &["✘ A8-4  vm:amd64, vm:arm64: fails: ", "exit status 1; evidence: "]);
+    prints(&mut project.run(&two), 1, &["✘ A8-4  vm:amd64, vm:arm64: fails: ", "exit status 1; evidence: "]);
     let run = fs::canonicalize(project.path("target/assay/latest")).unwrap();
     let part = run.join("parts/vm-arm64").display().to_string();
-    told(&mut project.assay(&["merge", "-o", "m", &part]), 1, &["a claim fails"]);
+    prints(&mut project.assay(&["merge", "-o", "m", &part]), 1, &["a claim fails"]);
     // This is found only after the run has begun: its folder is removed again.
     let wrong = ["--image", "oci:features", "--evidence", "own"];
     let mut wrong = project.run(&[&two[..4], &["--tags", "@A3-1"], &wrong].concat());
-    let said = ["[vm:amd64] assay: ", "OCI", "stopped before vm:arm64"];
-    told(wrong.env("PATH", project.only(&["podman"])), 2, &said);
+    let printed = ["[vm:amd64] assay: ", "OCI", "stopped before vm:arm64"];
+    prints(wrong.env("PATH", project.only(&["podman"])), 2, &printed);
     assert!(!project.path("own").exists());
 }
 
@@ -125,8 +125,8 @@ fn interrupted(project: &Project, arguments: &[&str], path: &str, until: &str) -
     let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_assay"));
     run.args(["run", "--target", "vm:amd64", "--target", "vm:arm64", "--evidence", "run"]).args(arguments);
     run.current_dir(project.path("")).env("ASSAY_ROOT", project.path("")).env("ASSAY_CACHE", project.path("cache"));
-    let said = fs::File::create(project.path("said")).unwrap();
-    let mut run = run.env("PATH", path).stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
+    let printed = fs::File::create(project.path("said")).unwrap();
+    let mut run = run.env("PATH", path).stdout(printed.try_clone().unwrap()).stderr(printed).spawn().unwrap();
     let heard = || fs::read_to_string(project.path("said")).unwrap();
     let begun = Instant::now();
     let mut interrupted = false;
@@ -153,17 +153,17 @@ fn a_signal_ends_the_run_under_way_and_the_next_target_is_not_begun() {
     fake(&path, "runc", &format!("echo $$ >{}\nexec sleep 60", project.path("begun").display()));
     let path = format!("{}:/usr/bin:/bin", path.display());
     let selection = ["--name", "A runtime without WebAssembly support"];
-    let (status, said) = interrupted(&project, &selection, &path, "begun");
-    assert_eq!(status, Some(3), "{said}");
+    let (status, printed) = interrupted(&project, &selection, &path, "begun");
+    assert_eq!(status, Some(3), "{printed}");
     for text in
         ["stopped before vm:arm64", "? vm:arm64: no run on it is here", "vm:arm64: nothing was run", "exit status 3"]
     {
-        assert!(said.contains(text), "no {text:?} in {said}");
+        assert!(printed.contains(text), "no {text:?} in {printed}");
     }
     let pid = fs::read_to_string(project.path("begun")).unwrap();
     assert!(!Path::new("/proc").join(pid.trim()).exists(), "what the run had started is left");
-    told(&mut project.assay(&["verify", "run"]), 0, &["everything agrees"]);
-    told(&mut project.assay(&["report", "run"]), 0, &["as they were"]);
+    prints(&mut project.assay(&["verify", "run"]), 0, &["everything agrees"]);
+    prints(&mut project.assay(&["report", "run"]), 0, &["as they were"]);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn what_is_kept_is_kept_until_a_signal_and_a_claim_that_fails_is_worse_than_that
     let project = Project::new();
     project.change("features/a8_findings.feature", "72 %", "82 %");
     let keep = ["--tags", "@A8-4", "--keep"];
-    let (status, said) = interrupted(&project, &keep, "/usr/bin:/bin", "[vm:amd64] kept until you press Ctrl-C");
-    assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("vm:amd64: 0 hold, 1 fail") && said.contains("stopped before vm:arm64"), "{said}");
+    let (status, printed) = interrupted(&project, &keep, "/usr/bin:/bin", "[vm:amd64] kept until you press Ctrl-C");
+    assert_eq!(status, Some(1), "{printed}");
+    assert!(printed.contains("vm:amd64: 0 hold, 1 fail") && printed.contains("stopped before vm:arm64"), "{printed}");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::editors::mistake;
-use crate::{PROJECT, Project, told};
+use crate::{PROJECT, Project, prints};
 
 /// The kinds of workloads, as users type them.
 const KINDS: [&[&str]; 3] = [
@@ -17,17 +17,17 @@ fn every_step_of_a_fresh_folder_is_written() {
     for kind in KINDS {
         let project = Project::new();
         let made =
-            told(&mut project.assay(&[&["init", "own/web"], kind].concat()), 0, &["own/web/features/claims.toml\n"]);
+            prints(&mut project.assay(&[&["init", "own/web"], kind].concat()), 0, &["own/web/features/claims.toml\n"]);
         let next = made.lines().find_map(|line| line.strip_prefix("what would run:      ci/e2e ")).unwrap();
         let next: Vec<&str> = next.split(' ').collect();
         assert_eq!(next[1..], ["own/web", "--plan"]);
-        let plan = told(&mut project.run(&next), 0, &["     run  A6-1  ", "     run  A7-3  control: "]);
+        let plan = prints(&mut project.run(&next), 0, &["     run  A6-1  ", "     run  A7-3  control: "]);
         assert!(plan.ends_with(" scenarios would run, 0 would not\n"), "{plan}");
         for file in assay::internal::ClaimSuite::read(&project.path("own/web")).unwrap().features {
             assert_eq!(mistake(&file.text), None, "{}", file.path);
         }
-        assert_eq!(plan, told(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
-        told(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
+        assert_eq!(plan, prints(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
+        prints(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
     }
 }
 
@@ -38,7 +38,7 @@ fn the_workload_that_ci_runs_is_planned_and_its_steps_are_listed_with_its_uses()
     for file in assay::internal::ClaimSuite::read(&Path::new(PROJECT).join(folder)).unwrap().features {
         assert_eq!(mistake(&file.text), None, "{}", file.path);
     }
-    told(&mut project.run(&["--suite", folder, "--plan"]), 0, &["control: ", " would run, 0 would not"]);
+    prints(&mut project.run(&["--suite", folder, "--plan"]), 0, &["control: ", " would run, 0 would not"]);
     let listed = ["Then its log contains \"Opening ipv4 listen socket on port 1883.\"\n"];
-    told(&mut project.assay(&["steps", "--suite", folder]), 0, &listed);
+    prints(&mut project.assay(&["steps", "--suite", folder]), 0, &listed);
 }

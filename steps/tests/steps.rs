@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{PROJECT, Project, files, told};
+use crate::{PROJECT, Project, files, prints};
 
 /// Returns what `--steps --json` prints about the project as it is.
 pub fn catalogue(project: &Project) -> Value {
-    serde_json::from_str(&told(&mut project.assay(&["steps", "--json"]), 0, &[])).unwrap()
+    serde_json::from_str(&prints(&mut project.assay(&["steps", "--json"]), 0, &[])).unwrap()
 }
 
 /// Returns the line of a project file that a place names.
@@ -61,12 +61,12 @@ fn a_step_is_listed_with_what_it_takes_an_example_and_its_uses() {
         "takes    {table}: a table below the step: derived, from, as, published\n",
         " steps, 9 of them used by no feature\n",
     ];
-    told(&mut project.assay(&["steps"]), 0, &listed);
+    prints(&mut project.assay(&["steps"]), 0, &listed);
     project.change("features/a7_resources.feature", "Then it used no swap", "Then its peak memory is below 1,5 kB");
     let more = ["used     by 2 scenarios, first at features/a7_resources.feature:", "used     by no feature\n"];
-    told(&mut project.assay(&["steps"]), 0, &[more[0], more[1], " steps, 10 of them used by no feature\n"]);
+    prints(&mut project.assay(&["steps"]), 0, &[more[0], more[1], " steps, 10 of them used by no feature\n"]);
     project.assert_unused();
     // Cucumber's parser lists what it expected in an order that changes.
     fs::write(project.path("features/a2_build.feature"), "Scenario\n").unwrap();
-    told(&mut project.assay(&["steps"]), 2, &["assay: features/a2_build.feature: "]);
+    prints(&mut project.assay(&["steps"]), 2, &["assay: features/a2_build.feature: "]);
 }

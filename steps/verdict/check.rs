@@ -90,7 +90,7 @@ impl Check {
             anyhow::bail!("{probe}: no sample of it was taken of {} on {}", source.subject, source.machine);
         }
         for sample in samples {
-            let seen = sample.value.show(sample.unit);
+            let seen = sample.value.format(sample.unit);
             anyhow::ensure!(
                 sample.unit == self.unit,
                 "{probe}: {seen} is in {:?}, not in {:?}",
@@ -147,7 +147,7 @@ impl Check {
     }
 
     fn range(&self, seen: &Statistics) -> String {
-        let [low, middle, high] = [seen.min, seen.median, seen.max].map(|number| self.unit.show(number));
+        let [low, middle, high] = [seen.min, seen.median, seen.max].map(|number| self.unit.format(number));
         format!("{} is {low} to {high}, median {middle} of {}", self.probe, seen.n)
     }
 
@@ -155,10 +155,10 @@ impl Check {
         let count = match statistics {
             // If all are equal, the median adds nothing.
             Some(seen) if seen.min == seen.max => format!(" in all {}", seen.n),
-            Some(seen) => format!(", worst of {} (median {})", seen.n, self.unit.show(seen.median)),
+            Some(seen) => format!(", worst of {} (median {})", seen.n, self.unit.format(seen.median)),
             None => String::new(),
         };
-        let mut seen = self.rule.excerpt(&worst.value).show(self.unit);
+        let mut seen = self.rule.excerpt(&worst.value).format(self.unit);
         if self.unit == Unit::Times {
             // A ratio says little without its two values.
             seen += &format!(" ({})", worst.raw);
@@ -168,7 +168,7 @@ impl Check {
             // The bound would repeat the value.
             Rule::Recorded => format!("{} is {seen}{count}", self.probe),
             Rule::Equals { .. } | Rule::Differs { .. } if kept => format!("{} is {seen}{count}", self.probe),
-            rule => format!("{} is {seen}{count}; bound {}", self.probe, rule.show(self.unit)),
+            rule => format!("{} is {seen}{count}; bound {}", self.probe, rule.format(self.unit)),
         }
     }
 }

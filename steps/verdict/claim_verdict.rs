@@ -122,7 +122,7 @@ pub struct ControlResult {
 }
 
 impl ControlResult {
-    pub fn weigh(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlResult {
+    pub fn judge(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlResult {
         let (verdict, reason) = match attempts.last().map(Attempt::as_control) {
             None => (ControlVerdict::None, "not run".to_owned()),
             Some((ControlVerdict::Discriminates, reason)) if attempts.len() > 1 => {
@@ -151,10 +151,10 @@ pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
         let never = || Outcome::inconclusive("the run ended before it");
         return attempts.first().map_or_else(never, |only| only.outcome.clone());
     };
-    let told = |(place, attempt): (usize, &Attempt)| {
+    let message = |(place, attempt): (usize, &Attempt)| {
         format!("attempt {}: {}: {}", place + 1, attempt.outcome.verdict, attempt.outcome.reason)
     };
-    let all = attempts.iter().enumerate().map(told).collect::<Vec<_>>().join("; ");
+    let all = attempts.iter().enumerate().map(message).collect::<Vec<_>>().join("; ");
     if last.outcome.verdict == Verdict::Holds {
         let reason = format!("flaky: it held only at attempt {} of {}; {all}", attempts.len(), attempts.len());
         return Outcome { verdict: Verdict::Inconclusive, reason, value: last.outcome.value.clone() };
@@ -181,8 +181,8 @@ pub fn claim_verdict(
         }
         _ => apply_controls(own, controls),
     };
-    let (verdict, said) = declared::apply(verdict, &reason, deviations, on);
-    (verdict, said.map(|said| format!("{reason}; {said}")).unwrap_or(reason))
+    let (verdict, printed) = declared::apply(verdict, &reason, deviations, on);
+    (verdict, printed.map(|printed| format!("{reason}; {printed}")).unwrap_or(reason))
 }
 
 /// Applies the controls: one wrong subject that passes shows that the check does not discriminate.

@@ -31,7 +31,7 @@ pub fn problems_of(
 /// Applies the declarations about a claim to its verdict. Returns the new verdict, and a text to add to its reason.
 pub fn apply(verdict: Verdict, reason: &str, applying: &[Deviation], on: Date) -> (Verdict, Option<String>) {
     let Some(first) = applying.first() else { return (verdict, None) };
-    let said = match (verdict, applying.iter().find(|deviation| deviation.matches(reason))) {
+    let printed = match (verdict, applying.iter().find(|deviation| deviation.matches(reason))) {
         (Verdict::Fails, None) => "the deviation that is declared here is another one".to_owned(),
         (Verdict::Fails, Some(deviation)) if on > deviation.expires => {
             format!("its declaration as a known deviation expired on {}", deviation.expires)
@@ -39,13 +39,13 @@ pub fn apply(verdict: Verdict, reason: &str, applying: &[Deviation], on: Date) -
         (Verdict::Fails, Some(deviation)) => {
             let Deviation { declared_by, expires, reason, .. } = deviation;
             let link = deviation.link.as_ref().map(|link| format!(" ({link})")).unwrap_or_default();
-            let said = format!("declared by {declared_by} until {expires}: {reason}{link}");
-            return (Verdict::KnownDeviation, Some(said));
+            let printed = format!("declared by {declared_by} until {expires}: {reason}{link}");
+            return (Verdict::KnownDeviation, Some(printed));
         }
         (Verdict::Holds, _) => format!("it holds, yet {} says that it fails here: remove it", first.name()),
         (other, _) => return (other, None),
     };
-    (Verdict::Fails, Some(said))
+    (Verdict::Fails, Some(printed))
 }
 
 #[cfg(test)]

@@ -63,14 +63,14 @@ pub enum Rule {
 
 impl Rule {
     /// Formats the bound for people.
-    pub fn show(&self, unit: Unit) -> String {
+    pub fn format(&self, unit: Unit) -> String {
         match self {
-            Rule::Below { bound } => format!("< {}", unit.show(*bound)),
-            Rule::AtMost { bound } => format!("≤ {}", unit.show(*bound)),
-            Rule::AtLeast { bound } => format!("≥ {}", unit.show(*bound)),
-            Rule::Between { low, high } => format!("{} to {}", unit.show(*low), unit.show(*high)),
-            Rule::Equals { value } => format!("= {}", value.show(unit)),
-            Rule::Differs { value } => format!("≠ {}", value.show(unit)),
+            Rule::Below { bound } => format!("< {}", unit.format(*bound)),
+            Rule::AtMost { bound } => format!("≤ {}", unit.format(*bound)),
+            Rule::AtLeast { bound } => format!("≥ {}", unit.format(*bound)),
+            Rule::Between { low, high } => format!("{} to {}", unit.format(*low), unit.format(*high)),
+            Rule::Equals { value } => format!("= {}", value.format(unit)),
+            Rule::Differs { value } => format!("≠ {}", value.format(unit)),
             Rule::AtLeastVersion { version } => format!("≥ {version}"),
             Rule::Contains { text } => format!("says \"{text}\""),
             Rule::Shape { shape } => format!("as {shape}"),
@@ -127,10 +127,10 @@ impl Rule {
     pub(super) fn excerpt(&self, value: &Value) -> Value {
         match (self, value) {
             (Rule::Contains { text }, Value::Text(seen)) if seen.contains('\n') => {
-                let said = seen.lines().find(|line| line.contains(text.as_str())).map(str::to_owned);
+                let printed = seen.lines().find(|line| line.contains(text.as_str())).map(str::to_owned);
                 let last = seen.lines().next_back().unwrap_or_default();
                 let silent = || format!("{last} (the last of {} lines)", seen.lines().count());
-                Value::Text(said.unwrap_or_else(silent))
+                Value::Text(printed.unwrap_or_else(silent))
             }
             _ => value.clone(),
         }

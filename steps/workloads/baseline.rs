@@ -113,7 +113,7 @@ pub async fn image(
         let folder = folder(&settings.cache);
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mirror = mirror_address(settings);
-        progress.say(format!("image of {}: making it from {mirror}, once", program.name()));
+        progress.note(format!("image of {}: making it from {mirror}, once", program.name()));
         make(build_dir, program, arch, &mirror, &kept).await.with_context(|| {
             let setup = commands::setup("");
             format!("image of {} cannot be made from {mirror}: {setup} installs mmdebstrap", program.name())

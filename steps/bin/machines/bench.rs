@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::base::exit_status::{Exit, infrastructure, usage};
-use crate::bin::say;
+use crate::bin::print_line;
 use crate::e2e::options::Verbosity;
 use crate::run::unless_interrupted;
 
@@ -67,9 +67,9 @@ pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     match arguments.json {
         true => {
             let numbers = results.iter().filter_map(|result| result.numbers.as_object()).flatten();
-            say(&json!(BTreeMap::from_iter(numbers)).to_string());
+            print_line(&json!(BTreeMap::from_iter(numbers)).to_string());
         }
-        false => results.iter().for_each(|result| say(&result.line)),
+        false => results.iter().for_each(|result| print_line(&result.line)),
     }
     Ok(())
 }
@@ -77,13 +77,13 @@ pub fn bench(arguments: &Bench) -> Result<(), Exit> {
 async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<BenchResult>> {
     let progress = Progress::to_stderr();
     if !arguments.json {
-        say(&format!("a {PROFILE} build; medians, with the least and the most"));
+        print_line(&format!("a {PROFILE} build; medians, with the least and the most"));
     }
     let mut results = Vec::new();
     for part in parts {
         results.push(match part {
             Part::Sampler => {
-                progress.say("sampler: 10 looks, 3 times");
+                progress.note("sampler: 10 looks, 3 times");
                 sampler::measure(&Shell::local(Arc::new(NoopObserver)), 10, 3).await?
             }
             Part::Restore => {

@@ -8,7 +8,7 @@ use crate::targets::Definition;
 use clap::Args;
 
 use crate::base::exit_status::{Exit, infrastructure, usage};
-use crate::bin::{failed, print, say};
+use crate::bin::{failed, print, print_line};
 use crate::e2e::options::Verbosity;
 use crate::run::unless_interrupted;
 
@@ -41,10 +41,10 @@ pub fn doctor(arguments: &Doctor, settings: &Settings) -> Result<(), Exit> {
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let examined = doctor::examine(&target, arguments.host_key.clone(), arch, &definitions, settings, &progress);
     let diagnosis = runtime.block_on(unless_interrupted(examined)).map_err(infrastructure)?;
-    print(arguments.json, &diagnosis, || diagnosis.show())?;
+    print(arguments.json, &diagnosis, || diagnosis.render())?;
     match diagnosis.works {
         true if arguments.json => {}
-        true => say(&diagnosis.conclusion()),
+        true => print_line(&diagnosis.conclusion()),
         false => return Err(failed(diagnosis.conclusion())),
     }
     Ok(())

@@ -151,7 +151,7 @@ mod cloud {
     use jiff::Timestamp;
 
     use super::{Exit, Gc, Report, Settings, infrastructure, usage};
-    use crate::bin::say;
+    use crate::bin::print_line;
 
     pub fn gc(arguments: &Gc, settings: &Settings, report: &mut Report) -> Result<(), Exit> {
         if !arguments.asks_for_aws() && !may_be_left(&settings.journals()).map_err(infrastructure)? {
@@ -168,8 +168,8 @@ mod cloud {
             _ if arguments.json => {}
             // Where the lookup failed, the state is unknown.
             true if !found.errors.is_empty() => {}
-            true => say("nothing there carries the tag of a run"),
-            false => say(&table(&found)),
+            true => print_line("nothing there carries the tag of a run"),
+            false => print_line(&table(&found)),
         }
         if arguments.dry_run {
             let going = found.rows.iter().filter(|row| row.fate.goes());

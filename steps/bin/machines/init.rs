@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::base::exit_status::{Exit, usage};
-use crate::bin::say;
+use crate::bin::print_line;
 
 /// What is known of the workload; all of it can be edited in the written files.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub fn init(arguments: &Init) -> Result<(), Exit> {
     let scaffold = arguments.scaffold().map_err(usage)?;
     let folder = &arguments.folder;
     let files = scaffold.write(folder).map_err(usage)?;
-    files.iter().for_each(|file| say(&folder.join(file).display().to_string()));
+    files.iter().for_each(|file| print_line(&folder.join(file).display().to_string()));
     let shown = match settings::checkout() {
         // ci/e2e resolves paths relative to the project's folder.
         Some(root) => {
@@ -61,8 +61,8 @@ pub fn init(arguments: &Init) -> Result<(), Exit> {
         None => folder.clone(),
     };
     let (run, shown) = (commands::suite(), shown.display());
-    say(&format!("\nwhat would run:      {run} --suite {shown} --plan"));
-    say(&format!("run it:              {run} --suite {shown}"));
+    print_line(&format!("\nwhat would run:      {run} --suite {shown} --plan"));
+    print_line(&format!("run it:              {run} --suite {shown}"));
     Ok(())
 }
 

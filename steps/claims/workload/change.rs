@@ -10,7 +10,7 @@ impl Workload {
             Change::Nothing => self.quadlet.clone(),
             Change::Memory(size) => set(&self.quadlet, "Service", "MemoryMax", &size.0.to_string()),
             Change::Cpu(share) => {
-                set(&self.quadlet, "Service", "CPUQuota", &Unit::Ratio.show(share.0).replace(' ', ""))
+                set(&self.quadlet, "Service", "CPUQuota", &Unit::Ratio.format(share.0).replace(' ', ""))
             }
             Change::Program => set(&self.quadlet, "Container", "PodmanArgs", &format!("--entrypoint={NO_PROGRAM}")),
         }

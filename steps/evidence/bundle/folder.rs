@@ -130,7 +130,7 @@ mod tests {
         fs::write(outside.path().join("secret"), "x").unwrap();
         symlink(outside.path(), path.path().join("away")).unwrap();
         symlink(outside.path().join("secret"), path.path().join("link")).unwrap();
-        for (name, said) in [
+        for (name, printed) in [
             ("../x", "leads out of the folder"),
             ("/etc/passwd", "leads out of the folder"),
             ("streams/../../x", "leads out of the folder"),
@@ -141,7 +141,7 @@ mod tests {
             ("none", "cannot read"),
         ] {
             let error = folder.text(name).unwrap_err().to_string();
-            assert!(error.contains(said), "{name}: {error}");
+            assert!(error.contains(printed), "{name}: {error}");
         }
         assert_eq!(folder.names().unwrap(), ["away", "link", "streams/1"], "a link is listed, not entered");
     }

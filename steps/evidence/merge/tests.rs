@@ -51,10 +51,10 @@ fn the_shards_of_a_target_say_together_what_the_whole_run_said() {
     let merged = merged(vec![shard(2, 3), shard(1, 3), shard(3, 3)]);
     let [column] = &merged.columns[..] else { panic!("one target, and {} columns", merged.columns.len()) };
     let alone = recorded("r", "ec2").verdicts;
-    let said = |claims: &[ClaimResult]| -> Vec<_> {
+    let printed = |claims: &[ClaimResult]| -> Vec<_> {
         claims.iter().map(|claim| (claim.id, claim.verdict, claim.reason.clone(), claim.value.clone())).collect()
     };
-    assert_eq!(said(&column.verdicts.claims), said(&alone.claims));
+    assert_eq!(printed(&column.verdicts.claims), printed(&alone.claims));
     assert_eq!((merged.exit, merged.complete(), merged.missing.len()), (alone.exit, true, 0));
     assert_eq!(column.from[..4], [1, 0, 2, 1], "each claim is of the part that judged it");
     let names: Vec<&str> = merged.parts.iter().map(|part| part.name.as_str()).collect();
@@ -132,9 +132,9 @@ fn runs_of_other_claims_are_refused_and_the_file_that_differs_is_named() {
     twin.bundle.folder = SandboxedDir::open(folder.path()).unwrap();
     assert_eq!(merged(vec![whole("a", "vm:amd64"), twin.clone()]).exit, 0);
     std::fs::write(folder.path().join("features/a8_findings.feature"), "Feature: another").unwrap();
-    let said = refused(vec![whole("a", "vm:amd64"), twin.clone()]);
+    let printed = refused(vec![whole("a", "vm:amd64"), twin.clone()]);
     let file = "their features/a8_findings.feature is not the same";
-    assert!(said.contains(file) && said.contains(&twin.path()), "{said}");
+    assert!(printed.contains(file) && printed.contains(&twin.path()), "{printed}");
     assert!(refused(vec![whole("a", "ec2"), whole("b", "ec2")]).contains("have both judged A2-1 and 37 more on ec2"));
     assert!(refused(vec![]).starts_with("no run is named"));
 }
@@ -161,8 +161,8 @@ fn runs_that_were_not_started_alike_are_refused() {
     ] {
         let mut first = whole("a", "ec2");
         first.bundle.run["stand_in"] = json!(false);
-        let said = refused(vec![first, with(target, pointer, value)]);
-        assert!(said.contains(problem), "{said}");
+        let printed = refused(vec![first, with(target, pointer, value)]);
+        assert!(printed.contains(problem), "{printed}");
     }
     // Each run builds this workload with a new digest; a named image keeps its digest.
     let first = |name: &str| with("ec2", "/image/name", json!(name));

@@ -16,7 +16,8 @@ const IMAGE: &str = "image of workload";
 /// Finds everything in `verdicts.json` that does not follow from `samples.jsonl`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let verdicts = &bundle.verdicts;
-    let mut findings: Vec<Finding> = differences(bundle).into_iter().map(|said| Finding::new(FILE, said)).collect();
+    let mut findings: Vec<Finding> =
+        differences(bundle).into_iter().map(|printed| Finding::new(FILE, printed)).collect();
     let mut last = 0;
     for sample in &bundle.samples {
         if sample.id <= last {
@@ -53,11 +54,11 @@ fn lost_files(bundle: &EvidenceBundle) -> Vec<Finding> {
             lost.entry(file).or_default().insert(claim.id.to_string());
         }
     }
-    let told = |(file, claims): (&str, BTreeSet<String>)| {
+    let message = |(file, claims): (&str, BTreeSet<String>)| {
         let claims = claims.into_iter().collect::<Vec<_>>().join(", ");
         Finding::new(file, format!("{claims}: evidence of it, and it is not there"))
     };
-    lost.into_iter().map(told).collect()
+    lost.into_iter().map(message).collect()
 }
 
 /// Finds an image digest in `run.json` that differs from the workload's in the samples.
@@ -65,7 +66,7 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
     let named = bundle.run.pointer("/image/digest")?.as_str()?;
     let seen = bundle.samples.iter().filter(|sample| sample.probe == "image.digest" && sample.subject == IMAGE);
     let other = seen.into_iter().find(|sample| sample.value != named.into())?;
-    let problem = format!("its image is {named}, but sample {} is of {}", other.id, other.value.show(other.unit));
+    let problem = format!("its image is {named}, but sample {} is of {}", other.id, other.value.format(other.unit));
     Some(Finding::new("run.json", problem))
 }
 
@@ -73,8 +74,8 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
 pub fn differences(bundle: &EvidenceBundle) -> Vec<String> {
     let differs = |claim: &ClaimResult| {
         let fresh = claim.again(&bundle.samples, bundle.verdicts.on);
-        let said = sentences(claim).into_iter().zip(sentences(&fresh)).find(|(stored, fresh)| stored != fresh);
-        if let Some((stored, fresh)) = said {
+        let printed = sentences(claim).into_iter().zip(sentences(&fresh)).find(|(stored, fresh)| stored != fresh);
+        if let Some((stored, fresh)) = printed {
             return Some(format!("{}: stored as \"{stored}\", but the samples say \"{fresh}\"", claim.id));
         }
         // No sentence shows a statistic or a count.

@@ -37,9 +37,9 @@ pub(super) fn merged(
     match Merged::open(folder.path()) {
         Ok(merged) => {
             let stored = |name: &str| folder.text(name).ok().and_then(|text| serde_json::from_str::<Json>(&text).ok());
-            let said = compare("verdicts.json", stored("verdicts.json"), &merged.verdicts()?);
+            let printed = compare("verdicts.json", stored("verdicts.json"), &merged.verdicts()?);
             let entries: usize = merged.columns.iter().map(|column| column.verdicts.claims.len()).sum();
-            verification.take(said, || format!("all {entries} entries of verdicts.json are what the parts say"));
+            verification.take(printed, || format!("all {entries} entries of verdicts.json are what the parts say"));
             let facts = compare("run.json", stored("run.json"), &merged.facts());
             verification.take(facts, || "run.json is what the parts come to".to_owned());
         }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::evidence::checksums;
     use crate::report::finalize::Rebuilt;
-    use crate::report::finalize::merged::{put_together, read, rebuild, room_for};
+    use crate::report::finalize::merged::{check_space, read, rebuild, write_merged};
 
     /// Merges two recorded runs on two targets.
     fn merged() -> Run {
@@ -105,8 +105,8 @@ mod tests {
         });
         let parts = read(&runs.each_ref().map(|run| run.folder.clone())).unwrap();
         let whole = Run::within(tempfile::tempdir().unwrap());
-        room_for(&parts, whole.path()).unwrap();
-        put_together(&Merged::of("whole".to_owned(), &[], parts).unwrap(), whole.path()).unwrap();
+        check_space(&parts, whole.path()).unwrap();
+        write_merged(&Merged::of("whole".to_owned(), &[], parts).unwrap(), whole.path()).unwrap();
         whole
     }
 
@@ -121,10 +121,12 @@ mod tests {
         let whole = merged();
         let verification = verify(whole.path(), None).unwrap();
         assert_eq!((verification.findings, verification.verified), (vec![], true));
-        assert!(verification.agrees.iter().any(|said| said.starts_with("parts/vm-arm64: every check, statistic")));
+        assert!(
+            verification.agrees.iter().any(|printed| printed.starts_with("parts/vm-arm64: every check, statistic"))
+        );
         assert_eq!(rebuild(whole.path()).unwrap(), Rebuilt::Same);
         fs::remove_file(whole.path().join("junit.xml")).unwrap();
-        whole.told("junit.xml", "is missing");
+        whole.names("junit.xml", "is missing");
         assert_eq!(rebuild(whole.path()).unwrap(), Rebuilt::Closed);
         assert_eq!(whole.findings(), []);
     }
@@ -133,28 +135,28 @@ mod tests {
     fn what_was_changed_in_the_whole_is_named_with_its_target() {
         let whole = merged();
         change(&whole, "verdicts.json", |json| claim(json, "A7-1")["verdict"] = json!("holds"));
-        let said =
+        let printed =
             "A7-1 on vm:amd64: /verdict is stored as \"holds\", and comes to \"known-deviation\" by parts/vm-amd64";
-        whole.told("verdicts.json", said);
+        whole.names("verdicts.json", printed);
         change(&whole, "verdicts.json", |json| json["claims"] = json!([]));
-        whole.told("verdicts.json", "/claims/0 is stored as nothing");
+        whole.names("verdicts.json", "/claims/0 is stored as nothing");
         change(&whole, "run.json", |json| json["parts"][0]["shard"] = json!("1/2"));
-        whole.told("run.json", "/parts/0/shard is stored as \"1/2\"");
+        whole.names("run.json", "/parts/0/shard is stored as \"1/2\"");
         change(&whole, "run.json", |json| drop(json["parts"].as_array_mut().unwrap().remove(0)));
-        whole.told("parts/vm-amd64", "it is there, but run.json has no such part");
+        whole.names("parts/vm-amd64", "it is there, but run.json has no such part");
         change(&whole, "run.json", |json| json["parts"][0]["name"] = json!("../../x"));
-        whole.told("run.json", "\"../../x\" is not a name of a part");
+        whole.names("run.json", "\"../../x\" is not a name of a part");
         change(&whole, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
-        whole.told("parts/gone", "cannot read");
+        whole.names("parts/gone", "cannot read");
     }
 
     #[test]
     fn a_verdict_that_was_changed_in_a_part_is_found_there_and_in_the_whole() {
         let whole = merged();
         change(&whole, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
-        whole.told("parts/vm-arm64/verdicts.json", "changed since it was sealed");
-        whole.told("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
-        whole.told("verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
+        whole.names("parts/vm-arm64/verdicts.json", "changed since it was sealed");
+        whole.names("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
+        whole.names("verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
         let part = whole.path().join("parts/vm-arm64");
         let error = read(std::slice::from_ref(&part)).unwrap_err().to_string();
         assert!(error.contains("is not what was sealed: verdicts.json"), "{error}");

@@ -27,10 +27,10 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
         Err(finding) => return vec![finding],
     };
     let mut findings = Vec::new();
-    let mut told: BTreeSet<ClaimId> = BTreeSet::new();
+    let mut message: BTreeSet<ClaimId> = BTreeSet::new();
     for record in &bundle.verdicts.claims {
         let mut tell = |problem: String| findings.push(Finding::new(FILE, format!("{}: {problem}", record.id)));
-        if !told.insert(record.id) {
+        if !message.insert(record.id) {
             tell("is there twice".to_owned());
         }
         match register.get(record.id) {
@@ -46,7 +46,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
             tell(format!("a declaration of {DECLARED} about it is missing"));
         }
     }
-    for claim in register.iter().filter(|claim| !told.contains(&claim.id)) {
+    for claim in register.iter().filter(|claim| !message.contains(&claim.id)) {
         findings.push(Finding::new(FILE, format!("{}: is not there, though {REGISTER} has it", claim.id)));
     }
     let problems = problems(&bundle.verdicts.claims, &deviations, bundle.verdicts.on);

@@ -46,10 +46,11 @@ fn strange(samples: &[&Sample], readings: &[Reading]) -> (usize, Vec<String>) {
     let probes: BTreeSet<&str> = readings.iter().map(|reading| reading.probe.as_str()).collect();
     let seen: BTreeSet<(String, String)> = readings.iter().map(|reading| key(&reading.probe, &reading.value)).collect();
     let read: Vec<&&Sample> = samples.iter().filter(|sample| probes.contains(sample.probe.as_str())).collect();
-    let told = |sample: &&&Sample| {
+    let message = |sample: &&&Sample| {
         let Sample { id, probe, .. } = sample;
-        format!("sample {id} says that {probe} is {}, and this text does not", sample.value.show(sample.unit))
+        format!("sample {id} says that {probe} is {}, and this text does not", sample.value.format(sample.unit))
     };
-    let problems = read.iter().filter(|sample| !seen.contains(&key(&sample.probe, &sample.value))).map(told).collect();
+    let problems =
+        read.iter().filter(|sample| !seen.contains(&key(&sample.probe, &sample.value))).map(message).collect();
     (read.len(), problems)
 }

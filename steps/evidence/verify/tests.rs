@@ -75,7 +75,7 @@ impl Run {
     }
 
     /// Asserts that there is a finding in this file with this text.
-    pub(super) fn told(&self, file: &str, problem: &str) {
+    pub(super) fn names(&self, file: &str, problem: &str) {
         let findings = self.findings();
         let found = findings.iter().any(|finding| finding.file == file && finding.problem.contains(problem));
         assert!(found, "nothing in {file} says {problem:?}: {findings:#?}");
@@ -130,7 +130,7 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
     assert_ne!(forged, line);
     fs::write(&path, text.replace(line, &forged)).unwrap();
     sample.seal(None);
-    sample.told("verdicts.json", "A2-2: stored as \"holds: module.size is 81.4 kB");
+    sample.names("verdicts.json", "A2-2: stored as \"holds: module.size is 81.4 kB");
 
     for (id, pointer, value, problem) in [
         ("A5-7", "/verdict", json!("holds"), "A5-7: stored as \"holds: "),
@@ -146,12 +146,12 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
     ] {
         let run = Run::sealed();
         run.change_claim(id, pointer, Some(value));
-        run.told("verdicts.json", problem);
+        run.names("verdicts.json", problem);
     }
     let run = Run::sealed();
     run.change("verdicts.json", |verdicts| verdicts["exit"] = 1.into());
     run.seal(None);
-    run.told("verdicts.json", "the exit status is stored as 1, but the verdicts come to 0");
+    run.names("verdicts.json", "the exit status is stored as 1, but the verdicts come to 0");
 }
 
 /// Invented samples with recomputed verdicts still contradict the printed text.
@@ -167,11 +167,11 @@ fn a_sample_that_its_own_text_does_not_bear_out_is_found() {
     sample["value"] = (sample["value"].as_f64().unwrap() + 4096.0).into();
     fs::write(&path, text.replace(line, &sample.to_string())).unwrap();
     run.seal(None);
-    run.told("trials/workload-no-limits-warm-3.txt", "says that memory.peak is 3");
+    run.names("trials/workload-no-limits-warm-3.txt", "says that memory.peak is 3");
     let torn = Run::sealed();
     fs::write(torn.path().join("trials/workload-no-limits-warm-3.txt"), "look 1\n").unwrap();
     torn.seal(None);
-    torn.told("trials/workload-no-limits-warm-3.txt", "trial cannot be read: expected output that closes with");
+    torn.names("trials/workload-no-limits-warm-3.txt", "trial cannot be read: expected output that closes with");
 }
 
 #[test]
@@ -231,8 +231,8 @@ fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
     ] {
         let run = Run::sealed();
         run.change_claim(id, pointer, value);
-        run.told("verdicts.json", &format!("{id}: "));
-        run.told("verdicts.json", problem);
+        run.names("verdicts.json", &format!("{id}: "));
+        run.names("verdicts.json", problem);
     }
 }
 
@@ -249,9 +249,9 @@ fn a_claim_that_was_added_taken_away_or_doubled_is_found() {
         more["id"] = "A9-9".into();
         claims.push(more);
     });
-    added.told("verdicts.json", "A9-9: features/claims.toml has no such claim: it was added");
-    claims(|claims| drop(claims.remove(1))).told("verdicts.json", "A2-2: is not there, though");
-    claims(|claims| claims.push(claims[1].clone())).told("verdicts.json", "A2-2: is there twice");
+    added.names("verdicts.json", "A9-9: features/claims.toml has no such claim: it was added");
+    claims(|claims| drop(claims.remove(1))).names("verdicts.json", "A2-2: is not there, though");
+    claims(|claims| claims.push(claims[1].clone())).names("verdicts.json", "A2-2: is there twice");
 }
 
 #[test]
@@ -265,34 +265,34 @@ fn a_statement_about_another_image_commit_or_result_is_found() {
     ] {
         let run = Run::sealed();
         run.change(STATEMENT, |statement| *statement.pointer_mut(pointer).unwrap() = value);
-        run.told(STATEMENT, problem);
+        run.names(STATEMENT, problem);
     }
     let swapped = Run::sealed();
     swapped.change("run.json", |run| run["image"]["digest"] = format!("sha256:{}", "0".repeat(64)).into());
     swapped.seal(None);
-    swapped.told("run.json", "its image is sha256:0000");
+    swapped.names("run.json", "its image is sha256:0000");
 }
 
 #[test]
 fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
-    let told = |name: &str, text: &[u8], file: &str, problem: &str| {
+    let message = |name: &str, text: &[u8], file: &str, problem: &str| {
         let run = Run::sealed();
         fs::write(run.path().join(name), text).unwrap();
-        run.told(file, problem);
+        run.names(file, problem);
     };
     let whole = fs::read(Run::sealed().path().join("verdicts.json")).unwrap();
     let half = &whole[..whole.len() / 2];
-    told("verdicts.json", half, "verdicts.json", "nothing can be judged again: ");
-    told("verdicts.json", half, "verdicts.json", "verdicts.json is not JSON");
-    told("verdicts.json", b"{\"schema\":2}", "verdicts.json", "has layout 2, and this version reads 1");
-    told("verdicts.json", b"[]", "verdicts.json", "has layout 0");
-    told("run.json", b"{}", "verdicts.json", "run.json has layout 0, and this version reads 1");
-    told("run.json", b"\xff", "verdicts.json", "run.json is not UTF-8 text: byte 0 is none");
-    told("samples.jsonl", b"{\"id\":1}\n", "verdicts.json", "samples.jsonl:1: no sample: missing field");
-    told("features/claims.toml", b"x", "features/claims.toml", "TOML parse error");
-    told("features/a2_build.feature", b"x", "verdicts.json", "a2_build.feature is not a feature");
-    told("features/deviations.toml", b"[[deviation]]", "features/deviations.toml", "missing field");
-    told(STATEMENT, b"{", STATEMENT, "is not JSON");
+    message("verdicts.json", half, "verdicts.json", "nothing can be judged again: ");
+    message("verdicts.json", half, "verdicts.json", "verdicts.json is not JSON");
+    message("verdicts.json", b"{\"schema\":2}", "verdicts.json", "has layout 2, and this version reads 1");
+    message("verdicts.json", b"[]", "verdicts.json", "has layout 0");
+    message("run.json", b"{}", "verdicts.json", "run.json has layout 0, and this version reads 1");
+    message("run.json", b"\xff", "verdicts.json", "run.json is not UTF-8 text: byte 0 is none");
+    message("samples.jsonl", b"{\"id\":1}\n", "verdicts.json", "samples.jsonl:1: no sample: missing field");
+    message("features/claims.toml", b"x", "features/claims.toml", "TOML parse error");
+    message("features/a2_build.feature", b"x", "verdicts.json", "a2_build.feature is not a feature");
+    message("features/deviations.toml", b"[[deviation]]", "features/deviations.toml", "missing field");
+    message(STATEMENT, b"{", STATEMENT, "is not JSON");
     for name in ["verdicts.json", "run.json", "samples.jsonl", SUMS, STATEMENT, "features/claims.toml"] {
         let run = Run::sealed();
         fs::remove_file(run.path().join(name)).unwrap();

@@ -204,11 +204,11 @@ mod tests {
     #[tokio::test]
     async fn another_host_key_and_another_users_key_are_refused() {
         let (server, user) = server().await;
-        let told = async |login: Login| Ssh::connect(&login).await.map(|_| ()).unwrap_err().to_string();
+        let message = async |login: Login| Ssh::connect(&login).await.map(|_| ()).unwrap_err().to_string();
         let (stranger, _) = new_key("stranger").unwrap();
         let forged = Login { host_key: stranger.public_key().clone(), ..server.login("far", &user) };
-        assert!(told(forged).await.contains("shows another host key (SHA256:"));
-        let refused = told(Login { key: stranger, ..server.login("far", &user) }).await;
+        assert!(message(forged).await.contains("shows another host key (SHA256:"));
+        let refused = message(Login { key: stranger, ..server.login("far", &user) }).await;
         assert!(refused.contains("refuses our key for user assay"), "{refused}");
     }
 

@@ -101,7 +101,7 @@ fn figure(judged: &Judged) -> Option<Figure> {
         value: statistics.as_ref().map_or(worst, |statistics| Value::Number(statistics.median)),
         unit: check.unit,
         probe: check.probe.clone(),
-        limit: in_numbers.then(|| check.rule.show(check.unit)),
+        limit: in_numbers.then(|| check.rule.format(check.unit)),
         interval: statistics.as_ref().and_then(|statistics| statistics.interval),
         on_host: check.sources.iter().all(|source| source.machine == "host"),
     })
@@ -149,7 +149,7 @@ mod tests {
                 let interval = interval.map(|interval| (interval.low, interval.high));
                 format!(
                     "{id}: {probe} {}, bound {limit:?}, interval {interval:?}, on host {on_host}",
-                    value.show(*unit)
+                    value.format(*unit)
                 )
             }
         };

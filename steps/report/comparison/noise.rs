@@ -49,8 +49,8 @@ impl Noise<'_> {
 
     fn range(&self, low: f64, high: f64) -> String {
         match low == high {
-            true => self.unit.show(low),
-            false => format!("{} to {}", self.unit.show(low), self.unit.show(high)),
+            true => self.unit.format(low),
+            false => format!("{} to {}", self.unit.format(low), self.unit.format(high)),
         }
     }
 
@@ -66,7 +66,7 @@ impl Noise<'_> {
             let fences = self.range(fence_low, fence_high);
             return (Some(false), format!("outside of what {many} gave ({usual}), within their fences ({fences})"));
         }
-        let chance = Unit::Ratio.show(2.0 / (self.earlier.len() + 1) as f64);
+        let chance = Unit::Ratio.format(2.0 / (self.earlier.len() + 1) as f64);
         let reason =
             format!("beyond what {many} gave ({usual}) and their fences; by chance in at most {chance} of cases");
         (Some(true), reason)
@@ -83,7 +83,7 @@ impl Noise<'_> {
             self.range(now.low, now.high),
             runs(earlier.len()),
             self.range(low, high),
-            Unit::Ratio.show(least)
+            Unit::Ratio.format(least)
         );
         (Some(apart), reason)
     }

@@ -167,8 +167,9 @@ fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
     let (now, before) = (texts.next()?, texts.next()?);
     let differs = now.value.number().is_none() && now.value != before.value;
-    differs
-        .then(|| format!("{} is {} now, {} before", now.probe, now.value.show(now.unit), before.value.show(now.unit)))
+    differs.then(|| {
+        format!("{} is {} now, {} before", now.probe, now.value.format(now.unit), before.value.format(now.unit))
+    })
 }
 
 /// Returns how a number changed in the last run.

@@ -39,7 +39,7 @@ pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
 }
 
 /// Checks that a merged bundle can be made there: in a new or empty folder, and not inside a run.
-pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
+pub fn check_space(parts: &[Part], out: &Path) -> anyhow::Result<()> {
     let what = || out.display();
     if out.exists() {
         let mut inside = fs::read_dir(out).with_context(|| format!("{} is not a folder: name a new one", what()))?;
@@ -61,7 +61,7 @@ pub fn room_for(parts: &[Part], out: &Path) -> anyhow::Result<()> {
 
 /// Copies the parts and finalizes the whole atomically: all of it is written, or nothing. Returns the bundle as
 /// written.
-pub fn put_together(merged: &Merged, out: &Path) -> anyhow::Result<Merged> {
+pub fn write_merged(merged: &Merged, out: &Path) -> anyhow::Result<Merged> {
     let out = std::path::absolute(out)?;
     let above = out.parent().context("cannot write to `/`: choose another output folder")?;
     let cannot = || format!("cannot write {}", out.display());

@@ -84,7 +84,7 @@ fn shown(name: &str, value: &Json) -> String {
         // The value has the format of /proc/meminfo.
         Json::String(text) if name == "memory" => {
             match text.strip_suffix(" kB").and_then(|kib| kib.parse::<f64>().ok()) {
-                Some(kib) => Unit::Bytes.show(kib * 1024.0),
+                Some(kib) => Unit::Bytes.format(kib * 1024.0),
                 None => text.clone(),
             }
         }
@@ -93,7 +93,7 @@ fn shown(name: &str, value: &Json) -> String {
         Json::Bool(true) if name == "changed" => "yes: the project had changes beyond this commit".to_owned(),
         Json::Bool(yes) => (if *yes { "yes" } else { "no" }).to_owned(),
         Json::Number(number) if name == "memory" => {
-            number.as_f64().map_or(number.to_string(), |bytes| Unit::Bytes.show(bytes))
+            number.as_f64().map_or(number.to_string(), |bytes| Unit::Bytes.format(bytes))
         }
         Json::Number(number) => number.to_string(),
         Json::Array(parts) => {

@@ -17,7 +17,7 @@ const BYTES: usize = 460_000;
 const CELL: usize = 240;
 
 pub(super) fn measured(claim: &ClaimResult, most: usize) -> String {
-    let value = claim.value.as_ref().map(|value| value.show(claim.unit.unwrap_or(Unit::Text)));
+    let value = claim.value.as_ref().map(|value| value.format(claim.unit.unwrap_or(Unit::Text)));
     plain(&value.unwrap_or_default(), most)
 }
 

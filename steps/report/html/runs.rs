@@ -97,7 +97,7 @@ fn timeline(subject: &str, samples: &[&Sample]) -> Option<Markup> {
     let (looks, cap) = looks(samples);
     let name = plain(subject, 80);
     let timeline = Timeline { name: &name, looks, cap };
-    let most = Unit::Bytes.show(timeline.most());
+    let most = Unit::Bytes.format(timeline.most());
     let svg = timeline.draw()?;
     Some(html! {
         figure {
@@ -105,7 +105,7 @@ fn timeline(subject: &str, samples: &[&Sample]) -> Option<Markup> {
                 b { (name) } " "
                 span.quiet {
                     "at most " (most) " at a look, "
-                    @match cap { Some(cap) => { "cap " (Unit::Bytes.show(cap)) } None => "no cap" }
+                    @match cap { Some(cap) => { "cap " (Unit::Bytes.format(cap)) } None => "no cap" }
                 }
             }
             (PreEscaped(svg))

@@ -74,7 +74,7 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
     let drawn = Dots { name: &name, unit, rows, rule: &check.rule, published }.draw();
     html! {
         figure.samples {
-            figcaption { b { (name) } " " span.quiet { "bound: " (plain(&check.rule.show(unit), 120)) } }
+            figcaption { b { (name) } " " span.quiet { "bound: " (plain(&check.rule.format(unit), 120)) } }
             @match &drawn {
                 Some((svg, drawn)) => {
                     (PreEscaped(svg))
@@ -103,7 +103,7 @@ fn published(claim: &ClaimResult, attempt: &Attempt, judged: &Judged) -> Option<
 }
 
 fn statistics(unit: Unit, seen: &Statistics) -> Markup {
-    let show = |value: f64| unit.show(value);
+    let show = |value: f64| unit.format(value);
     let mut cells = vec![
         ("n", seen.n.to_string()),
         ("min", show(seen.min)),
@@ -127,8 +127,8 @@ fn texts(checks: &[(&Judged, Vec<&Sample>)]) -> Markup {
         @for (Judged { check, .. }, samples) in checks {
             @for sample in samples.iter().take(TEXTS) { tr {
                 th scope="row" { (plain(&sample.probe, 80)) }
-                td { (plain(&sample.value.show(sample.unit), 240)) }
-                td { (plain(&check.rule.show(check.unit), 240)) }
+                td { (plain(&sample.value.format(sample.unit), 240)) }
+                td { (plain(&check.rule.format(check.unit), 240)) }
                 td { (plain(&sample.subject, 80)) }
                 td { (plain(&sample.machine, 40)) }
             } }

@@ -185,9 +185,9 @@ fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
 fn deviation(claim: &ClaimResult, reason: &str) -> String {
     let about = |declared: &&Deviation| declared.because.iter().any(|text| claim.reason.contains(text));
     let declared = claim.deviations.iter().filter(about);
-    let said =
+    let printed =
         declared.map(|each| format!("; declared by {} until {}: {}", each.declared_by, each.expires, each.reason));
-    format!("known deviation: {reason}{}", said.collect::<String>())
+    format!("known deviation: {reason}{}", printed.collect::<String>())
 }
 
 fn recorded(reason: &str) -> (&'static str, Option<String>) {
@@ -230,7 +230,7 @@ fn conclude(tried: &mut [Tried], verdict: Verdict, reason: String) {
 /// stands for all of them.
 fn rejection(control: &ControlResult, attempt: &Attempt, place: usize) -> (Verdict, String) {
     let ControlResult { scenario, feature, line, attempts, .. } = control;
-    let alone = || ControlResult::weigh(scenario, feature, *line, vec![attempt.clone()]);
+    let alone = || ControlResult::judge(scenario, feature, *line, vec![attempt.clone()]);
     let judged = if place + 1 == attempts.len() { control.clone() } else { alone() };
     match judged.verdict {
         ControlVerdict::Discriminates => (Verdict::Holds, String::new()),

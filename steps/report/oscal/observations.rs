@@ -50,8 +50,8 @@ impl Results<'_> {
                 ("claim", Some(claim.id.to_string())),
                 ("outcome", Some(outcome.verdict.to_string())),
                 ("probe", Some(check.probe.clone())),
-                ("rule", Some(check.rule.show(check.unit))),
-                ("value", outcome.value.as_ref().map(|value| value.show(check.unit))),
+                ("rule", Some(check.rule.format(check.unit))),
+                ("value", outcome.value.as_ref().map(|value| value.format(check.unit))),
                 ("samples", Some(ids.join(", "))),
             ];
             let until = check.sources.iter().map(|source| source.until).max();

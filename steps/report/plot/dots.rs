@@ -73,11 +73,11 @@ impl Dots<'_> {
         let (of, values) = (self.all().count(), self.all().map(|dot| dot.value));
         let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
         let broken = self.all().filter(|dot| dot.broken).count();
-        let [low, high] = [low, high].map(|value| self.unit.show(value));
-        let published = self.published.map(|value| format!("; the annex: {}", self.unit.show(value)));
+        let [low, high] = [low, high].map(|value| self.unit.format(value));
+        let published = self.published.map(|value| format!("; the annex: {}", self.unit.format(value)));
         let bound = match self.rule {
             Rule::Recorded => "; no bound".to_owned(),
-            rule => format!("; bound {}, broken by {broken}", rule.show(self.unit)),
+            rule => format!("; bound {}, broken by {broken}", rule.format(self.unit)),
         };
         let samples = if of == 1 { format!("1 sample, {low}") } else { format!("{of} samples from {low} to {high}") };
         format!("{}: {samples}{bound}{}", self.name, published.unwrap_or_default())
@@ -111,13 +111,13 @@ impl Dots<'_> {
             sheet.line((*x, label - 6.0), (*x, bottom), colour::VERMILLION, 2.0);
         }
         if let Some((first, others)) = places.split_first() {
-            sheet.beside(&format!("bound {}", self.rule.show(self.unit)), (*first, label), others);
+            sheet.beside(&format!("bound {}", self.rule.format(self.unit)), (*first, label), others);
             label += LETTERS * 1.5;
         }
         if let Some(published) = self.published {
             let x = scale.at(published);
             sheet.dashes((x, label - 6.0), (x, bottom), colour::PURPLE);
-            sheet.beside(&format!("annex {}", self.unit.show(published)), (x, label), &places);
+            sheet.beside(&format!("annex {}", self.unit.format(published)), (x, label), &places);
         }
     }
 }

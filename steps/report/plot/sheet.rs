@@ -186,7 +186,7 @@ impl Sheet<'_> {
         for tick in scale.ticks() {
             let x = scale.at(tick);
             self.line((x, top), (x, bottom), colour::FAINT, 1.0);
-            let text = unit.show(tick);
+            let text = unit.format(tick);
             let half = wide(&text) / 2.0;
             let middle = x.clamp(half, (WIDTH - half).max(half));
             if middle - half >= taken {

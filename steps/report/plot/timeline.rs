@@ -43,7 +43,7 @@ impl Timeline<'_> {
         Some(Sheet::draw(bottom + LETTERS * 2.0, &self.words(), |sheet| {
             for tick in memory.ticks() {
                 sheet.line((left, memory.at(tick)), (right, memory.at(tick)), colour::FAINT, 1.0);
-                sheet.text(&Unit::Bytes.show(tick), (left - 6.0, memory.at(tick)), HPos::Right);
+                sheet.text(&Unit::Bytes.format(tick), (left - 6.0, memory.at(tick)), HPos::Right);
             }
             let mut below = vec![0.0; looks.len()];
             for (kind, colour) in [colour::BLUE, colour::ORANGE, colour::GREEN].into_iter().enumerate() {
@@ -56,7 +56,7 @@ impl Timeline<'_> {
             }
             sheet.axis(&time, Unit::Seconds, bottom, bottom);
             if let Some(cap) = self.cap {
-                let (y, text) = (memory.at(cap), format!("cap {}", Unit::Bytes.show(cap)));
+                let (y, text) = (memory.at(cap), format!("cap {}", Unit::Bytes.format(cap)));
                 sheet.dashes((left, y), (right, y), colour::VERMILLION);
                 let label = (y - LETTERS * 0.75).max(LETTERS * 0.6);
                 sheet.text(&text, (right.max(left + wide(&text)), label), HPos::Right);
@@ -67,10 +67,10 @@ impl Timeline<'_> {
     fn words(&self) -> String {
         let seconds = self.looks.last().map_or(0.0, |look| look.at);
         let cap = match self.cap {
-            Some(cap) => format!("against a cap of {}", Unit::Bytes.show(cap)),
+            Some(cap) => format!("against a cap of {}", Unit::Bytes.format(cap)),
             None => "without a cap".to_owned(),
         };
-        let (most, seconds) = (Unit::Bytes.show(self.most()), Unit::Seconds.show(seconds));
+        let (most, seconds) = (Unit::Bytes.format(self.most()), Unit::Seconds.format(seconds));
         format!("memory of {} over {seconds}: at most {most}, {cap}", self.name)
     }
 

@@ -17,8 +17,9 @@ pub(in crate::report) fn waterfall(name: &str, stages: &[Stage], active: Option<
     let scale = Scale::over(ends().chain(active).chain([0.0]), 4.0, WIDTH - 4.0)?;
     // Each stage begins where the one before it ended.
     let begins = || [0.0].into_iter().chain(ends());
-    let label =
-        |(stage, begin): (&Stage, f64)| format!("{}: {}", stage.name, Unit::Seconds.show((stage.end - begin).max(0.0)));
+    let label = |(stage, begin): (&Stage, f64)| {
+        format!("{}: {}", stage.name, Unit::Seconds.format((stage.end - begin).max(0.0)))
+    };
     let labels: Vec<String> = stages.iter().zip(begins()).map(label).collect();
     let top = if active.is_some() { LETTERS * 1.6 } else { 2.0 };
     let height = 36.0;
@@ -28,7 +29,7 @@ pub(in crate::report) fn waterfall(name: &str, stages: &[Stage], active: Option<
         sheet.axis(&scale, Unit::Seconds, top, bottom);
         if let Some(active) = active {
             sheet.dashes((scale.at(active), 4.0), (scale.at(active), bottom), colour::PURPLE);
-            let text = format!("unit active at {}", Unit::Seconds.show(active));
+            let text = format!("unit active at {}", Unit::Seconds.format(active));
             sheet.beside(&text, (scale.at(active), LETTERS * 0.75 + 2.0), &[]);
         }
         for (place, ((label, begin), end)) in labels.iter().zip(begins()).zip(ends()).enumerate() {

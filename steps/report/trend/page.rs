@@ -72,8 +72,8 @@ fn caption(trend: &Trend, runs: &[About]) -> String {
         numbers().count(),
         name(first),
         name(last),
-        unit.show(low),
-        unit.show(high),
+        unit.format(low),
+        unit.format(high),
     )
 }
 

@@ -232,7 +232,7 @@ impl Leftover {
         for place in self.places.iter().filter(|place| !place.closed) {
             for repository in &place.repositories {
                 if self.rule.fate(&repository.run, repository.expires).goes() {
-                    progress.say(format!("removing repository {}", repository.name));
+                    progress.note(format!("removing repository {}", repository.name));
                     match place.ecr.remove(&repository.name).await {
                         Ok(_) => done.removed.push(format!("repository {}", repository.name)),
                         Err(error) => done.errors.push(format!("repository {} is left: {error:#}", repository.name)),

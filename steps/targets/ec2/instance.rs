@@ -48,11 +48,11 @@ impl Body for Instance {
     fn shut_down(&self) -> Pending<'_, ()> {
         Box::pin(async move {
             if let Err(error) = save_console(&self.client, &self.id, &self.console).await {
-                self.progress.say(format!("{}: its console is lost: {error:#}", self.work.name));
+                self.progress.note(format!("{}: its console is lost: {error:#}", self.work.name));
             }
             self.over.store(true, Ordering::Release);
             if let Err(error) = terminate(&self.client, &self.id).await {
-                self.progress.say(format!("{}: not terminated at once, and tried again: {error}", self.work.name));
+                self.progress.note(format!("{}: not terminated at once, and tried again: {error}", self.work.name));
             }
         })
     }

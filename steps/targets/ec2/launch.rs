@@ -196,7 +196,7 @@ impl Launch<'_> {
                     return Ok((id.to_owned(), place.zone.clone()));
                 }
                 Err(error) if error.class == Class::Capacity => {
-                    self.progress.say(format!("ec2: no room for a {} in {}", self.order.instance_type, place.zone));
+                    self.progress.note(format!("ec2: no room for a {} in {}", self.order.instance_type, place.zone));
                 }
                 Err(error) => return Err(error.into()),
             }

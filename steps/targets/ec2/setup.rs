@@ -41,7 +41,7 @@ pub async fn set_up(shell: &Shell, progress: &Progress) -> anyhow::Result<Vec<Se
     anyhow::ensure!(done, "{}: cloud-init did not end well: {}", shell.machine(), tail(&status.text(), 8));
     let mut steps = vec![SetupStep { name: "cloud-init", line: status.line.clone(), wall: started.elapsed() }];
     for (name, argv) in self::steps() {
-        progress.say(format!("{}: set-up: {name}", shell.machine()));
+        progress.note(format!("{}: set-up: {name}", shell.machine()));
         let command = Command::new("sudo").args(argv).time_limit(LIMIT);
         let output = shell.run(&command).await?;
         let (line, wall) = (output.line.clone(), output.wall);

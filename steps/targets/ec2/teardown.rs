@@ -102,7 +102,7 @@ impl<'a> Removal<'a> {
                 // What has only just been removed is not reported as waited for yet.
                 let waiting = waiting(&there, &unseen);
                 if !begun && waiting != shown {
-                    self.progress.say(&waiting);
+                    self.progress.note(&waiting);
                     shown = waiting;
                 }
             }
@@ -138,7 +138,7 @@ impl<'a> Removal<'a> {
         let before = self.seen.len();
         for resource in there {
             if !self.seen.contains_key(&resource.id) {
-                self.progress.say(format!("removing {resource}"));
+                self.progress.note(format!("removing {resource}"));
                 let name = AwsResource { state: String::new(), ..resource.clone() }.to_string();
                 self.seen.insert(resource.id.clone(), name);
             }

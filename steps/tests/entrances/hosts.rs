@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use super::*;
-use crate::sshd::{fingerprint, said};
+use crate::sshd::{fingerprint, output_of};
 
 /// The kinds of host keys that OpenSSH makes.
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
@@ -117,7 +117,7 @@ async fn a_changed_host_key_is_refused_with_the_line_that_has_the_old_one() {
     assert_says(&error, &[&forget, &fingerprint(&sshd.host_key("ed25519"))]);
     let given = Some(fingerprint(&sshd.host_key("ed25519")));
     enter(&SshDestination { host_key: given, ..home.port(sshd.port) }).await;
-    said(Command::new("sh").args(["-c", &forget]));
+    output_of(Command::new("sh").args(["-c", &forget]));
     assert_says(&refusal(&home.port(sshd.port)).await, &["which no known_hosts file has"]);
 }
 

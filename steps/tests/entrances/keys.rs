@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::*;
-use crate::sshd::{Daemon, fingerprint, said};
+use crate::sshd::{Daemon, fingerprint, output_of};
 
 #[tokio::test]
 async fn a_key_that_is_refused_is_named_with_the_command_that_installs_it() {
@@ -47,8 +47,8 @@ async fn a_key_with_a_passphrase_wants_the_agent_and_opens_with_it() {
     assert!(!error.contains("ssh-copy-id"), "it may be installed already: {error}");
 
     let (agent, _running) = agent(&home);
-    said(Command::new("ssh-keygen").args(["-q", "-p", "-P", "open sesame", "-N", "", "-f"]).arg(&file));
-    said(Command::new("ssh-add").arg(&file).env("SSH_AUTH_SOCK", &agent));
+    output_of(Command::new("ssh-keygen").args(["-q", "-p", "-P", "open sesame", "-N", "", "-f"]).arg(&file));
+    output_of(Command::new("ssh-add").arg(&file).env("SSH_AUTH_SOCK", &agent));
     fs::remove_file(&file).unwrap();
     let by_agent = SshDestination { agent: Some(agent), ..home.port(sshd.port) };
     enter(&by_agent).await;

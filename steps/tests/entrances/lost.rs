@@ -131,8 +131,8 @@ async fn commands_side_by_side_make_a_lost_connection_again_once() {
     let (home, sshd) = Home::with_server("LogLevel VERBOSE");
     let shell = enter(&home.port(sshd.port)).await;
     sshd.end_sessions();
-    let said = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
-    assert_eq!(said, ("a\n".into(), "b\n".into(), "c\n".into()));
+    let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
+    assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
     assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
 }
 
@@ -140,8 +140,8 @@ async fn commands_side_by_side_make_a_lost_connection_again_once() {
 async fn a_server_with_few_sessions_runs_commands_one_after_another() {
     let (home, sshd) = Home::with_server("MaxSessions 1");
     let shell = enter(&home.port(sshd.port)).await;
-    let said = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
-    assert_eq!(said, ("a\n".into(), "b\n".into(), "c\n".into()));
+    let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
+    assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
 }
 
 #[tokio::test]

@@ -14,11 +14,11 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn me() -> String {
-    said(Command::new("id").arg("-un"))
+    output_of(Command::new("id").arg("-un"))
 }
 
 /// Runs a program, asserts that it succeeds, and returns what it prints.
-pub fn said(command: &mut Command) -> String {
+pub fn output_of(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?} cannot be started ({error}): run `ci/setup test`"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -27,7 +27,7 @@ pub fn said(command: &mut Command) -> String {
 
 /// Makes a key pair, `path` and `path.pub`, and returns the public key as OpenSSH writes it.
 pub fn new_key(path: &Path, kind: &str, passphrase: &str) -> String {
-    said(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"]).arg(path));
+    output_of(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"]).arg(path));
     public(path)
 }
 
@@ -37,7 +37,7 @@ pub fn public(path: &Path) -> String {
 
 /// Returns the fingerprint of the key in this file: `SHA256:…`.
 pub fn fingerprint(path: &Path) -> String {
-    let line = said(Command::new("ssh-keygen").arg("-lf").arg(path));
+    let line = output_of(Command::new("ssh-keygen").arg("-lf").arg(path));
     line.split(' ').nth(1).unwrap().to_owned()
 }
 

@@ -138,8 +138,8 @@ impl Guest {
 
     /// Runs the suite there, and returns its exit status and its output.
     pub async fn outcome(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let (status, said, _) = self.run_on(&self.target("guest"), arguments).await;
-        (status, said)
+        let (status, printed, _) = self.run_on(&self.target("guest"), arguments).await;
+        (status, printed)
     }
 
     /// Runs the suite there, asserts its exit status, and returns its output.
@@ -149,9 +149,9 @@ impl Guest {
 
     /// Does the same as another user.
     pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
-        let (status, said, _) = self.run_on(&self.target(user), arguments).await;
-        assert_eq!(status, Some(code), "{said}");
-        said
+        let (status, printed, _) = self.run_on(&self.target(user), arguments).await;
+        assert_eq!(status, Some(code), "{printed}");
+        printed
     }
 
     /// Runs the whole suite there, and returns its verdicts.
@@ -165,8 +165,8 @@ impl Guest {
     }
 
     async fn verdicts_on(&self, target: &str) -> Verdicts {
-        let (status, said, verdicts) = self.run_on(target, &[]).await;
-        assert_eq!(status, Some(0), "{said}");
+        let (status, printed, verdicts) = self.run_on(target, &[]).await;
+        assert_eq!(status, Some(0), "{printed}");
         verdicts
     }
 
@@ -185,9 +185,9 @@ impl Guest {
     /// Runs the suite on a target, and returns its exit status, its output and its verdicts.
     async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, Verdicts) {
         let (mut command, evidence) = self.suite(target, arguments);
-        let (status, said) = ended(&mut command).await;
+        let (status, printed) = ended(&mut command).await;
         let verdicts = verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default());
-        (status, said, verdicts)
+        (status, printed, verdicts)
     }
 
     /// Installs the shell fish; the state with it is the one to compare with later.
@@ -207,7 +207,7 @@ impl Guest {
 
     /// Runs a script as root that reads an archive.
     async fn take_in(&self, archive: Vec<u8>, script: &str) {
-        said(&self.machine.shell, Command::new("sudo").args(["sh", "-c", script]).stdin(archive)).await;
+        output_of(&self.machine.shell, Command::new("sudo").args(["sh", "-c", script]).stdin(archive)).await;
     }
 
     /// Runs the suite there as the machine's user, with the machine's own Podman, and returns its output.
@@ -218,7 +218,7 @@ impl Guest {
     /// Does the same where systemd is hidden and only a control group is delegated to the user; returns the output.
     pub async fn run_inside_without_systemd(&self, arguments: &str) -> String {
         let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line(arguments)]);
-        said(&self.machine.shell, command.stdin(inside::WITHOUT_SYSTEMD)).await
+        output_of(&self.machine.shell, command.stdin(inside::WITHOUT_SYSTEMD)).await
     }
 
     /// Returns the verdicts of the run on the machine itself.
@@ -231,7 +231,7 @@ impl Guest {
         let settings = Settings { home: Some(self.home.path().to_owned()), ..context().settings.clone() };
         let destination = SshDestination::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
         let shell = Shell::remote(OpenSsh::enter(&destination).await.unwrap(), Arc::new(NoopObserver));
-        said(&shell, Command::script(line, &[])).await
+        output_of(&shell, Command::script(line, &[])).await
     }
 
     /// Prepares the program, as its user starts it.
@@ -243,27 +243,27 @@ impl Guest {
     }
 
     /// Runs the suite there, with `-v`, until it has printed a text, and then kills it.
-    pub async fn kill_a_run(&self, arguments: &[&str], said: &str) {
+    pub async fn kill_a_run(&self, arguments: &[&str], printed: &str) {
         let (mut command, _evidence) = self.suite(&self.target("guest"), arguments);
         let mut run = command.arg("-v").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
         let seen = async {
             while let Some(line) = lines.next_line().await.unwrap() {
-                if line.contains(said) {
+                if line.contains(printed) {
                     return true;
                 }
             }
             false
         };
-        assert!(tokio::time::timeout(LIMIT, seen).await.unwrap(), "it never said {said:?}");
+        assert!(tokio::time::timeout(LIMIT, seen).await.unwrap(), "it never said {printed:?}");
         run.kill().await.unwrap();
     }
 
     /// Runs `assay gc`, which removes what finished runs have left, and returns its output.
     pub async fn tidy_up(&self) -> String {
-        let (status, said) = ended(self.assay().arg("gc")).await;
-        assert_eq!(status, Some(0), "{said}");
-        said
+        let (status, printed) = ended(self.assay().arg("gc")).await;
+        assert_eq!(status, Some(0), "{printed}");
+        printed
     }
 
     /// Asserts that the machine is as it was before, except below these places.
@@ -285,8 +285,8 @@ impl Guest {
 /// Runs a program, and returns its exit status and its output.
 async fn ended(command: &mut tokio::process::Command) -> (Option<i32>, String) {
     let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    (output.status.code(), said)
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code(), printed)
 }
 
 /// Makes a key, stores it in this home folder, and returns its public part.
@@ -311,11 +311,11 @@ fn verdicts(written: &[u8]) -> Verdicts {
 }
 
 /// Runs a command, asserts that it succeeded, and returns what it printed.
-async fn said(shell: &Shell, command: Command) -> String {
+async fn output_of(shell: &Shell, command: Command) -> String {
     let output = shell.run(&command.time_limit(LIMIT)).await.unwrap();
-    let said = output.text();
-    assert!(output.succeeded(), "{}: {said}{}", output.status, output.errors());
-    said
+    let printed = output.text();
+    assert!(output.succeeded(), "{}: {printed}{}", output.status, output.errors());
+    printed
 }
 
 async fn as_root(machine: &Machine, script: &str, parameters: &[&str]) -> String {

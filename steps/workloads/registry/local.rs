@@ -74,11 +74,11 @@ pub async fn image(
         return Ok(name.to_owned());
     }
     if given.is_some() {
-        progress.say(format!("registry: pulling {name}"));
+        progress.note(format!("registry: pulling {name}"));
         let pull = Command::new("podman").args(["pull", "--quiet", name]).time_limit(PULL_LIMIT);
         build_dir.shell.read(&pull).await.with_context(|| format!("registry image {name} is not to be had"))?;
     } else {
-        progress.say(format!("registry: making {MADE} from Debian's package, once"));
+        progress.note(format!("registry: making {MADE} from Debian's package, once"));
         let folder = build_dir.subfolder("registry-image")?;
         let make = Command::script(MAKE, &[MADE, SUITE, mirror, &folder.to_string_lossy()]).time_limit(PULL_LIMIT);
         build_dir.shell.read(&make).await.with_context(|| {
