@@ -80,5 +80,5 @@ pub mod internal {
     pub use crate::targets::{ec2, ecr};
     pub use crate::workloads::baseline::{self, Program};
     pub use crate::workloads::registry;
-    pub use crate::workloads::{BuildDir, Image, Module, Recipe};
+    pub use crate::workloads::{BuildDir, ContainerImage, Module, Recipe};
 }

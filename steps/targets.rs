@@ -40,7 +40,7 @@ pub use cache::unneeded;
 pub use child::Child;
 pub use definition::{DEVICE, Definition, Distribution};
 pub use found::{RemoteAccess, RemoteHost};
-pub use image::{Image, KEYRING, ROOM, room_left};
+pub use image::{DiskImage, KEYRING, ROOM, room_left};
 pub use machine::{Machine, SetupStep, private, run_folder, run_folder_path};
 pub use mirror::{mirror_address, reach_mirror};
 pub use qemu::{Qemu, program as emulator};
@@ -95,7 +95,7 @@ pub async fn open_cloud(_: InstanceSpec, _: &Context) -> anyhow::Result<Arc<dyn 
 }
 
 /// Tries whether a guest of this image starts on KVM here; `/dev/kvm` must be open to this user.
-pub async fn try_kvm(context: &Context, image: &Image, arch: Arch) -> Result<(), String> {
+pub async fn try_kvm(context: &Context, image: &DiskImage, arch: Arch) -> Result<(), String> {
     let shell = Shell::local(context.observer.clone());
     let qemu = Qemu::installed(&shell, arch).await.map_err(|error| format!("{error:#}"))?;
     accelerator::try_kvm(context, &qemu, image, arch, &context.evidence).await
@@ -114,7 +114,7 @@ pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> a
     for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
         programs::need(program, &remedy(arch))?;
     }
-    match Image::kept(definition, arch, &settings.cache)? {
+    match DiskImage::kept(definition, arch, &settings.cache)? {
         Some(_) => Ok(()),
         None => image::check_host(arch, &settings.cache).map(drop),
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 pub use guest::build;
-pub use image::{Image, Recipe};
+pub use image::{ContainerImage, Recipe};
 pub(crate) use image::{PULL_LIMIT, Storage, tls};
 pub use layout::Layout;
 pub use module::Module;

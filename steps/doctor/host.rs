@@ -20,7 +20,7 @@ use crate::evidence::new_run_id;
 use crate::exec::cleanup::CleanupJournal;
 use crate::exec::command::{Command, Output, tail};
 use crate::exec::shell::{NoopObserver, Shell};
-use crate::targets::{self, Context, DEVICE, Definition, Image};
+use crate::targets::{self, Context, DEVICE, Definition, DiskImage};
 use crate::workloads::baseline::{self, Program};
 use crate::workloads::{BuildDir, registry};
 
@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Disk {
     pub definition: Definition,
     pub arch: Arch,
-    pub kept: Option<Image>,
+    pub kept: Option<DiskImage>,
 }
 
 /// This host, and a temporary folder on it that is removed after the examination.
@@ -67,9 +67,9 @@ impl Host {
         let mut disks: Vec<(String, Disk)> = Vec::new();
         for arch in arches.iter().copied() {
             for definition in definitions {
-                let key = Image::key(definition, arch)?;
+                let key = DiskImage::key(definition, arch)?;
                 if disks.iter().all(|(known, _)| *known != key) {
-                    let kept = Image::kept(definition, arch, &settings.cache)?;
+                    let kept = DiskImage::kept(definition, arch, &settings.cache)?;
                     disks.push((key, Disk { definition: definition.clone(), arch, kept }));
                 }
             }

@@ -25,15 +25,15 @@ use crate::e2e::options::Options;
 use crate::evidence::{EvidenceWriter, noting_commands};
 use crate::measurement::Reading;
 use crate::targets::{Context, mirror_address};
-use crate::workloads::registry::{self, Local};
-use crate::workloads::{BuildDir, Image, Module, Recipe, baseline, build};
+use crate::workloads::registry::{self, LocalRegistry};
+use crate::workloads::{BuildDir, ContainerImage, Module, Recipe, baseline, build};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 pub use crate::verdict::sample_set::SampleSet;
 pub use baselines::Beside;
 pub use cloud::Rented;
-pub use machines::{Job, Kind, Machines, Place};
+pub use machines::{Job, Kind, MachineSource, Machines};
 pub use publishing::Door;
 use publishing::Public;
 pub use trials::{Condition, Limits, TrialSpec};
@@ -59,7 +59,7 @@ impl Guest {
 /// The configuration of a run's fixtures.
 pub struct RunConfig {
     pub arch: Arch,
-    pub place: Place,
+    pub place: MachineSource,
     /// The workload that `--suite` names.
     pub own: Option<Workload>,
     pub options: Options,
@@ -82,10 +82,10 @@ pub struct SharedFixtures {
     build_dir: BuildDir,
     machines: Machines,
     work_log: Arc<WorkLog>,
-    given: OnceCell<Image>,
+    given: OnceCell<ContainerImage>,
     modules: OnceMap<Arc<Module>>,
-    images: OnceMap<Arc<Image>>,
-    registry: OnceMap<Arc<Local>>,
+    images: OnceMap<Arc<ContainerImage>>,
+    registry: OnceMap<Arc<LocalRegistry>>,
     public: OnceMap<Arc<Public>>,
     published: OnceMap<Arc<str>>,
     pushing: tokio::sync::Mutex<()>,
@@ -204,7 +204,7 @@ impl Fixtures {
         if let Some(reference) = &self.options().image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
-                None => Image::load(&self.shared.build_dir, "given", reference).await?,
+                None => ContainerImage::load(&self.shared.build_dir, "given", reference).await?,
             };
             let _ = self.shared.given.set(image);
         }
@@ -225,14 +225,14 @@ impl Fixtures {
         self.shared.modules.get(guest.name(), make).await
     }
 
-    async fn image(&self, guest: &Guest, variant: &str, recipe: &Recipe) -> anyhow::Result<Arc<Image>> {
+    async fn image(&self, guest: &Guest, variant: &str, recipe: &Recipe) -> anyhow::Result<Arc<ContainerImage>> {
         let make = async {
             let image = match (guest, self.shared.given.get()) {
                 (Guest::Workload, Some(image)) => image.clone(),
                 _ => {
                     let module = self.module(guest).await?;
                     let name = format!("{}{variant}", guest.name());
-                    Image::build(&self.shared.build_dir, &name, &module, recipe).await?
+                    ContainerImage::build(&self.shared.build_dir, &name, &module, recipe).await?
                 }
             };
             if (guest, variant) == (&Guest::Workload, "") {
@@ -247,7 +247,7 @@ impl Fixtures {
         self.shared.images.get(&format!("{}{variant}", guest.name()), make).await
     }
 
-    async fn registry(&self) -> anyhow::Result<Arc<Local>> {
+    async fn registry(&self) -> anyhow::Result<Arc<LocalRegistry>> {
         let make = async {
             let (settings, build_dir) = (&self.shared.context.settings, &self.shared.build_dir);
             let mirror = mirror_address(settings);
@@ -255,7 +255,7 @@ impl Fixtures {
                 registry::image(build_dir, settings.registry_image.as_deref(), &mirror, self.progress()).await?;
             let password = registry::password()?;
             self.shared.evidence.hide(&password);
-            Ok(Arc::new(Local::start(build_dir, &image, &password).await?))
+            Ok(Arc::new(LocalRegistry::start(build_dir, &image, &password).await?))
         };
         self.shared.registry.get("registry", make).await
     }

@@ -14,7 +14,7 @@ use crate::claims::register::{Claim, Requirement, Shared};
 use crate::claims::suite::ClaimSuite;
 use crate::claims::workload::Workload;
 use crate::e2e::catalogue;
-use crate::e2e::fixtures::{Fixtures, Place, Rented, RunConfig};
+use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
 use crate::e2e::run_scenarios::Suite;
 use crate::e2e::tools::{self, Home};
@@ -177,9 +177,9 @@ async fn scenarios(
     }
     let keep = options.keep;
     let place = match (&cloud, found) {
-        (Some(rented), _) => Place::Rented(Box::new(rented.clone())),
-        (None, Some(found)) => Place::RemoteHost(Box::new(found)),
-        (None, None) => Place::Here,
+        (Some(rented), _) => MachineSource::Rented(Box::new(rented.clone())),
+        (None, Some(found)) => MachineSource::RemoteHost(Box::new(found)),
+        (None, None) => MachineSource::Here,
     };
     let config = RunConfig { arch: *arch, place, own, options };
     let fixtures = Fixtures::open(config, context.clone(), evidence.clone(), build_dir);

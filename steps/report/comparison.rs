@@ -31,7 +31,7 @@ pub const SCHEMA: u32 = 1;
 
 /// The parts of a run that a comparison needs.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct ComparedRun {
     pub about: About,
     /// The machine that its claims were measured on; `None` if the run needed none.
     pub machine: Option<Machine>,
@@ -132,10 +132,10 @@ pub struct Change {
 
 impl Comparison {
     /// Compares runs, given in any order.
-    pub fn of(mut runs: Vec<Run>) -> anyhow::Result<Comparison> {
+    pub fn of(mut runs: Vec<ComparedRun>) -> anyhow::Result<Comparison> {
         runs.sort_by(|a, b| (a.about.started, &a.about.run).cmp(&(b.about.started, &b.about.run)));
         let mut names = BTreeSet::new();
-        for Run { about, .. } in &runs {
+        for ComparedRun { about, .. } in &runs {
             anyhow::ensure!(names.insert(&about.run), "run {} is named twice: name it once", about.run);
         }
         anyhow::ensure!(runs.len() > 1, "a comparison needs two runs or more: name another one");
@@ -199,8 +199,8 @@ mod tests {
     }
 
     /// Makes the run of a day in November.
-    pub(super) fn run(day: usize, finding: Option<ClaimSummary>) -> Run {
-        Run {
+    pub(super) fn run(day: usize, finding: Option<ClaimSummary>) -> ComparedRun {
+        ComparedRun {
             about: About {
                 run: format!("night-{day}"),
                 started: format!("2026-11-{day:02}T02:00:00Z").parse().unwrap(),
@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    pub(super) fn compared(runs: Vec<Run>) -> Trend {
+    pub(super) fn compared(runs: Vec<ComparedRun>) -> Trend {
         Comparison::of(runs).unwrap().claims.remove(0)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Context;
 use super::child::Child;
 use super::console::{self, Stage, stage};
-use super::image::Image;
+use super::image::DiskImage;
 use super::qemu::{Board, Qemu};
 use crate::base::platform::Arch;
 use crate::base::poll::{self, Look};
@@ -29,7 +29,7 @@ struct KvmFinding {
     fault: Option<String>,
 }
 
-pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Accelerator {
+pub async fn choose(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arch, work: &Path) -> Accelerator {
     // A node that cannot be opened is not a result to keep: the user may get access a minute from now.
     let device = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
     if Arch::host() != Some(arch) || device.is_err() {
@@ -43,7 +43,7 @@ pub async fn choose(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, w
 
 /// Checks whether guests start on a KVM that can be opened, and keeps the result for as long as it is valid. The error
 /// is the reason.
-pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> Result<(), String> {
+pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arch, work: &Path) -> Result<(), String> {
     let kept = context.settings.cache.join("kvm.json");
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     let known = fs::read_to_string(&kept).ok().and_then(|text| serde_json::from_str::<KvmFinding>(&text).ok());
@@ -64,7 +64,7 @@ pub async fn try_kvm(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, 
 }
 
 /// Starts the real kernel for a moment and waits for its first line.
-async fn probe(context: &Context, qemu: &Qemu, image: &Image, arch: Arch, work: &Path) -> anyhow::Result<()> {
+async fn probe(context: &Context, qemu: &Qemu, image: &DiskImage, arch: Arch, work: &Path) -> anyhow::Result<()> {
     let console = work.join("kvm-console.log");
     let log = work.join("kvm-qemu.log");
     let board = Board {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{Definition, Image, image, snapshot};
+use super::{Definition, DiskImage, image, snapshot};
 use crate::base::digest::hex;
 use crate::base::platform::Arch;
 use crate::base::poll::{self, Look};
@@ -61,7 +61,7 @@ pub fn unneeded(root: &Path, cache: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut needed = BTreeSet::new();
     for definition in Definition::all(root)? {
         for arch in Arch::ALL {
-            needed.insert(Image::key(&definition, arch)?);
+            needed.insert(DiskImage::key(&definition, arch)?);
         }
     }
     let entries = |folder: PathBuf| {
@@ -86,7 +86,7 @@ mod tests {
     fn an_image_that_a_machine_needs_is_kept_and_one_that_none_needs_is_not() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let cache = tempfile::tempdir().unwrap();
-        let needed = Image::key(&Definition::named(root, "nano").unwrap(), Arch::Arm64).unwrap();
+        let needed = DiskImage::key(&Definition::named(root, "nano").unwrap(), Arch::Arm64).unwrap();
         for name in [needed.as_str(), "0123", "0123.run.part"] {
             let folder = cache.path().join("machines").join(name);
             fs::create_dir_all(&folder).unwrap();

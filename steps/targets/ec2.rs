@@ -94,7 +94,7 @@ pub struct Ec2 {
     /// Canonical's images, at least one, the newest first.
     images: Vec<Ami>,
     /// At least one.
-    places: Vec<launch::Place>,
+    places: Vec<launch::LaunchPlace>,
     caller: Ipv4Addr,
     expires: Timestamp,
     resource: Resource,

@@ -32,7 +32,7 @@ const BEAT: Duration = Duration::from_secs(5);
 
 /// A bootable system. Machines write to overlays of its disk, never to the disk.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub struct DiskImage {
     /// The root file system.
     pub disk: PathBuf,
     pub kernel: PathBuf,
@@ -62,7 +62,7 @@ fn hooks(definition: &Definition) -> [PathBuf; 2] {
     [definition.setup.clone(), definition.path.with_file_name("customize.sh")]
 }
 
-impl Image {
+impl DiskImage {
     /// Computes the hash of all inputs of an image. Memory and CPUs are not among them: they belong to the machine
     /// alone.
     pub fn key(definition: &Definition, arch: Arch) -> anyhow::Result<String> {
@@ -80,8 +80,8 @@ impl Image {
     }
 
     /// Returns the kept image of a definition, if there is one.
-    pub fn kept(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Option<Image>> {
-        Ok(Image::open(&folder(cache).join(Image::key(definition, arch)?)))
+    pub fn kept(definition: &Definition, arch: Arch, cache: &Path) -> anyhow::Result<Option<DiskImage>> {
+        Ok(DiskImage::open(&folder(cache).join(DiskImage::key(definition, arch)?)))
     }
 
     /// Returns the space it takes on this host's disk: less than the sizes of its files, because the disk is sparse.
@@ -90,25 +90,25 @@ impl Image {
         Bytes(files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum())
     }
 
-    fn open(folder: &Path) -> Option<Image> {
+    fn open(folder: &Path) -> Option<DiskImage> {
         let manifest = serde_json::from_slice(&fs::read(folder.join("manifest.json")).ok()?).ok()?;
         let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| folder.join(name));
-        (disk.is_file() && kernel.is_file() && initrd.is_file()).then_some(Image { disk, kernel, initrd, manifest })
+        (disk.is_file() && kernel.is_file() && initrd.is_file()).then_some(DiskImage { disk, kernel, initrd, manifest })
     }
 
     /// Returns the image of a definition: the kept one, or a new one. A lock keeps two runs from making the same one
     /// twice.
-    pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Image> {
-        let key = Image::key(definition, arch)?;
+    pub async fn provide(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<DiskImage> {
+        let key = DiskImage::key(definition, arch)?;
         let machines = folder(&context.settings.cache);
         let folder = machines.join(&key);
-        if let Some(image) = Image::open(&folder) {
+        if let Some(image) = DiskImage::open(&folder) {
             return Ok(image);
         }
         fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
         let lock = machines.join(format!("{key}.lock"));
         let _turn = cache::turn(&lock, &format!("image {key}"), LIMIT, &context.progress).await?;
-        match Image::open(&folder) {
+        match DiskImage::open(&folder) {
             Some(image) => Ok(image),
             None => Build { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,
         }
@@ -124,7 +124,7 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    async fn run(&self, folder: &Path) -> anyhow::Result<Image> {
+    async fn run(&self, folder: &Path) -> anyhow::Result<DiskImage> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
         let shell = Shell::local(self.context.observer.clone());
         let namespace = self.check(&shell).await?;
@@ -178,7 +178,7 @@ impl Build<'_> {
         fs::rename(&work, folder).with_context(|| format!("{} cannot be put into place", folder.display()))?;
         self.context.cleanup.release(&resource)?;
         progress.note(format!("image {arch}: ready after {:.0} s", started.elapsed().as_secs_f64()));
-        Image::open(folder).with_context(|| format!("{} is not complete", folder.display()))
+        DiskImage::open(folder).with_context(|| format!("{} is not complete", folder.display()))
     }
 
     /// Checks in advance everything that would otherwise only fail minutes later.
@@ -333,30 +333,30 @@ pub(super) mod tests {
 
     #[test]
     fn machines_of_the_same_software_share_one_image() {
-        let [nano, mega, tiny] = machines().map(|machine| Image::key(&machine, Arch::Amd64).unwrap());
+        let [nano, mega, tiny] = machines().map(|machine| DiskImage::key(&machine, Arch::Amd64).unwrap());
         assert_eq!((&nano, &nano), (&mega, &tiny));
         assert_eq!(nano.len(), 20);
         let [machine, ..] = machines();
-        assert_ne!(nano, Image::key(&machine, Arch::Arm64).unwrap());
+        assert_ne!(nano, DiskImage::key(&machine, Arch::Arm64).unwrap());
         let more = Definition { packages: vec!["crun".into()], ..machine.clone() };
-        assert_ne!(nano, Image::key(&more, Arch::Amd64).unwrap());
+        assert_ne!(nano, DiskImage::key(&more, Arch::Amd64).unwrap());
         let shuffled = Definition { packages: machine.packages.iter().rev().cloned().collect(), ..machine };
-        assert_eq!(nano, Image::key(&shuffled, Arch::Amd64).unwrap());
+        assert_eq!(nano, DiskImage::key(&shuffled, Arch::Amd64).unwrap());
     }
 
     #[test]
     fn a_folder_that_lacks_a_part_is_no_image() {
         let folder = tempfile::tempdir().unwrap();
         let [machine, ..] = machines();
-        assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
-        let own = folder.path().join("machines").join(Image::key(&machine, Arch::Amd64).unwrap());
+        assert!(DiskImage::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
+        let own = folder.path().join("machines").join(DiskImage::key(&machine, Arch::Amd64).unwrap());
         fs::create_dir_all(&own).unwrap();
         for name in ["disk.img", "vmlinuz", "manifest.json"] {
             fs::write(own.join(name), MANIFEST).unwrap();
         }
-        assert!(Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
+        assert!(DiskImage::kept(&machine, Arch::Amd64, folder.path()).unwrap().is_none());
         fs::write(own.join("initrd"), "").unwrap();
-        let image = Image::kept(&machine, Arch::Amd64, folder.path()).unwrap().unwrap();
+        let image = DiskImage::kept(&machine, Arch::Amd64, folder.path()).unwrap().unwrap();
         assert_eq!(image.manifest.packages["crun"], "1.21-1");
     }
 

@@ -43,7 +43,7 @@ const BESIDE: u64 = 200 << 20;
 
 /// What is recorded about a snapshot, in `manifest.json` beside it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Manifest {
+pub(super) struct SnapshotManifest {
     pub(super) key: String,
     /// The type of machine, its architecture, the hash of its image, and its preparation: one snapshot is kept for each
     /// such kind.
@@ -69,7 +69,7 @@ pub(super) struct Snapshot {
     pub(super) folder: PathBuf,
     /// Whether it was made just now: a fault in it would then occur in the next one, too.
     pub(super) new: bool,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: SnapshotManifest,
 }
 
 impl Snapshot {
@@ -228,7 +228,7 @@ fn before(vm: &Vm) -> anyhow::Result<String> {
 
 /// Computes the hash of everything that a prepared machine depends on: the snapshot it was restored from, and the
 /// preparation.
-fn key_of_prepared(from: &Manifest, preparation: &Preparation<'_>) -> String {
+fn key_of_prepared(from: &SnapshotManifest, preparation: &Preparation<'_>) -> String {
     let mut key = cache::Key::default();
     key.add("from", from.key.as_bytes());
     // Its disk is an overlay of that snapshot's disk, which can differ between two snapshots with the same key.
@@ -262,7 +262,7 @@ async fn keep(vm: &Vm, machine: Machine, known: (&str, &str), part: &Path) -> an
     let sums = sums(part).await?;
     let (key, kind) = (known.0.to_owned(), known.1.to_owned());
     let facts = MachineInfo { snapshot: Some(format!("{key} of {frozen}")), ..machine.facts.clone() };
-    let manifest = Manifest { key, kind, frozen, facts, sums };
+    let manifest = SnapshotManifest { key, kind, frozen, facts, sums };
     let text = serde_json::to_vec_pretty(&manifest).context("a manifest")?;
     fs::write(part.join(Snapshot::MANIFEST), text).context("the manifest cannot be written")
 }
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
     use crate::base::platform::Arch;
     use crate::targets::image::tests::MANIFEST;
-    use crate::targets::{Definition, Image, Qemu, tests::context};
+    use crate::targets::{Definition, DiskImage, Qemu, tests::context};
 
     /// Makes a folder that looks like a snapshot from outside.
     async fn frozen(kind: &str) -> tempfile::TempDir {
@@ -334,7 +334,7 @@ mod tests {
         for name in Snapshot::FILES {
             fs::write(folder.path().join(name), format!("what is in {name}")).unwrap();
         }
-        let manifest = Manifest {
+        let manifest = SnapshotManifest {
             key: "k".into(),
             kind: kind.into(),
             frozen: "2026-01-01T00:00:00Z".into(),
@@ -389,7 +389,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let manifest = serde_json::from_str(MANIFEST).unwrap();
         let [disk, kernel, initrd] = ["disk.img", "vmlinuz", "initrd"].map(|name| Path::new("/i").join(name));
-        let image = Image { disk, kernel, initrd, manifest };
+        let image = DiskImage { disk, kernel, initrd, manifest };
         let qemu = Qemu { program: "qemu".into(), version: "10.0.2".into(), build: "QEMU 10.0.2 (Debian 1)".into() };
         let mut vm = Vm {
             definition: Definition::named(root, "nano").unwrap(),
@@ -407,7 +407,7 @@ mod tests {
     #[tokio::test]
     async fn the_snapshot_of_a_prepared_machine_is_stale_when_the_first_snapshot_or_the_preparation_has_changed() {
         let first = Snapshot::open(frozen("nano").await.path()).unwrap().manifest;
-        let key = |change: fn(&mut Manifest), name: &str, rests_on: &str| {
+        let key = |change: fn(&mut SnapshotManifest), name: &str, rests_on: &str| {
             let mut from = first.clone();
             change(&mut from);
             key_of_prepared(&from, &Preparation { name, rests_on })
@@ -417,7 +417,7 @@ mod tests {
         assert_ne!(now, key(|_| (), "with python", "sha256:2"), "another image");
         assert_ne!(now, key(|_| (), "with mosquitto", "sha256:1"), "another preparation");
         assert_ne!(now, key(|from| from.key = "l".into(), "with python", "sha256:1"), "another machine");
-        let other_disk = |from: &mut Manifest| drop(from.sums.insert(Snapshot::DISK.into(), "0".into()));
+        let other_disk = |from: &mut SnapshotManifest| drop(from.sums.insert(Snapshot::DISK.into(), "0".into()));
         assert_ne!(now, key(other_disk, "with python", "sha256:1"), "another one of the same machine");
     }
 

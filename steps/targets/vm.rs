@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::boot::{BootFailed, boot};
 use super::definition::Definition;
-use super::image::Image;
+use super::image::DiskImage;
 use super::machine::{Emulated, Machine, MachineDir};
 use super::qemu::{Board, Devices, Memory, Qemu};
 use super::snapshot::{Preparation, Snapshot};
@@ -32,7 +32,7 @@ pub struct Vm {
     pub(super) definition: Definition,
     pub(super) arch: Arch,
     pub(super) qemu: Qemu,
-    pub(super) image: Image,
+    pub(super) image: DiskImage,
     pub(super) accelerator: Accelerator,
     pub(super) context: Context,
     /// Snapshots by what was prepared; nothing was for the one of a machine that had just booted.
@@ -55,7 +55,7 @@ impl Vm {
     /// Prepares VMs of a definition, and makes their image if there is none yet.
     pub async fn of(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Vm> {
         let qemu = Qemu::installed(&Shell::local(context.observer.clone()), arch).await?;
-        let image = Image::provide(definition, arch, context).await?;
+        let image = DiskImage::provide(definition, arch, context).await?;
         let trial = tempfile::tempdir().context("there is no room for a temporary folder")?;
         let accelerator = accelerator::choose(context, &qemu, &image, arch, trial.path()).await;
         qemu.fit(accelerator)?;

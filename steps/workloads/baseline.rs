@@ -15,7 +15,7 @@ use crate::base::settings::Settings;
 use crate::exec::cleanup::Resource;
 use crate::exec::command::Command;
 use crate::targets::{Distribution, mirror_address};
-use crate::workloads::{BuildDir, Image};
+use crate::workloads::{BuildDir, ContainerImage};
 
 const MAKE: &str = include_str!("../../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../../fixtures/conventional/hello.py");
@@ -88,7 +88,7 @@ pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
 
 /// Checks whether an image could exist: one of a Debian package, or one that [`Image::look_for`] accepts.
 pub fn look_for(reference: &str) -> anyhow::Result<()> {
-    named(reference).map_or_else(|| Image::look_for(reference), |program| program.map(drop))
+    named(reference).map_or_else(|| ContainerImage::look_for(reference), |program| program.map(drop))
 }
 
 /// Returns the file in which a program's image is kept.
@@ -107,7 +107,7 @@ pub async fn image(
     arch: Arch,
     program: Program,
     progress: &Progress,
-) -> anyhow::Result<Image> {
+) -> anyhow::Result<ContainerImage> {
     let kept = kept(&settings.cache, arch, program);
     if !kept.is_file() {
         let folder = folder(&settings.cache);
@@ -120,7 +120,7 @@ pub async fn image(
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = Image::load(build_dir, program.name(), &wanted).await;
+    let loaded = ContainerImage::load(build_dir, program.name(), &wanted).await;
     loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
 }
 

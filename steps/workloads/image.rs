@@ -35,7 +35,7 @@ impl Default for Recipe {
 
 /// An image, stored twice: in its own Podman storage and, as it would be transferred, in an OCI layout.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub struct ContainerImage {
     /// Its name in its storage, and on every machine that loads it.
     pub reference: String,
     /// Its OCI layout.
@@ -51,9 +51,14 @@ pub struct Counted {
     pub shown: String,
 }
 
-impl Image {
+impl ContainerImage {
     /// Builds the image called `name` from a module.
-    pub async fn build(build_dir: &BuildDir, name: &str, module: &Module, recipe: &Recipe) -> anyhow::Result<Image> {
+    pub async fn build(
+        build_dir: &BuildDir,
+        name: &str,
+        module: &Module,
+        recipe: &Recipe,
+    ) -> anyhow::Result<ContainerImage> {
         let context = build_dir.subfolder("context")?;
         let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
         fs::write(context.join(module.file_name()), &module.bytes)?;
@@ -70,7 +75,7 @@ impl Image {
         let build = build.args(["--tag", &reference]).args(annotation).arg(context.to_string_lossy());
         build_dir.shell.read(&build).await?;
         let layout = lay_out(build_dir, &storage, &reference).await?;
-        Ok(Image { reference, layout, storage })
+        Ok(ContainerImage { reference, layout, storage })
     }
 
     /// Checks whether [`Image::load`] could accept this image: the folder or file exists, or the name is well formed.
@@ -80,7 +85,7 @@ impl Image {
 
     /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name
     /// in the local storage or a registry.
-    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<Image> {
+    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<ContainerImage> {
         let layout = match Source::parse(wanted)? {
             Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
             Source::Archive { path, tag } => {
@@ -95,7 +100,7 @@ impl Image {
         let archive = build_dir.subfolder("archive")?.join("image.tar");
         layout.archive(&reference, &archive)?;
         build_dir.shell.read(&storage.podman(&["load", "--quiet", "--input", &archive.to_string_lossy()])).await?;
-        Ok(Image { reference, layout, storage })
+        Ok(ContainerImage { reference, layout, storage })
     }
 
     /// Returns its size as Podman counts it.

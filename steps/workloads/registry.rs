@@ -11,12 +11,12 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Deserialize;
 
-pub use local::{Local, MADE, image, password, point_testcontainers_at, runtime, socket, trial};
+pub use local::{LocalRegistry, MADE, image, password, point_testcontainers_at, runtime, socket, trial};
 
 use crate::exec::command::{Command, Output, tail};
 use crate::exec::shell::ShellError;
 use crate::targets::repository::Refusal;
-use crate::workloads::{BuildDir, Image, PULL_LIMIT, Storage, tls};
+use crate::workloads::{BuildDir, ContainerImage, PULL_LIMIT, Storage, tls};
 
 /// The pauses before further attempts if a registry limits the rate of requests.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -65,7 +65,7 @@ impl From<anyhow::Error> for Refusal {
 
 /// A login that a registry accepted: the file in which Podman keeps it.
 #[derive(Clone, Debug)]
-pub struct Login {
+pub struct RegistryLogin {
     auth_file: PathBuf,
 }
 
@@ -94,22 +94,31 @@ pub struct Pull {
 }
 
 /// Logs in at `host`. The password goes through standard input, so that no process list shows it.
-pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<Login, Refusal> {
+pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str) -> Result<RegistryLogin, Refusal> {
     let auth_file = build_dir.subfolder("login")?.join("auth.json");
     let command = Command::new("podman").args(["login", tls(host), "--username", user, "--password-stdin"]);
     let command = command.args(["--authfile", &auth_file.to_string_lossy(), host]).stdin(password);
     accepted(build_dir.shell.run(&command).await?)?;
-    Ok(Login { auth_file })
+    Ok(RegistryLogin { auth_file })
 }
 
 /// Pushes an image with a login.
-pub async fn push(build_dir: &BuildDir, image: &Image, login: &Login, reference: &str) -> Result<Pushed, Refusal> {
+pub async fn push(
+    build_dir: &BuildDir,
+    image: &ContainerImage,
+    login: &RegistryLogin,
+    reference: &str,
+) -> Result<Pushed, Refusal> {
     let auth_file = login.auth_file.to_string_lossy();
     push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
 }
 
 /// Pushes an image without any credentials.
-pub async fn push_anonymously(build_dir: &BuildDir, image: &Image, reference: &str) -> Result<Pushed, Refusal> {
+pub async fn push_anonymously(
+    build_dir: &BuildDir,
+    image: &ContainerImage,
+    reference: &str,
+) -> Result<Pushed, Refusal> {
     anonymously(build_dir, async |user| push_by(build_dir, image, reference, |command| user.runs(command)).await).await
 }
 
@@ -141,7 +150,7 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> Result<T, Re
 
 async fn push_by(
     build_dir: &BuildDir,
-    image: &Image,
+    image: &ContainerImage,
     reference: &str,
     by: impl FnOnce(Command) -> Command,
 ) -> Result<Pushed, Refusal> {

@@ -10,7 +10,7 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::bin::print;
 use crate::run::{Interrupted, with_temporary_context};
-use crate::targets::{Context, Definition, Image};
+use crate::targets::{Context, Definition, DiskImage};
 
 /// Makes the image of the target's machines, or of one definition only, whose parts are then printed as JSON.
 pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> Result<(), Exit> {
@@ -23,7 +23,7 @@ pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> 
     // Machines with the same software share one image.
     let mut by_image = BTreeMap::new();
     for definition in definitions {
-        by_image.insert(Image::key(&definition, arch).map_err(usage)?, definition);
+        by_image.insert(DiskImage::key(&definition, arch).map_err(usage)?, definition);
     }
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for definition in by_image.values() {
@@ -56,11 +56,11 @@ pub fn install_packages(target: Option<&str>, settings: &Settings) -> Result<(),
 }
 
 /// Provides the image of a definition, made as in a run.
-async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<Image> {
-    if let Some(image) = Image::kept(definition, arch, &settings.cache)? {
+async fn provide(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<DiskImage> {
+    if let Some(image) = DiskImage::kept(definition, arch, &settings.cache)? {
         return Ok(image);
     }
-    let work = async |context: &Context| Image::provide(definition, arch, context).await;
+    let work = async |context: &Context| DiskImage::provide(definition, arch, context).await;
     with_temporary_context(settings, &Progress::to_stderr(), work).await
 }
 

@@ -13,14 +13,14 @@ use serde::Deserialize;
 use crate::evidence::bundle::{SandboxedDir, document, one_run};
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::measurement::Value;
-use crate::report::comparison::{About, ClaimSummary, Figure, Machine, Run};
+use crate::report::comparison::{About, ClaimSummary, ComparedRun, Figure, Machine};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Judged, Outcome, Rule, Verdict};
 
 /// Reads what a comparison needs of runs from their folders, on all CPUs, in the order of the folders.
-pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
+pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<ComparedRun>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let read: Vec<anyhow::Result<Run>> = std::thread::scope(|scope| {
+    let read: Vec<anyhow::Result<ComparedRun>> = std::thread::scope(|scope| {
         let shares = folders.chunks(folders.len().div_ceil(threads).max(1));
         let read = |share: &[PathBuf]| share.iter().map(|folder| brief(folder)).collect::<Vec<_>>();
         let workers: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
@@ -40,7 +40,7 @@ pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
 }
 
 /// Reads what a comparison needs of one run.
-fn brief(path: &Path) -> anyhow::Result<Run> {
+fn brief(path: &Path) -> anyhow::Result<ComparedRun> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = SandboxedDir::open(path).with_context(cannot)?;
     one_run(&folder).with_context(cannot)?;
@@ -63,7 +63,7 @@ struct Git {
     commit: Option<String>,
 }
 
-fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<Run> {
+fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<ComparedRun> {
     let RunFile { run, started, target, git, machine } = run;
     let Verdicts { run: of, complete, exit, claims, .. } = verdicts;
     anyhow::ensure!(of == run, "run.json is of run {run}, verdicts.json of run {of}: the folder was put together");
@@ -74,7 +74,7 @@ fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<Run> {
         anyhow::ensure!(findings.insert(id, finding(claim)).is_none(), "verdicts.json has claim {id} twice");
     }
     let commit = git.and_then(|git| git.commit);
-    Ok(Run { about: About { run, started, target, commit, exit, complete }, machine, findings })
+    Ok(ComparedRun { about: About { run, started, target, commit, exit, complete }, machine, findings })
 }
 
 fn finding(claim: ClaimResult) -> ClaimSummary {

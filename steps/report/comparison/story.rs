@@ -3,19 +3,20 @@
 use std::borrow::Cow;
 
 use super::noise::Noise;
-use super::{Change, ClaimSummary, Figure, Machine, Run, Trend};
+use super::{Change, ClaimSummary, ComparedRun, Figure, Machine, Trend};
 use crate::base::stats::{Interval, median};
 use crate::claims::plan::NOT_SELECTED;
 use crate::claims::register::ClaimId;
 use crate::verdict::Verdict;
 
 /// What the runs report about a claim, in their order; `None` if a run does not know it.
-type Story<'a> = [(&'a Run, Option<&'a ClaimSummary>)];
+type Story<'a> = [(&'a ComparedRun, Option<&'a ClaimSummary>)];
 
 /// Follows a claim through the runs, which are in the order in which they began.
-pub(super) fn trend<'a>(id: ClaimId, runs: &'a [Run]) -> Trend {
-    let story: Vec<(&Run, Option<&ClaimSummary>)> = runs.iter().map(|run| (run, run.findings.get(&id))).collect();
-    let measured = |(run, finding): &(&'a Run, Option<&'a ClaimSummary>)| {
+pub(super) fn trend<'a>(id: ClaimId, runs: &'a [ComparedRun]) -> Trend {
+    let story: Vec<(&ComparedRun, Option<&ClaimSummary>)> =
+        runs.iter().map(|run| (run, run.findings.get(&id))).collect();
+    let measured = |(run, finding): &(&'a ComparedRun, Option<&'a ClaimSummary>)| {
         let finding = (*finding)?;
         Some(Measured { run, finding, figure: finding.figure.as_ref()? })
     };
@@ -45,12 +46,12 @@ pub(super) fn trend<'a>(id: ClaimId, runs: &'a [Run]) -> Trend {
     }
 }
 
-fn findings<'a>(story: &Story<'a>) -> impl DoubleEndedIterator<Item = (&'a Run, &'a ClaimSummary)> {
+fn findings<'a>(story: &Story<'a>) -> impl DoubleEndedIterator<Item = (&'a ComparedRun, &'a ClaimSummary)> {
     story.iter().filter_map(|(run, finding)| Some((*run, (*finding)?)))
 }
 
 /// A change of verdict: a run with what it reports, and the next one that was asked for a verdict.
-type Flip<'a> = [(&'a Run, &'a ClaimSummary); 2];
+type Flip<'a> = [(&'a ComparedRun, &'a ClaimSummary); 2];
 
 fn flips<'a>(story: &Story<'a>) -> Vec<Flip<'a>> {
     let asked: Vec<_> = findings(story).filter(|(_, finding)| finding.asked()).collect();
@@ -90,7 +91,7 @@ impl ClaimSummary {
 /// A claim's figure in a run.
 #[derive(Clone, Copy)]
 struct Measured<'a> {
-    run: &'a Run,
+    run: &'a ComparedRun,
     finding: &'a ClaimSummary,
     figure: &'a Figure,
 }
@@ -212,7 +213,7 @@ mod tests {
         let left_out = || finding(Verdict::NotRun, NOT_SELECTED, None);
         let known = || finding(Verdict::KnownDeviation, "declared", None);
         let version = |text: &str| held(Figure { unit: Unit::Text, probe: "podman.version".into(), ..figure(text) });
-        let on = |accelerator: Option<&str>, target: &str, mut run: Run| {
+        let on = |accelerator: Option<&str>, target: &str, mut run: ComparedRun| {
             let machine = |name: &str| Machine { accelerator: name.into(), architecture: "amd64".into() };
             (run.machine, run.about.target) = (accelerator.map(machine), target.into());
             run

@@ -102,7 +102,7 @@ impl Rule {
 }
 
 /// A region of AWS, or of a stand-in.
-struct Place {
+struct CheckedRegion {
     region: String,
     endpoint: Option<String>,
     client: Client,
@@ -124,7 +124,7 @@ pub struct Leftover {
     /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,
     rule: Rule,
-    places: Vec<Place>,
+    places: Vec<CheckedRegion>,
     pauses: Pauses,
 }
 
@@ -184,12 +184,12 @@ pub async fn find(
 
 impl Leftover {
     /// Returns a region, or the SDK's default one. An endpoint is that of a stand-in other than the environment's.
-    async fn place(&mut self, region: Option<&str>, endpoint: Option<&str>) -> &mut Place {
+    async fn place(&mut self, region: Option<&str>, endpoint: Option<&str>) -> &mut CheckedRegion {
         let config = configuration(Patience::default(), region, endpoint).await;
         let region = config.region().map(ToString::to_string).unwrap_or_default();
-        let here = |place: &Place| place.region == region && place.endpoint.as_deref() == endpoint;
+        let here = |place: &CheckedRegion| place.region == region && place.endpoint.as_deref() == endpoint;
         let at = self.places.iter().position(here).unwrap_or_else(|| {
-            self.places.push(Place {
+            self.places.push(CheckedRegion {
                 region,
                 endpoint: endpoint.map(str::to_owned),
                 client: Client::new(&config),
@@ -251,7 +251,7 @@ impl Leftover {
     }
 
     /// Deletes the journal entries for a region where nothing is left, unless the run has a repository.
-    async fn mark_gone(&self, place: &Place, errors: &mut Vec<String>) {
+    async fn mark_gone(&self, place: &CheckedRegion, errors: &mut Vec<String>) {
         if place.journals.is_empty() {
             return;
         }

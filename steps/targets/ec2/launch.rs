@@ -57,7 +57,7 @@ fn filter(name: &str, value: &str) -> Filter {
 
 /// A subnet and zone in which an instance may be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LaunchPlace {
     subnet: String,
     pub(super) zone: String,
     vpc: String,
@@ -65,7 +65,7 @@ pub(super) struct Place {
 
 /// Returns at least one place: the subnet that was ordered, or those of the default VPC. If some of these are in zones
 /// that offer the instance type, returns only those.
-pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Result<Vec<Place>> {
+pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Result<Vec<LaunchPlace>> {
     let ask = client.describe_subnets();
     let ask = match &order.subnet {
         Some(subnet) => ask.subnet_ids(subnet),
@@ -73,13 +73,13 @@ pub(super) async fn places(client: &Client, order: &InstanceSpec) -> anyhow::Res
     };
     let answer = explained("ec2:DescribeSubnets", ask.send()).await?;
     let place = |subnet: &aws_sdk_ec2::types::Subnet| {
-        Some(Place {
+        Some(LaunchPlace {
             subnet: subnet.subnet_id()?.to_owned(),
             zone: subnet.availability_zone()?.to_owned(),
             vpc: subnet.vpc_id()?.to_owned(),
         })
     };
-    let mut places: Vec<Place> = answer.subnets().iter().filter_map(place).collect();
+    let mut places: Vec<LaunchPlace> = answer.subnets().iter().filter_map(place).collect();
     anyhow::ensure!(
         !places.is_empty(),
         "there is no default VPC in this region: name a subnet with --subnet, or make one (aws ec2 create-default-vpc)"
@@ -148,13 +148,13 @@ impl Launch<'_> {
     }
 
     /// Checks by dry runs that the key pair and the security group could be made.
-    pub async fn may_make(&self, place: &Place, public_key: &str) -> Result<(), AwsError> {
+    pub async fn may_make(&self, place: &LaunchPlace, public_key: &str) -> Result<(), AwsError> {
         allowed(explained("ec2:ImportKeyPair", self.import(public_key).dry_run(true).send()).await)?;
         allowed(explained("ec2:CreateSecurityGroup", self.create_group(place).dry_run(true).send()).await)
     }
 
     /// Makes a security group that admits one address to one port.
-    pub async fn group(&self, place: &Place, caller: Ipv4Addr) -> anyhow::Result<String> {
+    pub async fn group(&self, place: &LaunchPlace, caller: Ipv4Addr) -> anyhow::Result<String> {
         let made = explained("ec2:CreateSecurityGroup", self.create_group(place).send()).await?;
         let group = made.group_id().context("EC2 made a security group and does not say which")?.to_owned();
         let from = IpRange::builder().cidr_ip(format!("{caller}/32")).description("assay").build();
@@ -164,7 +164,7 @@ impl Launch<'_> {
         Ok(group)
     }
 
-    fn create_group(&self, place: &Place) -> CreateSecurityGroupFluentBuilder {
+    fn create_group(&self, place: &LaunchPlace) -> CreateSecurityGroupFluentBuilder {
         let create = self.client.create_security_group().group_name(&self.name).vpc_id(&place.vpc);
         let create = create.description("SSH from the one machine that runs assay");
         create.tag_specifications(self.tagged(ResourceType::SecurityGroup))
@@ -174,7 +174,7 @@ impl Launch<'_> {
     pub async fn instance(
         &self,
         ami: &Ami,
-        places: &[Place],
+        places: &[LaunchPlace],
         group: &str,
         user_data: &str,
     ) -> anyhow::Result<(String, String)> {

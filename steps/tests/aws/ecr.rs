@@ -6,8 +6,8 @@ use assay::Shell;
 use assay::internal::ec2::{Patience, configuration};
 use assay::internal::ecr::Ecr;
 use assay::internal::{
-    BuildDir, CleanupJournal, EvidenceWriter, FakeAws, Image, Module, NotMade, PublicRegistry as _, Recipe, Refusal,
-    Repository, registry,
+    BuildDir, CleanupJournal, ContainerImage, EvidenceWriter, FakeAws, Module, NotMade, PublicRegistry as _, Recipe,
+    Refusal, Repository, registry,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -42,7 +42,7 @@ impl Cloud {
 struct Shop {
     build_dir: BuildDir,
     evidence: Arc<EvidenceWriter>,
-    image: Image,
+    image: ContainerImage,
     folder: tempfile::TempDir,
 }
 
@@ -56,7 +56,7 @@ impl Shop {
         let file = folder.path().join("a.wasm");
         std::fs::write(&file, b"\0asm\x01\0\0\0").unwrap();
         let module = Module::read(&file).unwrap();
-        let image = Image::build(&build_dir, "a", &module, &Recipe::default()).await.unwrap();
+        let image = ContainerImage::build(&build_dir, "a", &module, &Recipe::default()).await.unwrap();
         Shop { build_dir, evidence, image, folder }
     }
 

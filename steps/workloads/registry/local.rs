@@ -12,7 +12,7 @@ use testcontainers::core::Mount;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
-use super::{Login, Refusal, http, login};
+use super::{Refusal, RegistryLogin, http, login};
 use crate::base::commands;
 use crate::base::digest::hex;
 use crate::base::poll::{Look, until};
@@ -89,23 +89,23 @@ pub async fn image(
 }
 
 /// A running registry.
-pub struct Local {
+pub struct LocalRegistry {
     /// Host and port that let anyone pull.
     pub open: String,
     /// Host and port that take pushes with a login.
     pub closed: String,
     /// A login at the closed port.
-    pub login: Login,
+    pub login: RegistryLogin,
     password: String,
     // Dropping these ends them.
     _containers: [ContainerAsync<GenericImage>; 2],
     _service: Child,
 }
 
-impl Local {
+impl LocalRegistry {
     /// Starts a registry that takes pushes with this password. [`point_testcontainers_at`] must have been called with
     /// its [`socket`].
-    pub async fn start(build_dir: &BuildDir, image: &str, password: &str) -> anyhow::Result<Local> {
+    pub async fn start(build_dir: &BuildDir, image: &str, password: &str) -> anyhow::Result<LocalRegistry> {
         tracing::info!("registry: starting");
         let folder = build_dir.folder.join("registry");
         fs::create_dir_all(folder.join("storage")).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -119,7 +119,7 @@ impl Local {
         let login = login(build_dir, &closed, USER, password).await?;
         tracing::info!("registry: pulls from {open}, pushes to {closed}");
         let password = password.to_owned();
-        Ok(Local { open, closed, login, password, _containers: [first, second], _service: service })
+        Ok(LocalRegistry { open, closed, login, password, _containers: [first, second], _service: service })
     }
 
     /// Puts a text in place of a manifest, with a login.
