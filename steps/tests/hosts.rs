@@ -102,7 +102,7 @@ const BOOKS: [&str; 5] = [
 const SERVICE: &str = "@A6-1 or @A6-2 or @A6-3 or @A6-4 or @A10-1";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
+async fn a_machine_is_judged_by_its_own_podman() {
     let mut guest = Guest::fresh("inside").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let printed = guest.run_inside(&format!("--tags '{SERVICE}'")).await;
@@ -111,7 +111,7 @@ async fn by_the_podman_of_the_machine_itself_claims_come_to_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_there_is_no_systemd_the_workload_is_run_by_podman_run() {
+async fn a_machine_has_no_systemd_and_podman_runs_the_workload() {
     let mut guest = Guest::fresh("alone").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let printed = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
