@@ -78,6 +78,7 @@ pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
 }
 
 fn steps(suite: &Suite, settings: &Settings) -> Result<(), Exit> {
+    suite.read(settings)?;
     print_line(catalogue::listed(suite.folder(settings), suite.json).map_err(usage)?.trim_end());
     Ok(())
 }

@@ -43,8 +43,9 @@ impl Workload {
         let read =
             |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let path = folder.join(FILE);
-        let text = read(&path)
-            .with_context(|| format!("it is not a workload's folder: `{}` makes one", commands::assay("init DIR")))?;
+        let text = read(&path).with_context(|| {
+            format!("{} is not a workload's folder (`{}` makes one)", folder.display(), commands::assay("init DIR"))
+        })?;
         let file: WorkloadFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
         check_name(&file.name).with_context(|| path.display().to_string())?;
         let path = folder.join(quadlet_path(&file.name));
@@ -87,7 +88,7 @@ mod tests {
         let error = || format!("{:#}", Workload::read(folder.path()).unwrap_err());
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         assert!(
-            error().starts_with("it is not a workload's folder: `cargo run -- init DIR` makes one: "),
+            error().contains(" is not a workload's folder (`cargo run -- init DIR` makes one): cannot read "),
             "{}",
             error()
         );

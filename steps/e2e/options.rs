@@ -53,7 +53,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub evidence: Option<PathBuf>,
     /// With ec2: what the run may cost, in dollars; a run that could cost more is not started [default: 0.05]
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", allow_negative_numbers = true)]
     pub max_cost: Option<Dollars>,
     /// With ec2: the instance ends itself after this many minutes [default: 60]
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(MINUTES))]

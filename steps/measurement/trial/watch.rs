@@ -27,7 +27,8 @@ pub enum Until {
 pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &str) -> Command {
     let (hold, stops) = match until {
         Until::Ended => (0, 0),
-        Until::Held(time) => (time.as_secs(), 0),
+        // Whole seconds, and never 0, which stands for no such time.
+        Until::Held(time) => (time.as_millis().div_ceil(1000).max(1), 0),
         Until::Stopped(times) => (0, times),
     };
     let (hold, stops, seconds) = (hold.to_string(), stops.to_string(), limit.as_secs().to_string());
@@ -49,6 +50,15 @@ impl Trial {
 mod tests {
     use super::super::tests::trial;
     use super::*;
+
+    #[test]
+    fn a_workload_is_held_for_at_least_the_time_that_is_asked_for() {
+        for (millis, seconds) in [(0, "1"), (500, "1"), (1000, "1"), (1500, "2"), (12_000, "12")] {
+            let until = Until::Held(Duration::from_millis(millis));
+            let command = command("w", "app.slice", until, Duration::from_secs(60), "t");
+            assert!(command.argv.ends_with(&["w", "app.slice", seconds, "0", "60", "t"].map(str::to_owned)));
+        }
+    }
 
     #[test]
     fn a_trial_takes_as_long_for_us_as_for_the_machine() {
