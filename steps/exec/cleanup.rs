@@ -215,7 +215,7 @@ pub struct Removed {
 
 /// Returns the ids of the runs in progress.
 pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| file.try_lock().is_err());
+    let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| !locks(&file));
     let runs = journals(folder)?.into_iter().filter(locked);
     Ok(runs.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect())
 }
@@ -223,7 +223,19 @@ pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
 /// Opens the journals of finished runs, and locks each while it is held.
 fn stale(folder: &Path) -> anyhow::Result<impl Iterator<Item = (PathBuf, File)>> {
     let open = journals(folder)?.into_iter().filter_map(|path| File::open(&path).ok().map(|file| (path, file)));
-    Ok(open.filter(|(_, file)| file.try_lock().is_ok()))
+    Ok(open.filter(|(_, file)| locks(file)))
+}
+
+/// Locks a journal unless its run lives. A lock of this process is held by each child, too, from the moment it is forked until
+/// it is another program: so the lock is tried for a while.
+fn locks(file: &File) -> bool {
+    (0..20).any(|_| {
+        let locked = file.try_lock().is_ok();
+        if !locked {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        locked
+    })
 }
 
 /// Returns everything that the journals of finished runs list; some of it may already be gone.
