@@ -24,6 +24,9 @@ use tempfile::TempDir;
 
 use crate::sshd::{Sshd, me, new_key};
 
+/// A port of the loopback on which nothing listens, and which the kernel gives to no other test.
+const CLOSED: u16 = 1;
+
 /// A user's home folder.
 struct Home(TempDir);
 

@@ -12,9 +12,8 @@ const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 #[tokio::test]
 async fn a_port_that_nothing_listens_on_is_reported_with_what_to_look_at() {
     let home = Home::new();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let error = refusal(&home.port(port)).await;
-    let start = format!("{}@127.0.0.1:{port}: no SSH connection to 127.0.0.1:{port}: ", me());
+    let error = refusal(&home.port(CLOSED)).await;
+    let start = format!("{}@127.0.0.1:{CLOSED}: no SSH connection to 127.0.0.1:{CLOSED}: ", me());
     assert_says(&error, &[&start, "Connection refused", "is sshd running there, and is that its port?"]);
 }
 

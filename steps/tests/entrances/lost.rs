@@ -103,8 +103,7 @@ async fn a_server_that_forwards_nothing_is_reported_with_the_setting() {
 async fn a_port_that_leads_nowhere_here_closes() {
     let (home, sshd) = Home::with_server("");
     let shell = enter(&home.port(sshd.port)).await;
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let port = shell.forward_back(closed).await.unwrap();
+    let port = shell.forward_back(CLOSED).await.unwrap();
     assert_eq!(asks(&shell, port).await, "");
 }
 

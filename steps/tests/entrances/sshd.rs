@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -44,6 +45,18 @@ pub fn fingerprint(path: &Path) -> String {
 pub fn script(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Returns a port that is free, and below those that the kernel gives to others in the meantime.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + u16::try_from(std::process::id() % 20).unwrap() * 1000;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 1000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A program that runs as long as this value lives, with all that it started.
@@ -128,7 +141,7 @@ impl Sshd {
             host_keys += &format!("HostKey {}\n", folder.path().join(kind).display());
         }
         fs::write(folder.path().join("authorized"), authorized.join("\n") + "\n").unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         // sshd uses the first value that it finds for an option.
         let config = format!(
             "{lines}\nListenAddress 127.0.0.1\nPort {port}\nPidFile none\nStrictModes no\nPermitRootLogin yes\nUsePAM no\n\
