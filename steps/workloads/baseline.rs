@@ -86,7 +86,7 @@ pub fn named(reference: &str) -> Option<anyhow::Result<Program>> {
     Some(known.with_context(error))
 }
 
-/// Checks whether an image could exist: one of a Debian package, or one that [`Image::look_for`] accepts.
+/// Checks whether an image could exist: one of a Debian package, or one that [`ContainerImage::look_for`] accepts.
 pub fn look_for(reference: &str) -> anyhow::Result<()> {
     named(reference).map_or_else(|| ContainerImage::look_for(reference), |program| program.map(drop))
 }

@@ -78,7 +78,7 @@ impl ContainerImage {
         Ok(ContainerImage { reference, layout, storage })
     }
 
-    /// Checks whether [`Image::load`] could accept this image: the folder or file exists, or the name is well formed.
+    /// Checks whether [`ContainerImage::load`] could accept this image: the folder or file exists, or the name is well formed.
     pub fn look_for(wanted: &str) -> anyhow::Result<()> {
         Source::parse(wanted).map(drop)
     }
