@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
@@ -18,7 +17,7 @@ use crate::base::settings::Settings;
 use crate::base::unit::Unit;
 use crate::exec::command::Command;
 use crate::run::with_temporary_context;
-use crate::targets::{Context, Definition, Machine, Urgency, Vm};
+use crate::targets::{Context, Definition, Machine, Urgency, Vm, run_folder_path};
 
 const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
@@ -47,7 +46,7 @@ pub async fn measure(boots: usize, restores: usize, progress: &Progress) -> anyh
     let settings = Settings::read()?;
     let work = async |context: &Context| {
         let cost = rounds(boots, restores, context).await?;
-        Ok((cost, Path::new("/tmp").join(format!("assay-{}", context.run))))
+        Ok((cost, run_folder_path(&context.run)))
     };
     let (cost, folder) = with_temporary_context(&settings, progress, work).await?;
     ensure!(!folder.exists(), "{} is left", folder.display());

@@ -78,7 +78,6 @@ pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
 }
 
 fn steps(suite: &Suite, settings: &Settings) -> Result<(), Exit> {
-    suite.read(settings)?;
-    print_line(catalogue::listed(suite.folder(settings), suite.json).map_err(usage)?.trim_end());
+    print_line(catalogue::listed(&suite.read(settings)?, suite.json).map_err(usage)?.trim_end());
     Ok(())
 }

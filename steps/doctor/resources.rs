@@ -32,7 +32,7 @@ pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let other = "set ASSAY_CACHE to a folder that can be written to";
     let space = format!("free some space on {}, or set ASSAY_CACHE", cache.display());
     let needed = if host.makes_disks() { ROOM } else { LITTLE };
-    let journals = cache.join("journals");
+    let journals = host.settings.journals();
     let now = std::future::ready::<Outcome>;
     let mut tries = vec![
         Try::needed("cache", other, now(writable(cache))),

@@ -4,7 +4,6 @@ mod source;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use crate::base::commands;
 use crate::claims::plan::{FeatureFile, every_scenario};
@@ -47,8 +46,8 @@ struct Example {
     place: String,
 }
 
-pub fn listed(root: &Path, json: bool) -> anyhow::Result<String> {
-    let mut uses = uses(&ClaimSuite::read(root)?.features);
+pub fn listed(suite: &ClaimSuite, json: bool) -> anyhow::Result<String> {
+    let mut uses = uses(&suite.features);
     let entry = |mut source: Source| {
         let Some(Uses { first, below, scenarios }) = uses.remove(&source.place) else {
             return Entry { source, example: None, uses: 0 };

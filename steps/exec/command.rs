@@ -1,5 +1,6 @@
 //! A command and its output, as plain values: nothing here runs anything.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,15 @@ pub enum Status {
     Code(i32),
     /// This signal ended it.
     Signal(i32),
+}
+
+impl From<std::process::ExitStatus> for Status {
+    fn from(status: std::process::ExitStatus) -> Status {
+        match status.signal() {
+            Some(signal) => Status::Signal(signal),
+            None => Status::Code(status.code().unwrap_or(-1)),
+        }
+    }
 }
 
 impl std::fmt::Display for Status {

@@ -1,9 +1,9 @@
 //! Keeps long-lived processes of this host, such as QEMU or a build, which end with the run, however it ends.
 
 use std::fs::File;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Child {
         let (tell, end) = watch::channel(None);
         // One thread per program waits for its end: this notices it at once, and leaves no zombie.
         std::thread::spawn(move || {
-            let ended = started.wait().map_or(Status::Code(-1), status);
+            let ended = started.wait().map_or(Status::Code(-1), Status::from);
             let _ = tell.send(Some(ended));
         });
         Ok(Child { resource, cleanup: Arc::clone(cleanup), end })
@@ -88,13 +88,6 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-fn status(status: ExitStatus) -> Status {
-    match status.signal() {
-        Some(signal) => Status::Signal(signal),
-        None => Status::Code(status.code().unwrap_or(-1)),
     }
 }
 

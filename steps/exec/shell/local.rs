@@ -66,7 +66,7 @@ impl Local {
             Ok(ended) => ended.map_err(cannot)?,
         };
         group.0 = None;
-        Ok(exit_status(status))
+        Ok(status.into())
     }
 }
 
@@ -106,14 +106,6 @@ fn spawn(command: &Command, folder: Option<&Path>) -> io::Result<tokio::process:
     }
     process.envs(command.env.iter().map(|(name, value)| (name, value)));
     process.spawn()
-}
-
-fn exit_status(status: std::process::ExitStatus) -> Status {
-    use std::os::unix::process::ExitStatusExt;
-    match status.signal() {
-        Some(signal) => Status::Signal(signal),
-        None => Status::Code(status.code().unwrap_or(-1)),
-    }
 }
 
 fn remedy(program: &str, error: &io::Error) -> String {

@@ -66,7 +66,7 @@ fn context() -> &'static Context {
         let run = format!("hosts-{}", std::process::id());
         let evidence = std::env::temp_dir().join(format!("assay-{run}-evidence"));
         fs::create_dir(&evidence).unwrap();
-        let cleanup = CleanupJournal::open(&settings.cache.join("journals"), &run).unwrap();
+        let cleanup = CleanupJournal::open(&settings.journals(), &run).unwrap();
         cleanup.register(Resource::Path { path: evidence.clone() }).unwrap();
         let progress = Progress::to_stderr();
         Context { settings, cleanup: Arc::new(cleanup), observer: Arc::new(NoopObserver), evidence, run, progress }
