@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::base::stats::Summary;
-use crate::base::unit::Unit;
+use assay::base::stats::Summary;
+use assay::base::unit::Unit;
 
 /// How this program was built: a debug build is several times slower.
 pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

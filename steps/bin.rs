@@ -10,17 +10,17 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::base::instance_spec::InstanceSpec;
-use crate::base::platform::TargetSpec;
-use crate::base::settings::Settings;
-use crate::claims::plan::Capabilities;
-use crate::claims::suite::ClaimSuite;
-use crate::claims::workload::Workload;
-use crate::evidence::bundle::EvidenceBundle;
-use crate::measurement::estimate::Estimate;
-use crate::measurement::pricing::Budget;
-use crate::report::{self, Coverage, PlanRow};
+use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use assay::base::instance_spec::InstanceSpec;
+use assay::base::platform::TargetSpec;
+use assay::base::settings::Settings;
+use assay::claims::plan::Capabilities;
+use assay::claims::suite::ClaimSuite;
+use assay::claims::workload::Workload;
+use assay::evidence::bundle::EvidenceBundle;
+use assay::measurement::estimate::Estimate;
+use assay::measurement::pricing::Budget;
+use assay::report::{self, Coverage, PlanRow};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 

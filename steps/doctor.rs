@@ -18,10 +18,10 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::task::LocalSet;
 
-use crate::base::platform::{Arch, TargetSpec};
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
-use crate::targets::{Definition, RemoteAccess};
+use assay::base::platform::{Arch, TargetSpec};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::targets::{Definition, RemoteAccess};
 use host::Host;
 
 /// The time limit of one check; a check that has not answered by then counts as failed.

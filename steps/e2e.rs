@@ -25,13 +25,13 @@ mod resources;
 mod service;
 mod wrong_subjects;
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
 use crate::e2e::options::Options;
 use crate::e2e::run::PlannedRun;
-use crate::run::Signals;
-use crate::workloads::registry::{point_testcontainers_at, socket};
+use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::run::Signals;
+use assay::workloads::registry::{point_testcontainers_at, socket};
 
 /// Tests the claims as the options say, and returns the exit status of the run.
 pub fn run(options: Options) -> Result<ExitStatus, Exit> {

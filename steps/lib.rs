@@ -13,28 +13,30 @@
 //! `assay verify` and `assay report` read like that of any other run. It does not need cucumber, but cucumber steps can
 //! call it. `steps/example/room.rs` is such a program, and `docs/library.md` walks through it.
 
-mod base;
-mod claims;
-mod exec;
+// The program `assay` (`main.rs`) uses all of it; another crate needs only the names below.
+#[doc(hidden)]
+pub mod base;
+#[doc(hidden)]
+pub mod claims;
+#[doc(hidden)]
+pub mod exec;
 #[cfg(feature = "run")]
-mod targets;
+#[doc(hidden)]
+pub mod targets;
 #[cfg(feature = "run")]
-mod workloads;
-mod measurement;
-mod verdict;
-mod evidence;
-mod report;
+#[doc(hidden)]
+pub mod workloads;
+#[doc(hidden)]
+pub mod measurement;
+#[doc(hidden)]
+pub mod verdict;
+#[doc(hidden)]
+pub mod evidence;
+#[doc(hidden)]
+pub mod report;
 #[cfg(feature = "run")]
-mod run;
-#[cfg(feature = "run")]
-mod e2e;
-// The program `assay`, and what its commands do.
-#[cfg(feature = "run")]
-mod bench;
-mod bin;
-#[cfg(feature = "run")]
-mod doctor;
-mod selfcheck;
+#[doc(hidden)]
+pub mod run;
 
 pub use base::exit_status::ExitStatus;
 pub use base::platform::TargetSpec;
@@ -55,11 +57,6 @@ pub use run::{Run, ScenarioChecks};
 pub use targets::{Definition, Machine};
 pub use verdict::sample_set::SampleSet;
 pub use verdict::{Rule, Verdict};
-
-/// Runs the program `assay` with the arguments of this process.
-pub fn main() -> std::process::ExitCode {
-    bin::main().into()
-}
 
 /// What this project's own tests use besides; no other crate should.
 #[cfg(feature = "run")]

@@ -54,11 +54,11 @@ pub struct RunSpec {
 /// A run in progress. The cleanup journal lists everything it creates, which is removed when the run ends or is
 /// dropped, or, after a kill, when the next run begins.
 pub struct Run {
-    pub(crate) target: TargetSpec,
-    pub(crate) arch: Arch,
-    pub(crate) context: Context,
-    pub(crate) evidence: Arc<EvidenceWriter>,
-    pub(crate) state: Arc<RunState>,
+    pub target: TargetSpec,
+    pub arch: Arch,
+    pub context: Context,
+    pub evidence: Arc<EvidenceWriter>,
+    pub state: Arc<RunState>,
     sign: Option<PathBuf>,
     features: Vec<FeatureFile>,
 }
@@ -82,7 +82,7 @@ pub struct ScenarioChecks {
 
 impl ScenarioChecks {
     /// Adds what a subject was read from to the scenario's evidence.
-    pub(crate) fn about(&mut self, subject: &SampleSet) {
+    pub fn about(&mut self, subject: &SampleSet) {
         self.files.extend(subject.files.iter().filter(|new| !self.files.contains(new)).cloned().collect::<Vec<_>>());
         self.commands.extend(subject.commands.iter().filter(|new| !self.commands.contains(new)).collect::<Vec<_>>());
     }
@@ -101,12 +101,12 @@ impl ScenarioChecks {
         Ok(())
     }
 
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.checks.len()
     }
 
     /// Ends the attempt that began at this time, by an error if there was one.
-    pub(crate) fn attempt(self, began: Instant, error: Option<String>) -> Attempt {
+    pub fn attempt(self, began: Instant, error: Option<String>) -> Attempt {
         let (evidence, commands, seconds) = (self.files, self.commands, began.elapsed().as_secs_f64());
         Attempt { evidence, commands, seconds, ..Attempt::new(self.checks, error) }
     }
@@ -134,7 +134,7 @@ impl Run {
     }
 
     /// Begins a planned run.
-    pub(crate) fn open(spec: RunSpec, progress: Progress) -> Result<Run, Exit> {
+    pub fn open(spec: RunSpec, progress: Progress) -> Result<Run, Exit> {
         let unusable = |error| infrastructure(spec.target.unusable(error));
         let (run, journals) = (new_run_id(), spec.settings.journals());
         let stale = remove_stale(&journals).map_err(unusable)?;
@@ -266,7 +266,7 @@ impl Run {
     }
 
     /// Ends the run, complete or not.
-    pub(crate) fn finish(self, complete: bool) -> Result<Ended, Exit> {
+    pub fn finish(self, complete: bool) -> Result<Ended, Exit> {
         let left = self.context.cleanup.close();
         self.evidence.write_verdicts(&self.state.verdicts(complete)).map_err(infrastructure)?;
         self.evidence.end().map_err(infrastructure)?;

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::claims::register::ClaimId;
-use crate::evidence::ClaimResult;
-use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::verify;
-use crate::verdict::Verdict;
+use assay::claims::register::ClaimId;
+use assay::evidence::ClaimResult;
+use assay::evidence::bundle::EvidenceBundle;
+use assay::evidence::verify;
+use assay::verdict::Verdict;
 
 /// One falsification and its result.
 #[derive(Clone, Debug)]
@@ -115,8 +115,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::measurement::{Sample, Value};
-    use crate::verdict::Rule;
+    use assay::measurement::{Sample, Value};
+    use assay::verdict::Rule;
 
     fn recorded() -> EvidenceBundle {
         EvidenceBundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck")).unwrap()

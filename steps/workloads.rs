@@ -14,7 +14,7 @@ use anyhow::Context;
 
 pub use guest::build;
 pub use image::{ContainerImage, Recipe};
-pub(crate) use image::{PULL_LIMIT, Storage, tls};
+pub use image::{PULL_LIMIT, Storage, tls};
 pub use layout::Layout;
 pub use module::Module;
 

@@ -47,7 +47,7 @@ impl HostCapacity {
     }
 
     /// Creates a host with this memory for machines, in MiB, and this number of slots.
-    pub(crate) fn new(memory: u64, slots: u32) -> HostCapacity {
+    pub fn new(memory: u64, slots: u32) -> HostCapacity {
         let whole = u32::try_from(memory).unwrap_or(u32::MAX);
         let (memory, all_slots) = (Semaphore::new(whole as usize), slots);
         HostCapacity { memory, whole, slots: Semaphore::new(slots as usize), all_slots }

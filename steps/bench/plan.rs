@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{BenchResult, Times, repeated};
-use crate::base::progress::Progress;
-use crate::base::unit::Unit;
-use crate::claims::plan::{Capabilities, FeatureFile, Plan, REFUSAL};
-use crate::claims::register::Register;
-use crate::measurement::Sample;
-use crate::verdict::claim_verdict::Attempt;
-use crate::verdict::{Check, Rule, Source, Verdict};
+use assay::base::progress::Progress;
+use assay::base::unit::Unit;
+use assay::claims::plan::{Capabilities, FeatureFile, Plan, REFUSAL};
+use assay::claims::register::Register;
+use assay::measurement::Sample;
+use assay::verdict::claim_verdict::Attempt;
+use assay::verdict::{Check, Rule, Source, Verdict};
 
 const SECTION: usize = 100;
 const SAMPLES: u64 = 5;

@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value as Json, json};
 
 use super::{BenchResult, Times, repeated};
-use crate::base::progress::Progress;
-use crate::base::unit::Unit;
-use crate::report;
-use crate::report::comparison::{self, Comparison};
+use assay::base::progress::Progress;
+use assay::base::unit::Unit;
+use assay::report;
+use assay::report::comparison::{self, Comparison};
 
 /// The two files of a run that a comparison reads.
 const RUN: &str = include_str!("../../fixtures/selfcheck/run.json");

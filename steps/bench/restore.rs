@@ -10,14 +10,14 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{BenchResult, Times};
-use crate::base::platform::Arch;
-use crate::base::procfs;
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
-use crate::base::unit::Unit;
-use crate::exec::command::Command;
-use crate::run::with_temporary_context;
-use crate::targets::{Context, Definition, Machine, Urgency, Vm, run_folder_path};
+use assay::base::platform::Arch;
+use assay::base::procfs;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::base::unit::Unit;
+use assay::exec::command::Command;
+use assay::run::with_temporary_context;
+use assay::targets::{Context, Definition, Machine, Urgency, Vm, run_folder_path};
 
 const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.

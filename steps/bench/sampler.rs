@@ -11,10 +11,10 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::{BenchResult, Times};
-use crate::base::unit::Unit;
-use crate::exec::command::Command;
-use crate::exec::shell::Shell;
-use crate::measurement::trial::watch::LOOK;
+use assay::base::unit::Unit;
+use assay::exec::command::Command;
+use assay::exec::shell::Shell;
+use assay::measurement::trial::watch::LOOK;
 
 /// Every file of the cgroup of a working unit, as `grep -r '' .` printed it there.
 const LISTING: &str = include_str!("../../fixtures/probes/cgroup-hello.txt");
@@ -97,7 +97,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::exec::shell::NoopObserver;
+    use assay::exec::shell::NoopObserver;
 
     const LOOKED: &str = "look 5\nunit.kernel 1\nruntime.kernel 1\npayload.kernel 1\navailable 9\n";
 

@@ -16,11 +16,11 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 
 use super::{BenchResult, Times};
-use crate::base::poll::{self, Look};
-use crate::base::progress::Progress;
-use crate::base::unit::Unit;
-use crate::exec::command::{Command, Output};
-use crate::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
+use assay::base::poll::{self, Look};
+use assay::base::progress::Progress;
+use assay::base::unit::Unit;
+use assay::exec::command::{Command, Output};
+use assay::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
 
 const HELLO: &str = "echo hello";
 
@@ -137,7 +137,7 @@ mod tests {
     fn a_wrong_answer_is_no_measurement() {
         let output = |stdout: &str| Output {
             line: HELLO.into(),
-            status: crate::exec::command::Status::Code(0),
+            status: assay::exec::command::Status::Code(0),
             stdout: stdout.into(),
             stderr: Vec::new(),
             wall: Duration::from_millis(250),

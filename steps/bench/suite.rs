@@ -7,13 +7,13 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::BenchResult;
-use crate::base::commands;
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
-use crate::base::unit::Unit;
-use crate::base::work_summary::Summary;
-use crate::exec::command::{Command, Status, tail};
-use crate::exec::shell::{NoopObserver, Shell};
+use assay::base::commands;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::base::unit::Unit;
+use assay::base::work_summary::Summary;
+use assay::exec::command::{Command, Status, tail};
+use assay::exec::shell::{NoopObserver, Shell};
 
 /// The time limit for a run on a host where everything still has to be made.
 const LIMIT: Duration = Duration::from_secs(3600);

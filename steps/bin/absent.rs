@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue};
 
-use crate::base::exit_status::{Exit, usage};
+use assay::base::exit_status::{Exit, usage};
 
 /// The commands of the feature `run`.
 const ABSENT: [&str; 7] = ["run", "doctor", "setup", "init", "bench", "steps", "gc"];

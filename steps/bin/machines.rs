@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{Suite, print_line};
-use crate::base::exit_status::{Exit, ExitStatus, usage};
-use crate::base::settings::Settings;
 use crate::e2e::{self, catalogue};
+use assay::base::exit_status::{Exit, ExitStatus, usage};
+use assay::base::settings::Settings;
 
 /// What to do.
 #[derive(Debug, Subcommand)]

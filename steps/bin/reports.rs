@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::base::unit::Bytes;
 use crate::bin::{failed, print};
-use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
-use crate::evidence::merge::Merged;
-use crate::evidence::{attestation, new_run_id, verify};
-use crate::report;
-use crate::report::comparison::{self, Comparison};
-use crate::report::finalize::{self, Rebuilt, merged};
+use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use assay::base::unit::Bytes;
+use assay::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
+use assay::evidence::merge::Merged;
+use assay::evidence::{attestation, new_run_id, verify};
+use assay::report;
+use assay::report::comparison::{self, Comparison};
+use assay::report::finalize::{self, Rebuilt, merged};
 use clap::Args;
 use serde_json::json;
 

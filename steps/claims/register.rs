@@ -131,7 +131,6 @@ pub struct Claim {
     pub needs: Vec<Requirement>,
     /// What its scenarios share with those of other claims.
     #[serde(default)]
-    #[cfg_attr(not(feature = "run"), expect(dead_code, reason = "without runs, it is only checked"))]
     pub uses: Vec<Shared>,
 }
 

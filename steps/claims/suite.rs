@@ -17,7 +17,6 @@ pub struct ClaimSuite {
     /// The register of claims.
     pub register: Register,
     /// The declared failures.
-    #[cfg_attr(not(feature = "run"), expect(dead_code, reason = "without runs, they are only checked"))]
     pub deviations: Deviations,
 }
 

@@ -1,12 +1,12 @@
 //! Checks whether a run could begin in AWS. It asks what a run asks first, and creates nothing.
 
 use super::{Check, LIMIT, Outcome, Problem, State};
-use crate::base::instance_spec::InstanceSpec;
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
-use crate::measurement::estimate::Estimate;
-use crate::measurement::pricing::Budget;
-use crate::targets::ec2::Preflight;
+use assay::base::instance_spec::InstanceSpec;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::measurement::estimate::Estimate;
+use assay::measurement::pricing::Budget;
+use assay::targets::ec2::Preflight;
 
 /// The remedy if the finding itself says how to fix it.
 const THEN: &str = "then ask again";

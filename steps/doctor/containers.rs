@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::host::Host;
 use super::programs::program;
 use super::{Outcome, Problem, Try};
-use crate::exec::command::Command;
-use crate::workloads::registry;
+use assay::exec::command::Command;
+use assay::workloads::registry;
 
 /// How long a container may take to run.
 const TRIAL: Duration = Duration::from_secs(11);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{Check, Outcome, Problem};
-use crate::base::settings::Settings;
-use crate::exec::shell::NoopObserver;
-use crate::measurement::deployment;
-use crate::targets::RemoteAccess;
+use assay::base::settings::Settings;
+use assay::exec::shell::NoopObserver;
+use assay::measurement::deployment;
+use assay::targets::RemoteAccess;
 
 /// Logs in to the machine and runs the preflight. Each name begins with the target, because this host's checks stand
 /// next to it.

@@ -9,20 +9,20 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::{Outcome, Problem};
-use crate::base::commands;
-use crate::base::packages::Distribution;
-use crate::base::platform::{Arch, TargetSpec};
-use crate::base::programs;
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
-use crate::base::unit::Bytes;
-use crate::evidence::new_run_id;
-use crate::exec::cleanup::CleanupJournal;
-use crate::exec::command::{Command, Output, tail};
-use crate::exec::shell::{NoopObserver, Shell};
-use crate::targets::{self, Context, DEVICE, Definition, DiskImage};
-use crate::workloads::baseline::{self, Program};
-use crate::workloads::{BuildDir, registry};
+use assay::base::commands;
+use assay::base::packages::Distribution;
+use assay::base::platform::{Arch, TargetSpec};
+use assay::base::programs;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::base::unit::Bytes;
+use assay::evidence::new_run_id;
+use assay::exec::cleanup::CleanupJournal;
+use assay::exec::command::{Command, Output, tail};
+use assay::exec::shell::{NoopObserver, Shell};
+use assay::targets::{self, Context, DEVICE, Definition, DiskImage};
+use assay::workloads::baseline::{self, Program};
+use assay::workloads::{BuildDir, registry};
 
 /// How long one program may take.
 const LIMIT: Duration = Duration::from_secs(10);

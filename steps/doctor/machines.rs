@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::host::{Disk, Host};
 use super::programs::{program, shortened};
 use super::{Outcome, Problem, State, Try};
-use crate::base::commands;
-use crate::base::platform::Arch;
-use crate::exec::command::Command;
-use crate::targets::machine_info::Accelerator;
-use crate::targets::{self, Distribution, KEYRING, Qemu};
+use assay::base::commands;
+use assay::base::platform::Arch;
+use assay::exec::command::Command;
+use assay::targets::machine_info::Accelerator;
+use assay::targets::{self, Distribution, KEYRING, Qemu};
 
 /// The tools besides mmdebstrap that disks are made with: program, package, and the option that prints its version.
 const MAKERS: [(&str, &str, &str); 4] = [

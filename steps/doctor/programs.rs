@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::{Outcome, Problem, Try};
-use crate::base::platform::TargetSpec;
-use crate::exec::command::Command;
+use assay::base::platform::TargetSpec;
+use assay::exec::command::Command;
 
 /// Finds the first word of a text that is a version: `2.39.5` in `git version 2.39.5`.
 pub fn version(printed: &str) -> Option<&str> {

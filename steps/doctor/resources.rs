@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::host::Host;
 use super::{Outcome, Problem, Try};
-use crate::base::commands;
-use crate::base::host_capacity::HostCapacity;
-use crate::base::procfs;
-use crate::base::unit::Bytes;
-use crate::exec::cleanup;
-use crate::targets::{ROOM, room_left, run_folder_path};
+use assay::base::commands;
+use assay::base::host_capacity::HostCapacity;
+use assay::base::procfs;
+use assay::base::unit::Bytes;
+use assay::exec::cleanup;
+use assay::targets::{ROOM, room_left, run_folder_path};
 
 /// What a run writes if all disks are cached: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::host::Host;
 use super::programs::{shortened, version};
 use super::{Outcome, Problem, Try};
-use crate::exec::command::Command;
+use assay::exec::command::Command;
 
 const WASM: &str = "wasm32-wasip1";
 

@@ -5,9 +5,9 @@ mod source;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::base::commands;
-use crate::claims::plan::{FeatureFile, every_scenario};
-use crate::claims::suite::ClaimSuite;
+use assay::base::commands;
+use assay::claims::plan::{FeatureFile, every_scenario};
+use assay::claims::suite::ClaimSuite;
 use cucumber::gherkin::Step;
 use regex::{NoExpand, Regex};
 use serde::Serialize;

@@ -1,10 +1,10 @@
 //! Steps about the device as an instance in AWS, and about the run's cost and time: sections A.5, A.8, A.10 and A.11 of
 //! the annex.
 
-use crate::base::unit::Unit;
-use crate::measurement::Value;
-use crate::targets::cloud::CANONICAL;
-use crate::verdict::Rule;
+use assay::base::unit::Unit;
+use assay::measurement::Value;
+use assay::targets::cloud::CANONICAL;
+use assay::verdict::Rule;
 use cucumber::{given, then, when};
 
 use crate::e2e::params::{DollarsWord, DurationWord};

@@ -1,8 +1,8 @@
 //! Steps about the annex's arithmetic, section A.8, and the one step that makes a scenario a control.
 
 use crate::e2e::prelude::*;
-use crate::measurement::{Reading, published_figures};
 use anyhow::Context as _;
+use assay::measurement::{Reading, published_figures};
 use cucumber::gherkin::Step;
 
 #[then("the annex's derived figures follow from its published figures:")]

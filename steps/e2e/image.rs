@@ -2,7 +2,7 @@
 
 use crate::e2e::fixtures::Guest;
 use crate::e2e::prelude::*;
-use crate::workloads::Recipe;
+use assay::workloads::Recipe;
 
 async fn about_image(world: &mut ScenarioWorld, guest: Guest, variant: &str, recipe: Recipe) -> anyhow::Result<()> {
     world.about(world.fixtures.image_subject(&guest, variant, &recipe).await)

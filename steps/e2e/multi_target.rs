@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::base::platform::TargetSpec;
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
 use crate::e2e::options::Options;
 use crate::e2e::run::PlannedRun;
-use crate::evidence::merge::{PARTS, Part, part_name};
-use crate::evidence::{new_or_empty, new_run_id, point_latest};
-use crate::report;
-use crate::report::finalize::merged;
-use crate::run::Signals;
+use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use assay::base::platform::TargetSpec;
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::evidence::merge::{PARTS, Part, part_name};
+use assay::evidence::{new_or_empty, new_run_id, point_latest};
+use assay::report;
+use assay::report::finalize::merged;
+use assay::run::Signals;
 
 /// Tests the claims on each of the targets. Returns the worst of their exit statuses.
 pub async fn run(

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::instance_spec::{InstanceSpec, MINUTES};
-use crate::base::platform::TargetSpec;
-use crate::base::settings::Settings;
-use crate::base::trace;
-use crate::base::unit::Dollars;
-use crate::claims::plan::Shard;
-use crate::claims::workload::Workload;
-use crate::measurement::estimate::Estimate;
-use crate::measurement::pricing::Budget;
-use crate::targets::RemoteAccess;
+use assay::base::instance_spec::{InstanceSpec, MINUTES};
+use assay::base::platform::TargetSpec;
+use assay::base::settings::Settings;
+use assay::base::trace;
+use assay::base::unit::Dollars;
+use assay::claims::plan::Shard;
+use assay::claims::workload::Workload;
+use assay::measurement::estimate::Estimate;
+use assay::measurement::pricing::Budget;
+use assay::targets::RemoteAccess;
 use clap::{ArgAction, Args};
 use cucumber::gherkin::tagexpr::TagOperation;
 

@@ -1,9 +1,9 @@
 //! Steps about a workload of your own (`--suite DIR`): with its own Quadlet, or with one thing changed for controls.
 
-use crate::claims::workload::change::Change;
 use crate::e2e::prelude::*;
-use crate::measurement::journal;
-use crate::measurement::trial::watch::Until;
+use assay::claims::workload::change::Change;
+use assay::measurement::journal;
+use assay::measurement::trial::watch::Until;
 
 async fn about_own(world: &mut ScenarioWorld, change: Change, until: Until) -> anyhow::Result<()> {
     world.about(world.fixtures.own_run(change, until).await)

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
-use crate::measurement::trial::watch::Until;
+use assay::base::unit::{Bytes, Dollars, Duration, NotAQuantity, Ratio};
+use assay::measurement::trial::watch::Until;
 use cucumber::Parameter;
 use serde::Serialize;
 

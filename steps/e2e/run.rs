@@ -3,32 +3,32 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use crate::base::platform::{Arch, TargetSpec};
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
-use crate::base::status;
-use crate::base::work_summary::Summary;
-use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned};
-use crate::claims::register::{Claim, Requirement, Shared};
-use crate::claims::suite::ClaimSuite;
-use crate::claims::workload::Workload;
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
 use crate::e2e::run_scenarios::Suite;
 use crate::e2e::tools::{self, Home};
 use crate::e2e::traced;
-use crate::evidence::{attestation, check_empty, earlier};
-use crate::exec::shell::{EnterError, NoopObserver, Shell};
-use crate::measurement::deployment;
-use crate::measurement::estimate::Estimate;
-use crate::report;
-use crate::run::{Run, RunSpec, Signals};
-use crate::targets::cloud::Keeper;
-use crate::targets::preflight::Preflight;
-use crate::targets::{self, Context, Definition, RemoteHost};
-use crate::workloads::{BuildDir, baseline};
+use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use assay::base::platform::{Arch, TargetSpec};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::base::status;
+use assay::base::work_summary::Summary;
+use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned};
+use assay::claims::register::{Claim, Requirement, Shared};
+use assay::claims::suite::ClaimSuite;
+use assay::claims::workload::Workload;
+use assay::evidence::{attestation, check_empty, earlier};
+use assay::exec::shell::{EnterError, NoopObserver, Shell};
+use assay::measurement::deployment;
+use assay::measurement::estimate::Estimate;
+use assay::report;
+use assay::run::{Run, RunSpec, Signals};
+use assay::targets::cloud::Keeper;
+use assay::targets::preflight::Preflight;
+use assay::targets::{self, Context, Definition, RemoteHost};
+use assay::workloads::{BuildDir, baseline};
 
 /// A run that is planned and ready to begin.
 pub struct PlannedRun {
@@ -304,7 +304,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::base::settings::FakeAws;
+    use assay::base::settings::FakeAws;
 
     /// Plans the annex's claims with these ids on EC2.
     fn planned(ids: &[&str]) -> (ClaimSuite, Plan) {

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::progress::Progress;
-use crate::claims::plan::Planned;
-use crate::claims::register::Shared;
 use crate::e2e::fixtures::{FIXTURES, Fixtures};
 use crate::e2e::traced;
 use crate::e2e::world::ScenarioWorld;
-use crate::evidence::run_state::RunState;
-use crate::report;
-use crate::run::Signals;
-use crate::verdict::claim_verdict::Attempt;
+use assay::base::progress::Progress;
+use assay::claims::plan::Planned;
+use assay::claims::register::Shared;
+use assay::evidence::run_state::RunState;
+use assay::report;
+use assay::run::Signals;
+use assay::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, cli};
 

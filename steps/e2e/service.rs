@@ -2,7 +2,7 @@
 
 use crate::e2e::fixtures::{Guest, Limits, TrialSpec};
 use crate::e2e::prelude::*;
-use crate::measurement::trial::watch::Until;
+use assay::measurement::trial::watch::Until;
 
 async fn about_trial(world: &mut ScenarioWorld, guest: String, limits: Limits, until: Until) -> anyhow::Result<()> {
     let spec = TrialSpec { guest: Guest::Named(guest), limits, until, runs: 1, cold: false };

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::base::commands;
-use crate::base::platform::Arch;
-use crate::base::programs;
-use crate::base::settings::Settings;
-use crate::claims::plan::{FeatureFile, Plan, Planned, every_scenario};
-use crate::targets::{self, Definition};
+use assay::base::commands;
+use assay::base::platform::Arch;
+use assay::base::programs;
+use assay::base::settings::Settings;
+use assay::claims::plan::{FeatureFile, Plan, Planned, every_scenario};
+use assay::targets::{self, Definition};
 use cucumber::gherkin::{Step, StepType};
 
 use crate::e2e::traced;

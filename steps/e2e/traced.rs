@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::verdict::claim_verdict::Step;
+use assay::verdict::claim_verdict::Step;
 use cucumber::World as _;
 use cucumber::step::{Collection, Context};
 use jiff::Timestamp;

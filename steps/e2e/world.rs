@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use crate::base::unit::Unit;
-use crate::measurement::Value;
-use crate::run::ScenarioChecks;
-use crate::verdict::Rule;
-use crate::verdict::claim_verdict::{Attempt, Step};
+use assay::base::unit::Unit;
+use assay::measurement::Value;
+use assay::run::ScenarioChecks;
+use assay::verdict::Rule;
+use assay::verdict::claim_verdict::{Attempt, Step};
 use cucumber::World;
 
 use crate::e2e::fixtures::{Condition, FIXTURES, Fixtures, SampleSet};

@@ -1,8 +1,8 @@
 //! Steps about wrong subjects, which replace the device, or a part of it, in controls.
 
-use crate::base::platform::Arch;
 use crate::e2e::fixtures::Kind;
 use crate::e2e::prelude::*;
+use assay::base::platform::Arch;
 
 #[given("runc in place of crun")]
 async fn runc(world: &mut ScenarioWorld) -> anyhow::Result<()> {

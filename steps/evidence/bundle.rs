@@ -77,7 +77,7 @@ impl EvidenceBundle {
 }
 
 /// Reads `run.json` or `verdicts.json`, if it is of this layout.
-pub(crate) fn document<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyhow::Result<T> {
+pub fn document<T: DeserializeOwned>(folder: &SandboxedDir, name: &str) -> anyhow::Result<T> {
     #[derive(Deserialize)]
     struct Layout {
         #[serde(default)]
@@ -104,7 +104,7 @@ pub fn parts(folder: &SandboxedDir) -> Option<Vec<String>> {
 }
 
 /// Rejects a merged bundle, which is not a run; its parts are.
-pub(crate) fn one_run(folder: &SandboxedDir) -> anyhow::Result<()> {
+pub fn one_run(folder: &SandboxedDir) -> anyhow::Result<()> {
     let Some(parts) = parts(folder) else { return Ok(()) };
     let path = folder.path().display();
     let parts: Vec<String> = parts.iter().map(|part| format!("{path}/parts/{part}")).collect();

@@ -4,10 +4,10 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::{Mutant, accepted};
-use crate::claims::deviation::Deviation;
-use crate::evidence::ClaimResult;
-use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ControlResult};
+use assay::claims::deviation::Deviation;
+use assay::evidence::ClaimResult;
+use assay::verdict::Verdict;
+use assay::verdict::claim_verdict::{Attempt, ControlResult};
 
 /// Falsifies each control of a claim that holds, and each declaration about one that is a known deviation.
 pub fn mutants(claim: &ClaimResult, on: Date) -> Vec<Mutant> {

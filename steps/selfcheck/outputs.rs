@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 
 use super::Mutant;
-use crate::evidence::bundle::EvidenceBundle;
-use crate::evidence::{ClaimResult, trial_file};
-use crate::measurement::trial::{self, Trial};
-use crate::measurement::{Reading, Sample, Unreadable, Value};
-use crate::verdict::{Check, Verdict};
+use assay::evidence::bundle::EvidenceBundle;
+use assay::evidence::{ClaimResult, trial_file};
+use assay::measurement::trial::{self, Trial};
+use assay::measurement::{Reading, Sample, Unreadable, Value};
+use assay::verdict::{Check, Verdict};
 
 /// Falsifies the output of every trial whose samples a check of the claim rests on.
 pub fn mutants(claim: &ClaimResult, samples: &[Sample], bundle: &EvidenceBundle) -> anyhow::Result<Vec<Mutant>> {

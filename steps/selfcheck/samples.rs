@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use super::Mutant;
-use crate::base::unit::Unit;
-use crate::evidence::ClaimResult;
-use crate::measurement::{Sample, Value};
-use crate::verdict::{Check, Rule, Verdict};
+use assay::base::unit::Unit;
+use assay::evidence::ClaimResult;
+use assay::measurement::{Sample, Value};
+use assay::verdict::{Check, Rule, Verdict};
 
 /// How a sample was falsified, and the sample that replaces it; `None` if it is dropped.
 type Falsified = (&'static str, Option<Sample>);
@@ -92,17 +92,22 @@ fn falsified(check: &Check, sample: &Sample) -> Vec<Falsified> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::unit::Dollars;
-    use crate::verdict::Source;
+    use assay::base::unit::Dollars;
+    use assay::verdict::Source;
 
     #[test]
     fn every_way_to_falsify_an_amount_of_dollars_is_caught() {
         let at = jiff::Timestamp::UNIX_EPOCH;
         let (subject, machine) = ("run".to_owned(), "ec2".to_owned());
         let sample = Sample {
+            id: 1,
+            probe: "cost.total".to_owned(),
+            subject: subject.clone(),
             machine: machine.clone(),
+            value: Value::Number(Dollars(0.0042).value()),
+            unit: Unit::Dollars,
+            at,
             raw: "$0.0042".to_owned(),
-            ..Sample::of(&subject, "cost.total", Dollars(0.0042).value(), Unit::Dollars)
         };
         let sources = vec![Source { subject, machine, since: at, until: at }];
         let rule = Rule::Below { bound: 0.01 };

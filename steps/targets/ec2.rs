@@ -1,11 +1,11 @@
 //! Creates EC2 instances and everything they need, and removes all of it at the end of the run.
 
 mod caller;
-pub(crate) mod gc;
+pub mod gc;
 mod instance;
 mod launch;
 mod preflight;
-pub(crate) mod resources;
+pub mod resources;
 mod setup;
 pub mod teardown;
 mod user_data;
@@ -23,7 +23,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::Credentials;
 use jiff::Timestamp;
 
-pub(crate) use preflight::Preflight;
+pub use preflight::Preflight;
 
 use instance::Instance;
 use teardown::{Pauses, teardown};

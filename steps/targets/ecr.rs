@@ -17,7 +17,7 @@ use crate::targets::cloud::{Answer, PublicRegistry};
 use crate::targets::tags::{self, EXPIRES, RUN};
 
 /// The region of ECR Public's API, which is the only one in the world.
-pub(crate) const REGION: &str = "us-east-1";
+pub const REGION: &str = "us-east-1";
 
 /// The API's error code for a repository that does not exist.
 const NOT_FOUND: &str = "RepositoryNotFoundException";

@@ -134,7 +134,7 @@ impl MachineInfo {
 }
 
 /// Returns the text between `== name` and the next such line; `None` if it is empty.
-pub(crate) fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let parts = text.split("== ").filter_map(|part| part.split_once('\n'));
     let (_, text) = parts.into_iter().find(|(title, _)| *title == name)?;
     Some(text.trim()).filter(|text| !text.is_empty())
@@ -164,7 +164,7 @@ fn systemd(text: &str) -> Option<String> {
 
 /// Returns the recorded info of a VM, for tests.
 #[cfg(test)]
-pub(crate) fn recorded() -> MachineInfo {
+pub fn recorded() -> MachineInfo {
     const TEXT: &str = include_str!("../../fixtures/facts/debian-13-amd64.txt");
     MachineInfo::parse(TEXT, Accelerator::Tcg).expect("what was recorded can be read")
 }

@@ -343,7 +343,7 @@ fn older(version: &str, than: (u64, u64)) -> bool {
 
 /// Returns the recorded preflight of a machine, for tests.
 #[cfg(test)]
-pub(crate) fn recorded() -> Preflight {
+pub fn recorded() -> Preflight {
     const TEXT: &str = include_str!("../../fixtures/facts/survey-debian-13.txt");
     let clock = section(TEXT, "clock").and_then(|text| text.parse().ok()).expect("it says what time it is");
     Preflight::parse(TEXT.to_owned(), crate::targets::machine_info::recorded(), clock)

@@ -11,7 +11,7 @@ use crate::base::unit::Bytes;
 use crate::exec::command::Command;
 
 /// The time limit of a pull.
-pub(crate) const PULL_LIMIT: Duration = Duration::from_secs(600);
+pub const PULL_LIMIT: Duration = Duration::from_secs(600);
 
 const CONTAINERFILE: &str = include_str!("../../fixtures/images/Containerfile");
 
@@ -151,7 +151,7 @@ async fn fetch(build_dir: &BuildDir, name: &str) -> anyhow::Result<Layout> {
 
 /// A Podman storage.
 #[derive(Clone, Debug)]
-pub(crate) enum Storage {
+pub enum Storage {
     /// The user's own storage.
     Users,
     /// A storage of the run, empty at first and removed with the run. Nothing cached replaces a build or a pull, no
@@ -160,13 +160,13 @@ pub(crate) enum Storage {
 }
 
 impl Storage {
-    pub(crate) fn new(build_dir: &BuildDir) -> anyhow::Result<Storage> {
+    pub fn new(build_dir: &BuildDir) -> anyhow::Result<Storage> {
         build_dir.subfolder("storage").map(Storage::Fresh)
     }
 
     /// Returns a Podman command on it. The `vfs` driver works everywhere and leaves no mounts behind. Only errors are
     /// logged: on an empty storage Podman warns about networks that are not used.
-    pub(crate) fn podman(&self, arguments: &[&str]) -> Command {
+    pub fn podman(&self, arguments: &[&str]) -> Command {
         let podman = Command::new("podman");
         let podman = match self {
             Storage::Users => podman,
@@ -182,7 +182,7 @@ impl Storage {
 }
 
 /// Returns Podman's TLS option: registries on this host use plain HTTP, all others must use TLS.
-pub(crate) fn tls(reference: &str) -> &'static str {
+pub fn tls(reference: &str) -> &'static str {
     match reference.starts_with("127.0.0.1:") || reference.starts_with("localhost:") {
         true => "--tls-verify=false",
         false => "--tls-verify=true",

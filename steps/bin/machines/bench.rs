@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::platform::TargetSpec;
-use crate::base::progress::Progress;
 use crate::bench::{BenchResult, PROFILE, plan, report, restore, sampler, ssh, suite};
-use crate::exec::shell::{NoopObserver, Shell};
+use assay::base::platform::TargetSpec;
+use assay::base::progress::Progress;
+use assay::exec::shell::{NoopObserver, Shell};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::bin::print_line;
 use crate::e2e::options::Verbosity;
-use crate::run::unless_interrupted;
+use assay::base::exit_status::{Exit, infrastructure, usage};
+use assay::run::unless_interrupted;
 
 /// How often the ways to run a command over SSH are measured.
 const ROUNDS: usize = 20;

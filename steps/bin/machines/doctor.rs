@@ -1,16 +1,16 @@
 //! The command `assay doctor`: what a target needs and this host lacks.
 
-use crate::base::platform::{Arch, TargetSpec};
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
 use crate::doctor;
-use crate::targets::Definition;
+use assay::base::platform::{Arch, TargetSpec};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::targets::Definition;
 use clap::Args;
 
-use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::bin::{failed, print, print_line};
 use crate::e2e::options::Verbosity;
-use crate::run::unless_interrupted;
+use assay::base::exit_status::{Exit, infrastructure, usage};
+use assay::run::unless_interrupted;
 
 /// Which target, and in which format.
 #[derive(Debug, Args)]

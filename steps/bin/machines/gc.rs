@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::platform::TargetSpec;
-use crate::base::settings::Settings;
-use crate::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone, remove_stale};
-use crate::exec::shell::{EnterError, NoopObserver};
-use crate::targets::{self, RemoteAccess};
+use assay::base::platform::TargetSpec;
+use assay::base::settings::Settings;
+use assay::exec::cleanup::{Resource, leftovers, live_runs, mark_stale_gone, remove_stale};
+use assay::exec::shell::{EnterError, NoopObserver};
+use assay::targets::{self, RemoteAccess};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::base::commands;
-use crate::base::exit_status::{Exit, infrastructure, usage};
 use crate::bin::print;
+use assay::base::commands;
+use assay::base::exit_status::{Exit, infrastructure, usage};
 
 /// What to remove, and where.
 #[derive(Debug, Args)]
@@ -142,11 +142,11 @@ impl Report {
 
 #[cfg(feature = "aws")]
 mod cloud {
-    use crate::base::progress::Progress;
-    use crate::measurement::estimate;
-    use crate::measurement::pricing::{Billed, Prices};
-    use crate::targets::ec2::gc::{Fate, Leftover, Row, find, may_be_left};
-    use crate::targets::ec2::resources::{AwsResource, Kind};
+    use assay::base::progress::Progress;
+    use assay::measurement::estimate;
+    use assay::measurement::pricing::{Billed, Prices};
+    use assay::targets::ec2::gc::{Fate, Leftover, Row, find, may_be_left};
+    use assay::targets::ec2::resources::{AwsResource, Kind};
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::unit::{Bytes, Duration, Ratio};
-use crate::base::{commands, settings};
-use crate::claims::workload::check_name;
-use crate::claims::workload::scaffold::Scaffold;
-use crate::workloads::baseline;
 use anyhow::Context as _;
+use assay::base::unit::{Bytes, Duration, Ratio};
+use assay::base::{commands, settings};
+use assay::claims::workload::check_name;
+use assay::claims::workload::scaffold::Scaffold;
+use assay::workloads::baseline;
 use clap::Args;
 
-use crate::base::exit_status::{Exit, usage};
 use crate::bin::print_line;
+use assay::base::exit_status::{Exit, usage};
 
 /// What is known of the workload; all of it can be edited in the written files.
 #[derive(Debug, Args)]

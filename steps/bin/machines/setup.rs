@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-use crate::base::exit_status::{Exit, infrastructure, usage};
-use crate::base::platform::{Arch, TargetSpec};
-use crate::base::progress::Progress;
-use crate::base::settings::Settings;
 use crate::bin::print;
-use crate::run::{Interrupted, with_temporary_context};
-use crate::targets::{Context, Definition, DiskImage};
+use assay::base::exit_status::{Exit, infrastructure, usage};
+use assay::base::platform::{Arch, TargetSpec};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::run::{Interrupted, with_temporary_context};
+use assay::targets::{Context, Definition, DiskImage};
 
 /// Makes the image of the target's machines, or of one definition only, whose parts are then printed as JSON.
 pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> Result<(), Exit> {

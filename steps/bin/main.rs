@@ -1,5 +1,0 @@
-//! The program `assay`.
-
-fn main() -> std::process::ExitCode {
-    assay::main()
-}
