@@ -83,10 +83,9 @@ fn suites(verdicts: &Verdicts, target: Option<&str>) -> Vec<TestSuite> {
 
 /// Makes a suite with a case for each problem.
 fn problems(target: Option<&str>, name: &str, kind: NonSuccessKind, reasons: &[String]) -> TestSuite {
-    let verdict = if kind == NonSuccessKind::Failure { "fails" } else { "inconclusive" };
     let mut suite = TestSuite::new(on(target, name));
     suite.add_test_cases(reasons.iter().map(|reason| {
-        let mut case = TestCase::new(text(reason), because(TestCaseStatus::non_success(kind), verdict, reason, None));
+        let mut case = TestCase::new(text(reason), failed(kind, reason, reason));
         case.set_classname(class(target, name));
         case
     }));
@@ -120,24 +119,28 @@ fn case(claim: &ClaimResult, target: Option<&str>) -> TestCase {
 }
 
 fn status(claim: &ClaimResult) -> TestCaseStatus {
-    let (status, verdict, reason) = match claim.verdict {
-        Verdict::Holds => return TestCaseStatus::success(),
-        Verdict::Fails => (TestCaseStatus::non_success(NonSuccessKind::Failure), "fails", claim.reason.clone()),
-        Verdict::Inconclusive => {
-            (TestCaseStatus::non_success(NonSuccessKind::Error), "inconclusive", claim.reason.clone())
-        }
-        Verdict::NotRun => (TestCaseStatus::skipped(), "not-run", claim.reason.clone()),
-        Verdict::KnownDeviation => {
-            (TestCaseStatus::skipped(), "known-deviation", format!("known deviation: {}", claim.reason))
-        }
-    };
-    because(status, verdict, &reason, Some(claim))
+    let reason = format!("{}\n  at {}:{}", claim.reason, claim.feature, claim.line);
+    match claim.verdict {
+        Verdict::Holds => TestCaseStatus::success(),
+        Verdict::Fails => failed(NonSuccessKind::Failure, &claim.reason, &reason),
+        Verdict::Inconclusive => failed(NonSuccessKind::Error, &claim.reason, &reason),
+        Verdict::NotRun => skipped(&reason),
+        Verdict::KnownDeviation => skipped(&format!("known deviation: {reason}")),
+    }
 }
 
 /// States the reason twice: GitLab shows the text and not the message. Readers on GitHub look in it for a file and line.
-fn because(mut status: TestCaseStatus, verdict: &str, reason: &str, claim: Option<&ClaimResult>) -> TestCaseStatus {
-    let place = claim.map(|claim| format!("\n  at {}:{}", claim.feature, claim.line)).unwrap_or_default();
-    status.set_type(verdict).set_message(text(reason)).set_description(text(&format!("{reason}{place}")));
+fn failed(kind: NonSuccessKind, message: &str, details: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(if kind == NonSuccessKind::Failure { "fails" } else { "inconclusive" });
+    status.set_message(text(message)).set_description(text(details));
+    status
+}
+
+/// States the reason in the text alone: of two schemas of Jenkins, one allows no attribute here.
+fn skipped(reason: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_description(text(reason));
     status
 }
 
