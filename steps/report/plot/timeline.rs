@@ -54,7 +54,7 @@ impl Timeline<'_> {
                 sheet.polygon(edge(&above).into_iter().chain(edge(&below).into_iter().rev()), colour);
                 below = above;
             }
-            sheet.axis(&time, Unit::Seconds, bottom, bottom);
+            sheet.axis(&time, Unit::Seconds, &[], bottom);
             if let Some(cap) = self.cap {
                 let (y, text) = (memory.at(cap), format!("cap {}", Unit::Bytes.format(cap)));
                 sheet.dashes((left, y), (right, y), colour::VERMILLION);
