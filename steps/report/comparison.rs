@@ -174,7 +174,7 @@ impl Trend {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const ID: &str = "A7-1";
@@ -199,7 +199,7 @@ mod tests {
     }
 
     /// Makes the run of a day in November.
-    pub(super) fn run(day: usize, finding: Option<ClaimSummary>) -> ComparedRun {
+    pub(in crate::report) fn run(day: usize, finding: Option<ClaimSummary>) -> ComparedRun {
         ComparedRun {
             about: About {
                 run: format!("night-{day}"),

@@ -94,16 +94,13 @@ pub(super) fn falls_short(claim: &&ClaimResult) -> bool {
     !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun)
 }
 
-/// Groups claims by a text, in the order in which each text first occurs.
-pub(super) fn grouped<'a>(
-    claims: impl IntoIterator<Item = &'a ClaimResult>,
-    text: impl Fn(&'a ClaimResult) -> &'a str,
-) -> Vec<(&'a str, Vec<&'a ClaimResult>)> {
-    let mut groups: Vec<(&str, Vec<&ClaimResult>)> = Vec::new();
-    for claim in claims {
-        match groups.iter_mut().find(|(known, _)| *known == text(claim)) {
-            Some((_, group)) => group.push(claim),
-            None => groups.push((text(claim), vec![claim])),
+/// Groups values by their keys, in the order in which each key first occurs.
+pub(super) fn grouped<K: PartialEq, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut groups: Vec<(K, Vec<V>)> = Vec::new();
+    for (key, value) in pairs {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, group)) => group.push(value),
+            None => groups.push((key, vec![value])),
         }
     }
     groups
@@ -148,7 +145,7 @@ fn below(verdicts: &Verdicts) -> String {
         }
     }
     let not_run = claims().filter(selected).filter(|claim| claim.verdict == Verdict::NotRun);
-    for (reason, claims) in grouped(not_run, |claim| &claim.reason) {
+    for (reason, claims) in grouped(not_run.map(|claim| (&claim.reason, claim))) {
         lines.push(format!("– {} not run: {}", ids(&claims), one_line(reason)));
     }
     lines.extend(verdicts.problems.iter().map(|problem| format!("✘ features/deviations.toml: {problem}")));

@@ -89,9 +89,9 @@ fn open(verdicts: &Verdicts) -> String {
 }
 
 fn not_run(claims: &[ClaimResult]) -> String {
-    let not_run = claims.iter().filter(|claim| claim.verdict == Verdict::NotRun);
-    let line = |(reason, claims): (&str, Vec<&ClaimResult>)| format!("- {}: {}\n", ids(&claims), plain(reason));
-    section("Claims that were not judged", grouped(not_run, |claim| &claim.reason).into_iter().map(line).collect())
+    let not_run = claims.iter().filter(|claim| claim.verdict == Verdict::NotRun).map(|claim| (&claim.reason, claim));
+    let line = |(reason, claims): (&String, Vec<&ClaimResult>)| format!("- {}: {}\n", ids(&claims), plain(reason));
+    section("Claims that were not judged", grouped(not_run).into_iter().map(line).collect())
 }
 
 fn facts(run: &Json) -> String {

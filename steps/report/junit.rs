@@ -62,7 +62,7 @@ fn number_same_names(report: &mut Report) {
 /// Makes a suite per feature file, in the order of the claims, and suites for the problems beyond the claims: wrong
 /// declarations, and a run that did not finish. With several targets, each name contains the target's.
 fn suites(verdicts: &Verdicts, target: Option<&str>) -> Vec<TestSuite> {
-    let suite = |(feature, claims): (&str, Vec<&ClaimResult>)| {
+    let suite = |(feature, claims): (&String, Vec<&ClaimResult>)| {
         let mut suite = TestSuite::new(on(target, feature));
         suite.timestamp =
             times::first(claims.iter().flat_map(|claim| &claim.attempts)).and_then(|at| at.to_string().parse().ok());
@@ -70,7 +70,8 @@ fn suites(verdicts: &Verdicts, target: Option<&str>) -> Vec<TestSuite> {
         suite.add_test_cases(claims.iter().map(|claim| case(claim, target)));
         suite
     };
-    let mut suites: Vec<TestSuite> = grouped(&verdicts.claims, |claim| &claim.feature).into_iter().map(suite).collect();
+    let claims = grouped(verdicts.claims.iter().map(|claim| (&claim.feature, claim)));
+    let mut suites: Vec<TestSuite> = claims.into_iter().map(suite).collect();
     if !verdicts.problems.is_empty() {
         suites.push(problems(target, "features/deviations.toml", NonSuccessKind::Failure, &verdicts.problems));
     }

@@ -112,7 +112,10 @@ fn head(claim: &ClaimResult) -> Markup {
 
 fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, budget: &mut ByteBudget) -> Markup {
     html! {
-        (own(run, claim, budget))
+        div.part {
+            h4 { "The scenario" }
+            (each_attempt(run, claim, Role::Claim(claim), &claim.attempts, budget))
+        }
         @for control in &claim.controls { (one_control(run, claim, control, budget)) }
         (runs::watched(run, attempts(claim), budget))
         (commands::section(run, attempts(claim), budget))
@@ -124,15 +127,6 @@ fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, budget: &mut ByteBudget) -> M
                 (logs::links(run, attempts(claim)))
             }
         }))
-    }
-}
-
-fn own(run: &Run, claim: &ClaimResult, budget: &mut ByteBudget) -> Markup {
-    html! {
-        div.part {
-            h4 { "The scenario" }
-            (each_attempt(run, claim, Role::Claim(claim), &claim.attempts, budget))
-        }
     }
 }
 
@@ -154,26 +148,18 @@ fn each_attempt(run: &Run, claim: &ClaimResult, role: Role, all: &[Attempt], bud
     html! {
         @if all.is_empty() { (budget.admit(part, scenario::unrun(run, role))) }
         @for (number, attempt) in all.iter().enumerate().skip(all.len().saturating_sub(ATTEMPTS)) {
-            (attempt_head(number, all, attempt, budget))
+            @if all.len() > 1 {
+                (budget.admit("the heads of attempts", html! {
+                    h5 {
+                        "Attempt " (number + 1) " of " (all.len()) " " (chip(attempt.outcome.verdict)) " "
+                        span.quiet { "took " (took(attempt.seconds)) }
+                    }
+                }))
+            }
             (budget.admit(part, scenario::attempted(run, role, attempt)))
             (samples::figures(run, claim, attempt, budget))
         }
     }
-}
-
-fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, budget: &mut ByteBudget) -> Markup {
-    if all.len() < 2 {
-        return html! {};
-    }
-    budget.admit(
-        "the heads of attempts",
-        html! {
-            h5 {
-                "Attempt " (number + 1) " of " (all.len()) " " (chip(attempt.outcome.verdict)) " "
-                span.quiet { "took " (took(attempt.seconds)) }
-            }
-        },
-    )
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use super::verdict::{belief, check_it_yourself, counts, how_many, meanings, one_
 use super::words::{chip, class, count, link, plain};
 use super::{MOST, PART, SCRIPT, STYLE, Unrun, frame, not_run, section, table};
 use crate::claims::register::ClaimId;
-use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Column, Merged, PARTS, Part};
+use crate::report::console::falls_short;
 use crate::report::merged::{Row, Skipped, alike, rows, skipped};
 use crate::verdict::Verdict;
 
@@ -243,8 +243,7 @@ fn place(merged: &Merged, column: &Column, id: ClaimId) -> String {
 
 fn reasons(merged: &Merged, rows: &[Row]) -> Markup {
     let mut budget = ByteBudget::of(2 * PART);
-    let open = |claim: &ClaimResult| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
-    let open: Vec<&Row> = rows.iter().filter(|row| row.on.iter().flatten().any(|claim| open(claim))).collect();
+    let open: Vec<&Row> = rows.iter().filter(|row| row.on.iter().flatten().any(falls_short)).collect();
     let content = html! {
         @if open.is_empty() { p { "Every claim that was judged holds." } }
         @for row in open {
@@ -276,6 +275,7 @@ fn not_run_reasons<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Unrun<'a> {
 mod tests {
     use super::super::tests::words;
     use super::*;
+    use crate::report::console::falls_short;
     use crate::report::merged::tests::side_by_side;
 
     #[test]
