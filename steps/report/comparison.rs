@@ -126,7 +126,6 @@ pub struct Change {
     pub relative: Option<f64>,
     /// Whether the change exceeds noise; `None` if the noise is unknown.
     pub exceeds_noise: Option<bool>,
-    /// How this was decided, in a sentence.
     pub noise: String,
 }
 

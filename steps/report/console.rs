@@ -37,7 +37,6 @@ pub(super) fn short(text: &str) -> String {
     cut(&one_line(text), REASON)
 }
 
-/// Cuts a text to this many characters.
 pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -49,7 +48,6 @@ pub(super) fn measured(claim: &ClaimResult) -> String {
     claim.value.as_ref().map(|value| value.format(claim.unit.unwrap_or(Unit::Text))).unwrap_or_default()
 }
 
-/// Returns the result of a control, in a word.
 pub(super) fn word(control: &ControlResult) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",
@@ -59,7 +57,6 @@ pub(super) fn word(control: &ControlResult) -> &'static str {
     }
 }
 
-/// Lists the controls' results; equal neighbours appear once.
 pub(super) fn controls(claim: &ClaimResult) -> String {
     let mut words: Vec<&str> = claim.controls.iter().map(word).collect();
     words.dedup();

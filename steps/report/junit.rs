@@ -82,7 +82,6 @@ fn suites(verdicts: &Verdicts, target: Option<&str>) -> Vec<TestSuite> {
     suites
 }
 
-/// Makes a suite with a case for each problem.
 fn problems(target: Option<&str>, name: &str, kind: NonSuccessKind, reasons: &[String]) -> TestSuite {
     let mut suite = TestSuite::new(on(target, name));
     suite.add_test_cases(reasons.iter().map(|reason| {

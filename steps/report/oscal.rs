@@ -78,12 +78,10 @@ fn href(file: &str) -> String {
     file.bytes().map(part).collect()
 }
 
-/// Returns the name of a section of the annex.
 fn section(number: &u8) -> String {
     format!("A{number}")
 }
 
-/// Makes objectives of the claims, by section.
 fn objectives(claims: &[ClaimResult]) -> Vec<Json> {
     let mut sections = BTreeMap::<u8, BTreeMap<ClaimId, Json>>::new();
     for claim in claims {

@@ -30,7 +30,6 @@ pub fn comparison(compared: &Comparison) -> String {
     format!("{}{drawn}\n{}\n\n{}{}", runs(compared), table(compared), pointed_out.concat(), summary(compared))
 }
 
-/// Formats how many runs there are, and from when to when.
 fn runs(compared: &Comparison) -> String {
     let (Some(first), Some(last)) = (compared.runs.first(), compared.runs.last()) else { return String::new() };
     let [first, last] = [first, last].map(|run| format!("{} ({})", one_line(&run.run), run.started.strftime("%F %R")));
@@ -109,7 +108,6 @@ fn size(change: &Change, unit: Option<Unit>) -> String {
     format!("{sign}{absolute}{}", relative.unwrap_or_default())
 }
 
-/// Returns a word that says whether a change exceeds noise.
 fn word(change: &Change) -> &'static str {
     match change.exceeds_noise {
         Some(true) => "BEYOND",
@@ -143,7 +141,6 @@ fn remarks(trend: &Trend) -> Vec<String> {
     changed.into_iter().chain(trend.note.as_deref().map(one_line)).collect()
 }
 
-/// Counts the claims by what happened to them.
 fn summary(compared: &Comparison) -> String {
     let count = |is: fn(&Trend) -> bool| compared.claims.iter().filter(|trend| is(trend)).count();
     let moved = |beyond: Option<bool>| {

@@ -87,7 +87,6 @@ fn one<'a>(run: &Run<'a>, claim: &'a ClaimResult, most: usize) -> Markup {
     }
 }
 
-/// Shows the claim's reason, and what it is judged by.
 fn head(claim: &ClaimResult) -> Markup {
     html! {
         p.why { (plain(&claim.reason, SENTENCE)) }

@@ -191,7 +191,6 @@ fn differences(merged: &Merged, rows: &[Row]) -> Markup {
     section("differences", "Where the targets differ", &content)
 }
 
-/// Shows the register: a row for each claim, a column for each target.
 fn register(merged: &Merged, rows: &[Row]) -> Markup {
     let mut budget = ByteBudget::of(MOST - 6 * PART);
     let features = merged.parts.first().map(|part| &part.bundle.features[..]).unwrap_or_default();
@@ -275,7 +274,6 @@ fn not_run_reasons<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Unrun<'a> {
 mod tests {
     use super::super::tests::words;
     use super::*;
-    use crate::report::console::falls_short;
     use crate::report::merged::tests::side_by_side;
 
     #[test]

@@ -72,7 +72,6 @@ impl<'a> Document<'a> {
         pickles
     }
 
-    /// Returns the id of the element at a place.
     fn id(&self, place: LineCol) -> String {
         format!("{}:{}", self.0.path, place.line)
     }

@@ -44,38 +44,34 @@ impl Results<'_> {
         let only = std::slice::from_ref(attempt);
         for (place, judged) in attempt.checks.iter().enumerate() {
             let (check, outcome) = (&judged.check, &judged.outcome);
-            let title = format!("{}: {}, check {} of attempt {number}", claim.id, check.probe, place + 1);
+            let title = format!("{}, check {} of attempt {number}", check.probe, place + 1);
             let ids: Vec<String> = check.samples.iter().map(u64::to_string).collect();
-            let named = [
-                ("claim", Some(claim.id.to_string())),
+            let props = props([
                 ("outcome", Some(outcome.verdict.to_string())),
                 ("probe", Some(check.probe.clone())),
                 ("rule", Some(check.rule.format(check.unit))),
                 ("value", outcome.value.as_ref().map(|value| value.format(check.unit))),
                 ("samples", Some(ids.join(", "))),
-            ];
+            ]);
             let until = check.sources.iter().map(|source| source.until).max();
-            self.observe(&title, &outcome.reason, only, until, props(named));
+            self.observe(claim, &title, &outcome.reason, only, until, props);
         }
         if let Some(error) = &attempt.error {
-            let title = format!("{}: attempt {number} did not finish", claim.id);
-            let verdict = attempt.outcome.verdict.to_string();
-            let named = [("claim", Some(claim.id.to_string())), ("outcome", Some(verdict))];
-            self.observe(&title, error, only, None, props(named));
+            let props = props([("outcome", Some(attempt.outcome.verdict.to_string()))]);
+            self.observe(claim, &format!("attempt {number} did not finish"), error, only, None, props);
         }
     }
 
     fn control(&mut self, claim: &ClaimResult, control: &ControlResult) {
-        let title = format!("{}: control: {}", claim.id, control.scenario);
-        let named = [("claim", Some(claim.id.to_string())), ("control", Some(word(control).to_owned()))];
-        self.observe(&title, &control.reason, &control.attempts, None, props(named));
+        let (title, props) =
+            (format!("control: {}", control.scenario), props([("control", Some(word(control).into()))]));
+        self.observe(claim, &title, &control.reason, &control.attempts, None, props);
     }
 
-    /// Adds an observation for a claim about which nothing was determined.
     fn undetermined(&mut self, claim: &ClaimResult) {
-        let title = format!("{}: {}: {}", claim.id, claim.verdict, claim.claim);
-        let named = [("claim", Some(claim.id.to_string())), ("verdict", Some(claim.verdict.to_string()))];
-        self.observe(&title, &claim.reason, &claim.attempts, None, props(named));
+        let title = format!("{}: {}", claim.verdict, claim.claim);
+        let props = props([("verdict", Some(claim.verdict.to_string()))]);
+        self.observe(claim, &title, &claim.reason, &claim.attempts, None, props);
     }
 
     fn finding(&mut self, claim: &ClaimResult, first: usize) {
@@ -110,13 +106,23 @@ impl Results<'_> {
     }
 
     /// Adds what these attempts have shown; at the first attempt's time, unless another is given.
-    fn observe(&mut self, title: &str, text: &str, attempts: &[Attempt], at: Option<Timestamp>, props: Vec<Json>) {
+    fn observe(
+        &mut self,
+        claim: &ClaimResult,
+        title: &str,
+        text: &str,
+        attempts: &[Attempt],
+        at: Option<Timestamp>,
+        more: Vec<Json>,
+    ) {
         let files = attempts.last().into_iter().flat_map(|attempt| &attempt.evidence);
         let evidence: Vec<Json> = files.map(|file| self.evidence(file)).collect();
         let at = at.or_else(|| times::first(attempts)).unwrap_or_else(|| times::ended(self.bundle));
+        let props = [props([("claim", Some(claim.id.to_string()))]), more].concat();
         self.observations.push(json!({
             "uuid": self.id(&format!("observation {}", self.observations.len() + 1)),
-            "title": line(title), "description": line(text), "props": props,
+            "title": line(&format!("{}: {title}", claim.id)), "description": line(text),
+            "props": props,
             "methods": [if attempts.is_empty() { "UNKNOWN" } else { "TEST" }],
             "relevant-evidence": evidence, "collected": at,
         }));

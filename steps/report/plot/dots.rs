@@ -4,7 +4,6 @@ use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, fit};
 use crate::base::unit::Unit;
 use crate::verdict::Rule;
 
-/// The maximum number of dots.
 const MOST: usize = 240;
 /// The maximum number of rows with their own line; if there are more, they become one.
 const ROWS: usize = 10;
@@ -126,7 +125,6 @@ impl Dots<'_> {
     }
 }
 
-/// Returns the numbers of a bound.
 fn bounds(rule: &Rule) -> Vec<f64> {
     match rule {
         Rule::Below { bound } | Rule::AtMost { bound } | Rule::AtLeast { bound } => vec![*bound],

@@ -67,7 +67,6 @@ impl Scale {
         self.from + (value.clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// Returns the ends of the scale, as places.
     pub(super) fn ends(&self) -> (f64, f64) {
         (self.from, self.to)
     }

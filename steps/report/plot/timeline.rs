@@ -3,7 +3,6 @@
 use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, wide};
 use crate::base::unit::Unit;
 
-/// The maximum number of looks that are drawn.
 const MOST: usize = 160;
 
 /// The memory in use at one look.
