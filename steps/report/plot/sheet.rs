@@ -181,8 +181,8 @@ impl Sheet<'_> {
                 self.line((x, *top), (x, *end), colour::FAINT, 1.0);
             }
             let text = unit.format(tick);
-            // Some letters, such as %, are wider than the estimate.
-            let half = wide(&text) / 2.0 + 2.0;
+            // Digits and signs are wider than letters are on average.
+            let half = wide(&text) / 2.0 + 4.0;
             let middle = x.clamp(half, (WIDTH - half).max(half));
             if middle - half >= taken {
                 self.text(&text, (middle, bottom + LETTERS), HPos::Center);
