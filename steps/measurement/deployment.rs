@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::base::unit::Unit;
 use crate::exec::command::{Command, Output, quote};
 use crate::exec::shell::Shell;
-use crate::measurement::journal::{self, Line};
+use crate::measurement::catalogue::LOST;
+use crate::measurement::journal::{self, Journal};
 use crate::measurement::podman_run::{self, PodmanRun};
 use crate::measurement::trial::watch::{self, Until};
 use crate::measurement::trial::{self, Trial};
@@ -47,16 +49,19 @@ pub struct Watched {
     pub raw: String,
     pub trial: Trial,
     pub raw_journal: String,
-    pub journal: Vec<Line>,
+    pub journal: Journal,
 }
 
 impl Watched {
-    pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
+    pub fn readings(&self) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = self.trial.readings()?;
-        let log = journal::workload(&self.journal, unit);
-        readings.push(journal::text(&log));
+        let log = journal::workload(&self.journal.lines);
+        readings.extend(journal::text(&log));
         readings.extend(journal::readings(&log));
-        readings.extend(journal::startup(&self.journal, unit));
+        match &self.journal.lost {
+            Some(reason) => readings.push(Reading::new(LOST, reason.as_str(), Unit::Text, "")),
+            None => readings.extend(journal::startup(&self.journal.lines)),
+        }
         Ok(readings)
     }
 }
@@ -111,9 +116,27 @@ impl Deployment {
         let trial = trial::parse(&raw)?;
         trial.belongs(token, boot)?;
         trial.kept_pace(output.wall)?;
-        let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since)).await?;
-        let journal = journal::of_trial(journal::parse(&raw_journal, boot)?, &trial)?;
+        let mark = format!("assay-mark-{token}");
+        let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since, &mark)).await?;
+        let mut journal = journal::parse(&raw_journal, boot, &mark)?.of_trial(&trial)?;
+        // Where the log goes says more than how much of it came.
+        journal.lost = self.log_elsewhere(&journal).await?.or(journal.lost);
         Ok(Watched { raw, trial, raw_journal, journal })
+    }
+
+    /// Returns why the workload's log does not come to the journal, if it does not.
+    async fn log_elsewhere(&self, journal: &Journal) -> anyhow::Result<Option<String>> {
+        let properties = "--property=ExecStart,StandardOutput,StandardError";
+        let shown = self.shell.read(&systemctl(["show", properties, &self.unit])).await?;
+        // Podman takes a second to say its default, which does not matter if the log came.
+        if journal::driver(&shown).is_some() {
+            return Ok(journal::elsewhere(&shown, ""));
+        }
+        if !journal::workload(&journal.lines).is_empty() {
+            return Ok(None);
+        }
+        let info = Command::new("podman").args(["info", "--format", "{{.Host.LogDriver}}"]);
+        Ok(journal::elsewhere(&shown, self.shell.read(&info).await?.trim()))
     }
 
     /// Removes the unit as the annex does: stop, remove the Quadlet, reload.

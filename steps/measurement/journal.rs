@@ -1,9 +1,11 @@
 //! Parses the journal of a user unit, and checks that it belongs to the trial.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::catalogue::CUT;
 use super::trial::{STANDSTILL, Trial};
 use super::{Reading, Unreadable};
 use crate::base::unit::Unit;
@@ -12,13 +14,29 @@ use crate::exec::command::Command;
 const PROBE: &str = "journal";
 /// How far, in seconds, calendar time may drift against time since boot. Only a clock that is set exceeds this.
 const STEP: f64 = 2.0;
+const SCRIPT: &str = include_str!("journal.sh");
+/// What the script prints if it cannot find out how many lines journald dropped.
+const UNSEEN: &str = "-- The system journal cannot be read --";
+/// The id of journald's message about lines that it dropped.
+const DROPPED: &str = "a596d6fe7bfa4994828e72309e95d61e";
+/// journald takes at least so many lines in its interval, unless it is set to fewer.
+const BURST: usize = 10_000;
+const GONE: &str = "the journal does not have the unit's start, so lines of its log may be gone, too: give the journal more \
+                    room (SystemMaxUse= and RuntimeMaxUse= in the machine's /etc/systemd/journald.conf), and see that \
+                    Storage= there is not none";
 
-/// Returns the command that prints what a user unit has logged since `since` (Unix seconds).
-pub fn command(unit: &str, since: u64) -> Command {
-    Command::new("journalctl")
-        .args(["--user", "--no-pager", "--output=json", "--unit", unit])
-        .arg(format!("--since=@{since}"))
-        .time_limit(Duration::from_secs(60))
+/// Returns the command that prints what a user unit has logged since `since` (Unix seconds). `mark` names a unit that it
+/// starts to find out whether journald takes lines; it must be different each time.
+pub fn command(unit: &str, since: u64, mark: &str) -> Command {
+    Command::script(SCRIPT, &[&since.to_string(), unit, mark]).time_limit(Duration::from_secs(60))
+}
+
+/// What a unit has logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Journal {
+    pub lines: Vec<Line>,
+    /// Why part of it may be missing, and what to do.
+    pub lost: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,84 +45,216 @@ pub struct Line {
     pub at: f64,
     /// The syslog identifier of its sender.
     pub who: String,
+    /// Its text; what is no text in it is visible as [`visible`] makes it.
     pub text: String,
+    /// Whether the workload wrote it, and not systemd or Podman.
+    pub workload: bool,
 }
 
 /// Parses the output of [`command`] from a machine with this boot id. Lines must be in the order in which they were
-/// received: journald timestamps each on receipt, and journalctl merges its files in that order.
-pub fn parse(text: &str, boot: &str) -> Result<Vec<Line>, Unreadable> {
-    let boot = boot.replace('-', "");
-    let (mut lines, mut calendar) = (Vec::<Line>::new(), None);
-    for raw in text.lines().filter(|line| !line.trim().is_empty() && *line != "-- No entries --") {
-        let (line, offset) = parse_line(raw, &boot)?;
-        if lines.last().is_some_and(|before| line.at < before.at) {
+/// received: journald timestamps each on receipt, and journalctl merges its files in that order. Joins the pieces of
+/// lines that Podman or journald has cut.
+pub fn parse(text: &str, boot: &str, mark: &str) -> Result<Journal, Unreadable> {
+    let (boot, mark) = (boot.replace('-', ""), format!("{mark}.service"));
+    let (mut entries, mut calendar, mut cut) = (Vec::<Entry>::new(), None, BTreeMap::<String, usize>::new());
+    let (mut marks, mut dropped) = (BTreeSet::new(), 0);
+    for raw in text.lines().filter(|line| !line.trim().is_empty() && *line != UNSEEN) {
+        let (entry, offset) = Entry::parse(raw, &boot)?;
+        if entry.of("MESSAGE_ID") == DROPPED {
+            dropped += entry.of("N_DROPPED").parse().unwrap_or(1);
+            continue;
+        }
+        if entry.of("_SYSTEMD_USER_UNIT") == mark {
+            marks.insert(entry.of("PRIORITY").to_owned());
+            continue;
+        }
+        if entries.last().is_some_and(|before| entry.at < before.at) {
             return Err(Unreadable::new(PROBE, "lines in the order in which they arrived", raw));
         }
         if (offset - *calendar.get_or_insert(offset)).abs() > STEP {
             return Err(Unreadable::new(PROBE, "a clock that nobody sets during a trial", raw));
         }
-        lines.push(line);
-    }
-    Ok(lines)
-}
-
-/// Parses a line, and returns by how many seconds its calendar time is ahead of its time since boot.
-fn parse_line(raw: &str, boot: &str) -> Result<(Line, f64), Unreadable> {
-    let wrong = || Unreadable::new(PROBE, "a journal entry in JSON with boot, time and message", raw);
-    let entry: Json = serde_json::from_str(raw).map_err(|_| wrong())?;
-    let seconds = |key: &str| Some(entry[key].as_str()?.parse::<u64>().ok()? as f64 / 1e6);
-    let at = seconds("__MONOTONIC_TIMESTAMP").ok_or_else(wrong)?;
-    let calendar = seconds("__REALTIME_TIMESTAMP").ok_or_else(wrong)?;
-    let seen = entry["_BOOT_ID"].as_str().ok_or_else(wrong)?;
-    if seen != boot {
-        let expected = format!("lines of the machine that was asked ({boot}), not of another or before a reboot");
-        return Err(Unreadable::new(PROBE, &expected, &format!("boot {seen}")));
-    }
-    let text = match &entry["MESSAGE"] {
-        Json::String(text) => text.clone(),
-        // journald writes text that is not UTF-8 as an array of bytes, and an empty message as null.
-        Json::Array(bytes) => {
-            let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
-            String::from_utf8_lossy(&bytes).into_owned()
+        let stream = entry.stream();
+        let begun = cut.remove(&stream);
+        let place = begun.unwrap_or(entries.len());
+        if entry.is_cut() {
+            cut.insert(stream, place);
         }
-        _ => String::new(),
+        match begun {
+            Some(place) => entries[place].message.extend(entry.message),
+            None => entries.push(entry),
+        }
+    }
+    let lines: Vec<Line> = entries.iter().map(Entry::line).collect();
+    let lost = match (dropped, lines.len()) {
+        (1.., _) => Some(format!("journald dropped {dropped} lines of the units of the workload's user")),
+        _ if marks.len() < 2 => Some("journald drops lines of the units of the workload's user".to_owned()),
+        (_, BURST..) if text.lines().any(|line| line == UNSEEN) => Some(format!(
+            "it logged {} lines, and whether journald dropped any only the system journal says, which this user cannot \
+             read (sudo usermod -aG systemd-journal USER)",
+            lines.len()
+        )),
+        _ => None,
     };
-    let who = entry["SYSLOG_IDENTIFIER"].as_str().unwrap_or("").to_owned();
-    Ok((Line { at, who, text: text.trim_end().to_owned() }, calendar - at))
+    let remedy = "raise RateLimitBurst= in the machine's /etc/systemd/journald.conf, or have the workload log less";
+    Ok(Journal { lines, lost: lost.map(|lost| format!("part of its log may be missing: {lost}; {remedy}")) })
 }
 
-/// Selects the lines of a trial. `--since` has whole seconds, so lines from just before the start are dropped.
-pub fn of_trial(mut lines: Vec<Line>, trial: &Trial) -> Result<Vec<Line>, Unreadable> {
-    let window = trial.begin - STANDSTILL..=trial.end + STANDSTILL;
-    if let Some(line) = lines.iter().find(|line| !window.contains(&line.at)) {
-        let expected = format!("lines from the trial's time, {:.0} s to {:.0} s since boot", trial.begin, trial.end);
-        return Err(Unreadable::new(PROBE, &expected, &format!("{:.3} s: {}", line.at, line.text)));
-    }
-    lines.retain(|line| line.at >= trial.begin);
-    if lines.is_empty() && trial.looks.iter().any(|look| !look.values.is_empty()) {
-        return Err(Unreadable::new(PROBE, "what systemd says of a unit that was up", ""));
-    }
-    Ok(lines)
+/// One entry of the journal.
+struct Entry {
+    at: f64,
+    message: Vec<u8>,
+    fields: Json,
 }
 
-/// Returns what the workload of a Quadlet unit printed: Podman names its container after the unit.
-pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
-    let container = format!("systemd-{unit}");
-    lines.iter().filter(|line| line.who == container && !line.text.trim().is_empty()).cloned().collect()
+impl Entry {
+    /// Parses an entry, and returns by how many seconds its calendar time is ahead of its time since boot.
+    fn parse(raw: &str, boot: &str) -> Result<(Entry, f64), Unreadable> {
+        let wrong = || Unreadable::new(PROBE, "a journal entry in JSON with boot, time and message", raw);
+        let fields: Json = serde_json::from_str(raw).map_err(|_| wrong())?;
+        let seconds = |key: &str| Some(fields[key].as_str()?.parse::<u64>().ok()? as f64 / 1e6);
+        let at = seconds("__MONOTONIC_TIMESTAMP").ok_or_else(wrong)?;
+        let calendar = seconds("__REALTIME_TIMESTAMP").ok_or_else(wrong)?;
+        let seen = fields["_BOOT_ID"].as_str().ok_or_else(wrong)?;
+        if seen != boot {
+            let expected = format!("lines of the machine that was asked ({boot}), not of another or before a reboot");
+            return Err(Unreadable::new(PROBE, &expected, &format!("boot {seen}")));
+        }
+        let message = bytes(&fields["MESSAGE"]).ok_or_else(wrong)?;
+        Ok((Entry { at, message, fields }, calendar - at))
+    }
+
+    fn of(&self, field: &str) -> &str {
+        self.fields[field].as_str().unwrap_or_default()
+    }
+
+    /// Returns whether the workload wrote it: Podman passes its lines to journald with the container's id, or gives the
+    /// container the unit's own output (`LogDriver=passthrough`).
+    fn is_workloads(&self) -> bool {
+        let group = self.of("_SYSTEMD_CGROUP");
+        let container = group.contains("/libpod-payload-") || (group.contains("/libpod-") && group.contains(".scope"));
+        !self.of("CONTAINER_ID_FULL").is_empty() || (self.of("_TRANSPORT") == "stdout" && container)
+    }
+
+    /// Returns what the pieces of a line have in common. Podman logs standard output and error by priority.
+    fn stream(&self) -> String {
+        ["CONTAINER_ID_FULL", "_STREAM_ID", "PRIORITY"].map(|field| self.of(field)).join(" ")
+    }
+
+    /// Returns whether the line goes on in the stream's next entry.
+    fn is_cut(&self) -> bool {
+        self.of("CONTAINER_PARTIAL_MESSAGE") == "true" || self.of("_LINE_BREAK") == "line-max"
+    }
+
+    fn line(&self) -> Line {
+        let text = visible(&String::from_utf8_lossy(&self.message));
+        let who = self.of("SYSLOG_IDENTIFIER").to_owned();
+        Line { at: self.at, who, text: text.trim_end().to_owned(), workload: self.is_workloads() }
+    }
+}
+
+/// Returns the bytes of a message. journalctl prints text with control characters or invalid UTF-8 as an array of bytes,
+/// and several messages of an entry as an array of them.
+fn bytes(message: &Json) -> Option<Vec<u8>> {
+    match message {
+        Json::String(text) => Some(text.clone().into_bytes()),
+        Json::Array(parts) if parts.iter().all(Json::is_u64) => {
+            parts.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect()
+        }
+        Json::Array(messages) => Some(messages.iter().map(bytes).collect::<Option<Vec<_>>>()?.join(&b'\n')),
+        Json::Null => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+/// Replaces control characters, such as those of colours on terminals, by Unicode's pictures of them.
+pub fn visible(text: &str) -> String {
+    let picture = |c: char| match c {
+        '\n' | '\t' => c,
+        '\0'..' ' => char::from_u32(0x2400 + c as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
+        '\u{7f}' => '␡',
+        _ if c.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => c,
+    };
+    // Terminals end lines with "\r\n".
+    text.trim_end().chars().map(picture).collect()
+}
+
+/// Returns why a workload's log does not come to the journal, if it does not. `shown` is what systemd shows of the unit;
+/// `default` is Podman's log driver if the unit names none.
+pub fn elsewhere(shown: &str, default: &str) -> Option<String> {
+    let property = |name: &str| shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let remedy = "set LogDriver=journald in the Quadlet to judge claims about its log";
+    match driver(shown).unwrap_or(default) {
+        "journald" => None,
+        "passthrough" | "passthrough-tty" => {
+            let away = ["StandardOutput=", "StandardError="].into_iter().find(|name| {
+                let to = property(name);
+                !(to.is_empty() || to == "inherit" || to.starts_with("journal"))
+            })?;
+            Some(format!("its log does not go to the journal, but as {away}{} says; {remedy}", property(away)))
+        }
+        other => Some(format!("its log does not go to the journal, because Podman's log driver is {other}; {remedy}")),
+    }
+}
+
+/// Returns the log driver that a unit's command names; the last one counts.
+pub fn driver(shown: &str) -> Option<&str> {
+    let command = shown.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let named = words.iter().enumerate().filter_map(|(place, word)| match word.strip_prefix("--log-driver")? {
+        "" => words.get(place + 1).copied(),
+        value => value.strip_prefix('='),
+    });
+    named.last()
+}
+
+impl Journal {
+    /// Selects the lines of a trial. `--since` has whole seconds, so lines from just before the start are dropped.
+    pub fn of_trial(mut self, trial: &Trial) -> Result<Journal, Unreadable> {
+        let window = trial.begin - STANDSTILL..=trial.end + STANDSTILL;
+        if let Some(line) = self.lines.iter().find(|line| !window.contains(&line.at)) {
+            let expected =
+                format!("lines from the trial's time, {:.0} s to {:.0} s since boot", trial.begin, trial.end);
+            return Err(Unreadable::new(PROBE, &expected, &format!("{:.3} s: {}", line.at, line.text)));
+        }
+        self.lines.retain(|line| line.at >= trial.begin);
+        if self.lost.is_none()
+            && trial.looks.iter().any(|look| !look.values.is_empty())
+            && !self.lines.iter().any(is_start)
+        {
+            self.lost = Some(GONE.to_owned());
+        }
+        Ok(self)
+    }
+}
+
+/// Returns whether systemd says in this line that it starts the unit.
+fn is_start(line: &Line) -> bool {
+    line.who == "systemd" && !line.workload && line.text.starts_with("Starting ")
+}
+
+/// Returns what the workload printed.
+pub fn workload(lines: &[Line]) -> Vec<Line> {
+    lines.iter().filter(|line| line.workload && !line.text.trim().is_empty()).cloned().collect()
 }
 
 /// The most bytes of a log that a probe's value holds.
-const LOG: usize = 16 << 10;
+const LOG: usize = 256 << 10;
 
 pub const SILENT: &str = "(nothing)";
 
-/// Returns the workload's log as one text, or [`SILENT`] if it is empty.
-pub fn text(log: &[Line]) -> Reading {
+/// Returns the workload's log as one text, or [`SILENT`] if it is empty; and, if it is too long, that the rest is missing.
+pub fn text(log: &[Line]) -> Vec<Reading> {
     let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
     let (text, raw) = (lines.join("\n"), format!("{} lines", lines.len()));
     let kept = text.floor_char_boundary(LOG);
+    let cut = (kept < text.len()).then(|| {
+        let reason = format!("only the first {} KiB of its log are searched: have the workload log less", LOG >> 10);
+        Reading::new(CUT, reason.as_str(), Unit::Text, format!("{} bytes", text.len()))
+    });
     let text = if text.is_empty() { SILENT } else { &text[..kept] };
-    Reading::new("log.text", text, Unit::Text, raw)
+    [Reading::new("log.text", text, Unit::Text, raw)].into_iter().chain(cut).collect()
 }
 
 /// Reads the workload's log: greeting, temperatures, spacing of the readings, completion, and duration.
@@ -133,8 +283,8 @@ pub fn readings(log: &[Line]) -> Vec<Reading> {
 
 /// Splits the time of a start: seconds from systemd's "Starting" to Podman's create, init and start, and to the
 /// workload's first line.
-pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
-    let Some(begin) = lines.iter().find(|line| line.who == "systemd" && line.text.starts_with("Starting ")) else {
+pub fn startup(lines: &[Line]) -> Vec<Reading> {
+    let Some(begin) = lines.iter().find(|line| is_start(line)) else {
         return Vec::new();
     };
     let podman = |event: &'static str| {
@@ -144,7 +294,7 @@ pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
             .find(move |line| line.who == "podman" && line.text.contains(&event_text))
             .map(|line| (event, line.at))
     };
-    let output = workload(lines, unit).first().map(|line| ("output", line.at));
+    let output = workload(lines).first().map(|line| ("output", line.at));
     let steps = ["create", "init", "start"].into_iter().filter_map(podman).chain(output);
     let reading = |(step, at): (&str, f64)| {
         let raw = format!("{:.6} s to {at:.6} s", begin.at);
