@@ -1,9 +1,12 @@
 //! Parses the journal of a user unit, and checks that it belongs to the trial.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use entry::Entry;
+pub use entry::visible;
 
 use super::catalogue::CUT;
 use super::trial::{STANDSTILL, Trial};
@@ -98,86 +101,6 @@ pub fn parse(text: &str, boot: &str, mark: &str) -> Result<Journal, Unreadable> 
     };
     let remedy = "raise RateLimitBurst= in the machine's /etc/systemd/journald.conf, or have the workload log less";
     Ok(Journal { lines, lost: lost.map(|lost| format!("part of its log may be missing: {lost}; {remedy}")) })
-}
-
-/// One entry of the journal.
-struct Entry {
-    at: f64,
-    message: Vec<u8>,
-    fields: Json,
-}
-
-impl Entry {
-    /// Parses an entry, and returns by how many seconds its calendar time is ahead of its time since boot.
-    fn parse(raw: &str, boot: &str) -> Result<(Entry, f64), Unreadable> {
-        let wrong = || Unreadable::new(PROBE, "a journal entry in JSON with boot, time and message", raw);
-        let fields: Json = serde_json::from_str(raw).map_err(|_| wrong())?;
-        let seconds = |key: &str| Some(fields[key].as_str()?.parse::<u64>().ok()? as f64 / 1e6);
-        let at = seconds("__MONOTONIC_TIMESTAMP").ok_or_else(wrong)?;
-        let calendar = seconds("__REALTIME_TIMESTAMP").ok_or_else(wrong)?;
-        let seen = fields["_BOOT_ID"].as_str().ok_or_else(wrong)?;
-        if seen != boot {
-            let expected = format!("lines of the machine that was asked ({boot}), not of another or before a reboot");
-            return Err(Unreadable::new(PROBE, &expected, &format!("boot {seen}")));
-        }
-        let message = bytes(&fields["MESSAGE"]).ok_or_else(wrong)?;
-        Ok((Entry { at, message, fields }, calendar - at))
-    }
-
-    fn of(&self, field: &str) -> &str {
-        self.fields[field].as_str().unwrap_or_default()
-    }
-
-    /// Returns whether the workload wrote it: Podman passes its lines to journald with the container's id, or gives the
-    /// container the unit's own output (`LogDriver=passthrough`).
-    fn is_workloads(&self) -> bool {
-        let group = self.of("_SYSTEMD_CGROUP");
-        let container = group.contains("/libpod-payload-") || (group.contains("/libpod-") && group.contains(".scope"));
-        !self.of("CONTAINER_ID_FULL").is_empty() || (self.of("_TRANSPORT") == "stdout" && container)
-    }
-
-    /// Returns what the pieces of a line have in common. Podman logs standard output and error by priority.
-    fn stream(&self) -> String {
-        ["CONTAINER_ID_FULL", "_STREAM_ID", "PRIORITY"].map(|field| self.of(field)).join(" ")
-    }
-
-    /// Returns whether the line goes on in the stream's next entry.
-    fn is_cut(&self) -> bool {
-        self.of("CONTAINER_PARTIAL_MESSAGE") == "true" || self.of("_LINE_BREAK") == "line-max"
-    }
-
-    fn line(&self) -> Line {
-        let text = visible(&String::from_utf8_lossy(&self.message));
-        let who = self.of("SYSLOG_IDENTIFIER").to_owned();
-        Line { at: self.at, who, text: text.trim_end().to_owned(), workload: self.is_workloads() }
-    }
-}
-
-/// Returns the bytes of a message. journalctl prints text with control characters or invalid UTF-8 as an array of bytes,
-/// and several messages of an entry as an array of them.
-fn bytes(message: &Json) -> Option<Vec<u8>> {
-    match message {
-        Json::String(text) => Some(text.clone().into_bytes()),
-        Json::Array(parts) if parts.iter().all(Json::is_u64) => {
-            parts.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect()
-        }
-        Json::Array(messages) => Some(messages.iter().map(bytes).collect::<Option<Vec<_>>>()?.join(&b'\n')),
-        Json::Null => Some(Vec::new()),
-        _ => None,
-    }
-}
-
-/// Replaces control characters, such as those of colours on terminals, by Unicode's pictures of them.
-pub fn visible(text: &str) -> String {
-    let picture = |c: char| match c {
-        '\n' | '\t' => c,
-        '\0'..' ' => char::from_u32(0x2400 + c as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
-        '\u{7f}' => '␡',
-        _ if c.is_control() => char::REPLACEMENT_CHARACTER,
-        _ => c,
-    };
-    // Terminals end lines with "\r\n".
-    text.trim_end().chars().map(picture).collect()
 }
 
 /// Returns why a workload's log does not come to the journal, if it does not. `shown` is what systemd shows of the unit;
@@ -318,8 +241,15 @@ mod tests {
     const RECORDED: &str = include_str!("../../fixtures/probes/journal-hello.jsonl");
     const TRIAL: &str = include_str!("../../fixtures/probes/trial-hello.txt");
 
-    fn recorded() -> Vec<Line> {
-        parse(RECORDED, &trial::parse(TRIAL).unwrap().boot).unwrap()
+    /// The boot of the machine on which the logs of one script were recorded.
+    const BOOT: &str = "7b599bcc-7a73-4e28-9c8c-d444ff3a2a18";
+
+    fn recorded() -> Journal {
+        parse(RECORDED, &trial::parse(TRIAL).unwrap().boot, "assay-mark").unwrap()
+    }
+
+    fn written(recorded: &str) -> Vec<Line> {
+        workload(&parse(recorded, BOOT, "assay-mark").unwrap().lines)
     }
 
     /// Returns an entry of the boot "b".
@@ -331,10 +261,10 @@ mod tests {
 
     #[test]
     fn a_recorded_journal_yields_the_readings_and_the_steps_of_the_start() {
-        let lines = recorded();
+        let lines = recorded().lines;
         assert!(["podman", "systemd"].iter().all(|who| lines.iter().any(|line| line.who == *who)));
-        let log = workload(&lines, "no-quota");
-        assert!(log.iter().all(|line| line.who == "systemd-no-quota") && workload(&lines, "another").is_empty());
+        let log = workload(&lines);
+        assert!(log.iter().all(|line| line.who == "systemd-no-quota"));
         let found = readings(&log);
         let of = |probe: &str| found.iter().filter(|r| r.probe == probe).map(|r| r.value.clone()).collect::<Vec<_>>();
         assert_eq!(of("log.temperatures"), [Value::from("23 26 29 32 35")]);
@@ -342,20 +272,115 @@ mod tests {
         assert_eq!(of("log.spacing").len(), 4);
         assert_eq!(of("log.completion"), [Value::from("completed: 5 readings")]);
         assert!(matches!(of("log.duration")[0], Value::Number(seconds) if (9.9..12.1).contains(&seconds)));
-        let start: Vec<String> = startup(&lines, "no-quota").into_iter().map(|reading| reading.probe).collect();
+        let start: Vec<String> = startup(&lines).into_iter().map(|reading| reading.probe).collect();
         assert_eq!(start, ["start.create", "start.init", "start.start", "start.output"]);
-        assert!(startup(&[], "no-quota").is_empty());
+        assert!(startup(&[]).is_empty());
         let silent = readings(&[]);
         assert!(silent.iter().all(|r| r.probe == "log.readings" || r.probe == "log.temperatures"));
     }
 
     #[test]
     fn a_log_is_kept_as_it_is_up_to_a_length() {
-        let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into() };
-        assert_eq!(text(&[line("one"), line("two")]), Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines"));
-        assert_eq!(text(&[]).value, Value::from("(nothing)"));
-        let Value::Text(long) = text(&[line(&"é".repeat(LOG))]).value else { panic!("it is a text") };
-        assert_eq!(long.len(), LOG);
+        let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into(), workload: true };
+        assert_eq!(text(&[line("one"), line("two")]), [Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines")]);
+        assert_eq!(text(&[])[0].value, Value::from("(nothing)"));
+        let [long, cut] = &text(&[line(&"é".repeat(LOG))])[..] else { panic!("it says that it is cut") };
+        assert!(matches!(&long.value, Value::Text(text) if text.len() == LOG));
+        assert_eq!(cut.probe, CUT);
+    }
+
+    /// One script ran under `ContainerName=broker`, and under `LogDriver=passthrough`.
+    #[test]
+    fn a_log_is_found_whatever_its_container_is_called_and_each_line_is_whole() {
+        for (recorded, who) in [
+            (include_str!("../../fixtures/probes/journal-named.jsonl"), "broker"),
+            (include_str!("../../fixtures/probes/journal-passthrough.jsonl"), "pass"),
+        ] {
+            let log = written(recorded);
+            assert_eq!(parse(recorded, BOOT, "assay-mark").unwrap().lost, None);
+            assert!(log.iter().all(|line| line.who == who), "{log:?}");
+            let starts: Vec<&str> = log.iter().map(|line| line.text.get(..9).unwrap_or(&line.text)).collect();
+            let all = ["plain lin", "BEFORE-5k", "BEFORE-40", "bad \u{fffd} b", "to stderr", "ERR-BEFOR", "no newlin"];
+            assert_eq!(starts, all);
+            for (line, size, words) in [
+                (1, 5_019, &["AFTER-5k"][..]),
+                (2, 39_705, &["-EIGHT-KIB-CUT-ONE c", "ACROSS-SIXTEEN-KIB", "ACROSS-THIRTYTWO", "AFTER-40k"]),
+                (3, 66, &["bad \u{fffd} byte and ␛[31mred␛[0m and ␂ and tab\tend"]),
+                (5, 9_021, &["ERR-AFTER"]),
+            ] {
+                assert!(words.iter().all(|word| log[line].text.contains(word)), "{}", log[line].text);
+                assert_eq!(log[line].text.len(), size);
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_joined_by_their_stream_even_within_a_character() {
+        let piece = |message: &str, more: &str| {
+            entry(1, 1).replace("\"x\"", message).replace('}', &format!(",\"CONTAINER_ID_FULL\":\"c\"{more}}}"))
+        };
+        let partial = ",\"PRIORITY\":\"6\",\"CONTAINER_PARTIAL_MESSAGE\":\"true\"";
+        let text = [
+            piece("[97,195]", partial),
+            piece("\"error\"", ",\"PRIORITY\":\"3\""),
+            piece("[169,10]", ",\"PRIORITY\":\"6\""),
+            piece("\"next\"", ",\"PRIORITY\":\"6\""),
+            piece("[\"one\",[50]]", ""),
+            piece("null", ""),
+        ];
+        let lines = parse(&text.join("\n"), "b", "m").unwrap().lines;
+        assert_eq!(
+            lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
+            ["aé", "error", "next", "one\n2", ""]
+        );
+    }
+
+    /// Recorded with RateLimitBurst=5 in journald.conf: at once, and when the units could log again.
+    #[test]
+    fn lines_that_journald_dropped_are_noticed() {
+        let (flood, late) = (
+            include_str!("../../fixtures/probes/journal-flood.jsonl"),
+            include_str!("../../fixtures/probes/journal-flood-late.jsonl"),
+        );
+        let lost = |text: &str| parse(text, BOOT, "assay-mark").unwrap().lost.unwrap_or_default();
+        assert!(lost(flood).starts_with("part of its log may be missing: journald drops lines"), "{}", lost(flood));
+        assert!(lost(late).contains("journald dropped 34 lines of the units"), "{}", lost(late));
+        assert!(lost(late).contains("raise RateLimitBurst="), "{}", lost(late));
+        let taken: Vec<&str> = late.lines().filter(|line| !line.contains("N_DROPPED")).collect();
+        assert_eq!(lost(&taken.join("\n")), "");
+        let unseen =
+            |lines: usize| format!("{}\n{}\n{UNSEEN}\n", [taken[0]].repeat(lines).join("\n"), taken[16..].join("\n"));
+        assert_eq!(lost(&unseen(BURST - 1)), "");
+        assert!(lost(&unseen(BURST)).contains("which this user cannot read"));
+    }
+
+    #[test]
+    fn a_log_that_goes_elsewhere_is_known_by_the_units_command() {
+        let k8s = include_str!("../../fixtures/probes/show-k8s-file.txt");
+        assert!(written(include_str!("../../fixtures/probes/journal-k8s-file.jsonl")).is_empty());
+        assert_eq!(driver(k8s), Some("k8s-file"));
+        let with = |flags: &str, output: &str| {
+            let shown = k8s.replace("--log-driver k8s-file", flags);
+            shown.replace("StandardError=inherit", &format!("StandardError={output}"))
+        };
+        for (shown, default, reason) in [
+            (
+                with("--log-driver k8s-file", "inherit"),
+                "journald",
+                "because Podman's log driver is k8s-file; set LogDriver=",
+            ),
+            (with("--log-driver=none", "inherit"), "journald", "log driver is none"),
+            (with("--log-driver journald --log-driver=json-file", "inherit"), "journald", "log driver is json-file"),
+            (with("", "inherit"), "k8s-file", "log driver is k8s-file"),
+            (with("", "file:/x"), "passthrough", "as StandardError=file:/x says; set LogDriver="),
+            (with("--log-driver passthrough", "null"), "journald", "as StandardError=null says"),
+            (with("--log-driver passthrough", "inherit"), "none", ""),
+            (with("--log-opt tag=x", "null"), "journald", ""),
+            (String::new(), "journald", ""),
+        ] {
+            let seen = elsewhere(&shown, default).unwrap_or_default();
+            assert!(seen.contains(reason) && seen.is_empty() == reason.is_empty(), "{reason}: {seen}");
+        }
     }
 
     #[test]
@@ -364,9 +389,8 @@ mod tests {
             let entries = [0, 1].map(|n| entry(times[n] * 1_000_000, calendar[n] * 1_000_000));
             entries.join("\n")
         };
-        assert!(parse(&two([1, 2], [51, 52]), "b").is_ok());
-        assert!(parse(&two([1, 1], [51, 51]), "-b-").is_ok(), "the kernel writes dashes, journald none");
-        assert_eq!(parse(&entry(1, 1).replace("\"x\"", "[104,255,105]"), "b").unwrap()[0].text, "h\u{fffd}i");
+        assert!(parse(&two([1, 2], [51, 52]), "b", "m").is_ok());
+        assert!(parse(&two([1, 1], [51, 51]), "-b-", "m").is_ok(), "the kernel writes dashes, journald none");
         for (text, expected) in [
             ("not json".to_owned(), "a journal entry in JSON"),
             ("{\"MESSAGE\":\"x\"}".to_owned(), "a journal entry in JSON"),
@@ -375,7 +399,7 @@ mod tests {
             (two([2, 1], [52, 51]), "in the order in which they arrived"),
             (two([1, 2], [51, 22]), "a clock that nobody sets"),
         ] {
-            let error = parse(&text, "b").unwrap_err().to_string();
+            let error = parse(&text, "b", "m").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }
@@ -383,16 +407,21 @@ mod tests {
     #[test]
     fn lines_from_outside_of_the_trial_are_left_out_or_refused() {
         let trial = trial::parse(TRIAL).unwrap();
-        let lines = of_trial(recorded(), &trial).unwrap();
-        assert_eq!(lines, recorded());
-        let at = |at: f64| vec![Line { at, who: "systemd".into(), text: "x".into() }, lines[0].clone()];
-        assert_eq!(of_trial(at(trial.begin - 0.5), &trial).unwrap(), lines[..1], "of the second it began in");
+        let journal = recorded().of_trial(&trial).unwrap();
+        assert_eq!(journal, recorded());
+        let first = journal.lines[0].clone();
+        let at = |at: f64| Journal { lines: vec![Line { at, ..first.clone() }, first.clone()], lost: None };
+        assert_eq!(at(trial.begin - 0.5).of_trial(&trial).unwrap().lines, [first.clone()], "of the second it began in");
         for stray in [trial.begin - 100.0, trial.end + 100.0] {
-            let error = of_trial(at(stray), &trial).unwrap_err().to_string();
+            let error = at(stray).of_trial(&trial).unwrap_err().to_string();
             assert!(error.contains("lines from the trial's time"), "{error}");
         }
-        assert!(of_trial(Vec::new(), &trial).unwrap_err().to_string().contains("a unit that was up"));
+        let rest = |from: usize| Journal { lines: journal.lines[from..].to_vec(), lost: None };
+        for from in [1, journal.lines.len()] {
+            assert_eq!(rest(from).of_trial(&trial).unwrap().lost.as_deref(), Some(GONE), "the start is gone");
+        }
+        assert_eq!(rest(0).of_trial(&trial).unwrap().lost, None);
         let down = trial::Trial { looks: Vec::new(), ..trial };
-        assert_eq!(of_trial(Vec::new(), &down), Ok(Vec::new()));
+        assert_eq!(rest(journal.lines.len()).of_trial(&down).unwrap().lost, None);
     }
 }
