@@ -48,7 +48,7 @@ pub struct Line {
     pub at: f64,
     /// The syslog identifier of its sender.
     pub who: String,
-    /// Its text; what is no text in it is visible as [`visible`] makes it.
+    /// Its text, with control characters made [`visible`].
     pub text: String,
     /// Whether the workload wrote it, and not systemd or Podman.
     pub workload: bool,
@@ -305,7 +305,7 @@ mod tests {
             for (line, size, words) in [
                 (1, 5_019, &["AFTER-5k"][..]),
                 (2, 39_705, &["-EIGHT-KIB-CUT-ONE c", "ACROSS-SIXTEEN-KIB", "ACROSS-THIRTYTWO", "AFTER-40k"]),
-                (3, 66, &["bad \u{fffd} byte and ␛[31mred␛[0m and ␂ and tab\tend"]),
+                (3, 53, &["bad \u{fffd} byte and ␛[31mred␛[0m and ␂ and tab\tend"]),
                 (5, 9_021, &["ERR-AFTER"]),
             ] {
                 assert!(words.iter().all(|word| log[line].text.contains(word)), "{}", log[line].text);
