@@ -13,7 +13,7 @@ entries() { journalctl --quiet --no-pager --output=json --all --output-fields="$
 systemd-run --user --quiet --collect --unit="$mark" sh -c 'echo "<3>mark"; echo "<6>mark"; sleep 60'
 tries=0
 while [ "$(journalctl --user --quiet --output=cat --since="@$since" "_SYSTEMD_USER_UNIT=$mark.service" | grep -c .)" -lt 2 ] &&
-    [ "$tries" -lt 5 ]; do
+    [ "$tries" -lt 10 ]; do
     tries=$((tries + 1))
     sleep 1
 done
