@@ -20,42 +20,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Resource {
-    /// A process and every process in its group.
-    Process {
-        /// Its process id, which is also its group's id.
-        pid: i32,
-        /// Its start time, in clock ticks since boot. The kernel reuses process ids, but not this pair.
-        started: u64,
-    },
+    /// A process, which leads its group, and every process in it. `started` is in clock ticks since boot: the kernel
+    /// reuses process ids, but not this pair.
+    Process { pid: i32, started: u64 },
     /// A Podman container.
-    Container {
-        /// Its name.
-        name: String,
-    },
+    Container { name: String },
     /// A file, or a folder with its content.
-    Path {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// Every resource with a run's tag in an AWS region. Only code with access to AWS can list and remove them.
-    Cloud {
-        /// The run's id.
-        run: String,
-        /// The region: `us-east-1`.
-        region: String,
-        /// The endpoint of the stand-in for AWS, if there was one.
-        endpoint: Option<String>,
-    },
-    /// What a run put on a remote machine. Only code that logs in there can list and remove it.
+    Path { path: PathBuf },
+    /// Every resource with a run's tag in an AWS region, or at a stand-in for AWS. Only code with access to AWS can list
+    /// and remove them.
+    Cloud { run: String, region: String, endpoint: Option<String> },
+    /// What a run put on a remote machine, as `--target` names it. Only code that logs in there can list and remove it.
     #[serde(alias = "found")]
-    RemoteHost {
-        /// The run's id.
-        run: String,
-        /// The machine, as `--target` names it.
-        target: String,
-        /// The fingerprint of its host key, if one was given.
-        host_key: Option<String>,
-    },
+    RemoteHost { run: String, target: String, host_key: Option<String> },
 }
 
 impl fmt::Display for Resource {

@@ -19,7 +19,6 @@ pub struct Command {
     pub clean_env: bool,
     /// The bytes of its standard input.
     pub stdin: Vec<u8>,
-    /// When to give up on it.
     pub time_limit: Duration,
 }
 
@@ -40,19 +39,16 @@ impl Command {
         Command::new("sh").args(["-s", "--"]).args(parameters.iter().copied()).stdin(text.into())
     }
 
-    /// Adds an argument.
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.argv.push(argument.into());
         self
     }
 
-    /// Adds arguments.
     pub fn args<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
         self.argv.extend(arguments.into_iter().map(Into::into));
         self
     }
 
-    /// Sets a variable.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
@@ -64,13 +60,11 @@ impl Command {
         self
     }
 
-    /// Sets its standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Sets its time limit.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
         self
@@ -131,11 +125,8 @@ impl std::fmt::Display for Status {
 pub struct Output {
     /// The command, formatted for a shell.
     pub line: String,
-    /// How it ended.
     pub status: Status,
-    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// Its standard error.
     pub stderr: Vec<u8>,
     /// How long it took, by the caller's clock.
     pub wall: Duration,
@@ -157,10 +148,7 @@ impl Output {
         self.status == Status::Code(0)
     }
 
-    /// Returns itself if it exited with code 0.
-    ///
-    /// # Errors
-    /// Otherwise returns an error with its status and the end of its output.
+    /// Returns itself if it exited with code 0, and otherwise an error with its status and the end of its output.
     pub fn success(self) -> Result<Output, Failed> {
         match self.succeeded() {
             true => Ok(self),
