@@ -11,7 +11,6 @@ tokio::task_local! {
     static UNDER_WAY: Arc<Mutex<UnderWay>>;
 }
 
-/// What is recorded about a piece of work in progress.
 #[derive(Debug)]
 struct UnderWay {
     name: String,
@@ -21,15 +20,12 @@ struct UnderWay {
     waits: Vec<Wait>,
     /// What it waits for now: as long as the wait holds the name.
     waiting: Vec<Weak<str>>,
-    /// The last note about it.
     doing: Option<String>,
 }
 
-/// A piece of work that is not finished.
 #[derive(Clone, Debug)]
 pub struct Piece {
     pub name: String,
-    /// The seconds since it began.
     pub seconds: f64,
     pub doing: Option<String>,
     pub waits_for: Vec<String>,
@@ -42,7 +38,6 @@ struct Wait {
     for_capacity: bool,
 }
 
-/// Records the work of a run as it is done.
 #[derive(Debug)]
 pub struct WorkLog {
     started: Instant,
@@ -135,7 +130,6 @@ impl UnderWay {
     }
 }
 
-/// Notes what the current piece of work is doing.
 pub fn note(doing: String) {
     // Outside of a piece of work, there is no place to show it.
     let _ = UNDER_WAY.try_with(|own| lock(own).doing = Some(doing));
@@ -182,7 +176,6 @@ fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     seconds
 }
 
-/// Summarizes the work of a run that took `wall` seconds.
 fn summarize(work: Vec<WorkItem>, wall: f64) -> Summary {
     let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
     // Work is recorded when it ends, so after everything it needed.

@@ -22,17 +22,30 @@ use serde::{Deserialize, Serialize};
 pub enum Resource {
     /// A process, which leads its group, and every process in it. `started` is in clock ticks since boot: the kernel
     /// reuses process ids, but not this pair.
-    Process { pid: i32, started: u64 },
-    /// A Podman container.
-    Container { name: String },
-    /// A file, or a folder with its content.
-    Path { path: PathBuf },
+    Process {
+        pid: i32,
+        started: u64,
+    },
+    Container {
+        name: String,
+    },
+    Path {
+        path: PathBuf,
+    },
     /// Every resource with a run's tag in an AWS region, or at a stand-in for AWS. Only code with access to AWS can list
     /// and remove them.
-    Cloud { run: String, region: String, endpoint: Option<String> },
+    Cloud {
+        run: String,
+        region: String,
+        endpoint: Option<String>,
+    },
     /// What a run put on a remote machine, as `--target` names it. Only code that logs in there can list and remove it.
     #[serde(alias = "found")]
-    RemoteHost { run: String, target: String, host_key: Option<String> },
+    RemoteHost {
+        run: String,
+        target: String,
+        host_key: Option<String>,
+    },
 }
 
 impl fmt::Display for Resource {
@@ -93,7 +106,6 @@ pub struct CleanupJournal {
 }
 
 impl CleanupJournal {
-    /// Opens a run's journal in `folder`.
     pub fn open(folder: &Path, run: &str) -> anyhow::Result<CleanupJournal> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(format!("{run}.jsonl"));
@@ -155,7 +167,6 @@ impl Drop for CleanupJournal {
     }
 }
 
-/// Removes resources, newest first.
 fn release_all(resources: Vec<Resource>) -> Removed {
     let mut all = Removed::default();
     for resource in resources.into_iter().rev() {
@@ -182,7 +193,6 @@ fn same_file(file: &File, path: &Path) -> bool {
 /// What a sweep removed and failed to remove for finished runs.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
-    /// The removed resources.
     pub removed: Vec<String>,
     /// Why the others could not be removed.
     pub troubles: Vec<String>,
@@ -190,7 +200,6 @@ pub struct Removed {
     left: Vec<Resource>,
 }
 
-/// Returns the ids of the runs in progress.
 pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
     let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| !locks(&file));
     let runs = journals(folder)?.into_iter().filter(locked);
@@ -230,7 +239,6 @@ pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Counts the finished runs that still have a journal.
 pub fn stale_journals(folder: &Path) -> anyhow::Result<usize> {
     Ok(stale(folder)?.count())
 }

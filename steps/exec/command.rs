@@ -5,25 +5,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The default time limit of a command.
 pub const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// A program with its arguments, environment and time limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The program and its arguments.
     pub argv: Vec<String>,
     /// Variables set for it; see [`Command::isolated`] for those it inherits.
     pub env: Vec<(String, String)>,
     /// Whether it gets nothing of the caller's environment except `PATH`.
     pub clean_env: bool,
-    /// The bytes of its standard input.
     pub stdin: Vec<u8>,
     pub time_limit: Duration,
 }
 
 impl Command {
-    /// Creates a command without arguments and with the default time limit.
     pub fn new(program: impl Into<String>) -> Self {
         Command {
             argv: vec![program.into()],
@@ -92,13 +87,10 @@ pub fn quote(word: &str) -> String {
     }
 }
 
-/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It exited with this code.
     Code(i32),
-    /// This signal ended it.
     Signal(i32),
 }
 
@@ -123,7 +115,6 @@ impl std::fmt::Display for Status {
 /// The output and status of a command that ended.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The command, formatted for a shell.
     pub line: String,
     pub status: Status,
     pub stdout: Vec<u8>,
@@ -143,7 +134,6 @@ impl Output {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// Returns whether it exited with code 0.
     pub fn succeeded(&self) -> bool {
         self.status == Status::Code(0)
     }
@@ -160,7 +150,6 @@ impl Output {
     }
 }
 
-/// A command that ran and did not exit with code 0.
 #[derive(Debug, thiserror::Error)]
 #[error("`{line}` ended with {status}: {tail}")]
 pub struct Failed {

@@ -30,7 +30,6 @@ const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 /// refused.
 const SESSIONS: usize = 8;
 
-/// What a command has printed so far.
 #[derive(Debug, Default)]
 struct Printed {
     stdout: Vec<u8>,
@@ -45,7 +44,6 @@ impl Printed {
 
 /// Sees every command that runs on any machine, and its outcome.
 pub trait CommandObserver: Send + Sync {
-    /// Is called when a command on `machine` has ended or could not be completed.
     fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>);
 }
 
@@ -60,10 +58,8 @@ impl CommandObserver for NoopObserver {
 /// Why a command could not be completed. The cause is always the infrastructure, never a claim.
 #[derive(Debug, thiserror::Error)]
 pub enum ShellError {
-    /// The program is missing or cannot be started.
     #[error("{machine}: cannot start {program}: {source}; {remedy}")]
     Start { machine: String, program: String, source: std::io::Error, remedy: String },
-    /// It exceeded its time limit.
     #[error("{machine}: `{line}` did not end within {limit:?}")]
     TimedOut { machine: String, line: String, limit: Duration },
     /// It exceeded the output limit, which is one for each stream.
@@ -97,7 +93,6 @@ pub enum ShellError {
 pub struct Shell {
     machine: Arc<str>,
     observer: Arc<dyn CommandObserver>,
-    /// The variables that are set for each command.
     variables: Arc<[(String, String)]>,
     executor: Executor,
 }
@@ -118,7 +113,6 @@ impl std::fmt::Debug for Shell {
 }
 
 impl Shell {
-    /// Runs commands on this host.
     pub fn local(observer: Arc<dyn CommandObserver>) -> Shell {
         let executor = Executor::Local(Local::default());
         Shell { machine: "host".into(), observer, variables: Arc::default(), executor }
@@ -154,12 +148,10 @@ impl Shell {
         Shell { machine: machine.into(), ..self }
     }
 
-    /// Replaces the variables that are set for each command.
     pub fn with_variables(self, variables: impl IntoIterator<Item = (String, String)>) -> Shell {
         Shell { variables: variables.into_iter().collect(), ..self }
     }
 
-    /// Returns the variables that are set for each command.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
@@ -187,7 +179,6 @@ impl Shell {
         }
     }
 
-    /// Returns the name of the machine that the commands run on.
     pub fn machine(&self) -> &str {
         &self.machine
     }
@@ -228,7 +219,6 @@ impl Shell {
         Ok(())
     }
 
-    /// Reads a file.
     pub async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         Ok(self.run(&Command::new("cat").arg(path)).await?.success()?.stdout)
     }
