@@ -1,9 +1,10 @@
 //! Records a run's pieces of work and what each waited for, and finds the critical path.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
+use crate::base::lock::lock;
 use crate::base::work_summary::{Step, Summary, WorkItem};
 
 tokio::task_local! {
@@ -156,10 +157,6 @@ async fn wait<T>(needed: Option<&str>, work: impl Future<Output = T>) -> T {
     own.needs.extend(needed.map(str::to_owned));
     own.waits.push(Wait { from, to: Instant::now(), for_capacity: needed.is_none() });
     done
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns the seconds that the waits cover; overlaps count once.

@@ -10,11 +10,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+
+use crate::base::lock::lock;
 
 /// A resource that must not outlive its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +125,7 @@ impl CleanupJournal {
 
     /// Registers a resource. If its name is known in advance, register it before creating it.
     pub fn register(&self, resource: Resource) -> anyhow::Result<()> {
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         append(&open.0, &Line::Taken(resource.clone()))?;
         open.1.push(resource);
         Ok(())
@@ -131,7 +133,7 @@ impl CleanupJournal {
 
     /// Records that a resource is gone, as seen by its owner: for cloud resources, only the owner can see it.
     pub fn mark_gone(&self, resource: &Resource) -> anyhow::Result<()> {
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         append(&open.0, &Line::Over { over: resource.clone() })?;
         open.1.retain(|held| held != resource);
         Ok(())
@@ -140,24 +142,20 @@ impl CleanupJournal {
     /// Removes one resource before the end of the run.
     pub fn release(&self, resource: &Resource) -> anyhow::Result<()> {
         resource.release()?;
-        self.lock().1.retain(|held| held != resource);
+        lock(&self.open).1.retain(|held| held != resource);
         Ok(())
     }
 
     /// Removes all resources, newest first, and the journal itself if nothing is left. Returns why the others could not
     /// be removed; they stay in the journal.
     pub fn close(&self) -> Vec<String> {
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         let released = release_all(std::mem::take(&mut open.1));
         open.1 = released.left;
         if open.1.is_empty() {
             let _ = fs::remove_file(&self.path);
         }
         released.troubles
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (File, Vec<Resource>)> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -159,6 +159,8 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
     let printed =
         prints(&mut doctor, 1, &[&format!("✘ {target}: login"), "no SSH connection to ", "does not work here: "]);
     assert!(printed.contains("is that its port? then ask again"), "{printed}");
+    let lacking = "ssh is not installed: ci/setup ssh://a@b does that";
+    prints(project.run(&["--target", "ssh://a@b"]).env("PATH", project.only(&["setsid"])), 3, &[lacking]);
     assert!(!project.path("target/assay").exists(), "there is evidence of nothing");
 }
 
