@@ -314,9 +314,7 @@ mod tests {
     /// Plans the annex's claims with these ids on EC2.
     fn planned(ids: &[&str]) -> (ClaimSuite, Plan) {
         let suite = ClaimSuite::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        let chosen = |_: &gherkin::Feature, scenario: &gherkin::Scenario| {
-            scenario.tags.iter().any(|tag| ids.contains(&tag.as_str()))
-        };
+        let chosen = |scenario: &gherkin::Scenario| scenario.tags.iter().any(|tag| ids.contains(&tag.as_str()));
         let met = Capabilities::by(&TargetSpec::Ec2, &FakeAws::default(), None);
         let plan = suite.plan(&met, chosen, None).unwrap();
         assert!(plan.scenarios.iter().any(Planned::runs), "{ids:?}");

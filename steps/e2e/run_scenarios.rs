@@ -214,3 +214,31 @@ impl<W> cucumber::Writer<W> for Silent {
 }
 
 impl cucumber::writer::Normalized for Silent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay::claims::plan::{Capabilities, Plan};
+    use assay::claims::register::Register;
+
+    #[test]
+    fn cucumber_gets_the_wanted_rows_as_they_were_planned_and_nothing_to_retry_or_inherit() {
+        let text = "@A6-3 @retry(3)\nFeature: f\n  Background:\n    Given x\n  Scenario: plain\n    Then y\n  Rule: r\n\
+                    \x20   @serial\n    Scenario Outline: o\n      Then <n>\n    Examples:\n      | n |\n      | 1 |\n      | 2 |\n";
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), text).unwrap()];
+        let register = "[[claim]]\nid = \"A6-3\"\nclaim = \"x\"\nbound = \"y\"\n";
+        let register = Register::parse(register).unwrap();
+        let wanted = |scenario: &Scenario| scenario.name != "o (1)";
+        let plan = Plan::make(&files, &register, &Capabilities::default(), wanted, None).unwrap();
+        let runs: Vec<Planned> = plan.scenarios.iter().filter(|planned| planned.runs()).cloned().collect();
+        let [feature] = &expanded(&files, &runs)[..] else { panic!("not one feature") };
+        assert!(feature.tags.is_empty() && feature.rules.is_empty() && feature.background.is_none());
+        let shown = feature.scenarios.iter().map(|scenario| {
+            let steps: Vec<&str> = scenario.steps.iter().map(|step| step.value.as_str()).collect();
+            let planned = plan.at(&path(feature), scenario.position.line).unwrap();
+            format!("{} {} {} {}", planned.at, scenario.name, steps.join("/"), scenario.tags.len())
+        });
+        let expected = ["features/f.feature:5 plain x/y 0", "features/f.feature:14 o (2) x/2 0"];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+    }
+}

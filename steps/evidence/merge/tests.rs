@@ -88,8 +88,8 @@ fn every_claim_is_told_once_for_each_target_with_the_part_that_says_it() {
     assert_eq!(head(&claims[0]), ["A2-1", "vm:amd64", "vm-amd64"]);
     assert_eq!(head(&claims[1]), ["A2-1", "vm:arm64", "vm-arm64"]);
     let files = |claim: &Json| claim["evidence"].as_array().unwrap().clone();
-    assert_eq!(files(&claims[1])[0], "parts/vm-arm64/samples.jsonl");
-    assert_eq!(files(&claims[1]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
+    assert_eq!(files(&claims[1]["scenarios"][0])[0], "parts/vm-arm64/samples.jsonl");
+    assert_eq!(files(&claims[1]["scenarios"][0]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
     assert_eq!(files(&claims[1]["controls"][0]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
     // Merged verdicts have the same format as a run's.
     let read: Verdicts = serde_json::from_value(json).unwrap();
