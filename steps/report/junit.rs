@@ -1,6 +1,6 @@
-//! Writes `junit.xml` for CI systems: a test case per claim, and one for each problem beyond the claims.
+//! Writes `junit.xml` for CI systems: a test case per scenario of a claim, and one for each problem beyond the claims.
 //!
-//! A failed claim is a failure, an inconclusive one an error. A claim that was not run is skipped, and so is a known
+//! A failed scenario is a failure, an inconclusive one an error. One that was not run is skipped, and so is a known
 //! deviation, because it must not be shown as passed. Controls have no test cases; each is reported with its claim.
 //!
 //! There is no standard, so the file has only the elements and attributes that the schema of Jenkins' xUnit plug-in
@@ -11,12 +11,14 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 
-use super::console::{grouped, measured, word};
+use super::console::{grouped, word};
 use super::times;
+use crate::base::unit::Unit;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::ScenarioResult;
 
 /// Makes the report as XML: a test suite per feature file, in the order of the claims.
 pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
@@ -62,16 +64,17 @@ fn number_same_names(report: &mut Report) {
 /// Makes a suite per feature file, in the order of the claims, and suites for the problems beyond the claims: wrong
 /// declarations, and a run that did not finish. With several targets, each name contains the target's.
 fn suites(verdicts: &Verdicts, target: Option<&str>) -> Vec<TestSuite> {
-    let suite = |(feature, claims): (&String, Vec<&ClaimResult>)| {
+    let suite = |(feature, cases): (&String, Vec<(&ClaimResult, &ScenarioResult)>)| {
         let mut suite = TestSuite::new(on(target, feature));
-        suite.timestamp =
-            times::first(claims.iter().flat_map(|claim| &claim.attempts)).and_then(|at| at.to_string().parse().ok());
-        suite.time = Some(claims.iter().map(|claim| times::length(claim.seconds)).sum());
-        suite.add_test_cases(claims.iter().map(|claim| case(claim, target)));
+        let attempts = cases.iter().flat_map(|(_, scenario)| &scenario.attempts);
+        suite.timestamp = times::first(attempts).and_then(|at| at.to_string().parse().ok());
+        suite.time = Some(cases.iter().map(|(_, scenario)| times::length(scenario.seconds)).sum());
+        suite.add_test_cases(cases.iter().map(|(claim, scenario)| case(claim, scenario, target)));
         suite
     };
-    let claims = grouped(verdicts.claims.iter().map(|claim| (&claim.feature, claim)));
-    let mut suites: Vec<TestSuite> = claims.into_iter().map(suite).collect();
+    let claims = verdicts.claims.iter();
+    let cases = claims.flat_map(|claim| claim.scenarios.iter().map(move |own| (&own.at.file, (claim, own))));
+    let mut suites: Vec<TestSuite> = grouped(cases).into_iter().map(suite).collect();
     if !verdicts.problems.is_empty() {
         suites.push(problems(target, "features/deviations.toml", NonSuccessKind::Failure, &verdicts.problems));
     }
@@ -109,21 +112,22 @@ fn text(text: &str) -> XmlString {
     XmlString::new(text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
 }
 
-fn case(claim: &ClaimResult, target: Option<&str>) -> TestCase {
-    let mut case = TestCase::new(on(target, &format!("{} {}", claim.id, claim.scenario)), status(claim));
-    case.set_classname(class(target, &claim.feature));
-    case.set_time(times::length(claim.seconds));
-    let known = properties(claim).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
+fn case(claim: &ClaimResult, scenario: &ScenarioResult, target: Option<&str>) -> TestCase {
+    let name = format!("{} {}", claim.id, scenario.at.name);
+    let mut case = TestCase::new(on(target, &name), status(claim.shown(scenario), scenario));
+    case.set_classname(class(target, &scenario.at.file));
+    case.set_time(times::length(scenario.seconds));
+    let known = properties(claim, scenario).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
     case.set_system_out(text(&known.collect::<String>()));
     case
 }
 
-fn status(claim: &ClaimResult) -> TestCaseStatus {
-    let reason = format!("{}\n  at {}:{}", claim.reason, claim.feature, claim.line);
-    match claim.verdict {
+fn status((verdict, message): (Verdict, &str), scenario: &ScenarioResult) -> TestCaseStatus {
+    let reason = format!("{message}\n  at {}:{}", scenario.at.file, scenario.at.line);
+    match verdict {
         Verdict::Holds => TestCaseStatus::success(),
-        Verdict::Fails => failed(NonSuccessKind::Failure, &claim.reason, &reason),
-        Verdict::Inconclusive => failed(NonSuccessKind::Error, &claim.reason, &reason),
+        Verdict::Fails => failed(NonSuccessKind::Failure, message, &reason),
+        Verdict::Inconclusive => failed(NonSuccessKind::Error, message, &reason),
         Verdict::NotRun => skipped(&reason),
         Verdict::KnownDeviation => skipped(&format!("known deviation: {reason}")),
     }
@@ -144,23 +148,25 @@ fn skipped(reason: &str) -> TestCaseStatus {
     status
 }
 
-/// Returns what else is known of a claim, by name.
-fn properties(claim: &ClaimResult) -> Vec<(&'static str, String)> {
+/// Returns what else is known of a scenario and its claim, by name.
+fn properties(claim: &ClaimResult, scenario: &ScenarioResult) -> Vec<(&'static str, String)> {
+    let (verdict, reason) = claim.shown(scenario);
     let mut properties = vec![
         ("claim", claim.claim.clone()),
-        ("verdict", claim.verdict.to_string()),
-        ("reason", claim.reason.clone()),
+        ("verdict", verdict.to_string()),
+        ("reason", reason.to_owned()),
         ("bound", claim.bound.clone()),
     ];
     properties.extend(claim.published.clone().map(|published| ("published", published)));
-    properties.extend(claim.value.is_some().then(|| ("value", measured(claim))));
-    properties.push(("samples", claim.samples.to_string()));
-    let attempts = claim.attempts.iter().map(|attempt| &attempt.outcome);
+    let unit = scenario.unit.unwrap_or(Unit::Text);
+    properties.extend(scenario.value.as_ref().map(|value| ("value", value.format(unit))));
+    properties.push(("samples", scenario.samples.to_string()));
+    let attempts = scenario.attempts.iter().map(|attempt| &attempt.outcome);
     properties.extend(attempts.map(|outcome| ("attempt", format!("{}: {}", outcome.verdict, outcome.reason))));
     let controls = claim.controls.iter();
-    properties.extend(controls.map(|each| ("control", format!("{}: {}: {}", each.scenario, word(each), each.reason))));
-    properties.push(("scenario", format!("{}:{}", claim.feature, claim.line)));
-    properties.extend(claim.evidence.iter().map(|file| ("evidence", file.clone())));
+    properties.extend(controls.map(|each| ("control", format!("{}: {}: {}", each.at.name, word(each), each.reason))));
+    properties.push(("scenario", scenario.at.to_string()));
+    properties.extend(scenario.evidence.iter().map(|file| ("evidence", file.clone())));
     properties
 }
 

@@ -10,7 +10,7 @@ use super::{NAMESPACE, href, line};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ControlResult};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
 
 /// The results, built claim by claim.
 pub struct Results<'a> {
@@ -28,8 +28,10 @@ impl Results<'_> {
 
     pub fn claim(&mut self, claim: &ClaimResult) {
         let first = self.observations.len();
-        for (place, attempt) in claim.attempts.iter().enumerate() {
-            self.attempt(claim, attempt, place + 1);
+        for scenario in &claim.scenarios {
+            for (place, attempt) in scenario.attempts.iter().enumerate() {
+                self.attempt(claim, scenario, attempt, place + 1);
+            }
         }
         for control in &claim.controls {
             self.control(claim, control);
@@ -40,38 +42,46 @@ impl Results<'_> {
         }
     }
 
-    fn attempt(&mut self, claim: &ClaimResult, attempt: &Attempt, number: usize) {
+    fn attempt(&mut self, claim: &ClaimResult, scenario: &ScenarioResult, attempt: &Attempt, number: usize) {
+        let of = match claim.scenarios.len() {
+            1 => String::new(),
+            _ => format!(" at {}", scenario.at),
+        };
         let only = std::slice::from_ref(attempt);
         for (place, judged) in attempt.checks.iter().enumerate() {
             let (check, outcome) = (&judged.check, &judged.outcome);
-            let title = format!("{}, check {} of attempt {number}", check.probe, place + 1);
+            let title = format!("{}: {}, check {} of attempt {number}{of}", claim.id, check.probe, place + 1);
             let ids: Vec<String> = check.samples.iter().map(u64::to_string).collect();
-            let props = props([
+            let named = [
+                ("claim", Some(claim.id.to_string())),
                 ("outcome", Some(outcome.verdict.to_string())),
                 ("probe", Some(check.probe.clone())),
                 ("rule", Some(check.rule.format(check.unit))),
                 ("value", outcome.value.as_ref().map(|value| value.format(check.unit))),
                 ("samples", Some(ids.join(", "))),
-            ]);
+            ];
             let until = check.sources.iter().map(|source| source.until).max();
-            self.observe(claim, &title, &outcome.reason, only, until, props);
+            self.observe(&title, &outcome.reason, only, until, props(named));
         }
         if let Some(error) = &attempt.error {
-            let props = props([("outcome", Some(attempt.outcome.verdict.to_string()))]);
-            self.observe(claim, &format!("attempt {number} did not finish"), error, only, None, props);
+            let title = format!("{}: attempt {number}{of} did not finish", claim.id);
+            let verdict = attempt.outcome.verdict.to_string();
+            let named = [("claim", Some(claim.id.to_string())), ("outcome", Some(verdict))];
+            self.observe(&title, error, only, None, props(named));
         }
     }
 
     fn control(&mut self, claim: &ClaimResult, control: &ControlResult) {
-        let (title, props) =
-            (format!("control: {}", control.scenario), props([("control", Some(word(control).into()))]));
-        self.observe(claim, &title, &control.reason, &control.attempts, None, props);
+        let title = format!("{}: control: {}", claim.id, control.at.name);
+        let named = [("claim", Some(claim.id.to_string())), ("control", Some(word(control).to_owned()))];
+        self.observe(&title, &control.reason, &control.attempts, None, props(named));
     }
 
+    /// Adds an observation for a claim about which nothing was determined.
     fn undetermined(&mut self, claim: &ClaimResult) {
-        let title = format!("{}: {}", claim.verdict, claim.claim);
-        let props = props([("verdict", Some(claim.verdict.to_string()))]);
-        self.observe(claim, &title, &claim.reason, &claim.attempts, None, props);
+        let title = format!("{}: {}: {}", claim.id, claim.verdict, claim.claim);
+        let named = [("claim", Some(claim.id.to_string())), ("verdict", Some(claim.verdict.to_string()))];
+        self.observe(&title, &claim.reason, claim.attempts(), None, props(named));
     }
 
     fn finding(&mut self, claim: &ClaimResult, first: usize) {
@@ -97,7 +107,7 @@ impl Results<'_> {
             "target": {
                 "type": "objective-id",
                 "target-id": claim.id.to_string(),
-                "title": line(&claim.scenario),
+                "title": line(&super::scenarios(claim)),
                 "status": { "state": state, "reason": reason },
             },
             "related-observations": related,
@@ -106,23 +116,21 @@ impl Results<'_> {
     }
 
     /// Adds what these attempts have shown; at the first attempt's time, unless another is given.
-    fn observe(
+    fn observe<'b>(
         &mut self,
-        claim: &ClaimResult,
         title: &str,
         text: &str,
-        attempts: &[Attempt],
+        attempts: impl IntoIterator<Item = &'b Attempt>,
         at: Option<Timestamp>,
-        more: Vec<Json>,
+        props: Vec<Json>,
     ) {
+        let attempts: Vec<&Attempt> = attempts.into_iter().collect();
         let files = attempts.last().into_iter().flat_map(|attempt| &attempt.evidence);
         let evidence: Vec<Json> = files.map(|file| self.evidence(file)).collect();
-        let at = at.or_else(|| times::first(attempts)).unwrap_or_else(|| times::ended(self.bundle));
-        let props = [props([("claim", Some(claim.id.to_string()))]), more].concat();
+        let at = at.or_else(|| times::first(attempts.iter().copied())).unwrap_or_else(|| times::ended(self.bundle));
         self.observations.push(json!({
             "uuid": self.id(&format!("observation {}", self.observations.len() + 1)),
-            "title": line(&format!("{}: {title}", claim.id)), "description": line(text),
-            "props": props,
+            "title": line(title), "description": line(text), "props": props,
             "methods": [if attempts.is_empty() { "UNKNOWN" } else { "TEST" }],
             "relevant-evidence": evidence, "collected": at,
         }));
