@@ -12,10 +12,11 @@ mod trials;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::e2e::options::Options;
 use assay::base::host_capacity::{CpuReservation, HostCapacity};
+use assay::base::lock::lock;
 use assay::base::once_map::OnceMap;
 use assay::base::platform::Arch;
 use assay::base::progress::Progress;
@@ -152,7 +153,7 @@ impl Fixtures {
     /// Returns a name for a measurement that differs between attempts, and between scenarios that measure the same for
     /// themselves.
     fn named(&self, name: &str) -> String {
-        let mut names = self.shared.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&self.shared.names);
         let owner = names.entry(name.to_owned()).or_insert_with(|| self.scenario.clone());
         let name = match &self.scenario {
             Some(scenario) if *owner != self.scenario => format!("{name} for {scenario}"),

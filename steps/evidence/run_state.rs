@@ -2,12 +2,13 @@
 //! decision.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use jiff::civil::Date;
 use tokio::sync::Notify;
 
+use crate::base::lock::lock;
 use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned};
@@ -60,14 +61,14 @@ impl RunState {
 
     /// Adds facts of the machine, by the names that declarations of deviations use.
     pub fn learn(&self, facts: BTreeMap<String, String>) {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
+        lock(&self.facts).extend(facts);
     }
 
     /// Records a finished attempt at a scenario and writes `verdicts.json`. Returns the claim's state, which ignores
     /// controls that have not run yet.
     pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
         let key = (planned.feature.clone(), planned.line);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);
+        lock(&self.ended).entry(key).or_default().push(attempt);
         let verdicts = self.verdicts(false);
         self.evidence.write_verdicts(&verdicts)?;
         self.count(&verdicts);
@@ -81,7 +82,7 @@ impl RunState {
 
     /// Returns how many scenarios have ended, and how many claims have each verdict for good.
     pub fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.tally).clone()
     }
 
     fn count(&self, verdicts: &Verdicts) {
@@ -99,8 +100,8 @@ impl RunState {
             Some(mine.count()).filter(|count| *count > 0).map(|count| format!("{count} {word}"))
         });
         let words: Vec<String> = counted.collect();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = lock(&self.ended).len();
+        let mut tally = lock(&self.tally);
         *tally = Tally { ended, verdicts: words.join(", "), of: tally.of };
     }
 
@@ -133,7 +134,7 @@ impl RunState {
 
     fn attempts(&self, planned: &Planned) -> Vec<Attempt> {
         let key = (planned.feature.clone(), planned.line);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default()
+        lock(&self.ended).get(&key).cloned().unwrap_or_default()
     }
 
     /// Computes a claim's state during the run, without the controls that have not run yet.
@@ -212,7 +213,7 @@ impl RunState {
     }
 
     fn fact(&self, name: &str) -> Option<String> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        lock(&self.facts).get(name).cloned()
     }
 }
 

@@ -135,7 +135,7 @@ impl Definition {
         let mut written = Written::read(path)?;
         if let Some(other) = written.like.take() {
             let file = path.with_file_name(format!("{other}.toml"));
-            let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
+            let base = Written::read(&file).with_context(|| format!("{} is like {other}", path.display()))?;
             anyhow::ensure!(
                 base.like.is_none(),
                 "{}: like: {other} is itself like another machine: name that one",

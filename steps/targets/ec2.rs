@@ -11,8 +11,8 @@ pub mod teardown;
 mod user_data;
 
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -31,6 +31,7 @@ use teardown::{Pauses, teardown};
 use super::machine::{Machine, MachineDir, evidence_file};
 use super::{Context, keys};
 use crate::base::instance_spec::InstanceSpec;
+use crate::base::lock::lock;
 use crate::base::poll::{self, Look};
 use crate::exec::cleanup::Resource;
 use crate::exec::shell::{Login, Shell, ShellError, Ssh};
@@ -247,7 +248,7 @@ impl Ec2 {
     }
 
     fn bill(&self, change: impl FnOnce(&mut Vec<Used>)) {
-        change(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.used));
     }
 }
 
@@ -265,7 +266,7 @@ impl Cloud for Ec2 {
     }
 
     fn used(&self) -> Vec<Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.used).clone()
     }
 
     fn provision<'a>(&'a self, name: &'a str) -> Answer<'a, Machine> {

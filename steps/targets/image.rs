@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::BufRead as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -286,15 +287,17 @@ fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
         return Ok(Namespace(Vec::new()));
     }
     let words = [programs::need("podman", remedy)?, "unshare".to_owned()];
-    let tried = std::process::Command::new(&words[0]).args([&words[1], "true"]).output();
+    let tried = std::process::Command::new(&words[0]).args([&words[1], "cat", "/proc/self/uid_map"]).output();
     let printed = match tried {
-        Ok(output) if output.status.success() => return Ok(Namespace(words.to_vec())),
+        // Without ids of its own, the user is the only one there.
+        Ok(output) if output.stdout.lines().count() > 1 => return Ok(Namespace(words.to_vec())),
+        Ok(output) if output.status.success() => "it shows one id".to_owned(),
         Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
         Err(error) => error.to_string(),
     };
     anyhow::bail!(
-        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({printed}): \
-         {remedy} gives them to this user"
+        "making a machine image without root takes user ids of its own, and `podman unshare cat /proc/self/uid_map` \
+         shows none ({printed}): {remedy} gives them to this user"
     )
 }
 

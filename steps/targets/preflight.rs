@@ -18,6 +18,8 @@ use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 use crate::targets::machine_info::{Accelerator, MachineInfo, section};
 
+/// What to do where crun has no WasmEdge.
+const WITH_WASM: &str = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
 const SCRIPT: &str = include_str!("preflight/survey.sh");
 /// How far the machine's clock may be from this host's, in seconds: the evidence has times of both side by side.
 const SKEW: f64 = 60.0;
@@ -254,14 +256,18 @@ impl Preflight {
 
     fn crun(&self) -> Finding {
         let Some(version) = &self.facts.crun else { return lacks("crun is not there", self.install("crun")) };
-        let wasm = self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge");
-        let remedy = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
-        ensure(wasm, version, format!("crun {version} is not built with it"), remedy)
+        ensure(self.crun_has_wasm(), version, format!("crun {version} is not built with it"), WITH_WASM)
+    }
+
+    fn crun_has_wasm(&self) -> bool {
+        self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge")
     }
 
     fn library(&self) -> Finding {
         let version = self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0");
-        ensure(!self.word("library").is_empty(), version, "no libwasmedge.so.0", self.install("libwasmedge0"))
+        // Distributions whose crun is built without it have no package of it, either.
+        let remedy = if self.crun_has_wasm() { self.install("libwasmedge0") } else { WITH_WASM.to_owned() };
+        ensure(!self.word("library").is_empty(), version, "no libwasmedge.so.0", remedy)
     }
 
     fn link(&self) -> Finding {

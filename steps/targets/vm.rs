@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -17,6 +17,7 @@ use super::qemu::{Board, Devices, Memory, Qemu};
 use super::snapshot::{Preparation, Snapshot};
 use super::thaw::thaw;
 use super::{Context, accelerator};
+use crate::base::lock::lock;
 use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
 use crate::exec::shell::Shell;
@@ -182,7 +183,7 @@ impl Vm {
     }
 
     fn slot(&self, prepared: &str) -> Slot {
-        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).entry(prepared.to_owned()).or_default().clone()
+        lock(&self.snapshots).entry(prepared.to_owned()).or_default().clone()
     }
 }
 

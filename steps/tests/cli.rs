@@ -180,7 +180,7 @@ fn a_mirror_that_does_not_answer_is_told_by_its_address() {
     let makers = [qemu(), "qemu-img", "setpriv", "mmdebstrap", "mke2fs", "dpkg-query", "unshare", "podman"];
     let path = project.only(&makers);
     // These are started before the mirror is asked: Podman gives an ordinary user a namespace to make the image in.
-    fake(&path, "podman", "");
+    fake(&path, "podman", "echo '0 1000 1'; echo '1 100000 65536'");
     fake(&path, qemu(), "echo QEMU emulator version 10.0.2");
     let mirror = "http://127.0.0.1:9/debian";
     let printed = ["mirror http://127.0.0.1:9/debian does not give debian-13", "set ASSAY_MIRROR to one that does"];

@@ -20,7 +20,10 @@ const FIT: [(&str, &str); 18] = [
     ("git", "echo 'git version 2.39.5'"),
     ("ssh-keygen", "echo 'ssh-keygen -Y sign' >&2; exit 1"),
     ("setpriv", "echo 'setpriv from util-linux 2.38.1'"),
-    ("podman", "case $1 in info) echo '4.3.1, storage overlay, cgroups v2';; esac"),
+    (
+        "podman",
+        "case $1 in info) echo '4.3.1, storage overlay, cgroups v2';; unshare) echo '0 1000 1'; echo '1 100000 65536';; esac",
+    ),
     ("runc", "echo 'runc version 1.1.5'"),
     ("crun", "echo 'crun version 1.8.1'"),
     ("qemu-system-x86_64", "echo 'QEMU emulator version 10.0.2'"),
