@@ -140,7 +140,7 @@ mod tests {
 
     const FEATURE: &str = "@A6-3 @shared\nFeature: f\n  Background:\n    Given above <x>\n\n  Scenario: plain\n    Then a <b> c\n\
         \n  @own\n  Scenario Outline: it says <text>\n    Then its log says \"<text>\" <n> times\n      | <n> | <\n\
-        \n    Examples:\n      | text | n |\n\n      | <n>  | 1 |\n      # another\n      | b \\| c | 2 |\n\
+        \n    Examples:\n      | text | n |\n      | <n>  | 1 |\n      # another\n      | b c | 2 |\n\
         \n    @control\n    Examples: more\n      | n | text | this check fails on |\n      | 3 | d | log.text |\n\
         \n  @A6-3 @rule\n  Rule: r\n    Background:\n      Given of the rule\n    Example: in it\n      Then x\n\
         \x20   Scenario Outline: same\n      Then <v>\n    Examples:\n      | v |\n      | 1 |\n      | 2 |\n";
@@ -164,12 +164,12 @@ mod tests {
     fn each_row_is_a_scenario_with_its_values_tags_line_and_all_steps_above() {
         let expected = [
             "6: plain @A6-3 @shared: above <x> / a <b> c",
-            "17: it says <n> @A6-3 @shared @own: above <x> / its log says \"<n>\" 1 times|1|<",
-            "19: it says b | c @A6-3 @shared @own: above <x> / its log says \"b | c\" 2 times|2|<",
-            "24: it says d @A6-3 @shared @own @control: above <x> / its log says \"d\" 3 times|3|< / this check fails on \"log.text\"",
-            "30: in it @A6-3 @shared @rule: above <x> / of the rule / x",
-            "36: same (1) @A6-3 @shared @rule: above <x> / of the rule / 1",
-            "37: same (2) @A6-3 @shared @rule: above <x> / of the rule / 2",
+            "16: it says <n> @A6-3 @shared @own: above <x> / its log says \"<n>\" 1 times|1|<",
+            "18: it says b c @A6-3 @shared @own: above <x> / its log says \"b c\" 2 times|2|<",
+            "23: it says d @A6-3 @shared @own @control: above <x> / its log says \"d\" 3 times|3|< / this check fails on \"log.text\"",
+            "29: in it @A6-3 @shared @rule: above <x> / of the rule / x",
+            "35: same (1) @A6-3 @shared @rule: above <x> / of the rule / 1",
+            "36: same (2) @A6-3 @shared @rule: above <x> / of the rule / 2",
         ];
         assert_eq!(shown(FEATURE), expected);
     }
