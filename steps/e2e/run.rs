@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
-use crate::e2e::run_scenarios::Suite;
+use crate::e2e::run_scenarios::{Suite, lost};
 use crate::e2e::tools::{self, Home};
 use crate::e2e::traced;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
@@ -198,7 +198,7 @@ async fn scenarios(
     let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
     let suite = Suite { features, state: state.clone(), fixtures: fixtures.clone(), uses };
     let complete = Box::pin(suite.run(signals)).await;
-    let lost = if complete { suite.lost() } else { None };
+    let lost = if complete { lost(state, keep) } else { None };
     if let Some(facts) = fixtures.machines().known_facts() {
         state.learn(facts.named());
         evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
