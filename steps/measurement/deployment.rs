@@ -11,18 +11,19 @@ use crate::exec::command::{Command, Output, quote};
 use crate::exec::shell::Shell;
 use crate::measurement::journal::{self, Line};
 use crate::measurement::podman_run::{self, PodmanRun};
+use crate::measurement::start::{self, Refusal};
 use crate::measurement::trial::watch::{self, Until};
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Unreadable};
 
 /// Makes the service observable without changing the Quadlet under test: it runs in its own slice, which outlives it,
-/// systemd saves how each activation ended, and the start may take as long as an emulated CPU needs. On a remote
-/// machine, the environment makes it use the run's own images.
+/// systemd saves how each activation ended, and the start may take as long as an emulated CPU needs, unless the Quadlet
+/// sets a limit. On a remote machine, the environment makes it use the run's own images.
 const DROP_IN: &str = "\
 [Service]
 @ENVIRONMENT@Slice=@SLICE@
-TimeoutSec=600
-ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@UNIT@.stops'
+@TIMEOUT@=600
+ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $${EXIT_CODE:-none} $${EXIT_STATUS:-none}\" >>%t/@UNIT@.stops'
 ";
 
 /// Returns the names of a run's units: its Quadlets and the user's own workload.
@@ -48,6 +49,8 @@ pub struct Watched {
     pub trial: Trial,
     pub raw_journal: String,
     pub journal: Vec<Line>,
+    /// Why the workload never started, if it did not.
+    pub refusal: Option<Refusal>,
 }
 
 impl Watched {
@@ -57,6 +60,10 @@ impl Watched {
         readings.push(journal::text(&log));
         readings.extend(journal::readings(&log));
         readings.extend(journal::startup(&self.journal, unit));
+        if let Some(refusal) = &self.refusal {
+            readings.push(refusal.reading());
+            readings.extend(start::waited(&self.journal));
+        }
         Ok(readings)
     }
 }
@@ -67,6 +74,9 @@ impl Deployment {
         let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned() };
         shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
         let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice()).replace("@UNIT@", unit);
+        let limited = |line: &str| line.starts_with("TimeoutSec=") || line.starts_with("TimeoutStartSec=");
+        let timeout = if quadlet.lines().any(limited) { "TimeoutStopSec" } else { "TimeoutSec" };
+        let drop_in = drop_in.replace("@TIMEOUT@", timeout);
         let environment = shell.variables().iter().map(|(name, value)| format!("Environment=\"{name}={value}\"\n"));
         let drop_in = drop_in.replace("@ENVIRONMENT@", &environment.collect::<String>());
         shell.put(&format!("{}/10-assay.conf", deployment.drop_in_folder()), drop_in).await?;
@@ -113,7 +123,15 @@ impl Deployment {
         trial.kept_pace(output.wall)?;
         let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since)).await?;
         let journal = journal::of_trial(journal::parse(&raw_journal, boot)?, &trial)?;
-        Ok(Watched { raw, trial, raw_journal, journal })
+        let generator = match trial.shown("LoadState") {
+            Some("not-found") => {
+                let dry_run = Command::new("/usr/lib/systemd/user-generators/podman-user-generator");
+                self.shell.run(&dry_run.args(["--user", "--dryrun"])).await?.errors()
+            }
+            _ => String::new(),
+        };
+        let refusal = start::refusal(&trial, &journal, &self.unit, &generator);
+        Ok(Watched { raw, trial, raw_journal, journal, refusal })
     }
 
     /// Removes the unit as the annex does: stop, remove the Quadlet, reload.

@@ -1,0 +1,115 @@
+//! Decides whether a unit's workload was started, and if not, what Podman, its Quadlet generator or systemd said.
+
+use super::journal::{self, Line};
+use super::trial::Trial;
+use super::{Reading, Unit};
+
+/// The probe of a start that was refused. Its value is the refusal, with what to do.
+pub const REFUSED: &str = "unit.refused";
+
+/// What a start needs that it did not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who refused it, and their own sentence.
+    pub said: String,
+    remedy: &'static str,
+}
+
+impl Refusal {
+    fn new(who: &str, sentence: &str, remedy: &'static str) -> Refusal {
+        Refusal { said: format!("{who}: {}", sentence.trim_end_matches('.')), remedy }
+    }
+
+    pub fn reading(&self) -> Reading {
+        let text = format!("the workload never started: {}; {}", self.said, self.remedy);
+        Reading::new(REFUSED, text.as_str(), Unit::Text, self.said.clone())
+    }
+}
+
+const QUADLET: &str = "correct the Quadlet, or run on a machine with a Podman that takes it";
+const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (--target ssh://HOST), or take it out of the \
+                     Quadlet";
+const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";
+const TIME: &str = "raise TimeoutStartSec= in the Quadlet, or run on a faster machine";
+
+/// What systemd logs about a start that it does not make, or that ended before the workload was up, and the remedy.
+const SYSTEMD: [(&str, &str); 8] = [
+    ("unmet condition check", NEEDS),
+    ("being skipped", NEEDS),
+    ("Assertion failed", NEEDS),
+    ("Dependency failed", NEEDS),
+    ("Control process exited", "correct ExecStartPre= in the Quadlet"),
+    ("Main process exited", NEEDS),
+    ("repeated too quickly", NEEDS),
+    ("Failed to", NEEDS),
+];
+
+/// Returns the refusal of a start; `None` if the workload ran, or was killed because memory ran out. `generator` is what
+/// the Quadlet generator says about the unit's Quadlet.
+pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Option<Refusal> {
+    let job = trial.last.get("start-error").map(String::as_str);
+    if trial.shown("LoadState").is_some_and(|state| state != "loaded") {
+        return Some(match generator_error(generator, unit) {
+            Some(error) => Refusal::new("the Quadlet generator", &error, QUADLET),
+            None => Refusal::new("systemd", job.unwrap_or("the unit is not loaded"), QUADLET),
+        });
+    }
+    if was_active(trial) || ran_out_of_memory(trial) {
+        return None;
+    }
+    let systemd = |words: &str| lines.iter().find(|line| line.who == "systemd" && line.text.contains(words));
+    if trial.stops.iter().any(|stop| stop.result == "timeout") {
+        let sentence = systemd("start operation timed out").map_or("Result=timeout", |line| &line.text);
+        return Some(Refusal::new("systemd", sentence, TIME));
+    }
+    if was_started(trial, lines, unit) {
+        return None;
+    }
+    // The workload printed nothing, so this is Podman's.
+    if let Some(error) = lines.iter().find_map(|line| line.text.strip_prefix("Error: ")) {
+        let program = trial.stops.first().is_some_and(|stop| ["126", "127"].contains(&stop.status.as_str()));
+        return Some(Refusal::new("Podman", error, if program { PROGRAM } else { NEEDS }));
+    }
+    let said = SYSTEMD.iter().find_map(|(words, remedy)| Some((systemd(words)?.text.as_str(), *remedy)));
+    match (said, job) {
+        (Some((sentence, remedy)), _) => Some(Refusal::new("systemd", sentence, remedy)),
+        (None, Some(job)) => Some(Refusal::new("systemd", job, NEEDS)),
+        // It is still starting, which is not refused.
+        (None, None) => None,
+    }
+}
+
+/// Returns the seconds from the start of the unit until systemd gave up waiting for it to become active.
+pub fn waited(lines: &[Line]) -> Option<Reading> {
+    let at = |words: &str| lines.iter().find(|line| line.who == "systemd" && line.text.contains(words));
+    let (begin, over) = (at("Starting ")?, at("start operation timed out")?);
+    Some(Reading::new("start.time", over.at - begin.at, Unit::Seconds, format!("{}, at least", over.text)))
+}
+
+/// Returns whether systemd saw the unit active during the trial.
+fn was_active(trial: &Trial) -> bool {
+    let entered = trial.shown("ActiveEnterTimestampMonotonic").and_then(|at| at.parse::<f64>().ok());
+    entered.is_some_and(|at| at / 1e6 >= trial.begin)
+}
+
+fn ran_out_of_memory(trial: &Trial) -> bool {
+    let killed = trial.last.get("slice.events.oom_kill").is_some_and(|count| count != "0");
+    killed || trial.stops.iter().any(|stop| stop.result == "oom-kill")
+}
+
+/// Returns whether a container ran: Podman logged its start, it printed something, or the unit's main process ended with
+/// a status that Podman does not use for itself.
+fn was_started(trial: &Trial, lines: &[Line], unit: &str) -> bool {
+    let own = |status: &str| status.parse::<u8>().is_ok_and(|status| !(125..=127).contains(&status));
+    lines.iter().any(|line| line.who == "podman" && line.text.contains(" container start "))
+        || !journal::workload(lines, unit).is_empty()
+        || trial.stops.iter().any(|stop| stop.code == "exited" && own(&stop.status))
+}
+
+/// Finds what the Quadlet generator says about a unit's Quadlet.
+fn generator_error(text: &str, unit: &str) -> Option<String> {
+    let file = format!("{unit}.container\"");
+    let line = text.lines().find(|line| line.contains(&file) && !line.contains("Loading source unit file"))?;
+    let said = line.strip_prefix("quadlet-generator[").and_then(|rest| rest.split_once("]: "));
+    Some(said.map_or(line, |(_, said)| said).to_owned())
+}
