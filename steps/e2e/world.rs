@@ -70,8 +70,8 @@ impl ScenarioWorld {
 
     /// Checks that a start took at most `bound` seconds. One that systemd gave up after a longer time breaks the rule;
     /// one that it gave up earlier is not judged.
-    pub fn check_start(&mut self, bound: f64) -> anyhow::Result<()> {
-        let (probe, rule) = ("start.time", Rule::AtMost { bound });
+    pub fn check_start(&mut self, probe: &str, bound: f64) -> anyhow::Result<()> {
+        let rule = Rule::AtMost { bound };
         match self.value(probe).and_then(Value::number) {
             Some(time) if time > bound => self.checks.check(&self.subject, probe, Unit::Seconds, rule),
             _ => self.check(probe, Unit::Seconds, rule),

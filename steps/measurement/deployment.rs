@@ -26,6 +26,9 @@ const DROP_IN: &str = "\
 ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $${EXIT_CODE:-none} $${EXIT_STATUS:-none}\" >>%t/@UNIT@.stops'
 ";
 
+/// Prints what the Quadlet generator says about the user's Quadlets, without the units that it makes.
+const GENERATOR: &str = "/usr/lib/systemd/user-generators/podman-user-generator --user --dryrun 2>&1 >/dev/null";
+
 /// Returns the names of a run's units: its Quadlets and the user's own workload.
 pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
     let folder = root.join("fixtures/quadlets");
@@ -74,9 +77,7 @@ impl Deployment {
         let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned() };
         shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
         let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice()).replace("@UNIT@", unit);
-        let limited = |line: &str| line.starts_with("TimeoutSec=") || line.starts_with("TimeoutStartSec=");
-        let timeout = if quadlet.lines().any(limited) { "TimeoutStopSec" } else { "TimeoutSec" };
-        let drop_in = drop_in.replace("@TIMEOUT@", timeout);
+        let drop_in = drop_in.replace("@TIMEOUT@", if limits_start(quadlet) { "TimeoutStopSec" } else { "TimeoutSec" });
         let environment = shell.variables().iter().map(|(name, value)| format!("Environment=\"{name}={value}\"\n"));
         let drop_in = drop_in.replace("@ENVIRONMENT@", &environment.collect::<String>());
         shell.put(&format!("{}/10-assay.conf", deployment.drop_in_folder()), drop_in).await?;
@@ -124,10 +125,7 @@ impl Deployment {
         let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since)).await?;
         let journal = journal::of_trial(journal::parse(&raw_journal, boot)?, &trial)?;
         let generator = match trial.shown("LoadState") {
-            Some("not-found") => {
-                let dry_run = Command::new("/usr/lib/systemd/user-generators/podman-user-generator");
-                self.shell.run(&dry_run.args(["--user", "--dryrun"])).await?.errors()
-            }
+            Some("not-found") => self.shell.run(&Command::new("sh").args(["-c", GENERATOR])).await?.text(),
             _ => String::new(),
         };
         let refusal = start::refusal(&trial, &journal, &self.unit, &generator);
@@ -143,6 +141,12 @@ impl Deployment {
         self.shell.run(&systemctl(["reset-failed", &self.unit])).await?;
         self.reload().await
     }
+}
+
+/// Returns whether a Quadlet says how long its start may take.
+fn limits_start(quadlet: &str) -> bool {
+    let key = |line: &str| Some(line.split_once('=')?.0.trim_end().to_owned());
+    quadlet.lines().filter_map(key).any(|key| ["TimeoutSec", "TimeoutStartSec"].contains(&key.as_str()))
 }
 
 fn token() -> anyhow::Result<String> {
@@ -233,6 +237,7 @@ pub async fn leftovers(shell: &Shell, unit: &str, reference: &str) -> anyhow::Re
 mod tests {
     use super::*;
     use crate::exec::shell::Fake;
+    use crate::measurement::Value;
 
     #[tokio::test]
     async fn a_quadlet_is_installed_watched_from_a_slice_of_its_own_and_removed() {
@@ -254,6 +259,14 @@ mod tests {
         (Deployment { shell: Shell::fake(fake), unit: "no-quota".to_owned() }, trial::parse(TRIAL).unwrap())
     }
 
+    #[test]
+    fn a_limit_on_the_start_in_a_quadlet_counts() {
+        for (line, limits) in [("TimeoutStartSec=20", true), ("TimeoutSec = 1min", true), ("TimeoutStopSec=5", false)] {
+            assert_eq!(limits_start(&format!("[Container]\nImage=x\n[Service]\n{line}\n")), limits, "{line}");
+        }
+        assert!(!limits_start("#TimeoutStartSec=20\n"));
+    }
+
     #[tokio::test]
     async fn a_trial_of_this_request_on_this_machine_is_taken() {
         let (deployment, trial) = recorded();
@@ -261,6 +274,22 @@ mod tests {
             deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
         assert_eq!((watched.raw.as_str(), watched.journal.len()), (TRIAL, JOURNAL.lines().count()));
         assert!(watched.readings("no-quota").unwrap().iter().any(|reading| reading.probe == "log.duration"));
+    }
+
+    #[tokio::test]
+    async fn a_quadlet_that_the_generator_refuses_is_reported_in_its_words() {
+        let absent = TRIAL.replace("show.LoadState loaded", "show.LoadState not-found");
+        let said = "quadlet-generator[7]: converting \"no-quota.container\": unsupported key 'Memory'";
+        let fake = Fake::default().answer("sh -s --", 0, &absent).answer("journalctl ", 0, JOURNAL);
+        let shell = Shell::fake(fake.answer("sh -c ", 1, said));
+        let deployment = Deployment { shell, ..recorded().0 };
+        let trial = recorded().1;
+        let watched =
+            deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
+        let readings = watched.readings("no-quota").unwrap();
+        let refused = readings.iter().find(|reading| reading.probe == start::REFUSED).unwrap();
+        let words = "the workload never started: the Quadlet generator: converting \"no-quota.container\": unsupported";
+        assert!(matches!(&refused.value, Value::Text(text) if text.starts_with(words)), "{refused:?}");
     }
 
     #[tokio::test]

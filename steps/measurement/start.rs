@@ -113,3 +113,102 @@ fn generator_error(text: &str, unit: &str) -> Option<String> {
     let said = line.strip_prefix("quadlet-generator[").and_then(|rest| rest.split_once("]: "));
     Some(said.map_or(line, |(_, said)| said).to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measurement::trial;
+
+    const RECORDED: &str = include_str!("../../fixtures/probes/starts.txt");
+
+    fn recorded(kind: &str) -> &'static str {
+        RECORDED.split("== ").find_map(|part| part.strip_prefix(kind)?.strip_prefix('\n')).expect(kind)
+    }
+
+    fn started(kind: &str) -> (Trial, Vec<Line>) {
+        let (trial, lines): (Vec<&str>, Vec<&str>) = recorded(kind).lines().partition(|line| !line.starts_with('{'));
+        let trial = trial::parse(&trial.join("\n")).unwrap();
+        let lines = journal::parse(&lines.join("\n"), &trial.boot).unwrap();
+        (trial, lines)
+    }
+
+    fn judge(kind: &str, (trial, lines): &(Trial, Vec<Line>)) -> Option<Refusal> {
+        refusal(trial, lines, kind, recorded("generator"))
+    }
+
+    #[test]
+    fn what_podman_the_generator_or_systemd_refused_is_named_in_their_words() {
+        for (kind, said, remedy) in [
+            (
+                "secret",
+                "Podman: running container create option: no secret with name or id \"db_password\": no such",
+                NEEDS,
+            ),
+            ("envfile", "Podman: parsing file \"/nowhere/env\": open /nowhere/env: no such file or directory", NEEDS),
+            ("bind", "Podman: statfs /nowhere/data: no such file or directory", NEEDS),
+            ("netname", "Podman: unable to find network with name or ID absentnet: network not found", NEEDS),
+            ("noimage", "Podman: localhost/nowhere:1: image not known", NEEDS),
+            ("noprog", "Podman: crun: executable file `/there/is/no/such/program` not found", PROGRAM),
+            ("network", "requested Quadlet unit absent.network was not found", QUADLET),
+            ("badkey", "unsupported key 'MemoryCeiling' in group 'Container'", QUADLET),
+            ("service", "service has a bad unit file setting", QUADLET),
+            ("condition", "condition skipped, unmet condition check ConditionPathExists=/nowhere/flag", NEEDS),
+            ("assertion", "Assertion failed for ", NEEDS),
+            ("pre", "Control process exited, code=exited, status=1/FAILURE", SYSTEMD[4].1),
+            ("requires", "Unit absent.service not found", NEEDS),
+            ("bindsto", "Dependency failed for ", NEEDS),
+            ("limit", "Podman: running container create option: no secret with name or id", NEEDS),
+            ("timeout", "start operation timed out", TIME),
+        ] {
+            let seen = judge(kind, &started(kind)).expect(kind);
+            assert!(seen.said.contains(said), "{kind}: {seen:?}");
+            assert_eq!(seen.remedy, remedy, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_a_workload_did_after_its_start_is_no_refusal() {
+        for kind in ["exit1", "exit127", "oneshot", "healthy"] {
+            assert_eq!(judge(kind, &started(kind)), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn each_sign_of_a_start_counts_alone() {
+        let (mut trial, lines) = started("exit127");
+        trial.last.remove("show.ActiveEnterTimestampMonotonic");
+        trial.stops = vec![trial::Stop { result: "exit-code".into(), code: "exited".into(), status: "127".into() }];
+        let without = |words: &str| lines.iter().filter(|line| !line.text.contains(words)).cloned().collect();
+        let silent: Vec<Line> = without(" container start ");
+        let printed = Line { at: 1.0, who: "systemd-exit127".into(), text: "hello".into() };
+        let refused = |trial: &Trial, lines: &[Line]| judge("exit127", &(trial.clone(), lines.to_vec())).is_some();
+        assert!(refused(&trial, &silent));
+        assert!(!refused(&trial, &lines));
+        assert!(!refused(&trial, &[silent.clone(), vec![printed]].concat()));
+        let killed = |key: &str, value: &str| {
+            let mut trial = trial.clone();
+            trial.last.insert(key.into(), value.into());
+            trial
+        };
+        assert!(!refused(&killed("slice.events.oom_kill", "1"), &silent));
+        let at = |at: f64| killed("show.ActiveEnterTimestampMonotonic", &format!("{:.0}", at * 1e6));
+        assert!(!refused(&at(trial.begin + 1.0), &silent));
+        assert!(refused(&at(trial.begin - 1.0), &silent), "it was active in an earlier trial");
+        trial.stops[0].status = "3".into();
+        assert!(!refused(&trial, &silent), "Podman does not use this status");
+    }
+
+    #[test]
+    fn a_start_that_systemd_gave_up_took_at_least_that_long() {
+        let waited = |kind: &str| waited(&started(kind).1).and_then(|reading| reading.value.number());
+        assert!(waited("timeout").is_some_and(|time| (8.0..8.1).contains(&time)), "{:?}", waited("timeout"));
+        assert_eq!((waited("healthy"), waited("secret")), (None, None));
+    }
+
+    #[test]
+    fn a_unit_is_held_from_when_it_is_active() {
+        let (trial, _) = started("healthy");
+        let active: f64 = trial.shown("ActiveEnterTimestampMonotonic").unwrap().parse().unwrap();
+        assert!(trial.over - active / 1e6 >= 3.0, "it was held for 4 s, counted in whole seconds");
+    }
+}
