@@ -65,6 +65,7 @@ impl ScenarioWorld {
         if let Some(Value::Text(refusal)) = self.value(REFUSED) {
             anyhow::bail!("{refusal}");
         }
+        self.has_whole_log(probe, &rule)?;
         self.checks.check(&self.subject, probe, unit, rule)
     }
 
@@ -75,6 +76,14 @@ impl ScenarioWorld {
         match self.value(probe).and_then(Value::number) {
             Some(time) if time > bound => self.checks.check(&self.subject, probe, Unit::Seconds, rule),
             _ => self.check(probe, Unit::Seconds, rule),
+        }
+    }
+
+    /// Returns an error if the probe is one of a log of which a part may be missing that the rule depends on.
+    pub fn has_whole_log(&self, probe: &str, rule: &Rule) -> anyhow::Result<()> {
+        match self.subject.missing_log(probe, rule) {
+            Some(reason) => anyhow::bail!("{reason}"),
+            None => Ok(()),
         }
     }
 

@@ -62,7 +62,7 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
         let sentence = systemd("start operation timed out").map_or("Result=timeout", |line| &line.text);
         return Some(Refusal::new("systemd", sentence, TIME));
     }
-    if was_started(trial, lines, unit) {
+    if was_started(trial, lines) {
         return None;
     }
     // The workload printed nothing, so this is Podman's.
@@ -99,10 +99,10 @@ fn ran_out_of_memory(trial: &Trial) -> bool {
 
 /// Returns whether a container ran: Podman logged its start, it printed something, or the unit's main process ended with
 /// a status that Podman does not use for itself.
-fn was_started(trial: &Trial, lines: &[Line], unit: &str) -> bool {
+fn was_started(trial: &Trial, lines: &[Line]) -> bool {
     let own = |status: &str| status.parse::<u8>().is_ok_and(|status| !(125..=127).contains(&status));
     lines.iter().any(|line| line.who == "podman" && line.text.contains(" container start "))
-        || !journal::workload(lines, unit).is_empty()
+        || !journal::workload(lines).is_empty()
         || trial.stops.iter().any(|stop| stop.code == "exited" && own(&stop.status))
 }
 
@@ -128,7 +128,7 @@ mod tests {
     fn started(kind: &str) -> (Trial, Vec<Line>) {
         let (trial, lines): (Vec<&str>, Vec<&str>) = recorded(kind).lines().partition(|line| !line.starts_with('{'));
         let trial = trial::parse(&trial.join("\n")).unwrap();
-        let lines = journal::parse(&lines.join("\n"), &trial.boot).unwrap();
+        let lines = journal::parse(&lines.join("\n"), &trial.boot, "mark").unwrap().lines;
         (trial, lines)
     }
 
@@ -180,7 +180,7 @@ mod tests {
         trial.stops = vec![trial::Stop { result: "exit-code".into(), code: "exited".into(), status: "127".into() }];
         let without = |words: &str| lines.iter().filter(|line| !line.text.contains(words)).cloned().collect();
         let silent: Vec<Line> = without(" container start ");
-        let printed = Line { at: 1.0, who: "systemd-exit127".into(), text: "hello".into() };
+        let printed = Line { at: 1.0, who: "systemd-exit127".into(), text: "hello".into(), workload: true };
         let refused = |trial: &Trial, lines: &[Line]| judge("exit127", &(trial.clone(), lines.to_vec())).is_some();
         assert!(refused(&trial, &silent));
         assert!(!refused(&trial, &lines));
