@@ -34,9 +34,9 @@ pub struct Look {
 pub struct Stop {
     /// systemd's result: `success`, `exit-code`, `oom-kill` …
     pub result: String,
-    /// `exited`, `killed` or `dumped`.
+    /// `exited`, `killed` or `dumped`; `none` if its main process was never started.
     pub code: String,
-    /// The exit status, or the signal's name.
+    /// The exit status, the signal's name, or `none`.
     pub status: String,
 }
 
@@ -101,14 +101,14 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     Ok(trial)
 }
 
-/// Keys that do not belong to a look; with a dot at the end, the beginnings of such keys.
+/// Keys that do not belong to a look; with a dot or dash at the end, the beginnings of such keys.
 const LAST: [&str; 11] =
-    ["token", "boot", "since", "begin", "over", "gave-up", "show.", "slice.", "sampler.", "session.", "start-status"];
+    ["token", "boot", "since", "begin", "over", "gave-up", "show.", "slice.", "sampler.", "session.", "start-"];
 /// Keys that belong to the look before them.
 const SEEN: [&str; 4] = ["unit.", "runtime.", "payload.", "available"];
 
 fn is_of(known: &[&str], key: &str) -> bool {
-    known.iter().any(|known| *known == key || (known.ends_with('.') && key.starts_with(known)))
+    known.iter().any(|known| *known == key || (known.ends_with(['.', '-']) && key.starts_with(known)))
 }
 
 fn wrong(expected: &str, seen: &str) -> Unreadable {

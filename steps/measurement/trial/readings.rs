@@ -36,6 +36,7 @@ impl Trial {
             readings.push(Reading::new("unit.result", stop.result.as_str(), Unit::Text, raw.clone()));
             match stop.status.parse::<f64>() {
                 Ok(status) => readings.push(Reading::new("unit.status", status, Unit::Count, raw)),
+                Err(_) if stop.code == "none" => {}
                 Err(_) => readings.push(Reading::new("unit.signal", stop.status.as_str(), Unit::Text, raw)),
             }
         }
