@@ -133,7 +133,6 @@ impl Try {
         Try { needed: false, ..self }
     }
 
-    /// Changes the outcome.
     fn then<After: Future<Output = Outcome>>(self, after: impl FnOnce(Outcome) -> After + 'static) -> Try {
         let Try { name, remedy, needed, attempt } = self;
         Try { name, remedy, needed, attempt: Box::pin(async move { after(attempt.await).await }) }

@@ -126,7 +126,6 @@ pub struct Change {
     pub relative: Option<f64>,
     /// Whether the change exceeds noise; `None` if the noise is unknown.
     pub exceeds_noise: Option<bool>,
-    /// How this was decided, in a sentence.
     pub noise: String,
 }
 
@@ -174,7 +173,7 @@ impl Trend {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const ID: &str = "A7-1";
@@ -199,7 +198,7 @@ mod tests {
     }
 
     /// Makes the run of a day in November.
-    pub(super) fn run(day: usize, finding: Option<ClaimSummary>) -> ComparedRun {
+    pub(in crate::report) fn run(day: usize, finding: Option<ClaimSummary>) -> ComparedRun {
         ComparedRun {
             about: About {
                 run: format!("night-{day}"),

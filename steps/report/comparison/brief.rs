@@ -39,7 +39,6 @@ pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<ComparedRun>> {
     Ok(runs)
 }
 
-/// Reads what a comparison needs of one run.
 fn brief(path: &Path) -> anyhow::Result<ComparedRun> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = SandboxedDir::open(path).with_context(cannot)?;

@@ -163,7 +163,6 @@ fn flipped(flips: &[Flip]) -> Option<String> {
     ))
 }
 
-/// Formats how a text changed.
 fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
     let (now, before) = (texts.next()?, texts.next()?);
@@ -173,7 +172,6 @@ fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     })
 }
 
-/// Returns how a number changed in the last run.
 fn change(comparable: &[Option<Measured>]) -> Option<Change> {
     let (last, earlier) = comparable.split_last()?;
     let last = (*last)?;

@@ -13,7 +13,6 @@ use crate::base::work_summary::Summary;
 /// How much of a fact is shown, in characters.
 const FACT: usize = 400;
 
-/// The keys of the first group, in this order.
 const RUN: [&str; 7] = ["run", "target", "started", "ended", "command_line", "assay", "rustc"];
 
 /// The keys that get a group of their own, and the groups' names.
