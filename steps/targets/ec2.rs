@@ -28,12 +28,11 @@ pub use preflight::Preflight;
 use instance::Instance;
 use teardown::{Pauses, teardown};
 
-use super::machine::{Machine, MachineDir, evidence_file};
+use super::machine::{Machine, MachineDir, evidence_file, log_in};
 use super::{Context, keys};
 use crate::base::instance_spec::InstanceSpec;
-use crate::base::poll::{self, Look};
 use crate::exec::cleanup::Resource;
-use crate::exec::shell::{Login, Shell, ShellError, Ssh};
+use crate::exec::shell::{Login, Shell};
 use crate::targets::cloud::{Ami, Answer, Cloud, PublicRegistry, Used};
 use crate::targets::ecr::Ecr;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
@@ -184,7 +183,6 @@ impl Ec2 {
             console,
             work,
             progress: self.context.progress.clone(),
-            over: AtomicBool::new(false),
         };
         let name = instance.work.name.clone();
         let machine = Machine { setup, ..Machine::new(&self.context, name, shell, facts, started, instance) };
@@ -202,13 +200,7 @@ impl Ec2 {
         };
         tracing::info!("{}: it runs; waiting for SSH at {address}", login.machine);
         let login = Login { address: address.clone(), ..login };
-        let connect = async || match Ssh::connect(&login).await {
-            Ok(ssh) => Ok(Look::Done(ssh)),
-            // Never retry this: another host answers there.
-            Err(error @ ShellError::OtherHost { .. }) => Err(anyhow::Error::new(error)),
-            Err(error) => Ok(Look::Waiting(error.to_string())),
-        };
-        let ssh = poll::until("a login", self.patience.login, PAUSE, connect).await?;
+        let ssh = log_in(&login, self.patience.login, PAUSE).await?;
         Ok((Shell::ssh(ssh, self.context.observer.clone()), address))
     }
 

@@ -1,7 +1,6 @@
 //! Uses a remote machine or this host for a run: checks it first, and restores it afterwards.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -160,8 +159,7 @@ impl RemoteHost {
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
         tracing::info!("{name}: connected to {}: {}", self.way.target, facts.distribution);
-        let over = AtomicBool::new(false);
-        let session = RemoteSession { host: self.clone(), context: context.clone(), shell: shell.clone(), over };
+        let session = RemoteSession { host: self.clone(), context: context.clone(), shell: shell.clone() };
         Ok(Machine::new(context, name.to_owned(), shell, facts, started, session))
     }
 }
@@ -172,17 +170,9 @@ struct RemoteSession {
     host: RemoteHost,
     context: Context,
     shell: Shell,
-    over: AtomicBool,
 }
 
 impl Body for RemoteSession {
-    fn alive(&self) -> Result<(), String> {
-        match self.over.load(Ordering::Relaxed) {
-            true => Err("it was given back".to_owned()),
-            false => Ok(()),
-        }
-    }
-
     /// Returns the command that prints the journal of the run's own units.
     fn journal(&self) -> Command {
         let units = self.host.units.iter().map(|unit| format!("--user-unit={unit}.service"));
@@ -209,7 +199,6 @@ impl Body for RemoteSession {
 
     fn shut_down(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            self.over.store(true, Ordering::Relaxed);
             let left = leave(&self.shell, &self.context.run).await;
             let resource = self.host.way.resource(&self.context.run);
             if let Err(error) = left.and_then(|()| self.context.cleanup.mark_gone(&resource)) {

@@ -114,7 +114,7 @@ impl Snapshot {
         let thaw = async |part: &Path| {
             private(part).with_context(|| format!("{} cannot be made", part.display()))?;
             let name = format!("{}-prepared", vm.definition.name);
-            let machine = thaw_into(vm, from, &name, part).await.map_err(|failed| failed.into_error(from))?;
+            let machine = thaw_into(vm, from, &name, part).await?;
             prepare(&machine).await?;
             Ok(machine)
         };

@@ -9,10 +9,10 @@ use std::time::Instant;
 use anyhow::Context as _;
 use tokio::sync::Mutex;
 
-use super::boot::{BootFailed, boot};
+use super::boot::boot;
 use super::definition::Definition;
 use super::image::DiskImage;
-use super::machine::{Emulated, Machine, MachineDir};
+use super::machine::{Emulated, Machine, MachineDir, QemuCrashed, evidence_file};
 use super::qemu::{Board, Devices, Memory, Qemu};
 use super::snapshot::{Preparation, Snapshot};
 use super::thaw::thaw;
@@ -100,11 +100,11 @@ impl Vm {
                 Ok(machine) => return Ok(machine),
                 Err(failed) => failed,
             };
-            if crash == CRASHES || (snapshot.new && !failed.crashed) {
-                return Err(failed.into_error(&snapshot));
+            if crash == CRASHES || (snapshot.new && !failed.is::<QemuCrashed>()) {
+                return Err(failed);
             }
-            self.context.progress.note(format!("{name}: {failed}: starting another"));
-            if !failed.crashed {
+            self.context.progress.note(format!("{name}: {failed:#}: starting another"));
+            if !failed.is::<QemuCrashed>() {
                 renounce(slot, &snapshot).await;
                 snapshot = held(slot, &provide).await?;
             }
@@ -136,15 +136,15 @@ impl Vm {
         loop {
             crash += 1;
             let (work, files, ram) = prepare()?;
-            let booted = Box::pin(boot(self, work, &files, ram)).await;
-            match booted.as_ref().err().and_then(|error| error.downcast_ref::<BootFailed>()) {
-                Some(failed) if failed.crashed && crash < CRASHES => {
-                    self.context.progress.note(format!("{}: {}: starting it again", failed.machine, failed.detail));
+            let console = evidence_file(&self.context.evidence, &work.name, "console.log");
+            match Box::pin(boot(self, work, &files, ram)).await {
+                Err(error) if error.is::<QemuCrashed>() && crash < CRASHES => {
+                    self.context.progress.note(format!("{error:#}\nstarting it again"));
                     // Its console is evidence, and the next machine's would be appended to it.
-                    let kept = failed.console.with_extension(format!("crash-{crash}.log"));
-                    fs::rename(&failed.console, kept).context("a console cannot be kept")?;
+                    let kept = console.with_extension(format!("crash-{crash}.log"));
+                    fs::rename(&console, kept).context("a console cannot be kept")?;
                 }
-                _ => return booted,
+                booted => return booted,
             }
         }
     }
