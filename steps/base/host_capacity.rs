@@ -44,7 +44,7 @@ impl HostCapacity {
     pub fn measured(slots: Option<u16>) -> HostCapacity {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         let slots = slots.map_or(cpus * JOBS_PER_CPU, usize::from);
-        HostCapacity::new(free_mib().saturating_sub(RESERVE), u32::try_from(slots).unwrap_or(u32::MAX))
+        HostCapacity::new((free_memory().0 >> 20).saturating_sub(RESERVE), u32::try_from(slots).unwrap_or(u32::MAX))
     }
 
     /// Creates a host with this memory for machines, in MiB, and this number of slots.
@@ -68,7 +68,7 @@ impl HostCapacity {
 
     /// Returns whether more than this memory is free now, beyond the reserve for everything else.
     pub fn has_more_than(&self, memory: Bytes) -> bool {
-        free_mib() > RESERVE + (memory.0 >> 20)
+        free_memory().0 >> 20 > RESERVE + (memory.0 >> 20)
     }
 
     pub fn memory(&self) -> Bytes {
@@ -85,12 +85,13 @@ impl HostCapacity {
     }
 }
 
-fn free_mib() -> u64 {
+/// Returns the memory that this process may still use.
+pub fn free_memory() -> Bytes {
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
-    free_within(&read("/proc/meminfo"), &read("/proc/self/cgroup"), read).0 >> 20
+    free_within(&read("/proc/meminfo"), &read("/proc/self/cgroup"), read)
 }
 
-/// Returns the memory that this process may still use: what the host has available, or less if a control group of this
+/// Returns what the host has available, or less if a control group of this
 /// process, or one above it, has less left of its limit. `read` reads a file; one that does not exist is empty.
 fn free_within(meminfo: &str, cgroups: &str, read: impl Fn(&str) -> String) -> Bytes {
     let mut free = procfs::size(meminfo, "MemAvailable").map_or(0, |free| free.0);

@@ -23,7 +23,7 @@ const FAILED: i32 = 1;
 pub async fn measure(progress: &Progress) -> anyhow::Result<BenchResult> {
     let settings = Settings::read()?;
     progress.note(format!("suite: a run of {}", commands::suite()));
-    let folder = tempfile::tempdir().context("there is no room for a temporary folder")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let evidence = folder.path().join("run");
     let command = match settings.embedded {
         None => Command::new(settings.root.join("ci/e2e").display().to_string()),

@@ -232,7 +232,7 @@ async fn look(
 ) -> Result<Option<RemoteHost>, Exit> {
     let Some(way) = options.way(target) else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
-    let seen = Box::pin(way.look(units, settings, Arc::new(NoopObserver))).await;
+    let seen = Box::pin(way.inspect(units, settings, Arc::new(NoopObserver))).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
         Some(EnterError::HostKeyOption { .. }) => usage(error),
         Some(EnterError::Config { .. }) => usage(target.unusable(error)),

@@ -164,7 +164,7 @@ impl CleanupJournal {
         if open.1.is_empty() {
             let _ = fs::remove_file(&self.path);
         }
-        released.troubles
+        released.errors
     }
 
     fn lock(&self) -> MutexGuard<'_, (File, Vec<Resource>)> {
@@ -186,7 +186,7 @@ fn release_all(resources: Vec<Resource>) -> Removed {
             Ok(true) => all.removed.push(resource.to_string()),
             Ok(false) => {}
             Err(error) => {
-                all.troubles.push(format!("{error:#}"));
+                all.errors.push(format!("{error:#}"));
                 all.left.insert(0, resource);
             }
         }
@@ -208,7 +208,7 @@ pub struct Removed {
     /// The removed resources.
     pub removed: Vec<String>,
     /// Why the others could not be removed.
-    pub troubles: Vec<String>,
+    pub errors: Vec<String>,
     #[serde(skip)]
     left: Vec<Resource>,
 }
@@ -282,7 +282,7 @@ pub fn remove_stale(folder: &Path) -> anyhow::Result<Removed> {
             }
         }
         all.removed.extend(released.removed);
-        all.troubles.extend(released.troubles);
+        all.errors.extend(released.errors);
     }
     Ok(all)
 }
@@ -298,8 +298,8 @@ mod tests {
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir_all(&alive).unwrap();
         let journals = folder.path().join("journals");
-        let living = CleanupJournal::open(&journals, "living").unwrap();
-        living.register(Resource::Path { path: alive.clone() }).unwrap();
+        let live = CleanupJournal::open(&journals, "live").unwrap();
+        live.register(Resource::Path { path: alive.clone() }).unwrap();
         let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
         fs::write(journals.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(found, Removed { removed: vec![dead.display().to_string()], ..Removed::default() });
         assert!(!dead.exists() && alive.exists());
         assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
-        drop(living);
+        drop(live);
         assert!(!alive.exists(), "a dropped journal removes what it lists");
         assert!(live_runs(&journals).unwrap().is_empty());
         assert_eq!(stale_journals(&journals).unwrap(), 0);
@@ -328,14 +328,14 @@ mod tests {
         assert_eq!(leftovers(&journals).unwrap(), [], "the run lives");
         assert_eq!(live_runs(&journals).unwrap(), ["one"]);
         mark_stale_gone(&journals, &cloud("one")).unwrap();
-        let troubles = cleanup.close();
-        assert!(!beside.exists() && troubles.len() == 1, "{troubles:?}");
+        let errors = cleanup.close();
+        assert!(!beside.exists() && errors.len() == 1, "{errors:?}");
         drop(cleanup);
 
         for _ in 0..2 {
             let trouble =
                 "what run one made in us-east-1 may be left: `cargo run --features aws -- gc` looks and removes it";
-            assert_eq!(remove_stale(&journals).unwrap().troubles, [trouble]);
+            assert_eq!(remove_stale(&journals).unwrap().errors, [trouble]);
         }
         mark_stale_gone(&journals, &cloud("another")).unwrap();
         assert!(leftovers(&journals).unwrap().contains(&cloud("one")), "a live run's journal is not written by others");

@@ -23,7 +23,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::Credentials;
 use jiff::Timestamp;
 
-pub use preflight::Preflight;
+pub use preflight::AwsPreflight;
 
 use instance::Instance;
 use teardown::{Pauses, teardown};
@@ -33,7 +33,7 @@ use super::{Context, keys};
 use crate::base::instance_spec::InstanceSpec;
 use crate::exec::cleanup::Resource;
 use crate::exec::shell::{Login, Shell};
-use crate::targets::cloud::{Ami, Answer, Cloud, PublicRegistry, Used};
+use crate::targets::cloud::{Ami, AwsFuture, Cloud, PublicRegistry, Used};
 use crate::targets::ecr::Ecr;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 use crate::targets::tags;
@@ -260,11 +260,11 @@ impl Cloud for Ec2 {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn provision<'a>(&'a self, name: &'a str) -> Answer<'a, Machine> {
+    fn provision<'a>(&'a self, name: &'a str) -> AwsFuture<'a, Machine> {
         Box::pin(self.machine(name))
     }
 
-    fn end(&self) -> Answer<'_, ()> {
+    fn end(&self) -> AwsFuture<'_, ()> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
             self.sweep().await
@@ -275,14 +275,14 @@ impl Cloud for Ec2 {
         &self.ecr
     }
 
-    fn left(&self) -> Answer<'_, Vec<String>> {
+    fn left(&self) -> AwsFuture<'_, Vec<String>> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
             self.listed().await
         })
     }
 
-    fn left_with_a_key_pair(&self) -> Answer<'_, Vec<String>> {
+    fn left_with_a_key_pair(&self) -> AwsFuture<'_, Vec<String>> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
             let (key, _) = crate::exec::shell::new_key("left behind")?;
@@ -293,7 +293,7 @@ impl Cloud for Ec2 {
         })
     }
 
-    fn close(&self) -> Answer<'_, ()> {
+    fn close(&self) -> AwsFuture<'_, ()> {
         Box::pin(async move {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(());

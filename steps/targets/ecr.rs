@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::repository::{NotMade, PUBLIC, Refusal, Repository};
 use crate::base::settings::FakeAws;
 use crate::targets::aws_error::{AwsError, explained};
-use crate::targets::cloud::{Answer, PublicRegistry};
+use crate::targets::cloud::{AwsFuture, PublicRegistry};
 use crate::targets::tags::{self, EXPIRES, RUN};
 
 /// The region of ECR Public's API, which is the only one in the world.
@@ -89,7 +89,7 @@ impl PublicRegistry for Ecr {
         &self.host_for_machines
     }
 
-    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
+    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade> {
         Box::pin(async move {
             let name = tags::name(run);
             let mut request = self.client.create_repository().repository_name(&name);
@@ -108,7 +108,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
+    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade> {
         Box::pin(async move {
             let taken = match self.create(run, expires).await {
                 Err(NotMade::Taken(text)) => text,
@@ -119,7 +119,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn state<'a>(&'a self, name: &'a str) -> Answer<'a, String> {
+    fn state<'a>(&'a self, name: &'a str) -> AwsFuture<'a, String> {
         Box::pin(async move {
             let Some(described) = self.describe(name).await? else { return Ok(NOT_FOUND.to_owned()) };
             let uri = described.repository_uri();
@@ -127,7 +127,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, bool> {
+    fn remove<'a>(&'a self, name: &'a str) -> AwsFuture<'a, bool> {
         Box::pin(async move {
             let call = self.client.delete_repository().repository_name(name).force(true).send();
             match explained("ecr-public:DeleteRepository", call).await {
@@ -138,7 +138,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn login_password(&self) -> Answer<'_, String> {
+    fn login_password(&self) -> AwsFuture<'_, String> {
         Box::pin(async move {
             let call = self.client.get_authorization_token().send();
             let answer = explained("ecr-public:GetAuthorizationToken", call).await?;
@@ -148,7 +148,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> Answer<'a, (), Refusal> {
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Refusal> {
         Box::pin(async move {
             let call = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send();
             let put = explained("ecr-public:PutImage", call).await;

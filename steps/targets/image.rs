@@ -22,7 +22,7 @@ use crate::exec::shell::Shell;
 /// Version of the recipe below: raised when it changes in a way that changes images.
 const RECIPE: &str = "1";
 /// The disk space that a build needs: for the unpacked system, the disk made from it, and the packages in between.
-pub const ROOM: Bytes = Bytes(3_000_000_000);
+pub const DISK_NEEDED: Bytes = Bytes(3_000_000_000);
 /// The keys that packages are verified with while a disk is made.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Time limit of a build: through qemu-user on a busy host.
@@ -110,12 +110,12 @@ impl DiskImage {
         let _turn = cache::turn(&lock, &format!("image {key}"), LIMIT, &context.progress).await?;
         match DiskImage::open(&folder) {
             Some(image) => Ok(image),
-            None => Build { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,
+            None => ImageBuild { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,
         }
     }
 }
 
-struct Build<'a> {
+struct ImageBuild<'a> {
     definition: &'a Definition,
     arch: Arch,
     context: &'a Context,
@@ -123,7 +123,7 @@ struct Build<'a> {
     machines: &'a Path,
 }
 
-impl Build<'_> {
+impl ImageBuild<'_> {
     async fn run(&self, folder: &Path) -> anyhow::Result<DiskImage> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
         let shell = Shell::local(self.context.observer.clone());
@@ -270,10 +270,10 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
     let namespace = namespace(&remedy)?;
     anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
     fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
-    let free = room_left(&machines)?;
+    let free = free_space(&machines)?;
     anyhow::ensure!(
-        free >= ROOM,
-        "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
+        free >= DISK_NEEDED,
+        "{} has {free} left and making a machine image takes {DISK_NEEDED}: free some space or set ASSAY_CACHE",
         machines.display()
     );
     Ok(namespace)
@@ -299,7 +299,7 @@ fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
 }
 
 /// Returns the free space on the file system of a folder.
-pub fn room_left(folder: &Path) -> std::io::Result<Bytes> {
+pub fn free_space(folder: &Path) -> std::io::Result<Bytes> {
     let space = rustix::fs::statvfs(folder)?;
     Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
 }

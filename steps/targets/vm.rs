@@ -56,7 +56,7 @@ impl Vm {
     pub async fn of(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Vm> {
         let qemu = Qemu::installed(&Shell::local(context.observer.clone()), arch).await?;
         let image = DiskImage::provide(definition, arch, context).await?;
-        let trial = tempfile::tempdir().context("there is no room for a temporary folder")?;
+        let trial = tempfile::tempdir().context("cannot create a temporary folder")?;
         let accelerator = accelerator::choose(context, &qemu, &image, arch, trial.path()).await;
         qemu.fit(accelerator)?;
         let (definition, context, snapshots) = (definition.clone(), context.clone(), Default::default());

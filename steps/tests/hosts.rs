@@ -194,7 +194,7 @@ async fn a_machine_that_lacks_something_is_refused_before_a_run_begins() {
         (
             "fallocate -l $(($(df --output=avail -B1 / | tail -n 1) - 30000000)) /filler",
             "rm /filler",
-            &["room in the home: ", "MB are free; free some: a run takes up to "],
+            &["free space in the home: ", "MB are free; free some: a run takes up to "],
         ),
         (
             "mount --bind /home/guest /home/guest; mount -o remount,bind,ro /home/guest",

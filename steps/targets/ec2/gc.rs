@@ -23,11 +23,11 @@ use crate::targets::{ecr::Ecr, repository::Repository};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// Removed: it has expired.
+    /// RemovedLeftovers: it has expired.
     Expired,
-    /// Removed: its run is in a cleanup journal of this machine and is over.
+    /// RemovedLeftovers: its run is in a cleanup journal of this machine and is over.
     RunIsOver,
-    /// Removed: everything is.
+    /// RemovedLeftovers: everything is.
     All,
     /// Kept: its run is live on this machine.
     RunIsUnderWay,
@@ -58,7 +58,7 @@ impl fmt::Display for Fate {
 
 /// One resource that was found, for people and programs to read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct LeftoverRow {
     pub region: String,
     /// The type: `instance`, `key-pair`, `repository`.
     pub kind: String,
@@ -78,17 +78,17 @@ pub struct Row {
 }
 
 /// The rule that decides what is removed.
-struct Rule {
+struct RemovalRule {
     journals: PathBuf,
     over: BTreeSet<String>,
     all: bool,
 }
 
-impl Rule {
+impl RemovalRule {
     /// Decides about one resource. Reads the cleanup journals each time, because a run may just have started here.
     fn fate(&self, run: &str, expires: Option<Timestamp>) -> Fate {
         // If the journals cannot be read, nothing is removed.
-        if live_runs(&self.journals).map_or(true, |living| living.iter().any(|one| one == run)) {
+        if live_runs(&self.journals).map_or(true, |live| live.iter().any(|one| one == run)) {
             return Fate::RunIsUnderWay;
         }
         match expires {
@@ -118,18 +118,18 @@ struct CheckedRegion {
 /// What was found, before anything is removed.
 pub struct Leftover {
     /// Everything that carries a run's tag.
-    pub rows: Vec<Row>,
+    pub rows: Vec<LeftoverRow>,
     /// What could not be listed, and why.
     pub errors: Vec<String>,
     /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,
-    rule: Rule,
+    rule: RemovalRule,
     places: Vec<CheckedRegion>,
     pauses: Pauses,
 }
 
 /// What is gone, and what could not be removed and why.
-pub struct Removed {
+pub struct RemovedLeftovers {
     pub removed: Vec<String>,
     pub errors: Vec<String>,
 }
@@ -156,7 +156,7 @@ pub async fn find(
         rows: Vec::new(),
         errors: Vec::new(),
         unsolved: Vec::new(),
-        rule: Rule { journals, over: BTreeSet::new(), all },
+        rule: RemovalRule { journals, over: BTreeSet::new(), all },
         places: Vec::new(),
         pauses: Pauses::of(stand_in),
     };
@@ -227,8 +227,8 @@ impl Leftover {
     }
 
     /// Removes what the rule says, and deletes from this machine's cleanup journals what is gone.
-    pub async fn remove(&self, progress: &Progress) -> Removed {
-        let mut done = Removed { removed: Vec::new(), errors: self.unsolved.clone() };
+    pub async fn remove(&self, progress: &Progress) -> RemovedLeftovers {
+        let mut done = RemovedLeftovers { removed: Vec::new(), errors: self.unsolved.clone() };
         for place in self.places.iter().filter(|place| !place.closed) {
             for repository in &place.repositories {
                 if self.rule.fate(&repository.run, repository.expires).goes() {
@@ -268,8 +268,8 @@ impl Leftover {
     }
 }
 
-fn row(region: &str, resource: &AwsResource, per_hour: Option<f64>, rule: &Rule) -> Row {
-    Row {
+fn row(region: &str, resource: &AwsResource, per_hour: Option<f64>, rule: &RemovalRule) -> LeftoverRow {
+    LeftoverRow {
         region: region.to_owned(),
         kind: resource.kind.to_string(),
         id: resource.id.clone(),
@@ -283,8 +283,8 @@ fn row(region: &str, resource: &AwsResource, per_hour: Option<f64>, rule: &Rule)
     }
 }
 
-fn public_row(repository: &Repository, rule: &Rule) -> Row {
-    Row {
+fn public_row(repository: &Repository, rule: &RemovalRule) -> LeftoverRow {
+    LeftoverRow {
         region: PUBLIC.to_owned(),
         kind: "repository".to_owned(),
         id: repository.name.clone(),

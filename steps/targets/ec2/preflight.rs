@@ -27,7 +27,7 @@ const NO_RUN: &str = "doctor";
 
 /// Checks AWS before a run, with the calls that a run begins with.
 #[derive(Debug)]
-pub struct Preflight {
+pub struct AwsPreflight {
     config: SdkConfig,
     client: Client,
     order: InstanceSpec,
@@ -45,12 +45,12 @@ pub struct PreflightFailure {
     pub only_here: bool,
 }
 
-impl Preflight {
+impl AwsPreflight {
     /// Loads the SDK's configuration as a run does. Sends no request to EC2 yet.
-    pub async fn open(order: &InstanceSpec, settings: &Settings) -> Preflight {
+    pub async fn open(order: &InstanceSpec, settings: &Settings) -> AwsPreflight {
         let config = configuration(Patience { answer: ANSWER, ..Patience::default() }, None, None).await;
         let config = config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(2)).build();
-        Preflight { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
+        AwsPreflight { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
     }
 
     /// Returns the region that is set.

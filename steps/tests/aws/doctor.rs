@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::stand_in::{FakeServer, account};
+use super::fake_server::{FakeServer, account};
 
 /// The exit status and the diagnosis of a doctor of EC2.
 struct Doctor {
@@ -57,7 +57,7 @@ impl Doctor {
 
 #[test]
 fn a_cloud_that_answers_works_if_this_host_does_and_nothing_is_made_there() {
-    let cloud = FakeServer::start(&[]);
+    let cloud = FakeServer::start();
     let doctor = Doctor::by(&cloud.endpoint, &[]);
     for name in ["AWS's SDK", "region", "price of a run", "credentials", "ECR Public", "this host's address"] {
         assert_eq!(doctor.of(name).0, "ok", "{}", doctor.diagnosis);
@@ -84,7 +84,7 @@ fn a_cloud_that_answers_works_if_this_host_does_and_nothing_is_made_there() {
 
 #[test]
 fn a_region_that_is_not_set_or_unknown_is_reported_with_the_setting() {
-    let cloud = FakeServer::start(&[]);
+    let cloud = FakeServer::start();
     let none = Doctor::of_aws(&cloud.endpoint, &[("AWS_REGION", None)]);
     none.missing("region", &["none is set; set AWS_REGION, or `region` of your AWS profile"]);
     assert_eq!(none.of("EC2").1, "not tried: there is no region; mend that first");
@@ -100,7 +100,7 @@ fn a_region_that_is_not_set_or_unknown_is_reported_with_the_setting() {
 
 #[test]
 fn credentials_that_are_missing_expired_or_unknown_are_reported_with_the_remedy() {
-    let cloud = FakeServer::start(&[]);
+    let cloud = FakeServer::start();
     let none = Doctor::of_aws(&cloud.endpoint, &[("AWS_ACCESS_KEY_ID", None), ("AWS_SECRET_ACCESS_KEY", None)]);
     none.missing("credentials", &["no credentials found", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID"]);
     assert_eq!(none.of("EC2 and ECR Public").0, "warning");
@@ -117,7 +117,7 @@ fn credentials_that_are_missing_expired_or_unknown_are_reported_with_the_remedy(
 
 #[test]
 fn what_the_credentials_do_not_allow_is_named() {
-    let cloud = FakeServer::start(&[]);
+    let cloud = FakeServer::start();
     let refused = |action: &str, code: &str| json!({ "action": action, "times": 99, "status": 403, "code": code });
     cloud.faults(&json!([
         refused("CreateSecurityGroup", "UnauthorizedOperation"),
@@ -142,7 +142,7 @@ fn an_endpoint_that_is_dead_or_never_answers_is_named() {
     let way = ["DescribeImages failed", "Connection refused", "see that http://127.0.0.1:9 can be reached"];
     dead.missing("Ubuntu 24.04 for arm64", &way);
     dead.missing("ECR Public", &["GetAuthorizationToken failed", "see that http://127.0.0.1:9 can be reached"]);
-    let cloud = FakeServer::start(&[]);
+    let cloud = FakeServer::start();
     cloud.faults(&json!([{ "action": "DescribeImages", "times": 99, "hold": true }]));
     let doctor = Doctor::of_aws(&cloud.endpoint, &[]);
     doctor.missing("Ubuntu 24.04 for arm64", &["DescribeImages failed", &format!("{} can be reached", cloud.endpoint)]);

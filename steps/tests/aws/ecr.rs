@@ -12,7 +12,7 @@ use assay::internal::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::stand_in::FakeServer;
+use super::fake_server::FakeServer;
 
 /// A fake server of ECR Public, which runs for as long as this is held.
 struct Cloud {
@@ -22,7 +22,7 @@ struct Cloud {
 
 impl Cloud {
     fn start() -> Cloud {
-        let server = FakeServer::start(&[]);
+        let server = FakeServer::start();
         Cloud { host: server.endpoint.trim_start_matches("http://").to_owned(), server }
     }
 

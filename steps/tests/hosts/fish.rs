@@ -17,8 +17,8 @@ pub const INSTALL: &str = "tar -xz --no-same-owner --no-overwrite-dir -C / && ld
     su --shell /usr/bin/fish - guest -c true";
 
 pub fn archive(suite: &str, mirror: &str) -> Vec<u8> {
-    let room = tempfile::tempdir().unwrap();
-    let made = Command::new("sh").args(["-ec", MAKE, "-"]).arg(room.path()).args([suite, mirror]).output().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let made = Command::new("sh").args(["-ec", MAKE, "-"]).arg(folder.path()).args([suite, mirror]).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     made.stdout
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use assay::internal::{
-    Arch, CleanupJournal, Context, Distribution, NoopObserver, OpenSsh, Resource, SshDestination, Urgency, Vm,
+    Arch, CleanupJournal, Context, DebianRelease, NoopObserver, OpenSsh, Resource, SshDestination, Urgency, Vm,
     mirror_address, new_key,
 };
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
@@ -192,7 +192,7 @@ impl Guest {
 
     /// Installs the shell fish; the state with it is the one to compare with later.
     pub async fn take_in_fish(&mut self) {
-        let archive = fish::archive(Distribution::Debian13.suite(), &mirror_address(&context().settings));
+        let archive = fish::archive(DebianRelease::Debian13.suite(), &mirror_address(&context().settings));
         self.take_in(archive, fish::INSTALL).await;
         self.before = listing(&self.machine).await;
     }
