@@ -127,7 +127,7 @@ impl Run {
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
         let suite = ClaimSuite::read(folder)?;
-        let plan = suite.plan(&Capabilities::by(target, &settings.stand_in, None), |_, _| true, None)?;
+        let plan = suite.plan(&Capabilities::by(target, &settings.fake_aws, None), |_, _| true, None)?;
         let (folder, target) = (folder.to_owned(), target.clone());
         let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence: None, sign: None };
         Run::open(spec, progress).map_err(|exit| exit.error)

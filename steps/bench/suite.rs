@@ -11,7 +11,7 @@ use assay::base::commands;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::unit::Unit;
-use assay::base::work_summary::Summary;
+use assay::base::work_summary::WorkSummary;
 use assay::exec::command::{Command, Status, tail};
 use assay::exec::shell::{NoopObserver, Shell};
 
@@ -44,7 +44,7 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<BenchResult> {
 fn read(record: &str) -> anyhow::Result<BenchResult> {
     #[derive(serde::Deserialize)]
     struct Record {
-        time: Summary,
+        time: WorkSummary,
     }
     let Record { time } = serde_json::from_str(record).context("run.json does not say what its time went into")?;
     let ratio = time.ratio().context("the run did no work")?;

@@ -20,7 +20,7 @@ pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
     };
     progress.note("asking AWS");
     let mut checks = Vec::new();
-    if let Some(endpoint) = &settings.stand_in.endpoint {
+    if let Some(endpoint) = &settings.fake_aws.endpoint {
         let problem = Problem::warning(format!("none: {endpoint} stands in for it"));
         checks.push(check("AWS", Err(problem), "unset AWS_ENDPOINT_URL to ask AWS itself"));
     }

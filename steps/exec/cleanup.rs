@@ -85,12 +85,12 @@ impl Resource {
 /// A line of a journal: a registered resource, or one that is known to be gone.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Line {
+enum JournalLine {
     Over { over: Resource },
     Taken(Resource),
 }
 
-fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
+fn append(mut file: &File, line: &JournalLine) -> anyhow::Result<()> {
     let line = serde_json::to_string(line)? + "\n";
     file.write_all(line.as_bytes()).context("cannot write the cleanup journal")
 }
@@ -100,8 +100,8 @@ fn read(file: &File) -> Vec<Resource> {
     // A kill may have truncated the last line. Its resource was not created yet.
     for line in BufReader::new(file).lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
-            Ok(Line::Taken(resource)) => journals.push(resource),
-            Ok(Line::Over { over }) => journals.retain(|resource| resource != &over),
+            Ok(JournalLine::Taken(resource)) => journals.push(resource),
+            Ok(JournalLine::Over { over }) => journals.retain(|resource| resource != &over),
             Err(_) => {}
         }
     }
@@ -135,7 +135,7 @@ impl CleanupJournal {
     /// Registers a resource. If its name is known in advance, register it before creating it.
     pub fn register(&self, resource: Resource) -> anyhow::Result<()> {
         let mut open = self.lock();
-        append(&open.0, &Line::Taken(resource.clone()))?;
+        append(&open.0, &JournalLine::Taken(resource.clone()))?;
         open.1.push(resource);
         Ok(())
     }
@@ -143,7 +143,7 @@ impl CleanupJournal {
     /// Records that a resource is gone, as seen by its owner: for cloud resources, only the owner can see it.
     pub fn mark_gone(&self, resource: &Resource) -> anyhow::Result<()> {
         let mut open = self.lock();
-        append(&open.0, &Line::Over { over: resource.clone() })?;
+        append(&open.0, &JournalLine::Over { over: resource.clone() })?;
         open.1.retain(|held| held != resource);
         Ok(())
     }
@@ -248,7 +248,7 @@ pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()>
     for (path, _lock) in stale(folder)?.filter(|(_, file)| read(file).contains(resource)) {
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        append(&file, &Line::Over { over: resource.clone() })?;
+        append(&file, &JournalLine::Over { over: resource.clone() })?;
     }
     Ok(())
 }

@@ -33,14 +33,14 @@ struct Covered {
     feature: String,
     line: usize,
     scenario: String,
-    controls: Vec<Control>,
+    controls: Vec<CoveredControl>,
     targets: BTreeMap<String, Decided>,
     /// Whether a target of this version runs it, even if it only records it.
     covered: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Control {
+struct CoveredControl {
     scenario: String,
     feature: String,
     line: usize,
@@ -61,10 +61,10 @@ fn kinds() -> Vec<TargetSpec> {
 }
 
 impl Coverage {
-    /// Computes the coverage of a claim suite, on one target or on all; `stand_in` replaces AWS.
-    pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, stand_in: &FakeAws) -> Result<Coverage, FeatureErrors> {
+    /// Computes the coverage of a claim suite, on one target or on all; `fake_aws` replaces AWS.
+    pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, fake_aws: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let plan = |target: TargetSpec| {
-            let plan = annex.plan(&Capabilities::by(&target, stand_in, None), |_, _| true, None)?;
+            let plan = annex.plan(&Capabilities::by(&target, fake_aws, None), |_, _| true, None)?;
             Ok((target.to_string(), plan))
         };
         let targets = only.map_or_else(kinds, |only| vec![only.clone()]);
@@ -159,7 +159,7 @@ impl Covered {
             feature: own.feature.clone(),
             line: own.line,
             scenario: own.scenario.clone(),
-            controls: controls.into_iter().map(Control::of).collect(),
+            controls: controls.into_iter().map(CoveredControl::of).collect(),
             covered: targets.values().any(|on| on.decision != "skip"),
             targets,
         })
@@ -193,9 +193,9 @@ impl Covered {
     }
 }
 
-impl Control {
-    fn of(planned: &Planned) -> Control {
-        Control { scenario: planned.scenario.clone(), feature: planned.feature.clone(), line: planned.line }
+impl CoveredControl {
+    fn of(planned: &Planned) -> CoveredControl {
+        CoveredControl { scenario: planned.scenario.clone(), feature: planned.feature.clone(), line: planned.line }
     }
 }
 

@@ -16,7 +16,6 @@ pub const CANONICAL: &str = "099720109477";
 /// A machine image, as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ami {
-    /// Its id: `ami-…`.
     pub id: String,
     /// Its name, which ends with a date.
     pub name: String,
@@ -27,15 +26,13 @@ pub struct Ami {
     pub root: String,
 }
 
-/// An instance that was launched, for computing the cost.
+/// An instance that was launched, and is billed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
     pub id: String,
     /// The image it was started from, as EC2 reports it.
     pub image: String,
-    /// When EC2 accepted the order.
     pub since: Timestamp,
-    /// When it was seen to be gone.
     pub until: Option<Timestamp>,
 }
 
@@ -44,7 +41,6 @@ pub type AwsFuture<'a, T, E = anyhow::Error> = Pin<Box<dyn Future<Output = Resul
 
 /// Everything that a run has in AWS.
 pub trait Cloud: Debug + Send + Sync {
-    /// Returns the region.
     fn region(&self) -> &str;
 
     /// Returns when everything of this run expires, so that anyone may remove it.
@@ -53,7 +49,6 @@ pub trait Cloud: Debug + Send + Sync {
     /// Returns Canonical's images, the newest first: instances are started from that one.
     fn images(&self) -> &[Ami];
 
-    /// Returns the instances launched so far.
     fn used(&self) -> Vec<Used>;
 
     /// Starts an instance as ordered, logs in, and makes it the annex's device.
@@ -62,7 +57,6 @@ pub trait Cloud: Debug + Send + Sync {
     /// Removes every instance and all that was made for it, and waits until listings find nothing more.
     fn end(&self) -> AwsFuture<'_, ()>;
 
-    /// Returns the account's ECR Public.
     fn registry(&self) -> &dyn PublicRegistry;
 
     /// Lists what carries the run's tag: the type and id of each.
@@ -106,7 +100,6 @@ pub trait PublicRegistry: Send + Sync {
 
 /// Closes a cloud that is still open when this is dropped: after a panic, or an early return.
 pub struct Keeper {
-    /// The cloud.
     pub cloud: Arc<dyn Cloud>,
     /// Shows why it was not closed.
     pub progress: Progress,

@@ -67,7 +67,7 @@ impl Default for Patience {
 
 /// Loads the SDK's configuration from its default chain: region, profile, credentials, endpoint. A region replaces the
 /// default one. A stand-in's endpoint accepts any credentials, and must never receive those of an account.
-pub async fn configuration(patience: Patience, region: Option<&str>, stand_in: Option<&str>) -> SdkConfig {
+pub async fn configuration(patience: Patience, region: Option<&str>, fake_aws: Option<&str>) -> SdkConfig {
     let time = TimeoutConfig::builder().operation_attempt_timeout(patience.answer).build();
     // Throttling lasts for seconds, not for milliseconds.
     let retry = RetryConfig::standard().with_max_attempts(6);
@@ -75,14 +75,13 @@ pub async fn configuration(patience: Patience, region: Option<&str>, stand_in: O
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }
-    if let Some(endpoint) = stand_in {
+    if let Some(endpoint) = fake_aws {
         let any = Credentials::new("stand-in", "stand-in", None, None, "stand-in");
         loader = loader.endpoint_url(endpoint).credentials_provider(any);
     }
     loader.load().await
 }
 
-/// Everything that a run has in AWS.
 #[derive(Debug)]
 pub struct Ec2 {
     client: Client,
@@ -121,7 +120,7 @@ impl Ec2 {
         let resource = Resource::Cloud {
             run: context.run.clone(),
             region: region.clone(),
-            endpoint: context.settings.stand_in.endpoint.clone(),
+            endpoint: context.settings.fake_aws.endpoint.clone(),
         };
         context.cleanup.register(resource.clone())?;
         Ok(Ec2 {
@@ -137,7 +136,7 @@ impl Ec2 {
             resource,
             used: Mutex::default(),
             orders: AtomicU32::new(0),
-            ecr: Ecr::open(&config, &context.settings.stand_in),
+            ecr: Ecr::open(&config, &context.settings.fake_aws),
             ending: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
         })
@@ -146,7 +145,7 @@ impl Ec2 {
     async fn machine(&self, name: &str) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let work = MachineDir::make(&self.context, name)?;
-        let keys::Pair { login, host_text } = keys::pair(&work.name, setup::USER, &work.folder)?;
+        let (login, host_text) = keys::pair(&work.name, setup::USER, &work.folder)?;
         let launch = self.launch();
         let ami = &self.images[0];
         launch.key_pair(&login.key.public_key().to_openssh()?).await?;
@@ -194,8 +193,8 @@ impl Ec2 {
     async fn enter(&self, login: Login, id: &str) -> anyhow::Result<(Shell, String)> {
         let (address, image) = launch::running(&self.client, id, self.patience.running).await?;
         self.bill(|used| used.iter_mut().filter(|one| one.id == id).for_each(|one| one.image.clone_from(&image)));
-        let address = match &self.context.settings.stand_in.ssh {
-            Some(stand_in) => stand_in.clone(),
+        let address = match &self.context.settings.fake_aws.ssh {
+            Some(fake_aws) => fake_aws.clone(),
             None => format!("{}:22", address.context("it has no public address: is its subnet a public one?")?),
         };
         tracing::info!("{}: it runs; waiting for SSH at {address}", login.machine);
@@ -206,7 +205,7 @@ impl Ec2 {
 
     async fn sweep(&self) -> anyhow::Result<()> {
         let known: Vec<String> = self.used().into_iter().map(|one| one.id).collect();
-        let pauses = Pauses::of(self.context.settings.stand_in.endpoint.as_deref());
+        let pauses = Pauses::of(self.context.settings.fake_aws.endpoint.as_deref());
         teardown(&self.client, &self.context.run, &known, &pauses, &self.context.progress).await?;
         let now = Timestamp::now();
         self.bill(|used| used.iter_mut().for_each(|one| one.until = one.until.or(Some(now))));

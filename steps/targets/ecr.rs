@@ -32,9 +32,9 @@ pub struct Ecr {
 
 impl Ecr {
     /// Returns the ECR Public of the account in the SDK's configuration, whatever its region. Sends no request yet.
-    pub fn open(configuration: &SdkConfig, stand_in: &FakeAws) -> Ecr {
+    pub fn open(configuration: &SdkConfig, fake_aws: &FakeAws) -> Ecr {
         let own = Builder::from(configuration).region(Region::from_static(REGION)).build();
-        Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
+        Ecr { client: Client::from_conf(own), host: host(fake_aws), host_for_machines: host_for_machines(fake_aws) }
     }
 
     /// Finds the repository of a run by its name and its tag.
@@ -161,13 +161,13 @@ impl PublicRegistry for Ecr {
 }
 
 /// Returns the host, with a port if needed, at which this host reaches the registry behind the public address.
-fn host(stand_in: &FakeAws) -> String {
-    stand_in.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
+fn host(fake_aws: &FakeAws) -> String {
+    fake_aws.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
 }
 
 /// Returns the same for a machine: a VM that stands in for an instance reaches this host's loopback at another address.
-fn host_for_machines(stand_in: &FakeAws) -> String {
-    let host = host(stand_in);
+fn host_for_machines(fake_aws: &FakeAws) -> String {
+    let host = host(fake_aws);
     match host.split_once(':') {
         Some(("127.0.0.1" | "localhost", port)) => format!("10.0.2.2:{port}"),
         _ => host,
@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn only_what_stands_in_for_the_registry_is_looked_for_elsewhere() {
         let hosts = |registry: Option<&str>| {
-            let stand_in = FakeAws { registry: registry.map(str::to_owned), ..FakeAws::default() };
-            (host(&stand_in), host_for_machines(&stand_in))
+            let fake_aws = FakeAws { registry: registry.map(str::to_owned), ..FakeAws::default() };
+            (host(&fake_aws), host_for_machines(&fake_aws))
         };
         let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(hosts(None), both(PUBLIC, PUBLIC));

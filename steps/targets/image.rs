@@ -33,7 +33,6 @@ const BEAT: Duration = Duration::from_secs(5);
 /// A bootable system. Machines write to overlays of its disk, never to the disk.
 #[derive(Clone, Debug)]
 pub struct DiskImage {
-    /// The root file system.
     pub disk: PathBuf,
     pub kernel: PathBuf,
     pub initrd: PathBuf,
@@ -46,14 +45,10 @@ pub struct Manifest {
     /// The hash of all its inputs except the packages' versions.
     pub key: String,
     pub distribution: String,
-    /// The architecture's Debian name.
     pub architecture: String,
-    /// When it was made (RFC 3339).
     pub built: String,
-    /// How long the build took, in seconds.
     pub seconds: f64,
     pub mirror: String,
-    /// Every installed package and its version.
     pub packages: BTreeMap<String, String>,
 }
 

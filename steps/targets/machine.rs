@@ -86,7 +86,6 @@ pub(super) trait Body: fmt::Debug + Send + Sync {
     fn shut_down(&self) -> Pending<'_, ()>;
 }
 
-/// A VM on this host.
 #[derive(Debug)]
 pub(super) struct Emulated {
     pub(super) port: u16,

@@ -30,7 +30,6 @@ const PODMAN: (u64, u64) = (4, 4);
 /// The first Podman version that finds the WebAssembly runtime without the link `crun-wasm`.
 const WITHOUT_LINK: (u64, u64) = (5, 0);
 
-/// How commands on the machine can become root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
     Is,
@@ -39,7 +38,6 @@ pub enum Root {
     Never,
 }
 
-/// What the preflight script has found on a machine.
 #[derive(Clone, Debug)]
 pub struct Preflight {
     pub facts: MachineInfo,
@@ -48,7 +46,6 @@ pub struct Preflight {
     pub home: String,
     /// The user's folder below `/run`, if a login made one.
     pub runtime: Option<String>,
-    /// Whether the machine was started by systemd.
     pub systemd: bool,
     text: String,
     /// The difference between the machine's clock and this host's, in seconds; negative if it is behind.
@@ -71,12 +68,12 @@ pub struct PreflightCheck {
 /// What was found, or else what is wrong and the remedy.
 type CheckResult = Result<String, (String, String)>;
 
-fn lacks(found: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
+fn unmet(found: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
     Err((found.into(), remedy.into()))
 }
 
 fn ensure(met: bool, there: impl Into<String>, wrong: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
-    if met { Ok(there.into()) } else { lacks(wrong, remedy) }
+    if met { Ok(there.into()) } else { unmet(wrong, remedy) }
 }
 
 impl PreflightCheck {
@@ -209,9 +206,9 @@ impl Preflight {
                       cgroup v1 mounts";
         match (self.word("cgroup"), self.word("unified")) {
             ("cgroup2fs", _) => Ok("the only hierarchy".to_owned()),
-            (_, "cgroup2fs") => lacks("cgroups are hybrid, v1 with v2 beside it", remedy),
-            ("", _) => lacks("there is no /sys/fs/cgroup", "mount it: cgroup2"),
-            _ => lacks("cgroups are v1", remedy),
+            (_, "cgroup2fs") => unmet("cgroups are hybrid, v1 with v2 beside it", remedy),
+            ("", _) => unmet("there is no /sys/fs/cgroup", "mount it: cgroup2"),
+            _ => unmet("cgroups are v1", remedy),
         }
     }
 
@@ -238,7 +235,7 @@ impl Preflight {
     }
 
     fn podman(&self) -> CheckResult {
-        let Some(version) = &self.facts.podman else { return lacks("it is not there", self.install("podman")) };
+        let Some(version) = &self.facts.podman else { return unmet("it is not there", self.install("podman")) };
         let found = format!("{version} knows no Quadlets");
         ensure(!older(version, PODMAN), version, found, "bring podman 4.4 or newer")
     }
@@ -253,7 +250,7 @@ impl Preflight {
     }
 
     fn crun(&self) -> CheckResult {
-        let Some(version) = &self.facts.crun else { return lacks("crun is not there", self.install("crun")) };
+        let Some(version) = &self.facts.crun else { return unmet("crun is not there", self.install("crun")) };
         let wasm = self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge");
         let remedy = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
         ensure(wasm, version, format!("crun {version} is not built with it"), remedy)
@@ -267,7 +264,7 @@ impl Preflight {
     fn link(&self) -> CheckResult {
         let needed = self.facts.podman.as_deref().is_some_and(|version| older(version, WITHOUT_LINK));
         match self.word("link") {
-            "" if needed => lacks(
+            "" if needed => unmet(
                 "this podman looks for it to run WebAssembly, and it is not there",
                 "sudo ln -s /usr/bin/crun /usr/local/bin/crun-wasm",
             ),
@@ -325,7 +322,7 @@ impl Preflight {
         match self.root {
             Root::Is => Ok("not needed".to_owned()),
             Root::Sudo => Ok("without a password".to_owned()),
-            Root::Never => lacks(
+            Root::Never => unmet(
                 format!("{} is not let without a password: claims that need root are not run", self.user()),
                 format!("to have them too: {} ALL=(ALL) NOPASSWD: ALL, in /etc/sudoers.d", self.user()),
             ),

@@ -37,7 +37,6 @@ pub struct RemoteAccess {
 pub struct RemoteHost {
     access: RemoteAccess,
     pub preflight: Preflight,
-    /// The names that the run gives to units.
     units: Vec<String>,
 }
 

@@ -48,10 +48,8 @@ pub(super) struct SnapshotManifest {
     /// The type of machine, its architecture, the hash of its image, and its preparation: one snapshot is kept for each
     /// such kind.
     kind: String,
-    /// When it was frozen (RFC 3339).
     frozen: String,
     pub(super) facts: MachineInfo,
-    /// The SHA-256 of each of the snapshot's files.
     sums: BTreeMap<String, String>,
 }
 

@@ -47,7 +47,6 @@ type Slot = Arc<Mutex<Option<Arc<Snapshot>>>>;
 pub enum Urgency {
     /// Before all others: measurements there must not wait for other work.
     First,
-    /// Like all others.
     Usual,
 }
 

@@ -8,7 +8,7 @@ mod guest;
 #[path = "hosts/inside.rs"]
 mod inside;
 
-use guest::{Guest, Verdicts};
+use guest::{Guest, VerdictWords};
 use inside::Compiler;
 
 /// One claim that is judged quickly.
@@ -56,7 +56,7 @@ async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
 }
 
 /// Asserts that two runs agree on each claim that both judged, and that there are more than `more_than` such claims.
-fn same_verdicts(there: &Verdicts, here: &Verdicts, more_than: usize) {
+fn same_verdicts(there: &VerdictWords, here: &VerdictWords, more_than: usize) {
     let both = there.iter().filter_map(|(claim, there)| Some((claim, there, here.get(claim)?)));
     let (same, other): (Vec<_>, Vec<_>) = both.partition(|(_, there, here)| there == here);
     assert!(other.is_empty(), "claim, there, here: {other:#?}");

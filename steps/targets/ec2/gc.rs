@@ -23,11 +23,11 @@ use crate::targets::{ecr::Ecr, repository::Repository};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// RemovedLeftovers: it has expired.
+    /// Removed: it has expired.
     Expired,
-    /// RemovedLeftovers: its run is in a cleanup journal of this machine and is over.
+    /// Removed: its run is in a cleanup journal of this machine and is over.
     RunIsOver,
-    /// RemovedLeftovers: everything is.
+    /// Removed: everything is.
     All,
     /// Kept: its run is live on this machine.
     RunIsUnderWay,
@@ -60,16 +60,13 @@ impl fmt::Display for Fate {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LeftoverRow {
     pub region: String,
-    /// The type: `instance`, `key-pair`, `repository`.
     pub kind: String,
     /// AWS's id, or a repository's name.
     pub id: String,
     /// The name of a key pair or a security group.
     pub name: Option<String>,
     pub run: String,
-    /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
-    /// When anyone may remove it.
     pub expires: Option<Timestamp>,
     pub state: String,
     /// What it costs, in dollars per hour; `None` if that is not known.
@@ -77,7 +74,6 @@ pub struct LeftoverRow {
     pub fate: Fate,
 }
 
-/// The rule that decides what is removed.
 struct RemovalRule {
     journals: PathBuf,
     over: BTreeSet<String>,
@@ -149,7 +145,7 @@ pub async fn find(
     all: bool,
     price: impl Fn(&str, &AwsResource) -> Option<f64>,
 ) -> anyhow::Result<Leftover> {
-    let stand_in = settings.stand_in.endpoint.as_deref();
+    let fake_aws = settings.fake_aws.endpoint.as_deref();
     let journals = settings.journals();
     let left = leftovers(&journals)?;
     let mut found = Leftover {
@@ -158,18 +154,18 @@ pub async fn find(
         unsolved: Vec::new(),
         rule: RemovalRule { journals, over: BTreeSet::new(), all },
         places: Vec::new(),
-        pauses: Pauses::of(stand_in),
+        pauses: Pauses::of(fake_aws),
     };
     for resource in left {
         let Resource::Cloud { run, region, endpoint } = &resource else { continue };
-        if endpoint.is_none() && stand_in.is_some() {
+        if endpoint.is_none() && fake_aws.is_some() {
             found
                 .unsolved
                 .push(format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it"));
             continue;
         }
         found.rule.over.insert(run.clone());
-        let endpoint = endpoint.as_deref().filter(|endpoint| Some(*endpoint) != stand_in);
+        let endpoint = endpoint.as_deref().filter(|endpoint| Some(*endpoint) != fake_aws);
         found.place(Some(region), endpoint).await.journals.push(resource.clone());
     }
     for region in regions {

@@ -22,7 +22,6 @@ pub enum ResourceKind {
     Instance,
     Volume,
     NetworkInterface,
-    /// An Elastic IP address.
     Address,
     KeyPair,
     SecurityGroup,
@@ -70,11 +69,9 @@ pub struct AwsResource {
     pub created: Option<Timestamp>,
     /// AWS's name for its state: `running`; empty for types without states.
     pub state: String,
-    /// The type of an instance: `t4g.nano`.
     pub instance_type: Option<String>,
     /// Whether it is an instance with a public IPv4 address, which is billed too.
     pub has_address: bool,
-    /// The size of a volume, in GiB.
     pub gib: Option<u32>,
 }
 
@@ -136,32 +133,55 @@ pub async fn list(client: &Client) -> (Vec<AwsResource>, Vec<AwsError>) {
 
 async fn list_kind(client: &Client, kind: ResourceKind) -> Result<Vec<AwsResource>, AwsError> {
     let tagged = Filter::builder().name("tag-key").values(RUN).build();
+    let of = |id: Option<&str>, state: Option<&str>, tags: &[Tag]| AwsResource::new(kind, id, state, tags);
     Ok(match kind {
         ResourceKind::SpotRequest => {
             let pages = client.describe_spot_instance_requests().filters(tagged).into_paginator().items().send();
             let found = explained("ec2:DescribeSpotInstanceRequests", pages.try_collect()).await?;
-            found.iter().map(spot_request).collect()
+            let resource = |one: &SpotInstanceRequest| AwsResource {
+                created: time(one.create_time()),
+                ..of(one.spot_instance_request_id(), one.state().map(|state| state.as_str()), one.tags())
+            };
+            found.iter().map(resource).collect()
         }
         ResourceKind::Instance => instances(client, tagged).await?,
         ResourceKind::Volume => {
             let pages = client.describe_volumes().filters(tagged).into_paginator().items().send();
-            explained("ec2:DescribeVolumes", pages.try_collect()).await?.iter().map(volume).collect()
+            let found = explained("ec2:DescribeVolumes", pages.try_collect()).await?;
+            let resource = |one: &Volume| AwsResource {
+                created: time(one.create_time()),
+                gib: one.size().and_then(|size| u32::try_from(size).ok()),
+                ..of(one.volume_id(), one.state().map(|state| state.as_str()), one.tags())
+            };
+            found.iter().map(resource).collect()
         }
         ResourceKind::NetworkInterface => {
             let pages = client.describe_network_interfaces().filters(tagged).into_paginator().items().send();
-            explained("ec2:DescribeNetworkInterfaces", pages.try_collect()).await?.iter().map(interface).collect()
+            let found = explained("ec2:DescribeNetworkInterfaces", pages.try_collect()).await?;
+            let resource = |one: &NetworkInterface| {
+                of(one.network_interface_id(), one.status().map(|status| status.as_str()), one.tag_set())
+            };
+            found.iter().map(resource).collect()
         }
         ResourceKind::Address => {
-            let call = client.describe_addresses().filters(tagged).send();
-            explained("ec2:DescribeAddresses", call).await?.addresses().iter().map(address).collect()
+            let found = explained("ec2:DescribeAddresses", client.describe_addresses().filters(tagged).send()).await?;
+            let state = |one: &Address| one.association_id().map(|_| "associated");
+            found.addresses().iter().map(|one| of(one.allocation_id(), state(one), one.tags())).collect()
         }
         ResourceKind::KeyPair => {
-            let call = client.describe_key_pairs().filters(tagged).send();
-            explained("ec2:DescribeKeyPairs", call).await?.key_pairs().iter().map(key_pair).collect()
+            let found = explained("ec2:DescribeKeyPairs", client.describe_key_pairs().filters(tagged).send()).await?;
+            let resource = |one: &KeyPairInfo| AwsResource {
+                created: time(one.create_time()),
+                name: one.key_name().map(str::to_owned),
+                ..of(one.key_pair_id(), None, one.tags())
+            };
+            found.key_pairs().iter().map(resource).collect()
         }
         ResourceKind::SecurityGroup => {
             let pages = client.describe_security_groups().filters(tagged).into_paginator().items().send();
-            explained("ec2:DescribeSecurityGroups", pages.try_collect()).await?.iter().map(group).collect()
+            let found = explained("ec2:DescribeSecurityGroups", pages.try_collect()).await?;
+            let name = |one: &SecurityGroup| one.group_name().map(str::to_owned);
+            found.iter().map(|one| AwsResource { name: name(one), ..of(one.group_id(), None, one.tags()) }).collect()
         }
     })
 }
@@ -187,48 +207,6 @@ fn instance(instance: &Instance) -> AwsResource {
         instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()),
         has_address: instance.public_ip_address().is_some(),
         ..AwsResource::new(ResourceKind::Instance, instance.instance_id(), state, instance.tags())
-    }
-}
-
-fn spot_request(request: &SpotInstanceRequest) -> AwsResource {
-    let (id, state) = (request.spot_instance_request_id(), request.state().map(|state| state.as_str()));
-    AwsResource {
-        created: time(request.create_time()),
-        ..AwsResource::new(ResourceKind::SpotRequest, id, state, request.tags())
-    }
-}
-
-fn volume(volume: &Volume) -> AwsResource {
-    let state = volume.state().map(|state| state.as_str());
-    AwsResource {
-        created: time(volume.create_time()),
-        gib: volume.size().and_then(|size| u32::try_from(size).ok()),
-        ..AwsResource::new(ResourceKind::Volume, volume.volume_id(), state, volume.tags())
-    }
-}
-
-fn interface(interface: &NetworkInterface) -> AwsResource {
-    let state = interface.status().map(|status| status.as_str());
-    AwsResource::new(ResourceKind::NetworkInterface, interface.network_interface_id(), state, interface.tag_set())
-}
-
-fn address(address: &Address) -> AwsResource {
-    let state = address.association_id().map(|_| "associated");
-    AwsResource::new(ResourceKind::Address, address.allocation_id(), state, address.tags())
-}
-
-fn key_pair(pair: &KeyPairInfo) -> AwsResource {
-    AwsResource {
-        created: time(pair.create_time()),
-        name: pair.key_name().map(str::to_owned),
-        ..AwsResource::new(ResourceKind::KeyPair, pair.key_pair_id(), None, pair.tags())
-    }
-}
-
-fn group(group: &SecurityGroup) -> AwsResource {
-    AwsResource {
-        name: group.group_name().map(str::to_owned),
-        ..AwsResource::new(ResourceKind::SecurityGroup, group.group_id(), None, group.tags())
     }
 }
 

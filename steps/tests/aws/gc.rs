@@ -12,14 +12,14 @@ use tempfile::TempDir;
 use super::fake_server::{FakeServer, LATER, LONG_AGO, REGION, account, tagged};
 
 /// A machine with a separate cache, and an account.
-struct Machine {
+struct Workplace {
     cache: TempDir,
     endpoint: String,
 }
 
-impl Machine {
-    fn with(server: &FakeServer) -> Machine {
-        Machine { cache: tempfile::tempdir().unwrap(), endpoint: server.endpoint.clone() }
+impl Workplace {
+    fn with(server: &FakeServer) -> Workplace {
+        Workplace { cache: tempfile::tempdir().unwrap(), endpoint: server.endpoint.clone() }
     }
 
     fn journals(&self) -> PathBuf {
@@ -58,7 +58,7 @@ fn ends(command: &mut Command, status: i32, texts: &[&str]) -> String {
 #[test]
 fn another_machine_removes_what_is_expired_and_everything_only_with_all() {
     for server in FakeServer::both() {
-        let machine = Machine::with(&server);
+        let machine = Workplace::with(&server);
         server.everything("old", LONG_AGO);
         server.repository("assay/old", "old", LONG_AGO);
         server.everything("new", LATER);
@@ -100,7 +100,7 @@ fn another_machine_removes_what_is_expired_and_everything_only_with_all() {
 #[test]
 fn what_a_killed_run_left_goes_with_its_journal_entry_before_it_expires() {
     for server in FakeServer::both() {
-        let machine = Machine::with(&server);
+        let machine = Workplace::with(&server);
         machine.killed("killed");
         server.everything("killed", LATER);
         server.repository("assay/killed", "killed", LATER);
@@ -127,7 +127,7 @@ fn what_a_killed_run_left_goes_with_its_journal_entry_before_it_expires() {
 #[test]
 fn what_belongs_to_a_run_under_way_here_is_never_touched() {
     for server in FakeServer::both() {
-        let machine = Machine::with(&server);
+        let machine = Workplace::with(&server);
         let cleanup = CleanupJournal::open(&machine.journals(), "living").unwrap();
         cleanup.register(machine.resource("living")).unwrap();
         server.everything("living", LONG_AGO);
@@ -142,7 +142,7 @@ fn what_belongs_to_a_run_under_way_here_is_never_touched() {
 #[test]
 fn what_cannot_be_removed_is_named_and_its_journal_entry_kept() {
     for server in FakeServer::both() {
-        let machine = Machine::with(&server);
+        let machine = Workplace::with(&server);
         machine.killed("killed");
         server.key("killed", LATER);
         server.instance(&server.group("other", LATER), &tagged("instance", "killed", LATER));
@@ -160,7 +160,7 @@ fn what_cannot_be_removed_is_named_and_its_journal_entry_kept() {
 #[test]
 fn without_credentials_it_says_what_to_set_and_keeps_the_journal_entry() {
     let server = FakeServer::start();
-    let machine = Machine::with(&server);
+    let machine = Workplace::with(&server);
     machine.killed("killed");
     let with = |key: Option<&str>| {
         let mut gc = machine.gc(&[]);
@@ -175,14 +175,14 @@ fn without_credentials_it_says_what_to_set_and_keeps_the_journal_entry() {
     ends(&mut with(Some("INVALIDKEY")), 3, &["AuthFailure", "set AWS_PROFILE"]);
     ends(&mut with(Some("EXPIREDKEY")), 3, &["RequestExpired", "log in again"]);
     assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
-    let nowhere = Machine::with(&server);
+    let nowhere = Workplace::with(&server);
     ends(nowhere.gc(&["--aws"]).env_remove("AWS_ENDPOINT_URL"), 3, &["set AWS_REGION"]);
 }
 
 #[test]
 fn what_is_in_aws_itself_is_not_considered_gone_because_a_stand_in_has_nothing() {
     let server = FakeServer::start();
-    let machine = Machine::with(&server);
+    let machine = Workplace::with(&server);
     machine.killed("killed");
     let cleanup = machine.journals().join("killed.jsonl");
     let real = Resource::Cloud { run: "killed".to_owned(), region: REGION.to_owned(), endpoint: None };
@@ -194,7 +194,7 @@ fn what_is_in_aws_itself_is_not_considered_gone_because_a_stand_in_has_nothing()
 #[test]
 fn where_nothing_answers_it_says_so_once() {
     let server = FakeServer::start();
-    let machine = Machine::with(&server);
+    let machine = Workplace::with(&server);
     machine.killed("killed");
     drop(server);
     let output = ends(&mut machine.gc(&[]), 3, &["Connection refused", "AWS_ENDPOINT_URL"]);

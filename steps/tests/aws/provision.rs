@@ -22,7 +22,7 @@ use super::fake_server::{FakeServer, account};
 
 /// What a process must order.
 #[derive(Serialize, Deserialize)]
-struct Job {
+struct Order {
     run: String,
     folder: std::path::PathBuf,
     /// What the process does with the machine.
@@ -47,7 +47,7 @@ enum Then {
 fn an_order_is_placed() {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).unwrap();
-    let Ok(job) = serde_json::from_str::<Job>(&text) else { return };
+    let Ok(job) = serde_json::from_str::<Order>(&text) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match runtime.block_on(place(job)) {
         Ok(outcome) => println!("OUTCOME ok: {outcome}"),
@@ -55,7 +55,7 @@ fn an_order_is_placed() {
     }
 }
 
-async fn place(job: Job) -> anyhow::Result<String> {
+async fn place(job: Order) -> anyhow::Result<String> {
     let journals = job.folder.join("cache/journals");
     let context = Context {
         settings: Settings { cache: job.folder.join("cache"), ..Settings::read()? },
@@ -122,7 +122,7 @@ impl Ordering {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().unwrap();
-        let job = Job { run: run.clone(), folder: folder.path().to_owned(), then, spot_in };
+        let job = Order { run: run.clone(), folder: folder.path().to_owned(), then, spot_in };
         let text = serde_json::to_string(&job).unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         Ordering { child, run, folder }

@@ -155,16 +155,16 @@ impl Guest {
     }
 
     /// Runs the whole suite there, and returns its verdicts.
-    pub async fn verdicts_there(&self) -> Verdicts {
+    pub async fn verdicts_there(&self) -> VerdictWords {
         self.verdicts_on(&self.target("guest")).await
     }
 
     /// Runs the whole suite on virtual machines of this host, and returns its verdicts.
-    pub async fn verdicts_here(&self) -> Verdicts {
+    pub async fn verdicts_here(&self) -> VerdictWords {
         self.verdicts_on("vm").await
     }
 
-    async fn verdicts_on(&self, target: &str) -> Verdicts {
+    async fn verdicts_on(&self, target: &str) -> VerdictWords {
         let (status, printed, verdicts) = self.run_on(target, &[]).await;
         assert_eq!(status, Some(0), "{printed}");
         verdicts
@@ -183,7 +183,7 @@ impl Guest {
     }
 
     /// Runs the suite on a target, and returns its exit status, its output and its verdicts.
-    async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, Verdicts) {
+    async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, VerdictWords) {
         let (mut command, evidence) = self.suite(target, arguments);
         let (status, printed) = ended(&mut command).await;
         let verdicts = verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default());
@@ -222,7 +222,7 @@ impl Guest {
     }
 
     /// Returns the verdicts of the run on the machine itself.
-    pub async fn verdicts_inside(&self) -> Verdicts {
+    pub async fn verdicts_inside(&self) -> VerdictWords {
         verdicts(as_root(&self.machine, &inside::verdicts(), &[]).await.as_bytes())
     }
 
@@ -299,9 +299,9 @@ fn key_in(home: &TempDir) -> String {
 }
 
 /// The verdict of each claim, except those that were not run.
-pub type Verdicts = BTreeMap<String, String>;
+pub type VerdictWords = BTreeMap<String, String>;
 
-fn verdicts(written: &[u8]) -> Verdicts {
+fn verdicts(written: &[u8]) -> VerdictWords {
     let verdicts: Value = serde_json::from_slice(written).unwrap_or_default();
     let judged = verdicts["claims"].as_array().into_iter().flatten().filter_map(|claim| {
         let (id, verdict) = (claim["id"].as_str()?, claim["verdict"].as_str()?);
