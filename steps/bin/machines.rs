@@ -55,7 +55,6 @@ pub enum MachineTodo {
     Gc(gc::Gc),
 }
 
-/// Runs a command and returns the exit status of the program.
 pub fn main(todo: MachineTodo) -> Result<ExitStatus, Exit> {
     let settings = || Settings::read().map_err(usage);
     match todo {
