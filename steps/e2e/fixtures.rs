@@ -35,8 +35,8 @@ pub use assay::verdict::sample_set::SampleSet;
 pub use baselines::Beside;
 pub use cloud::Rented;
 pub use machines::{Job, Kind, MachineSource, Machines};
-pub use publishing::Door;
 use publishing::Public;
+pub use publishing::RegistryAccess;
 pub use trials::{Condition, Limits, TrialSpec};
 
 /// The workload under test, or one of our guests.

@@ -371,8 +371,8 @@ mod tests {
         let claims =
             format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
         let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
-        let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
-        let met = Capabilities::by(&TargetSpec::Ec2, &stand_in, None);
+        let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
+        let met = Capabilities::by(&TargetSpec::Ec2, &fake_aws, None);
         for (accelerator, time) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
             let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
             record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));

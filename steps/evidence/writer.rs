@@ -244,7 +244,7 @@ impl EvidenceWriter {
 }
 
 impl CommandObserver for EvidenceWriter {
-    fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>) {
+    fn on_command(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>) {
         let (n, argv, env) = {
             let mut open = self.open();
             open.next_command += 1;
@@ -372,7 +372,7 @@ mod tests {
             stderr: vec![b'x'; INLINE + 1],
             wall: Duration::from_secs(1),
         };
-        evidence.saw("host", &command, &Ok(output));
+        evidence.on_command("host", &command, &Ok(output));
         let transcript = fs::read_to_string(evidence.folder().join("transcript.jsonl")).unwrap();
         assert!(!transcript.contains("hunter2") && transcript.contains("welcome [redacted]"), "{transcript}");
         assert_eq!(fs::read(evidence.folder().join("streams/0001.stderr")).unwrap().len(), INLINE + 1);

@@ -179,7 +179,7 @@ fn token() -> anyhow::Result<String> {
 
 /// Runs an image with `podman run` as `unit`, under the limits of a Quadlet, if there are no units, on this `boot` of
 /// the machine. Returns the raw output, too.
-pub async fn run_by_hand(
+pub async fn podman_run(
     shell: &Shell,
     unit: &str,
     quadlet: &str,

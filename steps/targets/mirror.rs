@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::definition::Distribution;
+use super::definition::DebianRelease;
+use crate::base::commands;
 use crate::base::programs;
 use crate::base::settings::Settings;
 use crate::exec::command::{Command, tail};
@@ -33,7 +34,7 @@ pub fn mirror_address(settings: &Settings) -> String {
 pub async fn reach_mirror(
     shell: &Shell,
     settings: &Settings,
-    distribution: Distribution,
+    distribution: DebianRelease,
     folder: &Path,
 ) -> anyhow::Result<String> {
     let mirror = mirror_address(settings);

@@ -296,12 +296,12 @@ fn what_runs_have_left_is_removed() {
     prints(&mut project.assay(&["gc", "--images", "--dry-run"]), 0, &would);
     assert!(left.exists() && image.exists());
     let printed = |command: &mut Command| serde_json::from_str::<Value>(&prints(command, 0, &[])).unwrap();
-    assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "troubles": [] }));
+    assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "cleanup_errors": [] }));
     assert!(!left.exists() && image.exists());
     let living = assay::internal::cleanup::CleanupJournal::open(&journals, "living").unwrap();
     prints(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
     drop(living);
-    let removed = json!({ "removed": [image], "troubles": [] });
+    let removed = json!({ "removed": [image], "cleanup_errors": [] });
     assert_eq!(printed(&mut project.assay(&["gc", "--images", "--json"])), removed);
     assert!(!image.exists());
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::evidence::bundle::{SandboxedDir, document, one_run};
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::measurement::Value;
-use crate::report::comparison::{About, ClaimSummary, ComparedRun, Figure, Machine};
+use crate::report::comparison::{About, ClaimSummary, ComparedMachine, ComparedRun, Figure};
 use crate::verdict::claim_verdict::{Attempt, worst};
 use crate::verdict::{Judged, Outcome, Rule, Verdict};
 
@@ -54,7 +54,7 @@ struct RunFile {
     started: Timestamp,
     target: String,
     git: Option<Git>,
-    machine: Option<Machine>,
+    machine: Option<ComparedMachine>,
 }
 
 #[derive(Deserialize)]
