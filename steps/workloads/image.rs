@@ -168,9 +168,14 @@ async fn fetch(build_dir: &BuildDir, name: &str, platforms: &[String]) -> anyhow
             break;
         }
     }
+    bail!(not_pulled(name, &refused))
+}
+
+/// Explains why an image cannot be had, from what Podman printed last.
+fn not_pulled(name: &str, refused: &str) -> String {
     match refused.split_once("artifact with type \"").and_then(|(_, rest)| rest.split_once('"')) {
-        Some((config, _)) => bail!(artifact(&format!("image {name}"), config)),
-        None => bail!("image {name} is not in the local storage, and cannot be pulled: {refused}"),
+        Some((config, _)) => artifact(&format!("image {name}"), config),
+        None => format!("image {name} is not in the local storage, and cannot be pulled: {refused}"),
     }
 }
 
@@ -283,5 +288,22 @@ mod tests {
         assert_eq!(tls("127.0.0.1:5000/a:1"), "--tls-verify=false");
         assert_eq!(tls("public.ecr.aws/a/b:1"), "--tls-verify=true");
         assert_eq!(tls("localhost.example.org/b:1"), "--tls-verify=true");
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_named_for_what_podman_found() {
+        // Printed by Podman 4.3.1.
+        const ARTIFACT: &str = "Error: parsing image configuration: unsupported image-specific operation on artifact with \
+                                type \"application/vnd.wasm.config.v0+json\"";
+        for (printed, expected) in [
+            (
+                ARTIFACT,
+                "image h/a:1 is a Wasm artifact (application/vnd.wasm.config.v0+json), not a container image: put ",
+            ),
+            ("Error: denied", "image h/a:1 is not in the local storage, and cannot be pulled: Error: denied"),
+        ] {
+            let error = not_pulled("h/a:1", printed);
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }
