@@ -205,7 +205,9 @@ impl Fixtures {
         if let Some(reference) = &self.options().image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
-                None => ContainerImage::load(&self.shared.build_dir, "given", reference).await?,
+                None => {
+                    ContainerImage::load(&self.shared.build_dir, "given", reference, self.shared.config.arch).await?
+                }
             };
             let _ = self.shared.given.set(image);
         }

@@ -311,6 +311,12 @@ mod tests {
             let readings = trial(lines).readings().unwrap();
             assert_eq!(value(&readings, probe), expected.map(Value::Number), "{probe} of {lines}");
         }
+        for (lines, state) in [
+            ("show.ActiveState active\nshow.SubState running\n", "active"),
+            ("show.ActiveState active\nshow.SubState exited\n", "active (exited)"),
+        ] {
+            assert_eq!(value(&trial(lines).readings().unwrap(), "unit.state"), Some(state.into()));
+        }
         for (lines, probe) in [
             ("show.MemoryMax much\n", "limit.memory"),
             ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),

@@ -41,7 +41,8 @@ up_since= down=0
 while now; do
     look
     down=$((down + 1))
-    [ -d "$cgroup" ] && down=0
+    # With RemainAfterExit=yes, a unit without processes stays active and keeps its control group.
+    [ -d "$cgroup" ] && ! { field populated "$cgroup/cgroup.events" && [ "$value" = 0 ]; } && down=0
     second=${up%.*}
     # The start job of a oneshot ends with its workload, that of any other unit when it is active.
     case $type in

@@ -120,7 +120,7 @@ pub async fn image(
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = ContainerImage::load(build_dir, program.name(), &wanted).await;
+    let loaded = ContainerImage::load(build_dir, program.name(), &wanted, arch).await;
     loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
 }
 

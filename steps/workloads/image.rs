@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
+use super::layout::artifact;
 use super::{BuildDir, Layout, Module};
+use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
-use crate::exec::command::Command;
+use crate::exec::command::{Command, tail};
 
 /// The time limit of a pull.
 pub const PULL_LIMIT: Duration = Duration::from_secs(600);
@@ -74,7 +76,7 @@ impl ContainerImage {
         let annotation = recipe.annotation.iter().map(|annotation| format!("--annotation={annotation}"));
         let build = build.args(["--tag", &reference]).args(annotation).arg(context.to_string_lossy());
         build_dir.shell.read(&build).await?;
-        let layout = lay_out(build_dir, &storage, &reference).await?;
+        let layout = lay_out(build_dir, &storage, &["push"], &reference, &[]).await?;
         Ok(ContainerImage { reference, layout, storage })
     }
 
@@ -84,17 +86,19 @@ impl ContainerImage {
     }
 
     /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name
-    /// in the local storage or a registry.
-    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<ContainerImage> {
+    /// in the local storage or a registry. Of an image for several platforms, it takes the WebAssembly module, or else
+    /// the program for `arch`.
+    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str, arch: Arch) -> anyhow::Result<ContainerImage> {
+        let platforms = ["wasi/wasm", "wasip1/wasm", &format!("linux/{arch}"), "wasip2/wasm"].map(str::to_owned);
         let layout = match ImageSource::parse(wanted)? {
-            ImageSource::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
+            ImageSource::Folder { path, tag } => Layout::read(&path, tag.as_deref(), &platforms)?,
             ImageSource::Archive { path, tag } => {
                 let folder = build_dir.subfolder("given")?;
                 unpack(&path, &folder)?;
-                Layout::read(&folder, tag.as_deref())
+                Layout::read(&folder, tag.as_deref(), &platforms)
                     .with_context(|| format!("{} is not an OCI image", path.display()))?
             }
-            ImageSource::Name(name) => fetch(build_dir, &name).await?,
+            ImageSource::Name(name) => fetch(build_dir, &name, &platforms).await?,
         };
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
         let archive = build_dir.subfolder("archive")?.join("image.tar");
@@ -129,24 +133,50 @@ impl ContainerImage {
     }
 }
 
-/// Writes an image to an OCI layout as it would be pushed, with compressed layers.
-async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
+/// Writes an image to an OCI layout by a Podman command, as it would be pushed, with compressed layers.
+async fn lay_out(
+    build_dir: &BuildDir,
+    storage: &Storage,
+    push: &[&str],
+    reference: &str,
+    platforms: &[String],
+) -> anyhow::Result<Layout> {
     let folder = build_dir.subfolder("layout")?;
     let target = format!("oci:{}:image", folder.display());
-    build_dir.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
-    Layout::read(&folder, None)
+    build_dir.shell.read(&storage.podman(push).args(["--quiet", reference, &target])).await?;
+    Layout::read(&folder, None, platforms)
 }
 
 /// Reads an image by name from the user's own storage, or pulls it from a registry.
-async fn fetch(build_dir: &BuildDir, name: &str) -> anyhow::Result<Layout> {
-    let here = build_dir.shell.run(&Command::new("podman").args(["image", "exists", name])).await?;
-    if here.succeeded() {
-        return lay_out(build_dir, &Storage::Users, name).await;
+async fn fetch(build_dir: &BuildDir, name: &str, platforms: &[String]) -> anyhow::Result<Layout> {
+    for (kind, push) in [("manifest", &["manifest", "push", "--all"][..]), ("image", &["push"])] {
+        if build_dir.shell.run(&Command::new("podman").args([kind, "exists", name])).await?.succeeded() {
+            return lay_out(build_dir, &Storage::Users, push, name, platforms).await;
+        }
     }
     let storage = Storage::new(build_dir)?;
-    let pull = storage.podman(&["pull", "--quiet", tls(name), name]).time_limit(PULL_LIMIT);
-    build_dir.shell.read(&pull).await.with_context(|| format!("image {name} can be had nowhere"))?;
-    lay_out(build_dir, &storage, name).await
+    let mut refused = String::new();
+    for platform in platforms {
+        let pull = storage.podman(&["pull", "--quiet", tls(name), "--platform", platform, name]);
+        let output = build_dir.shell.run(&pull.time_limit(PULL_LIMIT)).await?;
+        if output.succeeded() {
+            return lay_out(build_dir, &storage, &["push"], name, platforms).await;
+        }
+        refused = tail(&output.errors(), 1);
+        // An index has no image for this platform; an image for one platform only comes whatever it is for.
+        if !refused.contains("no image found in ") {
+            break;
+        }
+    }
+    bail!(not_pulled(name, &refused))
+}
+
+/// Explains why an image cannot be had, from what Podman printed last.
+fn not_pulled(name: &str, refused: &str) -> String {
+    match refused.split_once("artifact with type \"").and_then(|(_, rest)| rest.split_once('"')) {
+        Some((config, _)) => artifact(&format!("image {name}"), config),
+        None => format!("image {name} is not in the local storage, and cannot be pulled: {refused}"),
+    }
 }
 
 /// A Podman storage.
@@ -262,5 +292,22 @@ mod tests {
         assert_eq!(tls("127.0.0.1:5000/a:1"), "--tls-verify=false");
         assert_eq!(tls("public.ecr.aws/a/b:1"), "--tls-verify=true");
         assert_eq!(tls("localhost.example.org/b:1"), "--tls-verify=true");
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_named_for_what_podman_found() {
+        // Printed by Podman 4.3.1.
+        const ARTIFACT: &str = "Error: parsing image configuration: unsupported image-specific operation on artifact with \
+                                type \"application/vnd.wasm.config.v0+json\"";
+        for (printed, expected) in [
+            (
+                ARTIFACT,
+                "image h/a:1 is a Wasm artifact (application/vnd.wasm.config.v0+json), not a container image: put ",
+            ),
+            ("Error: denied", "image h/a:1 is not in the local storage, and cannot be pulled: Error: denied"),
+        ] {
+            let error = not_pulled("h/a:1", printed);
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }

@@ -42,7 +42,9 @@ impl Trial {
         }
         for (key, probe) in [("LoadState", "unit.load"), ("ActiveState", "unit.state")] {
             if let Some(seen) = self.shown(key) {
-                readings.push(Reading::text(probe, seen));
+                // With RemainAfterExit=yes, a unit stays active when all its processes have ended.
+                let exited = (seen, self.shown("SubState")) == ("active", Some("exited"));
+                readings.push(Reading::text(probe, if exited { "active (exited)" } else { seen }));
             }
         }
         readings.extend(self.limits()?);
