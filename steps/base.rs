@@ -31,6 +31,7 @@ pub mod status;
 #[cfg(feature = "run")]
 pub mod trace;
 pub mod unit;
+pub mod unit_file;
 #[cfg(feature = "run")]
 pub mod work_log;
 pub mod work_summary;

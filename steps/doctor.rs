@@ -3,7 +3,7 @@
 #[cfg(feature = "aws")]
 mod cloud;
 mod containers;
-mod found;
+mod remote;
 mod host;
 mod machines;
 mod programs;
@@ -177,7 +177,7 @@ pub async fn examine(
     if target.is_found() {
         progress.note(format!("looking at {target}"));
         checks.extend(
-            found::checks(RemoteAccess { target: target.clone(), host_key, provision: false }, settings).await?,
+            remote::checks(RemoteAccess { target: target.clone(), host_key, provision: false }, settings).await?,
         );
     }
     let here = if *target == TargetSpec::Podman { checks.len() } else { of_host };

@@ -34,7 +34,7 @@ pub const SCHEMA: u32 = 1;
 pub struct ComparedRun {
     pub about: About,
     /// The machine that its claims were measured on; `None` if the run needed none.
-    pub machine: Option<Machine>,
+    pub machine: Option<ComparedMachine>,
     pub findings: BTreeMap<ClaimId, ClaimSummary>,
 }
 
@@ -52,7 +52,7 @@ pub struct About {
 
 /// The properties that decide whether figures of two machines can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Machine {
+pub struct ComparedMachine {
     /// `kvm`, `tcg` or `none`.
     pub accelerator: String,
     /// `amd64` or `arm64`.
@@ -208,7 +208,7 @@ pub(super) mod tests {
                 exit: 0,
                 complete: true,
             },
-            machine: Some(Machine { accelerator: "tcg".into(), architecture: "amd64".into() }),
+            machine: Some(ComparedMachine { accelerator: "tcg".into(), architecture: "amd64".into() }),
             findings: finding.into_iter().map(|finding| (ID.parse().unwrap(), finding)).collect(),
         }
     }

@@ -52,10 +52,10 @@ fn kinds() -> Vec<TargetSpec> {
 }
 
 impl Coverage {
-    /// Computes the coverage of a claim suite, on one target or on all; `stand_in` replaces AWS.
-    pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, stand_in: &FakeAws) -> Result<Coverage, FeatureErrors> {
+    /// Computes the coverage of a claim suite, on one target or on all; `fake_aws` replaces AWS.
+    pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, fake_aws: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let plan = |target: TargetSpec| {
-            let plan = annex.plan(&Capabilities::by(&target, stand_in, None), |_| true, None)?;
+            let plan = annex.plan(&Capabilities::by(&target, fake_aws, None), |_| true, None)?;
             Ok((target.to_string(), plan))
         };
         let targets = only.map_or_else(kinds, |only| vec![only.clone()]);
