@@ -11,7 +11,7 @@ use crate::exec::command::Command;
 
 const SCRIPT: &str = include_str!("podman_run.sh");
 const PROBE: &str = "hand";
-/// Exit statuses of `podman run` itself, when there was no container.
+/// Exit statuses of `podman run` itself, if an error follows; without one, they are the container's.
 const PODMANS_OWN: std::ops::RangeInclusive<u8> = 125..=127;
 
 /// Returns the command that runs an image as often as it should end, under the limits of a Quadlet. Its output repeats
@@ -85,7 +85,7 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRu
             _ => return Err(wrong()),
         }
     }
-    match run.ends.iter().find(|status| PODMANS_OWN.contains(status)) {
+    match run.ends.iter().find(|status| PODMANS_OWN.contains(status) && error.starts_with("Error: ")) {
         Some(status) => Err(Unreadable::new(PROBE, &format!("a container, not podman's own status {status}"), error)),
         None if run.ends.is_empty() => Err(Unreadable::new(PROBE, "how it ended", error)),
         None => Ok(run),
@@ -142,7 +142,10 @@ mod tests {
             (OUTPUT.replace("token t", "token u"), "not an answer to another request"),
             (OUTPUT.replace("boot b", "boot c"), "not an answer to another request"),
             (OUTPUT.replace("ended 20.50 0\n", ""), "how it ended"),
-            (OUTPUT.replace("ended 20.50 0", "ended 20.50 126"), "not podman's own status 126"),
+            (
+                OUTPUT.replace("20.50 0\nerror a warning", "20.50 126\nerror Error: crun: x"),
+                "not podman's own status 126",
+            ),
             (OUTPUT.replace("line 10.50", "Line"), "\"line SECONDS TEXT\""),
         ] {
             let error = parse(&text, "hello", "t", "b").unwrap_err().to_string();

@@ -80,21 +80,21 @@ impl ContainerImage {
 
     /// Checks whether [`ContainerImage::load`] could accept this image: the folder or file exists, or the name is well formed.
     pub fn look_for(wanted: &str) -> anyhow::Result<()> {
-        Source::parse(wanted).map(drop)
+        ImageSource::parse(wanted).map(drop)
     }
 
     /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name
     /// in the local storage or a registry.
     pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<ContainerImage> {
-        let layout = match Source::parse(wanted)? {
-            Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
-            Source::Archive { path, tag } => {
+        let layout = match ImageSource::parse(wanted)? {
+            ImageSource::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
+            ImageSource::Archive { path, tag } => {
                 let folder = build_dir.subfolder("given")?;
                 unpack(&path, &folder)?;
                 Layout::read(&folder, tag.as_deref())
                     .with_context(|| format!("{} is not an OCI image", path.display()))?
             }
-            Source::Name(name) => fetch(build_dir, &name).await?,
+            ImageSource::Name(name) => fetch(build_dir, &name).await?,
         };
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
         let archive = build_dir.subfolder("archive")?.join("image.tar");
@@ -191,14 +191,14 @@ pub fn tls(reference: &str) -> &'static str {
 
 /// The source of an image.
 #[derive(Debug, PartialEq, Eq)]
-enum Source {
+enum ImageSource {
     Folder { path: PathBuf, tag: Option<String> },
     Archive { path: PathBuf, tag: Option<String> },
     Name(String),
 }
 
-impl Source {
-    fn parse(wanted: &str) -> anyhow::Result<Source> {
+impl ImageSource {
+    fn parse(wanted: &str) -> anyhow::Result<ImageSource> {
         let split = |rest: &str| {
             // An existing path has no tag; otherwise the part after the last colon is the tag.
             match rest.rsplit_once(':') {
@@ -208,15 +208,19 @@ impl Source {
         };
         if let Some((path, tag)) = wanted.strip_prefix("oci:").map(split) {
             ensure!(path.is_dir(), "image {wanted} does not exist: there is no folder {}", path.display());
-            return Ok(Source::Folder { path, tag });
+            return Ok(ImageSource::Folder { path, tag });
         }
         if let Some((path, tag)) = wanted.strip_prefix("oci-archive:").map(split) {
             ensure!(path.is_file(), "image {wanted} does not exist: there is no file {}", path.display());
-            return Ok(Source::Archive { path, tag });
+            return Ok(ImageSource::Archive { path, tag });
         }
-        oci_spec::distribution::Reference::try_from(wanted).map(|_| Source::Name(wanted.to_owned())).or_else(|error| {
-            bail!("image {wanted:?} is not a reference ({error}): write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG")
-        })
+        oci_spec::distribution::Reference::try_from(wanted).map(|_| ImageSource::Name(wanted.to_owned())).or_else(
+            |error| {
+                bail!(
+                    "image {wanted:?} is not a reference ({error}): write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG"
+                )
+            },
+        )
     }
 }
 
@@ -234,14 +238,14 @@ mod tests {
     fn an_image_from_outside_is_looked_at_before_podman_is_asked() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().display();
-        let error = |wanted: String| Source::parse(&wanted).unwrap_err().to_string();
+        let error = |wanted: String| ImageSource::parse(&wanted).unwrap_err().to_string();
         assert!(error(format!("oci:{here}/no:1")).ends_with(&format!("there is no folder {here}/no")));
         assert!(error(format!("oci-archive:{here}")).ends_with(&format!("there is no file {here}")));
         assert!(error("UPPER/../case".into()).contains("is not a reference"));
-        let tagged = Source::parse(&format!("oci:{here}:1.0")).unwrap();
-        assert_eq!(tagged, Source::Folder { path: folder.path().into(), tag: Some("1.0".into()) });
+        let tagged = ImageSource::parse(&format!("oci:{here}:1.0")).unwrap();
+        assert_eq!(tagged, ImageSource::Folder { path: folder.path().into(), tag: Some("1.0".into()) });
         let name = "public.ecr.aws/g2n4p2m7/hello:1.0";
-        assert_eq!(Source::parse(name).unwrap(), Source::Name(name.into()));
+        assert_eq!(ImageSource::parse(name).unwrap(), ImageSource::Name(name.into()));
     }
 
     #[test]

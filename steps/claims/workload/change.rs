@@ -18,7 +18,7 @@ impl Workload {
 }
 
 /// The path of a program that no image contains.
-const NO_PROGRAM: &str = "/there/is/no/such/program";
+pub const NO_PROGRAM: &str = "/there/is/no/such/program";
 
 /// What a control changes in a workload, so that the control's check must fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
