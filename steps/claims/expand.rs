@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     const FEATURE: &str = "@A6-3 @shared\nFeature: f\n  Background:\n    Given above <x>\n\n  Scenario: plain\n    Then a <b> c\n\
-        \n  @own\n  Scenario Outline: it says <text>\n    Then its log says \"<text>\" <n> times\n      | <n> | <\n\
+        \n  @own\n  Scenario Outline: it says <text>\n    Then its log says \"<text>\" <n> times\n      | <n> | < |\n\
         \n    Examples:\n      | text | n |\n      | <n>  | 1 |\n      # another\n      | b c | 2 |\n\
         \n    @control\n    Examples: more\n      | n | text | this check fails on |\n      | 3 | d | log.text |\n\
         \n  @A6-3 @rule\n  Rule: r\n    Background:\n      Given of the rule\n    Example: in it\n      Then x\n\
