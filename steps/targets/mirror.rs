@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::definition::DebianRelease;
-use crate::base::commands;
 use crate::base::programs;
 use crate::base::settings::Settings;
 use crate::exec::command::{Command, tail};
