@@ -29,6 +29,7 @@ pub mod status;
 #[cfg(feature = "run")]
 pub mod trace;
 pub mod unit;
+pub mod version;
 #[cfg(feature = "run")]
 pub mod work_log;
 pub mod work_summary;

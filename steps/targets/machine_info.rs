@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::platform::Arch;
 use crate::base::procfs;
-use crate::claims::deviation::FACTS;
+use crate::claims::deviation;
 use crate::exec::command::Command;
 use crate::exec::shell::{Shell, ShellError};
 
@@ -85,20 +85,9 @@ pub struct MachineInfo {
 const GATHER: &str = include_str!("machine_info/gather.sh");
 
 impl MachineInfo {
-    /// Returns the values by the names that known deviations use; software that is not installed is left out.
+    /// Returns the facts that declarations of deviations may name.
     pub fn named(&self) -> BTreeMap<String, String> {
-        let values = [
-            Some(self.distribution.clone()),
-            Some(self.architecture.to_string()),
-            Some(self.accelerator.to_string()),
-            Some(self.kernel.clone()),
-            self.podman.clone(),
-            self.crun.clone(),
-            self.wasmedge.clone(),
-            self.systemd.clone(),
-        ];
-        let named = FACTS.iter().zip(values);
-        named.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
+        serde_json::to_value(self).map(|machine| deviation::facts(&machine)).unwrap_or_default()
     }
 
     /// Reads all of it with one command.

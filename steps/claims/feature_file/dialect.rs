@@ -10,7 +10,7 @@ use super::parser::Kind;
 
 /// The keywords of all languages, from github.com/cucumber/gherkin.
 static LANGUAGES: LazyLock<BTreeMap<String, Dialect>> = LazyLock::new(|| {
-    let text = include_str!("../../../fixtures/gherkin/languages.json");
+    let text = include_str!("../../../fixtures/gherkin/gherkin-languages.json");
     serde_json::from_str(text).expect("the list of languages can be read")
 });
 

@@ -8,7 +8,7 @@ use gherkin::Scenario;
 use serde_json::Value as Json;
 
 use super::Finding;
-use crate::claims::deviation::{Deviations, FACTS};
+use crate::claims::deviation::{self, Deviations};
 use crate::claims::plan::{Capabilities, Decision, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, every_scenario};
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimResult;
@@ -26,6 +26,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
         Ok(read) => read,
         Err(finding) => return vec![finding],
     };
+    let known = bundle.run.get("machine").map(deviation::facts).unwrap_or_default();
     let mut findings = Vec::new();
     let mut message: BTreeSet<ClaimId> = BTreeSet::new();
     for record in &bundle.verdicts.claims {
@@ -37,7 +38,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
             None => tell(format!("{REGISTER} has no such claim: it was added")),
             Some(claim) => of_claim(record, claim, &plan, bundle).into_iter().for_each(&mut tell),
         }
-        let declared = deviations.applying(record.id, |name| fact(&bundle.run, name));
+        let declared = deviations.applying(record.id, |name| known.get(name).cloned());
         if let Some(made_up) = record.deviations.iter().find(|one| !declared.contains(one)) {
             tell(format!("{DECLARED} does not have the declaration by {}, not for this machine", made_up.declared_by));
         }
@@ -68,12 +69,6 @@ fn read(bundle: &EvidenceBundle) -> Result<(Register, Deviations, Plan), Finding
     let plan = Plan::make(&bundle.features, &register, &Capabilities::default(), |_, _| true, None);
     let plan = plan.map_err(|mistakes| Finding::new("features/", mistakes.to_string()))?;
     Ok((register, deviations, plan))
-}
-
-/// Returns a fact about the run's machine, by the name that declarations use.
-fn fact(run: &Json, name: &str) -> Option<String> {
-    let known = FACTS.contains(&name);
-    run.get("machine").filter(|_| known)?.get(name)?.as_str().map(str::to_owned)
 }
 
 /// Finds differences between a claim's record and its row of the register, its scenario and its controls.
