@@ -161,6 +161,7 @@ pub fn recorded() -> MachineInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::deviation::{Deviation, Deviations};
 
     #[test]
     fn a_debian_13_machine_is_read_in_full() {
@@ -177,6 +178,15 @@ mod tests {
         assert!(facts.wasmedge.unwrap().starts_with("0.14.1"));
         assert!(facts.systemd.unwrap().starts_with("257."));
         assert!(facts.controllers.contains(&"memory".to_owned()));
+    }
+
+    #[test]
+    fn the_annex_s_declared_deviations_are_about_debian_13() {
+        let declared = Deviations::parse(include_str!("../../features/deviations.toml")).unwrap();
+        let known = recorded().named();
+        let applies = |one: &&Deviation| declared.applying(one.claim, |name| known.get(name).cloned()).contains(one);
+        assert_eq!(declared.iter().filter(applies).count(), declared.iter().count());
+        assert_eq!(known["wasm"], "wasmedge");
     }
 
     #[test]
