@@ -29,6 +29,11 @@ impl FeatureFile {
     }
 }
 
+/// Returns the first character of a text that cannot be seen, or looks like a space.
+pub fn invisible_in(text: &str) -> Option<char> {
+    text.chars().find(|c| line::invisible(*c))
+}
+
 /// What is wrong in a feature file, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GherkinError {

@@ -58,7 +58,7 @@ fn read<T>(root: &Path, path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        anyhow::anyhow!("line {line} is not UTF-8: save the file in that encoding")
+        anyhow::anyhow!("line {line} is not UTF-8: save the file as UTF-8")
     });
     text.and_then(|text| parse(&text)).with_context(|| shown(root, path))
 }

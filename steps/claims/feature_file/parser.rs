@@ -1,6 +1,6 @@
 //! Cucumber's grammar, line by line, as `gherkin.berp` of github.com/cucumber/gherkin has it.
 
-use gherkin::{Background, Examples, Feature, LineCol, Rule, Scenario, Span, Step, StepType, Table};
+use gherkin::{Background, Examples, Feature, LineCol, Rule, Scenario, Step, StepType, Table};
 
 use super::dialect::{Dialect, Title};
 use super::line;
@@ -74,25 +74,13 @@ struct Parser<'a> {
 
 /// Parses a text without a byte order mark. Returns the feature and its language.
 pub(super) fn parse(text: &str) -> Result<(Feature, String), GherkinErrors> {
-    let feature = Feature {
-        keyword: String::new(),
-        name: String::new(),
-        description: None,
-        background: None,
-        scenarios: Vec::new(),
-        rules: Vec::new(),
-        tags: Vec::new(),
-        span: Span::default(),
-        position: LineCol::default(),
-        path: None,
-    };
     let mut parser = Parser {
         lines: text.lines().collect(),
         language: "en".to_owned(),
         dialect: Dialect::english(),
         place: Place::Start,
         background: false,
-        feature,
+        feature: Feature::builder().keyword(String::new()).name(String::new()).build(),
         tags: Vec::new(),
         description: Vec::new(),
         content: Vec::new(),
@@ -101,9 +89,8 @@ pub(super) fn parse(text: &str) -> Result<(Feature, String), GherkinErrors> {
         errors: Vec::new(),
     };
     for index in 0..parser.lines.len() {
-        parser.line(index);
-        if parser.errors.len() == ERRORS {
-            break;
+        if parser.errors.len() < ERRORS {
+            parser.line(index);
         }
     }
     if parser.errors.len() < ERRORS {
@@ -118,39 +105,30 @@ pub(super) fn parse(text: &str) -> Result<(Feature, String), GherkinErrors> {
 impl<'a> Parser<'a> {
     /// Returns what the next line can be. Each kind is tried in this order.
     fn expected(&self) -> Vec<Kind> {
-        use Kind::{Comment, DocString, Empty, End, Language, Other, Row, Tags};
-        let title = Kind::Title;
-        let below_scenarios = [Tags, title(Title::Scenario), title(Title::Rule)];
-        let steps = || {
-            let examples = (!self.background).then_some(title(Title::Examples));
-            [Kind::Step].into_iter().chain(examples).chain(below_scenarios)
-        };
-        match self.place {
-            Place::Start => vec![End, Language, Tags, title(Title::Feature), Comment, Empty],
-            Place::Language => vec![Tags, title(Title::Feature), Comment, Empty],
-            Place::Tags(owner) => vec![Tags, title(owner), Comment, Empty],
-            Place::Title(Title::Feature | Title::Rule) => {
-                let background = [End, Comment, title(Title::Background)];
-                background.into_iter().chain(below_scenarios).chain([Other]).collect()
-            }
+        use Kind::{Comment, DocString, Empty, End, Language, Other, Row, Step, Tags};
+        let (feature, background) = (Kind::Title(Title::Feature), Kind::Title(Title::Background));
+        let (scenario, rule) = (Kind::Title(Title::Scenario), Kind::Title(Title::Rule));
+        let examples = Kind::Title(Title::Examples);
+        let mut kinds = match self.place {
+            Place::Start => vec![End, Language, Tags, feature, Comment, Empty],
+            Place::Language => vec![Tags, feature, Comment, Empty],
+            Place::Tags(owner) => vec![Tags, Kind::Title(owner), Comment, Empty],
+            Place::Title(Title::Feature | Title::Rule) => vec![End, Comment, background, Tags, scenario, rule, Other],
             Place::Title(Title::Background | Title::Scenario) => {
-                [End, Comment].into_iter().chain(steps()).chain([Other]).collect()
+                vec![End, Comment, Step, Tags, examples, scenario, rule, Other]
             }
-            Place::Title(Title::Examples) => {
-                let more = [End, Comment, Row, title(Title::Examples)];
-                more.into_iter().chain(below_scenarios).chain([Other]).collect()
-            }
-            Place::Step { table, text } => {
-                let row = (table != Argument::Complete).then_some(Row);
-                let text = (!text).then_some(DocString);
-                [End].into_iter().chain(row).chain(text).chain(steps()).chain([Comment, Empty]).collect()
-            }
-            Place::ExamplesTable => {
-                let more = [End, Row, title(Title::Examples)];
-                more.into_iter().chain(below_scenarios).chain([Comment, Empty]).collect()
-            }
+            Place::Title(Title::Examples) => vec![End, Comment, Row, Tags, examples, scenario, rule, Other],
+            Place::Step { .. } => vec![End, Row, DocString, Step, Tags, examples, scenario, rule, Comment, Empty],
+            Place::ExamplesTable => vec![End, Row, Tags, examples, scenario, rule, Comment, Empty],
             Place::DocString { .. } => vec![DocString, Other],
+        };
+        if let Place::Step { table, text } = self.place {
+            kinds.retain(|kind| (*kind != Row || table != Argument::Complete) && (*kind != DocString || !text));
         }
+        if let Place::Title(Title::Background) | Place::Step { .. } = self.place {
+            kinds.retain(|kind| !self.background || *kind != examples);
+        }
+        kinds
     }
 
     /// Returns whether a line, without its indentation, is of this kind.
@@ -287,7 +265,7 @@ impl<'a> Parser<'a> {
                     && line::without_invisible(tag).is_ascii() =>
                 {
                     let visible = line::without_invisible(line);
-                    self.invisible(index, place + 1 + hidden - 1, &visible);
+                    self.invisible(index, place + hidden, &visible);
                 }
                 None => self.tags.push(tag.to_owned()),
             }
@@ -306,48 +284,32 @@ impl<'a> Parser<'a> {
     fn title(&mut self, title: Title, line: &str, position: LineCol) {
         let Some((keyword, name)) = self.dialect.title(title, line) else { return };
         let (keyword, name) = (keyword.to_owned(), name.to_owned());
-        let (tags, span) = (std::mem::take(&mut self.tags), Span::default());
+        let tags = std::mem::take(&mut self.tags);
         self.place = Place::Title(title);
+        if let Title::Background | Title::Scenario = title {
+            (self.background, self.step_type) = (title == Title::Background, self.inherited_type());
+        }
         match title {
             Title::Feature => {
-                self.feature.keyword = keyword;
-                self.feature.name = name;
-                self.feature.tags = tags;
-                self.feature.position = position;
+                self.feature = Feature::builder().keyword(keyword).name(name).tags(tags).position(position).build();
             }
-            Title::Rule => self.feature.rules.push(Rule {
-                keyword,
-                name,
-                description: None,
-                background: None,
-                scenarios: Vec::new(),
-                tags,
-                span,
-                position,
-            }),
+            Title::Rule => {
+                let rule = Rule::builder().keyword(keyword).name(name).scenarios(Vec::new()).tags(tags);
+                self.feature.rules.push(rule.position(position).build());
+            }
             Title::Background => {
-                (self.background, self.step_type) = (true, self.inherited_type());
-                let background = Background { keyword, name, description: None, steps: Vec::new(), span, position };
-                *self.current_background() = Some(background);
+                let background = Background::builder().keyword(keyword).name(name).steps(Vec::new());
+                *self.current_background() = Some(background.position(position).build());
             }
             Title::Scenario => {
-                (self.background, self.step_type) = (false, self.inherited_type());
-                self.scenarios().push(Scenario {
-                    keyword,
-                    name,
-                    description: None,
-                    steps: Vec::new(),
-                    examples: Vec::new(),
-                    tags,
-                    span,
-                    position,
-                });
+                let scenario = Scenario::builder().keyword(keyword).name(name).steps(Vec::new()).tags(tags);
+                self.scenarios().push(scenario.position(position).build());
             }
             Title::Examples => {
                 let name = Some(name).filter(|name| !name.is_empty());
-                let examples = Examples { keyword, name, description: None, table: None, tags, span, position };
+                let examples = Examples::builder().keyword(keyword).name(name).table(None).tags(tags);
                 if let Some(scenario) = self.scenarios().last_mut() {
-                    scenario.examples.push(examples);
+                    scenario.examples.push(examples.position(position).build());
                 }
             }
         }
@@ -357,9 +319,8 @@ impl<'a> Parser<'a> {
         let Some((keyword, ty, text)) = self.dialect.step(line) else { return };
         // "And", "But" and "*" go on with what the step before them is.
         self.step_type = ty.unwrap_or(self.step_type);
-        let (keyword, value) = (keyword.to_owned(), text.to_owned());
-        let (ty, span) = (self.step_type, Span::default());
-        let step = Step { keyword, ty, value, docstring: None, table: None, span, position };
+        let step = Step::builder().keyword(keyword.to_owned()).ty(self.step_type).value(text.to_owned());
+        let step = step.position(position).build();
         if let Some(steps) = self.steps() {
             steps.push(step);
         }
@@ -402,7 +363,7 @@ impl<'a> Parser<'a> {
             false => self.examples().map(|examples| &mut examples.table),
         };
         let Some(table) = table else { return };
-        let table = table.get_or_insert_with(|| Table { rows: Vec::new(), span: Span::default(), position });
+        let table = table.get_or_insert_with(|| Table::builder().rows(Vec::new()).position(position).build());
         let (first, count) = (table.rows.first().map(Vec::len), cells.len());
         table.rows.push(cells);
         match first {
