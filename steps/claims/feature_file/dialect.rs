@@ -84,14 +84,13 @@ impl Dialect {
             (&self.and, None),
             (&self.but, None),
         ];
-        all.into_iter().flat_map(|(keywords, ty)| {
-            keywords.iter().map(move |keyword| (keyword.as_str(), ty.filter(|_| !keyword.starts_with('*'))))
-        })
+        all.into_iter().flat_map(|(keywords, ty)| keywords.iter().map(move |keyword| (keyword.as_str(), ty)))
     }
 
     /// Splits a step into keyword, type and text. A keyword may be the beginning of another one: the longest counts.
     pub(super) fn step<'a>(&self, line: &'a str) -> Option<(&str, Option<StepType>, &'a str)> {
         let fitting = self.step_keywords().filter(|(keyword, _)| line.starts_with(keyword));
+        // Of "*", which all lists have, the last one counts: it has no type.
         let (keyword, ty) = fitting.max_by_key(|(keyword, _)| keyword.chars().count())?;
         Some((keyword, ty, line[keyword.len()..].trim()))
     }
