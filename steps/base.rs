@@ -8,6 +8,8 @@ pub mod exit_status;
 pub mod host_capacity;
 pub mod instance_spec;
 #[cfg(feature = "run")]
+pub mod lock;
+#[cfg(feature = "run")]
 pub mod once_map;
 #[cfg(feature = "run")]
 pub mod packages;

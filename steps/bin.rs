@@ -176,7 +176,7 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
     // What a remote machine offers is not known here.
     target.arch(&settings.stand_in).map_err(usage)?;
     let met = Capabilities::by(&target, &settings.stand_in, None);
-    let plan = claims.plan(&met, |_, _| true, None).map_err(usage)?;
+    let plan = claims.plan(&met, |_| true, None).map_err(usage)?;
     let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
     if !suite.json && target == TargetSpec::Ec2 {
         let (order, budget) = (InstanceSpec::default(), Budget::default());

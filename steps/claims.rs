@@ -1,6 +1,7 @@
 //! Reads feature text and registers, and decides what runs where.
 
 pub mod deviation;
+pub mod expand;
 pub mod feature_file;
 pub mod plan;
 pub mod register;

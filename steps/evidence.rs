@@ -24,7 +24,7 @@ pub use verdicts::{ClaimResult, Verdicts, exit};
 pub use writer::{EvidenceWriter, check_empty, new_or_empty, noting_commands, point_latest};
 
 /// The version of the layout of the folder and its files.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Returns the path, relative to a run's folder, of the file with the output of a watched run of a workload.
 pub fn trial_file(subject: &str) -> String {

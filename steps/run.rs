@@ -20,7 +20,7 @@ use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL, every_scenario};
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use crate::claims::suite::ClaimSuite;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::RunState;
@@ -127,7 +127,7 @@ impl Run {
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
         let suite = ClaimSuite::read(folder)?;
-        let plan = suite.plan(&Capabilities::by(target, &settings.stand_in, None), |_, _| true, None)?;
+        let plan = suite.plan(&Capabilities::by(target, &settings.stand_in, None), |_| true, None)?;
         let (folder, target) = (folder.to_owned(), target.clone());
         let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence: None, sign: None };
         Run::open(spec, progress).map_err(|exit| exit.error)
@@ -202,7 +202,7 @@ impl Run {
         Ok(SampleSet { commands, ..self.evidence.subject(name, machine, since, readings)? })
     }
 
-    /// Runs the planned scenarios one after the other, in the order of their claims, each claim's own scenario before
+    /// Runs the planned scenarios one after the other, in the order of their claims, each claim's own scenarios before
     /// its controls, until all are done or a signal arrives. A scenario's verdict, written at once, combines its checks
     /// and the error that ended it, if any. A control must be rejected for the reason that its feature gives.
     ///
@@ -244,8 +244,9 @@ impl Run {
 
     /// Returns why a control's check should fail, from the last step of its scenario.
     fn because(&self, planned: &Planned) -> Option<String> {
-        let file = self.features.iter().find(|file| file.path == planned.feature)?;
-        let scenario = every_scenario(&file.feature).find(|scenario| scenario.position.line == planned.line)?;
+        let file = self.features.iter().find(|file| file.path == planned.at.file)?;
+        let mut scenarios = file.scenarios().into_iter().map(|expanded| expanded.scenario);
+        let scenario = scenarios.find(|scenario| scenario.position.line == planned.at.line)?;
         let message = scenario.steps.last()?.value.strip_prefix(REFUSAL)?;
         Some(message.trim_matches('"').to_owned())
     }
@@ -256,8 +257,7 @@ impl Run {
     /// # Errors
     /// Returns an error if something cannot be removed or written.
     pub fn end(self) -> anyhow::Result<(Verdicts, PathBuf)> {
-        let mut running = self.state.plan().scenarios.iter().filter(|planned| planned.runs());
-        let complete = running.all(|planned| self.state.tried(planned));
+        let complete = self.state.not_run().is_empty();
         let folder = self.evidence.folder().to_owned();
         let ended = self.finish(complete).map_err(|exit| exit.error)?;
         anyhow::ensure!(ended.left.is_empty(), "could not be removed: {}", ended.left.join("; "));
@@ -325,7 +325,7 @@ mod tests {
         let steps = async |planned: &Planned, checks: &mut ScenarioChecks| {
             let bytes = if planned.control { wrong } else { own };
             let taken = async { Ok(vec![Reading::new("disk.free", bytes, Unit::Bytes, format!("{bytes}"))]) };
-            let subject = run.measure(&planned.scenario, "nano", taken).await?;
+            let subject = run.measure(&planned.at.name, "nano", taken).await?;
             checks.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4e9 })
         };
         run.each(steps).await.unwrap();

@@ -4,6 +4,7 @@
 mod conclusions;
 mod outputs;
 mod samples;
+mod scenarios;
 
 use std::collections::BTreeMap;
 
@@ -87,12 +88,13 @@ impl Score {
 }
 
 pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
-    let differences = verify::differences(bundle);
+    let findings: Vec<String> =
+        bundle.verdicts.claims.iter().flat_map(|claim| verify::findings_of(bundle, claim)).collect();
     anyhow::ensure!(
-        differences.is_empty(),
-        "the samples in {} do not bear out the verdicts beside them:\n{}",
+        findings.is_empty(),
+        "the samples and features in {} do not bear out the verdicts beside them:\n{}",
         bundle.folder.path().display(),
-        differences.join("\n")
+        findings.join("\n")
     );
     let mut mutants = Vec::new();
     for claim in &bundle.verdicts.claims {
@@ -100,6 +102,7 @@ pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
         let mine: Vec<_> = bundle.samples.iter().filter(|sample| ids.contains(&sample.id)).cloned().collect();
         mutants.extend(samples::mutants(claim, &mine, bundle.verdicts.on));
         mutants.extend(conclusions::mutants(claim, bundle.verdicts.on));
+        mutants.extend(scenarios::mutants(claim, bundle));
         mutants.extend(outputs::mutants(claim, &mine, bundle)?);
     }
     Ok(Score::of(mutants))
@@ -142,6 +145,15 @@ mod tests {
             "a line garbled",
             "a line dropped",
             "the wrong subject passes",
+            "left out of verdicts.json",
+            "in verdicts.json twice",
+            "not run, and marked as held",
+            "control left out of verdicts.json",
+            "beside one that fails",
+            "beside one that was lost",
+            "beside one that is flaky",
+            "beside one that did not run",
+            "beside one not selected",
             "declared until yesterday",
         ] {
             assert!(ways.contains(&way), "no mutant is {way}");
@@ -163,7 +175,8 @@ mod tests {
         let mut bundle = recorded();
         let on = bundle.verdicts.on;
         let claim = bundle.verdicts.claims.iter_mut().find(|claim| claim.id.to_string() == "A7-5").unwrap();
-        for judged in claim.attempts.iter_mut().flat_map(|attempt| &mut attempt.checks) {
+        let attempts = claim.scenarios.iter_mut().flat_map(|scenario| &mut scenario.attempts);
+        for judged in attempts.flat_map(|attempt| &mut attempt.checks) {
             judged.check.rule = Rule::AtLeast { bound: 190.0 * 1024.0 * 1024.0 };
         }
         *claim = claim.again(&bundle.samples, on);

@@ -48,14 +48,14 @@ function told(messages) {
     results.set(testCaseStartedId, [...(results.get(testCaseStartedId) ?? []), testStepResult.status]);
   }
   const statuses = (place) => {
-    const pickle = all("pickle").find(({ uri, location }) => uri === place.feature && location.line === place.line);
+    const pickle = all("pickle").find(({ uri, location }) => uri === place.file && location.line === place.line);
     const testCase = all("testCase").find(({ pickleId }) => pickleId === pickle?.id);
     const last = all("testCaseStarted").findLast(({ testCaseId }) => testCaseId === testCase?.id);
     return results.get(last?.id) ?? [];
   };
   const problems = [];
   for (const claim of verdicts.claims) {
-    const all = [claim, ...claim.controls].map(statuses);
+    const all = [...claim.scenarios, ...claim.controls].map(statuses);
     const passed = all.every((steps) => steps.length > 0 && steps.every((status) => status === "PASSED"));
     const agrees = claim.verdict === "holds" ? passed : all.flat().includes(SHOWN[claim.verdict]);
     if (!agrees) problems.push(`${claim.id} ${claim.verdict}: ${all.flat()}`);

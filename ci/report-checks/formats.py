@@ -36,22 +36,30 @@ def tried(what, folder, verdicts):
 
 
 def junit(folder, verdicts):
-    """One case per claim, with the status of its verdict; counts as the file itself gives them."""
+    """One case per scenario, with the status of its verdict; counts as the file itself gives them."""
     report = JUnitXml.fromfile(str(folder / "junit.xml"))
     cases = {case.name: case for suite in report for case in suite}
     problems = []
     counts = Counter()
-    for claim in verdicts["claims"]:
-        name = f"{claim['id']} {claim['scenario']}"
+    scenarios = [(claim, scenario) for claim in verdicts["claims"] for scenario in claim["scenarios"]]
+    names = Counter()
+    for claim, scenario in scenarios:
+        # One that holds shows its claim's verdict if something else decides it, such as a control.
+        verdict = scenario["verdict"]
+        if verdict == "holds" and claim["verdict"] not in [other["verdict"] for other in claim["scenarios"]]:
+            verdict = claim["verdict"]
+        name = f"{claim['id']} {scenario['name']}"
+        names[name] += 1
+        name += f" ({names[name]})" if names[name] > 1 else ""
         case = cases.pop(name, None)
         if case is None:
             problems.append(f"no case is named {name}")
             continue
         found = [type(result) for result in case.result]
-        wanted = WANTED[claim["verdict"]]
+        wanted = WANTED[verdict]
         counts[wanted] += 1
         if found != ([wanted] if wanted else []):
-            problems.append(f"{name} {claim['verdict']}: {found}")
+            problems.append(f"{name} {verdict}: {found}")
     beyond = len(verdicts["problems"]) + (not verdicts["complete"])
     if len(cases) != beyond:
         problems.append(f"{len(cases)} cases beyond the claims, not {beyond}")
@@ -63,7 +71,7 @@ def junit(folder, verdicts):
     wanted = (sum(counts.values()), counts[Failure], counts[Error], counts[Skipped])
     if not stated == counted == wanted:
         problems.append(f"tests, failures, errors, skipped: stated {stated}, counted {counted}, wanted {wanted}")
-    return check(f"junit.xml: {counted[0]} cases, each as its claim's verdict says", problems)
+    return check(f"junit.xml: {counted[0]} cases, each as its verdict says", problems)
 
 
 def oscal(folder, verdicts):

@@ -1,6 +1,6 @@
 //! The project's files that the program carries, so that an installed one works without the checkout.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use tempfile::NamedTempFile;
 
 use crate::base::digest::hex;
 
-/// A path below the project's folder, and what the file contains.
-type File = (&'static str, &'static [u8]);
+/// How the name of a folder with the unpacked files of a version begins.
+const FOLDER: &str = "files-";
 
-/// The files that `build.rs` lists, ordered by path.
-static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+/// The files that `build.rs` lists, ordered by path: each path below the project's folder, and what the file contains.
+static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 
 /// Returns the SHA-256 of all files and their paths.
 pub fn digest() -> &'static str {
@@ -32,15 +32,17 @@ pub fn digest() -> &'static str {
 }
 
 /// Returns the folder of the unpacked files, below the cache. Writes those that are missing or differ, and removes those
-/// that do not belong there. Each file is replaced in one step, so several programs may do this at once.
+/// that do not belong there. Each file is replaced in one step, so several programs may do this at once. Folders of other
+/// versions of the program go, unless one of these is running.
 pub fn unpack(cache: &Path) -> anyhow::Result<PathBuf> {
-    let folder = cache.join(format!("files-{:.20}", digest()));
+    let folder = cache.join(format!("{FOLDER}{:.20}", digest()));
+    let unwritable =
+        || format!("cannot write {}: make it writable, or set ASSAY_CACHE to another folder", folder.display());
+    use_until_the_end(&folder).with_context(unwritable)?;
     for (path, bytes) in FILES {
         let file = folder.join(path);
         if !fs::read(&file).is_ok_and(|found| found == *bytes) {
-            write(cache, &file, bytes).with_context(|| {
-                format!("cannot write {}: make it writable, or set ASSAY_CACHE to another folder", file.display())
-            })?;
+            write(cache, &file, bytes).with_context(unwritable)?;
         }
     }
     // Other files would be read, too: a feature or a machine that no program of this digest has.
@@ -48,7 +50,35 @@ pub fn unpack(cache: &Path) -> anyhow::Result<PathBuf> {
     files_below(&folder)
         .and_then(|files| files.iter().filter(others).try_for_each(fs::remove_file))
         .with_context(|| format!("cannot read {}", folder.display()))?;
+    for outdated in outdated(cache, &folder) {
+        if fs::remove_dir_all(&outdated).is_ok() {
+            eprintln!("assay: removed {}, which another version had unpacked", outdated.display());
+        }
+    }
     Ok(folder)
+}
+
+/// Locks a folder for as long as this program runs, together with others.
+fn use_until_the_end(folder: &Path) -> std::io::Result<()> {
+    loop {
+        fs::create_dir_all(folder)?;
+        let open = File::open(folder)?;
+        open.lock_shared()?;
+        // Another version may have removed it before it was locked.
+        if folder.exists() {
+            std::mem::forget(open);
+            return Ok(());
+        }
+    }
+}
+
+/// Returns the folders of other versions that no program uses.
+fn outdated(cache: &Path, own: &Path) -> Vec<PathBuf> {
+    let ours =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(FOLDER.as_bytes()));
+    let folders = fs::read_dir(cache).into_iter().flatten().flatten().map(|entry| entry.path());
+    let unused = |path: &PathBuf| File::open(path).is_ok_and(|open| open.try_lock().is_ok());
+    folders.filter(|path| ours(path) && path != own && unused(path)).collect()
 }
 
 fn write(cache: &Path, file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -113,6 +143,20 @@ mod tests {
         assert_eq!(unpacked(&folder), whole);
         let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("ci/setup"), mode("features/claims.toml")), (0o755, 0o644));
+    }
+
+    #[test]
+    fn the_files_of_another_version_go_unless_it_is_running() {
+        let cache = tempfile::tempdir().unwrap();
+        let [over, running, other] = ["files-0123", "files-4567", "machines"].map(|name| cache.path().join(name));
+        [&over, &running, &other].iter().for_each(|folder| fs::create_dir_all(folder.join("features")).unwrap());
+        let held = File::open(&running).unwrap();
+        held.lock_shared().unwrap();
+        let own = unpack(cache.path()).unwrap();
+        assert_eq!([&over, &running, &other, &own].map(|folder| folder.exists()), [false, true, true, true]);
+        drop(held);
+        unpack(cache.path()).unwrap();
+        assert!(!running.exists());
     }
 
     #[test]

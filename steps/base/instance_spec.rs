@@ -9,12 +9,9 @@ pub const MINUTES: RangeInclusive<u64> = 10..=360;
 /// How long an instance exists if all goes as in the annex, whose third party takes no longer.
 pub const EXPECTED: Duration = Duration::from_secs(45 * 60);
 
-/// The machine that a run orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceSpec {
-    /// The instance type: `t4g.nano`.
     pub instance_type: String,
-    /// The size of its disk, in GiB.
     pub disk_gib: u32,
     /// Whether to order a spot instance, with the risk that it is interrupted.
     pub spot: bool,

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
+use crate::base::lock::lock;
 use crate::base::work_log::{WorkLog, needing};
 
 /// Makes one value per key and returns it to every caller; errors are kept like values. The work log records each value
@@ -28,24 +29,20 @@ impl<T: Clone> OnceMap<T> {
     pub async fn get(&self, key: &str, make: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         // Boxed at once: a future contains everything that it is made of, and would be copied several times here.
         let make = Box::pin(make);
-        let cell = self.cells().entry(key.to_owned()).or_default().clone();
+        let cell = lock(&self.made).entry(key.to_owned()).or_default().clone();
         let name = format!("{} {key}", self.kind);
         let make = async { make.await.map_err(|error| Arc::from(format!("{error:#}"))) };
         let made = needing(&name, cell.get_or_init(|| self.work_log.work(&name, make))).await;
         made.clone().map_err(|error| anyhow::anyhow!("{error}"))
     }
 
-    fn cells(&self) -> MutexGuard<'_, HashMap<String, Cell<T>>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn forget(&self) {
-        self.cells().clear();
+        lock(&self.made).clear();
     }
 
     pub fn forget_failures(&self) {
         let failed = |cell: &Cell<T>| cell.get().is_some_and(Result::is_err);
-        self.cells().retain(|_, cell| !failed(cell));
+        lock(&self.made).retain(|_, cell| !failed(cell));
     }
 }
 

@@ -1,6 +1,5 @@
 //! Names the commands that install packages on this host. Pure.
 
-/// This host's distribution, from its `os-release`.
 #[derive(Clone, Debug)]
 pub struct Distribution {
     name: String,

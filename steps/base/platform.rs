@@ -9,21 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::base::commands;
 use crate::base::settings::{FakeAws, Settings};
 
-/// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
-    /// x86-64.
     Amd64,
-    /// 64-bit Arm.
     Arm64,
 }
 
 impl Arch {
-    /// All architectures.
     pub const ALL: [Arch; 2] = [Arch::Amd64, Arch::Arm64];
 
-    /// Returns this host's architecture, if it is supported.
     pub fn host() -> Option<Arch> {
         Arch::from_uname(std::env::consts::ARCH)
     }
@@ -73,14 +68,7 @@ pub enum TargetSpec {
     /// This host, through its own Podman.
     Podman,
     /// A remote machine.
-    Ssh {
-        /// The user to log in as.
-        user: String,
-        /// Its name or address.
-        host: String,
-        /// Its SSH port, if given.
-        port: Option<u16>,
-    },
+    Ssh { user: String, host: String, port: Option<u16> },
     /// An EC2 instance of the annex's own type.
     Ec2,
 }

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// The result of looking once.
 #[derive(Debug)]
 pub enum Look<T> {
     Done(T),

@@ -21,13 +21,11 @@ pub struct FakeAws {
 }
 
 impl FakeAws {
-    /// Returns whether anything replaces AWS.
     pub fn any(&self) -> bool {
         self != &FakeAws::default()
     }
 }
 
-/// The settings from the environment.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The project's folder, which contains features, guests and fixtures: the `checkout`, else the folder of the files
@@ -41,7 +39,6 @@ pub struct Settings {
     pub runs: PathBuf,
     /// The user's home folder (`HOME`), whose `.ssh` is used to log in to a remote machine.
     pub home: Option<PathBuf>,
-    /// The socket of the user's SSH agent (`SSH_AUTH_SOCK`).
     pub agent: Option<PathBuf>,
     /// The target if no option names one (`ASSAY_TARGET`).
     pub target: Option<String>,
@@ -63,7 +60,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the environment.
     pub fn read() -> anyhow::Result<Settings> {
         let cache = match (variable("ASSAY_CACHE"), variable("XDG_CACHE_HOME"), variable("HOME")) {
             (Some(own), ..) => PathBuf::from(own),
@@ -107,7 +103,6 @@ impl Settings {
         })
     }
 
-    /// Returns the folder of the cleanup journals of all runs.
     pub fn journals(&self) -> PathBuf {
         self.cache.join("journals")
     }

@@ -55,7 +55,6 @@ fn interval(sorted: &[f64]) -> Option<Interval> {
     Some(Interval { low: sorted[below], high: sorted[n - 1 - below], confidence })
 }
 
-/// A summary of a series of samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub n: usize,

@@ -38,7 +38,6 @@ pub struct Tally {
     pub verdicts: String,
 }
 
-/// The status of a run, which is drawn until this is dropped.
 #[derive(Debug)]
 pub struct LiveStatus {
     thread: Option<(Sender<()>, JoinHandle<()>)>,

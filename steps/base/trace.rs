@@ -47,7 +47,6 @@ impl<S: Subscriber> Layer<S> for Events {
     }
 }
 
-/// An event's message, with its fields after it.
 #[derive(Default)]
 struct Text(String);
 

@@ -5,11 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The unit of a sample, stored with every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
-    /// Bytes; sizes and memory.
     Bytes,
     /// Seconds; durations and points in time since boot.
     Seconds,
@@ -19,7 +17,6 @@ pub enum Unit {
     Times,
     /// A count: events, restarts, files, exit codes.
     Count,
-    /// Degrees Celsius.
     Celsius,
     /// US dollars, as AWS bills them, before taxes.
     Dollars,
@@ -140,7 +137,6 @@ quantity!(
     |number| number.round() as u64, |bytes| bytes as f64
 );
 quantity!(
-    /// A length of time in seconds.
     Duration(f64), Unit::Seconds, "a duration", "it as 500 ms, 2 s or 3 min",
     { "ms" => 1e-3, "s" => 1.0, "min" => 60.0, "h" => 3600.0 },
     |number| number, |seconds| seconds
@@ -152,7 +148,6 @@ quantity!(
     |number| number, |ratio| ratio
 );
 
-/// An amount of US dollars, including fractions of a cent.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Dollars(pub f64);
 

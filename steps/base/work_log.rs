@@ -1,9 +1,10 @@
 //! Records a run's pieces of work and what each waited for, and finds the critical path.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
+use crate::base::lock::lock;
 use crate::base::work_summary::{Step, Summary, WorkItem};
 
 tokio::task_local! {
@@ -11,7 +12,6 @@ tokio::task_local! {
     static UNDER_WAY: Arc<Mutex<UnderWay>>;
 }
 
-/// What is recorded about a piece of work in progress.
 #[derive(Debug)]
 struct UnderWay {
     name: String,
@@ -21,15 +21,12 @@ struct UnderWay {
     waits: Vec<Wait>,
     /// What it waits for now: as long as the wait holds the name.
     waiting: Vec<Weak<str>>,
-    /// The last note about it.
     doing: Option<String>,
 }
 
-/// A piece of work that is not finished.
 #[derive(Clone, Debug)]
 pub struct Piece {
     pub name: String,
-    /// The seconds since it began.
     pub seconds: f64,
     pub doing: Option<String>,
     pub waits_for: Vec<String>,
@@ -42,7 +39,6 @@ struct Wait {
     for_capacity: bool,
 }
 
-/// Records the work of a run as it is done.
 #[derive(Debug)]
 pub struct WorkLog {
     started: Instant,
@@ -135,7 +131,6 @@ impl UnderWay {
     }
 }
 
-/// Notes what the current piece of work is doing.
 pub fn note(doing: String) {
     // Outside of a piece of work, there is no place to show it.
     let _ = UNDER_WAY.try_with(|own| lock(own).doing = Some(doing));
@@ -164,10 +159,6 @@ async fn wait<T>(needed: Option<&str>, work: impl Future<Output = T>) -> T {
     done
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Returns the seconds that the waits cover; overlaps count once.
 fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     let mut waits: Vec<&Wait> = waits.collect();
@@ -182,7 +173,6 @@ fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     seconds
 }
 
-/// Summarizes the work of a run that took `wall` seconds.
 fn summarize(work: Vec<WorkItem>, wall: f64) -> Summary {
     let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
     // Work is recorded when it ends, so after everything it needed.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// How many of the longest pieces of work the summary lists.
 const LISTED: usize = 5;
 
 /// A finished piece of work, with times in seconds.
@@ -33,7 +32,6 @@ pub struct Summary {
     pub work: Vec<WorkItem>,
 }
 
-/// A piece of work on the critical path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub name: String,

@@ -90,7 +90,7 @@ fn check(scenario: u64) -> (Check, Vec<Sample>) {
 
 /// Returns how many scenarios hold, judged as in a run: each on its own subject's samples.
 fn plan_and_judge(annex: &Annex) -> anyhow::Result<usize> {
-    let plan = Plan::make(&annex.features, &annex.register, &Capabilities::default(), |_, _| true, None)
+    let plan = Plan::make(&annex.features, &annex.register, &Capabilities::default(), |_| true, None)
         .context("the annex is not planned")?;
     let judge = |(check, samples): &(Check, Vec<Sample>)| Attempt::new(vec![check.clone().judge(samples)], None);
     let attempts = plan.scenarios.iter().zip(&annex.checks).map(|(_, check)| judge(check));

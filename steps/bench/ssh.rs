@@ -19,6 +19,7 @@ use super::{BenchResult, Times};
 use assay::base::poll::{self, Look};
 use assay::base::progress::Progress;
 use assay::base::unit::Unit;
+use assay::base::{commands, programs};
 use assay::exec::command::{Command, Output};
 use assay::exec::shell::{NoopObserver, Reply, Server, Shell, Ssh, new_key};
 
@@ -26,8 +27,7 @@ const HELLO: &str = "echo hello";
 
 pub async fn measure(rounds: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
     let host = Shell::local(Arc::new(NoopObserver));
-    let client = host.run(&Command::new("ssh").arg("-V")).await;
-    client.context("the commands of bench ssh need OpenSSH's client: install openssh-client")?;
+    programs::need("ssh", &commands::setup("ssh://user@host"))?;
     progress.note(format!("ssh: {rounds} commands in each of three ways"));
     let (key, text) = new_key("bench")?;
     let answer = |line: &str| match line {

@@ -16,7 +16,6 @@ pub fn named(error: &clap::Error) -> Option<&str> {
     }
 }
 
-/// Explains how to get this command.
 pub fn explain(error: &clap::Error) -> Exit {
     let command = named(error).unwrap_or_default();
     usage(anyhow!(

@@ -55,7 +55,6 @@ pub enum Todo {
     Gc(gc::Gc),
 }
 
-/// Runs a command and returns the exit status of the program.
 pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
     let settings = || Settings::read().map_err(usage);
     match todo {

@@ -5,11 +5,14 @@ mod decision;
 use std::collections::BTreeSet;
 
 use gherkin::{Feature, Scenario};
+use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "run")]
 pub use decision::Seen;
 pub use decision::{Capabilities, Decision, NotJudgedReason};
 
+pub use crate::claims::expand::REFUSAL;
+use crate::claims::expand::{Expanded, expand};
 pub use crate::claims::feature_file::FeatureFile;
 use crate::claims::register::{Claim, ClaimId, Register};
 use decision::decide;
@@ -25,20 +28,37 @@ const LAST: &str = "last";
 /// The tag of scenarios that share their measurements and the machine that they inspect.
 const SHARED: &str = "shared";
 
-/// The beginning of the step that ends every control. Without it, the check could fail for a wrong reason unnoticed.
-pub const REFUSAL: &str = "this check fails on ";
+/// A scenario's name and place. A row of an outline is a scenario of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ScenarioRef {
+    /// The feature file that contains it, relative to the project.
+    pub file: String,
+    /// Its line number in that file; for a row of an outline, the row's.
+    pub line: usize,
+    pub name: String,
+}
+
+impl ScenarioRef {
+    /// Returns its short location: `a6_service:77`.
+    pub fn short(&self) -> String {
+        let name = self.file.rsplit('/').next().unwrap_or(&self.file);
+        format!("{}:{}", name.strip_suffix(".feature").unwrap_or(name), self.line)
+    }
+}
+
+impl std::fmt::Display for ScenarioRef {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}:{}", self.file, self.line)
+    }
+}
 
 /// A scenario and what the plan decides for it.
 #[derive(Clone, Debug)]
 pub struct Planned {
     /// The claim that it tests.
     pub claim: ClaimId,
-    /// The scenario's name.
-    pub scenario: String,
-    /// The feature file that contains it, relative to the project.
-    pub feature: String,
-    /// Its line number in that file.
-    pub line: usize,
+    /// Which scenario it is.
+    pub at: ScenarioRef,
     /// Whether it is a control of its claim: the same check on a wrong subject, which must fail.
     pub control: bool,
     /// Whether it runs after all others, because it ends the machine.
@@ -50,19 +70,13 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Returns its short location: `a6_service:77`.
-    pub fn place(&self) -> String {
-        let name = self.feature.rsplit('/').next().unwrap_or(&self.feature);
-        format!("{}:{}", name.strip_suffix(".feature").unwrap_or(name), self.line)
-    }
-
     /// Returns whether it runs, judged or not.
     pub fn runs(&self) -> bool {
         !matches!(self.decision, Decision::Skip(_))
     }
 }
 
-/// All scenarios, in the order of their claims, each claim's own scenario before its controls.
+/// All scenarios, in the order of their claims, each claim's own scenarios before its controls.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub scenarios: Vec<Planned>,
@@ -110,50 +124,66 @@ impl std::fmt::Display for Shard {
     }
 }
 
+impl FeatureFile {
+    /// Returns its scenarios as they run: every row of an outline, every scenario of a rule.
+    pub fn scenarios(&self) -> Vec<Expanded<'_>> {
+        expand(&self.feature, &self.text)
+    }
+}
+
 impl Plan {
     /// Decides for each scenario whether it runs on a target with exactly the capabilities `met`.
     pub fn make(
         features: &[FeatureFile],
         register: &Register,
         met: &Capabilities,
-        wanted: impl Fn(&Feature, &Scenario) -> bool,
+        wanted: impl Fn(&Scenario) -> bool,
         shard: Option<Shard>,
     ) -> Result<Plan, FeatureErrors> {
         let mut mistakes = Vec::new();
         let mut scenarios = Vec::new();
         for file in features {
-            for scenario in every_scenario(&file.feature) {
-                let mut wrong = |mistake: String| mistakes.push(located(&file.path, scenario.position.line, &mistake));
-                let claim = match the_claim(scenario, register) {
+            let mut wrong = |line: usize, mistake: String| mistakes.push(located(&file.path, line, &mistake));
+            let all = file.scenarios();
+            let of_one_table =
+                |a: &Expanded, b: &Expanded| std::ptr::eq(a.written, b.written) && a.scenario.tags == b.scenario.tags;
+            for rows in all.chunk_by(of_one_table) {
+                // Rows of one table have the same tags and steps, and so the same mistakes.
+                let Some(Expanded { scenario: first, .. }) = rows.first() else { continue };
+                let claim = match the_claim(first, register) {
                     Ok(claim) => claim,
                     Err(mistake) => {
-                        wrong(mistake);
+                        wrong(first.position.line, mistake);
                         continue;
                     }
                 };
-                let tagged = |tag: &str| scenario.tags.iter().any(|own| own == tag);
+                let tagged = |tag: &str| first.tags.iter().any(|own| own == tag);
                 let control = tagged("control");
-                if let Some(mistake) = misuse(scenario, claim, control) {
-                    wrong(mistake);
+                if let Some(mistake) = misuse(first, claim, control) {
+                    wrong(first.position.line, mistake);
                 }
-                let decision = match wanted(&file.feature, scenario) {
-                    true => decide(claim, met),
-                    false => Decision::Skip(NOT_SELECTED.to_owned()),
-                };
-                scenarios.push(Planned {
-                    claim: claim.id,
-                    scenario: scenario.name.clone(),
-                    feature: file.path.clone(),
-                    line: scenario.position.line,
-                    control,
-                    last: tagged(LAST),
-                    shared: tagged(SHARED) || file.feature.tags.iter().any(|tag| tag == SHARED),
-                    decision,
-                });
+                for Expanded { scenario, mistake, .. } in rows {
+                    let line = scenario.position.line;
+                    mistake.iter().for_each(|mistake| wrong(line, mistake.clone()));
+                    let decision = match wanted(scenario) {
+                        true => decide(claim, met),
+                        false => Decision::Skip(NOT_SELECTED.to_owned()),
+                    };
+                    scenarios.push(Planned {
+                        claim: claim.id,
+                        at: ScenarioRef { file: file.path.clone(), line, name: scenario.name.clone() },
+                        control,
+                        last: tagged(LAST),
+                        shared: tagged(SHARED),
+                        decision,
+                    });
+                }
+            }
+            for line in empty_examples(&file.feature) {
+                wrong(line, "these examples have no row, so nothing runs: add a row, or remove them".to_owned());
             }
         }
         mistakes.extend(register.iter().filter_map(|claim| uncovered(claim, &scenarios)));
-        mistakes.extend(register.iter().filter_map(|claim| repeated(claim, &scenarios)));
         if !mistakes.is_empty() {
             return Err(FeatureErrors(mistakes));
         }
@@ -165,8 +195,8 @@ impl Plan {
     }
 
     #[cfg(feature = "run")]
-    pub fn at(&self, feature: &str, line: usize) -> Option<&Planned> {
-        self.scenarios.iter().find(|planned| planned.feature == feature && planned.line == line)
+    pub fn at(&self, file: &str, line: usize) -> Option<&Planned> {
+        self.scenarios.iter().find(|planned| planned.at.file == file && planned.at.line == line)
     }
 }
 
@@ -179,9 +209,12 @@ fn share_out(scenarios: &mut [Planned], shard: Shard) {
     }
 }
 
-/// Returns all scenarios of a feature, including those inside rules.
-pub fn every_scenario(feature: &Feature) -> impl Iterator<Item = &Scenario> {
-    feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios))
+/// Returns the lines of examples without a row.
+fn empty_examples(feature: &Feature) -> impl Iterator<Item = usize> {
+    let scenarios = feature.scenarios.iter().chain(feature.rules.iter().flat_map(|rule| &rule.scenarios));
+    let examples = scenarios.flat_map(|scenario| &scenario.examples);
+    let empty = examples.filter(|examples| examples.table.as_ref().is_none_or(|table| table.rows.len() < 2));
+    empty.map(|examples| examples.position.line)
 }
 
 fn located(file: &str, line: usize, mistake: &str) -> String {
@@ -193,8 +226,8 @@ fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
     let (name, id) = (&scenario.name, claim.id);
     let refusals = scenario.steps.iter().filter(|step| step.value.starts_with(REFUSAL)).count();
     let closed = scenario.steps.last().is_some_and(|step| step.value.starts_with(REFUSAL));
-    if !scenario.examples.is_empty() {
-        return Some(format!("\"{name}\" is an outline, which assay does not run yet: write a scenario for each row"));
+    if scenario.steps.is_empty() {
+        return Some(format!("\"{name}\" has no step, so it shows nothing: write one, such as Then …"));
     }
     match (control, &claim.control) {
         (true, None) => Some(format!(
@@ -220,22 +253,10 @@ fn uncovered(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
         (Some(own), Some(control)) if mine(true).is_none() => {
             let mistake =
                 format!("claim {id} names a control that no scenario has ({control}): tag one with @{id} @control");
-            Some(located(&own.feature, own.line, &mistake))
+            Some(located(&own.at.file, own.at.line, &mistake))
         }
         _ => None,
     }
-}
-
-/// Returns an error if a claim has several scenarios of its own: its verdict would rest on one of them only.
-fn repeated(claim: &Claim, scenarios: &[Planned]) -> Option<String> {
-    let mut own = scenarios.iter().filter(|planned| planned.claim == claim.id && !planned.control);
-    let (first, second) = (own.next()?, own.next()?);
-    let mistake = format!(
-        "claim {} has a scenario already, in {}:{}, and is judged by one: make \"{}\" part of that one, or give it a claim \
-         of its own",
-        claim.id, first.feature, first.line, second.scenario
-    );
-    Some(located(&second.feature, second.line, &mistake))
 }
 
 fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Claim, String> {
@@ -258,7 +279,9 @@ fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Clai
             Err(format!("\"{name}\" is a control without a claim: tag it with its claim, too, such as @A6-4 @control"))
         }
         [] => Err(format!("\"{name}\" carries no claim: tag it with one, such as @A6-4")),
-        _ => Err(format!("\"{name}\" carries more than one claim: a scenario tests one")),
+        _ => Err(format!(
+            "\"{name}\" carries more than one claim, with the tags of what it stands in: a scenario tests one"
+        )),
     }
 }
 
@@ -270,11 +293,9 @@ mod tests {
         [[claim]]\nid = \"A7-7\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"native-cpu\"]\n\
         [[claim]]\nid = \"A8-5\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"aws\"]\n";
 
-    const OUTLINE: &str = "Scenario Outline: @A7-7\n    Given <x>\n    Examples:\n      | x |\n      | 1 |\n";
-
     fn plan(text: &str, shard: Option<Shard>) -> Result<Plan, FeatureErrors> {
         let files = [FeatureFile::parse("features/x.feature".to_owned(), text).unwrap()];
-        Plan::make(&files, &Register::parse(CLAIMS).unwrap(), &Capabilities::default(), |_, _| true, shard)
+        Plan::make(&files, &Register::parse(CLAIMS).unwrap(), &Capabilities::default(), |_| true, shard)
     }
 
     fn scenario(tags: &str) -> String {
@@ -292,6 +313,10 @@ mod tests {
         let refusal = "    But this check fails on \"x\"\n";
         let last = format!("    Given x\n{refusal}");
         let (sound, with) = (sound(""), |tags: &str| sound(&scenario(tags)));
+        let outline = |tags: &str, step: &str, rows: &str| {
+            let head = "  @fast\n  Scenario Outline: o\n    Then";
+            format!("{sound}{head} {step}\n    {tags}\n    Examples:\n      | {rows} |\n")
+        };
         for (text, expected) in [
             (
                 sound.replace(&scenario("@A2-1 @control"), ""),
@@ -312,11 +337,11 @@ mod tests {
             (sound.replace(&last, &format!("{last}    Then y\n")), "6: \"@A2-1 @control\" could never be caught: "),
             (sound.replace(refusal, &refusal.repeat(2)), "6: \"@A2-1 @control\" could never be caught: "),
             (sound.replacen("Given x\n", &last, 1), "3: \"@A2-1\" expects a refusal and is not a control"),
-            (with("@A7-7"), "16: claim A7-7 has a scenario already, in features/x.feature:10, and is judged by one: "),
-            (
-                sound.replacen("Scenario: @A7-7\n    Given x\n", OUTLINE, 1),
-                "10: \"@A7-7\" is an outline, which assay does not run yet: write a scenario for each row",
-            ),
+            (with("@A7-7\n  Scenario: empty\n  @A7-7"), "17: \"empty\" has no step, so it shows nothing"),
+            (outline("@A7-7", "<x>", "x"), "20: these examples have no row, so nothing runs: add a row"),
+            (outline("@A7-7", "<y>", "x |\n | 1"), "21: <y> is not a column of the row's table, which has x: "),
+            (outline("@slow", "<x>", "x |\n | 1 |\n | 2"), "21: \"o (1)\" carries no claim: tag it with one"),
+            (outline("@control", "<x>", "x |\n | 1"), "21: \"o (1)\" is a control without a claim"),
         ] {
             let FeatureErrors(found) = plan(&text, None).unwrap_err();
             assert_eq!(found.len(), 1, "{found:?}");
@@ -325,6 +350,35 @@ mod tests {
         let all = plan(&format!("Feature: f\n{}{}", scenario("@A2-9"), scenario("@slow")), None).unwrap_err();
         assert!(all.to_string().ends_with("\n  claim A8-5 has no scenario: tag one with @A8-5"), "{all}");
         assert_eq!(all.0.len(), 5, "{all}");
+    }
+
+    #[test]
+    fn every_scenario_row_and_inherited_tag_of_a_claim_counts() {
+        let refusal = "    But this check fails on \"x\"\n";
+        let more = format!(
+            "  @A2-1\n  Scenario: second\n    Given x\n  @shared\n  Rule: r\n    @A2-1\n    Scenario Outline: <n>\n\
+             \x20     Given <n>\n    Examples:\n      | n |\n      | 1 |\n    @control\n    Examples:\n\
+             \x20     | n | this check fails on |\n      | 2 | x |\n  @A2-1\n  Rule: s\n    Example: third\n      Given x\n\
+             \x20   @control\n    Example: caught\n      Given x\n{refusal}"
+        );
+        let plan = plan(&sound(&more), Some("1/2".parse().unwrap())).unwrap();
+        let of_claim = plan.scenarios.iter().filter(|planned| planned.claim.to_string() == "A2-1");
+        let shown: Vec<String> = of_claim
+            .map(|Planned { at, control, shared, .. }| format!("{} {} {control} {shared}", at.line, at.name))
+            .collect();
+        let expected = [
+            "3 @A2-1 false false",
+            "17 second false false",
+            "26 1 false true",
+            "33 third false false",
+            "6 @A2-1 @control true false",
+            "30 2 true true",
+            "36 caught true false",
+        ];
+        assert_eq!(shown, expected);
+        let inherited = sound("").replacen("Feature: f", "@A7-7\nFeature: f", 1);
+        let FeatureErrors(found) = super::tests::plan(&inherited, None).unwrap_err();
+        assert!(found[0].contains(":4: \"@A2-1\" carries more than one claim, with the tags of"), "{found:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use gherkin::{Feature, Scenario};
+use gherkin::Scenario;
 
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Capabilities, FeatureErrors, FeatureFile, Plan, Shard};
@@ -46,7 +46,7 @@ impl ClaimSuite {
     pub fn plan(
         &self,
         met: &Capabilities,
-        wanted: impl Fn(&Feature, &Scenario) -> bool,
+        wanted: impl Fn(&Scenario) -> bool,
         shard: Option<Shard>,
     ) -> Result<Plan, FeatureErrors> {
         Plan::make(&self.features, &self.register, met, wanted, shard)

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use assay::base::commands;
 use assay::claims::feature_file;
-use assay::claims::plan::{FeatureFile, every_scenario};
+use assay::claims::plan::FeatureFile;
 use assay::claims::suite::ClaimSuite;
 use cucumber::gherkin::Step;
 use regex::{NoExpand, Regex};
@@ -76,7 +76,7 @@ struct Uses {
 fn uses(features: &[FeatureFile]) -> HashMap<String, Uses> {
     let mut uses: HashMap<String, Uses> = HashMap::new();
     for file in features {
-        for scenario in every_scenario(&file.feature) {
+        for scenario in file.scenarios().into_iter().map(|expanded| expanded.scenario) {
             let mut seen = Vec::new();
             for step in &scenario.steps {
                 let Ok(Some((_, _, Some(found), _))) = traced::written().find(step) else { continue };

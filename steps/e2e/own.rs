@@ -50,12 +50,14 @@ async fn started_empty(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     about_own(world, Change::Program, Until::Stopped(1)).await
 }
 
-/// Looks for a line that contains the text; in a long log, only in the first 16 KiB. Not judged if the CPU is emulated
-/// and the workload is up but has printed nothing yet.
+/// Looks for a line that contains the text; in a long log, only in the first 256 KiB. Not judged if a line may be missing,
+/// or if the CPU is emulated and the workload is up but has printed nothing yet.
 #[then(expr = "its log contains {string}")]
 async fn log_says(world: &mut ScenarioWorld, text: String) -> anyhow::Result<()> {
+    let rule = Rule::Contains { text };
+    world.has_whole_log("log.text", &rule)?;
     has_had_time_to_speak(world).await?;
-    world.check("log.text", Unit::Text, Rule::Contains { text })
+    world.check("log.text", Unit::Text, rule)
 }
 
 #[then("it is still running")]

@@ -1,6 +1,5 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::e2e::catalogue;
@@ -55,6 +54,8 @@ struct Outcome {
     time: Summary,
     /// What could not be removed from AWS, and how to remove it.
     left_in_cloud: Option<String>,
+    /// The scenarios that were planned and did not run, in a sentence.
+    lost: Option<String>,
 }
 
 impl PlannedRun {
@@ -87,7 +88,7 @@ impl PlannedRun {
             attestation::can_sign(key).map_err(usage)?;
         }
         let suite = ClaimSuite::read(&folder).map_err(usage)?;
-        let wanted = |feature: &gherkin::Feature, scenario: &gherkin::Scenario| selected(&options, feature, scenario);
+        let wanted = |scenario: &gherkin::Scenario| selected(&options, scenario);
         let plan = suite.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&suite.features, &plan).map_err(usage)?;
         let definitions = Definition::all(&settings.root).map_err(usage)?;
@@ -118,12 +119,12 @@ impl PlannedRun {
 
     /// Runs the plan and returns the exit status.
     pub async fn run(self, progress: &Progress, signals: &mut Signals) -> Result<ExitStatus, Exit> {
-        let (target, features) = (self.spec.target.clone(), self.spec.folder.join("features"));
+        let (target, features) = (self.spec.target.clone(), self.spec.suite.features.clone());
         let run = Run::open(self.spec, progress.clone())?;
         let scenarios = Box::pin(scenarios(&run, self.provisioning, features, signals)).await;
         let lost =
             |left: Vec<String>| left.iter().for_each(|left| progress.note(format!("could not be removed: {left}")));
-        let Outcome { complete, time, left_in_cloud } = match scenarios {
+        let Outcome { complete, time, left_in_cloud, lost: lost_scenarios } = match scenarios {
             Ok(outcome) => outcome,
             Err(exit) => {
                 lost(run.context.cleanup.close());
@@ -145,7 +146,7 @@ impl PlannedRun {
         progress.print(format!("\nreport: {}", folder.join("report.html").display()));
         progress.print(format!("\n{}", report::summary(verdicts, folder)));
         // Comes last, because what is left costs money.
-        let unreported: Vec<String> = ended.unreported.into_iter().chain(left_in_cloud).collect();
+        let unreported: Vec<String> = ended.unreported.into_iter().chain(lost_scenarios).chain(left_in_cloud).collect();
         match unreported.is_empty() {
             true => Ok(ExitStatus::from_code(verdicts.exit)),
             false => Err(infrastructure(anyhow::anyhow!("{}", unreported.join("\n")))),
@@ -157,7 +158,7 @@ impl PlannedRun {
 async fn scenarios(
     run: &Run,
     provisioning: Provisioning,
-    features: PathBuf,
+    features: Vec<FeatureFile>,
     signals: &mut Signals,
 ) -> Result<Outcome, Exit> {
     let Provisioning { options, uses, quote, found, own } = provisioning;
@@ -197,6 +198,7 @@ async fn scenarios(
     let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
     let suite = Suite { features, state: state.clone(), fixtures: fixtures.clone(), uses };
     let complete = Box::pin(suite.run(signals)).await;
+    let lost = if complete { suite.lost() } else { None };
     if let Some(facts) = fixtures.machines().known_facts() {
         state.learn(facts.named());
         evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
@@ -220,7 +222,7 @@ async fn scenarios(
         progress.note("ec2: removing what the run has made");
         left_in_cloud = rented.cloud.close().await.err().map(|error| format!("{error:#}"));
     }
-    Ok(Outcome { complete, time, left_in_cloud })
+    Ok(Outcome { complete, time, left_in_cloud, lost })
 }
 
 /// Inspects the target if it is a remote machine or this host, because the plan depends on what is there.
@@ -276,10 +278,9 @@ fn judged<'a>(suite: &'a ClaimSuite, plan: &'a Plan) -> impl Iterator<Item = (&'
     judged.filter_map(|planned| Some((planned, suite.register.get(planned.claim)?)))
 }
 
-fn selected(options: &Options, feature: &gherkin::Feature, scenario: &gherkin::Scenario) -> bool {
+fn selected(options: &Options, scenario: &gherkin::Scenario) -> bool {
     use cucumber::tag::Ext as _;
-    let tags = || feature.tags.iter().chain(&scenario.tags);
-    options.tags.as_ref().is_none_or(|wanted| wanted.eval(tags()))
+    options.tags.as_ref().is_none_or(|wanted| wanted.eval(&scenario.tags))
         && options.name.as_ref().is_none_or(|wanted| wanted.is_match(&scenario.name))
 }
 
@@ -289,10 +290,14 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     let mut mistakes = Vec::new();
     for (file, step) in tools::running_steps(features, plan) {
         let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
-        match known.find(step) {
-            Ok(Some(_)) => {}
-            Ok(None) => mistakes.push(format!("{place} is an undefined step: {}", catalogue::instead_of(step))),
-            Err(several) => mistakes.push(format!("{place} is matched by more than one step: {several}")),
+        let mistake = match known.find(&step) {
+            Ok(Some(_)) => continue,
+            Ok(None) => format!("{place} is an undefined step: {}", catalogue::instead_of(&step)),
+            Err(several) => format!("{place} is matched by more than one step: {several}"),
+        };
+        // A step of a background is one of many scenarios.
+        if !mistakes.contains(&mistake) {
+            mistakes.push(mistake);
         }
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
@@ -309,9 +314,7 @@ mod tests {
     /// Plans the annex's claims with these ids on EC2.
     fn planned(ids: &[&str]) -> (ClaimSuite, Plan) {
         let suite = ClaimSuite::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        let chosen = |_: &gherkin::Feature, scenario: &gherkin::Scenario| {
-            scenario.tags.iter().any(|tag| ids.contains(&tag.as_str()))
-        };
+        let chosen = |scenario: &gherkin::Scenario| scenario.tags.iter().any(|tag| ids.contains(&tag.as_str()));
         let met = Capabilities::by(&TargetSpec::Ec2, &FakeAws::default(), None);
         let plan = suite.plan(&met, chosen, None).unwrap();
         assert!(plan.scenarios.iter().any(Planned::runs), "{ids:?}");

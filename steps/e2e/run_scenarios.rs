@@ -1,7 +1,5 @@
 //! Hands planned scenarios to cucumber and records their results.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,18 +7,19 @@ use crate::e2e::fixtures::{FIXTURES, Fixtures};
 use crate::e2e::traced;
 use crate::e2e::world::ScenarioWorld;
 use assay::base::progress::Progress;
-use assay::claims::plan::Planned;
+use assay::claims::plan::{FeatureFile, Planned};
 use assay::claims::register::Shared;
 use assay::evidence::run_state::RunState;
 use assay::report;
 use assay::run::Signals;
 use assay::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
-use cucumber::{Cucumber, cli};
+use cucumber::{Cucumber, cli, parser};
+use gherkin::{Feature, Scenario};
 
 /// The scenarios of a suite, which cucumber runs.
 pub struct Suite {
-    pub features: PathBuf,
+    pub features: Vec<FeatureFile>,
     pub state: Arc<RunState>,
     pub fixtures: Fixtures,
     /// What the scenarios share.
@@ -70,6 +69,22 @@ impl Suite {
         complete
     }
 
+    /// Describes the scenarios that were planned and did not run, after a run that came to its end. The last ones are not
+    /// run if `--keep` keeps their machines.
+    pub fn lost(&self) -> Option<String> {
+        let kept = |planned: &Planned| planned.last && self.fixtures.options().keep;
+        let lost = self.state.not_run().into_iter().filter(|planned| !kept(planned));
+        let lost: Vec<String> =
+            lost.map(|planned| format!("\n  {}: {}: {}", planned.at, planned.claim, planned.at.name)).collect();
+        (!lost.is_empty()).then(|| {
+            format!(
+                "{} scenarios were planned and did not run, which is an error of assay:{}",
+                lost.len(),
+                lost.concat()
+            )
+        })
+    }
+
     /// Waits until going on would cost more than the budget allows.
     async fn budget_is_spent(&self) {
         let Ok(rented) = self.fixtures.rented() else { return std::future::pending().await };
@@ -83,7 +98,7 @@ impl Suite {
         let cli = cli::Opts {
             re_filter: None,
             tags_filter: None,
-            parser: cucumber::parser::basic::Cli::default(),
+            parser: cli::Empty,
             runner: cucumber::runner::basic::Cli {
                 concurrency: Some(usize::from(self.fixtures.options().concurrency.unwrap_or(u16::MAX))),
                 ..Default::default()
@@ -91,34 +106,64 @@ impl Suite {
             writer: cli::Empty,
             custom: cli::Empty,
         };
-        let wanted: HashSet<_> = wanted.into_iter().map(|planned| (planned.feature, planned.line)).collect();
         let (before, after, progress) = (self.state.clone(), self.state.clone(), self.fixtures.progress().clone());
-        let file = |feature: &gherkin::Feature| {
-            let name = feature.path.as_deref().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
-            format!("features/{}", name.unwrap_or_default())
-        };
-        let cucumber = Cucumber::<ScenarioWorld, _, _, _, _, cli::Empty>::new()
+        let cucumber = Cucumber::<ScenarioWorld, _, &str, _, _, cli::Empty>::new()
+            .with_parser(Expanded)
             .steps(traced::steps())
             .with_writer(Silent)
             .with_cli(cli)
             .before(move |feature, _, scenario, world| {
-                let planned = before.plan().at(&file(feature), scenario.position.line);
+                let planned = before.plan().at(&path(feature), scenario.position.line);
                 if let Some(planned) = planned.filter(|planned| !planned.shared) {
-                    world.fixtures = world.fixtures.for_scenario(&planned.place());
+                    world.fixtures = world.fixtures.for_scenario(&planned.at.short());
                 }
                 world.started = Instant::now();
                 Box::pin(std::future::ready(()))
             })
             .after(move |feature, _, scenario, finished, world| {
-                if let Some(planned) = after.plan().at(&file(feature), scenario.position.line) {
+                if let Some(planned) = after.plan().at(&path(feature), scenario.position.line) {
                     record(&after, planned, finished, world, &progress);
                 }
                 Box::pin(std::future::ready(()))
             })
-            .filter_run(self.features.clone(), move |feature, _, scenario| {
-                wanted.contains(&(file(feature), scenario.position.line))
-            });
+            .run(expanded(&self.features, &wanted));
         FIXTURES.scope(self.fixtures.clone(), cucumber).await;
+    }
+}
+
+/// Returns the wanted scenarios as they were planned, and nothing that cucumber would expand, inherit or retry by itself.
+fn expanded(files: &[FeatureFile], wanted: &[Planned]) -> Vec<Feature> {
+    let of = |file: &FeatureFile| {
+        let is_wanted = |scenario: &Scenario| {
+            wanted.iter().any(|planned| planned.at.file == file.path && planned.at.line == scenario.position.line)
+        };
+        let scenarios = file.scenarios().into_iter().map(|expanded| expanded.scenario).filter(is_wanted);
+        Feature {
+            scenarios: scenarios.map(|scenario| Scenario { tags: Vec::new(), ..scenario }).collect(),
+            path: Some(file.path.clone().into()),
+            background: None,
+            rules: Vec::new(),
+            tags: Vec::new(),
+            ..file.feature.clone()
+        }
+    };
+    files.iter().map(of).filter(|feature| !feature.scenarios.is_empty()).collect()
+}
+
+/// Returns the path of a feature that [`expanded`] made, relative to the project.
+fn path(feature: &Feature) -> String {
+    feature.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// Hands features to cucumber that are parsed and expanded already, so that what was planned is what runs.
+struct Expanded;
+
+impl cucumber::Parser<Vec<Feature>> for Expanded {
+    type Cli = cli::Empty;
+    type Output = futures::stream::Iter<std::vec::IntoIter<parser::Result<Feature>>>;
+
+    fn parse(self, features: Vec<Feature>, _: cli::Empty) -> Self::Output {
+        futures::stream::iter(features.into_iter().map(Ok).collect::<Vec<_>>())
     }
 }
 
@@ -169,3 +214,31 @@ impl<W> cucumber::Writer<W> for Silent {
 }
 
 impl cucumber::writer::Normalized for Silent {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay::claims::plan::{Capabilities, Plan};
+    use assay::claims::register::Register;
+
+    #[test]
+    fn cucumber_gets_the_wanted_rows_as_they_were_planned_and_nothing_to_retry_or_inherit() {
+        let text = "@A6-3 @retry(3)\nFeature: f\n  Background:\n    Given x\n  Scenario: plain\n    Then y\n  Rule: r\n\
+                    \x20   @serial\n    Scenario Outline: o\n      Then <n>\n    Examples:\n      | n |\n      | 1 |\n      | 2 |\n";
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), text).unwrap()];
+        let register = "[[claim]]\nid = \"A6-3\"\nclaim = \"x\"\nbound = \"y\"\n";
+        let register = Register::parse(register).unwrap();
+        let wanted = |scenario: &Scenario| scenario.name != "o (1)";
+        let plan = Plan::make(&files, &register, &Capabilities::default(), wanted, None).unwrap();
+        let runs: Vec<Planned> = plan.scenarios.iter().filter(|planned| planned.runs()).cloned().collect();
+        let [feature] = &expanded(&files, &runs)[..] else { panic!("not one feature") };
+        assert!(feature.tags.is_empty() && feature.rules.is_empty() && feature.background.is_none());
+        let shown = feature.scenarios.iter().map(|scenario| {
+            let steps: Vec<&str> = scenario.steps.iter().map(|step| step.value.as_str()).collect();
+            let planned = plan.at(&path(feature), scenario.position.line).unwrap();
+            format!("{} {} {} {}", planned.at, scenario.name, steps.join("/"), scenario.tags.len())
+        });
+        let expected = ["features/f.feature:5 plain x/y 0", "features/f.feature:14 o (2) x/2 0"];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+    }
+}

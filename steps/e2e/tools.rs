@@ -7,7 +7,7 @@ use assay::base::commands;
 use assay::base::platform::Arch;
 use assay::base::programs;
 use assay::base::settings::Settings;
-use assay::claims::plan::{FeatureFile, Plan, Planned, every_scenario};
+use assay::claims::plan::{FeatureFile, Plan, Planned};
 use assay::targets::{self, Definition};
 use cucumber::gherkin::{Step, StepType};
 
@@ -49,16 +49,13 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
 }
 
 /// Returns the steps of all scenarios that will run, each with its file.
-pub fn running_steps<'a>(
-    features: &'a [FeatureFile],
-    plan: &'a Plan,
-) -> impl Iterator<Item = (&'a FeatureFile, &'a Step)> {
-    let scenarios =
-        features.iter().flat_map(|file| every_scenario(&file.feature).map(move |scenario| (file, scenario)));
-    let runs = |(file, scenario): &(&FeatureFile, &gherkin::Scenario)| {
-        plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs)
-    };
-    scenarios.filter(runs).flat_map(|(file, scenario)| scenario.steps.iter().map(move |step| (file, step)))
+pub fn running_steps<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator<Item = (&'a FeatureFile, Step)> {
+    features.iter().flat_map(|file| {
+        let scenarios = file.scenarios().into_iter().map(|expanded| expanded.scenario);
+        let running =
+            scenarios.filter(|scenario| plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs));
+        running.flat_map(|scenario| scenario.steps).map(move |step| (file, step))
+    })
 }
 
 pub fn check(
@@ -76,7 +73,7 @@ pub fn check(
     };
     let steps = running_steps(features, plan);
     let mut all: BTreeSet<Need> =
-        steps.flat_map(|(_, step)| needs(module(step).unwrap_or_default(), step, home)).collect();
+        steps.flat_map(|(_, step)| needs(module(&step).unwrap_or_default(), &step, home)).collect();
     if given_image {
         all.insert(Need::Podman);
     }

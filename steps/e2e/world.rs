@@ -60,7 +60,16 @@ impl ScenarioWorld {
 
     /// Checks every sample of a probe in the current sample set against a rule, as [`ScenarioChecks::check`] does.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
+        self.has_whole_log(probe, &rule)?;
         self.checks.check(&self.subject, probe, unit, rule)
+    }
+
+    /// Returns an error if the probe is one of a log of which a part may be missing that the rule depends on.
+    pub fn has_whole_log(&self, probe: &str, rule: &Rule) -> anyhow::Result<()> {
+        match self.subject.missing_log(probe, rule) {
+            Some(reason) => anyhow::bail!("{reason}"),
+            None => Ok(()),
+        }
     }
 
     /// Checks that every sample of a time is between `low` and `high`, in seconds.

@@ -75,8 +75,8 @@ pub fn is_part_name(name: &str) -> bool {
 
 /// Reads a run's own shard from the reason for which it skipped a claim of another shard.
 fn elsewhere(claim: &ClaimResult) -> Option<Shard> {
-    match &claim.decision {
-        Decision::Skip(why) => Shard::of_reason(why),
+    match claim.decision() {
+        Decision::Skip(why) => Shard::of_reason(&why),
         Decision::Run | Decision::MeasureOnly(_) => None,
     }
 }
@@ -244,13 +244,15 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
     for (place, part) in &mine {
         printed.extend(part.bundle.verdicts.claims.iter().map(|claim| (*place, *part, claim)));
     }
-    printed.sort_by_key(|(_, _, claim)| (claim.id, rank(&claim.decision)));
+    printed.sort_by_key(|(_, _, claim)| (claim.id, rank(&claim.decision())));
     printed.dedup_by_key(|(_, _, claim)| claim.id);
     let (mut claims, mut from) = (Vec::new(), Vec::new());
     for (place, part, claim) in printed {
         let mut claim = claim.clone();
         if let (Some(_), Some(absent)) = (elsewhere(&claim), &absent) {
-            claim.decision = Decision::Skip(format!("in none of the shards that are here; {absent}"));
+            for scenario in &mut claim.scenarios {
+                scenario.decision = Decision::Skip(format!("in none of the shards that are here; {absent}"));
+            }
             claim = claim.concluded(part.bundle.verdicts.on);
         }
         claims.push(moved(claim, &part.name));
@@ -299,8 +301,10 @@ fn absent(mine: &[(usize, &Part)]) -> Option<String> {
 fn moved(mut claim: ClaimResult, part: &str) -> ClaimResult {
     let prefix = |files: &mut Vec<String>| files.iter_mut().for_each(|file| *file = format!("{PARTS}/{part}/{file}"));
     let all = |attempts: &mut Vec<Attempt>| attempts.iter_mut().for_each(|attempt| prefix(&mut attempt.evidence));
-    prefix(&mut claim.evidence);
-    all(&mut claim.attempts);
+    for scenario in &mut claim.scenarios {
+        prefix(&mut scenario.evidence);
+        all(&mut scenario.attempts);
+    }
     claim.controls.iter_mut().for_each(|control| all(&mut control.attempts));
     claim
 }

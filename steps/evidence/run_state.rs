@@ -10,19 +10,21 @@ use tokio::sync::Notify;
 
 use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
-use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned};
+use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned, ScenarioRef};
 use crate::claims::register::{Claim, Register};
 use crate::evidence::verdicts::{Control, problems};
 use crate::evidence::{ClaimResult, EvidenceWriter, SCHEMA, Verdicts, exit};
 use crate::targets::machine_info::Accelerator;
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ControlResult};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
 
 /// A claim's state during the run.
 pub struct Standing {
     pub claim: ClaimResult,
     /// Whether it fails but may still turn out to be a known deviation.
     pub open: bool,
+    /// What is still to come for the claim: empty, or the end of a sentence.
+    pub to_come: &'static str,
 }
 
 /// The state of a run: the plan, and the results so far.
@@ -32,7 +34,7 @@ pub struct RunState {
     deviations: Deviations,
     evidence: Arc<EvidenceWriter>,
     on: Date,
-    ended: Mutex<HashMap<(String, usize), Vec<Attempt>>>,
+    ended: Mutex<HashMap<ScenarioRef, Vec<Attempt>>>,
     facts: Mutex<BTreeMap<String, String>>,
     failure: Notify,
     tally: Mutex<Tally>,
@@ -64,10 +66,11 @@ impl RunState {
     }
 
     /// Records a finished attempt at a scenario and writes `verdicts.json`. Returns the claim's state, which ignores
-    /// controls that have not run yet.
+    /// scenarios and controls that have not run yet.
     pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
-        let key = (planned.feature.clone(), planned.line);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(attempt);
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.entry(planned.at.clone()).or_default().push(attempt);
+        drop(ended);
         let verdicts = self.verdicts(false);
         self.evidence.write_verdicts(&verdicts)?;
         self.count(&verdicts);
@@ -85,9 +88,7 @@ impl RunState {
     }
 
     fn count(&self, verdicts: &Verdicts) {
-        let over = |claim: &&ClaimResult| {
-            !claim.attempts.is_empty() && claim.controls.iter().all(|control| !control.attempts.is_empty())
-        };
+        let over = |claim: &&ClaimResult| claim.attempts().next().is_some() && to_come(claim).is_empty();
         let words = [
             (Verdict::Holds, "hold"),
             (Verdict::Fails, "fail"),
@@ -115,7 +116,7 @@ impl RunState {
         let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
         let attempts = self.attempts(planned);
         open && match planned.control {
-            true => !judged_control(planned, attempts).caught(),
+            true => !ControlResult::judge(&planned.at, attempts).caught(),
             false => attempts.iter().all(|attempt| attempt.outcome.verdict != Verdict::Holds),
         }
     }
@@ -131,29 +132,30 @@ impl RunState {
         !self.attempts(planned).is_empty()
     }
 
-    fn attempts(&self, planned: &Planned) -> Vec<Attempt> {
-        let key = (planned.feature.clone(), planned.line);
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned().unwrap_or_default()
+    /// Returns the scenarios that were planned to run and have not run. At the end of a run, there are none unless the
+    /// framework lost them.
+    pub fn not_run(&self) -> Vec<&Planned> {
+        self.plan.scenarios.iter().filter(|planned| planned.runs() && !self.tried(planned)).collect()
     }
 
-    /// Computes a claim's state during the run, without the controls that have not run yet.
+    fn attempts(&self, planned: &Planned) -> Vec<Attempt> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&planned.at).cloned().unwrap_or_default()
+    }
+
+    /// Computes a claim's state during the run, without the scenarios and controls that have not run yet.
     fn standing(&self, claim: &Claim) -> Standing {
-        let whole = self.gathered(claim);
-        if whole.controls.iter().all(|control| !control.attempts.is_empty()) {
-            return Standing { claim: whole.concluded(self.on), open: false };
+        let mut so_far = self.gathered(claim);
+        let to_come = to_come(&so_far);
+        if to_come.is_empty() {
+            return Standing { claim: so_far.concluded(self.on), open: false, to_come };
         }
-        let mut so_far = whole;
+        so_far.scenarios.retain(|scenario| !scenario.runs() || !scenario.attempts.is_empty());
         so_far.controls.retain(|control| !control.attempts.is_empty());
-        // A declaration may be about a control that has not run yet.
+        // A declaration may be about what has not run yet.
         let declared = std::mem::take(&mut so_far.deviations);
-        let mut claim = so_far.concluded(self.on);
+        let claim = so_far.concluded(self.on);
         let open = claim.verdict == Verdict::Fails && declared.iter().any(|deviation| self.on <= deviation.expires);
-        match claim.verdict {
-            Verdict::Holds => claim.reason += "; its control is to come",
-            Verdict::Fails if open => claim.reason += "; a deviation is declared for it, and its control is to come",
-            _ => {}
-        }
-        Standing { claim, open }
+        Standing { claim, open, to_come }
     }
 
     /// Computes a claim's verdict as if nothing more were to run.
@@ -166,37 +168,33 @@ impl RunState {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
-        let planned = mine(false).next().expect("the plan has a scenario for each claim");
-        let attempts = self.attempts(planned);
+        let deviations = self.deviations.applying(claim.id, |name| self.fact(name));
+        let scenarios: Vec<ScenarioResult> = mine(false)
+            .map(|own| ScenarioResult::judge(&own.at, self.decision(own), self.attempts(own), &deviations, self.on))
+            .collect();
         // A claim needs its control to hold, even if the control was not selected.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+        let runs = scenarios.iter().any(ScenarioResult::runs);
         let controls: Vec<ControlResult> = mine(true)
-            .filter(|control| control.runs() || (planned.runs() && control.decision == unselected))
-            .map(|control| judged_control(control, self.attempts(control)))
+            .filter(|control| control.runs() || (runs && control.decision == unselected))
+            .map(|control| ControlResult::judge(&control.at, self.attempts(control)))
             .collect();
-        let last = attempts.last();
         ClaimResult {
             id: claim.id,
             claim: claim.claim.clone(),
-            scenario: planned.scenario.clone(),
-            feature: planned.feature.clone(),
-            line: planned.line,
-            decision: self.decision(planned),
             bound: claim.bound.clone(),
             published: claim.published.clone(),
             typical: claim.typical.clone(),
-            unit: last.and_then(|attempt| attempt.unit),
-            samples: last.map_or(0, Attempt::samples),
-            evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
-            seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
-            // `concluded` computes these four from the others.
+            // `concluded` computes these from the others.
             verdict: Verdict::Inconclusive,
             reason: String::new(),
             value: None,
+            unit: None,
+            samples: 0,
             control: Control::of(&[]),
+            scenarios,
             controls,
-            attempts,
-            deviations: self.deviations.applying(claim.id, |name| self.fact(name)),
+            deviations,
         }
     }
 
@@ -216,8 +214,14 @@ impl RunState {
     }
 }
 
-fn judged_control(planned: &Planned, attempts: Vec<Attempt>) -> ControlResult {
-    ControlResult::judge(&planned.scenario, &planned.feature, planned.line, attempts)
+/// Says which kinds of scenarios of a claim have not run yet.
+fn to_come(claim: &ClaimResult) -> &'static str {
+    let own = claim.scenarios.iter().any(|scenario| scenario.runs() && scenario.attempts.is_empty());
+    match (own, claim.controls.iter().any(|control| control.attempts.is_empty())) {
+        (true, _) => "other scenarios of its claim are to come",
+        (false, true) => "its control is to come",
+        (false, false) => "",
+    }
 }
 
 #[cfg(test)]
@@ -251,7 +255,7 @@ mod tests {
     fn planned(claims: &str, feature: &str, met: &Capabilities, deviations: Deviations) -> (TempDir, RunState) {
         let register = Register::parse(claims).unwrap();
         let files = [FeatureFile::parse("features/f.feature".to_owned(), feature).unwrap()];
-        let plan = Plan::make(&files, &register, met, |_, _| true, None).unwrap();
+        let plan = Plan::make(&files, &register, met, |_| true, None).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let evidence = EvidenceWriter::create(folder.path(), None, "r").unwrap();
         (folder, RunState::new(register, plan, deviations, Arc::new(evidence)))
@@ -266,7 +270,7 @@ mod tests {
 
     /// Ends an attempt with this verdict and the reason "seen: …". If `confirmed`, the control expects that reason.
     fn end(record: &RunState, scenario: &str, verdict: Verdict, confirmed: bool) -> Standing {
-        let planned = record.plan().scenarios.iter().find(|planned| planned.scenario == scenario).unwrap().clone();
+        let planned = record.plan().scenarios.iter().find(|planned| planned.at.name == scenario).unwrap().clone();
         let outcome = Outcome { verdict, reason: format!("seen: {scenario}"), value: None };
         let check = Check {
             probe: "x".into(),
@@ -291,8 +295,8 @@ mod tests {
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "nothing was run");
         let first = end(&record, OWN, Verdict::Holds, false);
         assert_eq!(
-            (first.claim.verdict, first.claim.reason.as_str()),
-            (Verdict::Holds, "seen: it ends well; its control is to come")
+            (first.claim.verdict, first.claim.reason.as_str(), first.to_come),
+            (Verdict::Holds, "seen: it ends well", "its control is to come")
         );
         end(&record, TRAP, Verdict::Fails, true);
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "a run that is killed now has not shown it");
@@ -356,10 +360,6 @@ mod tests {
             let (_folder, record) = record(&deviations);
             let first = end(&record, OWN, Verdict::Fails, false);
             assert_eq!((first.claim.verdict, first.open), (Verdict::Fails, open));
-            assert_eq!(
-                first.claim.reason.ends_with("a deviation is declared for it, and its control is to come"),
-                open
-            );
             end(&record, TRAP, Verdict::Fails, true);
             let last = end(&record, SEVEN, Verdict::Fails, true);
             assert!(!last.open);
@@ -386,6 +386,89 @@ mod tests {
         }
     }
 
+    /// Plans a claim with three own scenarios and a control, of which those named are not selected.
+    fn three(unselected: &'static [&'static str], deviations: &str) -> (TempDir, RunState) {
+        let feature = "@A6-4\nFeature: f\n  Scenario Outline: own <n>\n    Given x\n    Examples:\n      | n |\n\
+            \x20     | 1 |\n      | 2 |\n      | 3 |\n  @control\n  Scenario: bad\n    Given x\n\
+            \x20   But this check fails on \"x\"\n";
+        let register = Register::parse(CLAIMS.split("[[claim]]\nid = \"A7-7\"").next().unwrap()).unwrap();
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), feature).unwrap()];
+        let wanted = |scenario: &gherkin::Scenario| !unselected.contains(&scenario.name.as_str());
+        let plan = Plan::make(&files, &register, &Capabilities::default(), wanted, None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = EvidenceWriter::create(folder.path(), None, "r").unwrap();
+        (folder, RunState::new(register, plan, Deviations::parse(deviations).unwrap(), Arc::new(evidence)))
+    }
+
+    #[test]
+    fn a_claim_holds_only_if_all_its_scenarios_do() {
+        use Verdict::{Fails, Holds, Inconclusive, KnownDeviation, NotRun};
+        let excused = declared("seen: own 2", "2999-01-01");
+        let failed = "1 of 3 scenarios fails: own 2: seen: own 2";
+        let left_out = "2 of 3 scenarios hold, but 1 of its 3 scenarios did not run: not selected";
+        let passes = "all 3 scenarios hold, but the check does not discriminate: bad: passes: seen: bad";
+        for (unselected, deviations, own, control, expected, reason) in [
+            (&[] as &[_], "", [Some(Holds); 3], Fails, Holds, "all 3 scenarios hold"),
+            (&[], "", [Some(Holds), Some(Fails), Some(Holds)], Fails, Fails, failed),
+            (&[], "", [Some(Inconclusive), Some(Fails), None], Fails, Fails, failed),
+            (
+                &[],
+                "",
+                [Some(Holds), None, Some(Holds)],
+                Fails,
+                Inconclusive,
+                "1 of 3 scenarios is inconclusive: own 2: it",
+            ),
+            (&[], "", [Some(Holds); 3], Holds, Fails, passes),
+            (&["own 3"], "", [Some(Holds), Some(Holds), None], Fails, Inconclusive, left_out),
+            (&["own 3"], "", [Some(Holds), Some(Fails), None], Fails, Fails, failed),
+            (&["own 1", "own 2", "own 3"], "", [None; 3], Fails, NotRun, "not selected by the options of this run"),
+            // A declaration excuses one failure, and no other scenario's.
+            (
+                &[],
+                &excused,
+                [Some(Holds), Some(Fails), Some(Holds)],
+                Fails,
+                KnownDeviation,
+                "1 of 3 scenarios fails as decl",
+            ),
+            (&[], &excused, [Some(Fails), Some(Fails), Some(Holds)], Fails, Fails, "1 of 3 scenarios fails: own 1: "),
+            (
+                &[],
+                &excused,
+                [Some(Holds), Some(Fails), Some(Holds)],
+                Holds,
+                Fails,
+                "2 of 3 scenarios hold, but the check",
+            ),
+            (&[], &excused, [Some(Holds); 3], Fails, Fails, "it holds, yet the declaration for A6-4 says"),
+        ] {
+            let (_folder, record) = three(unselected, deviations);
+            for (name, verdict) in ["own 1", "own 2", "own 3"].into_iter().zip(own) {
+                verdict.into_iter().for_each(|verdict| drop(end(&record, name, verdict, false)));
+            }
+            end(&record, "bad", control, true);
+            let claim = record.verdicts(true).claims.remove(0);
+            assert_eq!((claim.verdict, claim.scenarios.len()), (expected, 3), "{}", claim.reason);
+            assert!(claim.reason.contains(reason), "{reason}: {}", claim.reason);
+        }
+    }
+
+    #[test]
+    fn each_scenario_is_tried_again_by_itself_and_one_that_never_ran_is_known() {
+        let (_folder, record) = three(&[], "");
+        let names = |planned: Vec<&Planned>| planned.iter().map(|planned| planned.at.name.clone()).collect::<Vec<_>>();
+        let first = end(&record, "own 1", Verdict::Holds, false);
+        assert_eq!((first.claim.verdict, first.to_come), (Verdict::Holds, "other scenarios of its claim are to come"));
+        end(&record, "own 2", Verdict::Inconclusive, false);
+        end(&record, "bad", Verdict::Fails, true);
+        let again = record.plan().scenarios.iter().filter(|planned| record.wants_another(planned)).collect();
+        assert_eq!(names(again), ["own 2", "own 3"]);
+        assert_eq!(names(record.not_run()), ["own 3"]);
+        assert_eq!((record.verdicts(true).exit, record.tally().verdicts.as_str()), (3, ""));
+        assert_eq!(record.verdicts(true).claims[0].scenarios[2].reason, "it was planned and did not run");
+    }
+
     #[test]
     fn an_error_is_never_a_failed_claim() {
         let (_folder, record) = record("");
@@ -406,6 +489,6 @@ mod tests {
         assert!(!record.wants_another(&record.plan().scenarios[1]), "its control was caught");
         end(&record, OWN, Verdict::Holds, false);
         assert!(!record.wants_another(&planned), "a third attempt could not make it hold");
-        assert_eq!(record.verdicts(true).claims[0].attempts.len(), 2);
+        assert_eq!(record.verdicts(true).claims[0].attempts().count(), 2);
     }
 }

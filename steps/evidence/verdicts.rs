@@ -10,7 +10,7 @@ use crate::claims::deviation::{Deviation, Deviations};
 use crate::claims::plan::{Decision, NOT_SELECTED};
 use crate::claims::register::ClaimId;
 use crate::measurement::{Sample, Value};
-use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, claim_verdict, combine_attempts};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, ScenarioResult, claim_verdict, worst};
 use crate::verdict::{Verdict, declared};
 
 /// The combined result of a claim's controls.
@@ -34,7 +34,7 @@ impl Control {
             return Control { verdict: ControlVerdict::None, scenario: None, reason: None };
         };
         let reason = controls.iter().map(ControlResult::sentence).collect::<Vec<_>>().join("; ");
-        Control { verdict: worst.verdict, scenario: Some(worst.scenario.clone()), reason: Some(reason) }
+        Control { verdict: worst.verdict, scenario: Some(worst.at.name.clone()), reason: Some(reason) }
     }
 }
 
@@ -43,63 +43,80 @@ impl Control {
 pub struct ClaimResult {
     pub id: ClaimId,
     pub claim: String,
-    pub scenario: String,
-    /// The scenario's file, relative to the project.
-    pub feature: String,
-    pub line: usize,
-    /// The plan's decision before the run.
-    pub decision: Decision,
     pub verdict: Verdict,
     pub reason: String,
     pub bound: String,
     pub published: Option<String>,
     pub typical: Option<String>,
-    /// The sample nearest to the bound, or the one that broke it; the median if the value is only reported.
+    /// The value of the scenario that decided.
     pub value: Option<Value>,
     pub unit: Option<Unit>,
     /// How many samples the verdict is based on.
     pub samples: usize,
+    /// Each of its own scenarios, also those that were not to run.
+    pub scenarios: Vec<ScenarioResult>,
     /// The combined result of its controls.
     pub control: Control,
     /// Each of its controls that should have run.
     pub controls: Vec<ControlResult>,
-    /// Every attempt at its scenario, with the checks, which anyone can repeat.
-    pub attempts: Vec<Attempt>,
     /// The deviations that are declared for it on this platform.
     pub deviations: Vec<Deviation>,
-    /// The files with its evidence, relative to the folder of the run.
-    pub evidence: Vec<String>,
-    /// How long its scenario took, in seconds.
-    pub seconds: f64,
 }
 
 impl ClaimResult {
     /// Repeats every check of the claim and its controls on these samples and nothing else.
     pub fn again(&self, samples: &[Sample], on: Date) -> ClaimResult {
-        let attempts: Vec<Attempt> = self.attempts.iter().map(|attempt| attempt.again(samples)).collect();
-        let again = |control: &ControlResult| {
-            let attempts = control.attempts.iter().map(|attempt| attempt.again(samples)).collect();
-            ControlResult::judge(&control.scenario, &control.feature, control.line, attempts)
-        };
-        let controls = self.controls.iter().map(again).collect();
-        let last = attempts.last();
-        let (samples, unit) = (last.map_or(0, Attempt::samples), last.and_then(|attempt| attempt.unit));
-        ClaimResult { samples, unit, attempts, controls, ..self.clone() }.concluded(on)
+        let again = |attempts: &[Attempt]| attempts.iter().map(|attempt| attempt.again(samples)).collect();
+        let mut claim = self.clone();
+        for scenario in &mut claim.scenarios {
+            scenario.attempts = again(&scenario.attempts);
+        }
+        for control in &mut claim.controls {
+            *control = ControlResult::judge(&control.at, again(&control.attempts));
+        }
+        claim.concluded(on)
     }
 
-    /// Computes the verdict from the claim's attempts, controls and declarations.
+    /// Computes the verdict from the attempts at the claim's scenarios, its controls and declarations.
     pub fn concluded(mut self, on: Date) -> ClaimResult {
-        let own = combine_attempts(&self.attempts);
-        self.value = own.value.clone();
-        let tried = !self.attempts.is_empty();
-        (self.verdict, self.reason) = claim_verdict(&self.decision, own, tried, &self.controls, &self.deviations, on);
+        for scenario in &mut self.scenarios {
+            let (decision, attempts) = (scenario.decision.clone(), std::mem::take(&mut scenario.attempts));
+            *scenario = ScenarioResult::judge(&scenario.at, decision, attempts, &self.deviations, on);
+        }
+        let decided = worst(&self.scenarios);
+        self.value = decided.and_then(|scenario| scenario.value.clone());
+        self.unit = decided.and_then(|scenario| scenario.unit);
+        self.samples = self.scenarios.iter().map(|scenario| scenario.samples).sum();
+        (self.verdict, self.reason) = claim_verdict(&self.scenarios, &self.controls, &self.deviations, on);
         self.control = Control::of(&self.controls);
         self
     }
 
-    /// Returns all attempts at its own scenario and at its controls.
+    /// Returns the decision about its scenarios. They have the same needs, so the first that was selected stands for all.
+    pub fn decision(&self) -> Decision {
+        let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+        let selected = self.scenarios.iter().find(|scenario| scenario.decision != unselected);
+        selected.map_or(unselected, |scenario| scenario.decision.clone())
+    }
+
+    /// Returns the verdict and the reason that one of its scenarios is shown with: its own, unless it holds and
+    /// something other than a scenario keeps the claim from holding, such as a control.
+    pub fn shown<'a>(&'a self, scenario: &'a ScenarioResult) -> (Verdict, &'a str) {
+        let blamed = self.scenarios.iter().any(|other| other.verdict == self.verdict);
+        match scenario.verdict {
+            Verdict::Holds if !blamed => (self.verdict, &self.reason),
+            own => (own, &scenario.reason),
+        }
+    }
+
+    /// Returns all attempts at its own scenarios.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.scenarios.iter().flat_map(|scenario| &scenario.attempts)
+    }
+
+    /// Returns all attempts at its own scenarios and at its controls.
     pub fn all_attempts(&self) -> impl Iterator<Item = &Attempt> {
-        self.attempts.iter().chain(self.controls.iter().flat_map(|control| &control.attempts))
+        self.attempts().chain(self.controls.iter().flat_map(|control| &control.attempts))
     }
 
     /// Returns the ids of all samples that its checks and its controls' checks refer to.
@@ -130,7 +147,7 @@ pub struct Verdicts {
 
 /// Lists the problems with declared deviations that the verdicts of the selected claims do not show.
 pub fn problems(claims: &[ClaimResult], deviations: &Deviations, on: Date) -> Vec<String> {
-    let selected = claims.iter().filter(|claim| claim.decision != Decision::Skip(NOT_SELECTED.to_owned()));
+    let selected = claims.iter().filter(|claim| claim.decision() != Decision::Skip(NOT_SELECTED.to_owned()));
     let problems = |claim: &ClaimResult| {
         declared::problems_of(deviations, claim.id, (claim.verdict, &claim.reason), &claim.deviations, on)
     };

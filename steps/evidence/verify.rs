@@ -11,11 +11,10 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use crate::evidence::ClaimResult;
 use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, Finding, SIGNATURE, STATEMENT, SUMS};
-
-pub use agreement::differences;
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verification {
@@ -65,6 +64,13 @@ pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verificatio
     }
     verification.verified = verification.findings.is_empty();
     Ok(verification)
+}
+
+/// Describes what is wrong with a claim's record: what does not follow from the samples of a bundle, or does not match its
+/// features.
+pub fn findings_of(bundle: &EvidenceBundle, record: &ClaimResult) -> Vec<String> {
+    let findings = origin::findings_of(bundle, record).into_iter().map(|problem| format!("{}: {problem}", record.id));
+    agreement::difference_of(bundle, record).into_iter().chain(findings).collect()
 }
 
 fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Verification) {

@@ -28,7 +28,7 @@ async fn room(run: &Run, machine: &Machine, planned: &Planned, checks: &mut Scen
         machine.shell.read(&Command::new("fallocate").args(["--length", "2GB", "filler"])).await?;
     }
     let look = async { Ok(vec![read_free(&machine.shell.read(&free()).await?)?]) };
-    let subject = run.measure(&planned.scenario, &machine.name, look).await?;
+    let subject = run.measure(&planned.at.name, &machine.name, look).await?;
     // Only this program knows which values of its probe are possible: none is larger than the whole disk.
     checks.check(&subject, "disk.free", Unit::Bytes, Rule::Between { low: 2e9, high: 4_294_967_296.0 })
 }

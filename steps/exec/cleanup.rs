@@ -10,50 +10,42 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::base::lock::lock;
+
 /// A resource that must not outlive its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Resource {
-    /// A process and every process in its group.
+    /// A process, which leads its group, and every process in it. `started` is in clock ticks since boot: the kernel
+    /// reuses process ids, but not this pair.
     Process {
-        /// Its process id, which is also its group's id.
         pid: i32,
-        /// Its start time, in clock ticks since boot. The kernel reuses process ids, but not this pair.
         started: u64,
     },
-    /// A Podman container.
     Container {
-        /// Its name.
         name: String,
     },
-    /// A file, or a folder with its content.
     Path {
-        /// Its path.
         path: PathBuf,
     },
-    /// Every resource with a run's tag in an AWS region. Only code with access to AWS can list and remove them.
+    /// Every resource with a run's tag in an AWS region, or at a stand-in for AWS. Only code with access to AWS can list
+    /// and remove them.
     Cloud {
-        /// The run's id.
         run: String,
-        /// The region: `us-east-1`.
         region: String,
-        /// The endpoint of the stand-in for AWS, if there was one.
         endpoint: Option<String>,
     },
-    /// What a run put on a remote machine. Only code that logs in there can list and remove it.
+    /// What a run put on a remote machine, as `--target` names it. Only code that logs in there can list and remove it.
     #[serde(alias = "found")]
     RemoteHost {
-        /// The run's id.
         run: String,
-        /// The machine, as `--target` names it.
         target: String,
-        /// The fingerprint of its host key, if one was given.
         host_key: Option<String>,
     },
 }
@@ -116,7 +108,6 @@ pub struct CleanupJournal {
 }
 
 impl CleanupJournal {
-    /// Opens a run's journal in `folder`.
     pub fn open(folder: &Path, run: &str) -> anyhow::Result<CleanupJournal> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(format!("{run}.jsonl"));
@@ -134,7 +125,7 @@ impl CleanupJournal {
 
     /// Registers a resource. If its name is known in advance, register it before creating it.
     pub fn register(&self, resource: Resource) -> anyhow::Result<()> {
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         append(&open.0, &Line::Taken(resource.clone()))?;
         open.1.push(resource);
         Ok(())
@@ -142,7 +133,7 @@ impl CleanupJournal {
 
     /// Records that a resource is gone, as seen by its owner: for cloud resources, only the owner can see it.
     pub fn mark_gone(&self, resource: &Resource) -> anyhow::Result<()> {
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         append(&open.0, &Line::Over { over: resource.clone() })?;
         open.1.retain(|held| held != resource);
         Ok(())
@@ -151,24 +142,20 @@ impl CleanupJournal {
     /// Removes one resource before the end of the run.
     pub fn release(&self, resource: &Resource) -> anyhow::Result<()> {
         resource.release()?;
-        self.lock().1.retain(|held| held != resource);
+        lock(&self.open).1.retain(|held| held != resource);
         Ok(())
     }
 
     /// Removes all resources, newest first, and the journal itself if nothing is left. Returns why the others could not
     /// be removed; they stay in the journal.
     pub fn close(&self) -> Vec<String> {
-        let mut open = self.lock();
+        let mut open = lock(&self.open);
         let released = release_all(std::mem::take(&mut open.1));
         open.1 = released.left;
         if open.1.is_empty() {
             let _ = fs::remove_file(&self.path);
         }
         released.troubles
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (File, Vec<Resource>)> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,7 +165,6 @@ impl Drop for CleanupJournal {
     }
 }
 
-/// Removes resources, newest first.
 fn release_all(resources: Vec<Resource>) -> Removed {
     let mut all = Removed::default();
     for resource in resources.into_iter().rev() {
@@ -205,7 +191,6 @@ fn same_file(file: &File, path: &Path) -> bool {
 /// What a sweep removed and failed to remove for finished runs.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
-    /// The removed resources.
     pub removed: Vec<String>,
     /// Why the others could not be removed.
     pub troubles: Vec<String>,
@@ -213,7 +198,6 @@ pub struct Removed {
     left: Vec<Resource>,
 }
 
-/// Returns the ids of the runs in progress.
 pub fn live_runs(folder: &Path) -> anyhow::Result<Vec<String>> {
     let locked = |path: &PathBuf| File::open(path).is_ok_and(|file| !locks(&file));
     let runs = journals(folder)?.into_iter().filter(locked);
@@ -253,7 +237,6 @@ pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Counts the finished runs that still have a journal.
 pub fn stale_journals(folder: &Path) -> anyhow::Result<usize> {
     Ok(stale(folder)?.count())
 }

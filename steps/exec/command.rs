@@ -5,26 +5,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The default time limit of a command.
 pub const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// A program with its arguments, environment and time limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The program and its arguments.
     pub argv: Vec<String>,
     /// Variables set for it; see [`Command::isolated`] for those it inherits.
     pub env: Vec<(String, String)>,
     /// Whether it gets nothing of the caller's environment except `PATH`.
     pub clean_env: bool,
-    /// The bytes of its standard input.
     pub stdin: Vec<u8>,
-    /// When to give up on it.
     pub time_limit: Duration,
 }
 
 impl Command {
-    /// Creates a command without arguments and with the default time limit.
     pub fn new(program: impl Into<String>) -> Self {
         Command {
             argv: vec![program.into()],
@@ -40,19 +34,16 @@ impl Command {
         Command::new("sh").args(["-s", "--"]).args(parameters.iter().copied()).stdin(text.into())
     }
 
-    /// Adds an argument.
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.argv.push(argument.into());
         self
     }
 
-    /// Adds arguments.
     pub fn args<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
         self.argv.extend(arguments.into_iter().map(Into::into));
         self
     }
 
-    /// Sets a variable.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
@@ -64,13 +55,11 @@ impl Command {
         self
     }
 
-    /// Sets its standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Sets its time limit.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
         self
@@ -98,13 +87,10 @@ pub fn quote(word: &str) -> String {
     }
 }
 
-/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It exited with this code.
     Code(i32),
-    /// This signal ended it.
     Signal(i32),
 }
 
@@ -129,13 +115,9 @@ impl std::fmt::Display for Status {
 /// The output and status of a command that ended.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The command, formatted for a shell.
     pub line: String,
-    /// How it ended.
     pub status: Status,
-    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// Its standard error.
     pub stderr: Vec<u8>,
     /// How long it took, by the caller's clock.
     pub wall: Duration,
@@ -152,15 +134,11 @@ impl Output {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// Returns whether it exited with code 0.
     pub fn succeeded(&self) -> bool {
         self.status == Status::Code(0)
     }
 
-    /// Returns itself if it exited with code 0.
-    ///
-    /// # Errors
-    /// Otherwise returns an error with its status and the end of its output.
+    /// Returns itself if it exited with code 0, and otherwise an error with its status and the end of its output.
     pub fn success(self) -> Result<Output, Failed> {
         match self.succeeded() {
             true => Ok(self),
@@ -172,7 +150,6 @@ impl Output {
     }
 }
 
-/// A command that ran and did not exit with code 0.
 #[derive(Debug, thiserror::Error)]
 #[error("`{line}` ended with {status}: {tail}")]
 pub struct Failed {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
 pub use fake::Fake;
 pub use local::Local;
 pub use openssh::{EnterError, OpenSsh, SshDestination};
@@ -29,7 +30,6 @@ const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 /// refused.
 const SESSIONS: usize = 8;
 
-/// What a command has printed so far.
 #[derive(Debug, Default)]
 struct Printed {
     stdout: Vec<u8>,
@@ -44,7 +44,6 @@ impl Printed {
 
 /// Sees every command that runs on any machine, and its outcome.
 pub trait CommandObserver: Send + Sync {
-    /// Is called when a command on `machine` has ended or could not be completed.
     fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>);
 }
 
@@ -59,96 +58,34 @@ impl CommandObserver for NoopObserver {
 /// Why a command could not be completed. The cause is always the infrastructure, never a claim.
 #[derive(Debug, thiserror::Error)]
 pub enum ShellError {
-    /// The program is missing or cannot be started.
     #[error("{machine}: cannot start {program}: {source}; {remedy}")]
-    Start {
-        /// The machine.
-        machine: String,
-        /// The program.
-        program: String,
-        /// The operating system's error.
-        source: std::io::Error,
-        /// How to fix it.
-        remedy: String,
-    },
-    /// It exceeded its time limit.
+    Start { machine: String, program: String, source: std::io::Error, remedy: String },
     #[error("{machine}: `{line}` did not end within {limit:?}")]
-    TimedOut {
-        /// The machine.
-        machine: String,
-        /// The command.
-        line: String,
-        /// Its time limit.
-        limit: Duration,
-    },
-    /// It exceeded the output limit.
+    TimedOut { machine: String, line: String, limit: Duration },
+    /// It exceeded the output limit, which is one for each stream.
     #[error("{machine}: `{line}` printed more than {limit}, and was cut off: have it print less")]
-    TooMuch {
-        /// The machine.
-        machine: String,
-        /// The command.
-        line: String,
-        /// The limit for each output stream.
-        limit: Bytes,
-    },
+    TooMuch { machine: String, line: String, limit: Bytes },
     /// The connection was lost, so it is not known how the command ended.
     #[error("{machine}: connection lost during `{line}`: {detail}")]
-    Lost {
-        /// The machine.
-        machine: String,
-        /// The command.
-        line: String,
-        /// What was observed.
-        detail: String,
-    },
-    /// Another machine answers at the address.
+    Lost { machine: String, line: String, detail: String },
+    /// Another machine answers at the address: its host key has not the fingerprint that is pinned.
     #[error(
         "{machine}: {address} shows another host key ({shown}) than the one pinned for it ({pinned}): it is not that machine, \
          and nothing was sent to it"
     )]
-    OtherHost {
-        /// The expected machine.
-        machine: String,
-        /// Its address.
-        address: String,
-        /// The fingerprint of the host key that the server presented.
-        shown: String,
-        /// The fingerprint of the machine's own host key.
-        pinned: String,
-    },
-    /// No connection could be made.
+    OtherHost { machine: String, address: String, shown: String, pinned: String },
+    /// No connection could be made. The detail says how to fix it.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
-    NoConnection {
-        /// The machine.
-        machine: String,
-        /// Its address.
-        address: String,
-        /// What was observed, and how to fix it.
-        detail: String,
-    },
-    /// A remote machine accepted the login but did not run the command.
+    NoConnection { machine: String, address: String, detail: String },
+    /// A remote machine accepted the login but did not run the command, and printed something else.
     #[error("{machine}: `{line}` did not come to run; instead the machine printed {instead}")]
-    NoShell {
-        /// The machine.
-        machine: String,
-        /// The command that should have run.
-        line: String,
-        /// What was printed instead, and how that ended.
-        instead: String,
-    },
-    /// No port of the machine can be forwarded to this host.
+    NoShell { machine: String, line: String, instead: String },
+    /// No port of the machine can be forwarded to this port of this host.
     #[error(
         "{machine}: no port there leads back to port {port} here: {detail}; its sshd_config needs `AllowTcpForwarding yes` \
          (or `remote`), no `DisableForwarding yes`, and no PermitListen that leaves it out"
     )]
-    NoForward {
-        /// The machine.
-        machine: String,
-        /// The port of this host that it should lead to.
-        port: u16,
-        /// What was observed.
-        detail: String,
-    },
+    NoForward { machine: String, port: u16, detail: String },
 }
 
 /// A machine on which commands can be run.
@@ -156,7 +93,6 @@ pub enum ShellError {
 pub struct Shell {
     machine: Arc<str>,
     observer: Arc<dyn CommandObserver>,
-    /// The variables that are set for each command.
     variables: Arc<[(String, String)]>,
     executor: Executor,
 }
@@ -166,6 +102,7 @@ enum Executor {
     Local(Local),
     Ssh(Arc<Ssh>),
     OpenSsh(Arc<OpenSsh>),
+    #[cfg(test)]
     Fake(Arc<Fake>),
 }
 
@@ -176,7 +113,6 @@ impl std::fmt::Debug for Shell {
 }
 
 impl Shell {
-    /// Runs commands on this host.
     pub fn local(observer: Arc<dyn CommandObserver>) -> Shell {
         let executor = Executor::Local(Local::default());
         Shell { machine: "host".into(), observer, variables: Arc::default(), executor }
@@ -201,6 +137,7 @@ impl Shell {
     }
 
     /// Lets a test answer the commands.
+    #[cfg(test)]
     pub fn fake(fake: Fake) -> Shell {
         let executor = Executor::Fake(Arc::new(fake));
         Shell { machine: "fake".into(), observer: Arc::new(NoopObserver), variables: Arc::default(), executor }
@@ -211,25 +148,22 @@ impl Shell {
         Shell { machine: machine.into(), ..self }
     }
 
-    /// Replaces the variables that are set for each command.
     pub fn with_variables(self, variables: impl IntoIterator<Item = (String, String)>) -> Shell {
         Shell { variables: variables.into_iter().collect(), ..self }
     }
 
-    /// Returns the variables that are set for each command.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
 
     /// Forwards a port of a remote machine's loopback to `port` of this host's loopback, and returns the machine's port.
     /// On this host it is `port` itself. Our own machines have other ways to this host.
-    ///
-    /// # Errors
-    /// Returns an error if the machine's SSH server does not forward ports.
     pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         match &self.executor {
             Executor::OpenSsh(openssh) => openssh.forward_back(port).await,
-            Executor::Local(_) | Executor::Fake(_) => Ok(port),
+            Executor::Local(_) => Ok(port),
+            #[cfg(test)]
+            Executor::Fake(_) => Ok(port),
             Executor::Ssh(ssh) => Err(ShellError::NoForward {
                 machine: ssh.machine().to_owned(),
                 port,
@@ -245,15 +179,12 @@ impl Shell {
         }
     }
 
-    /// Returns the name of the machine that the commands run on.
     pub fn machine(&self) -> &str {
         &self.machine
     }
 
     /// Runs a command to its end, whatever its exit status.
-    ///
-    /// # Errors
-    /// Returns an error only if the command could not be completed; a nonzero exit status is not an error here.
+    /// Only what keeps it from ending is an error; a nonzero exit status is not.
     pub async fn run(&self, command: &Command) -> Result<Output, ShellError> {
         let with_variables;
         let command = match self.variables.is_empty() {
@@ -268,6 +199,7 @@ impl Shell {
             Executor::Local(local) => local.run(command).await,
             Executor::Ssh(ssh) => ssh.run(command).await,
             Executor::OpenSsh(openssh) => openssh.run(command).await,
+            #[cfg(test)]
             Executor::Fake(fake) => fake.run(command),
         };
         self.observer.saw(&self.machine, command, &outcome);
@@ -275,28 +207,18 @@ impl Shell {
     }
 
     /// Runs a command that must exit with code 0, and returns its standard output.
-    ///
-    /// # Errors
-    /// Returns an error if it could not be completed or exited with another code.
     pub async fn read(&self, command: &Command) -> anyhow::Result<String> {
         let output = self.run(command).await?.success()?;
         Ok(output.text())
     }
 
     /// Writes a file, and creates its folder if necessary.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
     pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> anyhow::Result<()> {
         let script = format!("mkdir -p \"$(dirname {0})\" && cat > {0}", quote(path));
         self.run(&Command::new("sh").args(["-c", &script]).stdin(bytes)).await?.success()?;
         Ok(())
     }
 
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read.
     pub async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         Ok(self.run(&Command::new("cat").arg(path)).await?.success()?.stdout)
     }

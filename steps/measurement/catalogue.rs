@@ -14,6 +14,10 @@ const HOUR: f64 = 60.0 * MINUTE;
 const TRIAL: f64 = 15.0 * MINUTE;
 const MANY: f64 = 1e9;
 
+/// The probes of a log of which a part may be missing, and of one of which only a part is kept. Their values say why.
+pub const LOST: &str = "log.lost";
+pub const CUT: &str = "log.cut";
+
 /// What probes may yield.
 struct Entry {
     /// The probes' names; one that ends with a dot or a space is a prefix. Without any, it is that of an unlisted probe.
@@ -180,10 +184,11 @@ mod tests {
     #[test]
     fn everything_that_was_recorded_is_plausible_and_every_probe_of_a_trial_is_listed() {
         let trial = trial::parse(include_str!("../../fixtures/probes/trial-hello.txt")).unwrap();
-        let lines = journal::parse(include_str!("../../fixtures/probes/journal-hello.jsonl"), &trial.boot).unwrap();
+        let recorded = include_str!("../../fixtures/probes/journal-hello.jsonl");
+        let lines = journal::parse(recorded, &trial.boot, "assay-mark").unwrap().lines;
         let mut readings = trial.readings().unwrap();
-        readings.extend(journal::readings(&journal::workload(&lines, "no-quota")));
-        readings.extend(journal::startup(&lines, "no-quota"));
+        readings.extend(journal::readings(&journal::workload(&lines)));
+        readings.extend(journal::startup(&lines));
         for reading in &readings {
             assert!(ENTRIES.iter().any(|entry| entry.is_of(&reading.probe)), "{reading:?}");
         }

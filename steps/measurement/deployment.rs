@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::base::unit::Unit;
 use crate::exec::command::{Command, Output, quote};
 use crate::exec::shell::Shell;
-use crate::measurement::journal::{self, Line};
+use crate::measurement::catalogue::LOST;
+use crate::measurement::journal::{self, Journal};
 use crate::measurement::podman_run::{self, PodmanRun};
 use crate::measurement::trial::watch::{self, Until};
 use crate::measurement::trial::{self, Trial};
@@ -47,16 +49,19 @@ pub struct Watched {
     pub raw: String,
     pub trial: Trial,
     pub raw_journal: String,
-    pub journal: Vec<Line>,
+    pub journal: Journal,
 }
 
 impl Watched {
-    pub fn readings(&self, unit: &str) -> Result<Vec<Reading>, Unreadable> {
+    pub fn readings(&self) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = self.trial.readings()?;
-        let log = journal::workload(&self.journal, unit);
-        readings.push(journal::text(&log));
+        let log = journal::workload(&self.journal.lines);
+        readings.extend(journal::text(&log));
         readings.extend(journal::readings(&log));
-        readings.extend(journal::startup(&self.journal, unit));
+        match &self.journal.lost {
+            Some(reason) => readings.push(Reading::new(LOST, reason.as_str(), Unit::Text, "")),
+            None => readings.extend(journal::startup(&self.journal.lines)),
+        }
         Ok(readings)
     }
 }
@@ -111,9 +116,27 @@ impl Deployment {
         let trial = trial::parse(&raw)?;
         trial.belongs(token, boot)?;
         trial.kept_pace(output.wall)?;
-        let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since)).await?;
-        let journal = journal::of_trial(journal::parse(&raw_journal, boot)?, &trial)?;
+        let mark = format!("assay-mark-{token}");
+        let raw_journal = self.shell.read(&journal::command(&self.unit, trial.since, &mark)).await?;
+        let mut journal = journal::parse(&raw_journal, boot, &mark)?.of_trial(&trial)?;
+        // Where the log goes says more than how much of it came.
+        journal.lost = self.log_elsewhere(&journal).await?.or(journal.lost);
         Ok(Watched { raw, trial, raw_journal, journal })
+    }
+
+    /// Returns why the workload's log does not come to the journal, if it does not.
+    async fn log_elsewhere(&self, journal: &Journal) -> anyhow::Result<Option<String>> {
+        let properties = "--property=ExecStart,StandardOutput,StandardError";
+        let shown = self.shell.read(&systemctl(["show", properties, &self.unit])).await?;
+        // Podman takes a second to say its default, which does not matter if the log came.
+        if journal::driver(&shown).is_some() {
+            return Ok(journal::elsewhere(&shown, ""));
+        }
+        if !journal::workload(&journal.lines).is_empty() {
+            return Ok(None);
+        }
+        let info = Command::new("podman").args(["info", "--format", "{{.Host.LogDriver}}"]);
+        Ok(journal::elsewhere(&shown, self.shell.read(&info).await?.trim()))
     }
 
     /// Removes the unit as the annex does: stop, remove the Quadlet, reload.
@@ -215,6 +238,9 @@ pub async fn leftovers(shell: &Shell, unit: &str, reference: &str) -> anyhow::Re
 mod tests {
     use super::*;
     use crate::exec::shell::Fake;
+    use crate::measurement::Sample;
+    use crate::verdict::Rule;
+    use crate::verdict::sample_set::SampleSet;
 
     #[tokio::test]
     async fn a_quadlet_is_installed_watched_from_a_slice_of_its_own_and_removed() {
@@ -230,10 +256,65 @@ mod tests {
     const TRIAL: &str = include_str!("../../fixtures/probes/trial-hello.txt");
     const JOURNAL: &str = include_str!("../../fixtures/probes/journal-hello.jsonl");
 
-    /// Returns a deployment whose machine replays the recorded trial.
+    const SHOWN: &str =
+        "ExecStart={ argv[]=/usr/bin/podman run -d x }\nStandardOutput=journal\nStandardError=inherit\n";
+
+    /// Returns a deployment whose machine replays the recorded trial, with this log.
+    fn replayed(journal: &str, shown: &str, default: &str) -> (Deployment, Trial) {
+        let trial = trial::parse(TRIAL).unwrap();
+        let fake = Fake::default()
+            .answer("sh -s -- no-quota ", 0, TRIAL)
+            .answer(&format!("sh -s -- {} no-quota assay-mark-{}", trial.since, trial.token), 0, journal)
+            .answer("systemctl --user show --property=ExecStart,StandardOutput,StandardError no-quota", 0, shown)
+            .answer("podman info", 0, default);
+        (Deployment { shell: Shell::fake(fake), unit: "no-quota".to_owned() }, trial)
+    }
+
     fn recorded() -> (Deployment, Trial) {
-        let fake = Fake::default().answer("sh -s -- no-quota ", 0, TRIAL).answer("journalctl --user ", 0, JOURNAL);
-        (Deployment { shell: Shell::fake(fake), unit: "no-quota".to_owned() }, trial::parse(TRIAL).unwrap())
+        replayed(JOURNAL, SHOWN, "journald\n")
+    }
+
+    /// Returns the lines of the unit with which the trial's script finds out whether journald takes lines.
+    fn marks(trial: &Trial) -> String {
+        let mark = |priority: u8| {
+            format!(
+                r#"{{"_BOOT_ID":"{}","__MONOTONIC_TIMESTAMP":"1","__REALTIME_TIMESTAMP":"1","MESSAGE":"mark",
+                "PRIORITY":"{priority}","_SYSTEMD_USER_UNIT":"assay-mark-{}.service"}}"#,
+                trial.boot.replace('-', ""),
+                trial.token
+            )
+        };
+        [3, 6].map(mark).map(|mark| mark.replace('\n', "") + "\n").concat()
+    }
+
+    #[tokio::test]
+    async fn a_claim_about_a_log_is_judged_only_if_the_whole_log_came() {
+        let (_, trial) = recorded();
+        let silent: String = JOURNAL.split_inclusive('\n').filter(|line| !line.contains("CONTAINER_ID_FULL")).collect();
+        let (whole, silent) = (format!("{JOURNAL}{}", marks(&trial)), format!("{silent}{}", marks(&trial)));
+        let none = SHOWN.replace("run -d", "run --log-driver none -d");
+        for (journal, shown, default, missing) in [
+            (whole.as_str(), SHOWN, "none", ""),
+            (JOURNAL, SHOWN, "journald", "journald drops lines"),
+            (&silent, &none, "journald", "log driver is none"),
+            (&silent, SHOWN, "k8s-file\n", "log driver is k8s-file"),
+            (&silent, SHOWN, "journald\n", ""),
+        ] {
+            let (deployment, trial) = replayed(journal, shown, default);
+            let watched = deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await;
+            let readings = watched.unwrap().readings().unwrap();
+            let sample = |reading: Reading| Sample::of("run", &reading.probe, reading.value, reading.unit);
+            let set = SampleSet { samples: readings.into_iter().map(sample).collect(), ..SampleSet::default() };
+            let said = |text: &str| Rule::Contains { text: text.to_owned() };
+            let reason = |probe: &str, rule: &Rule| set.missing_log(probe, rule).unwrap_or_default().to_owned();
+            for (probe, rule) in [("log.text", said("never said")), ("log.readings", Rule::AtMost { bound: 9.0 })] {
+                let reason = reason(probe, &rule);
+                assert!(reason.contains(missing) && reason.is_empty() == missing.is_empty(), "{missing}: {reason}");
+            }
+            let found = reason("log.text", &said("temperature=23"));
+            assert_eq!(found.is_empty(), missing.is_empty() || journal == JOURNAL, "what was found is there: {found}");
+            assert_eq!(reason("unit.result", &said("never said")), "", "this does not depend on the log");
+        }
     }
 
     #[tokio::test]
@@ -241,8 +322,8 @@ mod tests {
         let (deployment, trial) = recorded();
         let watched =
             deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
-        assert_eq!((watched.raw.as_str(), watched.journal.len()), (TRIAL, JOURNAL.lines().count()));
-        assert!(watched.readings("no-quota").unwrap().iter().any(|reading| reading.probe == "log.duration"));
+        assert_eq!((watched.raw.as_str(), watched.journal.lines.len()), (TRIAL, JOURNAL.lines().count()));
+        assert!(watched.readings().unwrap().iter().any(|reading| reading.probe == "log.duration"));
     }
 
     #[tokio::test]

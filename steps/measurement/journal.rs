@@ -1,9 +1,14 @@
 //! Parses the journal of a user unit, and checks that it belongs to the trial.
 
+mod entry;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use entry::Entry;
+pub use entry::visible;
 
+use super::catalogue::CUT;
 use super::trial::{STANDSTILL, Trial};
 use super::{Reading, Unreadable};
 use crate::base::unit::Unit;
@@ -12,13 +17,29 @@ use crate::exec::command::Command;
 const PROBE: &str = "journal";
 /// How far, in seconds, calendar time may drift against time since boot. Only a clock that is set exceeds this.
 const STEP: f64 = 2.0;
+const SCRIPT: &str = include_str!("journal.sh");
+/// What the script prints if it cannot find out how many lines journald dropped.
+const UNSEEN: &str = "-- The system journal cannot be read --";
+/// The id of journald's message about lines that it dropped.
+const DROPPED: &str = "a596d6fe7bfa4994828e72309e95d61e";
+/// journald takes at least so many lines in its interval, unless it is set to fewer.
+const BURST: usize = 10_000;
+const GONE: &str = "the journal does not have the unit's start, so lines of its log may be gone, too: give the journal more \
+                    room (SystemMaxUse= and RuntimeMaxUse= in the machine's /etc/systemd/journald.conf), and see that \
+                    Storage= there is not none";
 
-/// Returns the command that prints what a user unit has logged since `since` (Unix seconds).
-pub fn command(unit: &str, since: u64) -> Command {
-    Command::new("journalctl")
-        .args(["--user", "--no-pager", "--output=json", "--unit", unit])
-        .arg(format!("--since=@{since}"))
-        .time_limit(Duration::from_secs(60))
+/// Returns the command that prints what a user unit has logged since `since` (Unix seconds). `mark` names a unit that it
+/// starts to find out whether journald takes lines; it must be different each time.
+pub fn command(unit: &str, since: u64, mark: &str) -> Command {
+    Command::script(SCRIPT, &[&since.to_string(), unit, mark]).time_limit(Duration::from_secs(60))
+}
+
+/// What a unit has logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Journal {
+    pub lines: Vec<Line>,
+    /// Why part of it may be missing, and what to do.
+    pub lost: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -27,84 +48,136 @@ pub struct Line {
     pub at: f64,
     /// The syslog identifier of its sender.
     pub who: String,
+    /// Its text, with control characters made [`visible`].
     pub text: String,
+    /// Whether the workload wrote it, and not systemd or Podman.
+    pub workload: bool,
 }
 
 /// Parses the output of [`command`] from a machine with this boot id. Lines must be in the order in which they were
-/// received: journald timestamps each on receipt, and journalctl merges its files in that order.
-pub fn parse(text: &str, boot: &str) -> Result<Vec<Line>, Unreadable> {
-    let boot = boot.replace('-', "");
-    let (mut lines, mut calendar) = (Vec::<Line>::new(), None);
-    for raw in text.lines().filter(|line| !line.trim().is_empty() && *line != "-- No entries --") {
-        let (line, offset) = parse_line(raw, &boot)?;
-        if lines.last().is_some_and(|before| line.at < before.at) {
+/// received: journald timestamps each on receipt, and journalctl merges its files in that order. Joins the pieces of
+/// lines that Podman or journald has cut.
+pub fn parse(text: &str, boot: &str, mark: &str) -> Result<Journal, Unreadable> {
+    let (boot, mark) = (boot.replace('-', ""), format!("{mark}.service"));
+    let (mut entries, mut calendar, mut cut) = (Vec::<Entry>::new(), None, BTreeMap::<String, usize>::new());
+    let (mut marks, mut dropped) = (BTreeSet::new(), 0);
+    for raw in text.lines().filter(|line| !line.trim().is_empty() && *line != UNSEEN) {
+        let (entry, offset) = Entry::parse(raw, &boot)?;
+        if entry.of("MESSAGE_ID") == DROPPED {
+            dropped += entry.of("N_DROPPED").parse().unwrap_or(1);
+            continue;
+        }
+        if entry.of("_SYSTEMD_USER_UNIT") == mark {
+            marks.insert(entry.of("PRIORITY").to_owned());
+            continue;
+        }
+        if entries.last().is_some_and(|before| entry.at < before.at) {
             return Err(Unreadable::new(PROBE, "lines in the order in which they arrived", raw));
         }
         if (offset - *calendar.get_or_insert(offset)).abs() > STEP {
             return Err(Unreadable::new(PROBE, "a clock that nobody sets during a trial", raw));
         }
-        lines.push(line);
-    }
-    Ok(lines)
-}
-
-/// Parses a line, and returns by how many seconds its calendar time is ahead of its time since boot.
-fn parse_line(raw: &str, boot: &str) -> Result<(Line, f64), Unreadable> {
-    let wrong = || Unreadable::new(PROBE, "a journal entry in JSON with boot, time and message", raw);
-    let entry: Json = serde_json::from_str(raw).map_err(|_| wrong())?;
-    let seconds = |key: &str| Some(entry[key].as_str()?.parse::<u64>().ok()? as f64 / 1e6);
-    let at = seconds("__MONOTONIC_TIMESTAMP").ok_or_else(wrong)?;
-    let calendar = seconds("__REALTIME_TIMESTAMP").ok_or_else(wrong)?;
-    let seen = entry["_BOOT_ID"].as_str().ok_or_else(wrong)?;
-    if seen != boot {
-        let expected = format!("lines of the machine that was asked ({boot}), not of another or before a reboot");
-        return Err(Unreadable::new(PROBE, &expected, &format!("boot {seen}")));
-    }
-    let text = match &entry["MESSAGE"] {
-        Json::String(text) => text.clone(),
-        // journald writes text that is not UTF-8 as an array of bytes, and an empty message as null.
-        Json::Array(bytes) => {
-            let bytes: Vec<u8> = bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
-            String::from_utf8_lossy(&bytes).into_owned()
+        let stream = entry.stream();
+        let begun = cut.remove(&stream);
+        let place = begun.unwrap_or(entries.len());
+        if entry.is_cut() {
+            cut.insert(stream, place);
         }
-        _ => String::new(),
+        match begun {
+            Some(place) => entries[place].message.extend(entry.message),
+            None => entries.push(entry),
+        }
+    }
+    let lines: Vec<Line> = entries.iter().map(Entry::line).collect();
+    let lost = match (dropped, lines.len()) {
+        (1.., _) => Some(format!("journald dropped {dropped} lines of the units of the workload's user")),
+        _ if marks.len() < 2 => Some("journald drops lines of the units of the workload's user".to_owned()),
+        (_, BURST..) if text.lines().any(|line| line == UNSEEN) => Some(format!(
+            "it logged {} lines, and whether journald dropped any only the system journal says, which this user cannot \
+             read (sudo usermod -aG systemd-journal USER)",
+            lines.len()
+        )),
+        _ => None,
     };
-    let who = entry["SYSLOG_IDENTIFIER"].as_str().unwrap_or("").to_owned();
-    Ok((Line { at, who, text: text.trim_end().to_owned() }, calendar - at))
+    let remedy = "raise RateLimitBurst= in the machine's /etc/systemd/journald.conf, or have the workload log less";
+    Ok(Journal { lines, lost: lost.map(|lost| format!("part of its log may be missing: {lost}; {remedy}")) })
 }
 
-/// Selects the lines of a trial. `--since` has whole seconds, so lines from just before the start are dropped.
-pub fn of_trial(mut lines: Vec<Line>, trial: &Trial) -> Result<Vec<Line>, Unreadable> {
-    let window = trial.begin - STANDSTILL..=trial.end + STANDSTILL;
-    if let Some(line) = lines.iter().find(|line| !window.contains(&line.at)) {
-        let expected = format!("lines from the trial's time, {:.0} s to {:.0} s since boot", trial.begin, trial.end);
-        return Err(Unreadable::new(PROBE, &expected, &format!("{:.3} s: {}", line.at, line.text)));
+/// Returns why a workload's log does not come to the journal, if it does not. `shown` is what systemd shows of the unit;
+/// `default` is Podman's log driver if the unit names none.
+pub fn elsewhere(shown: &str, default: &str) -> Option<String> {
+    let property = |name: &str| shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    let remedy = "set LogDriver=journald in the Quadlet to judge claims about its log";
+    match driver(shown).unwrap_or(default) {
+        "journald" => None,
+        "passthrough" | "passthrough-tty" => {
+            let away = ["StandardOutput=", "StandardError="].into_iter().find(|name| {
+                let to = property(name);
+                !(to.is_empty() || to == "inherit" || to.starts_with("journal"))
+            })?;
+            Some(format!("its log does not go to the journal, but as {away}{} says; {remedy}", property(away)))
+        }
+        other => Some(format!("its log does not go to the journal, because Podman's log driver is {other}; {remedy}")),
     }
-    lines.retain(|line| line.at >= trial.begin);
-    if lines.is_empty() && trial.looks.iter().any(|look| !look.values.is_empty()) {
-        return Err(Unreadable::new(PROBE, "what systemd says of a unit that was up", ""));
-    }
-    Ok(lines)
 }
 
-/// Returns what the workload of a Quadlet unit printed: Podman names its container after the unit.
-pub fn workload(lines: &[Line], unit: &str) -> Vec<Line> {
-    let container = format!("systemd-{unit}");
-    lines.iter().filter(|line| line.who == container && !line.text.trim().is_empty()).cloned().collect()
+/// Returns the log driver that a unit's command names; the last one counts.
+pub fn driver(shown: &str) -> Option<&str> {
+    let command = shown.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let named = words.iter().enumerate().filter_map(|(place, word)| match word.strip_prefix("--log-driver")? {
+        "" => words.get(place + 1).copied(),
+        value => value.strip_prefix('='),
+    });
+    named.last()
+}
+
+impl Journal {
+    /// Selects the lines of a trial. `--since` has whole seconds, so lines from just before the start are dropped.
+    pub fn of_trial(mut self, trial: &Trial) -> Result<Journal, Unreadable> {
+        let window = trial.begin - STANDSTILL..=trial.end + STANDSTILL;
+        if let Some(line) = self.lines.iter().find(|line| !window.contains(&line.at)) {
+            let expected =
+                format!("lines from the trial's time, {:.0} s to {:.0} s since boot", trial.begin, trial.end);
+            return Err(Unreadable::new(PROBE, &expected, &format!("{:.3} s: {}", line.at, line.text)));
+        }
+        self.lines.retain(|line| line.at >= trial.begin);
+        if self.lost.is_none()
+            && trial.looks.iter().any(|look| !look.values.is_empty())
+            && !self.lines.iter().any(is_start)
+        {
+            self.lost = Some(GONE.to_owned());
+        }
+        Ok(self)
+    }
+}
+
+/// Returns whether systemd says in this line that it starts the unit.
+fn is_start(line: &Line) -> bool {
+    line.who == "systemd" && !line.workload && line.text.starts_with("Starting ")
+}
+
+/// Returns what the workload printed.
+pub fn workload(lines: &[Line]) -> Vec<Line> {
+    lines.iter().filter(|line| line.workload && !line.text.trim().is_empty()).cloned().collect()
 }
 
 /// The most bytes of a log that a probe's value holds.
-const LOG: usize = 16 << 10;
+const LOG: usize = 256 << 10;
 
 pub const SILENT: &str = "(nothing)";
 
-/// Returns the workload's log as one text, or [`SILENT`] if it is empty.
-pub fn text(log: &[Line]) -> Reading {
+/// Returns the workload's log as one text, or [`SILENT`] if it is empty; and, if it is too long, that the rest is missing.
+pub fn text(log: &[Line]) -> Vec<Reading> {
     let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
     let (text, raw) = (lines.join("\n"), format!("{} lines", lines.len()));
     let kept = text.floor_char_boundary(LOG);
+    let cut = (kept < text.len()).then(|| {
+        let reason = format!("only the first {} KiB of its log are searched: have the workload log less", LOG >> 10);
+        Reading::new(CUT, reason.as_str(), Unit::Text, format!("{} bytes", text.len()))
+    });
     let text = if text.is_empty() { SILENT } else { &text[..kept] };
-    Reading::new("log.text", text, Unit::Text, raw)
+    [Reading::new("log.text", text, Unit::Text, raw)].into_iter().chain(cut).collect()
 }
 
 /// Reads the workload's log: greeting, temperatures, spacing of the readings, completion, and duration.
@@ -133,8 +206,8 @@ pub fn readings(log: &[Line]) -> Vec<Reading> {
 
 /// Splits the time of a start: seconds from systemd's "Starting" to Podman's create, init and start, and to the
 /// workload's first line.
-pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
-    let Some(begin) = lines.iter().find(|line| line.who == "systemd" && line.text.starts_with("Starting ")) else {
+pub fn startup(lines: &[Line]) -> Vec<Reading> {
+    let Some(begin) = lines.iter().find(|line| is_start(line)) else {
         return Vec::new();
     };
     let podman = |event: &'static str| {
@@ -144,7 +217,7 @@ pub fn startup(lines: &[Line], unit: &str) -> Vec<Reading> {
             .find(move |line| line.who == "podman" && line.text.contains(&event_text))
             .map(|line| (event, line.at))
     };
-    let output = workload(lines, unit).first().map(|line| ("output", line.at));
+    let output = workload(lines).first().map(|line| ("output", line.at));
     let steps = ["create", "init", "start"].into_iter().filter_map(podman).chain(output);
     let reading = |(step, at): (&str, f64)| {
         let raw = format!("{:.6} s to {at:.6} s", begin.at);
@@ -168,8 +241,15 @@ mod tests {
     const RECORDED: &str = include_str!("../../fixtures/probes/journal-hello.jsonl");
     const TRIAL: &str = include_str!("../../fixtures/probes/trial-hello.txt");
 
-    fn recorded() -> Vec<Line> {
-        parse(RECORDED, &trial::parse(TRIAL).unwrap().boot).unwrap()
+    /// The boot of the machine on which the logs of one script were recorded.
+    const BOOT: &str = "7b599bcc-7a73-4e28-9c8c-d444ff3a2a18";
+
+    fn recorded() -> Journal {
+        parse(RECORDED, &trial::parse(TRIAL).unwrap().boot, "assay-mark").unwrap()
+    }
+
+    fn written(recorded: &str) -> Vec<Line> {
+        workload(&parse(recorded, BOOT, "assay-mark").unwrap().lines)
     }
 
     /// Returns an entry of the boot "b".
@@ -181,10 +261,10 @@ mod tests {
 
     #[test]
     fn a_recorded_journal_yields_the_readings_and_the_steps_of_the_start() {
-        let lines = recorded();
+        let lines = recorded().lines;
         assert!(["podman", "systemd"].iter().all(|who| lines.iter().any(|line| line.who == *who)));
-        let log = workload(&lines, "no-quota");
-        assert!(log.iter().all(|line| line.who == "systemd-no-quota") && workload(&lines, "another").is_empty());
+        let log = workload(&lines);
+        assert!(log.iter().all(|line| line.who == "systemd-no-quota"));
         let found = readings(&log);
         let of = |probe: &str| found.iter().filter(|r| r.probe == probe).map(|r| r.value.clone()).collect::<Vec<_>>();
         assert_eq!(of("log.temperatures"), [Value::from("23 26 29 32 35")]);
@@ -192,20 +272,115 @@ mod tests {
         assert_eq!(of("log.spacing").len(), 4);
         assert_eq!(of("log.completion"), [Value::from("completed: 5 readings")]);
         assert!(matches!(of("log.duration")[0], Value::Number(seconds) if (9.9..12.1).contains(&seconds)));
-        let start: Vec<String> = startup(&lines, "no-quota").into_iter().map(|reading| reading.probe).collect();
+        let start: Vec<String> = startup(&lines).into_iter().map(|reading| reading.probe).collect();
         assert_eq!(start, ["start.create", "start.init", "start.start", "start.output"]);
-        assert!(startup(&[], "no-quota").is_empty());
+        assert!(startup(&[]).is_empty());
         let silent = readings(&[]);
         assert!(silent.iter().all(|r| r.probe == "log.readings" || r.probe == "log.temperatures"));
     }
 
     #[test]
     fn a_log_is_kept_as_it_is_up_to_a_length() {
-        let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into() };
-        assert_eq!(text(&[line("one"), line("two")]), Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines"));
-        assert_eq!(text(&[]).value, Value::from("(nothing)"));
-        let Value::Text(long) = text(&[line(&"é".repeat(LOG))]).value else { panic!("it is a text") };
-        assert_eq!(long.len(), LOG);
+        let line = |text: &str| Line { at: 1.0, who: "w".into(), text: text.into(), workload: true };
+        assert_eq!(text(&[line("one"), line("two")]), [Reading::new("log.text", "one\ntwo", Unit::Text, "2 lines")]);
+        assert_eq!(text(&[])[0].value, Value::from("(nothing)"));
+        let [long, cut] = &text(&[line(&"é".repeat(LOG))])[..] else { panic!("it says that it is cut") };
+        assert!(matches!(&long.value, Value::Text(text) if text.len() == LOG));
+        assert_eq!(cut.probe, CUT);
+    }
+
+    /// One script ran under `ContainerName=broker`, and under `LogDriver=passthrough`.
+    #[test]
+    fn a_log_is_found_whatever_its_container_is_called_and_each_line_is_whole() {
+        for (recorded, who) in [
+            (include_str!("../../fixtures/probes/journal-named.jsonl"), "broker"),
+            (include_str!("../../fixtures/probes/journal-passthrough.jsonl"), "pass"),
+        ] {
+            let log = written(recorded);
+            assert_eq!(parse(recorded, BOOT, "assay-mark").unwrap().lost, None);
+            assert!(log.iter().all(|line| line.who == who), "{log:?}");
+            let starts: Vec<&str> = log.iter().map(|line| line.text.get(..9).unwrap_or(&line.text)).collect();
+            let all = ["plain lin", "BEFORE-5k", "BEFORE-40", "bad \u{fffd} b", "to stderr", "ERR-BEFOR", "no newlin"];
+            assert_eq!(starts, all);
+            for (line, size, words) in [
+                (1, 5_019, &["AFTER-5k"][..]),
+                (2, 39_705, &["-EIGHT-KIB-CUT-ONE c", "ACROSS-SIXTEEN-KIB", "ACROSS-THIRTYTWO", "AFTER-40k"]),
+                (3, 53, &["bad \u{fffd} byte and ␛[31mred␛[0m and ␂ and tab\tend"]),
+                (5, 9_021, &["ERR-AFTER"]),
+            ] {
+                assert!(words.iter().all(|word| log[line].text.contains(word)), "{}", log[line].text);
+                assert_eq!(log[line].text.len(), size);
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_joined_by_their_stream_even_within_a_character() {
+        let piece = |message: &str, more: &str| {
+            entry(1, 1).replace("\"x\"", message).replace('}', &format!(",\"CONTAINER_ID_FULL\":\"c\"{more}}}"))
+        };
+        let partial = ",\"PRIORITY\":\"6\",\"CONTAINER_PARTIAL_MESSAGE\":\"true\"";
+        let text = [
+            piece("[97,195]", partial),
+            piece("\"error\"", ",\"PRIORITY\":\"3\""),
+            piece("[169,10]", ",\"PRIORITY\":\"6\""),
+            piece("\"next\"", ",\"PRIORITY\":\"6\""),
+            piece("[\"one\",[50]]", ""),
+            piece("null", ""),
+        ];
+        let lines = parse(&text.join("\n"), "b", "m").unwrap().lines;
+        assert_eq!(
+            lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
+            ["aé", "error", "next", "one\n2", ""]
+        );
+    }
+
+    /// Recorded with RateLimitBurst=5 in journald.conf: at once, and when the units could log again.
+    #[test]
+    fn lines_that_journald_dropped_are_noticed() {
+        let (flood, late) = (
+            include_str!("../../fixtures/probes/journal-flood.jsonl"),
+            include_str!("../../fixtures/probes/journal-flood-late.jsonl"),
+        );
+        let lost = |text: &str| parse(text, BOOT, "assay-mark").unwrap().lost.unwrap_or_default();
+        assert!(lost(flood).starts_with("part of its log may be missing: journald drops lines"), "{}", lost(flood));
+        assert!(lost(late).contains("journald dropped 34 lines of the units"), "{}", lost(late));
+        assert!(lost(late).contains("raise RateLimitBurst="), "{}", lost(late));
+        let taken: Vec<&str> = late.lines().filter(|line| !line.contains("N_DROPPED")).collect();
+        assert_eq!(lost(&taken.join("\n")), "");
+        let unseen =
+            |lines: usize| format!("{}\n{}\n{UNSEEN}\n", [taken[0]].repeat(lines).join("\n"), taken[16..].join("\n"));
+        assert_eq!(lost(&unseen(BURST - 1)), "");
+        assert!(lost(&unseen(BURST)).contains("which this user cannot read"));
+    }
+
+    #[test]
+    fn a_log_that_goes_elsewhere_is_known_by_the_units_command() {
+        let k8s = include_str!("../../fixtures/probes/show-k8s-file.txt");
+        assert!(written(include_str!("../../fixtures/probes/journal-k8s-file.jsonl")).is_empty());
+        assert_eq!(driver(k8s), Some("k8s-file"));
+        let with = |flags: &str, output: &str| {
+            let shown = k8s.replace("--log-driver k8s-file", flags);
+            shown.replace("StandardError=inherit", &format!("StandardError={output}"))
+        };
+        for (shown, default, reason) in [
+            (
+                with("--log-driver k8s-file", "inherit"),
+                "journald",
+                "because Podman's log driver is k8s-file; set LogDriver=",
+            ),
+            (with("--log-driver=none", "inherit"), "journald", "log driver is none"),
+            (with("--log-driver journald --log-driver=json-file", "inherit"), "journald", "log driver is json-file"),
+            (with("", "inherit"), "k8s-file", "log driver is k8s-file"),
+            (with("", "file:/x"), "passthrough", "as StandardError=file:/x says; set LogDriver="),
+            (with("--log-driver passthrough", "null"), "journald", "as StandardError=null says"),
+            (with("--log-driver passthrough", "inherit"), "none", ""),
+            (with("--log-opt tag=x", "null"), "journald", ""),
+            (String::new(), "journald", ""),
+        ] {
+            let seen = elsewhere(&shown, default).unwrap_or_default();
+            assert!(seen.contains(reason) && seen.is_empty() == reason.is_empty(), "{reason}: {seen}");
+        }
     }
 
     #[test]
@@ -214,9 +389,8 @@ mod tests {
             let entries = [0, 1].map(|n| entry(times[n] * 1_000_000, calendar[n] * 1_000_000));
             entries.join("\n")
         };
-        assert!(parse(&two([1, 2], [51, 52]), "b").is_ok());
-        assert!(parse(&two([1, 1], [51, 51]), "-b-").is_ok(), "the kernel writes dashes, journald none");
-        assert_eq!(parse(&entry(1, 1).replace("\"x\"", "[104,255,105]"), "b").unwrap()[0].text, "h\u{fffd}i");
+        assert!(parse(&two([1, 2], [51, 52]), "b", "m").is_ok());
+        assert!(parse(&two([1, 1], [51, 51]), "-b-", "m").is_ok(), "the kernel writes dashes, journald none");
         for (text, expected) in [
             ("not json".to_owned(), "a journal entry in JSON"),
             ("{\"MESSAGE\":\"x\"}".to_owned(), "a journal entry in JSON"),
@@ -225,7 +399,7 @@ mod tests {
             (two([2, 1], [52, 51]), "in the order in which they arrived"),
             (two([1, 2], [51, 22]), "a clock that nobody sets"),
         ] {
-            let error = parse(&text, "b").unwrap_err().to_string();
+            let error = parse(&text, "b", "m").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }
@@ -233,16 +407,21 @@ mod tests {
     #[test]
     fn lines_from_outside_of_the_trial_are_left_out_or_refused() {
         let trial = trial::parse(TRIAL).unwrap();
-        let lines = of_trial(recorded(), &trial).unwrap();
-        assert_eq!(lines, recorded());
-        let at = |at: f64| vec![Line { at, who: "systemd".into(), text: "x".into() }, lines[0].clone()];
-        assert_eq!(of_trial(at(trial.begin - 0.5), &trial).unwrap(), lines[..1], "of the second it began in");
+        let journal = recorded().of_trial(&trial).unwrap();
+        assert_eq!(journal, recorded());
+        let first = journal.lines[0].clone();
+        let at = |at: f64| Journal { lines: vec![Line { at, ..first.clone() }, first.clone()], lost: None };
+        assert_eq!(at(trial.begin - 0.5).of_trial(&trial).unwrap().lines, [first.clone()], "of the second it began in");
         for stray in [trial.begin - 100.0, trial.end + 100.0] {
-            let error = of_trial(at(stray), &trial).unwrap_err().to_string();
+            let error = at(stray).of_trial(&trial).unwrap_err().to_string();
             assert!(error.contains("lines from the trial's time"), "{error}");
         }
-        assert!(of_trial(Vec::new(), &trial).unwrap_err().to_string().contains("a unit that was up"));
+        let rest = |from: usize| Journal { lines: journal.lines[from..].to_vec(), lost: None };
+        for from in [1, journal.lines.len()] {
+            assert_eq!(rest(from).of_trial(&trial).unwrap().lost.as_deref(), Some(GONE), "the start is gone");
+        }
+        assert_eq!(rest(0).of_trial(&trial).unwrap().lost, None);
         let down = trial::Trial { looks: Vec::new(), ..trial };
-        assert_eq!(of_trial(Vec::new(), &down), Ok(Vec::new()));
+        assert_eq!(rest(journal.lines.len()).of_trial(&down).unwrap().lost, None);
     }
 }

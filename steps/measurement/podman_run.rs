@@ -80,7 +80,7 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRu
         let (at, value) = rest.split_once(' ').unwrap_or((rest, ""));
         let at: f64 = at.parse().map_err(|_| wrong())?;
         match key {
-            "line" => run.log.push(Line { at, who: who.clone(), text: value.to_owned() }),
+            "line" => run.log.push(Line { at, who: who.clone(), text: journal::visible(value), workload: true }),
             "ended" => run.ends.push(value.parse().map_err(|_| wrong())?),
             _ => return Err(wrong()),
         }
@@ -94,9 +94,9 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRu
 
 impl PodmanRun {
     /// Returns all readings, under the names that a unit's readings have.
-    pub fn readings(&self, unit: &str) -> Vec<Reading> {
-        let log = journal::workload(&self.log, unit);
-        let mut readings = vec![journal::text(&log)];
+    pub fn readings(&self) -> Vec<Reading> {
+        let log = journal::workload(&self.log);
+        let mut readings = journal::text(&log);
         readings.extend(journal::readings(&log));
         for status in &self.ends {
             let result = if *status == 0 { "success" } else { "exit-code" };
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_it_printed_is_read_with_its_time_and_its_end() {
         let run = parse(OUTPUT, "hello", "t", "b").unwrap();
-        let found = run.readings("hello");
+        let found = run.readings();
         let of = |probe: &str| found.iter().find(|reading| reading.probe == probe).map(|reading| reading.value.clone());
         assert_eq!(of("log.duration").and_then(|value| value.number()), Some(10.399999999999999));
         assert_eq!(of("log.greeting"), Some(Value::from("hello from WebAssembly")));

@@ -113,6 +113,14 @@ pub(super) fn ids(claims: &[&ClaimResult]) -> String {
     claims.iter().map(|claim| claim.id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// Returns where a claim's scenarios stand; if there are several, with the verdict and the name of each.
+pub(super) fn places(claim: &ClaimResult) -> impl Iterator<Item = String> {
+    claim.scenarios.iter().map(|scenario| match claim.scenarios.len() {
+        1 => scenario.at.to_string(),
+        _ => format!("{} {} {}: {}", mark(scenario.verdict), scenario.at, scenario.verdict, scenario.at.name),
+    })
+}
+
 /// Formats the table of all claims and, below it, the reason of each that does not simply hold.
 pub fn table(verdicts: &Verdicts) -> String {
     format!("{}\n{}", filled(frame(WIDTH), verdicts), below(verdicts))
@@ -139,11 +147,11 @@ fn below(verdicts: &Verdicts) -> String {
     let mut lines = Vec::new();
     for claim in claims().filter(falls_short) {
         lines.push(format!("{} {:<5} {}: {}", mark(claim.verdict), claim.id, claim.verdict, one_line(&claim.reason)));
-        lines.push(format!("        {}:{}", claim.feature, claim.line));
+        lines.extend(places(claim).map(|line| format!("        {line}")));
     }
     for (claim, control) in claims().flat_map(|claim| claim.controls.iter().map(move |control| (claim, control))) {
         if control.verdict == ControlVerdict::DoesNotDiscriminate {
-            let (scenario, reason) = (&control.scenario, one_line(&control.reason));
+            let (scenario, reason) = (&control.at.name, one_line(&control.reason));
             lines.push(format!("↯ {:<5} does not discriminate: {scenario}: {reason}", claim.id));
         }
     }

@@ -9,7 +9,7 @@ use super::console::frame;
 use super::plan::words;
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::settings::FakeAws;
-use crate::claims::plan::{Capabilities, FeatureErrors, Plan, Planned};
+use crate::claims::plan::{Capabilities, FeatureErrors, Plan, Planned, ScenarioRef};
 use crate::claims::register::{Claim, ClaimId};
 use crate::claims::suite::ClaimSuite;
 
@@ -30,20 +30,11 @@ struct Covered {
     text: String,
     bound: String,
     published: Option<String>,
-    feature: String,
-    line: usize,
-    scenario: String,
-    controls: Vec<Control>,
+    scenarios: Vec<ScenarioRef>,
+    controls: Vec<ScenarioRef>,
     targets: BTreeMap<String, Decided>,
     /// Whether a target of this version runs it, even if it only records it.
     covered: bool,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Control {
-    scenario: String,
-    feature: String,
-    line: usize,
 }
 
 /// The decision about a claim on a target: `run`, `record` or `skip`, and the reason if it is not judged.
@@ -64,7 +55,7 @@ impl Coverage {
     /// Computes the coverage of a claim suite, on one target or on all; `stand_in` replaces AWS.
     pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, stand_in: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let plan = |target: TargetSpec| {
-            let plan = annex.plan(&Capabilities::by(&target, stand_in, None), |_, _| true, None)?;
+            let plan = annex.plan(&Capabilities::by(&target, stand_in, None), |_| true, None)?;
             Ok((target.to_string(), plan))
         };
         let targets = only.map_or_else(kinds, |only| vec![only.clone()]);
@@ -150,16 +141,14 @@ impl Covered {
             Some((target.clone(), Decided { decision, reason: reason.map(str::to_owned) }))
         };
         let targets: BTreeMap<String, Decided> = plans.iter().filter_map(decided).collect();
-        let own = own.first()?;
+        let places = |of: Vec<&Planned>| of.into_iter().map(|planned| planned.at.clone()).collect();
         Some(Covered {
             claim: claim.id,
             text: claim.claim.clone(),
             bound: claim.bound.clone(),
             published: claim.published.clone(),
-            feature: own.feature.clone(),
-            line: own.line,
-            scenario: own.scenario.clone(),
-            controls: controls.into_iter().map(Control::of).collect(),
+            scenarios: places(own),
+            controls: places(controls),
             covered: targets.values().any(|on| on.decision != "skip"),
             targets,
         })
@@ -188,14 +177,9 @@ impl Covered {
             1 => "1 control".to_owned(),
             many => format!("{many} controls"),
         };
-        let file = self.feature.strip_prefix("features/").unwrap_or(&self.feature);
-        format!("{file}:{}\n{controls}", self.line)
-    }
-}
-
-impl Control {
-    fn of(planned: &Planned) -> Control {
-        Control { scenario: planned.scenario.clone(), feature: planned.feature.clone(), line: planned.line }
+        let own = self.scenarios.iter().map(ScenarioRef::to_string);
+        let own: String = own.map(|at| format!("{}\n", at.strip_prefix("features/").unwrap_or(&at))).collect();
+        own + &controls
     }
 }
 

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::messages::documents::Document;
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
-use crate::claims::plan::{Decision, FeatureFile, NotJudgedReason};
+use crate::claims::plan::{Decision, FeatureFile, NotJudgedReason, ScenarioRef};
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::verdicts::Control;
 use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
-use crate::verdict::claim_verdict::{Attempt, ControlResult, Step};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult, Step};
 use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
 
 /// A reason that contains hostile output.
@@ -41,6 +41,14 @@ fn scenario(name: &str) -> (usize, Vec<(usize, &'static str, &'static str)>) {
         (line, keyword, text)
     };
     (pickle.line, pickle.steps.into_iter().map(step).collect())
+}
+
+fn stands(name: &str) -> ScenarioRef {
+    ScenarioRef { file: PATH.to_owned(), line: scenario(name).0, name: name.to_owned() }
+}
+
+fn own(at: &ScenarioRef, decision: Decision, attempts: Vec<Attempt>) -> Vec<ScenarioResult> {
+    vec![ScenarioResult::judge(at, decision, attempts, &[], "2026-11-24".parse().unwrap())]
 }
 
 fn judged((verdict, reason): (Verdict, &str)) -> Judged {
@@ -77,18 +85,15 @@ fn attempts(name: &str, checks: &[(Verdict, &str)]) -> Vec<Attempt> {
 }
 
 fn control(name: &str, checks: &[(Verdict, &str)]) -> ControlResult {
-    ControlResult::judge(name, PATH, scenario(name).0, attempts(name, checks))
+    ControlResult::judge(&stands(name), attempts(name, checks))
 }
 
 /// Makes a claim of its own that nothing was measured for.
 pub fn small_module(id: &str, verdict: Verdict) -> ClaimResult {
+    let at = ScenarioRef { file: "features/a2_build.feature".into(), line: 2, name: "The module is small".into() };
     ClaimResult {
         id: id.parse().unwrap(),
         claim: "the module is small".into(),
-        scenario: "The module is small".into(),
-        feature: "features/a2_build.feature".into(),
-        line: 2,
-        decision: Decision::Run,
         verdict,
         reason: "module.size is 81 kB".into(),
         bound: "< 100 kB".into(),
@@ -97,29 +102,20 @@ pub fn small_module(id: &str, verdict: Verdict) -> ClaimResult {
         value: None,
         unit: None,
         samples: 0,
+        scenarios: own(&at, Decision::Run, Vec::new()),
         control: Control::of(&[]),
         controls: Vec::new(),
-        attempts: Vec::new(),
         deviations: Vec::new(),
-        evidence: Vec::new(),
-        seconds: 0.0,
     }
 }
 
 fn claim(id: &str, name: &str, checks: &[(Verdict, &str)], controls: Vec<ControlResult>) -> ClaimResult {
     ClaimResult {
         claim: "it is small".to_owned(),
-        scenario: name.to_owned(),
-        feature: PATH.to_owned(),
-        line: scenario(name).0,
         bound: "< 10 bytes".to_owned(),
         published: Some("9 bytes".to_owned()),
-        unit: Some(Unit::Bytes),
-        samples: 2,
+        scenarios: own(&stands(name), Decision::Run, attempts(name, checks)),
         controls,
-        attempts: attempts(name, checks),
-        evidence: vec!["samples.jsonl".to_owned()],
-        seconds: 1.5,
         ..small_module(id, Verdict::Inconclusive)
     }
 }
@@ -144,15 +140,23 @@ fn claims() -> Vec<ClaimResult> {
         claim("A2-1", "It holds", &[HOLDS], vec![control("A large one", &[FAILS])]),
         claim("A2-2", "It fails", &[(Verdict::Fails, &hostile)], Vec::new()),
         ClaimResult {
-            attempts: vec![attempt("It cannot be judged", &[], Some("no route to host"))],
+            scenarios: own(
+                &stands("It cannot be judged"),
+                Decision::Run,
+                vec![attempt("It cannot be judged", &[], Some("no route to host"))],
+            ),
             ..claim("A2-3", "It cannot be judged", &[], vec![control("Not selected", &[])])
         },
         ClaimResult {
-            decision: Decision::Skip("needs an AWS account".to_owned()),
+            scenarios: own(&stands("It is not run"), Decision::Skip("needs an AWS account".to_owned()), Vec::new()),
             ..claim("A2-4", "It is not run", &[], Vec::new())
         },
         ClaimResult {
-            decision: Decision::MeasureOnly(NotJudgedReason::Other("needs a native CPU".to_owned())),
+            scenarios: own(
+                &stands("It is recorded"),
+                Decision::MeasureOnly(NotJudgedReason::Other("needs a native CPU".to_owned())),
+                attempts("It is recorded", &[FAILS]),
+            ),
             ..claim("A2-5", "It is recorded", &[FAILS], Vec::new())
         },
         ClaimResult {
@@ -201,7 +205,7 @@ pub fn killed() -> EvidenceBundle {
     bundle.verdicts.problems.clear();
     bundle.run["ended"] = serde_json::Value::Null;
     for claim in bundle.verdicts.claims.iter_mut().skip(1) {
-        claim.attempts.clear();
+        claim.scenarios.iter_mut().for_each(|scenario| scenario.attempts.clear());
         *claim = claim.clone().concluded(on);
     }
     bundle

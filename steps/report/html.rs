@@ -26,7 +26,7 @@ use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html as page};
 use sha2::{Digest as _, Sha256};
 
-use crate::claims::plan::Decision;
+use crate::claims::plan::{Decision, FeatureFile};
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimResult, trial_file};
 use crate::measurement::Sample;
@@ -62,6 +62,8 @@ struct Run<'a> {
     /// The subjects of watched runs, by the file that holds a run's text.
     trials: BTreeMap<String, &'a str>,
     commands: Commands,
+    /// The scenarios of the features as they run, by file and line.
+    scenarios: BTreeMap<(&'a str, usize), gherkin::Scenario>,
     /// The names of the machines' logs.
     logs: Vec<String>,
 }
@@ -78,7 +80,12 @@ impl<'a> Run<'a> {
         let commands = Commands::of(bundle, &claims);
         let trials = watched.keys().map(|subject| (trial_file(subject), *subject)).collect();
         let logs = logs::in_order(bundle.folder.names()?);
-        Ok(Run { bundle, claims, samples, watched, trials, commands, logs })
+        let of = |file: &'a FeatureFile| {
+            let all = file.scenarios().into_iter().map(|expanded| expanded.scenario);
+            all.map(|scenario| ((file.path.as_str(), scenario.position.line), scenario)).collect::<Vec<_>>()
+        };
+        let scenarios = bundle.features.iter().flat_map(of).collect();
+        Ok(Run { bundle, claims, samples, watched, trials, commands, scenarios, logs })
     }
 }
 
@@ -162,12 +169,12 @@ fn unrun<'a>(run: &Run<'a>) -> Unrun<'a> {
     let mut reasons = BTreeMap::<String, Vec<&ClaimResult>>::new();
     for claim in run.claims.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
         // What was measured all the same follows the reason, and differs between claims.
-        let why = match &claim.decision {
-            Decision::MeasureOnly(unjudged) => unjudged.why(),
+        let why = match claim.decision() {
+            Decision::MeasureOnly(unjudged) => unjudged.why().to_owned(),
             Decision::Skip(why) => why,
-            Decision::Run => &claim.reason,
+            Decision::Run => claim.reason.clone(),
         };
-        reasons.entry(plain(why, 300)).or_default().push(claim);
+        reasons.entry(plain(&why, 300)).or_default().push(claim);
     }
     reasons.into_iter().collect()
 }

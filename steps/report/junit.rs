@@ -1,6 +1,6 @@
-//! Writes `junit.xml` for CI systems: a test case per claim, and one for each problem beyond the claims.
+//! Writes `junit.xml` for CI systems: a test case per scenario of a claim, and one for each problem beyond the claims.
 //!
-//! A failed claim is a failure, an inconclusive one an error. A claim that was not run is skipped, and so is a known
+//! A failed scenario is a failure, an inconclusive one an error. One that was not run is skipped, and so is a known
 //! deviation, because it must not be shown as passed. Controls have no test cases; each is reported with its claim.
 
 use std::collections::BTreeSet;
@@ -9,12 +9,14 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 
-use super::console::{grouped, measured, word};
+use super::console::word;
 use super::times;
+use crate::base::unit::Unit;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::ScenarioResult;
 
 /// Makes the report as XML: a test suite per feature file, in the order of the claims.
 pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
@@ -60,15 +62,24 @@ fn number_same_names(report: &mut Report) {
 /// Makes a suite per feature file, in the order of the claims, and suites for the problems beyond the claims: wrong
 /// declarations, and a run that did not finish. `before` is a prefix that makes each name unique.
 fn suites(verdicts: &Verdicts, before: &str) -> Vec<TestSuite> {
-    let suite = |(feature, claims): (&str, Vec<&ClaimResult>)| {
+    let mut files: Vec<(&str, Vec<(&ClaimResult, &ScenarioResult)>)> = Vec::new();
+    for claim in &verdicts.claims {
+        for scenario in &claim.scenarios {
+            match files.iter_mut().find(|(file, _)| *file == scenario.at.file) {
+                Some((_, cases)) => cases.push((claim, scenario)),
+                None => files.push((&scenario.at.file, vec![(claim, scenario)])),
+            }
+        }
+    }
+    let suite = |(feature, cases): (&str, Vec<(&ClaimResult, &ScenarioResult)>)| {
         let mut suite = TestSuite::new(text(&format!("{before}{feature}")));
-        suite.timestamp =
-            times::first(claims.iter().flat_map(|claim| &claim.attempts)).and_then(|at| at.to_string().parse().ok());
-        suite.time = Some(claims.iter().map(|claim| times::length(claim.seconds)).sum());
-        suite.add_test_cases(claims.iter().map(|claim| case(claim, before)));
+        let attempts = cases.iter().flat_map(|(_, scenario)| &scenario.attempts);
+        suite.timestamp = times::first(attempts).and_then(|at| at.to_string().parse().ok());
+        suite.time = Some(cases.iter().map(|(_, scenario)| times::length(scenario.seconds)).sum());
+        suite.add_test_cases(cases.iter().map(|(claim, scenario)| case(claim, scenario, before)));
         suite
     };
-    let mut suites: Vec<TestSuite> = grouped(&verdicts.claims, |claim| &claim.feature).into_iter().map(suite).collect();
+    let mut suites: Vec<TestSuite> = files.into_iter().map(suite).collect();
     if !verdicts.problems.is_empty() {
         let name = format!("{before}features/deviations.toml");
         suites.push(problems(&name, NonSuccessKind::Failure, "fails", &verdicts.problems));
@@ -98,21 +109,21 @@ fn text(text: &str) -> XmlString {
     XmlString::new(text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
 }
 
-fn case(claim: &ClaimResult, before: &str) -> TestCase {
-    let mut case = TestCase::new(text(&format!("{before}{} {}", claim.id, claim.scenario)), status(claim));
-    let class = claim.feature.trim_start_matches("features/").trim_end_matches(".feature");
+fn case(claim: &ClaimResult, scenario: &ScenarioResult, before: &str) -> TestCase {
+    let name = format!("{before}{} {}", claim.id, scenario.at.name);
+    let mut case = TestCase::new(text(&name), status(claim.shown(scenario)));
+    let class = scenario.at.file.trim_start_matches("features/").trim_end_matches(".feature");
     case.set_classname(text(&format!("{before}{class}")));
-    case.timestamp = times::first(&claim.attempts).and_then(|at| at.to_string().parse().ok());
-    case.set_time(times::length(claim.seconds));
-    let properties = properties(claim);
+    case.timestamp = times::first(&scenario.attempts).and_then(|at| at.to_string().parse().ok());
+    case.set_time(times::length(scenario.seconds));
+    let properties = properties(claim, scenario);
     case.add_properties(properties.iter().map(|(name, value)| (text(name), text(value))));
     case.set_system_out(text(&properties.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>()));
     case
 }
 
-fn status(claim: &ClaimResult) -> TestCaseStatus {
-    let reason = &claim.reason;
-    match claim.verdict {
+fn status((verdict, reason): (Verdict, &str)) -> TestCaseStatus {
+    match verdict {
         Verdict::Holds => TestCaseStatus::success(),
         Verdict::Fails => because(TestCaseStatus::non_success(NonSuccessKind::Failure), "fails", reason),
         Verdict::Inconclusive => because(TestCaseStatus::non_success(NonSuccessKind::Error), "inconclusive", reason),
@@ -128,23 +139,25 @@ fn because(mut status: TestCaseStatus, class: &str, reason: &str) -> TestCaseSta
     status
 }
 
-/// Returns what else is known of a claim, by name.
-fn properties(claim: &ClaimResult) -> Vec<(&'static str, String)> {
+/// Returns what else is known of a scenario and its claim, by name.
+fn properties(claim: &ClaimResult, scenario: &ScenarioResult) -> Vec<(&'static str, String)> {
+    let (verdict, reason) = claim.shown(scenario);
     let mut properties = vec![
         ("claim", claim.claim.clone()),
-        ("verdict", claim.verdict.to_string()),
-        ("reason", claim.reason.clone()),
+        ("verdict", verdict.to_string()),
+        ("reason", reason.to_owned()),
         ("bound", claim.bound.clone()),
     ];
     properties.extend(claim.published.clone().map(|published| ("published", published)));
-    properties.extend(claim.value.is_some().then(|| ("value", measured(claim))));
-    properties.push(("samples", claim.samples.to_string()));
-    let attempts = claim.attempts.iter().map(|attempt| &attempt.outcome);
+    let unit = scenario.unit.unwrap_or(Unit::Text);
+    properties.extend(scenario.value.as_ref().map(|value| ("value", value.format(unit))));
+    properties.push(("samples", scenario.samples.to_string()));
+    let attempts = scenario.attempts.iter().map(|attempt| &attempt.outcome);
     properties.extend(attempts.map(|outcome| ("attempt", format!("{}: {}", outcome.verdict, outcome.reason))));
     let controls = claim.controls.iter();
-    properties.extend(controls.map(|each| ("control", format!("{}: {}: {}", each.scenario, word(each), each.reason))));
-    properties.push(("scenario", format!("{}:{}", claim.feature, claim.line)));
-    properties.extend(claim.evidence.iter().map(|file| ("evidence", file.clone())));
+    properties.extend(controls.map(|each| ("control", format!("{}: {}: {}", each.at.name, word(each), each.reason))));
+    properties.push(("scenario", scenario.at.to_string()));
+    properties.extend(scenario.evidence.iter().map(|file| ("evidence", file.clone())));
     properties
 }
 

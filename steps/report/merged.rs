@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::console::{WIDTH, counts, frame, mark, measured, short};
+use super::console::{WIDTH, counts, frame, mark, measured, places, short};
 use crate::claims::plan::NOT_SELECTED;
 use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Column, Merged, PARTS};
@@ -68,7 +68,7 @@ fn passing<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<((&'a str, &'a str), Ve
     let on = |(column, claim): (&'a Column, &Option<&'a ClaimResult>)| {
         let controls = claim.iter().flat_map(|claim| &claim.controls);
         let passing = controls.filter(|control| control.verdict == ControlVerdict::DoesNotDiscriminate);
-        passing.map(|control| ((&*control.scenario, &*control.reason), &*column.target)).collect::<Vec<_>>()
+        passing.map(|control| ((&*control.at.name, &*control.reason), &*column.target)).collect::<Vec<_>>()
     };
     group(merged.columns.iter().zip(&row.on).flat_map(on))
 }
@@ -92,7 +92,8 @@ pub fn merged_table(merged: &Merged) -> String {
         {
             let targets = targets.join(", ");
             text += &format!("\n{} {:<5} {targets}: {}: ", mark(claim.verdict), claim.id, claim.verdict);
-            text += &format!("{}\n        {}:{}", claim.reason, claim.feature, claim.line);
+            text += &claim.reason;
+            text.extend(places(claim).map(|line| format!("\n        {line}")));
         }
         for ((scenario, reason), targets) in passing(merged, row) {
             let (targets, id) = (targets.join(", "), row.claim.id);

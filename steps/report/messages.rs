@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::times;
+use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use documents::{Document, Pickle, step_id};
 use results::Subject;
@@ -23,7 +24,10 @@ const PROTOCOL: &str = "34.2.1";
 pub fn messages(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
     let (run, started) = (&bundle.verdicts.run, times::started(bundle));
     let mut messages = vec![json!({ "meta": meta(&bundle.run) })];
-    let claims = |path: &str| bundle.verdicts.claims.iter().position(|claim| claim.feature == path);
+    let claims = |path: &str| {
+        let stands = |claim: &ClaimResult| claim.scenarios.iter().any(|scenario| scenario.at.file == path);
+        bundle.verdicts.claims.iter().position(stands)
+    };
     let mut documents: Vec<Document> = bundle.features.iter().map(Document).collect();
     documents.sort_by_key(|document| claims(&document.0.path));
     let mut pickles = Vec::new();
@@ -140,7 +144,6 @@ mod tests {
 
     use super::super::example;
     use super::*;
-    use crate::evidence::ClaimResult;
     use crate::verdict::Verdict;
     use crate::verdict::claim_verdict::ControlResult;
 
@@ -185,12 +188,13 @@ mod tests {
     fn what_holds_without_being_judged_and_controls_without_the_expected_failure_have_not_passed() {
         type Change = fn(&mut [ClaimResult]);
         let recorded: Change = |claims| {
-            claims[4].attempts = vec![example::attempt("It is recorded", &[(Verdict::Holds, "size is 7 bytes")], None)];
+            claims[4].scenarios[0].attempts =
+                vec![example::attempt("It is recorded", &[(Verdict::Holds, "size is 7 bytes")], None)];
         };
         let other_reason: Change = |claims| {
             let attempt = example::attempt("A large one", &[(Verdict::Fails, "weight is 12 kg")], None);
             let control = &mut claims[0].controls[0];
-            *control = ControlResult::judge(&control.scenario, &control.feature, control.line, vec![attempt]);
+            *control = ControlResult::judge(&control.at, vec![attempt]);
         };
         let undeclared: Change = |claims| {
             claims[5].deviations.clear();
@@ -220,7 +224,9 @@ mod tests {
         bundle.verdicts.complete = false;
         assert_eq!(end(&bundle)["success"], false);
         let killed = example::killed();
-        assert!(shown(&killed).contains("\nIt fails\n  SKIPPED\n  SKIPPED\n  UNKNOWN the run ended before it\n"));
+        assert!(
+            shown(&killed).contains("\nIt fails\n  SKIPPED\n  SKIPPED\n  UNKNOWN it was planned and did not run\n")
+        );
         assert_eq!(end(&killed)["message"], "the run did not finish");
     }
 

@@ -83,12 +83,17 @@ fn section(number: &u8) -> String {
     format!("A{number}")
 }
 
+/// Lists the names of a claim's scenarios.
+fn scenarios(claim: &ClaimResult) -> String {
+    claim.scenarios.iter().map(|scenario| scenario.at.name.as_str()).collect::<Vec<_>>().join("; ")
+}
+
 /// Makes objectives of the claims, by section.
 fn objectives(claims: &[ClaimResult]) -> Vec<Json> {
     let mut sections = BTreeMap::<u8, BTreeMap<ClaimId, Json>>::new();
     for claim in claims {
         let part = json!({
-            "id": claim.id.to_string(), "name": "assessment-objective", "title": line(&claim.scenario),
+            "id": claim.id.to_string(), "name": "assessment-objective", "title": line(&scenarios(claim)),
             "prose": line(&format!("{}; bound: {}", claim.claim, claim.bound)),
         });
         sections.entry(claim.id.section()).or_default().insert(claim.id, part);
@@ -150,7 +155,7 @@ fn reviewed(claims: &[ClaimResult]) -> Json {
         let numbers: BTreeSet<u8> = claims.iter().map(|claim| claim.id.section()).collect();
         numbers.iter().map(|number| json!({ "control-id": section(number) })).collect::<Vec<_>>()
     };
-    let (run, rest): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| !claim.attempts.is_empty());
+    let (run, rest): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| claim.attempts().next().is_some());
     if run.is_empty() {
         let none = "Of these sections, no claim was tested in this run.";
         return json!({ "control-selections": [{ "description": none, "include-controls": sections(&rest) }] });
@@ -210,7 +215,7 @@ mod tests {
     fn a_file_that_is_not_in_the_folder_is_named_and_not_linked() {
         let mut bundle = example::bundle();
         let files = ["Cargo.toml", "../secret", "none"].map(str::to_owned);
-        bundle.verdicts.claims[0].attempts[0].evidence = files.to_vec();
+        bundle.verdicts.claims[0].scenarios[0].attempts[0].evidence = files.to_vec();
         let evidence = list(&result(&bundle)["observations"][0]["relevant-evidence"]);
         assert_eq!(evidence[0]["href"], "Cargo.toml");
         assert_eq!((&evidence[1]["href"], &evidence[2]["href"]), (&Json::Null, &Json::Null));
@@ -221,7 +226,7 @@ mod tests {
     fn nothing_is_empty_and_every_text_is_one_line_whatever_the_run_holds() {
         let mut idle = example::bundle();
         idle.run = Json::Null;
-        idle.verdicts.claims.retain(|claim| claim.attempts.is_empty());
+        idle.verdicts.claims.retain(|claim| claim.attempts().next().is_none());
         for bundle in [&example::bundle(), &example::killed(), &idle] {
             let text = String::from_utf8(oscal(bundle).unwrap()).unwrap();
             for unwanted in ["[]", "{}", ": \"\"", ": null", "\\n", "\\t", "\\u"] {

@@ -23,9 +23,9 @@ impl<'a> PlanRow<'a> {
         let (decision, reason) = words(&planned.decision);
         PlanRow {
             claim: planned.claim,
-            scenario: &planned.scenario,
-            feature: &planned.feature,
-            line: planned.line,
+            scenario: &planned.at.name,
+            feature: &planned.at.file,
+            line: planned.at.line,
             control: planned.control,
             decision,
             reason,

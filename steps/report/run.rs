@@ -15,32 +15,38 @@ use crate::claims::plan::Planned;
 use crate::evidence::Verdicts;
 use crate::evidence::run_state::Standing;
 use crate::measurement::Sample;
+use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult};
 
-/// Formats the line of a finished scenario: its claim's verdict or the control's result, and why.
-pub fn line(Standing { claim, open }: &Standing, planned: &Planned) -> String {
+/// Formats the line of a finished scenario: its verdict or the control's result, and why.
+pub fn line(Standing { claim, open, to_come }: &Standing, planned: &Planned) -> String {
     let again = |attempts: usize| match attempts {
         0 | 1 => String::new(),
         _ => format!(" (attempt {attempts})"),
     };
-    let mine = |control: &&ControlResult| (&control.feature, control.line) == (&planned.feature, planned.line);
+    let mine = |control: &&ControlResult| control.at == planned.at;
     if let Some(control) = claim.controls.iter().find(mine) {
         let verdict = format!("control: {}{}", word(control), again(control.attempts.len()));
-        return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.scenario, short(&control.reason));
+        return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.at.name, short(&control.reason));
     }
-    let (mark, word) = match open {
-        true => ("?", "open".to_owned()),
-        false => (mark(claim.verdict), claim.verdict.to_string()),
+    let Some(scenario) = claim.scenarios.iter().find(|scenario| scenario.at == planned.at) else {
+        return format!("? {:<5} {:<15} {}", claim.id, "inconclusive", planned.at.name);
     };
-    let verdict = format!("{word}{}", again(claim.attempts.len()));
-    format!("{mark} {:<5} {verdict:<15} {}: {}", claim.id, claim.scenario, short(&claim.reason))
+    let (verdict, reason) = claim.shown(scenario);
+    let (mark, word, to_come) = match (verdict, open) {
+        (Verdict::Fails, true) => ("?", "open".to_owned(), format!("; a deviation is declared for it, and {to_come}")),
+        (Verdict::Holds, _) if !to_come.is_empty() => (mark(verdict), verdict.to_string(), format!("; {to_come}")),
+        _ => (mark(verdict), verdict.to_string(), String::new()),
+    };
+    let verdict = format!("{word}{}", again(scenario.attempts.len()));
+    format!("{mark} {:<5} {verdict:<15} {}: {}", claim.id, scenario.at.name, short(&format!("{reason}{to_come}")))
 }
 
 /// If errors ended scenarios before anything could be judged, names the command that may know why.
 pub fn advice(verdicts: &Verdicts, target: &TargetSpec) -> Option<String> {
     let last = |attempts: &[Attempt]| attempts.last().is_some_and(Attempt::broke_off);
     let controls = verdicts.claims.iter().flat_map(|claim| &claim.controls).map(|control| last(&control.attempts));
-    let own = verdicts.claims.iter().map(|claim| last(&claim.attempts));
+    let own = verdicts.claims.iter().flat_map(|claim| &claim.scenarios).map(|scenario| last(&scenario.attempts));
     let many = match own.chain(controls).filter(|broke_off| *broke_off).count() {
         0 => return None,
         1 => "1 scenario was ended by an error".to_owned(),
@@ -99,7 +105,7 @@ mod tests {
         let advice = |own: Vec<Attempt>, control: Vec<Attempt>| {
             let mut verdicts = example::bundle().verdicts;
             verdicts.claims.truncate(1);
-            verdicts.claims[0].attempts = own;
+            verdicts.claims[0].scenarios[0].attempts = own;
             verdicts.claims[0].controls[0].attempts = control;
             super::advice(&verdicts, &"vm:arm64".parse().unwrap())
         };

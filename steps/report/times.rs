@@ -21,9 +21,7 @@ pub fn started(bundle: &EvidenceBundle) -> Timestamp {
 
 /// Returns when the run ended: the recorded time, or else the end of the last known step.
 pub fn ended(bundle: &EvidenceBundle) -> Timestamp {
-    let claims = bundle.verdicts.claims.iter();
-    let attempts = claims
-        .flat_map(|claim| claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts)));
+    let attempts = bundle.verdicts.claims.iter().flat_map(|claim| claim.all_attempts());
     let last = || attempts.flat_map(|attempt| &attempt.steps).map(over).max();
     noted(bundle, "ended").or_else(last).unwrap_or_else(|| started(bundle))
 }

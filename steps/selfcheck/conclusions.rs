@@ -24,7 +24,7 @@ fn mutant(claim: ClaimResult, on: Date, what: &str, how: &'static str) -> Mutant
         claim: claim.id,
         what: what.to_owned(),
         how,
-        which: claim.scenario.clone(),
+        which: claim.claim.clone(),
         verdict: Some(claim.verdict),
         survived: accepted(&claim),
     }
@@ -49,10 +49,9 @@ fn controls(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
             ("not run", Vec::new()),
             ("caught only when tried again", vec![passed, last.clone()]),
         ] {
-            let ControlResult { scenario, feature, line, .. } = control;
             let mut changed = claim.clone();
-            changed.controls[place] = ControlResult::judge(scenario, feature, *line, attempts);
-            mutants.push(mutant(changed, on, &format!("control: {scenario}"), how));
+            changed.controls[place] = ControlResult::judge(&control.at, attempts);
+            mutants.push(mutant(changed, on, &format!("control: {}", control.at.name), how));
         }
     }
     mutants

@@ -15,14 +15,14 @@ use assay::verdict::{Check, Verdict};
 /// Falsifies the output of every trial whose samples a check of the claim rests on.
 pub fn mutants(claim: &ClaimResult, samples: &[Sample], bundle: &EvidenceBundle) -> anyhow::Result<Vec<Mutant>> {
     let checks: Vec<&Check> = claim
-        .attempts
-        .iter()
+        .attempts()
         .flat_map(|attempt| &attempt.checks)
         .filter(|judged| judged.outcome.verdict == Verdict::Holds)
         .map(|judged| &judged.check)
         .collect();
     let is_trial = |file: &&String| file.starts_with("trials/") && file.ends_with(".txt");
-    let files: BTreeSet<&String> = claim.evidence.iter().filter(is_trial).collect();
+    let files: BTreeSet<&String> =
+        claim.scenarios.iter().flat_map(|scenario| &scenario.evidence).filter(is_trial).collect();
     let mut mutants = Vec::new();
     for file in files {
         let text = bundle.folder.text(file)?;

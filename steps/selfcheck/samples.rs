@@ -15,7 +15,7 @@ type Falsified = (&'static str, Option<Sample>);
 /// Falsifies every sample of every check that holds.
 pub fn mutants(claim: &ClaimResult, samples: &[Sample], on: Date) -> Vec<Mutant> {
     let mut mutants = Vec::new();
-    let checks = claim.attempts.iter().flat_map(|attempt| &attempt.checks);
+    let checks = claim.attempts().flat_map(|attempt| &attempt.checks);
     for judged in checks.filter(|judged| judged.outcome.verdict == Verdict::Holds) {
         let check = &judged.check;
         let mine = samples.iter().filter(|sample| check.samples.contains(&sample.id));

@@ -21,5 +21,9 @@ fn a_part_gives_its_own_names_and_no_others() {
 fn without_ssh_the_package_is_named_that_brings_it() {
     let project = Project::new();
     let path = project.only(&[]);
-    prints(project.assay(&["bench", "ssh"]).env("PATH", path), 3, &["install openssh-client"]);
+    prints(
+        project.assay(&["bench", "ssh"]).env("PATH", path),
+        3,
+        &["ssh is not installed: ci/setup ssh://user@host does that"],
+    );
 }

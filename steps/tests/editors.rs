@@ -33,7 +33,7 @@ fn the_cucumber_extension_is_told_of_our_features_steps_and_kinds_of_words() {
 }
 
 /// Returns the first line that differs from the layout of features, by its number, and how it should be.
-pub fn mistake(text: &str) -> Option<(usize, String)> {
+fn mistake(text: &str) -> Option<(usize, String)> {
     let (lines, right): (Vec<&str>, _) = (text.lines().collect(), laid_out(text));
     let differs = |line: &usize| lines.get(*line).copied() != right.get(*line).map(String::as_str);
     let first = (0..lines.len().max(right.len())).find(differs)?;
@@ -113,11 +113,16 @@ fn aligned(lines: &[String]) -> Vec<String> {
     rows.iter().map(|cells| format!("      | {} |", row(cells))).collect()
 }
 
-#[test]
-fn every_feature_is_laid_out_as_cucumbers_formatter_does_it() {
-    for file in assay::internal::ClaimSuite::read(Path::new(PROJECT)).unwrap().features {
+/// Asserts that all features of a suite are laid out as Cucumber's formatter does it.
+pub fn assert_laid_out(suite: &Path) {
+    for file in assay::internal::ClaimSuite::read(suite).unwrap().features {
         assert_eq!(mistake(&file.text), None, "{}", file.path);
     }
+}
+
+#[test]
+fn every_feature_is_laid_out_as_cucumbers_formatter_does_it() {
+    ["", "fixtures/own/mosquitto"].iter().for_each(|suite| assert_laid_out(&Path::new(PROJECT).join(suite)));
 }
 
 #[test]

@@ -46,6 +46,13 @@ impl Home {
         (home, sshd)
     }
 
+    /// Does the same, and logs in.
+    async fn entered(lines: &str) -> (Home, Sshd, Shell) {
+        let (home, sshd) = Home::with_server(lines);
+        let shell = enter(&home.port(sshd.port)).await;
+        (home, sshd, shell)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(".ssh").join(name)
     }
@@ -66,14 +73,8 @@ impl Home {
 
     /// Returns how to log in to a host by its name in ssh_config.
     fn alias(&self, host: &str) -> SshDestination {
-        SshDestination {
-            user: me(),
-            host: host.into(),
-            port: None,
-            host_key: None,
-            home: self.0.path().into(),
-            agent: None,
-        }
+        let (user, host, home) = (me(), host.into(), self.0.path().into());
+        SshDestination { user, host, port: None, host_key: None, home, agent: None }
     }
 
     /// Returns how to log in to what listens on this port.
@@ -89,10 +90,8 @@ async fn enter(destination: &SshDestination) -> Shell {
 
 /// Returns the error of a login that must fail.
 async fn refusal(destination: &SshDestination) -> String {
-    match OpenSsh::enter(destination).await {
-        Ok(_) => panic!("{destination:?} was entered"),
-        Err(error) => error.to_string(),
-    }
+    let entered = OpenSsh::enter(destination).await;
+    entered.err().unwrap_or_else(|| panic!("{destination:?} was entered")).to_string()
 }
 
 /// Returns what a script prints there.

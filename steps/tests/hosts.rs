@@ -1,8 +1,6 @@
 //! Remote machines: real ones, each with something about it that a run must detect, report and survive. Afterwards,
 //! each machine is as it was before.
 
-#[path = "hosts/fish.rs"]
-mod fish;
 #[path = "hosts/guest.rs"]
 mod guest;
 #[path = "hosts/inside.rs"]
@@ -17,10 +15,14 @@ const QUICK: [&str; 2] = ["--tags", "@A10-1"];
 /// Runs the suite there, and asserts its exit status and what it prints.
 async fn prints(guest: &Guest, arguments: &[&str], code: i32, words: &[&str]) -> String {
     let printed = guest.run(arguments, code).await;
+    assert_says(&printed, words);
+    printed
+}
+
+fn assert_says(printed: &str, words: &[&str]) {
     for words in words {
         assert!(printed.contains(words), "it does not say {words:?}: {printed}");
     }
-    printed
 }
 
 /// Asserts that a run of the suite on such a machine is rejected at once with these words, and leaves nothing.
@@ -67,10 +69,10 @@ fn same_verdicts(there: &Verdicts, here: &Verdicts, more_than: usize) {
 #[ignore = "takes twenty minutes: ci/hosts --ignored"]
 async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
     let guest = Guest::on("whole", "").await;
-    let there = guest.verdicts_there().await;
+    let there = guest.verdicts_on(&guest.target("guest")).await;
     // Printed now, so that these verdicts are seen even if the other run fails.
     println!("{there:#?}");
-    same_verdicts(&there, &guest.verdicts_here().await, 25);
+    same_verdicts(&there, &guest.verdicts_on("vm").await, 25);
     guest.unchanged(&[]).await;
 }
 
@@ -79,7 +81,7 @@ async fn every_claim_that_is_judged_there_comes_to_the_same_verdict() {
 async fn every_claim_that_the_podman_inside_judges_comes_to_the_same_verdict() {
     let mut guest = Guest::fresh_and_larger("whole-inside").await;
     // This host first: its run puts the images of conventional containers into the cache, from which they are copied.
-    let here = guest.verdicts_here().await;
+    let here = guest.verdicts_on("vm").await;
     guest.take_in_the_suite(Compiler::Real).await;
     println!("{}", guest.run_inside("-c 2").await);
     same_verdicts(&guest.verdicts_inside().await, &here, 20);
@@ -106,7 +108,7 @@ async fn a_machine_is_judged_by_its_own_podman() {
     let mut guest = Guest::fresh("inside").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let printed = guest.run_inside(&format!("--tags '{SERVICE}'")).await;
-    assert!(printed.contains("4 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{printed}");
+    assert_says(&printed, &["4 hold, 0 fail, 1 known deviations, 0 inconclusive"]);
     guest.unchanged(&BOOKS).await;
 }
 
@@ -115,39 +117,28 @@ async fn a_machine_has_no_systemd_and_podman_runs_the_workload() {
     let mut guest = Guest::fresh("alone").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let printed = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
-    assert!(printed.contains("2 hold, 0 fail, 1 known deviations, 0 inconclusive"), "{printed}");
-    assert!(
-        printed.contains(" by podman run") && printed.contains("needs a systemd that makes units of Quadlets"),
-        "{printed}"
-    );
+    let words = [" by podman run", "needs a systemd that makes units of Quadlets"];
+    assert_says(&printed, &["2 hold, 0 fail, 1 known deviations, 0 inconclusive", words[0], words[1]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_login_a_run_does_not_begin() {
     let guest = Guest::on("login", "").await;
-    another_user_is_not_let_in(&guest).await;
-    a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint(&guest).await;
-    another_key_is_not_let_in(&guest).await;
-    guest.unchanged(&[]).await;
-}
-
-async fn another_user_is_not_let_in(guest: &Guest) {
     let printed = guest.run_as("ghost", &QUICK, 3).await;
     assert!(printed.contains("ghost"), "{printed}");
-}
 
-async fn another_key_is_not_let_in(guest: &Guest) {
-    guest.take_another_key();
-    prints(guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
-}
-
-async fn a_host_key_that_nobody_knows_is_shown_and_taken_by_its_fingerprint(guest: &Guest) {
-    guest.forget_the_host();
+    // A host key that is not known is shown, and accepted by its fingerprint.
+    let (known, aside) = (guest.home().join(".ssh/known_hosts"), guest.home().join("known_hosts"));
+    std::fs::rename(&known, &aside).unwrap();
     let printed = guest.run(&QUICK, 3).await;
     let fingerprint = printed.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap();
     let fingerprint = fingerprint.trim_end_matches(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/');
-    prints(guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
-    guest.remember_the_host();
+    prints(&guest, &["--plan", "--host-key", fingerprint], 0, &["would run"]).await;
+    std::fs::rename(aside, known).unwrap();
+
+    guest.take_another_key();
+    prints(&guest, &QUICK, 3, &["it refuses ", "`ssh-copy-id -i "]).await;
+    guest.unchanged(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,8 +272,7 @@ async fn a_connection_that_is_lost_in_a_run_leaves_the_verdict_open_and_nothing_
     let cut = "systemd-run --quiet --unit=cut sh -c 'until pgrep -u guest -f \"sh -s -- no-quota \"; do sleep 0.2; done
         sleep 2; pkill -KILL -u guest sshd-session'";
     let (printed, ()) = tokio::join!(run, guest.once(cut));
-    assert!(printed.contains("connection lost during"), "{printed}");
-    assert!(printed.contains("0 hold, 0 fail, 0 known deviations, 1 inconclusive"), "{printed}");
+    assert_says(&printed, &["connection lost during", "0 hold, 0 fail, 0 known deviations, 1 inconclusive"]);
     guest.unchanged(&[]).await;
 }
 
@@ -292,10 +282,6 @@ async fn what_a_killed_run_has_left_is_seen_by_the_next_and_removed_by_gc() {
     guest.kill_a_run(&QUICK, "nano: clean-up").await;
     let words = ["earlier runs: another run is under way there, or has left /home/guest/.assay-"];
     prints(&guest, &QUICK, 3, &words).await;
-    let printed = guest.tidy_up().await;
-    assert!(
-        printed.contains("removed what run ") && printed.contains(" has put on ssh://guest@127.0.0.1:"),
-        "{printed}"
-    );
+    assert_says(&guest.tidy_up().await, &["removed what run ", " has put on ssh://guest@127.0.0.1:"]);
     guest.unchanged(&[]).await;
 }

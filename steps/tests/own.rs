@@ -1,9 +1,7 @@
 //! The folder of a workload of your own: what `assay init` writes can be planned and run as it is.
 
-use std::path::Path;
-
-use crate::editors::mistake;
-use crate::{PROJECT, Project, prints};
+use crate::editors::assert_laid_out;
+use crate::{Project, prints};
 
 /// The kinds of workloads, as users type them.
 const KINDS: [&[&str]; 3] = [
@@ -23,9 +21,7 @@ fn every_step_of_a_fresh_folder_is_written() {
         assert_eq!(next[1..], ["own/web", "--plan"]);
         let plan = prints(&mut project.run(&next), 0, &["     run  A6-1  ", "     run  A7-3  control: "]);
         assert!(plan.ends_with(" scenarios would run, 0 would not\n"), "{plan}");
-        for file in assay::internal::ClaimSuite::read(&project.path("own/web")).unwrap().features {
-            assert_eq!(mistake(&file.text), None, "{}", file.path);
-        }
+        assert_laid_out(&project.path("own/web"));
         assert_eq!(plan, prints(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
         prints(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
     }
@@ -35,9 +31,6 @@ fn every_step_of_a_fresh_folder_is_written() {
 fn the_workload_that_ci_runs_is_planned_and_its_steps_are_listed_with_its_uses() {
     let project = Project::new();
     let folder = "fixtures/own/mosquitto";
-    for file in assay::internal::ClaimSuite::read(&Path::new(PROJECT).join(folder)).unwrap().features {
-        assert_eq!(mistake(&file.text), None, "{}", file.path);
-    }
     prints(&mut project.run(&["--suite", folder, "--plan"]), 0, &["control: ", " would run, 0 would not"]);
     let listed = ["Then its log contains \"Opening ipv4 listen socket on port 1883.\"\n"];
     prints(&mut project.assay(&["steps", "--suite", folder]), 0, &listed);

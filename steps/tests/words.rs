@@ -35,31 +35,7 @@ fn compare(name: &str) {
 }
 
 #[test]
-fn help() {
-    compare("help");
-}
-
-#[test]
-fn errors_of_options() {
-    compare("errors-of-options");
-}
-
-#[test]
-fn errors_in_features() {
-    compare("errors-in-features");
-}
-
-#[test]
-fn errors_in_bundles() {
-    compare("errors-in-bundles");
-}
-
-#[test]
-fn plan() {
-    compare("plan");
-}
-
-#[test]
-fn report() {
-    compare("report");
+fn words() {
+    let files = ["help", "errors-of-options", "errors-in-features", "errors-in-bundles", "plan", "report"];
+    std::thread::scope(|scope| files.into_iter().for_each(|name| drop(scope.spawn(move || compare(name)))));
 }

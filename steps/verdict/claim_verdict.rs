@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
-use crate::claims::plan::Decision;
-use crate::measurement::Sample;
+use crate::claims::plan::{Decision, ScenarioRef};
+use crate::measurement::{Sample, Value};
 use crate::verdict::{Judged, Outcome, Verdict, combine_checks, declared};
 
 /// A step of a scenario that was run.
@@ -112,9 +112,8 @@ pub enum ControlVerdict {
 /// The record of one control of a claim.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlResult {
-    pub scenario: String,
-    pub feature: String,
-    pub line: usize,
+    #[serde(flatten)]
+    pub at: ScenarioRef,
     pub verdict: ControlVerdict,
     pub reason: String,
     /// Every attempt at it; empty if it was not run.
@@ -122,7 +121,7 @@ pub struct ControlResult {
 }
 
 impl ControlResult {
-    pub fn judge(scenario: &str, feature: &str, line: usize, attempts: Vec<Attempt>) -> ControlResult {
+    pub fn judge(at: &ScenarioRef, attempts: Vec<Attempt>) -> ControlResult {
         let (verdict, reason) = match attempts.last().map(Attempt::as_control) {
             None => (ControlVerdict::None, "not run".to_owned()),
             Some((ControlVerdict::Discriminates, reason)) if attempts.len() > 1 => {
@@ -131,8 +130,7 @@ impl ControlResult {
             }
             Some(judged) => judged,
         };
-        let (scenario, feature) = (scenario.to_owned(), feature.to_owned());
-        ControlResult { scenario, feature, line, verdict, reason, attempts }
+        ControlResult { at: at.clone(), verdict, reason, attempts }
     }
 
     pub fn caught(&self) -> bool {
@@ -140,15 +138,76 @@ impl ControlResult {
     }
 
     pub fn sentence(&self) -> String {
-        format!("{}: {}", self.scenario, self.reason)
+        format!("{}: {}", self.at.name, self.reason)
     }
 }
 
-/// Combines all attempts at a claim's own scenario. One that holds only on a retry is flaky, and so inconclusive;
+/// The record of one of a claim's own scenarios.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioResult {
+    #[serde(flatten)]
+    pub at: ScenarioRef,
+    /// The plan's decision before the run.
+    pub decision: Decision,
+    pub verdict: Verdict,
+    pub reason: String,
+    /// The sample nearest to the bound, or the one that broke it; the median if the value is only reported.
+    pub value: Option<Value>,
+    pub unit: Option<Unit>,
+    /// How many samples the verdict is based on.
+    pub samples: usize,
+    /// The files with its evidence, relative to the folder of the run.
+    pub evidence: Vec<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Every attempt at it, with the checks, which anyone can repeat.
+    pub attempts: Vec<Attempt>,
+}
+
+impl ScenarioResult {
+    /// Judges a scenario by its attempts; a failure may be excused by a declaration.
+    pub fn judge(
+        at: &ScenarioRef,
+        decision: Decision,
+        attempts: Vec<Attempt>,
+        deviations: &[Deviation],
+        on: Date,
+    ) -> ScenarioResult {
+        let Outcome { verdict, reason, value } = combine_attempts(&attempts);
+        let (verdict, reason) = match &decision {
+            Decision::Skip(why) => (Verdict::NotRun, why.clone()),
+            Decision::MeasureOnly(unjudged) if !attempts.is_empty() && verdict != Verdict::Inconclusive => {
+                (Verdict::NotRun, format!("{}: {reason}", unjudged.why()))
+            }
+            _ if verdict == Verdict::Fails => declare(verdict, reason, deviations, on),
+            _ => (verdict, reason),
+        };
+        let last = attempts.last();
+        ScenarioResult {
+            at: at.clone(),
+            verdict,
+            reason,
+            value,
+            unit: last.and_then(|attempt| attempt.unit),
+            samples: last.map_or(0, Attempt::samples),
+            evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
+            seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
+            decision,
+            attempts,
+        }
+    }
+
+    /// Returns whether it was to run, judged or not.
+    pub fn runs(&self) -> bool {
+        !matches!(self.decision, Decision::Skip(_))
+    }
+}
+
+/// Combines all attempts at one of a claim's own scenarios. One that holds only on a retry is flaky, and so inconclusive;
 /// otherwise one failed attempt makes it fail.
 pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
     let [first, .., last] = attempts else {
-        let never = || Outcome::inconclusive("the run ended before it");
+        let never = || Outcome::inconclusive("it was planned and did not run");
         return attempts.first().map_or_else(never, |only| only.outcome.clone());
     };
     let message = |(place, attempt): (usize, &Attempt)| {
@@ -164,32 +223,81 @@ pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
     Outcome { reason: all, ..decisive.outcome.clone() }
 }
 
-/// Computes a claim's verdict from the combined outcome of its own scenario, its controls and its declarations. `tried`
-/// is whether its scenario was run; on the day `on`, a declaration may have expired.
+/// Verdicts from the worst to the best: the worst of a claim's scenarios is the claim's.
+const WORST_FIRST: [Verdict; 5] =
+    [Verdict::Fails, Verdict::Inconclusive, Verdict::KnownDeviation, Verdict::NotRun, Verdict::Holds];
+
+/// Returns the scenario whose verdict is the worst of those that were to run; the first of several.
+pub fn worst(scenarios: &[ScenarioResult]) -> Option<&ScenarioResult> {
+    let rank = |verdict| WORST_FIRST.iter().position(|other| *other == verdict);
+    let first = scenarios.iter().find(|scenario| scenario.runs()).or(scenarios.first());
+    scenarios.iter().filter(|scenario| scenario.runs()).min_by_key(|scenario| rank(scenario.verdict)).or(first)
+}
+
+/// Computes a claim's verdict from its own scenarios, its controls and its declarations, of which one may have expired
+/// on the day `on`. The claim holds only if all of its scenarios do, and all of its controls are caught.
 pub fn claim_verdict(
-    decision: &Decision,
-    own: Outcome,
-    tried: bool,
+    scenarios: &[ScenarioResult],
     controls: &[ControlResult],
     deviations: &[Deviation],
     on: Date,
 ) -> (Verdict, String) {
-    let (verdict, reason) = match decision {
-        Decision::Skip(why) => return (Verdict::NotRun, why.clone()),
-        Decision::MeasureOnly(unjudged) if tried && own.verdict != Verdict::Inconclusive => {
-            return (Verdict::NotRun, format!("{}: {}", unjudged.why(), own.reason));
-        }
-        _ => apply_controls(own, controls),
+    let Some(worst) = worst(scenarios).map(|scenario| scenario.verdict) else {
+        return (Verdict::NotRun, "it has no scenario".to_owned());
     };
+    let own = (worst, combined(scenarios, worst));
+    let held = scenarios.iter().any(|scenario| scenario.verdict == Verdict::Holds);
+    if !held || worst == Verdict::Fails {
+        return own;
+    }
+    // Both matter only for what holds otherwise, and decide if they are worse than the scenarios.
+    let by_controls = apply_controls(combined(scenarios, Verdict::Holds), controls);
+    let left_out: Vec<&ScenarioResult> = scenarios.iter().filter(|scenario| !scenario.runs()).collect();
+    match (by_controls, left_out.first()) {
+        ((Verdict::Fails, reason), _) => declare(Verdict::Fails, reason, deviations, on),
+        _ if worst == Verdict::Inconclusive => own,
+        (open @ (Verdict::Inconclusive, _), _) => open,
+        ((_, reason), Some(first)) => {
+            let counted = format!("{} of its {} scenarios did not run", left_out.len(), scenarios.len());
+            (Verdict::Inconclusive, format!("{reason}, but {counted}: {}", first.reason))
+        }
+        _ if worst == Verdict::Holds => declare(Verdict::Holds, own.1, deviations, on),
+        _ => own,
+    }
+}
+
+/// Says which of a claim's scenarios have this verdict, and why.
+fn combined(scenarios: &[ScenarioResult], verdict: Verdict) -> String {
+    let those: Vec<&ScenarioResult> =
+        scenarios.iter().filter(|scenario| scenario.verdict == verdict && scenario.runs()).collect();
+    let (count, all) = (those.len(), scenarios.len());
+    let (one, many) = match verdict {
+        _ if all == 1 || count == 0 => return scenarios.first().map(|only| only.reason.clone()).unwrap_or_default(),
+        Verdict::Holds if count == all => return format!("all {all} scenarios hold"),
+        Verdict::Holds => ("holds", "hold"),
+        Verdict::Fails => ("fails", "fail"),
+        Verdict::Inconclusive => ("is inconclusive", "are inconclusive"),
+        Verdict::KnownDeviation => ("fails as declared", "fail as declared"),
+        Verdict::NotRun => ("was only recorded", "were only recorded"),
+    };
+    let word = if count == 1 { one } else { many };
+    let named: Vec<String> =
+        those.iter().map(|scenario| format!("{}: {}", scenario.at.name, scenario.reason)).collect();
+    match verdict {
+        Verdict::Holds => format!("{count} of {all} scenarios {word}"),
+        _ => format!("{count} of {all} scenarios {word}: {}", named.join("; ")),
+    }
+}
+
+/// Applies the declarations to a verdict, and adds to the reason what they say.
+fn declare(verdict: Verdict, reason: String, deviations: &[Deviation], on: Date) -> (Verdict, String) {
     let (verdict, printed) = declared::apply(verdict, &reason, deviations, on);
     (verdict, printed.map(|printed| format!("{reason}; {printed}")).unwrap_or(reason))
 }
 
-/// Applies the controls: one wrong subject that passes shows that the check does not discriminate.
-fn apply_controls(Outcome { verdict, reason, .. }: Outcome, controls: &[ControlResult]) -> (Verdict, String) {
-    if verdict != Verdict::Holds {
-        return (verdict, reason);
-    }
+/// Applies the controls to what holds for this reason: one wrong subject that passes shows that the check does not
+/// discriminate.
+fn apply_controls(reason: String, controls: &[ControlResult]) -> (Verdict, String) {
     let those = |verdict: ControlVerdict| {
         let those = controls.iter().filter(|control| control.verdict == verdict);
         those.map(ControlResult::sentence).collect::<Vec<_>>().join("; ")

@@ -1,7 +1,8 @@
 //! Holds the samples of one subject, and where they should come from.
 
 use crate::base::unit::Unit;
-use crate::measurement::Sample;
+use crate::measurement::catalogue::{CUT, LOST};
+use crate::measurement::{Sample, Value};
 use crate::verdict::{Check, Judged, Rule, Source};
 
 /// The samples of a subject, with the files that they were read from.
@@ -24,6 +25,22 @@ impl SampleSet {
         self.sources.extend(other.sources);
         self.files.extend(other.files);
         self.commands.extend(other.commands);
+    }
+
+    /// Returns why the samples of a probe of a log cannot be judged, if a part of the log may be missing. What stands in
+    /// the rest still counts: a text that was found is no less there.
+    pub fn missing_log(&self, probe: &str, rule: &Rule) -> Option<&str> {
+        let of = |name: &'static str| self.samples.iter().filter(move |sample| sample.probe == name);
+        let mut mine = self.samples.iter().filter(|sample| sample.probe == probe);
+        let found = mine.all(|sample| rule.accepts(&sample.value) == Some(true));
+        if !probe.starts_with("log.") || (matches!(rule, Rule::Contains { .. }) && found) {
+            return None;
+        }
+        let cut = of(CUT).filter(|_| probe == "log.text");
+        of(LOST).chain(cut).find_map(|sample| match &sample.value {
+            Value::Text(reason) => Some(reason.as_str()),
+            Value::Number(_) => None,
+        })
     }
 
     /// Judges all samples of a probe against a rule. The result is inconclusive if there are none, if one has another

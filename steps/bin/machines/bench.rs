@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::bin::print_line;
 use crate::e2e::options::Verbosity;
+use assay::base::commands;
 use assay::base::exit_status::{Exit, infrastructure, usage};
 use assay::run::unless_interrupted;
 
@@ -56,7 +57,8 @@ enum Part {
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     arguments.verbosity.apply();
     if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
-        return Err(usage(anyhow::anyhow!("--times only applies to restore: write assay bench restore --times N")));
+        let right = commands::assay("bench restore --times N");
+        return Err(usage(anyhow::anyhow!("--times only applies to restore: write {right}")));
     }
     let parts = arguments.part.as_ref().map_or(Part::value_variants(), std::slice::from_ref);
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;

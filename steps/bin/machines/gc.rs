@@ -46,7 +46,6 @@ impl Gc {
     }
 }
 
-/// The result, as programs read it.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     removed: Vec<String>,

@@ -46,7 +46,6 @@ pub struct Init {
     duration: Duration,
 }
 
-/// Writes the folder and prints the next commands.
 pub fn init(arguments: &Init) -> Result<(), Exit> {
     let scaffold = arguments.scaffold().map_err(usage)?;
     let folder = &arguments.folder;
@@ -81,7 +80,6 @@ impl Init {
     }
 }
 
-/// Returns the name of a folder, which need not exist yet.
 fn of_folder(folder: &Path) -> anyhow::Result<String> {
     let whole = std::path::absolute(folder)?;
     let name = whole.file_name().and_then(|name| name.to_str());

@@ -76,7 +76,7 @@ fn shards(a: &Part, b: &Part) -> Option<String> {
 pub(super) fn judged_once(parts: &[(usize, &Part)]) -> anyhow::Result<()> {
     let mut by: BTreeMap<ClaimId, &Part> = BTreeMap::new();
     for (_, part) in parts {
-        let judged = part.bundle.verdicts.claims.iter().filter(|claim| rank(&claim.decision) == 0);
+        let judged = part.bundle.verdicts.claims.iter().filter(|claim| rank(&claim.decision()) == 0);
         let twice: Vec<(ClaimId, &Part)> =
             judged.filter_map(|claim| Some((claim.id, by.insert(claim.id, part)?))).collect();
         if let Some((id, other)) = twice.iter().find(|(_, other)| other.run() != part.run()) {

@@ -24,10 +24,11 @@ fn shard(part: usize, of: usize) -> Part {
     let on = bundle.verdicts.on;
     let others = bundle.verdicts.claims.iter_mut().enumerate().filter(|(place, _)| place % of != part - 1);
     for (_, claim) in others {
-        claim.decision = Decision::Skip(format!("{NOT_IN_SHARD}{part}/{of}"));
-        claim.attempts.clear();
+        for scenario in &mut claim.scenarios {
+            scenario.decision = Decision::Skip(format!("{NOT_IN_SHARD}{part}/{of}"));
+            scenario.attempts.clear();
+        }
         claim.controls.clear();
-        claim.evidence.clear();
         *claim = claim.clone().concluded(on);
     }
     Part::of(bundle).unwrap()
@@ -87,8 +88,8 @@ fn every_claim_is_told_once_for_each_target_with_the_part_that_says_it() {
     assert_eq!(head(&claims[0]), ["A2-1", "vm:amd64", "vm-amd64"]);
     assert_eq!(head(&claims[1]), ["A2-1", "vm:arm64", "vm-arm64"]);
     let files = |claim: &Json| claim["evidence"].as_array().unwrap().clone();
-    assert_eq!(files(&claims[1])[0], "parts/vm-arm64/samples.jsonl");
-    assert_eq!(files(&claims[1]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
+    assert_eq!(files(&claims[1]["scenarios"][0])[0], "parts/vm-arm64/samples.jsonl");
+    assert_eq!(files(&claims[1]["scenarios"][0]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
     assert_eq!(files(&claims[1]["controls"][0]["attempts"][0])[0], "parts/vm-arm64/samples.jsonl");
     // Merged verdicts have the same format as a run's.
     let read: Verdicts = serde_json::from_value(json).unwrap();
@@ -183,7 +184,7 @@ fn a_part_is_named_for_its_target_and_told_apart_from_others() {
     assert_eq!(parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["ec2-a", "ec2-b", "vm-amd64"]);
     let mut torn = recorded("a", "ec2");
     for (claim, shard) in torn.verdicts.claims.iter_mut().zip(["1/2", "2/2"]) {
-        claim.decision = Decision::Skip(format!("{NOT_IN_SHARD}{shard}"));
+        claim.scenarios[0].decision = Decision::Skip(format!("{NOT_IN_SHARD}{shard}"));
     }
     assert!(Part::of(torn).unwrap_err().to_string().contains("is of more than one shard"));
 }

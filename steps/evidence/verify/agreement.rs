@@ -16,8 +16,8 @@ const IMAGE: &str = "image of workload";
 /// Finds everything in `verdicts.json` that does not follow from `samples.jsonl`.
 pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     let verdicts = &bundle.verdicts;
-    let mut findings: Vec<Finding> =
-        differences(bundle).into_iter().map(|printed| Finding::new(FILE, printed)).collect();
+    let differences = verdicts.claims.iter().filter_map(|claim| difference_of(bundle, claim));
+    let mut findings: Vec<Finding> = differences.map(|printed| Finding::new(FILE, printed)).collect();
     let mut last = 0;
     for sample in &bundle.samples {
         if sample.id <= last {
@@ -49,7 +49,11 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
 fn lost_files(bundle: &EvidenceBundle) -> Vec<Finding> {
     let mut lost: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for claim in &bundle.verdicts.claims {
-        let files = claim.evidence.iter().chain(claim.all_attempts().flat_map(|attempt| &attempt.evidence));
+        let files = claim
+            .scenarios
+            .iter()
+            .flat_map(|scenario| &scenario.evidence)
+            .chain(claim.all_attempts().flat_map(|attempt| &attempt.evidence));
         for file in files.filter(|file| bundle.folder.file(file).is_err()) {
             lost.entry(file).or_default().insert(claim.id.to_string());
         }
@@ -70,29 +74,29 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
     Some(Finding::new("run.json", problem))
 }
 
-/// Judges every claim and its controls again from the samples, and describes each difference to the stored result.
-pub fn differences(bundle: &EvidenceBundle) -> Vec<String> {
-    let differs = |claim: &ClaimResult| {
-        let fresh = claim.again(&bundle.samples, bundle.verdicts.on);
-        let printed = sentences(claim).into_iter().zip(sentences(&fresh)).find(|(stored, fresh)| stored != fresh);
-        if let Some((stored, fresh)) = printed {
-            return Some(format!("{}: stored as \"{stored}\", but the samples say \"{fresh}\"", claim.id));
-        }
-        // No sentence shows a statistic or a count.
-        let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
-        difference(&json(claim), &json(&fresh)).map(|difference| format!("{}: {}", claim.id, difference.sentence))
-    };
-    bundle.verdicts.claims.iter().filter_map(differs).collect()
+/// Judges a claim and its controls again from the samples, and describes a difference to the stored result.
+pub fn difference_of(bundle: &EvidenceBundle, claim: &ClaimResult) -> Option<String> {
+    let fresh = claim.again(&bundle.samples, bundle.verdicts.on);
+    let printed = sentences(claim).into_iter().zip(sentences(&fresh)).find(|(stored, fresh)| stored != fresh);
+    if let Some((stored, fresh)) = printed {
+        return Some(format!("{}: stored as \"{stored}\", but the samples say \"{fresh}\"", claim.id));
+    }
+    // No sentence shows a statistic or a count.
+    let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
+    difference(&json(claim), &json(&fresh)).map(|difference| format!("{}: {}", claim.id, difference.sentence))
 }
 
-/// Returns what is stated about a claim, its checks and its controls, in this order.
+/// Returns what is stated about a claim, its scenarios, their checks and its controls, in this order.
 fn sentences(claim: &ClaimResult) -> Vec<String> {
     let attempts = |attempts: &[Attempt]| -> Vec<String> {
         let checks = attempts.iter().flat_map(|attempt| &attempt.checks);
         checks.map(|judged| format!("{}: {}", judged.outcome.verdict, judged.outcome.reason)).collect()
     };
     let mut sentences = vec![format!("{}: {}", claim.verdict, claim.reason)];
-    sentences.extend(attempts(&claim.attempts));
+    for scenario in &claim.scenarios {
+        sentences.push(format!("{}: {}: {}", scenario.at.name, scenario.verdict, scenario.reason));
+        sentences.extend(attempts(&scenario.attempts));
+    }
     for control in &claim.controls {
         sentences.push(format!("control: {}", control.reason));
         sentences.extend(attempts(&control.attempts));

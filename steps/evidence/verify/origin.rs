@@ -1,7 +1,7 @@
-//! Checks that the verdicts match the folder's own claims: every claim of its register and no other, by its own
-//! scenario with all its steps and controls, excused only by its declarations.
+//! Checks that the verdicts match the folder's own claims: every claim of its register and no other, by each of its own
+//! scenarios with all its steps and controls, excused only by its declarations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use gherkin::Scenario;
@@ -9,12 +9,14 @@ use serde_json::Value as Json;
 
 use super::Finding;
 use crate::claims::deviation::{self, Deviations};
-use crate::claims::plan::{Capabilities, Decision, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, every_scenario};
+use crate::claims::plan::{
+    Capabilities, Decision, FeatureFile, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, ScenarioRef,
+};
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::verdicts::problems;
-use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::claim_verdict::{Attempt, ScenarioResult};
 
 const FILE: &str = "verdicts.json";
 const REGISTER: &str = "features/claims.toml";
@@ -27,6 +29,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
         Err(finding) => return vec![finding],
     };
     let known = bundle.run.get("machine").map(deviation::facts).unwrap_or_default();
+    let scenarios = scenarios(bundle);
     let mut findings = Vec::new();
     let mut message: BTreeSet<ClaimId> = BTreeSet::new();
     for record in &bundle.verdicts.claims {
@@ -36,7 +39,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
         }
         match register.get(record.id) {
             None => tell(format!("{REGISTER} has no such claim: it was added")),
-            Some(claim) => of_claim(record, claim, &plan, bundle).into_iter().for_each(&mut tell),
+            Some(claim) => of_claim(record, claim, &plan, &scenarios, bundle).into_iter().for_each(&mut tell),
         }
         let declared = deviations.applying(record.id, |name| known.get(name).cloned());
         if let Some(made_up) = record.deviations.iter().find(|one| !declared.contains(one)) {
@@ -57,6 +60,23 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     findings
 }
 
+/// Finds everything in a claim's record that does not match its row of the register and its scenarios.
+pub fn findings_of(bundle: &EvidenceBundle, record: &ClaimResult) -> Vec<String> {
+    match read(bundle) {
+        Err(finding) => vec![finding.problem],
+        Ok((register, _, plan)) => match register.get(record.id) {
+            None => vec![format!("{REGISTER} has no such claim: it was added")],
+            Some(claim) => of_claim(record, claim, &plan, &scenarios(bundle), bundle),
+        },
+    }
+}
+
+fn scenarios(bundle: &EvidenceBundle) -> Scenarios<'_> {
+    let of = |file: &'_ FeatureFile| file.scenarios().into_iter().map(|each| each.scenario).collect::<Vec<_>>();
+    let all = bundle.features.iter().flat_map(|file| of(file).into_iter().map(move |each| (file, each)));
+    all.map(|(file, scenario)| ((file.path.as_str(), scenario.position.line), scenario)).collect()
+}
+
 /// Reads the folder's own claims and scenarios.
 fn read(bundle: &EvidenceBundle) -> Result<(Register, Deviations, Plan), Finding> {
     let text = |name: &str| bundle.folder.text(name).with_context(|| format!("{name} is needed to tell"));
@@ -66,13 +86,22 @@ fn read(bundle: &EvidenceBundle) -> Result<(Register, Deviations, Plan), Finding
         Ok(_) => text(DECLARED).and_then(|text| Deviations::parse(&text)).map_err(finding(DECLARED))?,
         Err(_) => Deviations::default(),
     };
-    let plan = Plan::make(&bundle.features, &register, &Capabilities::default(), |_, _| true, None);
+    let plan = Plan::make(&bundle.features, &register, &Capabilities::default(), |_| true, None);
     let plan = plan.map_err(|mistakes| Finding::new("features/", mistakes.to_string()))?;
     Ok((register, deviations, plan))
 }
 
-/// Finds differences between a claim's record and its row of the register, its scenario and its controls.
-fn of_claim(record: &ClaimResult, claim: &Claim, plan: &Plan, bundle: &EvidenceBundle) -> Vec<String> {
+/// All scenarios of the folder's features as they run, by file and line.
+type Scenarios<'a> = BTreeMap<(&'a str, usize), Scenario>;
+
+/// Finds differences between a claim's record and its row of the register, its scenarios and its controls.
+fn of_claim(
+    record: &ClaimResult,
+    claim: &Claim,
+    plan: &Plan,
+    scenarios: &Scenarios,
+    bundle: &EvidenceBundle,
+) -> Vec<String> {
     let mut problems = Vec::new();
     let texts = [
         ("claim", Some(&record.claim), Some(&claim.claim)),
@@ -84,37 +113,41 @@ fn of_claim(record: &ClaimResult, claim: &Claim, plan: &Plan, bundle: &EvidenceB
         let registered = registered.map_or("nothing", String::as_str);
         problems.push(format!("its {what} is not the one of {REGISTER}, \"{registered}\""));
     }
-    let places = |control: bool| -> BTreeSet<(&str, usize)> {
+    let planned = |control: bool| -> BTreeSet<&ScenarioRef> {
         let mine = plan.scenarios.iter().filter(|planned| planned.claim == claim.id && planned.control == control);
-        mine.map(|planned| (planned.feature.as_str(), planned.line)).collect()
+        mine.map(|planned| &planned.at).collect()
     };
-    if !places(false).contains(&(record.feature.as_str(), record.line)) {
-        problems.push(format!("its scenario does not stand at {}:{}", record.feature, record.line));
+    let own: Vec<&ScenarioRef> = record.scenarios.iter().map(|scenario| &scenario.at).collect();
+    let controls: Vec<&ScenarioRef> = record.controls.iter().map(|control| &control.at).collect();
+    let ran = record.scenarios.iter().any(ScenarioResult::runs);
+    for (what, stored, planned, all) in
+        [("scenario", own, planned(false), true), ("control", controls, planned(true), ran)]
+    {
+        let mut seen = BTreeSet::new();
+        for at in stored {
+            if !planned.contains(at) {
+                problems.push(format!("it has no {what} \"{}\" at {at}", at.name));
+            }
+            if !seen.insert(at) {
+                problems.push(format!("its {what} at {at} is there twice"));
+            }
+        }
+        let missing = planned.difference(&seen).filter(|_| all);
+        problems.extend(missing.map(|at| format!("its {what} at {at} is left out")));
     }
-    let shown: BTreeSet<(&str, usize)> =
-        record.controls.iter().map(|control| (control.feature.as_str(), control.line)).collect();
-    let ran = !matches!(record.decision, Decision::Skip(_));
-    for (feature, line) in places(true).difference(&shown).filter(|_| ran) {
-        problems.push(format!("its control at {feature}:{line} is left out"));
-    }
-    for (feature, line) in shown.difference(&places(true)) {
-        problems.push(format!("it has no control at {feature}:{line}"));
-    }
-    problems.extend(decided(record, claim, &bundle.run));
-    let own = (&record.feature, record.line, &record.attempts);
-    let controls = record.controls.iter().map(|control| (&control.feature, control.line, &control.attempts));
-    for (feature, line, attempts) in std::iter::once(own).chain(controls) {
-        let file = bundle.features.iter().find(|file| file.path == *feature);
-        let mut scenarios = file.into_iter().flat_map(|file| every_scenario(&file.feature));
-        let Some(scenario) = scenarios.find(|scenario| scenario.position.line == line) else { continue };
+    problems.extend(record.scenarios.iter().filter_map(|scenario| decided(scenario, claim, &bundle.run)));
+    let own = record.scenarios.iter().map(|scenario| (&scenario.at, &scenario.attempts));
+    let controls = record.controls.iter().map(|control| (&control.at, &control.attempts));
+    for (at, attempts) in own.chain(controls) {
+        let Some(scenario) = scenarios.get(&(at.file.as_str(), at.line)) else { continue };
         let strange = attempts.iter().filter_map(|attempt| stepwise(attempt, scenario));
-        problems.extend(strange.map(|problem| format!("{feature}:{line}: {problem}")));
+        problems.extend(strange.map(|problem| format!("{at}: {problem}")));
     }
     problems
 }
 
-/// Returns why the stored reason cannot be why a claim was not judged.
-fn decided(record: &ClaimResult, claim: &Claim, run: &Json) -> Option<String> {
+/// Returns why the stored reason cannot be why a scenario was not judged.
+fn decided(record: &ScenarioResult, claim: &Claim, run: &Json) -> Option<String> {
     match &record.decision {
         Decision::Run => None,
         Decision::MeasureOnly(unjudged) => {

@@ -137,9 +137,9 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
         ("A2-2", "/value", json!(70_000.0), "A2-2: /value is stored as 70000.0, and comes to 81401.0"),
         (
             "A7-2",
-            "/attempts/0/checks/0/statistics/median",
+            "/scenarios/0/attempts/0/checks/0/statistics/median",
             json!(1.0),
-            "A7-2: /attempts/0/checks/0/statistics/median is stored as 1.0",
+            "A7-2: /scenarios/0/attempts/0/checks/0/statistics/median is stored as 1.0",
         ),
         ("A2-2", "/control/verdict", json!("none"), "A2-2: /control/verdict is stored as \"none\""),
         ("A2-2", "/samples", json!(9), "A2-2: /samples is stored as 9, and comes to 1"),
@@ -192,7 +192,7 @@ fn a_stand_in_for_aws_excuses_nothing_else() {
         let run = Run::sealed();
         run.change("run.json", |facts| facts["stand_in"] = stand_in.into());
         let why = "measured on a stand-in for AWS: recorded, not judged";
-        run.change_claim(id, "/decision", Some(json!({ "record": why })));
+        run.change_claim(id, "/scenarios/0/decision", Some(json!({ "record": why })));
         let problem = format!("{id}: it was to be judged, not only recorded: \"{why}\" is not so");
         assert_eq!(run.findings().iter().any(|finding| finding.problem == problem), found, "{id}, {stand_in}");
     }
@@ -204,20 +204,26 @@ fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
     for (id, pointer, value, problem) in [
         ("A2-2", "/bound", Some(json!("< 200 KB")), "its bound is not the one of features/"),
         ("A2-2", "/published", Some(json!("80 KB")), "its published is not the one of"),
-        ("A2-2", "/line", Some(json!(1)), "its scenario does not stand at features/a2_build.feature:1"),
+        ("A2-2", "/scenarios/0/line", Some(json!(1)), "at features/a2_build.feature:1"),
+        ("A2-2", "/scenarios", None, "its scenario at features/a2_build.feature"),
         ("A6-4", "/controls", None, "is left out"),
         (
             "A2-2",
-            "/decision",
+            "/scenarios/0/decision",
             Some(json!({ "skip": "needs an AWS account" })),
             "it cannot have been left out: \"needs an AWS account\" is not so",
         ),
-        ("A2-2", "/decision", Some(json!({ "record": "why not" })), "it was to be judged, not only recorded"),
-        ("A6-2", "/attempts/0/steps", None, "a6_service.feature:17: 5 of its 6 steps are there"),
-        ("A6-2", "/attempts/0/checks", None, "its steps made 5 checks, and 4 are there"),
+        (
+            "A2-2",
+            "/scenarios/0/decision",
+            Some(json!({ "record": "why not" })),
+            "it was to be judged, not only recorded",
+        ),
+        ("A6-2", "/scenarios/0/attempts/0/steps", None, "a6_service.feature:17: 5 of its 6 steps are there"),
+        ("A6-2", "/scenarios/0/attempts/0/checks", None, "its steps made 5 checks, and 4 are there"),
         (
             "A6-2",
-            "/attempts/0/steps/1/text",
+            "/scenarios/0/attempts/0/steps/1/text",
             Some(json!("its log has nothing")),
             "\"its log has nothing\" is not a step of its",
         ),
@@ -284,9 +290,9 @@ fn what_is_missing_cut_off_foreign_or_newer_is_told_and_nothing_panics() {
     let half = &whole[..whole.len() / 2];
     message("verdicts.json", half, "verdicts.json", "nothing can be judged again: ");
     message("verdicts.json", half, "verdicts.json", "verdicts.json is not JSON");
-    message("verdicts.json", b"{\"schema\":2}", "verdicts.json", "has layout 2, and this version reads 1");
+    message("verdicts.json", b"{\"schema\":1}", "verdicts.json", "has layout 1, and this version reads 2");
     message("verdicts.json", b"[]", "verdicts.json", "has layout 0");
-    message("run.json", b"{}", "verdicts.json", "run.json has layout 0, and this version reads 1");
+    message("run.json", b"{}", "verdicts.json", "run.json has layout 0, and this version reads 2");
     message("run.json", b"\xff", "verdicts.json", "run.json is not UTF-8 text: byte 0 is none");
     message("samples.jsonl", b"{\"id\":1}\n", "verdicts.json", "samples.jsonl:1: no sample: missing field");
     message("features/claims.toml", b"x", "features/claims.toml", "TOML parse error");

@@ -20,10 +20,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// On an emulated CPU the handshake alone takes seconds.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
-/// A machine's address, user and key, and the only host key to accept.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// The machine's name, for messages.
     pub machine: String,
     /// `host:port`.
     pub address: String,
@@ -33,7 +31,6 @@ pub struct Login {
     pub host_key: PublicKey,
 }
 
-/// One open SSH connection.
 pub struct Ssh {
     machine: String,
     handle: Handle<Peer>,
@@ -61,12 +58,10 @@ impl client::Handler for Peer {
     }
 }
 
-/// Formats a key's fingerprint: `SHA256:…`.
 fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
-/// Creates an ed25519 key: the private key and its OpenSSH text.
 pub fn new_key(comment: &str) -> anyhow::Result<(PrivateKey, String)> {
     let key = PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&procfs::random()?)), comment)?;
     let text = key.to_openssh(LineEnding::LF)?.to_string();
@@ -90,7 +85,6 @@ fn preferred(address: &str) -> Preferred {
 }
 
 impl Ssh {
-    /// Connects and logs in.
     pub async fn connect(login: &Login) -> Result<Ssh, ShellError> {
         let failed = |detail: String| ShellError::NoConnection {
             machine: login.machine.clone(),

@@ -14,7 +14,7 @@ use crate::evidence::bundle::{SandboxedDir, document, one_run};
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::measurement::Value;
 use crate::report::comparison::{About, ClaimSummary, ComparedRun, Figure, Machine};
-use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::claim_verdict::{Attempt, worst};
 use crate::verdict::{Judged, Outcome, Rule, Verdict};
 
 /// Reads what a comparison needs of runs from their folders, on all CPUs, in the order of the folders.
@@ -78,8 +78,9 @@ fn assemble(run: RunFile, verdicts: Verdicts) -> anyhow::Result<ComparedRun> {
 }
 
 fn finding(claim: ClaimResult) -> ClaimSummary {
-    let ClaimResult { claim, verdict, reason, bound, attempts, .. } = claim;
-    ClaimSummary { claim, verdict, reason, bound, figure: decisive(&attempts).and_then(figure) }
+    let ClaimResult { claim, verdict, reason, bound, scenarios, .. } = claim;
+    let figure = worst(&scenarios).and_then(|scenario| decisive(&scenario.attempts)).and_then(figure);
+    ClaimSummary { claim, verdict, reason, bound, figure }
 }
 
 /// Returns the check that decided a claim: in the attempt that counts, the first that failed, else the first.
@@ -161,7 +162,7 @@ mod tests {
         assert!(error_of(Path::new("/nowhere")).contains("name the folder of a run"));
         let killed = changed("verdicts.json", "\"complete\": true", "\"complete\": false");
         assert!(error_of(killed.path()).ends_with("was ended before it was done: leave it out"));
-        let newer = changed("verdicts.json", "\"schema\": 1", "\"schema\": 2, \"novel\": 1");
+        let newer = changed("verdicts.json", "\"schema\": 2", "\"schema\": 3, \"novel\": 1");
         assert!(error_of(newer.path()).contains("leave it out: "));
         let other = changed("verdicts.json", "\"complete\"", "\"incomplete\"");
         assert!(error_of(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));

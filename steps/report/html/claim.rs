@@ -10,7 +10,8 @@ use super::size_limit::ByteBudget;
 use super::words::{chip, class, control_chip, plain, took};
 use super::{Run, commands, logs, runs, samples, section};
 use crate::evidence::ClaimResult;
-use crate::verdict::claim_verdict::{Attempt, ControlResult};
+use crate::verdict::Verdict;
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
 
 /// How much of a sentence is shown, in characters.
 const SENTENCE: usize = 1500;
@@ -53,11 +54,6 @@ fn fair(sizes: &[usize], most: usize) -> usize {
     usize::MAX
 }
 
-/// Returns the attempts at a claim's own scenario, then those at its controls.
-pub(super) fn attempts(claim: &ClaimResult) -> impl Iterator<Item = &Attempt> {
-    claim.attempts.iter().chain(claim.controls.iter().flat_map(|control| &control.attempts))
-}
-
 /// Shows a claim in this many bytes, if necessary only its head.
 fn one<'a>(run: &Run<'a>, claim: &'a ClaimResult, most: usize) -> Markup {
     let whole = |inner: Markup| {
@@ -74,7 +70,7 @@ fn one<'a>(run: &Run<'a>, claim: &'a ClaimResult, most: usize) -> Markup {
     let mut budget = ByteBudget::of(most.saturating_sub(TRIM));
     let full = whole(html! {
         (budget.admit("the reason", head(claim)))
-        @if attempts(claim).next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut budget)) }
+        @if claim.all_attempts().next().is_some() || !claim.controls.is_empty() { (body(run, claim, &mut budget)) }
         (budget.omissions())
     });
     match full.0.len() <= most {
@@ -112,26 +108,32 @@ fn head(claim: &ClaimResult) -> Markup {
 
 fn body<'a>(run: &Run<'a>, claim: &'a ClaimResult, budget: &mut ByteBudget) -> Markup {
     html! {
-        (own(run, claim, budget))
+        @for scenario in &claim.scenarios { (own(run, claim, scenario, budget)) }
         @for control in &claim.controls { (one_control(run, claim, control, budget)) }
-        (runs::watched(run, attempts(claim), budget))
-        (commands::section(run, attempts(claim), budget))
-        (logs::of_runs(run, attempts(claim), budget))
+        (runs::watched(run, claim.all_attempts(), budget))
+        (commands::section(run, claim.all_attempts(), budget))
+        (logs::of_runs(run, claim.all_attempts(), budget))
         (budget.admit("the list of files", html! {
             div.part {
                 h4 { "Files" }
-                (files(&run.bundle.folder, attempts(claim).flat_map(|attempt| attempt.evidence.iter().map(String::as_str)), FILES))
-                (logs::links(run, attempts(claim)))
+                (files(&run.bundle.folder, claim.all_attempts().flat_map(|attempt| attempt.evidence.iter().map(String::as_str)), FILES))
+                (logs::links(run, claim.all_attempts()))
             }
         }))
     }
 }
 
-fn own(run: &Run, claim: &ClaimResult, budget: &mut ByteBudget) -> Markup {
+fn own(run: &Run, claim: &ClaimResult, scenario: &ScenarioResult, budget: &mut ByteBudget) -> Markup {
     html! {
         div.part {
-            h4 { "The scenario" }
-            (each_attempt(run, claim, Role::Claim(claim), &claim.attempts, budget))
+            @if claim.scenarios.len() == 1 { h4 { "The scenario" } }
+            @else {
+                (budget.admit("the verdicts of scenarios", html! {
+                    h4 { "A scenario " (chip(scenario.verdict)) }
+                    @if scenario.verdict != Verdict::Holds { p { (plain(&scenario.reason, SENTENCE)) } }
+                }))
+            }
+            (each_attempt(run, claim, Role::Own(scenario), &scenario.attempts, budget))
         }
     }
 }
@@ -150,7 +152,7 @@ fn one_control(run: &Run, claim: &ClaimResult, control: &ControlResult, budget: 
 
 /// Shows a scenario attempt by attempt, the last ones only; as written if there was none.
 fn each_attempt(run: &Run, claim: &ClaimResult, role: Role, all: &[Attempt], budget: &mut ByteBudget) -> Markup {
-    let part = if matches!(role, Role::Claim(_)) { "the scenario" } else { "the controls" };
+    let part = if matches!(role, Role::Own(_)) { "the scenario" } else { "the controls" };
     html! {
         @if all.is_empty() { (budget.admit(part, scenario::unrun(run, role))) }
         @for (number, attempt) in all.iter().enumerate().skip(all.len().saturating_sub(ATTEMPTS)) {

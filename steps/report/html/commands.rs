@@ -29,7 +29,7 @@ pub(super) struct Commands {
 
 impl Commands {
     pub(super) fn of(bundle: &EvidenceBundle, claims: &[&ClaimResult]) -> Commands {
-        let wanted: BTreeSet<u64> = claims.iter().flat_map(|claim| numbers(super::claim::attempts(claim)).0).collect();
+        let wanted: BTreeSet<u64> = claims.iter().flat_map(|claim| numbers(claim.all_attempts()).0).collect();
         let mut ran = BTreeMap::new();
         let read = bundle.commands(|command| {
             if wanted.contains(&command.n) {

@@ -92,7 +92,8 @@ pub(super) fn controls(claim: &ClaimResult) -> Markup {
 pub(super) fn filter<'a>(claims: impl Iterator<Item = &'a ClaimResult>, features: &[FeatureFile]) -> Markup {
     let mut sections = BTreeMap::<u8, String>::new();
     for claim in claims {
-        let feature = features.iter().find(|file| file.path == claim.feature);
+        let file = claim.scenarios.first().map(|scenario| scenario.at.file.as_str());
+        let feature = features.iter().find(|feature| Some(feature.path.as_str()) == file);
         let name = feature.map(|file| plain(&file.feature.name, 60)).unwrap_or_default();
         sections.entry(claim.id.section()).or_insert(name);
     }

@@ -5,10 +5,9 @@ use maud::{Markup, html};
 
 use super::Run;
 use super::words::{class, plain, took};
-use crate::claims::plan::{Decision, REFUSAL, every_scenario};
-use crate::evidence::ClaimResult;
+use crate::claims::plan::{Decision, REFUSAL, ScenarioRef};
 use crate::report::console::mark;
-use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, Step};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, ScenarioResult, Step};
 use crate::verdict::{Judged, Verdict};
 
 /// How much of a step or a reason is shown, in characters.
@@ -16,24 +15,23 @@ const LINE: usize = 600;
 /// The maximum number of steps, checks of a step and rows of a table that are shown.
 const LINES: usize = 60;
 
-/// A claim's own scenario or one of its controls, which decides what is expected of the checks.
+/// One of a claim's own scenarios or one of its controls, which decides what is expected of the checks.
 #[derive(Clone, Copy)]
 pub(super) enum Role<'a> {
-    Claim(&'a ClaimResult),
+    Own(&'a ScenarioResult),
     Control(&'a ControlResult),
 }
 
 impl<'a> Role<'a> {
-    /// Returns the scenario's file, line and name.
-    fn place(self) -> (&'a str, usize, &'a str) {
+    fn at(self) -> &'a ScenarioRef {
         match self {
-            Role::Claim(claim) => (&claim.feature, claim.line, &claim.scenario),
-            Role::Control(control) => (&control.feature, control.line, &control.scenario),
+            Role::Own(scenario) => &scenario.at,
+            Role::Control(control) => &control.at,
         }
     }
 
     fn is_recorded(self) -> bool {
-        matches!(self, Role::Claim(claim) if matches!(claim.decision, Decision::MeasureOnly(_)))
+        matches!(self, Role::Own(scenario) if matches!(scenario.decision, Decision::MeasureOnly(_)))
     }
 }
 
@@ -47,19 +45,18 @@ pub(super) fn unrun(run: &Run, role: Role) -> Markup {
     }
 }
 
-fn written<'a>(run: &'a Run, role: Role) -> Option<&'a Scenario> {
-    let (feature, line, _) = role.place();
-    let file = run.bundle.features.iter().find(|file| file.path == feature)?;
-    every_scenario(&file.feature).find(|scenario| scenario.position.line == line)
+fn written<'a>(run: &'a Run, role: Role<'a>) -> Option<&'a Scenario> {
+    let at = role.at();
+    run.scenarios.get(&(at.file.as_str(), at.line))
 }
 
 fn title(written: Option<&Scenario>, role: Role) -> Markup {
-    let (feature, line, name) = role.place();
+    let at = role.at();
     html! {
         p.scenario {
             @for tag in written.iter().flat_map(|scenario| &scenario.tags).take(10) { span.tag { "@" (plain(tag, 40)) } " " }
-            b { "Scenario: " } (plain(name, 240)) " "
-            span.quiet { (plain(feature, 120)) ":" (line) }
+            b { "Scenario: " } (plain(&at.name, 240)) " "
+            span.quiet { (plain(&at.file, 120)) ":" (at.line) }
         }
     }
 }

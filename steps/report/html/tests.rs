@@ -67,18 +67,21 @@ fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
     let claims = bundle.verdicts.claims.iter().cycle().take(size.claims).cloned().enumerate();
     let claims = claims.map(|(n, mut claim)| {
         claim.id = format!("A{}-{}", 2 + n / 200, 1 + n % 200).parse().unwrap();
-        claim.attempts.iter_mut().for_each(fill);
+        for scenario in &mut claim.scenarios {
+            scenario.attempts.iter_mut().for_each(fill);
+            (scenario.at.name, scenario.reason) = (text(), text());
+        }
         for control in &mut claim.controls {
-            (control.scenario, control.reason) = (text(), text());
+            (control.at.name, control.reason) = (text(), text());
             control.attempts.iter_mut().for_each(fill);
         }
         let (published, typical) = (Some(text()), Some(text()));
-        ClaimResult { claim: text(), scenario: text(), reason: text(), bound: text(), published, typical, ..claim }
+        ClaimResult { claim: text(), reason: text(), bound: text(), published, typical, ..claim }
     });
     bundle.verdicts.claims = claims.collect();
     bundle.verdicts.problems = vec![text()];
     bundle.verdicts.run = text();
-    bundle.run = json!({ "schema": 1, "run": size.text, "host": { size.text: size.text }, size.text: [size.text] });
+    bundle.run = json!({ "schema": 2, "run": size.text, "host": { size.text: size.text }, size.text: [size.text] });
     let printed = size.text.repeat(1 + 2000 / (size.text.len() + 1));
     let transcript: String = (1..=size.commands).map(|n| command(n, size.text, &printed)).collect();
     fs::write(path.join("transcript.jsonl"), transcript).unwrap();
@@ -181,7 +184,7 @@ fn example(path: &Path) -> EvidenceBundle {
         (12, 1, "start.time", 2.5, Unit::Seconds),
     ];
     bundle.samples = all.map(sample).to_vec();
-    let attempt = &mut bundle.verdicts.claims[0].attempts[0];
+    let attempt = &mut bundle.verdicts.claims[0].scenarios[0].attempts[0];
     attempt.commands = vec![1];
     attempt.evidence.push(trial_file("it warm 1"));
     bundle.folder = SandboxedDir::open(path).unwrap();
@@ -213,12 +216,12 @@ fn a_killed_run_and_one_from_before_steps_were_kept_are_shown_as_far_as_they_go(
     let folder = tempfile::tempdir().unwrap();
     let mut bundle = example::killed();
     bundle.folder = SandboxedDir::open(folder.path()).unwrap();
-    bundle.run = json!({ "schema": 1, "ended": null });
+    bundle.run = json!({ "schema": 2, "ended": null });
     bundle.features.clear();
     let claims = &mut bundle.verdicts.claims;
-    claims[0].attempts[0].steps.clear();
-    claims[0].attempts[0].commands = vec![1];
-    claims[2].decision = Decision::Skip("not asked for".into());
+    claims[0].scenarios[0].attempts[0].steps.clear();
+    claims[0].scenarios[0].attempts[0].commands = vec![1];
+    claims[2].scenarios[0].decision = Decision::Skip("not asked for".into());
     claims[2].verdict = Verdict::NotRun;
     let page = words(&String::from_utf8(html(&bundle).unwrap()).unwrap());
     let without_steps = "features/a2_example.feature:9\n✔ size is 7 bytes";

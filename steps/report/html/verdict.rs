@@ -111,7 +111,7 @@ fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
     let ran = |(_, control): &(ClaimId, &ControlResult)| !control.attempts.is_empty();
     let (planned, ran) = (all().count(), all().filter(ran).count());
     let caught = all().filter(|(_, control)| control.caught()).count();
-    let bare = run.claims.iter().filter(|claim| !claim.attempts.is_empty() && claim.controls.is_empty()).count();
+    let bare = run.claims.iter().filter(|claim| claim.attempts().next().is_some() && claim.controls.is_empty()).count();
     let open = all().filter(|(_, control)| !control.caught() && !control.attempts.is_empty());
     html! {
         p {
@@ -125,7 +125,7 @@ fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
             (budget.admit("controls that were not caught", html! {
                 p.item {
                     (control_chip(control)) " " (link(id)) " "
-                    (plain(&control.scenario, 160)) ": " (plain(&control.reason, 240))
+                    (plain(&control.at.name, 160)) ": " (plain(&control.reason, 240))
                     @if control.verdict == ControlVerdict::DoesNotDiscriminate {
                         ". So the check does not discriminate, and the claim is not counted as holding."
                     }
@@ -139,7 +139,13 @@ fn samples(run: &Run) -> Markup {
     let samples = &run.bundle.samples;
     let machines: BTreeSet<&str> = samples.iter().map(|sample| sample.machine.as_str()).collect();
     let judged: BTreeSet<u64> = run.bundle.verdicts.claims.iter().flat_map(|claim| claim.sample_ids()).collect();
-    let again = run.bundle.verdicts.claims.iter().filter(|claim| claim.attempts.len() > 1).count();
+    let again = run
+        .bundle
+        .verdicts
+        .claims
+        .iter()
+        .filter(|claim| claim.scenarios.iter().any(|each| each.attempts.len() > 1))
+        .count();
     html! {
         p {
             strong { (samples.len()) " raw samples" } ", each with its time, its machine and the text it was read from, from "
@@ -214,7 +220,7 @@ mod tests {
     fn verdicts(of: &[Verdict]) -> Verdicts {
         let claims = of.iter().map(|verdict| crate::report::example::small_module("A2-1", *verdict)).collect();
         let on = "2026-11-24".parse().unwrap();
-        Verdicts { schema: 1, run: "r".into(), on, complete: true, exit: 0, problems: Vec::new(), claims }
+        Verdicts { schema: 2, run: "r".into(), on, complete: true, exit: 0, problems: Vec::new(), claims }
     }
 
     #[test]

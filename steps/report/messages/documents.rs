@@ -4,16 +4,16 @@
 use gherkin::{Background, Examples, LineCol, Rule, Scenario, Step, Table};
 use serde_json::{Value as Json, json};
 
+use crate::claims::expand::{Expanded, row_lines};
 use crate::claims::plan::FeatureFile;
 
-/// A scenario as it is run, including the steps of the backgrounds above it. An outline is one scenario, as written: a
-/// claim has one.
+/// A scenario as it is run, including the steps of the backgrounds above it.
 pub struct Pickle<'a> {
     /// The path of its file, relative to the project.
     pub path: &'a str,
     pub line: usize,
-    /// Its own tags, without the `@`.
-    pub tags: &'a [String],
+    /// All tags that count, without the `@`.
+    pub tags: Vec<String>,
     /// The lines of its steps.
     pub steps: Vec<usize>,
     /// The whole pickle, as a message.
@@ -59,17 +59,7 @@ impl<'a> Document<'a> {
     }
 
     pub fn pickles(&self) -> Vec<Pickle<'a>> {
-        let feature = &self.0.feature;
-        let tags = self.tags(&feature.tags, feature.position);
-        let above = background_steps(feature.background.as_ref());
-        let mut pickles: Vec<Pickle> =
-            feature.scenarios.iter().map(|scenario| self.pickle(scenario, &tags, &above)).collect();
-        for rule in &feature.rules {
-            let tags = [tags.clone(), self.tags(&rule.tags, rule.position)].concat();
-            let above = [above.clone(), background_steps(rule.background.as_ref())].concat();
-            pickles.extend(rule.scenarios.iter().map(|scenario| self.pickle(scenario, &tags, &above)));
-        }
-        pickles
+        self.0.scenarios().iter().map(|expanded| self.pickle(expanded)).collect()
     }
 
     /// Returns the id of the element at a place.
@@ -130,7 +120,7 @@ impl<'a> Document<'a> {
             let cells: Vec<Json> = cells.iter().map(|value| json!({ "location": at, "value": value })).collect();
             json!({ "id": self.id(place), "location": at, "cells": cells })
         };
-        table.rows.iter().zip(table.position.line..).map(row).collect()
+        table.rows.iter().zip(row_lines(table, &self.0.text)).map(row).collect()
     }
 
     fn examples(&self, examples: &Examples) -> Json {
@@ -144,29 +134,32 @@ impl<'a> Document<'a> {
         })
     }
 
-    fn pickle(&self, scenario: &'a Scenario, tags: &[Json], background: &[&Step]) -> Pickle<'a> {
-        let place = self.id(scenario.position);
-        let steps = || background.iter().copied().chain(&scenario.steps);
+    fn pickle(&self, Expanded { scenario, written, rule, examples, .. }: &Expanded) -> Pickle<'a> {
+        let (place, row) = (self.id(scenario.position), examples.map(|_| self.id(scenario.position)));
         let step = |step: &Step| {
             json!({
                 "id": step_id(&place, step.position.line), "astNodeIds": [self.id(step.position)],
                 "text": step.value, "argument": argument(step),
             })
         };
-        let tags = [tags, &self.tags(&scenario.tags, scenario.position)].concat();
+        let feature = &self.0.feature;
+        let tags = [
+            self.tags(&feature.tags, feature.position),
+            rule.map(|rule| self.tags(&rule.tags, rule.position)).unwrap_or_default(),
+            self.tags(&written.tags, written.position),
+            examples.map(|examples| self.tags(&examples.tags, examples.position)).unwrap_or_default(),
+        ];
         let tag = |tag: &Json| json!({ "name": tag.get("name"), "astNodeId": tag.get("id") });
         let message = json!({
             "id": format!("pickle {place}"), "uri": self.0.path, "location": location(scenario.position),
-            "name": scenario.name, "language": self.0.language, "steps": steps().map(step).collect::<Vec<_>>(),
-            "tags": tags.iter().map(tag).collect::<Vec<_>>(), "astNodeIds": [place],
+            "name": scenario.name, "language": self.0.language,
+            "steps": scenario.steps.iter().map(step).collect::<Vec<_>>(),
+            "tags": tags.iter().flatten().map(tag).collect::<Vec<_>>(),
+            "astNodeIds": std::iter::once(self.id(written.position)).chain(row).collect::<Vec<_>>(),
         });
-        let lines = steps().map(|step| step.position.line).collect();
-        Pickle { path: &self.0.path, line: scenario.position.line, tags: &scenario.tags, steps: lines, message }
+        let lines = scenario.steps.iter().map(|step| step.position.line).collect();
+        Pickle { path: &self.0.path, line: scenario.position.line, tags: scenario.tags.clone(), steps: lines, message }
     }
-}
-
-fn background_steps(background: Option<&Background>) -> Vec<&Step> {
-    background.into_iter().flat_map(|background| &background.steps).collect()
 }
 
 /// Returns what a step has besides its text. There is one place for it: a table or a doc string.
@@ -212,7 +205,7 @@ mod tests {
     fn a_pickle_has_the_steps_of_the_backgrounds_above_it_and_all_tags() {
         let feature = example::feature();
         let pickles = Document(&feature).pickles();
-        let pickle = pickles.iter().find(|pickle| pickle.tags == ["A2-5"]).unwrap();
+        let pickle = pickles.iter().find(|pickle| pickle.tags == ["annex", "A2-5"]).unwrap();
         let texts: Vec<_> = pickle.message["steps"].as_array().unwrap().iter().map(|step| &step["text"]).collect();
         assert_eq!(texts, ["a machine", "a second machine", "it runs", "it is small"]);
         let tags: Vec<_> = pickle.message["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();

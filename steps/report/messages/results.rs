@@ -11,13 +11,13 @@ use crate::claims::deviation::Deviation;
 use crate::claims::plan::Decision;
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
-use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, Step, combine_attempts};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, ScenarioResult, Step, combine_attempts};
 use crate::verdict::{Judged, Outcome, Verdict, combine_checks};
 
 /// The role of a scenario in the run.
 pub enum Subject<'a> {
-    /// It tests this claim.
-    Claim(&'a ClaimResult),
+    /// It is one of this claim's own.
+    Own(&'a ClaimResult, &'a ScenarioResult),
     /// It is this claim's control.
     Control(&'a ClaimResult, &'a ControlResult),
     /// It was not to be run, for this reason.
@@ -57,20 +57,14 @@ impl<'a> Subject<'a> {
     pub fn by_place(bundle: &'a EvidenceBundle) -> anyhow::Result<BTreeMap<(&'a str, usize), Subject<'a>>> {
         let mut places = BTreeMap::new();
         for claim in &bundle.verdicts.claims {
-            let own = match &claim.decision {
-                Decision::Skip(_) if claim.attempts.is_empty() => Subject::Untouched(claim.reason.clone()),
-                _ => Subject::Claim(claim),
-            };
-            let own = ((claim.feature.as_str(), claim.line), own);
-            let controls = claim.controls.iter();
-            let controls = controls.map(|each| ((each.feature.as_str(), each.line), Subject::Control(claim, each)));
-            for (place, subject) in std::iter::once(own).chain(controls) {
-                let (feature, line) = place;
-                let first = places.insert(place, subject).is_none();
-                anyhow::ensure!(
-                    first,
-                    "verdicts.json says of {feature}:{line} twice with two results: no run does that"
-                );
+            let own = claim.scenarios.iter().map(|scenario| match &scenario.decision {
+                Decision::Skip(why) if scenario.attempts.is_empty() => (&scenario.at, Subject::Untouched(why.clone())),
+                _ => (&scenario.at, Subject::Own(claim, scenario)),
+            });
+            let controls = claim.controls.iter().map(|each| (&each.at, Subject::Control(claim, each)));
+            for (at, subject) in own.chain(controls) {
+                let first = places.insert((at.file.as_str(), at.line), subject).is_none();
+                anyhow::ensure!(first, "verdicts.json says of {at} twice with two results: no run does that");
             }
         }
         Ok(places)
@@ -79,12 +73,12 @@ impl<'a> Subject<'a> {
     /// Makes the role of a scenario without a result; its claim may know the reason.
     pub fn untouched(bundle: &EvidenceBundle, pickle: &Pickle) -> Subject<'a> {
         let its = |claim: &&ClaimResult| pickle.tags.contains(&claim.id.to_string());
-        let reason = match bundle.verdicts.claims.iter().find(its).map(|claim| &claim.decision) {
+        let reason = match bundle.verdicts.claims.iter().find(its).map(ClaimResult::decision) {
             Some(Decision::Skip(reason)) => reason,
-            Some(_) => "the run says nothing of it",
-            None => "it is about no claim of this run",
+            Some(_) => "the run says nothing of it".to_owned(),
+            None => "it is about no claim of this run".to_owned(),
         };
-        Subject::Untouched(reason.to_owned())
+        Subject::Untouched(reason)
     }
 
     /// Returns the result of each step, given by its line, attempt by attempt. A scenario that was never tried has one
@@ -93,7 +87,7 @@ impl<'a> Subject<'a> {
         let skipped = |reason: &str| steps.iter().map(|_| Tried::skipped(reason)).collect::<Vec<_>>();
         let (attempts, open) = match self {
             Subject::Untouched(reason) => return vec![self.results(skipped(reason), None)],
-            Subject::Claim(claim) => (&claim.attempts, &claim.reason),
+            Subject::Own(_, scenario) => (&scenario.attempts, &scenario.reason),
             Subject::Control(_, control) => (&control.attempts, &control.reason),
         };
         if attempts.is_empty() {
@@ -113,9 +107,9 @@ impl<'a> Subject<'a> {
         let at = |line: usize| begun.iter().find(|tried| tried.step.is_some_and(|step| step.line == line)).cloned();
         let mut tried: Vec<_> = steps.iter().map(|line| at(*line).unwrap_or_else(|| Tried::skipped(""))).collect();
         match self {
-            Subject::Claim(claim) => {
-                let last = place + 1 == claim.attempts.len();
-                let outcome = if last { combine_attempts(&claim.attempts) } else { attempt.outcome.clone() };
+            Subject::Own(_, scenario) => {
+                let last = place + 1 == scenario.attempts.len();
+                let outcome = if last { combine_attempts(&scenario.attempts) } else { attempt.outcome.clone() };
                 let shown = [Verdict::Fails, Verdict::Inconclusive];
                 let shown = shown.into_iter().find(|verdict| tried.iter().any(|step| step.verdict == *verdict));
                 if shown.unwrap_or(Verdict::Holds) != outcome.verdict {
@@ -136,7 +130,7 @@ impl<'a> Subject<'a> {
 
     fn results(&self, tried: Vec<Tried>, because: Option<&str>) -> Vec<StepResult> {
         let result = |Tried { verdict, reason, step, checks }: Tried| {
-            let measured = matches!(self, Subject::Claim(ClaimResult { decision: Decision::MeasureOnly(_), .. }));
+            let measured = matches!(self, Subject::Own(_, ScenarioResult { decision: Decision::MeasureOnly(_), .. }));
             let (status, message) = match verdict {
                 // A check that is only recorded has not passed, even if it stays within its bound.
                 Verdict::Holds if measured && !checks.is_empty() => recorded(&reason),
@@ -153,14 +147,17 @@ impl<'a> Subject<'a> {
 
     /// A failure counts as one, unless it is declared as a deviation or the claim is only measured on this target.
     fn failed(&self, reason: String) -> (&'static str, Option<String>) {
-        let (claim, declared) = match self {
-            Subject::Claim(claim) => (claim, true),
+        let (claim, verdict, decision) = match self {
+            Subject::Own(claim, scenario) => (claim, scenario.verdict, scenario.decision.clone()),
             // If a claim's own check fails, the declaration is about that, and not about its control.
-            Subject::Control(claim, _) => (claim, combine_attempts(&claim.attempts).verdict == Verdict::Holds),
+            Subject::Control(claim, _) if claim.scenarios.iter().any(|own| own.verdict == Verdict::KnownDeviation) => {
+                (claim, Verdict::Fails, claim.decision())
+            }
+            Subject::Control(claim, _) => (claim, claim.verdict, claim.decision()),
             Subject::Untouched(_) => return ("FAILED", Some(reason)),
         };
-        match (claim.verdict, &claim.decision) {
-            (Verdict::KnownDeviation, _) if declared => ("PENDING", Some(deviation(claim, &reason))),
+        match (verdict, decision) {
+            (Verdict::KnownDeviation, _) => ("PENDING", Some(deviation(claim, &reason))),
             (_, Decision::MeasureOnly(_)) => recorded(&reason),
             _ => ("FAILED", Some(reason)),
         }
@@ -229,9 +226,8 @@ fn conclude(tried: &mut [Tried], verdict: Verdict, reason: String) {
 /// Returns the outcome of an attempt at a control, which holds if its check rejects the wrong subject; the last attempt
 /// stands for all of them.
 fn rejection(control: &ControlResult, attempt: &Attempt, place: usize) -> (Verdict, String) {
-    let ControlResult { scenario, feature, line, attempts, .. } = control;
-    let alone = || ControlResult::judge(scenario, feature, *line, vec![attempt.clone()]);
-    let judged = if place + 1 == attempts.len() { control.clone() } else { alone() };
+    let alone = || ControlResult::judge(&control.at, vec![attempt.clone()]);
+    let judged = if place + 1 == control.attempts.len() { control.clone() } else { alone() };
     match judged.verdict {
         ControlVerdict::Discriminates => (Verdict::Holds, String::new()),
         ControlVerdict::DoesNotDiscriminate => (Verdict::Fails, format!("the wrong subject passes: {}", judged.reason)),

@@ -10,7 +10,7 @@ use super::{NAMESPACE, href, line};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::verdict::Verdict;
-use crate::verdict::claim_verdict::{Attempt, ControlResult};
+use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
 
 /// The results, built claim by claim.
 pub struct Results<'a> {
@@ -28,8 +28,10 @@ impl Results<'_> {
 
     pub fn claim(&mut self, claim: &ClaimResult) {
         let first = self.observations.len();
-        for (place, attempt) in claim.attempts.iter().enumerate() {
-            self.attempt(claim, attempt, place + 1);
+        for scenario in &claim.scenarios {
+            for (place, attempt) in scenario.attempts.iter().enumerate() {
+                self.attempt(claim, scenario, attempt, place + 1);
+            }
         }
         for control in &claim.controls {
             self.control(claim, control);
@@ -40,11 +42,15 @@ impl Results<'_> {
         }
     }
 
-    fn attempt(&mut self, claim: &ClaimResult, attempt: &Attempt, number: usize) {
+    fn attempt(&mut self, claim: &ClaimResult, scenario: &ScenarioResult, attempt: &Attempt, number: usize) {
+        let of = match claim.scenarios.len() {
+            1 => String::new(),
+            _ => format!(" at {}", scenario.at),
+        };
         let only = std::slice::from_ref(attempt);
         for (place, judged) in attempt.checks.iter().enumerate() {
             let (check, outcome) = (&judged.check, &judged.outcome);
-            let title = format!("{}: {}, check {} of attempt {number}", claim.id, check.probe, place + 1);
+            let title = format!("{}: {}, check {} of attempt {number}{of}", claim.id, check.probe, place + 1);
             let ids: Vec<String> = check.samples.iter().map(u64::to_string).collect();
             let named = [
                 ("claim", Some(claim.id.to_string())),
@@ -58,7 +64,7 @@ impl Results<'_> {
             self.observe(&title, &outcome.reason, only, until, props(named));
         }
         if let Some(error) = &attempt.error {
-            let title = format!("{}: attempt {number} did not finish", claim.id);
+            let title = format!("{}: attempt {number}{of} did not finish", claim.id);
             let verdict = attempt.outcome.verdict.to_string();
             let named = [("claim", Some(claim.id.to_string())), ("outcome", Some(verdict))];
             self.observe(&title, error, only, None, props(named));
@@ -66,7 +72,7 @@ impl Results<'_> {
     }
 
     fn control(&mut self, claim: &ClaimResult, control: &ControlResult) {
-        let title = format!("{}: control: {}", claim.id, control.scenario);
+        let title = format!("{}: control: {}", claim.id, control.at.name);
         let named = [("claim", Some(claim.id.to_string())), ("control", Some(word(control).to_owned()))];
         self.observe(&title, &control.reason, &control.attempts, None, props(named));
     }
@@ -75,7 +81,7 @@ impl Results<'_> {
     fn undetermined(&mut self, claim: &ClaimResult) {
         let title = format!("{}: {}: {}", claim.id, claim.verdict, claim.claim);
         let named = [("claim", Some(claim.id.to_string())), ("verdict", Some(claim.verdict.to_string()))];
-        self.observe(&title, &claim.reason, &claim.attempts, None, props(named));
+        self.observe(&title, &claim.reason, claim.attempts(), None, props(named));
     }
 
     fn finding(&mut self, claim: &ClaimResult, first: usize) {
@@ -101,7 +107,7 @@ impl Results<'_> {
             "target": {
                 "type": "objective-id",
                 "target-id": claim.id.to_string(),
-                "title": line(&claim.scenario),
+                "title": line(&super::scenarios(claim)),
                 "status": { "state": state, "reason": reason },
             },
             "related-observations": related,
@@ -110,10 +116,18 @@ impl Results<'_> {
     }
 
     /// Adds what these attempts have shown; at the first attempt's time, unless another is given.
-    fn observe(&mut self, title: &str, text: &str, attempts: &[Attempt], at: Option<Timestamp>, props: Vec<Json>) {
+    fn observe<'b>(
+        &mut self,
+        title: &str,
+        text: &str,
+        attempts: impl IntoIterator<Item = &'b Attempt>,
+        at: Option<Timestamp>,
+        props: Vec<Json>,
+    ) {
+        let attempts: Vec<&Attempt> = attempts.into_iter().collect();
         let files = attempts.last().into_iter().flat_map(|attempt| &attempt.evidence);
         let evidence: Vec<Json> = files.map(|file| self.evidence(file)).collect();
-        let at = at.or_else(|| times::first(attempts)).unwrap_or_else(|| times::ended(self.bundle));
+        let at = at.or_else(|| times::first(attempts.iter().copied())).unwrap_or_else(|| times::ended(self.bundle));
         self.observations.push(json!({
             "uuid": self.id(&format!("observation {}", self.observations.len() + 1)),
             "title": line(title), "description": line(text), "props": props,

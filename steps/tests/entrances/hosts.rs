@@ -33,30 +33,26 @@ async fn a_port_that_takes_connections_and_says_nothing_is_given_up() {
     assert_says(&error, &["timed out during banner exchange", "but says nothing that an SSH server would"]);
 }
 
-/// Returns why a server is not entered that sends this and hangs up.
-async fn refusal_of_a_server_that_sends(text: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = std::thread::spawn(move || {
-        use std::io::Write as _;
-        let _ = listener.accept().unwrap().0.write_all(text);
-    });
-    let error = refusal(&Home::new().port(port)).await;
-    server.join().unwrap();
-    error
-}
-
 #[tokio::test]
 async fn a_server_of_something_else_or_that_hangs_up_is_reported() {
-    let error = refusal_of_a_server_that_sends(b"HTTP/1.0 400 Bad Request\r\n\r\n").await;
-    assert_says(&error, &["what answers there is not an SSH server: is it the right port?"]);
-    assert_says(&refusal_of_a_server_that_sends(b"").await, &["it hung up before its key was seen", "MaxStartups"]);
+    for (sent, words) in [
+        ("HTTP/1.0 400 Bad Request\r\n\r\n", "what answers there is not an SSH server: is it the right port?"),
+        ("", "it hung up before its key was seen: does it turn this host away (MaxStartups, "),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            use std::io::Write as _;
+            let _ = listener.accept().unwrap().0.write_all(sent.as_bytes());
+        });
+        assert_says(&refusal(&Home::new().port(port)).await, &[words]);
+        server.join().unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_machine_is_entered_with_what_the_users_folder_has() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, sshd, shell) = Home::entered("").await;
     assert_eq!(shell.machine(), format!("{}@127.0.0.1:{}", me(), sshd.port));
     assert_eq!(prints(&shell, "id -un").await.trim(), me());
 }

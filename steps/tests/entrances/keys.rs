@@ -19,10 +19,23 @@ async fn a_key_that_is_refused_is_named_with_the_command_that_installs_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_is_named() {
-    let (home, sshd) = Home::with_server("");
-    let error = refusal(&SshDestination { user: "nobody-of-that-name".into(), ..home.port(sshd.port) }).await;
-    assert_says(&error, &["does not let user nobody-of-that-name in", "is it the right user?"]);
+async fn a_user_or_a_server_that_accepts_no_key_is_reported() {
+    for (user, lines, words) in [
+        ("nobody-of-that-name", "", ["does not let user nobody-of-that-name in", "is it the right user?"]),
+        (
+            &me(),
+            "PubkeyAuthentication no\nPasswordAuthentication yes",
+            ["Permission denied (password)", "it takes no keys: set `PubkeyAuthentication yes`"],
+        ),
+        (
+            &me(),
+            "PasswordAuthentication yes\nAuthenticationMethods publickey,password",
+            ["it accepts the key, and then wants more than a program can give", "(password)"],
+        ),
+    ] {
+        let (home, sshd) = Home::with_server(lines);
+        assert_says(&refusal(&SshDestination { user: user.into(), ..home.port(sshd.port) }).await, &words);
+    }
 }
 
 #[tokio::test]
@@ -77,20 +90,6 @@ async fn a_server_that_hangs_up_after_too_many_keys_is_reported_with_how_to_choo
         &error,
         &["it hung up at key 2 (MaxAuthTries)", "IdentitiesOnly yes", "Too many authentication failures"],
     );
-}
-
-#[tokio::test]
-async fn a_server_that_takes_no_keys_is_reported() {
-    let (home, sshd) = Home::with_server("PubkeyAuthentication no\nPasswordAuthentication yes");
-    let error = refusal(&home.port(sshd.port)).await;
-    assert_says(&error, &["Permission denied (password)", "it takes no keys: set `PubkeyAuthentication yes`"]);
-}
-
-#[tokio::test]
-async fn a_server_that_wants_more_than_a_key_is_reported() {
-    let (home, sshd) = Home::with_server("PasswordAuthentication yes\nAuthenticationMethods publickey,password");
-    let error = refusal(&home.port(sshd.port)).await;
-    assert_says(&error, &["it accepts the key, and then wants more than a program can give", "(password)"]);
 }
 
 /// Starts an agent for one test; returns its socket and the program.

@@ -31,8 +31,7 @@ pub async fn asks(shell: &Shell, port: u16) -> String {
 
 #[tokio::test]
 async fn a_connection_that_is_found_lost_is_made_again_with_its_port() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, sshd, shell) = Home::entered("").await;
     let port = shell.forward_back(echo()).await.unwrap();
     assert_eq!(asks(&shell, port).await, "hello\n");
     for _ in 0..2 {
@@ -43,8 +42,7 @@ async fn a_connection_that_is_found_lost_is_made_again_with_its_port() {
 
 #[tokio::test]
 async fn a_port_can_be_had_after_the_connection_was_lost() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, sshd, shell) = Home::entered("").await;
     sshd.end_sessions();
     let port = shell.forward_back(echo()).await.unwrap();
     assert_eq!(asks(&shell, port).await, "hello\n");
@@ -52,8 +50,7 @@ async fn a_port_can_be_had_after_the_connection_was_lost() {
 
 #[tokio::test]
 async fn a_command_whose_connection_is_lost_is_not_tried_again() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (home, sshd, shell) = Home::entered("").await;
     let file = home.path("runs");
     let script = format!("echo run >> {}; exec sleep 600", file.display());
     let command = Command::new("sh").args(["-c", &script]);
@@ -84,8 +81,7 @@ async fn a_machine_that_comes_back_with_another_key_is_not_entered_again() {
 
 #[tokio::test]
 async fn a_machine_that_is_gone_for_good_is_reported() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, sshd, shell) = Home::entered("").await;
     drop(sshd);
     let error = shell.run(&Command::new("true")).await.unwrap_err().to_string();
     assert_says(&error, &["it was lost, and cannot be made again", "Connection refused"]);
@@ -93,24 +89,21 @@ async fn a_machine_that_is_gone_for_good_is_reported() {
 
 #[tokio::test]
 async fn a_server_that_forwards_nothing_is_reported_with_the_setting() {
-    let (home, sshd) = Home::with_server("AllowTcpForwarding no");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, _sshd, shell) = Home::entered("AllowTcpForwarding no").await;
     let error = shell.forward_back(5000).await.unwrap_err().to_string();
     assert_says(&error, &["no port there leads back to port 5000 here", "`AllowTcpForwarding yes`"]);
 }
 
 #[tokio::test]
 async fn a_port_that_leads_nowhere_here_closes() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, _sshd, shell) = Home::entered("").await;
     let port = shell.forward_back(CLOSED).await.unwrap();
     assert_eq!(asks(&shell, port).await, "");
 }
 
 #[tokio::test]
 async fn a_port_that_was_taken_meanwhile_is_reported() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, sshd, shell) = Home::entered("").await;
     let port = shell.forward_back(echo()).await.unwrap();
     sshd.end_sessions();
     let taken = loop {
@@ -127,8 +120,7 @@ async fn a_port_that_was_taken_meanwhile_is_reported() {
 
 #[tokio::test]
 async fn commands_side_by_side_make_a_lost_connection_again_once() {
-    let (home, sshd) = Home::with_server("LogLevel VERBOSE");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, sshd, shell) = Home::entered("LogLevel VERBOSE").await;
     sshd.end_sessions();
     let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
     assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
@@ -137,16 +129,14 @@ async fn commands_side_by_side_make_a_lost_connection_again_once() {
 
 #[tokio::test]
 async fn a_server_with_few_sessions_runs_commands_one_after_another() {
-    let (home, sshd) = Home::with_server("MaxSessions 1");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, _sshd, shell) = Home::entered("MaxSessions 1").await;
     let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
     assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
 }
 
 #[tokio::test]
 async fn the_connection_ends_with_the_shell_that_used_it() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
+    let (_home, sshd, shell) = Home::entered("").await;
     assert!(sshd.has_sessions());
     drop(shell);
     while sshd.has_sessions() {

@@ -59,30 +59,18 @@ async fn same_in(login_shell: &str) {
 }
 
 #[tokio::test]
-async fn commands_are_the_same_through_bash() {
-    same_in("#!/bin/sh\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
-}
-
-#[tokio::test]
-async fn commands_are_the_same_through_dash() {
-    same_in("#!/bin/sh\nexec dash -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
-}
-
-#[tokio::test]
-async fn commands_are_the_same_through_zsh() {
-    same_in("#!/bin/sh\nexec zsh -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
-}
-
-#[tokio::test]
-async fn commands_are_the_same_through_fish() {
-    same_in("#!/bin/sh\nexec fish -c \"$SSH_ORIGINAL_COMMAND\"\n").await;
+async fn commands_are_the_same_through_every_shell() {
+    for shell in ["bash", "dash", "zsh", "fish"] {
+        same_in(&format!("#!/bin/sh\nexec {shell} -c \"$SSH_ORIGINAL_COMMAND\"\n")).await;
+    }
 }
 
 #[tokio::test]
 async fn what_start_up_files_print_is_not_the_commands() {
     let greeting = "printf 'Welcome to the farm'; echo 'it is noon' >&2";
-    same_in(&format!("#!/bin/bash\n{greeting}\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n")).await;
-    same_in(&format!("#!/bin/bash\n{greeting}\nexec bash -vxc \"$SSH_ORIGINAL_COMMAND\"\n")).await;
+    for options in ["-c", "-vxc"] {
+        same_in(&format!("#!/bin/bash\n{greeting}\nexec bash {options} \"$SSH_ORIGINAL_COMMAND\"\n")).await;
+    }
 }
 
 #[tokio::test]
@@ -98,30 +86,28 @@ async fn a_file_is_put_and_got_whatever_is_printed_before() {
 #[tokio::test]
 async fn a_user_without_a_shell_is_reported_with_what_was_printed_instead() {
     let (home, sshd) = with_shell("#!/bin/sh\nexec /usr/sbin/nologin\n");
-    let error = refusal(&home.port(sshd.port)).await;
     let printed = "\"This account is currently not available.\", and ended with exit code 1";
-    assert_says(&error, &[&format!("no command runs there for user {}: instead it printed {printed}", me()), "chsh"]);
+    let words = format!("no command runs there for user {}: instead it printed {printed}", me());
+    assert_says(&refusal(&home.port(sshd.port)).await, &[&words, "chsh"]);
 }
 
 #[tokio::test]
-async fn a_command_that_is_given_up_runs_no_more() {
-    let (home, sshd) = Home::with_server("");
-    let shell = enter(&home.port(sshd.port)).await;
-    let file = home.path("pid").display().to_string();
-    let script = format!("echo $$ > {file}; exec sleep 600");
+async fn a_command_that_is_given_up_or_cut_off_runs_no_more() {
     let limit = std::time::Duration::from_secs(1);
-    let error = shell.run(&Command::new("sh").args(["-c", &script]).time_limit(limit)).await.unwrap_err();
-    assert_says(&error.to_string(), &["did not end within 1s"]);
-    prints(&shell, &format!("while kill -0 $(cat {file}) 2>/dev/null; do sleep 0.1; done")).await;
-}
-
-#[tokio::test]
-async fn a_command_that_prints_without_end_is_cut_off_and_runs_no_more() {
-    let (home, sshd) = with_shell("#!/bin/bash\nexec bash -c \"$SSH_ORIGINAL_COMMAND\"\n");
-    let shell = enter(&home.port(sshd.port)).await;
-    let file = home.path("pid").display().to_string();
-    let script = format!("trap '' PIPE; echo $$ > {file}; yes; sleep 600");
-    let error = shell.run(&Command::new("sh").args(["-c", &script])).await.unwrap_err();
-    assert_says(&error.to_string(), &["printed more than", "have it print less"]);
-    prints(&shell, &format!("while kill -0 $(cat {file}) 2>/dev/null; do sleep 0.1; done")).await;
+    for (login_shell, script, limit, words) in [
+        ("", "exec sleep 600", limit, "did not end within 1s"),
+        (
+            "ForceCommand bash -c \"$SSH_ORIGINAL_COMMAND\"",
+            "trap '' PIPE; yes; sleep 600",
+            60 * limit,
+            "printed more than",
+        ),
+    ] {
+        let (home, _sshd, shell) = Home::entered(login_shell).await;
+        let file = home.path("pid").display().to_string();
+        let command = Command::new("sh").args(["-c", &format!("echo $$ > {file}; {script}")]);
+        let error = shell.run(&command.time_limit(limit)).await.unwrap_err();
+        assert_says(&error.to_string(), &[words]);
+        prints(&shell, &format!("while kill -0 $(cat {file}) 2>/dev/null; do sleep 0.1; done")).await;
+    }
 }

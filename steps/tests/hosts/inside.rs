@@ -65,9 +65,10 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
             fs::copy(&kept, at("cache/containers").join(kept.file_name().unwrap())).unwrap();
         }
     }
+    let registry = at("registry.tar");
     run(Command::new("podman")
         .args(["save", "--quiet", "--output"])
-        .arg(at("registry.tar"))
+        .arg(registry)
         .arg(assay::internal::registry::MADE));
     let tar = Command::new("tar").args(["-C", stage.path().to_str().unwrap(), "-cz", "."]).output().unwrap();
     assert!(tar.status.success());

@@ -28,13 +28,11 @@ Tunnel no
 ";
 /// Settings that the user's configuration may replace.
 const DEFAULTS: &str = "Host *\nConnectTimeout 30\n";
-/// The default key files of OpenSSH.
 const KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
 
 /// A remote machine: its user, its address, and how its host key is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshDestination {
-    /// The user there, which overrides ssh_config's.
     pub user: String,
     /// The host's name, address, or alias in ssh_config.
     pub host: String,
@@ -71,7 +69,6 @@ impl SshDestination {
         self.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
     }
 
-    /// Returns the machine's name for messages.
     pub(super) fn machine(&self) -> String {
         format!("{}@{}", self.user, self.address())
     }

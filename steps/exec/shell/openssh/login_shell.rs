@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::super::Printed;
+use crate::base::digest::hex;
 use crate::base::procfs;
 use crate::exec::command::{Command, Status, tail};
 
@@ -25,9 +26,7 @@ pub(super) struct Own {
 
 impl Mark {
     pub(super) fn new() -> anyhow::Result<Mark> {
-        let random: [u8; 32] = procfs::random()?;
-        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        Ok(Mark { left: hex(&random[..8]), right: hex(&random[8..16]) })
+        Ok(Mark { left: hex(&procfs::random::<8>()?), right: hex(&procfs::random::<8>()?) })
     }
 
     /// Returns the line for the login shell: it starts `sh`, which marks the beginning of both streams with its process

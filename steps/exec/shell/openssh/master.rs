@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::destination::SshDestination;
 use super::refusal::{self, EnterError, Failure, host_key, words};
-use crate::base::programs;
+use crate::base::{commands, programs};
 use crate::exec::command::Command;
 use crate::exec::shell::local::Local;
 
@@ -87,9 +87,10 @@ impl Master {
         let folder = private_folder(to, pin).context("cannot make a temporary folder")?;
         let at = |name: &str| folder.path().join(name).display().to_string();
         // In a session of its own it has no terminal, from which `ssh` could ask something, or get Ctrl-C.
-        let mut watch = tokio::process::Command::new(programs::need("setsid", "`apt-get install util-linux`")?);
+        let setup = commands::setup(&format!("ssh://{}", to.machine()));
+        let mut watch = tokio::process::Command::new(programs::need("setsid", &setup)?);
         watch.args(["sh", "-c", WATCH, "sh"]).arg(folder.path());
-        watch.arg(programs::need("ssh", "`apt-get install openssh-client`")?);
+        watch.arg(programs::need("ssh", &setup)?);
         watch.args(["-v", "-N", "-M", "-F", &at("config"), "-S", &at("ctl"), "-o", "ControlPersist=no"]);
         if let Some((_, kind)) = pin {
             watch.args(["-o", &format!("KnownHostsCommand=/bin/sh \"{}\" %H %t %K %f", at("known_hosts"))]);

@@ -49,11 +49,7 @@ pub enum EnterError {
     HostKeyOption { given: String },
     /// `ssh` cannot read its configuration.
     #[error("{host}: {detail}")]
-    Config {
-        host: String,
-        /// What is wrong, and what to do.
-        detail: String,
-    },
+    Config { host: String, detail: String },
     /// There is no answer, or not from an SSH server.
     #[error("{machine}: no SSH connection to {address}: {detail}")]
     NoConnection { machine: String, address: String, detail: String },
@@ -68,12 +64,7 @@ pub enum EnterError {
         "{machine}: no command runs there for user {user}: instead it printed {instead}; give the user a login shell \
          (`chsh`), or its key no forced command"
     )]
-    NoShell {
-        machine: String,
-        user: String,
-        /// What was printed instead, and how that ended.
-        instead: String,
-    },
+    NoShell { machine: String, user: String, instead: String },
 }
 
 /// What `ssh -v` printed, and how long it was waited for if it did not end by itself.
@@ -89,7 +80,6 @@ impl Failure {
     }
 }
 
-/// Returns what `ssh` says without `-v`.
 pub(super) fn words(log: &str) -> String {
     let lines = log.lines().map(str::trim_end);
     let words = lines.filter(|line| !line.is_empty() && !NOT_WORDS.iter().any(|start| line.starts_with(start)));
@@ -122,7 +112,6 @@ fn reached(log: &str) -> bool {
     log.matches("debug1: Authenticating to ").count() > jumps(log)
 }
 
-/// Explains why the machine could not be entered.
 pub(super) fn explain(to: &SshDestination, failure: &Failure) -> EnterError {
     let (log, words) = (failure.log.as_str(), words(&failure.log));
     if log.to_lowercase().contains("bad configuration option") {
@@ -162,7 +151,6 @@ fn hint(log: &str, words: &str) -> Option<&'static str> {
     known.or(hung_up.then_some(HUNG_UP))
 }
 
-/// Explains why a host key is not accepted.
 fn unaccepted(to: &SshDestination, log: &str, address: &str) -> String {
     let key = host_key(log);
     if log.contains("as revoked") {
@@ -200,7 +188,6 @@ pub(super) fn other_host_key(to: &SshDestination, given: &str, shown: &[String])
     EnterError::HostKey { machine: to.machine(), detail }
 }
 
-/// Explains why no key was accepted.
 fn not_let_in(to: &SshDestination, log: &str, words: &str) -> String {
     // What was said about the host that refused, and not about jump hosts before it.
     let log = log.rsplit("debug1: Authenticating to ").next().unwrap_or(log);

@@ -1,0 +1,195 @@
+//! Expands a feature to its scenarios as they run: a row of an outline is a scenario of its own, and tags and backgrounds
+//! above a scenario are part of it. Everything that plans, runs, shows or verifies scenarios takes them from here.
+
+use gherkin::{Background, Examples, Feature, Rule, Scenario, Step, StepType, Table};
+
+/// The beginning of the step that ends every control. Without it, the check could fail for a wrong reason unnoticed.
+pub const REFUSAL: &str = "this check fails on ";
+
+/// How much of a value is shown in a scenario's name, in characters.
+const VALUE: usize = 40;
+
+/// A scenario as it runs, and what it was made of.
+#[derive(Clone, Debug)]
+pub struct Expanded<'a> {
+    /// Has all tags that count, the steps of the backgrounds first, and the values of its row. It stands on the line of
+    /// its row, or of its own.
+    pub scenario: Scenario,
+    pub written: &'a Scenario,
+    pub rule: Option<&'a Rule>,
+    /// The table with its row, if it is one of an outline.
+    pub examples: Option<&'a Examples>,
+    /// What is wrong with its row, and what to do.
+    pub mistake: Option<String>,
+}
+
+/// Returns all scenarios of a feature with this text, in their order.
+pub fn expand<'a>(feature: &'a Feature, text: &str) -> Vec<Expanded<'a>> {
+    let own = feature.scenarios.iter().map(|scenario| (None, scenario));
+    let of_rules = feature.rules.iter().flat_map(|rule| rule.scenarios.iter().map(move |each| (Some(rule), each)));
+    let rows = |(rule, written)| {
+        let plain = || vec![expanded(feature, rule, written, None)];
+        let rows = written.examples.iter().flat_map(|examples| {
+            let rows = examples.table.iter().flat_map(|table| rows(table, text));
+            rows.map(move |row| expanded(feature, rule, written, Some((examples, row))))
+        });
+        if written.examples.is_empty() { plain() } else { rows.collect() }
+    };
+    own.chain(of_rules).flat_map(rows).collect()
+}
+
+/// Returns the line of each row of a table. The parser does not keep them, and comments may stand between rows.
+pub fn row_lines<'a>(table: &'a Table, text: &'a str) -> impl Iterator<Item = usize> {
+    let lines = text.lines().zip(1..).skip(table.position.line.saturating_sub(1));
+    lines.filter(|(line, _)| line.trim_start().starts_with('|')).map(|(_, number)| number).take(table.rows.len())
+}
+
+/// A row of a table: its line, the table's columns, and the row's cells.
+type Row<'a> = (usize, &'a [String], &'a [String]);
+
+/// Returns the rows below a table's head.
+fn rows<'a>(table: &'a Table, text: &str) -> Vec<Row<'a>> {
+    let Some((columns, rows)) = table.rows.split_first() else { return Vec::new() };
+    row_lines(table, text).skip(1).zip(rows).map(|(line, row)| (line, columns.as_slice(), row.as_slice())).collect()
+}
+
+fn expanded<'a>(
+    feature: &'a Feature,
+    rule: Option<&'a Rule>,
+    written: &'a Scenario,
+    row: Option<(&'a Examples, Row)>,
+) -> Expanded<'a> {
+    let mut scenario = Scenario { examples: Vec::new(), ..written.clone() };
+    let above = [feature.background.as_ref(), rule.and_then(|rule| rule.background.as_ref())];
+    scenario.steps.splice(0..0, above.into_iter().flatten().flat_map(|Background { steps, .. }| steps.clone()));
+    let of_rule = rule.into_iter().flat_map(|rule| &rule.tags);
+    let of_row = row.iter().flat_map(|(examples, _)| &examples.tags);
+    scenario.tags.clear();
+    for tag in feature.tags.iter().chain(of_rule).chain(&written.tags).chain(of_row) {
+        if !scenario.tags.contains(tag) {
+            scenario.tags.push(tag.clone());
+        }
+    }
+    let mistake = row.and_then(|(_, row)| wrong(written, row));
+    if let Some((_, (line, columns, cells))) = row {
+        let fill = |text: &mut String| *text = filled(text, columns, cells);
+        let own = written.steps.len();
+        let background = scenario.steps.len() - own;
+        for step in scenario.steps.iter_mut().skip(background) {
+            fill(&mut step.value);
+            step.docstring.iter_mut().for_each(fill);
+            step.table.iter_mut().flat_map(|table| &mut table.rows).flatten().for_each(fill);
+        }
+        fill(&mut scenario.name);
+        if scenario.name == written.name {
+            let values: Vec<String> = cells.iter().map(|cell| cell.chars().take(VALUE).collect()).collect();
+            scenario.name = format!("{} ({})", written.name, values.join(", "));
+        }
+        scenario.position.line = line;
+        // A control that shares its outline with other rows names its probe in a column: the others do not fail.
+        let probe = columns.iter().zip(cells).find(|(column, _)| *column == REFUSAL.trim());
+        if let (Some((_, probe)), Some(last)) = (probe, scenario.steps.last().cloned()) {
+            let value = format!("{REFUSAL}\"{probe}\"");
+            let mut refusal =
+                Step { keyword: "But ".to_owned(), ty: StepType::Then, value, docstring: None, table: None, ..last };
+            refusal.position.line = line;
+            scenario.steps.push(refusal);
+        }
+    }
+    Expanded { scenario, written, rule, examples: row.map(|(examples, _)| examples), mistake }
+}
+
+/// Replaces each `<column>` by the row's value.
+fn filled(text: &str, columns: &[String], cells: &[String]) -> String {
+    let mut parts = text.split('<');
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let value = part.split_once('>').and_then(|(name, rest)| {
+            let place = columns.iter().position(|column| column == name)?;
+            Some((cells.get(place)?, rest))
+        });
+        match value {
+            Some((value, rest)) => filled.extend([value, rest]),
+            None => filled.extend(["<", part]),
+        }
+    }
+    filled
+}
+
+/// Finds a row that does not fit its table, and a placeholder that would be left as it is.
+fn wrong(written: &Scenario, (_, columns, cells): Row) -> Option<String> {
+    if columns.len() != cells.len() {
+        return Some(format!("the row has {} cells, and its table has {} columns", cells.len(), columns.len()));
+    }
+    let cells = |step: &'_ Step| step.table.iter().flat_map(|table| table.rows.concat()).collect::<Vec<_>>();
+    let steps = written.steps.iter().flat_map(|step| [vec![step.value.clone()], cells(step)].concat());
+    std::iter::once(written.name.clone()).chain(steps).find_map(|text| {
+        let mut names = text.split('<').skip(1).filter_map(|part| Some(part.split_once('>')?.0));
+        let unknown = names.find(|name| !name.is_empty() && name.trim() == *name && !columns.iter().any(|c| c == name));
+        unknown.map(|name| {
+            let columns = columns.join(", ");
+            format!(
+                "<{name}> is not a column of the row's table, which has {columns}: add it, or write <{name}> in a cell"
+            )
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use gherkin::GherkinEnv;
+
+    use super::*;
+
+    const FEATURE: &str = "@A6-3 @shared\nFeature: f\n  Background:\n    Given above <x>\n\n  Scenario: plain\n    Then a <b> c\n\
+        \n  @own\n  Scenario Outline: it says <text>\n    Then its log says \"<text>\" <n> times\n      | <n> | <\n\
+        \n    Examples:\n      # a comment | with | bars\n      | text | n |\n\n      | <n>  | 1 |\n      # another\n      | b \\| c | 2 |\n\
+        \n    @control\n    Examples: more\n      | n | text | this check fails on |\n      | 3 | d | log.text |\n\
+        \n  @A6-3 @rule\n  Rule: r\n    Background:\n      Given of the rule\n    Example: in it\n      Then x\n\
+        \x20   Scenario Outline: same\n      Then <v>\n    Examples:\n      | v |\n      | 1 |\n      | 2 |\n";
+
+    fn shown(text: &str) -> Vec<String> {
+        let feature = Feature::parse(text, GherkinEnv::default()).unwrap();
+        let shown = |Expanded { scenario, mistake, .. }: &Expanded| {
+            let Scenario { name, tags, position, .. } = scenario;
+            let steps = scenario.steps.iter().map(|step| {
+                let table = step.table.iter().flat_map(|table| table.rows.concat());
+                [vec![step.value.clone()], table.collect()].concat().join("|")
+            });
+            let steps = steps.collect::<Vec<_>>().join(" / ");
+            let mistake = mistake.as_ref().map(|mistake| format!("! {mistake}")).unwrap_or_default();
+            format!("{}: {name} @{}: {steps}{mistake}", position.line, tags.join(" @"))
+        };
+        expand(&feature, text).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn each_row_is_a_scenario_with_its_values_tags_line_and_all_steps_above() {
+        let expected = [
+            "6: plain @A6-3 @shared: above <x> / a <b> c",
+            "18: it says <n> @A6-3 @shared @own: above <x> / its log says \"<n>\" 1 times|1|<",
+            "20: it says b | c @A6-3 @shared @own: above <x> / its log says \"b | c\" 2 times|2|<",
+            "25: it says d @A6-3 @shared @own @control: above <x> / its log says \"d\" 3 times|3|< / this check fails on \"log.text\"",
+            "31: in it @A6-3 @shared @rule: above <x> / of the rule / x",
+            "37: same (1) @A6-3 @shared @rule: above <x> / of the rule / 1",
+            "38: same (2) @A6-3 @shared @rule: above <x> / of the rule / 2",
+        ];
+        assert_eq!(shown(FEATURE), expected);
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_is_found() {
+        let outline = |step: &str, table: &str| {
+            shown(&format!("Feature: f\n  Scenario Outline: s\n    Then {step}\n    Examples:\n{table}")).concat()
+        };
+        let unknown = outline("\"<texr>\"", "      | text |\n      | a |\n");
+        assert!(unknown.ends_with(
+            "! <texr> is not a column of the row's table, which has text: add it, or write <texr> in a cell"
+        ));
+        assert!(
+            outline("<a>", "      | a | b |\n      | 1 |\n")
+                .contains("the row has 1 cells, and its table has 2 columns")
+        );
+        assert_eq!(outline("1 < 2 > 0 <>", "      | a |\n      | 1 |\n"), "6: s (1) @: 1 < 2 > 0 <>");
+    }
+}
