@@ -31,6 +31,7 @@ pub mod status;
 #[cfg(feature = "run")]
 pub mod trace;
 pub mod unit;
+pub mod unit_file;
 pub mod version;
 #[cfg(feature = "run")]
 pub mod work_log;

@@ -39,7 +39,7 @@ struct Assay {
 enum Todo {
     #[cfg(feature = "run")]
     #[command(flatten)]
-    OnMachines(Box<machines::Todo>),
+    OnMachines(Box<machines::MachineTodo>),
     /// Show what would run on a target, what would not, and why
     Plan {
         /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET]
@@ -174,14 +174,14 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
     let claims = suite.read(settings)?;
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     // What a remote machine offers is not known here.
-    target.arch(&settings.stand_in).map_err(usage)?;
-    let met = Capabilities::by(&target, &settings.stand_in, None);
+    target.arch(&settings.fake_aws).map_err(usage)?;
+    let met = Capabilities::by(&target, &settings.fake_aws, None);
     let plan = claims.plan(&met, |_| true, None).map_err(usage)?;
     let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
     if !suite.json && target == TargetSpec::Ec2 {
         let (order, budget) = (InstanceSpec::default(), Budget::default());
         let quote = Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
-        print_line(report::order(&quote, &settings.stand_in).trim_end());
+        print_line(report::order(&quote, &settings.fake_aws).trim_end());
     }
     print(suite.json, &rows, || report::plan(&plan, &target))
 }
@@ -189,7 +189,7 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
 fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {
     let claims = suite.read(settings)?;
     let only = target.map(|target| TargetSpec::choose(Some(target), settings)).transpose().map_err(usage)?;
-    let coverage = Coverage::of(&claims, only.as_ref(), &settings.stand_in).map_err(usage)?;
+    let coverage = Coverage::of(&claims, only.as_ref(), &settings.fake_aws).map_err(usage)?;
     match suite.json {
         true => print_line(&coverage.json().map_err(infrastructure)?),
         false => print_line(&coverage.render()),

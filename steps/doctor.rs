@@ -3,7 +3,7 @@
 #[cfg(feature = "aws")]
 mod cloud;
 mod containers;
-mod found;
+mod remote;
 mod host;
 mod machines;
 mod programs;
@@ -133,7 +133,6 @@ impl Try {
         Try { needed: false, ..self }
     }
 
-    /// Changes the outcome.
     fn then<After: Future<Output = Outcome>>(self, after: impl FnOnce(Outcome) -> After + 'static) -> Try {
         let Try { name, remedy, needed, attempt } = self;
         Try { name, remedy, needed, attempt: Box::pin(async move { after(attempt.await).await }) }
@@ -178,7 +177,7 @@ pub async fn examine(
     if target.is_found() {
         progress.note(format!("looking at {target}"));
         checks.extend(
-            found::checks(RemoteAccess { target: target.clone(), host_key, provision: false }, settings).await?,
+            remote::checks(RemoteAccess { target: target.clone(), host_key, provision: false }, settings).await?,
         );
     }
     let here = if *target == TargetSpec::Podman { checks.len() } else { of_host };

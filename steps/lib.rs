@@ -11,7 +11,7 @@
 //! A [`Run`] plans the claims of a folder and starts each [`Machine`] from its [`Definition`]. A [`Shell`] runs each
 //! [`Command`] there, a probe returns a [`Reading`], and a [`Rule`] judges it. The run writes evidence that
 //! `assay verify` and `assay report` read like that of any other run. It does not need cucumber, but cucumber steps can
-//! call it. `steps/example/room.rs` is such a program, and `docs/library.md` walks through it.
+//! call it. `steps/example/disk_space.rs` is such a program, and `docs/library.md` walks through it.
 
 // The program `assay` (`main.rs`) uses all of it; another crate needs only the names below.
 #[doc(hidden)]
@@ -72,7 +72,7 @@ pub mod internal {
     pub use crate::exec::shell::{NoopObserver, OpenSsh, Reply, Server, ShellError, SshDestination, new_key};
     pub use crate::targets::cloud::{Cloud, Keeper, PublicRegistry};
     pub use crate::targets::repository::{NotMade, Refusal, Repository};
-    pub use crate::targets::{Context, Distribution, Urgency, Vm, mirror_address};
+    pub use crate::targets::{Context, DebianRelease, Urgency, Vm, mirror_address};
     #[cfg(feature = "aws")]
     pub use crate::targets::{ec2, ecr};
     pub use crate::workloads::baseline::{self, Program};

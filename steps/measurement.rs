@@ -15,6 +15,8 @@ pub mod podman_run;
 #[cfg(feature = "run")]
 pub mod journal;
 pub mod trial;
+#[cfg(feature = "run")]
+pub mod start;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -127,7 +127,7 @@ impl Run {
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
         let suite = ClaimSuite::read(folder)?;
-        let plan = suite.plan(&Capabilities::by(target, &settings.stand_in, None), |_| true, None)?;
+        let plan = suite.plan(&Capabilities::by(target, &settings.fake_aws, None), |_| true, None)?;
         let (folder, target) = (folder.to_owned(), target.clone());
         let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence: None, sign: None };
         Run::open(spec, progress).map_err(|exit| exit.error)
@@ -141,7 +141,7 @@ impl Run {
         for resource in &stale.removed {
             progress.note(format!("removed what an earlier run had left: {resource}"));
         }
-        for error in &stale.troubles {
+        for error in &stale.errors {
             progress.note(format!("could not clean up after an earlier run: {error}"));
         }
         let cleanup = Arc::new(CleanupJournal::open(&journals, &run).map_err(unusable)?);
@@ -315,8 +315,9 @@ mod tests {
     use super::*;
     use crate::evidence::verify;
 
-    const CLAIMS: &str = "[[claim]]\nid = \"A1-1\"\nclaim = \"there is room\"\nbound = \"2 GB\"\ncontrol = \"none\"\n";
-    const FEATURE: &str = "Feature: f\n\n  @A1-1\n  Scenario: it has room\n    Given a disk\n\n  @A1-1 @control\n  \
+    const CLAIMS: &str =
+        "[[claim]]\nid = \"A1-1\"\nclaim = \"there is free space\"\nbound = \"2 GB\"\ncontrol = \"none\"\n";
+    const FEATURE: &str = "Feature: f\n\n  @A1-1\n  Scenario: it has free space\n    Given a disk\n\n  @A1-1 @control\n  \
         Scenario: it has none\n    Given a full disk\n    But this check fails on \"disk.free\"\n";
 
     /// Runs everything with given measurements for the claim and for its control.
@@ -335,7 +336,7 @@ mod tests {
     fn begin(folder: &Path) -> Run {
         fs::create_dir_all(folder.join("features")).unwrap();
         fs::write(folder.join("features/claims.toml"), CLAIMS).unwrap();
-        fs::write(folder.join("features/room.feature"), FEATURE).unwrap();
+        fs::write(folder.join("features/disk.feature"), FEATURE).unwrap();
         let (cache, runs) = (folder.join("cache"), folder.join("runs"));
         let settings = Settings { cache, runs, ..Settings::read().unwrap() };
         Run::begin(folder, &"vm".parse().unwrap(), settings, Progress::to(|_| {})).unwrap()

@@ -18,7 +18,7 @@ mod definition;
 pub mod ecr;
 #[cfg(feature = "aws")]
 pub mod ec2;
-mod found;
+mod remote;
 mod image;
 mod keys;
 mod machine;
@@ -38,13 +38,13 @@ use std::sync::Arc;
 
 pub use cache::unneeded;
 pub use child::Child;
-pub use definition::{DEVICE, Definition, Distribution};
-pub use found::{RemoteAccess, RemoteHost};
-pub use image::{DiskImage, KEYRING, ROOM, room_left};
+pub use definition::{DEVICE, DebianRelease, Definition};
+pub use image::{DISK_NEEDED, DiskImage, KEYRING, free_space};
 pub use machine::{Machine, SetupStep, private, run_folder, run_folder_path};
 pub use mirror::{mirror_address, reach_mirror};
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
+pub use remote::{RemoteAccess, RemoteHost};
 pub use snapshot::Preparation;
 pub use vm::{Urgency, Vm};
 
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn an_error_that_names_its_doctor_is_left_as_it_is() {
         let target = "ssh://a@b".parse::<TargetSpec>().unwrap();
-        let lacks = found::lacks_nothing(&target, &preflight::recorded().points(true)).unwrap_err();
+        let lacks = remote::check_complete(&target, &preflight::recorded().checks(true)).unwrap_err();
         let lacking = target.unusable(lacks).to_string();
         assert_eq!(lacking.matches("cargo run -- doctor --target ssh://a@b").count(), 1, "{lacking}");
     }

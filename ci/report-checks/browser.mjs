@@ -49,6 +49,28 @@ const open = async (options = {}, hash = "") => {
 const openAll = (page) => page.evaluate(() => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
 const rows = (page) => page.$$eval("table.register tbody tr", (all) =>
   all.filter((row) => row.checkVisibility()).map((row) => ({ ...row.dataset, text: row.textContent.toLowerCase() })));
+// The labels of plots that lie on a line, a dot or another label, or stand out of their plot.
+const hidden = (page) => page.$$eval("svg", (all) => all.flatMap((svg) => {
+  const drawn = [...svg.querySelectorAll("circle")].map((dot) => {
+    const [x, y, r] = ["cx", "cy", "r"].map((name) => Number(dot.getAttribute(name)));
+    return [x - r, y - r, x + r, y + r];
+  });
+  for (const path of svg.querySelectorAll("polyline")) {
+    const points = path.getAttribute("points").trim().split(/\s+/).map((point) => point.split(",").map(Number));
+    // Every line is short or goes along one direction of the plot, so a box around it has little else in it.
+    points.slice(1).forEach(([x, y], at) => drawn.push([
+      Math.min(x, points[at][0]), Math.min(y, points[at][1]), Math.max(x, points[at][0]), Math.max(y, points[at][1])]));
+  }
+  const labels = [...svg.querySelectorAll("text")].map((text) => {
+    const { x, y, width, height } = text.getBBox();
+    return { words: text.textContent.trim(), box: [x + 1, y + height * 0.25, x + width - 1, y + height * 0.8] };
+  });
+  const meet = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  const [right, bottom] = [svg.viewBox.baseVal.width, svg.viewBox.baseVal.height];
+  return labels.filter(({ box }) => box[0] < 0 || box[1] < 0 || box[2] > right || box[3] > bottom ||
+    drawn.some((other) => meet(box, other)) || labels.some((other) => other.box !== box && meet(box, other.box))
+  ).map(({ words }) => `"${words}" in ${svg.querySelector("title").textContent.slice(0, 60)}`);
+}));
 const picture = async (what, name, more) => screenshots && what.screenshot({ path: join(screenshots, `${name}.png`), ...more });
 
 const bytes = statSync(report).size;
@@ -149,6 +171,7 @@ for (const colorScheme of ["light", "dark"]) {
     const letters = await page.$$eval("svg text", (all) => Math.min(...all.map((text) =>
       parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a), 99));
     check(`${name}: letters in plots are 10 px high or more`, letters < 10 && `${letters} px`);
+    check(`${name}: labels of plots lie on no line, dot or other label`, await hidden(page));
     await page.evaluate(axe);
     const { violations } = await page.evaluate(() =>
       globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], resultTypes: ["violations"] }));

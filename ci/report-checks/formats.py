@@ -10,8 +10,11 @@ import sys
 from collections import Counter
 
 from junitparser import Error, Failure, JUnitXml, Skipped
+from lxml import etree
 from trestle.core.validator_factory import validator_factory
 from trestle.oscal.assessment_results import AssessmentResults
+
+SCHEMAS = pathlib.Path(__file__).parent / "schemas"
 
 WANTED = {
     "holds": None,
@@ -33,6 +36,20 @@ def tried(what, folder, verdicts):
         return what(folder, verdicts)
     except Exception as error:
         return check(what.__name__, [f"{type(error).__name__}: {error}"])
+
+
+def jenkins(folder, _verdicts):
+    """Valid for Jenkins' xUnit plug-in, which refuses the whole file otherwise, and for its JUnit plug-in's older schema."""
+    document = etree.parse(folder / "junit.xml")
+    schema = etree.XMLSchema(etree.parse(SCHEMAS / "jenkins-xunit-junit-10.xsd"))
+    schema.validate(document)
+    problems = [f"line {error.line}: {error.message}" for error in schema.error_log]
+    problems += [f"line {each.sourceline}: skipped has attributes" for each in document.iter("skipped") if each.attrib]
+    for case in document.iter("testcase"):
+        package, _, name = case.get("classname").rpartition(".")
+        if "." in package or not name:
+            problems.append(f"line {case.sourceline}: Jenkins takes {package} for a package, and {name} for a class")
+    return check("junit.xml: valid against the schemas of Jenkins' plug-ins", problems)
 
 
 def junit(folder, verdicts):
@@ -99,4 +116,4 @@ def oscal(folder, verdicts):
 if __name__ == "__main__":
     run = pathlib.Path(sys.argv[1])
     said = json.loads((run / "verdicts.json").read_text(encoding="utf-8"))
-    sys.exit(0 if all([tried(junit, run, said), tried(oscal, run, said)]) else 1)
+    sys.exit(0 if all([tried(what, run, said) for what in (jenkins, junit, oscal)]) else 1)

@@ -1,6 +1,7 @@
 //! Allots this host's memory and CPU slots to machines.
 
 use std::num::NonZero;
+use std::path::Path;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -43,7 +44,7 @@ impl HostCapacity {
     pub fn measured(slots: Option<u16>) -> HostCapacity {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         let slots = slots.map_or(cpus * JOBS_PER_CPU, usize::from);
-        HostCapacity::new(free_mib().saturating_sub(RESERVE), u32::try_from(slots).unwrap_or(u32::MAX))
+        HostCapacity::new((free_memory().0 >> 20).saturating_sub(RESERVE), u32::try_from(slots).unwrap_or(u32::MAX))
     }
 
     /// Creates a host with this memory for machines, in MiB, and this number of slots.
@@ -67,7 +68,7 @@ impl HostCapacity {
 
     /// Returns whether more than this memory is free now, beyond the reserve for everything else.
     pub fn has_more_than(&self, memory: Bytes) -> bool {
-        free_mib() > RESERVE + (memory.0 >> 20)
+        free_memory().0 >> 20 > RESERVE + (memory.0 >> 20)
     }
 
     pub fn memory(&self) -> Bytes {
@@ -84,9 +85,40 @@ impl HostCapacity {
     }
 }
 
-fn free_mib() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    procfs::size(&text, "MemAvailable").map_or(0, |free| free.0 >> 20)
+/// Returns the memory that this process may still use.
+pub fn free_memory() -> Bytes {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    free_within(&read("/proc/meminfo"), &read("/proc/self/cgroup"), read)
+}
+
+/// Returns what the host has available, or less if a control group of this
+/// process, or one above it, has less left of its limit. `read` reads a file; one that does not exist is empty.
+fn free_within(meminfo: &str, cgroups: &str, read: impl Fn(&str) -> String) -> Bytes {
+    let mut free = procfs::size(meminfo, "MemAvailable").map_or(0, |free| free.0);
+    for line in cgroups.lines() {
+        // `0::PATH` is a group of version 2; version 1 names its controllers: `9:memory:PATH`.
+        let mut words = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (words.next(), words.next()) else { continue };
+        let [root, limit, usage, inactive] = match controllers {
+            "" => ["/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"],
+            "memory" => {
+                ["/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"]
+            }
+            _ => continue,
+        };
+        // In a container, the path may be the host's, and the container's own group is mounted at the root.
+        for group in Path::new(path).ancestors() {
+            let folder = format!("{root}{}", group.display());
+            let text = |file: &str| read(&format!("{}/{file}", folder.trim_end_matches('/')));
+            let Ok(limit) = text(limit).trim().parse::<u64>() else { continue };
+            let stat = text("memory.stat");
+            // Files in the page cache count as used, and the kernel drops those that are inactive.
+            let cached = stat.lines().find_map(|line| line.strip_prefix(inactive)?.trim().parse().ok()).unwrap_or(0);
+            let used = text(usage).trim().parse().unwrap_or(0_u64).saturating_sub(cached);
+            free = free.min(limit.saturating_sub(used));
+        }
+    }
+    Bytes(free)
 }
 
 #[cfg(test)]
@@ -98,6 +130,31 @@ mod tests {
     async fn at_once(host: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
         let soon = std::time::Duration::from_millis(20);
         tokio::time::timeout(soon, host.of(share, MACHINE, native)).await.ok()?.ok()
+    }
+
+    #[test]
+    fn a_limit_of_the_own_control_group_or_of_one_above_it_is_all_the_memory_there_is() {
+        const MEMINFO: &str = "MemTotal:       24600000 kB\nMemAvailable:   20000000 kB\n";
+        let of = |cgroups: &str, files: &[(&str, &str)]| {
+            let read =
+                |name: &str| files.iter().find(|(file, _)| *file == name).map_or("", |(_, text)| text).to_owned();
+            free_within(MEMINFO, cgroups, read).0
+        };
+        let all = 20_000_000 << 10;
+        let [v2, v1] = ["0::/user.slice/run.scope\n", "9:cpu,cpuacct:/docker/a\n4:memory:/docker/a\n0::/docker/a\n"];
+        assert_eq!(of(v2, &[]), all, "no limit can be read");
+        let [limit, usage, stat] =
+            ["max", "current", "stat"].map(|name| format!("/sys/fs/cgroup/user.slice/memory.{name}"));
+        let own = "/sys/fs/cgroup/user.slice/run.scope/memory.max";
+        assert_eq!(of(v2, &[(own, "max\n"), (&limit, "max\n"), (&usage, "5000\n")]), all, "there is none");
+        assert_eq!(of(v2, &[(own, "max\n"), (&limit, "3000000\n"), (&usage, "1000000\n")]), 2_000_000);
+        let cached = "file 700000\ninactive_anon 1\ninactive_file 600000\n";
+        assert_eq!(of(v2, &[(&limit, "3000000\n"), (&usage, "1000000\n"), (&stat, cached)]), 2_600_000);
+        assert_eq!(of(v2, &[(own, "4096\n"), (&limit, "900\n"), (&usage, "1000\n")]), 0, "it is used up");
+        assert_eq!(of(v2, &[("/sys/fs/cgroup/memory.max", "4096\n")]), 4096, "a container's own group is its root");
+        let docker = "/sys/fs/cgroup/memory/memory.limit_in_bytes";
+        assert_eq!(of(v1, &[(docker, "536870912\n")]), 512 << 20);
+        assert_eq!(of(v1, &[(docker, "9223372036854771712\n")]), all, "version 1 writes \"no limit\" so");
     }
 
     #[tokio::test]

@@ -84,10 +84,10 @@ impl TargetSpec {
     }
 
     /// Returns the architecture of its machines: in EC2 the annex's, or this host's if a stand-in replaces AWS.
-    pub fn arch(&self, stand_in: &FakeAws) -> anyhow::Result<Arch> {
+    pub fn arch(&self, fake_aws: &FakeAws) -> anyhow::Result<Arch> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
-            TargetSpec::Ec2 if stand_in.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
+            TargetSpec::Ec2 if fake_aws.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
             TargetSpec::Ec2 => Ok(Arch::Arm64),
             TargetSpec::Podman | TargetSpec::Ssh { .. } => {
                 let inspect = format!("{} --target {self} --plan", commands::suite());
@@ -226,9 +226,9 @@ mod tests {
 
     #[test]
     fn ec2_is_planned_in_every_build_and_run_on_where_its_sdk_is_built_in() {
-        let stand_in = FakeAws { endpoint: Some("http://127.0.0.1:5000".into()), ..FakeAws::default() };
+        let fake_aws = FakeAws { endpoint: Some("http://127.0.0.1:5000".into()), ..FakeAws::default() };
         assert_eq!(TargetSpec::Ec2.arch(&FakeAws::default()).unwrap(), Arch::Arm64);
-        assert_eq!(TargetSpec::Ec2.arch(&stand_in).ok(), Arch::host());
+        assert_eq!(TargetSpec::Ec2.arch(&fake_aws).ok(), Arch::host());
         let lacking = TargetSpec::Ec2.available().err().map(|error| error.to_string());
         assert_eq!(lacking.is_none(), cfg!(feature = "aws"));
         assert!(lacking.is_none_or(|error| error.contains("use ci/e2e --target ec2, or cargo test --features aws ")));

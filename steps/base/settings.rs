@@ -54,7 +54,7 @@ pub struct Settings {
     /// its profile.
     pub region: Option<String>,
     /// What replaces AWS in this project's tests.
-    pub stand_in: FakeAws,
+    pub fake_aws: FakeAws,
     /// Values of variables whose names mark them as secrets: they must never reach the evidence.
     pub secrets: Vec<String>,
 }
@@ -94,7 +94,7 @@ impl Settings {
             job_summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
             caller: variable("ASSAY_EC2_CALLER"),
             region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
-            stand_in: FakeAws {
+            fake_aws: FakeAws {
                 endpoint: variable("AWS_ENDPOINT_URL_EC2").or_else(|| variable("AWS_ENDPOINT_URL")),
                 ssh: variable("ASSAY_EC2_SSH"),
                 registry: variable("ASSAY_ECR_REGISTRY"),

@@ -11,7 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::base::settings;
 use crate::base::work_log::{Piece, WorkLog};
-use crate::base::work_summary::Summary;
+use crate::base::work_summary::WorkSummary;
 
 /// How often the status is drawn anew.
 const BEAT: Duration = Duration::from_millis(500);
@@ -48,7 +48,7 @@ pub struct LiveStatus {
 pub fn show(
     work: Arc<WorkLog>,
     tally: impl Fn() -> Tally + Send + 'static,
-    before: impl FnOnce() -> Option<Summary>,
+    before: impl FnOnce() -> Option<WorkSummary>,
 ) -> LiveStatus {
     if !std::io::stderr().is_terminal() || settings::plain_terminal() {
         return LiveStatus { thread: None };

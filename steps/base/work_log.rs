@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use crate::base::lock::lock;
-use crate::base::work_summary::{Step, Summary, WorkItem};
+use crate::base::work_summary::{CriticalStep, WorkItem, WorkSummary};
 
 tokio::task_local! {
     /// The piece of work that the current task is doing.
@@ -99,7 +99,7 @@ impl WorkLog {
     }
 
     /// Estimates the seconds that are left, by the share of an earlier run's work that is done.
-    pub fn left(&self, before: &Summary) -> f64 {
+    pub fn left(&self, before: &WorkSummary) -> f64 {
         let under_way = self.under_way();
         let done = lock(&self.done);
         let (mut whole, mut behind) = (0.0, 0.0);
@@ -114,7 +114,7 @@ impl WorkLog {
         if whole > 0.0 { before.wall * (1.0 - behind / whole) } else { 0.0 }
     }
 
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> WorkSummary {
         let work = lock(&self.done).clone();
         summarize(work, self.elapsed())
     }
@@ -173,7 +173,7 @@ fn seconds_of<'a>(waits: impl Iterator<Item = &'a Wait>) -> f64 {
     seconds
 }
 
-fn summarize(work: Vec<WorkItem>, wall: f64) -> Summary {
+fn summarize(work: Vec<WorkItem>, wall: f64) -> WorkSummary {
     let mut longest: BTreeMap<&str, (f64, Option<&str>)> = BTreeMap::new();
     // Work is recorded when it ends, so after everything it needed.
     for piece in &work {
@@ -188,10 +188,10 @@ fn summarize(work: Vec<WorkItem>, wall: f64) -> Summary {
     let mut at = last.map(|(name, _)| *name);
     while let Some(name) = at {
         let took = work.iter().rev().find(|piece| piece.name == name).map_or(0.0, |piece| piece.took);
-        path.insert(0, Step { name: name.to_owned(), took });
+        path.insert(0, CriticalStep { name: name.to_owned(), took });
         at = longest.get(name).and_then(|(_, before)| *before);
     }
-    Summary { wall, critical, path, work }
+    WorkSummary { wall, critical, path, work }
 }
 
 #[cfg(test)]

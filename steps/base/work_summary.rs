@@ -22,30 +22,30 @@ pub struct WorkItem {
 
 /// What a run spent its time on, in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct WorkSummary {
     /// The time from the creation of the log to the summary.
     pub wall: f64,
     /// The length of the critical path: the longest chain of work, each piece of which needs the one before.
     pub critical: f64,
-    pub path: Vec<Step>,
+    pub path: Vec<CriticalStep>,
     /// All pieces of work, in the order in which they ended.
     pub work: Vec<WorkItem>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
+pub struct CriticalStep {
     pub name: String,
     pub took: f64,
 }
 
-impl Summary {
+impl WorkSummary {
     /// Returns the run's duration divided by the critical path's.
     pub fn ratio(&self) -> Option<f64> {
         (self.critical > 0.0).then(|| self.wall / self.critical)
     }
 }
 
-impl std::fmt::Display for Summary {
+impl std::fmt::Display for WorkSummary {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Some(ratio) = self.ratio() else { return write!(out, "the run took {:.0} s", self.wall) };
         writeln!(

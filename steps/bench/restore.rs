@@ -23,12 +23,10 @@ const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
 const GROWTH: u64 = 64;
 
-/// What this process holds.
 #[derive(Clone, Debug)]
 struct Held {
     /// Its open files, sockets and pipes.
     descriptors: usize,
-    /// In MiB.
     memory: u64,
 }
 

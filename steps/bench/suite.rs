@@ -11,7 +11,7 @@ use assay::base::commands;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::unit::Unit;
-use assay::base::work_summary::Summary;
+use assay::base::work_summary::WorkSummary;
 use assay::exec::command::{Command, Status, tail};
 use assay::exec::shell::{NoopObserver, Shell};
 
@@ -23,7 +23,7 @@ const FAILED: i32 = 1;
 pub async fn measure(progress: &Progress) -> anyhow::Result<BenchResult> {
     let settings = Settings::read()?;
     progress.note(format!("suite: a run of {}", commands::suite()));
-    let folder = tempfile::tempdir().context("there is no room for a temporary folder")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let evidence = folder.path().join("run");
     let command = match settings.embedded {
         None => Command::new(settings.root.join("ci/e2e").display().to_string()),
@@ -44,7 +44,7 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<BenchResult> {
 fn read(record: &str) -> anyhow::Result<BenchResult> {
     #[derive(serde::Deserialize)]
     struct Record {
-        time: Summary,
+        time: WorkSummary,
     }
     let Record { time } = serde_json::from_str(record).context("run.json does not say what its time went into")?;
     let ratio = time.ratio().context("the run did no work")?;

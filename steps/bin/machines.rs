@@ -17,7 +17,7 @@ use assay::base::settings::Settings;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Todo {
+pub enum MachineTodo {
     /// Test the claims on machines, and write the evidence and the reports
     Run(Box<e2e::options::Options>),
     /// Check everything that a target needs on this host, and show how to get what is missing
@@ -55,12 +55,12 @@ pub enum Todo {
     Gc(gc::Gc),
 }
 
-pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
+pub fn main(todo: MachineTodo) -> Result<ExitStatus, Exit> {
     let settings = || Settings::read().map_err(usage);
     match todo {
-        Todo::Run(options) => return e2e::run(*options),
-        Todo::Doctor(arguments) => doctor::doctor(&arguments, &settings()?),
-        Todo::Setup { target, packages, definition, verbosity } => {
+        MachineTodo::Run(options) => return e2e::run(*options),
+        MachineTodo::Doctor(arguments) => doctor::doctor(&arguments, &settings()?),
+        MachineTodo::Setup { target, packages, definition, verbosity } => {
             verbosity.apply();
             let (target, settings) = (target.as_deref(), settings()?);
             match packages {
@@ -68,10 +68,10 @@ pub fn main(todo: Todo) -> Result<ExitStatus, Exit> {
                 false => setup::setup(target, definition.as_deref(), &settings),
             }
         }
-        Todo::Init(arguments) => init::init(&arguments),
-        Todo::Bench(arguments) => bench::bench(&arguments),
-        Todo::Steps { suite } => steps(&suite, &settings()?),
-        Todo::Gc(arguments) => gc::gc(&arguments, &settings()?),
+        MachineTodo::Init(arguments) => init::init(&arguments),
+        MachineTodo::Bench(arguments) => bench::bench(&arguments),
+        MachineTodo::Steps { suite } => steps(&suite, &settings()?),
+        MachineTodo::Gc(arguments) => gc::gc(&arguments, &settings()?),
     }?;
     Ok(ExitStatus::Success)
 }

@@ -85,6 +85,11 @@ pub fn report(arguments: &Report) -> Result<(), Exit> {
 /// What was done with the reports, the names of their files, and why some cannot be made.
 type Reports = (&'static str, Vec<&'static str>, Vec<String>);
 
+fn write(reports: &[report::Made], out: &Path) -> Result<(), Exit> {
+    let elsewhere = |error| infrastructure(anyhow::anyhow!("{error:#}: name another folder with --out"));
+    report::write(reports, out).map_err(elsewhere)
+}
+
 /// Makes the reports of a merged bundle; its parts keep their own.
 fn rebuild_merged(Report { folder, out, sign, .. }: &Report) -> Result<Reports, Exit> {
     if sign.is_some() {
@@ -94,7 +99,7 @@ fn rebuild_merged(Report { folder, out, sign, .. }: &Report) -> Result<Reports, 
     let what = match out {
         Some(out) => {
             let reports = report::make_merged(&Merged::open(folder).map_err(usage)?).map_err(infrastructure)?;
-            report::write(&reports, out).map_err(infrastructure)?;
+            write(&reports, out)?;
             "made"
         }
         None => match merged::rebuild(folder).map_err(failed)? {
@@ -113,7 +118,7 @@ fn rebuild(Report { folder, out, sign, .. }: &Report) -> Result<Reports, Exit> {
     let (what, troubles) = match out {
         Some(out) => {
             let (reports, troubles) = report::make(&bundle);
-            report::write(&reports, out).map_err(infrastructure)?;
+            write(&reports, out)?;
             ("made", troubles)
         }
         None => {
@@ -152,7 +157,7 @@ pub fn compare(arguments: &Compare) -> Result<(), Exit> {
     print(arguments.json, &comparison, || report::comparison(&comparison))?;
     if let Some(out) = &arguments.out {
         let page = report::trend_html(&comparison).into();
-        report::write(&[("comparison.html", page)], out).map_err(infrastructure)?;
+        write(&[("comparison.html", page)], out)?;
     }
     match comparison.worse() {
         true => Err(failed("something got worse: see above")),

@@ -337,8 +337,8 @@ mod tests {
             (sound.replace(&last, &format!("{last}    Then y\n")), "6: \"@A2-1 @control\" could never be caught: "),
             (sound.replace(refusal, &refusal.repeat(2)), "6: \"@A2-1 @control\" could never be caught: "),
             (sound.replacen("Given x\n", &last, 1), "3: \"@A2-1\" expects a refusal and is not a control"),
-            (with("@A7-7\n  Scenario: empty\n  @A7-7"), "17: \"empty\" has no step, so it shows nothing"),
-            (outline("@A7-7", "<x>", "x"), "20: these examples have no row, so nothing runs: add a row"),
+            (format!("{sound}  @A7-7\n  Scenario: empty\n"), "16: \"empty\" has no step, so it shows nothing"),
+            (outline("@A7-7", "<x>", "x"), "19: these examples have no row, so nothing runs: add a row"),
             (outline("@A7-7", "<y>", "x |\n | 1"), "21: <y> is not a column of the row's table, which has x: "),
             (outline("@slow", "<x>", "x |\n | 1 |\n | 2"), "21: \"o (1)\" carries no claim: tag it with one"),
             (outline("@control", "<x>", "x |\n | 1"), "21: \"o (1)\" is a control without a claim"),
@@ -368,12 +368,12 @@ mod tests {
             .collect();
         let expected = [
             "3 @A2-1 false false",
-            "17 second false false",
-            "26 1 false true",
-            "33 third false false",
+            "16 second false false",
+            "25 1 false true",
+            "32 third false false",
             "6 @A2-1 @control true false",
-            "30 2 true true",
-            "36 caught true false",
+            "29 2 true true",
+            "35 caught true false",
         ];
         assert_eq!(shown, expected);
         let inherited = sound("").replacen("Feature: f", "@A7-7\nFeature: f", 1);

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/workload.toml               its name, and its image
 //! DIR/quadlets/NAME.container     how it is deployed, with @IMAGE@ for the image
+//! DIR/quadlets/NAME.container.d/  its drop-ins, if it has any: *.conf
 //! DIR/features/                   its claims: claims.toml and *.feature, in the format of the annex's features
 //! ```
 
@@ -11,12 +12,13 @@ pub mod change;
 #[cfg(feature = "run")]
 pub mod scaffold;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use crate::base::commands;
+use crate::base::unit_file::UnitFile;
 
 /// The file that holds the workload's name and image.
 const FILE: &str = "workload.toml";
@@ -28,6 +30,7 @@ pub struct Workload {
     pub name: String,
     /// The image to use if no option names another, in the format of `--image`.
     pub image: String,
+    /// Its Quadlet, with its drop-ins after it.
     pub quadlet: String,
 }
 
@@ -40,8 +43,6 @@ struct WorkloadFile {
 
 impl Workload {
     pub fn read(folder: &Path) -> anyhow::Result<Workload> {
-        let read =
-            |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
         let path = folder.join(FILE);
         let text = read(&path).with_context(|| {
             format!("{} is not a workload's folder (`{}` makes one)", folder.display(), commands::assay("init DIR"))
@@ -49,11 +50,47 @@ impl Workload {
         let file: WorkloadFile = toml::from_str(&text).with_context(|| path.display().to_string())?;
         check_name(&file.name).with_context(|| path.display().to_string())?;
         let path = folder.join(quadlet_path(&file.name));
-        let quadlet = read(&path)?;
-        let named = quadlet.lines().any(|line| line.trim() == "Image=@IMAGE@");
-        ensure!(named, "{}: it has no line Image=@IMAGE@, so the image under test would not run", path.display());
+        let mut quadlet = read_unit(&path)?;
+        for path in drop_ins(&path.with_extension("container.d"))? {
+            let text = read_unit(&path)?;
+            // Podman before 5.0 reads no drop-ins of Quadlets, and to the rest of the file they are no different.
+            let end = if quadlet.ends_with('\n') { "\n" } else { "\n\n" };
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            quadlet += &format!("{end}# {name}\n{}", text.trim_start_matches('\u{feff}'));
+        }
+        let image = UnitFile::parse(&quadlet).last("Container", "Image").unwrap_or("nothing").to_owned();
+        let found = || format!("{}: its image is {image}, so the image under test would not run", path.display());
+        ensure!(image == "@IMAGE@", "{}: write Image=@IMAGE@ in its section [Container]", found());
         Ok(Workload { name: file.name, image: file.image, quadlet })
     }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reads a unit file, which Podman refuses as a whole if one line of it is wrong.
+fn read_unit(path: &Path) -> anyhow::Result<String> {
+    let text = read(path)?;
+    if let Some((line, wrong)) = UnitFile::parse(&text).mistakes.first() {
+        bail!(
+            "{}:{line}: \"{wrong}\" is not a setting: write KEY=VALUE below a [Section], or # before it",
+            path.display()
+        );
+    }
+    Ok(text)
+}
+
+/// Returns the drop-ins in a folder, in the order in which they apply.
+fn drop_ins(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+    paths.sort();
+    Ok(paths)
 }
 
 fn quadlet_path(name: &str) -> String {
@@ -100,8 +137,32 @@ mod tests {
         assert!(error().contains("quadlets/w.container"), "{}", error());
         std::fs::create_dir(folder.path().join("quadlets")).unwrap();
         write("quadlets/w.container", "[Container]\nImage=another\n");
-        assert!(error().contains("it has no line Image=@IMAGE@"), "{}", error());
+        let end = "its image is another, so the image under test would not run: write Image=@IMAGE@ in its section [Container]";
+        assert!(error().ends_with(end), "{}", error());
+        write("quadlets/w.container", "[Unit]\nImage=@IMAGE@\n");
+        assert!(error().contains("its image is nothing, "), "{}", error());
+        write("quadlets/w.container", "[Container]\nImage @IMAGE@\n");
+        assert!(error().contains("w.container:2: \"Image @IMAGE@\" is not a setting: write KEY=VALUE"), "{}", error());
         write("quadlets/w.container", QUADLET);
         assert_eq!(Workload::read(folder.path()).unwrap(), workload(QUADLET));
+        write("quadlets/w.container", "\u{feff}[Container]\r\n Image = \\\r\n# the one under test\r\n@IMAGE@\r\n");
+        Workload::read(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn drop_ins_apply_after_the_quadlet_in_the_order_of_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("quadlets/w.container.d")).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("workload.toml", "name = \"w\"\nimage = \"i\"\n");
+        write("quadlets/w.container", "[Container]\nImage=other");
+        write("quadlets/w.container.d/20-image.conf", "[Container]\nImage=@IMAGE@\n");
+        write("quadlets/w.container.d/10-memory.conf", "\u{feff}[Service]\nMemoryMax=1G");
+        write("quadlets/w.container.d/notes.txt", "nothing");
+        let joined = "[Container]\nImage=other\n\n# 10-memory.conf\n[Service]\nMemoryMax=1G\n\n# 20-image.conf\n[Container]\nImage=@IMAGE@\n";
+        assert_eq!(Workload::read(folder.path()).unwrap().quadlet, joined);
+        write("quadlets/w.container.d/10-memory.conf", "MemoryMax=1G\n");
+        let error = Workload::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("w.container.d/10-memory.conf:1: \"MemoryMax=1G\" is not a setting"), "{error}");
     }
 }

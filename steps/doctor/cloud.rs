@@ -6,7 +6,7 @@ use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::measurement::estimate::Estimate;
 use assay::measurement::pricing::Budget;
-use assay::targets::ec2::Preflight;
+use assay::targets::ec2::AwsPreflight;
 
 /// The remedy if the finding itself says how to fix it.
 const THEN: &str = "then ask again";
@@ -14,13 +14,13 @@ const THEN: &str = "then ask again";
 /// Asks AWS, in the order of need.
 pub async fn checks(settings: &Settings, progress: &Progress) -> Vec<Check> {
     let order = InstanceSpec::default();
-    let Ok(preflight) = tokio::time::timeout(LIMIT, Preflight::open(&order, settings)).await else {
+    let Ok(preflight) = tokio::time::timeout(LIMIT, AwsPreflight::open(&order, settings)).await else {
         let late = format!("its settings cannot be read within {} s", LIMIT.as_secs());
         return vec![check("AWS", Err(Problem::missing(late)), "see what `aws configure list` says")];
     };
     progress.note("asking AWS");
     let mut checks = Vec::new();
-    if let Some(endpoint) = &settings.stand_in.endpoint {
+    if let Some(endpoint) = &settings.fake_aws.endpoint {
         let problem = Problem::warning(format!("none: {endpoint} stands in for it"));
         checks.push(check("AWS", Err(problem), "unset AWS_ENDPOINT_URL to ask AWS itself"));
     }
@@ -51,7 +51,7 @@ fn place(region: Option<&str>, order: &InstanceSpec, settings: &Settings) -> Vec
 }
 
 /// Checks who the caller is, and what the caller may use of EC2 and of ECR Public.
-async fn account(preflight: &Preflight, order: &InstanceSpec) -> Vec<Check> {
+async fn account(preflight: &AwsPreflight, order: &InstanceSpec) -> Vec<Check> {
     let not_tried =
         |name, why: &str| check(name, Err(Problem::warning(format!("not tried: {why}"))), "mend that first");
     let (credentials, known) = ask(preflight, "credentials", preflight.credentials()).await;
@@ -79,7 +79,11 @@ async fn account(preflight: &Preflight, order: &InstanceSpec) -> Vec<Check> {
 }
 
 /// Makes a check of an answer, and returns whether further questions can be answered.
-async fn ask(preflight: &Preflight, name: &str, answer: impl Future<Output = anyhow::Result<String>>) -> (Check, bool) {
+async fn ask(
+    preflight: &AwsPreflight,
+    name: &str,
+    answer: impl Future<Output = anyhow::Result<String>>,
+) -> (Check, bool) {
     let (outcome, others) = match tokio::time::timeout(LIMIT, answer).await {
         Ok(Ok(found)) => (Ok(found), true),
         Ok(Err(error)) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::host::Host;
 use super::programs::program;
 use super::{Outcome, Problem, Try};
-use assay::exec::command::Command;
+use assay::exec::command::{Command, tail};
 use assay::workloads::registry;
 
 /// How long a container may take to run.
@@ -35,8 +35,15 @@ async fn podman(host: Arc<Host>) -> Outcome {
 }
 
 async fn rootless(host: Arc<Host>) -> Outcome {
-    host.ask("uidmap", Command::new("podman").args(["unshare", "true"])).await?;
-    Ok("has user ids of its own".to_owned())
+    let map = host.start("uidmap", Command::new("podman").args(["unshare", "cat", "/proc/self/uid_map"])).await?;
+    // Without ids of its own, the user is the only one there.
+    match map.text().lines().count() > 1 {
+        true => Ok("has user ids of its own".to_owned()),
+        false => {
+            Err(Problem::missing(format!("no user ids of its own: {}", tail(&map.errors(), 1)).trim_end_matches(": "))
+                .remedy(format!("{} gives them to this user", host.setup())))
+        }
+    }
 }
 
 async fn container(host: Arc<Host>) -> Outcome {

@@ -84,7 +84,7 @@ impl Host {
         Ok(Host {
             settings: settings.clone(),
             arches,
-            device: target.arch(&settings.stand_in).unwrap_or(arch),
+            device: target.arch(&settings.fake_aws).unwrap_or(arch),
             machine: device.takes(arch),
             disks: disks.into_iter().map(|(_, disk)| disk).collect(),
             distribution: Distribution::of(&release, rustix::process::geteuid().is_root()),

@@ -9,7 +9,7 @@ use assay::base::commands;
 use assay::base::platform::Arch;
 use assay::exec::command::Command;
 use assay::targets::machine_info::Accelerator;
-use assay::targets::{self, Distribution, KEYRING, Qemu};
+use assay::targets::{self, DebianRelease, KEYRING, Qemu};
 
 /// The tools besides mmdebstrap that disks are made with: program, package, and the option that prints its version.
 const MAKERS: [(&str, &str, &str); 4] = [
@@ -174,7 +174,7 @@ async fn programs_of(host: Arc<Host>, arch: Arch) -> Outcome {
 }
 
 async fn mirror(host: Arc<Host>) -> Outcome {
-    let distribution = host.disks.first().map_or(Distribution::Debian13, |disk| disk.definition.distribution);
+    let distribution = host.disks.first().map_or(DebianRelease::Debian13, |disk| disk.definition.distribution);
     let mirror = targets::reach_mirror(&host.shell, &host.settings, distribution, host.folder()).await?;
     Ok(format!("{mirror} has {}", distribution.name()))
 }

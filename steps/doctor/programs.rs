@@ -44,7 +44,7 @@ pub fn tries(host: &Arc<Host>, target: &TargetSpec) -> Vec<Try> {
     ];
     // If the caller's address is set, AWS need not be asked for it.
     let settings = &host.settings;
-    if *target == TargetSpec::Ec2 && settings.caller.is_none() && settings.stand_in.ssh.is_none() {
+    if *target == TargetSpec::Ec2 && settings.caller.is_none() && settings.fake_aws.ssh.is_none() {
         tries.push(program(host, "curl (asks for this host's address)", "curl", "curl", "--version"));
     }
     tries

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::host::Host;
 use super::{Outcome, Problem, Try};
 use assay::base::commands;
-use assay::base::host_capacity::HostCapacity;
+use assay::base::host_capacity::{HostCapacity, free_memory};
 use assay::base::procfs;
 use assay::base::unit::Bytes;
 use assay::exec::cleanup;
-use assay::targets::{ROOM, room_left, run_folder_path};
+use assay::targets::{DISK_NEEDED, free_space, run_folder_path};
 
 /// What a run writes if all disks are cached: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
@@ -23,15 +23,13 @@ const LITTLE: Bytes = Bytes(1_000_000_000);
 const SDK_MEMORY: Bytes = Bytes(9000 << 20);
 /// The disk space that a cold build with the SDK takes in `target/`.
 const SDK_DISK: Bytes = Bytes(3_100_000_000);
-/// The files that may limit this container's memory: with cgroups v2 and v1.
-const MEMORY_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
 /// Checks the cache, disk space, sockets and, if the target has machines, memory; and looks for other runs.
 pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
     let cache = &host.settings.cache;
     let other = "set ASSAY_CACHE to a folder that can be written to";
     let space = format!("free some space on {}, or set ASSAY_CACHE", cache.display());
-    let needed = if host.makes_disks() { ROOM } else { LITTLE };
+    let needed = if host.makes_disks() { DISK_NEEDED } else { LITTLE };
     let journals = host.settings.journals();
     let now = std::future::ready::<Outcome>;
     let mut tries = vec![
@@ -62,7 +60,7 @@ fn writable(cache: &Path) -> Outcome {
 }
 
 fn space_for(cache: &Path, needed: Bytes) -> Outcome {
-    match room_left(nearest(cache)) {
+    match free_space(nearest(cache)) {
         Ok(free) if free >= needed => Ok(format!("{free} free, {needed} needed")),
         Ok(free) => Err(Problem::missing(format!("{free} free, {needed} needed"))),
         Err(error) => Err(Problem::missing(format!("{} cannot be measured: {error}", cache.display()))),
@@ -70,10 +68,12 @@ fn space_for(cache: &Path, needed: Bytes) -> Outcome {
 }
 
 /// Checks whether there is memory for machines that each take this much at most, calculated as in a run.
-fn memory(room: &HostCapacity, each: Bytes) -> Outcome {
-    let each_needs = format!("room for {}, {each} for each at most", room.summary());
-    match room.machines(each) {
-        0 if room.memory() == Bytes(0) => Err(Problem::missing("what is free is left to everything else on this host")),
+fn memory(capacity: &HostCapacity, each: Bytes) -> Outcome {
+    let each_needs = format!("capacity for {}, {each} for each at most", capacity.summary());
+    match capacity.machines(each) {
+        0 if capacity.memory() == Bytes(0) => {
+            Err(Problem::missing("what is free is left to everything else on this host"))
+        }
         0 => Err(Problem::warning(format!("{each_needs}: only machines that take less fit"))),
         1 => Err(Problem::warning(format!("{each_needs}: one is up at a time, and a run takes long"))),
         _ => Ok(each_needs),
@@ -116,22 +116,16 @@ pub fn for_sdk() -> Try {
             return Ok("not needed: it is compiled".to_owned());
         }
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let limits = MEMORY_LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
-        enough(free_memory(&meminfo, limits), room_left(folder).ok())
+        let swap = procfs::size(&meminfo, "SwapFree").map_or(0, |free| free.0);
+        enough(Bytes(free_memory().0 + swap), free_space(folder).ok())
     };
-    Try::needed("room to compile AWS's SDK", elsewhere, attempt).optional()
+    Try::needed("memory and disk to compile AWS's SDK", elsewhere, attempt).optional()
 }
 
 /// Returns whether an earlier build has compiled it.
 fn compiled(folder: &Path) -> bool {
     let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
     names.into_iter().any(|name| name.to_string_lossy().starts_with("libaws_sdk_ec2-"))
-}
-
-/// Returns the free memory and swap, as far as the limits allow their use.
-fn free_memory(meminfo: &str, limits: impl Iterator<Item = u64>) -> Bytes {
-    let size = |name| procfs::size(meminfo, name).unwrap_or(Bytes(0)).0;
-    Bytes(limits.fold(size("MemAvailable") + size("SwapFree"), u64::min))
 }
 
 fn enough(memory: Bytes, disk: Option<Bytes>) -> Outcome {
@@ -156,8 +150,8 @@ mod tests {
         assert!(of(599, 4).unwrap_err().ends_with("only machines that take less fit"));
         assert_eq!(of(0, 4).unwrap_err(), "what is free is left to everything else on this host");
         let printed = of(9000, 6).unwrap();
-        let room = HostCapacity::new(9000, 6).summary();
-        assert!(printed.contains(&format!("room for {room}")) && printed.contains("6 at once"), "{printed}");
+        let capacity = HostCapacity::new(9000, 6).summary();
+        assert!(printed.contains(&format!("capacity for {capacity}")) && printed.contains("6 at once"), "{printed}");
     }
 
     #[test]
@@ -180,15 +174,8 @@ mod tests {
 
     #[test]
     fn the_sdk_is_compiled_where_there_is_memory_for_it_and_a_disk() {
-        let room = |memory: u64, disk: u64| enough(Bytes(memory << 20), Some(Bytes(disk))).is_ok();
-        assert!(room(9000, 3_100_000_000) && !room(8999, 3_100_000_000) && !room(9000, 3_000_000_000));
-    }
-
-    #[test]
-    fn swap_counts_and_a_limit_cuts() {
-        let meminfo = "MemAvailable: 1024 kB\nSwapFree: 1024 kB\n";
-        assert_eq!(free_memory(meminfo, std::iter::empty()), Bytes(2 << 20));
-        assert_eq!(free_memory(meminfo, [u64::MAX, 1 << 20].into_iter()), Bytes(1 << 20));
+        let capacity = |memory: u64, disk: u64| enough(Bytes(memory << 20), Some(Bytes(disk))).is_ok();
+        assert!(capacity(9000, 3_100_000_000) && !capacity(8999, 3_100_000_000) && !capacity(9000, 3_000_000_000));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use cucumber::gherkin::Step;
 use regex::{NoExpand, Regex};
 use serde::Serialize;
 
-use crate::e2e::params::{KINDS, Kind};
+use crate::e2e::params::{KINDS, ParameterKind};
 use crate::e2e::traced;
 use source::{Parameter, Source};
 
@@ -27,12 +27,12 @@ const OFFERED: usize = 3;
 #[derive(Debug, Serialize)]
 struct Catalogue {
     schema: u32,
-    steps: Vec<Entry>,
-    parameter_types: &'static [Kind],
+    steps: Vec<StepEntry>,
+    parameter_types: &'static [ParameterKind],
 }
 
 #[derive(Debug, Serialize)]
-struct Entry {
+struct StepEntry {
     #[serde(flatten)]
     source: Source,
     example: Option<Example>,
@@ -51,10 +51,10 @@ pub fn listed(suite: &ClaimSuite, json: bool) -> anyhow::Result<String> {
     let mut uses = uses(&suite.features);
     let entry = |mut source: Source| {
         let Some(Uses { first, below, scenarios }) = uses.remove(&source.place) else {
-            return Entry { source, example: None, uses: 0 };
+            return StepEntry { source, example: None, uses: 0 };
         };
         source.parameters.extend(below);
-        Entry { source, example: Some(first), uses: scenarios }
+        StepEntry { source, example: Some(first), uses: scenarios }
     };
     let steps = source::all()?.into_iter().map(entry).collect();
     let catalogue = Catalogue { schema: 1, steps, parameter_types: KINDS };
@@ -107,7 +107,7 @@ impl Catalogue {
     fn render(&self) -> String {
         let mut out = String::new();
         let mut module = "";
-        for Entry { source: step, example, uses } in &self.steps {
+        for StepEntry { source: step, example, uses } in &self.steps {
             if step.module != module {
                 module = step.module;
                 let gap = if out.is_empty() { "" } else { "\n" };

@@ -12,10 +12,11 @@ mod trials;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::e2e::options::Options;
 use assay::base::host_capacity::{CpuReservation, HostCapacity};
+use assay::base::lock::lock;
 use assay::base::once_map::OnceMap;
 use assay::base::platform::Arch;
 use assay::base::progress::Progress;
@@ -34,8 +35,8 @@ pub use assay::verdict::sample_set::SampleSet;
 pub use baselines::Beside;
 pub use cloud::Rented;
 pub use machines::{Job, Kind, MachineSource, Machines};
-pub use publishing::Door;
 use publishing::Public;
+pub use publishing::RegistryAccess;
 pub use trials::{Condition, Limits, TrialSpec};
 
 /// The workload under test, or one of our guests.
@@ -152,7 +153,7 @@ impl Fixtures {
     /// Returns a name for a measurement that differs between attempts, and between scenarios that measure the same for
     /// themselves.
     fn named(&self, name: &str) -> String {
-        let mut names = self.shared.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = lock(&self.shared.names);
         let owner = names.entry(name.to_owned()).or_insert_with(|| self.scenario.clone());
         let name = match &self.scenario {
             Some(scenario) if *owner != self.scenario => format!("{name} for {scenario}"),
@@ -204,7 +205,9 @@ impl Fixtures {
         if let Some(reference) = &self.options().image {
             let image = match baseline::named(reference) {
                 Some(program) => self.conventional_image(program?).await?,
-                None => ContainerImage::load(&self.shared.build_dir, "given", reference).await?,
+                None => {
+                    ContainerImage::load(&self.shared.build_dir, "given", reference, self.shared.config.arch).await?
+                }
             };
             let _ = self.shared.given.set(image);
         }

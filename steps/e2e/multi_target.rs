@@ -52,6 +52,8 @@ pub async fn run(
         }
         match Part::open(&evidence) {
             Ok(_) => parts.push(name),
+            // Its error, which is above, says why.
+            Err(_) if status == ExitStatus::Usage => {}
             Err(error) => progress.note(format!("{target}: left nothing to be judged by: {error:#}")),
         }
         if signals.received || status == ExitStatus::Usage {

@@ -27,7 +27,7 @@ async fn ran(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     about_own(world, Change::Nothing, Until::Ended).await
 }
 
-/// Or until it has ended, if that comes first; after that time it is killed.
+/// Counted from when its unit is active. Or until it has ended, if that comes first; after that time it is killed.
 #[when(expr = "the workload has run for {duration} as its Quadlet specifies")]
 async fn ran_for(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
     about_own(world, Change::Nothing, time.held()).await

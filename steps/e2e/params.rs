@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// A type of words, as `assay steps` and the settings of editors describe it.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Kind {
+pub struct ParameterKind {
     /// Its name in expressions, as in `{size}`.
     pub name: &'static str,
     /// The pattern that it matches.
@@ -36,7 +36,7 @@ macro_rules! kinds {
         )+
 
         /// The types that this suite defines.
-        pub const KINDS: &[Kind] = &[$(Kind { name: $name, regexp: $regexp, takes: $takes.trim_ascii_start() }),+];
+        pub const KINDS: &[ParameterKind] = &[$(ParameterKind { name: $name, regexp: $regexp, takes: $takes.trim_ascii_start() }),+];
     };
 }
 

@@ -1,6 +1,6 @@
 //! Steps about publishing: section A.4 of the annex, and what is left of it in the end.
 
-use crate::e2e::fixtures::Door;
+use crate::e2e::fixtures::RegistryAccess;
 use crate::e2e::prelude::*;
 
 #[given("an ECR Public repository created for this run")]
@@ -51,12 +51,12 @@ async fn in_the_registry(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[when("it is pulled without credentials")]
 async fn pulled_by_anybody(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    world.about(world.fixtures.pull_subject(Door::Open).await)
+    world.about(world.fixtures.pull_subject(RegistryAccess::Open).await)
 }
 
 #[when("it is pulled without credentials from the endpoint that requires a login")]
 async fn pulled_from_closed_door(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    world.about(world.fixtures.pull_subject(Door::Closed).await)
+    world.about(world.fixtures.pull_subject(RegistryAccess::Closed).await)
 }
 
 #[then("the pull is accepted")]

@@ -64,7 +64,7 @@ fn cpu_time(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()>
 
 #[then(expr = "its start takes at most {duration}")]
 fn start_takes(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
-    world.check("start.time", Unit::Seconds, Rule::AtMost { bound: time.0.value() })
+    world.check_start("start.time", time.0.value())
 }
 
 #[then("the duration of each step of its start is reported")]

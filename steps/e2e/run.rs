@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
-use crate::e2e::run_scenarios::Suite;
+use crate::e2e::run_scenarios::{Suite, lost};
 use crate::e2e::tools::{self, Home};
 use crate::e2e::traced;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
@@ -13,7 +13,7 @@ use assay::base::platform::{Arch, TargetSpec};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::status;
-use assay::base::work_summary::Summary;
+use assay::base::work_summary::WorkSummary;
 use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned};
 use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
@@ -48,10 +48,10 @@ struct Provisioning {
 }
 
 /// How the scenarios went.
-struct Outcome {
+struct RunOutcome {
     complete: bool,
     /// How the time was spent.
-    time: Summary,
+    time: WorkSummary,
     /// What could not be removed from AWS, and how to remove it.
     left_in_cloud: Option<String>,
     /// The scenarios that were planned and did not run, in a sentence.
@@ -69,10 +69,10 @@ impl PlannedRun {
         let (folder, own) = options.folder(&settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
-        let met = Capabilities::by(target, &settings.stand_in, preflight.map(Preflight::seen));
+        let met = Capabilities::by(target, &settings.fake_aws, preflight.map(Preflight::seen));
         let arch = match preflight {
             Some(preflight) => preflight.facts.architecture,
-            None => target.arch(&settings.stand_in).map_err(usage)?,
+            None => target.arch(&settings.fake_aws).map_err(usage)?,
         };
         let quote = options.quote(target, &settings).map_err(usage)?;
         if !options.plan {
@@ -97,7 +97,7 @@ impl PlannedRun {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
         }
         if options.plan {
-            quote.iter().for_each(|quote| progress.print(report::order(quote, &settings.stand_in).trim_end()));
+            quote.iter().for_each(|quote| progress.print(report::order(quote, &settings.fake_aws).trim_end()));
             progress.print(report::plan(&plan, target).trim_end());
             // The whole plan depends on what the machine lacks, so that is reported too.
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
@@ -124,7 +124,7 @@ impl PlannedRun {
         let scenarios = Box::pin(scenarios(&run, self.provisioning, features, signals)).await;
         let lost =
             |left: Vec<String>| left.iter().for_each(|left| progress.note(format!("could not be removed: {left}")));
-        let Outcome { complete, time, left_in_cloud, lost: lost_scenarios } = match scenarios {
+        let RunOutcome { complete, time, left_in_cloud, lost: lost_scenarios } = match scenarios {
             Ok(outcome) => outcome,
             Err(exit) => {
                 lost(run.context.cleanup.close());
@@ -160,7 +160,7 @@ async fn scenarios(
     provisioning: Provisioning,
     features: Vec<FeatureFile>,
     signals: &mut Signals,
-) -> Result<Outcome, Exit> {
+) -> Result<RunOutcome, Exit> {
     let Provisioning { options, uses, quote, found, own } = provisioning;
     let Run { context, evidence, target, state, arch, .. } = run;
     let (settings, progress) = (&context.settings, &context.progress);
@@ -174,7 +174,7 @@ async fn scenarios(
     // Removes what is billed if anything below panics or returns early.
     let _keeper = cloud.as_ref().map(|rented| Keeper { cloud: rented.cloud.clone(), progress: progress.clone() });
     if let Some(rented) = &cloud {
-        evidence.note(rented.facts(&settings.stand_in)).map_err(infrastructure)?;
+        evidence.note(rented.facts(&settings.fake_aws)).map_err(infrastructure)?;
     }
     let keep = options.keep;
     let place = match (&cloud, found) {
@@ -188,17 +188,17 @@ async fn scenarios(
         taken = fixtures.load_image() => taken.map_err(usage)?,
         () = signals.any() => return Err(interrupted()),
     }
-    let endpoint = settings.stand_in.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
-    let stand_in = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
+    let endpoint = settings.fake_aws.endpoint.as_ref().filter(|_| *target == TargetSpec::Ec2);
+    let fake_aws = endpoint.map(|endpoint| format!(" (not AWS: a stand-in at {endpoint})")).unwrap_or_default();
     let (id, folder) = (&context.run, evidence.folder().display());
-    progress.note(format!("run {id} on {target}{stand_in}; evidence in {folder}"));
+    progress.note(format!("run {id} on {target}{fake_aws}; evidence in {folder}"));
 
     let before = || earlier::time(&settings.runs, target, std::env::args());
     let tallied = state.clone();
     let _status = status::show(fixtures.work_log(), move || tallied.tally(), before);
     let suite = Suite { features, state: state.clone(), fixtures: fixtures.clone(), uses };
     let complete = Box::pin(suite.run(signals)).await;
-    let lost = if complete { suite.lost() } else { None };
+    let lost = if complete { lost(state, keep) } else { None };
     if let Some(facts) = fixtures.machines().known_facts() {
         state.learn(facts.named());
         evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
@@ -222,7 +222,7 @@ async fn scenarios(
         progress.note("ec2: removing what the run has made");
         left_in_cloud = rented.cloud.close().await.err().map(|error| format!("{error:#}"));
     }
-    Ok(Outcome { complete, time, left_in_cloud, lost })
+    Ok(RunOutcome { complete, time, left_in_cloud, lost })
 }
 
 /// Inspects the target if it is a remote machine or this host, because the plan depends on what is there.
@@ -234,7 +234,7 @@ async fn look(
 ) -> Result<Option<RemoteHost>, Exit> {
     let Some(way) = options.way(target) else { return Ok(None) };
     let units = deployment::units(&settings.root, own.map(|own| own.name.as_str())).map_err(infrastructure)?;
-    let seen = Box::pin(way.look(units, settings, Arc::new(NoopObserver))).await;
+    let seen = Box::pin(way.inspect(units, settings, Arc::new(NoopObserver))).await;
     let found = seen.map_err(|error| match error.downcast_ref::<EnterError>() {
         Some(EnterError::HostKeyOption { .. }) => usage(error),
         Some(EnterError::Config { .. }) => usage(target.unusable(error)),

@@ -69,22 +69,6 @@ impl Suite {
         complete
     }
 
-    /// Describes the scenarios that were planned and did not run, after a run that came to its end. The last ones are not
-    /// run if `--keep` keeps their machines.
-    pub fn lost(&self) -> Option<String> {
-        let kept = |planned: &Planned| planned.last && self.fixtures.options().keep;
-        let lost = self.state.not_run().into_iter().filter(|planned| !kept(planned));
-        let lost: Vec<String> =
-            lost.map(|planned| format!("\n  {}: {}: {}", planned.at, planned.claim, planned.at.name)).collect();
-        (!lost.is_empty()).then(|| {
-            format!(
-                "{} scenarios were planned and did not run, which is an error of assay:{}",
-                lost.len(),
-                lost.concat()
-            )
-        })
-    }
-
     /// Waits until going on would cost more than the budget allows.
     async fn budget_is_spent(&self) {
         let Ok(rented) = self.fixtures.rented() else { return std::future::pending().await };
@@ -129,6 +113,17 @@ impl Suite {
             .run(expanded(&self.features, &wanted));
         FIXTURES.scope(self.fixtures.clone(), cucumber).await;
     }
+}
+
+/// Describes the scenarios that were planned and did not run, after a run that came to its end. The last ones do not run
+/// if `keep` leaves their machines running.
+pub fn lost(state: &RunState, keep: bool) -> Option<String> {
+    let lost = state.not_run().into_iter().filter(|planned| !(planned.last && keep));
+    let lost: Vec<String> =
+        lost.map(|planned| format!("\n  {}: {}: {}", planned.at, planned.claim, planned.at.name)).collect();
+    (!lost.is_empty()).then(|| {
+        format!("{} scenarios were planned and did not run, which is an error of assay:{}", lost.len(), lost.concat())
+    })
 }
 
 /// Returns the wanted scenarios as they were planned, and nothing that cucumber would expand, inherit or retry by itself.
@@ -218,8 +213,10 @@ impl cucumber::writer::Normalized for Silent {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use assay::claims::deviation::Deviations;
     use assay::claims::plan::{Capabilities, Plan};
     use assay::claims::register::Register;
+    use assay::evidence::EvidenceWriter;
 
     #[test]
     fn cucumber_gets_the_wanted_rows_as_they_were_planned_and_nothing_to_retry_or_inherit() {
@@ -240,5 +237,28 @@ mod tests {
         });
         let expected = ["features/f.feature:5 plain x/y 0", "features/f.feature:14 o (2) x/2 0"];
         assert_eq!(shown.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_scenario_that_never_ended_is_named() {
+        let text = "@A6-3\nFeature: f\n  Scenario: first\n    Then y\n  Scenario: second\n    Then y\n  @last\n\
+                    \x20 Scenario: third\n    Then y\n";
+        let files = [FeatureFile::parse("features/f.feature".to_owned(), text).unwrap()];
+        let register = Register::parse("[[claim]]\nid = \"A6-3\"\nclaim = \"x\"\nbound = \"y\"\n").unwrap();
+        let plan = Plan::make(&files, &register, &Capabilities::default(), |_| true, None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let evidence = Arc::new(EvidenceWriter::create(folder.path(), None, "r").unwrap());
+        let state = RunState::new(register, plan, Deviations::default(), evidence);
+        let planned = state.plan().scenarios.clone();
+        state.end(&planned[0], Attempt::new(Vec::new(), None)).unwrap();
+        let all = lost(&state, false).unwrap();
+        let named = ["\n  features/f.feature:5: A6-3: second", "\n  features/f.feature:8: A6-3: third"];
+        assert_eq!(
+            all,
+            format!("2 scenarios were planned and did not run, which is an error of assay:{}", named.concat())
+        );
+        assert!(lost(&state, true).unwrap().ends_with(named[0]), "--keep keeps the machine of the last one");
+        planned.iter().for_each(|planned| drop(state.end(planned, Attempt::new(Vec::new(), None)).unwrap()));
+        assert_eq!(lost(&state, false), None);
     }
 }

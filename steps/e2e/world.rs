@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use assay::base::unit::Unit;
 use assay::measurement::Value;
+use assay::measurement::start::REFUSED;
 use assay::run::ScenarioChecks;
 use assay::verdict::Rule;
 use assay::verdict::claim_verdict::{Attempt, Step};
@@ -59,9 +60,23 @@ impl ScenarioWorld {
     }
 
     /// Checks every sample of a probe in the current sample set against a rule, as [`ScenarioChecks::check`] does.
+    /// Samples of a workload that never started are not judged.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
+        if let Some(Value::Text(refusal)) = self.value(REFUSED) {
+            anyhow::bail!("{refusal}");
+        }
         self.has_whole_log(probe, &rule)?;
         self.checks.check(&self.subject, probe, unit, rule)
+    }
+
+    /// Checks that a start took at most `bound` seconds. One that systemd gave up after a longer time breaks the rule;
+    /// one that it gave up earlier is not judged.
+    pub fn check_start(&mut self, probe: &str, bound: f64) -> anyhow::Result<()> {
+        let rule = Rule::AtMost { bound };
+        match self.value(probe).and_then(Value::number) {
+            Some(time) if time > bound => self.checks.check(&self.subject, probe, Unit::Seconds, rule),
+            _ => self.check(probe, Unit::Seconds, rule),
+        }
     }
 
     /// Returns an error if the probe is one of a log of which a part may be missing that the rule depends on.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use crate::base::platform::TargetSpec;
-use crate::base::work_summary::Summary;
+use crate::base::work_summary::WorkSummary;
 
 /// Returns how the newest run below `runs` on this target, with the same options, spent its time.
-pub fn time(runs: &Path, target: &TargetSpec, command_line: impl Iterator<Item = String>) -> Option<Summary> {
+pub fn time(runs: &Path, target: &TargetSpec, command_line: impl Iterator<Item = String>) -> Option<WorkSummary> {
     let command_line: Vec<Json> = command_line.map(Json::from).collect();
     let mut folders: Vec<PathBuf> = fs::read_dir(runs).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     // The ids of runs begin with their time, and `latest` comes after them.
@@ -36,7 +36,7 @@ mod tests {
     fn the_newest_run_of_the_same_kind_is_found() {
         let runs = tempfile::tempdir().unwrap();
         let run = |id: &str, target: &str, option: &str, wall: Option<f64>| {
-            let time = wall.map(|wall| Summary { wall, critical: 0.0, path: Vec::new(), work: Vec::new() });
+            let time = wall.map(|wall| WorkSummary { wall, critical: 0.0, path: Vec::new(), work: Vec::new() });
             let run = serde_json::json!({ "target": target, "command_line": ["assay", "run", option], "time": time });
             fs::create_dir(runs.path().join(id)).unwrap();
             fs::write(runs.path().join(id).join("run.json"), run.to_string()).unwrap();

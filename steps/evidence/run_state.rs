@@ -2,12 +2,13 @@
 //! decision.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use jiff::civil::Date;
 use tokio::sync::Notify;
 
+use crate::base::lock::lock;
 use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
 use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned, ScenarioRef};
@@ -62,15 +63,13 @@ impl RunState {
 
     /// Adds facts of the machine, by the names that declarations of deviations use.
     pub fn learn(&self, facts: BTreeMap<String, String>) {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).extend(facts);
+        lock(&self.facts).extend(facts);
     }
 
     /// Records a finished attempt at a scenario and writes `verdicts.json`. Returns the claim's state, which ignores
     /// scenarios and controls that have not run yet.
     pub fn end(&self, planned: &Planned, attempt: Attempt) -> anyhow::Result<Standing> {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.entry(planned.at.clone()).or_default().push(attempt);
-        drop(ended);
+        lock(&self.ended).entry(planned.at.clone()).or_default().push(attempt);
         let verdicts = self.verdicts(false);
         self.evidence.write_verdicts(&verdicts)?;
         self.count(&verdicts);
@@ -84,7 +83,7 @@ impl RunState {
 
     /// Returns how many scenarios have ended, and how many claims have each verdict for good.
     pub fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.tally).clone()
     }
 
     fn count(&self, verdicts: &Verdicts) {
@@ -100,8 +99,8 @@ impl RunState {
             Some(mine.count()).filter(|count| *count > 0).map(|count| format!("{count} {word}"))
         });
         let words: Vec<String> = counted.collect();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = lock(&self.ended).len();
+        let mut tally = lock(&self.tally);
         *tally = Tally { ended, verdicts: words.join(", "), of: tally.of };
     }
 
@@ -139,7 +138,7 @@ impl RunState {
     }
 
     fn attempts(&self, planned: &Planned) -> Vec<Attempt> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).get(&planned.at).cloned().unwrap_or_default()
+        lock(&self.ended).get(&planned.at).cloned().unwrap_or_default()
     }
 
     /// Computes a claim's state during the run, without the scenarios and controls that have not run yet.
@@ -210,7 +209,7 @@ impl RunState {
     }
 
     fn fact(&self, name: &str) -> Option<String> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        lock(&self.facts).get(name).cloned()
     }
 }
 
@@ -372,8 +371,8 @@ mod tests {
         let claims =
             format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
         let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
-        let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
-        let met = Capabilities::by(&TargetSpec::Ec2, &stand_in, None);
+        let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
+        let met = Capabilities::by(&TargetSpec::Ec2, &fake_aws, None);
         for (accelerator, time) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
             let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
             record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use crate::base::lock::lock;
 use crate::base::redact::Redactor;
 use crate::evidence::{Ran, SCHEMA, Stream, Verdicts};
 use crate::exec::command::{Command, Output};
@@ -53,7 +54,7 @@ tokio::task_local! {
 pub async fn noting_commands<T>(making: impl Future<Output = T>) -> (T, Vec<u64>) {
     let noting = async {
         let made = making.await;
-        (made, NOTED.with(|noted| std::mem::take(&mut *noted.lock().unwrap_or_else(PoisonError::into_inner))))
+        (made, NOTED.with(|noted| std::mem::take(&mut *lock(noted))))
     };
     NOTED.scope(Mutex::default(), noting).await
 }
@@ -90,7 +91,7 @@ impl EvidenceWriter {
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 
     /// Adds a secret: from now on it is replaced in everything that is written.
@@ -243,14 +244,14 @@ impl EvidenceWriter {
 }
 
 impl CommandObserver for EvidenceWriter {
-    fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>) {
+    fn on_command(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>) {
         let (n, argv, env) = {
             let mut open = self.open();
             open.next_command += 1;
             (open.next_command - 1, open.redactor.words(&command.argv), open.redactor.variables(&command.env))
         };
         // Outside of a scope, the numbers are not needed.
-        let _ = NOTED.try_with(|noted| noted.lock().unwrap_or_else(PoisonError::into_inner).push(n));
+        let _ = NOTED.try_with(|noted| lock(noted).push(n));
         let mut ran = Ran {
             n,
             at: Timestamp::now(),
@@ -371,7 +372,7 @@ mod tests {
             stderr: vec![b'x'; INLINE + 1],
             wall: Duration::from_secs(1),
         };
-        evidence.saw("host", &command, &Ok(output));
+        evidence.on_command("host", &command, &Ok(output));
         let transcript = fs::read_to_string(evidence.folder().join("transcript.jsonl")).unwrap();
         assert!(!transcript.contains("hunter2") && transcript.contains("welcome [redacted]"), "{transcript}");
         assert_eq!(fs::read(evidence.folder().join("streams/0001.stderr")).unwrap().len(), INLINE + 1);

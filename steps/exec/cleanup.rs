@@ -77,12 +77,12 @@ impl Resource {
 /// A line of a journal: a registered resource, or one that is known to be gone.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Line {
+enum JournalLine {
     Over { over: Resource },
     Taken(Resource),
 }
 
-fn append(mut file: &File, line: &Line) -> anyhow::Result<()> {
+fn append(mut file: &File, line: &JournalLine) -> anyhow::Result<()> {
     let line = serde_json::to_string(line)? + "\n";
     file.write_all(line.as_bytes()).context("cannot write the cleanup journal")
 }
@@ -92,8 +92,8 @@ fn read(file: &File) -> Vec<Resource> {
     // A kill may have truncated the last line. Its resource was not created yet.
     for line in BufReader::new(file).lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
-            Ok(Line::Taken(resource)) => journals.push(resource),
-            Ok(Line::Over { over }) => journals.retain(|resource| resource != &over),
+            Ok(JournalLine::Taken(resource)) => journals.push(resource),
+            Ok(JournalLine::Over { over }) => journals.retain(|resource| resource != &over),
             Err(_) => {}
         }
     }
@@ -126,7 +126,7 @@ impl CleanupJournal {
     /// Registers a resource. If its name is known in advance, register it before creating it.
     pub fn register(&self, resource: Resource) -> anyhow::Result<()> {
         let mut open = lock(&self.open);
-        append(&open.0, &Line::Taken(resource.clone()))?;
+        append(&open.0, &JournalLine::Taken(resource.clone()))?;
         open.1.push(resource);
         Ok(())
     }
@@ -134,7 +134,7 @@ impl CleanupJournal {
     /// Records that a resource is gone, as seen by its owner: for cloud resources, only the owner can see it.
     pub fn mark_gone(&self, resource: &Resource) -> anyhow::Result<()> {
         let mut open = lock(&self.open);
-        append(&open.0, &Line::Over { over: resource.clone() })?;
+        append(&open.0, &JournalLine::Over { over: resource.clone() })?;
         open.1.retain(|held| held != resource);
         Ok(())
     }
@@ -155,7 +155,7 @@ impl CleanupJournal {
         if open.1.is_empty() {
             let _ = fs::remove_file(&self.path);
         }
-        released.troubles
+        released.errors
     }
 }
 
@@ -172,7 +172,7 @@ fn release_all(resources: Vec<Resource>) -> Removed {
             Ok(true) => all.removed.push(resource.to_string()),
             Ok(false) => {}
             Err(error) => {
-                all.troubles.push(format!("{error:#}"));
+                all.errors.push(format!("{error:#}"));
                 all.left.insert(0, resource);
             }
         }
@@ -193,7 +193,7 @@ fn same_file(file: &File, path: &Path) -> bool {
 pub struct Removed {
     pub removed: Vec<String>,
     /// Why the others could not be removed.
-    pub troubles: Vec<String>,
+    pub errors: Vec<String>,
     #[serde(skip)]
     left: Vec<Resource>,
 }
@@ -232,7 +232,7 @@ pub fn mark_stale_gone(folder: &Path, resource: &Resource) -> anyhow::Result<()>
     for (path, _lock) in stale(folder)?.filter(|(_, file)| read(file).contains(resource)) {
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        append(&file, &Line::Over { over: resource.clone() })?;
+        append(&file, &JournalLine::Over { over: resource.clone() })?;
     }
     Ok(())
 }
@@ -265,7 +265,7 @@ pub fn remove_stale(folder: &Path) -> anyhow::Result<Removed> {
             }
         }
         all.removed.extend(released.removed);
-        all.troubles.extend(released.troubles);
+        all.errors.extend(released.errors);
     }
     Ok(all)
 }
@@ -281,8 +281,8 @@ mod tests {
         fs::create_dir_all(dead.join("deep")).unwrap();
         fs::create_dir_all(&alive).unwrap();
         let journals = folder.path().join("journals");
-        let living = CleanupJournal::open(&journals, "living").unwrap();
-        living.register(Resource::Path { path: alive.clone() }).unwrap();
+        let live = CleanupJournal::open(&journals, "live").unwrap();
+        live.register(Resource::Path { path: alive.clone() }).unwrap();
         let line = serde_json::to_string(&Resource::Path { path: dead.clone() }).unwrap();
         fs::write(journals.join("killed.jsonl"), line + "\n{\"kind\":\"pa").unwrap();
 
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(found, Removed { removed: vec![dead.display().to_string()], ..Removed::default() });
         assert!(!dead.exists() && alive.exists());
         assert_eq!(remove_stale(&journals).unwrap(), Removed::default());
-        drop(living);
+        drop(live);
         assert!(!alive.exists(), "a dropped journal removes what it lists");
         assert!(live_runs(&journals).unwrap().is_empty());
         assert_eq!(stale_journals(&journals).unwrap(), 0);
@@ -311,14 +311,14 @@ mod tests {
         assert_eq!(leftovers(&journals).unwrap(), [], "the run lives");
         assert_eq!(live_runs(&journals).unwrap(), ["one"]);
         mark_stale_gone(&journals, &cloud("one")).unwrap();
-        let troubles = cleanup.close();
-        assert!(!beside.exists() && troubles.len() == 1, "{troubles:?}");
+        let errors = cleanup.close();
+        assert!(!beside.exists() && errors.len() == 1, "{errors:?}");
         drop(cleanup);
 
         for _ in 0..2 {
             let trouble =
                 "what run one made in us-east-1 may be left: `cargo run --features aws -- gc` looks and removes it";
-            assert_eq!(remove_stale(&journals).unwrap().troubles, [trouble]);
+            assert_eq!(remove_stale(&journals).unwrap().errors, [trouble]);
         }
         mark_stale_gone(&journals, &cloud("another")).unwrap();
         assert!(leftovers(&journals).unwrap().contains(&cloud("one")), "a live run's journal is not written by others");

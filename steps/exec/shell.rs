@@ -44,7 +44,7 @@ impl Printed {
 
 /// Sees every command that runs on any machine, and its outcome.
 pub trait CommandObserver: Send + Sync {
-    fn saw(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>);
+    fn on_command(&self, machine: &str, command: &Command, outcome: &Result<Output, ShellError>);
 }
 
 /// An observer that ignores everything, for tests and for tools that keep no evidence.
@@ -52,7 +52,7 @@ pub trait CommandObserver: Send + Sync {
 pub struct NoopObserver;
 
 impl CommandObserver for NoopObserver {
-    fn saw(&self, _: &str, _: &Command, _: &Result<Output, ShellError>) {}
+    fn on_command(&self, _: &str, _: &Command, _: &Result<Output, ShellError>) {}
 }
 
 /// Why a command could not be completed. The cause is always the infrastructure, never a claim.
@@ -202,7 +202,7 @@ impl Shell {
             #[cfg(test)]
             Executor::Fake(fake) => fake.run(command),
         };
-        self.observer.saw(&self.machine, command, &outcome);
+        self.observer.on_command(&self.machine, command, &outcome);
         outcome
     }
 

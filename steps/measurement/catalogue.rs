@@ -19,7 +19,7 @@ pub const LOST: &str = "log.lost";
 pub const CUT: &str = "log.cut";
 
 /// What probes may yield.
-struct Entry {
+struct ProbeEntry {
     /// The probes' names; one that ends with a dot or a space is a prefix. Without any, it is that of an unlisted probe.
     names: &'static [&'static str],
     unit: Unit,
@@ -29,28 +29,28 @@ struct Entry {
     begins: &'static [&'static str],
 }
 
-const fn entry(names: &'static [&'static str], unit: Unit, low: f64, high: f64) -> Entry {
-    Entry { names, unit, low, high, begins: &[] }
+const fn entry(names: &'static [&'static str], unit: Unit, low: f64, high: f64) -> ProbeEntry {
+    ProbeEntry { names, unit, low, high, begins: &[] }
 }
 
-const fn bytes(names: &'static [&'static str], low: f64, high: f64) -> Entry {
+const fn bytes(names: &'static [&'static str], low: f64, high: f64) -> ProbeEntry {
     entry(names, Unit::Bytes, low, high)
 }
 
-const fn seconds(names: &'static [&'static str], low: f64, high: f64) -> Entry {
+const fn seconds(names: &'static [&'static str], low: f64, high: f64) -> ProbeEntry {
     entry(names, Unit::Seconds, low, high)
 }
 
-const fn count(names: &'static [&'static str], low: f64, high: f64) -> Entry {
+const fn count(names: &'static [&'static str], low: f64, high: f64) -> ProbeEntry {
     entry(names, Unit::Count, low, high)
 }
 
-const fn text(names: &'static [&'static str], begins: &'static [&'static str]) -> Entry {
-    Entry { names, unit: Unit::Text, low: 0.0, high: 0.0, begins }
+const fn text(names: &'static [&'static str], begins: &'static [&'static str]) -> ProbeEntry {
+    ProbeEntry { names, unit: Unit::Text, low: 0.0, high: 0.0, begins }
 }
 
 /// Judged probes, and those measured beside them. The first entry with a probe's name, or a beginning of it, counts.
-const ENTRIES: &[Entry] = &[
+const ENTRIES: &[ProbeEntry] = &[
     count(&["build.status", "run.status", "unit.status", "unit.start.status"], 0.0, 255.0),
     count(&["build.modules", "image.layers"], 0.0, 1e3),
     count(&["image.files", "log.readings"], 0.0, 1e6),
@@ -124,7 +124,7 @@ pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), String> {
     }
 }
 
-impl Entry {
+impl ProbeEntry {
     fn is_of(&self, probe: &str) -> bool {
         self.names.iter().any(|name| match name.ends_with(['.', ' ']) {
             true => probe.starts_with(name),

@@ -13,19 +13,23 @@ use crate::exec::shell::Shell;
 use crate::measurement::catalogue::LOST;
 use crate::measurement::journal::{self, Journal};
 use crate::measurement::podman_run::{self, PodmanRun};
+use crate::measurement::start::{self, Refusal};
 use crate::measurement::trial::watch::{self, Until};
 use crate::measurement::trial::{self, Trial};
 use crate::measurement::{Reading, Unreadable};
 
 /// Makes the service observable without changing the Quadlet under test: it runs in its own slice, which outlives it,
-/// systemd saves how each activation ended, and the start may take as long as an emulated CPU needs. On a remote
-/// machine, the environment makes it use the run's own images.
+/// systemd saves how each activation ended, and the start may take as long as an emulated CPU needs, unless the Quadlet
+/// sets a limit. On a remote machine, the environment makes it use the run's own images.
 const DROP_IN: &str = "\
 [Service]
 @ENVIRONMENT@Slice=@SLICE@
-TimeoutSec=600
-ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >>%t/@UNIT@.stops'
+@TIMEOUT@=600
+ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $${EXIT_CODE:-none} $${EXIT_STATUS:-none}\" >>%t/@UNIT@.stops'
 ";
+
+/// Prints what the Quadlet generator says about the user's Quadlets, without the units that it makes.
+const GENERATOR: &str = "/usr/lib/systemd/user-generators/podman-user-generator --user --dryrun 2>&1 >/dev/null";
 
 /// Returns the names of a run's units: its Quadlets and the user's own workload.
 pub fn units(root: &Path, own: Option<&str>) -> anyhow::Result<Vec<String>> {
@@ -50,6 +54,8 @@ pub struct Watched {
     pub trial: Trial,
     pub raw_journal: String,
     pub journal: Journal,
+    /// Why the workload never started, if it did not.
+    pub refusal: Option<Refusal>,
 }
 
 impl Watched {
@@ -62,6 +68,10 @@ impl Watched {
             Some(reason) => readings.push(Reading::new(LOST, reason.as_str(), Unit::Text, "")),
             None => readings.extend(journal::startup(&self.journal.lines)),
         }
+        if let Some(refusal) = &self.refusal {
+            readings.push(refusal.reading());
+            readings.extend(start::waited(&self.journal.lines));
+        }
         Ok(readings)
     }
 }
@@ -72,6 +82,7 @@ impl Deployment {
         let deployment = Deployment { shell: shell.clone(), unit: unit.to_owned() };
         shell.put(&deployment.quadlet_path(), quadlet.replace("@IMAGE@", image)).await?;
         let drop_in = DROP_IN.replace("@SLICE@", &deployment.slice()).replace("@UNIT@", unit);
+        let drop_in = drop_in.replace("@TIMEOUT@", if limits_start(quadlet) { "TimeoutStopSec" } else { "TimeoutSec" });
         let environment = shell.variables().iter().map(|(name, value)| format!("Environment=\"{name}={value}\"\n"));
         let drop_in = drop_in.replace("@ENVIRONMENT@", &environment.collect::<String>());
         shell.put(&format!("{}/10-assay.conf", deployment.drop_in_folder()), drop_in).await?;
@@ -121,7 +132,12 @@ impl Deployment {
         let mut journal = journal::parse(&raw_journal, boot, &mark)?.of_trial(&trial)?;
         // Where the log goes says more than how much of it came.
         journal.lost = self.log_elsewhere(&journal).await?.or(journal.lost);
-        Ok(Watched { raw, trial, raw_journal, journal })
+        let generator = match trial.shown("LoadState") {
+            Some("not-found") => self.shell.run(&Command::new("sh").args(["-c", GENERATOR])).await?.text(),
+            _ => String::new(),
+        };
+        let refusal = start::refusal(&trial, &journal.lines, &self.unit, &generator);
+        Ok(Watched { raw, trial, raw_journal, journal, refusal })
     }
 
     /// Returns why the workload's log does not come to the journal, if it does not.
@@ -150,6 +166,12 @@ impl Deployment {
     }
 }
 
+/// Returns whether a Quadlet says how long its start may take.
+fn limits_start(quadlet: &str) -> bool {
+    let key = |line: &str| Some(line.split_once('=')?.0.trim_end().to_owned());
+    quadlet.lines().filter_map(key).any(|key| ["TimeoutSec", "TimeoutStartSec"].contains(&key.as_str()))
+}
+
 fn token() -> anyhow::Result<String> {
     let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").context("the host gives no random numbers")?;
     Ok(uuid.trim().to_owned())
@@ -157,7 +179,7 @@ fn token() -> anyhow::Result<String> {
 
 /// Runs an image with `podman run` as `unit`, under the limits of a Quadlet, if there are no units, on this `boot` of
 /// the machine. Returns the raw output, too.
-pub async fn run_by_hand(
+pub async fn podman_run(
     shell: &Shell,
     unit: &str,
     quadlet: &str,
@@ -239,6 +261,7 @@ mod tests {
     use super::*;
     use crate::exec::shell::Fake;
     use crate::measurement::Sample;
+    use crate::measurement::Value;
     use crate::verdict::Rule;
     use crate::verdict::sample_set::SampleSet;
 
@@ -317,6 +340,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_limit_on_the_start_in_a_quadlet_counts() {
+        for (line, limits) in [("TimeoutStartSec=20", true), ("TimeoutSec = 1min", true), ("TimeoutStopSec=5", false)] {
+            assert_eq!(limits_start(&format!("[Container]\nImage=x\n[Service]\n{line}\n")), limits, "{line}");
+        }
+        assert!(!limits_start("#TimeoutStartSec=20\n"));
+    }
+
     #[tokio::test]
     async fn a_trial_of_this_request_on_this_machine_is_taken() {
         let (deployment, trial) = recorded();
@@ -324,6 +355,22 @@ mod tests {
             deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
         assert_eq!((watched.raw.as_str(), watched.journal.lines.len()), (TRIAL, JOURNAL.lines().count()));
         assert!(watched.readings().unwrap().iter().any(|reading| reading.probe == "log.duration"));
+    }
+
+    #[tokio::test]
+    async fn a_quadlet_that_the_generator_refuses_is_reported_in_its_words() {
+        let absent = TRIAL.replace("show.LoadState loaded", "show.LoadState not-found");
+        let said = "quadlet-generator[7]: converting \"no-quota.container\": unsupported key 'Memory'";
+        let fake = Fake::default().answer("sh -s -- no-quota ", 0, &absent).answer("sh -s -- ", 0, JOURNAL);
+        let fake = fake.answer("systemctl ", 0, SHOWN).answer("sh -c ", 1, said);
+        let deployment = Deployment { shell: Shell::fake(fake), ..recorded().0 };
+        let trial = recorded().1;
+        let watched =
+            deployment.watch_as(&trial.token, &trial.boot, Until::Ended, Duration::from_secs(9)).await.unwrap();
+        let readings = watched.readings().unwrap();
+        let refused = readings.iter().find(|reading| reading.probe == start::REFUSED).unwrap();
+        let words = "the workload never started: the Quadlet generator: converting \"no-quota.container\": unsupported";
+        assert!(matches!(&refused.value, Value::Text(text) if text.starts_with(words)), "{refused:?}");
     }
 
     #[tokio::test]

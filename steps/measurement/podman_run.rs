@@ -7,11 +7,12 @@ use super::journal::{self, Line};
 use super::trial::watch::Until;
 use super::{Reading, Unreadable};
 use crate::base::unit::Unit;
+use crate::base::unit_file::{UnitFile, specified};
 use crate::exec::command::Command;
 
 const SCRIPT: &str = include_str!("podman_run.sh");
 const PROBE: &str = "hand";
-/// Exit statuses of `podman run` itself, when there was no container.
+/// Exit statuses of `podman run` itself, if an error follows; without one, they are the container's.
 const PODMANS_OWN: std::ops::RangeInclusive<u8> = 125..=127;
 
 /// Returns the command that runs an image as often as it should end, under the limits of a Quadlet. Its output repeats
@@ -30,25 +31,28 @@ pub fn command(
         Until::Held(_) => return Err(Unreadable::new(PROBE, "a workload that ends by itself", unit)),
     };
     let run = Command::script(SCRIPT, &[&format!("systemd-{unit}"), &times.to_string(), token]);
-    Ok(run.args(flags(quadlet)).arg(image).time_limit(limit))
+    Ok(run.args(flags(unit, quadlet)?).arg(image).time_limit(limit))
 }
 
 /// Translates a Quadlet's annotations and limits into options of `podman run`.
-fn flags(quadlet: &str) -> Vec<String> {
-    let flag = |line: &str| {
-        let (key, value) = line.trim().split_once('=')?;
-        match key {
-            "Annotation" => Some(format!("--annotation={value}")),
-            // Podman has the same units as systemd, in lower case.
-            "MemoryMax" => Some(format!("--memory={}", value.to_lowercase())),
-            "CPUQuota" => {
-                let percent: f64 = value.strip_suffix('%')?.parse().ok()?;
-                Some(format!("--cpus={}", percent / 100.0))
-            }
-            _ => None,
-        }
-    };
-    quadlet.lines().filter_map(flag).collect()
+fn flags(unit: &str, quadlet: &str) -> Result<Vec<String>, Unreadable> {
+    let file = UnitFile::parse(quadlet);
+    let mut flags = Vec::new();
+    for word in file.words("Container", "Annotation") {
+        let wrong =
+            |specifier: String| Unreadable::new(PROBE, "an annotation that only the unit's name completes", &specifier);
+        flags.push(format!("--annotation={}", specified(&word, unit).map_err(wrong)?));
+    }
+    if let Some(size) = file.last("Service", "MemoryMax").filter(|size| *size != "infinity") {
+        // Podman has the same units as systemd, in lower case.
+        flags.push(format!("--memory={}", size.to_lowercase()));
+    }
+    if let Some(quota) = file.last("Service", "CPUQuota") {
+        let percent = quota.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+        let percent = percent.ok_or_else(|| Unreadable::new(PROBE, "CPUQuota= in percent", quota))?;
+        flags.push(format!("--cpus={}", percent / 100.0));
+    }
+    Ok(flags)
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +89,7 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRu
             _ => return Err(wrong()),
         }
     }
-    match run.ends.iter().find(|status| PODMANS_OWN.contains(status)) {
+    match run.ends.iter().find(|status| PODMANS_OWN.contains(status) && error.starts_with("Error: ")) {
         Some(status) => Err(Unreadable::new(PROBE, &format!("a container, not podman's own status {status}"), error)),
         None if run.ends.is_empty() => Err(Unreadable::new(PROBE, "how it ended", error)),
         None => Ok(run),
@@ -118,12 +122,16 @@ mod tests {
 
     #[test]
     fn a_quadlet_becomes_options_of_podman_run() {
-        let quadlet = "[Container]\nImage=@IMAGE@\nAnnotation=a/b=c\n[Service]\nRestart=on-failure\nMemoryMax=64M\nCPUQuota=10%\n";
+        let quadlet =
+            "[Container]\nImage=@IMAGE@\nAnnotation=a/b=c \\\n  \"d=%p e\"\n[Service]\nMemoryMax = 64M\nCPUQuota=10%\n";
         let command = command("hello", quadlet, "x/y:1", Until::Stopped(2), Duration::from_secs(9), "t").unwrap();
-        let flags = ["--annotation=a/b=c", "--memory=64m", "--cpus=0.1", "x/y:1"];
+        let flags = ["--annotation=a/b=c", "--annotation=d=hello e", "--memory=64m", "--cpus=0.1", "x/y:1"];
         assert_eq!(command.argv, [&["sh", "-s", "--", "systemd-hello", "2", "t"][..], &flags].concat());
         let held = Until::Held(Duration::from_secs(1));
         assert!(super::command("hello", quadlet, "x", held, Duration::from_secs(9), "t").is_err());
+        for wrong in ["[Service]\nCPUQuota=1\n", "[Container]\nAnnotation=a=%h\n"] {
+            assert!(super::flags("hello", wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -142,7 +150,10 @@ mod tests {
             (OUTPUT.replace("token t", "token u"), "not an answer to another request"),
             (OUTPUT.replace("boot b", "boot c"), "not an answer to another request"),
             (OUTPUT.replace("ended 20.50 0\n", ""), "how it ended"),
-            (OUTPUT.replace("ended 20.50 0", "ended 20.50 126"), "not podman's own status 126"),
+            (
+                OUTPUT.replace("20.50 0\nerror a warning", "20.50 126\nerror Error: crun: x"),
+                "not podman's own status 126",
+            ),
             (OUTPUT.replace("line 10.50", "Line"), "\"line SECONDS TEXT\""),
         ] {
             let error = parse(&text, "hello", "t", "b").unwrap_err().to_string();

@@ -21,7 +21,7 @@ pub const STANDSTILL: f64 = 60.0;
 
 /// One observation of the unit's control group while it ran.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Look {
+pub struct UnitLook {
     /// Seconds since the machine's boot.
     pub at: f64,
     /// The values: `unit.current`, `payload.anon`, `available` … in bytes; `*.usage_usec` in microseconds. Empty if the
@@ -34,9 +34,9 @@ pub struct Look {
 pub struct Stop {
     /// systemd's result: `success`, `exit-code`, `oom-kill` …
     pub result: String,
-    /// `exited`, `killed` or `dumped`.
+    /// `exited`, `killed` or `dumped`; `none` if its main process was never started.
     pub code: String,
-    /// The exit status, or the signal's name.
+    /// The exit status, the signal's name, or `none`.
     pub status: String,
 }
 
@@ -55,7 +55,7 @@ pub struct Trial {
     pub end: f64,
     /// Whether it ended at its time limit.
     pub gave_up: bool,
-    pub looks: Vec<Look>,
+    pub looks: Vec<UnitLook>,
     pub stops: Vec<Stop>,
     /// What belongs to no look, as printed: `show.*`, `slice.*`, `sampler.*`, `session.*`, `start-status` and others.
     pub last: BTreeMap<String, String>,
@@ -66,11 +66,11 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     let Some(("end", end)) = last_line.split_once(' ') else {
         return Err(wrong("output that closes with \"end\"", last_line));
     };
-    let (mut looks, mut stops, mut last) = (Vec::<Look>::new(), Vec::new(), BTreeMap::new());
+    let (mut looks, mut stops, mut last) = (Vec::<UnitLook>::new(), Vec::new(), BTreeMap::new());
     for line in rest.lines() {
         let (key, value) = line.split_once(' ').ok_or_else(|| wrong("\"key value\"", line))?;
         match key {
-            "look" => looks.push(Look { at: number(line, value)?, values: BTreeMap::new() }),
+            "look" => looks.push(UnitLook { at: number(line, value)?, values: BTreeMap::new() }),
             "stop" => stops.push(parse_stop(value).ok_or_else(|| wrong("\"stop RESULT CODE STATUS\"", line))?),
             _ if is_of(&LAST, key) => {
                 last.insert(key.to_owned(), value.to_owned());
@@ -101,14 +101,14 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
     Ok(trial)
 }
 
-/// Keys that do not belong to a look; with a dot at the end, the beginnings of such keys.
+/// Keys that do not belong to a look; with a dot or dash at the end, the beginnings of such keys.
 const LAST: [&str; 11] =
-    ["token", "boot", "since", "begin", "over", "gave-up", "show.", "slice.", "sampler.", "session.", "start-status"];
+    ["token", "boot", "since", "begin", "over", "gave-up", "show.", "slice.", "sampler.", "session.", "start-"];
 /// Keys that belong to the look before them.
 const SEEN: [&str; 4] = ["unit.", "runtime.", "payload.", "available"];
 
 fn is_of(known: &[&str], key: &str) -> bool {
-    known.iter().any(|known| *known == key || (known.ends_with('.') && key.starts_with(known)))
+    known.iter().any(|known| *known == key || (known.ends_with(['.', '-']) && key.starts_with(known)))
 }
 
 fn wrong(expected: &str, seen: &str) -> Unreadable {
@@ -132,7 +132,7 @@ fn parse_stop(text: &str) -> Option<Stop> {
     (words.next().is_none() && !stop.status.is_empty()).then_some(stop)
 }
 
-impl Look {
+impl UnitLook {
     /// Returns whether the workload itself was up.
     fn is_up(&self) -> bool {
         self.values.contains_key("payload.current")
@@ -169,7 +169,7 @@ impl Trial {
     /// Returns the unit's share of one CPU between the first and last look at its running workload. Returns `None` for
     /// a unit that was restarted, because its counter began again.
     fn cpu_share(&self) -> Option<f64> {
-        let counter = |look: &Look| Some((look.at, *look.values.get("unit.cpu.usage_usec")?));
+        let counter = |look: &UnitLook| Some((look.at, *look.values.get("unit.cpu.usage_usec")?));
         let counted: Vec<(f64, f64)> = self.looks.iter().filter(|look| look.is_up()).filter_map(counter).collect();
         let ((begin, before), (end, after)) = (*counted.first()?, *counted.last()?);
         let went_up = counted.windows(2).all(|pair| pair[0].1 <= pair[1].1);
@@ -310,6 +310,12 @@ mod tests {
         ] {
             let readings = trial(lines).readings().unwrap();
             assert_eq!(value(&readings, probe), expected.map(Value::Number), "{probe} of {lines}");
+        }
+        for (lines, state) in [
+            ("show.ActiveState active\nshow.SubState running\n", "active"),
+            ("show.ActiveState active\nshow.SubState exited\n", "active (exited)"),
+        ] {
+            assert_eq!(value(&trial(lines).readings().unwrap(), "unit.state"), Some(state.into()));
         }
         for (lines, probe) in [
             ("show.MemoryMax much\n", "limit.memory"),

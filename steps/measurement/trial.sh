@@ -1,8 +1,8 @@
 # Starts a user unit, watches its cgroup until it has ended, and prints all that was seen as "key value" lines.
 #
 #   UNIT   without its ending; its cgroup is a child of SLICE, which outlives it
-#   HOLD   0: until the unit has ended by itself, once; else: that many seconds after its workload came up at most, then
-#          kill it
+#   HOLD   0: until the unit has ended by itself, once; else: at most that many seconds after it became active (a oneshot:
+#          after its workload came up), then kill it
 #   STOPS  0: as HOLD says; else: until it has ended so often, or has stayed down, then kill it
 #   LIMIT  seconds after which to give up
 #   TOKEN  said again, so that nobody takes what another trial printed for this one's
@@ -17,12 +17,13 @@ IFS=: read -r _ _ session </proc/$$/cgroup
 session=/sys/fs/cgroup$session
 stops=$XDG_RUNTIME_DIR/$unit.stops
 started=$XDG_RUNTIME_DIR/$unit.started
-rm -f "$stops" "$started"
+rm -f "$stops" "$started"*
 
 # tell KEY FILE: a file's only number. tell_all KEY FILE: each of its names and numbers.
 tell() { [ -r "$2" ] && read -r value <"$2" && echo "$1 $value"; }
 tell_all() { [ -r "$2" ] && while read -r key value; do echo "$1.$key $value"; done <"$2"; }
 
+type=$(systemctl --user show "$unit" --property=Type --value)
 systemctl --user reset-failed "$unit" 2>/dev/null
 echo "since $(date +%s)"
 now
@@ -33,16 +34,21 @@ before=$used session_before=
 field usage_usec "$session/cpu.stat" && session_before=$value
 # A child of nobody's: what it costs is the start's, not the watching's.
 ( (
-    systemctl --user start "$unit"
+    systemctl --user start "$unit" 2>"$started.error"
     echo $? >"$started"
 ) &)
 up_since= down=0
 while now; do
     look
     down=$((down + 1))
-    [ -d "$cgroup" ] && down=0
+    # With RemainAfterExit=yes, a unit without processes stays active and keeps its control group.
+    [ -d "$cgroup" ] && ! { field populated "$cgroup/cgroup.events" && [ "$value" = 0 ]; } && down=0
     second=${up%.*}
-    [ -d "$payload" ] && up_since=${up_since:-$second}
+    # The start job of a oneshot ends with its workload, that of any other unit when it is active.
+    case $type in
+    oneshot) [ -d "$payload" ] ;;
+    *) [ -s "$started" ] ;;
+    esac && up_since=${up_since:-$second}
     if [ "$wanted" -gt 0 ]; then
         count=0
         [ -r "$stops" ] && while read -r line; do count=$((count + 1)); done <"$stops"
@@ -79,12 +85,13 @@ if [ -d "$cgroup" ]; then
 fi
 while ! [ -s "$started" ]; do sleep 1; done
 tell start-status "$started"
+tell start-error "$started.error"
 tell slice.peak "$tree/memory.peak"
 tell slice.swap.peak "$tree/memory.swap.peak"
 tell_all slice.events "$tree/memory.events"
 tell_all slice.cpu "$tree/cpu.stat"
 [ -r "$stops" ] && while read -r line; do echo "stop $line"; done <"$stops"
-rm -f "$stops" "$started"
+rm -f "$stops" "$started"*
 systemctl --user stop "$slice"
 now
 echo "end $up"

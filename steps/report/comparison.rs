@@ -34,7 +34,7 @@ pub const SCHEMA: u32 = 1;
 pub struct ComparedRun {
     pub about: About,
     /// The machine that its claims were measured on; `None` if the run needed none.
-    pub machine: Option<Machine>,
+    pub machine: Option<ComparedMachine>,
     pub findings: BTreeMap<ClaimId, ClaimSummary>,
 }
 
@@ -52,7 +52,7 @@ pub struct About {
 
 /// The properties that decide whether figures of two machines can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Machine {
+pub struct ComparedMachine {
     /// `kvm`, `tcg` or `none`.
     pub accelerator: String,
     /// `amd64` or `arm64`.
@@ -126,7 +126,6 @@ pub struct Change {
     pub relative: Option<f64>,
     /// Whether the change exceeds noise; `None` if the noise is unknown.
     pub exceeds_noise: Option<bool>,
-    /// How this was decided, in a sentence.
     pub noise: String,
 }
 
@@ -174,7 +173,7 @@ impl Trend {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const ID: &str = "A7-1";
@@ -199,7 +198,7 @@ mod tests {
     }
 
     /// Makes the run of a day in November.
-    pub(super) fn run(day: usize, finding: Option<ClaimSummary>) -> ComparedRun {
+    pub(in crate::report) fn run(day: usize, finding: Option<ClaimSummary>) -> ComparedRun {
         ComparedRun {
             about: About {
                 run: format!("night-{day}"),
@@ -209,7 +208,7 @@ mod tests {
                 exit: 0,
                 complete: true,
             },
-            machine: Some(Machine { accelerator: "tcg".into(), architecture: "amd64".into() }),
+            machine: Some(ComparedMachine { accelerator: "tcg".into(), architecture: "amd64".into() }),
             findings: finding.into_iter().map(|finding| (ID.parse().unwrap(), finding)).collect(),
         }
     }

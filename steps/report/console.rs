@@ -37,7 +37,6 @@ pub(super) fn short(text: &str) -> String {
     cut(&one_line(text), REASON)
 }
 
-/// Cuts a text to this many characters.
 pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -49,7 +48,6 @@ pub(super) fn measured(claim: &ClaimResult) -> String {
     claim.value.as_ref().map(|value| value.format(claim.unit.unwrap_or(Unit::Text))).unwrap_or_default()
 }
 
-/// Returns the result of a control, in a word.
 pub(super) fn word(control: &ControlResult) -> &'static str {
     match control.verdict {
         ControlVerdict::Discriminates => "caught",
@@ -59,7 +57,6 @@ pub(super) fn word(control: &ControlResult) -> &'static str {
     }
 }
 
-/// Lists the controls' results; equal neighbours appear once.
 pub(super) fn controls(claim: &ClaimResult) -> String {
     let mut words: Vec<&str> = claim.controls.iter().map(word).collect();
     words.dedup();
@@ -94,16 +91,13 @@ pub(super) fn falls_short(claim: &&ClaimResult) -> bool {
     !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun)
 }
 
-/// Groups claims by a text, in the order in which each text first occurs.
-pub(super) fn grouped<'a>(
-    claims: impl IntoIterator<Item = &'a ClaimResult>,
-    text: impl Fn(&'a ClaimResult) -> &'a str,
-) -> Vec<(&'a str, Vec<&'a ClaimResult>)> {
-    let mut groups: Vec<(&str, Vec<&ClaimResult>)> = Vec::new();
-    for claim in claims {
-        match groups.iter_mut().find(|(known, _)| *known == text(claim)) {
-            Some((_, group)) => group.push(claim),
-            None => groups.push((text(claim), vec![claim])),
+/// Groups values by their keys, in the order in which each key first occurs.
+pub(super) fn grouped<K: PartialEq, V>(pairs: impl IntoIterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut groups: Vec<(K, Vec<V>)> = Vec::new();
+    for (key, value) in pairs {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, group)) => group.push(value),
+            None => groups.push((key, vec![value])),
         }
     }
     groups
@@ -156,7 +150,7 @@ fn below(verdicts: &Verdicts) -> String {
         }
     }
     let not_run = claims().filter(selected).filter(|claim| claim.verdict == Verdict::NotRun);
-    for (reason, claims) in grouped(not_run, |claim| &claim.reason) {
+    for (reason, claims) in grouped(not_run.map(|claim| (&claim.reason, claim))) {
         lines.push(format!("– {} not run: {}", ids(&claims), one_line(reason)));
     }
     lines.extend(verdicts.problems.iter().map(|problem| format!("✘ features/deviations.toml: {problem}")));

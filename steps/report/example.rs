@@ -79,7 +79,6 @@ pub fn attempt(name: &str, checks: &[(Verdict, &str)], error: Option<&str>) -> A
     }
 }
 
-/// Makes attempts at a scenario, each with one of these checks.
 fn attempts(name: &str, checks: &[(Verdict, &str)]) -> Vec<Attempt> {
     checks.iter().map(|check| attempt(name, std::slice::from_ref(check), None)).collect()
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use crate::base::commands;
 use crate::evidence::attestation;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
 use crate::evidence::checksums::{self, SIGNATURE, STATEMENT, SUMS};
@@ -66,11 +67,12 @@ fn reports_only(folder: &SandboxedDir, reports: &[&str]) -> anyhow::Result<bool>
     let (_, broken) = checksums::check(folder)?;
     if let Some(changed) = broken.iter().find(|broken| !reports.contains(&broken.file.as_str())) {
         anyhow::bail!(
-            "{} is not what was sealed, so nothing is written there: {}: {} (assay verify tells all; --out FOLDER makes \
-             reports elsewhere)",
+            "{} is not what was sealed, so nothing is written there: {}: {} (`{}` tells all; --out FOLDER makes reports \
+             elsewhere)",
             folder.path().display(),
             changed.file,
-            changed.problem
+            changed.problem,
+            commands::assay(&format!("verify {}", folder.path().display()))
         );
     }
     Ok(broken.is_empty())

@@ -57,7 +57,6 @@ fn head(verdicts: &Verdicts) -> String {
     format!("## {heading}\n\n{}; exit status {}\n\n", counts(verdicts), verdicts.exit)
 }
 
-/// Makes the table of the claims, without those that were not selected.
 fn table(claims: &[ClaimResult]) -> String {
     let row = |claim: &ClaimResult| {
         let cells = [
@@ -89,9 +88,9 @@ fn open(verdicts: &Verdicts) -> String {
 }
 
 fn not_run(claims: &[ClaimResult]) -> String {
-    let not_run = claims.iter().filter(|claim| claim.verdict == Verdict::NotRun);
-    let line = |(reason, claims): (&str, Vec<&ClaimResult>)| format!("- {}: {}\n", ids(&claims), plain(reason));
-    section("Claims that were not judged", grouped(not_run, |claim| &claim.reason).into_iter().map(line).collect())
+    let not_run = claims.iter().filter(|claim| claim.verdict == Verdict::NotRun).map(|claim| (&claim.reason, claim));
+    let line = |(reason, claims): (&String, Vec<&ClaimResult>)| format!("- {}: {}\n", ids(&claims), plain(reason));
+    section("Claims that were not judged", grouped(not_run).into_iter().map(line).collect())
 }
 
 fn facts(run: &Json) -> String {
@@ -104,7 +103,6 @@ fn facts(run: &Json) -> String {
     section("Environment", FACTS.into_iter().filter_map(fact).chain(changed).collect())
 }
 
-/// Makes a list with its heading; nothing if the list is empty.
 fn section(heading: &str, list: String) -> String {
     if list.is_empty() { list } else { format!("\n### {heading}\n\n{list}") }
 }
@@ -131,7 +129,6 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// Cuts the end of a page that would be too large to be shown.
 fn cut(mut page: String) -> String {
     const REST: &str = "\n\nThis page is cut here: verdicts.json has all of it.\n";
     if page.len() > LARGEST {

@@ -2,14 +2,16 @@
 //!
 //! A failed scenario is a failure, an inconclusive one an error. One that was not run is skipped, and so is a known
 //! deviation, because it must not be shown as passed. Controls have no test cases; each is reported with its claim.
+//!
+//! There is no standard, so the file has only the elements and attributes that the schema of Jenkins' xUnit plug-in
+//! allows. Other readers take these, too; `ci/report` checks both.
 
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 
-use super::console::word;
+use super::console::{grouped, word};
 use super::times;
 use crate::base::unit::Unit;
 use crate::evidence::bundle::EvidenceBundle;
@@ -20,32 +22,32 @@ use crate::verdict::claim_verdict::ScenarioResult;
 
 /// Makes the report as XML: a test suite per feature file, in the order of the claims.
 pub fn junit(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
-    let mut report = Report::new(text(&format!("assay {}", bundle.verdicts.run)));
-    report.add_test_suites(suites(&bundle.verdicts, ""));
-    written(report, times::started(bundle), times::ended(bundle))
+    written(&bundle.verdicts.run, suites(&bundle.verdicts, None), [bundle].into_iter())
 }
 
 /// Makes the report of several runs as XML: a test suite per target and feature file.
 pub fn merged_junit(merged: &Merged) -> anyhow::Result<Vec<u8>> {
-    let mut report = Report::new(text(&format!("assay {}", merged.run)));
-    for column in &merged.columns {
-        report.add_test_suites(suites(&column.verdicts, &format!("{} ", column.target)));
-    }
+    let columns = merged.columns.iter();
+    let mut all: Vec<TestSuite> = columns.flat_map(|column| suites(&column.verdicts, Some(&column.target))).collect();
     if !merged.missing.is_empty() {
-        report.add_test_suite(problems("the runs", NonSuccessKind::Error, "inconclusive", &merged.missing));
+        all.push(problems(None, "the runs", NonSuccessKind::Error, &merged.missing));
     }
-    let bundles = || merged.parts.iter().map(|part| &part.bundle);
-    let started = bundles().map(times::started).min().context("no run was merged")?;
-    written(report, started, bundles().map(times::ended).max().unwrap_or(started))
+    written(&merged.run, all, merged.parts.iter().map(|part| &part.bundle))
 }
 
-fn written(mut report: Report, started: Timestamp, ended: Timestamp) -> anyhow::Result<Vec<u8>> {
-    report.timestamp = started.to_string().parse().ok();
-    report.time = ended.duration_since(started).try_into().ok();
+fn written<'a>(
+    run: &str,
+    suites: Vec<TestSuite>,
+    bundles: impl Iterator<Item = &'a EvidenceBundle> + Clone,
+) -> anyhow::Result<Vec<u8>> {
+    let mut report = Report::new(text(&format!("assay {run}")));
+    report.add_test_suites(suites);
+    let (started, ended) = (bundles.clone().map(times::started).min(), bundles.map(times::ended).max());
+    report.time = started.zip(ended).and_then(|(started, ended)| ended.duration_since(started).try_into().ok());
     number_same_names(&mut report);
-    let mut xml = Vec::new();
-    report.serialize(&mut xml).context("the run cannot be written as JUnit XML")?;
-    Ok(xml)
+    let xml = report.to_string().context("the run cannot be written as JUnit XML")?;
+    // The schema allows this attribute in a suite, not in the root element.
+    Ok(xml.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1).into_bytes())
 }
 
 /// Makes each test case's name unique: readers take two with the same name for one that ran twice.
@@ -60,47 +62,48 @@ fn number_same_names(report: &mut Report) {
 }
 
 /// Makes a suite per feature file, in the order of the claims, and suites for the problems beyond the claims: wrong
-/// declarations, and a run that did not finish. `before` is a prefix that makes each name unique.
-fn suites(verdicts: &Verdicts, before: &str) -> Vec<TestSuite> {
-    let mut files: Vec<(&str, Vec<(&ClaimResult, &ScenarioResult)>)> = Vec::new();
-    for claim in &verdicts.claims {
-        for scenario in &claim.scenarios {
-            match files.iter_mut().find(|(file, _)| *file == scenario.at.file) {
-                Some((_, cases)) => cases.push((claim, scenario)),
-                None => files.push((&scenario.at.file, vec![(claim, scenario)])),
-            }
-        }
-    }
-    let suite = |(feature, cases): (&str, Vec<(&ClaimResult, &ScenarioResult)>)| {
-        let mut suite = TestSuite::new(text(&format!("{before}{feature}")));
+/// declarations, and a run that did not finish. With several targets, each name contains the target's.
+fn suites(verdicts: &Verdicts, target: Option<&str>) -> Vec<TestSuite> {
+    let suite = |(feature, cases): (&String, Vec<(&ClaimResult, &ScenarioResult)>)| {
+        let mut suite = TestSuite::new(on(target, feature));
         let attempts = cases.iter().flat_map(|(_, scenario)| &scenario.attempts);
         suite.timestamp = times::first(attempts).and_then(|at| at.to_string().parse().ok());
         suite.time = Some(cases.iter().map(|(_, scenario)| times::length(scenario.seconds)).sum());
-        suite.add_test_cases(cases.iter().map(|(claim, scenario)| case(claim, scenario, before)));
+        suite.add_test_cases(cases.iter().map(|(claim, scenario)| case(claim, scenario, target)));
         suite
     };
-    let mut suites: Vec<TestSuite> = files.into_iter().map(suite).collect();
+    let claims = verdicts.claims.iter();
+    let cases = claims.flat_map(|claim| claim.scenarios.iter().map(move |own| (&own.at.file, (claim, own))));
+    let mut suites: Vec<TestSuite> = grouped(cases).into_iter().map(suite).collect();
     if !verdicts.problems.is_empty() {
-        let name = format!("{before}features/deviations.toml");
-        suites.push(problems(&name, NonSuccessKind::Failure, "fails", &verdicts.problems));
+        suites.push(problems(target, "features/deviations.toml", NonSuccessKind::Failure, &verdicts.problems));
     }
     if !verdicts.complete {
         let killed = "the run did not finish: claims that it had not judged by then are open";
-        let name = format!("{before}the run");
-        suites.push(problems(&name, NonSuccessKind::Error, "inconclusive", &[killed.to_owned()]));
+        suites.push(problems(target, "the run", NonSuccessKind::Error, &[killed.to_owned()]));
     }
     suites
 }
 
-/// Makes a suite with a case for each problem.
-fn problems(name: &str, kind: NonSuccessKind, class: &str, reasons: &[String]) -> TestSuite {
-    let mut suite = TestSuite::new(text(name));
+fn problems(target: Option<&str>, name: &str, kind: NonSuccessKind, reasons: &[String]) -> TestSuite {
+    let mut suite = TestSuite::new(on(target, name));
     suite.add_test_cases(reasons.iter().map(|reason| {
-        let mut case = TestCase::new(text(reason), because(TestCaseStatus::non_success(kind), class, reason));
-        case.set_classname(text(name));
+        let mut case = TestCase::new(text(reason), failed(kind, reason, reason));
+        case.set_classname(class(target, name));
         case
     }));
     suite
+}
+
+fn on(target: Option<&str>, name: &str) -> XmlString {
+    text(&target.map_or_else(|| name.to_owned(), |target| format!("{target} {name}")))
+}
+
+/// Makes a class name from a file's name, with the target as its package. Readers split it at its dots, so it has no
+/// other ones.
+fn class(target: Option<&str>, file: &str) -> XmlString {
+    let name = file.trim_start_matches("features/").trim_end_matches(".feature").replace('.', "_");
+    text(&target.map_or_else(|| name.clone(), |target| format!("{}.{name}", target.replace('.', "_"))))
 }
 
 /// Makes text safe for XML, which cannot represent some characters. Most of them are dropped when the text becomes part
@@ -109,33 +112,39 @@ fn text(text: &str) -> XmlString {
     XmlString::new(text.replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}"))
 }
 
-fn case(claim: &ClaimResult, scenario: &ScenarioResult, before: &str) -> TestCase {
-    let name = format!("{before}{} {}", claim.id, scenario.at.name);
-    let mut case = TestCase::new(text(&name), status(claim.shown(scenario)));
-    let class = scenario.at.file.trim_start_matches("features/").trim_end_matches(".feature");
-    case.set_classname(text(&format!("{before}{class}")));
-    case.timestamp = times::first(&scenario.attempts).and_then(|at| at.to_string().parse().ok());
+fn case(claim: &ClaimResult, scenario: &ScenarioResult, target: Option<&str>) -> TestCase {
+    let name = format!("{} {}", claim.id, scenario.at.name);
+    let mut case = TestCase::new(on(target, &name), status(claim.shown(scenario), scenario));
+    case.set_classname(class(target, &scenario.at.file));
     case.set_time(times::length(scenario.seconds));
-    let properties = properties(claim, scenario);
-    case.add_properties(properties.iter().map(|(name, value)| (text(name), text(value))));
-    case.set_system_out(text(&properties.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>()));
+    let known = properties(claim, scenario).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
+    case.set_system_out(text(&known.collect::<String>()));
     case
 }
 
-fn status((verdict, reason): (Verdict, &str)) -> TestCaseStatus {
+fn status((verdict, message): (Verdict, &str), scenario: &ScenarioResult) -> TestCaseStatus {
+    let reason = format!("{message}\n  at {}:{}", scenario.at.file, scenario.at.line);
     match verdict {
         Verdict::Holds => TestCaseStatus::success(),
-        Verdict::Fails => because(TestCaseStatus::non_success(NonSuccessKind::Failure), "fails", reason),
-        Verdict::Inconclusive => because(TestCaseStatus::non_success(NonSuccessKind::Error), "inconclusive", reason),
-        Verdict::NotRun => because(TestCaseStatus::skipped(), "not-run", reason),
-        Verdict::KnownDeviation => {
-            because(TestCaseStatus::skipped(), "known-deviation", &format!("known deviation: {reason}"))
-        }
+        Verdict::Fails => failed(NonSuccessKind::Failure, message, &reason),
+        Verdict::Inconclusive => failed(NonSuccessKind::Error, message, &reason),
+        Verdict::NotRun => skipped(&reason),
+        Verdict::KnownDeviation => skipped(&format!("known deviation: {reason}")),
     }
 }
 
-fn because(mut status: TestCaseStatus, class: &str, reason: &str) -> TestCaseStatus {
-    status.set_type(class).set_message(text(reason));
+/// States the reason twice: GitLab shows the text and not the message. Readers on GitHub look in it for a file and line.
+fn failed(kind: NonSuccessKind, message: &str, details: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(if kind == NonSuccessKind::Failure { "fails" } else { "inconclusive" });
+    status.set_message(text(message)).set_description(text(details));
+    status
+}
+
+/// States the reason in the text alone: of two schemas of Jenkins, one allows no attribute here.
+fn skipped(reason: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::skipped();
+    status.set_description(text(reason));
     status
 }
 
@@ -194,7 +203,7 @@ mod tests {
     #[test]
     fn a_killed_run_is_not_green_even_if_everything_that_was_judged_holds() {
         let (xml, report) = read(&example::killed());
-        assert_eq!((report.failures, report.errors, report.skipped), (0, 7, 1), "{xml}");
+        assert_eq!((report.failures, report.errors, report.test_suites[0].skipped), (0, 7, 1), "{xml}");
         let mut holding = example::killed();
         holding.verdicts.claims.truncate(1);
         let (xml, report) = read(&holding);
@@ -214,5 +223,17 @@ mod tests {
         assert!(case("vm:amd64 A2-2").contains("<failure message=\"size is"), "{xml}");
         assert!(!case("vm:arm64 A2-2").contains("<failure"), "{xml}");
         assert!(case("ec2: no run").contains("<error message=\"ec2: no run on it is here\""), "{xml}");
+    }
+
+    #[test]
+    fn a_dot_of_a_class_name_divides_the_target_from_the_file_and_nothing_else() {
+        for (target, file, name) in [
+            (None, "features/a2_example.feature", "a2_example"),
+            (None, "features/deviations.toml", "deviations_toml"),
+            (Some("vm:arm64"), "features/a2.1/build.feature", "vm:arm64.a2_1/build"),
+            (Some("ssh://admin@10.0.0.7"), "the run", "ssh://admin@10_0_0_7.the run"),
+        ] {
+            assert_eq!(class(target, file).as_str(), name);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::console::{WIDTH, counts, frame, mark, measured, places, short};
+use super::console::{WIDTH, counts, falls_short, frame, grouped, ids, mark, measured, places, selected, short};
 use crate::claims::plan::NOT_SELECTED;
 use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Column, Merged, PARTS};
@@ -21,28 +21,16 @@ pub(super) struct Row<'a> {
 pub(super) fn rows(merged: &Merged) -> Vec<Row<'_>> {
     let of = |id| {
         let on: Vec<_> = merged.columns.iter().map(|column| column.of_claim(id).map(|(claim, _)| claim)).collect();
-        let asked = on.iter().flatten().any(|claim| claim.reason != NOT_SELECTED);
+        let asked = on.iter().flatten().any(selected);
         Some(Row { claim: on.iter().flatten().next().filter(|_| asked)?, on })
     };
     merged.claims().into_iter().filter_map(of).collect()
 }
 
-/// Groups values by their keys, in order of appearance.
-fn group<K: PartialEq, V>(pairs: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
-    let mut groups: Vec<(K, Vec<V>)> = Vec::new();
-    for (key, value) in pairs {
-        match groups.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, values)) => values.push(value),
-            None => groups.push((key, vec![value])),
-        }
-    }
-    groups
-}
-
 /// Groups the targets by what they report about the claim, each group with one of its records.
 pub(super) fn alike<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<(Vec<&'a str>, &'a ClaimResult)> {
     let known = merged.columns.iter().zip(&row.on).filter_map(|(column, claim)| Some((&*column.target, (*claim)?)));
-    let groups = group(known.map(|(target, claim)| ((claim.verdict, &claim.reason), (target, claim))));
+    let groups = grouped(known.map(|(target, claim)| ((claim.verdict, &claim.reason), (target, claim))));
     let targets = |group: &[(&'a str, &ClaimResult)]| group.iter().map(|(target, _)| *target).collect();
     groups.iter().filter_map(|(_, group)| Some((targets(group), group.first()?.1))).collect()
 }
@@ -58,7 +46,7 @@ pub(super) struct Skipped<'a> {
 pub(super) fn skipped<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<Skipped<'a>> {
     let all = rows.iter().flat_map(|row| alike(merged, row));
     let all = all.filter(|(_, claim)| claim.verdict == Verdict::NotRun);
-    let groups = group(all.map(|(targets, claim)| ((claim.reason.as_str(), targets), claim)));
+    let groups = grouped(all.map(|(targets, claim)| ((claim.reason.as_str(), targets), claim)));
     groups.into_iter().map(|((reason, targets), claims)| Skipped { reason, targets, claims }).collect()
 }
 
@@ -70,7 +58,7 @@ fn passing<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<((&'a str, &'a str), Ve
         let passing = controls.filter(|control| control.verdict == ControlVerdict::DoesNotDiscriminate);
         passing.map(|control| ((&*control.at.name, &*control.reason), &*column.target)).collect::<Vec<_>>()
     };
-    group(merged.columns.iter().zip(&row.on).flat_map(on))
+    grouped(merged.columns.iter().zip(&row.on).flat_map(on))
 }
 
 /// Formats a table with a row for each claim and a column for each target and, below it, the reasons of claims that do
@@ -86,10 +74,7 @@ pub fn merged_table(merged: &Merged) -> String {
     }
     let mut text = format!("{table}\n");
     for row in &rows {
-        let alike = alike(merged, row);
-        for (targets, claim) in
-            alike.iter().filter(|(_, claim)| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun))
-        {
+        for (targets, claim) in alike(merged, row).iter().filter(|(_, claim)| falls_short(claim)) {
             let targets = targets.join(", ");
             text += &format!("\n{} {:<5} {targets}: {}: ", mark(claim.verdict), claim.id, claim.verdict);
             text += &claim.reason;
@@ -101,8 +86,7 @@ pub fn merged_table(merged: &Merged) -> String {
         }
     }
     for Skipped { reason, targets, claims } in skipped(merged, &rows) {
-        let claims: Vec<String> = claims.iter().map(|claim| claim.id.to_string()).collect();
-        text += &format!("\n– {}: {} not run: {reason}", targets.join(", "), claims.join(", "));
+        text += &format!("\n– {}: {} not run: {reason}", targets.join(", "), ids(&claims));
     }
     for problem in merged.problems() {
         text += &format!("\n✘ features/deviations.toml: {problem}");
@@ -168,6 +152,7 @@ pub(super) mod tests {
         let mut second = part("b", "vm:arm64");
         for claim in second.bundle.verdicts.claims.iter_mut().filter(|claim| claim.verdict == Verdict::Fails) {
             claim.verdict = Verdict::Holds;
+            claim.scenarios.iter_mut().for_each(|scenario| scenario.verdict = Verdict::Holds);
         }
         let parts = vec![part("a", "vm:amd64"), second];
         let asked = ["vm:amd64", "vm:arm64", "ec2"].map(str::to_owned);

@@ -6,8 +6,6 @@
 pub mod documents;
 mod results;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
@@ -44,22 +42,18 @@ pub fn messages(bundle: &EvidenceBundle) -> anyhow::Result<Vec<u8>> {
         let subject = subjects.remove(&(pickle.path, pickle.line));
         messages.extend(scenario(pickle, subject.unwrap_or_else(|| Subject::untouched(bundle, pickle)), run, started));
     }
-    stray(&subjects)?;
+    if let Some(((feature, line), _)) = subjects.first_key_value() {
+        anyhow::bail!(
+            "no scenario stands at {feature}:{line} in this run's folder, though one was run from there: Cucumber \
+             Messages need features/ as they were; a run of this version keeps them"
+        );
+    }
     messages.push(json!({ "testRunFinished": finished(bundle) }));
     Ok(messages
         .into_iter()
         .map(|message| format!("{}\n", super::pruned(message, Json::is_null)))
         .collect::<String>()
         .into())
-}
-
-/// Fails if a scenario that was run cannot be shown; otherwise the messages would look complete.
-fn stray(subjects: &BTreeMap<(&str, usize), Subject>) -> anyhow::Result<()> {
-    let Some(((feature, line), _)) = subjects.first_key_value() else { return Ok(()) };
-    anyhow::bail!(
-        "no scenario stands at {feature}:{line} in this run's folder, though one was run from there: Cucumber Messages \
-         need features/ as they were; a run of this version keeps them"
-    )
 }
 
 fn meta(run: &Json) -> Json {

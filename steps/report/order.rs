@@ -7,7 +7,7 @@ use crate::measurement::pricing::{Bill, Billed, DEFAULT_REGION, FILE, Item};
 
 /// Formats a line for each resource that would be created, with its hourly and maximum price; their sum, and the
 /// budget. If a stand-in replaces AWS, nothing is paid.
-pub fn order(quote: &Estimate, stand_in: &FakeAws) -> String {
+pub fn order(quote: &Estimate, fake_aws: &FakeAws) -> String {
     let Estimate { order, items, budget, at_most, surplus, date, .. } = quote;
     let region = match &quote.region {
         Some(region) => format!("in {region}"),
@@ -26,7 +26,7 @@ pub fn order(quote: &Estimate, stand_in: &FakeAws) -> String {
     lines.push(free("repository in ECR Public, removed with its images (AWS gives 50 GB a month)"));
     let all: String = lines.into_iter().map(|line| format!("  {line}\n")).collect();
     let spot = if order.spot { "; the price of Spot varies, and is never higher" } else { "" };
-    let unbilled = if stand_in.any() { "a stand-in replaces AWS: nothing is billed\n" } else { "" };
+    let unbilled = if fake_aws.any() { "a stand-in replaces AWS: nothing is billed\n" } else { "" };
     let subnet = order.subnet.as_deref().map_or_else(String::new, |subnet| format!(", in {subnet}"));
     format!(
         "would be made, for {minutes} minutes at most{subnet}, and removed at the end of the run:\n{all}\

@@ -4,7 +4,7 @@ mod page;
 
 use comfy_table::{ColumnConstraint, Table};
 
-use super::console::{cut, frame, mark};
+use super::console::{cut, frame, mark, one_line};
 use crate::base::unit::Unit;
 use crate::measurement::Value;
 use crate::report::comparison::{Change, Comparison, Trend};
@@ -30,10 +30,9 @@ pub fn comparison(compared: &Comparison) -> String {
     format!("{}{drawn}\n{}\n\n{}{}", runs(compared), table(compared), pointed_out.concat(), summary(compared))
 }
 
-/// Formats how many runs there are, and from when to when.
 fn runs(compared: &Comparison) -> String {
     let (Some(first), Some(last)) = (compared.runs.first(), compared.runs.last()) else { return String::new() };
-    let [first, last] = [first, last].map(|run| format!("{} ({})", plain(&run.run), run.started.strftime("%F %R")));
+    let [first, last] = [first, last].map(|run| format!("{} ({})", one_line(&run.run), run.started.strftime("%F %R")));
     format!("{} runs, from {first} to {last}", compared.runs.len())
 }
 
@@ -44,7 +43,7 @@ fn table(compared: &Comparison) -> Table {
         let change = trend.moved();
         table.add_row([
             trend.id.to_string(),
-            plain(&trend.claim),
+            one_line(&trend.claim),
             format!("{}\n{}", marks(trend), sparkline(trend)).trim_end().to_owned(),
             ends(trend),
             change.map(|change| size(change, trend.unit)).unwrap_or_default(),
@@ -83,11 +82,11 @@ fn sparkline(trend: &Trend) -> String {
 
 /// Formats the probe, and the first and the last of its comparable figures.
 fn ends(trend: &Trend) -> String {
-    let probe = trend.probe.as_deref().map(plain).unwrap_or_default();
+    let probe = trend.probe.as_deref().map(one_line).unwrap_or_default();
     let unit = trend.unit.unwrap_or(Unit::Text);
     let show = |value: &Value| match value {
         Value::Number(number) => unit.format(*number),
-        Value::Text(text) => cut(&plain(text), CELL),
+        Value::Text(text) => cut(&one_line(text), CELL),
     };
     let mut figures = trend.figures().map(|(_, value)| show(value));
     match (figures.next(), figures.next_back()) {
@@ -109,7 +108,6 @@ fn size(change: &Change, unit: Option<Unit>) -> String {
     format!("{sign}{absolute}{}", relative.unwrap_or_default())
 }
 
-/// Returns a word that says whether a change exceeds noise.
 fn word(change: &Change) -> &'static str {
     match change.exceeds_noise {
         Some(true) => "BEYOND",
@@ -138,12 +136,11 @@ fn point_out(trend: &Trend) -> Option<String> {
 fn remarks(trend: &Trend) -> Vec<String> {
     let changed = trend.moved().filter(|change| change.exceeds_noise != Some(false)).map(|change| {
         let probe = trend.probe.as_deref().unwrap_or("its figure");
-        format!("{}: {}; noise: {}", plain(probe), size(change, trend.unit), change.noise)
+        format!("{}: {}; noise: {}", one_line(probe), size(change, trend.unit), change.noise)
     });
-    changed.into_iter().chain(trend.note.as_deref().map(plain)).collect()
+    changed.into_iter().chain(trend.note.as_deref().map(one_line)).collect()
 }
 
-/// Counts the claims by what happened to them.
 fn summary(compared: &Comparison) -> String {
     let count = |is: fn(&Trend) -> bool| compared.claims.iter().filter(|trend| is(trend)).count();
     let moved = |beyond: Option<bool>| {
@@ -163,15 +160,10 @@ fn summary(compared: &Comparison) -> String {
     )
 }
 
-/// Puts a run's text on one line, without characters that would move a console's cursor.
-fn plain(text: &str) -> String {
-    let visible: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    visible.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::comparison::tests::run;
     use crate::report::comparison::{About, SCHEMA};
     use crate::verdict::Verdict;
 
@@ -194,14 +186,7 @@ mod tests {
     }
 
     pub(super) fn compared(claims: Vec<Trend>) -> Comparison {
-        let about = |run: &str| About {
-            run: run.into(),
-            started: "2026-11-24T02:00:00Z".parse().unwrap(),
-            target: "vm:amd64".into(),
-            commit: None,
-            exit: 0,
-            complete: true,
-        };
+        let about = |name: &str| About { run: name.into(), ..run(24, None).about };
         Comparison { schema: SCHEMA, runs: vec![about("one"), about("two")], claims }
     }
 

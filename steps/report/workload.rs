@@ -35,7 +35,6 @@ fn numbers<'a>(samples: &'a [Sample], probe: &str) -> BTreeMap<&'a str, Vec<f64>
     all
 }
 
-/// Returns the titles of the table's columns.
 pub(super) fn heads() -> impl Iterator<Item = &'static str> {
     let heads = ["run", "n", "peak: min", "median", "max", "confidence of the median"];
     heads.into_iter().chain(BESIDE.map(|(_, head)| head))

@@ -13,7 +13,7 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
     serde_json::json!({
         "command_line": std::env::args().collect::<Vec<_>>(),
         "target": spec.target.to_string(),
-        "stand_in": spec.target == TargetSpec::Ec2 && spec.settings.stand_in.any(),
+        "stand_in": spec.target == TargetSpec::Ec2 && spec.settings.fake_aws.any(),
         "git": match &spec.settings.embedded {
             // No commit is known, even if the cache lies in a repository.
             Some(digest) => serde_json::json!({ "commit": null, "changed": null, "embedded_files": digest }),

@@ -5,18 +5,15 @@ use std::fmt::Debug;
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
-/// The class of an error, which decides how it is handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
     /// There are no credentials, or AWS does not know them.
     NoCredentials,
-    /// The credentials have expired.
     Expired,
-    /// No region is set.
     NoRegion,
     /// The credentials are valid, but do not allow an action.
     Forbidden {
-        /// The action that is not allowed, as IAM writes it: `ec2:CreateTags`. It may differ from the call.
+        /// As IAM writes it: `ec2:CreateTags`. It may differ from the call.
         action: String,
     },
     /// Too many requests; the SDK's own retries are used up.
@@ -27,7 +24,6 @@ pub enum Class {
     Quota,
     /// No answer, or an unreadable one: the request may have been carried out or not.
     NoAnswer,
-    /// Any other error; the code identifies it.
     Other,
 }
 
@@ -35,7 +31,6 @@ pub enum Class {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{happened}{}", self.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default())]
 pub struct AwsError {
-    /// The class of the error.
     pub class: Class,
     /// AWS's own code: `InsufficientInstanceCapacity`; `None` if AWS did not answer.
     pub code: Option<String>,
@@ -44,7 +39,6 @@ pub struct AwsError {
 }
 
 impl AwsError {
-    /// Whether AWS returned this code.
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }

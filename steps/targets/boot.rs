@@ -16,7 +16,7 @@ use super::{Qmp, cpu_scheduling, keys, remedy};
 use crate::base::poll::{self, Look};
 use crate::base::procfs::now;
 use crate::base::programs;
-use crate::exec::command::{Command, Status};
+use crate::exec::command::Command;
 use crate::exec::shell::{Login, Shell, Ssh};
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 
@@ -32,25 +32,8 @@ const SKEW: f64 = 1.5;
 /// How many lines of the console an error shows.
 const LINES: usize = 10;
 
-/// A machine was started and did not come up.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "machine {machine} did not come up: it was at the stage \"{stage}\" after {:.0} s: {detail}\nthe end of its console ({}):\n{tail}",
-    after.as_secs_f64(), console.display()
-)]
-pub struct BootFailed {
-    pub machine: String,
-    pub stage: Stage,
-    /// How long after its start this was noticed.
-    pub after: Duration,
-    pub crashed: bool,
-    pub detail: String,
-    pub tail: String,
-    pub console: PathBuf,
-}
-
-/// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end. If it
-/// was started and did not come up, the error is [`BootFailed`].
+/// Starts a machine whose disk, keys and (if it is kept) memory are in `files`, and follows its boot to the end. If QEMU
+/// crashed, the error is [`QemuCrashed`](super::machine::QemuCrashed).
 pub(super) async fn boot(vm: &Vm, work: MachineDir, files: &Path, ram: Memory) -> anyhow::Result<Machine> {
     let root = overlay(vm, &vm.image.disk, "raw", files).await?;
     let login = keys::make(&work.name, files)?;
@@ -117,7 +100,7 @@ struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    async fn watch(&self, child: &Child) -> Result<(Shell, MachineInfo), BootFailed> {
+    async fn watch(&self, child: &Child) -> anyhow::Result<(Shell, MachineInfo)> {
         let mut at_login = false;
         let outcome = tokio::select! {
             outcome = self.follow(&mut at_login) => outcome,
@@ -125,15 +108,14 @@ impl Boot<'_> {
         };
         outcome.map_err(|error| {
             let text = console::read(&self.console);
-            BootFailed {
-                machine: self.work.name.clone(),
-                stage: if at_login { Stage::Login } else { console::stage(&text) },
-                after: self.started.elapsed(),
-                crashed: matches!(child.ended(), Some(Status::Signal(_))),
-                detail: format!("{error:#}"),
-                tail: console::last_lines(&text, LINES),
-                console: self.console.clone(),
-            }
+            let stage = if at_login { Stage::Login } else { console::stage(&text) };
+            let (after, tail) = (self.started.elapsed().as_secs_f64(), console::last_lines(&text, LINES));
+            let (name, console) = (&self.work.name, self.console.display());
+            let text = format!(
+                "machine {name} did not come up: it was at the stage \"{stage}\" after {after:.0} s: {error:#}\n\
+                 the end of its console ({console}):\n{tail}"
+            );
+            Emulated::failure(child, text)
         })
     }
 

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use crate::base::lock::lock;
 use crate::base::{commands, procfs, programs};
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::Status;
@@ -107,7 +108,7 @@ fn nursery(process: std::process::Command) -> std::io::Result<std::process::Chil
     });
     let gone = |_| std::io::Error::other("the thread that starts processes is gone");
     let (answer, born) = mpsc::channel();
-    let sent = BIRTHS.lock().unwrap_or_else(PoisonError::into_inner).send((process, answer));
+    let sent = lock(&BIRTHS).send((process, answer));
     sent.map_err(|_| std::io::Error::other("the thread that starts processes is gone"))?;
     born.recv().map_err(gone)?
 }

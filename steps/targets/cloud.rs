@@ -16,7 +16,6 @@ pub const CANONICAL: &str = "099720109477";
 /// A machine image, as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ami {
-    /// Its id: `ami-…`.
     pub id: String,
     /// Its name, which ends with a date.
     pub name: String,
@@ -27,24 +26,21 @@ pub struct Ami {
     pub root: String,
 }
 
-/// An instance that was launched, for computing the cost.
+/// An instance that was launched, and is billed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
     pub id: String,
     /// The image it was started from, as EC2 reports it.
     pub image: String,
-    /// When EC2 accepted the order.
     pub since: Timestamp,
-    /// When it was seen to be gone.
     pub until: Option<Timestamp>,
 }
 
 /// What AWS will have answered.
-pub type Answer<'a, T, E = anyhow::Error> = Pin<Box<dyn Future<Output = Result<T, E>> + 'a>>;
+pub type AwsFuture<'a, T, E = anyhow::Error> = Pin<Box<dyn Future<Output = Result<T, E>> + 'a>>;
 
 /// Everything that a run has in AWS.
 pub trait Cloud: Debug + Send + Sync {
-    /// Returns the region.
     fn region(&self) -> &str;
 
     /// Returns when everything of this run expires, so that anyone may remove it.
@@ -53,27 +49,25 @@ pub trait Cloud: Debug + Send + Sync {
     /// Returns Canonical's images, the newest first: instances are started from that one.
     fn images(&self) -> &[Ami];
 
-    /// Returns the instances launched so far.
     fn used(&self) -> Vec<Used>;
 
     /// Starts an instance as ordered, logs in, and makes it the annex's device.
-    fn provision<'a>(&'a self, name: &'a str) -> Answer<'a, Machine>;
+    fn provision<'a>(&'a self, name: &'a str) -> AwsFuture<'a, Machine>;
 
     /// Removes every instance and all that was made for it, and waits until listings find nothing more.
-    fn end(&self) -> Answer<'_, ()>;
+    fn end(&self) -> AwsFuture<'_, ()>;
 
-    /// Returns the account's ECR Public.
     fn registry(&self) -> &dyn PublicRegistry;
 
     /// Lists what carries the run's tag: the type and id of each.
-    fn left(&self) -> Answer<'_, Vec<String>>;
+    fn left(&self) -> AwsFuture<'_, Vec<String>>;
 
     /// Lists what is left when a key pair was not removed, by making one first; then removes it.
-    fn left_with_a_key_pair(&self) -> Answer<'_, Vec<String>>;
+    fn left_with_a_key_pair(&self) -> AwsFuture<'_, Vec<String>>;
 
     /// Removes everything of the run, including its repository, and then the entry in the cleanup journal. Does nothing
     /// if that has succeeded before.
-    fn close(&self) -> Answer<'_, ()>;
+    fn close(&self) -> AwsFuture<'_, ()>;
 }
 
 /// ECR Public, where a run has a repository.
@@ -85,28 +79,27 @@ pub trait PublicRegistry: Send + Sync {
     fn host_for_machines(&self) -> &str;
 
     /// Creates the repository of a run, with the tags by which anyone finds it once it has expired.
-    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade>;
+    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade>;
 
     /// Returns the repository of a run, and creates it unless it exists: the answer to an earlier request may have been
     /// lost.
-    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade>;
+    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade>;
 
     /// Returns the API's answer about a repository: its address, or the error code if it does not exist.
-    fn state<'a>(&'a self, name: &'a str) -> Answer<'a, String>;
+    fn state<'a>(&'a self, name: &'a str) -> AwsFuture<'a, String>;
 
     /// Removes a repository with all its images, and returns whether it existed.
-    fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, bool>;
+    fn remove<'a>(&'a self, name: &'a str) -> AwsFuture<'a, bool>;
 
     /// Requests a password for the user `AWS`, valid for twelve hours. Redact it from the evidence before using it.
-    fn login_password(&self) -> Answer<'_, String>;
+    fn login_password(&self) -> AwsFuture<'_, String>;
 
     /// Uploads a text in place of a manifest, through the API, which accepts manifests as the registry does.
-    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> Answer<'a, (), Refusal>;
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Refusal>;
 }
 
 /// Closes a cloud that is still open when this is dropped: after a panic, or an early return.
 pub struct Keeper {
-    /// The cloud.
     pub cloud: Arc<dyn Cloud>,
     /// Shows why it was not closed.
     pub progress: Progress,

@@ -21,24 +21,24 @@ const LEAST_DISK: Bytes = Bytes(2 * 1_073_741_824);
 
 /// A distribution that machines can be made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Distribution {
+pub enum DebianRelease {
     /// Debian 13.
     #[serde(rename = "debian-13")]
     Debian13,
 }
 
-impl Distribution {
+impl DebianRelease {
     /// Returns its name as definitions write it.
     pub fn name(self) -> &'static str {
         match self {
-            Distribution::Debian13 => "debian-13",
+            DebianRelease::Debian13 => "debian-13",
         }
     }
 
     /// Returns its folder below `dists/` on a mirror.
     pub fn suite(self) -> &'static str {
         match self {
-            Distribution::Debian13 => "trixie",
+            DebianRelease::Debian13 => "trixie",
         }
     }
 }
@@ -71,7 +71,7 @@ pub struct Definition {
     /// The path of the file.
     pub path: PathBuf,
     /// What it is made of.
-    pub distribution: Distribution,
+    pub distribution: DebianRelease,
     /// The memory on its data sheet.
     pub memory: Bytes,
     /// How much of that memory its guest does not get.
@@ -91,7 +91,7 @@ pub struct Definition {
 #[serde(deny_unknown_fields)]
 struct Written {
     like: Option<String>,
-    distribution: Option<Distribution>,
+    distribution: Option<DebianRelease>,
     #[serde(default, deserialize_with = "some_size")]
     memory: Option<Bytes>,
     withheld: Option<Withheld>,
@@ -135,7 +135,7 @@ impl Definition {
         let mut written = Written::read(path)?;
         if let Some(other) = written.like.take() {
             let file = path.with_file_name(format!("{other}.toml"));
-            let base = Written::read(&file).with_context(|| format!("{}: like", path.display()))?;
+            let base = Written::read(&file).with_context(|| format!("{} is like {other}", path.display()))?;
             anyhow::ensure!(
                 base.like.is_none(),
                 "{}: like: {other} is itself like another machine: name that one",

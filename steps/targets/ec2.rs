@@ -11,8 +11,8 @@ pub mod teardown;
 mod user_data;
 
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -23,18 +23,18 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::Credentials;
 use jiff::Timestamp;
 
-pub use preflight::Preflight;
+pub use preflight::AwsPreflight;
 
 use instance::Instance;
 use teardown::{Pauses, teardown};
 
-use super::machine::{Machine, MachineDir, evidence_file};
+use super::machine::{Machine, MachineDir, evidence_file, log_in};
 use super::{Context, keys};
 use crate::base::instance_spec::InstanceSpec;
-use crate::base::poll::{self, Look};
+use crate::base::lock::lock;
 use crate::exec::cleanup::Resource;
-use crate::exec::shell::{Login, Shell, ShellError, Ssh};
-use crate::targets::cloud::{Ami, Answer, Cloud, PublicRegistry, Used};
+use crate::exec::shell::{Login, Shell};
+use crate::targets::cloud::{Ami, AwsFuture, Cloud, PublicRegistry, Used};
 use crate::targets::ecr::Ecr;
 use crate::targets::machine_info::{Accelerator, MachineInfo};
 use crate::targets::tags;
@@ -68,7 +68,7 @@ impl Default for Patience {
 
 /// Loads the SDK's configuration from its default chain: region, profile, credentials, endpoint. A region replaces the
 /// default one. A stand-in's endpoint accepts any credentials, and must never receive those of an account.
-pub async fn configuration(patience: Patience, region: Option<&str>, stand_in: Option<&str>) -> SdkConfig {
+pub async fn configuration(patience: Patience, region: Option<&str>, fake_aws: Option<&str>) -> SdkConfig {
     let time = TimeoutConfig::builder().operation_attempt_timeout(patience.answer).build();
     // Throttling lasts for seconds, not for milliseconds.
     let retry = RetryConfig::standard().with_max_attempts(6);
@@ -76,14 +76,13 @@ pub async fn configuration(patience: Patience, region: Option<&str>, stand_in: O
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }
-    if let Some(endpoint) = stand_in {
+    if let Some(endpoint) = fake_aws {
         let any = Credentials::new("stand-in", "stand-in", None, None, "stand-in");
         loader = loader.endpoint_url(endpoint).credentials_provider(any);
     }
     loader.load().await
 }
 
-/// Everything that a run has in AWS.
 #[derive(Debug)]
 pub struct Ec2 {
     client: Client,
@@ -122,7 +121,7 @@ impl Ec2 {
         let resource = Resource::Cloud {
             run: context.run.clone(),
             region: region.clone(),
-            endpoint: context.settings.stand_in.endpoint.clone(),
+            endpoint: context.settings.fake_aws.endpoint.clone(),
         };
         context.cleanup.register(resource.clone())?;
         Ok(Ec2 {
@@ -138,7 +137,7 @@ impl Ec2 {
             resource,
             used: Mutex::default(),
             orders: AtomicU32::new(0),
-            ecr: Ecr::open(&config, &context.settings.stand_in),
+            ecr: Ecr::open(&config, &context.settings.fake_aws),
             ending: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
         })
@@ -147,7 +146,7 @@ impl Ec2 {
     async fn machine(&self, name: &str) -> anyhow::Result<Machine> {
         let started = Instant::now();
         let work = MachineDir::make(&self.context, name)?;
-        let keys::Pair { login, host_text } = keys::pair(&work.name, setup::USER, &work.folder)?;
+        let (login, host_text) = keys::pair(&work.name, setup::USER, &work.folder)?;
         let launch = self.launch();
         let ami = &self.images[0];
         launch.key_pair(&login.key.public_key().to_openssh()?).await?;
@@ -184,7 +183,6 @@ impl Ec2 {
             console,
             work,
             progress: self.context.progress.clone(),
-            over: AtomicBool::new(false),
         };
         let name = instance.work.name.clone();
         let machine = Machine { setup, ..Machine::new(&self.context, name, shell, facts, started, instance) };
@@ -196,25 +194,19 @@ impl Ec2 {
     async fn enter(&self, login: Login, id: &str) -> anyhow::Result<(Shell, String)> {
         let (address, image) = launch::running(&self.client, id, self.patience.running).await?;
         self.bill(|used| used.iter_mut().filter(|one| one.id == id).for_each(|one| one.image.clone_from(&image)));
-        let address = match &self.context.settings.stand_in.ssh {
-            Some(stand_in) => stand_in.clone(),
+        let address = match &self.context.settings.fake_aws.ssh {
+            Some(fake_aws) => fake_aws.clone(),
             None => format!("{}:22", address.context("it has no public address: is its subnet a public one?")?),
         };
         tracing::info!("{}: it runs; waiting for SSH at {address}", login.machine);
         let login = Login { address: address.clone(), ..login };
-        let connect = async || match Ssh::connect(&login).await {
-            Ok(ssh) => Ok(Look::Done(ssh)),
-            // Never retry this: another host answers there.
-            Err(error @ ShellError::OtherHost { .. }) => Err(anyhow::Error::new(error)),
-            Err(error) => Ok(Look::Waiting(error.to_string())),
-        };
-        let ssh = poll::until("a login", self.patience.login, PAUSE, connect).await?;
+        let ssh = log_in(&login, self.patience.login, PAUSE).await?;
         Ok((Shell::ssh(ssh, self.context.observer.clone()), address))
     }
 
     async fn sweep(&self) -> anyhow::Result<()> {
         let known: Vec<String> = self.used().into_iter().map(|one| one.id).collect();
-        let pauses = Pauses::of(self.context.settings.stand_in.endpoint.as_deref());
+        let pauses = Pauses::of(self.context.settings.fake_aws.endpoint.as_deref());
         teardown(&self.client, &self.context.run, &known, &pauses, &self.context.progress).await?;
         let now = Timestamp::now();
         self.bill(|used| used.iter_mut().for_each(|one| one.until = one.until.or(Some(now))));
@@ -247,7 +239,7 @@ impl Ec2 {
     }
 
     fn bill(&self, change: impl FnOnce(&mut Vec<Used>)) {
-        change(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.used));
     }
 }
 
@@ -265,14 +257,14 @@ impl Cloud for Ec2 {
     }
 
     fn used(&self) -> Vec<Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.used).clone()
     }
 
-    fn provision<'a>(&'a self, name: &'a str) -> Answer<'a, Machine> {
+    fn provision<'a>(&'a self, name: &'a str) -> AwsFuture<'a, Machine> {
         Box::pin(self.machine(name))
     }
 
-    fn end(&self) -> Answer<'_, ()> {
+    fn end(&self) -> AwsFuture<'_, ()> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
             self.sweep().await
@@ -283,14 +275,14 @@ impl Cloud for Ec2 {
         &self.ecr
     }
 
-    fn left(&self) -> Answer<'_, Vec<String>> {
+    fn left(&self) -> AwsFuture<'_, Vec<String>> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
             self.listed().await
         })
     }
 
-    fn left_with_a_key_pair(&self) -> Answer<'_, Vec<String>> {
+    fn left_with_a_key_pair(&self) -> AwsFuture<'_, Vec<String>> {
         Box::pin(async move {
             let _turn = self.ending.lock().await;
             let (key, _) = crate::exec::shell::new_key("left behind")?;
@@ -301,7 +293,7 @@ impl Cloud for Ec2 {
         })
     }
 
-    fn close(&self) -> Answer<'_, ()> {
+    fn close(&self) -> AwsFuture<'_, ()> {
         Box::pin(async move {
             if self.closed.load(Ordering::Acquire) {
                 return Ok(());

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::repository::{NotMade, PUBLIC, Refusal, Repository};
 use crate::base::settings::FakeAws;
 use crate::targets::aws_error::{AwsError, explained};
-use crate::targets::cloud::{Answer, PublicRegistry};
+use crate::targets::cloud::{AwsFuture, PublicRegistry};
 use crate::targets::tags::{self, EXPIRES, RUN};
 
 /// The region of ECR Public's API, which is the only one in the world.
@@ -32,9 +32,9 @@ pub struct Ecr {
 
 impl Ecr {
     /// Returns the ECR Public of the account in the SDK's configuration, whatever its region. Sends no request yet.
-    pub fn open(configuration: &SdkConfig, stand_in: &FakeAws) -> Ecr {
+    pub fn open(configuration: &SdkConfig, fake_aws: &FakeAws) -> Ecr {
         let own = Builder::from(configuration).region(Region::from_static(REGION)).build();
-        Ecr { client: Client::from_conf(own), host: host(stand_in), host_for_machines: host_for_machines(stand_in) }
+        Ecr { client: Client::from_conf(own), host: host(fake_aws), host_for_machines: host_for_machines(fake_aws) }
     }
 
     /// Finds the repository of a run by its name and its tag.
@@ -89,7 +89,7 @@ impl PublicRegistry for Ecr {
         &self.host_for_machines
     }
 
-    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
+    fn create<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade> {
         Box::pin(async move {
             let name = tags::name(run);
             let mut request = self.client.create_repository().repository_name(&name);
@@ -108,7 +108,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> Answer<'a, Repository, NotMade> {
+    fn have<'a>(&'a self, run: &'a str, expires: Timestamp) -> AwsFuture<'a, Repository, NotMade> {
         Box::pin(async move {
             let taken = match self.create(run, expires).await {
                 Err(NotMade::Taken(text)) => text,
@@ -119,7 +119,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn state<'a>(&'a self, name: &'a str) -> Answer<'a, String> {
+    fn state<'a>(&'a self, name: &'a str) -> AwsFuture<'a, String> {
         Box::pin(async move {
             let Some(described) = self.describe(name).await? else { return Ok(NOT_FOUND.to_owned()) };
             let uri = described.repository_uri();
@@ -127,7 +127,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, bool> {
+    fn remove<'a>(&'a self, name: &'a str) -> AwsFuture<'a, bool> {
         Box::pin(async move {
             let call = self.client.delete_repository().repository_name(name).force(true).send();
             match explained("ecr-public:DeleteRepository", call).await {
@@ -138,7 +138,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn login_password(&self) -> Answer<'_, String> {
+    fn login_password(&self) -> AwsFuture<'_, String> {
         Box::pin(async move {
             let call = self.client.get_authorization_token().send();
             let answer = explained("ecr-public:GetAuthorizationToken", call).await?;
@@ -148,7 +148,7 @@ impl PublicRegistry for Ecr {
         })
     }
 
-    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> Answer<'a, (), Refusal> {
+    fn put_text<'a>(&'a self, name: &'a str, tag: &'a str, text: &'a str) -> AwsFuture<'a, (), Refusal> {
         Box::pin(async move {
             let call = self.client.put_image().repository_name(name).image_tag(tag).image_manifest(text).send();
             let put = explained("ecr-public:PutImage", call).await;
@@ -161,13 +161,13 @@ impl PublicRegistry for Ecr {
 }
 
 /// Returns the host, with a port if needed, at which this host reaches the registry behind the public address.
-fn host(stand_in: &FakeAws) -> String {
-    stand_in.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
+fn host(fake_aws: &FakeAws) -> String {
+    fake_aws.registry.clone().unwrap_or_else(|| PUBLIC.to_owned())
 }
 
 /// Returns the same for a machine: a VM that stands in for an instance reaches this host's loopback at another address.
-fn host_for_machines(stand_in: &FakeAws) -> String {
-    let host = host(stand_in);
+fn host_for_machines(fake_aws: &FakeAws) -> String {
+    let host = host(fake_aws);
     match host.split_once(':') {
         Some(("127.0.0.1" | "localhost", port)) => format!("10.0.2.2:{port}"),
         _ => host,
@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn only_what_stands_in_for_the_registry_is_looked_for_elsewhere() {
         let hosts = |registry: Option<&str>| {
-            let stand_in = FakeAws { registry: registry.map(str::to_owned), ..FakeAws::default() };
-            (host(&stand_in), host_for_machines(&stand_in))
+            let fake_aws = FakeAws { registry: registry.map(str::to_owned), ..FakeAws::default() };
+            (host(&fake_aws), host_for_machines(&fake_aws))
         };
         let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(hosts(None), both(PUBLIC, PUBLIC));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::BufRead as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use crate::exec::shell::Shell;
 /// Version of the recipe below: raised when it changes in a way that changes images.
 const RECIPE: &str = "1";
 /// The disk space that a build needs: for the unpacked system, the disk made from it, and the packages in between.
-pub const ROOM: Bytes = Bytes(3_000_000_000);
+pub const DISK_NEEDED: Bytes = Bytes(3_000_000_000);
 /// The keys that packages are verified with while a disk is made.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Time limit of a build: through qemu-user on a busy host.
@@ -33,7 +34,6 @@ const BEAT: Duration = Duration::from_secs(5);
 /// A bootable system. Machines write to overlays of its disk, never to the disk.
 #[derive(Clone, Debug)]
 pub struct DiskImage {
-    /// The root file system.
     pub disk: PathBuf,
     pub kernel: PathBuf,
     pub initrd: PathBuf,
@@ -46,14 +46,10 @@ pub struct Manifest {
     /// The hash of all its inputs except the packages' versions.
     pub key: String,
     pub distribution: String,
-    /// The architecture's Debian name.
     pub architecture: String,
-    /// When it was made (RFC 3339).
     pub built: String,
-    /// How long the build took, in seconds.
     pub seconds: f64,
     pub mirror: String,
-    /// Every installed package and its version.
     pub packages: BTreeMap<String, String>,
 }
 
@@ -110,12 +106,12 @@ impl DiskImage {
         let _turn = cache::turn(&lock, &format!("image {key}"), LIMIT, &context.progress).await?;
         match DiskImage::open(&folder) {
             Some(image) => Ok(image),
-            None => Build { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,
+            None => ImageBuild { definition, arch, context, key: &key, machines: &machines }.run(&folder).await,
         }
     }
 }
 
-struct Build<'a> {
+struct ImageBuild<'a> {
     definition: &'a Definition,
     arch: Arch,
     context: &'a Context,
@@ -123,7 +119,7 @@ struct Build<'a> {
     machines: &'a Path,
 }
 
-impl Build<'_> {
+impl ImageBuild<'_> {
     async fn run(&self, folder: &Path) -> anyhow::Result<DiskImage> {
         let (started, arch, progress) = (Instant::now(), self.arch, &self.context.progress);
         let shell = Shell::local(self.context.observer.clone());
@@ -270,10 +266,10 @@ pub fn check_host(arch: Arch, cache: &Path) -> anyhow::Result<Namespace> {
     let namespace = namespace(&remedy)?;
     anyhow::ensure!(Path::new(KEYRING).exists(), "debian-archive-keyring is not installed: {remedy} does that");
     fs::create_dir_all(&machines).with_context(|| format!("{} cannot be made", machines.display()))?;
-    let free = room_left(&machines)?;
+    let free = free_space(&machines)?;
     anyhow::ensure!(
-        free >= ROOM,
-        "{} has {free} left and making a machine image takes {ROOM}: free some space or set ASSAY_CACHE",
+        free >= DISK_NEEDED,
+        "{} has {free} left and making a machine image takes {DISK_NEEDED}: free some space or set ASSAY_CACHE",
         machines.display()
     );
     Ok(namespace)
@@ -286,20 +282,22 @@ fn namespace(remedy: &str) -> anyhow::Result<Namespace> {
         return Ok(Namespace(Vec::new()));
     }
     let words = [programs::need("podman", remedy)?, "unshare".to_owned()];
-    let tried = std::process::Command::new(&words[0]).args([&words[1], "true"]).output();
+    let tried = std::process::Command::new(&words[0]).args([&words[1], "cat", "/proc/self/uid_map"]).output();
     let printed = match tried {
-        Ok(output) if output.status.success() => return Ok(Namespace(words.to_vec())),
+        // Without ids of its own, the user is the only one there.
+        Ok(output) if output.stdout.lines().count() > 1 => return Ok(Namespace(words.to_vec())),
+        Ok(output) if output.status.success() => "it shows one id".to_owned(),
         Ok(output) => tail(&String::from_utf8_lossy(&output.stderr), 2).replace('\n', "; "),
         Err(error) => error.to_string(),
     };
     anyhow::bail!(
-        "making a machine image without root takes user ids of its own, and `podman unshare true` fails ({printed}): \
-         {remedy} gives them to this user"
+        "making a machine image without root takes user ids of its own, and `podman unshare cat /proc/self/uid_map` \
+         shows none ({printed}): {remedy} gives them to this user"
     )
 }
 
 /// Returns the free space on the file system of a folder.
-pub fn room_left(folder: &Path) -> std::io::Result<Bytes> {
+pub fn free_space(folder: &Path) -> std::io::Result<Bytes> {
     let space = rustix::fs::statvfs(folder)?;
     Ok(Bytes(space.f_bavail.saturating_mul(space.f_frsize)))
 }

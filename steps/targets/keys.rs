@@ -21,16 +21,10 @@ pub const IDENTITY: &str = "id";
 /// The host's public key, in a machine's folder.
 pub const KNOWN: &str = "known_hosts";
 
-pub struct Pair {
-    /// The matching login, without the address.
-    pub login: Login,
-    /// The host's private key in OpenSSH's format.
-    pub host_text: String,
-}
-
 /// Makes a user key and a host key for a machine, and writes to its folder the identity and known hosts with which a
-/// person can log in by plain `ssh`.
-pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
+/// person can log in by plain `ssh`. Returns the login, without the address, and the host's private key in OpenSSH's
+/// format.
+pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<(Login, String)> {
     let (key, text) = new_key(&format!("assay {machine}"))?;
     let (host, host_text) = new_key(&format!("host {machine}"))?;
     let known = format!("{machine} {}\n", host.public_key().to_openssh()?);
@@ -43,12 +37,12 @@ pub fn pair(machine: &str, user: &str, folder: &Path) -> anyhow::Result<Pair> {
         key,
         host_key: host.public_key().clone(),
     };
-    Ok(Pair { login, host_text })
+    Ok((login, host_text))
 }
 
 /// Makes the keys of a VM, and also writes to its folder the disk that carries them in. Returns the login.
 pub fn make(machine: &str, folder: &Path) -> anyhow::Result<Login> {
-    let Pair { login, host_text } = pair(machine, USER, folder)?;
+    let (login, host_text) = pair(machine, USER, folder)?;
     let authorized = login.key.public_key().to_openssh()? + "\n";
     let archive = archive(&host_text, &authorized).context("the keys' archive cannot be made")?;
     write(&folder.join(DISK), &archive)?;

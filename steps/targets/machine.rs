@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -15,9 +16,10 @@ use tokio::sync::Mutex;
 
 use super::child::Child;
 use super::{Context, Qmp, console, keys};
+use crate::base::poll::{self, Look};
 use crate::exec::cleanup::{CleanupJournal, Resource};
 use crate::exec::command::{Command, Status, tail};
-use crate::exec::shell::Shell;
+use crate::exec::shell::{Login, Shell, ShellError, Ssh};
 use crate::targets::machine_info::MachineInfo;
 
 /// The machine whose console and journal have no prefix in their file names: the annex's own device.
@@ -46,6 +48,7 @@ pub struct Machine {
     /// When it was restored from a snapshot: every restored machine has the same journal up to then.
     pub(super) since: Option<Timestamp>,
     pub(super) body: Box<dyn Body>,
+    pub(super) over: AtomicBool,
 }
 
 /// A step that the annex takes on a machine before it can run the workload.
@@ -62,9 +65,6 @@ pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What provides a machine.
 pub(super) trait Body: fmt::Debug + Send + Sync {
-    /// Checks that it still provides the machine, as far as is known; the error says why it does not.
-    fn alive(&self) -> Result<(), String>;
-
     /// Returns the QEMU, if the machine is a VM on this host.
     fn emulated(&self) -> Option<&Emulated> {
         None
@@ -86,7 +86,6 @@ pub(super) trait Body: fmt::Debug + Send + Sync {
     fn shut_down(&self) -> Pending<'_, ()>;
 }
 
-/// A VM on this host.
 #[derive(Debug)]
 pub(super) struct Emulated {
     pub(super) port: u16,
@@ -115,17 +114,25 @@ impl Machine {
             evidence: context.evidence.clone(),
             since: None,
             body: Box::new(body),
+            over: AtomicBool::new(false),
             name,
         }
     }
 
     /// Checks that it is still there, as far as is known: its QEMU runs, and its kernel has not panicked.
     pub fn alive(&self) -> anyhow::Result<()> {
-        let dead_end = || console::dead_end(&console::read(&self.console)).map_or(Ok(()), Err);
-        self.body.alive().and_then(|()| dead_end()).map_err(|reason| self.is_gone(reason))
+        if self.over.load(Ordering::Acquire) {
+            return Err(self.is_gone("it was shut down"));
+        }
+        if let Some(emulated) = self.body.emulated()
+            && let Some(status) = emulated.child.ended()
+        {
+            return Err(self.is_gone(emulated.work.qemu_ended(status)));
+        }
+        console::dead_end(&console::read(&self.console)).map_or(Ok(()), |line| Err(self.is_gone(line)))
     }
 
-    fn is_gone(&self, reason: impl std::fmt::Display) -> anyhow::Error {
+    fn is_gone(&self, reason: impl fmt::Display) -> anyhow::Error {
         anyhow::anyhow!("machine {} is gone: {reason}", self.name)
     }
 
@@ -194,15 +201,12 @@ impl Machine {
     /// Ends it at once, without notice to the guest, and removes all it was made of; a remote machine is restored. Its
     /// evidence stays.
     pub async fn shut_down(&self) {
-        self.body.shut_down().await
+        self.over.store(true, Ordering::Release);
+        self.body.shut_down().await;
     }
 }
 
 impl Body for Emulated {
-    fn alive(&self) -> Result<(), String> {
-        self.child.ended().map_or(Ok(()), |status| Err(self.work.qemu_ended(status).to_string()))
-    }
-
     fn emulated(&self) -> Option<&Emulated> {
         Some(self)
     }
@@ -229,6 +233,31 @@ impl Body for Emulated {
             self.work.remove();
         })
     }
+}
+
+/// QEMU itself crashed: another start may succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct QemuCrashed(String);
+
+impl Emulated {
+    /// Explains why a machine did not come up.
+    pub(super) fn failure(child: &Child, text: String) -> anyhow::Error {
+        match child.ended() {
+            Some(Status::Signal(_)) => QemuCrashed(text).into(),
+            _ => anyhow::Error::msg(text),
+        }
+    }
+}
+
+/// Logs in as soon as the machine's SSH server accepts it. Another host key is an error at once: another host answers.
+pub(super) async fn log_in(login: &Login, limit: Duration, pause: Duration) -> anyhow::Result<Ssh> {
+    poll::until("a login", limit, pause, async || match Ssh::connect(login).await {
+        Ok(ssh) => Ok(Look::Done(ssh)),
+        Err(error @ ShellError::OtherHost { .. }) => Err(error.into()),
+        Err(error) => Ok(Look::Waiting(error.to_string())),
+    })
+    .await
 }
 
 /// Computes the seconds that CPUs were neither idle nor waiting, from the ticks per second and the first line of

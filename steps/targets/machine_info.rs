@@ -60,7 +60,6 @@ pub struct MachineInfo {
     pub boot: String,
     pub kernel: String,
     pub architecture: Arch,
-    /// How many CPUs are online.
     pub cpus: u64,
     /// `MemTotal`, in bytes.
     pub memory: u64,
@@ -70,7 +69,6 @@ pub struct MachineInfo {
     pub crun: Option<String>,
     /// The features that crun was built with: `+SYSTEMD`, `+WASM:wasmedge`.
     pub crun_features: Vec<String>,
-    /// The WasmEdge library's package version.
     pub wasmedge: Option<String>,
     pub systemd: Option<String>,
     /// The cgroup controllers that are delegated to the user.

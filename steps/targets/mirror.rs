@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::definition::Distribution;
+use super::definition::DebianRelease;
 use crate::base::commands;
 use crate::base::programs;
 use crate::base::settings::Settings;
@@ -34,12 +34,12 @@ pub fn mirror_address(settings: &Settings) -> String {
 pub async fn reach_mirror(
     shell: &Shell,
     settings: &Settings,
-    distribution: Distribution,
+    distribution: DebianRelease,
     folder: &Path,
 ) -> anyhow::Result<String> {
     let mirror = mirror_address(settings);
     let helper = programs::find("/usr/lib/apt/apt-helper")
-        .with_context(|| format!("apt is not installed: {} does that", commands::setup("")))?;
+        .context("apt is not installed, which mirrors are asked with: use a host with Debian or Ubuntu")?;
     let file = folder.join("InRelease");
     let command = Command::new(helper.display().to_string())
         .args(["-o", "Acquire::http::Timeout=8", "-o", "Acquire::https::Timeout=8", "-o", "Acquire::Retries=0"])

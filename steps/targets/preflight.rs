@@ -18,11 +18,13 @@ use crate::exec::command::Command;
 use crate::exec::shell::Shell;
 use crate::targets::machine_info::{Accelerator, MachineInfo, section};
 
+/// What to do where crun has no WasmEdge.
+const WITH_WASM: &str = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
 const SCRIPT: &str = include_str!("preflight/survey.sh");
 /// How far the machine's clock may be from this host's, in seconds: the evidence has times of both side by side.
 const SKEW: f64 = 60.0;
 /// The disk space that a run may need: for the images of conventional containers and for unpacking them.
-const ROOM: Bytes = Bytes(512 * 1024 * 1024);
+const DISK_NEEDED: Bytes = Bytes(512 * 1024 * 1024);
 /// The cgroup controllers that are needed to limit a unit and to read its usage.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The first Podman version with Quadlets.
@@ -30,7 +32,6 @@ const PODMAN: (u64, u64) = (4, 4);
 /// The first Podman version that finds the WebAssembly runtime without the link `crun-wasm`.
 const WITHOUT_LINK: (u64, u64) = (5, 0);
 
-/// How commands on the machine can become root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
     Is,
@@ -39,7 +40,6 @@ pub enum Root {
     Never,
 }
 
-/// What the preflight script has found on a machine.
 #[derive(Clone, Debug)]
 pub struct Preflight {
     pub facts: MachineInfo,
@@ -48,7 +48,6 @@ pub struct Preflight {
     pub home: String,
     /// The user's folder below `/run`, if a login made one.
     pub runtime: Option<String>,
-    /// Whether the machine was started by systemd.
     pub systemd: bool,
     text: String,
     /// The difference between the machine's clock and this host's, in seconds; negative if it is behind.
@@ -69,18 +68,18 @@ pub struct PreflightCheck {
 }
 
 /// What was found, or else what is wrong and the remedy.
-type Finding = Result<String, (String, String)>;
+type CheckResult = Result<String, (String, String)>;
 
-fn lacks(found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+fn unmet(found: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
     Err((found.into(), remedy.into()))
 }
 
-fn ensure(met: bool, there: impl Into<String>, wrong: impl Into<String>, remedy: impl Into<String>) -> Finding {
-    if met { Ok(there.into()) } else { lacks(wrong, remedy) }
+fn ensure(met: bool, there: impl Into<String>, wrong: impl Into<String>, remedy: impl Into<String>) -> CheckResult {
+    if met { Ok(there.into()) } else { unmet(wrong, remedy) }
 }
 
 impl PreflightCheck {
-    fn of(name: &'static str, finding: Finding) -> PreflightCheck {
+    fn of(name: &'static str, finding: CheckResult) -> PreflightCheck {
         let (found, remedy) = match finding {
             Ok(found) => (found, None),
             Err((found, remedy)) => (found, Some(remedy)),
@@ -98,7 +97,7 @@ impl PreflightCheck {
     }
 
     /// Whether this requirement is mandatory and missing.
-    pub fn is_in_the_way(&self) -> bool {
+    pub fn is_missing(&self) -> bool {
         self.needed && self.remedy.is_some()
     }
 }
@@ -153,23 +152,23 @@ impl Preflight {
 
     /// Returns all checks, met or not, in the order in which a run needs them. Those that only units need are mandatory
     /// if the run needs `units`.
-    pub fn points(&self, units: bool) -> Vec<PreflightCheck> {
+    pub fn checks(&self, units: bool) -> Vec<PreflightCheck> {
         let check = PreflightCheck::of;
         let podman = self.facts.podman.is_none().then_some("podman");
-        let mut points = vec![
+        let mut checks = vec![
             check("unprivileged user", self.unprivileged()),
             check("systemd", self.init()).needed_if(units),
             check("cgroup v2", self.cgroups()),
         ];
         // Without systemd, the checks that depend on it would only repeat that it is missing.
         if self.systemd {
-            points.extend([
+            checks.extend([
                 check("systemd of the user", self.manager()).needed_if(units),
                 check("lingering", self.lingers()).needed_if(units).by(Some("linger")),
                 check("cgroup delegation", self.controllers()).needed_if(units),
             ]);
         }
-        points.extend([
+        checks.extend([
             check("podman", self.podman()).by(podman),
             check("Quadlet", self.generator()).needed_if(units).by(podman),
             check("crun with WasmEdge", self.crun()).by(self.facts.crun.is_none().then_some("crun")),
@@ -177,13 +176,13 @@ impl Preflight {
             check("crun-wasm", self.link()).by(Some("link")),
             check("podman without root", self.ids()).by(Some("uidmap")),
             check("home", self.writable()),
-            check("room in the home", self.room()),
+            check("free space in the home", self.free_space()),
             check("clock", self.time()),
             check("names of units", self.names()),
             check("earlier runs", self.left()),
             check("sudo", self.sudo()).needed_if(false),
         ]);
-        points
+        checks
     }
 
     fn word(&self, name: &str) -> &str {
@@ -194,41 +193,41 @@ impl Preflight {
         Distribution::of(self.word("release"), self.root == Root::Is).install(&[package])
     }
 
-    fn unprivileged(&self) -> Finding {
+    fn unprivileged(&self) -> CheckResult {
         ensure(self.word("uid") != "0", self.user(), "it is root", "log in as another one: ssh://USER@…")
     }
 
-    fn init(&self) -> Finding {
+    fn init(&self) -> CheckResult {
         let found = format!("it was started by {}, not by systemd", self.word("init"));
         let version = self.facts.systemd.as_deref().unwrap_or_default();
         ensure(self.systemd, version, found, "take a machine that systemd runs: units are what is claimed about")
     }
 
-    fn cgroups(&self) -> Finding {
+    fn cgroups(&self) -> CheckResult {
         let remedy = "boot it without systemd.unified_cgroup_hierarchy=0 on the kernel's command line, and without \
                       cgroup v1 mounts";
         match (self.word("cgroup"), self.word("unified")) {
             ("cgroup2fs", _) => Ok("the only hierarchy".to_owned()),
-            (_, "cgroup2fs") => lacks("cgroups are hybrid, v1 with v2 beside it", remedy),
-            ("", _) => lacks("there is no /sys/fs/cgroup", "mount it: cgroup2"),
-            _ => lacks("cgroups are v1", remedy),
+            (_, "cgroup2fs") => unmet("cgroups are hybrid, v1 with v2 beside it", remedy),
+            ("", _) => unmet("there is no /sys/fs/cgroup", "mount it: cgroup2"),
+            _ => unmet("cgroups are v1", remedy),
         }
     }
 
-    fn manager(&self) -> Finding {
+    fn manager(&self) -> CheckResult {
         let state = self.word("manager");
         let up = ["running", "degraded", "starting"].contains(&state) && self.runtime.is_some();
         let remedy = format!("{}; then log in anew", self.install("dbus-user-session libpam-systemd"));
         ensure(up, state, format!("it does not answer: {}", last_line(state)), remedy)
     }
 
-    fn lingers(&self) -> Finding {
+    fn lingers(&self) -> CheckResult {
         let (lingers, user) = (!["", "no"].contains(&self.word("lingers")), self.user());
         let found = format!("units of {user} end with the last login");
         ensure(lingers, "units live on without a login", found, format!("sudo loginctl enable-linger {user}"))
     }
 
-    fn controllers(&self) -> Finding {
+    fn controllers(&self) -> CheckResult {
         let has = &self.facts.controllers;
         let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|one| !has.iter().any(|other| other == one)).collect();
         let found = format!("the user's systemd has no {}", lacks.join(", "));
@@ -237,13 +236,13 @@ impl Preflight {
         ensure(lacks.is_empty(), has.join(" "), found, remedy)
     }
 
-    fn podman(&self) -> Finding {
-        let Some(version) = &self.facts.podman else { return lacks("it is not there", self.install("podman")) };
+    fn podman(&self) -> CheckResult {
+        let Some(version) = &self.facts.podman else { return unmet("it is not there", self.install("podman")) };
         let found = format!("{version} knows no Quadlets");
         ensure(!older(version, PODMAN), version, found, "bring podman 4.4 or newer")
     }
 
-    fn generator(&self) -> Finding {
+    fn generator(&self) -> CheckResult {
         let path = self.word("generator");
         let found = match self.facts.podman {
             Some(_) => "podman's generator for user units is not there",
@@ -252,22 +251,26 @@ impl Preflight {
         ensure(!path.is_empty(), path, found, self.install("podman"))
     }
 
-    fn crun(&self) -> Finding {
-        let Some(version) = &self.facts.crun else { return lacks("crun is not there", self.install("crun")) };
-        let wasm = self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge");
-        let remedy = "take a crun that is built with it: Debian 13 and Ubuntu 24.04 have one";
-        ensure(wasm, version, format!("crun {version} is not built with it"), remedy)
+    fn crun(&self) -> CheckResult {
+        let Some(version) = &self.facts.crun else { return unmet("crun is not there", self.install("crun")) };
+        ensure(self.crun_has_wasm(), version, format!("crun {version} is not built with it"), WITH_WASM)
     }
 
-    fn library(&self) -> Finding {
+    fn crun_has_wasm(&self) -> bool {
+        self.facts.crun_features.iter().any(|feature| feature == "+WASM:wasmedge")
+    }
+
+    fn library(&self) -> CheckResult {
         let version = self.facts.wasmedge.as_deref().unwrap_or("libwasmedge.so.0");
-        ensure(!self.word("library").is_empty(), version, "no libwasmedge.so.0", self.install("libwasmedge0"))
+        // Distributions whose crun is built without it have no package of it, either.
+        let remedy = if self.crun_has_wasm() { self.install("libwasmedge0") } else { WITH_WASM.to_owned() };
+        ensure(!self.word("library").is_empty(), version, "no libwasmedge.so.0", remedy)
     }
 
-    fn link(&self) -> Finding {
+    fn link(&self) -> CheckResult {
         let needed = self.facts.podman.as_deref().is_some_and(|version| older(version, WITHOUT_LINK));
         match self.word("link") {
-            "" if needed => lacks(
+            "" if needed => unmet(
                 "this podman looks for it to run WebAssembly, and it is not there",
                 "sudo ln -s /usr/bin/crun /usr/local/bin/crun-wasm",
             ),
@@ -276,51 +279,56 @@ impl Preflight {
         }
     }
 
-    fn ids(&self) -> Finding {
+    fn ids(&self) -> CheckResult {
         let add = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535";
         let remedy = format!("{}; {add} {}", self.install("uidmap"), self.user());
         let found = "the user has no user ids of its own, or no newuidmap";
         ensure(!self.word("ids").is_empty(), "has user ids of its own", found, remedy)
     }
 
-    fn writable(&self) -> Finding {
+    fn writable(&self) -> CheckResult {
         let found = format!("it cannot be written to: {}", last_line(self.word("home")));
         ensure(!self.home.is_empty(), &self.home, found, "see to it that the user's home can be written to")
     }
 
-    fn room(&self) -> Finding {
+    fn free_space(&self) -> CheckResult {
         // The columns are: file system, 1024-blocks, used, available, capacity, mount point.
         let kilobytes = self.word("free").split_whitespace().nth(3).and_then(|word| word.parse::<u64>().ok());
         let free = Bytes(kilobytes.unwrap_or_default() * 1024);
         let found = format!("{free} are free");
-        ensure(free >= ROOM, &found, &found, format!("free some: a run takes up to {ROOM}, and gives it back"))
+        ensure(
+            free >= DISK_NEEDED,
+            &found,
+            &found,
+            format!("free some: a run takes up to {DISK_NEEDED}, and gives it back"),
+        )
     }
 
-    fn time(&self) -> Finding {
+    fn time(&self) -> CheckResult {
         let away = SignedDuration::from_secs(self.clock.abs().round() as i64);
         let side = if self.clock < 0.0 { "behind" } else { "ahead of" };
         let remedy = "set it: sudo timedatectl set-ntp true, or sudo date --set";
         ensure(self.clock.abs() <= SKEW, "as this host's", format!("it is {away:#} {side} this host's"), remedy)
     }
 
-    fn names(&self) -> Finding {
+    fn names(&self) -> CheckResult {
         let taken: BTreeSet<&str> = self.word("taken").lines().collect();
         let found = format!("there already: {}", Vec::from_iter(taken.iter().copied()).join(", "));
         ensure(taken.is_empty(), "free", found, "remove or rename them: nothing of yours is overwritten")
     }
 
-    fn left(&self) -> Finding {
+    fn left(&self) -> CheckResult {
         let left: Vec<&str> = self.word("left").lines().collect();
         let found = format!("another run is under way there, or has left {}", left.join(", "));
         let remedy = format!("{}, on the host that ran it, removes what is left", commands::assay("gc"));
         ensure(left.is_empty(), "have left nothing", found, remedy)
     }
 
-    fn sudo(&self) -> Finding {
+    fn sudo(&self) -> CheckResult {
         match self.root {
             Root::Is => Ok("not needed".to_owned()),
             Root::Sudo => Ok("without a password".to_owned()),
-            Root::Never => lacks(
+            Root::Never => unmet(
                 format!("{} is not let without a password: claims that need root are not run", self.user()),
                 format!("to have them too: {} ALL=(ALL) NOPASSWD: ALL, in /etc/sudoers.d", self.user()),
             ),

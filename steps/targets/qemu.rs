@@ -52,9 +52,7 @@ pub enum Memory {
 #[derive(Clone, Debug)]
 pub struct Devices {
     pub ram: Memory,
-    /// The root disk's overlay.
     pub root: PathBuf,
-    /// The disk with the keys.
     pub keys: PathBuf,
     /// The host's port that leads to the guest's SSH server.
     pub port: u16,

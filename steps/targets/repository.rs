@@ -5,20 +5,16 @@ use jiff::Timestamp;
 /// The registry that every address in ECR Public begins with.
 pub const PUBLIC: &str = "public.ecr.aws";
 
-/// A repository that a run made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
     /// Its name: `assay-<run>`.
     pub name: String,
     /// Its address as ECR Public returns it: `public.ecr.aws/<alias>/<name>`.
     pub uri: String,
-    /// Its id in the API.
     pub arn: String,
-    /// The run that made it.
     pub run: String,
     /// When anyone may remove it; `None` if its tag holds no valid time.
     pub expires: Option<Timestamp>,
-    /// When it was made.
     pub created: Option<Timestamp>,
 }
 
@@ -32,7 +28,6 @@ impl Repository {
     }
 }
 
-/// Why the repository could not be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotMade {
     /// There is one already; with the API's code and message.
@@ -43,7 +38,6 @@ pub enum NotMade {
     Other(String),
 }
 
-/// Why a registry's operation did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The registry was reached and rejects the request.

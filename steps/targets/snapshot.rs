@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::image::room_left;
+use super::image::free_space;
 use super::machine::{Machine, MachineDir, private};
 use super::qemu::{Devices, Memory};
 use super::thaw::thaw_into;
@@ -48,10 +48,8 @@ pub(super) struct SnapshotManifest {
     /// The type of machine, its architecture, the hash of its image, and its preparation: one snapshot is kept for each
     /// such kind.
     kind: String,
-    /// When it was frozen (RFC 3339).
     frozen: String,
     pub(super) facts: MachineInfo,
-    /// The SHA-256 of each of the snapshot's files.
     sums: BTreeMap<String, String>,
 }
 
@@ -114,7 +112,7 @@ impl Snapshot {
         let thaw = async |part: &Path| {
             private(part).with_context(|| format!("{} cannot be made", part.display()))?;
             let name = format!("{}-prepared", vm.definition.name);
-            let machine = thaw_into(vm, from, &name, part).await.map_err(|failed| failed.into_error(from))?;
+            let machine = thaw_into(vm, from, &name, part).await?;
             prepare(&machine).await?;
             Ok(machine)
         };
@@ -145,7 +143,7 @@ impl Snapshot {
         vm.context.cleanup.register(resource.clone())?;
         let started = Instant::now();
         vm.context.progress.note(format!("snapshot {kind}: made once"));
-        there_is_room(vm, kind, &snapshots)?;
+        check_free_space(vm, kind, &snapshots)?;
         let machine = Box::pin(start(&part)).await?;
         keep(vm, machine, (key, kind), &part).await?;
         vm.context.progress.note(format!("snapshot {kind}: ready after {:.0} s", started.elapsed().as_secs_f64()));
@@ -238,12 +236,12 @@ fn key_of_prepared(from: &SnapshotManifest, preparation: &Preparation<'_>) -> St
     key.finish()
 }
 
-fn there_is_room(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
-    let (room, free) =
-        (Bytes((vm.definition.guest_memory(vm.arch) << 20) + BESIDE), room_left(place).unwrap_or(Bytes(0)));
+fn check_free_space(vm: &Vm, kind: &str, place: &Path) -> anyhow::Result<()> {
+    let (needed, free) =
+        (Bytes((vm.definition.guest_memory(vm.arch) << 20) + BESIDE), free_space(place).unwrap_or(Bytes(0)));
     anyhow::ensure!(
-        free >= room,
-        "{} has {free} left and a snapshot of {kind} takes up to {room}: free some space or set ASSAY_CACHE",
+        free >= needed,
+        "{} has {free} left and a snapshot of {kind} takes up to {needed}: free some space or set ASSAY_CACHE",
         place.display()
     );
     Ok(())

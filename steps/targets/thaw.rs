@@ -12,16 +12,15 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use super::boot::{overlay, start};
-use super::machine::{Emulated, Machine, MachineDir, evidence_file};
+use super::machine::{Emulated, Machine, MachineDir, evidence_file, log_in};
 use super::qemu::{ARRIVAL, Devices, Memory};
 use super::snapshot::Snapshot;
 use super::vm::{Urgency, Vm};
 use super::{Qmp, keys};
 use crate::base::digest::hex;
-use crate::base::poll::{self, Look};
 use crate::base::procfs;
-use crate::exec::command::{Command, Status};
-use crate::exec::shell::{Login, Shell, Ssh};
+use crate::exec::command::Command;
+use crate::exec::shell::{Login, Shell};
 
 /// Time limit for a restore. It takes two seconds on an idle host, but took more than a minute on a busy one, and an
 /// intact snapshot must not be discarded for that.
@@ -29,36 +28,16 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// How often to check whether the state is loaded and whether a login succeeds.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A machine that did not come up from a snapshot.
-#[derive(Debug, thiserror::Error)]
-#[error("it did not come up from its snapshot: {detail}")]
-pub(super) struct NotThawed {
-    detail: String,
-    /// Whether QEMU itself crashed, in which case the snapshot may be intact.
-    pub(super) crashed: bool,
-}
-
-impl From<anyhow::Error> for NotThawed {
-    fn from(error: anyhow::Error) -> NotThawed {
-        NotThawed { detail: format!("{error:#}"), crashed: false }
-    }
-}
-
-impl NotThawed {
-    pub(super) fn into_error(self, snapshot: &Snapshot) -> anyhow::Error {
-        anyhow::anyhow!("snapshot {}: {self}", snapshot.manifest.key)
-    }
-}
-
-/// Starts a machine from a snapshot. If the call is cancelled, what it has made is removed.
-pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urgency) -> Result<Machine, NotThawed> {
+/// Starts a machine from a snapshot. If the call is cancelled, what it has made is removed. If the error is
+/// [`QemuCrashed`](super::machine::QemuCrashed), the snapshot may be intact.
+pub(super) async fn thaw(vm: &Vm, snapshot: &Snapshot, name: &str, urgency: Urgency) -> anyhow::Result<Machine> {
     let work = MachineDir::make(&vm.context, name)?;
     let (files, ram) = (work.folder.clone(), Memory::Frozen(snapshot.folder.join(Snapshot::MEMORY)));
     start_from(vm, snapshot, work, &files, ram, urgency).await
 }
 
 /// Starts a machine that is to be frozen once more, in a folder with its own copies of the files it needs for that.
-pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &Path) -> Result<Machine, NotThawed> {
+pub(super) async fn thaw_into(vm: &Vm, snapshot: &Snapshot, name: &str, part: &Path) -> anyhow::Result<Machine> {
     let work = MachineDir::make(&vm.context, name)?;
     let (from, own) = (snapshot.folder.clone(), part.to_owned());
     let copy = move || {
@@ -78,7 +57,7 @@ async fn start_from(
     files: &Path,
     ram: Memory,
     urgency: Urgency,
-) -> Result<Machine, NotThawed> {
+) -> anyhow::Result<Machine> {
     let started = Instant::now();
     let login = keys::again(&work.name, &snapshot.folder, files)?;
     let root = overlay(vm, &snapshot.folder.join(Snapshot::DISK), "qcow2", files).await?;
@@ -94,8 +73,9 @@ async fn start_from(
         arrived = arrive(vm, snapshot, &mut qmp, &login, &work) => arrived,
         status = child.wait() => Err(work.qemu_ended(status)),
     };
-    let crashed = || matches!(child.ended(), Some(Status::Signal(_)));
-    let shell = arrived.map_err(|error| NotThawed { crashed: crashed(), ..NotThawed::from(error) })?;
+    let key = &snapshot.manifest.key;
+    let failed = |error| Emulated::failure(&child, format!("it did not come up from snapshot {key}: {error:#}"));
+    let shell = arrived.map_err(failed)?;
     let emulated = Emulated { port, qmp: Mutex::new(qmp), child, work };
     Ok(Machine { since: Some(since), ..vm.up(shell, snapshot.manifest.facts.clone(), started, emulated) })
 }
@@ -123,12 +103,8 @@ async fn arrive(
             _ => anyhow::bail!("it did not take in the time and fresh random numbers: \"{}\"", printed.trim_end()),
         }
     };
-    let knock = poll::until("a login", LIMIT, PAUSE, async || match Ssh::connect(login).await {
-        Ok(ssh) => anyhow::Ok(Look::Done(ssh)),
-        Err(error) => Ok(Look::Waiting(error.to_string())),
-    });
     // Both take time of the emulated CPUs, of which there are two.
-    let ((), ssh) = tokio::try_join!(here, knock)?;
+    let ((), ssh) = tokio::try_join!(here, log_in(login, LIMIT, PAUSE))?;
     let shell = Shell::ssh(ssh, vm.context.observer.clone());
     let boot = shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/boot_id")).await?;
     let (boot, frozen) = (boot.trim_end(), &snapshot.manifest.facts.boot);

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
 
-use super::boot::{BootFailed, boot};
+use super::boot::boot;
 use super::definition::Definition;
 use super::image::DiskImage;
-use super::machine::{Emulated, Machine, MachineDir};
+use super::machine::{Emulated, Machine, MachineDir, QemuCrashed, evidence_file};
 use super::qemu::{Board, Devices, Memory, Qemu};
 use super::snapshot::{Preparation, Snapshot};
 use super::thaw::thaw;
 use super::{Context, accelerator};
+use crate::base::lock::lock;
 use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
 use crate::exec::shell::Shell;
@@ -47,7 +48,6 @@ type Slot = Arc<Mutex<Option<Arc<Snapshot>>>>;
 pub enum Urgency {
     /// Before all others: measurements there must not wait for other work.
     First,
-    /// Like all others.
     Usual,
 }
 
@@ -56,7 +56,7 @@ impl Vm {
     pub async fn of(definition: &Definition, arch: Arch, context: &Context) -> anyhow::Result<Vm> {
         let qemu = Qemu::installed(&Shell::local(context.observer.clone()), arch).await?;
         let image = DiskImage::provide(definition, arch, context).await?;
-        let trial = tempfile::tempdir().context("there is no room for a temporary folder")?;
+        let trial = tempfile::tempdir().context("cannot create a temporary folder")?;
         let accelerator = accelerator::choose(context, &qemu, &image, arch, trial.path()).await;
         qemu.fit(accelerator)?;
         let (definition, context, snapshots) = (definition.clone(), context.clone(), Default::default());
@@ -100,11 +100,11 @@ impl Vm {
                 Ok(machine) => return Ok(machine),
                 Err(failed) => failed,
             };
-            if crash == CRASHES || (snapshot.new && !failed.crashed) {
-                return Err(failed.into_error(&snapshot));
+            if crash == CRASHES || (snapshot.new && !failed.is::<QemuCrashed>()) {
+                return Err(failed);
             }
-            self.context.progress.note(format!("{name}: {failed}: starting another"));
-            if !failed.crashed {
+            self.context.progress.note(format!("{name}: {failed:#}: starting another"));
+            if !failed.is::<QemuCrashed>() {
                 renounce(slot, &snapshot).await;
                 snapshot = held(slot, &provide).await?;
             }
@@ -136,15 +136,15 @@ impl Vm {
         loop {
             crash += 1;
             let (work, files, ram) = prepare()?;
-            let booted = Box::pin(boot(self, work, &files, ram)).await;
-            match booted.as_ref().err().and_then(|error| error.downcast_ref::<BootFailed>()) {
-                Some(failed) if failed.crashed && crash < CRASHES => {
-                    self.context.progress.note(format!("{}: {}: starting it again", failed.machine, failed.detail));
+            let console = evidence_file(&self.context.evidence, &work.name, "console.log");
+            match Box::pin(boot(self, work, &files, ram)).await {
+                Err(error) if error.is::<QemuCrashed>() && crash < CRASHES => {
+                    self.context.progress.note(format!("{error:#}\nstarting it again"));
                     // Its console is evidence, and the next machine's would be appended to it.
-                    let kept = failed.console.with_extension(format!("crash-{crash}.log"));
-                    fs::rename(&failed.console, kept).context("a console cannot be kept")?;
+                    let kept = console.with_extension(format!("crash-{crash}.log"));
+                    fs::rename(&console, kept).context("a console cannot be kept")?;
                 }
-                _ => return booted,
+                booted => return booted,
             }
         }
     }
@@ -182,7 +182,7 @@ impl Vm {
     }
 
     fn slot(&self, prepared: &str) -> Slot {
-        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).entry(prepared.to_owned()).or_default().clone()
+        lock(&self.snapshots).entry(prepared.to_owned()).or_default().clone()
     }
 }
 

@@ -180,7 +180,7 @@ fn a_mirror_that_does_not_answer_is_told_by_its_address() {
     let makers = [qemu(), "qemu-img", "setpriv", "mmdebstrap", "mke2fs", "dpkg-query", "unshare", "podman"];
     let path = project.only(&makers);
     // These are started before the mirror is asked: Podman gives an ordinary user a namespace to make the image in.
-    fake(&path, "podman", "");
+    fake(&path, "podman", "echo '0 1000 1'; echo '1 100000 65536'");
     fake(&path, qemu(), "echo QEMU emulator version 10.0.2");
     let mirror = "http://127.0.0.1:9/debian";
     let printed = ["mirror http://127.0.0.1:9/debian does not give debian-13", "set ASSAY_MIRROR to one that does"];
@@ -296,12 +296,12 @@ fn what_runs_have_left_is_removed() {
     prints(&mut project.assay(&["gc", "--images", "--dry-run"]), 0, &would);
     assert!(left.exists() && image.exists());
     let printed = |command: &mut Command| serde_json::from_str::<Value>(&prints(command, 0, &[])).unwrap();
-    assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "troubles": [] }));
+    assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "cleanup_errors": [] }));
     assert!(!left.exists() && image.exists());
     let living = assay::internal::cleanup::CleanupJournal::open(&journals, "living").unwrap();
     prints(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
     drop(living);
-    let removed = json!({ "removed": [image], "troubles": [] });
+    let removed = json!({ "removed": [image], "cleanup_errors": [] });
     assert_eq!(printed(&mut project.assay(&["gc", "--images", "--json"])), removed);
     assert!(!image.exists());
 }

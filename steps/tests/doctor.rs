@@ -20,7 +20,10 @@ const FIT: [(&str, &str); 18] = [
     ("git", "echo 'git version 2.39.5'"),
     ("ssh-keygen", "echo 'ssh-keygen -Y sign' >&2; exit 1"),
     ("setpriv", "echo 'setpriv from util-linux 2.38.1'"),
-    ("podman", "case $1 in info) echo '4.3.1, storage overlay, cgroups v2';; esac"),
+    (
+        "podman",
+        "case $1 in info) echo '4.3.1, storage overlay, cgroups v2';; unshare) echo '0 1000 1'; echo '1 100000 65536';; esac",
+    ),
     ("runc", "echo 'runc version 1.1.5'"),
     ("crun", "echo 'crun version 1.8.1'"),
     ("qemu-system-x86_64", "echo 'QEMU emulator version 10.0.2'"),
@@ -167,7 +170,7 @@ fn the_object_for_programs_has_its_layout() {
     // Machines of a run take turns: three for each CPU.
     let turns = 3 * std::thread::available_parallelism().unwrap().get();
     let memory = found(&diagnosis, "memory for machines");
-    assert!(memory["found"].as_str().unwrap().starts_with(&format!("room for {turns} at once, ")), "{memory}");
+    assert!(memory["found"].as_str().unwrap().starts_with(&format!("capacity for {turns} at once, ")), "{memory}");
     let keys: Vec<&String> = diagnosis.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["checks", "schema", "target", "works"]);
     assert_eq!((&diagnosis["schema"], &diagnosis["target"]), (&1.into(), &"vm:amd64".into()));
@@ -195,7 +198,7 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
     }
     let curl = found(&diagnosis, "curl (asks for this host's address)");
     assert!(curl["remedy"].as_str().unwrap().ends_with("apt-get install curl"), "{curl}");
-    assert_ne!(found(&diagnosis, "room to compile AWS's SDK")["state"], "missing");
+    assert_ne!(found(&diagnosis, "memory and disk to compile AWS's SDK")["state"], "missing");
     let printed = ["ci/setup ec2 installs", "✘ ec2: AWS's SDK"];
     prints(&mut doctor(&project, &without(&project, "curl"), &["--target", "ec2"]), 1, &printed);
 }

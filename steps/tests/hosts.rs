@@ -6,7 +6,7 @@ mod guest;
 #[path = "hosts/inside.rs"]
 mod inside;
 
-use guest::{Guest, Verdicts};
+use guest::{Guest, VerdictWords};
 use inside::Compiler;
 
 /// One claim that is judged quickly.
@@ -58,7 +58,7 @@ async fn a_machine_like_the_device_is_used_and_left_as_it_was() {
 }
 
 /// Asserts that two runs agree on each claim that both judged, and that there are more than `more_than` such claims.
-fn same_verdicts(there: &Verdicts, here: &Verdicts, more_than: usize) {
+fn same_verdicts(there: &VerdictWords, here: &VerdictWords, more_than: usize) {
     let both = there.iter().filter_map(|(claim, there)| Some((claim, there, here.get(claim)?)));
     let (same, other): (Vec<_>, Vec<_>) = both.partition(|(_, there, here)| there == here);
     assert!(other.is_empty(), "claim, there, here: {other:#?}");
@@ -185,7 +185,7 @@ async fn a_machine_that_lacks_something_is_refused_before_a_run_begins() {
         (
             "fallocate -l $(($(df --output=avail -B1 / | tail -n 1) - 30000000)) /filler",
             "rm /filler",
-            &["room in the home: ", "MB are free; free some: a run takes up to "],
+            &["free space in the home: ", "MB are free; free some: a run takes up to "],
         ),
         (
             "mount --bind /home/guest /home/guest; mount -o remount,bind,ro /home/guest",

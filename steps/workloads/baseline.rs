@@ -14,14 +14,14 @@ use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::exec::cleanup::Resource;
 use crate::exec::command::Command;
-use crate::targets::{Distribution, mirror_address};
+use crate::targets::{DebianRelease, mirror_address};
 use crate::workloads::{BuildDir, ContainerImage};
 
 const MAKE: &str = include_str!("../../fixtures/conventional/image.sh");
 const HELLO: &str = include_str!("../../fixtures/conventional/hello.py");
 
 /// The distribution of the packages.
-const DISTRIBUTION: Distribution = Distribution::Debian13;
+const DISTRIBUTION: DebianRelease = DebianRelease::Debian13;
 
 /// Long enough for qemu-user on a busy host.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
@@ -120,7 +120,7 @@ pub async fn image(
         })?;
     }
     let wanted = format!("oci-archive:{}", kept.display());
-    let loaded = ContainerImage::load(build_dir, program.name(), &wanted).await;
+    let loaded = ContainerImage::load(build_dir, program.name(), &wanted, arch).await;
     loaded.with_context(|| format!("image of {} is damaged: remove {}", program.name(), kept.display()))
 }
 

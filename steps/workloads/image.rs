@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
+use super::layout::artifact;
 use super::{BuildDir, Layout, Module};
+use crate::base::platform::Arch;
 use crate::base::unit::Bytes;
-use crate::exec::command::Command;
+use crate::exec::command::{Command, tail};
 
 /// The time limit of a pull.
 pub const PULL_LIMIT: Duration = Duration::from_secs(600);
@@ -74,27 +76,29 @@ impl ContainerImage {
         let annotation = recipe.annotation.iter().map(|annotation| format!("--annotation={annotation}"));
         let build = build.args(["--tag", &reference]).args(annotation).arg(context.to_string_lossy());
         build_dir.shell.read(&build).await?;
-        let layout = lay_out(build_dir, &storage, &reference).await?;
+        let layout = lay_out(build_dir, &storage, &["push"], &reference, &[]).await?;
         Ok(ContainerImage { reference, layout, storage })
     }
 
     /// Checks whether [`ContainerImage::load`] could accept this image: the folder or file exists, or the name is well formed.
     pub fn look_for(wanted: &str) -> anyhow::Result<()> {
-        Source::parse(wanted).map(drop)
+        ImageSource::parse(wanted).map(drop)
     }
 
     /// Loads an image from outside under a `name` in this run: `oci:FOLDER[:TAG]`, `oci-archive:FILE[:TAG]`, or a name
-    /// in the local storage or a registry.
-    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str) -> anyhow::Result<ContainerImage> {
-        let layout = match Source::parse(wanted)? {
-            Source::Folder { path, tag } => Layout::read(&path, tag.as_deref())?,
-            Source::Archive { path, tag } => {
+    /// in the local storage or a registry. Of an image for several platforms, it takes the WebAssembly module, or else
+    /// the program for `arch`.
+    pub async fn load(build_dir: &BuildDir, name: &str, wanted: &str, arch: Arch) -> anyhow::Result<ContainerImage> {
+        let platforms = ["wasi/wasm", "wasip1/wasm", &format!("linux/{arch}"), "wasip2/wasm"].map(str::to_owned);
+        let layout = match ImageSource::parse(wanted)? {
+            ImageSource::Folder { path, tag } => Layout::read(&path, tag.as_deref(), &platforms)?,
+            ImageSource::Archive { path, tag } => {
                 let folder = build_dir.subfolder("given")?;
                 unpack(&path, &folder)?;
-                Layout::read(&folder, tag.as_deref())
+                Layout::read(&folder, tag.as_deref(), &platforms)
                     .with_context(|| format!("{} is not an OCI image", path.display()))?
             }
-            Source::Name(name) => fetch(build_dir, &name).await?,
+            ImageSource::Name(name) => fetch(build_dir, &name, &platforms).await?,
         };
         let (storage, reference) = (Storage::new(build_dir)?, build_dir.reference(name));
         let archive = build_dir.subfolder("archive")?.join("image.tar");
@@ -129,24 +133,50 @@ impl ContainerImage {
     }
 }
 
-/// Writes an image to an OCI layout as it would be pushed, with compressed layers.
-async fn lay_out(build_dir: &BuildDir, storage: &Storage, reference: &str) -> anyhow::Result<Layout> {
+/// Writes an image to an OCI layout by a Podman command, as it would be pushed, with compressed layers.
+async fn lay_out(
+    build_dir: &BuildDir,
+    storage: &Storage,
+    push: &[&str],
+    reference: &str,
+    platforms: &[String],
+) -> anyhow::Result<Layout> {
     let folder = build_dir.subfolder("layout")?;
     let target = format!("oci:{}:image", folder.display());
-    build_dir.shell.read(&storage.podman(&["push", "--quiet", reference, &target])).await?;
-    Layout::read(&folder, None)
+    build_dir.shell.read(&storage.podman(push).args(["--quiet", reference, &target])).await?;
+    Layout::read(&folder, None, platforms)
 }
 
 /// Reads an image by name from the user's own storage, or pulls it from a registry.
-async fn fetch(build_dir: &BuildDir, name: &str) -> anyhow::Result<Layout> {
-    let here = build_dir.shell.run(&Command::new("podman").args(["image", "exists", name])).await?;
-    if here.succeeded() {
-        return lay_out(build_dir, &Storage::Users, name).await;
+async fn fetch(build_dir: &BuildDir, name: &str, platforms: &[String]) -> anyhow::Result<Layout> {
+    for (kind, push) in [("manifest", &["manifest", "push", "--all"][..]), ("image", &["push"])] {
+        if build_dir.shell.run(&Command::new("podman").args([kind, "exists", name])).await?.succeeded() {
+            return lay_out(build_dir, &Storage::Users, push, name, platforms).await;
+        }
     }
     let storage = Storage::new(build_dir)?;
-    let pull = storage.podman(&["pull", "--quiet", tls(name), name]).time_limit(PULL_LIMIT);
-    build_dir.shell.read(&pull).await.with_context(|| format!("image {name} can be had nowhere"))?;
-    lay_out(build_dir, &storage, name).await
+    let mut refused = String::new();
+    for platform in platforms {
+        let pull = storage.podman(&["pull", "--quiet", tls(name), "--platform", platform, name]);
+        let output = build_dir.shell.run(&pull.time_limit(PULL_LIMIT)).await?;
+        if output.succeeded() {
+            return lay_out(build_dir, &storage, &["push"], name, platforms).await;
+        }
+        refused = tail(&output.errors(), 1);
+        // An index has no image for this platform; an image for one platform only comes whatever it is for.
+        if !refused.contains("no image found in ") {
+            break;
+        }
+    }
+    bail!(not_pulled(name, &refused))
+}
+
+/// Explains why an image cannot be had, from what Podman printed last.
+fn not_pulled(name: &str, refused: &str) -> String {
+    match refused.split_once("artifact with type \"").and_then(|(_, rest)| rest.split_once('"')) {
+        Some((config, _)) => artifact(&format!("image {name}"), config),
+        None => format!("image {name} is not in the local storage, and cannot be pulled: {refused}"),
+    }
 }
 
 /// A Podman storage.
@@ -191,14 +221,14 @@ pub fn tls(reference: &str) -> &'static str {
 
 /// The source of an image.
 #[derive(Debug, PartialEq, Eq)]
-enum Source {
+enum ImageSource {
     Folder { path: PathBuf, tag: Option<String> },
     Archive { path: PathBuf, tag: Option<String> },
     Name(String),
 }
 
-impl Source {
-    fn parse(wanted: &str) -> anyhow::Result<Source> {
+impl ImageSource {
+    fn parse(wanted: &str) -> anyhow::Result<ImageSource> {
         let split = |rest: &str| {
             // An existing path has no tag; otherwise the part after the last colon is the tag.
             match rest.rsplit_once(':') {
@@ -208,15 +238,19 @@ impl Source {
         };
         if let Some((path, tag)) = wanted.strip_prefix("oci:").map(split) {
             ensure!(path.is_dir(), "image {wanted} does not exist: there is no folder {}", path.display());
-            return Ok(Source::Folder { path, tag });
+            return Ok(ImageSource::Folder { path, tag });
         }
         if let Some((path, tag)) = wanted.strip_prefix("oci-archive:").map(split) {
             ensure!(path.is_file(), "image {wanted} does not exist: there is no file {}", path.display());
-            return Ok(Source::Archive { path, tag });
+            return Ok(ImageSource::Archive { path, tag });
         }
-        oci_spec::distribution::Reference::try_from(wanted).map(|_| Source::Name(wanted.to_owned())).or_else(|error| {
-            bail!("image {wanted:?} is not a reference ({error}): write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG")
-        })
+        oci_spec::distribution::Reference::try_from(wanted).map(|_| ImageSource::Name(wanted.to_owned())).or_else(
+            |error| {
+                bail!(
+                    "image {wanted:?} is not a reference ({error}): write oci:FOLDER, oci-archive:FILE or HOST/NAME:TAG"
+                )
+            },
+        )
     }
 }
 
@@ -234,14 +268,14 @@ mod tests {
     fn an_image_from_outside_is_looked_at_before_podman_is_asked() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().display();
-        let error = |wanted: String| Source::parse(&wanted).unwrap_err().to_string();
+        let error = |wanted: String| ImageSource::parse(&wanted).unwrap_err().to_string();
         assert!(error(format!("oci:{here}/no:1")).ends_with(&format!("there is no folder {here}/no")));
         assert!(error(format!("oci-archive:{here}")).ends_with(&format!("there is no file {here}")));
         assert!(error("UPPER/../case".into()).contains("is not a reference"));
-        let tagged = Source::parse(&format!("oci:{here}:1.0")).unwrap();
-        assert_eq!(tagged, Source::Folder { path: folder.path().into(), tag: Some("1.0".into()) });
+        let tagged = ImageSource::parse(&format!("oci:{here}:1.0")).unwrap();
+        assert_eq!(tagged, ImageSource::Folder { path: folder.path().into(), tag: Some("1.0".into()) });
         let name = "public.ecr.aws/g2n4p2m7/hello:1.0";
-        assert_eq!(Source::parse(name).unwrap(), Source::Name(name.into()));
+        assert_eq!(ImageSource::parse(name).unwrap(), ImageSource::Name(name.into()));
     }
 
     #[test]
@@ -258,5 +292,22 @@ mod tests {
         assert_eq!(tls("127.0.0.1:5000/a:1"), "--tls-verify=false");
         assert_eq!(tls("public.ecr.aws/a/b:1"), "--tls-verify=true");
         assert_eq!(tls("localhost.example.org/b:1"), "--tls-verify=true");
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_named_for_what_podman_found() {
+        // Printed by Podman 4.3.1.
+        const ARTIFACT: &str = "Error: parsing image configuration: unsupported image-specific operation on artifact with \
+                                type \"application/vnd.wasm.config.v0+json\"";
+        for (printed, expected) in [
+            (
+                ARTIFACT,
+                "image h/a:1 is a Wasm artifact (application/vnd.wasm.config.v0+json), not a container image: put ",
+            ),
+            ("Error: denied", "image h/a:1 is not in the local storage, and cannot be pulled: Error: denied"),
+        ] {
+            let error = not_pulled("h/a:1", printed);
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }

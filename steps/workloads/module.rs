@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use wasmparser::{ExternalKind, Parser, Payload, Validator};
 
 use crate::base::digest::sha256;
@@ -40,6 +40,12 @@ impl Module {
     /// Returns the namespaces that it imports from, such as `wasi_snapshot_preview1`, and its exports with their kinds:
     /// `function`, `memory`, `table`, `global` or `tag`.
     pub fn interface(&self) -> anyhow::Result<(BTreeSet<String>, BTreeMap<String, &'static str>)> {
+        let path = self.path.display();
+        ensure!(
+            !Parser::is_component(&self.bytes),
+            "{path} is a WebAssembly component (WASI 0.2), and the annex's runtime takes core modules: build it for \
+             wasm32-wasip1"
+        );
         let read = || -> wasmparser::Result<_> {
             Validator::new().validate_all(&self.bytes)?;
             let (mut namespaces, mut exports) = (BTreeSet::new(), BTreeMap::new());
@@ -61,7 +67,7 @@ impl Module {
             }
             Ok((namespaces, exports))
         };
-        read().with_context(|| format!("{} is not a valid WebAssembly module", self.path.display()))
+        read().with_context(|| format!("{path} is not a valid WebAssembly module"))
     }
 }
 
@@ -102,6 +108,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_a_module_is_refused_by_name() {
+        let error = module(b"\0asm\x0d\0\x01\0").interface().unwrap_err().to_string();
+        assert!(error.starts_with("m.wasm is a WebAssembly component (WASI 0.2), and"), "{error}");
         for bytes in [&b"hello"[..], b"", &COMMAND[..COMMAND.len() - 2]] {
             let error = module(bytes).interface().unwrap_err();
             assert_eq!(error.to_string(), "m.wasm is not a valid WebAssembly module");

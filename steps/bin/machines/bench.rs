@@ -26,7 +26,7 @@ const RESTORES: usize = 10;
 #[derive(Debug, Args)]
 pub struct Bench {
     /// The part to measure [default: all]
-    part: Option<Part>,
+    part: Option<BenchPart>,
     /// For restore: restore this many machines, one after the other, besides one boot
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     times: Option<u16>,
@@ -39,7 +39,7 @@ pub struct Bench {
 
 /// The parts that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
+enum BenchPart {
     /// The first command on a machine: restored from its snapshot, and booted
     Restore,
     /// The CPU and memory that watching a workload takes from the device
@@ -56,11 +56,11 @@ enum Part {
 
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     arguments.verbosity.apply();
-    if arguments.times.is_some() && arguments.part != Some(Part::Restore) {
+    if arguments.times.is_some() && arguments.part != Some(BenchPart::Restore) {
         let right = commands::assay("bench restore --times N");
         return Err(usage(anyhow::anyhow!("--times only applies to restore: write {right}")));
     }
-    let parts = arguments.part.as_ref().map_or(Part::value_variants(), std::slice::from_ref);
+    let parts = arguments.part.as_ref().map_or(BenchPart::value_variants(), std::slice::from_ref);
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     let results = runtime.block_on(unless_interrupted(all(parts, arguments)));
     // Otherwise interrupted work would run to its end first.
@@ -76,7 +76,7 @@ pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<BenchResult>> {
+async fn all(parts: &[BenchPart], arguments: &Bench) -> anyhow::Result<Vec<BenchResult>> {
     let progress = Progress::to_stderr();
     if !arguments.json {
         print_line(&format!("a {PROFILE} build; medians, with the least and the most"));
@@ -84,11 +84,11 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<BenchResul
     let mut results = Vec::new();
     for part in parts {
         results.push(match part {
-            Part::Sampler => {
+            BenchPart::Sampler => {
                 progress.note("sampler: 10 looks, 3 times");
                 sampler::measure(&Shell::local(Arc::new(NoopObserver)), 10, 3).await?
             }
-            Part::Restore => {
+            BenchPart::Restore => {
                 let (boots, restores) = match arguments.times {
                     Some(times) => (1, usize::from(times)),
                     None => (REPETITIONS, RESTORES),
@@ -96,10 +96,10 @@ async fn all(parts: &[Part], arguments: &Bench) -> anyhow::Result<Vec<BenchResul
                 let measured = restore::measure(boots, restores, &progress).await;
                 measured.or_else(|error| Err("vm".parse::<TargetSpec>()?.unusable(error)))?
             }
-            Part::Suite => suite::measure(&progress).await?,
-            Part::Ssh => ssh::measure(ROUNDS, &progress).await?,
-            Part::Plan => plan::measure(REPETITIONS, &progress).await?,
-            Part::Report => report::measure(REPETITIONS, &progress).await?,
+            BenchPart::Suite => suite::measure(&progress).await?,
+            BenchPart::Ssh => ssh::measure(ROUNDS, &progress).await?,
+            BenchPart::Plan => plan::measure(REPETITIONS, &progress).await?,
+            BenchPart::Report => report::measure(REPETITIONS, &progress).await?,
         });
     }
     Ok(results)

@@ -47,9 +47,9 @@ impl Gc {
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct GcReport {
     removed: Vec<String>,
-    #[serde(rename = "troubles")]
+    #[serde(rename = "cleanup_errors")]
     errors: Vec<String>,
     /// What would be removed, if it still exists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -60,7 +60,7 @@ struct Report {
 }
 
 pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
-    let mut report = Report::default();
+    let mut report = GcReport::default();
     if !cfg!(feature = "aws") && arguments.asks_for_aws() {
         let remedy = commands::get_sdk("`cargo run --features aws -- gc` does (its first build takes minutes)");
         return Err(usage(anyhow::anyhow!("this build has no AWS: {remedy}")));
@@ -84,7 +84,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
     } else {
         let swept = remove_stale(&journals).map_err(infrastructure)?;
         report.removed.extend(swept.removed);
-        report.errors.extend(swept.troubles);
+        report.errors.extend(swept.errors);
         // The machines of a run in progress are copies on write of an image that may be one of these.
         let in_use = !unneeded.is_empty() && !live_runs(&journals).map_err(infrastructure)?.is_empty();
         unneeded.into_iter().for_each(|path| remove(path, in_use, &mut report));
@@ -98,7 +98,7 @@ pub fn gc(arguments: &Gc, settings: &Settings) -> Result<(), Exit> {
 
 /// Removes what runs have left on remote machines. What cannot be removed stays in its cleanup journal, and is reported
 /// when the journals are swept.
-fn on_machines(settings: &Settings, report: &mut Report) -> Result<(), Exit> {
+fn on_machines(settings: &Settings, report: &mut GcReport) -> Result<(), Exit> {
     let journals = settings.journals();
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
     for resource in leftovers(&journals).map_err(infrastructure)? {
@@ -117,7 +117,7 @@ fn on_machines(settings: &Settings, report: &mut Report) -> Result<(), Exit> {
     Ok(())
 }
 
-fn remove(path: PathBuf, in_use: bool, report: &mut Report) {
+fn remove(path: PathBuf, in_use: bool, report: &mut GcReport) {
     match in_use {
         true => report.errors.push(format!("{} is left, for a run is under way", path.display())),
         false => match std::fs::remove_dir_all(&path) {
@@ -127,7 +127,7 @@ fn remove(path: PathBuf, in_use: bool, report: &mut Report) {
     }
 }
 
-impl Report {
+impl GcReport {
     fn render(&self) -> String {
         let removed = self.removed.iter().map(|resource| format!("removed {resource}\n"));
         let would = self.would_remove.iter().map(|resource| format!("would remove {resource}\n"));
@@ -144,15 +144,15 @@ mod cloud {
     use assay::base::progress::Progress;
     use assay::measurement::estimate;
     use assay::measurement::pricing::{Billed, Prices};
-    use assay::targets::ec2::gc::{Fate, Leftover, Row, find, may_be_left};
-    use assay::targets::ec2::resources::{AwsResource, Kind};
+    use assay::targets::ec2::gc::{Fate, Leftover, LeftoverRow, find, may_be_left};
+    use assay::targets::ec2::resources::{AwsResource, ResourceKind};
     use comfy_table::{ContentArrangement, Table, presets};
     use jiff::Timestamp;
 
-    use super::{Exit, Gc, Report, Settings, infrastructure, usage};
+    use super::{Exit, Gc, GcReport, Settings, infrastructure, usage};
     use crate::bin::print_line;
 
-    pub fn gc(arguments: &Gc, settings: &Settings, report: &mut Report) -> Result<(), Exit> {
+    pub fn gc(arguments: &Gc, settings: &Settings, report: &mut GcReport) -> Result<(), Exit> {
         if !arguments.asks_for_aws() && !may_be_left(&settings.journals()).map_err(infrastructure)? {
             return Ok(());
         }
@@ -185,13 +185,16 @@ mod cloud {
     fn price(prices: &Prices, region: &str, resource: &AwsResource) -> Option<f64> {
         let hourly = |billed: Billed| Some(prices.hourly(region, &billed).ok()?.value());
         match resource.kind {
-            Kind::Instance => {
+            ResourceKind::Instance => {
                 let address = if resource.has_address { hourly(Billed::Address)? } else { 0.0 };
                 Some(hourly(Billed::Instance(resource.instance_type.clone()?))? + address)
             }
-            Kind::Address => hourly(Billed::Address),
-            Kind::Volume => hourly(Billed::Disk(resource.gib?)),
-            Kind::SpotRequest | Kind::NetworkInterface | Kind::KeyPair | Kind::SecurityGroup => Some(0.0),
+            ResourceKind::Address => hourly(Billed::Address),
+            ResourceKind::Volume => hourly(Billed::Disk(resource.gib?)),
+            ResourceKind::SpotRequest
+            | ResourceKind::NetworkInterface
+            | ResourceKind::KeyPair
+            | ResourceKind::SecurityGroup => Some(0.0),
         }
     }
 
@@ -204,7 +207,7 @@ mod cloud {
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
     }
 
-    fn cells(row: &Row) -> [String; 8] {
+    fn cells(row: &LeftoverRow) -> [String; 8] {
         let time = |time: Option<Timestamp>, none: &str| match time {
             Some(time) => time.strftime("%Y-%m-%d %H:%MZ").to_string(),
             None => none.to_owned(),

@@ -17,6 +17,13 @@ pub fn setup(target: Option<&str>, file: Option<&Path>, settings: &Settings) -> 
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     let arch = target.on_this_host().map_err(usage)?;
     let definitions = match file {
+        Some(file) if !file.exists() => {
+            let known = settings.root.join("fixtures/machines").display().to_string();
+            return Err(usage(anyhow::anyhow!(
+                "{} is not there: name a definition, as {known} has them",
+                file.display()
+            )));
+        }
         Some(file) => vec![Definition::load(file).map_err(usage)?],
         None => Definition::all(&settings.root).map_err(usage)?,
     };

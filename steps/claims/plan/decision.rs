@@ -59,16 +59,16 @@ pub struct Seen {
 pub struct Capabilities {
     needs: Vec<Requirement>,
     /// Whether a stand-in replaces AWS on this target.
-    stand_in: bool,
+    fake_aws: bool,
 }
 
 impl Capabilities {
     /// Returns a target's capabilities. With a stand-in for AWS, EC2 instances have this host's architecture. A remote
     /// machine or this host is assumed to meet all that it can until it is inspected (`seen`).
-    pub fn by(target: &TargetSpec, stand_in: &FakeAws, seen: Option<Seen>) -> Capabilities {
+    pub fn by(target: &TargetSpec, fake_aws: &FakeAws, seen: Option<Seen>) -> Capabilities {
         let unseen = target.is_found() && seen.is_none();
-        let arch = seen.map(|seen| seen.arch).or_else(|| target.arch(stand_in).ok());
-        let aws = *target == TargetSpec::Ec2 && !stand_in.any();
+        let arch = seen.map(|seen| seen.arch).or_else(|| target.arch(fake_aws).ok());
+        let aws = *target == TargetSpec::Ec2 && !fake_aws.any();
         let needs = [
             (Requirement::Arm64, unseen || arch == Some(Arch::Arm64)),
             (Requirement::Aws, aws),
@@ -79,14 +79,14 @@ impl Capabilities {
             (Requirement::Root, seen.is_none_or(|seen| seen.root)),
         ];
         let needs = needs.into_iter().filter_map(|(need, met)| met.then_some(need)).collect();
-        Capabilities { needs, stand_in: *target == TargetSpec::Ec2 && stand_in.any() }
+        Capabilities { needs, fake_aws: *target == TargetSpec::Ec2 && fake_aws.any() }
     }
 }
 
 /// Skips a claim that cannot run. Otherwise prefers the reason that the actual machine cannot change (the stand-in).
 pub(super) fn decide(claim: &Claim, met: &Capabilities) -> Decision {
     let missing: Vec<Requirement> = claim.needs.iter().copied().filter(|need| !met.needs.contains(need)).collect();
-    let stood_in = |need: Requirement| need == Requirement::Aws && met.stand_in;
+    let stood_in = |need: Requirement| need == Requirement::Aws && met.fake_aws;
     match missing.iter().find(|need| **need != Requirement::NativeCpu && !stood_in(**need)) {
         Some(need) => Decision::Skip(need.missing().to_owned()),
         None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::FakeAws),
@@ -102,9 +102,9 @@ mod tests {
 
     /// Returns in words what is decided for claims that need nothing, `arm64`, `native-cpu`, `aws`, `device`,
     /// `own-machine` and `root`.
-    fn decided(target: &str, stand_in: &FakeAws, seen: Option<Seen>) -> [&'static str; 7] {
+    fn decided(target: &str, fake_aws: &FakeAws, seen: Option<Seen>) -> [&'static str; 7] {
         let needs = ["", "\"arm64\"", "\"native-cpu\"", "\"aws\"", "\"device\"", "\"own-machine\"", "\"root\""];
-        let met = Capabilities::by(&target.parse().unwrap(), stand_in, seen);
+        let met = Capabilities::by(&target.parse().unwrap(), fake_aws, seen);
         needs.map(|need| {
             let row = format!("[[claim]]\nid = \"A5-1\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{need}]\n");
             let register = Register::parse(&row).unwrap();
@@ -138,10 +138,10 @@ mod tests {
             assert_eq!(decided(target, &none, seen), decisions, "{target} {seen:?}");
         }
         // A stand-in's instance is a machine of this host's kind, and its settings do not affect a virtual machine.
-        let stand_in = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none.clone() };
+        let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none.clone() };
         let arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
-        assert_eq!(decided("ec2", &stand_in, None), ["run", arm, "emulated", "fake", "run", "run", "run"]);
-        assert_eq!(decided("vm:amd64", &stand_in, None), decided("vm:amd64", &none, None));
+        assert_eq!(decided("ec2", &fake_aws, None), ["run", arm, "emulated", "fake", "run", "run", "run"]);
+        assert_eq!(decided("vm:amd64", &fake_aws, None), decided("vm:amd64", &none, None));
     }
 
     #[test]

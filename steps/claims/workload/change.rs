@@ -2,23 +2,54 @@
 
 use super::Workload;
 use crate::base::unit::{Bytes, Ratio, Unit};
+use crate::base::unit_file::UnitFile;
 
 impl Workload {
     /// Returns its Quadlet with one change.
     pub fn changed(&self, change: Change) -> String {
+        let file = UnitFile::parse(&self.quadlet);
         match change {
             Change::Nothing => self.quadlet.clone(),
-            Change::Memory(size) => set(&self.quadlet, "Service", "MemoryMax", &size.0.to_string()),
-            Change::Cpu(share) => {
-                set(&self.quadlet, "Service", "CPUQuota", &Unit::Ratio.format(share.0).replace(' ', ""))
-            }
-            Change::Program => set(&self.quadlet, "Container", "PodmanArgs", &format!("--entrypoint={NO_PROGRAM}")),
+            Change::Memory(size) => file.with("Service", "MemoryMax", &size.0.to_string()),
+            Change::Cpu(share) => file.with("Service", "CPUQuota", &Unit::Ratio.format(share.0).replace(' ', "")),
+            Change::Program => file.with_line("Container", "PodmanArgs", &format!("--entrypoint={NO_PROGRAM}")),
         }
+    }
+
+    /// Returns what a change changes, as a unified diff between two files of these names.
+    pub fn diff(&self, change: Change, [old_name, new_name]: [&str; 2]) -> String {
+        let changed = self.changed(change);
+        let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
+        let (old, new) = (lines(&self.quadlet), lines(&changed));
+        // A change is in one place: all of it stands between the first and the last line that differ.
+        let first = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+        let last = old[first..].iter().rev().zip(new[first..].iter().rev()).take_while(|(old, new)| old == new).count();
+        let before = first.saturating_sub(CONTEXT);
+        let after = last.min(CONTEXT);
+        let range = |lines: &[&str]| {
+            let count = lines.len() - last + after - before;
+            format!("{},{count}", if count == 0 { before } else { before + 1 })
+        };
+        let mut out = format!("--- {old_name}\n+++ {new_name}\n@@ -{} +{} @@\n", range(&old), range(&new));
+        let mut add = |sign: char, lines: &[&str]| {
+            for line in lines {
+                let end = if line.ends_with('\n') { "" } else { "\n\\ No newline at end of file\n" };
+                out += &format!("{sign}{line}{end}");
+            }
+        };
+        add(' ', &old[before..first]);
+        add('-', &old[first..old.len() - last]);
+        add('+', &new[first..new.len() - last]);
+        add(' ', &old[old.len() - last..old.len() - last + after]);
+        out
     }
 }
 
+/// How many lines a diff shows before and after what changed.
+const CONTEXT: usize = 3;
+
 /// The path of a program that no image contains.
-const NO_PROGRAM: &str = "/there/is/no/such/program";
+pub const NO_PROGRAM: &str = "/there/is/no/such/program";
 
 /// What a control changes in a workload, so that the control's check must fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,29 +62,6 @@ pub enum Change {
     Program,
 }
 
-/// Sets a key in a section of a Quadlet and removes the key's earlier values in that section.
-fn set(quadlet: &str, section: &str, key: &str, value: &str) -> String {
-    let (heading, line) = (format!("[{section}]"), format!("{key}={value}\n"));
-    let (mut out, mut inside, mut written) = (String::new(), false, false);
-    for old in quadlet.lines() {
-        if old.trim().starts_with('[') {
-            inside = old.trim() == heading;
-        }
-        let same = old.split_once('=').is_some_and(|(known, _)| known.trim() == key);
-        if !(inside && same) {
-            out += &format!("{old}\n");
-        }
-        if old.trim() == heading && !written {
-            out += &line;
-            written = true;
-        }
-    }
-    match written {
-        true => out,
-        false => format!("{out}\n{heading}\n{line}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,19 +69,38 @@ mod tests {
 
     #[test]
     fn a_change_is_of_one_thing() {
-        let of = |change| workload(QUADLET).changed(change);
-        assert_eq!(of(Change::Nothing), QUADLET);
-        assert_eq!(
-            of(Change::Memory(Bytes(4 << 20))),
-            "[Container]\nImage=@IMAGE@\n\n[Service]\nMemoryMax=4194304\nCPUQuota=10%\n"
-        );
-        assert_eq!(
-            of(Change::Cpu(Ratio(1.0))),
-            "[Container]\nImage=@IMAGE@\n\n[Service]\nCPUQuota=100%\nMemoryMax=64M\nMemoryMax=1G\n"
-        );
-        let none = of(Change::Program);
-        assert!(none.starts_with("[Container]\nPodmanArgs=--entrypoint=/there/is/no/such/program\nImage=@"), "{none}");
-        let bare = workload("[Container]\nImage=@IMAGE@\n").changed(Change::Memory(Bytes(1)));
-        assert_eq!(bare, "[Container]\nImage=@IMAGE@\n\n[Service]\nMemoryMax=1\n");
+        assert_eq!(workload(QUADLET).changed(Change::Nothing), QUADLET);
+        for (text, change, expected) in [
+            (
+                QUADLET,
+                Change::Memory(Bytes(4 << 20)),
+                "@@ -4,4 +4,4 @@\n [Service]\n MemoryMax=64M\n CPUQuota=10%\n-MemoryMax=1G\n+MemoryMax=4194304\n",
+            ),
+            (
+                QUADLET,
+                Change::Cpu(Ratio(1.0)),
+                "@@ -3,5 +3,5 @@\n \n [Service]\n MemoryMax=64M\n-CPUQuota=10%\n+CPUQuota=100%\n MemoryMax=1G\n",
+            ),
+            (
+                "[Container]\nImage = @IMAGE@\nPodmanArgs=--a=1\nPodmanArgs=--b \\\n  --c\n# end\n",
+                Change::Program,
+                "@@ -3,4 +3,5 @@\n PodmanArgs=--a=1\n PodmanArgs=--b \\\n   --c\n+PodmanArgs=--entrypoint=/there/is/no/such/program\n # end\n",
+            ),
+            (
+                "[Container]\nImage=@IMAGE@\n",
+                Change::Memory(Bytes(1)),
+                "@@ -1,2 +1,5 @@\n [Container]\n Image=@IMAGE@\n+\n+[Service]\n+MemoryMax=1\n",
+            ),
+            (
+                "[Service]\r\nMemoryMax=1G\r\n[Container]",
+                Change::Program,
+                "@@ -1,3 +1,4 @@\n [Service]\r\n MemoryMax=1G\r\n-[Container]\n\\ No newline at end of file\n+[Container]\n\
+                 +PodmanArgs=--entrypoint=/there/is/no/such/program\n",
+            ),
+        ] {
+            let workload = workload(text);
+            assert_eq!(workload.diff(change, ["a", "b"]), format!("--- a\n+++ b\n{expected}"));
+            assert_ne!(workload.changed(change), text);
+        }
     }
 }

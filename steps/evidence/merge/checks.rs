@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde_json::Value as Json;
 
 use super::{Part, rank};
+use crate::base::commands;
 use crate::claims::register::ClaimId;
 
 const BUILT: &str = "guest/hello";
@@ -84,11 +85,11 @@ pub(super) fn judged_once(parts: &[(usize, &Part)]) -> anyhow::Result<()> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
+            let (a, b) = (other.path(), part.path());
+            let compare = commands::assay(&format!("compare {a} {b}"));
             anyhow::bail!(
-                "{a} and {b} have both judged {id}{more} on {}: leave one of them out (assay report A B compares them)",
-                part.target,
-                a = other.path(),
-                b = part.path(),
+                "{a} and {b} have both judged {id}{more} on {}: leave one of them out (`{compare}` shows how they differ)",
+                part.target
             );
         }
     }

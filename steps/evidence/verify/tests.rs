@@ -188,13 +188,13 @@ fn numbers_that_differ_in_their_last_digit_are_the_same_and_no_others() {
 /// Only claims that need AWS may stay unjudged for a stand-in, and only in a run that used one.
 #[test]
 fn a_stand_in_for_aws_excuses_nothing_else() {
-    for (id, stand_in, found) in [("A8-5", true, false), ("A8-5", false, true), ("A2-2", true, true)] {
+    for (id, fake_aws, found) in [("A8-5", true, false), ("A8-5", false, true), ("A2-2", true, true)] {
         let run = Run::sealed();
-        run.change("run.json", |facts| facts["stand_in"] = stand_in.into());
+        run.change("run.json", |facts| facts["stand_in"] = fake_aws.into());
         let why = "measured on a stand-in for AWS: recorded, not judged";
         run.change_claim(id, "/scenarios/0/decision", Some(json!({ "record": why })));
         let problem = format!("{id}: it was to be judged, not only recorded: \"{why}\" is not so");
-        assert_eq!(run.findings().iter().any(|finding| finding.problem == problem), found, "{id}, {stand_in}");
+        assert_eq!(run.findings().iter().any(|finding| finding.problem == problem), found, "{id}, {fake_aws}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Turns a trial into readings.
 
-use super::{Look, Trial, number};
+use super::{Trial, UnitLook, number};
 use crate::base::stats::median;
 use crate::base::unit::{Duration, Unit};
 use crate::measurement::{Reading, Unreadable};
@@ -36,12 +36,15 @@ impl Trial {
             readings.push(Reading::new("unit.result", stop.result.as_str(), Unit::Text, raw.clone()));
             match stop.status.parse::<f64>() {
                 Ok(status) => readings.push(Reading::new("unit.status", status, Unit::Count, raw)),
+                Err(_) if stop.code == "none" => {}
                 Err(_) => readings.push(Reading::new("unit.signal", stop.status.as_str(), Unit::Text, raw)),
             }
         }
         for (key, probe) in [("LoadState", "unit.load"), ("ActiveState", "unit.state")] {
             if let Some(seen) = self.shown(key) {
-                readings.push(Reading::text(probe, seen));
+                // With RemainAfterExit=yes, a unit stays active when all its processes have ended.
+                let exited = (seen, self.shown("SubState")) == ("active", Some("exited"));
+                readings.push(Reading::text(probe, if exited { "active (exited)" } else { seen }));
             }
         }
         readings.extend(self.limits()?);
@@ -99,7 +102,7 @@ impl Trial {
         }
         // Page cache is charged to the process that read a file first, so it says little about who uses memory.
         // Anonymous memory does, and it is constant while the guest works.
-        let own = |look: &Look| look.values.get("payload.anon").copied().unwrap_or_default();
+        let own = |look: &UnitLook| look.values.get("payload.anon").copied().unwrap_or_default();
         let most = self.looks.iter().map(own).fold(0.0, f64::max);
         for (key, probe) in [("payload.anon", "memory.guest"), ("runtime.anon", "memory.helpers")] {
             // Before the guest has loaded, its control group holds the runtime that will become it.

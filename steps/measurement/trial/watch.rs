@@ -16,21 +16,22 @@ const SCRIPT: &str = concat!(include_str!("../look.sh"), include_str!("../trial.
 pub enum Until {
     /// The unit has ended by itself.
     Ended,
-    /// This long after the workload came up, unless the unit has ended before; it is killed then.
+    /// This long after the unit became active, unless it has ended before; it is killed then.
     Held(Duration),
     /// The unit has ended this many times or stays down; it is killed then.
     Stopped(u32),
 }
 
 /// Returns the command that runs a trial of `unit` (without its suffix) in `slice`. Its output repeats `token`, which
-/// must be different for each trial.
+/// must be different for each trial. `limit` does not include the time for which the unit is held.
 pub fn command(unit: &str, slice: &str, until: Until, limit: Duration, token: &str) -> Command {
     let (hold, stops) = match until {
         Until::Ended => (0, 0),
         // Whole seconds, and never 0, which stands for no such time.
-        Until::Held(time) => (time.as_millis().div_ceil(1000).max(1), 0),
+        Until::Held(time) => (time.as_secs_f64().ceil().max(1.0) as u64, 0),
         Until::Stopped(times) => (0, times),
     };
+    let limit = limit + Duration::from_secs(hold);
     let (hold, stops, seconds) = (hold.to_string(), stops.to_string(), limit.as_secs().to_string());
     Command::script(SCRIPT, &[unit, slice, &hold, &stops, &seconds, token]).time_limit(limit + Duration::from_secs(60))
 }
@@ -53,10 +54,10 @@ mod tests {
 
     #[test]
     fn a_workload_is_held_for_at_least_the_time_that_is_asked_for() {
-        for (millis, seconds) in [(0, "1"), (500, "1"), (1000, "1"), (1500, "2"), (12_000, "12")] {
+        for (millis, seconds, limit) in [(0, "1", "61"), (500, "1", "61"), (1500, "2", "62"), (12_000, "12", "72")] {
             let until = Until::Held(Duration::from_millis(millis));
             let command = command("w", "app.slice", until, Duration::from_secs(60), "t");
-            assert!(command.argv.ends_with(&["w", "app.slice", seconds, "0", "60", "t"].map(str::to_owned)));
+            assert!(command.argv.ends_with(&["w", "app.slice", seconds, "0", limit, "t"].map(str::to_owned)));
         }
     }
 

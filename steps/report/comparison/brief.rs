@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::evidence::bundle::{SandboxedDir, document, one_run};
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::measurement::Value;
-use crate::report::comparison::{About, ClaimSummary, ComparedRun, Figure, Machine};
+use crate::report::comparison::{About, ClaimSummary, ComparedMachine, ComparedRun, Figure};
 use crate::verdict::claim_verdict::{Attempt, worst};
 use crate::verdict::{Judged, Outcome, Rule, Verdict};
 
@@ -39,13 +39,12 @@ pub fn briefs(folders: &[PathBuf]) -> anyhow::Result<Vec<ComparedRun>> {
     Ok(runs)
 }
 
-/// Reads what a comparison needs of one run.
 fn brief(path: &Path) -> anyhow::Result<ComparedRun> {
     let cannot = || format!("{} cannot be compared with others", path.display());
     let folder = SandboxedDir::open(path).with_context(cannot)?;
     one_run(&folder).with_context(cannot)?;
     let read = document(&folder, "run.json").and_then(|run| Ok((run, document(&folder, "verdicts.json")?)));
-    let (run, verdicts) = read.context("leave it out").with_context(cannot)?;
+    let (run, verdicts) = read.map_err(|error| anyhow::anyhow!("{error:#}: leave it out")).with_context(cannot)?;
     assemble(run, verdicts).with_context(cannot)
 }
 
@@ -55,7 +54,7 @@ struct RunFile {
     started: Timestamp,
     target: String,
     git: Option<Git>,
-    machine: Option<Machine>,
+    machine: Option<ComparedMachine>,
 }
 
 #[derive(Deserialize)]
@@ -163,7 +162,7 @@ mod tests {
         let killed = changed("verdicts.json", "\"complete\": true", "\"complete\": false");
         assert!(error_of(killed.path()).ends_with("was ended before it was done: leave it out"));
         let newer = changed("verdicts.json", "\"schema\": 2", "\"schema\": 3, \"novel\": 1");
-        assert!(error_of(newer.path()).contains("leave it out: "));
+        assert!(error_of(newer.path()).ends_with(": leave it out"));
         let other = changed("verdicts.json", "\"complete\"", "\"incomplete\"");
         assert!(error_of(other.path()).contains("verdicts.json is not of this layout: missing field `complete`"));
         let mixed = changed("run.json", "\"run\": \"", "\"run\": \"other-");

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::noise::Noise;
-use super::{Change, ClaimSummary, ComparedRun, Figure, Machine, Trend};
+use super::{Change, ClaimSummary, ComparedMachine, ComparedRun, Figure, Trend};
 use crate::base::stats::{Interval, median};
 use crate::claims::plan::NOT_SELECTED;
 use crate::claims::register::ClaimId;
@@ -100,7 +100,7 @@ impl Measured<'_> {
     /// Returns everything that must be the same for figures to be compared.
     fn circumstances(&self) -> [(&'static str, Cow<'_, str>); 7] {
         let Figure { unit, probe, limit, on_host, .. } = self.figure;
-        let machine = |of: fn(&Machine) -> &str| match &self.run.machine {
+        let machine = |of: fn(&ComparedMachine) -> &str| match &self.run.machine {
             _ if *on_host => "the host's own",
             Some(machine) => of(machine),
             None => "not noted",
@@ -163,7 +163,6 @@ fn flipped(flips: &[Flip]) -> Option<String> {
     ))
 }
 
-/// Formats how a text changed.
 fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     let mut texts = comparable.iter().flatten().rev().map(|one| one.figure);
     let (now, before) = (texts.next()?, texts.next()?);
@@ -173,7 +172,6 @@ fn changed_text(comparable: &[Option<Measured>]) -> Option<String> {
     })
 }
 
-/// Returns how a number changed in the last run.
 fn change(comparable: &[Option<Measured>]) -> Option<Change> {
     let (last, earlier) = comparable.split_last()?;
     let last = (*last)?;
@@ -214,7 +212,7 @@ mod tests {
         let known = || finding(Verdict::KnownDeviation, "declared", None);
         let version = |text: &str| held(Figure { unit: Unit::Text, probe: "podman.version".into(), ..figure(text) });
         let on = |accelerator: Option<&str>, target: &str, mut run: ComparedRun| {
-            let machine = |name: &str| Machine { accelerator: name.into(), architecture: "amd64".into() };
+            let machine = |name: &str| ComparedMachine { accelerator: name.into(), architecture: "amd64".into() };
             (run.machine, run.about.target) = (accelerator.map(machine), target.into());
             run
         };

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::Rebuilt;
+use crate::base::commands;
 use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::checksums::{self, SUMS};
 use crate::evidence::merge::{Merged, PARTS, Part};
@@ -21,8 +22,9 @@ pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
         let (folder, path) = (&part.bundle.folder, path.display());
         if folder.file(SUMS).is_ok() {
             if let Some(changed) = checksums::check(folder)?.1.first() {
+                let verify = commands::assay(&format!("verify {path}"));
                 anyhow::bail!(
-                    "{path} is not what was sealed: {}: {} (assay verify {path} tells all)",
+                    "{path} is not what was sealed: {}: {} (`{verify}` tells all)",
                     changed.file,
                     changed.problem
                 );
@@ -30,7 +32,8 @@ pub fn read(folders: &[PathBuf]) -> anyhow::Result<Vec<Part>> {
         } else {
             anyhow::ensure!(
                 !part.ended(),
-                "{path} came to its end, but has no {SUMS}: it was removed; assay report {path} seals it"
+                "{path} came to its end, but has no {SUMS}: it was removed; `{}` seals it",
+                commands::assay(&format!("report {path}"))
             );
         }
         Ok(part)

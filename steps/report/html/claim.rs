@@ -83,7 +83,6 @@ fn one<'a>(run: &Run<'a>, claim: &'a ClaimResult, most: usize) -> Markup {
     }
 }
 
-/// Shows the claim's reason, and what it is judged by.
 fn head(claim: &ClaimResult) -> Markup {
     html! {
         p.why { (plain(&claim.reason, SENTENCE)) }
@@ -156,26 +155,18 @@ fn each_attempt(run: &Run, claim: &ClaimResult, role: Role, all: &[Attempt], bud
     html! {
         @if all.is_empty() { (budget.admit(part, scenario::unrun(run, role))) }
         @for (number, attempt) in all.iter().enumerate().skip(all.len().saturating_sub(ATTEMPTS)) {
-            (attempt_head(number, all, attempt, budget))
+            @if all.len() > 1 {
+                (budget.admit("the heads of attempts", html! {
+                    h5 {
+                        "Attempt " (number + 1) " of " (all.len()) " " (chip(attempt.outcome.verdict)) " "
+                        span.quiet { "took " (took(attempt.seconds)) }
+                    }
+                }))
+            }
             (budget.admit(part, scenario::attempted(run, role, attempt)))
             (samples::figures(run, claim, attempt, budget))
         }
     }
-}
-
-fn attempt_head(number: usize, all: &[Attempt], attempt: &Attempt, budget: &mut ByteBudget) -> Markup {
-    if all.len() < 2 {
-        return html! {};
-    }
-    budget.admit(
-        "the heads of attempts",
-        html! {
-            h5 {
-                "Attempt " (number + 1) " of " (all.len()) " " (chip(attempt.outcome.verdict)) " "
-                span.quiet { "took " (took(attempt.seconds)) }
-            }
-        },
-    )
 }
 
 #[cfg(test)]

@@ -65,7 +65,6 @@ fn brief(stream: Option<Stream>) -> Option<Stream> {
     }
 }
 
-/// Returns the beginning and the end of a text.
 fn ends(text: &str) -> String {
     let count = text.chars().count();
     if count <= 2 * PART {

@@ -8,12 +8,11 @@ use super::section;
 use super::size_limit::ByteBudget;
 use super::words::{plain, took};
 use crate::base::unit::Unit;
-use crate::base::work_summary::Summary;
+use crate::base::work_summary::WorkSummary;
 
 /// How much of a fact is shown, in characters.
 const FACT: usize = 400;
 
-/// The keys of the first group, in this order.
 const RUN: [&str; 7] = ["run", "target", "started", "ended", "command_line", "assay", "rustc"];
 
 /// The keys that get a group of their own, and the groups' names.
@@ -109,7 +108,7 @@ fn shown(name: &str, value: &Json) -> String {
 
 /// Shows what took the run's time: the longest chain of dependent work.
 fn time(run: &Json) -> Markup {
-    let Some(time) = run.get("time").and_then(|time| Summary::deserialize(time).ok()) else { return html! {} };
+    let Some(time) = run.get("time").and_then(|time| WorkSummary::deserialize(time).ok()) else { return html! {} };
     html! {
         div.group {
             h3 { "Time" }

@@ -12,8 +12,8 @@ use super::verdict::{belief, check_it_yourself, counts, how_many, meanings, one_
 use super::words::{chip, class, count, link, plain};
 use super::{MOST, PART, SCRIPT, STYLE, Unrun, frame, not_run, section, table};
 use crate::claims::register::ClaimId;
-use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Column, Merged, PARTS, Part};
+use crate::report::console::falls_short;
 use crate::report::merged::{Row, Skipped, alike, rows, skipped};
 use crate::verdict::Verdict;
 
@@ -191,7 +191,6 @@ fn differences(merged: &Merged, rows: &[Row]) -> Markup {
     section("differences", "Where the targets differ", &content)
 }
 
-/// Shows the register: a row for each claim, a column for each target.
 fn register(merged: &Merged, rows: &[Row]) -> Markup {
     let mut budget = ByteBudget::of(MOST - 6 * PART);
     let features = merged.parts.first().map(|part| &part.bundle.features[..]).unwrap_or_default();
@@ -243,8 +242,7 @@ fn place(merged: &Merged, column: &Column, id: ClaimId) -> String {
 
 fn reasons(merged: &Merged, rows: &[Row]) -> Markup {
     let mut budget = ByteBudget::of(2 * PART);
-    let open = |claim: &ClaimResult| !matches!(claim.verdict, Verdict::Holds | Verdict::NotRun);
-    let open: Vec<&Row> = rows.iter().filter(|row| row.on.iter().flatten().any(|claim| open(claim))).collect();
+    let open: Vec<&Row> = rows.iter().filter(|row| row.on.iter().flatten().any(falls_short)).collect();
     let content = html! {
         @if open.is_empty() { p { "Every claim that was judged holds." } }
         @for row in open {

@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use super::size_limit::omitted;
 use super::words::{VERDICTS, chip, class, control_chip, link, plain};
 use super::{Run, section};
-use crate::base::unit::Unit;
 use crate::claims::plan::FeatureFile;
 use crate::evidence::ClaimResult;
+use crate::report::console;
 
 /// The maximum size of the table, in bytes, if the run is not too large for whole rows.
 const BYTES: usize = 460_000;
@@ -17,8 +17,7 @@ const BYTES: usize = 460_000;
 const CELL: usize = 240;
 
 pub(super) fn measured(claim: &ClaimResult, most: usize) -> String {
-    let value = claim.value.as_ref().map(|value| value.format(claim.unit.unwrap_or(Unit::Text)));
-    plain(&value.unwrap_or_default(), most)
+    plain(&console::measured(claim), most)
 }
 
 pub(super) fn register(run: &Run) -> Markup {

@@ -18,7 +18,6 @@ const MOST: usize = 6;
 /// The maximum number of the others that are named.
 const NAMED: usize = 40;
 
-/// The kinds of memory that a look has to see.
 const KINDS: [&str; 3] = ["timeline.unit.anon", "timeline.unit.file", "timeline.unit.kernel"];
 
 /// The stages that the events of a start end, in order.
@@ -99,18 +98,17 @@ fn timeline(subject: &str, samples: &[&Sample]) -> Option<Markup> {
     let timeline = Timeline { name: &name, looks, cap };
     let most = Unit::Bytes.format(timeline.most());
     let svg = timeline.draw()?;
-    Some(html! {
+    let cap = cap.map_or("no cap".to_owned(), |cap| format!("cap {}", Unit::Bytes.format(cap)));
+    Some(figure(&name, &format!("at most {most} at a look, {cap}"), &svg))
+}
+
+fn figure(name: &str, caption: &str, svg: &str) -> Markup {
+    html! {
         figure {
-            figcaption {
-                b { (name) } " "
-                span.quiet {
-                    "at most " (most) " at a look, "
-                    @match cap { Some(cap) => { "cap " (Unit::Bytes.format(cap)) } None => "no cap" }
-                }
-            }
+            figcaption { b { (name) } " " span.quiet { (caption) } }
             (PreEscaped(svg))
         }
-    })
+    }
 }
 
 /// Returns the looks at a run that have all three kinds of memory, and its memory limit.
@@ -142,12 +140,7 @@ fn waterfall(subject: &str, samples: &[&Sample]) -> Option<Markup> {
     }
     let name = plain(subject, 80);
     let svg = plot::waterfall(&name, &stages, of("start.time"))?;
-    Some(html! {
-        figure {
-            figcaption { b { (name) } " " span.quiet { "seconds since systemd began to start it" } }
-            (PreEscaped(svg))
-        }
-    })
+    Some(figure(&name, "seconds since systemd began to start it", &svg))
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use crate::report::plot::{Dot, Dots, Row};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::{Judged, Rule, Statistics};
 
-/// The maximum number of texts that are shown.
 const TEXTS: usize = 20;
 /// The maximum number of checks of an attempt whose samples are shown.
 const CHECKS: usize = 40;
@@ -121,7 +120,6 @@ fn statistics(unit: Unit, seen: &Statistics) -> Markup {
     }
 }
 
-/// Shows samples that are texts, or numbers that need no plot.
 fn texts(checks: &[(&Judged, Vec<&Sample>)]) -> Markup {
     let rows = html! {
         @for (Judged { check, .. }, samples) in checks {

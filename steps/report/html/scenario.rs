@@ -89,7 +89,6 @@ pub(super) fn attempted(run: &Run, role: Role, attempt: &Attempt) -> Markup {
     }
 }
 
-/// Shows a step that began, with its checks.
 fn ran<'a>(step: &Step, checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, role: Role) -> Markup {
     let refusal = step.text.starts_with(REFUSAL);
     html! {
@@ -118,7 +117,6 @@ fn error_text(error: &str) -> Markup {
     html! { p.result.inconclusive { "? ended here: " (plain(error, 1500)) } }
 }
 
-/// Shows the results of checks, each with its mark.
 fn results<'a>(checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, role: Role) -> Markup {
     html! { @for judged in checks.take(LINES) { (result(judged, attempt, role)) } }
 }

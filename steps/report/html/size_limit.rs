@@ -26,7 +26,6 @@ impl ByteBudget {
         html! {}
     }
 
-    /// Shows in a sentence what was left out; nothing if everything fitted.
     pub(super) fn omissions(&self) -> Markup {
         html! { @if !self.omitted.is_empty() { (omitted(&self.omitted.join(", "))) } }
     }

@@ -19,7 +19,6 @@ struct Size<'a> {
     text: &'a str,
 }
 
-/// Makes a line of the transcript.
 fn command(n: u64, text: &str, printed: &str) -> String {
     let command = json!({ "n": n, "at": "2026-11-24T15:22:34Z", "machine": text, "argv": ["sh", "-c", text], "env": [],
         "clean_env": false, "stdin_bytes": 0, "status": { "code": n % 2 }, "seconds": 1.0, "stdout": printed,

@@ -52,7 +52,10 @@ pub(super) fn verdict(run: &Run, budget: &mut ByteBudget) -> Markup {
             ("Samples", samples(run)),
             ("Completeness", completeness(verdicts)),
             ("Declared deviations", deviations(run, budget)),
-            ("Problems", problems(verdicts, budget)),
+            ("Problems", html! {
+                @if verdicts.problems.is_empty() { p { "None beyond the claims." } }
+                @for problem in &verdicts.problems { (budget.admit("problems", one_problem(problem))) }
+            }),
             ("Independent verification", without_trust(run)),
         ], budget))
     }
@@ -72,7 +75,6 @@ pub(super) fn counts(verdicts: &Verdicts) -> Markup {
     }
 }
 
-/// Explains the verdicts.
 pub(super) fn meanings(not_run: &str) -> Markup {
     html! {
         p.meanings {
@@ -188,13 +190,6 @@ fn deviations(run: &Run, budget: &mut ByteBudget) -> Markup {
                 }
             }))
         }
-    }
-}
-
-fn problems(verdicts: &Verdicts, budget: &mut ByteBudget) -> Markup {
-    html! {
-        @if verdicts.problems.is_empty() { p { "None beyond the claims." } }
-        @for problem in &verdicts.problems { (budget.admit("problems", one_problem(problem))) }
     }
 }
 

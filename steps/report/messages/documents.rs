@@ -62,7 +62,6 @@ impl<'a> Document<'a> {
         self.0.scenarios().iter().map(|expanded| self.pickle(expanded)).collect()
     }
 
-    /// Returns the id of the element at a place.
     fn id(&self, place: LineCol) -> String {
         format!("{}:{}", self.0.path, place.line)
     }

@@ -4,7 +4,6 @@ use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, fit};
 use crate::base::unit::Unit;
 use crate::verdict::Rule;
 
-/// The maximum number of dots.
 const MOST: usize = 240;
 /// The maximum number of rows with their own line; if there are more, they become one.
 const ROWS: usize = 10;
@@ -55,15 +54,19 @@ impl Dots<'_> {
             LETTERS * 1.5 * (usize::from(!bounds.is_empty()) + usize::from(self.published.is_some())) as f64 + 4.0;
         let heights: Vec<f64> = rows.iter().map(|row| if row.dots.len() > 12 { 62.0 } else { 40.0 }).collect();
         let bottom = top + heights.iter().sum::<f64>() + 4.0;
+        let mut above = top;
+        let strips = heights.iter().map(|height| {
+            above += height;
+            (above - height + 17.0, above)
+        });
+        let strips: Vec<(f64, f64)> = strips.collect();
         let svg = Sheet::draw(bottom + LETTERS * 2.0, &self.words(), |sheet| {
             self.forbidden(sheet, &scale, top, bottom);
-            sheet.axis(&scale, self.unit, top, bottom);
-            self.lines(sheet, &scale, &bounds, bottom);
-            let mut above = top;
-            for (row, height) in rows.iter().zip(heights) {
-                sheet.text(&fit(&row.name), (12.0, above + 9.0), HPos::Left);
-                strip(sheet, &scale, &row.dots, above + 17.0, above + height);
-                above += height;
+            sheet.axis(&scale, self.unit, &strips, bottom);
+            self.lines(sheet, &scale, &bounds, &strips);
+            for (row, (top, bottom)) in rows.iter().zip(&strips) {
+                sheet.text(&fit(&row.name), (12.0, top - 8.0), HPos::Left);
+                strip(sheet, &scale, &row.dots, *top, *bottom);
             }
         });
         Some((svg, drawn))
@@ -103,26 +106,25 @@ impl Dots<'_> {
         }
     }
 
-    /// Draws the bound and the annex's figure, each labelled on its own line.
-    fn lines(&self, sheet: &Sheet, scale: &Scale, bounds: &[f64], bottom: f64) {
+    /// Draws the bound and the annex's figure through the strips of dots, each labelled above these on a line of its own.
+    fn lines(&self, sheet: &Sheet, scale: &Scale, bounds: &[f64], strips: &[(f64, f64)]) {
         let mut label = LETTERS * 0.75 + 2.0;
-        let places: Vec<f64> = bounds.iter().map(|bound| scale.at(*bound)).collect();
-        for x in &places {
-            sheet.line((*x, label - 6.0), (*x, bottom), colour::VERMILLION, 2.0);
+        for x in bounds.iter().map(|bound| scale.at(*bound)) {
+            strips.iter().for_each(|(top, bottom)| sheet.line((x, *top), (x, *bottom), colour::VERMILLION, 2.0));
         }
-        if let Some((first, others)) = places.split_first() {
-            sheet.beside(&format!("bound {}", self.rule.format(self.unit)), (*first, label), others);
+        if let Some(first) = bounds.first() {
+            let text = format!("bound {}", self.rule.format(self.unit));
+            sheet.beside(&text, (scale.at(*first), label), colour::VERMILLION);
             label += LETTERS * 1.5;
         }
         if let Some(published) = self.published {
             let x = scale.at(published);
-            sheet.dashes((x, label - 6.0), (x, bottom), colour::PURPLE);
-            sheet.beside(&format!("annex {}", self.unit.format(published)), (x, label), &places);
+            strips.iter().for_each(|(top, bottom)| sheet.dashes((x, *top), (x, *bottom), colour::PURPLE));
+            sheet.beside(&format!("annex {}", self.unit.format(published)), (x, label), colour::PURPLE);
         }
     }
 }
 
-/// Returns the numbers of a bound.
 fn bounds(rule: &Rule) -> Vec<f64> {
     match rule {
         Rule::Below { bound } | Rule::AtMost { bound } | Rule::AtLeast { bound } => vec![*bound],

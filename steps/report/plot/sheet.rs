@@ -23,7 +23,6 @@ const LETTER: f64 = 0.58;
 pub(in crate::report) mod colour {
     use plotters::style::RGBColor;
 
-    pub const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
     pub const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
     pub const FAINT: RGBColor = RGBColor(0xD8, 0xD8, 0xD4);
     pub const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xB2);
@@ -68,7 +67,6 @@ impl Scale {
         self.from + (value.clamp(self.low, self.high) - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// Returns the ends of the scale, as places.
     pub(super) fn ends(&self) -> (f64, f64) {
         (self.from, self.to)
     }
@@ -162,32 +160,29 @@ impl Sheet<'_> {
         let _ = self.area.draw_text(text, &style, place(at));
     }
 
-    /// Draws a text next to a line at `x`: on the side that has room and where no other line crosses it.
-    pub(super) fn beside(&self, text: &str, (x, y): (f64, f64), others: &[f64]) {
-        let free = |from: f64, to: f64| from > 0.0 && to < WIDTH && !others.iter().any(|x| (from..=to).contains(x));
-        let (left, right) = ((x - 5.0 - wide(text), x - 5.0), (x + 5.0, x + 5.0 + wide(text)));
-        let to_the_right = match (free(left.0, left.1), free(right.0, right.1)) {
-            (true, false) => false,
-            (false, true) => true,
-            _ => x < WIDTH / 2.0,
-        };
-        let ((from, to), at, end) =
-            if to_the_right { (right, right.0, HPos::Left) } else { (left, left.1, HPos::Right) };
-        if !free(from, to) {
-            let half = LETTERS * 0.6;
-            self.rectangle((from, y - half), (to.min(WIDTH), y + half), colour::PAPER, 1.0);
+    /// Labels a line at `x`: draws the line's beginning at the height `y`, and the text on the side that has room.
+    pub(super) fn beside(&self, text: &str, (x, y): (f64, f64), colour: RGBColor) {
+        let wide = wide(text) + 5.0;
+        match (x - wide > 0.0, x + wide < WIDTH) {
+            (false, false) => return self.text(&fit(text), (0.0, y), HPos::Left),
+            (true, right) if !right || x >= WIDTH / 2.0 => self.text(text, (x - 5.0, y), HPos::Right),
+            _ => self.text(text, (x + 5.0, y), HPos::Left),
         }
-        self.text(text, (at, y), end);
+        self.line((x, y - 6.0), (x, y + 6.0), colour, 2.0);
     }
 
-    /// Draws the axis of a scale along the bottom: faint lines from `top` to `bottom`, and their values below.
-    pub(super) fn axis(&self, scale: &Scale, unit: Unit, top: f64, bottom: f64) {
+    /// Draws the axis of a scale along the bottom: its values, and faint lines above them in these stretches of height,
+    /// which leave room for labels.
+    pub(super) fn axis(&self, scale: &Scale, unit: Unit, stretches: &[(f64, f64)], bottom: f64) {
         let mut taken = f64::NEG_INFINITY;
         for tick in scale.ticks() {
             let x = scale.at(tick);
-            self.line((x, top), (x, bottom), colour::FAINT, 1.0);
+            for (top, end) in stretches {
+                self.line((x, *top), (x, *end), colour::FAINT, 1.0);
+            }
             let text = unit.format(tick);
-            let half = wide(&text) / 2.0;
+            // Digits and signs are wider than letters are on average.
+            let half = wide(&text) / 2.0 + 4.0;
             let middle = x.clamp(half, (WIDTH - half).max(half));
             if middle - half >= taken {
                 self.text(&text, (middle, bottom + LETTERS), HPos::Center);

@@ -3,7 +3,6 @@
 use super::sheet::{HPos, LETTERS, Scale, Sheet, WIDTH, colour, wide};
 use crate::base::unit::Unit;
 
-/// The maximum number of looks that are drawn.
 const MOST: usize = 160;
 
 /// The memory in use at one look.
@@ -54,7 +53,7 @@ impl Timeline<'_> {
                 sheet.polygon(edge(&above).into_iter().chain(edge(&below).into_iter().rev()), colour);
                 below = above;
             }
-            sheet.axis(&time, Unit::Seconds, bottom, bottom);
+            sheet.axis(&time, Unit::Seconds, &[], bottom);
             if let Some(cap) = self.cap {
                 let (y, text) = (memory.at(cap), format!("cap {}", Unit::Bytes.format(cap)));
                 sheet.dashes((left, y), (right, y), colour::VERMILLION);

@@ -25,18 +25,20 @@ pub(in crate::report) fn waterfall(name: &str, stages: &[Stage], active: Option<
     let height = 36.0;
     let bottom = top + height * stages.len() as f64 + 4.0;
     let words = format!("start of {name}: {}", labels.join(", "));
+    let bars: Vec<f64> = (0..stages.len()).map(|place| top + height * place as f64 + 20.0).collect();
+    let stretches: Vec<(f64, f64)> = bars.iter().map(|bar| (bar - 2.0, bar + 14.0)).collect();
     Some(Sheet::draw(bottom + LETTERS * 2.0, &words, |sheet| {
-        sheet.axis(&scale, Unit::Seconds, top, bottom);
-        if let Some(active) = active {
-            sheet.dashes((scale.at(active), 4.0), (scale.at(active), bottom), colour::PURPLE);
-            let text = format!("unit active at {}", Unit::Seconds.format(active));
-            sheet.beside(&text, (scale.at(active), LETTERS * 0.75 + 2.0), &[]);
-        }
-        for (place, ((label, begin), end)) in labels.iter().zip(begins()).zip(ends()).enumerate() {
-            let above = top + height * place as f64;
-            sheet.text(&fit(label), (6.0, above + 10.0), HPos::Left);
+        sheet.axis(&scale, Unit::Seconds, &stretches, bottom);
+        for ((label, bar), (begin, end)) in labels.iter().zip(&bars).zip(begins().zip(ends())) {
+            sheet.text(&fit(label), (6.0, bar - 10.0), HPos::Left);
             let (from, to) = (scale.at(begin), scale.at(end).max(scale.at(begin) + 2.0));
-            sheet.rectangle((from, above + 20.0), (to, above + 32.0), colour::BLUE, 1.0);
+            sheet.rectangle((from, *bar), (to, bar + 12.0), colour::BLUE, 1.0);
+        }
+        if let Some(active) = active {
+            let x = scale.at(active);
+            stretches.iter().for_each(|(top, end)| sheet.dashes((x, *top), (x, *end), colour::PURPLE));
+            let text = format!("unit active at {}", Unit::Seconds.format(active));
+            sheet.beside(&text, (x, LETTERS * 0.75 + 2.0), colour::PURPLE);
         }
     }))
 }

@@ -35,7 +35,17 @@ pub fn trend_html(compared: &Comparison) -> String {
         h2 { "Every claim" }
         (claims(&compared.claims))
         h2 { "How noise and change are distinguished" }
-        (noise())
+        p {
+            "A figure is the median of the samples of the check that decided the claim, or the only sample. It is "
+            "compared with the median of the earlier runs whose figures are of the same probe, unit, bound, target, "
+            "architecture and kind of CPU. No distribution is assumed."
+        }
+        p {
+            "With five earlier runs or more, a change exceeds the noise where the figure lies outside of all that "
+            "they gave and beyond their fences (Tukey's: one and a half times the distance between the hinges). With "
+            "fewer, where the interval of its median lies apart from those of all earlier runs, each of at least "
+            "90 % confidence, for which it takes five samples. Otherwise the noise is unknown."
+        }
         h2 { "The runs" }
         (runs(&compared.runs))
     };
@@ -122,22 +132,6 @@ fn claims(trends: &[Trend]) -> Markup {
     html! {
         (table("Every claim", "claims", &heads, &rows))
         p.quiet { "✔ holds, ✘ fails, ≈ known deviation, ? inconclusive, – not run, · not in that run's register. The newest " (DRAWN) " runs at most, the last of them at the end." }
-    }
-}
-
-fn noise() -> Markup {
-    html! {
-        p {
-            "A figure is the median of the samples of the check that decided the claim, or the only sample. It is "
-            "compared with the median of the earlier runs whose figures are of the same probe, unit, bound, target, "
-            "architecture and kind of CPU. No distribution is assumed."
-        }
-        p {
-            "With five earlier runs or more, a change exceeds the noise where the figure lies outside of all that "
-            "they gave and beyond their fences (Tukey's: one and a half times the distance between the hinges). With "
-            "fewer, where the interval of its median lies apart from those of all earlier runs, each of at least "
-            "90 % confidence, for which it takes five samples. Otherwise the noise is unknown."
-        }
     }
 }
 

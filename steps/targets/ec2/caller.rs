@@ -19,7 +19,7 @@ pub(super) async fn address(settings: &Settings, observer: Arc<dyn CommandObserv
     if let Some(set) = &settings.caller {
         return set.parse().with_context(|| format!("ASSAY_EC2_CALLER: \"{set}\" is not an IPv4 address"));
     }
-    if settings.stand_in.ssh.is_some() {
+    if settings.fake_aws.ssh.is_some() {
         return Ok(Ipv4Addr::LOCALHOST);
     }
     let curl = Command::new(programs::need("curl", &commands::setup("ec2"))?).args(["-fsS", "--max-time", "12", CHECK]);

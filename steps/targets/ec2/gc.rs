@@ -58,18 +58,15 @@ impl fmt::Display for Fate {
 
 /// One resource that was found, for people and programs to read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct LeftoverRow {
     pub region: String,
-    /// The type: `instance`, `key-pair`, `repository`.
     pub kind: String,
     /// AWS's id, or a repository's name.
     pub id: String,
     /// The name of a key pair or a security group.
     pub name: Option<String>,
     pub run: String,
-    /// When it was made, where AWS records that.
     pub created: Option<Timestamp>,
-    /// When anyone may remove it.
     pub expires: Option<Timestamp>,
     pub state: String,
     /// What it costs, in dollars per hour; `None` if that is not known.
@@ -77,18 +74,17 @@ pub struct Row {
     pub fate: Fate,
 }
 
-/// The rule that decides what is removed.
-struct Rule {
+struct RemovalRule {
     journals: PathBuf,
     over: BTreeSet<String>,
     all: bool,
 }
 
-impl Rule {
+impl RemovalRule {
     /// Decides about one resource. Reads the cleanup journals each time, because a run may just have started here.
     fn fate(&self, run: &str, expires: Option<Timestamp>) -> Fate {
         // If the journals cannot be read, nothing is removed.
-        if live_runs(&self.journals).map_or(true, |living| living.iter().any(|one| one == run)) {
+        if live_runs(&self.journals).map_or(true, |live| live.iter().any(|one| one == run)) {
             return Fate::RunIsUnderWay;
         }
         match expires {
@@ -118,18 +114,18 @@ struct CheckedRegion {
 /// What was found, before anything is removed.
 pub struct Leftover {
     /// Everything that carries a run's tag.
-    pub rows: Vec<Row>,
+    pub rows: Vec<LeftoverRow>,
     /// What could not be listed, and why.
     pub errors: Vec<String>,
     /// Those of the errors that the removal cannot solve.
     unsolved: Vec<String>,
-    rule: Rule,
+    rule: RemovalRule,
     places: Vec<CheckedRegion>,
     pauses: Pauses,
 }
 
 /// What is gone, and what could not be removed and why.
-pub struct Removed {
+pub struct RemovedLeftovers {
     pub removed: Vec<String>,
     pub errors: Vec<String>,
 }
@@ -149,27 +145,27 @@ pub async fn find(
     all: bool,
     price: impl Fn(&str, &AwsResource) -> Option<f64>,
 ) -> anyhow::Result<Leftover> {
-    let stand_in = settings.stand_in.endpoint.as_deref();
+    let fake_aws = settings.fake_aws.endpoint.as_deref();
     let journals = settings.journals();
     let left = leftovers(&journals)?;
     let mut found = Leftover {
         rows: Vec::new(),
         errors: Vec::new(),
         unsolved: Vec::new(),
-        rule: Rule { journals, over: BTreeSet::new(), all },
+        rule: RemovalRule { journals, over: BTreeSet::new(), all },
         places: Vec::new(),
-        pauses: Pauses::of(stand_in),
+        pauses: Pauses::of(fake_aws),
     };
     for resource in left {
         let Resource::Cloud { run, region, endpoint } = &resource else { continue };
-        if endpoint.is_none() && stand_in.is_some() {
+        if endpoint.is_none() && fake_aws.is_some() {
             found
                 .unsolved
                 .push(format!("{resource} is not looked for, for AWS_ENDPOINT_URL names something else: unset it"));
             continue;
         }
         found.rule.over.insert(run.clone());
-        let endpoint = endpoint.as_deref().filter(|endpoint| Some(*endpoint) != stand_in);
+        let endpoint = endpoint.as_deref().filter(|endpoint| Some(*endpoint) != fake_aws);
         found.place(Some(region), endpoint).await.journals.push(resource.clone());
     }
     for region in regions {
@@ -227,8 +223,8 @@ impl Leftover {
     }
 
     /// Removes what the rule says, and deletes from this machine's cleanup journals what is gone.
-    pub async fn remove(&self, progress: &Progress) -> Removed {
-        let mut done = Removed { removed: Vec::new(), errors: self.unsolved.clone() };
+    pub async fn remove(&self, progress: &Progress) -> RemovedLeftovers {
+        let mut done = RemovedLeftovers { removed: Vec::new(), errors: self.unsolved.clone() };
         for place in self.places.iter().filter(|place| !place.closed) {
             for repository in &place.repositories {
                 if self.rule.fate(&repository.run, repository.expires).goes() {
@@ -268,8 +264,8 @@ impl Leftover {
     }
 }
 
-fn row(region: &str, resource: &AwsResource, per_hour: Option<f64>, rule: &Rule) -> Row {
-    Row {
+fn row(region: &str, resource: &AwsResource, per_hour: Option<f64>, rule: &RemovalRule) -> LeftoverRow {
+    LeftoverRow {
         region: region.to_owned(),
         kind: resource.kind.to_string(),
         id: resource.id.clone(),
@@ -283,8 +279,8 @@ fn row(region: &str, resource: &AwsResource, per_hour: Option<f64>, rule: &Rule)
     }
 }
 
-fn public_row(repository: &Repository, rule: &Rule) -> Row {
-    Row {
+fn public_row(repository: &Repository, rule: &RemovalRule) -> LeftoverRow {
+    LeftoverRow {
         region: PUBLIC.to_owned(),
         kind: "repository".to_owned(),
         id: repository.name.clone(),

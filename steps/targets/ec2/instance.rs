@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,17 +27,9 @@ pub(super) struct Instance {
     pub(super) console: PathBuf,
     pub(super) work: MachineDir,
     pub(super) progress: Progress,
-    pub(super) over: AtomicBool,
 }
 
 impl Body for Instance {
-    fn alive(&self) -> Result<(), String> {
-        match self.over.load(Ordering::Acquire) {
-            true => Err("it was terminated".to_owned()),
-            false => Ok(()),
-        }
-    }
-
     fn command_line(&self) -> String {
         let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, "22"));
         keys::command_line(&self.work.name, USER, host, port.parse().unwrap_or(22), &self.work.folder)
@@ -50,7 +41,6 @@ impl Body for Instance {
             if let Err(error) = save_console(&self.client, &self.id, &self.console).await {
                 self.progress.note(format!("{}: its console is lost: {error:#}", self.work.name));
             }
-            self.over.store(true, Ordering::Release);
             if let Err(error) = terminate(&self.client, &self.id).await {
                 self.progress.note(format!("{}: not terminated at once, and tried again: {error}", self.work.name));
             }

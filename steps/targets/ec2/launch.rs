@@ -196,14 +196,15 @@ impl Launch<'_> {
                     return Ok((id.to_owned(), place.zone.clone()));
                 }
                 Err(error) if error.class == Class::Capacity => {
-                    self.progress.note(format!("ec2: no room for a {} in {}", self.order.instance_type, place.zone));
+                    self.progress
+                        .note(format!("ec2: no capacity for a {} in {}", self.order.instance_type, place.zone));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         let zones: Vec<&str> = places.iter().map(|place| place.zone.as_str()).collect();
         anyhow::bail!(
-            "there is no room for a {} in {}: try again later, or another region (AWS_REGION){}",
+            "there is no capacity for a {} in {}: try again later, or another region (AWS_REGION){}",
             self.order.instance_type,
             zones.join(", "),
             if self.order.spot { ", or without --spot" } else { "" }

@@ -27,17 +27,15 @@ const NO_RUN: &str = "doctor";
 
 /// Checks AWS before a run, with the calls that a run begins with.
 #[derive(Debug)]
-pub struct Preflight {
+pub struct AwsPreflight {
     config: SdkConfig,
     client: Client,
     order: InstanceSpec,
     settings: Settings,
 }
 
-/// What prevents a run in AWS from starting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreflightFailure {
-    /// What was found, in AWS's own words where it has answered.
     pub found: String,
     /// The remedy, unless `found` names it.
     pub remedy: Option<String>,
@@ -45,15 +43,14 @@ pub struct PreflightFailure {
     pub only_here: bool,
 }
 
-impl Preflight {
+impl AwsPreflight {
     /// Loads the SDK's configuration as a run does. Sends no request to EC2 yet.
-    pub async fn open(order: &InstanceSpec, settings: &Settings) -> Preflight {
+    pub async fn open(order: &InstanceSpec, settings: &Settings) -> AwsPreflight {
         let config = configuration(Patience { answer: ANSWER, ..Patience::default() }, None, None).await;
         let config = config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(2)).build();
-        Preflight { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
+        AwsPreflight { client: Client::new(&config), config, order: order.clone(), settings: settings.clone() }
     }
 
-    /// Returns the region that is set.
     pub fn region(&self) -> Option<&str> {
         self.config.region().map(|region| region.as_ref())
     }
@@ -101,7 +98,7 @@ impl Preflight {
 
     /// Checks whether the account's ECR Public accepts our login and a request for a repository.
     pub async fn repositories(&self) -> anyhow::Result<String> {
-        let ecr = Ecr::open(&self.config, &self.settings.stand_in);
+        let ecr = Ecr::open(&self.config, &self.settings.fake_aws);
         ecr.login_password().await?;
         ecr.find(NO_RUN).await?;
         Ok(format!("lets us log in; images go to {}", ecr.host()))
@@ -125,7 +122,7 @@ impl Preflight {
 
     /// Returns what to check if AWS does not answer.
     fn way_there(&self) -> String {
-        match (&self.settings.stand_in.endpoint, self.region()) {
+        match (&self.settings.fake_aws.endpoint, self.region()) {
             (Some(endpoint), _) => format!("see that {endpoint} can be reached, or unset AWS_ENDPOINT_URL to ask AWS"),
             (None, Some(region)) => format!(
                 "see that {region} is a region of AWS's (AWS_REGION), and that https://ec2.{region}.amazonaws.com can \

@@ -16,40 +16,39 @@ const OVER: [&str; 5] = ["terminated", "deleted", "cancelled", "closed", "failed
 
 /// The type of a resource, in the order of removal: a resource may be in use by those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ResourceKind {
     /// A request for a spot instance: it may still start one.
     SpotRequest,
     Instance,
     Volume,
     NetworkInterface,
-    /// An Elastic IP address.
     Address,
     KeyPair,
     SecurityGroup,
 }
 
-impl Kind {
-    const ALL: [Kind; 7] = [
-        Kind::SpotRequest,
-        Kind::Instance,
-        Kind::Volume,
-        Kind::NetworkInterface,
-        Kind::Address,
-        Kind::KeyPair,
-        Kind::SecurityGroup,
+impl ResourceKind {
+    const ALL: [ResourceKind; 7] = [
+        ResourceKind::SpotRequest,
+        ResourceKind::Instance,
+        ResourceKind::Volume,
+        ResourceKind::NetworkInterface,
+        ResourceKind::Address,
+        ResourceKind::KeyPair,
+        ResourceKind::SecurityGroup,
     ];
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ResourceKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Kind::SpotRequest => "spot request",
-            Kind::Instance => "instance",
-            Kind::Volume => "volume",
-            Kind::NetworkInterface => "network interface",
-            Kind::Address => "address",
-            Kind::KeyPair => "key-pair",
-            Kind::SecurityGroup => "security-group",
+            ResourceKind::SpotRequest => "spot request",
+            ResourceKind::Instance => "instance",
+            ResourceKind::Volume => "volume",
+            ResourceKind::NetworkInterface => "network interface",
+            ResourceKind::Address => "address",
+            ResourceKind::KeyPair => "key-pair",
+            ResourceKind::SecurityGroup => "security-group",
         })
     }
 }
@@ -57,7 +56,7 @@ impl fmt::Display for Kind {
 /// A resource that carries a run's tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsResource {
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// AWS's id: `i-0123`.
     pub id: String,
     /// The name of a key pair or a security group.
@@ -70,16 +69,14 @@ pub struct AwsResource {
     pub created: Option<Timestamp>,
     /// AWS's name for its state: `running`; empty for types without states.
     pub state: String,
-    /// The type of an instance: `t4g.nano`.
     pub instance_type: Option<String>,
     /// Whether it is an instance with a public IPv4 address, which is billed too.
     pub has_address: bool,
-    /// The size of a volume, in GiB.
     pub gib: Option<u32>,
 }
 
 impl AwsResource {
-    fn new(kind: Kind, id: Option<&str>, state: Option<&str>, tags: &[Tag]) -> AwsResource {
+    fn new(kind: ResourceKind, id: Option<&str>, state: Option<&str>, tags: &[Tag]) -> AwsResource {
         let value = |key: &str| tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value);
         AwsResource {
             kind,
@@ -120,7 +117,7 @@ impl fmt::Display for AwsResource {
 /// listed for a while.
 pub async fn list(client: &Client) -> (Vec<AwsResource>, Vec<AwsError>) {
     let (mut resources, mut errors) = (Vec::new(), Vec::new());
-    for kind in Kind::ALL {
+    for kind in ResourceKind::ALL {
         match list_kind(client, kind).await {
             Ok(found) => resources.extend(found),
             // Every other type would fail in the same way.
@@ -134,34 +131,57 @@ pub async fn list(client: &Client) -> (Vec<AwsResource>, Vec<AwsError>) {
     (resources, errors)
 }
 
-async fn list_kind(client: &Client, kind: Kind) -> Result<Vec<AwsResource>, AwsError> {
+async fn list_kind(client: &Client, kind: ResourceKind) -> Result<Vec<AwsResource>, AwsError> {
     let tagged = Filter::builder().name("tag-key").values(RUN).build();
+    let of = |id: Option<&str>, state: Option<&str>, tags: &[Tag]| AwsResource::new(kind, id, state, tags);
     Ok(match kind {
-        Kind::SpotRequest => {
+        ResourceKind::SpotRequest => {
             let pages = client.describe_spot_instance_requests().filters(tagged).into_paginator().items().send();
             let found = explained("ec2:DescribeSpotInstanceRequests", pages.try_collect()).await?;
-            found.iter().map(spot_request).collect()
+            let resource = |one: &SpotInstanceRequest| AwsResource {
+                created: time(one.create_time()),
+                ..of(one.spot_instance_request_id(), one.state().map(|state| state.as_str()), one.tags())
+            };
+            found.iter().map(resource).collect()
         }
-        Kind::Instance => instances(client, tagged).await?,
-        Kind::Volume => {
+        ResourceKind::Instance => instances(client, tagged).await?,
+        ResourceKind::Volume => {
             let pages = client.describe_volumes().filters(tagged).into_paginator().items().send();
-            explained("ec2:DescribeVolumes", pages.try_collect()).await?.iter().map(volume).collect()
+            let found = explained("ec2:DescribeVolumes", pages.try_collect()).await?;
+            let resource = |one: &Volume| AwsResource {
+                created: time(one.create_time()),
+                gib: one.size().and_then(|size| u32::try_from(size).ok()),
+                ..of(one.volume_id(), one.state().map(|state| state.as_str()), one.tags())
+            };
+            found.iter().map(resource).collect()
         }
-        Kind::NetworkInterface => {
+        ResourceKind::NetworkInterface => {
             let pages = client.describe_network_interfaces().filters(tagged).into_paginator().items().send();
-            explained("ec2:DescribeNetworkInterfaces", pages.try_collect()).await?.iter().map(interface).collect()
+            let found = explained("ec2:DescribeNetworkInterfaces", pages.try_collect()).await?;
+            let resource = |one: &NetworkInterface| {
+                of(one.network_interface_id(), one.status().map(|status| status.as_str()), one.tag_set())
+            };
+            found.iter().map(resource).collect()
         }
-        Kind::Address => {
-            let call = client.describe_addresses().filters(tagged).send();
-            explained("ec2:DescribeAddresses", call).await?.addresses().iter().map(address).collect()
+        ResourceKind::Address => {
+            let found = explained("ec2:DescribeAddresses", client.describe_addresses().filters(tagged).send()).await?;
+            let state = |one: &Address| one.association_id().map(|_| "associated");
+            found.addresses().iter().map(|one| of(one.allocation_id(), state(one), one.tags())).collect()
         }
-        Kind::KeyPair => {
-            let call = client.describe_key_pairs().filters(tagged).send();
-            explained("ec2:DescribeKeyPairs", call).await?.key_pairs().iter().map(key_pair).collect()
+        ResourceKind::KeyPair => {
+            let found = explained("ec2:DescribeKeyPairs", client.describe_key_pairs().filters(tagged).send()).await?;
+            let resource = |one: &KeyPairInfo| AwsResource {
+                created: time(one.create_time()),
+                name: one.key_name().map(str::to_owned),
+                ..of(one.key_pair_id(), None, one.tags())
+            };
+            found.key_pairs().iter().map(resource).collect()
         }
-        Kind::SecurityGroup => {
+        ResourceKind::SecurityGroup => {
             let pages = client.describe_security_groups().filters(tagged).into_paginator().items().send();
-            explained("ec2:DescribeSecurityGroups", pages.try_collect()).await?.iter().map(group).collect()
+            let found = explained("ec2:DescribeSecurityGroups", pages.try_collect()).await?;
+            let name = |one: &SecurityGroup| one.group_name().map(str::to_owned);
+            found.iter().map(|one| AwsResource { name: name(one), ..of(one.group_id(), None, one.tags()) }).collect()
         }
     })
 }
@@ -186,49 +206,7 @@ fn instance(instance: &Instance) -> AwsResource {
         created: time(instance.launch_time()),
         instance_type: instance.instance_type().map(|kind| kind.as_str().to_owned()),
         has_address: instance.public_ip_address().is_some(),
-        ..AwsResource::new(Kind::Instance, instance.instance_id(), state, instance.tags())
-    }
-}
-
-fn spot_request(request: &SpotInstanceRequest) -> AwsResource {
-    let (id, state) = (request.spot_instance_request_id(), request.state().map(|state| state.as_str()));
-    AwsResource {
-        created: time(request.create_time()),
-        ..AwsResource::new(Kind::SpotRequest, id, state, request.tags())
-    }
-}
-
-fn volume(volume: &Volume) -> AwsResource {
-    let state = volume.state().map(|state| state.as_str());
-    AwsResource {
-        created: time(volume.create_time()),
-        gib: volume.size().and_then(|size| u32::try_from(size).ok()),
-        ..AwsResource::new(Kind::Volume, volume.volume_id(), state, volume.tags())
-    }
-}
-
-fn interface(interface: &NetworkInterface) -> AwsResource {
-    let state = interface.status().map(|status| status.as_str());
-    AwsResource::new(Kind::NetworkInterface, interface.network_interface_id(), state, interface.tag_set())
-}
-
-fn address(address: &Address) -> AwsResource {
-    let state = address.association_id().map(|_| "associated");
-    AwsResource::new(Kind::Address, address.allocation_id(), state, address.tags())
-}
-
-fn key_pair(pair: &KeyPairInfo) -> AwsResource {
-    AwsResource {
-        created: time(pair.create_time()),
-        name: pair.key_name().map(str::to_owned),
-        ..AwsResource::new(Kind::KeyPair, pair.key_pair_id(), None, pair.tags())
-    }
-}
-
-fn group(group: &SecurityGroup) -> AwsResource {
-    AwsResource {
-        name: group.group_name().map(str::to_owned),
-        ..AwsResource::new(Kind::SecurityGroup, group.group_id(), None, group.tags())
+        ..AwsResource::new(ResourceKind::Instance, instance.instance_id(), state, instance.tags())
     }
 }
 
@@ -241,27 +219,29 @@ fn time(time: Option<&DateTime>) -> Option<Timestamp> {
 pub(super) async fn remove(client: &Client, resource: &AwsResource) -> Result<(), AwsError> {
     let id = resource.id.as_str();
     match resource.kind {
-        Kind::SpotRequest => {
+        ResourceKind::SpotRequest => {
             let call = client.cancel_spot_instance_requests().spot_instance_request_ids(id).send();
             explained("ec2:CancelSpotInstanceRequests", call).await.map(drop)
         }
-        Kind::Instance => terminate(client, id).await,
-        Kind::Volume => explained("ec2:DeleteVolume", client.delete_volume().volume_id(id).send()).await.map(drop),
-        Kind::NetworkInterface => {
+        ResourceKind::Instance => terminate(client, id).await,
+        ResourceKind::Volume => {
+            explained("ec2:DeleteVolume", client.delete_volume().volume_id(id).send()).await.map(drop)
+        }
+        ResourceKind::NetworkInterface => {
             let call = client.delete_network_interface().network_interface_id(id).send();
             explained("ec2:DeleteNetworkInterface", call).await.map(drop)
         }
-        Kind::Address => {
+        ResourceKind::Address => {
             explained("ec2:ReleaseAddress", client.release_address().allocation_id(id).send()).await.map(drop)
         }
-        Kind::KeyPair => {
+        ResourceKind::KeyPair => {
             // Separately, because a server may know only one of both: moto ignores the id.
             let by_name = client.delete_key_pair().set_key_name(resource.name.clone()).send();
             let by_name = explained("ec2:DeleteKeyPair", by_name).await;
             let by_id = explained("ec2:DeleteKeyPair", client.delete_key_pair().key_pair_id(id).send()).await;
             by_name.or(by_id).map(drop)
         }
-        Kind::SecurityGroup => {
+        ResourceKind::SecurityGroup => {
             explained("ec2:DeleteSecurityGroup", client.delete_security_group().group_id(id).send()).await.map(drop)
         }
     }

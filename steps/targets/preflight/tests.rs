@@ -13,18 +13,18 @@ fn with(name: &str, text: &str) -> Preflight {
 
 /// Returns the failed check of a machine whose section has this text: what was found, and the remedy.
 fn in_the_way(name: &str, text: &str) -> (String, String) {
-    let mut points = with(name, text).points(true);
-    points.retain(PreflightCheck::is_in_the_way);
-    assert_eq!(points.len(), 1, "{points:?}");
-    let point = points.remove(0);
-    (format!("{}: {}", point.name, point.found), point.remedy.unwrap())
+    let mut checks = with(name, text).checks(true);
+    checks.retain(PreflightCheck::is_missing);
+    assert_eq!(checks.len(), 1, "{checks:?}");
+    let check = checks.remove(0);
+    (format!("{}: {}", check.name, check.found), check.remedy.unwrap())
 }
 
 #[test]
 fn on_a_machine_like_the_device_nothing_is_in_the_way() {
     let preflight = recorded();
     let lacking: Vec<PreflightCheck> =
-        preflight.points(true).into_iter().filter(|point| point.remedy.is_some()).collect();
+        preflight.checks(true).into_iter().filter(|check| check.remedy.is_some()).collect();
     assert_eq!(lacking, []);
     assert_eq!((preflight.user(), preflight.home.as_str(), preflight.root), ("guest", "/home/guest", Root::Sudo));
     assert_eq!(preflight.runtime.as_deref(), Some("/run/user/1001"));
@@ -46,7 +46,7 @@ fn each_missing_requirement_has_a_remedy() {
         ("generator", "", "Quadlet: podman's generator", "sudo apt-get install podman"),
         ("ids", "", "podman without root: the user has no user ids", "sudo apt-get install uidmap; sudo usermod"),
         ("home", "mktemp: Read-only file system", "home: it cannot be written to: mktemp: Read-only", "see to it"),
-        ("free", "/dev/vda 4112096 3513044 372956 14% /", "room in the home: 381.9 MB are free", "free some"),
+        ("free", "/dev/vda 4112096 3513044 372956 14% /", "free space in the home: 381.9 MB are free", "free some"),
         ("clock", "1795588591", "clock: it is 3h behind this host's", "set it: sudo timedatectl"),
         ("taken", "no-quota.service\nno-quota.service", "names of units: there already: no-quota.service", "remove"),
         ("left", "/home/guest/.assay-1", "earlier runs: another run is under way there", "cargo run -- gc"),
@@ -65,8 +65,8 @@ fn without_systemd_checks_that_depend_on_it_are_left_out() {
 #[test]
 fn without_sudo_a_run_works_and_the_remedy_is_shown() {
     let preflight = with("root", "");
-    let sudo = preflight.points(true).into_iter().find(|point| point.name == "sudo").unwrap();
-    assert!(!sudo.is_in_the_way() && sudo.remedy.is_some_and(|remedy| remedy.contains("NOPASSWD")));
+    let sudo = preflight.checks(true).into_iter().find(|check| check.name == "sudo").unwrap();
+    assert!(!sudo.is_missing() && sudo.remedy.is_some_and(|remedy| remedy.contains("NOPASSWD")));
     assert_eq!(preflight.root, Root::Never);
 }
 
@@ -75,8 +75,8 @@ fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
     let with = |podman: &str| {
         let mut preflight = with("link", "");
         preflight.facts.podman = Some(podman.to_owned());
-        let points = preflight.points(true).into_iter().filter(PreflightCheck::is_in_the_way);
-        points.map(|point| point.name).collect::<Vec<_>>()
+        let checks = preflight.checks(true).into_iter().filter(PreflightCheck::is_missing);
+        checks.map(|check| check.name).collect::<Vec<_>>()
     };
     assert_eq!((with("5.4.2"), with("4.9.3"), with("4.3.1")), (vec![], vec!["crun-wasm"], vec!["podman", "crun-wasm"]));
 }

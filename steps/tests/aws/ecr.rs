@@ -12,18 +12,18 @@ use assay::internal::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::stand_in::FakeServer;
+use super::fake_server::FakeServer;
 
 /// A fake server of ECR Public, which runs for as long as this is held.
-struct Cloud {
+struct FakeEcr {
     host: String,
     server: FakeServer,
 }
 
-impl Cloud {
-    fn start() -> Cloud {
-        let server = FakeServer::start(&[]);
-        Cloud { host: server.endpoint.trim_start_matches("http://").to_owned(), server }
+impl FakeEcr {
+    fn start() -> FakeEcr {
+        let server = FakeServer::start();
+        FakeEcr { host: server.endpoint.trim_start_matches("http://").to_owned(), server }
     }
 
     /// Configures the SDK for a different region on purpose: ECR Public exists in only one.
@@ -71,7 +71,7 @@ fn later() -> Timestamp {
 
 #[tokio::test]
 async fn a_repository_is_made_found_by_its_tags_and_removed_and_no_other_is_touched() {
-    let cloud = Cloud::start();
+    let cloud = FakeEcr::start();
     let ecr = cloud.ecr().await;
     assert_eq!(ecr.list().await.unwrap(), []);
     cloud.server.untagged_repository("assay-of-somebody");
@@ -98,7 +98,7 @@ async fn a_repository_is_made_found_by_its_tags_and_removed_and_no_other_is_touc
 
 #[tokio::test]
 async fn a_taken_name_is_distinguished_and_a_runs_own_repository_is_used_again() {
-    let cloud = Cloud::start();
+    let cloud = FakeEcr::start();
     let ecr = cloud.ecr().await;
     let first = ecr.have("r1", later()).await.unwrap();
     let taken = ecr.create("r1", later()).await.unwrap_err();
@@ -113,7 +113,7 @@ async fn a_taken_name_is_distinguished_and_a_runs_own_repository_is_used_again()
 
 #[tokio::test]
 async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
-    let (cloud, shop) = (Cloud::start(), Shop::open("ecr-push").await);
+    let (cloud, shop) = (FakeEcr::start(), Shop::open("ecr-push").await);
     let ecr = cloud.ecr().await;
     let repository = shop.repository(&ecr).await;
     assert_eq!(ecr.host(), cloud.host);
@@ -156,7 +156,7 @@ async fn a_login_pushes_and_anyone_pulls_until_it_is_deleted() {
 
 #[tokio::test]
 async fn too_many_requests_are_waited_for_and_are_never_a_refusal() {
-    let (cloud, shop) = (Cloud::start(), Shop::open("ecr-often").await);
+    let (cloud, shop) = (FakeEcr::start(), Shop::open("ecr-often").await);
     let ecr = cloud.ecr().await;
     let reference = format!("{}:a", shop.repository(&ecr).await.at(ecr.host()));
     let password = ecr.login_password().await.unwrap();
@@ -173,7 +173,7 @@ async fn too_many_requests_are_waited_for_and_are_never_a_refusal() {
 
 #[tokio::test]
 async fn errors_of_the_api_name_the_remedy_and_throttling_is_waited_for() {
-    let cloud = Cloud::start();
+    let cloud = FakeEcr::start();
     let ecr = cloud.ecr().await;
     cloud.fault("CreateRepository", "ThrottlingException");
     let made = ecr.create("r1", later()).await.unwrap();

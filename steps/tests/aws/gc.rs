@@ -9,17 +9,17 @@ use assay::internal::{CleanupJournal, Resource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::stand_in::{FakeServer, LATER, LONG_AGO, REGION, account, tagged};
+use super::fake_server::{FakeServer, LATER, LONG_AGO, REGION, account, tagged};
 
 /// A machine with a separate cache, and an account.
-struct Machine {
+struct Workplace {
     cache: TempDir,
     endpoint: String,
 }
 
-impl Machine {
-    fn with(stand_in: &FakeServer) -> Machine {
-        Machine { cache: tempfile::tempdir().unwrap(), endpoint: stand_in.endpoint.clone() }
+impl Workplace {
+    fn with(server: &FakeServer) -> Workplace {
+        Workplace { cache: tempfile::tempdir().unwrap(), endpoint: server.endpoint.clone() }
     }
 
     fn journals(&self) -> PathBuf {
@@ -57,102 +57,110 @@ fn ends(command: &mut Command, status: i32, texts: &[&str]) -> String {
 
 #[test]
 fn another_machine_removes_what_is_expired_and_everything_only_with_all() {
-    let stand_in = FakeServer::start(&[]);
-    let machine = Machine::with(&stand_in);
-    stand_in.everything("old", LONG_AGO);
-    stand_in.repository("assay/old", "old", LONG_AGO);
-    stand_in.everything("new", LATER);
-    stand_in.repository("assay/new", "new", LATER);
-    stand_in.ec2("CreateKeyPair", &[("KeyName", "somebodys")], "keyPairId");
-    let region = ["--region", REGION];
+    for server in FakeServer::both() {
+        let machine = Workplace::with(&server);
+        server.everything("old", LONG_AGO);
+        server.repository("assay/old", "old", LONG_AGO);
+        server.everything("new", LATER);
+        server.repository("assay/new", "new", LATER);
+        server.ec2("CreateKeyPair", &[("KeyName", "somebodys")], "keyPairId");
+        let region = ["--region", REGION];
 
-    let before = (stand_in.left("old"), stand_in.left("new"));
-    let texts =
-        ["key-pair assay-old", "goes: it is expired", "stays until it expires", "would remove security-group sg-"];
-    let dry = ends(&mut machine.gc(&[&region[..], &["--dry-run"]].concat()), 0, &texts);
-    assert!(!dry.contains("somebodys"), "{dry}");
-    assert_eq!(before, (stand_in.left("old"), stand_in.left("new")), "a dry run removes nothing");
-    assert_eq!(stand_in.repositories(), ["assay/new", "assay/old"]);
+        let before = (server.left("old"), server.left("new"));
+        let texts =
+            ["key-pair assay-old", "goes: it is expired", "stays until it expires", "would remove security-group sg-"];
+        let dry = ends(&mut machine.gc(&[&region[..], &["--dry-run"]].concat()), 0, &texts);
+        assert!(!dry.contains("somebodys"), "{dry}");
+        assert_eq!(before, (server.left("old"), server.left("new")), "a dry run removes nothing");
+        assert_eq!(server.repositories(), ["assay/new", "assay/old"]);
 
-    let json = machine.gc(&[&region[..], &["--json"]].concat()).output().unwrap();
-    let found: Value = serde_json::from_slice(&json.stdout).unwrap();
-    let rows = found["cloud"].as_array().unwrap();
-    let of = |run: &str, kind: &str| rows.iter().find(|row| row["run"] == run && row["kind"] == kind).unwrap();
-    assert_eq!(of("old", "instance")["fate"], "expired");
-    assert_eq!(of("new", "repository")["fate"], "not-expired");
-    assert!(rows.iter().all(|row| row["run"] == "old" || row["run"] == "new"), "{found}");
-    assert!(stand_in.left("old").is_empty());
-    assert_eq!(stand_in.left("new"), before.1);
-    assert_eq!(stand_in.repositories(), ["assay/new"]);
+        let json = machine.gc(&[&region[..], &["--json"]].concat()).output().unwrap();
+        let found: Value = serde_json::from_slice(&json.stdout).unwrap();
+        let rows = found["cloud"].as_array().unwrap();
+        let of = |run: &str, kind: &str| rows.iter().find(|row| row["run"] == run && row["kind"] == kind).unwrap();
+        assert_eq!(of("old", "instance")["fate"], "expired");
+        assert_eq!(of("new", "repository")["fate"], "not-expired");
+        assert!(rows.iter().all(|row| row["run"] == "old" || row["run"] == "new"), "{found}");
+        assert!(server.left("old").is_empty());
+        assert_eq!(server.left("new"), before.1);
+        assert_eq!(server.repositories(), ["assay/new"]);
 
-    ends(&mut machine.gc(&["--region", REGION]), 0, &["nothing to remove"]);
-    ends(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["goes, as everything", "removed repository assay/new"]);
-    assert!(stand_in.left("new").is_empty());
-    assert_eq!(stand_in.repositories(), Vec::<String>::new());
-    stand_in.ec2("DescribeKeyPairs", &[("KeyName.1", "somebodys")], "keyPairId");
+        ends(&mut machine.gc(&["--region", REGION]), 0, &["nothing to remove"]);
+        ends(
+            &mut machine.gc(&["--region", REGION, "--all"]),
+            0,
+            &["goes, as everything", "removed repository assay/new"],
+        );
+        assert!(server.left("new").is_empty());
+        assert_eq!(server.repositories(), Vec::<String>::new());
+        server.ec2("DescribeKeyPairs", &[("KeyName.1", "somebodys")], "keyPairId");
+    }
 }
 
 #[test]
 fn what_a_killed_run_left_goes_with_its_journal_entry_before_it_expires() {
-    let stand_in = FakeServer::start(&[]);
-    let machine = Machine::with(&stand_in);
-    machine.killed("killed");
-    stand_in.everything("killed", LATER);
-    stand_in.repository("assay/killed", "killed", LATER);
-    stand_in.everything("elsewhere", LATER);
-    let elsewhere = stand_in.left("elsewhere");
+    for server in FakeServer::both() {
+        let machine = Workplace::with(&server);
+        machine.killed("killed");
+        server.everything("killed", LATER);
+        server.repository("assay/killed", "killed", LATER);
+        server.everything("elsewhere", LATER);
+        let elsewhere = server.left("elsewhere");
 
-    let kept = remove_stale(&machine.journals()).unwrap();
-    let says = "what run killed made in us-east-1 at http";
-    assert!(kept.troubles[0].contains(says) && kept.troubles[0].contains("--features aws -- gc"), "{kept:?}");
-    ends(&mut machine.gc(&["--dry-run"]), 0, &["goes: its run is over"]);
-    assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
+        let kept = remove_stale(&machine.journals()).unwrap();
+        let says = "what run killed made in us-east-1 at http";
+        assert!(kept.errors[0].contains(says) && kept.errors[0].contains("--features aws -- gc"), "{kept:?}");
+        ends(&mut machine.gc(&["--dry-run"]), 0, &["goes: its run is over"]);
+        assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
 
-    ends(&mut machine.gc(&[]), 0, &["removed instance i-", "removed repository assay/killed"]);
-    assert!(stand_in.left("killed").is_empty());
-    assert_eq!(stand_in.repositories(), Vec::<String>::new());
-    assert_eq!(stand_in.left("elsewhere"), elsewhere);
-    assert_eq!(stale_journals(&machine.journals()).unwrap(), 0, "nothing is left that it could list");
-    let calls = stand_in.calls().len();
-    ends(&mut machine.gc(&[]), 0, &["nothing to remove"]);
-    assert_eq!(stand_in.calls().len(), calls, "without a journal entry, AWS is not asked");
+        ends(&mut machine.gc(&[]), 0, &["removed instance i-", "removed repository assay/killed"]);
+        assert!(server.left("killed").is_empty());
+        assert_eq!(server.repositories(), Vec::<String>::new());
+        assert_eq!(server.left("elsewhere"), elsewhere);
+        assert_eq!(stale_journals(&machine.journals()).unwrap(), 0, "nothing is left that it could list");
+        let calls = server.calls().len();
+        ends(&mut machine.gc(&[]), 0, &["nothing to remove"]);
+        assert_eq!(server.calls().len(), calls, "without a journal entry, AWS is not asked");
+    }
 }
 
 #[test]
 fn what_belongs_to_a_run_under_way_here_is_never_touched() {
-    let stand_in = FakeServer::start(&[]);
-    let machine = Machine::with(&stand_in);
-    let cleanup = CleanupJournal::open(&machine.journals(), "living").unwrap();
-    cleanup.register(machine.resource("living")).unwrap();
-    stand_in.everything("living", LONG_AGO);
-    let before = stand_in.left("living");
-    ends(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["its run is under way here"]);
-    assert_eq!(stand_in.left("living"), before);
-    cleanup.mark_gone(&machine.resource("living")).unwrap();
-    assert_eq!(cleanup.close(), Vec::<String>::new());
+    for server in FakeServer::both() {
+        let machine = Workplace::with(&server);
+        let cleanup = CleanupJournal::open(&machine.journals(), "living").unwrap();
+        cleanup.register(machine.resource("living")).unwrap();
+        server.everything("living", LONG_AGO);
+        let before = server.left("living");
+        ends(&mut machine.gc(&["--region", REGION, "--all"]), 0, &["its run is under way here"]);
+        assert_eq!(server.left("living"), before);
+        cleanup.mark_gone(&machine.resource("living")).unwrap();
+        assert_eq!(cleanup.close(), Vec::<String>::new());
+    }
 }
 
 #[test]
 fn what_cannot_be_removed_is_named_and_its_journal_entry_kept() {
-    let stand_in = FakeServer::start(&[]);
-    let machine = Machine::with(&stand_in);
-    machine.killed("killed");
-    stand_in.key("killed", LATER);
-    stand_in.instance(&stand_in.group("other", LATER), &tagged("instance", "killed", LATER));
-    let refused = json!([{
-        "action": "TerminateInstances", "times": 1000, "status": 403, "code": "UnauthorizedOperation",
-        "message": "not authorized to perform: ec2:TerminateInstances on resource: *"
-    }]);
-    stand_in.faults(&refused);
-    ends(&mut machine.gc(&[]), 3, &["is left: ec2:TerminateInstances failed", "see ci/aws/policy.json"]);
-    assert!(!stand_in.kinds_left("killed").contains(&"key-pair".to_owned()), "what may go is gone");
-    assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
+    for server in FakeServer::both() {
+        let machine = Workplace::with(&server);
+        machine.killed("killed");
+        server.key("killed", LATER);
+        server.instance(&server.group("other", LATER), &tagged("instance", "killed", LATER));
+        let refused = json!([{
+            "action": "TerminateInstances", "times": 1000, "status": 403, "code": "UnauthorizedOperation",
+            "message": "not authorized to perform: ec2:TerminateInstances on resource: *"
+        }]);
+        server.faults(&refused);
+        ends(&mut machine.gc(&[]), 3, &["is left: ec2:TerminateInstances failed", "see ci/aws/policy.json"]);
+        assert!(!server.kinds_left("killed").contains(&"key-pair".to_owned()), "what may go is gone");
+        assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
+    }
 }
 
 #[test]
 fn without_credentials_it_says_what_to_set_and_keeps_the_journal_entry() {
-    let stand_in = FakeServer::start(&[]);
-    let machine = Machine::with(&stand_in);
+    let server = FakeServer::start();
+    let machine = Workplace::with(&server);
     machine.killed("killed");
     let with = |key: Option<&str>| {
         let mut gc = machine.gc(&[]);
@@ -167,14 +175,14 @@ fn without_credentials_it_says_what_to_set_and_keeps_the_journal_entry() {
     ends(&mut with(Some("INVALIDKEY")), 3, &["AuthFailure", "set AWS_PROFILE"]);
     ends(&mut with(Some("EXPIREDKEY")), 3, &["RequestExpired", "log in again"]);
     assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);
-    let nowhere = Machine::with(&stand_in);
+    let nowhere = Workplace::with(&server);
     ends(nowhere.gc(&["--aws"]).env_remove("AWS_ENDPOINT_URL"), 3, &["set AWS_REGION"]);
 }
 
 #[test]
 fn what_is_in_aws_itself_is_not_considered_gone_because_a_stand_in_has_nothing() {
-    let stand_in = FakeServer::start(&[]);
-    let machine = Machine::with(&stand_in);
+    let server = FakeServer::start();
+    let machine = Workplace::with(&server);
     machine.killed("killed");
     let cleanup = machine.journals().join("killed.jsonl");
     let real = Resource::Cloud { run: "killed".to_owned(), region: REGION.to_owned(), endpoint: None };
@@ -185,10 +193,10 @@ fn what_is_in_aws_itself_is_not_considered_gone_because_a_stand_in_has_nothing()
 
 #[test]
 fn where_nothing_answers_it_says_so_once() {
-    let stand_in = FakeServer::start(&[]);
-    let machine = Machine::with(&stand_in);
+    let server = FakeServer::start();
+    let machine = Workplace::with(&server);
     machine.killed("killed");
-    drop(stand_in);
+    drop(server);
     let output = ends(&mut machine.gc(&[]), 3, &["Connection refused", "AWS_ENDPOINT_URL"]);
     assert_eq!(output.matches("ec2:Describe").count(), 1, "{output}");
     assert_eq!(stale_journals(&machine.journals()).unwrap(), 1);

@@ -18,11 +18,11 @@ use assay::{Progress, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::stand_in::{FakeServer, account};
+use super::fake_server::{FakeServer, account};
 
 /// What a process must order.
 #[derive(Serialize, Deserialize)]
-struct Job {
+struct Order {
     run: String,
     folder: std::path::PathBuf,
     /// What the process does with the machine.
@@ -47,7 +47,7 @@ enum Then {
 fn an_order_is_placed() {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).unwrap();
-    let Ok(job) = serde_json::from_str::<Job>(&text) else { return };
+    let Ok(job) = serde_json::from_str::<Order>(&text) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match runtime.block_on(place(job)) {
         Ok(outcome) => println!("OUTCOME ok: {outcome}"),
@@ -55,7 +55,7 @@ fn an_order_is_placed() {
     }
 }
 
-async fn place(job: Job) -> anyhow::Result<String> {
+async fn place(job: Order) -> anyhow::Result<String> {
     let journals = job.folder.join("cache/journals");
     let context = Context {
         settings: Settings { cache: job.folder.join("cache"), ..Settings::read()? },
@@ -122,7 +122,7 @@ impl Ordering {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().unwrap();
-        let job = Job { run: run.clone(), folder: folder.path().to_owned(), then, spot_in };
+        let job = Order { run: run.clone(), folder: folder.path().to_owned(), then, spot_in };
         let text = serde_json::to_string(&job).unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         Ordering { child, run, folder }
@@ -201,32 +201,33 @@ fn nothing_is_left(cloud: &FakeServer, ordering: Ordering) -> (String, String) {
 
 #[test]
 fn an_instance_is_ordered_as_in_the_annex_and_nothing_is_left() {
-    let cloud = FakeServer::start(&[]);
-    let (outcome, run) = ordered(&cloud, Then::Close, None, None);
-    assert!(outcome.starts_with("ok: nano has booted from ami-"), "{outcome}");
-    let calls = cloud.requests();
-    let order = calls.iter().find(|call| call["action"] == "RunInstances").expect("an order");
-    let parameter = |name: &str| order["parameters"][name].as_str().unwrap_or_default().to_owned();
-    for (name, value) in [
-        ("InstanceType", "t4g.nano"),
-        ("MetadataOptions.HttpTokens", "required"),
-        ("InstanceInitiatedShutdownBehavior", "terminate"),
-        ("BlockDeviceMapping.1.Ebs.VolumeType", "gp3"),
-        ("BlockDeviceMapping.1.Ebs.Encrypted", "true"),
-        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
-        ("NetworkInterface.1.AssociatePublicIpAddress", "true"),
-    ] {
-        assert_eq!(parameter(name), value, "{name}");
+    for cloud in FakeServer::both() {
+        let (outcome, run) = ordered(&cloud, Then::Close, None, None);
+        assert!(outcome.starts_with("ok: nano has booted from ami-"), "{outcome}");
+        let calls = cloud.requests();
+        let order = calls.iter().find(|call| call["action"] == "RunInstances").expect("an order");
+        let parameter = |name: &str| order["parameters"][name].as_str().unwrap_or_default().to_owned();
+        for (name, value) in [
+            ("InstanceType", "t4g.nano"),
+            ("MetadataOptions.HttpTokens", "required"),
+            ("InstanceInitiatedShutdownBehavior", "terminate"),
+            ("BlockDeviceMapping.1.Ebs.VolumeType", "gp3"),
+            ("BlockDeviceMapping.1.Ebs.Encrypted", "true"),
+            ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+            ("NetworkInterface.1.AssociatePublicIpAddress", "true"),
+        ] {
+            assert_eq!(parameter(name), value, "{name}");
+        }
+        assert!(parameter("ClientToken").starts_with(&format!("assay-{run}")), "{order}");
+        let ingress = calls.iter().find(|call| call["action"] == "AuthorizeSecurityGroupIngress").expect("a way in");
+        let text = ingress["parameters"].to_string();
+        assert!(text.contains("127.0.0.1/32") && !text.contains("0.0.0.0/0"), "{text}");
     }
-    assert!(parameter("ClientToken").starts_with(&format!("assay-{run}")), "{order}");
-    let ingress = calls.iter().find(|call| call["action"] == "AuthorizeSecurityGroupIngress").expect("a way in");
-    let text = ingress["parameters"].to_string();
-    assert!(text.contains("127.0.0.1/32") && !text.contains("0.0.0.0/0"), "{text}");
 }
 
 #[test]
 fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
-    let cloud = FakeServer::start(&[]);
+    let cloud = FakeServer::start();
     // Not the first subnet, which would be used anyway.
     let zone = [("Filter.1.Name", "availability-zone"), ("Filter.1.Value.1", "us-east-1c")];
     let subnet = cloud.ec2("DescribeSubnets", &zone, "subnetId");
@@ -240,20 +241,21 @@ fn a_spot_instance_is_ordered_in_the_subnet_that_was_named() {
 
 #[test]
 fn another_host_key_is_rejected_at_once_and_nothing_is_left() {
-    let cloud = FakeServer::start(&[]);
-    let (outcome, _) = ordered(&cloud, Then::Close, Some(new_key("another").unwrap().1), None);
-    assert!(outcome.contains("shows another host key (SHA256:"), "{outcome}");
+    for cloud in FakeServer::both() {
+        let (outcome, _) = ordered(&cloud, Then::Close, Some(new_key("another").unwrap().1), None);
+        assert!(outcome.contains("shows another host key (SHA256:"), "{outcome}");
+    }
 }
 
 #[test]
 fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
     let no_login = "a login timed out after 12 s; last seen: nano: no SSH connection";
     // Moto refuses to end an instance twice, and ignores the id of a key pair.
-    let outcome = unanswered(&FakeServer::start(&["--plain"]), |command| command);
-    assert!(outcome.contains(no_login) && !outcome.contains("is left"), "{outcome}");
-    let cloud = FakeServer::start(&[]);
-    let outcome = unanswered(&cloud, |command| command);
-    assert!(outcome.contains(no_login), "{outcome}");
+    let [cloud, plain] = FakeServer::both();
+    for cloud in [&plain, &cloud] {
+        let outcome = unanswered(cloud, |command| command);
+        assert!(outcome.contains(no_login) && !outcome.contains("is left"), "{outcome}");
+    }
     cloud.faults(&json!([{ "action": "DescribeInstances", "state": "pending", "times": 1000 }]));
     let outcome = unanswered(&cloud, |command| command);
     assert!(outcome.contains("does not run within 8s: it is pending"), "{outcome}");
@@ -261,77 +263,87 @@ fn a_machine_that_never_answers_and_one_that_never_runs_are_removed() {
 
 #[test]
 fn a_machine_that_dies_while_it_is_measured_is_reported_and_removed() {
-    let cloud = FakeServer::start(&[]);
-    let port = free_port();
-    let ordering = Ordering::start(&cloud, port, Then::Measure, None, |command| command);
-    let machine = machine(&cloud, port, None);
-    while machine.asked.recv_timeout(Duration::from_secs(60)).expect("it is never measured") != "measure" {}
-    machine.runtime.shutdown_background();
-    let (outcome, _) = nothing_is_left(&cloud, ordering);
-    assert!(outcome.contains("nano: connection lost during `measure`"), "{outcome}");
+    for cloud in FakeServer::both() {
+        let port = free_port();
+        let ordering = Ordering::start(&cloud, port, Then::Measure, None, |command| command);
+        let machine = machine(&cloud, port, None);
+        while machine.asked.recv_timeout(Duration::from_secs(60)).expect("it is never measured") != "measure" {}
+        machine.runtime.shutdown_background();
+        let (outcome, _) = nothing_is_left(&cloud, ordering);
+        assert!(outcome.contains("nano: connection lost during `measure`"), "{outcome}");
+    }
 }
 
 #[test]
 fn a_panic_leaves_nothing() {
-    let cloud = FakeServer::start(&[]);
-    let (outcome, _) = ordered(&cloud, Then::Panic, None, None);
-    assert!(outcome.contains("as ordered"), "{outcome}");
+    for cloud in FakeServer::both() {
+        let (outcome, _) = ordered(&cloud, Then::Panic, None, None);
+        assert!(outcome.contains("as ordered"), "{outcome}");
+    }
 }
 
 #[test]
 fn a_full_zone_is_skipped_and_if_all_are_full_the_error_names_them() {
-    let cloud = FakeServer::start(&[]);
-    let full =
-        |times: u32| json!([{ "action": "RunInstances", "times": times, "code": "InsufficientInstanceCapacity" }]);
-    cloud.faults(&full(1));
-    let (outcome, _) = ordered(&cloud, Then::Close, None, None);
-    assert!(outcome.starts_with("ok: "), "{outcome}");
-    cloud.faults(&full(1000));
-    let outcome = unanswered(&cloud, |command| command);
-    assert!(outcome.starts_with("error: there is no room for a t4g.nano in us-east-1a, "), "{outcome}");
+    for cloud in FakeServer::both() {
+        let full =
+            |times: u32| json!([{ "action": "RunInstances", "times": times, "code": "InsufficientInstanceCapacity" }]);
+        cloud.faults(&full(1));
+        let (outcome, _) = ordered(&cloud, Then::Close, None, None);
+        assert!(outcome.starts_with("ok: "), "{outcome}");
+        cloud.faults(&full(1000));
+        let outcome = unanswered(&cloud, |command| command);
+        assert!(outcome.starts_with("error: there is no capacity for a t4g.nano in us-east-1a, "), "{outcome}");
+    }
 }
 
 #[test]
 fn every_call_throttled_once_goes_through_and_a_lost_answer_makes_no_second_instance() {
-    let cloud = FakeServer::start(&[]);
-    cloud.faults(&json!([
-        { "action": "*", "once_each": true, "status": 503, "code": "RequestLimitExceeded" },
-        { "action": "RunInstances", "times": 1, "lose_answer": true, "delay": 0 },
-    ]));
-    let (outcome, _) = ordered(&cloud, Then::Close, None, None);
-    assert!(outcome.starts_with("ok: "), "{outcome}");
-    assert_eq!(cloud.instances().len(), 1, "one order, one instance");
-    let asked = cloud.calls().iter().filter(|call| *call == "RunInstances").count();
-    assert!(asked >= 2, "the answer was lost, so it was asked again: {asked}");
+    for cloud in FakeServer::both() {
+        cloud.faults(&json!([
+            { "action": "*", "once_each": true, "status": 503, "code": "RequestLimitExceeded" },
+            { "action": "RunInstances", "times": 1, "lose_answer": true, "delay": 0 },
+        ]));
+        let (outcome, _) = ordered(&cloud, Then::Close, None, None);
+        assert!(outcome.starts_with("ok: "), "{outcome}");
+        if !cloud.is_plain {
+            assert_eq!(cloud.instances().len(), 1, "one order, one instance");
+        }
+        let asked = cloud.calls().iter().filter(|call| *call == "RunInstances").count();
+        assert!(asked >= 2, "the answer was lost, so it was asked again: {asked}");
+    }
 }
 
 #[test]
 fn a_termination_that_is_refused_once_is_tried_again() {
-    let cloud = FakeServer::start(&[]);
-    cloud.faults(&json!([{ "action": "TerminateInstances", "times": 2, "code": "OperationNotPermitted" }]));
-    let (outcome, _) = ordered(&cloud, Then::Close, None, None);
-    assert!(outcome.starts_with("ok: "), "{outcome}");
+    for cloud in FakeServer::both() {
+        cloud.faults(&json!([{ "action": "TerminateInstances", "times": 2, "code": "OperationNotPermitted" }]));
+        let (outcome, _) = ordered(&cloud, Then::Close, None, None);
+        assert!(outcome.starts_with("ok: "), "{outcome}");
+    }
 }
 
 #[test]
 fn credentials_that_are_missing_expired_or_without_permission_are_reported_with_the_remedy() {
-    let cloud = FakeServer::start(&[]);
-    let missing =
-        unanswered(&cloud, |command| command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY"));
-    assert!(missing.contains("AWS_PROFILE"), "{missing}");
-    let expired = unanswered(&cloud, |command| command.env("AWS_ACCESS_KEY_ID", "EXPIRED1"));
-    assert!(expired.contains("expired"), "{expired}");
-    let nowhere = unanswered(&cloud, |command| command.env_remove("AWS_REGION"));
-    assert!(nowhere.starts_with("error: no region is set: set AWS_REGION"), "{nowhere}");
-    cloud.faults(&json!([{ "action": "ImportKeyPair", "times": 9, "status": 403, "code": "UnauthorizedOperation" }]));
-    let forbidden = unanswered(&cloud, |command| command);
-    assert!(forbidden.contains("ec2:ImportKeyPair") && forbidden.contains("ci/aws/policy.json"), "{forbidden}");
+    for cloud in FakeServer::both() {
+        let missing =
+            unanswered(&cloud, |command| command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY"));
+        assert!(missing.contains("AWS_PROFILE"), "{missing}");
+        let expired = unanswered(&cloud, |command| command.env("AWS_ACCESS_KEY_ID", "EXPIRED1"));
+        assert!(expired.contains("expired"), "{expired}");
+        let nowhere = unanswered(&cloud, |command| command.env_remove("AWS_REGION"));
+        assert!(nowhere.starts_with("error: no region is set: set AWS_REGION"), "{nowhere}");
+        cloud.faults(
+            &json!([{ "action": "ImportKeyPair", "times": 9, "status": 403, "code": "UnauthorizedOperation" }]),
+        );
+        let forbidden = unanswered(&cloud, |command| command);
+        assert!(forbidden.contains("ec2:ImportKeyPair") && forbidden.contains("ci/aws/policy.json"), "{forbidden}");
+    }
 }
 
 /// Kills a run at a call: whether or not the call was carried out, `assay gc` removes what exists by then.
 fn killed_at(action: &str) {
-    for fault in ["hold", "lose_answer"] {
-        let cloud = FakeServer::start(&[]);
+    let faults = ["hold", "lose_answer"].into_iter().flat_map(|fault| FakeServer::both().map(|cloud| (fault, cloud)));
+    for (fault, cloud) in faults {
         cloud.faults(&json!([{ "action": action, "times": 99, fault: true, "delay": 100 }]));
         let port = free_port();
         let mut ordering = Ordering::start(&cloud, port, Then::Close, None, |command| command);

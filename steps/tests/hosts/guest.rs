@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use assay::internal::{
-    Arch, CleanupJournal, Context, Distribution, NoopObserver, OpenSsh, Resource, SshDestination, Urgency, Vm,
+    Arch, CleanupJournal, Context, DebianRelease, NoopObserver, OpenSsh, Resource, SshDestination, Urgency, Vm,
     mirror_address, new_key,
 };
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
@@ -164,7 +164,7 @@ impl Guest {
     }
 
     /// Runs the whole suite on a target, and returns its verdicts.
-    pub async fn verdicts_on(&self, target: &str) -> Verdicts {
+    pub async fn verdicts_on(&self, target: &str) -> VerdictWords {
         let (status, printed, verdicts) = self.run_on(target, &[]).await;
         assert_eq!(status, Some(0), "{printed}");
         verdicts
@@ -183,7 +183,7 @@ impl Guest {
     }
 
     /// Runs the suite on a target, and returns its exit status, its output and its verdicts.
-    async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, Verdicts) {
+    async fn run_on(&self, target: &str, arguments: &[&str]) -> (Option<i32>, String, VerdictWords) {
         let (mut command, evidence) = self.suite(target, arguments);
         let (status, printed) = ended(&mut command).await;
         let verdicts = verdicts(&fs::read(evidence.path().join("verdicts.json")).unwrap_or_default());
@@ -193,7 +193,7 @@ impl Guest {
     /// Installs the shell fish; the state with it is the one to compare with later.
     pub async fn take_in_fish(&mut self) {
         let folder = tempfile::tempdir().unwrap();
-        let (suite, mirror) = (Distribution::Debian13.suite(), mirror_address(&context().settings));
+        let (suite, mirror) = (DebianRelease::Debian13.suite(), mirror_address(&context().settings));
         let mut make = std::process::Command::new("sh");
         let made = make.args(["-ec", MAKE_FISH, "-"]).arg(folder.path()).args([suite, &mirror]).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -226,7 +226,7 @@ impl Guest {
     }
 
     /// Returns the verdicts of the run on the machine itself.
-    pub async fn verdicts_inside(&self) -> Verdicts {
+    pub async fn verdicts_inside(&self) -> VerdictWords {
         verdicts(as_root(&self.machine, &inside::verdicts(), &[]).await.as_bytes())
     }
 
@@ -303,9 +303,9 @@ fn key_in(home: &TempDir) -> String {
 }
 
 /// The verdict of each claim, except those that were not run.
-pub type Verdicts = BTreeMap<String, String>;
+pub type VerdictWords = BTreeMap<String, String>;
 
-fn verdicts(written: &[u8]) -> Verdicts {
+fn verdicts(written: &[u8]) -> VerdictWords {
     let verdicts: Value = serde_json::from_slice(written).unwrap_or_default();
     let judged = verdicts["claims"].as_array().into_iter().flatten().filter_map(|claim| {
         let (id, verdict) = (claim["id"].as_str()?, claim["verdict"].as_str()?);

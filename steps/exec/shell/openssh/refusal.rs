@@ -167,13 +167,13 @@ fn unaccepted(to: &SshDestination, log: &str, address: &str) -> String {
         );
     }
     let fingerprint = key.split(' ').next_back().unwrap_or_default();
-    let by_hand = match reached(log) {
+    let how_to_accept = match reached(log) {
         true => format!("with `--host-key {fingerprint}` or by `ssh {} true`, once", to.typed()),
         false => "by an `ssh` to that host, once".to_owned(),
     };
     format!(
         "{address} shows the key {key}, which no known_hosts file has: nothing was sent to it. Compare it with what \
-         `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine, then accept it {by_hand}"
+         `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the machine, then accept it {how_to_accept}"
     )
 }
 

@@ -18,10 +18,21 @@ pub const REGION: &str = "us-east-1";
 pub struct FakeServer {
     child: Child,
     pub endpoint: String,
+    /// Whether it is moto as it is, which takes a repeated order for another.
+    pub is_plain: bool,
 }
 
 impl FakeServer {
-    pub fn start(arguments: &[&str]) -> FakeServer {
+    pub fn start() -> FakeServer {
+        FakeServer::with(&[])
+    }
+
+    /// Starts a server, and another that is moto as it is: what is like AWS only in the first leaves nothing in either.
+    pub fn both() -> [FakeServer; 2] {
+        [FakeServer::start(), FakeServer::with(&["--plain"])]
+    }
+
+    fn with(arguments: &[&str]) -> FakeServer {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/cloud");
         let mut start = Command::new(&program);
         // It ends when its standard input closes, however the test ends.
@@ -31,7 +42,7 @@ impl FakeServer {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let ready: Value =
             serde_json::from_str(&ready).expect("ci/cloud says where it is: run it by hand to see why not");
-        FakeServer { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned() }
+        FakeServer { child, endpoint: ready["endpoint"].as_str().unwrap().to_owned(), is_plain: !arguments.is_empty() }
     }
 
     /// Sets the coming faults, in the format of `ci/cloud`.

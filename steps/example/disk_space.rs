@@ -1,7 +1,7 @@
 //! Tests another program's claim without cucumber, by its own steps and probe, on our machine, with our verdicts and
 //! our evidence. `docs/library.md` walks through it.
 //!
-//! usage: cargo run --example room
+//! usage: cargo run --example disk_space
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,7 +23,12 @@ fn read_free(printed: &str) -> Result<Reading, Unreadable> {
 }
 
 /// One scenario: the same check on the right subject or, for its control, on the wrong one.
-async fn room(run: &Run, machine: &Machine, planned: &Planned, checks: &mut ScenarioChecks) -> anyhow::Result<()> {
+async fn disk_space(
+    run: &Run,
+    machine: &Machine,
+    planned: &Planned,
+    checks: &mut ScenarioChecks,
+) -> anyhow::Result<()> {
     if planned.control {
         machine.shell.read(&Command::new("fallocate").args(["--length", "2GB", "filler"])).await?;
     }
@@ -41,7 +46,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let device = Definition::named(&settings.root, "nano")?;
     let run = Run::begin(&claims, &"vm".parse()?, settings, Progress::to_stderr())?;
     let machine = run.machine(&device).await?;
-    run.each(async |planned, checks| room(&run, &machine, planned, checks).await).await?;
+    run.each(async |planned, checks| disk_space(&run, &machine, planned, checks).await).await?;
     machine.shut_down().await;
     let (verdicts, evidence) = run.end()?;
     println!("{}\n{}", assay::table(&verdicts), assay::summary(&verdicts, &evidence));

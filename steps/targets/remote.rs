@@ -1,7 +1,6 @@
 //! Uses a remote machine or this host for a run: checks it first, and restores it afterwards.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -16,9 +15,9 @@ use crate::exec::shell::{CommandObserver, OpenSsh, Shell, SshDestination};
 use crate::targets::machine_info::MachineInfo;
 use crate::targets::preflight::{Preflight, PreflightCheck, Root};
 
-const SETTLE: &str = include_str!("found/settle.sh");
-const PROVISION: &str = include_str!("found/provision.sh");
-const LEAVE: &str = include_str!("found/leave.sh");
+const SETTLE: &str = include_str!("remote/settle.sh");
+const PROVISION: &str = include_str!("remote/provision.sh");
+const LEAVE: &str = include_str!("remote/leave.sh");
 /// How long installing what is missing may take, on a slow board with a slow mirror.
 const INSTALLING: Duration = Duration::from_secs(20 * 60);
 /// How long removing everything may take: images have many files.
@@ -36,22 +35,21 @@ pub struct RemoteAccess {
 
 #[derive(Clone, Debug)]
 pub struct RemoteHost {
-    way: RemoteAccess,
+    access: RemoteAccess,
     pub preflight: Preflight,
-    /// The names that the run gives to units.
     units: Vec<String>,
 }
 
 /// Fails with what a target lacks, if anything.
-pub(super) fn lacks_nothing(target: &TargetSpec, points: &[PreflightCheck]) -> anyhow::Result<()> {
-    let line = |point: &PreflightCheck| {
-        format!("\n  {}: {}; {}", point.name, point.found, point.remedy.as_deref().unwrap_or_default())
+pub(super) fn check_complete(target: &TargetSpec, checks: &[PreflightCheck]) -> anyhow::Result<()> {
+    let line = |check: &PreflightCheck| {
+        format!("\n  {}: {}; {}", check.name, check.found, check.remedy.as_deref().unwrap_or_default())
     };
-    let hint = match points.iter().any(|point| point.by.is_some()) {
+    let hint = match checks.iter().any(|check| check.by.is_some()) {
         true => "; with --provision a run brings packages, lingering and the link, and takes them away again",
         false => "",
     };
-    let lines: String = points.iter().map(line).collect();
+    let lines: String = checks.iter().map(line).collect();
     anyhow::ensure!(
         lines.is_empty(),
         "{target} lacks what a run needs:{lines}\n`{}` tells all of it{hint}",
@@ -76,8 +74,8 @@ impl RemoteAccess {
 
     /// Returns the checks for a run there. Over SSH they include units, which such a machine is used for; on this host,
     /// units are optional.
-    pub fn points(&self, preflight: &Preflight) -> Vec<PreflightCheck> {
-        preflight.points(self.target != TargetSpec::Podman)
+    pub fn checks(&self, preflight: &Preflight) -> Vec<PreflightCheck> {
+        preflight.checks(self.target != TargetSpec::Podman)
     }
 
     fn resource(&self, run: &str) -> Resource {
@@ -85,7 +83,7 @@ impl RemoteAccess {
     }
 
     /// Logs in to the machine and runs the preflight; `units` are the names that the run will give to units.
-    pub async fn look(
+    pub async fn inspect(
         self,
         units: Vec<String>,
         settings: &Settings,
@@ -94,7 +92,7 @@ impl RemoteAccess {
         let shell = self.enter(settings, observer).await?;
         let preflight =
             Preflight::take(&shell, &units).await.with_context(|| format!("{} cannot be looked at", self.target))?;
-        Ok(RemoteHost { way: self, preflight, units })
+        Ok(RemoteHost { access: self, preflight, units })
     }
 
     /// Removes what a finished run has left there.
@@ -119,36 +117,36 @@ async fn leave(shell: &Shell, run: &str) -> anyhow::Result<()> {
 impl RemoteHost {
     /// Checks that nothing is missing that a run needs and does not install itself.
     pub fn check(&self) -> anyhow::Result<()> {
-        let brings = self.way.provision && self.preflight.root != Root::Never;
-        let mut points = self.way.points(&self.preflight);
-        points.retain(|point| point.is_in_the_way() && !(brings && point.by.is_some()));
-        lacks_nothing(&self.way.target, &points)
+        let brings = self.access.provision && self.preflight.root != Root::Never;
+        let mut checks = self.access.checks(&self.preflight);
+        checks.retain(|check| check.is_missing() && !(brings && check.by.is_some()));
+        check_complete(&self.access.target, &checks)
     }
 
     /// Installs what is missing, and returns the machine info afterwards.
     async fn provision(&self, shell: &Shell, context: &Context) -> anyhow::Result<MachineInfo> {
-        let target = &self.way.target;
-        let mut lacking = self.way.points(&self.preflight);
-        lacking.retain(|point| point.is_in_the_way() && point.by.is_some());
+        let target = &self.access.target;
+        let mut lacking = self.access.checks(&self.preflight);
+        lacking.retain(|check| check.is_missing() && check.by.is_some());
         if lacking.is_empty() {
             return Ok(self.preflight.facts.clone());
         }
-        let words: Vec<&str> = lacking.iter().filter_map(|point| point.by).collect();
+        let words: Vec<&str> = lacking.iter().filter_map(|check| check.by).collect();
         context.progress.note(format!("{target}: bringing {}, for the time of the run", words.join(", ")));
         let bring = Command::script(PROVISION, &[&[&*context.run], &*words].concat()).time_limit(INSTALLING);
         shell.run(&bring).await?.success().with_context(|| format!("{target}: what it lacks cannot be brought"))?;
         let preflight = Preflight::take(shell, &[]).await?;
-        let mut points = self.way.points(&preflight);
-        points.retain(|point| point.is_in_the_way() && lacking.iter().any(|lacked| lacked.name == point.name));
-        lacks_nothing(target, &points)?;
+        let mut checks = self.access.checks(&preflight);
+        checks.retain(|check| check.is_missing() && lacking.iter().any(|lacked| lacked.name == check.name));
+        check_complete(target, &checks)?;
         Ok(preflight.facts)
     }
 
     /// Logs in to the machine for a run, and makes the only folder that the run uses there.
     pub async fn open_session(&self, name: &str, context: &Context) -> anyhow::Result<Machine> {
         let started = Instant::now();
-        let shell = self.way.enter(&context.settings, context.observer.clone()).await?.named(name);
-        context.cleanup.register(self.way.resource(&context.run))?;
+        let shell = self.access.enter(&context.settings, context.observer.clone()).await?.named(name);
+        context.cleanup.register(self.access.resource(&context.run))?;
         let parameters: Vec<&str> = [&context.run].into_iter().chain(&self.units).map(String::as_str).collect();
         let folder = shell.read(&Command::script(SETTLE, &parameters)).await?.trim().to_owned();
         let facts = Box::pin(self.provision(&shell, context)).await?;
@@ -159,9 +157,8 @@ impl RemoteHost {
             ("XDG_DATA_HOME".to_owned(), format!("{folder}/data")),
         ];
         let shell = shell.with_variables(variables.into_iter().chain(runtime));
-        tracing::info!("{name}: connected to {}: {}", self.way.target, facts.distribution);
-        let over = AtomicBool::new(false);
-        let session = RemoteSession { host: self.clone(), context: context.clone(), shell: shell.clone(), over };
+        tracing::info!("{name}: connected to {}: {}", self.access.target, facts.distribution);
+        let session = RemoteSession { host: self.clone(), context: context.clone(), shell: shell.clone() };
         Ok(Machine::new(context, name.to_owned(), shell, facts, started, session))
     }
 }
@@ -172,17 +169,9 @@ struct RemoteSession {
     host: RemoteHost,
     context: Context,
     shell: Shell,
-    over: AtomicBool,
 }
 
 impl Body for RemoteSession {
-    fn alive(&self) -> Result<(), String> {
-        match self.over.load(Ordering::Relaxed) {
-            true => Err("it was given back".to_owned()),
-            false => Ok(()),
-        }
-    }
-
     /// Returns the command that prints the journal of the run's own units.
     fn journal(&self) -> Command {
         let units = self.host.units.iter().map(|unit| format!("--user-unit={unit}.service"));
@@ -198,7 +187,7 @@ impl Body for RemoteSession {
     }
 
     fn command_line(&self) -> String {
-        match &self.host.way.target {
+        match &self.host.access.target {
             TargetSpec::Ssh { user, host, port } => {
                 let port = port.map_or(String::new(), |port| format!("-p {port} "));
                 format!("ssh {port}{user}@{host}")
@@ -209,11 +198,10 @@ impl Body for RemoteSession {
 
     fn shut_down(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            self.over.store(true, Ordering::Relaxed);
             let left = leave(&self.shell, &self.context.run).await;
-            let resource = self.host.way.resource(&self.context.run);
+            let resource = self.host.access.resource(&self.context.run);
             if let Err(error) = left.and_then(|()| self.context.cleanup.mark_gone(&resource)) {
-                self.context.progress.note(format!("{}: {error:#}", self.host.way.target));
+                self.context.progress.note(format!("{}: {error:#}", self.host.access.target));
             }
         })
     }

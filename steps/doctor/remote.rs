@@ -15,15 +15,15 @@ pub async fn checks(access: RemoteAccess, settings: &Settings) -> anyhow::Result
     let check = |name: &str, needed: bool, remedy: Option<String>, outcome: Outcome| {
         Check::of(format!("{}: {name}", access.target), remedy.unwrap_or_default(), needed, outcome)
     };
-    let found = match access.clone().look(units, settings, Arc::new(NoopObserver)).await {
+    let host = match access.clone().inspect(units, settings, Arc::new(NoopObserver)).await {
         Err(error) => return Ok(vec![check("login", true, Some("then ask again".to_owned()), Err(error.into()))]),
-        Ok(found) => found,
+        Ok(host) => host,
     };
-    let facts = &found.preflight.facts;
+    let facts = &host.preflight.facts;
     let machine = format!("{}, {}, Linux {}", facts.distribution, facts.architecture, facts.kernel);
-    let points = access.points(&found.preflight).into_iter().map(|point| match point.remedy {
-        None => check(point.name, point.needed, None, Ok(point.found)),
-        remedy => check(point.name, point.needed, remedy, Err(Problem::missing(point.found))),
+    let checks = access.checks(&host.preflight).into_iter().map(|one| match one.remedy {
+        None => check(one.name, one.needed, None, Ok(one.found)),
+        remedy => check(one.name, one.needed, remedy, Err(Problem::missing(one.found))),
     });
-    Ok(std::iter::once(check("login", true, None, Ok(machine))).chain(points).collect())
+    Ok(std::iter::once(check("login", true, None, Ok(machine))).chain(checks).collect())
 }
