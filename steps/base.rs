@@ -32,6 +32,7 @@ pub mod status;
 pub mod trace;
 pub mod unit;
 pub mod unit_file;
+pub mod version;
 #[cfg(feature = "run")]
 pub mod work_log;
 pub mod work_summary;

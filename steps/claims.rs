@@ -2,6 +2,7 @@
 
 pub mod deviation;
 pub mod expand;
+pub mod feature_file;
 pub mod plan;
 pub mod register;
 pub mod suite;

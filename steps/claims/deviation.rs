@@ -5,21 +5,79 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
+use crate::base::version::{Version, VersionRange};
 use crate::claims::register::ClaimId;
 
-/// The machine properties that a declaration's `when` may name.
-pub const FACTS: [&str; 8] =
-    ["distribution", "architecture", "accelerator", "kernel", "podman", "crun", "wasmedge", "systemd"];
+/// How a declaration names values of a fact about a machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// A range of versions.
+    Version,
+    /// The whole text, or whole words at its beginning.
+    Text,
+    /// One of several words.
+    Capability,
+}
+
+/// The facts about a machine that a declaration's `when` may name.
+const FACTS: [(&str, Kind); 10] = [
+    ("podman", Kind::Version),
+    ("crun", Kind::Version),
+    ("wasmedge", Kind::Version),
+    ("systemd", Kind::Version),
+    ("kernel", Kind::Version),
+    ("wasm", Kind::Capability),
+    ("controllers", Kind::Capability),
+    ("distribution", Kind::Text),
+    ("architecture", Kind::Text),
+    ("accelerator", Kind::Text),
+];
+
+/// Returns the facts that declarations may name, from a description of a machine such as the one in `run.json`. What is
+/// not known, or not installed, is left out.
+pub fn facts(machine: &Json) -> BTreeMap<String, String> {
+    let words = |name: &str| {
+        let all = machine.get(name)?.as_array()?;
+        Some(all.iter().filter_map(Json::as_str).collect::<Vec<_>>()).filter(|words| !words.is_empty())
+    };
+    let fact = |name: &str| match name {
+        // What crun runs WebAssembly with, as it was built.
+        "wasm" => {
+            let engines = words("crun_features")?.into_iter().filter_map(|word| word.strip_prefix("+WASM:"));
+            Some(engines.collect::<Vec<_>>().join(" ")).map(|all| if all.is_empty() { "none".to_owned() } else { all })
+        }
+        "controllers" => words(name).map(|words| words.join(" ")),
+        _ => machine.get(name)?.as_str().map(str::to_owned),
+    };
+    FACTS.iter().filter_map(|(name, _)| Some(((*name).to_owned(), fact(name)?))).collect()
+}
+
+/// Returns whether a fact has a value that a declaration names.
+fn fits(name: &str, wanted: &str, value: &str) -> bool {
+    match FACTS.iter().find(|(fact, _)| *fact == name) {
+        Some((_, Kind::Version)) => {
+            let range = wanted.parse::<VersionRange>().ok();
+            range.zip(Version::parse(value)).is_some_and(|(range, version)| range.contains(&version))
+        }
+        Some((_, Kind::Text)) => {
+            value.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        }
+        Some((_, Kind::Capability)) => value.split(' ').any(|word| word == wanted),
+        None => false,
+    }
+}
 
 /// One declared failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
     pub claim: ClaimId,
-    /// Where it fails: each of these must be the beginning of a property of the machine, e.g. `podman = "5."`.
+    /// Where it fails: each of these must be true of the machine, e.g. `podman = ">=5"` or `wasm = "wasmedge"`.
     #[serde(default)]
     pub when: BTreeMap<String, String>,
     /// Texts that identify this failure: the verdict's reason contains at least one of them.
@@ -40,7 +98,7 @@ impl Deviation {
 
     /// Returns a phrase that identifies the declaration in a sentence.
     pub fn name(&self) -> String {
-        let facts: Vec<String> = self.when.iter().map(|(name, start)| format!("{name} {start}")).collect();
+        let facts: Vec<String> = self.when.iter().map(|(name, wanted)| format!("{name} {wanted}")).collect();
         match facts.is_empty() {
             true => format!("the declaration for {}", self.claim),
             false => format!("the declaration for {} ({})", self.claim, facts.join(", ")),
@@ -49,8 +107,15 @@ impl Deviation {
 
     fn check(&self) -> anyhow::Result<()> {
         let name = self.name();
-        if let Some(unknown) = self.when.keys().find(|name| !FACTS.contains(&name.as_str())) {
-            anyhow::bail!("{name}: no machine has a fact \"{unknown}\": name one of {}", FACTS.join(", "));
+        for (fact, wanted) in &self.when {
+            let kind = FACTS.iter().find(|(known, _)| known == fact).map(|(_, kind)| *kind);
+            let known = || FACTS.map(|(known, _)| known).join(", ");
+            let kind =
+                kind.with_context(|| format!("{name}: no machine has a fact \"{fact}\": name one of {}", known()))?;
+            if kind == Kind::Version {
+                wanted.parse::<VersionRange>().map_err(|error| anyhow::anyhow!("{name}: {fact} = {error}"))?;
+            }
+            anyhow::ensure!(!wanted.is_empty(), "{name}: its {fact} is empty: write a value, or leave it out");
         }
         let empty = |text: &String| text.trim().is_empty();
         anyhow::ensure!(
@@ -85,7 +150,7 @@ impl Deviations {
 
     /// Returns the declarations for a claim on a machine; `fact` looks up a property of the machine by name.
     pub fn applying(&self, claim: ClaimId, fact: impl Fn(&str) -> Option<String>) -> Vec<Deviation> {
-        let here = |(name, start): (&String, &String)| fact(name).is_some_and(|value| value.starts_with(start));
+        let here = |(name, wanted): (&String, &String)| fact(name).is_some_and(|value| fits(name, wanted, &value));
         let applies = |deviation: &&Deviation| deviation.claim == claim && deviation.when.iter().all(here);
         self.0.iter().filter(applies).cloned().collect()
     }
@@ -95,7 +160,7 @@ impl Deviations {
 pub mod tests {
     use super::*;
 
-    pub const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \"5.\" }\nbecause = [\"run.status is 0\"]\n\
+    pub const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \">=5\" }\nbecause = [\"run.status is 0\"]\n\
         reason = \"podman 5 finds crun itself\"\ndeclared_by = \"us\"\nexpires = \"2027-01-31\"\n";
 
     #[test]
@@ -104,12 +169,47 @@ pub mod tests {
             ("reason =", "until = \"x\"\nreason =", "unknown field `until`"),
             ("[\"run.status is 0\"]", "[]", "would excuse any failure"),
             ("[\"run.status is 0\"]", "[\" \"]", "would excuse any failure"),
-            ("podman =", "docker =", "no machine has a fact \"docker\": name one of distribution"),
+            ("podman =", "docker =", "no machine has a fact \"docker\": name one of podman"),
+            (">=5", "5.", "podman = \"5.\" is not a range of versions: write it as \">=5, <6\""),
+            ("podman = \">=5\"", "wasm = \"\"", "its wasm is empty"),
             ("\"us\"", "\"\"", "who says so"),
             ("2027-01-31", "2027-02-31", "day"),
         ] {
             let error = Deviations::parse(&DECLARED.replace(good, bad)).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_declaration_is_about_a_machine_of_which_all_it_says_is_true() {
+        let debian = serde_json::json!({
+            "distribution": "Debian GNU/Linux 13 (trixie)", "architecture": "amd64", "accelerator": "tcg",
+            "kernel": "6.12.107+deb13-cloud-amd64", "podman": "5.4.2", "crun": "1.21", "wasmedge": "0.14.1+dfsg-3.1",
+            "crun_features": ["+SYSTEMD", "+WASM:wasmedge"], "controllers": ["cpu", "memory"],
+        });
+        let mut forky = debian.clone();
+        (forky["crun"], forky["crun_features"]) = ("1.28".into(), ["+SYSTEMD"].into());
+        for (when, on_debian, on_forky) in [
+            ("crun = \">=1.14, <1.30\"", true, true),
+            ("crun = \">=1.14, <1.30\", wasm = \"wasmedge\"", true, false),
+            ("wasm = \"none\"", false, true),
+            ("wasm = \"wasm\"", false, false),
+            ("controllers = \"memory\"", true, true),
+            ("controllers = \"pids\"", false, false),
+            ("kernel = \">=6.12\"", true, true),
+            ("distribution = \"Debian GNU/Linux 13\"", true, true),
+            ("distribution = \"Debian GNU/Linux 1\"", false, false),
+            ("architecture = \"amd64\", accelerator = \"kvm\"", false, false),
+            // What is not there is in no range.
+            ("systemd = \"<300\"", false, false),
+        ] {
+            let text = DECLARED.replace("podman = \">=5\"", when);
+            let applies = |machine: &Json| {
+                let known = facts(machine);
+                let declared = Deviations::parse(&text).unwrap();
+                !declared.applying("A5-7".parse().unwrap(), |name| known.get(name).cloned()).is_empty()
+            };
+            assert_eq!((applies(&debian), applies(&forky)), (on_debian, on_forky), "{when}");
         }
     }
 }

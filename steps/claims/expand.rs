@@ -134,9 +134,8 @@ fn wrong(written: &Scenario, columns: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use gherkin::GherkinEnv;
-
     use super::*;
+    use crate::claims::feature_file::FeatureFile;
 
     const FEATURE: &str = "@A6-3 @shared\nFeature: f\n  Background:\n    Given above <x>\n\n  Scenario: plain\n    Then a <b> c\n\
         \n  @own\n  Scenario Outline: it says <text>\n    Then its log says \"<text>\" <n> times\n      | <n> | < |\n\
@@ -146,7 +145,7 @@ mod tests {
         \x20   Scenario Outline: same\n      Then <v>\n    Examples:\n      | v |\n      | 1 |\n      | 2 |\n";
 
     fn shown(text: &str) -> Vec<String> {
-        let feature = Feature::parse(text, GherkinEnv::default()).unwrap();
+        let feature = FeatureFile::parse(String::new(), text).unwrap().feature;
         let shown = |Expanded { scenario, mistake, .. }: &Expanded| {
             let Scenario { name, tags, position, .. } = scenario;
             let steps = scenario.steps.iter().map(|step| {

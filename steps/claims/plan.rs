@@ -4,7 +4,7 @@ mod decision;
 
 use std::collections::BTreeSet;
 
-use gherkin::{Feature, GherkinEnv, Scenario};
+use gherkin::{Feature, Scenario};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "run")]
@@ -13,6 +13,7 @@ pub use decision::{Capabilities, Decision, NotJudgedReason};
 
 pub use crate::claims::expand::REFUSAL;
 use crate::claims::expand::{Expanded, expand};
+pub use crate::claims::feature_file::FeatureFile;
 use crate::claims::register::{Claim, ClaimId, Register};
 use decision::decide;
 
@@ -26,9 +27,6 @@ pub const NOT_IN_SHARD: &str = "not in shard ";
 const LAST: &str = "last";
 /// The tag of scenarios that share their measurements and the machine that they inspect.
 const SHARED: &str = "shared";
-
-/// Characters that are no whitespace and cannot be seen either: zero-width ones, and the byte order mark.
-const INVISIBLE: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
 
 /// A scenario's name and place. A row of an outline is a scenario of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,42 +121,6 @@ impl Shard {
 impl std::fmt::Display for Shard {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{}/{}", self.part, self.of)
-    }
-}
-
-/// A parsed feature file.
-#[derive(Clone, Debug)]
-pub struct FeatureFile {
-    /// Its path, relative to the project.
-    pub path: String,
-    pub feature: Feature,
-    /// Its original text, unchanged.
-    pub text: String,
-}
-
-impl FeatureFile {
-    pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
-        for (index, line) in text.lines().enumerate() {
-            // Gherkin's parser takes such a line for a description, so that its step would silently not be one.
-            let indentation = line.split(|c: char| !c.is_whitespace() && !INVISIBLE.contains(&c)).next();
-            if let Some(other) = indentation.unwrap_or_default().chars().find(|c| !c.is_ascii_whitespace()) {
-                anyhow::bail!(
-                    "line {}: its indentation contains U+{:04X}, which looks like a space: replace it with one",
-                    index + 1,
-                    u32::from(other)
-                );
-            }
-        }
-        let feature = Feature::parse(text, GherkinEnv::default()).map_err(|error| {
-            // The parser shows its position, "Error at 19:20: …", and gives it in no other way.
-            let shown = error.to_string();
-            let number = shown.split([' ', ':']).find_map(|word| word.parse::<usize>().ok()).unwrap_or(1);
-            let line = text.lines().nth(number.saturating_sub(1)).unwrap_or_default().trim();
-            anyhow::anyhow!(
-                "line {number}: \"{line}\" is not Gherkin: write a keyword there, such as Scenario: or Then"
-            )
-        })?;
-        Ok(FeatureFile { path, feature, text: text.to_owned() })
     }
 }
 
@@ -417,18 +379,6 @@ mod tests {
         let inherited = sound("").replacen("Feature: f", "@A7-7\nFeature: f", 1);
         let FeatureErrors(found) = super::tests::plan(&inherited, None).unwrap_err();
         assert!(found[0].contains(":4: \"@A2-1\" carries more than one claim, with the tags of"), "{found:?}");
-    }
-
-    #[test]
-    fn a_line_that_is_not_gherkin_is_named_with_what_stands_there() {
-        for (text, expected) in [
-            ("Feature: f\n  Scenario it works\n    Given x\n", "\"Scenario it works\" is not Gherkin"),
-            ("Feature: f\n  Scenario: s\n    Given x\n  \u{a0} Then y\n", "line 4: its indentation contains U+00A0"),
-            ("Feature: f\n  Scenario: s\n    \u{200b}Given x\n", "line 3: its indentation contains U+200B"),
-        ] {
-            let error = FeatureFile::parse("x.feature".to_owned(), text).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
     }
 
     #[test]

@@ -54,8 +54,13 @@ impl ClaimSuite {
 }
 
 fn read<T>(root: &Path, path: &Path, parse: impl FnOnce(&str) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&text).with_context(|| shown(root, path))
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        anyhow::anyhow!("line {line} is not UTF-8: save the file as UTF-8")
+    });
+    text.and_then(|text| parse(&text)).with_context(|| shown(root, path))
 }
 
 fn shown(root: &Path, path: &Path) -> String {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use assay::base::commands;
+use assay::claims::feature_file;
 use assay::claims::plan::FeatureFile;
 use assay::claims::suite::ClaimSuite;
 use cucumber::gherkin::Step;
@@ -144,6 +145,9 @@ impl Catalogue {
 
 /// Suggests what to write instead of an undefined step.
 pub fn instead_of(step: &Step) -> String {
+    if let Some(found) = feature_file::invisible_in(&step.value) {
+        return format!("it contains an invisible character, U+{:04X}: type it anew", u32::from(found));
+    }
     // Without the sources, there is nothing to suggest.
     let sources = source::all().unwrap_or_default();
     let typed = without_values(&step.value);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::platform::Arch;
 use crate::base::procfs;
-use crate::claims::deviation::FACTS;
+use crate::claims::deviation;
 use crate::exec::command::Command;
 use crate::exec::shell::{Shell, ShellError};
 
@@ -83,20 +83,9 @@ pub struct MachineInfo {
 const GATHER: &str = include_str!("machine_info/gather.sh");
 
 impl MachineInfo {
-    /// Returns the values by the names that known deviations use; software that is not installed is left out.
+    /// Returns the facts that declarations of deviations may name.
     pub fn named(&self) -> BTreeMap<String, String> {
-        let values = [
-            Some(self.distribution.clone()),
-            Some(self.architecture.to_string()),
-            Some(self.accelerator.to_string()),
-            Some(self.kernel.clone()),
-            self.podman.clone(),
-            self.crun.clone(),
-            self.wasmedge.clone(),
-            self.systemd.clone(),
-        ];
-        let named = FACTS.iter().zip(values);
-        named.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
+        serde_json::to_value(self).map(|machine| deviation::facts(&machine)).unwrap_or_default()
     }
 
     /// Reads all of it with one command.
@@ -170,6 +159,7 @@ pub fn recorded() -> MachineInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::deviation::{Deviation, Deviations};
 
     #[test]
     fn a_debian_13_machine_is_read_in_full() {
@@ -186,6 +176,15 @@ mod tests {
         assert!(facts.wasmedge.unwrap().starts_with("0.14.1"));
         assert!(facts.systemd.unwrap().starts_with("257."));
         assert!(facts.controllers.contains(&"memory".to_owned()));
+    }
+
+    #[test]
+    fn the_annex_s_declared_deviations_are_about_debian_13() {
+        let declared = Deviations::parse(include_str!("../../features/deviations.toml")).unwrap();
+        let known = recorded().named();
+        let applies = |one: &&Deviation| declared.applying(one.claim, |name| known.get(name).cloned()).contains(one);
+        assert_eq!(declared.iter().filter(applies).count(), declared.iter().count());
+        assert_eq!(known["wasm"], "wasmedge");
     }
 
     #[test]

@@ -89,7 +89,7 @@ mod tests {
             let applying = applying(&both, podman);
             problems_of(&Deviations::parse(&both).unwrap(), claim(), (verdict, REASON), &applying, day.parse().unwrap())
         };
-        let name = "the declaration for A5-7 (podman 5.)";
+        let name = "the declaration for A5-7 (podman >=5)";
         let unused = format!("{name} is not used, though it is about this platform: remove it");
         assert_eq!(problems(Verdict::KnownDeviation, "5.4.2", "2027-01-31"), [unused]);
         assert!(problems(Verdict::Holds, "4.9.3", "2027-01-31").is_empty());

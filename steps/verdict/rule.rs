@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
+use crate::base::version::Version;
 use crate::measurement::Value;
 
 /// A condition that every sample of a check must satisfy.
@@ -114,7 +115,9 @@ impl Rule {
             (Rule::Between { low, high }, Value::Number(number)) => low <= number && number <= high,
             (Rule::Equals { value: wanted }, seen) if same_kind(wanted, seen) => wanted == seen,
             (Rule::Differs { value: unwanted }, seen) if same_kind(unwanted, seen) => unwanted != seen,
-            (Rule::AtLeastVersion { version: wanted }, Value::Text(seen)) => version(seen)? >= version(wanted)?,
+            (Rule::AtLeastVersion { version: wanted }, Value::Text(seen)) => {
+                Version::parse(seen)? >= Version::parse(wanted)?
+            }
             (Rule::Contains { text }, Value::Text(seen)) => seen.contains(text.as_str()),
             (Rule::Shape { shape }, Value::Text(seen)) => shaped(shape, seen),
             (Rule::Recorded, _) => true,
@@ -144,12 +147,6 @@ impl Rule {
             _ => a > b,
         }
     }
-}
-
-/// Parses the numbers of a version: `4.9.3+ds1` gives 4, 9 and 3.
-fn version(text: &str) -> Option<Vec<u64>> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    text[..end].trim_end_matches('.').split('.').map(|part| part.parse().ok()).collect()
 }
 
 /// Returns whether an address has this shape.

@@ -8,7 +8,7 @@ use gherkin::Scenario;
 use serde_json::Value as Json;
 
 use super::Finding;
-use crate::claims::deviation::{Deviations, FACTS};
+use crate::claims::deviation::{self, Deviations};
 use crate::claims::plan::{
     Capabilities, Decision, FeatureFile, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, ScenarioRef,
 };
@@ -28,6 +28,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
         Ok(read) => read,
         Err(finding) => return vec![finding],
     };
+    let known = bundle.run.get("machine").map(deviation::facts).unwrap_or_default();
     let scenarios = scenarios(bundle);
     let mut findings = Vec::new();
     let mut message: BTreeSet<ClaimId> = BTreeSet::new();
@@ -40,7 +41,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
             None => tell(format!("{REGISTER} has no such claim: it was added")),
             Some(claim) => of_claim(record, claim, &plan, &scenarios, bundle).into_iter().for_each(&mut tell),
         }
-        let declared = deviations.applying(record.id, |name| fact(&bundle.run, name));
+        let declared = deviations.applying(record.id, |name| known.get(name).cloned());
         if let Some(made_up) = record.deviations.iter().find(|one| !declared.contains(one)) {
             tell(format!("{DECLARED} does not have the declaration by {}, not for this machine", made_up.declared_by));
         }
@@ -88,12 +89,6 @@ fn read(bundle: &EvidenceBundle) -> Result<(Register, Deviations, Plan), Finding
     let plan = Plan::make(&bundle.features, &register, &Capabilities::default(), |_| true, None);
     let plan = plan.map_err(|mistakes| Finding::new("features/", mistakes.to_string()))?;
     Ok((register, deviations, plan))
-}
-
-/// Returns a fact about the run's machine, by the name that declarations use.
-fn fact(run: &Json, name: &str) -> Option<String> {
-    let known = FACTS.contains(&name);
-    run.get("machine").filter(|_| known)?.get(name)?.as_str().map(str::to_owned)
 }
 
 /// All scenarios of the folder's features as they run, by file and line.

@@ -44,7 +44,7 @@ impl<'a> Document<'a> {
         let rule = |rule: &Rule| {
             json!({ "rule": {
                 "id": self.id(rule.position), "location": location(rule.position),
-                "tags": self.tags(&rule.tags, rule.position), "keyword": rule.keyword.trim(), "name": rule.name,
+                "tags": self.tags(&rule.tags, rule.position), "keyword": rule.keyword, "name": rule.name,
                 "description": described(&rule.description),
                 "children": self.children(rule.background.as_ref(), &rule.scenarios),
             } })
@@ -53,7 +53,7 @@ impl<'a> Document<'a> {
         children.extend(feature.rules.iter().map(rule));
         json!({ "uri": self.0.path, "comments": [], "feature": {
             "location": location(feature.position), "tags": self.tags(&feature.tags, feature.position),
-            "language": language(&self.0.text), "keyword": feature.keyword.trim(), "name": feature.name,
+            "language": self.0.language, "keyword": feature.keyword, "name": feature.name,
             "description": described(&feature.description), "children": children,
         } })
     }
@@ -83,7 +83,7 @@ impl<'a> Document<'a> {
     fn background(&self, background: &Background) -> Json {
         json!({ "background": {
             "id": self.id(background.position), "location": location(background.position),
-            "keyword": background.keyword.trim(), "name": background.name,
+            "keyword": background.keyword, "name": background.name,
             "description": described(&background.description), "steps": self.steps(&background.steps),
         } })
     }
@@ -92,7 +92,7 @@ impl<'a> Document<'a> {
         let examples: Vec<Json> = scenario.examples.iter().map(|examples| self.examples(examples)).collect();
         json!({ "scenario": {
             "id": self.id(scenario.position), "location": location(scenario.position),
-            "tags": self.tags(&scenario.tags, scenario.position), "keyword": scenario.keyword.trim(),
+            "tags": self.tags(&scenario.tags, scenario.position), "keyword": scenario.keyword,
             "name": scenario.name, "description": described(&scenario.description),
             "steps": self.steps(&scenario.steps), "examples": examples,
         } })
@@ -101,10 +101,10 @@ impl<'a> Document<'a> {
     fn steps(&self, steps: &[Step]) -> Vec<Json> {
         let step = |step: &Step| {
             let below = location(LineCol { line: step.position.line + 1, col: 0 });
-            let text = step.docstring.as_deref().map(content);
+            let text = step.docstring.as_deref();
             json!({
                 "id": self.id(step.position), "location": location(step.position),
-                "keyword": format!("{} ", step.keyword.trim()), "text": step.value,
+                "keyword": step.keyword, "text": step.value,
                 "docString": text.map(|text| json!({ "location": below, "content": text, "delimiter": "\"\"\"" })),
                 "dataTable": step.table.as_ref().map(|table| json!({ "location": below, "rows": self.rows(table) })),
             })
@@ -127,7 +127,7 @@ impl<'a> Document<'a> {
         let body = rows.split_off(rows.len().min(1));
         json!({
             "id": self.id(examples.position), "location": location(examples.position),
-            "tags": self.tags(&examples.tags, examples.position), "keyword": examples.keyword.trim(),
+            "tags": self.tags(&examples.tags, examples.position), "keyword": examples.keyword,
             "name": examples.name.as_deref().unwrap_or_default(), "description": described(&examples.description),
             "tableHeader": rows.pop(), "tableBody": body,
         })
@@ -151,7 +151,7 @@ impl<'a> Document<'a> {
         let tag = |tag: &Json| json!({ "name": tag.get("name"), "astNodeId": tag.get("id") });
         let message = json!({
             "id": format!("pickle {place}"), "uri": self.0.path, "location": location(scenario.position),
-            "name": scenario.name, "language": language(&self.0.text),
+            "name": scenario.name, "language": self.0.language,
             "steps": scenario.steps.iter().map(step).collect::<Vec<_>>(),
             "tags": tags.iter().flatten().map(tag).collect::<Vec<_>>(),
             "astNodeIds": std::iter::once(self.id(written.position)).chain(row).collect::<Vec<_>>(),
@@ -166,14 +166,8 @@ fn argument(step: &Step) -> Option<Json> {
     let cell = |value: &String| json!({ "value": value });
     let row = |cells: &Vec<String>| json!({ "cells": cells.iter().map(cell).collect::<Vec<_>>() });
     let table = step.table.as_ref().map(|table| json!({ "rows": table.rows.iter().map(row).collect::<Vec<_>>() }));
-    let text = || step.docstring.as_ref().map(|text| json!({ "docString": { "content": content(text) } }));
+    let text = || step.docstring.as_ref().map(|text| json!({ "docString": { "content": text } }));
     table.map(|table| json!({ "dataTable": table })).or_else(text)
-}
-
-/// Returns a doc string as it was written between its quotes; the parser leaves the line breaks next to them.
-fn content(text: &str) -> &str {
-    let text = text.strip_prefix('\n').unwrap_or(text);
-    text.strip_suffix('\n').unwrap_or(text)
 }
 
 /// Makes a location; lines and columns are counted from 1, and a column of 0 is unknown.
@@ -199,12 +193,6 @@ fn tag_place(text: &str, tag: &str, below: LineCol) -> LineCol {
     };
     let found = tags.into_iter().find_map(|(place, line)| Some(LineCol { line: place + 1, col: column(line)? }));
     found.unwrap_or(below)
-}
-
-/// Returns the language that a feature is written in; its first line may state it.
-fn language(text: &str) -> &str {
-    let first = text.lines().next().and_then(|line| line.trim().strip_prefix('#'));
-    first.and_then(|line| line.trim().strip_prefix("language:")).map_or("en", str::trim)
 }
 
 #[cfg(test)]
@@ -243,7 +231,7 @@ mod tests {
         }
         let cell = "/steps/2/argument/dataTable/rows/0/cells/0/value";
         assert_eq!(at(&Document(&feature).pickles()[0].message, cell), "what");
-        let outline = "# language: de\nFunktionalität: f\n  Szenariogrundriss: s\n    Gegeben sei <x>\n    Beispiele:\n\
+        let outline = "# by us\n# language: de\nFunktionalität: f\n  Szenariogrundriss: s\n    Gegeben sei <x>\n    Beispiele:\n\
                        | x |\n      | 1 |\n";
         let file = FeatureFile::parse("features/f.feature".to_owned(), outline).unwrap();
         let tree = Document(&file).tree();
