@@ -125,11 +125,11 @@ pub fn elsewhere(shown: &str, default: &str) -> Option<String> {
 pub fn driver(shown: &str) -> Option<&str> {
     let command = shown.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
     let words: Vec<&str> = command.split_whitespace().collect();
-    let named = words.iter().enumerate().filter_map(|(place, word)| match word.strip_prefix("--log-driver")? {
+    let mut named = words.iter().enumerate().filter_map(|(place, word)| match word.strip_prefix("--log-driver")? {
         "" => words.get(place + 1).copied(),
         value => value.strip_prefix('='),
     });
-    named.last()
+    named.next_back()
 }
 
 impl Journal {
@@ -414,7 +414,11 @@ mod tests {
         assert_eq!(journal, recorded());
         let first = journal.lines[0].clone();
         let at = |at: f64| Journal { lines: vec![Line { at, ..first.clone() }, first.clone()], lost: None };
-        assert_eq!(at(trial.begin - 0.5).of_trial(&trial).unwrap().lines, [first.clone()], "of the second it began in");
+        assert_eq!(
+            at(trial.begin - 0.5).of_trial(&trial).unwrap().lines,
+            std::slice::from_ref(&first),
+            "of the second it began in"
+        );
         for stray in [trial.begin - 100.0, trial.end + 100.0] {
             let error = at(stray).of_trial(&trial).unwrap_err().to_string();
             assert!(error.contains("lines from the trial's time"), "{error}");
