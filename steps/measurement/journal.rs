@@ -24,6 +24,8 @@ const UNSEEN: &str = "-- The system journal cannot be read --";
 const DROPPED: &str = "a596d6fe7bfa4994828e72309e95d61e";
 /// journald takes at least so many lines in its interval, unless it is set to fewer.
 const BURST: usize = 10_000;
+/// With so many lines in its last second, a log may be behind its workload.
+const BUSY: usize = 100;
 const GONE: &str = "the journal does not have the unit's start, so lines of its log may be gone, too: give the journal more \
                     room (SystemMaxUse= and RuntimeMaxUse= in the machine's /etc/systemd/journald.conf), and see that \
                     Storage= there is not none";
@@ -147,6 +149,14 @@ impl Journal {
             && !self.lines.iter().any(is_start)
         {
             self.lost = Some(GONE.to_owned());
+        }
+        // What a workload has written waits in a pipe for Podman, and is lost when the trial ends both.
+        let late = self.lines.iter().filter(|line| line.workload && line.at >= trial.over - 1.0).count();
+        if self.lost.is_none() && trial.shown("ActiveState") == Some("active") && late >= BUSY {
+            self.lost = Some(format!(
+                "its last lines may be missing: it was still logging {late} lines in a second when its time was over; let \
+                 it run for longer, or have it log less"
+            ));
         }
         Ok(self)
     }
@@ -428,6 +438,14 @@ mod tests {
             assert_eq!(rest(from).of_trial(&trial).unwrap().lost.as_deref(), Some(GONE), "the start is gone");
         }
         assert_eq!(rest(0).of_trial(&trial).unwrap().lost, None);
+        let last = Line { at: trial.over - 0.5, workload: true, ..first.clone() };
+        for (lines, state, lost) in [(BUSY, "active", true), (BUSY - 1, "active", false), (BUSY, "inactive", false)] {
+            let mut ended = trial.clone();
+            ended.last.insert("show.ActiveState".into(), state.into());
+            let lines = [vec![first.clone()], vec![last.clone(); lines]].concat();
+            let seen = Journal { lines, lost: None }.of_trial(&ended).unwrap().lost;
+            assert_eq!(seen.is_some_and(|reason| reason.contains("it was still logging 100 lines")), lost, "{state}");
+        }
         let down = trial::Trial { looks: Vec::new(), ..trial };
         assert_eq!(rest(journal.lines.len()).of_trial(&down).unwrap().lost, None);
     }
