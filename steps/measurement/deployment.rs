@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::base::unit::Unit;
+use crate::base::unit_file::UnitFile;
 use crate::exec::command::{Command, Output, quote};
 use crate::exec::shell::Shell;
 use crate::measurement::catalogue::LOST;
@@ -168,8 +169,8 @@ impl Deployment {
 
 /// Returns whether a Quadlet says how long its start may take.
 fn limits_start(quadlet: &str) -> bool {
-    let key = |line: &str| Some(line.split_once('=')?.0.trim_end().to_owned());
-    quadlet.lines().filter_map(key).any(|key| ["TimeoutSec", "TimeoutStartSec"].contains(&key.as_str()))
+    let file = UnitFile::parse(quadlet);
+    ["TimeoutSec", "TimeoutStartSec"].iter().any(|key| file.last("Service", key).is_some())
 }
 
 fn token() -> anyhow::Result<String> {
@@ -345,7 +346,7 @@ mod tests {
         for (line, limits) in [("TimeoutStartSec=20", true), ("TimeoutSec = 1min", true), ("TimeoutStopSec=5", false)] {
             assert_eq!(limits_start(&format!("[Container]\nImage=x\n[Service]\n{line}\n")), limits, "{line}");
         }
-        assert!(!limits_start("#TimeoutStartSec=20\n"));
+        assert!(!limits_start("[Service]\n#TimeoutStartSec=20\n"));
     }
 
     #[tokio::test]
