@@ -15,7 +15,7 @@ while read -r unit; do
         rm -rf "$quadlet" "$drop_in"
         systemctl --user reset-failed "$unit.service"
     fi
-    rm -f "$runtime/$unit.stops" "$runtime/$unit.started"
+    rm -f "$runtime/$unit.stops" "$runtime/$unit.started"*
 done <"$run/units" 2>/dev/null
 systemctl --user stop 'assay_*.slice' 2>/dev/null
 # Podman's generator makes each of its services want this one.
