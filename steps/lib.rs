@@ -57,25 +57,3 @@ pub use run::{Run, ScenarioChecks};
 pub use targets::{Definition, Machine};
 pub use verdict::sample_set::SampleSet;
 pub use verdict::{Rule, Verdict};
-
-/// What this project's own tests use besides; no other crate should.
-#[cfg(feature = "run")]
-#[doc(hidden)]
-pub mod internal {
-    pub use crate::base::instance_spec::InstanceSpec;
-    pub use crate::base::platform::Arch;
-    pub use crate::base::settings::FakeAws;
-    pub use crate::claims::suite::ClaimSuite;
-    pub use crate::evidence::EvidenceWriter;
-    pub use crate::exec::cleanup::{self, CleanupJournal, Resource};
-    pub use crate::exec::command::Status;
-    pub use crate::exec::shell::{NoopObserver, OpenSsh, Reply, Server, ShellError, SshDestination, new_key};
-    pub use crate::targets::cloud::{Cloud, Keeper, PublicRegistry};
-    pub use crate::targets::repository::{NotMade, Refusal, Repository};
-    pub use crate::targets::{Context, DebianRelease, Urgency, Vm, mirror_address};
-    #[cfg(feature = "aws")]
-    pub use crate::targets::{ec2, ecr};
-    pub use crate::workloads::baseline::{self, Program};
-    pub use crate::workloads::registry;
-    pub use crate::workloads::{BuildDir, ContainerImage, Module, Recipe};
-}

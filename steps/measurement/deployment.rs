@@ -329,15 +329,15 @@ mod tests {
             let readings = watched.unwrap().readings().unwrap();
             let sample = |reading: Reading| Sample::of("run", &reading.probe, reading.value, reading.unit);
             let set = SampleSet { samples: readings.into_iter().map(sample).collect(), ..SampleSet::default() };
-            let said = |text: &str| Rule::Contains { text: text.to_owned() };
+            let contains = |text: &str| Rule::Contains { text: text.to_owned() };
             let reason = |probe: &str, rule: &Rule| set.missing_log(probe, rule).unwrap_or_default().to_owned();
-            for (probe, rule) in [("log.text", said("never said")), ("log.readings", Rule::AtMost { bound: 9.0 })] {
+            for (probe, rule) in [("log.text", contains("never said")), ("log.readings", Rule::AtMost { bound: 9.0 })] {
                 let reason = reason(probe, &rule);
                 assert!(reason.contains(missing) && reason.is_empty() == missing.is_empty(), "{missing}: {reason}");
             }
-            let found = reason("log.text", &said("temperature=23"));
+            let found = reason("log.text", &contains("temperature=23"));
             assert_eq!(found.is_empty(), missing.is_empty() || journal == JOURNAL, "what was found is there: {found}");
-            assert_eq!(reason("unit.result", &said("never said")), "", "this does not depend on the log");
+            assert_eq!(reason("unit.result", &contains("never said")), "", "this does not depend on the log");
         }
     }
 
@@ -361,9 +361,9 @@ mod tests {
     #[tokio::test]
     async fn a_quadlet_that_the_generator_refuses_is_reported_in_its_words() {
         let absent = TRIAL.replace("show.LoadState loaded", "show.LoadState not-found");
-        let said = "quadlet-generator[7]: converting \"no-quota.container\": unsupported key 'Memory'";
+        let message = "quadlet-generator[7]: converting \"no-quota.container\": unsupported key 'Memory'";
         let fake = Fake::default().answer("sh -s -- no-quota ", 0, &absent).answer("sh -s -- ", 0, JOURNAL);
-        let fake = fake.answer("systemctl ", 0, SHOWN).answer("sh -c ", 1, said);
+        let fake = fake.answer("systemctl ", 0, SHOWN).answer("sh -c ", 1, message);
         let deployment = Deployment { shell: Shell::fake(fake), ..recorded().0 };
         let trial = recorded().1;
         let watched =

@@ -11,18 +11,18 @@ pub const REFUSED: &str = "unit.refused";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Who refused it, and their own sentence.
-    pub said: String,
+    pub message: String,
     remedy: &'static str,
 }
 
 impl Refusal {
     fn new(who: &str, sentence: &str, remedy: &'static str) -> Refusal {
-        Refusal { said: format!("{who}: {}", sentence.trim_end_matches('.')), remedy }
+        Refusal { message: format!("{who}: {}", sentence.trim_end_matches('.')), remedy }
     }
 
     pub fn reading(&self) -> Reading {
-        let text = format!("the workload never started: {}; {}", self.said, self.remedy);
-        Reading::new(REFUSED, text.as_str(), Unit::Text, self.said.clone())
+        let text = format!("the workload never started: {}; {}", self.message, self.remedy);
+        Reading::new(REFUSED, text.as_str(), Unit::Text, self.message.clone())
     }
 }
 
@@ -70,8 +70,8 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
         let program = trial.stops.first().is_some_and(|stop| ["126", "127"].contains(&stop.status.as_str()));
         return Some(Refusal::new("Podman", error, if program { PROGRAM } else { NEEDS }));
     }
-    let said = SYSTEMD.iter().find_map(|(words, remedy)| Some((systemd(words)?.text.as_str(), *remedy)));
-    match (said, job) {
+    let message = SYSTEMD.iter().find_map(|(words, remedy)| Some((systemd(words)?.text.as_str(), *remedy)));
+    match (message, job) {
         (Some((sentence, remedy)), _) => Some(Refusal::new("systemd", sentence, remedy)),
         (None, Some(job)) => Some(Refusal::new("systemd", job, NEEDS)),
         // It is still starting, which is not refused.
@@ -110,8 +110,8 @@ fn was_started(trial: &Trial, lines: &[Line]) -> bool {
 fn generator_error(text: &str, unit: &str) -> Option<String> {
     let file = format!("{unit}.container\"");
     let line = text.lines().find(|line| line.contains(&file) && !line.contains("Loading source unit file"))?;
-    let said = line.strip_prefix("quadlet-generator[").and_then(|rest| rest.split_once("]: "));
-    Some(said.map_or(line, |(_, said)| said).to_owned())
+    let message = line.strip_prefix("quadlet-generator[").and_then(|rest| rest.split_once("]: "));
+    Some(message.map_or(line, |(_, message)| message).to_owned())
 }
 
 #[cfg(test)]
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_podman_the_generator_or_systemd_refused_is_named_in_their_words() {
-        for (kind, said, remedy) in [
+        for (kind, message, remedy) in [
             (
                 "secret",
                 "Podman: running container create option: no secret with name or id \"db_password\": no such",
@@ -161,7 +161,7 @@ mod tests {
             ("timeout", "start operation timed out", TIME),
         ] {
             let seen = judge(kind, &started(kind)).expect(kind);
-            assert!(seen.said.contains(said), "{kind}: {seen:?}");
+            assert!(seen.message.contains(message), "{kind}: {seen:?}");
             assert_eq!(seen.remedy, remedy, "{kind}");
         }
     }

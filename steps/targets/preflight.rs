@@ -13,6 +13,7 @@ use crate::base::commands;
 use crate::base::packages::Distribution;
 use crate::base::procfs::now;
 use crate::base::unit::Bytes;
+use crate::base::version::Version;
 use crate::claims::plan::Seen;
 use crate::exec::command::Command;
 use crate::exec::shell::Shell;
@@ -28,9 +29,9 @@ const DISK_NEEDED: Bytes = Bytes(512 * 1024 * 1024);
 /// The cgroup controllers that are needed to limit a unit and to read its usage.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The first Podman version with Quadlets.
-const PODMAN: (u64, u64) = (4, 4);
+const PODMAN: &str = "4.4";
 /// The first Podman version that finds the WebAssembly runtime without the link `crun-wasm`.
-const WITHOUT_LINK: (u64, u64) = (5, 0);
+const WITHOUT_LINK: &str = "5";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Root {
@@ -340,13 +341,9 @@ fn last_line(text: &str) -> &str {
     text.lines().next_back().unwrap_or("it says nothing")
 }
 
-/// Whether a version is older than the given major and minor number; false if it cannot be parsed.
-fn older(version: &str, than: (u64, u64)) -> bool {
-    let mut numbers = version.split('.').map_while(|word| word.parse().ok());
-    match (numbers.next(), numbers.next()) {
-        (Some(major), minor) => (major, minor.unwrap_or(0)) < than,
-        _ => false,
-    }
+/// Returns whether a version is older than another; false if it cannot be parsed.
+fn older(version: &str, than: &str) -> bool {
+    Version::parse(version).zip(Version::parse(than)).is_some_and(|(version, than)| version < than)
 }
 
 /// Returns the recorded preflight of a machine, for tests.

@@ -298,7 +298,7 @@ fn what_runs_have_left_is_removed() {
     let printed = |command: &mut Command| serde_json::from_str::<Value>(&prints(command, 0, &[])).unwrap();
     assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "cleanup_errors": [] }));
     assert!(!left.exists() && image.exists());
-    let living = assay::internal::cleanup::CleanupJournal::open(&journals, "living").unwrap();
+    let living = assay::exec::cleanup::CleanupJournal::open(&journals, "living").unwrap();
     prints(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
     drop(living);
     let removed = json!({ "removed": [image], "cleanup_errors": [] });

@@ -152,7 +152,7 @@ fn other_runs_and_leftovers_are_warnings() {
     let project = Project::new();
     let path = without(&project, "");
     let journals = project.path("cache/journals");
-    let living = assay::internal::cleanup::CleanupJournal::open(&journals, "living").unwrap();
+    let living = assay::exec::cleanup::CleanupJournal::open(&journals, "living").unwrap();
     fs::write(journals.join("killed.jsonl"), "").unwrap();
     let (_, diagnosis) = examined(&project, &path, "vm");
     assert_eq!(found(&diagnosis, "other runs")["found"], "one is under way");

@@ -25,7 +25,7 @@ fn the_cucumber_extension_is_told_of_our_features_steps_and_kinds_of_words() {
     ours.as_array_mut().unwrap().iter_mut().for_each(|kind| drop(kind.as_object_mut().unwrap().remove("takes")));
     assert_eq!(settings["cucumber.parameterTypes"], ours, ".vscode/settings.json does not have the kinds of params.rs");
     let [features, glue] = ["cucumber.features", "cucumber.glue"].map(|name| matched(&settings[name][0]));
-    assert_eq!(features.len(), assay::internal::ClaimSuite::read(Path::new(PROJECT)).unwrap().features.len());
+    assert_eq!(features.len(), assay::claims::suite::ClaimSuite::read(Path::new(PROJECT)).unwrap().features.len());
     for step in catalogue["steps"].as_array().unwrap() {
         let file = step["place"].as_str().unwrap().split(':').next().unwrap();
         assert!(glue.iter().any(|known| known == file), "{file} has steps that .vscode/settings.json does not name");
@@ -115,7 +115,7 @@ fn aligned(lines: &[String]) -> Vec<String> {
 
 /// Asserts that all features of a suite are laid out as Cucumber's formatter does it.
 pub fn assert_laid_out(suite: &Path) {
-    for file in assay::internal::ClaimSuite::read(suite).unwrap().features {
+    for file in assay::claims::suite::ClaimSuite::read(suite).unwrap().features {
         assert_eq!(mistake(&file.text), None, "{}", file.path);
     }
 }

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use assay::internal::{NoopObserver, OpenSsh, SshDestination};
+use assay::exec::shell::{NoopObserver, OpenSsh, SshDestination};
 use assay::{Command, Shell};
 use tempfile::TempDir;
 

@@ -21,7 +21,7 @@ const NAME: &str = "org.opencontainers.image.ref.name";
 /// the digest of its own intermediate image there, even if it began from scratch.
 const BASE: &str = "org.opencontainers.image.base.name";
 
-/// The annotation of what is no image but says something of one, such as who built it.
+/// The annotation of a manifest that is not an image but describes one, such as who built it.
 const ABOUT: &str = "vnd.docker.reference.type";
 
 /// An image, read from its OCI layout.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use assay::Shell;
-use assay::internal::ec2::{Patience, configuration};
-use assay::internal::ecr::Ecr;
-use assay::internal::{
-    BuildDir, CleanupJournal, ContainerImage, EvidenceWriter, FakeAws, Module, NotMade, PublicRegistry as _, Recipe,
-    Refusal, Repository, registry,
-};
+use assay::base::settings::FakeAws;
+use assay::evidence::EvidenceWriter;
+use assay::exec::cleanup::CleanupJournal;
+use assay::targets::cloud::PublicRegistry as _;
+use assay::targets::ec2::{Patience, configuration};
+use assay::targets::ecr::Ecr;
+use assay::targets::repository::{NotMade, Refusal, Repository};
+use assay::workloads::{BuildDir, ContainerImage, Module, Recipe, registry};
 use jiff::Timestamp;
 use serde_json::json;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use assay::internal::cleanup::{remove_stale, stale_journals};
-use assay::internal::{CleanupJournal, Resource};
+use assay::exec::cleanup::{CleanupJournal, Resource};
+use assay::exec::cleanup::{remove_stale, stale_journals};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

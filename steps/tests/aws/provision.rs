@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use assay::internal::ec2::{Ec2, Patience};
-use assay::internal::{
-    CleanupJournal, Cloud as _, Context, InstanceSpec, Keeper, NoopObserver, Reply, Server, new_key,
-};
+use assay::base::instance_spec::InstanceSpec;
+use assay::exec::cleanup::CleanupJournal;
+use assay::exec::shell::{NoopObserver, Reply, Server, new_key};
+use assay::targets::Context;
+use assay::targets::cloud::{Cloud as _, Keeper};
+use assay::targets::ec2::{Ec2, Patience};
 use assay::{Progress, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use assay::Progress;
-use assay::internal::ec2::teardown::{Pauses, teardown};
-use assay::internal::ec2::{Patience, configuration};
+use assay::targets::ec2::teardown::{Pauses, teardown};
+use assay::targets::ec2::{Patience, configuration};
 use aws_sdk_ec2::Client;
 use serde_json::{Value, json};
 

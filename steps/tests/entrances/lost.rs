@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 
 use super::*;
-use assay::internal::ShellError;
+use assay::exec::shell::ShellError;
 
 use crate::sshd::fingerprint;
 

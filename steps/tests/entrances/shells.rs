@@ -1,7 +1,7 @@
 //! A command works the same with any login shell of the user.
 
 use super::*;
-use assay::internal::Status;
+use assay::exec::command::Status;
 
 use crate::sshd::script;
 

@@ -8,10 +8,10 @@ use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use assay::internal::{
-    Arch, CleanupJournal, Context, DebianRelease, NoopObserver, OpenSsh, Resource, SshDestination, Urgency, Vm,
-    mirror_address, new_key,
-};
+use assay::base::platform::Arch;
+use assay::exec::cleanup::{CleanupJournal, Resource};
+use assay::exec::shell::{NoopObserver, OpenSsh, SshDestination, new_key};
+use assay::targets::{Context, DebianRelease, Urgency, Vm, mirror_address};
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use assay::internal::{Arch, Program, baseline};
+use assay::base::platform::Arch;
+use assay::workloads::baseline;
+use assay::workloads::baseline::Program;
 
 /// The folder on the machine that contains everything.
 const PLACE: &str = "/opt/assay";
@@ -69,7 +71,7 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
     run(Command::new("podman")
         .args(["save", "--quiet", "--output"])
         .arg(registry)
-        .arg(assay::internal::registry::MADE));
+        .arg(assay::workloads::registry::MADE));
     let tar = Command::new("tar").args(["-C", stage.path().to_str().unwrap(), "-cz", "."]).output().unwrap();
     assert!(tar.status.success());
     tar.stdout
