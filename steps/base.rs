@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod exit_status;
 #[cfg(feature = "run")]
 pub mod host_capacity;
+pub mod host_offers;
 pub mod instance_spec;
 #[cfg(feature = "run")]
 pub mod lock;

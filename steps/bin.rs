@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
+use assay::base::host_offers::HostOffers;
 use assay::base::instance_spec::InstanceSpec;
 use assay::base::platform::TargetSpec;
 use assay::base::settings::Settings;
@@ -42,7 +43,7 @@ enum Todo {
     OnMachines(Box<machines::MachineTodo>),
     /// Show what would run on a target, what would not, and why
     Plan {
-        /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET]
+        /// local, nspawn, vm, vm:amd64, vm:arm64 or ec2 [default: local; env: ASSAY_TARGET]
         #[arg(long)]
         target: Option<String>,
         #[command(flatten)]
@@ -50,7 +51,7 @@ enum Todo {
     },
     /// Show which scenario, controls and targets cover each claim, and what is not covered
     Coverage {
-        /// vm, vm:amd64, vm:arm64 or ec2 [default: all there are]
+        /// local, nspawn, vm, vm:amd64, vm:arm64 or ec2 [default: all there are]
         #[arg(long)]
         target: Option<String>,
         #[command(flatten)]
@@ -175,7 +176,8 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
     let target = TargetSpec::choose(target, settings).map_err(usage)?;
     // What a remote machine offers is not known here.
     target.arch(&settings.fake_aws).map_err(usage)?;
-    let met = Capabilities::by(&target, &settings.fake_aws, None);
+    let host = HostOffers::find(&settings.cache);
+    let met = Capabilities::by(&target, &settings.fake_aws, &host, None);
     let plan = claims.plan(&met, |_| true, None).map_err(usage)?;
     let rows: Vec<PlanRow> = plan.scenarios.iter().map(PlanRow::of).collect();
     if !suite.json && target == TargetSpec::Ec2 {
@@ -183,7 +185,7 @@ fn plan(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), 
         let quote = Estimate::make(&settings.root, settings.region.as_deref(), order, budget).map_err(usage)?;
         print_line(report::order(&quote, &settings.fake_aws).trim_end());
     }
-    print(suite.json, &rows, || report::plan(&plan, &target))
+    print(suite.json, &rows, || report::plan(&plan, &target, &met, &host))
 }
 
 fn coverage(target: Option<&str>, suite: &Suite, settings: &Settings) -> Result<(), Exit> {

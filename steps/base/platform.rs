@@ -60,9 +60,46 @@ impl FromStr for Arch {
     }
 }
 
+const UNKNOWN_HOST: &str = "this host is neither amd64 nor arm64";
+
+/// What kind of machine a sample comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineKind {
+    /// This host itself, where guests and images are built.
+    Host,
+    /// A system container of this host.
+    Nspawn,
+    /// A virtual machine of this host.
+    Vm,
+    /// This host, through its own Podman.
+    Podman,
+    /// A remote machine.
+    Ssh,
+    /// An EC2 instance.
+    Ec2,
+}
+
+impl fmt::Display for MachineKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            MachineKind::Host => "host",
+            MachineKind::Nspawn => "nspawn",
+            MachineKind::Vm => "vm",
+            MachineKind::Podman => "podman",
+            MachineKind::Ssh => "ssh",
+            MachineKind::Ec2 => "ec2",
+        })
+    }
+}
+
 /// The kind of machine to run on, as `--target` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetSpec {
+    /// Every kind of machine that this host can start: each claim is judged on one that offers what it needs.
+    Local,
+    /// A system container of this host, which has its architecture, kernel and CPU.
+    Nspawn,
     /// A virtual machine of this architecture on this host.
     Vm(Arch),
     /// This host, through its own Podman.
@@ -74,12 +111,12 @@ pub enum TargetSpec {
 }
 
 impl TargetSpec {
-    /// Chooses the target: the given one, else `ASSAY_TARGET`, else a virtual machine of this host's architecture.
+    /// Chooses the target: the given one, else `ASSAY_TARGET`, else all kinds of machines that this host can start.
     pub fn choose(named: Option<&str>, settings: &Settings) -> anyhow::Result<TargetSpec> {
         match (named, settings.target.as_deref()) {
             (Some(named), _) => Ok(named.parse()?),
             (None, Some(set)) => set.parse().context("ASSAY_TARGET"),
-            (None, None) => Ok("vm".parse()?),
+            (None, None) => Ok(TargetSpec::Local),
         }
     }
 
@@ -87,6 +124,7 @@ impl TargetSpec {
     pub fn arch(&self, fake_aws: &FakeAws) -> anyhow::Result<Arch> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
+            TargetSpec::Local | TargetSpec::Nspawn => Arch::host().context(UNKNOWN_HOST),
             TargetSpec::Ec2 if fake_aws.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
             TargetSpec::Ec2 => Ok(Arch::Arm64),
             TargetSpec::Podman | TargetSpec::Ssh { .. } => {
@@ -94,6 +132,18 @@ impl TargetSpec {
                 bail!("the architecture of {self} is not known yet: run `{inspect}` to inspect it")
             }
         }
+    }
+
+    /// Returns the one kind of its machines; `None` if there may be several.
+    pub fn kind(&self) -> Option<MachineKind> {
+        Some(match self {
+            TargetSpec::Local => return None,
+            TargetSpec::Nspawn => MachineKind::Nspawn,
+            TargetSpec::Vm(_) => MachineKind::Vm,
+            TargetSpec::Podman => MachineKind::Podman,
+            TargetSpec::Ssh { .. } => MachineKind::Ssh,
+            TargetSpec::Ec2 => MachineKind::Ec2,
+        })
     }
 
     /// Returns whether its machine already exists (a remote machine or this host) and is inspected before planning.
@@ -129,11 +179,11 @@ impl TargetSpec {
         anyhow::anyhow!("{message}{apart}`{}` tries all that a run needs", self.doctor())
     }
 
-    /// Returns the architecture of its machines if they are virtual machines of this host.
+    /// Returns the architecture of its machines if they are started on this host.
     pub fn on_this_host(&self) -> anyhow::Result<Arch> {
         match self {
-            TargetSpec::Vm(arch) => Ok(*arch),
-            _ => bail!("target {self} is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64"),
+            TargetSpec::Local | TargetSpec::Vm(_) | TargetSpec::Nspawn => self.arch(&FakeAws::default()),
+            _ => bail!("target {self} is not a machine of this host: use local, nspawn, vm, vm:amd64 or vm:arm64"),
         }
     }
 }
@@ -143,6 +193,8 @@ impl FromStr for TargetSpec {
 
     fn from_str(text: &str) -> anyhow::Result<TargetSpec> {
         let target = match text {
+            "local" => Some(TargetSpec::Local),
+            "nspawn" => Some(TargetSpec::Nspawn),
             "vm" => Arch::host().map(TargetSpec::Vm),
             "podman" => Some(TargetSpec::Podman),
             "ec2" => Some(TargetSpec::Ec2),
@@ -152,7 +204,9 @@ impl FromStr for TargetSpec {
             },
         };
         target.with_context(|| {
-            format!("\"{text}\" is not a target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")
+            format!(
+                "\"{text}\" is not a target: write local, nspawn, vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"
+            )
         })
     }
 }
@@ -176,6 +230,8 @@ fn login(address: &str) -> Option<TargetSpec> {
 impl fmt::Display for TargetSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            TargetSpec::Local => out.write_str("local"),
+            TargetSpec::Nspawn => out.write_str("nspawn"),
             TargetSpec::Vm(arch) => write!(out, "vm:{arch}"),
             TargetSpec::Podman => out.write_str("podman"),
             TargetSpec::Ec2 => out.write_str("ec2"),
@@ -195,7 +251,7 @@ mod tests {
     #[test]
     fn a_target_reads_back_as_it_is_shown() {
         for text in
-            ["vm:amd64", "vm:arm64", "podman", "ec2", "ssh://admin@10.0.0.7", "ssh://a@b:2222", "ssh://a@[::1]:23"]
+            ["local", "nspawn", "vm:amd64", "vm:arm64", "podman", "ec2", "ssh://admin@10.0.0.7", "ssh://a@b:2222", "ssh://a@[::1]:23"]
         {
             assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
         }
@@ -204,10 +260,10 @@ mod tests {
 
     #[test]
     fn a_wrong_target_is_refused_with_the_valid_ones() {
-        for text in ["", "vm:riscv64", "docker", "ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"]
+        for text in ["", "nspawn:amd64", "vm:riscv64", "docker", "ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"]
         {
             let error = text.parse::<TargetSpec>().unwrap_err().to_string();
-            assert!(error.ends_with("write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"), "{error}");
+            assert!(error.ends_with("write local, nspawn, vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"), "{error}");
         }
     }
 

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "run")]
 pub use decision::Seen;
-pub use decision::{Capabilities, Decision, NotJudgedReason};
+pub use decision::{Capabilities, Decision, NotJudgedReason, lacks};
 
 pub use crate::claims::expand::REFUSAL;
 use crate::claims::expand::{Expanded, expand};
 pub use crate::claims::feature_file::FeatureFile;
-use crate::claims::register::{Claim, ClaimId, Register};
-use decision::decide;
+use crate::base::platform::MachineKind;
+use crate::claims::register::{Claim, ClaimId, Register, Requirement};
+use decision::{Placement, place};
 
 /// The skip reason for a scenario that the user's options do not select.
 pub const NOT_SELECTED: &str = "not selected by the options of this run";
@@ -65,6 +66,10 @@ pub struct Planned {
     pub last: bool,
     /// Whether it uses measurements shared with other such scenarios instead of measuring on fresh machines itself.
     pub shared: bool,
+    /// The kind of machine that it runs on, the same as its controls.
+    pub on: MachineKind,
+    /// The first cheaper kind that this host has, and what the claim needs and that kind lacks.
+    pub passed: Option<(MachineKind, Requirement)>,
     /// Whether it runs, is only measured, or is skipped.
     pub decision: Decision,
 }
@@ -132,7 +137,8 @@ impl FeatureFile {
 }
 
 impl Plan {
-    /// Decides for each scenario whether it runs on a target with exactly the capabilities `met`.
+    /// Decides for each scenario whether it runs on a target with exactly the capabilities `met`, and on which kind of
+    /// machine.
     pub fn make(
         features: &[FeatureFile],
         register: &Register,
@@ -159,6 +165,7 @@ impl Plan {
                 };
                 let tagged = |tag: &str| first.tags.iter().any(|own| own == tag);
                 let control = tagged("control");
+                let Placement { on, passed, decision: placed } = place(claim, met);
                 if let Some(mistake) = misuse(first, claim, control) {
                     wrong(first.position.line, mistake);
                 }
@@ -166,7 +173,7 @@ impl Plan {
                     let line = scenario.position.line;
                     mistake.iter().for_each(|mistake| wrong(line, mistake.clone()));
                     let decision = match wanted(scenario) {
-                        true => decide(claim, met),
+                        true => placed.clone(),
                         false => Decision::Skip(NOT_SELECTED.to_owned()),
                     };
                     scenarios.push(Planned {
@@ -175,6 +182,8 @@ impl Plan {
                         control,
                         last: tagged(LAST),
                         shared: tagged(SHARED),
+                        on,
+                        passed,
                         decision,
                     });
                 }

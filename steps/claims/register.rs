@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::base::commands;
 
@@ -49,14 +49,24 @@ impl<'de> Deserialize<'de> for ClaimId {
     }
 }
 
-/// What a target must provide before a claim can be judged on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+/// What a machine must offer before a claim can be judged on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
     /// A 64-bit Arm processor, emulated or not.
     Arm64,
     /// A processor at native speed. Without one, the claim is measured and recorded but not judged.
     NativeCpu,
+    /// A `MemTotal` of its own, of the device's size.
+    OwnMemory,
+    /// A kernel of its own.
+    OwnKernel,
+    /// A page cache of its own, which may be emptied.
+    ColdCache,
+    /// The memory controller for the user's units: limits are enforced, and peaks are counted.
+    MemoryLimit,
+    /// The cpu controller for the user's units. Without it, the claim is measured and recorded but not judged.
+    CpuLimit,
     Aws,
     /// A machine that stands for the annex's device.
     Device,
@@ -65,17 +75,57 @@ pub enum Requirement {
     Root,
     /// A systemd that generates units from the user's Quadlets.
     Units,
+    /// No machine: it is about what is built, packed, published or computed on this host.
+    Host,
 }
 
 const AWS_IN_CHECKOUT: &str = "needs an AWS account: ci/e2e --target ec2";
 const AWS_INSTALLED: &str = "needs an AWS account: assay run --target ec2";
 
 impl Requirement {
+    pub const ALL: [Requirement; 13] = [
+        Requirement::Arm64,
+        Requirement::NativeCpu,
+        Requirement::OwnMemory,
+        Requirement::OwnKernel,
+        Requirement::ColdCache,
+        Requirement::MemoryLimit,
+        Requirement::CpuLimit,
+        Requirement::Aws,
+        Requirement::Device,
+        Requirement::OwnMachine,
+        Requirement::Root,
+        Requirement::Units,
+        Requirement::Host,
+    ];
+
+    /// Returns its name, as `needs` has it: `native-cpu`.
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
+    }
+
+    /// Returns whether a claim is worth measuring without it, though it cannot be judged then.
+    pub fn still_measured(self) -> bool {
+        matches!(self, Requirement::NativeCpu | Requirement::CpuLimit)
+    }
+
     /// Returns the text for an unmet requirement: what is missing, and how to get it.
     pub fn missing(self) -> &'static str {
         match self {
             Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64",
             Requirement::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
+            Requirement::OwnMemory => "needs a machine with memory of its own: --target vm, ssh://user@host or ec2",
+            Requirement::OwnKernel => "needs a machine with a kernel of its own: --target vm, ssh://user@host or ec2",
+            Requirement::ColdCache => {
+                "needs a page cache that may be emptied: --target vm or ec2, or a user who may run sudo without a \
+                 password"
+            }
+            Requirement::MemoryLimit => {
+                "needs the memory controller of cgroup v2 for the user's units: --target vm, or a host that has it"
+            }
+            Requirement::CpuLimit => {
+                "needs the cpu controller of cgroup v2 for the user's units; measured and recorded, not judged"
+            }
             Requirement::Aws if commands::in_checkout() => AWS_IN_CHECKOUT,
             Requirement::Aws => AWS_INSTALLED,
             Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2",
@@ -83,9 +133,8 @@ impl Requirement {
                 "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
             }
             Requirement::Units => "needs a systemd that makes units of Quadlets, which the user does not have there",
-            Requirement::Root => {
-                "needs root on the machine, to empty its page cache: let its user run sudo without a password"
-            }
+            Requirement::Root => "needs root on the machine: let its user run sudo without a password",
+            Requirement::Host => "needs this host",
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::console::frame;
 use super::plan::words;
+use crate::base::host_offers::{Feature, HostOffers, Lack};
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::settings::FakeAws;
 use crate::claims::plan::{Capabilities, FeatureErrors, Plan, Planned, ScenarioRef};
@@ -48,14 +49,15 @@ struct Decided {
 fn kinds() -> Vec<TargetSpec> {
     let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: None };
     let others = [TargetSpec::Ec2, TargetSpec::Podman, somebody_elses];
-    Arch::ALL.into_iter().map(TargetSpec::Vm).chain(others).collect()
+    [TargetSpec::Nspawn].into_iter().chain(Arch::ALL.map(TargetSpec::Vm)).chain(others).collect()
 }
 
 impl Coverage {
     /// Computes the coverage of a claim suite, on one target or on all; `fake_aws` replaces AWS.
     pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, fake_aws: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let plan = |target: TargetSpec| {
-            let plan = annex.plan(&Capabilities::by(&target, fake_aws, None), |_| true, None)?;
+            let met = Capabilities::by(&target, fake_aws, &HostOffers::all_but(&[(Feature::Kvm, Lack::NotTried)]), None);
+            let plan = annex.plan(&met, |_| true, None)?;
             Ok((target.to_string(), plan))
         };
         let targets = only.map_or_else(kinds, |only| vec![only.clone()]);

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::base::platform::TargetSpec;
-use crate::claims::plan::{Decision, Plan, Planned};
+use crate::base::host_offers::HostOffers;
+use crate::base::platform::{MachineKind, TargetSpec};
+use crate::claims::plan::{Capabilities, Decision, Plan, Planned};
 use crate::claims::register::ClaimId;
 
 /// A planned scenario, as programs read it.
@@ -14,6 +15,10 @@ pub struct PlanRow<'a> {
     feature: &'a str,
     line: usize,
     control: bool,
+    /// The kind of machine that it runs on.
+    on: MachineKind,
+    /// What the claim needs and cheaper kinds lack.
+    because: Option<String>,
     decision: &'static str,
     reason: Option<&'a str>,
 }
@@ -27,6 +32,8 @@ impl<'a> PlanRow<'a> {
             feature: &planned.at.file,
             line: planned.at.line,
             control: planned.control,
+            on: planned.on,
+            because: planned.passed.map(|(kind, need)| format!("{kind} lacks {}", need.name())),
             decision,
             reason,
         }
@@ -42,16 +49,23 @@ pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
     }
 }
 
-/// Formats every scenario on its own line, and how many would run.
-pub fn plan(plan: &Plan, target: &TargetSpec) -> String {
+/// Formats what this host lacks, what each kind of machine offers, every scenario on its own line, and how many would
+/// run. If there are several kinds, each line says on which, and why not on a cheaper one.
+pub fn plan(plan: &Plan, target: &TargetSpec, met: &Capabilities, host: &HostOffers) -> String {
+    let several = *target == TargetSpec::Local;
     let line = |planned: &Planned| {
-        let PlanRow { claim, scenario, control, decision, reason, .. } = PlanRow::of(planned);
+        let PlanRow { claim, scenario, control, on, because, decision, reason, .. } = PlanRow::of(planned);
         let mark = if decision == "skip" { "not run" } else { decision };
         let control = if control { "control: " } else { "" };
-        let reason = reason.map(|reason| format!("  ({reason})")).unwrap_or_default();
-        format!("{mark:>8}  {claim:<5} {control}{scenario}{reason}\n")
+        let kind = if planned.runs() { on.to_string() } else { "-".to_owned() };
+        let kind = if several { format!("{kind:<6}  ") } else { String::new() };
+        let because = because.filter(|_| several && planned.runs());
+        let notes: Vec<&str> = because.as_deref().into_iter().chain(reason).collect();
+        let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join("; ")) };
+        format!("{mark:>8}  {claim:<5} {kind}{control}{scenario}{notes}\n")
     };
     let lines: String = plan.scenarios.iter().map(line).collect();
     let run = plan.scenarios.iter().filter(|planned| planned.runs()).count();
-    format!("on {target}:\n{lines}{run} scenarios would run, {} would not\n", plan.scenarios.len() - run)
+    let here = if several { format!("this host: {}\n{}", host.summary(), met.describe()) } else { String::new() };
+    format!("{here}on {target}:\n{lines}{run} scenarios would run, {} would not\n", plan.scenarios.len() - run)
 }

@@ -1,8 +1,11 @@
-//! Decides what happens to a claim on a target, from the claim's requirements and the target's capabilities.
+//! Decides on which kind of machine a claim is judged, from what it needs and what each kind offers.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::platform::{Arch, TargetSpec};
+use crate::base::host_offers::{Feature, HostOffers};
+use crate::base::platform::{Arch, MachineKind, TargetSpec};
 use crate::base::settings::FakeAws;
 use crate::claims::register::{Claim, Requirement};
 
@@ -21,25 +24,41 @@ pub enum Decision {
 
 /// Why a measured scenario is not judged. Stored as the text that people read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum NotJudgedReason {
-    /// The CPU is assumed to be emulated. If the machine turns out to have one at native speed, the scenario is judged.
-    #[serde(rename = "needs a CPU at native speed; measured and recorded, not judged")]
-    EmulatedCpu,
+    /// The kind of machine is assumed to lack this. If the machine turns out to have it, the scenario is judged.
+    Needs { what: Requirement },
     /// A stand-in replaces AWS, and its behaviour says nothing about AWS, on any machine.
-    #[serde(rename = "measured on a stand-in for AWS: recorded, not judged")]
-    FakeAws,
+    StandIn,
     /// A reason that this version does not know.
-    #[serde(untagged)]
     Other(String),
 }
+
+const STAND_IN: &str = "measured on a stand-in for AWS: recorded, not judged";
 
 impl NotJudgedReason {
     pub fn why(&self) -> &str {
         match self {
-            NotJudgedReason::EmulatedCpu => Requirement::NativeCpu.missing(),
-            NotJudgedReason::FakeAws => "measured on a stand-in for AWS: recorded, not judged",
+            NotJudgedReason::Needs { what } => what.missing(),
+            NotJudgedReason::StandIn => STAND_IN,
             NotJudgedReason::Other(why) => why,
         }
+    }
+}
+
+impl From<String> for NotJudgedReason {
+    fn from(text: String) -> NotJudgedReason {
+        match Requirement::ALL.into_iter().find(|need| need.is_missing_by(&text)) {
+            Some(what) => NotJudgedReason::Needs { what },
+            None if text == STAND_IN => NotJudgedReason::StandIn,
+            None => NotJudgedReason::Other(text),
+        }
+    }
+}
+
+impl From<NotJudgedReason> for String {
+    fn from(reason: NotJudgedReason) -> String {
+        reason.why().to_owned()
     }
 }
 
@@ -52,68 +71,186 @@ pub struct Seen {
     /// Whether systemd generates units from the user's Quadlets.
     pub units: bool,
     pub root: bool,
+    /// Whether limits on memory and on CPU are enforced for the user's units.
+    pub memory_limit: bool,
+    pub cpu_limit: bool,
 }
 
-/// The requirements of claims that a target meets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A kind of machine, and the requirements of claims that it meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Offer {
+    kind: MachineKind,
+    meets: Vec<Requirement>,
+}
+
+impl Offer {
+    fn of(kind: MachineKind, met: impl IntoIterator<Item = (Requirement, bool)>) -> Offer {
+        let met = met.into_iter().filter(|(need, met)| *met && !never(*need, kind));
+        let host = (Requirement::Host, true);
+        Offer { kind, meets: met.chain([host]).map(|(need, _)| need).collect() }
+    }
+
+    fn lacks(&self, claim: &Claim) -> Vec<Requirement> {
+        claim.needs.iter().copied().filter(|need| !self.meets.contains(need)).collect()
+    }
+}
+
+/// Returns whether no machine of a kind ever meets a requirement.
+fn never(need: Requirement, kind: MachineKind) -> bool {
+    use MachineKind::{Ec2, Nspawn, Podman, Ssh};
+    match need {
+        Requirement::OwnMemory | Requirement::OwnKernel | Requirement::ColdCache => kind == Nspawn,
+        Requirement::Device => kind == Podman,
+        Requirement::OwnMachine => matches!(kind, Podman | Ssh),
+        Requirement::Aws => kind != Ec2,
+        _ => false,
+    }
+}
+
+/// Returns whether a machine of this kind with these facts lacks what a claim needs. `None` if that is not known.
+pub fn lacks(need: Requirement, kind: MachineKind, facts: &BTreeMap<String, String>) -> Option<bool> {
+    let has = |fact: &str, word: &str| facts.get(fact).is_some_and(|value| value.split(' ').any(|one| one == word));
+    match need {
+        _ if never(need, kind) => Some(true),
+        _ if facts.is_empty() => None,
+        Requirement::NativeCpu => Some(!facts.contains_key("accelerator") || has("accelerator", "tcg")),
+        Requirement::MemoryLimit => Some(!has("controllers", "memory")),
+        Requirement::CpuLimit => Some(!has("controllers", "cpu")),
+        Requirement::Arm64 => Some(!has("architecture", "arm64")),
+        _ => Some(false),
+    }
+}
+
+/// The kinds of machines that a target has, from the cheapest to the dearest, and the requirements that each meets.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    needs: Vec<Requirement>,
+    offers: Vec<Offer>,
     /// Whether a stand-in replaces AWS on this target.
     fake_aws: bool,
 }
 
-impl Capabilities {
-    /// Returns a target's capabilities. With a stand-in for AWS, EC2 instances have this host's architecture. A remote
-    /// machine or this host is assumed to meet all that it can until it is inspected (`seen`).
-    pub fn by(target: &TargetSpec, fake_aws: &FakeAws, seen: Option<Seen>) -> Capabilities {
-        let unseen = target.is_found() && seen.is_none();
-        let arch = seen.map(|seen| seen.arch).or_else(|| target.arch(fake_aws).ok());
-        let aws = *target == TargetSpec::Ec2 && !fake_aws.any();
-        let needs = [
-            (Requirement::Arm64, unseen || arch == Some(Arch::Arm64)),
-            (Requirement::Aws, aws),
-            (Requirement::NativeCpu, unseen || aws || seen.is_some_and(|seen| seen.native)),
-            (Requirement::Device, *target != TargetSpec::Podman),
-            (Requirement::OwnMachine, !target.is_found()),
-            (Requirement::Units, seen.is_none_or(|seen| seen.units)),
-            (Requirement::Root, seen.is_none_or(|seen| seen.root)),
-        ];
-        let needs = needs.into_iter().filter_map(|(need, met)| met.then_some(need)).collect();
-        Capabilities { needs, fake_aws: *target == TargetSpec::Ec2 && fake_aws.any() }
+/// Virtual machines of which nothing is known.
+impl Default for Capabilities {
+    fn default() -> Capabilities {
+        Capabilities { offers: vec![Offer::of(MachineKind::Vm, [])], fake_aws: false }
     }
 }
 
-/// Skips a claim that cannot run. Otherwise prefers the reason that the actual machine cannot change (the stand-in).
-pub(super) fn decide(claim: &Claim, met: &Capabilities) -> Decision {
-    let missing: Vec<Requirement> = claim.needs.iter().copied().filter(|need| !met.needs.contains(need)).collect();
-    let stood_in = |need: Requirement| need == Requirement::Aws && met.fake_aws;
-    match missing.iter().find(|need| **need != Requirement::NativeCpu && !stood_in(**need)) {
-        Some(need) => Decision::Skip(need.missing().to_owned()),
-        None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::FakeAws),
-        None if missing.contains(&Requirement::NativeCpu) => Decision::MeasureOnly(NotJudgedReason::EmulatedCpu),
-        None => Decision::Run,
+impl Capabilities {
+    /// Returns a target's capabilities on a host that offers this. With a stand-in for AWS, EC2 instances have this
+    /// host's architecture. A remote machine or this host is assumed to meet all that it can until it is inspected
+    /// (`seen`).
+    pub fn by(target: &TargetSpec, fake_aws: &FakeAws, host: &HostOffers, seen: Option<Seen>) -> Capabilities {
+        let Some(kind) = target.kind() else {
+            let one = |target: TargetSpec| Capabilities::by(&target, fake_aws, host, None).offers;
+            let nspawn = host.has(Feature::Nspawn).then(|| one(TargetSpec::Nspawn)).unwrap_or_default();
+            let vm = Arch::host().map(|arch| one(TargetSpec::Vm(arch))).unwrap_or_default();
+            return Capabilities { offers: nspawn.into_iter().chain(vm).collect(), fake_aws: false };
+        };
+        let unseen = target.is_found() && seen.is_none();
+        let arch = seen.map(|seen| seen.arch).or_else(|| target.arch(fake_aws).ok());
+        let aws = kind == MachineKind::Ec2 && !fake_aws.any();
+        let native = match kind {
+            MachineKind::Nspawn => host.has(Feature::NativeCpu),
+            MachineKind::Vm => target.arch(fake_aws).ok() == Arch::host() && host.has(Feature::Kvm),
+            _ => unseen || aws || seen.is_some_and(|seen| seen.native),
+        };
+        let seen = |look: fn(Seen) -> bool| seen.is_none_or(look);
+        let limit = |controller: Feature| kind != MachineKind::Nspawn || host.has(controller);
+        let met = [
+            (Requirement::Arm64, unseen || arch == Some(Arch::Arm64)),
+            (Requirement::NativeCpu, native),
+            (Requirement::OwnMemory, true),
+            (Requirement::OwnKernel, true),
+            (Requirement::ColdCache, seen(|seen| seen.root)),
+            (Requirement::MemoryLimit, limit(Feature::Memory) && seen(|seen| seen.memory_limit)),
+            (Requirement::CpuLimit, limit(Feature::Cpu) && seen(|seen| seen.cpu_limit)),
+            (Requirement::Aws, aws),
+            (Requirement::Device, true),
+            (Requirement::OwnMachine, true),
+            (Requirement::Units, seen(|seen| seen.units)),
+            (Requirement::Root, seen(|seen| seen.root)),
+        ];
+        let fake_aws = kind == MachineKind::Ec2 && fake_aws.any();
+        Capabilities { offers: vec![Offer::of(kind, met)], fake_aws }
     }
+
+    /// Returns the kinds, from the cheapest to the dearest.
+    pub fn kinds(&self) -> Vec<MachineKind> {
+        self.offers.iter().map(|offer| offer.kind).collect()
+    }
+
+    /// Formats what each kind offers, a line each.
+    pub fn describe(&self) -> String {
+        let line = |offer: &Offer| {
+            let meets = offer.meets.iter().filter(|need| **need != Requirement::Host);
+            let meets: Vec<String> = meets.map(|need| need.name()).collect();
+            format!("{} offers {}\n", offer.kind, meets.join(", "))
+        };
+        self.offers.iter().map(line).collect()
+    }
+
+    fn stood_in(&self, need: Requirement) -> bool {
+        need == Requirement::Aws && self.fake_aws
+    }
+}
+
+/// Where a claim and its controls go, and what is decided for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placement {
+    pub on: MachineKind,
+    /// The first cheaper kind, and what the claim needs and it lacks.
+    pub passed: Option<(MachineKind, Requirement)>,
+    pub decision: Decision,
+}
+
+/// Places a claim on the cheapest kind that offers all that it needs. Without one, it is measured where that says most,
+/// if it says anything, and otherwise skipped. A reason that no other machine can change (the stand-in) comes first.
+pub(super) fn place(claim: &Claim, met: &Capabilities) -> Placement {
+    let bars = |need: &Requirement| !need.still_measured() && !met.stood_in(*need);
+    let rank = |offer: &&Offer| {
+        let lacks = offer.lacks(claim);
+        (lacks.iter().any(bars), lacks.contains(&Requirement::NativeCpu), lacks.len())
+    };
+    let Some(best) = met.offers.iter().min_by_key(rank) else {
+        let decision = Decision::Skip(Requirement::OwnMachine.missing().to_owned());
+        return Placement { on: MachineKind::Vm, passed: None, decision };
+    };
+    let on = if claim.needs.contains(&Requirement::Host) { MachineKind::Host } else { best.kind };
+    let cheaper = met.offers.iter().take_while(|offer| offer.kind != best.kind);
+    let passed = cheaper.into_iter().find_map(|offer| Some((offer.kind, *offer.lacks(claim).first()?)));
+    let missing = best.lacks(claim);
+    let decision = match missing.iter().find(|need| bars(need)) {
+        Some(need) => Decision::Skip(need.missing().to_owned()),
+        None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::StandIn),
+        None => missing.first().map_or(Decision::Run, |what| {
+            Decision::MeasureOnly(NotJudgedReason::Needs { what: *what })
+        }),
+    };
+    Placement { on, passed, decision }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::host_offers::Lack;
     use crate::claims::register::Register;
 
     /// Returns in words what is decided for claims that need nothing, `arm64`, `native-cpu`, `aws`, `device`,
     /// `own-machine` and `root`.
     fn decided(target: &str, fake_aws: &FakeAws, seen: Option<Seen>) -> [&'static str; 7] {
         let needs = ["", "\"arm64\"", "\"native-cpu\"", "\"aws\"", "\"device\"", "\"own-machine\"", "\"root\""];
-        let met = Capabilities::by(&target.parse().unwrap(), fake_aws, seen);
+        let host = HostOffers::all_but(&[(Feature::Kvm, Lack::NoDevice)]);
+        let met = Capabilities::by(&target.parse().unwrap(), fake_aws, &host, seen);
         needs.map(|need| {
             let row = format!("[[claim]]\nid = \"A5-1\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{need}]\n");
             let register = Register::parse(&row).unwrap();
             let claim = register.iter().next().unwrap();
-            match decide(claim, &met) {
+            match place(claim, &met).decision {
                 Decision::Run => "run",
-                Decision::MeasureOnly(NotJudgedReason::EmulatedCpu) => "emulated",
-                Decision::MeasureOnly(NotJudgedReason::FakeAws) => "fake",
-                Decision::MeasureOnly(NotJudgedReason::Other(why)) => panic!("{why}"),
+                Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu }) => "emulated",
+                Decision::MeasureOnly(NotJudgedReason::StandIn) => "fake",
+                Decision::MeasureOnly(other) => panic!("{other:?}"),
                 Decision::Skip(why) => {
                     assert_eq!(why, claim.needs[0].missing());
                     "skip"
@@ -125,7 +262,8 @@ mod tests {
     #[test]
     fn a_target_is_judged_by_what_it_brings() {
         let none = FakeAws::default();
-        let seen = Seen { arch: Arch::Amd64, native: false, units: true, root: true };
+        let (arch, native) = (Arch::Amd64, false);
+        let seen = Seen { arch, native, units: true, root: true, memory_limit: true, cpu_limit: true };
         for (target, seen, decisions) in [
             ("vm:amd64", None, ["run", "skip", "emulated", "skip", "run", "run", "run"]),
             ("vm:arm64", None, ["run", "run", "emulated", "skip", "run", "run", "run"]),
@@ -147,11 +285,67 @@ mod tests {
     #[test]
     fn why_something_is_not_judged_is_stored_in_words() {
         let other = NotJudgedReason::Other("of another version".into());
-        for reason in [NotJudgedReason::EmulatedCpu, NotJudgedReason::FakeAws, other] {
+        for reason in [NotJudgedReason::Needs { what: Requirement::NativeCpu }, NotJudgedReason::StandIn, other] {
             let stored = serde_json::json!({ "record": reason.why() });
             let decision = Decision::MeasureOnly(reason);
             assert_eq!(serde_json::to_value(&decision).unwrap(), stored);
             assert_eq!(serde_json::from_value::<Decision>(stored).unwrap(), decision);
+        }
+    }
+
+    #[test]
+    fn a_claim_goes_to_the_cheapest_kind_that_offers_all_it_needs() {
+        use Feature::{Cpu, Kvm, Memory, Nspawn};
+        let why = [(Cpu, Lack::BoundToV1), (Memory, Lack::BoundToV1), (Kvm, Lack::Pvm), (Nspawn, Lack::NeedsRoot)];
+        let but = |count: usize| HostOffers::all_but(&why[..count]);
+        let kvm = HostOffers::all_but(&why[..2]);
+        let no_machines = HostOffers::all_but(&why);
+        for (needs, expected) in [
+            // On an ordinary host with KVM; without controllers; without KVM either; without containers either.
+            ("", ["nspawn run", "nspawn run", "nspawn run", "vm run"]),
+            ("host", ["host run", "host run", "host run", "host run"]),
+            ("own-memory", ["vm run", "vm run", "vm run", "vm run"]),
+            ("memory-limit", ["nspawn run", "vm run", "vm run", "vm run"]),
+            ("native-cpu", ["nspawn run", "nspawn run", "nspawn run", "vm native-cpu"]),
+            ("native-cpu own-kernel", ["vm run", "vm run", "vm native-cpu", "vm native-cpu"]),
+            // Measured where it says most: a start natively without its limit, rather than one that is emulated.
+            ("native-cpu cpu-limit", ["nspawn run", "vm run", "nspawn cpu-limit", "vm native-cpu"]),
+            ("aws", ["nspawn skip", "nspawn skip", "nspawn skip", "vm skip"]),
+        ] {
+            let listed = needs.split_whitespace().map(|need| format!("\"{need}\"")).collect::<Vec<_>>().join(", ");
+            let row = format!("[[claim]]\nid = \"A5-1\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [{listed}]\n");
+            let register = Register::parse(&row).unwrap();
+            let placed = [&but(0), &kvm, &but(3), &no_machines].map(|host| {
+                let met = Capabilities::by(&TargetSpec::Local, &FakeAws::default(), host, None);
+                let Placement { on, decision, .. } = place(register.iter().next().unwrap(), &met);
+                match decision {
+                    Decision::Run => format!("{on} run"),
+                    Decision::MeasureOnly(NotJudgedReason::Needs { what }) => format!("{on} {}", what.name()),
+                    _ => format!("{on} skip"),
+                }
+            });
+            assert_eq!(placed, expected, "{needs}");
+        }
+    }
+
+    #[test]
+    fn what_a_machine_lacks_is_known_from_its_kind_and_its_facts() {
+        let facts = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let native = facts(&[("accelerator", "none"), ("controllers", "cpu pids")]);
+        let emulated = facts(&[("accelerator", "tcg"), ("controllers", "cpu memory pids")]);
+        for (need, kind, facts, expected) in [
+            (Requirement::OwnMemory, MachineKind::Nspawn, &facts(&[]), Some(true)),
+            (Requirement::NativeCpu, MachineKind::Nspawn, &facts(&[]), None),
+            (Requirement::NativeCpu, MachineKind::Nspawn, &native, Some(false)),
+            (Requirement::NativeCpu, MachineKind::Vm, &emulated, Some(true)),
+            (Requirement::MemoryLimit, MachineKind::Nspawn, &native, Some(true)),
+            (Requirement::MemoryLimit, MachineKind::Vm, &emulated, Some(false)),
+            (Requirement::CpuLimit, MachineKind::Nspawn, &native, Some(false)),
+            (Requirement::Units, MachineKind::Vm, &emulated, Some(false)),
+        ] {
+            assert_eq!(lacks(need, kind, facts), expected, "{need:?} {kind}");
         }
     }
 }
