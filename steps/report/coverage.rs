@@ -48,16 +48,16 @@ struct Decided {
 /// Returns every kind of target; a remote machine is represented by an example.
 fn kinds() -> Vec<TargetSpec> {
     let somebody_elses = TargetSpec::Ssh { user: "user".to_owned(), host: "host".to_owned(), port: None };
-    let others = [TargetSpec::Ec2, TargetSpec::Podman, somebody_elses];
-    [TargetSpec::Nspawn].into_iter().chain(Arch::ALL.map(TargetSpec::Vm)).chain(others).collect()
+    let others = [TargetSpec::Nspawn, TargetSpec::Ec2, TargetSpec::Podman, somebody_elses];
+    Arch::ALL.into_iter().map(TargetSpec::Vm).chain(others).collect()
 }
 
 impl Coverage {
     /// Computes the coverage of a claim suite, on one target or on all; `fake_aws` replaces AWS.
     pub fn of(annex: &ClaimSuite, only: Option<&TargetSpec>, fake_aws: &FakeAws) -> Result<Coverage, FeatureErrors> {
         let plan = |target: TargetSpec| {
-            let met = Capabilities::by(&target, fake_aws, &HostOffers::all_but(&[(Feature::Kvm, Lack::NotTried)]), None);
-            let plan = annex.plan(&met, |_| true, None)?;
+            let usual = HostOffers::all_but(&[(Feature::Kvm, Lack::NotTried)]);
+            let plan = annex.plan(&Capabilities::by(&target, fake_aws, &usual, None), |_| true, None)?;
             Ok((target.to_string(), plan))
         };
         let targets = only.map_or_else(kinds, |only| vec![only.clone()]);

@@ -264,7 +264,9 @@ mod tests {
         let none = FakeAws::default();
         let (arch, native) = (Arch::Amd64, false);
         let seen = Seen { arch, native, units: true, root: true, memory_limit: true, cpu_limit: true };
+        let on_arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
         for (target, seen, decisions) in [
+            ("nspawn", None, ["run", on_arm, "run", "skip", "run", "run", "run"]),
             ("vm:amd64", None, ["run", "skip", "emulated", "skip", "run", "run", "run"]),
             ("vm:arm64", None, ["run", "run", "emulated", "skip", "run", "run", "run"]),
             ("ec2", None, ["run", "run", "run", "run", "run", "run", "run"]),
