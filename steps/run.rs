@@ -16,7 +16,8 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use crate::base::exit_status::{Exit, infrastructure, usage};
-use crate::base::platform::{Arch, TargetSpec};
+use crate::base::host_offers::HostOffers;
+use crate::base::platform::{Arch, MachineKind, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
@@ -45,6 +46,8 @@ pub struct RunSpec {
     pub plan: Plan,
     pub target: TargetSpec,
     pub arch: Arch,
+    /// What this host offers.
+    pub host: HostOffers,
     /// The folder for the evidence; by default a new one below `settings.runs`.
     pub evidence: Option<PathBuf>,
     /// The SSH key that signs the attestation.
@@ -126,10 +129,13 @@ impl Run {
     /// Returns an error if the features are invalid, the target is not a local VM, or a folder is not writable.
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
+        // Its machines are virtual machines, whatever else this host may have.
+        let target = &TargetSpec::Vm(arch);
         let suite = ClaimSuite::read(folder)?;
-        let plan = suite.plan(&Capabilities::by(target, &settings.fake_aws, None), |_| true, None)?;
+        let host = HostOffers::find(&settings.cache);
+        let plan = suite.plan(&Capabilities::by(target, &settings.fake_aws, &host, None), |_| true, None)?;
         let (folder, target) = (folder.to_owned(), target.clone());
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence: None, sign: None };
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence: None, sign: None };
         Run::open(spec, progress).map_err(|exit| exit.error)
     }
 
@@ -179,7 +185,8 @@ impl Run {
     pub async fn machine(&self, definition: &Definition) -> anyhow::Result<Machine> {
         let vm = Box::pin(Vm::of(definition, self.arch, &self.context)).await?;
         let machine = Box::pin(vm.machine(&definition.name, Urgency::First)).await?;
-        self.state.learn(machine.facts.named());
+        self.evidence.machine(&machine.name, MachineKind::Vm)?;
+        self.state.learn(MachineKind::Vm, machine.facts.named());
         self.evidence.note(serde_json::json!({ "machine": machine.facts }))?;
         Ok(machine)
     }

@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn hello() -> Source {
-        Source { subject: "hello".into(), machine: "nano".into(), since: at("00"), until: at("10") }
+        Source { subject: "hello".into(), machine: "nano".into(), kind: None, since: at("00"), until: at("10") }
     }
 
     fn below(bound: f64, samples: &[u64]) -> Check {

@@ -58,7 +58,9 @@ pub enum Lack {
     Pvm,
     /// No guest was started on it yet.
     NotTried,
-    GuestDoesNotStart { message: String },
+    GuestDoesNotStart {
+        message: String,
+    },
     /// cgroup v2 is not mounted.
     NoCgroup2,
     /// cgroup v1 has the controller.
@@ -68,7 +70,9 @@ pub enum Lack {
     NotInKernel,
     NotInstalled,
     NeedsRoot,
-    Fails { message: String },
+    Fails {
+        message: String,
+    },
 }
 
 impl fmt::Display for Lack {

@@ -83,7 +83,7 @@ fn check(scenario: u64) -> (Check, Vec<Sample>) {
     };
     let samples: Vec<Sample> = (0..SAMPLES).map(sample).collect();
     let mine = samples.iter().map(|sample| sample.id).collect();
-    let sources = vec![Source { subject: subject.clone(), machine: machine.clone(), since: at, until: at }];
+    let sources = vec![Source { subject: subject.clone(), machine: machine.clone(), kind: None, since: at, until: at }];
     let rule = Rule::Below { bound: 64e6 };
     (Check { probe: probe.clone(), unit: Unit::Bytes, rule, sources, samples: mine }, samples)
 }

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 pub use decision::Seen;
 pub use decision::{Capabilities, Decision, NotJudgedReason, lacks};
 
+use crate::base::platform::MachineKind;
 pub use crate::claims::expand::REFUSAL;
 use crate::claims::expand::{Expanded, expand};
 pub use crate::claims::feature_file::FeatureFile;
-use crate::base::platform::MachineKind;
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use decision::{Placement, place};
 
@@ -66,6 +66,8 @@ pub struct Planned {
     pub last: bool,
     /// Whether it uses measurements shared with other such scenarios instead of measuring on fresh machines itself.
     pub shared: bool,
+    /// Whether it is measured while the rest of the host is at rest: on a kind of machine beside emulated ones.
+    pub at_rest: bool,
     /// The kind of machine that it runs on, the same as its controls.
     pub on: MachineKind,
     /// The first cheaper kind that this host has, and what the claim needs and that kind lacks.
@@ -182,6 +184,7 @@ impl Plan {
                         control,
                         last: tagged(LAST),
                         shared: tagged(SHARED),
+                        at_rest: on == MachineKind::Nspawn && claim.measured_at_rest(tagged(SHARED)),
                         on,
                         passed,
                         decision,
@@ -201,6 +204,14 @@ impl Plan {
             share_out(&mut scenarios, shard);
         }
         Ok(Plan { scenarios })
+    }
+
+    /// Returns the kinds of machines that its scenarios run on, from the cheapest to the dearest.
+    #[cfg(feature = "run")]
+    pub fn kinds(&self) -> Vec<MachineKind> {
+        let mine = self.scenarios.iter().filter(|planned| planned.runs() && planned.on != MachineKind::Host);
+        let kinds: BTreeSet<MachineKind> = mine.map(|planned| planned.on).collect();
+        kinds.into_iter().collect()
     }
 
     #[cfg(feature = "run")]

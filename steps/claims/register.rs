@@ -159,6 +159,15 @@ pub enum Shared {
     BaselineRuns,
 }
 
+impl Claim {
+    /// Returns whether a scenario of it is about time or CPU, or shares what it measures with one that may be: then the
+    /// rest of the host must be at rest.
+    pub fn measured_at_rest(&self, shared: bool) -> bool {
+        let runs = |one: &Shared| !matches!(one, Shared::Device | Shared::Registry);
+        self.needs.contains(&Requirement::NativeCpu) || (shared && self.uses.iter().any(runs))
+    }
+}
+
 /// One entry of the register.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

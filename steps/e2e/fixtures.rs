@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::e2e::options::Options;
+use anyhow::Context as _;
 use assay::base::host_capacity::{CpuReservation, HostCapacity};
 use assay::base::lock::lock;
 use assay::base::once_map::OnceMap;
-use assay::base::platform::Arch;
+use assay::base::platform::{Arch, MachineKind};
 use assay::base::progress::Progress;
 use assay::base::work_log::WorkLog;
 use assay::claims::register::Shared;
@@ -57,9 +58,11 @@ impl Guest {
     }
 }
 
-/// The configuration of a run's fixtures.
+/// The configuration of a run's fixtures, for one kind of machine.
+#[derive(Clone)]
 pub struct RunConfig {
     pub arch: Arch,
+    pub kind: MachineKind,
     pub place: MachineSource,
     /// The workload that `--suite` names.
     pub own: Option<Workload>,
@@ -71,6 +74,8 @@ pub struct RunConfig {
 #[derive(Clone)]
 pub struct Fixtures {
     shared: Arc<SharedFixtures>,
+    /// The kind of machine that the scenario runs on.
+    on: MachineKind,
     /// The scenario that measures for itself, such as `a6_service:77`.
     scenario: Option<Arc<str>>,
 }
@@ -81,7 +86,8 @@ pub struct SharedFixtures {
     context: Context,
     evidence: Arc<EvidenceWriter>,
     build_dir: BuildDir,
-    machines: Machines,
+    /// The machines of each kind; the first are the device, if the run has a single one.
+    machines: Vec<Machines>,
     work_log: Arc<WorkLog>,
     given: OnceCell<ContainerImage>,
     modules: OnceMap<Arc<Module>>,
@@ -103,12 +109,24 @@ tokio::task_local! {
 }
 
 impl Fixtures {
-    pub fn open(config: RunConfig, context: Context, evidence: Arc<EvidenceWriter>, build_dir: BuildDir) -> Fixtures {
-        let capacity = HostCapacity::measured(config.options.concurrency);
+    /// Makes the fixtures of a run with these kinds of machines, of which the first is the annex's device.
+    pub fn open(
+        configs: Vec<RunConfig>,
+        context: Context,
+        evidence: Arc<EvidenceWriter>,
+        build_dir: BuildDir,
+    ) -> anyhow::Result<Fixtures> {
+        let configs: Vec<Arc<RunConfig>> = configs.into_iter().map(Arc::new).collect();
+        let config = configs.first().context("a run has a kind of machine")?.clone();
+        let capacity = Arc::new(HostCapacity::measured(config.options.concurrency));
         tracing::info!("this host has capacity for {}", capacity.summary());
-        let (work_log, config) = (Arc::new(WorkLog::default()), Arc::new(config));
+        let work_log = Arc::new(WorkLog::default());
+        let machines = configs.into_iter().map(|own| {
+            let suffix = if own.kind == config.kind { String::new() } else { format!("-{}", own.kind) };
+            Machines::new(context.clone(), own, suffix, &capacity, &evidence, &work_log)
+        });
         let shared = SharedFixtures {
-            machines: Machines::new(context.clone(), config.clone(), capacity, &work_log),
+            machines: machines.collect(),
             config,
             context,
             evidence,
@@ -126,12 +144,40 @@ impl Fixtures {
             opened: Timestamp::now(),
             attempt: AtomicU32::new(1),
         };
-        Fixtures { shared: Arc::new(shared), scenario: None }
+        Ok(Fixtures { on: shared.config.kind, shared: Arc::new(shared), scenario: None })
     }
 
     /// Returns the same fixtures for a scenario that measures for itself.
     pub fn for_scenario(&self, scenario: &str) -> Fixtures {
-        Fixtures { shared: self.shared.clone(), scenario: Some(scenario.into()) }
+        Fixtures { scenario: Some(scenario.into()), ..self.clone() }
+    }
+
+    /// Returns the same fixtures on another kind of machine; what is about no machine stays with the device.
+    pub fn on(&self, kind: MachineKind) -> Fixtures {
+        let kinds = || self.shared.machines.iter().map(Machines::kind);
+        let on = kinds().find(|own| *own == kind).unwrap_or(self.shared.config.kind);
+        Fixtures { on, ..self.clone() }
+    }
+
+    /// Returns the same fixtures on each kind of machine, the device's first.
+    pub fn of_each_kind(&self) -> Vec<Fixtures> {
+        self.shared.machines.iter().map(|machines| self.on(machines.kind())).collect()
+    }
+
+    pub fn kind(&self) -> MachineKind {
+        self.on
+    }
+
+    /// Pauses this kind's machines if others are measured while the host is at rest, and resumes them otherwise.
+    pub async fn at_rest(&self, at_rest: bool) {
+        let machines = self.machines();
+        // A machine that does not react is found to be so by what uses it next.
+        let _ = if at_rest { machines.pause().await } else { machines.resume().await };
+    }
+
+    /// Returns what distinguishes the names of measurements on other machines than the device.
+    fn suffix(&self) -> String {
+        if self.on == self.shared.config.kind { String::new() } else { format!(" on {}", self.on) }
     }
 
     /// Returns the record of the run's work.
@@ -147,13 +193,14 @@ impl Fixtures {
         self.shared.registry.forget_failures();
         self.shared.public.forget_failures();
         self.shared.published.forget_failures();
-        self.shared.machines.renew();
+        self.shared.machines.iter().for_each(Machines::renew);
     }
 
     /// Returns a name for a measurement that differs between attempts, and between scenarios that measure the same for
     /// themselves.
     fn named(&self, name: &str) -> String {
         let mut names = lock(&self.shared.names);
+        let name = &format!("{name}{}", self.suffix());
         let owner = names.entry(name.to_owned()).or_insert_with(|| self.scenario.clone());
         let name = match &self.scenario {
             Some(scenario) if *owner != self.scenario => format!("{name} for {scenario}"),
@@ -174,14 +221,16 @@ impl Fixtures {
     }
 
     pub fn machines(&self) -> &Machines {
-        &self.shared.machines
+        let all = &self.shared.machines;
+        // `on` is one of them, and there is always a first.
+        all.iter().find(|machines| machines.kind() == self.on).unwrap_or(&all[0])
     }
 
     /// Creates the VM snapshot up front if any scenario needs it, so that machines are then started in request order.
     /// Errors are reported to the first scenario that uses it.
     pub async fn get_ready(&self, uses: &[Shared]) {
-        if uses.contains(&Shared::Device) && self.shared.machines.is_local() {
-            let _ = self.shared.machines.native().await;
+        if uses.contains(&Shared::Device) && self.machines().is_local() {
+            let _ = self.machines().native().await;
         }
     }
 
@@ -190,9 +239,9 @@ impl Fixtures {
     pub async fn begin(&self, uses: &[Shared]) {
         let early = |shared: Shared| uses.contains(&shared);
         let device = async {
-            begin(early(Shared::Device), self.shared.machines.facts()).await;
+            begin(early(Shared::Device), self.machines().facts()).await;
             begin(early(Shared::AnnexRun), self.annex_run()).await;
-            self.shared.machines.open_to_all();
+            self.machines().open_to_all();
         };
         let unlimited = begin(early(Shared::UnlimitedRuns), self.unlimited_run());
         let baseline = begin(early(Shared::BaselineRuns), self.side_by_side(Beside::Conventional));
@@ -285,7 +334,7 @@ impl Fixtures {
             let (made, commands) = noting_commands(make).await;
             made.map(|subject| SampleSet { commands, ..subject })
         };
-        self.shared.subjects.get(key, make).await
+        self.shared.subjects.get(&format!("{key}{}", self.suffix()), make).await
     }
 
     /// Records readings that were taken just now on a machine as evidence, and returns their sample set.
@@ -296,7 +345,9 @@ impl Fixtures {
     /// Saves the machines' journals and shuts the machines down; everything else is removed with the cleanup journal,
     /// or from the cloud by the code that opened it.
     pub async fn close(&self) {
-        self.shared.machines.close().await;
+        for machines in &self.shared.machines {
+            machines.close().await;
+        }
     }
 }
 

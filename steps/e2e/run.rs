@@ -1,15 +1,17 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::e2e::catalogue;
 use crate::e2e::fixtures::{Fixtures, MachineSource, Rented, RunConfig};
 use crate::e2e::options::Options;
-use crate::e2e::run_scenarios::{Suite, lost};
+use crate::e2e::run_scenarios::{Suite, Use, lost};
 use crate::e2e::tools::{self, Home};
 use crate::e2e::traced;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use assay::base::platform::{Arch, TargetSpec};
+use assay::base::host_offers::HostOffers;
+use assay::base::platform::{Arch, MachineKind, TargetSpec};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::status;
@@ -39,7 +41,7 @@ pub struct PlannedRun {
 struct Provisioning {
     options: Options,
     /// What the planned scenarios share.
-    uses: Vec<Shared>,
+    uses: Vec<Use>,
     /// What the run costs in the cloud, if the target is there and the plan needs it.
     quote: Option<Estimate>,
     /// The remote machine or this host, if one of them is the target.
@@ -69,7 +71,8 @@ impl PlannedRun {
         let (folder, own) = options.folder(&settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
-        let met = Capabilities::by(target, &settings.fake_aws, preflight.map(Preflight::seen));
+        let host = HostOffers::find(&settings.cache);
+        let met = Capabilities::by(target, &settings.fake_aws, &host, preflight.map(Preflight::seen));
         let arch = match preflight {
             Some(preflight) => preflight.facts.architecture,
             None => target.arch(&settings.fake_aws).map_err(usage)?,
@@ -98,7 +101,7 @@ impl PlannedRun {
         }
         if options.plan {
             quote.iter().for_each(|quote| progress.print(report::order(quote, &settings.fake_aws).trim_end()));
-            progress.print(report::plan(&plan, target).trim_end());
+            progress.print(report::plan(&plan, target, &met, &host).trim_end());
             // The whole plan depends on what the machine lacks, so that is reported too.
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
@@ -110,9 +113,12 @@ impl PlannedRun {
         tools::check(&suite.features, &plan, options.image.is_some(), &definitions, home, &settings)
             .map_err(|error| infrastructure(target.unusable(error)))?;
         let quote = quote.filter(|_| own.is_some() || needs_cloud(&suite, &plan));
-        let uses = if own.is_some() { vec![Shared::Device] } else { uses(&suite, &plan) };
+        let uses = match own.is_some() {
+            true => plan.kinds().into_iter().map(|on| Use { what: Shared::Device, on, at_rest: false }).collect(),
+            false => uses(&suite, &plan),
+        };
         let (target, evidence, sign) = (target.clone(), options.evidence.clone(), options.sign.clone());
-        let spec = RunSpec { settings, folder, suite, plan, target, arch, evidence, sign };
+        let spec = RunSpec { settings, folder, suite, plan, target, arch, host, evidence, sign };
         let provisioning = Provisioning { options, uses, quote, found, own };
         Ok(Some(PlannedRun { spec, provisioning }))
     }
@@ -182,8 +188,16 @@ async fn scenarios(
         (None, Some(found)) => MachineSource::RemoteHost(Box::new(found)),
         (None, None) => MachineSource::Here,
     };
-    let config = RunConfig { arch: *arch, place, own, options };
-    let fixtures = Fixtures::open(config, context.clone(), evidence.clone(), build_dir);
+    // The device is what the dearest kind provides: it has most of its own.
+    let mut kinds: Vec<MachineKind> = state.plan().kinds().into_iter().rev().collect();
+    if kinds.is_empty() {
+        kinds.push(target.kind().unwrap_or(MachineKind::Vm));
+    }
+    let config =
+        |kind| RunConfig { arch: *arch, kind, place: place.clone(), own: own.clone(), options: options.clone() };
+    let fixtures =
+        Fixtures::open(kinds.into_iter().map(config).collect(), context.clone(), evidence.clone(), build_dir);
+    let fixtures = fixtures.map_err(infrastructure)?;
     tokio::select! {
         taken = fixtures.load_image() => taken.map_err(usage)?,
         () = signals.any() => return Err(interrupted()),
@@ -199,9 +213,14 @@ async fn scenarios(
     let suite = Suite { features, state: state.clone(), fixtures: fixtures.clone(), uses };
     let complete = Box::pin(suite.run(signals)).await;
     let lost = if complete { lost(state, keep) } else { None };
-    if let Some(facts) = fixtures.machines().known_facts() {
-        state.learn(facts.named());
-        evidence.note(serde_json::json!({ "machine": facts })).map_err(infrastructure)?;
+    let mut kinds = BTreeMap::new();
+    for machines in fixtures.of_each_kind().iter().map(Fixtures::machines) {
+        let Some(facts) = machines.known_facts() else { continue };
+        state.learn(machines.kind(), facts.named());
+        kinds.insert(machines.kind(), facts);
+    }
+    if let Some(device) = kinds.get(&fixtures.kind()).or(kinds.values().next()) {
+        evidence.note(serde_json::json!({ "machine": device, "kinds": kinds })).map_err(infrastructure)?;
     }
     let time = fixtures.work_log().summary();
     evidence.note(serde_json::json!({ "time": time })).map_err(infrastructure)?;
@@ -258,10 +277,11 @@ async fn open_cloud(quote: Option<Estimate>, context: &Context) -> Result<Option
 }
 
 /// Returns what the planned scenarios share, except controls, whose subjects are others.
-fn uses(suite: &ClaimSuite, plan: &Plan) -> Vec<Shared> {
+fn uses(suite: &ClaimSuite, plan: &Plan) -> Vec<Use> {
     let of = |(planned, claim): (&Planned, &Claim)| {
-        let shared = planned.shared;
-        claim.uses.clone().into_iter().filter(move |one| shared || *one == Shared::Device)
+        let Planned { shared, on, at_rest, .. } = *planned;
+        let uses = claim.uses.clone().into_iter().filter(move |one| shared || *one == Shared::Device);
+        uses.map(move |what| Use { what, on, at_rest })
     };
     judged(suite, plan).flat_map(of).collect()
 }
@@ -315,7 +335,7 @@ mod tests {
     fn planned(ids: &[&str]) -> (ClaimSuite, Plan) {
         let suite = ClaimSuite::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
         let chosen = |scenario: &gherkin::Scenario| scenario.tags.iter().any(|tag| ids.contains(&tag.as_str()));
-        let met = Capabilities::by(&TargetSpec::Ec2, &FakeAws::default(), None);
+        let met = Capabilities::by(&TargetSpec::Ec2, &FakeAws::default(), &HostOffers::all_but(&[]), None);
         let plan = suite.plan(&met, chosen, None).unwrap();
         assert!(plan.scenarios.iter().any(Planned::runs), "{ids:?}");
         (suite, plan)
@@ -340,7 +360,7 @@ mod tests {
             assert_eq!(needs_cloud(&suite, &plan), cloud, "{ids:?}");
             let uses = uses(&suite, &plan);
             let all = [Device, AnnexRun, RepeatedRuns, UnlimitedRuns, BaselineRuns];
-            let used: Vec<_> = all.into_iter().filter(|one| uses.contains(one)).collect();
+            let used: Vec<_> = all.into_iter().filter(|one| uses.iter().any(|other| other.what == *one)).collect();
             assert_eq!(used, shared, "{ids:?}");
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::e2e::fixtures::{FIXTURES, Fixtures};
 use crate::e2e::traced;
 use crate::e2e::world::ScenarioWorld;
+use assay::base::platform::MachineKind;
 use assay::base::progress::Progress;
 use assay::claims::plan::{FeatureFile, Planned};
 use assay::claims::register::Shared;
@@ -23,7 +24,16 @@ pub struct Suite {
     pub state: Arc<RunState>,
     pub fixtures: Fixtures,
     /// What the scenarios share.
-    pub uses: Vec<Shared>,
+    pub uses: Vec<Use>,
+}
+
+/// Something that scenarios share on a kind of machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    pub what: Shared,
+    pub on: MachineKind,
+    /// Whether it is measured while the rest of the host is at rest.
+    pub at_rest: bool,
 }
 
 impl Suite {
@@ -36,9 +46,7 @@ impl Suite {
             planned.filter(|planned| planned.runs() && wanted(planned)).cloned().collect()
         };
         let all = async {
-            self.fixtures.get_ready(&self.uses).await;
-            let begin = Box::pin(self.fixtures.begin(&self.uses));
-            tokio::join!(begin, self.hand_over(chosen(&|planned| !planned.last)));
+            self.hand_over_in_turn(chosen(&|planned| !planned.last)).await;
             for retry in 1..=options.retries {
                 // Decided before the first scenario runs, because the result of one must not change which others run.
                 let open = chosen(&|planned| !planned.last && state.wants_another(planned));
@@ -47,7 +55,7 @@ impl Suite {
                 }
                 progress.note(format!("retrying {} scenarios (attempt {})", open.len(), retry + 1));
                 self.fixtures.try_again();
-                self.hand_over(open).await;
+                self.hand_over_in_turn(open).await;
             }
             // The last scenarios end the machines, which `--keep` leaves running if something did not hold.
             if !options.keep || state.verdicts(false).exit == 0 {
@@ -67,6 +75,32 @@ impl Suite {
             progress.note("stopped before the end: cleaning up");
         }
         complete
+    }
+
+    /// Hands over what may run beside each other, the emulated machines' jobs first, for they take longest. Then pauses
+    /// these machines, and hands over what is measured at rest.
+    async fn hand_over_in_turn(&self, wanted: Vec<Planned>) {
+        let (quiet, beside): (Vec<Planned>, Vec<Planned>) = wanted.into_iter().partition(|planned| planned.at_rest);
+        let others = self.fixtures.of_each_kind();
+        for (at_rest, wanted) in [(false, beside), (true, quiet)] {
+            if wanted.is_empty() {
+                continue;
+            }
+            let on = |kind: MachineKind| {
+                let mine = self.uses.iter().filter(move |one| one.on == kind && one.at_rest == at_rest);
+                mine.map(|one| one.what).collect::<Vec<_>>()
+            };
+            let here: Vec<_> = others.iter().map(|fixtures| (fixtures, on(fixtures.kind()))).collect();
+            for (fixtures, uses) in &here {
+                fixtures.get_ready(uses).await;
+                fixtures.at_rest(at_rest).await;
+            }
+            let begin = futures::future::join_all(here.iter().map(|(fixtures, uses)| Box::pin(fixtures.begin(uses))));
+            tokio::join!(begin, self.hand_over(wanted));
+        }
+        for fixtures in &others {
+            fixtures.at_rest(false).await;
+        }
     }
 
     /// Waits until going on would cost more than the budget allows.
@@ -97,9 +131,11 @@ impl Suite {
             .with_writer(Silent)
             .with_cli(cli)
             .before(move |feature, _, scenario, world| {
-                let planned = before.plan().at(&path(feature), scenario.position.line);
-                if let Some(planned) = planned.filter(|planned| !planned.shared) {
-                    world.fixtures = world.fixtures.for_scenario(&planned.at.short());
+                if let Some(planned) = before.plan().at(&path(feature), scenario.position.line) {
+                    world.fixtures = world.fixtures.on(planned.on);
+                    if !planned.shared {
+                        world.fixtures = world.fixtures.for_scenario(&planned.at.short());
+                    }
                 }
                 world.started = Instant::now();
                 Box::pin(std::future::ready(()))
@@ -181,8 +217,9 @@ fn record(
     };
     let attempt = match world {
         Some(world) => {
-            if let Some(facts) = world.fixtures.machines().known_facts() {
-                state.learn(facts.named());
+            let machines = world.fixtures.machines();
+            if let Some(facts) = machines.known_facts() {
+                state.learn(machines.kind(), facts.named());
             }
             world.attempt(error)
         }

@@ -9,13 +9,13 @@ use jiff::civil::Date;
 use tokio::sync::Notify;
 
 use crate::base::lock::lock;
+use crate::base::platform::MachineKind;
 use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
-use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned, ScenarioRef};
+use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned, ScenarioRef, lacks};
 use crate::claims::register::{Claim, Register};
 use crate::evidence::verdicts::{Control, problems};
 use crate::evidence::{ClaimResult, EvidenceWriter, SCHEMA, Verdicts, exit};
-use crate::targets::machine_info::Accelerator;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
 
@@ -36,7 +36,7 @@ pub struct RunState {
     evidence: Arc<EvidenceWriter>,
     on: Date,
     ended: Mutex<HashMap<ScenarioRef, Vec<Attempt>>>,
-    facts: Mutex<BTreeMap<String, String>>,
+    facts: Mutex<BTreeMap<MachineKind, BTreeMap<String, String>>>,
     failure: Notify,
     tally: Mutex<Tally>,
 }
@@ -61,9 +61,9 @@ impl RunState {
         &self.plan
     }
 
-    /// Adds facts of the machine, by the names that declarations of deviations use.
-    pub fn learn(&self, facts: BTreeMap<String, String>) {
-        lock(&self.facts).extend(facts);
+    /// Adds facts of the machines of a kind, by the names that declarations of deviations use.
+    pub fn learn(&self, kind: MachineKind, facts: BTreeMap<String, String>) {
+        lock(&self.facts).entry(kind).or_default().extend(facts);
     }
 
     /// Records a finished attempt at a scenario and writes `verdicts.json`. Returns the claim's state, which ignores
@@ -115,7 +115,7 @@ impl RunState {
         let open = claim.is_some_and(|claim| matches!(claim.verdict, Verdict::Fails | Verdict::Inconclusive));
         let attempts = self.attempts(planned);
         open && match planned.control {
-            true => !ControlResult::judge(&planned.at, attempts).caught(),
+            true => !ControlResult::judge(&planned.at, Some(planned.on), attempts).caught(),
             false => attempts.iter().all(|attempt| attempt.outcome.verdict != Verdict::Holds),
         }
     }
@@ -167,16 +167,26 @@ impl RunState {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
-        let deviations = self.deviations.applying(claim.id, |name| self.fact(name));
+        let facts = mine(false).next().map(|own| self.facts(own.on)).unwrap_or_default();
+        let deviations = self.deviations.applying(claim.id, |name| facts.get(name).cloned());
         let scenarios: Vec<ScenarioResult> = mine(false)
-            .map(|own| ScenarioResult::judge(&own.at, self.decision(own), self.attempts(own), &deviations, self.on))
+            .map(|own| {
+                ScenarioResult::judge(
+                    &own.at,
+                    decision(own, claim, &facts),
+                    Some(own.on),
+                    self.attempts(own),
+                    &deviations,
+                    self.on,
+                )
+            })
             .collect();
         // A claim needs its control to hold, even if the control was not selected.
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
         let runs = scenarios.iter().any(ScenarioResult::runs);
         let controls: Vec<ControlResult> = mine(true)
             .filter(|control| control.runs() || (runs && control.decision == unselected))
-            .map(|control| ControlResult::judge(&control.at, self.attempts(control)))
+            .map(|control| ControlResult::judge(&control.at, Some(control.on), self.attempts(control)))
             .collect();
         ClaimResult {
             id: claim.id,
@@ -197,19 +207,26 @@ impl RunState {
         }
     }
 
-    /// Returns the plan's decision, updated for the machine: a claim that is only measured on an emulated CPU is judged
-    /// on any other. No machine turns a stand-in into AWS.
-    fn decision(&self, planned: &Planned) -> Decision {
-        let accelerator = self.fact("accelerator");
-        let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
-        match &planned.decision {
-            Decision::MeasureOnly(NotJudgedReason::EmulatedCpu) if !emulated => Decision::Run,
-            decision => decision.clone(),
-        }
+    /// Returns what is known of the machines of a kind. What is about no machine goes by the device, whichever kind that is.
+    fn facts(&self, kind: MachineKind) -> BTreeMap<String, String> {
+        let all = lock(&self.facts);
+        let any = || all.values().next_back().filter(|_| kind == MachineKind::Host);
+        all.get(&kind).or_else(any).cloned().unwrap_or_default()
     }
+}
 
-    fn fact(&self, name: &str) -> Option<String> {
-        lock(&self.facts).get(name).cloned()
+/// Returns the plan's decision, updated for the machine: a claim is judged if the machine has all that it needs, and only
+/// recorded if the machine turns out to lack something. No machine turns a stand-in into AWS.
+fn decision(planned: &Planned, claim: &Claim, facts: &BTreeMap<String, String>) -> Decision {
+    let lacking = claim.needs.iter().find(|need| lacks(**need, planned.on, facts) == Some(true));
+    match (&planned.decision, lacking) {
+        (Decision::Run | Decision::MeasureOnly(NotJudgedReason::Needs { .. }), Some(what)) => {
+            Decision::MeasureOnly(NotJudgedReason::Needs { what: *what })
+        }
+        (Decision::MeasureOnly(NotJudgedReason::Needs { what }), None) if lacks(*what, planned.on, facts).is_some() => {
+            Decision::Run
+        }
+        (decision, _) => decision.clone(),
     }
 }
 
@@ -228,6 +245,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::base::host_offers::HostOffers;
     use crate::base::platform::TargetSpec;
     use crate::base::settings::FakeAws;
     use crate::base::unit::Unit;
@@ -372,10 +390,10 @@ mod tests {
             format!("{CLAIMS}[[claim]]\nid = \"A8-5\"\nclaim = \"cheap\"\nbound = \"$1\"\nneeds = [\"aws\"]\n");
         let feature = format!("{FEATURE}\n  @A8-5\n  Scenario: it is cheap\n    Given x\n");
         let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..FakeAws::default() };
-        let met = Capabilities::by(&TargetSpec::Ec2, &fake_aws, None);
+        let met = Capabilities::by(&TargetSpec::Ec2, &fake_aws, &HostOffers::all_but(&[]), None);
         for (accelerator, time) in [("tcg", Verdict::NotRun), ("kvm", Verdict::Fails)] {
             let (_folder, record) = planned(&claims, &feature, &met, Deviations::default());
-            record.learn(BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
+            record.learn(MachineKind::Ec2, BTreeMap::from([("accelerator".to_owned(), accelerator.to_owned())]));
             end(&record, "it starts", Verdict::Fails, false);
             end(&record, "it is cheap", Verdict::Fails, false);
             let claims = record.verdicts(true).claims;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::base::platform::MachineKind;
 use crate::base::unit::Unit;
 use crate::claims::deviation::{Deviation, Deviations};
 use crate::claims::plan::{Decision, NOT_SELECTED};
@@ -72,7 +73,7 @@ impl ClaimResult {
             scenario.attempts = again(&scenario.attempts);
         }
         for control in &mut claim.controls {
-            *control = ControlResult::judge(&control.at, again(&control.attempts));
+            *control = ControlResult::judge(&control.at, control.machine_kind, again(&control.attempts));
         }
         claim.concluded(on)
     }
@@ -80,8 +81,9 @@ impl ClaimResult {
     /// Computes the verdict from the attempts at the claim's scenarios, its controls and declarations.
     pub fn concluded(mut self, on: Date) -> ClaimResult {
         for scenario in &mut self.scenarios {
-            let (decision, attempts) = (scenario.decision.clone(), std::mem::take(&mut scenario.attempts));
-            *scenario = ScenarioResult::judge(&scenario.at, decision, attempts, &self.deviations, on);
+            let (decision, kind) = (scenario.decision.clone(), scenario.machine_kind);
+            let attempts = std::mem::take(&mut scenario.attempts);
+            *scenario = ScenarioResult::judge(&scenario.at, decision, kind, attempts, &self.deviations, on);
         }
         let decided = worst(&self.scenarios);
         self.value = decided.and_then(|scenario| scenario.value.clone());
@@ -97,6 +99,11 @@ impl ClaimResult {
         let unselected = Decision::Skip(NOT_SELECTED.to_owned());
         let selected = self.scenarios.iter().find(|scenario| scenario.decision != unselected);
         selected.map_or(unselected, |scenario| scenario.decision.clone())
+    }
+
+    /// Returns the kind of machine that it and its controls were judged on, if it is known.
+    pub fn kind(&self) -> Option<MachineKind> {
+        self.scenarios.first()?.machine_kind
     }
 
     /// Returns the verdict and the reason that one of its scenarios is shown with: its own, unless it holds and

@@ -2,6 +2,7 @@
 //! point.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::base::lock::lock;
+use crate::base::platform::MachineKind;
 use crate::base::redact::Redactor;
 use crate::evidence::{Ran, SCHEMA, Stream, Verdicts};
 use crate::exec::command::{Command, Output};
@@ -40,6 +42,8 @@ struct Open {
     transcript: File,
     next_sample: u64,
     next_command: u64,
+    /// The kind of each machine that was used.
+    machines: BTreeMap<String, MachineKind>,
     facts: Json,
     redactor: Redactor,
 }
@@ -70,6 +74,7 @@ impl EvidenceWriter {
             transcript: append("transcript.jsonl").with_context(cannot)?,
             next_sample: 1,
             next_command: 1,
+            machines: BTreeMap::from([("host".to_owned(), MachineKind::Host)]),
             facts: json!({ "schema": SCHEMA, "run": run, "started": Timestamp::now(), "ended": null }),
             redactor: Redactor::default(),
         };
@@ -145,9 +150,25 @@ impl EvidenceWriter {
     ) -> anyhow::Result<SampleSet> {
         let until = Timestamp::now();
         let samples = self.record(name, machine, readings.into_iter().map(|reading| (until, reading)))?;
-        let source = Source { subject: name.to_owned(), machine: machine.to_owned(), since, until };
+        let source = self.source(name, machine, since, until);
         let files = ["samples.jsonl", "transcript.jsonl"].map(str::to_owned).to_vec();
         Ok(SampleSet { samples, sources: vec![source], files, commands: Vec::new() })
+    }
+
+    /// Says where and when the samples of a subject were taken, with the kind of the machine.
+    pub fn source(&self, subject: &str, machine: &str, since: Timestamp, until: Timestamp) -> Source {
+        let kind = self.open().machines.get(machine).copied();
+        Source { subject: subject.to_owned(), machine: machine.to_owned(), kind, since, until }
+    }
+
+    /// Notes that a machine of this kind is used from here on.
+    pub fn machine(&self, name: &str, kind: MachineKind) -> anyhow::Result<()> {
+        let machines = {
+            let mut open = self.open();
+            open.machines.insert(name.to_owned(), kind);
+            open.machines.clone()
+        };
+        self.note(json!({ "machines": machines }))
     }
 
     /// Writes another file, such as the text that a trial's samples were read from. Returns its relative path.

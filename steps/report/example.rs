@@ -48,11 +48,12 @@ fn stands(name: &str) -> ScenarioRef {
 }
 
 fn own(at: &ScenarioRef, decision: Decision, attempts: Vec<Attempt>) -> Vec<ScenarioResult> {
-    vec![ScenarioResult::judge(at, decision, attempts, &[], "2026-11-24".parse().unwrap())]
+    vec![ScenarioResult::judge(at, decision, None, attempts, &[], "2026-11-24".parse().unwrap())]
 }
 
 fn judged((verdict, reason): (Verdict, &str)) -> Judged {
-    let source = Source { subject: "it".to_owned(), machine: "nano".to_owned(), since: at(0), until: at(60) };
+    let source =
+        Source { subject: "it".to_owned(), machine: "nano".to_owned(), kind: None, since: at(0), until: at(60) };
     let rule = Rule::Below { bound: 10.0 };
     let check = Check { probe: "size".to_owned(), unit: Unit::Bytes, rule, sources: vec![source], samples: vec![1, 2] };
     Judged { check, outcome: Outcome { verdict, reason: reason.to_owned(), value: Some(7.0.into()) }, statistics: None }
@@ -84,7 +85,7 @@ fn attempts(name: &str, checks: &[(Verdict, &str)]) -> Vec<Attempt> {
 }
 
 fn control(name: &str, checks: &[(Verdict, &str)]) -> ControlResult {
-    ControlResult::judge(&stands(name), attempts(name, checks))
+    ControlResult::judge(&stands(name), None, attempts(name, checks))
 }
 
 /// Makes a claim of its own that nothing was measured for.

@@ -188,7 +188,7 @@ mod tests {
         let other_reason: Change = |claims| {
             let attempt = example::attempt("A large one", &[(Verdict::Fails, "weight is 12 kg")], None);
             let control = &mut claims[0].controls[0];
-            *control = ControlResult::judge(&control.at, vec![attempt]);
+            *control = ControlResult::judge(&control.at, None, vec![attempt]);
         };
         let undeclared: Change = |claims| {
             claims[5].deviations.clear();

@@ -28,6 +28,7 @@ pub(super) fn metadata(spec: &RunSpec) -> serde_json::Value {
             "kernel": first_line("/proc/sys/kernel/osrelease", ""),
             "cpu": first_line("/proc/cpuinfo", "model name"),
             "memory": first_line("/proc/meminfo", "MemTotal"),
+            "offers": spec.host,
             "cpus": std::thread::available_parallelism().ok().map(usize::from),
         },
         "assay": env!("CARGO_PKG_VERSION"),

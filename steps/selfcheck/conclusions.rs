@@ -50,7 +50,7 @@ fn controls(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
             ("caught only when tried again", vec![passed, last.clone()]),
         ] {
             let mut changed = claim.clone();
-            changed.controls[place] = ControlResult::judge(&control.at, attempts);
+            changed.controls[place] = ControlResult::judge(&control.at, control.machine_kind, attempts);
             mutants.push(mutant(changed, on, &format!("control: {}", control.at.name), how));
         }
     }

@@ -109,7 +109,7 @@ mod tests {
             at,
             raw: "$0.0042".to_owned(),
         };
-        let sources = vec![Source { subject, machine, since: at, until: at }];
+        let sources = vec![Source { subject, machine, kind: None, since: at, until: at }];
         let rule = Rule::Below { bound: 0.01 };
         let check = Check { probe: "cost.total".to_owned(), unit: Unit::Dollars, rule, sources, samples: vec![1] };
         let verdict = |sample: Option<Sample>| check.clone().judge(&Vec::from_iter(sample)).outcome.verdict;

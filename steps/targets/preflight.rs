@@ -143,7 +143,14 @@ impl Preflight {
             native: self.facts.native,
             units: self.has_units(),
             root: self.root != Root::Never,
+            memory_limit: self.has_controller("memory"),
+            cpu_limit: self.has_controller("cpu"),
         }
+    }
+
+    /// Whether a limit that rests on this controller is enforced for the user's units.
+    fn has_controller(&self, name: &str) -> bool {
+        self.facts.controllers.iter().any(|controller| controller == name)
     }
 
     /// Whether systemd there can make units of the user's Quadlets.

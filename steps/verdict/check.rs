@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
 use super::{Outcome, Verdict};
+use crate::base::platform::MachineKind;
 use crate::base::stats::{Interval, Summary};
 use crate::base::unit::Unit;
 use crate::measurement::{Sample, Value, catalogue};
@@ -14,6 +15,9 @@ use crate::measurement::{Sample, Value, catalogue};
 pub struct Source {
     pub subject: String,
     pub machine: String,
+    /// What kind of machine that is, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<MachineKind>,
     /// When the measurement began.
     pub since: Timestamp,
     /// When it ended.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::base::platform::MachineKind;
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, ScenarioRef};
@@ -116,13 +117,17 @@ pub struct ControlResult {
     pub at: ScenarioRef,
     pub verdict: ControlVerdict,
     pub reason: String,
+    /// The kind of machine that it was planned for: its claim's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_kind: Option<MachineKind>,
     /// Every attempt at it; empty if it was not run.
     pub attempts: Vec<Attempt>,
 }
 
 impl ControlResult {
-    pub fn judge(at: &ScenarioRef, attempts: Vec<Attempt>) -> ControlResult {
+    pub fn judge(at: &ScenarioRef, kind: Option<MachineKind>, attempts: Vec<Attempt>) -> ControlResult {
         let (verdict, reason) = match attempts.last().map(Attempt::as_control) {
+            Some(_) if let Some(other) = of_another_kind(&attempts, kind, true) => (ControlVerdict::None, other),
             None => (ControlVerdict::None, "not run".to_owned()),
             Some((ControlVerdict::Discriminates, reason)) if attempts.len() > 1 => {
                 let (last, first) = (attempts.len(), &attempts[0].outcome.reason);
@@ -130,7 +135,7 @@ impl ControlResult {
             }
             Some(judged) => judged,
         };
-        ControlResult { at: at.clone(), verdict, reason, attempts }
+        ControlResult { at: at.clone(), verdict, reason, machine_kind: kind, attempts }
     }
 
     pub fn caught(&self) -> bool {
@@ -149,6 +154,9 @@ pub struct ScenarioResult {
     pub at: ScenarioRef,
     /// The plan's decision before the run.
     pub decision: Decision,
+    /// The kind of machine that it was planned for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_kind: Option<MachineKind>,
     pub verdict: Verdict,
     pub reason: String,
     /// The sample nearest to the bound, or the one that broke it; the median if the value is only reported.
@@ -169,11 +177,15 @@ impl ScenarioResult {
     pub fn judge(
         at: &ScenarioRef,
         decision: Decision,
+        kind: Option<MachineKind>,
         attempts: Vec<Attempt>,
         deviations: &[Deviation],
         on: Date,
     ) -> ScenarioResult {
-        let Outcome { verdict, reason, value } = combine_attempts(&attempts);
+        let Outcome { verdict, reason, value } = match of_another_kind(&attempts, kind, false) {
+            Some(other) => Outcome::inconclusive(other),
+            None => combine_attempts(&attempts),
+        };
         let (verdict, reason) = match &decision {
             Decision::Skip(why) => (Verdict::NotRun, why.clone()),
             Decision::MeasureOnly(unjudged) if !attempts.is_empty() && verdict != Verdict::Inconclusive => {
@@ -193,6 +205,7 @@ impl ScenarioResult {
             evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
             seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
             decision,
+            machine_kind: kind,
             attempts,
         }
     }
@@ -201,6 +214,25 @@ impl ScenarioResult {
     pub fn runs(&self) -> bool {
         !matches!(self.decision, Decision::Skip(_))
     }
+}
+
+/// Says which sample is of a machine of another kind than the claim and its controls are judged on. This host's samples
+/// belong to every kind; if the device is not one of this host's machines, wrong subjects are its virtual machines.
+fn of_another_kind(attempts: &[Attempt], kind: Option<MachineKind>, control: bool) -> Option<String> {
+    let kind = kind?;
+    let away = matches!(kind, MachineKind::Podman | MachineKind::Ssh | MachineKind::Ec2);
+    let belongs = |other: MachineKind| match other {
+        MachineKind::Host => true,
+        MachineKind::Vm if control && away => true,
+        other => other == kind,
+    };
+    let sources = attempts.iter().flat_map(|attempt| &attempt.checks).flat_map(|judged| &judged.check.sources);
+    let stray = sources.into_iter().find(|source| source.kind.is_some_and(|other| !belongs(other)))?;
+    let other = stray.kind.unwrap_or(kind);
+    Some(format!(
+        "{} was measured on {}, a machine of kind {other}: it is judged on kind {kind}",
+        stray.subject, stray.machine
+    ))
 }
 
 /// Combines all attempts at one of a claim's own scenarios. One that holds only on a retry is flaky, and so inconclusive;

@@ -53,11 +53,7 @@ fn cgroup2(mountinfo: &str) -> Option<PathBuf> {
 }
 
 /// Returns which controllers cgroup v2 has; `listed` reads the `cgroup.controllers` where it is mounted.
-fn controllers(
-    cgroups: &str,
-    mountinfo: &str,
-    listed: impl Fn(&Path) -> Option<String>,
-) -> BTreeMap<Feature, Finding> {
+fn controllers(cgroups: &str, mountinfo: &str, listed: impl Fn(&Path) -> Option<String>) -> BTreeMap<Feature, Finding> {
     let mount = cgroup2(mountinfo);
     let listed = mount.as_deref().and_then(listed).unwrap_or_default();
     let found = |name: &str, old: &str| {
@@ -180,7 +176,10 @@ mod tests {
         let within = ordinary.replace("\ncpuset cpu io memory hugetlb pids rdma", "\nmemory pids");
         let missing = Err(Lack::NotDelegated);
         assert_eq!(of(&within), [missing.clone(), Ok(()), Ok(()), missing], "a container of another");
-        assert_eq!(of(&ordinary.replace("cgroup2", "tmpfs").replace("cpuset cpu io memory", "")), all(&Lack::NoCgroup2));
+        assert_eq!(
+            of(&ordinary.replace("cgroup2", "tmpfs").replace("cpuset cpu io memory", "")),
+            all(&Lack::NoCgroup2)
+        );
         let without = ordinary.replace("memory\t0\t91\t1", "memory\t0\t91\t0").replace(" io memory", " io");
         assert_eq!(of(&without)[1], Err(Lack::NotInKernel), "cgroup_disable=memory");
         assert_eq!(cgroup2(hybrid), Some("/sys/fs/cgroup/unified".into()));
@@ -189,7 +188,8 @@ mod tests {
 
     #[test]
     fn kvm_works_if_a_guest_has_started_on_it_since_this_boot() {
-        let [works, fails] = [r#"{"boot":"b","qemu":"10","fault":null}"#, r#"{"boot":"b","qemu":"10","fault":"silent"}"#];
+        let [works, fails] =
+            [r#"{"boot":"b","qemu":"10","fault":null}"#, r#"{"boot":"b","qemu":"10","fault":"silent"}"#];
         let silent = Err(Lack::GuestDoesNotStart { message: "silent".into() });
         for (device, pvm, kept, boot, expected) in [
             (Ok(()), false, works, "b", Ok(())),

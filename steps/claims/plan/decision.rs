@@ -223,9 +223,9 @@ pub(super) fn place(claim: &Claim, met: &Capabilities) -> Placement {
     let decision = match missing.iter().find(|need| bars(need)) {
         Some(need) => Decision::Skip(need.missing().to_owned()),
         None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::StandIn),
-        None => missing.first().map_or(Decision::Run, |what| {
-            Decision::MeasureOnly(NotJudgedReason::Needs { what: *what })
-        }),
+        None => {
+            missing.first().map_or(Decision::Run, |what| Decision::MeasureOnly(NotJudgedReason::Needs { what: *what }))
+        }
     };
     Placement { on, passed, decision }
 }

@@ -8,9 +8,10 @@ use gherkin::Scenario;
 use serde_json::Value as Json;
 
 use super::Finding;
+use crate::base::platform::MachineKind;
 use crate::claims::deviation::{self, Deviations};
 use crate::claims::plan::{
-    Capabilities, Decision, FeatureFile, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, ScenarioRef,
+    Capabilities, Decision, FeatureFile, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, ScenarioRef, lacks,
 };
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimResult;
@@ -28,7 +29,6 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
         Ok(read) => read,
         Err(finding) => return vec![finding],
     };
-    let known = bundle.run.get("machine").map(deviation::facts).unwrap_or_default();
     let scenarios = scenarios(bundle);
     let mut findings = Vec::new();
     let mut message: BTreeSet<ClaimId> = BTreeSet::new();
@@ -41,6 +41,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
             None => tell(format!("{REGISTER} has no such claim: it was added")),
             Some(claim) => of_claim(record, claim, &plan, &scenarios, bundle).into_iter().for_each(&mut tell),
         }
+        let known = facts(&bundle.run, record.kind());
         let declared = deviations.applying(record.id, |name| known.get(name).cloned());
         if let Some(made_up) = record.deviations.iter().find(|one| !declared.contains(one)) {
             tell(format!("{DECLARED} does not have the declaration by {}, not for this machine", made_up.declared_by));
@@ -146,17 +147,32 @@ fn of_claim(
     problems
 }
 
-/// Returns why the stored reason cannot be why a scenario was not judged.
+/// Returns the facts of a kind of machine, or of the only kind that the run had.
+fn facts(run: &Json, kind: Option<MachineKind>) -> BTreeMap<String, String> {
+    let of_kind = kind.and_then(|kind| run.get("kinds")?.get(kind.to_string()));
+    of_kind.or_else(|| run.get("machine")).map(deviation::facts).unwrap_or_default()
+}
+
+/// Returns why a scenario cannot have been judged on its kind of machine, or not for the stored reason.
 fn decided(record: &ScenarioResult, claim: &Claim, run: &Json) -> Option<String> {
+    let known = facts(run, record.machine_kind);
+    let lacks = |need: Requirement| {
+        record.machine_kind.map_or_else(
+            || Some(need == Requirement::NativeCpu && known.get("accelerator").is_none_or(|name| name == "tcg")),
+            |kind| lacks(need, kind, &known),
+        )
+    };
     match &record.decision {
-        Decision::Run => None,
+        Decision::Run => {
+            let kind = record.machine_kind.filter(|kind| *kind != MachineKind::Host)?;
+            let need = claim.needs.iter().find(|need| lacks(**need) == Some(true))?;
+            Some(format!("it was judged on {kind}, which lacks {}", need.name()))
+        }
         Decision::MeasureOnly(unjudged) => {
             let says = |pointer: &str| run.pointer(pointer).and_then(Json::as_bool) == Some(true);
             let so = match unjudged {
-                NotJudgedReason::EmulatedCpu => {
-                    claim.needs.contains(&Requirement::NativeCpu) && !says("/machine/native")
-                }
-                NotJudgedReason::FakeAws => claim.needs.contains(&Requirement::Aws) && says("/stand_in"),
+                NotJudgedReason::Needs { what } => claim.needs.contains(what) && lacks(*what) != Some(false),
+                NotJudgedReason::StandIn => claim.needs.contains(&Requirement::Aws) && says("/stand_in"),
                 NotJudgedReason::Other(_) => false,
             };
             (!so).then(|| format!("it was to be judged, not only recorded: \"{}\" is not so", unjudged.why()))

@@ -34,6 +34,7 @@ fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
     let source = Source {
         subject: format!("{} warm 1", size.text),
         machine: "nano".into(),
+        kind: None,
         since: Timestamp::UNIX_EPOCH,
         until,
     };

@@ -226,7 +226,7 @@ fn conclude(tried: &mut [Tried], verdict: Verdict, reason: String) {
 /// Returns the outcome of an attempt at a control, which holds if its check rejects the wrong subject; the last attempt
 /// stands for all of them.
 fn rejection(control: &ControlResult, attempt: &Attempt, place: usize) -> (Verdict, String) {
-    let alone = || ControlResult::judge(&control.at, vec![attempt.clone()]);
+    let alone = || ControlResult::judge(&control.at, None, vec![attempt.clone()]);
     let judged = if place + 1 == control.attempts.len() { control.clone() } else { alone() };
     match judged.verdict {
         ControlVerdict::Discriminates => (Verdict::Holds, String::new()),
