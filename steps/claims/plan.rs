@@ -214,6 +214,13 @@ impl Plan {
         kinds.into_iter().collect()
     }
 
+    /// Returns the part of it that runs on this host and on one kind of machine.
+    #[cfg(feature = "run")]
+    pub fn part(&self, kind: MachineKind) -> Plan {
+        let mine = self.scenarios.iter().filter(|planned| [MachineKind::Host, kind].contains(&planned.on));
+        Plan { scenarios: mine.cloned().collect() }
+    }
+
     #[cfg(feature = "run")]
     pub fn at(&self, file: &str, line: usize) -> Option<&Planned> {
         self.scenarios.iter().find(|planned| planned.at.file == file && planned.at.line == line)

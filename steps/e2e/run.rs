@@ -28,7 +28,7 @@ use assay::report;
 use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
-use assay::targets::{self, Context, Definition, RemoteHost};
+use assay::targets::{self, Context, Definition, LocalKind, RemoteHost};
 use assay::workloads::{BuildDir, baseline};
 
 /// A run that is planned and ready to begin.
@@ -106,12 +106,12 @@ impl PlannedRun {
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
         }
-        let home = match target {
-            TargetSpec::Vm(_) => Home { arch, device: true },
-            _ => Home { arch: Arch::host().unwrap_or(arch), device: false },
-        };
-        tools::check(&suite.features, &plan, options.image.is_some(), &definitions, home, &settings)
-            .map_err(|error| infrastructure(target.unusable(error)))?;
+        let (given, away) = (options.image.is_some(), Home { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false });
+        for on in pools(&plan, target) {
+            let home = local(on).map_or(away, |kind| Home { arch, kind, device: true });
+            tools::check(&suite.features, &plan.part(on), given, &definitions, home, &settings, progress)
+                .map_err(|error| infrastructure(target.unusable(error)))?;
+        }
         let quote = quote.filter(|_| own.is_some() || needs_cloud(&suite, &plan));
         let uses = match own.is_some() {
             true => plan.kinds().into_iter().map(|on| Use { what: Shared::Device, on, at_rest: false }).collect(),
@@ -183,20 +183,16 @@ async fn scenarios(
         evidence.note(rented.facts(&settings.fake_aws)).map_err(infrastructure)?;
     }
     let keep = options.keep;
-    let place = match (&cloud, found) {
-        (Some(rented), _) => MachineSource::Rented(Box::new(rented.clone())),
-        (None, Some(found)) => MachineSource::RemoteHost(Box::new(found)),
-        (None, None) => MachineSource::Here,
+    let config = |kind| {
+        let place = match (&cloud, &found) {
+            (Some(rented), _) => MachineSource::Rented(Box::new(rented.clone())),
+            (None, Some(found)) => MachineSource::RemoteHost(Box::new(found.clone())),
+            (None, None) => MachineSource::Here(local(kind).unwrap_or(LocalKind::Vm)),
+        };
+        RunConfig { arch: *arch, kind, place, own: own.clone(), options: options.clone() }
     };
-    // The device is what the dearest kind provides: it has most of its own.
-    let mut kinds: Vec<MachineKind> = state.plan().kinds().into_iter().rev().collect();
-    if kinds.is_empty() {
-        kinds.push(target.kind().unwrap_or(MachineKind::Vm));
-    }
-    let config =
-        |kind| RunConfig { arch: *arch, kind, place: place.clone(), own: own.clone(), options: options.clone() };
-    let fixtures =
-        Fixtures::open(kinds.into_iter().map(config).collect(), context.clone(), evidence.clone(), build_dir);
+    let configs = pools(state.plan(), target).into_iter().map(config).collect();
+    let fixtures = Fixtures::open(configs, context.clone(), evidence.clone(), build_dir);
     let fixtures = fixtures.map_err(infrastructure)?;
     tokio::select! {
         taken = fixtures.load_image() => taken.map_err(usage)?,
@@ -263,6 +259,22 @@ async fn look(
         found.check().map_err(infrastructure)?;
     }
     Ok(Some(found))
+}
+
+/// Returns the kinds of machines that a plan uses. The first is the device: what the dearest kind provides has most of its
+/// own.
+fn pools(plan: &Plan, target: &TargetSpec) -> Vec<MachineKind> {
+    let kinds: Vec<MachineKind> = plan.kinds().into_iter().rev().collect();
+    if kinds.is_empty() { vec![target.kind().unwrap_or(MachineKind::Vm)] } else { kinds }
+}
+
+/// Returns what this host starts for a kind; `None` if its machines are elsewhere.
+fn local(kind: MachineKind) -> Option<LocalKind> {
+    match kind {
+        MachineKind::Nspawn => Some(LocalKind::Nspawn),
+        MachineKind::Vm => Some(LocalKind::Vm),
+        _ => None,
+    }
 }
 
 /// Opens the cloud, if there is an estimate for it.

@@ -129,6 +129,10 @@ fn native_cpu() -> Finding {
 
 /// Returns whether system containers can have a network of their own, by making one for a moment.
 fn nspawn(mountinfo: &str) -> Finding {
+    let devices = ["/dev/fuse", "/dev/net/tun", "/dev/loop-control"];
+    if let Some(device) = devices.into_iter().find(|device| !Path::new(device).exists()) {
+        return Err(Lack::Fails { message: format!("there is no {device}") });
+    }
     let network = ["unshare", "--net", "ip", "link", "add", "a", "type", "veth", "peer", "name", "b"];
     match () {
         () if Arch::host().is_none() || programs::find("systemd-nspawn").is_none() => Err(Lack::NotInstalled),
