@@ -6,6 +6,7 @@ mod containers;
 mod remote;
 mod host;
 mod machines;
+mod offers;
 mod programs;
 mod resources;
 mod rust;
@@ -161,6 +162,7 @@ pub async fn examine(
     // Controls for a machine elsewhere run on local virtual machines.
     let machines = *target != TargetSpec::Podman;
     if machines {
+        tries.extend(offers::tries(target, &settings.cache));
         tries.extend(machines::tries(&host));
     }
     tries.extend(resources::tries(&host, machines));

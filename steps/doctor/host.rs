@@ -102,7 +102,12 @@ impl Host {
 
     /// Returns whether the device is a local machine; if not, only controls run on local machines.
     pub fn has_the_device(&self) -> bool {
-        matches!(self.target, TargetSpec::Vm(_))
+        matches!(self.target, TargetSpec::Local | TargetSpec::Nspawn | TargetSpec::Vm(_))
+    }
+
+    /// Returns whether the target starts virtual machines.
+    pub fn has_vms(&self) -> bool {
+        self.target != TargetSpec::Nspawn
     }
 
     /// Returns the command that installs all packages that the target needs.

@@ -21,7 +21,7 @@ const MAKERS: [(&str, &str, &str); 4] = [
 
 pub fn tries(host: &Arc<Host>) -> Vec<Try> {
     let mut tries = Vec::new();
-    for arch in host.arches.iter().copied() {
+    for arch in host.arches.iter().copied().filter(|_| host.has_vms()) {
         let newer = host.distribution.install_newer(&emulator(arch), &host.setup());
         let rom = host.distribution.install(&["ipxe-qemu"]);
         tries.push(Try::needed(targets::emulator(arch), &newer, qemu(host.clone(), arch, newer.clone())));
@@ -33,7 +33,9 @@ pub fn tries(host: &Arc<Host>) -> Vec<Try> {
         let acceleration = acceleration(host.clone(), arch);
         tries.push(Try::needed(format!("acceleration of {arch}"), elsewhere, acceleration).optional());
     }
-    tries.push(program(host, "qemu-img", "qemu-img", "qemu-utils", "--version"));
+    if host.has_vms() {
+        tries.push(program(host, "qemu-img", "qemu-img", "qemu-utils", "--version"));
+    }
     for disk in &host.disks {
         let make = commands::assay(&format!("setup vm:{}", disk.arch));
         tries.push(Try::needed(format!("disk of {} machines", disk.arch), make, std::future::ready(disk_of(disk))));

@@ -15,8 +15,9 @@ use assay::run::unless_interrupted;
 /// Which target, and in which format.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// nspawn, vm, vm:amd64, vm:arm64, ssh://user@host[:port], podman, or ec2 (its SDK is in builds with --features aws)
-    /// [default: vm; env: ASSAY_TARGET]
+    /// local, nspawn, vm, vm:amd64, vm:arm64, ssh://user@host[:port], podman, or ec2 (its SDK is in builds with
+    /// --features aws)
+    /// [default: local; env: ASSAY_TARGET]
     #[arg(long)]
     target: Option<String>,
     /// With ssh://…: the fingerprint of its host key, as SHA256:…, if no known_hosts file has the key
