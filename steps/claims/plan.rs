@@ -248,9 +248,9 @@ fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
             "\"{name}\" is a control that claim {id} does not declare: say in features/claims.toml what it is, \
              as control = \"…\""
         )),
-        (true, Some(_)) if !closed || refusals > 1 => {
-            Some(format!("\"{name}\" could never be caught: end it with one step that names the probe: But {REFUSAL}\"…\""))
-        }
+        (true, Some(_)) if !closed || refusals > 1 => Some(format!(
+            "\"{name}\" could never be caught: end it with one step that names the probe: But {REFUSAL}\"…\""
+        )),
         (false, _) if refusals > 0 => {
             Some(format!("\"{name}\" expects a refusal and is not a control: tag it @control, or leave out that step"))
         }
@@ -400,7 +400,8 @@ mod tests {
         let mut runs = Vec::new();
         for shard in ["1/2", "2/2"] {
             let plan = plan(&sound(""), Some(shard.parse().unwrap())).unwrap();
-            let mine = |planned: &&Planned| !matches!(&planned.decision, Decision::Skip(NotJudgedReason::OtherShard { .. }));
+            let mine =
+                |planned: &&Planned| !matches!(&planned.decision, Decision::Skip(NotJudgedReason::OtherShard { .. }));
             runs.push(plan.scenarios.iter().filter(mine).map(|planned| planned.claim.to_string()).collect::<Vec<_>>());
         }
         assert_eq!(runs, [vec!["A2-1", "A2-1", "A8-5"], vec!["A7-7"]]);

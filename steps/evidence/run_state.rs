@@ -212,7 +212,9 @@ impl RunState {
         let accelerator = self.fact("accelerator");
         let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
         match &planned.decision {
-            Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu }) if !emulated => Decision::Run,
+            Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu }) if !emulated => {
+                Decision::Run
+            }
             decision => decision.clone(),
         }
     }

@@ -135,9 +135,7 @@ impl ControlResult {
                 let (scenarios, controls) = (Vec::new(), vec![at.name.clone()]);
                 (ControlVerdict::NotRun, Reason::NotRun { scenarios, controls })
             }
-            Some((ControlVerdict::Caught, _)) if attempts.len() > 1 => {
-                (ControlVerdict::Inconclusive, flaky(&attempts))
-            }
+            Some((ControlVerdict::Caught, _)) if attempts.len() > 1 => (ControlVerdict::Inconclusive, flaky(&attempts)),
             Some(judged) => judged,
         };
         ControlResult { at: at.clone(), verdict, reason, attempts }
@@ -187,7 +185,7 @@ pub struct ScenarioResult {
 impl ScenarioResult {
     /// Makes the record of a scenario that is not judged yet.
     pub fn new(at: &ScenarioRef, decision: Decision, attempts: Vec<Attempt>) -> ScenarioResult {
-        let checks = attempts.last().iter().flat_map(|attempt| &attempt.checks).map(|judged| CheckResult {
+        let checks = attempts.last().into_iter().flat_map(|attempt| &attempt.checks).map(|judged| CheckResult {
             probe: judged.check.probe.clone(),
             verdict: judged.outcome.verdict,
             reason: judged.outcome.reason.clone(),

@@ -17,9 +17,17 @@ pub enum Reason {
     /// A value within its bound or outside it, or one without a bound.
     Bound(Box<Bound>),
     /// Samples are not there: so many of so many.
-    MissingSamples { probe: String, found: usize, wanted: usize },
+    MissingSamples {
+        probe: String,
+        found: usize,
+        wanted: usize,
+    },
     /// One of the expected origins gave no sample.
-    NoSampleOf { probe: String, subject: String, machine: String },
+    NoSampleOf {
+        probe: String,
+        subject: String,
+        machine: String,
+    },
     /// A sample is of another subject, machine or time than expected; without `expected`, of an unknown subject.
     StraySample {
         probe: String,
@@ -30,29 +38,68 @@ pub enum Reason {
         expected: Option<Box<Source>>,
     },
     /// A sample is in another unit than the check.
-    WrongUnit { probe: String, value: Value, unit: Unit, expected: Unit },
+    WrongUnit {
+        probe: String,
+        value: Value,
+        unit: Unit,
+        expected: Unit,
+    },
     /// No such value can have been measured, or the bound cannot be compared with it.
-    Implausible { probe: String, value: Value, unit: Unit },
+    Implausible {
+        probe: String,
+        value: Value,
+        unit: Unit,
+    },
     /// A time above its bound on an emulated CPU, where the host may be the cause.
-    Late { probe: String, value: f64, high: f64 },
+    Late {
+        probe: String,
+        value: f64,
+        high: f64,
+    },
     NothingChecked,
     /// Something other than a check ended the scenario. What it said is only shown.
-    Infrastructure { during: Phase, message: String },
+    Infrastructure {
+        during: Phase,
+        message: String,
+    },
     /// It came out as it should only on the last attempt.
-    Flaky { attempts: usize, first: Box<Reason> },
+    Flaky {
+        attempts: usize,
+        first: Box<Reason>,
+    },
     /// These own scenarios and controls did not run, and the claim needs them.
-    NotRun { scenarios: Vec<String>, controls: Vec<String> },
+    NotRun {
+        scenarios: Vec<String>,
+        controls: Vec<String>,
+    },
     /// The check accepted the wrong subjects of these controls.
-    ControlNotCaught { controls: Vec<String> },
-    ControlInconclusive { control: String, reason: Box<Reason> },
+    ControlNotCaught {
+        controls: Vec<String>,
+    },
+    ControlInconclusive {
+        control: String,
+        reason: Box<Reason>,
+    },
     /// A control's check failed, but not on the probe that the control names.
-    OtherFailure { probe: Option<String>, failure: Box<Reason> },
+    OtherFailure {
+        probe: Option<String>,
+        failure: Box<Reason>,
+    },
     /// It fails as declared.
-    Declared { by: String, until: Date, failure: Box<Reason> },
+    Declared {
+        by: String,
+        until: Date,
+        failure: Box<Reason>,
+    },
     /// It fails as declared, but the declaration has expired.
-    DeclarationExpired { on: Date, failure: Box<Reason> },
+    DeclarationExpired {
+        on: Date,
+        failure: Box<Reason>,
+    },
     /// It holds, though a declaration says that it fails here.
-    DeclarationNotTrue { by: String },
+    DeclarationNotTrue {
+        by: String,
+    },
     NoScenario,
     #[serde(untagged)]
     NotJudged(NotJudgedReason),

@@ -77,7 +77,10 @@ fn another_image(bundle: &EvidenceBundle) -> Option<Finding> {
 pub fn difference_of(bundle: &EvidenceBundle, claim: &ClaimResult) -> Option<String> {
     let fresh = claim.again(&bundle.samples, bundle.verdicts.on);
     if claim.verdict != fresh.verdict {
-        return Some(format!("{}: stored as \"{}\", but the samples say \"{}\"", claim.id, claim.verdict, fresh.verdict));
+        return Some(format!(
+            "{}: stored as \"{}\", but the samples say \"{}\"",
+            claim.id, claim.verdict, fresh.verdict
+        ));
     }
     let json = |claim: &ClaimResult| serde_json::to_value(claim).unwrap_or_default();
     difference(&json(claim), &json(&fresh)).map(|difference| format!("{}: {}", claim.id, difference.sentence))
