@@ -21,7 +21,7 @@ use crate::base::platform::{Arch, MachineKind, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, fails_on};
 use crate::claims::suite::ClaimSuite;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::RunState;
@@ -33,7 +33,7 @@ use crate::report::{self, finalize};
 use crate::targets::{Context, Definition, LocalKind, LocalMachines, Machine, Urgency};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
-use crate::verdict::{Judged, Rule, Verdict};
+use crate::verdict::{Blocked, Judged, Reason, Rule, Verdict};
 
 pub use signals::{Interrupted, Signals, unless_interrupted};
 
@@ -81,6 +81,7 @@ pub struct ScenarioChecks {
     checks: Vec<Judged>,
     files: Vec<String>,
     commands: Vec<u64>,
+    blocked: Option<Reason>,
 }
 
 impl ScenarioChecks {
@@ -98,10 +99,16 @@ impl ScenarioChecks {
     pub fn check(&mut self, subject: &SampleSet, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         self.about(subject);
         let judged = subject.check(probe, unit, rule);
-        let outcome = judged.outcome.clone();
+        let inconclusive = judged.outcome.verdict == Verdict::Inconclusive;
         self.checks.push(judged);
-        anyhow::ensure!(outcome.verdict != Verdict::Inconclusive, outcome.reason);
+        anyhow::ensure!(!inconclusive, Blocked);
         Ok(())
+    }
+
+    /// Records why the scenario cannot be judged. The step returns the error.
+    pub fn block(&mut self, reason: Reason) -> anyhow::Error {
+        self.blocked.get_or_insert(reason);
+        Blocked.into()
     }
 
     pub fn count(&self) -> usize {
@@ -110,6 +117,9 @@ impl ScenarioChecks {
 
     /// Ends the attempt that began at this time, by an error if there was one.
     pub fn attempt(self, began: Instant, error: Option<String>) -> Attempt {
+        let unjudged = self.checks.iter().find(|judged| judged.outcome.verdict == Verdict::Inconclusive);
+        let known = self.blocked.or_else(|| Some(unjudged?.outcome.reason.clone()));
+        let error = known.or_else(|| error.map(Reason::step));
         let (evidence, commands, seconds) = (self.files, self.commands, began.elapsed().as_secs_f64());
         Attempt { evidence, commands, seconds, ..Attempt::new(self.checks, error) }
     }
@@ -213,7 +223,7 @@ impl Run {
 
     /// Runs the planned scenarios one after the other, in the order of their claims, each claim's own scenarios before
     /// its controls, until all are done or a signal arrives. A scenario's verdict, written at once, combines its checks
-    /// and the error that ended it, if any. A control must be rejected for the reason that its feature gives.
+    /// and the error that ended it, if any. A control must be rejected on the probe that its feature names.
     ///
     /// # Errors
     /// Returns an error if the evidence cannot be written.
@@ -247,17 +257,16 @@ impl Run {
     ) -> anyhow::Result<()> {
         let (mut made, began) = (ScenarioChecks::default(), Instant::now());
         let error = steps(planned, &mut made).await.err().map(|error| format!("{error:#}"));
-        let because = planned.control.then(|| self.because(planned)).flatten();
-        self.state.end(planned, Attempt { because, ..made.attempt(began, error) }).map(drop)
+        let fails_on = planned.control.then(|| self.fails_on(planned)).flatten();
+        self.state.end(planned, Attempt { fails_on, ..made.attempt(began, error) }).map(drop)
     }
 
-    /// Returns why a control's check should fail, from the last step of its scenario.
-    fn because(&self, planned: &Planned) -> Option<String> {
+    /// Returns the probe that a control's check must fail on.
+    fn fails_on(&self, planned: &Planned) -> Option<String> {
         let file = self.features.iter().find(|file| file.path == planned.at.file)?;
         let mut scenarios = file.scenarios().into_iter().map(|expanded| expanded.scenario);
         let scenario = scenarios.find(|scenario| scenario.position.line == planned.at.line)?;
-        let message = scenario.steps.last()?.value.strip_prefix(REFUSAL)?;
-        Some(message.trim_matches('"').to_owned())
+        fails_on(&scenario).map(str::to_owned)
     }
 
     /// Ends the run: removes everything it created, then writes its verdicts, reports and checksums. Returns the

@@ -4,6 +4,7 @@ pub mod sample_set;
 pub mod claim_verdict;
 pub mod declared;
 mod check;
+mod reason;
 mod rule;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::measurement::Value;
 
 pub use check::{Check, Judged, Source, Statistics};
+pub use reason::{Blocked, Bound, Phase, Range, Reason};
 pub use rule::Rule;
 
 /// The result for a claim.
@@ -45,31 +47,23 @@ impl std::fmt::Display for Verdict {
 pub struct Outcome {
     /// The verdict: holds, fails or inconclusive.
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Reason,
     /// The sample nearest to its bound, or the one that broke it.
     pub value: Option<Value>,
 }
 
 impl Outcome {
-    fn inconclusive(reason: impl Into<String>) -> Outcome {
-        Outcome { verdict: Verdict::Inconclusive, reason: reason.into(), value: None }
+    fn inconclusive(reason: Reason) -> Outcome {
+        Outcome { verdict: Verdict::Inconclusive, reason, value: None }
     }
 }
 
-/// Combines the outcomes of all checks of a claim: failed checks take precedence, then checks that could not be made.
+/// Combines the outcomes of all checks of a claim: the first that failed decides, else the first that could not be made,
+/// else the first.
 pub fn combine_checks(outcomes: &[&Outcome]) -> Outcome {
-    for decisive in [Verdict::Fails, Verdict::Inconclusive] {
-        let deciding: Vec<_> = outcomes.iter().filter(|outcome| outcome.verdict == decisive).collect();
-        if let Some(first) = deciding.first() {
-            let reason = deciding.iter().map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>().join("; ");
-            return Outcome { verdict: decisive, reason, value: first.value.clone() };
-        }
-    }
-    let Some(headline) = outcomes.first() else {
-        return Outcome::inconclusive("nothing was checked");
-    };
-    let reason = outcomes.iter().map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>().join("; ");
-    Outcome { verdict: Verdict::Holds, reason, value: headline.value.clone() }
+    let first = |verdict| outcomes.iter().find(|outcome| outcome.verdict == verdict);
+    let decisive = first(Verdict::Fails).or(first(Verdict::Inconclusive)).or(outcomes.first());
+    decisive.map_or_else(|| Outcome::inconclusive(Reason::NothingChecked), |outcome| (*outcome).clone())
 }
 
 #[cfg(test)]

@@ -72,30 +72,107 @@ fn fits(name: &str, wanted: &str, value: &str) -> bool {
     }
 }
 
+/// How a check compares values with its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relation {
+    #[serde(rename = "<")]
+    Below,
+    #[serde(rename = "<=", alias = "≤")]
+    AtMost,
+    #[serde(rename = ">=", alias = "≥")]
+    AtLeast,
+    #[serde(rename = "between")]
+    Between,
+    #[serde(rename = "=")]
+    Equals,
+    #[serde(rename = "!=", alias = "≠")]
+    Differs,
+    #[serde(rename = "version>=")]
+    AtLeastVersion,
+    #[serde(rename = "contains")]
+    Contains,
+    #[serde(rename = "shape")]
+    Shape,
+    #[serde(rename = "reported")]
+    Reported,
+}
+
+/// What a declaration says that fails.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Declared {
+    /// Checks of this probe with this relation.
+    Check { probe: String, relation: Relation },
+    /// The control with this name, which is not caught.
+    Control { control: String },
+}
+
 /// One declared failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "DeviationEntry", into = "DeviationEntry")]
 pub struct Deviation {
     pub claim: ClaimId,
     /// Where it fails: each of these must be true of the machine, e.g. `podman = ">=5"` or `wasm = "wasmedge"`.
-    #[serde(default)]
     pub when: BTreeMap<String, String>,
-    /// Texts that identify this failure: the verdict's reason contains at least one of them.
-    pub because: Vec<String>,
+    pub fails: Declared,
     pub reason: String,
     /// The address or the project file that explains more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
     pub declared_by: String,
     /// The last day on which the declaration is valid.
     pub expires: Date,
 }
 
-impl Deviation {
-    pub fn matches(&self, reason: &str) -> bool {
-        self.because.iter().any(|text| reason.contains(text))
-    }
+/// A declaration as it is written.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviationEntry {
+    claim: ClaimId,
+    #[serde(default)]
+    when: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probe: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    relation: Option<Relation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    control: Option<String>,
+    reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    declared_by: String,
+    expires: Date,
+}
 
+impl TryFrom<DeviationEntry> for Deviation {
+    type Error = String;
+
+    fn try_from(entry: DeviationEntry) -> Result<Deviation, String> {
+        let DeviationEntry { claim, when, probe, relation, control, reason, link, declared_by, expires } = entry;
+        let fails = match (probe, relation, control) {
+            (Some(probe), Some(relation), None) => Declared::Check { probe, relation },
+            (None, None, Some(control)) => Declared::Control { control },
+            _ => {
+                return Err(format!(
+                    "the declaration for {claim} must say what fails: probe and relation of a check, such as probe = \
+                     \"memory.peak\" and relation = \"<\", or the name of a control that is not caught"
+                ));
+            }
+        };
+        Ok(Deviation { claim, when, fails, reason, link, declared_by, expires })
+    }
+}
+
+impl From<Deviation> for DeviationEntry {
+    fn from(Deviation { claim, when, fails, reason, link, declared_by, expires }: Deviation) -> DeviationEntry {
+        let (probe, relation, control) = match fails {
+            Declared::Check { probe, relation } => (Some(probe), Some(relation), None),
+            Declared::Control { control } => (None, None, Some(control)),
+        };
+        DeviationEntry { claim, when, probe, relation, control, reason, link, declared_by, expires }
+    }
+}
+
+impl Deviation {
     /// Returns a phrase that identifies the declaration in a sentence.
     pub fn name(&self) -> String {
         let facts: Vec<String> = self.when.iter().map(|(name, wanted)| format!("{name} {wanted}")).collect();
@@ -118,10 +195,6 @@ impl Deviation {
             anyhow::ensure!(!wanted.is_empty(), "{name}: its {fact} is empty: write a value, or leave it out");
         }
         let empty = |text: &String| text.trim().is_empty();
-        anyhow::ensure!(
-            !self.because.is_empty() && !self.because.iter().any(empty),
-            "{name}: \"because\" is empty, which would excuse any failure: quote what the verdict's reason says"
-        );
         anyhow::ensure!(!empty(&self.reason) && !empty(&self.declared_by), "{name}: say why it fails, and who says so");
         Ok(())
     }

@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::base::commands;
-
 /// A claim's id: `A6-4` is the fourth claim of section A.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId {
@@ -79,26 +77,7 @@ pub enum Requirement {
     Host,
 }
 
-const AWS_IN_CHECKOUT: &str = "needs an AWS account: ci/e2e --target ec2";
-const AWS_INSTALLED: &str = "needs an AWS account: assay run --target ec2";
-
 impl Requirement {
-    pub const ALL: [Requirement; 13] = [
-        Requirement::Arm64,
-        Requirement::NativeCpu,
-        Requirement::OwnMemory,
-        Requirement::OwnKernel,
-        Requirement::ColdCache,
-        Requirement::MemoryLimit,
-        Requirement::CpuLimit,
-        Requirement::Aws,
-        Requirement::Device,
-        Requirement::OwnMachine,
-        Requirement::Root,
-        Requirement::Units,
-        Requirement::Host,
-    ];
-
     /// Returns its name, as `needs` has it: `native-cpu`.
     pub fn name(self) -> String {
         serde_json::to_value(self).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
@@ -107,43 +86,6 @@ impl Requirement {
     /// Returns whether a claim is worth measuring without it, though it cannot be judged then.
     pub fn still_measured(self) -> bool {
         matches!(self, Requirement::NativeCpu | Requirement::CpuLimit)
-    }
-
-    /// Returns the text for an unmet requirement: what is missing, and how to get it.
-    pub fn missing(self) -> &'static str {
-        match self {
-            Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64",
-            Requirement::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
-            Requirement::OwnMemory => "needs a machine with memory of its own: --target vm, ssh://user@host or ec2",
-            Requirement::OwnKernel => "needs a machine with a kernel of its own: --target vm, ssh://user@host or ec2",
-            Requirement::ColdCache => {
-                "needs a page cache that may be emptied: --target vm or ec2, or a user who may run sudo without a \
-                 password"
-            }
-            Requirement::MemoryLimit => {
-                "needs the memory controller of cgroup v2 for the user's units: --target vm, or a host that has it"
-            }
-            Requirement::CpuLimit => {
-                "needs the cpu controller of cgroup v2 for the user's units; measured and recorded, not judged"
-            }
-            Requirement::Aws if commands::in_checkout() => AWS_IN_CHECKOUT,
-            Requirement::Aws => AWS_INSTALLED,
-            Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2",
-            Requirement::OwnMachine => {
-                "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
-            }
-            Requirement::Units => "needs a systemd that makes units of Quadlets, which the user does not have there",
-            Requirement::Root => "needs root on the machine: let its user run sudo without a password",
-            Requirement::Host => "needs this host",
-        }
-    }
-
-    /// Returns whether this program, an installed one or an earlier one gives `why` as the reason for this requirement
-    /// being unmet.
-    pub fn is_missing_by(self, why: &str) -> bool {
-        let once = "needs an AWS account: --target ec2, which this version does not bring yet";
-        let of_aws = [AWS_IN_CHECKOUT, AWS_INSTALLED, once];
-        why == self.missing() || (self == Requirement::Aws && of_aws.contains(&why))
     }
 }
 

@@ -12,20 +12,27 @@ use crate::base::lock::lock;
 use crate::base::platform::MachineKind;
 use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
-use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned, ScenarioRef, lacks};
+use crate::claims::plan::{Decision, NotJudgedReason, Plan, Planned, ScenarioRef, lacks};
 use crate::claims::register::{Claim, Register};
-use crate::evidence::verdicts::{Control, problems};
+use crate::evidence::verdicts::problems;
 use crate::evidence::{ClaimResult, EvidenceWriter, SCHEMA, Verdicts, exit};
-use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
+use crate::verdict::{Reason, Verdict};
 
 /// A claim's state during the run.
 pub struct Standing {
     pub claim: ClaimResult,
     /// Whether it fails but may still turn out to be a known deviation.
     pub open: bool,
-    /// What is still to come for the claim: empty, or the end of a sentence.
-    pub to_come: &'static str,
+    pub to_come: ToCome,
+}
+
+/// What is still to come for a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToCome {
+    Nothing,
+    Scenarios,
+    Controls,
 }
 
 /// The state of a run: the plan, and the results so far.
@@ -87,7 +94,7 @@ impl RunState {
     }
 
     fn count(&self, verdicts: &Verdicts) {
-        let over = |claim: &&ClaimResult| claim.attempts().next().is_some() && to_come(claim).is_empty();
+        let over = |claim: &&ClaimResult| claim.attempts().next().is_some() && to_come(claim) == ToCome::Nothing;
         let words = [
             (Verdict::Holds, "hold"),
             (Verdict::Fails, "fail"),
@@ -145,7 +152,7 @@ impl RunState {
     fn standing(&self, claim: &Claim) -> Standing {
         let mut so_far = self.gathered(claim);
         let to_come = to_come(&so_far);
-        if to_come.is_empty() {
+        if to_come == ToCome::Nothing {
             return Standing { claim: so_far.concluded(self.on), open: false, to_come };
         }
         so_far.scenarios.retain(|scenario| !scenario.runs() || !scenario.attempts.is_empty());
@@ -169,20 +176,14 @@ impl RunState {
         };
         let facts = mine(false).next().map(|own| self.facts(own.on)).unwrap_or_default();
         let deviations = self.deviations.applying(claim.id, |name| facts.get(name).cloned());
-        let scenarios: Vec<ScenarioResult> = mine(false)
-            .map(|own| {
-                ScenarioResult::judge(
-                    &own.at,
-                    decision(own, claim, &facts),
-                    Some(own.on),
-                    self.attempts(own),
-                    &deviations,
-                    self.on,
-                )
-            })
-            .collect();
+        let record = |own: &Planned| ScenarioResult {
+            machine_kind: Some(own.on).filter(|_| own.runs()),
+            platform: facts.get("distribution").filter(|_| own.runs()).cloned(),
+            ..ScenarioResult::new(&own.at, decision(own, claim, &facts), self.attempts(own))
+        };
+        let scenarios: Vec<ScenarioResult> = mine(false).map(record).collect();
         // A claim needs its control to hold, even if the control was not selected.
-        let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+        let unselected = Decision::Skip(NotJudgedReason::NotSelected);
         let runs = scenarios.iter().any(ScenarioResult::runs);
         let controls: Vec<ControlResult> = mine(true)
             .filter(|control| control.runs() || (runs && control.decision == unselected))
@@ -196,11 +197,10 @@ impl RunState {
             typical: claim.typical.clone(),
             // `concluded` computes these from the others.
             verdict: Verdict::Inconclusive,
-            reason: String::new(),
+            reason: Reason::NothingChecked,
             value: None,
             unit: None,
             samples: 0,
-            control: Control::of(&[]),
             scenarios,
             controls,
             deviations,
@@ -230,13 +230,13 @@ fn decision(planned: &Planned, claim: &Claim, facts: &BTreeMap<String, String>) 
     }
 }
 
-/// Says which kinds of scenarios of a claim have not run yet.
-fn to_come(claim: &ClaimResult) -> &'static str {
+/// Returns which scenarios of a claim have not run yet.
+fn to_come(claim: &ClaimResult) -> ToCome {
     let own = claim.scenarios.iter().any(|scenario| scenario.runs() && scenario.attempts.is_empty());
     match (own, claim.controls.iter().any(|control| control.attempts.is_empty())) {
-        (true, _) => "other scenarios of its claim are to come",
-        (false, true) => "its control is to come",
-        (false, false) => "",
+        (true, _) => ToCome::Scenarios,
+        (false, true) => ToCome::Controls,
+        (false, false) => ToCome::Nothing,
     }
 }
 

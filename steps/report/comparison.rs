@@ -22,7 +22,7 @@ use crate::base::stats::Interval;
 use crate::base::unit::Unit;
 use crate::claims::register::ClaimId;
 use crate::measurement::Value;
-use crate::verdict::Verdict;
+use crate::verdict::{Reason, Verdict};
 
 pub use brief::briefs;
 
@@ -64,7 +64,7 @@ pub struct ComparedMachine {
 pub struct ClaimSummary {
     pub claim: String,
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Reason,
     /// The bound that the claim is judged by, in the register's words.
     pub bound: String,
     /// What was measured, if anything was.

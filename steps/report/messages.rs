@@ -9,7 +9,7 @@ mod results;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::times;
+use super::{sentence, times};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use documents::{Document, Pickle, step_id};
@@ -73,7 +73,7 @@ fn meta(run: &Json) -> Json {
 fn finished(bundle: &EvidenceBundle) -> Json {
     let verdicts = &bundle.verdicts;
     let killed = (!verdicts.complete).then(|| "the run did not finish".to_owned());
-    let problems: Vec<String> = killed.into_iter().chain(verdicts.problems.iter().cloned()).collect();
+    let problems: Vec<String> = killed.into_iter().chain(verdicts.problems.iter().map(sentence::problem)).collect();
     json!({
         "testRunStartedId": verdicts.run,
         "success": verdicts.exit == 0 && verdicts.complete,

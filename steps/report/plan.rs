@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::sentence;
 use crate::base::host_offers::HostOffers;
 use crate::base::platform::{MachineKind, TargetSpec};
 use crate::claims::plan::{Capabilities, Decision, Plan, Planned};
@@ -20,7 +21,7 @@ pub struct PlanRow<'a> {
     /// What the claim needs and cheaper kinds lack.
     because: Option<String>,
     decision: &'static str,
-    reason: Option<&'a str>,
+    reason: Option<String>,
 }
 
 impl<'a> PlanRow<'a> {
@@ -41,11 +42,11 @@ impl<'a> PlanRow<'a> {
 }
 
 /// Returns a decision as programs read it, and the reason if the claim is not judged.
-pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
+pub(super) fn words(decision: &Decision) -> (&'static str, Option<String>) {
     match decision {
         Decision::Run => ("run", None),
-        Decision::MeasureOnly(unjudged) => ("record", Some(unjudged.why())),
-        Decision::Skip(why) => ("skip", Some(why)),
+        Decision::MeasureOnly(why) => ("record", Some(sentence::not_judged(why))),
+        Decision::Skip(why) => ("skip", Some(sentence::not_judged(why))),
     }
 }
 
@@ -60,7 +61,7 @@ pub fn plan(plan: &Plan, target: &TargetSpec, met: &Capabilities, host: &HostOff
         let kind = if planned.runs() { on.to_string() } else { "-".to_owned() };
         let kind = if several { format!("{kind:<6}  ") } else { String::new() };
         let because = because.filter(|_| several && planned.runs());
-        let notes: Vec<&str> = because.as_deref().into_iter().chain(reason).collect();
+        let notes: Vec<String> = because.into_iter().chain(reason).collect();
         let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join("; ")) };
         format!("{mark:>8}  {claim:<5} {kind}{control}{scenario}{notes}\n")
     };

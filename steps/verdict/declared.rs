@@ -1,51 +1,91 @@
 //! Applies declared deviations, and finds wrong ones. Pure.
 
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
-use crate::claims::deviation::{Deviation, Deviations};
+use crate::claims::deviation::{Declared, Deviation, Deviations};
 use crate::claims::register::ClaimId;
-use crate::verdict::Verdict;
+use crate::verdict::{Check, Reason, Verdict};
+
+/// Something that failed, and that a declaration may be about.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure<'a> {
+    Check(&'a Check),
+    /// A control that was not caught, by its name.
+    Control(&'a str),
+}
+
+impl Failure<'_> {
+    fn is_declared_by(self, deviation: &Deviation) -> bool {
+        match (self, &deviation.fails) {
+            (Failure::Check(check), Declared::Check { probe, relation }) => {
+                check.probe == *probe && check.rule.relation() == *relation
+            }
+            (Failure::Control(name), Declared::Control { control }) => name == control,
+            _ => false,
+        }
+    }
+}
+
+/// A problem with a declaration that the verdict of its claim does not show.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    pub kind: ProblemKind,
+    pub deviation: Deviation,
+    /// In a merged bundle: the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// Its last day is over.
+    Expired,
+    /// It is about this machine, and nothing that it declares has failed.
+    Unused,
+}
 
 /// Lists problems with a claim's declarations that its verdict does not show: those that have expired although they are
 /// for another platform, and those that its known deviation does not use.
 pub fn problems_of(
     deviations: &Deviations,
     claim: ClaimId,
-    (verdict, reason): (Verdict, &str),
+    (verdict, failures): (Verdict, &[Failure]),
     applying: &[Deviation],
     on: Date,
-) -> Vec<String> {
-    let mut problems = Vec::new();
-    for deviation in deviations.iter().filter(|deviation| deviation.claim == claim) {
-        let name = deviation.name();
+) -> Vec<Problem> {
+    let used = |deviation: &Deviation| failures.iter().any(|failure| failure.is_declared_by(deviation));
+    // Declarations about the same machines name the ways in which a claim fails there, one of which is enough.
+    let any_used = |when| applying.iter().any(|other| other.when == when && used(other));
+    let problem = |deviation: &Deviation| {
         let applies = applying.contains(deviation);
-        if on > deviation.expires && !(applies && verdict == Verdict::Fails) {
-            problems.push(format!("{name} expired on {}: renew or remove it", deviation.expires));
-        } else if applies && verdict == Verdict::KnownDeviation && !deviation.matches(reason) {
-            problems.push(format!("{name} is not used, though it is about this platform: remove it"));
-        }
-    }
-    problems
+        let expired = on > deviation.expires && !(applies && verdict == Verdict::Fails);
+        let unused = applies && verdict == Verdict::KnownDeviation && !any_used(deviation.when.clone());
+        let kind = match (expired, unused) {
+            (true, _) => ProblemKind::Expired,
+            (false, true) => ProblemKind::Unused,
+            (false, false) => return None,
+        };
+        Some(Problem { kind, deviation: deviation.clone(), target: None })
+    };
+    deviations.iter().filter(|deviation| deviation.claim == claim).filter_map(problem).collect()
 }
 
-/// Applies the declarations about a claim to its verdict. Returns the new verdict, and a text to add to its reason.
-pub fn apply(verdict: Verdict, reason: &str, applying: &[Deviation], on: Date) -> (Verdict, Option<String>) {
-    let Some(first) = applying.first() else { return (verdict, None) };
-    let printed = match (verdict, applying.iter().find(|deviation| deviation.matches(reason))) {
-        (Verdict::Fails, None) => "the deviation that is declared here is another one".to_owned(),
-        (Verdict::Fails, Some(deviation)) if on > deviation.expires => {
-            format!("its declaration as a known deviation expired on {}", deviation.expires)
-        }
-        (Verdict::Fails, Some(deviation)) => {
-            let Deviation { declared_by, expires, reason, .. } = deviation;
-            let link = deviation.link.as_ref().map(|link| format!(" ({link})")).unwrap_or_default();
-            let printed = format!("declared by {declared_by} until {expires}: {reason}{link}");
-            return (Verdict::KnownDeviation, Some(printed));
-        }
-        (Verdict::Holds, _) => format!("it holds, yet {} says that it fails here: remove it", first.name()),
-        (other, _) => return (other, None),
+/// Applies the declarations about a claim to its failure for this reason: it is a known deviation if all that failed is
+/// declared.
+pub fn apply(reason: Reason, failures: &[Failure], applying: &[Deviation], on: Date) -> (Verdict, Reason) {
+    let declared = |failure: &Failure| {
+        applying.iter().filter(|deviation| failure.is_declared_by(deviation)).max_by_key(|deviation| deviation.expires)
     };
-    (Verdict::Fails, Some(printed))
+    let all: Option<Vec<&Deviation>> = failures.iter().map(declared).collect();
+    let first = all.unwrap_or_default().into_iter().min_by_key(|deviation| deviation.expires);
+    let Some(Deviation { declared_by, expires, .. }) = first.cloned() else { return (Verdict::Fails, reason) };
+    let failure = Box::new(reason);
+    match on > expires {
+        true => (Verdict::Fails, Reason::DeclarationExpired { on: expires, failure }),
+        false => (Verdict::KnownDeviation, Reason::Declared { by: declared_by, until: expires, failure }),
+    }
 }
 
 #[cfg(test)]

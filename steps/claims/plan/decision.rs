@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::host_offers::{Feature, HostOffers};
 use crate::base::platform::{Arch, MachineKind, TargetSpec};
 use crate::base::settings::FakeAws;
+use crate::claims::plan::Shard;
 use crate::claims::register::{Claim, Requirement};
 
 /// What the plan decides for a scenario.
@@ -19,31 +20,24 @@ pub enum Decision {
     #[serde(rename = "record")]
     MeasureOnly(NotJudgedReason),
     /// It does not run, for this reason.
-    Skip(String),
+    Skip(NotJudgedReason),
 }
 
-/// Why a measured scenario is not judged. Stored as the text that people read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+/// Why a scenario is not run, or not judged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum NotJudgedReason {
-    /// The kind of machine is assumed to lack this. If the machine turns out to have it, the scenario is judged.
+    /// The claim needs what its kind of machine does not offer. If the machine turns out to offer it, a measured scenario
+    /// is judged.
     Needs { what: Requirement },
     /// A stand-in replaces AWS, and its behaviour says nothing about AWS, on any machine.
     StandIn,
-    /// A reason that this version does not know.
-    Other(String),
-}
-
-const STAND_IN: &str = "measured on a stand-in for AWS: recorded, not judged";
-
-impl NotJudgedReason {
-    pub fn why(&self) -> &str {
-        match self {
-            NotJudgedReason::Needs { what } => what.missing(),
-            NotJudgedReason::StandIn => STAND_IN,
-            NotJudgedReason::Other(why) => why,
-        }
-    }
+    /// The user's options do not select it.
+    NotSelected,
+    /// The run is this shard, and the claim belongs to another one.
+    OtherShard { shard: Shard },
+    /// It is in none of the merged shards: these are missing.
+    MissingShards { shards: Vec<Shard> },
 }
 
 impl From<String> for NotJudgedReason {
@@ -213,7 +207,7 @@ pub(super) fn place(claim: &Claim, met: &Capabilities) -> Placement {
         (lacks.iter().any(bars), lacks.contains(&Requirement::NativeCpu), lacks.len())
     };
     let Some(best) = met.offers.iter().min_by_key(rank) else {
-        let decision = Decision::Skip(Requirement::OwnMachine.missing().to_owned());
+        let decision = Decision::Skip(NotJudgedReason::Needs { what: Requirement::OwnMachine });
         return Placement { on: MachineKind::Vm, passed: None, decision };
     };
     let on = if claim.needs.contains(&Requirement::Host) { MachineKind::Host } else { best.kind };
@@ -221,7 +215,7 @@ pub(super) fn place(claim: &Claim, met: &Capabilities) -> Placement {
     let passed = cheaper.into_iter().find_map(|offer| Some((offer.kind, *offer.lacks(claim).first()?)));
     let missing = best.lacks(claim);
     let decision = match missing.iter().find(|need| bars(need)) {
-        Some(need) => Decision::Skip(need.missing().to_owned()),
+        Some(need) => Decision::Skip(NotJudgedReason::Needs { what: *need }),
         None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::StandIn),
         None => {
             missing.first().map_or(Decision::Run, |what| Decision::MeasureOnly(NotJudgedReason::Needs { what: *what }))
@@ -250,11 +244,8 @@ mod tests {
                 Decision::Run => "run",
                 Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu }) => "emulated",
                 Decision::MeasureOnly(NotJudgedReason::StandIn) => "fake",
-                Decision::MeasureOnly(other) => panic!("{other:?}"),
-                Decision::Skip(why) => {
-                    assert_eq!(why, claim.needs[0].missing());
-                    "skip"
-                }
+                Decision::Skip(NotJudgedReason::Needs { what }) if what == claim.needs[0] => "skip",
+                other => panic!("{other:?}"),
             }
         })
     }
@@ -282,17 +273,6 @@ mod tests {
         let arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
         assert_eq!(decided("ec2", &fake_aws, None), ["run", arm, "emulated", "fake", "run", "run", "run"]);
         assert_eq!(decided("vm:amd64", &fake_aws, None), decided("vm:amd64", &none, None));
-    }
-
-    #[test]
-    fn why_something_is_not_judged_is_stored_in_words() {
-        let other = NotJudgedReason::Other("of another version".into());
-        for reason in [NotJudgedReason::Needs { what: Requirement::NativeCpu }, NotJudgedReason::StandIn, other] {
-            let stored = serde_json::json!({ "record": reason.why() });
-            let decision = Decision::MeasureOnly(reason);
-            assert_eq!(serde_json::to_value(&decision).unwrap(), stored);
-            assert_eq!(serde_json::from_value::<Decision>(stored).unwrap(), decision);
-        }
     }
 
     #[test]

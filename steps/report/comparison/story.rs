@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use super::noise::Noise;
 use super::{Change, ClaimSummary, ComparedMachine, ComparedRun, Figure, Trend};
 use crate::base::stats::{Interval, median};
-use crate::claims::plan::NOT_SELECTED;
+use crate::claims::plan::NotJudgedReason;
 use crate::claims::register::ClaimId;
-use crate::verdict::Verdict;
+use crate::report::sentence;
+use crate::verdict::Reason;
 
 /// What the runs report about a claim, in their order; `None` if a run does not know it.
 type Story<'a> = [(&'a ComparedRun, Option<&'a ClaimSummary>)];
@@ -84,7 +85,7 @@ fn since(story: &Story, newest: Option<Measured>) -> Option<String> {
 impl ClaimSummary {
     /// Returns whether the run was asked for a verdict on the claim, that is, its options did not exclude it.
     fn asked(&self) -> bool {
-        self.verdict != Verdict::NotRun || !(self.reason == NOT_SELECTED || self.reason.starts_with("not in shard "))
+        !matches!(self.reason, Reason::NotJudged(NotJudgedReason::NotSelected | NotJudgedReason::OtherShard { .. }))
     }
 }
 
@@ -159,7 +160,12 @@ fn flipped(flips: &[Flip]) -> Option<String> {
     };
     Some(format!(
         "{many}{} in run {} ({}), {} in run {} ({})",
-        held.verdict, before.about.run, held.reason, fails.verdict, after.about.run, fails.reason
+        held.verdict,
+        before.about.run,
+        sentence::reason(&held.reason),
+        fails.verdict,
+        after.about.run,
+        sentence::reason(&fails.reason)
     ))
 }
 

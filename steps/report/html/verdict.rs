@@ -10,8 +10,10 @@ use super::{Run, section};
 use crate::claims::register::ClaimId;
 use crate::evidence::Verdicts;
 use crate::report::console::mark;
+use crate::report::sentence;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
+use crate::verdict::declared::Problem;
 
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
     verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
@@ -127,8 +129,8 @@ fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
             (budget.admit("controls that were not caught", html! {
                 p.item {
                     (control_chip(control)) " " (link(id)) " "
-                    (plain(&control.at.name, 160)) ": " (plain(&control.reason, 240))
-                    @if control.verdict == ControlVerdict::DoesNotDiscriminate {
+                    (plain(&control.at.name, 160)) ": " (plain(&sentence::reason(&control.reason), 240))
+                    @if control.verdict == ControlVerdict::NotCaught {
                         ". So the check does not discriminate, and the claim is not counted as holding."
                     }
                 }
@@ -193,8 +195,8 @@ fn deviations(run: &Run, budget: &mut ByteBudget) -> Markup {
     }
 }
 
-pub(super) fn one_problem(problem: &str) -> Markup {
-    html! { p.item { (marked(Verdict::Fails, "problem")) " " (plain(problem, 400)) } }
+pub(super) fn one_problem(problem: &Problem) -> Markup {
+    html! { p.item { (marked(Verdict::Fails, "problem")) " " (plain(&sentence::problem(problem), 400)) } }
 }
 
 fn without_trust(run: &Run) -> Markup {
