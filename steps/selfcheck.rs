@@ -101,6 +101,7 @@ pub fn selfcheck(bundle: &EvidenceBundle) -> anyhow::Result<Score> {
         let ids = claim.sample_ids();
         let mine: Vec<_> = bundle.samples.iter().filter(|sample| ids.contains(&sample.id)).cloned().collect();
         mutants.extend(samples::mutants(claim, &mine, bundle.verdicts.on));
+        mutants.extend(samples::moved(claim, &mine, bundle.verdicts.on));
         mutants.extend(conclusions::mutants(claim, bundle.verdicts.on));
         mutants.extend(scenarios::mutants(claim, bundle));
         mutants.extend(outputs::mutants(claim, &mine, bundle)?);
@@ -140,6 +141,7 @@ mod tests {
             "off by a power of 1000",
             "stale",
             "from another machine",
+            "on a machine of another kind",
             "output of another trial",
             "output of another machine",
             "a line garbled",

@@ -106,7 +106,8 @@ impl PlannedRun {
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
         }
-        let (given, away) = (options.image.is_some(), Home { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false });
+        let (given, away) =
+            (options.image.is_some(), Home { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false });
         for on in pools(&plan, target) {
             let home = local(on).map_or(away, |kind| Home { arch, kind, device: true });
             tools::check(&suite.features, &plan.part(on), given, &definitions, home, &settings, progress)

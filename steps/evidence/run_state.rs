@@ -193,6 +193,7 @@ impl RunState {
             id: claim.id,
             claim: claim.claim.clone(),
             bound: claim.bound.clone(),
+            needs: claim.needs.clone(),
             published: claim.published.clone(),
             typical: claim.typical.clone(),
             // `concluded` computes these from the others.

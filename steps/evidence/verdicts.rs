@@ -9,7 +9,7 @@ use crate::base::platform::MachineKind;
 use crate::base::unit::Unit;
 use crate::claims::deviation::{Deviation, Deviations};
 use crate::claims::plan::{Decision, NotJudgedReason};
-use crate::claims::register::ClaimId;
+use crate::claims::register::{ClaimId, Requirement};
 use crate::measurement::{Sample, Value};
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, ScenarioResult, claim_verdict, worst};
 use crate::verdict::declared::{Failure, Problem, problems_of};
@@ -23,6 +23,9 @@ pub struct ClaimResult {
     pub verdict: Verdict,
     pub reason: Reason,
     pub bound: String,
+    /// What a machine must offer to judge it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Requirement>,
     pub published: Option<String>,
     pub typical: Option<String>,
     /// The value of the scenario that decided.

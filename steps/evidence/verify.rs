@@ -5,12 +5,14 @@ mod merged;
 mod origin;
 mod reread;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use crate::base::platform::MachineKind;
 use crate::evidence::ClaimResult;
 use crate::evidence::attestation;
 use crate::evidence::bundle::{self, EvidenceBundle, SandboxedDir};
@@ -89,7 +91,8 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Ver
             verification
                 .take(strange, || format!("{reread} samples of watched runs are what the texts in trials/ say"));
             verification.take(origin::findings(&bundle), || {
-                "the claims, scenarios, controls and declarations are those in features/".to_owned()
+                let kinds = kinds(&bundle);
+                format!("the claims, scenarios, controls and declarations are those in features/{kinds}")
             });
             let stated = statement(&bundle);
             verification.take(stated, || format!("{STATEMENT} is about these checksums, this image and this commit"));
@@ -112,6 +115,16 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Ver
             }
         },
     }
+}
+
+/// Says how many claims were run on which kind of machine.
+fn kinds(bundle: &EvidenceBundle) -> String {
+    let mut counts = BTreeMap::<MachineKind, usize>::new();
+    for kind in bundle.verdicts.claims.iter().filter_map(ClaimResult::kind) {
+        *counts.entry(kind).or_default() += 1;
+    }
+    let counts: Vec<String> = counts.into_iter().map(|(kind, count)| format!("{count} on {kind}")).collect();
+    if counts.is_empty() { String::new() } else { format!(", run where planned: {}", counts.join(", ")) }
 }
 
 fn sealed(folder: &SandboxedDir, verification: &mut Verification) {

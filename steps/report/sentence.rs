@@ -120,6 +120,11 @@ pub fn not_judged(why: &NotJudgedReason) -> String {
     })
 }
 
+/// Lists what a claim needs.
+pub fn names(needs: &[Requirement]) -> String {
+    needs.iter().map(|need| need.name()).collect::<Vec<_>>().join(", ")
+}
+
 /// Says what a requirement that is not met takes, and how to get it.
 fn needs(what: Requirement) -> String {
     match what {
@@ -146,9 +151,7 @@ fn needs(what: Requirement) -> String {
         Requirement::Units => {
             "needs a systemd that makes units of Quadlets, which the user does not have there".to_owned()
         }
-        Requirement::Root => {
-            "needs root on the machine: let its user run sudo without a password".to_owned()
-        }
+        Requirement::Root => "needs root on the machine: let its user run sudo without a password".to_owned(),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Falsifies samples: each sample that a check rests on, in each way.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 use jiff::civil::Date;
 
 use super::Mutant;
+use assay::base::platform::MachineKind;
 use assay::base::unit::Unit;
 use assay::evidence::ClaimResult;
 use assay::measurement::{Sample, Value};
@@ -44,6 +47,32 @@ pub fn mutants(claim: &ClaimResult, samples: &[Sample], on: Date) -> Vec<Mutant>
         }
     }
     mutants
+}
+
+/// Moves all that was measured on a machine to one of another kind, in the samples and in the checks alike. Only the kind
+/// that the claim was planned for can show that.
+pub fn moved(claim: &ClaimResult, samples: &[Sample], on: Date) -> Vec<Mutant> {
+    let sources = claim.attempts().flat_map(|attempt| &attempt.checks).flat_map(|judged| &judged.check.sources);
+    let on_machines = sources.filter_map(|source| Some((source.machine.clone(), source.kind?)));
+    let machines: BTreeMap<String, MachineKind> = on_machines.filter(|(_, kind)| *kind != MachineKind::Host).collect();
+    let move_one = |(machine, kind): (String, MachineKind)| {
+        let other = if kind == MachineKind::Vm { MachineKind::Nspawn } else { MachineKind::Vm };
+        let (mut changed, mut seen) = (claim.clone(), samples.to_vec());
+        let attempts = changed.scenarios.iter_mut().flat_map(|scenario| &mut scenario.attempts);
+        let sources = attempts.flat_map(|attempt| &mut attempt.checks).flat_map(|judged| &mut judged.check.sources);
+        for source in sources.filter(|source| source.machine == machine) {
+            (source.machine, source.kind) = ("elsewhere".to_owned(), Some(other));
+        }
+        seen.iter_mut().filter(|sample| sample.machine == machine).for_each(|sample| {
+            sample.machine = "elsewhere".to_owned();
+        });
+        let verdict = changed.again(&seen, on).verdict;
+        let (what, how) = (format!("machine {machine}"), "on a machine of another kind");
+        let (which, survived) = (format!("{kind}, not {other}"), verdict == Verdict::Holds);
+        Mutant { claim: claim.id, what, how, which, verdict: Some(verdict), survived }
+    };
+    let holds = claim.verdict == Verdict::Holds;
+    machines.into_iter().filter(|_| holds).map(move_one).collect()
 }
 
 /// Returns whether a sample is the only one of its subject in a check.

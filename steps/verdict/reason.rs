@@ -39,7 +39,12 @@ pub enum Reason {
         expected: Option<Box<Source>>,
     },
     /// A sample is of a machine of another kind than the claim is judged on.
-    OtherKind { subject: String, machine: String, kind: MachineKind, expected: MachineKind },
+    OtherKind {
+        subject: String,
+        machine: String,
+        kind: MachineKind,
+        expected: MachineKind,
+    },
     /// A sample is in another unit than the check.
     WrongUnit {
         probe: String,

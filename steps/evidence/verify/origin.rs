@@ -135,6 +135,7 @@ fn of_claim(
         problems.extend(missing.map(|at| format!("its {what} at {at} is left out")));
     }
     problems.extend(record.scenarios.iter().filter_map(|scenario| decided(scenario, claim, &bundle.run)));
+    problems.extend(kinds(record, claim, &bundle.run));
     let own = record.scenarios.iter().map(|scenario| (&scenario.at, &scenario.attempts));
     let controls = record.controls.iter().map(|control| (&control.at, &control.attempts));
     for (at, attempts) in own.chain(controls) {
@@ -142,6 +143,33 @@ fn of_claim(
         let strange = attempts.iter().filter_map(|attempt| stepwise(attempt, scenario));
         problems.extend(strange.map(|problem| format!("{at}: {problem}")));
     }
+    problems
+}
+
+/// Finds what is wrong with the kinds of machines that a claim's samples are of. Runs of the library, whose machines are of
+/// one kind, may not name them.
+fn kinds(record: &ClaimResult, claim: &Claim, run: &Json) -> Vec<String> {
+    let Some(machines) = run.get("machines") else { return Vec::new() };
+    let mut problems = Vec::new();
+    // Bundles of earlier versions do not have the needs.
+    if record.needs != claim.needs && !record.needs.is_empty() {
+        problems.push(format!("its needs are not those of {REGISTER}"));
+    }
+    let planned = record.kind();
+    let own = record.scenarios.iter().filter(|scenario| scenario.runs()).map(|scenario| scenario.machine_kind);
+    let controls = record.controls.iter().filter(|control| !control.attempts.is_empty());
+    if own.chain(controls.map(|control| control.machine_kind)).any(|kind| kind.is_none() || kind != planned) {
+        problems.push("its scenarios and controls are not all of one kind of machine".to_owned());
+    }
+    let checks = record.all_attempts().flat_map(|attempt| &attempt.checks);
+    for source in checks.flat_map(|judged| &judged.check.sources) {
+        let known = machines.get(&source.machine).and_then(Json::as_str);
+        if known != source.kind.map(|kind| kind.to_string()).as_deref() {
+            let (machine, known) = (&source.machine, known.unwrap_or("unknown"));
+            problems.push(format!("machine {machine}, which {} was measured on, is of kind {known}", source.subject));
+        }
+    }
+    problems.dedup();
     problems
 }
 

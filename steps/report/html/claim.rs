@@ -95,6 +95,15 @@ fn head(claim: &ClaimResult) -> Markup {
             @if let Some(typical) = &claim.typical {
                 div { dt { "typical of containers, by the annex" } dd { (plain(typical, SENTENCE)) } }
             }
+            @if let Some(kind) = claim.kind() {
+                div {
+                    dt { "run on" }
+                    dd {
+                        (kind)
+                        @if !claim.needs.is_empty() { ", for it needs " (sentence::names(&claim.needs)) }
+                    }
+                }
+            }
             @if claim.value.is_some() { div { dt { "measured" } dd { (measured(claim, 240)) } } }
         }
         @for deviation in claim.deviations.iter().take(5) {

@@ -27,10 +27,11 @@ const GROUPS: [(&str, &str); 5] = [
 pub(super) fn facts(run: &Json, budget: &mut ByteBudget) -> Markup {
     let known = |key: &str| RUN.contains(&key) || GROUPS.iter().any(|(name, _)| *name == key);
     let others = run.as_object().into_iter().flatten();
-    let others = others.filter(|(key, _)| !known(key) && !["schema", "time"].contains(&key.as_str()));
+    let others = others.filter(|(key, _)| !known(key) && !["schema", "time", "kinds"].contains(&key.as_str()));
     let content = html! {
         @if is(run, "/stand_in", true) { p.warning { strong { "This was not AWS." } (FAKE_AWS) } }
-        @if is(run, "/machine/native", false) { p.warning { strong { "The device's CPU was emulated" } (EMULATED) } }
+        @if is(run, "/kinds/nspawn/native", true) && is(run, "/machine/native", false) { p.warning { (TWO_KINDS) } }
+        @else if is(run, "/machine/native", false) { p.warning { strong { "The device's CPU was emulated" } (EMULATED) } }
         div.groups {
             div.group {
                 h3 { "The run" }
@@ -61,6 +62,9 @@ pub(super) fn is(run: &Json, fact: &str, value: bool) -> bool {
 
 const FAKE_AWS: &str = " A stand-in replaced it and its instance: this says nothing about AWS. What only AWS can judge \
     was measured and recorded here, and not judged.";
+
+const TWO_KINDS: &str = "The virtual machines' CPU was emulated, and that of system containers (nspawn) was native: what \
+    is about time and CPU was measured on these, with the emulated ones paused. Each claim below says on which it was run.";
 
 const EMULATED: &str = " (by QEMU's translator), some fifty times slower than a real one. So times and CPU use say \
     nothing about a real device: the claims about them were measured and recorded here, and not judged. What does not \
