@@ -35,10 +35,10 @@ impl Feature {
         match self {
             Feature::NativeCpu => "native CPU",
             Feature::Kvm => "KVM",
-            Feature::Cpu => "cgroup controller cpu",
-            Feature::Memory => "cgroup controller memory",
-            Feature::Pids => "cgroup controller pids",
-            Feature::Io => "cgroup controller io",
+            Feature::Cpu => "cgroup cpu",
+            Feature::Memory => "cgroup memory",
+            Feature::Pids => "cgroup pids",
+            Feature::Io => "cgroup io",
             Feature::UserNamespaces => "nested user namespaces",
             Feature::Fuse => "/dev/fuse",
             Feature::Tun => "/dev/net/tun",
@@ -147,9 +147,16 @@ impl HostOffers {
 
     /// Formats it in one sentence: what it lacks, and why.
     pub fn summary(&self) -> String {
-        let lacks = self.iter().filter_map(|(feature, lack)| Some(format!("no {} ({})", feature.name(), lack?)));
-        let lacks: Vec<String> = lacks.collect();
-        if lacks.is_empty() { "nothing is lacking".to_owned() } else { lacks.join(", ") }
+        let mut lacks: Vec<(&Lack, Vec<&str>)> = Vec::new();
+        for (feature, lack) in self.iter().filter_map(|(feature, lack)| Some((feature, lack?))) {
+            match lacks.last_mut().filter(|(last, _)| *last == lack) {
+                Some((_, features)) => features.push(feature.name()),
+                None => lacks.push((lack, vec![feature.name()])),
+            }
+        }
+        let lacks: Vec<String> =
+            lacks.iter().map(|(lack, features)| format!("no {} ({lack})", features.join(", "))).collect();
+        if lacks.is_empty() { "nothing is lacking".to_owned() } else { lacks.join("; ") }
     }
 }
 

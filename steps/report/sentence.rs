@@ -52,8 +52,10 @@ pub fn reason(reason: &Reason) -> String {
                 source.since, source.until
             ),
         },
-        Reason::OtherKind { subject, machine, kind, expected } => {
-            format!("{subject} was measured on {machine}, a machine of kind {kind}, and is judged on kind {expected}")
+        Reason::OtherKind { subject, machine, machine_kind, expected } => {
+            format!(
+                "{subject} was measured on {machine}, of kind {machine_kind}, and not on a machine of kind {expected}"
+            )
         }
         Reason::WrongUnit { probe, value, unit, expected } => {
             format!("{probe}: {} is in {unit:?}, not in {expected:?}", quoted(value, *unit))

@@ -260,9 +260,9 @@ fn of_another_kind(attempts: &[Attempt], expected: Option<MachineKind>, control:
     };
     let sources = attempts.iter().flat_map(|attempt| &attempt.checks).flat_map(|judged| &judged.check.sources);
     sources.into_iter().find_map(|source| {
-        let kind = source.kind.filter(|kind| !belongs(*kind))?;
+        let machine_kind = source.kind.filter(|kind| !belongs(*kind))?;
         let (subject, machine) = (source.subject.clone(), source.machine.clone());
-        Some(Reason::OtherKind { subject, machine, kind, expected })
+        Some(Reason::OtherKind { subject, machine, machine_kind, expected })
     })
 }
 

@@ -42,7 +42,7 @@ pub enum Reason {
     OtherKind {
         subject: String,
         machine: String,
-        kind: MachineKind,
+        machine_kind: MachineKind,
         expected: MachineKind,
     },
     /// A sample is in another unit than the check.

@@ -40,22 +40,6 @@ pub enum NotJudgedReason {
     MissingShards { shards: Vec<Shard> },
 }
 
-impl From<String> for NotJudgedReason {
-    fn from(text: String) -> NotJudgedReason {
-        match Requirement::ALL.into_iter().find(|need| need.is_missing_by(&text)) {
-            Some(what) => NotJudgedReason::Needs { what },
-            None if text == STAND_IN => NotJudgedReason::StandIn,
-            None => NotJudgedReason::Other(text),
-        }
-    }
-}
-
-impl From<NotJudgedReason> for String {
-    fn from(reason: NotJudgedReason) -> String {
-        reason.why().to_owned()
-    }
-}
-
 /// Observations on a remote machine or this host that decide what can be judged there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
