@@ -332,6 +332,7 @@ mod tests {
 
     use super::*;
     use crate::evidence::verify;
+    use crate::verdict::claim_verdict::ControlVerdict;
 
     const CLAIMS: &str =
         "[[claim]]\nid = \"A1-1\"\nclaim = \"there is free space\"\nbound = \"2 GB\"\ncontrol = \"none\"\n";
@@ -381,6 +382,20 @@ mod tests {
             let (verdicts, _) = ran(folder.path(), 3e9, wrong).await;
             assert_eq!((verdicts.claims[0].verdict, verdicts.exit), (verdict, exit), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_failure_says_decides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut verdicts = Vec::new();
+        for message in ["connection lost", "", "disk.free is 3 GB", "not selected by the options of this run"] {
+            let run = begin(folder.path());
+            run.each(async |_, _| anyhow::bail!("{message}")).await.unwrap();
+            let ended = run.end().unwrap().0;
+            verdicts.push((ended.exit, ended.claims[0].verdict, ended.claims[0].controls[0].verdict));
+        }
+        let inconclusive = (3, Verdict::Inconclusive, ControlVerdict::Inconclusive);
+        assert_eq!(verdicts, [inconclusive; 4]);
     }
 
     #[tokio::test]

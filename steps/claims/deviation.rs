@@ -233,15 +233,17 @@ impl Deviations {
 pub mod tests {
     use super::*;
 
-    pub const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \">=5\" }\nbecause = [\"run.status is 0\"]\n\
+    pub const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \">=5\" }\nprobe = \"run.status\"\nrelation = \"!=\"\n\
         reason = \"podman 5 finds crun itself\"\ndeclared_by = \"us\"\nexpires = \"2027-01-31\"\n";
 
     #[test]
     fn a_declaration_that_could_excuse_anything_or_nothing_is_refused() {
         for (good, bad, expected) in [
             ("reason =", "until = \"x\"\nreason =", "unknown field `until`"),
-            ("[\"run.status is 0\"]", "[]", "would excuse any failure"),
-            ("[\"run.status is 0\"]", "[\" \"]", "would excuse any failure"),
+            ("relation = \"!=\"", "", "must say what fails: probe and relation of a check"),
+            ("probe = \"run.status\"", "", "must say what fails: probe and relation of a check"),
+            ("relation = \"!=\"", "relation = \"!=\"\ncontrol = \"x\"", "must say what fails"),
+            ("!=", "about", "unknown variant `about`, expected one of `<`"),
             ("podman =", "docker =", "no machine has a fact \"docker\": name one of podman"),
             (">=5", "5.", "podman = \"5.\" is not a range of versions: write it as \">=5, <6\""),
             ("podman = \">=5\"", "wasm = \"\"", "its wasm is empty"),

@@ -16,7 +16,8 @@ use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::status;
 use assay::base::work_summary::WorkSummary;
-use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned};
+use assay::claims::deviation::Declared;
+use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
@@ -94,6 +95,7 @@ impl PlannedRun {
         let wanted = |scenario: &gherkin::Scenario| selected(&options, scenario);
         let plan = suite.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&suite.features, &plan).map_err(usage)?;
+        every_declared_probe_is_known(&suite).map_err(usage)?;
         let definitions = Definition::all(&settings.root).map_err(usage)?;
         let selective = options.tags.is_some() || options.name.is_some();
         if selective && !plan.scenarios.iter().any(Planned::runs) {
@@ -323,8 +325,12 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     let mut mistakes = Vec::new();
     for (file, step) in tools::running_steps(features, plan) {
         let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
+        let probe = step.value.strip_prefix(REFUSAL).map(|probe| probe.trim_matches('"'));
         let mistake = match known.find(&step) {
-            Ok(Some(_)) => continue,
+            Ok(Some(_)) => match probe.and_then(catalogue::unknown_probe) {
+                Some(unknown) => format!("{place} names {unknown}"),
+                None => continue,
+            },
             Ok(None) => format!("{place} is an undefined step: {}", catalogue::instead_of(&step)),
             Err(several) => format!("{place} is matched by more than one step: {several}"),
         };
@@ -334,6 +340,23 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
         }
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
+    Ok(())
+}
+
+/// Checks that declarations are about probes that the steps measure, and about controls of their claims.
+fn every_declared_probe_is_known(suite: &ClaimSuite) -> anyhow::Result<()> {
+    let mistakes = suite.deviations.iter().filter_map(|deviation| match &deviation.fails {
+        Declared::Check { probe, .. } => {
+            Some(format!("{} names {}", deviation.name(), catalogue::unknown_probe(probe)?))
+        }
+        Declared::Control { control } => {
+            let mut all = suite.features.iter().flat_map(FeatureFile::scenarios);
+            let known = all.any(|expanded| expanded.scenario.name == *control);
+            (!known).then(|| format!("{} names a control \"{control}\" that no feature has", deviation.name()))
+        }
+    });
+    let mistakes: Vec<String> = mistakes.map(|mistake| format!("  features/deviations.toml: {mistake}")).collect();
+    anyhow::ensure!(mistakes.is_empty(), "the declared deviations cannot be used:\n{}", mistakes.join("\n"));
     Ok(())
 }
 

@@ -189,12 +189,12 @@ pub(super) mod tests {
         }
     }
 
-    pub(super) fn finding(verdict: Verdict, reason: &str, figure: Option<Figure>) -> ClaimSummary {
-        ClaimSummary { claim: "it is small".into(), verdict, reason: reason.into(), bound: "< 64 MB".into(), figure }
+    pub(super) fn finding(verdict: Verdict, reason: Reason, figure: Option<Figure>) -> ClaimSummary {
+        ClaimSummary { claim: "it is small".into(), verdict, reason, bound: "< 64 MB".into(), figure }
     }
 
     pub(super) fn held(figure: Figure) -> ClaimSummary {
-        finding(Verdict::Holds, "so it was seen", Some(figure))
+        finding(Verdict::Holds, Reason::step("so it was seen"), Some(figure))
     }
 
     /// Makes the run of a day in November.

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn scenarios_that_errors_ended_are_counted_with_the_command_that_may_know_why() {
-        let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(str::to_owned));
+        let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(Reason::step));
         let advice = |own: Vec<Attempt>, control: Vec<Attempt>| {
             let mut verdicts = example::bundle().verdicts;
             verdicts.claims.truncate(1);

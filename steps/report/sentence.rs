@@ -3,7 +3,7 @@
 
 mod probes;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use super::console::{cut, one_line};
 use crate::base::commands;
@@ -20,16 +20,23 @@ use crate::verdict::{Bound, Range, Reason, Rule, Verdict};
 /// How much of a text that was measured is shown, in characters.
 const VALUE: usize = 120;
 
-static NONSENSE: AtomicBool = AtomicBool::new(false);
-
-/// Replaces every sentence from here on, for tests which show that nothing depends on one.
-#[doc(hidden)]
-pub fn replace_all() {
-    NONSENSE.store(true, Ordering::Relaxed);
+thread_local! {
+    static REPLACED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Does work while every sentence of this thread is replaced by the same word, for tests which show that nothing depends
+/// on one.
+#[doc(hidden)]
+pub fn replaced<T>(work: impl FnOnce() -> T) -> T {
+    REPLACED.set(true);
+    let done = work();
+    REPLACED.set(false);
+    done
+}
+
+/// Every sentence passes through here.
 fn said(sentence: String) -> String {
-    if NONSENSE.load(Ordering::Relaxed) { "blah".to_owned() } else { sentence }
+    if REPLACED.get() { "blah".to_owned() } else { sentence }
 }
 
 /// Says in one short sentence why something has its verdict.

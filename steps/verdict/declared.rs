@@ -91,7 +91,9 @@ pub fn apply(reason: Reason, failures: &[Failure], applying: &[Deviation], on: D
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::unit::Unit;
     use crate::claims::deviation::tests::DECLARED;
+    use crate::verdict::Rule;
 
     fn claim() -> ClaimId {
         "A5-7".parse().unwrap()
@@ -102,38 +104,56 @@ mod tests {
         Deviations::parse(text).unwrap().applying(claim(), fact)
     }
 
-    const REASON: &str = "run.status is 0; bound ≠ 0";
+    fn check(probe: &str, rule: Rule) -> Check {
+        Check { probe: probe.to_owned(), unit: Unit::Count, rule, sources: Vec::new(), samples: Vec::new() }
+    }
 
     #[test]
     fn a_declaration_excuses_only_its_own_failure_where_and_while_it_is_declared() {
-        for (verdict, reason, day, podman, expected) in [
-            (Verdict::Fails, REASON, "2027-01-31", "5.4.2", Verdict::KnownDeviation),
-            (Verdict::Fails, REASON, "2027-02-01", "5.4.2", Verdict::Fails),
-            (Verdict::Fails, REASON, "2026-12-01", "4.9.3", Verdict::Fails),
-            (Verdict::Fails, "run.stderr is \"no space left\"", "2026-12-01", "5.4.2", Verdict::Fails),
-            (Verdict::Inconclusive, REASON, "2026-12-01", "5.4.2", Verdict::Inconclusive),
-            // It is no longer true.
-            (Verdict::Holds, REASON, "2026-12-01", "5.4.2", Verdict::Fails),
-            (Verdict::Holds, REASON, "2026-12-01", "4.9.3", Verdict::Holds),
+        let status = check("run.status", Rule::Differs { value: 0.0.into() });
+        let other = check("run.error", Rule::Contains { text: "x".into() });
+        let related = check("run.status", Rule::Equals { value: 1.0.into() });
+        for (failed, day, podman, expected) in [
+            (vec![&status], "2027-01-31", "5.4.2", Verdict::KnownDeviation),
+            (vec![&status, &status], "2027-01-31", "5.4.2", Verdict::KnownDeviation),
+            (vec![&status], "2027-02-01", "5.4.2", Verdict::Fails),
+            (vec![&status], "2026-12-01", "4.9.3", Verdict::Fails),
+            (vec![&other], "2026-12-01", "5.4.2", Verdict::Fails),
+            (vec![&related], "2026-12-01", "5.4.2", Verdict::Fails),
+            // All that fails must be declared.
+            (vec![&status, &other], "2026-12-01", "5.4.2", Verdict::Fails),
+            (vec![], "2026-12-01", "5.4.2", Verdict::Fails),
         ] {
-            let (applied, _) = apply(verdict, reason, &applying(DECLARED, podman), day.parse().unwrap());
-            assert_eq!(applied, expected, "{verdict}: {reason} on {day} with {podman}");
+            let failures: Vec<Failure> = failed.iter().map(|check| Failure::Check(check)).collect();
+            let applied = apply(Reason::NoScenario, &failures, &applying(DECLARED, podman), day.parse().unwrap());
+            assert_eq!(applied.0, expected, "{failed:?} on {day} with {podman}");
+        }
+        let control = DECLARED.replace("probe = \"run.status\"\nrelation = \"!=\"", "control = \"a wrong one\"");
+        for (name, expected) in [("a wrong one", Verdict::KnownDeviation), ("another", Verdict::Fails)] {
+            let applying = applying(&control, "5.4.2");
+            let applied =
+                apply(Reason::NoScenario, &[Failure::Control(name)], &applying, "2027-01-31".parse().unwrap());
+            assert_eq!(applied.0, expected);
         }
     }
 
     #[test]
     fn a_declaration_that_has_expired_or_is_not_used_is_a_problem_of_its_own() {
-        let other = DECLARED.replace("run.status is 0", "run.error is").replace("2027-01-31", "2027-03-31");
-        let both = format!("{DECLARED}{other}");
-        let problems = |verdict, podman: &str, day: &str| {
-            let applying = applying(&both, podman);
-            problems_of(&Deviations::parse(&both).unwrap(), claim(), (verdict, REASON), &applying, day.parse().unwrap())
+        let other = DECLARED.replace("run.status", "run.error").replace("2027-01-31", "2027-03-31");
+        let elsewhere = other.replace("podman = \">=5\"", "podman = \">=5.1\"");
+        let status = check("run.status", Rule::Differs { value: 0.0.into() });
+        let problems = |text: &str, verdict, podman: &str, day: &str| -> Vec<_> {
+            let text = format!("{DECLARED}{text}");
+            let found = (verdict, &[Failure::Check(&status)][..]);
+            let (all, applying) = (Deviations::parse(&text).unwrap(), applying(&text, podman));
+            let problems = problems_of(&all, claim(), found, &applying, day.parse().unwrap());
+            problems.into_iter().map(|problem| (problem.kind, problem.deviation.when["podman"].clone())).collect()
         };
-        let name = "the declaration for A5-7 (podman >=5)";
-        let unused = format!("{name} is not used, though it is about this platform: remove it");
-        assert_eq!(problems(Verdict::KnownDeviation, "5.4.2", "2027-01-31"), [unused]);
-        assert!(problems(Verdict::Holds, "4.9.3", "2027-01-31").is_empty());
-        let expired = format!("{name} expired on 2027-01-31: renew or remove it");
-        assert_eq!(problems(Verdict::NotRun, "4.9.3", "2027-02-01"), [expired]);
+        let unused = (ProblemKind::Unused, ">=5.1".to_owned());
+        assert_eq!(problems(&elsewhere, Verdict::KnownDeviation, "5.4.2", "2027-01-31"), [unused]);
+        assert_eq!(problems(&other, Verdict::KnownDeviation, "5.4.2", "2027-01-31"), [], "one of two ways is enough");
+        assert_eq!(problems(&other, Verdict::Holds, "4.9.3", "2027-01-31"), []);
+        let expired = (ProblemKind::Expired, ">=5".to_owned());
+        assert_eq!(problems(&other, Verdict::NotRun, "4.9.3", "2027-02-01"), [expired]);
     }
 }

@@ -156,7 +156,7 @@ mod tests {
         let whole = merged();
         change(&whole, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
         whole.names("parts/vm-arm64/verdicts.json", "changed since it was sealed");
-        whole.names("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
+        whole.names("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails\", but");
         whole.names("verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
         let part = whole.path().join("parts/vm-arm64");
         let error = read(std::slice::from_ref(&part)).unwrap_err().to_string();

@@ -212,10 +212,10 @@ mod tests {
     #[test]
     fn a_reader_learns_what_changed_and_what_cannot_be_compared() {
         let value = |value: f64| held(figure(value));
-        let failed = || finding(Verdict::Fails, "it was 65 MB", Some(figure(65e6)));
-        let open = || finding(Verdict::Inconclusive, "no machine", None);
-        let left_out = || finding(Verdict::NotRun, NOT_SELECTED, None);
-        let known = || finding(Verdict::KnownDeviation, "declared", None);
+        let failed = || finding(Verdict::Fails, Reason::step("it was 65 MB"), Some(figure(65e6)));
+        let open = || finding(Verdict::Inconclusive, Reason::step("no machine"), None);
+        let left_out = || finding(Verdict::NotRun, Reason::NotJudged(NotJudgedReason::NotSelected), None);
+        let known = || finding(Verdict::KnownDeviation, Reason::step("declared"), None);
         let version = |text: &str| held(Figure { unit: Unit::Text, probe: "podman.version".into(), ..figure(text) });
         let on = |accelerator: Option<&str>, target: &str, mut run: ComparedRun| {
             let machine = |name: &str| ComparedMachine { accelerator: name.into(), architecture: "amd64".into() };
