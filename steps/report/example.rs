@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::messages::documents::Document;
+use crate::base::platform::MachineKind;
 use crate::base::unit::Unit;
 use crate::claims::deviation::{Declared, Deviation, Relation};
 use crate::claims::plan::{Decision, FeatureFile, NotJudgedReason, ScenarioRef};
