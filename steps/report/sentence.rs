@@ -67,15 +67,15 @@ pub fn reason(reason: &Reason) -> String {
             Ok(()) => format!("{probe}: {} cannot be compared with the bound", quoted(value, *unit)),
         },
         Reason::Late { probe, value, high } => format!(
-            "{}; above {}, the host of the emulated CPU may be the cause: run it on a quieter host, or on a machine with \
-             a native CPU",
+            "{}; the bound is {}, but the CPU is emulated, and its host may be the cause: run it on a quieter host, or on a \
+             machine with a native CPU",
             probes::says(probe, &quoted(&Value::Number(*value), Unit::Seconds)),
             Unit::Seconds.format(*high)
         ),
         Reason::NothingChecked => "nothing was checked".to_owned(),
         Reason::Infrastructure { message, .. } => message.clone(),
         Reason::Flaky { attempts, first } => {
-            format!("flaky: only attempt {attempts} came out as it should; the first: {}", self::reason(first))
+            format!("flaky: it came out as it should only at attempt {attempts}, the first: {}", self::reason(first))
         }
         Reason::NotRun { scenarios, controls } => not_run(scenarios, controls),
         Reason::ControlNotCaught { controls } => match &controls[..] {
@@ -89,9 +89,9 @@ pub fn reason(reason: &Reason) -> String {
             let probe = probe.as_deref().unwrap_or("the probe that the control names");
             format!("the check fails, but not on {probe}: {}", self::reason(failure))
         }
-        Reason::Declared { until, failure, .. } => format!("{}; declared until {until}", self::reason(failure)),
+        Reason::Declared { until, failure, .. } => format!("{} (declared until {until})", self::reason(failure)),
         Reason::DeclarationExpired { on, failure } => {
-            format!("{}; its declaration as a known deviation expired on {on}", self::reason(failure))
+            format!("{} (its declaration expired on {on})", self::reason(failure))
         }
         Reason::DeclarationNotTrue { by } => {
             format!("it holds, though {by} declared that it fails here: remove the declaration")
@@ -115,7 +115,7 @@ fn not_run(scenarios: &[String], controls: &[String]) -> String {
 pub fn not_judged(why: &NotJudgedReason) -> String {
     said(match why {
         NotJudgedReason::Needs { what } => needs(*what),
-        NotJudgedReason::StandIn => "measured on a stand-in for AWS: recorded, not judged".to_owned(),
+        NotJudgedReason::StandIn => "measured on a stand-in for AWS, so it is only recorded".to_owned(),
         NotJudgedReason::NotSelected => "not selected by the options of this run".to_owned(),
         NotJudgedReason::OtherShard { shard } => format!("not in shard {shard}"),
         NotJudgedReason::MissingShards { shards } => {
@@ -128,7 +128,7 @@ pub fn not_judged(why: &NotJudgedReason) -> String {
 fn needs(what: Requirement) -> String {
     match what {
         Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64".to_owned(),
-        Requirement::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged".to_owned(),
+        Requirement::NativeCpu => "needs a CPU at native speed, so it is only recorded".to_owned(),
         Requirement::Aws if commands::in_checkout() => "needs an AWS account: ci/e2e --target ec2".to_owned(),
         Requirement::Aws => "needs an AWS account: assay run --target ec2".to_owned(),
         Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2".to_owned(),
@@ -175,7 +175,7 @@ pub fn scenario(scenario: &ScenarioResult) -> String {
     let seen = combine_attempts(&scenario.attempts);
     match (&scenario.decision, seen) {
         (Decision::MeasureOnly(why), Some((seen, _))) if scenario.verdict == Verdict::NotRun => {
-            said(format!("{}; not judged: {}", measured(&seen.reason), not_judged(why)))
+            said(format!("{}; {}", measured(&seen.reason), not_judged(why)))
         }
         _ => reason(&scenario.reason),
     }

@@ -340,13 +340,3 @@ fn a_signature_counts_by_the_allowed_signers_and_for_this_statement_only() {
     let error = attestation::attest(&bundle, Some(&run.path().join("run.json"))).unwrap_err().to_string();
     assert!(error.contains("run.json does not sign: "), "{error}");
 }
-
-#[test]
-fn zz_recompute() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/selfcheck");
-    let bundle = EvidenceBundle::open(&folder).unwrap();
-    let mut verdicts = bundle.verdicts.clone();
-    verdicts.claims = verdicts.claims.iter().map(|claim| claim.again(&bundle.samples, verdicts.on)).collect();
-    let text = serde_json::to_string_pretty(&serde_json::to_value(&verdicts).unwrap()).unwrap();
-    fs::write(folder.join("verdicts.json"), text + "\n").unwrap();
-}
