@@ -8,6 +8,7 @@ use std::cell::Cell;
 use super::console::{cut, one_line};
 use crate::base::commands;
 use crate::base::unit::Unit;
+use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, NotJudgedReason, Shard};
 use crate::claims::register::Requirement;
 use crate::evidence::ClaimResult;
@@ -205,6 +206,14 @@ pub fn claim(claim: &ClaimResult) -> String {
         }
         _ => reason(&claim.reason),
     }
+}
+
+/// Says who declared that a claim fails, until when and why.
+pub fn declaration(claim: &ClaimResult) -> String {
+    claim.deviations.first().map_or_else(String::new, |Deviation { declared_by, expires, reason, link, .. }| {
+        let link = link.as_ref().map(|link| format!(" ({link})")).unwrap_or_default();
+        said(format!("declared by {declared_by} until {expires}: {reason}{link}"))
+    })
 }
 
 /// Returns the verdict that one of a claim's scenarios is shown with, and the sentence about it.
