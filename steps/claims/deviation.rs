@@ -97,79 +97,28 @@ pub enum Relation {
     Reported,
 }
 
-/// What a declaration says that fails.
+/// One declared failure: of a check, by its probe and relation, or of a control that is not caught.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Declared {
-    /// Checks of this probe with this relation.
-    Check { probe: String, relation: Relation },
-    /// The control with this name, which is not caught.
-    Control { control: String },
-}
-
-/// One declared failure.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "DeviationEntry", into = "DeviationEntry")]
+#[serde(deny_unknown_fields)]
 pub struct Deviation {
     pub claim: ClaimId,
     /// Where it fails: each of these must be true of the machine, e.g. `podman = ">=5"` or `wasm = "wasmedge"`.
+    #[serde(default)]
     pub when: BTreeMap<String, String>,
-    pub fails: Declared,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<Relation>,
+    /// The name of the control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
     pub reason: String,
     /// The address or the project file that explains more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
     pub declared_by: String,
     /// The last day on which the declaration is valid.
     pub expires: Date,
-}
-
-/// A declaration as it is written.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeviationEntry {
-    claim: ClaimId,
-    #[serde(default)]
-    when: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    probe: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    relation: Option<Relation>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    control: Option<String>,
-    reason: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    link: Option<String>,
-    declared_by: String,
-    expires: Date,
-}
-
-impl TryFrom<DeviationEntry> for Deviation {
-    type Error = String;
-
-    fn try_from(entry: DeviationEntry) -> Result<Deviation, String> {
-        let DeviationEntry { claim, when, probe, relation, control, reason, link, declared_by, expires } = entry;
-        let fails = match (probe, relation, control) {
-            (Some(probe), Some(relation), None) => Declared::Check { probe, relation },
-            (None, None, Some(control)) => Declared::Control { control },
-            _ => {
-                return Err(format!(
-                    "the declaration for {claim} must say what fails: probe and relation of a check, such as probe = \
-                     \"memory.peak\" and relation = \"<\", or the name of a control that is not caught"
-                ));
-            }
-        };
-        Ok(Deviation { claim, when, fails, reason, link, declared_by, expires })
-    }
-}
-
-impl From<Deviation> for DeviationEntry {
-    fn from(Deviation { claim, when, fails, reason, link, declared_by, expires }: Deviation) -> DeviationEntry {
-        let (probe, relation, control) = match fails {
-            Declared::Check { probe, relation } => (Some(probe), Some(relation), None),
-            Declared::Control { control } => (None, None, Some(control)),
-        };
-        DeviationEntry { claim, when, probe, relation, control, reason, link, declared_by, expires }
-    }
 }
 
 impl Deviation {
@@ -195,6 +144,11 @@ impl Deviation {
             anyhow::ensure!(!wanted.is_empty(), "{name}: its {fact} is empty: write a value, or leave it out");
         }
         let empty = |text: &String| text.trim().is_empty();
+        anyhow::ensure!(
+            self.probe.is_some() == self.relation.is_some() && self.probe.is_some() != self.control.is_some(),
+            "{name}: say what fails: probe and relation of a check, such as probe = \"memory.peak\" and relation = \"<\", \
+             or the name of a control that is not caught"
+        );
         anyhow::ensure!(!empty(&self.reason) && !empty(&self.declared_by), "{name}: say why it fails, and who says so");
         Ok(())
     }
@@ -240,9 +194,9 @@ pub mod tests {
     fn a_declaration_that_could_excuse_anything_or_nothing_is_refused() {
         for (good, bad, expected) in [
             ("reason =", "until = \"x\"\nreason =", "unknown field `until`"),
-            ("relation = \"!=\"", "", "must say what fails: probe and relation of a check"),
-            ("probe = \"run.status\"", "", "must say what fails: probe and relation of a check"),
-            ("relation = \"!=\"", "relation = \"!=\"\ncontrol = \"x\"", "must say what fails"),
+            ("relation = \"!=\"", "", "say what fails: probe and relation of a check"),
+            ("probe = \"run.status\"", "", "say what fails: probe and relation of a check"),
+            ("relation = \"!=\"", "relation = \"!=\"\ncontrol = \"x\"", "say what fails"),
             ("!=", "about", "unknown variant `about`, expected one of `<`"),
             ("podman =", "docker =", "no machine has a fact \"docker\": name one of podman"),
             (">=5", "5.", "podman = \"5.\" is not a range of versions: write it as \">=5, <6\""),

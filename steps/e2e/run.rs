@@ -1,6 +1,6 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::e2e::catalogue;
@@ -16,7 +16,6 @@ use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::status;
 use assay::base::work_summary::WorkSummary;
-use assay::claims::deviation::Declared;
 use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
@@ -345,15 +344,13 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
 
 /// Checks that declarations are about probes that the steps measure, and about controls of their claims.
 fn every_declared_probe_is_known(suite: &ClaimSuite) -> anyhow::Result<()> {
-    let mistakes = suite.deviations.iter().filter_map(|deviation| match &deviation.fails {
-        Declared::Check { probe, .. } => {
-            Some(format!("{} names {}", deviation.name(), catalogue::unknown_probe(probe)?))
-        }
-        Declared::Control { control } => {
-            let mut all = suite.features.iter().flat_map(FeatureFile::scenarios);
-            let known = all.any(|expanded| expanded.scenario.name == *control);
-            (!known).then(|| format!("{} names a control \"{control}\" that no feature has", deviation.name()))
-        }
+    let controls: BTreeSet<String> =
+        suite.features.iter().flat_map(FeatureFile::scenarios).map(|expanded| expanded.scenario.name).collect();
+    let mistakes = suite.deviations.iter().filter_map(|deviation| {
+        let unknown = |control: &String| format!("a control that no feature has, \"{control}\"");
+        let control = deviation.control.as_ref().filter(|control| !controls.contains(*control)).map(unknown);
+        let probe = deviation.probe.as_deref().and_then(catalogue::unknown_probe);
+        Some(format!("{} names {}", deviation.name(), probe.or(control)?))
     });
     let mistakes: Vec<String> = mistakes.map(|mistake| format!("  features/deviations.toml: {mistake}")).collect();
     anyhow::ensure!(mistakes.is_empty(), "the declared deviations cannot be used:\n{}", mistakes.join("\n"));

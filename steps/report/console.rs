@@ -11,8 +11,9 @@ use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
-/// How much of a value or a sentence a line shows, in characters; all of it is in the evidence.
-const REASON: usize = 150;
+/// How much of a value a cell shows, in characters, and how much of a sentence a line; all of it is in the evidence.
+const VALUE: usize = 60;
+const SENTENCE: usize = 400;
 
 /// The width of the table if the console's width is unknown.
 pub(super) const WIDTH: u16 = 150;
@@ -33,9 +34,14 @@ pub(super) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Puts a text on one line, and cuts it if it is long.
+/// Puts a value on one line, and cuts it if it is long.
 pub(super) fn short(text: &str) -> String {
-    cut(&one_line(text), REASON)
+    cut(&one_line(text), VALUE)
+}
+
+/// Puts a sentence on one line, and cuts it if it is very long.
+pub(super) fn line(sentence: &str) -> String {
+    cut(&one_line(sentence), SENTENCE)
 }
 
 pub(super) fn cut(text: &str, most: usize) -> String {
@@ -141,19 +147,19 @@ fn below(verdicts: &Verdicts) -> String {
             mark(claim.verdict),
             claim.id,
             claim.verdict,
-            one_line(&sentence::claim(claim))
+            line(&sentence::claim(claim))
         ));
         lines.extend(places(claim).map(|line| format!("        {line}")));
     }
     for (claim, control) in claims().flat_map(|claim| claim.controls.iter().map(move |control| (claim, control))) {
         if control.verdict == ControlVerdict::NotCaught {
-            let (scenario, reason) = (&control.at.name, one_line(&sentence::reason(&control.reason)));
+            let (scenario, reason) = (&control.at.name, line(&sentence::reason(&control.reason)));
             lines.push(format!("↯ {:<5} does not discriminate: {scenario}: {reason}", claim.id));
         }
     }
     let not_run = claims().filter(|claim| claim.selected()).filter(|claim| claim.verdict == Verdict::NotRun);
     for (reason, claims) in grouped(not_run.map(|claim| (&claim.reason, claim))) {
-        lines.push(format!("– {} not run: {}", ids(&claims), one_line(&sentence::reason(reason))));
+        lines.push(format!("– {} not run: {}", ids(&claims), line(&sentence::reason(reason))));
     }
     lines.extend(
         verdicts.problems.iter().map(|problem| format!("✘ features/deviations.toml: {}", sentence::problem(problem))),
@@ -186,6 +192,7 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 mod tests {
     use super::super::example;
     use super::*;
+    use crate::verdict::Reason;
 
     #[test]
     fn the_table_shows_each_claim_and_the_lines_below_it_what_does_not_simply_hold() {

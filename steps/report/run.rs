@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use comfy_table::{Table, presets};
 
-use super::console::{mark, one_line, word};
+use super::console::{self, mark, word};
 use super::sentence;
 use super::workload::{heads, rows};
 use crate::base::platform::TargetSpec;
@@ -32,7 +32,7 @@ pub fn line(Standing { claim, open, to_come }: &Standing, planned: &Planned) -> 
             "↳ {:<5} {verdict:<15} {}: {}",
             claim.id,
             control.at.name,
-            one_line(&sentence::control(control))
+            console::line(&sentence::control(control))
         );
     }
     let Some(scenario) = claim.scenarios.iter().find(|scenario| scenario.at == planned.at) else {
@@ -51,7 +51,7 @@ pub fn line(Standing { claim, open, to_come }: &Standing, planned: &Planned) -> 
         ToCome::Controls => " (its control is to come)",
     };
     let verdict = format!("{word}{}", again(scenario.attempts.len()));
-    format!("{mark} {:<5} {verdict:<15} {}: {}{to_come}", claim.id, scenario.at.name, one_line(&seen))
+    format!("{mark} {:<5} {verdict:<15} {}: {}{to_come}", claim.id, scenario.at.name, console::line(&seen))
 }
 
 /// If errors ended scenarios before anything could be judged, names the command that may know why.
@@ -92,6 +92,7 @@ mod tests {
     use super::super::example;
     use super::*;
     use crate::base::unit::Unit;
+    use crate::verdict::Reason;
 
     #[test]
     fn every_series_has_a_line_with_all_that_its_runs_reached() {

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use super::console::{cut, one_line};
 use crate::base::commands;
 use crate::base::unit::Unit;
+use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, NotJudgedReason, Shard};
 use crate::claims::register::Requirement;
 use crate::evidence::ClaimResult;
@@ -72,15 +73,15 @@ pub fn reason(reason: &Reason) -> String {
             Ok(()) => format!("{probe}: {} cannot be compared with the bound", quoted(value, *unit)),
         },
         Reason::Late { probe, value, high } => format!(
-            "{}; above {}, the host of the emulated CPU may be the cause: run it on a quieter host, or on a machine with \
-             a native CPU",
+            "{}; the bound is {}, but the CPU is emulated, and its host may be the cause: run it on a quieter host, or on a \
+             machine with a native CPU",
             probes::says(probe, &quoted(&Value::Number(*value), Unit::Seconds)),
             Unit::Seconds.format(*high)
         ),
         Reason::NothingChecked => "nothing was checked".to_owned(),
         Reason::Infrastructure { message, .. } => message.clone(),
         Reason::Flaky { attempts, first } => {
-            format!("flaky: only attempt {attempts} came out as it should; the first: {}", self::reason(first))
+            format!("flaky: it came out as it should only at attempt {attempts}, the first: {}", self::reason(first))
         }
         Reason::NotRun { scenarios, controls } => not_run(scenarios, controls),
         Reason::ControlNotCaught { controls } => match &controls[..] {
@@ -94,9 +95,9 @@ pub fn reason(reason: &Reason) -> String {
             let probe = probe.as_deref().unwrap_or("the probe that the control names");
             format!("the check fails, but not on {probe}: {}", self::reason(failure))
         }
-        Reason::Declared { until, failure, .. } => format!("{}; declared until {until}", self::reason(failure)),
+        Reason::Declared { until, failure, .. } => format!("{} (declared until {until})", self::reason(failure)),
         Reason::DeclarationExpired { on, failure } => {
-            format!("{}; its declaration as a known deviation expired on {on}", self::reason(failure))
+            format!("{} (its declaration expired on {on})", self::reason(failure))
         }
         Reason::DeclarationNotTrue { by } => {
             format!("it holds, though {by} declared that it fails here: remove the declaration")
@@ -120,7 +121,7 @@ fn not_run(scenarios: &[String], controls: &[String]) -> String {
 pub fn not_judged(why: &NotJudgedReason) -> String {
     said(match why {
         NotJudgedReason::Needs { what } => needs(*what),
-        NotJudgedReason::StandIn => "measured on a stand-in for AWS: recorded, not judged".to_owned(),
+        NotJudgedReason::StandIn => "measured on a stand-in for AWS, so it is only recorded".to_owned(),
         NotJudgedReason::NotSelected => "not selected by the options of this run".to_owned(),
         NotJudgedReason::OtherShard { shard } => format!("not in shard {shard}"),
         NotJudgedReason::MissingShards { shards } => {
@@ -150,7 +151,7 @@ fn needs(what: Requirement) -> String {
         }
         Requirement::Host => "needs this host".to_owned(),
         Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64".to_owned(),
-        Requirement::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged".to_owned(),
+        Requirement::NativeCpu => "needs a CPU at native speed, so it is only recorded".to_owned(),
         Requirement::Aws if commands::in_checkout() => "needs an AWS account: ci/e2e --target ec2".to_owned(),
         Requirement::Aws => "needs an AWS account: assay run --target ec2".to_owned(),
         Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2".to_owned(),
@@ -195,7 +196,7 @@ pub fn scenario(scenario: &ScenarioResult) -> String {
     let seen = combine_attempts(&scenario.attempts);
     match (&scenario.decision, seen) {
         (Decision::MeasureOnly(why), Some((seen, _))) if scenario.verdict == Verdict::NotRun => {
-            said(format!("{}; not judged: {}", measured(&seen.reason), not_judged(why)))
+            said(format!("{}; {}", measured(&seen.reason), not_judged(why)))
         }
         _ => reason(&scenario.reason),
     }
@@ -225,6 +226,14 @@ pub fn claim(claim: &ClaimResult) -> String {
         }
         _ => reason(&claim.reason),
     }
+}
+
+/// Says who declared that a claim fails, until when and why.
+pub fn declaration(claim: &ClaimResult) -> String {
+    claim.deviations.first().map_or_else(String::new, |Deviation { declared_by, expires, reason, link, .. }| {
+        let link = link.as_ref().map(|link| format!(" ({link})")).unwrap_or_default();
+        said(format!("declared by {declared_by} until {expires}: {reason}{link}"))
+    })
 }
 
 /// Returns the verdict that one of a claim's scenarios is shown with, and the sentence about it.

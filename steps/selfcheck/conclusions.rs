@@ -4,7 +4,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::{Mutant, accepted};
-use assay::claims::deviation::{Declared, Deviation, Relation};
+use assay::claims::deviation::{Deviation, Relation};
 use assay::evidence::ClaimResult;
 use assay::verdict::claim_verdict::{Attempt, ControlResult};
 use assay::verdict::{Reason, Verdict};
@@ -64,14 +64,12 @@ fn declarations(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
         deviations.iter_mut().for_each(|deviation| change(deviation, on));
         deviations
     };
-    let other = declared(|deviation, _| match &mut deviation.fails {
-        Declared::Check { probe, .. } => *probe = "another.probe".to_owned(),
-        Declared::Control { control } => *control = "another".to_owned(),
+    let other = declared(|deviation, _| {
+        deviation.probe.iter_mut().chain(&mut deviation.control).for_each(|name| name.push_str(".other"));
     });
-    let related = declared(|deviation, _| match &mut deviation.fails {
-        Declared::Check { relation: relation @ Relation::Reported, .. } => *relation = Relation::Equals,
-        Declared::Check { relation, .. } => *relation = Relation::Reported,
-        Declared::Control { control } => control.push('.'),
+    let related = declared(|deviation, _| match &mut deviation.relation {
+        Some(relation) => *relation = Relation::Reported,
+        None => deviation.control = None,
     });
     let expired = declared(|deviation, on| deviation.expires = on.saturating_sub(1.day()));
     let ways = [

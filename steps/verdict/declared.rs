@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::claims::deviation::{Declared, Deviation, Deviations};
+use crate::claims::deviation::{Deviation, Deviations};
 use crate::claims::register::ClaimId;
 use crate::verdict::{Check, Reason, Verdict};
 
@@ -17,12 +17,11 @@ pub enum Failure<'a> {
 
 impl Failure<'_> {
     fn is_declared_by(self, deviation: &Deviation) -> bool {
-        match (self, &deviation.fails) {
-            (Failure::Check(check), Declared::Check { probe, relation }) => {
-                check.probe == *probe && check.rule.relation() == *relation
+        match self {
+            Failure::Check(Check { probe, rule, .. }) => {
+                (deviation.probe.as_ref(), deviation.relation) == (Some(probe), Some(rule.relation()))
             }
-            (Failure::Control(name), Declared::Control { control }) => name == control,
-            _ => false,
+            Failure::Control(name) => deviation.control.as_deref() == Some(name),
         }
     }
 }

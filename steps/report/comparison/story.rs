@@ -196,6 +196,7 @@ mod tests {
     use super::super::tests::{compared, figure, finding, held, nights, run};
     use super::*;
     use crate::base::unit::Unit;
+    use crate::verdict::Verdict;
 
     /// Shows what a reader learns about a claim.
     fn learnt(trend: &Trend) -> String {

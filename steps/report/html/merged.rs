@@ -275,8 +275,8 @@ fn not_run_reasons<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Unrun<'a> {
 mod tests {
     use super::super::tests::words;
     use super::*;
+    use crate::evidence::merge::Missing;
     use crate::report::merged::tests::side_by_side;
-    use crate::report::sentence;
 
     #[test]
     fn the_page_shows_the_targets_side_by_side_and_leads_to_each_run() {

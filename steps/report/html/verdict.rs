@@ -232,7 +232,8 @@ mod tests {
             sentence_of(&[KnownDeviation, Holds]).contains("1 hold and 1 fail as declared; none fails unexpectedly.")
         );
         assert_eq!(sentence_of(&[NotRun]), "Nothing was judged.");
-        let wrong = Verdicts { problems: vec!["expired".into()], ..verdicts(&[Holds]) };
+        let problems = crate::report::example::bundle().verdicts.problems;
+        let wrong = Verdicts { problems, ..verdicts(&[Holds]) };
         assert_eq!(sentence(&wrong), "No claim fails, but something else is wrong.");
     }
 }

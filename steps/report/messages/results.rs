@@ -179,11 +179,7 @@ fn attachment(checks: &[Judged], fails_on: Option<&str>) -> Option<String> {
 
 /// Formats a failure with what was declared about it.
 fn deviation(claim: &ClaimResult, reason: &str) -> String {
-    let printed = claim
-        .deviations
-        .first()
-        .map(|each| format!("; declared by {} until {}: {}", each.declared_by, each.expires, each.reason));
-    format!("known deviation: {reason}{}", printed.unwrap_or_default())
+    format!("known deviation: {reason}; {}", sentence::declaration(claim))
 }
 
 fn recorded(reason: &str) -> (&'static str, Option<String>) {

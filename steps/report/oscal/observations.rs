@@ -92,12 +92,16 @@ impl Results<'_> {
             Verdict::Holds => ("satisfied", "pass"),
             _ => ("not-satisfied", "fail"),
         };
+        let description = match claim.verdict {
+            Verdict::KnownDeviation => format!("{}; {}", sentence::claim(claim), sentence::declaration(claim)),
+            _ => sentence::claim(claim),
+        };
         let declared =
             "A known deviation: it does not hold, and the description says who declared that, until when and why.";
         self.findings.push(json!({
             "uuid": self.id(&format!("finding {}", self.findings.len() + 1)),
             "title": line(&format!("{}: {}", claim.id, claim.claim)),
-            "description": line(&sentence::claim(claim)),
+            "description": line(&description),
             "props": props([
                 ("verdict", Some(claim.verdict.to_string())),
                 ("bound", Some(claim.bound.clone())),
