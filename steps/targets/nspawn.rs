@@ -67,11 +67,26 @@ const OPTIONS: [&str; 22] = [
     "--bind-ro=/run/keys:/dev/disk/by-id/virtio-assay-keys",
     "--boot",
 ];
-/// The network is there when systemd starts, and networkd would wait for it in vain.
-const MASKED: [&str; 3] = [
-    "systemd.mask=systemd-networkd.socket",
-    "systemd.mask=systemd-networkd.service",
-    "systemd.mask=systemd-networkd-wait-online.service",
+/// The units that do not start there: the network is there when systemd starts, the devices and the settings of the kernel
+/// are this host's, and there is no terminal.
+const MASKED: [&str; 17] = [
+    "systemd-networkd.socket",
+    "systemd-networkd.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-resolved.service",
+    "systemd-udevd.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udev-trigger.service",
+    "systemd-udev-settle.service",
+    "systemd-sysctl.service",
+    "systemd-modules-load.service",
+    "systemd-binfmt.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "systemd-remount-fs.service",
+    "console-getty.service",
+    "dev-hugepages.mount",
+    "sys-fs-fuse-connections.mount",
 ];
 
 /// System containers of one definition.
@@ -202,7 +217,8 @@ impl Nspawn {
         let [ours, theirs] = [ours, theirs].map(|address| address.to_string());
         let mut argv = root::words(&["sh", "-c", START, "nspawn", INSIDE, END_GROUP]);
         argv.extend([group, memory, disk, keys, cable, ours, theirs]);
-        argv.extend(OPTIONS.into_iter().chain(MASKED).map(str::to_owned));
+        argv.extend(OPTIONS.map(str::to_owned));
+        argv.extend(MASKED.map(|unit| format!("systemd.mask={unit}")));
         Ok(argv)
     }
 
