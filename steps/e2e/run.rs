@@ -10,7 +10,7 @@ use crate::e2e::run_scenarios::{Suite, Use, lost};
 use crate::e2e::tools::{self, Home};
 use crate::e2e::traced;
 use assay::base::exit_status::{Exit, ExitStatus, infrastructure, usage};
-use assay::base::host_offers::HostOffers;
+use assay::base::host_offers::{Feature, HostOffers, Lack};
 use assay::base::platform::{Arch, MachineKind, TargetSpec};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
@@ -21,6 +21,7 @@ use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
 use assay::evidence::{attestation, check_empty, earlier};
+use assay::exec::root;
 use assay::exec::shell::{EnterError, NoopObserver, Shell};
 use assay::measurement::deployment;
 use assay::measurement::estimate::Estimate;
@@ -30,6 +31,9 @@ use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
 use assay::targets::{self, Context, Definition, LocalKind, RemoteHost};
 use assay::workloads::{BuildDir, baseline};
+
+/// What is said before sudo asks for a password.
+const WHY: &str = "System containers, on which claims about time are judged, are started by root.";
 
 /// A run that is planned and ready to begin.
 pub struct PlannedRun {
@@ -71,7 +75,7 @@ impl PlannedRun {
         let (folder, own) = options.folder(&settings).map_err(usage)?;
         let found = look(&options, own.as_ref(), target, &settings).await?;
         let preflight = found.as_ref().map(|found| &found.preflight);
-        let host = HostOffers::find(&settings.cache);
+        let host = if options.plan { HostOffers::find(&settings.cache) } else { offers(target, &settings, progress) };
         let met = Capabilities::by(target, &settings.fake_aws, &host, preflight.map(Preflight::seen));
         let arch = match preflight {
             Some(preflight) => preflight.facts.architecture,
@@ -261,6 +265,22 @@ async fn look(
         found.check().map_err(infrastructure)?;
     }
     Ok(Some(found))
+}
+
+/// Finds what this host offers. For system containers, sudo may ask for a password first; if they cannot be started, says
+/// so, and that it goes on without them.
+fn offers(target: &TargetSpec, settings: &Settings, progress: &Progress) -> HostOffers {
+    if *target != TargetSpec::Local {
+        return HostOffers::find(&settings.cache);
+    }
+    let mut host = HostOffers::find(&settings.cache);
+    if host.lack(Feature::Nspawn) == Some(&Lack::NeedsRoot) && root::obtain(WHY, progress).is_ok() {
+        host = HostOffers::find(&settings.cache);
+    }
+    if let Some(lack) = host.lack(Feature::Nspawn) {
+        progress.note(format!("no system containers here, systemd-nspawn: {lack}; going on with virtual machines"));
+    }
+    host
 }
 
 /// Returns the kinds of machines that a plan uses. The first is the device: what the dearest kind provides has most of its
