@@ -174,7 +174,8 @@ impl RunState {
         let mine = |control: bool| {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
-        let facts = mine(false).next().map(|own| self.facts(own.on)).unwrap_or_default();
+        let on = mine(false).find(|own| own.runs()).map_or(MachineKind::Host, |own| own.on);
+        let facts = self.facts(on);
         let deviations = self.deviations.applying(claim.id, |name| facts.get(name).cloned());
         let record = |own: &Planned| ScenarioResult {
             machine_kind: Some(own.on).filter(|_| own.runs()),
@@ -208,7 +209,7 @@ impl RunState {
         }
     }
 
-    /// Returns what is known of the machines of a kind. What is about no machine goes by the device, whichever kind that is.
+    /// Returns what is known of the machines of a kind. What runs on no machine goes by the device, whichever kind that is.
     fn facts(&self, kind: MachineKind) -> BTreeMap<String, String> {
         let all = lock(&self.facts);
         let any = || all.values().next_back().filter(|_| kind == MachineKind::Host);

@@ -25,7 +25,8 @@ const FEATURE: &str = include_str!("example.feature");
 
 /// Returns a check that saw this value of the probe "size".
 pub fn seen(verdict: Verdict, value: impl Into<Value>) -> Judged {
-    let source = Source { subject: "it".to_owned(), machine: "nano".to_owned(), kind: None, since: at(0), until: at(60) };
+    let source =
+        Source { subject: "it".to_owned(), machine: "nano".to_owned(), kind: None, since: at(0), until: at(60) };
     let (probe, rule, value) = ("size".to_owned(), Rule::Below { bound: 10.0 }, value.into());
     let bound = Bound {
         probe: probe.clone(),
