@@ -10,7 +10,7 @@ Feature: A.10 Nothing is left behind
   Scenario: A Quadlet that was not removed is detected
     When the workload has been deployed, started and cleaned up, except for its Quadlet
     Then no unit, Quadlet or image of the workload is left
-    But this check fails on "wasm-hello.service"
+    But this check fails on "left.units"
 
   @A10-2 @last
   Scenario: The instance and everything created for it are gone
@@ -21,7 +21,7 @@ Feature: A.10 Nothing is left behind
   Scenario: A key pair that was not deleted is detected
     When the run's instance has been terminated, but its key pair has not been deleted
     Then no resource with the run's tag remains
-    But this check fails on "key-pair"
+    But this check fails on "left.cloud"
 
   @A10-3 @last
   Scenario: The repository can be removed with its images

@@ -37,7 +37,7 @@ Feature: A.2 The program is built for WebAssembly
   Scenario: A module that imports from another namespace is rejected
     Given the module of the guest "foreign-import"
     Then it imports only from "wasi_snapshot_preview1"
-    But this check fails on "annex_host"
+    But this check fails on "module.imports"
 
   @A2-4
   Scenario: Time works under WASI, and the program tries to start a thread

@@ -83,4 +83,4 @@ Feature: A.7 What the workload uses
     Given the image of the workload
     And the workload's own image in place of both
     Then the image is at least 170 times smaller than mosquitto's and 1400 times smaller than Python's
-    But this check fails on "ratio.image.size"
+    But this check fails on "ratio.image.size.python"

@@ -15,6 +15,7 @@ mod order;
 mod oscal;
 mod plan;
 mod plot;
+pub mod sentence;
 #[cfg(feature = "run")]
 mod run;
 mod times;

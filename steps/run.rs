@@ -20,7 +20,7 @@ use crate::base::platform::{Arch, TargetSpec};
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
 use crate::base::unit::Unit;
-use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
+use crate::claims::plan::{Capabilities, FeatureFile, Plan, Planned, fails_on};
 use crate::claims::suite::ClaimSuite;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::run_state::RunState;
@@ -32,7 +32,7 @@ use crate::report::{self, finalize};
 use crate::targets::{Context, Definition, Machine, Urgency, Vm};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
-use crate::verdict::{Judged, Rule, Verdict};
+use crate::verdict::{Blocked, Judged, Reason, Rule, Verdict};
 
 pub use signals::{Interrupted, Signals, unless_interrupted};
 
@@ -78,6 +78,7 @@ pub struct ScenarioChecks {
     checks: Vec<Judged>,
     files: Vec<String>,
     commands: Vec<u64>,
+    blocked: Option<Reason>,
 }
 
 impl ScenarioChecks {
@@ -95,10 +96,16 @@ impl ScenarioChecks {
     pub fn check(&mut self, subject: &SampleSet, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
         self.about(subject);
         let judged = subject.check(probe, unit, rule);
-        let outcome = judged.outcome.clone();
+        let inconclusive = judged.outcome.verdict == Verdict::Inconclusive;
         self.checks.push(judged);
-        anyhow::ensure!(outcome.verdict != Verdict::Inconclusive, outcome.reason);
+        anyhow::ensure!(!inconclusive, Blocked);
         Ok(())
+    }
+
+    /// Records why the scenario cannot be judged. The step returns the error.
+    pub fn block(&mut self, reason: Reason) -> anyhow::Error {
+        self.blocked.get_or_insert(reason);
+        Blocked.into()
     }
 
     pub fn count(&self) -> usize {
@@ -107,6 +114,9 @@ impl ScenarioChecks {
 
     /// Ends the attempt that began at this time, by an error if there was one.
     pub fn attempt(self, began: Instant, error: Option<String>) -> Attempt {
+        let unjudged = self.checks.iter().find(|judged| judged.outcome.verdict == Verdict::Inconclusive);
+        let known = self.blocked.or_else(|| Some(unjudged?.outcome.reason.clone()));
+        let error = known.or_else(|| error.map(Reason::step));
         let (evidence, commands, seconds) = (self.files, self.commands, began.elapsed().as_secs_f64());
         Attempt { evidence, commands, seconds, ..Attempt::new(self.checks, error) }
     }
@@ -152,6 +162,7 @@ impl Run {
         evidence.note(metadata::metadata(&spec)).map_err(infrastructure)?;
         evidence.keep_features(&spec.folder).map_err(infrastructure)?;
         let state = RunState::new(spec.suite.register, spec.plan, spec.suite.deviations, evidence.clone());
+        state.learn([("machine_kind".to_owned(), spec.target.kind().to_owned())].into());
         evidence.write_verdicts(&state.verdicts(false)).map_err(infrastructure)?;
         let context = Context {
             settings: spec.settings,
@@ -204,7 +215,7 @@ impl Run {
 
     /// Runs the planned scenarios one after the other, in the order of their claims, each claim's own scenarios before
     /// its controls, until all are done or a signal arrives. A scenario's verdict, written at once, combines its checks
-    /// and the error that ended it, if any. A control must be rejected for the reason that its feature gives.
+    /// and the error that ended it, if any. A control must be rejected on the probe that its feature names.
     ///
     /// # Errors
     /// Returns an error if the evidence cannot be written.
@@ -238,17 +249,16 @@ impl Run {
     ) -> anyhow::Result<()> {
         let (mut made, began) = (ScenarioChecks::default(), Instant::now());
         let error = steps(planned, &mut made).await.err().map(|error| format!("{error:#}"));
-        let because = planned.control.then(|| self.because(planned)).flatten();
-        self.state.end(planned, Attempt { because, ..made.attempt(began, error) }).map(drop)
+        let fails_on = planned.control.then(|| self.fails_on(planned)).flatten();
+        self.state.end(planned, Attempt { fails_on, ..made.attempt(began, error) }).map(drop)
     }
 
-    /// Returns why a control's check should fail, from the last step of its scenario.
-    fn because(&self, planned: &Planned) -> Option<String> {
+    /// Returns the probe that a control's check must fail on.
+    fn fails_on(&self, planned: &Planned) -> Option<String> {
         let file = self.features.iter().find(|file| file.path == planned.at.file)?;
         let mut scenarios = file.scenarios().into_iter().map(|expanded| expanded.scenario);
         let scenario = scenarios.find(|scenario| scenario.position.line == planned.at.line)?;
-        let message = scenario.steps.last()?.value.strip_prefix(REFUSAL)?;
-        Some(message.trim_matches('"').to_owned())
+        fails_on(&scenario).map(str::to_owned)
     }
 
     /// Ends the run: removes everything it created, then writes its verdicts, reports and checksums. Returns the
@@ -314,6 +324,7 @@ mod tests {
 
     use super::*;
     use crate::evidence::verify;
+    use crate::verdict::claim_verdict::ControlVerdict;
 
     const CLAIMS: &str =
         "[[claim]]\nid = \"A1-1\"\nclaim = \"there is free space\"\nbound = \"2 GB\"\ncontrol = \"none\"\n";
@@ -363,6 +374,20 @@ mod tests {
             let (verdicts, _) = ran(folder.path(), 3e9, wrong).await;
             assert_eq!((verdicts.claims[0].verdict, verdicts.exit), (verdict, exit), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_failure_says_decides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut verdicts = Vec::new();
+        for message in ["connection lost", "", "disk.free is 3 GB", "not selected by the options of this run"] {
+            let run = begin(folder.path());
+            run.each(async |_, _| anyhow::bail!("{message}")).await.unwrap();
+            let ended = run.end().unwrap().0;
+            verdicts.push((ended.exit, ended.claims[0].verdict, ended.claims[0].controls[0].verdict));
+        }
+        let inconclusive = (3, Verdict::Inconclusive, ControlVerdict::Inconclusive);
+        assert_eq!(verdicts, [inconclusive; 4]);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ pub mod sample_set;
 pub mod claim_verdict;
 pub mod declared;
 mod check;
+mod reason;
 mod rule;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::measurement::Value;
 
 pub use check::{Check, Judged, Source, Statistics};
+pub use reason::{Blocked, Bound, Phase, Range, Reason};
 pub use rule::Rule;
 
 /// The result for a claim.
@@ -45,31 +47,23 @@ impl std::fmt::Display for Verdict {
 pub struct Outcome {
     /// The verdict: holds, fails or inconclusive.
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Reason,
     /// The sample nearest to its bound, or the one that broke it.
     pub value: Option<Value>,
 }
 
 impl Outcome {
-    fn inconclusive(reason: impl Into<String>) -> Outcome {
-        Outcome { verdict: Verdict::Inconclusive, reason: reason.into(), value: None }
+    fn inconclusive(reason: Reason) -> Outcome {
+        Outcome { verdict: Verdict::Inconclusive, reason, value: None }
     }
 }
 
-/// Combines the outcomes of all checks of a claim: failed checks take precedence, then checks that could not be made.
+/// Combines the outcomes of all checks of a claim: the first that failed decides, else the first that could not be made,
+/// else the first.
 pub fn combine_checks(outcomes: &[&Outcome]) -> Outcome {
-    for decisive in [Verdict::Fails, Verdict::Inconclusive] {
-        let deciding: Vec<_> = outcomes.iter().filter(|outcome| outcome.verdict == decisive).collect();
-        if let Some(first) = deciding.first() {
-            let reason = deciding.iter().map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>().join("; ");
-            return Outcome { verdict: decisive, reason, value: first.value.clone() };
-        }
-    }
-    let Some(headline) = outcomes.first() else {
-        return Outcome::inconclusive("nothing was checked");
-    };
-    let reason = outcomes.iter().map(|outcome| outcome.reason.as_str()).collect::<Vec<_>>().join("; ");
-    Outcome { verdict: Verdict::Holds, reason, value: headline.value.clone() }
+    let first = |verdict| outcomes.iter().find(|outcome| outcome.verdict == verdict);
+    let decisive = first(Verdict::Fails).or(first(Verdict::Inconclusive)).or(outcomes.first());
+    decisive.map_or_else(|| Outcome::inconclusive(Reason::NothingChecked), |outcome| (*outcome).clone())
 }
 
 #[cfg(test)]
@@ -109,7 +103,13 @@ mod tests {
         assert_eq!((holds.verdict, holds.value), (Verdict::Holds, Some(Value::Number(65e6))));
         let fails = judge(below(64e6, &[1, 2, 3]), &samples);
         assert_eq!(fails.verdict, Verdict::Fails);
-        assert_eq!(fails.reason, "memory.peak is 65 MB, worst of 3 (median 37 MB); bound < 64 MB (hello)");
+        let reason = serde_json::to_value(&fails.reason).unwrap();
+        let expected = serde_json::json!({
+            "kind": "bound", "probe": "memory.peak", "relation": "<", "bound": 64e6, "value": 65e6, "unit": "bytes",
+            "subject": "hello", "all": { "n": 3, "min": 36e6, "median": 37e6, "max": 65e6 },
+        });
+        assert_eq!(reason, expected);
+        assert_eq!(serde_json::from_value::<Reason>(reason).unwrap(), fails.reason);
     }
 
     #[test]
@@ -126,28 +126,27 @@ mod tests {
         assert_eq!(judge(below(64e6, &[1]), std::slice::from_ref(&good)).verdict, Verdict::Holds);
         let inconclusive = |samples: &[Sample], sources: Vec<Source>, reason: &str| {
             let outcome = judge(Check { sources, ..below(64e6, &[1]) }, samples);
-            assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.reason);
-            assert!(outcome.reason.contains(reason), "{}", outcome.reason);
+            assert_eq!(outcome.verdict, Verdict::Inconclusive, "{outcome:?}");
+            assert_eq!(serde_json::to_value(&outcome.reason).unwrap()["kind"], reason, "{outcome:?}");
         };
         for (sample, reason) in [
-            (sample(2, 36e6, Unit::Bytes), "memory.peak: 0 of 1 samples are there"),
-            (sample(1, -1.0, Unit::Bytes), "plausible"),
-            (sample(1, f64::NAN, Unit::Bytes), ""),
+            (sample(2, 36e6, Unit::Bytes), "missing-samples"),
+            (sample(1, -1.0, Unit::Bytes), "implausible"),
+            (sample(1, f64::NAN, Unit::Bytes), "implausible"),
             // Megabytes that are labelled as bytes.
-            (sample(1, 36.0, Unit::Bytes), "plausible"),
-            (sample(1, 36e6, Unit::Seconds), "is in Seconds, not in Bytes"),
-            (sample(1, "small", Unit::Bytes), ""),
-            (Sample { machine: "mega".into(), ..good.clone() }, "memory.peak: sample 1 is from mega, not from nano"),
-            (Sample { at: at("00") - jiff::SignedDuration::from_secs(1), ..good.clone() }, "stale, or a clock jumped"),
-            (Sample { subject: "hog".into(), ..good.clone() }, "is of hog, which this check is not about"),
+            (sample(1, 36.0, Unit::Bytes), "implausible"),
+            (sample(1, 36e6, Unit::Seconds), "wrong-unit"),
+            (sample(1, "small", Unit::Bytes), "implausible"),
+            (Sample { machine: "mega".into(), ..good.clone() }, "stray-sample"),
+            (Sample { at: at("00") - jiff::SignedDuration::from_secs(1), ..good.clone() }, "stray-sample"),
+            (Sample { subject: "hog".into(), ..good.clone() }, "stray-sample"),
         ] {
             inconclusive(&[sample], vec![hello()], reason);
         }
-        inconclusive(&[], vec![hello()], "memory.peak: 0 of 1 samples are there");
+        inconclusive(&[], vec![hello()], "missing-samples");
         let second = Source { subject: "hello 2".into(), ..hello() };
-        let silent = "memory.peak: no sample of it was taken of hello 2 on nano";
-        inconclusive(std::slice::from_ref(&good), vec![hello(), second], silent);
-        inconclusive(std::slice::from_ref(&good), vec![], "");
+        inconclusive(std::slice::from_ref(&good), vec![hello(), second], "no-sample-of");
+        inconclusive(std::slice::from_ref(&good), vec![], "stray-sample");
         assert_eq!(judge(below(64e6, &[]), &[good]).verdict, Verdict::Inconclusive);
     }
 
@@ -155,7 +154,6 @@ mod tests {
     fn what_is_only_reported_tells_its_range_and_median() {
         let samples = [sample(1, 3e6, Unit::Bytes), sample(2, 1e6, Unit::Bytes), sample(3, 2e6, Unit::Bytes)];
         let judged = Check { rule: Rule::Recorded, ..below(0.0, &[1, 2, 3]) }.judge(&samples);
-        assert_eq!(judged.outcome.reason, "memory.peak is 1 MB to 3 MB, median 2 MB of 3");
         assert_eq!((judged.outcome.verdict, judged.outcome.value), (Verdict::Holds, Some(Value::Number(2e6))));
         let statistics = judged.statistics.unwrap();
         assert_eq!((statistics.n, statistics.min, statistics.median, statistics.max), (3, 1e6, 2e6, 3e6));
@@ -172,9 +170,9 @@ mod tests {
         assert_eq!(judge(check(Rule::Equals { value: 3.0.into() }), &seen).verdict, Verdict::Inconclusive);
         assert_eq!(judge(check(Rule::Contains { text: "wasm".into() }), &seen).verdict, Verdict::Holds);
         let log = [text("starting\nlistening on 1883\nrunning")];
-        let says = |text: &str| judge(check(Rule::Contains { text: text.into() }), &log).reason;
-        assert_eq!(says("listening"), "image.platform is \"listening on 1883\"; bound says \"listening\"");
-        assert!(says("ended").starts_with("image.platform is \"running (the last of 3 lines)\"; bound says \"ended\""));
+        let says = |text: &str| judge(check(Rule::Contains { text: text.into() }), &log).value;
+        assert_eq!(says("listening"), Some("listening on 1883".into()), "the line that matters");
+        assert_eq!(says("ended"), Some("running".into()), "the last line");
         let newer = |version: &str, seen: &str| {
             let rule = Rule::AtLeastVersion { version: version.to_owned() };
             judge(check(rule), &[text(seen)]).verdict
@@ -216,7 +214,7 @@ mod tests {
 
     #[test]
     fn one_check_that_fails_decides_and_no_check_at_all_is_inconclusive() {
-        let outcome = |verdict| Outcome { verdict, reason: verdict.to_string(), value: None };
+        let outcome = |verdict| Outcome { verdict, reason: Reason::NothingChecked, value: None };
         let of = |verdicts: &[Verdict]| {
             let outcomes: Vec<Outcome> = verdicts.iter().copied().map(outcome).collect();
             combine_checks(&outcomes.iter().collect::<Vec<_>>()).verdict

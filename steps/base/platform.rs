@@ -96,6 +96,16 @@ impl TargetSpec {
         }
     }
 
+    /// Returns the kind of its machines.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            TargetSpec::Vm(_) => "vm",
+            TargetSpec::Podman => "podman",
+            TargetSpec::Ssh { .. } => "ssh",
+            TargetSpec::Ec2 => "ec2",
+        }
+    }
+
     /// Returns whether its machine already exists (a remote machine or this host) and is inspected before planning.
     pub fn is_found(&self) -> bool {
         matches!(self, TargetSpec::Podman | TargetSpec::Ssh { .. })

@@ -72,7 +72,32 @@ fn fits(name: &str, wanted: &str, value: &str) -> bool {
     }
 }
 
-/// One declared failure.
+/// How a check compares values with its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relation {
+    #[serde(rename = "<")]
+    Below,
+    #[serde(rename = "<=", alias = "≤")]
+    AtMost,
+    #[serde(rename = ">=", alias = "≥")]
+    AtLeast,
+    #[serde(rename = "between")]
+    Between,
+    #[serde(rename = "=")]
+    Equals,
+    #[serde(rename = "!=", alias = "≠")]
+    Differs,
+    #[serde(rename = "version>=")]
+    AtLeastVersion,
+    #[serde(rename = "contains")]
+    Contains,
+    #[serde(rename = "shape")]
+    Shape,
+    #[serde(rename = "reported")]
+    Reported,
+}
+
+/// One declared failure: of a check, by its probe and relation, or of a control that is not caught.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
@@ -80,8 +105,13 @@ pub struct Deviation {
     /// Where it fails: each of these must be true of the machine, e.g. `podman = ">=5"` or `wasm = "wasmedge"`.
     #[serde(default)]
     pub when: BTreeMap<String, String>,
-    /// Texts that identify this failure: the verdict's reason contains at least one of them.
-    pub because: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<Relation>,
+    /// The name of the control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
     pub reason: String,
     /// The address or the project file that explains more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,10 +122,6 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    pub fn matches(&self, reason: &str) -> bool {
-        self.because.iter().any(|text| reason.contains(text))
-    }
-
     /// Returns a phrase that identifies the declaration in a sentence.
     pub fn name(&self) -> String {
         let facts: Vec<String> = self.when.iter().map(|(name, wanted)| format!("{name} {wanted}")).collect();
@@ -119,8 +145,9 @@ impl Deviation {
         }
         let empty = |text: &String| text.trim().is_empty();
         anyhow::ensure!(
-            !self.because.is_empty() && !self.because.iter().any(empty),
-            "{name}: \"because\" is empty, which would excuse any failure: quote what the verdict's reason says"
+            self.probe.is_some() == self.relation.is_some() && self.probe.is_some() != self.control.is_some(),
+            "{name}: say what fails: probe and relation of a check, such as probe = \"memory.peak\" and relation = \"<\", \
+             or the name of a control that is not caught"
         );
         anyhow::ensure!(!empty(&self.reason) && !empty(&self.declared_by), "{name}: say why it fails, and who says so");
         Ok(())
@@ -160,15 +187,17 @@ impl Deviations {
 pub mod tests {
     use super::*;
 
-    pub const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \">=5\" }\nbecause = [\"run.status is 0\"]\n\
+    pub const DECLARED: &str = "[[deviation]]\nclaim = \"A5-7\"\nwhen = { podman = \">=5\" }\nprobe = \"run.status\"\nrelation = \"!=\"\n\
         reason = \"podman 5 finds crun itself\"\ndeclared_by = \"us\"\nexpires = \"2027-01-31\"\n";
 
     #[test]
     fn a_declaration_that_could_excuse_anything_or_nothing_is_refused() {
         for (good, bad, expected) in [
             ("reason =", "until = \"x\"\nreason =", "unknown field `until`"),
-            ("[\"run.status is 0\"]", "[]", "would excuse any failure"),
-            ("[\"run.status is 0\"]", "[\" \"]", "would excuse any failure"),
+            ("relation = \"!=\"", "", "say what fails: probe and relation of a check"),
+            ("probe = \"run.status\"", "", "say what fails: probe and relation of a check"),
+            ("relation = \"!=\"", "relation = \"!=\"\ncontrol = \"x\"", "say what fails"),
+            ("!=", "about", "unknown variant `about`, expected one of `<`"),
             ("podman =", "docker =", "no machine has a fact \"docker\": name one of podman"),
             (">=5", "5.", "podman = \"5.\" is not a range of versions: write it as \">=5, <6\""),
             ("podman = \">=5\"", "wasm = \"\"", "its wasm is empty"),

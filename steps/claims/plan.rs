@@ -17,12 +17,6 @@ pub use crate::claims::feature_file::FeatureFile;
 use crate::claims::register::{Claim, ClaimId, Register};
 use decision::decide;
 
-/// The skip reason for a scenario that the user's options do not select.
-pub const NOT_SELECTED: &str = "not selected by the options of this run";
-
-/// The beginning of the skip reason for a scenario that belongs to another shard.
-pub const NOT_IN_SHARD: &str = "not in shard ";
-
 /// The tag of scenarios that run after all others.
 const LAST: &str = "last";
 /// The tag of scenarios that share their measurements and the machine that they inspect.
@@ -88,7 +82,8 @@ pub struct Plan {
 pub struct FeatureErrors(pub Vec<String>);
 
 /// A part of the scenarios, so that several machines can share a run: the first of three is `1/3`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Shard {
     part: usize,
     of: usize,
@@ -112,9 +107,23 @@ impl Shard {
         (self.part, self.of)
     }
 
-    /// Parses the shard from the skip reason of a scenario that belongs to another shard.
-    pub fn of_reason(reason: &str) -> Option<Shard> {
-        reason.strip_prefix(NOT_IN_SHARD)?.parse().ok()
+    /// Returns it and all others of the same run.
+    pub fn all(self) -> Vec<Shard> {
+        (1..=self.of).map(|part| Shard { part, ..self }).collect()
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> String {
+        shard.to_string()
     }
 }
 
@@ -167,7 +176,7 @@ impl Plan {
                     mistake.iter().for_each(|mistake| wrong(line, mistake.clone()));
                     let decision = match wanted(scenario) {
                         true => decide(claim, met),
-                        false => Decision::Skip(NOT_SELECTED.to_owned()),
+                        false => Decision::Skip(NotJudgedReason::NotSelected),
                     };
                     scenarios.push(Planned {
                         claim: claim.id,
@@ -205,7 +214,7 @@ fn share_out(scenarios: &mut [Planned], shard: Shard) {
     let claims: BTreeSet<ClaimId> = scenarios.iter().map(|planned| planned.claim).collect();
     let mine: BTreeSet<ClaimId> = claims.into_iter().skip(shard.part - 1).step_by(shard.of).collect();
     for planned in scenarios.iter_mut().filter(|planned| !mine.contains(&planned.claim)) {
-        planned.decision = Decision::Skip(format!("{NOT_IN_SHARD}{shard}"));
+        planned.decision = Decision::Skip(NotJudgedReason::OtherShard { shard });
     }
 }
 
@@ -221,6 +230,11 @@ fn located(file: &str, line: usize, mistake: &str) -> String {
     format!("  {file}:{line}: {mistake}")
 }
 
+/// Returns the probe that a control's check must fail on, from the last step of its scenario.
+pub fn fails_on(scenario: &Scenario) -> Option<&str> {
+    Some(scenario.steps.last()?.value.strip_prefix(REFUSAL)?.trim_matches('"'))
+}
+
 /// Returns what is wrong with a scenario, given whether it is a control.
 fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
     let (name, id) = (&scenario.name, claim.id);
@@ -234,9 +248,9 @@ fn misuse(scenario: &Scenario, claim: &Claim, control: bool) -> Option<String> {
             "\"{name}\" is a control that claim {id} does not declare: say in features/claims.toml what it is, \
              as control = \"…\""
         )),
-        (true, Some(_)) if !closed || refusals > 1 => {
-            Some(format!("\"{name}\" could never be caught: end it with one step: But {REFUSAL}\"…\""))
-        }
+        (true, Some(_)) if !closed || refusals > 1 => Some(format!(
+            "\"{name}\" could never be caught: end it with one step that names the probe: But {REFUSAL}\"…\""
+        )),
         (false, _) if refusals > 0 => {
             Some(format!("\"{name}\" expects a refusal and is not a control: tag it @control, or leave out that step"))
         }
@@ -386,7 +400,8 @@ mod tests {
         let mut runs = Vec::new();
         for shard in ["1/2", "2/2"] {
             let plan = plan(&sound(""), Some(shard.parse().unwrap())).unwrap();
-            let mine = |planned: &&Planned| !matches!(&planned.decision, Decision::Skip(why) if why.contains("shard"));
+            let mine =
+                |planned: &&Planned| !matches!(&planned.decision, Decision::Skip(NotJudgedReason::OtherShard { .. }));
             runs.push(plan.scenarios.iter().filter(mine).map(|planned| planned.claim.to_string()).collect::<Vec<_>>());
         }
         assert_eq!(runs, [vec!["A2-1", "A2-1", "A8-5"], vec!["A7-7"]]);

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer};
-
-use crate::base::commands;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A claim's id: `A6-4` is the fourth claim of section A.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +48,7 @@ impl<'de> Deserialize<'de> for ClaimId {
 }
 
 /// What a target must provide before a claim can be judged on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
     /// A 64-bit Arm processor, emulated or not.
@@ -65,37 +63,6 @@ pub enum Requirement {
     Root,
     /// A systemd that generates units from the user's Quadlets.
     Units,
-}
-
-const AWS_IN_CHECKOUT: &str = "needs an AWS account: ci/e2e --target ec2";
-const AWS_INSTALLED: &str = "needs an AWS account: assay run --target ec2";
-
-impl Requirement {
-    /// Returns the text for an unmet requirement: what is missing, and how to get it.
-    pub fn missing(self) -> &'static str {
-        match self {
-            Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64",
-            Requirement::NativeCpu => "needs a CPU at native speed; measured and recorded, not judged",
-            Requirement::Aws if commands::in_checkout() => AWS_IN_CHECKOUT,
-            Requirement::Aws => AWS_INSTALLED,
-            Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2",
-            Requirement::OwnMachine => {
-                "takes something away from the machine for a moment, which is not done to somebody else's: --target vm or ec2"
-            }
-            Requirement::Units => "needs a systemd that makes units of Quadlets, which the user does not have there",
-            Requirement::Root => {
-                "needs root on the machine, to empty its page cache: let its user run sudo without a password"
-            }
-        }
-    }
-
-    /// Returns whether this program, an installed one or an earlier one gives `why` as the reason for this requirement
-    /// being unmet.
-    pub fn is_missing_by(self, why: &str) -> bool {
-        let once = "needs an AWS account: --target ec2, which this version does not bring yet";
-        let of_aws = [AWS_IN_CHECKOUT, AWS_INSTALLED, once];
-        why == self.missing() || (self == Requirement::Aws && of_aws.contains(&why))
-    }
 }
 
 /// What scenarios of several claims share, so that the run starts it early.

@@ -18,6 +18,6 @@ fn figures(world: &mut ScenarioWorld, step: &Step) -> anyhow::Result<()> {
 }
 
 #[then(expr = "this check fails on {string}")]
-fn fails_on(world: &mut ScenarioWorld, because: String) {
-    world.because = Some(because);
+fn fails_on(world: &mut ScenarioWorld, probe: String) {
+    world.fails_on = Some(probe);
 }

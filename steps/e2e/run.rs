@@ -1,5 +1,6 @@
 //! Plans one run of the suite, and runs its scenarios on machines, here or in the cloud.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::e2e::catalogue;
@@ -14,7 +15,7 @@ use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::status;
 use assay::base::work_summary::WorkSummary;
-use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned};
+use assay::claims::plan::{Capabilities, FeatureFile, Plan, Planned, REFUSAL};
 use assay::claims::register::{Claim, Requirement, Shared};
 use assay::claims::suite::ClaimSuite;
 use assay::claims::workload::Workload;
@@ -91,6 +92,7 @@ impl PlannedRun {
         let wanted = |scenario: &gherkin::Scenario| selected(&options, scenario);
         let plan = suite.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&suite.features, &plan).map_err(usage)?;
+        every_declared_probe_is_known(&suite).map_err(usage)?;
         let definitions = Definition::all(&settings.root).map_err(usage)?;
         let selective = options.tags.is_some() || options.name.is_some();
         if selective && !plan.scenarios.iter().any(Planned::runs) {
@@ -290,8 +292,12 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     let mut mistakes = Vec::new();
     for (file, step) in tools::running_steps(features, plan) {
         let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
+        let probe = step.value.strip_prefix(REFUSAL).map(|probe| probe.trim_matches('"'));
         let mistake = match known.find(&step) {
-            Ok(Some(_)) => continue,
+            Ok(Some(_)) => match probe.and_then(catalogue::unknown_probe) {
+                Some(unknown) => format!("{place} names {unknown}"),
+                None => continue,
+            },
             Ok(None) => format!("{place} is an undefined step: {}", catalogue::instead_of(&step)),
             Err(several) => format!("{place} is matched by more than one step: {several}"),
         };
@@ -301,6 +307,21 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
         }
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
+    Ok(())
+}
+
+/// Checks that declarations are about probes that the steps measure, and about controls of their claims.
+fn every_declared_probe_is_known(suite: &ClaimSuite) -> anyhow::Result<()> {
+    let controls: BTreeSet<String> =
+        suite.features.iter().flat_map(FeatureFile::scenarios).map(|expanded| expanded.scenario.name).collect();
+    let mistakes = suite.deviations.iter().filter_map(|deviation| {
+        let unknown = |control: &String| format!("a control that no feature has, \"{control}\"");
+        let control = deviation.control.as_ref().filter(|control| !controls.contains(*control)).map(unknown);
+        let probe = deviation.probe.as_deref().and_then(catalogue::unknown_probe);
+        Some(format!("{} names {}", deviation.name(), probe.or(control)?))
+    });
+    let mistakes: Vec<String> = mistakes.map(|mistake| format!("  features/deviations.toml: {mistake}")).collect();
+    anyhow::ensure!(mistakes.is_empty(), "the declared deviations cannot be used:\n{}", mistakes.join("\n"));
     Ok(())
 }
 

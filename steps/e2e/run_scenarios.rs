@@ -12,6 +12,7 @@ use assay::claims::register::Shared;
 use assay::evidence::run_state::RunState;
 use assay::report;
 use assay::run::Signals;
+use assay::verdict::Reason;
 use assay::verdict::claim_verdict::Attempt;
 use cucumber::event::ScenarioFinished;
 use cucumber::{Cucumber, cli, parser};
@@ -186,7 +187,10 @@ fn record(
             }
             world.attempt(error)
         }
-        None => Attempt::new(Vec::new(), error.or_else(|| Some("the scenario could not begin".to_owned()))),
+        None => {
+            let error = error.unwrap_or_else(|| "the scenario could not begin".to_owned());
+            Attempt::new(Vec::new(), Some(Reason::step(error)))
+        }
     };
     match state.end(planned, attempt) {
         Ok(standing) => progress.print(report::line(&standing, planned)),

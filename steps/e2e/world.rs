@@ -6,8 +6,8 @@ use assay::base::unit::Unit;
 use assay::measurement::Value;
 use assay::measurement::start::REFUSED;
 use assay::run::ScenarioChecks;
-use assay::verdict::Rule;
 use assay::verdict::claim_verdict::{Attempt, Step};
+use assay::verdict::{Phase, Reason, Rule};
 use cucumber::World;
 
 use crate::e2e::fixtures::{Condition, FIXTURES, Fixtures, SampleSet};
@@ -23,8 +23,8 @@ pub struct ScenarioWorld {
     /// The samples that the current step is about.
     subject: SampleSet,
     pub checks: ScenarioChecks,
-    /// For a control: why its check is expected to fail.
-    pub because: Option<String>,
+    /// For a control: the probe that its check must fail on.
+    pub fails_on: Option<String>,
     pub steps: Vec<Step>,
 }
 
@@ -42,7 +42,7 @@ impl ScenarioWorld {
             condition: None,
             subject: SampleSet::default(),
             checks: ScenarioChecks::default(),
-            because: None,
+            fails_on: None,
             steps: Vec::new(),
         })
     }
@@ -62,8 +62,8 @@ impl ScenarioWorld {
     /// Checks every sample of a probe in the current sample set against a rule, as [`ScenarioChecks::check`] does.
     /// Samples of a workload that never started are not judged.
     pub fn check(&mut self, probe: &str, unit: Unit, rule: Rule) -> anyhow::Result<()> {
-        if let Some(Value::Text(refusal)) = self.value(REFUSED) {
-            anyhow::bail!("{refusal}");
+        if let Some(Value::Text(refusal)) = self.value(REFUSED).cloned() {
+            return Err(self.checks.block(Reason::Infrastructure { during: Phase::Start, message: refusal }));
         }
         self.has_whole_log(probe, &rule)?;
         self.checks.check(&self.subject, probe, unit, rule)
@@ -80,9 +80,9 @@ impl ScenarioWorld {
     }
 
     /// Returns an error if the probe is one of a log of which a part may be missing that the rule depends on.
-    pub fn has_whole_log(&self, probe: &str, rule: &Rule) -> anyhow::Result<()> {
-        match self.subject.missing_log(probe, rule) {
-            Some(reason) => anyhow::bail!("{reason}"),
+    pub fn has_whole_log(&mut self, probe: &str, rule: &Rule) -> anyhow::Result<()> {
+        match self.subject.missing_log(probe, rule).map(str::to_owned) {
+            Some(message) => Err(self.checks.block(Reason::Infrastructure { during: Phase::Log, message })),
             None => Ok(()),
         }
     }
@@ -96,11 +96,8 @@ impl ScenarioWorld {
         let times: Vec<f64> = times.filter_map(|sample| sample.value.number()).collect();
         let late = times.iter().any(|time| *time > high) && times.iter().all(|time| *time >= low);
         if late && !self.fixtures.machines().native().await? {
-            anyhow::bail!(
-                "{probe} is above {}, but the CPU is emulated: the workload may be late because the host is busy; run it \
-                 on a quieter host, or on a machine with a native CPU",
-                Unit::Seconds.format(high)
-            );
+            let (probe, value) = (probe.to_owned(), times.into_iter().fold(high, f64::max));
+            return Err(self.checks.block(Reason::Late { probe, value, high }));
         }
         self.check(probe, Unit::Seconds, Rule::Between { low, high })
     }
@@ -113,8 +110,8 @@ impl ScenarioWorld {
             // The checks that a step made before it failed belong to it too.
             last.checks = self.checks.count() - ended;
         }
-        let because = self.because.take();
-        Attempt { because, steps, ..std::mem::take(&mut self.checks).attempt(self.started, error) }
+        let fails_on = self.fails_on.take();
+        Attempt { fails_on, steps, ..std::mem::take(&mut self.checks).attempt(self.started, error) }
     }
 
     pub fn check_number(&mut self, probe: &str, unit: Unit, number: f64) -> anyhow::Result<()> {

@@ -8,13 +8,15 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::claims::plan::{Decision, NOT_IN_SHARD, NOT_SELECTED, Shard};
+use crate::claims::plan::{Decision, NotJudgedReason, Shard};
 use crate::claims::register::ClaimId;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir, parts};
 use crate::evidence::{ClaimResult, SCHEMA, Verdicts, exit};
 use crate::verdict::claim_verdict::Attempt;
+use crate::verdict::declared::Problem;
 
 /// The folder of a merged bundle that holds its parts.
 pub const PARTS: &str = "parts";
@@ -73,12 +75,20 @@ pub fn is_part_name(name: &str) -> bool {
     !name.is_empty() && !name.contains('/') && !name.starts_with('.')
 }
 
-/// Reads a run's own shard from the reason for which it skipped a claim of another shard.
+/// Returns the run's own shard, if the claim belongs to another one.
 fn elsewhere(claim: &ClaimResult) -> Option<Shard> {
     match claim.decision() {
-        Decision::Skip(why) => Shard::of_reason(&why),
-        Decision::Run | Decision::MeasureOnly(_) => None,
+        Decision::Skip(NotJudgedReason::OtherShard { shard }) => Some(shard),
+        _ => None,
     }
+}
+
+/// What is missing of a target: some of its shards, or everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    pub target: String,
+    /// Empty if there is no run on it at all.
+    pub shards: Vec<Shard>,
 }
 
 /// The results of all runs on one target.
@@ -108,8 +118,8 @@ pub struct Merged {
     pub parts: Vec<Part>,
     /// One column per target, in the order in which the targets were named.
     pub columns: Vec<Column>,
-    /// Descriptions of the runs that are missing.
-    pub missing: Vec<String>,
+    /// The runs that are missing.
+    pub missing: Vec<Missing>,
     pub exit: u8,
 }
 
@@ -168,9 +178,9 @@ impl Merged {
     }
 
     /// Lists problems beyond the claims' verdicts, each with its target.
-    pub fn problems(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<Problem> {
         let all = self.columns.iter().flat_map(|column| column.verdicts.problems.iter().map(move |one| (column, one)));
-        all.map(|(column, problem)| format!("{}: {problem}", column.target)).collect()
+        all.map(|(column, problem)| Problem { target: Some(column.target.clone()), ..problem.clone() }).collect()
     }
 
     /// Builds `verdicts.json`: like a run's, but each claim appears once per target, with its target and part.
@@ -231,15 +241,12 @@ fn rename(parts: &mut [Part]) {
 }
 
 /// Merges the claims of one target, and describes what is missing.
-fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Column, Option<String>)> {
+fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Column, Option<Missing>)> {
     let mine: Vec<(usize, &Part)> = all.iter().enumerate().filter(|(_, part)| part.target == target).collect();
     checks::judged_once(&mine)?;
     let absent = absent(&mine);
-    let missing = match (&absent, mine.is_empty()) {
-        (_, true) => Some(format!("{target}: no run on it is here")),
-        (Some(absent), _) => Some(format!("{target}: {absent}")),
-        (None, _) => None,
-    };
+    let lacks = mine.is_empty() || !absent.is_empty();
+    let missing = lacks.then(|| Missing { target: target.to_owned(), shards: absent.clone() });
     let mut printed: Vec<(usize, &Part, &ClaimResult)> = Vec::new();
     for (place, part) in &mine {
         printed.extend(part.bundle.verdicts.claims.iter().map(|claim| (*place, *part, claim)));
@@ -249,16 +256,16 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
     let (mut claims, mut from) = (Vec::new(), Vec::new());
     for (place, part, claim) in printed {
         let mut claim = claim.clone();
-        if let (Some(_), Some(absent)) = (elsewhere(&claim), &absent) {
+        if elsewhere(&claim).is_some() && !absent.is_empty() {
             for scenario in &mut claim.scenarios {
-                scenario.decision = Decision::Skip(format!("in none of the shards that are here; {absent}"));
+                scenario.decision = Decision::Skip(NotJudgedReason::MissingShards { shards: absent.clone() });
             }
             claim = claim.concluded(part.bundle.verdicts.on);
         }
         claims.push(moved(claim, &part.name));
         from.push(place);
     }
-    let mut problems: Vec<String> = Vec::new();
+    let mut problems: Vec<Problem> = Vec::new();
     for problem in mine.iter().flat_map(|(_, part)| &part.bundle.verdicts.problems) {
         if !problems.contains(problem) {
             problems.push(problem.clone());
@@ -279,22 +286,17 @@ fn column(run: &str, target: &str, all: &[Part], on: Date) -> anyhow::Result<(Co
 fn rank(decision: &Decision) -> u8 {
     match decision {
         Decision::Run | Decision::MeasureOnly(_) => 0,
-        Decision::Skip(why) if why.starts_with(NOT_IN_SHARD) => 3,
-        Decision::Skip(why) if why == NOT_SELECTED => 2,
+        Decision::Skip(NotJudgedReason::OtherShard { .. }) => 3,
+        Decision::Skip(NotJudgedReason::NotSelected) => 2,
         Decision::Skip(_) => 1,
     }
 }
 
-/// Describes the missing shards.
-fn absent(mine: &[(usize, &Part)]) -> Option<String> {
-    let here: BTreeSet<usize> = mine.iter().filter_map(|(_, part)| part.shard).map(|shard| shard.numbers().0).collect();
-    let of = mine.iter().find_map(|(_, part)| part.shard)?.numbers().1;
-    let absent: Vec<String> = (1..=of).filter(|part| !here.contains(part)).map(|part| format!("{part}/{of}")).collect();
-    match absent.len() {
-        0 => None,
-        1 => Some(format!("shard {} is missing", absent.join(", "))),
-        _ => Some(format!("shards {} are missing", absent.join(", "))),
-    }
+/// Returns the missing shards.
+fn absent(mine: &[(usize, &Part)]) -> Vec<Shard> {
+    let here: BTreeSet<Shard> = mine.iter().filter_map(|(_, part)| part.shard).collect();
+    let all = here.first().map(|shard| shard.all()).unwrap_or_default();
+    all.into_iter().filter(|shard| !here.contains(shard)).collect()
 }
 
 /// Makes a claim's evidence paths relative to the merged bundle instead of to its part.

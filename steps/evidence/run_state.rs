@@ -11,21 +11,28 @@ use tokio::sync::Notify;
 use crate::base::lock::lock;
 use crate::base::status::Tally;
 use crate::claims::deviation::Deviations;
-use crate::claims::plan::{Decision, NOT_SELECTED, NotJudgedReason, Plan, Planned, ScenarioRef};
-use crate::claims::register::{Claim, Register};
-use crate::evidence::verdicts::{Control, problems};
+use crate::claims::plan::{Decision, NotJudgedReason, Plan, Planned, ScenarioRef};
+use crate::claims::register::{Claim, Register, Requirement};
+use crate::evidence::verdicts::problems;
 use crate::evidence::{ClaimResult, EvidenceWriter, SCHEMA, Verdicts, exit};
 use crate::targets::machine_info::Accelerator;
-use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
+use crate::verdict::{Reason, Verdict};
 
 /// A claim's state during the run.
 pub struct Standing {
     pub claim: ClaimResult,
     /// Whether it fails but may still turn out to be a known deviation.
     pub open: bool,
-    /// What is still to come for the claim: empty, or the end of a sentence.
-    pub to_come: &'static str,
+    pub to_come: ToCome,
+}
+
+/// What is still to come for a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToCome {
+    Nothing,
+    Scenarios,
+    Controls,
 }
 
 /// The state of a run: the plan, and the results so far.
@@ -87,7 +94,7 @@ impl RunState {
     }
 
     fn count(&self, verdicts: &Verdicts) {
-        let over = |claim: &&ClaimResult| claim.attempts().next().is_some() && to_come(claim).is_empty();
+        let over = |claim: &&ClaimResult| claim.attempts().next().is_some() && to_come(claim) == ToCome::Nothing;
         let words = [
             (Verdict::Holds, "hold"),
             (Verdict::Fails, "fail"),
@@ -145,7 +152,7 @@ impl RunState {
     fn standing(&self, claim: &Claim) -> Standing {
         let mut so_far = self.gathered(claim);
         let to_come = to_come(&so_far);
-        if to_come.is_empty() {
+        if to_come == ToCome::Nothing {
             return Standing { claim: so_far.concluded(self.on), open: false, to_come };
         }
         so_far.scenarios.retain(|scenario| !scenario.runs() || !scenario.attempts.is_empty());
@@ -168,11 +175,14 @@ impl RunState {
             self.plan.scenarios.iter().filter(move |planned| planned.claim == claim.id && planned.control == control)
         };
         let deviations = self.deviations.applying(claim.id, |name| self.fact(name));
-        let scenarios: Vec<ScenarioResult> = mine(false)
-            .map(|own| ScenarioResult::judge(&own.at, self.decision(own), self.attempts(own), &deviations, self.on))
-            .collect();
+        let record = |own: &Planned| ScenarioResult {
+            machine_kind: self.fact("machine_kind").filter(|_| own.runs()),
+            platform: self.fact("distribution").filter(|_| own.runs()),
+            ..ScenarioResult::new(&own.at, self.decision(own), self.attempts(own))
+        };
+        let scenarios: Vec<ScenarioResult> = mine(false).map(record).collect();
         // A claim needs its control to hold, even if the control was not selected.
-        let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+        let unselected = Decision::Skip(NotJudgedReason::NotSelected);
         let runs = scenarios.iter().any(ScenarioResult::runs);
         let controls: Vec<ControlResult> = mine(true)
             .filter(|control| control.runs() || (runs && control.decision == unselected))
@@ -186,11 +196,10 @@ impl RunState {
             typical: claim.typical.clone(),
             // `concluded` computes these from the others.
             verdict: Verdict::Inconclusive,
-            reason: String::new(),
+            reason: Reason::NothingChecked,
             value: None,
             unit: None,
             samples: 0,
-            control: Control::of(&[]),
             scenarios,
             controls,
             deviations,
@@ -203,7 +212,9 @@ impl RunState {
         let accelerator = self.fact("accelerator");
         let emulated = accelerator.is_none_or(|accelerator| accelerator == Accelerator::Tcg.to_string());
         match &planned.decision {
-            Decision::MeasureOnly(NotJudgedReason::EmulatedCpu) if !emulated => Decision::Run,
+            Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu }) if !emulated => {
+                Decision::Run
+            }
             decision => decision.clone(),
         }
     }
@@ -213,13 +224,13 @@ impl RunState {
     }
 }
 
-/// Says which kinds of scenarios of a claim have not run yet.
-fn to_come(claim: &ClaimResult) -> &'static str {
+/// Returns which scenarios of a claim have not run yet.
+fn to_come(claim: &ClaimResult) -> ToCome {
     let own = claim.scenarios.iter().any(|scenario| scenario.runs() && scenario.attempts.is_empty());
     match (own, claim.controls.iter().any(|control| control.attempts.is_empty())) {
-        (true, _) => "other scenarios of its claim are to come",
-        (false, true) => "its control is to come",
-        (false, false) => "",
+        (true, _) => ToCome::Scenarios,
+        (false, true) => ToCome::Controls,
+        (false, false) => ToCome::Nothing,
     }
 }
 
@@ -260,32 +271,43 @@ mod tests {
         (folder, RunState::new(register, plan, deviations, Arc::new(evidence)))
     }
 
-    fn declared(because: &str, expires: &str) -> String {
+    /// Declares that this fails: a probe, or else a control.
+    fn declared(fails: &str, expires: &str) -> String {
+        let fails = match fails.contains(' ') {
+            true => format!("control = \"{fails}\""),
+            false => format!("probe = \"{fails}\"\nrelation = \"reported\""),
+        };
         format!(
-            "[[deviation]]\nclaim = \"A6-4\"\nbecause = [\"{because}\"]\nreason = \"r\"\ndeclared_by = \"us\"\n\
+            "[[deviation]]\nclaim = \"A6-4\"\n{fails}\nreason = \"r\"\ndeclared_by = \"us\"\n\
              expires = \"{expires}\"\n"
         )
     }
 
-    /// Ends an attempt with this verdict and the reason "seen: …". If `confirmed`, the control expects that reason.
+    /// The reason of a check of a scenario in these tests.
+    fn seen(scenario: &str) -> Reason {
+        Reason::Infrastructure { during: crate::verdict::Phase::Log, message: format!("seen: {scenario}") }
+    }
+
+    /// Ends an attempt with this verdict. If `confirmed`, the control expects that its probe fails.
     fn end(record: &RunState, scenario: &str, verdict: Verdict, confirmed: bool) -> Standing {
         let planned = record.plan().scenarios.iter().find(|planned| planned.at.name == scenario).unwrap().clone();
-        let outcome = Outcome { verdict, reason: format!("seen: {scenario}"), value: None };
+        let outcome = Outcome { verdict, reason: seen(scenario), value: None };
         let check = Check {
-            probe: "x".into(),
+            probe: format!("x.{}", scenario.replace(' ', "-")),
             unit: Unit::Count,
             rule: Rule::Recorded,
             sources: Vec::new(),
             samples: Vec::new(),
         };
+        let fails_on = Some(if confirmed { check.probe.clone() } else { "another".to_owned() });
         let checks = vec![Judged { check, outcome, statistics: None }];
-        let because = Some(if confirmed { "seen" } else { "another" }.to_owned());
-        record.end(&planned, Attempt { because, ..Attempt::new(checks, None) }).unwrap()
+        record.end(&planned, Attempt { fails_on, ..Attempt::new(checks, None) }).unwrap()
     }
 
+    /// Returns the verdict of the first claim, that of its first control, and the exit status.
     fn stands(record: &RunState, complete: bool) -> (Verdict, ControlVerdict, u8) {
         let verdicts = record.verdicts(complete);
-        (verdicts.claims[0].verdict, verdicts.claims[0].control.verdict, verdicts.exit)
+        (verdicts.claims[0].verdict, verdicts.claims[0].controls[0].verdict, verdicts.exit)
     }
 
     #[test]
@@ -294,8 +316,8 @@ mod tests {
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "nothing was run");
         let first = end(&record, OWN, Verdict::Holds, false);
         assert_eq!(
-            (first.claim.verdict, first.claim.reason.as_str(), first.to_come),
-            (Verdict::Holds, "seen: it ends well", "its control is to come")
+            (first.claim.verdict, first.claim.reason, first.to_come),
+            (Verdict::Holds, seen(OWN), ToCome::Controls)
         );
         end(&record, TRAP, Verdict::Fails, true);
         assert_eq!(stands(&record, false).0, Verdict::Inconclusive, "a run that is killed now has not shown it");
@@ -303,41 +325,34 @@ mod tests {
         end(&record, SEVEN, Verdict::Fails, true);
         assert_eq!((record.tally().ended, record.tally().verdicts.as_str()), (3, "1 hold"));
         assert_eq!(stands(&record, true).0, Verdict::Holds);
-        assert_eq!(stands(&record, true).1, ControlVerdict::Discriminates);
+        assert_eq!(stands(&record, true).1, ControlVerdict::Caught);
     }
 
     #[test]
     fn all_attempts_the_controls_and_the_declarations_decide_a_claim() {
-        use ControlVerdict::{Discriminates, DoesNotDiscriminate};
+        use ControlVerdict::{Caught, NotCaught};
         use Verdict::{Fails, Holds, Inconclusive, KnownDeviation};
-        let seven_passes = "does not discriminate: one that exits with 7";
         let elsewhere = format!("{}when = {{ podman = \"<5\" }}\n", declared("x", "2020-01-01"));
-        let excused = declared(seven_passes, "2999-01-01");
-        let another = declared("unit.result is", "2999-01-01");
+        let excused = declared(SEVEN, "2999-01-01");
+        let another = declared("unit.result", "2999-01-01");
         let (holds, caught, passes) = ((OWN, Holds, false), (SEVEN, Fails, true), (SEVEN, Holds, false));
-        let open = (Inconclusive, ControlVerdict::None, 3);
-        let flaky = "flaky: it held only at attempt 2 of 2; attempt 1: fails: ";
+        let open = (Inconclusive, ControlVerdict::Inconclusive, 3);
         for (deviations, ended, expected, reason) in [
-            ("", vec![holds, passes], (Fails, DoesNotDiscriminate, 1), seven_passes),
-            (
-                &excused,
-                vec![holds, passes],
-                (KnownDeviation, DoesNotDiscriminate, 3),
-                "declared by us until 2999-01-01",
-            ),
-            (&another, vec![holds, passes], (Fails, DoesNotDiscriminate, 1), "declared here is another one"),
+            ("", vec![holds, passes], (Fails, NotCaught, 1), "control-not-caught"),
+            (&excused, vec![holds, passes], (KnownDeviation, NotCaught, 3), "declared"),
+            (&another, vec![holds, passes], (Fails, NotCaught, 1), "control-not-caught"),
             // A declaration that has expired fails the run, even one for another platform.
-            (&elsewhere, vec![holds, caught], (Holds, Discriminates, 1), "seen: it ends well"),
-            ("", vec![holds, (SEVEN, Fails, false)], open, "the check fails, but not on \"another\""),
-            ("", vec![holds, (SEVEN, Inconclusive, false)], open, "its control could not be judged"),
-            ("", vec![holds, passes, caught], open, "flaky: caught only at attempt 2"),
-            ("", vec![caught, (OWN, Fails, false), holds], (Inconclusive, Discriminates, 3), flaky),
+            (&elsewhere, vec![holds, caught], (Holds, Caught, 1), "infrastructure"),
+            ("", vec![holds, (SEVEN, Fails, false)], open, "control-inconclusive"),
+            ("", vec![holds, (SEVEN, Inconclusive, false)], open, "control-inconclusive"),
+            ("", vec![holds, passes, caught], open, "control-inconclusive"),
+            ("", vec![caught, (OWN, Fails, false), holds], (Inconclusive, Caught, 3), "flaky"),
             // What has failed once has failed.
             (
                 "",
                 vec![passes, (OWN, Fails, false), (OWN, Inconclusive, false)],
-                (Fails, DoesNotDiscriminate, 1),
-                "attempt 2: inconclusive",
+                (Fails, NotCaught, 1),
+                "infrastructure",
             ),
         ] {
             let (_folder, record) = record(deviations);
@@ -346,16 +361,18 @@ mod tests {
             }
             end(&record, TRAP, Fails, true);
             let claim = record.verdicts(true).claims.remove(0);
-            assert_eq!(stands(&record, true), expected, "{}", claim.reason);
-            assert!(claim.reason.contains(reason), "{}", claim.reason);
+            assert_eq!(stands(&record, true), expected, "{:?}", claim.reason);
+            assert_eq!(serde_json::to_value(&claim.reason).unwrap()["kind"], reason);
         }
     }
 
     #[test]
     fn a_failure_that_may_be_a_declared_deviation_is_open_until_its_controls_have_run() {
-        for (deviations, open) in
-            [(declared("seen", "2999-01-01"), true), (declared("seen", "2020-01-01"), false), (String::new(), false)]
-        {
+        for (deviations, open) in [
+            (declared("x.it-ends-well", "2999-01-01"), true),
+            (declared("x.it-ends-well", "2020-01-01"), false),
+            (String::new(), false),
+        ] {
             let (_folder, record) = record(&deviations);
             let first = end(&record, OWN, Verdict::Fails, false);
             assert_eq!((first.claim.verdict, first.open), (Verdict::Fails, open));
@@ -381,7 +398,7 @@ mod tests {
             let claims = record.verdicts(true).claims;
             assert_eq!(claims[1].verdict, time, "{accelerator}");
             assert_eq!(claims[2].verdict, Verdict::NotRun);
-            assert_eq!(claims[2].reason, "measured on a stand-in for AWS: recorded, not judged: seen: it is cheap");
+            assert_eq!(claims[2].reason, Reason::NotJudged(NotJudgedReason::StandIn));
         }
     }
 
@@ -402,45 +419,22 @@ mod tests {
     #[test]
     fn a_claim_holds_only_if_all_its_scenarios_do() {
         use Verdict::{Fails, Holds, Inconclusive, KnownDeviation, NotRun};
-        let excused = declared("seen: own 2", "2999-01-01");
-        let failed = "1 of 3 scenarios fails: own 2: seen: own 2";
-        let left_out = "2 of 3 scenarios hold, but 1 of its 3 scenarios did not run: not selected";
-        let passes = "all 3 scenarios hold, but the check does not discriminate: bad: passes: seen: bad";
+        let excused = declared("x.own-2", "2999-01-01");
+        let (seen, left_out, passes) = ("infrastructure", "not-run", "control-not-caught");
         for (unselected, deviations, own, control, expected, reason) in [
-            (&[] as &[_], "", [Some(Holds); 3], Fails, Holds, "all 3 scenarios hold"),
-            (&[], "", [Some(Holds), Some(Fails), Some(Holds)], Fails, Fails, failed),
-            (&[], "", [Some(Inconclusive), Some(Fails), None], Fails, Fails, failed),
-            (
-                &[],
-                "",
-                [Some(Holds), None, Some(Holds)],
-                Fails,
-                Inconclusive,
-                "1 of 3 scenarios is inconclusive: own 2: it",
-            ),
+            (&[] as &[_], "", [Some(Holds); 3], Fails, Holds, seen),
+            (&[], "", [Some(Holds), Some(Fails), Some(Holds)], Fails, Fails, seen),
+            (&[], "", [Some(Inconclusive), Some(Fails), None], Fails, Fails, seen),
+            (&[], "", [Some(Holds), None, Some(Holds)], Fails, Inconclusive, left_out),
             (&[], "", [Some(Holds); 3], Holds, Fails, passes),
             (&["own 3"], "", [Some(Holds), Some(Holds), None], Fails, Inconclusive, left_out),
-            (&["own 3"], "", [Some(Holds), Some(Fails), None], Fails, Fails, failed),
-            (&["own 1", "own 2", "own 3"], "", [None; 3], Fails, NotRun, "not selected by the options of this run"),
+            (&["own 3"], "", [Some(Holds), Some(Fails), None], Fails, Fails, seen),
+            (&["own 1", "own 2", "own 3"], "", [None; 3], Fails, NotRun, "not-selected"),
             // A declaration excuses one failure, and no other scenario's.
-            (
-                &[],
-                &excused,
-                [Some(Holds), Some(Fails), Some(Holds)],
-                Fails,
-                KnownDeviation,
-                "1 of 3 scenarios fails as decl",
-            ),
-            (&[], &excused, [Some(Fails), Some(Fails), Some(Holds)], Fails, Fails, "1 of 3 scenarios fails: own 1: "),
-            (
-                &[],
-                &excused,
-                [Some(Holds), Some(Fails), Some(Holds)],
-                Holds,
-                Fails,
-                "2 of 3 scenarios hold, but the check",
-            ),
-            (&[], &excused, [Some(Holds); 3], Fails, Fails, "it holds, yet the declaration for A6-4 says"),
+            (&[], &excused, [Some(Holds), Some(Fails), Some(Holds)], Fails, KnownDeviation, "declared"),
+            (&[], &excused, [Some(Fails), Some(Fails), Some(Holds)], Fails, Fails, seen),
+            (&[], &excused, [Some(Holds), Some(Fails), Some(Holds)], Holds, Fails, passes),
+            (&[], &excused, [Some(Holds); 3], Fails, Fails, "declaration-not-true"),
         ] {
             let (_folder, record) = three(unselected, deviations);
             for (name, verdict) in ["own 1", "own 2", "own 3"].into_iter().zip(own) {
@@ -448,8 +442,8 @@ mod tests {
             }
             end(&record, "bad", control, true);
             let claim = record.verdicts(true).claims.remove(0);
-            assert_eq!((claim.verdict, claim.scenarios.len()), (expected, 3), "{}", claim.reason);
-            assert!(claim.reason.contains(reason), "{reason}: {}", claim.reason);
+            assert_eq!((claim.verdict, claim.scenarios.len()), (expected, 3), "{:?}", claim.reason);
+            assert_eq!(serde_json::to_value(&claim.reason).unwrap()["kind"], reason);
         }
     }
 
@@ -458,14 +452,15 @@ mod tests {
         let (_folder, record) = three(&[], "");
         let names = |planned: Vec<&Planned>| planned.iter().map(|planned| planned.at.name.clone()).collect::<Vec<_>>();
         let first = end(&record, "own 1", Verdict::Holds, false);
-        assert_eq!((first.claim.verdict, first.to_come), (Verdict::Holds, "other scenarios of its claim are to come"));
+        assert_eq!((first.claim.verdict, first.to_come), (Verdict::Holds, ToCome::Scenarios));
         end(&record, "own 2", Verdict::Inconclusive, false);
         end(&record, "bad", Verdict::Fails, true);
         let again = record.plan().scenarios.iter().filter(|planned| record.wants_another(planned)).collect();
         assert_eq!(names(again), ["own 2", "own 3"]);
         assert_eq!(names(record.not_run()), ["own 3"]);
         assert_eq!((record.verdicts(true).exit, record.tally().verdicts.as_str()), (3, ""));
-        assert_eq!(record.verdicts(true).claims[0].scenarios[2].reason, "it was planned and did not run");
+        let unrun = Reason::NotRun { scenarios: vec!["own 3".to_owned()], controls: Vec::new() };
+        assert_eq!(record.verdicts(true).claims[0].scenarios[2].reason, unrun);
     }
 
     #[test]
@@ -473,8 +468,8 @@ mod tests {
         let (_folder, record) = record("");
         let planned = record.plan().scenarios[0].clone();
         let Standing { claim, .. } =
-            record.end(&planned, Attempt::new(Vec::new(), Some("connection lost".into()))).unwrap();
-        assert_eq!((claim.verdict, claim.reason.as_str()), (Verdict::Inconclusive, "connection lost"));
+            record.end(&planned, Attempt::new(Vec::new(), Some(Reason::step("connection lost")))).unwrap();
+        assert_eq!((claim.verdict, claim.reason), (Verdict::Inconclusive, Reason::step("connection lost")));
     }
 
     #[test]

@@ -7,36 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
 use crate::claims::deviation::{Deviation, Deviations};
-use crate::claims::plan::{Decision, NOT_SELECTED};
+use crate::claims::plan::{Decision, NotJudgedReason};
 use crate::claims::register::ClaimId;
 use crate::measurement::{Sample, Value};
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, ScenarioResult, claim_verdict, worst};
-use crate::verdict::{Verdict, declared};
-
-/// The combined result of a claim's controls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Control {
-    /// The worst verdict: one wrong subject that passes decides.
-    pub verdict: ControlVerdict,
-    /// The deciding scenario; `None` if the claim has no control.
-    pub scenario: Option<String>,
-    pub reason: Option<String>,
-}
-
-impl Control {
-    pub fn of(controls: &[ControlResult]) -> Control {
-        let rank = |control: &&ControlResult| match control.verdict {
-            ControlVerdict::DoesNotDiscriminate => 0,
-            ControlVerdict::None => 1,
-            ControlVerdict::Discriminates => 2,
-        };
-        let Some(worst) = controls.iter().min_by_key(rank) else {
-            return Control { verdict: ControlVerdict::None, scenario: None, reason: None };
-        };
-        let reason = controls.iter().map(ControlResult::sentence).collect::<Vec<_>>().join("; ");
-        Control { verdict: worst.verdict, scenario: Some(worst.at.name.clone()), reason: Some(reason) }
-    }
-}
+use crate::verdict::declared::{Failure, Problem, problems_of};
+use crate::verdict::{Reason, Verdict};
 
 /// A claim in `verdicts.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,7 +20,7 @@ pub struct ClaimResult {
     pub id: ClaimId,
     pub claim: String,
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Reason,
     pub bound: String,
     pub published: Option<String>,
     pub typical: Option<String>,
@@ -55,8 +31,6 @@ pub struct ClaimResult {
     pub samples: usize,
     /// Each of its own scenarios, also those that were not to run.
     pub scenarios: Vec<ScenarioResult>,
-    /// The combined result of its controls.
-    pub control: Control,
     /// Each of its controls that should have run.
     pub controls: Vec<ControlResult>,
     /// The deviations that are declared for it on this platform.
@@ -79,34 +53,47 @@ impl ClaimResult {
 
     /// Computes the verdict from the attempts at the claim's scenarios, its controls and declarations.
     pub fn concluded(mut self, on: Date) -> ClaimResult {
-        for scenario in &mut self.scenarios {
-            let (decision, attempts) = (scenario.decision.clone(), std::mem::take(&mut scenario.attempts));
-            *scenario = ScenarioResult::judge(&scenario.at, decision, attempts, &self.deviations, on);
-        }
+        self.scenarios = self.scenarios.into_iter().map(|scenario| scenario.judged(&self.deviations, on)).collect();
         let decided = worst(&self.scenarios);
         self.value = decided.and_then(|scenario| scenario.value.clone());
         self.unit = decided.and_then(|scenario| scenario.unit);
         self.samples = self.scenarios.iter().map(|scenario| scenario.samples).sum();
         (self.verdict, self.reason) = claim_verdict(&self.scenarios, &self.controls, &self.deviations, on);
-        self.control = Control::of(&self.controls);
         self
     }
 
     /// Returns the decision about its scenarios. They have the same needs, so the first that was selected stands for all.
     pub fn decision(&self) -> Decision {
-        let unselected = Decision::Skip(NOT_SELECTED.to_owned());
+        let unselected = Decision::Skip(NotJudgedReason::NotSelected);
         let selected = self.scenarios.iter().find(|scenario| scenario.decision != unselected);
         selected.map_or(unselected, |scenario| scenario.decision.clone())
     }
 
+    /// Returns whether the options of the run selected it.
+    pub fn selected(&self) -> bool {
+        self.reason != Reason::NotJudged(NotJudgedReason::NotSelected)
+    }
+
+    /// Returns everything that failed in its own scenarios, and its controls that were not caught.
+    fn failures(&self) -> Vec<Failure<'_>> {
+        let passed = self.controls.iter().filter(|control| control.verdict == ControlVerdict::NotCaught);
+        let passed = passed.map(|control| Failure::Control(&control.at.name));
+        self.scenarios.iter().flat_map(ScenarioResult::failures).chain(passed).collect()
+    }
+
     /// Returns the verdict and the reason that one of its scenarios is shown with: its own, unless it holds and
     /// something other than a scenario keeps the claim from holding, such as a control.
-    pub fn shown<'a>(&'a self, scenario: &'a ScenarioResult) -> (Verdict, &'a str) {
+    pub fn shown<'a>(&'a self, scenario: &'a ScenarioResult) -> (Verdict, &'a Reason) {
         let blamed = self.scenarios.iter().any(|other| other.verdict == self.verdict);
         match scenario.verdict {
             Verdict::Holds if !blamed => (self.verdict, &self.reason),
             own => (own, &scenario.reason),
         }
+    }
+
+    /// Returns its declarations, of several with the same reason the first.
+    pub fn declarations(&self) -> impl Iterator<Item = &Deviation> {
+        self.deviations.chunk_by(|a, b| a.reason == b.reason).filter_map(<[_]>::first)
     }
 
     /// Returns all attempts at its own scenarios.
@@ -140,22 +127,21 @@ pub struct Verdicts {
     /// The run's exit status: 0, 1 or 3.
     pub exit: u8,
     /// Problems besides the claims: declarations that have expired or are not used. Any of them fails the run.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
     /// All claims, in the register's order.
     pub claims: Vec<ClaimResult>,
 }
 
 /// Lists the problems with declared deviations that the verdicts of the selected claims do not show.
-pub fn problems(claims: &[ClaimResult], deviations: &Deviations, on: Date) -> Vec<String> {
-    let selected = claims.iter().filter(|claim| claim.decision() != Decision::Skip(NOT_SELECTED.to_owned()));
+pub fn problems(claims: &[ClaimResult], deviations: &Deviations, on: Date) -> Vec<Problem> {
     let problems = |claim: &ClaimResult| {
-        declared::problems_of(deviations, claim.id, (claim.verdict, &claim.reason), &claim.deviations, on)
+        problems_of(deviations, claim.id, (claim.verdict, &claim.failures()), &claim.deviations, on)
     };
-    selected.flat_map(problems).collect()
+    claims.iter().filter(|claim| claim.selected()).flat_map(problems).collect()
 }
 
 /// Computes a run's exit status from its verdicts.
-pub fn exit(claims: &[ClaimResult], problems: &[String]) -> u8 {
+pub fn exit(claims: &[ClaimResult], problems: &[Problem]) -> u8 {
     let any = |verdict: Verdict| claims.iter().any(|claim| claim.verdict == verdict);
     match () {
         () if any(Verdict::Fails) || !problems.is_empty() => 1,

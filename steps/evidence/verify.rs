@@ -26,6 +26,8 @@ pub struct Verification {
     pub findings: Vec<Finding>,
     /// Who signed the statement, or why that is not known.
     pub signature: String,
+    /// Whether its signature counts.
+    pub signed: bool,
 }
 
 impl Verification {
@@ -42,7 +44,7 @@ impl Verification {
         for Finding { file, problem } in &self.findings {
             text += &format!("✘ {file}: {problem}\n");
         }
-        text += &format!("{} {}\n", if self.signature.starts_with("signed by ") { "✔" } else { "–" }, self.signature);
+        text += &format!("{} {}\n", if self.signed { "✔" } else { "–" }, self.signature);
         text + &match self.findings.len() {
             0 => format!("{}: everything agrees", path.display()),
             1 => format!("{}: 1 check failed", path.display()),
@@ -103,7 +105,7 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Ver
             verification.findings.push(Finding::new(SIGNATURE, "there is none, and allowed signers are named"));
         }
         (true, allowed) => match attestation::signer(folder, allowed) {
-            Ok(printed) => verification.signature = printed,
+            Ok(signer) => (verification.signature, verification.signed) = (signer, true),
             Err(error) => {
                 verification.signature = "the signature does not count".to_owned();
                 verification.findings.push(Finding::new(SIGNATURE, format!("{error:#}")));

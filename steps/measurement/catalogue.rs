@@ -112,6 +112,16 @@ const ENTRIES: &[ProbeEntry] = &[
     text(&["push.", "pull.", "machine.", "podman.version", "crun.", "ami.", "run.", "unit.", "left.", "log."], &[]),
 ];
 
+/// Returns the names of all probes; one that ends with a dot or a space is a prefix.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ENTRIES.iter().flat_map(|entry| entry.names).copied()
+}
+
+/// Returns whether a probe is listed.
+pub fn is_listed(probe: &str) -> bool {
+    ENTRIES.iter().any(|entry| entry.is_of(probe))
+}
+
 /// Checks whether a value is plausible for a probe, and says what was expected if it is not. For a probe that is not
 /// listed, accepts any text without a unit, and finite numbers that, except for temperatures, are not negative.
 pub fn plausible(probe: &str, unit: Unit, value: &Value) -> Result<(), String> {

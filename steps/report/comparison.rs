@@ -22,7 +22,7 @@ use crate::base::stats::Interval;
 use crate::base::unit::Unit;
 use crate::claims::register::ClaimId;
 use crate::measurement::Value;
-use crate::verdict::Verdict;
+use crate::verdict::{Reason, Verdict};
 
 pub use brief::briefs;
 
@@ -64,7 +64,7 @@ pub struct ComparedMachine {
 pub struct ClaimSummary {
     pub claim: String,
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Reason,
     /// The bound that the claim is judged by, in the register's words.
     pub bound: String,
     /// What was measured, if anything was.
@@ -189,12 +189,12 @@ pub(super) mod tests {
         }
     }
 
-    pub(super) fn finding(verdict: Verdict, reason: &str, figure: Option<Figure>) -> ClaimSummary {
-        ClaimSummary { claim: "it is small".into(), verdict, reason: reason.into(), bound: "< 64 MB".into(), figure }
+    pub(super) fn finding(verdict: Verdict, reason: Reason, figure: Option<Figure>) -> ClaimSummary {
+        ClaimSummary { claim: "it is small".into(), verdict, reason, bound: "< 64 MB".into(), figure }
     }
 
     pub(super) fn held(figure: Figure) -> ClaimSummary {
-        finding(Verdict::Holds, "so it was seen", Some(figure))
+        finding(Verdict::Holds, Reason::step("so it was seen"), Some(figure))
     }
 
     /// Makes the run of a day in November.

@@ -4,14 +4,16 @@ use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use super::sentence;
 use crate::base::unit::Unit;
-use crate::claims::plan::NOT_SELECTED;
+use crate::claims::plan::NotJudgedReason;
 use crate::evidence::{ClaimResult, Verdicts};
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
 
-/// How much of a reason a line shows, in characters; all of it is in the evidence.
-const REASON: usize = 150;
+/// How much of a value a cell shows, in characters, and how much of a sentence a line; all of it is in the evidence.
+const VALUE: usize = 60;
+const SENTENCE: usize = 400;
 
 /// The width of the table if the console's width is unknown.
 pub(super) const WIDTH: u16 = 150;
@@ -32,9 +34,14 @@ pub(super) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Puts a text on one line, and cuts it if it is long.
+/// Puts a value on one line, and cuts it if it is long.
 pub(super) fn short(text: &str) -> String {
-    cut(&one_line(text), REASON)
+    cut(&one_line(text), VALUE)
+}
+
+/// Puts a sentence on one line, and cuts it if it is very long.
+pub(super) fn line(sentence: &str) -> String {
+    cut(&one_line(sentence), SENTENCE)
 }
 
 pub(super) fn cut(text: &str, most: usize) -> String {
@@ -50,10 +57,10 @@ pub(super) fn measured(claim: &ClaimResult) -> String {
 
 pub(super) fn word(control: &ControlResult) -> &'static str {
     match control.verdict {
-        ControlVerdict::Discriminates => "caught",
-        ControlVerdict::DoesNotDiscriminate => "NOT CAUGHT",
-        ControlVerdict::None if control.attempts.is_empty() => "not run",
-        ControlVerdict::None => "inconclusive",
+        ControlVerdict::Caught => "caught",
+        ControlVerdict::NotCaught => "NOT CAUGHT",
+        ControlVerdict::NotRun => "not run",
+        ControlVerdict::Inconclusive => "inconclusive",
     }
 }
 
@@ -79,11 +86,6 @@ pub(super) fn frame(width: u16) -> Table {
         table.set_width(width);
     }
     table
-}
-
-/// Returns whether a claim was to be run at all.
-pub(super) fn selected(claim: &&ClaimResult) -> bool {
-    claim.verdict != Verdict::NotRun || claim.reason != NOT_SELECTED
 }
 
 /// Returns whether a claim was judged and does not simply hold.
@@ -122,7 +124,7 @@ pub fn table(verdicts: &Verdicts) -> String {
 
 fn filled(mut table: Table, verdicts: &Verdicts) -> Table {
     table.set_header(["id", "claim", "bound", "published", "measured", "control", "verdict"]);
-    table.add_rows(verdicts.claims.iter().filter(selected).map(|claim| {
+    table.add_rows(verdicts.claims.iter().filter(|claim| claim.selected()).map(|claim| {
         [
             claim.id.to_string(),
             claim.claim.clone(),
@@ -140,23 +142,31 @@ fn below(verdicts: &Verdicts) -> String {
     let claims = || verdicts.claims.iter();
     let mut lines = Vec::new();
     for claim in claims().filter(falls_short) {
-        lines.push(format!("{} {:<5} {}: {}", mark(claim.verdict), claim.id, claim.verdict, one_line(&claim.reason)));
+        lines.push(format!(
+            "{} {:<5} {}: {}",
+            mark(claim.verdict),
+            claim.id,
+            claim.verdict,
+            line(&sentence::claim(claim))
+        ));
         lines.extend(places(claim).map(|line| format!("        {line}")));
     }
     for (claim, control) in claims().flat_map(|claim| claim.controls.iter().map(move |control| (claim, control))) {
-        if control.verdict == ControlVerdict::DoesNotDiscriminate {
-            let (scenario, reason) = (&control.at.name, one_line(&control.reason));
+        if control.verdict == ControlVerdict::NotCaught {
+            let (scenario, reason) = (&control.at.name, line(&sentence::reason(&control.reason)));
             lines.push(format!("↯ {:<5} does not discriminate: {scenario}: {reason}", claim.id));
         }
     }
-    let not_run = claims().filter(selected).filter(|claim| claim.verdict == Verdict::NotRun);
+    let not_run = claims().filter(|claim| claim.selected()).filter(|claim| claim.verdict == Verdict::NotRun);
     for (reason, claims) in grouped(not_run.map(|claim| (&claim.reason, claim))) {
-        lines.push(format!("– {} not run: {}", ids(&claims), one_line(reason)));
+        lines.push(format!("– {} not run: {}", ids(&claims), line(&sentence::reason(reason))));
     }
-    lines.extend(verdicts.problems.iter().map(|problem| format!("✘ features/deviations.toml: {problem}")));
-    let others = claims().filter(|claim| !selected(claim)).count();
+    lines.extend(
+        verdicts.problems.iter().map(|problem| format!("✘ features/deviations.toml: {}", sentence::problem(problem))),
+    );
+    let others = claims().filter(|claim| !claim.selected()).count();
     if others > 0 {
-        lines.push(format!("– {others} more not run: {NOT_SELECTED}"));
+        lines.push(format!("– {others} more not run: {}", sentence::not_judged(&NotJudgedReason::NotSelected)));
     }
     lines.iter().map(|line| format!("\n{line}")).collect()
 }
@@ -182,13 +192,14 @@ pub fn summary(verdicts: &Verdicts, folder: &Path) -> String {
 mod tests {
     use super::super::example;
     use super::*;
+    use crate::verdict::Reason;
 
     #[test]
     fn the_table_shows_each_claim_and_the_lines_below_it_what_does_not_simply_hold() {
         let mut verdicts = example::bundle().verdicts;
         verdicts.claims[0].typical = Some("8 bytes".to_owned());
         let mut other = verdicts.claims[3].clone();
-        other.reason = NOT_SELECTED.to_owned();
+        other.reason = Reason::NotJudged(NotJudgedReason::NotSelected);
         verdicts.claims.push(other);
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED).set_width(WIDTH);

@@ -138,7 +138,7 @@ impl Covered {
         let decided = |(target, plan): &(String, Plan)| {
             let own = plan.scenarios.iter().filter(mine).find(|planned| !planned.control)?;
             let (decision, reason) = words(&own.decision);
-            Some((target.clone(), Decided { decision, reason: reason.map(str::to_owned) }))
+            Some((target.clone(), Decided { decision, reason }))
         };
         let targets: BTreeMap<String, Decided> = plans.iter().filter_map(decided).collect();
         let places = |of: Vec<&Planned>| of.into_iter().map(|planned| planned.at.clone()).collect();

@@ -5,13 +5,15 @@ use serde_json::json;
 
 use super::messages::documents::Document;
 use crate::base::unit::Unit;
-use crate::claims::deviation::Deviation;
+use crate::claims::deviation::{Deviation, Relation};
 use crate::claims::plan::{Decision, FeatureFile, NotJudgedReason, ScenarioRef};
+use crate::claims::register::Requirement;
 use crate::evidence::bundle::{EvidenceBundle, SandboxedDir};
-use crate::evidence::verdicts::Control;
 use crate::evidence::{ClaimResult, SCHEMA, Verdicts};
+use crate::measurement::Value;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult, Step};
-use crate::verdict::{Check, Judged, Outcome, Rule, Source, Verdict};
+use crate::verdict::declared::{Problem, ProblemKind};
+use crate::verdict::{Bound, Check, Judged, Outcome, Reason, Rule, Source, Verdict};
 
 /// A reason that contains hostile output.
 pub const HOSTILE: &str = "<script>alert(1)</script> | `x` @everyone \u{1b}[31m\u{0}\u{8}\u{fffe}\n]]> & \"q\"";
@@ -20,8 +22,32 @@ const PATH: &str = "features/a2_example.feature";
 /// The scenarios of the example; the last step of a control expects its failure.
 const FEATURE: &str = include_str!("example.feature");
 
-const HOLDS: (Verdict, &str) = (Verdict::Holds, "size is 7 bytes");
-const FAILS: (Verdict, &str) = (Verdict::Fails, "size is 12 bytes");
+/// Returns a check that saw this value of the probe "size".
+pub fn seen(verdict: Verdict, value: impl Into<Value>) -> Judged {
+    let source = Source { subject: "it".to_owned(), machine: "nano".to_owned(), since: at(0), until: at(60) };
+    let (probe, rule, value) = ("size".to_owned(), Rule::Below { bound: 10.0 }, value.into());
+    let bound = Bound {
+        probe: probe.clone(),
+        rule: rule.clone(),
+        value: value.clone(),
+        unit: Unit::Bytes,
+        subject: "it".to_owned(),
+        raw: None,
+        lines: None,
+        all: None,
+    };
+    let outcome = Outcome { verdict, reason: Reason::Bound(Box::new(bound)), value: Some(value) };
+    let check = Check { probe, unit: Unit::Bytes, rule, sources: vec![source], samples: vec![1, 2] };
+    Judged { check, outcome, statistics: None }
+}
+
+fn holds() -> Judged {
+    seen(Verdict::Holds, 7.0)
+}
+
+fn fails() -> Judged {
+    seen(Verdict::Fails, 12.0)
+}
 
 /// Returns the time this many seconds into the run.
 pub fn at(seconds: i64) -> Timestamp {
@@ -48,19 +74,12 @@ fn stands(name: &str) -> ScenarioRef {
 }
 
 fn own(at: &ScenarioRef, decision: Decision, attempts: Vec<Attempt>) -> Vec<ScenarioResult> {
-    vec![ScenarioResult::judge(at, decision, attempts, &[], "2026-11-24".parse().unwrap())]
-}
-
-fn judged((verdict, reason): (Verdict, &str)) -> Judged {
-    let source = Source { subject: "it".to_owned(), machine: "nano".to_owned(), since: at(0), until: at(60) };
-    let rule = Rule::Below { bound: 10.0 };
-    let check = Check { probe: "size".to_owned(), unit: Unit::Bytes, rule, sources: vec![source], samples: vec![1, 2] };
-    Judged { check, outcome: Outcome { verdict, reason: reason.to_owned(), value: Some(7.0.into()) }, statistics: None }
+    vec![ScenarioResult { machine_kind: Some("vm".to_owned()), ..ScenarioResult::new(at, decision, attempts) }]
 }
 
 /// Makes an attempt at a scenario whose checks are all made by the step "it is small"; if there is an error, the last
 /// step did not finish.
-pub fn attempt(name: &str, checks: &[(Verdict, &str)], error: Option<&str>) -> Attempt {
+pub fn attempt(name: &str, checks: &[Judged], error: Option<&str>) -> Attempt {
     let steps = scenario(name).1;
     let step = |(place, (line, keyword, text)): (usize, &(usize, &str, &str))| Step {
         line: *line,
@@ -74,16 +93,16 @@ pub fn attempt(name: &str, checks: &[(Verdict, &str)], error: Option<&str>) -> A
         steps: steps.iter().enumerate().map(step).collect(),
         evidence: vec!["samples.jsonl".to_owned()],
         seconds: 1.5,
-        because: steps.last().filter(|(_, keyword, _)| *keyword == "But").map(|_| "size".to_owned()),
-        ..Attempt::new(checks.iter().copied().map(judged).collect(), error.map(str::to_owned))
+        fails_on: steps.last().filter(|(_, keyword, _)| *keyword == "But").map(|_| "size".to_owned()),
+        ..Attempt::new(checks.to_vec(), error.map(Reason::step))
     }
 }
 
-fn attempts(name: &str, checks: &[(Verdict, &str)]) -> Vec<Attempt> {
+fn attempts(name: &str, checks: &[Judged]) -> Vec<Attempt> {
     checks.iter().map(|check| attempt(name, std::slice::from_ref(check), None)).collect()
 }
 
-fn control(name: &str, checks: &[(Verdict, &str)]) -> ControlResult {
+fn control(name: &str, checks: &[Judged]) -> ControlResult {
     ControlResult::judge(&stands(name), attempts(name, checks))
 }
 
@@ -94,7 +113,7 @@ pub fn small_module(id: &str, verdict: Verdict) -> ClaimResult {
         id: id.parse().unwrap(),
         claim: "the module is small".into(),
         verdict,
-        reason: "module.size is 81 kB".into(),
+        reason: Reason::NothingChecked,
         bound: "< 100 kB".into(),
         published: Some("85 KB".into()),
         typical: None,
@@ -102,13 +121,12 @@ pub fn small_module(id: &str, verdict: Verdict) -> ClaimResult {
         unit: None,
         samples: 0,
         scenarios: own(&at, Decision::Run, Vec::new()),
-        control: Control::of(&[]),
         controls: Vec::new(),
         deviations: Vec::new(),
     }
 }
 
-fn claim(id: &str, name: &str, checks: &[(Verdict, &str)], controls: Vec<ControlResult>) -> ClaimResult {
+fn claim(id: &str, name: &str, checks: &[Judged], controls: Vec<ControlResult>) -> ClaimResult {
     ClaimResult {
         claim: "it is small".to_owned(),
         bound: "< 10 bytes".to_owned(),
@@ -119,11 +137,14 @@ fn claim(id: &str, name: &str, checks: &[(Verdict, &str)], controls: Vec<Control
     }
 }
 
-fn declared(id: &str, because: &str) -> Vec<Deviation> {
+/// Declares that this control is not caught, or else that the check fails.
+fn declared(id: &str, control: Option<&str>) -> Vec<Deviation> {
     vec![Deviation {
         claim: id.parse().unwrap(),
         when: Default::default(),
-        because: vec![because.to_owned()],
+        probe: control.is_none().then(|| "size".to_owned()),
+        relation: control.is_none().then_some(Relation::Below),
+        control: control.map(str::to_owned),
         reason: "its size is another's business".to_owned(),
         link: None,
         declared_by: "us".to_owned(),
@@ -133,11 +154,14 @@ fn declared(id: &str, because: &str) -> Vec<Deviation> {
 
 /// Makes the claims, in order: every verdict, and every way to reach it, occurs.
 fn claims() -> Vec<ClaimResult> {
-    let hostile = format!("size is {HOSTILE}");
-    let unmeasured = (Verdict::Inconclusive, "size: no sample of it was taken");
+    let hostile = seen(Verdict::Fails, HOSTILE);
+    let mut unmeasured = seen(Verdict::Inconclusive, 0.0);
+    unmeasured.outcome.reason = Reason::MissingSamples { probe: "size".to_owned(), found: 0, wanted: 0 };
+    let aws = NotJudgedReason::Needs { what: Requirement::Aws };
+    let native = NotJudgedReason::Needs { what: Requirement::NativeCpu };
     vec![
-        claim("A2-1", "It holds", &[HOLDS], vec![control("A large one", &[FAILS])]),
-        claim("A2-2", "It fails", &[(Verdict::Fails, &hostile)], Vec::new()),
+        claim("A2-1", "It holds", &[holds()], vec![control("A large one", &[fails()])]),
+        claim("A2-2", "It fails", &[hostile], Vec::new()),
         ClaimResult {
             scenarios: own(
                 &stands("It cannot be judged"),
@@ -147,44 +171,46 @@ fn claims() -> Vec<ClaimResult> {
             ..claim("A2-3", "It cannot be judged", &[], vec![control("Not selected", &[])])
         },
         ClaimResult {
-            scenarios: own(&stands("It is not run"), Decision::Skip("needs an AWS account".to_owned()), Vec::new()),
+            scenarios: own(&stands("It is not run"), Decision::Skip(aws), Vec::new()),
             ..claim("A2-4", "It is not run", &[], Vec::new())
         },
         ClaimResult {
             scenarios: own(
                 &stands("It is recorded"),
-                Decision::MeasureOnly(NotJudgedReason::Other("needs a native CPU".to_owned())),
-                attempts("It is recorded", &[FAILS]),
+                Decision::MeasureOnly(native),
+                attempts("It is recorded", &[fails()]),
             ),
-            ..claim("A2-5", "It is recorded", &[FAILS], Vec::new())
+            ..claim("A2-5", "It is recorded", &[fails()], Vec::new())
         },
         ClaimResult {
-            deviations: declared("A2-6", "does not discriminate"),
+            deviations: declared("A2-6", Some("A wrong one passes")),
             ..claim(
                 "A2-6",
                 "It is known to pass what is wrong",
-                &[HOLDS],
-                vec![control("A wrong one passes", &[HOLDS])],
+                &[holds()],
+                vec![control("A wrong one passes", &[holds()])],
             )
         },
         ClaimResult {
-            deviations: declared("A2-7", "size is 12"),
-            ..claim("A2-7", "It is known to fail", &[FAILS], Vec::new())
+            deviations: declared("A2-7", None),
+            ..claim("A2-7", "It is known to fail", &[fails()], Vec::new())
         },
-        claim("A2-8", "It is flaky", &[unmeasured, HOLDS], Vec::new()),
+        claim("A2-8", "It is flaky", &[unmeasured, holds()], Vec::new()),
     ]
 }
 
 /// Makes the example run. It finished, and failed.
 pub fn bundle() -> EvidenceBundle {
     let on = "2026-11-24".parse().unwrap();
+    let mut deviation = declared("A9-9", None).remove(0);
+    deviation.expires = "2026-01-01".parse().unwrap();
     let verdicts = Verdicts {
         schema: SCHEMA,
         run: "r1".to_owned(),
         on,
         complete: true,
         exit: 1,
-        problems: vec!["the declaration for A9-9 expired on 2026-01-01: renew or remove it".to_owned()],
+        problems: vec![Problem { kind: ProblemKind::Expired, deviation, target: None }],
         claims: claims().into_iter().map(|claim| claim.concluded(on)).collect(),
     };
     let run = json!({

@@ -26,11 +26,12 @@ use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html as page};
 use sha2::{Digest as _, Sha256};
 
-use crate::claims::plan::{Decision, FeatureFile};
+use crate::claims::plan::FeatureFile;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimResult, trial_file};
 use crate::measurement::Sample;
-use crate::report::workload;
+use crate::report::console::grouped;
+use crate::report::{sentence, workload};
 use crate::verdict::Verdict;
 use commands::Commands;
 pub use merged::merged_html;
@@ -162,21 +163,13 @@ pub(super) fn table(name: &str, class: &str, heads: &[&str], rows: &Markup) -> M
     }
 }
 
-/// Claims by the reason for which they were not run.
+/// Claims by a sentence about why they were not run.
 type Unrun<'a> = Vec<(String, Vec<&'a ClaimResult>)>;
 
 fn unrun<'a>(run: &Run<'a>) -> Unrun<'a> {
-    let mut reasons = BTreeMap::<String, Vec<&ClaimResult>>::new();
-    for claim in run.claims.iter().filter(|claim| claim.verdict == Verdict::NotRun) {
-        // What was measured all the same follows the reason, and differs between claims.
-        let why = match claim.decision() {
-            Decision::MeasureOnly(unjudged) => unjudged.why().to_owned(),
-            Decision::Skip(why) => why,
-            Decision::Run => claim.reason.clone(),
-        };
-        reasons.entry(plain(&why, 300)).or_default().push(claim);
-    }
-    reasons.into_iter().collect()
+    let not_run = run.claims.iter().filter(|claim| claim.verdict == Verdict::NotRun);
+    let groups = grouped(not_run.map(|claim| (&claim.reason, *claim)));
+    groups.into_iter().map(|(reason, claims)| (plain(&sentence::reason(reason), 300), claims)).collect()
 }
 
 fn not_run(reasons: &Unrun) -> Markup {

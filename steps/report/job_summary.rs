@@ -2,10 +2,12 @@
 
 use serde_json::Value as Json;
 
-use super::console::{self, controls, counts, falls_short, grouped, ids, mark, measured, published, selected};
+use super::console::{self, controls, counts, falls_short, grouped, ids, mark, measured, published};
+use super::sentence;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{ClaimResult, Verdicts};
-use crate::verdict::Verdict;
+use crate::verdict::declared::Problem;
+use crate::verdict::{Reason, Verdict};
 
 /// The maximum size of a page, in bytes: GitHub shows nothing of a page that is larger than 1 MiB.
 const LARGEST: usize = (1 << 20) - 1024;
@@ -71,15 +73,15 @@ fn table(claims: &[ClaimResult]) -> String {
         format!("| {} |\n", cells.join(" | "))
     };
     let head = "| id | claim | bound | published | measured | verdict | control |\n|---|---|---|---|---|---|---|\n";
-    format!("{head}{}", claims.iter().filter(selected).map(row).collect::<String>())
+    format!("{head}{}", claims.iter().filter(|claim| claim.selected()).map(row).collect::<String>())
 }
 
 /// Lists each claim that was run and does not simply hold, and the problems beyond the claims.
 fn open(verdicts: &Verdicts) -> String {
     let line = |claim: &ClaimResult| {
-        format!("- {} **{}** {}: {}\n", mark(claim.verdict), claim.id, claim.verdict, plain(&claim.reason))
+        format!("- {} **{}** {}: {}\n", mark(claim.verdict), claim.id, claim.verdict, plain(&sentence::claim(claim)))
     };
-    let wrong = |problem: &String| format!("- ✘ features/deviations.toml: {}\n", plain(problem));
+    let wrong = |problem: &Problem| format!("- ✘ features/deviations.toml: {}\n", plain(&sentence::problem(problem)));
     let claims = verdicts.claims.iter().filter(falls_short).map(line);
     section(
         "Claims that fail, deviate or are inconclusive",
@@ -89,7 +91,9 @@ fn open(verdicts: &Verdicts) -> String {
 
 fn not_run(claims: &[ClaimResult]) -> String {
     let not_run = claims.iter().filter(|claim| claim.verdict == Verdict::NotRun).map(|claim| (&claim.reason, claim));
-    let line = |(reason, claims): (&String, Vec<&ClaimResult>)| format!("- {}: {}\n", ids(&claims), plain(reason));
+    let line = |(reason, claims): (&Reason, Vec<&ClaimResult>)| {
+        format!("- {}: {}\n", ids(&claims), plain(&sentence::reason(reason)))
+    };
     section("Claims that were not judged", grouped(not_run).into_iter().map(line).collect())
 }
 
@@ -144,7 +148,7 @@ fn cut(mut page: String) -> String {
 mod tests {
     use super::super::example;
     use super::*;
-    use crate::claims::plan::NOT_SELECTED;
+    use crate::claims::plan::NotJudgedReason;
 
     fn page(bundle: &EvidenceBundle) -> String {
         String::from_utf8(job_summary(bundle).unwrap()).unwrap()
@@ -156,7 +160,7 @@ mod tests {
         let claims = &mut bundle.verdicts.claims;
         claims[1].claim = example::HOSTILE.to_owned();
         claims[1].bound = "a | b\n| c".to_owned();
-        let unselected = ClaimResult { reason: NOT_SELECTED.to_owned(), ..claims[3].clone() };
+        let unselected = ClaimResult { reason: Reason::NotJudged(NotJudgedReason::NotSelected), ..claims[3].clone() };
         claims.push(unselected);
         insta::assert_snapshot!("summary", page(&bundle));
     }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 
 use super::console::{grouped, word};
-use super::times;
+use super::{sentence, times};
 use crate::base::unit::Unit;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::merge::Merged;
@@ -30,7 +30,7 @@ pub fn merged_junit(merged: &Merged) -> anyhow::Result<Vec<u8>> {
     let columns = merged.columns.iter();
     let mut all: Vec<TestSuite> = columns.flat_map(|column| suites(&column.verdicts, Some(&column.target))).collect();
     if !merged.missing.is_empty() {
-        all.push(problems(None, "the runs", NonSuccessKind::Error, &merged.missing));
+        all.push(problems(None, "the runs", NonSuccessKind::Error, merged.missing.iter().map(sentence::missing)));
     }
     written(&merged.run, all, merged.parts.iter().map(|part| &part.bundle))
 }
@@ -76,19 +76,29 @@ fn suites(verdicts: &Verdicts, target: Option<&str>) -> Vec<TestSuite> {
     let cases = claims.flat_map(|claim| claim.scenarios.iter().map(move |own| (&own.at.file, (claim, own))));
     let mut suites: Vec<TestSuite> = grouped(cases).into_iter().map(suite).collect();
     if !verdicts.problems.is_empty() {
-        suites.push(problems(target, "features/deviations.toml", NonSuccessKind::Failure, &verdicts.problems));
+        suites.push(problems(
+            target,
+            "features/deviations.toml",
+            NonSuccessKind::Failure,
+            verdicts.problems.iter().map(sentence::problem),
+        ));
     }
     if !verdicts.complete {
         let killed = "the run did not finish: claims that it had not judged by then are open";
-        suites.push(problems(target, "the run", NonSuccessKind::Error, &[killed.to_owned()]));
+        suites.push(problems(target, "the run", NonSuccessKind::Error, [killed.to_owned()].into_iter()));
     }
     suites
 }
 
-fn problems(target: Option<&str>, name: &str, kind: NonSuccessKind, reasons: &[String]) -> TestSuite {
+fn problems(
+    target: Option<&str>,
+    name: &str,
+    kind: NonSuccessKind,
+    reasons: impl Iterator<Item = String>,
+) -> TestSuite {
     let mut suite = TestSuite::new(on(target, name));
-    suite.add_test_cases(reasons.iter().map(|reason| {
-        let mut case = TestCase::new(text(reason), failed(kind, reason, reason));
+    suite.add_test_cases(reasons.map(|reason| {
+        let mut case = TestCase::new(text(&reason), failed(kind, &reason, &reason));
         case.set_classname(class(target, name));
         case
     }));
@@ -114,7 +124,7 @@ fn text(text: &str) -> XmlString {
 
 fn case(claim: &ClaimResult, scenario: &ScenarioResult, target: Option<&str>) -> TestCase {
     let name = format!("{} {}", claim.id, scenario.at.name);
-    let mut case = TestCase::new(on(target, &name), status(claim.shown(scenario), scenario));
+    let mut case = TestCase::new(on(target, &name), status(claim, scenario));
     case.set_classname(class(target, &scenario.at.file));
     case.set_time(times::length(scenario.seconds));
     let known = properties(claim, scenario).into_iter().map(|(name, value)| format!("{name}: {value}\n"));
@@ -122,7 +132,9 @@ fn case(claim: &ClaimResult, scenario: &ScenarioResult, target: Option<&str>) ->
     case
 }
 
-fn status((verdict, message): (Verdict, &str), scenario: &ScenarioResult) -> TestCaseStatus {
+fn status(claim: &ClaimResult, scenario: &ScenarioResult) -> TestCaseStatus {
+    let (verdict, message) = sentence::shown(claim, scenario);
+    let message = message.as_str();
     let reason = format!("{message}\n  at {}:{}", scenario.at.file, scenario.at.line);
     match verdict {
         Verdict::Holds => TestCaseStatus::success(),
@@ -150,11 +162,11 @@ fn skipped(reason: &str) -> TestCaseStatus {
 
 /// Returns what else is known of a scenario and its claim, by name.
 fn properties(claim: &ClaimResult, scenario: &ScenarioResult) -> Vec<(&'static str, String)> {
-    let (verdict, reason) = claim.shown(scenario);
+    let (verdict, reason) = sentence::shown(claim, scenario);
     let mut properties = vec![
         ("claim", claim.claim.clone()),
         ("verdict", verdict.to_string()),
-        ("reason", reason.to_owned()),
+        ("reason", reason),
         ("bound", claim.bound.clone()),
     ];
     properties.extend(claim.published.clone().map(|published| ("published", published)));
@@ -162,9 +174,14 @@ fn properties(claim: &ClaimResult, scenario: &ScenarioResult) -> Vec<(&'static s
     properties.extend(scenario.value.as_ref().map(|value| ("value", value.format(unit))));
     properties.push(("samples", scenario.samples.to_string()));
     let attempts = scenario.attempts.iter().map(|attempt| &attempt.outcome);
-    properties.extend(attempts.map(|outcome| ("attempt", format!("{}: {}", outcome.verdict, outcome.reason))));
+    properties.extend(
+        attempts.map(|outcome| ("attempt", format!("{}: {}", outcome.verdict, sentence::reason(&outcome.reason)))),
+    );
     let controls = claim.controls.iter();
-    properties.extend(controls.map(|each| ("control", format!("{}: {}: {}", each.at.name, word(each), each.reason))));
+    properties.extend(
+        controls
+            .map(|each| ("control", format!("{}: {}: {}", each.at.name, word(each), sentence::reason(&each.reason)))),
+    );
     properties.push(("scenario", scenario.at.to_string()));
     properties.extend(scenario.evidence.iter().map(|file| ("evidence", file.clone())));
     properties

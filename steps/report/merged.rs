@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use super::console::{WIDTH, counts, falls_short, frame, grouped, ids, mark, measured, places, selected, short};
-use crate::claims::plan::NOT_SELECTED;
+use super::console::{WIDTH, counts, falls_short, frame, grouped, ids, mark, measured, places, short};
+use super::sentence;
+use crate::claims::plan::NotJudgedReason;
 use crate::evidence::ClaimResult;
 use crate::evidence::merge::{Column, Merged, PARTS};
-use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::ControlVerdict;
+use crate::verdict::{Reason, Verdict};
 
 /// A claim on all targets.
 pub(super) struct Row<'a> {
@@ -21,7 +22,7 @@ pub(super) struct Row<'a> {
 pub(super) fn rows(merged: &Merged) -> Vec<Row<'_>> {
     let of = |id| {
         let on: Vec<_> = merged.columns.iter().map(|column| column.of_claim(id).map(|(claim, _)| claim)).collect();
-        let asked = on.iter().flatten().any(selected);
+        let asked = on.iter().flatten().any(|claim| claim.selected());
         Some(Row { claim: on.iter().flatten().next().filter(|_| asked)?, on })
     };
     merged.claims().into_iter().filter_map(of).collect()
@@ -37,7 +38,7 @@ pub(super) fn alike<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<(Vec<&'a str>,
 
 /// Claims that were not run on some targets, for one reason.
 pub(super) struct Skipped<'a> {
-    pub reason: &'a str,
+    pub reason: &'a Reason,
     pub targets: Vec<&'a str>,
     pub claims: Vec<&'a ClaimResult>,
 }
@@ -46,17 +47,16 @@ pub(super) struct Skipped<'a> {
 pub(super) fn skipped<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Vec<Skipped<'a>> {
     let all = rows.iter().flat_map(|row| alike(merged, row));
     let all = all.filter(|(_, claim)| claim.verdict == Verdict::NotRun);
-    let groups = grouped(all.map(|(targets, claim)| ((claim.reason.as_str(), targets), claim)));
+    let groups = grouped(all.map(|(targets, claim)| ((&claim.reason, targets), claim)));
     groups.into_iter().map(|((reason, targets), claims)| Skipped { reason, targets, claims }).collect()
 }
 
-/// Returns the targets on which a control of the claim passes although it must not, by the control's name and the
-/// reason.
-fn passing<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<((&'a str, &'a str), Vec<&'a str>)> {
+/// Returns the targets on which a control of the claim passes although it must not, by the control's name.
+fn passing<'a>(merged: &'a Merged, row: &Row<'a>) -> Vec<(&'a str, Vec<&'a str>)> {
     let on = |(column, claim): (&'a Column, &Option<&'a ClaimResult>)| {
         let controls = claim.iter().flat_map(|claim| &claim.controls);
-        let passing = controls.filter(|control| control.verdict == ControlVerdict::DoesNotDiscriminate);
-        passing.map(|control| ((&*control.at.name, &*control.reason), &*column.target)).collect::<Vec<_>>()
+        let passing = controls.filter(|control| control.verdict == ControlVerdict::NotCaught);
+        passing.map(|control| (&*control.at.name, &*column.target)).collect::<Vec<_>>()
     };
     grouped(merged.columns.iter().zip(&row.on).flat_map(on))
 }
@@ -77,29 +77,29 @@ pub fn merged_table(merged: &Merged) -> String {
         for (targets, claim) in alike(merged, row).iter().filter(|(_, claim)| falls_short(claim)) {
             let targets = targets.join(", ");
             text += &format!("\n{} {:<5} {targets}: {}: ", mark(claim.verdict), claim.id, claim.verdict);
-            text += &claim.reason;
+            text += &sentence::claim(claim);
             text.extend(places(claim).map(|line| format!("\n        {line}")));
         }
-        for ((scenario, reason), targets) in passing(merged, row) {
+        for (scenario, targets) in passing(merged, row) {
             let (targets, id) = (targets.join(", "), row.claim.id);
-            text += &format!("\n↯ {id:<5} {targets}: does not discriminate: {scenario}: {reason}");
+            text += &format!("\n↯ {id:<5} {targets}: does not discriminate: {scenario}");
         }
     }
     for Skipped { reason, targets, claims } in skipped(merged, &rows) {
-        text += &format!("\n– {}: {} not run: {reason}", targets.join(", "), ids(&claims));
+        text += &format!("\n– {}: {} not run: {}", targets.join(", "), ids(&claims), sentence::reason(reason));
     }
     for problem in merged.problems() {
-        text += &format!("\n✘ features/deviations.toml: {problem}");
+        text += &format!("\n✘ features/deviations.toml: {}", sentence::problem(&problem));
     }
     for part in merged.parts.iter().filter(|part| !part.bundle.verdicts.complete) {
         text += &format!("\n? {}: run {} did not finish", part.target, part.run());
     }
     for missing in &merged.missing {
-        text += &format!("\n? {missing}");
+        text += &format!("\n? {}", sentence::missing(missing));
     }
     match merged.claims().len() - rows.len() {
         0 => text,
-        rest => text + &format!("\n– {rest} other claims: {NOT_SELECTED}"),
+        rest => text + &format!("\n– {rest} other claims: {}", sentence::not_judged(&NotJudgedReason::NotSelected)),
     }
 }
 

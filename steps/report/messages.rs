@@ -9,7 +9,7 @@ mod results;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::times;
+use super::{sentence, times};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
 use documents::{Document, Pickle, step_id};
@@ -73,7 +73,7 @@ fn meta(run: &Json) -> Json {
 fn finished(bundle: &EvidenceBundle) -> Json {
     let verdicts = &bundle.verdicts;
     let killed = (!verdicts.complete).then(|| "the run did not finish".to_owned());
-    let problems: Vec<String> = killed.into_iter().chain(verdicts.problems.iter().cloned()).collect();
+    let problems: Vec<String> = killed.into_iter().chain(verdicts.problems.iter().map(sentence::problem)).collect();
     json!({
         "testRunStartedId": verdicts.run,
         "success": verdicts.exit == 0 && verdicts.complete,
@@ -183,10 +183,11 @@ mod tests {
         type Change = fn(&mut [ClaimResult]);
         let recorded: Change = |claims| {
             claims[4].scenarios[0].attempts =
-                vec![example::attempt("It is recorded", &[(Verdict::Holds, "size is 7 bytes")], None)];
+                vec![example::attempt("It is recorded", &[example::seen(Verdict::Holds, 7.0)], None)];
         };
         let other_reason: Change = |claims| {
-            let attempt = example::attempt("A large one", &[(Verdict::Fails, "weight is 12 kg")], None);
+            let mut attempt = example::attempt("A large one", &[example::seen(Verdict::Fails, 12.0)], None);
+            attempt.fails_on = Some("weight".to_owned());
             let control = &mut claims[0].controls[0];
             *control = ControlResult::judge(&control.at, vec![attempt]);
         };
@@ -195,9 +196,17 @@ mod tests {
             claims[5] = claims[5].clone().concluded("2026-11-24".parse().unwrap());
         };
         for (change, name, expected) in [
-            (recorded, "It is recorded", "  SKIPPED recorded, not judged: size is 7 bytes [holds: size is 7 bytes]"),
-            (other_reason, "A large one", "  UNKNOWN the check fails, but not on \"size\": weight is 12 kg"),
-            (undeclared, "A wrong one passes", "  FAILED the wrong subject passes: passes: size is 7 bytes"),
+            (
+                recorded,
+                "It is recorded",
+                "  SKIPPED recorded, not judged: size is 7 bytes; the bound is 10 bytes [holds: size is 7 bytes; the bound is 10 bytes]",
+            ),
+            (
+                other_reason,
+                "A large one",
+                "  UNKNOWN the check fails, but not on weight: size is 12 bytes; the bound is 10 bytes",
+            ),
+            (undeclared, "A wrong one passes", "  FAILED the check accepts it: size is 7 bytes; the bound is 10 bytes"),
         ] {
             let mut bundle = example::bundle();
             change(&mut bundle.verdicts.claims);
@@ -219,7 +228,8 @@ mod tests {
         assert_eq!(end(&bundle)["success"], false);
         let killed = example::killed();
         assert!(
-            shown(&killed).contains("\nIt fails\n  SKIPPED\n  SKIPPED\n  UNKNOWN it was planned and did not run\n")
+            shown(&killed)
+                .contains("\nIt fails\n  SKIPPED\n  SKIPPED\n  UNKNOWN its scenario \"It fails\" did not run\n")
         );
         assert_eq!(end(&killed)["message"], "the run did not finish");
     }

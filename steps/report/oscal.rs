@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value as Json, json};
 
 use super::console::one_line;
-use super::times;
+use super::{sentence, times};
 use crate::claims::register::ClaimId;
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
@@ -109,8 +109,11 @@ impl Results<'_> {
         let open = "Nothing was determined about claims that are inconclusive or were not run: each of them has an \
                     observation that says why, and no finding.";
         let killed = if verdicts.complete { "" } else { " The run did not finish." };
-        let wrong: String =
-            verdicts.problems.iter().map(|problem| format!(" A problem besides the claims: {problem}.")).collect();
+        let wrong: String = verdicts
+            .problems
+            .iter()
+            .map(|problem| format!(" A problem besides the claims: {}.", sentence::problem(problem)))
+            .collect();
         json!({
             "uuid": self.id("result"),
             "title": line(&format!("Run {}", verdicts.run)),

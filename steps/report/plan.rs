@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::sentence;
 use crate::base::platform::TargetSpec;
 use crate::claims::plan::{Decision, Plan, Planned};
 use crate::claims::register::ClaimId;
@@ -15,7 +16,7 @@ pub struct PlanRow<'a> {
     line: usize,
     control: bool,
     decision: &'static str,
-    reason: Option<&'a str>,
+    reason: Option<String>,
 }
 
 impl<'a> PlanRow<'a> {
@@ -34,11 +35,11 @@ impl<'a> PlanRow<'a> {
 }
 
 /// Returns a decision as programs read it, and the reason if the claim is not judged.
-pub(super) fn words(decision: &Decision) -> (&'static str, Option<&str>) {
+pub(super) fn words(decision: &Decision) -> (&'static str, Option<String>) {
     match decision {
         Decision::Run => ("run", None),
-        Decision::MeasureOnly(unjudged) => ("record", Some(unjudged.why())),
-        Decision::Skip(why) => ("skip", Some(why)),
+        Decision::MeasureOnly(why) => ("record", Some(sentence::not_judged(why))),
+        Decision::Skip(why) => ("skip", Some(sentence::not_judged(why))),
     }
 }
 

@@ -8,12 +8,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use comfy_table::{Table, presets};
 
-use super::console::{mark, short, word};
+use super::console::{self, mark, word};
+use super::sentence;
 use super::workload::{heads, rows};
 use crate::base::platform::TargetSpec;
 use crate::claims::plan::Planned;
 use crate::evidence::Verdicts;
-use crate::evidence::run_state::Standing;
+use crate::evidence::run_state::{Standing, ToCome};
 use crate::measurement::Sample;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult};
@@ -27,19 +28,30 @@ pub fn line(Standing { claim, open, to_come }: &Standing, planned: &Planned) -> 
     let mine = |control: &&ControlResult| control.at == planned.at;
     if let Some(control) = claim.controls.iter().find(mine) {
         let verdict = format!("control: {}{}", word(control), again(control.attempts.len()));
-        return format!("↳ {:<5} {verdict:<15} {}: {}", claim.id, control.at.name, short(&control.reason));
+        return format!(
+            "↳ {:<5} {verdict:<15} {}: {}",
+            claim.id,
+            control.at.name,
+            console::line(&sentence::control(control))
+        );
     }
     let Some(scenario) = claim.scenarios.iter().find(|scenario| scenario.at == planned.at) else {
         return format!("? {:<5} {:<15} {}", claim.id, "inconclusive", planned.at.name);
     };
-    let (verdict, reason) = claim.shown(scenario);
-    let (mark, word, to_come) = match (verdict, open) {
-        (Verdict::Fails, true) => ("?", "open".to_owned(), format!("; a deviation is declared for it, and {to_come}")),
-        (Verdict::Holds, _) if !to_come.is_empty() => (mark(verdict), verdict.to_string(), format!("; {to_come}")),
-        _ => (mark(verdict), verdict.to_string(), String::new()),
+    let (verdict, seen) = sentence::shown(claim, scenario);
+    let (mark, word) = if verdict == Verdict::Fails && *open {
+        ("?", "open".to_owned())
+    } else {
+        (mark(verdict), verdict.to_string())
+    };
+    let to_come = match to_come {
+        _ if !open && verdict != Verdict::Holds => "",
+        ToCome::Nothing => "",
+        ToCome::Scenarios => " (other scenarios of its claim are to come)",
+        ToCome::Controls => " (its control is to come)",
     };
     let verdict = format!("{word}{}", again(scenario.attempts.len()));
-    format!("{mark} {:<5} {verdict:<15} {}: {}", claim.id, scenario.at.name, short(&format!("{reason}{to_come}")))
+    format!("{mark} {:<5} {verdict:<15} {}: {}{to_come}", claim.id, scenario.at.name, console::line(&seen))
 }
 
 /// If errors ended scenarios before anything could be judged, names the command that may know why.
@@ -80,6 +92,7 @@ mod tests {
     use super::super::example;
     use super::*;
     use crate::base::unit::Unit;
+    use crate::verdict::Reason;
 
     #[test]
     fn every_series_has_a_line_with_all_that_its_runs_reached() {
@@ -101,7 +114,7 @@ mod tests {
 
     #[test]
     fn scenarios_that_errors_ended_are_counted_with_the_command_that_may_know_why() {
-        let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(str::to_owned));
+        let attempt = |error: Option<&str>| Attempt::new(Vec::new(), error.map(Reason::step));
         let advice = |own: Vec<Attempt>, control: Vec<Attempt>| {
             let mut verdicts = example::bundle().verdicts;
             verdicts.claims.truncate(1);

@@ -4,10 +4,10 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use super::{Mutant, accepted};
-use assay::claims::deviation::Deviation;
+use assay::claims::deviation::{Deviation, Relation};
 use assay::evidence::ClaimResult;
-use assay::verdict::Verdict;
 use assay::verdict::claim_verdict::{Attempt, ControlResult};
+use assay::verdict::{Reason, Verdict};
 
 /// Falsifies each control of a claim that holds, and each declaration about one that is a known deviation.
 pub fn mutants(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
@@ -36,16 +36,16 @@ fn controls(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
         let Some(last) = control.attempts.last() else { continue };
         let mut passes = last.checks.clone();
         passes.iter_mut().for_each(|judged| judged.outcome.verdict = Verdict::Holds);
-        let attempt = |checks, error| Attempt { because: last.because.clone(), ..Attempt::new(checks, error) };
+        let attempt = |checks, error| Attempt { fails_on: last.fails_on.clone(), ..Attempt::new(checks, error) };
         let passed = attempt(passes, None);
-        let lost = attempt(Vec::new(), Some("connection lost".to_owned()));
-        let other = Attempt { because: Some("another reason".to_owned()), ..last.clone() };
-        let silent = Attempt { because: None, ..last.clone() };
+        let lost = attempt(Vec::new(), Some(Reason::step("connection lost")));
+        let other = Attempt { fails_on: Some("another.probe".to_owned()), ..last.clone() };
+        let silent = Attempt { fails_on: None, ..last.clone() };
         for (how, attempts) in [
             ("the wrong subject passes", vec![passed.clone()]),
             ("its machine is lost", vec![lost]),
-            ("rejected for another reason", vec![other]),
-            ("rejected without a reason", vec![silent]),
+            ("rejected on another probe", vec![other]),
+            ("rejected without a probe", vec![silent]),
             ("not run", Vec::new()),
             ("caught only when tried again", vec![passed, last.clone()]),
         ] {
@@ -64,10 +64,20 @@ fn declarations(claim: &ClaimResult, on: Date) -> Vec<Mutant> {
         deviations.iter_mut().for_each(|deviation| change(deviation, on));
         deviations
     };
-    let other = declared(|deviation, _| deviation.because = vec!["another".to_owned()]);
+    let other = declared(|deviation, _| {
+        deviation.probe.iter_mut().chain(&mut deviation.control).for_each(|name| name.push_str(".other"));
+    });
+    let related = declared(|deviation, _| match &mut deviation.relation {
+        Some(relation) => *relation = Relation::Reported,
+        None => deviation.control = None,
+    });
     let expired = declared(|deviation, on| deviation.expires = on.saturating_sub(1.day()));
-    let ways =
-        [("not declared", without), ("declared for another failure", other), ("declared until yesterday", expired)];
+    let ways = [
+        ("not declared", without),
+        ("declared for another failure", other),
+        ("declared for another relation", related),
+        ("declared until yesterday", expired),
+    ];
     let falsified =
         ways.map(|(how, deviations)| mutant(ClaimResult { deviations, ..claim.clone() }, on, "known deviation", how));
     falsified.into()

@@ -1,12 +1,12 @@
 //! Falsifies the list of a claim's scenarios: what was planned is left out or passed off as held, and what fails is hidden
 //! behind what holds.
 
-use assay::claims::plan::{Decision, NOT_SELECTED};
+use assay::claims::plan::{Decision, NotJudgedReason};
 use assay::evidence::ClaimResult;
 use assay::evidence::bundle::EvidenceBundle;
 use assay::evidence::verify;
-use assay::verdict::Verdict;
 use assay::verdict::claim_verdict::{Attempt, ScenarioResult};
+use assay::verdict::{Reason, Verdict};
 
 use super::{Mutant, accepted};
 
@@ -44,6 +44,14 @@ pub fn mutants(claim: &ClaimResult, bundle: &EvidenceBundle) -> Vec<Mutant> {
         dropped = dropped.concluded(on);
         let ran = claim.scenarios.iter().any(ScenarioResult::runs);
         add(&control.at.name, "control left out of verdicts.json", &dropped, ran && unnoticed(&dropped));
+        let mut renamed = claim.clone();
+        for attempt in renamed.controls.iter_mut().skip(place).take(1).flat_map(|control| &mut control.attempts) {
+            let failed = attempt.checks.first().map(|judged| judged.check.probe.clone());
+            attempt.fails_on = if attempt.fails_on == failed { Some("another.probe".to_owned()) } else { failed };
+        }
+        let ran = !control.attempts.is_empty();
+        renamed = renamed.concluded(on);
+        add(&control.at.name, "its control's probe changed", &renamed, ran && unnoticed(&renamed));
     }
     let Some(held) = claim.scenarios.first().filter(|_| claim.verdict == Verdict::Holds) else { return mutants };
     for (how, decision, attempts) in others(held) {
@@ -64,13 +72,13 @@ fn others(held: &ScenarioResult) -> Vec<(&'static str, Decision, Vec<Attempt>)> 
     if let Some(last) = failing.last_mut() {
         last.outcome.verdict = Verdict::Fails;
     }
-    let lost = Attempt::new(Vec::new(), Some("connection lost".to_owned()));
+    let lost = Attempt::new(Vec::new(), Some(Reason::step("connection lost")));
     let flaky = vec![lost.clone(), held.attempts.last().cloned().unwrap_or(lost.clone())];
     vec![
         ("beside one that fails", Decision::Run, vec![Attempt::new(failing, None)]),
         ("beside one that was lost", Decision::Run, vec![lost]),
         ("beside one that is flaky", Decision::Run, flaky),
         ("beside one that did not run", Decision::Run, Vec::new()),
-        ("beside one not selected", Decision::Skip(NOT_SELECTED.to_owned()), Vec::new()),
+        ("beside one not selected", Decision::Skip(NotJudgedReason::NotSelected), Vec::new()),
     ]
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
-use super::{Outcome, Verdict};
+use super::{Bound, Outcome, Range, Reason, Verdict};
 use crate::base::stats::{Interval, Summary};
 use crate::base::unit::Unit;
 use crate::measurement::{Sample, Value, catalogue};
@@ -70,52 +70,40 @@ impl Check {
             samples.iter().filter(|sample| sample.probe == self.probe && self.samples.contains(&sample.id)).collect();
         let statistics = statistics(&mine);
         let outcome = match self.trust(&mine) {
-            Err(reason) => Outcome::inconclusive(reason.to_string()),
+            Err(reason) => Outcome::inconclusive(reason),
             Ok(()) => self.outcome(&mine, statistics.as_ref()),
         };
         Judged { check: self, outcome, statistics }
     }
 
     /// Checks that these samples can be judged.
-    fn trust(&self, samples: &[&Sample]) -> anyhow::Result<()> {
-        let probe = &self.probe;
+    fn trust(&self, samples: &[&Sample]) -> Result<(), Reason> {
+        let probe = || self.probe.clone();
         let (found, wanted) = (samples.len(), self.samples.len());
-        anyhow::ensure!(wanted > 0, "{probe}: no sample of it was taken");
-        anyhow::ensure!(found == wanted, "{probe}: {found} of {wanted} samples are there");
+        if wanted == 0 || found != wanted {
+            return Err(Reason::MissingSamples { probe: probe(), found, wanted });
+        }
         if let Some(sample) = samples.iter().find(|sample| !self.sources.iter().any(|source| source.covers(sample))) {
-            anyhow::bail!("{probe}: {}", self.stray(sample));
+            let expected = self.sources.iter().find(|source| source.subject == sample.subject);
+            let Sample { id, subject, machine, at, .. } = (*sample).clone();
+            let expected = expected.cloned().map(Box::new);
+            return Err(Reason::StraySample { probe: probe(), sample: id, subject, machine, at, expected });
         }
         let silent = |source: &&Source| !samples.iter().any(|sample| source.covers(sample));
-        if let Some(source) = self.sources.iter().find(silent) {
-            anyhow::bail!("{probe}: no sample of it was taken of {} on {}", source.subject, source.machine);
+        if let Some(Source { subject, machine, .. }) = self.sources.iter().find(silent).cloned() {
+            return Err(Reason::NoSampleOf { probe: probe(), subject, machine });
         }
-        for sample in samples {
-            let seen = sample.value.format(sample.unit);
-            anyhow::ensure!(
-                sample.unit == self.unit,
-                "{probe}: {seen} is in {:?}, not in {:?}",
-                sample.unit,
-                self.unit
-            );
-            catalogue::plausible(probe, self.unit, &sample.value).map_err(anyhow::Error::msg)?;
-            anyhow::ensure!(self.rule.accepts(&sample.value).is_some(), "{probe}: {seen} cannot be compared");
+        for Sample { value, unit, .. } in samples.iter().copied() {
+            let (value, unit) = (value.clone(), *unit);
+            if unit != self.unit {
+                return Err(Reason::WrongUnit { probe: probe(), value, unit, expected: self.unit });
+            }
+            let plausible = catalogue::plausible(&self.probe, unit, &value).is_ok();
+            if !plausible || self.rule.accepts(&value).is_none() {
+                return Err(Reason::Implausible { probe: probe(), value, unit });
+            }
         }
         Ok(())
-    }
-
-    /// Explains why a sample does not belong to this check.
-    fn stray(&self, sample: &Sample) -> String {
-        let (subject, machine, at) = (&sample.subject, &sample.machine, sample.at);
-        match self.sources.iter().find(|source| source.subject == *subject) {
-            Some(source) if source.machine != *machine => {
-                format!("sample {} is from {machine}, not from {}", sample.id, source.machine)
-            }
-            Some(source) => format!(
-                "sample {} is of {at}, but {subject} was watched from {} to {}: it is stale, or a clock jumped",
-                sample.id, source.since, source.until
-            ),
-            None => format!("sample {} is of {subject}, which this check is not about", sample.id),
-        }
     }
 
     fn outcome(&self, samples: &[&Sample], statistics: Option<&Statistics>) -> Outcome {
@@ -126,49 +114,36 @@ impl Check {
             false => (Verdict::Fails, &broken[..]),
         };
         let Some(worst) = judged.iter().copied().reduce(|worst, sample| self.worse(worst, sample)) else {
-            return Outcome::inconclusive(format!("{}: no sample of it was taken", self.probe));
+            let (found, wanted) = (0, self.samples.len());
+            return Outcome::inconclusive(Reason::MissingSamples { probe: self.probe.clone(), found, wanted });
         };
-        if let (Rule::Recorded, Some(statistics)) = (&self.rule, statistics) {
-            let value = Some(Value::Number(statistics.median));
-            return Outcome { verdict, reason: self.range(statistics), value };
-        }
-        let mut reason = self.sentence(worst, statistics);
-        if verdict == Verdict::Fails {
-            reason += &format!(" ({})", worst.subject);
-        }
-        Outcome { verdict, reason, value: Some(worst.value.clone()) }
+        let (value, lines) = match (&self.rule, statistics) {
+            (Rule::Recorded, Some(statistics)) => (Value::Number(statistics.median), None),
+            (rule, _) => rule.excerpt(&worst.value),
+        };
+        let bound = Bound {
+            probe: self.probe.clone(),
+            rule: self.rule.clone(),
+            value: value.clone(),
+            unit: self.unit,
+            subject: worst.subject.clone(),
+            // A ratio says little without its two values.
+            raw: (self.unit == Unit::Times).then(|| worst.raw.clone()),
+            lines,
+            all: statistics.map(|Statistics { n, min, median, max, .. }| Range {
+                n: *n,
+                min: *min,
+                median: *median,
+                max: *max,
+            }),
+        };
+        Outcome { verdict, reason: Reason::Bound(Box::new(bound)), value: Some(value) }
     }
 
     fn worse<'a>(&self, worst: &'a Sample, sample: &'a Sample) -> &'a Sample {
         match (&sample.value, &worst.value) {
             (Value::Number(a), Value::Number(b)) if self.rule.worse(*a, *b) => sample,
             _ => worst,
-        }
-    }
-
-    fn range(&self, seen: &Statistics) -> String {
-        let [low, middle, high] = [seen.min, seen.median, seen.max].map(|number| self.unit.format(number));
-        format!("{} is {low} to {high}, median {middle} of {}", self.probe, seen.n)
-    }
-
-    fn sentence(&self, worst: &Sample, statistics: Option<&Statistics>) -> String {
-        let count = match statistics {
-            // If all are equal, the median adds nothing.
-            Some(seen) if seen.min == seen.max => format!(" in all {}", seen.n),
-            Some(seen) => format!(", worst of {} (median {})", seen.n, self.unit.format(seen.median)),
-            None => String::new(),
-        };
-        let mut seen = self.rule.excerpt(&worst.value).format(self.unit);
-        if self.unit == Unit::Times {
-            // A ratio says little without its two values.
-            seen += &format!(" ({})", worst.raw);
-        }
-        let kept = self.rule.accepts(&worst.value) == Some(true);
-        match &self.rule {
-            // The bound would repeat the value.
-            Rule::Recorded => format!("{} is {seen}{count}", self.probe),
-            Rule::Equals { .. } | Rule::Differs { .. } if kept => format!("{} is {seen}{count}", self.probe),
-            rule => format!("{} is {seen}{count}; bound {}", self.probe, rule.format(self.unit)),
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, ScenarioRef};
 use crate::measurement::{Sample, Value};
-use crate::verdict::{Judged, Outcome, Verdict, combine_checks, declared};
+use crate::verdict::declared::{self, Failure};
+use crate::verdict::{Judged, Outcome, Phase, Reason, Verdict, combine_checks};
 
 /// A step of a scenario that was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,10 +33,10 @@ pub struct Attempt {
     #[serde(flatten)]
     pub outcome: Outcome,
     pub unit: Option<Unit>,
-    /// The error that ended it before its last step.
-    pub error: Option<String>,
-    /// For a control: the reason for which the check is expected to fail.
-    pub because: Option<String>,
+    /// What ended it before its last step.
+    pub error: Option<Reason>,
+    /// For a control: the probe that its check must fail on.
+    pub fails_on: Option<String>,
     /// The checks, in order.
     pub checks: Vec<Judged>,
     /// The files of the run that were read.
@@ -50,17 +51,20 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub fn new(checks: Vec<Judged>, error: Option<String>) -> Attempt {
+    pub fn new(checks: Vec<Judged>, error: Option<Reason>) -> Attempt {
         let outcomes: Vec<&Outcome> = checks.iter().map(|judged| &judged.outcome).collect();
+        let unjudged = outcomes.iter().any(|outcome| outcome.verdict == Verdict::Inconclusive);
         let outcome = match (combine_checks(&outcomes), &error) {
             // An error never makes a claim fail; a check that failed before it does.
-            (judged, Some(error)) if judged.verdict != Verdict::Fails => Outcome::inconclusive(error.as_str()),
+            (judged, Some(error)) if judged.verdict != Verdict::Fails && !unjudged => {
+                Outcome::inconclusive(error.clone())
+            }
             (judged, _) => judged,
         };
-        let decided = checks.iter().position(|judged| judged.outcome.verdict != Verdict::Holds).unwrap_or(0);
+        let decided = checks.iter().position(|judged| judged.outcome.verdict == outcome.verdict).unwrap_or(0);
         let unit = checks.get(decided).map(|judged| judged.check.unit);
         let (evidence, steps, commands) = (Vec::new(), Vec::new(), Vec::new());
-        Attempt { outcome, unit, error, because: None, checks, evidence, seconds: 0.0, steps, commands }
+        Attempt { outcome, unit, error, fails_on: None, checks, evidence, seconds: 0.0, steps, commands }
     }
 
     /// Repeats the attempt's checks on these samples and nothing else.
@@ -70,29 +74,32 @@ impl Attempt {
         Attempt { outcome, unit, checks, ..self.clone() }
     }
 
-    /// Returns whether an error ended it that no check accounts for, so that its outcome is unknown.
+    /// Returns whether an error ended it of which `doctor` may know the cause.
     pub fn broke_off(&self) -> bool {
-        let unjudged = |judged: &Judged| judged.outcome.verdict == Verdict::Inconclusive;
-        self.outcome.verdict == Verdict::Inconclusive && self.error.is_some() && !self.checks.iter().any(unjudged)
+        matches!(self.outcome.reason, Reason::Infrastructure { during: Phase::Step, .. })
     }
 
     pub fn samples(&self) -> usize {
         self.checks.iter().map(|judged| judged.check.samples.len()).sum()
     }
 
-    /// Judges it as an attempt at a control: its check must fail for the reason that the scenario names.
-    fn as_control(&self) -> (ControlVerdict, String) {
-        let reason = &self.outcome.reason;
-        let failed = self.checks.iter().find(|judged| judged.outcome.verdict == Verdict::Fails);
-        match (self.outcome.verdict, failed, &self.because) {
-            (Verdict::Fails, Some(failed), Some(because)) if failed.outcome.reason.contains(because) => {
-                (ControlVerdict::Discriminates, reason.clone())
+    /// Returns the checks that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &Judged> {
+        self.checks.iter().filter(|judged| judged.outcome.verdict == Verdict::Fails)
+    }
+
+    /// Judges it as an attempt at a control: its check must fail on the probe that the scenario names.
+    fn as_control(&self) -> (ControlVerdict, Reason) {
+        let reason = self.outcome.reason.clone();
+        let named = self.failed().find(|judged| Some(&judged.check.probe) == self.fails_on.as_ref());
+        match (self.outcome.verdict, named) {
+            (Verdict::Fails, Some(named)) => (ControlVerdict::Caught, named.outcome.reason.clone()),
+            (Verdict::Fails, None) => {
+                let (probe, failure) = (self.fails_on.clone(), Box::new(reason));
+                (ControlVerdict::Inconclusive, Reason::OtherFailure { probe, failure })
             }
-            (Verdict::Fails, Some(_), Some(because)) => {
-                (ControlVerdict::None, format!("the check fails, but not on \"{because}\": {reason}"))
-            }
-            (Verdict::Holds, ..) => (ControlVerdict::DoesNotDiscriminate, format!("passes: {reason}")),
-            _ => (ControlVerdict::None, format!("inconclusive: {reason}")),
+            (Verdict::Holds, _) => (ControlVerdict::NotCaught, reason),
+            _ => (ControlVerdict::Inconclusive, reason),
         }
     }
 }
@@ -101,12 +108,13 @@ impl Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ControlVerdict {
-    /// The check rejected the wrong subject for the expected reason.
-    Discriminates,
+    /// The check rejected the wrong subject, on the expected probe.
+    Caught,
     /// The wrong subject passed.
-    DoesNotDiscriminate,
-    /// No control was run, or it could not be judged.
-    None,
+    NotCaught,
+    /// It could not be judged.
+    Inconclusive,
+    NotRun,
 }
 
 /// The record of one control of a claim.
@@ -115,7 +123,7 @@ pub struct ControlResult {
     #[serde(flatten)]
     pub at: ScenarioRef,
     pub verdict: ControlVerdict,
-    pub reason: String,
+    pub reason: Reason,
     /// Every attempt at it; empty if it was not run.
     pub attempts: Vec<Attempt>,
 }
@@ -123,23 +131,27 @@ pub struct ControlResult {
 impl ControlResult {
     pub fn judge(at: &ScenarioRef, attempts: Vec<Attempt>) -> ControlResult {
         let (verdict, reason) = match attempts.last().map(Attempt::as_control) {
-            None => (ControlVerdict::None, "not run".to_owned()),
-            Some((ControlVerdict::Discriminates, reason)) if attempts.len() > 1 => {
-                let (last, first) = (attempts.len(), &attempts[0].outcome.reason);
-                (ControlVerdict::None, format!("flaky: caught only at attempt {last}: {reason}; first: {first}"))
+            None => {
+                let (scenarios, controls) = (Vec::new(), vec![at.name.clone()]);
+                (ControlVerdict::NotRun, Reason::NotRun { scenarios, controls })
             }
+            Some((ControlVerdict::Caught, _)) if attempts.len() > 1 => (ControlVerdict::Inconclusive, flaky(&attempts)),
             Some(judged) => judged,
         };
         ControlResult { at: at.clone(), verdict, reason, attempts }
     }
 
     pub fn caught(&self) -> bool {
-        self.verdict == ControlVerdict::Discriminates
+        self.verdict == ControlVerdict::Caught
     }
+}
 
-    pub fn sentence(&self) -> String {
-        format!("{}: {}", self.at.name, self.reason)
-    }
+/// The result of one check of a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    pub probe: String,
+    pub verdict: Verdict,
+    pub reason: Reason,
 }
 
 /// The record of one of a claim's own scenarios.
@@ -150,12 +162,18 @@ pub struct ScenarioResult {
     /// The plan's decision before the run.
     pub decision: Decision,
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Reason,
+    /// The kind of machine that it ran on, such as `vm`; `None` if it did not run.
+    pub machine_kind: Option<String>,
+    /// What that machine runs, if it is known.
+    pub platform: Option<String>,
     /// The sample nearest to the bound, or the one that broke it; the median if the value is only reported.
     pub value: Option<Value>,
     pub unit: Option<Unit>,
     /// How many samples the verdict is based on.
     pub samples: usize,
+    /// The checks of the last attempt.
+    pub checks: Vec<CheckResult>,
     /// The files with its evidence, relative to the folder of the run.
     pub evidence: Vec<String>,
     /// How long it took, in seconds.
@@ -165,62 +183,82 @@ pub struct ScenarioResult {
 }
 
 impl ScenarioResult {
-    /// Judges a scenario by its attempts; a failure may be excused by a declaration.
-    pub fn judge(
-        at: &ScenarioRef,
-        decision: Decision,
-        attempts: Vec<Attempt>,
-        deviations: &[Deviation],
-        on: Date,
-    ) -> ScenarioResult {
-        let Outcome { verdict, reason, value } = combine_attempts(&attempts);
-        let (verdict, reason) = match &decision {
-            Decision::Skip(why) => (Verdict::NotRun, why.clone()),
-            Decision::MeasureOnly(unjudged) if !attempts.is_empty() && verdict != Verdict::Inconclusive => {
-                (Verdict::NotRun, format!("{}: {reason}", unjudged.why()))
-            }
-            _ if verdict == Verdict::Fails => declare(verdict, reason, deviations, on),
-            _ => (verdict, reason),
-        };
-        let last = attempts.last();
+    /// Makes the record of a scenario that is not judged yet.
+    pub fn new(at: &ScenarioRef, decision: Decision, attempts: Vec<Attempt>) -> ScenarioResult {
+        let checks = attempts.last().into_iter().flat_map(|attempt| &attempt.checks).map(|judged| CheckResult {
+            probe: judged.check.probe.clone(),
+            verdict: judged.outcome.verdict,
+            reason: judged.outcome.reason.clone(),
+        });
         ScenarioResult {
             at: at.clone(),
-            verdict,
-            reason,
-            value,
-            unit: last.and_then(|attempt| attempt.unit),
-            samples: last.map_or(0, Attempt::samples),
-            evidence: last.map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
-            seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
             decision,
+            verdict: Verdict::Inconclusive,
+            reason: Reason::NothingChecked,
+            machine_kind: None,
+            platform: None,
+            value: None,
+            unit: None,
+            samples: attempts.last().map_or(0, Attempt::samples),
+            checks: checks.collect(),
+            evidence: attempts.last().map(|attempt| attempt.evidence.clone()).unwrap_or_default(),
+            seconds: attempts.iter().map(|attempt| attempt.seconds).sum(),
             attempts,
         }
+    }
+
+    /// Judges it by its attempts; a failure may be excused by declarations.
+    pub fn judged(self, deviations: &[Deviation], on: Date) -> ScenarioResult {
+        let ScenarioResult { at, decision, attempts, machine_kind, platform, .. } = self;
+        let (Outcome { verdict, reason, value }, unit) = match combine_attempts(&attempts) {
+            Some(combined) => combined,
+            None => {
+                let (scenarios, controls) = (vec![at.name.clone()], Vec::new());
+                (Outcome::inconclusive(Reason::NotRun { scenarios, controls }), None)
+            }
+        };
+        let (verdict, reason) = match &decision {
+            Decision::Skip(why) => (Verdict::NotRun, Reason::NotJudged(why.clone())),
+            Decision::MeasureOnly(why) if !attempts.is_empty() && verdict != Verdict::Inconclusive => {
+                (Verdict::NotRun, Reason::NotJudged(why.clone()))
+            }
+            _ if verdict == Verdict::Fails => declared::apply(reason, &failures(&attempts), deviations, on),
+            _ => (verdict, reason),
+        };
+        let new = ScenarioResult::new(&at, decision, attempts);
+        ScenarioResult { verdict, reason, value, unit, machine_kind, platform, ..new }
     }
 
     /// Returns whether it was to run, judged or not.
     pub fn runs(&self) -> bool {
         !matches!(self.decision, Decision::Skip(_))
     }
+
+    /// Returns everything that failed in it.
+    pub fn failures(&self) -> Vec<Failure<'_>> {
+        failures(&self.attempts)
+    }
 }
 
-/// Combines all attempts at one of a claim's own scenarios. One that holds only on a retry is flaky, and so inconclusive;
-/// otherwise one failed attempt makes it fail.
-pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
-    let [first, .., last] = attempts else {
-        let never = || Outcome::inconclusive("it was planned and did not run");
-        return attempts.first().map_or_else(never, |only| only.outcome.clone());
-    };
-    let message = |(place, attempt): (usize, &Attempt)| {
-        format!("attempt {}: {}: {}", place + 1, attempt.outcome.verdict, attempt.outcome.reason)
-    };
-    let all = attempts.iter().enumerate().map(message).collect::<Vec<_>>().join("; ");
-    if last.outcome.verdict == Verdict::Holds {
-        let reason = format!("flaky: it held only at attempt {} of {}; {all}", attempts.len(), attempts.len());
-        return Outcome { verdict: Verdict::Inconclusive, reason, value: last.outcome.value.clone() };
+fn failures(attempts: &[Attempt]) -> Vec<Failure<'_>> {
+    attempts.iter().flat_map(Attempt::failed).map(|judged| Failure::Check(&judged.check)).collect()
+}
+
+fn flaky(attempts: &[Attempt]) -> Reason {
+    let first = attempts.first().map_or(Reason::NothingChecked, |first| first.outcome.reason.clone());
+    Reason::Flaky { attempts: attempts.len(), first: Box::new(first) }
+}
+
+/// Combines all attempts at one of a claim's own scenarios, with the unit of the value. One that holds only on a retry
+/// is flaky, and so inconclusive; otherwise one failed attempt makes it fail. `None` without an attempt.
+pub fn combine_attempts(attempts: &[Attempt]) -> Option<(Outcome, Option<Unit>)> {
+    let (first, last) = (attempts.first()?, attempts.last()?);
+    if attempts.len() > 1 && last.outcome.verdict == Verdict::Holds {
+        let outcome = Outcome { value: last.outcome.value.clone(), ..Outcome::inconclusive(flaky(attempts)) };
+        return Some((outcome, last.unit));
     }
-    let failed = attempts.iter().find(|attempt| attempt.outcome.verdict == Verdict::Fails);
-    let decisive = failed.unwrap_or(first);
-    Outcome { reason: all, ..decisive.outcome.clone() }
+    let failed = attempts.iter().find(|attempt| attempt.outcome.verdict == Verdict::Fails).unwrap_or(first);
+    Some((failed.outcome.clone(), failed.unit))
 }
 
 /// Verdicts from the worst to the best: the worst of a claim's scenarios is the claim's.
@@ -241,80 +279,39 @@ pub fn claim_verdict(
     controls: &[ControlResult],
     deviations: &[Deviation],
     on: Date,
-) -> (Verdict, String) {
-    let Some(worst) = worst(scenarios).map(|scenario| scenario.verdict) else {
-        return (Verdict::NotRun, "it has no scenario".to_owned());
-    };
-    let own = (worst, combined(scenarios, worst));
+) -> (Verdict, Reason) {
+    let Some(worst) = worst(scenarios) else { return (Verdict::NotRun, Reason::NoScenario) };
+    let own = (worst.verdict, worst.reason.clone());
     let held = scenarios.iter().any(|scenario| scenario.verdict == Verdict::Holds);
-    if !held || worst == Verdict::Fails {
+    if !held || worst.verdict == Verdict::Fails {
         return own;
     }
     // Both matter only for what holds otherwise, and decide if they are worse than the scenarios.
-    let by_controls = apply_controls(combined(scenarios, Verdict::Holds), controls);
-    let left_out: Vec<&ScenarioResult> = scenarios.iter().filter(|scenario| !scenario.runs()).collect();
-    match (by_controls, left_out.first()) {
-        ((Verdict::Fails, reason), _) => declare(Verdict::Fails, reason, deviations, on),
-        _ if worst == Verdict::Inconclusive => own,
-        (open @ (Verdict::Inconclusive, _), _) => open,
-        ((_, reason), Some(first)) => {
-            let counted = format!("{} of its {} scenarios did not run", left_out.len(), scenarios.len());
-            (Verdict::Inconclusive, format!("{reason}, but {counted}: {}", first.reason))
-        }
-        _ if worst == Verdict::Holds => declare(Verdict::Holds, own.1, deviations, on),
-        _ => own,
-    }
-}
-
-/// Says which of a claim's scenarios have this verdict, and why.
-fn combined(scenarios: &[ScenarioResult], verdict: Verdict) -> String {
-    let those: Vec<&ScenarioResult> =
-        scenarios.iter().filter(|scenario| scenario.verdict == verdict && scenario.runs()).collect();
-    let (count, all) = (those.len(), scenarios.len());
-    let (one, many) = match verdict {
-        _ if all == 1 || count == 0 => return scenarios.first().map(|only| only.reason.clone()).unwrap_or_default(),
-        Verdict::Holds if count == all => return format!("all {all} scenarios hold"),
-        Verdict::Holds => ("holds", "hold"),
-        Verdict::Fails => ("fails", "fail"),
-        Verdict::Inconclusive => ("is inconclusive", "are inconclusive"),
-        Verdict::KnownDeviation => ("fails as declared", "fail as declared"),
-        Verdict::NotRun => ("was only recorded", "were only recorded"),
-    };
-    let word = if count == 1 { one } else { many };
-    let named: Vec<String> =
-        those.iter().map(|scenario| format!("{}: {}", scenario.at.name, scenario.reason)).collect();
-    match verdict {
-        Verdict::Holds => format!("{count} of {all} scenarios {word}"),
-        _ => format!("{count} of {all} scenarios {word}: {}", named.join("; ")),
-    }
-}
-
-/// Applies the declarations to a verdict, and adds to the reason what they say.
-fn declare(verdict: Verdict, reason: String, deviations: &[Deviation], on: Date) -> (Verdict, String) {
-    let (verdict, printed) = declared::apply(verdict, &reason, deviations, on);
-    (verdict, printed.map(|printed| format!("{reason}; {printed}")).unwrap_or(reason))
-}
-
-/// Applies the controls to what holds for this reason: one wrong subject that passes shows that the check does not
-/// discriminate.
-fn apply_controls(reason: String, controls: &[ControlResult]) -> (Verdict, String) {
-    let those = |verdict: ControlVerdict| {
-        let those = controls.iter().filter(|control| control.verdict == verdict);
-        those.map(ControlResult::sentence).collect::<Vec<_>>().join("; ")
-    };
-    let passed = those(ControlVerdict::DoesNotDiscriminate);
+    let those = |verdict| controls.iter().filter(move |control| control.verdict == verdict);
+    let names = |verdict| those(verdict).map(|control| control.at.name.clone()).collect::<Vec<_>>();
+    let passed = names(ControlVerdict::NotCaught);
     if !passed.is_empty() {
-        let caught = match those(ControlVerdict::Discriminates) {
-            caught if caught.is_empty() => caught,
-            caught => format!("; caught: {caught}"),
-        };
-        return (Verdict::Fails, format!("{reason}, but the check does not discriminate: {passed}{caught}"));
+        let reason = Reason::ControlNotCaught { controls: passed.clone() };
+        let failures: Vec<Failure> = passed.iter().map(|name| Failure::Control(name)).collect();
+        return declared::apply(reason, &failures, deviations, on);
     }
-    if controls.iter().any(|control| control.attempts.is_empty()) {
-        return (Verdict::Inconclusive, format!("{reason}, but its control was not run"));
+    if worst.verdict == Verdict::Inconclusive {
+        return own;
     }
-    match those(ControlVerdict::None) {
-        open if open.is_empty() => (Verdict::Holds, reason),
-        open => (Verdict::Inconclusive, format!("{reason}, but its control could not be judged: {open}")),
+    let left_out = scenarios.iter().filter(|scenario| !scenario.runs());
+    let left_out: Vec<String> = left_out.map(|scenario| scenario.at.name.clone()).collect();
+    let unrun = names(ControlVerdict::NotRun);
+    if !left_out.is_empty() || !unrun.is_empty() {
+        return (Verdict::Inconclusive, Reason::NotRun { scenarios: left_out, controls: unrun });
+    }
+    if let Some(open) = those(ControlVerdict::Inconclusive).next() {
+        let (control, reason) = (open.at.name.clone(), Box::new(open.reason.clone()));
+        return (Verdict::Inconclusive, Reason::ControlInconclusive { control, reason });
+    }
+    match deviations.first() {
+        Some(untrue) if worst.verdict == Verdict::Holds => {
+            (Verdict::Fails, Reason::DeclarationNotTrue { by: untrue.declared_by.clone() })
+        }
+        _ => own,
     }
 }

@@ -4,28 +4,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::unit::Unit;
 use crate::base::version::Version;
+use crate::claims::deviation::Relation;
 use crate::measurement::Value;
 
 /// A condition that every sample of a check must satisfy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "kebab-case")]
+#[serde(tag = "relation")]
 pub enum Rule {
     /// Less than the bound.
+    #[serde(rename = "<")]
     Below {
         /// The bound, in the check's unit.
         bound: f64,
     },
     /// The bound or less.
+    #[serde(rename = "<=")]
     AtMost {
         /// The bound, in the check's unit.
         bound: f64,
     },
     /// The bound or more.
+    #[serde(rename = ">=")]
     AtLeast {
         /// The bound, in the check's unit.
         bound: f64,
     },
     /// From `low` to `high`, both included.
+    #[serde(rename = "between")]
     Between {
         /// The lower bound, in the check's unit.
         low: f64,
@@ -33,36 +38,62 @@ pub enum Rule {
         high: f64,
     },
     /// Equal to this value.
+    #[serde(rename = "=")]
     Equals {
         /// A number in the check's unit, or a text.
+        #[serde(rename = "bound")]
         value: Value,
     },
     /// Different from this value.
+    #[serde(rename = "!=")]
     Differs {
         /// A number in the check's unit, or a text.
+        #[serde(rename = "bound")]
         value: Value,
     },
     /// A version, such as `5.4.2`, that is equal to this one or newer.
+    #[serde(rename = "version>=")]
     AtLeastVersion {
         /// The version, such as `4.9`.
+        #[serde(rename = "bound")]
         version: String,
     },
     /// A text that contains this one.
+    #[serde(rename = "contains")]
     Contains {
         /// The text to find.
+        #[serde(rename = "bound")]
         text: String,
     },
     /// An address of this shape, with the same parts between slashes; `*` stands for any name of lower-case letters,
     /// digits and, inside it, `.`, `_` and `-`.
+    #[serde(rename = "shape")]
     Shape {
         /// The shape, such as `public.ecr.aws/*/*`.
+        #[serde(rename = "bound")]
         shape: String,
     },
     /// No bound: the value is only reported.
+    #[serde(rename = "reported")]
     Recorded,
 }
 
 impl Rule {
+    pub fn relation(&self) -> Relation {
+        match self {
+            Rule::Below { .. } => Relation::Below,
+            Rule::AtMost { .. } => Relation::AtMost,
+            Rule::AtLeast { .. } => Relation::AtLeast,
+            Rule::Between { .. } => Relation::Between,
+            Rule::Equals { .. } => Relation::Equals,
+            Rule::Differs { .. } => Relation::Differs,
+            Rule::AtLeastVersion { .. } => Relation::AtLeastVersion,
+            Rule::Contains { .. } => Relation::Contains,
+            Rule::Shape { .. } => Relation::Shape,
+            Rule::Recorded => Relation::Reported,
+        }
+    }
+
     /// Formats the bound for people.
     pub fn format(&self, unit: Unit) -> String {
         match self {
@@ -125,17 +156,15 @@ impl Rule {
         })
     }
 
-    /// Shortens a text of several lines for a sentence: to the line that contains what the rule wants, or to the last
-    /// line and the number of lines.
-    pub(super) fn excerpt(&self, value: &Value) -> Value {
-        match (self, value) {
-            (Rule::Contains { text }, Value::Text(seen)) if seen.contains('\n') => {
-                let printed = seen.lines().find(|line| line.contains(text.as_str())).map(str::to_owned);
-                let last = seen.lines().next_back().unwrap_or_default();
-                let silent = || format!("{last} (the last of {} lines)", seen.lines().count());
-                Value::Text(printed.unwrap_or_else(silent))
+    /// Returns the line of a text that matters, and of how many: the one that contains what the rule wants, else the last.
+    pub(super) fn excerpt(&self, value: &Value) -> (Value, Option<usize>) {
+        match value {
+            Value::Text(seen) if seen.trim_end().contains('\n') => {
+                let wanted = |line: &&str| matches!(self, Rule::Contains { text } if line.contains(text.as_str()));
+                let line = seen.lines().find(wanted).or(seen.trim_end().lines().next_back()).unwrap_or_default();
+                (line.into(), Some(seen.lines().count()))
             }
-            _ => value.clone(),
+            _ => (value.clone(), None),
         }
     }
 

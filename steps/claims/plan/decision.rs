@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::platform::{Arch, TargetSpec};
 use crate::base::settings::FakeAws;
+use crate::claims::plan::Shard;
 use crate::claims::register::{Claim, Requirement};
 
 /// What the plan decides for a scenario.
@@ -16,31 +17,23 @@ pub enum Decision {
     #[serde(rename = "record")]
     MeasureOnly(NotJudgedReason),
     /// It does not run, for this reason.
-    Skip(String),
+    Skip(NotJudgedReason),
 }
 
-/// Why a measured scenario is not judged. Stored as the text that people read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a scenario is not run, or not judged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum NotJudgedReason {
-    /// The CPU is assumed to be emulated. If the machine turns out to have one at native speed, the scenario is judged.
-    #[serde(rename = "needs a CPU at native speed; measured and recorded, not judged")]
-    EmulatedCpu,
+    /// The claim needs what the target does not offer.
+    Needs { what: Requirement },
     /// A stand-in replaces AWS, and its behaviour says nothing about AWS, on any machine.
-    #[serde(rename = "measured on a stand-in for AWS: recorded, not judged")]
-    FakeAws,
-    /// A reason that this version does not know.
-    #[serde(untagged)]
-    Other(String),
-}
-
-impl NotJudgedReason {
-    pub fn why(&self) -> &str {
-        match self {
-            NotJudgedReason::EmulatedCpu => Requirement::NativeCpu.missing(),
-            NotJudgedReason::FakeAws => "measured on a stand-in for AWS: recorded, not judged",
-            NotJudgedReason::Other(why) => why,
-        }
-    }
+    StandIn,
+    /// The user's options do not select it.
+    NotSelected,
+    /// The run is this shard, and the claim belongs to another one.
+    OtherShard { shard: Shard },
+    /// It is in none of the merged shards: these are missing.
+    MissingShards { shards: Vec<Shard> },
 }
 
 /// Observations on a remote machine or this host that decide what can be judged there.
@@ -88,9 +81,11 @@ pub(super) fn decide(claim: &Claim, met: &Capabilities) -> Decision {
     let missing: Vec<Requirement> = claim.needs.iter().copied().filter(|need| !met.needs.contains(need)).collect();
     let stood_in = |need: Requirement| need == Requirement::Aws && met.fake_aws;
     match missing.iter().find(|need| **need != Requirement::NativeCpu && !stood_in(**need)) {
-        Some(need) => Decision::Skip(need.missing().to_owned()),
-        None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::FakeAws),
-        None if missing.contains(&Requirement::NativeCpu) => Decision::MeasureOnly(NotJudgedReason::EmulatedCpu),
+        Some(need) => Decision::Skip(NotJudgedReason::Needs { what: *need }),
+        None if missing.contains(&Requirement::Aws) => Decision::MeasureOnly(NotJudgedReason::StandIn),
+        None if missing.contains(&Requirement::NativeCpu) => {
+            Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu })
+        }
         None => Decision::Run,
     }
 }
@@ -111,13 +106,10 @@ mod tests {
             let claim = register.iter().next().unwrap();
             match decide(claim, &met) {
                 Decision::Run => "run",
-                Decision::MeasureOnly(NotJudgedReason::EmulatedCpu) => "emulated",
-                Decision::MeasureOnly(NotJudgedReason::FakeAws) => "fake",
-                Decision::MeasureOnly(NotJudgedReason::Other(why)) => panic!("{why}"),
-                Decision::Skip(why) => {
-                    assert_eq!(why, claim.needs[0].missing());
-                    "skip"
-                }
+                Decision::MeasureOnly(NotJudgedReason::Needs { what: Requirement::NativeCpu }) => "emulated",
+                Decision::MeasureOnly(NotJudgedReason::StandIn) => "fake",
+                Decision::Skip(NotJudgedReason::Needs { what }) if what == claim.needs[0] => "skip",
+                other => panic!("{other:?}"),
             }
         })
     }
@@ -142,16 +134,5 @@ mod tests {
         let arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
         assert_eq!(decided("ec2", &fake_aws, None), ["run", arm, "emulated", "fake", "run", "run", "run"]);
         assert_eq!(decided("vm:amd64", &fake_aws, None), decided("vm:amd64", &none, None));
-    }
-
-    #[test]
-    fn why_something_is_not_judged_is_stored_in_words() {
-        let other = NotJudgedReason::Other("of another version".into());
-        for reason in [NotJudgedReason::EmulatedCpu, NotJudgedReason::FakeAws, other] {
-            let stored = serde_json::json!({ "record": reason.why() });
-            let decision = Decision::MeasureOnly(reason);
-            assert_eq!(serde_json::to_value(&decision).unwrap(), stored);
-            assert_eq!(serde_json::from_value::<Decision>(stored).unwrap(), decision);
-        }
     }
 }

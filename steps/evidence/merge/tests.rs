@@ -3,7 +3,8 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
-use crate::verdict::Verdict;
+use crate::verdict::declared::ProblemKind;
+use crate::verdict::{Reason, Verdict};
 
 /// Returns the recorded run, renamed to this run and target.
 fn recorded(run: &str, target: &str) -> EvidenceBundle {
@@ -25,7 +26,8 @@ fn shard(part: usize, of: usize) -> Part {
     let others = bundle.verdicts.claims.iter_mut().enumerate().filter(|(place, _)| place % of != part - 1);
     for (_, claim) in others {
         for scenario in &mut claim.scenarios {
-            scenario.decision = Decision::Skip(format!("{NOT_IN_SHARD}{part}/{of}"));
+            scenario.decision =
+                Decision::Skip(NotJudgedReason::OtherShard { shard: format!("{part}/{of}").parse().unwrap() });
             scenario.attempts.clear();
         }
         claim.controls.clear();
@@ -65,16 +67,21 @@ fn the_shards_of_a_target_say_together_what_the_whole_run_said() {
 #[test]
 fn a_shard_that_is_missing_is_named_and_what_it_had_to_judge_was_not_run() {
     let merged = merged(vec![shard(1, 3), shard(3, 3)]);
-    assert_eq!(merged.missing, ["ec2: shard 2/3 is missing"]);
+    let missing = |shards: &[&str]| {
+        let shards = shards.iter().map(|shard| shard.parse().unwrap()).collect();
+        [Missing { target: "ec2".to_owned(), shards }]
+    };
+    assert_eq!(merged.missing, missing(&["2/3"]));
     assert_eq!((merged.exit, merged.complete()), (3, false), "what was not judged is not passed over");
     let claims = &merged.columns[0].verdicts.claims;
     let second = &claims[1];
     assert_eq!(second.verdict, Verdict::NotRun);
-    assert_eq!(second.reason, "in none of the shards that are here; shard 2/3 is missing");
+    let shards = vec!["2/3".parse().unwrap()];
+    assert_eq!(second.reason, Reason::NotJudged(NotJudgedReason::MissingShards { shards }));
     assert_eq!(claims.iter().filter(|claim| claim.reason == second.reason).count(), claims.len() / 3);
     let both = refused(vec![shard(1, 3), shard(1, 4)]);
     assert!(both.contains("one is shard 1/3 of ec2, the other shard 1/4"), "{both}");
-    assert_eq!(self::merged(vec![shard(4, 5)]).missing, ["ec2: shards 1/5, 2/5, 3/5, 5/5 are missing"]);
+    assert_eq!(self::merged(vec![shard(4, 5)]).missing, missing(&["1/5", "2/5", "3/5", "5/5"]));
 }
 
 #[test]
@@ -111,15 +118,20 @@ fn the_exit_status_is_the_worst_of_all() {
     of(&mut worst.bundle.verdicts, Verdict::Holds).verdict = Verdict::Inconclusive;
     assert_eq!(exit(worst), 1);
     let mut wrong = with(Verdict::Holds);
-    wrong.bundle.verdicts.problems.push("a declaration expired".to_owned());
+    let deviation = wrong.bundle.verdicts.claims.iter().find_map(|claim| claim.deviations.first()).unwrap().clone();
+    let problem = Problem { kind: ProblemKind::Expired, deviation, target: None };
+    wrong.bundle.verdicts.problems.push(problem.clone());
     let merged = merged(vec![whole("a", "vm:amd64"), wrong]);
-    assert_eq!((merged.exit, merged.problems()), (1, vec!["vm:arm64: a declaration expired".to_owned()]));
+    assert_eq!((merged.exit, merged.problems()), (1, vec![Problem { target: Some("vm:arm64".into()), ..problem }]));
     let mut killed = with(Verdict::Holds);
     killed.bundle.verdicts.complete = false;
     assert_eq!(exit(killed), 3);
     let asked = ["vm:amd64", "vm:arm64"].map(str::to_owned);
     let merged = Merged::of("whole".to_owned(), &asked, vec![whole("a", "vm:amd64")]).unwrap();
-    assert_eq!((&merged.missing[..], merged.exit), (&["vm:arm64: no run on it is here".to_owned()][..], 3));
+    assert_eq!(
+        (&merged.missing[..], merged.exit),
+        (&[Missing { target: "vm:arm64".into(), shards: Vec::new() }][..], 3)
+    );
 }
 
 #[test]
@@ -184,7 +196,7 @@ fn a_part_is_named_for_its_target_and_told_apart_from_others() {
     assert_eq!(parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["ec2-a", "ec2-b", "vm-amd64"]);
     let mut torn = recorded("a", "ec2");
     for (claim, shard) in torn.verdicts.claims.iter_mut().zip(["1/2", "2/2"]) {
-        claim.scenarios[0].decision = Decision::Skip(format!("{NOT_IN_SHARD}{shard}"));
+        claim.scenarios[0].decision = Decision::Skip(NotJudgedReason::OtherShard { shard: shard.parse().unwrap() });
     }
     assert!(Part::of(torn).unwrap_err().to_string().contains("is of more than one shard"));
 }

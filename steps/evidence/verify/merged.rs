@@ -21,12 +21,12 @@ pub(super) fn merged(
     for name in parts.iter().filter(|name| is_part_name(name)) {
         let place = format!("{PARTS}/{name}");
         match verify(&folder.path().join(&place), allowed) {
-            Ok(Verification { agrees, findings, signature, .. }) => {
+            Ok(Verification { agrees, findings, signature, signed, .. }) => {
                 verification.agrees.extend(agrees.into_iter().map(|sentence| format!("{place}: {sentence}")));
                 verification.findings.extend(
                     findings.into_iter().map(|found| Finding::new(&format!("{place}/{}", found.file), found.problem)),
                 );
-                signatures.insert(signature);
+                signatures.insert((signature, signed));
             }
             Err(error) => verification.findings.push(Finding::new(&place, format!("{error:#}"))),
         }
@@ -47,9 +47,10 @@ pub(super) fn merged(
             verification.findings.push(Finding::new("run.json", format!("its parts make no whole: {error:#}")))
         }
     }
-    verification.signature = match signatures.len() {
-        1 => signatures.into_iter().collect(),
-        _ => format!("its parts differ: {}", signatures.into_iter().collect::<Vec<_>>().join("; ")),
+    let all: Vec<&str> = signatures.iter().map(|(signature, _)| signature.as_str()).collect();
+    (verification.signature, verification.signed) = match signatures.first() {
+        Some(only) if all.len() == 1 => only.clone(),
+        _ => (format!("its parts differ: {}", all.join("; ")), false),
     };
     Ok(())
 }
@@ -155,7 +156,7 @@ mod tests {
         let whole = merged();
         change(&whole, "parts/vm-arm64/verdicts.json", |json| claim(json, "A2-2")["verdict"] = json!("fails"));
         whole.names("parts/vm-arm64/verdicts.json", "changed since it was sealed");
-        whole.names("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails: ");
+        whole.names("parts/vm-arm64/verdicts.json", "A2-2: stored as \"fails\", but");
         whole.names("verdicts.json", "A2-2 on vm:arm64: /verdict is stored as \"holds\", and comes to \"fails\"");
         let part = whole.path().join("parts/vm-arm64");
         let error = read(std::slice::from_ref(&part)).unwrap_err().to_string();

@@ -9,9 +9,7 @@ use serde_json::Value as Json;
 
 use super::Finding;
 use crate::claims::deviation::{self, Deviations};
-use crate::claims::plan::{
-    Capabilities, Decision, FeatureFile, NOT_IN_SHARD, NOT_SELECTED, NotJudgedReason, Plan, ScenarioRef,
-};
+use crate::claims::plan::{Capabilities, Decision, FeatureFile, NotJudgedReason, Plan, ScenarioRef, fails_on};
 use crate::claims::register::{Claim, ClaimId, Register, Requirement};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
@@ -55,7 +53,7 @@ pub fn findings(bundle: &EvidenceBundle) -> Vec<Finding> {
     }
     let problems = problems(&bundle.verdicts.claims, &deviations, bundle.verdicts.on);
     if problems != bundle.verdicts.problems {
-        findings.push(Finding::new(FILE, format!("its problems are not those of {DECLARED}: {}", problems.join("; "))));
+        findings.push(Finding::new(FILE, format!("its problems are not those of {DECLARED}")));
     }
     findings
 }
@@ -146,26 +144,29 @@ fn of_claim(
     problems
 }
 
-/// Returns why the stored reason cannot be why a scenario was not judged.
+/// Returns why the stored decision about a scenario cannot have been made.
 fn decided(record: &ScenarioResult, claim: &Claim, run: &Json) -> Option<String> {
+    let says = |pointer: &str| run.pointer(pointer).and_then(Json::as_bool) == Some(true);
     match &record.decision {
         Decision::Run => None,
-        Decision::MeasureOnly(unjudged) => {
-            let says = |pointer: &str| run.pointer(pointer).and_then(Json::as_bool) == Some(true);
-            let so = match unjudged {
-                NotJudgedReason::EmulatedCpu => {
-                    claim.needs.contains(&Requirement::NativeCpu) && !says("/machine/native")
+        Decision::MeasureOnly(why) => {
+            let so = match why {
+                NotJudgedReason::Needs { what: what @ Requirement::NativeCpu } => {
+                    claim.needs.contains(what) && !says("/machine/native")
                 }
-                NotJudgedReason::FakeAws => claim.needs.contains(&Requirement::Aws) && says("/stand_in"),
-                NotJudgedReason::Other(_) => false,
+                NotJudgedReason::StandIn => claim.needs.contains(&Requirement::Aws) && says("/stand_in"),
+                _ => false,
             };
-            (!so).then(|| format!("it was to be judged, not only recorded: \"{}\" is not so", unjudged.why()))
+            (!so).then(|| "it was to be judged, not only recorded: the stored reason is not so".to_owned())
         }
         Decision::Skip(why) => {
-            let missing = claim.needs.iter().any(|need| need.is_missing_by(why));
-            let left_out = why == NOT_SELECTED || why.starts_with(NOT_IN_SHARD);
-            let ran = !record.attempts.is_empty();
-            (ran || !(missing || left_out)).then(|| format!("it cannot have been left out: \"{why}\" is not so"))
+            let so = match why {
+                NotJudgedReason::Needs { what } => claim.needs.contains(what),
+                NotJudgedReason::NotSelected | NotJudgedReason::OtherShard { .. } => true,
+                NotJudgedReason::StandIn | NotJudgedReason::MissingShards { .. } => false,
+            };
+            (!so || !record.attempts.is_empty())
+                .then(|| "it cannot have been left out: the stored reason is not so".to_owned())
         }
     }
 }
@@ -182,6 +183,11 @@ fn stepwise(attempt: &Attempt, scenario: &Scenario) -> Option<String> {
     let traced = !attempt.steps.is_empty() && attempt.error.is_none();
     if traced && attempt.steps.len() != scenario.steps.len() {
         return Some(format!("{} of its {} steps are there", attempt.steps.len(), scenario.steps.len()));
+    }
+    // A control's last step names the probe, and an attempt that did not reach it has none.
+    let named = if traced || attempt.fails_on.is_some() { fails_on(scenario) } else { None };
+    if !attempt.steps.is_empty() && attempt.fails_on.as_deref() != named {
+        return Some("the probe that its check must fail on is another".to_owned());
     }
     let made: usize = attempt.steps.iter().map(|step| step.checks).sum();
     (!attempt.steps.is_empty() && made != attempt.checks.len())

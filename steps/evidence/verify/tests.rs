@@ -130,10 +130,10 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
     assert_ne!(forged, line);
     fs::write(&path, text.replace(line, &forged)).unwrap();
     sample.seal(None);
-    sample.names("verdicts.json", "A2-2: stored as \"holds: module.size is 81.4 kB");
+    sample.names("verdicts.json", "A2-2: /reason/value is stored as 81401.0, and comes to 80000.0");
 
     for (id, pointer, value, problem) in [
-        ("A5-7", "/verdict", json!("holds"), "A5-7: stored as \"holds: "),
+        ("A5-7", "/verdict", json!("holds"), "A5-7: stored as \"holds\", but the samples say \"known deviation\""),
         ("A2-2", "/value", json!(70_000.0), "A2-2: /value is stored as 70000.0, and comes to 81401.0"),
         (
             "A7-2",
@@ -141,7 +141,7 @@ fn what_was_changed_and_sealed_again_is_found_by_the_samples() {
             json!(1.0),
             "A7-2: /scenarios/0/attempts/0/checks/0/statistics/median is stored as 1.0",
         ),
-        ("A2-2", "/control/verdict", json!("none"), "A2-2: /control/verdict is stored as \"none\""),
+        ("A2-2", "/controls/0/verdict", json!("not-run"), "A2-2: /controls/0/verdict is stored as \"not-run\""),
         ("A2-2", "/samples", json!(9), "A2-2: /samples is stored as 9, and comes to 1"),
     ] {
         let run = Run::sealed();
@@ -191,9 +191,8 @@ fn a_stand_in_for_aws_excuses_nothing_else() {
     for (id, fake_aws, found) in [("A8-5", true, false), ("A8-5", false, true), ("A2-2", true, true)] {
         let run = Run::sealed();
         run.change("run.json", |facts| facts["stand_in"] = fake_aws.into());
-        let why = "measured on a stand-in for AWS: recorded, not judged";
-        run.change_claim(id, "/scenarios/0/decision", Some(json!({ "record": why })));
-        let problem = format!("{id}: it was to be judged, not only recorded: \"{why}\" is not so");
+        run.change_claim(id, "/scenarios/0/decision", Some(json!({ "record": { "kind": "stand-in" } })));
+        let problem = format!("{id}: it was to be judged, not only recorded: the stored reason is not so");
         assert_eq!(run.findings().iter().any(|finding| finding.problem == problem), found, "{id}, {fake_aws}");
     }
 }
@@ -210,13 +209,13 @@ fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
         (
             "A2-2",
             "/scenarios/0/decision",
-            Some(json!({ "skip": "needs an AWS account" })),
-            "it cannot have been left out: \"needs an AWS account\" is not so",
+            Some(json!({ "skip": { "kind": "needs", "what": "aws" } })),
+            "it cannot have been left out: the stored reason is not so",
         ),
         (
             "A2-2",
             "/scenarios/0/decision",
-            Some(json!({ "record": "why not" })),
+            Some(json!({ "record": { "kind": "not-selected" } })),
             "it was to be judged, not only recorded",
         ),
         ("A6-2", "/scenarios/0/attempts/0/steps", None, "a6_service.feature:17: 5 of its 6 steps are there"),
@@ -234,6 +233,12 @@ fn a_verdict_about_another_claim_scenario_control_or_declaration_is_found() {
             "features/deviations.toml does not have the declaration by the assay maintainers",
         ),
         ("A5-7", "/deviations", Some(json!([])), "about it is missing"),
+        (
+            "A2-2",
+            "/controls/0/attempts/0/fails_on",
+            Some(json!("image.size")),
+            "the probe that its check must fail on is another",
+        ),
     ] {
         let run = Run::sealed();
         run.change_claim(id, pointer, value);

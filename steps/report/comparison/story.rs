@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use super::noise::Noise;
 use super::{Change, ClaimSummary, ComparedMachine, ComparedRun, Figure, Trend};
 use crate::base::stats::{Interval, median};
-use crate::claims::plan::NOT_SELECTED;
+use crate::claims::plan::NotJudgedReason;
 use crate::claims::register::ClaimId;
-use crate::verdict::Verdict;
+use crate::report::sentence;
+use crate::verdict::Reason;
 
 /// What the runs report about a claim, in their order; `None` if a run does not know it.
 type Story<'a> = [(&'a ComparedRun, Option<&'a ClaimSummary>)];
@@ -84,7 +85,7 @@ fn since(story: &Story, newest: Option<Measured>) -> Option<String> {
 impl ClaimSummary {
     /// Returns whether the run was asked for a verdict on the claim, that is, its options did not exclude it.
     fn asked(&self) -> bool {
-        self.verdict != Verdict::NotRun || !(self.reason == NOT_SELECTED || self.reason.starts_with("not in shard "))
+        !matches!(self.reason, Reason::NotJudged(NotJudgedReason::NotSelected | NotJudgedReason::OtherShard { .. }))
     }
 }
 
@@ -159,7 +160,12 @@ fn flipped(flips: &[Flip]) -> Option<String> {
     };
     Some(format!(
         "{many}{} in run {} ({}), {} in run {} ({})",
-        held.verdict, before.about.run, held.reason, fails.verdict, after.about.run, fails.reason
+        held.verdict,
+        before.about.run,
+        sentence::reason(&held.reason),
+        fails.verdict,
+        after.about.run,
+        sentence::reason(&fails.reason)
     ))
 }
 
@@ -190,6 +196,7 @@ mod tests {
     use super::super::tests::{compared, figure, finding, held, nights, run};
     use super::*;
     use crate::base::unit::Unit;
+    use crate::verdict::Verdict;
 
     /// Shows what a reader learns about a claim.
     fn learnt(trend: &Trend) -> String {
@@ -206,10 +213,10 @@ mod tests {
     #[test]
     fn a_reader_learns_what_changed_and_what_cannot_be_compared() {
         let value = |value: f64| held(figure(value));
-        let failed = || finding(Verdict::Fails, "it was 65 MB", Some(figure(65e6)));
-        let open = || finding(Verdict::Inconclusive, "no machine", None);
-        let left_out = || finding(Verdict::NotRun, NOT_SELECTED, None);
-        let known = || finding(Verdict::KnownDeviation, "declared", None);
+        let failed = || finding(Verdict::Fails, Reason::step("it was 65 MB"), Some(figure(65e6)));
+        let open = || finding(Verdict::Inconclusive, Reason::step("no machine"), None);
+        let left_out = || finding(Verdict::NotRun, Reason::NotJudged(NotJudgedReason::NotSelected), None);
+        let known = || finding(Verdict::KnownDeviation, Reason::step("declared"), None);
         let version = |text: &str| held(Figure { unit: Unit::Text, probe: "podman.version".into(), ..figure(text) });
         let on = |accelerator: Option<&str>, target: &str, mut run: ComparedRun| {
             let machine = |name: &str| ComparedMachine { accelerator: name.into(), architecture: "amd64".into() };

@@ -10,6 +10,7 @@ use super::size_limit::ByteBudget;
 use super::words::{chip, class, control_chip, plain, took};
 use super::{Run, commands, logs, runs, samples, section};
 use crate::evidence::ClaimResult;
+use crate::report::sentence;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ScenarioResult};
 
@@ -85,7 +86,7 @@ fn one<'a>(run: &Run<'a>, claim: &'a ClaimResult, most: usize) -> Markup {
 
 fn head(claim: &ClaimResult) -> Markup {
     html! {
-        p.why { (plain(&claim.reason, SENTENCE)) }
+        p.why { (plain(&sentence::claim(claim), SENTENCE)) }
         dl.figures {
             div { dt { "bound" } dd { (plain(&claim.bound, SENTENCE)) } }
             @if let Some(published) = &claim.published {
@@ -96,7 +97,7 @@ fn head(claim: &ClaimResult) -> Markup {
             }
             @if claim.value.is_some() { div { dt { "measured" } dd { (measured(claim, 240)) } } }
         }
-        @for deviation in claim.deviations.iter().take(5) {
+        @for deviation in claim.declarations().take(5) {
             p.item {
                 b { "Declared: " } (plain(&deviation.reason, SENTENCE)) " "
                 span.quiet { "By " (plain(&deviation.declared_by, 80)) ", until " (deviation.expires) "." }
@@ -129,7 +130,7 @@ fn own(run: &Run, claim: &ClaimResult, scenario: &ScenarioResult, budget: &mut B
             @else {
                 (budget.admit("the verdicts of scenarios", html! {
                     h4 { "A scenario " (chip(scenario.verdict)) }
-                    @if scenario.verdict != Verdict::Holds { p { (plain(&scenario.reason, SENTENCE)) } }
+                    @if scenario.verdict != Verdict::Holds { p { (plain(&sentence::scenario(scenario), SENTENCE)) } }
                 }))
             }
             (each_attempt(run, claim, Role::Own(scenario), &scenario.attempts, budget))
@@ -142,7 +143,7 @@ fn one_control(run: &Run, claim: &ClaimResult, control: &ControlResult, budget: 
         div.part.control {
             (budget.admit("the controls", html! {
                 h4 { "Control " (control_chip(control)) }
-                @if !control.caught() { p { (plain(&control.reason, SENTENCE)) } }
+                @if !control.caught() { p { (plain(&sentence::control(control), SENTENCE)) } }
             }))
             (each_attempt(run, claim, Role::Control(control), &control.attempts, budget))
         }

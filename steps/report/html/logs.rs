@@ -125,7 +125,11 @@ fn journal_line(line: &str) -> Option<(f64, String)> {
     let entry: Json = serde_json::from_str(line).ok()?;
     let text = |key: &str| entry.get(key).and_then(Json::as_str);
     let at = text("__MONOTONIC_TIMESTAMP")?.parse::<u64>().ok()? as f64 / 1e6;
-    let (who, message) = (text("SYSLOG_IDENTIFIER").unwrap_or("?"), text("MESSAGE").unwrap_or("(no text)"));
+    // journalctl shows a message that is not text as its bytes.
+    let bytes = |message: &Json| message.as_array()?.iter().map(|byte| u8::try_from(byte.as_u64()?).ok()).collect();
+    let bytes = entry.get("MESSAGE").and_then(bytes).map(|bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned());
+    let message = bytes.or(text("MESSAGE").map(str::to_owned)).unwrap_or_else(|| "(no text)".to_owned());
+    let who = text("SYSLOG_IDENTIFIER").unwrap_or("?");
     Some((at, format!("{}: {}", plain(who, 40), plain(message.trim_end(), 200))))
 }
 
@@ -155,6 +159,9 @@ mod tests {
     fn a_line_of_a_journal_tells_when_who_and_what() {
         let line = r#"{"__MONOTONIC_TIMESTAMP":"1500000","SYSLOG_IDENTIFIER":"podman","MESSAGE":"\u001b[1mx"}"#;
         assert_eq!(journal_line(line), Some((1.5, "podman: x".to_owned())));
+        let bytes =
+            r#"{"__MONOTONIC_TIMESTAMP":"1500000","SYSLOG_IDENTIFIER":"podman","MESSAGE":[27,91,49,109,120,255]}"#;
+        assert_eq!(journal_line(bytes), Some((1.5, "podman: x\u{fffd}".to_owned())));
         assert_eq!(journal_line("no json"), None);
         assert_eq!(journal_line("{}"), None);
     }

@@ -15,6 +15,7 @@ use crate::claims::register::ClaimId;
 use crate::evidence::merge::{Column, Merged, PARTS, Part};
 use crate::report::console::falls_short;
 use crate::report::merged::{Row, Skipped, alike, rows, skipped};
+use crate::report::sentence;
 use crate::verdict::Verdict;
 
 /// How much of a cell is shown, in characters.
@@ -73,7 +74,7 @@ fn head(merged: &Merged) -> Markup {
             }
             h1 { (whole(merged)) }
             @for missing in &merged.missing {
-                p.warning { strong { "Missing. " } (plain(missing, 300)) ". What it would have judged was not run." }
+                p.warning { strong { "Missing. " } (plain(&sentence::missing(missing), 300)) ". What it would have judged was not run." }
             }
             @for part in merged.parts.iter().filter(|part| !part.bundle.verdicts.complete) {
                 p.warning {
@@ -252,7 +253,7 @@ fn reasons(merged: &Merged, rows: &[Row]) -> Markup {
                     @for (targets, claim) in alike(merged, row) {
                         p.item {
                             (chip(claim.verdict)) " " strong { (plain(&targets.join(", "), 80)) } ": "
-                            (plain(&claim.reason, 900))
+                            (plain(&sentence::claim(claim), 900))
                         }
                     }
                 }
@@ -265,7 +266,7 @@ fn reasons(merged: &Merged, rows: &[Row]) -> Markup {
 
 fn not_run_reasons<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Unrun<'a> {
     let titled = |Skipped { reason, targets, claims }: Skipped<'a>| {
-        (format!("{}: {}", plain(&targets.join(", "), 80), plain(reason, 300)), claims)
+        (format!("{}: {}", plain(&targets.join(", "), 80), plain(&sentence::reason(reason), 300)), claims)
     };
     skipped(merged, rows).into_iter().map(titled).collect()
 }
@@ -274,6 +275,7 @@ fn not_run_reasons<'a>(merged: &'a Merged, rows: &[Row<'a>]) -> Unrun<'a> {
 mod tests {
     use super::super::tests::words;
     use super::*;
+    use crate::evidence::merge::Missing;
     use crate::report::merged::tests::side_by_side;
 
     #[test]
@@ -304,7 +306,7 @@ mod tests {
         );
         assert_eq!(make(Verdict::Inconclusive, Verdict::Holds), "On 2 targets, no claim fails but as declared.");
         assert_eq!(make(Verdict::KnownDeviation, Verdict::Holds), "On 2 targets, every claim that was judged holds.");
-        merged.missing.push("ec2".to_owned());
+        merged.missing.push(Missing { target: "ec2".to_owned(), shards: Vec::new() });
         assert_eq!(whole(&merged), "No claim that was judged fails, but not everything was run.");
     }
 }

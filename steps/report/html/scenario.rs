@@ -7,6 +7,7 @@ use super::Run;
 use super::words::{class, plain, took};
 use crate::claims::plan::{Decision, REFUSAL, ScenarioRef};
 use crate::report::console::mark;
+use crate::report::sentence;
 use crate::verdict::claim_verdict::{Attempt, ControlResult, ControlVerdict, ScenarioResult, Step};
 use crate::verdict::{Judged, Verdict};
 
@@ -84,7 +85,7 @@ pub(super) fn attempted(run: &Run, role: Role, attempt: &Attempt) -> Markup {
         // A run recorded before steps were stored has only its checks.
         (results(checks, attempt, role))
         @if let Some(error) = &attempt.error {
-            @if !attempt.steps.iter().any(|step| step.seconds.is_none()) { (error_text(error)) }
+            @if !attempt.steps.iter().any(|step| step.seconds.is_none()) { (error_text(&sentence::reason(error))) }
         }
     }
 }
@@ -97,7 +98,7 @@ fn ran<'a>(step: &Step, checks: impl Iterator<Item = &'a Judged>, attempt: &Atte
         @if let (true, Role::Control(control)) = (refusal, role) { (refused(control)) }
         @if step.seconds.is_none() {
             @match &attempt.error {
-                Some(error) => (error_text(error)),
+                Some(error) => (error_text(&sentence::reason(error))),
                 None => p.result.inconclusive { "? did not finish" },
             }
         }
@@ -122,13 +123,15 @@ fn results<'a>(checks: impl Iterator<Item = &'a Judged>, attempt: &Attempt, role
 }
 
 fn result(judged: &Judged, attempt: &Attempt, role: Role) -> Markup {
-    let (verdict, reason) = (judged.outcome.verdict, plain(&judged.outcome.reason, LINE));
-    let expected = attempt.because.as_ref().is_none_or(|because| judged.outcome.reason.contains(because));
+    let (verdict, reason) = (judged.outcome.verdict, plain(&sentence::check(&judged.outcome.reason), LINE));
+    let expected = attempt.fails_on.as_ref().is_none_or(|probe| judged.check.probe == *probe);
     let (shown, meaning) = match (role, verdict) {
         (role, Verdict::Holds | Verdict::Fails) if role.is_recorded() => (Verdict::NotRun, "recorded, not judged: "),
         (Role::Control(_), Verdict::Fails) if expected => (Verdict::Holds, "rejected, as it must be: "),
-        (Role::Control(_), Verdict::Fails) => (Verdict::Inconclusive, "rejected for another reason: "),
-        (Role::Control(control), Verdict::Holds) if control.verdict == ControlVerdict::DoesNotDiscriminate => {
+        (Role::Control(_), Verdict::Fails) => {
+            (Verdict::Inconclusive, "fails, but not the probe that the control names: ")
+        }
+        (Role::Control(control), Verdict::Holds) if control.verdict == ControlVerdict::NotCaught => {
             (Verdict::Fails, "passes, NOT CAUGHT: ")
         }
         (Role::Control(_), Verdict::Holds) => (Verdict::NotRun, "within its bound here, too: "),
@@ -141,9 +144,9 @@ fn result(judged: &Judged, attempt: &Attempt, role: Role) -> Markup {
 fn refused(control: &ControlResult) -> Markup {
     html! {
         @match control.verdict {
-            ControlVerdict::Discriminates => p.result.holds { "✔ it does" },
-            ControlVerdict::DoesNotDiscriminate => p.result.fails { "✘ it does not: the check cannot tell this subject from the right one" },
-            ControlVerdict::None => p.result.inconclusive { "? could not be judged" },
+            ControlVerdict::Caught => p.result.holds { "✔ it does" },
+            ControlVerdict::NotCaught => p.result.fails { "✘ it does not: the check cannot tell this subject from the right one" },
+            ControlVerdict::Inconclusive | ControlVerdict::NotRun => p.result.inconclusive { "? could not be judged" },
         }
     }
 }

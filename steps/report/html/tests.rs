@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::*;
 use crate::base::unit::Unit;
+use crate::claims::plan::{Decision, NotJudgedReason};
 use crate::evidence::bundle::SandboxedDir;
 use crate::report::example;
 use crate::verdict::claim_verdict::Attempt;
-use crate::verdict::{Check, Rule, Source};
+use crate::verdict::{Check, Reason, Rule, Source};
 
 /// The size of a test's run: how much of everything it has, and the text that it contains everywhere.
 struct Size<'a> {
@@ -68,17 +69,17 @@ fn bundle(path: &Path, size: &Size) -> EvidenceBundle {
         claim.id = format!("A{}-{}", 2 + n / 200, 1 + n % 200).parse().unwrap();
         for scenario in &mut claim.scenarios {
             scenario.attempts.iter_mut().for_each(fill);
-            (scenario.at.name, scenario.reason) = (text(), text());
+            (scenario.at.name, scenario.reason) = (text(), Reason::step(text()));
         }
         for control in &mut claim.controls {
-            (control.at.name, control.reason) = (text(), text());
+            (control.at.name, control.reason) = (text(), Reason::step(text()));
             control.attempts.iter_mut().for_each(fill);
         }
         let (published, typical) = (Some(text()), Some(text()));
-        ClaimResult { claim: text(), reason: text(), bound: text(), published, typical, ..claim }
+        ClaimResult { claim: text(), reason: Reason::step(text()), bound: text(), published, typical, ..claim }
     });
     bundle.verdicts.claims = claims.collect();
-    bundle.verdicts.problems = vec![text()];
+    bundle.verdicts.problems.iter_mut().for_each(|problem| problem.target = Some(text()));
     bundle.verdicts.run = text();
     bundle.run = json!({ "schema": 2, "run": size.text, "host": { size.text: size.text }, size.text: [size.text] });
     let printed = size.text.repeat(1 + 2000 / (size.text.len() + 1));
@@ -220,12 +221,17 @@ fn a_killed_run_and_one_from_before_steps_were_kept_are_shown_as_far_as_they_go(
     let claims = &mut bundle.verdicts.claims;
     claims[0].scenarios[0].attempts[0].steps.clear();
     claims[0].scenarios[0].attempts[0].commands = vec![1];
-    claims[2].scenarios[0].decision = Decision::Skip("not asked for".into());
-    claims[2].verdict = Verdict::NotRun;
+    claims[2].scenarios[0].decision = Decision::Skip(NotJudgedReason::NotSelected);
+    claims[2] = claims[2].clone().concluded(bundle.verdicts.on);
     let page = words(&String::from_utf8(html(&bundle).unwrap()).unwrap());
-    let without_steps = "features/a2_example.feature:9\n✔ size is 7 bytes";
-    for text in ["The run did not finish.", "was never sealed", "cannot read", "not asked for (1 claim)", without_steps]
-    {
+    let without_steps = "features/a2_example.feature:9\n✔ size is 7 bytes; the bound is 10 bytes";
+    for text in [
+        "The run did not finish.",
+        "was never sealed",
+        "cannot read",
+        "not selected by the options of this run (1 claim)",
+        without_steps,
+    ] {
         assert!(page.contains(text), "{text}: {page}");
     }
 }

@@ -10,8 +10,10 @@ use super::{Run, section};
 use crate::claims::register::ClaimId;
 use crate::evidence::Verdicts;
 use crate::report::console::mark;
+use crate::report::sentence;
 use crate::verdict::Verdict;
 use crate::verdict::claim_verdict::{ControlResult, ControlVerdict};
+use crate::verdict::declared::Problem;
 
 pub(super) fn how_many(verdicts: &Verdicts, verdict: Verdict) -> usize {
     verdicts.claims.iter().filter(|claim| claim.verdict == verdict).count()
@@ -127,8 +129,8 @@ fn controls(run: &Run, budget: &mut ByteBudget) -> Markup {
             (budget.admit("controls that were not caught", html! {
                 p.item {
                     (control_chip(control)) " " (link(id)) " "
-                    (plain(&control.at.name, 160)) ": " (plain(&control.reason, 240))
-                    @if control.verdict == ControlVerdict::DoesNotDiscriminate {
+                    (plain(&control.at.name, 160)) ": " (plain(&sentence::reason(&control.reason), 240))
+                    @if control.verdict == ControlVerdict::NotCaught {
                         ". So the check does not discriminate, and the claim is not counted as holding."
                     }
                 }
@@ -178,7 +180,7 @@ fn completeness(verdicts: &Verdicts) -> Markup {
 
 /// Shows each failure that is declared for this platform: by whom, why, and until when.
 fn deviations(run: &Run, budget: &mut ByteBudget) -> Markup {
-    let all = || run.claims.iter().flat_map(|claim| claim.deviations.iter().map(move |deviation| (claim, deviation)));
+    let all = || run.claims.iter().flat_map(|claim| claim.declarations().map(move |deviation| (claim, deviation)));
     html! {
         @if all().next().is_none() { p { "None is declared for this platform." } }
         @for (claim, deviation) in all() {
@@ -193,8 +195,8 @@ fn deviations(run: &Run, budget: &mut ByteBudget) -> Markup {
     }
 }
 
-pub(super) fn one_problem(problem: &str) -> Markup {
-    html! { p.item { (marked(Verdict::Fails, "problem")) " " (plain(problem, 400)) } }
+pub(super) fn one_problem(problem: &Problem) -> Markup {
+    html! { p.item { (marked(Verdict::Fails, "problem")) " " (plain(&sentence::problem(problem), 400)) } }
 }
 
 fn without_trust(run: &Run) -> Markup {
@@ -230,7 +232,8 @@ mod tests {
             sentence_of(&[KnownDeviation, Holds]).contains("1 hold and 1 fail as declared; none fails unexpectedly.")
         );
         assert_eq!(sentence_of(&[NotRun]), "Nothing was judged.");
-        let wrong = Verdicts { problems: vec!["expired".into()], ..verdicts(&[Holds]) };
+        let problems = crate::report::example::bundle().verdicts.problems;
+        let wrong = Verdicts { problems, ..verdicts(&[Holds]) };
         assert_eq!(sentence(&wrong), "No claim fails, but something else is wrong.");
     }
 }

@@ -76,10 +76,10 @@ pub(super) fn chip(verdict: Verdict) -> Markup {
 
 pub(super) fn control_chip(control: &ControlResult) -> Markup {
     let like = match control.verdict {
-        ControlVerdict::Discriminates => Verdict::Holds,
-        ControlVerdict::DoesNotDiscriminate => Verdict::Fails,
-        ControlVerdict::None if control.attempts.is_empty() => Verdict::NotRun,
-        ControlVerdict::None => Verdict::Inconclusive,
+        ControlVerdict::Caught => Verdict::Holds,
+        ControlVerdict::NotCaught => Verdict::Fails,
+        ControlVerdict::NotRun => Verdict::NotRun,
+        ControlVerdict::Inconclusive => Verdict::Inconclusive,
     };
     marked(like, word(control))
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::times;
+use super::super::{sentence, times};
 use super::documents::Pickle;
-use crate::claims::deviation::Deviation;
 use crate::claims::plan::Decision;
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
@@ -58,7 +57,9 @@ impl<'a> Subject<'a> {
         let mut places = BTreeMap::new();
         for claim in &bundle.verdicts.claims {
             let own = claim.scenarios.iter().map(|scenario| match &scenario.decision {
-                Decision::Skip(why) if scenario.attempts.is_empty() => (&scenario.at, Subject::Untouched(why.clone())),
+                Decision::Skip(why) if scenario.attempts.is_empty() => {
+                    (&scenario.at, Subject::Untouched(sentence::not_judged(why)))
+                }
                 _ => (&scenario.at, Subject::Own(claim, scenario)),
             });
             let controls = claim.controls.iter().map(|each| (&each.at, Subject::Control(claim, each)));
@@ -74,7 +75,7 @@ impl<'a> Subject<'a> {
     pub fn untouched(bundle: &EvidenceBundle, pickle: &Pickle) -> Subject<'a> {
         let its = |claim: &&ClaimResult| pickle.tags.contains(&claim.id.to_string());
         let reason = match bundle.verdicts.claims.iter().find(its).map(ClaimResult::decision) {
-            Some(Decision::Skip(reason)) => reason,
+            Some(Decision::Skip(why)) => sentence::not_judged(&why),
             Some(_) => "the run says nothing of it".to_owned(),
             None => "it is about no claim of this run".to_owned(),
         };
@@ -93,11 +94,11 @@ impl<'a> Subject<'a> {
         if attempts.is_empty() {
             // It should have run and did not: its claim stays open.
             let mut tried = skipped("");
-            conclude(&mut tried, Verdict::Inconclusive, open.clone());
+            conclude(&mut tried, Verdict::Inconclusive, sentence::reason(open));
             return vec![self.results(tried, None)];
         }
         let results = |(place, attempt): (usize, &Attempt)| {
-            self.results(self.tried(steps, attempt, place), attempt.because.as_deref())
+            self.results(self.tried(steps, attempt, place), attempt.fails_on.as_deref())
         };
         attempts.iter().enumerate().map(results).collect()
     }
@@ -108,15 +109,15 @@ impl<'a> Subject<'a> {
         let mut tried: Vec<_> = steps.iter().map(|line| at(*line).unwrap_or_else(|| Tried::skipped(""))).collect();
         match self {
             Subject::Own(_, scenario) => {
-                let last = place + 1 == scenario.attempts.len();
-                let outcome = if last { combine_attempts(&scenario.attempts) } else { attempt.outcome.clone() };
+                let all = combine_attempts(&scenario.attempts).filter(|_| place + 1 == scenario.attempts.len());
+                let outcome = all.map_or_else(|| attempt.outcome.clone(), |(outcome, _)| outcome);
                 let shown = [Verdict::Fails, Verdict::Inconclusive];
                 let shown = shown.into_iter().find(|verdict| tried.iter().any(|step| step.verdict == *verdict));
                 if shown.unwrap_or(Verdict::Holds) != outcome.verdict {
                     // The steps alone do not show that the claim holds only on a retry, or that nothing was checked.
                     let failed = outcome.verdict == Verdict::Fails;
                     let verdict = if failed { Verdict::Fails } else { Verdict::Inconclusive };
-                    conclude(&mut tried, verdict, outcome.reason);
+                    conclude(&mut tried, verdict, sentence::reason(&outcome.reason));
                 }
             }
             Subject::Control(_, control) => {
@@ -128,7 +129,7 @@ impl<'a> Subject<'a> {
         tried
     }
 
-    fn results(&self, tried: Vec<Tried>, because: Option<&str>) -> Vec<StepResult> {
+    fn results(&self, tried: Vec<Tried>, fails_on: Option<&str>) -> Vec<StepResult> {
         let result = |Tried { verdict, reason, step, checks }: Tried| {
             let measured = matches!(self, Subject::Own(_, ScenarioResult { decision: Decision::MeasureOnly(_), .. }));
             let (status, message) = match verdict {
@@ -140,7 +141,7 @@ impl<'a> Subject<'a> {
                 Verdict::NotRun | Verdict::KnownDeviation => ("SKIPPED", (!reason.is_empty()).then_some(reason)),
             };
             let took = step.and_then(|step| step.seconds).map(times::length).unwrap_or_default();
-            StepResult { status, message, attachment: attachment(checks, because), at: step.map(|step| step.at), took }
+            StepResult { status, message, attachment: attachment(checks, fails_on), at: step.map(|step| step.at), took }
         };
         tried.into_iter().map(result).collect()
     }
@@ -164,15 +165,13 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Formats the results of checks, one per line. Only a control has a reason for which they must fail.
-fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
+/// Formats the results of checks, one per line. Only a control has a probe on which they must fail.
+fn attachment(checks: &[Judged], fails_on: Option<&str>) -> Option<String> {
     let line = |judged: &Judged| {
-        let Outcome { verdict, reason, .. } = &judged.outcome;
-        match because {
-            Some(because) if *verdict == Verdict::Fails && reason.contains(because) => {
-                format!("rejected, as expected: {reason}")
-            }
-            _ => format!("{verdict}: {reason}"),
+        let (verdict, seen) = (judged.outcome.verdict, sentence::check(&judged.outcome.reason));
+        match verdict {
+            Verdict::Fails if fails_on == Some(&judged.check.probe) => format!("rejected, as expected: {seen}"),
+            _ => format!("{verdict}: {seen}"),
         }
     };
     (!checks.is_empty()).then(|| checks.iter().map(line).collect::<Vec<_>>().join("\n"))
@@ -180,11 +179,7 @@ fn attachment(checks: &[Judged], because: Option<&str>) -> Option<String> {
 
 /// Formats a failure with what was declared about it.
 fn deviation(claim: &ClaimResult, reason: &str) -> String {
-    let about = |declared: &&Deviation| declared.because.iter().any(|text| claim.reason.contains(text));
-    let declared = claim.deviations.iter().filter(about);
-    let printed =
-        declared.map(|each| format!("; declared by {} until {}: {}", each.declared_by, each.expires, each.reason));
-    format!("known deviation: {reason}{}", printed.collect::<String>())
+    format!("known deviation: {reason}; {}", sentence::declaration(claim))
 }
 
 fn recorded(reason: &str) -> (&'static str, Option<String>) {
@@ -204,12 +199,12 @@ fn begun(attempt: &Attempt, control: bool) -> Vec<Tried<'_>> {
         let outcomes = checks.iter().map(|judged| &judged.outcome);
         let outcomes: Vec<&Outcome> =
             outcomes.filter(|outcome| !control || outcome.verdict != Verdict::Fails).collect();
-        let error = || attempt.error.clone().unwrap_or_else(|| "it did not finish".to_owned());
+        let error = || attempt.error.as_ref().map_or_else(|| "it did not finish".to_owned(), sentence::reason);
         let (verdict, reason) = match combine_checks(&outcomes) {
-            failed if failed.verdict == Verdict::Fails => (failed.verdict, failed.reason),
+            failed if failed.verdict == Verdict::Fails => (failed.verdict, sentence::reason(&failed.reason)),
             _ if step.seconds.is_none() => (Verdict::Inconclusive, error()),
             _ if outcomes.is_empty() => (Verdict::Holds, String::new()),
-            other => (other.verdict, other.reason),
+            other => (other.verdict, sentence::reason(&other.reason)),
         };
         begun.push(Tried { verdict, reason, step: Some(step), checks });
     }
@@ -229,8 +224,8 @@ fn rejection(control: &ControlResult, attempt: &Attempt, place: usize) -> (Verdi
     let alone = || ControlResult::judge(&control.at, vec![attempt.clone()]);
     let judged = if place + 1 == control.attempts.len() { control.clone() } else { alone() };
     match judged.verdict {
-        ControlVerdict::Discriminates => (Verdict::Holds, String::new()),
-        ControlVerdict::DoesNotDiscriminate => (Verdict::Fails, format!("the wrong subject passes: {}", judged.reason)),
-        ControlVerdict::None => (Verdict::Inconclusive, judged.reason),
+        ControlVerdict::Caught => (Verdict::Holds, String::new()),
+        ControlVerdict::NotCaught => (Verdict::Fails, sentence::control(&judged)),
+        ControlVerdict::Inconclusive | ControlVerdict::NotRun => (Verdict::Inconclusive, sentence::control(&judged)),
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::super::console::{measured, word};
-use super::super::times;
+use super::super::{sentence, times};
 use super::{NAMESPACE, href, line};
 use crate::evidence::ClaimResult;
 use crate::evidence::bundle::EvidenceBundle;
@@ -61,27 +61,27 @@ impl Results<'_> {
                 ("samples", Some(ids.join(", "))),
             ];
             let until = check.sources.iter().map(|source| source.until).max();
-            self.observe(&title, &outcome.reason, only, until, props(named));
+            self.observe(&title, &sentence::check(&outcome.reason), only, until, props(named));
         }
         if let Some(error) = &attempt.error {
             let title = format!("{}: attempt {number}{of} did not finish", claim.id);
             let verdict = attempt.outcome.verdict.to_string();
             let named = [("claim", Some(claim.id.to_string())), ("outcome", Some(verdict))];
-            self.observe(&title, error, only, None, props(named));
+            self.observe(&title, &sentence::reason(error), only, None, props(named));
         }
     }
 
     fn control(&mut self, claim: &ClaimResult, control: &ControlResult) {
         let title = format!("{}: control: {}", claim.id, control.at.name);
         let named = [("claim", Some(claim.id.to_string())), ("control", Some(word(control).to_owned()))];
-        self.observe(&title, &control.reason, &control.attempts, None, props(named));
+        self.observe(&title, &sentence::control(control), &control.attempts, None, props(named));
     }
 
     /// Adds an observation for a claim about which nothing was determined.
     fn undetermined(&mut self, claim: &ClaimResult) {
         let title = format!("{}: {}: {}", claim.id, claim.verdict, claim.claim);
         let named = [("claim", Some(claim.id.to_string())), ("verdict", Some(claim.verdict.to_string()))];
-        self.observe(&title, &claim.reason, claim.attempts(), None, props(named));
+        self.observe(&title, &sentence::claim(claim), claim.attempts(), None, props(named));
     }
 
     fn finding(&mut self, claim: &ClaimResult, first: usize) {
@@ -92,12 +92,16 @@ impl Results<'_> {
             Verdict::Holds => ("satisfied", "pass"),
             _ => ("not-satisfied", "fail"),
         };
+        let description = match claim.verdict {
+            Verdict::KnownDeviation => format!("{}; {}", sentence::claim(claim), sentence::declaration(claim)),
+            _ => sentence::claim(claim),
+        };
         let declared =
             "A known deviation: it does not hold, and the description says who declared that, until when and why.";
         self.findings.push(json!({
             "uuid": self.id(&format!("finding {}", self.findings.len() + 1)),
             "title": line(&format!("{}: {}", claim.id, claim.claim)),
-            "description": line(&claim.reason),
+            "description": line(&description),
             "props": props([
                 ("verdict", Some(claim.verdict.to_string())),
                 ("bound", Some(claim.bound.clone())),

@@ -1,0 +1,301 @@
+//! Makes all sentences about verdicts: a reason, a check, a control, a claim, and what is wrong besides the claims. No
+//! verdict depends on them.
+
+mod probes;
+
+use std::cell::Cell;
+
+use super::console::{cut, one_line};
+use crate::base::commands;
+use crate::base::unit::Unit;
+use crate::claims::deviation::Deviation;
+use crate::claims::plan::{Decision, NotJudgedReason, Shard};
+use crate::claims::register::Requirement;
+use crate::evidence::ClaimResult;
+use crate::evidence::merge::Missing;
+use crate::measurement::{Value, catalogue};
+use crate::verdict::claim_verdict::{ControlResult, ControlVerdict, ScenarioResult, combine_attempts, worst};
+use crate::verdict::declared::{Problem, ProblemKind};
+use crate::verdict::{Bound, Range, Reason, Rule, Verdict};
+
+/// How much of a text that was measured is shown, in characters.
+const VALUE: usize = 120;
+
+thread_local! {
+    static REPLACED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does work while every sentence of this thread is replaced by the same word, for tests which show that nothing depends
+/// on one.
+#[doc(hidden)]
+pub fn replaced<T>(work: impl FnOnce() -> T) -> T {
+    REPLACED.set(true);
+    let done = work();
+    REPLACED.set(false);
+    done
+}
+
+/// Every sentence passes through here.
+fn said(sentence: String) -> String {
+    if REPLACED.get() { "blah".to_owned() } else { sentence }
+}
+
+/// Says in one short sentence why something has its verdict.
+pub fn reason(reason: &Reason) -> String {
+    said(match reason {
+        Reason::Bound(bound) => with_bound(bound),
+        Reason::MissingSamples { probe, wanted: 0, .. } => format!("{probe}: no sample of it was taken"),
+        Reason::MissingSamples { probe, found, wanted } => format!("{probe}: {found} of {wanted} samples are there"),
+        Reason::NoSampleOf { probe, subject, machine } => {
+            format!("{probe}: no sample of it was taken of {subject} on {machine}")
+        }
+        Reason::StraySample { probe, sample, subject, machine, at, expected } => match expected {
+            None => format!("{probe}: sample {sample} is of {subject}, which this check is not about"),
+            Some(source) if source.machine != *machine => {
+                format!("{probe}: sample {sample} is from {machine}, not from {}", source.machine)
+            }
+            Some(source) => format!(
+                "{probe}: sample {sample} is of {at}, but {subject} was watched from {} to {}: it is stale, or a clock \
+                 jumped",
+                source.since, source.until
+            ),
+        },
+        Reason::WrongUnit { probe, value, unit, expected } => {
+            format!("{probe}: {} is in {unit:?}, not in {expected:?}", quoted(value, *unit))
+        }
+        Reason::Implausible { probe, value, unit } => match catalogue::plausible(probe, *unit, value) {
+            Err(expected) => expected,
+            Ok(()) => format!("{probe}: {} cannot be compared with the bound", quoted(value, *unit)),
+        },
+        Reason::Late { probe, value, high } => format!(
+            "{}; the bound is {}, but the CPU is emulated, and its host may be the cause: run it on a quieter host, or on a \
+             machine with a native CPU",
+            probes::says(probe, &quoted(&Value::Number(*value), Unit::Seconds)),
+            Unit::Seconds.format(*high)
+        ),
+        Reason::NothingChecked => "nothing was checked".to_owned(),
+        Reason::Infrastructure { message, .. } => message.clone(),
+        Reason::Flaky { attempts, first } => {
+            format!("flaky: it came out as it should only at attempt {attempts}, the first: {}", self::reason(first))
+        }
+        Reason::NotRun { scenarios, controls } => not_run(scenarios, controls),
+        Reason::ControlNotCaught { controls } => match &controls[..] {
+            [only] => format!("the check does not discriminate: it accepts \"{only}\""),
+            all => format!("the check does not discriminate: it accepts the subjects of {} controls", all.len()),
+        },
+        Reason::ControlInconclusive { control, reason } => {
+            format!("its control could not be judged: {control}: {}", self::reason(reason))
+        }
+        Reason::OtherFailure { probe, failure } => {
+            let probe = probe.as_deref().unwrap_or("the probe that the control names");
+            format!("the check fails, but not on {probe}: {}", self::reason(failure))
+        }
+        Reason::Declared { until, failure, .. } => format!("{} (declared until {until})", self::reason(failure)),
+        Reason::DeclarationExpired { on, failure } => {
+            format!("{} (its declaration expired on {on})", self::reason(failure))
+        }
+        Reason::DeclarationNotTrue { by } => {
+            format!("it holds, though {by} declared that it fails here: remove the declaration")
+        }
+        Reason::NoScenario => "it has no scenario".to_owned(),
+        Reason::NotJudged(why) => not_judged(why),
+    })
+}
+
+fn not_run(scenarios: &[String], controls: &[String]) -> String {
+    let named = |names: &[String], one: &str, many: &str| match names {
+        [] => None,
+        [only] => Some(format!("{one} \"{only}\"")),
+        all => Some(format!("{} {many}", all.len())),
+    };
+    let all = [named(scenarios, "its scenario", "of its scenarios"), named(controls, "its control", "of its controls")];
+    format!("{} did not run", all.into_iter().flatten().collect::<Vec<_>>().join(" and "))
+}
+
+/// Says why something is not run, or not judged.
+pub fn not_judged(why: &NotJudgedReason) -> String {
+    said(match why {
+        NotJudgedReason::Needs { what } => needs(*what),
+        NotJudgedReason::StandIn => "measured on a stand-in for AWS, so it is only recorded".to_owned(),
+        NotJudgedReason::NotSelected => "not selected by the options of this run".to_owned(),
+        NotJudgedReason::OtherShard { shard } => format!("not in shard {shard}"),
+        NotJudgedReason::MissingShards { shards } => {
+            format!("in none of the shards that are here; {}", missing_shards(shards))
+        }
+    })
+}
+
+/// Says what a requirement that is not met takes, and how to get it.
+fn needs(what: Requirement) -> String {
+    match what {
+        Requirement::Arm64 => "needs an arm64 machine: --target vm:arm64".to_owned(),
+        Requirement::NativeCpu => "needs a CPU at native speed, so it is only recorded".to_owned(),
+        Requirement::Aws if commands::in_checkout() => "needs an AWS account: ci/e2e --target ec2".to_owned(),
+        Requirement::Aws => "needs an AWS account: assay run --target ec2".to_owned(),
+        Requirement::Device => "needs the device itself: --target vm, ssh://user@host or ec2".to_owned(),
+        Requirement::OwnMachine => "takes something away from the machine for a moment, which is not done to somebody \
+                                    else's: --target vm or ec2"
+            .to_owned(),
+        Requirement::Units => {
+            "needs a systemd that makes units of Quadlets, which the user does not have there".to_owned()
+        }
+        Requirement::Root => {
+            "needs root on the machine, to empty its page cache: let its user run sudo without a password".to_owned()
+        }
+    }
+}
+
+fn missing_shards(shards: &[Shard]) -> String {
+    let all: Vec<String> = shards.iter().map(Shard::to_string).collect();
+    match &all[..] {
+        [only] => format!("shard {only} is missing"),
+        all => format!("shards {} are missing", all.join(", ")),
+    }
+}
+
+/// Says which runs of a target are missing.
+pub fn missing(Missing { target, shards }: &Missing) -> String {
+    said(match shards.is_empty() {
+        true => format!("{target}: no run on it is here"),
+        false => format!("{target}: {}", missing_shards(shards)),
+    })
+}
+
+/// Says what is wrong with a declaration.
+pub fn problem(Problem { kind, deviation, target }: &Problem) -> String {
+    let target = target.as_ref().map(|target| format!("{target}: ")).unwrap_or_default();
+    let name = deviation.name();
+    said(match kind {
+        ProblemKind::Expired => format!("{target}{name} expired on {}: renew or remove it", deviation.expires),
+        ProblemKind::Unused => format!("{target}{name} is not used, though it is about this platform: remove it"),
+    })
+}
+
+/// Says in one short sentence what a scenario came to: what was measured, even if it is not judged.
+pub fn scenario(scenario: &ScenarioResult) -> String {
+    let seen = combine_attempts(&scenario.attempts);
+    match (&scenario.decision, seen) {
+        (Decision::MeasureOnly(why), Some((seen, _))) if scenario.verdict == Verdict::NotRun => {
+            said(format!("{}; {}", measured(&seen.reason), not_judged(why)))
+        }
+        _ => match (scenario.verdict, scenario.checks.len()) {
+            (Verdict::Holds, 2..) => {
+                said(format!("{} (the first of {} checks)", reason(&scenario.reason), scenario.checks.len()))
+            }
+            _ => reason(&scenario.reason),
+        },
+    }
+}
+
+/// Says in one short sentence why a claim has its verdict. Of several scenarios, names those that decided.
+pub fn claim(claim: &ClaimResult) -> String {
+    let all = claim.scenarios.len();
+    let deciding: Vec<&ScenarioResult> =
+        claim.scenarios.iter().filter(|one| one.runs() && one.verdict == claim.verdict).collect();
+    let own = worst(&claim.scenarios).filter(|worst| worst.reason == claim.reason);
+    let (one, many) = match claim.verdict {
+        Verdict::Holds => ("holds", "hold"),
+        Verdict::Fails => ("fails", "fail"),
+        Verdict::Inconclusive => ("is inconclusive", "are inconclusive"),
+        Verdict::KnownDeviation => ("fails as declared", "fail as declared"),
+        Verdict::NotRun => ("was only recorded", "were only recorded"),
+    };
+    match (own, deciding.len()) {
+        (Some(own), _) if all == 1 => scenario(own),
+        (Some(_), count) if claim.verdict == Verdict::Holds && count == all => {
+            said(format!("all {all} scenarios hold"))
+        }
+        (Some(own), count) if count > 0 => {
+            let word = if count == 1 { one } else { many };
+            said(format!("{count} of {all} scenarios {word}: {}: {}", own.at.name, scenario(own)))
+        }
+        _ => reason(&claim.reason),
+    }
+}
+
+/// Says who declared that a claim fails, until when and why.
+pub fn declaration(claim: &ClaimResult) -> String {
+    claim.deviations.first().map_or_else(String::new, |Deviation { declared_by, expires, reason, link, .. }| {
+        let link = link.as_ref().map(|link| format!(" ({link})")).unwrap_or_default();
+        said(format!("declared by {declared_by} until {expires}: {reason}{link}"))
+    })
+}
+
+/// Returns the verdict that one of a claim's scenarios is shown with, and the sentence about it.
+pub fn shown(claim: &ClaimResult, own: &ScenarioResult) -> (Verdict, String) {
+    match claim.shown(own) {
+        (verdict, seen) if std::ptr::eq(seen, &own.reason) => (verdict, scenario(own)),
+        (verdict, other) => (verdict, reason(other)),
+    }
+}
+
+/// Says in one short sentence what a control came to.
+pub fn control(control: &ControlResult) -> String {
+    match control.verdict {
+        ControlVerdict::NotCaught => said(format!("the check accepts it: {}", reason(&control.reason))),
+        _ => reason(&control.reason),
+    }
+}
+
+/// Says what a check has seen, with the range of all samples.
+pub fn check(checked: &Reason) -> String {
+    let range = |bound: &Bound| bound.all.map(|all| range(&all, bound)).unwrap_or_default();
+    match checked {
+        Reason::Bound(bound) => said(format!("{}{}", with_bound(bound), range(bound))),
+        other => reason(other),
+    }
+}
+
+fn range(Range { n, min, median, max }: &Range, Bound { unit, .. }: &Bound) -> String {
+    let [low, middle, high] = [min, median, max].map(|number| unit.format(*number));
+    match min == max {
+        true => format!(" (in all {n} samples)"),
+        false => format!(" ({n} samples: {low} to {high}, median {middle})"),
+    }
+}
+
+/// Formats a value; one that is a long text is cut.
+fn quoted(value: &Value, unit: Unit) -> String {
+    match value {
+        Value::Text(text) => format!("\"{}\"", cut(&one_line(text), VALUE)),
+        number => number.format(unit),
+    }
+}
+
+/// Says what was measured, without the bound.
+fn measured(seen: &Reason) -> String {
+    let Reason::Bound(bound) = seen else { return reason(seen) };
+    let Bound { probe, rule, value, unit, subject, raw, lines, .. } = &**bound;
+    let raw = raw.as_ref().map(|raw| format!(" ({raw})")).unwrap_or_default();
+    let kept = rule.accepts(value) == Some(true);
+    if let (Some(figure), Value::Number(right)) = (probe.strip_prefix("arithmetic: "), value) {
+        return format!("the annex's figure \"{figure}\" is {}", if *right == 1.0 { "right" } else { "wrong" });
+    }
+    if let (Rule::Contains { text }, Some(lines), false) = (rule, lines, kept) {
+        return format!("none of its {lines} lines contains \"{text}\"; the last is {}", quoted(value, *unit));
+    }
+    let cold = if subject.split(' ').any(|word| word == "cold") { " on a cold start" } else { "" };
+    format!("{}{raw}{cold}", probes::says(probe, &quoted(value, *unit)))
+}
+
+/// Says what was measured, and the bound unless the value repeats it.
+fn with_bound(bound: &Bound) -> String {
+    let Bound { rule, value, unit, lines, .. } = bound;
+    let seen = measured(&Reason::Bound(Box::new(bound.clone())));
+    let kept = rule.accepts(value) == Some(true);
+    let number = |bound: f64| unit.format(bound);
+    let limit = match rule {
+        Rule::Below { bound } | Rule::AtMost { bound } => format!("the bound is {}", number(*bound)),
+        Rule::AtLeast { bound } => format!("the bound is at least {}", number(*bound)),
+        Rule::Between { low, high } => format!("the bound is {} to {}", number(*low), number(*high)),
+        Rule::AtLeastVersion { version } => format!("the bound is {version} or newer"),
+        _ if kept || bound.probe.starts_with("arithmetic: ") => return seen,
+        Rule::Equals { value } => format!("expected {}", quoted(value, *unit)),
+        Rule::Differs { .. } => "expected another value".to_owned(),
+        Rule::Contains { .. } if lines.is_some() => return seen,
+        Rule::Contains { text } => format!("it does not contain \"{text}\""),
+        Rule::Shape { shape } => format!("expected an address like {shape}"),
+        Rule::Recorded => return seen,
+    };
+    format!("{seen}; {limit}")
+}
