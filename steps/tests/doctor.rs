@@ -198,7 +198,6 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
     }
     let curl = found(&diagnosis, "curl (asks for this host's address)");
     assert!(curl["remedy"].as_str().unwrap().ends_with("apt-get install curl"), "{curl}");
-    assert_ne!(found(&diagnosis, "memory and disk to compile AWS's SDK")["state"], "missing");
     let printed = ["ci/setup ec2 installs", "✘ ec2: AWS's SDK"];
     prints(&mut doctor(&project, &without(&project, "curl"), &["--target", "ec2"]), 1, &printed);
 }

@@ -28,22 +28,6 @@ fn json(path: &Path) -> Value {
 }
 
 #[test]
-fn several_targets_are_planned_one_after_the_other_and_each_once() {
-    let project = Project::new();
-    let plan = ["--plan", "--target", "vm:amd64", "--target", "vm:arm64"];
-    let printed = prints(&mut project.run(&plan), 0, &["on vm:amd64:\n", "\n\non vm:arm64:\n"]);
-    let (first, second) = printed.split_once("on vm:arm64:\n").unwrap();
-    let why = "(needs an arm64 machine: --target vm:arm64)";
-    assert!(first.contains(why) && !second.contains(why), "{printed}");
-    // An option for the second target is not a mistake about the first.
-    let down = ["--target", "vm:amd64", "--target", "ssh://a@127.0.0.1:1", "--provision", "--plan"];
-    prints(&mut project.run(&down), 3, &["on vm:amd64:", "assay: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
-    let paid = ["--plan", "--target", "vm:amd64", "--target", "ec2", "--max-cost", "0.04", "--spot", "--tags", "@A6-4"];
-    prints(&mut project.run(&paid), 0, &["on vm:amd64:", "the budget is $0.04", "on ec2:"]);
-    assert!(!project.path("target").exists(), "nothing was begun");
-}
-
-#[test]
 fn a_run_on_several_targets_leaves_one_bundle_with_a_column_for_each() {
     let project = Project::new();
     let folder = both(&project);
