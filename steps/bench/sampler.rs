@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::{BenchResult, Times};
+use super::{BenchResult, summary};
 use assay::base::unit::Unit;
 use assay::exec::command::Command;
 use assay::exec::shell::Shell;
@@ -44,7 +44,7 @@ pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Res
         shares.push(once.share);
         memory.push(once.memory);
     }
-    let (share, memory) = (Times::of(&shares)?.median(), Times::of(&memory)?.median());
+    let (share, memory) = (summary(&shares)?.median, summary(&memory)?.median);
     let (percent, bytes, looks) = (share * 100.0, Unit::Bytes.format(memory), looks * repetitions);
     Ok(BenchResult {
         line: format!("sampler: {percent:.2} % of one CPU, {bytes}; {looks} looks, median of {repetitions}"),
