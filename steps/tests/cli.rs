@@ -155,16 +155,6 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
 }
 
 #[test]
-fn a_claim_that_needs_no_tool_is_judged_without_any() {
-    let project = Project::new();
-    let mut run = project.run(&["--tags", "@A8-4"]);
-    let printed = prints(run.env("PATH", project.only(&[])), 0, &["✔ A8-4"]);
-    assert!(printed.trim_end().lines().last().unwrap().contains("1 hold, 0 fail"), "{printed}");
-    let verdicts = project.verdicts();
-    assert_eq!((&verdicts["exit"], &verdicts["complete"]), (&Value::from(0), &Value::from(true)));
-}
-
-#[test]
 fn a_mirror_that_does_not_answer_is_told_by_its_address() {
     let project = Project::new();
     let makers = [qemu(), "qemu-img", "setpriv", "mmdebstrap", "mke2fs", "dpkg-query", "unshare", "podman"];
@@ -258,8 +248,6 @@ fn every_claim_is_told_with_where_it_is_covered() {
     let controls = claims.iter().map(|claim| claim["controls"].as_array().unwrap().len());
     assert_eq!((claims.len(), controls.sum::<usize>()), (count(false), count(true)));
     assert!(claims.iter().all(|claim| claim["targets"]["vm:arm64"]["decision"].is_string()));
-    let table = prints(&mut project.assay(&["coverage"]), 0, &["bound: ", "0 NOT covered"]);
-    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
     let aws = "needs an AWS account: ci/e2e --target ec2";
     for target in ["podman", "ssh://a@b"] {
         prints(&mut project.assay(&["coverage", "--target", target]), 0, &[target, aws]);
@@ -288,9 +276,9 @@ fn what_runs_have_left_is_removed() {
     let printed = |command: &mut Command| serde_json::from_str::<Value>(&prints(command, 0, &[])).unwrap();
     assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "cleanup_errors": [] }));
     assert!(!left.exists() && image.exists());
-    let living = assay::exec::cleanup::CleanupJournal::open(&journals, "living").unwrap();
+    let live = assay::exec::cleanup::CleanupJournal::open(&journals, "live").unwrap();
     prints(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
-    drop(living);
+    drop(live);
     let removed = json!({ "removed": [image], "cleanup_errors": [] });
     assert_eq!(printed(&mut project.assay(&["gc", "--images", "--json"])), removed);
     assert!(!image.exists());

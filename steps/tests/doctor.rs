@@ -152,13 +152,13 @@ fn other_runs_and_leftovers_are_warnings() {
     let project = Project::new();
     let path = without(&project, "");
     let journals = project.path("cache/journals");
-    let living = assay::exec::cleanup::CleanupJournal::open(&journals, "living").unwrap();
+    let live = assay::exec::cleanup::CleanupJournal::open(&journals, "live").unwrap();
     fs::write(journals.join("killed.jsonl"), "").unwrap();
     let (_, diagnosis) = examined(&project, &path, "vm");
     assert_eq!(found(&diagnosis, "other runs")["found"], "one is under way");
     let left = found(&diagnosis, "leftovers");
     assert_eq!((&left["state"], &left["remedy"]), (&"warning".into(), &"cargo run -- gc".into()));
-    drop(living);
+    drop(live);
     fs::remove_file(journals.join("killed.jsonl")).unwrap();
 }
 

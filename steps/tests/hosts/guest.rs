@@ -50,7 +50,7 @@ pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /
 const LIMIT: Duration = Duration::from_secs(3600);
 
 /// A remote machine, and how to reach it.
-pub struct Guest {
+pub struct RemoteVm {
     machine: Machine,
     before: BTreeSet<String>,
     /// The home folder of the user who runs the suite: it contains the key and the known host.
@@ -79,28 +79,28 @@ async fn machines(definition: &str) -> Vm {
     Box::pin(Vm::of(&definition, Arch::host().unwrap(), context())).await.unwrap()
 }
 
-impl Guest {
+impl RemoteVm {
     /// Provides a machine like the device with a user who may do all that a run needs; then runs `change` there as
     /// root. The state after that is the one to compare with later.
-    pub async fn on(name: &str, change: &str) -> Guest {
-        let mut guest = Guest::fresh(name).await;
+    pub async fn on(name: &str, change: &str) -> RemoteVm {
+        let mut guest = RemoteVm::fresh(name).await;
         guest.once(change).await;
         guest.before = listing(&guest.machine).await;
         guest
     }
 
     /// Provides such a machine, for something to be installed there first.
-    pub async fn fresh(name: &str) -> Guest {
+    pub async fn fresh(name: &str) -> RemoteVm {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
-        Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name).await
+        RemoteVm::of(DEVICES.get_or_init(|| machines("nano")).await, name).await
     }
 
     /// Does the same with twice the memory, which a compiler needs beside the workload.
-    pub async fn fresh_and_larger(name: &str) -> Guest {
-        Guest::of(&machines("mega").await, name).await
+    pub async fn fresh_and_larger(name: &str) -> RemoteVm {
+        RemoteVm::of(&machines("mega").await, name).await
     }
 
-    async fn of(machines: &Vm, name: &str) -> Guest {
+    async fn of(machines: &Vm, name: &str) -> RemoteVm {
         let machine = Box::pin(machines.machine(name, Urgency::First)).await.unwrap();
         let host = as_root(&machine, "ssh-keygen -y -f /etc/ssh/assay_host_key", &[]).await;
         let line = machine.command_line();
@@ -110,7 +110,7 @@ impl Guest {
         fs::create_dir(&ssh).unwrap();
         fs::write(ssh.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
         as_root(&machine, USER, &[&key_in(&home)]).await;
-        Guest { machine, before: BTreeSet::new(), home, port }
+        RemoteVm { machine, before: BTreeSet::new(), home, port }
     }
 
     pub fn home(&self) -> &Path {
