@@ -86,7 +86,7 @@ impl HostCapacity {
 }
 
 /// Returns the memory that this process may still use.
-pub fn free_memory() -> Bytes {
+fn free_memory() -> Bytes {
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     free_within(&read("/proc/meminfo"), &read("/proc/self/cgroup"), read)
 }
