@@ -251,7 +251,7 @@ mod tests {
             (tags, Some("line ")),
         ] {
             let file = FeatureFile::parse(String::new(), &text);
-            // Minutes, if each row copied all the others.
+            // Quadratic, if each row copied all the others.
             let _ = file.as_ref().map(|file| file.scenarios().len());
             let error = file.err().map(|error| error.to_string());
             assert!(

@@ -203,7 +203,7 @@ fn a_blob_has_the_size_that_is_named() {
     assert!(error.contains(" bytes, but what names it says 1"), "{error}");
 }
 
-/// With a search of all files for each one that is hidden, this takes a minute.
+/// A search of all files for each one that is hidden would be quadratic.
 #[test]
 fn thousands_of_files_are_hidden_at_once() {
     let folder = tempfile::tempdir().unwrap();
