@@ -307,7 +307,8 @@ fn what_fails_is_tried_again_where_asked_and_every_attempt_is_kept() {
         (2, 1),
         "the control was caught the first time"
     );
-    let alone = ["? A8-4", "but its control was not run", "0 hold, 0 fail", "1 inconclusive"];
+    let alone =
+        ["? A8-4", "its control \"A wrong figure is rejected\" did not run", "0 hold, 0 fail", "1 inconclusive"];
     prints(&mut Project::new().run(&["--tags", "@A8-4 and not @control"]), 3, &alone);
 }
 
