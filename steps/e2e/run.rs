@@ -291,6 +291,10 @@ fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Resul
     for (file, step) in tools::running_steps(features, plan) {
         let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
         let mistake = match known.find(&step) {
+            // Only a step that ends with a colon takes a table, and none takes a doc string.
+            Ok(Some(_)) if step.docstring.is_some() || (step.table.is_some() && !step.value.ends_with(':')) => {
+                format!("{place} takes nothing from the lines below it: remove the table or doc string there")
+            }
             Ok(Some(_)) => continue,
             Ok(None) => format!("{place} is an undefined step: {}", catalogue::instead_of(&step)),
             Err(several) => format!("{place} is matched by more than one step: {several}"),
