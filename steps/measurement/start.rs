@@ -30,6 +30,7 @@ impl Refusal {
 }
 
 const QUADLET: &str = "correct the Quadlet, or run on a machine with a Podman that takes it";
+const ALONE: &str = "take this name out of the Quadlet, or run on a machine that has it: assay deploys the Quadlet alone";
 const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (--target ssh://HOST), or take it out of the \
                      Quadlet";
 const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";
@@ -69,7 +70,10 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
     let job = trial.last.get("start-error").map(String::as_str);
     if trial.shown("LoadState").is_some_and(|state| state != "loaded") {
         return Some(match generator_error(generator, unit) {
-            Some(error) => Refusal::new("the Quadlet generator", &error, QUADLET),
+            Some(error) => {
+                let remedy = if error.contains("requested Quadlet") { ALONE } else { QUADLET };
+                Refusal::new("the Quadlet generator", &error, remedy)
+            }
             None => Refusal::new("systemd", job.unwrap_or("the unit is not loaded"), QUADLET),
         });
     }
@@ -193,7 +197,7 @@ mod tests {
             ("netname", "Podman: unable to find network with name or ID absentnet: network not found", NEEDS),
             ("noimage", "Podman: localhost/nowhere:1: image not known", NEEDS),
             ("noprog", "Podman: crun: executable file `/there/is/no/such/program` not found", PROGRAM),
-            ("network", "requested Quadlet unit absent.network was not found", QUADLET),
+            ("network", "requested Quadlet unit absent.network was not found", ALONE),
             ("badkey", "unsupported key 'MemoryCeiling' in group 'Container'", QUADLET),
             ("service", "service has a bad unit file setting", QUADLET),
             ("condition", "condition skipped, unmet condition check ConditionPathExists=/nowhere/flag", NEEDS),
