@@ -30,7 +30,8 @@ impl Refusal {
 }
 
 const QUADLET: &str = "correct the Quadlet, or run on a machine with a Podman that takes it";
-const ALONE: &str = "take this name out of the Quadlet, or run on a machine that has it: assay deploys the Quadlet alone";
+const ALONE: &str =
+    "take this name out of the Quadlet, or run on a machine that has it: assay deploys the Quadlet alone";
 const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (--target ssh://HOST), or take it out of the \
                      Quadlet";
 const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";

@@ -30,6 +30,7 @@ pub struct Layout {
     pub folder: PathBuf,
     /// The digest of its manifest, which is the image's digest.
     pub digest: String,
+    kind: MediaType,
     /// The digest of its configuration, which is Podman's image id.
     pub config_digest: String,
     /// Its operating system, such as `wasi`.
@@ -60,6 +61,7 @@ impl Layout {
         Ok(Layout {
             folder: folder.to_owned(),
             digest: chosen.digest().to_string(),
+            kind: chosen.media_type().clone(),
             config_digest: manifest.config().digest().to_string(),
             os: config.os().to_string(),
             architecture: config.architecture().to_string(),
@@ -102,7 +104,7 @@ impl Layout {
     pub fn archive(&self, reference: &str, file: &Path) -> anyhow::Result<()> {
         let size = fs::metadata(blob_path(&self.folder, &self.digest)).map(|meta| meta.len())?;
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
-            "mediaType": MediaType::ImageManifest, "digest": self.digest, "size": size, "annotations": {NAME: reference},
+            "mediaType": self.kind, "digest": self.digest, "size": size, "annotations": {NAME: reference},
         }]});
         let out = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
         let mut archive = tar::Builder::new(out);
@@ -320,14 +322,17 @@ mod tests {
 
     /// Writes a manifest with the configuration of an image, or of an artifact of this type.
     fn put_manifest(folder: &Path, layers: &[&str], config: MediaType) -> serde_json::Value {
+        let docker = config.to_string().contains("docker");
+        let schema2 = MediaType::from("application/vnd.docker.distribution.manifest.v2+json");
+        let kind = if docker { schema2 } else { MediaType::ImageManifest };
         let layers = layers.iter().map(|name| put(folder, MediaType::ImageLayerGzip, &packed(name)));
         let manifest = serde_json::json!({
-            "schemaVersion": 2, "mediaType": MediaType::ImageManifest,
+            "schemaVersion": 2, "mediaType": kind,
             "config": put(folder, config, include_bytes!("../../fixtures/images/config.json")),
             "layers": layers.collect::<Vec<_>>(),
             "annotations": {"module.wasm.image/variant": "compat", BASE: ""},
         });
-        put(folder, MediaType::ImageManifest, manifest.to_string().as_bytes())
+        put(folder, kind, manifest.to_string().as_bytes())
     }
 
     fn index(folder: &Path, manifests: &[serde_json::Value]) {
@@ -363,14 +368,16 @@ mod tests {
 
     #[test]
     fn an_archive_holds_the_same_image_under_the_new_name() {
-        let folder = tempfile::tempdir().unwrap();
-        image(folder.path());
-        let layout = Layout::read(folder.path(), None, &[]).unwrap();
-        let (file, copy) = (folder.path().join("image.tar"), folder.path().join("copy"));
-        layout.archive("localhost/assay/hello:r1", &file).unwrap();
-        tar::Archive::new(File::open(&file).unwrap()).unpack(&copy).unwrap();
-        let again = Layout::read(&copy, Some("localhost/assay/hello:r1"), &[]).unwrap();
-        assert_eq!(again, Layout { folder: copy, ..layout });
+        for config in [MediaType::ImageConfig, MediaType::from("application/vnd.docker.container.image.v1+json")] {
+            let folder = tempfile::tempdir().unwrap();
+            index(folder.path(), &[put_manifest(folder.path(), &["hello.wasm"], config)]);
+            let layout = Layout::read(folder.path(), None, &[]).unwrap();
+            let (file, copy) = (folder.path().join("image.tar"), folder.path().join("copy"));
+            layout.archive("localhost/assay/hello:r1", &file).unwrap();
+            tar::Archive::new(File::open(&file).unwrap()).unpack(&copy).unwrap();
+            let again = Layout::read(&copy, Some("localhost/assay/hello:r1"), &[]).unwrap();
+            assert_eq!(again, Layout { folder: copy, ..layout });
+        }
     }
 
     #[test]
