@@ -208,7 +208,7 @@ mod tests {
             ("bindsto", "Dependency failed for ", NEEDS),
             ("limit", "Podman: running container create option: no secret with name or id", NEEDS),
             ("timeout", "start operation timed out", TIME),
-            ("unhealthy", "systemd: unhealthy.service: start operation timed out", TIME),
+            ("unhealthy", "systemd: healthnever.service: start operation timed out", TIME),
             ("slowpre", "start-pre operation timed out", TIME),
             ("post", "Control process exited, code=exited, status=1/FAILURE", HELPERS),
             ("nopre", "Failed at step EXEC spawning /no/such/program: No such file or directory", HELPERS),
