@@ -148,6 +148,8 @@ fn expanded<'a>(
             let values: Vec<String> = cells.iter().map(|cell| cell.chars().take(VALUE).collect()).collect();
             scenario.name = format!("{} ({})", written.name, values.join(", "));
         }
+        // A name is a line of its own, whatever its cells hold.
+        scenario.name = scenario.name.replace('\n', " ");
         scenario.position.line = line;
         // A control that shares its outline with other rows names its probe in a column: the others do not fail.
         let probe = columns.iter().zip(cells).find(|(column, _)| *column == REFUSAL.trim());
@@ -271,5 +273,6 @@ mod tests {
             "! <texr> is not a column of the row's table, which has text: add it, or write <texr> in a cell"
         ));
         assert_eq!(outline("1 < 2 > 0 <>", "      | a |\n      | 1 |\n"), "6: s (1) @: 1 < 2 > 0 <>");
+        assert_eq!(outline("x", "      | a |\n      | 1\\n2 |\n"), "6: s (1 2) @: x", "a name is one line");
     }
 }

@@ -67,10 +67,19 @@ fn still_up(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[then(expr = "systemd limits it to {size} of memory")]
 fn held_to_memory(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
-    world.check_number("limit.memory", Unit::Bytes, size.0.value())
+    held_to(world, "limit.memory", Unit::Bytes, size.0.value())
 }
 
 #[then(expr = "systemd limits it to {percent} of a CPU")]
 fn held_to_cpu(world: &mut ScenarioWorld, share: PercentWord) -> anyhow::Result<()> {
-    world.check_number("limit.cpu", Unit::Ratio, share.0.value())
+    held_to(world, "limit.cpu", Unit::Ratio, share.0.value())
+}
+
+/// A unit that has no limit breaks each one.
+fn held_to(world: &mut ScenarioWorld, probe: &str, unit: Unit, bound: f64) -> anyhow::Result<()> {
+    let unset = format!("{probe}.unset");
+    match world.value(&unset) {
+        Some(_) => world.check_text(&unset, &unit.format(bound)),
+        None => world.check_number(probe, unit, bound),
+    }
 }

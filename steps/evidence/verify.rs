@@ -87,6 +87,10 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>) -> Verification {
             let (reread, strange) = reread::findings(&bundle);
             verification
                 .take(strange, || format!("{reread} samples of watched runs are what the texts in trials/ say"));
+            let (right, wrong) = reread::differences(&bundle);
+            if right + wrong.len() > 0 {
+                verification.take(wrong, || format!("{right} differences in quadlets/ are those between the Quadlets"));
+            }
             verification.take(origin::findings(&bundle), || {
                 "the claims, scenarios, controls and declarations are those in features/".to_owned()
             });

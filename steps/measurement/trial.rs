@@ -134,7 +134,7 @@ fn parse_stop(text: &str) -> Option<Stop> {
 
 impl UnitLook {
     /// Returns whether the workload itself was up.
-    fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.values.contains_key("payload.current")
     }
 }
@@ -297,6 +297,7 @@ mod tests {
         for (lines, probe, expected) in [
             ("show.MemoryMax 33554432\n", "limit.memory", Some(33_554_432.0)),
             ("show.MemoryMax infinity\n", "limit.memory", None),
+            ("show.MemoryMax 1\n", "limit.memory.unset", None),
             ("show.CPUQuotaPerSecUSec 100ms\n", "limit.cpu", Some(0.1)),
             ("show.CPUQuotaPerSecUSec 1s 500ms\n", "limit.cpu", Some(1.5)),
             ("show.CPUQuotaPerSecUSec infinity\n", "limit.cpu", None),
@@ -310,6 +311,10 @@ mod tests {
         ] {
             let readings = trial(lines).readings().unwrap();
             assert_eq!(value(&readings, probe), expected.map(Value::Number), "{probe} of {lines}");
+        }
+        let unlimited = trial("show.MemoryMax infinity\nshow.CPUQuotaPerSecUSec infinity\n").readings().unwrap();
+        for probe in ["limit.memory.unset", "limit.cpu.unset"] {
+            assert_eq!(value(&unlimited, probe), Some("infinity".into()));
         }
         for (lines, state) in [
             ("show.ActiveState active\nshow.SubState running\n", "active"),

@@ -36,6 +36,7 @@ pub struct Layout {
     pub folder: PathBuf,
     /// The digest of its manifest, which is the image's digest.
     pub digest: String,
+    kind: MediaType,
     /// The digest of its configuration, which is Podman's image id.
     pub config_digest: String,
     pub os: String,
@@ -64,6 +65,7 @@ impl Layout {
         Ok(Layout {
             folder: folder.to_owned(),
             digest: chosen.digest().to_string(),
+            kind: chosen.media_type().clone(),
             config_digest: manifest.config().digest().to_string(),
             os: config.os().to_string(),
             architecture: config.architecture().to_string(),
@@ -107,7 +109,7 @@ impl Layout {
     pub fn archive(&self, reference: &str, file: &Path) -> anyhow::Result<()> {
         let size = fs::metadata(blob_path(&self.folder, &self.digest)).map(|meta| meta.len())?;
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
-            "mediaType": MediaType::ImageManifest, "digest": self.digest, "size": size, "annotations": {NAME: reference},
+            "mediaType": self.kind, "digest": self.digest, "size": size, "annotations": {NAME: reference},
         }]});
         let out = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
         let mut archive = tar::Builder::new(out);

@@ -71,6 +71,11 @@ impl Trial {
     fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = Vec::new();
         let shown = |key: &str| self.shown(key).filter(|raw| *raw != "infinity");
+        for (key, probe) in [("MemoryMax", "limit.memory.unset"), ("CPUQuotaPerSecUSec", "limit.cpu.unset")] {
+            if self.shown(key) == Some("infinity") {
+                readings.push(Reading::text(probe, "infinity"));
+            }
+        }
         if let Some(raw) = shown("MemoryMax") {
             let wrong = |_| Unreadable::new("limit.memory", "a number that is not negative", raw);
             readings.push(Reading::new("limit.memory", number(raw, raw).map_err(wrong)?, Unit::Bytes, raw));

@@ -27,14 +27,17 @@ fn packed(names: &[&str]) -> Vec<u8> {
 
 /// Writes a manifest with the configuration of an image, or of an artifact of this type.
 fn put_manifest(folder: &Path, layers: &[&str], config: MediaType) -> serde_json::Value {
+    let docker = config.to_string().contains("docker");
+    let schema2 = MediaType::from("application/vnd.docker.distribution.manifest.v2+json");
+    let kind = if docker { schema2 } else { MediaType::ImageManifest };
     let layers = layers.iter().map(|name| put(folder, MediaType::ImageLayerGzip, &packed(&[name])));
     let manifest = serde_json::json!({
-        "schemaVersion": 2, "mediaType": MediaType::ImageManifest,
+        "schemaVersion": 2, "mediaType": kind,
         "config": put(folder, config, include_bytes!("../../../fixtures/images/config.json")),
         "layers": layers.collect::<Vec<_>>(),
         "annotations": {"module.wasm.image/variant": "compat", BASE: ""},
     });
-    put(folder, MediaType::ImageManifest, manifest.to_string().as_bytes())
+    put(folder, kind, manifest.to_string().as_bytes())
 }
 
 fn index(folder: &Path, manifests: &[serde_json::Value]) {
@@ -70,14 +73,16 @@ fn an_image_is_read_down_to_its_files() {
 
 #[test]
 fn an_archive_holds_the_same_image_under_the_new_name() {
-    let folder = tempfile::tempdir().unwrap();
-    image(folder.path());
-    let layout = Layout::read(folder.path(), None, &[]).unwrap();
-    let (file, copy) = (folder.path().join("image.tar"), folder.path().join("copy"));
-    layout.archive("localhost/assay/hello:r1", &file).unwrap();
-    tar::Archive::new(File::open(&file).unwrap()).unpack(&copy).unwrap();
-    let again = Layout::read(&copy, Some("localhost/assay/hello:r1"), &[]).unwrap();
-    assert_eq!(again, Layout { folder: copy, ..layout });
+    for config in [MediaType::ImageConfig, MediaType::from("application/vnd.docker.container.image.v1+json")] {
+        let folder = tempfile::tempdir().unwrap();
+        index(folder.path(), &[put_manifest(folder.path(), &["hello.wasm"], config)]);
+        let layout = Layout::read(folder.path(), None, &[]).unwrap();
+        let (file, copy) = (folder.path().join("image.tar"), folder.path().join("copy"));
+        layout.archive("localhost/assay/hello:r1", &file).unwrap();
+        tar::Archive::new(File::open(&file).unwrap()).unpack(&copy).unwrap();
+        let again = Layout::read(&copy, Some("localhost/assay/hello:r1"), &[]).unwrap();
+        assert_eq!(again, Layout { folder: copy, ..layout });
+    }
 }
 
 #[test]
