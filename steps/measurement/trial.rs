@@ -374,6 +374,7 @@ mod tests {
             ("show.MemoryMax much\n", "limit.memory"),
             ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),
             ("slice.peak inf\n", "memory.peak"),
+            ("stop success exited inf\n", "unit.status"),
         ] {
             let error = trial(lines).readings().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{probe} cannot be read")), "{error}");
