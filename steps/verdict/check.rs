@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
 use super::{Outcome, Verdict};
-use crate::base::stats::{Interval, Summary};
+use crate::base::stats::{self, Interval, LOOKS, Summary};
 use crate::base::unit::Unit;
 use crate::measurement::{Sample, Value, catalogue};
 
@@ -118,7 +118,39 @@ impl Check {
         }
     }
 
+    /// Judges a median by its interval: it holds if all of that is within the bound, and fails if all of it is outside.
+    fn of_median(&self, bound: f64, samples: &[&Sample]) -> Outcome {
+        let (probe, show) = (&self.probe, |value: f64| self.unit.format(value));
+        let numbers: Vec<f64> = samples.iter().filter_map(|sample| sample.value.number()).collect();
+        let (Some(median), Some(Interval { low, high, confidence })) = (stats::median(&numbers), stats::look(&numbers))
+        else {
+            let [few, more, most] = LOOKS;
+            return Outcome::inconclusive(format!(
+                "{probe}: there are {} pairs, and it is judged at {few}, {more} or {most}",
+                numbers.len()
+            ));
+        };
+        let verdict = match () {
+            () if low >= bound => Verdict::Holds,
+            () if high < bound => Verdict::Fails,
+            () => Verdict::Inconclusive,
+        };
+        let (n, confidence) = (numbers.len(), (confidence * 1000.0).floor() / 10.0);
+        let reason = format!(
+            "{probe} is {}, median of {n} pairs ({} to {} with {confidence:.1} % confidence); bound {}{}",
+            show(median),
+            show(low),
+            show(high),
+            self.rule.format(self.unit),
+            if verdict == Verdict::Inconclusive { ", which lies between these" } else { "" }
+        );
+        Outcome { verdict, reason, value: Some(Value::Number(median)) }
+    }
+
     fn outcome(&self, samples: &[&Sample], statistics: Option<&Statistics>) -> Outcome {
+        if let Rule::MedianAtLeast { bound } = self.rule {
+            return self.of_median(bound, samples);
+        }
         let broken: Vec<&Sample> =
             samples.iter().copied().filter(|sample| self.rule.accepts(&sample.value) != Some(true)).collect();
         let (verdict, judged) = match broken.is_empty() {

@@ -25,6 +25,11 @@ pub enum Rule {
         /// The bound, in the check's unit.
         bound: f64,
     },
+    /// Samples whose median is the bound or more. It is judged by an interval of the median and not sample by sample.
+    MedianAtLeast {
+        /// The bound, in the check's unit.
+        bound: f64,
+    },
     /// From `low` to `high`, both included.
     Between {
         /// The lower bound, in the check's unit.
@@ -69,6 +74,7 @@ impl Rule {
             Rule::Below { bound } => format!("< {}", unit.format(*bound)),
             Rule::AtMost { bound } => format!("≤ {}", unit.format(*bound)),
             Rule::AtLeast { bound } => format!("≥ {}", unit.format(*bound)),
+            Rule::MedianAtLeast { bound } => format!("median ≥ {}", unit.format(*bound)),
             Rule::Between { low, high } => format!("{} to {}", unit.format(*low), unit.format(*high)),
             Rule::Equals { value } => format!("= {}", value.format(unit)),
             Rule::Differs { value } => format!("≠ {}", value.format(unit)),
@@ -102,7 +108,8 @@ impl Rule {
                     .map(|text| text.as_str().into())
                     .to_vec()
             }
-            Rule::Recorded => Vec::new(),
+            // One sample need not move a median over its bound.
+            Rule::MedianAtLeast { .. } | Rule::Recorded => Vec::new(),
         }
     }
 
@@ -111,7 +118,7 @@ impl Rule {
         Some(match (self, value) {
             (Rule::Below { bound }, Value::Number(number)) => number < bound,
             (Rule::AtMost { bound }, Value::Number(number)) => number <= bound,
-            (Rule::AtLeast { bound }, Value::Number(number)) => number >= bound,
+            (Rule::AtLeast { bound } | Rule::MedianAtLeast { bound }, Value::Number(number)) => number >= bound,
             (Rule::Between { low, high }, Value::Number(number)) => low <= number && number <= high,
             (Rule::Equals { value: wanted }, seen) if same_kind(wanted, seen) => wanted == seen,
             (Rule::Differs { value: unwanted }, seen) if same_kind(unwanted, seen) => unwanted != seen,
@@ -142,7 +149,7 @@ impl Rule {
     /// Returns whether `a` is closer to breaking the rule than `b`.
     pub(super) fn worse(&self, a: f64, b: f64) -> bool {
         match self {
-            Rule::AtLeast { .. } => a < b,
+            Rule::AtLeast { .. } | Rule::MedianAtLeast { .. } => a < b,
             Rule::Between { low, high } => (a - (low + high) / 2.0).abs() > (b - (low + high) / 2.0).abs(),
             _ => a > b,
         }
