@@ -59,7 +59,9 @@ const ENTRIES: &[ProbeEntry] = &[
     bytes(&["module.size"], 100.0, GIB),
     // Every image is at least as large as its own configuration.
     bytes(&["image.size", "image.transfer"], 200.0, 64.0 * GIB),
-    seconds(&["pull.time"], 1e-3, HOUR),
+    // Each registry answers with a manifest at least.
+    bytes(&["pull.served"], 200.0, 64.0 * GIB),
+    seconds(&["pull.time", "cold.start"], 1e-3, HOUR),
     text(&["ecr.uri"], &["public.ecr.aws/", "RepositoryAlreadyExistsException: "]),
     text(&["repository.state"], &["public.ecr.aws/", "RepositoryNotFoundException"]),
     text(&["repository.pull"], &["refused: ", "pulled "]),
@@ -70,6 +72,7 @@ const ENTRIES: &[ProbeEntry] = &[
     seconds(&["run.time"], 10.0, 12.0 * HOUR),
     // The guest moves its clock by 50 ms; a native clock that stands still has moved by 0.
     seconds(&["guest.clock"], 0.0, MINUTE),
+    text(&["sandbox."], &["refused", "reached"]),
     text(&["guest.threads"], &["refused: ", "spawned"]),
     seconds(&["log.spacing", "log.duration"], 0.0, TRIAL),
     bytes(&["limit.memory"], 4.0 * KIB, 64.0 * TIB),
@@ -85,7 +88,9 @@ const ENTRIES: &[ProbeEntry] = &[
     bytes(&["memory.headroom", "memory.swap.peak", "memory.file"], 0.0, TIB),
     bytes(&["memory.available"], 0.0, 64.0 * TIB),
     count(&["memory.events."], 0.0, MANY),
-    seconds(&["cpu.time"], 5e-3, HOUR),
+    // When the unit is over, and while it runs.
+    seconds(&["cpu.time", "cpu.running"], 5e-3, HOUR),
+    bytes(&["io.read", "io.written"], 0.0, TIB),
     seconds(&["cpu.throttled"], 0.0, HOUR),
     // Share of one CPU. Ten percent written as 10 is out of range.
     entry(&["cpu.share"], Unit::Ratio, 0.0, 8.0),
@@ -109,7 +114,10 @@ const ENTRIES: &[ProbeEntry] = &[
     count(&["arithmetic: "], 0.0, 1.0),
     text(&["build.compiler", "build.sha256", "module.imports", "module.sha256", "module.export."], &[]),
     text(&["image.platform", "image.base", "image.digest", "image.file", "image.entrypoint", "image.annotation."], &[]),
-    text(&["push.", "pull.", "machine.", "podman.version", "crun.", "ami.", "run.", "unit.", "left.", "log."], &[]),
+    text(
+        &["push.", "pull.", "machine.", "podman.version", "crun.", "ami.", "run.", "unit.", "left.", "log.", "order."],
+        &[],
+    ),
 ];
 
 /// Checks whether a value is plausible for a probe, and says what was expected if it is not. For a probe that is not
