@@ -42,7 +42,7 @@ enum Todo {
     OnMachines(Box<machines::MachineTodo>),
     /// Show what would run on a target, what would not, and why
     Plan {
-        /// vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET]
+        /// nspawn, vm, vm:amd64, vm:arm64 or ec2 [default: vm; env: ASSAY_TARGET]
         #[arg(long)]
         target: Option<String>,
         #[command(flatten)]
@@ -50,7 +50,7 @@ enum Todo {
     },
     /// Show which scenario, controls and targets cover each claim, and what is not covered
     Coverage {
-        /// vm, vm:amd64, vm:arm64 or ec2 [default: all there are]
+        /// nspawn, vm, vm:amd64, vm:arm64 or ec2 [default: all there are]
         #[arg(long)]
         target: Option<String>,
         #[command(flatten)]

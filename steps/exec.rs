@@ -4,4 +4,6 @@
 pub mod cleanup;
 pub mod command;
 #[cfg(feature = "run")]
+pub mod root;
+#[cfg(feature = "run")]
 pub mod shell;

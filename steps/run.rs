@@ -29,7 +29,7 @@ use crate::exec::cleanup::{CleanupJournal, Resource, remove_stale};
 use crate::exec::shell::NoopObserver;
 use crate::measurement::Reading;
 use crate::report::{self, finalize};
-use crate::targets::{Context, Definition, Machine, Urgency, Vm};
+use crate::targets::{Context, Definition, LocalKind, LocalMachines, Machine, Urgency};
 use crate::verdict::claim_verdict::Attempt;
 use crate::verdict::sample_set::SampleSet;
 use crate::verdict::{Judged, Rule, Verdict};
@@ -119,11 +119,11 @@ impl fmt::Debug for Run {
 }
 
 impl Run {
-    /// Begins a run of the claims in `folder/features/` on a virtual machine of this host. Its evidence goes to a new
+    /// Begins a run of the claims in `folder/features/` on machines of this host. Its evidence goes to a new
     /// folder below `settings.runs`. First removes what killed runs have left behind.
     ///
     /// # Errors
-    /// Returns an error if the features are invalid, the target is not a local VM, or a folder is not writable.
+    /// Returns an error if the features are invalid, the target is not this host's machines, or a folder is not writable.
     pub fn begin(folder: &Path, target: &TargetSpec, settings: Settings, progress: Progress) -> anyhow::Result<Run> {
         let arch = target.on_this_host()?;
         let suite = ClaimSuite::read(folder)?;
@@ -177,8 +177,9 @@ impl Run {
     /// # Errors
     /// Returns an error if the machine does not start.
     pub async fn machine(&self, definition: &Definition) -> anyhow::Result<Machine> {
-        let vm = Box::pin(Vm::of(definition, self.arch, &self.context)).await?;
-        let machine = Box::pin(vm.machine(&definition.name, Urgency::First)).await?;
+        let kind = LocalKind::of(&self.target);
+        let machines = Box::pin(LocalMachines::of(kind, definition, self.arch, &self.context)).await?;
+        let machine = Box::pin(machines.machine(&definition.name, Urgency::First)).await?;
         self.state.learn(machine.facts.named());
         self.evidence.note(serde_json::json!({ "machine": machine.facts }))?;
         Ok(machine)

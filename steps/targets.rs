@@ -23,6 +23,7 @@ mod image;
 mod keys;
 mod machine;
 mod mirror;
+mod nspawn;
 mod qemu;
 mod qmp;
 mod snapshot;
@@ -42,6 +43,7 @@ pub use definition::{DEVICE, DebianRelease, Definition};
 pub use image::{DISK_NEEDED, DiskImage, KEYRING, free_space};
 pub use machine::{Machine, SetupStep, private, run_folder, run_folder_path};
 pub use mirror::{mirror_address, reach_mirror};
+pub use nspawn::Nspawn;
 pub use qemu::{Qemu, program as emulator};
 pub use qmp::Qmp;
 pub use remote::{RemoteAccess, RemoteHost};
@@ -50,10 +52,11 @@ pub use vm::{Urgency, Vm};
 
 use crate::base::commands;
 use crate::base::instance_spec::InstanceSpec;
-use crate::base::platform::Arch;
+use crate::base::platform::{Arch, TargetSpec};
 use crate::base::programs;
 use crate::base::progress::Progress;
 use crate::base::settings::Settings;
+use crate::base::unit::Bytes;
 use crate::exec::cleanup::CleanupJournal;
 use crate::exec::shell::{CommandObserver, Shell};
 use crate::targets::cloud::Cloud;
@@ -78,6 +81,87 @@ pub struct Context {
 impl fmt::Debug for Context {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Context({})", self.run)
+    }
+}
+
+/// The kinds of machines that this host starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalKind {
+    Nspawn,
+    Vm,
+}
+
+impl LocalKind {
+    /// Returns the kind of machine that this host starts for a target: for remote ones, that of controls.
+    pub fn of(target: &TargetSpec) -> LocalKind {
+        match target {
+            TargetSpec::Nspawn => LocalKind::Nspawn,
+            _ => LocalKind::Vm,
+        }
+    }
+}
+
+/// Machines of one definition on this host.
+#[derive(Debug)]
+pub enum LocalMachines {
+    Nspawn(Nspawn),
+    Vm(Vm),
+}
+
+impl LocalMachines {
+    /// Prepares machines of a definition; the architecture is that of VMs.
+    pub async fn of(
+        kind: LocalKind,
+        definition: &Definition,
+        arch: Arch,
+        context: &Context,
+    ) -> anyhow::Result<LocalMachines> {
+        Ok(match kind {
+            LocalKind::Nspawn => LocalMachines::Nspawn(Nspawn::of(definition, context).await?),
+            LocalKind::Vm => LocalMachines::Vm(Box::pin(Vm::of(definition, arch, context)).await?),
+        })
+    }
+
+    /// Returns a clean machine; see [`Vm::machine`].
+    pub async fn machine(&self, name: &str, urgency: Urgency) -> anyhow::Result<Machine> {
+        match self {
+            LocalMachines::Nspawn(nspawn) => nspawn.machine(name).await,
+            LocalMachines::Vm(vm) => vm.machine(name, urgency).await,
+        }
+    }
+
+    /// Returns a clean machine with a preparation. A VM is prepared once, and restored from a snapshot.
+    pub async fn prepared(
+        &self,
+        name: &str,
+        urgency: Urgency,
+        preparation: Preparation<'_>,
+        prepare: impl AsyncFn(&Machine) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Machine> {
+        match self {
+            LocalMachines::Nspawn(nspawn) => {
+                let machine = nspawn.machine(name).await?;
+                prepare(&machine).await?;
+                Ok(machine)
+            }
+            LocalMachines::Vm(vm) => vm.prepared(name, urgency, preparation, prepare).await,
+        }
+    }
+
+    /// Returns whether the CPU runs at its own speed; makes the snapshot of VMs if there is none yet.
+    pub async fn native(&self) -> anyhow::Result<bool> {
+        match self {
+            LocalMachines::Nspawn(nspawn) => Ok(nspawn.native()),
+            LocalMachines::Vm(vm) => Ok(vm.facts().await?.native),
+        }
+    }
+
+    /// Returns how much of this host's memory one machine takes at most.
+    pub fn takes(&self) -> Bytes {
+        match self {
+            LocalMachines::Nspawn(nspawn) => nspawn.takes(),
+            LocalMachines::Vm(vm) => vm.takes(),
+        }
     }
 }
 
@@ -109,8 +193,17 @@ pub fn remedy(arch: Arch) -> String {
     }
 }
 
-/// Checks in advance that this host can make a machine.
-pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> anyhow::Result<()> {
+/// Checks in advance that this host can make a machine; sudo may ask for a password.
+pub fn check_host(
+    kind: LocalKind,
+    definition: &Definition,
+    arch: Arch,
+    settings: &Settings,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    if kind == LocalKind::Nspawn {
+        return nspawn::check_host(definition, settings, progress);
+    }
     for program in [&qemu::program(arch), "qemu-img", "setpriv"] {
         programs::need(program, &remedy(arch))?;
     }
@@ -123,7 +216,6 @@ pub fn check_host(definition: &Definition, arch: Arch, settings: &Settings) -> a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::platform::TargetSpec;
     use crate::exec::shell::NoopObserver;
 
     /// Returns a run's context for a test, with its cleanup journal and evidence in a folder that stays until the

@@ -60,9 +60,13 @@ impl FromStr for Arch {
     }
 }
 
+const UNKNOWN_HOST: &str = "this host is neither amd64 nor arm64";
+
 /// The kind of machine to run on, as `--target` names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetSpec {
+    /// A system container of this host, which has its architecture, kernel and CPU.
+    Nspawn,
     /// A virtual machine of this architecture on this host.
     Vm(Arch),
     /// This host, through its own Podman.
@@ -87,6 +91,7 @@ impl TargetSpec {
     pub fn arch(&self, fake_aws: &FakeAws) -> anyhow::Result<Arch> {
         match self {
             TargetSpec::Vm(arch) => Ok(*arch),
+            TargetSpec::Nspawn => Arch::host().context(UNKNOWN_HOST),
             TargetSpec::Ec2 if fake_aws.any() => Ok(Arch::host().unwrap_or(Arch::Arm64)),
             TargetSpec::Ec2 => Ok(Arch::Arm64),
             TargetSpec::Podman | TargetSpec::Ssh { .. } => {
@@ -129,11 +134,11 @@ impl TargetSpec {
         anyhow::anyhow!("{message}{apart}`{}` tries all that a run needs", self.doctor())
     }
 
-    /// Returns the architecture of its machines if they are virtual machines of this host.
+    /// Returns the architecture of its machines if they are started on this host.
     pub fn on_this_host(&self) -> anyhow::Result<Arch> {
         match self {
-            TargetSpec::Vm(arch) => Ok(*arch),
-            _ => bail!("target {self} is not a virtual machine on this host: use vm, vm:amd64 or vm:arm64"),
+            TargetSpec::Vm(_) | TargetSpec::Nspawn => self.arch(&FakeAws::default()),
+            _ => bail!("target {self} is not a machine of this host: use nspawn, vm, vm:amd64 or vm:arm64"),
         }
     }
 }
@@ -143,6 +148,7 @@ impl FromStr for TargetSpec {
 
     fn from_str(text: &str) -> anyhow::Result<TargetSpec> {
         let target = match text {
+            "nspawn" => Some(TargetSpec::Nspawn),
             "vm" => Arch::host().map(TargetSpec::Vm),
             "podman" => Some(TargetSpec::Podman),
             "ec2" => Some(TargetSpec::Ec2),
@@ -152,7 +158,9 @@ impl FromStr for TargetSpec {
             },
         };
         target.with_context(|| {
-            format!("\"{text}\" is not a target: write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2")
+            format!(
+                "\"{text}\" is not a target: write nspawn, vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"
+            )
         })
     }
 }
@@ -176,6 +184,7 @@ fn login(address: &str) -> Option<TargetSpec> {
 impl fmt::Display for TargetSpec {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            TargetSpec::Nspawn => out.write_str("nspawn"),
             TargetSpec::Vm(arch) => write!(out, "vm:{arch}"),
             TargetSpec::Podman => out.write_str("podman"),
             TargetSpec::Ec2 => out.write_str("ec2"),
@@ -194,9 +203,16 @@ mod tests {
 
     #[test]
     fn a_target_reads_back_as_it_is_shown() {
-        for text in
-            ["vm:amd64", "vm:arm64", "podman", "ec2", "ssh://admin@10.0.0.7", "ssh://a@b:2222", "ssh://a@[::1]:23"]
-        {
+        for text in [
+            "nspawn",
+            "vm:amd64",
+            "vm:arm64",
+            "podman",
+            "ec2",
+            "ssh://admin@10.0.0.7",
+            "ssh://a@b:2222",
+            "ssh://a@[::1]:23",
+        ] {
             assert_eq!(text.parse::<TargetSpec>().unwrap().to_string(), text);
         }
         assert_eq!("vm".parse::<TargetSpec>().unwrap(), TargetSpec::Vm(Arch::host().unwrap()));
@@ -204,10 +220,22 @@ mod tests {
 
     #[test]
     fn a_wrong_target_is_refused_with_the_valid_ones() {
-        for text in ["", "vm:riscv64", "docker", "ssh://host", "ssh://a@", "ssh://a@b:0", "ssh://a@b:x", "ssh://a@b/c"]
-        {
+        for text in [
+            "",
+            "nspawn:amd64",
+            "vm:riscv64",
+            "docker",
+            "ssh://host",
+            "ssh://a@",
+            "ssh://a@b:0",
+            "ssh://a@b:x",
+            "ssh://a@b/c",
+        ] {
             let error = text.parse::<TargetSpec>().unwrap_err().to_string();
-            assert!(error.ends_with("write vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"), "{error}");
+            assert!(
+                error.ends_with("write nspawn, vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port] or ec2"),
+                "{error}"
+            );
         }
     }
 

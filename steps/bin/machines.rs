@@ -26,7 +26,7 @@ pub enum MachineTodo {
     Doctor(doctor::Doctor),
     /// Make the machine image of a target now instead of in the first run, or install the packages it needs
     Setup {
-        /// vm, vm:amd64 or vm:arm64; with --packages any target [default: vm; env: ASSAY_TARGET]
+        /// nspawn, vm, vm:amd64 or vm:arm64; with --packages any target [default: vm; env: ASSAY_TARGET]
         target: Option<String>,
         /// Install the packages that the target needs and this host lacks, with sudo unless you are root; make no image
         #[arg(long, conflicts_with = "definition")]

@@ -22,7 +22,7 @@ use cucumber::gherkin::tagexpr::TagOperation;
 /// passes; 2 if the options or the features are wrong; 3 if the result is inconclusive because of the infrastructure.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Where to run: vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port], ec2; several targets run one after the
+    /// Where to run: nspawn, vm, vm:amd64, vm:arm64, podman, ssh://user@host[:port], ec2; several targets run one after the
     /// other and are reported side by side [default: vm; env: ASSAY_TARGET]
     #[arg(long)]
     pub target: Vec<String>,

@@ -26,7 +26,7 @@ use assay::report;
 use assay::run::{Run, RunSpec, Signals};
 use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
-use assay::targets::{self, Context, Definition, RemoteHost};
+use assay::targets::{self, Context, Definition, LocalKind, RemoteHost};
 use assay::workloads::{BuildDir, baseline};
 
 /// A run that is planned and ready to begin.
@@ -103,11 +103,12 @@ impl PlannedRun {
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
         }
+        let kind = LocalKind::of(target);
         let home = match target {
-            TargetSpec::Vm(_) => Home { arch, device: true },
-            _ => Home { arch: Arch::host().unwrap_or(arch), device: false },
+            TargetSpec::Nspawn | TargetSpec::Vm(_) => Home { arch, kind, device: true },
+            _ => Home { arch: Arch::host().unwrap_or(arch), kind, device: false },
         };
-        tools::check(&suite.features, &plan, options.image.is_some(), &definitions, home, &settings)
+        tools::check(&suite.features, &plan, options.image.is_some(), &definitions, home, &settings, progress)
             .map_err(|error| infrastructure(target.unusable(error)))?;
         let quote = quote.filter(|_| own.is_some() || needs_cloud(&suite, &plan));
         let uses = if own.is_some() { vec![Shared::Device] } else { uses(&suite, &plan) };
@@ -180,7 +181,7 @@ async fn scenarios(
     let place = match (&cloud, found) {
         (Some(rented), _) => MachineSource::Rented(Box::new(rented.clone())),
         (None, Some(found)) => MachineSource::RemoteHost(Box::new(found)),
-        (None, None) => MachineSource::Here,
+        (None, None) => MachineSource::Here(LocalKind::of(target)),
     };
     let config = RunConfig { arch: *arch, place, own, options };
     let fixtures = Fixtures::open(config, context.clone(), evidence.clone(), build_dir);

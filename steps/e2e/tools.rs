@@ -6,9 +6,10 @@ use std::path::Path;
 use assay::base::commands;
 use assay::base::platform::Arch;
 use assay::base::programs;
+use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::claims::plan::{FeatureFile, Plan, Planned};
-use assay::targets::{self, Definition};
+use assay::targets::{self, Definition, LocalKind};
 use cucumber::gherkin::{Step, StepType};
 
 use crate::e2e::traced;
@@ -18,13 +19,15 @@ use crate::e2e::traced;
 enum Need {
     Podman,
     Runc,
-    Machines(Arch),
+    Machines(LocalKind, Arch),
 }
 
 /// Where the device and the other machines run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
     pub arch: Arch,
+    /// What the device's kind of machine is here.
+    pub kind: LocalKind,
     /// Whether the device is one of them; otherwise it is elsewhere.
     pub device: bool,
 }
@@ -32,7 +35,7 @@ pub struct Home {
 /// Returns what a step needs, according to its module. A step that only looks at what others have made needs nothing.
 fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     let named = || step.value.split_whitespace().find_map(|word| word.parse().ok());
-    let machines = Need::Machines(home.arch);
+    let machines = Need::Machines(home.kind, home.arch);
     match module {
         _ if step.ty == StepType::Then => vec![],
         "guest" | "cost" | "cloud" => vec![],
@@ -41,7 +44,9 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
         "device" if step.value == "the device" && !home.device => vec![],
         "device" => vec![machines],
         "wrong_subjects" if step.value.contains("runc") => vec![Need::Runc],
-        "wrong_subjects" if named().is_some() => named().map(Need::Machines).into_iter().collect(),
+        "wrong_subjects" if named().is_some() => {
+            named().map(|arch| Need::Machines(LocalKind::Vm, arch)).into_iter().collect()
+        }
         "wrong_subjects" => vec![Need::Podman, machines],
         _ if home.device => vec![Need::Podman, machines],
         _ => vec![Need::Podman],
@@ -65,6 +70,7 @@ pub fn check(
     definitions: &[Definition],
     home: Home,
     settings: &Settings,
+    progress: &Progress,
 ) -> anyhow::Result<()> {
     let written = traced::written();
     let module = |step: &Step| {
@@ -81,8 +87,9 @@ pub fn check(
         match need {
             Need::Podman => drop(programs::need("podman", &commands::setup(""))?),
             Need::Runc => drop(programs::need("runc", &commands::setup(""))?),
-            Need::Machines(arch) => {
-                definitions.iter().try_for_each(|definition| targets::check_host(definition, arch, settings))?;
+            Need::Machines(kind, arch) => {
+                let check = |definition| targets::check_host(kind, definition, arch, settings, progress);
+                definitions.iter().try_for_each(check)?;
             }
         }
     }

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::lock::lock;
 
+pub use removal::END_GROUP;
+
 /// A resource that must not outlive its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -32,6 +34,10 @@ pub enum Resource {
         name: String,
     },
     Path {
+        path: PathBuf,
+    },
+    /// A control group with the processes of a system container, which are root's.
+    Cgroup {
         path: PathBuf,
     },
     /// Every resource with a run's tag in an AWS region, or at a stand-in for AWS. Only code with access to AWS can list
@@ -56,6 +62,7 @@ impl fmt::Display for Resource {
             Resource::Process { pid, .. } => write!(out, "process {pid}"),
             Resource::Container { name } => write!(out, "container {name}"),
             Resource::Path { path } => write!(out, "{}", path.display()),
+            Resource::Cgroup { path } => write!(out, "control group {}", path.display()),
             Resource::Cloud { run, region, endpoint } => {
                 write!(out, "what run {run} made in {region}")?;
                 endpoint.iter().try_for_each(|endpoint| write!(out, " at {endpoint}"))

@@ -156,19 +156,15 @@ impl Shell {
         &self.variables
     }
 
-    /// Forwards a port of a remote machine's loopback to `port` of this host's loopback, and returns the machine's port.
-    /// On this host it is `port` itself. Our own machines have other ways to this host.
+    /// Forwards a port of a machine's loopback to `port` of this host's loopback, and returns the machine's port. On this
+    /// host it is `port` itself.
     pub async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
         match &self.executor {
             Executor::OpenSsh(openssh) => openssh.forward_back(port).await,
             Executor::Local(_) => Ok(port),
             #[cfg(test)]
             Executor::Fake(_) => Ok(port),
-            Executor::Ssh(ssh) => Err(ShellError::NoForward {
-                machine: ssh.machine().to_owned(),
-                port,
-                detail: "it is a machine of our own".to_owned(),
-            }),
+            Executor::Ssh(ssh) => ssh.forward_back(port).await,
         }
     }
 

@@ -6,6 +6,7 @@ set -eu
 folder=$(mktemp -d) port=$(mktemp)
 trap 'kill "$listener"; rm -rf "$folder" "$port"' EXIT
 echo 'a file of the host' >"$folder/secret"
+mkdir "$folder/empty"
 perl -MIO::Socket::INET -e 'my $socket = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1") or die "no port: $@";
     open(my $file, ">", $ARGV[0]) or die; print $file $socket->sockport, "\n"; close $file; sleep 300' "$port" &
 listener=$!
@@ -17,7 +18,7 @@ read -r number <"$port"
 export ASSAY_HOST='a variable of the host'
 case $2 in
 file) set -- "$1" "--volume=$folder/secret:$folder/secret" ;;
-directory) set -- "$1" "--volume=$folder:$folder" ;;
+directory) set -- "$1" "--volume=$folder/empty:$folder" ;;
 socket) set -- "$1" --network=host ;;
 environment) set -- "$1" --env=ASSAY_HOST ;;
 *) set -- "$1" ;;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ChildStdin, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Child {
     resource: Option<Resource>,
     cleanup: Arc<CleanupJournal>,
     end: watch::Receiver<Option<Status>>,
+    /// The other end of its standard input, if it ends when that closes.
+    lifeline: Mutex<Option<ChildStdin>>,
 }
 
 impl Child {
@@ -48,13 +50,29 @@ impl Child {
             let _ = started.kill();
             return Err(error);
         }
+        Ok(Child::of(started, resource, cleanup))
+    }
+
+    /// Starts a program that ends when its standard input closes, with all that it has started: root's processes, which
+    /// this user may not end.
+    pub fn held(argv: &[String], output: &Path, errors: &Path, cleanup: &Arc<CleanupJournal>) -> anyhow::Result<Child> {
+        let open = |path: &Path| File::create(path).with_context(|| format!("{} cannot be written", path.display()));
+        let mut process = std::process::Command::new(&argv[0]);
+        process.args(&argv[1..]).env("PATH", PATH).env("LC_ALL", "C.UTF-8").process_group(0);
+        process.stdin(Stdio::piped()).stdout(open(output)?).stderr(open(errors)?);
+        let started = process.spawn().with_context(|| format!("{} cannot be started", argv[0]))?;
+        Ok(Child::of(started, None, cleanup))
+    }
+
+    fn of(mut started: std::process::Child, resource: Option<Resource>, cleanup: &Arc<CleanupJournal>) -> Child {
+        let lifeline = Mutex::new(started.stdin.take());
         let (tell, end) = watch::channel(None);
         // One thread per program waits for its end: this notices it at once, and leaves no zombie.
         std::thread::spawn(move || {
             let ended = started.wait().map_or(Status::Code(-1), Status::from);
             let _ = tell.send(Some(ended));
         });
-        Ok(Child { resource, cleanup: Arc::clone(cleanup), end })
+        Child { resource, cleanup: Arc::clone(cleanup), end, lifeline }
     }
 
     pub fn ended(&self) -> Option<Status> {
@@ -81,6 +99,7 @@ impl Child {
 
     /// Ends it and its process group; it may have ended already.
     pub fn end(&self) {
+        drop(lock(&self.lifeline).take());
         // A process that cannot be ended stays in the cleanup journal, which reports it.
         let _ = self.resource.as_ref().map(|resource| self.cleanup.release(resource));
     }

@@ -26,6 +26,7 @@ use crate::targets::machine_info::MachineInfo;
 pub(super) const MAIN: &str = "nano";
 /// The longest path that a socket may have.
 const SOCKET: usize = 100;
+const QEMU: &str = "qemu";
 /// How long QEMU may take to end by itself.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -65,6 +66,11 @@ pub(super) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What provides a machine.
 pub(super) trait Body: fmt::Debug + Send + Sync {
+    /// Returns the process that the machine ends with, if it is one of this host's, and the program's name.
+    fn process(&self) -> Option<(&Child, &MachineDir, &'static str)> {
+        None
+    }
+
     /// Returns the QEMU, if the machine is a VM on this host.
     fn emulated(&self) -> Option<&Emulated> {
         None
@@ -74,9 +80,9 @@ pub(super) trait Body: fmt::Debug + Send + Sync {
         Command::new("sudo").args(["journalctl", "-o", "short-precise", "--no-hostname", "--no-pager"])
     }
 
-    /// Returns how the machine reaches a port of this host's loopback; `local` is the port and what follows it.
-    fn as_seen_there<'a>(&'a self, local: &'a str) -> Pending<'a, anyhow::Result<String>> {
-        Box::pin(async move { Ok(format!("127.0.0.1:{local}")) })
+    /// Returns the address at which the machine reaches this host's loopback; `None` if ports of its own lead there.
+    fn loopback(&self) -> Option<&'static str> {
+        Some("127.0.0.1")
     }
 
     /// Returns the command that a person types to log in.
@@ -119,15 +125,15 @@ impl Machine {
         }
     }
 
-    /// Checks that it is still there, as far as is known: its QEMU runs, and its kernel has not panicked.
+    /// Checks that it is still there, as far as is known: its process runs, and its kernel has not panicked.
     pub fn alive(&self) -> anyhow::Result<()> {
         if self.over.load(Ordering::Acquire) {
             return Err(self.is_gone("it was shut down"));
         }
-        if let Some(emulated) = self.body.emulated()
-            && let Some(status) = emulated.child.ended()
+        if let Some((child, work, program)) = self.body.process()
+            && let Some(status) = child.ended()
         {
-            return Err(self.is_gone(emulated.work.qemu_ended(status)));
+            return Err(self.is_gone(work.ended(program, status)));
         }
         console::dead_end(&console::read(&self.console)).map_or(Ok(()), |line| Err(self.is_gone(line)))
     }
@@ -136,11 +142,11 @@ impl Machine {
         anyhow::anyhow!("machine {} is gone: {reason}", self.name)
     }
 
-    /// Completes when the machine's QEMU has ended, with an error that says so. For other machines it never does:
+    /// Completes when the machine's process has ended, with an error that says so. For other machines it never does:
     /// callers check those themselves.
     pub async fn gone(&self) -> anyhow::Error {
-        let Some(emulated) = self.body.emulated() else { return std::future::pending().await };
-        self.is_gone(emulated.work.qemu_ended(emulated.child.wait().await))
+        let Some((child, work, program)) = self.body.process() else { return std::future::pending().await };
+        self.is_gone(work.ended(program, child.wait().await))
     }
 
     /// Returns which processes have run out of memory so far, according to the kernel's messages on the console; `None`
@@ -175,7 +181,12 @@ impl Machine {
     /// forward connections back.
     pub async fn as_seen_there(&self, address: &str) -> anyhow::Result<String> {
         let Some(local) = address.strip_prefix("127.0.0.1:") else { return Ok(address.to_owned()) };
-        self.body.as_seen_there(local).await
+        if let Some(address) = self.body.loopback() {
+            return Ok(format!("{address}:{local}"));
+        }
+        let (port, rest) = local.split_at(local.find(|c: char| !c.is_ascii_digit()).unwrap_or(local.len()));
+        let there = self.shell.forward_back(port.parse()?).await?;
+        Ok(format!("127.0.0.1:{there}{rest}"))
     }
 
     /// Pauses the machine, so that it uses memory and nothing else; an instance in AWS is not paused.
@@ -207,13 +218,17 @@ impl Machine {
 }
 
 impl Body for Emulated {
+    fn process(&self) -> Option<(&Child, &MachineDir, &'static str)> {
+        Some((&self.child, &self.work, QEMU))
+    }
+
     fn emulated(&self) -> Option<&Emulated> {
         Some(self)
     }
 
-    fn as_seen_there<'a>(&'a self, local: &'a str) -> Pending<'a, anyhow::Result<String>> {
+    fn loopback(&self) -> Option<&'static str> {
         // The host's address in QEMU's user-mode network.
-        Box::pin(async move { Ok(format!("10.0.2.2:{local}")) })
+        Some("10.0.2.2")
     }
 
     fn command_line(&self) -> String {
@@ -331,18 +346,22 @@ impl MachineDir {
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        self.folder.join("qemu.log")
+        self.folder.join("machine.log")
     }
 
-    /// Returns the error of a QEMU that ended, with the end of its output.
     pub(super) fn qemu_ended(&self, status: Status) -> anyhow::Error {
+        self.ended(QEMU, status)
+    }
+
+    /// Returns the error of a program that ended, with the end of its output.
+    pub(super) fn ended(&self, program: &str, status: Status) -> anyhow::Error {
         let printed = fs::read_to_string(self.log()).unwrap_or_default();
         let end = tail(&printed, 3).replace('\n', "; ");
-        anyhow::anyhow!("qemu ended with {status}: {}", if end.is_empty() { "it said nothing" } else { &end })
+        anyhow::anyhow!("{program} ended with {status}: {}", if end.is_empty() { "it said nothing" } else { &end })
     }
 
     /// Removes it; what cannot be removed goes with the run's folder, which the cleanup journal lists.
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         let _ = self.cleanup.release(&Resource::Path { path: self.folder.clone() });
     }
 }

@@ -18,6 +18,8 @@ use crate::exec::shell::{Shell, ShellError};
 pub enum Accelerator {
     /// The host's CPU, through KVM.
     Kvm,
+    /// The host's CPU, directly: the machine is a system container, on the host's kernel.
+    Nspawn,
     /// QEMU's translator: correct, but some fifty times slower.
     Tcg,
     /// Nothing that assay knows of: it is not one of our VMs.
@@ -45,6 +47,7 @@ impl fmt::Display for Accelerator {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Accelerator::Kvm => "kvm",
+            Accelerator::Nspawn => "nspawn",
             Accelerator::Tcg => "tcg",
             Accelerator::None => "none",
         })

@@ -178,12 +178,8 @@ impl Body for RemoteSession {
         Command::new("journalctl").args(["-o", "short-precise", "--no-hostname", "--no-pager", "--boot"]).args(units)
     }
 
-    fn as_seen_there<'a>(&'a self, local: &'a str) -> Pending<'a, anyhow::Result<String>> {
-        Box::pin(async move {
-            let (port, rest) = local.split_at(local.find(|c: char| !c.is_ascii_digit()).unwrap_or(local.len()));
-            let there = self.shell.forward_back(port.parse()?).await?;
-            Ok(format!("127.0.0.1:{there}{rest}"))
-        })
+    fn loopback(&self) -> Option<&'static str> {
+        None
     }
 
     fn command_line(&self) -> String {

@@ -69,11 +69,12 @@ impl Capabilities {
         let unseen = target.is_found() && seen.is_none();
         let arch = seen.map(|seen| seen.arch).or_else(|| target.arch(fake_aws).ok());
         let aws = *target == TargetSpec::Ec2 && !fake_aws.any();
+        let native = *target == TargetSpec::Nspawn;
         let needs = [
             (Requirement::Arm64, unseen || arch == Some(Arch::Arm64)),
             (Requirement::Aws, aws),
-            (Requirement::NativeCpu, unseen || aws || seen.is_some_and(|seen| seen.native)),
-            (Requirement::Device, *target != TargetSpec::Podman),
+            (Requirement::NativeCpu, unseen || aws || native || seen.is_some_and(|seen| seen.native)),
+            (Requirement::Device, !matches!(target, TargetSpec::Podman | TargetSpec::Nspawn)),
             (Requirement::OwnMachine, !target.is_found()),
             (Requirement::Units, seen.is_none_or(|seen| seen.units)),
             (Requirement::Root, seen.is_none_or(|seen| seen.root)),
@@ -125,8 +126,10 @@ mod tests {
     #[test]
     fn a_target_is_judged_by_what_it_brings() {
         let none = FakeAws::default();
+        let on_arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
         let seen = Seen { arch: Arch::Amd64, native: false, units: true, root: true };
         for (target, seen, decisions) in [
+            ("nspawn", None, ["run", on_arm, "run", "skip", "skip", "run", "run"]),
             ("vm:amd64", None, ["run", "skip", "emulated", "skip", "run", "run", "run"]),
             ("vm:arm64", None, ["run", "run", "emulated", "skip", "run", "run", "run"]),
             ("ec2", None, ["run", "run", "run", "run", "run", "run", "run"]),
@@ -139,8 +142,7 @@ mod tests {
         }
         // A stand-in's instance is a machine of this host's kind, and its settings do not affect a virtual machine.
         let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none.clone() };
-        let arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
-        assert_eq!(decided("ec2", &fake_aws, None), ["run", arm, "emulated", "fake", "run", "run", "run"]);
+        assert_eq!(decided("ec2", &fake_aws, None), ["run", on_arm, "emulated", "fake", "run", "run", "run"]);
         assert_eq!(decided("vm:amd64", &fake_aws, None), decided("vm:amd64", &none, None));
     }
 

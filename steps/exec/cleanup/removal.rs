@@ -8,6 +8,10 @@ use anyhow::Context;
 
 use super::Resource;
 use crate::base::commands;
+use crate::exec::root;
+
+/// Ends the processes of a control group, and removes it.
+pub const END_GROUP: &str = include_str!("end_group.sh");
 
 impl Resource {
     /// Removes the resource, and returns whether it was still there.
@@ -32,6 +36,14 @@ impl Resource {
                     Ok(_) => fs::remove_file(path),
                 };
                 gone.with_context(|| format!("cannot remove {}", path.display()))?;
+                Ok(true)
+            }
+            Resource::Cgroup { path } if !path.exists() => Ok(false),
+            Resource::Cgroup { path } => {
+                let ended = root::command(&["sh", "-c", END_GROUP, "nspawn", &path.to_string_lossy()]).output();
+                let ended = ended.with_context(|| format!("{self} cannot be removed"))?;
+                let errors = String::from_utf8_lossy(&ended.stderr);
+                anyhow::ensure!(ended.status.success(), "{self} cannot be removed: {}", errors.trim());
                 Ok(true)
             }
             Resource::RemoteHost { .. } => {

@@ -1,16 +1,19 @@
 //! Runs commands over one open SSH connection to a machine of our own, whose host key is pinned.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use russh::client::{self, AuthResult, Handle, Msg};
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, Sig, kex};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Preferred, Sig, kex};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::{OUTPUT_LIMIT, Printed, SESSIONS, ShellError};
+use crate::base::lock::lock;
 use crate::base::procfs;
 use crate::base::unit::Bytes;
 use crate::exec::command::{Command, Output, Status};
@@ -35,12 +38,17 @@ pub struct Ssh {
     machine: String,
     handle: Handle<Peer>,
     sessions: Semaphore,
+    forwards: Forwards,
 }
+
+/// The ports of this host's loopback that ports of the machine's lead to.
+type Forwards = Arc<Mutex<HashMap<u32, u16>>>;
 
 /// The client's side of a connection: accepts one host key, and keeps the one that was shown.
 struct Peer {
     pinned: PublicKey,
     shown: Arc<OnceLock<PublicKey>>,
+    forwards: Forwards,
 }
 
 impl client::Handler for Peer {
@@ -55,6 +63,26 @@ impl client::Handler for Peer {
             // Certificates were not requested.
             PublicKeyOrCertificate::Certificate(_) => Ok(false),
         }
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        _: &str,
+        theirs: u32,
+        _: &str,
+        _: u32,
+        reply: client::ChannelOpenHandle,
+        _: &mut client::Session,
+    ) -> Result<(), russh::Error> {
+        let Some(ours) = lock(&self.forwards).get(&theirs).copied() else { return Ok(()) };
+        tokio::spawn(async move {
+            // Without an answer, the machine's connection is refused.
+            let Ok(mut here) = TcpStream::connect(("127.0.0.1", ours)).await else { return };
+            reply.accept().await;
+            let _ = tokio::io::copy_bidirectional(&mut channel.into_stream(), &mut here).await;
+        });
+        Ok(())
     }
 }
 
@@ -91,8 +119,8 @@ impl Ssh {
             address: login.address.clone(),
             detail,
         };
-        let shown = Arc::default();
-        match tokio::time::timeout(HANDSHAKE, Self::handshake(login, &shown)).await {
+        let (shown, forwards) = (Arc::default(), Forwards::default());
+        match tokio::time::timeout(HANDSHAKE, Self::handshake(login, &shown, &forwards)).await {
             Err(_) => Err(failed(format!("no answer within {HANDSHAKE:?}"))),
             Ok(Err(russh::Error::UnknownKey)) => Err(ShellError::OtherHost {
                 machine: login.machine.clone(),
@@ -103,13 +131,18 @@ impl Ssh {
             Ok(Err(error)) => Err(failed(error.to_string())),
             Ok(Ok((_, false))) => Err(failed(format!("the host refuses our key for user {}", login.user))),
             Ok(Ok((handle, true))) => {
-                Ok(Ssh { machine: login.machine.clone(), handle, sessions: Semaphore::new(SESSIONS) })
+                Ok(Ssh { machine: login.machine.clone(), handle, sessions: Semaphore::new(SESSIONS), forwards })
             }
         }
     }
 
-    async fn handshake(login: &Login, shown: &Arc<OnceLock<PublicKey>>) -> Result<(Handle<Peer>, bool), russh::Error> {
-        let peer = Peer { pinned: login.host_key.clone(), shown: Arc::clone(shown) };
+    async fn handshake(
+        login: &Login,
+        shown: &Arc<OnceLock<PublicKey>>,
+        forwards: &Forwards,
+    ) -> Result<(Handle<Peer>, bool), russh::Error> {
+        let (pinned, shown, forwards) = (login.host_key.clone(), Arc::clone(shown), Arc::clone(forwards));
+        let peer = Peer { pinned, shown, forwards };
         let config = client::Config {
             nodelay: true,
             preferred: preferred(&login.address),
@@ -125,6 +158,20 @@ impl Ssh {
 
     pub(super) fn machine(&self) -> &str {
         &self.machine
+    }
+
+    /// Forwards a free port of the machine's loopback to one of this host's, and returns the machine's port.
+    pub(super) async fn forward_back(&self, port: u16) -> Result<u16, ShellError> {
+        if let Some((theirs, _)) = lock(&self.forwards).iter().find(|(_, ours)| **ours == port) {
+            return Ok(*theirs as u16);
+        }
+        let theirs = self.handle.tcpip_forward("127.0.0.1", 0).await.map_err(|error| ShellError::NoForward {
+            machine: self.machine.clone(),
+            port,
+            detail: error.to_string(),
+        })?;
+        lock(&self.forwards).insert(theirs, port);
+        Ok(theirs as u16)
     }
 
     /// Disconnects; commands that are still running are left to the machine.

@@ -1,0 +1,260 @@
+//! Provides system containers: systemd and all above it on this host's kernel and CPU, by systemd-nspawn. Their root is
+//! the disk of a VM, with what they write in memory.
+
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::OnceCell;
+
+use super::child::Child;
+use super::definition::Definition;
+use super::image::{self, DiskImage};
+use super::machine::{Body, Machine, MachineDir, Pending, evidence_file, log_in};
+use super::{Context, console, keys};
+use crate::base::digest::hex;
+use crate::base::platform::{Arch, TargetSpec};
+use crate::base::poll::{self, Look};
+use crate::base::progress::Progress;
+use crate::base::settings::Settings;
+use crate::base::unit::Bytes;
+use crate::base::{commands, procfs, programs};
+use crate::exec::cleanup::{CleanupJournal, END_GROUP, Resource};
+use crate::exec::command::Command;
+use crate::exec::root;
+use crate::exec::shell::{Login, Shell};
+use crate::targets::machine_info::{Accelerator, MachineInfo};
+
+const PROGRAM: &str = "systemd-nspawn";
+const START: &str = include_str!("nspawn/start.sh");
+const INSIDE: &str = include_str!("nspawn/inside.sh");
+const SETTLE: &str = include_str!("nspawn/settle.sh");
+/// The longest start that was seen took ten seconds, beside two compilers on two CPUs.
+const LIMIT: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(10);
+/// How many lines of the console an error shows.
+const LINES: usize = 10;
+/// What is said before sudo asks for a password.
+const WHY: &str = "A machine of --target nspawn is started by root.";
+
+/// The options of systemd-nspawn. Rootless Podman needs all of `/proc` and `/sys`, fuse and tun, the kernel's keyring, and a
+/// file system other than an overlay for its images.
+const OPTIONS: [&str; 22] = [
+    "--quiet",
+    "--register=no",
+    "--keep-unit",
+    "--settings=no",
+    "--machine=assay",
+    "--hostname=assay",
+    "--directory=/run/root",
+    "--volatile=overlay",
+    "--tmpfs=/home/assay:mode=0700,uid=1000,gid=1000",
+    "--tmpfs=/var/lib/containers",
+    "--network-namespace-path=/run/netns/machine",
+    "--resolv-conf=off",
+    "--timezone=off",
+    "--link-journal=no",
+    "--console=read-only",
+    "--capability=all",
+    "--drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_BOOT,CAP_SYS_RAWIO",
+    "--system-call-filter=@keyring bpf",
+    "--bind=/dev/fuse",
+    "--bind=/dev/net/tun",
+    "--bind-ro=/run/keys:/dev/disk/by-id/virtio-assay-keys",
+    "--boot",
+];
+/// The network is there when systemd starts, and networkd would wait for it in vain.
+const MASKED: [&str; 3] = [
+    "systemd.mask=systemd-networkd.socket",
+    "systemd.mask=systemd-networkd.service",
+    "systemd.mask=systemd-networkd-wait-online.service",
+];
+
+/// System containers of one definition.
+#[derive(Debug)]
+pub struct Nspawn {
+    definition: Definition,
+    arch: Arch,
+    image: DiskImage,
+    accelerator: Accelerator,
+    context: Context,
+    facts: OnceCell<MachineInfo>,
+}
+
+/// Checks in advance that this host can start such machines; sudo may ask for a password.
+pub(super) fn check_host(definition: &Definition, settings: &Settings, progress: &Progress) -> anyhow::Result<()> {
+    let remedy = commands::setup("nspawn");
+    for program in ["systemd-nspawn", "unshare", "mount", "ip"] {
+        programs::need(program, &remedy)?;
+    }
+    for (device, module) in [("/dev/fuse", "fuse"), ("/dev/net/tun", "tun"), ("/dev/loop-control", "loop")] {
+        let there = Path::new(device).exists();
+        anyhow::ensure!(there, "there is no {device}, which machines of --target nspawn need: modprobe {module}");
+    }
+    control_groups(&fs::read_to_string("/proc/self/mountinfo")?)?;
+    let arch = TargetSpec::Nspawn.on_this_host()?;
+    if DiskImage::kept(definition, arch, &settings.cache)?.is_none() {
+        image::check_host(arch, &settings.cache)?;
+    }
+    root::obtain(WHY, progress)
+}
+
+/// Finds the control groups of version 2 in a text like `/proc/self/mountinfo`.
+fn control_groups(mounts: &str) -> anyhow::Result<PathBuf> {
+    let of = |line: &&str| line.split_once(" - ").is_some_and(|(_, kind)| kind.starts_with("cgroup2 "));
+    let point = mounts.lines().find(of).and_then(|line| line.split(' ').nth(4));
+    point.map(PathBuf::from).context(
+        "control groups of version 2 are not mounted, which machines of --target nspawn need: boot this host with \
+         systemd.unified_cgroup_hierarchy=1",
+    )
+}
+
+/// Returns the addresses of this host's and of a machine's end of their network, number `index` of those of four addresses
+/// in 198.18.0.0/15, which the Internet does not use (RFC 2544).
+fn network(index: u16) -> [Ipv4Addr; 2] {
+    let first = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 4 * u32::from(index & 0x7fff);
+    [first + 1, first + 2].map(Ipv4Addr::from)
+}
+
+/// Returns a network that no machine of this process has, nor another of this host.
+fn free_network() -> anyhow::Result<[Ipv4Addr; 2]> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::from_le_bytes(procfs::random()?);
+    NEXT.compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed).ok();
+    let used = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let mut all = std::iter::repeat_with(|| network(NEXT.fetch_add(1, Ordering::Relaxed))).take(1 << 15);
+    let free = all.find(|[ours, _]| !used.lines().any(|line| line.ends_with(&format!(" {ours}"))));
+    free.context("every network in 198.18.0.0/15 is in use on this host")
+}
+
+impl Nspawn {
+    /// Prepares system containers of a definition, and makes their image if there is none yet.
+    pub async fn of(definition: &Definition, context: &Context) -> anyhow::Result<Nspawn> {
+        check_host(definition, &context.settings, &context.progress)?;
+        let arch = TargetSpec::Nspawn.on_this_host()?;
+        let image = DiskImage::provide(definition, arch, context).await?;
+        let accelerator = match Accelerator::of(&Shell::local(context.observer.clone())).await? {
+            Accelerator::Tcg => Accelerator::Tcg,
+            _ => Accelerator::Nspawn,
+        };
+        let (definition, context) = (definition.clone(), context.clone());
+        Ok(Nspawn { definition, arch, image, accelerator, context, facts: OnceCell::new() })
+    }
+
+    /// Returns whether the CPU of this host, which is that of its machines, is not emulated.
+    pub fn native(&self) -> bool {
+        self.accelerator.native()
+    }
+
+    /// Returns how much of this host's memory one machine takes at most.
+    pub fn takes(&self) -> Bytes {
+        self.definition.takes(self.arch)
+    }
+
+    /// Starts a machine, which is ready when a command has run on it.
+    pub async fn machine(&self, name: &str) -> anyhow::Result<Machine> {
+        let started = Instant::now();
+        let work = MachineDir::make(&self.context, name)?;
+        let name = work.name.clone();
+        let console = evidence_file(&self.context.evidence, &name, "console.log");
+        let [ours, theirs] = free_network()?;
+        let login = Login { address: format!("{theirs}:22"), ..keys::make(&name, &work.folder)? };
+        let group = self.group(&name)?;
+        let cgroup = Resource::Cgroup { path: group.clone() };
+        self.context.cleanup.register(cgroup.clone())?;
+        let argv = self.argv(&group, &work.folder, [ours, theirs])?;
+        let child = Child::held(&argv, &console, &work.log(), &self.context.cleanup)?;
+        let container = Container { child, cgroup, address: theirs, cleanup: self.context.cleanup.clone(), work };
+        let up = tokio::select! {
+            up = self.follow(&login, ours) => up,
+            status = container.child.wait() => Err(container.work.ended(PROGRAM, status)),
+        };
+        let (shell, facts) = up.with_context(|| {
+            let (after, shown) =
+                (started.elapsed().as_secs_f64(), console::last_lines(&console::read(&console), LINES));
+            let console = console.display();
+            format!("machine {name} did not come up within {after:.0} s; the end of its console ({console}):\n{shown}")
+        })?;
+        let machine = Machine::new(&self.context, name, shell, facts, started, container);
+        tracing::info!("{}: up after {:.2} s", machine.name, machine.boot.as_secs_f64());
+        Ok(machine)
+    }
+
+    /// Returns the control group of a machine: systemd's, if this host's control groups are systemd's.
+    fn group(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let top = control_groups(&fs::read_to_string("/proc/self/mountinfo")?)?;
+        let own = format!("assay-{}-{name}", self.context.run);
+        Ok(match Path::new("/run/systemd/system").is_dir() {
+            true => top.join("system.slice").join(own + ".scope"),
+            false => top.join(own),
+        })
+    }
+
+    fn argv(&self, group: &Path, folder: &Path, [ours, theirs]: [Ipv4Addr; 2]) -> anyhow::Result<Vec<String>> {
+        let memory = (self.definition.guest_memory(self.arch) << 20).to_string();
+        let cable = format!("assay-{}", hex(&procfs::random::<4>()?));
+        let [group, disk, keys] =
+            [group, &self.image.disk, &folder.join(keys::DISK)].map(|path| path.display().to_string());
+        let [ours, theirs] = [ours, theirs].map(|address| address.to_string());
+        let mut argv = root::words(&["sh", "-c", START, "nspawn", INSIDE, END_GROUP]);
+        argv.extend([group, memory, disk, keys, cable, ours, theirs]);
+        argv.extend(OPTIONS.into_iter().chain(MASKED).map(str::to_owned));
+        Ok(argv)
+    }
+
+    async fn follow(&self, login: &Login, ours: Ipv4Addr) -> anyhow::Result<(Shell, MachineInfo)> {
+        // Before the address is there, a connection would leave this host.
+        poll::until("its network", LIMIT, PAUSE, async || match UdpSocket::bind((ours, 0)) {
+            Ok(_) => Ok::<_, anyhow::Error>(Look::Done(())),
+            Err(error) => Ok(Look::Waiting(error.to_string())),
+        })
+        .await?;
+        let shell = Shell::ssh(log_in(login, LIMIT, PAUSE).await?, self.context.observer.clone());
+        let settle = Command::script(SETTLE, &[]).time_limit(LIMIT);
+        let boot = shell.read(&settle).await?.trim().to_owned();
+        let gather = async || {
+            let facts = MachineInfo::gather(&shell, self.accelerator).await?;
+            Ok::<_, anyhow::Error>(MachineInfo { image: Some(self.image.manifest.key.clone()), ..facts })
+        };
+        let facts = self.facts.get_or_try_init(gather).await?.clone();
+        Ok((shell, MachineInfo { boot, ..facts }))
+    }
+}
+
+/// A running system container. The order matters: it is ended before its folder is removed.
+#[derive(Debug)]
+struct Container {
+    child: Child,
+    cgroup: Resource,
+    address: Ipv4Addr,
+    cleanup: Arc<CleanupJournal>,
+    work: MachineDir,
+}
+
+impl Body for Container {
+    fn process(&self) -> Option<(&Child, &MachineDir, &'static str)> {
+        Some((&self.child, &self.work, PROGRAM))
+    }
+
+    fn loopback(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn command_line(&self) -> String {
+        keys::command_line(&self.work.name, keys::USER, &self.address.to_string(), 22, &self.work.folder)
+    }
+
+    fn shut_down(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let (cleanup, cgroup) = (self.cleanup.clone(), self.cgroup.clone());
+            // What cannot be removed stays in the cleanup journal, which reports it.
+            let _ = tokio::task::spawn_blocking(move || cleanup.release(&cgroup)).await;
+            self.child.end();
+            self.work.remove();
+        })
+    }
+}
