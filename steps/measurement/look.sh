@@ -46,6 +46,8 @@ unit.cpu.usage_usec $value"
         [ -d "$cgroup/runtime" ] && memory runtime "$cgroup/runtime"
         [ -d "$payload" ] || for payload in "$cgroup"/libpod-payload-*; do :; done
         if [ -d "$payload" ]; then
+            field usage_usec "$payload/cpu.stat" && seen="$seen
+payload.cpu.usage_usec $value"
             number payload.current "$payload/memory.current"
             memory payload "$payload"
             # A limit does not change: once is enough.

@@ -135,7 +135,8 @@ fn parse_stop(text: &str) -> Option<Stop> {
 impl UnitLook {
     /// Returns whether the workload itself was up.
     fn is_up(&self) -> bool {
-        self.values.contains_key("payload.current")
+        // The kernel counts memory only where it has a controller for it, and CPU time everywhere.
+        ["payload.current", "payload.cpu.usage_usec"].iter().any(|key| self.values.contains_key(*key))
     }
 }
 
