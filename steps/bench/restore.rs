@@ -19,19 +19,20 @@ use assay::exec::command::Command;
 use assay::run::with_temporary_context;
 use assay::targets::{Context, Definition, Machine, Urgency, Vm, run_folder_path};
 
-const KIND: &str = "nano";
+pub(super) const KIND: &str = "nano";
 /// The growth in this process's memory that is accepted at the end, in MiB: allocators do not give everything back.
 const GROWTH: u64 = 64;
 
+/// What this process holds.
 #[derive(Clone, Debug)]
-struct Held {
+pub(super) struct Held {
     /// Its open files, sockets and pipes.
     descriptors: usize,
     memory: u64,
 }
 
 impl Held {
-    fn now() -> anyhow::Result<Held> {
+    pub(super) fn now() -> anyhow::Result<Held> {
         let descriptors = fs::read_dir("/proc/self/fd").context("/proc/self/fd cannot be read")?.count();
         let status = fs::read_to_string("/proc/self/status").context("/proc/self/status cannot be read")?;
         let memory = procfs::size(&status, "VmRSS").context("/proc/self/status has no VmRSS")?;
@@ -97,7 +98,7 @@ async fn random_number(machine: &Machine) -> anyhow::Result<String> {
     machine.shell.read(&Command::new("cat").arg("/proc/sys/kernel/random/uuid")).await
 }
 
-fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
+pub(super) fn grown(before: &Held, after: &Held) -> anyhow::Result<()> {
     // Other threads close connections and children: a few may still be open.
     let (descriptors, more) = (after.descriptors.saturating_sub(before.descriptors), 8);
     ensure!(descriptors <= more, "{descriptors} more files, sockets or pipes are open than after the first machine");

@@ -84,9 +84,10 @@ impl ScenarioWorld {
         }
     }
 
-    /// Returns an error if the probe is one of a log of which a part may be missing that the rule depends on.
+    /// Returns an error if the probe is one of a log of which a part may be missing that the rule depends on, or if it rests
+    /// on a limit that was not enforced.
     pub fn has_whole_log(&self, probe: &str, rule: &Rule) -> anyhow::Result<()> {
-        match self.subject.missing_log(probe, rule) {
+        match self.subject.missing_limit(probe).or_else(|| self.subject.missing_log(probe, rule)) {
             Some(reason) => anyhow::bail!("{reason}"),
             None => Ok(()),
         }

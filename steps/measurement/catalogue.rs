@@ -18,6 +18,10 @@ const MANY: f64 = 1e9;
 pub const LOST: &str = "log.lost";
 pub const CUT: &str = "log.cut";
 
+/// The probes of a limit that is not enforced, and of what is not accounted with it: their values say why.
+pub const NO_MEMORY: &str = "limit.lost.memory";
+pub const NO_CPU: &str = "limit.lost.cpu";
+
 /// What probes may yield.
 struct ProbeEntry {
     /// The probes' names; one that ends with a dot or a space is a prefix. Without any, it is that of an unlisted probe.
@@ -115,7 +119,20 @@ const ENTRIES: &[ProbeEntry] = &[
     text(&["build.compiler", "build.sha256", "module.imports", "module.sha256", "module.export."], &[]),
     text(&["image.platform", "image.base", "image.digest", "image.file", "image.entrypoint", "image.annotation."], &[]),
     text(
-        &["push.", "pull.", "machine.", "podman.version", "crun.", "ami.", "run.", "unit.", "left.", "log.", "order."],
+        &[
+            "limit.lost.",
+            "push.",
+            "pull.",
+            "machine.",
+            "podman.version",
+            "crun.",
+            "ami.",
+            "run.",
+            "unit.",
+            "left.",
+            "log.",
+            "order.",
+        ],
         &[],
     ),
 ];

@@ -46,13 +46,18 @@ unit.cpu.usage_usec $value"
         [ -d "$cgroup/runtime" ] && memory runtime "$cgroup/runtime"
         [ -d "$payload" ] || for payload in "$cgroup"/libpod-payload-*; do :; done
         if [ -d "$payload" ]; then
-            field usage_usec "$payload/cpu.stat" && seen="$seen
-payload.cpu.usage_usec $value"
             number payload.current "$payload/memory.current"
             memory payload "$payload"
-            # A limit does not change: once is enough.
-            [ -n "$limited" ] || { read -r limited <"$cgroup/memory.max" && [ "$limited" != max ] && seen="$seen
-unit.max $limited"; }
+            field usage_usec "$payload/cpu.stat" && seen="$seen
+payload.cpu.usage_usec $value"
+            # Limits as the kernel enforces them; they do not change: once is enough.
+            [ -n "$limited" ] || {
+                limited=yes
+                number unit.max "$cgroup/memory.max"
+                read -r quota period <"$cgroup/cpu.max" && [ "$quota" != max ] && seen="$seen
+unit.quota_usec $quota
+unit.period_usec $period"
+            }
         fi
         field MemAvailable: /proc/meminfo && seen="$seen
 available $((value * 1024))"

@@ -102,8 +102,20 @@ pub fn parse(text: &str) -> Result<Trial, Unreadable> {
 }
 
 /// Keys that do not belong to a look; with a dot or dash at the end, the beginnings of such keys.
-const LAST: [&str; 11] =
-    ["token", "boot", "since", "begin", "over", "gave-up", "show.", "slice.", "sampler.", "session.", "start-"];
+const LAST: [&str; 12] = [
+    "token",
+    "boot",
+    "since",
+    "controllers",
+    "begin",
+    "over",
+    "gave-up",
+    "show.",
+    "slice.",
+    "sampler.",
+    "session.",
+    "start-",
+];
 /// Keys that belong to the look before them.
 const SEEN: [&str; 4] = ["unit.", "runtime.", "payload.", "available"];
 
@@ -135,8 +147,7 @@ fn parse_stop(text: &str) -> Option<Stop> {
 impl UnitLook {
     /// Returns whether the workload itself was up.
     fn is_up(&self) -> bool {
-        // The kernel counts memory only where it has a controller for it, and CPU time everywhere.
-        ["payload.current", "payload.cpu.usage_usec"].iter().any(|key| self.values.contains_key(*key))
+        self.values.keys().any(|key| key.starts_with("payload."))
     }
 }
 
@@ -193,6 +204,7 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measurement::catalogue::{NO_CPU, NO_MEMORY};
     use crate::measurement::{Reading, Value};
 
     const RECORDED: &str = include_str!("../../fixtures/probes/trial-hello.txt");
@@ -301,6 +313,12 @@ mod tests {
             ("show.CPUQuotaPerSecUSec 100ms\n", "limit.cpu", Some(0.1)),
             ("show.CPUQuotaPerSecUSec 1s 500ms\n", "limit.cpu", Some(1.5)),
             ("show.CPUQuotaPerSecUSec infinity\n", "limit.cpu", None),
+            (
+                "controllers cpu memory\nshow.MemoryMax 4097\nlook 2\nunit.max 4096\npayload.anon 1\n",
+                "limit.memory",
+                Some(4097.0),
+            ),
+            ("controllers cpu\nshow.CPUQuotaPerSecUSec 100ms\n", "limit.cpu", Some(0.1)),
             // Of a unit that never stopped, systemd shows a status, too.
             ("show.ExecMainStatus 0\nshow.Result success\n", "unit.status", None),
             (limit_seen_early, "memory.headroom", Some(300.0)),
@@ -319,6 +337,40 @@ mod tests {
         ] {
             let readings = trial(lines).readings().unwrap();
             assert_eq!(value(&readings, probe), expected.map(Value::Number), "{probe} of {lines}");
+        }
+        // A limit counts as enforced only where it is.
+        for (lines, lost, reason) in [
+            (
+                "controllers none\nshow.MemoryMax 4096\n",
+                NO_MEMORY,
+                "no memory controller on the machine: MemoryMax=4096 ",
+            ),
+            (
+                "controllers cpu pids\n",
+                NO_MEMORY,
+                "no memory controller on the machine: what its units use is not accounted",
+            ),
+            (
+                "controllers none\nshow.CPUQuotaPerSecUSec 100ms\n",
+                NO_CPU,
+                "no cpu controller on the machine: CPUQuota=100ms/s",
+            ),
+            (
+                "controllers memory\nshow.MemoryMax 4096\nlook 2\npayload.anon 1\n",
+                NO_MEMORY,
+                "MemoryMax=4096 is not enforced: the control group says no limit",
+            ),
+            (
+                "controllers memory cpu\nshow.CPUQuotaPerSecUSec 100ms\nlook 2\nunit.quota_usec 20000\n\
+                 unit.period_usec 100000\npayload.anon 1\n",
+                NO_CPU,
+                "CPUQuota=100ms/s is not enforced: the control group says 0.2",
+            ),
+        ] {
+            let readings = trial(lines).readings().unwrap();
+            let Some(Value::Text(seen)) = value(&readings, lost) else { panic!("{lines}: {readings:?}") };
+            assert!(seen.starts_with(reason), "{seen}");
+            assert!(["limit.memory", "limit.cpu"].iter().all(|limit| value(&readings, limit).is_none()), "{lines}");
         }
         for (lines, state) in [
             ("show.ActiveState active\nshow.SubState running\n", "active"),

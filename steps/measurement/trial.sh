@@ -11,6 +11,10 @@ echo "token $6"
 read -r boot </proc/sys/kernel/random/boot_id
 echo "boot $boot"
 manager=$(systemctl --user show --property=ControlGroup --value)
+# Without a controller, systemd shows a limit and the kernel does not enforce it.
+controllers=
+read -r controllers <"/sys/fs/cgroup$manager/cgroup.controllers"
+echo "controllers ${controllers:-none}"
 tree=/sys/fs/cgroup$manager/$slice
 cgroup=$tree/$unit.service
 IFS=: read -r _ _ session </proc/$$/cgroup

@@ -1,7 +1,7 @@
 //! Holds the samples of one subject, and where they should come from.
 
 use crate::base::unit::Unit;
-use crate::measurement::catalogue::{CUT, LOST};
+use crate::measurement::catalogue::{CUT, LOST, NO_CPU, NO_MEMORY};
 use crate::measurement::{Sample, Value};
 use crate::verdict::{Check, Judged, Rule, Source};
 
@@ -38,6 +38,20 @@ impl SampleSet {
         }
         let cut = of(CUT).filter(|_| probe == "log.text");
         of(LOST).chain(cut).find_map(|sample| match &sample.value {
+            Value::Text(reason) => Some(reason.as_str()),
+            Value::Number(_) => None,
+        })
+    }
+
+    /// Returns why the samples of a probe cannot be judged, if they rest on a limit that was not enforced.
+    pub fn missing_limit(&self, probe: &str) -> Option<&str> {
+        let lost = match probe {
+            "limit.cpu" | "cpu.share" | "cpu.throttled" | "start.time" => NO_CPU,
+            "limit.memory" => NO_MEMORY,
+            _ if probe.starts_with("memory.") => NO_MEMORY,
+            _ => return None,
+        };
+        self.samples.iter().filter(|sample| sample.probe == lost).find_map(|sample| match &sample.value {
             Value::Text(reason) => Some(reason.as_str()),
             Value::Number(_) => None,
         })

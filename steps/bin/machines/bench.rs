@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::bench::{BenchResult, PROFILE, plan, report, restore, sampler, ssh, suite};
+use crate::bench::{BenchResult, PROFILE, native, plan, report, restore, sampler, ssh, suite};
 use assay::base::platform::TargetSpec;
 use assay::base::progress::Progress;
 use assay::exec::shell::{NoopObserver, Shell};
@@ -21,13 +21,15 @@ const ROUNDS: usize = 20;
 /// How often everything else is measured.
 const REPETITIONS: usize = 3;
 const RESTORES: usize = 10;
+/// How many system containers are started.
+const STARTS: usize = 20;
 
 /// Which part, and in which format.
 #[derive(Debug, Args)]
 pub struct Bench {
     /// The part to measure [default: all]
     part: Option<BenchPart>,
-    /// For restore: restore this many machines, one after the other, besides one boot
+    /// For restore and native: start this many machines, one after the other; for restore, besides one boot
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     times: Option<u16>,
     /// Print a flat JSON object for programs, with only the names of the chosen part
@@ -42,6 +44,8 @@ pub struct Bench {
 enum BenchPart {
     /// The first command on a machine: restored from its snapshot, and booted
     Restore,
+    /// The first command on a system container
+    Native,
     /// The CPU and memory that watching a workload takes from the device
     Sampler,
     /// A command over SSH: on the open connection, by a fresh ssh, by ssh with ControlMaster
@@ -56,9 +60,9 @@ enum BenchPart {
 
 pub fn bench(arguments: &Bench) -> Result<(), Exit> {
     arguments.verbosity.apply();
-    if arguments.times.is_some() && arguments.part != Some(BenchPart::Restore) {
+    if arguments.times.is_some() && !matches!(arguments.part, Some(BenchPart::Restore | BenchPart::Native)) {
         let right = commands::assay("bench restore --times N");
-        return Err(usage(anyhow::anyhow!("--times only applies to restore: write {right}")));
+        return Err(usage(anyhow::anyhow!("--times only applies to restore and native: write {right}")));
     }
     let parts = arguments.part.as_ref().map_or(BenchPart::value_variants(), std::slice::from_ref);
     let runtime = tokio::runtime::Runtime::new().map_err(infrastructure)?;
@@ -95,6 +99,10 @@ async fn all(parts: &[BenchPart], arguments: &Bench) -> anyhow::Result<Vec<Bench
                 };
                 let measured = restore::measure(boots, restores, &progress).await;
                 measured.or_else(|error| Err("vm".parse::<TargetSpec>()?.unusable(error)))?
+            }
+            BenchPart::Native => {
+                let measured = native::measure(arguments.times.map_or(STARTS, usize::from), &progress).await;
+                measured.or_else(|error| Err(TargetSpec::Nspawn.unusable(error)))?
             }
             BenchPart::Suite => suite::measure(&progress).await?,
             BenchPart::Ssh => ssh::measure(ROUNDS, &progress).await?,

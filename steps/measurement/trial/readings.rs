@@ -3,6 +3,7 @@
 use super::{Trial, UnitLook, number};
 use crate::base::stats::median;
 use crate::base::unit::{Duration, Unit};
+use crate::measurement::catalogue::{NO_CPU, NO_MEMORY};
 use crate::measurement::{Reading, Unreadable};
 
 impl Trial {
@@ -76,13 +77,33 @@ impl Trial {
         let shown = |key: &str| self.shown(key).filter(|raw| *raw != "infinity");
         if let Some(raw) = shown("MemoryMax") {
             let wrong = |_| Unreadable::new("limit.memory", "a number that is not negative", raw);
-            readings.push(Reading::new("limit.memory", number(raw, raw).map_err(wrong)?, Unit::Bytes, raw));
+            let (set, max) =
+                (number(raw, raw).map_err(wrong)?, self.enforced(|look| look.values.get("unit.max").copied()));
+            // The kernel counts in pages, the largest of which have 64 KiB.
+            readings.push(match self.unenforced("memory", &format!("MemoryMax={raw}"), set, max, 65_536.0) {
+                Some(reason) => Reading::new(NO_MEMORY, reason.as_str(), Unit::Text, raw),
+                None => Reading::new("limit.memory", set, Unit::Bytes, raw),
+            });
+        } else if self.lacks("memory") {
+            let reason = "no memory controller on the machine: what its units use is not accounted";
+            readings.push(Reading::text(NO_MEMORY, reason));
         }
         if let Some(raw) = shown("CPUQuotaPerSecUSec") {
             let wrong = || Unreadable::new("limit.cpu", "a time such as 100ms or 1s 500ms", raw);
             let words = raw.split(' ').map(|word| word.parse::<Duration>().ok().map(Duration::value));
             let seconds = words.sum::<Option<f64>>().ok_or_else(wrong)?;
-            readings.push(Reading::new("limit.cpu", seconds, Unit::Ratio, raw));
+            let quota = self.enforced(|look| {
+                Some(
+                    look.values.get("unit.quota_usec")?
+                        / look.values.get("unit.period_usec").filter(|us| **us > 0.0)?,
+                )
+            });
+            readings.push(
+                match self.unenforced("cpu", &format!("CPUQuota={raw}/s"), seconds, quota, seconds / 100.0) {
+                    Some(reason) => Reading::new(NO_CPU, reason.as_str(), Unit::Text, raw),
+                    None => Reading::new("limit.cpu", seconds, Unit::Ratio, raw),
+                },
+            );
         }
         Ok(readings)
     }
@@ -107,6 +128,37 @@ impl Trial {
             Ok(Reading::new(probe, counts.iter().sum::<f64>(), Unit::Bytes, raw))
         };
         [("rbytes=", "io.read"), ("wbytes=", "io.written")].into_iter().map(total).collect()
+    }
+
+    /// Returns whether the machine lacks a control group controller.
+    fn lacks(&self, controller: &str) -> bool {
+        self.last.get("controllers").is_some_and(|all| all.split(' ').all(|one| one != controller))
+    }
+
+    /// Returns the limit that was read from the control group while the workload was up; `None` if it was not read.
+    fn enforced(&self, limit: impl Fn(&UnitLook) -> Option<f64>) -> Option<Option<f64>> {
+        let up = self.looks.iter().any(UnitLook::is_up) && self.last.contains_key("controllers");
+        up.then(|| self.looks.iter().find_map(limit))
+    }
+
+    /// Returns why a limit that systemd shows is not enforced, if it is not: there is no controller, or its control group
+    /// has another.
+    fn unenforced(
+        &self,
+        controller: &str,
+        shown: &str,
+        set: f64,
+        read: Option<Option<f64>>,
+        off: f64,
+    ) -> Option<String> {
+        if self.lacks(controller) {
+            return Some(format!("no {controller} controller on the machine: {shown} is not enforced"));
+        }
+        match read? {
+            Some(enforced) if (enforced - set).abs() <= off => None,
+            Some(enforced) => Some(format!("{shown} is not enforced: the control group says {enforced}")),
+            None => Some(format!("{shown} is not enforced: the control group says no limit")),
+        }
     }
 
     /// Returns the memory while the workload was up: at each look the current use and what was left of the limit, and

@@ -1,0 +1,82 @@
+//! Measures what a system container costs: its start until a command has run over a connection of its own, and the CPU of
+//! this host that it takes for that. Nothing of it may be left.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+
+use super::restore::{Held, KIND, grown};
+use super::{BenchResult, Times};
+use assay::base::poll::{self, Look};
+use assay::base::progress::Progress;
+use assay::base::settings::Settings;
+use assay::exec::command::Command;
+use assay::run::with_temporary_context;
+use assay::targets::{Context, Definition, Nspawn, run_folder_path};
+
+/// The kernel removes network interfaces and loop devices a moment after the last process that used them has ended.
+const A_MOMENT: Duration = Duration::from_secs(5);
+
+/// Starts this many machines, one after the other.
+pub async fn measure(starts: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
+    let settings = Settings::read()?;
+    let work = async |context: &Context| {
+        let cost = rounds(starts, context).await?;
+        Ok((cost, run_folder_path(&context.run)))
+    };
+    let before = around()?;
+    let (cost, folder) = with_temporary_context(&settings, progress, work).await?;
+    ensure!(!folder.exists(), "{} is left", folder.display());
+    poll::until("the end of what machines were made of", A_MOMENT, A_MOMENT / 50, async || {
+        let left: Vec<String> = around()?.difference(&before).cloned().collect();
+        Ok::<_, anyhow::Error>(if left.is_empty() { Look::Done(()) } else { Look::Waiting(left.join(", ")) })
+    })
+    .await?;
+    Ok(cost)
+}
+
+async fn rounds(starts: usize, context: &Context) -> anyhow::Result<BenchResult> {
+    let definition = Definition::named(&context.settings.root, KIND)?;
+    let nspawn = Nspawn::of(&definition, context).await?;
+    let (mut seconds, mut used, mut before) = (Vec::new(), Vec::new(), None);
+    for start in 1..=starts {
+        let machine = nspawn.machine(&format!("native-{start}")).await?;
+        seconds.push(machine.boot.as_secs_f64());
+        let account = machine.shell.read(&Command::new("cat").arg("/sys/fs/cgroup/cpu.stat")).await?;
+        let usage = account.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<f64>().ok());
+        used.push(usage.with_context(|| format!("its control group says \"{account}\""))? / 1e6);
+        machine.shut_down().await;
+        drop(machine);
+        before.get_or_insert(Held::now()?);
+    }
+    if let Some(before) = before {
+        grown(&before, &Held::now()?)?;
+    }
+    let (start, cpu) = (Times::of(&seconds)?, Times::of(&used)?);
+    Ok(BenchResult {
+        line: format!(
+            "native: the first command on a system container takes {start}, and {cpu} of CPU time; of {starts} such \
+             machines nothing is left"
+        ),
+        numbers: json!({ "native_s": start.median(), "native_cpu_s": cpu.median(), "natives": starts }),
+    })
+}
+
+/// Lists what machines are made of on this host: network interfaces, control groups, loop devices in use, mounts.
+fn around() -> anyhow::Result<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    let folders = ["/sys/class/net", "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/system.slice"];
+    for folder in folders.into_iter().chain(["/sys/block"]) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let ours = entry.file_name().to_string_lossy().starts_with("assay-") || path.join("loop").is_dir();
+            all.extend(ours.then(|| path.display().to_string()));
+        }
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("/proc/self/mountinfo cannot be read")?;
+    all.extend(mounts.lines().filter_map(|line| Some(format!("mount {}", line.split(' ').nth(4)?))));
+    Ok(all)
+}
