@@ -73,12 +73,12 @@ async fn has_read_from_disk(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 
 #[then(expr = "it reads and writes at most {size} on disk")]
 fn little_disk_use(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
-    world.check_disk(Rule::AtMost { bound: size.0.value() })
+    world.disk_use(Rule::AtMost { bound: size.0.value() })
 }
 
 #[then("its use of the disk is reported")]
 fn disk_use_reported(world: &mut ScenarioWorld) -> anyhow::Result<()> {
-    world.check_disk(Rule::Recorded)
+    world.disk_use(Rule::Recorded)
 }
 
 #[then(expr = "the image is at least {int} times smaller than mosquitto's and {int} times smaller than Python's")]

@@ -147,7 +147,7 @@ impl ScenarioWorld {
     }
 
     /// Checks what was read from disks and written to them.
-    pub fn check_disk(&mut self, rule: Rule) -> anyhow::Result<()> {
+    pub fn disk_use(&mut self, rule: Rule) -> anyhow::Result<()> {
         anyhow::ensure!(
             self.value("io.read").is_some(),
             "the machine does not count how much its user's units read and write: as root, add \"[Service]\" and \

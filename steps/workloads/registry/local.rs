@@ -328,7 +328,7 @@ mod tests {
             127.0.0.1 - - [27/Nov/2026:03:40:00 +0000] \"GET /v2/assay/a/blobs/sha256:1 HTTP/1.1\" 200 40000 \"\" \"c\"\n";
         let (bytes, lines) = served(log, "assay/a");
         assert_eq!((bytes, lines.len()), (40_600, 2));
-        assert_eq!(served(log, "assay"), (0, Vec::new()));
+        assert_eq!(served(log, "assay/c"), (0, Vec::new()));
     }
 
     #[test]
