@@ -1,5 +1,6 @@
 //! Compares versions of software, which distributions write in many ways: `4.9.3+ds1`, `1.21-1`, `2:0.14.1+dfsg-3.1`.
 
+use std::cmp::Ordering;
 use std::str::FromStr;
 
 /// The numbers of a version: `4.9.3+ds1` has 4, 9 and 3. What follows them is the distribution's.
@@ -23,28 +24,13 @@ impl Version {
     }
 }
 
-/// Versions that satisfy every one of some comparisons: `>=1.14, <1.30`.
+/// Versions that satisfy every one of some comparisons: `>=1.14, <1.30`. Each bound has the orderings that satisfy it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VersionRange(Vec<(Comparison, Version)>);
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Comparison {
-    AtLeast,
-    Above,
-    AtMost,
-    Below,
-    Equal,
-}
+pub struct VersionRange(Vec<(&'static [Ordering], Version)>);
 
 impl VersionRange {
     pub fn contains(&self, version: &Version) -> bool {
-        self.0.iter().all(|(comparison, bound)| match comparison {
-            Comparison::AtLeast => version >= bound,
-            Comparison::Above => version > bound,
-            Comparison::AtMost => version <= bound,
-            Comparison::Below => version < bound,
-            Comparison::Equal => version == bound,
-        })
+        self.0.iter().all(|(allowed, bound)| allowed.contains(&version.cmp(bound)))
     }
 }
 
@@ -52,13 +38,14 @@ impl FromStr for VersionRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        use Comparison::{Above, AtLeast, AtMost, Below, Equal};
-        let signs = [(">=", AtLeast), ("<=", AtMost), (">", Above), ("<", Below), ("=", Equal)];
+        use Ordering::{Equal, Greater, Less};
+        const SIGNS: [(&str, &[Ordering]); 5] =
+            [(">=", &[Greater, Equal]), ("<=", &[Less, Equal]), (">", &[Greater]), ("<", &[Less]), ("=", &[Equal])];
         let comparison = |part: &str| {
-            let (sign, comparison) = *signs.iter().find(|(sign, _)| part.trim().starts_with(sign))?;
+            let (sign, allowed) = *SIGNS.iter().find(|(sign, _)| part.trim().starts_with(sign))?;
             let bound = part.trim()[sign.len()..].trim();
             let plain = bound.chars().all(|c| c.is_ascii_digit() || c == '.') && !bound.ends_with('.');
-            Some((comparison, Version::parse(bound).filter(|_| plain)?))
+            Some((allowed, Version::parse(bound).filter(|_| plain)?))
         };
         let range = text.split(',').map(comparison).collect::<Option<Vec<_>>>().map(VersionRange);
         range.ok_or_else(|| format!("\"{text}\" is not a range of versions: write it as \"{}\"", meant(text)))
@@ -79,6 +66,7 @@ fn meant(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_range_contains_what_its_comparisons_say_however_a_version_is_written() {
@@ -116,6 +104,36 @@ mod tests {
         ] {
             let error = text.parse::<VersionRange>().unwrap_err();
             assert_eq!(error, format!("\"{text}\" is not a range of versions: write it as \"{meant}\""));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn versions_are_ordered_by_their_numbers_and_a_range_is_what_its_comparisons_say(
+            a in prop::collection::vec(0_u64..4, 1..4),
+            b in prop::collection::vec(0_u64..4, 1..4),
+            suffix in "(\\+ds1|-1~deb13u1|\\.0){0,2}",
+        ) {
+            let written = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
+            let full = |numbers: &[u64]| [numbers, &[0; 4]].concat()[..4].to_vec();
+            let version = |numbers: &[u64]| Version::parse(&format!("{}{suffix}", written(numbers))).unwrap();
+            let order = full(&a).cmp(&full(&b));
+            prop_assert_eq!(version(&a).cmp(&version(&b)), order);
+            for (sign, holds) in
+                [(">=", order.is_ge()), ("<=", order.is_le()), (">", order.is_gt()), ("<", order.is_lt()), ("=", order.is_eq())]
+            {
+                let range: VersionRange = format!("{sign}{}, >=0", written(&b)).parse().unwrap();
+                prop_assert_eq!(range.contains(&version(&a)), holds);
+            }
+        }
+
+        #[test]
+        fn what_is_suggested_for_a_text_that_is_not_a_range_is_one(text in "[<>=]{0,2}[0-9]{0,21}[.,]?[0-9]{0,3}[a+ ]?") {
+            if let Err(error) = text.parse::<VersionRange>() {
+                let meant = error.split("write it as \"").nth(1).and_then(|rest| rest.strip_suffix('"')).unwrap();
+                prop_assert!(meant.parse::<VersionRange>().is_ok(), "{error}");
+            }
         }
     }
 }

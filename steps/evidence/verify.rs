@@ -56,12 +56,10 @@ impl Verification {
 /// part the same way, and that the merged verdicts are those of the parts.
 pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let folder = SandboxedDir::open(path)?;
-    let mut verification = Verification { schema: 1, ..Verification::default() };
-    sealed(&folder, &mut verification);
-    match bundle::parts(&folder) {
-        Some(parts) => merged::merged(&folder, &parts, allowed, &mut verification)?,
-        None => one_run(&folder, allowed, &mut verification),
-    }
+    let mut verification = match bundle::parts(&folder) {
+        Some(parts) => merged::merged(&folder, &parts, allowed)?,
+        None => one_run(&folder, allowed),
+    };
     verification.verified = verification.findings.is_empty();
     Ok(verification)
 }
@@ -73,7 +71,8 @@ pub fn findings_of(bundle: &EvidenceBundle, record: &ClaimResult) -> Vec<String>
     agreement::difference_of(bundle, record).into_iter().chain(findings).collect()
 }
 
-fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Verification) {
+fn one_run(folder: &SandboxedDir, allowed: Option<&Path>) -> Verification {
+    let mut verification = sealed(folder);
     match EvidenceBundle::open(folder.path()) {
         Ok(bundle) => {
             let (samples, claims) = (bundle.samples.len(), bundle.verdicts.claims.len());
@@ -110,9 +109,12 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Ver
             }
         },
     }
+    verification
 }
 
-fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
+/// Checks a folder's checksums, and begins with them.
+fn sealed(folder: &SandboxedDir) -> Verification {
+    let mut verification = Verification { schema: 1, ..Verification::default() };
     match checksums::check(folder) {
         Ok((files, broken)) => {
             verification.take(broken, || format!("all {files} files are as {SUMS} has them, and there are no others"));
@@ -123,6 +125,7 @@ fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
         )),
         Err(error) => verification.findings.push(Finding::new(SUMS, format!("{error:#}"))),
     }
+    verification
 }
 
 fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {

@@ -62,11 +62,11 @@ pub struct Line {
 pub fn parse(text: &str, boot: &str, mark: &str) -> Result<Journal, Unreadable> {
     let (boot, mark) = (boot.replace('-', ""), format!("{mark}.service"));
     let (mut entries, mut calendar, mut cut) = (Vec::<Entry>::new(), None, BTreeMap::<String, usize>::new());
-    let (mut marks, mut dropped) = (BTreeSet::new(), 0);
+    let (mut marks, mut dropped) = (BTreeSet::new(), 0_u64);
     for raw in text.lines().filter(|line| !line.trim().is_empty() && *line != UNSEEN) {
         let (entry, offset) = Entry::parse(raw, &boot)?;
         if entry.of("MESSAGE_ID") == DROPPED {
-            dropped += entry.of("N_DROPPED").parse().unwrap_or(1);
+            dropped = dropped.saturating_add(entry.of("N_DROPPED").parse().unwrap_or(1));
             continue;
         }
         if entry.of("_SYSTEMD_USER_UNIT") == mark {
@@ -359,6 +359,9 @@ mod tests {
         assert!(lost(flood).starts_with("part of its log may be missing: journald drops lines"), "{}", lost(flood));
         assert!(lost(late).contains("journald dropped 34 lines of the units"), "{}", lost(late));
         assert!(lost(late).contains("raise RateLimitBurst="), "{}", lost(late));
+        let more = format!(",\"MESSAGE_ID\":\"{DROPPED}\",\"N_DROPPED\":\"{}\"}}", u64::MAX);
+        let many = parse(&[entry(1, 1), entry(1, 1)].join("\n").replace('}', &more), "b", "m").unwrap().lost;
+        assert!(many.unwrap().contains("journald dropped 18446744073709551615 lines"), "two such counts are not few");
         let taken: Vec<&str> = late.lines().filter(|line| !line.contains("N_DROPPED")).collect();
         assert_eq!(lost(&taken.join("\n")), "");
         let unseen =

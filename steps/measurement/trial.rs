@@ -383,6 +383,7 @@ mod tests {
             ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),
             ("slice.peak inf\n", "memory.peak"),
             ("slice.io.254:0 rbytes=4096\n", "io.written"),
+            ("stop success exited inf\n", "unit.status"),
         ] {
             let error = trial(lines).readings().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{probe} cannot be read")), "{error}");

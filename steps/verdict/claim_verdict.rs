@@ -206,7 +206,7 @@ impl ScenarioResult {
 /// Combines all attempts at one of a claim's own scenarios. One that holds only on a retry is flaky, and so inconclusive;
 /// otherwise one failed attempt makes it fail.
 pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
-    let [first, .., last] = attempts else {
+    let [_, .., last] = attempts else {
         let never = || Outcome::inconclusive("it was planned and did not run");
         return attempts.first().map_or_else(never, |only| only.outcome.clone());
     };
@@ -218,8 +218,8 @@ pub fn combine_attempts(attempts: &[Attempt]) -> Outcome {
         let reason = format!("flaky: it held only at attempt {} of {}; {all}", attempts.len(), attempts.len());
         return Outcome { verdict: Verdict::Inconclusive, reason, value: last.outcome.value.clone() };
     }
-    let failed = attempts.iter().find(|attempt| attempt.outcome.verdict == Verdict::Fails);
-    let decisive = failed.unwrap_or(first);
+    let of = |verdict: Verdict| attempts.iter().find(|attempt| attempt.outcome.verdict == verdict);
+    let decisive = of(Verdict::Fails).or(of(Verdict::Inconclusive)).unwrap_or(last);
     Outcome { reason: all, ..decisive.outcome.clone() }
 }
 

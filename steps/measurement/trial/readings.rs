@@ -69,7 +69,11 @@ impl Trial {
         }
         readings.extend(self.while_running());
         readings.extend(self.by_kind());
-        Ok(readings)
+        let infinite = |reading: &&Reading| reading.value.number().is_some_and(|number| !number.is_finite());
+        match readings.iter().find(infinite) {
+            Some(Reading { probe, raw, .. }) => Err(Unreadable::new(probe, "a finite number", raw)),
+            None => Ok(readings),
+        }
     }
 
     fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
