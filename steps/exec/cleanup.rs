@@ -335,6 +335,16 @@ mod tests {
     }
 
     #[test]
+    fn a_control_group_of_a_killed_run_that_is_gone_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = r#"{"kind":"cgroup","path":"/sys/fs/cgroup/assay-killed-nano"}"#;
+        fs::write(folder.path().join("killed.jsonl"), line).unwrap();
+        assert_eq!(leftovers(folder.path()).unwrap()[0].to_string(), "control group /sys/fs/cgroup/assay-killed-nano");
+        assert_eq!(remove_stale(folder.path()).unwrap(), Removed::default());
+        assert_eq!(stale_journals(folder.path()).unwrap(), 0);
+    }
+
+    #[test]
     fn a_resource_that_is_marked_gone_is_not_looked_for_after_a_kill() {
         let folder = tempfile::tempdir().unwrap();
         let cloud = Resource::Cloud { run: "one".to_owned(), region: "us-east-1".to_owned(), endpoint: None };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use crate::base::progress::Progress;
+use crate::exec::command::tail;
 
 /// How often sudo is asked to remember the password: it forgets it after five minutes on some systems.
 const REMEMBER: Duration = Duration::from_secs(60);
@@ -31,7 +32,7 @@ pub fn obtain(why: &str, progress: &Progress) -> anyhow::Result<()> {
     if tried.status.success() {
         return Ok(());
     }
-    let refused = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
+    let refused = tail(&String::from_utf8_lossy(&tried.stderr), 1);
     if std::io::stdin().is_terminal() {
         progress.note(why);
         let asked = Command::new("sudo").arg("--validate").status().context("sudo cannot be run")?;

@@ -67,11 +67,26 @@ const OPTIONS: [&str; 22] = [
     "--bind-ro=/run/keys:/dev/disk/by-id/virtio-assay-keys",
     "--boot",
 ];
-/// The network is there when systemd starts, and networkd would wait for it in vain.
-const MASKED: [&str; 3] = [
-    "systemd.mask=systemd-networkd.socket",
-    "systemd.mask=systemd-networkd.service",
-    "systemd.mask=systemd-networkd-wait-online.service",
+/// The units that do not start there: the network is there when systemd starts, the devices and the settings of the kernel
+/// are this host's, and there is no terminal.
+const MASKED: [&str; 17] = [
+    "systemd-networkd.socket",
+    "systemd-networkd.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-resolved.service",
+    "systemd-udevd.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udev-trigger.service",
+    "systemd-udev-settle.service",
+    "systemd-sysctl.service",
+    "systemd-modules-load.service",
+    "systemd-binfmt.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "systemd-remount-fs.service",
+    "console-getty.service",
+    "dev-hugepages.mount",
+    "sys-fs-fuse-connections.mount",
 ];
 
 /// System containers of one definition.
@@ -202,7 +217,8 @@ impl Nspawn {
         let [ours, theirs] = [ours, theirs].map(|address| address.to_string());
         let mut argv = root::words(&["sh", "-c", START, "nspawn", INSIDE, END_GROUP]);
         argv.extend([group, memory, disk, keys, cable, ours, theirs]);
-        argv.extend(OPTIONS.into_iter().chain(MASKED).map(str::to_owned));
+        argv.extend(OPTIONS.map(str::to_owned));
+        argv.extend(MASKED.map(|unit| format!("systemd.mask={unit}")));
         Ok(argv)
     }
 
@@ -256,5 +272,64 @@ impl Body for Container {
             self.child.end();
             self.work.remove();
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_groups_of_version_2_are_found_where_they_are_mounted() {
+        const V1: &str = "30 25 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n";
+        let unified = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let hybrid = format!("{V1}31 25 0:27 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n");
+        assert_eq!(control_groups(unified).unwrap(), Path::new("/sys/fs/cgroup"));
+        assert_eq!(control_groups(&hybrid).unwrap(), Path::new("/sys/fs/cgroup/unified"));
+        let error = control_groups(V1).unwrap_err().to_string();
+        assert!(error.ends_with("boot this host with systemd.unified_cgroup_hierarchy=1"), "{error}");
+    }
+
+    #[test]
+    fn no_two_machines_have_the_same_network() {
+        let networks: Vec<_> = (0..4).map(|_| free_network().unwrap()).collect();
+        for (index, [ours, theirs]) in networks.iter().enumerate() {
+            assert!(ours.octets()[0] == 198 && [18, 19].contains(&ours.octets()[1]), "{ours}");
+            assert_eq!(u32::from(*theirs), u32::from(*ours) + 1);
+            assert!(!networks[..index].iter().any(|earlier| earlier.contains(ours)), "{networks:?}");
+        }
+        assert_eq!(network(0x8001), network(1), "only half of the numbers are networks");
+        assert_eq!(network(1).map(|address| address.to_string()), ["198.18.0.5", "198.18.0.6"]);
+    }
+
+    /// Runs the script that starts a machine, with another one inside, as a user who may not make control groups.
+    async fn started(folder: &Path, inside: &str, group: &Path) -> Child {
+        let cleanup = Arc::new(CleanupJournal::open(&folder.join("journals"), "run").unwrap());
+        let start =
+            START.replace("/run/systemd/system", "/nowhere").replace("unshare --mount --propagation private", "");
+        let argv = ["sh", "-c", &start, "nspawn", inside, "rm -rf \"$1\"", &group.display().to_string()];
+        let argv = argv.map(str::to_owned);
+        Child::held(&argv, &folder.join("console"), &folder.join("log"), &cleanup).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_machine_ends_with_its_group_when_it_is_let_go_and_when_it_ends_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = folder.path().join("group");
+        let child = started(folder.path(), "echo up; echo why >&2; exit 7", &group).await;
+        assert_eq!(child.wait().await, crate::exec::command::Status::Code(7));
+        assert!(!group.exists(), "its group is removed");
+        assert_eq!(fs::read_to_string(folder.path().join("console")).unwrap(), "up\n");
+        assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap(), "why\n");
+
+        // The stand-in for the kernel: without its group, the machine ends.
+        let child = started(folder.path(), "while [ -d \"$1\" ]; do sleep 0.05; done", &group).await;
+        let soon = Duration::from_secs(20);
+        let up =
+            async || Ok::<_, anyhow::Error>(if group.exists() { Look::Done(()) } else { Look::Waiting(String::new()) });
+        poll::until("the group", soon, PAUSE, up).await.unwrap();
+        child.end();
+        assert_eq!(tokio::time::timeout(soon, child.wait()).await.unwrap(), crate::exec::command::Status::Code(0));
+        assert!(!group.exists());
     }
 }

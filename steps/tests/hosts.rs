@@ -5,6 +5,8 @@
 mod guest;
 #[path = "hosts/inside.rs"]
 mod inside;
+#[path = "hosts/native.rs"]
+mod native;
 
 use guest::{RemoteVm, VerdictWords};
 use inside::Compiler;
