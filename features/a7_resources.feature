@@ -47,8 +47,9 @@ Feature: A.7 What the workload uses
 
   @A7-6
   Scenario: The workload uses little CPU time
-    When the workload has run as the annex deploys it
+    When the workload has run several times under its memory limit
     Then its CPU time is at most 200 ms
+    And its CPU time while it ran is reported
 
   @A7-6 @control
   Scenario: A guest that only computes uses more CPU time
@@ -58,7 +59,9 @@ Feature: A.7 What the workload uses
 
   @A7-7
   Scenario: The workload starts within two seconds
-    When the workload has run as the annex deploys it
+    When the workload has started 20 times as the annex deploys it
+    Then its start takes at most 2 s
+    When the workload has started 20 times without a CPU limit
     Then its start takes at most 2 s
 
   @A7-7 @control
@@ -69,7 +72,7 @@ Feature: A.7 What the workload uses
 
   @A7-8
   Scenario: The duration of each step of the start is reported
-    When the workload has run as the annex deploys it
+    When the workload has started 20 times without a CPU limit
     Then the duration of each step of its start is reported
 
   @A7-9

@@ -9,6 +9,8 @@ pub mod pricing;
 pub mod published_figures;
 #[cfg(feature = "run")]
 pub mod ratio;
+#[cfg(feature = "run")]
+pub mod sandbox;
 pub mod catalogue;
 #[cfg(feature = "run")]
 pub mod podman_run;

@@ -31,10 +31,26 @@ pub struct Interval {
 
 const CONFIDENCE: f64 = 0.95;
 
+/// The numbers of pairs at which a ratio is looked at; it is judged at the first look that decides it.
+pub const LOOKS: [usize; 3] = [7, 14, 28];
+
+/// Returns the interval of the median of ratios at one of the [`LOOKS`], or `None` for any other number of ratios. Each
+/// look may be wrong with an equal part of the total error (Bonferroni's correction): all looks together are right with
+/// [`CONFIDENCE`], however many are taken.
+pub fn look(ratios: &[f64]) -> Option<Interval> {
+    let each = 1.0 - (1.0 - CONFIDENCE) / LOOKS.len() as f64;
+    LOOKS.contains(&ratios.len()).then(|| interval(&sorted(ratios), each)).flatten()
+}
+
+/// Returns the share of all runs that are within a bound at least, with [`CONFIDENCE`], if `n` of `n` runs were.
+pub fn share_within(n: usize) -> f64 {
+    (1.0 - CONFIDENCE).powf(1.0 / n as f64)
+}
+
 /// Returns the narrowest pair of samples, equally far from the smallest and the largest, that encloses the true median
-/// with [`CONFIDENCE`], or the widest pair if none does. It uses the binomial distribution: each sample lies below the
+/// with this `confidence`, or the widest pair if none does. It uses the binomial distribution: each sample lies below the
 /// median with probability one half.
-fn interval(sorted: &[f64]) -> Option<Interval> {
+fn interval(sorted: &[f64], confidence: f64) -> Option<Interval> {
     let n = sorted.len();
     if n < 2 {
         return None;
@@ -46,7 +62,7 @@ fn interval(sorted: &[f64]) -> Option<Interval> {
     for below in 1..n.div_ceil(2) {
         log_chance += ((n - below + 1) as f64 / below as f64).ln();
         outside += 2.0 * log_chance.exp();
-        if 1.0 - outside < CONFIDENCE {
+        if 1.0 - outside < confidence {
             break;
         }
         chosen = (below, 1.0 - outside);
@@ -83,7 +99,7 @@ impl Summary {
             min: *sorted.first()?,
             median: quantile(&sorted, 0.5)?,
             max: *sorted.last()?,
-            interval: interval(&sorted),
+            interval: interval(&sorted, CONFIDENCE),
             outliers: (0..values.len()).filter(|&place| far(values[place])).collect(),
         })
     }
@@ -121,6 +137,55 @@ mod tests {
         close(interval_of(20), 6.0, 15.0, 0.9586);
         let many = interval_of(5000);
         assert!(many.confidence >= CONFIDENCE && many.high - many.low < 145.0, "{many:?}");
+    }
+
+    #[test]
+    fn n_runs_within_a_bound_show_how_many_of_all_are() {
+        for (n, share) in [(1, 0.05), (5, 0.549), (20, 0.861), (59, 0.950)] {
+            assert!((share_within(n) - share).abs() < 5e-4, "{n}: {}", share_within(n));
+        }
+    }
+
+    /// Returns how often, in 2000 seeded simulations, ratios around a true one are found to be at least `bound`, found to
+    /// be less, and not decided. A ratio is skewed, and one in ten is far off.
+    fn simulated(truth: f64, bound: f64) -> [f64; 3] {
+        let mut state = 20_u64;
+        // SplitMix64, from 0 to 1.
+        let mut random = move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ (mixed >> 31)) as f64 / u64::MAX as f64
+        };
+        let mut ratio = || {
+            let spread = if random() < 0.1 { 2.0 } else { 0.3 };
+            truth * (spread * (random() + random() + random() - 1.5)).exp()
+        };
+        let mut found = [0.0; 3];
+        for _ in 0..2000 {
+            let ratios: Vec<f64> = (0..LOOKS[LOOKS.len() - 1]).map(|_| ratio()).collect();
+            let decided = LOOKS.iter().find_map(|n| match look(&ratios[..*n])? {
+                seen if seen.low >= bound => Some(0),
+                seen if seen.high < bound => Some(1),
+                _ => None,
+            });
+            found[decided.unwrap_or(2)] += 1.0 / 2000.0;
+        }
+        found
+    }
+
+    #[test]
+    fn looking_three_times_is_wrong_in_a_twentieth_of_all_runs_at_most() {
+        // The hardest case: the true ratio is the bound itself.
+        let [at_least, less, undecided] = simulated(1.0, 1.0);
+        assert!(at_least + less <= 0.05 && undecided >= 0.95, "{at_least} {less} {undecided}");
+        assert!(at_least + less > 0.01, "the looks are never wrong, so they are too wide");
+        // The workload beside itself is never twice as fast, and what is three times as fast is.
+        for (truth, bound, expected) in [(1.0, 2.0, 1), (3.0, 2.0, 0), (2.0, 3.0, 1), (1.0, 0.5, 0)] {
+            let found = simulated(truth, bound);
+            assert!(found[expected] >= 0.99 && found[1 - expected] == 0.0, "{truth} against {bound}: {found:?}");
+        }
+        assert_eq!(look(&[3.0; 6]), None);
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub enum Relation {
     AtMost,
     #[serde(rename = ">=", alias = "≥")]
     AtLeast,
+    #[serde(rename = "median>=", alias = "median≥")]
+    MedianAtLeast,
     #[serde(rename = "between")]
     Between,
     #[serde(rename = "=")]

@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
 pub use assay::verdict::sample_set::SampleSet;
-pub use baselines::Beside;
+pub use baselines::{Beside, SideBySide};
 pub use cloud::Rented;
 pub use machines::{Job, Kind, MachineSource, Machines};
 use publishing::Public;
@@ -248,7 +248,8 @@ impl Fixtures {
             self.machines().open_to_all();
         };
         let unlimited = begin(early(Shared::UnlimitedRuns), self.unlimited_run());
-        let baseline = begin(early(Shared::BaselineRuns), self.side_by_side(Beside::Conventional));
+        let baseline =
+            begin(early(Shared::BaselineRuns), self.side_by_side(SideBySide::ColdAndWarm, Beside::Python, 0));
         let repeated = begin(early(Shared::RepeatedRuns), self.repeated_run());
         tokio::join!(Box::pin(device), Box::pin(unlimited), Box::pin(baseline), Box::pin(repeated));
     }

@@ -2,6 +2,7 @@
 
 use crate::e2e::fixtures::{Condition, Guest};
 use crate::e2e::prelude::*;
+use assay::measurement::sandbox;
 
 #[when(expr = "the guest {string} has run on the device with podman run")]
 async fn guest_ran(world: &mut ScenarioWorld, guest: String) -> anyhow::Result<()> {
@@ -27,6 +28,27 @@ fn device_without_link(world: &mut ScenarioWorld) {
 async fn workload_ran(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     let condition = world.condition.unwrap_or(Condition::Complete);
     world.about(world.fixtures.podman_run(&Guest::Workload, condition).await)
+}
+
+#[when(expr = "a guest has looked for what is the host's, given its {word}")]
+async fn intruder_given(world: &mut ScenarioWorld, given: String) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        sandbox::KINDS.contains(&given.as_str()),
+        "{given} cannot be given: write one of {:?}",
+        sandbox::KINDS
+    );
+    world.about(world.fixtures.sandbox(&given).await)
+}
+
+#[when("a guest has looked for what is the host's")]
+async fn intruder(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.about(world.fixtures.sandbox("nothing").await)
+}
+
+#[then("it has found no file, directory, socket or variable of the host")]
+fn found_nothing(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    let found = |kind: &str| world.check_text(&format!("sandbox.{kind}"), "refused");
+    sandbox::KINDS.into_iter().try_for_each(found)
 }
 
 #[then("podman run fails")]

@@ -1,6 +1,6 @@
 //! Steps about publishing: section A.4 of the annex, and what is left of it in the end.
 
-use crate::e2e::fixtures::RegistryAccess;
+use crate::e2e::fixtures::{Beside, RegistryAccess};
 use crate::e2e::prelude::*;
 
 #[given("an ECR Public repository created for this run")]
@@ -80,6 +80,21 @@ fn no_credentials(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 #[when("content that is not an OCI image is pushed with a login")]
 async fn payload_pushed(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.about(world.fixtures.payload_subject().await)
+}
+
+#[when("the image of the workload has been pulled once")]
+async fn pulled_once(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.about(world.fixtures.served_subject(Beside::Itself).await)
+}
+
+#[when("the image of a conventional container has been pulled once")]
+async fn conventional_pulled_once(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.about(world.fixtures.served_subject(Beside::Python).await)
+}
+
+#[then(expr = "the registry has served less than {size}")]
+fn served_less(world: &mut ScenarioWorld, size: SizeWord) -> anyhow::Result<()> {
+    world.check("pull.served", Unit::Bytes, Rule::Below { bound: size.0.value() })
 }
 
 #[then("Podman can inspect the pulled image")]

@@ -1,5 +1,6 @@
 //! Steps about what the workload uses: section A.7 of the annex.
 
+use crate::e2e::fixtures::Limits;
 use crate::e2e::prelude::*;
 
 #[when("the workload has run several times under its memory limit")]
@@ -10,6 +11,16 @@ async fn ran_several_times(world: &mut ScenarioWorld) -> anyhow::Result<()> {
 #[when("the workload has run without any limit")]
 async fn ran_without_any_limit(world: &mut ScenarioWorld) -> anyhow::Result<()> {
     world.about(world.fixtures.unlimited_run().await)
+}
+
+#[when("the workload has started 20 times as the annex deploys it")]
+async fn started_as_annex(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.about(world.fixtures.starts(Limits::Annex).await)
+}
+
+#[when("the workload has started 20 times without a CPU limit")]
+async fn started_without_quota(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.about(world.fixtures.starts(Limits::Memory).await)
 }
 
 #[when("the workload has run with a sleep of 3 s before its start")]
@@ -60,6 +71,11 @@ fn stays_available(world: &mut ScenarioWorld, low: SizeWord, high: SizeWord) -> 
 #[then(expr = "its CPU time is at most {duration}")]
 fn cpu_time(world: &mut ScenarioWorld, time: DurationWord) -> anyhow::Result<()> {
     world.check("cpu.time", Unit::Seconds, Rule::AtMost { bound: time.0.value() })
+}
+
+#[then("its CPU time while it ran is reported")]
+fn cpu_while_running(world: &mut ScenarioWorld) -> anyhow::Result<()> {
+    world.check("cpu.running", Unit::Seconds, Rule::Recorded)
 }
 
 #[then(expr = "its start takes at most {duration}")]

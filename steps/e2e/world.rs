@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
+use anyhow::Context as _;
+use assay::base::stats::LOOKS;
 use assay::base::unit::Unit;
 use assay::measurement::Value;
 use assay::measurement::start::REFUSED;
 use assay::run::ScenarioChecks;
 use assay::verdict::claim_verdict::{Attempt, Step};
-use assay::verdict::{Phase, Reason, Rule};
+use assay::verdict::{Phase, Reason, Rule, Verdict};
 use cucumber::World;
 
-use crate::e2e::fixtures::{Condition, FIXTURES, Fixtures, SampleSet};
+use crate::e2e::fixtures::{Beside, Condition, FIXTURES, Fixtures, SampleSet, SideBySide};
 
 /// One scenario that is running.
 #[derive(World)]
@@ -20,6 +22,8 @@ pub struct ScenarioWorld {
     pub started: Instant,
     /// How the machine must be changed before the workload runs on it, if at all.
     pub condition: Option<Condition>,
+    /// How pairs are made, of which a ratio may need more.
+    pairs: Option<(SideBySide, Beside)>,
     /// The samples that the current step is about.
     subject: SampleSet,
     pub checks: ScenarioChecks,
@@ -40,6 +44,7 @@ impl ScenarioWorld {
             fixtures: FIXTURES.try_with(Fixtures::clone)?,
             started: Instant::now(),
             condition: None,
+            pairs: None,
             subject: SampleSet::default(),
             checks: ScenarioChecks::default(),
             fails_on: None,
@@ -115,6 +120,40 @@ impl ScenarioWorld {
         }
         let fails_on = self.fails_on.take();
         Attempt { fails_on, steps, ..std::mem::take(&mut self.checks).attempt(self.started, error) }
+    }
+
+    /// Makes the pairs of the first look the ones that the following steps are about.
+    pub async fn first_pairs(&mut self, way: SideBySide, beside: Beside) -> anyhow::Result<()> {
+        self.pairs = Some((way, beside));
+        self.about(self.fixtures.side_by_side(way, beside, 0).await)
+    }
+
+    /// Checks that the median of a ratio is at least `bound`, with as many pairs as it takes to decide, up to the last look.
+    pub async fn check_ratio(&mut self, probe: &str, bound: f64) -> anyhow::Result<()> {
+        let (way, beside) = self.pairs.context("no pairs were measured")?;
+        let rule = Rule::MedianAtLeast { bound };
+        for look in 1..LOOKS.len() {
+            let decided = self.subject.check(probe, Unit::Times, rule.clone()).outcome.verdict != Verdict::Inconclusive;
+            if decided || !self.fixtures.machines().native().await? {
+                break;
+            }
+            let more = self.fixtures.side_by_side(way, beside, look).await?;
+            let mut all = std::mem::take(&mut self.subject);
+            all.extend(more);
+            self.about(Ok(all))?;
+        }
+        self.check(probe, Unit::Times, rule)
+    }
+
+    /// Checks what was read from disks and written to them.
+    pub fn disk_use(&mut self, rule: Rule) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.value("io.read").is_some(),
+            "the machine does not count how much its user's units read and write: as root, add \"[Service]\" and \
+             \"Delegate=cpu memory pids io\" with systemctl edit user@.service, and restart the machine"
+        );
+        self.check("io.read", Unit::Bytes, rule.clone())?;
+        self.check("io.written", Unit::Bytes, rule)
     }
 
     pub fn check_number(&mut self, probe: &str, unit: Unit, number: f64) -> anyhow::Result<()> {

@@ -63,7 +63,9 @@ const ENTRIES: &[ProbeEntry] = &[
     bytes(&["module.size"], 100.0, GIB),
     // Every image is at least as large as its own configuration.
     bytes(&["image.size", "image.transfer"], 200.0, 64.0 * GIB),
-    seconds(&["pull.time"], 1e-3, HOUR),
+    // Each registry answers with a manifest at least.
+    bytes(&["pull.served"], 200.0, 64.0 * GIB),
+    seconds(&["pull.time", "cold.start"], 1e-3, HOUR),
     text(&["ecr.uri"], &["public.ecr.aws/", "RepositoryAlreadyExistsException: "]),
     text(&["repository.state"], &["public.ecr.aws/", "RepositoryNotFoundException"]),
     text(&["repository.pull"], &["refused: ", "pulled "]),
@@ -74,6 +76,7 @@ const ENTRIES: &[ProbeEntry] = &[
     seconds(&["run.time"], 10.0, 12.0 * HOUR),
     // The guest moves its clock by 50 ms; a native clock that stands still has moved by 0.
     seconds(&["guest.clock"], 0.0, MINUTE),
+    text(&["sandbox."], &["refused", "reached"]),
     text(&["guest.threads"], &["refused: ", "spawned"]),
     seconds(&["log.spacing", "log.duration"], 0.0, TRIAL),
     text(&["limit.memory.unset", "limit.cpu.unset"], &["infinity"]),
@@ -90,7 +93,9 @@ const ENTRIES: &[ProbeEntry] = &[
     bytes(&["memory.headroom", "memory.swap.peak", "memory.file"], 0.0, TIB),
     bytes(&["memory.available"], 0.0, 64.0 * TIB),
     count(&["memory.events."], 0.0, MANY),
-    seconds(&["cpu.time"], 5e-3, HOUR),
+    // When the unit is over, and while it runs.
+    seconds(&["cpu.time", "cpu.running"], 5e-3, HOUR),
+    bytes(&["io.read", "io.written"], 0.0, TIB),
     seconds(&["cpu.throttled"], 0.0, HOUR),
     // Share of one CPU. Ten percent written as 10 is out of range.
     entry(&["cpu.share"], Unit::Ratio, 0.0, 8.0),
@@ -127,6 +132,7 @@ const ENTRIES: &[ProbeEntry] = &[
             "unit.",
             "left.",
             "log.",
+            "order.",
         ],
         &[],
     ),

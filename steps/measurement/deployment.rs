@@ -25,6 +25,7 @@ use crate::measurement::{Reading, Unreadable};
 const DROP_IN: &str = "\
 [Service]
 @ENVIRONMENT@Slice=@SLICE@
+IOAccounting=yes
 @TIMEOUT@=600
 ExecStopPost=/bin/sh -c 'echo \"$SERVICE_RESULT $${EXIT_CODE:-none} $${EXIT_STATUS:-none}\" >>%t/@UNIT@.stops'
 ";
@@ -211,14 +212,13 @@ pub async fn fill_caches(shell: &Shell) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pulls an image onto the machine: over plain HTTP from the host's loopback, otherwise over TLS.
-pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<()> {
+/// Pulls an image onto the machine: over plain HTTP from the host's loopback, otherwise over TLS. Returns how long it took.
+pub async fn pull(shell: &Shell, reference: &str) -> anyhow::Result<Duration> {
     // A virtual machine's address of its host's loopback, and the address of ports forwarded over SSH.
     let near = ["10.0.2.2:", "127.0.0.1:"].iter().any(|near| reference.starts_with(near));
     let tls = if near { "--tls-verify=false" } else { "--tls-verify=true" };
     let pull = Command::new("podman").args(["pull", "--quiet", tls, reference]);
-    shell.read(&pull.time_limit(Duration::from_secs(180))).await?;
-    Ok(())
+    Ok(shell.run(&pull.time_limit(Duration::from_secs(180))).await?.success()?.wall)
 }
 
 /// Pulls an image onto the machine and keeps it under another name only.

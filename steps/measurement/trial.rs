@@ -325,6 +325,14 @@ mod tests {
             (limit_seen_early, "memory.headroom", Some(300.0)),
             (&steady, "cpu.share", Some(0.1)),
             (&restarted, "cpu.share", None),
+            (&steady, "cpu.running", Some(0.7)),
+            ("", "io.read", None),
+            ("slice.io.none rbytes=0 wbytes=0\n", "io.written", Some(0.0)),
+            (
+                "slice.io.254:0 rbytes=4096 wbytes=8192 rios=1\nslice.io.8:0 rbytes=4096 wbytes=0\n",
+                "io.read",
+                Some(8192.0),
+            ),
             ("", "sampler.cpu.share", None),
             ("sampler.usage_usec 80000\n", "sampler.cpu.share", Some(0.01)),
         ] {
@@ -379,6 +387,7 @@ mod tests {
             ("show.MemoryMax much\n", "limit.memory"),
             ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),
             ("slice.peak inf\n", "memory.peak"),
+            ("slice.io.254:0 rbytes=4096\n", "io.written"),
             ("stop success exited inf\n", "unit.status"),
         ] {
             let error = trial(lines).readings().unwrap_err().to_string();

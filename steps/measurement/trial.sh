@@ -103,6 +103,12 @@ tell slice.peak "$tree/memory.peak"
 tell slice.swap.peak "$tree/memory.swap.peak"
 tell_all slice.events "$tree/memory.events"
 tell_all slice.cpu "$tree/cpu.stat"
+if [ -r "$tree/io.stat" ]; then
+    # What was written may still be on its way to the disk. A group that used no disk has no line.
+    sync
+    echo "slice.io.none rbytes=0 wbytes=0"
+    tell_all slice.io "$tree/io.stat"
+fi
 [ -r "$stops" ] && sed -e "$ours" -e 's/^/stop /' "$stops"
 rm -f "$stops" "$started"*
 systemctl --user stop "$slice"

@@ -37,6 +37,7 @@ pub fn seen(verdict: Verdict, value: impl Into<Value>) -> Judged {
         raw: None,
         lines: None,
         all: None,
+        interval: None,
     };
     let outcome = Outcome { verdict, reason: Reason::Bound(Box::new(bound)), value: Some(value) };
     let check = Check { probe, unit: Unit::Bytes, rule, sources: vec![source], samples: vec![1, 2] };

@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use super::console::{cut, one_line};
 use crate::base::commands;
+use crate::base::stats::Interval;
 use crate::base::unit::Unit;
 use crate::claims::deviation::Deviation;
 use crate::claims::plan::{Decision, NotJudgedReason, Shard};
@@ -78,6 +79,10 @@ pub fn reason(reason: &Reason) -> String {
             probes::says(probe, &quoted(&Value::Number(*value), Unit::Seconds)),
             Unit::Seconds.format(*high)
         ),
+        Reason::Pairs { probe, pairs, looks } => {
+            let looks: Vec<String> = looks.iter().map(usize::to_string).collect();
+            format!("{probe}: {pairs} pairs were measured, and it is judged at {}", looks.join(" or "))
+        }
         Reason::NothingChecked => "nothing was checked".to_owned(),
         Reason::Infrastructure { message, .. } => message.clone(),
         Reason::Flaky { attempts, first } => {
@@ -274,6 +279,12 @@ fn range(Range { n, min, median, max }: &Range, Bound { unit, .. }: &Bound) -> S
     }
 }
 
+/// Says where the true median lies.
+fn median(Interval { low, high, confidence }: &Interval, unit: &Unit) -> String {
+    let confidence = (confidence * 1000.0).floor() / 10.0;
+    format!(" (a median, {} to {} with {confidence:.1} % confidence)", unit.format(*low), unit.format(*high))
+}
+
 /// Formats a value; one that is a long text is cut.
 fn quoted(value: &Value, unit: Unit) -> String {
     match value {
@@ -300,13 +311,20 @@ fn measured(seen: &Reason) -> String {
 
 /// Says what was measured, and the bound unless the value repeats it.
 fn with_bound(bound: &Bound) -> String {
-    let Bound { rule, value, unit, lines, .. } = bound;
+    let Bound { rule, value, unit, lines, interval, .. } = bound;
     let seen = measured(&Reason::Bound(Box::new(bound.clone())));
     let kept = rule.accepts(value) == Some(true);
     let number = |bound: f64| unit.format(bound);
     let limit = match rule {
         Rule::Below { bound } | Rule::AtMost { bound } => format!("the bound is {}", number(*bound)),
         Rule::AtLeast { bound } => format!("the bound is at least {}", number(*bound)),
+        Rule::MedianAtLeast { bound } => {
+            format!(
+                "the bound is at least {}{}",
+                number(*bound),
+                interval.map(|seen| median(&seen, unit)).unwrap_or_default()
+            )
+        }
         Rule::Between { low, high } => format!("the bound is {} to {}", number(*low), number(*high)),
         Rule::AtLeastVersion { version } => format!("the bound is {version} or newer"),
         _ if kept || bound.probe.starts_with("arithmetic: ") => return seen,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::rule::Rule;
 use super::{Bound, Outcome, Range, Reason, Verdict};
 use crate::base::platform::MachineKind;
-use crate::base::stats::{Interval, Summary};
+use crate::base::stats::{self, Interval, LOOKS, Summary};
 use crate::base::unit::Unit;
 use crate::measurement::{Sample, Value, catalogue};
 
@@ -113,7 +113,49 @@ impl Check {
         Ok(())
     }
 
+    /// Judges a median by its interval: it holds if all of that is within the bound, and fails if all of it is outside.
+    fn of_median(&self, bound: f64, samples: &[&Sample], statistics: Option<&Statistics>) -> Outcome {
+        let numbers: Vec<f64> = samples.iter().filter_map(|sample| sample.value.number()).collect();
+        let (Some(median), Some(interval), [first, ..]) = (stats::median(&numbers), stats::look(&numbers), samples)
+        else {
+            let (probe, pairs) = (self.probe.clone(), numbers.len());
+            return Outcome::inconclusive(Reason::Pairs { probe, pairs, looks: LOOKS.to_vec() });
+        };
+        let verdict = match () {
+            () if interval.low >= bound => Verdict::Holds,
+            () if interval.high < bound => Verdict::Fails,
+            () => Verdict::Inconclusive,
+        };
+        let value = Value::Number(median);
+        let seen = Bound { interval: Some(interval), raw: None, ..self.bound(first, value.clone(), None, statistics) };
+        Outcome { verdict, reason: Reason::Bound(Box::new(seen)), value: Some(value) }
+    }
+
+    /// Returns a value of a sample with its bound.
+    fn bound(&self, of: &Sample, value: Value, lines: Option<usize>, statistics: Option<&Statistics>) -> Bound {
+        Bound {
+            probe: self.probe.clone(),
+            rule: self.rule.clone(),
+            value,
+            unit: self.unit,
+            subject: of.subject.clone(),
+            // A ratio says little without its two values.
+            raw: (self.unit == Unit::Times).then(|| of.raw.clone()),
+            lines,
+            all: statistics.map(|Statistics { n, min, median, max, .. }| Range {
+                n: *n,
+                min: *min,
+                median: *median,
+                max: *max,
+            }),
+            interval: None,
+        }
+    }
+
     fn outcome(&self, samples: &[&Sample], statistics: Option<&Statistics>) -> Outcome {
+        if let Rule::MedianAtLeast { bound } = self.rule {
+            return self.of_median(bound, samples, statistics);
+        }
         let broken: Vec<&Sample> =
             samples.iter().copied().filter(|sample| self.rule.accepts(&sample.value) != Some(true)).collect();
         let (verdict, judged) = match broken.is_empty() {
@@ -128,22 +170,7 @@ impl Check {
             (Rule::Recorded, Some(statistics)) => (Value::Number(statistics.median), None),
             (rule, _) => rule.excerpt(&worst.value),
         };
-        let bound = Bound {
-            probe: self.probe.clone(),
-            rule: self.rule.clone(),
-            value: value.clone(),
-            unit: self.unit,
-            subject: worst.subject.clone(),
-            // A ratio says little without its two values.
-            raw: (self.unit == Unit::Times).then(|| worst.raw.clone()),
-            lines,
-            all: statistics.map(|Statistics { n, min, median, max, .. }| Range {
-                n: *n,
-                min: *min,
-                median: *median,
-                max: *max,
-            }),
-        };
+        let bound = self.bound(worst, value.clone(), lines, statistics);
         Outcome { verdict, reason: Reason::Bound(Box::new(bound)), value: Some(value) }
     }
 

@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::base::platform::MachineKind;
+use crate::base::stats::Interval;
 use crate::base::unit::Unit;
 use crate::claims::plan::NotJudgedReason;
 use crate::measurement::Value;
@@ -63,6 +64,12 @@ pub enum Reason {
         probe: String,
         value: f64,
         high: f64,
+    },
+    /// A ratio is judged only at these numbers of pairs.
+    Pairs {
+        probe: String,
+        pairs: usize,
+        looks: Vec<usize>,
     },
     NothingChecked,
     /// Something other than a check ended the scenario. What it said is only shown.
@@ -133,6 +140,9 @@ pub struct Bound {
     /// Of several samples: how many, and their range and median.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all: Option<Range>,
+    /// Of ratios that are judged by their median: where the true median lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

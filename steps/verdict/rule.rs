@@ -29,6 +29,12 @@ pub enum Rule {
         /// The bound, in the check's unit.
         bound: f64,
     },
+    /// Samples whose median is the bound or more. It is judged by an interval of the median and not sample by sample.
+    #[serde(rename = "median>=")]
+    MedianAtLeast {
+        /// The bound, in the check's unit.
+        bound: f64,
+    },
     /// From `low` to `high`, both included.
     #[serde(rename = "between")]
     Between {
@@ -84,6 +90,7 @@ impl Rule {
             Rule::Below { .. } => Relation::Below,
             Rule::AtMost { .. } => Relation::AtMost,
             Rule::AtLeast { .. } => Relation::AtLeast,
+            Rule::MedianAtLeast { .. } => Relation::MedianAtLeast,
             Rule::Between { .. } => Relation::Between,
             Rule::Equals { .. } => Relation::Equals,
             Rule::Differs { .. } => Relation::Differs,
@@ -100,6 +107,7 @@ impl Rule {
             Rule::Below { bound } => format!("< {}", unit.format(*bound)),
             Rule::AtMost { bound } => format!("≤ {}", unit.format(*bound)),
             Rule::AtLeast { bound } => format!("≥ {}", unit.format(*bound)),
+            Rule::MedianAtLeast { bound } => format!("median ≥ {}", unit.format(*bound)),
             Rule::Between { low, high } => format!("{} to {}", unit.format(*low), unit.format(*high)),
             Rule::Equals { value } => format!("= {}", value.format(unit)),
             Rule::Differs { value } => format!("≠ {}", value.format(unit)),
@@ -133,7 +141,8 @@ impl Rule {
                     .map(|text| text.as_str().into())
                     .to_vec()
             }
-            Rule::Recorded => Vec::new(),
+            // One sample need not move a median over its bound.
+            Rule::MedianAtLeast { .. } | Rule::Recorded => Vec::new(),
         }
     }
 
@@ -142,7 +151,7 @@ impl Rule {
         Some(match (self, value) {
             (Rule::Below { bound }, Value::Number(number)) => number < bound,
             (Rule::AtMost { bound }, Value::Number(number)) => number <= bound,
-            (Rule::AtLeast { bound }, Value::Number(number)) => number >= bound,
+            (Rule::AtLeast { bound } | Rule::MedianAtLeast { bound }, Value::Number(number)) => number >= bound,
             (Rule::Between { low, high }, Value::Number(number)) => low <= number && number <= high,
             (Rule::Equals { value: wanted }, seen) if same_kind(wanted, seen) => wanted == seen,
             (Rule::Differs { value: unwanted }, seen) if same_kind(unwanted, seen) => unwanted != seen,
@@ -171,7 +180,7 @@ impl Rule {
     /// Returns whether `a` is closer to breaking the rule than `b`.
     pub(super) fn worse(&self, a: f64, b: f64) -> bool {
         match self {
-            Rule::AtLeast { .. } => a < b,
+            Rule::AtLeast { .. } | Rule::MedianAtLeast { .. } => a < b,
             Rule::Between { low, high } => (a - (low + high) / 2.0).abs() > (b - (low + high) / 2.0).abs(),
             _ => a > b,
         }

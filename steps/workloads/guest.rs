@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, ensure};
 
 use super::{BuildDir, Module};
+use crate::base::platform::Arch;
 use crate::exec::command::{Command, Status, tail};
 
 const SCRIPT: &str = include_str!("guest/build.sh");
@@ -37,6 +38,21 @@ impl Build {
 
 /// Builds the guest `name` from a fresh copy of the project's `guest/`.
 pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Result<Build> {
+    let (built, release) = compile(build_dir, root, name, "wasm32-wasip1").await?;
+    Ok(Build { modules: modules(&release)?, ..built })
+}
+
+/// Builds the guest `name` as an ordinary program for Linux, with the same settings and no library outside it.
+pub async fn build_native(build_dir: &BuildDir, root: &Path, name: &str, arch: Arch) -> anyhow::Result<Module> {
+    let target = format!("{}-unknown-linux-musl", arch.uname());
+    let (built, release) = compile(build_dir, root, name, &target).await?;
+    let printed = tail(&built.stderr, 6);
+    ensure!(built.status == Status::Code(0), "the build of {name} for {target} ended with {}: {printed}", built.status);
+    Module::read(&release.join(name))
+}
+
+/// Builds the guest `name` for a target, and returns the folder with what was built, too.
+async fn compile(build_dir: &BuildDir, root: &Path, name: &str, target: &str) -> anyhow::Result<(Build, PathBuf)> {
     let source = root.join("guest");
     let manifest = source.join(name).join("Cargo.toml");
     ensure!(manifest.is_file(), "guest {name} does not exist: there is no {}", manifest.display());
@@ -48,14 +64,14 @@ pub async fn build(build_dir: &BuildDir, root: &Path, name: &str) -> anyhow::Res
             .with_context(|| format!("cannot copy {}", toolchain.display()))?;
     }
 
-    let command =
-        Command::new("sh").args(["-c", SCRIPT, "build", &folder.to_string_lossy(), name]).time_limit(TIME_LIMIT);
+    let command = Command::new("sh").args(["-c", SCRIPT, "build", &folder.to_string_lossy(), name, target]);
+    let command = command.time_limit(TIME_LIMIT);
     let output = build_dir.shell.run(&command).await?;
     let rustc = output.text().trim().to_owned();
     let stderr = output.errors();
     ensure!(!rustc.is_empty(), "guest {name} was not built, because no compiler works: {}", tail(&stderr, 2));
-    let modules = modules(&folder.join("target/wasm32-wasip1/release"))?;
-    Ok(Build { status: output.status, stderr, rustc, modules })
+    let release = folder.join("target").join(target).join("release");
+    Ok((Build { status: output.status, stderr, rustc, modules: Vec::new() }, release))
 }
 
 /// Copies a folder, without the `target` folders of earlier builds.

@@ -1,6 +1,7 @@
 //! Builds the workload's image as the annex does, or loads a given one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,7 +63,11 @@ impl ContainerImage {
     ) -> anyhow::Result<ContainerImage> {
         let context = build_dir.subfolder("context")?;
         let mut containerfile = CONTAINERFILE.replace("MODULE", module.file_name());
-        fs::write(context.join(module.file_name()), &module.bytes)?;
+        let program = context.join(module.file_name());
+        fs::write(&program, &module.bytes)?;
+        if recipe.platform.starts_with("linux/") {
+            fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+        }
         if let Some((name, bytes)) = &recipe.extra {
             fs::write(context.join(name), bytes)?;
             containerfile.push_str(&format!("COPY {name} /{name}\n"));

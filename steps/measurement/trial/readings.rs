@@ -49,6 +49,7 @@ impl Trial {
             }
         }
         readings.extend(self.limits()?);
+        readings.extend(self.disk()?);
         if let Some(took) = self.start_time() {
             let raw = "InactiveExitTimestampMonotonic to ActiveEnterTimestampMonotonic";
             readings.push(Reading::new("start.time", took, Unit::Seconds, raw));
@@ -59,6 +60,12 @@ impl Trial {
         if let Some(share) = self.sampler_share() {
             let raw = "sampler.usage_usec, from begin to over";
             readings.push(Reading::new("sampler.cpu.share", share, Unit::Ratio, raw));
+        }
+        let used =
+            self.looks.iter().filter(|look| look.is_up()).filter_map(|look| look.values.get("unit.cpu.usage_usec"));
+        if let Some(used) = used.copied().reduce(f64::max) {
+            let raw = format!("unit.cpu.usage_usec {used}, the most of all looks");
+            readings.push(Reading::new("cpu.running", used / 1e6, Unit::Seconds, raw));
         }
         readings.extend(self.while_running());
         readings.extend(self.by_kind());
@@ -108,6 +115,28 @@ impl Trial {
             );
         }
         Ok(readings)
+    }
+
+    /// Returns the bytes that were read from disks and written to them, if the control group counts them: by device, such
+    /// as `slice.io.254:0 rbytes=4096 wbytes=0 rios=1`.
+    fn disk(&self) -> Result<Vec<Reading>, Unreadable> {
+        let devices: Vec<&str> = self
+            .last
+            .iter()
+            .filter(|(key, _)| key.starts_with("slice.io."))
+            .map(|(_, counts)| counts.as_str())
+            .collect();
+        if devices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let total = |(key, probe): (&str, &str)| {
+            let raw = devices.join("; ");
+            let count = |counts: &&str| counts.split(' ').find_map(|word| word.strip_prefix(key)?.parse::<f64>().ok());
+            let counts: Option<Vec<f64>> = devices.iter().map(count).collect();
+            let counts = counts.ok_or_else(|| Unreadable::new(probe, &format!("{key}NUMBER for each disk"), &raw))?;
+            Ok(Reading::new(probe, counts.iter().sum::<f64>(), Unit::Bytes, raw))
+        };
+        [("rbytes=", "io.read"), ("wbytes=", "io.written")].into_iter().map(total).collect()
     }
 
     /// Returns whether the machine lacks a control group controller.

@@ -95,8 +95,14 @@ fn decisive(attempts: &[Attempt]) -> Option<&Judged> {
 fn figure(judged: &Judged) -> Option<Figure> {
     let Judged { check, outcome, statistics } = judged;
     let worst = outcome.value.clone()?;
-    let in_numbers =
-        matches!(check.rule, Rule::Below { .. } | Rule::AtMost { .. } | Rule::AtLeast { .. } | Rule::Between { .. });
+    let in_numbers = matches!(
+        check.rule,
+        Rule::Below { .. }
+            | Rule::AtMost { .. }
+            | Rule::AtLeast { .. }
+            | Rule::MedianAtLeast { .. }
+            | Rule::Between { .. }
+    );
     Some(Figure {
         value: statistics.as_ref().map_or(worst, |statistics| Value::Number(statistics.median)),
         unit: check.unit,

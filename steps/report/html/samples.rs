@@ -8,7 +8,7 @@ use super::published::quantity;
 use super::size_limit::ByteBudget;
 use super::words::plain;
 use super::{Run, table};
-use crate::base::stats::Interval;
+use crate::base::stats::{Interval, share_within};
 use crate::base::unit::Unit;
 use crate::evidence::ClaimResult;
 use crate::measurement::{Sample, Value};
@@ -70,6 +70,9 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
     let name = plain(&check.probe, 80);
     let published = published(claim, attempt, judged);
     let broken = rows.iter().flat_map(|row| &row.dots).any(|dot| dot.broken);
+    // Several samples of one run say no more about other runs than one.
+    let by_sample = !matches!(check.rule, Rule::MedianAtLeast { .. } | Rule::Recorded);
+    let within = (by_sample && !broken && rows.len() > 1).then_some(rows.len());
     let drawn = Dots { name: &name, unit, rows, rule: &check.rule, published }.draw();
     html! {
         figure.samples {
@@ -88,7 +91,7 @@ fn figure(claim: &ClaimResult, attempt: &Attempt, judged: &Judged, samples: &[&S
                 }
                 None => p.quiet { "No scale can show these numbers; they are in samples.jsonl." },
             }
-            @if let Some(seen) = &judged.statistics { (statistics(unit, seen)) }
+            @if let Some(seen) = &judged.statistics { (statistics(unit, seen, within)) }
         }
     }
 }
@@ -101,7 +104,8 @@ fn published(claim: &ClaimResult, attempt: &Attempt, judged: &Judged) -> Option<
     (first.check.probe == judged.check.probe).then_some(value)
 }
 
-fn statistics(unit: Unit, seen: &Statistics) -> Markup {
+/// Shows statistics, and what they say about all runs if `within` a bound were all of this number of runs.
+fn statistics(unit: Unit, seen: &Statistics, within: Option<usize>) -> Markup {
     let show = |value: f64| unit.format(value);
     let mut cells = vec![
         ("n", seen.n.to_string()),
@@ -111,6 +115,10 @@ fn statistics(unit: Unit, seen: &Statistics) -> Markup {
     ];
     if let Some(Interval { low, high, confidence }) = seen.interval {
         cells.push(("median lies in", format!("{} to {} ({:.1} %)", show(low), show(high), confidence * 100.0)));
+    }
+    if let Some(runs) = within {
+        let share = (share_within(runs) * 100.0).floor();
+        cells.push(("all within", format!("{runs} runs: with 95 % confidence, so are at least {share} % of all")));
     }
     html! {
         table.statistics {

@@ -98,7 +98,8 @@ impl Dots<'_> {
     fn forbidden(&self, sheet: &Sheet, scale: &Scale, top: f64, bottom: f64) {
         let (left, right) = scale.ends();
         let shade = |from: f64, to: f64| sheet.rectangle((from, top), (to, bottom), colour::VERMILLION, 0.12);
-        if let Rule::AtLeast { bound: low } | Rule::Between { low, .. } = self.rule {
+        if let Rule::AtLeast { bound: low } | Rule::MedianAtLeast { bound: low } | Rule::Between { low, .. } = self.rule
+        {
             shade(left, scale.at(*low));
         }
         if let Rule::Below { bound: high } | Rule::AtMost { bound: high } | Rule::Between { high, .. } = self.rule {
@@ -127,7 +128,9 @@ impl Dots<'_> {
 
 fn bounds(rule: &Rule) -> Vec<f64> {
     match rule {
-        Rule::Below { bound } | Rule::AtMost { bound } | Rule::AtLeast { bound } => vec![*bound],
+        Rule::Below { bound } | Rule::AtMost { bound } | Rule::AtLeast { bound } | Rule::MedianAtLeast { bound } => {
+            vec![*bound]
+        }
         Rule::Between { low, high } => vec![*low, *high],
         Rule::Equals { value } | Rule::Differs { value } => value.number().into_iter().collect(),
         _ => Vec::new(),

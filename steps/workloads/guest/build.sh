@@ -3,6 +3,7 @@
 #
 #   FOLDER   the folder that holds guest/, and gets target/
 #   PACKAGE  the guest
+#   TARGET   what it is built for: wasm32-wasip1, or Linux with musl
 set -eu
 cd "$1/guest"
 for name in $(env | sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p'); do
@@ -13,4 +14,8 @@ for name in $(env | sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p'); do
     esac
 done
 rustc --version
-exec cargo build --release --locked --target wasm32-wasip1 --manifest-path Cargo.toml --package "$2" --target-dir "$1/target"
+# Rust brings all that is linked, for each architecture: no C compiler is needed.
+case $3 in
+*-musl) export RUSTFLAGS='-C linker=rust-lld -C link-self-contained=yes' ;;
+esac
+exec cargo build --release --locked --target "$3" --manifest-path Cargo.toml --package "$2" --target-dir "$1/target"

@@ -98,7 +98,7 @@ pub struct LocalRegistry {
     pub login: RegistryLogin,
     password: String,
     // Dropping these ends them.
-    _containers: [ContainerAsync<GenericImage>; 2],
+    containers: [ContainerAsync<GenericImage>; 2],
     _service: Child,
 }
 
@@ -119,7 +119,22 @@ impl LocalRegistry {
         let login = login(build_dir, &closed, USER, password).await?;
         tracing::info!("registry: pulls from {open}, pushes to {closed}");
         let password = password.to_owned();
-        Ok(LocalRegistry { open, closed, login, password, _containers: [first, second], _service: service })
+        Ok(LocalRegistry { open, closed, login, password, containers: [first, second], _service: service })
+    }
+
+    /// Returns how many bytes of a repository anyone has been served, without HTTP's headers, once at least `parts` of it
+    /// were, and the lines of the registry's log that say so.
+    pub async fn served(&self, repository: &str, parts: usize) -> anyhow::Result<(u64, Vec<String>)> {
+        let (limit, pause) = (Duration::from_secs(10), Duration::from_millis(100));
+        until(format!("the log of {parts} pulled parts of {repository}"), limit, pause, async || {
+            let log = self.containers[0].stdout_to_vec().await.context("cannot read the registry's log")?;
+            let (bytes, lines) = served(&String::from_utf8_lossy(&log), repository);
+            Ok(match lines.len() >= parts {
+                true => Look::Done((bytes, lines)),
+                false => Look::Waiting(format!("{} lines", lines.len())),
+            })
+        })
+        .await
     }
 
     /// Puts a text in place of a manifest, with a login.
@@ -136,6 +151,17 @@ impl LocalRegistry {
             status => Err(Refusal::Other(format!("status {status}: {}", answer.body.trim()))),
         }
     }
+}
+
+/// Sums up the bytes that a registry's log of accesses, in Apache's combined format, says that it has served of a
+/// repository, and returns these lines.
+fn served(log: &str, repository: &str) -> (u64, Vec<String>) {
+    let of_it = format!("\"GET /v2/{repository}/");
+    let size =
+        |line: &str| line.split_once(&of_it)?.1.split('"').nth(1)?.split_whitespace().nth(1)?.parse::<u64>().ok();
+    let lines = log.lines().filter_map(|line| Some((size(line)?, line.to_owned())));
+    let (sizes, lines): (Vec<u64>, Vec<String>) = lines.unzip();
+    (sizes.into_iter().sum(), lines)
 }
 
 /// Makes a random password.
@@ -291,6 +317,19 @@ mod tests {
     use super::*;
     use crate::exec::shell::Fake;
     use crate::workloads::tests::build_dir;
+
+    #[test]
+    fn what_was_served_is_the_sum_of_what_was_read_of_one_repository() {
+        // Printed by docker-registry 2.8.3.
+        let log = "127.0.0.1 - - [27/Nov/2026:03:40:00 +0000] \"GET /v2/ HTTP/1.1\" 200 2 \"\" \"containers/5.24\"\n\
+            127.0.0.1 - - [27/Nov/2026:03:40:00 +0000] \"GET /v2/assay/a/manifests/1 HTTP/1.1\" 200 600 \"\" \"c\"\n\
+            127.0.0.1 - - [27/Nov/2026:03:40:00 +0000] \"GET /v2/assay/b/manifests/1 HTTP/1.1\" 200 50 \"\" \"c\"\n\
+            127.0.0.1 - - [27/Nov/2026:03:40:00 +0000] \"HEAD /v2/assay/a/blobs/sha256:1 HTTP/1.1\" 200 40000 \"\" \"c\"\n\
+            127.0.0.1 - - [27/Nov/2026:03:40:00 +0000] \"GET /v2/assay/a/blobs/sha256:1 HTTP/1.1\" 200 40000 \"\" \"c\"\n";
+        let (bytes, lines) = served(log, "assay/a");
+        assert_eq!((bytes, lines.len()), (40_600, 2));
+        assert_eq!(served(log, "assay/c"), (0, Vec::new()));
+    }
 
     #[test]
     fn a_port_is_no_tag() {
