@@ -242,7 +242,7 @@ mod tests {
         let texts = files.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap());
         let steps: Vec<String> = texts.collect();
         let calls = steps.iter().flat_map(|text| text.split("world.check").skip(1));
-        let named = calls.filter_map(|call| Some(call.split_once("(\"")?.1.split_once('"')?.0));
+        let named = calls.filter_map(|call| Some(call.split_once('\n')?.0.split_once("(\"")?.1.split_once('"')?.0));
         let mut judged = 0;
         for probe in named {
             let known = ENTRIES.iter().any(|entry| entry.is_of(probe));
