@@ -21,25 +21,14 @@ use assay::base::unit::Unit;
 /// How this program was built: a debug build is several times slower.
 pub const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
-/// The seconds that repeated measurements took.
-struct Times(Summary);
-
-impl Times {
-    fn of(seconds: &[f64]) -> anyhow::Result<Times> {
-        Summary::of(seconds).map(Times).context("nothing was measured: ask for one repetition or more")
-    }
-
-    fn median(&self) -> f64 {
-        self.0.median
-    }
+fn summary(values: &[f64]) -> anyhow::Result<Summary> {
+    Summary::of(values).context("nothing was measured: ask for one repetition or more")
 }
 
-impl std::fmt::Display for Times {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let show = |seconds: f64| Unit::Seconds.format(seconds);
-        let Summary { n, min, median, max, .. } = self.0;
-        write!(out, "{} ({} to {}, n = {n})", show(median), show(min), show(max))
-    }
+/// Formats how many seconds something took.
+fn format(times: &Summary) -> String {
+    let [median, least, most] = [times.median, times.min, times.max].map(|seconds| Unit::Seconds.format(seconds));
+    format!("{median} ({least} to {most}, n = {})", times.n)
 }
 
 /// What one part has measured: a line for people, and an object of named numbers for programs.
@@ -49,7 +38,10 @@ pub struct BenchResult {
 }
 
 /// Measures how long work takes, on a thread for blocking tasks.
-async fn repeated(repetitions: usize, work: impl Fn() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<Times> {
+async fn repeated(
+    repetitions: usize,
+    work: impl Fn() -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<Summary> {
     let measured = move || {
         let mut seconds = Vec::new();
         for _ in 0..repetitions {
@@ -57,7 +49,7 @@ async fn repeated(repetitions: usize, work: impl Fn() -> anyhow::Result<()> + Se
             work()?;
             seconds.push(started.elapsed().as_secs_f64());
         }
-        Times::of(&seconds)
+        summary(&seconds)
     };
     tokio::task::spawn_blocking(measured).await.context("the measurement did not finish")?
 }
@@ -68,9 +60,8 @@ mod tests {
 
     #[test]
     fn times_are_shown_by_their_median_and_range() {
-        let times = Times::of(&[2.0, 0.5, 3.0]).unwrap();
-        assert_eq!(times.to_string(), "2 s (500 ms to 3 s, n = 3)");
-        let error = Times::of(&[]).err().unwrap().to_string();
+        assert_eq!(format(&summary(&[2.0, 0.5, 3.0]).unwrap()), "2 s (500 ms to 3 s, n = 3)");
+        let error = summary(&[]).unwrap_err().to_string();
         assert!(error.contains("ask for one repetition or more"), "{error}");
     }
 }

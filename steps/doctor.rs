@@ -166,9 +166,6 @@ pub async fn examine(
         tries.extend(machines::tries(&host));
     }
     tries.extend(resources::tries(&host, machines));
-    if *target == TargetSpec::Ec2 {
-        tries.push(resources::for_sdk());
-    }
     let mut checks = LocalSet::new().run_until(side_by_side(tries, LIMIT, progress)).await?;
     let of_host = checks.len();
     if *target == TargetSpec::Ec2 {

@@ -25,7 +25,6 @@ use crate::targets::run_folder;
 /// The place where artifacts are built: this host, a folder of the run, and the journal that lists all of it.
 #[derive(Clone, Debug)]
 pub struct BuildDir {
-    /// Runs commands on this host.
     pub shell: Shell,
     /// Everything that is made is registered here first.
     pub cleanup: Arc<CleanupJournal>,

@@ -37,7 +37,7 @@ pub struct HostCapacity {
 }
 
 /// A job's slots and memory, held until it is dropped.
-pub type Place<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
+pub type CapacityPermit<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
 
 impl HostCapacity {
     /// Measures this host: the free memory, and the given number of slots or three for each CPU.
@@ -56,7 +56,7 @@ impl HostCapacity {
 
     /// Waits for capacity for a machine with this memory. A machine larger than the total gets the total, because it
     /// actually uses less.
-    pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<Place<'_>> {
+    pub async fn of(&self, share: CpuReservation, memory: Bytes, native: bool) -> anyhow::Result<CapacityPermit<'_>> {
         let memory = u32::try_from(memory.0 >> 20).unwrap_or(u32::MAX).min(self.whole);
         let slots = match (share, native) {
             (CpuReservation::None, _) | (CpuReservation::Throttled, false) => 0,
@@ -86,7 +86,7 @@ impl HostCapacity {
 }
 
 /// Returns the memory that this process may still use.
-pub fn free_memory() -> Bytes {
+fn free_memory() -> Bytes {
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     free_within(&read("/proc/meminfo"), &read("/proc/self/cgroup"), read)
 }
@@ -127,7 +127,7 @@ mod tests {
 
     const MACHINE: Bytes = Bytes(600 << 20);
 
-    async fn at_once(host: &HostCapacity, share: CpuReservation, native: bool) -> Option<Place<'_>> {
+    async fn at_once(host: &HostCapacity, share: CpuReservation, native: bool) -> Option<CapacityPermit<'_>> {
         let soon = std::time::Duration::from_millis(20);
         tokio::time::timeout(soon, host.of(share, MACHINE, native)).await.ok()?.ok()
     }

@@ -1,5 +1,6 @@
 //! Compares versions of software, which distributions write in many ways: `4.9.3+ds1`, `1.21-1`, `2:0.14.1+dfsg-3.1`.
 
+use std::cmp::Ordering;
 use std::str::FromStr;
 
 /// The numbers of a version: `4.9.3+ds1` has 4, 9 and 3. What follows them is the distribution's.
@@ -23,28 +24,13 @@ impl Version {
     }
 }
 
-/// Versions that satisfy every one of some comparisons: `>=1.14, <1.30`.
+/// Versions that satisfy every one of some comparisons: `>=1.14, <1.30`. Each bound has the orderings that satisfy it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VersionRange(Vec<(Comparison, Version)>);
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Comparison {
-    AtLeast,
-    Above,
-    AtMost,
-    Below,
-    Equal,
-}
+pub struct VersionRange(Vec<(&'static [Ordering], Version)>);
 
 impl VersionRange {
     pub fn contains(&self, version: &Version) -> bool {
-        self.0.iter().all(|(comparison, bound)| match comparison {
-            Comparison::AtLeast => version >= bound,
-            Comparison::Above => version > bound,
-            Comparison::AtMost => version <= bound,
-            Comparison::Below => version < bound,
-            Comparison::Equal => version == bound,
-        })
+        self.0.iter().all(|(allowed, bound)| allowed.contains(&version.cmp(bound)))
     }
 }
 
@@ -52,13 +38,14 @@ impl FromStr for VersionRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        use Comparison::{Above, AtLeast, AtMost, Below, Equal};
-        let signs = [(">=", AtLeast), ("<=", AtMost), (">", Above), ("<", Below), ("=", Equal)];
+        use Ordering::{Equal, Greater, Less};
+        const SIGNS: [(&str, &[Ordering]); 5] =
+            [(">=", &[Greater, Equal]), ("<=", &[Less, Equal]), (">", &[Greater]), ("<", &[Less]), ("=", &[Equal])];
         let comparison = |part: &str| {
-            let (sign, comparison) = *signs.iter().find(|(sign, _)| part.trim().starts_with(sign))?;
+            let (sign, allowed) = *SIGNS.iter().find(|(sign, _)| part.trim().starts_with(sign))?;
             let bound = part.trim()[sign.len()..].trim();
             let plain = bound.chars().all(|c| c.is_ascii_digit() || c == '.') && !bound.ends_with('.');
-            Some((comparison, Version::parse(bound).filter(|_| plain)?))
+            Some((allowed, Version::parse(bound).filter(|_| plain)?))
         };
         let range = text.split(',').map(comparison).collect::<Option<Vec<_>>>().map(VersionRange);
         range.ok_or_else(|| format!("\"{text}\" is not a range of versions: write it as \"{}\"", meant(text)))

@@ -6,8 +6,9 @@ use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{BenchResult, Times, repeated};
+use super::{BenchResult, format, repeated};
 use assay::base::progress::Progress;
+use assay::base::stats::Summary;
 use assay::base::unit::Unit;
 use assay::claims::plan::{Capabilities, FeatureFile, Plan, REFUSAL};
 use assay::claims::register::Register;
@@ -22,18 +23,17 @@ pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<
     let few = series(1_000, repetitions, progress).await?;
     let many = series(10_000, repetitions, progress).await?;
     // The time per scenario with 10,000 scenarios, divided by the time per scenario with 1,000.
-    let ratio = many.median() / few.median() / 10.0;
-    let shown = Unit::Times.format(ratio);
+    let ratio = many.median / few.median / 10.0;
+    let (took, shown) = (format(&many), Unit::Times.format(ratio));
     Ok(BenchResult {
-        line: format!("plan: 10,000 scenarios planned and judged in {many}; a scenario costs {shown} of 1,000's"),
-        numbers: json!({ "plan_10k_s": many.median(), "plan_cost_ratio": ratio }),
+        line: format!("plan: 10,000 scenarios planned and judged in {took}; a scenario costs {shown} of 1,000's"),
+        numbers: json!({ "plan_10k_s": many.median, "plan_cost_ratio": ratio }),
     })
 }
 
-async fn series(scenarios: usize, repetitions: usize, progress: &Progress) -> anyhow::Result<Times> {
-    progress.note(format!("plan: writing and reading an annex of {scenarios} scenarios"));
+async fn series(scenarios: usize, repetitions: usize, progress: &Progress) -> anyhow::Result<Summary> {
+    progress.note(format!("plan: planning and judging {scenarios} scenarios {repetitions} times"));
     let annex = tokio::task::spawn_blocking(move || annex(scenarios)).await??;
-    progress.note(format!("plan: planning and judging it {repetitions} times"));
     let work = move || {
         let held = plan_and_judge(&annex)?;
         ensure!(held == scenarios / 2, "{held} of {scenarios} scenarios hold, not every other one");

@@ -7,8 +7,9 @@ use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value as Json, json};
 
-use super::{BenchResult, Times, repeated};
+use super::{BenchResult, format, repeated};
 use assay::base::progress::Progress;
+use assay::base::stats::Summary;
 use assay::base::unit::Unit;
 use assay::report;
 use assay::report::comparison::{self, Comparison};
@@ -21,24 +22,20 @@ const MONTH: usize = 30;
 
 pub async fn measure(repetitions: usize, progress: &Progress) -> anyhow::Result<BenchResult> {
     let folder = tempfile::tempdir().context("no folder can be made for runs")?;
-    progress.note(format!(
-        "report: copying a recorded run of {} kB to {YEAR} folders",
-        (RUN.len() + VERDICTS.len()) / 1000
-    ));
+    progress.note(format!("report: comparing {YEAR} copies of a recorded run {repetitions} times"));
     let nights = copies(folder.path(), YEAR)?;
-    progress.note(format!("report: comparing them {repetitions} times"));
     let month = series(&nights[..MONTH], repetitions).await?;
     let year = series(&nights, repetitions).await?;
     // The time per run with 365 runs, divided by the time per run with 30.
-    let ratio = year.median() / month.median() * MONTH as f64 / YEAR as f64;
-    let shown = Unit::Times.format(ratio);
+    let ratio = year.median / month.median * MONTH as f64 / YEAR as f64;
+    let (took, shown) = (format(&year), Unit::Times.format(ratio));
     Ok(BenchResult {
-        line: format!("report: 365 runs read and compared, with a page of it, in {year}; a run costs {shown} of 30's"),
-        numbers: json!({ "report_365_s": year.median(), "report_cost_ratio": ratio }),
+        line: format!("report: 365 runs read and compared, with a page of it, in {took}; a run costs {shown} of 30's"),
+        numbers: json!({ "report_365_s": year.median, "report_cost_ratio": ratio }),
     })
 }
 
-async fn series(nights: &[PathBuf], repetitions: usize) -> anyhow::Result<Times> {
+async fn series(nights: &[PathBuf], repetitions: usize) -> anyhow::Result<Summary> {
     let nights = nights.to_vec();
     let work = move || {
         let compared = compare(&nights)?;
@@ -85,10 +82,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let nights = copies(folder.path(), 3).unwrap();
         let comparison = Comparison::of(comparison::briefs(&nights).unwrap()).unwrap();
-        assert_eq!(
-            comparison.runs.iter().map(|run| run.run.as_str()).collect::<Vec<_>>(),
-            ["night-000", "night-001", "night-002"]
-        );
+        let names = comparison.runs.iter().map(|run| run.run.as_str());
+        assert!(names.eq(["night-000", "night-001", "night-002"]));
         assert!(comparison.claims.len() > 40 && !comparison.worse());
         assert!(comparison.claims.iter().all(|trend| trend.verdicts[0] == trend.verdicts[2]));
         assert_eq!(compare(&nights).unwrap(), 3);

@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::{BenchResult, Times};
+use super::{BenchResult, format, summary};
 use assay::base::platform::Arch;
 use assay::base::procfs;
 use assay::base::progress::Progress;
@@ -79,16 +79,18 @@ async fn rounds(boots: usize, restores: usize, context: &Context) -> anyhow::Res
     if let Some(before) = before {
         grown(&before, &Held::now()?)?;
     }
-    let (boot, restore) = (Times::of(&seconds[0])?, Times::of(&seconds[1])?);
-    let ratio = boot.median() / restore.median();
+    let (boot, restore) = (summary(&seconds[0])?, summary(&seconds[1])?);
+    let ratio = boot.median / restore.median;
     Ok(BenchResult {
         line: format!(
-            "restore: the first command on a machine ({accelerator}) takes {restore} from the snapshot, and {boot} by a \
-             boot, {} of that; of {restores} restored machines nothing is left",
+            "restore: the first command on a machine ({accelerator}) takes {} from the snapshot, and {} by a boot, {} of \
+             that; of {restores} restored machines nothing is left",
+            format(&restore),
+            format(&boot),
             Unit::Times.format(ratio)
         ),
         numbers: json!({
-            "boot_s": boot.median(), "restore_s": restore.median(), "restore_ratio": ratio, "restores": restores,
+            "boot_s": boot.median, "restore_s": restore.median, "restore_ratio": ratio, "restores": restores,
         }),
     })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use super::{BenchResult, Times};
+use super::{BenchResult, summary};
 use assay::base::unit::Unit;
 use assay::exec::command::Command;
 use assay::exec::shell::Shell;
@@ -22,15 +22,6 @@ const PACE: &str = include_str!("sampler.sh");
 /// Bash reports the CPU time, because it gets it from the kernel in microseconds, while `sh` gets it in ticks.
 const OUTER: &str = "sh -s -- \"$@\" && times";
 
-/// The cost of watching, measured once.
-#[derive(Debug, PartialEq)]
-struct Once {
-    /// The share of one CPU, including the shell's own start.
-    share: f64,
-    /// The proportional memory of the shell and its sleep, in bytes.
-    memory: f64,
-}
-
 pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Result<BenchResult> {
     let folder = tempfile::tempdir().context("no folder can be made for a control group")?;
     lay_out(LISTING, folder.path())?;
@@ -41,10 +32,10 @@ pub async fn measure(shell: &Shell, looks: u32, repetitions: u32) -> anyhow::Res
     let (mut shares, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..repetitions {
         let once = parse(&shell.read(&command).await?, looks)?;
-        shares.push(once.share);
-        memory.push(once.memory);
+        shares.push(once.0);
+        memory.push(once.1);
     }
-    let (share, memory) = (Times::of(&shares)?.median(), Times::of(&memory)?.median());
+    let (share, memory) = (summary(&shares)?.median, summary(&memory)?.median);
     let (percent, bytes, looks) = (share * 100.0, Unit::Bytes.format(memory), looks * repetitions);
     Ok(BenchResult {
         line: format!("sampler: {percent:.2} % of one CPU, {bytes}; {looks} looks, median of {repetitions}"),
@@ -69,7 +60,8 @@ fn lay_out(listing: &str, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Parses the output of the script and, after it, of bash: its own user and system times, and those of its children.
-fn parse(text: &str, looks: u32) -> anyhow::Result<Once> {
+/// Returns the share of one CPU, including the shell's own start, and the proportional memory of the shell and its sleep.
+fn parse(text: &str, looks: u32) -> anyhow::Result<(f64, f64)> {
     let number = |key: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         value.and_then(|value| value.parse::<f64>().ok()).with_context(|| format!("the sampler did not say its {key}"))
@@ -83,7 +75,7 @@ fn parse(text: &str, looks: u32) -> anyhow::Result<Once> {
     let used = used.with_context(|| format!("\"{children}\" is not what bash says of times"))?;
     let wall = number("over")? - number("begin")?;
     ensure!(wall > 0.0, "{looks} looks took no time");
-    Ok(Once { share: used / wall, memory: number("sampler.memory")? })
+    Ok((used / wall, number("sampler.memory")?))
 }
 
 /// Parses a time such as `1m0.033s` into seconds.
@@ -114,7 +106,7 @@ mod tests {
     #[test]
     fn cpu_time_is_what_bash_reports_divided_by_the_time_of_the_looks() {
         let text = format!("begin 5\n{LOOKED}over 15\nsampler.memory 700416\n0m0.002s 0m0.000s\n0m0.030s 0m0.020s\n");
-        assert_eq!(parse(&text, 1).unwrap(), Once { share: 0.005, memory: 700_416.0 });
+        assert_eq!(parse(&text, 1).unwrap(), (0.005, 700_416.0));
         assert_eq!(clock("2m1.500s"), Some(121.5));
     }
 

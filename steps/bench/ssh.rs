@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 
-use super::{BenchResult, Times};
+use super::{BenchResult, format, summary};
 use assay::base::poll::{self, Look};
 use assay::base::progress::Progress;
 use assay::base::unit::Unit;
@@ -66,19 +66,16 @@ async fn rounds_of(rounds: usize, host: &Shell, held: &Shell, client: &Client) -
         }
     }
     let [held, spawned, shared] = &seconds;
-    let (held, spawned, shared) = (Times::of(held)?, Times::of(spawned)?, Times::of(shared)?);
-    let ratio = |times: &Times| Unit::Times.format(times.median() / held.median());
-    let milliseconds = |times: &Times| times.median() * 1e3;
+    let (held, spawned, shared) = (summary(held)?, summary(spawned)?, summary(shared)?);
+    let [times_spawned, times_shared] = [&spawned, &shared].map(|way| Unit::Times.format(way.median / held.median));
+    let [took, took_spawned, took_shared] = [&held, &spawned, &shared].map(format);
     Ok(BenchResult {
         line: format!(
-            "ssh: a command over the held connection takes {held}; by a fresh ssh {spawned}, {} of that; by ssh with \
-             ControlMaster {shared}, {}",
-            ratio(&spawned),
-            ratio(&shared)
+            "ssh: a command over the held connection takes {took}; by a fresh ssh {took_spawned}, {times_spawned} of that; by \
+             ssh with ControlMaster {took_shared}, {times_shared}"
         ),
         numbers: json!({
-            "ssh_held_ms": milliseconds(&held), "ssh_spawn_ms": milliseconds(&spawned),
-            "ssh_control_ms": milliseconds(&shared),
+            "ssh_held_ms": held.median * 1e3, "ssh_spawn_ms": spawned.median * 1e3, "ssh_control_ms": shared.median * 1e3,
         }),
     })
 }

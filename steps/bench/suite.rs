@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::BenchResult;
 use assay::base::commands;
+use assay::base::exit_status::ExitStatus;
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::base::unit::Unit;
@@ -17,8 +18,6 @@ use assay::exec::shell::{NoopObserver, Shell};
 
 /// The time limit for a run on a host where everything still has to be made.
 const LIMIT: Duration = Duration::from_secs(3600);
-/// The exit code if a claim fails, which does not affect the time.
-const FAILED: i32 = 1;
 
 pub async fn measure(progress: &Progress) -> anyhow::Result<BenchResult> {
     let settings = Settings::read()?;
@@ -31,8 +30,9 @@ pub async fn measure(progress: &Progress) -> anyhow::Result<BenchResult> {
     };
     let command = command.args(["--evidence".to_owned(), evidence.display().to_string()]);
     let output = Shell::local(Arc::new(NoopObserver)).run(&command.time_limit(LIMIT)).await?;
+    // A claim that fails does not affect the time.
     ensure!(
-        output.succeeded() || output.status == Status::Code(FAILED),
+        output.succeeded() || output.status == Status::Code(ExitStatus::Failed.code().into()),
         "the run was inconclusive ({}): {}",
         output.status,
         tail(&output.errors(), 5)

@@ -1,28 +1,19 @@
-//! Checks the resources for a run: disk space, memory, sockets, and other runs that use some of them; and those for
-//! compiling AWS's SDK.
+//! Checks the resources for a run: disk space, memory, sockets, and other runs that use some of them.
 
-use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::host::Host;
 use super::{Outcome, Problem, Try};
 use assay::base::commands;
-use assay::base::host_capacity::{HostCapacity, free_memory};
-use assay::base::procfs;
+use assay::base::host_capacity::HostCapacity;
 use assay::base::unit::Bytes;
 use assay::exec::cleanup;
 use assay::targets::{DISK_NEEDED, free_space, run_folder_path};
 
 /// What a run writes if all disks are cached: its copies on write and its evidence.
 const LITTLE: Bytes = Bytes(1_000_000_000);
-
-/// The peak memory of compiling aws-sdk-ec2, with a margin for the compilers next to it; `ci/setup` uses the same
-/// number.
-const SDK_MEMORY: Bytes = Bytes(9000 << 20);
-/// The disk space that a cold build with the SDK takes in `target/`.
-const SDK_DISK: Bytes = Bytes(3_100_000_000);
 
 /// Checks the cache, disk space, sockets and, if the target has machines, memory; and looks for other runs.
 pub fn tries(host: &Arc<Host>, machines: bool) -> Vec<Try> {
@@ -106,37 +97,6 @@ fn leftovers(journals: &Path) -> Outcome {
     }
 }
 
-/// Checks whether AWS's SDK can be compiled here, if it is not compiled yet.
-pub fn for_sdk() -> Try {
-    let elsewhere = "use a machine with 16 GB, add swap, or free space: once, for it is kept";
-    let attempt = async {
-        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/"));
-        let folder = program.parent().unwrap_or(&program);
-        if cfg!(feature = "aws") || compiled(&folder.join("deps")) {
-            return Ok("not needed: it is compiled".to_owned());
-        }
-        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let swap = procfs::size(&meminfo, "SwapFree").map_or(0, |free| free.0);
-        enough(Bytes(free_memory().0 + swap), free_space(folder).ok())
-    };
-    Try::needed("memory and disk to compile AWS's SDK", elsewhere, attempt).optional()
-}
-
-/// Returns whether an earlier build has compiled it.
-fn compiled(folder: &Path) -> bool {
-    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    names.into_iter().any(|name| name.to_string_lossy().starts_with("libaws_sdk_ec2-"))
-}
-
-fn enough(memory: Bytes, disk: Option<Bytes>) -> Outcome {
-    let found = format!("{memory} of memory and swap free, {SDK_MEMORY} needed");
-    match disk {
-        _ if memory < SDK_MEMORY => Err(Problem::missing(found)),
-        Some(disk) if disk < SDK_DISK => Err(Problem::missing(format!("{disk} free on the disk, {SDK_DISK} needed"))),
-        _ => Ok(found),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,8 +119,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("a/b");
         assert!(writable(&cache).is_ok());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        fs::write(folder.path().join("a"), "").unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        std::fs::write(folder.path().join("a"), "").unwrap();
         let found = writable(&cache).unwrap_err().found;
         assert!(found.contains("a/b cannot be written to"), "{found}");
     }
@@ -170,19 +130,5 @@ mod tests {
         assert!(space_for(Path::new("/nowhere"), Bytes(1)).is_ok());
         let found = space_for(Path::new("/nowhere"), Bytes(u64::MAX)).unwrap_err().found;
         assert!(found.contains(" free, "), "{found}");
-    }
-
-    #[test]
-    fn the_sdk_is_compiled_where_there_is_memory_for_it_and_a_disk() {
-        let capacity = |memory: u64, disk: u64| enough(Bytes(memory << 20), Some(Bytes(disk))).is_ok();
-        assert!(capacity(9000, 3_100_000_000) && !capacity(8999, 3_100_000_000) && !capacity(9000, 3_000_000_000));
-    }
-
-    #[test]
-    fn an_earlier_build_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(!compiled(folder.path()) && !compiled(Path::new("/nowhere")));
-        fs::write(folder.path().join("libaws_sdk_ec2-0123.rlib"), "").unwrap();
-        assert!(compiled(folder.path()));
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::e2e::params::{KINDS, ParameterKind};
 use crate::e2e::traced;
-use source::{Parameter, Source};
+use source::{Parameter, StepSource};
 
 /// How similar a step must be to the typed one to be suggested; 1 is identical.
 const NEAR: f64 = 0.55;
@@ -35,7 +35,7 @@ struct Catalogue {
 #[derive(Debug, Serialize)]
 struct StepEntry {
     #[serde(flatten)]
-    source: Source,
+    source: StepSource,
     example: Option<Example>,
     uses: usize,
 }
@@ -50,7 +50,7 @@ struct Example {
 
 pub fn listed(suite: &ClaimSuite, json: bool) -> anyhow::Result<String> {
     let mut uses = uses(&suite.features);
-    let entry = |mut source: Source| {
+    let entry = |mut source: StepSource| {
         let Some(Uses { first, below, scenarios }) = uses.remove(&source.place) else {
             return StepEntry { source, example: None, uses: 0 };
         };
@@ -153,7 +153,7 @@ pub fn instead_of(step: &Step) -> String {
     let sources = source::all().unwrap_or_default();
     let typed = without_values(&step.value);
     let likeness = |step: &str| strsim::normalized_damerau_levenshtein(&typed, &without_values(step));
-    let offer = |source: &Source| {
+    let offer = |source: &StepSource| {
         let step = source.expression.trim_matches(['^', '$']);
         (likeness(step), format!("\"{} {step}\"", source.keyword))
     };

@@ -38,7 +38,7 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     let machines = Need::Machines(home.kind, home.arch);
     match module {
         _ if step.ty == StepType::Then => vec![],
-        "guest" | "cost" | "cloud" => vec![],
+        "guest" | "cloud" => vec![],
         "image" | "registry" => vec![Need::Podman],
         "baseline" if step.ty == StepType::Given => vec![Need::Podman],
         "device" if step.value == "the device" && !home.device => vec![],

@@ -266,10 +266,6 @@ mod tests {
         let huge = InstanceSpec { instance_type: "p5.48xlarge".to_owned(), ..InstanceSpec::default() };
         for (error, expected) in [
             (
-                prices.of("mars-1", &InstanceSpec::default()).unwrap_err(),
-                "anything in mars-1: it has eu-central-1, eu-west-1, us-east-1, us-east-2, us-west-2",
-            ),
-            (
                 prices.of("eu-west-1", &huge).unwrap_err(),
                 "instance p5.48xlarge in eu-west-1: it has t4g.micro, t4g.nano",
             ),
@@ -302,22 +298,5 @@ mod tests {
         let spot = prices().of("us-east-1", &InstanceSpec { spot: true, ..InstanceSpec::default() }).unwrap();
         assert_eq!(spot[0].per_hour, items()[0].per_hour);
         assert_eq!(spot[0].basis, "at most: Spot never costs more than on demand in us-east-1");
-    }
-
-    #[test]
-    fn an_order_beyond_the_budget_is_refused_with_options_that_help() {
-        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        let covers = |budget: f64, limit: u64| Budget(Dollars(budget)).covers(&items(), minutes(limit));
-        assert_eq!(covers(0.05, 60).unwrap().seconds, 3600);
-        assert_eq!(
-            covers(0.01, 60).unwrap_err().to_string(),
-            "60 minutes cost up to $0.0101, and the budget is $0.01: allow it with --max-cost 0.0101, or stay below it \
-             with --time-limit 59"
-        );
-        // Following the suggestions works.
-        assert!(covers(0.0101, 60).is_ok() && covers(0.01, 59).is_ok() && covers(0.01, 60).is_err());
-        let none = covers(0.0001, 60).unwrap_err().to_string();
-        assert!(none.ends_with("the budget is $0.0001: allow it with --max-cost 0.0101"), "{none}");
-        assert!(covers(0.0, 60).is_err());
     }
 }

@@ -16,14 +16,3 @@ fn a_part_gives_its_own_names_and_no_others() {
     assert_eq!(names(&project, &["bench", "plan", "--json"]), ["plan_10k_s", "plan_cost_ratio"]);
     prints(&mut project.assay(&["bench", "plan"]), 0, &["build; medians", "plan: "]);
 }
-
-#[test]
-fn without_ssh_the_package_is_named_that_brings_it() {
-    let project = Project::new();
-    let path = project.only(&[]);
-    prints(
-        project.assay(&["bench", "ssh"]).env("PATH", path),
-        3,
-        &["ssh is not installed: ci/setup ssh://user@host does that"],
-    );
-}

@@ -31,9 +31,9 @@ struct Project(TempDir);
 impl Project {
     fn new() -> Project {
         let folder = tempfile::tempdir().unwrap();
-        for part in ["features", "fixtures"] {
-            copy(&Path::new(PROJECT).join(part), &folder.path().join(part));
-        }
+        let parts = ["features", "fixtures"].map(|part| Path::new(PROJECT).join(part));
+        let copied = std::process::Command::new("cp").arg("-r").args(parts).arg(folder.path()).status();
+        assert!(copied.unwrap().success());
         Project(folder)
     }
 
@@ -118,16 +118,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &to.join(entry.file_name())),
-            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
-        }
-    }
-}
-
 /// Asserts how a program ended and that it printed all these texts, and returns its standard output.
 fn prints(command: &mut Command, code: i32, texts: &[&str]) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -162,16 +152,6 @@ fn a_machine_that_does_not_answer_is_told_at_once_and_nothing_is_begun() {
     let lacking = "ssh is not installed: ci/setup ssh://a@b does that";
     prints(project.run(&["--target", "ssh://a@b"]).env("PATH", project.only(&["setsid"])), 3, &[lacking]);
     assert!(!project.path("target/assay").exists(), "there is evidence of nothing");
-}
-
-#[test]
-fn a_claim_that_needs_no_tool_is_judged_without_any() {
-    let project = Project::new();
-    let mut run = project.run(&["--tags", "@A8-4"]);
-    let printed = prints(run.env("PATH", project.only(&[])), 0, &["✔ A8-4"]);
-    assert!(printed.trim_end().lines().last().unwrap().contains("1 hold, 0 fail"), "{printed}");
-    let verdicts = project.verdicts();
-    assert_eq!((&verdicts["exit"], &verdicts["complete"]), (&Value::from(0), &Value::from(true)));
 }
 
 #[test]
@@ -268,8 +248,6 @@ fn every_claim_is_told_with_where_it_is_covered() {
     let controls = claims.iter().map(|claim| claim["controls"].as_array().unwrap().len());
     assert_eq!((claims.len(), controls.sum::<usize>()), (count(false), count(true)));
     assert!(claims.iter().all(|claim| claim["targets"]["vm:arm64"]["decision"].is_string()));
-    let table = prints(&mut project.assay(&["coverage"]), 0, &["bound: ", "0 NOT covered"]);
-    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
     let aws = "needs an AWS account: ci/e2e --target ec2";
     for target in ["podman", "ssh://a@b"] {
         prints(&mut project.assay(&["coverage", "--target", target]), 0, &[target, aws]);
@@ -298,9 +276,9 @@ fn what_runs_have_left_is_removed() {
     let printed = |command: &mut Command| serde_json::from_str::<Value>(&prints(command, 0, &[])).unwrap();
     assert_eq!(printed(&mut project.assay(&["gc", "--json"])), json!({ "removed": [left], "cleanup_errors": [] }));
     assert!(!left.exists() && image.exists());
-    let living = assay::exec::cleanup::CleanupJournal::open(&journals, "living").unwrap();
+    let live = assay::exec::cleanup::CleanupJournal::open(&journals, "live").unwrap();
     prints(&mut project.assay(&["gc", "--images"]), 3, &["cache/machines/0123 is left, for a run is under way"]);
-    drop(living);
+    drop(live);
     let removed = json!({ "removed": [image], "cleanup_errors": [] });
     assert_eq!(printed(&mut project.assay(&["gc", "--images", "--json"])), removed);
     assert!(!image.exists());

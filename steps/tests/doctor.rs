@@ -152,13 +152,13 @@ fn other_runs_and_leftovers_are_warnings() {
     let project = Project::new();
     let path = without(&project, "");
     let journals = project.path("cache/journals");
-    let living = assay::exec::cleanup::CleanupJournal::open(&journals, "living").unwrap();
+    let live = assay::exec::cleanup::CleanupJournal::open(&journals, "live").unwrap();
     fs::write(journals.join("killed.jsonl"), "").unwrap();
     let (_, diagnosis) = examined(&project, &path, "vm");
     assert_eq!(found(&diagnosis, "other runs")["found"], "one is under way");
     let left = found(&diagnosis, "leftovers");
     assert_eq!((&left["state"], &left["remedy"]), (&"warning".into(), &"cargo run -- gc".into()));
-    drop(living);
+    drop(live);
     fs::remove_file(journals.join("killed.jsonl")).unwrap();
 }
 
@@ -198,7 +198,6 @@ fn a_build_without_aws_tells_which_one_tries_the_rest_of_ec2() {
     }
     let curl = found(&diagnosis, "curl (asks for this host's address)");
     assert!(curl["remedy"].as_str().unwrap().ends_with("apt-get install curl"), "{curl}");
-    assert_ne!(found(&diagnosis, "memory and disk to compile AWS's SDK")["state"], "missing");
     let printed = ["ci/setup ec2 installs", "✘ ec2: AWS's SDK"];
     prints(&mut doctor(&project, &without(&project, "curl"), &["--target", "ec2"]), 1, &printed);
 }

@@ -82,7 +82,7 @@ fn what_a_run_lacks_is_told_with_commands_that_work_here() {
 #[test]
 fn a_run_leaves_its_evidence_below_the_current_folder_and_claims_no_commit() {
     let installed = Installed::new();
-    prints(&mut installed.assay(&["run", "--tags", "@A8-4"]), 0, &["✔ A8-4", "/empty/target/assay/"]);
+    prints(&mut installed.assay(&["run", "--tags", "@A8-4"]), 0, &["✔ A8-4", "1 hold, 0 fail", "/empty/target/assay/"]);
     let record = fs::read(installed.path("empty/target/assay/latest/run.json")).unwrap();
     let git = &serde_json::from_slice::<Value>(&record).unwrap()["git"];
     assert_eq!((&git["commit"], &git["changed"]), (&Value::Null, &Value::Null));

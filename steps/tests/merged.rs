@@ -28,22 +28,6 @@ fn json(path: &Path) -> Value {
 }
 
 #[test]
-fn several_targets_are_planned_one_after_the_other_and_each_once() {
-    let project = Project::new();
-    let plan = ["--plan", "--target", "vm:amd64", "--target", "vm:arm64"];
-    let printed = prints(&mut project.run(&plan), 0, &["on vm:amd64:\n", "\n\non vm:arm64:\n"]);
-    let (first, second) = printed.split_once("on vm:arm64:\n").unwrap();
-    let why = "(needs an arm64 machine: --target vm:arm64)";
-    assert!(first.contains(why) && !second.contains(why), "{printed}");
-    // An option for the second target is not a mistake about the first.
-    let down = ["--target", "vm:amd64", "--target", "ssh://a@127.0.0.1:1", "--provision", "--plan"];
-    prints(&mut project.run(&down), 3, &["on vm:amd64:", "assay: a@127.0.0.1:1: no SSH connection to 127.0.0.1:1"]);
-    let paid = ["--plan", "--target", "vm:amd64", "--target", "ec2", "--max-cost", "0.04", "--spot", "--tags", "@A6-4"];
-    prints(&mut project.run(&paid), 0, &["on vm:amd64:", "the budget is $0.04", "on ec2:"]);
-    assert!(!project.path("target").exists(), "nothing was begun");
-}
-
-#[test]
 fn a_run_on_several_targets_leaves_one_bundle_with_a_column_for_each() {
     let project = Project::new();
     let folder = both(&project);
@@ -80,12 +64,6 @@ fn runs_are_merged_into_a_new_folder() {
     prints(&mut project.assay(&["verify", "out/new"]), 0, &["everything agrees"]);
     let facts: Value = serde_json::from_str(&prints(&mut merge("o", &[amd64, "--json"]), 0, &[])).unwrap();
     assert_eq!((&facts["targets"], &facts["parts"][0]["target"]), (&json!(["vm:amd64"]), &json!("vm:amd64")));
-    prints(&mut project.run(&["--target", "vm:amd64", "--tags", "@A8-4", "--evidence", "again"]), 0, &[]);
-    let twice = ["both/parts/vm-amd64 and ", "again have both judged A8-4 on vm:amd64: leave one of them out"];
-    prints(&mut merge("none", &[amd64, "again"]), 2, &twice);
-    let left = fs::read_dir(project.path("")).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
-    let left: Vec<String> = left.filter(|name| name.starts_with("none") || name.starts_with('.')).collect();
-    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The folder of a workload of your own: what `assay init` writes can be planned and run as it is.
 
-use crate::editors::assert_laid_out;
 use crate::{Project, prints};
 
 /// The kinds of workloads, as users type them.
@@ -21,7 +20,6 @@ fn every_step_of_a_fresh_folder_is_written() {
         assert_eq!(next[1..], ["own/web", "--plan"]);
         let plan = prints(&mut project.run(&next), 0, &["     run  A6-1  ", "     run  A7-3  control: "]);
         assert!(plan.ends_with(" scenarios would run, 0 would not\n"), "{plan}");
-        assert_laid_out(&project.path("own/web"));
         assert_eq!(plan, prints(&mut project.assay(&["plan", "--suite", "own/web"]), 0, &[]));
         prints(&mut project.assay(&["coverage", "--suite", "own/web"]), 0, &["A7-3"]);
     }

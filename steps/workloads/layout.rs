@@ -32,9 +32,7 @@ pub struct Layout {
     pub digest: String,
     /// The digest of its configuration, which is Podman's image id.
     pub config_digest: String,
-    /// Its operating system, such as `wasi`.
     pub os: String,
-    /// Its architecture, such as `wasm`.
     pub architecture: String,
     pub annotations: BTreeMap<String, String>,
     pub entrypoint: Vec<String>,

@@ -12,11 +12,8 @@ use crate::base::unit::Bytes;
 /// A file that should be a WebAssembly module.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// The file's path.
     pub path: PathBuf,
-    /// The file's contents.
     pub bytes: Vec<u8>,
-    /// The SHA-256 of the contents.
     pub sha256: String,
 }
 
@@ -27,12 +24,10 @@ impl Module {
         Ok(Module { sha256: sha256(&bytes), bytes, path: path.to_owned() })
     }
 
-    /// Returns the file's name.
     pub fn file_name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or("module.wasm")
     }
 
-    /// Returns the file's size.
     pub fn size(&self) -> Bytes {
         Bytes(self.bytes.len() as u64)
     }

@@ -69,13 +69,6 @@ pub struct RegistryLogin {
     auth_file: PathBuf,
 }
 
-/// An image that a registry accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pushed {
-    /// The registry's digest of it.
-    pub digest: String,
-}
-
 /// An image that was pulled without any credentials, with the evidence for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
@@ -89,7 +82,6 @@ pub struct Pull {
     pub auth_file: String,
     /// Whether Podman found credentials nevertheless, and the source of its token.
     pub token: String,
-    /// How long the pull took.
     pub wall: Duration,
 }
 
@@ -102,23 +94,23 @@ pub async fn login(build_dir: &BuildDir, host: &str, user: &str, password: &str)
     Ok(RegistryLogin { auth_file })
 }
 
-/// Pushes an image with a login.
+/// Pushes an image with a login, and returns the registry's digest of it.
 pub async fn push(
     build_dir: &BuildDir,
     image: &ContainerImage,
     login: &RegistryLogin,
     reference: &str,
-) -> Result<Pushed, Refusal> {
+) -> Result<String, Refusal> {
     let auth_file = login.auth_file.to_string_lossy();
     push_by(build_dir, image, reference, |command| command.env("REGISTRY_AUTH_FILE", auth_file)).await
 }
 
-/// Pushes an image without any credentials.
+/// Does the same without any credentials.
 pub async fn push_anonymously(
     build_dir: &BuildDir,
     image: &ContainerImage,
     reference: &str,
-) -> Result<Pushed, Refusal> {
+) -> Result<String, Refusal> {
     anonymously(build_dir, async |user| push_by(build_dir, image, reference, |command| user.runs(command)).await).await
 }
 
@@ -153,13 +145,13 @@ async fn push_by(
     image: &ContainerImage,
     reference: &str,
     by: impl FnOnce(Command) -> Command,
-) -> Result<Pushed, Refusal> {
+) -> Result<String, Refusal> {
     let file = build_dir.subfolder("push")?.join("digest");
     let digest_file = file.to_string_lossy();
     let push = ["push", "--quiet", tls(reference), "--digestfile", &digest_file, &image.reference, reference];
     accepted(build_dir.shell.run(&by(image.podman(&push))).await?)?;
     let digest = fs::read_to_string(&file).with_context(|| format!("cannot read {digest_file}"))?;
-    Ok(Pushed { digest: digest.trim().to_owned() })
+    Ok(digest.trim().to_owned())
 }
 
 /// Pulls an image without any credentials into an empty storage, and inspects it there.

@@ -11,7 +11,7 @@ use crate::e2e::params::{BUILT_IN, KINDS};
 
 /// A step as it is written in its source.
 #[derive(Debug, Serialize)]
-pub struct Source {
+pub struct StepSource {
     pub keyword: &'static str,
     /// Its text as written: plain text, a cucumber expression, or a regular expression from `^` to `$`.
     pub expression: String,
@@ -54,7 +54,7 @@ const SOURCES: [(&str, &str); 12] = sources![
 ];
 
 /// Returns all steps as they are written, ordered by place.
-pub fn all() -> anyhow::Result<Vec<Source>> {
+pub fn all() -> anyhow::Result<Vec<StepSource>> {
     static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
         let literal = r#"r"(?<raw>[^"]*)"|(?<plain>"(?:[^"\\]|\\.)*")"#;
         Regex::new(&format!(r"(?m)^#\[(?<keyword>given|when|then)\((?:(?:expr|regex) = )?(?:{literal})\)\]$"))
@@ -73,7 +73,7 @@ pub fn all() -> anyhow::Result<Vec<Source>> {
                 (None, plain) => serde_json::from_str(plain.map_or("", |plain| plain.as_str()))?,
             };
             let place = format!("steps/e2e/{module}.rs:{}", above.len() + 1);
-            sources.push(Source {
+            sources.push(StepSource {
                 keyword: match &found["keyword"] {
                     "given" => "Given",
                     "when" => "When",

@@ -62,7 +62,7 @@ impl Server {
             auth_rejection_time: Duration::ZERO,
             ..server::Config::default()
         };
-        let accepting = tokio::spawn(accept(listener, Arc::new(config), Guest { allowed, answer }));
+        let accepting = tokio::spawn(accept(listener, Arc::new(config), ClientHandler { allowed, answer }));
         Ok(Server { address, host_key, accepting })
     }
 
@@ -93,28 +93,28 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, config: Arc<server::Config>, guest: Guest) {
+async fn accept(listener: TcpListener, config: Arc<server::Config>, handler: ClientHandler) {
     // Accepting fails when file descriptors run out. The server then stops, and clients get no answer.
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(attend(stream, config.clone(), guest.clone()));
+        tokio::spawn(attend(stream, config.clone(), handler.clone()));
     }
 }
 
-async fn attend(stream: TcpStream, config: Arc<server::Config>, guest: Guest) {
+async fn attend(stream: TcpStream, config: Arc<server::Config>, handler: ClientHandler) {
     // A client that disconnects ends its session with an error, which does not matter here.
     let _ = stream.set_nodelay(true);
-    if let Ok(session) = server::run_stream(config, stream, guest).await {
+    if let Ok(session) = server::run_stream(config, stream, handler).await {
         let _ = session.await;
     }
 }
 
 #[derive(Clone)]
-struct Guest {
+struct ClientHandler {
     allowed: PublicKey,
     answer: Answer,
 }
 
-impl server::Handler for Guest {
+impl server::Handler for ClientHandler {
     type Error = russh::Error;
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {

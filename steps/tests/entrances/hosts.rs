@@ -18,13 +18,6 @@ async fn a_port_that_nothing_listens_on_is_reported_with_what_to_look_at() {
 }
 
 #[tokio::test]
-async fn an_unknown_name_is_reported_with_where_to_put_it() {
-    let error = refusal(&Home::new().alias("nowhere.invalid")).await;
-    let words = "no SSH connection to nowhere.invalid: ssh: Could not resolve hostname nowhere.invalid";
-    assert_says(&error, &[words, "HostName in ~/.ssh/config"]);
-}
-
-#[tokio::test]
 async fn a_port_that_takes_connections_and_says_nothing_is_given_up() {
     let home = Home::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -51,13 +44,6 @@ async fn a_server_of_something_else_or_that_hangs_up_is_reported() {
 }
 
 #[tokio::test]
-async fn a_machine_is_entered_with_what_the_users_folder_has() {
-    let (_home, sshd, shell) = Home::entered("").await;
-    assert_eq!(shell.machine(), format!("{}@127.0.0.1:{}", me(), sshd.port));
-    assert_eq!(prints(&shell, "id -un").await.trim(), me());
-}
-
-#[tokio::test]
 async fn an_unknown_host_key_is_refused_with_both_ways_to_accept_it() {
     let home = Home::new();
     let sshd = Sshd::start(&[home.key("id_ed25519")], "LogLevel VERBOSE");
@@ -71,7 +57,8 @@ async fn an_unknown_host_key_is_refused_with_both_ways_to_accept_it() {
     assert!(!sshd.log().contains("publickey"), "a key was shown: {}", sshd.log());
     assert!(!home.path("known_hosts").exists());
     home.knows(&sshd);
-    enter(&home.port(sshd.port)).await;
+    let shell = enter(&home.port(sshd.port)).await;
+    assert_eq!(shell.machine(), format!("{}@127.0.0.1:{}", me(), sshd.port));
 }
 
 #[tokio::test]

@@ -39,15 +39,6 @@ async fn a_user_or_a_server_that_accepts_no_key_is_reported() {
 }
 
 #[tokio::test]
-async fn a_user_without_any_key_learns_how_to_make_one() {
-    let home = Home::new();
-    let sshd = Sshd::start(&[], "");
-    home.knows(&sshd);
-    let error = refusal(&home.port(sshd.port)).await;
-    assert_says(&error, &["there is no key to offer; `ssh-keygen -t ed25519` makes a key", "`ssh-copy-id "]);
-}
-
-#[tokio::test]
 async fn a_key_with_a_passphrase_wants_the_agent_and_opens_with_it() {
     let home = Home::new();
     let file = home.path("id_ed25519");
@@ -68,10 +59,12 @@ async fn a_key_with_a_passphrase_wants_the_agent_and_opens_with_it() {
 }
 
 #[tokio::test]
-async fn a_dead_agent_is_reported() {
+async fn a_user_without_any_key_learns_how_to_make_one_and_of_an_agent_that_is_dead() {
     let home = Home::new();
     let sshd = Sshd::start(&[], "");
     home.knows(&sshd);
+    let error = refusal(&home.port(sshd.port)).await;
+    assert_says(&error, &["there is no key to offer; `ssh-keygen -t ed25519` makes a key", "`ssh-copy-id "]);
     let error = refusal(&SshDestination { agent: Some(home.path("gone")), ..home.port(sshd.port) }).await;
     assert_says(&error, &["the agent does not answer: start it anew"]);
 }

@@ -30,22 +30,15 @@ pub async fn asks(shell: &Shell, port: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_found_lost_is_made_again_with_its_port() {
+async fn a_connection_that_is_found_lost_is_made_again_for_a_port_and_with_it() {
     let (_home, sshd, shell) = Home::entered("").await;
+    sshd.end_sessions();
     let port = shell.forward_back(echo()).await.unwrap();
     assert_eq!(asks(&shell, port).await, "hello\n");
     for _ in 0..2 {
         sshd.end_sessions();
         assert_eq!(asks(&shell, port).await, "hello\n");
     }
-}
-
-#[tokio::test]
-async fn a_port_can_be_had_after_the_connection_was_lost() {
-    let (_home, sshd, shell) = Home::entered("").await;
-    sshd.end_sessions();
-    let port = shell.forward_back(echo()).await.unwrap();
-    assert_eq!(asks(&shell, port).await, "hello\n");
 }
 
 #[tokio::test]
@@ -120,18 +113,14 @@ async fn a_port_that_was_taken_meanwhile_is_reported() {
 
 #[tokio::test]
 async fn commands_side_by_side_make_a_lost_connection_again_once() {
-    let (_home, sshd, shell) = Home::entered("LogLevel VERBOSE").await;
-    sshd.end_sessions();
-    let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
-    assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
-    assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
-}
-
-#[tokio::test]
-async fn a_server_with_few_sessions_runs_commands_one_after_another() {
-    let (_home, _sshd, shell) = Home::entered("MaxSessions 1").await;
-    let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
-    assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
+    // A server with few sessions runs them one after another.
+    for lines in ["LogLevel VERBOSE", "LogLevel VERBOSE\nMaxSessions 1"] {
+        let (_home, sshd, shell) = Home::entered(lines).await;
+        sshd.end_sessions();
+        let printed = tokio::join!(prints(&shell, "echo a"), prints(&shell, "echo b"), prints(&shell, "echo c"));
+        assert_eq!(printed, ("a\n".into(), "b\n".into(), "c\n".into()));
+        assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
+    }
 }
 
 #[tokio::test]

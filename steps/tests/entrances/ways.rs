@@ -87,18 +87,20 @@ async fn a_host_in_between_that_forwards_nothing_is_reported_with_the_setting() 
 }
 
 #[tokio::test]
-async fn hosts_that_lie_behind_each_other_are_reported() {
-    let home = Home::new();
-    home.append("config", "Host one\n  ProxyJump two\nHost two\n  ProxyJump one\n");
-    assert_says(&refusal(&home.alias("one")).await, &["does a ProxyJump of ssh_config lead in a circle?"]);
-}
-
-#[tokio::test]
-async fn a_configuration_with_a_mistake_is_reported_with_its_line() {
-    let home = Home::new();
-    home.append("config", "Host *\n  Prot 22\n");
-    let error = refusal(&home.alias("farm")).await;
-    assert_says(&error, &[&format!("{}: line 2: Bad configuration option: prot", home.path("config").display())]);
+async fn a_configuration_that_leads_nowhere_is_reported_with_the_reason() {
+    for (config, words) in [
+        (
+            "Host farm\n  ProxyJump two\nHost two\n  ProxyJump farm\n",
+            "does a ProxyJump of ssh_config lead in a circle?",
+        ),
+        ("Host *\n  Prot 22\n", "/.ssh/config: line 2: Bad configuration option: prot"),
+        ("ProxyCommand sh -c 'echo no such instance >&2; exit 1'\n", "no SSH connection to farm: no such instance"),
+        ("HostName nowhere.invalid\n", "farm: ssh: Could not resolve hostname nowhere.invalid"),
+    ] {
+        let home = Home::new();
+        home.append("config", config);
+        assert_says(&refusal(&home.alias("farm")).await, &[words]);
+    }
 }
 
 #[tokio::test]
@@ -112,13 +114,6 @@ async fn a_proxy_command_leads_there_and_still_the_host_key_counts() {
     assert_eq!(prints(&shell, "echo in").await, "in\n");
     sshd.end_sessions();
     assert_eq!(prints(&shell, "echo again").await, "again\n");
-}
-
-#[tokio::test]
-async fn a_proxy_command_that_fails_is_reported_in_its_own_words() {
-    let home = Home::new();
-    home.append("config", "ProxyCommand sh -c 'echo no such instance >&2; exit 1'\n");
-    assert_says(&refusal(&home.alias("farm")).await, &["no SSH connection to farm: no such instance"]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use assay::base::platform::Arch;
 use assay::exec::cleanup::{CleanupJournal, Resource};
 use assay::exec::shell::{NoopObserver, OpenSsh, SshDestination, new_key};
-use assay::targets::{Context, DebianRelease, Urgency, Vm, mirror_address};
+use assay::targets::{Context, Urgency, Vm};
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -46,25 +46,11 @@ su --shell /bin/sh guest -c "XDG_RUNTIME_DIR=/run/user/$user; export XDG_RUNTIME
 pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /'
 "#;
 
-/// Makes an archive of what Debian's package of fish needs to start, without completions and manuals. This happens on
-/// this host, because the machine's own package manager takes minutes for it on an emulated CPU.
-const MAKE_FISH: &str = r#"
-TMPDIR=$1 mmdebstrap --quiet --variant=extract --include=fish "$2" "$1/debian.tar" "$3"
-mkdir "$1/root"
-tar -xf "$1/debian.tar" -C "$1/root" --wildcards './usr/bin/fish' './usr/lib/*/libpcre2-32.so.*' './etc/fish' \
-    './usr/share/fish/config.fish' './usr/share/fish/functions'
-tar -cz -C "$1/root" .
-"#;
-
-/// Reads the archive as root. The user's first start of fish puts files into the home.
-const INSTALL_FISH: &str = "tar -xz --no-same-owner --no-overwrite-dir -C / && ldconfig &&
-    su --shell /usr/bin/fish - guest -c true";
-
 /// How long a whole run may take.
 const LIMIT: Duration = Duration::from_secs(3600);
 
 /// A remote machine, and how to reach it.
-pub struct Guest {
+pub struct RemoteVm {
     machine: Machine,
     before: BTreeSet<String>,
     /// The home folder of the user who runs the suite: it contains the key and the known host.
@@ -93,28 +79,28 @@ async fn machines(definition: &str) -> Vm {
     Box::pin(Vm::of(&definition, Arch::host().unwrap(), context())).await.unwrap()
 }
 
-impl Guest {
+impl RemoteVm {
     /// Provides a machine like the device with a user who may do all that a run needs; then runs `change` there as
     /// root. The state after that is the one to compare with later.
-    pub async fn on(name: &str, change: &str) -> Guest {
-        let mut guest = Guest::fresh(name).await;
+    pub async fn on(name: &str, change: &str) -> RemoteVm {
+        let mut guest = RemoteVm::fresh(name).await;
         guest.once(change).await;
         guest.before = listing(&guest.machine).await;
         guest
     }
 
     /// Provides such a machine, for something to be installed there first.
-    pub async fn fresh(name: &str) -> Guest {
+    pub async fn fresh(name: &str) -> RemoteVm {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
-        Guest::of(DEVICES.get_or_init(|| machines("nano")).await, name).await
+        RemoteVm::of(DEVICES.get_or_init(|| machines("nano")).await, name).await
     }
 
     /// Does the same with twice the memory, which a compiler needs beside the workload.
-    pub async fn fresh_and_larger(name: &str) -> Guest {
-        Guest::of(&machines("mega").await, name).await
+    pub async fn fresh_and_larger(name: &str) -> RemoteVm {
+        RemoteVm::of(&machines("mega").await, name).await
     }
 
-    async fn of(machines: &Vm, name: &str) -> Guest {
+    async fn of(machines: &Vm, name: &str) -> RemoteVm {
         let machine = Box::pin(machines.machine(name, Urgency::First)).await.unwrap();
         let host = as_root(&machine, "ssh-keygen -y -f /etc/ssh/assay_host_key", &[]).await;
         let line = machine.command_line();
@@ -124,12 +110,7 @@ impl Guest {
         fs::create_dir(&ssh).unwrap();
         fs::write(ssh.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
         as_root(&machine, USER, &[&key_in(&home)]).await;
-        Guest { machine, before: BTreeSet::new(), home, port }
-    }
-
-    /// Gives the user who runs the suite another key, which the machine does not know.
-    pub fn take_another_key(&self) {
-        key_in(&self.home);
+        RemoteVm { machine, before: BTreeSet::new(), home, port }
     }
 
     pub fn home(&self) -> &Path {
@@ -147,18 +128,13 @@ impl Guest {
 
     /// Runs the suite there, and returns its exit status and its output.
     pub async fn outcome(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let (status, printed, _) = self.run_on(&self.target("guest"), arguments).await;
+        let (status, printed, _) = self.run_on(&self.target(), arguments).await;
         (status, printed)
     }
 
-    /// Runs the suite there, asserts its exit status, and returns its output.
+    /// Does the same, and asserts the exit status.
     pub async fn run(&self, arguments: &[&str], code: i32) -> String {
-        self.run_as("guest", arguments, code).await
-    }
-
-    /// Does the same as another user.
-    pub async fn run_as(&self, user: &str, arguments: &[&str], code: i32) -> String {
-        let (status, printed, _) = self.run_on(&self.target(user), arguments).await;
+        let (status, printed) = self.outcome(arguments).await;
         assert_eq!(status, Some(code), "{printed}");
         printed
     }
@@ -170,8 +146,8 @@ impl Guest {
         verdicts
     }
 
-    pub fn target(&self, user: &str) -> String {
-        format!("ssh://{user}@127.0.0.1:{}", self.port)
+    pub fn target(&self) -> String {
+        format!("ssh://guest@127.0.0.1:{}", self.port)
     }
 
     /// Prepares a run of the suite, with a folder for its evidence.
@@ -190,28 +166,13 @@ impl Guest {
         (status, printed, verdicts)
     }
 
-    /// Installs the shell fish; the state with it is the one to compare with later.
-    pub async fn take_in_fish(&mut self) {
-        let folder = tempfile::tempdir().unwrap();
-        let (suite, mirror) = (DebianRelease::Debian13.suite(), mirror_address(&context().settings));
-        let mut make = std::process::Command::new("sh");
-        let made = make.args(["-ec", MAKE_FISH, "-"]).arg(folder.path()).args([suite, &mirror]).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        self.take_in(made.stdout, INSTALL_FISH).await;
-        self.before = listing(&self.machine).await;
-    }
-
     /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
         let archive = inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache);
-        self.take_in(archive, &inside::unpack()).await;
+        let unpack = Command::new("sudo").args(["sh", "-c", &inside::unpack()]).stdin(archive);
+        output_of(&self.machine.shell, unpack).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
-    }
-
-    /// Runs a script as root that reads an archive.
-    async fn take_in(&self, archive: Vec<u8>, script: &str) {
-        output_of(&self.machine.shell, Command::new("sudo").args(["sh", "-c", script]).stdin(archive)).await;
     }
 
     /// Runs the suite there as the machine's user, with the machine's own Podman, and returns its output.
@@ -248,7 +209,7 @@ impl Guest {
 
     /// Runs the suite there, with `-v`, until it has printed a text, and then kills it.
     pub async fn kill_a_run(&self, arguments: &[&str], printed: &str) {
-        let (mut command, _evidence) = self.suite(&self.target("guest"), arguments);
+        let (mut command, _evidence) = self.suite(&self.target(), arguments);
         let mut run = command.arg("-v").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(run.stderr.take().unwrap()).lines();
         let seen = async {

@@ -114,11 +114,11 @@ pub fn load() -> String {
 /// Runs a line as the machine's user, in a namespace that hides systemd and the user's folders below `/run`, and in a
 /// control group of the user's.
 pub const WITHOUT_SYSTEMD: &str = r#"
-lent=/sys/fs/cgroup/lent
-mkdir $lent $lent/own
-chown -R guest $lent
-echo $$ >$lent/own/cgroup.procs
-for group in /sys/fs/cgroup $lent; do
+delegated=/sys/fs/cgroup/delegated
+mkdir $delegated $delegated/own
+chown -R guest $delegated
+echo $$ >$delegated/own/cgroup.procs
+for group in /sys/fs/cgroup $delegated; do
     echo "+cpu +memory +pids" >$group/cgroup.subtree_control
 done
 exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/systemd; mount -t tmpfs tmpfs /run/user
