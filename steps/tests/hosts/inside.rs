@@ -119,7 +119,9 @@ mkdir $delegated $delegated/own
 chown -R guest $delegated
 echo $$ >$delegated/own/cgroup.procs
 for group in /sys/fs/cgroup $delegated; do
-    echo "+cpu +memory +pids" >$group/cgroup.subtree_control
+    for controller in cpu memory pids; do
+        ! grep -qw $controller $group/cgroup.controllers || echo +$controller >$group/cgroup.subtree_control
+    done
 done
 exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/systemd; mount -t tmpfs tmpfs /run/user
     exec setpriv --reuid guest --regid guest --init-groups env -i HOME=/home/guest USER=guest PATH="$PATH" sh -c "$1"' - "$1"
