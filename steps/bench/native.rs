@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::restore::{Held, KIND, grown};
-use super::{BenchResult, Times};
+use super::{BenchResult, format, summary};
 use assay::base::poll::{self, Look};
 use assay::base::progress::Progress;
 use assay::base::settings::Settings;
@@ -55,13 +55,15 @@ async fn rounds(starts: usize, context: &Context) -> anyhow::Result<BenchResult>
     if let Some(before) = before {
         grown(&before, &Held::now()?)?;
     }
-    let (start, cpu) = (Times::of(&seconds)?, Times::of(&used)?);
+    let (start, cpu) = (summary(&seconds)?, summary(&used)?);
     Ok(BenchResult {
         line: format!(
-            "native: the first command on a system container takes {start}, and {cpu} of CPU time; of {starts} such \
-             machines nothing is left"
+            "native: the first command on a system container takes {}, and {} of CPU time; of {starts} such machines \
+             nothing is left",
+            format(&start),
+            format(&cpu)
         ),
-        numbers: json!({ "native_s": start.median(), "native_cpu_s": cpu.median(), "natives": starts }),
+        numbers: json!({ "native_s": start.median, "native_cpu_s": cpu.median, "natives": starts }),
     })
 }
 

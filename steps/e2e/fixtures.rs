@@ -168,11 +168,15 @@ impl Fixtures {
         self.on
     }
 
-    /// Pauses this kind's machines if others are measured while the host is at rest, and resumes them otherwise.
-    pub async fn at_rest(&self, at_rest: bool) {
+    /// Ends this kind's machines if they are virtual ones, so that the host is at rest for others. With `--keep` they are
+    /// only paused.
+    pub async fn rest(&self) {
         let machines = self.machines();
-        // A machine that does not react is found to be so by what uses it next.
-        let _ = if at_rest { machines.pause().await } else { machines.resume().await };
+        match self.on {
+            MachineKind::Vm if self.options().keep => machines.pause().await,
+            MachineKind::Vm => machines.close().await,
+            _ => {}
+        }
     }
 
     /// Returns what distinguishes the names of measurements on other machines than the device.

@@ -78,7 +78,7 @@ impl Suite {
         complete
     }
 
-    /// Hands over what may run beside each other, the emulated machines' jobs first, for they take longest. Then pauses
+    /// Hands over what may run beside each other, the emulated machines' jobs first, for they take longest. Then ends
     /// these machines, and hands over what is measured at rest.
     async fn hand_over_in_turn(&self, wanted: Vec<Planned>) {
         let (quiet, beside): (Vec<Planned>, Vec<Planned>) = wanted.into_iter().partition(|planned| planned.at_rest);
@@ -93,14 +93,13 @@ impl Suite {
             };
             let here: Vec<_> = others.iter().map(|fixtures| (fixtures, on(fixtures.kind()))).collect();
             for (fixtures, uses) in &here {
+                if at_rest {
+                    fixtures.rest().await;
+                }
                 fixtures.get_ready(uses).await;
-                fixtures.at_rest(at_rest).await;
             }
             let begin = futures::future::join_all(here.iter().map(|(fixtures, uses)| Box::pin(fixtures.begin(uses))));
             tokio::join!(begin, self.hand_over(wanted));
-        }
-        for fixtures in &others {
-            fixtures.at_rest(false).await;
         }
     }
 

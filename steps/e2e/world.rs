@@ -82,7 +82,7 @@ impl ScenarioWorld {
     /// Returns an error if the probe is one of a log of which a part may be missing that the rule depends on, or if it rests
     /// on a limit that was not enforced.
     pub fn has_whole_log(&mut self, probe: &str, rule: &Rule) -> anyhow::Result<()> {
-        let limit = self.subject.missing_limit(probe).map(|message| (Phase::Start, message));
+        let limit = self.subject.missing_limit(probe).map(|message| (Phase::Limit, message));
         let missing = limit.or_else(|| self.subject.missing_log(probe, rule).map(|message| (Phase::Log, message)));
         match missing.map(|(during, message)| (during, message.to_owned())) {
             Some((during, message)) => Err(self.checks.block(Reason::Infrastructure { during, message })),

@@ -100,6 +100,11 @@ impl ClaimResult {
         }
     }
 
+    /// Returns its declarations, of several with the same reason the first.
+    pub fn declarations(&self) -> impl Iterator<Item = &Deviation> {
+        self.deviations.chunk_by(|a, b| a.reason == b.reason).filter_map(<[_]>::first)
+    }
+
     /// Returns all attempts at its own scenarios.
     pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
         self.scenarios.iter().flat_map(|scenario| &scenario.attempts)

@@ -198,7 +198,12 @@ pub fn scenario(scenario: &ScenarioResult) -> String {
         (Decision::MeasureOnly(why), Some((seen, _))) if scenario.verdict == Verdict::NotRun => {
             said(format!("{}; {}", measured(&seen.reason), not_judged(why)))
         }
-        _ => reason(&scenario.reason),
+        _ => match (scenario.verdict, scenario.checks.len()) {
+            (Verdict::Holds, 2..) => {
+                said(format!("{} (the first of {} checks)", reason(&scenario.reason), scenario.checks.len()))
+            }
+            _ => reason(&scenario.reason),
+        },
     }
 }
 

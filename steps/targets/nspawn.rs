@@ -302,9 +302,9 @@ mod tests {
         assert_eq!(network(1).map(|address| address.to_string()), ["198.18.0.5", "198.18.0.6"]);
     }
 
-    /// Runs the script that starts a machine, with another one inside, as a user who may not make control groups.
-    async fn started(folder: &Path, inside: &str, group: &Path) -> Child {
-        let cleanup = Arc::new(CleanupJournal::open(&folder.join("journals"), "run").unwrap());
+    /// Starts a machine with a script inside; folders stand for control groups, whose end is for the script to notice.
+    fn started(folder: &Path, inside: &str, group: &Path) -> Child {
+        let cleanup = super::super::tests::context().cleanup;
         let start =
             START.replace("/run/systemd/system", "/nowhere").replace("unshare --mount --propagation private", "");
         let argv = ["sh", "-c", &start, "nspawn", inside, "rm -rf \"$1\"", &group.display().to_string()];
@@ -316,14 +316,13 @@ mod tests {
     async fn a_machine_ends_with_its_group_when_it_is_let_go_and_when_it_ends_itself() {
         let folder = tempfile::tempdir().unwrap();
         let group = folder.path().join("group");
-        let child = started(folder.path(), "echo up; echo why >&2; exit 7", &group).await;
+        let child = started(folder.path(), "echo up; echo why >&2; exit 7", &group);
         assert_eq!(child.wait().await, crate::exec::command::Status::Code(7));
         assert!(!group.exists(), "its group is removed");
         assert_eq!(fs::read_to_string(folder.path().join("console")).unwrap(), "up\n");
         assert_eq!(fs::read_to_string(folder.path().join("log")).unwrap(), "why\n");
 
-        // The stand-in for the kernel: without its group, the machine ends.
-        let child = started(folder.path(), "while [ -d \"$1\" ]; do sleep 0.05; done", &group).await;
+        let child = started(folder.path(), "while [ -d \"$1\" ]; do sleep 0.05; done", &group);
         let soon = Duration::from_secs(20);
         let up =
             async || Ok::<_, anyhow::Error>(if group.exists() { Look::Done(()) } else { Look::Waiting(String::new()) });

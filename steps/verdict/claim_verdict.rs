@@ -229,7 +229,9 @@ impl ScenarioResult {
         };
         let (verdict, reason) = match &decision {
             Decision::Skip(why) => (Verdict::NotRun, Reason::NotJudged(why.clone())),
-            Decision::MeasureOnly(why) if !attempts.is_empty() && verdict != Verdict::Inconclusive => {
+            Decision::MeasureOnly(why)
+                if !attempts.is_empty() && (verdict != Verdict::Inconclusive || reason.is_missing_limit()) =>
+            {
                 (Verdict::NotRun, Reason::NotJudged(why.clone()))
             }
             _ if verdict == Verdict::Fails => declared::apply(reason, &failures(&attempts), deviations, on),

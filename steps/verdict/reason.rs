@@ -149,6 +149,8 @@ pub struct Range {
 pub enum Phase {
     /// The start of the workload: Podman, the Quadlet generator or systemd refused it.
     Start,
+    /// Looking at a limit: it is not enforced there.
+    Limit,
     /// Reading the log: a part of it is missing.
     Log,
     /// A step.
@@ -156,6 +158,11 @@ pub enum Phase {
 }
 
 impl Reason {
+    /// Returns whether a limit that is not enforced on the machine is all that kept it from being judged.
+    pub fn is_missing_limit(&self) -> bool {
+        matches!(self, Reason::Infrastructure { during: Phase::Limit, .. })
+    }
+
     pub fn step(message: impl Into<String>) -> Reason {
         Reason::Infrastructure { during: Phase::Step, message: message.into() }
     }

@@ -127,6 +127,7 @@ fn speed(accelerator: &str) -> &str {
     match accelerator {
         "tcg" => "emulated",
         "kvm" => "native under KVM",
+        "nspawn" => "native in a system container",
         "none" => "native",
         other => other,
     }

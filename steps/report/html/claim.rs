@@ -106,7 +106,7 @@ fn head(claim: &ClaimResult) -> Markup {
             }
             @if claim.value.is_some() { div { dt { "measured" } dd { (measured(claim, 240)) } } }
         }
-        @for deviation in claim.deviations.iter().take(5) {
+        @for deviation in claim.declarations().take(5) {
             p.item {
                 b { "Declared: " } (plain(&deviation.reason, SENTENCE)) " "
                 span.quiet { "By " (plain(&deviation.declared_by, 80)) ", until " (deviation.expires) "." }

@@ -64,7 +64,7 @@ const FAKE_AWS: &str = " A stand-in replaced it and its instance: this says noth
     was measured and recorded here, and not judged.";
 
 const TWO_KINDS: &str = "The virtual machines' CPU was emulated, and that of system containers (nspawn) was native: what \
-    is about time and CPU was measured on these, with the emulated ones paused. Each claim below says on which it was run.";
+    is about time and CPU was measured on these, when the emulated ones had ended. Each claim below says on which it was run.";
 
 const EMULATED: &str = " (by QEMU's translator), some fifty times slower than a real one. So times and CPU use say \
     nothing about a real device: the claims about them were measured and recorded here, and not judged. What does not \

@@ -180,7 +180,7 @@ fn completeness(verdicts: &Verdicts) -> Markup {
 
 /// Shows each failure that is declared for this platform: by whom, why, and until when.
 fn deviations(run: &Run, budget: &mut ByteBudget) -> Markup {
-    let all = || run.claims.iter().flat_map(|claim| claim.deviations.iter().map(move |deviation| (claim, deviation)));
+    let all = || run.claims.iter().flat_map(|claim| claim.declarations().map(move |deviation| (claim, deviation)));
     html! {
         @if all().next().is_none() { p { "None is declared for this platform." } }
         @for (claim, deviation) in all() {

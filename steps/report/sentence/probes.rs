@@ -1,11 +1,12 @@
 //! Says in plain words what the value of a probe means.
 
-/// What is said of a probe; `{}` stands for the value. A name that ends with a dot is the beginning of names.
+/// What is said of a probe; `{}` stands for the value, `(s)` for a plural. A name that ends with a dot is the beginning of
+/// names.
 const SAYS: &[(&str, &str)] = &[
-    ("ami.newer", "newer images of the same kind: {}"),
+    ("ami.newer", "{} newer image(s) of its kind exist"),
     ("ami.owner", "the image's owner is {}"),
     ("build.compiler", "the compiler is {}"),
-    ("build.modules", "modules that the build made: {}"),
+    ("build.modules", "the build made {} module(s)"),
     ("build.sha256", "the build made the module {}"),
     ("build.status", "the compiler exited with code {}"),
     ("cost.address", "its address cost {}"),
@@ -27,13 +28,13 @@ const SAYS: &[(&str, &str)] = &[
     ("image.digest", "the image's digest is {}"),
     ("image.entrypoint", "the entrypoint is {}"),
     ("image.file", "the image holds the file {}"),
-    ("image.files", "files in the image: {}"),
-    ("image.layers", "layers of the image: {}"),
+    ("image.files", "the image has {} file(s)"),
+    ("image.layers", "the image has {} layer(s)"),
     ("image.platform", "the image's platform is {}"),
     ("image.size", "the image has {}"),
     ("image.transfer", "a pull transfers {}"),
     ("left.cloud", "left in the cloud: {}"),
-    ("left.images", "images that are left: {}"),
+    ("left.images", "the images that are left: {}"),
     ("left.quadlets", "Quadlets that are left: {}"),
     ("left.units", "units that are left: {}"),
     ("limit.cpu", "systemd limits it to {} of a CPU"),
@@ -41,19 +42,19 @@ const SAYS: &[(&str, &str)] = &[
     ("log.completion", "it ended with {}"),
     ("log.duration", "it took {} from its first log line to its last"),
     ("log.greeting", "it greeted with {}"),
-    ("log.readings", "readings in its log: {}"),
+    ("log.readings", "its log has {} reading(s)"),
     ("log.spacing", "its readings are {} apart"),
     ("log.temperatures", "the temperatures in its log are {}"),
     ("log.text", "its log says {}"),
     ("machine.ami", "the machine has booted from {}"),
     ("machine.architecture", "the machine's architecture is {}"),
-    ("machine.cpus", "CPUs of the machine: {}"),
+    ("machine.cpus", "the machine has {} CPU(s)"),
     ("machine.memory", "the machine has {} of memory"),
     ("memory.anon", "had {} of memory of its own"),
     ("memory.available", "{} of the machine's memory stayed available"),
-    ("memory.events.max", "times that it reached its memory limit: {}"),
-    ("memory.events.oom_kill", "times that it was killed for lack of memory: {}"),
-    ("memory.events.", "events of its memory's limit: {}"),
+    ("memory.events.max", "reached its memory limit {} time(s)"),
+    ("memory.events.oom_kill", "was killed for lack of memory {} time(s)"),
+    ("memory.events.", "its memory limit had {} event(s)"),
     ("memory.file", "had {} of files in memory"),
     ("memory.guest", "the guest used {} of memory"),
     ("memory.guest.peak", "the guest peaked at {}"),
@@ -101,7 +102,7 @@ const SAYS: &[(&str, &str)] = &[
     ("start.start", "its container started after {}"),
     ("start.time", "started in {}"),
     ("unit.load", "systemd reports its unit as {}"),
-    ("unit.restarts", "restarts: {}"),
+    ("unit.restarts", "was restarted {} time(s)"),
     ("unit.result", "its result is {}"),
     ("unit.start.status", "systemctl start exited with code {}"),
     ("unit.state", "its unit is {}"),
@@ -113,7 +114,7 @@ const SAYS: &[(&str, &str)] = &[
 pub(super) fn says(probe: &str, value: &str) -> String {
     let is_of = |name: &str| probe == name || (name.ends_with('.') && probe.starts_with(name));
     match SAYS.iter().find(|(name, _)| is_of(name)) {
-        Some((_, says)) => says.replacen("{}", value, 1),
+        Some((_, says)) => says.replace("(s)", if value == "1" { "" } else { "s" }).replacen("{}", value, 1),
         None => format!("{probe} is {value}"),
     }
 }
@@ -131,5 +132,7 @@ mod tests {
         }
         assert_eq!(says("image.annotation.variant", "\"compat\""), "the annotation is \"compat\"");
         assert_eq!(says("disk.free", "3 GB"), "disk.free is 3 GB");
+        let readings = ["1", "5"].map(|number| says("log.readings", number));
+        assert_eq!(readings, ["its log has 1 reading", "its log has 5 readings"]);
     }
 }
