@@ -141,6 +141,7 @@ impl Preflight {
         Seen {
             arch: self.facts.architecture,
             native: self.facts.native,
+            container: !["", "none"].contains(&self.word("container")),
             units: self.has_units(),
             root: self.root != Root::Never,
             memory_limit: self.has_controller("memory"),

@@ -40,6 +40,7 @@ seen uid id -u
 seen clock date +%s
 seen root root
 seen init init
+seen container systemd-detect-virt --container
 seen cgroup stat -f -c %T /sys/fs/cgroup
 seen unified stat -f -c %T /sys/fs/cgroup/unified
 seen controllers cat /sys/fs/cgroup/cgroup.controllers

@@ -12,7 +12,7 @@ use assay::base::host_offers::{Feature, HostOffers};
 use assay::base::platform::Arch;
 use assay::exec::cleanup::{CleanupJournal, Resource};
 use assay::exec::shell::{NoopObserver, OpenSsh, SshDestination, new_key};
-use assay::targets::{Context, Nspawn, Urgency, Vm};
+use assay::targets::{Context, DiskImage, Nspawn, Urgency, Vm};
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -124,15 +124,25 @@ impl RemoteMachine {
         }
     }
 
-    async fn fresh_vm(name: &str) -> RemoteMachine {
+    /// Does the same with a VM.
+    pub async fn fresh_vm(name: &str) -> RemoteMachine {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
         let vms = DEVICES.get_or_init(|| vms("nano")).await;
         RemoteMachine::of(Box::pin(vms.machine(name, Urgency::First)).await.unwrap()).await
     }
 
-    /// Does the same with twice the memory, which a compiler needs beside the workload.
+    /// Provides a VM with twice the memory, which a compiler needs beside the workload.
     pub async fn fresh_and_larger_vm(name: &str) -> RemoteMachine {
         RemoteMachine::of(Box::pin(vms("mega").await.machine(name, Urgency::First)).await.unwrap()).await
+    }
+
+    /// Provides a VM that starts system containers: an ordinary host, with all its control groups of version 2.
+    pub async fn host_of_containers(name: &str) -> RemoteMachine {
+        let definition = Definition { memory: "2 GiB".parse().unwrap(), ..definition("mega") };
+        let vms = Box::pin(Vm::of(&definition, Arch::host().unwrap(), context())).await.unwrap();
+        let host = RemoteMachine::of(Box::pin(vms.machine(name, Urgency::First)).await.unwrap()).await;
+        host.once(inside::CONTAINERS).await;
+        host
     }
 
     async fn of(machine: Machine) -> RemoteMachine {
@@ -210,21 +220,32 @@ impl RemoteMachine {
 
     /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
-        let archive = inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache);
+        self.take_in(compiler, None).await;
+    }
+
+    /// Does the same with what system containers are made of.
+    pub async fn take_in_the_suite_and_a_disk(&mut self, compiler: Compiler) {
+        let image = Box::pin(DiskImage::provide(&definition("nano"), Arch::host().unwrap(), context())).await.unwrap();
+        self.take_in(compiler, Some(&image)).await;
+    }
+
+    async fn take_in(&mut self, compiler: Compiler, disk: Option<&DiskImage>) {
+        let archive = inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache, disk);
         let unpack = Command::new("sudo").args(["sh", "-c", &inside::unpack()]).stdin(archive);
         output_of(&self.machine.shell, unpack).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
 
-    /// Runs the suite there as the machine's user, with the machine's own Podman, and returns its output.
-    pub async fn run_inside(&self, arguments: &str) -> String {
-        self.type_there(&inside::line(arguments)).await
+    /// Runs the suite there as the machine's user, on a target that is the machine itself or is made there, and returns its
+    /// output.
+    pub async fn run_inside(&self, target: &str, arguments: &str) -> String {
+        self.type_there(&inside::line(target, arguments)).await
     }
 
     /// Does the same where systemd is hidden and only a control group is delegated to the user; returns the output.
     pub async fn run_inside_without_systemd(&self, arguments: &str) -> String {
-        let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line(arguments)]);
+        let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line("podman", arguments)]);
         output_of(&self.machine.shell, command.stdin(inside::WITHOUT_SYSTEMD)).await
     }
 
