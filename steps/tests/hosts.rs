@@ -227,12 +227,11 @@ async fn a_machine_with_another_clock_or_old_control_groups_is_refused_before_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_lacking_is_brought_for_the_time_of_the_run() {
-    let guest = RemoteMachine::on_vm(
-        "empty",
-        &format!("dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1\n{FLEETING}"),
-    )
-    .await;
+async fn a_lacking_package_is_brought_for_the_time_of_the_run() {
+    let guest = RemoteMachine::fresh("empty").await;
+    guest.let_apt_out().await;
+    let change = format!("dpkg --purge --force-depends libwasmedge0 >/dev/null 2>&1\n{FLEETING}");
+    let guest = guest.after(&change).await;
     let words = ["lingering: units of guest end with the last login; sudo loginctl enable-linger guest"];
     prints(&guest, &QUICK, 3, &words).await;
     guest.log_out().await;

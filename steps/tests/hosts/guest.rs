@@ -16,7 +16,8 @@ use assay::targets::{Context, DiskImage, Nspawn, Urgency, Vm};
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
 use crate::inside::{self, Compiler};
@@ -110,8 +111,7 @@ impl RemoteMachine {
         RemoteMachine::fresh(name).await.after(change).await
     }
 
-    /// Does the same with a VM: for what a system container shares with this host, such as the clock, or does not have,
-    /// such as a way to the package mirror.
+    /// Does the same with a VM: for what a system container shares with this host, such as the clock.
     pub async fn on_vm(name: &str, change: &str) -> RemoteMachine {
         RemoteMachine::fresh_vm(name).await.after(change).await
     }
@@ -159,10 +159,24 @@ impl RemoteMachine {
         RemoteMachine { machine, before: BTreeSet::new(), home, address, port }
     }
 
-    async fn after(mut self, change: &str) -> RemoteMachine {
+    /// Runs a script there as root; the state after that is the one to compare with later.
+    pub async fn after(mut self, change: &str) -> RemoteMachine {
         self.once(change).await;
         self.before = listing(&self.machine).await;
         self
+    }
+
+    /// Lets apt there reach its mirror by way of this host: a system container has no other way out.
+    pub async fn let_apt_out(&self) {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = self.machine.as_seen_there(&proxy.local_addr().unwrap().to_string()).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = proxy.accept().await {
+                tokio::spawn(pass_on(client));
+            }
+        });
+        let setting = format!("Acquire::http::Proxy \"http://{address}\"; Acquire::https::Proxy \"http://{address}\";");
+        self.once(&format!("echo '{setting}' >/etc/apt/apt.conf.d/90proxy")).await;
     }
 
     pub fn home(&self) -> &Path {
@@ -308,6 +322,27 @@ impl RemoteMachine {
         self.compare(but).await;
         self.machine.shut_down().await;
     }
+}
+
+/// Connects a client of an HTTP proxy to the host that its first request names.
+async fn pass_on(mut client: TcpStream) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(client.read_u8().await?);
+    }
+    let line = String::from_utf8_lossy(&request).into_owned();
+    let (tunnel, rest) = match line.strip_prefix("CONNECT ") {
+        Some(rest) => (true, rest),
+        None => (false, line.split_once("://").map_or("", |(_, rest)| rest)),
+    };
+    let host = rest.split(['/', ' ']).next().unwrap_or_default();
+    let mut server =
+        TcpStream::connect(if host.contains(':') { host.to_owned() } else { format!("{host}:80") }).await?;
+    match tunnel {
+        true => client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?,
+        false => server.write_all(&request).await?,
+    }
+    tokio::io::copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
 /// Runs a program, and returns its exit status and its output.
