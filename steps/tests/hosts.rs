@@ -124,8 +124,7 @@ async fn a_machine_is_judged_by_its_own_podman() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_has_no_systemd_and_podman_runs_the_workload() {
-    // Without systemd, a limit on memory is set by crun, which refuses to start without the controller.
-    let mut guest = RemoteMachine::fresh_vm("alone").await;
+    let mut guest = RemoteMachine::fresh("alone").await;
     guest.take_in_the_suite(Compiler::Fake).await;
     let printed = guest.run_inside_without_systemd("-v --tags '@A6-1 or @A6-2 or @A6-3 or @A6-4'").await;
     let words = [" by podman run", "needs a systemd that makes units of Quadlets"];

@@ -124,8 +124,7 @@ impl RemoteMachine {
         }
     }
 
-    /// Does the same with a VM.
-    pub async fn fresh_vm(name: &str) -> RemoteMachine {
+    async fn fresh_vm(name: &str) -> RemoteMachine {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
         let vms = DEVICES.get_or_init(|| vms("nano")).await;
         RemoteMachine::of(Box::pin(vms.machine(name, Urgency::First)).await.unwrap()).await
