@@ -257,7 +257,7 @@ mod tests {
         }
         let met = |container| {
             let target = "ssh://a@b".parse().unwrap();
-            Capabilities::by(&target, &none, &host, Some(Seen { container, ..seen })).describe()
+            Capabilities::by(&target, &none, &HostOffers::all_but(&[]), Some(Seen { container, ..seen })).describe()
         };
         let shared = ["own-memory", "own-kernel", "cold-cache"];
         assert!(shared.iter().all(|need| met(false).contains(need) && !met(true).contains(need)), "{}", met(true));
