@@ -1,6 +1,7 @@
 //! What everything else uses: units, statistics, settings, access to the host, progress and the work log.
 
 pub mod commands;
+pub mod diff;
 pub mod digest;
 pub mod embedded;
 pub mod exit_status;

@@ -12,10 +12,8 @@ pub mod ratio;
 pub mod catalogue;
 #[cfg(feature = "run")]
 pub mod podman_run;
-#[cfg(feature = "run")]
 pub mod journal;
 pub mod trial;
-#[cfg(feature = "run")]
 pub mod start;
 
 use jiff::Timestamp;

@@ -4,6 +4,7 @@ pub mod sample_set;
 pub mod claim_verdict;
 pub mod declared;
 mod check;
+mod properties;
 mod reason;
 mod rule;
 

@@ -4,14 +4,13 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-#[cfg(feature = "run")]
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
 /// Returns the SHA-256 of everything a reader yields, in hexadecimal.
 pub fn sha256_of(mut reader: impl Read) -> io::Result<String> {
-    let (mut buffer, mut digest) = (vec![0; 1 << 20], Sha256::new());
+    let (mut buffer, mut digest) = (vec![0; 1 << 16], Sha256::new());
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(hex(&digest.finalize())),

@@ -89,7 +89,7 @@ impl Redactor {
             Json::Object(fields) => {
                 let clean = |(name, value): (String, Json)| match value {
                     Json::String(text) if NAMED.is_match(&name) && !text.is_empty() => (name, REDACTED.into()),
-                    value => (name, self.json(value)),
+                    value => (self.text(&name).into_owned(), self.json(value)),
                 };
                 Json::Object(fields.into_iter().map(clean).collect())
             }
@@ -144,6 +144,7 @@ fn percent(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn clean(text: &str) -> String {
@@ -240,5 +241,40 @@ mod tests {
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let seen = redactor.variables(&variables);
         assert_eq!(seen, ["AWS_SECRET_ACCESS_KEY=[redacted]", "HOME=/root", "REGISTRY_TOKEN_FILE=/run/t"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn no_known_secret_is_left_anywhere_and_nothing_else_is_changed(
+            secrets in prop::collection::vec(r#"[A-Za-z0-9!"\\/%&+=\u{e4}-]{8,20}"#, 1..4),
+            parts in prop::collection::vec(("[a-z \u{e4}\n]{0,6}", any::<prop::sample::Index>(), 0_usize..4), 0..6),
+        ) {
+            let mut redactor = Redactor::default();
+            secrets.iter().for_each(|secret| redactor.hide(secret));
+            let forms = |secret: &str| {
+                let quoted = json!(secret).to_string();
+                let quoted = quoted[1..quoted.len() - 1].to_owned();
+                [secret.to_owned(), quoted, BASE64_STANDARD.encode(secret), percent(secret)]
+            };
+            let all: Vec<String> = secrets.iter().flat_map(|secret| forms(secret)).collect();
+            let (mut text, mut expected) = (String::new(), String::new());
+            for (around, which, form) in &parts {
+                text += &format!("{around} {} ", forms(&secrets[which.index(secrets.len())])[*form]);
+                expected += &format!("{around} {REDACTED} ");
+            }
+            prop_assert_eq!(redactor.text(&text), expected.as_str());
+            let value = json!({ "key": [&text, 1, null], text.as_str(): { "inner": &text } });
+            let words = [text.clone(), "--password".to_owned(), text.clone()];
+            let file = redactor.file("x.jsonl", format!("{value}\n{text}\n").as_bytes()).into_owned();
+            for seen in [
+                redactor.json(value).to_string(),
+                String::from_utf8(file).unwrap(),
+                redactor.words(&words).join(" "),
+                redactor.variables(&[(text.clone(), text.clone())]).concat(),
+            ] {
+                prop_assert!(all.iter().all(|form| !seen.contains(form.as_str())), "{seen}");
+            }
+        }
     }
 }

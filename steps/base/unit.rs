@@ -87,12 +87,11 @@ pub struct NotAQuantity {
     example: &'static str,
 }
 
-/// Splits `"64 MiB"` into its number and its unit; the number must be finite and not negative.
+/// Splits `"64 MiB"` into its number and its unit.
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(text.len());
-    let number: f64 = text[..end].replace(',', "").parse().ok()?;
-    (number.is_finite() && number >= 0.0).then_some((number, text[end..].trim()))
+    Some((text[..end].replace(',', "").parse().ok()?, text[end..].trim()))
 }
 
 macro_rules! quantity {
@@ -123,7 +122,7 @@ macro_rules! quantity {
                 let (number, unit) = split(text).ok_or_else(wrong)?;
                 let factor: f64 = match unit { $($suffix => $factor,)+ _ => return Err(wrong()) };
                 let make: fn(f64) -> $inner = $make;
-                Ok($name(make(number * factor)))
+                Some(number * factor).filter(|value| value.is_finite()).map(make).map($name).ok_or_else(wrong)
             }
         }
     };
@@ -178,13 +177,14 @@ impl FromStr for Dollars {
             || NotAQuantity { text: text.to_owned(), kind: "an amount of dollars", example: "it as 0.05 or $0.05" };
         let digits = text.trim().strip_prefix('$').unwrap_or(text.trim());
         let plain = digits.chars().all(|c| c.is_ascii_digit() || c == '.');
-        digits.parse().ok().filter(|_| plain).map(Dollars).ok_or_else(wrong)
+        digits.parse().ok().filter(|amount: &f64| plain && amount.is_finite()).map(Dollars).ok_or_else(wrong)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_quantity_is_parsed_with_its_unit_and_refused_without_one() {
@@ -196,6 +196,7 @@ mod tests {
         assert_eq!(error, "\"64\" is not a size: write it as 100 kB, 64 MiB or 4 GiB");
         assert!("-3 s".parse::<Duration>().is_err());
         assert!("NaN %".parse::<Ratio>().is_err());
+        assert!(format!("{} h", "9".repeat(308)).parse::<Duration>().is_err(), "it is not finite");
     }
 
     #[test]
@@ -240,6 +241,42 @@ mod tests {
         for text in ["", "$", ".", "-1", "$-1", "+1", "NaN", "inf", "1e3", "0,05", "5 ct", "$$1", "1.2.3"] {
             let error = text.parse::<Dollars>().unwrap_err().to_string();
             assert_eq!(error, format!("\"{text}\" is not an amount of dollars: write it as 0.05 or $0.05"));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn a_size_is_what_its_unit_says_and_is_shown_as_that_size(number in 0_u64..1 << 23, bytes in 0_u64..1 << 53) {
+            for (unit, factor) in [("bytes", 1), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000),
+                ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
+            {
+                prop_assert_eq!(format!("{number} {unit}").parse(), Ok(Bytes(number * factor)));
+                prop_assert_eq!(format!(" {number}.0{unit} ").parse(), Ok(Bytes(number * factor)));
+            }
+            prop_assert!(number.to_string().parse::<Bytes>().is_err(), "a size without a unit");
+            let whole = Bytes(number << 20);
+            prop_assert_eq!(whole.to_string().parse(), Ok(whole));
+            let shown: Bytes = Bytes(bytes).to_string().parse().unwrap();
+            prop_assert!(shown.0.abs_diff(bytes) <= bytes / 20, "{shown:?}");
+        }
+
+        #[test]
+        fn whatever_is_written_a_quantity_is_finite_and_shown_as_one_that_is_read(
+            text in r"[0-9]{0,4}[.,]?[0-9]{0,310} ?(kB|MiB|GB|ms|s|min|h|%|\$|x)?",
+        ) {
+            if let Ok(Duration(seconds)) = text.parse() {
+                prop_assert!(seconds.is_finite() && seconds >= 0.0);
+                let Duration(shown) = Duration(seconds).to_string().parse().unwrap();
+                prop_assert!((shown - seconds).abs() <= 0.05_f64.max(seconds / 20.0), "{shown}");
+            }
+            if let Ok(Ratio(ratio)) = text.parse() {
+                prop_assert!(ratio.is_finite() && Ratio(ratio).to_string().parse::<Ratio>().is_ok());
+            }
+            if let Ok(Dollars(amount)) = text.parse() {
+                let Dollars(shown) = Dollars(amount).to_string().parse().unwrap();
+                prop_assert!((shown - amount).abs() <= amount * 0.006 && (shown > 0.0) == (amount > 0.0), "{shown}");
+            }
         }
     }
 }

@@ -213,6 +213,7 @@ fn escape(rest: &str) -> Option<(char, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_last_value_of_a_setting_counts_as_systemd_reads_it() {
@@ -298,28 +299,25 @@ mod tests {
         }
     }
 
-    /// Makes texts of the pieces that matter to a reader, the same ones each time.
-    fn texts() -> impl Iterator<Item = String> {
-        const PIECES: [&str; 16] = [
-            "[S]\n", "[T]\n", "A=", "A = ", "B=", "1", "\"x y\"", " ", "\\", "\\\n", "\n", "\n", "\r\n", "# c\n", ";",
+    /// Makes texts of the pieces that matter to a reader.
+    fn texts() -> impl Strategy<Value = String> {
+        const PIECES: [&str; 15] = [
+            "[S]\n", "[T]\n", "A=", "A = ", "B=", "1", "\"x y\"", " ", "\\", "\\\n", "\n", "\r\n", "# c\n", ";",
             "\u{e4}[",
         ];
-        let mut state = 1_u64;
-        let mut below = move |limit: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % limit
-        };
-        (0..5_000).map(move |_| (0..below(24)).map(|_| PIECES[below(16) as usize]).collect())
+        prop::collection::vec(prop::sample::select(&PIECES), 0..24).prop_map(|pieces| pieces.concat())
     }
 
-    #[test]
-    fn whatever_the_text_a_change_is_read_back_and_changes_no_other_setting() {
-        fn all<'f>(file: &'f UnitFile, others: bool) -> Vec<(&'f str, &'f str, &'f str)> {
-            let own = |one: &&Setting| (one.section, one.key) == ("S", "A");
-            let wanted = file.settings.iter().filter(|one| own(one) != others);
-            wanted.map(|one| (one.section, one.key, one.value.as_str())).collect()
-        }
-        for text in texts() {
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_the_text_a_change_is_read_back_and_changes_no_other_setting(text in texts()) {
+            fn all<'f>(file: &'f UnitFile, others: bool) -> Vec<(&'f str, &'f str, &'f str)> {
+                let own = |one: &&Setting| (one.section, one.key) == ("S", "A");
+                let wanted = file.settings.iter().filter(|one| own(one) != others);
+                wanted.map(|one| (one.section, one.key, one.value.as_str())).collect()
+            }
             let file = UnitFile::parse(&text);
             let (one, more) = (file.with("S", "A", "9"), file.with_line("S", "A", "9"));
             for (changed, values) in [(&one, all(&file, false).len().max(1)), (&more, all(&file, false).len() + 1)] {

@@ -66,6 +66,7 @@ fn meant(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_range_contains_what_its_comparisons_say_however_a_version_is_written() {
@@ -103,6 +104,36 @@ mod tests {
         ] {
             let error = text.parse::<VersionRange>().unwrap_err();
             assert_eq!(error, format!("\"{text}\" is not a range of versions: write it as \"{meant}\""));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn versions_are_ordered_by_their_numbers_and_a_range_is_what_its_comparisons_say(
+            a in prop::collection::vec(0_u64..4, 1..4),
+            b in prop::collection::vec(0_u64..4, 1..4),
+            suffix in "(\\+ds1|-1~deb13u1|\\.0){0,2}",
+        ) {
+            let written = |numbers: &[u64]| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
+            let full = |numbers: &[u64]| [numbers, &[0; 4]].concat()[..4].to_vec();
+            let version = |numbers: &[u64]| Version::parse(&format!("{}{suffix}", written(numbers))).unwrap();
+            let order = full(&a).cmp(&full(&b));
+            prop_assert_eq!(version(&a).cmp(&version(&b)), order);
+            for (sign, holds) in
+                [(">=", order.is_ge()), ("<=", order.is_le()), (">", order.is_gt()), ("<", order.is_lt()), ("=", order.is_eq())]
+            {
+                let range: VersionRange = format!("{sign}{}, >=0", written(&b)).parse().unwrap();
+                prop_assert_eq!(range.contains(&version(&a)), holds);
+            }
+        }
+
+        #[test]
+        fn what_is_suggested_for_a_text_that_is_not_a_range_is_one(text in "[<>=]{0,2}[0-9]{0,21}[.,]?[0-9]{0,3}[a+ ]?") {
+            if let Err(error) = text.parse::<VersionRange>() {
+                let meant = error.split("write it as \"").nth(1).and_then(|rest| rest.strip_suffix('"')).unwrap();
+                prop_assert!(meant.parse::<VersionRange>().is_ok(), "{error}");
+            }
         }
     }
 }

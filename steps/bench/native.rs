@@ -58,8 +58,8 @@ async fn rounds(starts: usize, context: &Context) -> anyhow::Result<BenchResult>
     let (start, cpu) = (summary(&seconds)?, summary(&used)?);
     Ok(BenchResult {
         line: format!(
-            "native: the first command on a system container takes {}, and {} of CPU time; of {starts} such machines \
-             nothing is left",
+            "native: the first command on a system container takes {}, and {} of CPU time; of {starts} such \
+             machines nothing is left",
             format(&start),
             format(&cpu)
         ),

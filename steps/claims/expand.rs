@@ -1,6 +1,8 @@
 //! Expands a feature to its scenarios as they run: a row of an outline is a scenario of its own, and tags and backgrounds
 //! above a scenario are part of it. Everything that plans, runs, shows or verifies scenarios takes them from here.
 
+use std::collections::BTreeSet;
+
 use gherkin::{Background, Examples, Feature, Rule, Scenario, Step, StepType, Table};
 
 /// The beginning of the step that ends every control. Without it, the check could fail for a wrong reason unnoticed.
@@ -8,6 +10,12 @@ pub const REFUSAL: &str = "this check fails on ";
 
 /// How much of a value is shown in a scenario's name, in characters.
 const VALUE: usize = 40;
+
+/// The most text, in bytes, that the scenarios of a feature may have when they are expanded.
+const LARGEST: usize = 64 << 20;
+
+/// What a text takes besides its own bytes.
+const SMALLEST: usize = 128;
 
 /// A scenario as it runs, and what it was made of.
 #[derive(Clone, Debug)]
@@ -25,12 +33,13 @@ pub struct Expanded<'a> {
 
 /// Returns all scenarios of a feature with this text, in their order.
 pub fn expand<'a>(feature: &'a Feature, text: &str) -> Vec<Expanded<'a>> {
+    let piped = piped_lines(text);
     let own = feature.scenarios.iter().map(|scenario| (None, scenario));
     let of_rules = feature.rules.iter().flat_map(|rule| rule.scenarios.iter().map(move |each| (Some(rule), each)));
     let rows = |(rule, written)| {
         let plain = || vec![expanded(feature, rule, written, None)];
         let rows = written.examples.iter().flat_map(|examples| {
-            let rows = examples.table.iter().flat_map(|table| rows(table, text));
+            let rows = examples.table.iter().flat_map(|table| rows(table, &piped));
             rows.map(move |row| expanded(feature, rule, written, Some((examples, row))))
         });
         if written.examples.is_empty() { plain() } else { rows.collect() }
@@ -38,19 +47,66 @@ pub fn expand<'a>(feature: &'a Feature, text: &str) -> Vec<Expanded<'a>> {
     own.chain(of_rules).flat_map(rows).collect()
 }
 
-/// Returns the line of each row of a table. The parser does not keep them, and comments may stand between rows.
-pub fn row_lines<'a>(table: &'a Table, text: &'a str) -> impl Iterator<Item = usize> {
-    let lines = text.lines().zip(1..).skip(table.position.line.saturating_sub(1));
-    lines.filter(|(line, _)| line.trim_start().starts_with('|')).map(|(_, number)| number).take(table.rows.len())
+/// Returns the line of the first scenario with which a feature becomes too large to be expanded: a page of text can make
+/// gigabytes. Counts each `<` as the row's longest value.
+pub fn too_large(feature: &Feature) -> Option<usize> {
+    let size = |steps: &[Step]| -> (usize, usize) {
+        let texts = steps.iter().flat_map(|step| {
+            let cells = step.table.iter().flat_map(|table| table.rows.iter().flatten());
+            [&step.value].into_iter().chain(&step.docstring).chain(cells)
+        });
+        let sizes = texts.map(|text| (text.len() + SMALLEST, text.matches('<').count()));
+        sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let tags = |tags: &[String]| tags.iter().map(|tag| tag.len() + SMALLEST).sum::<usize>();
+    let above = |background: &Option<Background>| background.as_ref().map_or(0, |above| size(&above.steps).0);
+    let of_feature = tags(&feature.tags) + above(&feature.background);
+    let own = feature.scenarios.iter().map(|scenario| (0, scenario));
+    let of_rules = feature.rules.iter().flat_map(|rule| {
+        let of_rule = tags(&rule.tags) + above(&rule.background);
+        rule.scenarios.iter().map(move |scenario| (of_rule, scenario))
+    });
+    let mut left = LARGEST;
+    let mut fits = |(of_rule, scenario): &(usize, &Scenario)| {
+        let (text, places) = size(&scenario.steps);
+        let (text, places) = (text + scenario.name.len(), places + scenario.name.matches('<').count());
+        let about = tags(&scenario.tags) + scenario.description.as_ref().map_or(0, String::len);
+        let fixed = of_feature + of_rule + about + text + SMALLEST;
+        let tables =
+            scenario.examples.iter().map(|examples| (&examples.tags, examples.table.iter().flat_map(|t| &t.rows)));
+        let rows = tables.flat_map(|(own, mut rows)| {
+            let columns: usize = rows.next().into_iter().flatten().map(|column| column.len() + 1).sum();
+            let own = tags(own);
+            rows.map(move |row| own + columns + places * (columns + row.iter().map(String::len).max().unwrap_or(0)))
+        });
+        let mut sizes = rows.map(|row| fixed + row).chain(scenario.examples.is_empty().then_some(fixed));
+        sizes.all(|size| {
+            left = left.saturating_sub(size);
+            left > 0
+        })
+    };
+    own.chain(of_rules).find(|scenario| !fits(scenario)).map(|(_, scenario)| scenario.position.line)
+}
+
+/// Returns the lines of a text that may be rows of a table. The parser does not keep them.
+pub fn piped_lines(text: &str) -> Vec<usize> {
+    text.lines().zip(1..).filter(|(line, _)| line.trim_start().starts_with('|')).map(|(_, number)| number).collect()
+}
+
+/// Returns the line of each row of a table, given the [`piped_lines`] of its text: comments may stand between rows.
+pub fn row_lines<'a>(table: &Table, piped: &'a [usize]) -> &'a [usize] {
+    let rows = &piped[piped.partition_point(|line| *line < table.position.line)..];
+    &rows[..rows.len().min(table.rows.len())]
 }
 
 /// A row of a table: its line, the table's columns, and the row's cells.
 type Row<'a> = (usize, &'a [String], &'a [String]);
 
 /// Returns the rows below a table's head.
-fn rows<'a>(table: &'a Table, text: &str) -> Vec<Row<'a>> {
+fn rows<'a>(table: &'a Table, piped: &[usize]) -> Vec<Row<'a>> {
     let Some((columns, rows)) = table.rows.split_first() else { return Vec::new() };
-    row_lines(table, text).skip(1).zip(rows).map(|(line, row)| (line, columns.as_slice(), row.as_slice())).collect()
+    let lines = row_lines(table, piped).iter().skip(1);
+    lines.zip(rows).map(|(line, row)| (*line, columns.as_slice(), row.as_slice())).collect()
 }
 
 fn expanded<'a>(
@@ -59,17 +115,24 @@ fn expanded<'a>(
     written: &'a Scenario,
     row: Option<(&'a Examples, Row)>,
 ) -> Expanded<'a> {
-    let mut scenario = Scenario { examples: Vec::new(), ..written.clone() };
     let above = [feature.background.as_ref(), rule.and_then(|rule| rule.background.as_ref())];
-    scenario.steps.splice(0..0, above.into_iter().flatten().flat_map(|Background { steps, .. }| steps.clone()));
+    let above = above.into_iter().flatten().flat_map(|Background { steps, .. }| steps);
+    // Not a clone of what is written, which has all the rows.
+    let mut scenario = Scenario {
+        keyword: written.keyword.clone(),
+        name: written.name.clone(),
+        description: written.description.clone(),
+        steps: above.chain(&written.steps).cloned().collect(),
+        examples: Vec::new(),
+        tags: Vec::new(),
+        span: written.span,
+        position: written.position,
+    };
     let of_rule = rule.into_iter().flat_map(|rule| &rule.tags);
     let of_row = row.iter().flat_map(|(examples, _)| &examples.tags);
-    scenario.tags.clear();
-    for tag in feature.tags.iter().chain(of_rule).chain(&written.tags).chain(of_row) {
-        if !scenario.tags.contains(tag) {
-            scenario.tags.push(tag.clone());
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let all = feature.tags.iter().chain(of_rule).chain(&written.tags).chain(of_row);
+    scenario.tags.extend(all.filter(|tag| seen.insert(tag.as_str())).cloned());
     let mistake = row.and_then(|(_, (_, columns, _))| wrong(written, columns));
     if let Some((_, (line, columns, cells))) = row {
         let fill = |text: &mut String| *text = filled(text, columns, cells);
@@ -85,6 +148,8 @@ fn expanded<'a>(
             let values: Vec<String> = cells.iter().map(|cell| cell.chars().take(VALUE).collect()).collect();
             scenario.name = format!("{} ({})", written.name, values.join(", "));
         }
+        // A name is a line of its own, whatever its cells hold.
+        scenario.name = scenario.name.replace('\n', " ");
         scenario.position.line = line;
         // A control that shares its outline with other rows names its probe in a column: the others do not fail.
         let probe = columns.iter().zip(cells).find(|(column, _)| *column == REFUSAL.trim());
@@ -174,6 +239,31 @@ mod tests {
     }
 
     #[test]
+    fn a_feature_that_would_become_gigabytes_is_refused_at_its_outline() {
+        let outline = |step: &str, steps: usize, cell: &str, rows: usize| {
+            let (steps, rows) = (format!("    * {step}\n").repeat(steps), format!("      | {cell} |\n").repeat(rows));
+            format!("@t\nFeature: f\n  Scenario: s\n    * x\n  Scenario: o\n{steps}    Examples:\n      | a |\n{rows}")
+        };
+        let tags = format!("{}\nFeature: f\n{}", "@t".repeat(5_000), "  Scenario: s\n    * x\n".repeat(5_000));
+        for (text, expected) in [
+            (outline("<a>", 100, "value", 500), None),
+            (outline("<a>", 1, "1", 15_000), None),
+            (outline("<a>", 2_000, "1", 2_000), Some("line 5, character 1: with this scenario")),
+            (outline(&"<a>".repeat(5_000), 1, &"x".repeat(5_000), 5), Some("line 5, ")),
+            (tags, Some("line ")),
+        ] {
+            let file = FeatureFile::parse(String::new(), &text);
+            // Quadratic, if each row copied all the others.
+            let _ = file.as_ref().map(|file| file.scenarios().len());
+            let error = file.err().map(|error| error.to_string());
+            assert!(
+                error.as_deref().map_or(expected.is_none(), |seen| seen.starts_with(expected.unwrap_or("?"))),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_placeholder_without_a_column_is_found() {
         let outline = |step: &str, table: &str| {
             shown(&format!("Feature: f\n  Scenario Outline: s\n    Then {step}\n    Examples:\n{table}")).concat()
@@ -183,5 +273,6 @@ mod tests {
             "! <texr> is not a column of the row's table, which has text: add it, or write <texr> in a cell"
         ));
         assert_eq!(outline("1 < 2 > 0 <>", "      | a |\n      | 1 |\n"), "6: s (1) @: 1 < 2 > 0 <>");
+        assert_eq!(outline("x", "      | a |\n      | 1\\n2 |\n"), "6: s (1 2) @: x", "a name is one line");
     }
 }

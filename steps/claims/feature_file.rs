@@ -9,6 +9,8 @@ use std::fmt;
 
 use gherkin::Feature;
 
+use crate::claims::expand::too_large;
+
 /// A parsed feature file.
 #[derive(Clone, Debug)]
 pub struct FeatureFile {
@@ -25,6 +27,11 @@ pub struct FeatureFile {
 impl FeatureFile {
     pub fn parse(path: String, text: &str) -> anyhow::Result<FeatureFile> {
         let (feature, language) = parser::parse(text.strip_prefix('\u{feff}').unwrap_or(text))?;
+        if let Some(line) = too_large(&feature) {
+            let problem =
+                "with this scenario, the feature's scenarios are larger than 64 MiB: write fewer rows or steps";
+            return Err(GherkinErrors(vec![GherkinError { line, character: 1, problem: problem.to_owned() }]).into());
+        }
         Ok(FeatureFile { path, feature, language, text: text.to_owned() })
     }
 }
@@ -205,6 +212,9 @@ mod tests {
             "    a\u{a0}note\n    Given \"a\u{a0}b\"\n      | \u{a0}c |\n      \"\"\"\n\u{a0}d\n      \"\"\"\n",
         );
         assert_eq!(steps(&harmless), ["Given |Given|\"a\u{a0}b\""]);
+        let many = format!("{}\nFeature: f\n", "@a\u{2060}".repeat(2_000));
+        let GherkinErrors(once) = FeatureFile::parse(String::new(), &many).unwrap_err().downcast().unwrap();
+        assert_eq!(once.len(), 1, "each error would show all of the line");
         assert_eq!(parse("@می\u{200c}خواهم\nFeature: f\n").feature.tags, ["می\u{200c}خواهم"]);
     }
 }

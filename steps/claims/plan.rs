@@ -329,6 +329,7 @@ fn the_claim<'a>(scenario: &Scenario, register: &'a Register) -> Result<&'a Clai
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const CLAIMS: &str = "[[claim]]\nid = \"A2-1\"\nclaim = \"x\"\nbound = \"y\"\ncontrol = \"z\"\n\
         [[claim]]\nid = \"A7-7\"\nclaim = \"x\"\nbound = \"y\"\nneeds = [\"native-cpu\"]\n\
@@ -433,5 +434,41 @@ mod tests {
         }
         assert_eq!(runs, [vec!["A2-1", "A2-1", "A8-5"], vec!["A7-7"]]);
         assert!("0/2".parse::<Shard>().is_err() && "3/2".parse::<Shard>().is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn every_scenario_runs_in_exactly_one_shard_and_its_decision_depends_on_its_claim_only(
+            own in prop::collection::vec(0_usize..3, 0..6),
+            of in 1_usize..5,
+        ) {
+            let tags = ["@A2-1", "@A7-7", "@A8-5"];
+            let more: String = own.iter().map(|claim| scenario(tags[*claim])).collect();
+            let files = [sound(""), format!("Feature: g\n{more}")].map(|text| ("features/x.feature", text));
+            let parse = |(path, text): &(&str, String), number: usize| {
+                FeatureFile::parse(format!("{path}{number}"), text).unwrap()
+            };
+            let mut files: Vec<FeatureFile> = files.iter().zip(0..).map(|(file, number)| parse(file, number)).collect();
+            let met = Capabilities::by(&"vm:amd64".parse().unwrap(), &Default::default(), &crate::base::host_offers::HostOffers::all_but(&[]), None);
+            let register = Register::parse(CLAIMS).unwrap();
+            let plan = |files: &[FeatureFile], shard| Plan::make(files, &register, &met, |_| true, shard).unwrap().scenarios;
+            let whole = plan(&files, None);
+            prop_assert_eq!(whole.len(), 4 + own.len());
+            for one in &whole {
+                let first = whole.iter().find(|other| other.claim == one.claim).unwrap();
+                prop_assert_eq!(&one.decision, &first.decision);
+            }
+            let mut parts: Vec<Planned> = Vec::new();
+            for part in 1..=of {
+                let other = |one: &Planned| matches!(one.decision, Decision::Skip(NotJudgedReason::OtherShard { .. }));
+                parts.extend(plan(&files, Some(Shard { part, of })).into_iter().filter(|one| !other(one)));
+            }
+            files.reverse();
+            for mut planned in [parts, plan(&files, None)] {
+                planned.sort_by(|a, b| (a.claim, a.control, &a.at).cmp(&(b.claim, b.control, &b.at)));
+                prop_assert_eq!(format!("{planned:?}"), format!("{whole:?}"));
+            }
+        }
     }
 }

@@ -7,7 +7,6 @@
 //! DIR/features/                   its claims: claims.toml and *.feature, in the format of the annex's features
 //! ```
 
-#[cfg(feature = "run")]
 pub mod change;
 #[cfg(feature = "run")]
 pub mod scaffold;

@@ -31,6 +31,7 @@ use assay::targets::cloud::Keeper;
 use assay::targets::preflight::Preflight;
 use assay::targets::{self, Context, Definition, LocalKind, RemoteHost};
 use assay::workloads::{BuildDir, baseline};
+use cucumber::gherkin::StepType;
 
 /// What is said before sudo asks for a password.
 const WHY: &str = "System containers, on which claims about time are judged, are started by root.";
@@ -338,24 +339,38 @@ fn selected(options: &Options, scenario: &gherkin::Scenario) -> bool {
         && options.name.as_ref().is_none_or(|wanted| wanted.is_match(&scenario.name))
 }
 
-/// Checks that the steps of all scenarios that will run are defined; each one that is not is reported with its place.
+/// Checks that all scenarios that will run check something, and that their steps are defined; each mistake is reported
+/// with its place.
 fn every_step_is_written(features: &[FeatureFile], plan: &Plan) -> anyhow::Result<()> {
     let known = traced::written();
     let mut mistakes = Vec::new();
-    for (file, step) in tools::running_steps(features, plan) {
-        let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
-        let probe = step.value.strip_prefix(REFUSAL).map(|probe| probe.trim_matches('"'));
-        let mistake = match known.find(&step) {
-            Ok(Some(_)) => match probe.and_then(catalogue::unknown_probe) {
-                Some(unknown) => format!("{place} names {unknown}"),
-                None => continue,
-            },
-            Ok(None) => format!("{place} is an undefined step: {}", catalogue::instead_of(&step)),
-            Err(several) => format!("{place} is matched by more than one step: {several}"),
-        };
-        // A step of a background is one of many scenarios.
-        if !mistakes.contains(&mistake) {
-            mistakes.push(mistake);
+    for (file, scenario) in tools::running(features, plan) {
+        if !scenario.steps.iter().any(|step| step.ty == StepType::Then && !step.value.starts_with(REFUSAL)) {
+            let (line, name) = (scenario.position.line, &scenario.name);
+            mistakes.push(format!(
+                "  {}:{line}: \"{name}\" checks nothing, so it could not fail: add a step such as Then …",
+                file.path
+            ));
+        }
+        for step in &scenario.steps {
+            let place = format!("  {}:{}: \"{} {}\"", file.path, step.position.line, step.keyword.trim(), step.value);
+            let probe = step.value.strip_prefix(REFUSAL).map(|probe| probe.trim_matches('"'));
+            let mistake = match known.find(step) {
+                // Only a step that ends with a colon takes a table, and none takes a doc string.
+                Ok(Some(_)) if step.docstring.is_some() || (step.table.is_some() && !step.value.ends_with(':')) => {
+                    format!("{place} takes nothing from the lines below it: remove the table or doc string there")
+                }
+                Ok(Some(_)) => match probe.and_then(catalogue::unknown_probe) {
+                    Some(unknown) => format!("{place} names {unknown}"),
+                    None => continue,
+                },
+                Ok(None) => format!("{place} is an undefined step: {}", catalogue::instead_of(step)),
+                Err(several) => format!("{place} is matched by more than one step: {several}"),
+            };
+            // A step of a background is one of many scenarios.
+            if !mistakes.contains(&mistake) {
+                mistakes.push(mistake);
+            }
         }
     }
     anyhow::ensure!(mistakes.is_empty(), "the features cannot be run:\n{}", mistakes.join("\n"));
@@ -392,6 +407,33 @@ mod tests {
         let plan = suite.plan(&met, chosen, None).unwrap();
         assert!(plan.scenarios.iter().any(Planned::runs), "{ids:?}");
         (suite, plan)
+    }
+
+    #[test]
+    fn a_scenario_that_checks_nothing_and_what_no_step_takes_are_mistakes() {
+        let (suite, plan) = planned(&["A6-4", "A8-5"]);
+        let found = |old: &str, new: &str| {
+            let mut features = suite.features.clone();
+            for file in &mut features {
+                let text = file.text.replace(old, new);
+                *file = FeatureFile::parse(file.path.clone(), &text).unwrap();
+            }
+            every_step_is_written(&features, &plan).map_err(|error| error.to_string())
+        };
+        assert_eq!(found("", ""), Ok(()));
+        let end = "    And its exit code is 0";
+        for (old, new, mistake) in [
+            (
+                "Then its result is \"success\"\n    And its exit",
+                "When its exit",
+                "checks nothing, so it could not fail",
+            ),
+            (end, "    And its exit code is 0\n      | a |", "exit code is 0\" takes nothing from the lines below it"),
+            (end, "    And its exit code is 0\n      \"\"\"\n      \"\"\"", "exit code is 0\" takes nothing from"),
+        ] {
+            let error = found(old, new).unwrap_err();
+            assert!(error.contains(mistake), "{error}");
+        }
     }
 
     #[test]

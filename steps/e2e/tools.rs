@@ -10,7 +10,7 @@ use assay::base::progress::Progress;
 use assay::base::settings::Settings;
 use assay::claims::plan::{FeatureFile, Plan, Planned};
 use assay::targets::{self, Definition, LocalKind};
-use cucumber::gherkin::{Step, StepType};
+use cucumber::gherkin::{Scenario, Step, StepType};
 
 use crate::e2e::traced;
 
@@ -53,14 +53,16 @@ fn needs(module: &str, step: &Step, home: Home) -> Vec<Need> {
     }
 }
 
-/// Returns the steps of all scenarios that will run, each with its file.
-pub fn running_steps<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator<Item = (&'a FeatureFile, Step)> {
+/// Returns all scenarios that will run, each with its file.
+pub fn running<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator<Item = (&'a FeatureFile, Scenario)> {
     features.iter().flat_map(|file| {
-        let scenarios = file.scenarios().into_iter().map(|expanded| expanded.scenario);
-        let running =
-            scenarios.filter(|scenario| plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs));
-        running.flat_map(|scenario| scenario.steps).map(move |step| (file, step))
+        let scenarios = file.scenarios().into_iter().map(move |expanded| (file, expanded.scenario));
+        scenarios.filter(|(file, scenario)| plan.at(&file.path, scenario.position.line).is_some_and(Planned::runs))
     })
+}
+
+fn running_steps<'a>(features: &'a [FeatureFile], plan: &'a Plan) -> impl Iterator<Item = (&'a FeatureFile, Step)> {
+    running(features, plan).flat_map(|(file, scenario)| scenario.steps.into_iter().map(move |step| (file, step)))
 }
 
 pub fn check(

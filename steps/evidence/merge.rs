@@ -162,9 +162,11 @@ impl Merged {
     }
 
     pub fn within(folder: &SandboxedDir, run: String, asked: &[String], names: &[String]) -> anyhow::Result<Merged> {
+        let mut seen = BTreeSet::new();
         let read = |name: &String| {
-            anyhow::ensure!(is_part_name(name), "\"{name}\" is not a name of a part: run.json was changed");
-            Ok(Part { name: name.clone(), ..Part::open(&folder.path().join(PARTS).join(name))? })
+            let new = is_part_name(name) && seen.insert(name.clone());
+            anyhow::ensure!(new, "\"{name}\" is not a name of a part: run.json was changed");
+            Ok(Part { name: name.clone(), ..Part::open(folder.folder(&format!("{PARTS}/{name}"))?.path())? })
         };
         Merged::of(run, asked, names.iter().map(read).collect::<anyhow::Result<_>>()?)
     }

@@ -60,12 +60,10 @@ impl Verification {
 /// part the same way, and that the merged verdicts are those of the parts.
 pub fn verify(path: &Path, allowed: Option<&Path>) -> anyhow::Result<Verification> {
     let folder = SandboxedDir::open(path)?;
-    let mut verification = Verification { schema: 1, ..Verification::default() };
-    sealed(&folder, &mut verification);
-    match bundle::parts(&folder) {
-        Some(parts) => merged::merged(&folder, &parts, allowed, &mut verification)?,
-        None => one_run(&folder, allowed, &mut verification),
-    }
+    let mut verification = match bundle::parts(&folder) {
+        Some(parts) => merged::merged(&folder, &parts, allowed)?,
+        None => one_run(&folder, allowed),
+    };
     verification.verified = verification.findings.is_empty();
     Ok(verification)
 }
@@ -77,7 +75,8 @@ pub fn findings_of(bundle: &EvidenceBundle, record: &ClaimResult) -> Vec<String>
     agreement::difference_of(bundle, record).into_iter().chain(findings).collect()
 }
 
-fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Verification) {
+fn one_run(folder: &SandboxedDir, allowed: Option<&Path>) -> Verification {
+    let mut verification = sealed(folder);
     match EvidenceBundle::open(folder.path()) {
         Ok(bundle) => {
             let (samples, claims) = (bundle.samples.len(), bundle.verdicts.claims.len());
@@ -90,6 +89,10 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Ver
             let (reread, strange) = reread::findings(&bundle);
             verification
                 .take(strange, || format!("{reread} samples of watched runs are what the texts in trials/ say"));
+            let (right, wrong) = reread::differences(&bundle);
+            if right + wrong.len() > 0 {
+                verification.take(wrong, || format!("{right} differences in quadlets/ are those between the Quadlets"));
+            }
             verification.take(origin::findings(&bundle), || {
                 let kinds = kinds(&bundle);
                 format!("the claims, scenarios, controls and declarations are those in features/{kinds}")
@@ -115,6 +118,7 @@ fn one_run(folder: &SandboxedDir, allowed: Option<&Path>, verification: &mut Ver
             }
         },
     }
+    verification
 }
 
 /// Says how many claims were run on which kind of machine.
@@ -127,7 +131,9 @@ fn kinds(bundle: &EvidenceBundle) -> String {
     if counts.is_empty() { String::new() } else { format!(", run where planned: {}", counts.join(", ")) }
 }
 
-fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
+/// Checks a folder's checksums, and begins with them.
+fn sealed(folder: &SandboxedDir) -> Verification {
+    let mut verification = Verification { schema: 1, ..Verification::default() };
     match checksums::check(folder) {
         Ok((files, broken)) => {
             verification.take(broken, || format!("all {files} files are as {SUMS} has them, and there are no others"));
@@ -138,6 +144,7 @@ fn sealed(folder: &SandboxedDir, verification: &mut Verification) {
         )),
         Err(error) => verification.findings.push(Finding::new(SUMS, format!("{error:#}"))),
     }
+    verification
 }
 
 fn statement(bundle: &EvidenceBundle) -> Vec<Finding> {

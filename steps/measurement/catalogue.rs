@@ -76,6 +76,7 @@ const ENTRIES: &[ProbeEntry] = &[
     seconds(&["guest.clock"], 0.0, MINUTE),
     text(&["guest.threads"], &["refused: ", "spawned"]),
     seconds(&["log.spacing", "log.duration"], 0.0, TRIAL),
+    text(&["limit.memory.unset", "limit.cpu.unset"], &["infinity"]),
     bytes(&["limit.memory"], 4.0 * KIB, 64.0 * TIB),
     entry(&["limit.cpu"], Unit::Ratio, 0.0, 4096.0),
     // A unit's use of resources. Podman alone exceeds the lower bounds, and starting it takes more than 10 ms.

@@ -288,7 +288,7 @@ mod tests {
         let trial = trial::parse(TRIAL).unwrap();
         let fake = Fake::default()
             .answer("sh -s -- no-quota ", 0, TRIAL)
-            .answer(&format!("sh -s -- {} no-quota assay-mark-{}", trial.since, trial.token), 0, journal)
+            .answer(&format!("sh -s -- {} no-quota 33554432 assay-mark-{}", trial.since, trial.token), 0, journal)
             .answer("systemctl --user show --property=ExecStart,StandardOutput,StandardError no-quota", 0, shown)
             .answer("podman info", 0, default);
         (Deployment { shell: Shell::fake(fake), unit: "no-quota".to_owned() }, trial)

@@ -16,10 +16,14 @@ use crate::exec::command::Command;
 
 const PROBE: &str = "journal";
 /// How far, in seconds, calendar time may drift against time since boot. Only a clock that is set exceeds this.
-const STEP: f64 = 2.0;
+pub const STEP: f64 = 2.0;
 const SCRIPT: &str = include_str!("journal.sh");
 /// What the script prints if it cannot find out how many lines journald dropped.
 const UNSEEN: &str = "-- The system journal cannot be read --";
+/// What it prints if there is more than [`MOST`].
+const UNPRINTED: &str = "-- The rest of the log is not printed --";
+/// How many bytes of the unit's lines it prints, in journald's JSON.
+const MOST: usize = 32 << 20;
 /// The id of journald's message about lines that it dropped.
 const DROPPED: &str = "a596d6fe7bfa4994828e72309e95d61e";
 /// journald takes at least so many lines in its interval, unless it is set to fewer.
@@ -29,11 +33,12 @@ const BUSY: usize = 100;
 const GONE: &str = "the journal does not have the unit's start, so lines of its log may be gone, too: give the journal more \
                     room (SystemMaxUse= and RuntimeMaxUse= in the machine's /etc/systemd/journald.conf), and see that \
                     Storage= there is not none";
+const RATE: &str = "raise RateLimitBurst= in the machine's /etc/systemd/journald.conf, or have the workload log less";
 
 /// Returns the command that prints what a user unit has logged since `since` (Unix seconds). `mark` names a unit that it
 /// starts to find out whether journald takes lines; it must be different each time.
 pub fn command(unit: &str, since: u64, mark: &str) -> Command {
-    Command::script(SCRIPT, &[&since.to_string(), unit, mark]).time_limit(Duration::from_secs(60))
+    Command::script(SCRIPT, &[&since.to_string(), unit, &MOST.to_string(), mark]).time_limit(Duration::from_secs(60))
 }
 
 /// What a unit has logged.
@@ -62,11 +67,11 @@ pub struct Line {
 pub fn parse(text: &str, boot: &str, mark: &str) -> Result<Journal, Unreadable> {
     let (boot, mark) = (boot.replace('-', ""), format!("{mark}.service"));
     let (mut entries, mut calendar, mut cut) = (Vec::<Entry>::new(), None, BTreeMap::<String, usize>::new());
-    let (mut marks, mut dropped) = (BTreeSet::new(), 0);
-    for raw in text.lines().filter(|line| !line.trim().is_empty() && *line != UNSEEN) {
+    let (mut marks, mut dropped) = (BTreeSet::new(), 0_u64);
+    for raw in text.lines().filter(|line| !line.trim().is_empty() && ![UNSEEN, UNPRINTED].contains(line)) {
         let (entry, offset) = Entry::parse(raw, &boot)?;
         if entry.of("MESSAGE_ID") == DROPPED {
-            dropped += entry.of("N_DROPPED").parse().unwrap_or(1);
+            dropped = dropped.saturating_add(entry.of("N_DROPPED").parse().unwrap_or(1));
             continue;
         }
         if entry.of("_SYSTEMD_USER_UNIT") == mark {
@@ -91,18 +96,20 @@ pub fn parse(text: &str, boot: &str, mark: &str) -> Result<Journal, Unreadable> 
         }
     }
     let lines: Vec<Line> = entries.iter().map(Entry::line).collect();
+    let said = |what: &str| text.lines().any(|line| line == what);
     let lost = match (dropped, lines.len()) {
         (1.., _) => Some(format!("journald dropped {dropped} lines of the units of the workload's user")),
         _ if marks.len() < 2 => Some("journald drops lines of the units of the workload's user".to_owned()),
-        (_, BURST..) if text.lines().any(|line| line == UNSEEN) => Some(format!(
+        (_, BURST..) if said(UNSEEN) => Some(format!(
             "it logged {} lines, and whether journald dropped any only the system journal says, which this user cannot \
              read (sudo usermod -aG systemd-journal USER)",
             lines.len()
         )),
         _ => None,
     };
-    let remedy = "raise RateLimitBurst= in the machine's /etc/systemd/journald.conf, or have the workload log less";
-    Ok(Journal { lines, lost: lost.map(|lost| format!("part of its log may be missing: {lost}; {remedy}")) })
+    let lost = lost.map(|lost| format!("part of its log may be missing: {lost}; {RATE}"));
+    let long = || format!("only the first {} MiB of its journal are read: have the workload log less", MOST >> 20);
+    Ok(Journal { lines, lost: lost.or_else(|| said(UNPRINTED).then(long)) })
 }
 
 /// Returns why a workload's log does not come to the journal, if it does not. `shown` is what systemd shows of the unit;
@@ -146,7 +153,7 @@ impl Journal {
         self.lines.retain(|line| line.at >= trial.begin);
         if self.lost.is_none()
             && trial.looks.iter().any(|look| !look.values.is_empty())
-            && !self.lines.iter().any(is_start)
+            && !self.lines.iter().any(|line| is_start(line) || is_event(line, "create"))
         {
             self.lost = Some(GONE.to_owned());
         }
@@ -165,6 +172,11 @@ impl Journal {
 /// Returns whether systemd says in this line that it starts the unit.
 fn is_start(line: &Line) -> bool {
     line.who == "systemd" && !line.workload && line.text.starts_with("Starting ")
+}
+
+/// Returns whether Podman reports this event of a container in this line.
+pub fn is_event(line: &Line, event: &str) -> bool {
+    line.who == "podman" && line.text.contains(&format!(" container {event} "))
 }
 
 /// Returns what the workload printed.
@@ -220,13 +232,7 @@ pub fn startup(lines: &[Line]) -> Vec<Reading> {
     let Some(begin) = lines.iter().find(|line| is_start(line)) else {
         return Vec::new();
     };
-    let podman = |event: &'static str| {
-        let event_text = format!(" container {event} ");
-        lines
-            .iter()
-            .find(move |line| line.who == "podman" && line.text.contains(&event_text))
-            .map(|line| (event, line.at))
-    };
+    let podman = |event| lines.iter().find(|line| is_event(line, event)).map(|line| (event, line.at));
     let output = workload(lines).first().map(|line| ("output", line.at));
     let steps = ["create", "init", "start"].into_iter().filter_map(podman).chain(output);
     let reading = |(step, at): (&str, f64)| {
@@ -359,12 +365,17 @@ mod tests {
         assert!(lost(flood).starts_with("part of its log may be missing: journald drops lines"), "{}", lost(flood));
         assert!(lost(late).contains("journald dropped 34 lines of the units"), "{}", lost(late));
         assert!(lost(late).contains("raise RateLimitBurst="), "{}", lost(late));
+        let more = format!(",\"MESSAGE_ID\":\"{DROPPED}\",\"N_DROPPED\":\"{}\"}}", u64::MAX);
+        let many = parse(&[entry(1, 1), entry(1, 1)].join("\n").replace('}', &more), "b", "m").unwrap().lost;
+        assert!(many.unwrap().contains("journald dropped 18446744073709551615 lines"), "two such counts are not few");
         let taken: Vec<&str> = late.lines().filter(|line| !line.contains("N_DROPPED")).collect();
         assert_eq!(lost(&taken.join("\n")), "");
         let unseen =
             |lines: usize| format!("{}\n{}\n{UNSEEN}\n", [taken[0]].repeat(lines).join("\n"), taken[16..].join("\n"));
         assert_eq!(lost(&unseen(BURST - 1)), "");
         assert!(lost(&unseen(BURST)).contains("which this user cannot read"));
+        let long = format!("{}\n{UNPRINTED}\n{}", taken[0], taken[16..].join("\n"));
+        assert!(lost(&long).starts_with("only the first 32 MiB of its journal are read"), "{}", lost(&long));
     }
 
     #[test]
@@ -434,8 +445,9 @@ mod tests {
             assert!(error.contains("lines from the trial's time"), "{error}");
         }
         let rest = |from: usize| Journal { lines: journal.lines[from..].to_vec(), lost: None };
-        for from in [1, journal.lines.len()] {
-            assert_eq!(rest(from).of_trial(&trial).unwrap().lost.as_deref(), Some(GONE), "the start is gone");
+        let created = journal.lines.iter().position(|line| is_event(line, "create")).unwrap();
+        for (from, lost) in [(1, None), (created, None), (created + 1, Some(GONE)), (journal.lines.len(), Some(GONE))] {
+            assert_eq!(rest(from).of_trial(&trial).unwrap().lost.as_deref(), lost, "the start is gone");
         }
         assert_eq!(rest(0).of_trial(&trial).unwrap().lost, None);
         let last = Line { at: trial.over - 0.5, workload: true, ..first.clone() };

@@ -2,9 +2,10 @@
 #
 #   SINCE   in Unix seconds
 #   UNIT    without its ending
+#   MOST    bytes that are printed of the unit's lines
 #   MARK    the name of a unit that logs a line of each priority that a workload's lines have. journald limits the rate
 #           of all units of a user together: while it drops lines of one priority, it drops the mark's, too
-since=$1 unit=$2 mark=$3
+since=$1 unit=$2 most=$3 mark=$4
 fields=MESSAGE,MESSAGE_ID,N_DROPPED,PRIORITY,SYSLOG_IDENTIFIER,CONTAINER_ID_FULL,CONTAINER_PARTIAL_MESSAGE
 fields=$fields,_COMM,_TRANSPORT,_STREAM_ID,_LINE_BREAK,_SYSTEMD_USER_UNIT,_SYSTEMD_CGROUP
 # --all: without it, fields of more than 4096 bytes are null.
@@ -24,7 +25,10 @@ for id in $(journalctl --user --quiet --output=cat --output-fields=PODMAN_ID --s
     "_SYSTEMD_USER_UNIT=$unit.service" PODMAN_EVENT=create); do
     set -- "$@" + "CONTAINER_ID_FULL=$id" + "_SYSTEMD_USER_UNIT=libpod-$id.scope"
 done
-entries --user "$@" || exit
+{ entries --user "$@" || echo '-- journalctl failed --'; } | LC_ALL=C awk -v "most=$most" '
+    { size += length + 1 }
+    size > most { print "-- The rest of the log is not printed --"; exit }
+    { print }'
 entries --user "_SYSTEMD_USER_UNIT=$mark.service" || exit
 # How many it dropped it says in the system's journal, when the user's units may log again.
 set -- MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e "OBJECT_SYSTEMD_UNIT=user@$(id -u).service"

@@ -1,7 +1,10 @@
 //! Runs a workload by `podman run` on a machine where systemd makes no units from Quadlets, and reads what it printed,
 //! when, and how it ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::journal::{self, Line};
 use super::trial::watch::Until;
@@ -12,7 +15,7 @@ use crate::exec::command::Command;
 
 const SCRIPT: &str = include_str!("podman_run.sh");
 const PROBE: &str = "hand";
-/// Exit statuses of `podman run` itself, if an error follows; without one, they are the container's.
+/// Exit statuses of `podman run` itself, if it ended with an error; without one, they are the container's.
 const PODMANS_OWN: std::ops::RangeInclusive<u8> = 125..=127;
 
 /// Returns the command that runs an image as often as it should end, under the limits of a Quadlet. Its output repeats
@@ -57,7 +60,7 @@ fn flags(unit: &str, quadlet: &str) -> Result<Vec<String>, Unreadable> {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PodmanRun {
-    /// The workload's standard output, with times in seconds since boot.
+    /// What the workload wrote on either stream, with times in seconds since boot.
     pub log: Vec<Line>,
     /// The exit status of each run.
     pub ends: Vec<u8>,
@@ -71,28 +74,58 @@ pub fn parse(text: &str, unit: &str, token: &str, boot: &str) -> Result<PodmanRu
             return Err(Unreadable::new(PROBE, &format!("\"{expected}\", not an answer to another request"), line));
         }
     }
-    let who = format!("systemd-{unit}");
     let mut run = PodmanRun { log: Vec::new(), ends: Vec::new() };
-    let mut error = "";
+    let (mut ahead, mut cut, mut error) = (None, BTreeMap::<&str, usize>::new(), "");
     for line in lines {
-        let wrong = || Unreadable::new(PROBE, "\"line SECONDS TEXT\" or \"ended SECONDS STATUS\"", line);
+        let wrong = || Unreadable::new(PROBE, "what it logged, or how it ended", line);
         let (key, rest) = line.split_once(' ').ok_or_else(wrong)?;
-        if key == "error" {
-            error = rest;
-            continue;
-        }
-        let (at, value) = rest.split_once(' ').unwrap_or((rest, ""));
-        let at: f64 = at.parse().map_err(|_| wrong())?;
+        let words = || rest.split_once(' ').ok_or_else(wrong);
+        let seconds = |word: &str| word.parse::<f64>().map_err(|_| wrong());
         match key {
-            "line" => run.log.push(Line { at, who: who.clone(), text: journal::visible(value), workload: true }),
-            "ended" => run.ends.push(value.parse().map_err(|_| wrong())?),
+            "clock" => {
+                let (up, calendar) = words()?;
+                let offset = seconds(calendar)? - seconds(up)?;
+                if (offset - *ahead.get_or_insert(offset)).abs() > journal::STEP {
+                    return Err(Unreadable::new(PROBE, "a clock that nobody sets during a run", line));
+                }
+            }
+            "line" => {
+                let (at, rest) = words()?;
+                let at: Timestamp = at.parse().map_err(|_| wrong())?;
+                let at = at.as_duration().as_secs_f64() - ahead.ok_or_else(wrong)?;
+                let (stream, rest) = rest.split_once(' ').ok_or_else(wrong)?;
+                let (piece, text) = rest.split_at_checked(1).ok_or_else(wrong)?;
+                let text = journal::visible(text.strip_prefix(' ').unwrap_or(text));
+                let begun = cut.remove(stream);
+                if piece == "P" {
+                    cut.insert(stream, begun.unwrap_or(run.log.len()));
+                }
+                match begun {
+                    Some(place) => run.log[place].text += &text,
+                    None => run.log.push(Line { at, who: format!("systemd-{unit}"), text, workload: true }),
+                }
+            }
+            "error" => error = rest,
+            "ended" => {
+                let status = words()?.1.parse().map_err(|_| wrong())?;
+                let workloads = run.log.iter().any(|line| line.text == journal::visible(error));
+                if PODMANS_OWN.contains(&status) && error.starts_with("Error: ") && !workloads {
+                    return Err(Unreadable::new(
+                        PROBE,
+                        &format!("a container, not podman's own status {status}"),
+                        error,
+                    ));
+                }
+                run.ends.push(status);
+                (ahead, error) = (None, "");
+                cut.clear();
+            }
             _ => return Err(wrong()),
         }
     }
-    match run.ends.iter().find(|status| PODMANS_OWN.contains(status) && error.starts_with("Error: ")) {
-        Some(status) => Err(Unreadable::new(PROBE, &format!("a container, not podman's own status {status}"), error)),
-        None if run.ends.is_empty() => Err(Unreadable::new(PROBE, "how it ended", error)),
-        None => Ok(run),
+    match run.ends.is_empty() {
+        true => Err(Unreadable::new(PROBE, "how it ended", error)),
+        false => Ok(run),
     }
 }
 
@@ -117,8 +150,14 @@ mod tests {
     use super::*;
     use crate::measurement::Value;
 
-    const OUTPUT: &str = "token t\nboot b\nline 10.00 hello from WebAssembly\nline 10.50 reading 1/5: temperature=23°C timestamp=1\n\
-        line 20.40 completed: 5 readings\nended 20.50 0\nerror a warning\n";
+    const OUTPUT: &str = "token t\nboot b\nclock 9.00 1795749643.5\n\
+        line 2026-11-27T03:20:44.500000000+00:00 stdout F hello from WebAssembly\n\
+        line 2026-11-27T04:20:45.000000000+01:00 stdout P reading 1/5: tempera\n\
+        line 2026-11-27T03:20:45.100000000+00:00 stderr F Error: only\\n a\twarning\n\
+        line 2026-11-27T03:20:45.200000000+00:00 stdout F ture=23°C timestamp=1\n\
+        line 2026-11-27T03:20:54.900000000+00:00 stdout F completed: 5 readings\n\
+        line 2026-11-27T03:20:54.900000000+00:00 stdout F \nclock 20.50 1795749655.1\n\
+        error Error: only\\n a\twarning\nended 20.50 0\n";
 
     #[test]
     fn a_quadlet_becomes_options_of_podman_run() {
@@ -137,9 +176,19 @@ mod tests {
     #[test]
     fn what_it_printed_is_read_with_its_time_and_its_end() {
         let run = parse(OUTPUT, "hello", "t", "b").unwrap();
+        let log: Vec<(f64, &str)> = run.log.iter().map(|line| ((line.at * 10.0).round() / 10.0, &*line.text)).collect();
+        let reading = "reading 1/5: temperature=23°C timestamp=1";
+        let warning = "Error: only\\n a\twarning";
+        let completed = [(20.4, "completed: 5 readings"), (20.4, "")];
+        assert_eq!(
+            log,
+            [[(10.0, "hello from WebAssembly"), (10.5, reading), (10.6, warning)].as_slice(), &completed].concat()
+        );
+        assert_eq!(parse(&OUTPUT.replace("20.50 0", "20.50 126"), "hello", "t", "b").unwrap().ends, [126]);
         let found = run.readings();
         let of = |probe: &str| found.iter().find(|reading| reading.probe == probe).map(|reading| reading.value.clone());
-        assert_eq!(of("log.duration").and_then(|value| value.number()), Some(10.399999999999999));
+        let took = of("log.duration").and_then(|value| value.number()).unwrap();
+        assert!((took - 10.4).abs() < 1e-6, "{took}");
         assert_eq!(of("log.greeting"), Some(Value::from("hello from WebAssembly")));
         assert_eq!((of("unit.result"), of("unit.status")), (Some(Value::from("success")), Some(Value::Number(0.0))));
     }
@@ -151,10 +200,11 @@ mod tests {
             (OUTPUT.replace("boot b", "boot c"), "not an answer to another request"),
             (OUTPUT.replace("ended 20.50 0\n", ""), "how it ended"),
             (
-                OUTPUT.replace("20.50 0\nerror a warning", "20.50 126\nerror Error: crun: x"),
+                OUTPUT.replace("20.50 0", "20.50 126").replace("error Error: only", "error Error: crun: only"),
                 "not podman's own status 126",
             ),
-            (OUTPUT.replace("line 10.50", "Line"), "\"line SECONDS TEXT\""),
+            (OUTPUT.replace("1795749655", "1795749652"), "a clock that nobody sets"),
+            (OUTPUT.replace("line 2026-11-27T03:20:54", "Line 2026"), "what it logged, or how it ended"),
         ] {
             let error = parse(&text, "hello", "t", "b").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -1,5 +1,5 @@
-# Runs a container, as often as is wanted, and prints each line that it prints with the time at which it came, in seconds since
-# boot; then how it ended, and what it and Podman had to say of that.
+# Runs a container, as often as is wanted, and prints each line that it prints as Podman logs it, with the time at which it
+# came; then what it and Podman printed as errors, and how it ended.
 #
 #   NAME         the container's name
 #   TIMES        how often
@@ -26,19 +26,23 @@ for argument; do
     set -- "$@" "$argument"
 done
 [ -w "/sys/fs/cgroup$lent/cgroup.procs" ] && set -- --cgroup-parent="${lent:-/}" "$@"
-errors=$(mktemp)
-trap 'rm -f "$errors"' EXIT
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+# clock: the same moment by the clock since boot and by the calendar, by which conmon stamps lines.
+clock() {
+    read -r up _ </proc/uptime
+    echo "clock $up $(date +%s.%N)"
+}
+# What the container writes on either stream comes through its log. What comes through Podman has Podman's errors in it.
 while [ "$times" -gt 0 ]; do
-    {
-        podman --cgroup-manager=cgroupfs run --rm --pull=never --name "$name" "$@" 2>"$errors"
-        echo "$token $?"
-    } | while IFS= read -r line; do
-        read -r up _ </proc/uptime
-        case $line in
-            "$token "*) echo "ended $up ${line#"$token "}" ;;
-            *) echo "line $up $line" ;;
-        esac
-    done
-    sed 's/^/error /' "$errors"
+    : >"$folder/log"
+    clock
+    podman --cgroup-manager=cgroupfs run --rm --pull=never --log-driver=k8s-file --log-opt="path=$folder/log" \
+        --name "$name" "$@" >/dev/null 2>"$folder/errors"
+    status=$?
+    clock
+    sed 's/^/line /' "$folder/log"
+    sed 's/^/error /' "$folder/errors"
+    echo "ended $up $status"
     times=$((times - 1))
 done

@@ -1,7 +1,7 @@
 //! Decides whether a unit's workload was started, and if not, what Podman, its Quadlet generator or systemd said.
 
 use super::journal::{self, Line};
-use super::trial::Trial;
+use super::trial::{Trial, UnitLook};
 use super::{Reading, Unit};
 
 /// The probe of a start that was refused. Its value is the refusal, with what to do.
@@ -13,35 +13,56 @@ pub struct Refusal {
     /// Who refused it, and their own sentence.
     pub message: String,
     remedy: &'static str,
+    /// Whether the container had been started by then.
+    started: bool,
 }
 
 impl Refusal {
     fn new(who: &str, sentence: &str, remedy: &'static str) -> Refusal {
-        Refusal { message: format!("{who}: {}", sentence.trim_end_matches('.')), remedy }
+        Refusal { message: format!("{who}: {}", sentence.trim_end_matches('.')), remedy, started: false }
     }
 
     pub fn reading(&self) -> Reading {
-        let text = format!("the workload never started: {}; {}", self.message, self.remedy);
+        let what = if self.started { "its unit never became active" } else { "the workload never started" };
+        let text = format!("{what}: {}; {}", self.message, self.remedy);
         Reading::new(REFUSED, text.as_str(), Unit::Text, self.message.clone())
     }
 }
 
 const QUADLET: &str = "correct the Quadlet, or run on a machine with a Podman that takes it";
+const ALONE: &str =
+    "take this name out of the Quadlet, or run on a machine that has it: assay deploys the Quadlet alone";
 const NEEDS: &str = "make it with ExecStartPre=, run on a machine that has it (--target ssh://HOST), or take it out of the \
                      Quadlet";
 const PROGRAM: &str = "correct Entrypoint=, Exec=, User= or WorkingDir= in the Quadlet, or the image";
-const TIME: &str = "raise TimeoutStartSec= in the Quadlet, or run on a faster machine";
+const TIME: &str = "raise TimeoutStartSec= in the Quadlet, see that what it waits for comes (with Notify=healthy, that \
+                    HealthCmd= succeeds), or run on a faster machine";
+const HELPERS: &str = "correct ExecStartPre= or ExecStartPost= in the Quadlet";
+const SERVICE: &str = "correct or leave out what the section [Service] of the Quadlet asks for: rootless Podman needs its own \
+                       user, its folders, and newuidmap, which NoNewPrivileges=, ProtectSystem= and the like forbid";
 
 /// What systemd logs about a start that it does not make, or that ended before the workload was up, and the remedy.
-const SYSTEMD: [(&str, &str); 8] = [
+const SYSTEMD: [(&str, &str); 10] = [
     ("unmet condition check", NEEDS),
     ("being skipped", NEEDS),
     ("Assertion failed", NEEDS),
     ("Dependency failed", NEEDS),
-    ("Control process exited", "correct ExecStartPre= in the Quadlet"),
+    ("Failed at step EXEC", HELPERS),
+    ("Failed at step ", SERVICE),
+    ("Control process exited", HELPERS),
     ("Main process exited", NEEDS),
     ("repeated too quickly", NEEDS),
     ("Failed to", NEEDS),
+];
+
+/// What Podman says about something that is not for the machine to have, and the remedy.
+const PODMAN: [(&str, &str); 6] = [
+    ("executable", PROGRAM),
+    ("passwd file", PROGRAM),
+    ("workdir", PROGRAM),
+    ("pasta failed", "correct PublishPort= in the Quadlet: each port once, free, and from 1024 on"),
+    ("source docker://", "take Pull= out of the Quadlet: the image under test is on the machine"),
+    ("newuidmap", SERVICE),
 ];
 
 /// Returns the refusal of a start; `None` if the workload ran, or was killed because memory ran out. `generator` is what
@@ -50,27 +71,37 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
     let job = trial.last.get("start-error").map(String::as_str);
     if trial.shown("LoadState").is_some_and(|state| state != "loaded") {
         return Some(match generator_error(generator, unit) {
-            Some(error) => Refusal::new("the Quadlet generator", &error, QUADLET),
+            Some(error) => {
+                let remedy = if error.contains("requested Quadlet") { ALONE } else { QUADLET };
+                Refusal::new("the Quadlet generator", &error, remedy)
+            }
             None => Refusal::new("systemd", job.unwrap_or("the unit is not loaded"), QUADLET),
         });
     }
     if was_active(trial) || ran_out_of_memory(trial) {
         return None;
     }
-    let systemd = |words: &str| lines.iter().find(|line| line.who == "systemd" && line.text.contains(words));
+    // A process that systemd has started for the unit logs under its own name until it becomes the program.
+    let find = |words: &str| {
+        let of_systemd = |line: &&Line| line.who == "systemd" || (line.who.starts_with('(') && !line.workload);
+        lines.iter().filter(of_systemd).find(|line| line.text.contains(words))
+    };
+    let started = was_started(trial, lines);
     if trial.stops.iter().any(|stop| stop.result == "timeout") {
-        let sentence = systemd("start operation timed out").map_or("Result=timeout", |line| &line.text);
-        return Some(Refusal::new("systemd", sentence, TIME));
+        let sentence = find("operation timed out").map_or("Result=timeout", |line| &line.text);
+        return Some(Refusal { started, ..Refusal::new("systemd", sentence, TIME) });
     }
-    if was_started(trial, lines) {
-        return None;
+    if started {
+        // What ended the workload's start was another program of the Quadlet.
+        let other = find("Control process exited")?;
+        let first = find("Main process exited").is_none_or(|main| main.at > other.at);
+        return first.then(|| Refusal { started, ..Refusal::new("systemd", &other.text, HELPERS) });
     }
-    // The workload printed nothing, so this is Podman's.
-    if let Some(error) = lines.iter().find_map(|line| line.text.strip_prefix("Error: ")) {
-        let program = trial.stops.first().is_some_and(|stop| ["126", "127"].contains(&stop.status.as_str()));
-        return Some(Refusal::new("Podman", error, if program { PROGRAM } else { NEEDS }));
+    if let Some(error) = podmans_error(lines) {
+        let remedy = PODMAN.iter().find(|(words, _)| error.contains(words)).map_or(NEEDS, |(_, remedy)| remedy);
+        return Some(Refusal::new("Podman", &error, remedy));
     }
-    let message = SYSTEMD.iter().find_map(|(words, remedy)| Some((systemd(words)?.text.as_str(), *remedy)));
+    let message = SYSTEMD.iter().find_map(|(words, remedy)| Some((find(words)?.text.as_str(), *remedy)));
     match (message, job) {
         (Some((sentence, remedy)), _) => Some(Refusal::new("systemd", sentence, remedy)),
         (None, Some(job)) => Some(Refusal::new("systemd", job, NEEDS)),
@@ -79,10 +110,26 @@ pub fn refusal(trial: &Trial, lines: &[Line], unit: &str, generator: &str) -> Op
     }
 }
 
+/// Finds Podman's error among lines of which the workload wrote none.
+fn podmans_error(lines: &[Line]) -> Option<String> {
+    let mut rest = lines.iter();
+    while let Some(line) = rest.next() {
+        if let Some(error) = line.text.strip_prefix("Error: ") {
+            // It quotes another program on the lines that follow.
+            let quoted = rest.find(|next| next.who == line.who).filter(|_| error.trim_end().ends_with(':'));
+            return Some(quoted.map_or(error.to_owned(), |quoted| format!("{} {}", error.trim_end(), quoted.text)));
+        }
+        if let Some((_, error)) = line.text.split_once(" level=error msg=") {
+            return Some(error.trim_matches('"').trim_end_matches("\\n").to_owned());
+        }
+    }
+    None
+}
+
 /// Returns the seconds from the start of the unit until systemd gave up waiting for it to become active.
 pub fn waited(lines: &[Line]) -> Option<Reading> {
     let at = |words: &str| lines.iter().find(|line| line.who == "systemd" && line.text.contains(words));
-    let (begin, over) = (at("Starting ")?, at("start operation timed out")?);
+    let (begin, over) = (at("Starting ")?, at("operation timed out")?);
     Some(Reading::new("start.time", over.at - begin.at, Unit::Seconds, format!("{}, at least", over.text)))
 }
 
@@ -97,13 +144,14 @@ fn ran_out_of_memory(trial: &Trial) -> bool {
     killed || trial.stops.iter().any(|stop| stop.result == "oom-kill")
 }
 
-/// Returns whether a container ran: Podman logged its start, it printed something, or the unit's main process ended with
-/// a status that Podman does not use for itself.
+/// Returns whether a container ran: Podman logged its start, it printed something, or it had a control group and the
+/// unit's main process ended with a status that neither Podman nor systemd uses for itself.
 fn was_started(trial: &Trial, lines: &[Line]) -> bool {
-    let own = |status: &str| status.parse::<u8>().is_ok_and(|status| !(125..=127).contains(&status));
-    lines.iter().any(|line| line.who == "podman" && line.text.contains(" container start "))
+    let own = |status: &str| status.parse::<u8>().is_ok_and(|status| !(125..=127).contains(&status) && status < 200);
+    lines.iter().any(|line| journal::is_event(line, "start"))
         || !journal::workload(lines).is_empty()
-        || trial.stops.iter().any(|stop| stop.code == "exited" && own(&stop.status))
+        || (trial.looks.iter().any(UnitLook::is_up)
+            && trial.stops.iter().any(|stop| stop.code == "exited" && own(&stop.status)))
 }
 
 /// Finds what the Quadlet generator says about a unit's Quadlet.
@@ -117,7 +165,8 @@ fn generator_error(text: &str, unit: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measurement::trial;
+    use crate::measurement::journal::Journal;
+    use crate::measurement::{Value, trial};
 
     const RECORDED: &str = include_str!("../../fixtures/probes/starts.txt");
 
@@ -149,26 +198,40 @@ mod tests {
             ("netname", "Podman: unable to find network with name or ID absentnet: network not found", NEEDS),
             ("noimage", "Podman: localhost/nowhere:1: image not known", NEEDS),
             ("noprog", "Podman: crun: executable file `/there/is/no/such/program` not found", PROGRAM),
-            ("network", "requested Quadlet unit absent.network was not found", QUADLET),
+            ("network", "requested Quadlet unit absent.network was not found", ALONE),
             ("badkey", "unsupported key 'MemoryCeiling' in group 'Container'", QUADLET),
             ("service", "service has a bad unit file setting", QUADLET),
             ("condition", "condition skipped, unmet condition check ConditionPathExists=/nowhere/flag", NEEDS),
             ("assertion", "Assertion failed for ", NEEDS),
-            ("pre", "Control process exited, code=exited, status=1/FAILURE", SYSTEMD[4].1),
+            ("pre", "Control process exited, code=exited, status=1/FAILURE", HELPERS),
             ("requires", "Unit absent.service not found", NEEDS),
             ("bindsto", "Dependency failed for ", NEEDS),
             ("limit", "Podman: running container create option: no secret with name or id", NEEDS),
             ("timeout", "start operation timed out", TIME),
+            ("unhealthy", "systemd: healthnever.service: start operation timed out", TIME),
+            ("slowpre", "start-pre operation timed out", TIME),
+            ("post", "Control process exited, code=exited, status=1/FAILURE", HELPERS),
+            ("nopre", "Failed at step EXEC spawning /no/such/program: No such file or directory", HELPERS),
+            ("chdir", "Failed at step CHDIR spawning /usr/bin/podman: No such file or directory", SERVICE),
+            ("user", "Failed at step USER spawning /usr/bin/podman: No such process", SERVICE),
+            ("protect", "newuidmap: write to uid_map failed: Operation not permitted", SERVICE),
+            ("port", "Podman: pasta failed with exit code 1: Failed to bind port 9999 (Address already", PODMAN[3].1),
+            ("pull", "http: server gave HTTP response to HTTPS client", PODMAN[4].1),
+            ("sysctl", "open `/proc/sys/net/ipv4/nosuch`: No such file or directory: OCI runtime attempted", NEEDS),
+            ("workdir", "workdir \"/nowhere/dir\" does not exist on container", PROGRAM),
         ] {
             let seen = judge(kind, &started(kind)).expect(kind);
             assert!(seen.message.contains(message), "{kind}: {seen:?}");
             assert_eq!(seen.remedy, remedy, "{kind}");
+            let Value::Text(text) = seen.reading().value else { panic!("{kind} is told in words") };
+            let begun = ["timeout", "unhealthy", "post"].contains(&kind);
+            assert!(text.starts_with(if begun { "its unit never became active: " } else { "the workload never st" }));
         }
     }
 
     #[test]
     fn what_a_workload_did_after_its_start_is_no_refusal() {
-        for kind in ["exit1", "exit127", "oneshot", "healthy"] {
+        for kind in ["exit1", "exit127", "oneshot", "healthy", "dies", "quiet"] {
             assert_eq!(judge(kind, &started(kind)), None, "{kind}");
         }
     }
@@ -195,7 +258,13 @@ mod tests {
         assert!(!refused(&at(trial.begin + 1.0), &silent));
         assert!(refused(&at(trial.begin - 1.0), &silent), "it was active in an earlier trial");
         trial.stops[0].status = "3".into();
+        trial.looks[0].values.insert("payload.current".into(), 1.0);
         assert!(!refused(&trial, &silent), "Podman does not use this status");
+        trial.stops[0].status = "217".into();
+        assert!(refused(&trial, &silent), "systemd uses this status");
+        trial.stops[0].status = "1".into();
+        trial.looks.clear();
+        assert!(refused(&trial, &silent), "Podman ended before there was a container");
     }
 
     #[test]
@@ -203,6 +272,13 @@ mod tests {
         let waited = |kind: &str| waited(&started(kind).1).and_then(|reading| reading.value.number());
         assert!(waited("timeout").is_some_and(|time| (8.0..8.1).contains(&time)), "{:?}", waited("timeout"));
         assert_eq!((waited("healthy"), waited("secret")), (None, None));
+    }
+
+    #[test]
+    fn a_log_is_whole_without_the_lines_that_a_log_level_hides() {
+        let (trial, lines) = started("quiet");
+        assert!(lines.iter().all(|line| line.who != "systemd"));
+        assert_eq!(Journal { lines, lost: None }.of_trial(&trial).unwrap().lost, None);
     }
 
     #[test]

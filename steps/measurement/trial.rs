@@ -146,7 +146,7 @@ fn parse_stop(text: &str) -> Option<Stop> {
 
 impl UnitLook {
     /// Returns whether the workload itself was up.
-    fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.values.keys().any(|key| key.starts_with("payload."))
     }
 }
@@ -310,6 +310,7 @@ mod tests {
         for (lines, probe, expected) in [
             ("show.MemoryMax 33554432\n", "limit.memory", Some(33_554_432.0)),
             ("show.MemoryMax infinity\n", "limit.memory", None),
+            ("show.MemoryMax 1\n", "limit.memory.unset", None),
             ("show.CPUQuotaPerSecUSec 100ms\n", "limit.cpu", Some(0.1)),
             ("show.CPUQuotaPerSecUSec 1s 500ms\n", "limit.cpu", Some(1.5)),
             ("show.CPUQuotaPerSecUSec infinity\n", "limit.cpu", None),
@@ -364,6 +365,10 @@ mod tests {
             assert!(seen.starts_with(reason), "{seen}");
             assert!(["limit.memory", "limit.cpu"].iter().all(|limit| value(&readings, limit).is_none()), "{lines}");
         }
+        let unlimited = trial("show.MemoryMax infinity\nshow.CPUQuotaPerSecUSec infinity\n").readings().unwrap();
+        for probe in ["limit.memory.unset", "limit.cpu.unset"] {
+            assert_eq!(value(&unlimited, probe), Some("infinity".into()));
+        }
         for (lines, state) in [
             ("show.ActiveState active\nshow.SubState running\n", "active"),
             ("show.ActiveState active\nshow.SubState exited\n", "active (exited)"),
@@ -374,6 +379,7 @@ mod tests {
             ("show.MemoryMax much\n", "limit.memory"),
             ("show.CPUQuotaPerSecUSec 100\n", "limit.cpu"),
             ("slice.peak inf\n", "memory.peak"),
+            ("stop success exited inf\n", "unit.status"),
         ] {
             let error = trial(lines).readings().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{probe} cannot be read")), "{error}");

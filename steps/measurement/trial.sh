@@ -83,10 +83,19 @@ systemctl --user show "$unit" --property=LoadState,ActiveState,SubState,Result,E
     --property=MemoryMax,CPUQuotaPerSecUSec,InvocationID,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic |
     while IFS='=' read -r key value; do echo "show.$key $value"; done
 weigh
+ours=
 if [ -d "$cgroup" ]; then
-    systemctl --user kill --signal=KILL "$unit"
-    systemctl --user stop "$unit"
+    # The container goes first: Podman writes the last line that it has begun only then. It may not be started again.
+    if [ -w "$payload/cgroup.kill" ] && field populated "$payload/cgroup.events" && [ "$value" = 1 ]; then
+        echo 1 >"$payload/cgroup.kill"
+        ours='$s/^\(exit-code\|success\) exited 137$/signal killed KILL/'
+        systemctl --user stop --no-block "$unit"
+        sleep 1
+    fi
+    systemctl --user kill --signal=KILL "$unit" 2>/dev/null
 fi
+# A unit that stays active without processes says how they ended only when it is stopped.
+systemctl --user stop "$unit" 2>/dev/null
 while ! [ -s "$started" ]; do sleep 1; done
 tell start-status "$started"
 tell start-error "$started.error"
@@ -94,7 +103,7 @@ tell slice.peak "$tree/memory.peak"
 tell slice.swap.peak "$tree/memory.swap.peak"
 tell_all slice.events "$tree/memory.events"
 tell_all slice.cpu "$tree/cpu.stat"
-[ -r "$stops" ] && while read -r line; do echo "stop $line"; done <"$stops"
+[ -r "$stops" ] && sed -e "$ours" -e 's/^/stop /' "$stops"
 rm -f "$stops" "$started"*
 systemctl --user stop "$slice"
 now

@@ -304,8 +304,10 @@ impl Preflight {
     }
 
     fn ids(&self) -> CheckResult {
-        let add = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535";
-        let remedy = format!("{}; {add} {}", self.install("uidmap"), self.user());
+        let first: u32 = self.word("next-id").parse().unwrap_or(100_000);
+        let ids = format!("{first}-{}", first + 65535);
+        let add = format!("sudo usermod --add-subuids {ids} --add-subgids {ids} {}", self.user());
+        let remedy = format!("{}; {add}", self.install("uidmap"));
         let found = "the user has no user ids of its own, or no newuidmap";
         ensure(!self.word("ids").is_empty(), "has user ids of its own", found, remedy)
     }

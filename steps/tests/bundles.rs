@@ -36,7 +36,7 @@ fn a_run_is_verified_and_what_was_changed_is_named() {
     prints(&mut stranger, 0, &["everything agrees"]);
     let falsified = fs::read_to_string(folder.join("verdicts.json")).unwrap().replace("\"holds\"", "\"fails\"");
     fs::write(folder.join("verdicts.json"), &falsified).unwrap();
-    let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails: ", "failed\n"];
+    let differs = ["✘ verdicts.json: changed since it was sealed", "A8-4: stored as \"fails\", but", "failed\n"];
     prints(&mut project.assay(&["verify", "run"]), 1, &differs);
     let json = prints(&mut project.assay(&["verify", "run", "--json"]), 1, &[]);
     let json: Value = serde_json::from_str(&json).unwrap();

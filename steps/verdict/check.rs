@@ -1,5 +1,7 @@
 //! Judges all samples of a probe against a rule, with statistics.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -70,8 +72,9 @@ pub struct Judged {
 impl Check {
     /// Judges from the samples alone, and ignores samples that are not the check's.
     pub fn judge(self, samples: &[Sample]) -> Judged {
+        let ids: BTreeSet<u64> = self.samples.iter().copied().collect();
         let mine: Vec<&Sample> =
-            samples.iter().filter(|sample| sample.probe == self.probe && self.samples.contains(&sample.id)).collect();
+            samples.iter().filter(|sample| sample.probe == self.probe && ids.contains(&sample.id)).collect();
         let statistics = statistics(&mine);
         let outcome = match self.trust(&mine) {
             Err(reason) => Outcome::inconclusive(reason),

@@ -280,13 +280,14 @@ fn flaky(attempts: &[Attempt]) -> Reason {
 /// Combines all attempts at one of a claim's own scenarios, with the unit of the value. One that holds only on a retry
 /// is flaky, and so inconclusive; otherwise one failed attempt makes it fail. `None` without an attempt.
 pub fn combine_attempts(attempts: &[Attempt]) -> Option<(Outcome, Option<Unit>)> {
-    let (first, last) = (attempts.first()?, attempts.last()?);
+    let last = attempts.last()?;
     if attempts.len() > 1 && last.outcome.verdict == Verdict::Holds {
         let outcome = Outcome { value: last.outcome.value.clone(), ..Outcome::inconclusive(flaky(attempts)) };
         return Some((outcome, last.unit));
     }
-    let failed = attempts.iter().find(|attempt| attempt.outcome.verdict == Verdict::Fails).unwrap_or(first);
-    Some((failed.outcome.clone(), failed.unit))
+    let of = |verdict: Verdict| attempts.iter().find(|attempt| attempt.outcome.verdict == verdict);
+    let decisive = of(Verdict::Fails).or(of(Verdict::Inconclusive)).unwrap_or(last);
+    Some((decisive.outcome.clone(), decisive.unit))
 }
 
 /// Verdicts from the worst to the best: the worst of a claim's scenarios is the claim's.

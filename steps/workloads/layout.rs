@@ -11,7 +11,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest,
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use crate::base::digest::sha256;
+use crate::base::digest::sha256_of;
 use crate::base::unit::Bytes;
 
 /// The annotation of an index with an image's tag or name.
@@ -20,6 +20,12 @@ const NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation of a manifest with the name of its base image. `base.digest` is not useful: a build in layers writes
 /// the digest of its own intermediate image there, even if it began from scratch.
 const BASE: &str = "org.opencontainers.image.base.name";
+
+/// The largest index, manifest or configuration, in bytes, that is read into memory. Registries take 4 MiB.
+const DOCUMENT: u64 = 16 << 20;
+
+/// The largest module, in bytes, that is taken out of an image.
+const MODULE: u64 = 256 << 20;
 
 /// The annotation of a manifest that is not an image but describes one, such as who built it.
 const ABOUT: &str = "vnd.docker.reference.type";
@@ -30,6 +36,7 @@ pub struct Layout {
     pub folder: PathBuf,
     /// The digest of its manifest, which is the image's digest.
     pub digest: String,
+    kind: MediaType,
     /// The digest of its configuration, which is Podman's image id.
     pub config_digest: String,
     pub os: String,
@@ -58,6 +65,7 @@ impl Layout {
         Ok(Layout {
             folder: folder.to_owned(),
             digest: chosen.digest().to_string(),
+            kind: chosen.media_type().clone(),
             config_digest: manifest.config().digest().to_string(),
             os: config.os().to_string(),
             architecture: config.architecture().to_string(),
@@ -86,6 +94,7 @@ impl Layout {
             for file in archive.entries()? {
                 let mut file = file?;
                 if absolute(&file.path()?) == wanted {
+                    ensure!(file.size() <= MODULE, "{wanted} has {} bytes, more than {MODULE}", file.size());
                     let mut bytes = Vec::new();
                     file.read_to_end(&mut bytes)?;
                     fs::write(&target, bytes).with_context(|| format!("cannot write {}", target.display()))?;
@@ -100,7 +109,7 @@ impl Layout {
     pub fn archive(&self, reference: &str, file: &Path) -> anyhow::Result<()> {
         let size = fs::metadata(blob_path(&self.folder, &self.digest)).map(|meta| meta.len())?;
         let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
-            "mediaType": MediaType::ImageManifest, "digest": self.digest, "size": size, "annotations": {NAME: reference},
+            "mediaType": self.kind, "digest": self.digest, "size": size, "annotations": {NAME: reference},
         }]});
         let out = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
         let mut archive = tar::Builder::new(out);
@@ -139,7 +148,7 @@ fn choose(folder: &Path, tag: Option<&str>, platforms: &[String]) -> anyhow::Res
     let shown = folder.display();
     ensure!(folder.is_dir(), "image oci:{shown} does not exist: there is no such folder");
     ensure!(folder.join("oci-layout").is_file(), "{shown} is not an OCI layout: it has no file oci-layout");
-    let index = fs::read(folder.join("index.json"))
+    let index = read(&folder.join("index.json"))
         .with_context(|| format!("{shown} is not an OCI layout: it has no index.json"))?;
     let index: ImageIndex = serde_json::from_slice(&index)
         .with_context(|| format!("{shown} is not an OCI layout: cannot parse index.json"))?;
@@ -215,18 +224,33 @@ fn blob_path(folder: &Path, digest: &str) -> PathBuf {
     folder.join("blobs").join(digest.replace(':', "/"))
 }
 
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let size = fs::metadata(path)?.len();
+    ensure!(size <= DOCUMENT, "{} has {size} bytes, more than the {DOCUMENT} that are read", path.display());
+    Ok(fs::read(path)?)
+}
+
 fn blob(folder: &Path, of: &Descriptor) -> anyhow::Result<Vec<u8>> {
+    read(&checked(folder, of)?)
+}
+
+/// Returns the path of a blob of any size that is what its descriptor says.
+fn checked(folder: &Path, of: &Descriptor) -> anyhow::Result<PathBuf> {
     let path = blob_path(folder, of.digest().as_ref());
-    let bytes =
-        fs::read(&path).with_context(|| format!("{} is not complete: it lacks {}", folder.display(), of.digest()))?;
-    let real = format!("sha256:{}", sha256(&bytes));
+    let file = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+    let (found, file) =
+        file.with_context(|| format!("{} is not complete: it lacks {}", folder.display(), of.digest()))?;
+    ensure!(found.is_file(), "{} is not a plain file", path.display());
+    let real = format!("sha256:{}", sha256_of(file)?);
     ensure!(real == of.digest().as_ref(), "{} is damaged: its SHA-256 is {real}", path.display());
-    Ok(bytes)
+    let (size, named) = (found.len(), of.size());
+    ensure!(size == named, "{} has {size} bytes, but what names it says {named}", path.display());
+    Ok(path)
 }
 
 /// Adds the files of a layer to those below it, and removes those that it hides.
 fn add_files(folder: &Path, layer: &Descriptor, files: &mut BTreeSet<String>) -> anyhow::Result<()> {
-    blob(folder, layer)?;
+    checked(folder, layer)?;
     let mut added = Vec::new();
     let mut archive = tar::Archive::new(unpack(folder, layer)?);
     let broken = || format!("layer {} of {} is not a tar archive", layer.digest(), folder.display());
@@ -237,7 +261,11 @@ fn add_files(folder: &Path, layer: &Descriptor, files: &mut BTreeSet<String>) ->
         match name.strip_prefix(".wh.") {
             Some(hidden) => {
                 let hidden = if hidden == ".wh..opq" { parent.to_owned() } else { format!("{parent}/{hidden}") };
-                files.retain(|file| *file != hidden && !file.starts_with(&format!("{hidden}/")));
+                files.remove(&hidden);
+                let below = format!("{hidden}/");
+                while let Some(file) = files.range(below.clone()..).next().filter(|file| file.starts_with(&below)) {
+                    files.remove(&file.clone());
+                }
             }
             None if file.header().entry_type().is_dir() => (),
             None => added.push(path),
@@ -292,200 +320,7 @@ fn absolute(path: &Path) -> String {
     format!("/{}", path.to_string_lossy().trim_start_matches("./").trim_start_matches('/'))
 }
 
+// Named by its path, as the fuzz target has this file by its own.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    /// Writes a blob as Podman 4.3.1 does, and returns its descriptor.
-    fn put(folder: &Path, media_type: MediaType, bytes: &[u8]) -> serde_json::Value {
-        let digest = format!("sha256:{}", sha256(bytes));
-        let path = blob_path(folder, &digest);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-        serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
-    }
-
-    fn packed(name: &str) -> Vec<u8> {
-        let mut tar = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(4);
-        tar.append_data(&mut header, name, &b"\0asm"[..]).unwrap();
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        gzip.write_all(&tar.into_inner().unwrap()).unwrap();
-        gzip.finish().unwrap()
-    }
-
-    /// Writes a manifest with the configuration of an image, or of an artifact of this type.
-    fn put_manifest(folder: &Path, layers: &[&str], config: MediaType) -> serde_json::Value {
-        let layers = layers.iter().map(|name| put(folder, MediaType::ImageLayerGzip, &packed(name)));
-        let manifest = serde_json::json!({
-            "schemaVersion": 2, "mediaType": MediaType::ImageManifest,
-            "config": put(folder, config, include_bytes!("../../fixtures/images/config.json")),
-            "layers": layers.collect::<Vec<_>>(),
-            "annotations": {"module.wasm.image/variant": "compat", BASE: ""},
-        });
-        put(folder, MediaType::ImageManifest, manifest.to_string().as_bytes())
-    }
-
-    fn index(folder: &Path, manifests: &[serde_json::Value]) {
-        let index = serde_json::json!({"schemaVersion": 2, "manifests": manifests});
-        fs::write(folder.join("index.json"), index.to_string()).unwrap();
-        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    }
-
-    fn image(folder: &Path) {
-        let mut manifest = put_manifest(folder, &["hello.wasm"], MediaType::ImageConfig);
-        manifest["annotations"] = serde_json::json!({NAME: "x"});
-        index(folder, &[manifest]);
-    }
-
-    fn platforms() -> [String; 3] {
-        ["wasi/wasm", "wasip1/wasm", "linux/arm64"].map(str::to_owned)
-    }
-
-    #[test]
-    fn an_image_is_read_down_to_its_files() {
-        let folder = tempfile::tempdir().unwrap();
-        image(folder.path());
-        let layout = Layout::read(folder.path(), Some("x"), &[]).unwrap();
-        assert_eq!((layout.os.as_str(), layout.architecture.as_str()), ("wasi", "wasm"));
-        assert_eq!(layout.annotations["module.wasm.image/variant"], "compat");
-        assert_eq!(layout.entrypoint, ["/hello.wasm"]);
-        assert_eq!(layout.base(), None);
-        assert_eq!(layout.files, ["/hello.wasm"]);
-        assert!(layout.transfer > Bytes(layout.layers[0].size()));
-        let module = layout.extract_module(folder.path()).unwrap();
-        assert_eq!(fs::read(module).unwrap(), b"\0asm");
-    }
-
-    #[test]
-    fn an_archive_holds_the_same_image_under_the_new_name() {
-        let folder = tempfile::tempdir().unwrap();
-        image(folder.path());
-        let layout = Layout::read(folder.path(), None, &[]).unwrap();
-        let (file, copy) = (folder.path().join("image.tar"), folder.path().join("copy"));
-        layout.archive("localhost/assay/hello:r1", &file).unwrap();
-        tar::Archive::new(File::open(&file).unwrap()).unpack(&copy).unwrap();
-        let again = Layout::read(&copy, Some("localhost/assay/hello:r1"), &[]).unwrap();
-        assert_eq!(again, Layout { folder: copy, ..layout });
-    }
-
-    #[test]
-    fn a_folder_that_does_not_hold_an_image_is_refused_with_the_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        let error = |tag| format!("{:#}", Layout::read(path, tag, &[]).unwrap_err());
-        assert!(
-            format!("{:#}", Layout::read(&path.join("no"), None, &[]).unwrap_err())
-                .ends_with("there is no such folder")
-        );
-        assert!(error(None).ends_with("is not an OCI layout: it has no file oci-layout"));
-        image(path);
-        assert!(error(Some("y")).ends_with("does not hold one image tagged y: its tags are: x"));
-        let digest = Layout::read(path, None, &[]).unwrap().layers[0].digest().to_string();
-        fs::write(blob_path(path, &digest), "other").unwrap();
-        assert!(error(None).contains("is damaged: its SHA-256 is sha256:"), "{}", error(None));
-        fs::remove_file(blob_path(path, &digest)).unwrap();
-        assert!(error(None).contains(&format!("is not complete: it lacks {digest}")));
-    }
-
-    #[test]
-    fn of_several_images_the_one_for_the_first_platform_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        let on = |os: &str, architecture: &str| {
-            let mut manifest = put_manifest(path, &[os, architecture], MediaType::ImageConfig);
-            manifest["platform"] = serde_json::json!({"os": os, "architecture": architecture});
-            manifest
-        };
-        let list = |kind: MediaType, manifests: &[serde_json::Value]| {
-            put(path, kind, serde_json::json!({"schemaVersion": 2, "manifests": manifests}).to_string().as_bytes())
-        };
-        let tagged = |mut entry: serde_json::Value, tag: &str| {
-            entry["annotations"] = serde_json::json!({NAME: tag});
-            entry
-        };
-        let docker = MediaType::from("application/vnd.docker.distribution.manifest.list.v2+json");
-        let wasm = MediaType::from("application/vnd.wasm.config.v0+json");
-        let (amd64, arm64, wasip1) = (on("linux", "amd64"), on("linux", "arm64"), on("wasip1", "wasm"));
-        let mut about = on("linux", "arm64/about");
-        about["annotations"] = serde_json::json!({ABOUT: "attestation-manifest"});
-        let without_platform = put_manifest(path, &["hello.wasm"], MediaType::ImageConfig);
-        let artifact = put_manifest(path, &["artifact.wasm"], wasm);
-        let nested = list(
-            MediaType::ImageIndex,
-            &[on("unknown", "unknown"), list(docker.clone(), &[amd64.clone(), wasip1.clone()])],
-        );
-        for (manifests, expected) in [
-            (vec![amd64.clone(), arm64.clone()], &arm64),
-            (vec![amd64.clone(), arm64.clone(), wasip1.clone()], &wasip1),
-            (vec![arm64.clone(), on("wasi", "wasm32")], &on("wasi", "wasm32")),
-            (vec![list(MediaType::ImageIndex, &[nested])], &wasip1),
-            (vec![about.clone(), on("unknown", "unknown"), amd64.clone()], &amd64),
-            (vec![artifact.clone(), without_platform.clone()], &without_platform),
-            (vec![amd64.clone(), without_platform.clone()], &without_platform),
-            (vec![tagged(wasip1.clone(), "1"), tagged(arm64.clone(), "1")], &wasip1),
-        ] {
-            index(path, &manifests);
-            let chosen = choose(path, None, &platforms()).unwrap();
-            assert_eq!(chosen.digest().as_ref(), expected["digest"].as_str().unwrap(), "{manifests:#?}");
-        }
-        for (manifests, tag, expected) in [
-            (
-                vec![amd64.clone(), on("linux", "riscv64")],
-                None,
-                "one image for wasi/wasm or wasip1/wasm or linux/arm64: it holds linux/amd64, linux/riscv64",
-            ),
-            (vec![about, on("unknown", "unknown")], None, "it holds nothing"),
-            (
-                vec![tagged(amd64.clone(), "1"), tagged(wasip1, "2")],
-                None,
-                "does not hold one image: its tags are: 1, 2",
-            ),
-            (vec![tagged(amd64, "1")], Some("3"), "does not hold one image tagged 3: its tags are: 1"),
-            (
-                vec![artifact.clone(), artifact],
-                None,
-                "is a Wasm artifact (application/vnd.wasm.config.v0+json), not a container image: put",
-            ),
-        ] {
-            index(path, &manifests);
-            let error = format!("{:#}", Layout::read(path, tag, &platforms()).unwrap_err());
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_file_of_a_higher_layer_replaces_or_hides_those_below() {
-        for (layers, expected) in [
-            (&["a.wasm", "b/c", "b/d"][..], &["/a.wasm", "/b/c", "/b/d"][..]),
-            (&["a.wasm", "./a.wasm"], &["/a.wasm"]),
-            (&["a.wasm", "b/c", "bc", ".wh.b", "b/e"], &["/a.wasm", "/b/e", "/bc"]),
-            (&["b/c", "b/d/e", "b/.wh..wh..opq"], &[]),
-        ] {
-            let folder = tempfile::tempdir().unwrap();
-            index(folder.path(), &[put_manifest(folder.path(), layers, MediaType::ImageConfig)]);
-            assert_eq!(Layout::read(folder.path(), None, &[]).unwrap().files, expected, "{layers:?}");
-        }
-    }
-
-    /// Of `podman manifest push --all LIST oci:multi:1.0` and `podman push --compression-format zstd:chunked`.
-    #[test]
-    fn what_podman_pushes_is_read() {
-        const MULTI: &[u8] = include_bytes!("../../fixtures/images/multi.tar");
-        const ZSTD: &[u8] = include_bytes!("../../fixtures/images/zstd-chunked.tar");
-        for (archive, tag, wanted, expected) in [
-            (MULTI, Some("1.0"), &platforms()[..], ["wasip1", "wasm"]),
-            (MULTI, None, &platforms()[2..], ["linux", "arm64"]),
-            (ZSTD, None, &[], ["wasip1", "wasm"]),
-        ] {
-            let folder = tempfile::tempdir().unwrap();
-            tar::Archive::new(archive).unpack(folder.path()).unwrap();
-            let layout = Layout::read(folder.path(), tag, wanted).unwrap();
-            assert_eq!([layout.os.as_str(), &layout.architecture], expected);
-            let module = layout.extract_module(folder.path()).unwrap();
-            assert_eq!(fs::read(module).unwrap(), b"\0asm\x01\0\0\0");
-        }
-    }
-}
+#[path = "layout/tests.rs"]
+mod tests;

@@ -35,9 +35,12 @@ pub(super) fn tags(line: &str) -> impl Iterator<Item = (usize, &str)> {
     let comment =
         line.char_indices().zip(line.chars().skip(1)).find(|((_, c), next)| c.is_whitespace() && *next == '#');
     let line = comment.map_or(line, |((start, _), _)| &line[..start]);
+    let (mut counted, mut place) = (0, 1);
     line.match_indices('@').map(move |(start, _)| {
+        place += line[counted..start].chars().count();
+        counted = start;
         let tag = line[start + 1..].split('@').next().unwrap_or_default();
-        (line[..start].chars().count() + 1, tag.trim())
+        (place, tag.trim())
     })
 }
 

@@ -251,6 +251,7 @@ impl<'a> Parser<'a> {
             _ => self.owner_of_tags(index),
         };
         self.place = Place::Tags(owner);
+        let mut shown = false;
         for (place, tag) in line::tags(line) {
             let place = indentation(self.lines[index]) + place;
             let hidden = tag.chars().position(line::invisible);
@@ -264,8 +265,10 @@ impl<'a> Parser<'a> {
                 None if let Some(hidden) = hidden
                     && line::without_invisible(tag).is_ascii() =>
                 {
-                    let visible = line::without_invisible(line);
-                    self.invisible(index, place + hidden, &visible);
+                    // The error shows the whole line: one is enough.
+                    if !std::mem::replace(&mut shown, true) {
+                        self.invisible(index, place + hidden, &line::without_invisible(line));
+                    }
                 }
                 None => self.tags.push(tag.to_owned()),
             }

@@ -1,6 +1,7 @@
 //! Changes the Quadlet of your own workload for a control.
 
 use super::Workload;
+use crate::base::diff::unified;
 use crate::base::unit::{Bytes, Ratio, Unit};
 use crate::base::unit_file::UnitFile;
 
@@ -17,36 +18,10 @@ impl Workload {
     }
 
     /// Returns what a change changes, as a unified diff between two files of these names.
-    pub fn diff(&self, change: Change, [old_name, new_name]: [&str; 2]) -> String {
-        let changed = self.changed(change);
-        let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
-        let (old, new) = (lines(&self.quadlet), lines(&changed));
-        // A change is in one place: all of it stands between the first and the last line that differ.
-        let first = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
-        let last = old[first..].iter().rev().zip(new[first..].iter().rev()).take_while(|(old, new)| old == new).count();
-        let before = first.saturating_sub(CONTEXT);
-        let after = last.min(CONTEXT);
-        let range = |lines: &[&str]| {
-            let count = lines.len() - last + after - before;
-            format!("{},{count}", if count == 0 { before } else { before + 1 })
-        };
-        let mut out = format!("--- {old_name}\n+++ {new_name}\n@@ -{} +{} @@\n", range(&old), range(&new));
-        let mut add = |sign: char, lines: &[&str]| {
-            for line in lines {
-                let end = if line.ends_with('\n') { "" } else { "\n\\ No newline at end of file\n" };
-                out += &format!("{sign}{line}{end}");
-            }
-        };
-        add(' ', &old[before..first]);
-        add('-', &old[first..old.len() - last]);
-        add('+', &new[first..new.len() - last]);
-        add(' ', &old[old.len() - last..old.len() - last + after]);
-        out
+    pub fn diff(&self, change: Change, names: [&str; 2]) -> String {
+        unified([&self.quadlet, &self.changed(change)], names)
     }
 }
-
-/// How many lines a diff shows before and after what changed.
-const CONTEXT: usize = 3;
 
 /// The path of a program that no image contains.
 pub const NO_PROGRAM: &str = "/there/is/no/such/program";

@@ -6,21 +6,19 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::{Finding, Verification, agreement, verify};
+use super::{Finding, Verification, agreement, one_run, sealed};
 use crate::evidence::bundle::SandboxedDir;
 use crate::evidence::merge::{Merged, PARTS, is_part_name};
 
 /// Checks each part as a run, and the merged files.
-pub(super) fn merged(
-    folder: &SandboxedDir,
-    parts: &[String],
-    allowed: Option<&Path>,
-    verification: &mut Verification,
-) -> anyhow::Result<()> {
+pub(super) fn merged(folder: &SandboxedDir, parts: &[String], allowed: Option<&Path>) -> anyhow::Result<Verification> {
+    let mut verification = sealed(folder);
     let mut signatures = BTreeSet::new();
-    for name in parts.iter().filter(|name| is_part_name(name)) {
+    let names: BTreeSet<&String> = parts.iter().filter(|name| is_part_name(name)).collect();
+    for name in names {
         let place = format!("{PARTS}/{name}");
-        match verify(&folder.path().join(&place), allowed) {
+        // A part is one run: a merged one could hold itself.
+        match folder.folder(&place).map(|part| one_run(&part, allowed)) {
             Ok(Verification { agrees, findings, signature, signed, .. }) => {
                 verification.agrees.extend(agrees.into_iter().map(|sentence| format!("{place}: {sentence}")));
                 verification.findings.extend(
@@ -52,7 +50,7 @@ pub(super) fn merged(
         Some(only) if all.len() == 1 => only.clone(),
         _ => (format!("its parts differ: {}", all.join("; ")), false),
     };
-    Ok(())
+    Ok(verification)
 }
 
 /// Finds entries of the parts' folder that `run.json` does not list.
@@ -86,6 +84,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::tests::{Run, claim};
+    use super::super::verify;
     use super::*;
     use crate::evidence::checksums;
     use crate::report::finalize::Rebuilt;
@@ -149,6 +148,19 @@ mod tests {
         whole.names("run.json", "\"../../x\" is not a name of a part");
         change(&whole, "run.json", |json| json["parts"][0]["name"] = json!("gone"));
         whole.names("parts/gone", "cannot read");
+    }
+
+    #[test]
+    fn a_part_that_is_there_twice_or_is_the_whole_again_is_refused() {
+        let whole = merged();
+        change(&whole, "run.json", |json| json["parts"][0] = json["parts"][1].clone());
+        whole.names("run.json", "\"vm-arm64\" is not a name of a part");
+        let part = whole.path().join("parts/vm-arm64");
+        fs::copy(whole.path().join("run.json"), part.join("run.json")).unwrap();
+        whole.names("parts/vm-arm64/verdicts.json", "is merged of several runs");
+        fs::remove_dir_all(&part).unwrap();
+        std::os::unix::fs::symlink(whole.path(), &part).unwrap();
+        whole.names("parts/vm-arm64", "is a symbolic link");
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Reads the texts in `trials/` again, and compares them with the samples of watched runs.
+//! Reads the texts in `trials/` again, and compares them with the samples of watched runs; makes the differences between
+//! Quadlets again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
+use crate::base::diff::unified;
 use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::trial_file;
 use crate::measurement::trial::{self, Trial};
@@ -28,6 +30,26 @@ pub fn findings(bundle: &EvidenceBundle) -> (usize, Vec<Finding>) {
         }
     }
     (borne_out, findings)
+}
+
+/// Counts the differences in `quadlets/` that are those between the two files that they name, and finds the others.
+pub fn differences(bundle: &EvidenceBundle) -> (usize, Vec<Finding>) {
+    let names = bundle.folder.names().unwrap_or_default();
+    let (mut right, mut findings) = (0, Vec::new());
+    for file in names.iter().filter(|name| name.starts_with("quadlets/") && name.ends_with(".diff")) {
+        let Ok(kept) = bundle.folder.text(file) else { continue };
+        let made = || {
+            let mut lines = kept.lines();
+            let names = [lines.next()?.strip_prefix("--- ")?, lines.next()?.strip_prefix("+++ ")?];
+            let [old, new] = names.map(|name| bundle.folder.text(name).ok());
+            Some(unified([&old?, &new?], names))
+        };
+        match made().is_some_and(|made| made == kept) {
+            true => right += 1,
+            false => findings.push(Finding::new(file, "it is not the difference between the two files that it names")),
+        }
+    }
+    (right, findings)
 }
 
 fn readings(trial: &Trial) -> Result<Vec<Reading>, Unreadable> {

@@ -117,6 +117,23 @@ fn a_changed_byte_in_any_file_is_found_and_named() {
     assert_eq!(run.findings(), []);
 }
 
+#[test]
+fn a_difference_between_quadlets_is_made_again() {
+    let run = Run::sealed();
+    let write = |name: &str, text: &str| fs::write(run.path().join("quadlets").join(name), text).unwrap();
+    fs::create_dir_all(run.path().join("quadlets")).unwrap();
+    write("w.container", "[Service]\nMemoryMax=64M\n");
+    write("x.container", "[Service]\nMemoryMax=4M\n");
+    let head = "--- quadlets/w.container\n+++ quadlets/x.container\n@@ -1,2 +1,2 @@\n";
+    let diff = format!("{head} [Service]\n-MemoryMax=64M\n+MemoryMax=4M\n");
+    write("x.diff", &diff);
+    run.seal(None);
+    assert_eq!(run.findings(), []);
+    write("x.container", "[Service]\nMemoryMax=4M\nCPUQuota=1%\n");
+    run.seal(None);
+    run.names("quadlets/x.diff", "it is not the difference between the two files that it names");
+}
+
 /// Checksums can be recomputed after a change, but the change must still be found.
 #[test]
 fn what_was_changed_and_sealed_again_is_found_by_the_samples() {

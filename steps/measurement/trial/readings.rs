@@ -62,12 +62,21 @@ impl Trial {
         }
         readings.extend(self.while_running());
         readings.extend(self.by_kind());
-        Ok(readings)
+        let infinite = |reading: &&Reading| reading.value.number().is_some_and(|number| !number.is_finite());
+        match readings.iter().find(infinite) {
+            Some(Reading { probe, raw, .. }) => Err(Unreadable::new(probe, "a finite number", raw)),
+            None => Ok(readings),
+        }
     }
 
     fn limits(&self) -> Result<Vec<Reading>, Unreadable> {
         let mut readings = Vec::new();
         let shown = |key: &str| self.shown(key).filter(|raw| *raw != "infinity");
+        for (key, probe) in [("MemoryMax", "limit.memory.unset"), ("CPUQuotaPerSecUSec", "limit.cpu.unset")] {
+            if self.shown(key) == Some("infinity") {
+                readings.push(Reading::text(probe, "infinity"));
+            }
+        }
         if let Some(raw) = shown("MemoryMax") {
             let wrong = |_| Unreadable::new("limit.memory", "a number that is not negative", raw);
             let (set, max) =

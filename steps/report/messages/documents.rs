@@ -4,7 +4,7 @@
 use gherkin::{Background, Examples, LineCol, Rule, Scenario, Step, Table};
 use serde_json::{Value as Json, json};
 
-use crate::claims::expand::{Expanded, row_lines};
+use crate::claims::expand::{Expanded, piped_lines, row_lines};
 use crate::claims::plan::FeatureFile;
 
 /// A scenario as it is run, including the steps of the backgrounds above it.
@@ -113,13 +113,13 @@ impl<'a> Document<'a> {
     }
 
     fn rows(&self, table: &Table) -> Vec<Json> {
-        let row = |(cells, line): (&Vec<String>, usize)| {
+        let row = |(cells, &line): (&Vec<String>, &usize)| {
             let place = LineCol { line, col: 0 };
             let at = location(place);
             let cells: Vec<Json> = cells.iter().map(|value| json!({ "location": at, "value": value })).collect();
             json!({ "id": self.id(place), "location": at, "cells": cells })
         };
-        table.rows.iter().zip(row_lines(table, &self.0.text)).map(row).collect()
+        table.rows.iter().zip(row_lines(table, &piped_lines(&self.0.text))).map(row).collect()
     }
 
     fn examples(&self, examples: &Examples) -> Json {

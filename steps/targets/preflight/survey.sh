@@ -17,13 +17,28 @@ room() { df -Pk "$HOME" | tail -n 1; }
 link() { command -v crun-wasm || ls /usr/local/bin/crun-wasm; }
 library() { PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libwasmedge\.so\.0' && echo there; }
 generator() { find /usr/lib/systemd/user-generators /usr/local/lib/systemd/user-generators -name podman-user-generator; }
-ids() { grep -q -e "^$(id -un):" -e "^$(id -u):" /etc/subuid && command -v newuidmap; }
 # Whether Podman sets no limit on processes.
 unlimited() {
     for configuration in /etc/containers/containers.conf /etc/containers/containers.conf.d/*.conf \
         "$HOME"/.config/containers/containers.conf "$HOME"/.config/containers/containers.conf.d/*.conf; do
         sed -n 's/^ *pids_limit *= *//p' "$configuration"
     done | tail -n 1 | grep -qx '0\|-1' && echo yes
+}
+ids() {
+    for file in /etc/subuid /etc/subgid; do
+        grep -q -e "^$(id -un):" -e "^$(id -u):" "$file" || return
+    done
+    command -v newuidmap
+}
+# The first id above all that somebody has.
+next_id() {
+    next=100000
+    while IFS=: read -r _ first count; do
+        [ "$((first + count))" -gt "$next" ] && next=$((first + count))
+    done <<EOF
+$(cat /etc/subuid /etc/subgid)
+EOF
+    echo "$next"
 }
 lingers() { loginctl show-user "$(id -un)" --property=Linger --value || ls "/var/lib/systemd/linger/$(id -un)"; }
 taken() {
@@ -54,5 +69,6 @@ seen generator generator
 seen library library
 seen link link
 seen ids ids
+seen next-id next_id
 [ -d /run/systemd/system ] && seen taken taken "$@"
 seen left ls -d "$HOME"/.assay-*

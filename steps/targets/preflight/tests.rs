@@ -44,7 +44,12 @@ fn each_missing_requirement_has_a_remedy() {
         ("lingers", "no", "lingering: units of guest end with the last login", "sudo loginctl enable-linger guest"),
         ("library", "", "WasmEdge library: no libwasmedge.so.0", "sudo apt-get install libwasmedge0"),
         ("generator", "", "Quadlet: podman's generator", "sudo apt-get install podman"),
-        ("ids", "", "podman without root: the user has no user ids", "sudo apt-get install uidmap; sudo usermod"),
+        (
+            "ids",
+            "",
+            "podman without root: the user has no user ids",
+            "sudo apt-get install uidmap; sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 guest",
+        ),
         ("home", "mktemp: Read-only file system", "home: it cannot be written to: mktemp: Read-only", "see to it"),
         ("free", "/dev/vda 4112096 3513044 372956 14% /", "free space in the home: 381.9 MB are free", "free some"),
         ("clock", "1795588591", "clock: it is 3h behind this host's", "set it: sudo timedatectl"),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::super::Printed;
 use crate::base::digest::hex;
 use crate::base::procfs;
-use crate::exec::command::{Command, Status, tail};
+use crate::exec::command::{Command, Status, quote, tail};
 
 /// The text that surrounds a command's own output. The command line contains it in two halves, so a shell that echoes
 /// its commands does not print it.
@@ -41,12 +41,12 @@ impl Mark {
              echo {left}\"\"{right} $assay_group >&2; exec 3>&2 2>/dev/null; \
              {environment} \"$@\" 2>&3 3>&-; echo {left}\"\"{right} $? >&3"
         );
-        let mut line = format!("exec sh -c {} sh", anywhere(&script));
+        let mut line = format!("exec sh -c {} sh", quote(&script));
         let variables = command.env.iter().map(|(name, value)| format!("{name}={value}"));
         for word in variables.chain(command.argv.iter().cloned()) {
-            let _ = write!(line, " {}", anywhere(&word));
+            let _ = write!(line, " {}", quote(&word));
         }
-        line
+        anywhere(&line)
     }
 
     /// Returns what the command itself printed, if it began.
@@ -63,7 +63,7 @@ impl Mark {
     pub(super) fn kill(&self, stdout: &[u8]) -> Option<String> {
         let (group, _) = self.begin(stdout)?;
         let group: i32 = number(group)?;
-        Some(format!("exec sh -c {}", anywhere(&format!("kill -s KILL -- -{group}"))))
+        Some(anywhere(&format!("kill -s KILL -- -{group}")))
     }
 
     /// Returns a command that only says, on the standard error, that the command before it was not sent. It keeps its
@@ -108,22 +108,18 @@ pub(super) fn instead(printed: &Printed, status: Status) -> String {
     }
 }
 
-/// Quotes a word so that bash, dash, zsh and fish read it alike: fish knows escapes between single quotes, and zsh
-/// expands a word that begins with `=`.
-fn anywhere(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
+/// Returns the line with which any login shell runs a line of `sh`. Shells differ in how they read quotes and blanks, `!`
+/// and line feeds within them (tcsh) and backslashes (fish), so all but letters, digits and the like go in octal.
+fn anywhere(line: &str) -> String {
+    let mut coded = String::new();
+    for byte in line.bytes() {
+        let _ = match byte {
+            b' ' | b'_' | b'-' | b'.' | b'/' | b':' | b',' => write!(coded, "{}", char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => write!(coded, "{}", char::from(byte)),
+            _ => write!(coded, "\\0{byte:03o}"),
+        };
     }
-    let mut quoted = String::from("'");
-    for c in word.chars() {
-        match c {
-            '\'' => quoted.push_str("'\"'\"'"),
-            '\\' => quoted.push_str("'\"\\\\\"'"),
-            c => quoted.push(c),
-        }
-    }
-    quoted + "'"
+    format!("exec sh -c 'eval \"$(printf %b \"$1\")\"' sh '{coded}'")
 }
 
 #[cfg(test)]
@@ -136,14 +132,27 @@ mod tests {
         Printed { stdout: stdout.into(), stderr: stderr.into() }
     }
 
+    /// Runs a line in `sh`, as one of the login shells.
+    fn run(line: &str) -> Printed {
+        let output = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
+        Printed { stdout: output.stdout, stderr: output.stderr }
+    }
+
     #[test]
     fn a_line_passes_every_word_and_never_contains_the_whole_mark() {
-        let line = MARK().line(&Command::new("printf").args(["it's", r"a\b", "", "=x"]).env("A", "b c"));
-        let words = r#"sh 'A=b c' printf 'it'"'"'s' 'a'"\\"'b' '' '=x'"#;
-        assert!(line.starts_with("exec sh -c 'read -r ") && line.ends_with(&format!(" $? >&3' {words}")), "{line}");
-        assert!(line.contains(r#"echo le""ri $assay_group;"#) && !line.contains("leri"), "{line}");
-        let clean = MARK().line(&Command::new("id").isolated());
-        assert!(clean.contains(r#"; env -i PATH="$PATH" "$@" 2>&3"#) && clean.ends_with("' sh id"), "{clean}");
+        let words = ["it's", r"a\b\0101", "", "=x", "bang!now !!", "two\nlines\n", "$HOME `x` *", "^x^y", "\u{e4}"];
+        let line = MARK().line(&Command::new("printf").args(["%s|"]).args(words).env("A", "b c"));
+        let own = MARK().own(&run(&line)).unwrap();
+        assert_eq!(String::from_utf8(own.stdout).unwrap(), words.map(|word| format!("{word}|")).concat());
+        assert_eq!(own.status, Some(Status::Code(0)));
+        let (head, coded) = line.split_once(" sh '").unwrap();
+        assert_eq!(head, r#"exec sh -c 'eval "$(printf %b "$1")"'"#);
+        let plain = |c: char| c.is_ascii_alphanumeric() || " _-./:,\\".contains(c);
+        assert!(coded.strip_suffix('\'').unwrap().chars().all(plain) && !coded.contains("leri"), "{coded}");
+        let clean = MARK().own(&run(&MARK().line(&Command::new("env").isolated()))).unwrap();
+        assert!(clean.stdout.starts_with(b"PATH="), "{clean:?}");
+        let failed = MARK().own(&run(&MARK().line(&Command::new("sh").args(["-c", "echo no >&2; exit 3"])))).unwrap();
+        assert_eq!((failed.stderr.as_slice(), failed.status), (b"no\n".as_slice(), Some(Status::Code(3))));
     }
 
     #[test]
@@ -160,7 +169,7 @@ mod tests {
     #[test]
     fn a_command_is_killed_by_the_group_that_its_mark_names() {
         let line = MARK().kill(b"Welcome! leri 12\nuid=0\n");
-        assert_eq!(line.as_deref(), Some("exec sh -c 'kill -s KILL -- -12'"));
+        assert!(line.is_some_and(|line| line.ends_with(" sh 'kill -s KILL -- -12'")));
         assert_eq!(MARK().kill(b"Welcome! leri 1"), None);
     }
 
