@@ -14,6 +14,17 @@ echo "boot $boot"
 read -r own </proc/self/cgroup
 lent=${own#0::}
 lent=${lent%/*}
+# As under systemd, a limit without its controller is not set: crun would start nothing.
+controllers=
+read -r controllers <"/sys/fs/cgroup$lent/cgroup.controllers"
+for argument; do
+    shift
+    case "$argument $controllers " in
+    --memory=*' memory '* | --cpus=*' cpu '*) ;;
+    --memory=* | --cpus=*) continue ;;
+    esac
+    set -- "$@" "$argument"
+done
 [ -w "/sys/fs/cgroup$lent/cgroup.procs" ] && set -- --cgroup-parent="${lent:-/}" "$@"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

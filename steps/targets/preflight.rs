@@ -26,7 +26,7 @@ const SCRIPT: &str = include_str!("preflight/survey.sh");
 const SKEW: f64 = 60.0;
 /// The disk space that a run may need: for the images of conventional containers and for unpacking them.
 const DISK_NEEDED: Bytes = Bytes(512 * 1024 * 1024);
-/// The cgroup controllers that are needed to limit a unit and to read its usage.
+/// The cgroup controllers that limit a unit. Without the last one, crun starts nothing for which Podman sets its limit.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The first Podman version with Quadlets.
 const PODMAN: &str = "4.4";
@@ -141,6 +141,7 @@ impl Preflight {
         Seen {
             arch: self.facts.architecture,
             native: self.facts.native,
+            container: !["", "none"].contains(&self.word("container")),
             units: self.has_units(),
             root: self.root != Root::Never,
             memory_limit: self.has_controller("memory"),
@@ -173,7 +174,7 @@ impl Preflight {
             checks.extend([
                 check("systemd of the user", self.manager()).needed_if(units),
                 check("lingering", self.lingers()).needed_if(units).by(Some("linger")),
-                check("cgroup delegation", self.controllers()).needed_if(units),
+                check("cgroup delegation", self.controllers()).needed_if(units && !self.can_limit_processes()),
             ]);
         }
         checks.extend([
@@ -237,11 +238,26 @@ impl Preflight {
 
     fn controllers(&self) -> CheckResult {
         let has = &self.facts.controllers;
-        let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|one| !has.iter().any(|other| other == one)).collect();
-        let found = format!("the user's systemd has no {}", lacks.join(", "));
-        let remedy = "put \"[Service]\\nDelegate=cpu memory pids\" into \
-                      /etc/systemd/system/user@.service.d/delegate.conf; then sudo systemctl daemon-reload";
+        let lacks: Vec<&str> = CONTROLLERS.into_iter().filter(|name| !self.has_controller(name)).collect();
+        let found = format!("the user's systemd has no {}: no claim about what they limit is judged", lacks.join(", "));
+        let delegate = "put \"[Service]\\nDelegate=cpu memory pids\" into \
+                        /etc/systemd/system/user@.service.d/delegate.conf; then sudo systemctl daemon-reload";
+        let machine_has = |name: &&str| self.word("controllers").split(' ').any(|one| one == *name);
+        let remedy = match lacks.iter().find(|name| !machine_has(name)) {
+            None => delegate.to_owned(),
+            Some(_) if self.can_limit_processes() => {
+                "take a machine whose control groups of version 2 have them".to_owned()
+            }
+            Some(_) => "take a machine whose control groups of version 2 have them, or let Podman start without: \
+                        put \"[containers]\\npids_limit = 0\" into /etc/containers/containers.conf"
+                .to_owned(),
+        };
         ensure(lacks.is_empty(), has.join(" "), found, remedy)
+    }
+
+    /// Whether crun can set Podman's limit on processes, or there is none.
+    fn can_limit_processes(&self) -> bool {
+        self.has_controller("pids") || self.word("unlimited") == "yes"
     }
 
     fn podman(&self) -> CheckResult {

@@ -46,6 +46,8 @@ pub struct Seen {
     pub arch: Arch,
     /// Whether times and CPU shares are meaningful on it.
     pub native: bool,
+    /// Whether kernel, memory and page cache are another host's, too.
+    pub container: bool,
     /// Whether systemd generates units from the user's Quadlets.
     pub units: bool,
     pub root: bool,
@@ -138,9 +140,9 @@ impl Capabilities {
         let met = [
             (Requirement::Arm64, unseen || arch == Some(Arch::Arm64)),
             (Requirement::NativeCpu, native),
-            (Requirement::OwnMemory, true),
-            (Requirement::OwnKernel, true),
-            (Requirement::ColdCache, seen(|seen| seen.root)),
+            (Requirement::OwnMemory, seen(|seen| !seen.container)),
+            (Requirement::OwnKernel, seen(|seen| !seen.container)),
+            (Requirement::ColdCache, seen(|seen| seen.root && !seen.container)),
             (Requirement::MemoryLimit, limit(Feature::Memory) && seen(|seen| seen.memory_limit)),
             (Requirement::CpuLimit, limit(Feature::Cpu) && seen(|seen| seen.cpu_limit)),
             (Requirement::Aws, aws),
@@ -238,7 +240,8 @@ mod tests {
     fn a_target_is_judged_by_what_it_brings() {
         let none = FakeAws::default();
         let (arch, native) = (Arch::Amd64, false);
-        let seen = Seen { arch, native, units: true, root: true, memory_limit: true, cpu_limit: true };
+        let seen =
+            Seen { arch, native, container: false, units: true, root: true, memory_limit: true, cpu_limit: true };
         let on_arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };
         for (target, seen, decisions) in [
             ("nspawn", None, ["run", on_arm, "run", "skip", "run", "run", "run"]),
@@ -252,6 +255,12 @@ mod tests {
         ] {
             assert_eq!(decided(target, &none, seen), decisions, "{target} {seen:?}");
         }
+        let met = |container| {
+            let target = "ssh://a@b".parse().unwrap();
+            Capabilities::by(&target, &none, &HostOffers::all_but(&[]), Some(Seen { container, ..seen })).describe()
+        };
+        let shared = ["own-memory", "own-kernel", "cold-cache"];
+        assert!(shared.iter().all(|need| met(false).contains(need) && !met(true).contains(need)), "{}", met(true));
         // A stand-in's instance is a machine of this host's kind, and its settings do not affect a virtual machine.
         let fake_aws = FakeAws { ssh: Some("127.0.0.1:22".into()), ..none.clone() };
         let arm = if Arch::host() == Some(Arch::Arm64) { "run" } else { "skip" };

@@ -17,6 +17,13 @@ room() { df -Pk "$HOME" | tail -n 1; }
 link() { command -v crun-wasm || ls /usr/local/bin/crun-wasm; }
 library() { PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -q 'libwasmedge\.so\.0' && echo there; }
 generator() { find /usr/lib/systemd/user-generators /usr/local/lib/systemd/user-generators -name podman-user-generator; }
+# Whether Podman sets no limit on processes.
+unlimited() {
+    for configuration in /etc/containers/containers.conf /etc/containers/containers.conf.d/*.conf \
+        "$HOME"/.config/containers/containers.conf "$HOME"/.config/containers/containers.conf.d/*.conf; do
+        sed -n 's/^ *pids_limit *= *//p' "$configuration"
+    done | tail -n 1 | grep -qx '0\|-1' && echo yes
+}
 ids() {
     for file in /etc/subuid /etc/subgid; do
         grep -q -e "^$(id -un):" -e "^$(id -u):" "$file" || return
@@ -48,8 +55,11 @@ seen uid id -u
 seen clock date +%s
 seen root root
 seen init init
+seen container systemd-detect-virt --container
 seen cgroup stat -f -c %T /sys/fs/cgroup
 seen unified stat -f -c %T /sys/fs/cgroup/unified
+seen controllers cat /sys/fs/cgroup/cgroup.controllers
+seen unlimited unlimited
 told manager systemctl --user is-system-running
 seen runtime echo "$XDG_RUNTIME_DIR"
 seen lingers lingers

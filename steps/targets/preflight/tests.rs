@@ -86,6 +86,24 @@ fn an_old_podman_needs_the_link_and_a_very_old_one_does_not_do() {
     assert_eq!((with("5.4.2"), with("4.9.3"), with("4.3.1")), (vec![], vec!["crun-wasm"], vec!["podman", "crun-wasm"]));
 }
 
+#[test]
+fn without_controllers_a_run_works_where_podman_needs_none() {
+    for (has, of_the_machine, unlimited, needed, found, remedy) in [
+        ("cpu pids", "cpu memory pids", "", false, "no memory: no claim about", "Delegate=cpu memory pids"),
+        ("cpu memory", "cpu memory pids", "", true, "no pids: no claim", "Delegate=cpu memory pids"),
+        ("", "", "", true, "no cpu, memory, pids", "pids_limit = 0"),
+        ("", "", "yes", false, "no cpu, memory, pids", "take a machine whose control groups of version 2 have them"),
+    ] {
+        let mut preflight = with("controllers", of_the_machine);
+        preflight.text = preflight.text.replace("== unlimited\n", &format!("== unlimited\n{unlimited}\n"));
+        preflight.facts.controllers = has.split_whitespace().map(str::to_owned).collect();
+        let check = preflight.checks(true).into_iter().find(|check| check.name == "cgroup delegation").unwrap();
+        assert_eq!(check.is_missing(), needed, "{check:?}");
+        assert!(check.found.contains(found) && check.remedy.as_ref().unwrap().contains(remedy), "{check:?}");
+        assert!(!preflight.checks(false).iter().any(PreflightCheck::is_missing), "{check:?}");
+    }
+}
+
 #[tokio::test]
 async fn unexpected_output_is_an_error_and_not_a_list_of_missing_requirements() {
     let fake =

@@ -1,4 +1,4 @@
-//! A user on a virtual machine that acts as a remote machine, and runs of the suite there.
+//! A user on a machine of this host that acts as a remote machine, and runs of the suite there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
@@ -8,14 +8,16 @@ use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use assay::base::host_offers::{Feature, HostOffers};
 use assay::base::platform::Arch;
 use assay::exec::cleanup::{CleanupJournal, Resource};
 use assay::exec::shell::{NoopObserver, OpenSsh, SshDestination, new_key};
-use assay::targets::{Context, Urgency, Vm};
+use assay::targets::{Context, DiskImage, Nspawn, Urgency, Vm};
 use assay::{Command, Definition, Machine, Progress, Settings, Shell};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
 use crate::inside::{self, Compiler};
@@ -24,6 +26,12 @@ use crate::inside::{self, Compiler};
 const USER: &str = r#"
 set -eu
 useradd --create-home --shell /bin/bash guest
+# Podman's images cannot be on an overlay, which the root of a system container is.
+if [ "$(stat -f -c %T /home)" = overlayfs ]; then
+    mount -t tmpfs -o size=1g,mode=700 guest /home/guest
+    cp -a /etc/skel/. /home/guest
+    chown -R guest:guest /home/guest
+fi
 printf 'guest ALL=(ALL) NOPASSWD: ALL\n' >/etc/sudoers.d/guest
 install -d -m 700 -o guest -g guest /home/guest/.ssh
 printf '%s\n' "$1" >/home/guest/.ssh/authorized_keys
@@ -36,7 +44,7 @@ systemctl start "user@$(id -u guest).service"
 /// the user, except what each login's first contact with the user's systemd creates; the user's units; and the
 /// processes of Podman that are still running.
 const LISTING: &str = r#"
-find / -xdev \( -path /var/log -o -path /run -o -path /var/lib/systemd -o -path /var/lib/private -o -path /proc \) -prune \
+find / /home/guest -xdev \( -path /var/log -o -path /run -o -path /var/lib/systemd -o -path /var/lib/private -o -path /proc \) -prune \
     -o -not -type d -printf '%p %y %s %m %U %T@\n' -o -printf '%p %y %m %U\n'
 user=$(id -u guest)
 find /run/user/"$user" /dev/shm \( -name systemd -o -name dbus-1 \) -prune -o -printf '%p %y\n' 2>/dev/null
@@ -50,11 +58,12 @@ pgrep -u guest -l 'podman|conmon|crun|catatonit|pasta' | sed 's/^[0-9]* /runs: /
 const LIMIT: Duration = Duration::from_secs(3600);
 
 /// A remote machine, and how to reach it.
-pub struct RemoteVm {
+pub struct RemoteMachine {
     machine: Machine,
     before: BTreeSet<String>,
     /// The home folder of the user who runs the suite: it contains the key and the known host.
     home: TempDir,
+    address: String,
     port: u16,
 }
 
@@ -73,44 +82,100 @@ fn context() -> &'static Context {
     })
 }
 
-/// Returns the provider of VMs of a definition.
-async fn machines(definition: &str) -> Vm {
-    let definition = Definition::named(&context().settings.root, definition).unwrap();
-    Box::pin(Vm::of(&definition, Arch::host().unwrap(), context())).await.unwrap()
+fn definition(name: &str) -> Definition {
+    Definition::named(&context().settings.root, name).unwrap()
 }
 
-impl RemoteVm {
-    /// Provides a machine like the device with a user who may do all that a run needs; then runs `change` there as
-    /// root. The state after that is the one to compare with later.
-    pub async fn on(name: &str, change: &str) -> RemoteVm {
-        let mut guest = RemoteVm::fresh(name).await;
-        guest.once(change).await;
-        guest.before = listing(&guest.machine).await;
-        guest
+/// Returns the provider of VMs of a definition.
+async fn vms(name: &str) -> Vm {
+    Box::pin(Vm::of(&definition(name), Arch::host().unwrap(), context())).await.unwrap()
+}
+
+/// Starts a system container like the device, or says why this host starts none.
+async fn container(name: &str) -> Option<Machine> {
+    static CONTAINERS: OnceCell<Option<Nspawn>> = OnceCell::const_new();
+    let find = async || match HostOffers::find(&context().settings.cache).lack(Feature::Nspawn) {
+        Some(lack) => {
+            context().progress.note(format!("every machine is a VM, which takes longer: system containers {lack}"));
+            None
+        }
+        None => Some(Nspawn::of(&definition("nano"), context()).await.unwrap()),
+    };
+    Some(Box::pin(CONTAINERS.get_or_init(find)).await.as_ref()?.machine(name).await.unwrap())
+}
+
+impl RemoteMachine {
+    /// Provides a machine like the device, a system container if this host starts them, with a user who may do all that
+    /// a run needs; then runs `change` there as root. The state after that is the one to compare with later.
+    pub async fn on(name: &str, change: &str) -> RemoteMachine {
+        RemoteMachine::fresh(name).await.after(change).await
     }
 
-    /// Provides such a machine, for something to be installed there first.
-    pub async fn fresh(name: &str) -> RemoteVm {
+    /// Does the same with a VM: for what a system container shares with this host, such as the clock.
+    pub async fn on_vm(name: &str, change: &str) -> RemoteMachine {
+        RemoteMachine::fresh_vm(name).await.after(change).await
+    }
+
+    /// Provides a machine like the device, for something to be installed there first.
+    pub async fn fresh(name: &str) -> RemoteMachine {
+        match container(name).await {
+            Some(machine) => RemoteMachine::of(machine).await,
+            None => RemoteMachine::fresh_vm(name).await,
+        }
+    }
+
+    async fn fresh_vm(name: &str) -> RemoteMachine {
         static DEVICES: OnceCell<Vm> = OnceCell::const_new();
-        RemoteVm::of(DEVICES.get_or_init(|| machines("nano")).await, name).await
+        let vms = DEVICES.get_or_init(|| vms("nano")).await;
+        RemoteMachine::of(Box::pin(vms.machine(name, Urgency::First)).await.unwrap()).await
     }
 
-    /// Does the same with twice the memory, which a compiler needs beside the workload.
-    pub async fn fresh_and_larger(name: &str) -> RemoteVm {
-        RemoteVm::of(&machines("mega").await, name).await
+    /// Provides a VM with twice the memory, which a compiler needs beside the workload.
+    pub async fn fresh_and_larger_vm(name: &str) -> RemoteMachine {
+        RemoteMachine::of(Box::pin(vms("mega").await.machine(name, Urgency::First)).await.unwrap()).await
     }
 
-    async fn of(machines: &Vm, name: &str) -> RemoteVm {
-        let machine = Box::pin(machines.machine(name, Urgency::First)).await.unwrap();
+    /// Provides a VM that starts system containers: an ordinary host, with all its control groups of version 2.
+    pub async fn host_of_containers(name: &str) -> RemoteMachine {
+        let definition = Definition { memory: "2 GiB".parse().unwrap(), ..definition("mega") };
+        let vms = Box::pin(Vm::of(&definition, Arch::host().unwrap(), context())).await.unwrap();
+        let host = RemoteMachine::of(Box::pin(vms.machine(name, Urgency::First)).await.unwrap()).await;
+        host.once(inside::CONTAINERS).await;
+        host
+    }
+
+    async fn of(machine: Machine) -> RemoteMachine {
         let host = as_root(&machine, "ssh-keygen -y -f /etc/ssh/assay_host_key", &[]).await;
         let line = machine.command_line();
-        let port = line.split("-p ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+        let (port, address) = line.split_once("-p ").and_then(|(_, rest)| rest.split_once(" assay@")).unwrap();
+        let (port, address) = (port.parse().unwrap(), address.to_owned());
         let home = tempfile::tempdir().unwrap();
         let ssh = home.path().join(".ssh");
         fs::create_dir(&ssh).unwrap();
-        fs::write(ssh.join("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
+        let known = if port == 22 { address.clone() } else { format!("[{address}]:{port}") };
+        fs::write(ssh.join("known_hosts"), format!("{known} {host}")).unwrap();
         as_root(&machine, USER, &[&key_in(&home)]).await;
-        RemoteVm { machine, before: BTreeSet::new(), home, port }
+        RemoteMachine { machine, before: BTreeSet::new(), home, address, port }
+    }
+
+    /// Runs a script there as root; the state after that is the one to compare with later.
+    pub async fn after(mut self, change: &str) -> RemoteMachine {
+        self.once(change).await;
+        self.before = listing(&self.machine).await;
+        self
+    }
+
+    /// Lets apt there reach its mirror by way of this host: a system container has no other way out.
+    pub async fn let_apt_out(&self) {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = self.machine.as_seen_there(&proxy.local_addr().unwrap().to_string()).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = proxy.accept().await {
+                tokio::spawn(pass_on(client));
+            }
+        });
+        let setting = format!("Acquire::http::Proxy \"http://{address}\"; Acquire::https::Proxy \"http://{address}\";");
+        self.once(&format!("echo '{setting}' >/etc/apt/apt.conf.d/90proxy")).await;
     }
 
     pub fn home(&self) -> &Path {
@@ -147,7 +212,7 @@ impl RemoteVm {
     }
 
     pub fn target(&self) -> String {
-        format!("ssh://guest@127.0.0.1:{}", self.port)
+        format!("ssh://guest@{}:{}", self.address, self.port)
     }
 
     /// Prepares a run of the suite, with a folder for its evidence.
@@ -168,21 +233,32 @@ impl RemoteVm {
 
     /// Installs the suite, for the machine's user to run it; the state with it is the one to compare with later.
     pub async fn take_in_the_suite(&mut self, compiler: Compiler) {
-        let archive = inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache);
+        self.take_in(compiler, None).await;
+    }
+
+    /// Does the same with what system containers are made of.
+    pub async fn take_in_the_suite_and_a_disk(&mut self, compiler: Compiler) {
+        let image = Box::pin(DiskImage::provide(&definition("nano"), Arch::host().unwrap(), context())).await.unwrap();
+        self.take_in(compiler, Some(&image)).await;
+    }
+
+    async fn take_in(&mut self, compiler: Compiler, disk: Option<&DiskImage>) {
+        let archive = inside::archive(env!("CARGO_BIN_EXE_assay").as_ref(), compiler, &context().settings.cache, disk);
         let unpack = Command::new("sudo").args(["sh", "-c", &inside::unpack()]).stdin(archive);
         output_of(&self.machine.shell, unpack).await;
         self.type_there(&inside::load()).await;
         self.before = listing(&self.machine).await;
     }
 
-    /// Runs the suite there as the machine's user, with the machine's own Podman, and returns its output.
-    pub async fn run_inside(&self, arguments: &str) -> String {
-        self.type_there(&inside::line(arguments)).await
+    /// Runs the suite there as the machine's user, on a target that is the machine itself or is made there, and returns its
+    /// output.
+    pub async fn run_inside(&self, target: &str, arguments: &str) -> String {
+        self.type_there(&inside::line(target, arguments)).await
     }
 
     /// Does the same where systemd is hidden and only a control group is delegated to the user; returns the output.
     pub async fn run_inside_without_systemd(&self, arguments: &str) -> String {
-        let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line(arguments)]);
+        let command = Command::new("sudo").args(["sh", "-s", "--", &inside::line("podman", arguments)]);
         output_of(&self.machine.shell, command.stdin(inside::WITHOUT_SYSTEMD)).await
     }
 
@@ -194,7 +270,7 @@ impl RemoteVm {
     /// Runs a line as the machine's user, and returns what it printed.
     async fn type_there(&self, line: &str) -> String {
         let settings = Settings { home: Some(self.home.path().to_owned()), ..context().settings.clone() };
-        let destination = SshDestination::new("guest", "127.0.0.1", Some(self.port), None, &settings).unwrap();
+        let destination = SshDestination::new("guest", &self.address, Some(self.port), None, &settings).unwrap();
         let shell = Shell::remote(OpenSsh::enter(&destination).await.unwrap(), Arc::new(NoopObserver));
         output_of(&shell, Command::script(line, &[])).await
     }
@@ -245,6 +321,27 @@ impl RemoteVm {
         self.compare(but).await;
         self.machine.shut_down().await;
     }
+}
+
+/// Connects a client of an HTTP proxy to the host that its first request names.
+async fn pass_on(mut client: TcpStream) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(client.read_u8().await?);
+    }
+    let line = String::from_utf8_lossy(&request).into_owned();
+    let (tunnel, rest) = match line.strip_prefix("CONNECT ") {
+        Some(rest) => (true, rest),
+        None => (false, line.split_once("://").map_or("", |(_, rest)| rest)),
+    };
+    let host = rest.split(['/', ' ']).next().unwrap_or_default();
+    let mut server =
+        TcpStream::connect(if host.contains(':') { host.to_owned() } else { format!("{host}:80") }).await?;
+    match tunnel {
+        true => client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?,
+        false => server.write_all(&request).await?,
+    }
+    tokio::io::copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
 /// Runs a program, and returns its exit status and its output.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use assay::base::platform::Arch;
+use assay::targets::DiskImage;
 use assay::workloads::baseline;
 use assay::workloads::baseline::Program;
 
@@ -42,9 +43,17 @@ done
 mkdir -p "$folder" && cp "/opt/assay/modules/$name.wasm" "$folder"
 "#;
 
+/// Makes a machine one that starts system containers.
+pub const CONTAINERS: &str = "set -e
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qy update >&2
+    apt-get -qy install --no-install-recommends systemd-container >&2
+    modprobe --all loop fuse tun veth overlay";
+
 /// Makes the archive of all that the suite needs: the program, the project's files, what compiles the guests, the image
-/// of the registry, and the images of conventional containers that an earlier run has left in the cache.
-pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
+/// of the registry, the images of conventional containers that an earlier run has left in the cache, and the disk of
+/// system containers, if there are to be any.
+pub fn archive(program: &Path, compiler: Compiler, cache: &Path, disk: Option<&DiskImage>) -> Vec<u8> {
     let stage = tempfile::tempdir().unwrap();
     let at = |name: &str| stage.path().join(name);
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -67,12 +76,17 @@ pub fn archive(program: &Path, compiler: Compiler, cache: &Path) -> Vec<u8> {
             fs::copy(&kept, at("cache/containers").join(kept.file_name().unwrap())).unwrap();
         }
     }
+    if let Some(folder) = disk.and_then(|image| image.disk.parent()) {
+        fs::create_dir(at("cache/machines")).unwrap();
+        run(Command::new("cp").args(["-r", "--sparse=always"]).arg(folder).arg(at("cache/machines")));
+    }
     let registry = at("registry.tar");
     run(Command::new("podman")
         .args(["save", "--quiet", "--output"])
         .arg(registry)
         .arg(assay::workloads::registry::MADE));
-    let tar = Command::new("tar").args(["-C", stage.path().to_str().unwrap(), "-cz", "."]).output().unwrap();
+    let tar =
+        Command::new("tar").args(["-C", stage.path().to_str().unwrap(), "--sparse", "-cz", "."]).output().unwrap();
     assert!(tar.status.success());
     tar.stdout
 }
@@ -119,17 +133,19 @@ mkdir $delegated $delegated/own
 chown -R guest $delegated
 echo $$ >$delegated/own/cgroup.procs
 for group in /sys/fs/cgroup $delegated; do
-    echo "+cpu +memory +pids" >$group/cgroup.subtree_control
+    for controller in cpu memory pids; do
+        ! grep -qw $controller $group/cgroup.controllers || echo +$controller >$group/cgroup.subtree_control
+    done
 done
 exec unshare --mount sh -c 'mount -t tmpfs tmpfs /run/systemd; mount -t tmpfs tmpfs /run/user
     exec setpriv --reuid guest --regid guest --init-groups env -i HOME=/home/guest USER=guest PATH="$PATH" sh -c "$1"' - "$1"
 "#;
 
 /// Returns the command with which the user runs the suite.
-pub fn line(arguments: &str) -> String {
+pub fn line(target: &str, arguments: &str) -> String {
     format!(
         "cd {PLACE} && PATH={PLACE}/toolchain/bin:$PATH CARGO_HOME={PLACE}/cargo ASSAY_ROOT={PLACE}/root \
-        ASSAY_CACHE={PLACE}/cache ./assay run --target podman --evidence {PLACE}/evidence {arguments} 2>&1"
+        ASSAY_CACHE={PLACE}/cache ./assay run --target {target} --evidence {PLACE}/evidence {arguments} 2>&1"
     )
 }
 
