@@ -103,6 +103,7 @@ impl LocalKind {
 
 /// Machines of one definition on this host.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a run has two of them")]
 pub enum LocalMachines {
     Nspawn(Nspawn),
     Vm(Vm),

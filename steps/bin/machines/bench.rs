@@ -102,7 +102,7 @@ async fn all(parts: &[BenchPart], arguments: &Bench) -> anyhow::Result<Vec<Bench
             }
             BenchPart::Native => {
                 let measured = native::measure(arguments.times.map_or(STARTS, usize::from), &progress).await;
-                measured.or_else(|error| Err(TargetSpec::Nspawn.unusable(error)))?
+                measured.map_err(|error| TargetSpec::Nspawn.unusable(error))?
             }
             BenchPart::Suite => suite::measure(&progress).await?,
             BenchPart::Ssh => ssh::measure(ROUNDS, &progress).await?,

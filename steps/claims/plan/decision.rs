@@ -123,7 +123,7 @@ impl Capabilities {
     pub fn by(target: &TargetSpec, fake_aws: &FakeAws, host: &HostOffers, seen: Option<Seen>) -> Capabilities {
         let Some(kind) = target.kind() else {
             let one = |target: TargetSpec| Capabilities::by(&target, fake_aws, host, None).offers;
-            let nspawn = host.has(Feature::Nspawn).then(|| one(TargetSpec::Nspawn)).unwrap_or_default();
+            let nspawn = if host.has(Feature::Nspawn) { one(TargetSpec::Nspawn) } else { Vec::new() };
             let vm = Arch::host().map(|arch| one(TargetSpec::Vm(arch))).unwrap_or_default();
             return Capabilities { offers: nspawn.into_iter().chain(vm).collect(), fake_aws: false };
         };
