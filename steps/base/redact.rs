@@ -104,7 +104,12 @@ impl Redactor {
             Cow::Borrowed(_) => Cow::Borrowed(bytes),
             Cow::Owned(_) if name.ends_with(".jsonl") => {
                 let line = |line: &str| match serde_json::from_str::<Json>(line) {
-                    Ok(value) => self.json(value).to_string(),
+                    Ok(value) => {
+                        let clean = self.json(value).to_string();
+                        // A secret with quotes of its own is a text of JSON whose value does not look like it.
+                        let left = self.known.iter().any(|known| clean.contains(known.as_str()));
+                        if left { Json::from(REDACTED).to_string() } else { clean }
+                    }
                     Err(_) => self.text(line).into_owned(),
                 };
                 Cow::Owned(text.lines().map(|text| line(text) + "\n").collect::<String>().into_bytes())

@@ -185,7 +185,8 @@ fn both_programs_plan_alike() {
         assert_eq!(row["reason"].is_null(), decision == "run", "{row}");
         let text = fs::read_to_string(project.path(row["feature"].as_str().unwrap())).unwrap();
         let line = text.lines().nth(row["line"].as_u64().unwrap() as usize - 1).unwrap();
-        assert!(line.ends_with(row["scenario"].as_str().unwrap()), "{row}: {line}");
+        let is_row = line.trim_start().starts_with('|');
+        assert!(is_row || line.ends_with(row["scenario"].as_str().unwrap()), "{row}: {line}");
     }
     project.assert_unused();
 }
@@ -211,7 +212,7 @@ fn a_missing_tool_is_told_at_once_with_its_remedy() {
     let project = Project::new();
     let says = |command: &mut Command, missing: &str| {
         let printed = format!("assay: {missing} is not installed: ci/setup");
-        prints(command, 3, &[&printed, " does that; `cargo run -- doctor --target vm:"]);
+        prints(command, 3, &[&printed, " does that; `cargo run -- doctor --target "]);
     };
     let [amd64, arm64] = ["qemu-system-x86_64", "qemu-system-aarch64"];
     let machine = [amd64, "qemu-img", "setpriv"];
@@ -245,8 +246,8 @@ fn every_claim_is_told_with_where_it_is_covered() {
     let count = |control: bool| rows.as_array().unwrap().iter().filter(|row| row["control"] == control).count();
     let claims = prints(&mut project.assay(&["coverage", "--json"]), 0, &[]);
     let claims: Vec<Value> = serde_json::from_str(&claims).unwrap();
-    let controls = claims.iter().map(|claim| claim["controls"].as_array().unwrap().len());
-    assert_eq!((claims.len(), controls.sum::<usize>()), (count(false), count(true)));
+    let all = |list: &str| claims.iter().map(|claim| claim[list].as_array().unwrap().len()).sum::<usize>();
+    assert_eq!((all("scenarios"), all("controls")), (count(false), count(true)));
     assert!(claims.iter().all(|claim| claim["targets"]["vm:arm64"]["decision"].is_string()));
     let aws = "needs an AWS account: ci/e2e --target ec2";
     for target in ["podman", "ssh://a@b"] {
@@ -319,5 +320,5 @@ fn errors_that_end_scenarios_point_to_the_doctor_once() {
     let mut run = project.run(&["--tags", "@A2-1 or @A2-2"]);
     let printed = prints(run.env("PATH", project.only(&[])), 3, &["2 inconclusive"]);
     assert_eq!(printed.matches("-- doctor").count(), 1, "{printed}");
-    assert!(printed.contains("were ended by errors, not by a check: `cargo run -- doctor --target vm:"), "{printed}");
+    assert!(printed.contains("were ended by errors, not by a check: `cargo run -- doctor --target "), "{printed}");
 }

@@ -72,7 +72,7 @@ fn what_a_run_lacks_is_told_with_commands_that_work_here() {
     let installed = Installed::new();
     let lacking = format!("assay: {} is not installed: assay setup --packages does that; `assay doctor --tar", qemu());
     prints(&mut installed.assay(&["run", "--tags", "@A5-4"]), 3, &[&lacking]);
-    prints(&mut installed.assay(&["doctor"]), 1, &["assay setup --packages installs what can be installed"]);
+    prints(&mut installed.assay(&["doctor"]), 1, &["assay setup --packages local installs what can be installed"]);
     prints(&mut installed.assay(&["plan", "--suite", "."]), 2, &["`assay init DIR` makes one"]);
     fake(&installed.path("programs"), "bash", "test -x $1 && echo \"$@\"; exit 3");
     let started = format!("{}/ci/setup vm:arm64\n", installed.unpacked().display());
