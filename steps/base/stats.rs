@@ -36,13 +36,13 @@ pub const LOOKS: [usize; 3] = [7, 14, 28];
 
 /// Returns the interval of the median of ratios at one of the [`LOOKS`], or `None` for any other number of ratios. Each
 /// look may be wrong with an equal part of the total error (Bonferroni's correction): all looks together are right with
-/// [`CONFIDENCE`], however many are taken.
+/// 95 % confidence, however many are taken.
 pub fn look(ratios: &[f64]) -> Option<Interval> {
     let each = 1.0 - (1.0 - CONFIDENCE) / LOOKS.len() as f64;
     LOOKS.contains(&ratios.len()).then(|| interval(&sorted(ratios), each)).flatten()
 }
 
-/// Returns the share of all runs that are within a bound at least, with [`CONFIDENCE`], if `n` of `n` runs were.
+/// Returns the share of all runs that are within a bound at least, with 95 % confidence, if `n` of `n` runs were.
 pub fn share_within(n: usize) -> f64 {
     (1.0 - CONFIDENCE).powf(1.0 / n as f64)
 }
