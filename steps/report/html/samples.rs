@@ -116,14 +116,16 @@ fn statistics(unit: Unit, seen: &Statistics, within: Option<usize>) -> Markup {
     if let Some(Interval { low, high, confidence }) = seen.interval {
         cells.push(("median lies in", format!("{} to {} ({:.1} %)", show(low), show(high), confidence * 100.0)));
     }
-    if let Some(runs) = within {
-        let share = (share_within(runs) * 100.0).floor();
-        cells.push(("all within", format!("{runs} runs: with 95 % confidence, so are at least {share} % of all")));
-    }
     html! {
         table.statistics {
             thead { tr { @for (head, _) in &cells { th scope="col" { (head) } } } }
             tbody { tr { @for (_, cell) in &cells { td { (cell) } } } }
+        }
+        @if let Some(runs) = within {
+            p.quiet {
+                "All " (runs) " runs are within the bound. With 95 % confidence, so are at least "
+                ((share_within(runs) * 100.0).floor()) " % of all."
+            }
         }
     }
 }
