@@ -74,14 +74,6 @@ impl PlannedRun {
         progress: &Progress,
     ) -> Result<Option<PlannedRun>, Exit> {
         let (folder, own) = options.folder(&settings).map_err(usage)?;
-        let found = look(&options, own.as_ref(), target, &settings).await?;
-        let preflight = found.as_ref().map(|found| &found.preflight);
-        let host = if options.plan { HostOffers::find(&settings.cache) } else { offers(target, &settings, progress) };
-        let met = Capabilities::by(target, &settings.fake_aws, &host, preflight.map(Preflight::seen));
-        let arch = match preflight {
-            Some(preflight) => preflight.facts.architecture,
-            None => target.arch(&settings.fake_aws).map_err(usage)?,
-        };
         let quote = options.quote(target, &settings).map_err(usage)?;
         if !options.plan {
             target.available().map_err(usage)?;
@@ -96,11 +88,19 @@ impl PlannedRun {
             attestation::can_sign(key).map_err(usage)?;
         }
         let suite = ClaimSuite::read(&folder).map_err(usage)?;
+        every_declared_probe_is_known(&suite).map_err(usage)?;
+        let definitions = Definition::all(&settings.root).map_err(usage)?;
+        let found = look(&options, own.as_ref(), target, &settings).await?;
+        let preflight = found.as_ref().map(|found| &found.preflight);
+        let host = offers(target, options.plan, &settings, progress);
+        let met = Capabilities::by(target, &settings.fake_aws, &host, preflight.map(Preflight::seen));
+        let arch = match preflight {
+            Some(preflight) => preflight.facts.architecture,
+            None => target.arch(&settings.fake_aws).map_err(usage)?,
+        };
         let wanted = |scenario: &gherkin::Scenario| selected(&options, scenario);
         let plan = suite.plan(&met, wanted, options.shard).map_err(usage)?;
         every_step_is_written(&suite.features, &plan).map_err(usage)?;
-        every_declared_probe_is_known(&suite).map_err(usage)?;
-        let definitions = Definition::all(&settings.root).map_err(usage)?;
         let selective = options.tags.is_some() || options.name.is_some();
         if selective && !plan.scenarios.iter().any(Planned::runs) {
             return Err(usage(anyhow::anyhow!("no scenario that can run on {target} matches: --plan shows them all")));
@@ -111,6 +111,9 @@ impl PlannedRun {
             // The whole plan depends on what the machine lacks, so that is reported too.
             found.iter().try_for_each(RemoteHost::check).map_err(infrastructure)?;
             return Ok(None);
+        }
+        if let Some(lack) = host.lack(Feature::Nspawn).filter(|_| *target == TargetSpec::Local) {
+            progress.note(format!("no system containers here, systemd-nspawn: {lack}; going on with virtual machines"));
         }
         let (given, away) =
             (options.image.is_some(), Home { arch: Arch::host().unwrap_or(arch), kind: LocalKind::Vm, device: false });
@@ -268,20 +271,11 @@ async fn look(
     Ok(Some(found))
 }
 
-/// Finds what this host offers. For system containers, sudo may ask for a password first; if they cannot be started, says
-/// so, and that it goes on without them.
-fn offers(target: &TargetSpec, settings: &Settings, progress: &Progress) -> HostOffers {
-    if *target != TargetSpec::Local {
-        return HostOffers::find(&settings.cache);
-    }
-    let mut host = HostOffers::find(&settings.cache);
-    if host.lack(Feature::Nspawn) == Some(&Lack::NeedsRoot) && root::obtain(WHY, progress).is_ok() {
-        host = HostOffers::find(&settings.cache);
-    }
-    if let Some(lack) = host.lack(Feature::Nspawn) {
-        progress.note(format!("no system containers here, systemd-nspawn: {lack}; going on with virtual machines"));
-    }
-    host
+/// Finds what this host offers. For the system containers of a run, sudo may ask for a password first.
+fn offers(target: &TargetSpec, plan: bool, settings: &Settings, progress: &Progress) -> HostOffers {
+    let host = HostOffers::find(&settings.cache);
+    let ask = *target == TargetSpec::Local && !plan && host.lack(Feature::Nspawn) == Some(&Lack::NeedsRoot);
+    if ask && root::obtain(WHY, progress).is_ok() { HostOffers::find(&settings.cache) } else { host }
 }
 
 /// Returns the kinds of machines that a plan uses. The first is the device: what the dearest kind provides has most of its
